@@ -1,0 +1,26 @@
+# Everything here works on a fresh Debian machine, as root, from a clone.
+PY := .venv/bin/python
+export PYTHONPATH := $(CURDIR):$(CURDIR)/proto
+
+help: ## these lines
+	@grep -hE '^[a-z_-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+setup: ## install what is missing: Debian packages, the virtual environment, pinned Python packages
+	@bash scripts/setup
+
+demo: setup ## run the main job in front of you (KEEP=1 leaves it running)
+	@KEEP=$(KEEP) $(PY) -m examples.demo
+
+test: setup ## run every test that this machine can run
+	@bash scripts/test $(T)
+
+lint: setup ## style, types, dependency directions, generated code
+	@bash scripts/lint
+
+bench: setup ## side-by-side benchmarks; BENCH=name for one
+	@$(PY) -m bench $(BENCH)
+
+proto: setup ## regenerate the code under proto/ from the .proto files
+	@bash scripts/proto
+
+.PHONY: help setup demo test lint bench proto

@@ -1,0 +1,1 @@
+"""The agent of a cell: a container runtime that dials home."""

@@ -1,0 +1,1 @@
+"""From power-on to a certificate: metadata service, user-data, identity, join."""

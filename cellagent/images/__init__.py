@@ -1,0 +1,1 @@
+"""Container images: pulled, verified, unpacked, kept, handed out as layers."""

@@ -1,0 +1,1 @@
+"""The only room with system calls and child processes."""

@@ -1,0 +1,1 @@
+"""The connection home: dial, serve on it, heartbeat, renew, redial for ever."""

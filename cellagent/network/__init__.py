@@ -1,0 +1,1 @@
+"""The pod's network namespace and its addresses."""

@@ -1,0 +1,1 @@
+"""Sandboxes and containers: CRI's RuntimeService."""

@@ -1,0 +1,1 @@
+"""The controller: declared pods in, cells out. One asyncio daemon."""

@@ -1,0 +1,1 @@
+"""HTTP: the pods API that kubectl speaks, metrics, health."""

@@ -1,0 +1,1 @@
+"""The command chinampa, one file per subcommand."""

@@ -1,0 +1,1 @@
+"""Where instances come from: one protocol, one folder an implementation."""

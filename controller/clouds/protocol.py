@@ -1,0 +1,95 @@
+"""What the fleet asks of a cloud. Small on purpose: a new cloud is these six methods.
+
+No method retries for long or blocks beyond its caller's deadline; all raise Fault and nothing else:
+NO_CAPACITY where the next offer may do, DENIED where a person must act, UNAVAILABLE where later may do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+from controller.model.instance import Identity, Instance
+from controller.model.names import InstanceId
+from controller.model.offer import Offer
+
+
+class LaunchRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One instance to launch. Repeating a `client_token` returns the instance that the first call launched.
+
+    `offers` in order of preference; the cloud takes the first that it can fulfil. `user_data` is text, at most
+    16 KiB as the cloud receives it. `tags` go on the instance and all that is made with it. `annotations` are the
+    pod's `chinampa.dev/…` wishes that only a cloud understands.
+    """
+
+    client_token: str
+    offers: tuple[Offer, ...]
+    user_data: str
+    tags: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    volume_gb: int = 0
+
+
+class Unfulfilled(msgspec.Struct, frozen=True, kw_only=True):
+    """An offer that the cloud refused, with its code: to be remembered as unavailable for a while."""
+
+    type: str
+    zone: str
+    launch_type: str
+    code: str
+
+
+class Launched(msgspec.Struct, frozen=True, kw_only=True):
+    """Outcome of one request: an instance, or the fault in words; and what was refused on the way."""
+
+    client_token: str
+    instance: Instance | None = None
+    fault: str = ""
+    fault_kind: str = ""
+    unfulfilled: tuple[Unfulfilled, ...] = ()
+
+
+class Notice(msgspec.Struct, frozen=True, kw_only=True):
+    """The cloud says that something will happen to an instance: `kind` is interruption, rebalance, maintenance,
+    state-change; `at` is the unix second by which, 0 if unknown.
+    """
+
+    instance: InstanceId
+    kind: str
+    at: float
+    message: str
+
+
+class Cloud(Protocol):
+    """Where instances come from."""
+
+    @property
+    def name(self) -> str:
+        """Short name: "ec2", "local"."""
+        ...
+
+    async def offers(self) -> tuple[Offer, ...]:
+        """All that can be bought now. Cheap: answered from a cache that the cloud keeps fresh."""
+        ...
+
+    async def launch(self, requests: Sequence[LaunchRequest]) -> tuple[Launched, ...]:
+        """Launch one instance per request, in as few calls as the cloud allows; one outcome per request, in order."""
+        ...
+
+    async def instances(self) -> tuple[Instance, ...]:
+        """Every instance tagged as this controller's that is not long terminated."""
+        ...
+
+    async def terminate(self, instances: Sequence[InstanceId]) -> None:
+        """Ask for the end of these instances; unknown ids are ended already. Idempotent."""
+        ...
+
+    def verify(self, document: bytes, signature: bytes) -> Identity:
+        """Check an identity document against the cloud's certificates. Raises Fault DENIED."""
+        ...
+
+    def notices(self) -> AsyncIterator[Notice]:
+        """What the cloud announces, as long as the caller iterates."""
+        ...

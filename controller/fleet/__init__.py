@@ -1,0 +1,1 @@
+"""Desired cells against actual instances: launch, claim, retire, collect."""

@@ -1,0 +1,52 @@
+"""What shim, pods and API may ask of the fleet: a cell for a pod, the way to it, and what happens to it.
+
+This protocol is the cut at which a shim can become a process of its own; nothing else of the fleet is seen outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from grpclib.client import Channel
+
+from controller.model.cell import Cell
+from controller.model.names import CellName
+from controller.model.pod import PodClaim
+
+
+class Cells(Protocol):
+    """A cell for a pod, and the way to it."""
+
+    async def claim(self, claim: PodClaim) -> Cell:
+        """The cell of this pod attempt, claimed and connected; launches one where there is none.
+
+        Idempotent on (uid, attempt): a second caller waits for the same cell. Waits as long as the caller lets it;
+        a cancelled caller leaves the cell coming. Raises Fault NO_CAPACITY, INVALID (no type fits), DENIED,
+        UNAVAILABLE (lost on the way), each with its reason in words.
+        """
+        ...
+
+    async def release(self, name: CellName, reason: str) -> None:
+        """The pod is over: retire the cell. Returns once that is written down. Unknown names are over already."""
+        ...
+
+    def get(self, name: CellName) -> Cell | None:
+        """The cell as known now."""
+        ...
+
+    def list(self) -> tuple[Cell, ...]:
+        """All cells that are not gone, by name."""
+        ...
+
+    def channel(self, name: CellName) -> Channel:
+        """The gRPC channel to a connected cell. Raises Fault UNAVAILABLE while it is not connected."""
+        ...
+
+    async def connected(self, name: CellName) -> Channel:
+        """As `channel`, but waits for the cell to (re)connect; raises Fault UNAVAILABLE once it is lost or gone."""
+        ...
+
+    def watch(self) -> AsyncIterator[Cell]:
+        """Every cell as it is now, then each change of state or connection, until the caller stops iterating."""
+        ...

@@ -1,0 +1,1 @@
+"""The port that cells dial: certificates, admission, leases, and a channel back to each cell."""

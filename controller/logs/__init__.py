@@ -1,0 +1,1 @@
+"""Copies of containers' logs, complete and byte for byte, on this machine."""

@@ -1,0 +1,29 @@
+"""Which pod a cell is for, and what it asks of its instance."""
+
+from __future__ import annotations
+
+import msgspec
+
+from controller.model.names import PodUid
+from controller.model.offer import Demand
+
+
+class PodRef(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt at one pod: a kubelet that starts a sandbox anew raises `attempt`."""
+
+    uid: PodUid
+    namespace: str
+    name: str
+    attempt: int = 0
+
+
+class PodClaim(msgspec.Struct, frozen=True, kw_only=True):
+    """A pod's wish for a cell. Idempotent on (uid, attempt).
+
+    `annotations` carry the `chinampa.dev/…` wishes; `labels` become tags of the instance.
+    """
+
+    pod: PodRef
+    demand: Demand
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}

@@ -1,0 +1,1 @@
+"""Runs declared pods where there is no kubelet."""

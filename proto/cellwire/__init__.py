@@ -1,0 +1,1 @@
+"""What crosses a wire between controller and cell, shared by both and importing neither."""

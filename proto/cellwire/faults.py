@@ -1,0 +1,45 @@
+"""What can go wrong, in the one shape that crosses room walls and wires.
+
+A fault names the thing, the cause and the mend, in a sentence for the person who must act. Rooms raise faults
+and let no library's exception out; each edge translates them once (rpc.status, the HTTP API, the command line).
+"""
+
+from __future__ import annotations
+
+import enum
+
+
+class Kind(enum.Enum):
+    """What a caller can do about a fault."""
+
+    NOT_FOUND = "not found"
+    EXISTS = "exists"
+    INVALID = "invalid"
+    NO_CAPACITY = "no capacity"
+    DENIED = "denied"
+    UNAVAILABLE = "unavailable"
+    TIMEOUT = "timeout"
+    PRECONDITION = "precondition"
+    UNSUPPORTED = "unsupported"
+    BROKEN = "broken"
+
+
+class Fault(Exception):
+    """A failure told as thing, cause and mend.
+
+    `thing` is what failed ("image nginx:1.29"), `cause` why ("the registry answered 401"), `mend` what the reader
+    can do ("add an imagePullSecret"); `mend` may be empty where there is nothing to do. `reason` is an optional
+    CamelCase word for machines ("ErrImagePull").
+    """
+
+    def __init__(self, kind: Kind, thing: str, cause: str, mend: str = "", *, reason: str = "") -> None:
+        self.kind = kind
+        self.thing = thing
+        self.cause = cause
+        self.mend = mend
+        self.reason = reason
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        sentence = f"{self.thing}: {self.cause}"
+        return f"{sentence}; {self.mend}" if self.mend else sentence

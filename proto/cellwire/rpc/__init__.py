@@ -1,0 +1,1 @@
+"""gRPC as this project speaks it: deadlines, turned connections, limits, faults as statuses."""

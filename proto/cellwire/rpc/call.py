@@ -1,0 +1,45 @@
+"""The one door through which every unary gRPC call of ours goes.
+
+grpclib 0.4.9 wakes its waiters with `task.cancel()` and never takes the request back, so that after an expired or
+broken call `current_task().cancelling()` stays raised, and an `asyncio.timeout` further out ends in CancelledError.
+`settled()` takes exactly that request back and no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
+
+Request_contra = TypeVar("Request_contra", contravariant=True)
+Reply_co = TypeVar("Reply_co", covariant=True)
+
+
+class UnaryMethod(Protocol[Request_contra, Reply_co]):
+    """A method of a generated stub, as `stub.Version`."""
+
+    async def __call__(self, message: Request_contra, *, timeout: float | None = None) -> Reply_co:
+        """Send one message, await one."""
+        ...
+
+
+@contextmanager
+def settled() -> Generator[None]:
+    """Undo the cancellation request that grpclib leaves on the current task when a call ends in an exception."""
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    try:
+        yield
+    except Exception:
+        if task and task.cancelling() > before and task.uncancel() > before:
+            raise asyncio.CancelledError from None
+        raise
+
+
+async def call(method: UnaryMethod[Request_contra, Reply_co], message: Request_contra, *, deadline: float) -> Reply_co:
+    """Call `method` with `message`, for at most `deadline` seconds. Raises TimeoutError, or what status.faults maps."""
+    async with asyncio.timeout(deadline):
+        with settled():
+            # The server's copy of the deadline is later than ours, so that ours is the one that fires.
+            return await method(message, timeout=deadline + 1)
