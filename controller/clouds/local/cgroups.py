@@ -239,4 +239,3 @@ def pid_started(pid: int) -> int:
     except (FileNotFoundError, ProcessLookupError):
         return 0
     return 0 if state in "ZX" else int(rest[18])
-

@@ -11,7 +11,7 @@ import fcntl
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 import msgspec
@@ -225,7 +225,7 @@ class LocalCloud:
                 self._records.forget(record)
 
     @asynccontextmanager
-    async def _turn(self, token: str) -> AsyncIterator[None]:
+    async def _turn(self, token: str) -> AsyncGenerator[None]:
         """One at a time for the instance of this client token."""
         lock = self._turns.setdefault(token, asyncio.Lock())
         try:
@@ -237,7 +237,7 @@ class LocalCloud:
 
 
 @asynccontextmanager
-async def running(settings: LocalSettings) -> AsyncIterator[Cloud]:
+async def running(settings: LocalSettings) -> AsyncGenerator[Cloud]:
     """The local cloud, open. Raises Fault EXISTS where another controller has the same folder open."""
     settings.root.mkdir(parents=True, exist_ok=True, mode=0o711)
     async with _alone(settings):
@@ -253,7 +253,7 @@ async def running(settings: LocalSettings) -> AsyncIterator[Cloud]:
 
 
 @asynccontextmanager
-async def _alone(settings: LocalSettings) -> AsyncIterator[None]:
+async def _alone(settings: LocalSettings) -> AsyncGenerator[None]:
     with _lock_file(settings) as descriptor:
         until = time.monotonic() + _LOCK_SECONDS
         while not _locked(descriptor):
@@ -269,7 +269,7 @@ async def _alone(settings: LocalSettings) -> AsyncIterator[None]:
 
 
 @contextmanager
-def _lock_file(settings: LocalSettings) -> Iterator[int]:
+def _lock_file(settings: LocalSettings) -> Generator[int]:
     descriptor = os.open(settings.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         yield descriptor

@@ -30,6 +30,7 @@ from controller.model.names import InstanceId
 
 _BOOT_SECONDS = 20.0  # 20 at once on two busy cores need about 2
 _END_SECONDS = 15.0
+_LONGEST_PAUSE = 0.01
 _REPO = str(Path(__file__).resolve().parents[3])
 _INIT = f"import sys; sys.path.insert(0, {_REPO!r}); from controller.clouds.local.inside.init import main; main()"
 
@@ -37,7 +38,9 @@ _INIT = f"import sys; sys.path.insert(0, {_REPO!r}); from controller.clouds.loca
 class Machines:
     """The running machines of one local cloud."""
 
-    def __init__(self, settings: LocalSettings, signer: identity.Signer, on_death: Callable[[InstanceId], None]) -> None:
+    def __init__(
+        self, settings: LocalSettings, signer: identity.Signer, on_death: Callable[[InstanceId], None]
+    ) -> None:
         self._settings = settings
         self._signer = signer
         self._on_death = on_death
@@ -80,7 +83,7 @@ class Machines:
         self._groups.create(record.id, memory_mib=record.memory_mib)
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            ours.setblocking(False)
+            ours.settimeout(0)
             pid = await self._first_process(record, folder, ours, theirs)
             record = msgspec.structs.replace(
                 record, pid=pid, pid_started=cgroups.pid_started(pid), boot=cgroups.boot_id()
@@ -93,9 +96,7 @@ class Machines:
         self._size(record)
         return record
 
-    async def _first_process(
-        self, record: Record, folder: Path, ours: socket.socket, theirs: socket.socket
-    ) -> int:
+    async def _first_process(self, record: Record, folder: Path, ours: socket.socket, theirs: socket.socket) -> int:
         """Start it, send it the plan, and learn its number."""
         loop = asyncio.get_running_loop()
         console = os.open(folder / "console.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -144,10 +145,10 @@ class Machines:
         if self.alive(record):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(record.pid, signal.SIGKILL)  # takes its whole PID namespace along
-        await _until_none(lambda: self._groups.kill(record.id))
+        await until_none(lambda: self._groups.kill(record.id))
         await self._servers.close(record.id)
         await network.detach(record)
-        await _until_none(lambda: self._groups.remove(record.id))  # the kernel lets go of the dead a moment later
+        await until_none(lambda: self._groups.remove(record.id))  # the kernel lets go of the dead a moment later
         folder = self._settings.root / "instances" / record.id
         if folder.exists():
             self._trash.put_nowait(folder.rename(self._settings.root / "trash" / f"{record.id}-{time.time_ns()}"))
@@ -257,8 +258,9 @@ class Machines:
         }
 
 
-async def _until_none(step: Callable[[], Collection[object]]) -> None:
+async def until_none(step: Callable[[], Collection[object]]) -> None:
+    """Repeat `step` until it finds nothing; the kernel cannot be waited for otherwise."""
     pause = 0.002
     while step():
         await asyncio.sleep(pause)
-        pause = min(2 * pause, 0.1)
+        pause = min(2 * pause, _LONGEST_PAUSE)

@@ -19,7 +19,7 @@ class MetadataServers:
     """One small HTTP server per instance."""
 
     def __init__(self) -> None:
-        self._open: dict[InstanceId, tuple[web.Server[web.BaseRequest], asyncio.Server]] = {}
+        self._open: dict[InstanceId, tuple[web.Server, asyncio.Server]] = {}
 
     async def serve(self, instance: InstanceId, known: metadata.Facts, listening: socket.socket) -> None:
         """Answer on this socket until `close`; the socket is ours from now on."""

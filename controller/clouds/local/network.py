@@ -77,12 +77,8 @@ async def links(settings: LocalSettings) -> list[str]:
 async def attach(settings: LocalSettings, record: Record) -> None:
     """Give the instance whose first process is `record.pid` its link, addresses and route."""
     name = addresses.veth(record.id)
-    await _batch(
-        [
-            f"link add name {name} up master {settings.bridge} type veth "
-            f"peer name eth0 address {record.mac} netns {record.pid}",
-        ]
-    )
+    peer = f"peer name eth0 address {record.mac} netns {record.pid}"
+    await _batch([f"link add name {name} up master {settings.bridge} type veth {peer}"])
     inside = [
         "link set lo up",
         f"address add {METADATA}/32 dev lo",

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from controller.clouds.local import cgroups, network
+from controller.clouds.local.machines import until_none
 from controller.clouds.local.settings import LocalSettings
 
 _SECONDS = 30.0
@@ -49,11 +50,9 @@ async def sweep(settings: LocalSettings) -> None:
     """End all instances of the cluster and remove all that it has, keys and records too. Raises TimeoutError."""
     groups = cgroups.Groups(settings.cluster, settings.cgroup_parent)
     async with asyncio.timeout(_SECONDS):
-        while groups.kill(""):
-            await asyncio.sleep(0.01)
+        await until_none(lambda: groups.kill(""))
         await network.remove(settings)
-        while groups.remove():
-            await asyncio.sleep(0.01)
+        await until_none(groups.remove)
     await asyncio.to_thread(shutil.rmtree, settings.root, ignore_errors=True)
 
 

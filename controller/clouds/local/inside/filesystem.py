@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 # Folders kept on the instance's disk, by where they are seen.
 ON_DISK = {"/tmp": "tmp", "/var/tmp": "var-tmp", "/var/log": "log", "/var/lib/chinampa": "chinampa"}  # noqa: S108 - mount points
 _NOT_DISKS = frozenset(
-    "autofs binfmt_misc bpf cgroup cgroup2 configfs debugfs devpts devtmpfs efivarfs fuse.lxcfs fusectl hugetlbfs "
+    # one string a line would be a page
+    "autofs binfmt_misc bpf cgroup cgroup2 configfs debugfs devpts devtmpfs efivarfs fuse.lxcfs fusectl hugetlbfs "  # noqa: SIM905
     "mqueue nsfs overlay proc pstore ramfs rpc_pipefs securityfs selinuxfs squashfs sysfs tmpfs tracefs".split()
 )
 _OWN = ("/proc", "/sys", "/dev", "/run", "/tmp", "/var")  # noqa: S108 - mount points
@@ -30,7 +31,6 @@ _DEVICES = {
     "full": (1, 7),
     "random": (1, 8),
     "urandom": (1, 9),
-    "kmsg": (1, 11),
     "tty": (5, 0),
     "ptmx": (5, 2),
     "net/tun": (10, 200),
@@ -88,7 +88,8 @@ def _bring_back(root: str, visible: list[str]) -> None:
 
 
 def _etc(root: str, plan: BootPlan) -> None:
-    upper, work = f"{plan['disk']}/etc", f"{plan['disk']}/etc-work"
+    # Above on /run's tmpfs, not on the disk, which may itself be an overlay where this machine is a container.
+    upper, work = f"{root}/run/.etc/upper", f"{root}/run/.etc/work"
     _folder(upper, 0o755)
     _folder(work, 0o755)
     for name, text in plan["files"].items():

@@ -7,6 +7,7 @@ Standard library only; started as `python -I -S`.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -50,10 +51,8 @@ def main() -> None:
 
 
 def _machine(control: socket.socket, plan: BootPlan) -> None:
-    try:
+    with contextlib.suppress(OSError):  # not allowed to everybody; only a preference
         _write("/proc/self/oom_score_adj", "-999")  # the machine goes last
-    except OSError:
-        pass  # not allowed to everybody; only a preference
     kernel.sethostname(plan["hostname"])
     filesystem.enter(plan)
     control.recv(16)  # "go" once the network stands; end of file where the controller was killed meanwhile
@@ -85,10 +84,8 @@ def _run(text: bytes, environment: dict[str, str]) -> int:
     for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(ignored, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    try:
+    with contextlib.suppress(OSError):
         _write("/proc/self/oom_score_adj", "0")
-    except OSError:
-        pass
     try:
         os.execve(_USER_DATA, [_USER_DATA], environment)  # noqa: S606 - this is what user-data is for
     except OSError as error:

@@ -44,7 +44,7 @@ def setns(descriptor: int, kind: int) -> None:
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
-    """mount(2)."""
+    """Mount, bind or remount; `options` as for the file system."""
     result = _libc.mount(
         source.encode(), target.encode(), kind.encode() or None, flags, options.encode() if options else None
     )
