@@ -22,7 +22,27 @@ while :; do
     sleep 1
 done
 """
-APPLETS = ("sh", "httpd", "date", "sleep", "cat", "ls", "ps", "echo", "id", "hostname", "stty", "tty", "wget", "true")
+APPLETS = (
+    "sh",
+    "httpd",
+    "date",
+    "sleep",
+    "cat",
+    "ls",
+    "ps",
+    "echo",
+    "id",
+    "hostname",
+    "stty",
+    "tty",
+    "wget",
+    "true",
+    "yes",
+    "head",
+    "dd",
+    "md5sum",
+    "nc",
+)
 PAGE = b"<h1>Hello from a cell</h1>\n"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
