@@ -131,7 +131,8 @@ async def registry(folder: Path, port: int) -> AsyncGenerator[None]:
     """A real registry with the small image in it."""
     settings = folder / "registry.yml"
     settings.write_text(
-        f'version: 0.1\nstorage: {{filesystem: {{rootdirectory: {folder}/registry}}}}\nhttp: {{addr: "127.0.0.1:{port}"}}\n'
+        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {folder}/registry}}}}\n"
+        f'http: {{addr: "127.0.0.1:{port}"}}\n'
     )
     async with process(folder / "registry.log", "docker-registry", "serve", str(settings)):
         await until(lambda: answers(port))

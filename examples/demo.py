@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -237,7 +237,7 @@ _clock: dict[str, float] = {}
 
 
 @contextmanager
-def step(title: str) -> Iterator[None]:
+def step(title: str) -> Generator[None]:
     """One line for one step, with its time."""
     begun = time.monotonic()
     print(f"==> {title}", flush=True)
@@ -248,7 +248,7 @@ def step(title: str) -> Iterator[None]:
 
 
 @contextmanager
-def steps() -> Iterator[dict[str, float]]:
+def steps() -> Generator[dict[str, float]]:
     """The table at the end."""
     table: dict[str, float] = {}
     yield table
@@ -258,7 +258,7 @@ def steps() -> Iterator[dict[str, float]]:
 
 
 @contextmanager
-def started() -> Iterator[None]:
+def started() -> Generator[None]:
     """The controller and the registry, up and filled."""
     (FOLDER / "controller.toml").write_text(CONFIG)
     (FOLDER / "registry.yml").write_text(REGISTRY)

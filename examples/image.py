@@ -22,7 +22,7 @@ while :; do
     sleep 1
 done
 """
-APPLETS = (
+APPLETS = [
     "sh",
     "httpd",
     "date",
@@ -42,7 +42,13 @@ APPLETS = (
     "dd",
     "md5sum",
     "nc",
-)
+    "touch",
+    "rm",
+    "mkdir",
+    "env",
+    "pwd",
+    "kill",
+]
 PAGE = b"<h1>Hello from a cell</h1>\n"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
