@@ -22,33 +22,9 @@ while :; do
     sleep 1
 done
 """
-APPLETS = [
-    "sh",
-    "httpd",
-    "date",
-    "sleep",
-    "cat",
-    "ls",
-    "ps",
-    "echo",
-    "id",
-    "hostname",
-    "stty",
-    "tty",
-    "wget",
-    "true",
-    "yes",
-    "head",
-    "dd",
-    "md5sum",
-    "nc",
-    "touch",
-    "rm",
-    "mkdir",
-    "env",
-    "pwd",
-    "kill",
-]
+APPLETS = tuple(
+    "sh httpd date sleep cat ls ps echo id hostname stty tty wget true yes head dd md5sum nc touch rm mkdir env".split()
+)
 PAGE = b"<h1>Hello from a cell</h1>\n"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
