@@ -32,6 +32,8 @@ class MetadataServers:
         if found := self._open.pop(instance, None):
             server, port = found
             port.close()
+            for _turn in range(3):  # what was being accepted becomes a connection a turn or two later
+                await asyncio.sleep(0)
             await server.shutdown(_GOODBYE_SECONDS)
 
     async def close_all(self) -> None:
