@@ -18,6 +18,7 @@ LIMIT_BYTES = 16 * 1024  # what EC2 accepts, before base64
 MARK = "#chinampa "
 _GZIP = b"\x1f\x8b"
 _UNPACKED_LIMIT = 1 << 20
+_PLAIN = re.compile(r"[!-~]+")  # one line stays one line, whatever a reader takes for its end
 _FINGERPRINT = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -108,6 +109,8 @@ def _check(facts: UserData) -> None:
         raise _invalid("its ca is not sha256: and 64 hex digits")
     if not facts.token:
         raise _invalid("it has no join token")
+    if not all(_PLAIN.fullmatch(word) for word in (facts.token, *facts.controllers)):
+        raise _invalid("its token or an address has other signs than printable ASCII")
 
 
 def _invalid(cause: str, mend: str = "") -> Fault:

@@ -13,6 +13,7 @@ from controller.clouds.local import metadata
 from controller.model.names import InstanceId
 
 _GOODBYE_SECONDS = 0.2
+_TURNS = 4
 
 
 class MetadataServers:
@@ -24,13 +25,22 @@ class MetadataServers:
     async def serve(self, instance: InstanceId, known: metadata.Facts, listening: socket.socket) -> None:
         """Answer on this socket until `close`; the socket is ours from now on."""
         server = web.Server(_handler(known), access_log=None, keepalive_timeout=15.0)
-        loop = asyncio.get_running_loop()
-        self._open[instance] = (server, await loop.create_server(server, sock=listening))
+        try:
+            port = await asyncio.get_running_loop().create_server(server, sock=listening, start_serving=False)
+        except BaseException:
+            listening.close()
+            raise
+        self._open[instance] = (server, port)
+        await port.start_serving()
 
     async def close(self, instance: InstanceId) -> None:
         """Stop answering this instance. Unknown ones are closed already."""
         if found := self._open.pop(instance, None):
             server, port = found
+            # What is being accepted becomes a connection some turns later, and asyncio (3.11) drops it without closing
+            # it if the port was closed in between. The callers have ended by now: nothing new comes.
+            for _turn in range(_TURNS):
+                await asyncio.sleep(0)
             port.close()
             await server.shutdown(_GOODBYE_SECONDS)
 
