@@ -53,6 +53,8 @@ class Stack:
         self._layers = layers
         self._diff_ids = diff_ids
         self._folders = [present.get(chain) or f"{work}/layer-{n}" for n, chain in enumerate(self.chain)]
+        # Open folders of whole layers: their paths change when the parent takes them over.
+        self._roots = {n: os.open(present[chain], _OPEN) for n, chain in enumerate(self.chain) if chain in present}
         self._missing = [n for n, chain in enumerate(self.chain) if chain not in present]
         self._arrived = arrived
         self._ready = ready
@@ -65,12 +67,16 @@ class Stack:
         return self._missing
 
     async def fetch(self, blobs: Blobs) -> None:
-        """Fetch and unpack what is missing. Raises Fault."""
+        """Fetch and unpack what is missing, once. Raises Fault."""
         slots = asyncio.Semaphore(AT_ONCE)
-        async with asyncio.TaskGroup() as group:
-            for number in self._missing:
-                await slots.acquire()
-                group.create_task(self._one(number, blobs, slots))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number in self._missing:
+                    await slots.acquire()
+                    group.create_task(self._one(number, blobs, slots))
+        finally:
+            for descriptor in self._roots.values():
+                os.close(descriptor)
 
     async def _one(self, number: int, blobs: Blobs, slots: asyncio.Semaphore) -> None:
         layer = self._layers[number]
@@ -91,8 +97,9 @@ class Stack:
         while self._told < len(self._missing) and (number := self._missing[self._told]) in self._unpacked:
             done = self._unpacked.pop(number)
             self._told += 1
-            below = [os.fsencode(folder) for folder in reversed(self._folders[:number])]
-            inherit(os.fsencode(self._folders[number]), done.implicit, below)
+            self._roots[number] = os.open(self._folders[number], _OPEN)
+            below = [self._roots[n] for n in reversed(range(number))]
+            inherit(self._roots[number], done.implicit, below)
             self._ready(
                 LayerReady(
                     chain_id=self.chain[number],
@@ -149,8 +156,11 @@ async def _answer(process: Process) -> UnpackMessage:
         ) from None
 
 
-def inherit(folder: bytes, implicit: Sequence[bytes], below: Sequence[bytes]) -> None:
-    """Give folders that no entry described the attributes that the layers `below` (topmost first) have for them."""
+def inherit(folder: int, implicit: Sequence[bytes], below: Sequence[int]) -> None:
+    """Give folders that no entry described the attributes that the layers `below` (topmost first) have for them.
+
+    All are open folders.
+    """
     for name in implicit:
         parts = name.split(b"/")
         found = _find_below(parts, below)
@@ -163,7 +173,7 @@ def inherit(folder: bytes, implicit: Sequence[bytes], below: Sequence[bytes]) ->
         _copy_attributes(found, own)
 
 
-def _find_below(parts: Sequence[bytes], below: Sequence[bytes]) -> int | None:
+def _find_below(parts: Sequence[bytes], below: Sequence[int]) -> int | None:
     for layer in below:
         descriptor, hidden = _walk(layer, parts)
         if descriptor is not None or hidden:
@@ -171,9 +181,9 @@ def _find_below(parts: Sequence[bytes], below: Sequence[bytes]) -> int | None:
     return None
 
 
-def _walk(root: bytes, parts: Sequence[bytes]) -> tuple[int | None, bool]:
+def _walk(root: int, parts: Sequence[bytes]) -> tuple[int | None, bool]:
     """An open folder `parts` below `root`, no symlink followed; else whether the layer hides what is further below."""
-    here = os.open(root, _OPEN)
+    here = os.open(".", _OPEN, dir_fd=root)
     hidden = False
     for part in parts:
         hidden = hidden or _is_opaque(here)
