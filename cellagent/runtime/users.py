@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 import msgspec
+
 from cellwire.faults import Fault, Kind
 
 LARGEST = 1 << 20
