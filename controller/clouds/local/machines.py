@@ -244,7 +244,7 @@ class Machines:
     def _visible(self) -> list[str]:
         settings = self._settings
         named = (*settings.path, *settings.python_path, *settings.visible, sys.prefix, sys.base_prefix, _REPO)
-        return list(dict.fromkeys(str(Path(path).absolute()) for path in named))
+        return sorted({str(Path(path).absolute()) for path in named})  # a folder before what is in it
 
     def _files(self, record: Record) -> dict[str, str]:
         servers = "".join(f"nameserver {server}\n" for server in self._settings.nameservers)

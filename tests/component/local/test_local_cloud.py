@@ -98,6 +98,24 @@ async def test_user_data_runs_in_a_machine_of_its_own(playground: Playground) ->
         assert path.endswith(" more")
 
 
+async def test_folders_of_this_machine_stay_visible_though_below_a_private_one(
+    playground: Playground, tmp_path: Path
+) -> None:
+    deep = tmp_path / "clone" / "bin"
+    deep.mkdir(parents=True)
+    (tmp_path / "clone" / "agent.py").write_text("here\n")
+    (tmp_path / "secret").write_text("hidden\n")
+    script = (
+        f"#!/bin/sh\ncat {tmp_path}/clone/agent.py {tmp_path}/secret >/var/log/seen 2>/dev/null\n"
+        f"(echo x >{deep}/x) 2>/dev/null; echo $? >/var/log/wrote\n"
+    )
+    async with playground(path=(str(deep),), visible=(str(deep.parent),)) as settings, running(settings) as cloud:
+        instance = await launch(cloud, script)
+
+        assert await written(disk(settings, instance, "log") / "wrote") != "0\n"
+        assert await written(disk(settings, instance, "log") / "seen") == "here\n"
+
+
 async def test_user_data_begins_within_150_ms_and_an_end_leaves_nothing(playground: Playground) -> None:
     async with playground() as settings, running(settings) as cloud:
         before = await leftovers(settings)
@@ -272,7 +290,10 @@ async def test_a_cancelled_launch_leaves_nothing(playground: Playground) -> None
         await nothing_left(settings)
 
 
-async def test_a_second_controller_is_refused_the_same_folder(playground: Playground) -> None:
+async def test_a_second_controller_is_refused_the_same_folder(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("controller.clouds.local.cloud._LOCK_SECONDS", 0.1)
     async with playground() as settings, running(settings):
         with pytest.raises(Fault) as raised:
             async with running(settings):
