@@ -24,7 +24,7 @@ Playground = Callable[..., AbstractAsyncContextManager[LocalSettings]]
 TICK = "#!/bin/sh\nwhile :; do date +%s.%N >>/var/log/ticks; sleep 0.05; done\n"
 LATE = "#!/bin/sh\necho booted >/var/log/booted\nexec sleep 600\n"
 CONTROLLER = """
-import asyncio, sys, msgspec
+import asyncio, sys, msgspec, uvloop
 from controller.clouds.local.cloud import running
 from controller.clouds.local.settings import LocalSettings
 from controller.clouds.protocol import LaunchRequest
@@ -37,7 +37,7 @@ async def main():
                                    for n in range(int(sys.argv[2]))])
         print(" ".join(one.instance.id for one in made), flush=True)
         await asyncio.sleep(600)
-asyncio.run(main())
+uvloop.run(main())
 """
 
 
