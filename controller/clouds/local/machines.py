@@ -174,6 +174,11 @@ class Machines:
             self._credit_over(instance)
         await self._servers.close_all()
 
+    async def withdraw(self) -> None:
+        """Remove what machines share; only where there is none left."""
+        await network.remove(self._settings)
+        self._groups.remove()
+
     def strangers(self, known: set[str]) -> set[str]:
         """Machines that have left something and of which there is no record."""
         folders = {entry.name for entry in (self._settings.root / "instances").iterdir()}

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from cellwire.faults import Fault, Kind
-from controller.clouds.local import programs
+from controller.clouds.local import cgroups, programs
 from controller.clouds.local.cloud import running
 from controller.clouds.local.records import Record
 from controller.clouds.local.settings import LocalSettings
@@ -288,6 +288,15 @@ async def test_a_cancelled_launch_leaves_nothing(playground: Playground) -> None
                     await launch(cloud, token="t")
             await cloud.terminate([one.id for one in await cloud.instances()])
         await nothing_left(settings)
+
+
+async def test_a_closed_cloud_without_instances_leaves_no_bridge_and_no_group(playground: Playground) -> None:
+    async with playground() as settings:
+        async with running(settings) as cloud:
+            await cloud.terminate([(await launch(cloud)).id])
+            assert Path(f"/sys/class/net/{settings.bridge}").exists()
+        assert not Path(f"/sys/class/net/{settings.bridge}").exists()
+        assert not cgroups.Groups(settings.cluster).folders()
 
 
 async def test_a_second_controller_is_refused_the_same_folder(
