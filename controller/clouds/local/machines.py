@@ -58,8 +58,12 @@ class Machines:
             Path(target).mkdir(parents=True, exist_ok=True)
         for left in (self._settings.root / "trash").iterdir():
             self._trash.put_nowait(left)
-        self._groups.prepare()
-        await network.prepare(self._settings)
+        await network.prepare(self._settings)  # first, because it refuses what another cluster has
+        try:
+            self._groups.prepare()
+        except Fault:
+            await self.withdraw()
+            raise
 
     async def boot(self, record: Record, save: Callable[[Record], Record]) -> Record:
         """Boot the machine; `save` is called once its process is known and before its user-data runs."""

@@ -318,3 +318,5 @@ async def test_a_taken_subnet_is_refused_by_name(playground: Playground) -> None
         with pytest.raises(Fault, match="overlaps"):
             async with running(other):
                 pass
+        assert not cgroups.Groups(other.cluster).folders()
+        assert not Path(f"/sys/class/net/{other.bridge}").exists()
