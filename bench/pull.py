@@ -42,14 +42,14 @@ UNPACKED_PER_COMPRESSED = 3.1
 
 def words(rng: random.Random) -> bytes:
     """A megabyte of something that compresses as programs and texts do."""
-    some = [rng.randbytes(rng.randint(2, 9)) for _ in range(3000)]
+    some = [rng.randbytes(rng.randint(3, 12)) for _ in range(300)]
     return b" ".join(rng.choices(some, k=200_000))[: 1 << 20]
 
 
 def contents(rng: random.Random, size: int, pool: bytes) -> Iterator[bytes]:
     while size > 0:
         part = min(size, rng.randint(300, 6000))
-        if rng.random() < 0.17:
+        if rng.random() < 0.1:
             yield rng.randbytes(part)
         else:
             at = rng.randrange(len(pool) - part)
