@@ -118,7 +118,7 @@ def _groups(spec: Json) -> list[int]:
     return [*(security.get("supplementalGroups") or ()), *own]
 
 
-def _groups_policy(spec: Json) -> Any:  # noqa: ANN401 - protobuf's enums are typed in stubs only
+def _groups_policy(spec: Json) -> Any:
     return cri.SupplementalGroupsPolicy.Value(
         (spec.get("securityContext") or {}).get("supplementalGroupsPolicy", "Merge")
     )
@@ -144,7 +144,7 @@ def _sandbox_security(spec: Json) -> cri.LinuxSandboxSecurityContext:
     return context
 
 
-def _profile(profile: Json | None, default: Any) -> cri.SecurityProfile:  # noqa: ANN401 - as above
+def _profile(profile: Json | None, default: Any) -> cri.SecurityProfile:
     if profile is None:
         return cri.SecurityProfile(profile_type=default)
     return cri.SecurityProfile(
