@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -98,7 +98,7 @@ class Site:
         self.changes: list[Change] = []
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[Link]:
+    async def open(self) -> AsyncGenerator[Link]:
         settings = LinkSettings(self.folder / "link", "127.0.0.1", self.number, ("127.0.0.1",))
         async with (
             port.running(settings, lambda: self.fleet, self.cloud.signer.verify) as link,
@@ -126,7 +126,7 @@ class Site:
         return Identity(self.folder / instance), Metadata("127.0.0.1", number)
 
     @asynccontextmanager
-    async def cell(self, link: Link, instance: str) -> AsyncIterator[tuple[Small, Home]]:
+    async def cell(self, link: Link, instance: str) -> AsyncGenerator[tuple[Small, Home]]:
         """A joined cell that stays at home for as long as the context."""
         identity, metadata = await self.boot(link, instance)
         home = await join(identity, metadata)

@@ -75,7 +75,11 @@ async def live(state: Path, metadata: Metadata, started: float) -> None:
     home = identity.home() or await join_for_ever(identity, metadata)
     moments["joined"] = time.time()
     cell = Small(home.cell, moments)
-    await stay(serving(cell), identity, home, lambda: moments.setdefault("connected", time.time()))
+
+    def connected() -> None:
+        moments.setdefault("connected", time.time())
+
+    await stay(serving(cell), identity, home, connected)
 
 
 if __name__ == "__main__":

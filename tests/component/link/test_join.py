@@ -2,7 +2,6 @@
 
 import asyncio
 import datetime
-import os
 import ssl
 import stat
 import time
@@ -207,6 +206,6 @@ async def test_a_cell_cannot_pass_for_a_controller(site: Site, tmp_path: Path) -
 def test_an_authority_whose_key_is_gone_is_not_made_anew(tmp_path: Path) -> None:
     first = Authority(tmp_path, ("127.0.0.1",))
     assert Authority(tmp_path, ("127.0.0.2",)).fingerprint == first.fingerprint
-    os.unlink(tmp_path / "ca.key")
+    (tmp_path / "ca.key").unlink()
     with pytest.raises(Fault, match="restore it"):
         Authority(tmp_path, ())
