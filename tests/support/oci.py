@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
 import hashlib
 import io
@@ -15,9 +14,9 @@ from typing import Any, Literal
 from urllib.parse import urljoin
 
 import zstandard
-from aiohttp import BasicAuth, ClientSession
+from aiohttp import ClientSession
 
-from tests.support.registry import PASSWORD, USER
+from tests.support.registry import basic_header
 
 Compression = Literal["gzip", "zstd", "none"]
 ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
@@ -189,13 +188,12 @@ class pushing:
         self._session = ClientSession()
         self._headers: dict[str, str] = {}
         if self._auth == "basic":
-            self._headers["Authorization"] = BasicAuth(USER, PASSWORD).encode()
+            self._headers["Authorization"] = basic_header()
         if self._auth == "token":
             async with self._session.get(f"{self._base}/tags/list") as refused:
                 realm = refused.headers["WWW-Authenticate"].split('realm="')[1].split('"')[0]
-            basic = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
             query = {"service": "test", "scope": f"repository:{self._repository}:pull,push"}
-            async with self._session.get(realm, params=query, headers={"Authorization": f"Basic {basic}"}) as given:
+            async with self._session.get(realm, params=query, headers={"Authorization": basic_header()}) as given:
                 self._headers["Authorization"] = "Bearer " + (await given.json())["token"]
         return self
 
