@@ -196,7 +196,9 @@ async def main() -> None:
                 if options.only != "ours":
                     times["containerd"].append(await theirs(work, pushed.name))
                     settle(work)
-                print(f"round {number + 1}: " + ", ".join(f"{k} {v[-1]:.2f} s" for k, v in times.items() if v), flush=True)
+                print(
+                    f"round {number + 1}: " + ", ".join(f"{k} {v[-1]:.2f} s" for k, v in times.items() if v), flush=True
+                )
     medians = {name: statistics.median(values) for name, values in times.items() if values}
     for who, value in medians.items():
         print(f"{who}: median {value:.2f} s")

@@ -13,7 +13,9 @@ import pytest
 from cellagent.images.layers import unpack
 from cellagent.images.manifest import Descriptor
 from cellagent.images.messages import Unpacked
+from cellagent.kernel import processes
 from cellwire.faults import Fault, Kind
+from tests.support.files import names
 from tests.support.oci import Compression, Layer, Node, folder, hardlink, layer, symlink, tar
 
 FIFO = Node(tarfile.FIFOTYPE)
@@ -48,12 +50,14 @@ def outside(tmp_path: Path) -> Path:
 
 def untouched(outside: Path) -> bool:
     secret = outside / "secret"
-    return os.listdir(outside) == ["secret"] and secret.read_text() == "untouched" and secret.stat().st_nlink == 1
+    return names(outside) == ["secret"] and secret.read_text() == "untouched" and secret.stat().st_nlink == 1
 
 
-@pytest.mark.parametrize("name", ["../outside/x", "a/../../outside/x", "..", "/../outside/x", ".wh...", ".wh..", "d/.wh.."])
+@pytest.mark.parametrize(
+    "name", ["../outside/x", "a/../../outside/x", "..", "/../outside/x", ".wh...", ".wh..", "d/.wh.."]
+)
 async def test_a_name_that_climbs_fails_the_layer(tmp_path: Path, outside: Path, name: str) -> None:
-    with pytest.raises(Fault, match="leads out|impossible name") as caught:
+    with pytest.raises(Fault, match=r"leads out|impossible name") as caught:
         await unpacked(tmp_path / "layer", layer([(name, b"evil")]))
     assert caught.value.kind is Kind.BROKEN
     assert untouched(outside)
@@ -73,7 +77,7 @@ async def test_absolute_names_and_symlinks_end_at_the_wall_of_the_folder(tmp_pat
     await unpacked(tmp_path / "layer", layer(entries))
     assert untouched(outside)
     inside = tmp_path / "layer" / str(outside).lstrip("/")
-    assert sorted(os.listdir(inside)) == ["absolute", "secret", "through"]
+    assert sorted(names(inside)) == ["absolute", "secret", "through"]
     assert not (tmp_path / "layer/file").is_symlink()
 
 
@@ -116,9 +120,17 @@ async def test_whiteouts_become_what_overlayfs_wants(tmp_path: Path) -> None:
         tmp_path / "layer",
         layer(
             [
-                (".wh.gone", b""), ("d/.wh..wh..opq", b""), ("d/x", b"1"), (".wh..wh.plnk/1", b""), (".wh..wh.aufs", b""),
-                (".wh.again", b""), ("again", folder()), ("again/y", b"1"), ("both", b"1"), (".wh.both", b""),
-            ]  # fmt: skip
+                (".wh.gone", b""),
+                ("d/.wh..wh..opq", b""),
+                ("d/x", b"1"),
+                (".wh..wh.plnk/1", b""),
+                (".wh..wh.aufs", b""),
+                (".wh.again", b""),
+                ("again", folder()),
+                ("again/y", b"1"),
+                ("both", b"1"),
+                (".wh.both", b""),
+            ]
         ),
     )
     root = tmp_path / "layer"
@@ -128,7 +140,7 @@ async def test_whiteouts_become_what_overlayfs_wants(tmp_path: Path) -> None:
     assert os.getxattr(root / "d", "trusted.overlay.opaque") == b"y"
     assert os.getxattr(root / "again", "trusted.overlay.opaque") == b"y"
     assert (root / "both").read_bytes() == b"1"
-    assert not [name for name in os.listdir(root) if name.startswith(".wh.") and name != ".wh..wh.plnk"]
+    assert not [name for name in names(root) if name.startswith(".wh.") and name != ".wh..wh.plnk"]
 
 
 async def test_owners_modes_times_attributes_and_hardlinks_are_kept(tmp_path: Path) -> None:
@@ -137,11 +149,21 @@ async def test_owners_modes_times_attributes_and_hardlinks_are_kept(tmp_path: Pa
         tmp_path / "layer",
         layer(
             [
-                ("d", folder(0o2775, 5, 6)), ("d/suid", Node(content=b"x", mode=0o6755, uid=7, gid=8, mtime=12.25)),
-                ("d/cap", Node(content=b"x", mode=0o755, xattrs={"security.capability": capability,
-                                                                "trusted.overlay.redirect": "/etc"})),
-                ("d/" + "n" * 200, b"long"), ("h", hardlink("d/suid")), ("l", symlink("x" * 200)), ("./", folder(0o700)),
-            ]  # fmt: skip
+                ("d", folder(0o2775, 5, 6)),
+                ("d/suid", Node(content=b"x", mode=0o6755, uid=7, gid=8, mtime=12.25)),
+                (
+                    "d/cap",
+                    Node(
+                        content=b"x",
+                        mode=0o755,
+                        xattrs={"security.capability": capability, "trusted.overlay.redirect": "/etc"},
+                    ),
+                ),
+                ("d/" + "n" * 200, b"long"),
+                ("h", hardlink("d/suid")),
+                ("l", symlink("x" * 200)),
+                ("./", folder(0o700)),
+            ]
         ),
     )
     root = tmp_path / "layer"
@@ -172,7 +194,9 @@ async def test_gzip_members_missing_padding_and_bombs_are_taken_in_stride(tmp_pa
     import gzip
     import hashlib
 
-    content = tar({"/": folder(), "zeros": b"\0" * 80_000_000, "last": b"end"})[: 512 + 512 + 80_000_000 + 512 + 3 + 256]
+    content = tar({"/": folder(), "zeros": b"\0" * 80_000_000, "last": b"end"})[
+        : 512 + 512 + 80_000_000 + 512 + 3 + 256
+    ]
     assert 80_000_000 % 512 == 0
     raw = content[: content.rindex(b"end") + 3]
     blob = gzip.compress(raw[:1000], 1) + gzip.compress(raw[1000:], 1) + bytes(100)
@@ -183,14 +207,12 @@ async def test_gzip_members_missing_padding_and_bombs_are_taken_in_stride(tmp_pa
 
 
 async def test_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
-    import subprocess
-
     small = tmp_path / "small"
     small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)], check=True)
+    await processes.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)], deadline=10)
     try:
         with pytest.raises(Fault, match="no space is left") as caught:
             await unpacked(small, layer({"big": os.urandom(3_000_000)}))
         assert caught.value.kind is Kind.UNAVAILABLE
     finally:
-        subprocess.run(["umount", str(small)], check=True)
+        await processes.run(["umount", str(small)], deadline=10)

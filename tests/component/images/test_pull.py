@@ -18,6 +18,7 @@ from aiohttp import ClientSession, web
 from cellagent.images.messages import Credentials, Progress, RegistrySettings
 from cellagent.images.service import ImageRoom, ImageSettings, running
 from cellwire.faults import Fault, Kind
+from tests.support.files import names
 from tests.support.oci import (
     ARCHITECTURE,
     Layer,
@@ -66,7 +67,7 @@ async def test_an_image_of_gzip_zstd_and_plain_layers_is_unpacked_and_found(tmp_
             assert room.store.find(text) == image
         assert progress[-1].layers_done == progress[-1].layers_total == 3
         assert progress[-1].bytes_done == progress[-1].bytes_total == sum(len(one.blob) for one in pushed.layers)
-    assert not os.listdir(tmp_path / "work")
+    assert not names(tmp_path / "work")
 
 
 async def failure(room: ImageRoom, name: str, credentials: Credentials = NOBODY) -> Fault:
@@ -167,9 +168,10 @@ class Flaky:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         blob = "/blobs/" in request.path
         wanted = {k: v for k, v in request.headers.items() if k in {"Range", "Accept"}}
-        async with ClientSession() as session, session.get(
-            f"http://{self.registry}{request.path}", headers=wanted
-        ) as found:
+        async with (
+            ClientSession() as session,
+            session.get(f"http://{self.registry}{request.path}", headers=wanted) as found,
+        ):
             body = await found.read()
             response = web.StreamResponse(status=found.status)
             for name in ("Content-Type", "Content-Range", "Docker-Content-Digest", "Content-Length"):
@@ -217,7 +219,7 @@ async def test_a_pull_that_stands_still_ends_with_the_reason(tmp_path: Path) -> 
         async with running(ImageSettings(root=tmp_path, stall_seconds=1.0)) as room:
             fault = await failure(room, f"{address}/big:1")
             assert (fault.kind, "no progress for 1 s" in str(fault)) == (Kind.TIMEOUT, True)
-        assert not os.listdir(tmp_path / "work")
+        assert not names(tmp_path / "work")
 
 
 async def test_a_cancelled_pull_leaves_no_process_and_nothing_to_trust(tmp_path: Path) -> None:
