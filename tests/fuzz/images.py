@@ -71,7 +71,7 @@ def main() -> None:
     until = time.monotonic() + parser.parse_args().seconds
     done = 0
 
-    @settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(damaged() | st.binary(max_size=2000))
     def batch(content: bytes) -> None:
         nonlocal done

@@ -96,7 +96,7 @@ async def test_after_a_crash_of_the_machine_only_settled_layers_are_trusted(tmp_
 
 async def test_a_torn_index_and_unknown_folders_are_not_trusted(tmp_path: Path) -> None:
     stored(Store(tmp_path), "a:1", BASE)
-    (tmp_path / "index.json").write_bytes(b'{"images": [')
+    (tmp_path / "index.json").write_bytes(b'{"images": ["\xff')
     (tmp_path / "work" / "pull-1-1").mkdir()
     store = Store(tmp_path)
     assert not store.images()

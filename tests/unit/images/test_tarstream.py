@@ -146,6 +146,8 @@ def test_a_safe_name_never_climbs_and_is_never_absolute(raw: bytes) -> None:
 
 
 def test_private_attributes_of_overlayfs_are_dropped() -> None:
-    every = dict.fromkeys(("user.k", "security.capability", "trusted.overlay.redirect", "user.overlay.opaque", "trusted.x", "security.selinux"), b"1")  # fmt: skip
-    assert [name for name, _ in extract.allowed_xattrs(every.items())] == ["user.k", "security.capability"]
+    kept = ["user.k", "security.capability"]
+    dropped = ["trusted.overlay.redirect", "user.overlay.opaque", "trusted.x", "security.selinux"]
+    found = extract.allowed_xattrs((name, b"1") for name in (*kept, *dropped))
+    assert [name for name, _ in found] == kept
     assert tarstream.ENTRIES_LIMIT > 1_000_000
