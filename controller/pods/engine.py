@@ -9,24 +9,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import datetime
 import secrets
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from cellwire.faults import Fault, Kind
 from cellwire.stream.remote import RemoteBackend
 from msgspec.structs import replace
 
+from cellwire.faults import Fault, Kind
 from controller.fleet.cells import Cells
+from controller.model.cell import CellState
 from controller.model.offer import Demand
 from controller.pods.events import Recorder
-from controller.pods.fields import Invalid, Json
-from controller.pods.logs import Logs, Mirror
+from controller.pods.fields import Json
 from controller.pods.lifecycle import container_named, containers_of
+from controller.pods.logs import Logs, Mirror
 from controller.pods.namespaces import Namespaces
 from controller.pods.objects import Objects, Revisions
 from controller.pods.records import Records
@@ -50,6 +52,7 @@ class Pods:
         self._around = around
         self._namespaces = Namespaces(around.store, namespaces, around.now)
         self._workers: dict[str, Worker] = {}
+        self._begun: set[asyncio.Task[None]] = set()
 
     @property
     def cells(self) -> Cells:
@@ -63,7 +66,25 @@ class Pods:
         for uid in await self._around.records.load():
             self._work_on(uid)
         for name in ending:
-            tasks.create_task(self._empty(name))
+            self._begin(self._empty(name), f"end of namespace {name}")
+        self._begin(self._watch_cells(), "pods watch cells")
+
+    def stop(self) -> None:
+        """End all tasks; pods run on without us."""
+        for task in self._begun:
+            task.cancel()
+
+    def _begin(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = self._tasks.create_task(work, name=name)
+        self._begun.add(task)
+        task.add_done_callback(self._begun.discard)
+
+    async def _watch_cells(self) -> None:
+        """Tell a pod's worker when the fleet gives its cell up."""
+        async for cell in self._around.cells.watch():
+            if cell.state in (CellState.LOST, CellState.GONE):
+                for worker in list(self._workers.values()):
+                    worker.cell_lost(cell.name, cell.reason or f"the cell is {cell.state.value}")
 
     def find(self, namespace: str, name: str) -> Json:
         """One pod. Raises Fault NOT_FOUND."""
@@ -94,7 +115,13 @@ class Pods:
             metadata["name"] = metadata["generateName"][:LONGEST_PREFIX] + _suffix()
         if self.objects.get(namespace, metadata["name"]) is not None:
             raise Fault(Kind.EXISTS, f'pods "{metadata["name"]}"', "already exists")
-        for given in ("deletionGracePeriodSeconds", "deletionTimestamp", "managedFields", "resourceVersion", "selfLink"):
+        for given in (
+            "deletionGracePeriodSeconds",
+            "deletionTimestamp",
+            "managedFields",
+            "resourceVersion",
+            "selfLink",
+        ):
             metadata.pop(given, None)
         metadata.update(
             namespace=namespace,
@@ -117,8 +144,8 @@ class Pods:
             return replace(record, pod={**record.pod, "metadata": metadata})
 
         with _gone(name):
-            return (await self._around.records.change(uid, apply)).pod
-        raise AssertionError
+            changed = await self._around.records.change(uid, apply)
+        return changed.pod
 
     async def delete(self, namespace: str, name: str, grace: int | None, uid: str = "") -> Json:
         """Ask for the end of a pod within `grace` seconds, its own if None. A second call may only shorten it."""
@@ -141,8 +168,7 @@ class Pods:
         with _gone(name):
             record = await self._around.records.change(pod["metadata"]["uid"], apply)
             self._workers[pod["metadata"]["uid"]].delete(now + record.pod["metadata"]["deletionGracePeriodSeconds"])
-            return record.pod
-        raise AssertionError
+        return record.pod
 
     async def create_namespace(self, manifest: Json) -> Json:
         """A new namespace."""
@@ -159,7 +185,7 @@ class Pods:
     async def delete_namespace(self, name: str) -> Json:
         """End a namespace and all its pods."""
         namespace = await self._namespaces.end(name)
-        self._tasks.create_task(self._empty(name))
+        self._begin(self._empty(name), f"end of namespace {name}")
         return namespace
 
     async def _empty(self, name: str) -> None:
@@ -212,7 +238,10 @@ class Pods:
     def _work_on(self, uid: str) -> None:
         worker = Worker(uid, self._around)
         self._workers[uid] = worker
-        self._tasks.create_task(self._work(uid, worker), name=f"pod {uid}")
+        record = self._around.records.get(uid)
+        if record and (at := record.pod["metadata"].get("deletionTimestamp")):
+            worker.delete(datetime.datetime.fromisoformat(at).timestamp())
+        self._begin(self._work(uid, worker), f"pod {uid}")
 
     async def _work(self, uid: str, worker: Worker) -> None:
         try:
@@ -226,7 +255,7 @@ def _suffix() -> str:
 
 
 @contextlib.contextmanager
-def _gone(name: str) -> Any:
+def _gone(name: str) -> Generator[None]:
     try:
         yield
     except KeyError:
@@ -260,10 +289,8 @@ async def running(
     )
     pods = Pods(around, objects, events, namespaces)
     async with asyncio.TaskGroup() as tasks:
-        await pods.start(tasks)
-        watcher = tasks.create_task(around.watch_cells(), name="pods watch cells")
-        del watcher
         try:
+            await pods.start(tasks)
             yield pods
         finally:
-            tasks._abort()  # noqa: SLF001
+            pods.stop()

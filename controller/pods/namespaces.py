@@ -6,8 +6,8 @@ import uuid
 from collections.abc import Callable
 
 import msgspec
-from cellwire.faults import Fault, Kind
 
+from cellwire.faults import Fault, Kind
 from controller.pods.fields import Invalid, Json, Report, anything, dns_label, labels, only, record, texts_by_name
 from controller.pods.objects import Objects
 from controller.pods.status import timestamp

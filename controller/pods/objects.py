@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable
 
 import msgspec
-from cellwire.faults import Fault, Kind
 
+from cellwire.faults import Fault, Kind
 from controller.pods.fields import Json
 
 KEPT_CHANGES = 4096
