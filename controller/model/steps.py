@@ -13,9 +13,7 @@ from controller.model.names import InstanceId
 from controller.model.offer import Offer
 from controller.model.pod import PodClaim
 
-LIVE = frozenset(
-    {CellState.REQUESTED, CellState.LAUNCHING, CellState.BOOTING, CellState.READY, CellState.CLAIMED}
-)
+LIVE = frozenset({CellState.REQUESTED, CellState.LAUNCHING, CellState.BOOTING, CellState.READY, CellState.CLAIMED})
 ENDED = frozenset({CellState.RETIRING, CellState.LOST, CellState.GONE})
 
 
@@ -71,7 +69,7 @@ class ImpossibleStep(Exception):
 def step(cell: Cell, event: Event, now: float) -> Cell:
     """The cell after an event. Raises ImpossibleStep."""
     match cell.state, event:
-        case (CellState.REQUESTED | CellState.LAUNCHING), Launching():
+        case ((CellState.REQUESTED | CellState.LAUNCHING), Launching()):
             return _to(
                 cell,
                 CellState.LAUNCHING,
@@ -98,7 +96,7 @@ def step(cell: Cell, event: Event, now: float) -> Cell:
             return _to(cell, CellState.RETIRING, now, reason=event.reason)
         case (state, Lost()) if state in LIVE:
             return _to(cell, CellState.LOST, now, reason=event.reason)
-        case (CellState.RETIRING | CellState.LOST), Ended():
+        case ((CellState.RETIRING | CellState.LOST), Ended()):
             return _to(cell, CellState.GONE, now)
         case _:
             raise ImpossibleStep(f"cell {cell.name} is {cell.state.value}: {type(event).__name__} cannot happen to it")

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiosqlite
-from cellwire.faults import Fault, Kind
 
+from cellwire.faults import Fault, Kind
 from controller.store.protocol import Stored
 
 SCHEMA = """
