@@ -91,6 +91,11 @@ class Following:
         if ending:
             await asyncio.wait(ending)
 
+    async def close(self) -> None:
+        """End the tasks of all sandboxes; the cells run on."""
+        for sandbox_id in tuple(self._follow_tasks):
+            await self.stop(sandbox_id)
+
     def _spawn(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
         return self._group.create_task(_guarded(work, name), name=name)
 
