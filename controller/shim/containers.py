@@ -6,12 +6,12 @@ from pathlib import Path
 
 import msgspec
 import structlog
+from grpclib.client import Channel
+
 from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
-from grpclib.client import Channel
-
 from controller.fleet.cells import Cells
 from controller.shim import mirror, mounts, volumes
 from controller.shim.following import Following
@@ -68,9 +68,7 @@ class Containers:
         channel = self._cells.channel(record.cell)
         stub = runtime_grpc.RuntimeServiceStub(channel)
         try:
-            await call(
-                stub.StartContainer, cri.StartContainerRequest(container_id=record.id), deadline=CALL_DEADLINE
-            )
+            await call(stub.StartContainer, cri.StartContainerRequest(container_id=record.id), deadline=CALL_DEADLINE)
         finally:
             await self._learn(channel, record.id)
 

@@ -12,12 +12,12 @@ from collections.abc import Iterable
 
 import msgspec
 import structlog
+from grpclib.client import Channel
+
 from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault
 from cellwire.rpc.call import call, settled
-from grpclib.client import Channel
-
 from controller.fleet.cells import Cells
 from controller.shim import mirror
 from controller.shim.memory import Memory

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import msgspec
 import structlog
-from cellwire.faults import Fault
 from grpclib.client import Channel
 
+from cellwire.faults import Fault
 from controller.fleet.cells import Cells
 from controller.logs.mirror import Mirror
 from controller.shim.follower import Follower, Stats
@@ -33,7 +33,7 @@ class Following:
         self._stats = stats
         self._followers: dict[str, Follower] = {}
         self._follow_tasks: dict[str, asyncio.Task[None]] = {}
-        self._copiers: dict[str, Mirror] = {}
+        self._mirror = Mirror()
         self._copy_tasks: dict[str, asyncio.Task[None]] = {}
 
     def start(self, record: SandboxRecord) -> None:
@@ -50,7 +50,6 @@ class Following:
         """Copy a container's log to the kubelet's file until it is complete."""
         if not record.log_path or record.log_complete or record.id in self._copy_tasks:
             return
-        self._copiers[record.id] = Mirror(record.id, Path(record.log_path))
         self._copy_tasks[record.id] = self._spawn(self._copy(record), f"log of {record.id}")
 
     async def refresh(self, sandbox_id: str, channel: Channel) -> None:
@@ -72,9 +71,7 @@ class Following:
 
     def reopen_log(self, container_id: str) -> None:
         """The kubelet has moved the log file away: what comes goes to a new one."""
-        copier = self._copiers.get(container_id)
-        if copier is not None:
-            copier.reopen()
+        self._mirror.reopen(container_id)
 
     async def stop(self, sandbox_id: str) -> None:
         """End the tasks of a sandbox."""
@@ -82,8 +79,6 @@ class Following:
         mine = [self._copy_tasks.pop(one, None) for one in containers]
         mine.append(self._follow_tasks.pop(sandbox_id, None))
         self._followers.pop(sandbox_id, None)
-        for container in containers:
-            self._copiers.pop(container, None)
         self._stats.forget(sandbox_id, containers)
         ending = [task for task in mine if task is not None]
         for task in ending:
@@ -100,8 +95,8 @@ class Following:
         return self._group.create_task(_guarded(work, name), name=name)
 
     async def _copy(self, record: ContainerRecord) -> None:
-        copier = self._copiers[record.id]
-        await copier.copy(lambda: self._cells.connected(record.cell), follow=True)
+        path = Path(record.log_path)
+        await self._mirror.copy(lambda: self._cells.connected(record.cell), record.id, path, follow=True)
         current = self._memory.container(record.id)
         await self._memory.put_container(msgspec.structs.replace(current, log_complete=True))
 

@@ -11,11 +11,11 @@ import time
 
 import msgspec
 import structlog
+
 from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
-
 from controller.fleet.cells import Cells
 from controller.shim.memory import Memory
 from controller.shim.records import SandboxRecord

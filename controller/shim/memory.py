@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
+
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
-
 from controller.model.names import CellName
 from controller.shim.mirror import listed_container, listed_sandbox
 from controller.shim.records import CONTAINER, SANDBOX, ContainerRecord, SandboxRecord

@@ -10,6 +10,7 @@ import enum
 from pathlib import PurePosixPath
 
 import msgspec
+
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 

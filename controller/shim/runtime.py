@@ -9,6 +9,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
+from google.protobuf.message import Message
+from grpclib.server import Stream
+
 from cellwire.cri import match
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.cri.v1.runtime_grpc import ImageServiceBase, RuntimeServiceBase
@@ -16,9 +19,6 @@ from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
 from cellwire.stream.server import StreamingServer
 from cellwire.stream.session import SessionRequest
-from google.protobuf.message import Message
-from grpclib.server import Stream
-
 from controller.shim.containers import Containers
 from controller.shim.follower import Stats
 from controller.shim.following import Following
@@ -91,18 +91,14 @@ class RuntimeService(RuntimeServiceBase):
 
         await answer(stream, stop)
 
-    async def RemovePodSandbox(
-        self, stream: Stream[cri.RemovePodSandboxRequest, cri.RemovePodSandboxResponse]
-    ) -> None:
+    async def RemovePodSandbox(self, stream: Stream[cri.RemovePodSandboxRequest, cri.RemovePodSandboxResponse]) -> None:
         async def remove(request: cri.RemovePodSandboxRequest) -> cri.RemovePodSandboxResponse:
             await self._sandboxes.remove(request.pod_sandbox_id)
             return cri.RemovePodSandboxResponse()
 
         await answer(stream, remove)
 
-    async def PodSandboxStatus(
-        self, stream: Stream[cri.PodSandboxStatusRequest, cri.PodSandboxStatusResponse]
-    ) -> None:
+    async def PodSandboxStatus(self, stream: Stream[cri.PodSandboxStatusRequest, cri.PodSandboxStatusResponse]) -> None:
         async def status(request: cri.PodSandboxStatusRequest) -> cri.PodSandboxStatusResponse:
             record = self._memory.sandbox(request.pod_sandbox_id)
             containers = self._memory.containers_of(record.id)
@@ -161,9 +157,7 @@ class RuntimeService(RuntimeServiceBase):
 
         await answer(stream, listed)
 
-    async def StreamContainers(
-        self, stream: Stream[cri.StreamContainersRequest, cri.StreamContainersResponse]
-    ) -> None:
+    async def StreamContainers(self, stream: Stream[cri.StreamContainersRequest, cri.StreamContainersResponse]) -> None:
         request = await stream.recv_message()
         if request is not None:
             for page in pages(self._listed_containers(request.filter)):

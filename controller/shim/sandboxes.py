@@ -13,12 +13,12 @@ from pathlib import Path
 
 import msgspec
 import structlog
+from grpclib.client import Channel
+
 from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
-from grpclib.client import Channel
-
 from controller.fleet.cells import Cells
 from controller.model.cell import Cell, CellState
 from controller.model.names import PodUid
@@ -138,9 +138,7 @@ class Sandboxes:
     async def _stop_on(self, channel: Channel, record: SandboxRecord) -> None:
         stub = runtime_grpc.RuntimeServiceStub(channel)
         try:
-            await call(
-                stub.StopPodSandbox, cri.StopPodSandboxRequest(pod_sandbox_id=record.id), deadline=CALL_DEADLINE
-            )
+            await call(stub.StopPodSandbox, cri.StopPodSandboxRequest(pod_sandbox_id=record.id), deadline=CALL_DEADLINE)
             await self._following.refresh(record.id, channel)
             await self._return_files(channel, record)
             async with asyncio.timeout(LOG_GRACE):
@@ -176,9 +174,7 @@ def pod_of(config: cri.PodSandboxConfig) -> PodRef:
     metadata = config.metadata
     if not metadata.uid:
         raise Fault(Kind.INVALID, "the sandbox config", "metadata.uid is empty", "name the pod by its uid")
-    return PodRef(
-        uid=PodUid(metadata.uid), namespace=metadata.namespace, name=metadata.name, attempt=metadata.attempt
-    )
+    return PodRef(uid=PodUid(metadata.uid), namespace=metadata.namespace, name=metadata.name, attempt=metadata.attempt)
 
 
 def config_for_cell(config: cri.PodSandboxConfig) -> cri.PodSandboxConfig:

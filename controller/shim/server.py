@@ -12,13 +12,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from grpclib.client import Channel
+
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.rpc.serve import serving
 from cellwire.stream.remote import RemoteBackend
 from cellwire.stream.server import running as streaming_server
 from cellwire.stream.session import Session, SessionRequest, Tunnel
-from grpclib.client import Channel
-
 from controller.fleet.cells import Cells
 from controller.model.names import CellName
 from controller.model.offer import Demand

@@ -10,11 +10,12 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from grpclib.client import Channel
+
 from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call, settled
-from grpclib.client import Channel
 
 CHUNK = 1 << 18
 READ_BACK_DEADLINE = 10.0

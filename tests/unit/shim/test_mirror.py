@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cellwire.cri.v1 import runtime_pb2 as cri
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cellwire.cri.v1 import runtime_pb2 as cri
 from controller.shim import mirror
 
 STATES = st.sampled_from([cri.CONTAINER_CREATED, cri.CONTAINER_RUNNING, cri.CONTAINER_EXITED, cri.CONTAINER_UNKNOWN])

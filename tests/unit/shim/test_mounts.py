@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
-
 from controller.shim.mounts import Fate, PlannedMount, plan
 
 PODS = "/var/lib/kubelet/pods"
