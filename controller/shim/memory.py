@@ -117,7 +117,7 @@ class Memory:
         self._listeners.add(listener)
         return lambda: self._listeners.discard(listener)
 
-    def _announce(self, record: ContainerRecord, kind: cri.ContainerEventType) -> None:
+    def _announce(self, record: ContainerRecord, kind: cri.ContainerEventType.ValueType) -> None:
         if not self._listeners:
             return
         status = cri.ContainerStatus.FromString(record.status)
@@ -142,7 +142,7 @@ class Memory:
         self._container_entries[record.id] = listed_container(status, record.sandbox)
 
 
-def _event_kind(record: ContainerRecord) -> cri.ContainerEventType:
+def _event_kind(record: ContainerRecord) -> cri.ContainerEventType.ValueType:
     match cri.ContainerStatus.FromString(record.status).state:
         case cri.CONTAINER_CREATED:
             return cri.CONTAINER_CREATED_EVENT

@@ -51,7 +51,7 @@ class Sandboxes:
         self._running: dict[tuple[str, int], asyncio.Lock] = {}
 
     async def run(self, config: cri.PodSandboxConfig, runtime_handler: str, patience: float) -> str:
-        """The id of the sandbox of this attempt at a pod. Idempotent. Raises Fault, TIMEOUT after `patience` seconds."""
+        """The sandbox of this attempt at a pod. Idempotent. Raises Fault, TIMEOUT after `patience` seconds."""
         pod = pod_of(config)
         key = (str(pod.uid), pod.attempt)
         self._asked[key] = time.monotonic()

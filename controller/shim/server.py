@@ -7,7 +7,7 @@ go on where they were.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +77,7 @@ class CellBackend:
 @asynccontextmanager
 async def running(
     settings: ShimSettings, cells: Cells, store: Store, demand_of: Callable[[cri.PodSandboxConfig], Demand]
-) -> AsyncIterator[None]:
+) -> AsyncGenerator[None]:
     """Serve CRI on the socket for as long as the context lives."""
     settings.folder.mkdir(parents=True, exist_ok=True)
     memory = Memory(store)

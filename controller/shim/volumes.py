@@ -1,4 +1,4 @@
-"""Copies files between this worker and a cell: what the kubelet prepared goes there, the termination message comes back.
+"""Copies files between worker and cell: what the kubelet prepared goes there, the termination message comes back.
 
 Owner, mode and symbolic links are kept. Nothing is visible on the cell before the whole tree is there.
 """
