@@ -112,16 +112,16 @@ class Mirror:
     def __init__(self) -> None:
         self._copies: dict[str, Copy] = {}
 
-    async def copy(self, connect: Connect, container_id: str, path: Path, *, follow: bool) -> None:
+    async def copy(self, channel: Connect, container_id: str, path: Path, *, follow: bool) -> None:
         """Copy until the log is complete here. Raises Fault where the cell is lost, or the disk refuses.
 
-        `connect` waits for the cell to be connected and raises Fault once it never will be.
+        `channel` waits for the cell to be connected and raises Fault once it never will be.
         """
         copy = Copy(path)
         self._copies[container_id] = copy
         try:
             copy.open()
-            while not await self._once(await connect(), container_id, copy, follow=follow):
+            while not await self._once(await channel(), container_id, copy, follow=follow):
                 await asyncio.sleep(PAUSE)
             copy.finish()
         except OSError as error:

@@ -11,12 +11,12 @@ from controller.shim import mirror
 STATES = st.sampled_from([cri.CONTAINER_CREATED, cri.CONTAINER_RUNNING, cri.CONTAINER_EXITED, cri.CONTAINER_UNKNOWN])
 
 
-def container(state: cri.ContainerState, exit_code: int = 0) -> cri.ContainerStatus:
+def container(state: cri.ContainerState.ValueType, exit_code: int = 0) -> cri.ContainerStatus:
     return cri.ContainerStatus(id="c", state=state, exit_code=exit_code, log_path="/var/log/pods/x/0.log")
 
 
 @given(news=st.lists(st.tuples(STATES, st.integers(0, 255)), max_size=8))
-def test_an_exited_container_keeps_its_first_exit_code(news: list[tuple[cri.ContainerState, int]]) -> None:
+def test_an_exited_container_keeps_its_first_exit_code(news: list[tuple[cri.ContainerState.ValueType, int]]) -> None:
     known = mirror.next_container(container(cri.CONTAINER_RUNNING), container(cri.CONTAINER_EXITED, 7))
     for state, code in news:
         known = mirror.next_container(known, container(state, code))
