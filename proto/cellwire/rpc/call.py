@@ -1,8 +1,8 @@
-"""The one door through which every unary gRPC call of ours goes.
+"""The one door through which every unary gRPC call of ours goes, and the fence around every streaming one.
 
 grpclib 0.4.9 wakes its waiters with `task.cancel()` and never takes the request back, so that after an expired or
 broken call `current_task().cancelling()` stays raised, and an `asyncio.timeout` further out ends in CancelledError.
-`settled()` takes exactly that request back and no other.
+`settled()` takes exactly that request back and no other, and turns grpclib's exceptions into faults.
 """
 
 from __future__ import annotations
@@ -11,6 +11,11 @@ import asyncio
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
+
+from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
+
+from cellwire.faults import Fault, Kind
+from cellwire.rpc.status import fault_of
 
 Request_contra = TypeVar("Request_contra", contravariant=True)
 Reply_co = TypeVar("Reply_co", covariant=True)
@@ -26,20 +31,28 @@ class UnaryMethod(Protocol[Request_contra, Reply_co]):
 
 @contextmanager
 def settled() -> Generator[None]:
-    """Undo the cancellation request that grpclib leaves on the current task when a call ends in an exception."""
+    """Undo the cancellation that grpclib leaves on the current task; raise Fault for what it raises."""
     task = asyncio.current_task()
     before = task.cancelling() if task else 0
     try:
         yield
-    except Exception:
+    except Exception as error:
         if task and task.cancelling() > before and task.uncancel() > before:
             raise asyncio.CancelledError from None
+        if isinstance(error, (GRPCError, StreamTerminatedError, ProtocolError, ConnectionError, OSError)):
+            if isinstance(error, TimeoutError):
+                raise
+            raise fault_of(error) from error
         raise
 
 
 async def call(method: UnaryMethod[Request_contra, Reply_co], message: Request_contra, *, deadline: float) -> Reply_co:
-    """Call `method` with `message`, for at most `deadline` seconds. Raises TimeoutError, or what status.faults maps."""
-    async with asyncio.timeout(deadline):
-        with settled():
-            # The server's copy of the deadline is later than ours, so that ours is the one that fires.
-            return await method(message, timeout=deadline + 1)
+    """Call `method` with `message`, for at most `deadline` seconds. Raises Fault and nothing else."""
+    try:
+        async with asyncio.timeout(deadline):
+            with settled():
+                # The server's copy of the deadline is later than ours, so that ours is the one that fires.
+                return await method(message, timeout=deadline + 1)
+    except TimeoutError as error:
+        name = getattr(method, "name", "").rsplit("/", 1)[-1] or "the call"
+        raise Fault(Kind.TIMEOUT, name, f"it was not answered within {deadline:g} s") from error

@@ -1,0 +1,239 @@
+"""Two container runtimes side by side for the benchmarks: our agent alone and Debian's containerd, each on a socket.
+
+Both pull the same image from the same real registry, and are driven by the same CRI client with the same requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from grpclib.client import Channel
+from grpclib.config import Configuration
+
+from cellwire.cri.v1 import runtime_grpc
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.rpc.call import call
+from examples import image
+
+HERE = Path(__file__).resolve().parent.parent
+REFERENCE = "127.0.0.1:{port}/web:1"
+UP_SECONDS = 30.0
+
+
+@dataclass
+class Runtime:
+    """One runtime under test, and the pods that were made on it."""
+
+    name: str
+    channel: Channel
+    folder: Path
+    image: str
+    made: int = 0
+    times: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def stub(self) -> runtime_grpc.RuntimeServiceStub:
+        return runtime_grpc.RuntimeServiceStub(self.channel)
+
+    async def timed(self, what: str, work: Awaitable[object]) -> float:
+        begun = time.perf_counter()
+        await work
+        spent = time.perf_counter() - begun
+        self.times.setdefault(what, []).append(spent)
+        return spent
+
+    async def pull(self) -> None:
+        stub = runtime_grpc.ImageServiceStub(self.channel)
+        await call(stub.PullImage, cri.PullImageRequest(image=cri.ImageSpec(image=self.image)), deadline=300)
+
+    def sandbox_config(self) -> cri.PodSandboxConfig:
+        self.made += 1
+        config = cri.PodSandboxConfig(
+            metadata=cri.PodSandboxMetadata(name=f"pod{self.made}", uid=f"{self.name}-{self.made}", namespace="bench"),
+            hostname=f"pod{self.made}",
+            log_directory=str(self.folder / "logs" / str(self.made)),
+        )
+        config.linux.cgroup_parent = f"/bench-{self.name}"
+        (self.folder / "logs" / str(self.made)).mkdir(parents=True)
+        return config
+
+    async def run_sandbox(self, config: cri.PodSandboxConfig) -> str:
+        return (
+            await call(self.stub.RunPodSandbox, cri.RunPodSandboxRequest(config=config), deadline=120)
+        ).pod_sandbox_id
+
+    async def create(self, sandbox: str, config: cri.PodSandboxConfig, *command: str) -> str:
+        container = cri.ContainerConfig(
+            metadata=cri.ContainerMetadata(name="c"),
+            image=cri.ImageSpec(image=self.image),
+            command=command or ("sleep", "3600"),
+            log_path="c.log",
+        )
+        request = cri.CreateContainerRequest(pod_sandbox_id=sandbox, config=container, sandbox_config=config)
+        return (await call(self.stub.CreateContainer, request, deadline=120)).container_id
+
+    async def start(self, container: str) -> None:
+        await call(self.stub.StartContainer, cri.StartContainerRequest(container_id=container), deadline=120)
+
+    async def pod(self, *command: str) -> tuple[str, str]:
+        config = self.sandbox_config()
+        sandbox = await self.run_sandbox(config)
+        container = await self.create(sandbox, config, *command)
+        await self.start(container)
+        return sandbox, container
+
+    async def stop(self, sandbox: str, container: str) -> None:
+        await call(self.stub.StopContainer, cri.StopContainerRequest(container_id=container, timeout=0), deadline=120)
+        await call(self.stub.StopPodSandbox, cri.StopPodSandboxRequest(pod_sandbox_id=sandbox), deadline=120)
+
+    async def remove(self, sandbox: str, container: str) -> None:
+        await call(self.stub.RemoveContainer, cri.RemoveContainerRequest(container_id=container), deadline=120)
+        await call(self.stub.RemovePodSandbox, cri.RemovePodSandboxRequest(pod_sandbox_id=sandbox), deadline=120)
+
+    async def exec_sync(self, container: str, *command: str) -> None:
+        request = cri.ExecSyncRequest(container_id=container, cmd=command, timeout=30)
+        reply = await call(self.stub.ExecSync, request, deadline=60)
+        assert reply.exit_code == 0, reply
+
+
+@asynccontextmanager
+async def both() -> AsyncGenerator[tuple[Runtime, Runtime]]:
+    """Our agent and containerd, the image already pulled by both."""
+    folder = Path(tempfile.mkdtemp(prefix="chinampa-bench-"))
+    port = free_port()
+    reference = REFERENCE.format(port=port)
+    try:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(registry(folder, port))
+            ours = await stack.enter_async_context(agent(folder / "ours", reference))
+            theirs = await stack.enter_async_context(containerd(folder / "theirs", reference))
+            for runtime in (ours, theirs):
+                await runtime.pull()
+            yield ours, theirs
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@asynccontextmanager
+async def registry(folder: Path, port: int) -> AsyncGenerator[None]:
+    """A real registry with the small image in it."""
+    settings = folder / "registry.yml"
+    settings.write_text(
+        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {folder}/registry}}}}\n"
+        f'http: {{addr: "127.0.0.1:{port}"}}\n'
+    )
+    async with process(folder / "registry.log", "docker-registry", "serve", str(settings)):
+        await until(lambda: answers(port))
+        await asyncio.to_thread(image.push, f"http://127.0.0.1:{port}", "web", "1")
+        yield
+
+
+@asynccontextmanager
+async def agent(folder: Path, reference: str) -> AsyncGenerator[Runtime]:
+    """Our agent alone."""
+    folder.mkdir(parents=True)
+    path = folder / "cri.sock"
+    command = [sys.executable, "-m", "cellagent", "serve", "--socket", str(path)]
+    command += ["--root", str(folder / "root"), "--state", str(folder / "state")]
+    async with process(folder / "log", *command), connected("ours", path, folder, reference) as runtime:
+        yield runtime
+
+
+@asynccontextmanager
+async def containerd(folder: Path, reference: str) -> AsyncGenerator[Runtime]:
+    """Debian's containerd with runc, a bridge network by Debian's CNI plugins."""
+    folder.mkdir(parents=True)
+    path = folder / "cri.sock"
+    (folder / "cni").mkdir()
+    network = {
+        "cniVersion": "1.0.0",
+        "name": "bench",
+        "plugins": [
+            {"type": "bridge", "bridge": "cbench0", "isGateway": True, "ipam": {
+                "type": "host-local", "dataDir": str(folder / "ipam"), "ranges": [[{"subnet": "10.213.0.0/16"}]]}}
+        ],
+    }  # fmt: skip
+    (folder / "cni" / "10-bench.conflist").write_text(json.dumps(network))
+    (folder / "config.toml").write_text(
+        f'version = 2\nroot = "{folder}/root"\nstate = "{folder}/state"\n[grpc]\naddress = "{path}"\n'
+        f'[plugins."io.containerd.grpc.v1.cri".cni]\nbin_dir = "/usr/lib/cni"\nconf_dir = "{folder}/cni"\n'
+    )
+    try:
+        async with (
+            process(folder / "log", "containerd", "--config", str(folder / "config.toml")),
+            connected("theirs", path, folder, reference) as runtime,
+        ):
+            yield runtime
+    finally:
+        async with process(folder / "log2", "ip", "link", "del", "cbench0"):
+            await asyncio.sleep(0.2)
+
+
+@asynccontextmanager
+async def connected(name: str, path: Path, folder: Path, reference: str) -> AsyncGenerator[Runtime]:
+    """A channel to a runtime once it answers Version; at the end its pods are removed."""
+    await until(path.exists)
+    channel = Channel(path=str(path), config=Configuration(http2_connection_window_size=8 << 20))
+    runtime = Runtime(name, channel, folder, reference)
+    try:
+        await call(runtime.stub.Version, cri.VersionRequest(), deadline=UP_SECONDS)
+        yield runtime
+        listed = await call(runtime.stub.ListPodSandbox, cri.ListPodSandboxRequest(), deadline=60)
+        for sandbox in listed.items:
+            await call(runtime.stub.StopPodSandbox, cri.StopPodSandboxRequest(pod_sandbox_id=sandbox.id), deadline=60)
+            await call(
+                runtime.stub.RemovePodSandbox, cri.RemovePodSandboxRequest(pod_sandbox_id=sandbox.id), deadline=60
+            )
+    finally:
+        channel.close()
+
+
+@asynccontextmanager
+async def process(log: Path, *command: str) -> AsyncGenerator[None]:
+    with log.open("wb") as words:
+        started = await asyncio.create_subprocess_exec(
+            *command, stdout=words, stderr=words, stdin=asyncio.subprocess.DEVNULL, cwd=HERE,
+            env={**os.environ, "PYTHONPATH": f"{HERE}:{HERE}/proto"},
+        )  # fmt: skip
+    try:
+        yield
+    finally:
+        if started.returncode is None:
+            started.terminate()
+        await started.wait()
+
+
+async def until(ready: Callable[[], bool]) -> None:
+    async with asyncio.timeout(UP_SECONDS):
+        while not ready():
+            await asyncio.sleep(0.05)
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def report(what: str, ours: list[float], theirs: list[float]) -> float:
+    """Print both medians in milliseconds; the ratio of ours to theirs."""
+    a, b = statistics.median(ours), statistics.median(theirs)
+    print(f"{what:<28} ours {a * 1000:9.1f} ms   containerd {b * 1000:9.1f} ms   {a / b:.2f}", flush=True)
+    return a / b

@@ -1,0 +1,26 @@
+"""ExecSync of `true`: our agent alone beside containerd, in turn."""
+
+from __future__ import annotations
+
+import asyncio
+
+from bench._runtimes import both, report
+
+ROUNDS = 40
+
+
+async def main() -> None:
+    async with both() as runtimes:
+        containers = {runtime.name: (await runtime.pod())[1] for runtime in runtimes}
+        for turn in range(ROUNDS + 3):
+            for runtime in runtimes:
+                if turn == 3:
+                    runtime.times.clear()
+                await runtime.timed("exec", runtime.exec_sync(containers[runtime.name], "true"))
+        ours, theirs = runtimes
+        ratio = report("ExecSync true", ours.times["exec"], theirs.times["exec"])
+    print(f"ratio: {ratio:.2f}")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,45 @@
+"""RunPodSandbox + CreateContainer + StartContainer: our agent alone beside containerd, in turn."""
+
+from __future__ import annotations
+
+import asyncio
+
+from bench._runtimes import Runtime, both, report
+
+ROUNDS = 15
+
+
+async def one(runtime: Runtime) -> None:
+    config = runtime.sandbox_config()
+    found: list[str] = []
+
+    async def sandbox() -> None:
+        found.append(await runtime.run_sandbox(config))
+
+    async def create() -> None:
+        found.append(await runtime.create(found[0], config))
+
+    spent = await runtime.timed("RunPodSandbox", sandbox())
+    spent += await runtime.timed("CreateContainer", create())
+    spent += await runtime.timed("StartContainer", runtime.start(found[1]))
+    runtime.times.setdefault("start", []).append(spent)
+    await runtime.stop(found[0], found[1])
+    await runtime.remove(found[0], found[1])
+
+
+async def main() -> None:
+    async with both() as (ours, theirs):
+        for runtime in (ours, theirs):
+            await one(runtime)
+            runtime.times.clear()
+        for _ in range(ROUNDS):
+            await one(ours)
+            await one(theirs)
+        for step in ("RunPodSandbox", "CreateContainer", "StartContainer"):
+            report(step, ours.times[step], theirs.times[step])
+        ratio = report("start", ours.times["start"], theirs.times["start"])
+    print(f"ratio: {ratio:.2f}")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

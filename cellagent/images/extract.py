@@ -1,0 +1,271 @@
+"""Writes the entries of one layer into the folder that is this process's root.
+
+Run only after `chroot` into the layer's own folder: absolute names, "..", symlinks and hardlinks then end at that
+folder's wall by the kernel's own rule, whatever a layer says. On top of that nothing that exists is ever opened for
+writing, so devices and links planted by an earlier entry gain nothing. Whiteouts become what overlayfs wants:
+character device 0:0 for a removed name, trusted.overlay.opaque for an emptied folder.
+"""
+
+# Names in a tar stream are bytes, which pathlib does not take.
+# ruff: noqa: PTH101, PTH102, PTH108, PTH116, PTH211
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Iterable
+
+from cellagent.images import tarstream
+from cellagent.images.tarstream import Entry, TarReader
+from cellwire.faults import Fault, Kind
+
+WHITEOUT = b".wh."
+OPAQUE = b".wh..wh..opq"
+OPAQUE_XATTR = "trusted.overlay.opaque"
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Extractor:
+    """The state of one layer while it is written. `implicit` are folders that no entry described."""
+
+    def __init__(self) -> None:
+        self.entries = 0
+        self.unpacked = 0
+        self.implicit: set[bytes] = set()
+        self._folders: set[bytes] = {b"."}
+        self._attributes: dict[bytes, Entry] = {}
+        self._removed: set[bytes] = set()
+        self._opaque: set[bytes] = set()
+
+    def run(self, reader: TarReader) -> None:
+        """Write every entry. Raises Fault; the folder is then good for nothing."""
+        os.umask(0)
+        for entry in reader:
+            name = safe_name(entry.name)
+            try:
+                self._write(entry, name, reader)
+            except OSError as error:
+                raise fault_of(error, name) from error
+            self.entries += 1
+        for name in sorted(self._attributes, key=lambda n: n.count(b"/"), reverse=True):
+            entry = self._attributes[name]
+            try:
+                _set_folder(name, entry)
+            except OSError as error:
+                raise fault_of(error, name) from error
+
+    def _write(self, entry: Entry, name: bytes, reader: TarReader) -> None:
+        parent, _, base = name.rpartition(b"/")
+        parent = parent or b"."
+        if parent not in self._folders:
+            self._ensure(parent)
+        if base.startswith(WHITEOUT):
+            self._whiteout(parent, base)
+            return
+        match entry.kind:
+            case tarstream.FOLDER:
+                self._folder(entry, name)
+            case tarstream.REGULAR:
+                self._regular(entry, name, reader)
+            case tarstream.HARDLINK:
+                self._hardlink(entry, name)
+            case _:
+                self._special(entry, name)
+
+    def _folder(self, entry: Entry, name: bytes) -> None:
+        if name != b"." and name not in self._folders:
+            try:
+                os.mkdir(name, 0o755)
+            except FileExistsError:
+                if not stat.S_ISDIR(os.lstat(name).st_mode):
+                    self._replace(name)
+                    os.mkdir(name, 0o755)
+            if name in self._removed:
+                # The layer removed what was there below and made a folder anew: the old content must not show.
+                self._set_opaque(name)
+            self._folders.add(name)
+        self.implicit.discard(name)
+        self._attributes[name] = entry
+
+    def _regular(self, entry: Entry, name: bytes, reader: TarReader) -> None:
+        try:
+            descriptor = os.open(name, _CREATE, entry.mode & 0o777)
+        except FileExistsError:
+            self._replace(name)
+            descriptor = os.open(name, _CREATE, entry.mode & 0o777)
+        try:
+            if entry.size:
+                for span in reader.content():
+                    written = os.write(descriptor, span)
+                    while written < len(span):
+                        written += os.write(descriptor, span[written:])
+                self.unpacked += entry.size
+            if entry.uid or entry.gid:
+                os.fchown(descriptor, entry.uid, entry.gid)
+            if entry.mode & 0o7000:
+                os.fchmod(descriptor, entry.mode)
+            if entry.xattrs:
+                _set_xattrs(descriptor, entry.xattrs)
+            os.utime(descriptor, ns=(entry.mtime, entry.mtime))
+        finally:
+            os.close(descriptor)
+
+    def _hardlink(self, entry: Entry, name: bytes) -> None:
+        target = safe_name(entry.link)
+        if target == name:
+            return
+        try:
+            os.link(target, name, follow_symlinks=False)
+        except FileExistsError:
+            self._replace(name)
+            os.link(target, name, follow_symlinks=False)
+
+    def _special(self, entry: Entry, name: bytes) -> None:
+        try:
+            _make_special(entry, name)
+        except FileExistsError:
+            self._replace(name)
+            _make_special(entry, name)
+        os.chown(name, entry.uid, entry.gid, follow_symlinks=False)
+        if entry.kind != tarstream.SYMLINK:
+            # What was just made is no symlink, so that chmod cannot follow one.
+            os.chmod(name, entry.mode)
+        os.utime(name, ns=(entry.mtime, entry.mtime), follow_symlinks=False)
+
+    def _whiteout(self, parent: bytes, base: bytes) -> None:
+        if base == OPAQUE:
+            self._set_opaque(parent)
+            return
+        if base.startswith(WHITEOUT + WHITEOUT):
+            return  # aufs keeps its own books under these names
+        hidden = base[len(WHITEOUT) :]
+        if hidden in {b"", b".", b".."}:
+            raise tarstream.broken(f"it removes the impossible name {os.fsdecode(hidden)!r}")
+        name = hidden if parent == b"." else parent + b"/" + hidden
+        if name in self._removed:
+            return
+        self._removed.add(name)
+        try:
+            os.mknod(name, stat.S_IFCHR | 0o000, os.makedev(0, 0))
+        except FileExistsError:
+            # The layer holds the name itself, so the one below is hidden already; a folder would be merged.
+            if stat.S_ISDIR(os.lstat(name).st_mode):
+                self._set_opaque(name)
+
+    def _set_opaque(self, folder: bytes) -> None:
+        if folder not in self._opaque:
+            os.setxattr(folder, OPAQUE_XATTR, b"y", follow_symlinks=False)
+            self._opaque.add(folder)
+
+    def _ensure(self, folder: bytes) -> None:
+        """Make `folder` and its parents where no entry did. They take the attributes of the layers below later on."""
+        made = b""
+        for part in folder.split(b"/"):
+            made = made + b"/" + part if made else part
+            if made in self._folders:
+                continue
+            try:
+                os.mkdir(made, 0o755)
+                self.implicit.add(made)
+            except FileExistsError:
+                # A symlink to a folder is followed, inside this root; so do the builders' own tools.
+                if not _is_folder(made):
+                    self._replace(made)
+                    os.mkdir(made, 0o755)
+                    self.implicit.add(made)
+                    if made in self._removed:
+                        self._set_opaque(made)
+            self._folders.add(made)
+
+    def _replace(self, name: bytes) -> None:
+        """Take away what an earlier entry of this layer left at `name`."""
+        if name == b".":
+            raise tarstream.broken("it replaces its own root by something else")
+        if stat.S_ISDIR(os.lstat(name).st_mode):
+            shutil.rmtree(name)
+        else:
+            os.unlink(name)
+        below = name + b"/"
+        for known in (self._folders, self.implicit, self._opaque):
+            known.difference_update([n for n in known if n == name or n.startswith(below)])
+        for gone in [n for n in self._attributes if n == name or n.startswith(below)]:
+            del self._attributes[gone]
+
+
+def safe_name(raw: bytes) -> bytes:
+    """`raw` relative to the layer's root, without "." and empty parts. Raises Fault where it climbs."""
+    name = raw.strip(b"/")
+    if b".." in name or b"//" in name or name.startswith(b"./") or b"/./" in name or name.endswith(b"/."):
+        parts = [part for part in name.split(b"/") if part not in {b"", b"."}]
+        if b".." in parts:
+            raise tarstream.broken(f"the name {os.fsdecode(raw[:200])!r} leads out of the layer's folder")
+        name = b"/".join(parts)
+    return name or b"."
+
+
+def fault_of(error: OSError, name: bytes) -> Fault:
+    """What the system said about one entry, as a Fault."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return Fault(
+            Kind.UNAVAILABLE,
+            "layer",
+            "no space is left on the disk of this cell",
+            "ask for a larger disk, or remove images",
+            reason="NoSpace",
+        )
+    shown = os.fsdecode(name[:200])
+    return Fault(
+        Kind.BROKEN, "layer", f"its entry {shown!r} cannot be unpacked ({error.strerror})", "build and push it again"
+    )
+
+
+def _make_special(entry: Entry, name: bytes) -> None:
+    match entry.kind:
+        case tarstream.SYMLINK:
+            os.symlink(entry.link, name)
+        case tarstream.FIFO:
+            os.mknod(name, stat.S_IFIFO | 0o600)
+        case tarstream.CHARACTER:
+            os.mknod(name, stat.S_IFCHR | 0o600, os.makedev(entry.major, entry.minor))
+        case _:
+            os.mknod(name, stat.S_IFBLK | 0o600, os.makedev(entry.major, entry.minor))
+
+
+def _set_folder(name: bytes, entry: Entry) -> None:
+    # Through a descriptor that follows no symlink, even if our own books were wrong.
+    descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fchown(descriptor, entry.uid, entry.gid)
+        os.fchmod(descriptor, entry.mode)
+        if entry.xattrs:
+            _set_xattrs(descriptor, entry.xattrs)
+        os.utime(descriptor, ns=(entry.mtime, entry.mtime))
+    finally:
+        os.close(descriptor)
+
+
+def _set_xattrs(descriptor: int, xattrs: dict[str, bytes]) -> None:
+    for name, value in allowed_xattrs(xattrs.items()):
+        try:
+            os.setxattr(descriptor, name, value)
+        except OSError as error:
+            if error.errno not in {errno.ENOTSUP, errno.EPERM}:
+                raise
+
+
+def allowed_xattrs(xattrs: Iterable[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    """File capabilities and users' own attributes. overlayfs's private ones would let a layer steer the mount."""
+    return [
+        (name, value)
+        for name, value in xattrs
+        if name == "security.capability" or (name.startswith("user.") and not name.startswith("user.overlay."))
+    ]
+
+
+def _is_folder(name: bytes) -> bool:
+    try:
+        return stat.S_ISDIR(os.stat(name).st_mode)
+    except OSError:
+        return False

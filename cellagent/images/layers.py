@@ -1,0 +1,218 @@
+"""The layers of one image: fetched several at once, unpacked while they arrive, told in order when they are whole.
+
+Each is unpacked by a process of its own that is locked into the layer's folder (see unpack and extract). Folders that
+a layer uses without describing them take their attributes from the layers below, as they would if the layers were
+laid over each other one by one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing, suppress
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from cellagent.images import children
+from cellagent.images.extract import OPAQUE_XATTR
+from cellagent.images.manifest import Descriptor, chain_ids
+from cellagent.images.messages import LayerReady, Unpacked, UnpackMessage
+from cellwire.faults import Fault, Kind
+
+AT_ONCE = 3
+_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Blobs(Protocol):
+    """Where compressed layers come from."""
+
+    def blob(self, descriptor: Descriptor) -> AsyncIterator[bytes]:
+        """The bytes that `descriptor` names, not yet verified."""
+        ...
+
+
+class Stack:
+    """The layers of one image on their way. `arrived(bytes)` and `ready(layer)` are called as things happen."""
+
+    def __init__(
+        self,
+        layers: Sequence[Descriptor],
+        diff_ids: Sequence[str],
+        *,
+        present: dict[str, str],
+        work: str,
+        arrived: Callable[[int], None],
+        ready: Callable[[LayerReady], None],
+    ) -> None:
+        self.chain = chain_ids(diff_ids)
+        self._layers = layers
+        self._diff_ids = diff_ids
+        self._folders = [present.get(chain) or f"{work}/layer-{n}" for n, chain in enumerate(self.chain)]
+        # Open folders of whole layers: their paths change when the parent takes them over.
+        self._roots = {n: os.open(present[chain], _OPEN) for n, chain in enumerate(self.chain) if chain in present}
+        self._missing = [n for n, chain in enumerate(self.chain) if chain not in present]
+        self._arrived = arrived
+        self._ready = ready
+        self._unpacked: dict[int, Unpacked] = {}
+        self._told = 0
+
+    @property
+    def missing(self) -> list[int]:
+        """Layers, by number from the lowest, that must be fetched."""
+        return self._missing
+
+    async def fetch(self, blobs: Blobs) -> None:
+        """Fetch and unpack what is missing, once. Raises Fault."""
+        slots = asyncio.Semaphore(AT_ONCE)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number in self._missing:
+                    await slots.acquire()
+                    group.create_task(self._one(number, blobs, slots))
+        finally:
+            for descriptor in self._roots.values():
+                os.close(descriptor)
+
+    async def _one(self, number: int, blobs: Blobs, slots: asyncio.Semaphore) -> None:
+        layer = self._layers[number]
+        folder = self._folders[number]
+        Path(folder).mkdir(mode=0o755)
+        try:
+            self._unpacked[number] = await unpack(folder, layer, self._diff_ids[number], blobs, self._arrived)
+        except Fault as fault:
+            if fault.thing != "layer":
+                raise
+            raise Fault(fault.kind, f"layer {layer.digest}", fault.cause, fault.mend, reason=fault.reason) from fault
+        finally:
+            slots.release()
+        self._tell()
+
+    def _tell(self) -> None:
+        """Tell of layers that are whole and have only whole ones below them."""
+        while self._told < len(self._missing) and (number := self._missing[self._told]) in self._unpacked:
+            done = self._unpacked.pop(number)
+            self._told += 1
+            self._roots[number] = os.open(self._folders[number], _OPEN)
+            below = [self._roots[n] for n in reversed(range(number))]
+            inherit(self._roots[number], done.implicit, below)
+            self._ready(
+                LayerReady(
+                    chain_id=self.chain[number],
+                    diff_id=self._diff_ids[number],
+                    digest=self._layers[number].digest,
+                    folder=self._folders[number],
+                    size=done.size,
+                    unpacked=done.unpacked,
+                    entries=done.entries,
+                )
+            )
+
+
+async def unpack(
+    folder: str, layer: Descriptor, diff_id: str, blobs: Blobs, arrived: Callable[[int], None]
+) -> Unpacked:
+    """Unpack one layer into the empty `folder`."""
+    process = await children.start(["cellagent.images.unpack", folder, layer.digest, diff_id])
+    try:
+        async with asyncio.TaskGroup() as group:
+            answer = group.create_task(_answer(process))
+            await _feed(process, layer, blobs, arrived)
+    finally:
+        # It may be writing: it must be gone before anybody removes the folder.
+        await children.end(process, grace=0)
+    said = answer.result()
+    if isinstance(said, Unpacked):
+        return said
+    raise said.fault()
+
+
+async def _feed(process: Process, layer: Descriptor, blobs: Blobs, arrived: Callable[[int], None]) -> None:
+    stdin = process.stdin
+    if stdin is None:
+        raise RuntimeError("the unpacking process has no input")
+    # A process that ended early says why on its output; its closed input is no news.
+    with suppress(BrokenPipeError, ConnectionResetError):
+        async with aclosing(blobs.blob(layer)) as chunks:  # pyright: ignore[reportArgumentType]
+            async for chunk in chunks:
+                arrived(len(chunk))
+                stdin.write(chunk)
+                await stdin.drain()
+        stdin.close()
+
+
+async def _answer(process: Process) -> UnpackMessage:
+    line = await process.stdout.read() if process.stdout else b""
+    try:
+        return msgspec.json.decode(line, type=UnpackMessage)
+    except msgspec.DecodeError:
+        code = await process.wait()
+        raise Fault(
+            Kind.BROKEN, "layer", f"the unpacking process ended with code {code} and no answer", "see the agent's log"
+        ) from None
+
+
+def inherit(folder: int, implicit: Sequence[bytes], below: Sequence[int]) -> None:
+    """Give folders that no entry described the attributes that the layers `below` (topmost first) have for them.
+
+    All are open folders.
+    """
+    for name in implicit:
+        parts = name.split(b"/")
+        found = _find_below(parts, below)
+        own = _walk(folder, parts)[0]
+        if found is None or own is None:
+            for descriptor in (found, own):
+                if descriptor is not None:
+                    os.close(descriptor)
+            continue
+        _copy_attributes(found, own)
+
+
+def _find_below(parts: Sequence[bytes], below: Sequence[int]) -> int | None:
+    for layer in below:
+        descriptor, hidden = _walk(layer, parts)
+        if descriptor is not None or hidden:
+            return descriptor
+    return None
+
+
+def _walk(root: int, parts: Sequence[bytes]) -> tuple[int | None, bool]:
+    """An open folder `parts` below `root`, no symlink followed; else whether the layer hides what is further below."""
+    here = os.open(".", _OPEN, dir_fd=root)
+    hidden = False
+    for part in parts:
+        hidden = hidden or _is_opaque(here)
+        try:
+            following = os.open(part, _OPEN, dir_fd=here)
+        except FileNotFoundError:
+            os.close(here)
+            return None, hidden
+        except OSError:
+            os.close(here)
+            return None, True
+        os.close(here)
+        here = following
+    return here, False
+
+
+def _is_opaque(descriptor: int) -> bool:
+    try:
+        return os.getxattr(descriptor, OPAQUE_XATTR) == b"y"
+    except OSError:
+        return False
+
+
+def _copy_attributes(source: int, target: int) -> None:
+    try:
+        seen = os.fstat(source)
+        os.fchown(target, seen.st_uid, seen.st_gid)
+        os.fchmod(target, stat.S_IMODE(seen.st_mode))
+        os.utime(target, ns=(seen.st_mtime_ns, seen.st_mtime_ns))
+    finally:
+        os.close(source)
+        os.close(target)

@@ -1,0 +1,106 @@
+"""What the agent, its pull child and the unpacking processes say to each other: JSON values over pipes."""
+
+from __future__ import annotations
+
+import msgspec
+
+from cellagent.images.manifest import Platform
+from cellwire.faults import Fault, Kind
+
+
+class RegistrySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How one registry host is reached: `mirrors` are base addresses tried in order before the host itself."""
+
+    host: str
+    mirrors: tuple[str, ...] = ()
+    plain_http: bool = False
+
+
+class Credentials(msgspec.Struct, frozen=True, kw_only=True):
+    """What CRI's AuthConfig says. `auth` is base64 of "user:password"."""
+
+    username: str = ""
+    password: str = ""
+    auth: str = ""
+    server_address: str = ""
+    identity_token: str = ""
+    registry_token: str = ""
+
+    def __repr__(self) -> str:
+        return "Credentials(…)"
+
+
+class PullRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One pull. `present` maps chain ids to folders that need not be fetched; `work` is the child's own folder."""
+
+    reference: str
+    work: str
+    platform: Platform
+    registries: tuple[RegistrySettings, ...] = ()
+    credentials: Credentials = Credentials()
+    present: dict[str, str] = {}
+    stall_seconds: float = 60.0
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):
+    """How far a pull is. Totals are 0 while unknown; `bytes` are compressed ones."""
+
+    image: str
+    bytes_done: int
+    bytes_total: int
+    layers_done: int
+    layers_total: int
+
+
+class LayerReady(msgspec.Struct, frozen=True, kw_only=True, tag="layer"):
+    """A verified, complete layer, told in the order of the chain. `folder` is in the work folder."""
+
+    chain_id: str
+    diff_id: str
+    digest: str
+    folder: str
+    size: int
+    unpacked: int
+    entries: int
+
+
+class Pulled(msgspec.Struct, frozen=True, kw_only=True, tag="pulled"):
+    """The end of a pull that went well; every layer has been told before. `top` is what the tag pointed to."""
+
+    top_digest: str
+    manifest: bytes
+    config: bytes
+    config_digest: str
+    chain: tuple[str, ...]
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True, tag="failure"):
+    """A fault, on its way through a pipe."""
+
+    kind: Kind
+    thing: str
+    cause: str
+    mend: str
+    reason: str
+
+    @classmethod
+    def of(cls, fault: Fault, thing: str = "") -> Failure:
+        """`fault`, told about `thing` if that is given."""
+        return cls(kind=fault.kind, thing=thing or fault.thing, cause=fault.cause, mend=fault.mend, reason=fault.reason)
+
+    def fault(self) -> Fault:
+        """The fault again."""
+        return Fault(self.kind, self.thing, self.cause, self.mend, reason=self.reason)
+
+
+class Unpacked(msgspec.Struct, frozen=True, kw_only=True, tag="unpacked"):
+    """What one unpacking process did: bytes read, bytes written, entries, and the folders that no entry described."""
+
+    size: int
+    unpacked: int
+    entries: int
+    implicit: list[bytes]
+
+
+PullMessage = Progress | LayerReady | Pulled | Failure
+UnpackMessage = Unpacked | Failure

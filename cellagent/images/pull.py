@@ -1,0 +1,189 @@
+"""The process that pulls one image: `python -m cellagent.images.pull`.
+
+The request is one JSON line on stdin, credentials included; progress, layers and the end are JSON lines on stdout. It
+writes only into the request's work folder. It ends with its parent: stdin at its end, or SIGTERM, stops it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+
+import msgspec
+import uvloop
+
+from cellagent.images import layers, manifest, reference, registry
+from cellagent.images.messages import Failure, LayerReady, Progress, Pulled, PullMessage, PullRequest
+from cellwire.faults import Fault, Kind
+
+PROGRESS_SECONDS = 0.2
+REQUEST_LIMIT = 16 << 20
+
+
+class Teller:
+    """Tells the parent how far we are, and the stall clock that we are alive."""
+
+    def __init__(self, image: str, stall: asyncio.Timeout, stall_seconds: float) -> None:
+        self._image = image
+        self._stall = stall
+        self._stall_seconds = stall_seconds
+        self._next = 0.0
+        self.bytes_total = 0
+        self.layers_total = 0
+        self._bytes = 0
+        self._layers = 0
+
+    def arrived(self, count: int) -> None:
+        """`count` compressed bytes came."""
+        self._bytes += count
+        now = self._alive()
+        if now >= self._next:
+            self._next = now + PROGRESS_SECONDS
+            self._progress()
+
+    def ready(self, layer: LayerReady) -> None:
+        """A layer is whole."""
+        self._layers += 1
+        self._alive()
+        tell(layer)
+        self._progress()
+
+    def _alive(self) -> float:
+        now = time.monotonic()
+        self._stall.reschedule(asyncio.get_running_loop().time() + self._stall_seconds)
+        return now
+
+    def _progress(self) -> None:
+        tell(
+            Progress(
+                image=self._image,
+                bytes_done=self._bytes,
+                bytes_total=self.bytes_total,
+                layers_done=self._layers,
+                layers_total=self.layers_total,
+            )
+        )
+
+
+def tell(message: PullMessage) -> None:
+    """One line to the parent. Blocking is right: a parent that does not read holds us."""
+    view = memoryview(msgspec.json.encode(message) + b"\n")
+    while view:
+        view = view[os.write(1, view) :]
+
+
+async def pull(request: PullRequest) -> Pulled:
+    """Pull the image of `request`. Raises Fault."""
+    wanted = reference.parse(request.reference)
+    thing = f"image {wanted}"
+    try:
+        async with asyncio.timeout(request.stall_seconds) as stall:
+            teller = Teller(request.reference, stall, request.stall_seconds)
+            return await _pull(request, wanted, teller)
+    except TimeoutError as error:
+        cause = f"the pull made no progress for {request.stall_seconds:g} s"
+        mend = "check the network between this cell and the registry"
+        raise Fault(Kind.TIMEOUT, thing, cause, mend, reason="PullStalled") from error
+    except BaseExceptionGroup as group:
+        raise _first(group, thing) from None
+
+
+async def _pull(request: PullRequest, wanted: reference.Reference, teller: Teller) -> Pulled:
+    async with registry.opened(wanted, request.registries, request.credentials) as source:
+        content, media_type, top = await source.manifest(wanted.wanted)
+        if manifest.is_index(content, media_type, source.thing):
+            entry = manifest.choose(content, request.platform, source.thing)
+            content, media_type, _ = await source.manifest(entry.digest)
+            if manifest.is_index(content, media_type, source.thing):
+                raise Fault(Kind.UNSUPPORTED, source.thing, "its index points to another index", "push it flat")
+        found = manifest.decode_manifest(content, source.thing)
+        config = await source.small(found.config, manifest.CONFIG_LIMIT)
+        decoded = manifest.decode_config(config, source.thing)
+        _check(decoded, found, request.platform, source.thing)
+        stack = layers.Stack(
+            found.layers,
+            decoded.diff_ids,
+            present=request.present,
+            work=request.work,
+            arrived=teller.arrived,
+            ready=teller.ready,
+        )
+        teller.bytes_total = sum(found.layers[n].size for n in stack.missing)
+        teller.layers_total = len(stack.missing)
+        teller.arrived(0)
+        await stack.fetch(source)
+    return Pulled(
+        top_digest=top,
+        manifest=content,
+        config=config,
+        config_digest=manifest.digest_of(config),
+        chain=stack.chain,
+    )
+
+
+def _check(decoded: manifest.DecodedConfig, found: manifest.Manifest, platform: manifest.Platform, thing: str) -> None:
+    if len(decoded.diff_ids) != len(found.layers):
+        cause = f"its manifest has {len(found.layers)} layers and its configuration {len(decoded.diff_ids)}"
+        raise Fault(Kind.BROKEN, thing, cause, "push the image again; artifacts that are no images cannot be run")
+    said = decoded.platform
+    if said.architecture and (said.os, said.architecture) != (platform.os, platform.architecture):
+        mend = "choose an image or an instance type of the fitting architecture"
+        raise Fault(Kind.NOT_FOUND, thing, f"it is for {said} and this cell is {platform}", mend)
+
+
+def _first(group: BaseExceptionGroup[BaseException], thing: str) -> Fault:
+    """The first fault of several, told about the image."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if not isinstance(error, Fault):
+        raise error
+    if error.thing == thing:
+        return error
+    return Fault(error.kind, thing, f"{error.thing}: {error.cause}", error.mend, reason=error.reason)
+
+
+async def run() -> PullMessage | None:
+    """Read the request, pull, and return the last message; None where the parent wants no more."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=REQUEST_LIMIT)
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    request = msgspec.json.decode(await reader.readline(), type=PullRequest)
+    try:
+        async with asyncio.TaskGroup() as group:
+            work = group.create_task(_outcome(request))
+            loop.add_signal_handler(signal.SIGTERM, work.cancel)
+            watch = group.create_task(_orphaned(reader, work))
+            work.add_done_callback(lambda _: watch.cancel())
+        return None if work.cancelled() else work.result()
+    finally:
+        transport.close()
+
+
+async def _outcome(request: PullRequest) -> PullMessage:
+    try:
+        return await pull(request)
+    except Fault as fault:
+        return Failure.of(fault)
+
+
+async def _orphaned(reader: asyncio.StreamReader, work: asyncio.Task[PullMessage]) -> None:
+    await reader.read()
+    work.cancel()
+
+
+def main() -> None:
+    """Serve one request."""
+    with suppress(BrokenPipeError):
+        message = uvloop.run(run())
+        if message is None:
+            sys.exit(1)
+        tell(message)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""The resident side of a pull: starts the pull child, follows it, hands its layers to the store.
+
+Pulls of one reference with the same credentials share one child; other credentials are another pull, since who may
+not see an image must not profit from who may. The child dies when its last caller has gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from asyncio.subprocess import Process
+from collections.abc import Callable
+
+import msgspec
+
+from cellagent.images import children, reference
+from cellagent.images.manifest import Platform
+from cellagent.images.messages import (
+    Credentials,
+    Failure,
+    LayerReady,
+    Progress,
+    Pulled,
+    PullMessage,
+    PullRequest,
+    RegistrySettings,
+)
+from cellagent.images.protocol import Image
+from cellagent.images.reference import Reference
+from cellagent.images.store import Store, delete
+from cellwire.faults import Fault, Kind
+
+END_SECONDS = 3.0
+_ARCHITECTURES = {
+    "x86_64": ("amd64", ""),
+    "aarch64": ("arm64", "v8"),
+    "armv7l": ("arm", "v7"),
+    "armv6l": ("arm", "v6"),
+    "i686": ("386", ""),
+}
+
+
+class _Shared:
+    """One pull and those who wait for it."""
+
+    def __init__(self) -> None:
+        self.done = asyncio.Event()
+        self.outcome: Image | Fault | None = None
+        self.waiters = 0
+        self.task: asyncio.Task[None] | None = None
+
+
+class Puller:
+    """Pulls into `store`. `group` owns the pulls."""
+
+    def __init__(
+        self, store: Store, group: asyncio.TaskGroup, on_progress: Callable[[Progress], None], *, stall_seconds: float
+    ) -> None:
+        self.registries: tuple[RegistrySettings, ...] = ()
+        self._store = store
+        self._group = group
+        self._on_progress = on_progress
+        self._stall_seconds = stall_seconds
+        self._running: dict[tuple[str, Credentials], _Shared] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether any pull is under way. Its layers belong to no image yet."""
+        return bool(self._running)
+
+    async def pull(self, text: str, credentials: Credentials) -> Image:
+        """Pull an image, or wait for the same pull that somebody else has begun. Raises Fault."""
+        wanted = reference.parse(text)
+        key = (str(wanted), credentials)
+        shared = self._running.get(key)
+        if shared is None:
+            shared = self._running[key] = _Shared()
+            shared.task = self._group.create_task(self._run(key, shared, wanted, credentials))
+        shared.waiters += 1
+        try:
+            await shared.done.wait()
+        finally:
+            shared.waiters -= 1
+            if not shared.waiters and not shared.done.is_set() and shared.task:
+                shared.task.cancel()
+                self._forget(key, shared)
+        if isinstance(shared.outcome, Image):
+            return shared.outcome
+        raise _again(shared.outcome, wanted)
+
+    def stop(self) -> None:
+        """End all pulls."""
+        for shared in list(self._running.values()):
+            if shared.task:
+                shared.task.cancel()
+
+    async def _run(
+        self, key: tuple[str, Credentials], shared: _Shared, wanted: Reference, credentials: Credentials
+    ) -> None:
+        try:
+            shared.outcome = await self._pull(wanted, credentials)
+        except Fault as fault:
+            shared.outcome = fault
+        except msgspec.DecodeError as error:
+            cause = f"the pull process answered what cannot be read ({error})"
+            shared.outcome = Fault(Kind.BROKEN, f"image {wanted}", cause, "pull again")
+        except OSError as error:
+            shared.outcome = Fault(Kind.UNAVAILABLE, f"image {wanted}", str(error), "look at this cell's disk")
+        finally:
+            shared.done.set()
+            self._forget(key, shared)
+
+    def _forget(self, key: tuple[str, Credentials], shared: _Shared) -> None:
+        if self._running.get(key) is shared:
+            del self._running[key]
+            self._store.freed()
+
+    async def _pull(self, wanted: Reference, credentials: Credentials) -> Image:
+        work = self._store.work_folder()
+        request = PullRequest(
+            reference=str(wanted),
+            work=str(work),
+            platform=this_platform(),
+            registries=self.registries,
+            credentials=credentials,
+            present=self._store.present(),
+            stall_seconds=self._stall_seconds,
+        )
+        try:
+            process = await children.start(["cellagent.images.pull"])
+            try:
+                return await self._follow(process, request, wanted)
+            finally:
+                await children.end(process, grace=END_SECONDS)
+        finally:
+            delete([work])
+
+    async def _follow(self, process: Process, request: PullRequest, wanted: Reference) -> Image:
+        stdin, stdout = process.stdin, process.stdout
+        if stdin is None or stdout is None:
+            raise RuntimeError("the pull child has no pipes")
+        # Its stdin stays open: when this process dies, the child reads the end and dies too.
+        stdin.write(msgspec.json.encode(request) + b"\n")
+        while line := await stdout.readline():
+            message: PullMessage = msgspec.json.decode(line, type=PullMessage)
+            match message:
+                case Progress() as progress:
+                    self._on_progress(progress)
+                case LayerReady() as layer:
+                    self._store.adopt(layer, asyncio.get_running_loop().time())
+                case Failure() as failure:
+                    raise failure.fault()
+                case Pulled() as pulled:
+                    return self._store.add(wanted, pulled)
+        code = await process.wait()
+        cause = f"the pull process ended with code {code} and no answer"
+        raise Fault(Kind.BROKEN, f"image {wanted}", cause, "see the agent's log; pull again")
+
+
+def this_platform() -> Platform:
+    """The platform of this machine."""
+    machine = platform.machine()
+    architecture, variant = _ARCHITECTURES.get(machine, (machine, ""))
+    return Platform("linux", architecture, variant)
+
+
+def _again(fault: Fault | None, wanted: Reference) -> Fault:
+    """A fault of its own for each waiter: a traceback must not grow over several tasks."""
+    if fault is None:
+        return Fault(Kind.UNAVAILABLE, f"image {wanted}", "the pull was stopped", "pull again")
+    return Fault(fault.kind, fault.thing, fault.cause, fault.mend, reason=fault.reason)

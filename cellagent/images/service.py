@@ -1,0 +1,80 @@
+"""The image room: the store, the puller and the keeper that clears away what nobody needs, under one roof."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from cellagent.images.handler import ImageService
+from cellagent.images.messages import Progress, RegistrySettings
+from cellagent.images.puller import Puller
+from cellagent.images.store import Store, delete
+
+
+class ImageSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where images are kept and how registries are reached. A pull may stand still for `stall_seconds`."""
+
+    root: Path
+    registries: tuple[RegistrySettings, ...] = ()
+    pinned: tuple[str, ...] = ()
+    stall_seconds: float = 60.0
+
+
+class ImageRoom:
+    """What the rest of the agent sees of images."""
+
+    def __init__(self, store: Store, puller: Puller) -> None:
+        self.store = store
+        self.service = ImageService(store, puller.pull)
+        self.puller = puller
+
+    def configure(self, registries: Iterable[RegistrySettings]) -> None:
+        """How registries are reached, from the next pull on."""
+        self.puller.registries = tuple(registries)
+
+
+def _nothing(_: Progress) -> None:
+    pass
+
+
+@asynccontextmanager
+async def running(
+    settings: ImageSettings, on_progress: Callable[[Progress], None] = _nothing
+) -> AsyncGenerator[ImageRoom]:
+    """The room, from its folder. Pulls under way end with it."""
+    settings.root.mkdir(parents=True, exist_ok=True)
+    store = Store(settings.root.resolve(), pinned=settings.pinned)
+    async with asyncio.TaskGroup() as keeper:
+        async with asyncio.TaskGroup() as pulls:
+            puller = Puller(store, pulls, on_progress, stall_seconds=settings.stall_seconds)
+            puller.registries = settings.registries
+            keeping = keeper.create_task(_keep(store, puller))
+            try:
+                yield ImageRoom(store, puller)
+            finally:
+                puller.stop()
+        keeping.cancel()
+
+
+async def _keep(store: Store, puller: Puller) -> None:
+    """Delete rubbish and settle new layers whenever something has changed and no pull runs."""
+    changed = asyncio.Event()
+    store.freed = changed.set
+    await asyncio.to_thread(delete, store.rubbish())
+    changed.set()
+    while True:
+        await changed.wait()
+        changed.clear()
+        if puller.busy:
+            continue
+        folders = store.garbage(asyncio.get_running_loop().time())
+        if unsettled := store.unsettled():
+            # Everything at once, off the loop: what a pull wrote, and the index that names it.
+            await asyncio.to_thread(os.sync)
+            store.settle(unsettled)
+        await asyncio.to_thread(delete, folders)

@@ -1,0 +1,338 @@
+"""The images on this disk: which there are, which layers they need, who uses them.
+
+    index.json            images and layers, replaced atomically
+    blobs/<hex>           configurations and manifests, as the registry gave them
+    layers/<hex>/         unpacked layers by chain id, complete by the time they are here
+    holds/<holder>        one small file per user of an image
+    work/                 pulls under way and rubbish; emptied at start
+
+Nothing is synced while a pull runs: a layer counts as durable only after `settle`. Layers that are not durable are
+dropped after a reboot (another boot id), so a crash of the machine never leaves half a file to be trusted.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import msgspec
+
+from cellagent.images import reference as references
+from cellagent.images.manifest import decode_config
+from cellagent.images.messages import LayerReady, Pulled
+from cellagent.images.protocol import Image, ImageConfig
+from cellagent.images.reference import Reference
+from cellwire.faults import Fault, Kind
+
+SPARE_SECONDS = 900.0
+"""How long the complete layers of a pull that failed wait for the next attempt."""
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class StoredLayer(msgspec.Struct, frozen=True, kw_only=True):
+    """One unpacked layer. Sizes in bytes; `size` is compressed."""
+
+    chain_id: str
+    diff_id: str
+    digest: str
+    size: int
+    unpacked: int
+    entries: int
+    durable: bool = False
+
+
+class StoredImage(msgspec.Struct, frozen=True, kw_only=True):
+    """One image. `chain` names its layers, the lowest first; `manifests` are its blobs beside the configuration."""
+
+    id: str
+    tags: tuple[str, ...]
+    digests: tuple[str, ...]
+    chain: tuple[str, ...]
+    config: ImageConfig
+    manifests: tuple[str, ...] = ()
+
+
+class _Index(msgspec.Struct, frozen=True):
+    boot_id: str = ""
+    images: tuple[StoredImage, ...] = ()
+    layers: tuple[StoredLayer, ...] = ()
+
+
+class _Hold(msgspec.Struct, frozen=True):
+    image_id: str
+    chain: tuple[str, ...]
+
+
+class Store:
+    """Implements `protocol.Images`. One owner, one thread. `freed` is called when layers may have become rubbish."""
+
+    def __init__(self, root: Path, *, pinned: Iterable[str] = (), boot_id: str = "") -> None:
+        self.root = root
+        self.freed: Callable[[], None] = lambda: None
+        self._pinned = frozenset(str(references.parse(text)) for text in pinned)
+        self._boot_id = boot_id or BOOT_ID.read_text().strip()
+        self._images: dict[str, StoredImage] = {}
+        self._layers: dict[str, StoredLayer] = {}
+        self._names: dict[str, str] = {}
+        self._holds: dict[str, _Hold] = {}
+        self._spare: dict[str, float] = {}
+        self._work_number = 0
+        for folder in ("blobs", "layers", "holds", "work"):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+        root.chmod(0o700)
+        self._load()
+
+    # What others ask
+
+    def find(self, reference: str) -> Image:
+        """By id, tag or digest; see the protocol."""
+        return self._told(self._find(reference))
+
+    def images(self) -> list[Image]:
+        """Every image."""
+        return [self._told(image) for image in self._images.values()]
+
+    def hold(self, image_id: str, holder: str) -> None:
+        """Keep the image's layers for `holder`; see the protocol."""
+        image = self._find(image_id)
+        if not holder or "/" in holder or holder.startswith("."):
+            raise Fault(Kind.INVALID, f"holder {holder!r}", "it cannot be a file's name", "hold by a container id")
+        hold = _Hold(image.id, image.chain)
+        if self._holds.get(holder) != hold:
+            self._holds[holder] = hold
+            _replace(self.root / "holds" / holder, msgspec.json.encode(hold))
+
+    def release(self, holder: str) -> None:
+        """The holder is gone; see the protocol."""
+        if self._holds.pop(holder, None):
+            (self.root / "holds" / holder).unlink(missing_ok=True)
+            self.freed()
+
+    def remove(self, reference: str) -> None:
+        """Forget an image with all its names. Layers in use stay. The unknown is no error."""
+        try:
+            image = self._find(reference)
+        except Fault as fault:
+            if fault.kind is Kind.NOT_FOUND:
+                return
+            raise
+        del self._images[image.id]
+        self._rename()
+        self._save()
+        self.freed()
+
+    def raw(self, image_id: str) -> bytes:
+        """An image's configuration, as the registry gave it."""
+        return self._blob(image_id).read_bytes()
+
+    def top(self, image_id: str) -> str:
+        """The chain id of an image's topmost layer; "" where it has none."""
+        chain = self._find(image_id).chain
+        return chain[-1] if chain else ""
+
+    def usage(self) -> tuple[int, int]:
+        """Bytes and inodes that unpacked layers take."""
+        return sum(x.unpacked for x in self._layers.values()), sum(x.entries for x in self._layers.values())
+
+    # What a pull does
+
+    def present(self) -> dict[str, str]:
+        """Complete layers by chain id."""
+        return {chain: str(self._folder(chain)) for chain in self._layers}
+
+    def work_folder(self) -> Path:
+        """A new empty folder for one pull."""
+        self._work_number += 1
+        folder = self.root / "work" / f"pull-{os.getpid()}-{self._work_number}"
+        folder.mkdir(mode=0o700)
+        return folder
+
+    def adopt(self, layer: LayerReady, now: float) -> None:
+        """Take over a complete layer from a pull's work folder."""
+        if layer.chain_id in self._layers:
+            return
+        target = self._folder(layer.chain_id)
+        if target.exists():
+            self._discard(target)
+        Path(layer.folder).rename(target)
+        self._spare[layer.chain_id] = now
+        self._layers[layer.chain_id] = StoredLayer(
+            chain_id=layer.chain_id,
+            diff_id=layer.diff_id,
+            digest=layer.digest,
+            size=layer.size,
+            unpacked=layer.unpacked,
+            entries=layer.entries,
+        )
+        self._save()
+
+    def add(self, wanted: Reference, pulled: Pulled) -> Image:
+        """Record a pulled image, whose layers have all been adopted, under the name it was pulled by."""
+        image_id = pulled.config_digest
+        missing = [chain for chain in pulled.chain if chain not in self._layers]
+        if missing:
+            raise Fault(Kind.BROKEN, f"image {wanted}", f"layer {missing[0]} is not on disk", "pull again")
+        decoded = decode_config(pulled.config, f"image {wanted}")
+        _replace(self._blob(image_id), pulled.config)
+        digest = wanted.with_digest(pulled.top_digest)
+        before = self._images.get(image_id)
+        tags = _merged(before.tags if before else (), wanted.tagged if not wanted.digest else "")
+        for other in list(self._images.values()):
+            # A tag moves with the registry: whoever had it keeps its digests.
+            if other.id != image_id and set(other.tags) & set(tags):
+                kept = tuple(tag for tag in other.tags if tag not in tags)
+                self._images[other.id] = msgspec.structs.replace(other, tags=kept)
+        self._images[image_id] = StoredImage(
+            id=image_id,
+            tags=tags,
+            digests=_merged(before.digests if before else (), digest),
+            chain=pulled.chain,
+            config=decoded.config,
+        )
+        for chain in pulled.chain:
+            self._spare.pop(chain, None)
+        self._rename()
+        self._save()
+        return self.find(image_id)
+
+    # Rubbish and durability
+
+    def garbage(self, now: float) -> list[Path]:
+        """Take layers that no image and no holder needs out of use; the folders to delete. Never while a pull runs."""
+        needed = {chain for chain, since in self._spare.items() if now - since < SPARE_SECONDS}
+        for image in self._images.values():
+            needed.update(image.chain)
+        for hold in self._holds.values():
+            needed.update(hold.chain)
+        gone = [chain for chain in self._layers if chain not in needed]
+        folders = [self._discard(self._folder(chain)) for chain in gone]
+        for chain in gone:
+            del self._layers[chain]
+            self._spare.pop(chain, None)
+        if gone:
+            self._save()
+        self._sweep_blobs()
+        return folders
+
+    def unsettled(self) -> tuple[str, ...]:
+        """Layers that are not known to be on the disk itself."""
+        return tuple(chain for chain, layer in self._layers.items() if not layer.durable)
+
+    def settle(self, chains: Iterable[str]) -> None:
+        """These layers have been synced."""
+        for chain in chains:
+            if chain in self._layers:
+                self._layers[chain] = msgspec.structs.replace(self._layers[chain], durable=True)
+        self._save()
+
+    def rubbish(self) -> list[Path]:
+        """What lies in the work folder at start: the rests of interrupted pulls and removals."""
+        return sorted((self.root / "work").iterdir())
+
+    def _find(self, text: str) -> StoredImage:
+        if text.startswith("sha256:") and references.is_digest(text):
+            found = self._images.get(text)
+        else:
+            found = self._by_name(text) or self._by_prefix(text.removeprefix("sha256:"))
+        if found is None:
+            raise Fault(
+                Kind.NOT_FOUND, f"image {text}", "it is not on this cell", "pull it first", reason="ImageNotFound"
+            )
+        return found
+
+    def _by_name(self, text: str) -> StoredImage | None:
+        try:
+            wanted = references.parse(text)
+        except Fault:
+            # The bare hex of an id is no valid name of an image, and still a way to find one.
+            if references.is_id_prefix(text.removeprefix("sha256:")):
+                return None
+            raise
+        name = wanted.with_digest(wanted.digest) if wanted.digest else wanted.tagged
+        return self._images.get(self._names.get(name, ""))
+
+    def _by_prefix(self, text: str) -> StoredImage | None:
+        if not references.is_id_prefix(text):
+            return None
+        found = [image for key, image in self._images.items() if key.removeprefix("sha256:").startswith(text)]
+        return found[0] if len(found) == 1 else None
+
+    def _told(self, image: StoredImage) -> Image:
+        return Image(
+            id=image.id,
+            tags=image.tags,
+            digests=image.digests,
+            size=sum(self._layers[chain].unpacked for chain in image.chain),
+            config=image.config,
+            layers=tuple(self._folder(chain) for chain in reversed(image.chain)),
+            pinned=not self._pinned.isdisjoint((*image.tags, *image.digests)),
+        )
+
+    def _folder(self, chain_id: str) -> Path:
+        # Half of the hex tells layers apart well enough and keeps overlayfs's option page short.
+        return self.root / "layers" / chain_id.partition(":")[2][:32]
+
+    def _blob(self, digest: str) -> Path:
+        return self.root / "blobs" / digest.partition(":")[2]
+
+    def _discard(self, folder: Path) -> Path:
+        self._work_number += 1
+        rubbish = self.root / "work" / f"rubbish-{os.getpid()}-{self._work_number}"
+        folder.rename(rubbish)
+        return rubbish
+
+    def _rename(self) -> None:
+        self._names = {name: image.id for image in self._images.values() for name in (*image.tags, *image.digests)}
+
+    def _save(self) -> None:
+        index = _Index(self._boot_id, tuple(self._images.values()), tuple(self._layers.values()))
+        _replace(self.root / "index.json", msgspec.json.encode(index))
+
+    def _load(self) -> None:
+        try:
+            index = msgspec.json.decode((self.root / "index.json").read_bytes(), type=_Index)
+        except (FileNotFoundError, msgspec.DecodeError):
+            # No index, or one that a crash of the machine tore: everything can be pulled again.
+            index = _Index()
+        same_boot = index.boot_id == self._boot_id
+        for layer in index.layers:
+            if (layer.durable or same_boot) and self._folder(layer.chain_id).is_dir():
+                self._layers[layer.chain_id] = layer
+        for image in index.images:
+            if self._layers.keys() >= set(image.chain) and self._blob(image.id).is_file():
+                self._images[image.id] = image
+        for path in (self.root / "holds").iterdir():
+            try:
+                self._holds[path.name] = msgspec.json.decode(path.read_bytes(), type=_Hold)
+            except msgspec.DecodeError:
+                path.unlink()
+        known = {self._folder(chain) for chain in self._layers}
+        for folder in (self.root / "layers").iterdir():
+            if folder not in known:
+                self._discard(folder)
+        self._rename()
+        self._save()
+
+    def _sweep_blobs(self) -> None:
+        needed = {self._blob(image_id) for image_id in self._images}
+        for blob in (self.root / "blobs").iterdir():
+            if blob not in needed:
+                blob.unlink(missing_ok=True)
+
+
+def delete(folders: Iterable[Path]) -> None:
+    """Delete folders; slow, so in a thread. What cannot be deleted stays for the next start."""
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.write_bytes(content)
+    fresh.rename(path)
+
+
+def _merged(before: tuple[str, ...], name: str) -> tuple[str, ...]:
+    return (*before, name) if name and name not in before else before

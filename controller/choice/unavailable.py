@@ -1,0 +1,34 @@
+"""Which offers a cloud lately refused for want of capacity, as a value. Pure.
+
+The sequence number rises with every change, so that what was derived from an older value is known to be stale.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+# Karpenter's time for the same purpose: long enough not to ask in vain, short enough to find freed capacity.
+LIFETIME = 180.0
+ANY = "*"
+
+Key = tuple[str, str, str]
+
+
+class Unavailable(msgspec.Struct, frozen=True):
+    """Offers to leave alone, by (type, zone, launch type), each until a unix second. `*` stands for any."""
+
+    until: dict[Key, float] = {}
+    sequence: int = 0
+
+    def has(self, type_name: str, zone: str, launch_type: str, now: float) -> bool:
+        """Whether an offer is to be left alone now."""
+        if not self.until:
+            return False
+        keys = ((type_name, zone, launch_type), (ANY, zone, launch_type), (ANY, ANY, launch_type))
+        return any(self.until.get(key, 0.0) > now for key in keys)
+
+
+def marked(known: Unavailable, key: Key, now: float, lifetime: float = LIFETIME) -> Unavailable:
+    """The memory with one more refusal; what has expired is dropped."""
+    living = {each: until for each, until in known.until.items() if until > now}
+    return Unavailable({**living, key: now + lifetime}, known.sequence + 1)

@@ -1,0 +1,241 @@
+"""The size of instances: one group per instance in every cgroup hierarchy of this machine, v1, v2 or both.
+
+    <hierarchy>/<parent>/chinampa-<cluster>/<instance>        the limits; root of the instance's cgroup namespace
+    <hierarchy>/<parent>/chinampa-<cluster>/<instance>/init   its processes
+
+Inside, the instance's own path reads "/init" and its hierarchies begin at its group, so that an agent makes "/pods"
+beside it. All hierarchies take part, also those without a limit: what an instance makes stays below its own group.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from pathlib import Path
+
+import msgspec
+
+from cellwire.faults import Fault, Kind
+from controller.clouds.local.inside.plan import CgroupMount
+
+_PERIOD_US = 100_000
+_PIDS = 16_384
+_WANTED = ("cpuset", "cpu", "io", "memory", "pids")
+_FLAGS = frozenset(("rw", "ro", "relatime", "clone_children", "xattr", "nsdelegate", "favordynmods"))
+
+
+class Hierarchy(msgspec.Struct, frozen=True):
+    """One mounted hierarchy: `names` are its v1 controllers ("name=systemd" too); empty for v2."""
+
+    mount: Path
+    unified: bool
+    names: tuple[str, ...] = ()
+
+
+def hierarchies(mountinfo: str) -> tuple[Hierarchy, ...]:
+    """All that /proc/self/mountinfo shows, each once. Pure."""
+    found: dict[tuple[str, ...], Hierarchy] = {}
+    for line in mountinfo.splitlines():
+        first, _, last = line.partition(" - ")
+        kind, _source, options = last.split(maxsplit=2)
+        mount = Path(first.split()[4])
+        if kind == "cgroup2":
+            found.setdefault(("",), Hierarchy(mount, unified=True))
+        elif kind == "cgroup":
+            names = tuple(
+                option
+                for option in options.split(",")
+                if option not in _FLAGS and (option.startswith("name=") or "=" not in option)
+            )
+            found.setdefault(names, Hierarchy(mount, unified=False, names=names))
+    return tuple(found.values())
+
+
+class Groups:
+    """The groups of one cluster's instances."""
+
+    def __init__(self, cluster: str, parent: str = "") -> None:
+        self._all = hierarchies(Path("/proc/self/mountinfo").read_text())
+        self._name = f"chinampa-{cluster}"
+        self._parent = parent.strip("/")
+
+    def of(self, instance: str) -> list[Path]:
+        """The instance's group in every hierarchy."""
+        return [self._cluster(hierarchy) / instance for hierarchy in self._all]
+
+    def prepare(self) -> None:
+        """Make the cluster's own group and let v2 controllers reach through it. Raises Fault UNSUPPORTED."""
+        for hierarchy in self._all:
+            group = self._cluster(hierarchy)
+            try:
+                _make(group, hierarchy)
+                if hierarchy.unified:
+                    for level in reversed([group, *_up_to(group, hierarchy.mount)]):
+                        _pass_down(level)
+            except OSError as error:
+                raise Fault(
+                    Kind.UNSUPPORTED,
+                    f"cgroup {group}",
+                    str(error),
+                    "set cgroup_parent to a group that is delegated to the controller",
+                ) from error
+
+    def create(self, instance: str, *, memory_mib: int) -> None:
+        """Make the instance's groups with the memory size; the CPU size is set apart."""
+        for hierarchy in self._all:
+            group = self._cluster(hierarchy) / instance
+            _make(group, hierarchy)
+            _make(group / "init", hierarchy)
+            size = str(memory_mib * 1024 * 1024)
+            if "memory" in hierarchy.names:
+                _set(group / "memory.limit_in_bytes", size)
+                _set(group / "memory.memsw.limit_in_bytes", size, optional=True)
+            if "pids" in hierarchy.names or hierarchy.unified:
+                _set(group / "pids.max", str(_PIDS), optional=True)
+            if hierarchy.unified and (group / "memory.max").exists():
+                _set(group / "memory.max", size)
+                _set(group / "memory.swap.max", "0", optional=True)
+
+    def limit_cpu(self, instance: str, millis: int) -> None:
+        """Enforce the CPU size from now on. An instance that is gone is no error."""
+        quota = millis * _PERIOD_US // 1000
+        for hierarchy in self._all:
+            group = self._cluster(hierarchy) / instance
+            with contextlib.suppress(FileNotFoundError):
+                if "cpu" in hierarchy.names:
+                    _set(group / "cpu.cfs_period_us", str(_PERIOD_US))
+                    _set(group / "cpu.cfs_quota_us", str(quota))
+                elif hierarchy.unified and (group / "cpu.max").exists():
+                    _set(group / "cpu.max", f"{quota} {_PERIOD_US}")
+
+    def delegation(self, instance: str) -> dict[str, str]:
+        """What the first process writes to v2 subtree_control files once it has left the group itself."""
+        return {
+            str(group): wanted
+            for hierarchy in self._all
+            if hierarchy.unified and (wanted := _wanted(group := self._cluster(hierarchy) / instance))
+        }
+
+    def mounts(self) -> list[CgroupMount]:
+        """The hierarchies as an instance mounts them for itself."""
+        entries: list[CgroupMount] = []
+        for hierarchy in self._all:
+            if hierarchy.unified:
+                pure = len(self._all) == 1
+                entries.append({"target": "" if pure else hierarchy.mount.name, "kind": "cgroup2", "options": ""})
+            else:
+                named = all(name.startswith("name=") for name in hierarchy.names)
+                options = ",".join((("none",) if named else ()) + hierarchy.names)
+                entries.append({"target": hierarchy.mount.name, "kind": "cgroup", "options": options})
+        return entries
+
+    def instances(self) -> set[str]:
+        """The instances that have a group, be they known or not."""
+        found: set[str] = set()
+        for hierarchy in self._all:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                found.update(entry.name for entry in self._cluster(hierarchy).iterdir() if entry.is_dir())
+        return found
+
+    def folders(self, instance: str = "") -> list[Path]:
+        """All groups of an instance, or of the cluster, the innermost first."""
+        found: list[Path] = []
+        for hierarchy in self._all:
+            for folder, _names, _files in os.walk(self._cluster(hierarchy) / instance, topdown=False):
+                found.append(Path(folder))
+        return found
+
+    def pids(self, instance: str = "") -> set[int]:
+        """All processes in an instance's groups, or in the cluster's."""
+        found: set[int] = set()
+        for folder in self.folders(instance):
+            with contextlib.suppress(OSError):
+                found.update(int(pid) for pid in (folder / "cgroup.procs").read_text().split())
+        return found
+
+    def kill(self, instance: str) -> set[int]:
+        """Kill all processes in the instance's groups; gives those that were there. To be repeated until none is."""
+        for folder in self.folders(instance):
+            _set(folder / "freezer.state", "THAWED", optional=True)  # a frozen v1 task cannot die
+            _set(folder / "cgroup.kill", "1", optional=True)
+        found = self.pids(instance)
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return found
+
+    def remove(self, instance: str = "") -> list[Path]:
+        """Remove the empty groups of an instance, or of the cluster; gives those that still hold something."""
+        left: list[Path] = []
+        for folder in self.folders(instance):
+            try:
+                folder.rmdir()
+            except FileNotFoundError:
+                pass
+            except OSError:
+                left.append(folder)
+        return left
+
+    def _cluster(self, hierarchy: Hierarchy) -> Path:
+        return hierarchy.mount / self._parent / self._name
+
+
+def _make(group: Path, hierarchy: Hierarchy) -> None:
+    group.mkdir(parents=True, exist_ok=True)
+    if "cpuset" in hierarchy.names:  # empty on v1 until somebody fills them, and then nothing may enter
+        for level in reversed([group, *_up_to(group, hierarchy.mount)[:-1]]):
+            for name in ("cpuset.cpus", "cpuset.mems"):
+                if not (level / name).read_text().strip():
+                    _set(level / name, (level.parent / name).read_text().strip())
+
+
+def _up_to(group: Path, mount: Path) -> list[Path]:
+    """The groups above `group`, innermost first, up to the hierarchy's own folder."""
+    return [folder for folder in group.parents if folder == mount or mount in folder.parents]
+
+
+def _wanted(group: Path) -> str:
+    """The controllers that this v2 group has and ours are interested in, as subtree_control takes them."""
+    try:
+        available = (group / "cgroup.controllers").read_text().split()
+    except FileNotFoundError:
+        return ""
+    return " ".join(f"+{name}" for name in _WANTED if name in available)
+
+
+def _pass_down(group: Path) -> None:
+    enabled = (group / "cgroup.subtree_control").read_text().split()
+    missing = [word for word in _wanted(group).split() if word[1:] not in enabled]
+    if missing:
+        _set(group / "cgroup.subtree_control", " ".join(missing))
+
+
+def _set(path: Path, value: str, *, optional: bool = False) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY)
+    except OSError:
+        if optional:
+            return
+        raise
+    try:
+        os.write(descriptor, value.encode())
+    except OSError:
+        if not optional:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def boot_id() -> str:
+    """Tells this run of the machine from others."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def pid_started(pid: int) -> int:
+    """When this process began, in ticks since boot; 0 where it is gone or a zombie."""
+    try:
+        state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return 0 if state in "ZX" else int(rest[18])

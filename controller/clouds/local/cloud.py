@@ -1,0 +1,285 @@
+"""The local cloud: instances are namespaces of this machine, and boot their user-data as on EC2.
+
+Not a security boundary: what runs in an instance as root with all capabilities can reach this machine's kernel.
+Everything of an instance is written down before it is made, so that a killed controller's successor finds it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import secrets
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+
+import msgspec
+
+from cellwire.faults import Fault, Kind
+from controller.clouds.local import addresses, catalogue, identity
+from controller.clouds.local.machines import Machines
+from controller.clouds.local.records import Record, Records, Stage, instance_of, unknown
+from controller.clouds.local.refusals import Refusal, first_fit
+from controller.clouds.local.settings import LocalSettings
+from controller.clouds.protocol import Cloud, Launched, LaunchRequest, Notice
+from controller.clouds.userdata import LIMIT_BYTES
+from controller.model.instance import Identity, Instance
+from controller.model.names import InstanceId
+from controller.model.offer import Offer
+
+_AT_ONCE = 8  # launches that run side by side; more only take turns on the cores
+_EMPTY_TRASH_SECONDS = 30.0
+_LOCK_SECONDS = 5.0
+
+
+class LocalCloud:
+    """See `controller.clouds.protocol.Cloud`."""
+
+    def __init__(self, settings: LocalSettings, signer: identity.Signer) -> None:
+        self._settings = settings
+        self._signer = signer
+        self._records = Records(settings.root / "records")
+        self._deaths: asyncio.Queue[InstanceId] = asyncio.Queue()
+        self._machines = Machines(settings, signer, self._deaths.put_nowait)
+        self._turns: dict[str, asyncio.Lock] = {}
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._listeners: set[asyncio.Queue[Notice]] = set()
+        self._machine = os.uname().machine
+        self._memory_mib = settings.memory_mib or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
+        self._offers = catalogue.offers(self._machine, settings.zone, os.cpu_count() or 1, self._memory_mib)
+
+    @property
+    def name(self) -> str:
+        """Short name."""
+        return "local"
+
+    async def offers(self) -> tuple[Offer, ...]:
+        """Every type that this machine is large enough for."""
+        return self._offers
+
+    async def launch(self, requests: Sequence[LaunchRequest]) -> tuple[Launched, ...]:
+        """Boot one instance per request; returns once their user-data can run."""
+        async with asyncio.TaskGroup() as tasks:
+            started = [tasks.create_task(self._launch(request)) for request in requests]
+        return tuple(task.result() for task in started)
+
+    async def instances(self) -> tuple[Instance, ...]:
+        """Every instance that is not long terminated."""
+        self._forget_old(time.time())
+        return tuple(instance_of(record) for record in self._records.all())
+
+    async def terminate(self, instances: Sequence[InstanceId]) -> None:
+        """End these instances; returns once nothing of them is left but their disks, which follow."""
+        async with asyncio.TaskGroup() as tasks:
+            for instance in dict.fromkeys(instances):
+                tasks.create_task(self._terminate(instance, "Client.UserInitiatedShutdown"))
+
+    def verify(self, document: bytes, signature: bytes) -> Identity:
+        """Check against the key of this cloud."""
+        return self._signer.verify(document, signature)
+
+    async def notices(self) -> AsyncIterator[Notice]:
+        """Instances that ended by themselves."""
+        heard: asyncio.Queue[Notice] = asyncio.Queue()
+        self._listeners.add(heard)
+        try:
+            while True:
+                yield await heard.get()
+        finally:
+            self._listeners.discard(heard)
+
+    async def open(self) -> None:
+        """Find the instances of a former controller again; end what it left half-made or half-ended."""
+        self._records.load()
+        await self._machines.prepare()
+        for record in self._records.all():
+            if record.stage is Stage.LAUNCHING:
+                await self._machines.end(record)
+                self._records.forget(record)
+            elif record.stage is Stage.RUNNING and self._machines.alive(record):
+                await self._resume(record)
+            elif record.live:
+                await self._terminate(record.id, record.reason or "Server.InternalError")
+        known = {str(record.id) for record in self._records.all() if record.live}
+        for stranger in self._machines.strangers(known):
+            await self._machines.end(unknown(InstanceId(stranger)))
+
+    async def work(self) -> None:
+        """What goes on as long as the cloud is open."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._machines.empty_trash())
+            tasks.create_task(self._bury())
+
+    async def close(self) -> None:
+        """Let go of the instances, which run on; wait for the disks of ended ones to be removed."""
+        await self._machines.close()
+        try:
+            async with asyncio.timeout(_EMPTY_TRASH_SECONDS):
+                await self._machines.emptied()
+        except TimeoutError:
+            pass  # the next start goes on with it
+
+    async def _launch(self, request: LaunchRequest) -> Launched:
+        try:
+            async with self._turn(request.client_token):
+                known = self._records.with_token(request.client_token)
+                if known is not None:
+                    return Launched(client_token=request.client_token, instance=instance_of(known))
+                async with self._slots:
+                    return await self._boot(request)
+        except Fault as fault:
+            return Launched(client_token=request.client_token, fault=str(fault), fault_kind=fault.kind.value)
+
+    async def _boot(self, request: LaunchRequest) -> Launched:
+        if len(request.user_data.encode()) > LIMIT_BYTES:
+            raise Fault(Kind.INVALID, "user-data", f"is longer than {LIMIT_BYTES} bytes", "shorten it")
+        live = [record for record in self._records.all() if record.live]
+        free_mib = self._memory_mib - sum(record.memory_mib for record in live)
+        found, refused = first_fit(request.offers, self._offers, self._settings.refusals, free_mib)
+        unfulfilled = tuple(refusal.unfulfilled for refusal in refused)
+        if found is None:
+            worst = refused[-1] if refused else Refusal.of_nothing()
+            return Launched(
+                client_token=request.client_token,
+                fault=worst.sentence,
+                fault_kind=worst.kind.value,
+                unfulfilled=unfulfilled,
+            )
+        record = self._records.save(self._draw_up(request, found))
+        try:
+            record = await self._machines.boot(record, self._running)
+        except BaseException:
+            self._records.forget(record)
+            raise
+        record = self._records.get(record.id) or record
+        return Launched(client_token=request.client_token, instance=instance_of(record), unfulfilled=unfulfilled)
+
+    def _running(self, record: Record) -> Record:
+        return self._records.save(msgspec.structs.replace(record, stage=Stage.RUNNING))
+
+    def _draw_up(self, request: LaunchRequest, offer: Offer) -> Record:
+        records = self._records.all()
+        used = {record.address for record in records if record.live}
+        last = records[-1].address if records else ""
+        address, pod_address = addresses.pair_after(self._settings.subnet, last, used)
+        return Record(
+            id=InstanceId("i-" + secrets.token_hex(9)[:17]),
+            client_token=request.client_token,
+            stage=Stage.LAUNCHING,
+            type=offer.shape.type,
+            zone=offer.zone,
+            launch_type=offer.launch_type,
+            cpu_millis=offer.shape.cpu_millis,
+            memory_mib=offer.shape.memory_mib,
+            address=address,
+            pod_address=pod_address,
+            mac=addresses.mac(address),
+            hostname=addresses.hostname(address),
+            user_data=request.user_data,
+            tags=dict(request.tags),
+            launched_at=time.time(),
+        )
+
+    async def _terminate(self, instance: InstanceId, reason: str) -> None:
+        known = self._records.get(instance)
+        if known is None:
+            return
+        async with self._turn(known.client_token):
+            record = self._records.get(instance)
+            if record is None or not record.live:
+                return
+            record = self._records.save(msgspec.structs.replace(record, stage=Stage.STOPPING, reason=reason))
+            await self._machines.end(record)
+            self._records.save(
+                msgspec.structs.replace(record, stage=Stage.TERMINATED, ended_at=time.time(), user_data="")
+            )
+
+    async def _resume(self, record: Record) -> None:
+        try:
+            await self._machines.resume(record)
+        except (Fault, OSError):  # it ended between the look and the call
+            await self._terminate(record.id, "Server.InternalError")
+
+    async def _bury(self) -> None:
+        """Clean up after instances that ended by themselves, and say so."""
+        while True:
+            instance = await self._deaths.get()
+            record = self._records.get(instance)
+            if record is None or record.stage is not Stage.RUNNING:
+                continue
+            reason = "Client.InstanceInitiatedShutdown"
+            try:
+                await self._terminate(instance, reason)
+            except Fault:
+                self._deaths.put_nowait(instance)  # its record still says that it is to be ended
+                await asyncio.sleep(1)
+            for heard in self._listeners:
+                heard.put_nowait(
+                    Notice(instance=instance, kind="state-change", at=time.time(), message=f"terminated: {reason}")
+                )
+
+    def _forget_old(self, now: float) -> None:
+        for record in self._records.all():
+            if not record.live and now - record.ended_at > self._settings.keep_terminated_seconds:
+                self._records.forget(record)
+
+    @asynccontextmanager
+    async def _turn(self, token: str) -> AsyncGenerator[None]:
+        """One at a time for the instance of this client token."""
+        lock = self._turns.setdefault(token, asyncio.Lock())
+        try:
+            async with lock:
+                yield
+        finally:
+            if not lock.locked() and self._turns.get(token) is lock:
+                del self._turns[token]
+
+
+@asynccontextmanager
+async def running(settings: LocalSettings) -> AsyncGenerator[Cloud]:
+    """The local cloud, open. Raises Fault EXISTS where another controller has the same folder open."""
+    settings.root.mkdir(parents=True, exist_ok=True, mode=0o711)
+    async with _alone(settings):
+        cloud = LocalCloud(settings, identity.signer(settings.root / "identity.key"))
+        await cloud.open()
+        async with asyncio.TaskGroup() as tasks:
+            work = tasks.create_task(cloud.work())
+            try:
+                yield cloud
+            finally:
+                await cloud.close()
+                work.cancel()
+
+
+@asynccontextmanager
+async def _alone(settings: LocalSettings) -> AsyncGenerator[None]:
+    with _lock_file(settings) as descriptor:
+        until = time.monotonic() + _LOCK_SECONDS
+        while not _locked(descriptor):
+            if time.monotonic() > until:
+                raise Fault(
+                    Kind.EXISTS,
+                    f"local cloud {settings.root}",
+                    "another controller has it open",
+                    "stop that one, or give this one a root, cluster, bridge and subnet of its own",
+                )
+            await asyncio.sleep(0.05)
+        yield
+
+
+@contextmanager
+def _lock_file(settings: LocalSettings) -> Generator[int]:
+    descriptor = os.open(settings.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

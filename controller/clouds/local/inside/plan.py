@@ -1,0 +1,32 @@
+"""What the controller tells an instance's first process, as JSON. Only types: never imported at run time inside."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+
+class CgroupMount(TypedDict):
+    """One hierarchy as it is mounted inside: `target` below /sys/fs/cgroup, empty for that folder itself."""
+
+    target: str
+    kind: str
+    options: str
+
+
+class BootPlan(TypedDict):
+    """A machine to become. Paths are this machine's."""
+
+    groups: list[str]
+    """The instance's folder in every cgroup hierarchy; each has a folder "init" inside."""
+    delegate: dict[str, str]
+    """Folder of a v2 group → what to write to its subtree_control once nothing is in it."""
+    cgroup_mounts: list[CgroupMount]
+    root: str
+    """An empty folder on which the new root is built."""
+    disk: str
+    """The folder that is the instance's disk."""
+    visible: list[str]
+    files: dict[str, str]
+    """Name below /etc → text."""
+    hostname: str
+    environment: dict[str, str]

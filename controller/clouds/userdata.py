@@ -1,0 +1,117 @@
+"""What an instance is told at its first boot: where home is, whose certificate to trust, and a join token.
+
+Pure text. It holds no key, is the same for every instance of a launch, runs under plain sh, and carries its facts
+as one line of JSON in a comment, so that the agent reads them without running anything.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+
+import msgspec
+
+from cellwire.faults import Fault, Kind
+
+LIMIT_BYTES = 16 * 1024  # what EC2 accepts, before base64
+MARK = "#chinampa "
+_GZIP = b"\x1f\x8b"
+_UNPACKED_LIMIT = 1 << 20
+_PLAIN = re.compile(r"[!-~]+")  # one line stays one line, whatever a reader takes for its end
+_FINGERPRINT = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+class UserData(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The facts in the script. `controllers` are "host:port"; `ca` is "sha256:" and the hex digest of the CA's DER."""
+
+    version: int = 1
+    controllers: tuple[str, ...]
+    ca: str
+    token: str
+
+
+# Under systemd the agent is a unit of its own; elsewhere this script stays and starts it again. KillMode=process and
+# Delegate=yes, because containers outlive the agent that started them.
+_SCRIPT = """\
+#!/bin/sh
+{facts}
+CHINAMPA_USER_DATA_AT=$(date +%s.%N)
+export CHINAMPA_USER_DATA_AT
+if [ -d /run/systemd/system ] && command -v systemd-run >/dev/null 2>&1; then
+    exec systemd-run --unit=cellagent -p Restart=always -p RestartSec=1 -p StartLimitIntervalSec=0 \\
+        -p KillMode=process -p Delegate=yes -p OOMScoreAdjust=-900 \\
+        --setenv=CHINAMPA_USER_DATA_AT="$CHINAMPA_USER_DATA_AT" --setenv=PATH="$PATH" \\
+        "$(command -v cellagent || echo /usr/bin/cellagent)" run
+fi
+while :; do
+    cellagent run
+    echo "cellagent ended with status $?; starting it again in a second" >&2
+    sleep 1
+done
+"""
+
+
+def render(facts: UserData) -> str:
+    """The script that boots a cell. Raises Fault INVALID for facts that no agent could use."""
+    _check(facts)
+    text = _SCRIPT.format(facts=MARK + msgspec.json.encode(facts).decode())
+    if len(text.encode()) >= LIMIT_BYTES:
+        raise _invalid(f"it has {len(text.encode())} bytes, {LIMIT_BYTES} are allowed", "name fewer controllers")
+    return text
+
+
+def compress(text: str) -> bytes:
+    """The script as gzip, equal for equal text; cloud-init and the local cloud unpack it."""
+    return gzip.compress(text.encode(), mtime=0)
+
+
+def parse(text: str | bytes) -> UserData:
+    """Read back what `render` wrote, plain or compressed. Raises Fault INVALID."""
+    for line in _plain(text).splitlines():
+        if line.startswith(MARK):
+            try:
+                facts = msgspec.json.decode(line.removeprefix(MARK), type=UserData)
+            except msgspec.DecodeError as error:
+                raise _invalid(f"its facts cannot be read: {error}") from error
+            _check(facts)
+            return facts
+    raise _invalid(f"it has no line that begins with {MARK.strip()!r}", "boot the instance from a launch of ours")
+
+
+def _plain(text: str | bytes) -> str:
+    if isinstance(text, str):
+        return text
+    if text.startswith(_GZIP):
+        unpacker = zlib.decompressobj(wbits=31)
+        try:
+            text = unpacker.decompress(text, _UNPACKED_LIMIT)
+        except zlib.error as error:
+            raise _invalid(f"it is broken gzip: {error}") from error
+        if unpacker.unconsumed_tail or not unpacker.eof:
+            raise _invalid("it is cut off, or unpacks to more than 1 MiB")
+    try:
+        return text.decode()
+    except UnicodeDecodeError as error:
+        raise _invalid("it is not UTF-8 text") from error
+
+
+def _check(facts: UserData) -> None:
+    if facts.version != 1:
+        raise _invalid(f"it has version {facts.version}, version 1 is known", "boot a newer cell image")
+    if not facts.controllers:
+        raise _invalid("it names no controller")
+    for address in facts.controllers:
+        host, colon, port = address.rpartition(":")
+        if not (host and colon and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+            raise _invalid(f"the controller {address!r} is not host:port")
+    if not _FINGERPRINT.fullmatch(facts.ca):
+        raise _invalid("its ca is not sha256: and 64 hex digits")
+    if not facts.token:
+        raise _invalid("it has no join token")
+    if not all(_PLAIN.fullmatch(word) for word in (facts.token, *facts.controllers)):
+        raise _invalid("its token or an address has other signs than printable ASCII")
+
+
+def _invalid(cause: str, mend: str = "") -> Fault:
+    return Fault(Kind.INVALID, "user-data", cause, mend)

@@ -1,0 +1,56 @@
+"""Whether an instance that asks to join is the one that a cell was launched for. Pure.
+
+A token without an instance of ours is worth nothing, and an instance joins once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import Protocol
+
+import msgspec
+from cellwire.cell.v1 import cell_pb2 as wire
+from cellwire.faults import Fault, Kind
+
+from controller.model.cell import Cell, CellState
+from controller.model.instance import Identity
+from controller.model.names import CellName
+
+# A cell that dials within this time of its launch may join; later its token is dead.
+TOKEN_LIFE = 900.0
+JOINING = frozenset({CellState.LAUNCHING, CellState.BOOTING})
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """Who joined, and the settings it is to know."""
+
+    cell: CellName
+    settings: wire.CellSettings
+
+
+class Admission(Protocol):
+    """What the link asks of the fleet when an instance wants to join."""
+
+    async def admit(self, token: str, identity: Identity) -> Admitted:
+        """The cell of this instance, now joined. Raises Fault DENIED, or UNAVAILABLE where asking again will help."""
+        ...
+
+
+def token_hash(token: str) -> str:
+    """What is stored of a token."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def check(cell: Cell | None, token: str, identity: Identity, now: float) -> Cell:
+    """The cell that may join. Raises Fault DENIED saying what is wrong, and to a stranger no more than that."""
+    thing = f"join of instance {identity.instance}"
+    if cell is None:
+        raise Fault(Kind.DENIED, thing, "no cell was launched on it", reason="UnknownInstance")
+    if not hmac.compare_digest(cell.join_token_hash, token_hash(token)):
+        raise Fault(Kind.DENIED, thing, "its join token is not the one of its launch", reason="WrongToken")
+    if cell.state not in JOINING:
+        raise Fault(Kind.DENIED, thing, f"its cell is {cell.state.value}: an instance joins once", reason="JoinedBefore")
+    if now - cell.moments.get("launching", now) > TOKEN_LIFE:
+        raise Fault(Kind.DENIED, thing, "its join token has expired", reason="ExpiredToken")
+    return cell

@@ -1,0 +1,1 @@
+"""Pods to try, and the demonstration of the main job."""

@@ -1,0 +1,345 @@
+"""The main job, in front of you: plain kubectl, a pod in a cell of its own, and everything gone at the end.
+
+Starts a controller with its local cloud and a registry with one small image, then does with kubectl what a person
+would do, a line per step with its time. KEEP=1 leaves it running. Nothing that it started survives it otherwise,
+however it ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from examples import image
+
+HERE = Path(__file__).resolve().parent.parent
+FOLDER = HERE / ".demo"
+BIN = HERE / ".venv" / "bin"
+BRIDGE_ADDRESS = "10.211.0.1"
+REGISTRY_PORT = 5055
+KUBECONFIG = FOLDER / "state" / "kubeconfig"
+POD = HERE / "examples" / "web.yaml"
+CONFIG = f"""\
+# The controller of the demonstration: pods API on loopback, local cloud on a bridge of its own.
+state = "{FOLDER}/state"
+
+[link]
+host = "{BRIDGE_ADDRESS}"
+port = 7711
+
+[api]
+port = 7712
+
+[cloud]
+kind = "local"
+
+[cloud.local]
+cluster = "demo"
+root = "{FOLDER}/cloud"
+bridge = "chinampa-demo"
+subnet = "10.211.0.0/16"
+
+[[registries]]
+host = "registry.demo"
+mirrors = ["http://{BRIDGE_ADDRESS}:{REGISTRY_PORT}"]
+"""
+REGISTRY = f"""\
+version: 0.1
+storage: {{filesystem: {{rootdirectory: {FOLDER}/registry}}}}
+http: {{addr: "{BRIDGE_ADDRESS}:{REGISTRY_PORT}"}}
+"""
+
+
+class Failed(Exception):
+    """A step did not do what it must."""
+
+
+def main() -> int:
+    """Run the demonstration; 0 when every step did what it must."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    keep = os.environ.get("KEEP", "") not in {"", "0"}
+    stop_former()
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir()
+    kept = False
+    try:
+        with started(), steps() as table:
+            walk(table)
+            kept = keep
+            if kept:
+                say_how_to_use()
+                return 0
+    except (Failed, subprocess.TimeoutExpired, OSError) as failure:
+        print(f"\ndemo: {failure}\n", file=sys.stderr)
+        show_logs()
+        return 1
+    except KeyboardInterrupt:
+        print("\ndemo: interrupted; cleaning up", file=sys.stderr)
+        return 130
+    finally:
+        if not kept:
+            stop_former()
+            shutil.rmtree(FOLDER, ignore_errors=True)
+    return 0
+
+
+def walk(table: dict[str, float]) -> None:
+    """What a person does with kubectl."""
+    with step("kubectl apply -f examples/web.yaml, until Running"):
+        kubectl("apply", "-f", str(POD))
+        kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=60s")
+    show(kubectl("get", "pods", "-o", "wide"))
+    with step("kubectl logs -f, three lines"):
+        show(log_lines(3))
+    with step("kubectl exec -it web -- sh, in a terminal"):
+        show(in_terminal(("tty; echo size $(stty size); hostname", "exit 0")))
+    with step("kubectl exec web -- sh -c 'exit 7'"):
+        status = kubectl_status("exec", "web", "--", "sh", "-c", "exit 7")
+        if status != 7:
+            raise Failed(f"exec ended with {status} where the command ended with 7")
+        print(f"    exit status {status}")
+    with step("kubectl exec web -- true"):
+        kubectl("exec", "web", "--", "true")
+    with step("kubectl port-forward and an HTTP GET"):
+        show(forwarded_page())
+    table.update(moments())
+    cells = chinampa("cells")
+    show(cells)
+    with step("kubectl delete pod web"):
+        kubectl("delete", "pod", "web", "--grace-period=2")
+    with step("the instance is gone"):
+        until(lambda: not json.loads(chinampa("cells", "--json")), 30, "the instance of the deleted pod is still there")
+
+
+def kubectl(*arguments: str) -> str:
+    """Run kubectl against the controller; its output."""
+    done = subprocess.run(
+        ["kubectl", f"--kubeconfig={KUBECONFIG}", *arguments], capture_output=True, text=True, timeout=90, check=False
+    )
+    if done.returncode:
+        raise Failed(f"kubectl {' '.join(arguments)}: {(done.stderr or done.stdout).strip()}")
+    return done.stdout
+
+
+def kubectl_status(*arguments: str) -> int:
+    """Run kubectl; only how it ended."""
+    command = ["kubectl", f"--kubeconfig={KUBECONFIG}", *arguments]
+    return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode
+
+
+def chinampa(*arguments: str) -> str:
+    """Run our own command against the controller."""
+    done = subprocess.run(
+        [BIN / "chinampa", *arguments, "--config", str(FOLDER / "controller.toml")],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    if done.returncode:
+        raise Failed(f"chinampa {' '.join(arguments)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def log_lines(count: int) -> str:
+    """Follow the log until so many lines have come."""
+    command = ["kubectl", f"--kubeconfig={KUBECONFIG}", "logs", "-f", "web"]
+    lines: list[str] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            deadline = time.monotonic() + 30
+            for line in process.stdout:
+                lines.append(line)
+                if len(lines) == count or time.monotonic() > deadline:
+                    break
+        finally:
+            process.kill()
+    if len(lines) < count:
+        raise Failed(f"kubectl logs -f gave {len(lines)} lines of {count}")
+    return "".join(lines)
+
+
+def in_terminal(lines: Sequence[str]) -> str:
+    """Type lines into `kubectl exec -it`, which believes to be on a terminal; what the terminal showed."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execvp("kubectl", ["kubectl", f"--kubeconfig={KUBECONFIG}", "exec", "-it", "web", "--", "sh"])
+    shown = b""
+    try:
+        for line in lines:
+            shown += read_until(terminal, b"# ", 15)
+            os.write(terminal, line.encode() + b"\n")
+        shown += read_until(terminal, b"", 15)
+    finally:
+        os.close(terminal)
+        _, status = os.waitpid(pid, 0)
+    if os.waitstatus_to_exitcode(status) != 0 or b"/dev/pts/" not in shown:
+        raise Failed(f"the terminal session went wrong: {shown.decode(errors='replace')}")
+    return shown.decode(errors="replace").replace("\r", "")
+
+
+def read_until(terminal: int, prompt: bytes, seconds: float) -> bytes:
+    """Read from a terminal until a prompt, the end, or too long."""
+    shown = b""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        ready, _, _ = select.select([terminal], [], [], 0.5)
+        if not ready:
+            continue
+        with suppress(OSError):  # a closed terminal says EIO
+            if data := os.read(terminal, 4096):
+                shown += data
+                if prompt and shown.endswith(prompt):
+                    return shown
+                continue
+        return shown
+    raise Failed(f"the terminal did not answer: {shown.decode(errors='replace')}")
+
+
+def forwarded_page() -> str:
+    """Forward a port of the pod to a free one here and fetch the page."""
+    command = ["kubectl", f"--kubeconfig={KUBECONFIG}", "port-forward", "pod/web", ":8080"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline()
+            port = int(line.split("127.0.0.1:")[1].split()[0])
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=15) as page:
+                text = page.read().decode()
+        except (IndexError, ValueError) as error:
+            raise Failed(f"kubectl port-forward said {line!r}") from error
+        finally:
+            process.terminate()
+    if "Hello" not in text:
+        raise Failed(f"the page is not the pod's: {text!r}")
+    return text
+
+
+def moments() -> dict[str, float]:
+    """Seconds of each stage of the pod's cell."""
+    cell = json.loads(chinampa("cells", "--json"))[0]
+    return {name: float(seconds) for name, seconds in cell["stages"].items()}
+
+
+_clock: dict[str, float] = {}
+
+
+@contextmanager
+def step(title: str) -> Generator[None]:
+    """One line for one step, with its time."""
+    begun = time.monotonic()
+    print(f"==> {title}", flush=True)
+    yield
+    seconds = time.monotonic() - begun
+    _clock[title] = seconds
+    print(f"    {seconds:.2f} s", flush=True)
+
+
+@contextmanager
+def steps() -> Generator[dict[str, float]]:
+    """The table at the end."""
+    table: dict[str, float] = {}
+    yield table
+    print("\nstage of the cell        seconds")
+    for name, seconds in table.items():
+        print(f"{name:<24} {seconds:7.3f}")
+
+
+@contextmanager
+def started() -> Generator[None]:
+    """The controller and the registry, up and filled."""
+    (FOLDER / "controller.toml").write_text(CONFIG)
+    (FOLDER / "registry.yml").write_text(REGISTRY)
+    with step("start the controller, its local cloud, and a registry with one image"):
+        spawn("controller", [str(BIN / "chinampa"), "controller", "--config", str(FOLDER / "controller.toml")])
+        until(lambda: KUBECONFIG.exists() and kubectl_status("get", "--raw", "/healthz") == 0, 30, "no controller")
+        spawn("registry", ["docker-registry", "serve", str(FOLDER / "registry.yml")])
+        until(registry_answers, 15, "the registry does not answer")
+        image.push(f"http://{BRIDGE_ADDRESS}:{REGISTRY_PORT}", "web", "1")
+    yield
+
+
+def registry_answers() -> bool:
+    """Whether the registry is up."""
+    try:
+        with urllib.request.urlopen(f"http://{BRIDGE_ADDRESS}:{REGISTRY_PORT}/v2/", timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+def spawn(name: str, command: list[str]) -> None:
+    """Start a program in a session of its own, its words in a file, its pid where the next run finds it."""
+    with (FOLDER / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True, cwd=FOLDER
+        )
+    (FOLDER / f"{name}.pid").write_text(str(process.pid))
+
+
+def stop_former() -> None:
+    """Stop what this run or an earlier one started, and remove every trace of its instances."""
+    for name in ("controller", "registry"):
+        with suppress(OSError, ValueError):
+            pid = int((FOLDER / f"{name}.pid").read_text())
+            if name.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.killpg(pid, signal.SIGTERM)
+                for _ in range(100):
+                    if not Path(f"/proc/{pid}").exists() or _is_zombie(pid):
+                        break
+                    time.sleep(0.1)
+                else:
+                    os.killpg(pid, signal.SIGKILL)
+    subprocess.run([sys.executable, "-m", "examples.sweep"], cwd=HERE, timeout=60, check=False)
+
+
+def _is_zombie(pid: int) -> bool:
+    with suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+    return not Path(f"/proc/{pid}").exists()
+
+
+def until(ready: object, seconds: float, otherwise: str) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if callable(ready) and ready():
+            return
+        time.sleep(0.1)
+    raise Failed(otherwise)
+
+
+def show(text: str) -> None:
+    """Indent what a program printed."""
+    print("\n".join(f"    {line}" for line in text.rstrip().splitlines()), flush=True)
+
+
+def show_logs() -> None:
+    """The last words of what was started, for the person who must find out why."""
+    for path in sorted(FOLDER.glob("*.log")):
+        print(f"--- last lines of {path.name}", file=sys.stderr)
+        print("\n".join(path.read_text(errors="replace").splitlines()[-25:]), file=sys.stderr)
+
+
+def say_how_to_use() -> None:
+    """What a person can do with what was left running."""
+    print(f"\nIt runs on. Use it:   export KUBECONFIG={KUBECONFIG}")
+    print("                      kubectl apply -f examples/web.yaml; kubectl get pods -o wide")
+    print(f"See its cells:        .venv/bin/chinampa cells --config {FOLDER}/controller.toml")
+    print("Stop it:              .venv/bin/python -m examples.stop")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

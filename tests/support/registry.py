@@ -1,0 +1,146 @@
+"""A real registry for tests: Debian's docker-registry, open, with basic auth, or behind a token server of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import datetime
+import json
+import secrets
+import socket
+import tempfile
+import time
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Literal
+
+from aiohttp import BasicAuth, ClientError, ClientSession, web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.x509.oid import NameOID
+
+USER = "gardener"
+PASSWORD = "maize and beans"
+_HTPASSWD = "gardener:$2b$04$sYQOuAOvs8LpNzKSd3bZ7OeUcG5MjcxrTmMfisuFBFMgPdRIYqF0G"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@asynccontextmanager
+async def running_registry(
+    auth: Literal["basic", "token"] | None = None, *, folder: Path | None = None, host: str = "127.0.0.1"
+) -> AsyncGenerator[str]:
+    """A registry; yields its address "host:port". With `auth`, USER and PASSWORD are let in and nobody else."""
+    async with AsyncExitStack() as stack:
+        root = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="images-registry-")))
+        address = f"{host}:{free_port()}"
+        config: dict[str, object] = {
+            "version": "0.1",
+            "log": {"level": "error", "accesslog": {"disabled": True}},
+            "storage": {"filesystem": {"rootdirectory": str(root / "data")}, "delete": {"enabled": True}},
+            "http": {"addr": address},
+        }
+        if auth == "basic":
+            (root / "htpasswd").write_text(_HTPASSWD + "\n")
+            config["auth"] = {"htpasswd": {"realm": "test", "path": str(root / "htpasswd")}}
+        if auth == "token":
+            realm = await stack.enter_async_context(running_token_server(root / "ca.pem"))
+            config["auth"] = {
+                "token": {"realm": realm, "service": "test", "issuer": "test", "rootcertbundle": str(root / "ca.pem")}
+            }
+        (root / "config.yml").write_text(json.dumps(config))
+        process = await asyncio.create_subprocess_exec(
+            "docker-registry",
+            "serve",
+            str(root / "config.yml"),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        try:
+            await _answers(address)
+            yield address
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+
+async def _answers(address: str) -> None:
+    async with asyncio.timeout(15), ClientSession() as session:
+        while True:
+            try:
+                async with session.get(f"http://{address}/v2/"):
+                    return
+            except ClientError:
+                await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def running_token_server(certificate: Path) -> AsyncGenerator[str]:
+    """A token server in Docker's way; writes the certificate that its tokens are signed with. Yields its realm."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    now = datetime.datetime.now(datetime.UTC)
+    cert = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    certificate.write_bytes(cert.public_bytes(serialization.Encoding.PEM))
+    der = base64.b64encode(cert.public_bytes(serialization.Encoding.DER)).decode()
+
+    def part(value: object) -> str:
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+    async def token(request: web.Request) -> web.Response:
+        form = await request.post() if request.method == "POST" else request.query
+        given = request.headers.get("Authorization", "")
+        if given and BasicAuth.decode(given) != BasicAuth(USER, PASSWORD):
+            return web.Response(status=401)
+        if not given and form.get("refresh_token") != "identity-of-gardener":
+            return web.Response(status=401)
+        kind, repository, actions = str(form["scope"]).split(":")
+        claims = {
+            "iss": "test",
+            "sub": USER,
+            "aud": "test",
+            "exp": int(time.time()) + 300,
+            "nbf": int(time.time()) - 60,
+            "iat": int(time.time()),
+            "jti": secrets.token_hex(8),
+            "access": [{"type": kind, "name": repository, "actions": actions.split(",")}],
+        }
+        signed = f"{part({'typ': 'JWT', 'alg': 'RS256', 'x5c': [der]})}.{part(claims)}"
+        signature = key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
+        return web.json_response({"token": f"{signed}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"})
+
+    app = web.Application()
+    app.router.add_route("*", "/token", token)
+    async with serving(app) as address:
+        yield f"http://{address}/token"
+
+
+@asynccontextmanager
+async def serving(app: web.Application) -> AsyncGenerator[str]:
+    """An aiohttp application on loopback; yields "host:port"."""
+    runner = web.AppRunner(app, shutdown_timeout=0.2)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        yield f"{host}:{port}"
+    finally:
+        await runner.cleanup()
