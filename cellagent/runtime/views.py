@@ -8,12 +8,12 @@ from cellagent.runtime.records import ContainerRecord, Phase, SandboxRecord
 from cellwire.cri.v1 import runtime_pb2 as cri
 
 
-def sandbox_state(record: SandboxRecord) -> cri.PodSandboxState:
+def sandbox_state(record: SandboxRecord) -> cri.PodSandboxState.ValueType:
     """READY while its namespaces and network stand."""
     return cri.SANDBOX_READY if record.phase is Phase.READY else cri.SANDBOX_NOTREADY
 
 
-def container_state(record: ContainerRecord) -> cri.ContainerState:
+def container_state(record: ContainerRecord) -> cri.ContainerState.ValueType:
     """CRI's word for a container's phase."""
     match record.phase:
         case Phase.RUNNING:
@@ -111,7 +111,7 @@ def resources(record: ContainerRecord) -> cri.LinuxContainerResources:
     return record.parsed().linux.resources
 
 
-def stop_signal_value(name: str) -> cri.Signal:
+def stop_signal_value(name: str) -> cri.Signal.ValueType:
     """CRI's enumeration of a signal's name ("SIGTERM", "RTMIN+3")."""
     plain = name.upper().removeprefix("SIG").replace("+", "PLUS").replace("-", "MINUS")
     try:
@@ -155,7 +155,7 @@ def container_wanted(record: ContainerRecord, wanted: cri.ContainerFilter) -> bo
 
 
 def event(
-    kind: cri.ContainerEventType, at: int, container_id: str, of: SandboxRecord, beside: tuple[ContainerRecord, ...]
+    kind: cri.ContainerEventType.ValueType, at: int, container_id: str, of: SandboxRecord, beside: tuple[ContainerRecord, ...]
 ) -> cri.ContainerEventResponse:
     """An event with the sandbox and all its containers as they stand after it."""
     return cri.ContainerEventResponse(
