@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 import msgspec
-from cellwire.cell.v1 import cell_pb2 as wire
-from cellwire.faults import Fault, Kind
 
 from cellagent.kernel import processes
+from cellwire.cell.v1 import cell_pb2 as wire
+from cellwire.faults import Fault, Kind
 
 KEY_DEADLINE = 20.0
 
@@ -57,7 +57,16 @@ class Identity:
         if self.key.exists():
             made = [*request, "-key", str(self.key)]
         else:
-            made = [*request, "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", str(self.key)]
+            made = [
+                *request,
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-nodes",
+                "-keyout",
+                str(self.key),
+            ]
         done = await processes.run(made, deadline=KEY_DEADLINE)
         if done.returncode:
             raise Fault(Kind.BROKEN, "the cell's key", done.stderr.decode(errors="replace").strip())

@@ -11,6 +11,12 @@ import hashlib
 import ssl
 import time
 
+from grpclib.client import Channel
+from grpclib.encoding.proto import ProtoCodec
+
+from cellagent.boot.identity import Home, Identity, write
+from cellagent.boot.metadata import Metadata
+from cellagent.boot.userdata import UserData, parse
 from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
@@ -18,12 +24,6 @@ from cellwire.rpc.call import call
 from cellwire.rpc.limits import CONFIGURATION
 from cellwire.rpc.status import FaultCodec
 from cellwire.rpc.turned import AUTHORITY, CALLS
-from grpclib.client import Channel
-from grpclib.encoding.proto import ProtoCodec
-
-from cellagent.boot.identity import Home, Identity, write
-from cellagent.boot.metadata import Metadata
-from cellagent.boot.userdata import UserData, parse
 
 SERVER_NAME = "chinampa-controller"
 DEADLINE = 20.0
@@ -124,7 +124,7 @@ async def _authority(host: str, port: int) -> bytes:
 
 
 def fingerprint(certificate: bytes) -> str:
-    """ "sha256:" and the hex digest of a PEM certificate's DER."""
+    """The pinned form, "sha256:" and hex digest, of a PEM certificate's DER."""
     try:
         return "sha256:" + hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate.decode())).hexdigest()
     except ValueError:
@@ -133,6 +133,4 @@ def fingerprint(certificate: bytes) -> str:
 
 def _channel(host: str, port: int, context: ssl.SSLContext) -> Channel:
     config = dataclasses.replace(CONFIGURATION, ssl_target_name_override=SERVER_NAME)
-    return Channel(
-        host, port, ssl=context, codec=ProtoCodec(), status_details_codec=FaultCodec(), config=config
-    )
+    return Channel(host, port, ssl=context, codec=ProtoCodec(), status_details_codec=FaultCodec(), config=config)

@@ -32,7 +32,9 @@ class Metadata:
         thing = f"metadata service: {verb} {path}"
         try:
             async with asyncio.timeout(DEADLINE):
-                status, body = await self._exchange(f"{verb} {path} HTTP/1.0\r\nHost: {self._address[0]}\r\n{header}\r\n")
+                status, body = await self._exchange(
+                    f"{verb} {path} HTTP/1.0\r\nHost: {self._address[0]}\r\n{header}\r\n"
+                )
         except (OSError, TimeoutError, ValueError, EOFError) as error:
             raise Fault(Kind.UNAVAILABLE, thing, str(error) or "it did not answer in time") from error
         if status == 404:

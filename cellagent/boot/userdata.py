@@ -6,6 +6,7 @@ import gzip
 import zlib
 
 import msgspec
+
 from cellwire.faults import Fault, Kind
 
 MARK = "#chinampa "

@@ -8,12 +8,12 @@ import random
 import time
 from collections.abc import Callable
 
-from cellwire.faults import Fault
-from cellwire.rpc.turned import TURNED, serve_dialled
 from grpclib.server import Server
 
 from cellagent.boot.identity import Home, Identity
 from cellagent.boot.join import SERVER_NAME, client_context, renew
+from cellwire.faults import Fault
+from cellwire.rpc.turned import TURNED, serve_dialled
 
 log = logging.getLogger(__name__)
 SHORTEST = 0.2

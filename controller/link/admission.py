@@ -10,9 +10,9 @@ import hmac
 from typing import Protocol
 
 import msgspec
+
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
-
 from controller.model.cell import Cell, CellState
 from controller.model.instance import Identity
 from controller.model.names import CellName
@@ -50,7 +50,9 @@ def check(cell: Cell | None, token: str, identity: Identity, now: float) -> Cell
     if not hmac.compare_digest(cell.join_token_hash, token_hash(token)):
         raise Fault(Kind.DENIED, thing, "its join token is not the one of its launch", reason="WrongToken")
     if cell.state not in JOINING:
-        raise Fault(Kind.DENIED, thing, f"its cell is {cell.state.value}: an instance joins once", reason="JoinedBefore")
+        raise Fault(
+            Kind.DENIED, thing, f"its cell is {cell.state.value}: an instance joins once", reason="JoinedBefore"
+        )
     if now - cell.moments.get("launching", now) > TOKEN_LIFE:
         raise Fault(Kind.DENIED, thing, "its join token has expired", reason="ExpiredToken")
     return cell

@@ -13,13 +13,13 @@ import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
-from cellwire.faults import Fault, Kind
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from cellwire.faults import Fault, Kind
 from controller.model.names import CellName
 
 CA_LIFE = datetime.timedelta(days=3650)
@@ -48,7 +48,7 @@ class Authority:
 
     @property
     def fingerprint(self) -> str:
-        """ "sha256:" and the hex digest of the certificate's DER, as user-data names it."""
+        """What user-data names: "sha256:" and the hex digest of the certificate's DER."""
         der = self._certificate.public_bytes(serialization.Encoding.DER)
         return "sha256:" + hashlib.sha256(der).hexdigest()
 

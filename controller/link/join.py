@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
+from grpclib.server import Stream
+
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cell.v1.cell_grpc import EnrolmentBase
 from cellwire.faults import Fault, Kind
-from grpclib.server import Stream
-
 from controller.link.admission import Admission
 from controller.link.authority import CELL_LIFE, Authority
 from controller.model.instance import Identity
@@ -74,8 +74,7 @@ class Enrolment(EnrolmentBase):
         request = await stream.recv_message()
         if request is None:
             return
-        peer = stream.peer
-        cell = cell_of(peer.cert() or {}) if peer is not None else None
+        cell = cell_of(stream.peer.cert() or {})
         if cell is None:
             fault = Fault(Kind.DENIED, "renewal", "no valid certificate of a cell was shown", reason="NoCertificate")
             self._count(fault)

@@ -14,15 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
+from grpclib.client import Channel
+from grpclib.protocol import H2Protocol
+
 from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import settled
 from cellwire.rpc.serve import prepared
 from cellwire.rpc.turned import AUTHORITY, CALLS, TURNED, Fork, TurnedChannel, calls_protocol
-from grpclib.client import Channel
-from grpclib.protocol import H2Protocol
-
 from controller.link.admission import Admission
 from controller.link.authority import Authority
 from controller.link.join import Enrolment, Verifier, cell_of
@@ -71,7 +71,7 @@ class Link:
 
     @property
     def controllers(self) -> tuple[str, ...]:
-        """ "host:port" by which cells reach this port."""
+        """Each "host:port" by which cells reach this port."""
         return tuple(f"{address}:{self.port}" for address in self._settings.addresses or (self._settings.host,))
 
     def channel(self, cell: CellName) -> Channel:
@@ -139,13 +139,11 @@ class Link:
         try:
             self._changes.put_nowait(change)
         except asyncio.QueueFull:
-            log.error("the fleet does not keep up with its cells; a report is dropped", cell=change.cell)
+            log.exception("the fleet does not keep up with its cells; a report is dropped", cell=change.cell)
 
 
 @asynccontextmanager
-async def running(
-    settings: LinkSettings, admission: Callable[[], Admission], verify: Verifier
-) -> AsyncGenerator[Link]:
+async def running(settings: LinkSettings, admission: Callable[[], Admission], verify: Verifier) -> AsyncGenerator[Link]:
     """The port, open for as long as the context lives. `admission` is asked once the fleet is there."""
     authority = Authority(settings.folder, (*settings.addresses, settings.host))
     async with asyncio.TaskGroup() as tasks:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from grpclib.config import Configuration
 from grpclib.protocol import EventsProcessor, H2Protocol
@@ -68,7 +68,7 @@ class _GuardedProcessor(EventsProcessor):
         self._guards: dict[int, PrefixGuard] = {}
 
     def process_data_received(self, event: DataReceived) -> None:
-        stream_id, data = cast("int", event.stream_id), cast("bytes", event.data)
+        stream_id, data = event.stream_id, event.data
         if stream_id in self.streams:
             guard = self._guards.setdefault(stream_id, PrefixGuard(self._limit))
             if guard.exceeds(data):

@@ -1,0 +1,101 @@
+"""The one door through which the agent runs programs: a clean environment, a deadline, a session of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from cellwire.faults import Fault, Kind
+
+SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+ENVIRONMENT = {"PATH": SEARCH_PATH, "LC_ALL": "C", "HOME": "/root"}
+
+
+class Completed(NamedTuple):
+    """How a program ended, and what it said."""
+
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def words(self) -> str:
+        """What it said of its failure."""
+        return (self.stderr or self.stdout).decode(errors="replace").strip() or f"it ended with {self.returncode}"
+
+
+async def start(
+    argv: Sequence[str],
+    *,
+    stdin: int = asyncio.subprocess.DEVNULL,
+    stdout: int = asyncio.subprocess.DEVNULL,
+    stderr: int = asyncio.subprocess.DEVNULL,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    pass_fds: Sequence[int] = (),
+) -> asyncio.subprocess.Process:
+    """Start a program in a session of its own. Raises Fault UNSUPPORTED where it is not installed."""
+    try:
+        return await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            env=dict(ENVIRONMENT if env is None else env),
+            cwd=cwd,
+            pass_fds=tuple(pass_fds),
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        raise Fault(Kind.UNSUPPORTED, argv[0], "it is not installed", "install its Debian package") from error
+
+
+async def run(
+    argv: Sequence[str],
+    *,
+    stdin: bytes = b"",
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    pass_fds: Sequence[int] = (),
+    deadline: float,
+) -> Completed:
+    """Run to the end. Raises Fault TIMEOUT after `deadline` seconds, when its whole session is killed."""
+    pipe = asyncio.subprocess.PIPE
+    process = await start(
+        argv,
+        stdin=pipe if stdin else asyncio.subprocess.DEVNULL,
+        stdout=pipe,
+        stderr=pipe,
+        env=env,
+        cwd=cwd,
+        pass_fds=pass_fds,
+    )
+    try:
+        async with asyncio.timeout(deadline):
+            stdout, stderr = await process.communicate(stdin or None)
+    except TimeoutError as error:
+        raise Fault(Kind.TIMEOUT, " ".join(argv[:4]), f"it did not end within {deadline:g} s") from error
+    finally:
+        if process.returncode is None:
+            kill_session(process.pid)
+            await process.wait()
+    return Completed(process.returncode or 0, stdout, stderr)
+
+
+async def check(argv: Sequence[str], *, stdin: bytes = b"", deadline: float = 20.0) -> bytes:
+    """Run to the end and give the output. Raises Fault BROKEN with the program's own words."""
+    done = await run(argv, stdin=stdin, deadline=deadline)
+    if done.returncode:
+        raise Fault(Kind.BROKEN, " ".join(argv[:6]), done.words)
+    return done.stdout
+
+
+def kill_session(pid: int) -> None:
+    """Kill a program that `start` started, and what it started in the same session's first group."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
