@@ -26,7 +26,9 @@ INPUT_PACKET = 8 * 1024
 class Attached:
     """A session on a container's own process."""
 
-    def __init__(self, link: socket.socket, bundle: Path, request: SessionRequest, code: Callable[[], Awaitable[int]]):
+    def __init__(
+        self, link: socket.socket, bundle: Path, request: SessionRequest, code: Callable[[], Awaitable[int]]
+    ) -> None:
         self._link = link
         self._bundle = bundle
         self._request = request
@@ -79,8 +81,7 @@ async def attached(
     bundle: Path, request: SessionRequest, code: Callable[[], Awaitable[int]]
 ) -> AsyncGenerator[Attached]:
     """Connect to the container of `bundle`; `code` waits for its end."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as link:
-        link.setblocking(False)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK) as link:
         # A socket's path may have 107 characters; a descriptor of its folder makes it short.
         folder = os.open(bundle, os.O_PATH | os.O_DIRECTORY)
         try:

@@ -20,7 +20,6 @@ from typing import Any
 import msgspec
 
 from cellagent.kernel import processes
-from cellagent.runtime.conmon import plain_words
 from cellagent.runtime.terminal import Terminal
 from cellwire.faults import Fault, Kind
 from cellwire.stream.session import Exited, Output, SessionRequest, Stderr, Stdout
@@ -55,9 +54,10 @@ class Finished:
 
 def process_spec(config: Mapping[str, Any], command: Sequence[str], *, terminal: bool) -> dict[str, Any]:
     """The container's own process description, with another command."""
-    process = {**config["process"], "args": list(command), "terminal": terminal}
-    if terminal and not any(text.startswith("TERM=") for text in process["env"]):
-        process["env"] = [*process["env"], "TERM=xterm"]
+    process: dict[str, Any] = {**config["process"], "args": list(command), "terminal": terminal}
+    environment: list[str] = config["process"].get("env", [])
+    if terminal and not any(text.startswith("TERM=") for text in environment):
+        process["env"] = [*environment, "TERM=xterm"]
     return process
 
 
@@ -253,8 +253,3 @@ def _number(path: Path) -> int:
     with suppress(OSError, ValueError):
         return int(path.read_text())
     return 0
-
-
-def words_of_failure(finished: Finished) -> str:
-    """The runtime's own complaint in what a failed exec said, if it is one."""
-    return plain_words(finished.stderr.decode(errors="replace"))

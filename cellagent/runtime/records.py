@@ -10,7 +10,8 @@ import enum
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -92,6 +93,23 @@ class Ledger:
         self._settings = settings
         self._sandboxes: dict[str, SandboxRecord] = {}
         self._containers: dict[str, ContainerRecord] = {}
+        self._listeners: dict[str, set[Callable[[], None]]] = {}
+
+    @contextmanager
+    def listening(self, container_id: str, changed: Callable[[], None]) -> Generator[None]:
+        """Call `changed` after each change of one container's record, its removal included."""
+        listeners = self._listeners.setdefault(container_id, set())
+        listeners.add(changed)
+        try:
+            yield
+        finally:
+            listeners.discard(changed)
+            if not listeners:
+                self._listeners.pop(container_id, None)
+
+    def _tell(self, container_id: str) -> None:
+        for changed in tuple(self._listeners.get(container_id, ())):
+            changed()
 
     def load(self) -> None:
         """Read every record again after a start. Folders without a readable record are removed."""
@@ -116,6 +134,7 @@ class Ledger:
         """Write a new or changed record."""
         _write(self._settings.bundle(record.id), record)
         self._containers[record.id] = record
+        self._tell(record.id)
         return record
 
     def drop_sandbox(self, sandbox_id: str) -> None:
@@ -127,6 +146,7 @@ class Ledger:
         """Forget a container whose remains are gone."""
         shutil.rmtree(self._settings.bundle(container_id), ignore_errors=True)
         self._containers.pop(container_id, None)
+        self._tell(container_id)
 
     def find_sandbox(self, sandbox_id: str) -> SandboxRecord | None:
         """By id or an unambiguous beginning of it."""

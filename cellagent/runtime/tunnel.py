@@ -69,7 +69,6 @@ async def _dial(netns: Path | None, port: int, name: str) -> socket.socket:
         link: socket.socket | None = None
         try:
             link = await _socket(netns, family)
-            link.setblocking(False)
             async with asyncio.timeout(DIAL_SECONDS):
                 await asyncio.get_running_loop().sock_connect(link, (host, port))
             return link
@@ -84,6 +83,6 @@ async def _dial(netns: Path | None, port: int, name: str) -> socket.socket:
 async def _socket(netns: Path | None, family: socket.AddressFamily) -> socket.socket:
     def make() -> socket.socket:
         # A socket stays in the namespace in which it was made.
-        return socket.socket(family, socket.SOCK_STREAM)
+        return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 
     return make() if netns is None else await namespaces.inside(netns, make)

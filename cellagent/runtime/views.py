@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 
 from cellagent.runtime.records import ContainerRecord, Phase, SandboxRecord
@@ -120,6 +121,23 @@ def stop_signal_value(name: str) -> cri.Signal.ValueType:
         return cri.SIGNAL_RUNTIME_DEFAULT
 
 
+def signal_number(name: str) -> int:
+    """The number of a signal's name or number as images and CRI write it; SIGTERM for what is none."""
+    plain = name.upper()
+    if plain.isdigit():
+        return int(plain)
+    plain = plain if plain.startswith("SIG") else f"SIG{plain}"
+    base, mark, extra = plain.replace("PLUS", "+").replace("MINUS", "-").partition("+")
+    if not mark:
+        base, mark, extra = base.partition("-")
+    aliases = {"SIGCLD": "SIGCHLD", "SIGPOLL": "SIGIO"}
+    try:
+        number = int(signal.Signals[aliases.get(base, base)])
+        return number + (int(extra) if mark == "+" else -int(extra) if mark else 0)
+    except (KeyError, ValueError):
+        return int(signal.SIGTERM)
+
+
 def ending(code: int, *, oom_killed: bool, known: bool = True) -> tuple[str, str]:
     """Reason and message of a container that ended by itself or was stopped."""
     if not known:
@@ -155,7 +173,11 @@ def container_wanted(record: ContainerRecord, wanted: cri.ContainerFilter) -> bo
 
 
 def event(
-    kind: cri.ContainerEventType.ValueType, at: int, container_id: str, of: SandboxRecord, beside: tuple[ContainerRecord, ...]
+    kind: cri.ContainerEventType.ValueType,
+    at: int,
+    container_id: str,
+    of: SandboxRecord,
+    beside: tuple[ContainerRecord, ...],
 ) -> cri.ContainerEventResponse:
     """An event with the sandbox and all its containers as they stand after it."""
     return cri.ContainerEventResponse(
