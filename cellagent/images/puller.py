@@ -10,6 +10,7 @@ import asyncio
 import platform
 from asyncio.subprocess import Process
 from collections.abc import Callable
+from contextlib import aclosing
 
 import msgspec
 
@@ -136,22 +137,22 @@ class Puller:
             delete([work])
 
     async def _follow(self, process: Process, request: PullRequest, wanted: Reference) -> Image:
-        stdin, stdout = process.stdin, process.stdout
-        if stdin is None or stdout is None:
-            raise RuntimeError("the pull child has no pipes")
+        if process.stdin is None:
+            raise RuntimeError("the pull child has no input")
         # Its stdin stays open: when this process dies, the child reads the end and dies too.
-        stdin.write(msgspec.json.encode(request) + b"\n")
-        while line := await stdout.readline():
-            message: PullMessage = msgspec.json.decode(line, type=PullMessage)
-            match message:
-                case Progress() as progress:
-                    self._on_progress(progress)
-                case LayerReady() as layer:
-                    self._store.adopt(layer, asyncio.get_running_loop().time())
-                case Failure() as failure:
-                    raise failure.fault()
-                case Pulled() as pulled:
-                    return self._store.add(wanted, pulled)
+        process.stdin.write(msgspec.json.encode(request) + b"\n")
+        async with aclosing(children.lines(process)) as lines:
+            async for line in lines:
+                message: PullMessage = msgspec.json.decode(line, type=PullMessage)
+                match message:
+                    case Progress() as progress:
+                        self._on_progress(progress)
+                    case LayerReady() as layer:
+                        self._store.adopt(layer, asyncio.get_running_loop().time())
+                    case Failure() as failure:
+                        raise failure.fault()
+                    case Pulled() as pulled:
+                        return self._store.add(wanted, pulled)
         code = await process.wait()
         cause = f"the pull process ended with code {code} and no answer"
         raise Fault(Kind.BROKEN, f"image {wanted}", cause, "see the agent's log; pull again")
