@@ -23,8 +23,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     logging.getLogger("hpack").setLevel(logging.WARNING)
-    work = daemon.cell(asked.root, asked.state) if asked.command == "run" else daemon.serve(
-        asked.socket, asked.root, asked.state, mirrors=asked.mirror
+    work = (
+        daemon.cell(asked.root, asked.state)
+        if asked.command == "run"
+        else daemon.serve(asked.socket, asked.root, asked.state, mirrors=asked.mirror)
     )
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -48,7 +48,7 @@ def lay_out(machine: Machine, sandbox: SandboxRecord, record: ContainerRecord, i
         user=user,
         hostname=(folder / "hostname").read_text().strip(),
         files={target: folder / name for target, name in ETC.items()},
-        shm=folder / "shm" if "ipc" in sandbox.namespaces else Path("/dev/shm"),  # noqa: S108  the host's own is asked
+        shm=folder / "shm" if "ipc" in sandbox.namespaces else Path("/dev/shm"),
         seccomp=_seccomp(config),
         host_devices=_devices(config),
         lowest_oom_score=machine.lowest_oom_score,
