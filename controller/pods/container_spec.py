@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, cast
 
-from controller.pods import quantity as quantities
+from controller.choice.quantity import quantity as amount_of
 from controller.pods.fields import (
     Check,
     Json,
@@ -96,7 +96,7 @@ def _resources(value: object, field: str, report: Report) -> None:
     resources = cast("Json", value)
     limits: Json = resources.get("limits") or {}
     for name, amount in cast("Json", resources.get("requests") or {}).items():
-        if name in limits and quantities.parse(amount) > quantities.parse(limits[name]):
+        if name in limits and amount_of(amount) > amount_of(limits[name]):
             report.invalid(f"{field}.requests", amount, f"must be less than or equal to {name} limit of {limits[name]}")
 
 

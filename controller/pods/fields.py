@@ -14,7 +14,7 @@ from typing import Any, cast
 import msgspec
 
 from cellwire.faults import Fault, Kind
-from controller.pods import quantity as quantities
+from controller.choice.quantity import quantity as amount_of
 
 Json = dict[str, Any]
 
@@ -182,10 +182,9 @@ def absolute(value: object, field: str, report: Report) -> None:
 def quantity(value: object, field: str, report: Report) -> None:
     """An amount of something, not negative."""
     try:
-        if quantities.parse(value) < 0:
-            report.invalid(field, value, "must be greater than or equal to 0")
-    except ValueError as error:
-        report.invalid(field, value, str(error))
+        amount_of(value)
+    except Fault as fault:
+        report.invalid(field, value, f"{fault.cause}; {fault.mend}" if fault.mend else fault.cause)
 
 
 def texts_by_name(value: object, field: str, report: Report) -> None:

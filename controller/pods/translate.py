@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from cellwire.cri.v1 import runtime_pb2 as cri
-from controller.pods import quantity as quantities
+from controller.choice.quantity import millis, quantity
 from controller.pods.fields import Json
 from controller.pods.run import PodRun
 
@@ -186,15 +186,15 @@ def resources(container: Json) -> cri.LinuxContainerResources:
     given: Json = container.get("resources") or {}
     limits: Json = given.get("limits") or {}
     requests: Json = {**limits, **(given.get("requests") or {})}
-    asked = quantities.millis(requests.get("cpu", 0))
+    asked = millis(requests.get("cpu", 0))
     computed = cri.LinuxContainerResources(
         cpu_shares=min(max(asked * 1024 // 1000, LEAST_SHARES), MOST_SHARES), oom_score_adj=_oom_score(limits, requests)
     )
     if "cpu" in limits:
         computed.cpu_period = CPU_PERIOD
-        computed.cpu_quota = max(quantities.millis(limits["cpu"]) * CPU_PERIOD // 1000, LEAST_QUOTA)
+        computed.cpu_quota = max(millis(limits["cpu"]) * CPU_PERIOD // 1000, LEAST_QUOTA)
     if "memory" in limits:
-        computed.memory_limit_in_bytes = quantities.whole(limits["memory"])
+        computed.memory_limit_in_bytes = math.ceil(quantity(limits["memory"]))
     return computed
 
 
@@ -344,5 +344,5 @@ def _resource(spec: Json, container: Json, reference: Json) -> str:
         if one["name"] == wanted:
             amount = ((one.get("resources") or {}).get(kind) or {}).get(name, 0)
             # A divisor of 0 counts as 1, the default.
-            return str(math.ceil(quantities.parse(amount) / (quantities.parse(reference.get("divisor", 1)) or 1)))
+            return str(math.ceil(quantity(amount) / (quantity(reference.get("divisor", 1)) or 1)))
     return "0"
