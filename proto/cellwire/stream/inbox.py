@@ -1,0 +1,76 @@
+"""Bytes between the task that reads a connection and the task that uses them: bounded, and joined as they leave.
+
+A full inbox holds its writer, and so the connection and the peer. One writer, one reader.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+LIMIT = 256 * 1024
+"""Bytes kept before the writer is held."""
+
+
+class Aborted(Exception):
+    """The peer gave this direction up without ending it."""
+
+
+class Inbox:
+    """A bounded queue of bytes with an end."""
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self._limit = limit
+        self._pieces: deque[memoryview | bytes] = deque()
+        self._size = 0
+        self.ended = False  # the writer has said so; bytes may still be here
+        self._aborted = False
+        self._discarding = False
+        self._changed = asyncio.Event()  # for the reader
+        self._room = asyncio.Event()  # for the writer
+        self._room.set()
+
+    async def put(self, piece: memoryview | bytes) -> None:
+        """Add bytes; returns once there is room again. Bytes after the end are dropped."""
+        if self.ended or self._discarding or not piece:
+            return
+        self._pieces.append(piece)
+        self._size += len(piece)
+        self._changed.set()
+        if self._size >= self._limit:
+            self._room.clear()
+            await self._room.wait()
+
+    def end(self) -> None:
+        """No more will come. Idempotent."""
+        self.ended = True
+        self._changed.set()
+
+    def abort(self) -> None:
+        """No more will come, and what is here is not wanted: the reader gets Aborted."""
+        self._aborted = True
+        self.discard()
+        self.end()
+
+    def discard(self) -> None:
+        """Nobody reads any more: drop what is here and what will come, and let the writer go on."""
+        self._discarding = True
+        self._pieces.clear()
+        self._size = 0
+        self._room.set()
+
+    async def take(self) -> bytes:
+        """All bytes that are here, at least one; b"" at the end. Raises Aborted."""
+        while not self._pieces:
+            if self._aborted:
+                raise Aborted
+            if self.ended:
+                return b""
+            self._changed.clear()
+            await self._changed.wait()
+        pieces = self._pieces
+        taken = bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        self._size = 0
+        self._room.set()
+        return taken

@@ -1,0 +1,183 @@
+"""Sessions in a cell, over its gRPC calls: what a controller offers as backend."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
+from h2.exceptions import H2Error
+
+from cellwire.cell.v1 import cell_pb2 as pb
+from cellwire.cell.v1.cell_grpc import CellStub
+from cellwire.faults import Fault, Kind
+from cellwire.rpc.call import settled
+from cellwire.rpc.status import fault_of
+from cellwire.stream.service import pieces
+from cellwire.stream.session import Exited, Output, Session, SessionRequest, Stderr, Stdout, Tunnel
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from grpclib.client import Channel, Stream, StreamStreamMethod
+
+    SessionStream = Stream[pb.SessionInput, pb.SessionOutput]
+    SessionMethod = StreamStreamMethod[pb.SessionInput, pb.SessionOutput]
+    ForwardStream = Stream[pb.PortForwardInput, pb.PortForwardOutput]
+
+
+Sent = TypeVar("Sent")
+Received = TypeVar("Received")
+
+
+class RemoteBackend:
+    """A backend at the other end of a channel. `channel` is asked at each session: it raises Fault UNAVAILABLE."""
+
+    def __init__(self, channel: Callable[[], Channel]) -> None:
+        self._channel = channel
+
+    def exec(self, request: SessionRequest) -> AbstractAsyncContextManager[Session]:
+        """Start a command in a running container of the cell."""
+        return _session(lambda: CellStub(self._channel()).Exec, request)
+
+    def attach(self, request: SessionRequest) -> AbstractAsyncContextManager[Session]:
+        """Attach to the process of a container of the cell."""
+        return _session(lambda: CellStub(self._channel()).Attach, request)
+
+    @asynccontextmanager
+    async def port_forward(self, sandbox_id: str, port: int) -> AsyncGenerator[Tunnel]:
+        """Dial a port in the cell; entering waits until the port has answered."""
+        start = pb.PortForwardStart(sandbox_id=sandbox_id, port=port)
+        async with _opened(CellStub(self._channel()).PortForward) as stream:
+            with _faults():
+                await stream.send_message(pb.PortForwardInput(start=start))
+                reply = await stream.recv_message()
+            if reply is None or reply.WhichOneof("output") != "connected":
+                raise _failure(reply.failure.message if reply else "the cell gave no answer")
+            yield _RemoteTunnel(stream)
+
+
+@asynccontextmanager
+async def _session(method: Callable[[], SessionMethod], request: SessionRequest) -> AsyncGenerator[Session]:
+    start = pb.SessionStart(
+        container_id=request.container_id,
+        command=request.command,
+        tty=request.tty,
+        stdin=request.stdin,
+        stdout=request.stdout,
+        stderr=request.stderr,
+    )
+    async with _opened(method()) as stream:
+        with _faults():
+            await stream.send_message(pb.SessionInput(start=start))
+        yield _RemoteSession(stream)
+
+
+class _Left(Exception):
+    """The caller is done with the call."""
+
+
+@asynccontextmanager
+async def _opened(method: StreamStreamMethod[Sent, Received]) -> AsyncGenerator[Stream[Sent, Received]]:
+    """One call. What is still under way at the end is given up: the cell's end is cancelled, not waited for."""
+    try:
+        async with method.open() as stream:
+            yield stream
+            raise _Left  # an exception makes grpclib reset the stream, without waiting for its end
+    except _Left:
+        pass
+
+
+@contextmanager
+def _faults() -> Generator[None]:
+    """What grpclib raises while it is waited for, as faults. Nothing but its own calls may stand within."""
+    try:
+        with settled():
+            yield
+    except (GRPCError, StreamTerminatedError, ProtocolError, H2Error, OSError) as error:
+        raise fault_of(error) from error
+
+
+def _failure(sentence: str) -> Fault:
+    thing, found, cause = sentence.partition(": ")
+    return Fault(Kind.BROKEN, thing if found else "the session", cause if found else sentence)
+
+
+class _RemoteSession:
+    def __init__(self, stream: SessionStream) -> None:
+        self._stream = stream
+        self._stdin_ended = False
+
+    async def write_stdin(self, data: bytes) -> None:
+        if self._stdin_ended:
+            return
+        with _faults():
+            for piece in pieces(data):
+                await self._stream.send_message(pb.SessionInput(stdin=piece))
+
+    async def close_stdin(self) -> None:
+        if self._stdin_ended:
+            return
+        self._stdin_ended = True
+        with _faults():
+            await self._stream.send_message(pb.SessionInput(stdin_end=pb.StdinEnd()))
+
+    async def resize(self, width: int, height: int) -> None:
+        with _faults():
+            await self._stream.send_message(pb.SessionInput(resize=pb.TerminalSize(width=width, height=height)))
+
+    async def output(self) -> AsyncIterator[Output]:
+        while True:
+            with _faults():
+                message = await self._stream.recv_message()
+            if message is None:
+                raise Fault(Kind.BROKEN, "the session", "the cell ended it without an exit code")
+            match message.WhichOneof("output"):
+                case "stdout":
+                    yield Stdout(message.stdout)
+                case "stderr":
+                    yield Stderr(message.stderr)
+                case "exit":
+                    yield Exited(message.exit.code)
+                    return
+                case "failure":
+                    raise _failure(message.failure.message)
+                case _:
+                    pass
+
+
+class _RemoteTunnel:
+    def __init__(self, stream: ForwardStream) -> None:
+        self._stream = stream
+        self._ended = False
+
+    async def write(self, data: bytes) -> None:
+        if self._ended:
+            return
+        with _faults():
+            for piece in pieces(data):
+                await self._stream.send_message(pb.PortForwardInput(data=piece))
+
+    async def close_writing(self) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        with _faults():
+            await self._stream.send_message(pb.PortForwardInput(end=pb.DataEnd()))
+
+    async def received(self) -> AsyncIterator[bytes]:
+        while True:
+            with _faults():
+                message = await self._stream.recv_message()
+            if message is None:
+                raise Fault(Kind.BROKEN, "the tunnel", "the cell ended it before the pod did")
+            match message.WhichOneof("output"):
+                case "data":
+                    yield message.data
+                case "end":
+                    return
+                case "failure":
+                    raise _failure(message.failure.message)
+                case _:
+                    pass

@@ -1,0 +1,184 @@
+"""The streams of one SPDY connection: frames of the pipe to inboxes, writes of the streams to frames.
+
+The server's end: the client opens the streams. A stream whose inbox is full holds the whole connection, as there is no
+flow control in SPDY as it is spoken here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from cellwire.stream import spdy
+from cellwire.stream.inbox import Inbox
+from cellwire.stream.pipe import Pipe
+
+log = logging.getLogger(__name__)
+
+MOST_STREAMS = 2000
+"""Streams open at one time on one connection: a thousand forwarded connections."""
+_FRAME = 1 << 20
+"""Bytes of payload in the largest frame that we send."""
+
+
+class Stream:
+    """One stream: bytes from the client in `inbox`, bytes to it with `write`."""
+
+    def __init__(self, link: Link, number: int, headers: Mapping[str, str]) -> None:
+        self.number = number
+        self.headers = headers
+        self.inbox = Inbox()
+        self._link = link
+        self._open = True
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes; returns once there is room for more. Dropped once the stream is over."""
+        if self._open and data:
+            await self._link.send(self.number, data)
+
+    async def finish(self) -> None:
+        """Say that no more will be sent. Idempotent."""
+        if self._open:
+            self._open = False
+            await self._link.end(self)
+
+    async def reset(self, status: spdy.Reset = spdy.Reset.CANCEL) -> None:
+        """End both directions at once. Idempotent."""
+        if self.was_dropped():
+            return
+        self.drop()
+        await self._link.reset(self.number, status)
+
+    def drop(self) -> None:
+        """The client or the connection has given the stream up."""
+        self._open = False
+        self.inbox.abort()
+
+    def was_dropped(self) -> bool:
+        """Whether the stream is known no more."""
+        return not self._link.knows(self.number)
+
+    def is_over(self) -> bool:
+        """Whether both directions have ended."""
+        return not self._open and self.inbox.ended
+
+
+class Link:
+    """One connection. `listen` must run for anything to arrive."""
+
+    def __init__(self, pipe: Pipe, limits: spdy.Limits | None = None, *, most_streams: int = MOST_STREAMS) -> None:
+        self.pipe = pipe
+        self.moved = 0  # bytes of payload in both directions: who watches for idleness compares
+        self._decoder = spdy.Decoder(limits)
+        self._encoder = spdy.Encoder()
+        self._most_streams = most_streams
+        self._streams: dict[int, Stream] = {}
+        self._last = 0
+        self._opened: asyncio.Queue[Stream] = asyncio.Queue(maxsize=64)
+        self._accepting = True
+
+    async def accept(self) -> Stream:
+        """The next stream that the client opens. It has been answered already."""
+        return await self._opened.get()
+
+    async def refuse_more(self) -> None:
+        """Refuse what is opened from now on."""
+        self._accepting = False
+        while not self._opened.empty():
+            await self._opened.get_nowait().reset(spdy.Reset.REFUSED_STREAM)
+
+    async def listen(self) -> None:
+        """Read until the client has gone, or has broken the protocol; then every stream is given up."""
+        try:
+            while received := await self.pipe.read():
+                for event in self._decoder.receive(received):
+                    await self._handle(event)
+        except spdy.Malformed as reason:
+            log.info("a streaming connection is ended: the client sent %s", reason)
+            await self.pipe.write(spdy.going_away(self._last, 1), urgent=True)
+        finally:
+            self.lose()
+
+    def lose(self) -> None:
+        """Give up every stream: the client has gone."""
+        for stream in self._streams.values():
+            stream.drop()
+        self._streams.clear()
+
+    def knows(self, number: int) -> bool:
+        """Whether a stream is open in either direction."""
+        return number in self._streams
+
+    async def send(self, number: int, data: bytes) -> None:
+        """DATA frames for a stream."""
+        self.moved += len(data)
+        if len(data) <= _FRAME:
+            await self.pipe.write(spdy.data_header(number, len(data)), data)
+            return
+        view = memoryview(data)
+        for at in range(0, len(data), _FRAME):
+            part = view[at : at + _FRAME]
+            await self.pipe.write(spdy.data_header(number, len(part)), part)
+
+    async def end(self, stream: Stream) -> None:
+        """The last, empty DATA frame of a stream."""
+        self._forget_if_over(stream)
+        await self.pipe.write(spdy.data_header(stream.number, 0, fin=True))
+
+    async def reset(self, number: int, status: spdy.Reset) -> None:
+        """RST_STREAM."""
+        self._streams.pop(number, None)
+        await self.pipe.write(spdy.reset(number, status))
+
+    async def _handle(self, event: spdy.Event) -> None:
+        match event:
+            case spdy.Data():
+                await self._take(event)
+            case spdy.StreamOpened():
+                await self._open(event)
+            case spdy.WasReset(number):
+                stream = self._streams.pop(number, None)
+                if stream is not None:
+                    stream.drop()
+            case spdy.MoreHeaders(number, _, fin):
+                if fin and number in self._streams:
+                    self._ended(self._streams[number])
+            case spdy.Pinged(number):
+                if number % 2:  # the client's own; even ones would be answers to ours
+                    await self.pipe.write(spdy.ping(number), urgent=True)
+            case spdy.Replied() | spdy.GoingAway():
+                pass  # we open no streams
+
+    async def _take(self, event: spdy.Data) -> None:
+        stream = self._streams.get(event.stream)
+        if stream is None:
+            if event.stream > self._last:
+                raise spdy.Malformed(f"data on stream {event.stream}, which was never opened")
+            return  # on its way when we ended the stream
+        self.moved += len(event.payload)
+        await stream.inbox.put(event.payload)
+        if event.fin:
+            self._ended(stream)
+
+    async def _open(self, event: spdy.StreamOpened) -> None:
+        if event.stream % 2 == 0 or event.stream <= self._last:
+            raise spdy.Malformed(f"stream number {event.stream} after {self._last}")
+        self._last = event.stream
+        if not self._accepting or len(self._streams) >= self._most_streams:
+            await self.pipe.write(spdy.reset(event.stream, spdy.Reset.REFUSED_STREAM), urgent=True)
+            return
+        stream = Stream(self, event.stream, event.headers)
+        self._streams[event.stream] = stream
+        if event.fin:
+            stream.inbox.end()
+        await self.pipe.write(self._encoder.reply(event.stream), urgent=True)
+        await self._opened.put(stream)
+
+    def _ended(self, stream: Stream) -> None:
+        stream.inbox.end()
+        self._forget_if_over(stream)
+
+    def _forget_if_over(self, stream: Stream) -> None:
+        if stream.is_over():
+            self._streams.pop(stream.number, None)
