@@ -27,6 +27,7 @@ from controller.config import Config
 from controller.fleet import room as fleet_room
 from controller.fleet.plan import Limits
 from controller.link import port as link_port
+from controller.logs.mirror import Mirror
 from controller.pods import engine
 from controller.shim import server as shim
 from controller.store import sqlite
@@ -69,7 +70,7 @@ async def main(config: Config) -> None:
         fleet = await rooms.enter_async_context(fleet_room.running(_fleet_settings(config), store, cloud, link))
         holder.append(fleet)
         pods = await rooms.enter_async_context(
-            engine.running(fleet, store, folder=state / "pods", demand_of=demand.of_pod)
+            engine.running(fleet, store, Mirror(), logs=state / "pods", demand=demand.of_pod)
         )
         if config.text("shim.socket"):
             shim_settings = shim.ShimSettings(

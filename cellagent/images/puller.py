@@ -62,12 +62,14 @@ class Puller:
         self._group = group
         self._on_progress = on_progress
         self._stall_seconds = stall_seconds
+        self.ending = 0
+        """Pulls whose callers have gone and whose processes have not yet."""
         self._running: dict[tuple[str, Credentials], _Shared] = {}
 
     @property
     def busy(self) -> bool:
         """Whether any pull is under way. Its layers belong to no image yet."""
-        return bool(self._running)
+        return bool(self._running or self.ending)
 
     async def pull(self, text: str, credentials: Credentials) -> Image:
         """Pull an image, or wait for the same pull that somebody else has begun. Raises Fault."""
@@ -84,7 +86,8 @@ class Puller:
             shared.waiters -= 1
             if not shared.waiters and not shared.done.is_set() and shared.task:
                 shared.task.cancel()
-                self._forget(key, shared)
+                self.ending += 1
+                self._running.pop(key, None)
         if isinstance(shared.outcome, Image):
             return shared.outcome
         raise _again(shared.outcome, wanted)
@@ -109,11 +112,10 @@ class Puller:
             shared.outcome = Fault(Kind.UNAVAILABLE, f"image {wanted}", str(error), "look at this cell's disk")
         finally:
             shared.done.set()
-            self._forget(key, shared)
-
-    def _forget(self, key: tuple[str, Credentials], shared: _Shared) -> None:
-        if self._running.get(key) is shared:
-            del self._running[key]
+            if self._running.get(key) is shared:
+                del self._running[key]
+            else:
+                self.ending -= 1
             self._store.freed()
 
     async def _pull(self, wanted: Reference, credentials: Credentials) -> Image:

@@ -293,7 +293,7 @@ class Store:
     def _load(self) -> None:
         try:
             index = msgspec.json.decode((self.root / "index.json").read_bytes(), type=_Index)
-        except (FileNotFoundError, msgspec.DecodeError):
+        except (FileNotFoundError, msgspec.DecodeError, ValueError):
             # No index, or one that a crash of the machine tore: everything can be pulled again.
             index = _Index()
         same_boot = index.boot_id == self._boot_id
@@ -306,7 +306,7 @@ class Store:
         for path in (self.root / "holds").iterdir():
             try:
                 self._holds[path.name] = msgspec.json.decode(path.read_bytes(), type=_Hold)
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, ValueError):
                 path.unlink()
         known = {self._folder(chain) for chain in self._layers}
         for folder in (self.root / "layers").iterdir():

@@ -18,10 +18,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from cellwire.stream.remote import RemoteBackend
 from msgspec.structs import replace
 
 from cellwire.faults import Fault, Kind
+from cellwire.stream.remote import RemoteBackend
 from controller.fleet.cells import Cells
 from controller.logs.mirror import Mirror as LogMirror
 from controller.model.cell import CellState

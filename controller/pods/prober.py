@@ -10,10 +10,10 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import msgspec
-from cellwire.stream.remote import RemoteBackend
 from msgspec.structs import replace
 
 from cellwire.faults import Fault
+from cellwire.stream.remote import RemoteBackend
 from controller.pods.cri import CellRuntime
 from controller.pods.events import Recorder
 from controller.pods.fields import Json

@@ -2,7 +2,8 @@
 
 grpclib 0.4.9 wakes its waiters with `task.cancel()` and never takes the request back, so that after an expired or
 broken call `current_task().cancelling()` stays raised, and an `asyncio.timeout` further out ends in CancelledError.
-`settled()` takes exactly that request back and no other, and turns grpclib's exceptions into faults.
+Calls on our own channels (`mended`) take it back themselves, each its own. On a channel of grpclib's `settled()` takes
+one request back: the right number for a single call. Both turn grpclib's exceptions into faults.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
+from h2.exceptions import H2Error
 
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.status import fault_of
@@ -39,7 +41,7 @@ def settled() -> Generator[None]:
     except Exception as error:
         if task and task.cancelling() > before and task.uncancel() > before:
             raise asyncio.CancelledError from None
-        if isinstance(error, (GRPCError, StreamTerminatedError, ProtocolError, ConnectionError, OSError)):
+        if isinstance(error, (GRPCError, StreamTerminatedError, ProtocolError, H2Error, OSError)):
             if isinstance(error, TimeoutError):
                 raise
             raise fault_of(error) from error

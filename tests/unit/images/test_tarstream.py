@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import tarfile
 
@@ -51,7 +52,7 @@ def test_pax_attributes_big_numbers_and_fractions_are_read() -> None:
 
 @pytest.mark.parametrize("cut", [1, 511, 1024, 1024 + 500])
 def test_missing_padding_and_end_marker_are_accepted(cut: int) -> None:
-    content = tar({"a": b"hello"})[: 512 + 512 + 1024][: -(cut)]
+    content = tar({"a": b"hello"})[: 512 + 512 + 1024][:-(cut)]
     assert read(content)[0][1] == b"hello"
 
 
@@ -100,10 +101,8 @@ def test_huge_extension_headers_and_sparse_files_are_refused() -> None:
 
 @given(st.binary(max_size=3000), st.integers(1, 2000))
 def test_any_bytes_are_read_or_end_in_a_fault(content: bytes, chunk: int) -> None:
-    try:
+    with contextlib.suppress(Fault):
         read(content, chunk)
-    except Fault:
-        pass
 
 
 @given(st.data())
@@ -113,13 +112,11 @@ def test_a_damaged_archive_is_read_or_ends_in_a_fault(data: st.DataObject) -> No
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     # Damage alone is mostly caught by the checksum; mend that so that the rest of the reader is reached.
     for at in range(0, len(content) - 511, 512):
-        if content[at + 257 : at + 262] == b"ustar":
+        if bytes(content[at + 257 : at + 262]) == b"ustar":
             total = sum(content[at : at + 148]) + sum(content[at + 156 : at + 512]) + 256
             content[at + 148 : at + 156] = b"%06o\0 " % total
-    try:
+    with contextlib.suppress(Fault):
         read(bytes(content))
-    except Fault:
-        pass
 
 
 @pytest.mark.parametrize(
@@ -149,8 +146,8 @@ def test_a_safe_name_never_climbs_and_is_never_absolute(raw: bytes) -> None:
 
 
 def test_private_attributes_of_overlayfs_are_dropped() -> None:
-    every = {name: b"1" for name in (
-        "user.k", "security.capability", "trusted.overlay.redirect", "user.overlay.opaque", "trusted.x", "security.selinux"
-    )}  # fmt: skip
-    assert [name for name, _ in extract.allowed_xattrs(every.items())] == ["user.k", "security.capability"]
+    kept = ["user.k", "security.capability"]
+    dropped = ["trusted.overlay.redirect", "user.overlay.opaque", "trusted.x", "security.selinux"]
+    found = extract.allowed_xattrs((name, b"1") for name in (*kept, *dropped))
+    assert [name for name, _ in found] == kept
     assert tarstream.ENTRIES_LIMIT > 1_000_000
