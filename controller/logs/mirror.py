@@ -98,7 +98,8 @@ class Copy:
         try:
             note = msgspec.msgpack.decode(self._note.read_bytes(), type=Note)
         except (OSError, msgspec.DecodeError):
-            return self._path.stat().st_size if self._path.exists() else 0
+            # Nothing of ours was ever written: what is there is somebody else's, and is written after.
+            return 0
         # The noted file may have been moved away by a rotation while nobody copied.
         for path in [self._path, *self._path.parent.glob(f"{self._path.name}*")]:
             if path.exists() and path.stat().st_ino == note.inode:
