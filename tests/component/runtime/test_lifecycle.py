@@ -110,7 +110,9 @@ async def test_a_pod_has_its_own_address_hostname_and_files(agent: Agents) -> No
         )
         address = status.status.network.ip
         assert address.startswith("10.4.")
-        said = await client.exec(container, "sh", "-c", "hostname; cat /etc/resolv.conf /etc/hosts; ip -4 addr; ls /dev/shm")
+        said = await client.exec(
+            container, "sh", "-c", "hostname; cat /etc/resolv.conf /etc/hosts; ip -4 addr; ls /dev/shm"
+        )
         text = said.stdout.decode()
         assert text.startswith("garden\n")
         assert "nameserver 10.96.0.10" in text
