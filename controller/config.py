@@ -32,7 +32,8 @@ class Link(Group, frozen=True, kw_only=True):
     host: Annotated[str, Meta(description="Address to listen on.")] = "0.0.0.0"  # noqa: S104 # cells come from elsewhere
     port: Annotated[Port, Meta(description="TCP port to listen on; 0 takes any.")] = 7443
     addresses: Annotated[
-        tuple[str, ...], Meta(description="How cells reach this port, the first preferred. Empty: `link.host`.")
+        tuple[str, ...],
+        Meta(description="How cells reach this port, the first preferred. Empty: `link.host`, or the bridge."),
     ] = ()
 
 
@@ -42,9 +43,6 @@ class Api(Group, frozen=True, kw_only=True):
     enabled: Annotated[bool, Meta(description="Whether it is served.")] = True
     host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="TCP port to listen on; 0 takes any.")] = 6446
-    kubeconfig: Annotated[
-        Path | None, Meta(description="Where the kubeconfig is written. Unset: `kubeconfig` in the state folder.")
-    ] = None
 
 
 class Shim(Group, frozen=True, kw_only=True):
@@ -97,7 +95,9 @@ class Registry(Group, frozen=True, kw_only=True):
 class LocalCloud(Group, frozen=True, kw_only=True):
     """The cloud whose instances are namespaces of this machine."""
 
-    cluster: Annotated[str, Meta(description="Part of the names of cgroups.", pattern="^[a-z0-9-]{1,40}$")] = "default"
+    cluster: Annotated[
+        str, Meta(description="Part of the names of cgroups. Unset: `cluster`.", pattern="^[a-z0-9-]{0,40}$")
+    ] = ""
     root: Annotated[
         Path | None, Meta(description="Records, keys and disks of instances. Unset: `local` in the state folder.")
     ] = None
@@ -125,10 +125,12 @@ class Settings(Group, frozen=True, kw_only=True):
     state: Annotated[
         Path, Meta(description="Folder of the controller: store, keys, kubeconfig, admin socket, copies of logs.")
     ] = Path("/var/lib/chinampa")
-    admin_socket: Annotated[
-        Path | None,
-        Meta(description="Unix socket for `chinampa cells`. Unset: `admin.sock` in the state folder."),
-    ] = None
+    cluster: Annotated[
+        str,
+        Meta(
+            description="Tags every instance; two controllers of one account must differ.", pattern="^[a-z0-9-]{1,40}$"
+        ),
+    ] = "default"
     log_level: Annotated[
         str, Meta(description='"debug", "info", "warning" or "error".', pattern="^(debug|info|warning|error)$")
     ] = "info"

@@ -39,8 +39,9 @@ FINAL = frozenset({Kind.DENIED.value, Kind.INVALID.value, Kind.UNSUPPORTED.value
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """What user-data says of home; asked at each launch, since ports may be chosen late."""
+    """What user-data and tags say of home; asked at each launch, since ports may be chosen late."""
 
+    cluster: str
     controllers: Callable[[], tuple[str, ...]]
     fingerprint: Callable[[], str]
 
@@ -133,7 +134,7 @@ class Act:
         )
         try:
             async with asyncio.timeout(LAUNCH_SECONDS):
-                (outcome,) = await self._cloud.launch([launch.request(cell, offers, wish, facts)])
+                (outcome,) = await self._cloud.launch([launch.request(cell, offers, wish, facts, self._home.cluster)])
         except TimeoutError as error:
             cause = f"the cloud has not answered within {LAUNCH_SECONDS:.0f} s"
             raise Fault(Kind.TIMEOUT, f"launch of cell {cell.name}", cause, "it is asked again") from error

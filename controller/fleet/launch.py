@@ -1,4 +1,4 @@
-"""What a launch is made of: tokens, tags, the order of offers. Pure, but for nothing.
+"""What a launch is made of: tokens, tags, the order of offers. Pure.
 
 A join token is derived from a secret and the group in the client token, so that a launch that is repeated after a crash
 is the same to the letter, and cells launched within the same second have the same user-data and can be launched by one
@@ -21,6 +21,7 @@ from controller.model.offer import Offer
 
 # EC2 takes 50 tags an instance; ours and a cloud's own need some.
 MOST_LABELS = 40
+TAG_CLUSTER = f"{PREFIX}cluster"
 TAG_CELL = f"{PREFIX}cell"
 TAG_NAMESPACE = f"{PREFIX}namespace"
 TAG_POD = f"{PREFIX}pod"
@@ -37,14 +38,14 @@ def join_token(secret: bytes, token: str) -> str:
     return hmac.new(secret, f"join {group}".encode(), hashlib.sha256).hexdigest()
 
 
-def request(cell: Cell, offers: tuple[Offer, ...], wishes: Wishes, facts: UserData) -> LaunchRequest:
+def request(cell: Cell, offers: tuple[Offer, ...], wishes: Wishes, facts: UserData, cluster: str) -> LaunchRequest:
     """What to ask of the cloud."""
     claim = cell.claim
     return LaunchRequest(
         client_token=cell.client_token,
         offers=offers,
         user_data=render(facts),
-        tags=tags(cell),
+        tags={**tags(cell), TAG_CLUSTER: cluster},
         annotations={
             key: value for key, value in (claim.annotations if claim else {}).items() if key.startswith(PREFIX)
         },

@@ -41,6 +41,7 @@ log = structlog.get_logger()
 class FleetSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How the fleet behaves. Times in seconds: `survey` between lists of instances, `heartbeat` between heartbeats."""
 
+    cluster: str = "default"
     limits: Limits = Limits()
     survey: float = 10.0
     heartbeat: float = 5.0
@@ -261,7 +262,13 @@ async def running(
     async with asyncio.TaskGroup() as writing:
         book = Book(store, writing, clock)
         await book.load()
-        act = Act(book, cloud, Home(lambda: port.controllers, lambda: port.authority.fingerprint), secret, clock)
+        act = Act(
+            book,
+            cloud,
+            Home(settings.cluster, lambda: port.controllers, lambda: port.authority.fingerprint),
+            secret,
+            clock,
+        )
         async with asyncio.TaskGroup() as tasks:
             reconciler = Reconciler(book, cloud, act, settings.limits, settings.standby, clock, tasks)
             admittance = Admittance(book, settings.registries, settings.heartbeat, clock)
