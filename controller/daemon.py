@@ -32,6 +32,7 @@ from controller.fleet.plan import Limits
 from controller.fleet.pool import Class
 from controller.link import port as link_port
 from controller.link.admission import Admission
+from controller.logs.mirror import Mirror
 from controller.model.offer import Demand
 from controller.pods import engine
 from controller.shim import server as shim
@@ -66,7 +67,9 @@ async def main(settings: Settings) -> None:
         admission.fleet = fleet
         overhead = demand.Overhead(cpu_millis=settings.overhead.cpu, memory_mib=settings.overhead.memory)
         pods = await rooms.enter_async_context(
-            engine.running(fleet, store, folder=state / "pods", demand_of=partial(demand.of_pod, overhead=overhead))
+            engine.running(
+                fleet, store, Mirror(), logs=state / "pods", demand=partial(demand.of_pod, overhead=overhead)
+            )
         )
         if settings.shim.socket is not None:
             shim_settings = shim.ShimSettings(
