@@ -32,7 +32,6 @@ from controller.fleet.plan import Limits
 from controller.fleet.pool import Class
 from controller.link import port as link_port
 from controller.link.admission import Admission
-from controller.logs.mirror import Mirror
 from controller.model.offer import Demand
 from controller.pods import engine
 from controller.shim import server as shim
