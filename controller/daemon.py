@@ -66,9 +66,7 @@ async def main(settings: Settings) -> None:
         admission.fleet = fleet
         overhead = demand.Overhead(cpu_millis=settings.overhead.cpu, memory_mib=settings.overhead.memory)
         pods = await rooms.enter_async_context(
-            engine.running(
-                fleet, store, Mirror(), logs=state / "pods", demand=partial(demand.of_pod, overhead=overhead)
-            )
+            engine.running(fleet, store, folder=state / "pods", demand_of=partial(demand.of_pod, overhead=overhead))
         )
         if settings.shim.socket is not None:
             shim_settings = shim.ShimSettings(
