@@ -211,6 +211,7 @@ def read_until(terminal: int, prompt: bytes, seconds: float) -> bytes:
 def forwarded_page() -> str:
     """Forward a port of the pod to a free one here and fetch the page."""
     command = ["kubectl", f"--kubeconfig={KUBECONFIG}", "port-forward", "pod/web", ":8080"]
+    line = ""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

@@ -23,7 +23,7 @@ NOT_DEVICES = ("pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev", "co
 
 
 def lay_out(machine: Machine, sandbox: SandboxRecord, record: ContainerRecord, image: Image) -> users.User:
-    """Mount the root and write config.json. Returns the user that the container runs as."""
+    """Mount the root and write config.json. Returns the user and groups that the container runs as."""
     layers = machine.settings.layers(record.id)
     for name in ("upper", "work", "rootfs"):
         (layers / name).mkdir(parents=True, exist_ok=True, mode=0o755)
@@ -54,8 +54,9 @@ def lay_out(machine: Machine, sandbox: SandboxRecord, record: ContainerRecord, i
         lowest_oom_score=machine.lowest_oom_score,
         cgroup_v2=cgroups.layout() is cgroups.Layout.V2,
     )
-    write_spec(machine.settings.bundle(record.id), oci_spec(inputs))
-    return user
+    spec = oci_spec(inputs)
+    write_spec(machine.settings.bundle(record.id), spec)
+    return msgspec.structs.replace(user, groups=tuple(spec["process"]["user"].get("additionalGids", ())))
 
 
 def write_spec(bundle: Path, spec: dict[str, Any]) -> None:

@@ -111,6 +111,8 @@ class Sandboxes:
         kinds = [] if record.network == "host" else ["net", "uts"]
         if options.ipc != cri.NODE:
             kinds.append("ipc")
+        if config.linux.security_context.HasField("namespace_options") and options.pid == cri.POD:
+            kinds.append("pid")
         paths: dict[str, Path] = {}
         if kinds:
             paths = await namespaces.create(
@@ -119,7 +121,8 @@ class Sandboxes:
         if "ipc" in paths:
             (folder / "shm").mkdir(exist_ok=True)
             mounts.tmpfs(folder / "shm", SHM_BYTES)
-        cgroups.Group(record.cgroup).create()
+        group = cgroups.Group(record.cgroup)
+        group.create()
         status = await pod.attach(self._network(record, config))
         _write_files(folder, config, status.addresses, host=record.network == "host")
         return self._machine.ledger.put_sandbox(
@@ -139,6 +142,8 @@ class Sandboxes:
             namespace=settings.sandbox_folder(record.id) / "ns" / "net",
             address=settings.pod_address,
             folder=settings.state / "network",
+            bridge=settings.bridge,
+            subnet=settings.subnet,
             metadata=config.annotations.get(METADATA_ANNOTATION) == "1",
         )
 

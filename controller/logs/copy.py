@@ -103,7 +103,8 @@ class Copy:
         try:
             note = msgspec.msgpack.decode(self._note.read_bytes(), type=Note)
         except (OSError, msgspec.DecodeError):
-            return self._path.stat().st_size if self._path.exists() else 0
+            # Nothing of ours was ever written: what is there is somebody else's, and is written after.
+            return 0
         # The noted file may have been moved away by a rotation while nobody copied.
         beside = [entry for entry in os.scandir(self._path.parent) if entry.name.startswith(self._path.name)]
         for entry in beside:

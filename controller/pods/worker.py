@@ -209,11 +209,12 @@ class Worker:
     async def _converge(
         self, runtime: CellRuntime, containers: Containers, tasks: asyncio.TaskGroup
     ) -> lifecycle.Finish:
+        spec = self.record.pod["spec"]
         while True:
             self._wake.clear()
             await self._refresh(containers)
-            now, whose, spec = self._around.now(), containers.whose(), self.record.pod["spec"]
-            run = await self._set(lambda run, now=now: lifecycle.settled(spec, run, now, whose))
+            now, whose = self._around.now(), containers.whose()
+            run = await self._set(lambda run, now=now, whose=whose: lifecycle.settled(spec, run, now, whose))
             for action in lifecycle.decide(spec, run, now):
                 match action:
                     case lifecycle.Start(name):
