@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -48,7 +48,7 @@ def run(settings: Settings) -> None:
         with _alone(settings.state), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(main(settings))
     except BaseExceptionGroup as group:
-        raise _first_fault(group) or group from None
+        raise _told(group) or group from None
     except OSError as error:
         raise Fault(Kind.UNAVAILABLE, "controller", str(error)) from error
 
@@ -215,9 +215,18 @@ def _alone(state: Path) -> Generator[None]:
         yield
 
 
-def _first_fault(group: BaseExceptionGroup[BaseException]) -> Fault | None:
+def _told(group: BaseExceptionGroup[BaseException]) -> Fault | None:
+    """The fault that a person can act on; None where there is anything in the group that only a programmer can."""
+    errors = list(_leaves(group))
+    if not all(isinstance(error, (Fault, OSError)) for error in errors):
+        return None
+    faults = [error for error in errors if isinstance(error, Fault)]
+    return faults[0] if faults else Fault(Kind.UNAVAILABLE, "controller", str(errors[0]))
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
     for error in group.exceptions:
-        found = _first_fault(error) if isinstance(error, BaseExceptionGroup) else error
-        if isinstance(found, Fault):
-            return found
-    return None
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

@@ -42,9 +42,8 @@ async def _ask(socket: Path, path: str) -> Any:
         ):
             return json.loads(await reply.text())
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        raise Fault(
-            Kind.UNAVAILABLE,
-            f"controller at {socket}",
-            str(error) or "it does not answer",
-            "start it: chinampa controller --config FILE",
-        ) from error
+        # aiohttp's own words speak of TLS where there is none.
+        told = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+        cause = (told.strerror if isinstance(told, OSError) else str(told)) or "it does not answer"
+        mend = "start it: chinampa controller --config FILE"
+        raise Fault(Kind.UNAVAILABLE, f"controller at {socket}", cause, mend) from error

@@ -68,6 +68,7 @@ class Hearing:
         match change.kind:
             case "connected":
                 self._book.connect(change.cell, connected=True)
+                self._note(cell, {"connected": now})
             case "disconnected":
                 self._book.connect(change.cell, connected=False)
                 self._forget(change.cell)
