@@ -36,7 +36,7 @@ async def test_a_container_that_ends_well_is_completed(agent: Agents) -> None:
 async def test_a_command_that_is_not_there_is_a_start_error_in_the_runtimes_words(agent: Agents) -> None:
     async with agent() as client:
         container = await client.create(await client.sandbox(), "no-such-program")
-        with pytest.raises(Fault, match="no-such-program.*not found"):
+        with pytest.raises(Fault, match=r"no-such-program.*not found"):
             await client.start(container)
         status = await client.status(container)
         assert (status.state, status.exit_code, status.reason) == (cri.CONTAINER_EXITED, 128, "StartError")
@@ -110,7 +110,9 @@ async def test_a_pod_has_its_own_address_hostname_and_files(agent: Agents) -> No
         )
         address = status.status.network.ip
         assert address.startswith("10.4.")
-        said = await client.exec(container, "sh", "-c", "hostname; cat /etc/resolv.conf /etc/hosts; ip -4 addr; ls /dev/shm")
+        said = await client.exec(
+            container, "sh", "-c", "hostname; cat /etc/resolv.conf /etc/hosts; ip -4 addr; ls /dev/shm"
+        )
         text = said.stdout.decode()
         assert text.startswith("garden\n")
         assert "nameserver 10.96.0.10" in text
