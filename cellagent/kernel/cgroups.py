@@ -68,6 +68,14 @@ def hierarchies() -> dict[str, Path]:
     return {name: ROOT / name for name in (*CONTROLLERS, BESIDE) if (ROOT / name / "cgroup.procs").exists()}
 
 
+@cache
+def controllers() -> frozenset[str]:
+    """The controllers that groups of ours can use."""
+    if layout() is Layout.V2:
+        return frozenset((ROOT / "cgroup.controllers").read_text().split())
+    return frozenset(hierarchies()) - {"systemd"}
+
+
 def own_parent(fallback: str = "/chinampa") -> str:
     """Where pods' groups go: beside our own group, where that is an instance's "init"; else `fallback`."""
     return parent_of(Path("/proc/self/cgroup").read_text(), fallback)
