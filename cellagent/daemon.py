@@ -1,4 +1,4 @@
-"""The agent's two lives: alone on a unix socket, or as a cell that dialled home. The only file that knows every room."""
+"""The agent's two lives: alone on a unix socket, or as a cell that dialled home. Alone in knowing every room."""
 
 from __future__ import annotations
 
@@ -29,13 +29,12 @@ from cellwire.rpc.serve import prepared, serving
 log = logging.getLogger(__name__)
 
 
-async def serve(socket: Path, root: Path, state: Path, *, mirrors: Sequence[str] = ()) -> None:
+async def serve(socket: Path, settings: RuntimeSettings, *, mirrors: Sequence[str] = ()) -> None:
     """CRI on a unix socket until SIGTERM or SIGINT. Containers live on."""
-    image_settings = images.ImageSettings(root=root / "images", registries=registries(mirrors))
-    runtime_settings = RuntimeSettings(root=root, state=state)
+    image_settings = images.ImageSettings(root=settings.root / "images", registries=registries(mirrors))
     async with (
         images.running(image_settings) as image_room,
-        runtime.running(runtime_settings, image_room.store) as room,
+        runtime.running(settings, image_room.store) as room,
         serving([room.service, image_room.service], socket),
         until_told() as told,
     ):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 from cellwire.faults import Fault, Kind
@@ -14,7 +14,11 @@ BLOCK = b"0123456789abcdef" * 4096  # 64 KiB
 
 
 class MemorySession:
-    """What a command sees and says."""
+    """What a command sees and says.
+
+    echo ARGS, cat, complain CODE (on standard error), count (bytes of its input), blocks N (64 KiB each),
+    size (of its terminal, once set), break (in the middle), anything else hangs.
+    """
 
     def __init__(self, request: SessionRequest) -> None:
         self.request = request
@@ -36,36 +40,36 @@ class MemorySession:
 
     async def output(self) -> AsyncIterator[Output]:
         name, *args = self.request.command or ("cat",)
+        code = 0
         match name:
             case "echo":
                 yield Stdout(" ".join(args).encode())
-                yield Exited(0)
             case "cat":
                 while data := await self.stdin.take():
                     yield Stdout(data)
-                yield Exited(0)
             case "complain":
                 yield Stderr(b"oh dear")
-                yield Exited(int(args[0]))
-            case "count":  # how many bytes came
-                total = 0
-                while data := await self.stdin.take():
-                    total += len(data)
-                yield Stdout(str(total).encode())
-                yield Exited(0)
-            case "blocks":  # that many blocks of 64 KiB
+                code = int(args[0])
+            case "count":
+                yield Stdout(str(await self._drain()).encode())
+            case "blocks":
                 for _ in range(int(args[0])):
                     yield Stdout(BLOCK)
-                yield Exited(0)
             case "size":
                 await self.resized.wait()
                 yield Stdout(f"{self.sizes[-1]}".encode())
-                yield Exited(0)
             case "break":
                 yield Stdout(b"half")
                 raise Fault(Kind.BROKEN, "container c", "it vanished", "look for it")
             case _:
                 await asyncio.Event().wait()
+        yield Exited(code)
+
+    async def _drain(self) -> int:
+        total = 0
+        while data := await self.stdin.take():
+            total += len(data)
+        return total
 
 
 class MemoryTunnel:
@@ -106,7 +110,7 @@ class MemoryBackend:
         self.open = 0
 
     @asynccontextmanager
-    async def _session(self, request: SessionRequest) -> AsyncIterator[MemorySession]:
+    async def _session(self, request: SessionRequest) -> AsyncGenerator[MemorySession]:
         if request.container_id == "gone":
             raise Fault(Kind.NOT_FOUND, "container gone", "there is none", "list the containers")
         session = MemorySession(request)
@@ -121,7 +125,7 @@ class MemoryBackend:
     attach = _session
 
     @asynccontextmanager
-    async def port_forward(self, sandbox_id: str, port: int) -> AsyncIterator[MemoryTunnel]:
+    async def port_forward(self, sandbox_id: str, port: int) -> AsyncGenerator[MemoryTunnel]:
         if port == 1:
             raise Fault(Kind.UNAVAILABLE, f"port {port} of sandbox {sandbox_id}", "the connection was refused")
         self.open += 1

@@ -9,8 +9,8 @@ import asyncio
 import json
 import struct
 import zlib
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -146,7 +146,7 @@ class SpdyClient:
 @asynccontextmanager
 async def connected(
     url: str, versions: Sequence[str] = ("v4.channel.k8s.io",), *, method: str = "POST", limit: int = 1 << 20
-) -> AsyncIterator[SpdyClient]:
+) -> AsyncGenerator[SpdyClient]:
     """Upgrade `url` to SPDY/3.1. Raises Refused."""
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port, limit=limit)
@@ -170,10 +170,8 @@ async def connected(
             await asyncio.wait([listening])
     finally:
         writer.close()
-        try:
+        with suppress(ConnectionError):
             await writer.wait_closed()
-        except ConnectionError:
-            pass
 
 
 def exit_code(status: bytes) -> int:
