@@ -269,18 +269,24 @@ async def test_a_restarted_controller_goes_on_without_a_lost_or_doubled_line(tmp
 
 async def test_watching_shows_each_change(tmp_path: Path) -> None:
     async with world(tmp_path) as it:
+        await it.ok("apply", "-f", "-", stdin=manifest())
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=10s")
         process = await asyncio.create_subprocess_exec(
             *it.command("get", "pods", "-w", "--no-headers"), stdout=asyncio.subprocess.PIPE
         )
         assert process.stdout is not None
         try:
-            await it.ok("apply", "-f", "-", stdin=manifest())
-            seen: list[str] = []
-            async with asyncio.timeout(10):
-                while "Running" not in seen:
+            async with asyncio.timeout(20):
+                seen = [(await process.stdout.readline()).decode().split()[2]]
+                assert seen == ["Running"]
+                await it.ok("delete", "pod", "web", "--grace-period=1")
+                await it.ok("apply", "-f", "-", stdin=manifest())
+                while seen[-1] != "Running" or len(seen) == 1:
                     seen.append((await process.stdout.readline()).decode().split()[2])
-            assert seen[0] == "Pending"
-            assert "ContainerCreating" in seen
+            shown = list(dict.fromkeys(seen))
+            assert shown[:2] == ["Running", "Terminating"]
+            assert "Pending" in shown
+            assert "ContainerCreating" in shown
         finally:
             process.terminate()
             await process.wait()
