@@ -87,6 +87,7 @@ def _services(cell: CellDouble) -> list[Any]:
         StopContainer=_unary(CellDouble.stop),
         ListContainers=_unary(CellDouble.list_containers),
         ContainerStatus=_unary(CellDouble.status),
+        ExecSync=_unary(CellDouble.exec_sync),
         GetContainerEvents=_events,
     )
     images = _concrete(ImageServiceBase, ImageStatus=_unary(CellDouble.image), PullImage=_unary(CellDouble.pull))

@@ -150,6 +150,12 @@ class CellDouble:
             raise Fault(Kind.NOT_FOUND, f"image {request.image.image}", "the registry has no such tag")
         return cri.PullImageResponse(image_ref="sha256:" + "1" * 64)
 
+    async def exec_sync(self, request: cri.ExecSyncRequest) -> cri.ExecSyncResponse:
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(*request.cmd, stdout=pipe, stderr=pipe)
+        out, err = await process.communicate()
+        return cri.ExecSyncResponse(stdout=out, stderr=err, exit_code=process.returncode or 0)
+
     async def read_file(self, request: wire.ReadFileRequest) -> wire.ReadFileReply:
         return wire.ReadFileReply(data=self.files.get(request.path, b""))
 

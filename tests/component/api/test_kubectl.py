@@ -269,18 +269,83 @@ async def test_a_restarted_controller_goes_on_without_a_lost_or_doubled_line(tmp
 
 async def test_watching_shows_each_change(tmp_path: Path) -> None:
     async with world(tmp_path) as it:
+        await it.ok("apply", "-f", "-", stdin=manifest())
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=10s")
         process = await asyncio.create_subprocess_exec(
             *it.command("get", "pods", "-w", "--no-headers"), stdout=asyncio.subprocess.PIPE
         )
         assert process.stdout is not None
         try:
-            await it.ok("apply", "-f", "-", stdin=manifest())
-            seen: list[str] = []
-            async with asyncio.timeout(10):
-                while "Running" not in seen:
+            async with asyncio.timeout(20):
+                seen = [(await process.stdout.readline()).decode().split()[2]]
+                assert seen == ["Running"]
+                await it.ok("delete", "pod", "web", "--grace-period=1")
+                await it.ok("apply", "-f", "-", stdin=manifest())
+                while seen[-1] != "Running" or len(seen) == 1:
                     seen.append((await process.stdout.readline()).decode().split()[2])
-            assert seen[0] == "Pending"
-            assert "ContainerCreating" in seen
+            shown = list(dict.fromkeys(seen))
+            assert shown[:2] == ["Running", "Terminating"]
+            assert "Pending" in shown
+            assert "ContainerCreating" in shown
         finally:
             process.terminate()
             await process.wait()
+
+
+async def test_the_smaller_questions_of_kubectl_are_answered(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        assert "yes" in await it.ok("auth", "can-i", "create", "pods")
+        dry = await it.ok("apply", "--dry-run=server", "-f", "-", stdin=manifest())
+        assert "created (server dry run)" in dry
+        generated = manifest().replace('"name": "web", "labels"', '"generateName": "web-", "labels"')
+        await it.ok("create", "-f", "-", stdin=generated)
+        await it.ok("create", "-f", "-", stdin=generated)
+        await it.until("Running", "get", "pods")
+        assert (await it.ok("get", "nodes")).count("Ready") == 2
+        events = await it.ok("get", "events", "--field-selector", "reason=Started")
+        assert events.count("Started container web") == 2
+        await it.ok("delete", "pods", "--all", "--grace-period=1", "--timeout=10s")
+        assert "(NotFound)" in (await it.kubectl("get", "pod", "web")).err
+        assert "pods" in await it.ok("api-resources")
+
+
+async def test_without_the_token_nothing_is_told(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        ran = await it.kubectl("get", "pods", "--token=guess")
+        assert ran.code != 0
+        assert "Unauthorized" in ran.err or "logged in" in ran.err
+        assert (tmp_path / "token").stat().st_mode & 0o777 == 0o600
+        assert (tmp_path / "kubeconfig").stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_pod_that_ignores_the_signal_gets_its_grace_and_no_more(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.ok("apply", "-f", "-", stdin=manifest("trap '' TERM; while true; do sleep 0.1; done"))
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=10s")
+        began = time.monotonic()
+        await it.ok("delete", "pod", "web", "--grace-period=2")
+        assert 1.9 < time.monotonic() - began < 6
+
+
+async def test_a_second_deletion_shortens_the_grace(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.ok("apply", "-f", "-", stdin=manifest("trap '' TERM; while true; do sleep 0.1; done"))
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=10s")
+        await it.ok("delete", "pod", "web", "--grace-period=60", "--wait=false")
+        await it.until("Terminating", "get", "pods")
+        await it.ok("delete", "pod", "web", "--grace-period=0", "--force")
+        await it.until("", "wait", "--for=delete", "pod/web", "--timeout=8s")
+        assert "No resources" in (await it.kubectl("get", "pods")).err
+
+
+async def test_init_containers_and_probes_hold_readiness_back(tmp_path: Path) -> None:
+    flag = tmp_path / "flag"
+    init = [{"name": "first", "image": "busybox:1", "command": ["sh", "-c", "sleep 1"]}]
+    probe = {"exec": {"command": ["test", "-e", str(flag)]}, "periodSeconds": 1}
+    async with world(tmp_path) as it:
+        spec = manifest(initContainers=init, container={"readinessProbe": probe})
+        await it.ok("apply", "-f", "-", stdin=spec)
+        await it.until("Init:0/1", "get", "pods")
+        await it.until("0/1     Running", "get", "pods")
+        flag.touch()
+        await it.until("1/1     Running", "get", "pods")
