@@ -89,7 +89,7 @@ async def launch(charge: Charge) -> tuple[int, int]:
     complaints = charge.bundle / "conmon.err"
     try:
         with complaints.open("wb") as errors:
-            conmon = await processes.start(
+            conmon = await processes.launch(
                 command_line(charge),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,

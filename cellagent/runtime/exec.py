@@ -10,7 +10,7 @@ import asyncio
 import os
 import signal
 import tempfile
-from asyncio.subprocess import DEVNULL, PIPE, Process
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 
 from cellagent.kernel import processes
+from cellagent.kernel.children import Child
 from cellagent.runtime.terminal import Terminal
 from cellwire.faults import Fault, Kind
 from cellwire.stream.session import Exited, Output, SessionRequest, Stderr, Stdout
@@ -64,7 +65,7 @@ def process_spec(config: Mapping[str, Any], command: Sequence[str], *, terminal:
 class _Command:
     """One running `exec`: the runtime's process, and the files that name the command's own."""
 
-    def __init__(self, process: Process, pid_file: Path) -> None:
+    def __init__(self, process: Child, pid_file: Path) -> None:
         self.process = process
         self._pid_file = pid_file
 
@@ -186,7 +187,7 @@ async def running(place: Place, request: SessionRequest) -> AsyncGenerator[Pipes
             finally:
                 terminal.close()
             return
-        process = await processes.start(
+        process = await processes.launch(
             argv,
             stdin=PIPE if request.stdin else DEVNULL,
             stdout=PIPE if request.stdout else DEVNULL,
@@ -203,6 +204,7 @@ async def running(place: Place, request: SessionRequest) -> AsyncGenerator[Pipes
                     pumping.cancel()
         finally:
             await command.end()
+            process.close()
 
 
 async def to_the_end(place: Place, argv: Sequence[str], timeout_seconds: float) -> Finished:
@@ -231,7 +233,7 @@ def _prepare(place: Place, request: SessionRequest, scratch: Path) -> tuple[list
 
 
 async def _on_terminal(argv: Sequence[str], pid_file: Path, terminal: Terminal) -> _Command:
-    process = await processes.start(argv, stdin=terminal.slave, stdout=terminal.slave, stderr=terminal.slave)
+    process = await processes.launch(argv, stdin=terminal.slave, stdout=terminal.slave, stderr=terminal.slave)
     terminal.hand_over()
     return _Command(process, pid_file)
 
