@@ -21,6 +21,7 @@ import msgspec
 
 from cellagent.kernel import processes
 from cellagent.kernel.children import Child
+from cellagent.runtime.conmon import HASTE
 from cellagent.runtime.terminal import Terminal
 from cellwire.faults import Fault, Kind
 from cellwire.stream.session import Exited, Output, SessionRequest, Stderr, Stdout
@@ -31,6 +32,8 @@ LINGER = 0.3
 # What a killed command needs to be gone, at most.
 KILL_SECONDS = 5.0
 EXEC_SYNC_OUTPUT = 16 << 20
+# What a shell says of a command that it cannot find. The runtime's words are on stderr.
+NOT_STARTED = 127
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +73,10 @@ class _Command:
         self._pid_file = pid_file
 
     async def code(self) -> int:
-        """The exit code, 128 + n after signal n."""
+        """The exit code, 128 + n after signal n, 127 where the runtime could not start the command."""
         code = await self.process.wait()
+        if code != 0 and not self._pid_file.exists():
+            return NOT_STARTED
         return code if code >= 0 else 128 - code
 
     async def end(self) -> None:
@@ -192,6 +197,7 @@ async def running(place: Place, request: SessionRequest) -> AsyncGenerator[Pipes
             stdin=PIPE if request.stdin else DEVNULL,
             stdout=PIPE if request.stdout else DEVNULL,
             stderr=PIPE if request.stderr else DEVNULL,
+            env={**processes.ENVIRONMENT, **HASTE},
         )
         command = _Command(process, pid_file)
         try:
