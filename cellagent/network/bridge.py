@@ -103,9 +103,18 @@ async def _ready(bridge: Bridge, *, six: bool) -> None:
     # Lets this machine reach host ports by its loopback address.
     links.setting(f"net/ipv4/conf/{bridge.name}/route_localnet", "1")
     if six:
-        links.setting("net/ipv6/conf/all/forwarding", "1")
+        await _forward6()
     await filters(ports.masquerade(bridge.name, bridge.name, subnets))
     _prepared.add(known)
+
+
+async def _forward6() -> None:
+    # A machine that forwards no longer listens to its router's advertisements, unless it is told to ("2").
+    for route in await links.show("-6", "route", "show", "default"):
+        listens = f"net/ipv6/conf/{route.get('dev')}/accept_ra"
+        if Path("/proc/sys", listens).exists() and Path("/proc/sys", listens).read_text().strip() == "1":
+            links.setting(listens, "2")
+    links.setting("net/ipv6/conf/all/forwarding", "1")
 
 
 def _lock() -> asyncio.Lock:

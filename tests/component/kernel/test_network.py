@@ -309,6 +309,36 @@ async def test_a_host_port_that_cannot_be_had_names_itself(folder: Path) -> None
         clear(folder)
 
 
+@pytest.mark.parametrize("mode", ["cell", "bridge"])
+async def test_an_agent_that_ends_at_any_moment_leaves_nothing_that_detaching_does_not_take(
+    folder: Path, mode: str
+) -> None:
+    _, cell = await make_cell(folder)
+    pod = await make_pod(folder)
+    network = PodNetwork(
+        sandbox="cut", mode=mode, namespace=pod, address=POD, folder=folder / "state", bridge="chk3cut",
+        subnet="10.3.96.0/24", ports=(Port(protocol="tcp", container=1, host=2),),
+    )  # fmt: skip
+
+    async def cut(after: float) -> None:
+        try:
+            async with asyncio.timeout(after):
+                await attach(network)
+        except TimeoutError:
+            pass
+
+    try:
+        for step in range(12):
+            await within(cell, lambda step=step: cut(0.004 + step * 0.006))
+            await within(cell, lambda: detach(network))
+            left = await listing(cell)
+            assert not [line for line in left if "cut" in line or links.cable("cut") in line or POD in line]
+    finally:
+        clear(folder)
+        for path in sorted((folder / "state").rglob("*"), reverse=True):
+            path.unlink() if path.is_file() else path.rmdir()
+
+
 async def rules_of() -> str:
     return (await processes.check(["nft", "list", "ruleset"])).decode()
 
