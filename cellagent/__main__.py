@@ -6,12 +6,14 @@ import argparse
 import asyncio
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 
 import uvloop
 
 from cellagent import daemon
+from cellagent.network import pod
+from cellagent.runtime.settings import RuntimeSettings
 from cellwire.faults import Fault
 
 
@@ -23,9 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     logging.getLogger("hpack").setLevel(logging.WARNING)
-    work = daemon.cell(asked.root, asked.state) if asked.command == "run" else daemon.serve(
-        asked.socket, asked.root, asked.state, mirrors=asked.mirror
-    )
+    work = daemon.cell(asked.root, asked.state) if asked.command == "run" else _serve(asked)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(work)
@@ -35,6 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _serve(asked: argparse.Namespace) -> Coroutine[None, None, None]:
+    settings = RuntimeSettings(root=asked.root, state=asked.state, bridge=asked.bridge, subnet=asked.subnet)
+    return daemon.serve(asked.socket, settings, mirrors=asked.mirror)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,6 +56,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="HOST=URL",
         help="fetch images of a registry from here first; may be given more than once",
     )
+    serve.add_argument("--bridge", default=pod.BRIDGE, help="bridge of the pods' network")
+    serve.add_argument("--subnet", default=pod.BRIDGE_SUBNET, help="addresses of the pods' network")
     for command in (run, serve):
         command.add_argument("--root", type=Path, default=Path("/var/lib/chinampa"), help="images and layers")
         command.add_argument("--state", type=Path, default=Path("/run/chinampa"), help="records and sockets")

@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import os
 import signal
 import sys
-from contextlib import AsyncExitStack
+from collections.abc import Generator, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
 import structlog
 import uvloop
 
-from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from controller.api import admin
 from controller.api import server as api
 from controller.choice import demand
+from controller.choice.quantity import mebibytes, millis
 from controller.clouds.local import addresses
 from controller.clouds.local import cloud as local_cloud
 from controller.clouds.local.settings import LocalSettings
 from controller.clouds.protocol import Cloud
-from controller.config import Config
+from controller.config import Settings
 from controller.fleet import room as fleet_room
+from controller.fleet.admission import RegistryFacts
 from controller.fleet.plan import Limits
+from controller.fleet.pool import Class
 from controller.link import port as link_port
-from controller.logs.mirror import Mirror
+from controller.link.admission import Admission
+from controller.model.offer import Demand
 from controller.pods import engine
 from controller.shim import server as shim
 from controller.store import sqlite
@@ -36,63 +41,61 @@ log = structlog.get_logger()
 HERE = Path(__file__).resolve().parent.parent
 
 
-def run(config: Config) -> None:
-    """Run the controller until SIGTERM or SIGINT. A second signal exits at once. Raises Fault."""
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
-        ],
-    )
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+def run(settings: Settings) -> None:
+    """Run the controller until SIGTERM or SIGINT; a second signal exits at once. Raises Fault."""
+    _log_to_stderr(settings.log_level)
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(main(config))
+        with _alone(settings.state), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(main(settings))
     except BaseExceptionGroup as group:
-        raise _first_fault(group) or group from None
+        raise _told(group) or group from None
+    except OSError as error:
+        raise Fault(Kind.UNAVAILABLE, "controller", str(error)) from error
 
 
-async def main(config: Config) -> None:
-    """Open every room, wait for the signal, close every room."""
+async def main(settings: Settings) -> None:
+    """Open every room, wait for the signal, close every room. Pods run on."""
     stop = _signalled()
-    state = Path(config.text("state"))
-    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    state = settings.state
     async with AsyncExitStack() as rooms:
         store = await rooms.enter_async_context(sqlite.running(state / "records.sqlite"))
-        cloud = await _open_cloud(config, rooms)
-        holder: list[fleet_room.Fleet] = []
-        settings = _link_settings(config, state)
-        link = await rooms.enter_async_context(link_port.running(settings, lambda: holder[0], cloud.verify))
-        fleet = await rooms.enter_async_context(fleet_room.running(_fleet_settings(config), store, cloud, link))
-        holder.append(fleet)
+        cloud = await _open_cloud(settings, rooms)
+        admission = _Later()
+        link = await rooms.enter_async_context(link_port.running(_link_settings(settings), admission.now, cloud.verify))
+        fleet = await rooms.enter_async_context(fleet_room.running(_fleet_settings(settings), store, cloud, link))
+        admission.fleet = fleet
+        overhead = demand.Overhead(cpu_millis=settings.overhead.cpu, memory_mib=settings.overhead.memory)
         pods = await rooms.enter_async_context(
-            engine.running(fleet, store, Mirror(), logs=state / "pods", demand=demand.of_pod)
+            engine.running(fleet, store, folder=state / "pods", demand_of=partial(demand.of_pod, overhead=overhead))
         )
-        if config.text("shim.socket"):
+        if settings.shim.socket is not None:
             shim_settings = shim.ShimSettings(
-                socket=Path(config.text("shim.socket")), folder=state / "shim", pods_folder=config.text("shim.pods")
+                socket=settings.shim.socket,
+                folder=state / "shim",
+                pods_folder=settings.shim.pods_folder,
+                streaming_host=settings.shim.streaming_host,
             )
-            await rooms.enter_async_context(shim.running(shim_settings, fleet, store, demand.of_sandbox))
-        if config.number("api.port"):
-            certificate, key = link.authority.server_files()
-            api_settings = api.ApiSettings(
-                folder=state,
-                host=config.text("api.host"),
-                port=config.number("api.port"),
-                certificate=certificate,
-                key=key,
-                authority=link.authority.pem,
-            )
-            await rooms.enter_async_context(api.running(pods, fleet, api_settings))
+            of_sandbox = partial(demand.of_sandbox, overhead=overhead)
+            await rooms.enter_async_context(shim.running(shim_settings, fleet, store, of_sandbox))
+        if settings.api.enabled:
+            await rooms.enter_async_context(api.running(pods, fleet, _api_settings(settings, link)))
         facts = {"cloud": cloud.name, "link": list(link.controllers), "pid": os.getpid()}
         await rooms.enter_async_context(admin.running(fleet, state, facts))
         log.info("ready", cloud=cloud.name, cells_dial=link.controllers)
         await stop.wait()
         log.info("stopping; pods run on")
+
+
+class _Later:
+    """The link is open before the fleet is: who dials in between is told to dial again."""
+
+    def __init__(self) -> None:
+        self.fleet: Admission | None = None
+
+    def now(self) -> Admission:
+        if self.fleet is None:
+            raise Fault(Kind.UNAVAILABLE, "join", "the controller is starting", "ask again")
+        return self.fleet
 
 
 def _signalled() -> asyncio.Event:
@@ -109,50 +112,121 @@ def _signalled() -> asyncio.Event:
     return stop
 
 
-async def _open_cloud(config: Config, rooms: AsyncExitStack) -> Cloud:
-    kind = config.text("cloud.kind")
-    if kind != "local":
-        raise Fault(Kind.INVALID, f"cloud.kind {kind!r}", "there is no such cloud", 'use "local"')
-    settings = LocalSettings(
-        cluster=config.text("cluster"),
-        root=Path(config.text("cloud.local.root")),
-        bridge=config.text("cloud.local.bridge"),
-        subnet=config.text("cloud.local.subnet"),
-        masquerade=config.flag("cloud.local.masquerade"),
-        memory_mib=config.number("cloud.local.memory_mib"),
-        path=(str(Path(sys.executable).parent),),
-        python_path=(str(HERE), str(HERE / "proto")),
-        visible=(str(HERE), sys.prefix, sys.base_prefix),
-    )
-    return await rooms.enter_async_context(local_cloud.running(settings))
-
-
-def _link_settings(config: Config, state: Path) -> link_port.LinkSettings:
-    host = config.text("link.host")
-    own = config.texts("link.addresses")
-    if not own and host == "0.0.0.0":  # noqa: S104
-        own = (str(addresses.gateway(config.text("cloud.local.subnet"))),)
-    return link_port.LinkSettings(folder=state / "link", host=host, port=config.number("link.port"), addresses=own)
-
-
-def _fleet_settings(config: Config) -> fleet_room.FleetSettings:
-    registries = tuple(
-        wire.Registry(
-            host=table["host"], mirrors=table.get("mirrors", ()), plain_http=bool(table.get("plain_http", False))
+async def _open_cloud(settings: Settings, rooms: AsyncExitStack) -> Cloud:
+    if settings.cloud.kind != "local":
+        raise Fault(
+            Kind.UNSUPPORTED, f"cloud {settings.cloud.kind}", "it is not built in yet", 'use cloud.kind "local"'
         )
-        for table in config.registries()
+    local = settings.cloud.local
+    return await rooms.enter_async_context(
+        local_cloud.running(
+            LocalSettings(
+                cluster=local.cluster or settings.cluster,
+                root=local.root or settings.state / "local",
+                bridge=local.bridge,
+                subnet=local.subnet,
+                masquerade=local.masquerade,
+                nameservers=local.nameservers,
+                memory_mib=local.memory_mib,
+                cgroup_parent=local.cgroup_parent,
+                # Instances run the agent of this very installation.
+                path=(str(Path(sys.executable).parent),),
+                python_path=(str(HERE), str(HERE / "proto")),
+                visible=(str(HERE), sys.prefix, sys.base_prefix, *local.visible),
+            )
+        )
     )
+
+
+def _link_settings(settings: Settings) -> link_port.LinkSettings:
+    link = settings.link
+    own = link.addresses
+    if not own and link.host == "0.0.0.0" and settings.cloud.kind == "local":  # noqa: S104
+        own = (str(addresses.gateway(settings.cloud.local.subnet)),)
+    return link_port.LinkSettings(folder=settings.state / "link", host=link.host, port=link.port, addresses=own)
+
+
+def _fleet_settings(settings: Settings) -> fleet_room.FleetSettings:
+    fleet = settings.fleet
     return fleet_room.FleetSettings(
-        cluster=config.text("cluster"),
-        registries=registries,
-        heartbeat_seconds=config.seconds("fleet.heartbeat_seconds"),
-        limits=Limits(boot=config.seconds("fleet.boot_seconds"), lease=config.seconds("fleet.lease_seconds")),
+        cluster=settings.cluster,
+        limits=Limits(
+            lease=fleet.lease,
+            boot=fleet.boot,
+            launch=fleet.launch,
+            unclaimed=fleet.unclaimed,
+            grace=fleet.orphan_grace,
+        ),
+        survey=fleet.survey,
+        heartbeat=fleet.heartbeat,
+        standby=tuple(
+            Class(
+                each.count,
+                Demand(
+                    cpu_millis=millis(each.cpu) + settings.overhead.cpu,
+                    memory_mib=mebibytes(each.memory) + settings.overhead.memory,
+                ),
+            )
+            for each in settings.standby
+        ),
+        registries=tuple(
+            RegistryFacts(host=each.host, mirrors=each.mirrors, plain_http=each.plain_http)
+            for each in settings.registries
+        ),
     )
 
 
-def _first_fault(group: BaseExceptionGroup[BaseException]) -> Fault | None:
+def _api_settings(settings: Settings, link: link_port.Link) -> api.ApiSettings:
+    certificate, key = link.authority.server_files()
+    return api.ApiSettings(
+        folder=settings.state,
+        host=settings.api.host,
+        port=settings.api.port,
+        certificate=certificate,
+        key=key,
+        authority=link.authority.pem,
+    )
+
+
+def _log_to_stderr(level: str) -> None:
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+
+
+@contextmanager
+def _alone(state: Path) -> Generator[None]:
+    """Two controllers on one state folder would each end what the other launched."""
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (state / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            mend = "stop that one, or give this one a state folder of its own"
+            raise Fault(Kind.EXISTS, f"state {state}", "another controller has it", mend) from error
+        yield
+
+
+def _told(group: BaseExceptionGroup[BaseException]) -> Fault | None:
+    """The fault that a person can act on; None where there is anything in the group that only a programmer can."""
+    errors = list(_leaves(group))
+    if not all(isinstance(error, (Fault, OSError)) for error in errors):
+        return None
+    faults = [error for error in errors if isinstance(error, Fault)]
+    return faults[0] if faults else Fault(Kind.UNAVAILABLE, "controller", str(errors[0]))
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
     for error in group.exceptions:
-        found = _first_fault(error) if isinstance(error, BaseExceptionGroup) else error
-        if isinstance(found, Fault):
-            return found
-    return None
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

@@ -48,7 +48,7 @@ class CellService(CellBase):
         first = await received(stream)
         if not first.HasField("start"):
             raise Fault(Kind.INVALID, "PutFiles", "its first message is not start")
-        tree = Tree(first.start.folder)
+        tree = Tree(first.start.folder, keep_existing=first.start.keep_existing)
         try:
             async for message in stream:
                 match message.WhichOneof("input"):

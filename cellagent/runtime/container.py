@@ -231,7 +231,12 @@ class Containers:
 
     async def _clean_up(self, record: ContainerRecord) -> None:
         """What the OCI runtime's `delete` would do: nothing runs, no group, no state. Idempotent."""
-        await asyncio.to_thread(_sweep, record, self._machine.settings.oci)
+
+        async def sweep() -> None:
+            await asyncio.to_thread(_sweep, record, self._machine.settings.oci)
+
+        # One at a time for each container: its end and its removal often come together.
+        await self._machine.flights.join(f"clean-up of container {record.id}", sweep)
 
     async def _remove(self, container_id: str) -> None:
         record = self._machine.ledger.container(container_id)

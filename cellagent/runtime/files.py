@@ -26,20 +26,26 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Tree:
     """One tree being written. Nothing is visible before `commit`; `drop` takes the rest away."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, *, keep_existing: bool = False) -> None:
         self._folder = Path(os.path.normpath(folder))
         if not self._folder.is_absolute() or len(self._folder.parts) < 3:
             raise Fault(Kind.INVALID, f"folder {folder}", "it must be absolute and below another folder")
         self._beside = self._folder.with_name(f".{self._folder.name}.{os.urandom(6).hex()}")
         self._beside.mkdir(parents=True)
+        self._keep = keep_existing and self._folder.is_dir()
+        self._mode = 0o755
         self._open = -1
         self.entries = 0
 
     def begin(self, entry: wire.FileEntry) -> None:
         """The next entry; a file's bytes follow."""
         self._finish()
-        path = self._inside(entry.path)
         permissions = stat.S_IMODE(entry.mode)
+        if entry.path == ".":
+            self._mode = permissions
+            os.chown(self._beside, entry.uid, entry.gid)
+            return
+        path = self._inside(entry.path)
         try:
             if stat.S_ISDIR(entry.mode):
                 path.mkdir(exist_ok=True, parents=True)
@@ -68,7 +74,9 @@ class Tree:
     def commit(self) -> None:
         """Make the tree visible at once, in place of what was there."""
         self._finish()
-        self._beside.chmod(0o755)
+        if self._keep:
+            return
+        self._beside.chmod(self._mode)
         if _exchange(self._beside, self._folder):
             shutil.rmtree(self._beside, ignore_errors=True)
         else:

@@ -132,7 +132,7 @@ async def reopen(ledger: Ledger, bundle: Path, container_id: str) -> None:
         conmon.reopen_log(bundle)
         async with asyncio.timeout(REOPEN_SECONDS):
             while _writes_to(record.conmon_pid, path.parent, os.fstat(old)):
-                await asyncio.sleep(0.002)  # noqa: ASYNC110  conmon does it within a millisecond and says nothing
+                await asyncio.sleep(0.002)
         record = ledger.container(container_id)
         base = record.log_base + os.fstat(old).st_size
         ledger.put_container(msgspec.structs.replace(record, log_base=base))

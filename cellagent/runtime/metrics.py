@@ -82,9 +82,7 @@ def _container(
     labels = (record.cgroup, record.id, config.image.image, config.metadata.name, pod.name, pod.namespace)
     found = [_metric(one, usage, labels, now) for one in CONTAINER]
     started = cri.UInt64Value(value=record.started_at // 1_000_000_000)
-    found.append(
-        cri.Metric(name=START_TIME, timestamp=now, metric_type=cri.GAUGE, label_values=labels, value=started)
-    )
+    found.append(cri.Metric(name=START_TIME, timestamp=now, metric_type=cri.GAUGE, label_values=labels, value=started))
     return cri.ContainerMetrics(container_id=record.id, metrics=found)
 
 

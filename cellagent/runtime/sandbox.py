@@ -44,6 +44,9 @@ class Sandboxes:
             raise Fault(Kind.INVALID, f"runtime handler {handler}", "there is none of this name", "leave it empty")
         if not (meta.name and meta.namespace and meta.uid):
             raise Fault(Kind.INVALID, "sandbox metadata", "name, namespace and uid must be given")
+        if config.linux.security_context.namespace_options.userns_options.mode == cri.POD and _maps(config):
+            cause = "user namespaces are not supported yet"
+            raise Fault(Kind.UNSUPPORTED, f"sandbox of pod {meta.name}", cause, "set hostUsers: true")
         key = f"RunPodSandbox {meta.namespace}/{meta.name} {meta.uid} {meta.attempt}"
         return await self._machine.flights.join(key, lambda: self._run(config, handler))
 
@@ -111,6 +114,8 @@ class Sandboxes:
         kinds = [] if record.network == "host" else ["net", "uts"]
         if options.ipc != cri.NODE:
             kinds.append("ipc")
+        if config.linux.security_context.HasField("namespace_options") and options.pid == cri.POD:
+            kinds.append("pid")
         paths: dict[str, Path] = {}
         if kinds:
             paths = await namespaces.create(
@@ -119,7 +124,8 @@ class Sandboxes:
         if "ipc" in paths:
             (folder / "shm").mkdir(exist_ok=True)
             mounts.tmpfs(folder / "shm", SHM_BYTES)
-        cgroups.Group(record.cgroup).create()
+        group = cgroups.Group(record.cgroup)
+        group.create()
         status = await pod.attach(self._network(record, config))
         _write_files(folder, config, status.addresses, host=record.network == "host")
         return self._machine.ledger.put_sandbox(
@@ -139,6 +145,8 @@ class Sandboxes:
             namespace=settings.sandbox_folder(record.id) / "ns" / "net",
             address=settings.pod_address,
             folder=settings.state / "network",
+            bridge=settings.bridge,
+            subnet=settings.subnet,
             metadata=config.annotations.get(METADATA_ANNOTATION) == "1",
         )
 
@@ -176,6 +184,11 @@ class Sandboxes:
         await pod.detach(self._network(record, record.parsed()))
         namespaces.remove(folder / "ns")
         mounts.unmount(folder / "shm")
+
+
+def _maps(config: cri.PodSandboxConfig) -> bool:
+    options = config.linux.security_context.namespace_options.userns_options
+    return bool(options.uids or options.gids)
 
 
 def _hostname(config: cri.PodSandboxConfig) -> str:

@@ -72,4 +72,3 @@ async def running(settings: RuntimeSettings, images: Images) -> AsyncGenerator[R
                 machine.flights.stop()
     finally:
         inotify.close()
-

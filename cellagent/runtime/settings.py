@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from cellagent.network import pod
 from cellwire.faults import Fault, Kind
 
 
@@ -18,6 +19,9 @@ class RuntimeSettings(msgspec.Struct, frozen=True, kw_only=True):
     state: Path
     pod_address: str = ""
     """The cell's second address in CIDR form; empty where the agent runs alone."""
+    bridge: str = pod.BRIDGE
+    subnet: str = pod.BRIDGE_SUBNET
+    """Bridge and subnet of the pods of an agent that runs alone."""
 
     def sandbox_folder(self, sandbox_id: str) -> Path:
         """Small files of one sandbox: record, namespaces, hosts, resolv.conf."""

@@ -21,9 +21,7 @@ API = "v1"
 
 def version() -> cri.VersionResponse:
     """All four fields; a kubelet refuses a reply that lacks one."""
-    return cri.VersionResponse(
-        version=KUBELET_API, runtime_name=NAME, runtime_version=VERSION, runtime_api_version=API
-    )
+    return cri.VersionResponse(version=KUBELET_API, runtime_name=NAME, runtime_version=VERSION, runtime_api_version=API)
 
 
 def status(machine: Machine, *, verbose: bool) -> cri.StatusResponse:

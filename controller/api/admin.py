@@ -10,15 +10,19 @@ from typing import Any
 
 from aiohttp import web
 
+from cellwire.faults import Fault, Kind
 from controller.fleet.cells import Cells
 from controller.model.cell import Cell
 
 SOCKET = "admin.sock"
+# The kernel keeps no longer names of sockets (sockaddr_un).
+LONGEST_SOCKET = 107
 # Stage of a cell's life: from which moment to which, in seconds of the controller's and the cell's clock alike.
 STAGES = {
-    "launch": ("launching", "cell user-data"),
-    "boot and join": ("cell user-data", "cell joined"),
-    "connect": ("cell joined", "connected"),
+    "launch": ("launching", "user-data"),
+    "boot and join": ("user-data", "joined"),
+    "connect": ("joined", "connected"),
+    "claim": ("connected", "claimed"),
 }
 
 
@@ -72,7 +76,11 @@ async def running(cells: Cells, folder: Path, facts: dict[str, Any]) -> AsyncGen
     path = folder / SOCKET
     path.unlink(missing_ok=True)
     try:
-        await web.UnixSite(runner, str(path)).start()
+        try:
+            await web.UnixSite(runner, str(path)).start()
+        except OSError as error:
+            mend = "choose a state folder with a shorter path" if len(str(path)) > LONGEST_SOCKET else ""
+            raise Fault(Kind.INVALID, f"admin socket {path}", str(error), mend) from error
         path.chmod(0o600)
         yield
     finally:

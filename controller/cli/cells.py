@@ -15,7 +15,7 @@ from controller.cli.asking import ask, config_option
 @click.command("cells")
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
-def command(config_path: Path, *, as_json: bool) -> None:
+def command(config_path: Path | None, *, as_json: bool) -> None:
     """List the cells."""
     cells = ask(config_path, "/cells")
     if as_json:

@@ -7,7 +7,7 @@ import sys
 import click
 
 from cellwire.faults import Fault
-from controller.cli import cells, choose, controller, doctor, status
+from controller.cli import cells, choose, config, controller, doctor, status
 
 
 @click.group()
@@ -15,7 +15,15 @@ def chinampa() -> None:
     """Nodeless Kubernetes: every pod gets a cloud instance of its own."""
 
 
-for command in (controller.command, cells.command, status.command, doctor.command, choose.command):
+COMMANDS = (
+    controller.command,
+    cells.command,
+    status.command,
+    doctor.command,
+    choose.command,
+    config.command,
+)
+for command in COMMANDS:
     chinampa.add_command(command)
 
 

@@ -11,7 +11,7 @@ from controller.cli.asking import ask, config_option
 
 @click.command("status")
 @config_option
-def command(config_path: Path) -> None:
+def command(config_path: Path | None) -> None:
     """Say how the running controller is."""
     status = ask(config_path, "/status")
     click.echo(f"controller  pid {status['pid']}, up {status['up_seconds']} s, cloud {status['cloud']}")

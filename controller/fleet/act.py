@@ -1,189 +1,167 @@
-"""Does what the plan says: the record is written first, then the cloud is asked.
+"""Does what was planned: writes the record, then does it.
 
-A crash between the two leaves a record that the next pass acts on; the client token makes a repeated launch the same
-instance. Nothing here decides what is to be done.
+Every step may be the last before a crash. What is not known after one is found out by the next plan: a launch is
+repeated with its token, an instance is ended again.
 """
 
 from __future__ import annotations
 
-import secrets
-import time
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 
 from cellwire.faults import Fault, Kind
+from controller.choice import rank, wishes
 from controller.choice.catalogue import Catalogue
-from controller.choice.rank import nothing_fits, rank
-from controller.choice.unavailable import Unavailable, marked
-from controller.choice.wishes import Wishes, read
-from controller.clouds.protocol import Cloud, Launched, LaunchRequest
-from controller.clouds.userdata import UserData, render
+from controller.choice.unavailable import Unavailable
+from controller.clouds.protocol import Cloud, Launched
+from controller.clouds.userdata import UserData
+from controller.fleet import launch, plan
 from controller.fleet.book import Book
-from controller.fleet.plan import Action
 from controller.link.admission import token_hash
 from controller.model import steps
 from controller.model.cell import Cell, CellState
 from controller.model.instance import Instance
 from controller.model.names import CellName
+from controller.model.offer import Offer
 
 log = structlog.get_logger()
-# More rounds than this through an ever shorter list of offers are only a cloud without capacity.
-ROUNDS = 5
+# One answer of a cloud: longer than its own slowest retry, shorter than a kubelet's patience.
+LAUNCH_SECONDS = 120.0
+TERMINATE_SECONDS = 60.0
+# Offers are refused one call at a time at worst; a catalogue has a few thousand, a person less patience.
+MOST_TRIES = 30
+# Faults after which nothing was launched, whatever is tried; all others leave the outcome open.
+FINAL = frozenset({Kind.DENIED.value, Kind.INVALID.value, Kind.UNSUPPORTED.value, Kind.EXISTS.value})
 
 
-class Actor:
-    """Launches, adopts, loses and ends cells."""
+@dataclass(frozen=True, slots=True)
+class Home:
+    """What user-data and tags say of home; asked at each launch, since ports may be chosen late."""
 
-    def __init__(self, cloud: Cloud, book: Book, facts: Callable[[str], UserData], tags: dict[str, str]) -> None:
-        self._cloud = cloud
+    cluster: str
+    controllers: Callable[[], tuple[str, ...]]
+    fingerprint: Callable[[], str]
+
+
+class Act:
+    """The hands of the fleet."""
+
+    def __init__(self, book: Book, cloud: Cloud, home: Home, secret: bytes, clock: Callable[[], float]) -> None:
         self._book = book
-        self._facts = facts
-        self._tags = tags
-        self.unavailable = Unavailable()
+        self._cloud = cloud
+        self._home = home
+        self._secret = secret
+        self._clock = clock
+        self._offered: tuple[Offer, ...] = ()
         self._catalogue = Catalogue(())
-        self._offers: object = None
+        self.unavailable = Unavailable()
+        self.faults: dict[CellName, Fault] = {}
+        """Why cells could not be had, for those who wait for them."""
 
-    async def catalogue(self) -> Catalogue:
-        """The cloud's offers, laid out anew when they have changed."""
+    async def do(self, action: plan.Action) -> None:
+        """Carry out one action. Raises Fault where later may do."""
+        match action:
+            case plan.Launch(cell):
+                await self._launch(cell)
+            case plan.Adopt(cell, instance):
+                log.info("adopted an instance whose launch was cut off", cell=cell, instance=instance.id)
+                await self._launched(cell, instance)
+            case plan.Lose(cell, reason):
+                log.warning("cell lost", cell=cell, reason=reason)
+                await self._book.change(cell, steps.Lost(reason))
+            case plan.Retire(cell, reason):
+                log.info("cell retired", cell=cell, reason=reason)
+                await self._book.change(cell, steps.Retired(reason))
+            case plan.Terminate(_, instance) | plan.Collect(instance):
+                async with asyncio.timeout(TERMINATE_SECONDS):
+                    await self._cloud.terminate([instance])
+            case plan.Forget(cell):
+                await self._book.forget(cell)
+                self.faults.pop(cell, None)
+
+    async def offers(self) -> Catalogue:
+        """All that can be bought, laid out for ranking; made anew only when the cloud's offers change."""
         offers = await self._cloud.offers()
-        if offers is not self._offers:
-            self._offers, self._catalogue = offers, Catalogue(offers)
+        if offers is not self._offered:
+            self._offered, self._catalogue = offers, Catalogue(offers)
         return self._catalogue
 
-    async def launch(self, cells: Sequence[Cell]) -> None:
-        """Launch an instance for each cell, in as few calls as the cloud allows."""
-        requests: dict[str, tuple[CellName, LaunchRequest]] = {}
-        for cell in cells:
-            try:
-                request = await self._request(cell)
-            except Fault as fault:
-                await self.fail(cell.name, fault)
-                continue
-            requests[request.client_token] = (cell.name, request)
-        for _ in range(ROUNDS):
-            if not requests:
+    async def _launch(self, name: CellName) -> None:
+        for _ in range(MOST_TRIES):
+            cell = self._book.get(name)
+            if cell is None or cell.state not in {CellState.REQUESTED, CellState.LAUNCHING}:
                 return
-            outcomes = await self._cloud.launch([request for _, request in requests.values()])
-            again: dict[str, tuple[CellName, LaunchRequest]] = {}
-            for outcome in outcomes:
-                name, _ = requests[outcome.client_token]
-                self._remember(outcome)
-                if outcome.instance is not None:
-                    await self.launched(name, outcome.instance)
-                elif outcome.fault_kind == Kind.NO_CAPACITY.value:
-                    cell = self._book.get(name)
-                    retried = await self._again(cell) if cell is not None else None
-                    if retried is not None:
-                        again[retried.client_token] = (name, retried)
-                else:
-                    await self.fail(name, Fault(_kind(outcome), f"cell {name}", outcome.fault, reason="LaunchFailed"))
-            requests = again
-        for name, _ in requests.values():
-            cause = "the cloud has refused every offer that fits"
-            await self.fail(name, Fault(Kind.NO_CAPACITY, f"cell {name}", cause, reason="InsufficientCapacity"))
+            wish = wishes.read(cell.claim.annotations if cell.claim else {})
+            try:
+                offers = await self._offers_for(cell, wish)
+            except Fault as fault:
+                await self._give_up(cell, fault)
+                return
+            if cell.state is CellState.REQUESTED:
+                cell = await self._announce(cell)
+            outcome = await self._ask(cell, offers, wish)
+            if outcome.unfulfilled or outcome.fault_kind == Kind.NO_CAPACITY.value:
+                self.unavailable = launch.refused(self.unavailable, outcome.unfulfilled, offers, self._clock())
+            if outcome.instance is not None:
+                await self._launched(name, outcome.instance)
+                return
+            await self._refused(cell, outcome)
 
-    async def launched(self, name: CellName, instance: Instance) -> None:
-        """The cloud has given an instance to a cell."""
-        cell = self._book.get(name)
-        if cell is None or cell.state is not CellState.LAUNCHING:
-            return
-        offer = next(
-            (
-                one
-                for one in (await self.catalogue()).offers
-                if (one.shape.type, one.zone, one.launch_type) == (instance.type, instance.zone, instance.launch_type)
-            ),
-            None,
+    async def _offers_for(self, cell: Cell, wish: wishes.Wishes) -> tuple[Offer, ...]:
+        catalogue = await self.offers()
+        now = self._clock()
+        # A launch that is repeated may have succeeded: it must be asked for, whatever was refused to others since.
+        unavailable = self.unavailable if cell.state is CellState.REQUESTED else Unavailable()
+        found = rank.rank(cell.demand, wish, catalogue, unavailable, now).offers
+        if not found:
+            raise rank.nothing_fits(cell.demand, wish, catalogue, unavailable, now)
+        return found
+
+    async def _announce(self, cell: Cell) -> Cell:
+        """Write down that the cloud is about to be asked."""
+        token = launch.client_token(cell, self._clock())
+        hashed = token_hash(launch.join_token(self._secret, token))
+        return await self._book.change(cell.name, steps.Launching(client_token=token, join_token_hash=hashed))
+
+    async def _ask(self, cell: Cell, offers: tuple[Offer, ...], wish: wishes.Wishes) -> Launched:
+        facts = UserData(
+            controllers=self._home.controllers(),
+            ca=self._home.fingerprint(),
+            token=launch.join_token(self._secret, cell.client_token),
         )
+        try:
+            async with asyncio.timeout(LAUNCH_SECONDS):
+                (outcome,) = await self._cloud.launch([launch.request(cell, offers, wish, facts, self._home.cluster)])
+        except TimeoutError as error:
+            cause = f"the cloud has not answered within {LAUNCH_SECONDS:.0f} s"
+            raise Fault(Kind.TIMEOUT, f"launch of cell {cell.name}", cause, "it is asked again") from error
+        return outcome
+
+    async def _refused(self, cell: Cell, outcome: Launched) -> None:
+        """Nothing was launched: give the token back where that is certain, else leave it and ask again later."""
+        if outcome.fault_kind == Kind.NO_CAPACITY.value:
+            await self._book.change(cell.name, steps.Refused(outcome.fault))
+            return
+        kind = Kind(outcome.fault_kind) if outcome.fault_kind else Kind.BROKEN
+        fault = Fault(kind, f"launch of cell {cell.name}", outcome.fault or "the cloud gave no reason")
+        if outcome.fault_kind not in FINAL:
+            raise fault
+        await self._give_up(await self._book.change(cell.name, steps.Refused(outcome.fault)), fault)
+
+    async def _launched(self, name: CellName, instance: Instance) -> None:
+        offer = launch.offer_of(instance, (await self.offers()).offers)
         event = steps.Launched(
             instance=instance.id, offer=offer, address=instance.address, pod_address=instance.pod_address
         )
-        await self._book.step(name, event)
+        cell = await self._book.change(name, event)
+        log.info("instance launched", cell=name, instance=instance.id, type=instance.type, state=cell.state.value)
 
-    async def lose(self, action: Action) -> None:
-        """The cell is lost; the next pass ends its instance."""
-        log.warning("cell lost", cell=action.cell.name, why=action.reason)
-        await self._book.step(action.cell.name, steps.Lost(action.reason))
-
-    async def terminate(self, cells: Sequence[Cell]) -> None:
-        """End the instances of cells that are over, and then forget the cells."""
-        instances = [cell.instance for cell in cells if cell.instance is not None]
-        if instances:
-            await self._cloud.terminate(instances)
-        for cell in cells:
-            await self._book.step(cell.name, steps.Ended())
-            await self._book.forget(cell.name)
-
-    async def fail(self, name: CellName, fault: Fault) -> None:
-        """No instance for this cell: those who wait for it are told why."""
-        log.warning("no instance for a cell", cell=name, cause=str(fault))
-        self._book.faults[name] = fault
-        await self._book.step(name, steps.Lost(str(fault)))
-
-    async def fits(self, cell: Cell) -> Fault | None:
-        """Why no offer fits the cell's demand, or None."""
-        wishes = wishes_of(cell)
-        catalogue = await self.catalogue()
-        now = time.time()
-        if rank(cell.demand, wishes, catalogue, self.unavailable, now, 1).ranked:
-            return None
-        return nothing_fits(cell.demand, wishes, catalogue, self.unavailable, now)
-
-    async def _request(self, cell: Cell) -> LaunchRequest:
-        token = secrets.token_urlsafe(24)
-        if cell.state is CellState.LAUNCHING and cell.client_token:
-            # Asked for before, answer unknown: the same client token, so that it is the same instance. Its first
-            # user-data is what it has, so the join token that was written down then stays the one that counts.
-            client_token = cell.client_token
-            token_kept = cell.join_token_hash
-        else:
-            client_token = f"{cell.name}-{cell.boots + 1}"
-            token_kept = token_hash(token)
-        written = await self._book.step(
-            cell.name, steps.Launching(client_token=client_token, join_token_hash=token_kept)
-        )
-        return await self._filled(written, token)
-
-    async def _again(self, cell: Cell) -> LaunchRequest | None:
-        token = secrets.token_urlsafe(24)
-        client_token = f"{cell.name}-{cell.boots + 1}"
-        event = steps.Launching(client_token=client_token, join_token_hash=token_hash(token))
-        try:
-            return await self._filled(await self._book.step(cell.name, event), token)
-        except Fault as fault:
-            await self.fail(cell.name, fault)
-            return None
-
-    async def _filled(self, cell: Cell, token: str) -> LaunchRequest:
-        wishes = wishes_of(cell)
-        catalogue = await self.catalogue()
-        now = time.time()
-        ranking = rank(cell.demand, wishes, catalogue, self.unavailable, now)
-        if not ranking.ranked:
-            raise nothing_fits(cell.demand, wishes, catalogue, self.unavailable, now)
-        claim = cell.claim
-        labels = dict(claim.labels) if claim else {}
-        pod = {"chinampa.dev/pod": f"{claim.pod.namespace}/{claim.pod.name}"} if claim else {}
-        return LaunchRequest(
-            client_token=cell.client_token,
-            offers=ranking.offers,
-            user_data=render(self._facts(token)),
-            tags={**labels, **self._tags, **pod, "chinampa.dev/cell": str(cell.name)},
-            annotations=dict(claim.annotations) if claim else {},
-            volume_gb=max(wishes.volume_gb, cell.demand.disk_gb),
-        )
-
-    def _remember(self, outcome: Launched) -> None:
-        for refused in outcome.unfulfilled:
-            key = (refused.type, refused.zone, refused.launch_type)
-            self.unavailable = marked(self.unavailable, key, time.time())
-
-
-def wishes_of(cell: Cell) -> Wishes:
-    """What the cell's pod wishes. Raises Fault INVALID naming an annotation."""
-    return read(cell.claim.annotations) if cell.claim else Wishes()
-
-
-def _kind(outcome: Launched) -> Kind:
-    return next((kind for kind in Kind if kind.value == outcome.fault_kind), Kind.BROKEN)
+    async def _give_up(self, cell: Cell, fault: Fault) -> None:
+        """The cell cannot be had; those who wait are told why."""
+        self.faults[cell.name] = fault
+        if cell.state in steps.LIVE:
+            log.warning("no instance can be had", cell=cell.name, cause=str(fault))
+            await self._book.change(cell.name, steps.Lost(str(fault)))

@@ -1,87 +1,128 @@
-"""The fleet's room: cells for pods, as `fleet.cells.Cells` promises, and admission for the link.
-
-Opening it reads the records of an earlier life; claimed cells stay claimed and are expected to redial.
-"""
+"""The fleet's room: what shim, pods and API may ask of it, and the tasks that keep it true."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Protocol
+from weakref import WeakValueDictionary
 
 import msgspec
+import structlog
 from grpclib.client import Channel
 
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
+from controller.choice import wishes
 from controller.clouds.protocol import Cloud
-from controller.clouds.userdata import UserData
-from controller.fleet.act import Actor
+from controller.fleet.act import Act, Home
+from controller.fleet.admission import Admittance, RegistryFacts
 from controller.fleet.book import Book
+from controller.fleet.hearing import Hearing
 from controller.fleet.plan import Limits
+from controller.fleet.pool import Class, suitable
 from controller.fleet.reconciler import Reconciler
-from controller.link.admission import Admitted, check
-from controller.link.port import Link
-from controller.model import steps
+from controller.link.admission import Admitted
+from controller.link.port import Change
 from controller.model.cell import Cell, CellState
 from controller.model.instance import Identity
-from controller.model.names import CellName
+from controller.model.names import CellName, PodUid
+from controller.model.offer import Demand
 from controller.model.pod import PodClaim
-from controller.model.steps import ENDED, LIVE
+from controller.model.steps import ENDING, LIVE, Assigned, Claimed, InvalidStep, Retired
 from controller.store.protocol import Store
 
-# An instance may dial before its launch call has returned.
-KNOWN_WITHIN = 15.0
+log = structlog.get_logger()
 
 
 class FleetSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """`cluster` tags every instance; `registries` and `heartbeat_seconds` are told to each cell."""
+    """How the fleet behaves. Times in seconds: `survey` between lists of instances, `heartbeat` between heartbeats."""
 
     cluster: str = "default"
-    registries: tuple[wire.Registry, ...] = ()
-    heartbeat_seconds: float = 5.0
     limits: Limits = Limits()
+    survey: float = 10.0
+    heartbeat: float = 5.0
+    standby: tuple[Class, ...] = ()
+    registries: tuple[RegistryFacts, ...] = ()
+
+
+class Fingerprinted(Protocol):
+    """A certificate authority."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of its certificate, as in user-data."""
+        ...
+
+
+class Port(Protocol):
+    """What the fleet asks of the link."""
+
+    @property
+    def controllers(self) -> tuple[str, ...]:
+        """Each "host:port" by which cells reach us."""
+        ...
+
+    @property
+    def authority(self) -> Fingerprinted:
+        """Whose certificate cells trust."""
+        ...
+
+    def channel(self, cell: CellName) -> Channel:
+        """The channel to a connected cell. Raises Fault UNAVAILABLE."""
+        ...
+
+    def disconnect(self, cell: CellName) -> None:
+        """End a cell's connection, if there is one."""
+        ...
+
+    def changes(self) -> AsyncIterator[Change]:
+        """What happens to connections and what cells report."""
+        ...
 
 
 class Fleet:
-    """See `controller.fleet.cells.Cells` and `controller.link.admission.Admission`."""
+    """See `controller.fleet.cells.Cells`; also admits joining instances, for the link."""
 
-    def __init__(self, settings: FleetSettings, book: Book, link: Link, actor: Actor) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        book: Book,
+        act: Act,
+        reconciler: Reconciler,
+        admittance: Admittance,
+        port: Port,
+        clock: Callable[[], float],
+    ) -> None:
         self._book = book
-        self._link = link
-        self._actor = actor
+        self._act = act
+        self._reconciler = reconciler
+        self._admittance = admittance
+        self._port = port
+        self._clock = clock
+        self._turns: WeakValueDictionary[PodUid, asyncio.Lock] = WeakValueDictionary()
+        self.hearing = Hearing(book, port)
 
     async def claim(self, claim: PodClaim) -> Cell:
-        """The cell of this pod attempt, claimed and connected."""
-        cell = self._of_pod(claim) or self._warm(claim)
+        """The cell of this pod attempt, claimed and connected; launches one where there is none."""
+        wish = wishes.read(claim.annotations)
+        cell = self._book.of_pod(claim.pod.uid, claim.pod.attempt)
         if cell is None:
-            now = time.time()
-            cell = Cell(
-                name=CellName("c-" + secrets.token_hex(5)),
-                state=CellState.REQUESTED,
-                demand=claim.demand,
-                claim=claim,
-                created_at=now,
-                changed_at=now,
-                moments={"requested": now},
-            )
-            fault = await self._actor.fits(cell)
-            if fault is not None:
-                raise fault
-            # Nothing is awaited between the look for the pod's cell and here but the look at offers.
-            cell = self._of_pod(claim) or cell
-            if self._book.get(cell.name) is None:
-                await self._book.add(cell)
-        return await self._until_claimed(cell.name, claim)
+            # To the end even if the caller leaves: half of it would let the next caller make a second cell.
+            cell = await self._book.owned(self._made(claim, wish))
+        return await self._handed_over(cell.name, claim)
 
     async def release(self, name: CellName, reason: str) -> None:
-        """The pod is over: retire the cell."""
+        """The pod is over: retire the cell. Returns once that is written down."""
         cell = self._book.get(name)
-        if cell is not None and cell.state in LIVE:
-            await self._book.step(name, steps.Retired(reason))
+        if cell is None or cell.state not in LIVE:
+            return
+        try:
+            await self._book.change(name, Retired(reason))
+        except InvalidStep as error:
+            log.debug("over already", cell=name, state=error.state.value)
 
     def get(self, name: CellName) -> Cell | None:
         """The cell as known now."""
@@ -93,104 +134,166 @@ class Fleet:
 
     def channel(self, name: CellName) -> Channel:
         """The channel to a connected cell. Raises Fault UNAVAILABLE."""
-        return self._link.channel(name)
+        return self._port.channel(name)
 
     async def connected(self, name: CellName) -> Channel:
-        """The channel, once the cell is connected. Raises Fault UNAVAILABLE once it is lost or gone."""
-        while True:
+        """As `channel`, but waits for the cell to (re)connect; raises Fault UNAVAILABLE once it is lost or gone."""
+
+        def ready() -> Channel | None:
             cell = self._book.get(name)
-            if cell is None or cell.state in ENDED:
-                raise self._over(name, cell)
-            try:
-                return self._link.channel(name)
-            except Fault:
-                await self._book.until_changed()
+            over = cell is None or cell.state is CellState.LOST or (cell.state in ENDING and not cell.connected)
+            if cell is None or over:
+                cause = cell.reason if cell else "it is gone"
+                raise Fault(Kind.UNAVAILABLE, f"cell {name}", cause, reason="CellLost")
+            return self._port.channel(name) if cell.connected else None
+
+        return await self._book.until(name, ready)
 
     def watch(self) -> AsyncIterator[Cell]:
-        """Every cell as it is now, then each change."""
+        """Every cell as it is now, then each change of state or connection."""
         return self._book.watch()
 
+    def events(self) -> AsyncIterator[tuple[CellName, wire.CellEvent]]:
+        """What cells say happened on them, from now on, until the caller stops iterating."""
+        return self.hearing.events()
+
     async def admit(self, token: str, identity: Identity) -> Admitted:
-        """Let an instance join as its cell. Raises Fault DENIED."""
+        """See `controller.link.admission.Admission`."""
+        return await self._admittance.admit(token, identity)
+
+    def new_warm(self, demand: Demand) -> Cell:
+        """The record of a cell that is for nobody yet."""
+        return self._fresh(demand, None)
+
+    async def _made(self, claim: PodClaim, wish: wishes.Wishes) -> Cell:
+        """One cell for the pod, warm or new; one caller at a time for each pod."""
+        async with self._turns.setdefault(claim.pod.uid, asyncio.Lock()):
+            cell = self._book.of_pod(claim.pod.uid, claim.pod.attempt)
+            if cell is not None:
+                return cell
+            await self._retire_former(claim)
+            return await self._warm(claim, wish) or await self._book.add(self._fresh(claim.demand, claim))
+
+    async def _handed_over(self, name: CellName, claim: PodClaim) -> Cell:
+        """Wait until the cell is ready, then write down that the pod has it."""
+        self._reconciler.waits(name, 1)
         try:
-            async with asyncio.timeout(KNOWN_WITHIN):
-                while self._book.on_instance(identity.instance) is None and self._launching():
-                    await self._book.until_changed()
-        except TimeoutError:
-            pass
-        cell = check(self._book.on_instance(identity.instance), token, identity, time.time())
-        await self._book.step(cell.name, steps.Joined())
-        settings = wire.CellSettings(
-            registries=self._settings.registries,
-            heartbeat_interval_ms=int(self._settings.heartbeat_seconds * 1000),
-            pod_address=f"{cell.pod_address}/32" if cell.pod_address else "",
-        )
-        return Admitted(cell.name, settings)
-
-    async def hear(self) -> None:
-        """Take what cells say into the book, for ever."""
-        async for change in self._link.changes():
-            moments: dict[str, float] = {}
-            if change.message is not None and change.message.HasField("hello"):
-                moments = {f"cell {name}": at for name, at in change.message.hello.moments.items()}
-            if change.kind == "connected":
-                moments = {"connected": time.time()}
-            await self._book.hear(change.cell, connected=change.kind != "disconnected", moments=moments)
-            cell = self._book.get(change.cell)
-            if cell is None or cell.state in ENDED:
-                self._link.disconnect(change.cell)
-
-    def _launching(self) -> bool:
-        return any(cell.state is CellState.LAUNCHING for cell in self._book.all())
-
-    def _of_pod(self, claim: PodClaim) -> Cell | None:
-        wanted = (claim.pod.uid, claim.pod.attempt)
-        for cell in self._book.all():
-            if cell.state in LIVE and cell.claim and (cell.claim.pod.uid, cell.claim.pod.attempt) == wanted:
-                return cell
-        return None
-
-    def _warm(self, claim: PodClaim) -> Cell | None:
-        for cell in self._book.all():
-            if cell.claim is None and cell.state is CellState.READY and cell.connected and cell.offer:
-                shape = cell.offer.shape
-                if shape.cpu_millis >= claim.demand.cpu_millis and shape.memory_mib >= claim.demand.memory_mib:
+            while True:
+                cell = await self._book.until(name, lambda: self._ready(name, claim))
+                if cell.state is CellState.CLAIMED:
                     return cell
+                try:
+                    return await self._book.change(name, Claimed())
+                except InvalidStep as error:
+                    log.debug("overtaken", cell=name, state=error.state.value)
+        finally:
+            self._reconciler.waits(name, -1)
+
+    def _ready(self, name: CellName, claim: PodClaim) -> Cell | None:
+        cell = self._book.get(name)
+        if name in self._act.faults:
+            raise self._act.faults[name]
+        if cell is None or cell.state not in LIVE:
+            cause = cell.reason if cell is not None and cell.reason else "it is gone"
+            raise Fault(
+                Kind.UNAVAILABLE,
+                f"cell {name} of pod {claim.pod.namespace}/{claim.pod.name}",
+                cause,
+                "ask again for another",
+                reason="CellLost",
+            )
+        ready = cell.state in {CellState.READY, CellState.CLAIMED} and cell.connected
+        return cell if ready else None
+
+    async def _retire_former(self, claim: PodClaim) -> None:
+        """Cells of earlier attempts that were never handed over are nobody's now."""
+        for cell in self._book.every():
+            of = cell.claim.pod if cell.claim else None
+            if of is None or of.uid != claim.pod.uid or of.attempt >= claim.pod.attempt:
+                continue
+            if cell.state in LIVE - {CellState.CLAIMED}:
+                await self.release(cell.name, f"superseded by attempt {claim.pod.attempt} of its pod")
+
+    async def _warm(self, claim: PodClaim, wish: wishes.Wishes) -> Cell | None:
+        """A warm cell for the pod, if one suits. What only a cloud understands cannot be had from the pool."""
+        if any(key.removeprefix(wishes.PREFIX) in wishes.OF_CLOUDS for key in claim.annotations) or wish.volume_gb:
+            return None
+        for name in suitable(self._book.every(), claim.demand, wish):
+            try:
+                return await self._book.change(name, Assigned(claim))
+            except (InvalidStep, Fault) as error:
+                log.debug("another was faster", cell=name, cause=str(error))
         return None
 
-    async def _until_claimed(self, name: CellName, claim: PodClaim) -> Cell:
-        while True:
-            cell = self._book.get(name)
-            if cell is None or cell.state in ENDED:
-                raise self._book.faults.pop(name, None) or self._over(name, cell)
-            if cell.state is CellState.READY and cell.connected:
-                cell = await self._book.step(name, steps.Claimed(claim))
-            if cell.state is CellState.CLAIMED and cell.connected:
-                return cell
-            await self._book.until_changed()
+    def _fresh(self, demand: Demand, claim: PodClaim | None) -> Cell:
+        now = self._clock()
+        return Cell(
+            name=CellName(f"c-{secrets.token_hex(5)}"),
+            state=CellState.REQUESTED,
+            demand=demand,
+            claim=claim,
+            created_at=now,
+            changed_at=now,
+            moments={"requested": now},
+        )
 
-    def _over(self, name: CellName, cell: Cell | None) -> Fault:
-        why = f"it is {cell.state.value}: {cell.reason}" if cell else "it is gone"
-        return Fault(Kind.UNAVAILABLE, f"cell {name}", why, reason="CellLost")
+
+SECRETS = "secrets"
+
+
+async def _secret(store: Store) -> bytes:
+    """The secret from which join tokens are derived; made once."""
+    known = await store.get(SECRETS, "join")
+    if known is None:
+        await store.put(SECRETS, "join", secrets.token_bytes(32), expected=0)
+        known = await store.get(SECRETS, "join")
+    if known is None:
+        raise Fault(Kind.BROKEN, "store", "it does not keep what is written")
+    return known.value
 
 
 @asynccontextmanager
-async def running(settings: FleetSettings, store: Store, cloud: Cloud, link: Link) -> AsyncGenerator[Fleet]:
-    """The fleet, for as long as the context lives. Cells and pods outlive it."""
-    book = Book(store)
-    await book.load()
+async def running(
+    settings: FleetSettings, store: Store, cloud: Cloud, port: Port, clock: Callable[[], float] = time.time
+) -> AsyncGenerator[Fleet]:
+    """The fleet, at work for as long as the context lives. Cells and instances outlive it."""
+    secret = await _secret(store)
+    # Records outlive the work: the inner group is cancelled, the outer one finishes what is being written.
+    async with asyncio.TaskGroup() as writing:
+        book = Book(store, writing, clock)
+        await book.load()
+        act = Act(
+            book,
+            cloud,
+            Home(settings.cluster, lambda: port.controllers, lambda: port.authority.fingerprint),
+            secret,
+            clock,
+        )
+        async with asyncio.TaskGroup() as tasks:
+            reconciler = Reconciler(book, cloud, act, settings.limits, settings.standby, clock, tasks)
+            admittance = Admittance(book, settings.registries, settings.heartbeat, clock)
+            fleet = Fleet(book, act, reconciler, admittance, port, clock)
 
-    def facts(token: str) -> UserData:
-        return UserData(controllers=link.controllers, ca=link.authority.fingerprint, token=token)
+            def add_warm(demand: Demand) -> None:
+                writing.create_task(_added(book, fleet.new_warm(demand)))
 
-    actor = Actor(cloud, book, facts, {"chinampa.dev/cluster": settings.cluster})
-    async with asyncio.TaskGroup() as tasks:
-        reconciler = Reconciler(cloud, book, actor, settings.limits, tasks)
-        fleet = Fleet(settings, book, link, actor)
-        reconciler.start()
-        hearing = tasks.create_task(fleet.hear(), name="hear the cells")
-        try:
-            yield fleet
-        finally:
-            hearing.cancel()
-            reconciler.close()
+            work = [
+                tasks.create_task(reconciler.follow(), name="follow cells"),
+                tasks.create_task(reconciler.pass_often(add_warm), name="full passes"),
+                tasks.create_task(reconciler.survey_often(settings.survey), name="survey"),
+                tasks.create_task(reconciler.heed_notices(), name="notices"),
+                tasks.create_task(fleet.hearing.listen(clock), name="hear cells"),
+            ]
+            try:
+                yield fleet
+            finally:
+                for task in work:
+                    task.cancel()
+                await reconciler.drain()
+
+
+async def _added(book: Book, cell: Cell) -> None:
+    try:
+        await book.add(cell)
+    except Fault as fault:
+        log.warning("a warm cell could not be written down", cause=str(fault))

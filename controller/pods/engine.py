@@ -13,7 +13,7 @@ import datetime
 import secrets
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from msgspec.structs import replace
 from cellwire.faults import Fault, Kind
 from cellwire.stream.remote import RemoteBackend
 from controller.fleet.cells import Cells
+from controller.logs.mirror import Mirror as LogMirror
 from controller.model.cell import CellState
 from controller.model.offer import Demand
 from controller.pods.events import Recorder
@@ -40,6 +41,8 @@ from controller.store.protocol import Store
 
 _SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 LONGEST_PREFIX = 58
+# What a manifest may say of its own metadata; the rest is the server's.
+KEPT_METADATA = ("name", "generateName", "labels", "annotations")
 
 
 class Pods:
@@ -192,11 +195,8 @@ class Pods:
         for pod in self.objects.list(name):
             with contextlib.suppress(Fault):
                 await self.delete(name, pod["metadata"]["name"], None)
-        since = self.objects.revisions.last
-        if self.objects.list(name):
-            async for _ in self.objects.changes(since):
-                if not self.objects.list(name):
-                    break
+        while self.objects.list(name):
+            await self.objects.changed(self.objects.revisions.last)
         await self._namespaces.gone(name)
 
     def run_of(self, pod: Json) -> PodRun:
@@ -266,13 +266,13 @@ def _gone(name: str) -> Generator[None]:
 async def running(
     cells: Cells,
     store: Store,
-    mirror: Mirror,
     *,
-    logs: Path,
-    demand: Callable[[Mapping[str, Any]], Demand],
+    folder: Path,
+    demand_of: Callable[[Mapping[str, Any]], Demand],
+    mirror: Mirror | None = None,
     now: Callable[[], float] = time.time,
-) -> AsyncIterator[Pods]:
-    """Run all declared pods. `logs` is the folder for their logs; `demand` says what a pod's spec needs of a cell.
+) -> AsyncGenerator[Pods]:
+    """Run all declared pods. Their logs are below `folder`; `demand_of` says what a pod's spec needs of a cell.
 
     Leaving does not end pods: they run on, and the next life takes them up.
     """
@@ -283,8 +283,8 @@ async def running(
         store=store,
         records=Records(store, objects, now),
         recorder=Recorder(events, now),
-        logs=Logs(logs, mirror),
-        demand=demand,
+        logs=Logs(folder / "logs", mirror or LogMirror()),
+        demand=demand_of,
         now=now,
     )
     pods = Pods(around, objects, events, namespaces)

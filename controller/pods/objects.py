@@ -7,8 +7,8 @@ is told so (410, Expired) and lists anew.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
 
 import msgspec
 
@@ -87,21 +87,17 @@ class Objects:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def changes(self, since: int) -> AsyncIterator[Change]:
-        """Every change after revision `since`, for as long as the caller iterates. Raises Fault with reason Expired."""
-        while True:
-            if since < self._forgotten:
-                raise expired(since, self._forgotten)
-            changed = self._changed
-            for change in _after(self._history, since):
-                since = change.revision
-                yield change
-            if changed is self._changed:
-                await changed.wait()
+    def changes(self, since: int) -> list[Change]:
+        """The changes after revision `since`. Raises Fault with reason Expired where they are no longer known."""
+        if since < self._forgotten:
+            raise expired(since, self._forgotten)
+        newer = itertools.takewhile(lambda change: change.revision > since, reversed(self._history))
+        return list(newer)[::-1]
 
-
-def _after(history: Iterable[Change], since: int) -> list[Change]:
-    return [change for change in history if change.revision > since]
+    async def changed(self, since: int) -> None:
+        """Return once there is a change after revision `since`."""
+        while not self._history or self._history[-1].revision <= since:
+            await self._changed.wait()
 
 
 def expired(since: int, oldest: int) -> Fault:

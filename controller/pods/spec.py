@@ -125,6 +125,11 @@ _DNS_CONFIG = record(
     }
 )
 
+# They permit, and nothing here forbids.
+_TOLERATION = record(
+    {"effect": text, "key": text, "operator": text, "tolerationSeconds": integer(-(2**62)), "value": text}
+)
+
 _SPEC = record(
     {
         "activeDeadlineSeconds": integer(1, 2**31 - 1),
@@ -165,7 +170,7 @@ _SPEC = record(
         "shareProcessNamespace": boolean,
         "subdomain": refused("there are no services"),
         "terminationGracePeriodSeconds": integer(0, 2**31 - 1),
-        "tolerations": items(anything),  # they permit, and nothing here forbids
+        "tolerations": items(_TOLERATION),
         "topologySpreadConstraints": refused(_NO_SCHEDULER),
         "volumes": items(_volume, key="name"),
         "workloadRef": refused(),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
@@ -115,8 +115,8 @@ async def converse(
 
 async def _exchange(client: Client, session: Session, *, attach: bool) -> Outcome:
     async with asyncio.TaskGroup() as tasks:
-        feeding = tasks.create_task(_quietly(_feed(client.stdin, session)))
-        resizing = tasks.create_task(_quietly(_resize(client.resizes, session)))
+        feeding = tasks.create_task(_feed(client.stdin, session))
+        resizing = tasks.create_task(_resize(client.resizes, session))
         try:
             code = await _show(client, session)
         except Fault as fault:
@@ -139,21 +139,18 @@ async def _show(client: Client, session: Session) -> int:
     return 0
 
 
-async def _quietly(feeding: Awaitable[None]) -> None:
-    """A session that broke says so at its output; its input just ends."""
-    try:
-        await feeding
-    except Fault as fault:
-        log.debug("input of a session ended: %s", fault)
-
-
 async def _feed(stdin: Inbox, session: Session) -> None:
+    """Carry standard input. A session that broke says so at its output; its input just ends."""
     try:
-        while data := await stdin.take():
-            await session.write_stdin(data)
-    except Aborted:
-        pass
-    await session.close_stdin()
+        try:
+            while data := await stdin.take():
+                await session.write_stdin(data)
+        except Aborted:
+            pass
+        await session.close_stdin()
+    except Fault as fault:
+        stdin.discard()
+        log.debug("input of a session ended: %s", fault)
 
 
 async def _resize(resizes: Inbox, session: Session) -> None:
@@ -162,5 +159,5 @@ async def _resize(resizes: Inbox, session: Session) -> None:
         while data := await resizes.take():
             for width, height in sizes.receive(data):
                 await session.resize(width, height)
-    except Aborted:
-        pass
+    except (Aborted, Fault):
+        resizes.discard()

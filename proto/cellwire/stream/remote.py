@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
+from h2.exceptions import H2Error
 
 from cellwire.cell.v1 import cell_pb2 as pb
 from cellwire.cell.v1.cell_grpc import CellStub
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     SessionStream = Stream[pb.SessionInput, pb.SessionOutput]
     SessionMethod = StreamStreamMethod[pb.SessionInput, pb.SessionOutput]
     ForwardStream = Stream[pb.PortForwardInput, pb.PortForwardOutput]
+
+
+Sent = TypeVar("Sent")
+Received = TypeVar("Received")
 
 
 class RemoteBackend:
@@ -44,16 +48,13 @@ class RemoteBackend:
     async def port_forward(self, sandbox_id: str, port: int) -> AsyncGenerator[Tunnel]:
         """Dial a port in the cell; entering waits until the port has answered."""
         start = pb.PortForwardStart(sandbox_id=sandbox_id, port=port)
-        with _faults():
-            opening = CellStub(self._channel()).PortForward.open()
-            async with opening as stream:
+        async with _opened(CellStub(self._channel()).PortForward) as stream:
+            with _faults():
                 await stream.send_message(pb.PortForwardInput(start=start))
-                with settled():
-                    reply = await stream.recv_message()
-                if reply is None or reply.WhichOneof("output") != "connected":
-                    raise _failure(reply.failure.message if reply else "the cell gave no answer")
-                yield _RemoteTunnel(stream)
-                await _leave(stream)
+                reply = await stream.recv_message()
+            if reply is None or reply.WhichOneof("output") != "connected":
+                raise _failure(reply.failure.message if reply else "the cell gave no answer")
+            yield _RemoteTunnel(stream)
 
 
 @asynccontextmanager
@@ -66,29 +67,34 @@ async def _session(method: Callable[[], SessionMethod], request: SessionRequest)
         stdout=request.stdout,
         stderr=request.stderr,
     )
-    with _faults():
-        async with method().open() as stream:
+    async with _opened(method()) as stream:
+        with _faults():
             await stream.send_message(pb.SessionInput(start=start))
-            yield _RemoteSession(stream)
-            await _leave(stream)
+        yield _RemoteSession(stream)
 
 
-async def _leave(stream: SessionStream | ForwardStream) -> None:
-    """Whatever is still under way is given up: the cell's end is cancelled, not waited for."""
-    with settled():
-        try:
-            await stream.cancel()
-        except (ProtocolError, StreamTerminatedError, GRPCError, OSError):
-            pass
+class _Left(Exception):
+    """The caller is done with the call."""
+
+
+@asynccontextmanager
+async def _opened(method: StreamStreamMethod[Sent, Received]) -> AsyncGenerator[Stream[Sent, Received]]:
+    """One call. What is still under way at the end is given up: the cell's end is cancelled, not waited for."""
+    try:
+        async with method.open() as stream:
+            yield stream
+            raise _Left  # an exception makes grpclib reset the stream, without waiting for its end
+    except _Left:
+        pass
 
 
 @contextmanager
 def _faults() -> Generator[None]:
-    """What grpclib raises, as faults."""
+    """What grpclib raises while it is waited for, as faults. Nothing but its own calls may stand within."""
     try:
         with settled():
             yield
-    except (GRPCError, StreamTerminatedError, ProtocolError, OSError) as error:
+    except H2Error as error:  # a message on a stream that has just ended
         raise fault_of(error) from error
 
 

@@ -1,6 +1,7 @@
 """The calls of cell.v1 that carry sessions, over any backend: what the agent serves.
 
-A fault becomes the call's status, so that its kind and its parts arrive at the other end.
+A fault becomes the last message of the call. (As its status it could be lost: grpclib resets a call that it has ended
+with an error, and a caller that is just then sending sees only the reset.)
 """
 
 from __future__ import annotations
@@ -45,28 +46,13 @@ class SessionService:
         try:
             async with self._backend.port_forward(first.start.sandbox_id, first.start.port) as tunnel:
                 await stream.send_message(pb.PortForwardOutput(connected=pb.PortConnected()))
-                async with asyncio.TaskGroup() as tasks:
-                    feeding = tasks.create_task(_feed_tunnel(stream, tunnel))
-                    try:
-                        async for data in tunnel.received():
-                            for piece in pieces(data):
-                                await stream.send_message(pb.PortForwardOutput(data=piece))
-                        await stream.send_message(pb.PortForwardOutput(end=pb.DataEnd()))
-                    except BaseException:
-                        feeding.cancel()
-                        raise
-        except* Fault as group:
-            raise error_of(first_fault(group)) from group
+                await _carry(stream, tunnel)
+        except Fault as fault:
+            await stream.send_message(pb.PortForwardOutput(failure=pb.SessionFailure(message=str(fault))))
 
 
 def _no_start() -> Fault:
     return Fault(Kind.INVALID, "the session", "its first message is not a start")
-
-
-def first_fault(group: BaseExceptionGroup[Fault]) -> Fault:
-    """One fault of several: the others follow from it."""
-    inner = group.exceptions[0]
-    return first_fault(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
 def pieces(data: bytes) -> list[bytes]:
@@ -92,16 +78,38 @@ async def _session_start(stream: SessionStream) -> SessionRequest:
 
 
 async def _serve(stream: SessionStream, opening: AbstractAsyncContextManager[Session]) -> None:
+    broken: Fault | None = None
     try:
         async with opening as session, asyncio.TaskGroup() as tasks:
             feeding = tasks.create_task(_feed_session(stream, session))
             try:
                 async for said in session.output():
                     await _say(stream, said)
+            except Fault as fault:  # kept, as the group would wrap it
+                broken = fault
             finally:
                 feeding.cancel()
-    except* Fault as group:
-        raise error_of(first_fault(group)) from group
+    except Fault as fault:
+        broken = fault
+    if broken:
+        await stream.send_message(pb.SessionOutput(failure=pb.SessionFailure(message=str(broken))))
+
+
+async def _carry(stream: ForwardStream, tunnel: Tunnel) -> None:
+    broken: Fault | None = None
+    async with asyncio.TaskGroup() as tasks:
+        feeding = tasks.create_task(_feed_tunnel(stream, tunnel))
+        try:
+            async for data in tunnel.received():
+                for piece in pieces(data):
+                    await stream.send_message(pb.PortForwardOutput(data=piece))
+            # The pod may read on after it has ended its own half, until the caller ends the call.
+            await stream.send_message(pb.PortForwardOutput(end=pb.DataEnd()))
+        except Fault as fault:
+            broken = fault
+            feeding.cancel()
+    if broken:
+        raise broken
 
 
 async def _say(stream: SessionStream, said: Output) -> None:

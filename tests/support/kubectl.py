@@ -1,0 +1,124 @@
+"""Stand-in for an API server with one running pod, for which kubectl may exec, attach and forward ports."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+from aiohttp import web
+
+from cellwire.stream.server import serve_port_forward, serve_session
+from cellwire.stream.session import Backend, SessionRequest
+
+POD = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "web", "namespace": "default", "uid": "u-1"},
+    "spec": {"containers": [{"name": "main", "image": "i", "stdin": True}]},
+    "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+}
+CORE = {"name": "pods", "singularName": "pod", "namespaced": True, "kind": "Pod", "verbs": ["get", "list"]}
+RESOURCES = {"kind": "APIResourceList", "groupVersion": "v1", "resources": [CORE]}
+
+
+def binary() -> Path | None:
+    """A kubectl of this machine: $KUBE_BIN, or the path."""
+    folder = os.environ.get("KUBE_BIN")
+    found = shutil.which("kubectl", path=f"{folder}:{os.environ['PATH']}" if folder else None)
+    return Path(found) if found else None
+
+
+class PodApi:
+    """Serves the pod; remembers in which dialects it was asked."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.dialects: list[str] = []
+        self.base = ""
+
+    async def session(self, request: web.Request) -> web.StreamResponse:
+        self._note(request)
+        query = request.query
+        flags = {name: query.get(name) in {"true", "1"} for name in ("tty", "stdin", "stdout", "stderr")}
+        wanted = SessionRequest("web/main", tuple(query.getall("command", [])), **flags)
+        run = self.backend.exec if wanted.command else self.backend.attach
+        return await serve_session(request, lambda: run(wanted), wanted)
+
+    async def forward(self, request: web.Request) -> web.StreamResponse:
+        self._note(request)
+        ports = [int(port) for port in request.query.getall("ports", [])]
+        return await serve_port_forward(request, partial(self.backend.port_forward, "web"), ports)
+
+    def _note(self, request: web.Request) -> None:
+        self.dialects.append(request.headers.get("Sec-WebSocket-Protocol") or request.headers.get("Upgrade", ""))
+
+
+@asynccontextmanager
+async def pod_api(backend: Backend) -> AsyncGenerator[PodApi]:
+    api = PodApi(backend)
+    answers: dict[str, object] = {
+        "/api": {"kind": "APIVersions", "versions": ["v1"]},
+        "/apis": {"kind": "APIGroupList", "groups": []},
+        "/api/v1": RESOURCES,
+        "/version": {"major": "1", "minor": "36"},
+        "/api/v1/namespaces/default/pods/web": POD,
+    }
+    app = web.Application()
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response(answers[request.path])
+
+    for path in answers:
+        app.router.add_get(path, answer)
+    for method in ("GET", "POST"):
+        app.router.add_route(method, "/api/v1/namespaces/default/pods/web/{kind:exec|attach}", api.session)
+        app.router.add_route(method, "/api/v1/namespaces/default/pods/web/portforward", api.forward)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, handle_signals=False)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        api.base = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield api
+    finally:
+        await runner.cleanup()
+
+
+def environment(home: Path, *, websockets: bool) -> dict[str, str]:
+    chosen = "true" if websockets else "false"
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "KUBECTL_REMOTE_COMMAND_WEBSOCKETS": chosen,
+        "KUBECTL_PORT_FORWARD_WEBSOCKETS": chosen,
+    }
+
+
+async def kubectl(
+    api: PodApi, home: Path, *arguments: str, stdin: bytes = b"", websockets: bool = True
+) -> tuple[int, bytes, bytes]:
+    """Run kubectl against the pod: exit code, output, errors."""
+    program = binary()
+    assert program is not None
+    process = await asyncio.create_subprocess_exec(
+        program,
+        f"--server={api.base}",
+        *arguments,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment(home, websockets=websockets),
+    )
+    try:
+        out, err = await process.communicate(stdin)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode is not None
+    return process.returncode, out, err
