@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import socket
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
@@ -58,11 +57,14 @@ async def attach(bridge: Bridge, sandbox: str, namespace: Path) -> tuple[str, ..
 
 async def detach(bridge: Bridge, sandbox: str) -> None:
     """Take all of it away, with the bridge where this was the last pod; what is not there is no error."""
-    if links.exists(links.cable(sandbox)):
+    if links.number(links.cable(sandbox)):
         await links.attempt([f"link del {links.cable(sandbox)}"])
     async with _lock():
         leases.give_back(bridge.folder, sandbox)
-        if not leases.everyone(bridge.folder) and links.exists(bridge.name) and not _ports_of(bridge.name):
+        if leases.everyone(bridge.folder) or not links.number(bridge.name):
+            return
+        # Cables without a lease belong to somebody else.
+        if not await links.show("link", "show", "master", bridge.name):
             await links.attempt([f"link del {bridge.name}"])
             await filters(ports.removal(bridge.name))
 
@@ -81,15 +83,15 @@ async def filters(text: str, *, needed: str = "") -> None:
 
 async def _ready(bridge: Bridge, *, six: bool) -> None:
     subnets = [bridge.subnet, *([bridge.subnet6] if six else [])]
-    if not links.exists(bridge.name):
+    if not links.number(bridge.name):
         try:
             await links.batch([f"link add name {bridge.name} type bridge forward_delay 0"])
         except Fault:
             # Two sandboxes at once made it; it is enough that it is there.
-            if not links.exists(bridge.name):
+            if not links.number(bridge.name):
                 raise
     # Once for each agent, also where the bridge is there: whoever made it may have been killed before it was done.
-    known = (bridge.name, socket.if_nametoindex(bridge.name))
+    known = (bridge.name, links.number(bridge.name))
     if known in _prepared:
         return
     gateways = [f"{ipaddress.ip_network(one)[1]}/{ipaddress.ip_network(one).prefixlen}" for one in subnets]
@@ -101,18 +103,22 @@ async def _ready(bridge: Bridge, *, six: bool) -> None:
     # Lets this machine reach host ports by its loopback address.
     links.setting(f"net/ipv4/conf/{bridge.name}/route_localnet", "1")
     if six:
-        links.setting("net/ipv6/conf/all/forwarding", "1")
+        await _forward6()
     await filters(ports.masquerade(bridge.name, bridge.name, subnets))
     _prepared.add(known)
 
 
+async def _forward6() -> None:
+    # A machine that forwards no longer listens to its router's advertisements, unless it is told to ("2").
+    for route in await links.show("-6", "route", "show", "default"):
+        listens = f"net/ipv6/conf/{route.get('dev')}/accept_ra"
+        if Path("/proc/sys", listens).exists() and Path("/proc/sys", listens).read_text().strip() == "1":
+            links.setting(listens, "2")
+    links.setting("net/ipv6/conf/all/forwarding", "1")
+
+
 def _lock() -> asyncio.Lock:
     return _locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
-
-
-def _ports_of(bridge: str) -> list[str]:
-    folder = Path("/sys/class/net", bridge, "brif")
-    return [path.name for path in folder.iterdir()] if folder.is_dir() else []
 
 
 def _has_ipv6() -> bool:

@@ -25,7 +25,7 @@ async def attach(sandbox: str, namespace: Path, address: str, uplink: str, *, me
     uplink = uplink or await links.uplink()
     for link in await links.show("address", "show", "to", f"{address}/32"):
         # A machine image may have given the address to the cell itself, which would then keep the pod's packets.
-        for info in link.get("addr_info", ()):
+        for info in filter(None, link.get("addr_info", ())):
             await links.batch([f"address del {address}/{info['prefixlen']} dev {link['ifname']}"])
     mtu = links.mtu(uplink)
     await links.batch([

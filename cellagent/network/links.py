@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import socket
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from cellagent.kernel import processes
 from cellwire.faults import Fault, Kind
 
 _DEADLINE = 20.0
+_SIOCGIFMTU = 0x8921
 
 
 def cable(sandbox: str) -> str:
@@ -36,14 +40,20 @@ async def show(*what: str) -> list[dict[str, Any]]:
     return json.loads(await processes.check(["ip", "-json", *what], deadline=_DEADLINE) or b"[]")
 
 
-def exists(link: str) -> bool:
-    """Whether this namespace has a link of that name."""
-    return Path("/sys/class/net", link).exists()
+def number(link: str) -> int:
+    """The number of a link in this namespace; 0 where there is none of that name."""
+    # Asked by the system call: /sys may show another namespace's links.
+    try:
+        return socket.if_nametoindex(link)
+    except OSError:
+        return 0
 
 
 def mtu(link: str) -> int:
     """The largest packet of a link."""
-    return int(Path("/sys/class/net", link, "mtu").read_text())
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as door:
+        answer = fcntl.ioctl(door, _SIOCGIFMTU, struct.pack("16si20x", link.encode(), 0))
+    return int(struct.unpack_from("i", answer, 16)[0])
 
 
 async def uplink() -> str:

@@ -87,7 +87,7 @@ async def check(network: PodNetwork) -> None:
     """Whether the network is still as it was made. Raises Fault saying what is not."""
     if network.mode == "cni":
         await cni.check(_call(network))
-    elif network.mode != "host" and not links.exists(links.cable(network.sandbox)):
+    elif network.mode != "host" and not links.number(links.cable(network.sandbox)):
         raise Fault(
             Kind.BROKEN, f"network of sandbox {network.sandbox[:13]}", "its cable is gone", "start the pod anew"
         )

@@ -45,9 +45,9 @@ def rules(table: str, link: str, addresses: Sequence[str], ports: Sequence[Port]
         if family == "ip":
             hairpin.append(f'oifname "{link}" ip saddr 127.0.0.0/8 ip daddr {address} masquerade')
     chains = {
-        "prerouting": ("type nat hook prerouting priority dstnat", turned),
-        "output": ("type nat hook output priority dstnat", turned),
-        "postrouting": ("type nat hook postrouting priority srcnat", hairpin),
+        "prerouting": ("type nat hook prerouting priority -100", turned),
+        "output": ("type nat hook output priority -100", turned),
+        "postrouting": ("type nat hook postrouting priority 100", hairpin),
     }
     return removal(table) + _table(table, chains)
 
@@ -55,7 +55,7 @@ def rules(table: str, link: str, addresses: Sequence[str], ports: Sequence[Port]
 def masquerade(table: str, bridge: str, subnets: Sequence[str]) -> str:
     """What nft reads so that pods of a bridge leave this machine with its address."""
     lines = [f'{_family(subnet)} saddr {subnet} oifname != "{bridge}" masquerade' for subnet in subnets]
-    return removal(table) + _table(table, {"postrouting": ("type nat hook postrouting priority srcnat", lines)})
+    return removal(table) + _table(table, {"postrouting": ("type nat hook postrouting priority 100", lines)})
 
 
 def removal(table: str) -> str:
