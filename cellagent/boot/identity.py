@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import msgspec
@@ -12,6 +13,7 @@ from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 
 KEY_DEADLINE = 20.0
+REQUEST = ("req", "-new", "-batch", "-subj", "/CN=cell", "-sha256")
 
 
 class Home(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,27 +53,36 @@ class Identity:
         write(self._home, msgspec.msgpack.encode(home))
 
     async def signing_request(self) -> bytes:
-        """A request for this cell's key, which is made on first use. PEM."""
-        # openssl as a child: loading a cryptography library would cost the agent 20 MB for good.
-        request = ["openssl", "req", "-new", "-batch", "-subj", "/CN=cell", "-sha256"]
-        if self.key.exists():
-            made = [*request, "-key", str(self.key)]
-        else:
-            made = [
-                *request,
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:P-256",
-                "-nodes",
-                "-keyout",
-                str(self.key),
-            ]
-        done = await processes.run(made, deadline=KEY_DEADLINE)
-        if done.returncode:
-            raise Fault(Kind.BROKEN, "the cell's key", done.stderr.decode(errors="replace").strip())
-        self.key.chmod(0o600)
-        return done.stdout
+        """A request for this cell's key, which is made on first use. PEM. Raises Fault BROKEN."""
+        made = self.key.with_name("cell.key.new")
+        source = self.key if self.key.exists() else made
+        words = await _openssl(source, fresh=source is made)
+        if words is None:
+            # Only where the image has no openssl: ten times slower, and still nothing of it stays in the agent.
+            own = [sys.executable, "-m", "cellagent.boot.request", str(source)]
+            words = await processes.run(own, env={**processes.ENVIRONMENT, **_import_path()}, deadline=KEY_DEADLINE)
+        if words.returncode or not words.stdout.startswith(b"-----BEGIN CERTIFICATE REQUEST"):
+            raise Fault(Kind.BROKEN, "the cell's key", words.words)
+        if source is made:
+            made.chmod(0o600)
+            made.replace(self.key)  # whole or not at all: a killed agent begins anew
+        return words.stdout
+
+
+async def _openssl(key: Path, *, fresh: bool) -> processes.Completed | None:
+    """A request by the program, which loads nothing into the agent; None where it is not installed."""
+    new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", str(key)]
+    source = new if fresh else ["-key", str(key)]
+    try:
+        return await processes.run(["openssl", *REQUEST, *source], deadline=KEY_DEADLINE)
+    except Fault as fault:
+        if fault.kind is Kind.UNSUPPORTED:
+            return None
+        raise
+
+
+def _import_path() -> dict[str, str]:
+    return {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
 
 
 def write(path: Path, data: bytes) -> None:

@@ -6,13 +6,15 @@ Done once in the life of an instance; a restarted agent finds its identity on di
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import hashlib
+import hmac
+import logging
+import random
 import ssl
 import time
+from collections.abc import Callable
 
-from grpclib.client import Channel
-from grpclib.encoding.proto import ProtoCodec
+import msgspec
 
 from cellagent.boot.identity import Home, Identity, write
 from cellagent.boot.metadata import Metadata
@@ -21,57 +23,103 @@ from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
-from cellwire.rpc.limits import CONFIGURATION
-from cellwire.rpc.status import FaultCodec
-from cellwire.rpc.turned import AUTHORITY, CALLS
+from cellwire.rpc.turned import AUTHORITY, CALLS, calling
 
+log = logging.getLogger(__name__)
 SERVER_NAME = "chinampa-controller"
 DEADLINE = 20.0
+SHORTEST_PAUSE = 0.2
+LONGEST_PAUSE = 30.0
+LARGEST_AUTHORITY = 1 << 16
+FINAL = frozenset({Kind.DENIED, Kind.INVALID})
 AGENT_VERSION = "0.1.0"
 
 
 async def join(identity: Identity, metadata: Metadata) -> Home:
-    """Join with the first controller that answers. Raises Fault: DENIED is final, UNAVAILABLE is not."""
-    async with asyncio.TaskGroup() as tasks:
-        asked = tasks.create_task(identity.signing_request())
-        facts = parse(await metadata.get("user-data"))
-        document = await metadata.get("dynamic/instance-identity/document")
-        signature = await metadata.get("dynamic/instance-identity/signature")
-    request = wire.JoinRequest(
+    """Join with the first controller that answers. Raises Fault: DENIED and INVALID are final, the others are not."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            request = tasks.create_task(identity.signing_request())
+            facts, document, signature = await _facts(metadata)
+    except ExceptionGroup as group:
+        raise _first_fault(group) from group
+    asked = wire.JoinRequest(
         token=facts.token,
-        signing_request=asked.result(),
+        signing_request=request.result(),
         identity_document=document,
         identity_signature=signature,
         agent_version=AGENT_VERSION,
     )
-    last = Fault(Kind.UNAVAILABLE, "join", "no controller was tried")
+    faults: list[Fault] = []
     for address in facts.controllers:
         try:
-            return await _join_at(address, facts, identity, request)
+            return await _join_at(address, facts, identity, asked)
         except Fault as fault:
-            if fault.kind is Kind.DENIED:
+            faults.append(fault)
+    # One controller's refusal is final only where no other may yet say yes.
+    raise next((fault for fault in faults if fault.kind not in FINAL), faults[0])
+
+
+async def join_for_ever(identity: Identity, metadata: Metadata) -> Home:
+    """Join; try again for as long as trying may help. Raises Fault DENIED or INVALID."""
+    tries = 0
+    while True:
+        try:
+            return await join(identity, metadata)
+        except Fault as fault:
+            if fault.kind in FINAL:
                 raise
-            last = fault
-    raise last
+            log.warning("not joined: %s", fault)
+        await asyncio.sleep(pause(tries))
+        tries += 1
+
+
+def pause(tries: int, chance: Callable[[], float] = random.random) -> float:
+    """Seconds before the next try: exponential, with full jitter, so that a thousand cells do not dial at once."""
+    return chance() * min(LONGEST_PAUSE, SHORTEST_PAUSE * 2.0 ** min(tries, 16)) + 0.05
+
+
+async def _facts(metadata: Metadata) -> tuple[UserData, bytes, bytes]:
+    facts = parse(await metadata.get("user-data"))
+    document = await metadata.get("dynamic/instance-identity/document")
+    return facts, document, await metadata.get("dynamic/instance-identity/signature")
+
+
+def _first_fault(group: ExceptionGroup) -> Fault:
+    for error in group.exceptions:
+        if isinstance(error, Fault):
+            return error
+    return Fault(Kind.BROKEN, "join", repr(group.exceptions[0]))
 
 
 async def renew(identity: Identity, home: Home) -> Home:
-    """Ask for the next certificate with the present one. Raises Fault."""
+    """Ask the first controller that answers for the next certificate, with the present one. Raises Fault."""
     request = wire.RenewRequest(signing_request=await identity.signing_request())
-    host, _, port = home.controllers[0].rpartition(":")
-    channel = _channel(host, int(port), client_context(identity, CALLS))
-    try:
-        reply = await call(cell_grpc.EnrolmentStub(channel).Renew, request, deadline=DEADLINE)
-    finally:
-        channel.close()
-    renewed = Home(
-        cell=home.cell,
-        controllers=home.controllers,
-        renew_at=time.time() + reply.renew_after_seconds,
-        settings=home.settings,
-    )
-    identity.keep(renewed, reply.certificate)
-    return renewed
+    fault = Fault(Kind.UNAVAILABLE, "renewal", "no controller was tried")
+    for address in home.controllers:
+        try:
+            reply = await _renew_at(address, identity, request)
+        except Fault as error:
+            fault = error
+            continue
+        renewed = msgspec.structs.replace(home, renew_at=time.time() + reply.renew_after_seconds)
+        identity.keep(renewed, reply.certificate)
+        return renewed
+    raise fault
+
+
+async def _renew_at(address: str, identity: Identity, request: wire.RenewRequest) -> wire.RenewReply:
+    host, port = endpoint(address)
+    async with calling(host, port, client_context(identity, CALLS), SERVER_NAME) as channel:
+        return await call(cell_grpc.EnrolmentStub(channel).Renew, request, deadline=DEADLINE)
+
+
+def endpoint(address: str) -> tuple[str, int]:
+    """Host and port of "host:port", the host of IPv6 in brackets. Raises Fault INVALID."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise Fault(Kind.INVALID, f"controller {address!r}", "it is not of the form host:port")
+    return host.strip("[]"), int(port)
 
 
 def client_context(identity: Identity, protocol: str) -> ssl.SSLContext:
@@ -86,19 +134,16 @@ def client_context(identity: Identity, protocol: str) -> ssl.SSLContext:
 
 
 async def _join_at(address: str, facts: UserData, identity: Identity, request: wire.JoinRequest) -> Home:
-    host, _, port = address.rpartition(":")
+    host, port = endpoint(address)
     try:
-        authority = await _authority(host, int(port))
+        authority = await _authority(host, port)
     except (OSError, TimeoutError, EOFError) as error:
         raise Fault(Kind.UNAVAILABLE, f"controller {address}", str(error) or "it did not answer in time") from error
-    if fingerprint(authority) != facts.ca:
+    if not hmac.compare_digest(fingerprint(authority), facts.ca):
         raise Fault(Kind.DENIED, f"controller {address}", "its authority is not the one that the user-data names")
     write(identity.authority, authority)
-    channel = _channel(host, int(port), client_context(identity, CALLS))
-    try:
+    async with calling(host, port, client_context(identity, CALLS), SERVER_NAME) as channel:
         reply = await call(cell_grpc.EnrolmentStub(channel).Join, request, deadline=DEADLINE)
-    finally:
-        channel.close()
     home = Home(
         cell=reply.cell,
         controllers=facts.controllers,
@@ -118,9 +163,16 @@ async def _authority(host: str, port: int) -> bytes:
     async with asyncio.timeout(DEADLINE):
         reader, writer = await asyncio.open_connection(host, port, ssl=context)
         try:
-            return await reader.read(1 << 16)
+            return await _to_end(reader)
         finally:
             writer.close()
+
+
+async def _to_end(reader: asyncio.StreamReader) -> bytes:
+    got = b""
+    while len(got) < LARGEST_AUTHORITY and (more := await reader.read(LARGEST_AUTHORITY - len(got))):
+        got += more
+    return got
 
 
 def fingerprint(certificate: bytes) -> str:
@@ -129,8 +181,3 @@ def fingerprint(certificate: bytes) -> str:
         return "sha256:" + hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate.decode())).hexdigest()
     except ValueError:
         return ""
-
-
-def _channel(host: str, port: int, context: ssl.SSLContext) -> Channel:
-    config = dataclasses.replace(CONFIGURATION, ssl_target_name_override=SERVER_NAME)
-    return Channel(host, port, ssl=context, codec=ProtoCodec(), status_details_codec=FaultCodec(), config=config)

@@ -1,4 +1,4 @@
-"""The one place from which this room starts processes, and ends them."""
+"""The one place from which this room starts processes, reads what they say, and ends them."""
 
 from __future__ import annotations
 
@@ -7,32 +7,43 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 
-LINE_LIMIT = 64 << 20
-"""A line of the protocol may hold a manifest and a configuration, base64-encoded, or a layer's folder names."""
+from cellagent.kernel import processes
+
+_STDERR = 2
+_READ = 256 << 10
 
 
 async def start(argv: Sequence[str]) -> Process:
     """Start `python -m argv…` with pipes for its input and output; errors go where ours go."""
     # The child must find this package however this process found it.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", *argv, stdin=PIPE, stdout=PIPE, env=environment, limit=LINE_LIMIT
-    )
+    command = [sys.executable, "-P", "-m", *argv]
+    return await processes.start(command, stdin=PIPE, stdout=PIPE, stderr=_STDERR, env=environment)
+
+
+async def lines(process: Process) -> AsyncGenerator[bytes]:
+    """The lines of a process's output, however long; a last one without its end is dropped."""
+    rest = b""
+    while process.stdout and (chunk := await process.stdout.read(_READ)):
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield line
 
 
 async def end(process: Process, *, grace: float) -> None:
     """See to it that `process` is gone: ask, and after `grace` seconds kill. Reaps it."""
-    if process.returncode is not None:
-        return
-    with suppress(ProcessLookupError):
-        process.send_signal(signal.SIGTERM if grace else signal.SIGKILL)
-    try:
-        async with asyncio.timeout(grace or None):
-            await process.wait()
-    except TimeoutError:
+    if process.returncode is None:
         with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+            process.send_signal(signal.SIGTERM if grace else signal.SIGKILL)
+        try:
+            async with asyncio.timeout(grace or None):
+                await process.wait()
+        except TimeoutError:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+    if process.stdin:
+        process.stdin.close()

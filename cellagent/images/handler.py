@@ -18,25 +18,13 @@ from cellagent.images.store import Store
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.cri.v1.runtime_grpc import ImageServiceBase
 from cellwire.faults import Fault, Kind
+from cellwire.rpc.status import error_of
 
 _Request = TypeVar("_Request")
 _Reply = TypeVar("_Reply")
 
 STREAM_IMAGES = 100
 """Images in one message of StreamImages."""
-
-_STATUS = {
-    Kind.NOT_FOUND: Status.NOT_FOUND,
-    Kind.EXISTS: Status.ALREADY_EXISTS,
-    Kind.INVALID: Status.INVALID_ARGUMENT,
-    Kind.NO_CAPACITY: Status.RESOURCE_EXHAUSTED,
-    Kind.DENIED: Status.PERMISSION_DENIED,
-    Kind.UNAVAILABLE: Status.UNAVAILABLE,
-    Kind.TIMEOUT: Status.DEADLINE_EXCEEDED,
-    Kind.PRECONDITION: Status.FAILED_PRECONDITION,
-    Kind.UNSUPPORTED: Status.UNIMPLEMENTED,
-    Kind.BROKEN: Status.INTERNAL,
-}
 
 
 class ImageService(ImageServiceBase):
@@ -141,4 +129,4 @@ async def _answering(stream: Stream[_Request, _Reply]) -> AsyncGenerator[_Reques
     try:
         yield request
     except Fault as fault:
-        raise GRPCError(_STATUS[fault.kind], f"{fault.reason}: {fault}" if fault.reason else str(fault)) from fault
+        raise error_of(fault) from fault

@@ -254,7 +254,7 @@ _T = TypeVar("_T", bound=msgspec.Struct)
 def _decode(content: bytes, kind: type[_T], thing: str) -> _T:
     try:
         return msgspec.json.decode(content, type=kind)
-    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise _broken(thing, f"the registry's answer is no valid manifest or configuration ({error})") from error
 
 

@@ -10,6 +10,7 @@ import asyncio
 import platform
 from asyncio.subprocess import Process
 from collections.abc import Callable
+from contextlib import aclosing
 
 import msgspec
 
@@ -27,7 +28,7 @@ from cellagent.images.messages import (
 )
 from cellagent.images.protocol import Image
 from cellagent.images.reference import Reference
-from cellagent.images.store import Store, delete
+from cellagent.images.store import Store
 from cellwire.faults import Fault, Kind
 
 END_SECONDS = 3.0
@@ -61,12 +62,14 @@ class Puller:
         self._group = group
         self._on_progress = on_progress
         self._stall_seconds = stall_seconds
+        self.ending = 0
+        """Pulls whose callers have gone and whose processes have not yet."""
         self._running: dict[tuple[str, Credentials], _Shared] = {}
 
     @property
     def busy(self) -> bool:
         """Whether any pull is under way. Its layers belong to no image yet."""
-        return bool(self._running)
+        return bool(self._running or self.ending)
 
     async def pull(self, text: str, credentials: Credentials) -> Image:
         """Pull an image, or wait for the same pull that somebody else has begun. Raises Fault."""
@@ -83,7 +86,8 @@ class Puller:
             shared.waiters -= 1
             if not shared.waiters and not shared.done.is_set() and shared.task:
                 shared.task.cancel()
-                self._forget(key, shared)
+                self.ending += 1
+                self._running.pop(key, None)
         if isinstance(shared.outcome, Image):
             return shared.outcome
         raise _again(shared.outcome, wanted)
@@ -108,11 +112,10 @@ class Puller:
             shared.outcome = Fault(Kind.UNAVAILABLE, f"image {wanted}", str(error), "look at this cell's disk")
         finally:
             shared.done.set()
-            self._forget(key, shared)
-
-    def _forget(self, key: tuple[str, Credentials], shared: _Shared) -> None:
-        if self._running.get(key) is shared:
-            del self._running[key]
+            if self._running.get(key) is shared:
+                del self._running[key]
+            else:
+                self.ending -= 1
             self._store.freed()
 
     async def _pull(self, wanted: Reference, credentials: Credentials) -> Image:
@@ -133,25 +136,25 @@ class Puller:
             finally:
                 await children.end(process, grace=END_SECONDS)
         finally:
-            delete([work])
+            self._store.done_with(work)
 
     async def _follow(self, process: Process, request: PullRequest, wanted: Reference) -> Image:
-        stdin, stdout = process.stdin, process.stdout
-        if stdin is None or stdout is None:
-            raise RuntimeError("the pull child has no pipes")
+        if process.stdin is None:
+            raise RuntimeError("the pull child has no input")
         # Its stdin stays open: when this process dies, the child reads the end and dies too.
-        stdin.write(msgspec.json.encode(request) + b"\n")
-        while line := await stdout.readline():
-            message: PullMessage = msgspec.json.decode(line, type=PullMessage)
-            match message:
-                case Progress() as progress:
-                    self._on_progress(progress)
-                case LayerReady() as layer:
-                    self._store.adopt(layer, asyncio.get_running_loop().time())
-                case Failure() as failure:
-                    raise failure.fault()
-                case Pulled() as pulled:
-                    return self._store.add(wanted, pulled)
+        process.stdin.write(msgspec.json.encode(request) + b"\n")
+        async with aclosing(children.lines(process)) as lines:
+            async for line in lines:
+                message: PullMessage = msgspec.json.decode(line, type=PullMessage)
+                match message:
+                    case Progress() as progress:
+                        self._on_progress(progress)
+                    case LayerReady() as layer:
+                        self._store.adopt(layer, asyncio.get_running_loop().time())
+                    case Failure() as failure:
+                        raise failure.fault()
+                    case Pulled() as pulled:
+                        return self._store.add(wanted, pulled)
         code = await process.wait()
         cause = f"the pull process ended with code {code} and no answer"
         raise Fault(Kind.BROKEN, f"image {wanted}", cause, "see the agent's log; pull again")

@@ -235,7 +235,7 @@ class Registry:
             body = await _read(answer, TOKEN_LIMIT, self.thing)
         try:
             said = msgspec.json.decode(body, type=_Token)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, ValueError) as error:
             raise Transient("its token server's answer cannot be read") from error
         if not (token := said.token or said.access_token) or not token.isprintable():
             raise self._denied(base, f"{base.host}'s token server gave no token")

@@ -183,9 +183,6 @@ def parse_header(header: bytes) -> Entry:
             name = prefix + b"/" + name
     if kind in {b"\0", b"7"}:
         kind = REGULAR
-    if kind == REGULAR and name.endswith(b"/"):
-        # The oldest archives mark folders so.
-        kind = FOLDER
     device = kind in {CHARACTER, BLOCK_DEVICE}
     return Entry(
         name,
@@ -249,6 +246,9 @@ def _apply(entry: Entry, pending: _Pending, common: dict[bytes, bytes]) -> None:
         entry.link = pending.link
     for key, value in ({**common, **pending.pax} if common else pending.pax).items():
         _apply_record(entry, key, value)
+    if entry.kind == REGULAR and entry.name.endswith(b"/"):
+        # The oldest archives mark folders so. Only now: a header's own name may be one cut short.
+        entry.kind = FOLDER
     if entry.kind not in _KNOWN:
         raise _unsupported(f"an entry of kind {entry.kind!r}")
     if entry.kind != REGULAR:

@@ -1,7 +1,7 @@
 """Control groups of version 1, 2, and both side by side: the one place that names their files.
 
 A group is one path that exists in every hierarchy in use. Where both versions are mounted, controllers of version 1
-are used; a machine with pure version 2 uses that.
+are used; a machine with pure version 2 uses that. Limits are written by `limits.py`, which is pure.
 """
 
 from __future__ import annotations
@@ -10,15 +10,22 @@ import enum
 import os
 import signal
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
 
+from cellagent.kernel import limits
+from cellwire.faults import Fault, Kind
+
 ROOT = Path("/sys/fs/cgroup")
-# What a pod's group needs, where the machine has it.
+# What a pod's group needs, where the machine has it. "systemd" is version 1's hierarchy without a controller.
 CONTROLLERS = ("memory", "cpu", "cpuacct", "pids", "cpuset", "blkio", "devices", "freezer", "hugetlb", "systemd")
+# Beside version 1, where the OCI runtime makes a group of version 2 as well.
+BESIDE = "unified"
 KILL_SECONDS = 5.0
 
 
@@ -49,7 +56,7 @@ def layout() -> Layout:
     """How this machine mounts control groups."""
     if (ROOT / "cgroup.controllers").exists():
         return Layout.V2
-    return Layout.HYBRID if (ROOT / "unified").exists() else Layout.V1
+    return Layout.HYBRID if (ROOT / "unified" / "cgroup.controllers").exists() else Layout.V1
 
 
 @cache
@@ -57,16 +64,30 @@ def hierarchies() -> dict[str, Path]:
     """Controller → where its hierarchy is mounted; "" for version 2."""
     if layout() is Layout.V2:
         return {"": ROOT}
-    return {name: ROOT / name for name in CONTROLLERS if (ROOT / name).is_dir()}
+    # Controllers mounted together are links to one folder: it is named once per controller, which does no harm.
+    return {name: ROOT / name for name in (*CONTROLLERS, BESIDE) if (ROOT / name / "cgroup.procs").exists()}
+
+
+@cache
+def controllers() -> frozenset[str]:
+    """The controllers that groups of ours can use."""
+    if layout() is Layout.V2:
+        return frozenset((ROOT / "cgroup.controllers").read_text().split())
+    return frozenset(hierarchies()) - {"systemd"}
 
 
 def own_parent(fallback: str = "/chinampa") -> str:
     """Where pods' groups go: beside our own group, where that is an instance's "init"; else `fallback`."""
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
+    return parent_of(Path("/proc/self/cgroup").read_text(), fallback)
+
+
+def parent_of(table: str, fallback: str) -> str:
+    """Where pods' groups go, from the text of a process' table of groups. Pure."""
+    for line in table.splitlines():
         _, controllers, path = line.split(":", 2)
         if (controllers == "" or "memory" in controllers.split(",")) and path.endswith("/init"):
             return path.removesuffix("init") + "pods"
-    return fallback
+    return "/" + fallback.strip("/")
 
 
 class Group:
@@ -74,30 +95,48 @@ class Group:
 
     def __init__(self, path: str) -> None:
         self.path = "/" + path.strip("/")
+        self._relative = self.path.lstrip("/")
 
-    def create(self) -> None:
-        """Make it, and in version 2 let its children have the controllers."""
-        for root in hierarchies().values():
-            folder = root / self.path.lstrip("/")
-            folder.mkdir(parents=True, exist_ok=True)
+    def create(self, wanted: Mapping[str, str] | None = None) -> None:
+        """Make it, with its parents, and let its children have the controllers. `wanted` as in `update`."""
+        for controller, root in hierarchies().items():
+            folder = root / self._relative
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise Fault(Kind.BROKEN, f"control group {folder}", os.strerror(error.errno or 0)) from error
+            line = [root / parent for parent in reversed(Path(self._relative).parents)] + [folder]
             if layout() is Layout.V2:
-                for parent in [*reversed(folder.relative_to(root).parents), folder.relative_to(root)]:
-                    _delegate(root / parent)
+                for parent in line:
+                    _delegate(parent)
+            elif controller == "cpuset":
+                for parent, child in pairwise(line):
+                    _inherit_cpuset(parent, child)
+        if wanted:
+            self.update(wanted)
+
+    def exists(self) -> bool:
+        """Whether it is there in any hierarchy."""
+        return any((root / self._relative).is_dir() for root in hierarchies().values())
+
+    def add(self, pid: int) -> None:
+        """Move a process into it. Raises Fault."""
+        for root in hierarchies().values():
+            _write(root / self._relative / "cgroup.procs", str(pid))
 
     def pids(self) -> list[int]:
         """Every process in it and below."""
         found: set[int] = set()
         for root in hierarchies().values():
-            for tasks in (root / self.path.lstrip("/")).rglob("cgroup.procs"):
+            # A process may be in one hierarchy only, so all are asked.
+            for tasks in [root / self._relative / "cgroup.procs", *(root / self._relative).rglob("*/cgroup.procs")]:
                 with suppress(OSError):
                     found.update(int(pid) for pid in tasks.read_text().split())
-            if found:
-                break
         return sorted(found)
 
     def kill(self) -> None:
-        """SIGKILL to all in it."""
-        knob = ROOT / self.path.lstrip("/") / "cgroup.kill"
+        """SIGKILL to all in it; frozen ones are thawed, as they would not die."""
+        knob = ROOT / self._relative / "cgroup.kill"
         if layout() is Layout.V2 and knob.exists():
             with suppress(OSError):
                 knob.write_text("1")
@@ -105,25 +144,49 @@ class Group:
         for pid in self.pids():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        for state in (ROOT / "freezer" / self._relative).rglob("freezer.state"):
+            with suppress(OSError):
+                state.write_text("THAWED")
 
     def remove(self) -> None:
-        """Remove it and what is below; blocks for a moment where a process is still ending."""
+        """Remove it and what is below; blocks for a moment where a process is still ending. Gone is no error."""
         deadline = time.monotonic() + KILL_SECONDS
         for root in hierarchies().values():
-            top = root / self.path.lstrip("/")
-            while top.exists() and time.monotonic() < deadline:
-                for folder in [*sorted((f for f in top.rglob("*") if f.is_dir()), reverse=True), top]:
-                    with suppress(OSError):
-                        folder.rmdir()
-                if top.exists():
-                    time.sleep(0.005)
+            while not _removed(root / self._relative):
+                if time.monotonic() > deadline:
+                    raise Fault(Kind.PRECONDITION, f"control group {self.path}", "processes are still in it", "kill it")
+                time.sleep(0.005)
+
+    def update(self, wanted: Mapping[str, str]) -> None:
+        """Write settings: file name → text, as `limits.files` gives. Raises Fault naming the file and the cause.
+
+        A file of a controller that this machine does not have is an error too: a limit is never silently lost.
+        """
+        for name, text in wanted.items():
+            root = ROOT if layout() is Layout.V2 else hierarchies().get(name.partition(".")[0])
+            if root is None:
+                raise Fault(
+                    Kind.UNSUPPORTED, f"{name}={text}", f"this machine has no controller {name.partition('.')[0]}"
+                )
+            _write(root / self._relative / name, text)
+
+    def limit(self, wanted: limits.Limits) -> None:
+        """Write limits; memory and swap in the order that the kernel accepts."""
+        version = 2 if layout() is Layout.V2 else 1
+        self.update(limits.files(wanted, version, current_memory=self.usage().memory_limit))
 
     def usage(self) -> Usage:
         """What it has used. Zeros where it is gone."""
         return self._usage_v2() if layout() is Layout.V2 else self._usage_v1()
 
+    def oom_kills(self) -> int:
+        """How many processes the kernel has ended in it for want of memory."""
+        if layout() is Layout.V2:
+            return _table(ROOT / self._relative / "memory.events").get("oom_kill", 0)
+        return _table(ROOT / "memory" / self._relative / "memory.oom_control").get("oom_kill", 0)
+
     def _usage_v2(self) -> Usage:
-        folder = ROOT / self.path.lstrip("/")
+        folder = ROOT / self._relative
         cpu = _table(folder / "cpu.stat")
         memory = _table(folder / "memory.stat")
         used = _number(folder / "memory.current")
@@ -135,25 +198,24 @@ class Group:
             page_faults=memory.get("pgfault", 0),
             major_page_faults=memory.get("pgmajfault", 0),
             pids=_number(folder / "pids.current"),
-            oom_kills=_table(folder / "memory.events").get("oom_kill", 0),
+            oom_kills=self.oom_kills(),
             memory_limit=_number(folder / "memory.max"),
         )
 
     def _usage_v1(self) -> Usage:
-        path = self.path.lstrip("/")
-        memory = _table(ROOT / "memory" / path / "memory.stat")
-        used = _number(ROOT / "memory" / path / "memory.usage_in_bytes")
-        limit = _number(ROOT / "memory" / path / "memory.limit_in_bytes")
+        memory = _table(ROOT / "memory" / self._relative / "memory.stat")
+        used = _number(ROOT / "memory" / self._relative / "memory.usage_in_bytes")
+        limit = _number(ROOT / "memory" / self._relative / "memory.limit_in_bytes")
         return Usage(
-            cpu_ns=_number(ROOT / "cpuacct" / path / "cpuacct.usage"),
+            cpu_ns=_number(ROOT / "cpuacct" / self._relative / "cpuacct.usage"),
             memory_bytes=used,
             working_set_bytes=max(used - memory.get("total_inactive_file", 0), 0),
             rss_bytes=memory.get("total_rss", 0),
             page_faults=memory.get("total_pgfault", 0),
             major_page_faults=memory.get("total_pgmajfault", 0),
-            pids=_number(ROOT / "pids" / path / "pids.current"),
-            oom_kills=_table(ROOT / "memory" / path / "memory.oom_control").get("oom_kill", 0),
-            memory_limit=limit if limit < 1 << 60 else 0,
+            pids=_number(ROOT / "pids" / self._relative / "pids.current"),
+            oom_kills=self.oom_kills(),
+            memory_limit=limit if limit < limits.NO_LIMIT else 0,
         )
 
 
@@ -162,6 +224,30 @@ def _delegate(folder: Path) -> None:
         for name in (folder / "cgroup.controllers").read_text().split():
             with suppress(OSError):
                 (folder / "cgroup.subtree_control").write_text(f"+{name}")
+
+
+def _inherit_cpuset(parent: Path, child: Path) -> None:
+    # Version 1 leaves a new group without processors, and nothing may enter it then.
+    for name in ("cpuset.cpus", "cpuset.mems"):
+        if not (child / name).read_text().strip():
+            (child / name).write_text((parent / name).read_text())
+
+
+def _removed(top: Path) -> bool:
+    if not top.exists():
+        return True
+    for folder in [*sorted((one for one in top.rglob("*") if one.is_dir()), reverse=True), top]:
+        with suppress(OSError):
+            folder.rmdir()
+    return not top.exists()
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text)
+    except OSError as error:
+        kind = Kind.NOT_FOUND if isinstance(error, FileNotFoundError) else Kind.BROKEN
+        raise Fault(kind, f"control group file {path}={text}", os.strerror(error.errno or 0)) from error
 
 
 def _table(path: Path) -> dict[str, int]:

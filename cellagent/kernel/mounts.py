@@ -1,12 +1,21 @@
-"""Mounts, by the system calls. Everything here blocks for microseconds and needs root."""
+"""Mounts, as values and by the system calls. Everything here blocks for microseconds and needs root.
+
+What is to be mounted is a `Mount`, which tests read without root; `Mount.do()` carries it out. Sources: mount(2),
+mount_setattr(2), overlayfs in the kernel's documentation.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import errno
 import os
-from collections.abc import Sequence
+import struct
+import tempfile
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+import msgspec
 
 from cellwire.faults import Fault, Kind
 
@@ -17,50 +26,136 @@ MNT_DETACH = 2
 # mount(2) takes one page of options, the ending NUL among them.
 OPTIONS_LIMIT = 4095
 
+# The newer calls have the same numbers on every architecture.
+_OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
+_OPEN_TREE_CLONE, _OPEN_TREE_CLOEXEC = 1, os.O_CLOEXEC
+_AT_FDCWD, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x1000, 0x8000
+_MOVE_MOUNT_F_EMPTY_PATH = 4
+_ATTR_RDONLY, _ATTR_IDMAP = 0x1, 0x100000
+
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+
+class Mount(msgspec.Struct, frozen=True):
+    """The arguments of one mount(2)."""
+
+    source: str
+    target: str
+    kind: str = ""
+    flags: int = 0
+    options: str = ""
+
+    def do(self) -> None:
+        """Carry it out. Raises Fault naming both ends."""
+        mount(self.source, self.target, self.kind, self.flags, self.options)
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
-    """Mount, as in mount(2). Raises Fault naming both ends."""
+    """Carry out one mount. Raises Fault naming both ends."""
     done = _libc.mount(
         source.encode(), target.encode(), kind.encode() or None, ctypes.c_ulong(flags), options.encode() or None
     )
     if done != 0:
-        words = os.strerror(ctypes.get_errno())
-        raise Fault(Kind.BROKEN, f"mount of {source or kind} at {target}", words)
+        raise _fault(f"mount of {source or kind} at {target}")
 
 
 def bind(source: Path, target: Path, *, readonly: bool = False, recursive: bool = True) -> None:
-    """Bind a folder or file over an existing one."""
-    flags = MS_BIND | (MS_REC if recursive else 0)
-    mount(str(source), str(target), "", flags)
-    if readonly:
-        mount("", str(target), "", MS_BIND | MS_REMOUNT | MS_RDONLY)
+    """Bind a folder or file over an existing one. Read-only holds for every mount below it too where `recursive`."""
+    mount(str(source), str(target), "", MS_BIND | (MS_REC if recursive else 0))
+    if not readonly:
+        return
+    try:
+        set_readonly(target, recursive=recursive)
+    except Fault:
+        unmount(target)
+        raise
 
 
-def overlay(lowers: Sequence[Path], upper: Path | None, work: Path | None, target: Path) -> None:
+def set_readonly(target: Path, *, recursive: bool = True) -> None:
+    """Make a mount read-only, with all below it where `recursive`."""
+    _set_attributes(_AT_FDCWD, str(target), _AT_RECURSIVE if recursive else 0, _ATTR_RDONLY, 0)
+
+
+def bind_idmapped(source: Path, target: Path, userns: Path) -> None:
+    """Bind a folder so that its files appear with the ids of a user namespace (a pinned or /proc file of it)."""
+    tree = _libc.syscall(
+        _OPEN_TREE, _AT_FDCWD, str(source).encode(), _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | _AT_RECURSIVE
+    )
+    if tree < 0:
+        raise _fault(f"mount of {source}")
+    namespace = -1
+    try:
+        namespace = os.open(userns, os.O_RDONLY | os.O_CLOEXEC)
+        _set_attributes(tree, "", _AT_EMPTY_PATH | _AT_RECURSIVE, _ATTR_IDMAP, namespace)
+        if _libc.syscall(_MOVE_MOUNT, tree, b"", _AT_FDCWD, str(target).encode(), _MOVE_MOUNT_F_EMPTY_PATH) != 0:
+            raise _fault(f"mount of {source} at {target}")
+    except OSError as error:
+        raise Fault(Kind.BROKEN, f"user namespace {userns}", str(error.strerror)) from error
+    finally:
+        os.close(tree)
+        if namespace >= 0:
+            os.close(namespace)
+
+
+def overlay_mount(lowers: Sequence[str], upper: Path | None, work: Path | None, target: Path) -> Mount:
+    """The one mount that stacks `lowers`, topmost first. Pure."""
+    options = "lowerdir=" + ":".join(_escaped(lower) for lower in lowers)
+    if upper is not None:
+        options += f",upperdir={_escaped(str(upper))},workdir={_escaped(str(work))}"
+    return Mount("overlay", str(target), "overlay", 0, options + ",index=off,redirect_dir=off")
+
+
+def overlay(
+    lowers: Sequence[Path], upper: Path | None, work: Path | None, target: Path, *, userns: Path | None = None
+) -> None:
     """Stack `lowers` (topmost first), writable in `upper`; without `upper` read-only.
 
-    Paths are given relative to the common parent of the layers, so that a hundred layers fit into mount's one page.
+    With `userns` the layers' files appear with the ids of that user namespace. Layers whose paths would not fit into
+    mount's one page, and those that are mapped, are reached by short names that go as soon as the stack stands.
     """
-    parent = os.path.commonpath([str(lower) for lower in lowers]) if len(lowers) > 1 else "/"
-    names = [os.path.relpath(lower, parent) for lower in lowers]
-    if upper is None and len(names) == 1:
+    if upper is None and len(lowers) == 1 and userns is None:
         bind(lowers[0], target, readonly=True)
         return
-    options = "lowerdir=" + ":".join(name.replace(":", "\\:") for name in names)
-    if upper is not None:
-        options += f",upperdir={upper},workdir={work}"
-    options += ",index=off,redirect_dir=off"
-    if len(options) > OPTIONS_LIMIT:
-        raise Fault(Kind.UNSUPPORTED, f"overlay at {target}", f"{len(lowers)} layers are too many for one mount")
-    here = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+    if userns is None:
+        plan = overlay_mount([str(lower) for lower in lowers], upper, work, target)
+        if len(plan.options) <= OPTIONS_LIMIT:
+            plan.do()
+            return
+    with _short_names(lowers, userns) as names:
+        # Read-only overlays want two layers at least: an empty one below does no harm.
+        padding = [str(Path(names[0]).parent / "empty")] if upper is None and len(names) == 1 else []
+        plan = overlay_mount([*names, *padding], upper, work, target)
+        if len(plan.options) > OPTIONS_LIMIT:
+            raise Fault(Kind.UNSUPPORTED, f"overlay at {target}", f"{len(lowers)} layers are too many for one mount")
+        plan.do()
+
+
+@contextmanager
+def _short_names(lowers: Sequence[Path], userns: Path | None) -> Generator[list[str]]:
+    folder = Path(tempfile.mkdtemp(prefix="o", dir="/run"))
+    names: list[Path] = []
+    (folder / "empty").mkdir()
     try:
-        os.chdir(parent)
-        mount("overlay", str(target), "overlay", 0, options)
+        for number, lower in enumerate(lowers):
+            name = folder / f"{number:x}"
+            if userns is None:
+                name.symlink_to(lower.absolute())
+                names.append(name)
+            else:
+                name.mkdir()
+                names.append(name)
+                bind_idmapped(lower, name, userns)
+        yield [str(name) for name in names]
     finally:
-        os.fchdir(here)
-        os.close(here)
+        for name in names:
+            if userns is None:
+                name.unlink()
+            else:
+                unmount(name)
+                name.rmdir()
+        (folder / "empty").rmdir()
+        folder.rmdir()
 
 
 def tmpfs(target: Path, size: int, mode: int = 0o1777) -> None:
@@ -72,18 +167,81 @@ def unmount(target: Path, *, lazy: bool = True) -> None:
     """Take the topmost mount off; what is not mounted, or not there, is no error."""
     if _libc.umount2(str(target).encode(), MNT_DETACH if lazy else 0) == 0:
         return
-    number = ctypes.get_errno()
-    if number not in {errno.EINVAL, errno.ENOENT}:
-        raise Fault(Kind.BROKEN, f"unmount of {target}", os.strerror(number))
+    if ctypes.get_errno() not in {errno.EINVAL, errno.ENOENT}:
+        raise _fault(f"unmount of {target}")
 
 
-def mounted_below(root: Path) -> list[Path]:
-    """What is mounted at or below a folder, the deepest first."""
-    prefix = str(root)
+def unmount_below(root: Path) -> None:
+    """Take off all that is mounted at or below a folder, however often, the deepest first."""
+    for point in mounted_below(root):
+        unmount(point)
+
+
+def mounted_below(root: Path, table: str | None = None) -> list[Path]:
+    """What is mounted at or below a folder, the deepest (and latest) first; one entry per mount.
+
+    `table` is the text of a mountinfo file, this process' own if not given.
+    """
+    prefix = str(root).rstrip("/")
     found: list[Path] = []
-    with Path("/proc/self/mountinfo").open() as table:
-        for line in table:
-            point = line.split(" ")[4].encode().decode("unicode_escape")
-            if point == prefix or point.startswith(prefix + "/"):
-                found.append(Path(point))
-    return list(reversed(found))
+    for line in (table if table is not None else Path("/proc/self/mountinfo").read_text()).splitlines():
+        point = _unescaped(line.split(" ")[4])
+        if point == (prefix or "/") or point.startswith(prefix + "/"):
+            found.append(Path(point))
+    return sorted(found, key=lambda point: len(point.parts), reverse=True)
+
+
+def propagation(path: Path, table: str | None = None) -> str:
+    """How the mount that holds `path` passes mounts on: "shared", "slave" or "private"."""
+    best, fields = -1, list[str]()
+    for line in (table if table is not None else Path("/proc/self/mountinfo").read_text()).splitlines():
+        columns = line.split(" ")
+        point = _unescaped(columns[4]).rstrip("/")
+        # Of two mounts at one place the later one is seen.
+        if (str(path) == (point or "/") or str(path).startswith(point + "/")) and len(point) >= best:
+            best, fields = len(point), columns[6 : columns.index("-")]
+    if any(field.startswith("shared:") for field in fields):
+        return "shared"
+    return "slave" if any(field.startswith("master:") for field in fields) else "private"
+
+
+def become_root(folder: Path) -> None:
+    """Make an empty read-only tmpfs at `folder` the root of this mount namespace, and let go of all else.
+
+    For a thread that has entered a mount namespace of its own: all processes there get the new root.
+    """
+    mount("", "/", "", MS_REC | MS_PRIVATE)
+    mount("tmpfs", str(folder), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4k,mode=755")
+    os.chdir(folder)
+    # With both arguments "." the old root ends up on top of the new one, from where it is detached.
+    if _libc.pivot_root(b".", b".") != 0:
+        raise _fault(f"new root {folder}")
+    unmount(Path("."))  # an empty path is something else to umount2
+    mount("", "/", "", MS_REMOUNT | MS_RDONLY | MS_BIND)
+
+
+def _set_attributes(descriptor: int, path: str, flags: int, attributes: int, userns: int) -> None:
+    wanted = struct.pack("=QQQQ", attributes, 0, 0, max(userns, 0))
+    if _libc.syscall(_MOUNT_SETATTR, descriptor, path.encode(), flags, wanted, len(wanted)) == 0:
+        return
+    if attributes == _ATTR_RDONLY and ctypes.get_errno() == errno.ENOSYS:
+        mount("", path, "", MS_BIND | MS_REMOUNT | MS_RDONLY)
+        return
+    raise _fault(f"mount attributes of {path or 'an id-mapped mount'}")
+
+
+def _escaped(path: str) -> str:
+    return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
+
+
+def _unescaped(point: str) -> str:
+    """Mountinfo writes blanks, tabs, newlines and backslashes in octal."""
+    for octal, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        point = point.replace(octal, character)
+    return point
+
+
+def _fault(what: str) -> Fault:
+    number = ctypes.get_errno()
+    mend = "run the agent as root" if number == errno.EPERM else ""
+    return Fault(Kind.BROKEN, what, os.strerror(number), mend)

@@ -1,107 +1,133 @@
-"""Namespaces that live without a process: made on a thread of their own, then pinned as files.
+"""Namespaces that outlive the agent: pinned as files.
 
-A thread that has left its namespaces is never used for anything else.
+Network, ipc and uts need no process and are made on a thread. A pid namespace lives as long as its first process, so
+it gets a holder: `sleep`, which leaves reaping to the kernel (it ignores SIGCHLD) and has an empty root of its own, so
+that no container finds the cell's files at /proc/1/root. Namespaces under a user namespace are made by that holder.
 """
 
 from __future__ import annotations
 
-import asyncio
-import ctypes
+import fcntl
 import os
-import threading
-from collections.abc import Callable, Collection, Mapping
+import socket
+import struct
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
-from cellagent.kernel import mounts
+from cellagent.kernel import holders, mounts, processes
+from cellagent.kernel import sysctls as kernel_settings
+from cellagent.kernel.holders import IdMap
+from cellagent.kernel.threads import Result, enter, leave, on_own_thread, set_hostname
 from cellwire.faults import Fault, Kind
 
-FLAGS = {"net": 0x40000000, "ipc": 0x08000000, "uts": 0x04000000}
-Result = TypeVar("Result")
+__all__ = ["KINDS", "IdMap", "create", "holder", "inside", "on_own_thread", "remove"]
 
-_libc = ctypes.CDLL(None, use_errno=True)
+# In the order in which they are unpinned: the user namespace owns the others.
+KINDS = ("net", "ipc", "uts", "pid", "user")
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 
 
 async def create(
-    folder: Path, kinds: Collection[str], *, hostname: str = "", sysctls: Mapping[str, str] | None = None
+    folder: Path,
+    kinds: Collection[str],
+    *,
+    hostname: str = "",
+    sysctls: Mapping[str, str] | None = None,
+    uids: Sequence[IdMap] = (),
+    gids: Sequence[IdMap] = (),
 ) -> dict[str, Path]:
-    """Make namespaces of these kinds and pin each as a file in `folder`; what a killed agent left is replaced."""
+    """Make namespaces of these kinds (of "net", "ipc", "uts", "pid", "user") and pin each as a file in `folder`.
+
+    A "user" namespace owns the others and maps `uids` and `gids`. What a killed agent left in `folder` is replaced.
+    Raises Fault, and leaves nothing then.
+    """
+    if unknown := sorted(set(kinds) - set(KINDS)):
+        raise Fault(Kind.INVALID, f"namespaces {' '.join(unknown)}", "there are no such kinds")
+    kernel_settings.refuse_foreign(sysctls or {}, kinds)
     folder.mkdir(parents=True, exist_ok=True)
     remove(folder)
-    paths = {kind: folder / kind for kind in kinds}
-
-    def make() -> None:
-        _check(_libc.unshare(sum(FLAGS[kind] for kind in kinds)), "unshare")
-        if "uts" in paths and hostname:
-            name = hostname.encode()
-            _check(_libc.sethostname(name, len(name)), f"hostname {hostname}")
-        for name, text in (sysctls or {}).items():
-            _sysctl(name, text)
-        thread = f"/proc/self/task/{threading.get_native_id()}/ns"
-        for kind, path in paths.items():
-            path.touch()
-            mounts.mount(f"{thread}/{kind}", str(path), "", mounts.MS_BIND)
-
-    await on_own_thread(make)
+    paths = {kind: folder / kind for kind in KINDS if kind in kinds}
+    try:
+        if "user" in paths or "pid" in paths:
+            held = tuple(paths) if "user" in paths else ("pid",)
+            await holders.hold(folder, held, uids=uids, gids=gids)
+        await on_own_thread(lambda: _make(paths, hostname, sysctls or {}), undo=lambda: remove(folder))
+        if "user" in paths:
+            await _sysctls_as_owner(paths, sysctls or {})
+    except BaseException:
+        remove(folder)
+        raise
     return paths
 
 
 def remove(folder: Path) -> None:
-    """Unpin; a namespace in which nothing runs is gone with that. What is not there is no error."""
-    for kind in FLAGS:
+    """Unpin and end the holder; a namespace in which nothing runs is gone with that. The unknown is no error."""
+    holders.release(folder)
+    for kind in KINDS:
         path = folder / kind
         if path.exists():
-            mounts.unmount(path)
+            # Twice pinned is possible where an agent died; what is not mounted is no error.
+            for point in mounts.mounted_below(path):
+                mounts.unmount(point)
             path.unlink(missing_ok=True)
+
+
+def holder(folder: Path) -> int:
+    """The process id of the holder of a folder's pid namespace, to be put into the pod's group; 0 without one."""
+    return holders.running(folder)
 
 
 async def inside(netns: Path, function: Callable[[], Result]) -> Result:
     """Run a short function in a network namespace, on a thread that ends with it."""
 
-    def enter() -> Result:
-        descriptor = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _check(_libc.setns(descriptor, FLAGS["net"]), f"entering {netns}")
-        finally:
-            os.close(descriptor)
+    def work() -> Result:
+        enter(netns, "net")
         return function()
 
-    return await on_own_thread(enter)
+    return await on_own_thread(work)
 
 
-async def on_own_thread(function: Callable[[], Result]) -> Result:
-    """The result of a function that runs on a thread of its own."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[Result] = loop.create_future()
+def _make(paths: Mapping[str, Path], hostname: str, sysctls: Mapping[str, str]) -> None:
+    fresh = [kind for kind, path in paths.items() if not path.exists()]
+    if fresh:
+        leave(*fresh)
+    for kind, path in paths.items():
+        if kind not in fresh and kind in {"net", "ipc", "uts"}:
+            enter(path, kind)
+    _furnish(paths, hostname)
+    if "user" not in paths:
+        for name, text in sysctls.items():
+            _sysctl(name, text)
+    for kind in fresh:
+        holders.pin(Path(f"/proc/thread-self/ns/{kind}"), paths[kind])
 
-    def settle(result: Result | None, error: BaseException | None) -> None:
-        if done.cancelled():
-            return
-        if error is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(result)  # pyright: ignore[reportArgumentType]
 
-    def work() -> None:
-        try:
-            result = function()
-        except BaseException as error:  # noqa: BLE001 # it is the caller's to see
-            loop.call_soon_threadsafe(settle, None, error)
-        else:
-            loop.call_soon_threadsafe(settle, result, None)
+def _furnish(paths: Mapping[str, Path], hostname: str) -> None:
+    if "uts" in paths and hostname:
+        set_hostname(hostname)
+    if "net" in paths:
+        _loopback_up()
 
-    threading.Thread(target=work, daemon=True).start()
-    return await done
+
+def _loopback_up() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as door:
+        request = struct.pack("16sh22x", b"lo", 0)
+        (flags,) = struct.unpack_from("h", fcntl.ioctl(door, _SIOCGIFFLAGS, request), 16)
+        fcntl.ioctl(door, _SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", flags | _IFF_UP))
 
 
 def _sysctl(name: str, text: str) -> None:
-    path = Path("/proc/sys") / name.replace(".", "/")
     try:
-        path.write_text(text)
+        kernel_settings.path(name).write_text(text)
     except OSError as error:
-        raise Fault(Kind.INVALID, f"sysctl {name}={text}", str(error.strerror)) from error
+        raise Fault(Kind.INVALID, f"sysctl {name}={text}", os.strerror(error.errno or 0)) from error
 
 
-def _check(result: int, what: str) -> None:
-    if result != 0:
-        raise Fault(Kind.BROKEN, what, os.strerror(ctypes.get_errno()))
+async def _sysctls_as_owner(paths: Mapping[str, Path], sysctls: Mapping[str, str]) -> None:
+    # Some settings may be written by nobody but the root user of the namespace's owner.
+    enter_all = [f"--{kind}={path}" for kind, path in paths.items() if kind != "pid"]
+    for name, text in sysctls.items():
+        write = ["sh", "-c", 'printf %s "$1" > "$0"', str(kernel_settings.path(name)), text]
+        done = await processes.run(["nsenter", *enter_all, *write], deadline=10)
+        if done.returncode:
+            raise Fault(Kind.INVALID, f"sysctl {name}={text}", done.words)

@@ -7,43 +7,82 @@ from pathlib import Path
 
 import msgspec
 
-from cellagent.kernel import cgroups
-from cellagent.kernel.processes import SEARCH_PATH
+from cellagent.kernel import processes
 from cellwire.faults import Fault, Kind
+
+VERSION_DEADLINE = 10.0
 
 
 class OciRuntime(msgspec.Struct, frozen=True):
-    """The program that makes containers, and the reason in words for taking it."""
+    """The program that makes containers, the reason in words for taking it, and its version."""
 
     path: Path
     name: str
     why: str
+    version: str = ""
 
 
 def detect() -> OciRuntime:
-    """Crun where it works, else runc. Raises Fault UNSUPPORTED where there is neither."""
-    crun, runc = (shutil.which(name, path=SEARCH_PATH) for name in ("crun", "runc"))
-    blocked = _leftover_controllers()
-    if crun and not blocked:
-        return OciRuntime(Path(crun), "crun", "crun is the quicker one, and works here")
-    if runc:
-        why = f"crun refuses a version 2 hierarchy that holds {blocked} beside version 1" if blocked else "no crun here"
-        return OciRuntime(Path(runc), "runc", why)
-    raise Fault(
-        Kind.UNSUPPORTED,
-        "OCI runtime",
-        f"crun cannot be used ({blocked} is in the version 2 hierarchy) and runc is missing"
-        if crun
-        else "there is none",
-        "install Debian's package runc" if crun else "install Debian's package crun",
-    )
+    """Crun where it works, else runc. Raises Fault UNSUPPORTED where there is neither. Blocks for milliseconds."""
+    found: dict[str, tuple[Path, str]] = {}
+    complaints: dict[str, str] = {}
+    for name in ("crun", "runc"):
+        path = shutil.which(name, path=processes.SEARCH_PATH)
+        if path is None:
+            complaints[name] = f"{name} is not installed"
+            continue
+        done = processes.run_blocking([path, "--version"], deadline=VERSION_DEADLINE)
+        if done.returncode:
+            complaints[name] = f"{name} does not run ({done.words.splitlines()[-1]})"
+        else:
+            found[name] = (Path(path), done.stdout.decode(errors="replace").partition("\n")[0].split(" ")[-1])
+    name, why = choose(frozenset(found), complaints, leftover_controllers(Path("/proc/mounts").read_text()))
+    path, version = found[name]
+    return OciRuntime(path, name, why, version)
 
 
-def _leftover_controllers() -> str:
-    """Controllers that the version 2 hierarchy holds where version 1 is mounted beside it."""
-    if cgroups.layout() is not cgroups.Layout.HYBRID:
+def choose(found: frozenset[str], complaints: dict[str, str], leftover: str) -> tuple[str, str]:
+    """The name to use and why. `leftover` are controllers of version 2 beside version 1. Pure."""
+    refusal = f"crun refuses a version 2 hierarchy that holds {leftover} beside version 1" if leftover else ""
+    if "crun" in found and not leftover:
+        return "crun", "crun is the quicker one, and works here"
+    if "runc" in found:
+        return "runc", refusal if "crun" in found else complaints.get("crun", "crun is not installed")
+    causes = [refusal] if "crun" in found else [complaints.get("crun", "")]
+    causes.append(complaints.get("runc", ""))
+    mend = "install Debian's package " + ("runc" if leftover else "crun")
+    raise Fault(Kind.UNSUPPORTED, "OCI runtime", ", and ".join(cause for cause in causes if cause), mend)
+
+
+def leftover_controllers(mounts: str, read: str | None = None) -> str:
+    """Controllers that a version 2 hierarchy holds where version 1 is mounted beside it, from /proc/mounts.
+
+    `read` is the text of that hierarchy's list of controllers, read from the file if not given.
+    """
+    rows = [line.split(" ") for line in mounts.splitlines()]
+    if not any(row[2] == "cgroup" for row in rows):
+        return ""
+    point = next((row[1] for row in rows if row[2] == "cgroup2"), "")
+    if not point:
+        return ""
+    if read is not None:
+        return read.strip()
+    try:
+        own = Path(point, "cgroup.controllers").read_text().strip()
+    except OSError:
+        own = ""
+    return own or _unmounted(rows)
+
+
+def _unmounted(rows: list[list[str]]) -> str:
+    """Huge pages that no version 1 hierarchy holds: a group's own list of controllers need not name them, and crun
+    looks for them all the same.
+    """
+    if any(row[2] == "cgroup" and "hugetlb" in row[3].split(",") for row in rows):
         return ""
     try:
-        return (cgroups.ROOT / "unified" / "cgroup.controllers").read_text().strip()
+        known = Path("/proc/cgroups").read_text()
     except OSError:
         return ""
+    fields = next((line.split() for line in known.splitlines() if line.startswith("hugetlb")), [])
+    return "hugetlb" if len(fields) > 3 and fields[3] == "1" else ""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
+import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import NamedTuple
 from cellwire.faults import Fault, Kind
 
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+REPLAY_LIMIT = 1000
 ENVIRONMENT = {"PATH": SEARCH_PATH, "LC_ALL": "C", "HOME": "/root"}
 
 
@@ -52,7 +55,11 @@ async def start(
             start_new_session=True,
         )
     except FileNotFoundError as error:
+        if cwd is not None and not cwd.is_dir():
+            raise Fault(Kind.BROKEN, replay(argv), f"its folder {cwd} is not there") from error
         raise Fault(Kind.UNSUPPORTED, argv[0], "it is not installed", "install its Debian package") from error
+    except PermissionError as error:
+        raise Fault(Kind.BROKEN, argv[0], "it may not be executed") from error
 
 
 async def run(
@@ -79,7 +86,7 @@ async def run(
         async with asyncio.timeout(deadline):
             stdout, stderr = await process.communicate(stdin or None)
     except TimeoutError as error:
-        raise Fault(Kind.TIMEOUT, " ".join(argv[:4]), f"it did not end within {deadline:g} s") from error
+        raise Fault(Kind.TIMEOUT, replay(argv), f"it did not end within {deadline:g} s") from error
     finally:
         if process.returncode is None:
             kill_session(process.pid)
@@ -87,12 +94,34 @@ async def run(
     return Completed(process.returncode or 0, stdout, stderr)
 
 
+def run_blocking(argv: Sequence[str], *, deadline: float) -> Completed:
+    """Run a program that answers within milliseconds, before there is an event loop to hold up."""
+    try:
+        done = subprocess.run(
+            list(argv), stdin=subprocess.DEVNULL, capture_output=True, env=ENVIRONMENT, timeout=deadline, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Fault(Kind.TIMEOUT, replay(argv), f"it did not end within {deadline:g} s") from error
+    except OSError as error:
+        raise Fault(Kind.UNSUPPORTED, argv[0], os.strerror(error.errno or 0), "install its Debian package") from error
+    return Completed(done.returncode, done.stdout, done.stderr)
+
+
 async def check(argv: Sequence[str], *, stdin: bytes = b"", deadline: float = 20.0) -> bytes:
     """Run to the end and give the output. Raises Fault BROKEN with the program's own words."""
     done = await run(argv, stdin=stdin, deadline=deadline)
     if done.returncode:
-        raise Fault(Kind.BROKEN, " ".join(argv[:6]), done.words)
+        raise Fault(Kind.BROKEN, replay(argv, stdin), done.words)
     return done.stdout
+
+
+def replay(argv: Sequence[str], stdin: bytes = b"") -> str:
+    """A line that does the same again when pasted into a shell, cut where it is too long for a message. Pure."""
+    line = shlex.join(argv)
+    text = stdin.decode(errors="replace")
+    if text:
+        line = f"printf %s {shlex.quote(text)} | {line}"
+    return line if len(line) <= REPLAY_LIMIT else line[:REPLAY_LIMIT] + "…"
 
 
 def kill_session(pid: int) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -37,9 +37,10 @@ class Authority:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)
         self._folder = folder
-        self._key = _key(folder / "ca.key")
+        self._addresses = tuple(addresses)
+        self._key = _key(folder / "ca.key", folder / "ca.pem")
         self._certificate = self._own_certificate(folder / "ca.pem")
-        self._make_server_certificate(addresses)
+        self._make_server_certificate()
 
     @property
     def pem(self) -> bytes:
@@ -54,16 +55,8 @@ class Authority:
 
     def sign(self, request: bytes, cell: CellName, life: datetime.timedelta = CELL_LIFE) -> bytes:
         """A client certificate naming the cell. Raises Fault INVALID for a request that is none."""
-        try:
-            asked = x509.load_pem_x509_csr(request)
-            if not asked.is_signature_valid:
-                raise ValueError("its signature does not hold")
-        except (ValueError, InvalidSignature) as error:
-            raise Fault(Kind.INVALID, "the signing request", str(error)) from error
-        builder = self._builder(str(cell), life).public_key(asked.public_key())
-        usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
-        signed = builder.add_extension(usage, critical=True).sign(self._key, hashes.SHA256())
-        return signed.public_bytes(serialization.Encoding.PEM)
+        signed = self._leaf(str(cell), life, _asked(request), ExtendedKeyUsageOID.CLIENT_AUTH)
+        return signed.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     def server_context(self, protocols: Sequence[str]) -> ssl.SSLContext:
         """TLS 1.3 for the port; a client certificate is checked where one is shown."""
@@ -73,7 +66,13 @@ class Authority:
         context.load_verify_locations(self._folder / "ca.pem")
         context.verify_mode = ssl.CERT_OPTIONAL
         context.set_alpn_protocols(list(protocols))
+        context.num_tickets = 0  # a cell's connection stays; nothing is resumed
         return context
+
+    def renew_server(self, context: ssl.SSLContext) -> None:
+        """Make the server's next certificate and show it on the connections to come."""
+        self._make_server_certificate()
+        context.load_cert_chain(self._folder / "server.pem", self._folder / "server.key")
 
     def server_files(self) -> tuple[Path, Path]:
         """Certificate and key of the server, for other ports of the same controller."""
@@ -82,42 +81,95 @@ class Authority:
     def _own_certificate(self, path: Path) -> x509.Certificate:
         if path.exists():
             return x509.load_pem_x509_certificate(path.read_bytes())
-        builder = self._builder("chinampa authority", CA_LIFE).public_key(self._key.public_key())
-        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        public = self._key.public_key()
+        builder = (
+            _builder("chinampa authority", CA_LIFE)
+            .public_key(public)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_key_usage(signs=True), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+        )
         certificate = builder.sign(self._key, hashes.SHA256())
         _write(path, certificate.public_bytes(serialization.Encoding.PEM))
         return certificate
 
-    def _make_server_certificate(self, addresses: Sequence[str]) -> None:
-        # Made anew at each start: that is its renewal, and the addresses may have changed.
+    def _make_server_certificate(self) -> None:
+        # Made anew at each start, for the addresses may have changed.
         key = ec.generate_private_key(ec.SECP256R1())
         names: list[x509.GeneralName] = [x509.DNSName(SERVER_NAME), x509.DNSName("localhost")]
-        for address in addresses:
+        for address in self._addresses:
             try:
                 names.append(x509.IPAddress(ipaddress.ip_address(address)))
             except ValueError:
                 names.append(x509.DNSName(address))
-        builder = self._builder(SERVER_NAME, SERVER_LIFE).public_key(key.public_key())
+        builder = self._leaf(SERVER_NAME, SERVER_LIFE, key.public_key(), ExtendedKeyUsageOID.SERVER_AUTH)
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         certificate = builder.sign(self._key, hashes.SHA256())
         _write(self._folder / "server.key", _private(key))
         _write(self._folder / "server.pem", certificate.public_bytes(serialization.Encoding.PEM) + self.pem)
 
-    def _builder(self, name: str, life: datetime.timedelta) -> x509.CertificateBuilder:
-        now = datetime.datetime.now(datetime.UTC)
-        issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "chinampa authority")])
+    def _leaf(
+        self, name: str, life: datetime.timedelta, key: ec.EllipticCurvePublicKey, usage: x509.ObjectIdentifier
+    ) -> x509.CertificateBuilder:
         return (
-            x509.CertificateBuilder()
-            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
-            .issuer_name(issuer)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - SKEW)
-            .not_valid_after(now + life)
+            _builder(name, life)
+            .public_key(key)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_key_usage(signs=False), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([usage]), critical=True)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
 
 
-def _key(path: Path) -> ec.EllipticCurvePrivateKey:
+def key_of(request: bytes) -> str:
+    """A digest of the public key in a signing request: the same cell's requests have it in common."""
+    public = _asked(request).public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(public).hexdigest()
+
+
+def _asked(request: bytes) -> ec.EllipticCurvePublicKey:
+    try:
+        asked = x509.load_pem_x509_csr(request)
+        if not asked.is_signature_valid:
+            raise ValueError("its signature does not hold")
+        key = asked.public_key()
+    except (ValueError, InvalidSignature, UnsupportedAlgorithm) as error:
+        raise Fault(Kind.INVALID, "the signing request", str(error)) from error
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise Fault(Kind.INVALID, "the signing request", "its key is not of the curve P-256")
+    return key
+
+
+def _builder(name: str, life: datetime.timedelta) -> x509.CertificateBuilder:
+    now = datetime.datetime.now(datetime.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "chinampa authority")]))
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - SKEW)
+        .not_valid_after(now + life)
+    )
+
+
+def _key_usage(*, signs: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs,
+        crl_sign=signs,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _key(path: Path, certificate: Path) -> ec.EllipticCurvePrivateKey:
+    if certificate.exists() and not path.exists():
+        mend = f"restore it, or remove {certificate} too: then no running cell can come back"
+        raise Fault(Kind.BROKEN, str(path), "the authority's key is gone while its certificate is there", mend)
     if path.exists():
         loaded = serialization.load_pem_private_key(path.read_bytes(), None)
         if not isinstance(loaded, ec.EllipticCurvePrivateKey):

@@ -4,32 +4,34 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
+import msgspec
 import structlog
 from grpclib.server import Stream
 
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cell.v1.cell_grpc import EnrolmentBase
 from cellwire.faults import Fault, Kind
-from controller.link.admission import Admission
-from controller.link.authority import CELL_LIFE, Authority
+from cellwire.rpc.turned import common_name
+from controller.link.admission import Admission, Admitted
+from controller.link.authority import CELL_LIFE, Authority, key_of
 from controller.model.instance import Identity
-from controller.model.names import CellName
+from controller.model.names import CellName, InstanceId
 
 log = structlog.get_logger()
 Verifier = Callable[[bytes, bytes], Identity]
+ANSWER_KEPT = 300.0
 RENEW_AFTER = int(CELL_LIFE.total_seconds() * 2 / 3)
 
 
-def cell_of(certificate: Mapping[str, Any]) -> CellName | None:
-    """The cell that a verified client certificate names, in the form that `ssl` decodes it to."""
-    for part in certificate.get("subject", ()):
-        for key, value in part:
-            if key == "commonName":
-                return CellName(value)
-    return None
+class _Joined(msgspec.Struct, frozen=True):
+    """An answer already given: by whom it may be asked again, and until when."""
+
+    key: str
+    token: str
+    admitted: Admitted
+    until: float
 
 
 class Enrolment(EnrolmentBase):
@@ -46,6 +48,7 @@ class Enrolment(EnrolmentBase):
         self._admission = admission
         self._verify = verify
         self._refused = refused
+        self._joined: dict[InstanceId, _Joined] = {}
 
     async def Join(self, stream: Stream[wire.JoinRequest, wire.JoinReply]) -> None:
         request = await stream.recv_message()
@@ -54,7 +57,7 @@ class Enrolment(EnrolmentBase):
         started = time.monotonic()
         try:
             identity = self._verify(request.identity_document, request.identity_signature)
-            admitted = await self._admission().admit(request.token, identity)
+            admitted = await self._admit(request, identity)
             certificate = self._authority.sign(request.signing_request, admitted.cell)
         except Fault as fault:
             self._count(fault)
@@ -74,13 +77,25 @@ class Enrolment(EnrolmentBase):
         request = await stream.recv_message()
         if request is None:
             return
-        cell = cell_of(stream.peer.cert() or {})
-        if cell is None:
+        cell = CellName(common_name(stream.peer.cert() or {}))
+        if not cell:
             fault = Fault(Kind.DENIED, "renewal", "no valid certificate of a cell was shown", reason="NoCertificate")
             self._count(fault)
             raise fault
         certificate = self._authority.sign(request.signing_request, cell)
         await stream.send_message(wire.RenewReply(certificate=certificate, renew_after_seconds=RENEW_AFTER))
+
+    async def _admit(self, request: wire.JoinRequest, identity: Identity) -> Admitted:
+        """Admit once; the same key with the same token gets its answer again, for it may have been lost on the way."""
+        now = time.monotonic()
+        key = key_of(request.signing_request)
+        before = self._joined.get(identity.instance)
+        if before and before.until > now and (before.key, before.token) == (key, request.token):
+            return before.admitted
+        admitted = await self._admission().admit(request.token, identity)
+        self._joined = {name: one for name, one in self._joined.items() if one.until > now}
+        self._joined[identity.instance] = _Joined(key, request.token, admitted, now + ANSWER_KEPT)
+        return admitted
 
     def _count(self, fault: Fault) -> None:
         self._refused[fault.reason or fault.kind.value] += 1

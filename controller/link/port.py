@@ -10,26 +10,27 @@ import ssl
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 from grpclib.client import Channel
-from grpclib.protocol import H2Protocol
 
-from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
-from cellwire.faults import Fault, Kind
-from cellwire.rpc.call import settled
+from cellwire.faults import Fault
+from cellwire.rpc.limits import STRANGER
 from cellwire.rpc.serve import prepared
-from cellwire.rpc.turned import AUTHORITY, CALLS, TURNED, Fork, TurnedChannel, calls_protocol
+from cellwire.rpc.turned import AUTHORITY, CALLS, TURNED, TurnedChannel, accepting, common_name
 from controller.link.admission import Admission
-from controller.link.authority import Authority
-from controller.link.join import Enrolment, Verifier, cell_of
+from controller.link.authority import SERVER_LIFE, Authority
+from controller.link.channels import Channels
+from controller.link.heartbeat import report
+from controller.link.join import Enrolment, Verifier
 from controller.model.names import CellName
 
 log = structlog.get_logger()
 CHANGES_KEPT = 100_000
+RENEW_SERVER_AFTER = SERVER_LIFE.total_seconds() * 2 / 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +45,21 @@ class LinkSettings:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Something about a cell's connection: "connected", "disconnected", or a message of its report."""
+    """Something about a cell's connection: "connected", "disconnected", or a message of its report by its name
+    ("hello", "heartbeat", "event").
+    """
 
     cell: CellName
     kind: str
     message: wire.ReportMessage | None = None
 
 
-@dataclass(slots=True)
-class _Connection:
-    channel: TurnedChannel
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
+@dataclass(frozen=True, slots=True)
+class UserDataFacts:
+    """What user-data must tell a cell of this port: each "host:port", and the authority's fingerprint."""
+
+    controllers: tuple[str, ...]
+    ca: str
 
 
 class Link:
@@ -63,83 +68,69 @@ class Link:
     def __init__(self, settings: LinkSettings, authority: Authority, tasks: asyncio.TaskGroup) -> None:
         self.authority = authority
         self.refused: Counter[str] = Counter()
+        self.port = settings.port
         self._settings = settings
         self._tasks = tasks
-        self._connections: dict[CellName, _Connection] = {}
-        self._changes: asyncio.Queue[Change] = asyncio.Queue(CHANGES_KEPT)
-        self.port = settings.port
+        self._channels = Channels()
+        self._changes: asyncio.Queue[Change] = asyncio.Queue()
 
     @property
     def controllers(self) -> tuple[str, ...]:
         """Each "host:port" by which cells reach this port."""
         return tuple(f"{address}:{self.port}" for address in self._settings.addresses or (self._settings.host,))
 
+    def user_data_facts(self) -> UserDataFacts:
+        """What user-data must tell."""
+        return UserDataFacts(self.controllers, self.authority.fingerprint)
+
     def channel(self, cell: CellName) -> Channel:
         """The channel to a connected cell. Raises Fault UNAVAILABLE."""
-        connection = self._connections.get(cell)
-        if connection is None:
-            raise Fault(Kind.UNAVAILABLE, f"cell {cell}", "it is not connected now", "it redials by itself; ask again")
-        return connection.channel
+        return self._channels.get(cell)
 
     def connected(self) -> frozenset[CellName]:
         """The cells that are connected now."""
-        return frozenset(self._connections)
+        return self._channels.names()
 
     def disconnect(self, cell: CellName) -> None:
-        """End a cell's connection, if there is one."""
-        connection = self._connections.get(cell)
-        if connection is not None:
-            connection.channel.close()
+        """End a cell's connection, if there is one. It will redial."""
+        if cell in self._channels.names():
+            self._channels.get(cell).close()
 
     async def changes(self) -> AsyncIterator[Change]:
         """What happens to connections and what cells report, for one reader."""
         while True:
             yield await self._changes.get()
 
-    def accept(self, tls: ssl.SSLObject) -> H2Protocol | None:
-        """A cell has dialled; None where its certificate names none."""
-        cell = cell_of(tls.getpeercert() or {})
-        if cell is None:
-            self.refused["NoCertificate"] += 1
-            log.warning("refused a connection without a cell's certificate")
-            return None
-        former = self._connections.pop(cell, None)
-        if former is not None:
-            former.channel.close()
-        connection = _Connection(TurnedChannel())
-        self._connections[cell] = connection
-        protocol = connection.channel.protocol(connection.ended.set)
-        self._tasks.create_task(self._hear(cell, connection), name=f"report of {cell}")
-        return protocol
+    def accept(self, channel: TurnedChannel) -> None:
+        """A cell has dialled, and TLS has checked its certificate."""
+        cell = CellName(common_name(channel.certificate))
+        self._channels.put(cell, channel)
+        self._tasks.create_task(self._hear(cell, channel), name=f"report of {cell}")
 
     def close(self) -> None:
         """End all connections; the cells redial whoever comes next."""
-        for connection in self._connections.values():
-            connection.channel.close()
+        self._channels.close()
 
-    async def _hear(self, cell: CellName, connection: _Connection) -> None:
-        # The protocol gets its transport after accept() returns.
-        await asyncio.sleep(0)
+    async def _hear(self, cell: CellName, channel: TurnedChannel) -> None:
+        log.info("cell connected", cell=cell, address=channel.address)
+        self._tell(Change(cell, "connected"))
         try:
-            with settled():
-                async with cell_grpc.CellStub(connection.channel).Report.open() as stream:
-                    await stream.send_message(wire.ReportRequest(), end=True)
-                    self._tell(Change(cell, "connected"))
-                    async for message in stream:
-                        self._tell(Change(cell, message.WhichOneof("message") or "", message))
+            async for message in report(channel):
+                self._tell(Change(cell, message.WhichOneof("message") or "", message))
         except Fault as fault:
-            log.info("the report of a cell ended", cell=cell, cause=str(fault))
+            log.info("cell disconnected", cell=cell, cause=str(fault))
+        except Exception:
+            log.exception("the report of a cell could not be read", cell=cell)
         finally:
-            connection.channel.close()
-            if self._connections.get(cell) is connection:
-                del self._connections[cell]
+            if self._channels.remove(cell, channel):
                 self._tell(Change(cell, "disconnected"))
 
     def _tell(self, change: Change) -> None:
-        try:
-            self._changes.put_nowait(change)
-        except asyncio.QueueFull:
-            log.exception("the fleet does not keep up with its cells; a report is dropped", cell=change.cell)
+        if change.kind == "heartbeat" and self._changes.qsize() > CHANGES_KEPT:
+            # The next one says the same; nothing else may be lost.
+            log.error("the fleet does not keep up with its cells; a heartbeat is dropped", cell=change.cell)
+            return
+        self._changes.put_nowait(change)
 
 
 @asynccontextmanager
@@ -148,18 +139,26 @@ async def running(settings: LinkSettings, admission: Callable[[], Admission], ve
     authority = Authority(settings.folder, (*settings.addresses, settings.host))
     async with asyncio.TaskGroup() as tasks:
         link = Link(settings, authority, tasks)
-        server = prepared([Enrolment(authority, admission, verify, link.refused)], details=True)
-        calls = calls_protocol(server)
-        listener = await asyncio.get_running_loop().create_server(
-            lambda: Fork(calls, link.accept, authority.pem),
+        enrolment = Enrolment(authority, admission, verify, link.refused)
+        context = authority.server_context((TURNED, CALLS, AUTHORITY))
+        async with accepting(
             settings.host,
             settings.port,
-            ssl=authority.server_context((TURNED, CALLS, AUTHORITY)),
-            ssl_handshake_timeout=10,
-        )
-        link.port = listener.sockets[0].getsockname()[1]
-        try:
-            yield link
-        finally:
-            listener.close()
-            link.close()
+            context,
+            calls=prepared([enrolment], details=True, limits=STRANGER),
+            turned=link.accept,
+            authority=authority.pem,
+        ) as port:
+            link.port = port.number
+            renewal = tasks.create_task(_renew_server(authority, context))
+            try:
+                yield link
+            finally:
+                renewal.cancel()
+                link.close()
+
+
+async def _renew_server(authority: Authority, context: ssl.SSLContext) -> None:
+    while True:
+        await asyncio.sleep(RENEW_SERVER_AFTER)
+        authority.renew_server(context)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
 import hashlib
 import io
@@ -11,13 +10,13 @@ import platform
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import urljoin
 
 import zstandard
-from aiohttp import BasicAuth, ClientSession
+from aiohttp import ClientSession
 
-from tests.support.registry import PASSWORD, USER
+from tests.support.registry import basic_header
 
 Compression = Literal["gzip", "zstd", "none"]
 ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
@@ -151,11 +150,11 @@ async def push_image(
     auth: Literal["basic", "token"] | None = None,
     **top: object,
 ) -> Pushed:
-    """Push an image as `name` ("repository:tag") and return what it became. `top` are further keys of its configuration."""
+    """Push an image as `name` ("repository:tag"). `top` are further keys of its configuration."""
     repository, _, tag = name.partition(":")
     raw = config_of(layers, config, **top)
     manifest = manifest_of(layers, raw)
-    async with pushing(registry, repository, auth) as push:
+    async with Pushing(registry, repository, auth) as push:
         for blob in {*(one.blob for one in layers), raw}:
             await push.blob(blob)
         await push.manifest(tag or "latest", manifest, OCI_MANIFEST)
@@ -172,12 +171,12 @@ async def push_index(registry: str, name: str, images: Mapping[str, Pushed]) -> 
             {"mediaType": OCI_MANIFEST, "digest": image.digest, "size": len(image.manifest), "platform": words}
         )
     content = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}).encode()
-    async with pushing(registry, repository, None) as push:
+    async with Pushing(registry, repository, None) as push:
         await push.manifest(tag or "latest", content, OCI_INDEX)
     return digest(content)
 
 
-class pushing:
+class Pushing:
     """A session that may write to one repository."""
 
     def __init__(self, registry: str, repository: str, auth: Literal["basic", "token"] | None) -> None:
@@ -185,17 +184,16 @@ class pushing:
         self._repository = repository
         self._auth = auth
 
-    async def __aenter__(self) -> pushing:
+    async def __aenter__(self) -> Self:
         self._session = ClientSession()
         self._headers: dict[str, str] = {}
         if self._auth == "basic":
-            self._headers["Authorization"] = BasicAuth(USER, PASSWORD).encode()
+            self._headers["Authorization"] = basic_header()
         if self._auth == "token":
             async with self._session.get(f"{self._base}/tags/list") as refused:
                 realm = refused.headers["WWW-Authenticate"].split('realm="')[1].split('"')[0]
-            basic = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
             query = {"service": "test", "scope": f"repository:{self._repository}:pull,push"}
-            async with self._session.get(realm, params=query, headers={"Authorization": f"Basic {basic}"}) as given:
+            async with self._session.get(realm, params=query, headers={"Authorization": basic_header()}) as given:
                 self._headers["Authorization"] = "Bearer " + (await given.json())["token"]
         return self
 

@@ -22,6 +22,7 @@ from controller.clouds.local.inside.plan import CgroupMount
 _PERIOD_US = 100_000
 _PIDS = 16_384
 _WANTED = ("cpuset", "cpu", "io", "memory", "pids")
+_NEEDED = ("+cpu", "+memory")
 _FLAGS = frozenset(("rw", "ro", "relatime", "clone_children", "xattr", "nsdelegate", "favordynmods"))
 
 
@@ -206,9 +207,9 @@ def _wanted(group: Path) -> str:
 
 def _pass_down(group: Path) -> None:
     enabled = (group / "cgroup.subtree_control").read_text().split()
-    missing = [word for word in _wanted(group).split() if word[1:] not in enabled]
-    if missing:
-        _set(group / "cgroup.subtree_control", " ".join(missing))
+    for word in _wanted(group).split():
+        if word[1:] not in enabled:
+            _set(group / "cgroup.subtree_control", word, optional=word not in _NEEDED)
 
 
 def _set(path: Path, value: str, *, optional: bool = False) -> None:

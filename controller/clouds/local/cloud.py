@@ -114,6 +114,8 @@ class LocalCloud:
     async def close(self) -> None:
         """Let go of the instances, which run on; wait for the disks of ended ones to be removed."""
         await self._machines.close()
+        if not any(record.live for record in self._records.all()):
+            await self._machines.withdraw()
         try:
             async with asyncio.timeout(_EMPTY_TRASH_SECONDS):
                 await self._machines.emptied()

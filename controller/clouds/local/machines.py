@@ -58,8 +58,12 @@ class Machines:
             Path(target).mkdir(parents=True, exist_ok=True)
         for left in (self._settings.root / "trash").iterdir():
             self._trash.put_nowait(left)
-        self._groups.prepare()
-        await network.prepare(self._settings)
+        await network.prepare(self._settings)  # first, because it refuses what another cluster has
+        try:
+            self._groups.prepare()
+        except Fault:
+            await self.withdraw()
+            raise
 
     async def boot(self, record: Record, save: Callable[[Record], Record]) -> Record:
         """Boot the machine; `save` is called once its process is known and before its user-data runs."""
@@ -174,6 +178,11 @@ class Machines:
             self._credit_over(instance)
         await self._servers.close_all()
 
+    async def withdraw(self) -> None:
+        """Remove what machines share; only where there is none left."""
+        await network.remove(self._settings)
+        self._groups.remove()
+
     def strangers(self, known: set[str]) -> set[str]:
         """Machines that have left something and of which there is no record."""
         folders = {entry.name for entry in (self._settings.root / "instances").iterdir()}
@@ -244,7 +253,7 @@ class Machines:
     def _visible(self) -> list[str]:
         settings = self._settings
         named = (*settings.path, *settings.python_path, *settings.visible, sys.prefix, sys.base_prefix, _REPO)
-        return list(dict.fromkeys(str(Path(path).absolute()) for path in named))
+        return sorted({str(Path(path).absolute()) for path in named})  # a folder before what is in it
 
     def _files(self, record: Record) -> dict[str, str]:
         servers = "".join(f"nameserver {server}\n" for server in self._settings.nameservers)

@@ -6,7 +6,9 @@ A program gets a clean environment, a deadline and a session of its own; what it
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from cellwire.faults import Fault, Kind
@@ -25,20 +27,21 @@ class Completed(NamedTuple):
 
 async def run(argv: Sequence[str], *, stdin: bytes = b"", deadline: float = 10.0) -> Completed:
     """Run to the end. Raises Fault: UNSUPPORTED where the program is missing, TIMEOUT after `deadline` seconds."""
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=_ENVIRONMENT,
-            start_new_session=True,
-        )
-    except FileNotFoundError as error:
-        raise Fault(Kind.UNSUPPORTED, argv[0], "is not installed", "install its Debian package") from error
+    with _file(stdin) as given:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *argv,
+                stdin=given,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env=_ENVIRONMENT,
+                start_new_session=True,
+            )
+        except FileNotFoundError as error:
+            raise Fault(Kind.UNSUPPORTED, argv[0], "is not installed", "install its Debian package") from error
     try:
         async with asyncio.timeout(deadline):
-            stdout, stderr = await process.communicate(stdin)
+            stdout, stderr = await process.communicate()
     except TimeoutError as error:
         raise Fault(Kind.TIMEOUT, " ".join(argv), f"did not end within {deadline:g} s") from error
     finally:
@@ -64,3 +67,15 @@ async def start(
     return await asyncio.create_subprocess_exec(
         *argv, stdin=stdin, stdout=console, stderr=console, env=dict(environment), start_new_session=True
     )
+
+
+@contextmanager
+def _file(content: bytes) -> Generator[int]:
+    """The content as a file in memory: a pipe breaks, under uvloop with a RuntimeError, when nobody reads it."""
+    descriptor = os.memfd_create("stdin", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, content)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        yield descriptor
+    finally:
+        os.close(descriptor)

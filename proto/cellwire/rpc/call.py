@@ -2,8 +2,8 @@
 
 grpclib 0.4.9 wakes its waiters with `task.cancel()` and never takes the request back, so that after an expired or
 broken call `current_task().cancelling()` stays raised, and an `asyncio.timeout` further out ends in CancelledError.
-`settled()` takes exactly that request back and no other, and turns grpclib's exceptions into faults. A channel that is
-closed wakes each waiter twice (once for the closing, once for the lost connection): `_wake_once` makes that once.
+Calls on our own channels (`mended`) take it back themselves, each its own. On a channel of grpclib's `settled()` takes
+one request back: the right number for a single call. Both turn grpclib's exceptions into faults.
 """
 
 from __future__ import annotations
@@ -14,25 +14,13 @@ from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
-from grpclib.utils import Wrapper
+from h2.exceptions import H2Error
 
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.status import fault_of
 
 Request_contra = TypeVar("Request_contra", contravariant=True)
 Reply_co = TypeVar("Reply_co", covariant=True)
-
-
-_wake = Wrapper.cancel
-
-
-def _wake_once(self: Wrapper, error: Exception) -> None:
-    if not self.cancelled:
-        _wake(self, error)
-
-
-# Of a second request we could not tell whether it is grpclib's or somebody's who means it.
-Wrapper.cancel = _wake_once
 
 
 class UnaryMethod(Protocol[Request_contra, Reply_co]):
@@ -53,7 +41,7 @@ def settled() -> Generator[None]:
     except Exception as error:
         if task and task.cancelling() > before and task.uncancel() > before:
             raise asyncio.CancelledError from None
-        if isinstance(error, (GRPCError, StreamTerminatedError, ProtocolError, ConnectionError, OSError)):
+        if isinstance(error, (GRPCError, StreamTerminatedError, ProtocolError, H2Error, OSError)):
             if isinstance(error, TimeoutError):
                 raise
             raise fault_of(error) from error

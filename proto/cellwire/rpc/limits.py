@@ -1,97 +1,86 @@
-"""How much a peer may send before it is refused, and the windows that let a stream run at the wire's speed.
+"""How much a peer may make us keep, and how soon its silence is noticed. Numbers and their reasons; no I/O.
 
-grpclib 0.4.9 keeps bytes of a message of any announced length. Here the length prefix is checked before a byte of the
-message is kept, and the connection of a peer that announces more than its limit is ended. Uses grpclib's protocol
-classes from inside; tests/unit/rpc says so when they change.
+grpclib reads a message of any length that the peer announces; `mended` refuses by these limits before a byte is kept.
 """
 
 from __future__ import annotations
 
-import asyncio
-import struct
-from collections.abc import Callable
-from typing import Any
+import socket
+from dataclasses import dataclass
 
-from grpclib.config import Configuration
-from grpclib.protocol import EventsProcessor, H2Protocol
-from h2.events import DataReceived
+KIB = 1024
+MIB = 1024 * KIB
 
-WINDOW = 8 << 20
-# A kubelet receives no more than 16 MiB; file and log chunks are far smaller.
-LARGEST_MESSAGE = 16 << 20
-# A join is a token, a signing request and an identity document.
-LARGEST_JOIN = 64 << 10
 
-CONFIGURATION = Configuration(
-    http2_connection_window_size=WINDOW,
-    http2_stream_window_size=WINDOW,
-    _keepalive_time=10.0,
-    _keepalive_timeout=10.0,
-    _keepalive_permit_without_calls=True,
-    _http2_max_pings_without_data=0,
-    _http2_min_sent_ping_interval_without_data=5.0,
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one end grants the other.
+
+    `message_bytes` longest message taken in; `stream_window` and `connection_window` bytes that may lie unread here;
+    `frame_bytes` longest HTTP/2 frame taken in; `streams` calls at once, as server. `ping_after` seconds between
+    pings (None: none are sent), `ping_wait` seconds for the answer.
+    """
+
+    message_bytes: int
+    stream_window: int
+    connection_window: int
+    frame_bytes: int
+    streams: int
+    ping_after: float | None = None
+    ping_wait: float = 10.0
+
+
+# A list of every container of a busy node is a few MiB, a kubelet's own cap is 16 MiB. The connection's window is the
+# sum of many streams', so that one slow reader of an exec does not stop all other calls on its cell.
+CELL = Limits(
+    message_bytes=32 * MIB,
+    stream_window=8 * MIB,
+    connection_window=1024 * MIB,
+    frame_bytes=256 * KIB,
+    streams=2048,
 )
 
+# The agent's end also asks whether a controller is alive that sends nothing. The controller's end need not: it misses
+# the heartbeats, and the kernel's probes (`watch_socket`) tell a dead host at no cost to it.
+CELL_SERVER = Limits(
+    message_bytes=CELL.message_bytes,
+    stream_window=CELL.stream_window,
+    connection_window=CELL.connection_window,
+    frame_bytes=CELL.frame_bytes,
+    streams=CELL.streams,
+    ping_after=10.0,
+    ping_wait=10.0,
+)
 
-class PrefixGuard:
-    """Reads the length prefixes of one stream's bytes as they pass; says when one is above the limit."""
+# Who has not proved anything: a signing request and an identity document are 4 KiB together.
+STRANGER = Limits(
+    message_bytes=64 * KIB,
+    stream_window=64 * KIB,
+    connection_window=128 * KIB,
+    frame_bytes=16 * KIB,
+    streams=4,
+)
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._skip = 0
-        self._header = b""
+HANDSHAKE_SECONDS = 10.0
+SHUTDOWN_SECONDS = 2.0
+"""For the goodbye of TLS; a dead peer never answers it, and asyncio's own 30 s would hide the loss for as long."""
 
-    def exceeds(self, data: bytes) -> bool:
-        """Feed bytes in order; True once a message is announced that is too long."""
-        position = 0
-        while position < len(data):
-            if self._skip:
-                step = min(self._skip, len(data) - position)
-                self._skip -= step
-                position += step
-                continue
-            step = 5 - len(self._header)
-            self._header += data[position : position + step]
-            position += step
-            if len(self._header) == 5:
-                (length,) = struct.unpack(">I", self._header[1:])
-                if length > self._limit:
-                    return True
-                self._skip, self._header = length, b""
-        return False
+STRANGER_SECONDS = 30.0
+"""Life of a connection for short calls, after which it is cut whatever it is doing."""
 
-
-class _GuardedProcessor(EventsProcessor):
-    def __init__(self, handler: Any, connection: Any, limit: int) -> None:
-        super().__init__(handler, connection)
-        self._limit = limit
-        self._guards: dict[int, PrefixGuard] = {}
-
-    def process_data_received(self, event: DataReceived) -> None:
-        stream_id, data = event.stream_id, event.data
-        if stream_id in self.streams:
-            guard = self._guards.setdefault(stream_id, PrefixGuard(self._limit))
-            if guard.exceeds(data):
-                self.close(f"a message above the limit of {self._limit} bytes was announced")
-                return
-        super().process_data_received(event)
-        if len(self._guards) > 2 * len(self.streams) + 16:
-            self._guards = {key: guard for key, guard in self._guards.items() if key in self.streams}
+STRANGERS = 1024
+"""Connections for short calls at once."""
 
 
-def guarded(protocol: H2Protocol, limit: int, lost: Callable[[], None] | None = None) -> H2Protocol:
-    """The same protocol with a limit on announced messages, and a call when its connection is lost."""
-    made, gone = protocol.connection_made, protocol.connection_lost
-
-    def connection_made(transport: asyncio.BaseTransport) -> None:
-        made(transport)
-        protocol.processor = _GuardedProcessor(protocol.handler, protocol.connection, limit)
-
-    def connection_lost(exc: BaseException | None) -> None:
-        gone(exc)
-        if lost is not None:
-            lost()
-
-    protocol.connection_made = connection_made
-    protocol.connection_lost = connection_lost
-    return protocol
+def watch_socket(sock: socket.socket) -> None:
+    """Let the kernel break a TCP connection whose peer's host is gone: 25 s idle, or 20 s with bytes unanswered."""
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    for option, value in (
+        (socket.TCP_KEEPIDLE, 10),
+        (socket.TCP_KEEPINTVL, 5),
+        (socket.TCP_KEEPCNT, 3),
+        (socket.TCP_USER_TIMEOUT, 20_000),
+    ):
+        sock.setsockopt(socket.IPPROTO_TCP, option, value)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

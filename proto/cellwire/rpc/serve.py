@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from grpclib.const import Status
-from grpclib.encoding.proto import ProtoCodec
 from grpclib.events import RecvRequest, listen
 from grpclib.exceptions import GRPCError, StreamTerminatedError
-from grpclib.server import Server
 
 from cellwire.faults import Fault
-from cellwire.rpc.limits import CONFIGURATION
-from cellwire.rpc.status import FaultCodec, error_of
+from cellwire.rpc.limits import CELL, Limits
+from cellwire.rpc.mended import MendedServer
+from cellwire.rpc.status import error_of
 
 if TYPE_CHECKING:
     from grpclib._typing import IServable
@@ -30,14 +29,11 @@ log = logging.getLogger(__name__)
 Handler = Callable[[Any], Coroutine[Any, Any, None]]
 
 
-def prepared(handlers: Collection[IServable], *, details: bool) -> Server:
-    """A server that knows these services. `details` where the other end is ours too."""
-    server = Server(
-        handlers,
-        codec=ProtoCodec(),
-        status_details_codec=FaultCodec() if details else None,
-        config=CONFIGURATION,
-    )
+def prepared(handlers: Collection[IServable], *, details: bool, limits: Limits = CELL) -> MendedServer:
+    """A server that knows these services. `details` where the other end is ours too: a foreign client would take
+    them for a google.rpc.Status.
+    """
+    server = MendedServer(handlers, limits, details=details)
 
     async def guard(event: RecvRequest) -> None:
         event.method_func = cast("Any", _guarded(event.method_func, details=details))

@@ -7,11 +7,13 @@ form of ours, so that a fault that crosses the wire is still the fault that was 
 from __future__ import annotations
 
 import json
+import ssl
 from typing import Any
 
 from grpclib.const import Status
 from grpclib.encoding.base import StatusDetailsCodecBase
 from grpclib.exceptions import GRPCError, StreamTerminatedError
+from h2.exceptions import H2Error
 
 from cellwire.faults import Fault, Kind
 
@@ -33,8 +35,10 @@ KINDS = {status: kind for kind, status in STATUSES.items()} | {
     Status.OUT_OF_RANGE: Kind.INVALID,
     Status.ABORTED: Kind.UNAVAILABLE,
 }
-# A status message is an HTTP header: a runtime's pages of words must not break the connection.
+# Bytes of a sentence and of each part of it. Both travel in one block of headers, of which a peer takes 64 KiB, and may
+# grow threefold and sixfold in escaping: a runtime's pages of words must not break the connection.
 LONGEST = 3000
+LONGEST_PART = {"kind": 100, "thing": 500, "cause": LONGEST, "mend": 500, "reason": 100}
 
 
 class FaultCodec(StatusDetailsCodecBase):
@@ -42,7 +46,8 @@ class FaultCodec(StatusDetailsCodecBase):
 
     def encode(self, status: Status, message: str | None, details: Any) -> bytes:
         """Details as bytes."""
-        return json.dumps([str(part)[:LONGEST] for part in details]).encode()
+        parts = zip(details, LONGEST_PART.values(), strict=True)
+        return json.dumps([_cut(str(part), longest) for part, longest in parts], ensure_ascii=False).encode()
 
     def decode(self, status: Status, message: str | None, data: bytes) -> Any:
         """Details of bytes; nothing where they are not ours."""
@@ -50,26 +55,34 @@ class FaultCodec(StatusDetailsCodecBase):
             parts = json.loads(data)
         except ValueError:
             return None
-        return parts if isinstance(parts, list) else None
+        return parts if isinstance(parts, list) and all(isinstance(part, str) for part in parts) else None
 
 
 def error_of(fault: Fault) -> GRPCError:
     """The status that a client acts on."""
     parts = [fault.kind.value, fault.thing, fault.cause, fault.mend, fault.reason]
-    return GRPCError(STATUSES[fault.kind], str(fault)[:LONGEST], parts)
+    return GRPCError(STATUSES[fault.kind], _cut(str(fault), LONGEST), parts)
 
 
 def fault_of(error: BaseException) -> Fault:
     """What a failed call means: the fault that the other side raised, or what broke on the way."""
-    if isinstance(error, Fault):
-        return error
-    if isinstance(error, GRPCError):
-        return _told(error) or _guessed(error)
-    if isinstance(error, TimeoutError):
-        return Fault(Kind.TIMEOUT, "the call", "it was not answered in time")
-    if isinstance(error, (StreamTerminatedError, OSError)):
-        return Fault(Kind.UNAVAILABLE, "the connection", str(error) or "it was lost")
-    return Fault(Kind.BROKEN, "the call", f"{type(error).__name__}: {error}")
+    match error:
+        case Fault():
+            return error
+        case GRPCError():
+            return _told(error) or _guessed(error)
+        case TimeoutError():
+            return Fault(Kind.TIMEOUT, "the call", "it was not answered in time")
+        case ssl.SSLCertVerificationError():
+            return Fault(Kind.DENIED, "the connection", f"the peer's certificate is not good: {error.verify_message}")
+        case StreamTerminatedError() | OSError() | H2Error():
+            return Fault(Kind.UNAVAILABLE, "the connection", str(error) or "it was lost")
+        case _:
+            return Fault(Kind.BROKEN, "the call", f"{type(error).__name__}: {error}")
+
+
+def _cut(text: str, longest: int) -> str:
+    return text.encode(errors="replace")[:longest].decode(errors="ignore")
 
 
 def _told(error: GRPCError) -> Fault | None:

@@ -1,94 +1,202 @@
-"""A connection on which the roles turn: the cell dials, and is then the gRPC server on what it dialled.
+"""Connections whose roles are turned: the cell dials and is the gRPC server, the controller accepts and is the client.
 
-The port that accepts tells such connections from ordinary ones by ALPN. All of grpclib's private members that this
-needs are used in this file, and tests/unit/rpc fails when upstream changes them.
+One TLS port takes three kinds, told apart by ALPN: "h2" for the short calls (Join, Renew) that an agent makes,
+"chinampa-cell/1" for the one connection that stays, "chinampa-ca/1" for who wants the authority's certificate, which
+it knows by its fingerprint. What of grpclib this needs beyond its public face is in `mended`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, cast
 
-from grpclib.client import Channel, Handler
-from grpclib.encoding.proto import ProtoCodec
-from grpclib.protocol import H2Protocol
-from grpclib.server import Server
+from grpclib.client import Channel
 
-from cellwire.rpc.limits import CONFIGURATION, LARGEST_JOIN, LARGEST_MESSAGE, guarded
-from cellwire.rpc.status import FaultCodec
+from cellwire.faults import Fault, Kind
+from cellwire.rpc import mended
+from cellwire.rpc.limits import CELL, HANDSHAKE_SECONDS, SHUTDOWN_SECONDS, STRANGER_SECONDS, STRANGERS, Limits
+
+log = logging.getLogger(__name__)
 
 CALLS = "h2"
 TURNED = "chinampa-cell/1"
-# One connection of this kind is written the authority's certificate, which the peer knows by its fingerprint.
 AUTHORITY = "chinampa-ca/1"
 
-
-class TurnedChannel(Channel):
-    """A channel over a connection that the other side dialled. It never dials itself."""
-
-    def __init__(self) -> None:
-        super().__init__(codec=ProtoCodec(), status_details_codec=FaultCodec(), config=CONFIGURATION)
-        # A pseudo header that must not be empty; nobody looks at it.
-        self._scheme = "https"
-        self._authority = "cell"
-
-    def protocol(self, lost: Callable[[], None]) -> H2Protocol:
-        """The protocol for the accepted connection; `lost` is called when that ends."""
-        protocol = H2Protocol(Handler(), self._config, self._h2_config)
-        self._protocol = guarded(protocol, LARGEST_MESSAGE, lost)
-        return self._protocol
-
-    async def __connect__(self) -> H2Protocol:
-        if not self._connected:
-            raise ConnectionError("the cell is not connected")
-        return self._protocol
+Certificate = Mapping[str, Any]
+"""A peer's certificate as `SSLSocket.getpeercert()` tells it; empty where it showed none."""
 
 
-class Fork(asyncio.Protocol):
-    """The protocol of one accepted TLS connection: becomes what the peer asked for by ALPN.
+class TurnedChannel(mended.HeldChannel):
+    """The controller's channel to a cell that dialled. `certificate` was checked by TLS, `address` is the peer's."""
 
-    `calls` gives the protocol of an ordinary gRPC connection; `turned` that of a cell's, from its TLS state, or None
-    to refuse it; `authority` is written to who asks for it.
+    def __init__(self, limits: Limits, certificate: Certificate, address: str) -> None:
+        super().__init__(limits)
+        self.certificate = certificate
+        self.address = address
+
+
+def common_name(certificate: Certificate) -> str:
+    """The CN of the certificate's subject; empty where there is none."""
+    for part in cast("tuple[tuple[tuple[str, str], ...], ...]", certificate.get("subject", ())):
+        for name, value in part:
+            if name == "commonName":
+                return value
+    return ""
+
+
+@asynccontextmanager
+async def calling(host: str, port: int, context: ssl.SSLContext, name: str) -> AsyncGenerator[Channel]:
+    """A channel for short calls to a controller, whose certificate must carry `name`."""
+    channel = mended.MendedChannel(CELL, name=name, host=host, port=port, ssl=context)
+    try:
+        yield channel
+    finally:
+        channel.close()
+
+
+async def serve_on(
+    server: mended.MendedServer,
+    host: str,
+    port: int,
+    context: ssl.SSLContext,
+    name: str,
+    on_connected: Callable[[], None],
+) -> None:
+    """Dial, and be the server on that connection until it ends. `name` is what the peer's certificate must carry.
+
+    Returns when the peer ends it; raises Fault UNAVAILABLE where nothing answers, DENIED where either side refuses
+    the other's certificate. A cancelled caller ends the connection and its handlers.
     """
+    thing = f"controller {host}:{port}"
+    ended: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+
+    def lost(error: Exception | None) -> None:
+        if not ended.done():
+            ended.set_result(error)
+
+    served = server.protocol(lost)
+    transport: asyncio.Transport | None = None
+    try:
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS + 5):
+                transport = await mended.connect(lambda: served, host, port, context, name)
+        except ssl.SSLError as error:
+            raise Fault(Kind.DENIED, thing, f"TLS failed: {error.reason or error}") from error
+        except (OSError, TimeoutError) as error:
+            raise Fault(Kind.UNAVAILABLE, thing, f"no connection: {error or 'no answer in time'}") from error
+        on_connected()
+        if isinstance(error := await ended, ssl.SSLError):
+            raise Fault(Kind.DENIED, thing, f"it refused our certificate: {error.reason or error}")
+    finally:
+        if transport is not None and not ended.done():
+            transport.abort()
+        await served.end()
+
+
+class _Door(asyncio.Protocol):
+    """A connection just accepted, its handshake done: hands it to the protocol that its ALPN asks for."""
+
+    def __init__(self, port: Port) -> None:
+        self._port = port
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Choose, and step aside."""
+        given = cast("asyncio.Transport", transport)
+        inner = self._port.admit(given)
+        if inner is None:
+            given.close()
+            return
+        given.set_protocol(inner)
+        inner.connection_made(given)
+
+
+class Port:
+    """An open port: what is connected to it, and the timers that cut strangers off."""
 
     def __init__(
-        self, calls: Callable[[], H2Protocol], turned: Callable[[ssl.SSLObject], H2Protocol | None], authority: bytes
+        self, calls: mended.MendedServer, turned: Callable[[TurnedChannel], None], authority: bytes, limits: Limits
     ) -> None:
         self._calls = calls
         self._turned = turned
         self._authority = authority
+        self._limits = limits
+        self._cells: set[TurnedChannel] = set()
+        self._strangers: dict[mended.Served, asyncio.TimerHandle] = {}
+        self.number = 0
 
-    def connection_made(self, transport: Any) -> None:
-        tls: ssl.SSLObject = transport.get_extra_info("ssl_object")
-        chosen: H2Protocol | None = None
-        match tls.selected_alpn_protocol():
-            case "chinampa-cell/1":
-                chosen = self._turned(tls)
-            case "chinampa-ca/1":
-                transport.write(self._authority)
-            case "h2":
-                chosen = guarded(self._calls(), LARGEST_JOIN)
-            case _:
-                pass
-        if chosen is None:
-            transport.close()
-            return
-        transport.set_protocol(chosen)
-        chosen.connection_made(transport)
+    def admit(self, transport: asyncio.Transport) -> asyncio.Protocol | None:
+        """The protocol for a connection, or None: it is not wanted any longer."""
+        session: ssl.SSLObject = transport.get_extra_info("ssl_object")
+        asked = session.selected_alpn_protocol()
+        if asked == AUTHORITY:
+            transport.write(self._authority)
+            return None
+        certificate: Certificate = session.getpeercert() or {}
+        peer: tuple[str, int] = transport.get_extra_info("peername") or ("?", 0)
+        if asked == TURNED and common_name(certificate):
+            return self._admit_cell(TurnedChannel(self._limits, certificate, peer[0]))
+        if asked == CALLS and len(self._strangers) < STRANGERS:
+            return self._admit_stranger(transport)
+        log.warning("connection from %s refused: it asks for %s, certificate: %s", peer[0], asked, bool(certificate))
+        return None
+
+    def _admit_cell(self, channel: TurnedChannel) -> asyncio.Protocol:
+        protocol = channel.protocol(lambda: self._cells.discard(channel))
+        self._cells.add(channel)
+        # Once the connection is made: what `turned` starts may call at once.
+        asyncio.get_running_loop().call_soon(self._turned, channel)
+        return protocol
+
+    def _admit_stranger(self, transport: asyncio.Transport) -> asyncio.Protocol:
+        def lost(error: Exception | None) -> None:
+            del error
+            timer = self._strangers.pop(served, None)
+            if timer is not None:
+                timer.cancel()
+
+        served = self._calls.protocol(lost)
+        self._strangers[served] = asyncio.get_running_loop().call_later(STRANGER_SECONDS, transport.abort)
+        return served
+
+    async def end(self) -> None:
+        """Close every connection."""
+        for channel in tuple(self._cells):
+            channel.close()
+        for served in tuple(self._strangers):
+            await served.end()
 
 
-def calls_protocol(server: Server) -> Callable[[], H2Protocol]:
-    """The factory of a server's protocols, for connections that another listener accepts."""
-    return server._protocol_factory  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-
-
-async def serve_dialled(server: Server, host: str, port: int, context: ssl.SSLContext, name: str) -> asyncio.Event:
-    """Dial and be the server on the connection; the event is set when it is lost. Raises OSError."""
-    lost = asyncio.Event()
-    protocol = guarded(calls_protocol(server)(), LARGEST_MESSAGE, lost.set)
-    await asyncio.get_running_loop().create_connection(
-        lambda: protocol, host, port, ssl=context, server_hostname=name, ssl_handshake_timeout=10
+@asynccontextmanager
+async def accepting(
+    host: str,
+    port: int,
+    context: ssl.SSLContext,
+    *,
+    calls: mended.MendedServer,
+    turned: Callable[[TurnedChannel], None],
+    authority: bytes,
+    limits: Limits = CELL,
+) -> AsyncGenerator[Port]:
+    """Open the port. `calls` serves whoever connects with ALPN "h2"; `turned` is given a channel for each cell that
+    dials with a certificate; `authority` is written to whoever asks for it.
+    """
+    opened = Port(calls, turned, authority, limits)
+    server = await asyncio.get_running_loop().create_server(
+        lambda: _Door(opened),
+        host,
+        port,
+        ssl=context,
+        backlog=1024,
+        ssl_handshake_timeout=HANDSHAKE_SECONDS,
+        ssl_shutdown_timeout=SHUTDOWN_SECONDS,
     )
-    return lost
+    opened.number = server.sockets[0].getsockname()[1]
+    try:
+        yield opened
+    finally:
+        server.close()
+        await opened.end()

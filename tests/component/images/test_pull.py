@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import os
+import signal
 import stat
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 import pytest
+from aiohttp import ClientSession, web
 
-from cellagent.images.messages import Credentials, Progress
-from cellagent.images.service import ImageSettings, running
+from cellagent.images.messages import Credentials, Progress, RegistrySettings
+from cellagent.images.service import ImageRoom, ImageSettings, running
 from cellwire.faults import Fault, Kind
-from tests.support.oci import Node, folder, hardlink, layer, push_image, push_index, symlink
-from tests.support.registry import PASSWORD, USER, running_registry
+from tests.support.files import names
+from tests.support.oci import (
+    ARCHITECTURE,
+    Layer,
+    Node,
+    digest,
+    folder,
+    hardlink,
+    layer,
+    push_image,
+    push_index,
+    symlink,
+)
+from tests.support.registry import PASSWORD, USER, free_port, running_registry, serving
 
 NOBODY = Credentials()
 
@@ -48,4 +67,231 @@ async def test_an_image_of_gzip_zstd_and_plain_layers_is_unpacked_and_found(tmp_
             assert room.store.find(text) == image
         assert progress[-1].layers_done == progress[-1].layers_total == 3
         assert progress[-1].bytes_done == progress[-1].bytes_total == sum(len(one.blob) for one in pushed.layers)
-    assert not os.listdir(tmp_path / "work")
+    assert not names(tmp_path / "work")
+
+
+async def failure(room: ImageRoom, name: str, credentials: Credentials = NOBODY) -> Fault:
+    with pytest.raises(Fault) as caught:
+        await room.puller.pull(name, credentials)
+    assert not room.store.images() or name not in room.store.images()[0].tags
+    return caught.value
+
+
+@pytest.mark.parametrize("auth", ["basic", "token"])
+async def test_a_registry_lets_in_who_shows_the_right_credentials(
+    tmp_path: Path, auth: Literal["basic", "token"]
+) -> None:
+    async with running_registry(auth) as registry, running(ImageSettings(root=tmp_path)) as room:
+        pushed = await push_image(registry, "private/a:1", [layer({"a": b"1"})], auth=auth)
+        pair = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        for refused in (
+            NOBODY,
+            Credentials(username=USER, password="wrong"),
+            Credentials(username=USER, password=PASSWORD, server_address="https://elsewhere.example"),
+        ):
+            fault = await failure(room, pushed.name, refused)
+            assert fault.kind is Kind.DENIED, fault
+            assert "imagePullSecret" in str(fault)
+            assert "wrong" not in str(fault)
+        accepted = [
+            Credentials(username=USER, password=PASSWORD),
+            Credentials(auth=pair),
+            Credentials(auth=pair, server_address=f"http://{registry}/v2/"),
+        ]
+        if auth == "token":
+            accepted.append(Credentials(identity_token="identity-of-gardener"))
+        for credentials in accepted:
+            assert (await room.puller.pull(pushed.name, credentials)).id == pushed.id
+            room.store.remove(pushed.name)
+
+
+async def test_what_goes_wrong_is_told_in_a_sentence(tmp_path: Path) -> None:
+    async with running_registry() as registry, running(ImageSettings(root=tmp_path)) as room:
+        one = layer({"a": b"1"})
+        pushed = await push_image(registry, "a:1", [one])
+        fault = await failure(room, f"{registry}/nothing:1")
+        assert (fault.kind, "has no such image" in str(fault)) == (Kind.NOT_FOUND, True)
+        fault = await failure(room, f"127.0.0.1:{free_port()}/a:1")
+        assert (fault.kind, "cannot be reached" in str(fault)) == (Kind.UNAVAILABLE, True)
+        foreign = await push_image(registry, "foreign:1", [one], architecture="s390x")
+        fault = await failure(room, foreign.name)
+        assert (fault.kind, "linux/s390x" in str(fault)) == (Kind.NOT_FOUND, True)
+        lying = await push_image(registry, "lying:1", [Layer(one.blob, digest(b"other"), one.media_type)])
+        fault = await failure(room, lying.name)
+        assert (fault.kind, "digest mismatch" in str(fault)) == (Kind.BROKEN, True)
+        assert one.digest in str(fault)
+        fault = await failure(room, pushed.name + "@" + digest(b"no"))
+        assert fault.kind is Kind.NOT_FOUND
+        assert not room.store.images()
+        assert (await room.puller.pull(f"{pushed.name}@{pushed.digest}", NOBODY)).tags == ()
+
+
+async def test_the_image_of_this_platform_is_taken_from_an_index(tmp_path: Path) -> None:
+    async with running_registry() as registry, running(ImageSettings(root=tmp_path)) as room:
+        mine = await push_image(registry, "many:mine", [layer({"a": b"mine"})])
+        other = await push_image(registry, "many:other", [layer({"a": b"other"})], architecture="s390x")
+        top = await push_index(registry, "many:1", {"linux/s390x": other, f"linux/{ARCHITECTURE}": mine})
+        image = await room.puller.pull(f"{registry}/many:1", NOBODY)
+        assert image.id == mine.id
+        assert image.digests == (f"{registry}/many@{top}",)
+        again = await room.puller.pull(f"{registry}/many@{top}", NOBODY)
+        assert again == image
+
+
+async def test_mirrors_come_first_and_the_host_itself_last(tmp_path: Path) -> None:
+    async with running_registry() as registry, running_registry() as mirror:
+        kept = await push_image(mirror, "library/kept:1", [layer({"a": b"mirror"})])
+        own = await push_image(registry, "own:1", [layer({"a": b"own"})])
+        dead = f"http://127.0.0.1:{free_port()}"
+        async with running(ImageSettings(root=tmp_path)) as room:
+            room.configure(
+                [
+                    RegistrySettings(host="docker.io", mirrors=(dead, f"http://{mirror}")),
+                    RegistrySettings(host=registry, mirrors=(f"http://{mirror}",)),
+                ]
+            )
+            image = await room.puller.pull("kept:1", NOBODY)
+            assert (image.id, image.tags) == (kept.id, ("docker.io/library/kept:1",))
+            assert (await room.puller.pull(own.name, NOBODY)).id == own.id
+
+
+class Flaky:
+    """A registry in front of the registry that breaks connections, and counts what it is asked."""
+
+    def __init__(self, registry: str) -> None:
+        self.registry = registry
+        self.blobs = 0
+        self.ranges: list[str] = []
+        self.break_after = 0
+        self.hang = False
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        blob = "/blobs/" in request.path
+        wanted = {k: v for k, v in request.headers.items() if k in {"Range", "Accept"}}
+        async with (
+            ClientSession() as session,
+            session.get(f"http://{self.registry}{request.path}", headers=wanted) as found,
+        ):
+            body = await found.read()
+            response = web.StreamResponse(status=found.status)
+            for name in ("Content-Type", "Content-Range", "Docker-Content-Digest", "Content-Length"):
+                if name in found.headers:
+                    response.headers[name] = found.headers[name]
+            await response.prepare(request)
+            if blob and len(body) > 1000:
+                self.blobs += 1
+                self.ranges += [wanted["Range"]] if "Range" in wanted else []
+                if self.hang:
+                    await response.write(body[:1000])
+                    await asyncio.sleep(60)
+                if self.break_after and len(body) > self.break_after:
+                    await response.write(body[: self.break_after])
+                    if request.transport:
+                        request.transport.close()
+                    return response
+            await response.write(body)
+            return response
+
+
+@asynccontextmanager
+async def flaky_registry(registry: str) -> AsyncGenerator[tuple[Flaky, str]]:
+    flaky = Flaky(registry)
+    app = web.Application()
+    app.router.add_get("/{path:.*}", flaky.answer)
+    async with serving(app) as address:
+        yield flaky, address
+
+
+async def test_a_broken_download_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    async with running_registry() as registry, flaky_registry(registry) as (flaky, address):
+        pushed = await push_image(registry, "big:1", [layer({"a": os.urandom(2_000_000)})])
+        flaky.break_after = 300_000
+        async with running(ImageSettings(root=tmp_path)) as room:
+            assert (await room.puller.pull(f"{address}/big:1", NOBODY)).id == pushed.id
+        assert len(flaky.ranges) >= 5
+        assert len(set(flaky.ranges)) == len(flaky.ranges)
+
+
+async def test_a_pull_that_stands_still_ends_with_the_reason(tmp_path: Path) -> None:
+    async with running_registry() as registry, flaky_registry(registry) as (flaky, address):
+        await push_image(registry, "big:1", [layer({"a": os.urandom(200_000)})])
+        flaky.hang = True
+        async with running(ImageSettings(root=tmp_path, stall_seconds=1.0)) as room:
+            fault = await failure(room, f"{address}/big:1")
+            assert (fault.kind, "no progress for 1 s" in str(fault)) == (Kind.TIMEOUT, True)
+            async with asyncio.timeout(5):
+                while names(tmp_path / "work"):
+                    await asyncio.sleep(0.02)
+
+
+async def test_a_cancelled_pull_leaves_no_process_and_nothing_to_trust(tmp_path: Path) -> None:
+    async with running_registry() as registry, flaky_registry(registry) as (flaky, address):
+        small, big = layer({"small": b"1"}), layer({"a": os.urandom(200_000)})
+        await push_image(registry, "big:1", [small, big])
+        flaky.hang = True
+        async with running(ImageSettings(root=tmp_path)) as room:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(2):
+                    await room.puller.pull(f"{address}/big:1", NOBODY)
+            assert not room.store.images()
+            while room.puller.ending:
+                await asyncio.sleep(0.02)
+            assert children_of(os.getpid(), "cellagent.images") == []
+            flaky.hang = False
+            image = await room.puller.pull(f"{address}/big:1", NOBODY)
+            assert (image.layers[0] / "a").stat().st_size == 200_000
+
+
+def children_of(parent: int, word: str) -> list[str]:
+    found: list[str] = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            if int(status.read_text().rpartition(")")[2].split()[1]) == parent:
+                line = (status.parent / "cmdline").read_text()
+                found += [line] if word in line else []
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
+async def test_pulls_of_one_image_share_one_download(tmp_path: Path) -> None:
+    async with running_registry() as registry, flaky_registry(registry) as (flaky, address):
+        pushed = await push_image(registry, "big:1", [layer({"a": os.urandom(200_000)})])
+        async with running(ImageSettings(root=tmp_path)) as room, asyncio.TaskGroup() as group:
+            pulls = [group.create_task(room.puller.pull(f"{address}/big:1", NOBODY)) for _ in range(5)]
+        assert {pull.result().id for pull in pulls} == {pushed.id}
+        assert flaky.blobs == 1
+
+
+async def test_a_killed_pull_child_is_a_fault_and_not_the_end(tmp_path: Path) -> None:
+    async with running_registry() as registry, flaky_registry(registry) as (flaky, address):
+        await push_image(registry, "big:1", [layer({"a": os.urandom(200_000)})])
+        flaky.hang = True
+        async with running(ImageSettings(root=tmp_path)) as room, asyncio.TaskGroup() as group:
+            pull = group.create_task(failure(room, f"{address}/big:1"))
+            while not flaky.blobs:
+                await asyncio.sleep(0.02)
+            for status in Path("/proc").glob("[0-9]*/stat"):
+                with suppress(FileNotFoundError, ProcessLookupError):
+                    mine = int(status.read_text().rpartition(")")[2].split()[1]) == os.getpid()
+                    if mine and "cellagent.images.pull" in (status.parent / "cmdline").read_text():
+                        os.kill(int(status.parent.name), signal.SIGKILL)
+        assert "ended with code -9" in str(pull.result())
+
+
+async def test_a_new_tag_of_a_known_image_costs_no_download_and_a_moved_tag_moves(tmp_path: Path) -> None:
+    async with running_registry() as registry, flaky_registry(registry) as (flaky, address):
+        one = layer({"a": os.urandom(200_000)})
+        first = await push_image(registry, "a:1", [one])
+        async with running(ImageSettings(root=tmp_path)) as room:
+            await room.puller.pull(f"{address}/a:1", NOBODY)
+            await push_image(registry, "b:1", [one])
+            both = await room.puller.pull(f"{address}/b:1", NOBODY)
+            assert both.tags == (f"{address}/a:1", f"{address}/b:1")
+            assert flaky.blobs == 1
+            await push_image(registry, "a:1", [one, layer({"b": b"2"})])
+            moved = await room.puller.pull(f"{address}/a:1", NOBODY)
+            assert flaky.blobs == 1
+            assert moved.layers[-1] == both.layers[-1]
+            assert room.store.find(f"{address}/a:1").id == moved.id != first.id
+            assert room.store.find(first.id).tags == (f"{address}/b:1",)

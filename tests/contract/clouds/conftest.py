@@ -14,6 +14,7 @@ from controller.clouds.local.cloud import running
 from controller.clouds.local.settings import LocalSettings
 from controller.clouds.local.sweep import sweep
 from controller.clouds.protocol import Cloud
+from tests.support.fake_cloud import FakeCloud
 
 
 class Opened(NamedTuple):
@@ -46,7 +47,13 @@ async def local(folder: Path) -> AsyncGenerator[Opened]:
         await sweep(settings)
 
 
-OPENERS: dict[str, Opener] = {"local": local}
+@asynccontextmanager
+async def fake(folder: Path) -> AsyncGenerator[Opened]:
+    cloud = FakeCloud()
+    yield Opened(cloud, cloud.refusals.__setitem__)
+
+
+OPENERS: dict[str, Opener] = {"local": local, "fake": fake}
 
 
 @pytest.fixture(params=sorted(OPENERS))

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from controller.clouds.local.inside.plan import BootPlan
 
 # Folders kept on the instance's disk, by where they are seen.
-ON_DISK = {"/tmp": "tmp", "/var/tmp": "var-tmp", "/var/log": "log", "/var/lib/chinampa": "chinampa"}  # noqa: S108 - mount points
+ON_DISK = {"/tmp": "tmp", "/var/tmp": "var-tmp", "/var/log": "log", "/var/lib/chinampa": "chinampa"}
 _NOT_DISKS = frozenset(
     # one string a line would be a page
     "autofs binfmt_misc bpf cgroup cgroup2 configfs debugfs devpts devtmpfs efivarfs fuse.lxcfs fusectl hugetlbfs "  # noqa: SIM905
     "mqueue nsfs overlay proc pstore ramfs rpc_pipefs securityfs selinuxfs squashfs sysfs tmpfs tracefs".split()
 )
-_OWN = ("/proc", "/sys", "/dev", "/run", "/tmp", "/var")  # noqa: S108 - mount points
+_OWN = ("/proc", "/sys", "/dev", "/run", "/tmp", "/var")
 _DEVICES = {
     "null": (1, 3),
     "zero": (1, 5),

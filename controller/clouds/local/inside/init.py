@@ -57,7 +57,7 @@ def _machine(control: socket.socket, plan: BootPlan) -> None:
     filesystem.enter(plan)
     control.recv(16)  # "go" once the network stands; end of file where the controller was killed meanwhile
     control.close()
-    os.open("/dev/null", os.O_RDWR)  # descriptor 0 again
+    os.set_inheritable(os.open("/dev/null", os.O_RDWR), True)  # noqa: FBT003 - descriptor 0 again, for children too
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     script = _run(metadata.user_data(), plan["environment"])
     while True:

@@ -803,16 +803,20 @@ class PutFilesStart(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     FOLDER_FIELD_NUMBER: builtins.int
+    KEEP_EXISTING_FIELD_NUMBER: builtins.int
     folder: builtins.str
     """Absolute folder on the cell that the tree becomes; an existing one is replaced as a whole."""
+    keep_existing: builtins.bool
+    """Leave a folder that exists as it is, and write nothing (an emptyDir of a container that is started again)."""
     def __init__(
         self,
         *,
         folder: builtins.str = ...,
+        keep_existing: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["folder", b"folder"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["folder", b"folder", "keep_existing", b"keep_existing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -826,7 +830,7 @@ class FileEntry(message.Message):
     GID_FIELD_NUMBER: builtins.int
     TARGET_FIELD_NUMBER: builtins.int
     path: builtins.str
-    """Path relative to the folder."""
+    """Path relative to the folder; "." is the folder itself."""
     mode: builtins.int
     """Permission bits and file type, as in stat(2): regular files, folders and symbolic links."""
     uid: builtins.int

@@ -1,0 +1,68 @@
+"""The command `cellagent`: `run` on a cell, `serve` alone on a unix socket."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+
+import uvloop
+
+from cellagent import daemon
+from cellagent.network import pod
+from cellagent.runtime.settings import RuntimeSettings
+from cellwire.faults import Fault
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read the command line, run until a signal. 1 where it could not."""
+    asked = _parser().parse_args(argv)
+    logging.basicConfig(
+        level=logging.DEBUG if asked.verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    logging.getLogger("hpack").setLevel(logging.WARNING)
+    work = daemon.cell(asked.root, asked.state) if asked.command == "run" else _serve(asked)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(work)
+    except Fault as fault:
+        sys.stderr.write(f"cellagent: {fault}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _serve(asked: argparse.Namespace) -> Coroutine[None, None, None]:
+    settings = RuntimeSettings(root=asked.root, state=asked.state, bridge=asked.bridge, subnet=asked.subnet)
+    return daemon.serve(asked.socket, settings, mirrors=asked.mirror)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="cellagent", description="A light container runtime, at home in a cell.")
+    parser.add_argument("--verbose", action="store_true", help="say more")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="boot as a cell: read user-data, join, serve the controller")
+    serve = commands.add_parser("serve", help="serve CRI on a unix socket, without a controller")
+    serve.add_argument("--socket", type=Path, default=Path("/run/chinampa/cri.sock"), help="where to listen")
+    serve.add_argument(
+        "--mirror",
+        action="append",
+        default=[],
+        metavar="HOST=URL",
+        help="fetch images of a registry from here first; may be given more than once",
+    )
+    serve.add_argument("--bridge", default=pod.BRIDGE, help="bridge of the pods' network")
+    serve.add_argument("--subnet", default=pod.BRIDGE_SUBNET, help="addresses of the pods' network")
+    for command in (run, serve):
+        command.add_argument("--root", type=Path, default=Path("/var/lib/chinampa"), help="images and layers")
+        command.add_argument("--state", type=Path, default=Path("/run/chinampa"), help="records and sockets")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""The agent's two lives: alone on a unix socket, or as a cell that dialled home. Alone in knowing every room."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+from cellagent.boot.identity import Identity
+from cellagent.boot.join import AGENT_VERSION, join_for_ever
+from cellagent.boot.metadata import Metadata
+from cellagent.boot.moments import started_at
+from cellagent.images import service as images
+from cellagent.images.messages import RegistrySettings
+from cellagent.link import heartbeat
+from cellagent.link.home import stay
+from cellagent.runtime import service as runtime
+from cellagent.runtime.cell import CellService
+from cellagent.runtime.settings import RuntimeSettings
+from cellwire.cell.v1 import cell_pb2 as wire
+from cellwire.faults import Fault, Kind
+from cellwire.rpc.serve import prepared, serving
+
+log = logging.getLogger(__name__)
+
+
+async def serve(socket: Path, settings: RuntimeSettings, *, mirrors: Sequence[str] = ()) -> None:
+    """CRI on a unix socket until SIGTERM or SIGINT. Containers live on."""
+    image_settings = images.ImageSettings(root=settings.root / "images", registries=registries(mirrors))
+    async with (
+        images.running(image_settings) as image_room,
+        runtime.running(settings, image_room.store) as room,
+        serving([room.service, image_room.service], socket),
+        until_told() as told,
+    ):
+        log.info("serving CRI on %s", socket)
+        await told.wait()
+
+
+async def cell(root: Path, state: Path) -> None:
+    """Boot as a cell: join, then serve the controller on the connection that we dial, until SIGTERM.
+
+    Containers live on, and a restarted agent finds them again.
+    """
+    moments = {"agent": time.time()}
+    if began := started_at():
+        moments["user-data"] = began
+    identity = Identity(root / "identity")
+    home = identity.home()
+    if home is None:
+        home = await join_for_ever(identity, Metadata())
+    moments["joined"] = time.time()
+    settings = home.cell_settings()
+    image_settings = images.ImageSettings(
+        root=root / "images",
+        registries=tuple(
+            RegistrySettings(host=one.host, mirrors=tuple(one.mirrors), plain_http=one.plain_http)
+            for one in settings.registries
+        ),
+    )
+    runtime_settings = RuntimeSettings(root=root, state=state, pod_address=settings.pod_address)
+    async with (
+        images.running(image_settings) as image_room,
+        runtime.running(runtime_settings, image_room.store) as room,
+        until_told() as told,
+    ):
+        reports = partial(_reports, home.cell, moments, room, settings.heartbeat_interval_ms / 1000 or 5.0)
+        server = prepared([room.service, image_room.service, CellService(room, reports)], details=True)
+        async with asyncio.TaskGroup() as tasks:
+            staying = tasks.create_task(stay(server, identity, home, lambda: None), name="stay at home")
+            await told.wait()
+            staying.cancel()
+
+
+async def _reports(
+    name: str, moments: dict[str, float], room: runtime.RuntimeRoom, interval: float
+) -> AsyncIterator[wire.ReportMessage]:
+    hello = heartbeat.hello(name, AGENT_VERSION, moments, room.oci_runtime)
+    yield wire.ReportMessage(hello=hello)
+    async for message in heartbeat.beats(interval, room.running_containers, asyncio.Queue()):
+        yield message
+
+
+def registries(mirrors: Sequence[str]) -> tuple[RegistrySettings, ...]:
+    """Settings of "host=url" pairs; several for one host are tried in order."""
+    found: dict[str, tuple[str, ...]] = {}
+    for pair in mirrors:
+        host, mark, url = pair.partition("=")
+        if not mark or not host or "://" not in url:
+            raise Fault(Kind.INVALID, f"mirror {pair}", "it is not of the form host=url")
+        found[host] = (*found.get(host, ()), url)
+    return tuple(RegistrySettings(host=host, mirrors=urls) for host, urls in found.items())
+
+
+@asynccontextmanager
+async def until_told() -> AsyncGenerator[asyncio.Event]:
+    """An event for the first SIGTERM or SIGINT; the second ends the process at once."""
+    loop, told = asyncio.get_running_loop(), asyncio.Event()
+
+    def first() -> None:
+        told.set()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, first)
+    try:
+        yield told
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

@@ -1,0 +1,164 @@
+"""A container's folder as the OCI runtime wants it: the stacked root, the files over /etc, config.json."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cellagent.images.protocol import Image
+from cellagent.kernel import cgroups, mounts
+from cellagent.runtime import users
+from cellagent.runtime.machine import Machine
+from cellagent.runtime.records import ContainerRecord, Phase, SandboxRecord
+from cellagent.runtime.spec import SpecInputs, oci_spec
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.faults import Fault, Kind
+
+ETC = {"/etc/resolv.conf": "resolv.conf", "/etc/hosts": "hosts", "/etc/hostname": "hostname"}
+NOT_DEVICES = ("pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev", "console", "tty")
+
+
+def lay_out(machine: Machine, sandbox: SandboxRecord, record: ContainerRecord, image: Image) -> users.User:
+    """Mount the root and write config.json. Returns the user and groups that the container runs as."""
+    layers = machine.settings.layers(record.id)
+    for name in ("upper", "work", "rootfs"):
+        (layers / name).mkdir(parents=True, exist_ok=True, mode=0o755)
+    rootfs = layers / "rootfs"
+    mounts.overlay(image.layers, layers / "upper", layers / "work", rootfs)
+    config = record.parsed()
+    for number, mount in enumerate(config.mounts):
+        _resolve(machine, record, mount, number)
+    context = config.linux.security_context
+    if context.namespace_options.pid == cri.POD and "pid" not in sandbox.namespaces:
+        # Nobody asked for a shared process namespace: POD is only the enumeration's zero.
+        context.namespace_options.pid = cri.CONTAINER
+    user = _user(rootfs, context, image.config.user)
+    folder = machine.settings.sandbox_folder(sandbox.id)
+    inputs = SpecInputs(
+        container=config,
+        sandbox=sandbox.parsed(),
+        image=image.config,
+        rootfs=rootfs,
+        namespaces=_namespaces(machine, sandbox, context.namespace_options),
+        cgroup=record.cgroup,
+        user=user,
+        hostname=(folder / "hostname").read_text().strip(),
+        files={target: folder / name for target, name in ETC.items()},
+        shm=folder / "shm" if "ipc" in sandbox.namespaces else Path("/dev/shm"),
+        seccomp=_seccomp(config),
+        host_devices=_devices(config),
+        lowest_oom_score=machine.lowest_oom_score,
+        cgroup_v2=cgroups.layout() is cgroups.Layout.V2,
+        mountinfo=Path("/proc/self/mountinfo").read_text() if config.mounts else "",
+    )
+    spec = oci_spec(inputs)
+    write_spec(machine.settings.bundle(record.id), spec)
+    return msgspec.structs.replace(user, groups=tuple(spec["process"]["user"].get("additionalGids", ())))
+
+
+def _namespaces(machine: Machine, sandbox: SandboxRecord, options: cri.NamespaceOption) -> dict[str, Path]:
+    paths = {kind: Path(path) for kind, path in sandbox.namespaces.items()}
+    if options.pid == cri.TARGET:
+        target = machine.ledger.container(options.target_id)
+        if target.phase is not Phase.RUNNING or target.sandbox_id != sandbox.id:
+            cause = "it is no running container of this sandbox, so its processes cannot be shared"
+            raise Fault(Kind.PRECONDITION, f"target container {target.id[:13]}", cause)
+        paths["pid"] = Path(f"/proc/{target.pid}/ns/pid")
+    return paths
+
+
+def write_spec(bundle: Path, spec: dict[str, Any]) -> None:
+    """Write config.json."""
+    (bundle / "config.json").write_bytes(msgspec.json.encode(spec))
+
+
+def read_spec(bundle: Path) -> dict[str, Any]:
+    """Read it again."""
+    return msgspec.json.decode((bundle / "config.json").read_bytes(), type=dict[str, Any])
+
+
+def _user(rootfs: Path, context: cri.LinuxContainerSecurityContext, of_image: str) -> users.User:
+    gid = context.run_as_group.value if context.HasField("run_as_group") else None
+    if context.HasField("run_as_user"):
+        return users.resolve(rootfs, str(context.run_as_user.value), gid=gid)
+    if context.run_as_username:
+        return users.resolve(rootfs, context.run_as_username, gid=gid)
+    return users.resolve(rootfs, of_image, gid=gid)
+
+
+def _resolve(machine: Machine, record: ContainerRecord, mount: cri.Mount, number: int) -> None:
+    """Make the mount's source a path that is there: an image's folder, a link's end, or a new folder."""
+    if mount.HasField("image"):
+        mount.host_path = str(_image_volume(machine, record, mount, number))
+        mount.readonly = True
+        return
+    source = Path(os.path.realpath(mount.host_path))
+    try:
+        if not source.exists():
+            source.mkdir(parents=True, mode=0o755)
+    except OSError as error:
+        raise Fault(Kind.INVALID, f"mount {mount.container_path}", f"{mount.host_path}: {error.strerror}") from error
+    mount.host_path = str(source)
+
+
+def _image_volume(machine: Machine, record: ContainerRecord, mount: cri.Mount, number: int) -> Path:
+    image = machine.images.find(mount.image.image)
+    machine.images.hold(image.id, f"{record.id}-{number}")
+    target = machine.settings.layers(record.id) / f"image-{number}"
+    target.mkdir(exist_ok=True)
+    mounts.overlay(image.layers, None, None, target)
+    below = Path(os.path.normpath(f"/{mount.image_sub_path}")).relative_to("/")
+    found = Path(os.path.realpath(target / below))
+    if not found.is_relative_to(target) or not found.exists():
+        cause = f"image {mount.image.image} has no {mount.image_sub_path}"
+        raise Fault(Kind.INVALID, f"mount {mount.container_path}", cause)
+    return found
+
+
+def _seccomp(config: cri.ContainerConfig) -> dict[str, Any] | None:
+    profile = config.linux.security_context.seccomp
+    if profile.profile_type != cri.SecurityProfile.Localhost or config.linux.security_context.privileged:
+        return None
+    path = Path(profile.localhost_ref.removeprefix("localhost/"))
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.MsgspecError) as error:
+        raise Fault(Kind.INVALID, f"seccomp profile {path}", str(error)) from error
+
+
+def _devices(config: cri.ContainerConfig) -> tuple[dict[str, Any], ...]:
+    found = [_device(Path(one.host_path), one.container_path, one.permissions) for one in config.devices]
+    if config.linux.security_context.privileged:
+        named = {device["path"] for device in found if device}
+        found.extend(
+            _device(entry, str(entry), "rwm", tolerate=True)
+            for entry in Path("/dev").iterdir()
+            if entry.name not in NOT_DEVICES and not entry.is_symlink() and str(entry) not in named
+        )
+    return tuple(device for device in found if device)
+
+
+def _device(path: Path, inside: str, access: str, *, tolerate: bool = False) -> dict[str, Any]:
+    try:
+        seen = path.stat()
+    except OSError as error:
+        raise Fault(Kind.INVALID, f"device {path}", str(error.strerror)) from error
+    kind = "c" if stat.S_ISCHR(seen.st_mode) else "b" if stat.S_ISBLK(seen.st_mode) else ""
+    if not kind:
+        if tolerate:
+            return {}
+        raise Fault(Kind.INVALID, f"device {path}", "it is no device")
+    return {
+        "path": inside,
+        "type": kind,
+        "major": os.major(seen.st_rdev),
+        "minor": os.minor(seen.st_rdev),
+        "fileMode": stat.S_IMODE(seen.st_mode),
+        "uid": seen.st_uid,
+        "gid": seen.st_gid,
+        "access": access or "rwm",
+    }

@@ -1,0 +1,71 @@
+"""cell.v1's Cell on this machine: sessions, logs and files for the controller. Reports come from the link room."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+from grpclib.server import Stream
+
+from cellagent.runtime.answering import received
+from cellagent.runtime.files import Tree, read_end
+from cellagent.runtime.service import RuntimeRoom
+from cellwire.cell.v1 import cell_pb2 as wire
+from cellwire.cell.v1.cell_grpc import CellBase
+from cellwire.faults import Fault, Kind
+from cellwire.stream.service import SessionService
+
+Reports = Callable[[], AsyncIterator[wire.ReportMessage]]
+
+
+class CellService(CellBase):
+    """The handler. `reports` gives the messages of one report for as long as it is wanted."""
+
+    def __init__(self, room: RuntimeRoom, reports: Reports) -> None:
+        self._room = room
+        self._reports = reports
+        self._sessions = SessionService(room.backend)
+
+    async def Report(self, stream: Stream[wire.ReportRequest, wire.ReportMessage]) -> None:
+        await received(stream)
+        async for message in self._reports():
+            await stream.send_message(message)
+
+    async def Exec(self, stream: Stream[wire.SessionInput, wire.SessionOutput]) -> None:
+        await self._sessions.Exec(stream)
+
+    async def Attach(self, stream: Stream[wire.SessionInput, wire.SessionOutput]) -> None:
+        await self._sessions.Attach(stream)
+
+    async def PortForward(self, stream: Stream[wire.PortForwardInput, wire.PortForwardOutput]) -> None:
+        await self._sessions.PortForward(stream)
+
+    async def Logs(self, stream: Stream[wire.LogsRequest, wire.LogChunk]) -> None:
+        request = await received(stream)
+        async for chunk in self._room.logs(request.container_id, request.offset, follow=request.follow):
+            await stream.send_message(wire.LogChunk(offset=chunk.offset, data=chunk.data, end=chunk.end))
+
+    async def PutFiles(self, stream: Stream[wire.PutFilesInput, wire.PutFilesReply]) -> None:
+        first = await received(stream)
+        if not first.HasField("start"):
+            raise Fault(Kind.INVALID, "PutFiles", "its first message is not start")
+        tree = Tree(first.start.folder, keep_existing=first.start.keep_existing)
+        try:
+            async for message in stream:
+                match message.WhichOneof("input"):
+                    case "entry":
+                        tree.begin(message.entry)
+                    case "data":
+                        tree.data(message.data)
+                    case "commit":
+                        tree.commit()
+                        await stream.send_message(wire.PutFilesReply(entries=tree.entries))
+                        return
+                    case _:
+                        raise Fault(Kind.INVALID, "PutFiles", "a message came that has no place here")
+            raise Fault(Kind.UNAVAILABLE, "PutFiles", "it ended before commit; nothing has changed", "put them again")
+        finally:
+            tree.drop()
+
+    async def ReadFile(self, stream: Stream[wire.ReadFileRequest, wire.ReadFileReply]) -> None:
+        request = await received(stream)
+        await stream.send_message(wire.ReadFileReply(data=read_end(request.path, request.limit)))

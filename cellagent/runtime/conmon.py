@@ -1,0 +1,173 @@
+"""conmon: the small program that holds a container's pipes while agents come and go.
+
+It starts the OCI runtime, writes the log in CRI format, leaves the exit code in a file and serves an attach socket.
+This file knows its command line and the pipe on which it tells the process id, or why there is none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from cellagent.kernel import processes
+from cellwire.faults import Fault, Kind
+
+# A create takes tens of milliseconds; minutes mean a hung mount or a machine on its knees.
+CREATE_DEADLINE = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What one conmon is told: one container, where its files are, how its input and output are meant."""
+
+    container_id: str
+    name: str
+    runtime: Path
+    runtime_state: Path
+    bundle: Path
+    exits: Path
+    log_path: str
+    terminal: bool = False
+    stdin: bool = False
+    stdin_once: bool = False
+    systemd_cgroup: bool = False
+
+
+class Report(msgspec.Struct):
+    """The line conmon writes on its sync pipe. `data` is a process id, or negative with a message."""
+
+    data: int = -1
+    message: str = ""
+
+
+def command_line(charge: Charge) -> list[str]:
+    """The arguments for `charge`."""
+    bundle = charge.bundle
+    argv = [
+        "conmon",
+        "--api-version", "1",
+        "--cid", charge.container_id,
+        "--cuuid", charge.container_id,
+        "--name", charge.name,
+        "--runtime", str(charge.runtime),
+        "--runtime-arg", "--root",
+        "--runtime-arg", str(charge.runtime_state),
+        "--bundle", str(bundle),
+        "--container-pidfile", str(bundle / "pid"),
+        "--conmon-pidfile", str(bundle / "conmon.pid"),
+        "--exit-dir", str(charge.exits),
+        "--persist-dir", str(bundle),
+        "--log-path", f"k8s-file:{charge.log_path or '/dev/null'}",
+        "--log-level", "error",
+        "--full-attach",
+        "--no-sync-log",
+        "--no-new-keyring",
+    ]  # fmt: skip
+    if charge.terminal:
+        argv.append("--terminal")
+    if charge.stdin:
+        argv.append("--stdin")
+        if not charge.stdin_once:
+            argv.append("--leave-stdin-open")
+    if charge.systemd_cgroup:
+        argv.append("--systemd-cgroup")
+    return argv
+
+
+async def launch(charge: Charge) -> tuple[int, int]:
+    """Start conmon and create the container. Returns the process ids of container and conmon.
+
+    Raises Fault BROKEN with the OCI runtime's own words where the container could not be created.
+    """
+    ours, theirs = os.pipe()
+    complaints = charge.bundle / "conmon.err"
+    try:
+        with complaints.open("wb") as errors:
+            conmon = await processes.start(
+                command_line(charge),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=errors.fileno(),
+                env={"PATH": os.defpath, "_OCI_SYNCPIPE": str(theirs)},
+                cwd=charge.bundle,
+                pass_fds=(theirs,),
+            )
+        os.close(theirs)
+        theirs = -1
+        said = await _read_all(ours)
+        ours = -1
+        await conmon.wait()
+    finally:
+        for fd in (ours, theirs):
+            if fd >= 0:
+                os.close(fd)
+    return _understand(charge, said, complaints), _number(charge.bundle / "conmon.pid")
+
+
+def _understand(charge: Charge, said: bytes, complaints: Path) -> int:
+    report = Report()
+    with suppress(msgspec.MsgspecError):
+        report = msgspec.json.decode(said.splitlines()[0] if said else b"", type=Report)
+    if report.data > 0:
+        return report.data
+    words = report.message.strip() or complaints.read_text(errors="replace").strip() or "conmon ended without a word"
+    raise Fault(Kind.BROKEN, f"container {charge.name}", plain_words(words), reason="StartError")
+
+
+def plain_words(text: str) -> str:
+    """The sentence inside runc's log lines (`time="…" level=error msg="…"`), or crun's, without the wrapping."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        _, found, rest = line.partition(' msg="')
+        plain = rest.rstrip().removesuffix('"').replace('\\"', '"') if found else line.strip()
+        if plain and "level=warning" not in line:
+            lines.append(plain)
+    return "; ".join(lines)[:2000] or text.strip()[:2000]
+
+
+async def _read_all(fd: int) -> bytes:
+    """Everything written to a pipe of ours; closes it."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    file = os.fdopen(fd, "rb", buffering=0)
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), file)
+    try:
+        async with asyncio.timeout(CREATE_DEADLINE):
+            return await reader.readline()
+    except TimeoutError as error:
+        raise Fault(Kind.TIMEOUT, "conmon", f"no container within {CREATE_DEADLINE:.0f} s") from error
+    finally:
+        transport.close()
+
+
+def _number(path: Path) -> int:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def tell(bundle: Path, words: Sequence[int]) -> None:
+    """Write one order to conmon's control pipe; without effect where conmon is gone."""
+    with suppress(OSError):
+        fd = os.open(bundle / "ctl", os.O_WRONLY | os.O_NONBLOCK)
+        try:
+            os.write(fd, (" ".join(map(str, words)) + "\n").encode())
+        finally:
+            os.close(fd)
+
+
+def resize(bundle: Path, width: int, height: int) -> None:
+    """Set the size of the container's terminal."""
+    tell(bundle, (1, height, width))
+
+
+def reopen_log(bundle: Path) -> None:
+    """Have the log file opened anew at its path."""
+    tell(bundle, (2, 0, 0))

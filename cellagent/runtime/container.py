@@ -1,0 +1,279 @@
+"""Containers: made, started, stopped, removed; and what becomes of them when they end by themselves.
+
+Create lays everything out; start has conmon and the OCI runtime make it, so that a command that is not there is a
+container that could not be started, with the runtime's own words. Each step's record is written before the step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import msgspec
+
+from cellagent.kernel import cgroups, mounts, processes
+from cellagent.runtime import bundle, conmon, views
+from cellagent.runtime.exec import Place
+from cellagent.runtime.machine import Machine, new_id
+from cellagent.runtime.records import ContainerRecord, Phase
+from cellagent.runtime.watch import Ended, Exits, started_ticks
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.faults import Fault, Kind
+
+log = logging.getLogger(__name__)
+# After SIGKILL a process is gone at once, unless the kernel holds it (a dead network file system).
+KILL_SECONDS = 20.0
+START_DEADLINE = 60.0
+# The exit code of a container that could not be started, as other runtimes have it.
+START_ERROR_CODE = 128
+
+
+class Containers:
+    """The owner of containers."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._exits = Exits(machine.settings, machine.inotify, self._ended)
+
+    def close(self) -> None:
+        """Look away; the containers run on."""
+        self._exits.close()
+
+    async def create(self, sandbox_id: str, config: cri.ContainerConfig) -> str:
+        """Lay out a container: image held, root mounted, bundle written."""
+        machine = self._machine
+        sandbox = machine.ledger.sandbox(sandbox_id)
+        name = config.metadata.name
+        if not name:
+            raise Fault(Kind.INVALID, "container metadata", "the name must be given")
+        if sandbox.phase is not Phase.READY:
+            raise Fault(Kind.PRECONDITION, f"container {name}", f"its sandbox {sandbox.id[:13]} is not ready")
+        for other in machine.ledger.containers(sandbox.id):
+            if other.parsed().metadata == config.metadata:
+                cause = f"{other.id[:13]} has the same name and attempt in this sandbox"
+                raise Fault(Kind.EXISTS, f"container {name}", cause, "remove it, or count the attempt up")
+        image = machine.images.find(config.image.image)
+        directory = sandbox.parsed().log_directory
+        container_id = new_id()
+        machine.images.hold(image.id, container_id)
+        record = machine.ledger.put_container(
+            ContainerRecord(
+                id=container_id,
+                sandbox_id=sandbox.id,
+                config=config.SerializeToString(),
+                image_id=image.id,
+                image_ref=image.digests[0] if image.digests else image.id,
+                created_at=time.time_ns(),
+                log_path=str(Path(directory) / config.log_path) if directory and config.log_path else "",
+                cgroup=f"/{sandbox.cgroup.strip('/')}/{container_id}",
+                stop_signal=_stop_signal(config, image.config.stop_signal),
+            )
+        )
+        try:
+            user = bundle.lay_out(machine, sandbox, record, image)
+        except BaseException:
+            await self._clear(record)
+            raise
+        machine.ledger.put_container(
+            msgspec.structs.replace(record, uid=user.uid, gid=user.gid, groups=tuple(user.groups))
+        )
+        machine.emit(cri.CONTAINER_CREATED_EVENT, container_id, sandbox.id)
+        return container_id
+
+    async def start(self, container_id: str) -> None:
+        """Have conmon make it, then let it run. Raises Fault with the runtime's words; it then counts as exited."""
+        record = self._machine.ledger.container(container_id)
+        await self._machine.flights.join(f"StartContainer {record.id}", lambda: self._start(record.id))
+
+    async def stop(self, container_id: str, grace: float) -> None:
+        """Its stop signal, then after `grace` seconds SIGKILL to all in it. The unknown counts as stopped."""
+        record = self._machine.ledger.find_container(container_id)
+        if record is None or record.phase is not Phase.RUNNING:
+            return
+        if grace > 0 and self._exits.send(record.id, views.signal_number(record.stop_signal)):
+            try:
+                async with asyncio.timeout(grace):
+                    await self._exits.ended(record.id)
+            except TimeoutError:
+                log.info("container %s did not end within %g s", record.id[:13], grace)
+        await self._kill(record)
+
+    async def remove(self, container_id: str) -> None:
+        """End it and forget it. Its log stays. The unknown counts as removed."""
+        if (record := self._machine.ledger.find_container(container_id)) is not None:
+            await self._machine.flights.join(f"RemoveContainer {record.id}", lambda: self._remove(record.id))
+
+    async def ended(self, container_id: str) -> int:
+        """The exit code, once there is one."""
+        await self._exits.ended(container_id)
+        record = self._machine.ledger.find_container(container_id)
+        return record.exit_code if record else START_ERROR_CODE
+
+    def place(self, container_id: str) -> Place:
+        """A running container, as exec and attach need it. Raises Fault."""
+        record = self._machine.ledger.container(container_id)
+        name = record.parsed().metadata.name
+        if record.phase is not Phase.RUNNING:
+            raise Fault(Kind.PRECONDITION, f"container {name}", f"it is not running but {record.phase.value}")
+        settings = self._machine.settings
+        return Place(record.id, name, self._machine.runtime.path, settings.oci, settings.bundle(record.id))
+
+    async def recover(self) -> None:
+        """After a start: watch what runs, and settle what ended or was being started in between."""
+        for record in self._machine.ledger.containers():
+            if record.phase is Phase.STARTING:
+                await self._failed(record, "the agent was killed while it started this container")
+            elif record.phase is Phase.RUNNING:
+                pid = record.pid if started_ticks(record.pid) == record.pid_started else 0
+                self._exits.add(record.id, pid, _same_conmon(record))
+            elif record.phase is Phase.EXITED and (self._machine.settings.oci / record.id).exists():
+                await self._clean_up(record)
+
+    async def _start(self, container_id: str) -> None:
+        machine = self._machine
+        record = machine.ledger.container(container_id)
+        config = record.parsed()
+        if record.phase is not Phase.CREATED:
+            raise Fault(
+                Kind.PRECONDITION, f"container {config.metadata.name}", f"it is {record.phase.value}, not created"
+            )
+        record = machine.ledger.put_container(msgspec.structs.replace(record, phase=Phase.STARTING))
+        if record.log_path:
+            Path(record.log_path).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            pid, conmon_pid = await conmon.launch(self._charge(record, config))
+            record = machine.ledger.put_container(
+                msgspec.structs.replace(record, pid=pid, pid_started=started_ticks(pid), conmon_pid=conmon_pid)
+            )
+            await self._let_run(record, config.metadata.name)
+        except Fault as fault:
+            await self._failed(record, fault.cause)
+            raise
+        machine.ledger.put_container(msgspec.structs.replace(record, phase=Phase.RUNNING, started_at=time.time_ns()))
+        machine.emit(cri.CONTAINER_STARTED_EVENT, container_id, record.sandbox_id)
+        self._exits.add(container_id, pid, conmon_pid)
+
+    def _charge(self, record: ContainerRecord, config: cri.ContainerConfig) -> conmon.Charge:
+        settings = self._machine.settings
+        return conmon.Charge(
+            container_id=record.id,
+            name=config.metadata.name,
+            runtime=self._machine.runtime.path,
+            runtime_state=settings.oci,
+            bundle=settings.bundle(record.id),
+            exits=settings.exits,
+            log_path=record.log_path,
+            terminal=config.tty,
+            stdin=config.stdin,
+            stdin_once=config.stdin_once,
+        )
+
+    async def _let_run(self, record: ContainerRecord, name: str) -> None:
+        argv = [str(self._machine.runtime.path), "--root", str(self._machine.settings.oci), "start", record.id]
+        done = await processes.run(argv, deadline=START_DEADLINE)
+        if done.returncode:
+            raise Fault(Kind.BROKEN, f"container {name}", conmon.plain_words(done.words), reason="StartError")
+
+    async def _failed(self, record: ContainerRecord, words: str) -> None:
+        """It could not be started: nothing of it runs, and its record says why."""
+        await self._clean_up(record)
+        (self._machine.settings.exits / record.id).unlink(missing_ok=True)
+        now = time.time_ns()
+        self._machine.ledger.put_container(
+            msgspec.structs.replace(
+                record,
+                phase=Phase.EXITED,
+                exit_code=START_ERROR_CODE,
+                reason="StartError",
+                message=words,
+                started_at=0,
+                finished_at=now,
+                pid=0,
+            )
+        )
+        self._machine.emit(cri.CONTAINER_STOPPED_EVENT, record.id, record.sandbox_id)
+
+    async def _kill(self, record: ContainerRecord) -> None:
+        if self._machine.ledger.container(record.id).phase is not Phase.RUNNING:
+            return
+        self._exits.send(record.id, signal.SIGKILL)
+        group = cgroups.Group(record.cgroup)
+        try:
+            async with asyncio.timeout(KILL_SECONDS):
+                group.kill()
+                await self._exits.ended(record.id)
+        except TimeoutError as error:
+            name = record.parsed().metadata.name
+            raise Fault(Kind.TIMEOUT, f"container {name}", f"it lives {KILL_SECONDS:g} s after SIGKILL") from error
+
+    def _ended(self, ended: Ended) -> None:
+        record = self._machine.ledger.find_container(ended.container_id)
+        if record is None or record.phase is not Phase.RUNNING:
+            return
+        oom = ended.oom_killed or cgroups.Group(record.cgroup).usage().oom_kills > 0
+        reason, message = views.ending(ended.code, oom_killed=oom, known=ended.known)
+        record = self._machine.ledger.put_container(
+            msgspec.structs.replace(
+                record,
+                phase=Phase.EXITED,
+                exit_code=ended.code,
+                reason=reason,
+                message=message,
+                finished_at=max(ended.at or time.time_ns(), record.started_at),
+            )
+        )
+        self._machine.emit(cri.CONTAINER_STOPPED_EVENT, record.id, record.sandbox_id)
+        self._machine.flights.spawn(self._clean_up(record), f"clean-up of container {record.id[:13]}")
+
+    async def _clean_up(self, record: ContainerRecord) -> None:
+        """What the OCI runtime's `delete` would do: nothing runs, no group, no state. Idempotent."""
+
+        async def sweep() -> None:
+            await asyncio.to_thread(_sweep, record, self._machine.settings.oci)
+
+        # One at a time for each container: its end and its removal often come together.
+        await self._machine.flights.join(f"clean-up of container {record.id}", sweep)
+
+    async def _remove(self, container_id: str) -> None:
+        record = self._machine.ledger.container(container_id)
+        if record.phase is Phase.RUNNING:
+            await self._kill(record)
+        await self._clear(record)
+        self._machine.emit(cri.CONTAINER_DELETED_EVENT, record.id, record.sandbox_id)
+
+    async def _clear(self, record: ContainerRecord) -> None:
+        machine = self._machine
+        await self._clean_up(record)
+        layers = machine.settings.layers(record.id)
+        for target in mounts.mounted_below(layers):
+            mounts.unmount(target)
+        await asyncio.to_thread(shutil.rmtree, layers, ignore_errors=True)
+        (machine.settings.exits / record.id).unlink(missing_ok=True)
+        machine.images.release(record.id)
+        machine.ledger.drop_container(record.id)
+
+
+def _sweep(record: ContainerRecord, oci_state: Path) -> None:
+    group = cgroups.Group(record.cgroup)
+    group.kill()
+    group.remove()
+    shutil.rmtree(oci_state / record.id, ignore_errors=True)
+
+
+def _stop_signal(config: cri.ContainerConfig, image_signal: str) -> str:
+    if config.stop_signal != cri.SIGNAL_RUNTIME_DEFAULT:
+        return cri.Signal.Name(config.stop_signal).removeprefix("SIGNAL_")
+    return image_signal or "SIGTERM"
+
+
+def _same_conmon(record: ContainerRecord) -> int:
+    """Conmon's process id, unless the number belongs to another program by now."""
+    try:
+        words = Path(f"/proc/{record.conmon_pid}/cmdline").read_bytes()
+    except OSError:
+        return 0
+    return record.conmon_pid if record.id.encode() in words else 0

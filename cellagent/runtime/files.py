@@ -1,0 +1,130 @@
+"""Trees of files that the controller puts on the cell, and small files that it reads back.
+
+A tree is written beside its folder and then swapped in by one rename, so that a container sees the old tree or the
+new one. A container whose mount is the folder itself keeps the folder it started with; the swap is of what is inside
+where the folder is there already.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shutil
+import stat
+from pathlib import Path
+
+from cellwire.cell.v1 import cell_pb2 as wire
+from cellwire.faults import Fault, Kind
+
+_AT_FDCWD = -100
+_EXCHANGE = 2
+LARGEST_READ = 1 << 20
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Tree:
+    """One tree being written. Nothing is visible before `commit`; `drop` takes the rest away."""
+
+    def __init__(self, folder: str, *, keep_existing: bool = False) -> None:
+        self._folder = Path(os.path.normpath(folder))
+        if not self._folder.is_absolute() or len(self._folder.parts) < 3:
+            raise Fault(Kind.INVALID, f"folder {folder}", "it must be absolute and below another folder")
+        self._beside = self._folder.with_name(f".{self._folder.name}.{os.urandom(6).hex()}")
+        self._beside.mkdir(parents=True)
+        self._keep = keep_existing and self._folder.is_dir()
+        self._mode = 0o755
+        self._open = -1
+        self.entries = 0
+
+    def begin(self, entry: wire.FileEntry) -> None:
+        """The next entry; a file's bytes follow."""
+        self._finish()
+        permissions = stat.S_IMODE(entry.mode)
+        if entry.path == ".":
+            self._mode = permissions
+            os.chown(self._beside, entry.uid, entry.gid)
+            return
+        path = self._inside(entry.path)
+        try:
+            if stat.S_ISDIR(entry.mode):
+                path.mkdir(exist_ok=True, parents=True)
+            elif stat.S_ISLNK(entry.mode):
+                path.symlink_to(entry.target)
+            elif stat.S_ISREG(entry.mode) or not stat.S_IFMT(entry.mode):
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+                self._open = os.open(path, flags, 0o600)
+            else:
+                raise Fault(Kind.INVALID, f"entry {entry.path}", "only files, folders and links can be put")
+            os.chown(path, entry.uid, entry.gid, follow_symlinks=False)
+            if not stat.S_ISLNK(entry.mode):
+                path.chmod(permissions)
+        except OSError as error:
+            raise Fault(Kind.BROKEN, f"entry {entry.path} of {self._folder}", str(error.strerror)) from error
+        self.entries += 1
+
+    def data(self, data: bytes) -> None:
+        """Bytes of the file begun last."""
+        if self._open < 0:
+            raise Fault(Kind.INVALID, f"folder {self._folder}", "bytes came that belong to no file")
+        left = memoryview(data)
+        while left:
+            left = left[os.write(self._open, left) :]
+
+    def commit(self) -> None:
+        """Make the tree visible at once, in place of what was there."""
+        self._finish()
+        if self._keep:
+            return
+        self._beside.chmod(self._mode)
+        if _exchange(self._beside, self._folder):
+            shutil.rmtree(self._beside, ignore_errors=True)
+        else:
+            self._beside.rename(self._folder)
+
+    def drop(self) -> None:
+        """Take away what was not committed."""
+        self._finish()
+        shutil.rmtree(self._beside, ignore_errors=True)
+
+    def _finish(self) -> None:
+        if self._open >= 0:
+            os.close(self._open)
+            self._open = -1
+
+    def _inside(self, path: str) -> Path:
+        """Where an entry goes. No part of the way may be a link, or the tree could write outside of itself."""
+        parts = Path(path).parts
+        if not parts or Path(path).is_absolute() or ".." in parts:
+            raise Fault(Kind.INVALID, f"entry {path}", "paths are relative and do not climb")
+        here = self._beside
+        for part in parts[:-1]:
+            here /= part
+            if here.is_symlink():
+                raise Fault(Kind.INVALID, f"entry {path}", "a part of its path is a link")
+        return self._beside.joinpath(*parts)
+
+
+def _exchange(new: Path, old: Path) -> bool:
+    """Swap two folders in one step; false where there is no old one."""
+    done = _libc.renameat2(_AT_FDCWD, os.fsencode(new), _AT_FDCWD, os.fsencode(old), _EXCHANGE)
+    if done == 0:
+        return True
+    number = ctypes.get_errno()
+    if number == errno.ENOENT:
+        return False
+    raise Fault(Kind.BROKEN, f"folder {old}", os.strerror(number))
+
+
+def read_end(path: str, limit: int) -> bytes:
+    """The last bytes of a file; none where there is none."""
+    wanted = min(limit or LARGEST_READ, LARGEST_READ)
+    try:
+        with Path(path).open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(size - wanted, 0))
+            return file.read(wanted)
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise Fault(Kind.BROKEN, f"file {path}", str(error.strerror)) from error

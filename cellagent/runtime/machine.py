@@ -1,0 +1,56 @@
+"""What the runtime's parts share: settings, records, the OCI runtime, who is told what. Made once, by the room."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from cellagent.images.protocol import Images
+from cellagent.kernel import oci
+from cellagent.runtime import views
+from cellagent.runtime.events import Events
+from cellagent.runtime.flights import Flights
+from cellagent.runtime.inotify import Inotify
+from cellagent.runtime.records import Ledger
+from cellagent.runtime.settings import RuntimeSettings
+from cellwire.cri.v1 import runtime_pb2 as cri
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The parts of the room, by name. `flights` owns every task that outlives a call."""
+
+    settings: RuntimeSettings
+    images: Images
+    ledger: Ledger
+    events: Events
+    inotify: Inotify
+    flights: Flights
+    runtime: oci.OciRuntime
+
+    def emit(self, kind: cri.ContainerEventType.ValueType, container_id: str, sandbox_id: str) -> None:
+        """Tell the listeners what has become of a container or a sandbox."""
+        sandbox = self.ledger.find_sandbox(sandbox_id)
+        if self.events.wanted and sandbox is not None:
+            beside = tuple(self.ledger.containers(sandbox_id))
+            self.events.emit(views.event(kind, time.time_ns(), container_id, sandbox, beside))
+
+    @cached_property
+    def lowest_oom_score(self) -> int:
+        """The lowest oom_score_adj that this agent may give: its own, where it may not lower that."""
+        own = Path("/proc/self/oom_score_adj")
+        present = int(own.read_text())
+        try:
+            own.write_text("-1000")
+            own.write_text(str(present))
+        except OSError:
+            return present
+        return -1000
+
+
+def new_id() -> str:
+    """A fresh id, as container runtimes have them."""
+    return os.urandom(32).hex()

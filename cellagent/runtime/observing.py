@@ -1,0 +1,150 @@
+"""The RPCs that tell: lists, statuses, statistics, events, what the runtime is. Thin, from memory where possible."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from grpclib.server import Stream
+
+from cellagent.runtime import bundle, metrics, status, views
+from cellagent.runtime.answering import pages, received
+from cellagent.runtime.lifecycle import Lifecycle
+from cellagent.runtime.machine import Machine
+from cellagent.runtime.records import ContainerRecord, SandboxRecord
+from cellwire.cri.v1 import runtime_pb2 as cri
+
+
+class RuntimeService(Lifecycle):
+    """The whole service: what acts, and what tells."""
+
+    async def Version(self, stream: Stream[cri.VersionRequest, cri.VersionResponse]) -> None:
+        await received(stream)
+        await stream.send_message(status.version())
+
+    async def Status(self, stream: Stream[cri.StatusRequest, cri.StatusResponse]) -> None:
+        request = await received(stream)
+        await stream.send_message(status.status(self._machine, verbose=request.verbose))
+
+    async def RuntimeConfig(self, stream: Stream[cri.RuntimeConfigRequest, cri.RuntimeConfigResponse]) -> None:
+        await received(stream)
+        await stream.send_message(status.configuration())
+
+    async def UpdateRuntimeConfig(
+        self, stream: Stream[cri.UpdateRuntimeConfigRequest, cri.UpdateRuntimeConfigResponse]
+    ) -> None:
+        # The pod CIDR is of no use here; an error would make a kubelet ask again for ever.
+        await received(stream)
+        await stream.send_message(cri.UpdateRuntimeConfigResponse())
+
+    async def ListPodSandbox(self, stream: Stream[cri.ListPodSandboxRequest, cri.ListPodSandboxResponse]) -> None:
+        items = self._sandboxes_wanted((await received(stream)).filter)
+        await stream.send_message(cri.ListPodSandboxResponse(items=map(views.sandbox, items)))
+
+    async def StreamPodSandboxes(
+        self, stream: Stream[cri.StreamPodSandboxesRequest, cri.StreamPodSandboxesResponse]
+    ) -> None:
+        for page in pages(self._sandboxes_wanted((await received(stream)).filter)):
+            await stream.send_message(cri.StreamPodSandboxesResponse(pod_sandboxes=map(views.sandbox, page)))
+
+    async def PodSandboxStatus(self, stream: Stream[cri.PodSandboxStatusRequest, cri.PodSandboxStatusResponse]) -> None:
+        request = await received(stream)
+        record = self._machine.ledger.sandbox(request.pod_sandbox_id)
+        told = cri.PodSandboxStatusResponse(
+            status=views.sandbox_status(record),
+            containers_statuses=map(views.container_status, self._machine.ledger.containers(record.id)),
+            timestamp=time.time_ns(),
+        )
+        if request.verbose:
+            told.info["info"] = json.dumps(_sandbox_info(record))
+        await stream.send_message(told)
+
+    async def ListContainers(self, stream: Stream[cri.ListContainersRequest, cri.ListContainersResponse]) -> None:
+        items = self._containers_wanted((await received(stream)).filter)
+        await stream.send_message(cri.ListContainersResponse(containers=map(views.container, items)))
+
+    async def StreamContainers(self, stream: Stream[cri.StreamContainersRequest, cri.StreamContainersResponse]) -> None:
+        for page in pages(self._containers_wanted((await received(stream)).filter)):
+            await stream.send_message(cri.StreamContainersResponse(containers=map(views.container, page)))
+
+    async def ContainerStatus(self, stream: Stream[cri.ContainerStatusRequest, cri.ContainerStatusResponse]) -> None:
+        request = await received(stream)
+        record = self._machine.ledger.container(request.container_id)
+        told = cri.ContainerStatusResponse(status=views.container_status(record))
+        if request.verbose:
+            told.info["info"] = json.dumps(_container_info(self._machine, record))
+        await stream.send_message(told)
+
+    async def ContainerStats(self, stream: Stream[cri.ContainerStatsRequest, cri.ContainerStatsResponse]) -> None:
+        record = self._machine.ledger.container((await received(stream)).container_id)
+        await stream.send_message(cri.ContainerStatsResponse(stats=self._stats.container(record)))
+
+    async def ListContainerStats(
+        self, stream: Stream[cri.ListContainerStatsRequest, cri.ListContainerStatsResponse]
+    ) -> None:
+        found = self._stats.containers((await received(stream)).filter)
+        await stream.send_message(cri.ListContainerStatsResponse(stats=found))
+
+    async def StreamContainerStats(
+        self, stream: Stream[cri.StreamContainerStatsRequest, cri.StreamContainerStatsResponse]
+    ) -> None:
+        for page in pages(self._stats.containers((await received(stream)).filter)):
+            await stream.send_message(cri.StreamContainerStatsResponse(container_stats=page))
+
+    async def PodSandboxStats(self, stream: Stream[cri.PodSandboxStatsRequest, cri.PodSandboxStatsResponse]) -> None:
+        record = self._machine.ledger.sandbox((await received(stream)).pod_sandbox_id)
+        await stream.send_message(cri.PodSandboxStatsResponse(stats=self._stats.sandbox(record)))
+
+    async def ListPodSandboxStats(
+        self, stream: Stream[cri.ListPodSandboxStatsRequest, cri.ListPodSandboxStatsResponse]
+    ) -> None:
+        found = self._stats.sandboxes((await received(stream)).filter)
+        await stream.send_message(cri.ListPodSandboxStatsResponse(stats=found))
+
+    async def StreamPodSandboxStats(
+        self, stream: Stream[cri.StreamPodSandboxStatsRequest, cri.StreamPodSandboxStatsResponse]
+    ) -> None:
+        for page in pages(self._stats.sandboxes((await received(stream)).filter)):
+            await stream.send_message(cri.StreamPodSandboxStatsResponse(pod_sandbox_stats=page))
+
+    async def GetContainerEvents(self, stream: Stream[cri.GetEventsRequest, cri.ContainerEventResponse]) -> None:
+        with self._machine.events.subscribed() as subscription:
+            await received(stream)
+            # A client may count on every event after it has seen the headers.
+            await stream.send_initial_metadata()
+            while True:
+                await stream.send_message(await subscription.next())
+
+    async def ListMetricDescriptors(
+        self, stream: Stream[cri.ListMetricDescriptorsRequest, cri.ListMetricDescriptorsResponse]
+    ) -> None:
+        await received(stream)
+        await stream.send_message(cri.ListMetricDescriptorsResponse(descriptors=metrics.descriptors()))
+
+    async def ListPodSandboxMetrics(
+        self, stream: Stream[cri.ListPodSandboxMetricsRequest, cri.ListPodSandboxMetricsResponse]
+    ) -> None:
+        await received(stream)
+        await stream.send_message(cri.ListPodSandboxMetricsResponse(pod_metrics=metrics.sandboxes(self._machine)))
+
+    async def StreamPodSandboxMetrics(
+        self, stream: Stream[cri.StreamPodSandboxMetricsRequest, cri.StreamPodSandboxMetricsResponse]
+    ) -> None:
+        await received(stream)
+        for page in pages(metrics.sandboxes(self._machine)):
+            await stream.send_message(cri.StreamPodSandboxMetricsResponse(pod_sandbox_metrics=page))
+
+    def _sandboxes_wanted(self, wanted: cri.PodSandboxFilter) -> list[SandboxRecord]:
+        return [one for one in self._machine.ledger.sandboxes() if views.sandbox_wanted(one, wanted)]
+
+    def _containers_wanted(self, wanted: cri.ContainerFilter) -> list[ContainerRecord]:
+        return [one for one in self._machine.ledger.containers() if views.container_wanted(one, wanted)]
+
+
+def _sandbox_info(record: SandboxRecord) -> dict[str, object]:
+    return {"cgroup": record.cgroup, "namespaces": record.namespaces, "network": record.network}
+
+
+def _container_info(machine: Machine, record: ContainerRecord) -> dict[str, object]:
+    spec = bundle.read_spec(machine.settings.bundle(record.id))
+    return {"pid": record.pid, "sandboxID": record.sandbox_id, "cgroup": record.cgroup, "runtimeSpec": spec}

@@ -1,0 +1,55 @@
+"""Changing the limits of a container that is there: written to its spec, and told to the kernel where it runs."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+
+from cellagent.kernel import processes
+from cellagent.runtime import bundle, views
+from cellagent.runtime.conmon import plain_words
+from cellagent.runtime.machine import Machine
+from cellagent.runtime.records import Phase
+from cellagent.runtime.spec import limits
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.faults import Fault, Kind
+
+UPDATE_DEADLINE = 20.0
+
+
+async def update(machine: Machine, container_id: str, asked: cri.LinuxContainerResources) -> None:
+    """Apply what is given and keep the rest. Raises Fault where this machine cannot give it."""
+    record = machine.ledger.container(container_id)
+    name = record.parsed().metadata.name
+    if record.phase is Phase.EXITED:
+        raise Fault(Kind.PRECONDITION, f"container {name}", "it has exited, so its limits cannot change")
+    _within(asked, name)
+    merged = cri.LinuxContainerResources()
+    merged.CopyFrom(views.resources(record))
+    # Zero is CRI's "not said": merging a message leaves such fields as they were.
+    merged.MergeFrom(asked)
+    wanted = limits(merged)
+    if record.phase is Phase.RUNNING:
+        argv = [str(machine.runtime.path), "--root", str(machine.settings.oci), "update", "--resources", "-", record.id]
+        done = await processes.run(argv, stdin=msgspec.json.encode(wanted), deadline=UPDATE_DEADLINE)
+        if done.returncode:
+            raise Fault(Kind.BROKEN, f"limits of container {name}", plain_words(done.words))
+    folder = machine.settings.bundle(record.id)
+    spec = bundle.read_spec(folder)
+    spec["linux"]["resources"] = {**spec["linux"].get("resources", {}), **wanted}
+    bundle.write_spec(folder, spec)
+    record = machine.ledger.container(record.id)
+    machine.ledger.put_container(msgspec.structs.replace(record, resources=merged.SerializeToString()))
+
+
+def _within(asked: cri.LinuxContainerResources, name: str) -> None:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if asked.memory_limit_in_bytes > memory:
+        cause = f"{asked.memory_limit_in_bytes >> 20} MiB are wanted and this machine has {memory >> 20} MiB"
+        raise Fault(Kind.NO_CAPACITY, f"limits of container {name}", cause, "start the pod anew with larger limits")
+    cpus = os.cpu_count() or 1
+    if asked.cpu_quota > 0 and asked.cpu_quota > cpus * (asked.cpu_period or 100_000):
+        wanted = asked.cpu_quota / (asked.cpu_period or 100_000)
+        cause = f"{wanted:g} CPUs are wanted and this machine has {cpus}"
+        raise Fault(Kind.NO_CAPACITY, f"limits of container {name}", cause, "start the pod anew with larger limits")

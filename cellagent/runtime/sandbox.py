@@ -1,0 +1,215 @@
+"""A sandbox: pinned namespaces, a network, the files by which a pod knows itself. No process of its own.
+
+The record is written before the first side effect, so that whatever a killed agent left is found and taken away.
+Running it again for the same pod and attempt gives the sandbox that is there, or joins the one being made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import socket
+import time
+from pathlib import Path
+
+import msgspec
+
+from cellagent.kernel import cgroups, mounts, namespaces
+from cellagent.network import files, pod
+from cellagent.runtime.container import Containers
+from cellagent.runtime.machine import Machine, new_id
+from cellagent.runtime.records import Phase, SandboxRecord
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.faults import Fault, Kind
+
+log = logging.getLogger(__name__)
+SHM_BYTES = 64 << 20
+HANDLERS = ("", "runc", "crun", "chinampa")
+# "1" lets the pod reach the cloud's metadata service.
+METADATA_ANNOTATION = "chinampa.dev/metadata"
+
+
+class Sandboxes:
+    """The owner of sandboxes."""
+
+    def __init__(self, machine: Machine, containers: Containers) -> None:
+        self._machine = machine
+        self._containers = containers
+
+    async def run(self, config: cri.PodSandboxConfig, handler: str) -> str:
+        """The id of the pod's sandbox, which stands when this returns."""
+        meta = config.metadata
+        if handler not in HANDLERS:
+            raise Fault(Kind.INVALID, f"runtime handler {handler}", "there is none of this name", "leave it empty")
+        if not (meta.name and meta.namespace and meta.uid):
+            raise Fault(Kind.INVALID, "sandbox metadata", "name, namespace and uid must be given")
+        if config.linux.security_context.namespace_options.userns_options.mode == cri.POD and _maps(config):
+            cause = "user namespaces are not supported yet"
+            raise Fault(Kind.UNSUPPORTED, f"sandbox of pod {meta.name}", cause, "set hostUsers: true")
+        key = f"RunPodSandbox {meta.namespace}/{meta.name} {meta.uid} {meta.attempt}"
+        return await self._machine.flights.join(key, lambda: self._run(config, handler))
+
+    async def stop(self, sandbox_id: str) -> None:
+        """End its containers, take its network away. The unknown counts as stopped."""
+        if (record := self._machine.ledger.find_sandbox(sandbox_id)) is not None:
+            await self._machine.flights.join(f"StopPodSandbox {record.id}", lambda: self._stop(record.id))
+
+    async def remove(self, sandbox_id: str) -> None:
+        """Stop it and forget it with all its containers. The unknown counts as removed."""
+        await self.stop(sandbox_id)
+        if (record := self._machine.ledger.find_sandbox(sandbox_id)) is not None:
+            await self._machine.flights.join(f"RemovePodSandbox {record.id}", lambda: self._remove(record.id))
+
+    async def recover(self) -> None:
+        """After a start: take away what was half made, and see which namespaces a reboot has left."""
+        for record in self._machine.ledger.sandboxes():
+            if record.phase is Phase.MAKING:
+                log.info("sandbox %s was half made when the agent ended", record.id[:13])
+                await self._undo(record)
+            elif record.phase is Phase.READY and not all(_pinned(Path(path)) for path in record.namespaces.values()):
+                self._machine.ledger.put_sandbox(msgspec.structs.replace(record, phase=Phase.STOPPED))
+
+    async def _run(self, config: cri.PodSandboxConfig, handler: str) -> str:
+        if (known := self._same(config.metadata)) is not None:
+            if known.phase is Phase.READY:
+                return known.id
+            name = f"sandbox of pod {config.metadata.namespace}/{config.metadata.name}"
+            raise Fault(Kind.EXISTS, name, f"{known.id[:13]} has the same uid and attempt and is stopped", "remove it")
+        record = self._machine.ledger.put_sandbox(self._described(config, handler))
+        try:
+            record = await self._make(record, config)
+        except BaseException:
+            # Also where the agent is ending: what is not undone now is undone at the next start.
+            await self._undo(record)
+            raise
+        self._machine.emit(cri.CONTAINER_CREATED_EVENT, record.id, record.id)
+        self._machine.emit(cri.CONTAINER_STARTED_EVENT, record.id, record.id)
+        return record.id
+
+    def _same(self, meta: cri.PodSandboxMetadata) -> SandboxRecord | None:
+        wanted = meta.SerializeToString(deterministic=True)
+        for record in self._machine.ledger.sandboxes():
+            if record.parsed().metadata.SerializeToString(deterministic=True) == wanted:
+                return record
+        return None
+
+    def _described(self, config: cri.PodSandboxConfig, handler: str) -> SandboxRecord:
+        options = config.linux.security_context.namespace_options
+        mode = "cell" if self._machine.settings.pod_address else "bridge"
+        sandbox_id = new_id()
+        return SandboxRecord(
+            id=sandbox_id,
+            config=config.SerializeToString(),
+            handler=handler,
+            created_at=time.time_ns(),
+            phase=Phase.MAKING,
+            cgroup=config.linux.cgroup_parent or f"{cgroups.own_parent()}/pod{sandbox_id[:13]}",
+            network="host" if options.network == cri.NODE else mode,
+        )
+
+    async def _make(self, record: SandboxRecord, config: cri.PodSandboxConfig) -> SandboxRecord:
+        folder = self._machine.settings.sandbox_folder(record.id)
+        options = config.linux.security_context.namespace_options
+        kinds = [] if record.network == "host" else ["net", "uts"]
+        if options.ipc != cri.NODE:
+            kinds.append("ipc")
+        if config.linux.security_context.HasField("namespace_options") and options.pid == cri.POD:
+            kinds.append("pid")
+        paths: dict[str, Path] = {}
+        if kinds:
+            paths = await namespaces.create(
+                folder / "ns", kinds, hostname=_hostname(config), sysctls=dict(config.linux.sysctls)
+            )
+        if "ipc" in paths:
+            (folder / "shm").mkdir(exist_ok=True)
+            mounts.tmpfs(folder / "shm", SHM_BYTES)
+        group = cgroups.Group(record.cgroup)
+        group.create()
+        status = await pod.attach(self._network(record, config))
+        _write_files(folder, config, status.addresses, host=record.network == "host")
+        return self._machine.ledger.put_sandbox(
+            msgspec.structs.replace(
+                record,
+                phase=Phase.READY,
+                addresses=status.addresses,
+                namespaces={kind: str(path) for kind, path in paths.items()},
+            )
+        )
+
+    def _network(self, record: SandboxRecord, config: cri.PodSandboxConfig) -> pod.PodNetwork:
+        settings = self._machine.settings
+        return pod.PodNetwork(
+            sandbox=record.id,
+            mode=record.network,
+            namespace=settings.sandbox_folder(record.id) / "ns" / "net",
+            address=settings.pod_address,
+            folder=settings.state / "network",
+            bridge=settings.bridge,
+            subnet=settings.subnet,
+            metadata=config.annotations.get(METADATA_ANNOTATION) == "1",
+        )
+
+    async def _stop(self, sandbox_id: str) -> None:
+        record = self._machine.ledger.sandbox(sandbox_id)
+        async with asyncio.TaskGroup() as group:
+            for container in self._machine.ledger.containers(sandbox_id):
+                group.create_task(self._containers.stop(container.id, 0))
+        if record.phase is Phase.STOPPED:
+            return
+        await self._dismantle(record)
+        self._machine.ledger.put_sandbox(msgspec.structs.replace(record, phase=Phase.STOPPED))
+        self._machine.emit(cri.CONTAINER_STOPPED_EVENT, sandbox_id, sandbox_id)
+
+    async def _remove(self, sandbox_id: str) -> None:
+        for container in self._machine.ledger.containers(sandbox_id):
+            await self._containers.remove(container.id)
+        record = self._machine.ledger.sandbox(sandbox_id)
+        self._machine.emit(cri.CONTAINER_DELETED_EVENT, sandbox_id, sandbox_id)
+        if not record.parsed().linux.cgroup_parent:
+            await asyncio.to_thread(cgroups.Group(record.cgroup).remove)
+        self._machine.ledger.drop_sandbox(sandbox_id)
+
+    async def _undo(self, record: SandboxRecord) -> None:
+        try:
+            await self._dismantle(record)
+        except Fault as fault:
+            log.warning("sandbox %s was not taken away whole: %s", record.id[:13], fault)
+        if not record.parsed().linux.cgroup_parent:
+            await asyncio.to_thread(cgroups.Group(record.cgroup).remove)
+        self._machine.ledger.drop_sandbox(record.id)
+
+    async def _dismantle(self, record: SandboxRecord) -> None:
+        folder = self._machine.settings.sandbox_folder(record.id)
+        await pod.detach(self._network(record, record.parsed()))
+        namespaces.remove(folder / "ns")
+        mounts.unmount(folder / "shm")
+
+
+def _maps(config: cri.PodSandboxConfig) -> bool:
+    options = config.linux.security_context.namespace_options.userns_options
+    return bool(options.uids or options.gids)
+
+
+def _hostname(config: cri.PodSandboxConfig) -> str:
+    return config.hostname or config.metadata.name[:63]
+
+
+def _write_files(folder: Path, config: cri.PodSandboxConfig, addresses: tuple[str, ...], *, host: bool) -> None:
+    own = Path("/etc/resolv.conf")
+    present = own.read_text() if own.exists() else ""
+    (folder / "resolv.conf").write_text(files.resolv_conf(config.dns_config, present))
+    if host:
+        shutil.copyfile("/etc/hosts", folder / "hosts")
+        (folder / "hostname").write_text(socket.gethostname() + "\n")
+    else:
+        (folder / "hosts").write_text(files.hosts(_hostname(config), addresses))
+        (folder / "hostname").write_text(_hostname(config) + "\n")
+
+
+def _pinned(path: Path) -> bool:
+    """Whether a namespace is still mounted there: a plain file is what a reboot leaves of it."""
+    try:
+        return path.stat().st_dev != path.parent.stat().st_dev
+    except OSError:
+        return False

@@ -1,0 +1,74 @@
+"""The runtime room: everything of sandboxes and containers under one roof, with one TaskGroup."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+
+from cellagent.images.protocol import Images
+from cellagent.kernel import oci
+from cellagent.runtime import logs
+from cellagent.runtime.backend import LocalBackend
+from cellagent.runtime.container import Containers
+from cellagent.runtime.events import Events
+from cellagent.runtime.flights import Flights
+from cellagent.runtime.inotify import Inotify
+from cellagent.runtime.logs import LogChunk
+from cellagent.runtime.machine import Machine
+from cellagent.runtime.observing import RuntimeService
+from cellagent.runtime.records import Ledger, Phase
+from cellagent.runtime.sandbox import Sandboxes
+from cellagent.runtime.settings import RuntimeSettings
+from cellagent.runtime.stats import Stats
+from cellagent.runtime.streaming import Streaming
+
+log = logging.getLogger(__name__)
+
+
+class RuntimeRoom:
+    """What the rest of the agent sees of the runtime."""
+
+    def __init__(self, machine: Machine, containers: Containers, sandboxes: Sandboxes) -> None:
+        self._machine = machine
+        self.backend = LocalBackend(machine.ledger, containers)
+        streaming = Streaming(self.backend, machine.flights)
+        self.service = RuntimeService(machine, sandboxes, containers, streaming, Stats(machine))
+        self.oci_runtime = f"{machine.runtime.name}: {machine.runtime.why}"
+
+    def logs(self, container_id: str, offset: int, *, follow: bool) -> AsyncIterator[LogChunk]:
+        """The bytes of a container's log from an offset; the last chunk says so."""
+        return logs.read(self._machine.ledger, self._machine.inotify, container_id, offset, follow=follow)
+
+    def events(self) -> Events:
+        """Where to listen for what happens to containers."""
+        return self._machine.events
+
+    def running_containers(self) -> int:
+        """How many containers run."""
+        return sum(one.phase is Phase.RUNNING for one in self._machine.ledger.containers())
+
+
+@asynccontextmanager
+async def running(settings: RuntimeSettings, images: Images) -> AsyncGenerator[RuntimeRoom]:
+    """The room, with whatever its folders hold from before. Containers outlive it."""
+    settings.prepare()
+    runtime = oci.detect()
+    log.info("containers are made by %s: %s", runtime.name, runtime.why)
+    ledger, inotify = Ledger(settings), Inotify()
+    ledger.load()
+    try:
+        async with asyncio.TaskGroup() as group:
+            machine = Machine(settings, images, ledger, Events(), inotify, Flights(group), runtime)
+            containers = Containers(machine)
+            sandboxes = Sandboxes(machine, containers)
+            try:
+                await containers.recover()
+                await sandboxes.recover()
+                yield RuntimeRoom(machine, containers, sandboxes)
+            finally:
+                containers.close()
+                machine.flights.stop()
+    finally:
+        inotify.close()

@@ -1,0 +1,57 @@
+"""Where the runtime keeps things, and how it finds what it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from cellagent.network import pod
+from cellwire.faults import Fault, Kind
+
+
+class RuntimeSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """`root` holds what containers write (large, on disk); `state` what the runtime must find again after a crash of
+    its own, but not after a reboot (small, best on tmpfs).
+    """
+
+    root: Path
+    state: Path
+    pod_address: str = ""
+    """The cell's second address in CIDR form; empty where the agent runs alone."""
+    bridge: str = pod.BRIDGE
+    subnet: str = pod.BRIDGE_SUBNET
+    """Bridge and subnet of the pods of an agent that runs alone."""
+
+    def sandbox_folder(self, sandbox_id: str) -> Path:
+        """Small files of one sandbox: record, namespaces, hosts, resolv.conf."""
+        return self.state / "sandboxes" / sandbox_id
+
+    def bundle(self, container_id: str) -> Path:
+        """The OCI bundle of one container, with its record, attach socket and control pipe."""
+        return self.state / "containers" / container_id
+
+    def layers(self, container_id: str) -> Path:
+        """The writable layer and the mounted root of one container."""
+        return self.root / "containers" / container_id
+
+    @property
+    def exits(self) -> Path:
+        """One file for each container that ended, written by conmon."""
+        return self.state / "exits"
+
+    @property
+    def oci(self) -> Path:
+        """State of the OCI runtime."""
+        return self.state / "oci"
+
+    def prepare(self) -> None:
+        """Make the folders that everything else relies on."""
+        try:
+            for folder in (self.state / "sandboxes", self.state / "containers", self.exits, self.oci):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o711)
+            (self.root / "containers").mkdir(parents=True, exist_ok=True, mode=0o711)
+        except OSError as error:
+            raise Fault(
+                Kind.BROKEN, f"runtime folder {self.state}", str(error), "choose a folder that root may write"
+            ) from error

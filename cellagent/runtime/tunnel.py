@@ -1,0 +1,88 @@
+"""One TCP connection to a port on the loopback of a sandbox's network."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from cellagent.kernel import namespaces
+from cellwire.faults import Fault, Kind
+
+CHUNK = 256 * 1024
+# A loopback answers at once or not at all; a full backlog may take a moment.
+DIAL_SECONDS = 10.0
+
+
+class PortTunnel:
+    """A dialled connection. Back-pressure is the stream's own."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, name: str) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._name = name
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes; waits while the pod does not read."""
+        try:
+            self._writer.write(data)
+            await self._writer.drain()
+        except OSError as error:
+            raise Fault(Kind.UNAVAILABLE, self._name, str(error)) from error
+
+    async def close_writing(self) -> None:
+        """Half-close."""
+        with suppress(OSError, RuntimeError):
+            if self._writer.can_write_eof() and not self._writer.is_closing():
+                self._writer.write_eof()
+
+    async def received(self) -> AsyncIterator[bytes]:
+        """Bytes from the pod until its end of file."""
+        try:
+            while data := await self._reader.read(CHUNK):
+                yield data
+        except OSError as error:
+            raise Fault(Kind.UNAVAILABLE, self._name, str(error)) from error
+
+
+@asynccontextmanager
+async def dialled(netns: Path | None, port: int, sandbox: str) -> AsyncGenerator[PortTunnel]:
+    """Dial 127.0.0.1, then ::1, in the namespace, or on this machine where there is none."""
+    name = f"port {port} of sandbox {sandbox[:13]}"
+    if not 0 < port < 65536:
+        raise Fault(Kind.INVALID, name, "ports are numbers from 1 to 65535")
+    link = await _dial(netns, port, name)
+    reader, writer = await asyncio.open_connection(sock=link, limit=CHUNK)
+    try:
+        yield PortTunnel(reader, writer, name)
+    finally:
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+
+async def _dial(netns: Path | None, port: int, name: str) -> socket.socket:
+    refused: OSError | TimeoutError | None = None
+    for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        link: socket.socket | None = None
+        try:
+            link = await _socket(netns, family)
+            async with asyncio.timeout(DIAL_SECONDS):
+                await asyncio.get_running_loop().sock_connect(link, (host, port))
+            return link
+        except (OSError, TimeoutError) as error:
+            refused = refused or error
+            if link is not None:
+                link.close()
+    cause = getattr(refused, "strerror", "") or "nothing answered"
+    raise Fault(Kind.UNAVAILABLE, name, cause, "is something in the pod listening there?")
+
+
+async def _socket(netns: Path | None, family: socket.AddressFamily) -> socket.socket:
+    def make() -> socket.socket:
+        # A socket stays in the namespace in which it was made.
+        return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+
+    return make() if netns is None else await namespaces.inside(netns, make)

@@ -1,0 +1,137 @@
+"""Who is told when a container ends.
+
+conmon leaves the exit code in a file; inotify says when. A process descriptor on conmon itself catches the case that
+it was killed and left none. Nothing is polled. After a start of the agent everything is looked at once, since it may
+have ended in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from cellagent.runtime.inotify import ARRIVALS, Inotify
+from cellagent.runtime.settings import RuntimeSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a container ended. `known` is false where conmon died before it could say."""
+
+    container_id: str
+    code: int
+    at: int
+    oom_killed: bool = False
+    known: bool = True
+
+
+@dataclass(slots=True)
+class _Watched:
+    ended: asyncio.Event
+    init: int
+    conmon: int
+
+
+class Exits:
+    """Every running container, each with descriptors of its first process and of its conmon."""
+
+    def __init__(self, settings: RuntimeSettings, inotify: Inotify, tell: Callable[[Ended], None]) -> None:
+        self._settings = settings
+        self._tell = tell
+        self._watched: dict[str, _Watched] = {}
+        self._stop = inotify.watch(settings.exits, ARRIVALS, self._arrived)
+
+    def close(self) -> None:
+        """Containers run on; nobody is told any more."""
+        self._stop()
+        for container_id in tuple(self._watched):
+            self.forget(container_id)
+
+    def add(self, container_id: str, pid: int, conmon_pid: int) -> None:
+        """Watch a container that has been started, or that was running before this agent was."""
+        if container_id in self._watched:
+            return
+        watched = _Watched(asyncio.Event(), _descriptor(pid), _descriptor(conmon_pid))
+        self._watched[container_id] = watched
+        if watched.conmon >= 0:
+            asyncio.get_running_loop().add_reader(watched.conmon, self._conmon_ended, container_id)
+        self._arrived(container_id)
+        if watched.conmon < 0:
+            self._conmon_ended(container_id)
+
+    def forget(self, container_id: str) -> None:
+        """Stop watching one container."""
+        if (watched := self._watched.pop(container_id, None)) is None:
+            return
+        if watched.conmon >= 0:
+            asyncio.get_running_loop().remove_reader(watched.conmon)
+            os.close(watched.conmon)
+        if watched.init >= 0:
+            os.close(watched.init)
+        watched.ended.set()
+
+    def send(self, container_id: str, number: int) -> bool:
+        """Send a signal to the container's first process; false where it is gone."""
+        watched = self._watched.get(container_id)
+        if watched is None or watched.init < 0:
+            return False
+        try:
+            signal.pidfd_send_signal(watched.init, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+    async def ended(self, container_id: str) -> None:
+        """Return once the container has ended; at once where it is not watched."""
+        if watched := self._watched.get(container_id):
+            await watched.ended.wait()
+
+    def _arrived(self, container_id: str) -> None:
+        watched = self._watched.get(container_id)
+        if watched is None:
+            return
+        file = self._settings.exits / container_id
+        try:
+            code, at = int(file.read_text() or "255"), file.stat().st_mtime_ns
+        except (OSError, ValueError):
+            return
+        self._over(Ended(container_id, _as_shell(code), at, self._out_of_memory(container_id)))
+
+    def _conmon_ended(self, container_id: str) -> None:
+        self._arrived(container_id)
+        if container_id in self._watched:
+            self.send(container_id, signal.SIGKILL)
+            self._over(Ended(container_id, 255, 0, known=False))
+
+    def _over(self, ended: Ended) -> None:
+        self._tell(ended)
+        self.forget(ended.container_id)
+
+    def _out_of_memory(self, container_id: str) -> bool:
+        return (self._settings.bundle(container_id) / "oom").exists()
+
+
+def _as_shell(code: int) -> int:
+    """Conmon writes 128 + n after signal n already; a negative number is its own failure."""
+    return code if 0 <= code <= 255 else 255
+
+
+def _descriptor(pid: int) -> int:
+    with suppress(OSError):
+        if pid > 0:
+            return os.pidfd_open(pid)
+    return -1
+
+
+def started_ticks(pid: int) -> int:
+    """When a process started, in clock ticks since boot: tells it from a later one with the same number. 0: gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return int(fields[19])
+    except (OSError, IndexError, ValueError):
+        return 0

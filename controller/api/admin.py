@@ -1,0 +1,88 @@
+"""What the command line asks of a running controller, over a unix socket that only its owner may open."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from cellwire.faults import Fault, Kind
+from controller.fleet.cells import Cells
+from controller.model.cell import Cell
+
+SOCKET = "admin.sock"
+# The kernel keeps no longer names of sockets (sockaddr_un).
+LONGEST_SOCKET = 107
+# Stage of a cell's life: from which moment to which, in seconds of the controller's and the cell's clock alike.
+STAGES = {
+    "launch": ("launching", "user-data"),
+    "boot and join": ("user-data", "joined"),
+    "connect": ("joined", "connected"),
+    "claim": ("connected", "claimed"),
+}
+
+
+def described(cell: Cell) -> dict[str, Any]:
+    """A cell for a person, as JSON."""
+    claim = cell.claim
+    return {
+        "name": str(cell.name),
+        "state": cell.state.value,
+        "connected": cell.connected,
+        "pod": f"{claim.pod.namespace}/{claim.pod.name}" if claim else "",
+        "type": cell.offer.shape.type if cell.offer else "",
+        "launch_type": cell.offer.launch_type.value if cell.offer else "",
+        "zone": cell.offer.zone if cell.offer else "",
+        "usd_per_hour": cell.offer.usd_per_hour if cell.offer else 0.0,
+        "instance": str(cell.instance or ""),
+        "address": cell.address,
+        "pod_address": cell.pod_address,
+        "age_seconds": round(time.time() - cell.created_at, 3),
+        "reason": cell.reason,
+        "stages": {
+            name: round(cell.moments[end] - cell.moments[begin], 3)
+            for name, (begin, end) in STAGES.items()
+            if begin in cell.moments and end in cell.moments
+        },
+    }
+
+
+@asynccontextmanager
+async def running(cells: Cells, folder: Path, facts: dict[str, Any]) -> AsyncGenerator[None]:
+    """Serve the socket in `folder`; `facts` are what `status` tells of this controller."""
+    started = time.time()
+
+    async def listed(_: web.Request) -> web.Response:
+        return web.json_response([described(cell) for cell in cells.list()])
+
+    async def status(_: web.Request) -> web.Response:
+        known = cells.list()
+        states: dict[str, int] = {}
+        for cell in known:
+            states[cell.state.value] = states.get(cell.state.value, 0) + 1
+        cost = sum(cell.offer.usd_per_hour for cell in known if cell.offer and cell.instance)
+        return web.json_response(
+            {**facts, "up_seconds": round(time.time() - started), "cells": states, "usd_per_hour": round(cost, 4)}
+        )
+
+    app = web.Application()
+    app.add_routes([web.get("/cells", listed), web.get("/status", status)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    path = folder / SOCKET
+    path.unlink(missing_ok=True)
+    try:
+        try:
+            await web.UnixSite(runner, str(path)).start()
+        except OSError as error:
+            mend = "choose a state folder with a shorter path" if len(str(path)) > LONGEST_SOCKET else ""
+            raise Fault(Kind.INVALID, f"admin socket {path}", str(error), mend) from error
+        path.chmod(0o600)
+        yield
+    finally:
+        await runner.cleanup()
+        path.unlink(missing_ok=True)

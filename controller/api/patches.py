@@ -1,0 +1,156 @@
+"""Applies the patches that kubectl sends: strategic merge, merge and JSON patches. Pure."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, cast
+
+from controller.api.answers import bad_request
+from controller.pods.fields import Json
+
+MERGE_KEYS = {
+    "containers": "name",
+    "initContainers": "name",
+    "ephemeralContainers": "name",
+    "env": "name",
+    "volumes": "name",
+    "ports": "containerPort",
+    "volumeMounts": "mountPath",
+    "volumeDevices": "devicePath",
+    "hostAliases": "ip",
+    "imagePullSecrets": "name",
+    "conditions": "type",
+    "ownerReferences": "uid",
+}
+DEEPEST = 64
+
+
+def merge(target: object, patch: object, depth: int = 0) -> object:
+    """A JSON merge patch (RFC 7386)."""
+    _not_too_deep(depth)
+    if not isinstance(patch, dict):
+        return patch
+    merged: Json = dict(cast("Json", target)) if isinstance(target, dict) else {}
+    for name, value in cast("Json", patch).items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = merge(merged.get(name), value, depth + 1)
+    return merged
+
+
+def strategic(target: object, patch: object, depth: int = 0) -> object:
+    """A strategic merge patch, with the merge keys of a pod's lists."""
+    _not_too_deep(depth)
+    if not isinstance(patch, dict):
+        return patch
+    patch = cast("Json", patch)
+    directive = patch.get("$patch")
+    if directive == "replace":
+        return {name: value for name, value in patch.items() if name != "$patch"}
+    if directive == "delete":
+        return {}
+    merged: Json = dict(cast("Json", target)) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if name.startswith("$deleteFromPrimitiveList/"):
+            field = name.partition("/")[2]
+            merged[field] = [one for one in merged.get(field) or () if one not in value]
+        elif name == "$retainKeys":
+            merged = {field: kept for field, kept in merged.items() if field in value}
+        elif name.startswith("$"):
+            continue  # the order of lists changes nothing here
+        elif value is None:
+            merged.pop(name, None)
+        elif isinstance(value, list) and name in MERGE_KEYS:
+            merged[name] = _lists(merged.get(name) or [], cast("list[Any]", value), MERGE_KEYS[name], depth)
+        else:
+            merged[name] = strategic(merged.get(name), value, depth + 1)
+    return merged
+
+
+def _lists(target: list[Any], patch: list[Any], key: str, depth: int) -> list[Any]:
+    merged = list(target)
+    for one in patch:
+        if not isinstance(one, dict) or key not in one:
+            raise bad_request(f"map: {one} does not contain declared merge key: {key}")
+        entry = cast("Json", one)
+        at = next((index for index, old in enumerate(merged) if old.get(key) == entry[key]), None)
+        if entry.get("$patch") == "delete":
+            if at is not None:
+                del merged[at]
+        elif at is None:
+            merged.append(strategic({}, entry, depth + 1))
+        else:
+            merged[at] = strategic(merged[at], entry, depth + 1)
+    return merged
+
+
+def json_patch(target: Json, operations: object) -> Json:
+    """A JSON patch (RFC 6902)."""
+    if not isinstance(operations, list):
+        raise bad_request("a JSON patch is a list of operations")
+    patched = copy.deepcopy(target)
+    for operation in cast("list[Any]", operations):
+        if not isinstance(operation, dict):
+            raise bad_request("an operation of a JSON patch is an object")
+        _operate(patched, cast("Json", operation))
+    return patched
+
+
+def _operate(document: Json, operation: Json) -> None:
+    op, path = operation.get("op"), operation.get("path")
+    if not isinstance(path, str) or not path.startswith("/"):
+        raise bad_request(f"the path of a JSON patch operation must begin with '/', not {path!r}")
+    try:
+        match op:
+            case "add" | "replace":
+                _put(document, path, operation["value"], insert=op == "add")
+            case "remove":
+                _remove(document, path)
+            case "test":
+                if _get(document, path) != operation.get("value"):
+                    raise bad_request(f"testing path {path} failed")
+            case "copy":
+                _put(document, path, copy.deepcopy(_get(document, operation["from"])), insert=True)
+            case "move":
+                _put(document, path, _remove(document, operation["from"]), insert=True)
+            case _:
+                raise bad_request(f"unknown operation {op!r} of a JSON patch")
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise bad_request(f"the JSON patch operation {op} cannot be applied at {path}") from error
+
+
+def _steps(path: str) -> list[str]:
+    return [part.replace("~1", "/").replace("~0", "~") for part in path.split("/")[1:]]
+
+
+def _get(document: Any, path: str) -> Any:
+    for step in _steps(path):
+        document = document[int(step)] if isinstance(document, list) else document[step]
+    return document
+
+
+def _parent(document: Json, path: str) -> tuple[Any, str]:
+    head, _, _ = path.rpartition("/")
+    return _get(document, head), _steps(path)[-1]
+
+
+def _put(document: Json, path: str, value: object, *, insert: bool) -> None:
+    parent, last = _parent(document, path)
+    if isinstance(parent, list):
+        if insert:
+            parent.insert(len(cast("list[Any]", parent)) if last == "-" else int(last), value)
+        else:
+            parent[int(last)] = value
+    else:
+        parent[last] = value
+
+
+def _remove(document: Json, path: str) -> Any:
+    parent, last = _parent(document, path)
+    return parent.pop(int(last) if isinstance(parent, list) else last)
+
+
+def _not_too_deep(depth: int) -> None:
+    if depth > DEEPEST:
+        raise bad_request("the patch is nested too deeply")

@@ -1,0 +1,89 @@
+"""Label and field selectors, as kubectl writes them. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from controller.api.answers import bad_request
+from controller.pods.fields import Json
+
+Matches = Callable[[Json], bool]
+
+_TERM = re.compile(r"^\s*([A-Za-z0-9][A-Za-z0-9._/-]*)\s*(==|=|!=)\s*([A-Za-z0-9._-]*)\s*$")
+_SET = re.compile(r"^\s*([A-Za-z0-9][A-Za-z0-9._/-]*)\s+(in|notin)\s+\(([^()]*)\)\s*$")
+_EXISTS = re.compile(r"^\s*(!?)\s*([A-Za-z0-9][A-Za-z0-9._/-]*)\s*$")
+_COMMA = re.compile(r",(?![^(]*\))")
+
+FIELDS: dict[str, tuple[str, ...]] = {
+    "pods": (
+        "metadata.name",
+        "metadata.namespace",
+        "spec.nodeName",
+        "spec.restartPolicy",
+        "status.phase",
+        "status.podIP",
+    ),
+    "events": (
+        *("metadata.name", "metadata.namespace", "reason", "type", "source"),
+        *(f"involvedObject.{part}" for part in ("kind", "namespace", "name", "uid", "apiVersion", "fieldPath")),
+        *("involvedObject.resourceVersion", "reportingComponent"),
+    ),
+    "namespaces": ("metadata.name", "status.phase"),
+    "nodes": ("metadata.name",),
+}
+
+
+def labels(text: str) -> Matches:
+    """What a labelSelector matches. Raises Fault for one that cannot be read."""
+    terms = [_label_term(term) for term in _COMMA.split(text) if term.strip()]
+    return lambda one: all(term(one["metadata"].get("labels") or {}) for term in terms)
+
+
+def _label_term(term: str) -> Callable[[Json], bool]:
+    if found := _TERM.match(term):
+        name, operator, value = found.groups()
+        if operator == "!=":
+            return lambda given: given.get(name) != value
+        return lambda given: given.get(name) == value
+    if found := _SET.match(term):
+        name, operator, listed = found.groups()
+        values = {value.strip() for value in listed.split(",")}
+        if operator == "notin":
+            return lambda given: given.get(name) not in values
+        return lambda given: given.get(name) in values
+    if found := _EXISTS.match(term):
+        absent, name = found.groups()
+        return lambda given: (name in given) != bool(absent)
+    raise bad_request(f'unable to parse requirement: "{term}" is no label selector')
+
+
+def fields(text: str, kind: str) -> Matches:
+    """What a fieldSelector matches among objects of a kind. Raises Fault for one that cannot be read."""
+    terms = [_field_term(term, kind) for term in text.split(",") if term.strip()]
+    return lambda one: all(term(one) for term in terms)
+
+
+def _field_term(term: str, kind: str) -> Matches:
+    name, operator, value = term.partition("!=")
+    wanted = False
+    if not operator:
+        name, operator, value = term.partition("=")
+        value = value.removeprefix("=")
+        wanted = True
+    name = name.strip()
+    if not operator:
+        raise bad_request(f'invalid selector: "{term}"; can\'t understand it')
+    if name not in FIELDS[kind]:
+        raise bad_request(f'field label not supported: "{name}"; supported are {", ".join(FIELDS[kind])}')
+    return lambda one: (_at(one, name) == value.strip()) == wanted
+
+
+def _at(one: Json, path: str) -> str:
+    value: Any = one
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    if isinstance(value, dict):
+        value = value.get("component")  # `source` of an event means its component
+    return "" if value is None else str(value)

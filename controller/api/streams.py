@@ -1,0 +1,73 @@
+"""pods/exec, pods/attach and pods/portforward: kubectl's dialects in front, the cell's connection behind."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from cellwire.stream.server import serve_port_forward, serve_session
+from cellwire.stream.session import SessionRequest
+from controller.api.answers import bad_request
+from controller.api.requests import flag
+from controller.pods.engine import Pods
+from controller.pods.fields import Json
+from controller.pods.lifecycle import container_named
+
+
+async def execute(request: web.Request, pods: Pods) -> web.StreamResponse:
+    """Run a command in a container."""
+    pod = _pod(request, pods)
+    command = tuple(request.query.getall("command", ()))
+    if not command:
+        raise bad_request("you must specify at least one command for the container")
+    tty = flag(request, "tty")
+    wanted = SessionRequest(
+        container_id=pods.running_container(pod, request.query.get("container", "")),
+        command=command,
+        tty=tty,
+        stdin=flag(request, "stdin"),
+        stdout=flag(request, "stdout"),
+        stderr=flag(request, "stderr") and not tty,
+    )
+    _some_stream(wanted)
+    backend = pods.backend(pod)
+    return await serve_session(request, lambda: backend.exec(wanted), wanted)
+
+
+async def attach(request: web.Request, pods: Pods) -> web.StreamResponse:
+    """Attach to a container's own process."""
+    pod = _pod(request, pods)
+    name = pods.container(pod, request.query.get("container", ""))
+    container = container_named(pod["spec"], name) or {}
+    tty = bool(container.get("tty")) and flag(request, "tty")
+    wanted = SessionRequest(
+        container_id=pods.running_container(pod, name),
+        tty=tty,
+        stdin=flag(request, "stdin") and bool(container.get("stdin")),
+        stdout=flag(request, "stdout"),
+        stderr=flag(request, "stderr") and not tty,
+    )
+    _some_stream(wanted)
+    backend = pods.backend(pod)
+    return await serve_session(request, lambda: backend.attach(wanted), wanted)
+
+
+async def port_forward(request: web.Request, pods: Pods) -> web.StreamResponse:
+    """Forward connections to ports of the pod."""
+    pod = _pod(request, pods)
+    backend = pods.backend(pod)
+    sandbox = pods.run_of(pod).sandbox
+    ports = [port for value in request.query.getall("ports", ()) for port in value.split(",") if port]
+    if not all(port.isascii() and port.isdigit() and 0 < int(port) < 65536 for port in ports):
+        raise bad_request(f"invalid ports: {', '.join(ports)}")
+    return await serve_port_forward(
+        request, lambda port: backend.port_forward(sandbox, port), [int(port) for port in ports]
+    )
+
+
+def _pod(request: web.Request, pods: Pods) -> Json:
+    return pods.find(request.match_info["namespace"], request.match_info["name"])
+
+
+def _some_stream(wanted: SessionRequest) -> None:
+    if not (wanted.stdin or wanted.stdout or wanted.stderr):
+        raise bad_request("at least one of stdin, stdout and stderr must be asked for")

@@ -1,0 +1,40 @@
+"""chinampa cells: what runs, where, for whom, and what it costs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from controller.cli.asking import ask, config_option
+
+
+@click.command("cells")
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def command(config_path: Path | None, *, as_json: bool) -> None:
+    """List the cells."""
+    cells = ask(config_path, "/cells")
+    if as_json:
+        click.echo(json.dumps(cells, indent=2))
+        return
+    table = Table(box=None, pad_edge=False)
+    for title in ("CELL", "STATE", "POD", "TYPE", "ZONE", "USD/H", "INSTANCE", "ADDRESS", "AGE"):
+        table.add_column(title, no_wrap=True)
+    for cell in cells:
+        state = cell["state"] + ("" if cell["connected"] or cell["state"] not in {"ready", "claimed"} else " (silent)")
+        table.add_row(
+            cell["name"],
+            state,
+            cell["pod"] or "-",
+            cell["type"] or "-",
+            cell["zone"] or "-",
+            f"{cell['usd_per_hour']:.4f}",
+            cell["instance"] or "-",
+            cell["address"] or "-",
+            f"{cell['age_seconds']:.0f}s",
+        )
+    Console(width=200, highlight=False).print(table)

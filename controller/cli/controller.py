@@ -1,0 +1,47 @@
+"""chinampa controller: run the daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from controller.cli.asking import config_option, settings_of
+from controller.config import Row, table
+
+
+def _parameter(row: Row) -> str:
+    return row.flag.removeprefix("--").replace("-", "_")
+
+
+FLAGS = {_parameter(row): row for row in table() if row.flag}
+
+
+def _with_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """A flag for each setting of the table."""
+    for row in reversed(FLAGS.values()):
+        kinds: dict[type, Any] = {bool: bool, int: int, float: float, Path: click.Path(path_type=Path)}
+        several = row.type is tuple
+        command = click.option(
+            row.flag,
+            type=kinds.get(row.type, str),
+            multiple=several,
+            default=None,
+            help=f"{row.help} ({row.unit})" if row.unit else row.help,
+        )(command)
+    return command
+
+
+@click.command("controller")
+@config_option
+@_with_flags
+def command(config_path: Path | None, **flags: object) -> None:
+    """Run the controller until SIGTERM; pods outlive it. Flags win over the file."""
+    given = {FLAGS[name].key: value for name, value in flags.items() if value not in (None, ())}
+    settings = settings_of(config_path, given)
+    # Only here: the other commands need none of the rooms, and are quicker without.
+    from controller import daemon  # noqa: PLC0415
+
+    daemon.run(settings)

@@ -1,0 +1,71 @@
+"""chinampa doctor: what this machine has and lacks for local cells, and the mend."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+
+CGROUPS = Path("/sys/fs/cgroup")
+Finding = tuple[str, str, str]
+
+
+def findings() -> Iterator[Finding]:
+    """Each as ("ok" | "note" | "lacks", what, why or mend)."""
+    yield ("ok", "root", "") if os.geteuid() == 0 else ("lacks", "root", "run as root: cells are namespaces and mounts")
+    for program, package, needed in (
+        ("conmon", "conmon", True),
+        ("ip", "iproute2", True),
+        ("nsenter", "util-linux", True),
+        ("openssl", "openssl", True),
+        ("nft", "nftables", False),
+        ("kubectl", "kubectl or kubernetes-client", False),
+        ("docker-registry", "docker-registry", False),
+    ):
+        path = shutil.which(program)
+        missing = "lacks" if needed else "note"
+        yield ("ok", program, path) if path else (missing, program, f"install Debian's package {package}")
+    yield from _oci_runtime()
+    yield _overlay()
+
+
+def _oci_runtime() -> Iterator[Finding]:
+    v2 = (CGROUPS / "cgroup.controllers").exists()
+    unified = CGROUPS / "unified" / "cgroup.controllers"
+    kept = unified.read_text().strip() if unified.exists() else ""
+    layout = "version 2" if v2 else ("version 1 beside version 2" if unified.exists() else "version 1")
+    yield "ok", "control groups", layout
+    crun, runc = shutil.which("crun"), shutil.which("runc")
+    if crun and not kept:
+        yield "ok", "OCI runtime", f"{crun}"
+    elif runc:
+        why = f"crun refuses: version 2 holds {kept} beside version 1" if crun else "crun is not installed"
+        yield "note", "OCI runtime", f"{runc}; {why}"
+    else:
+        yield "lacks", "OCI runtime", "install Debian's package runc" if crun else "install Debian's package crun"
+
+
+def _overlay() -> Finding:
+    known = "overlay" in Path("/proc/filesystems").read_text()
+    return ("ok", "overlayfs", "") if known else ("lacks", "overlayfs", "load the kernel module: modprobe overlay")
+
+
+@click.command("doctor")
+def command() -> None:
+    """Say what this machine has and lacks, and the mend."""
+    colours: dict[str, Callable[[str], str]] = {
+        "ok": lambda text: click.style(text, fg="green"),
+        "note": lambda text: click.style(text, fg="yellow"),
+        "lacks": lambda text: click.style(text, fg="red"),
+    }
+    lacking = 0
+    for verdict, what, words in findings():
+        lacking += verdict == "lacks"
+        click.echo(f"{colours[verdict](verdict.ljust(6))} {what:<16} {words}")
+    if lacking:
+        click.echo(f"\n{lacking} thing(s) are lacking.", err=True)
+        sys.exit(1)

@@ -1,0 +1,232 @@
+"""The composition root: opens the rooms in order, closes them in reverse, and is the only file that knows them all."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+import structlog
+import uvloop
+
+from cellwire.faults import Fault, Kind
+from controller.api import admin
+from controller.api import server as api
+from controller.choice import demand
+from controller.choice.quantity import mebibytes, millis
+from controller.clouds.local import addresses
+from controller.clouds.local import cloud as local_cloud
+from controller.clouds.local.settings import LocalSettings
+from controller.clouds.protocol import Cloud
+from controller.config import Settings
+from controller.fleet import room as fleet_room
+from controller.fleet.admission import RegistryFacts
+from controller.fleet.plan import Limits
+from controller.fleet.pool import Class
+from controller.link import port as link_port
+from controller.link.admission import Admission
+from controller.model.offer import Demand
+from controller.pods import engine
+from controller.shim import server as shim
+from controller.store import sqlite
+
+log = structlog.get_logger()
+HERE = Path(__file__).resolve().parent.parent
+
+
+def run(settings: Settings) -> None:
+    """Run the controller until SIGTERM or SIGINT; a second signal exits at once. Raises Fault."""
+    _log_to_stderr(settings.log_level)
+    try:
+        with _alone(settings.state), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(main(settings))
+    except BaseExceptionGroup as group:
+        raise _told(group) or group from None
+    except OSError as error:
+        raise Fault(Kind.UNAVAILABLE, "controller", str(error)) from error
+
+
+async def main(settings: Settings) -> None:
+    """Open every room, wait for the signal, close every room. Pods run on."""
+    stop = _signalled()
+    state = settings.state
+    async with AsyncExitStack() as rooms:
+        store = await rooms.enter_async_context(sqlite.running(state / "records.sqlite"))
+        cloud = await _open_cloud(settings, rooms)
+        admission = _Later()
+        link = await rooms.enter_async_context(link_port.running(_link_settings(settings), admission.now, cloud.verify))
+        fleet = await rooms.enter_async_context(fleet_room.running(_fleet_settings(settings), store, cloud, link))
+        admission.fleet = fleet
+        overhead = demand.Overhead(cpu_millis=settings.overhead.cpu, memory_mib=settings.overhead.memory)
+        pods = await rooms.enter_async_context(
+            engine.running(fleet, store, folder=state / "pods", demand_of=partial(demand.of_pod, overhead=overhead))
+        )
+        if settings.shim.socket is not None:
+            shim_settings = shim.ShimSettings(
+                socket=settings.shim.socket,
+                folder=state / "shim",
+                pods_folder=settings.shim.pods_folder,
+                streaming_host=settings.shim.streaming_host,
+            )
+            of_sandbox = partial(demand.of_sandbox, overhead=overhead)
+            await rooms.enter_async_context(shim.running(shim_settings, fleet, store, of_sandbox))
+        if settings.api.enabled:
+            await rooms.enter_async_context(api.running(pods, fleet, _api_settings(settings, link)))
+        facts = {"cloud": cloud.name, "link": list(link.controllers), "pid": os.getpid()}
+        await rooms.enter_async_context(admin.running(fleet, state, facts))
+        log.info("ready", cloud=cloud.name, cells_dial=link.controllers)
+        await stop.wait()
+        log.info("stopping; pods run on")
+
+
+class _Later:
+    """The link is open before the fleet is: who dials in between is told to dial again."""
+
+    def __init__(self) -> None:
+        self.fleet: Admission | None = None
+
+    def now(self) -> Admission:
+        if self.fleet is None:
+            raise Fault(Kind.UNAVAILABLE, "join", "the controller is starting", "ask again")
+        return self.fleet
+
+
+def _signalled() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def heard(number: int) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, partial(heard, number))
+    return stop
+
+
+async def _open_cloud(settings: Settings, rooms: AsyncExitStack) -> Cloud:
+    if settings.cloud.kind != "local":
+        raise Fault(
+            Kind.UNSUPPORTED, f"cloud {settings.cloud.kind}", "it is not built in yet", 'use cloud.kind "local"'
+        )
+    local = settings.cloud.local
+    return await rooms.enter_async_context(
+        local_cloud.running(
+            LocalSettings(
+                cluster=local.cluster or settings.cluster,
+                root=local.root or settings.state / "local",
+                bridge=local.bridge,
+                subnet=local.subnet,
+                masquerade=local.masquerade,
+                nameservers=local.nameservers,
+                memory_mib=local.memory_mib,
+                cgroup_parent=local.cgroup_parent,
+                # Instances run the agent of this very installation.
+                path=(str(Path(sys.executable).parent),),
+                python_path=(str(HERE), str(HERE / "proto")),
+                visible=(str(HERE), sys.prefix, sys.base_prefix, *local.visible),
+            )
+        )
+    )
+
+
+def _link_settings(settings: Settings) -> link_port.LinkSettings:
+    link = settings.link
+    own = link.addresses
+    if not own and link.host == "0.0.0.0" and settings.cloud.kind == "local":  # noqa: S104
+        own = (str(addresses.gateway(settings.cloud.local.subnet)),)
+    return link_port.LinkSettings(folder=settings.state / "link", host=link.host, port=link.port, addresses=own)
+
+
+def _fleet_settings(settings: Settings) -> fleet_room.FleetSettings:
+    fleet = settings.fleet
+    return fleet_room.FleetSettings(
+        cluster=settings.cluster,
+        limits=Limits(
+            lease=fleet.lease,
+            boot=fleet.boot,
+            launch=fleet.launch,
+            unclaimed=fleet.unclaimed,
+            grace=fleet.orphan_grace,
+        ),
+        survey=fleet.survey,
+        heartbeat=fleet.heartbeat,
+        standby=tuple(
+            Class(
+                each.count,
+                Demand(
+                    cpu_millis=millis(each.cpu) + settings.overhead.cpu,
+                    memory_mib=mebibytes(each.memory) + settings.overhead.memory,
+                ),
+            )
+            for each in settings.standby
+        ),
+        registries=tuple(
+            RegistryFacts(host=each.host, mirrors=each.mirrors, plain_http=each.plain_http)
+            for each in settings.registries
+        ),
+    )
+
+
+def _api_settings(settings: Settings, link: link_port.Link) -> api.ApiSettings:
+    certificate, key = link.authority.server_files()
+    return api.ApiSettings(
+        folder=settings.state,
+        host=settings.api.host,
+        port=settings.api.port,
+        certificate=certificate,
+        key=key,
+        authority=link.authority.pem,
+    )
+
+
+def _log_to_stderr(level: str) -> None:
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+
+
+@contextmanager
+def _alone(state: Path) -> Generator[None]:
+    """Two controllers on one state folder would each end what the other launched."""
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (state / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            mend = "stop that one, or give this one a state folder of its own"
+            raise Fault(Kind.EXISTS, f"state {state}", "another controller has it", mend) from error
+        yield
+
+
+def _told(group: BaseExceptionGroup[BaseException]) -> Fault | None:
+    """The fault that a person can act on; None where there is anything in the group that only a programmer can."""
+    errors = list(_leaves(group))
+    if not all(isinstance(error, (Fault, OSError)) for error in errors):
+        return None
+    faults = [error for error in errors if isinstance(error, Fault)]
+    return faults[0] if faults else Fault(Kind.UNAVAILABLE, "controller", str(errors[0]))
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

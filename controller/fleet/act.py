@@ -1,0 +1,167 @@
+"""Does what was planned: writes the record, then does it.
+
+Every step may be the last before a crash. What is not known after one is found out by the next plan: a launch is
+repeated with its token, an instance is ended again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from cellwire.faults import Fault, Kind
+from controller.choice import rank, wishes
+from controller.choice.catalogue import Catalogue
+from controller.choice.unavailable import Unavailable
+from controller.clouds.protocol import Cloud, Launched
+from controller.clouds.userdata import UserData
+from controller.fleet import launch, plan
+from controller.fleet.book import Book
+from controller.link.admission import token_hash
+from controller.model import steps
+from controller.model.cell import Cell, CellState
+from controller.model.instance import Instance
+from controller.model.names import CellName
+from controller.model.offer import Offer
+
+log = structlog.get_logger()
+# One answer of a cloud: longer than its own slowest retry, shorter than a kubelet's patience.
+LAUNCH_SECONDS = 120.0
+TERMINATE_SECONDS = 60.0
+# Offers are refused one call at a time at worst; a catalogue has a few thousand, a person less patience.
+MOST_TRIES = 30
+# Faults after which nothing was launched, whatever is tried; all others leave the outcome open.
+FINAL = frozenset({Kind.DENIED.value, Kind.INVALID.value, Kind.UNSUPPORTED.value, Kind.EXISTS.value})
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """What user-data and tags say of home; asked at each launch, since ports may be chosen late."""
+
+    cluster: str
+    controllers: Callable[[], tuple[str, ...]]
+    fingerprint: Callable[[], str]
+
+
+class Act:
+    """The hands of the fleet."""
+
+    def __init__(self, book: Book, cloud: Cloud, home: Home, secret: bytes, clock: Callable[[], float]) -> None:
+        self._book = book
+        self._cloud = cloud
+        self._home = home
+        self._secret = secret
+        self._clock = clock
+        self._offered: tuple[Offer, ...] = ()
+        self._catalogue = Catalogue(())
+        self.unavailable = Unavailable()
+        self.faults: dict[CellName, Fault] = {}
+        """Why cells could not be had, for those who wait for them."""
+
+    async def do(self, action: plan.Action) -> None:
+        """Carry out one action. Raises Fault where later may do."""
+        match action:
+            case plan.Launch(cell):
+                await self._launch(cell)
+            case plan.Adopt(cell, instance):
+                log.info("adopted an instance whose launch was cut off", cell=cell, instance=instance.id)
+                await self._launched(cell, instance)
+            case plan.Lose(cell, reason):
+                log.warning("cell lost", cell=cell, reason=reason)
+                await self._book.change(cell, steps.Lost(reason))
+            case plan.Retire(cell, reason):
+                log.info("cell retired", cell=cell, reason=reason)
+                await self._book.change(cell, steps.Retired(reason))
+            case plan.Terminate(_, instance) | plan.Collect(instance):
+                async with asyncio.timeout(TERMINATE_SECONDS):
+                    await self._cloud.terminate([instance])
+            case plan.Forget(cell):
+                await self._book.forget(cell)
+                self.faults.pop(cell, None)
+
+    async def offers(self) -> Catalogue:
+        """All that can be bought, laid out for ranking; made anew only when the cloud's offers change."""
+        offers = await self._cloud.offers()
+        if offers is not self._offered:
+            self._offered, self._catalogue = offers, Catalogue(offers)
+        return self._catalogue
+
+    async def _launch(self, name: CellName) -> None:
+        for _ in range(MOST_TRIES):
+            cell = self._book.get(name)
+            if cell is None or cell.state not in {CellState.REQUESTED, CellState.LAUNCHING}:
+                return
+            wish = wishes.read(cell.claim.annotations if cell.claim else {})
+            try:
+                offers = await self._offers_for(cell, wish)
+            except Fault as fault:
+                await self._give_up(cell, fault)
+                return
+            if cell.state is CellState.REQUESTED:
+                cell = await self._announce(cell)
+            outcome = await self._ask(cell, offers, wish)
+            if outcome.unfulfilled or outcome.fault_kind == Kind.NO_CAPACITY.value:
+                self.unavailable = launch.refused(self.unavailable, outcome.unfulfilled, offers, self._clock())
+            if outcome.instance is not None:
+                await self._launched(name, outcome.instance)
+                return
+            await self._refused(cell, outcome)
+
+    async def _offers_for(self, cell: Cell, wish: wishes.Wishes) -> tuple[Offer, ...]:
+        catalogue = await self.offers()
+        now = self._clock()
+        # A launch that is repeated may have succeeded: it must be asked for, whatever was refused to others since.
+        unavailable = self.unavailable if cell.state is CellState.REQUESTED else Unavailable()
+        found = rank.rank(cell.demand, wish, catalogue, unavailable, now).offers
+        if not found:
+            raise rank.nothing_fits(cell.demand, wish, catalogue, unavailable, now)
+        return found
+
+    async def _announce(self, cell: Cell) -> Cell:
+        """Write down that the cloud is about to be asked."""
+        token = launch.client_token(cell, self._clock())
+        hashed = token_hash(launch.join_token(self._secret, token))
+        return await self._book.change(cell.name, steps.Launching(client_token=token, join_token_hash=hashed))
+
+    async def _ask(self, cell: Cell, offers: tuple[Offer, ...], wish: wishes.Wishes) -> Launched:
+        facts = UserData(
+            controllers=self._home.controllers(),
+            ca=self._home.fingerprint(),
+            token=launch.join_token(self._secret, cell.client_token),
+        )
+        try:
+            async with asyncio.timeout(LAUNCH_SECONDS):
+                (outcome,) = await self._cloud.launch([launch.request(cell, offers, wish, facts, self._home.cluster)])
+        except TimeoutError as error:
+            cause = f"the cloud has not answered within {LAUNCH_SECONDS:.0f} s"
+            raise Fault(Kind.TIMEOUT, f"launch of cell {cell.name}", cause, "it is asked again") from error
+        return outcome
+
+    async def _refused(self, cell: Cell, outcome: Launched) -> None:
+        """Nothing was launched: give the token back where that is certain, else leave it and ask again later."""
+        if outcome.fault_kind == Kind.NO_CAPACITY.value:
+            await self._book.change(cell.name, steps.Refused(outcome.fault))
+            return
+        kind = Kind(outcome.fault_kind) if outcome.fault_kind else Kind.BROKEN
+        fault = Fault(kind, f"launch of cell {cell.name}", outcome.fault or "the cloud gave no reason")
+        if outcome.fault_kind not in FINAL:
+            raise fault
+        await self._give_up(await self._book.change(cell.name, steps.Refused(outcome.fault)), fault)
+
+    async def _launched(self, name: CellName, instance: Instance) -> None:
+        offer = launch.offer_of(instance, (await self.offers()).offers)
+        event = steps.Launched(
+            instance=instance.id, offer=offer, address=instance.address, pod_address=instance.pod_address
+        )
+        cell = await self._book.change(name, event)
+        log.info("instance launched", cell=name, instance=instance.id, type=instance.type, state=cell.state.value)
+
+    async def _give_up(self, cell: Cell, fault: Fault) -> None:
+        """The cell cannot be had; those who wait are told why."""
+        self.faults[cell.name] = fault
+        if cell.state in steps.LIVE:
+            log.warning("no instance can be had", cell=cell.name, cause=str(fault))
+            await self._book.change(cell.name, steps.Lost(str(fault)))

@@ -1,0 +1,82 @@
+"""Lets the instance of a cell join, once. What the link asks of the fleet; the checks themselves are the link's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from cellwire.cell.v1 import cell_pb2 as wire
+from cellwire.faults import Fault, Kind
+from controller.fleet.book import Book
+from controller.link.admission import Admitted, check, token_hash
+from controller.model.cell import Cell, CellState
+from controller.model.instance import Identity
+from controller.model.steps import InvalidStep, Joined
+
+# A small instance can ask to join before the answer to its launch is written down.
+PATIENCE = 15.0
+
+
+class RegistryFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """How cells reach an image registry."""
+
+    host: str
+    mirrors: tuple[str, ...] = ()
+    plain_http: bool = False
+
+
+class Admittance:
+    """See `controller.link.admission.Admission`."""
+
+    def __init__(
+        self, book: Book, registries: Sequence[RegistryFacts], heartbeat: float, clock: Callable[[], float]
+    ) -> None:
+        self._book = book
+        self._registries = registries
+        self._heartbeat = heartbeat
+        self._clock = clock
+
+    async def admit(self, token: str, identity: Identity) -> Admitted:
+        """The cell of this instance, now joined. Raises Fault DENIED, or UNAVAILABLE where asking again will help."""
+        cell = check(await self._cell_of(token, identity), token, identity, self._clock())
+        if cell.address and identity.address and cell.address != identity.address:
+            cause = f"its address is {identity.address}, it was launched with {cell.address}"
+            raise Fault(Kind.DENIED, f"join of instance {identity.instance}", cause, reason="WrongAddress")
+        try:
+            cell = await self._book.change(cell.name, Joined())
+        except InvalidStep as error:
+            cause = f"its cell is {error.state.value}: an instance joins once"
+            raise Fault(Kind.DENIED, f"join of instance {identity.instance}", cause, reason="JoinedBefore") from error
+        return Admitted(cell.name, self._settings(cell))
+
+    async def _cell_of(self, token: str, identity: Identity) -> Cell | None:
+        hashed = token_hash(token)
+
+        def known() -> tuple[Cell | None] | None:
+            cell = self._book.of_instance(identity.instance)
+            if cell is not None:
+                return (cell,)
+            coming = any(
+                each.state is CellState.LAUNCHING and each.join_token_hash == hashed for each in self._book.every()
+            )
+            return None if coming else (None,)
+
+        try:
+            async with asyncio.timeout(PATIENCE):
+                (cell,) = await self._book.until(None, known)
+        except TimeoutError as error:
+            cause = "the answer to its launch is not written down yet"
+            raise Fault(Kind.UNAVAILABLE, f"join of instance {identity.instance}", cause, "ask again") from error
+        return cell
+
+    def _settings(self, cell: Cell) -> wire.CellSettings:
+        return wire.CellSettings(
+            registries=[
+                wire.Registry(host=each.host, mirrors=each.mirrors, plain_http=each.plain_http)
+                for each in self._registries
+            ],
+            heartbeat_interval_ms=int(self._heartbeat * 1000),
+            pod_address=f"{cell.pod_address}/32" if cell.pod_address else "",
+        )

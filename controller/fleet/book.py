@@ -1,0 +1,209 @@
+"""The cells: the one owner of their records, in memory and in the store.
+
+A record is written before it is believed, and believed before anybody is told. A change whose caller was cancelled is
+finished all the same, so that memory and store never part. What is not stored (connection, heartbeat) is kept here too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, TypeVar
+
+import msgspec
+import structlog
+
+from cellwire.faults import Fault, Kind
+from controller.fleet.watch import Watchers
+from controller.model.cell import Cell, CellState
+from controller.model.names import CellName, InstanceId, PodUid
+from controller.model.steps import LIVE, Ended, Event, step
+from controller.store.codec import decode, encode
+from controller.store.protocol import Store
+
+log = structlog.get_logger()
+T = TypeVar("T")
+KIND = "cells"
+Clock = Callable[[], float]
+
+
+class Book:
+    """Cells by name. `tasks` outlives every caller."""
+
+    def __init__(self, store: Store, tasks: asyncio.TaskGroup, clock: Clock) -> None:
+        self._store = store
+        self._tasks = tasks
+        self._clock = clock
+        self._cells: dict[CellName, Cell] = {}
+        self._revisions: dict[CellName, int] = {}
+        self._of_pod: dict[tuple[PodUid, int], CellName] = {}
+        self._of_instance: dict[InstanceId, CellName] = {}
+        self._locks: dict[CellName, asyncio.Lock] = {}
+        self._watchers = Watchers()
+
+    async def load(self) -> None:
+        """Read what an earlier life wrote."""
+        for stored in await self._store.list(KIND):
+            cell = decode(stored.value, Cell)
+            self._revisions[cell.name] = stored.revision
+            self._keep(cell)
+
+    def get(self, name: CellName) -> Cell | None:
+        """The cell as known now."""
+        return self._cells.get(name)
+
+    def all(self) -> tuple[Cell, ...]:
+        """All cells, by name."""
+        return tuple(self._cells[name] for name in sorted(self._cells))
+
+    def every(self) -> tuple[Cell, ...]:
+        """All cells, in any order."""
+        return tuple(self._cells.values())
+
+    def of_pod(self, uid: PodUid, attempt: int) -> Cell | None:
+        """The live cell of a pod's attempt."""
+        name = self._of_pod.get((uid, attempt))
+        return self._cells.get(name) if name else None
+
+    def of_instance(self, instance: InstanceId) -> Cell | None:
+        """The cell on an instance."""
+        name = self._of_instance.get(instance)
+        return self._cells.get(name) if name else None
+
+    async def add(self, cell: Cell) -> Cell:
+        """Write a new cell down."""
+        # Its pod is taken at once: two callers for one pod must not make two cells. Its lock, free as nobody knows the
+        # name yet, is held until the record is written: nothing happens to the cell before.
+        await self._locks.setdefault(cell.name, asyncio.Lock()).acquire()
+        self._keep(cell)
+        return await self.owned(self._added(cell))
+
+    async def change(self, name: CellName, event: Event) -> Cell:
+        """Let an event happen to a cell. Raises InvalidStep, or Fault NOT_FOUND for a cell that is not there."""
+        return await self.owned(self._changed(name, event))
+
+    async def forget(self, name: CellName) -> None:
+        """The cell is gone; watchers see it once more."""
+        await self.owned(self._forgotten(name))
+
+    def heard(self, name: CellName, at: float) -> None:
+        """The cell lives. Told to nobody."""
+        cell = self._cells.get(name)
+        if cell is not None:
+            self._cells[name] = msgspec.structs.replace(cell, last_heartbeat=max(cell.last_heartbeat, at))
+
+    def connect(self, name: CellName, *, connected: bool) -> None:
+        """The cell's connection stands, or does no more."""
+        cell = self._cells.get(name)
+        if cell is not None and cell.connected is not connected:
+            self._cells[name] = msgspec.structs.replace(cell, connected=connected)
+            self._watchers.tell(self._cells[name])
+
+    def note(self, name: CellName, reason: str) -> None:
+        """Why the cell is not further than it is, until its state changes. Not stored."""
+        cell = self._cells.get(name)
+        if cell is not None and cell.reason != reason:
+            self._cells[name] = msgspec.structs.replace(cell, reason=reason)
+            self._watchers.tell(self._cells[name])
+
+    def watch(self) -> AsyncIterator[Cell]:
+        """Every cell as it is now, then each change."""
+        return self._watchers.watch(self.all)
+
+    async def until(self, name: CellName | None, ready: Callable[[], T | None]) -> T:
+        """Wait until `ready` answers; it is asked again after each change of that cell (None: of any)."""
+        with self._watchers.bell(name) as bell:
+            while (answer := ready()) is None:
+                await bell.wait()
+                bell.clear()
+            return answer
+
+    async def _added(self, cell: Cell) -> Cell:
+        try:
+            self._revisions[cell.name] = await self._store.put(KIND, cell.name, encode(_stored(cell)), expected=0)
+        except Fault:
+            self._drop(cell)
+            raise
+        finally:
+            self._locks[cell.name].release()
+        self._watchers.tell(cell)
+        return cell
+
+    async def _changed(self, name: CellName, event: Event) -> Cell:
+        async with self._locks.setdefault(name, asyncio.Lock()):
+            cell = self._cells.get(name)
+            if cell is None:
+                raise Fault(Kind.NOT_FOUND, f"cell {name}", "there is none of that name")
+            after = step(cell, event, self._clock())
+            if after == cell:
+                return cell
+            revision = self._revisions.get(name, 0)
+            self._revisions[name] = await self._store.put(KIND, name, encode(_stored(after)), expected=revision)
+            # A heartbeat may have come while the record was written.
+            cell = self._cells[name]
+            after = msgspec.structs.replace(after, connected=cell.connected, last_heartbeat=cell.last_heartbeat)
+            self._keep(after)
+        self._watchers.tell(after)
+        return after
+
+    async def _forgotten(self, name: CellName) -> None:
+        async with self._locks.setdefault(name, asyncio.Lock()):
+            cell = self._cells.get(name)
+            if cell is None:
+                return
+            await self._store.delete(KIND, name)
+            if cell.state is not CellState.GONE:
+                cell = step(cell, Ended(), self._clock())
+            self._drop(cell)
+            self._revisions.pop(name, None)
+        self._locks.pop(name, None)
+        self._watchers.tell(msgspec.structs.replace(cell, connected=False))
+
+    def _keep(self, cell: Cell) -> None:
+        self._cells[cell.name] = cell
+        if cell.instance is not None:
+            self._of_instance[cell.instance] = cell.name
+        if cell.claim is not None:
+            pod = (cell.claim.pod.uid, cell.claim.pod.attempt)
+            if cell.state in LIVE:
+                self._of_pod[pod] = cell.name
+            elif self._of_pod.get(pod) == cell.name:
+                del self._of_pod[pod]
+
+    def _drop(self, cell: Cell) -> None:
+        self._cells.pop(cell.name, None)
+        if cell.instance is not None:
+            self._of_instance.pop(cell.instance, None)
+        if cell.claim is not None:
+            pod = (cell.claim.pod.uid, cell.claim.pod.attempt)
+            if self._of_pod.get(pod) == cell.name:
+                del self._of_pod[pod]
+
+    def soon(self, name: CellName, event: Event) -> None:
+        """As `change`, for one who does not wait and for whom a failure is only worth a line in the log."""
+        done: asyncio.Future[Cell] = asyncio.get_running_loop().create_future()
+        done.cancel()
+        self._tasks.create_task(_settle(self._changed(name, event), done))
+
+    async def owned(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run work to its end, whatever happens to the caller."""
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._tasks.create_task(_settle(work, done))
+        return await done
+
+
+async def _settle(work: Coroutine[Any, Any, T], done: asyncio.Future[T]) -> None:
+    try:
+        result = await work
+    except Exception as error:  # noqa: BLE001 # it is the caller's, and raised there
+        if done.cancelled():
+            log.info("a change failed, and nobody waits for it", cause=str(error))
+        else:
+            done.set_exception(error)
+    else:
+        if not done.cancelled():
+            done.set_result(result)
+
+
+def _stored(cell: Cell) -> Cell:
+    return msgspec.structs.replace(cell, connected=False, last_heartbeat=0.0)

@@ -1,0 +1,99 @@
+"""What cells tell over their connections: that it stands, that they live, how they booted, what happened on them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol
+
+from cellwire.cell.v1 import cell_pb2 as wire
+from controller.fleet.book import Book
+from controller.link.port import Change
+from controller.model.cell import Cell, CellState
+from controller.model.names import CellName
+from controller.model.steps import Told
+
+EVENTS_KEPT = 1000
+# First events of these reasons are stages of the pod's start, told beside those of the boot.
+STAGES = {"Pulling": "pulling", "Pulled": "pulled", "Created": "created", "Started": "started"}
+
+
+class Port(Protocol):
+    """Where changes come from."""
+
+    def changes(self) -> AsyncIterator[Change]:
+        """For one reader."""
+        ...
+
+    def disconnect(self, cell: CellName) -> None:
+        """End a cell's connection."""
+        ...
+
+
+class Hearing:
+    """Listens to all cells."""
+
+    def __init__(self, book: Book, port: Port) -> None:
+        self._book = book
+        self._port = port
+        self._listeners: set[asyncio.Queue[tuple[CellName, wire.CellEvent]]] = set()
+        self.facts: dict[CellName, wire.Hello] = {}
+        self.heartbeats: dict[CellName, wire.Heartbeat] = {}
+
+    async def listen(self, clock: Callable[[], float]) -> None:
+        """Never returns."""
+        async for change in self._port.changes():
+            self._heed(change, clock())
+
+    async def events(self) -> AsyncIterator[tuple[CellName, wire.CellEvent]]:
+        """Events of all cells; a listener that falls far behind misses some."""
+        queue: asyncio.Queue[tuple[CellName, wire.CellEvent]] = asyncio.Queue(EVENTS_KEPT)
+        self._listeners.add(queue)
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            self._listeners.discard(queue)
+
+    def _heed(self, change: Change, now: float) -> None:
+        cell = self._book.get(change.cell)
+        if cell is None or cell.state in {CellState.LOST, CellState.GONE}:
+            # It was declared dead, and its pod is running elsewhere: it must not be spoken with again.
+            self._port.disconnect(change.cell)
+            self._forget(change.cell)
+            return
+        # Whatever it tells, it lives. Our own clock counts: a cell's may be wrong.
+        if change.kind != "disconnected":
+            self._book.heard(change.cell, now)
+        match change.kind:
+            case "connected":
+                self._book.connect(change.cell, connected=True)
+                self._note(cell, {"connected": now})
+            case "disconnected":
+                self._book.connect(change.cell, connected=False)
+                self._forget(change.cell)
+            case "hello" if change.message is not None:
+                self.facts[change.cell] = change.message.hello
+                self._note(cell, dict(change.message.hello.moments))
+            case "heartbeat" if change.message is not None:
+                self.heartbeats[change.cell] = change.message.heartbeat
+            case "event" if change.message is not None:
+                self._tell(cell, change.message.event)
+            case _:
+                pass
+
+    def _tell(self, cell: Cell, event: wire.CellEvent) -> None:
+        for queue in self._listeners:
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait((cell.name, event))
+        if event.reason in STAGES:
+            self._note(cell, {STAGES[event.reason]: event.at})
+
+    def _note(self, cell: Cell, moments: dict[str, float]) -> None:
+        if not moments.keys() <= cell.moments.keys():
+            self._book.soon(cell.name, Told(moments))
+
+    def _forget(self, name: CellName) -> None:
+        self.facts.pop(name, None)
+        self.heartbeats.pop(name, None)

@@ -1,0 +1,207 @@
+"""What is to be done so that instances match cells. Pure: values and `now` in, actions out.
+
+A plan is made from what is stored and what the cloud last listed, never from what was planned before; so a crash at any
+line leaves something from which the next plan goes on.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from controller.model.cell import Cell, CellState
+from controller.model.instance import Instance, InstanceState
+from controller.model.names import CellName, InstanceId
+from controller.model.steps import ENDING
+
+S = CellState
+RUNNING = frozenset({InstanceState.PENDING, InstanceState.RUNNING})
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Times in seconds; see the settings of the fleet. `terminate_again` is how long a termination may take to show."""
+
+    lease: float = 30.0
+    boot: float = 300.0
+    launch: float = 600.0
+    unclaimed: float = 300.0
+    grace: float = 30.0
+    terminate_again: float = 15.0
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of one cell beside its record; nothing of it is stored.
+
+    `listed_at` is when the last complete list of instances was asked for, 0 if none was since `started_at`;
+    `instance` is the cell's as of then, and `missing_since` the first list in a row without it. `asked_at` is when
+    somebody last waited for the cell, infinite while somebody does. `terminated_at` is when its end was last asked for.
+    """
+
+    started_at: float = 0.0
+    listed_at: float = 0.0
+    instance: Instance | None = None
+    missing_since: float = 0.0
+    asked_at: float = 0.0
+    terminated_at: float = 0.0
+
+
+class Launch(msgspec.Struct, frozen=True):
+    """Ask the cloud for the cell's instance, anew or again with the same token."""
+
+    cell: CellName
+
+
+class Adopt(msgspec.Struct, frozen=True):
+    """The launch had an answer that nobody wrote down: here is its instance."""
+
+    cell: CellName
+    instance: Instance
+
+
+class Lose(msgspec.Struct, frozen=True):
+    """Give the cell up; what ran in it is over."""
+
+    cell: CellName
+    reason: str
+
+
+class Retire(msgspec.Struct, frozen=True):
+    """Nobody needs the cell."""
+
+    cell: CellName
+    reason: str
+
+
+class Terminate(msgspec.Struct, frozen=True):
+    """End the instance of a cell that is on its way out."""
+
+    cell: CellName
+    instance: InstanceId
+
+
+class Collect(msgspec.Struct, frozen=True):
+    """End an instance that no record knows."""
+
+    instance: InstanceId
+
+
+class Forget(msgspec.Struct, frozen=True):
+    """The cell's instance is gone: so is the cell."""
+
+    cell: CellName
+
+
+Action = Launch | Adopt | Lose | Retire | Terminate | Collect | Forget
+
+
+def plan_cell(cell: Cell, seen: Seen, limits: Limits, now: float) -> Action | None:
+    """The next thing to do for one cell; None if there is nothing but to wait."""
+    match cell.state:
+        case S.REQUESTED:
+            return _requested(cell, seen, limits, now)
+        case S.LAUNCHING:
+            return _launching(cell, seen, limits, now)
+        case S.BOOTING:
+            return _gone(cell, seen, limits, now) or _booting(cell, limits, now)
+        case S.READY:
+            return _gone(cell, seen, limits, now) or _ready(cell, seen, limits, now)
+        case S.CLAIMED:
+            return _gone(cell, seen, limits, now) or _leased(cell, seen, limits, now)
+        case S.RETIRING | S.LOST:
+            return _ending(cell, seen, limits, now)
+        case S.GONE:
+            return Forget(cell.name)
+
+
+def _requested(cell: Cell, seen: Seen, limits: Limits, now: float) -> Action:
+    return _unclaimed(cell, seen, limits, now) or Launch(cell.name)
+
+
+def _launching(cell: Cell, seen: Seen, limits: Limits, now: float) -> Action | None:
+    if seen.instance is not None:
+        if seen.instance.state in RUNNING:
+            return Adopt(cell.name, seen.instance)
+        return Lose(cell.name, f"its instance ended while it was launched: {_why(seen.instance)}")
+    if cell.changed_at < seen.started_at and not seen.listed_at:
+        return None  # asked for in an earlier life: perhaps the list knows the answer
+    if now - max(cell.changed_at, seen.started_at) > limits.launch:
+        return Lose(cell.name, f"the cloud has not launched it within {limits.launch:.0f} s")
+    return Launch(cell.name)
+
+
+def _gone(cell: Cell, seen: Seen, limits: Limits, now: float) -> Action | None:
+    """A cell whose instance ended, or is missing from lists for long while the cell itself is silent."""
+    if seen.instance is not None and seen.instance.state not in RUNNING:
+        return Lose(cell.name, f"its instance {seen.instance.id} is {_why(seen.instance)}")
+    silent = now - max(cell.last_heartbeat, cell.changed_at) > limits.grace
+    if seen.missing_since and seen.listed_at - seen.missing_since >= limits.grace and silent and not cell.connected:
+        return Lose(cell.name, f"its instance {cell.instance} is gone from the cloud")
+    return None
+
+
+def _booting(cell: Cell, limits: Limits, now: float) -> Action | None:
+    if now - cell.changed_at > limits.boot:
+        return Lose(cell.name, f"its instance {cell.instance} did not join within {limits.boot:.0f} s")
+    return None
+
+
+def _ready(cell: Cell, seen: Seen, limits: Limits, now: float) -> Action | None:
+    # Between joining and its first heartbeat a cell dials: give that the time of a lease.
+    return _leased(cell, seen, limits, now) or _unclaimed(cell, seen, limits, now)
+
+
+def _leased(cell: Cell, seen: Seen, limits: Limits, now: float) -> Action | None:
+    # The lease counts from our own start: nobody could be heard while the controller was away.
+    heard = max(cell.last_heartbeat, cell.changed_at, seen.started_at)
+    if now - heard <= limits.lease:
+        return None
+    return Lose(cell.name, f"CellLost: nothing was heard of it for {now - heard:.0f} s")
+
+
+def _unclaimed(cell: Cell, seen: Seen, limits: Limits, now: float) -> Action | None:
+    if cell.claim is None:
+        return None
+    idle = now - max(seen.asked_at, cell.created_at, seen.started_at)
+    if idle <= limits.unclaimed:
+        return None
+    return Retire(cell.name, f"nobody has asked for it for {idle:.0f} s")
+
+
+def _ending(cell: Cell, seen: Seen, limits: Limits, now: float) -> Action | None:
+    instance = seen.instance.id if seen.instance is not None else cell.instance
+    if instance is None:
+        # A launch may be on its way whose answer was lost; a list from well after it must show that there is none.
+        settled = not cell.client_token or seen.listed_at - cell.changed_at >= limits.grace
+        return Forget(cell.name) if settled else None
+    if seen.instance is not None and seen.instance.state is InstanceState.TERMINATED:
+        return Forget(cell.name)
+    # Missing from a list that is younger than our asking for its end.
+    if seen.instance is None and seen.terminated_at and seen.listed_at > seen.terminated_at:
+        return Forget(cell.name)
+    if now - seen.terminated_at >= limits.terminate_again:
+        return Terminate(cell.name, instance)
+    return None
+
+
+def _why(instance: Instance) -> str:
+    return f"{instance.state.value} ({instance.state_reason})" if instance.state_reason else instance.state.value
+
+
+class Observed(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a full pass looks at. `orphans` are due for their end; `surplus` are warm cells beyond the wish."""
+
+    cells: tuple[tuple[Cell, Seen], ...]
+    orphans: tuple[InstanceId, ...] = ()
+    surplus: tuple[CellName, ...] = ()
+
+
+def plan(observed: Observed, limits: Limits, now: float) -> tuple[Action, ...]:
+    """Everything there is to do, at most one thing for each cell."""
+    actions: list[Action] = [Collect(instance) for instance in observed.orphans]
+    surplus = set(observed.surplus)
+    for cell, seen in observed.cells:
+        action = plan_cell(cell, seen, limits, now)
+        if action is None and cell.name in surplus and cell.state not in ENDING:
+            action = Retire(cell.name, "the pool has more warm cells than are wanted")
+        if action is not None:
+            actions.append(action)
+    return tuple(actions)

@@ -1,0 +1,263 @@
+"""Brings instances in line with cells: a worker for each cell that has something to do, and a slow full pass.
+
+One cell is never worked on by two; different cells never wait for each other. A worker goes on until its cell's plan is
+empty, and ends. What fails is tried again later and longer each time; a success makes the waits short again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+
+import structlog
+
+from cellwire.faults import Fault
+from controller.clouds.protocol import Cloud
+from controller.fleet import plan
+from controller.fleet.act import Act
+from controller.fleet.book import Book
+from controller.fleet.orphans import Sighting, sort
+from controller.fleet.plan import Limits, Seen
+from controller.fleet.pool import Class, plan_pool
+from controller.model.cell import CellState
+from controller.model.instance import Instance
+from controller.model.names import CellName, InstanceId
+from controller.model.offer import Demand
+from controller.model.steps import InvalidStep, Retired
+
+log = structlog.get_logger()
+# Leases are tens of seconds: a pass over all cells need not be more frequent.
+PASS_SECONDS = 2.0
+FIRST_WAIT = 0.5
+LONGEST_WAIT = 30.0
+# Several terminations in a row are looked after by one list.
+SURVEY_SOON = 0.2
+# After the cloud refused a warm cell: nobody waits for it.
+POOL_PAUSE = 30.0
+DRAIN_SECONDS = 5.0
+LIST_SECONDS = 60.0
+FOREVER = float("inf")
+
+
+class Reconciler:
+    """See the module. `add_warm`, where it is passed, asks for one warm cell of that demand."""
+
+    def __init__(  # its neighbours; each is named where it is made
+        self,
+        book: Book,
+        cloud: Cloud,
+        act: Act,
+        limits: Limits,
+        classes: tuple[Class, ...],
+        clock: Callable[[], float],
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        self._book = book
+        self._cloud = cloud
+        self._act = act
+        self._limits = limits
+        self._classes = classes
+        self._clock = clock
+        self._tasks = tasks
+        self._started_at = clock()
+        self._listed_at = 0.0
+        self._owned: dict[CellName, Instance] = {}
+        self._missing: dict[CellName, float] = {}
+        self._strangers: dict[InstanceId, Sighting] = {}
+        self._orphans: tuple[InstanceId, ...] = ()
+        self._asked: dict[CellName, float] = {}
+        self._waiting: Counter[CellName] = Counter()
+        self._states: dict[CellName, CellState] = {}
+        self._pool_after = 0.0
+        self._terminated: dict[CellName, float] = {}
+        self._waits: dict[CellName, float] = {}
+        self._not_before: dict[CellName, float] = {}
+        self._dirty: set[CellName] = set()
+        self._working: dict[CellName, asyncio.Task[None]] = {}
+        self._ending: asyncio.Task[None] | None = None
+        self._survey_wanted = asyncio.Event()
+        self._closing = False
+
+    def wake(self, name: CellName) -> None:
+        """Something about this cell changed: look at it."""
+        self._dirty.add(name)
+        if name not in self._working and not self._closing:
+            self._working[name] = self._tasks.create_task(self._work(name), name=f"cell {name}")
+
+    def waits(self, name: CellName, change: int) -> None:
+        """One more (or, with -1, one less) waits for this cell."""
+        self._waiting[name] += change
+        self._asked[name] = self._clock()
+        if not self._waiting[name]:
+            del self._waiting[name]
+
+    def survey_soon(self) -> None:
+        """The list of instances is worth another look."""
+        self._survey_wanted.set()
+
+    async def drain(self) -> None:
+        """Start nothing more; give what is being done a moment, then leave it to the next life."""
+        self._closing = True
+        busy = [task for task in (*self._working.values(), self._ending) if task is not None]
+        if busy:
+            _, late = await asyncio.wait(busy, timeout=DRAIN_SECONDS)
+            for task in late:
+                task.cancel()
+
+    async def follow(self) -> None:
+        """Look at each cell as it changes."""
+        async for cell in self._book.watch():
+            if cell.state is CellState.GONE:
+                self._forget(cell.name)
+                continue
+            if self._states.get(cell.name) is not cell.state:
+                # Another state is another plan: what failed before says nothing about it.
+                self._states[cell.name] = cell.state
+                self._not_before.pop(cell.name, None)
+                if cell.state is CellState.LOST and cell.claim is None:
+                    self._pool_after = self._clock() + POOL_PAUSE
+            self.wake(cell.name)
+
+    async def pass_often(self, add_warm: Callable[[Demand], None]) -> None:
+        """Full passes: leases, time limits, orphans, the pool."""
+        while True:
+            await self.full_pass(add_warm)
+            await asyncio.sleep(PASS_SECONDS)
+
+    async def full_pass(self, add_warm: Callable[[Demand], None]) -> None:
+        """One look at everything."""
+        now = self._clock()
+        pool = plan_pool(self._book.every(), self._classes)
+        for demand in pool.request if now >= self._pool_after else ():
+            add_warm(demand)
+        cells = tuple((cell, self.seen(cell.name)) for cell in self._book.every())
+        observed = plan.Observed(cells=cells, orphans=self._orphans, surplus=pool.surplus)
+        strangers: list[InstanceId] = []
+        for action in plan.plan(observed, self._limits, now):
+            match action:
+                case plan.Collect(instance):
+                    strangers.append(instance)
+                case plan.Retire(name, reason) if name in pool.surplus:
+                    # Its own plan is empty: only the full pass knows that it is one too many.
+                    self._book.soon(name, Retired(reason))
+                case _:
+                    self.wake(action.cell)
+        if strangers and (self._ending is None or self._ending.done()):
+            self._orphans = ()
+            self._ending = self._tasks.create_task(self._end(strangers), name="orphans")
+
+    async def survey_often(self, interval: float) -> None:
+        """List the cloud's instances now and then, and whenever it is worth it."""
+        while True:
+            try:
+                await self.survey()
+                await self._pause(interval)
+            except (Fault, TimeoutError) as fault:
+                log.warning("the cloud's instances cannot be listed", cause=str(fault))
+                await asyncio.sleep(min(interval, FIRST_WAIT * 4))
+
+    async def survey(self) -> None:
+        """List the cloud's instances; wake the cells for which that may change something."""
+        listed_at = self._clock()
+        async with asyncio.timeout(LIST_SECONDS):
+            instances = await self._cloud.instances()
+        cells = self._book.every()
+        found = sort(cells, instances, self._strangers, self._limits.grace, listed_at)
+        first = not self._listed_at
+        before, self._owned = self._owned, found.owned
+        self._strangers, self._orphans = found.strangers, found.due
+        self._listed_at = listed_at
+        for cell in cells:
+            absent = cell.instance is not None and cell.changed_at < listed_at and cell.name not in found.owned
+            if absent:
+                self._missing.setdefault(cell.name, listed_at)
+            else:
+                self._missing.pop(cell.name, None)
+            ending = cell.state in {CellState.RETIRING, CellState.LOST}
+            if first or absent or ending or before.get(cell.name) != found.owned.get(cell.name):
+                self.wake(cell.name)
+
+    async def heed_notices(self) -> None:
+        """What the cloud announces is a reason to look."""
+        async for notice in self._cloud.notices():
+            log.info("notice", instance=notice.instance, kind=notice.kind, message=notice.message)
+            self.survey_soon()
+
+    def seen(self, name: CellName) -> Seen:
+        """What is known of a cell beside its record."""
+        return Seen(
+            started_at=self._started_at,
+            listed_at=self._listed_at,
+            instance=self._owned.get(name),
+            missing_since=self._missing.get(name, 0.0),
+            asked_at=FOREVER if name in self._waiting else self._asked.get(name, 0.0),
+            terminated_at=self._terminated.get(name, 0.0),
+        )
+
+    async def _pause(self, interval: float) -> None:
+        try:
+            async with asyncio.timeout(interval):
+                await self._survey_wanted.wait()
+        except TimeoutError:
+            return
+        await asyncio.sleep(SURVEY_SOON)
+        self._survey_wanted.clear()
+
+    async def _end(self, strangers: list[InstanceId]) -> None:
+        for instance in strangers:
+            log.warning("ending an instance that belongs to no cell", instance=instance)
+            try:
+                await self._act.do(plan.Collect(instance))
+            except (Fault, TimeoutError) as fault:
+                log.warning("it could not be ended; it is tried again", instance=instance, cause=str(fault))
+
+    async def _work(self, name: CellName) -> None:
+        try:
+            while name in self._dirty and not self._closing:
+                self._dirty.discard(name)
+                if self._not_before.get(name, 0.0) > self._clock():
+                    return
+                await self._settle(name)
+        finally:
+            del self._working[name]
+
+    async def _settle(self, name: CellName) -> None:
+        """Do what is planned for one cell until nothing is."""
+        while not self._closing and (action := self._next(name)) is not None:
+            try:
+                await self._act.do(action)
+            except InvalidStep as change:
+                # The cell changed while we were at it: plan anew.
+                log.debug("overtaken", cell=name, cause=str(change))
+            except (Fault, TimeoutError) as fault:
+                self._book.note(name, str(fault))
+                self._later(name, str(fault))
+                return
+            except Exception:
+                # A bug, or a cloud that breaks its promise: it must not take the other cells along.
+                log.exception("broken plan", cell=name, action=type(action).__name__)
+                self._later(name, "a bug")
+                return
+            self._waits.pop(name, None)
+            if isinstance(action, plan.Terminate):
+                self._terminated[name] = self._clock()
+                self.survey_soon()
+                return
+
+    def _next(self, name: CellName) -> plan.Action | None:
+        cell = self._book.get(name)
+        return plan.plan_cell(cell, self.seen(name), self._limits, self._clock()) if cell is not None else None
+
+    def _later(self, name: CellName, cause: str) -> None:
+        wait = min(self._waits.get(name, FIRST_WAIT / 2) * 2, LONGEST_WAIT)
+        self._waits[name] = wait
+        self._not_before[name] = self._clock() + wait
+        log.info("tried again later", cell=name, cause=cause, seconds=wait)
+        asyncio.get_running_loop().call_later(wait + 0.01, self.wake, name)
+
+    def _forget(self, name: CellName) -> None:
+        for memory in (self._owned, self._missing, self._asked, self._terminated, self._waits, self._not_before):
+            memory.pop(name, None)
+        self._states.pop(name, None)
+        self._dirty.discard(name)

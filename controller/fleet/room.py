@@ -1,0 +1,299 @@
+"""The fleet's room: what shim, pods and API may ask of it, and the tasks that keep it true."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Protocol
+from weakref import WeakValueDictionary
+
+import msgspec
+import structlog
+from grpclib.client import Channel
+
+from cellwire.cell.v1 import cell_pb2 as wire
+from cellwire.faults import Fault, Kind
+from controller.choice import wishes
+from controller.clouds.protocol import Cloud
+from controller.fleet.act import Act, Home
+from controller.fleet.admission import Admittance, RegistryFacts
+from controller.fleet.book import Book
+from controller.fleet.hearing import Hearing
+from controller.fleet.plan import Limits
+from controller.fleet.pool import Class, suitable
+from controller.fleet.reconciler import Reconciler
+from controller.link.admission import Admitted
+from controller.link.port import Change
+from controller.model.cell import Cell, CellState
+from controller.model.instance import Identity
+from controller.model.names import CellName, PodUid
+from controller.model.offer import Demand
+from controller.model.pod import PodClaim
+from controller.model.steps import ENDING, LIVE, Assigned, Claimed, InvalidStep, Retired
+from controller.store.protocol import Store
+
+log = structlog.get_logger()
+
+
+class FleetSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How the fleet behaves. Times in seconds: `survey` between lists of instances, `heartbeat` between heartbeats."""
+
+    cluster: str = "default"
+    limits: Limits = Limits()
+    survey: float = 10.0
+    heartbeat: float = 5.0
+    standby: tuple[Class, ...] = ()
+    registries: tuple[RegistryFacts, ...] = ()
+
+
+class Fingerprinted(Protocol):
+    """A certificate authority."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of its certificate, as in user-data."""
+        ...
+
+
+class Port(Protocol):
+    """What the fleet asks of the link."""
+
+    @property
+    def controllers(self) -> tuple[str, ...]:
+        """Each "host:port" by which cells reach us."""
+        ...
+
+    @property
+    def authority(self) -> Fingerprinted:
+        """Whose certificate cells trust."""
+        ...
+
+    def channel(self, cell: CellName) -> Channel:
+        """The channel to a connected cell. Raises Fault UNAVAILABLE."""
+        ...
+
+    def disconnect(self, cell: CellName) -> None:
+        """End a cell's connection, if there is one."""
+        ...
+
+    def changes(self) -> AsyncIterator[Change]:
+        """What happens to connections and what cells report."""
+        ...
+
+
+class Fleet:
+    """See `controller.fleet.cells.Cells`; also admits joining instances, for the link."""
+
+    def __init__(
+        self,
+        book: Book,
+        act: Act,
+        reconciler: Reconciler,
+        admittance: Admittance,
+        port: Port,
+        clock: Callable[[], float],
+    ) -> None:
+        self._book = book
+        self._act = act
+        self._reconciler = reconciler
+        self._admittance = admittance
+        self._port = port
+        self._clock = clock
+        self._turns: WeakValueDictionary[PodUid, asyncio.Lock] = WeakValueDictionary()
+        self.hearing = Hearing(book, port)
+
+    async def claim(self, claim: PodClaim) -> Cell:
+        """The cell of this pod attempt, claimed and connected; launches one where there is none."""
+        wish = wishes.read(claim.annotations)
+        cell = self._book.of_pod(claim.pod.uid, claim.pod.attempt)
+        if cell is None:
+            # To the end even if the caller leaves: half of it would let the next caller make a second cell.
+            cell = await self._book.owned(self._made(claim, wish))
+        return await self._handed_over(cell.name, claim)
+
+    async def release(self, name: CellName, reason: str) -> None:
+        """The pod is over: retire the cell. Returns once that is written down."""
+        cell = self._book.get(name)
+        if cell is None or cell.state not in LIVE:
+            return
+        try:
+            await self._book.change(name, Retired(reason))
+        except InvalidStep as error:
+            log.debug("over already", cell=name, state=error.state.value)
+
+    def get(self, name: CellName) -> Cell | None:
+        """The cell as known now."""
+        return self._book.get(name)
+
+    def list(self) -> tuple[Cell, ...]:
+        """All cells that are not gone, by name."""
+        return self._book.all()
+
+    def channel(self, name: CellName) -> Channel:
+        """The channel to a connected cell. Raises Fault UNAVAILABLE."""
+        return self._port.channel(name)
+
+    async def connected(self, name: CellName) -> Channel:
+        """As `channel`, but waits for the cell to (re)connect; raises Fault UNAVAILABLE once it is lost or gone."""
+
+        def ready() -> Channel | None:
+            cell = self._book.get(name)
+            over = cell is None or cell.state is CellState.LOST or (cell.state in ENDING and not cell.connected)
+            if cell is None or over:
+                cause = cell.reason if cell else "it is gone"
+                raise Fault(Kind.UNAVAILABLE, f"cell {name}", cause, reason="CellLost")
+            return self._port.channel(name) if cell.connected else None
+
+        return await self._book.until(name, ready)
+
+    def watch(self) -> AsyncIterator[Cell]:
+        """Every cell as it is now, then each change of state or connection."""
+        return self._book.watch()
+
+    def events(self) -> AsyncIterator[tuple[CellName, wire.CellEvent]]:
+        """What cells say happened on them, from now on, until the caller stops iterating."""
+        return self.hearing.events()
+
+    async def admit(self, token: str, identity: Identity) -> Admitted:
+        """See `controller.link.admission.Admission`."""
+        return await self._admittance.admit(token, identity)
+
+    def new_warm(self, demand: Demand) -> Cell:
+        """The record of a cell that is for nobody yet."""
+        return self._fresh(demand, None)
+
+    async def _made(self, claim: PodClaim, wish: wishes.Wishes) -> Cell:
+        """One cell for the pod, warm or new; one caller at a time for each pod."""
+        async with self._turns.setdefault(claim.pod.uid, asyncio.Lock()):
+            cell = self._book.of_pod(claim.pod.uid, claim.pod.attempt)
+            if cell is not None:
+                return cell
+            await self._retire_former(claim)
+            return await self._warm(claim, wish) or await self._book.add(self._fresh(claim.demand, claim))
+
+    async def _handed_over(self, name: CellName, claim: PodClaim) -> Cell:
+        """Wait until the cell is ready, then write down that the pod has it."""
+        self._reconciler.waits(name, 1)
+        try:
+            while True:
+                cell = await self._book.until(name, lambda: self._ready(name, claim))
+                if cell.state is CellState.CLAIMED:
+                    return cell
+                try:
+                    return await self._book.change(name, Claimed())
+                except InvalidStep as error:
+                    log.debug("overtaken", cell=name, state=error.state.value)
+        finally:
+            self._reconciler.waits(name, -1)
+
+    def _ready(self, name: CellName, claim: PodClaim) -> Cell | None:
+        cell = self._book.get(name)
+        if name in self._act.faults:
+            raise self._act.faults[name]
+        if cell is None or cell.state not in LIVE:
+            cause = cell.reason if cell is not None and cell.reason else "it is gone"
+            raise Fault(
+                Kind.UNAVAILABLE,
+                f"cell {name} of pod {claim.pod.namespace}/{claim.pod.name}",
+                cause,
+                "ask again for another",
+                reason="CellLost",
+            )
+        ready = cell.state in {CellState.READY, CellState.CLAIMED} and cell.connected
+        return cell if ready else None
+
+    async def _retire_former(self, claim: PodClaim) -> None:
+        """Cells of earlier attempts that were never handed over are nobody's now."""
+        for cell in self._book.every():
+            of = cell.claim.pod if cell.claim else None
+            if of is None or of.uid != claim.pod.uid or of.attempt >= claim.pod.attempt:
+                continue
+            if cell.state in LIVE - {CellState.CLAIMED}:
+                await self.release(cell.name, f"superseded by attempt {claim.pod.attempt} of its pod")
+
+    async def _warm(self, claim: PodClaim, wish: wishes.Wishes) -> Cell | None:
+        """A warm cell for the pod, if one suits. What only a cloud understands cannot be had from the pool."""
+        if any(key.removeprefix(wishes.PREFIX) in wishes.OF_CLOUDS for key in claim.annotations) or wish.volume_gb:
+            return None
+        for name in suitable(self._book.every(), claim.demand, wish):
+            try:
+                return await self._book.change(name, Assigned(claim))
+            except (InvalidStep, Fault) as error:
+                log.debug("another was faster", cell=name, cause=str(error))
+        return None
+
+    def _fresh(self, demand: Demand, claim: PodClaim | None) -> Cell:
+        now = self._clock()
+        return Cell(
+            name=CellName(f"c-{secrets.token_hex(5)}"),
+            state=CellState.REQUESTED,
+            demand=demand,
+            claim=claim,
+            created_at=now,
+            changed_at=now,
+            moments={"requested": now},
+        )
+
+
+SECRETS = "secrets"
+
+
+async def _secret(store: Store) -> bytes:
+    """The secret from which join tokens are derived; made once."""
+    known = await store.get(SECRETS, "join")
+    if known is None:
+        await store.put(SECRETS, "join", secrets.token_bytes(32), expected=0)
+        known = await store.get(SECRETS, "join")
+    if known is None:
+        raise Fault(Kind.BROKEN, "store", "it does not keep what is written")
+    return known.value
+
+
+@asynccontextmanager
+async def running(
+    settings: FleetSettings, store: Store, cloud: Cloud, port: Port, clock: Callable[[], float] = time.time
+) -> AsyncGenerator[Fleet]:
+    """The fleet, at work for as long as the context lives. Cells and instances outlive it."""
+    secret = await _secret(store)
+    # Records outlive the work: the inner group is cancelled, the outer one finishes what is being written.
+    async with asyncio.TaskGroup() as writing:
+        book = Book(store, writing, clock)
+        await book.load()
+        act = Act(
+            book,
+            cloud,
+            Home(settings.cluster, lambda: port.controllers, lambda: port.authority.fingerprint),
+            secret,
+            clock,
+        )
+        async with asyncio.TaskGroup() as tasks:
+            reconciler = Reconciler(book, cloud, act, settings.limits, settings.standby, clock, tasks)
+            admittance = Admittance(book, settings.registries, settings.heartbeat, clock)
+            fleet = Fleet(book, act, reconciler, admittance, port, clock)
+
+            def add_warm(demand: Demand) -> None:
+                writing.create_task(_added(book, fleet.new_warm(demand)))
+
+            work = [
+                tasks.create_task(reconciler.follow(), name="follow cells"),
+                tasks.create_task(reconciler.pass_often(add_warm), name="full passes"),
+                tasks.create_task(reconciler.survey_often(settings.survey), name="survey"),
+                tasks.create_task(reconciler.heed_notices(), name="notices"),
+                tasks.create_task(fleet.hearing.listen(clock), name="hear cells"),
+            ]
+            try:
+                yield fleet
+            finally:
+                for task in work:
+                    task.cancel()
+                await reconciler.drain()
+
+
+async def _added(book: Book, cell: Cell) -> None:
+    try:
+        await book.add(cell)
+    except Fault as fault:
+        log.warning("a warm cell could not be written down", cause=str(fault))

@@ -1,0 +1,80 @@
+"""Tells changes of cells to those who watch, each at its own speed.
+
+A watcher that keeps up sees every change. One that falls far behind sees the newest of each cell only, so that what is
+kept for it stays bounded by the number of cells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Generator, Iterable
+from contextlib import contextmanager
+
+from controller.model.cell import Cell
+from controller.model.names import CellName
+
+# Changes kept for a watcher before only the newest of each cell are.
+KEPT = 1024
+
+
+class _Watcher:
+    def __init__(self) -> None:
+        self.waiting: deque[Cell] = deque()
+        self.bell = asyncio.Event()
+        self.collapse_at = KEPT
+
+    def tell(self, cell: Cell) -> None:
+        self.waiting.append(cell)
+        if len(self.waiting) > self.collapse_at:
+            newest: dict[CellName, Cell] = {}
+            for each in self.waiting:
+                newest.pop(each.name, None)
+                newest[each.name] = each
+            self.waiting = deque(newest.values())
+            self.collapse_at = max(KEPT, 2 * len(self.waiting))
+        self.bell.set()
+
+
+class Watchers:
+    """Everybody who watches."""
+
+    def __init__(self) -> None:
+        self._watchers: set[_Watcher] = set()
+        self._bells: dict[CellName | None, set[asyncio.Event]] = {}
+
+    def tell(self, cell: Cell) -> None:
+        """Something about this cell changed."""
+        for watcher in self._watchers:
+            watcher.tell(cell)
+        for key in (cell.name, None):
+            for bell in self._bells.get(key, ()):
+                bell.set()
+
+    async def watch(self, now: Callable[[], Iterable[Cell]]) -> AsyncIterator[Cell]:
+        """What there is now, then each change, until the caller stops."""
+        watcher = _Watcher()
+        self._watchers.add(watcher)
+        try:
+            for cell in now():
+                yield cell
+            while True:
+                while watcher.waiting:
+                    yield watcher.waiting.popleft()
+                watcher.bell.clear()
+                await watcher.bell.wait()
+        finally:
+            self._watchers.discard(watcher)
+
+    @contextmanager
+    def bell(self, name: CellName | None) -> Generator[asyncio.Event]:
+        """An event that is set at each change of a cell (None: of any), for one who looks for himself."""
+        bell = asyncio.Event()
+        bells = self._bells.setdefault(name, set())
+        bells.add(bell)
+        try:
+            yield bell
+        finally:
+            bells.discard(bell)
+            if not bells and self._bells.get(name) is bells:
+                del self._bells[name]

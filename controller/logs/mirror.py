@@ -1,0 +1,115 @@
+"""Copies a container's log from its cell into a file here: every byte, once, in order.
+
+What is written is never parsed. The position is the file's (`copy`), so the copy goes on where it was after a lost
+connection, a restart of the controller or a rotation. It is complete when the cell has said so, and then durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import structlog
+from grpclib.client import Channel
+
+from cellwire.cell.v1 import cell_grpc
+from cellwire.cell.v1 import cell_pb2 as wire
+from cellwire.faults import Fault, Kind
+from cellwire.rpc.call import settled
+from controller.logs.copy import Copy
+
+log = structlog.get_logger()
+Connect = Callable[[], Awaitable[Channel]]
+
+SHORTEST_PAUSE = 0.1
+LONGEST_PAUSE = 5.0
+# Tries in a row that bring no byte, on a cell that is connected, before the copy is given up: some three minutes.
+TRIES = 40
+PASSING = frozenset({Kind.UNAVAILABLE, Kind.TIMEOUT})
+
+
+class Mirror:
+    """All copies under way."""
+
+    def __init__(self) -> None:
+        self._copies: dict[str, Copy] = {}
+
+    async def copy(self, channel: Connect, container_id: str, path: Path, *, follow: bool) -> None:
+        """Copy until the log is complete here; without `follow`, until all that there is now is here.
+
+        `channel` waits for the cell to be connected and raises Fault once it never will be. Raises that, or Fault
+        BROKEN where the disk refuses or the cell leaves a gap, UNAVAILABLE where a connected cell brings nothing.
+        """
+        copy = Copy(path)
+        self._copies[container_id] = copy
+        try:
+            copy.open()
+            await self._all(channel, container_id, copy, follow=follow)
+            await asyncio.to_thread(copy.durable)
+        except OSError as error:
+            raise _disk(path, error) from error
+        finally:
+            copy.close()
+            if self._copies.get(container_id) is copy:
+                del self._copies[container_id]
+
+    def reopen(self, container_id: str) -> None:
+        """A kubelet has moved the container's file away; what comes goes to a new one. Raises Fault BROKEN."""
+        copy = self._copies.get(container_id)
+        if copy is not None:
+            try:
+                copy.reopen()
+            except OSError as error:
+                raise Fault(Kind.BROKEN, f"log of container {container_id}", str(error)) from error
+
+    async def _all(self, channel: Connect, container_id: str, copy: Copy, *, follow: bool) -> None:
+        tries = 0
+        while True:
+            before = copy.offset
+            connected = await channel()
+            try:
+                if await _once(connected, container_id, copy, follow=follow) or not follow:
+                    return
+                fault = Fault(Kind.UNAVAILABLE, f"log of container {container_id}", "the cell ended it before its end")
+            except Fault as error:
+                if error.kind is Kind.NOT_FOUND:
+                    log.warning("a log ended with its container", container=container_id, cause=str(error))
+                    return
+                if error.kind not in PASSING:
+                    raise
+                fault = error
+            tries = 0 if copy.offset > before else tries + 1
+            if tries > TRIES:
+                raise fault
+            await asyncio.sleep(min(LONGEST_PAUSE, SHORTEST_PAUSE * 2.0 ** min(tries, 10)))
+
+
+async def _once(channel: Channel, container_id: str, copy: Copy, *, follow: bool) -> bool:
+    """One stream, to its end; whether that is the end of the log. Raises Fault."""
+    request = wire.LogsRequest(container_id=container_id, offset=copy.offset, follow=follow)
+    with settled():
+        async with cell_grpc.CellStub(channel).Logs.open() as stream:
+            await stream.send_message(request, end=True)
+            async for chunk in stream:
+                _take(chunk, container_id, copy)
+                if chunk.end:
+                    return True
+    return False
+
+
+def _take(chunk: wire.LogChunk, container_id: str, copy: Copy) -> None:
+    """Bytes that are here already are dropped; a gap must never be written over."""
+    if not chunk.data:
+        return
+    if chunk.offset > copy.offset:
+        cause = f"the cell sent byte {chunk.offset} where {copy.offset} was due"
+        raise Fault(Kind.BROKEN, f"log of container {container_id}", cause)
+    try:
+        copy.write(chunk.data[copy.offset - chunk.offset :] if chunk.offset < copy.offset else chunk.data)
+    except OSError as error:
+        raise _disk(Path(container_id), error) from error
+
+
+def _disk(path: Path, error: OSError) -> Fault:
+    return Fault(Kind.BROKEN, f"log {path}", error.strerror or str(error), "make room on this disk")

@@ -1,0 +1,143 @@
+"""What can happen to a cell, and the one function that says what it is afterwards. Pure.
+
+`TRANSITIONS` holds every pair that can occur; all others are bugs and raise. Facts that are not stored (heartbeats,
+whether the connection stands) are no events: their owner keeps them.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from controller.model.cell import Cell, CellState
+from controller.model.names import InstanceId
+from controller.model.offer import Offer
+from controller.model.pod import PodClaim
+
+S = CellState
+# States in which the cell is, or may still become, of use to a pod.
+LIVE = frozenset({S.REQUESTED, S.LAUNCHING, S.BOOTING, S.READY, S.CLAIMED})
+# States in which the cell is on its way out: nobody may get it any more.
+ENDING = frozenset({S.RETIRING, S.LOST})
+
+
+class InvalidStep(Exception):
+    """An event that cannot happen to a cell in its state."""
+
+    def __init__(self, cell: Cell, event: Event) -> None:
+        self.state = cell.state
+        super().__init__(f"cell {cell.name} is {cell.state.value}: {type(event).__name__} cannot happen to it")
+
+
+class Launching(msgspec.Struct, frozen=True, kw_only=True):
+    """A launch is about to be asked of the cloud, with this token; the join token is known by its hash only."""
+
+    client_token: str
+    join_token_hash: str
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """The cloud launched nothing, and says so: the token is spent and there is no instance of it."""
+
+    reason: str
+
+
+class Launched(msgspec.Struct, frozen=True, kw_only=True):
+    """The cloud has an instance for the present client token."""
+
+    instance: InstanceId
+    offer: Offer | None = None
+    address: str = ""
+    pod_address: str = ""
+
+
+class Assigned(msgspec.Struct, frozen=True):
+    """A cell that was for nobody is for this pod now."""
+
+    claim: PodClaim
+
+
+class Joined(msgspec.Struct, frozen=True):
+    """The instance proved who it is and has its certificate."""
+
+
+class Told(msgspec.Struct, frozen=True):
+    """Moments of the boot by name, as the cell tells them once it is connected. What is known already stays."""
+
+    moments: dict[str, float]
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    """The cell is handed to its pod; from now on it is never for another."""
+
+
+class Retired(msgspec.Struct, frozen=True):
+    """Nobody needs the cell any more."""
+
+    reason: str
+
+
+class Lost(msgspec.Struct, frozen=True):
+    """The cell is silent, or its instance is gone, or it could not be had."""
+
+    reason: str
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """There is no instance any more."""
+
+
+Event = Launching | Refused | Launched | Assigned | Joined | Told | Claimed | Retired | Lost | Ended
+
+TRANSITIONS: dict[tuple[CellState, type[Event]], CellState] = {
+    (S.REQUESTED, Launching): S.LAUNCHING,
+    (S.LAUNCHING, Refused): S.REQUESTED,
+    (S.LAUNCHING, Launched): S.BOOTING,
+    (S.BOOTING, Joined): S.READY,
+    (S.READY, Claimed): S.CLAIMED,
+    # The answer to a launch may come after the cell was given up: its instance must be known to be ended.
+    (S.RETIRING, Launched): S.RETIRING,
+    (S.LOST, Launched): S.LOST,
+    (S.RETIRING, Refused): S.RETIRING,
+    (S.LOST, Refused): S.LOST,
+    **{(state, Assigned): state for state in LIVE - {S.CLAIMED}},
+    **{(state, Told): state for state in (S.READY, S.CLAIMED, *ENDING)},
+    **{(state, Retired): S.RETIRING for state in LIVE},
+    **{(state, Lost): S.LOST for state in LIVE},
+    **{(state, Ended): S.GONE for state in ENDING},
+}
+
+
+def step(cell: Cell, event: Event, now: float) -> Cell:
+    """The cell after the event. Raises InvalidStep for a pair that is not in `TRANSITIONS`, or a second pod."""
+    target = TRANSITIONS.get((cell.state, type(event)))
+    taken = isinstance(event, Assigned) and cell.claim is not None and cell.claim.pod != event.claim.pod
+    if target is None or taken:
+        raise InvalidStep(cell, event)
+    moments = cell.moments
+    if target is not cell.state:
+        # A cell that is launched again starts its stages again.
+        kept = moments if target is not S.LAUNCHING else {"requested": moments.get("requested", cell.created_at)}
+        moments = {**kept, target.value: now}
+    changed_at = now if target is not cell.state else cell.changed_at
+    after = msgspec.structs.replace(cell, state=target, moments=moments, changed_at=changed_at)
+    return _with_facts(after, event)
+
+
+def _with_facts(cell: Cell, event: Event) -> Cell:
+    replace = msgspec.structs.replace
+    match event:
+        case Launching(client_token=token, join_token_hash=hashed):
+            return replace(cell, client_token=token, join_token_hash=hashed, boots=cell.boots + 1, reason="")
+        case Refused(reason):
+            spent = replace(cell, client_token="", join_token_hash="")
+            return replace(spent, reason=reason) if cell.state is S.REQUESTED else spent
+        case Launched(instance=instance, offer=offer, address=address, pod_address=pod_address):
+            return replace(cell, instance=instance, offer=offer, address=address, pod_address=pod_address)
+        case Assigned(claim):
+            return replace(cell, claim=claim)
+        case Told(moments):
+            return replace(cell, moments={**moments, **cell.moments})
+        case Retired(reason) | Lost(reason):
+            return replace(cell, reason=reason)
+        case Joined() | Claimed() | Ended():
+            return cell

@@ -1,0 +1,249 @@
+"""Which fields of a container are understood, and what their values may be. Pure tables."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, cast
+
+from controller.choice.quantity import quantity as amount_of
+from controller.pods.fields import (
+    Check,
+    Json,
+    Report,
+    absolute,
+    boolean,
+    dns_label,
+    integer,
+    items,
+    one_of,
+    only,
+    quantity,
+    record,
+    refused,
+    text,
+)
+
+NO_OBJECTS = "there are no ConfigMaps, Secrets or claims here to take it from"
+RESOURCES = ("cpu", "memory", "ephemeral-storage")
+POD_FIELDS = (
+    "metadata.name",
+    "metadata.namespace",
+    "metadata.uid",
+    "spec.nodeName",
+    "spec.serviceAccountName",
+    "status.hostIP",
+    "status.hostIPs",
+    "status.podIP",
+    "status.podIPs",
+)
+RESOURCE_FIELDS = tuple(
+    f"{kind}.{name}" for kind in ("limits", "requests") for name in ("cpu", "memory", "ephemeral-storage")
+)
+_KEYED_FIELD = re.compile(r"^metadata\.(labels|annotations)\['([^']+)'\]$")
+_ENV_NAME = re.compile(r"^[^=\0]+$")
+
+
+def _env_name(value: object, field: str, report: Report) -> None:
+    if not isinstance(value, str) or not _ENV_NAME.match(value):
+        report.invalid(field, value, "a valid environment variable name must not be empty or contain '='")
+
+
+def _pod_field(value: object, field: str, report: Report) -> None:
+    if not isinstance(value, str) or (value not in POD_FIELDS and not _KEYED_FIELD.match(value)):
+        report.unsupported(field, value, (*POD_FIELDS, "metadata.labels['name']", "metadata.annotations['name']"))
+
+
+_VALUE_FROM = record(
+    {
+        "fieldRef": record({"apiVersion": only("v1"), "fieldPath": _pod_field}, required=("fieldPath",)),
+        "resourceFieldRef": record(
+            {"containerName": dns_label, "resource": one_of(*RESOURCE_FIELDS), "divisor": quantity},
+            required=("resource",),
+        ),
+        "configMapKeyRef": refused(NO_OBJECTS),
+        "secretKeyRef": refused(NO_OBJECTS),
+        "fileKeyRef": refused(),
+    }
+)
+
+
+def _env(value: object, field: str, report: Report) -> None:
+    record({"name": _env_name, "value": text, "valueFrom": _VALUE_FROM}, required=("name",))(value, field, report)
+    if isinstance(value, dict):
+        entry = cast("Json", value)
+        if entry.get("value") and entry.get("valueFrom"):
+            report.invalid(f"{field}.valueFrom", "", "may not be specified when `value` is not empty")
+
+
+def _amounts(value: object, field: str, report: Report) -> None:
+    if not isinstance(value, dict):
+        report.invalid(field, value, "must be an object")
+        return
+    for name, amount in cast("Json", value).items():
+        if name in RESOURCES:
+            quantity(amount, f"{field}.{name}", report)
+        else:
+            report.forbidden(
+                f"{field}.{name}", f"chinampa cannot honour this resource yet; it can honour {', '.join(RESOURCES)}"
+            )
+
+
+def _resources(value: object, field: str, report: Report) -> None:
+    before = len(report.causes)
+    record({"limits": _amounts, "requests": _amounts, "claims": refused()})(value, field, report)
+    if len(report.causes) > before:
+        return
+    resources = cast("Json", value)
+    limits: Json = resources.get("limits") or {}
+    for name, amount in cast("Json", resources.get("requests") or {}).items():
+        if name in limits and amount_of(amount) > amount_of(limits[name]):
+            report.invalid(f"{field}.requests", amount, f"must be less than or equal to {name} limit of {limits[name]}")
+
+
+SECCOMP: Check = record(
+    {
+        "type": only("RuntimeDefault", "Unconfined", why="a cell has no profiles of its own"),
+        "localhostProfile": refused(),
+    },
+    required=("type",),
+)
+SELINUX = refused("cells do not run SELinux")
+WINDOWS = refused("cells run Linux")
+USER_ID = integer(0, 2**31 - 1)
+
+_SECURITY = record(
+    {
+        "allowPrivilegeEscalation": boolean,
+        "appArmorProfile": SECCOMP,
+        "capabilities": record({"add": items(text), "drop": items(text)}),
+        "privileged": boolean,
+        "procMount": only("Default"),
+        "readOnlyRootFilesystem": boolean,
+        "runAsGroup": USER_ID,
+        "runAsNonRoot": boolean,
+        "runAsUser": USER_ID,
+        "seLinuxOptions": SELINUX,
+        "seccompProfile": SECCOMP,
+        "windowsOptions": WINDOWS,
+    }
+)
+
+PORT = integer(1, 65535)
+
+_PORT = record(
+    {
+        "containerPort": PORT,
+        "hostIP": text,
+        "hostPort": PORT,
+        "name": dns_label,
+        "protocol": one_of("TCP", "UDP", "SCTP"),
+    },
+    required=("containerPort",),
+)
+
+
+def _port_or_name(value: object, field: str, report: Report) -> None:
+    if isinstance(value, str):
+        dns_label(value, field, report)
+    else:
+        PORT(value, field, report)
+
+
+_TIMING: dict[str, Check] = {
+    "failureThreshold": integer(1, 2**31 - 1),
+    "initialDelaySeconds": integer(0, 2**31 - 1),
+    "periodSeconds": integer(1, 2**31 - 1),
+    "successThreshold": integer(1, 2**31 - 1),
+    "terminationGracePeriodSeconds": refused(),
+    "timeoutSeconds": integer(1, 2**31 - 1),
+}
+_HEADER = record({"name": text, "value": text}, required=("name",))
+_HANDLERS: dict[str, Check] = {
+    "exec": record({"command": items(text)}, required=("command",)),
+    "grpc": refused(),
+    "httpGet": record(
+        {
+            "host": refused("a probe goes to the pod itself"),
+            "httpHeaders": items(_HEADER),
+            "path": text,
+            "port": _port_or_name,
+            "scheme": only("HTTP"),
+        },
+        required=("port",),
+    ),
+    "tcpSocket": record({"host": refused("a probe goes to the pod itself"), "port": _port_or_name}, required=("port",)),
+}
+
+
+def _probe(*, once: bool) -> Check:
+    shape = record({**_TIMING, **_HANDLERS})
+
+    def check(value: object, field: str, report: Report) -> None:
+        shape(value, field, report)
+        if not isinstance(value, dict):
+            return
+        probe = cast("Json", value)
+        given = [name for name in _HANDLERS if probe.get(name)]
+        if not given:
+            report.required(field, "must specify a handler type")
+        elif len(given) > 1:
+            report.forbidden(f"{field}.{given[1]}", "may not specify more than 1 handler type")
+        if once and probe.get("successThreshold") not in (None, 1):
+            report.invalid(f"{field}.successThreshold", probe["successThreshold"], "must be 1")
+
+    return check
+
+
+_VOLUME_MOUNT = record(
+    {
+        "mountPath": text,
+        "mountPropagation": one_of("None", "HostToContainer", "Bidirectional"),
+        "name": dns_label,
+        "readOnly": boolean,
+        "recursiveReadOnly": one_of("Disabled", "IfPossible", "Enabled"),
+        "subPath": refused(),
+        "subPathExpr": refused(),
+    },
+    required=("name", "mountPath"),
+)
+
+FIELDS: dict[str, Check] = {
+    "args": items(text),
+    "command": items(text),
+    "env": items(_env),
+    "envFrom": refused(NO_OBJECTS),
+    "image": text,
+    "imagePullPolicy": one_of("Always", "IfNotPresent", "Never"),
+    "lifecycle": refused(),
+    "livenessProbe": _probe(once=True),
+    "name": dns_label,
+    "ports": items(_PORT),
+    "readinessProbe": _probe(once=False),
+    "resizePolicy": refused("a cell does not change its size"),
+    "resources": _resources,
+    "restartPolicy": refused("only init containers have one of their own, as sidecars"),
+    "restartPolicyRules": refused(),
+    "securityContext": _SECURITY,
+    "startupProbe": _probe(once=True),
+    "stdin": boolean,
+    "stdinOnce": boolean,
+    "terminationMessagePath": absolute,
+    "terminationMessagePolicy": one_of("File", "FallbackToLogsOnError"),
+    "tty": boolean,
+    "volumeDevices": refused("there are no block volumes"),
+    "volumeMounts": items(_VOLUME_MOUNT, key="mountPath"),
+    "workingDir": text,
+}
+
+CONTAINER = record(FIELDS, required=("name", "image"))
+_SIDECAR = record({**FIELDS, "restartPolicy": only("Always")}, required=("name", "image"))
+PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
+
+
+def init_container(value: object, field: str, report: Report) -> None:
+    """An init container; with restartPolicy Always a sidecar. Only sidecars have probes."""
+    _SIDECAR(value, field, report)
+    if isinstance(value, dict) and cast("Json", value).get("restartPolicy") != "Always":
+        for name in PROBES:
+            if cast("dict[str, Any]", value).get(name):
+                report.forbidden(f"{field}.{name}", "may not be set for init containers without restartPolicy=Always")

@@ -1,0 +1,239 @@
+"""Starting one container of a pod on its cell: image, files, create, start; and what its end means.
+
+Every step writes what it is about to do before it does it, so that a controller that was killed finds the container
+that it made. Failures become states of the container, never exceptions; only the loss of the cell is one.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+
+import msgspec
+from msgspec.structs import replace
+
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.faults import Fault, Kind
+from controller.pods import lifecycle
+from controller.pods.cri import CellRuntime
+from controller.pods.events import Recorder
+from controller.pods.fields import Json
+from controller.pods.logs import Logs
+from controller.pods.records import Records
+from controller.pods.run import ContainerRun, PodRecord, PodRun, Running, Terminated, Waiting
+from controller.pods.translate import Folder, container_config, container_folder, sandbox_config
+
+_TERMINATION_FILE = stat.S_IFREG | 0o666
+
+
+class _Refused(Exception):
+    """The container cannot be had: reason and cause, as they will show."""
+
+    def __init__(self, reason: str, cause: str) -> None:
+        self.reason = reason
+        self.cause = cause
+
+
+class Containers:
+    """The containers of one pod on one cell."""
+
+    def __init__(
+        self, uid: str, runtime: CellRuntime, records: Records, recorder: Recorder, logs: Logs, now: Callable[[], float]
+    ) -> None:
+        self._uid = uid
+        self._runtime = runtime
+        self._records = records
+        self._recorder = recorder
+        self._logs = logs
+        self._now = now
+
+    @property
+    def _record(self) -> PodRecord:
+        record = self._records.get(self._uid)
+        if record is None:
+            raise KeyError(self._uid)
+        return record
+
+    def whose(self) -> str:
+        """The pod as the kubelet writes it in back-off messages."""
+        metadata = self._record.pod["metadata"]
+        return f"{metadata['name']}_{metadata['namespace']}({self._uid})"
+
+    async def _set(self, name: str, change: Callable[[ContainerRun], ContainerRun]) -> ContainerRun:
+        def apply(run: PodRun) -> PodRun:
+            return run.having(change(run.of(name)))
+
+        return (await self._records.run(self._uid, apply)).of(name)
+
+    async def start(self, name: str) -> str:
+        """Start a container; returns its id, or "" where it cannot be started now."""
+        record = self._record
+        container = lifecycle.container_named(record.pod["spec"], name)
+        if container is None:
+            return ""
+        try:
+            image = await self._image(record, container)
+            self._check_user(record.pod["spec"], container, image)
+            return await self._create_and_start(container, image)
+        except _Refused as refusal:
+            reason, cause = refusal.reason, refusal.cause
+            self._recorder.warning(record.pod, "Failed", f"Error: {reason}: {cause}", name)
+            await self._set(name, lambda one: lifecycle.not_prepared(one, reason, cause, self._now()))
+            return ""
+
+    async def _image(self, record: PodRecord, container: Json) -> cri.Image:
+        reference, name, pod = container["image"], container["name"], record.pod
+        try:
+            present = await self._runtime.image(reference)
+            if present is not None and container["imagePullPolicy"] != "Always":
+                said = f'Container image "{reference}" already present on machine'
+                self._recorder.normal(pod, "Pulled", said, name)
+                return present
+            if container["imagePullPolicy"] == "Never":
+                cause = f'Container image "{reference}" is not present with pull policy of Never'
+                raise _Refused("ErrImageNeverPull", cause)
+            return await self._pull(record, container)
+        except Fault as fault:
+            self._recorder.warning(pod, "Failed", f'Failed to pull image "{reference}": {fault}', name)
+            raise _Refused("ErrImagePull", str(fault)) from fault
+
+    async def _pull(self, record: PodRecord, container: Json) -> cri.Image:
+        reference, name = container["image"], container["name"]
+        began = self._now()
+        self._recorder.normal(record.pod, "Pulling", f'Pulling image "{reference}"', name)
+        pulled = await self._runtime.pull(reference, sandbox_config(record.pod, record.run))
+        image = await self._runtime.image(pulled) or cri.Image(id=pulled)
+        took = f"in {self._now() - began:.3f}s. Image size: {image.size} bytes."
+        self._recorder.normal(record.pod, "Pulled", f'Successfully pulled image "{reference}" {took}', name)
+        return image
+
+    def _check_user(self, spec: Json, container: Json, image: cri.Image) -> None:
+        """Hold runAsNonRoot, which no runtime checks."""
+        own: Json = container.get("securityContext") or {}
+        shared: Json = spec.get("securityContext") or {}
+        if not own.get("runAsNonRoot", shared.get("runAsNonRoot")):
+            return
+        user = own.get("runAsUser", shared.get("runAsUser"))
+        if user is None and image.username:
+            cause = f'container has runAsNonRoot and image has non-numeric user ("{image.username}"), cannot verify'
+            raise _Refused("CreateContainerConfigError", cause)
+        if (image.uid.value if user is None else user) == 0:
+            whose = "image will run as root" if user is None else "container's runAsUser breaks non-root policy"
+            raise _Refused("CreateContainerConfigError", f"container has runAsNonRoot and {whose}")
+
+    async def _create_and_start(self, container: Json, image: cri.Image) -> str:
+        name = container["name"]
+        begun = await self._set(name, lambda one: replace(one, id="", starts=one.starts + 1))
+        record = self._record
+        start = begun.starts - 1
+        sandbox = sandbox_config(record.pod, record.run)
+        try:
+            folder = container_folder(self._uid, name, start)
+            await self._runtime.put_folders(folder, (Folder("termination-log", _TERMINATION_FILE, 0),))
+            config = container_config(record.pod, container, record.run, image.id, start)
+            made = await self._runtime.create(record.run.sandbox, config, sandbox)
+        except Fault as fault:
+            raise _Refused("CreateContainerError", str(fault)) from fault
+        digests = list(image.repo_digests)
+        image_id = digests[0] if digests else image.id
+        await self._set(
+            name,
+            lambda one: replace(one, id=made, restarts=start, image=container["image"], image_id=image_id),
+        )
+        self._recorder.normal(record.pod, "Created", f"Created container: {name}", name)
+        return made if await self._started(container, made) else ""
+
+    async def _started(self, container: Json, made: str) -> bool:
+        name, pod = container["name"], self._record.pod
+        try:
+            await self._runtime.start(made)
+        except Fault as fault:
+            cause = str(fault)
+            self._recorder.warning(pod, "Failed", f"Error: {cause}", name)
+            policy = self._policy(name)
+            await self._set(name, lambda one: lifecycle.not_started(one, cause, self._now(), policy=policy))
+            return False
+        self._recorder.normal(pod, "Started", f"Started container {name}", name)
+        status = await self._runtime.status(made)
+        at = status.started_at / 1e9 if status is not None and status.started_at else self._now()
+        await self._set(name, lambda one: running(container, one, at))
+        return True
+
+    def _policy(self, name: str) -> str:
+        spec = self._record.pod["spec"]
+        for container, init in lifecycle.containers_of(spec):
+            if container["name"] == name:
+                return lifecycle.policy_of(spec, container, init=init)
+        return "Never"
+
+    async def refresh(self, name: str) -> None:
+        """Ask the cell about a container that ran when last seen, and take in its end."""
+        one = self._record.run.of(name)
+        if not isinstance(one.state, Running) or not one.id:
+            return
+        status = await self._runtime.status(one.id)
+        if status is not None and status.state != cri.CONTAINER_EXITED:
+            return
+        if status is None:
+            state = Terminated(137, "ContainerStatusUnknown", "the cell knows this container no more")
+            state = msgspec.structs.replace(state, finished_at=self._now(), container_id=one.id)
+        else:
+            state = await self._end_of(name, one, status)
+        policy, whose = self._policy(name), self.whose()
+        after = await self._set(name, lambda now: lifecycle.ended(now, state, policy=policy, whose=whose))
+        if isinstance(after.state, Waiting):
+            said = f"Back-off restarting failed container {name} in pod {whose}"
+            self._recorder.warning(self._record.pod, "BackOff", said, name)
+
+    async def _end_of(self, name: str, one: ContainerRun, status: cri.ContainerStatus) -> Terminated:
+        began = one.state.started_at if isinstance(one.state, Running) else 0.0
+        return Terminated(
+            exit_code=status.exit_code,
+            reason=status.reason or ("Completed" if status.exit_code == 0 else "Error"),
+            message=await self._message(name, one, status),
+            started_at=status.started_at / 1e9 or began,
+            finished_at=status.finished_at / 1e9 or self._now(),
+            container_id=one.id,
+        )
+
+    async def _message(self, name: str, one: ContainerRun, status: cri.ContainerStatus) -> str:
+        container = lifecycle.container_named(self._record.pod["spec"], name) or {}
+        start = one.starts - 1
+        try:
+            written = await self._runtime.read_file(f"{container_folder(self._uid, name, start)}/termination-log")
+        except Fault as fault:
+            written = (
+                b"" if fault.kind is Kind.NOT_FOUND else f"the termination message cannot be read: {fault}".encode()
+            )
+        fallback = container.get("terminationMessagePolicy") == "FallbackToLogsOnError"
+        if not written and fallback and status.exit_code != 0:
+            return self._logs.tail(self._logs.path(self._uid, name, start))
+        return written.decode(errors="replace") or status.message
+
+    async def adopt(self) -> None:
+        """After a restart of the controller: find the containers that were made and not written down."""
+        run = self._record.run
+        found = {(one.metadata.name, one.metadata.attempt): one for one in await self._runtime.containers(run.sandbox)}
+        for container, _ in lifecycle.containers_of(self._record.pod["spec"]):
+            one = run.of(container["name"])
+            made = found.get((one.name, one.starts - 1))
+            if made is None or not isinstance(one.state, Waiting) or (one.id == made.id and one.last is not None):
+                continue
+            if made.state == cri.CONTAINER_CREATED:
+                await self._set(one.name, lambda before, id_=made.id: replace(before, id=id_))
+                await self._started(container, made.id)
+            else:
+                at = made.created_at / 1e9
+                change = _taken_up(container, made.id, one.starts - 1, at)
+                await self._set(one.name, change)
+
+
+def _taken_up(container: Json, made: str, start: int, at: float) -> Callable[[ContainerRun], ContainerRun]:
+    return lambda one: replace(running(container, one, at), id=made, restarts=start, image=container["image"])
+
+
+def running(container: Json, one: ContainerRun, at: float) -> ContainerRun:
+    """The container from its start on; ready at once where no probe must say so."""
+    started = "startupProbe" not in container
+    ready = started and "readinessProbe" not in container
+    return replace(one, state=Running(at), started=started, ready=ready, retry_at=0.0)

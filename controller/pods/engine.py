@@ -1,0 +1,296 @@
+"""The pods room: declared pods, kept running on cells, where there is no kubelet.
+
+`running` takes up what an earlier life left, then runs one worker per pod until the pod is deleted. What the API may
+ask of pods is here; how a pod lives is in `worker`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import datetime
+import secrets
+import time
+import uuid
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from cellwire.faults import Fault, Kind
+from cellwire.stream.remote import RemoteBackend
+from controller.fleet.cells import Cells
+from controller.logs.mirror import Mirror as LogMirror
+from controller.model.cell import CellState
+from controller.model.offer import Demand
+from controller.pods.events import Recorder
+from controller.pods.fields import Json
+from controller.pods.lifecycle import container_named, containers_of
+from controller.pods.logs import Logs, Mirror
+from controller.pods.namespaces import Namespaces
+from controller.pods.objects import Objects, Revisions
+from controller.pods.records import Records
+from controller.pods.run import PodRecord, PodRun, Running
+from controller.pods.spec import admit
+from controller.pods.status import timestamp
+from controller.pods.worker import Surroundings, Worker
+from controller.store.protocol import Store
+
+_SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+LONGEST_PREFIX = 58
+# What a manifest may say of its own metadata; the rest is the server's.
+KEPT_METADATA = ("name", "generateName", "labels", "annotations")
+
+
+class Pods:
+    """What the API may ask: objects to show, and the few things that change them."""
+
+    def __init__(self, around: Surroundings, objects: Objects, events: Objects, namespaces: Objects) -> None:
+        self.objects = objects
+        self.events = events
+        self.namespaces = namespaces
+        self._around = around
+        self._namespaces = Namespaces(around.store, namespaces, around.now)
+        self._workers: dict[str, Worker] = {}
+        self._begun: set[asyncio.Task[None]] = set()
+
+    @property
+    def cells(self) -> Cells:
+        """The cells, for showing them as nodes."""
+        return self._around.cells
+
+    async def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Take up the pods of an earlier life."""
+        self._tasks = tasks
+        ending = await self._namespaces.load()
+        for uid in await self._around.records.load():
+            self._work_on(uid)
+        for name in ending:
+            self._begin(self._empty(name), f"end of namespace {name}")
+        self._begin(self._watch_cells(), "pods watch cells")
+
+    def stop(self) -> None:
+        """End all tasks; pods run on without us."""
+        for task in self._begun:
+            task.cancel()
+
+    def _begin(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = self._tasks.create_task(work, name=name)
+        self._begun.add(task)
+        task.add_done_callback(self._begun.discard)
+
+    async def _watch_cells(self) -> None:
+        """Tell a pod's worker when the fleet gives its cell up."""
+        async for cell in self._around.cells.watch():
+            if cell.state in (CellState.LOST, CellState.GONE):
+                for worker in list(self._workers.values()):
+                    worker.cell_lost(cell.name, cell.reason or f"the cell is {cell.state.value}")
+
+    def find(self, namespace: str, name: str) -> Json:
+        """One pod. Raises Fault NOT_FOUND."""
+        pod = self.objects.get(namespace, name)
+        if pod is None:
+            raise Fault(Kind.NOT_FOUND, f'pods "{name}"', "not found")
+        return pod
+
+    async def create(self, namespace: str, manifest: Json, *, dry_run: bool = False) -> Json:
+        """Admit a manifest and begin to run it. Raises Invalid, Fault NOT_FOUND (namespace) or EXISTS."""
+        pod = self._admitted(namespace, manifest)
+        if dry_run:
+            return pod
+        created = await self._around.records.create(pod)
+        self._work_on(created["metadata"]["uid"])
+        return created
+
+    def _admitted(self, namespace: str, manifest: Json) -> Json:
+        pod = admit(manifest)
+        self._around.demand(pod["spec"])  # says now what can never be met
+        metadata: Json = pod["metadata"]
+        if metadata.get("namespace", namespace) != namespace:
+            cause = f"the namespace of the object ({metadata['namespace']}) does not match that of the request"
+            raise Fault(Kind.INVALID, "Pod", cause, reason="BadRequest")
+        if self._namespaces.find(namespace)["status"]["phase"] == "Terminating":
+            raise Fault(Kind.DENIED, f'pods "{metadata.get("name", "")}"', f"namespace {namespace} is being terminated")
+        if not metadata.get("name"):
+            metadata["name"] = metadata["generateName"][:LONGEST_PREFIX] + _suffix()
+        if self.objects.get(namespace, metadata["name"]) is not None:
+            raise Fault(Kind.EXISTS, f'pods "{metadata["name"]}"', "already exists")
+        for given in (
+            "deletionGracePeriodSeconds",
+            "deletionTimestamp",
+            "managedFields",
+            "resourceVersion",
+            "selfLink",
+        ):
+            metadata.pop(given, None)
+        metadata.update(
+            namespace=namespace,
+            uid=str(uuid.uuid4()),
+            creationTimestamp=timestamp(self._around.now()),
+        )
+        return pod
+
+    async def change_metadata(self, namespace: str, name: str, change: Callable[[Json], Json]) -> Json:
+        """Change a pod's labels and annotations: `change` gets the object and returns the new one."""
+        uid = self.find(namespace, name)["metadata"]["uid"]
+
+        def apply(record: PodRecord) -> PodRecord:
+            wanted = change(copy.deepcopy(record.pod))
+            metadata = dict(record.pod["metadata"])
+            for field in ("labels", "annotations"):
+                metadata.pop(field, None)
+                if wanted["metadata"].get(field):
+                    metadata[field] = wanted["metadata"][field]
+            return replace(record, pod={**record.pod, "metadata": metadata})
+
+        with _gone(name):
+            changed = await self._around.records.change(uid, apply)
+        return changed.pod
+
+    async def delete(self, namespace: str, name: str, grace: int | None, uid: str = "") -> Json:
+        """Ask for the end of a pod within `grace` seconds, its own if None. A second call may only shorten it."""
+        pod = self.find(namespace, name)
+        if uid and pod["metadata"]["uid"] != uid:
+            found = pod["metadata"]["uid"]
+            cause = f"the UID in the precondition ({uid}) does not match the UID in record ({found})"
+            raise Fault(Kind.EXISTS, f'pods "{name}"', cause, reason="Conflict")
+        if grace is None:
+            grace = int(pod["spec"]["terminationGracePeriodSeconds"])
+        now = self._around.now()
+
+        def apply(record: PodRecord) -> PodRecord:
+            metadata: Json = record.pod["metadata"]
+            if metadata.get("deletionGracePeriodSeconds", grace + 1) <= grace:
+                return record
+            metadata = {**metadata, "deletionTimestamp": timestamp(now + grace), "deletionGracePeriodSeconds": grace}
+            return replace(record, pod={**record.pod, "metadata": metadata})
+
+        with _gone(name):
+            record = await self._around.records.change(pod["metadata"]["uid"], apply)
+            self._workers[pod["metadata"]["uid"]].delete(now + record.pod["metadata"]["deletionGracePeriodSeconds"])
+        return record.pod
+
+    async def create_namespace(self, manifest: Json) -> Json:
+        """A new namespace."""
+        return await self._namespaces.create(manifest)
+
+    async def change_namespace(self, changed: Json) -> Json:
+        """Write a namespace with other labels or annotations."""
+        return await self._namespaces.change(changed)
+
+    def find_namespace(self, name: str) -> Json:
+        """One namespace. Raises Fault NOT_FOUND."""
+        return self._namespaces.find(name)
+
+    async def delete_namespace(self, name: str) -> Json:
+        """End a namespace and all its pods."""
+        namespace = await self._namespaces.end(name)
+        self._begin(self._empty(name), f"end of namespace {name}")
+        return namespace
+
+    async def _empty(self, name: str) -> None:
+        for pod in self.objects.list(name):
+            with contextlib.suppress(Fault):
+                await self.delete(name, pod["metadata"]["name"], None)
+        while self.objects.list(name):
+            await self.objects.changed(self.objects.revisions.last)
+        await self._namespaces.gone(name)
+
+    def run_of(self, pod: Json) -> PodRun:
+        """What is known of a pod's run."""
+        record = self._around.records.get(pod["metadata"]["uid"])
+        return record.run if record else PodRun()
+
+    def container(self, pod: Json, name: str) -> str:
+        """The name of the container meant by `name`, the first (or annotated default) where it is empty."""
+        if not name:
+            annotations: Json = pod["metadata"].get("annotations") or {}
+            return annotations.get("kubectl.kubernetes.io/default-container") or pod["spec"]["containers"][0]["name"]
+        if container_named(pod["spec"], name) is None:
+            listed = " ".join(one["name"] for one, _ in containers_of(pod["spec"]))
+            cause = f"container {name} is not valid for pod {pod['metadata']['name']}, which has [{listed}]"
+            raise Fault(Kind.INVALID, f'pod "{pod["metadata"]["name"]}"', cause, reason="BadRequest")
+        return name
+
+    def running_container(self, pod: Json, name: str) -> str:
+        """The id of a running container. Raises Fault where it does not run."""
+        one = self.run_of(pod).of(self.container(pod, name))
+        if not isinstance(one.state, Running):
+            cause = f"container {one.name} of the pod is not running"
+            raise Fault(Kind.INVALID, f'pod "{pod["metadata"]["name"]}"', cause, reason="BadRequest")
+        return one.id
+
+    def backend(self, pod: Json) -> RemoteBackend:
+        """Where sessions with a pod happen: its cell."""
+        run = self.run_of(pod)
+        if not run.cell or run.phase:
+            cause = f"pod is not running (phase {pod['status']['phase']})"
+            raise Fault(Kind.INVALID, f'pod "{pod["metadata"]["name"]}"', cause, reason="BadRequest")
+        return RemoteBackend(lambda: self._around.cells.channel(run.cell))
+
+    def log_file(self, pod: Json, name: str, *, previous: bool) -> tuple[Path, Callable[[], bool]]:
+        """A container's log file, and whether nothing will follow in it. Raises Fault where there is none (yet)."""
+        return self._around.logs.file(pod, self.run_of(pod), self.container(pod, name), previous=previous)
+
+    def _work_on(self, uid: str) -> None:
+        worker = Worker(uid, self._around)
+        self._workers[uid] = worker
+        record = self._around.records.get(uid)
+        if record and (at := record.pod["metadata"].get("deletionTimestamp")):
+            worker.delete(datetime.datetime.fromisoformat(at).timestamp())
+        self._begin(self._work(uid, worker), f"pod {uid}")
+
+    async def _work(self, uid: str, worker: Worker) -> None:
+        try:
+            await worker.live()
+        finally:
+            self._workers.pop(uid, None)
+
+
+def _suffix() -> str:
+    return "".join(secrets.choice(_SUFFIX_LETTERS) for _ in range(5))
+
+
+@contextlib.contextmanager
+def _gone(name: str) -> Generator[None]:
+    try:
+        yield
+    except KeyError:
+        raise Fault(Kind.NOT_FOUND, f'pods "{name}"', "not found") from None
+
+
+@asynccontextmanager
+async def running(
+    cells: Cells,
+    store: Store,
+    *,
+    folder: Path,
+    demand_of: Callable[[Mapping[str, Any]], Demand],
+    mirror: Mirror | None = None,
+    now: Callable[[], float] = time.time,
+) -> AsyncGenerator[Pods]:
+    """Run all declared pods. Their logs are below `folder`; `demand_of` says what a pod's spec needs of a cell.
+
+    Leaving does not end pods: they run on, and the next life takes them up.
+    """
+    revisions = Revisions(int(now() * 1000))
+    objects, events, namespaces = Objects(revisions), Objects(revisions), Objects(revisions)
+    around = Surroundings(
+        cells=cells,
+        store=store,
+        records=Records(store, objects, now),
+        recorder=Recorder(events, now),
+        logs=Logs(folder / "logs", mirror or LogMirror()),
+        demand=demand_of,
+        now=now,
+    )
+    pods = Pods(around, objects, events, namespaces)
+    async with asyncio.TaskGroup() as tasks:
+        try:
+            await pods.start(tasks)
+            yield pods
+        finally:
+            pods.stop()

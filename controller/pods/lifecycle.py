@@ -1,0 +1,242 @@
+"""What to do next for a pod, from its manifest, its run and the time. Pure: the engine does it.
+
+Restart policies, the order of init containers, sidecars, and the kubelet's back-off: the first restart at once, then
+10 s doubling to 5 minutes, forgotten after 10 minutes of running.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+from msgspec.structs import replace
+
+from controller.pods.fields import Json
+from controller.pods.run import ContainerRun, PodRun, Running, State, Terminated, Waiting
+
+FIRST_BACKOFF = 10.0
+LONGEST_BACKOFF = 300.0
+FORGIVEN_AFTER = 600.0
+# How long an error shows under its own name before it shows as a back-off.
+SHOWN = 3.0
+START_FAILED = 128
+
+_BACKING_OFF = {"ErrImagePull": "ImagePullBackOff", "RunContainerError": "CrashLoopBackOff"}
+
+
+class Start(msgspec.Struct, frozen=True):
+    """Pull the image if need be, create and start the container."""
+
+    container: str
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """Nothing to do before this moment (or, without one, before something happens)."""
+
+    until: float | None = None
+
+
+class Finish(msgspec.Struct, frozen=True):
+    """The pod is over: stop what still runs, keep the logs, give the cell back."""
+
+    phase: str
+    reason: str = ""
+    message: str = ""
+
+
+Action = Start | Wait | Finish
+
+
+def containers_of(spec: Json) -> Iterator[tuple[Json, bool]]:
+    """Every container of a pod in starting order, with whether it is an init container or sidecar."""
+    for container in spec.get("initContainers") or ():
+        yield container, True
+    for container in spec["containers"]:
+        yield container, False
+
+
+def container_named(spec: Json, name: str) -> Json | None:
+    """The container of this name, of either kind."""
+    return next((one for one, _ in containers_of(spec) if one["name"] == name), None)
+
+
+def is_sidecar(container: Json) -> bool:
+    """Whether this init container runs beside the others for the pod's whole life."""
+    return container.get("restartPolicy") == "Always"
+
+
+def restarts(policy: str, state: Terminated) -> bool:
+    """Whether a container that ended so is started again."""
+    return policy == "Always" or (policy == "OnFailure" and state.exit_code != 0)
+
+
+def policy_of(spec: Json, container: Json, *, init: bool) -> str:
+    """The restart policy of one container: a sidecar's is its own, an init container's never restarts a success."""
+    if is_sidecar(container):
+        return "Always"
+    policy = spec.get("restartPolicy", "Always")
+    return "OnFailure" if init and policy == "Always" else policy
+
+
+def decide(spec: Json, run: PodRun, now: float) -> tuple[Action, ...]:
+    """The next things to do, in order; a lone Wait where there is nothing due."""
+    late = _deadline(spec, run, now)
+    if isinstance(late, Finish):
+        return (late,)
+    due: list[Action] = []
+    waits: list[float] = [] if late is None else [late]
+    initialized = True
+    for container, init in containers_of(spec):
+        if not init and not initialized:
+            break
+        step = _container_step(spec, run, container, init=init, now=now)
+        if isinstance(step, Finish):
+            return (step,)
+        if isinstance(step, Start):
+            due.append(step)
+        elif step is not None and step.until is not None:
+            waits.append(step.until)
+        if init and not init_done(container, run):
+            initialized = False
+            break
+    if initialized and (over := _over(spec, run)):
+        return (over,)
+    return tuple(due) or (Wait(min(waits)) if waits else Wait(),)
+
+
+def init_done(container: Json, run: PodRun) -> bool:
+    """Whether the next container in order may start: a success, or for a sidecar to have started."""
+    now = run.of(container["name"])
+    if is_sidecar(container):
+        return now.started and isinstance(now.state, Running)
+    return isinstance(now.state, Terminated) and now.state.exit_code == 0
+
+
+def initialized(spec: Json, run: PodRun) -> bool:
+    """Whether all init containers have done their part."""
+    return all(init_done(container, run) or is_sidecar(container) for container in spec.get("initContainers") or ())
+
+
+def _deadline(spec: Json, run: PodRun, now: float) -> Finish | float | None:
+    seconds = spec.get("activeDeadlineSeconds")
+    if seconds is None or not run.started_at:
+        return None
+    if now >= run.started_at + seconds:
+        return Finish("Failed", "DeadlineExceeded", "Pod was active on its cell longer than the specified deadline")
+    return run.started_at + seconds
+
+
+def _container_step(spec: Json, run: PodRun, container: Json, *, init: bool, now: float) -> Action | None:
+    one = run.of(container["name"])
+    match one.state:
+        case Running():
+            return None
+        case Waiting(reason, _, since):
+            changes = since + SHOWN if reason in _BACKING_OFF and since + SHOWN > now else one.retry_at
+            return Start(one.name) if one.retry_at <= now else Wait(min(changes, one.retry_at))
+        case Terminated() as ended:
+            if restarts(policy_of(spec, container, init=init), ended):
+                return Start(one.name) if one.retry_at <= now else Wait(one.retry_at)
+            if init and ended.exit_code != 0:
+                return Finish("Failed", "", f'init container "{one.name}" ended with exit code {ended.exit_code}')
+            return None
+
+
+def _over(spec: Json, run: PodRun) -> Finish | None:
+    """The end, once every main container has ended for good."""
+    states = [run.of(container["name"]).state for container in spec["containers"]]
+    ended = [state for state in states if isinstance(state, Terminated)]
+    policy = spec.get("restartPolicy", "Always")
+    if len(ended) < len(states) or any(restarts(policy, state) for state in ended):
+        return None
+    return Finish("Succeeded" if all(state.exit_code == 0 for state in ended) else "Failed")
+
+
+def backoff(crashes: int) -> float:
+    """Seconds to wait after so many ends in a row: none after the first."""
+    return 0.0 if crashes <= 1 else min(FIRST_BACKOFF * 2.0 ** min(crashes - 2, 10), LONGEST_BACKOFF)
+
+
+def ended(one: ContainerRun, state: Terminated, *, policy: str, whose: str) -> ContainerRun:
+    """The container after its process ended; `whose` is name_namespace(uid) of the pod, for the message."""
+    lasted = state.finished_at - state.started_at if state.started_at else 0.0
+    crashes = 1 if lasted >= FORGIVEN_AFTER else one.crashes + 1
+    delay = backoff(crashes)
+    after: State = state
+    if restarts(policy, state) and delay:
+        after = Waiting("CrashLoopBackOff", _restarting(delay, one.name, whose), state.finished_at)
+    return replace(
+        one,
+        state=after,
+        last=state if after is not state else one.last,
+        crashes=crashes,
+        retry_at=state.finished_at + delay,
+        started=False,
+        ready=False,
+    )
+
+
+def not_started(one: ContainerRun, cause: str, now: float, *, policy: str) -> ContainerRun:
+    """The container after the runtime refused to start it."""
+    state = Terminated(START_FAILED, "StartError", cause, finished_at=now, container_id=one.id)
+    crashes = one.crashes + 1
+    if not restarts(policy, state):
+        return replace(one, state=state, crashes=crashes, started=False, ready=False)
+    return replace(
+        one,
+        state=Waiting("RunContainerError", cause, now),
+        last=state,
+        crashes=crashes,
+        retry_at=now + max(backoff(crashes), SHOWN),
+    )
+
+
+def not_prepared(one: ContainerRun, reason: str, cause: str, now: float) -> ContainerRun:
+    """The container after its image could not be had, or it could not be created."""
+    crashes = one.crashes + 1
+    delay = backoff(crashes + 1)
+    return replace(one, state=Waiting(reason, cause, now), crashes=crashes, retry_at=now + delay)
+
+
+def settled(spec: Json, run: PodRun, now: float, whose: str) -> PodRun:
+    """The run with errors that have shown long enough renamed to the back-off that follows them."""
+    for container, _ in containers_of(spec):
+        one = run.of(container["name"])
+        if not isinstance(one.state, Waiting) or one.retry_at <= now:
+            continue
+        reason = _BACKING_OFF.get(one.state.reason)
+        if reason is None or now < one.state.since + SHOWN:
+            continue
+        if reason == "ImagePullBackOff":
+            message = f'Back-off pulling image "{container["image"]}": {one.state.reason}: {one.state.message}'
+        else:
+            message = f"{_restarting(one.retry_at - one.state.since, one.name, whose)}: {one.state.message}"
+        run = run.having(replace(one, state=Waiting(reason, message, one.state.since)))
+    return run
+
+
+def lost(spec: Json, run: PodRun, cause: str, now: float) -> PodRun:
+    """The run after its cell was lost: to be run anew where its policy says Always, else failed."""
+    containers: dict[str, ContainerRun] = {}
+    for container, _ in containers_of(spec):
+        one = run.of(container["name"])
+        state = one.state
+        if isinstance(state, Running) or (isinstance(state, Waiting) and one.starts):
+            began = state.started_at if isinstance(state, Running) else 0.0
+            state = Terminated(137, "CellLost", cause, started_at=began, finished_at=now, container_id=one.id)
+        containers[one.name] = replace(one, state=state, started=False, ready=False)
+    if spec.get("restartPolicy", "Always") != "Always":
+        return replace(run, containers=containers, phase="Failed", reason="CellLost", message=cause)
+    anew = {name: _anew(one) for name, one in containers.items()}
+    return PodRun(attempt=run.attempt + 1, started_at=run.started_at, containers=anew)
+
+
+def _anew(one: ContainerRun) -> ContainerRun:
+    last = one.state if isinstance(one.state, Terminated) else one.last
+    return ContainerRun(name=one.name, last=last, starts=one.starts, restarts=one.restarts)
+
+
+def _restarting(delay: float, name: str, whose: str) -> str:
+    minutes, seconds = divmod(round(delay), 60)
+    written = f"{minutes}m{seconds}s" if minutes else f"{seconds}s"
+    return f"back-off {written} restarting failed container={name} pod={whose}"

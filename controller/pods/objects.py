@@ -1,0 +1,105 @@
+"""Objects of one kind as the API shows them: in memory, with resource versions and a history that watches read.
+
+A watch holds no queue of its own: it reads the shared history at its own pace, and one that falls behind what is kept
+is told so (410, Expired) and lists anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import deque
+
+import msgspec
+
+from cellwire.faults import Fault, Kind
+from controller.pods.fields import Json
+
+KEPT_CHANGES = 4096
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One change: ADDED, MODIFIED or DELETED; the object after it (for DELETED its last form) and before it."""
+
+    type: str
+    revision: int
+    object: Json
+    before: Json | None = None
+
+
+class Revisions:
+    """One rising number for all kinds. Starts from the clock, so that a restart never goes back."""
+
+    def __init__(self, start: int) -> None:
+        self.last = start
+
+    def next(self) -> int:
+        """The next revision."""
+        self.last += 1
+        return self.last
+
+    def at_least(self, seen: int) -> None:
+        """Never answer less than what was seen."""
+        self.last = max(self.last, seen)
+
+
+class Objects:
+    """The objects of one kind by (namespace, name). Values are never changed in place."""
+
+    def __init__(self, revisions: Revisions) -> None:
+        self.revisions = revisions
+        self._objects: dict[tuple[str, str], Json] = {}
+        self._history: deque[Change] = deque(maxlen=KEPT_CHANGES)
+        self._forgotten = revisions.last
+        self._changed = asyncio.Event()
+
+    def get(self, namespace: str, name: str) -> Json | None:
+        """One object, or None."""
+        return self._objects.get((namespace, name))
+
+    def list(self, namespace: str = "") -> list[Json]:
+        """All objects, or those of a namespace, by name."""
+        return [self._objects[key] for key in sorted(self._objects) if not namespace or key[0] == namespace]
+
+    def put(self, new: Json) -> Json:
+        """Show an object, which gets the next resource version."""
+        metadata: Json = new["metadata"]
+        key = (metadata.get("namespace", ""), metadata["name"])
+        before = self._objects.get(key)
+        revision = self.revisions.next()
+        new = {**new, "metadata": {**metadata, "resourceVersion": str(revision)}}
+        self._objects[key] = new
+        self._note(Change("MODIFIED" if before else "ADDED", revision, new, before))
+        return new
+
+    def drop(self, namespace: str, name: str) -> None:
+        """Show an object no longer; the unknown is no error."""
+        before = self._objects.pop((namespace, name), None)
+        if before is not None:
+            revision = self.revisions.next()
+            last = {**before, "metadata": {**before["metadata"], "resourceVersion": str(revision)}}
+            self._note(Change("DELETED", revision, last, before))
+
+    def _note(self, change: Change) -> None:
+        if len(self._history) == KEPT_CHANGES:
+            self._forgotten = self._history[0].revision
+        self._history.append(change)
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def changes(self, since: int) -> list[Change]:
+        """The changes after revision `since`. Raises Fault with reason Expired where they are no longer known."""
+        if since < self._forgotten:
+            raise expired(since, self._forgotten)
+        newer = itertools.takewhile(lambda change: change.revision > since, reversed(self._history))
+        return list(newer)[::-1]
+
+    async def changed(self, since: int) -> None:
+        """Return once there is a change after revision `since`."""
+        while not self._history or self._history[-1].revision <= since:
+            await self._changed.wait()
+
+
+def expired(since: int, oldest: int) -> Fault:
+    """The history asked for is no longer known."""
+    return Fault(Kind.PRECONDITION, "watch", f"too old resource version: {since} ({oldest})", reason="Expired")

@@ -1,0 +1,86 @@
+"""Pods as they are remembered: every change is in the store before it is shown or acted on.
+
+One record per pod under its uid; changes to one pod wait for each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+from msgspec.structs import replace
+
+from controller.pods.fields import Json
+from controller.pods.objects import Objects
+from controller.pods.run import PodRecord, PodRun
+from controller.pods.status import status_of
+from controller.store.protocol import Store
+
+KIND = "pod"
+
+
+class Records:
+    """All pods, durable in `store`, shown in `objects`."""
+
+    def __init__(self, store: Store, objects: Objects, now: Callable[[], float]) -> None:
+        self._store = store
+        self._objects = objects
+        self._now = now
+        self._records: dict[str, PodRecord] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def load(self) -> list[str]:
+        """Take up what an earlier life of this controller wrote; returns the uids."""
+        for stored in await self._store.list(KIND):
+            record = msgspec.msgpack.decode(stored.value, type=PodRecord)
+            self._objects.revisions.at_least(int(record.pod["metadata"].get("resourceVersion", 0)))
+            self._show(stored.key, record)
+        return list(self._records)
+
+    def get(self, uid: str) -> PodRecord | None:
+        """One pod's record, or None once it is gone."""
+        return self._records.get(uid)
+
+    async def create(self, pod: Json) -> Json:
+        """A new pod, admitted and named, to be remembered and shown."""
+        uid = pod["metadata"]["uid"]
+        record = PodRecord(pod={**pod, "status": status_of(pod["spec"], PodRun(), {}, self._now())})
+        await self._store.put(KIND, uid, msgspec.msgpack.encode(record), expected=0)
+        return self._show(uid, record)
+
+    async def run(self, uid: str, change: Callable[[PodRun], PodRun]) -> PodRun:
+        """Change what is known of a pod's run. Raises KeyError once the pod is gone."""
+        record = await self.change(uid, lambda record: replace(record, run=change(record.run)))
+        return record.run
+
+    async def change(self, uid: str, change: Callable[[PodRecord], PodRecord]) -> PodRecord:
+        """Change a record; its status follows. Raises KeyError once the pod is gone."""
+        async with self._locks.setdefault(uid, asyncio.Lock()):
+            before = self._records[uid]
+            changed = change(before)
+            if changed == before:
+                return before
+            spec: Json = dict(changed.pod["spec"])
+            if changed.run.cell:
+                spec["nodeName"] = changed.run.cell
+            status = status_of(spec, changed.run, before.pod.get("status") or {}, self._now())
+            changed = replace(changed, pod={**changed.pod, "spec": spec, "status": status})
+            await self._store.put(KIND, uid, msgspec.msgpack.encode(changed))
+            self._show(uid, changed)
+            return self._records[uid]
+
+    async def remove(self, uid: str) -> None:
+        """Forget a pod."""
+        async with self._locks.setdefault(uid, asyncio.Lock()):
+            await self._store.delete(KIND, uid)
+            record = self._records.pop(uid, None)
+            self._locks.pop(uid, None)
+            if record is not None:
+                metadata = record.pod["metadata"]
+                self._objects.drop(metadata["namespace"], metadata["name"])
+
+    def _show(self, uid: str, record: PodRecord) -> Json:
+        shown = self._objects.put(record.pod)
+        self._records[uid] = replace(record, pod=shown)
+        return shown

@@ -1,0 +1,92 @@
+"""What is known of a pod's run: its cell, its sandbox and each container's state. Frozen values, stored as they are.
+
+The manifest says what is wanted; this says what is. Times are unix seconds, 0 for "not yet".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from controller.model.names import CellName
+
+
+class Waiting(msgspec.Struct, frozen=True, tag="waiting"):
+    """Not running: why, and since when."""
+
+    reason: str = "ContainerCreating"
+    message: str = ""
+    since: float = 0.0
+
+
+class Running(msgspec.Struct, frozen=True, tag="running"):
+    """Running since."""
+
+    started_at: float
+
+
+class Terminated(msgspec.Struct, frozen=True, tag="terminated"):
+    """Ended: exit code (128 + n after signal n), a CamelCase reason, and the container that it was."""
+
+    exit_code: int
+    reason: str
+    message: str = ""
+    started_at: float = 0.0
+    finished_at: float = 0.0
+    container_id: str = ""
+
+
+State = Waiting | Running | Terminated
+
+
+class ContainerRun(msgspec.Struct, frozen=True, kw_only=True):
+    """One container. `starts` counts containers begun, so that a log file and a CRI attempt are never used twice;
+    `crashes` is the length of the present row of ends that makes the back-off; `retry_at` is when it may start again.
+    """
+
+    name: str
+    state: State = Waiting()
+    last: Terminated | None = None
+    id: str = ""
+    image: str = ""
+    image_id: str = ""
+    starts: int = 0
+    restarts: int = 0
+    crashes: int = 0
+    retry_at: float = 0.0
+    started: bool = False
+    ready: bool = False
+
+
+class PodRun(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole pod. `attempt` counts the cells it was given; `phase` is set only by its end."""
+
+    attempt: int = 0
+    cell: CellName = CellName("")
+    cell_address: str = ""
+    sandbox: str = ""
+    addresses: tuple[str, ...] = ()
+    scheduled_at: float = 0.0
+    started_at: float = 0.0
+    unschedulable: str = ""
+    containers: dict[str, ContainerRun] = {}
+    phase: str = ""
+    reason: str = ""
+    message: str = ""
+    released: bool = False
+
+    def of(self, name: str) -> ContainerRun:
+        """The container of this name."""
+        return self.containers.get(name) or ContainerRun(name=name)
+
+    def having(self, container: ContainerRun) -> PodRun:
+        """The same with this container in place of the one of its name."""
+        return msgspec.structs.replace(self, containers={**self.containers, container.name: container})
+
+
+class PodRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What is stored of a pod: the object as kubectl sees it, and its run."""
+
+    pod: dict[str, Any]
+    run: PodRun = PodRun()

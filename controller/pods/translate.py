@@ -1,0 +1,348 @@
+"""From a pod's manifest to CRI's sandbox and container configurations. Pure."""
+
+from __future__ import annotations
+
+import math
+import stat
+from typing import Any
+
+import msgspec
+
+from cellwire.cri.v1 import runtime_pb2 as cri
+from controller.choice.quantity import millis, quantity
+from controller.pods.fields import Json
+from controller.pods.run import PodRun
+
+PODS_FOLDER = "/var/lib/chinampa/pods"
+CPU_PERIOD = 100_000
+LEAST_QUOTA = 1_000
+LEAST_SHARES, MOST_SHARES = 2, 262_144
+SPARED_BY_OOM, FIRST_FOR_OOM = -997, 1000
+_EVERY_FLAG = stat.S_IFDIR | 0o777
+
+
+class Folder(msgspec.Struct, frozen=True):
+    """A folder to be made on the cell for an emptyDir: its name below the pod's volumes, mode and group."""
+
+    name: str
+    mode: int
+    gid: int
+
+
+def volumes_folder(uid: str) -> str:
+    """Where a pod's emptyDirs are on its cell."""
+    return f"{PODS_FOLDER}/{uid}/volumes"
+
+
+def container_folder(uid: str, name: str, start: int) -> str:
+    """Where the files belonging to one start of a container are on its cell."""
+    return f"{PODS_FOLDER}/{uid}/containers/{name}/{start}"
+
+
+def log_path(name: str, start: int) -> str:
+    """Where the runtime writes a container's log below the sandbox's log folder."""
+    return f"{name}/{start}.log"
+
+
+def empty_folders(spec: Json) -> tuple[Folder, ...]:
+    """The emptyDirs of a pod."""
+    group = (spec.get("securityContext") or {}).get("fsGroup")
+    mode = _EVERY_FLAG if group is None else _EVERY_FLAG | stat.S_ISGID
+    return tuple(Folder(one["name"], mode, group or 0) for one in spec.get("volumes") or () if "emptyDir" in one)
+
+
+def sandbox_config(pod: Json, run: PodRun) -> cri.PodSandboxConfig:
+    """The sandbox of a pod on its present cell."""
+    metadata, spec = pod["metadata"], pod["spec"]
+    uid = metadata["uid"]
+    identity = {
+        "io.kubernetes.pod.name": metadata["name"],
+        "io.kubernetes.pod.namespace": metadata["namespace"],
+        "io.kubernetes.pod.uid": uid,
+    }
+    config = cri.PodSandboxConfig(
+        metadata=cri.PodSandboxMetadata(
+            name=metadata["name"], uid=uid, namespace=metadata["namespace"], attempt=run.attempt
+        ),
+        hostname="" if spec.get("hostNetwork") else spec.get("hostname") or metadata["name"].replace(".", "-")[:63],
+        log_directory=f"/var/log/pods/{metadata['namespace']}_{metadata['name']}_{uid}",
+        labels={**(metadata.get("labels") or {}), **identity},
+        annotations=metadata.get("annotations") or {},
+        linux=cri.LinuxPodSandboxConfig(security_context=_sandbox_security(spec), sysctls=_sysctls(spec)),
+    )
+    if spec.get("dnsPolicy") == "None":
+        config.dns_config.CopyFrom(_dns(spec.get("dnsConfig") or {}))
+    if not spec.get("hostNetwork"):
+        config.port_mappings.extend(_ports(spec))
+    return config
+
+
+def _ports(spec: Json) -> list[cri.PortMapping]:
+    return [
+        cri.PortMapping(
+            protocol=cri.Protocol.Value(port.get("protocol", "TCP")),
+            container_port=port["containerPort"],
+            host_port=port.get("hostPort", 0),
+            host_ip=port.get("hostIP", ""),
+        )
+        for container in (*(spec.get("initContainers") or ()), *spec["containers"])
+        for port in container.get("ports") or ()
+    ]
+
+
+def _dns(config: Json) -> cri.DNSConfig:
+    options = [
+        f"{one['name']}:{one['value']}" if one.get("value") else one["name"] for one in config.get("options") or ()
+    ]
+    return cri.DNSConfig(
+        servers=config.get("nameservers") or (), searches=config.get("searches") or (), options=options
+    )
+
+
+def _sysctls(spec: Json) -> dict[str, str]:
+    listed = (spec.get("securityContext") or {}).get("sysctls") or ()
+    return {one["name"]: one["value"] for one in listed}
+
+
+def _namespaces(spec: Json) -> cri.NamespaceOption:
+    return cri.NamespaceOption(
+        network=cri.NODE if spec.get("hostNetwork") else cri.POD,
+        pid=cri.NODE if spec.get("hostPID") else cri.POD if spec.get("shareProcessNamespace") else cri.CONTAINER,
+        ipc=cri.NODE if spec.get("hostIPC") else cri.POD,
+    )
+
+
+def _groups(spec: Json) -> list[int]:
+    security: Json = spec.get("securityContext") or {}
+    own = [security["fsGroup"]] if security.get("fsGroup") is not None else []
+    return [*(security.get("supplementalGroups") or ()), *own]
+
+
+def _groups_policy(spec: Json) -> Any:
+    return cri.SupplementalGroupsPolicy.Value(
+        (spec.get("securityContext") or {}).get("supplementalGroupsPolicy", "Merge")
+    )
+
+
+def _sandbox_security(spec: Json) -> cri.LinuxSandboxSecurityContext:
+    security: Json = spec.get("securityContext") or {}
+    privileged = any(
+        (one.get("securityContext") or {}).get("privileged")
+        for one in (*(spec.get("initContainers") or ()), *spec["containers"])
+    )
+    context = cri.LinuxSandboxSecurityContext(
+        namespace_options=_namespaces(spec),
+        supplemental_groups=_groups(spec),
+        supplemental_groups_policy=_groups_policy(spec),
+        privileged=privileged,
+        seccomp=_profile(security.get("seccompProfile"), cri.SecurityProfile.Unconfined),
+    )
+    if security.get("runAsUser") is not None:
+        context.run_as_user.value = security["runAsUser"]
+    if security.get("runAsGroup") is not None:
+        context.run_as_group.value = security["runAsGroup"]
+    return context
+
+
+def _profile(profile: Json | None, default: Any) -> cri.SecurityProfile:
+    if profile is None:
+        return cri.SecurityProfile(profile_type=default)
+    return cri.SecurityProfile(
+        profile_type=cri.SecurityProfile.ProfileType.Value(profile["type"]),
+        localhost_ref=profile.get("localhostProfile", ""),
+    )
+
+
+def container_config(pod: Json, container: Json, run: PodRun, image_id: str, start: int) -> cri.ContainerConfig:
+    """One start of a container: `image_id` is what PullImage or ImageStatus answered, `start` its number."""
+    metadata, spec = pod["metadata"], pod["spec"]
+    variables = environment(pod, container, run)
+    security: Json = container.get("securityContext") or {}
+    return cri.ContainerConfig(
+        metadata=cri.ContainerMetadata(name=container["name"], attempt=start),
+        image=cri.ImageSpec(image=image_id, user_specified_image=container["image"]),
+        command=[expand(one, variables) for one in container.get("command") or ()],
+        args=[expand(one, variables) for one in container.get("args") or ()],
+        working_dir=container.get("workingDir", ""),
+        envs=[cri.KeyValue(key=name, value=value.encode()) for name, value in variables.items()],
+        mounts=_mounts(metadata["uid"], spec, container, start),
+        labels={
+            "io.kubernetes.container.name": container["name"],
+            "io.kubernetes.pod.name": metadata["name"],
+            "io.kubernetes.pod.namespace": metadata["namespace"],
+            "io.kubernetes.pod.uid": metadata["uid"],
+        },
+        annotations={"io.kubernetes.container.restartCount": str(start)},
+        log_path=log_path(container["name"], start),
+        stdin=container.get("stdin", False),
+        stdin_once=container.get("stdinOnce", False),
+        tty=container.get("tty", False),
+        linux=cri.LinuxContainerConfig(resources=resources(container), security_context=_security(spec, security)),
+    )
+
+
+def resources(container: Json) -> cri.LinuxContainerResources:
+    """Shares from the CPU request, quota from its limit, memory from its limit, as the kubelet computes them."""
+    given: Json = container.get("resources") or {}
+    limits: Json = given.get("limits") or {}
+    requests: Json = {**limits, **(given.get("requests") or {})}
+    asked = millis(requests.get("cpu", 0))
+    computed = cri.LinuxContainerResources(
+        cpu_shares=min(max(asked * 1024 // 1000, LEAST_SHARES), MOST_SHARES), oom_score_adj=_oom_score(limits, requests)
+    )
+    if "cpu" in limits:
+        computed.cpu_period = CPU_PERIOD
+        computed.cpu_quota = max(millis(limits["cpu"]) * CPU_PERIOD // 1000, LEAST_QUOTA)
+    if "memory" in limits:
+        computed.memory_limit_in_bytes = math.ceil(quantity(limits["memory"]))
+    return computed
+
+
+def _oom_score(limits: Json, requests: Json) -> int:
+    guaranteed = all(name in limits and requests[name] == limits[name] for name in ("cpu", "memory"))
+    if guaranteed:
+        return SPARED_BY_OOM
+    return FIRST_FOR_OOM if not requests else FIRST_FOR_OOM - 1
+
+
+def _security(spec: Json, own: Json) -> cri.LinuxContainerSecurityContext:
+    shared: Json = spec.get("securityContext") or {}
+    privileged = bool(own.get("privileged"))
+    default = cri.SecurityProfile.Unconfined if privileged else cri.SecurityProfile.RuntimeDefault
+    capabilities: Json = own.get("capabilities") or {}
+    context = cri.LinuxContainerSecurityContext(
+        capabilities=cri.Capability(
+            add_capabilities=capabilities.get("add") or (), drop_capabilities=capabilities.get("drop") or ()
+        ),
+        privileged=privileged,
+        namespace_options=_namespaces(spec),
+        readonly_rootfs=bool(own.get("readOnlyRootFilesystem")),
+        supplemental_groups=_groups(spec),
+        supplemental_groups_policy=_groups_policy(spec),
+        no_new_privs=own.get("allowPrivilegeEscalation") is False,
+        seccomp=_profile(own.get("seccompProfile") or shared.get("seccompProfile"), cri.SecurityProfile.Unconfined),
+        apparmor=_profile(own.get("appArmorProfile") or shared.get("appArmorProfile"), default),
+    )
+    if not privileged:
+        context.masked_paths.extend(MASKED_PATHS)
+        context.readonly_paths.extend(READONLY_PATHS)
+    for name in ("user", "group"):
+        field = f"runAs{name.capitalize()}"
+        value = own.get(field, shared.get(field))
+        if value is not None:
+            getattr(context, f"run_as_{name}").value = value
+    return context
+
+
+MASKED_PATHS = (
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+)
+READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+_PROPAGATION = {
+    "None": cri.PROPAGATION_PRIVATE,
+    "HostToContainer": cri.PROPAGATION_HOST_TO_CONTAINER,
+    "Bidirectional": cri.PROPAGATION_BIDIRECTIONAL,
+}
+
+
+def _mounts(uid: str, spec: Json, container: Json, start: int) -> list[cri.Mount]:
+    volumes: dict[str, Json] = {volume["name"]: volume for volume in spec.get("volumes") or ()}
+    mounts = [
+        cri.Mount(
+            container_path=mount["mountPath"] if mount["mountPath"].startswith("/") else f"/{mount['mountPath']}",
+            host_path=_source(uid, volumes[mount["name"]]),
+            readonly=mount.get("readOnly", False),
+            propagation=_PROPAGATION[mount.get("mountPropagation", "None")],
+            recursive_read_only=mount.get("recursiveReadOnly", "Disabled") != "Disabled",
+        )
+        for mount in container.get("volumeMounts") or ()
+    ]
+    termination = cri.Mount(
+        container_path=container.get("terminationMessagePath", "/dev/termination-log"),
+        host_path=f"{container_folder(uid, container['name'], start)}/termination-log",
+    )
+    return [*mounts, termination]
+
+
+def _source(uid: str, volume: Json) -> str:
+    if "hostPath" in volume:
+        return volume["hostPath"]["path"]
+    return f"{volumes_folder(uid)}/{volume['name']}"
+
+
+def environment(pod: Json, container: Json, run: PodRun) -> dict[str, str]:
+    """The container's variables, with $(NAME) of earlier ones expanded and the downward API filled in."""
+    variables: dict[str, str] = {}
+    for entry in container.get("env") or ():
+        source: Json = entry.get("valueFrom") or {}
+        if "fieldRef" in source:
+            variables[entry["name"]] = _field(pod, run, source["fieldRef"]["fieldPath"])
+        elif "resourceFieldRef" in source:
+            variables[entry["name"]] = _resource(pod["spec"], container, source["resourceFieldRef"])
+        else:
+            variables[entry["name"]] = expand(entry.get("value") or "", variables)
+    return variables
+
+
+def expand(text: str, variables: dict[str, str]) -> str:
+    """Kubernetes' $(NAME): unknown names stay as written, $$ is one dollar."""
+    out: list[str] = []
+    at = 0
+    while at < len(text):
+        if text[at] != "$" or at + 1 == len(text):
+            out.append(text[at])
+            at += 1
+        elif text[at + 1] == "$":
+            out.append("$")
+            at += 2
+        else:
+            close = text.find(")", at) if text[at + 1] == "(" else -1
+            if close < 0:
+                out.append(text[at])
+                at += 1
+                continue
+            whole = text[at : close + 1]
+            out.append(variables.get(whole[2:-1], whole))
+            at = close + 1
+    return "".join(out)
+
+
+def _field(pod: Json, run: PodRun, path: str) -> str:
+    metadata, spec = pod["metadata"], pod["spec"]
+    if path.startswith(("metadata.labels[", "metadata.annotations[")):
+        kind, _, rest = path.removeprefix("metadata.").partition("['")
+        return (metadata.get(kind) or {}).get(rest.removesuffix("']"), "")
+    return {
+        "metadata.name": metadata["name"],
+        "metadata.namespace": metadata["namespace"],
+        "metadata.uid": metadata["uid"],
+        "spec.nodeName": run.cell,
+        "spec.serviceAccountName": spec.get("serviceAccountName", ""),
+        "status.hostIP": run.cell_address,
+        "status.hostIPs": run.cell_address,
+        "status.podIP": run.addresses[0] if run.addresses else "",
+        "status.podIPs": ",".join(run.addresses),
+    }[path]
+
+
+def _resource(spec: Json, container: Json, reference: Json) -> str:
+    kind, name = reference["resource"].split(".")
+    wanted = reference.get("containerName") or container["name"]
+    for one in (*(spec.get("initContainers") or ()), *spec["containers"]):
+        if one["name"] == wanted:
+            amount = ((one.get("resources") or {}).get(kind) or {}).get(name, 0)
+            # A divisor of 0 counts as 1, the default.
+            return str(math.ceil(quantity(amount) / (quantity(reference.get("divisor", 1)) or 1)))
+    return "0"

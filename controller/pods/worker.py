@@ -1,0 +1,375 @@
+"""The life of one pod: a cell for it, its sandbox and containers there, its end.
+
+What to do next is decided by `lifecycle`; this does it, one step at a time, and is cancelled by the wish to delete the
+pod. Nothing here is lost with the controller: each step is written down first, and `live` takes up where it stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from msgspec.structs import replace
+
+from cellwire.faults import Fault, Kind
+from controller.fleet.cells import Cells
+from controller.model.cell import Cell
+from controller.model.names import CellName, PodUid
+from controller.model.offer import Demand
+from controller.model.pod import PodClaim, PodRef
+from controller.pods import lifecycle
+from controller.pods.containers import Containers
+from controller.pods.cri import CellLost, CellRuntime
+from controller.pods.events import Recorder
+from controller.pods.fields import Json
+from controller.pods.logs import Logs
+from controller.pods.prober import probing
+from controller.pods.records import Records
+from controller.pods.run import PodRecord, PodRun, Running
+from controller.pods.translate import empty_folders, sandbox_config, volumes_folder
+from controller.store.protocol import Store
+
+log = structlog.get_logger()
+
+# Events tell of changes at once; this finds those that were missed.
+POLL = 10.0
+CLAIM_AGAIN, CLAIM_AGAIN_AT_MOST = 5.0, 60.0
+# How long a cell is kept for the rest of a log after its pod ended.
+LOGS_WITHIN = 60.0
+AGAIN_AFTER_BUG = 10.0
+ANNOTATION_PREFIX = "chinampa.dev/"
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every worker needs of the rest."""
+
+    cells: Cells
+    store: Store
+    records: Records
+    recorder: Recorder
+    logs: Logs
+    demand: Callable[[Mapping[str, Any]], Demand]
+    now: Callable[[], float]
+
+
+class Worker:
+    """Runs one pod."""
+
+    def __init__(self, uid: str, around: Surroundings) -> None:
+        self.uid = uid
+        self._around = around
+        self._wake = asyncio.Event()
+        self._deleted = asyncio.Event()
+        self._delete_by = 0.0
+        self._lost = asyncio.Event()
+        self._lost_why = ""
+        self._copies: dict[str, asyncio.Task[None]] = {}
+
+    @property
+    def record(self) -> PodRecord:
+        """The pod as it is written down."""
+        record = self._around.records.get(self.uid)
+        if record is None:
+            raise KeyError(self.uid)
+        return record
+
+    def delete(self, by: float) -> None:
+        """The pod is to be over by this moment."""
+        self._delete_by = by
+        self._deleted.set()
+        self._wake.set()
+
+    def cell_lost(self, cell: CellName, why: str) -> None:
+        """The fleet has given up on a cell; it concerns this pod if it is its own."""
+        if self.record.run.cell == cell:
+            self._lost_why = why
+            self._lost.set()
+
+    async def live(self) -> None:
+        """Run the pod until it is deleted and gone."""
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(self._run_guarded(tasks))
+            await self._deleted.wait()
+            running.cancel()
+            await asyncio.wait({running})
+            await self._end_guarded()
+            for copy in self._copies.values():
+                copy.cancel()
+        await self._around.records.remove(self.uid)
+        self._around.logs.forget(self.uid)
+
+    async def _run_guarded(self, tasks: asyncio.TaskGroup) -> None:
+        """Run the pod; a fault that nothing below answers delays this pod, and no other."""
+        while True:
+            try:
+                await self._run(tasks)
+            except Exception as error:
+                log.exception("pod %s: tried again in %d s", self.uid, AGAIN_AFTER_BUG, exc_info=error)
+                self._around.recorder.warning(self.record.pod, "FailedSync", f"tried again: {_told(error)}")
+            else:
+                return
+            await asyncio.sleep(AGAIN_AFTER_BUG)
+
+    async def _run(self, tasks: asyncio.TaskGroup) -> None:
+        while not self.record.run.phase:
+            cell = await self._claim()
+            try:
+                finish = await self._on_cell(cell, tasks)
+            except* CellLost as group:
+                await self._cell_is_lost(cell, str(group.exceptions[0]))
+            else:
+                await self._finish(cell, finish)
+        if not self.record.run.released:
+            await self._release(self.record.run.cell, "the pod is over")
+
+    async def _claim(self) -> CellName:
+        """A cell for this attempt; waits for it, and says why where it takes long."""
+        again = CLAIM_AGAIN
+        while not self.record.run.cell:
+            pod, run = self.record.pod, self.record.run
+            try:
+                cell = await self._around.cells.claim(self._claim_of(pod, run))
+            except Fault as fault:
+                self._around.recorder.warning(pod, "FailedScheduling", str(fault))
+                await self._set(lambda run, why=str(fault): replace(run, unschedulable=why))
+                await asyncio.sleep(again)
+                again = min(again * 2, CLAIM_AGAIN_AT_MOST)
+                continue
+            now = self._around.now()
+            await self._set(
+                lambda run, cell=cell, now=now: replace(
+                    run,
+                    cell=cell.name,
+                    cell_address=cell.address,
+                    scheduled_at=now,
+                    started_at=run.started_at or now,
+                    unschedulable="",
+                )
+            )
+            self._around.recorder.normal(self.record.pod, "Scheduled", _assigned(self.record.pod, cell))
+        return self.record.run.cell
+
+    def _claim_of(self, pod: Json, run: PodRun) -> PodClaim:
+        metadata: Json = pod["metadata"]
+        annotations: dict[str, str] = metadata.get("annotations") or {}
+        return PodClaim(
+            pod=PodRef(
+                uid=PodUid(self.uid), namespace=metadata["namespace"], name=metadata["name"], attempt=run.attempt
+            ),
+            demand=self._around.demand(pod["spec"]),
+            labels=metadata.get("labels") or {},
+            annotations={name: value for name, value in annotations.items() if name.startswith(ANNOTATION_PREFIX)},
+        )
+
+    async def _on_cell(self, cell: CellName, tasks: asyncio.TaskGroup) -> lifecycle.Finish:
+        """Run the pod on this cell to its end. Raises a group with CellLost in it."""
+        runtime = CellRuntime(self._around.cells, cell)
+        containers = self._containers(runtime)
+        self._lost.clear()
+        async with asyncio.TaskGroup() as group:
+            beside = [group.create_task(self._watch_loss())]
+            await self._sandbox(runtime, containers)
+            for container, _ in lifecycle.containers_of(self.record.pod["spec"]):
+                self._mirror(runtime, container["name"], tasks)
+            beside.append(group.create_task(runtime.observe(self._wake.set)))
+            probes = probing(self.record, self._around.records, self._around.recorder, runtime, self._around.now)
+            beside.extend(group.create_task(probe) for probe in probes)
+            finish = await self._converge(runtime, containers, tasks)
+            for task in beside:
+                task.cancel()
+        return finish
+
+    async def _watch_loss(self) -> None:
+        await self._lost.wait()
+        raise CellLost(self._lost_why)
+
+    async def _sandbox(self, runtime: CellRuntime, containers: Containers) -> None:
+        """The pod's sandbox on this cell, made once, with its folders."""
+        record = self.record
+        while True:
+            try:
+                sandbox, _ = await runtime.sandbox(sandbox_config(record.pod, record.run))
+                if sandbox != record.run.sandbox and (folders := empty_folders(record.pod["spec"])):
+                    await runtime.put_folders(volumes_folder(self.uid), folders)
+                break
+            except Fault as fault:
+                self._around.recorder.warning(record.pod, "FailedCreatePodSandBox", str(fault))
+            await asyncio.sleep(CLAIM_AGAIN)
+        addresses = await runtime.addresses(sandbox)
+        if record.pod["spec"].get("hostNetwork") and not addresses:
+            addresses = (record.run.cell_address,)
+        await self._set(lambda run: replace(run, sandbox=sandbox, addresses=addresses))
+        await containers.adopt()
+
+    async def _converge(
+        self, runtime: CellRuntime, containers: Containers, tasks: asyncio.TaskGroup
+    ) -> lifecycle.Finish:
+        spec = self.record.pod["spec"]
+        while True:
+            self._wake.clear()
+            await self._refresh(containers)
+            now, whose = self._around.now(), containers.whose()
+            run = await self._set(lambda run, now=now, whose=whose: lifecycle.settled(spec, run, now, whose))
+            for action in lifecycle.decide(spec, run, now):
+                match action:
+                    case lifecycle.Start(name):
+                        await containers.start(name)
+                        self._mirror(runtime, name, tasks)
+                        self._wake.set()
+                    case lifecycle.Wait(until):
+                        pause = POLL if until is None else min(max(until - now, 0.0), POLL)
+                        with contextlib.suppress(TimeoutError):
+                            async with asyncio.timeout(pause):
+                                await self._wake.wait()
+                    case lifecycle.Finish():
+                        return action
+
+    def _containers(self, runtime: CellRuntime) -> Containers:
+        around = self._around
+        return Containers(self.uid, runtime, around.records, around.recorder, around.logs, around.now)
+
+    async def _refresh(self, containers: Containers) -> None:
+        for container, _ in lifecycle.containers_of(self.record.pod["spec"]):
+            await containers.refresh(container["name"])
+
+    def _mirror(self, runtime: CellRuntime, name: str, tasks: asyncio.TaskGroup) -> None:
+        """Have the log of a container copied, unless it is already."""
+        one = self.record.run.of(name)
+        if one.id and one.id not in self._copies:
+            path = self._around.logs.path(self.uid, name, one.starts - 1)
+            self._copies[one.id] = tasks.create_task(self._copy(runtime, one.id, path, name))
+
+    async def _copy(self, runtime: CellRuntime, container: str, path: Any, name: str) -> None:
+        try:
+            await self._around.logs.copy(runtime.connect, container, path)
+        except CellLost as lost:
+            log.info("a log ends where its cell was lost", container=container, cause=str(lost))
+        except Fault as fault:
+            self._around.recorder.warning(self.record.pod, "LogsIncomplete", f"log of container {name}: {fault}", name)
+
+    async def _cell_is_lost(self, cell: CellName, why: str) -> None:
+        now = self._around.now()
+        self._around.recorder.warning(self.record.pod, "CellLost", f"cell {cell}: {why}")
+        await self._set(lambda run: lifecycle.lost(self.record.pod["spec"], run, why, now))
+        for copy in self._copies.values():
+            copy.cancel()
+        self._copies.clear()
+        await self._around.cells.release(cell, "lost")
+
+    async def _finish(self, cell: CellName, finish: lifecycle.Finish) -> None:
+        """The pod is over by itself: stop what is left of it, write its end, keep its logs, give the cell back."""
+        grace = float(self.record.pod["spec"]["terminationGracePeriodSeconds"])
+        with contextlib.suppress(CellLost, Fault):
+            await self._stop_all(CellRuntime(self._around.cells, cell), lambda: grace)
+        await self._set(lambda run: replace(run, phase=finish.phase, reason=finish.reason, message=finish.message))
+
+    async def _release(self, cell: CellName, why: str) -> None:
+        await self._logs_complete()
+        await self._around.cells.release(cell, why)
+        await self._set(lambda run: replace(run, released=True))
+
+    async def _logs_complete(self) -> None:
+        waiting = {copy for copy in self._copies.values() if not copy.done()}
+        if waiting:
+            _, late = await asyncio.wait(waiting, timeout=LOGS_WITHIN)
+            if late:
+                said = f"the cell is given back with logs that did not end within {LOGS_WITHIN:.0f} s"
+                self._around.recorder.warning(self.record.pod, "LogsIncomplete", said)
+
+    async def _stop_all(self, runtime: CellRuntime, grace: Callable[[], float]) -> None:
+        """Stop main containers together, then sidecars in reverse order of their start."""
+        spec = self.record.pod["spec"]
+        listed = [(one["name"], lifecycle.is_sidecar(one)) for one, _ in lifecycle.containers_of(spec)]
+        async with asyncio.TaskGroup() as tasks:
+            for name, sidecar in listed:
+                if not sidecar:
+                    tasks.create_task(self._stop(runtime, name, grace))
+        for name, sidecar in reversed(listed):
+            if sidecar:
+                await self._stop(runtime, name, grace)
+        await self._refresh(self._containers(runtime))
+
+    async def _stop(self, runtime: CellRuntime, name: str, grace: Callable[[], float]) -> None:
+        one = self.record.run.of(name)
+        if one.id and isinstance(one.state, Running):
+            self._around.recorder.normal(self.record.pod, "Killing", f"Stopping container {name}", name)
+            try:
+                await runtime.stop(one.id, grace())
+            except Fault as fault:
+                if fault.kind is not Kind.NOT_FOUND:
+                    self._around.recorder.warning(self.record.pod, "FailedKillPod", str(fault), name)
+
+    async def _end_guarded(self) -> None:
+        """The pod was deleted: whatever goes wrong, its cells are given back before it is forgotten."""
+        while True:
+            try:
+                await self._end()
+            except Exception as error:
+                log.exception("end of pod %s: tried again in %d s", self.uid, AGAIN_AFTER_BUG, exc_info=error)
+            else:
+                return
+            await asyncio.sleep(AGAIN_AFTER_BUG)
+
+    async def _end(self) -> None:
+        run = self.record.run
+        if run.cell and not run.released:
+            if not run.phase:
+                await self._stop_within_grace(CellRuntime(self._around.cells, run.cell))
+            await self._logs_complete()
+        names = {cell.name for cell in self._around.cells.list() if cell.claim and cell.claim.pod.uid == self.uid}
+        if run.cell and not run.released:
+            names.add(run.cell)
+        for name in sorted(names):
+            await self._around.cells.release(name, "the pod was deleted")
+
+    async def _stop_within_grace(self, runtime: CellRuntime) -> None:
+        """Stop the pod; a second deletion with less grace stops it sooner; a cell that is not there is no matter."""
+        while True:
+            self._wake.clear()
+            by = self._delete_by
+            stopping = asyncio.timeout_at(asyncio.get_running_loop().time() + max(by - self._around.now(), 0.0) + 10.0)
+            with contextlib.suppress(TimeoutError, CellLost):
+                async with stopping:
+                    if await self._stopped(runtime):
+                        return
+            if self._delete_by == by:
+                return
+
+    async def _stopped(self, runtime: CellRuntime) -> bool:
+        """True once all is stopped, False where the grace was shortened meanwhile."""
+        async with asyncio.TaskGroup() as tasks:
+            stop = tasks.create_task(self._stop_quietly(runtime))
+            woken = tasks.create_task(self._wake.wait())
+            await asyncio.wait({stop, woken}, return_when=asyncio.FIRST_COMPLETED)
+            done = stop.done()
+            stop.cancel()
+            woken.cancel()
+        return done
+
+    async def _stop_quietly(self, runtime: CellRuntime) -> None:
+        with contextlib.suppress(CellLost):
+            await self._stop_all(runtime, lambda: max(self._delete_by - self._around.now(), 0.0))
+
+    async def _set(self, change: Callable[[PodRun], PodRun]) -> PodRun:
+        return await self._around.records.run(self.uid, change)
+
+
+def _assigned(pod: Json, cell: Cell) -> str:
+    name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+    if cell.offer is None:
+        return f"Successfully assigned {name} to cell {cell.name}"
+    offer = cell.offer
+    bought = f"{offer.shape.type} in {offer.zone}, {offer.launch_type.value}, {offer.usd_per_hour:.4f} USD an hour"
+    return f"Successfully assigned {name} to cell {cell.name} ({bought})"
+
+
+def _told(error: Exception) -> str:
+    found: BaseException = error
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return str(found) if isinstance(found, Fault) else f"{type(found).__name__}, see the controller's log"

@@ -1,0 +1,149 @@
+"""Follows one claimed cell: its container events and stats flow into memory, and its end is told to the kubelet.
+
+A follower lives from the moment its sandbox runs until the cell is released. While the cell is out of reach the memory
+stays as it was; once the fleet says that it is lost, the sandbox is not ready and its containers have exited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+
+import msgspec
+import structlog
+from grpclib.client import Channel
+
+from cellwire.cri.v1 import runtime_grpc
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.faults import Fault
+from cellwire.rpc.call import call, settled
+from controller.fleet.cells import Cells
+from controller.shim import mirror
+from controller.shim.memory import Memory
+from controller.shim.records import SandboxRecord
+
+log = structlog.get_logger()
+DEADLINE = 30.0
+# After a broken event stream; the next try waits for the cell to be connected anyway.
+PAUSE = 0.5
+STATS_EVERY = 10.0
+
+
+class Stats:
+    """The last stats of every sandbox and container, as cells reported them."""
+
+    def __init__(self) -> None:
+        self.containers: dict[str, cri.ContainerStats] = {}
+        self.sandboxes: dict[str, cri.PodSandboxStats] = {}
+        self.metrics: dict[str, cri.PodSandboxMetrics] = {}
+
+    def forget(self, sandbox_id: str, containers: Iterable[str]) -> None:
+        """The sandbox is over."""
+        self.sandboxes.pop(sandbox_id, None)
+        self.metrics.pop(sandbox_id, None)
+        for container in containers:
+            self.containers.pop(container, None)
+
+
+class Follower:
+    """Keeps the memory of one sandbox as its cell says."""
+
+    def __init__(self, record: SandboxRecord, cells: Cells, memory: Memory, stats: Stats) -> None:
+        self._id = record.id
+        self._cell = record.cell
+        self._cells = cells
+        self._memory = memory
+        self._stats = stats
+
+    async def follow(self) -> None:
+        """Run until cancelled, or until the cell is lost."""
+        while True:
+            try:
+                channel = await self._cells.connected(self._cell)
+            except Fault as fault:
+                await self._lost(str(fault))
+                return
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._events(channel), name=f"events of {self._cell}")
+                    tasks.create_task(self._poll_stats(channel), name=f"stats of {self._cell}")
+            except ExceptionGroup as broken:
+                log.info("cell out of reach", cell=self._cell, cause=str(broken.exceptions[0]))
+            await asyncio.sleep(PAUSE)
+
+    async def refresh(self, channel: Channel) -> None:
+        """Ask the cell for the state of the sandbox and of each container."""
+        stub = runtime_grpc.RuntimeServiceStub(channel)
+        request = cri.PodSandboxStatusRequest(pod_sandbox_id=self._id)
+        try:
+            reply = await call(stub.PodSandboxStatus, request, deadline=DEADLINE)
+        except Fault:
+            return
+        await self._sandbox_news(reply.status)
+        for container in self._memory.containers_of(self._id):
+            wanted = cri.ContainerStatusRequest(container_id=container.id)
+            await self._container_news(await call(stub.ContainerStatus, wanted, deadline=DEADLINE))
+
+    async def _events(self, channel: Channel) -> None:
+        with settled():
+            async with runtime_grpc.RuntimeServiceStub(channel).GetContainerEvents.open() as stream:
+                await stream.send_message(cri.GetEventsRequest(), end=True)
+                # Asked after the stream stands, so that no change falls between the two.
+                await self.refresh(channel)
+                async for event in stream:
+                    await self._event(event)
+        raise ConnectionResetError("the event stream ended")
+
+    async def _event(self, event: cri.ContainerEventResponse) -> None:
+        if event.HasField("pod_sandbox_status") and event.pod_sandbox_status.id == self._id:
+            await self._sandbox_news(event.pod_sandbox_status)
+        for status in event.containers_statuses:
+            await self._container_news(cri.ContainerStatusResponse(status=status))
+
+    async def _sandbox_news(self, news: cri.PodSandboxStatus) -> None:
+        try:
+            record = self._memory.sandbox(self._id)
+        except Fault:
+            return
+        merged = mirror.next_sandbox(cri.PodSandboxStatus.FromString(record.status), news)
+        await self._memory.put_sandbox(msgspec.structs.replace(record, status=merged.SerializeToString()))
+
+    async def _container_news(self, news: cri.ContainerStatusResponse) -> None:
+        try:
+            record = self._memory.container(news.status.id)
+        except Fault:
+            return
+        merged = mirror.next_container(cri.ContainerStatus.FromString(record.status), news.status)
+        await self._memory.put_container(msgspec.structs.replace(record, status=merged.SerializeToString()))
+
+    async def _poll_stats(self, channel: Channel) -> None:
+        stub = runtime_grpc.RuntimeServiceStub(channel)
+        while True:
+            containers = await call(stub.ListContainerStats, cri.ListContainerStatsRequest(), deadline=DEADLINE)
+            for stats in containers.stats:
+                self._stats.containers[stats.attributes.id] = stats
+            sandboxes = await call(stub.ListPodSandboxStats, cri.ListPodSandboxStatsRequest(), deadline=DEADLINE)
+            for one in sandboxes.stats:
+                self._stats.sandboxes[one.attributes.id] = one
+            metrics = await call(stub.ListPodSandboxMetrics, cri.ListPodSandboxMetricsRequest(), deadline=DEADLINE)
+            for each in metrics.pod_metrics:
+                self._stats.metrics[each.pod_sandbox_id] = each
+            await asyncio.sleep(STATS_EVERY)
+
+    async def _lost(self, cause: str) -> None:
+        log.warning("cell lost", cell=self._cell, sandbox=self._id, cause=cause)
+        await end(self._memory, self._id, cause)
+
+
+async def end(memory: Memory, sandbox_id: str, cause: str) -> None:
+    """Tell the kubelet that a sandbox and its containers are over: the cell is lost or was given back."""
+    try:
+        record = memory.sandbox(sandbox_id)
+    except Fault:
+        return
+    for container in memory.containers_of(record.id):
+        status = mirror.lost(cri.ContainerStatus.FromString(container.status), cause, time.time())
+        await memory.put_container(msgspec.structs.replace(container, status=status.SerializeToString()))
+    over = mirror.not_ready(cri.PodSandboxStatus.FromString(record.status))
+    await memory.put_sandbox(msgspec.structs.replace(record, status=over.SerializeToString()))

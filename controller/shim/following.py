@@ -1,0 +1,110 @@
+"""The tasks that run for each sandbox while its cell lives: a follower of its state, a copier for each log.
+
+All of them belong to one TaskGroup; each sandbox's can be ended on its own. A fault in one ends none of the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from pathlib import Path
+
+import msgspec
+import structlog
+from grpclib.client import Channel
+
+from cellwire.faults import Fault
+from controller.fleet.cells import Cells
+from controller.logs.mirror import Mirror
+from controller.shim.follower import Follower, Stats
+from controller.shim.memory import Memory
+from controller.shim.records import ContainerRecord, SandboxRecord
+
+log = structlog.get_logger()
+
+
+class Following:
+    """Starts, finds and ends the tasks of each sandbox."""
+
+    def __init__(self, tasks: asyncio.TaskGroup, cells: Cells, memory: Memory, stats: Stats) -> None:
+        self._group = tasks
+        self._cells = cells
+        self._memory = memory
+        self._stats = stats
+        self._followers: dict[str, Follower] = {}
+        self._follow_tasks: dict[str, asyncio.Task[None]] = {}
+        self._mirror = Mirror()
+        self._copy_tasks: dict[str, asyncio.Task[None]] = {}
+
+    def start(self, record: SandboxRecord) -> None:
+        """Follow a sandbox from now on, the logs of its containers too."""
+        if record.id in self._follow_tasks:
+            return
+        follower = Follower(record, self._cells, self._memory, self._stats)
+        self._followers[record.id] = follower
+        self._follow_tasks[record.id] = self._spawn(follower.follow(), f"follow {record.id}")
+        for container in self._memory.containers_of(record.id):
+            self.start_log(container)
+
+    def start_log(self, record: ContainerRecord) -> None:
+        """Copy a container's log to the kubelet's file until it is complete."""
+        if not record.log_path or record.log_complete or record.id in self._copy_tasks:
+            return
+        self._copy_tasks[record.id] = self._spawn(self._copy(record), f"log of {record.id}")
+
+    async def refresh(self, sandbox_id: str, channel: Channel) -> None:
+        """Take over what the cell says of the sandbox now."""
+        follower = self._followers.get(sandbox_id)
+        if follower is not None:
+            await follower.refresh(channel)
+
+    async def log_complete(self, container_id: str) -> None:
+        """Wait until the container's log is complete here, or its copying has ended."""
+        task = self._copy_tasks.get(container_id)
+        if task is not None:
+            await asyncio.wait((task,))
+
+    async def logs_complete(self, sandbox_id: str) -> None:
+        """Wait until the logs of all the sandbox's containers are complete here."""
+        for container in self._memory.containers_of(sandbox_id):
+            await self.log_complete(container.id)
+
+    def reopen_log(self, container_id: str) -> None:
+        """The kubelet has moved the log file away: what comes goes to a new one."""
+        self._mirror.reopen(container_id)
+
+    async def stop(self, sandbox_id: str) -> None:
+        """End the tasks of a sandbox."""
+        containers = [container.id for container in self._memory.containers_of(sandbox_id)]
+        mine = [self._copy_tasks.pop(one, None) for one in containers]
+        mine.append(self._follow_tasks.pop(sandbox_id, None))
+        self._followers.pop(sandbox_id, None)
+        self._stats.forget(sandbox_id, containers)
+        ending = [task for task in mine if task is not None]
+        for task in ending:
+            task.cancel()
+        if ending:
+            await asyncio.wait(ending)
+
+    async def close(self) -> None:
+        """End the tasks of all sandboxes; the cells run on."""
+        for sandbox_id in tuple(self._follow_tasks):
+            await self.stop(sandbox_id)
+
+    def _spawn(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
+        return self._group.create_task(_guarded(work, name), name=name)
+
+    async def _copy(self, record: ContainerRecord) -> None:
+        path = Path(record.log_path)
+        await self._mirror.copy(lambda: self._cells.connected(record.cell), record.id, path, follow=True)
+        current = self._memory.container(record.id)
+        await self._memory.put_container(msgspec.structs.replace(current, log_complete=True))
+
+
+async def _guarded(work: Coroutine[None, None, None], name: str) -> None:
+    try:
+        await work
+    except Fault as fault:
+        log.warning("a task of a sandbox ended", task=name, cause=str(fault))
+    except Exception:  # One sandbox's bug must not end the tasks of all others; it is told with its traceback.
+        log.exception("a task of a sandbox failed", task=name)

@@ -1,0 +1,90 @@
+"""CRI's ImageService for a kubelet whose pods each have a machine of their own.
+
+A kubelet asks ImageStatus without saying for which pod, and every cell starts with no images. So an image is never
+present until it is pulled with a pod's sandbox config: the kubelet is led to PullImage, with that pod's credentials,
+for every container. A pull of what the pod's cell already has is answered by the cell within a round trip.
+"""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+import structlog
+
+from cellwire.cri.v1 import runtime_grpc
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.faults import Fault, Kind
+from cellwire.rpc.call import call
+from controller.fleet.cells import Cells
+from controller.shim.memory import Memory
+from controller.shim.records import SandboxRecord
+from controller.shim.sandboxes import pod_of
+
+log = structlog.get_logger()
+# A kubelet sets no deadline on a pull; the cell ends one that makes no progress long before this.
+PULL_DEADLINE = 6 * 3600.0
+STATUS_DEADLINE = 30.0
+
+
+class Images:
+    """Pulls go to the pod's cell; lists are answered from what was pulled."""
+
+    def __init__(self, cells: Cells, memory: Memory, folder: str) -> None:
+        self._cells = cells
+        self._memory = memory
+        self._folder = folder
+        self._known: dict[str, cri.Image] = {}
+
+    def present(self) -> tuple[cri.Image, ...]:
+        """Images that a sandbox of ours has pulled and that are still in use."""
+        used = {image for record in self._memory.sandboxes() if not record.released for image in record.pulled.values()}
+        return tuple(image for key, image in self._known.items() if key in used)
+
+    async def pull(self, request: cri.PullImageRequest) -> str:
+        """Pull onto the cell of the pod that the request names; returns the image's id. Raises Fault."""
+        if not request.sandbox_config.metadata.uid:
+            raise Fault(
+                Kind.INVALID,
+                f"pull of {request.image.image}",
+                "the request names no pod",
+                "pull with a sandbox config: without a pod there is no cell to pull to",
+            )
+        pod = pod_of(request.sandbox_config)
+        sandbox = self._memory.sandbox_of_pod(str(pod.uid), pod.attempt)
+        if sandbox is None:
+            raise Fault(Kind.PRECONDITION, f"pull of {request.image.image}", "the pod's sandbox does not run")
+        channel = await self._cells.connected(sandbox.cell)
+        stub = runtime_grpc.ImageServiceStub(channel)
+        try:
+            image_id = (await call(stub.PullImage, request, deadline=PULL_DEADLINE)).image_ref
+        except Fault as fault:
+            image_id = self._already_pulled(sandbox, request.image.image, fault)
+        asked = cri.ImageStatusRequest(image=cri.ImageSpec(image=image_id))
+        found = await call(stub.ImageStatus, asked, deadline=STATUS_DEADLINE)
+        if found.HasField("image"):
+            self._known[found.image.id] = found.image
+        await self._allow(sandbox.id, request.image.image, image_id)
+        return image_id
+
+    def filesystem(self) -> cri.ImageFsInfoResponse:
+        """The file system of this worker that holds what the shim keeps: images themselves are on the cells."""
+        usage = cri.FilesystemUsage(
+            timestamp=time.time_ns(),
+            fs_id=cri.FilesystemIdentifier(mountpoint=self._folder),
+            used_bytes=cri.UInt64Value(value=0),
+            inodes_used=cri.UInt64Value(value=0),
+        )
+        return cri.ImageFsInfoResponse(image_filesystems=[usage], container_filesystems=[usage])
+
+    async def _allow(self, sandbox_id: str, reference: str, image_id: str) -> None:
+        record = self._memory.sandbox(sandbox_id)
+        pulled = {**record.pulled, reference: image_id}
+        await self._memory.put_sandbox(msgspec.structs.replace(record, pulled=pulled))
+
+    def _already_pulled(self, sandbox: SandboxRecord, reference: str, fault: Fault) -> str:
+        """A container that is started again must not wait for a registry that is down."""
+        if fault.kind in {Kind.UNAVAILABLE, Kind.TIMEOUT} and reference in sandbox.pulled:
+            log.warning("registry out of reach; the pod's own image is used again", image=reference, cause=str(fault))
+            return sandbox.pulled[reference]
+        raise fault

@@ -1,0 +1,162 @@
+"""The shim's memory of sandboxes and containers: read from dictionaries, written through to the store.
+
+One owner of the state: every change goes through a method here, is stored before anyone can read it, and wakes those
+who wait for changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.faults import Fault, Kind
+from controller.model.names import CellName
+from controller.shim.mirror import listed_container, listed_sandbox
+from controller.shim.records import CONTAINER, SANDBOX, ContainerRecord, SandboxRecord
+from controller.store.protocol import Store
+
+Known = TypeVar("Known", SandboxRecord, ContainerRecord)
+Listener = Callable[[cri.ContainerEventResponse], None]
+SHORTEST_PREFIX = 6
+
+
+class Memory:
+    """Everything that a kubelet polls, answered without a wire."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._sandboxes: dict[str, SandboxRecord] = {}
+        self._containers: dict[str, ContainerRecord] = {}
+        self._sandbox_entries: dict[str, cri.PodSandbox] = {}
+        self._container_entries: dict[str, cri.Container] = {}
+        self._writing = asyncio.Lock()
+        self._listeners: set[Listener] = set()
+
+    async def load(self) -> None:
+        """Read what an earlier life of the controller stored."""
+        for stored in await self._store.list(SANDBOX):
+            self._keep_sandbox(msgspec.msgpack.decode(stored.value, type=SandboxRecord))
+        for stored in await self._store.list(CONTAINER):
+            self._keep_container(msgspec.msgpack.decode(stored.value, type=ContainerRecord))
+
+    def sandboxes(self) -> tuple[SandboxRecord, ...]:
+        """All sandbox records."""
+        return tuple(self._sandboxes.values())
+
+    def listed_sandboxes(self) -> tuple[cri.PodSandbox, ...]:
+        """All sandboxes as ListPodSandbox shows them."""
+        return tuple(self._sandbox_entries.values())
+
+    def listed_containers(self) -> tuple[cri.Container, ...]:
+        """All containers as ListContainers shows them."""
+        return tuple(self._container_entries.values())
+
+    def containers_of(self, sandbox_id: str) -> tuple[ContainerRecord, ...]:
+        """The records of a sandbox's containers."""
+        return tuple(record for record in self._containers.values() if record.sandbox == sandbox_id)
+
+    def sandbox_of_cell(self, cell: CellName) -> SandboxRecord | None:
+        """The sandbox that lives in a cell."""
+        return next((record for record in self._sandboxes.values() if record.cell == cell), None)
+
+    def sandbox_of_pod(self, uid: str, attempt: int) -> SandboxRecord | None:
+        """The sandbox of one attempt at a pod."""
+        found = (record for record in self._sandboxes.values() if (record.uid, record.attempt) == (uid, attempt))
+        return next(found, None)
+
+    def sandbox(self, sandbox_id: str) -> SandboxRecord:
+        """A sandbox by id or unique prefix. Raises Fault NOT_FOUND."""
+        return _find(self._sandboxes, sandbox_id, "sandbox")
+
+    def container(self, container_id: str) -> ContainerRecord:
+        """A container by id or unique prefix. Raises Fault NOT_FOUND."""
+        return _find(self._containers, container_id, "container")
+
+    async def put_sandbox(self, record: SandboxRecord) -> None:
+        """Store a sandbox, new or changed."""
+        async with self._writing:
+            if self._sandboxes.get(record.id) == record:
+                return
+            await self._store.put(SANDBOX, record.id, msgspec.msgpack.encode(record))
+            self._keep_sandbox(record)
+
+    async def put_container(self, record: ContainerRecord) -> None:
+        """Store a container, new or changed; listeners hear of a change of its state."""
+        async with self._writing:
+            before = self._containers.get(record.id)
+            if before == record:
+                return
+            await self._store.put(CONTAINER, record.id, msgspec.msgpack.encode(record))
+            self._keep_container(record)
+        if before is None or before.status != record.status:
+            self._announce(record, _event_kind(record))
+
+    async def forget_container(self, record: ContainerRecord) -> None:
+        """The container is removed."""
+        async with self._writing:
+            await self._store.delete(CONTAINER, record.id)
+            self._containers.pop(record.id, None)
+            self._container_entries.pop(record.id, None)
+        self._announce(record, cri.CONTAINER_DELETED_EVENT)
+
+    async def forget_sandbox(self, record: SandboxRecord) -> None:
+        """The sandbox is removed, its containers before it."""
+        for container in self.containers_of(record.id):
+            await self.forget_container(container)
+        async with self._writing:
+            await self._store.delete(SANDBOX, record.id)
+            self._sandboxes.pop(record.id, None)
+            self._sandbox_entries.pop(record.id, None)
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` with each container event from now on, until the returned function is called."""
+        self._listeners.add(listener)
+        return lambda: self._listeners.discard(listener)
+
+    def _announce(self, record: ContainerRecord, kind: cri.ContainerEventType.ValueType) -> None:
+        if not self._listeners:
+            return
+        status = cri.ContainerStatus.FromString(record.status)
+        event = cri.ContainerEventResponse(
+            container_id=record.id, container_event_type=kind, created_at=status.finished_at or status.created_at
+        )
+        sandbox = self._sandboxes.get(record.sandbox)
+        if sandbox is not None:
+            event.pod_sandbox_status.ParseFromString(sandbox.status)
+            statuses = (cri.ContainerStatus.FromString(one.status) for one in self.containers_of(record.sandbox))
+            event.containers_statuses.extend(statuses)
+        for listener in tuple(self._listeners):
+            listener(event)
+
+    def _keep_sandbox(self, record: SandboxRecord) -> None:
+        self._sandboxes[record.id] = record
+        self._sandbox_entries[record.id] = listed_sandbox(cri.PodSandboxStatus.FromString(record.status))
+
+    def _keep_container(self, record: ContainerRecord) -> None:
+        self._containers[record.id] = record
+        status = cri.ContainerStatus.FromString(record.status)
+        self._container_entries[record.id] = listed_container(status, record.sandbox)
+
+
+def _event_kind(record: ContainerRecord) -> cri.ContainerEventType.ValueType:
+    match cri.ContainerStatus.FromString(record.status).state:
+        case cri.CONTAINER_CREATED:
+            return cri.CONTAINER_CREATED_EVENT
+        case cri.CONTAINER_RUNNING:
+            return cri.CONTAINER_STARTED_EVENT
+        case _:
+            return cri.CONTAINER_STOPPED_EVENT
+
+
+def _find(records: dict[str, Known], wanted: str, what: str) -> Known:
+    if wanted in records:
+        return records[wanted]
+    found = [record for key, record in records.items() if len(wanted) >= SHORTEST_PREFIX and key.startswith(wanted)]
+    if len(found) == 1:
+        return found[0]
+    cause = "several have ids that begin so" if found else "there is none with this id"
+    raise Fault(Kind.NOT_FOUND, f"{what} {wanted or '(no id given)'}", cause)

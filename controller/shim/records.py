@@ -1,0 +1,46 @@
+"""What the shim remembers of each sandbox and container, as stored: enough to answer a kubelet with no cell at all.
+
+Protobuf messages are kept as their bytes, so that a record is one flat msgpack map and a restart loses nothing.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from controller.model.names import CellName
+
+SANDBOX = "shim-sandbox"
+CONTAINER = "shim-container"
+
+
+class SandboxRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One sandbox. `config` is the kubelet's PodSandboxConfig, `status` the last PodSandboxStatus known.
+
+    `claim_attempt` and `uid` name the cell's claim. `pulled` are image references that this pod was allowed to pull,
+    each with the id it resolved to. `released` tells that the cell has been given back.
+    """
+
+    id: str
+    cell: CellName
+    uid: str
+    attempt: int
+    config: bytes
+    status: bytes
+    pulled: dict[str, str] = {}
+    released: bool = False
+
+
+class ContainerRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One container. `status` is the last ContainerStatus known, with the kubelet's own log path in it.
+
+    `log_path` is the kubelet's file on this machine ("" where it wants none); `copies` maps a file of the cell to the
+    kubelet's file that it is copied back to when the container has ended (the termination message).
+    """
+
+    id: str
+    sandbox: str
+    cell: CellName
+    status: bytes
+    log_path: str = ""
+    copies: dict[str, str] = {}
+    log_complete: bool = False

@@ -1,0 +1,416 @@
+"""CRI v1 for a kubelet: each handler is a question to memory or one named step on a sandbox, container or image.
+
+Nothing that a kubelet polls crosses the network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+from grpclib.server import Stream
+
+from cellwire.cri import match
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.cri.v1.runtime_grpc import ImageServiceBase, RuntimeServiceBase
+from cellwire.faults import Fault, Kind
+from cellwire.rpc.call import call
+from cellwire.stream.server import StreamingServer
+from cellwire.stream.session import SessionRequest
+from controller.shim.containers import Containers
+from controller.shim.follower import Stats
+from controller.shim.following import Following
+from controller.shim.images import Images
+from controller.shim.memory import Memory
+from controller.shim.sandboxes import Sandboxes
+
+Request = TypeVar("Request", bound=Message)
+Reply = TypeVar("Reply", bound=Message)
+VERSION = "0.1.0"
+# What is left of the caller's deadline when we answer with the reason instead.
+MARGIN = 2.0
+RUN_PATIENCE = 230.0
+PAGE = 500
+EVENTS_KEPT = 1000
+
+
+async def answer(stream: Stream[Request, Reply], handle: Callable[[Request], Awaitable[Reply]]) -> None:
+    """One unary call: receive, handle, reply."""
+    request = await stream.recv_message()
+    if request is not None:
+        await stream.send_message(await handle(request))
+
+
+def pages(items: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    """A list in pieces that stay below a client's message limit."""
+    for start in range(0, len(items), PAGE):
+        yield items[start : start + PAGE]
+
+
+class RuntimeService(RuntimeServiceBase):
+    """RuntimeService for a kubelet."""
+
+    def __init__(
+        self,
+        memory: Memory,
+        stats: Stats,
+        following: Following,
+        sandboxes: Sandboxes,
+        containers: Containers,
+        streaming: StreamingServer,
+    ) -> None:
+        self._memory = memory
+        self._stats = stats
+        self._following = following
+        self._sandboxes = sandboxes
+        self._containers = containers
+        self._streaming = streaming
+
+    async def Version(self, stream: Stream[cri.VersionRequest, cri.VersionResponse]) -> None:
+        await stream.recv_message()
+        await stream.send_message(
+            cri.VersionResponse(
+                version=VERSION, runtime_name="chinampa", runtime_version="0.1.0", runtime_api_version="v1"
+            )
+        )
+
+    async def RunPodSandbox(self, stream: Stream[cri.RunPodSandboxRequest, cri.RunPodSandboxResponse]) -> None:
+        request = await stream.recv_message()
+        if request is None:
+            return
+        left = stream.deadline.time_remaining() if stream.deadline else RUN_PATIENCE
+        sandbox_id = await self._sandboxes.run(request.config, request.runtime_handler, max(left - MARGIN, 0.1))
+        await stream.send_message(cri.RunPodSandboxResponse(pod_sandbox_id=sandbox_id))
+
+    async def StopPodSandbox(self, stream: Stream[cri.StopPodSandboxRequest, cri.StopPodSandboxResponse]) -> None:
+        async def stop(request: cri.StopPodSandboxRequest) -> cri.StopPodSandboxResponse:
+            await self._sandboxes.stop(request.pod_sandbox_id)
+            return cri.StopPodSandboxResponse()
+
+        await answer(stream, stop)
+
+    async def RemovePodSandbox(self, stream: Stream[cri.RemovePodSandboxRequest, cri.RemovePodSandboxResponse]) -> None:
+        async def remove(request: cri.RemovePodSandboxRequest) -> cri.RemovePodSandboxResponse:
+            await self._sandboxes.remove(request.pod_sandbox_id)
+            return cri.RemovePodSandboxResponse()
+
+        await answer(stream, remove)
+
+    async def PodSandboxStatus(self, stream: Stream[cri.PodSandboxStatusRequest, cri.PodSandboxStatusResponse]) -> None:
+        async def status(request: cri.PodSandboxStatusRequest) -> cri.PodSandboxStatusResponse:
+            record = self._memory.sandbox(request.pod_sandbox_id)
+            containers = self._memory.containers_of(record.id)
+            return cri.PodSandboxStatusResponse(
+                status=cri.PodSandboxStatus.FromString(record.status),
+                info={"cell": record.cell} if request.verbose else {},
+                containers_statuses=[cri.ContainerStatus.FromString(one.status) for one in containers],
+            )
+
+        await answer(stream, status)
+
+    async def ListPodSandbox(self, stream: Stream[cri.ListPodSandboxRequest, cri.ListPodSandboxResponse]) -> None:
+        async def listed(request: cri.ListPodSandboxRequest) -> cri.ListPodSandboxResponse:
+            return cri.ListPodSandboxResponse(items=self._listed_sandboxes(request.filter))
+
+        await answer(stream, listed)
+
+    async def StreamPodSandboxes(
+        self, stream: Stream[cri.StreamPodSandboxesRequest, cri.StreamPodSandboxesResponse]
+    ) -> None:
+        request = await stream.recv_message()
+        if request is not None:
+            for page in pages(self._listed_sandboxes(request.filter)):
+                await stream.send_message(cri.StreamPodSandboxesResponse(pod_sandboxes=page))
+
+    async def CreateContainer(self, stream: Stream[cri.CreateContainerRequest, cri.CreateContainerResponse]) -> None:
+        async def create(request: cri.CreateContainerRequest) -> cri.CreateContainerResponse:
+            return cri.CreateContainerResponse(container_id=await self._containers.create(request))
+
+        await answer(stream, create)
+
+    async def StartContainer(self, stream: Stream[cri.StartContainerRequest, cri.StartContainerResponse]) -> None:
+        async def start(request: cri.StartContainerRequest) -> cri.StartContainerResponse:
+            await self._containers.start(request.container_id)
+            return cri.StartContainerResponse()
+
+        await answer(stream, start)
+
+    async def StopContainer(self, stream: Stream[cri.StopContainerRequest, cri.StopContainerResponse]) -> None:
+        async def stop(request: cri.StopContainerRequest) -> cri.StopContainerResponse:
+            await self._containers.stop(request.container_id, request.timeout)
+            return cri.StopContainerResponse()
+
+        await answer(stream, stop)
+
+    async def RemoveContainer(self, stream: Stream[cri.RemoveContainerRequest, cri.RemoveContainerResponse]) -> None:
+        async def remove(request: cri.RemoveContainerRequest) -> cri.RemoveContainerResponse:
+            await self._containers.remove(request.container_id)
+            return cri.RemoveContainerResponse()
+
+        await answer(stream, remove)
+
+    async def ListContainers(self, stream: Stream[cri.ListContainersRequest, cri.ListContainersResponse]) -> None:
+        async def listed(request: cri.ListContainersRequest) -> cri.ListContainersResponse:
+            return cri.ListContainersResponse(containers=self._listed_containers(request.filter))
+
+        await answer(stream, listed)
+
+    async def StreamContainers(self, stream: Stream[cri.StreamContainersRequest, cri.StreamContainersResponse]) -> None:
+        request = await stream.recv_message()
+        if request is not None:
+            for page in pages(self._listed_containers(request.filter)):
+                await stream.send_message(cri.StreamContainersResponse(containers=page))
+
+    async def ContainerStatus(self, stream: Stream[cri.ContainerStatusRequest, cri.ContainerStatusResponse]) -> None:
+        async def status(request: cri.ContainerStatusRequest) -> cri.ContainerStatusResponse:
+            record = self._memory.container(request.container_id)
+            return cri.ContainerStatusResponse(
+                status=cri.ContainerStatus.FromString(record.status),
+                info={"cell": record.cell} if request.verbose else {},
+            )
+
+        await answer(stream, status)
+
+    async def UpdateContainerResources(
+        self, stream: Stream[cri.UpdateContainerResourcesRequest, cri.UpdateContainerResourcesResponse]
+    ) -> None:
+        async def update(request: cri.UpdateContainerResourcesRequest) -> cri.UpdateContainerResourcesResponse:
+            stub, request.container_id = self._containers.stub_of(request.container_id)
+            return await call(stub.UpdateContainerResources, request, deadline=60.0)
+
+        await answer(stream, update)
+
+    async def ReopenContainerLog(
+        self, stream: Stream[cri.ReopenContainerLogRequest, cri.ReopenContainerLogResponse]
+    ) -> None:
+        async def reopen(request: cri.ReopenContainerLogRequest) -> cri.ReopenContainerLogResponse:
+            self._following.reopen_log(self._memory.container(request.container_id).id)
+            return cri.ReopenContainerLogResponse()
+
+        await answer(stream, reopen)
+
+    async def ExecSync(self, stream: Stream[cri.ExecSyncRequest, cri.ExecSyncResponse]) -> None:
+        request = await stream.recv_message()
+        if request is None:
+            return
+        stub, request.container_id = self._containers.stub_of(request.container_id)
+        left = stream.deadline.time_remaining() if stream.deadline else max(request.timeout, 3600.0)
+        await stream.send_message(await call(stub.ExecSync, request, deadline=left))
+
+    async def Exec(self, stream: Stream[cri.ExecRequest, cri.ExecResponse]) -> None:
+        async def url(request: cri.ExecRequest) -> cri.ExecResponse:
+            wanted = SessionRequest(
+                container_id=self._running(request.container_id),
+                command=tuple(request.cmd),
+                tty=request.tty,
+                stdin=request.stdin,
+                stdout=request.stdout,
+                stderr=request.stderr,
+            )
+            return cri.ExecResponse(url=self._streaming.exec_url(wanted))
+
+        await answer(stream, url)
+
+    async def Attach(self, stream: Stream[cri.AttachRequest, cri.AttachResponse]) -> None:
+        async def url(request: cri.AttachRequest) -> cri.AttachResponse:
+            wanted = SessionRequest(
+                container_id=self._running(request.container_id),
+                tty=request.tty,
+                stdin=request.stdin,
+                stdout=request.stdout,
+                stderr=request.stderr,
+            )
+            return cri.AttachResponse(url=self._streaming.attach_url(wanted))
+
+        await answer(stream, url)
+
+    async def PortForward(self, stream: Stream[cri.PortForwardRequest, cri.PortForwardResponse]) -> None:
+        async def url(request: cri.PortForwardRequest) -> cri.PortForwardResponse:
+            sandbox = self._memory.sandbox(request.pod_sandbox_id)
+            return cri.PortForwardResponse(url=self._streaming.port_forward_url(sandbox.id, tuple(request.port)))
+
+        await answer(stream, url)
+
+    async def ContainerStats(self, stream: Stream[cri.ContainerStatsRequest, cri.ContainerStatsResponse]) -> None:
+        async def stats(request: cri.ContainerStatsRequest) -> cri.ContainerStatsResponse:
+            record = self._memory.container(request.container_id)
+            return cri.ContainerStatsResponse(stats=self._stats.containers.get(record.id))
+
+        await answer(stream, stats)
+
+    async def ListContainerStats(
+        self, stream: Stream[cri.ListContainerStatsRequest, cri.ListContainerStatsResponse]
+    ) -> None:
+        async def listed(request: cri.ListContainerStatsRequest) -> cri.ListContainerStatsResponse:
+            return cri.ListContainerStatsResponse(stats=self._container_stats(request.filter))
+
+        await answer(stream, listed)
+
+    async def StreamContainerStats(
+        self, stream: Stream[cri.StreamContainerStatsRequest, cri.StreamContainerStatsResponse]
+    ) -> None:
+        request = await stream.recv_message()
+        if request is not None:
+            for page in pages(self._container_stats(request.filter)):
+                await stream.send_message(cri.StreamContainerStatsResponse(container_stats=page))
+
+    async def PodSandboxStats(self, stream: Stream[cri.PodSandboxStatsRequest, cri.PodSandboxStatsResponse]) -> None:
+        async def stats(request: cri.PodSandboxStatsRequest) -> cri.PodSandboxStatsResponse:
+            record = self._memory.sandbox(request.pod_sandbox_id)
+            return cri.PodSandboxStatsResponse(stats=self._stats.sandboxes.get(record.id))
+
+        await answer(stream, stats)
+
+    async def ListPodSandboxStats(
+        self, stream: Stream[cri.ListPodSandboxStatsRequest, cri.ListPodSandboxStatsResponse]
+    ) -> None:
+        async def listed(request: cri.ListPodSandboxStatsRequest) -> cri.ListPodSandboxStatsResponse:
+            return cri.ListPodSandboxStatsResponse(stats=self._sandbox_stats(request.filter))
+
+        await answer(stream, listed)
+
+    async def StreamPodSandboxStats(
+        self, stream: Stream[cri.StreamPodSandboxStatsRequest, cri.StreamPodSandboxStatsResponse]
+    ) -> None:
+        request = await stream.recv_message()
+        if request is not None:
+            for page in pages(self._sandbox_stats(request.filter)):
+                await stream.send_message(cri.StreamPodSandboxStatsResponse(pod_sandbox_stats=page))
+
+    async def UpdateRuntimeConfig(
+        self, stream: Stream[cri.UpdateRuntimeConfigRequest, cri.UpdateRuntimeConfigResponse]
+    ) -> None:
+        await stream.recv_message()
+        # The pod CIDR of this worker: pods have addresses of their cells instead.
+        await stream.send_message(cri.UpdateRuntimeConfigResponse())
+
+    async def Status(self, stream: Stream[cri.StatusRequest, cri.StatusResponse]) -> None:
+        await stream.recv_message()
+        conditions = [cri.RuntimeCondition(type=name, status=True) for name in ("RuntimeReady", "NetworkReady")]
+        await stream.send_message(
+            cri.StatusResponse(
+                status=cri.RuntimeStatus(conditions=conditions),
+                runtime_handlers=[cri.RuntimeHandler(name="", features=cri.RuntimeHandlerFeatures())],
+                features=cri.RuntimeFeatures(supplemental_groups_policy=True),
+            )
+        )
+
+    async def CheckpointContainer(
+        self, stream: Stream[cri.CheckpointContainerRequest, cri.CheckpointContainerResponse]
+    ) -> None:
+        raise _unsupported("checkpoint of a container")
+
+    async def CheckpointPod(self, stream: Stream[cri.CheckpointPodRequest, cri.CheckpointPodResponse]) -> None:
+        raise _unsupported("checkpoint of a pod")
+
+    async def RestorePod(self, stream: Stream[cri.RestorePodRequest, cri.RestorePodResponse]) -> None:
+        raise _unsupported("restoring a pod")
+
+    async def GetContainerEvents(self, stream: Stream[cri.GetEventsRequest, cri.ContainerEventResponse]) -> None:
+        await stream.recv_message()
+        events: asyncio.Queue[cri.ContainerEventResponse] = asyncio.Queue(EVENTS_KEPT)
+        ended = self._memory.listen(events.put_nowait)
+        try:
+            await stream.send_initial_metadata()
+            while True:
+                await stream.send_message(await events.get())
+        finally:
+            ended()
+
+    async def ListMetricDescriptors(
+        self, stream: Stream[cri.ListMetricDescriptorsRequest, cri.ListMetricDescriptorsResponse]
+    ) -> None:
+        await stream.recv_message()
+        await stream.send_message(cri.ListMetricDescriptorsResponse())
+
+    async def ListPodSandboxMetrics(
+        self, stream: Stream[cri.ListPodSandboxMetricsRequest, cri.ListPodSandboxMetricsResponse]
+    ) -> None:
+        await stream.recv_message()
+        await stream.send_message(cri.ListPodSandboxMetricsResponse(pod_metrics=self._stats.metrics.values()))
+
+    async def StreamPodSandboxMetrics(
+        self, stream: Stream[cri.StreamPodSandboxMetricsRequest, cri.StreamPodSandboxMetricsResponse]
+    ) -> None:
+        await stream.recv_message()
+        for page in pages(tuple(self._stats.metrics.values())):
+            await stream.send_message(cri.StreamPodSandboxMetricsResponse(pod_sandbox_metrics=page))
+
+    async def RuntimeConfig(self, stream: Stream[cri.RuntimeConfigRequest, cri.RuntimeConfigResponse]) -> None:
+        await stream.recv_message()
+        linux = cri.LinuxRuntimeConfiguration(cgroup_driver=cri.CGROUPFS)
+        await stream.send_message(cri.RuntimeConfigResponse(linux=linux))
+
+    async def UpdatePodSandboxResources(
+        self, stream: Stream[cri.UpdatePodSandboxResourcesRequest, cri.UpdatePodSandboxResourcesResponse]
+    ) -> None:
+        async def update(request: cri.UpdatePodSandboxResourcesRequest) -> cri.UpdatePodSandboxResourcesResponse:
+            self._memory.sandbox(request.pod_sandbox_id)
+            # The pod has its cell to itself: the containers' own limits are all there is to change.
+            return cri.UpdatePodSandboxResourcesResponse()
+
+        await answer(stream, update)
+
+    def _listed_sandboxes(self, wanted: cri.PodSandboxFilter) -> tuple[cri.PodSandbox, ...]:
+        return tuple(one for one in self._memory.listed_sandboxes() if match.sandbox_matches(wanted, one))
+
+    def _listed_containers(self, wanted: cri.ContainerFilter) -> tuple[cri.Container, ...]:
+        return tuple(one for one in self._memory.listed_containers() if match.container_matches(wanted, one))
+
+    def _container_stats(self, wanted: cri.ContainerStatsFilter) -> tuple[cri.ContainerStats, ...]:
+        sandbox_of = {one.id: one.pod_sandbox_id for one in self._memory.listed_containers()}
+        return tuple(
+            stats
+            for key, stats in self._stats.containers.items()
+            if key in sandbox_of and match.container_stats_match(wanted, stats, sandbox_of[key])
+        )
+
+    def _sandbox_stats(self, wanted: cri.PodSandboxStatsFilter) -> tuple[cri.PodSandboxStats, ...]:
+        return tuple(stats for stats in self._stats.sandboxes.values() if match.sandbox_stats_match(wanted, stats))
+
+    def _running(self, container_id: str) -> str:
+        record = self._memory.container(container_id)
+        if cri.ContainerStatus.FromString(record.status).state != cri.CONTAINER_RUNNING:
+            raise Fault(Kind.PRECONDITION, f"container {record.id}", "it is not running")
+        return record.id
+
+
+class ImageService(ImageServiceBase):
+    """ImageService for a kubelet."""
+
+    def __init__(self, images: Images) -> None:
+        self._images = images
+
+    async def ListImages(self, stream: Stream[cri.ListImagesRequest, cri.ListImagesResponse]) -> None:
+        await stream.recv_message()
+        await stream.send_message(cri.ListImagesResponse(images=self._images.present()))
+
+    async def StreamImages(self, stream: Stream[cri.StreamImagesRequest, cri.StreamImagesResponse]) -> None:
+        await stream.recv_message()
+        for page in pages(self._images.present()):
+            await stream.send_message(cri.StreamImagesResponse(images=page))
+
+    async def ImageStatus(self, stream: Stream[cri.ImageStatusRequest, cri.ImageStatusResponse]) -> None:
+        await stream.recv_message()
+        await stream.send_message(cri.ImageStatusResponse())
+
+    async def PullImage(self, stream: Stream[cri.PullImageRequest, cri.PullImageResponse]) -> None:
+        async def pull(request: cri.PullImageRequest) -> cri.PullImageResponse:
+            return cri.PullImageResponse(image_ref=await self._images.pull(request))
+
+        await answer(stream, pull)
+
+    async def RemoveImage(self, stream: Stream[cri.RemoveImageRequest, cri.RemoveImageResponse]) -> None:
+        await stream.recv_message()
+        # Images end with their cells; there is none on this worker to remove.
+        await stream.send_message(cri.RemoveImageResponse())
+
+    async def ImageFsInfo(self, stream: Stream[cri.ImageFsInfoRequest, cri.ImageFsInfoResponse]) -> None:
+        await stream.recv_message()
+        await stream.send_message(self._images.filesystem())
+
+
+def _unsupported(what: str) -> Fault:
+    return Fault(Kind.UNSUPPORTED, what, "cells do not offer it")

@@ -1,0 +1,186 @@
+"""The life of a sandbox: a cell is claimed for it, the sandbox is made on the cell, and the cell is given back.
+
+The cell is given back when the kubelet stops the sandbox, not when it removes the record of it, since a stopped
+sandbox costs as much as a running one. Before that the last byte of every log is here, or the wait for it is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import structlog
+from grpclib.client import Channel
+
+from cellwire.cri.v1 import runtime_grpc
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.faults import Fault, Kind
+from cellwire.rpc.call import call
+from controller.fleet.cells import Cells
+from controller.model.cell import Cell, CellState
+from controller.model.names import PodUid
+from controller.model.offer import Demand
+from controller.model.pod import PodClaim, PodRef
+from controller.shim import follower, volumes
+from controller.shim.following import Following
+from controller.shim.memory import Memory
+from controller.shim.records import SandboxRecord
+
+log = structlog.get_logger()
+CALL_DEADLINE = 60.0
+# How long a cell is kept for the sake of log bytes that have not arrived.
+LOG_GRACE = 30.0
+# A kubelet asks again within minutes; a claim that nobody has asked for since is over.
+ABANDONED_AFTER = 600.0
+
+
+class Sandboxes:
+    """RunPodSandbox, StopPodSandbox, RemovePodSandbox."""
+
+    def __init__(
+        self, cells: Cells, memory: Memory, following: Following, demand_of: Callable[[cri.PodSandboxConfig], Demand]
+    ) -> None:
+        self._cells = cells
+        self._memory = memory
+        self._following = following
+        self._demand_of = demand_of
+        self._asked: dict[tuple[str, int], float] = {}
+        self._running: dict[tuple[str, int], asyncio.Lock] = {}
+
+    async def run(self, config: cri.PodSandboxConfig, runtime_handler: str, patience: float) -> str:
+        """The sandbox of this attempt at a pod. Idempotent. Raises Fault, TIMEOUT after `patience` seconds."""
+        pod = pod_of(config)
+        key = (str(pod.uid), pod.attempt)
+        self._asked[key] = time.monotonic()
+        lock = self._running.setdefault(key, asyncio.Lock())
+        try:
+            async with asyncio.timeout(patience), lock:
+                known = self._memory.sandbox_of_pod(*key)
+                if known is not None:
+                    return known.id
+                cell = await self._cells.claim(self._claim(pod, config))
+                return await self._run_on(cell, pod, config, runtime_handler)
+        except TimeoutError:
+            raise self._still_coming(pod, patience) from None
+        finally:
+            if not lock.locked():
+                self._running.pop(key, None)
+
+    async def stop(self, sandbox_id: str) -> None:
+        """Stop the sandbox, take what is left on the cell, give the cell back. The unknown is stopped already."""
+        try:
+            record = self._memory.sandbox(sandbox_id)
+        except Fault:
+            return
+        if record.released:
+            return
+        channel = await self._channel_or_none(record)
+        if channel is not None:
+            await self._stop_on(channel, record)
+        await follower.end(self._memory, record.id, "the sandbox was stopped")
+        await self._following.stop(record.id)
+        await self._cells.release(record.cell, "the kubelet stopped the pod")
+        current = self._memory.sandbox(record.id)
+        await self._memory.put_sandbox(msgspec.structs.replace(current, released=True))
+
+    async def remove(self, sandbox_id: str) -> None:
+        """Stop the sandbox and forget it. The unknown is removed already."""
+        await self.stop(sandbox_id)
+        try:
+            record = self._memory.sandbox(sandbox_id)
+        except Fault:
+            return
+        await self._memory.forget_sandbox(record)
+
+    async def release_abandoned(self) -> None:
+        """Give back cells whose pods no kubelet has asked for in a long time and that never had a sandbox."""
+        now = time.monotonic()
+        for cell in self._cells.list():
+            if cell.claim is None or cell.state in {CellState.RETIRING, CellState.LOST, CellState.GONE}:
+                continue
+            key = (str(cell.claim.pod.uid), cell.claim.pod.attempt)
+            asked = self._asked.setdefault(key, now)
+            if self._memory.sandbox_of_pod(*key) is None and now - asked > ABANDONED_AFTER:
+                log.warning("giving back a cell that no kubelet asks for", cell=cell.name)
+                await self._cells.release(cell.name, "no kubelet asked for it any more")
+                del self._asked[key]
+
+    def _claim(self, pod: PodRef, config: cri.PodSandboxConfig) -> PodClaim:
+        return PodClaim(
+            pod=pod,
+            demand=self._demand_of(config),
+            labels=dict(config.labels),
+            annotations={key: text for key, text in config.annotations.items() if key.startswith("chinampa.dev/")},
+        )
+
+    async def _run_on(self, cell: Cell, pod: PodRef, config: cri.PodSandboxConfig, runtime_handler: str) -> str:
+        channel = await self._cells.connected(cell.name)
+        stub = runtime_grpc.RuntimeServiceStub(channel)
+        request = cri.RunPodSandboxRequest(config=config_for_cell(config), runtime_handler=runtime_handler)
+        reply = await call(stub.RunPodSandbox, request, deadline=CALL_DEADLINE)
+        wanted = cri.PodSandboxStatusRequest(pod_sandbox_id=reply.pod_sandbox_id)
+        status = (await call(stub.PodSandboxStatus, wanted, deadline=CALL_DEADLINE)).status
+        record = SandboxRecord(
+            id=reply.pod_sandbox_id,
+            cell=cell.name,
+            uid=str(pod.uid),
+            attempt=pod.attempt,
+            config=config.SerializeToString(),
+            status=status.SerializeToString(),
+        )
+        await self._memory.put_sandbox(record)
+        self._following.start(record)
+        return record.id
+
+    async def _stop_on(self, channel: Channel, record: SandboxRecord) -> None:
+        stub = runtime_grpc.RuntimeServiceStub(channel)
+        try:
+            await call(stub.StopPodSandbox, cri.StopPodSandboxRequest(pod_sandbox_id=record.id), deadline=CALL_DEADLINE)
+            await self._following.refresh(record.id, channel)
+            await self._return_files(channel, record)
+            async with asyncio.timeout(LOG_GRACE):
+                await self._following.logs_complete(record.id)
+        except TimeoutError:
+            log.warning("log bytes may be missing: the cell did not send the last ones in time", cell=record.cell)
+        except Fault as fault:
+            log.warning("cell ended before its sandbox was stopped", cell=record.cell, cause=str(fault))
+
+    async def _return_files(self, channel: Channel, record: SandboxRecord) -> None:
+        for container in self._memory.containers_of(record.id):
+            for on_cell, here in container.copies.items():
+                await volumes.fetch(channel, on_cell, Path(here))
+
+    async def _channel_or_none(self, record: SandboxRecord) -> Channel | None:
+        try:
+            return self._cells.channel(record.cell)
+        except Fault:
+            return None
+
+    def _still_coming(self, pod: PodRef, patience: float) -> Fault:
+        thing = f"pod {pod.namespace}/{pod.name}"
+        for cell in self._cells.list():
+            if cell.claim is not None and cell.claim.pod == pod:
+                since = time.time() - cell.changed_at
+                cause = f"cell {cell.name} has been {cell.state.value} for {since:.0f} s"
+                return Fault(Kind.TIMEOUT, thing, cause, "the cell is kept: ask again")
+        return Fault(Kind.TIMEOUT, thing, f"no cell was found within {patience:.0f} s", "ask again")
+
+
+def pod_of(config: cri.PodSandboxConfig) -> PodRef:
+    """Which attempt at which pod a sandbox config is for. Raises Fault INVALID without a uid."""
+    metadata = config.metadata
+    if not metadata.uid:
+        raise Fault(Kind.INVALID, "the sandbox config", "metadata.uid is empty", "name the pod by its uid")
+    return PodRef(uid=PodUid(metadata.uid), namespace=metadata.namespace, name=metadata.name, attempt=metadata.attempt)
+
+
+def config_for_cell(config: cri.PodSandboxConfig) -> cri.PodSandboxConfig:
+    """The config as the cell gets it: this worker's cgroups and host ports mean nothing there."""
+    changed = cri.PodSandboxConfig()
+    changed.CopyFrom(config)
+    changed.linux.cgroup_parent = ""
+    del changed.port_mappings[:]
+    return changed

@@ -1,0 +1,108 @@
+"""The shim's room: CRI v1 on a unix socket, and the streaming server whose URLs it hands out.
+
+Opening it takes up what an earlier life of the controller was doing: sandboxes keep their ids, followers and copiers
+go on where they were.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from grpclib.client import Channel
+
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.rpc.serve import serving
+from cellwire.stream.remote import RemoteBackend
+from cellwire.stream.server import running as streaming_server
+from cellwire.stream.session import Session, SessionRequest, Tunnel
+from controller.fleet.cells import Cells
+from controller.model.names import CellName
+from controller.model.offer import Demand
+from controller.shim.containers import Containers
+from controller.shim.follower import Stats
+from controller.shim.following import Following
+from controller.shim.images import Images
+from controller.shim.memory import Memory
+from controller.shim.runtime import ImageService, RuntimeService
+from controller.shim.sandboxes import Sandboxes
+from controller.store.protocol import Store
+
+ABANDONED_EVERY = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class ShimSettings:
+    """Where the kubelet finds us, and where it keeps its pods' files.
+
+    `socket` unix socket of CRI; `pods_folder` the kubelet's `pods` folder; `folder` of ours on this worker;
+    `streaming_host` the loopback address on which exec URLs are served.
+    """
+
+    socket: Path
+    folder: Path
+    pods_folder: str = "/var/lib/kubelet/pods"
+    streaming_host: str = "127.0.0.1"
+
+
+class CellBackend:
+    """Sessions in whichever cell holds the container. Implements the streaming room's Backend."""
+
+    def __init__(self, cells: Cells, memory: Memory) -> None:
+        self._cells = cells
+        self._memory = memory
+
+    def exec(self, request: SessionRequest) -> AbstractAsyncContextManager[Session]:
+        """Start a command in a running container."""
+        return self._of_cell(self._memory.container(request.container_id).cell).exec(request)
+
+    def attach(self, request: SessionRequest) -> AbstractAsyncContextManager[Session]:
+        """Attach to the container's own process."""
+        return self._of_cell(self._memory.container(request.container_id).cell).attach(request)
+
+    def port_forward(self, sandbox_id: str, port: int) -> AbstractAsyncContextManager[Tunnel]:
+        """Dial a port of the pod."""
+        return self._of_cell(self._memory.sandbox(sandbox_id).cell).port_forward(sandbox_id, port)
+
+    def _of_cell(self, cell: CellName) -> RemoteBackend:
+        def channel() -> Channel:
+            return self._cells.channel(cell)
+
+        return RemoteBackend(channel)
+
+
+@asynccontextmanager
+async def running(
+    settings: ShimSettings, cells: Cells, store: Store, demand_of: Callable[[cri.PodSandboxConfig], Demand]
+) -> AsyncGenerator[None]:
+    """Serve CRI on the socket for as long as the context lives."""
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    memory = Memory(store)
+    await memory.load()
+    stats = Stats()
+    async with streaming_server(CellBackend(cells, memory), settings.streaming_host) as streaming:
+        async with asyncio.TaskGroup() as tasks:
+            following = Following(tasks, cells, memory, stats)
+            for record in memory.sandboxes():
+                if not record.released:
+                    following.start(record)
+            sandboxes = Sandboxes(cells, memory, following, demand_of)
+            containers = Containers(cells, memory, following, settings.pods_folder)
+            images = Images(cells, memory, str(settings.folder))
+            runtime = RuntimeService(memory, stats, following, sandboxes, containers, streaming)
+            sweeper = tasks.create_task(_release_abandoned(sandboxes), name="abandoned claims")
+            try:
+                async with serving([runtime, ImageService(images)], settings.socket):
+                    yield
+            finally:
+                sweeper.cancel()
+                await following.close()
+
+
+async def _release_abandoned(sandboxes: Sandboxes) -> None:
+    while True:
+        await asyncio.sleep(ABANDONED_EVERY)
+        await sandboxes.release_abandoned()

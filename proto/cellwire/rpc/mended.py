@@ -1,0 +1,298 @@
+"""grpclib 0.4.9 with its faults fenced in: the one file that touches its private members.
+
+Mended are: messages of any announced length (refused, see `limits`); the request to cancel that a broken or expired
+call leaves on its task (taken back, exactly); channels and servers can live on a connection that somebody else made.
+tests/unit/rpc/test_mended.py fails when a release of grpclib changes what is relied on here.
+"""
+
+# pyright: reportPrivateUsage=false
+# ruff: noqa: SLF001  this file is where they are touched
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import socket
+import ssl
+from collections.abc import Callable, Collection
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, cast
+
+from grpclib.client import Channel, Stream
+from grpclib.config import Configuration
+from grpclib.const import Cardinality, Status
+from grpclib.encoding.proto import ProtoCodec
+from grpclib.exceptions import GRPCError
+from grpclib.metadata import Deadline
+from grpclib.protocol import Connection, H2Protocol
+from grpclib.protocol import Stream as WireStream
+from grpclib.server import Handler as CallHandler
+from grpclib.server import Server
+from grpclib.utils import DeadlineWrapper, Wrapper
+from h2.settings import SettingCodes
+from multidict import MultiDict
+
+from cellwire.rpc.limits import HANDSHAKE_SECONDS, SHUTDOWN_SECONDS, Limits, watch_socket
+from cellwire.rpc.status import FaultCodec
+
+if TYPE_CHECKING:
+    from grpclib._typing import IServable
+
+OnLost = Callable[[Exception | None], None]
+
+
+def configuration(limits: Limits, name: str = "") -> Configuration:
+    """These limits as grpclib takes them. `name` is looked for in the peer's certificate in place of the host."""
+    return Configuration(
+        _keepalive_time=limits.ping_after,
+        _keepalive_timeout=limits.ping_wait,
+        _keepalive_permit_without_calls=True,
+        _http2_max_pings_without_data=0,
+        _http2_min_sent_ping_interval_without_data=limits.ping_after or 1.0,
+        http2_connection_window_size=limits.connection_window,
+        http2_stream_window_size=limits.stream_window,
+        ssl_target_name_override=name or None,
+    )
+
+
+class LimitedProtocol(H2Protocol):
+    """One HTTP/2 connection, either role, under limits. `on_lost` is called once, when the connection is no more."""
+
+    def __init__(self, made: H2Protocol, limits: Limits, on_lost: OnLost) -> None:
+        super().__init__(made.handler, made.config, made.h2_config)
+        self._limits = limits
+        self._on_lost = on_lost
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Announce the limits that HTTP/2 knows, and stand before each message for the one that it does not."""
+        super().connection_made(transport)
+        sock: socket.socket | None = transport.get_extra_info("socket")
+        if sock is not None:
+            watch_socket(sock)
+        settings: dict[SettingCodes | int, int] = {
+            SettingCodes.MAX_FRAME_SIZE: self._limits.frame_bytes,
+            SettingCodes.MAX_CONCURRENT_STREAMS: self._limits.streams,
+        }
+        wire = self.connection._connection
+        wire.update_settings(settings)
+        # h2 grants it to itself one read after the peer's acknowledgement, and would refuse a frame that came with it.
+        wire.max_inbound_frame_size = self._limits.frame_bytes
+        self.connection.flush()
+        self.connection.create_stream = functools.partial(_limited_stream, self.connection, self._limits)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Wake whoever waits on this connection."""
+        super().connection_lost(exc)
+        self._on_lost(exc if isinstance(exc, Exception) else None)
+
+
+class _LimitedStream(WireStream):
+    """A stream that looks at how much is asked of it before it keeps any of it."""
+
+    longest = 0
+
+    async def recv_data(self, size: int) -> bytes:
+        if size > self.longest:
+            sentence = f"message: its announced length of {size} bytes is above the limit of {self.longest}"
+            raise GRPCError(Status.RESOURCE_EXHAUSTED, sentence)
+        return await super().recv_data(size)
+
+
+def _limited_stream(
+    connection: Connection, limits: Limits, *, stream_id: int | None = None, wrapper: Wrapper | None = None
+) -> WireStream:
+    stream = _LimitedStream(
+        connection, connection._connection, connection._transport, stream_id=stream_id, wrapper=wrapper
+    )
+    stream.longest = limits.message_bytes
+    return stream
+
+
+class _Settled(Wrapper):
+    """Wakes the tasks inside it with an error, and takes back exactly the requests to cancel that it made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._entered: dict[asyncio.Task[Any], int] = {}
+        self._woken: set[asyncio.Task[Any]] = set()
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        task = _current()
+        self._entered[task] = task.cancelling()
+
+    def cancel(self, error: Exception) -> None:
+        if self._error is None:  # a connection is told of its end more than once
+            self._woken = set(self._tasks)
+            super().cancel(error)
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
+    ) -> None:
+        task = _current()
+        before = self._entered.pop(task, task.cancelling())
+        if task in self._woken:
+            self._woken.discard(task)
+            if task.uncancel() > before:
+                self._tasks.discard(task)
+                raise asyncio.CancelledError from None
+        super().__exit__(exc_type, exc_val, exc_tb)
+
+
+class _SettledDeadline(_Settled, DeadlineWrapper):
+    """The same with a deadline."""
+
+
+def _current() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("a gRPC call needs a task")
+    return task
+
+
+class _SettledCall(Stream[Any, Any]):
+    """A call that leaves its task's cancel count as it was."""
+
+    async def __aenter__(self) -> Stream[Any, Any]:
+        if self._deadline is None:
+            self._wrapper = _Settled()
+        else:
+            wrapper = _SettledDeadline()
+            self._wrapper = wrapper
+            self._wrapper_ctx = wrapper.start(self._deadline)
+            self._wrapper_ctx.__enter__()
+        return self
+
+
+class MendedChannel(Channel):
+    """A channel under limits whose calls settle. Dials as grpclib's does; told addresses, path and TLS the same way."""
+
+    def __init__(self, limits: Limits, *, name: str = "", **where: Any) -> None:
+        config = configuration(limits, name)
+        super().__init__(codec=ProtoCodec(), status_details_codec=FaultCodec(), config=config, **where)
+        self.limits = limits
+
+    def request(
+        self,
+        name: str,
+        cardinality: Cardinality,
+        request_type: type[Any],
+        reply_type: type[Any],
+        *,
+        timeout: float | None = None,
+        deadline: Deadline | None = None,
+        metadata: Any = None,
+    ) -> Stream[Any, Any]:
+        """As Channel's, with a call that settles."""
+        if timeout is not None:
+            soon = Deadline.from_timeout(timeout)
+            deadline = soon if deadline is None else min(soon, deadline)
+        return _SettledCall(
+            self,
+            name,
+            cast("Any", MultiDict(metadata or ())),
+            cardinality,
+            request_type,
+            reply_type,
+            codec=self._codec,
+            status_details_codec=self._status_details_codec,
+            dispatch=self.__dispatch__,
+            deadline=deadline,
+        )
+
+    def _protocol_factory(self) -> H2Protocol:
+        return LimitedProtocol(super()._protocol_factory(), self.limits, self._lost)
+
+    def _lost(self, error: Exception | None) -> None:
+        """The connection is no more; the next call dials anew."""
+        del error
+        if self._protocol is not None and not self._connected:
+            del self._protocol
+
+
+class HeldChannel(MendedChannel):
+    """A channel on the one connection that it was given; never dials. `protocol()` is for that connection."""
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(limits)
+        self._scheme = "https"
+        self._gone = asyncio.Event()
+        self._dead = False
+        self._told: list[Callable[[], object]] = []
+
+    def protocol(self, on_lost: Callable[[], object]) -> asyncio.Protocol:
+        """The protocol to set on the connection; `on_lost` is called when that has ended."""
+        self._told.append(on_lost)
+        protocol = self._protocol_factory()
+        self._protocol = protocol
+        return protocol
+
+    async def __connect__(self) -> H2Protocol:
+        if self._dead or not self._connected:
+            raise ConnectionResetError("the cell's connection has ended")
+        return self._protocol
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection is no more."""
+        return self._dead
+
+    async def wait_lost(self) -> None:
+        """Until the connection is no more."""
+        await self._gone.wait()
+
+    def close(self) -> None:
+        """End the connection; calls under way break."""
+        self._dead = True
+        super().close()
+
+    def _lost(self, error: Exception | None) -> None:
+        super()._lost(error)
+        self._dead = True
+        self._gone.set()
+        while self._told:
+            self._told.pop()()
+
+
+class MendedServer(Server):
+    """A server under limits. `details` where the other end is ours too, and faults travel in parts."""
+
+    def __init__(self, services: Collection[IServable], limits: Limits, *, details: bool) -> None:
+        codec = FaultCodec() if details else None
+        super().__init__(services, codec=ProtoCodec(), status_details_codec=codec, config=configuration(limits))
+        self._limits = limits
+
+    def protocol(self, on_lost: OnLost) -> Served:
+        """The protocol of one more connection, that somebody else makes; `on_lost` is called when it has ended."""
+        return Served(super()._protocol_factory(), self._limits, on_lost)
+
+    def _protocol_factory(self) -> H2Protocol:
+        return self.protocol(lambda _: None)
+
+
+class Served(LimitedProtocol):
+    """One connection on which we are the server."""
+
+    async def end(self) -> None:
+        """Close it, and wait for its handlers to have ended."""
+        if hasattr(self, "processor"):
+            self.processor.close()
+        handler = self.handler
+        if isinstance(handler, CallHandler):
+            await handler.wait_closed()
+
+
+async def connect(
+    protocol: Callable[[], asyncio.Protocol], host: str, port: int, context: ssl.SSLContext, name: str
+) -> asyncio.Transport:
+    """Dial, with our times for the handshake and the goodbye of TLS."""
+    transport, _ = await asyncio.get_running_loop().create_connection(
+        protocol,
+        host,
+        port,
+        ssl=context,
+        server_hostname=name,
+        ssl_handshake_timeout=HANDSHAKE_SECONDS,
+        ssl_shutdown_timeout=SHUTDOWN_SECONDS,
+    )
+    return transport

@@ -1,0 +1,334 @@
+"""The whole room on a real store, with a cloud in memory and cells that the test plays."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from cellwire.faults import Fault, Kind
+from controller.clouds.userdata import parse
+from controller.fleet import reconciler, room
+from controller.fleet.plan import Limits
+from controller.fleet.pool import Class
+from controller.fleet.room import Fleet, FleetSettings, RegistryFacts
+from controller.model.cell import Cell, CellState
+from controller.model.names import CellName, PodUid
+from controller.model.offer import Demand
+from controller.model.pod import PodClaim, PodRef
+from controller.store import sqlite
+from tests.support.fake_cloud import FakeCloud
+from tests.support.fake_link import FakeLink
+
+SMALL = Demand(cpu_millis=100, memory_mib=200)
+LIMITS = Limits(lease=2.0, boot=5.0, launch=5.0, unclaimed=5.0, grace=0.4, terminate_again=0.2)
+SETTINGS = FleetSettings(limits=LIMITS, survey=0.1, registries=(RegistryFacts(host="registry.demo"),))
+
+
+@pytest.fixture(autouse=True)
+def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconciler, "PASS_SECONDS", 0.05)
+    monkeypatch.setattr(reconciler, "SURVEY_SOON", 0.01)
+    monkeypatch.setattr(reconciler, "FIRST_WAIT", 0.05)
+
+
+def pod(name: str, attempt: int = 0, demand: Demand = SMALL, **annotations: str) -> PodClaim:
+    return PodClaim(
+        pod=PodRef(uid=PodUid(name), namespace="default", name=name, attempt=attempt),
+        demand=demand,
+        labels={"app": "web"},
+        annotations={f"chinampa.dev/{key.replace('_', '-')}": value for key, value in annotations.items()},
+    )
+
+
+@dataclass
+class World:
+    """A cloud that outlives controllers."""
+
+    folder: Path
+    cloud: FakeCloud = field(default_factory=FakeCloud)
+    link: FakeLink = field(default_factory=FakeLink)
+    refuse_joins: bool = False
+
+    @asynccontextmanager
+    async def controller(self, settings: FleetSettings = SETTINGS) -> AsyncGenerator[Fleet]:
+        self.link = FakeLink()
+        async with (
+            sqlite.running(self.folder / "store.db") as store,
+            room.running(settings, store, self.cloud, self.link) as fleet,
+            asyncio.TaskGroup() as tasks,
+        ):
+            agents = tasks.create_task(self._agents(fleet))
+            try:
+                yield fleet
+            finally:
+                agents.cancel()
+
+    async def _agents(self, fleet: Fleet) -> None:
+        """Every instance runs an agent that joins once and stays connected."""
+        joined: dict[str, CellName] = {cell.instance or "": cell.name for cell in fleet.list()}
+        while True:
+            for one in self.cloud.alive():
+                if one.id not in joined and not self.refuse_joins:
+                    token = parse(next(r for r in self.cloud.requests if r.client_token == one.client_token).user_data)
+                    with contextlib.suppress(Fault):
+                        joined[one.id] = (await fleet.admit(token.token, self.cloud.identity(one.id))).cell
+                if (name := joined.get(one.id)) and name not in self.link.channels:
+                    self.link.connect(name, agent=1.0)
+                elif name:
+                    self.link.heartbeat(name)
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+async def until(ready: Callable[[], object], seconds: float = 5.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not ready():
+            await asyncio.sleep(0.01)
+
+
+async def failing(work: Awaitable[object]) -> Fault:
+    with pytest.raises(Fault) as raised:
+        async with asyncio.timeout(5):
+            await work
+    return raised.value
+
+
+async def test_a_claimed_pod_gets_the_cheapest_cell_that_fits_connected(world: World) -> None:
+    async with world.controller() as fleet:
+        cell = await fleet.claim(pod("web"))
+
+        assert (cell.state, cell.connected) == (CellState.CLAIMED, True)
+        assert cell.offer is not None
+        assert (cell.offer.shape.type, cell.offer.launch_type.value) == ("small", "on-demand")
+        (instance,) = world.cloud.alive()
+        assert (cell.instance, cell.address, cell.pod_address) == (instance.id, instance.address, instance.pod_address)
+        assert instance.tags["app"] == "web"
+        assert instance.tags["chinampa.dev/cell"] == cell.name
+        assert {"requested", "launching", "booting", "ready", "claimed"} <= cell.moments.keys()
+        assert fleet.channel(cell.name) is await fleet.connected(cell.name)
+
+
+async def test_the_same_attempt_is_the_same_cell_however_often_and_from_however_many_it_is_asked(world: World) -> None:
+    async with world.controller() as fleet:
+        async with asyncio.TaskGroup() as tasks:
+            calls = [tasks.create_task(fleet.claim(pod("web"))) for _ in range(10)]
+        again = await fleet.claim(pod("web"))
+
+        assert {call.result().name for call in calls} == {again.name}
+        assert len(world.cloud.known) == 1
+
+
+async def test_a_caller_who_leaves_leaves_the_cell_coming(world: World) -> None:
+    world.refuse_joins = True
+    async with world.controller() as fleet:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await fleet.claim(pod("web"))
+        world.refuse_joins = False
+        cell = await fleet.claim(pod("web"))
+
+        assert [each.name for each in fleet.list()] == [cell.name]
+        assert len(world.cloud.known) == 1
+
+
+async def test_a_released_cell_goes_with_its_instance_and_watchers_see_it_go(world: World) -> None:
+    async with world.controller() as fleet:
+        cell = await fleet.claim(pod("web"))
+        seen: list[Cell] = []
+
+        async def watch() -> None:
+            async for each in fleet.watch():
+                seen.append(each)
+                if each.state is CellState.GONE:
+                    return
+
+        async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+            tasks.create_task(watch())
+            await asyncio.sleep(0)
+            await fleet.release(cell.name, "deleted")
+        await fleet.release(cell.name, "twice is no error")
+
+        assert [each.state for each in seen] == [CellState.CLAIMED, CellState.RETIRING, CellState.GONE] or (
+            seen[-1].state is CellState.GONE
+        )
+        assert fleet.list() == ()
+        assert world.cloud.alive() == ()
+
+
+async def test_what_one_offer_refuses_the_next_gives_within_the_same_pass(world: World) -> None:
+    world.cloud.refusals["small"] = "InsufficientInstanceCapacity"
+    async with world.controller() as fleet:
+        first = await fleet.claim(pod("one"))
+        second = await fleet.claim(pod("two"))
+
+        assert first.offer is not None
+        assert second.offer is not None
+        assert {first.offer.shape.type, second.offer.shape.type} == {"medium"}
+        asked = world.cloud.requests[-1].offers
+        assert "small" not in {offer.shape.type for offer in asked}, "a refused offer is left alone for a while"
+
+
+async def test_without_capacity_the_claim_says_so_and_nothing_is_left(world: World) -> None:
+    for size in ("small", "medium", "large"):
+        world.cloud.refusals[size] = "InsufficientInstanceCapacity"
+    async with world.controller() as fleet:
+        fault = await failing(fleet.claim(pod("web")))
+        await until(lambda: not fleet.list())
+
+        assert fault.kind is Kind.NO_CAPACITY
+        assert world.cloud.known == {}
+
+
+async def test_an_impossible_size_names_the_demand_that_no_type_meets(world: World) -> None:
+    async with world.controller() as fleet:
+        fault = await failing(fleet.claim(pod("web", demand=Demand(cpu_millis=64_000, memory_mib=100))))
+
+        assert fault.kind is Kind.INVALID
+        assert "64000m CPU" in str(fault)
+
+
+async def test_an_unknown_wish_is_refused_by_name(world: World) -> None:
+    async with world.controller() as fleet:
+        fault = await failing(fleet.claim(pod("web", instance_typ="small")))
+
+        assert "chinampa.dev/instance-typ" in str(fault)
+        assert fleet.list() == ()
+
+
+async def test_a_missing_right_is_told_and_not_tried_for_ever(world: World) -> None:
+    world.cloud.refusals["small"] = "UnauthorizedOperation"
+    async with world.controller() as fleet:
+        fault = await failing(fleet.claim(pod("web")))
+
+        assert fault.kind is Kind.DENIED
+        assert len(world.cloud.requests) == 1
+
+
+async def test_a_throttled_launch_is_repeated_with_its_token(world: World) -> None:
+    world.cloud.refusals["small"] = "RequestLimitExceeded"
+    async with world.controller() as fleet, asyncio.TaskGroup() as tasks:
+        claim = tasks.create_task(fleet.claim(pod("web")))
+        await until(lambda: len(world.cloud.requests) > 2)
+        assert "RequestLimitExceeded" in fleet.list()[0].reason
+        world.cloud.refusals.clear()
+        await claim
+
+        assert len({request.client_token for request in world.cloud.requests}) == 1
+        assert len({request.user_data for request in world.cloud.requests}) == 1
+
+
+async def test_a_silent_cell_is_lost_and_its_instance_ended(world: World) -> None:
+    async with world.controller() as fleet:
+        cell = await fleet.claim(pod("web"))
+        world.cloud.before = lambda call: None
+        seen: list[str] = []
+        world.link.heartbeat = lambda cell: None  # type: ignore[method-assign] # the agent hangs
+        async with asyncio.timeout(6):
+            async for each in fleet.watch():
+                seen.append(each.reason)
+                if each.state is CellState.GONE:
+                    break
+
+        assert any("CellLost" in reason for reason in seen)
+        assert world.cloud.alive() == ()
+        assert (await failing(fleet.connected(cell.name))).kind is Kind.UNAVAILABLE
+
+
+async def test_an_instance_that_ends_by_itself_loses_its_cell_at_once(world: World) -> None:
+    async with world.controller() as fleet:
+        cell = await fleet.claim(pod("web"))
+        assert cell.instance is not None
+        world.cloud.end(cell.instance, "Client.InstanceInitiatedShutdown")
+        await until(lambda: fleet.get(cell.name) is None, 1.0)
+
+        again = await fleet.claim(pod("web"))
+        assert again.name != cell.name
+
+
+async def test_a_restarted_controller_keeps_its_cells_and_waits_for_them_to_redial(world: World) -> None:
+    async with world.controller() as fleet:
+        cell = await fleet.claim(pod("web"))
+    async with world.controller() as fleet:
+        (known,) = fleet.list()
+        assert (known.name, known.state) == (cell.name, CellState.CLAIMED)
+        again = await fleet.claim(pod("web"))
+
+        assert again.name == cell.name
+        assert len(world.cloud.known) == 1
+
+
+async def test_a_stranger_is_ended_after_two_sightings_and_the_grace_and_not_before(world: World) -> None:
+    async with world.controller() as fleet:
+        await fleet.claim(pod("web"))
+    (world.folder / "store.db").unlink()
+    async with world.controller():
+        assert len(world.cloud.alive()) == 1
+        await asyncio.sleep(0.2)
+        assert len(world.cloud.alive()) == 1
+        await until(lambda: not world.cloud.alive(), 3.0)
+
+
+async def test_an_instance_joins_once_and_only_with_its_token(world: World) -> None:
+    async with world.controller() as fleet:
+        cell = await fleet.claim(pod("web"))
+        assert cell.instance is not None
+        token = parse(world.cloud.requests[0].user_data).token
+        identity = world.cloud.identity(cell.instance)
+        faults = [await failing(fleet.admit(each, identity)) for each in (token, "0" * 64)]
+
+        assert [fault.reason for fault in faults] == ["JoinedBefore", "WrongToken"]
+        assert token not in str(cell)
+
+
+async def test_warm_cells_are_kept_and_given_to_the_first_pod_that_fits(world: World) -> None:
+    settings = FleetSettings(limits=LIMITS, survey=0.1, standby=(Class(2, Demand(cpu_millis=400, memory_mib=400)),))
+    async with world.controller(settings) as fleet:
+        await until(lambda: len([cell for cell in fleet.list() if cell.connected]) == 2)
+        warm = {cell.name for cell in fleet.list()}
+        cell = await fleet.claim(pod("web"))
+        big = await fleet.claim(pod("big", demand=Demand(cpu_millis=3000, memory_mib=400)))
+
+        assert cell.name in warm
+        assert big.name not in warm
+        await until(lambda: len([cell for cell in fleet.list() if cell.claim is None]) == 2)
+
+
+async def test_a_later_attempt_takes_over_from_one_that_was_never_handed_over(world: World) -> None:
+    world.refuse_joins = True
+    async with world.controller() as fleet:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await fleet.claim(pod("web", attempt=0))
+        world.refuse_joins = False
+        cell = await fleet.claim(pod("web", attempt=1))
+        await until(lambda: [each.name for each in fleet.list()] == [cell.name])
+
+        assert len(world.cloud.alive()) == 1
+
+
+async def test_what_happens_on_a_cell_is_told_and_its_stages_are_kept(world: World) -> None:
+    async with world.controller() as fleet:
+        cell = await fleet.claim(pod("web"))
+        async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+
+            async def first() -> str:
+                async for _, event in fleet.events():
+                    return event.reason
+                return ""
+
+            heard = tasks.create_task(first())
+            await asyncio.sleep(0.05)
+            world.link.event(cell.name, "Pulled", 12.0)
+        await until(lambda: "pulled" in (fleet.get(cell.name) or cell).moments)
+
+        assert heard.result() == "Pulled"

@@ -1,0 +1,218 @@
+"""Layers that try to get out of their folder, unpacked by the real process as root."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tarfile
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+
+from cellagent.images.layers import unpack
+from cellagent.images.manifest import Descriptor
+from cellagent.images.messages import Unpacked
+from cellagent.kernel import processes
+from cellwire.faults import Fault, Kind
+from tests.support.files import names
+from tests.support.oci import Compression, Layer, Node, folder, hardlink, layer, symlink, tar
+
+FIFO = Node(tarfile.FIFOTYPE)
+
+
+class Given:
+    """A registry that has one blob."""
+
+    def __init__(self, blob: bytes, piece: int = 70_000) -> None:
+        self._blob, self._piece = blob, piece
+
+    async def blob(self, descriptor: Descriptor) -> AsyncGenerator[bytes]:
+        for at in range(0, len(self._blob), self._piece):
+            yield self._blob[at : at + self._piece]
+
+
+async def unpacked(target: Path, one: Layer, *, blob: bytes | None = None, diff_id: str = "") -> Unpacked:
+    target.mkdir(exist_ok=True)
+    content = one.blob if blob is None else blob
+    wanted = Descriptor(one.media_type, one.digest, len(content))
+    return await unpack(str(target), wanted, diff_id or one.diff_id, Given(content), lambda _: None)
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """A neighbour that must not change."""
+    place = tmp_path / "outside"
+    place.mkdir()
+    (place / "secret").write_text("untouched")
+    return place
+
+
+def untouched(outside: Path) -> bool:
+    secret = outside / "secret"
+    return names(outside) == ["secret"] and secret.read_text() == "untouched" and secret.stat().st_nlink == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside/x", "a/../../outside/x", "..", "/../outside/x", ".wh...", ".wh..", "d/.wh.."]
+)
+async def test_a_name_that_climbs_fails_the_layer(tmp_path: Path, outside: Path, name: str) -> None:
+    with pytest.raises(Fault, match=r"leads out|impossible name") as caught:
+        await unpacked(tmp_path / "layer", layer([(name, b"evil")]))
+    assert caught.value.kind is Kind.BROKEN
+    assert untouched(outside)
+
+
+async def test_absolute_names_and_symlinks_end_at_the_wall_of_the_folder(tmp_path: Path, outside: Path) -> None:
+    entries: list[tuple[str, bytes | Node]] = [
+        (str(outside / "absolute"), b"evil"),
+        ("up", symlink("../../../../../../.." + str(outside))),
+        ("full", symlink(str(outside))),
+        ("full/secret", b"evil"),
+        ("up/through", b"evil"),
+        ("file", symlink(str(outside / "secret"))),
+        ("file", b"evil"),
+        ("proc", symlink("/proc/self/cwd")),
+    ]
+    await unpacked(tmp_path / "layer", layer(entries))
+    assert untouched(outside)
+    inside = tmp_path / "layer" / str(outside).lstrip("/")
+    assert sorted(names(inside)) == ["absolute", "secret", "through"]
+    assert not (tmp_path / "layer/file").is_symlink()
+
+
+async def test_hardlinks_reach_nothing_outside(tmp_path: Path, outside: Path) -> None:
+    for target in ("../outside/secret", str(outside / "secret"), "/etc/passwd"):
+        with pytest.raises(Fault):
+            await unpacked(tmp_path / "layer", layer([("hard", hardlink(target)), ("hard", b"evil")]))
+    linked: list[tuple[str, bytes | Node]] = [
+        ("out", symlink(str(outside / "secret"))), ("hard", hardlink("out")), ("hard", b"evil")
+    ]  # fmt: skip
+    await unpacked(tmp_path / "second", layer(linked))
+    assert untouched(outside)
+
+
+async def test_devices_and_fifos_are_never_opened(tmp_path: Path) -> None:
+    # Writing to 1:7 is "no space left"; opening a fifo would hang.
+    full = Node(tarfile.CHRTYPE, device=(1, 7), mode=0o666)
+    await unpacked(
+        tmp_path / "layer", layer([("dev", full), ("dev", b"x" * 9), ("pipe", FIFO), ("pipe", b"y"), ("kept", full)])
+    )
+    assert (tmp_path / "layer/dev").read_bytes() == b"x" * 9
+    assert (tmp_path / "layer/pipe").read_bytes() == b"y"
+    assert (tmp_path / "layer/kept").stat().st_rdev == os.makedev(1, 7)
+
+
+async def test_planted_python_modules_are_never_imported(tmp_path: Path) -> None:
+    import encodings
+
+    names = [f"{p}/{m}.py" for p in ("", str(Path(os.__file__).parent), str(Path(encodings.__file__).parent)) for m in (
+        "traceback", "idna", "punycode", "linecache", "zstandard"
+    )]  # fmt: skip
+    evil = b"open('/owned', 'w')"
+    with pytest.raises(Fault):
+        await unpacked(tmp_path / "layer", layer([*((n, evil) for n in names), ("xn--é\udce9", b""), ("..", b"")]))
+    assert not (tmp_path / "layer/owned").exists()
+
+
+async def test_whiteouts_become_what_overlayfs_wants(tmp_path: Path) -> None:
+    await unpacked(
+        tmp_path / "layer",
+        layer(
+            [
+                (".wh.gone", b""),
+                ("d/.wh..wh..opq", b""),
+                ("d/x", b"1"),
+                (".wh..wh.plnk/1", b""),
+                (".wh..wh.aufs", b""),
+                (".wh.again", b""),
+                ("again", folder()),
+                ("again/y", b"1"),
+                ("both", b"1"),
+                (".wh.both", b""),
+            ]
+        ),
+    )
+    root = tmp_path / "layer"
+    gone = (root / "gone").stat()
+    assert stat.S_ISCHR(gone.st_mode)
+    assert gone.st_rdev == 0
+    assert os.getxattr(root / "d", "trusted.overlay.opaque") == b"y"
+    assert os.getxattr(root / "again", "trusted.overlay.opaque") == b"y"
+    assert (root / "both").read_bytes() == b"1"
+    assert not [name for name in names(root) if name.startswith(".wh.") and name != ".wh..wh.plnk"]
+
+
+async def test_owners_modes_times_attributes_and_hardlinks_are_kept(tmp_path: Path) -> None:
+    capability = "\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+    await unpacked(
+        tmp_path / "layer",
+        layer(
+            [
+                ("d", folder(0o2775, 5, 6)),
+                ("d/suid", Node(content=b"x", mode=0o6755, uid=7, gid=8, mtime=12.25)),
+                (
+                    "d/cap",
+                    Node(
+                        content=b"x",
+                        mode=0o755,
+                        xattrs={"security.capability": capability, "trusted.overlay.redirect": "/etc"},
+                    ),
+                ),
+                ("d/" + "n" * 200, b"long"),
+                ("h", hardlink("d/suid")),
+                ("l", symlink("x" * 200)),
+                ("./", folder(0o700)),
+            ]
+        ),
+    )
+    root = tmp_path / "layer"
+    suid = (root / "d/suid").stat()
+    assert (suid.st_mode & 0o7777, suid.st_uid, suid.st_gid, suid.st_mtime) == (0o6755, 7, 8, 12.25)
+    assert (root / "d").stat().st_mode & 0o7777 == 0o2775
+    assert (root / "d").stat().st_mtime == 1_700_000_000
+    assert os.listxattr(root / "d/cap") == ["security.capability"]
+    assert (root / "h").samefile(root / "d/suid")
+    assert root.stat().st_mode & 0o7777 == 0o700
+    assert (root / ("d/" + "n" * 200)).read_bytes() == b"long"
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "none"])
+async def test_a_layer_whose_bytes_differ_from_the_promise_is_refused(tmp_path: Path, compression: Compression) -> None:
+    one = layer({"a": b"1" * 10_000}, compression)
+    other = layer({"a": b"2" * 10_000}, compression)
+    damaged = bytearray(one.blob)
+    damaged[len(damaged) // 2] ^= 0xFF
+    for blob in (other.blob, bytes(damaged), one.blob[:-20], one.blob + b"more", b""):
+        with pytest.raises(Fault, match="digest mismatch: the registry sent"):
+            await unpacked(tmp_path / "layer", one, blob=blob)
+    with pytest.raises(Fault, match="digest mismatch: it unpacks to"):
+        await unpacked(tmp_path / "layer", one, diff_id=other.diff_id)
+
+
+async def test_gzip_members_missing_padding_and_bombs_are_taken_in_stride(tmp_path: Path) -> None:
+    import gzip
+    import hashlib
+
+    content = tar({"/": folder(), "zeros": b"\0" * 80_000_000, "last": b"end"})[
+        : 512 + 512 + 80_000_000 + 512 + 3 + 256
+    ]
+    assert 80_000_000 % 512 == 0
+    raw = content[: content.rindex(b"end") + 3]
+    blob = gzip.compress(raw[:1000], 1) + gzip.compress(raw[1000:], 1) + bytes(100)
+    one = Layer(blob, "sha256:" + hashlib.sha256(raw).hexdigest(), "application/vnd.oci.image.layer.v1.tar+gzip")
+    done = await unpacked(tmp_path / "layer", one)
+    assert done.unpacked == 80_000_003
+    assert (tmp_path / "layer/last").read_bytes() == b"end"
+
+
+async def test_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    await processes.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)], deadline=10)
+    try:
+        with pytest.raises(Fault, match="no space is left") as caught:
+            await unpacked(small, layer({"big": os.urandom(3_000_000)}))
+        assert caught.value.kind is Kind.UNAVAILABLE
+    finally:
+        await processes.run(["umount", str(small)], deadline=10)

@@ -1,0 +1,155 @@
+"""A controller's port, a cloud's metadata service and identity documents, and cells to dial: all real, on loopback."""
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from cellagent.boot.identity import Home, Identity
+from cellagent.boot.join import join
+from cellagent.boot.metadata import Metadata
+from cellagent.link.home import stay
+from cellwire.cell.v1 import cell_pb2 as wire
+from controller.clouds.local.identity import Document, Signer
+from controller.clouds.local.metadata import Facts
+from controller.clouds.local.metadata_server import MetadataServers
+from controller.clouds.userdata import UserData, render
+from controller.link import port
+from controller.link.admission import Admitted, check, token_hash
+from controller.link.port import Change, Link, LinkSettings
+from controller.model import instance as model
+from controller.model.cell import Cell, CellState
+from controller.model.names import CellName, InstanceId
+from controller.model.offer import Demand
+from tests.component.link.small_agent import Small, serving
+
+
+class Fleet:
+    """The cells that were launched, and the rule of admission."""
+
+    def __init__(self) -> None:
+        self.cells: dict[InstanceId, Cell] = {}
+        self.admitted = 0
+
+    def launch(self, instance: str, token: str) -> None:
+        self.cells[InstanceId(instance)] = Cell(
+            name=CellName(f"c-{instance}"),
+            state=CellState.BOOTING,
+            demand=Demand(cpu_millis=1000, memory_mib=1024),
+            instance=InstanceId(instance),
+            join_token_hash=token_hash(token),
+            moments={"launching": time.time()},
+        )
+
+    async def admit(self, token: str, identity: model.Identity) -> Admitted:
+        cell = check(self.cells.get(identity.instance), token, identity, time.time())
+        self.cells[identity.instance] = msgspec.structs.replace(cell, state=CellState.READY)
+        self.admitted += 1
+        return Admitted(cell.name, wire.CellSettings(heartbeat_interval_ms=100, pod_address="10.5.0.9/32"))
+
+
+class Cloud:
+    """Launches nothing: its instances are the tests themselves. Documents, signatures and metadata are real."""
+
+    def __init__(self) -> None:
+        self.signer = Signer(rsa.generate_private_key(public_exponent=65537, key_size=2048))
+        self.servers = MetadataServers()
+
+    async def metadata(self, instance: str, user_data: UserData, signer: Signer | None = None) -> int:
+        """Port of the metadata service of a new instance."""
+        document = msgspec.json.encode(
+            Document(
+                account_id="000000000000",
+                architecture="x86_64",
+                availability_zone="test-1a",
+                image_id="ami-0",
+                instance_id=instance,
+                instance_type="t.small",
+                pending_time="2026-11-20T00:00:00Z",
+                private_ip="10.5.0.8",
+                region="test-1",
+            )
+        )
+        tree = {
+            "user-data": render(user_data),
+            "dynamic/instance-identity/document": document.decode(),
+            "dynamic/instance-identity/signature": (signer or self.signer).sign(document),
+        }
+        listening = socket.create_server(("127.0.0.1", 0))
+        await self.servers.serve(InstanceId(instance), Facts(tree, b"k" * 32), listening)
+        return listening.getsockname()[1]
+
+
+class Site:
+    """One controller's port that can be closed and opened again at the same number, and its neighbours."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.fleet = Fleet()
+        self.cloud = Cloud()
+        self.number = 0
+        self.changes: list[Change] = []
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[Link]:
+        settings = LinkSettings(self.folder / "link", "127.0.0.1", self.number, ("127.0.0.1",))
+        async with (
+            port.running(settings, lambda: self.fleet, self.cloud.signer.verify) as link,
+            asyncio.TaskGroup() as group,
+        ):
+            self.number = link.port
+            listening = group.create_task(self._listen(link))
+            try:
+                yield link
+            finally:
+                listening.cancel()
+
+    async def _listen(self, link: Link) -> None:
+        async for change in link.changes():
+            self.changes.append(change)
+
+    async def boot(
+        self, link: Link, instance: str, *, token: str = "t", known: bool = True
+    ) -> tuple[Identity, Metadata]:
+        if known:
+            self.fleet.launch(instance, "t")
+        facts = link.user_data_facts()
+        user_data = UserData(controllers=facts.controllers, ca=facts.ca, token=token)
+        number = await self.cloud.metadata(instance, user_data)
+        return Identity(self.folder / instance), Metadata("127.0.0.1", number)
+
+    @asynccontextmanager
+    async def cell(self, link: Link, instance: str) -> AsyncGenerator[tuple[Small, Home]]:
+        """A joined cell that stays at home for as long as the context."""
+        identity, metadata = await self.boot(link, instance)
+        home = await join(identity, metadata)
+        small = Small(home.cell, {})
+        staying = asyncio.get_running_loop().create_task(stay(serving(small), identity, home, lambda: None))
+        try:
+            yield small, home
+        finally:
+            staying.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await staying
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    made = Site(tmp_path)
+    yield made
+    await made.cloud.servers.close_all()
+
+
+async def until(condition: object, seconds: float = 5.0) -> None:
+    """Wait until the callable says so."""
+    assert callable(condition)
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)

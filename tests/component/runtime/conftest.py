@@ -1,0 +1,224 @@
+"""An agent on a socket of its own, for a test: real conmon, real OCI runtime, a real image from a real registry."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grpclib.client import Channel
+
+from cellagent.images import service as images
+from cellagent.images.messages import Credentials
+from cellagent.kernel import processes
+from cellagent.runtime import service as runtime
+from cellagent.runtime.settings import RuntimeSettings
+from cellwire.cri.v1 import runtime_grpc
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.rpc.call import call
+from cellwire.rpc.serve import serving
+from tests.support import oci
+from tests.support.registry import running_registry
+
+HERE = Path(__file__).resolve().parents[3]
+BRIDGE, SUBNET = "rt-pods", "10.4.0.0/16"
+APPLETS = "sh sleep echo true false cat ls id hostname ip nc seq dd kill stty head mount touch md5sum wc tail tr"
+
+
+class Client:
+    """A CRI client and the folders of the agent that it speaks to."""
+
+    def __init__(self, folder: Path, image: str, channel: Channel, room: runtime.RuntimeRoom | None = None) -> None:
+        self.folder = folder
+        self.image = image
+        self.channel = channel
+        self.stub = runtime_grpc.RuntimeServiceStub(channel)
+        self._room = room
+        self._made = 0
+
+    @property
+    def room(self) -> runtime.RuntimeRoom:
+        assert self._room is not None
+        return self._room
+
+    def sandbox_config(self, **fields: Any) -> cri.PodSandboxConfig:
+        self._made += 1
+        meta = cri.PodSandboxMetadata(name=f"pod{self._made}", uid=os.urandom(4).hex(), namespace="test")
+        config = cri.PodSandboxConfig(metadata=meta, hostname="garden", log_directory=str(self.folder / "logs"))
+        config.linux.security_context.namespace_options.pid = cri.CONTAINER
+        config.MergeFrom(cri.PodSandboxConfig(**fields))
+        return config
+
+    async def sandbox(self, config: cri.PodSandboxConfig | None = None) -> str:
+        request = cri.RunPodSandboxRequest(config=config or self.sandbox_config())
+        return (await call(self.stub.RunPodSandbox, request, deadline=30)).pod_sandbox_id
+
+    async def create(self, sandbox: str, *command: str, name: str = "main", **fields: Any) -> str:
+        config = cri.ContainerConfig(
+            metadata=cri.ContainerMetadata(name=name),
+            image=cri.ImageSpec(image=self.image),
+            command=command,
+            log_path=f"{sandbox[:8]}-{name}.log",
+        )
+        config.linux.security_context.namespace_options.pid = cri.CONTAINER
+        config.MergeFrom(cri.ContainerConfig(**fields))
+        request = cri.CreateContainerRequest(pod_sandbox_id=sandbox, config=config)
+        return (await call(self.stub.CreateContainer, request, deadline=30)).container_id
+
+    async def start(self, container: str) -> None:
+        await call(self.stub.StartContainer, cri.StartContainerRequest(container_id=container), deadline=30)
+
+    async def run(self, *command: str, **fields: Any) -> str:
+        """A container in a sandbox of its own, started."""
+        container = await self.create(await self.sandbox(), *command, **fields)
+        await self.start(container)
+        return container
+
+    async def status(self, container: str) -> cri.ContainerStatus:
+        request = cri.ContainerStatusRequest(container_id=container)
+        return (await call(self.stub.ContainerStatus, request, deadline=10)).status
+
+    async def exited(self, container: str) -> cri.ContainerStatus:
+        async with asyncio.timeout(20):
+            while (status := await self.status(container)).state != cri.CONTAINER_EXITED:
+                await asyncio.sleep(0.01)
+        return status
+
+    async def exec(self, container: str, *command: str, timeout: int = 10) -> cri.ExecSyncResponse:
+        request = cri.ExecSyncRequest(container_id=container, cmd=command, timeout=timeout)
+        return await call(self.stub.ExecSync, request, deadline=30)
+
+    async def stop(self, container: str, timeout: int = 0) -> None:
+        request = cri.StopContainerRequest(container_id=container, timeout=timeout)
+        await call(self.stub.StopContainer, request, deadline=60)
+
+    async def log(self, container: str) -> str:
+        return Path((await self.status(container)).log_path).read_text()
+
+    async def tidy(self) -> None:
+        listed = await call(self.stub.ListPodSandbox, cri.ListPodSandboxRequest(), deadline=10)
+        for sandbox in listed.items:
+            request = cri.RemovePodSandboxRequest(pod_sandbox_id=sandbox.id)
+            await call(self.stub.RemovePodSandbox, request, deadline=60)
+
+
+@pytest.fixture(scope="session")
+def pulled() -> Generator[tuple[Path, str]]:
+    """A folder with a pulled image, and its reference."""
+    folder = Path(tempfile.mkdtemp(prefix="runtime-test-"))
+    try:
+        yield folder, asyncio.run(_pull(folder))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _pull(folder: Path) -> str:
+    nodes: dict[str, bytes | oci.Node] = {name: oci.folder() for name in ("bin", "etc", "root")}
+    nodes["tmp"] = oci.folder(0o1777)
+    nodes["bin/busybox"] = oci.Node(content=Path("/bin/busybox").read_bytes(), mode=0o755)
+    nodes |= {f"bin/{name}": oci.symlink("busybox") for name in APPLETS.split()}
+    nodes["etc/passwd"] = b"root:x:0:0:root:/root:/bin/sh\nweaver:x:1001:1002:w:/tmp:/bin/sh\n"
+    nodes["etc/group"] = b"root:x:0:\nloom:x:1002:\nyarn:x:1003:weaver\n"
+    async with running_registry() as address:
+        name = f"{address}/small:1"
+        await oci.push_image(address, "small:1", [oci.layer(nodes)], {"Cmd": ["sh"]})
+        async with images.running(images.ImageSettings(root=folder / "images")) as room:
+            await room.puller.pull(name, Credentials())
+        return name
+
+
+Agents = Callable[[], AbstractAsyncContextManager[Client]]
+
+
+@pytest.fixture
+def agent(pulled: tuple[Path, str], tmp_path: Path) -> Agents:
+    """An agent in this process, on a socket; what a test leaves in it is removed."""
+
+    @asynccontextmanager
+    async def running() -> AsyncGenerator[Client]:
+        root, image = pulled
+        settings = RuntimeSettings(root=root, state=tmp_path / "state", bridge=BRIDGE, subnet=SUBNET)
+        async with (
+            images.running(images.ImageSettings(root=root / "images")) as image_room,
+            runtime.running(settings, image_room.store) as room,
+            serving([room.service, image_room.service], tmp_path / "s"),
+        ):
+            channel = Channel(path=str(tmp_path / "s"))
+            client = Client(tmp_path, image, channel, room)
+            try:
+                yield client
+            finally:
+                await client.tidy()
+                channel.close()
+
+    return running
+
+
+Processes = Callable[[], AbstractAsyncContextManager["AgentProcess"]]
+
+
+class AgentProcess:
+    """An agent in a process of its own, that can be killed and started again on the same folders."""
+
+    def __init__(self, root: Path, image: str, folder: Path) -> None:
+        self._root, self._image, self._folder = root, image, folder
+        self._process: asyncio.subprocess.Process | None = None
+        self.client = Client(folder, image, Channel(path=str(folder / "s")))
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    async def start(self) -> None:
+        socket = self._folder / "s"
+        socket.unlink(missing_ok=True)
+        self.client.channel.close()
+        with (self._folder / "agent.log").open("ab") as words:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "cellagent", "serve", "--socket", str(socket), "--root", str(self._root),
+                "--state", str(self._folder / "state"), "--bridge", BRIDGE, "--subnet", SUBNET,
+                env={**os.environ, "PYTHONPATH": f"{HERE}:{HERE}/proto"}, cwd=HERE, stdout=words, stderr=words,
+            )  # fmt: skip
+        async with asyncio.timeout(20):
+            while not socket.exists():
+                await asyncio.sleep(0.02)
+        self.client = Client(self._folder, self._image, Channel(path=str(socket)))
+
+    async def end(self, number: signal.Signals) -> None:
+        self.client.channel.close()
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(number)
+            await self._process.wait()
+
+
+@pytest.fixture
+def agent_process(pulled: tuple[Path, str], tmp_path: Path) -> Processes:
+    """An agent that can be killed."""
+
+    @asynccontextmanager
+    async def running() -> AsyncGenerator[AgentProcess]:
+        agent = AgentProcess(*pulled, tmp_path)
+        await agent.start()
+        try:
+            yield agent
+        finally:
+            await agent.client.tidy()
+            await agent.end(signal.SIGTERM)
+
+    return running
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_bridge_left() -> Generator[None]:
+    yield
+    if Path("/sys/class/net", BRIDGE).exists():
+        asyncio.run(processes.check(["ip", "link", "del", BRIDGE]))

@@ -1,0 +1,211 @@
+"""Sandboxes and containers through a CRI client, from made to removed."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.faults import Fault, Kind
+from cellwire.rpc.call import call
+from tests.component.runtime.conftest import Agents, Client
+
+
+async def remove_container(client: Client, container: str) -> None:
+    await call(client.stub.RemoveContainer, cri.RemoveContainerRequest(container_id=container), deadline=30)
+
+
+async def test_a_container_runs_says_its_lines_and_tells_its_exit_code(agent: Agents) -> None:
+    async with agent() as client:
+        container = await client.run("sh", "-c", "echo out; echo err >&2; exit 7")
+        status = await client.exited(container)
+        assert (status.exit_code, status.reason) == (7, "Error")
+        assert 0 < status.created_at < status.started_at <= status.finished_at
+        lines = [line.split(" ", 1)[1] for line in (await client.log(container)).splitlines()]
+        assert sorted(lines) == ["stderr F err", "stdout F out"]
+
+
+async def test_a_container_that_ends_well_is_completed(agent: Agents) -> None:
+    async with agent() as client:
+        status = await client.exited(await client.run("true"))
+        assert (status.exit_code, status.reason) == (0, "Completed")
+
+
+async def test_a_command_that_is_not_there_is_a_start_error_in_the_runtimes_words(agent: Agents) -> None:
+    async with agent() as client:
+        container = await client.create(await client.sandbox(), "no-such-program")
+        with pytest.raises(Fault, match=r"no-such-program.*not found"):
+            await client.start(container)
+        status = await client.status(container)
+        assert (status.state, status.exit_code, status.reason) == (cri.CONTAINER_EXITED, 128, "StartError")
+        assert "not found" in status.message
+
+
+async def test_a_container_above_its_memory_limit_is_oom_killed(agent: Agents) -> None:
+    async with agent() as client:
+        linux = cri.LinuxContainerConfig(resources=cri.LinuxContainerResources(memory_limit_in_bytes=20 << 20))
+        container = await client.run("sh", "-c", "tail /dev/zero", linux=linux)
+        status = await client.exited(container)
+        assert (status.reason, status.exit_code) == ("OOMKilled", 137)
+
+
+async def test_stopping_sends_the_stop_signal_and_waits_for_the_grace(agent: Agents) -> None:
+    async with agent() as client:
+        container = await client.run("sh", "-c", "trap 'echo bye; exit 3' TERM; while :; do sleep 0.05; done")
+        await asyncio.sleep(0.2)
+        await client.stop(container, 10)
+        assert (await client.status(container)).exit_code == 3
+        assert "bye" in await client.log(container)
+
+
+async def test_a_deaf_container_is_killed_after_its_grace(agent: Agents) -> None:
+    async with agent() as client:
+        container = await client.run("sh", "-c", "trap '' TERM; while :; do sleep 0.1; done")
+        await asyncio.sleep(0.1)
+        await client.stop(container, 1)
+        assert (await client.status(container)).exit_code == 137
+
+
+async def test_running_a_sandbox_again_gives_the_same_one(agent: Agents) -> None:
+    async with agent() as client:
+        config = client.sandbox_config()
+        together = [asyncio.ensure_future(client.sandbox(config)) for _ in range(3)]
+        found = {await one for one in together}
+        assert found == {await client.sandbox(config)}
+
+
+async def test_stop_and_remove_of_the_unknown_succeed_and_status_is_not_found(agent: Agents) -> None:
+    async with agent() as client:
+        stub = client.stub
+        await client.stop("unknown")
+        await remove_container(client, "unknown")
+        await call(stub.StopPodSandbox, cri.StopPodSandboxRequest(pod_sandbox_id="unknown"), deadline=5)
+        await call(stub.RemovePodSandbox, cri.RemovePodSandboxRequest(pod_sandbox_id="unknown"), deadline=5)
+        with pytest.raises(Fault) as caught:
+            await client.status("unknown")
+        assert caught.value.kind is Kind.NOT_FOUND
+        with pytest.raises(Fault) as caught:
+            await call(stub.PodSandboxStatus, cri.PodSandboxStatusRequest(pod_sandbox_id="unknown"), deadline=5)
+        assert caught.value.kind is Kind.NOT_FOUND
+
+
+async def test_an_image_that_is_not_there_is_not_found(agent: Agents) -> None:
+    async with agent() as client:
+        with pytest.raises(Fault) as caught:
+            await client.create(await client.sandbox(), "true", image=cri.ImageSpec(image="nowhere.test/x:1"))
+        assert caught.value.kind is Kind.NOT_FOUND
+
+
+async def test_a_pod_has_its_own_address_hostname_and_files(agent: Agents) -> None:
+    async with agent() as client:
+        config = client.sandbox_config(dns_config=cri.DNSConfig(servers=["10.96.0.10"], searches=["svc.test"]))
+        config.linux.security_context.namespace_options.network = cri.POD
+        sandbox = await client.sandbox(config)
+        container = await client.create(sandbox, "sleep", "100")
+        await client.start(container)
+        status = await call(
+            client.stub.PodSandboxStatus, cri.PodSandboxStatusRequest(pod_sandbox_id=sandbox), deadline=5
+        )
+        address = status.status.network.ip
+        assert address.startswith("10.4.")
+        said = await client.exec(container, "sh", "-c", "hostname; cat /etc/resolv.conf /etc/hosts; ip -4 addr")
+        text = said.stdout.decode()
+        assert text.startswith("garden\n")
+        assert "nameserver 10.96.0.10" in text
+        assert f"{address}\tgarden" in text
+        assert f"inet {address}/" in text
+
+
+async def test_containers_of_a_pod_share_processes_only_where_asked(agent: Agents) -> None:
+    async with agent() as client:
+        config = client.sandbox_config()
+        config.linux.security_context.namespace_options.pid = cri.POD
+        sandbox = await client.sandbox(config)
+        seen: dict[int, str] = {}
+        for mode in (cri.POD, cri.CONTAINER):
+            linux = cri.LinuxContainerConfig()
+            linux.security_context.namespace_options.pid = mode
+            container = await client.create(sandbox, "sh", "-c", "echo $$; sleep 100", name=f"c{mode}", linux=linux)
+            await client.start(container)
+            await asyncio.sleep(0.1)
+            seen[mode] = (await client.log(container)).split()[-1]
+        assert seen[cri.CONTAINER] == "1"
+        assert int(seen[cri.POD]) > 1
+
+
+async def test_variables_reach_the_container(agent: Agents) -> None:
+    async with agent() as client:
+        container = await client.run("sh", "-c", "echo =$SEED=", envs=[cri.KeyValue(key="SEED", value=b"maize")])
+        await client.exited(container)
+        assert "=maize=" in await client.log(container)
+
+
+async def test_users_and_groups_are_those_of_the_image(agent: Agents) -> None:
+    async with agent() as client:
+        linux = cri.LinuxContainerConfig()
+        linux.security_context.run_as_username = "weaver"
+        container = await client.run("sh", "-c", "id; sleep 100", linux=linux)
+        status = await client.status(container)
+        assert (status.user.linux.uid, status.user.linux.gid) == (1001, 1002)
+        said = (await client.exec(container, "id")).stdout.decode()
+        assert "uid=1001" in said
+        assert "1003" in said
+
+
+async def test_removing_leaves_the_log_and_nothing_else(agent: Agents) -> None:
+    async with agent() as client:
+        container = await client.run("sleep", "100")
+        log = Path((await client.status(container)).log_path)
+        await remove_container(client, container)
+        assert log.exists()
+        assert container not in Path("/proc/self/mountinfo").read_text()
+        assert not list(Path("/sys/fs/cgroup").glob(f"*/chinampa/*/{container}"))
+        assert not (client.folder / "state" / "containers" / container).exists()
+
+
+async def test_lists_are_filtered_by_id_state_and_labels(agent: Agents) -> None:
+    async with agent() as client:
+        one = await client.run("sleep", "100", labels={"tier": "web"})
+        two = await client.run("true")
+        await client.exited(two)
+
+        async def listed(**wanted: object) -> set[str]:
+            request = cri.ListContainersRequest(filter=cri.ContainerFilter(**wanted))  # pyright: ignore[reportArgumentType]
+            return {item.id for item in (await call(client.stub.ListContainers, request, deadline=5)).containers}
+
+        assert await listed() == {one, two}
+        assert await listed(state=cri.ContainerStateValue(state=cri.CONTAINER_EXITED)) == {two}
+        assert await listed(label_selector={"tier": "web"}) == {one}
+        assert await listed(id=one[:12]) == {one}
+
+
+async def test_limits_change_while_a_container_runs(agent: Agents) -> None:
+    async with agent() as client:
+        linux = cri.LinuxContainerConfig(resources=cri.LinuxContainerResources(memory_limit_in_bytes=64 << 20))
+        container = await client.run("sleep", "100", linux=linux)
+        request = cri.UpdateContainerResourcesRequest(container_id=container)
+        request.linux.memory_limit_in_bytes = 128 << 20
+        await call(client.stub.UpdateContainerResources, request, deadline=10)
+        assert (await client.status(container)).resources.linux.memory_limit_in_bytes == 128 << 20
+        request.linux.memory_limit_in_bytes = 1 << 50
+        with pytest.raises(Fault) as caught:
+            await call(client.stub.UpdateContainerResources, request, deadline=10)
+        assert caught.value.kind is Kind.NO_CAPACITY
+
+
+async def test_events_tell_what_happens_with_the_state_after_it(agent: Agents) -> None:
+    async with agent() as client, client.stub.GetContainerEvents.open() as stream:
+        await stream.send_message(cri.GetEventsRequest(), end=True)
+        await stream.recv_initial_metadata()
+        container = await client.run("true")
+        kinds: list[int] = []
+        async with asyncio.timeout(10):
+            while cri.CONTAINER_STOPPED_EVENT not in kinds:
+                event = await stream.recv_message()
+                assert event is not None
+                if event.container_id == container:
+                    kinds.append(event.container_event_type)
+        assert kinds == [cri.CONTAINER_CREATED_EVENT, cri.CONTAINER_STARTED_EVENT, cri.CONTAINER_STOPPED_EVENT]
+        await stream.cancel()

@@ -1,0 +1,150 @@
+"""Exec, attach, port-forward and ExecSync against real containers."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+
+import pytest
+
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.faults import Fault, Kind
+from cellwire.stream.session import Exited, Session, SessionRequest, Stderr, Stdout
+from tests.component.runtime.conftest import Agents
+
+
+async def everything(session: Session) -> tuple[bytes, bytes, int]:
+    said: dict[type, bytearray] = {Stdout: bytearray(), Stderr: bytearray()}
+    async for item in session.output():
+        if isinstance(item, Exited):
+            return bytes(said[Stdout]), bytes(said[Stderr]), item.code
+        said[type(item)] += item.data
+    raise AssertionError("no exit code came")
+
+
+async def test_exec_sync_gives_both_streams_and_the_exit_code(agent: Agents) -> None:
+    async with agent() as client:
+        container = await client.run("sleep", "100")
+        done = await client.exec(container, "sh", "-c", "echo out; echo err >&2; exit 7")
+        assert (done.stdout, done.stderr, done.exit_code) == (b"out\n", b"err\n", 7)
+
+
+async def test_exec_sync_kills_the_command_at_its_deadline(agent: Agents) -> None:
+    async with agent() as client:
+        container = await client.run("sleep", "100")
+        begun = time.monotonic()
+        with pytest.raises(Fault) as caught:
+            await client.exec(container, "sh", "-c", "sleep 77 & sleep 78", timeout=1)
+        assert caught.value.kind is Kind.TIMEOUT
+        assert time.monotonic() - begun < 4
+        left = await client.exec(container, "sh", "-c", "cat /proc/[0-9]*/cmdline | tr -d '\\0'")
+        assert b"sleep78" not in left.stdout
+
+
+async def test_exec_sync_in_a_container_that_does_not_run_is_refused(agent: Agents) -> None:
+    async with agent() as client:
+        container = await client.run("true")
+        await client.exited(container)
+        with pytest.raises(Fault) as caught:
+            await client.exec(container, "true")
+        assert caught.value.kind is Kind.PRECONDITION
+
+
+async def test_exec_passes_any_bytes_both_ways_and_closes_stdin(agent: Agents) -> None:
+    data = bytes(range(256)) * 16384
+    async with agent() as client:
+        container = await client.run("sleep", "100")
+        request = SessionRequest(container, ("sh", "-c", "cat; exit 9"), stdin=True)
+        async with client.room.backend.exec(request) as session:
+
+            async def feed() -> None:
+                for start in range(0, len(data), 65536):
+                    await session.write_stdin(data[start : start + 65536])
+                await session.close_stdin()
+
+            async with asyncio.TaskGroup() as group:
+                group.create_task(feed())
+                out, _, code = await everything(session)
+        assert hashlib.sha256(out).digest() == hashlib.sha256(data).digest()
+        assert code == 9
+
+
+async def test_exec_on_a_terminal_has_a_size_that_can_change(agent: Agents) -> None:
+    async with agent() as client:
+        container = await client.run("sleep", "100")
+        request = SessionRequest(container, ("sh",), tty=True, stdin=True, stderr=False)
+        async with client.room.backend.exec(request) as session:
+            await session.resize(101, 33)
+            await session.write_stdin(b"sleep 0.3; stty size; exit 4\n")
+            out, _, code = await everything(session)
+        assert b"33 101" in out
+        assert code == 4
+
+
+async def test_leaving_an_exec_session_ends_its_command(agent: Agents) -> None:
+    async with agent() as client:
+        container = await client.run("sleep", "100")
+        async with client.room.backend.exec(SessionRequest(container, ("sleep", "4321"))):
+            await asyncio.sleep(0.3)
+        left = await client.exec(container, "sh", "-c", "cat /proc/[0-9]*/cmdline | tr -d '\\0'")
+        assert b"sleep4321" not in left.stdout
+
+
+async def test_a_slow_reader_holds_the_command(agent: Agents) -> None:
+    async with agent() as client:
+        container = await client.run("sleep", "100")
+        request = SessionRequest(container, ("sh", "-c", "dd if=/dev/zero bs=1M count=50 2>/dev/null"))
+        async with client.room.backend.exec(request) as session:
+            await asyncio.sleep(0.5)
+            out, _, code = await everything(session)
+        assert (len(out), code) == (50 << 20, 0)
+
+
+async def test_attach_reaches_the_process_itself(agent: Agents) -> None:
+    async with agent() as client:
+        script = "read line; echo got $line; echo err >&2; exit 6"
+        container = await client.run("sh", "-c", script, stdin=True, stdin_once=True)
+        async with client.room.backend.attach(SessionRequest(container, stdin=True)) as session:
+            await session.write_stdin(b"hello\n")
+            out, err, code = await everything(session)
+        assert (out, err, code) == (b"got hello\n", b"err\n", 6)
+
+
+async def test_attach_half_closes_stdin_of_a_container_made_for_it(agent: Agents) -> None:
+    async with agent() as client:
+        container = await client.run("cat", stdin=True, stdin_once=True)
+        async with client.room.backend.attach(SessionRequest(container, stdin=True)) as session:
+            await session.write_stdin(b"abc")
+            await session.close_stdin()
+            out, _, code = await everything(session)
+        assert (out, code) == (b"abc", 0)
+
+
+async def test_attach_to_a_terminal_can_resize_it(agent: Agents) -> None:
+    async with agent() as client:
+        container = await client.run("sh", stdin=True, tty=True)
+        request = SessionRequest(container, tty=True, stdin=True, stderr=False)
+        async with client.room.backend.attach(request) as session:
+            await session.resize(91, 44)
+            await session.write_stdin(b"sleep 0.3; stty size; exit 0\n")
+            out, _, _ = await everything(session)
+        assert b"44 91" in out
+
+
+async def test_port_forward_dials_inside_the_pod(agent: Agents) -> None:
+    async with agent() as client:
+        config = client.sandbox_config()
+        config.linux.security_context.namespace_options.network = cri.POD
+        sandbox = await client.sandbox(config)
+        container = await client.create(sandbox, "nc", "-ll", "-p", "8080", "-e", "cat")
+        await client.start(container)
+        await asyncio.sleep(0.3)
+        async with client.room.backend.port_forward(sandbox, 8080) as tunnel:
+            await tunnel.write(b"ping")
+            await tunnel.close_writing()
+            assert b"".join([part async for part in tunnel.received()]) == b"ping"
+        with pytest.raises(Fault) as caught:
+            async with client.room.backend.port_forward(sandbox, 81):
+                pass
+        assert caught.value.kind is Kind.UNAVAILABLE

@@ -1,0 +1,55 @@
+"""Containers, logs and exit codes outlive an agent that is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+from cellwire.cri.v1 import runtime_pb2 as cri
+from tests.component.runtime.conftest import Processes
+
+
+async def test_a_killed_agent_finds_its_containers_running_and_ended(agent_process: Processes) -> None:
+    async with agent_process() as agent:
+        running = await agent.client.run("sh", "-c", "while :; do echo tick; sleep 0.05; done")
+        ending = await agent.client.run("sh", "-c", "sleep 0.5; echo last; exit 5")
+        waiting = await agent.client.create(await agent.client.sandbox(), "true")
+        await agent.end(signal.SIGKILL)
+        await asyncio.sleep(0.8)
+        await agent.start()
+        client = agent.client
+        assert (await client.status(running)).state == cri.CONTAINER_RUNNING
+        assert (await client.status(waiting)).state == cri.CONTAINER_CREATED
+        status = await client.exited(ending)
+        assert status.exit_code == 5
+        assert "last" in await client.log(ending)
+        before = (await client.log(running)).count("tick")
+        assert before > 10
+        assert (await client.exec(running, "true")).exit_code == 0
+        await client.start(waiting)
+        assert (await client.exited(waiting)).exit_code == 0
+        await client.stop(running)
+        assert (await client.status(running)).exit_code == 137
+
+
+async def test_a_container_whose_conmon_was_killed_is_ended_with_an_unknown_code(agent_process: Processes) -> None:
+    async with agent_process() as agent:
+        container = await agent.client.run("sleep", "100")
+        pid = int(next((agent.client.folder / "state").glob(f"containers/{container}/conmon.pid")).read_text())
+        os.kill(pid, signal.SIGKILL)
+        status = await agent.client.exited(container)
+        assert (status.exit_code, status.reason) == (255, "Unknown")
+
+
+async def test_the_agent_is_light_and_serves_without_an_http_library(agent_process: Processes) -> None:
+    async with agent_process() as agent:
+        await agent.client.run("sleep", "100")
+        status = Path(f"/proc/{agent.pid}/status").read_text()
+        resident = int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
+        print(f"resident: {resident} KiB")
+        assert resident < 40 * 1024
+        maps = Path(f"/proc/{agent.pid}/maps").read_text()
+        assert "aiohttp" not in maps
+        assert "cryptography" not in maps

@@ -1,0 +1,54 @@
+"""The link, as far as the fleet sees it, with cells that a test plays."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from grpclib.client import Channel
+
+from cellwire.cell.v1 import cell_pb2 as wire
+from cellwire.faults import Fault, Kind
+from controller.link.port import Change
+from controller.model.names import CellName
+
+
+class FakeAuthority:
+    fingerprint = "sha256:" + "0" * 64
+
+
+class FakeLink:
+    """See `controller.fleet.room.Port`."""
+
+    controllers = ("10.0.0.1:7443",)
+
+    def __init__(self) -> None:
+        self.authority = FakeAuthority()
+        self.channels: dict[CellName, Channel] = {}
+        self.queue: asyncio.Queue[Change] = asyncio.Queue()
+
+    def channel(self, cell: CellName) -> Channel:
+        if cell not in self.channels:
+            raise Fault(Kind.UNAVAILABLE, f"cell {cell}", "it is not connected now")
+        return self.channels[cell]
+
+    def disconnect(self, cell: CellName) -> None:
+        if self.channels.pop(cell, None) is not None:
+            self.queue.put_nowait(Change(cell, "disconnected"))
+
+    async def changes(self) -> AsyncIterator[Change]:
+        while True:
+            yield await self.queue.get()
+
+    def connect(self, cell: CellName, **moments: float) -> None:
+        self.channels[cell] = Channel(host="127.0.0.1", port=1)
+        self.queue.put_nowait(Change(cell, "connected"))
+        hello = wire.ReportMessage(hello=wire.Hello(cell=cell, moments=moments))
+        self.queue.put_nowait(Change(cell, "hello", hello))
+
+    def heartbeat(self, cell: CellName) -> None:
+        self.queue.put_nowait(Change(cell, "heartbeat", wire.ReportMessage(heartbeat=wire.Heartbeat(at=1.0))))
+
+    def event(self, cell: CellName, reason: str, at: float) -> None:
+        said = wire.ReportMessage(event=wire.CellEvent(at=at, reason=reason))
+        self.queue.put_nowait(Change(cell, "event", said))

@@ -1,0 +1,33 @@
+"""A store that forgets, for tests of what uses one. It passes the contract of stores."""
+
+from __future__ import annotations
+
+from cellwire.faults import Fault, Kind
+from controller.store.protocol import Stored
+
+
+class MemoryStore:
+    """See `controller.store.protocol.Store`."""
+
+    def __init__(self) -> None:
+        self.records: dict[tuple[str, str], Stored] = {}
+        self.revision = 0
+
+    async def get(self, kind: str, key: str) -> Stored | None:
+        return self.records.get((kind, key))
+
+    async def list(self, kind: str) -> tuple[Stored, ...]:
+        return tuple(self.records[each] for each in sorted(self.records) if each[0] == kind)
+
+    async def put(self, kind: str, key: str, value: bytes, *, expected: int | None = None) -> int:
+        present = self.records.get((kind, key))
+        at = present.revision if present else 0
+        if expected is not None and expected != at:
+            raise Fault(Kind.EXISTS, f"record {kind}/{key}", f"it is at revision {at}, not {expected}")
+        self.revision += 1
+        self.records[kind, key] = Stored(key, value, self.revision)
+        return self.revision
+
+    async def delete(self, kind: str, key: str) -> None:
+        self.revision += 1
+        self.records.pop((kind, key), None)

@@ -1,0 +1,291 @@
+"""Whatever happens in whatever order, with a crash before or after any write or call: no pod ever has two instances,
+and in the end no instance is left that nobody owns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Coroutine
+from typing import Any, cast
+
+import structlog
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from cellwire.faults import Fault
+from controller.clouds.userdata import parse
+from controller.fleet import plan
+from controller.fleet.act import Act, Home
+from controller.fleet.admission import Admittance
+from controller.fleet.book import Book
+from controller.fleet.plan import Limits
+from controller.fleet.reconciler import Reconciler
+from controller.fleet.room import Fleet, Port
+from controller.model.cell import Cell, CellState
+from controller.model.instance import Instance
+from controller.model.names import CellName, InstanceId, PodUid
+from controller.model.offer import Demand
+from controller.model.pod import PodClaim, PodRef
+from controller.model.steps import LIVE, InvalidStep
+from controller.store.codec import decode
+from tests.support.fake_cloud import FakeCloud
+from tests.support.fake_link import FakeLink
+from tests.support.memory_store import MemoryStore
+
+PODS = ("a", "b", "c")
+SIZES = ("small", "medium", "large")
+# Passes after which all must be well, a few seconds each: longer than any limit below.
+ENOUGH = 40
+
+
+class Crash(Exception):
+    """The controller dies here."""
+
+
+class Fuse:
+    """Burns down at each write and call; at its end the controller dies."""
+
+    def __init__(self) -> None:
+        self.left = 0
+
+    def burn(self, _: str = "") -> None:
+        if self.left:
+            self.left -= 1
+            if not self.left:
+                raise Crash
+
+
+class CrashingStore(MemoryStore):
+    """May die before and after each write."""
+
+    def __init__(self, fuse: Fuse) -> None:
+        super().__init__()
+        self._fuse = fuse
+
+    async def put(self, kind: str, key: str, value: bytes, *, expected: int | None = None) -> int:
+        self._fuse.burn()
+        revision = await super().put(kind, key, value, expected=expected)
+        self._fuse.burn()
+        return revision
+
+    async def delete(self, kind: str, key: str) -> None:
+        self._fuse.burn()
+        await super().delete(kind, key)
+        self._fuse.burn()
+
+
+class Tasks:
+    """Tasks of one life, which end with it."""
+
+    def __init__(self) -> None:
+        self.all: list[asyncio.Task[Any]] = []
+
+    def create_task(self, work: Coroutine[Any, Any, Any], *, name: str | None = None) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self.all.append(task)
+        return task
+
+    async def end(self) -> None:
+        for task in self.all:
+            task.cancel()
+        await asyncio.gather(*self.all, return_exceptions=True)
+        self.all.clear()
+
+
+class Machine(RuleBasedStateMachine):
+    """A cloud, a store, and one life of the controller after another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(60))
+        self.runner = asyncio.Runner()
+        self.now = 1000.0
+        self.fuse = Fuse()
+        self.store = CrashingStore(self.fuse)
+        self.cloud = FakeCloud(lambda: self.now)
+        self.cloud.before = self.cloud.after = self.fuse.burn
+        self.wanted: dict[str, int] = {}
+        self.attempts: Counter[str] = Counter()
+        self.joined: dict[InstanceId, CellName] = {}
+        self.runner.run(self.begin())
+
+    async def begin(self) -> None:
+        self.tasks = Tasks()
+        group = cast("asyncio.TaskGroup", self.tasks)
+        self.link = FakeLink()
+        self.book = Book(self.store, group, lambda: self.now)
+        await self.book.load()
+        home = Home("test", lambda: ("10.0.0.1:1",), lambda: "sha256:" + "0" * 64)
+        self.act = Act(self.book, self.cloud, home, b"secret", lambda: self.now)
+        limits = Limits(lease=30, boot=60, launch=60, unclaimed=60, grace=10, terminate_again=5)
+        self.reconciler = Reconciler(self.book, self.cloud, self.act, limits, (), lambda: self.now, group)
+        self.reconciler.wake = lambda name: None  # the machine plays the workers
+        admittance = Admittance(self.book, (), 5.0, lambda: self.now)
+        port = cast("Port", self.link)
+        self.fleet = Fleet(self.book, self.act, self.reconciler, admittance, port, lambda: self.now)
+        self.claims: dict[str, asyncio.Task[Cell]] = {}
+
+    def do(self, work: Coroutine[Any, Any, None]) -> None:
+        async def guarded() -> None:
+            try:
+                await work
+            except Crash:
+                self.fuse.left = 0
+                await self.tasks.end()
+                await self.begin()
+
+        self.runner.run(guarded())
+
+    @rule(pod=st.sampled_from(PODS))
+    def want(self, pod: str) -> None:
+        if pod not in self.wanted:
+            self.attempts[pod] += 1
+        self.wanted.setdefault(pod, self.attempts[pod])
+        self.do(self.claim_all())
+
+    @rule(pod=st.sampled_from(PODS))
+    def unwant(self, pod: str) -> None:
+        if self.wanted.pop(pod, None) is not None:
+            self.do(self.release(pod))
+
+    @rule()
+    def reconcile(self) -> None:
+        self.do(self.one_pass())
+
+    @rule()
+    def boot(self) -> None:
+        self.do(self.agents())
+
+    @rule(seconds=st.sampled_from((1.0, 7.0, 40.0)))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(
+        size=st.sampled_from(SIZES), code=st.sampled_from(("", "InsufficientInstanceCapacity", "RequestLimitExceeded"))
+    )
+    def refuse(self, size: str, code: str) -> None:
+        self.cloud.refusals[size] = code
+
+    @rule(number=st.integers(0, 5))
+    def instance_dies(self, number: int) -> None:
+        alive = self.cloud.alive()
+        if number < len(alive):
+            self.cloud.end(alive[number].id, "spot")
+
+    @rule(steps=st.integers(1, 8))
+    def crash_soon(self, steps: int) -> None:
+        self.fuse.left = steps
+
+    @invariant()
+    def no_pod_has_two_live_cells_or_two_instances(self) -> None:
+        cells = [decode(stored.value, Cell) for (kind, _), stored in self.store.records.items() if kind == "cells"]
+        live = [cell for cell in cells if cell.state in LIVE and cell.claim]
+        pods = Counter((cell.claim.pod.uid, cell.claim.pod.attempt) for cell in live if cell.claim)
+        assert max(pods.values(), default=0) <= 1, pods
+        for cell in live:
+            owned = [one for one in self.cloud.alive() if self.owns(cell, one)]
+            assert len(owned) <= 1, (cell, owned)
+
+    @staticmethod
+    def owns(cell: Cell, instance: Instance) -> bool:
+        return instance.id == cell.instance or instance.client_token.startswith(f"{cell.name}-")
+
+    def teardown(self) -> None:
+        self.fuse.left = 0
+        self.cloud.refusals.clear()
+        for _ in range(ENOUGH):
+            self.now += 6
+            self.do(self.claim_all())
+            self.do(self.one_pass())
+            self.do(self.agents())
+        owners = {cell.claim.pod.uid for cell in self.fleet.list() if cell.claim}
+        assert owners == set(self.wanted), "every wanted pod has its cell, and nobody else has"
+        assert {cell.state for cell in self.fleet.list()} <= {CellState.CLAIMED}
+        assert {one.id for one in self.cloud.alive()} == {cell.instance for cell in self.fleet.list()}
+        for pod in list(self.wanted):
+            del self.wanted[pod]
+            self.do(self.release(pod))
+        for _ in range(ENOUGH):
+            self.now += 6
+            self.do(self.one_pass())
+        assert self.cloud.alive() == ()
+        assert self.fleet.list() == ()
+        self.runner.run(self.tasks.end())
+        self.runner.close()
+
+    async def claim_all(self) -> None:
+        for pod, attempt in self.wanted.items():
+            task = self.claims.get(pod)
+            if task is None or task.done():
+                if task is not None and not task.cancelled() and isinstance(task.exception(), Crash):
+                    del self.claims[pod]
+                    raise Crash
+                ref = PodRef(uid=PodUid(pod), namespace="default", name=pod, attempt=attempt)
+                claim = PodClaim(pod=ref, demand=Demand(cpu_millis=100, memory_mib=100))
+                self.claims[pod] = self.tasks.create_task(self.fleet.claim(claim))
+        await self.breathe()
+
+    async def release(self, pod: str) -> None:
+        task = self.claims.pop(pod, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        for cell in self.fleet.list():
+            if cell.claim and cell.claim.pod.uid == pod:
+                await self.fleet.release(cell.name, "deleted")
+
+    async def one_pass(self) -> None:
+        try:
+            await self.reconciler.survey()
+        except Fault:
+            return
+        for instance in self.reconciler._orphans:
+            await self.act.do(plan.Collect(instance))
+        for cell in self.fleet.list():
+            await self.settle(cell.name)
+        await self.breathe()
+
+    async def settle(self, name: CellName) -> None:
+        for _ in range(20):
+            action = self.reconciler._next(name)
+            if action is None:
+                return
+            try:
+                await self.act.do(action)
+            except InvalidStep:
+                continue
+            except Fault:
+                return
+            if isinstance(action, plan.Terminate):
+                self.reconciler._terminated[name] = self.now
+                return
+        raise AssertionError(f"the plan of {self.book.get(name)} never ends")
+
+    async def agents(self) -> None:
+        """Every instance joins once, and stays connected."""
+        for one in self.cloud.alive():
+            if one.id not in self.joined:
+                request = next(each for each in self.cloud.requests if each.client_token == one.client_token)
+                try:
+                    async with asyncio.timeout(0):
+                        admitted = await self.fleet.admit(parse(request.user_data).token, self.cloud.identity(one.id))
+                    self.joined[one.id] = admitted.cell
+                except (Fault, TimeoutError):
+                    continue
+            name = self.joined[one.id]
+            self.book.heard(name, self.now)
+            self.book.connect(name, connected=True)
+        await self.breathe()
+
+    async def breathe(self) -> None:
+        """Let those who wait see what changed."""
+        for _ in range(30):
+            await asyncio.sleep(0)
+
+
+Machine.TestCase.settings = settings(
+    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
+TestCrashes = Machine.TestCase

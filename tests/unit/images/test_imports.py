@@ -1,0 +1,25 @@
+"""What stays resident must stay light."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+
+def test_the_resident_part_loads_neither_aiohttp_nor_cryptography() -> None:
+    program = (
+        "import sys, cellagent.images.service;"
+        "print([m for m in ('aiohttp', 'cryptography', 'zstandard', 'isal', 'yarl') if m in sys.modules])"
+    )
+    environment = {"PYTHONPATH": ":".join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_unpacking_process_loads_no_event_loop() -> None:
+    program = (
+        "import sys, cellagent.images.unpack; print([m for m in ('aiohttp', 'asyncio', 'grpclib') if m in sys.modules])"
+    )
+    environment = {"PYTHONPATH": ":".join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,163 @@
+from typing import Any
+
+from msgspec.structs import replace
+
+from controller.pods.lifecycle import (
+    Finish,
+    Start,
+    Wait,
+    backoff,
+    decide,
+    ended,
+    lost,
+    not_prepared,
+    not_started,
+    settled,
+)
+from controller.pods.run import ContainerRun, PodRun, Running, Terminated, Waiting
+from controller.pods.status import status_of
+
+WHOSE = "web_default(u-1)"
+
+
+def spec(*names: str, init: tuple[str, ...] = (), policy: str = "Always", **more: Any) -> dict[str, Any]:
+    return {
+        "containers": [{"name": name, "image": "i"} for name in names],
+        "initContainers": [{"name": name, "image": "i"} for name in init],
+        "restartPolicy": policy,
+        **more,
+    }
+
+
+def run(**states: Any) -> PodRun:
+    containers = {
+        name: state if isinstance(state, ContainerRun) else ContainerRun(name=name, state=state)
+        for name, state in states.items()
+    }
+    return PodRun(sandbox="s", cell="c-1", containers=containers)  # pyright: ignore[reportArgumentType]
+
+
+def exit_of(code: int, at: float = 100.0, began: float = 99.0) -> Terminated:
+    return Terminated(code, "Completed" if code == 0 else "Error", started_at=began, finished_at=at)
+
+
+def test_all_containers_of_a_new_pod_start_in_order() -> None:
+    assert decide(spec("a", "b"), PodRun(), 0) == (Start("a"), Start("b"))
+
+
+def test_init_containers_run_one_after_another_before_the_rest() -> None:
+    wanted = spec("main", init=("one", "two"))
+    assert decide(wanted, PodRun(), 0) == (Start("one"),)
+    assert decide(wanted, run(one=Running(1)), 2) == (Wait(),)
+    assert decide(wanted, run(one=exit_of(0)), 101) == (Start("two"),)
+    assert decide(wanted, run(one=exit_of(0), two=exit_of(0)), 101) == (Start("main"),)
+
+
+def test_a_failed_init_container_ends_a_pod_that_never_restarts() -> None:
+    (finish,) = decide(spec("main", init=("one",), policy="Never"), run(one=exit_of(3)), 101)
+    assert isinstance(finish, Finish)
+    assert finish.phase == "Failed"
+
+
+def test_a_sidecar_starts_before_and_does_not_hold_the_end() -> None:
+    wanted = spec("main", policy="Never")
+    wanted["initContainers"] = [{"name": "side", "image": "i", "restartPolicy": "Always"}]
+    assert decide(wanted, PodRun(), 0) == (Start("side"),)
+    side = ContainerRun(name="side", state=Running(1), started=True)
+    assert decide(wanted, run(side=side), 2) == (Start("main"),)
+    assert decide(wanted, run(side=side, main=exit_of(0)), 101) == (Finish("Succeeded"),)
+
+
+def test_restart_policies_decide_what_an_end_means() -> None:
+    assert decide(spec("a", policy="Never"), run(a=exit_of(0)), 101) == (Finish("Succeeded"),)
+    assert decide(spec("a", policy="Never"), run(a=exit_of(1)), 101) == (Finish("Failed"),)
+    assert decide(spec("a", policy="OnFailure"), run(a=exit_of(0)), 101) == (Finish("Succeeded"),)
+    assert decide(spec("a", policy="OnFailure"), run(a=exit_of(1)), 101) == (Start("a"),)
+    assert decide(spec("a", policy="Always"), run(a=exit_of(0)), 101) == (Start("a"),)
+
+
+def test_the_back_off_is_the_kubelets() -> None:
+    assert [backoff(crashes) for crashes in range(1, 9)] == [0, 10, 20, 40, 80, 160, 300, 300]
+
+
+def test_the_second_crash_waits_ten_seconds_and_says_so() -> None:
+    one = ended(ContainerRun(name="a"), exit_of(1), policy="Always", whose=WHOSE)
+    assert isinstance(one.state, Terminated)
+    assert decide(spec("a"), run(a=one), 100) == (Start("a"),)
+    two = ended(one, exit_of(1, 102, 101), policy="Always", whose=WHOSE)
+    assert two.state == Waiting("CrashLoopBackOff", f"back-off 10s restarting failed container=a pod={WHOSE}", 102)
+    assert two.last == exit_of(1, 102, 101)
+    assert decide(spec("a"), run(a=two), 103) == (Wait(112),)
+    assert decide(spec("a"), run(a=two), 112) == (Start("a"),)
+
+
+def test_ten_minutes_of_running_are_forgiveness() -> None:
+    worn = ContainerRun(name="a", crashes=7)
+    assert ended(worn, exit_of(1, at=1000, began=300), policy="Always", whose=WHOSE).crashes == 1
+
+
+def test_an_image_error_becomes_a_back_off_that_keeps_the_cause() -> None:
+    one = not_prepared(ContainerRun(name="a"), "ErrImagePull", "no such tag", 100)
+    assert one.state == Waiting("ErrImagePull", "no such tag", 100)
+    assert decide(spec("a"), run(a=one), 101) == (Wait(103),)
+    later = settled(spec("a"), run(a=one), 103, WHOSE)
+    state = later.of("a").state
+    assert isinstance(state, Waiting)
+    assert state.reason == "ImagePullBackOff"
+    assert "no such tag" in state.message
+    assert decide(spec("a"), later, 104) == (Wait(110),)
+
+
+def test_a_command_that_is_not_there_shows_the_runtimes_words() -> None:
+    one = not_started(ContainerRun(name="a"), "exec: no such file", 100, policy="Always")
+    assert one.state == Waiting("RunContainerError", "exec: no such file", 100)
+    assert one.last is not None
+    assert (one.last.reason, one.last.exit_code) == ("StartError", 128)
+    never = not_started(ContainerRun(name="a"), "exec: no such file", 100, policy="Never")
+    assert decide(spec("a", policy="Never"), run(a=never), 100) == (Finish("Failed"),)
+
+
+def test_the_active_deadline_ends_the_pod() -> None:
+    wanted = spec("a", activeDeadlineSeconds=5)
+    began = replace(run(a=Running(1)), started_at=1.0)
+    assert decide(wanted, began, 3) == (Wait(6),)
+    (finish,) = decide(wanted, began, 6)
+    assert isinstance(finish, Finish)
+    assert finish.reason == "DeadlineExceeded"
+
+
+def test_a_lost_cell_means_anew_for_always_and_failure_for_the_rest() -> None:
+    before = run(a=ContainerRun(name="a", state=Running(1), id="x", starts=1, restarts=0))
+    anew = lost(spec("a"), before, "silent for 40 s", 50)
+    assert (anew.attempt, anew.cell, anew.of("a").starts) == (1, "", 1)
+    last = anew.of("a").last
+    assert last is not None
+    assert last.reason == "CellLost"
+    failed = lost(spec("a", policy="OnFailure"), before, "silent for 40 s", 50)
+    assert (failed.phase, failed.reason) == ("Failed", "CellLost")
+    state = failed.of("a").state
+    assert isinstance(state, Terminated)
+    assert state.reason == "CellLost"
+
+
+def test_status_moves_from_pending_to_running_and_keeps_its_transition_times() -> None:
+    wanted = spec("a")
+    first = status_of(wanted, PodRun(), {}, 10)
+    assert first["phase"] == "Pending"
+    assert [one["type"] for one in first["conditions"]] == ["PodScheduled"]
+    ready = ContainerRun(name="a", state=Running(12), started=True, ready=True, id="x")
+    second = status_of(wanted, run(a=ready), first, 12)
+    assert second["phase"] == "Running"
+    assert {one["type"]: one["status"] for one in second["conditions"]} == dict.fromkeys(
+        ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"), "True"
+    )
+    third = status_of(wanted, run(a=replace(ready, ready=False)), second, 20)
+    times = {one["type"]: one["lastTransitionTime"] for one in third["conditions"]}
+    assert times["Ready"] > times["Initialized"]
+
+
+def test_a_crashing_container_keeps_the_pod_running() -> None:
+    crashed = ContainerRun(name="a", state=Waiting("CrashLoopBackOff"), last=exit_of(1), restarts=1)
+    status = status_of(spec("a"), run(a=crashed), {}, 1)
+    assert status["phase"] == "Running"
+    assert status["containerStatuses"][0]["state"]["waiting"]["reason"] == "CrashLoopBackOff"

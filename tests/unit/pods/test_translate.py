@@ -1,0 +1,82 @@
+import stat
+from typing import Any
+
+from cellwire.cri.v1 import runtime_pb2 as cri
+from controller.pods.run import PodRun
+from controller.pods.spec import admit
+from controller.pods.translate import container_config, empty_folders, environment, expand, resources, sandbox_config
+
+
+def admitted(container: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
+    manifest = admit(
+        {
+            "metadata": {"name": "web", "namespace": "default", "labels": {"app": "x"}},
+            "spec": {"containers": [{"name": "web", "image": "busybox", **(container or {})}], **spec},
+        }
+    )
+    manifest["metadata"]["uid"] = "u-1"
+    return manifest
+
+
+RUN = PodRun(attempt=2, addresses=("10.8.0.3",), cell_address="10.8.0.2")
+
+
+def test_the_sandbox_carries_the_pods_names_and_attempt() -> None:
+    config = sandbox_config(admitted({"ports": [{"containerPort": 80, "hostPort": 8080}]}), RUN)
+    assert (config.metadata.uid, config.metadata.attempt, config.hostname) == ("u-1", 2, "web")
+    assert config.labels["io.kubernetes.pod.namespace"] == "default"
+    assert config.labels["app"] == "x"
+    assert (config.port_mappings[0].container_port, config.port_mappings[0].host_port) == (80, 8080)
+
+
+def test_host_namespaces_become_node_mode() -> None:
+    option = sandbox_config(admitted(hostNetwork=True, hostPID=True), RUN).linux.security_context.namespace_options
+    assert (option.network, option.pid, option.ipc) == (cri.NODE, cri.NODE, cri.POD)
+
+
+def test_cpu_and_memory_are_computed_as_the_kubelet_does() -> None:
+    given = resources({"resources": {"limits": {"cpu": "500m", "memory": "64Mi"}, "requests": {"cpu": "250m"}}})
+    assert (given.cpu_shares, given.cpu_quota, given.cpu_period) == (256, 50_000, 100_000)
+    assert given.memory_limit_in_bytes == 64 * 1024 * 1024
+    assert resources({}).cpu_shares == 2
+
+
+def test_variables_know_the_downward_api_and_each_other() -> None:
+    env = [
+        {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        {"name": "APP", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
+        {"name": "MEM", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}}},
+        {"name": "URL", "value": "http://$(IP):80/$(NOPE)/$$(IP)"},
+    ]
+    pod = admitted({"env": env, "resources": {"limits": {"memory": "64Mi"}}})
+    variables = environment(pod, pod["spec"]["containers"][0], RUN)
+    assert variables == {"IP": "10.8.0.3", "APP": "x", "MEM": "64", "URL": "http://10.8.0.3:80/$(NOPE)/$(IP)"}
+
+
+def test_expansion_leaves_what_is_no_reference() -> None:
+    assert expand("a$b $(", {}) == "a$b $("
+
+
+def test_users_of_the_pod_yield_to_those_of_the_container() -> None:
+    pod = admitted(
+        {"securityContext": {"runAsUser": 7, "allowPrivilegeEscalation": False}},
+        securityContext={"runAsUser": 5, "runAsGroup": 6, "fsGroup": 9},
+    )
+    context = container_config(pod, pod["spec"]["containers"][0], RUN, "sha256:1", 0).linux.security_context
+    assert (context.run_as_user.value, context.run_as_group.value) == (7, 6)
+    assert list(context.supplemental_groups) == [9]
+    assert context.no_new_privs
+
+
+def test_volumes_are_folders_of_the_cell() -> None:
+    pod = admitted(
+        {"volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, {"name": "etc", "mountPath": "/h", "readOnly": True}]},
+        volumes=[{"name": "tmp", "emptyDir": {}}, {"name": "etc", "hostPath": {"path": "/etc"}}],
+    )
+    config = container_config(pod, pod["spec"]["containers"][0], RUN, "sha256:1", 3)
+    mounts = {mount.container_path: mount for mount in config.mounts}
+    assert mounts["/tmp"].host_path == "/var/lib/chinampa/pods/u-1/volumes/tmp"
+    assert mounts["/h"].readonly
+    assert mounts["/dev/termination-log"].host_path == "/var/lib/chinampa/pods/u-1/containers/web/3/termination-log"
+    assert (config.metadata.attempt, config.log_path) == (3, "web/3.log")
+    assert [(folder.name, folder.mode) for folder in empty_folders(pod["spec"])] == [("tmp", stat.S_IFDIR | 0o777)]

@@ -1,0 +1,160 @@
+"""Calls that end badly leave their task as it was. The first tests show the fault in grpclib that this is against."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grpclib.client import Channel
+
+from cellwire.cell.v1 import cell_grpc
+from cellwire.cell.v1 import cell_pb2 as wire
+from cellwire.faults import Fault, Kind
+from cellwire.rpc.call import call, settled
+from cellwire.rpc.limits import CELL
+from cellwire.rpc.mended import MendedChannel
+from cellwire.rpc.serve import prepared
+
+
+async def hang(stream: Any) -> None:
+    await stream.recv_message()
+    await asyncio.sleep(3600)
+
+
+def count() -> int:
+    task = asyncio.current_task()
+    assert task is not None
+    return task.cancelling()
+
+
+@pytest.fixture
+async def socket(tmp_path: Path, told: Any) -> AsyncIterator[str]:
+    server = prepared([told], details=True)
+    path = str(tmp_path / "s")
+    await server.start(path=path)
+    yield path
+    server.close()
+    await server.wait_closed()
+
+
+@pytest.fixture(params=["grpclib's channel", "our channel"])
+async def channel(request: pytest.FixtureRequest, socket: str) -> AsyncIterator[Channel]:
+    made = Channel(path=socket) if request.param == "grpclib's channel" else MendedChannel(CELL, path=socket)
+    yield made
+    made.close()
+
+
+async def test_grpclib_alone_leaves_its_task_asked_to_cancel(socket: str, told: Any) -> None:
+    told.unary = hang
+    async with Channel(path=socket) as channel:
+        with pytest.raises(asyncio.TimeoutError):
+            await cell_grpc.CellStub(channel).ReadFile(wire.ReadFileRequest(), timeout=0.05)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 1, "grpclib was mended upstream: rpc/mended.py and settled() can go"
+    task.uncancel()
+
+
+async def test_an_expired_call_is_a_timeout_and_leaves_no_trace(channel: Channel, told: Any) -> None:
+    told.unary = hang
+    with pytest.raises(Fault) as told_of:
+        await call(cell_grpc.CellStub(channel).ReadFile, wire.ReadFileRequest(), deadline=0.05)
+    assert told_of.value.kind is Kind.TIMEOUT
+    assert "ReadFile" in str(told_of.value)
+    assert count() == 0
+
+
+async def test_a_broken_connection_is_unavailable_and_leaves_no_trace(channel: Channel, socket: str, told: Any) -> None:
+    async def break_off(stream: Any) -> None:
+        await stream.recv_message()
+        stream._stream._transport.abort()
+        await asyncio.sleep(3600)
+
+    told.unary = break_off
+    for _ in range(3):
+        with pytest.raises(Fault) as told_of:
+            await call(cell_grpc.CellStub(channel).ReadFile, wire.ReadFileRequest(), deadline=5)
+        assert told_of.value.kind is Kind.UNAVAILABLE
+        assert count() == 0
+
+
+async def test_a_timeout_around_retries_still_ends_in_a_timeout(channel: Channel, told: Any) -> None:
+    told.unary = hang
+
+    async def retry_for_ever() -> None:
+        while True:
+            try:
+                await call(cell_grpc.CellStub(channel).ReadFile, wire.ReadFileRequest(), deadline=0.03)
+            except Fault:
+                await asyncio.sleep(0)
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await retry_for_ever()
+
+
+async def test_a_cancelled_caller_is_cancelled(channel: Channel, told: Any) -> None:
+    told.unary = hang
+    task = asyncio.get_running_loop().create_task(
+        call(cell_grpc.CellStub(channel).ReadFile, wire.ReadFileRequest(), deadline=5)
+    )
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_caller_cancelled_as_the_connection_breaks_is_cancelled(socket: str, told: Any) -> None:
+    told.unary = hang
+    channel = MendedChannel(CELL, path=socket)
+
+    async def outer() -> None:
+        async with asyncio.timeout(5):
+            await call(cell_grpc.CellStub(channel).ReadFile, wire.ReadFileRequest(), deadline=5)
+
+    task = asyncio.get_running_loop().create_task(outer())
+    await asyncio.sleep(0.05)
+    channel.close()  # both before the task runs again
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_connection_told_twice_of_its_end_wakes_a_call_once(socket: str, told: Any) -> None:
+    told.unary = hang
+    channel = MendedChannel(CELL, path=socket)
+
+    async def caller() -> int:
+        with pytest.raises(Fault):
+            await call(cell_grpc.CellStub(channel).ReadFile, wire.ReadFileRequest(), deadline=5)
+        return count()
+
+    task = asyncio.get_running_loop().create_task(caller())
+    await asyncio.sleep(0.05)
+    protocol = channel._protocol
+    assert protocol is not None
+    protocol.processor.close("a goodbye")
+    protocol.connection_lost(None)
+    assert await task == 0
+
+
+async def test_two_streams_of_one_task_settle_when_their_connection_breaks(socket: str, told: Any) -> None:
+    told.stream = hang
+    channel = MendedChannel(CELL, path=socket)
+    stub = cell_grpc.CellStub(channel)
+
+    async def both() -> int:
+        for _ in range(2):
+            try:
+                with settled():
+                    async with stub.Logs.open() as one, stub.Logs.open() as two:
+                        await one.send_message(wire.LogsRequest(), end=True)
+                        await two.send_message(wire.LogsRequest(), end=True)
+                        asyncio.get_running_loop().call_later(0.02, channel.close)
+                        await two.recv_message()
+            except Fault as fault:
+                assert fault.kind is Kind.UNAVAILABLE
+        return count()
+
+    assert await asyncio.get_running_loop().create_task(both()) == 0

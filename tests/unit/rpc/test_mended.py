@@ -1,0 +1,133 @@
+"""What is relied on inside grpclib, and the limits. When a test here fails after an upgrade, read rpc/mended.py."""
+
+import asyncio
+import inspect
+import resource
+import struct
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpclib.client
+import grpclib.protocol
+import grpclib.server
+import grpclib.stream
+import grpclib.utils
+import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+
+from cellwire.cell.v1 import cell_grpc
+from cellwire.cell.v1 import cell_pb2 as wire
+from cellwire.faults import Fault, Kind
+from cellwire.rpc.call import call
+from cellwire.rpc.limits import CELL, STRANGER
+from cellwire.rpc.mended import MendedChannel
+from cellwire.rpc.serve import prepared
+
+
+def test_grpclib_is_inside_as_we_know_it() -> None:
+    assert "self._wrapper = Wrapper()" in inspect.getsource(grpclib.client.Stream.__aenter__)
+    assert "self.connection.create_stream(" in inspect.getsource(grpclib.protocol.EventsProcessor)
+    assert "create_stream(wrapper=self._wrapper)" in inspect.getsource(grpclib.client.Stream.send_request)
+    assert "await stream.recv_data(message_len)" in inspect.getsource(grpclib.stream.recv_message)
+    assert "_channel.__connect__()" in inspect.getsource(grpclib.client.Stream.send_request)
+    for holder, member in (
+        (grpclib.client.Channel, "_protocol_factory"),
+        (grpclib.client.Channel, "_connected"),
+        (grpclib.server.Server, "_protocol_factory"),
+        (grpclib.utils.Wrapper, "_error"),
+    ):
+        assert hasattr(holder, member), f"{holder.__name__}.{member} is gone"
+
+
+@pytest.fixture
+async def socket(tmp_path: Path, told: Any) -> AsyncIterator[str]:
+    server = prepared([told], details=True, limits=STRANGER)
+    path = str(tmp_path / "s")
+    await server.start(path=path)
+    yield path
+    server.close()
+    await server.wait_closed()
+
+
+def resident_kib() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() // 1024
+
+
+async def test_a_prefix_of_280_mib_is_refused_without_growth(socket: str) -> None:
+    before = resident_kib()
+    reader, writer = await asyncio.open_unix_connection(socket)
+    peer = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
+    peer.initiate_connection()
+    headers = [
+        (":method", "POST"), (":scheme", "http"), (":authority", "x"), (":path", "/chinampa.cell.v1.Cell/ReadFile"),
+        ("te", "trailers"), ("content-type", "application/grpc"),
+    ]  # fmt: skip
+    peer.send_headers(1, headers)
+    peer.send_data(1, b"\0" + struct.pack(">I", 280 << 20))
+    sent, answered = 0, b""
+    writer.write(peer.data_to_send())
+    while not answered and sent < 280 << 20:
+        size = min(peer.local_flow_control_window(1), 16 << 10)
+        if size:
+            peer.send_data(1, b"x" * size)
+            sent += size
+            writer.write(peer.data_to_send())
+            await writer.drain()
+        async with asyncio.timeout(5):
+            for event in peer.receive_data(await reader.read(1 << 16)):
+                answered = dict(getattr(event, "headers", None) or ()).get("grpc-status", answered)
+        writer.write(peer.data_to_send())
+    writer.close()
+    assert answered == "8"
+    assert sent < 1 << 20
+    assert resident_kib() - before < 8 << 10
+
+
+async def test_a_reply_above_the_limit_ends_that_call_and_no_other(tmp_path: Path, told: Any) -> None:
+    async def large(stream: Any) -> None:
+        request = await stream.recv_message()
+        await stream.send_message(wire.ReadFileReply(data=b"x" * request.limit))
+
+    told.unary = large
+    server = prepared([told], details=True, limits=CELL)
+    await server.start(path=str(tmp_path / "big"))
+    async with MendedChannel(CELL, path=str(tmp_path / "big")) as channel:
+        stub = cell_grpc.CellStub(channel)
+        whole = await call(stub.ReadFile, wire.ReadFileRequest(limit=20 << 20), deadline=20)
+        assert len(whole.data) == 20 << 20
+        with pytest.raises(Fault) as told_of:
+            await call(stub.ReadFile, wire.ReadFileRequest(limit=40 << 20), deadline=20)
+        assert told_of.value.kind is Kind.NO_CAPACITY
+        assert "above the limit" in str(told_of.value)
+        assert (await call(stub.ReadFile, wire.ReadFileRequest(limit=10), deadline=5)).data == b"x" * 10
+    server.close()
+    await server.wait_closed()
+
+
+async def test_two_hundred_calls_at_once_beside_readers_that_do_not_read(tmp_path: Path, told: Any) -> None:
+    async def flood(stream: Any) -> None:
+        await stream.recv_message()
+        while True:
+            await stream.send_message(wire.LogChunk(data=b"x" * (64 << 10)))
+
+    told.stream = flood
+    server = prepared([told], details=True)
+    await server.start(path=str(tmp_path / "many"))
+    async with MendedChannel(CELL, path=str(tmp_path / "many")) as channel:
+        stub = cell_grpc.CellStub(channel)
+        async with stub.Logs.open() as stuck:
+            await stuck.send_message(wire.LogsRequest(), end=True)
+            await stuck.recv_message()
+            await asyncio.sleep(0.2)
+            async with asyncio.TaskGroup() as group:
+                asked = [
+                    group.create_task(call(stub.ReadFile, wire.ReadFileRequest(path=str(n)), deadline=10))
+                    for n in range(200)
+                ]
+            assert {task.result().data for task in asked} == {str(n).encode() for n in range(200)}
+            await stuck.cancel()
+    server.close()
+    await server.wait_closed()

@@ -1,0 +1,131 @@
+"""A fault that crosses the wire is still the fault that was raised."""
+
+import asyncio
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grpclib.client import Channel
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError, StreamTerminatedError
+
+from cellwire.cell.v1 import cell_grpc
+from cellwire.cell.v1 import cell_pb2 as wire
+from cellwire.faults import Fault, Kind
+from cellwire.rpc.call import call
+from cellwire.rpc.limits import CELL
+from cellwire.rpc.mended import MendedChannel
+from cellwire.rpc.serve import prepared, serving
+from cellwire.rpc.status import KINDS, STATUSES, FaultCodec, fault_of
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_every_kind_has_a_status_and_comes_back_from_it(kind: Kind) -> None:
+    assert KINDS[STATUSES[kind]] is kind
+
+
+@pytest.mark.parametrize("status", [status for status in Status if status is not Status.OK])
+def test_every_status_is_some_kind_of_fault(status: Status) -> None:
+    assert fault_of(GRPCError(status, "disk: full")).cause == "full"
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff", b"{}", b"[1,2,3,4,5]", b'["no such kind","a","b","c","d"]', b"[]"])
+def test_details_that_are_not_ours_are_passed_over(data: bytes) -> None:
+    details = FaultCodec().decode(Status.NOT_FOUND, "thing: gone", data)
+    fault = fault_of(GRPCError(Status.NOT_FOUND, "thing: gone", details))
+    assert (fault.kind, str(fault)) == (Kind.NOT_FOUND, "thing: gone")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (ConnectionRefusedError("no"), Kind.UNAVAILABLE),
+        (TimeoutError(), Kind.TIMEOUT),
+        (StreamTerminatedError("gone"), Kind.UNAVAILABLE),
+        (ssl.SSLError("eof"), Kind.UNAVAILABLE),
+        (KeyError("x"), Kind.BROKEN),
+    ],
+)
+def test_what_breaks_on_the_way_is_a_fault_too(error: Exception, kind: Kind) -> None:
+    assert fault_of(error).kind is kind
+
+
+async def asked(channel: Channel) -> Fault:
+    with pytest.raises(Fault) as told_of:
+        await call(cell_grpc.CellStub(channel).ReadFile, wire.ReadFileRequest(), deadline=5)
+    return told_of.value
+
+
+async def test_between_our_own_ends_a_fault_keeps_its_parts(tmp_path: Path, told: Any) -> None:
+    async def refuse(stream: Any) -> None:
+        raise Fault(Kind.NO_CAPACITY, "disc: c", "voll — 100 %\n", "empty it", reason="DiskFull")
+
+    told.unary = refuse
+    server = prepared([told], details=True)
+    await server.start(path=str(tmp_path / "s"))
+    async with MendedChannel(CELL, path=str(tmp_path / "s")) as channel:
+        fault = await asked(channel)
+    server.close()
+    await server.wait_closed()
+    assert (fault.kind, fault.thing, fault.cause, fault.mend, fault.reason) == (
+        Kind.NO_CAPACITY,
+        "disc: c",
+        "voll — 100 %\n",
+        "empty it",
+        "DiskFull",
+    )
+
+
+async def test_a_foreign_client_gets_the_sentence_and_no_details(tmp_path: Path, told: Any) -> None:
+    async def refuse(stream: Any) -> None:
+        raise Fault(Kind.PRECONDITION, "container c-1", "it runs", "stop it first")
+
+    told.unary = refuse
+    async with serving([told], tmp_path / "s"), Channel(path=str(tmp_path / "s")) as channel:
+        with pytest.raises(GRPCError) as told_of:
+            await cell_grpc.CellStub(channel).ReadFile(wire.ReadFileRequest())
+    assert told_of.value.status is Status.FAILED_PRECONDITION
+    assert told_of.value.message == "container c-1: it runs; stop it first"
+
+
+async def test_a_page_of_words_does_not_break_the_connection(tmp_path: Path, told: Any) -> None:
+    async def refuse(stream: Any) -> None:
+        raise Fault(Kind.BROKEN, "runtime", "\u2028é" * 100_000, "x" * 100_000)
+
+    told.unary = refuse
+    async with serving([told], tmp_path / "s"), MendedChannel(CELL, path=str(tmp_path / "s")) as channel:
+        assert (await asked(channel)).kind is Kind.BROKEN
+        assert (await asked(channel)).kind is Kind.BROKEN
+
+
+async def test_what_nobody_foresaw_is_internal_and_told_in_short(
+    tmp_path: Path, told: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def stumble(stream: Any) -> None:
+        raise KeyError("secret")
+
+    told.unary = stumble
+    async with serving([told], tmp_path / "s"), MendedChannel(CELL, path=str(tmp_path / "s")) as channel:
+        fault = await asked(channel)
+    assert fault.kind is Kind.BROKEN
+    assert "secret" not in str(fault)
+    assert "secret" in caplog.text
+
+
+async def test_a_cancelled_handler_ends_without_a_status(tmp_path: Path, told: Any) -> None:
+    ended = asyncio.Event()
+
+    async def hang(stream: Any) -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            ended.set()
+
+    told.unary = hang
+    async with serving([told], tmp_path / "s"), MendedChannel(CELL, path=str(tmp_path / "s")) as channel:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await cell_grpc.CellStub(channel).ReadFile(wire.ReadFileRequest())
+        async with asyncio.timeout(1):
+            await ended.wait()
