@@ -127,7 +127,7 @@ async def test_window_sizes_do_not_break_into_input_that_waits(tmp_path: Path) -
                 assert not sizing.done()
                 memory.sessions[0].stdin.discard()  # the command reads on, quickly
             await until(lambda: memory.sessions[0].sizes == [(80, 24)])
-            assert memory.sessions[0].written == len(BLOCK) * 512
+            await until(lambda: memory.sessions[0].written == len(BLOCK) * 512)
 
 
 async def test_leaving_a_session_ends_it_at_the_cell(tmp_path: Path) -> None:
