@@ -128,6 +128,17 @@ async def test_half_close_ends_the_input_and_not_the_output() -> None:
         assert exit_code(await streams["error"].read_all()) == 0
 
 
+async def test_streams_that_were_not_asked_for_are_read_over() -> None:
+    async with (
+        server.running(MemoryBackend()) as streaming,
+        connected(streaming.exec_url(command("echo", "hi"))) as client,
+    ):
+        streams = await client.open_all("stdin", "error", "stdout", "stderr", "resize", "later")
+        assert all(stream.reset is None for stream in streams.values())
+        assert await streams["stdout"].read_all() == b"hi"
+        assert exit_code(await streams["error"].read_all()) == 0
+
+
 async def test_attach_does_not_tell_the_exit_code() -> None:
     async with (
         server.running(MemoryBackend()) as streaming,
