@@ -1,4 +1,4 @@
-"""The agent's two lives: alone on a unix socket, or as a cell that dialled home. The only file that knows every room."""
+"""The agent's two lives: alone on a unix socket, or as a cell that dialled home. Alone in knowing every room."""
 
 from __future__ import annotations
 

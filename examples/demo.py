@@ -7,14 +7,18 @@ however it ends.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
+import re
 import select
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 import urllib.request
 from collections.abc import Generator, Sequence
@@ -175,6 +179,7 @@ def in_terminal(lines: Sequence[str]) -> str:
     """Type lines into `kubectl exec -it`, which believes to be on a terminal; what the terminal showed."""
     pid, terminal = pty.fork()
     if pid == 0:
+        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 101, 0, 0))
         os.execvp("kubectl", ["kubectl", f"--kubeconfig={KUBECONFIG}", "exec", "-it", "web", "--", "sh"])
     shown = b""
     try:
@@ -187,7 +192,7 @@ def in_terminal(lines: Sequence[str]) -> str:
         _, status = os.waitpid(pid, 0)
     if os.waitstatus_to_exitcode(status) != 0 or b"/dev/pts/" not in shown:
         raise Failed(f"the terminal session went wrong: {shown.decode(errors='replace')}")
-    return shown.decode(errors="replace").replace("\r", "")
+    return re.sub(r"\x1b\[[0-9;]*[a-zA-Z]|\r", "", shown.decode(errors="replace"))
 
 
 def read_until(terminal: int, prompt: bytes, seconds: float) -> bytes:
@@ -201,7 +206,8 @@ def read_until(terminal: int, prompt: bytes, seconds: float) -> bytes:
         with suppress(OSError):  # a closed terminal says EIO
             if data := os.read(terminal, 4096):
                 shown += data
-                if prompt and shown.endswith(prompt):
+                # A shell may ask for the cursor's position behind its prompt.
+                if prompt and shown.removesuffix(b"\x1b[6n").endswith(prompt):
                     return shown
                 continue
         return shown
@@ -211,6 +217,7 @@ def read_until(terminal: int, prompt: bytes, seconds: float) -> bytes:
 def forwarded_page() -> str:
     """Forward a port of the pod to a free one here and fetch the page."""
     command = ["kubectl", f"--kubeconfig={KUBECONFIG}", "port-forward", "pod/web", ":8080"]
+    line = ""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
@@ -330,7 +337,8 @@ def show_logs() -> None:
     """The last words of what was started, for the person who must find out why."""
     for path in sorted(FOLDER.glob("*.log")):
         print(f"--- last lines of {path.name}", file=sys.stderr)
-        print("\n".join(path.read_text(errors="replace").splitlines()[-25:]), file=sys.stderr)
+        lines = path.read_text(errors="replace").splitlines()[-25:]
+        print("\n".join(line[:200] for line in lines), file=sys.stderr)
 
 
 def say_how_to_use() -> None:

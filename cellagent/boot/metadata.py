@@ -47,7 +47,7 @@ class Metadata:
         reader, writer = await asyncio.open_connection(*self._address)
         try:
             writer.write(f"{head}Content-Length: 0\r\nConnection: close\r\n\r\n".encode())
-            status = int((await reader.readline()).split()[1])
+            status = _status(await reader.readline())
             length = -1
             while (line := await reader.readline()).strip():
                 name, _, text = line.decode("latin-1").partition(":")
@@ -59,3 +59,10 @@ class Metadata:
             return status, body
         finally:
             writer.close()
+
+
+def _status(line: bytes) -> int:
+    version, _, rest = line.partition(b" ")
+    if not version.startswith(b"HTTP/"):
+        raise ValueError("it does not speak HTTP")
+    return int(rest.split(b" ")[0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import zlib
 
 import msgspec
@@ -10,6 +9,7 @@ import msgspec
 from cellwire.faults import Fault, Kind
 
 MARK = "#chinampa "
+LONGEST = 1 << 20
 
 
 class UserData(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,16 +24,24 @@ class UserData(msgspec.Struct, frozen=True, kw_only=True):
 def parse(data: bytes) -> UserData:
     """The facts, from plain or compressed text. Raises Fault INVALID."""
     try:
-        text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode()
+        text = (_unpacked(data) if data[:2] == b"\x1f\x8b" else data).decode()
         line = next(line for line in text.splitlines() if line.startswith(MARK))
         facts = msgspec.json.decode(line.removeprefix(MARK), type=UserData)
     except StopIteration:
         raise _invalid(f"it has no line that begins with {MARK.strip()!r}") from None
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError, msgspec.DecodeError) as error:
+    except (ValueError, zlib.error, msgspec.DecodeError) as error:
         raise _invalid(str(error)) from error
     if facts.version != 1 or not facts.controllers:
         raise _invalid("its version is not 1, or it names no controller")
     return facts
+
+
+def _unpacked(data: bytes) -> bytes:
+    inflater = zlib.decompressobj(wbits=31)  # 31: gzip
+    text = inflater.decompress(data, LONGEST)
+    if not inflater.eof:
+        raise ValueError(f"it does not unpack to a whole text of at most {LONGEST} bytes")
+    return text
 
 
 def _invalid(cause: str) -> Fault:

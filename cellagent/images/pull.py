@@ -17,6 +17,7 @@ import msgspec
 import uvloop
 
 from cellagent.images import layers, manifest, reference, registry
+from cellagent.images.extract import fault_of
 from cellagent.images.messages import Failure, LayerReady, Progress, Pulled, PullMessage, PullRequest
 from cellwire.faults import Fault, Kind
 
@@ -140,6 +141,8 @@ def _first(group: BaseExceptionGroup[BaseException], thing: str) -> Fault:
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
+    if isinstance(error, OSError):
+        error = fault_of(error, os.fsencode(error.filename or ""))
     if not isinstance(error, Fault):
         raise error
     if error.thing == thing:

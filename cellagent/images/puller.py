@@ -28,7 +28,7 @@ from cellagent.images.messages import (
 )
 from cellagent.images.protocol import Image
 from cellagent.images.reference import Reference
-from cellagent.images.store import Store, delete
+from cellagent.images.store import Store
 from cellwire.faults import Fault, Kind
 
 END_SECONDS = 3.0
@@ -136,7 +136,7 @@ class Puller:
             finally:
                 await children.end(process, grace=END_SECONDS)
         finally:
-            delete([work])
+            self._store.done_with(work)
 
     async def _follow(self, process: Process, request: PullRequest, wanted: Reference) -> Image:
         if process.stdin is None:

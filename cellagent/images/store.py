@@ -78,6 +78,7 @@ class Store:
         self._names: dict[str, str] = {}
         self._holds: dict[str, _Hold] = {}
         self._spare: dict[str, float] = {}
+        self._doomed: list[Path] = []
         self._work_number = 0
         for folder in ("blobs", "layers", "holds", "work"):
             (root / folder).mkdir(parents=True, exist_ok=True)
@@ -149,6 +150,13 @@ class Store:
         folder.mkdir(mode=0o700)
         return folder
 
+    def done_with(self, work: Path) -> None:
+        """A pull has ended; what it leaves behind is deleted by and by."""
+        try:
+            work.rmdir()
+        except OSError:
+            self._doomed.append(work)
+
     def adopt(self, layer: LayerReady, now: float) -> None:
         """Take over a complete layer from a pull's work folder."""
         if layer.chain_id in self._layers:
@@ -214,6 +222,8 @@ class Store:
         if gone:
             self._save()
         self._sweep_blobs()
+        folders += self._doomed
+        self._doomed = []
         return folders
 
     def unsettled(self) -> tuple[str, ...]:

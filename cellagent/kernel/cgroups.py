@@ -24,6 +24,8 @@ from cellwire.faults import Fault, Kind
 ROOT = Path("/sys/fs/cgroup")
 # What a pod's group needs, where the machine has it. "systemd" is version 1's hierarchy without a controller.
 CONTROLLERS = ("memory", "cpu", "cpuacct", "pids", "cpuset", "blkio", "devices", "freezer", "hugetlb", "systemd")
+# Beside version 1, where the OCI runtime makes a group of version 2 as well.
+BESIDE = "unified"
 KILL_SECONDS = 5.0
 
 
@@ -63,7 +65,15 @@ def hierarchies() -> dict[str, Path]:
     if layout() is Layout.V2:
         return {"": ROOT}
     # Controllers mounted together are links to one folder: it is named once per controller, which does no harm.
-    return {name: ROOT / name for name in CONTROLLERS if (ROOT / name / "cgroup.procs").exists()}
+    return {name: ROOT / name for name in (*CONTROLLERS, BESIDE) if (ROOT / name / "cgroup.procs").exists()}
+
+
+@cache
+def controllers() -> frozenset[str]:
+    """The controllers that groups of ours can use."""
+    if layout() is Layout.V2:
+        return frozenset((ROOT / "cgroup.controllers").read_text().split())
+    return frozenset(hierarchies()) - {"systemd"}
 
 
 def own_parent(fallback: str = "/chinampa") -> str:

@@ -138,8 +138,10 @@ async def _until_up(said: int) -> int:
 
 async def _until_asleep(pid: int) -> None:
     def look() -> bool:
-        with suppress(OSError):
-            return Path(f"/proc/{pid}/comm").read_text().strip() == "sleep"
+        with suppress(OSError, IndexError):
+            name, _, fields = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
+            # While it still loads its libraries it runs, or waits for the disk ("D"): the root must not go before.
+            return name == "sleep" and fields.split()[0] == "S"
         raise Fault(Kind.BROKEN, "namespace holder", "it ended at once")
 
     await _until(look)

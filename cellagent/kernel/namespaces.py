@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from cellagent.kernel import holders, mounts, processes
+from cellagent.kernel import sysctls as kernel_settings
 from cellagent.kernel.holders import IdMap
 from cellagent.kernel.threads import Result, enter, leave, on_own_thread, set_hostname
 from cellwire.faults import Fault, Kind
@@ -42,6 +43,7 @@ async def create(
     """
     if unknown := sorted(set(kinds) - set(KINDS)):
         raise Fault(Kind.INVALID, f"namespaces {' '.join(unknown)}", "there are no such kinds")
+    kernel_settings.refuse_foreign(sysctls or {}, kinds)
     folder.mkdir(parents=True, exist_ok=True)
     remove(folder)
     paths = {kind: folder / kind for kind in KINDS if kind in kinds}
@@ -114,18 +116,9 @@ def _loopback_up() -> None:
         fcntl.ioctl(door, _SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", flags | _IFF_UP))
 
 
-def sysctl_path(name: str) -> Path:
-    """The file of a kernel setting, in either spelling: "net.ipv4.conf.eth0/1.x" or "net/ipv4/conf/eth0.1/x". Pure."""
-    slashes = "/" in name.partition(".")[0]
-    path = Path(name if slashes else name.translate({ord("."): "/", ord("/"): "."}))
-    if ".." in path.parts or path.is_absolute():
-        raise Fault(Kind.INVALID, f"sysctl {name}", "this is no name of one")
-    return Path("/proc/sys") / path
-
-
 def _sysctl(name: str, text: str) -> None:
     try:
-        sysctl_path(name).write_text(text)
+        kernel_settings.path(name).write_text(text)
     except OSError as error:
         raise Fault(Kind.INVALID, f"sysctl {name}={text}", os.strerror(error.errno or 0)) from error
 
@@ -134,7 +127,7 @@ async def _sysctls_as_owner(paths: Mapping[str, Path], sysctls: Mapping[str, str
     # Some settings may be written by nobody but the root user of the namespace's owner.
     enter_all = [f"--{kind}={path}" for kind, path in paths.items() if kind != "pid"]
     for name, text in sysctls.items():
-        write = ["sh", "-c", 'printf %s "$1" > "$0"', str(sysctl_path(name)), text]
+        write = ["sh", "-c", 'printf %s "$1" > "$0"', str(kernel_settings.path(name)), text]
         done = await processes.run(["nsenter", *enter_all, *write], deadline=10)
         if done.returncode:
             raise Fault(Kind.INVALID, f"sysctl {name}={text}", done.words)

@@ -68,6 +68,21 @@ def leftover_controllers(mounts: str, read: str | None = None) -> str:
     if read is not None:
         return read.strip()
     try:
-        return Path(point, "cgroup.controllers").read_text().strip()
+        own = Path(point, "cgroup.controllers").read_text().strip()
+    except OSError:
+        own = ""
+    return own or _unmounted(rows)
+
+
+def _unmounted(rows: list[list[str]]) -> str:
+    """Huge pages that no version 1 hierarchy holds: a group's own list of controllers need not name them, and crun
+    looks for them all the same.
+    """
+    if any(row[2] == "cgroup" and "hugetlb" in row[3].split(",") for row in rows):
+        return ""
+    try:
+        known = Path("/proc/cgroups").read_text()
     except OSError:
         return ""
+    fields = next((line.split() for line in known.splitlines() if line.startswith("hugetlb")), [])
+    return "hugetlb" if len(fields) > 3 and fields[3] == "1" else ""

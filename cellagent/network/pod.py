@@ -1,38 +1,34 @@
-"""The pod's network: one virtual cable from the pod's namespace to the cell, or to a bridge of a lone agent.
+"""The pod's network, in one of four modes; names derive from the sandbox, so that what a killed agent left is found.
 
-In a cell the pod has the cell's second address: a /32 route leads to the cable, and the cell answers for the address on
-its uplink (a cloud needs no answer, a bridge does). A rule before the local table keeps the pod from the metadata
-service. Names derive from the sandbox, so that what a killed agent left is found and removed.
+"cell": the pod has the cell's second address. "bridge": a lone agent's own bridge. "cni": the plugins that the machine
+is configured with. "host": the machine's own network.
 """
 
 from __future__ import annotations
 
-import hashlib
-import ipaddress
-import json
-from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
-from cellagent.kernel import processes
+from cellagent.network import bridge, cell, cni, links, ports
+from cellagent.network.ports import Port
 from cellwire.faults import Fault, Kind
 
-GATEWAY = "169.254.1.1"
-METADATA = "169.254.169.254"
+__all__ = ["NetworkStatus", "PodNetwork", "Port", "attach", "check", "detach", "lone_mode"]
+
 BRIDGE = "chinampa-pods"
 BRIDGE_SUBNET = "10.88.0.0/16"
-# Rules are asked in order of preference; the local table's own must come after ours.
-BLOCK_PREFERENCE = 10
-LOCAL_PREFERENCE = 50
+BRIDGE_SUBNET6 = "fd6b:8a2c:0:88::/64"
+METADATA = cell.METADATA
 
 
 class PodNetwork(msgspec.Struct, frozen=True, kw_only=True):
     """What a sandbox's network is made from.
 
-    `mode` is "host", "cell" or "bridge". `address` is the pod's own in a cell ("10.0.0.7" or with "/32"); `folder`
-    keeps the leases of the bridge. `metadata` lets the pod reach the cloud's metadata service.
+    `mode` is "host", "cell", "bridge" or "cni". `address` is the pod's own in a cell ("10.0.0.7" or with "/32");
+    `folder` keeps the leases of the bridge and what plugins answered. `uplink` empty is "that of the default route".
+    `metadata` lets the pod reach the cloud's metadata service. `ports` are host ports (`ports.wanted` reads CRI's).
+    `pod` is (namespace, name, uid), which plugins are told.
     """
 
     sandbox: str
@@ -40,10 +36,14 @@ class PodNetwork(msgspec.Struct, frozen=True, kw_only=True):
     namespace: Path
     address: str = ""
     folder: Path = Path("/run/chinampa/network")
-    uplink: str = "eth0"
+    uplink: str = ""
     metadata: bool = False
     subnet: str = BRIDGE_SUBNET
+    subnet6: str = BRIDGE_SUBNET6
     bridge: str = BRIDGE
+    ports: tuple[Port, ...] = ()
+    pod: tuple[str, str, str] = ("", "", "")
+    plugins: cni.Plugins = cni.Plugins()
 
 
 class NetworkStatus(msgspec.Struct, frozen=True):
@@ -52,134 +52,79 @@ class NetworkStatus(msgspec.Struct, frozen=True):
     addresses: tuple[str, ...]
 
 
-def cable(sandbox: str) -> str:
-    """The name of the cell's end of a sandbox's cable: at most 15 letters."""
-    return "pod" + hashlib.sha256(sandbox.encode()).hexdigest()[:10]
+def lone_mode(plugins: cni.Plugins | None = None) -> str:
+    """The mode of an agent that is in no cell: "cni" where a configuration is present, else "bridge"."""
+    return "cni" if cni.configuration_file(plugins or cni.Plugins()) else "bridge"
 
 
 async def attach(network: PodNetwork) -> NetworkStatus:
     """Connect the pod. What a killed agent left of the same sandbox is replaced. Raises Fault."""
+    if network.mode == "host":
+        return NetworkStatus(await links.own_addresses())
+    await detach(network)
     match network.mode:
-        case "host":
-            return NetworkStatus(await own_addresses())
         case "cell":
-            return await _attach_cell(network)
+            addresses = await cell.attach(
+                network.sandbox, network.namespace, network.address, network.uplink, metadata=network.metadata
+            )
         case "bridge":
-            return await _attach_bridge(network)
+            addresses = await bridge.attach(_bridge(network), network.sandbox, network.namespace)
+        case "cni":
+            return NetworkStatus(await cni.attach(_call(network)))
         case _:
             raise Fault(Kind.INVALID, f"network mode {network.mode}", "there is no such mode")
+    if network.ports:
+        link = network.bridge if network.mode == "bridge" else links.cable(network.sandbox)
+        if network.mode == "cell":
+            links.setting(f"net/ipv4/conf/{link}/route_localnet", "1")
+        numbers = " ".join(str(port.host) for port in network.ports)
+        text = ports.rules(links.cable(network.sandbox), link, addresses, network.ports)
+        await bridge.filters(text, needed=f"host ports {numbers}")
+    return NetworkStatus(addresses)
+
+
+async def check(network: PodNetwork) -> None:
+    """Whether the network is still as it was made. Raises Fault saying what is not."""
+    if network.mode == "cni":
+        await cni.check(_call(network))
+    elif network.mode != "host" and not links.number(links.cable(network.sandbox)):
+        raise Fault(
+            Kind.BROKEN, f"network of sandbox {network.sandbox[:13]}", "its cable is gone", "start the pod anew"
+        )
 
 
 async def detach(network: PodNetwork) -> None:
     """Take the pod's network away. Idempotent."""
-    if network.mode == "host":
-        return
-    name = cable(network.sandbox)
-    commands = [f"link del {name}", f"rule del pref {BLOCK_PREFERENCE} iif {name}"]
-    await processes.run(["ip", "-force", "-batch", "-"], stdin="\n".join(commands).encode(), deadline=20)
-    if network.mode == "bridge":
-        with suppress(FileNotFoundError):
-            (network.folder / network.sandbox).unlink()
+    match network.mode:
+        case "cell":
+            await cell.detach(network.sandbox, network.address, network.uplink)
+        case "bridge":
+            await bridge.detach(_bridge(network), network.sandbox)
+        case "cni":
+            await cni.detach(_call(network))
+        case _:
+            return
+    if network.ports and network.mode != "cni":
+        await bridge.filters(ports.removal(links.cable(network.sandbox)))
 
 
 async def own_addresses() -> tuple[str, ...]:
     """This machine's own addresses, for pods that share its network."""
-    listed = json.loads(await processes.check(["ip", "-json", "address", "show", "scope", "global"]) or b"[]")
-    found = [info["local"] for link in listed for info in link.get("addr_info", ()) if link.get("operstate") != "DOWN"]
-    return tuple(found[:1])
+    return await links.own_addresses()
 
 
-async def _attach_cell(network: PodNetwork) -> NetworkStatus:
-    address = network.address.partition("/")[0]
-    name = cable(network.sandbox)
-    await detach(network)
-    cell = [
-        f"link add name {name} type veth peer name eth0 netns {network.namespace}",
-        f"address add {GATEWAY}/32 dev {name}",
-        f"link set {name} up",
-        f"route replace {address}/32 dev {name}",
-    ]
-    await _batch(cell)
-    if not network.metadata:
-        await _block_metadata(name)
-    _sysctl("net/ipv4/ip_forward", "1")
-    _sysctl(f"net/ipv4/conf/{name}/proxy_arp", "1")
-    _sysctl(f"net/ipv4/conf/{network.uplink}/proxy_arp", "1")
-    pod = [
-        "link set lo up",
-        f"address add {address}/32 dev eth0",
-        "link set eth0 up",
-        f"route add {GATEWAY} dev eth0 scope link",
-        f"route add default via {GATEWAY} dev eth0 src {address}",
-    ]
-    await _batch(pod, network.namespace)
-    return NetworkStatus((address,))
+def _bridge(network: PodNetwork) -> bridge.Bridge:
+    return bridge.Bridge(
+        name=network.bridge, subnet=network.subnet, subnet6=network.subnet6, folder=network.folder / "leases"
+    )
 
 
-async def _block_metadata(name: str) -> None:
-    rules = json.loads(await processes.check(["ip", "-json", "rule", "show"]))
-    commands = [f"rule add pref {BLOCK_PREFERENCE} iif {name} to {METADATA} prohibit"]
-    if any(rule["priority"] == 0 and rule.get("table") == "local" for rule in rules):
-        commands = [f"rule add pref {LOCAL_PREFERENCE} from all lookup local", "rule del pref 0", *commands]
-    await _batch(commands)
-
-
-async def _attach_bridge(network: PodNetwork) -> NetworkStatus:
-    subnet = ipaddress.ip_network(network.subnet)
-    gateway = subnet.network_address + 1
-    name = cable(network.sandbox)
-    await detach(network)
-    address = _lease(network, subnet)
-    there = Path("/sys/class/net", network.bridge).exists()
-    bridge = [] if there else [
-        f"link add name {network.bridge} type bridge",
-        f"address add {gateway}/{subnet.prefixlen} dev {network.bridge}",
-        f"link set {network.bridge} up",
-    ]  # fmt: skip
-    try:
-        await _batch(bridge)
-    except Fault:
-        # Two sandboxes at once made it; it is enough that it is there.
-        if not Path("/sys/class/net", network.bridge).exists():
-            raise
-    cell = [
-        f"link add name {name} type veth peer name eth0 netns {network.namespace}",
-        f"link set {name} master {network.bridge} up",
-    ]
-    await _batch(cell)
-    pod = [
-        "link set lo up",
-        f"address add {address}/{subnet.prefixlen} dev eth0",
-        "link set eth0 up",
-        f"route add default via {gateway}",
-    ]
-    await _batch(pod, network.namespace)
-    return NetworkStatus((str(address),))
-
-
-def _leases(network: PodNetwork) -> dict[str, str]:
-    network.folder.mkdir(parents=True, exist_ok=True)
-    return {path.name: path.read_text() for path in network.folder.iterdir() if path.is_file()}
-
-
-def _lease(network: PodNetwork, subnet: ipaddress.IPv4Network | ipaddress.IPv6Network) -> str:
-    taken = set(_leases(network).values())
-    for host in subnet.hosts():
-        if str(host) not in taken and host != subnet.network_address + 1:
-            (network.folder / network.sandbox).write_text(str(host))
-            return str(host)
-    raise Fault(Kind.NO_CAPACITY, f"pod network {subnet}", "all its addresses are taken", "remove pods that have ended")
-
-
-async def _batch(commands: Sequence[str], namespace: Path | None = None) -> None:
-    if not commands:
-        return
-    enter = ["nsenter", f"--net={namespace}"] if namespace else []
-    await processes.check([*enter, "ip", "-batch", "-"], stdin="\n".join(commands).encode())
-
-
-def _sysctl(name: str, text: str) -> None:
-    try:
-        (Path("/proc/sys") / name).write_text(text)
-    except OSError as error:
-        raise Fault(Kind.BROKEN, f"sysctl {name}", str(error.strerror), "the agent must run as root") from error
+def _call(network: PodNetwork) -> cni.Call:
+    return cni.Call(
+        sandbox=network.sandbox,
+        namespace=network.namespace,
+        pod=network.pod,
+        ports=network.ports,
+        plugins=network.plugins,
+        cache=network.folder / "cni",
+    )

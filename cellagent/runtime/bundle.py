@@ -13,7 +13,7 @@ from cellagent.images.protocol import Image
 from cellagent.kernel import cgroups, mounts
 from cellagent.runtime import users
 from cellagent.runtime.machine import Machine
-from cellagent.runtime.records import ContainerRecord, SandboxRecord
+from cellagent.runtime.records import ContainerRecord, Phase, SandboxRecord
 from cellagent.runtime.spec import SpecInputs, oci_spec
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
@@ -43,7 +43,7 @@ def lay_out(machine: Machine, sandbox: SandboxRecord, record: ContainerRecord, i
         sandbox=sandbox.parsed(),
         image=image.config,
         rootfs=rootfs,
-        namespaces={kind: Path(path) for kind, path in sandbox.namespaces.items()},
+        namespaces=_namespaces(machine, sandbox, context.namespace_options),
         cgroup=record.cgroup,
         user=user,
         hostname=(folder / "hostname").read_text().strip(),
@@ -53,10 +53,22 @@ def lay_out(machine: Machine, sandbox: SandboxRecord, record: ContainerRecord, i
         host_devices=_devices(config),
         lowest_oom_score=machine.lowest_oom_score,
         cgroup_v2=cgroups.layout() is cgroups.Layout.V2,
+        mountinfo=Path("/proc/self/mountinfo").read_text() if config.mounts else "",
     )
     spec = oci_spec(inputs)
     write_spec(machine.settings.bundle(record.id), spec)
     return msgspec.structs.replace(user, groups=tuple(spec["process"]["user"].get("additionalGids", ())))
+
+
+def _namespaces(machine: Machine, sandbox: SandboxRecord, options: cri.NamespaceOption) -> dict[str, Path]:
+    paths = {kind: Path(path) for kind, path in sandbox.namespaces.items()}
+    if options.pid == cri.TARGET:
+        target = machine.ledger.container(options.target_id)
+        if target.phase is not Phase.RUNNING or target.sandbox_id != sandbox.id:
+            cause = "it is no running container of this sandbox, so its processes cannot be shared"
+            raise Fault(Kind.PRECONDITION, f"target container {target.id[:13]}", cause)
+        paths["pid"] = Path(f"/proc/{target.pid}/ns/pid")
+    return paths
 
 
 def write_spec(bundle: Path, spec: dict[str, Any]) -> None:

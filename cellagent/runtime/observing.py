@@ -1,4 +1,4 @@
-"""The RPCs that tell: lists, statuses, statistics, events, what the runtime is. Thin, and from memory where it can be."""
+"""The RPCs that tell: lists, statuses, statistics, events, what the runtime is. Thin, from memory where possible."""
 
 from __future__ import annotations
 

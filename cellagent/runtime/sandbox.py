@@ -44,6 +44,9 @@ class Sandboxes:
             raise Fault(Kind.INVALID, f"runtime handler {handler}", "there is none of this name", "leave it empty")
         if not (meta.name and meta.namespace and meta.uid):
             raise Fault(Kind.INVALID, "sandbox metadata", "name, namespace and uid must be given")
+        if config.linux.security_context.namespace_options.userns_options.mode == cri.POD and _maps(config):
+            cause = "user namespaces are not supported yet"
+            raise Fault(Kind.UNSUPPORTED, f"sandbox of pod {meta.name}", cause, "set hostUsers: true")
         key = f"RunPodSandbox {meta.namespace}/{meta.name} {meta.uid} {meta.attempt}"
         return await self._machine.flights.join(key, lambda: self._run(config, handler))
 
@@ -181,6 +184,11 @@ class Sandboxes:
         await pod.detach(self._network(record, record.parsed()))
         namespaces.remove(folder / "ns")
         mounts.unmount(folder / "shm")
+
+
+def _maps(config: cri.PodSandboxConfig) -> bool:
+    options = config.linux.security_context.namespace_options.userns_options
+    return bool(options.uids or options.gids)
 
 
 def _hostname(config: cri.PodSandboxConfig) -> str:

@@ -1,4 +1,4 @@
-"""What containers and sandboxes use, from their control groups. Read when asked; nothing is kept but the last CPU time."""
+"""What containers and sandboxes use, from their control groups. Read when asked; only CPU times are kept."""
 
 from __future__ import annotations
 

@@ -12,7 +12,10 @@ import msgspec
 
 from cellwire.faults import Fault, Kind
 
+# An image could hold a file without end.
 LARGEST = 1 << 20
+# The kernel keeps the last number for "no change".
+MOST = (1 << 32) - 2
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,47 +27,71 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     home: str = "/"
 
 
+class _Person(msgspec.Struct, frozen=True):
+    login: str
+    uid: int
+    gid: int
+    home: str
+
+
 def resolve(rootfs: Path, user: str, *, gid: int | None = None) -> User:
     """The user written as "name", "uid", "name:group" or "uid:gid". Raises Fault INVALID for a name of nobody."""
     name, _, group = user.partition(":")
-    people = [line.split(":") for line in _lines(rootfs, "passwd")]
-    found = next((one for one in people if len(one) > 5 and name in (one[0], one[2])), None) if name else None
-    if name and not name.isdigit() and found is None:
+    name = name or "0"
+    people = _people(rootfs)
+    found = next((one for one in people if one.login == name), None)
+    if found is None and name.isdecimal():
+        found = next((one for one in people if one.uid == int(name)), None)
+    elif found is None:
         raise Fault(Kind.INVALID, f"user {name}", "the image's /etc/passwd does not know it", "use a number")
-    uid = int(found[2]) if found else int(name or 0)
-    if found is None and not name:
-        found = next((one for one in people if len(one) > 5 and one[2] == "0"), None)
-    own_gid = int(found[3]) if found else 0
-    if group:
-        own_gid = _group(rootfs, group)
-    if gid is not None:
-        own_gid = gid
-    login = found[0] if found else ""
-    return User(uid=uid, gid=own_gid, groups=memberships(rootfs, login), home=found[5] if found else "/")
+    chosen = _group(rootfs, group) if group else found.gid if found else 0
+    return User(
+        uid=_checked(found.uid if found else int(name), "user"),
+        gid=_checked(chosen if gid is None else gid, "group"),
+        groups=memberships(rootfs, found.login if found else ""),
+        home=found.home if found else "/",
+    )
 
 
 def memberships(rootfs: Path, login: str) -> tuple[int, ...]:
     """Groups of the image whose members include `login`."""
     rows = [line.split(":") for line in _lines(rootfs, "group")]
-    return tuple(int(row[2]) for row in rows if len(row) > 3 and login and login in row[3].split(","))
+    found = [row[2] for row in rows if len(row) > 3 and login and login in row[3].strip().split(",")]
+    return tuple(int(number) for number in found if number.isdecimal() and int(number) <= MOST)
+
+
+def _people(rootfs: Path) -> list[_Person]:
+    rows = [line.split(":") for line in _lines(rootfs, "passwd")]
+    return [
+        _Person(row[0], int(row[2]), int(row[3]), row[5])
+        for row in rows
+        if len(row) > 5 and row[0] and row[2].isdecimal() and row[3].isdecimal()
+    ]
 
 
 def _group(rootfs: Path, group: str) -> int:
-    if group.isdigit():
-        return int(group)
     for line in _lines(rootfs, "group"):
         row = line.split(":")
-        if row[0] == group and len(row) > 2:
+        if len(row) > 2 and row[0] == group and row[2].isdecimal():
             return int(row[2])
+    if group.isdecimal():
+        return int(group)
     raise Fault(Kind.INVALID, f"group {group}", "the image's /etc/group does not know it", "use a number")
+
+
+def _checked(number: int, what: str) -> int:
+    if not 0 <= number <= MOST:
+        raise Fault(Kind.INVALID, f"{what} {number}", f"numbers go from 0 to {MOST}")
+    return number
 
 
 def _lines(rootfs: Path, name: str) -> list[str]:
     descriptors: list[int] = []
     try:
-        descriptors.append(os.open(rootfs, os.O_RDONLY | os.O_DIRECTORY))
-        descriptors.append(os.open("etc", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=descriptors[-1]))
-        descriptors.append(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=descriptors[-1]))
+        descriptors.append(os.open(rootfs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptors.append(os.open("etc", flags | os.O_DIRECTORY, dir_fd=descriptors[-1]))
+        descriptors.append(os.open(name, flags, dir_fd=descriptors[-1]))
         return os.read(descriptors[-1], LARGEST).decode(errors="replace").splitlines()
     except OSError:
         return []

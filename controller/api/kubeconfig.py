@@ -37,7 +37,6 @@ def write(settings: ApiSettings, port: int, token: str) -> Path:
         "certificate-authority-data": base64.b64encode(settings.authority).decode(),
         "tls-server-name": settings.server_name,
     }
-    context = {"cluster": "chinampa", "user": "chinampa", "namespace": "default"}
     config = {
         "apiVersion": "v1",
         "kind": "Config",

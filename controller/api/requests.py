@@ -10,7 +10,7 @@ from typing import Any, cast
 import msgspec
 from aiohttp import web
 
-from controller.api import selectors
+from controller.api import protobuf, selectors
 from controller.api.answers import bad_request
 from controller.api.tables import TABLES, table
 from controller.pods.fields import Json
@@ -35,6 +35,8 @@ async def any_body(request: web.Request, types: tuple[str, ...]) -> object:
     data = await request.read()
     if not data:
         return None
+    if request.content_type == protobuf.CONTENT_TYPE:
+        return protobuf.decode(data)
     if request.content_type not in (*types, "application/octet-stream"):
         fault = bad_request(
             f"the body of the request is {request.content_type}; supported: {', '.join(filter(None, types))}"

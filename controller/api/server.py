@@ -7,13 +7,13 @@ never a traceback.
 from __future__ import annotations
 
 import hmac
-import logging
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
 import msgspec
+import structlog
 from aiohttp import web
 
 from cellwire.faults import Fault, Kind
@@ -29,7 +29,7 @@ from controller.pods.fields import Json
 
 __all__ = ["ApiSettings", "Server", "running"]
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 OPEN_PATHS = frozenset({"/healthz", "/livez", "/readyz"})
@@ -165,7 +165,7 @@ async def _guarded(request: web.Request, handler: Handler, *, expected: bytes) -
     """Only who shows the token passes."""
     shown = request.headers.get("Authorization", "").encode(errors="replace")
     if request.path not in OPEN_PATHS and not hmac.compare_digest(shown, expected):
-        log.info("refused a request without the token from %s", request.remote)
+        log.warning("a request without the token was refused", peer=request.remote)
         return answer(failure(401, "Unauthorized", "Unauthorized"), 401)
     return await handler(request)
 
@@ -181,7 +181,7 @@ async def _statuses(request: web.Request, handler: Handler) -> web.StreamRespons
     except ConnectionError:
         raise  # the client is gone
     except Exception:
-        log.exception("%s %s", request.method, request.path)
+        log.exception("a request failed", method=request.method, path=request.path)
         status = failure(500, "InternalError", "an internal error occurred; the controller's log has more")
     return answer(status, status["code"])
 

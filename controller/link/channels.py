@@ -22,7 +22,7 @@ class Channels:
 
     def names(self) -> frozenset[CellName]:
         """The cells that are connected now."""
-        return frozenset(self._by_cell)
+        return frozenset(cell for cell, channel in self._by_cell.items() if not channel.lost)
 
     def put(self, cell: CellName, channel: TurnedChannel) -> None:
         """The cell has dialled; what it dialled before is closed."""

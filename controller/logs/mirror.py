@@ -1,18 +1,15 @@
 """Copies a container's log from its cell into a file here: every byte, once, in order.
 
-The file itself says how far the copy is: its size, after the position of its first byte, which stands in a small note
-beside it. So the copy goes on where it was after a lost connection, a restart of the controller, or a rotation by a
-kubelet that moved the file away. What is written is never parsed.
+What is written is never parsed. The position is the file's (`copy`), so the copy goes on where it was after a lost
+connection, a restart of the controller or a rotation. It is complete when the cell has said so, and then durable.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import msgspec
 import structlog
 from grpclib.client import Channel
 
@@ -20,91 +17,16 @@ from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import settled
+from controller.logs.copy import Copy
 
 log = structlog.get_logger()
 Connect = Callable[[], Awaitable[Channel]]
-# After a connection that broke; the next try waits for the cell to be connected anyway.
-PAUSE = 0.2
 
-
-class Note(msgspec.Struct, frozen=True):
-    """Where the file with this inode begins in the container's whole log."""
-
-    base: int
-    inode: int
-
-
-class Copy:
-    """One container's log on its way here."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._note = path.with_name(f".{path.name}.begins")
-        self._reopen = False
-        self._file = -1
-        self.offset = 0
-
-    def open(self) -> None:
-        """Find out how far the copy is, and open the file to go on."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self.offset = self._reached()
-        self._switch()
-
-    def reopen(self) -> None:
-        """The file was moved away: from the next whole line on, write to a new one."""
-        self._reopen = True
-
-    def write(self, data: bytes) -> None:
-        """Append bytes that begin at `offset`."""
-        if self._reopen:
-            cut = data.find(b"\n") + 1
-            if cut or not self._in_line():
-                self._append(data[:cut])
-                data = data[cut:]
-                self._switch()
-        self._append(data)
-
-    def finish(self) -> None:
-        """All is here: make it durable."""
-        os.fsync(self._file)
-
-    def close(self) -> None:
-        """Let go of the file."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
-
-    def _append(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._file, view) :]
-        self.offset += len(data)
-
-    def _in_line(self) -> bool:
-        size = os.fstat(self._file).st_size
-        return size > 0 and os.pread(self._file, 1, size - 1) != b"\n"
-
-    def _switch(self) -> None:
-        self.close()
-        self._reopen = False
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
-        found = os.fstat(self._file)
-        note = Note(self.offset - found.st_size, found.st_ino)
-        temporary = self._note.with_suffix(".new")
-        temporary.write_bytes(msgspec.msgpack.encode(note))
-        temporary.replace(self._note)
-
-    def _reached(self) -> int:
-        try:
-            note = msgspec.msgpack.decode(self._note.read_bytes(), type=Note)
-        except (OSError, msgspec.DecodeError):
-            # Nothing of ours was ever written: what is there is somebody else's, and is written after.
-            return 0
-        # The noted file may have been moved away by a rotation while nobody copied.
-        for path in [self._path, *self._path.parent.glob(f"{self._path.name}*")]:
-            if path.exists() and path.stat().st_ino == note.inode:
-                return note.base + path.stat().st_size
-        return note.base
+SHORTEST_PAUSE = 0.1
+LONGEST_PAUSE = 5.0
+# Tries in a row that bring no byte, on a cell that is connected, before the copy is given up: some three minutes.
+TRIES = 40
+PASSING = frozenset({Kind.UNAVAILABLE, Kind.TIMEOUT})
 
 
 class Mirror:
@@ -114,49 +36,80 @@ class Mirror:
         self._copies: dict[str, Copy] = {}
 
     async def copy(self, channel: Connect, container_id: str, path: Path, *, follow: bool) -> None:
-        """Copy until the log is complete here. Raises Fault where the cell is lost, or the disk refuses.
+        """Copy until the log is complete here; without `follow`, until all that there is now is here.
 
-        `channel` waits for the cell to be connected and raises Fault once it never will be.
+        `channel` waits for the cell to be connected and raises Fault once it never will be. Raises that, or Fault
+        BROKEN where the disk refuses or the cell leaves a gap, UNAVAILABLE where a connected cell brings nothing.
         """
         copy = Copy(path)
         self._copies[container_id] = copy
         try:
             copy.open()
-            while not await self._once(await channel(), container_id, copy, follow=follow):
-                await asyncio.sleep(PAUSE)
-            copy.finish()
+            await self._all(channel, container_id, copy, follow=follow)
+            await asyncio.to_thread(copy.durable)
         except OSError as error:
-            raise Fault(Kind.BROKEN, f"log {path}", str(error), "make room on this disk") from error
+            raise _disk(path, error) from error
         finally:
             copy.close()
             if self._copies.get(container_id) is copy:
                 del self._copies[container_id]
 
     def reopen(self, container_id: str) -> None:
-        """A kubelet has moved the container's file away; what comes goes to a new one."""
+        """A kubelet has moved the container's file away; what comes goes to a new one. Raises Fault BROKEN."""
         copy = self._copies.get(container_id)
         if copy is not None:
-            copy.reopen()
+            try:
+                copy.reopen()
+            except OSError as error:
+                raise Fault(Kind.BROKEN, f"log of container {container_id}", str(error)) from error
 
-    async def _once(self, channel: Channel, container_id: str, copy: Copy, *, follow: bool) -> bool:
-        request = wire.LogsRequest(container_id=container_id, offset=copy.offset, follow=follow)
-        try:
-            with settled():
-                async with cell_grpc.CellStub(channel).Logs.open() as stream:
-                    await stream.send_message(request, end=True)
-                    async for chunk in stream:
-                        if chunk.data:
-                            # Bytes that were asked for twice are dropped; a gap must never be written over.
-                            if chunk.offset > copy.offset:
-                                cause = f"the cell sent byte {chunk.offset} where {copy.offset} was due"
-                                raise Fault(Kind.BROKEN, f"log of container {container_id}", cause)
-                            copy.write(chunk.data[copy.offset - chunk.offset :])
-                        if chunk.end:
-                            return True
-        except Fault as fault:
-            if fault.kind is Kind.NOT_FOUND:
-                log.warning("a log ended with its container", container=container_id, cause=str(fault))
-                return True
-            if fault.kind not in {Kind.UNAVAILABLE, Kind.TIMEOUT}:
-                raise
-        return not follow
+    async def _all(self, channel: Connect, container_id: str, copy: Copy, *, follow: bool) -> None:
+        tries = 0
+        while True:
+            before = copy.offset
+            connected = await channel()
+            try:
+                if await _once(connected, container_id, copy, follow=follow) or not follow:
+                    return
+                fault = Fault(Kind.UNAVAILABLE, f"log of container {container_id}", "the cell ended it before its end")
+            except Fault as error:
+                if error.kind is Kind.NOT_FOUND:
+                    log.warning("a log ended with its container", container=container_id, cause=str(error))
+                    return
+                if error.kind not in PASSING:
+                    raise
+                fault = error
+            tries = 0 if copy.offset > before else tries + 1
+            if tries > TRIES:
+                raise fault
+            await asyncio.sleep(min(LONGEST_PAUSE, SHORTEST_PAUSE * 2.0 ** min(tries, 10)))
+
+
+async def _once(channel: Channel, container_id: str, copy: Copy, *, follow: bool) -> bool:
+    """One stream, to its end; whether that is the end of the log. Raises Fault."""
+    request = wire.LogsRequest(container_id=container_id, offset=copy.offset, follow=follow)
+    with settled():
+        async with cell_grpc.CellStub(channel).Logs.open() as stream:
+            await stream.send_message(request, end=True)
+            async for chunk in stream:
+                _take(chunk, container_id, copy)
+                if chunk.end:
+                    return True
+    return False
+
+
+def _take(chunk: wire.LogChunk, container_id: str, copy: Copy) -> None:
+    """Bytes that are here already are dropped; a gap must never be written over."""
+    if not chunk.data:
+        return
+    if chunk.offset > copy.offset:
+        cause = f"the cell sent byte {chunk.offset} where {copy.offset} was due"
+        raise Fault(Kind.BROKEN, f"log of container {container_id}", cause)
+    try:
+        copy.write(chunk.data[copy.offset - chunk.offset :] if chunk.offset < copy.offset else chunk.data)
+    except OSError as error:
+        raise _disk(Path(container_id), error) from error
+
+
+def _disk(path: Path, error: OSError) -> Fault:
+    return Fault(Kind.BROKEN, f"log {path}", error.strerror or str(error), "make room on this disk")

@@ -11,14 +11,12 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from grpclib.client import Channel
-from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from cellwire.cell.v1 import cell_grpc, cell_pb2
 from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import UnaryMethod, call, settled
-from cellwire.rpc.status import fault_of
 from controller.fleet.cells import Cells
 from controller.model.names import CellName
 from controller.pods.translate import Folder
@@ -62,10 +60,9 @@ class CellRuntime:
             channel = await self.connect()
             try:
                 return await call(method(channel), request, deadline=deadline)
-            except (GRPCError, StreamTerminatedError, OSError, TimeoutError) as error:
-                fault = fault_of(error)
+            except Fault as fault:
                 if fault.kind is not Kind.UNAVAILABLE:
-                    raise fault from error
+                    raise
             await asyncio.sleep(PAUSE)
 
     async def sandbox(self, config: cri.PodSandboxConfig) -> tuple[str, bool]:
@@ -183,8 +180,8 @@ class CellRuntime:
         return reply.data
 
     async def put_folders(self, folder: str, entries: tuple[Folder, ...]) -> None:
-        """Make a folder of the cell with these entries, in place of what was there."""
-        start = cell_pb2.PutFilesInput(start=cell_pb2.PutFilesStart(folder=folder))
+        """Make a folder of the cell with these entries; one that is there stays as it is."""
+        start = cell_pb2.PutFilesInput(start=cell_pb2.PutFilesStart(folder=folder, keep_existing=True))
         commit = cell_pb2.PutFilesInput(commit=cell_pb2.PutFilesCommit())
         listed = [
             cell_pb2.PutFilesInput(entry=cell_pb2.FileEntry(path=one.name, mode=one.mode, gid=one.gid))
@@ -197,10 +194,11 @@ class CellRuntime:
                     with settled():
                         await cell_grpc.CellStub(channel).PutFiles([start, *listed, commit])
                 return
-            except (GRPCError, StreamTerminatedError, OSError, TimeoutError) as error:
-                fault = fault_of(error)
+            except TimeoutError as error:
+                raise Fault(Kind.TIMEOUT, f"folder {folder}", "it was not made in time") from error
+            except Fault as fault:
                 if fault.kind is not Kind.UNAVAILABLE:
-                    raise fault from error
+                    raise
             await asyncio.sleep(PAUSE)
 
     async def observe(self, poke: Callable[[], None]) -> None:
@@ -214,6 +212,6 @@ class CellRuntime:
                         poke()
                         async for _ in stream:
                             poke()
-            except (GRPCError, StreamTerminatedError, OSError, TimeoutError):
+            except Fault:
                 poke()
             await asyncio.sleep(PAUSE)

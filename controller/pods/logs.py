@@ -81,7 +81,7 @@ class Logs:
                 reason = one.state.reason if isinstance(one.state, Waiting) else "ContainerCreating"
                 cause = f'container "{container}" in pod "{name}" is waiting to start: {reason}'
             raise Fault(Kind.INVALID, "log", cause, reason="BadRequest")
-        over = bool(run.released)
+        over = run.released or previous
         return path, lambda: over or path in self._complete or not path.exists()
 
     def tail(self, path: Path) -> str:

@@ -7,6 +7,7 @@ is told so (410, Expired) and lists anew.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 
 import msgspec
@@ -90,7 +91,8 @@ class Objects:
         """The changes after revision `since`. Raises Fault with reason Expired where they are no longer known."""
         if since < self._forgotten:
             raise expired(since, self._forgotten)
-        return [change for change in self._history if change.revision > since]
+        newer = itertools.takewhile(lambda change: change.revision > since, reversed(self._history))
+        return list(newer)[::-1]
 
     async def changed(self, since: int) -> None:
         """Return once there is a change after revision `since`."""

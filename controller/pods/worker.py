@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from msgspec.structs import replace
 
 from cellwire.faults import Fault, Kind
@@ -33,7 +33,7 @@ from controller.pods.run import PodRecord, PodRun, Running
 from controller.pods.translate import empty_folders, sandbox_config, volumes_folder
 from controller.store.protocol import Store
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 # Events tell of changes at once; this finds those that were missed.
 POLL = 10.0
@@ -248,7 +248,7 @@ class Worker:
         try:
             await self._around.logs.copy(runtime.connect, container, path)
         except CellLost as lost:
-            log.info("log of %s ends where its cell was lost: %s", container, lost)
+            log.info("a log ends where its cell was lost", container=container, cause=str(lost))
         except Fault as fault:
             self._around.recorder.warning(self.record.pod, "LogsIncomplete", f"log of container {name}: {fault}", name)
 

@@ -156,6 +156,7 @@ async def _api_server(programs: Path, folder: Path, port: int, etcd: int) -> Asy
         "--authorization-mode=RBAC",
         "--allow-privileged=true",
         "--endpoint-reconciler-type=none",
+        "--kubelet-preferred-address-types=InternalIP",
     ]
     async with _process(folder, "kube-apiserver", str(programs / "kube-apiserver"), *flags):
         yield

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import struct
 import zlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -89,6 +90,12 @@ class SpdyClient:
         self.writer.writelines(parts)
         await self.writer.drain()
 
+    def vanish(self) -> None:
+        """Reset the TCP connection, as a machine that restarts does."""
+        linger = struct.pack("ii", 1, 0)
+        self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.writer.transport.abort()
+
     async def ping(self, number: int = 1) -> None:
         await self.send(struct.pack(">III", 0x80030006, 4, number))
 
@@ -169,6 +176,8 @@ async def connected(
             listening.cancel()
             await asyncio.wait([listening])
     finally:
+        if writer.transport.get_write_buffer_size():
+            writer.transport.abort()  # nobody may be reading
         writer.close()
         with suppress(ConnectionError):
             await writer.wait_closed()

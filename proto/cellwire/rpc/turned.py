@@ -189,6 +189,7 @@ async def accepting(
         lambda: _Door(opened),
         host,
         port,
+        reuse_address=True,
         ssl=context,
         backlog=1024,
         ssl_handshake_timeout=HANDSHAKE_SECONDS,

@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 from h2.exceptions import H2Error
 
 from cellwire.cell.v1 import cell_pb2 as pb
@@ -95,7 +94,7 @@ def _faults() -> Generator[None]:
     try:
         with settled():
             yield
-    except (GRPCError, StreamTerminatedError, ProtocolError, H2Error, OSError) as error:
+    except H2Error as error:  # a message on a stream that has just ended
         raise fault_of(error) from error
 
 

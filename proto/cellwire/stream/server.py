@@ -38,7 +38,7 @@ from cellwire.stream.websocket_session import (
 log = logging.getLogger(__name__)
 
 SPDY = "SPDY/3.1"
-SHUTDOWN = 1.0
+SHUTDOWN = 0.2
 """Seconds that sessions have to end when the server stops; they are cancelled then."""
 Open = Callable[[], AbstractAsyncContextManager[Session]]
 

@@ -11,11 +11,14 @@ import tempfile
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from grpclib.client import Channel
 
 from cellagent.images import service as images
+from cellagent.images.messages import Credentials
+from cellagent.kernel import processes
 from cellagent.runtime import service as runtime
 from cellagent.runtime.settings import RuntimeSettings
 from cellwire.cri.v1 import runtime_grpc
@@ -27,7 +30,7 @@ from tests.support.registry import running_registry
 
 HERE = Path(__file__).resolve().parents[3]
 BRIDGE, SUBNET = "rt-pods", "10.4.0.0/16"
-APPLETS = "sh sleep echo true false cat ls id hostname ip nc seq dd kill stty head mount touch md5sum nslookup wc tail env"
+APPLETS = "sh sleep echo true false cat ls id hostname ip nc seq dd kill stty head mount touch md5sum wc tail tr"
 
 
 class Client:
@@ -46,34 +49,35 @@ class Client:
         assert self._room is not None
         return self._room
 
-    def sandbox_config(self, **fields: object) -> cri.PodSandboxConfig:
+    def sandbox_config(self, **fields: Any) -> cri.PodSandboxConfig:
         self._made += 1
         meta = cri.PodSandboxMetadata(name=f"pod{self._made}", uid=os.urandom(4).hex(), namespace="test")
         config = cri.PodSandboxConfig(metadata=meta, hostname="garden", log_directory=str(self.folder / "logs"))
         config.linux.security_context.namespace_options.pid = cri.CONTAINER
-        config.MergeFrom(cri.PodSandboxConfig(**fields))  # pyright: ignore[reportArgumentType]
+        config.MergeFrom(cri.PodSandboxConfig(**fields))
         return config
 
     async def sandbox(self, config: cri.PodSandboxConfig | None = None) -> str:
         request = cri.RunPodSandboxRequest(config=config or self.sandbox_config())
         return (await call(self.stub.RunPodSandbox, request, deadline=30)).pod_sandbox_id
 
-    async def create(self, sandbox: str, *command: str, name: str = "main", **fields: object) -> str:
+    async def create(self, sandbox: str, *command: str, name: str = "main", **fields: Any) -> str:
         config = cri.ContainerConfig(
             metadata=cri.ContainerMetadata(name=name),
             image=cri.ImageSpec(image=self.image),
             command=command,
             log_path=f"{sandbox[:8]}-{name}.log",
         )
-        config.linux.security_context.namespace_options.pid = cri.CONTAINER
-        config.MergeFrom(cri.ContainerConfig(**fields))  # pyright: ignore[reportArgumentType]
+        if "linux" not in fields:
+            config.linux.security_context.namespace_options.pid = cri.CONTAINER
+        config.MergeFrom(cri.ContainerConfig(**fields))
         request = cri.CreateContainerRequest(pod_sandbox_id=sandbox, config=config)
         return (await call(self.stub.CreateContainer, request, deadline=30)).container_id
 
     async def start(self, container: str) -> None:
         await call(self.stub.StartContainer, cri.StartContainerRequest(container_id=container), deadline=30)
 
-    async def run(self, *command: str, **fields: object) -> str:
+    async def run(self, *command: str, **fields: Any) -> str:
         """A container in a sandbox of its own, started."""
         container = await self.create(await self.sandbox(), *command, **fields)
         await self.start(container)
@@ -128,14 +132,8 @@ async def _pull(folder: Path) -> str:
         name = f"{address}/small:1"
         await oci.push_image(address, "small:1", [oci.layer(nodes)], {"Cmd": ["sh"]})
         async with images.running(images.ImageSettings(root=folder / "images")) as room:
-            await room.puller.pull(name, images_credentials())
+            await room.puller.pull(name, Credentials())
         return name
-
-
-def images_credentials() -> object:
-    from cellagent.images.messages import Credentials
-
-    return Credentials()
 
 
 Agents = Callable[[], AbstractAsyncContextManager[Client]]
@@ -158,8 +156,8 @@ def agent(pulled: tuple[Path, str], tmp_path: Path) -> Agents:
             client = Client(tmp_path, image, channel, room)
             try:
                 yield client
-                await client.tidy()
             finally:
+                await client.tidy()
                 channel.close()
 
     return running
@@ -213,8 +211,8 @@ def agent_process(pulled: tuple[Path, str], tmp_path: Path) -> Processes:
         await agent.start()
         try:
             yield agent
-            await agent.client.tidy()
         finally:
+            await agent.client.tidy()
             await agent.end(signal.SIGTERM)
 
     return running
@@ -223,4 +221,5 @@ def agent_process(pulled: tuple[Path, str], tmp_path: Path) -> Processes:
 @pytest.fixture(scope="session", autouse=True)
 def no_bridge_left() -> Generator[None]:
     yield
-    os.system(f"ip link del {BRIDGE} 2>/dev/null")
+    if Path("/sys/class/net", BRIDGE).exists():
+        asyncio.run(processes.check(["ip", "link", "del", BRIDGE]))

@@ -1,0 +1,126 @@
+"""The network of a lone agent's pods: a bridge and addresses of its own, behind this machine's address.
+
+The bridge comes with the first pod and goes with the last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from pathlib import Path
+from weakref import WeakKeyDictionary
+
+import msgspec
+
+from cellagent.kernel import processes
+from cellagent.network import leases, links, ports
+from cellwire.faults import Fault, Kind
+
+_DEADLINE = 20.0
+# Bridges that this agent has set up, by name and number: a bridge made anew has another number.
+_prepared: set[tuple[str, int]] = set()
+# The last pod's going and the next one's coming must not meet; one lock for each event loop.
+_locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+
+
+class Bridge(msgspec.Struct, frozen=True, kw_only=True):
+    """A bridge's name and subnets; `subnet6` empty is "no IPv6". `folder` keeps the leases."""
+
+    name: str
+    subnet: str
+    subnet6: str
+    folder: Path
+
+
+async def attach(bridge: Bridge, sandbox: str, namespace: Path) -> tuple[str, ...]:
+    """Connect the pod. Raises Fault."""
+    lease = await asyncio.to_thread(leases.take, bridge.folder, sandbox, bridge.subnet)
+    addresses = (lease,)
+    if bridge.subnet6 and _has_ipv6():
+        addresses = (lease, leases.sixth(lease, bridge.subnet, bridge.subnet6))
+    async with _lock():
+        await _ready(bridge, six=len(addresses) > 1)
+        name = links.cable(sandbox)
+        await links.batch([
+            f"link add name {name} type veth peer name eth0 netns {namespace}",
+            f"link set {name} master {bridge.name} up",
+            f"link set {name} type bridge_slave hairpin on",
+        ])  # fmt: skip
+    commands = ["link set lo up", "link set eth0 up"]
+    for address in addresses:
+        subnet = ipaddress.ip_network(bridge.subnet6 if ":" in address else bridge.subnet)
+        commands.append(f"address add {address}/{subnet.prefixlen} dev eth0{' nodad' if ':' in address else ''}")
+        commands.append(f"route add default via {subnet[1]} dev eth0")
+    await links.batch(commands, namespace)
+    return addresses
+
+
+async def detach(bridge: Bridge, sandbox: str) -> None:
+    """Take all of it away, with the bridge where this was the last pod; what is not there is no error."""
+    if links.number(links.cable(sandbox)):
+        await links.attempt([f"link del {links.cable(sandbox)}"])
+    async with _lock():
+        leases.give_back(bridge.folder, sandbox)
+        if leases.everyone(bridge.folder) or not links.number(bridge.name):
+            return
+        # Cables without a lease belong to somebody else.
+        if not await links.show("link", "show", "master", bridge.name):
+            await links.attempt([f"link del {bridge.name}"])
+            await filters(ports.removal(bridge.name))
+
+
+async def filters(text: str, *, needed: str = "") -> None:
+    """Have nft read rules. Without nft that is a Fault where `needed` says what for, else nothing is done."""
+    try:
+        done = await processes.run(["nft", "-f", "-"], stdin=text.encode(), deadline=_DEADLINE)
+    except Fault as fault:
+        if fault.kind is Kind.UNSUPPORTED and not needed:
+            return
+        raise Fault(fault.kind, needed or "packet filter", fault.cause, "install Debian's package nftables") from fault
+    if done.returncode:
+        raise Fault(Kind.BROKEN, needed or "packet filter", done.words)
+
+
+async def _ready(bridge: Bridge, *, six: bool) -> None:
+    subnets = [bridge.subnet, *([bridge.subnet6] if six else [])]
+    if not links.number(bridge.name):
+        try:
+            await links.batch([f"link add name {bridge.name} type bridge forward_delay 0"])
+        except Fault:
+            # Two sandboxes at once made it; it is enough that it is there.
+            if not links.number(bridge.name):
+                raise
+    # Once for each agent, also where the bridge is there: whoever made it may have been killed before it was done.
+    known = (bridge.name, links.number(bridge.name))
+    if known in _prepared:
+        return
+    gateways = [f"{ipaddress.ip_network(one)[1]}/{ipaddress.ip_network(one).prefixlen}" for one in subnets]
+    await links.batch([
+        *(f"address replace {one} dev {bridge.name}{' nodad' if ':' in one else ''}" for one in gateways),
+        f"link set {bridge.name} up",
+    ])  # fmt: skip
+    links.setting("net/ipv4/ip_forward", "1")
+    # Lets this machine reach host ports by its loopback address.
+    links.setting(f"net/ipv4/conf/{bridge.name}/route_localnet", "1")
+    if six:
+        await _forward6()
+    await filters(ports.masquerade(bridge.name, bridge.name, subnets))
+    _prepared.add(known)
+
+
+async def _forward6() -> None:
+    # A machine that forwards no longer listens to its router's advertisements, unless it is told to ("2").
+    for route in await links.show("-6", "route", "show", "default"):
+        listens = f"net/ipv6/conf/{route.get('dev')}/accept_ra"
+        if Path("/proc/sys", listens).exists() and Path("/proc/sys", listens).read_text().strip() == "1":
+            links.setting(listens, "2")
+    links.setting("net/ipv6/conf/all/forwarding", "1")
+
+
+def _lock() -> asyncio.Lock:
+    return _locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+
+
+def _has_ipv6() -> bool:
+    off = Path("/proc/sys/net/ipv6/conf/all/disable_ipv6")
+    return off.exists() and off.read_text().strip() == "0"

@@ -1,0 +1,88 @@
+"""Links, addresses and routes, by iproute2: one process for many commands, in the agent's namespace or a pod's."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import socket
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cellagent.kernel import processes
+from cellwire.faults import Fault, Kind
+
+_DEADLINE = 20.0
+_SIOCGIFMTU = 0x8921
+
+
+def cable(sandbox: str) -> str:
+    """The name of the cell's end of a sandbox's cable: at most 15 letters."""
+    return "pod" + hashlib.sha256(sandbox.encode()).hexdigest()[:10]
+
+
+async def batch(commands: Sequence[str], namespace: Path | None = None) -> None:
+    """Carry out commands of `ip`, ending at the first that fails. Raises Fault with its words."""
+    if commands:
+        enter = ["nsenter", f"--net={namespace}"] if namespace else []
+        await processes.check([*enter, "ip", "-batch", "-"], stdin="\n".join(commands).encode(), deadline=_DEADLINE)
+
+
+async def attempt(commands: Sequence[str]) -> None:
+    """Carry out all of them, whichever fail: for removing what may not be there."""
+    await processes.run(["ip", "-force", "-batch", "-"], stdin="\n".join(commands).encode(), deadline=_DEADLINE)
+
+
+async def show(*what: str) -> list[dict[str, Any]]:
+    """What `ip -json …` lists."""
+    return json.loads(await processes.check(["ip", "-json", *what], deadline=_DEADLINE) or b"[]")
+
+
+def number(link: str) -> int:
+    """The number of a link in this namespace; 0 where there is none of that name."""
+    # Asked by the system call: /sys may show another namespace's links.
+    try:
+        return socket.if_nametoindex(link)
+    except OSError:
+        return 0
+
+
+def mtu(link: str) -> int:
+    """The largest packet of a link."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as door:
+        answer = fcntl.ioctl(door, _SIOCGIFMTU, struct.pack("16si20x", link.encode(), 0))
+    return int(struct.unpack_from("i", answer, 16)[0])
+
+
+async def uplink() -> str:
+    """The link that the default route takes. Raises Fault where there is none."""
+    for family in ("-4", "-6"):
+        for route in await show(family, "route", "show", "default"):
+            if name := route.get("dev"):
+                return name
+    raise Fault(Kind.UNAVAILABLE, "uplink", "this machine has no default route", "give it a network")
+
+
+async def own_addresses() -> tuple[str, ...]:
+    """This machine's own addresses, the first of each family, for pods that share its network."""
+    try:
+        listed = await show("address", "show", "scope", "global", "dev", await uplink())
+    except Fault:
+        listed = await show("address", "show", "scope", "global", "up")
+    found: dict[str, str] = {}
+    for link in listed:
+        for info in link.get("addr_info", ()):
+            found.setdefault(info["family"], info["local"])
+    return tuple(found[family] for family in ("inet", "inet6") if family in found)
+
+
+def setting(name: str, text: str) -> None:
+    """Write a setting below /proc/sys, if it is not so already. Raises Fault."""
+    path = Path("/proc/sys", name)
+    try:
+        if path.read_text().strip() != text:
+            path.write_text(text)
+    except OSError as error:
+        raise Fault(Kind.BROKEN, f"sysctl {name}", str(error.strerror), "the agent must run as root") from error

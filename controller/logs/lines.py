@@ -1,0 +1,151 @@
+"""The lines of a container's log in CRI format, as `kubectl logs` wants them. Pure: bytes in, bytes out.
+
+`<time> <stdout|stderr> <F|P>[:tag…] <content>`: F ends a line of the container's, P is a part of one that goes on in
+the next. Behaves as a kubelet reading the same file does, but that the parts of a line count as one line in a tail.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+import msgspec
+
+STREAMS = frozenset({b"stdout", b"stderr"})
+BLOCK = 64 << 10
+_TIME = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:\d\d)")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One line of the file. `content` is without its end; `ends` tells whether the container's line ends with it."""
+
+    time: bytes
+    stream: bytes
+    ends: bool
+    content: bytes
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be seen: lines from `since` on (unix nanoseconds), of one stream or all, with their times or
+    without, at most so many bytes.
+    """
+
+    since: int = 0
+    stream: str = ""
+    timestamps: bool = False
+    limit_bytes: int | None = None
+
+
+def parse(line: bytes) -> Line | None:
+    """One line of the file, without its newline; None for what is none."""
+    parts = line.split(b" ", 3)
+    if len(parts) < 3 or parts[1] not in STREAMS:
+        return None
+    tag = parts[2].partition(b":")[0]
+    if tag not in (b"F", b"P"):
+        return None
+    return Line(parts[0], parts[1], tag == b"F", parts[3] if len(parts) == 4 else b"")
+
+
+def nanoseconds(time: bytes) -> int | None:
+    """Unix nanoseconds of an RFC 3339 time; None for what is none."""
+    match = _TIME.fullmatch(time)
+    if match is None:
+        return None
+    whole, fraction, zone = match.groups()
+    try:
+        second = datetime.fromisoformat(f"{whole.decode()}{zone.decode().replace('Z', '+00:00')}")
+    except ValueError:
+        return None
+    since = second - _EPOCH
+    return (since.days * 86400 + since.seconds) * 1_000_000_000 + int((fraction or b"").ljust(9, b"0"))
+
+
+def shown_time(time: bytes) -> bytes:
+    """The time as `kubectl logs --timestamps` shows it: nine digits, and Z for UTC."""
+    match = _TIME.fullmatch(time)
+    if match is None:
+        return time
+    whole, fraction, zone = match.groups()
+    return whole + b"." + (fraction or b"").ljust(9, b"0") + (b"Z" if zone in (b"Z", b"+00:00", b"-00:00") else zone)
+
+
+class Reader:
+    """Turns the bytes of a log file, cut anywhere, into what is wanted of it. `full` once the limit is reached."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self._stream = wanted.stream.encode()
+        self._left = wanted.limit_bytes
+        self._rest = b""
+        self._fresh = True
+        self.full = wanted.limit_bytes == 0
+
+    def feed(self, data: bytes) -> bytes:
+        """The next bytes of the file; what can be shown so far."""
+        lines = data.split(b"\n")
+        lines[0] = self._rest + lines[0]
+        self._rest = lines.pop()
+        return self._limited(b"".join(map(self._shown, lines)))
+
+    def finish(self) -> bytes:
+        """The file ends here; a last line without its newline is shown too."""
+        rest, self._rest = self._rest, b""
+        return self._limited(self._shown(rest)) if rest else b""
+
+    def _shown(self, raw: bytes) -> bytes:
+        line = parse(raw)
+        if line is None or (self._stream and line.stream != self._stream):
+            return b""
+        if self._wanted.since and (nanoseconds(line.time) or 0) < self._wanted.since:
+            return b""
+        shown = line.content + b"\n" if line.ends else line.content
+        if self._wanted.timestamps and self._fresh:
+            shown = shown_time(line.time) + b" " + shown
+        self._fresh = line.ends
+        return shown
+
+    def _limited(self, shown: bytes) -> bytes:
+        if self._left is None:
+            return shown
+        shown = shown[: self._left]
+        self._left -= len(shown)
+        self.full = self._left == 0
+        return shown
+
+
+def tail_start(read: Callable[[int, int], bytes], size: int, lines: int) -> int:
+    """Where the last so many lines begin in a file of this size; `read(position, length)` gives its bytes.
+
+    A line of the container's that has begun and not ended counts as one. Reads backwards, no more than is needed.
+    """
+    if lines <= 0:
+        return size
+    for after, raw in _backwards(read, size):
+        line = parse(raw)
+        if line is None or not line.ends:
+            continue
+        # After each F begins a line; after the last one only if anything follows.
+        if after < size:
+            lines -= 1
+            if lines == 0:
+                return after
+    return 0
+
+
+def _backwards(read: Callable[[int, int], bytes], size: int) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file from its last to its first: the position after each, and its bytes without the newline."""
+    end, rest = size, b""
+    while end > 0:
+        start = max(0, end - BLOCK)
+        pieces = (read(start, end - start) + rest).split(b"\n")
+        # What stands before the first newline may begin before this block: it is left for the next.
+        kept = 1 if start else 0
+        after = start + sum(map(len, pieces)) + len(pieces) - 1 - len(pieces[-1])
+        for piece in reversed(pieces[kept:-1]):
+            yield after, piece
+            after -= len(piece) + 1
+        rest = pieces[0] + b"\n" if len(pieces) > 1 else pieces[0]
+        end = start

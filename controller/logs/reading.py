@@ -1,0 +1,50 @@
+"""Reads a copied log file for `kubectl logs`, to its end or for as long as it grows. `lines` decides what is shown."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+
+from cellwire.faults import Fault, Kind
+from controller.logs.lines import Reader, Wanted, tail_start
+
+BLOCK = 256 << 10
+# How soon a follower sees a new line; a look costs one read of nothing.
+LOOK = 0.1
+
+
+async def shown(
+    path: Path, wanted: Wanted, *, tail: int | None, follow: bool, complete: Callable[[], bool]
+) -> AsyncGenerator[bytes]:
+    """What is wanted of the file, in blocks. A follower stays until `complete()` and all is shown.
+
+    Raises Fault NOT_FOUND where there is no file.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise Fault(Kind.NOT_FOUND, f"log {path.name}", "there is no such file") from error
+    try:
+        reader = Reader(wanted)
+        position = 0
+        if tail is not None and tail >= 0:
+            size = os.fstat(descriptor).st_size
+            position = tail_start(lambda at, length: os.pread(descriptor, length, at), size, tail)
+        while not reader.full:
+            over = complete()  # asked before reading: what is complete then is complete here
+            data = os.pread(descriptor, BLOCK, position)
+            position += len(data)
+            if text := reader.feed(data) if data else b"":
+                yield text
+            if data:
+                await asyncio.sleep(0)  # a long log must not hold up everybody else
+            elif over or not follow:
+                break
+            else:
+                await asyncio.sleep(LOOK)
+        if not reader.full and (text := reader.finish()):
+            yield text
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,351 @@
+"""Plain kubectl against the pods API, with cells that are doubles."""
+
+import asyncio
+import contextlib
+import json
+import shutil
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cellwire.faults import Fault, Kind
+from controller.api import server
+from controller.api.settings import ApiSettings
+from controller.link.authority import Authority
+from controller.pods import engine
+from controller.store import sqlite
+from tests.support.cells_double import CellsDouble, cells, demand_of
+
+pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed: NOTHING here ran")
+
+
+@dataclass
+class Ran:
+    code: int
+    out: str
+    err: str
+
+
+@dataclass
+class World:
+    fleet: CellsDouble
+    kubeconfig: str
+    folder: Path
+
+    def command(self, *args: str) -> list[str]:
+        cache = str(self.folder / "cache")
+        return ["kubectl", "--kubeconfig", self.kubeconfig, "--cache-dir", cache, *args]
+
+    async def kubectl(self, *args: str, stdin: str | bytes | None = None, deadline: float = 20) -> Ran:
+        process = await asyncio.create_subprocess_exec(
+            *self.command(*args),
+            stdin=asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            async with asyncio.timeout(deadline):
+                given = stdin.encode() if isinstance(stdin, str) else stdin
+                out, err = await process.communicate(given)
+        except TimeoutError:
+            process.kill()
+            out, err = await process.communicate()
+            raise AssertionError(f"kubectl {args} took too long: {out!r} {err!r}") from None
+        return Ran(process.returncode or 0, out.decode(), err.decode())
+
+    async def ok(self, *args: str, stdin: str | bytes | None = None, deadline: float = 20) -> str:
+        ran = await self.kubectl(*args, stdin=stdin, deadline=deadline)
+        assert ran.code == 0, ran.err + ran.out
+        return ran.out
+
+    async def until(self, wanted: str, *args: str, deadline: float = 15) -> str:
+        ends = time.monotonic() + deadline
+        while True:
+            ran = await self.kubectl(*args)
+            if wanted in ran.out:
+                return ran.out
+            assert time.monotonic() < ends, f"{wanted!r} was not seen in {ran.out} {ran.err}"
+            await asyncio.sleep(0.2)
+
+
+@asynccontextmanager
+async def world(folder: Path, fleet: CellsDouble | None = None) -> AsyncGenerator[World]:
+    authority = Authority(folder / "link", ["127.0.0.1"])
+    certificate, key = authority.server_files()
+    settings = ApiSettings(folder=folder, certificate=certificate, key=key, authority=authority.pem)
+    async with contextlib.AsyncExitStack() as rooms:
+        fleet = fleet or await rooms.enter_async_context(cells())
+        store = await rooms.enter_async_context(sqlite.running(folder / "records.sqlite"))
+        room = engine.running(fleet, store, folder=folder / "pods", demand_of=demand_of)
+        pods = await rooms.enter_async_context(room)
+        api = await rooms.enter_async_context(server.running(pods, fleet, settings))
+        yield World(fleet, api.kubeconfig, folder)
+
+
+def manifest(script: str = "echo hello; sleep 1000", **spec: Any) -> str:
+    container = {"name": "web", "image": "busybox:1", "command": ["sh", "-c", script]}
+    return json.dumps(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "web", "labels": {"app": "web"}},
+            "spec": {"containers": [container | spec.pop("container", {})], **spec},
+        }
+    )
+
+
+async def test_a_pod_is_applied_listed_described_logged_and_deleted(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        assert "pod/web created" in await it.ok("apply", "-f", "-", stdin=manifest())
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=10s")
+        wide = await it.ok("get", "pods", "-o", "wide")
+        assert wide.split("\n")[0].split() == (
+            ["NAME", "READY", "STATUS", "RESTARTS", "AGE", "IP", "NODE", "NOMINATED", "NODE", "READINESS", "GATES"]
+        )
+        assert wide.split("\n")[1].split()[:4] == ["web", "1/1", "Running", "0"]
+        assert "10.8.0.3" in wide
+        assert "c-0" in wide
+        assert await it.ok("logs", "web") == "hello\n"
+        assert (await it.ok("logs", "web", "--timestamps")).endswith("Z hello\n")
+        described = await it.ok("describe", "pod", "web")
+        for reason in ("Scheduled", "Pulling", "Pulled", "Created", "Started"):
+            assert f"  {reason} " in described
+        assert "pod/web unchanged" in await it.ok("apply", "-f", "-", stdin=manifest())
+        assert 'pod "web" deleted' in await it.ok("delete", "pod", "web", "--grace-period=1")
+        assert "No resources found" in (await it.kubectl("get", "pods")).err
+        assert it.fleet.released == ["c-0"]
+
+
+async def test_exec_gives_output_and_exit_code(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.ok("apply", "-f", "-", stdin=manifest())
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=10s")
+        ran = await it.kubectl("exec", "web", "--", "sh", "-c", "echo out; echo err >&2; exit 7")
+        assert (ran.code, ran.out) == (7, "out\n")
+        assert "err" in ran.err
+        assert await it.ok("exec", "-i", "web", "--", "cat", stdin="through") == "through"
+
+
+async def test_port_forward_carries_bytes(tmp_path: Path) -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write((await reader.readline()).upper())
+        writer.close()
+
+    listener = await asyncio.start_server(echo, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    async with listener, world(tmp_path) as it:
+        await it.ok("apply", "-f", "-", stdin=manifest())
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=10s")
+        process = await asyncio.create_subprocess_exec(
+            *it.command("port-forward", "pod/web", f":{port}"), stdout=asyncio.subprocess.PIPE
+        )
+        assert process.stdout is not None
+        try:
+            line = (await process.stdout.readline()).decode()
+            local = int(line.split("127.0.0.1:")[1].split(" ")[0])
+            reader, writer = await asyncio.open_connection("127.0.0.1", local)
+            writer.write(b"hello\n")
+            assert await reader.readline() == b"HELLO\n"
+            writer.close()
+        finally:
+            process.terminate()
+            await process.wait()
+
+
+async def test_run_with_rm_attaches_and_leaves_nothing(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        args = ("run", "once", "--image=busybox", "--restart=Never", "-i", "--rm", "--quiet", "--")
+        ran = await it.kubectl(*args, "sh", "-c", "read x; echo got $x", stdin="word\n")
+        assert "got word" in ran.out, ran.err
+        assert "No resources found" in (await it.kubectl("get", "pods")).err
+
+
+async def test_an_unknown_image_waits_with_its_cause_in_words(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.ok("apply", "-f", "-", stdin=manifest(container={"image": "absent:1"}))
+        await it.until("ErrImagePull", "get", "pods")
+        await it.until("ImagePullBackOff", "get", "pods")
+        assert "the registry has no such tag" in await it.ok("describe", "pod", "web")
+        ran = await it.kubectl("logs", "web")
+        assert 'container "web" in pod "web" is waiting to start' in ran.err
+
+
+async def test_a_command_that_is_not_there_shows_the_runtimes_words(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.ok("apply", "-f", "-", stdin=manifest(container={"command": ["/no/such"]}))
+        await it.until("RunContainerError", "get", "pods")
+        assert "No such file" in await it.ok("describe", "pod", "web")
+
+
+async def test_a_crash_is_restarted_with_back_off_and_previous_logs(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.ok("apply", "-f", "-", stdin=manifest("echo run; exit 3"))
+        await it.until("CrashLoopBackOff", "get", "pods")
+        assert await it.ok("logs", "web", "--previous") == "run\n"
+        pod = json.loads(await it.ok("get", "pod", "web", "-o", "json"))
+        status = pod["status"]["containerStatuses"][0]
+        assert status["restartCount"] == 1
+        assert status["lastState"]["terminated"]["exitCode"] == 3
+
+
+async def test_a_finished_pod_keeps_its_status_and_logs_but_not_its_cell(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.ok("apply", "-f", "-", stdin=manifest("echo done", restartPolicy="Never"))
+        await it.until("Completed", "get", "pods")
+        assert await it.ok("logs", "-f", "web") == "done\n"
+        await asyncio.sleep(0.2)
+        assert it.fleet.released == ["c-0"]
+
+
+async def test_a_malformed_manifest_is_refused_with_its_field(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        ran = await it.kubectl("apply", "-f", "-", stdin=manifest(container={"image": ""}))
+        assert ran.code != 0
+        assert "spec.containers[0].image: Required value" in ran.err
+        ran = await it.kubectl(
+            "apply", "-f", "-", stdin=manifest(volumes=[{"name": "a", "secret": {"secretName": "b"}}])
+        )
+        assert "spec.volumes[0].secret: Forbidden: chinampa cannot honour this volume" in ran.err
+
+
+async def test_labels_change_and_the_spec_does_not(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.ok("apply", "-f", "-", stdin=manifest())
+        await it.ok("label", "pod", "web", "tier=front")
+        await it.ok("annotate", "pod", "web", "note=x")
+        assert "web" in await it.ok("get", "pods", "-l", "tier=front,app in (web,api)")
+        assert "No resources" in (await it.kubectl("get", "pods", "-l", "tier=back")).err
+        ran = await it.kubectl("apply", "-f", "-", stdin=manifest("other"))
+        assert "Forbidden: pod updates may not change the spec" in ran.err
+
+
+async def test_namespaces_hold_pods_apart_and_take_them_along(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.ok("create", "namespace", "other")
+        await it.ok("-n", "other", "apply", "-f", "-", stdin=manifest())
+        assert "No resources" in (await it.kubectl("get", "pods")).err
+        assert "other" in await it.ok("get", "pods", "-A")
+        await it.ok("delete", "namespace", "other", "--timeout=15s")
+        assert "other" not in await it.ok("get", "namespaces")
+
+
+async def test_a_pod_no_cell_can_be_had_for_says_why(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        it.fleet.refuse = Fault(Kind.INVALID, "pod default/web", "no type has 900000 MiB of memory")
+        await it.ok("apply", "-f", "-", stdin=manifest())
+        await it.until("no type has 900000 MiB", "describe", "pod", "web")
+        assert "Pending" in await it.ok("get", "pods")
+        await it.ok("delete", "pod", "web", "--timeout=5s")
+
+
+async def test_a_lost_cell_means_a_new_one_for_a_pod_that_always_restarts(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.ok("apply", "-f", "-", stdin=manifest())
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=10s")
+        it.fleet.lose(next(iter(it.fleet.cells)))
+        out = await it.until("c-1", "get", "pods", "-o", "wide")
+        assert "Running" in await it.until("1/1", "get", "pods"), out
+        assert "CellLost" in await it.ok("describe", "pod", "web")
+
+
+async def test_a_restarted_controller_goes_on_without_a_lost_or_doubled_line(tmp_path: Path) -> None:
+    script = "i=0; while [ $i -lt 40 ]; do echo line $i; i=$((i+1)); sleep 0.1; done; sleep 1000"
+    async with cells() as fleet:
+        async with world(tmp_path, fleet) as it:
+            await it.ok("apply", "-f", "-", stdin=manifest(script))
+            await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=10s")
+        async with world(tmp_path, fleet) as it:
+            assert "Running" in await it.ok("get", "pods")
+            await it.until("line 39", "logs", "web")
+            assert await it.ok("logs", "web") == "".join(f"line {i}\n" for i in range(40))
+            assert len(fleet.doubles) == 1
+            await it.ok("delete", "pod", "web", "--grace-period=1")
+
+
+async def test_watching_shows_each_change(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.ok("apply", "-f", "-", stdin=manifest())
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=10s")
+        process = await asyncio.create_subprocess_exec(
+            *it.command("get", "pods", "-w", "--no-headers"), stdout=asyncio.subprocess.PIPE
+        )
+        assert process.stdout is not None
+        try:
+            async with asyncio.timeout(20):
+                seen = [(await process.stdout.readline()).decode().split()[2]]
+                assert seen == ["Running"]
+                await it.ok("delete", "pod", "web", "--grace-period=1")
+                await it.ok("apply", "-f", "-", stdin=manifest())
+                while seen[-1] != "Running" or len(seen) == 1:
+                    seen.append((await process.stdout.readline()).decode().split()[2])
+            shown = list(dict.fromkeys(seen))
+            assert shown[:2] == ["Running", "Terminating"]
+            assert "Pending" in shown
+            assert "ContainerCreating" in shown
+        finally:
+            process.terminate()
+            await process.wait()
+
+
+async def test_the_smaller_questions_of_kubectl_are_answered(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        assert "yes" in await it.ok("auth", "can-i", "create", "pods")
+        dry = await it.ok("apply", "--dry-run=server", "-f", "-", stdin=manifest())
+        assert "created (server dry run)" in dry
+        generated = manifest().replace('"name": "web", "labels"', '"generateName": "web-", "labels"')
+        await it.ok("create", "-f", "-", stdin=generated)
+        await it.ok("create", "-f", "-", stdin=generated)
+        await it.until("Running", "get", "pods")
+        assert (await it.ok("get", "nodes")).count("Ready") == 2
+        events = await it.ok("get", "events", "--field-selector", "reason=Started")
+        assert events.count("Started container web") == 2
+        await it.ok("delete", "pods", "--all", "--grace-period=1", "--timeout=10s")
+        assert "(NotFound)" in (await it.kubectl("get", "pod", "web")).err
+        assert "pods" in await it.ok("api-resources")
+
+
+async def test_without_the_token_nothing_is_told(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        ran = await it.kubectl("get", "pods", "--token=guess")
+        assert ran.code != 0
+        assert "Unauthorized" in ran.err or "logged in" in ran.err
+        assert (tmp_path / "token").stat().st_mode & 0o777 == 0o600
+        assert (tmp_path / "kubeconfig").stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_pod_that_ignores_the_signal_gets_its_grace_and_no_more(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.ok("apply", "-f", "-", stdin=manifest("trap '' TERM; while true; do sleep 0.1; done"))
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=10s")
+        began = time.monotonic()
+        await it.ok("delete", "pod", "web", "--grace-period=2")
+        assert 1.9 < time.monotonic() - began < 6
+
+
+async def test_a_second_deletion_shortens_the_grace(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.ok("apply", "-f", "-", stdin=manifest("trap '' TERM; while true; do sleep 0.1; done"))
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=10s")
+        await it.ok("delete", "pod", "web", "--grace-period=60", "--wait=false")
+        await it.until("Terminating", "get", "pods")
+        await it.ok("delete", "pod", "web", "--grace-period=0", "--force")
+        await it.until("", "wait", "--for=delete", "pod/web", "--timeout=8s")
+        assert "No resources" in (await it.kubectl("get", "pods")).err
+
+
+async def test_init_containers_and_probes_hold_readiness_back(tmp_path: Path) -> None:
+    flag = tmp_path / "flag"
+    init = [{"name": "first", "image": "busybox:1", "command": ["sh", "-c", "sleep 1"]}]
+    probe = {"exec": {"command": ["test", "-e", str(flag)]}, "periodSeconds": 1}
+    async with world(tmp_path) as it:
+        spec = manifest(initContainers=init, container={"readinessProbe": probe})
+        await it.ok("apply", "-f", "-", stdin=spec)
+        await it.until("Init:0/1", "get", "pods")
+        await it.until("0/1     Running", "get", "pods")
+        flag.touch()
+        await it.until("1/1     Running", "get", "pods")

@@ -1,0 +1,182 @@
+"""A cell that stays at home: calls on the turned connection, restarts of either side, and what breaks in mid-call."""
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cellwire.cell.v1 import cell_grpc
+from cellwire.cell.v1 import cell_pb2 as wire
+from cellwire.faults import Fault, Kind
+from cellwire.rpc.call import call, settled
+from controller.link.port import Link
+from controller.model.names import CellName
+from tests.component.link.conftest import Site, until
+
+C1 = CellName("c-i-1")
+
+
+async def echo(link: Link, text: str, deadline: float = 5) -> str:
+    request = wire.ReadFileRequest(path=text)
+    reply = await call(cell_grpc.CellStub(link.channel(C1)).ReadFile, request, deadline=deadline)
+    return reply.data.decode()
+
+
+async def test_a_cell_is_called_on_the_connection_that_it_dialled(site: Site) -> None:
+    async with site.open() as link, site.cell(link, "i-1"):
+        await until(link.connected)
+        assert await echo(link, "hello") == "hello"
+        with pytest.raises(Fault) as told:
+            await echo(link, "refuse")
+        assert (told.value.kind, told.value.reason) == (Kind.NOT_FOUND, "Gone")
+        with pytest.raises(Fault) as told:
+            await echo(link, "hang", deadline=0.1)
+        assert told.value.kind is Kind.TIMEOUT
+        assert await echo(link, "again") == "again"
+
+
+async def test_a_cell_says_hello_then_beats_and_its_events_come_through(site: Site) -> None:
+    async with site.open() as link, site.cell(link, "i-1") as (small, _):
+        await until(lambda: sum(change.kind == "heartbeat" for change in site.changes) >= 2)
+        small.events.put_nowait(wire.CellEvent(reason="Pulled", message="an image"))
+        await until(lambda: any(change.kind == "event" for change in site.changes))
+        kinds = [change.kind for change in site.changes]
+        assert kinds[:2] == ["connected", "hello"]
+        hello = site.changes[1].message
+        assert hello is not None
+        assert hello.hello.cpu_millis >= 1000
+        beat = next(change.message for change in site.changes if change.kind == "heartbeat")
+        assert beat is not None
+        assert beat.heartbeat.agent_memory_bytes > 1 << 20
+        assert abs(beat.heartbeat.at - time.time()) < 10
+
+
+async def test_a_cell_that_is_not_there_is_unavailable(site: Site) -> None:
+    async with site.open() as link:
+        with pytest.raises(Fault) as told:
+            link.channel(CellName("c-none"))
+        assert told.value.kind is Kind.UNAVAILABLE
+
+
+async def test_a_cell_redials_a_controller_that_was_restarted(site: Site) -> None:
+    async with site.open() as first:
+        cell = site.cell(first, "i-1")
+        await cell.__aenter__()
+        await until(first.connected)
+    await asyncio.sleep(0.5)
+    started = time.monotonic()
+    async with site.open() as second:
+        await until(second.connected, 10)
+        assert await echo(second, "back") == "back"
+        print(f"redialled after {time.monotonic() - started:.2f} s")
+        await cell.__aexit__(None, None, None)
+        await until(lambda: not second.connected())
+
+
+async def test_the_newest_connection_of_a_cell_wins(site: Site) -> None:
+    async with site.open() as link, site.cell(link, "i-1"):
+        await until(link.connected)
+        old = link.channel(C1)
+        link.disconnect(C1)
+        await until(lambda: bool(link.connected()) and link.channel(C1) is not old)
+        assert await echo(link, "new") == "new"
+        with pytest.raises(Fault) as told:
+            await call(cell_grpc.CellStub(old).ReadFile, wire.ReadFileRequest(), deadline=1)
+        assert told.value.kind is Kind.UNAVAILABLE
+
+
+async def test_a_connection_cut_in_mid_stream_settles_on_both_sides(site: Site) -> None:
+    async with site.open() as link, site.cell(link, "i-1"):
+        await until(link.connected)
+
+        async def read() -> None:
+            async with cell_grpc.CellStub(link.channel(C1)).Logs.open() as stream:
+                await stream.send_message(wire.LogsRequest(offset=1 << 40), end=True)
+                await stream.recv_message()
+                asyncio.get_running_loop().call_later(0.05, link.disconnect, C1)
+                async for _ in stream:
+                    pass
+
+        async def asked_to_cancel() -> int:
+            with pytest.raises(Fault) as told, settled():
+                await read()
+            assert told.value.kind is Kind.UNAVAILABLE
+            task = asyncio.current_task()
+            assert task is not None
+            return task.cancelling()
+
+        assert await asyncio.get_running_loop().create_task(asked_to_cancel()) == 0
+        await until(link.connected)
+        assert await echo(link, "well") == "well"
+
+
+async def test_a_silent_stranger_is_cut_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cellwire.rpc import turned
+
+    monkeypatch.setattr(turned, "STRANGER_SECONDS", 0.2)
+    async with site.open() as link:
+        identity, metadata = await site.boot(link, "i-1")
+        from cellagent.boot.join import client_context, join
+
+        await join(identity, metadata)
+        context = client_context(identity, turned.CALLS)
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", link.port, ssl=context, server_hostname="chinampa-controller"
+        )
+        started = time.monotonic()
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await reader.readexactly(1 << 20)
+        assert time.monotonic() - started < 3
+        writer.close()
+
+
+async def test_a_cell_as_a_process_survives_its_own_restart_without_a_new_join(site: Site) -> None:
+    """Also says what it costs: the times and sizes are printed with -s."""
+    script = Path(__file__).with_name("small_agent.py")
+    async with site.open() as link:
+        _, metadata = await site.boot(link, "i-1")
+        number = metadata._address[1]
+        for life in ("first boot", "restart"):
+            site.changes.clear()
+            started = time.time()
+            command = [sys.executable, str(script), str(site.folder / "state"), str(number), repr(started)]
+            process = await asyncio.create_subprocess_exec(*command)
+            try:
+                await until(lambda: any(change.kind == "hello" for change in site.changes), 20)
+                took = time.time() - started
+                hello = next(change.message for change in site.changes if change.kind == "hello")
+                assert hello is not None
+                moments = {name: round(at - started, 3) for name, at in hello.hello.moments.items()}
+                rss = int(await echo(link, "rss")) / 1e6
+                print(f"{life}: hello after {took:.3f} s {moments}, agent {rss:.1f} MB")
+                assert took < 5
+            finally:
+                process.kill()
+                await process.wait()
+            await until(lambda: not link.connected())
+        assert site.fleet.admitted == 1
+
+
+async def test_throughput_of_a_stream_from_a_cell(site: Site) -> None:
+    async with site.open() as link:
+        _, metadata = await site.boot(link, "i-1")
+        script = Path(__file__).with_name("small_agent.py")
+        command = [sys.executable, str(script), str(site.folder / "state"), str(metadata._address[1]), "0"]
+        process = await asyncio.create_subprocess_exec(*command)
+        try:
+            await until(link.connected, 20)
+            size, got, started = 200 << 20, 0, time.monotonic()
+            with settled():
+                async with cell_grpc.CellStub(link.channel(C1)).Logs.open() as stream:
+                    await stream.send_message(wire.LogsRequest(offset=size), end=True)
+                    async for chunk in stream:
+                        got += len(chunk.data)
+            rate = size / (time.monotonic() - started) / 1e6
+            print(f"{rate:.0f} MB/s in messages of 64 KiB")
+            assert got == size
+            assert rate > 30  # far below what is measured: this machine is shared
+        finally:
+            process.kill()
+            await process.wait()

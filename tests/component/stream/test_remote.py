@@ -1,0 +1,218 @@
+"""Sessions over the cell's gRPC calls are sessions like any other."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import resource
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grpclib.client import Channel
+from grpclib.encoding.proto import ProtoCodec
+
+from cellwire.cell.v1.cell_grpc import CellBase
+from cellwire.faults import Fault
+from cellwire.rpc.limits import CONFIGURATION
+from cellwire.rpc.serve import prepared
+from cellwire.rpc.status import FaultCodec
+from cellwire.stream import server
+from cellwire.stream.remote import RemoteBackend
+from cellwire.stream.service import SessionService
+from cellwire.stream.session import Exited, Output, SessionRequest, Stderr, Stdout
+from tests.support.sessions import BLOCK, MemoryBackend
+from tests.support.spdy_client import connected, exit_code
+
+
+class Cell(CellBase):
+    """Only the calls that carry sessions."""
+
+    def __init__(self, sessions: SessionService) -> None:
+        self._sessions = sessions
+
+    async def Exec(self, stream: Any) -> None:
+        await self._sessions.Exec(stream)
+
+    async def Attach(self, stream: Any) -> None:
+        await self._sessions.Attach(stream)
+
+    async def PortForward(self, stream: Any) -> None:
+        await self._sessions.PortForward(stream)
+
+    async def _none(self, stream: Any) -> None:
+        raise NotImplementedError
+
+    Report = Logs = PutFiles = ReadFile = _none
+
+
+@asynccontextmanager
+async def remote(memory: MemoryBackend, folder: Path) -> AsyncGenerator[tuple[RemoteBackend, Channel]]:
+    cell = prepared([Cell(SessionService(memory))], details=True)
+    path = str(folder / "cell.sock")
+    await cell.start(path=path)
+    channel = Channel(path=path, codec=ProtoCodec(), status_details_codec=FaultCodec(), config=CONFIGURATION)
+    try:
+        yield RemoteBackend(lambda: channel), channel
+    finally:
+        channel.close()
+        cell.close()
+        await cell.wait_closed()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_output_errors_and_exit_codes_cross_the_wire(tmp_path: Path) -> None:
+    memory = MemoryBackend()
+    async with remote(memory, tmp_path) as (backend, _):
+        async with backend.exec(SessionRequest("c", ("complain", "130"))) as session:
+            assert [said async for said in session.output()] == [Stderr(b"oh dear"), Exited(130)]
+        async with backend.attach(SessionRequest("c", stdin=True)) as session:
+            await session.write_stdin(b"ahoy")
+            await session.close_stdin()
+            await session.close_stdin()
+            assert [said async for said in session.output()] == [Stdout(b"ahoy"), Exited(0)]
+        await until(lambda: memory.open == 0)
+        request = memory.sessions[0].request
+        assert request == SessionRequest("c", ("complain", "130"))
+
+
+def cancellations() -> int:
+    """Requests to cancel that are left on this task."""
+    task = asyncio.current_task()
+    assert task is not None
+    return task.cancelling()
+
+
+async def output_of(backend: RemoteBackend, request: SessionRequest) -> list[Output]:
+    async with backend.exec(request) as session:
+        return [said async for said in session.output()]
+
+
+@pytest.mark.parametrize(
+    ("container", "word", "sentence"),
+    [
+        ("gone", "cat", "container gone: there is none; list the containers"),
+        ("c", "break", "container c: it vanished; look for it"),
+    ],
+)
+async def test_faults_keep_their_words(tmp_path: Path, container: str, word: str, sentence: str) -> None:
+    async with remote(MemoryBackend(), tmp_path) as (backend, _):
+        with pytest.raises(Fault) as raised:
+            await output_of(backend, SessionRequest(container, (word,)))
+        assert str(raised.value) == sentence
+        with pytest.raises(Fault) as raised:
+            await backend.port_forward("s", 1).__aenter__()
+        assert str(raised.value) == "port 1 of sandbox s: the connection was refused"
+        assert cancellations() == 0
+
+
+async def test_leaving_a_session_ends_it_at_the_cell(tmp_path: Path) -> None:
+    memory = MemoryBackend()
+    async with remote(memory, tmp_path) as (backend, _):
+        async with backend.exec(SessionRequest("c", ("hang",))):
+            await until(lambda: memory.open == 1)
+        await until(lambda: memory.open == 0)
+        async with backend.port_forward("s", 19) as tunnel:
+            async for data in tunnel.received():
+                assert data == BLOCK
+                break
+        await until(lambda: memory.open == 0)
+
+
+@pytest.mark.parametrize("lost", [True, False], ids=["lost", "closed"])
+async def test_a_lost_connection_is_a_fault_and_leaves_no_cancellation_behind(tmp_path: Path, lost: bool) -> None:
+    memory = MemoryBackend()
+    async with remote(memory, tmp_path) as (backend, channel):
+
+        def end() -> None:
+            protocol: Any = channel._protocol
+            if lost:
+                protocol.connection._transport.abort()
+            else:
+                channel.close()
+
+        asyncio.get_running_loop().call_later(0.1, end)
+        with pytest.raises(Fault):
+            await output_of(backend, SessionRequest("c", ("hang",)))
+        assert cancellations() == 0
+        await until(lambda: memory.open == 0)
+
+
+async def test_a_client_is_told_that_the_cell_was_lost(tmp_path: Path) -> None:
+    memory = MemoryBackend()
+    async with (
+        remote(memory, tmp_path) as (backend, channel),
+        server.running(backend) as streaming,
+        connected(streaming.exec_url(SessionRequest("c", ("hang",), stdin=True))) as client,
+    ):
+        streams = await client.open_all("error", "stdin", "stdout", "stderr")
+        await until(lambda: memory.open == 1)
+        channel.close()
+        async with asyncio.timeout(3):
+            assert b"the connection" in await streams["error"].read_all()
+
+
+async def test_a_hundred_megabytes_go_from_a_spdy_client_through_a_cell_and_back(tmp_path: Path) -> None:
+    sent, came = hashlib.sha256(), hashlib.sha256()
+    request = SessionRequest("c", ("cat",), stdin=True)
+    async with (
+        remote(MemoryBackend(), tmp_path) as (backend, _),
+        server.running(backend) as streaming,
+        connected(streaming.exec_url(request)) as client,
+    ):
+        streams = await client.open_all("error", "stdin", "stdout", "stderr")
+
+        async def send() -> None:
+            for _ in range(100):
+                data = os.urandom(1 << 20)
+                sent.update(data)
+                await streams["stdin"].write(data)
+            await streams["stdin"].finish()
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(send())
+            while data := await streams["stdout"].read():
+                came.update(data)
+        assert exit_code(await streams["error"].read_all()) == 0
+    assert sent.digest() == came.digest()
+
+
+async def test_a_slow_client_holds_the_command_in_the_cell(tmp_path: Path) -> None:
+    memory = MemoryBackend()
+    async with (
+        remote(memory, tmp_path) as (backend, _),
+        server.running(backend) as streaming,
+        connected(streaming.exec_url(SessionRequest("c", ("blocks", "16000"))), limit=64 * 1024) as client,
+    ):
+        streams = await client.open_all("error", "stdout", "stderr")
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for _ in range(20):
+            await asyncio.sleep(0.05)
+            await streams["stdout"].read()
+        # The window of the call (8 MiB) may fill at both ends.
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 48 * 1024
+        assert memory.open == 1
+
+
+async def test_a_port_is_forwarded_through_a_cell(tmp_path: Path) -> None:
+    async with (
+        remote(MemoryBackend(), tmp_path) as (backend, _),
+        server.running(backend) as streaming,
+        connected(streaming.port_forward_url("s", []), ["portforward.k8s.io"]) as client,
+    ):
+        headers = {"port": "9", "requestID": "0"}
+        error = await client.open({"streamType": "error", **headers})
+        data = await client.open({"streamType": "data", **headers})
+        for _ in range(200):
+            await data.write(BLOCK)
+        await data.finish()
+        assert await data.read_all() == str(200 * len(BLOCK)).encode()
+        assert await error.read_all() == b""

@@ -1,0 +1,212 @@
+"""A double of the fleet whose cells are doubles too (see cri_double), and the services that those answer."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from grpclib.client import Channel
+
+from cellwire.cell.v1 import cell_pb2 as wire
+from cellwire.cell.v1.cell_grpc import CellBase
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.cri.v1.runtime_grpc import ImageServiceBase, RuntimeServiceBase
+from cellwire.faults import Fault, Kind
+from cellwire.rpc.serve import serving
+from cellwire.stream.service import SessionService
+from controller.model.cell import Cell, CellState
+from controller.model.names import CellName
+from controller.model.offer import Demand
+from controller.model.pod import PodClaim
+from tests.support.cri_double import CellDouble
+
+
+def _concrete(base: type, **methods: Any) -> type:
+    """A service in which every other call answers that it is not there."""
+
+    async def missing(self: Any, stream: Any) -> None:
+        raise Fault(Kind.UNSUPPORTED, "the double", "it does not do this")
+
+    return type(base.__name__, (base,), dict.fromkeys(base.__abstractmethods__, missing) | methods)  # type: ignore[attr-defined]
+
+
+def _unary(function: Any) -> Any:
+    async def handle(self: Any, stream: Any) -> None:
+        await stream.send_message(await function(self.cell, await stream.recv_message()))
+
+    return handle
+
+
+async def _events(self: Any, stream: Any) -> None:
+    await stream.recv_message()
+    queue: asyncio.Queue[str] = asyncio.Queue()
+    self.cell.events.append(queue)
+    while True:
+        await stream.send_message(cri.ContainerEventResponse(container_id=await queue.get()))
+
+
+async def _logs(self: Any, stream: Any) -> None:
+    request = await stream.recv_message()
+    one = self.cell.find(request.container_id)
+    at = request.offset
+    while True:
+        changed, over = one.changed, one.status.state == cri.CONTAINER_EXITED
+        data = bytes(one.log[at:])
+        await stream.send_message(wire.LogChunk(offset=at, data=data, end=over))
+        at += len(data)
+        if over:
+            return
+        await changed.wait()
+
+
+async def _put_files(self: Any, stream: Any) -> None:
+    folder, entries = "", []
+    async for message in stream:
+        if message.HasField("start"):
+            folder = message.start.folder
+        elif message.HasField("entry"):
+            entries.append(message.entry.path)
+    self.cell.folders[folder] = entries
+    await stream.send_message(wire.PutFilesReply(entries=len(entries)))
+
+
+def _services(cell: CellDouble) -> list[Any]:
+    runtime = _concrete(
+        RuntimeServiceBase,
+        RunPodSandbox=_unary(CellDouble.run),
+        ListPodSandbox=_unary(CellDouble.list_sandboxes),
+        PodSandboxStatus=_unary(CellDouble.sandbox_status),
+        CreateContainer=_unary(CellDouble.create),
+        StartContainer=_unary(CellDouble.start),
+        StopContainer=_unary(CellDouble.stop),
+        ListContainers=_unary(CellDouble.list_containers),
+        ContainerStatus=_unary(CellDouble.status),
+        ExecSync=_unary(CellDouble.exec_sync),
+        GetContainerEvents=_events,
+    )
+    images = _concrete(ImageServiceBase, ImageStatus=_unary(CellDouble.image), PullImage=_unary(CellDouble.pull))
+    sessions = SessionService(cell)  # type: ignore[arg-type]
+    own = _concrete(
+        CellBase,
+        Logs=_logs,
+        PutFiles=_put_files,
+        ReadFile=_unary(CellDouble.read_file),
+        Exec=lambda _, stream: sessions.Exec(stream),
+        Attach=lambda _, stream: sessions.Attach(stream),
+        PortForward=lambda _, stream: sessions.PortForward(stream),
+    )
+    made = [runtime(), images(), own()]
+    for service in made:
+        service.cell = cell
+    return made
+
+
+class CellsDouble:
+    """A fleet whose every cell is a double; `refuse` is the fault that claims end in."""
+
+    def __init__(self, tasks: asyncio.TaskGroup, folder: Path) -> None:
+        self.tasks, self.folder = tasks, folder
+        self.doubles: dict[CellName, CellDouble] = {}
+        self.channels: dict[CellName, Channel] = {}
+        self.cells: dict[CellName, Cell] = {}
+        self.released: list[str] = []
+        self.refuse: Fault | None = None
+        self.serving: list[asyncio.Task[None]] = []
+        self.losses: asyncio.Queue[Cell] = asyncio.Queue()
+
+    async def claim(self, claim: PodClaim) -> Cell:
+        if self.refuse is not None:
+            raise self.refuse
+        for cell in self.cells.values():
+            if cell.claim is not None and (cell.claim.pod == claim.pod):
+                return cell
+        name = CellName(f"c-{len(self.doubles)}")
+        double = CellDouble(self.tasks)
+        path = self.folder / f"{name}.sock"
+        ready = asyncio.Event()
+
+        async def serve() -> None:
+            try:
+                async with serving(_services(double), path):
+                    ready.set()
+                    await asyncio.Event().wait()
+            finally:
+                double.kill_all()
+
+        self.doubles[name] = double
+        self.serving.append(self.tasks.create_task(serve()))
+        await ready.wait()
+        self.channels[name] = Channel(path=str(path))
+        self.cells[name] = Cell(
+            name=name,
+            state=CellState.CLAIMED,
+            demand=claim.demand,
+            claim=claim,
+            address="10.8.0.2",
+            connected=True,
+            created_at=time.time(),
+            changed_at=time.time(),
+        )
+        return self.cells[name]
+
+    async def release(self, name: CellName, reason: str) -> None:
+        if self.cells.pop(name, None) is not None:
+            self.doubles[name].kill_all()
+            self.released.append(name)
+
+    def lose(self, name: CellName) -> None:
+        cell = self.cells.pop(name)
+        self.doubles[name].kill_all()
+        self.losses.put_nowait(Cell(name=name, state=CellState.LOST, demand=cell.demand, reason="silent for 40 s"))
+
+    def end(self) -> None:
+        for double in self.doubles.values():
+            double.kill_all()
+        for channel in self.channels.values():
+            channel.close()
+        for task in self.serving:
+            task.cancel()
+
+    def get(self, name: CellName) -> Cell | None:
+        return self.cells.get(name)
+
+    def list(self) -> tuple[Cell, ...]:
+        return tuple(self.cells.values())
+
+    def channel(self, name: CellName) -> Channel:
+        if name not in self.cells:
+            raise Fault(Kind.UNAVAILABLE, f"cell {name}", "it is gone")
+        return self.channels[name]
+
+    async def connected(self, name: CellName) -> Channel:
+        return self.channel(name)
+
+    async def watch(self) -> AsyncIterator[Cell]:
+        while True:
+            yield await self.losses.get()
+
+
+def demand_of(spec: Any) -> Demand:
+    """The same for every pod."""
+    return Demand(cpu_millis=100, memory_mib=64)
+
+
+@asynccontextmanager
+async def cells() -> AsyncGenerator[CellsDouble]:
+    """A fleet of doubles, all of which end with it."""
+    folder = Path(tempfile.mkdtemp(prefix="pods-double-"))
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            fleet = CellsDouble(tasks, folder)
+            try:
+                yield fleet
+            finally:
+                fleet.end()
+    finally:
+        shutil.rmtree(folder)

@@ -1,0 +1,260 @@
+"""A double of a cell: speaks CRI and cell.v1 in this process, and runs "containers" as plain processes of this machine.
+
+It isolates nothing and pulls nothing: any image exists but those whose name has `absent` in it, and a command that is
+not there refuses to start. For tests of what drives a cell; real cells have tests of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import os
+import signal
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from cellwire.cell.v1 import cell_pb2 as wire
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.faults import Fault, Kind
+from cellwire.stream.session import Exited, Output, SessionRequest, Stderr, Stdout
+
+
+class Process:
+    """One container."""
+
+    def __init__(self, config: cri.ContainerConfig, sandbox: str, number: int) -> None:
+        self.status = cri.ContainerStatus(
+            id=f"ctr-{number}", metadata=config.metadata, image=config.image, created_at=time.time_ns()
+        )
+        self.config, self.sandbox = config, sandbox
+        self.process: asyncio.subprocess.Process | None = None
+        self.log = bytearray()
+        self.viewers: list[asyncio.Queue[Output]] = []
+        self.changed = asyncio.Event()
+
+    def touch(self) -> None:
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+class CellDouble:
+    """One cell: containers, and the calls of the services on them."""
+
+    def __init__(self, tasks: asyncio.TaskGroup) -> None:
+        self.tasks = tasks
+        self.containers: dict[str, Process] = {}
+        self.sandboxes: dict[str, cri.PodSandbox] = {}
+        self.folders: dict[str, list[str]] = {}
+        self.files: dict[str, bytes] = {}
+        self.events: list[asyncio.Queue[str]] = []
+        self.pulls = 0
+
+    async def run(self, request: cri.RunPodSandboxRequest) -> cri.RunPodSandboxResponse:
+        sandbox = f"sb-{request.config.metadata.uid}"
+        config = request.config
+        self.sandboxes[sandbox] = cri.PodSandbox(id=sandbox, metadata=config.metadata, labels=config.labels)
+        return cri.RunPodSandboxResponse(pod_sandbox_id=sandbox)
+
+    async def list_sandboxes(self, request: cri.ListPodSandboxRequest) -> cri.ListPodSandboxResponse:
+        wanted = dict(request.filter.label_selector).items()
+        found = [one for one in self.sandboxes.values() if wanted <= dict(one.labels).items()]
+        return cri.ListPodSandboxResponse(items=found)
+
+    async def sandbox_status(self, request: cri.PodSandboxStatusRequest) -> cri.PodSandboxStatusResponse:
+        network = cri.PodSandboxNetworkStatus(ip="10.8.0.3")
+        return cri.PodSandboxStatusResponse(status=cri.PodSandboxStatus(id=request.pod_sandbox_id, network=network))
+
+    async def create(self, request: cri.CreateContainerRequest) -> cri.CreateContainerResponse:
+        one = Process(request.config, request.pod_sandbox_id, len(self.containers))
+        self.containers[one.status.id] = one
+        return cri.CreateContainerResponse(container_id=one.status.id)
+
+    async def start(self, request: cri.StartContainerRequest) -> cri.StartContainerResponse:
+        one = self.find(request.container_id)
+        command = [*one.config.command, *one.config.args] or ["sleep", "1000"]
+        try:
+            one.process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.PIPE if one.config.stdin else asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env={"PATH": "/usr/bin:/bin"} | {env.key: env.value.decode() for env in one.config.envs},
+                start_new_session=True,
+            )
+        except OSError as error:
+            one.status.state, one.status.exit_code, one.status.reason = cri.CONTAINER_EXITED, 128, "StartError"
+            raise Fault(Kind.BROKEN, f"container {one.status.id}", f"exec: {command[0]}: {error.strerror}") from error
+        one.status.state, one.status.started_at = cri.CONTAINER_RUNNING, time.time_ns()
+        self.tasks.create_task(self._wait(one))
+        return cri.StartContainerResponse()
+
+    async def _wait(self, one: Process) -> None:
+        process = one.process
+        assert process is not None
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._read(one, process.stdout, "stdout"))
+            tasks.create_task(self._read(one, process.stderr, "stderr"))
+            code = await process.wait()
+        one.status.exit_code = code if code >= 0 else 128 - code
+        one.status.reason = "Completed" if code == 0 else "Error"
+        one.status.finished_at, one.status.state = time.time_ns(), cri.CONTAINER_EXITED
+        for viewer in one.viewers:
+            viewer.put_nowait(Exited(one.status.exit_code))
+        one.touch()
+        for queue in self.events:
+            queue.put_nowait(one.status.id)
+
+    async def _read(self, one: Process, source: asyncio.StreamReader | None, name: str) -> None:
+        assert source is not None
+        while line := await source.readline():
+            stamp = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
+            one.log += f"{stamp} {name} F ".encode() + line.rstrip(b"\n") + b"\n"
+            for viewer in one.viewers:
+                viewer.put_nowait(Stdout(line) if name == "stdout" else Stderr(line))
+            one.touch()
+
+    async def stop(self, request: cri.StopContainerRequest) -> cri.StopContainerResponse:
+        one = self.find(request.container_id)
+        if one.process is not None and one.process.returncode is None:
+            os.killpg(one.process.pid, signal.SIGTERM)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(request.timeout):
+                    await one.process.wait()
+            if one.process.returncode is None:
+                os.killpg(one.process.pid, signal.SIGKILL)
+            while one.status.state == cri.CONTAINER_RUNNING:
+                await one.changed.wait()
+        return cri.StopContainerResponse()
+
+    async def list_containers(self, request: cri.ListContainersRequest) -> cri.ListContainersResponse:
+        found = [one for one in self.containers.values() if one.sandbox == request.filter.pod_sandbox_id]
+        listed = [
+            cri.Container(id=one.status.id, metadata=one.status.metadata, state=one.status.state) for one in found
+        ]
+        return cri.ListContainersResponse(containers=listed)
+
+    async def status(self, request: cri.ContainerStatusRequest) -> cri.ContainerStatusResponse:
+        return cri.ContainerStatusResponse(status=self.find(request.container_id).status)
+
+    async def image(self, request: cri.ImageStatusRequest) -> cri.ImageStatusResponse:
+        if request.image.image.startswith("sha256:"):
+            return cri.ImageStatusResponse(image=cri.Image(id=request.image.image, size=7))
+        return cri.ImageStatusResponse()
+
+    async def pull(self, request: cri.PullImageRequest) -> cri.PullImageResponse:
+        self.pulls += 1
+        if "absent" in request.image.image:
+            raise Fault(Kind.NOT_FOUND, f"image {request.image.image}", "the registry has no such tag")
+        return cri.PullImageResponse(image_ref="sha256:" + "1" * 64)
+
+    async def exec_sync(self, request: cri.ExecSyncRequest) -> cri.ExecSyncResponse:
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(*request.cmd, stdout=pipe, stderr=pipe)
+        out, err = await process.communicate()
+        return cri.ExecSyncResponse(stdout=out, stderr=err, exit_code=process.returncode or 0)
+
+    async def read_file(self, request: wire.ReadFileRequest) -> wire.ReadFileReply:
+        return wire.ReadFileReply(data=self.files.get(request.path, b""))
+
+    def find(self, container: str) -> Process:
+        if container not in self.containers:
+            raise Fault(Kind.NOT_FOUND, f"container {container}", "there is none")
+        return self.containers[container]
+
+    def kill_all(self) -> None:
+        for one in self.containers.values():
+            if one.process is not None and one.process.returncode is None:
+                os.killpg(one.process.pid, signal.SIGKILL)
+
+    @asynccontextmanager
+    async def exec(self, request: SessionRequest) -> AsyncGenerator[SessionDouble]:
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(*request.command, stdin=pipe, stdout=pipe, stderr=pipe)
+        queue: asyncio.Queue[Output] = asyncio.Queue()
+
+        async def read(source: Any, kind: Any) -> None:
+            while data := await source.read(65536):
+                queue.put_nowait(kind(data))
+
+        async def pump() -> None:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(read(process.stdout, Stdout))
+                both.create_task(read(process.stderr, Stderr))
+            code = await process.wait()
+            queue.put_nowait(Exited(code if code >= 0 else 128 - code))
+
+        async with asyncio.TaskGroup() as tasks:
+            pumping = tasks.create_task(pump())
+            try:
+                yield SessionDouble(process, queue)
+            finally:
+                pumping.cancel()
+                if process.returncode is None:
+                    process.kill()
+
+    @asynccontextmanager
+    async def attach(self, request: SessionRequest) -> AsyncGenerator[SessionDouble]:
+        one = self.find(request.container_id)
+        assert one.process is not None
+        queue: asyncio.Queue[Output] = asyncio.Queue()
+        one.viewers.append(queue)
+        if one.status.state == cri.CONTAINER_EXITED:
+            queue.put_nowait(Exited(one.status.exit_code))
+        yield SessionDouble(one.process, queue)
+
+    @asynccontextmanager
+    async def port_forward(self, sandbox_id: str, port: int) -> AsyncGenerator[TunnelDouble]:
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError as error:
+            raise Fault(Kind.UNAVAILABLE, f"port {port}", "connection refused") from error
+        try:
+            yield TunnelDouble(reader, writer)
+        finally:
+            writer.close()
+
+
+class SessionDouble:
+    """A session with a process."""
+
+    def __init__(self, process: asyncio.subprocess.Process, queue: asyncio.Queue[Output]) -> None:
+        self._process, self._queue = process, queue
+
+    async def write_stdin(self, data: bytes) -> None:
+        if self._process.stdin is not None:
+            self._process.stdin.write(data)
+
+    async def close_stdin(self) -> None:
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+    async def resize(self, width: int, height: int) -> None:
+        pass
+
+    async def output(self) -> AsyncIterator[Output]:
+        while True:
+            said = await self._queue.get()
+            yield said
+            if isinstance(said, Exited):
+                return
+
+
+class TunnelDouble:
+    """A tunnel to a port of this machine."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    async def write(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def close_writing(self) -> None:
+        self._writer.write_eof()
+
+    async def received(self) -> AsyncIterator[bytes]:
+        while data := await self._reader.read(65536):
+            yield data

@@ -1,0 +1,112 @@
+"""What the kernel room decides without touching the kernel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cellagent.kernel import cgroups, limits, mounts, oci, processes, sysctls
+from cellagent.kernel.limits import UNLIMITED, Limits
+from cellwire.faults import Fault
+
+TABLE = (
+    "1 0 8:1 / / rw shared:1 - ext4 /dev/sda rw\n"
+    "2 1 0:5 / /run rw - tmpfs tmpfs rw\n"
+    "3 2 0:6 / /run/a\\040b rw master:3 - tmpfs tmpfs rw\n"
+    "4 3 0:7 / /run/a\\040b/deep rw shared:9 - tmpfs tmpfs rw\n"
+    "5 2 0:8 / /run/abc rw - tmpfs tmpfs rw\n"
+)
+
+
+def test_mounts_below_a_folder_are_told_deepest_first() -> None:
+    assert mounts.mounted_below(Path("/run/a b"), TABLE) == [Path("/run/a b/deep"), Path("/run/a b")]
+    assert Path("/run/abc") not in mounts.mounted_below(Path("/run/a"), TABLE)
+
+
+@pytest.mark.parametrize(
+    ("path", "word"),
+    [("/home", "shared"), ("/run/x", "private"), ("/run/a b/c", "slave"), ("/run/a b/deep/er", "shared")],
+)
+def test_propagation_is_that_of_the_mount_which_holds_the_path(path: str, word: str) -> None:
+    assert mounts.propagation(Path(path), TABLE) == word
+
+
+def test_an_overlay_escapes_what_its_options_give_meaning_to() -> None:
+    plan = mounts.overlay_mount(["/a:b", "/c,d"], Path("/u"), Path("/w"), Path("/t"))
+    assert plan.options == "lowerdir=/a\\:b:/c\\,d,upperdir=/u,workdir=/w,index=off,redirect_dir=off"
+
+
+def test_groups_go_beside_an_instance_and_else_below_the_root() -> None:
+    assert cgroups.parent_of("0::/cells/c-1/init\n", "/chinampa") == "/cells/c-1/pods"
+    assert cgroups.parent_of("9:name=systemd:/x\n4:cpu,memory:/cells/c/init\n0::/\n", "/chinampa") == "/cells/c/pods"
+    assert cgroups.parent_of("0::/system.slice/agent.service\n", "chinampa") == "/chinampa"
+
+
+def test_version_one_raises_swap_before_memory_and_lowers_it_after() -> None:
+    wanted = Limits(memory_bytes=200, memory_swap_bytes=200)
+    memory, swap = "memory.limit_in_bytes", "memory.memsw.limit_in_bytes"
+    assert list(limits.files(wanted, 1, current_memory=100)) == [swap, memory]
+    assert list(limits.files(wanted, 1, current_memory=300)) == [memory, swap]
+    assert list(limits.files(wanted, 1)) == [memory, swap]
+
+
+def test_version_two_counts_swap_apart_and_weighs_shares() -> None:
+    found = limits.files(Limits(memory_bytes=100, memory_swap_bytes=150, cpu_shares=1024, cpu_quota_us=50000), 2)
+    assert found == {"memory.max": "100", "memory.swap.max": "50", "cpu.weight": "39", "cpu.max": "50000 100000"}
+    assert limits.files(Limits(memory_bytes=UNLIMITED, pids=UNLIMITED), 2) == {"memory.max": "max", "pids.max": "max"}
+
+
+@pytest.mark.parametrize(("shares", "weight"), [(2, 1), (262144, 10000), (0, 1), (1 << 40, 10000)])
+def test_weights_stay_in_their_range(shares: int, weight: int) -> None:
+    assert limits.weight(shares) == weight
+
+
+def test_crun_is_taken_where_it_works_and_the_reason_is_told_where_not() -> None:
+    both = frozenset({"crun", "runc"})
+    assert oci.choose(both, {}, "")[0] == "crun"
+    assert oci.choose(both, {}, "hugetlb") == (
+        "runc",
+        "crun refuses a version 2 hierarchy that holds hugetlb beside version 1",
+    )
+    assert oci.choose(frozenset({"runc"}), {"crun": "crun is not installed"}, "") == ("runc", "crun is not installed")
+    with pytest.raises(Fault, match=r"hugetlb.*runc is not installed"):
+        oci.choose(frozenset({"crun"}), {"runc": "runc is not installed"}, "hugetlb")
+
+
+def test_controllers_of_version_two_count_only_beside_version_one() -> None:
+    one, two = "cgroup /a/cpu cgroup rw 0 0\n", "cgroup2 /a/unified cgroup2 rw 0 0\n"
+    assert oci.leftover_controllers(one + two, "hugetlb\n") == "hugetlb"
+    assert oci.leftover_controllers(one + two, "\n") == ""
+    assert oci.leftover_controllers(two, "cpu memory\n") == ""
+
+
+def test_a_failed_program_can_be_run_again_from_its_message() -> None:
+    assert processes.replay(["ip", "-batch", "-"], b"link del 'x'\n").startswith("printf %s ")
+    assert processes.replay(["ip", "a b"]) == "ip 'a b'"
+    assert len(processes.replay(["x" * 5000])) < 1100
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("net.ipv4.ip_forward", "net/ipv4/ip_forward"),
+        ("net/ipv4/ip_forward", "net/ipv4/ip_forward"),
+        ("net.ipv4.conf.eth0/1.forwarding", "net/ipv4/conf/eth0.1/forwarding"),
+        ("net/ipv4/conf/eth0.1/forwarding", "net/ipv4/conf/eth0.1/forwarding"),
+    ],
+)
+def test_settings_are_found_in_either_spelling(name: str, file: str) -> None:
+    assert sysctls.path(name) == Path("/proc/sys", file)
+
+
+@pytest.mark.parametrize("name", ["kernel.panic", "kernel/shm_evil", "vm.swappiness", "net/../vm/x", "", "/etc/passwd"])
+def test_settings_of_the_machine_are_refused(name: str) -> None:
+    with pytest.raises(Fault, match="sysctl"):
+        sysctls.refuse_foreign([name], {"net", "ipc"})
+
+
+def test_settings_of_a_namespace_that_the_pod_shares_are_refused() -> None:
+    sysctls.refuse_foreign(["net.core.somaxconn", "kernel.shm_rmid_forced", "fs.mqueue.msg_max"], {"net", "ipc"})
+    with pytest.raises(Fault, match="no net namespace"):
+        sysctls.refuse_foreign(["net.core.somaxconn"], {"ipc"})

@@ -1,0 +1,143 @@
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cellwire.faults import Fault
+from controller.api import patches, protobuf, selectors
+from controller.api.ages import duration
+from controller.api.tables import TABLES, table
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0, "0s"),
+        (119, "119s"),
+        (120, "2m"),
+        (200, "3m20s"),
+        (3600, "60m"),
+        (11000, "3h3m"),
+        (100000, "27h"),
+        (200000, "2d7h"),
+    ],
+)
+def test_durations_are_kubectls(seconds: int, shown: str) -> None:
+    assert duration(seconds) == shown
+
+
+def pod(**status: Any) -> dict[str, Any]:
+    return {
+        "kind": "Pod",
+        "metadata": {"name": "a", "labels": {"app": "x"}, "creationTimestamp": "1970-01-01T00:00:00Z"},
+        "spec": {"containers": [{"name": "c"}]},
+        "status": {"phase": "Running", **status},
+    }
+
+
+def cells(one: dict[str, Any], now: float = 10) -> list[Any]:
+    return table(TABLES["pods"], [one], "1", now, "None")["rows"][0]["cells"]
+
+
+def container(state: dict[str, Any], *, ready: bool = False, restarts: int = 0, ended: str = "") -> dict[str, Any]:
+    last = {"terminated": {"finishedAt": ended}} if ended else {}
+    return {"name": "c", "state": state, "lastState": last, "ready": ready, "restartCount": restarts}
+
+
+def test_a_running_pod_counts_its_ready_containers() -> None:
+    assert cells(pod(containerStatuses=[container({"running": {}}, ready=True)]))[:5] == [
+        "a",
+        "1/1",
+        "Running",
+        "0",
+        "10s",
+    ]
+
+
+def test_restarts_say_when_the_last_one_was() -> None:
+    waiting = container({"waiting": {"reason": "CrashLoopBackOff"}}, restarts=2, ended="1970-01-01T00:00:05Z")
+    assert cells(pod(containerStatuses=[waiting]))[1:4] == ["0/1", "CrashLoopBackOff", "2 (5s ago)"]
+
+
+def test_init_containers_show_their_progress_and_their_errors() -> None:
+    one = pod(initContainerStatuses=[container({"running": {}})])
+    one["spec"]["initContainers"] = [{"name": "c"}]
+    assert cells(one)[2] == "Init:0/1"
+    one["status"]["initContainerStatuses"] = [container({"terminated": {"exitCode": 1, "reason": "Error"}})]
+    assert cells(one)[2] == "Init:Error"
+
+
+def test_a_pod_being_deleted_is_terminating() -> None:
+    one = pod(containerStatuses=[container({"running": {}}, ready=True)])
+    one["metadata"]["deletionTimestamp"] = "1970-01-01T00:00:05Z"
+    assert cells(one)[2] == "Terminating"
+
+
+@pytest.mark.parametrize(
+    ("text", "matches"),
+    [
+        ("", True),
+        ("app=x", True),
+        ("app==y", False),
+        ("app!=y", True),
+        ("app in (x,y),!tier", True),
+        ("tier notin (a)", True),
+        ("app notin (x)", False),
+        ("app", True),
+    ],
+)
+def test_label_selectors(text: str, matches: bool) -> None:
+    assert selectors.labels(text)(pod()) is matches
+
+
+@pytest.mark.parametrize("text", ["a b", "a in x", "=", "a=b=c", "a in (b"])
+def test_label_selectors_that_make_no_sense_are_bad_requests(text: str) -> None:
+    with pytest.raises(Fault, match="requirement"):
+        selectors.labels(text)
+
+
+def test_field_selectors_know_their_fields() -> None:
+    assert selectors.fields("status.phase=Running,metadata.name!=b", "pods")(pod())
+    with pytest.raises(Fault, match="field label not supported"):
+        selectors.fields("spec.hostname=x", "pods")
+
+
+def test_a_strategic_patch_merges_lists_by_their_key() -> None:
+    target = {"containers": [{"name": "a", "image": "1"}, {"name": "b", "image": "2"}]}
+    patch = {
+        "$setElementOrder/containers": [{"name": "a"}],
+        "containers": [{"name": "a", "image": "3"}, {"name": "b", "$patch": "delete"}],
+    }
+    assert patches.strategic(target, patch) == {"containers": [{"name": "a", "image": "3"}]}
+
+
+def test_json_patches_apply_and_refuse_in_words() -> None:
+    target = {"metadata": {"labels": {"a": "b"}}}
+    operation = {"op": "add", "path": "/metadata/labels/x~1y", "value": "z"}
+    assert patches.json_patch(target, [operation]) == {"metadata": {"labels": {"a": "b", "x/y": "z"}}}
+    with pytest.raises(Fault, match="cannot be applied"):
+        patches.json_patch(target, [{"op": "remove", "path": "/none/at/all"}])
+
+
+@given(st.binary(max_size=200))
+def test_broken_protobuf_is_a_bad_request_and_never_a_crash(data: bytes) -> None:
+    with pytest.raises(Fault):
+        protobuf.decode(b"k8s\x00" + data)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(JSON, JSON)
+def test_no_patch_breaks_the_patcher(target: Any, patch: Any) -> None:
+    patches.merge(target, patch)
+    try:
+        patches.strategic(target, patch)
+        patches.json_patch(target, patch)
+    except Fault:
+        pass

@@ -1,0 +1,89 @@
+"""Admission, leases and heartbeat numbers: what needs no connection."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cellagent.link import heartbeat
+from cellwire.faults import Fault, Kind
+from controller.link.admission import TOKEN_LIFE, check, token_hash
+from controller.link.heartbeat import Leases
+from controller.model.cell import Cell, CellState
+from controller.model.instance import Identity
+from controller.model.names import CellName, InstanceId
+from controller.model.offer import Demand
+
+NOW = 1_795_000_000.0
+IDENTITY = Identity(
+    instance=InstanceId("i-1"), account="0", region="test-1", zone="test-1a", type="t", address="10.5.0.1"
+)
+CELL = Cell(
+    name=CellName("c-1"),
+    state=CellState.BOOTING,
+    demand=Demand(cpu_millis=1, memory_mib=1),
+    instance=InstanceId("i-1"),
+    join_token_hash=token_hash("right"),
+    moments={"launching": NOW - 5},
+)
+
+
+def test_the_instance_of_a_launch_with_its_token_may_join() -> None:
+    assert check(CELL, "right", IDENTITY, NOW) is CELL
+
+
+@pytest.mark.parametrize(
+    ("cell", "token", "now", "reason"),
+    [
+        (None, "right", NOW, "UnknownInstance"),
+        (CELL, "wrong", NOW, "WrongToken"),
+        (CELL, "", NOW, "WrongToken"),
+        (msgspec.structs.replace(CELL, join_token_hash=""), "", NOW, "WrongToken"),
+        (msgspec.structs.replace(CELL, state=CellState.READY), "right", NOW, "JoinedBefore"),
+        (msgspec.structs.replace(CELL, state=CellState.GONE), "right", NOW, "JoinedBefore"),
+        (CELL, "right", NOW + TOKEN_LIFE, "ExpiredToken"),
+    ],
+)
+def test_all_others_are_denied_with_a_reason(cell: Cell | None, token: str, now: float, reason: str) -> None:
+    with pytest.raises(Fault) as told:
+        check(cell, token, IDENTITY, now)
+    assert (told.value.kind, told.value.reason) == (Kind.DENIED, reason)
+
+
+@given(st.dictionaries(st.sampled_from("abc"), st.floats(0, 100)), st.floats(0, 200), st.floats(1, 50))
+def test_the_silent_are_those_not_heard_for_a_lease(heard: dict[str, float], now: float, lease: float) -> None:
+    leases = Leases()
+    for cell, at in heard.items():
+        leases = leases.renewed(CellName(cell), 0).renewed(CellName(cell), at)
+    assert leases.silent(now, lease) == {cell for cell, at in heard.items() if now - at > lease}
+    assert leases.without(CellName("a")).heard.keys() == heard.keys() - {"a"}
+
+
+def test_a_cell_that_is_a_group_has_the_size_and_the_use_of_its_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "GROUPS", tmp_path)
+    for name, text in {
+        "cpu.max": "50000 100000\n",
+        "cpu.stat": "usage_usec 1234\nuser_usec 1\n",
+        "memory.max": "1073741824\n",
+        "memory.current": "5000\n",
+        "memory.stat": "anon 1\ninactive_file 1000\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+    assert heartbeat.cpu_size() == 500
+    assert heartbeat.memory_size() == 1 << 30
+    assert heartbeat.memory_used() == 4000
+    assert heartbeat.cpu_used() == 1_234_000
+
+
+def test_a_cell_that_is_a_machine_has_the_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "GROUPS", tmp_path)
+    assert heartbeat.cpu_size() >= 1000
+    assert heartbeat.memory_size() > 1 << 28
+    assert 0 < heartbeat.memory_used() < heartbeat.memory_size()
+    assert heartbeat.cpu_used() > 0
+    assert heartbeat.agent_memory() > 1 << 20
+    assert len(heartbeat.boot_id()) > 36

@@ -1,0 +1,89 @@
+"""The file knows how far the copy is, whoever kills whom between two writes."""
+
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controller.logs.copy import Copy
+
+LOG = b"".join(b"line %d of the container's log\n" % n for n in range(60))
+
+steps = st.lists(
+    st.one_of(st.integers(1, 200), st.sampled_from(["kill", "rotate", "rotate unseen", "reopen unmoved"])), max_size=40
+)
+
+
+class Kubelet:
+    """Moves the file away, as a kubelet rotating a log does."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.moved: list[Path] = []
+
+    def rotate(self) -> None:
+        if self.path.exists() and self.path.stat().st_size:
+            self.moved.append(self.path.with_name(f"{self.path.name}.{len(self.moved):03}"))
+            self.path.rename(self.moved[-1])
+
+    def everything(self) -> bytes:
+        here = [self.path] if self.path.exists() else []
+        return b"".join(file.read_bytes() for file in [*self.moved, *here])
+
+
+@settings(deadline=None, max_examples=150)
+@given(steps)
+def test_every_byte_is_there_once_and_in_order(tmp_path_factory: object, plan: list[int | str]) -> None:
+    folder = Path(tmp_path_factory.mktemp("log"))  # type: ignore[attr-defined]
+    path = folder / "0[1]*.log"
+    kubelet = Kubelet(path)
+    copy = Copy(path)
+    copy.open()
+    for step in plan:
+        match step:
+            case int():
+                copy.write(LOG[copy.offset : copy.offset + step])
+            case "kill":
+                copy.close()
+                copy = Copy(path)
+                copy.open()
+            case "rotate":
+                kubelet.rotate()
+                copy.reopen()
+                assert path.exists(), "a reader would find nothing"
+            case "rotate unseen":  # while no controller runs
+                copy.close()
+                kubelet.rotate()
+                copy = Copy(path)
+                copy.open()
+            case _:
+                copy.reopen()
+        assert LOG.startswith(kubelet.everything()[: copy.offset])
+    copy.write(LOG[copy.offset :])
+    copy.close()
+    assert kubelet.everything() == LOG
+
+
+def test_a_file_that_was_moved_away_gets_the_end_of_its_last_line(tmp_path: Path) -> None:
+    path = tmp_path / "0.log"
+    copy = Copy(path)
+    copy.open()
+    copy.write(b"one\ntw")
+    path.rename(tmp_path / "0.log.old")
+    copy.reopen()
+    copy.write(b"o\nthree\n")
+    assert (tmp_path / "0.log.old").read_bytes() == b"one\ntwo\n"
+    assert path.read_bytes() == b"three\n"
+    copy.close()
+
+
+def test_no_descriptor_is_left(tmp_path: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    copy = Copy(tmp_path / "0.log")
+    copy.open()
+    copy.write(b"half")
+    for number in range(3):
+        (tmp_path / "0.log").rename(tmp_path / f"0.log.{number}")
+        copy.reopen()
+    copy.close()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

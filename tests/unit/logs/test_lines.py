@@ -1,0 +1,155 @@
+"""What `kubectl logs` shows of a log in CRI format."""
+
+import asyncio
+import itertools
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from controller.logs import lines, reading
+from controller.logs.lines import Reader, Wanted, nanoseconds, parse, shown_time, tail_start
+
+SECOND = 1_000_000_000
+T0 = 1_795_000_000
+
+contents = st.binary(max_size=20).map(lambda text: text.replace(b"\n", b"."))
+entries = st.lists(st.tuples(st.sampled_from([b"stdout", b"stderr"]), st.booleans(), contents), max_size=30)
+cuts = st.lists(st.integers(0, 2000), max_size=10)
+Entries = list[tuple[bytes, bool, bytes]]
+
+
+def stamp(index: int) -> bytes:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(T0 + index)).encode() + b".5Z"
+
+
+def file_of(log: Entries) -> bytes:
+    return b"".join(
+        b"%s %s %s %s\n" % (stamp(n), stream, b"F" if ends else b"P", content)
+        for n, (stream, ends, content) in enumerate(log)
+    )
+
+
+def fed(wanted: Wanted, data: bytes, at: list[int]) -> bytes:
+    reader = Reader(wanted)
+    borders = sorted({0, len(data), *(cut for cut in at if cut < len(data))})
+    shown = b"".join(reader.feed(data[one:two]) for one, two in itertools.pairwise(borders))
+    return shown + reader.finish()
+
+
+@given(entries, cuts)
+def test_contents_come_back_whole_however_the_file_is_cut(log: Entries, at: list[int]) -> None:
+    expected = b"".join(content + (b"\n" if ends else b"") for _, ends, content in log)
+    assert fed(Wanted(), file_of(log), at) == expected
+
+
+@given(entries, cuts, st.sampled_from(["stdout", "stderr"]))
+def test_one_stream_alone(log: Entries, at: list[int], stream: str) -> None:
+    expected = b"".join(content + (b"\n" if ends else b"") for name, ends, content in log if name == stream.encode())
+    assert fed(Wanted(stream=stream), file_of(log), at) == expected
+
+
+@given(entries, cuts, st.integers(-2, 40))
+def test_since_a_time(log: Entries, at: list[int], first: int) -> None:
+    expected = b"".join(content + (b"\n" if ends else b"") for n, (_, ends, content) in enumerate(log) if n >= first)
+    assert fed(Wanted(since=(T0 + first) * SECOND + SECOND // 2), file_of(log), at) == expected
+
+
+@given(entries, cuts, st.integers(0, 300))
+def test_a_limit_cuts_what_is_shown_at_that_byte(log: Entries, at: list[int], limit: int) -> None:
+    whole = fed(Wanted(timestamps=True), file_of(log), [])
+    assert fed(Wanted(timestamps=True, limit_bytes=limit), file_of(log), at) == whole[:limit]
+
+
+@given(entries, st.integers(0, 12), st.integers(1, 40), st.binary(max_size=5).map(lambda b: b.replace(b"\n", b"")))
+@example([(b"stdout", False, b"a"), (b"stdout", True, b"b")], 1, 3, b"")
+def test_a_tail_is_the_last_lines_as_a_reader_sees_them(log: Entries, count: int, block: int, torn: bytes) -> None:
+    data = file_of(log) + torn
+
+    def read(position: int, length: int) -> bytes:
+        assert length > 0
+        return data[position : position + length]
+
+    whole, lines.BLOCK = lines.BLOCK, block
+    try:
+        start = tail_start(read, len(data), count)
+    finally:
+        lines.BLOCK = whole
+    ends, position = [0], 0
+    for raw in data.split(b"\n")[:-1]:
+        position += len(raw) + 1
+        found = parse(raw)
+        if found and found.ends:
+            ends.append(position)
+    begins = [end for end in ends if end < len(data)]
+    expected = len(data) if count == 0 else begins[-count] if count <= len(begins) else 0
+    assert start == expected
+
+
+@given(st.binary(max_size=200), cuts)
+def test_no_bytes_break_the_reader(data: bytes, at: list[int]) -> None:
+    assert fed(Wanted(timestamps=True, since=1), data, at) == fed(Wanted(timestamps=True, since=1), data, [])
+    tail_start(lambda position, length: data[position : position + length], len(data), 3)
+
+
+def test_a_time_is_shown_once_a_line_and_with_nine_digits() -> None:
+    log = b"2026-11-20T10:00:00.5+00:00 stdout P one \n2026-11-20T10:00:01.25Z stdout F two\n"
+    assert fed(Wanted(timestamps=True), log, []) == b"2026-11-20T10:00:00.500000000Z one two\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"1970-01-01T00:00:01Z", SECOND),
+        (b"1970-01-01T01:00:00.000000001+01:00", 1),
+        (b"2016-10-06T00:17:09.669794202Z", 1475713029669794202),
+        (b"2016-10-06 00:17:09Z", None),
+        (b"2016-13-06T00:17:09Z", None),
+        (b"", None),
+    ],
+)
+def test_times(text: bytes, expected: int | None) -> None:
+    assert nanoseconds(text) == expected
+    assert shown_time(text)[:10] == text[:10]
+
+
+@pytest.mark.parametrize("raw", [b"", b"a b c", b"t stdout X y", b"t stdin F y", b"t stdout", b"t"])
+def test_what_is_no_line_is_passed_over(raw: bytes) -> None:
+    assert parse(raw) is None
+    assert fed(Wanted(), raw + b"\nt stdout F:tag kept\n", []) == b"kept\n"
+
+
+def test_an_empty_line_is_a_line() -> None:
+    assert fed(Wanted(), b"t stdout F \nt stdout F\n", []) == b"\n\n"
+
+
+async def test_a_follower_sees_what_is_added_and_ends_when_the_log_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "0.log"
+    log = [(b"stdout", n % 3 != 0, b"%d" % n) for n in range(50)]
+    data = file_of([*log, (b"stdout", True, b"end")])
+    path.write_bytes(data[:100])
+    over = False
+
+    async def write() -> None:
+        nonlocal over
+        for position in range(100, len(data), 97):
+            with path.open("ab") as file:
+                file.write(data[position : position + 97])
+            await asyncio.sleep(0.002)
+        over = True
+
+    seen = b""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(write())
+        async for text in reading.shown(path, Wanted(), tail=None, follow=True, complete=lambda: over):
+            seen += text
+    assert seen == fed(Wanted(), data, [])
+
+
+async def test_a_tail_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "0.log"
+    path.write_bytes(file_of([(b"stdout", True, b"%d" % n) for n in range(20_000)]))
+    seen = [text async for text in reading.shown(path, Wanted(), tail=2, follow=False, complete=lambda: True)]
+    assert b"".join(seen) == b"19998\n19999\n"
