@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from cellwire.faults import Fault
+from cellwire.faults import Fault, Kind
+from controller.choice.unavailable import LIFETIME
 from controller.clouds.userdata import parse
 from controller.fleet import plan
 from controller.fleet.act import Act, Home
@@ -107,7 +108,9 @@ class Machine(RuleBasedStateMachine):
         self.fuse = Fuse()
         self.store = CrashingStore(self.fuse)
         self.cloud = FakeCloud(lambda: self.now)
-        self.cloud.before = self.cloud.after = self.fuse.burn
+        self.cloud.before = self.fuse.burn
+        self.cloud.after = self.answer
+        self.answers_to_lose = 0
         self.wanted: dict[str, int] = {}
         self.attempts: Counter[str] = Counter()
         self.joined: dict[InstanceId, CellName] = {}
@@ -168,6 +171,20 @@ class Machine(RuleBasedStateMachine):
     def refuse(self, size: str, code: str) -> None:
         self.cloud.refusals[size] = code
 
+    @rule(count=st.integers(1, 2))
+    def lose_answers(self, count: int) -> None:
+        self.answers_to_lose = count
+
+    @rule(seconds=st.sampled_from((0.0, 5.0)))
+    def list_late(self, seconds: float) -> None:
+        self.cloud.lag = seconds
+
+    def answer(self, call: str) -> None:
+        self.fuse.burn()
+        if self.answers_to_lose:
+            self.answers_to_lose -= 1
+            raise Fault(Kind.UNAVAILABLE, call, "the answer was lost on the way")
+
     @rule(number=st.integers(0, 5))
     def instance_dies(self, number: int) -> None:
         alive = self.cloud.alive()
@@ -201,7 +218,9 @@ class Machine(RuleBasedStateMachine):
 
     def ends_well(self) -> None:
         self.fuse.left = 0
+        self.answers_to_lose = 0
         self.cloud.refusals.clear()
+        self.now += LIFETIME
         for _ in range(ENOUGH):
             self.now += 6
             self.do(self.claim_all())
@@ -244,7 +263,8 @@ class Machine(RuleBasedStateMachine):
         except Fault:
             return
         for instance in self.reconciler._orphans:
-            await self.act.do(plan.Collect(instance))
+            with contextlib.suppress(Fault):
+                await self.act.do(plan.Collect(instance))
         for cell in self.fleet.list():
             await self.settle(cell.name)
         await self.breathe()
