@@ -84,6 +84,16 @@ class Child:
         if self.stdin is not None:
             self.stdin.close()
 
+    def abandon(self) -> None:
+        """Nobody will ever hold it: end it here and now."""
+        self._popen.kill()
+        self.close()
+        for pipe in (self._popen.stdin, self._popen.stdout, self._popen.stderr):
+            if pipe is not None:
+                pipe.close()
+        if not self._ended.is_set():
+            self._reap()
+
     async def _reader(self, pipe: IO[bytes] | None, limit: int) -> asyncio.StreamReader | None:
         if pipe is None:
             return None
@@ -128,5 +138,9 @@ async def spawn(
     )  # fmt: skip
     child = Child(popen)
     if PIPE in {stdin, stdout, stderr}:
-        await child.connect(BUFFER)
+        try:
+            await child.connect(BUFFER)
+        except BaseException:
+            child.abandon()
+            raise
     return child
