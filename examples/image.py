@@ -23,7 +23,8 @@ while :; do
 done
 """
 APPLETS = tuple(
-    "sh httpd date sleep cat ls ps echo id hostname stty tty wget true yes head dd md5sum nc touch rm mkdir env".split()
+    "sh httpd date sleep cat ls ps echo id hostname stty tty wget true yes head dd md5sum nc touch rm mkdir env "
+    "seq ip".split()
 )
 PAGE = b"<h1>Hello from a cell</h1>\n"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"

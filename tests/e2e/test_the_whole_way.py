@@ -1,0 +1,160 @@
+"""Plain kubectl, a controller process, instances that really boot: what a user would miss if it broke."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controller.clouds.local.sweep import Leftovers
+from tests.support.controller import Controller, running_controller
+
+pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(180)]
+
+COUNT = "n=0; while :; do n=$((n+1)); echo line $n; sleep 0.05; done"
+
+
+def pod(name: str, command: str = "sleep 3600", restart: str = "Always") -> str:
+    return f"""
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}}}
+spec:
+  restartPolicy: {restart}
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: main
+    image: registry.demo/web:1
+    command: [sh, -c, "{command}"]
+    resources: {{requests: {{cpu: 50m, memory: 16Mi}}}}
+---
+"""
+
+
+def processes_of(controller: Controller, instance: str, words: str) -> list[int]:
+    """Pids, as this machine sees them, of an instance's processes whose command line has these words."""
+    groups = Path("/sys/fs/cgroup").glob(f"*/chinampa-{controller.cloud.cluster}/{instance}/**/cgroup.procs")
+    own = Path("/sys/fs/cgroup").glob(f"chinampa-{controller.cloud.cluster}/{instance}/**/cgroup.procs")
+    pids = {int(pid) for path in [*groups, *own] for pid in path.read_text().split()}
+    return [pid for pid in sorted(pids) if words.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def listening(pid: int) -> list[str]:
+    """TCP sockets in state LISTEN in the network namespace of a process, the metadata service's apart."""
+    rows = [row.split() for name in ("tcp", "tcp6") for row in Path(f"/proc/{pid}/net/{name}").read_text().splitlines()]
+    return [row[1] for row in rows if len(row) > 3 and row[3] == "0A" and not row[1].startswith("FEA9FEA9")]
+
+
+async def test_a_pod_lives_and_dies_as_kubectl_expects(tmp_path: Path) -> None:
+    async with running_controller(tmp_path) as controller:
+        await controller.kubectl("apply", "-f", "-", stdin=pod("web", COUNT))
+        await controller.kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=60s")
+
+        shown = await controller.kubectl("get", "pods", "-o", "wide")
+        assert re.search(r"web +1/1 +Running +0 +\d+s +10\.230\.\d+\.\d+ +c-\w+", shown), shown
+        assert "line 1\nline 2\n" in await controller.kubectl("logs", "web")
+        status, _, _ = await controller.kubectl_raw("exec", "web", "--", "sh", "-c", "exit 7")
+        assert status == 7
+        (cell,) = await controller.cells()
+        (agent,) = processes_of(controller, cell["instance"], "cellagent")[:1]
+        assert listening(agent) == [], "a cell opens no port"
+
+        await controller.kubectl("delete", "pod", "web")
+        await controller.until(lambda cells: not cells)
+
+
+async def test_an_impossible_pod_says_which_demand_no_type_meets(tmp_path: Path) -> None:
+    async with running_controller(tmp_path) as controller:
+        big = pod("big").replace("cpu: 50m", "cpu: 900")
+        await controller.kubectl("apply", "-f", "-", stdin=big)
+        await asyncio.sleep(1)
+        described = await controller.kubectl("describe", "pod", "big")
+        assert "900000m CPU" in described
+        assert "no instance type meets it" in described
+
+
+async def test_pods_outlive_a_killed_controller_and_no_line_is_lost_or_doubled(tmp_path: Path) -> None:
+    async with running_controller(tmp_path) as controller:
+        await controller.kubectl("apply", "-f", "-", stdin=pod("count", COUNT))
+        await controller.kubectl("wait", "--for=condition=Ready", "pod/count", "--timeout=60s")
+        before = await controller.cells()
+
+        await controller.kill()
+        await asyncio.sleep(2)
+        await controller.start()
+
+        await controller.until(lambda cells: [cell["connected"] for cell in cells] == [True])
+        assert [cell["name"] for cell in await controller.cells()] == [cell["name"] for cell in before]
+        shown = await controller.kubectl("get", "pod", "count")
+        assert re.search(r"1/1 +Running +0 ", shown), shown
+        await asyncio.sleep(1)
+        lines = (await controller.kubectl("logs", "count")).splitlines()
+        assert lines == [f"line {number}" for number in range(1, len(lines) + 1)]
+        assert len(lines) > 60
+
+
+async def test_a_killed_agent_comes_back_to_running_containers(tmp_path: Path) -> None:
+    async with running_controller(tmp_path) as controller:
+        await controller.kubectl("apply", "-f", "-", stdin=pod("count", COUNT))
+        await controller.kubectl("wait", "--for=condition=Ready", "pod/count", "--timeout=60s")
+        (cell,) = await controller.cells()
+        for agent in processes_of(controller, cell["instance"], "cellagent\0run"):
+            os.kill(agent, signal.SIGKILL)
+        await controller.until(lambda cells: [one["connected"] for one in cells] == [False], 10)
+        await controller.until(lambda cells: [one["connected"] for one in cells] == [True])
+
+        await asyncio.sleep(1)
+        shown = await controller.kubectl("get", "pod", "count")
+        assert re.search(r"1/1 +Running +0 ", shown), shown
+        lines = (await controller.kubectl("logs", "count")).splitlines()
+        assert lines == [f"line {number}" for number in range(1, len(lines) + 1)]
+
+
+async def test_a_finished_pod_keeps_its_logs_and_its_instance_is_gone(tmp_path: Path) -> None:
+    async with running_controller(tmp_path) as controller:
+        await controller.kubectl("apply", "-f", "-", stdin=pod("once", "seq 1000; exit 3", "Never"))
+        await controller.kubectl("wait", "--for=jsonpath={.status.phase}=Failed", "pod/once", "--timeout=60s")
+        await controller.until(lambda cells: not cells)
+        assert (await controller.kubectl("logs", "once")).split() == [str(number) for number in range(1, 1001)]
+        code = "jsonpath={.status.containerStatuses[0].state.terminated.exitCode}"
+        assert await controller.kubectl("get", "pod", "once", "-o", code) == "3"
+
+
+async def test_a_cell_whose_instance_dies_is_lost_and_its_pod_runs_anew(tmp_path: Path) -> None:
+    async with running_controller(tmp_path) as controller:
+        await controller.kubectl("apply", "-f", "-", stdin=pod("web"))
+        await controller.kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=60s")
+        (cell,) = await controller.cells()
+        first = min(processes_of(controller, cell["instance"], ""))
+        os.kill(first, signal.SIGKILL)
+
+        def another(cells: list[dict[str, Any]]) -> bool:
+            return any(one["name"] != cell["name"] and one["connected"] for one in cells)
+
+        await controller.until(another)
+        await controller.kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=60s")
+
+
+async def test_twenty_pods_at_once_all_run_and_leave_nothing(tmp_path: Path) -> None:
+    async with running_controller(tmp_path) as controller:
+        before = await controller.left()
+        names = [f"pod-{number}" for number in range(20)]
+        await controller.kubectl("apply", "-f", "-", stdin="".join(pod(name) for name in names))
+        for name in names:
+            await controller.kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=120s", seconds=130)
+        assert len(await controller.cells()) == 20
+
+        await controller.kubectl("delete", "pods", "--all", seconds=120)
+        await controller.until(lambda cells: not cells)
+        left = await controller.left()
+        for _ in range(40):
+            if left == before or left == Leftovers():
+                break
+            await asyncio.sleep(0.25)
+            left = await controller.left()
+        assert left in (before, Leftovers())

@@ -1,0 +1,163 @@
+"""The real controller as a process of its own, with its local cloud and a real registry, for plain kubectl."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from controller.clouds.local.settings import LocalSettings
+from controller.clouds.local.sweep import Leftovers, leftovers, sweep
+from examples import image
+from tests.support.registry import free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}"}
+RUN = "import sys; from controller.cli import main; sys.exit(main())"
+
+
+@dataclass
+class Controller:
+    """One controller, which may be killed and started again over the same folder."""
+
+    folder: Path
+    cloud: LocalSettings
+    process: asyncio.subprocess.Process | None = None
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.folder / "state" / "kubeconfig"
+
+    async def start(self) -> None:
+        """Start it and wait until kubectl is answered."""
+        with (self.folder / "controller.log").open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", RUN, "controller", "--config", str(self.folder / "controller.toml"),
+                stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=ENVIRONMENT, start_new_session=True,
+            )  # fmt: skip
+
+        async def answers() -> bool:
+            return self.kubeconfig.exists() and (await self.kubectl_raw("get", "--raw", "/healthz"))[0] == 0
+
+        for _ in range(150):
+            if await answers():
+                return
+            await asyncio.sleep(0.2)
+        raise AssertionError(self.words())
+
+    async def kill(self, number: int = signal.SIGKILL) -> None:
+        """End it by a signal."""
+        if self.process is not None:
+            if self.process.returncode is None:
+                self.process.send_signal(number)
+            await self.process.wait()
+            self.process = None
+
+    def words(self) -> str:
+        """The end of its log."""
+        return "\n".join((self.folder / "controller.log").read_text().splitlines()[-30:])
+
+    async def kubectl(self, *arguments: str, stdin: str = "", seconds: float = 60.0) -> str:
+        """Run kubectl; its output."""
+        status, output, errors = await self.kubectl_raw(*arguments, stdin=stdin, seconds=seconds)
+        assert status == 0, f"kubectl {' '.join(arguments)}: {status}: {errors or output}\n{self.words()}"
+        return output
+
+    async def kubectl_raw(self, *arguments: str, stdin: str = "", seconds: float = 60.0) -> tuple[int, str, str]:
+        """Run kubectl; how it ended, output, errors."""
+        process = await asyncio.create_subprocess_exec(
+            "kubectl", f"--kubeconfig={self.kubeconfig}", *arguments,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout(seconds):
+                output, errors = await process.communicate(stdin.encode())
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        return process.returncode or 0, output.decode(), errors.decode()
+
+    async def cells(self) -> list[dict[str, Any]]:
+        """`chinampa cells --json`."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", RUN, "cells", "--json", "--config", str(self.folder / "controller.toml"),
+            stdout=subprocess.PIPE, env=ENVIRONMENT,
+        )  # fmt: skip
+        output, _ = await process.communicate()
+        return json.loads(output)
+
+    async def until(self, ready: Callable[[list[dict[str, Any]]], bool], seconds: float = 40.0) -> None:
+        """Wait until the cells are so."""
+        cells: list[dict[str, Any]] = []
+        for _ in range(int(seconds * 4)):
+            cells = await self.cells()
+            if ready(cells):
+                return
+            await asyncio.sleep(0.25)
+        raise AssertionError(f"{cells}\n{self.words()}")
+
+    async def left(self) -> Leftovers:
+        """What there is of its instances on this machine."""
+        return await leftovers(self.cloud)
+
+
+@asynccontextmanager
+async def running_controller(folder: Path) -> AsyncGenerator[Controller]:
+    """A controller with a registry that holds "registry.demo/web:1"; nothing of it is left afterwards."""
+    name = secrets.token_hex(3)
+    third = int(name[:2], 16)
+    gateway = f"10.230.{third}.1"
+    registry = free_port()
+    cloud = LocalSettings(
+        cluster=f"e2e-{name}", root=folder / "cloud", bridge=f"ch{name}", subnet=f"10.230.{third}.0/24"
+    )
+    (folder / "controller.toml").write_text(
+        f'state = "{folder}/state"\n'
+        f'[link]\nhost = "{gateway}"\nport = {free_port()}\n[api]\nport = {free_port()}\n'
+        "[fleet]\nlease = 10\nheartbeat = 1\n"
+        f'[cloud.local]\ncluster = "{cloud.cluster}"\nroot = "{cloud.root}"\nbridge = "{cloud.bridge}"\n'
+        f'subnet = "{cloud.subnet}"\nvisible = ["{ROOT}"]\n'
+        f'[[registries]]\nhost = "registry.demo"\nmirrors = ["http://{gateway}:{registry}"]\n'
+    )
+    controller = Controller(folder, cloud)
+    try:
+        await controller.start()
+        async with _registry(folder, gateway, registry):
+            yield controller
+    finally:
+        await controller.kill(signal.SIGTERM)
+        await sweep(cloud)
+
+
+@asynccontextmanager
+async def _registry(folder: Path, host: str, port: int) -> AsyncGenerator[None]:
+    settings = folder / "registry.yml"
+    settings.write_text(
+        f"version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n"
+        f"storage: {{filesystem: {{rootdirectory: {folder}/registry}}}}\n"
+        f'http: {{addr: "{host}:{port}"}}\n'
+    )
+    process = await asyncio.create_subprocess_exec("docker-registry", "serve", str(settings))
+    try:
+        for _ in range(100):
+            try:
+                _, writer = await asyncio.open_connection(host, port)
+                writer.close()
+                break
+            except OSError:
+                await asyncio.sleep(0.1)
+        await asyncio.to_thread(image.push, f"http://{host}:{port}", "web", "1")
+        yield
+    finally:
+        process.terminate()
+        await process.wait()
