@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from cellagent.kernel import children
 from cellwire.faults import Fault, Kind
 
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -62,6 +63,35 @@ async def start(
         raise Fault(Kind.BROKEN, argv[0], "it may not be executed") from error
 
 
+async def launch(
+    argv: Sequence[str],
+    *,
+    stdin: int = asyncio.subprocess.DEVNULL,
+    stdout: int = asyncio.subprocess.DEVNULL,
+    stderr: int = asyncio.subprocess.DEVNULL,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    pass_fds: Sequence[int] = (),
+) -> children.Child:
+    """As `start`, in a tenth of the time: for what a pod waits for. Raises Fault UNSUPPORTED."""
+    try:
+        return await children.spawn(
+            argv,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            env=ENVIRONMENT if env is None else env,
+            cwd=cwd,
+            pass_fds=pass_fds,
+        )
+    except FileNotFoundError as error:
+        if cwd is not None and not cwd.is_dir():
+            raise Fault(Kind.BROKEN, replay(argv), f"its folder {cwd} is not there") from error
+        raise Fault(Kind.UNSUPPORTED, argv[0], "it is not installed", "install its Debian package") from error
+    except PermissionError as error:
+        raise Fault(Kind.BROKEN, argv[0], "it may not be executed") from error
+
+
 async def run(
     argv: Sequence[str],
     *,
@@ -73,7 +103,7 @@ async def run(
 ) -> Completed:
     """Run to the end. Raises Fault TIMEOUT after `deadline` seconds, when its whole session is killed."""
     pipe = asyncio.subprocess.PIPE
-    process = await start(
+    process = await launch(
         argv,
         stdin=pipe if stdin else asyncio.subprocess.DEVNULL,
         stdout=pipe,

@@ -10,7 +10,7 @@ import asyncio
 import os
 import signal
 import tempfile
-from asyncio.subprocess import DEVNULL, PIPE, Process
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -20,6 +20,8 @@ from typing import Any
 import msgspec
 
 from cellagent.kernel import processes
+from cellagent.kernel.children import Child
+from cellagent.runtime.conmon import HASTE
 from cellagent.runtime.terminal import Terminal
 from cellwire.faults import Fault, Kind
 from cellwire.stream.session import Exited, Output, SessionRequest, Stderr, Stdout
@@ -30,6 +32,8 @@ LINGER = 0.3
 # What a killed command needs to be gone, at most.
 KILL_SECONDS = 5.0
 EXEC_SYNC_OUTPUT = 16 << 20
+# What a shell says of a command that it cannot find. The runtime's words are on stderr.
+NOT_STARTED = 127
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +68,15 @@ def process_spec(config: Mapping[str, Any], command: Sequence[str], *, terminal:
 class _Command:
     """One running `exec`: the runtime's process, and the files that name the command's own."""
 
-    def __init__(self, process: Process, pid_file: Path) -> None:
+    def __init__(self, process: Child, pid_file: Path) -> None:
         self.process = process
         self._pid_file = pid_file
 
     async def code(self) -> int:
-        """The exit code, 128 + n after signal n."""
+        """The exit code, 128 + n after signal n, 127 where the runtime could not start the command."""
         code = await self.process.wait()
+        if code != 0 and not self._pid_file.exists():
+            return NOT_STARTED
         return code if code >= 0 else 128 - code
 
     async def end(self) -> None:
@@ -186,11 +192,12 @@ async def running(place: Place, request: SessionRequest) -> AsyncGenerator[Pipes
             finally:
                 terminal.close()
             return
-        process = await processes.start(
+        process = await processes.launch(
             argv,
             stdin=PIPE if request.stdin else DEVNULL,
             stdout=PIPE if request.stdout else DEVNULL,
             stderr=PIPE if request.stderr else DEVNULL,
+            env={**processes.ENVIRONMENT, **HASTE},
         )
         command = _Command(process, pid_file)
         try:
@@ -203,6 +210,7 @@ async def running(place: Place, request: SessionRequest) -> AsyncGenerator[Pipes
                     pumping.cancel()
         finally:
             await command.end()
+            process.close()
 
 
 async def to_the_end(place: Place, argv: Sequence[str], timeout_seconds: float) -> Finished:
@@ -231,7 +239,7 @@ def _prepare(place: Place, request: SessionRequest, scratch: Path) -> tuple[list
 
 
 async def _on_terminal(argv: Sequence[str], pid_file: Path, terminal: Terminal) -> _Command:
-    process = await processes.start(argv, stdin=terminal.slave, stdout=terminal.slave, stderr=terminal.slave)
+    process = await processes.launch(argv, stdin=terminal.slave, stdout=terminal.slave, stderr=terminal.slave)
     terminal.hand_over()
     return _Command(process, pid_file)
 

@@ -62,6 +62,7 @@ class Records:
             if changed == before:
                 return before
             spec: Json = dict(changed.pod["spec"])
+            spec.pop("nodeName", None)
             if changed.run.cell:
                 spec["nodeName"] = changed.run.cell
             status = status_of(spec, changed.run, before.pod.get("status") or {}, self._now())

@@ -33,7 +33,8 @@ def offers() -> tuple[Offer, ...]:
 
 
 class FakeCloud:
-    """See `controller.clouds.protocol.Cloud`. `refusals`: type → code. `before` is called ahead of each call."""
+    """See `controller.clouds.protocol.Cloud`. `refusals`: type → code. `before` and `after` are called
+    around each call. What was launched less than `lag` seconds ago is not listed yet."""
 
     name = "fake"
 
@@ -43,6 +44,7 @@ class FakeCloud:
         self.requests: list[LaunchRequest] = []
         self.before: Callable[[str], None] = lambda call: None
         self.after: Callable[[str], None] = lambda call: None
+        self.lag = 0.0
         self.told: asyncio.Queue[Notice] = asyncio.Queue()
         self._clock = clock
         self._offers = offers()
@@ -58,7 +60,8 @@ class FakeCloud:
 
     async def instances(self) -> tuple[Instance, ...]:
         self.before("instances")
-        return tuple(self.known.values())
+        seen_until = self._clock() - self.lag
+        return tuple(one for one in self.known.values() if one.launched_at <= seen_until)
 
     async def terminate(self, instances: Sequence[InstanceId]) -> None:
         self.before("terminate")

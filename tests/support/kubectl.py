@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import os
 import shutil
+import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from cellwire.stream.server import serve_port_forward, serve_session
 from cellwire.stream.session import Backend, SessionRequest
@@ -58,8 +65,23 @@ class PodApi:
         self.dialects.append(request.headers.get("Sec-WebSocket-Protocol") or request.headers.get("Upgrade", ""))
 
 
+def certificate(folder: Path) -> ssl.SSLContext:
+    """A server's TLS context with a certificate that it signed itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now).not_valid_after(now + datetime.timedelta(hours=1))
+    (folder / "cert.pem").write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "key.pem").write_bytes(private)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    return context
+
+
 @asynccontextmanager
-async def pod_api(backend: Backend) -> AsyncGenerator[PodApi]:
+async def pod_api(backend: Backend, tls: ssl.SSLContext | None = None) -> AsyncGenerator[PodApi]:
     api = PodApi(backend)
     answers: dict[str, object] = {
         "/api": {"kind": "APIVersions", "versions": ["v1"]},
@@ -81,9 +103,9 @@ async def pod_api(backend: Backend) -> AsyncGenerator[PodApi]:
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, handle_signals=False)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
         await site.start()
-        api.base = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        api.base = f"http{'s' if tls else ''}://127.0.0.1:{runner.addresses[0][1]}"
         yield api
     finally:
         await runner.cleanup()
@@ -108,6 +130,8 @@ async def kubectl(
     process = await asyncio.create_subprocess_exec(
         program,
         f"--server={api.base}",
+        "--insecure-skip-tls-verify",
+        "--token=any",
         *arguments,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

@@ -17,7 +17,7 @@ class MemorySession:
     """What a command sees and says.
 
     echo ARGS, cat, complain CODE (on standard error), count (bytes of its input), blocks N (64 KiB each),
-    size (of its terminal, once set), break (in the middle), anything else hangs.
+    size (of its terminal, once set), break (in the middle; with an argument by a fault of ours), anything else hangs.
     """
 
     def __init__(self, request: SessionRequest) -> None:
@@ -60,7 +60,7 @@ class MemorySession:
                 yield Stdout(f"{self.sizes[-1]}".encode())
             case "break":
                 yield Stdout(b"half")
-                raise Fault(Kind.BROKEN, "container c", "it vanished", "look for it")
+                raise KeyError(name) if args else Fault(Kind.BROKEN, "container c", "it vanished", "look for it")
             case _:
                 await asyncio.Event().wait()
         yield Exited(code)
@@ -73,7 +73,10 @@ class MemorySession:
 
 
 class MemoryTunnel:
-    """A port: 7 echoes and ends with its peer, 9 reads everything and says how much, 19 sends blocks for ever."""
+    """A port: 7 echoes and ends with its peer, 9 reads everything and says how much, 19 sends blocks for ever.
+
+    2 is a fault of ours, any other breaks after a word.
+    """
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -97,6 +100,8 @@ class MemoryTunnel:
         elif self.port == 19:
             while True:
                 yield BLOCK
+        elif self.port == 2:
+            raise KeyError(self.port)
         else:
             yield b"then "
             raise Fault(Kind.BROKEN, f"port {self.port}", "the connection was reset")

@@ -108,6 +108,9 @@ async def converse(
     except Fault as fault:
         doing = "attaching to container" if attach else "executing command in container"
         outcome = Failed(f"error {doing}: {fault}")
+    except Exception:
+        log.exception("a session failed")
+        outcome = Failed("an internal error; the log has the details")
     client.stdin.discard()
     client.resizes.discard()
     await client.finish(outcome)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
@@ -10,6 +11,8 @@ from typing import Protocol
 from cellwire.faults import Fault
 from cellwire.stream.inbox import Aborted, Inbox
 from cellwire.stream.session import Tunnel
+
+log = logging.getLogger(__name__)
 
 Dial = Callable[[int], AbstractAsyncContextManager[Tunnel]]
 """Opens a connection to a port of the pod."""
@@ -50,6 +53,10 @@ async def carry(ends: Ends, dial: Dial, port: int) -> None:
     except* Fault as faults:
         ends.inbox.discard()
         await ends.fail(f"error forwarding port {port} to pod: {_first(faults)}")
+    except* Exception:
+        log.exception("a forwarded connection failed")
+        ends.inbox.discard()
+        await ends.fail(f"error forwarding port {port} to pod: an internal error; the log has the details")
 
 
 def _first(group: BaseExceptionGroup) -> BaseException:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
-
-from h2.exceptions import H2Error
 
 from cellwire.cell.v1 import cell_pb2 as pb
 from cellwire.cell.v1.cell_grpc import CellStub
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import settled
-from cellwire.rpc.status import fault_of
 from cellwire.stream.service import pieces
 from cellwire.stream.session import Exited, Output, Session, SessionRequest, Stderr, Stdout, Tunnel
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from grpclib.client import Channel, Stream, StreamStreamMethod
 
     SessionStream = Stream[pb.SessionInput, pb.SessionOutput]
@@ -49,7 +45,7 @@ class RemoteBackend:
         """Dial a port in the cell; entering waits until the port has answered."""
         start = pb.PortForwardStart(sandbox_id=sandbox_id, port=port)
         async with _opened(CellStub(self._channel()).PortForward) as stream:
-            with _faults():
+            with settled():
                 await stream.send_message(pb.PortForwardInput(start=start))
                 reply = await stream.recv_message()
             if reply is None or reply.WhichOneof("output") != "connected":
@@ -68,7 +64,7 @@ async def _session(method: Callable[[], SessionMethod], request: SessionRequest)
         stderr=request.stderr,
     )
     async with _opened(method()) as stream:
-        with _faults():
+        with settled():
             await stream.send_message(pb.SessionInput(start=start))
         yield _RemoteSession(stream)
 
@@ -88,16 +84,6 @@ async def _opened(method: StreamStreamMethod[Sent, Received]) -> AsyncGenerator[
         pass
 
 
-@contextmanager
-def _faults() -> Generator[None]:
-    """What grpclib raises while it is waited for, as faults. Nothing but its own calls may stand within."""
-    try:
-        with settled():
-            yield
-    except H2Error as error:  # a message on a stream that has just ended
-        raise fault_of(error) from error
-
-
 def _failure(sentence: str) -> Fault:
     thing, found, cause = sentence.partition(": ")
     return Fault(Kind.BROKEN, thing if found else "the session", cause if found else sentence)
@@ -107,28 +93,30 @@ class _RemoteSession:
     def __init__(self, stream: SessionStream) -> None:
         self._stream = stream
         self._stdin_ended = False
+        # Input and window sizes come from two tasks; a message that waits for its window must not be interrupted.
+        self._sending = asyncio.Lock()
 
     async def write_stdin(self, data: bytes) -> None:
-        if self._stdin_ended:
-            return
-        with _faults():
+        if not self._stdin_ended:
             for piece in pieces(data):
-                await self._stream.send_message(pb.SessionInput(stdin=piece))
+                await self._send(pb.SessionInput(stdin=piece))
 
     async def close_stdin(self) -> None:
-        if self._stdin_ended:
-            return
-        self._stdin_ended = True
-        with _faults():
-            await self._stream.send_message(pb.SessionInput(stdin_end=pb.StdinEnd()))
+        if not self._stdin_ended:
+            self._stdin_ended = True
+            await self._send(pb.SessionInput(stdin_end=pb.StdinEnd()))
 
     async def resize(self, width: int, height: int) -> None:
-        with _faults():
-            await self._stream.send_message(pb.SessionInput(resize=pb.TerminalSize(width=width, height=height)))
+        await self._send(pb.SessionInput(resize=pb.TerminalSize(width=width, height=height)))
+
+    async def _send(self, message: pb.SessionInput) -> None:
+        async with self._sending:
+            with settled():
+                await self._stream.send_message(message)
 
     async def output(self) -> AsyncIterator[Output]:
         while True:
-            with _faults():
+            with settled():
                 message = await self._stream.recv_message()
             if message is None:
                 raise Fault(Kind.BROKEN, "the session", "the cell ended it without an exit code")
@@ -154,7 +142,7 @@ class _RemoteTunnel:
     async def write(self, data: bytes) -> None:
         if self._ended:
             return
-        with _faults():
+        with settled():
             for piece in pieces(data):
                 await self._stream.send_message(pb.PortForwardInput(data=piece))
 
@@ -162,12 +150,12 @@ class _RemoteTunnel:
         if self._ended:
             return
         self._ended = True
-        with _faults():
+        with settled():
             await self._stream.send_message(pb.PortForwardInput(end=pb.DataEnd()))
 
     async def received(self) -> AsyncIterator[bytes]:
         while True:
-            with _faults():
+            with settled():
                 message = await self._stream.recv_message()
             if message is None:
                 raise Fault(Kind.BROKEN, "the tunnel", "the cell ended it before the pod did")

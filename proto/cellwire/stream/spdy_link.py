@@ -82,11 +82,11 @@ class Link:
         """The next stream that the client opens. It has been answered already."""
         return await self._opened.get()
 
-    async def refuse_more(self) -> None:
-        """Refuse what is opened from now on."""
+    def ignore_more(self) -> None:
+        """Read over what is opened from now on. Refusing it would fail a client that asks for more than it may have."""
         self._accepting = False
         while not self._opened.empty():
-            await self._opened.get_nowait().reset(spdy.Reset.REFUSED_STREAM)
+            self._opened.get_nowait().inbox.discard()
 
     async def listen(self) -> None:
         """Read until the client has gone, or has broken the protocol; then every stream is given up."""
@@ -165,7 +165,7 @@ class Link:
         if event.stream % 2 == 0 or event.stream <= self._last:
             raise spdy.Malformed(f"stream number {event.stream} after {self._last}")
         self._last = event.stream
-        if not self._accepting or len(self._streams) >= self._most_streams:
+        if len(self._streams) >= self._most_streams:
             await self.pipe.write(spdy.reset(event.stream, spdy.Reset.REFUSED_STREAM), urgent=True)
             return
         stream = Stream(self, event.stream, event.headers)
@@ -173,7 +173,10 @@ class Link:
         if event.fin:
             stream.inbox.end()
         await self.pipe.write(self._encoder.reply(event.stream), urgent=True)
-        await self._opened.put(stream)
+        if self._accepting:
+            await self._opened.put(stream)
+        else:
+            stream.inbox.discard()
 
     def _ended(self, stream: Stream) -> None:
         stream.inbox.end()

@@ -58,8 +58,8 @@ class SpdyClient:
                     stream = await self._link.accept()
                     name = stream.headers.get("streamtype", "")
                     if name not in missing:
-                        log.info("a stream of type %r is refused: it is unknown or was not asked for", name)
-                        await stream.reset(spdy.Reset.REFUSED_STREAM)
+                        log.info("a stream of type %.40r is read over: it is unknown or was not asked for", name)
+                        stream.inbox.discard()
                         continue
                     missing.discard(name)
                     self._streams[name] = stream
@@ -68,7 +68,7 @@ class SpdyClient:
             cause = f"the client did not open its streams ({names}) within {CREATION:.0f} s"
             raise Fault(Kind.TIMEOUT, "the session", cause) from None
         finally:
-            await self._link.refuse_more()
+            self._link.ignore_more()
         self.stdin = self._inbox(remotecommand.STDIN)
         self.resizes = self._inbox(remotecommand.RESIZE)
 

@@ -68,7 +68,8 @@ class Client:
             command=command,
             log_path=f"{sandbox[:8]}-{name}.log",
         )
-        config.linux.security_context.namespace_options.pid = cri.CONTAINER
+        if "linux" not in fields:
+            config.linux.security_context.namespace_options.pid = cri.CONTAINER
         config.MergeFrom(cri.ContainerConfig(**fields))
         request = cri.CreateContainerRequest(pod_sandbox_id=sandbox, config=config)
         return (await call(self.stub.CreateContainer, request, deadline=30)).container_id

@@ -30,6 +30,14 @@ async def test_exec_sync_gives_both_streams_and_the_exit_code(agent: Agents) -> 
         assert (done.stdout, done.stderr, done.exit_code) == (b"out\n", b"err\n", 7)
 
 
+async def test_a_command_that_cannot_be_started_gives_127_and_says_why(agent: Agents) -> None:
+    async with agent() as client:
+        container = await client.run("sleep", "100")
+        done = await client.exec(container, "no-such-program")
+        assert done.exit_code == 127
+        assert b"no-such-program" in done.stderr
+
+
 async def test_exec_sync_kills_the_command_at_its_deadline(agent: Agents) -> None:
     async with agent() as client:
         container = await client.run("sleep", "100")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.kubectl import binary, environment, kubectl, pod_api
+from tests.support.kubectl import binary, certificate, environment, kubectl, pod_api
 from tests.support.sessions import MemoryBackend
 
 pytestmark = [
@@ -29,9 +29,10 @@ async def test_output_and_exit_code_arrive(tmp_path: Path, websockets: bool) -> 
         assert api.dialects == (["v5.channel.k8s.io"] if websockets else ["SPDY/3.1"]) * 2
 
 
-async def test_standard_input_is_carried_whole_and_its_end_too(tmp_path: Path, websockets: bool) -> None:
+@pytest.mark.parametrize("tls", [True, False], ids=["tls", "plain"])
+async def test_standard_input_is_carried_whole_and_its_end_too(tmp_path: Path, websockets: bool, tls: bool) -> None:
     sent = os.urandom(20 * MIB)
-    async with pod_api(MemoryBackend()) as api:
+    async with pod_api(MemoryBackend(), certificate(tmp_path) if tls else None) as api:
         arguments = ("exec", "-i", "web", "--", "cat")
         code, out, err = await kubectl(api, tmp_path, *arguments, stdin=sent, websockets=websockets)
         assert (code, err) == (0, b"")

@@ -13,13 +13,12 @@ from typing import Any
 
 import pytest
 from grpclib.client import Channel
-from grpclib.encoding.proto import ProtoCodec
 
 from cellwire.cell.v1.cell_grpc import CellBase
 from cellwire.faults import Fault
-from cellwire.rpc.limits import CONFIGURATION
+from cellwire.rpc.limits import CELL
+from cellwire.rpc.mended import MendedChannel
 from cellwire.rpc.serve import prepared
-from cellwire.rpc.status import FaultCodec
 from cellwire.stream import server
 from cellwire.stream.remote import RemoteBackend
 from cellwire.stream.service import SessionService
@@ -54,7 +53,7 @@ async def remote(memory: MemoryBackend, folder: Path) -> AsyncGenerator[tuple[Re
     cell = prepared([Cell(SessionService(memory))], details=True)
     path = str(folder / "cell.sock")
     await cell.start(path=path)
-    channel = Channel(path=path, codec=ProtoCodec(), status_details_codec=FaultCodec(), config=CONFIGURATION)
+    channel = MendedChannel(CELL, path=path)
     try:
         yield RemoteBackend(lambda: channel), channel
     finally:
@@ -112,6 +111,23 @@ async def test_faults_keep_their_words(tmp_path: Path, container: str, word: str
             await backend.port_forward("s", 1).__aenter__()
         assert str(raised.value) == "port 1 of sandbox s: the connection was refused"
         assert cancellations() == 0
+
+
+async def test_window_sizes_do_not_break_into_input_that_waits(tmp_path: Path) -> None:
+    memory = MemoryBackend()
+    async with remote(memory, tmp_path) as (backend, _):
+        async with backend.exec(SessionRequest("c", ("wait",), tty=True, stdin=True, stderr=False)) as session:
+            async with asyncio.TaskGroup() as tasks:
+                writing = tasks.create_task(session.write_stdin(BLOCK * 512))  # more than its window
+                await until(lambda: bool(memory.sessions) and memory.sessions[0].written > 0)
+                await asyncio.sleep(0.2)  # until the window is full
+                sizing = tasks.create_task(session.resize(80, 24))
+                await asyncio.sleep(0.05)
+                assert not writing.done()
+                assert not sizing.done()
+                memory.sessions[0].stdin.discard()  # the command reads on, quickly
+            await until(lambda: memory.sessions[0].sizes == [(80, 24)])
+            await until(lambda: memory.sessions[0].written == len(BLOCK) * 512)
 
 
 async def test_leaving_a_session_ends_it_at_the_cell(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from cellwire.faults import Fault, Kind
 from cellwire.stream import conversation, server
+from cellwire.stream.pipe import GRACE
 from cellwire.stream.remotecommand import VERSIONS
 from cellwire.stream.session import SessionRequest
 from tests.support.sessions import BLOCK, MemoryBackend
@@ -124,6 +125,17 @@ async def test_half_close_ends_the_input_and_not_the_output() -> None:
         await streams["stdin"].write(b"12345")
         await streams["stdin"].finish()
         assert await streams["stdout"].read_all() == b"5"
+        assert exit_code(await streams["error"].read_all()) == 0
+
+
+async def test_streams_that_were_not_asked_for_are_read_over() -> None:
+    async with (
+        server.running(MemoryBackend()) as streaming,
+        connected(streaming.exec_url(command("echo", "hi"))) as client,
+    ):
+        streams = await client.open_all("stdin", "error", "stdout", "stderr", "resize", "later")
+        assert all(stream.reset is None for stream in streams.values())
+        assert await streams["stdout"].read_all() == b"hi"
         assert exit_code(await streams["error"].read_all()) == 0
 
 
@@ -294,6 +306,33 @@ async def test_a_slow_writer_of_input_is_held_by_the_command() -> None:
         streams = await client.open_all("error", "stdin", "stdout", "stderr")
         assert await fill(streams["stdin"]) < 20 * MIB
         assert backend.sessions[0].written < 2 * MIB
+
+
+async def test_a_client_may_take_its_time_to_fetch_the_end() -> None:
+    async with (
+        server.running(MemoryBackend()) as streaming,
+        connected(streaming.exec_url(command("blocks", "200")), limit=64 * 1024) as client,
+    ):
+        streams = await client.open_all(*OUTPUTS)
+        await asyncio.sleep(GRACE + 1)
+        assert len(await streams["stdout"].read_all()) == 200 * len(BLOCK)
+        assert exit_code(await streams["error"].read_all()) == 0
+
+
+async def test_a_fault_of_ours_ends_what_it_concerns_with_words() -> None:
+    backend = MemoryBackend()
+    async with server.running(backend) as streaming:
+        async with connected(streaming.exec_url(command("break", "badly"))) as client:
+            streams = await client.open_all(*OUTPUTS)
+            assert "internal error" in json.loads(await streams["error"].read_all())["message"]
+        async with connected(streaming.port_forward_url("s", []), FORWARD) as client:
+            data, error = await pair(client, 2, 0)
+            assert b"internal error" in await error.read_all()
+            assert await data.read_all() == b""
+            data, error = await pair(client, 7, 1)
+            await data.write(b"x", fin=True)
+            assert await data.read_all() == b"x"
+        await until(lambda: backend.open == 0)
 
 
 async def test_fifty_sessions_at_once() -> None:

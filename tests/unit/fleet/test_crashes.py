@@ -5,16 +5,17 @@ and in the end no instance is left that nobody owns.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Coroutine
 from typing import Any, cast
 
-import structlog
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from cellwire.faults import Fault
+from cellwire.faults import Fault, Kind
+from controller.choice.unavailable import LIFETIME
 from controller.clouds.userdata import parse
 from controller.fleet import plan
 from controller.fleet.act import Act, Home
@@ -36,8 +37,9 @@ from tests.support.memory_store import MemoryStore
 
 PODS = ("a", "b", "c")
 SIZES = ("small", "medium", "large")
+CODES = ("", "InsufficientInstanceCapacity", "RequestLimitExceeded")
 # Passes after which all must be well, a few seconds each: longer than any limit below.
-ENOUGH = 40
+ENOUGH = 20
 
 
 class Crash(Exception):
@@ -49,12 +51,14 @@ class Fuse:
 
     def __init__(self) -> None:
         self.left = 0
+        self.dead = False
 
     def burn(self, _: str = "") -> None:
         if self.left:
             self.left -= 1
-            if not self.left:
-                raise Crash
+            self.dead = not self.left
+        if self.dead:
+            raise Crash
 
 
 class CrashingStore(MemoryStore):
@@ -99,13 +103,14 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(60))
         self.runner = asyncio.Runner()
         self.now = 1000.0
         self.fuse = Fuse()
         self.store = CrashingStore(self.fuse)
         self.cloud = FakeCloud(lambda: self.now)
-        self.cloud.before = self.cloud.after = self.fuse.burn
+        self.cloud.before = self.fuse.burn
+        self.cloud.after = self.answer
+        self.answers_to_lose = 0
         self.wanted: dict[str, int] = {}
         self.attempts: Counter[str] = Counter()
         self.joined: dict[InstanceId, CellName] = {}
@@ -129,11 +134,11 @@ class Machine(RuleBasedStateMachine):
 
     def do(self, work: Coroutine[Any, Any, None]) -> None:
         async def guarded() -> None:
-            try:
+            with contextlib.suppress(Crash):
                 await work
-            except Crash:
-                self.fuse.left = 0
+            if self.fuse.dead:
                 await self.tasks.end()
+                self.fuse.dead = False
                 await self.begin()
 
         self.runner.run(guarded())
@@ -162,11 +167,23 @@ class Machine(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self.now += seconds
 
-    @rule(
-        size=st.sampled_from(SIZES), code=st.sampled_from(("", "InsufficientInstanceCapacity", "RequestLimitExceeded"))
-    )
+    @rule(size=st.sampled_from(SIZES), code=st.sampled_from(CODES))
     def refuse(self, size: str, code: str) -> None:
         self.cloud.refusals[size] = code
+
+    @rule(count=st.integers(1, 2))
+    def lose_answers(self, count: int) -> None:
+        self.answers_to_lose = count
+
+    @rule(seconds=st.sampled_from((0.0, 5.0)))
+    def list_late(self, seconds: float) -> None:
+        self.cloud.lag = seconds
+
+    def answer(self, call: str) -> None:
+        self.fuse.burn()
+        if self.answers_to_lose:
+            self.answers_to_lose -= 1
+            raise Fault(Kind.UNAVAILABLE, call, "the answer was lost on the way")
 
     @rule(number=st.integers(0, 5))
     def instance_dies(self, number: int) -> None:
@@ -193,8 +210,17 @@ class Machine(RuleBasedStateMachine):
         return instance.id == cell.instance or instance.client_token.startswith(f"{cell.name}-")
 
     def teardown(self) -> None:
+        try:
+            self.ends_well()
+        finally:
+            self.runner.run(self.tasks.end())
+            self.runner.close()
+
+    def ends_well(self) -> None:
         self.fuse.left = 0
+        self.answers_to_lose = 0
         self.cloud.refusals.clear()
+        self.now += LIFETIME
         for _ in range(ENOUGH):
             self.now += 6
             self.do(self.claim_all())
@@ -212,16 +238,11 @@ class Machine(RuleBasedStateMachine):
             self.do(self.one_pass())
         assert self.cloud.alive() == ()
         assert self.fleet.list() == ()
-        self.runner.run(self.tasks.end())
-        self.runner.close()
 
     async def claim_all(self) -> None:
         for pod, attempt in self.wanted.items():
             task = self.claims.get(pod)
             if task is None or task.done():
-                if task is not None and not task.cancelled() and isinstance(task.exception(), Crash):
-                    del self.claims[pod]
-                    raise Crash
                 ref = PodRef(uid=PodUid(pod), namespace="default", name=pod, attempt=attempt)
                 claim = PodClaim(pod=ref, demand=Demand(cpu_millis=100, memory_mib=100))
                 self.claims[pod] = self.tasks.create_task(self.fleet.claim(claim))
@@ -242,7 +263,8 @@ class Machine(RuleBasedStateMachine):
         except Fault:
             return
         for instance in self.reconciler._orphans:
-            await self.act.do(plan.Collect(instance))
+            with contextlib.suppress(Fault):
+                await self.act.do(plan.Collect(instance))
         for cell in self.fleet.list():
             await self.settle(cell.name)
         await self.breathe()
@@ -268,12 +290,13 @@ class Machine(RuleBasedStateMachine):
         for one in self.cloud.alive():
             if one.id not in self.joined:
                 request = next(each for each in self.cloud.requests if each.client_token == one.client_token)
+                if self.book.of_instance(one.id) is None:
+                    continue  # it would be made to wait
                 try:
-                    async with asyncio.timeout(0):
-                        admitted = await self.fleet.admit(parse(request.user_data).token, self.cloud.identity(one.id))
-                    self.joined[one.id] = admitted.cell
-                except (Fault, TimeoutError):
+                    admitted = await self.fleet.admit(parse(request.user_data).token, self.cloud.identity(one.id))
+                except Fault:
                     continue
+                self.joined[one.id] = admitted.cell
             name = self.joined[one.id]
             self.book.heard(name, self.now)
             self.book.connect(name, connected=True)
@@ -281,11 +304,14 @@ class Machine(RuleBasedStateMachine):
 
     async def breathe(self) -> None:
         """Let those who wait see what changed."""
-        for _ in range(30):
+        for _ in range(12):
             await asyncio.sleep(0)
 
 
 Machine.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=60,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 TestCrashes = Machine.TestCase

@@ -1,0 +1,63 @@
+"""The command as a person runs it: one sentence on stderr, an exit code, never a traceback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from controller import config
+
+ROOT = Path(__file__).resolve().parents[3]
+RUN = "import sys; from controller.cli import main; sys.exit(main())"
+
+
+def chinampa(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}"}
+    command = [sys.executable, "-c", RUN, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=environment)
+
+
+def test_the_documentation_of_settings_is_the_table() -> None:
+    assert (ROOT / "docs" / "config.md").read_text() == config.documentation(), "chinampa config > docs/config.md"
+
+
+def test_an_unknown_setting_is_told_in_one_sentence_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text("[link]\nprot = 1\n")
+    done = chinampa("controller", "--config", str(tmp_path / "c.toml"))
+
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "line 2, key link.prot: there is no such setting; did you mean link.port?" in done.stderr
+
+
+def test_without_a_controller_cells_and_status_say_how_to_start_one(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(f'state = "{tmp_path}"\n')
+    for command in ("cells", "status"):
+        done = chinampa(command, "--config", str(tmp_path / "c.toml"))
+
+        assert done.returncode == 1
+        assert "No such file or directory; start it: chinampa controller" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_choose_explains_what_fits_and_what_does_not(tmp_path: Path) -> None:
+    (tmp_path / "pod.yaml").write_text(
+        "kind: Pod\nspec:\n  containers:\n  - name: a\n    resources: {requests: {cpu: 500m, memory: 1Gi}}\n"
+    )
+    done = chinampa("choose", "-f", str(tmp_path / "pod.yaml"))
+
+    assert done.returncode == 0, done.stderr
+    assert "demand: 500m CPU, 1120 MiB memory" in done.stdout
+    assert "by memory" in done.stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the answer depends on the user")
+def test_doctor_lists_what_the_machine_has_and_its_exit_code_says_whether_that_is_enough() -> None:
+    done = chinampa("doctor")
+
+    assert "OCI runtime" in done.stdout
+    assert done.returncode == ("lacks" in done.stdout)

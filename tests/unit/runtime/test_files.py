@@ -1,0 +1,78 @@
+"""Trees of files appear whole or not at all, and stay inside their folder."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from cellagent.runtime.files import Tree, read_end
+from cellwire.cell.v1 import cell_pb2 as wire
+from cellwire.faults import Fault, Kind
+
+
+def entry(path: str, mode: int = stat.S_IFREG | 0o640, target: str = "") -> wire.FileEntry:
+    return wire.FileEntry(path=path, mode=mode, uid=os.getuid(), gid=os.getgid(), target=target)
+
+
+def put(folder: Path, files: dict[str, bytes]) -> None:
+    tree = Tree(str(folder))
+    for path, content in files.items():
+        tree.begin(entry(path))
+        tree.data(content)
+    tree.commit()
+
+
+def test_a_tree_replaces_the_one_before_it_as_a_whole(tmp_path: Path) -> None:
+    put(tmp_path / "vol", {"old": b"1", "both": b"1"})
+    put(tmp_path / "vol", {"both": b"2"})
+    assert {path.name: path.read_bytes() for path in (tmp_path / "vol").iterdir()} == {"both": b"2"}
+    assert [path.name for path in tmp_path.iterdir()] == ["vol"]
+
+
+def test_nothing_is_visible_before_commit(tmp_path: Path) -> None:
+    tree = Tree(str(tmp_path / "vol"))
+    tree.begin(entry("a"))
+    tree.data(b"x")
+    assert not (tmp_path / "vol").exists()
+    tree.drop()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_mode_links_and_folders_are_kept(tmp_path: Path) -> None:
+    tree = Tree(str(tmp_path / "vol"))
+    tree.begin(entry("..data", stat.S_IFDIR | 0o750))
+    tree.begin(entry("..data/key", stat.S_IFREG | 0o400))
+    tree.data(b"secret")
+    tree.begin(entry("key", stat.S_IFLNK | 0o777, "..data/key"))
+    tree.commit()
+    assert (tmp_path / "vol" / "key").read_bytes() == b"secret"
+    assert stat.S_IMODE((tmp_path / "vol/..data/key").stat().st_mode) == 0o400
+    assert stat.S_IMODE((tmp_path / "vol/..data").stat().st_mode) == 0o750
+
+
+@pytest.mark.parametrize("path", ["../out", "/etc/passwd", "", "a/../../out", "link/out"])
+def test_no_entry_leads_out_of_the_folder(tmp_path: Path, path: str) -> None:
+    tree = Tree(str(tmp_path / "vol"))
+    tree.begin(entry("link", stat.S_IFLNK | 0o777, str(tmp_path)))
+    with pytest.raises(Fault) as caught:
+        tree.begin(entry(path))
+    assert caught.value.kind is Kind.INVALID
+    tree.drop()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_devices_are_refused(tmp_path: Path) -> None:
+    tree = Tree(str(tmp_path / "vol"))
+    with pytest.raises(Fault):
+        tree.begin(entry("tty", stat.S_IFCHR | 0o666))
+    tree.drop()
+
+
+def test_the_end_of_a_file_is_read_and_a_missing_one_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"0123456789")
+    assert read_end(str(tmp_path / "log"), 4) == b"6789"
+    assert read_end(str(tmp_path / "log"), 100) == b"0123456789"
+    assert read_end(str(tmp_path / "none"), 4) == b""
