@@ -73,7 +73,7 @@ def controllers() -> frozenset[str]:
     """The controllers that groups of ours can use."""
     if layout() is Layout.V2:
         return frozenset((ROOT / "cgroup.controllers").read_text().split())
-    return frozenset(hierarchies()) - {"systemd"}
+    return frozenset(hierarchies()) - {"systemd", BESIDE}
 
 
 def own_parent(fallback: str = "/chinampa") -> str:
