@@ -137,6 +137,7 @@ async def registry(folder: Path, port: int) -> AsyncGenerator[None]:
     async with process(folder / "registry.log", "docker-registry", "serve", str(settings)):
         await until(lambda: answers(port))
         await asyncio.to_thread(image.push, f"http://127.0.0.1:{port}", "web", "1")
+        await asyncio.to_thread(image.push, f"http://127.0.0.1:{port}", "pause", "1", command=("sleep", "1000000"))
         yield
 
 
@@ -168,6 +169,8 @@ async def containerd(folder: Path, reference: str) -> AsyncGenerator[Runtime]:
     (folder / "cni" / "10-bench.conflist").write_text(json.dumps(network))
     (folder / "config.toml").write_text(
         f'version = 2\nroot = "{folder}/root"\nstate = "{folder}/state"\n[grpc]\naddress = "{path}"\n'
+        f'[plugins."io.containerd.grpc.v1.cri"]\nsandbox_image = "{reference.replace("/web:", "/pause:")}"\n'
+        "restrict_oom_score_adj = true\n"
         f'[plugins."io.containerd.grpc.v1.cri".cni]\nbin_dir = "/usr/lib/cni"\nconf_dir = "{folder}/cni"\n'
     )
     try:

@@ -57,14 +57,20 @@ def layer(busybox: Path) -> bytes:
     return buffer.getvalue()
 
 
-def push(registry: str, repository: str, tag: str, busybox: Path = Path("/bin/busybox")) -> None:
+def push(
+    registry: str,
+    repository: str,
+    tag: str,
+    busybox: Path = Path("/bin/busybox"),
+    command: tuple[str, ...] = ("/bin/start",),
+) -> None:
     """Build the image and push it to `registry`, an address like "http://10.0.0.1:5000"."""
     plain = layer(busybox)
     packed = gzip.compress(plain, mtime=0)
     config = {
         "architecture": "amd64",
         "os": "linux",
-        "config": {"Cmd": ["/bin/start"], "Env": ["PATH=/bin"]},
+        "config": {"Cmd": list(command), "Env": ["PATH=/bin"]},
         "rootfs": {"type": "layers", "diff_ids": [_digest(plain)]},
     }
     config_text = json.dumps(config).encode()
