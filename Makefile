@@ -14,6 +14,9 @@ demo: setup ## run the main job in front of you (KEEP=1 leaves it running)
 test: setup ## run every test that this machine can run
 	@bash scripts/test $(T)
 
+test-kubelet: setup ## the same with a real kubelet and control plane, from the binaries in KUBE_BIN
+	@bash scripts/test tests/e2e/test_kubelet.py -rs
+
 lint: setup ## style, types, dependency directions, generated code
 	@bash scripts/lint
 
@@ -23,4 +26,4 @@ bench: setup ## side-by-side benchmarks; BENCH=name for one
 proto: setup ## regenerate the code under proto/ from the .proto files
 	@bash scripts/proto
 
-.PHONY: help setup demo test lint bench proto
+.PHONY: help setup demo test test-kubelet lint bench proto

@@ -5,6 +5,7 @@ Owner, mode and symbolic links are kept. Nothing is visible on the cell before t
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from cellwire.rpc.call import call, settled
 
 CHUNK = 1 << 18
 READ_BACK_DEADLINE = 10.0
+PUT_DEADLINE = 60.0
 # The kubelet itself shows no more of a termination message (12 KiB for a whole pod).
 TERMINATION_LIMIT = 12 << 10
 
@@ -53,6 +55,15 @@ async def fetch(channel: Channel, on_cell: str, target: Path) -> None:
 
 
 async def _put(channel: Channel, start: wire.PutFilesStart, messages: Iterator[wire.PutFilesInput]) -> None:
+    try:
+        async with asyncio.timeout(PUT_DEADLINE):
+            await _send(channel, start, messages)
+    except TimeoutError as error:
+        cause = f"the cell did not take it within {PUT_DEADLINE:g} s"
+        raise Fault(Kind.TIMEOUT, f"volume {start.folder}", cause, "it is tried again") from error
+
+
+async def _send(channel: Channel, start: wire.PutFilesStart, messages: Iterator[wire.PutFilesInput]) -> None:
     with settled():
         async with cell_grpc.CellStub(channel).PutFiles.open() as stream:
             await stream.send_message(wire.PutFilesInput(start=start))

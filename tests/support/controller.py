@@ -112,8 +112,11 @@ class Controller:
 
 
 @asynccontextmanager
-async def running_controller(folder: Path) -> AsyncGenerator[Controller]:
-    """A controller with a registry that holds "registry.demo/web:1"; nothing of it is left afterwards."""
+async def running_controller(folder: Path, more: str = "") -> AsyncGenerator[Controller]:
+    """A controller with a registry that holds "registry.demo/web:1"; nothing of it is left afterwards.
+
+    `more` is added to its config file.
+    """
     name = secrets.token_hex(3)
     third = int(name[:2], 16)
     gateway = f"10.230.{third}.1"
@@ -126,7 +129,7 @@ async def running_controller(folder: Path) -> AsyncGenerator[Controller]:
         f'[link]\nhost = "{gateway}"\nport = {free_port()}\n[api]\nport = {free_port()}\n'
         "[fleet]\nlease = 10\nheartbeat = 1\n"
         f'[cloud.local]\ncluster = "{cloud.cluster}"\nroot = "{cloud.root}"\nbridge = "{cloud.bridge}"\n'
-        f'subnet = "{cloud.subnet}"\nvisible = ["{ROOT}"]\n'
+        f'subnet = "{cloud.subnet}"\nvisible = ["{ROOT}"]\n{more}'
         f'[[registries]]\nhost = "registry.demo"\nmirrors = ["http://{gateway}:{registry}"]\n'
     )
     controller = Controller(folder, cloud)
