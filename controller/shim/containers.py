@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
 import structlog
 from grpclib.client import Channel
 
@@ -13,7 +12,7 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
 from controller.fleet.cells import Cells
-from controller.shim import mirror, mounts, volumes
+from controller.shim import mounts, volumes
 from controller.shim.following import Following
 from controller.shim.memory import Memory
 from controller.shim.records import ContainerRecord, SandboxRecord
@@ -132,14 +131,12 @@ class Containers:
     async def _learn(self, channel: Channel, container_id: str) -> None:
         """Take the container's state over at once, so that the kubelet's next question finds it."""
         try:
-            news = await self._status(channel, container_id)
+            await self._memory.learn_container(await self._status(channel, container_id))
             record = self._memory.container(container_id)
         except Fault as fault:
             log.info("container state not known yet", container=container_id, cause=str(fault))
             return
-        merged = mirror.next_container(cri.ContainerStatus.FromString(record.status), news)
-        await self._memory.put_container(msgspec.structs.replace(record, status=merged.SerializeToString()))
-        if merged.state == cri.CONTAINER_EXITED:
+        if cri.ContainerStatus.FromString(record.status).state == cri.CONTAINER_EXITED:
             for on_cell, here in record.copies.items():
                 await volumes.fetch(channel, on_cell, Path(here))
 

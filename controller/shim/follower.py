@@ -21,7 +21,7 @@ from cellwire.rpc.call import call, settled
 from controller.fleet.cells import Cells
 from controller.shim import mirror
 from controller.shim.memory import Memory
-from controller.shim.records import SandboxRecord
+from controller.shim.records import ContainerRecord, SandboxRecord
 
 log = structlog.get_logger()
 DEADLINE = 30.0
@@ -83,7 +83,8 @@ class Follower:
         await self._sandbox_news(reply.status)
         for container in self._memory.containers_of(self._id):
             wanted = cri.ContainerStatusRequest(container_id=container.id)
-            await self._container_news(await call(stub.ContainerStatus, wanted, deadline=DEADLINE))
+            reply = await call(stub.ContainerStatus, wanted, deadline=DEADLINE)
+            await self._memory.learn_container(reply.status)
 
     async def _events(self, channel: Channel) -> None:
         with settled():
@@ -99,23 +100,14 @@ class Follower:
         if event.HasField("pod_sandbox_status") and event.pod_sandbox_status.id == self._id:
             await self._sandbox_news(event.pod_sandbox_status)
         for status in event.containers_statuses:
-            await self._container_news(cri.ContainerStatusResponse(status=status))
+            await self._memory.learn_container(status)
 
     async def _sandbox_news(self, news: cri.PodSandboxStatus) -> None:
-        try:
-            record = self._memory.sandbox(self._id)
-        except Fault:
-            return
-        merged = mirror.next_sandbox(cri.PodSandboxStatus.FromString(record.status), news)
-        await self._memory.put_sandbox(msgspec.structs.replace(record, status=merged.SerializeToString()))
+        def learn(record: SandboxRecord) -> SandboxRecord:
+            merged = mirror.next_sandbox(cri.PodSandboxStatus.FromString(record.status), news)
+            return msgspec.structs.replace(record, status=merged.SerializeToString())
 
-    async def _container_news(self, news: cri.ContainerStatusResponse) -> None:
-        try:
-            record = self._memory.container(news.status.id)
-        except Fault:
-            return
-        merged = mirror.next_container(cri.ContainerStatus.FromString(record.status), news.status)
-        await self._memory.put_container(msgspec.structs.replace(record, status=merged.SerializeToString()))
+        await self._memory.change_sandbox(self._id, learn)
 
     async def _poll_stats(self, channel: Channel) -> None:
         stub = runtime_grpc.RuntimeServiceStub(channel)
@@ -138,12 +130,15 @@ class Follower:
 
 async def end(memory: Memory, sandbox_id: str, cause: str) -> None:
     """Tell the kubelet that a sandbox and its containers are over: the cell is lost or was given back."""
-    try:
-        record = memory.sandbox(sandbox_id)
-    except Fault:
-        return
-    for container in memory.containers_of(record.id):
-        status = mirror.lost(cri.ContainerStatus.FromString(container.status), cause, time.time())
-        await memory.put_container(msgspec.structs.replace(container, status=status.SerializeToString()))
-    over = mirror.not_ready(cri.PodSandboxStatus.FromString(record.status))
-    await memory.put_sandbox(msgspec.structs.replace(record, status=over.SerializeToString()))
+
+    def container_over(record: ContainerRecord) -> ContainerRecord:
+        status = mirror.lost(cri.ContainerStatus.FromString(record.status), cause, time.time())
+        return msgspec.structs.replace(record, status=status.SerializeToString())
+
+    def sandbox_over(record: SandboxRecord) -> SandboxRecord:
+        over = mirror.not_ready(cri.PodSandboxStatus.FromString(record.status))
+        return msgspec.structs.replace(record, status=over.SerializeToString())
+
+    for container in memory.containers_of(sandbox_id):
+        await memory.change_container(container.id, container_over)
+    await memory.change_sandbox(sandbox_id, sandbox_over)

@@ -97,8 +97,7 @@ class Following:
     async def _copy(self, record: ContainerRecord) -> None:
         path = Path(record.log_path)
         await self._mirror.copy(lambda: self._cells.connected(record.cell), record.id, path, follow=True)
-        current = self._memory.container(record.id)
-        await self._memory.put_container(msgspec.structs.replace(current, log_complete=True))
+        await self._memory.change_container(record.id, lambda known: msgspec.structs.replace(known, log_complete=True))
 
 
 async def _guarded(work: Coroutine[None, None, None], name: str) -> None:

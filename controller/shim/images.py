@@ -78,9 +78,10 @@ class Images:
         return cri.ImageFsInfoResponse(image_filesystems=[usage], container_filesystems=[usage])
 
     async def _allow(self, sandbox_id: str, reference: str, image_id: str) -> None:
-        record = self._memory.sandbox(sandbox_id)
-        pulled = {**record.pulled, reference: image_id}
-        await self._memory.put_sandbox(msgspec.structs.replace(record, pulled=pulled))
+        def allow(record: SandboxRecord) -> SandboxRecord:
+            return msgspec.structs.replace(record, pulled={**record.pulled, reference: image_id})
+
+        await self._memory.change_sandbox(sandbox_id, allow)
 
     def _already_pulled(self, sandbox: SandboxRecord, reference: str, fault: Fault) -> str:
         """A container that is started again must not wait for a registry that is down."""

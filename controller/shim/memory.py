@@ -15,7 +15,7 @@ import msgspec
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from controller.model.names import CellName
-from controller.shim.mirror import listed_container, listed_sandbox
+from controller.shim.mirror import listed_container, listed_sandbox, next_container
 from controller.shim.records import CONTAINER, SANDBOX, ContainerRecord, SandboxRecord
 from controller.store.protocol import Store
 
@@ -94,6 +94,42 @@ class Memory:
             self._keep_container(record)
         if before is None or before.status != record.status:
             self._announce(record, _event_kind(record))
+
+    async def change_sandbox(self, sandbox_id: str, change: Callable[[SandboxRecord], SandboxRecord]) -> None:
+        """Change a sandbox as it is when its turn comes: two changes at once never undo each other.
+
+        What is forgotten meanwhile stays forgotten.
+        """
+        async with self._writing:
+            before = self._sandboxes.get(sandbox_id)
+            if before is None:
+                return
+            record = change(before)
+            if record != before:
+                await self._store.put(SANDBOX, record.id, msgspec.msgpack.encode(record))
+                self._keep_sandbox(record)
+
+    async def change_container(self, container_id: str, change: Callable[[ContainerRecord], ContainerRecord]) -> None:
+        """Change a container as it is when its turn comes; listeners hear of a change of its state."""
+        async with self._writing:
+            before = self._containers.get(container_id)
+            if before is None:
+                return
+            record = change(before)
+            if record != before:
+                await self._store.put(CONTAINER, record.id, msgspec.msgpack.encode(record))
+                self._keep_container(record)
+        if before.status != record.status:
+            self._announce(record, _event_kind(record))
+
+    async def learn_container(self, news: cri.ContainerStatus) -> None:
+        """What a cell says of a container."""
+
+        def learn(record: ContainerRecord) -> ContainerRecord:
+            merged = next_container(cri.ContainerStatus.FromString(record.status), news)
+            return msgspec.structs.replace(record, status=merged.SerializeToString())
+
+        await self.change_container(news.id, learn)
 
     async def forget_container(self, record: ContainerRecord) -> None:
         """The container is removed."""

@@ -83,8 +83,7 @@ class Sandboxes:
         await follower.end(self._memory, record.id, "the sandbox was stopped")
         await self._following.stop(record.id)
         await self._cells.release(record.cell, "the kubelet stopped the pod")
-        current = self._memory.sandbox(record.id)
-        await self._memory.put_sandbox(msgspec.structs.replace(current, released=True))
+        await self._memory.change_sandbox(record.id, lambda known: msgspec.structs.replace(known, released=True))
 
     async def remove(self, sandbox_id: str) -> None:
         """Stop the sandbox and forget it. The unknown is removed already."""

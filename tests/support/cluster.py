@@ -98,6 +98,7 @@ async def running_cluster(
     await _run("openssl", "rsa", "-in", str(folder / "sa.key"), "-pubout", "-out", str(folder / "sa.pub"))
     cluster = Cluster(kubeconfig, folder / "kubelet", folder)
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(_unmount_below, folder)
         await stack.enter_async_context(_etcd(folder, etcd, peer))
         await stack.enter_async_context(_api_server(programs, folder, api, etcd))
         await cluster.until("ok", "get", "--raw", "/readyz", seconds=START_SECONDS)
@@ -177,6 +178,13 @@ async def _process(folder: Path, name: str, *argv: str) -> AsyncGenerator[None]:
             except TimeoutError:
                 process.kill()
                 await process.wait()
+
+
+async def _unmount_below(folder: Path) -> None:
+    """Take off the volumes that a kubelet leaves when it ends."""
+    points = [line.split(" ")[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for point in sorted((one for one in points if one.startswith(f"{folder}/")), reverse=True):
+        await _run("umount", "--lazy", point)
 
 
 async def _run(*argv: str) -> None:

@@ -1,0 +1,40 @@
+"""Two pieces of news at once never undo each other."""
+
+from __future__ import annotations
+
+import asyncio
+
+from cellwire.cri.v1 import runtime_pb2 as cri
+from controller.model.names import CellName
+from controller.shim.memory import Memory
+from controller.shim.records import ContainerRecord
+from tests.support.memory_store import MemoryStore
+
+
+class SlowStore(MemoryStore):
+    """A store whose writes take a turn of the loop, as a disk's do."""
+
+    async def put(self, kind: str, key: str, value: bytes, *, expected: int | None = None) -> int:
+        await asyncio.sleep(0)
+        return await super().put(kind, key, value, expected=expected)
+
+
+def status(state: cri.ContainerState.ValueType) -> cri.ContainerStatus:
+    return cri.ContainerStatus(id="c", state=state)
+
+
+async def test_the_late_answer_that_it_runs_does_not_bring_an_ended_container_back() -> None:
+    memory = Memory(SlowStore())
+    created = status(cri.CONTAINER_CREATED).SerializeToString()
+    await memory.put_container(ContainerRecord(id="c", sandbox="s", cell=CellName("c-1"), status=created))
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(memory.learn_container(status(cri.CONTAINER_EXITED)))
+        tasks.create_task(memory.learn_container(status(cri.CONTAINER_RUNNING)))
+    (listed,) = memory.listed_containers()
+    assert listed.state == cri.CONTAINER_EXITED
+
+
+async def test_news_of_a_forgotten_container_does_not_bring_it_back() -> None:
+    memory = Memory(SlowStore())
+    await memory.learn_container(status(cri.CONTAINER_RUNNING))
+    assert memory.listed_containers() == ()
