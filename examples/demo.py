@@ -118,6 +118,8 @@ def walk(table: dict[str, float]) -> None:
     with step("kubectl port-forward and an HTTP GET"):
         show(forwarded_page())
     table.update(moments())
+    table["pull"] = pull_seconds()
+    table["apply to Running, in all"] = _clock["kubectl apply -f examples/web.yaml, until Running"]
     cells = chinampa("cells")
     show(cells)
     with step("kubectl delete pod web"):
@@ -238,6 +240,13 @@ def moments() -> dict[str, float]:
     """Seconds of each stage of the pod's cell."""
     cell = json.loads(chinampa("cells", "--json"))[0]
     return {name: float(seconds) for name, seconds in cell["stages"].items()}
+
+
+def pull_seconds() -> float:
+    """How long the pull took, as the pod's event says."""
+    events = kubectl("get", "events", "--field-selector", "reason=Pulled", "-o", "jsonpath={.items[*].message}")
+    found = re.search(r" in ([0-9.]+)s", events)
+    return float(found[1]) if found else 0.0
 
 
 _clock: dict[str, float] = {}
