@@ -71,7 +71,8 @@ class Failed(Exception):
 
 def main() -> int:
     """Run the demonstration; 0 when every step did what it must."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     keep = os.environ.get("KEEP", "") not in {"", "0"}
     stop_former()
     shutil.rmtree(FOLDER, ignore_errors=True)
@@ -93,6 +94,9 @@ def main() -> int:
         return 130
     finally:
         if not kept:
+            # A second Ctrl-C must not leave half of it behind.
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
             stop_former()
             shutil.rmtree(FOLDER, ignore_errors=True)
     return 0

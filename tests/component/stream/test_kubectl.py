@@ -35,7 +35,9 @@ async def test_standard_input_is_carried_whole_and_its_end_too(tmp_path: Path, w
     async with pod_api(MemoryBackend(), certificate(tmp_path) if tls else None) as api:
         arguments = ("exec", "-i", "web", "--", "cat")
         code, out, err = await kubectl(api, tmp_path, *arguments, stdin=sent, websockets=websockets)
-        assert (code, err) == (0, b"")
+        assert code == 0
+        # kubectl notes, now and then, the empty message by which a server says that it is there.
+        assert [line for line in err.splitlines() if b"Unknown stream id 1, discarding message" not in line] == []
         assert hashlib.sha256(out).digest() == hashlib.sha256(sent).digest()
 
 
