@@ -73,6 +73,8 @@ def main() -> int:
     """Run the demonstration; 0 when every step did what it must."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
+    # A shell that starts us in the background has it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     keep = os.environ.get("KEEP", "") not in {"", "0"}
     stop_former()
     shutil.rmtree(FOLDER, ignore_errors=True)
