@@ -83,6 +83,8 @@ def read_spec(bundle: Path) -> dict[str, Any]:
 
 def _user(rootfs: Path, context: cri.LinuxContainerSecurityContext, of_image: str) -> users.User:
     gid = context.run_as_group.value if context.HasField("run_as_group") else None
+    if gid is not None and not context.HasField("run_as_user") and not context.run_as_username:
+        raise Fault(Kind.INVALID, f"group {gid}", "runAsGroup is set without a user", "set runAsUser as well")
     if context.HasField("run_as_user"):
         return users.resolve(rootfs, str(context.run_as_user.value), gid=gid)
     if context.run_as_username:

@@ -102,8 +102,9 @@ async def launch(charge: Charge) -> tuple[int, int]:
             )
         os.close(theirs)
         theirs = -1
-        said = await _read_all(ours)
-        ours = -1
+        # The reader closes it, also when it is cancelled: closed twice, the number may be another's by then.
+        handed, ours = ours, -1
+        said = await _read_all(handed)
         await conmon.wait()
     finally:
         for fd in (ours, theirs):

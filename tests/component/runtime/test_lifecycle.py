@@ -43,6 +43,14 @@ async def test_a_command_that_is_not_there_is_a_start_error_in_the_runtimes_word
         assert "not found" in status.message
 
 
+async def test_a_group_without_a_user_is_refused(agent: Agents) -> None:
+    async with agent() as client:
+        context = cri.LinuxContainerSecurityContext(run_as_group=cri.Int64Value(value=1001))
+        linux = cri.LinuxContainerConfig(security_context=context)
+        with pytest.raises(Fault, match="runAsGroup is set without a user"):
+            await client.create(await client.sandbox(), "true", linux=linux)
+
+
 async def test_a_container_above_its_memory_limit_is_oom_killed(agent: Agents) -> None:
     async with agent() as client:
         linux = cri.LinuxContainerConfig(resources=cri.LinuxContainerResources(memory_limit_in_bytes=20 << 20))
