@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from cellagent.kernel.pipes import taken
+
 BUFFER = 64 * 1024
 
 
@@ -73,7 +75,7 @@ class Child:
         if self._popen.stdin is not None:
             loop = asyncio.get_running_loop()
             transport, protocol = await loop.connect_write_pipe(
-                lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), self._popen.stdin
+                lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), taken(self._popen.stdin, "wb")
             )
             self.stdin = asyncio.StreamWriter(transport, protocol, None, loop)
 
@@ -99,7 +101,7 @@ class Child:
             return None
         reader = asyncio.StreamReader(limit)
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), pipe
+            lambda: asyncio.StreamReaderProtocol(reader), taken(pipe, "rb")
         )
         self._readers.append(transport)
         return reader

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from cellagent.kernel import processes
+from cellagent.kernel.pipes import handed_over
 from cellwire.faults import Fault, Kind
 
 # A create takes tens of milliseconds; minutes mean a hung mount or a machine on its knees.
@@ -138,7 +139,7 @@ async def _read_all(fd: int) -> bytes:
     """Everything written to a pipe of ours; closes it."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
-    file = os.fdopen(fd, "rb", buffering=0)
+    file = handed_over(fd, "rb")
     transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), file)
     try:
         async with asyncio.timeout(CREATE_DEADLINE):

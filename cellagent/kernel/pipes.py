@@ -1,0 +1,24 @@
+"""Pipes handed to the event loop, closed once and by one.
+
+uvloop 0.23 closes a pipe's descriptor itself and has the file object close it as well. Between the two the number may
+belong to somebody else, whose file is then closed under him. So uvloop gets a file object that closes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import IO
+
+
+def handed_over(descriptor: int, mode: str) -> IO[bytes]:
+    """A file object for connect_read_pipe ("rb") or connect_write_pipe ("wb"), which takes the descriptor over."""
+    by_loop = type(asyncio.get_running_loop()).__module__.startswith("uvloop")
+    return os.fdopen(descriptor, mode, buffering=0, closefd=not by_loop)
+
+
+def taken(pipe: IO[bytes], mode: str) -> IO[bytes]:
+    """The same for an open file object, which is closed."""
+    descriptor = os.dup(pipe.fileno())
+    pipe.close()
+    return handed_over(descriptor, mode)

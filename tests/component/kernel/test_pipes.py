@@ -1,0 +1,51 @@
+"""A descriptor is closed once: a second close would close somebody else's file."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+PROGRAM = """
+import asyncio, os, uvloop
+from cellagent.kernel.pipes import handed_over
+
+async def main():
+    loop = asyncio.get_running_loop()
+    read, write = os.pipe()
+    reader = asyncio.StreamReader()
+    pipe = handed_over(read, "rb")
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+    os.write(write, b"x")
+    os.close(write)
+    assert await reader.read() == b"x"
+    transport.close()
+    # Had the file object closed it at once, this would be given the same number, and the loop would close it again.
+    mine = os.open("/dev/null", os.O_RDONLY)
+    await asyncio.sleep(0.05)
+    os.fstat(mine)
+    del transport, pipe
+    os.fstat(mine)
+    try:
+        os.fstat(read) if read != mine else None
+    except OSError:
+        print("closed once")
+
+LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+with asyncio.Runner(loop_factory=LOOPS[os.environ["LOOP"]]) as runner:
+    runner.run(main())
+"""
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+async def test_a_pipe_given_to_the_loop_is_closed_once_and_by_it(loop: str) -> None:
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}", "LOOP": loop}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PROGRAM, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=environment
+    )
+    said, _ = await process.communicate()
+    assert process.returncode == 0, said.decode()
