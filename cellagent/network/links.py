@@ -74,7 +74,9 @@ async def own_addresses() -> tuple[str, ...]:
     found: dict[str, str] = {}
     for link in listed:
         for info in link.get("addr_info", ()):
-            found.setdefault(info["family"], info["local"])
+            # An address that the scope leaves out stands in the list as an empty object.
+            if info:
+                found.setdefault(info["family"], info["local"])
     return tuple(found[family] for family in ("inet", "inet6") if family in found)
 
 
