@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from cellagent.kernel import cgroups, mounts, namespaces
-from cellagent.network import files, pod
+from cellagent.network import files, pod, ports
 from cellagent.runtime.container import Containers
 from cellagent.runtime.machine import Machine, new_id
 from cellagent.runtime.records import Phase, SandboxRecord
@@ -96,7 +96,7 @@ class Sandboxes:
 
     def _described(self, config: cri.PodSandboxConfig, handler: str) -> SandboxRecord:
         options = config.linux.security_context.namespace_options
-        mode = "cell" if self._machine.settings.pod_address else "bridge"
+        mode = "cell" if self._machine.settings.pod_address else pod.lone_mode()
         sandbox_id = new_id()
         return SandboxRecord(
             id=sandbox_id,
@@ -147,6 +147,8 @@ class Sandboxes:
             folder=settings.state / "network",
             bridge=settings.bridge,
             subnet=settings.subnet,
+            ports=ports.wanted(config.port_mappings),
+            pod=(config.metadata.namespace, config.metadata.name, config.metadata.uid),
             metadata=config.annotations.get(METADATA_ANNOTATION) == "1",
         )
 

@@ -11,6 +11,7 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
 from tests.component.runtime.conftest import Agents, Client
+from tests.support.registry import free_port
 
 
 async def remove_container(client: Client, container: str) -> None:
@@ -217,3 +218,25 @@ async def test_events_tell_what_happens_with_the_state_after_it(agent: Agents) -
                     kinds.append(event.container_event_type)
         assert kinds == [cri.CONTAINER_CREATED_EVENT, cri.CONTAINER_STARTED_EVENT, cri.CONTAINER_STOPPED_EVENT]
         await stream.cancel()
+
+
+async def test_a_host_port_leads_into_the_pod(agent: Agents) -> None:
+    port = free_port()
+    mapping = cri.PortMapping(container_port=80, host_port=port)
+    async with agent() as client:
+        sandbox = await client.sandbox(client.sandbox_config(port_mappings=[mapping]))
+        container = await client.create(sandbox, "sh", "-c", "while :; do echo hello | nc -l -p 80; done")
+        await client.start(container)
+        for _ in range(50):
+            try:
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                said = await reader.readline()
+                writer.close()
+                if said:
+                    break
+            except OSError:
+                pass
+            await asyncio.sleep(0.1)
+        else:
+            raise AssertionError("nothing answered on the host port")
+        assert said == b"hello\n"
