@@ -1,0 +1,261 @@
+"""EC2 for tests: moto's server, and in front of it what moto lacks and real EC2 has.
+
+- ClientToken: the same token with the same parameters gives the first answer again, also while the first call is still
+  under way; with others, IdempotentParameterMismatch. (moto launches twice.)
+- Throttling: the documented request and resource buckets per action, answered with RequestLimitExceeded and counted
+  (`buckets`). (moto never throttles.)
+- CreateFleet of type instant over many overrides by priority, with each option's error in the answer, the template's
+  metadata options, volumes and interfaces, and the tags that EC2 adds itself. (moto takes the first override.)
+- Launch templates in RunInstances, secondary addresses, tags of interfaces, `MaxCount` where there is less. (moto
+  ignores most of it.)
+- GetProducts of the price list service. (moto has none.)
+- What a test has go wrong (`rules`, see ec2_rules), and a log of every call (`calls`, `watch`).
+
+What it does not do: fleets of other types, DescribeFleets of its fleets, and the answer to a repeated ClientToken tells
+the instances as they were at first, not as they are now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import ClientSession, ClientTimeout, web
+from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+
+from tests.support import ec2_pricing, ec2_wire
+from tests.support.ec2_buckets import Buckets
+from tests.support.ec2_launches import Launches
+from tests.support.ec2_rules import Refused, Rules
+
+ACCOUNT = "123456789012"
+REGION = "us-east-1"
+_CREDENTIAL = re.compile(r"Credential=[^/]+/\d+/([^/]+)/([^/]+)/")
+_HOP_BY_HOP = frozenset({"host", "connection", "content-length", "transfer-encoding", "content-encoding"})
+
+
+@dataclass
+class Call:
+    """One call as it came and ended. `outcome` is "ok", an error code, "hung" or "lost" (carried out, never answered);
+    `instances` are those that it launched or ended; `at` is monotonic, in seconds.
+    """
+
+    service: str
+    action: str
+    parameters: dict[str, Any]
+    at: float
+    outcome: str = "under way"
+    seconds: float = 0.0
+    instances: tuple[str, ...] = ()
+    repeated: bool = False
+
+
+@dataclass(frozen=True)
+class _Answer:
+    status: int
+    body: bytes
+    instances: tuple[str, ...] = ()
+    content_type: str = "text/xml"
+
+
+@dataclass(frozen=True)
+class _Kept:
+    parameters: dict[str, Any]
+    answer: _Answer
+
+
+@dataclass
+class Front:
+    """EC2 at `url`, for any number of clients."""
+
+    moto: str
+    clock: Callable[[], float] = time.monotonic
+    url: str = ""
+    calls: list[Call] = field(default_factory=list[Call])
+    rules: Rules = field(default_factory=Rules)
+    buckets: Buckets = field(default_factory=Buckets)
+    _session: ClientSession | None = None
+    _kept: dict[tuple[str, str], _Kept] = field(default_factory=dict[tuple[str, str], _Kept])
+    _turns: dict[tuple[str, str], asyncio.Lock] = field(default_factory=dict[tuple[str, str], asyncio.Lock])
+    _listeners: list[asyncio.Queue[Call]] = field(default_factory=list[asyncio.Queue[Call]])
+
+    def count(self, *actions: str, service: str = "ec2") -> int:
+        """How many calls there were of these actions (of all, without any), whatever became of them."""
+        return sum(call.service == service and (not actions or call.action in actions) for call in self.calls)
+
+    def table(self) -> str:
+        """Calls by action and outcome, one a line."""
+        counted = Counter((call.service, call.action, call.outcome) for call in self.calls)
+        return "\n".join(
+            f"{service:<8}{action:<36}{outcome:<32}{n:>6}" for (service, action, outcome), n in sorted(counted.items())
+        )
+
+    @contextmanager
+    def watch(self) -> Generator[asyncio.Queue[Call]]:
+        """Every call from now on, once it was carried out and before it is answered."""
+        heard: asyncio.Queue[Call] = asyncio.Queue()
+        self._listeners.append(heard)
+        try:
+            yield heard
+        finally:
+            self._listeners.remove(heard)
+
+    async def ask(self, action: str, **parameters: Any) -> dict[str, Any]:
+        """A call to moto, past the log, the buckets and the rules. Raises Refused."""
+        return ec2_wire.parse_answer(action, 200, (await self._moto_ec2(action, parameters)).body)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """One HTTP request of an AWS client."""
+        body = await request.read()
+        service, action = _named(request, body)
+        parameters = _parameters(service, action, body)
+        call = Call(service, action, parameters, self.clock())
+        self.calls.append(call)
+        try:
+            answer = await self._answer(request, body, call)
+        except Refused as refused:
+            call.outcome = refused.code
+            answer = _Answer(refused.status, ec2_wire.error(refused.code, refused.message).encode())
+        except asyncio.CancelledError:
+            call.outcome = "hung"
+            raise
+        finally:
+            call.seconds = self.clock() - call.at
+        if self.rules.loses(action):
+            call.outcome = "lost"
+            assert request.transport is not None
+            request.transport.abort()
+        return web.Response(status=answer.status, body=answer.body, headers={"Content-Type": answer.content_type})
+
+    async def _answer(self, request: web.Request, body: bytes, call: Call) -> _Answer:
+        if self.rules.hangs(call.action):
+            await asyncio.Event().wait()
+        if refused := self.rules.failure(call.action):
+            raise refused
+        if call.service == "ec2" and self.buckets.take(call.action, call.parameters, self.clock()):
+            raise Refused("RequestLimitExceeded")
+        answer = await self._once(request, body, call)
+        call.outcome = "ok" if answer.status < 300 else ec2_wire.error_code(answer.body)
+        call.instances = answer.instances
+        for heard in self._listeners:
+            heard.put_nowait(call)
+        return answer
+
+    async def _once(self, request: web.Request, body: bytes, call: Call) -> _Answer:
+        """Carried out, or the kept answer where its token was seen."""
+        token = call.parameters.get("ClientToken", "")
+        if call.service != "ec2" or not token:
+            return await self._carry_out(request, body, call)
+        key = (call.action, str(token))
+        async with self._turns.setdefault(key, asyncio.Lock()):
+            if kept := self._kept.get(key):
+                if kept.parameters != call.parameters:
+                    raise Refused("IdempotentParameterMismatch")
+                call.repeated = True
+                return kept.answer
+            answer = await self._carry_out(request, body, call)
+            if answer.status < 300:
+                self._kept[key] = _Kept(call.parameters, answer)
+            return answer
+
+    async def _carry_out(self, request: web.Request, body: bytes, call: Call) -> _Answer:
+        match call.service, call.action:
+            case "ec2", "CreateFleet":
+                result, instances = await Launches(self.ask, self.rules).fleet(call.parameters)
+                return _Answer(200, ec2_wire.answer("CreateFleet", result).encode(), instances)
+            case "ec2", "RunInstances":
+                parameters = await Launches(self.ask, self.rules).run(call.parameters)
+                answer = await self._moto_ec2("RunInstances", parameters)
+                launched = ec2_wire.parse_answer("RunInstances", 200, answer.body)["Instances"]
+                Launches.finish(parameters, [one["InstanceId"] for one in launched])
+                return _Answer(200, answer.body, tuple(one["InstanceId"] for one in launched))
+            case "ec2", "TerminateInstances":
+                answer = await self._pass(request, body)
+                ended = tuple(call.parameters.get("InstanceIds", ()))
+                return _Answer(answer.status, answer.body, ended if answer.status < 300 else ())
+            case "pricing", "GetProducts":
+                page = json.dumps(ec2_pricing.get_products(call.parameters))
+                return _Answer(200, page.encode(), (), "application/x-amz-json-1.1")
+            case _:
+                return await self._pass(request, body)
+
+    async def _moto_ec2(self, action: str, parameters: dict[str, Any]) -> _Answer:
+        assert self._session is not None
+        headers = {
+            "Content-Type": "application/x-www-form-urlencoded; charset=utf-8",
+            "Authorization": f"AWS4-HMAC-SHA256 Credential=front/20261124/{REGION}/ec2/aws4_request, "
+            "SignedHeaders=host, Signature=0",
+        }
+        async with self._session.post(self.moto, data=ec2_wire.form(action, parameters), headers=headers) as response:
+            body = await response.read()
+            if response.status >= 300:
+                message = re.search(rb"<Message>([^<]*)</Message>", body)
+                raise Refused(ec2_wire.error_code(body), message[1].decode() if message else "")
+            return _Answer(response.status, body)
+
+    async def _pass(self, request: web.Request, body: bytes) -> _Answer:
+        """On to moto as it is."""
+        assert self._session is not None
+        headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
+        url = self.moto + request.path_qs
+        async with self._session.request(request.method, url, data=body, headers=headers) as response:
+            kind = response.headers.get("Content-Type", "text/xml")
+            return _Answer(response.status, await response.read(), (), kind)
+
+
+def _named(request: web.Request, body: bytes) -> tuple[str, str]:
+    """Service and action of a request, from its signature and its protocol's place for the action."""
+    found = _CREDENTIAL.search(request.headers.get("Authorization", ""))
+    service = found[2] if found else "ec2"
+    target = request.headers.get("X-Amz-Target", "")
+    if target:
+        return service, target.rpartition(".")[2]
+    action = re.search(rb"(?:^|&)Action=([A-Za-z0-9]+)", body)
+    return service, action[1].decode() if action else f"{request.method} {request.path}"
+
+
+def _parameters(service: str, action: str, body: bytes) -> dict[str, Any]:
+    if service == "ec2":
+        return ec2_wire.parse_request(action, body.decode())
+    try:
+        return json.loads(body)
+    except ValueError:
+        return {}
+
+
+@asynccontextmanager
+async def running_front(clock: Callable[[], float] = time.monotonic, host: str = "127.0.0.1") -> AsyncGenerator[Front]:
+    """EC2 (and what else moto serves, SQS say) at `Front.url`, with an empty account; gone afterwards.
+
+    One at a time in a process: moto keeps its account in global variables.
+    """
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    await asyncio.to_thread(server.start)
+    moto_host, moto_port = server.get_host_and_port()
+    front = Front(f"http://{moto_host}:{moto_port}", clock)
+    try:
+        async with AsyncExitStack() as stack:
+            front._session = await stack.enter_async_context(ClientSession(timeout=ClientTimeout(total=120)))
+            async with front._session.post(f"{front.moto}/moto-api/reset") as done:
+                done.raise_for_status()
+            await front.ask("DescribeVpcs")  # moto's first answer takes a second or two
+            app = web.Application(client_max_size=8 << 20)
+            app.router.add_route("*", "/{path:.*}", front.handle)
+            runner = web.AppRunner(app, shutdown_timeout=0.2, access_log=None, handler_cancellation=True)
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            site = web.TCPSite(runner, host, 0)
+            await site.start()
+            front.url = "http://{}:{}".format(*runner.addresses[0][:2])
+            yield front
+    finally:
+        await asyncio.to_thread(server.stop)

@@ -1,0 +1,131 @@
+"""RunInstances and CreateFleet on moto: templates expanded, capacity granted, what moto forgets put right."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, cast
+
+from moto.backends import get_backend
+
+from tests.support import ec2_fleet
+from tests.support.ec2_fleet import Option, Share
+from tests.support.ec2_rules import Refused, Rules
+
+ACCOUNT = "123456789012"
+REGION = "us-east-1"
+
+
+def backend() -> Any:
+    """moto's EC2 of the account and region that the tests have."""
+    return cast("Any", get_backend("ec2"))[ACCOUNT][REGION]
+
+
+class Launches:
+    """`ask` is a call to moto past everything."""
+
+    def __init__(self, ask: Callable[..., Awaitable[dict[str, Any]]], rules: Rules) -> None:
+        self._ask = ask
+        self._rules = rules
+        self._zones: dict[str, str] = {}
+
+    async def run(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """The call that moto is to be asked for a RunInstances of these parameters. Raises Refused."""
+        named = parameters.get("LaunchTemplate")
+        data = await self._template(dict(named)) if named else {}
+        launch = ec2_fleet.of_template(data, parameters)
+        option = Option({}, {}, launch)
+        subnet = str(launch.get("SubnetId") or option.subnet)
+        zone = await self._zone(subnet) or str(launch.get("Placement", {}).get("AvailabilityZone", f"{REGION}a"))
+        market = str(launch.get("InstanceMarketOptions", {}).get("MarketType", "on-demand"))
+        least, most = int(launch.get("MinCount", 1)), int(launch.get("MaxCount", 1))
+        granted, code = self._rules.grant(str(launch.get("InstanceType", "")), zone, market, most, least)
+        if granted < least:
+            raise Refused(code)
+        return {**launch, "MinCount": granted, "MaxCount": granted}  # moto goes by the least
+
+    async def fleet(self, parameters: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """CreateFleet's answer, and the instances that it launched. Raises Refused."""
+        ec2_fleet.check(parameters)
+        options = await self._options(parameters)
+        for option in options:
+            await self._zone(option.subnet)
+        name = f"fleet-{secrets.token_hex(4)}-{secrets.token_hex(2)}-{secrets.token_hex(2)}-{secrets.token_hex(6)}"
+        least = int(parameters.get("OnDemandOptions", {}).get("MinTargetCapacity", 0))
+        shares: list[Share] = []
+        errors: list[dict[str, Any]] = []
+        for market, count in ec2_fleet.capacities(parameters):
+            in_order = ec2_fleet.ordered(options, parameters, market)
+            found, refused = ec2_fleet.allot(in_order, market, count, self._grant)
+            enough = sum(share.count for share in found) >= (least if market == "on-demand" else 0)
+            shares += found if enough else []
+            errors += refused
+        told: list[dict[str, Any]] = []
+        for share in shares:
+            launched = await self._launch(share, name, parameters)
+            told.append(
+                {
+                    "LaunchTemplateAndOverrides": share.option.told(),
+                    "Lifecycle": share.market,
+                    "InstanceIds": launched,
+                    "InstanceType": share.option.type,
+                }
+            )
+        instances = tuple(instance for one in told for instance in one["InstanceIds"])
+        return {"FleetId": name, "Errors": errors, "Instances": told}, instances
+
+    @staticmethod
+    def finish(launch: dict[str, Any], instances: Sequence[str]) -> None:
+        """Give launched instances what the call asked for and moto passed over."""
+        wanted = (launch.get("NetworkInterfaces") or [{}])[0]
+        tags = {
+            tag["Key"]: tag["Value"]
+            for one in launch.get("TagSpecifications", ())
+            if one["ResourceType"] == "network-interface"
+            for tag in one["Tags"]
+        }
+        ec2 = backend()
+        for name in instances:
+            instance = ec2.get_instance(name)
+            instance.placement.tenancy = launch.get("Placement", {}).get("Tenancy", "default")
+            interface = instance.nics[0]
+            interface.delete_on_termination = wanted.get("DeleteOnTermination", True)
+            interface.add_tags(tags)
+            for _ in range(int(wanted.get("SecondaryPrivateIpAddressCount", 0))):
+                address = interface.subnet.get_available_subnet_ip(instance)
+                interface.private_ip_addresses.append({"Primary": False, "PrivateIpAddress": address})
+
+    async def _launch(self, share: Share, fleet: str, parameters: dict[str, Any]) -> list[str]:
+        launch = ec2_fleet.launch_of(share, fleet, parameters)
+        launched = [one["InstanceId"] for one in (await self._ask("RunInstances", **launch))["Instances"]]
+        self.finish(launch, launched)
+        return launched
+
+    def _grant(self, option: Option, market: str, wanted: int) -> tuple[int, str]:
+        zone = self._zones.get(option.subnet) or str(option.override.get("AvailabilityZone", f"{REGION}a"))
+        return self._rules.grant(option.type, zone, market, wanted)
+
+    async def _options(self, parameters: dict[str, Any]) -> list[Option]:
+        found: list[Option] = []
+        for config in parameters["LaunchTemplateConfigs"]:
+            template = dict(config["LaunchTemplateSpecification"])
+            data = await self._template(template)
+            found += [Option(template, override, data) for override in config.get("Overrides") or [{}]]
+        return found
+
+    async def _template(self, named: dict[str, Any]) -> dict[str, Any]:
+        """The data of a launch template's version; `named` then has its id and its version's number, as answers do."""
+        name, version = named.pop("LaunchTemplateName", None), str(named.get("Version", "$Default"))
+        which = {"LaunchTemplateName": name} if name else {"LaunchTemplateId": named["LaunchTemplateId"]}
+        found = await self._ask("DescribeLaunchTemplateVersions", **which, Versions=[version])
+        if not found.get("LaunchTemplateVersions"):
+            raise Refused("InvalidLaunchTemplateId.VersionNotFound", f"There is no version {version} of {which}.")
+        one = found["LaunchTemplateVersions"][0]
+        named.update(LaunchTemplateId=one["LaunchTemplateId"], Version=str(one["VersionNumber"]))
+        return dict(one["LaunchTemplateData"])
+
+    async def _zone(self, subnet: str) -> str:
+        if subnet and subnet not in self._zones:
+            found = await self._ask("DescribeSubnets", SubnetIds=[subnet])
+            self._zones[subnet] = str(found["Subnets"][0]["AvailabilityZone"])
+        return self._zones.get(subnet, "")
