@@ -47,7 +47,7 @@ class PodNetwork(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NetworkStatus(msgspec.Struct, frozen=True):
-    """The pod's addresses, the first one its main one."""
+    """The pod's addresses, the first one its main one. None where the pod uses the machine of a lone agent."""
 
     addresses: tuple[str, ...]
 
@@ -60,7 +60,8 @@ def lone_mode(plugins: cni.Plugins | None = None) -> str:
 async def attach(network: PodNetwork) -> NetworkStatus:
     """Connect the pod. What a killed agent left of the same sandbox is replaced. Raises Fault."""
     if network.mode == "host":
-        return NetworkStatus(await links.own_addresses())
+        # A kubelet knows its own machine's addresses, and which of them it goes by; of a cell it knows none.
+        return NetworkStatus(await links.own_addresses() if network.address else ())
     await detach(network)
     match network.mode:
         case "cell":

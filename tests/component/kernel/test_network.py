@@ -348,3 +348,13 @@ def test_rules_can_be_read_by_nft_for_both_families() -> None:
     text = ports.rules("t", "br", ("10.3.0.9", "fd03::9"), mapped)
     assert "meta nfproto ipv6 fib daddr type local udp dport 5353 dnat ip6 to [fd03::9]:53" in text
     assert "ip6 daddr ::1 tcp dport 2 dnat ip6 to [fd03::9]:1" in text
+
+
+async def test_a_pod_on_the_machines_network_tells_a_cells_address_and_leaves_a_nodes_to_the_kubelet(
+    folder: Path,
+) -> None:
+    alone = PodNetwork(sandbox="alone", mode="host", namespace=folder / "none")
+    in_a_cell = msgspec.structs.replace(alone, sandbox="cell", address=POD)
+
+    assert (await attach(alone)).addresses == ()
+    assert (await attach(in_a_cell)).addresses == await links.own_addresses()
