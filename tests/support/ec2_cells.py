@@ -1,0 +1,96 @@
+"""A cheap double of a booted instance: it joins and stays at home over real TLS and gRPC, as an agent does, with the
+instance's user-data and identity document; but it is a task of this process and runs no pod.
+
+All doubles share one key, so that a thousand of them do not each cost a child process. Certificates are their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cellagent.boot.identity import Home, Identity, write
+from cellagent.boot.join import join_for_ever
+from cellagent.boot.metadata import Metadata
+from cellagent.link.heartbeat import beats, hello
+from cellagent.link.home import stay
+from cellwire.cell.v1 import cell_pb2 as wire
+from cellwire.cell.v1.cell_grpc import CellBase
+from cellwire.faults import Fault, Kind
+from cellwire.rpc.serve import prepared
+
+
+class Told(Metadata):
+    """A metadata service that is a table."""
+
+    def __init__(self, tree: Mapping[str, bytes]) -> None:
+        super().__init__()
+        self._tree = tree
+
+    async def get(self, path: str) -> bytes:
+        try:
+            return self._tree[path]
+        except KeyError as error:
+            raise Fault(Kind.NOT_FOUND, f"metadata {path}", "there is no such thing") from error
+
+
+class _Shared(Identity):
+    """An identity with the key and the signing request of another."""
+
+    def __init__(self, folder: Path, key: bytes, request: bytes) -> None:
+        super().__init__(folder)
+        write(self.key, key)
+        self._request = request
+
+    async def signing_request(self) -> bytes:
+        return self._request
+
+
+class _Cell(CellBase):
+    """Says that it is there, and nothing else."""
+
+    def __init__(self, home: Home, started: float) -> None:
+        self._home = home
+        self._moments = {"agent": started, "joined": time.time()}
+
+    async def Report(self, stream: Any) -> None:
+        await stream.recv_message()
+        told = hello(self._home.cell, "double", self._moments, "none")
+        await stream.send_message(wire.ReportMessage(hello=told))
+        every = self._home.cell_settings().heartbeat_interval_ms / 1000
+        events: asyncio.Queue[wire.CellEvent] = asyncio.Queue()
+        async for message in beats(every, lambda: 0, events):
+            await stream.send_message(message)
+
+    async def _not_here(self, stream: Any) -> None:
+        raise Fault(Kind.UNSUPPORTED, "a double of a cell", "it runs no pods", "boot more real instances")
+
+    Logs = ReadFile = Exec = Attach = PortForward = PutFiles = _not_here
+
+
+class Doubles:
+    """Makes doubles; `folder` keeps their certificates."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._key = b""
+        self._request = b""
+        self._turn = asyncio.Lock()
+
+    async def live(self, instance: str, tree: Mapping[str, bytes]) -> None:
+        """Join, and stay until cancelled. Returns where the instance is not to join at all."""
+        started = time.time()
+        async with self._turn:
+            if not self._request:
+                first = Identity(self._folder / "first")
+                self._request = await first.signing_request()
+                self._key = first.key.read_bytes()
+        identity = _Shared(self._folder / instance, self._key, self._request)
+        try:
+            home = await join_for_ever(identity, Told(tree))
+        except Fault:
+            return  # refused for good: a real agent would say so and wait for its end
+        await stay(prepared([_Cell(home, started)], details=True), identity, home, lambda: None)
