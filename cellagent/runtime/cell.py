@@ -57,7 +57,7 @@ class CellService(CellBase):
                     case "data":
                         tree.data(message.data)
                     case "commit":
-                        tree.commit()
+                        self._room.remove_later(tree.commit())
                         await stream.send_message(wire.PutFilesReply(entries=tree.entries))
                         return
                     case _:

@@ -1,26 +1,20 @@
 """Trees of files that the controller puts on the cell, and small files that it reads back.
 
-A tree is written beside its folder and then swapped in by one rename, so that a container sees the old tree or the
-new one. A container whose mount is the folder itself keeps the folder it started with; the swap is of what is inside
-where the folder is there already.
+A tree is written beside its folder. Where there is no folder yet, one rename makes it that; where there is one, which
+running containers may have mounted, what is in it is changed in place (`merging`).
 """
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import os
-import shutil
 import stat
 from pathlib import Path
 
+from cellagent.runtime import merging
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 
-_AT_FDCWD = -100
-_EXCHANGE = 2
 LARGEST_READ = 1 << 20
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Tree:
@@ -32,7 +26,7 @@ class Tree:
             raise Fault(Kind.INVALID, f"folder {folder}", "it must be absolute and below another folder")
         self._beside = self._folder.with_name(f".{self._folder.name}.{os.urandom(6).hex()}")
         self._beside.mkdir(parents=True)
-        self._keep = keep_existing and self._folder.is_dir()
+        self._keep = keep_existing and os.path.lexists(self._folder)
         self._mode = 0o755
         self._open = -1
         self.entries = 0
@@ -71,21 +65,27 @@ class Tree:
         while left:
             left = left[os.write(self._open, left) :]
 
-    def commit(self) -> None:
-        """Make the tree visible at once, in place of what was there."""
+    def commit(self) -> list[Path]:
+        """Make the tree visible, in place of what was there; what is to be removed in a moment. Raises Fault."""
         self._finish()
         if self._keep:
-            return
-        self._beside.chmod(self._mode)
-        if _exchange(self._beside, self._folder):
-            shutil.rmtree(self._beside, ignore_errors=True)
-        else:
-            self._beside.rename(self._folder)
+            return []
+        try:
+            self._beside.chmod(self._mode)
+            if not os.path.lexists(self._folder):
+                self._beside.rename(self._folder)
+                return []
+            if self._folder.is_dir() and not self._folder.is_symlink():
+                return merging.merge(self._beside, self._folder)
+            merging.exchange(self._beside, self._folder)
+        except OSError as error:
+            raise Fault(Kind.BROKEN, f"folder {self._folder}", str(error)) from error
+        return []
 
     def drop(self) -> None:
         """Take away what was not committed."""
         self._finish()
-        shutil.rmtree(self._beside, ignore_errors=True)
+        merging.remove(self._beside)
 
     def _finish(self) -> None:
         if self._open >= 0:
@@ -103,17 +103,6 @@ class Tree:
             if here.is_symlink():
                 raise Fault(Kind.INVALID, f"entry {path}", "a part of its path is a link")
         return self._beside.joinpath(*parts)
-
-
-def _exchange(new: Path, old: Path) -> bool:
-    """Swap two folders in one step; false where there is no old one."""
-    done = _libc.renameat2(_AT_FDCWD, os.fsencode(new), _AT_FDCWD, os.fsencode(old), _EXCHANGE)
-    if done == 0:
-        return True
-    number = ctypes.get_errno()
-    if number == errno.ENOENT:
-        return False
-    raise Fault(Kind.BROKEN, f"folder {old}", os.strerror(number))
 
 
 def read_end(path: str, limit: int) -> bytes:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from cellagent.images.protocol import Images
 from cellagent.kernel import oci
-from cellagent.runtime import logs
+from cellagent.runtime import logs, merging
 from cellagent.runtime.backend import LocalBackend
 from cellagent.runtime.container import Containers
 from cellagent.runtime.events import Events
@@ -25,6 +26,8 @@ from cellagent.runtime.stats import Stats
 from cellagent.runtime.streaming import Streaming
 
 log = logging.getLogger(__name__)
+# A reader that has followed `..data` opens its file within microseconds; a stopped one gets the new file next time.
+PASSAGE_SECONDS = 1.0
 
 
 class RuntimeRoom:
@@ -40,6 +43,11 @@ class RuntimeRoom:
     def logs(self, container_id: str, offset: int, *, follow: bool) -> AsyncIterator[LogChunk]:
         """The bytes of a container's log from an offset; the last chunk says so."""
         return logs.read(self._machine.ledger, self._machine.inotify, container_id, offset, follow=follow)
+
+    def remove_later(self, paths: Sequence[Path]) -> None:
+        """Remove old generations of a volume's files, once no reader can be on its way through them."""
+        if paths:
+            self._machine.flights.spawn(_removed(paths), "old files of a volume")
 
     def events(self) -> Events:
         """Where to listen for what happens to containers."""
@@ -72,3 +80,9 @@ async def running(settings: RuntimeSettings, images: Images) -> AsyncGenerator[R
                 machine.flights.stop()
     finally:
         inotify.close()
+
+
+async def _removed(paths: Sequence[Path]) -> None:
+    await asyncio.sleep(PASSAGE_SECONDS)
+    for path in paths:
+        await asyncio.to_thread(merging.remove, path)

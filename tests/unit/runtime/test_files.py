@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
 
 from cellagent.runtime.files import Tree, read_end
+from cellagent.runtime.merging import remove
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 
@@ -23,6 +25,7 @@ def put(folder: Path, files: dict[str, bytes]) -> None:
         tree.begin(entry(path))
         tree.data(content)
     tree.commit()
+    tree.drop()
 
 
 def test_a_tree_replaces_the_one_before_it_as_a_whole(tmp_path: Path) -> None:
@@ -30,6 +33,68 @@ def test_a_tree_replaces_the_one_before_it_as_a_whole(tmp_path: Path) -> None:
     put(tmp_path / "vol", {"both": b"2"})
     assert {path.name: path.read_bytes() for path in (tmp_path / "vol").iterdir()} == {"both": b"2"}
     assert [path.name for path in tmp_path.iterdir()] == ["vol"]
+
+
+def generation(folder: Path, number: int, keys: dict[str, bytes]) -> list[Path]:
+    """One generation of a volume, as a kubelet lays it out."""
+    tree = Tree(str(folder))
+    tree.begin(entry(f"..{number}", stat.S_IFDIR | 0o755))
+    for key, content in keys.items():
+        tree.begin(entry(f"..{number}/{key}"))
+        tree.data(content)
+        tree.begin(entry(key, stat.S_IFLNK | 0o777, f"..data/{key}"))
+    tree.begin(entry("..data", stat.S_IFLNK | 0o777, f"..{number}"))
+    late = tree.commit()
+    tree.drop()
+    return late
+
+
+def test_a_folder_that_is_mounted_stays_the_same_folder(tmp_path: Path) -> None:
+    generation(tmp_path / "vol", 1, {"a": b"1", "b": b"1"})
+    mounted = os.open(tmp_path / "vol", os.O_RDONLY)
+    try:
+        late = generation(tmp_path / "vol", 2, {"b": b"2", "c": b"2"})
+        names = {one.name for one in Path(f"/proc/self/fd/{mounted}").iterdir()}
+        assert names == {"..1", "..2", "..data", "b", "c"}
+        assert Path(f"/proc/self/fd/{mounted}/b").read_bytes() == b"2"
+    finally:
+        os.close(mounted)
+    assert late == [tmp_path / "vol" / "..1"]
+    assert [path.name for path in tmp_path.iterdir()] == ["vol"]
+
+
+def test_a_reader_never_misses_a_file_or_sees_a_part_of_one(tmp_path: Path) -> None:
+    folder, ended, wrong = tmp_path / "vol", threading.Event(), list[str]()
+    contents = {b"%d" % number * 5000 for number in range(1, 10)}
+    generation(folder, 1, {"key": b"1" * 5000})
+
+    def read() -> None:
+        while not ended.is_set():
+            try:
+                if (found := (folder / "key").read_bytes()) not in contents:
+                    wrong.append(f"{len(found)} bytes")
+            except FileNotFoundError as error:
+                wrong.append(str(error))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    late: list[list[Path]] = []
+    for turn in range(200):
+        number = turn % 9 + 1
+        late.append(generation(folder, 1000 + turn, {"key": b"%d" % number * 5000}))
+        if len(late) > 20:
+            for path in late.pop(0):
+                remove(path)
+    ended.set()
+    reader.join()
+    assert wrong == []
+
+
+def test_a_repeated_tree_changes_nothing(tmp_path: Path) -> None:
+    generation(tmp_path / "vol", 1, {"a": b"1"})
+    before = (tmp_path / "vol" / "a").stat()
+    assert generation(tmp_path / "vol", 1, {"a": b"1"}) == []
+    assert (tmp_path / "vol" / "a").stat().st_ino == before.st_ino
 
 
 def test_nothing_is_visible_before_commit(tmp_path: Path) -> None:

@@ -805,7 +805,7 @@ class PutFilesStart(message.Message):
     FOLDER_FIELD_NUMBER: builtins.int
     KEEP_EXISTING_FIELD_NUMBER: builtins.int
     folder: builtins.str
-    """Absolute folder on the cell that the tree becomes; an existing one is replaced as a whole."""
+    """Absolute folder on the cell that the tree becomes; an existing one stays, and what is in it is replaced file by file."""
     keep_existing: builtins.bool
     """Leave a folder that exists as it is, and write nothing (an emptyDir of a container that is started again)."""
     def __init__(
