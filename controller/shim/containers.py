@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import structlog
 from grpclib.client import Channel
@@ -12,10 +12,12 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
 from controller.fleet.cells import Cells
-from controller.shim import mounts, volumes
+from controller.shim import follower, mirror, mounts, volumes
 from controller.shim.following import Following
 from controller.shim.memory import Memory
+from controller.shim.reach import reach
 from controller.shim.records import ContainerRecord, SandboxRecord
+from controller.shim.syncing import VolumeSync
 
 log = structlog.get_logger()
 CALL_DEADLINE = 120.0
@@ -24,8 +26,11 @@ CALL_DEADLINE = 120.0
 class Containers:
     """CreateContainer, StartContainer, StopContainer, RemoveContainer, ExecSync."""
 
-    def __init__(self, cells: Cells, memory: Memory, following: Following, pods_folder: str) -> None:
+    def __init__(
+        self, cells: Cells, memory: Memory, following: Following, volume_sync: VolumeSync, pods_folder: str
+    ) -> None:
         self._cells = cells
+        self._volume_sync = volume_sync
         self._memory = memory
         self._following = following
         self._pods_folder = pods_folder
@@ -34,7 +39,7 @@ class Containers:
         """Create the container on the sandbox's cell. Raises Fault."""
         sandbox = self._memory.sandbox(request.pod_sandbox_id)
         require_pulled(sandbox, request.config)
-        channel = self._cells.channel(sandbox.cell)
+        channel = await reach(self._cells, sandbox.cell)
         config, copies = await self._placed(channel, sandbox, request.config)
         asked = cri.CreateContainerRequest(
             pod_sandbox_id=sandbox.id, config=config, sandbox_config=request.sandbox_config
@@ -59,12 +64,13 @@ class Containers:
         )
         await self._memory.put_container(record)
         self._following.start_log(record)
+        self._volume_sync.look(sandbox.id)
         return container_id
 
     async def start(self, container_id: str) -> None:
         """Start the container. Raises Fault."""
         record = self._memory.container(container_id)
-        channel = self._cells.channel(record.cell)
+        channel = await reach(self._cells, record.cell)
         stub = runtime_grpc.RuntimeServiceStub(channel)
         try:
             await call(stub.StartContainer, cri.StartContainerRequest(container_id=record.id), deadline=CALL_DEADLINE)
@@ -77,9 +83,9 @@ class Containers:
             record = self._memory.container(container_id)
         except Fault:
             return
-        if cri.ContainerStatus.FromString(record.status).state == cri.CONTAINER_EXITED:
+        if mirror.exited(record.status):
             return
-        channel = self._cells.channel(record.cell)
+        channel = await reach(self._cells, record.cell)
         stub = runtime_grpc.RuntimeServiceStub(channel)
         asked = cri.StopContainerRequest(container_id=record.id, timeout=grace)
         await call(stub.StopContainer, asked, deadline=grace + CALL_DEADLINE)
@@ -94,51 +100,58 @@ class Containers:
         await self._following.log_complete(record.id)
         sandbox = self._memory.sandbox(record.sandbox)
         if not sandbox.released:
-            stub = runtime_grpc.RuntimeServiceStub(self._cells.channel(record.cell))
+            stub = runtime_grpc.RuntimeServiceStub(await reach(self._cells, record.cell))
             asked = cri.RemoveContainerRequest(container_id=record.id)
             await call(stub.RemoveContainer, asked, deadline=CALL_DEADLINE)
         await self._memory.forget_container(record)
 
-    def stub_of(self, container_id: str) -> tuple[runtime_grpc.RuntimeServiceStub, str]:
+    async def stub_of(self, container_id: str) -> tuple[runtime_grpc.RuntimeServiceStub, str]:
         """The runtime that holds a container, and the container's whole id. Raises Fault."""
         record = self._memory.container(container_id)
-        return runtime_grpc.RuntimeServiceStub(self._cells.channel(record.cell)), record.id
+        return runtime_grpc.RuntimeServiceStub(await reach(self._cells, record.cell)), record.id
 
     async def _placed(
         self, channel: Channel, sandbox: SandboxRecord, config: cri.ContainerConfig
     ) -> tuple[cri.ContainerConfig, dict[str, str]]:
+        """The config with the cell's paths in it, everything there; and which files come back at the end."""
+        mounts.refuse_devices(config, self._pods_folder)
         placed = cri.ContainerConfig()
         placed.CopyFrom(config)
+        # All are decided before the first byte is sent.
+        plans = [self._plan(mount, sandbox, config.metadata.name) for mount in placed.mounts]
         copies: dict[str, str] = {}
-        plans = [
-            mounts.plan(mount, pods_folder=self._pods_folder, uid=sandbox.uid, container=config.metadata.name)
-            for mount in placed.mounts
-        ]
         for mount, planned in zip(placed.mounts, plans, strict=True):
-            match planned.fate:
-                case mounts.Fate.COPIED:
-                    mount.host_path = await volumes.send(channel, Path(planned.source), planned.on_cell)
-                case mounts.Fate.RETURNED:
-                    mount.host_path = await volumes.send(channel, Path(planned.source), planned.on_cell)
-                    copies[mount.host_path] = planned.source
-                case mounts.Fate.CELL_FOLDER:
-                    await volumes.make_folder(channel, planned.on_cell)
-                    mount.host_path = planned.on_cell
-                case mounts.Fate.AS_IS:
-                    pass
+            mount.host_path = await self._place(channel, sandbox, planned)
+            if planned.fate is mounts.Fate.RETURNED:
+                copies[mount.host_path] = planned.source
         return placed, copies
+
+    def _plan(self, mount: cri.Mount, sandbox: SandboxRecord, container: str) -> mounts.PlannedMount:
+        subpath = volumes.subpath(self._pods_folder, mount.host_path)
+        return mounts.plan(mount, pods_folder=self._pods_folder, uid=sandbox.uid, container=container, subpath=subpath)
+
+    async def _place(self, channel: Channel, sandbox: SandboxRecord, planned: mounts.PlannedMount) -> str:
+        """Put on the cell what a mount shows; its path there. Raises Fault."""
+        source = Path(planned.source)
+        match planned.fate:
+            case mounts.Fate.SYNCED:
+                return await self._volume_sync.put(sandbox.id, channel, planned.source, planned.on_cell)
+            case mounts.Fate.COPIED | mounts.Fate.RETURNED:
+                return await volumes.send(channel, source, planned.on_cell)
+            case mounts.Fate.CELL_FOLDER:
+                await volumes.make_folder(channel, planned.on_cell, source)
+                if planned.part != ".":
+                    await volumes.make_folder(channel, f"{planned.on_cell}/{planned.part}", source / planned.part)
+                return str(PurePosixPath(planned.on_cell) / planned.part)
+            case mounts.Fate.AS_IS:
+                return planned.on_cell
 
     async def _learn(self, channel: Channel, container_id: str) -> None:
         """Take the container's state over at once, so that the kubelet's next question finds it."""
         try:
-            await self._memory.learn_container(await self._status(channel, container_id))
-            record = self._memory.container(container_id)
+            await follower.learn(self._memory, channel, await self._status(channel, container_id))
         except Fault as fault:
             log.info("container state not known yet", container=container_id, cause=str(fault))
-            return
-        if cri.ContainerStatus.FromString(record.status).state == cri.CONTAINER_EXITED:
-            for on_cell, here in record.copies.items():
-                await volumes.fetch(channel, on_cell, Path(here))
 
     async def _status(self, channel: Channel, container_id: str) -> cri.ContainerStatus:
         stub = runtime_grpc.RuntimeServiceStub(channel)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
 import msgspec
 import structlog
@@ -19,7 +20,7 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault
 from cellwire.rpc.call import call, settled
 from controller.fleet.cells import Cells
-from controller.shim import mirror
+from controller.shim import mirror, volumes
 from controller.shim.memory import Memory
 from controller.shim.records import ContainerRecord, SandboxRecord
 
@@ -84,7 +85,7 @@ class Follower:
         for container in self._memory.containers_of(self._id):
             wanted = cri.ContainerStatusRequest(container_id=container.id)
             reply = await call(stub.ContainerStatus, wanted, deadline=DEADLINE)
-            await self._memory.learn_container(reply.status)
+            await learn(self._memory, channel, reply.status)
 
     async def _events(self, channel: Channel) -> None:
         with settled():
@@ -93,14 +94,14 @@ class Follower:
                 # Asked after the stream stands, so that no change falls between the two.
                 await self.refresh(channel)
                 async for event in stream:
-                    await self._event(event)
+                    await self._event(channel, event)
         raise ConnectionResetError("the event stream ended")
 
-    async def _event(self, event: cri.ContainerEventResponse) -> None:
+    async def _event(self, channel: Channel, event: cri.ContainerEventResponse) -> None:
         if event.HasField("pod_sandbox_status") and event.pod_sandbox_status.id == self._id:
             await self._sandbox_news(event.pod_sandbox_status)
         for status in event.containers_statuses:
-            await self._memory.learn_container(status)
+            await learn(self._memory, channel, status)
 
     async def _sandbox_news(self, news: cri.PodSandboxStatus) -> None:
         def learn(record: SandboxRecord) -> SandboxRecord:
@@ -126,6 +127,24 @@ class Follower:
     async def _lost(self, cause: str) -> None:
         log.warning("cell lost", cell=self._cell, sandbox=self._id, cause=cause)
         await end(self._memory, self._id, cause)
+
+
+async def learn(memory: Memory, channel: Channel, news: cri.ContainerStatus) -> None:
+    """Take over what a cell says of a container.
+
+    A kubelet reads the termination message as soon as it sees the container exited, so that is brought back before.
+    """
+    try:
+        record = memory.container(news.id)
+    except Fault:
+        return
+    if news.state == cri.CONTAINER_EXITED and not mirror.exited(record.status):
+        for on_cell, here in record.copies.items():
+            try:
+                await volumes.fetch(channel, on_cell, Path(here))
+            except Fault as fault:
+                log.warning("a termination message did not come back", container=news.id, cause=str(fault))
+    await memory.learn_container(news)
 
 
 async def end(memory: Memory, sandbox_id: str, cause: str) -> None:

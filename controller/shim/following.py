@@ -1,4 +1,4 @@
-"""The tasks that run for each sandbox while its cell lives: a follower of its state, a copier for each log.
+"""The tasks that run for each sandbox while its cell lives: its state is followed, its volumes and logs are copied.
 
 All of them belong to one TaskGroup; each sandbox's can be ended on its own. A fault in one ends none of the others.
 """
@@ -19,6 +19,7 @@ from controller.logs.mirror import Mirror
 from controller.shim.follower import Follower, Stats
 from controller.shim.memory import Memory
 from controller.shim.records import ContainerRecord, SandboxRecord
+from controller.shim.syncing import VolumeSync
 
 log = structlog.get_logger()
 
@@ -26,13 +27,17 @@ log = structlog.get_logger()
 class Following:
     """Starts, finds and ends the tasks of each sandbox."""
 
-    def __init__(self, tasks: asyncio.TaskGroup, cells: Cells, memory: Memory, stats: Stats) -> None:
+    def __init__(
+        self, tasks: asyncio.TaskGroup, cells: Cells, memory: Memory, stats: Stats, volumes: VolumeSync
+    ) -> None:
         self._group = tasks
+        self._volumes = volumes
         self._cells = cells
         self._memory = memory
         self._stats = stats
         self._followers: dict[str, Follower] = {}
         self._follow_tasks: dict[str, asyncio.Task[None]] = {}
+        self._volume_tasks: dict[str, asyncio.Task[None]] = {}
         self._mirror = Mirror()
         self._copy_tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -43,6 +48,7 @@ class Following:
         follower = Follower(record, self._cells, self._memory, self._stats)
         self._followers[record.id] = follower
         self._follow_tasks[record.id] = self._spawn(follower.follow(), f"follow {record.id}")
+        self._volume_tasks[record.id] = self._spawn(self._volumes.keep(record), f"volumes of {record.id}")
         for container in self._memory.containers_of(record.id):
             self.start_log(container)
 
@@ -77,7 +83,7 @@ class Following:
         """End the tasks of a sandbox."""
         containers = [container.id for container in self._memory.containers_of(sandbox_id)]
         mine = [self._copy_tasks.pop(one, None) for one in containers]
-        mine.append(self._follow_tasks.pop(sandbox_id, None))
+        mine += [self._follow_tasks.pop(sandbox_id, None), self._volume_tasks.pop(sandbox_id, None)]
         self._followers.pop(sandbox_id, None)
         self._stats.forget(sandbox_id, containers)
         ending = [task for task in mine if task is not None]

@@ -62,6 +62,11 @@ def next_container(known: cri.ContainerStatus, news: cri.ContainerStatus) -> cri
     return merged
 
 
+def exited(status: bytes) -> bool:
+    """Whether a stored status is that of a container which has ended."""
+    return cri.ContainerStatus.FromString(status).state == cri.CONTAINER_EXITED
+
+
 def not_ready(known: cri.PodSandboxStatus) -> cri.PodSandboxStatus:
     """The sandbox once stopped or lost."""
     merged = cri.PodSandboxStatus()

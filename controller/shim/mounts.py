@@ -1,7 +1,8 @@
 """What becomes of each mount that a kubelet asks for, when the container runs on another machine. Pure.
 
-Files that the kubelet prepared under its pods folder are copied to the cell; an emptyDir lives on the cell; a path of
-the host is the cell's own path. What cannot be honoured is refused by name, never given as an empty folder.
+Files that the kubelet prepared under its pods folder are copied to the cell, and those of volumes kept in sync; an
+emptyDir lives on the cell; a path of the host is the cell's own path. What cannot be honoured is refused by name,
+never given as an empty folder.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from cellwire.faults import Fault, Kind
 class Fate(enum.Enum):
     """What becomes of a mount."""
 
+    SYNCED = "copied and kept in sync"
     COPIED = "copied"
     RETURNED = "returned"
     CELL_FOLDER = "cell folder"
@@ -25,50 +27,93 @@ class Fate(enum.Enum):
 
 
 class PlannedMount(msgspec.Struct, frozen=True, kw_only=True):
-    """A mount with its fate: `source` is the path on this machine, `on_cell` where it is on the cell."""
+    """A mount with its fate: `source` is the path on this machine, `on_cell` where it is on the cell.
+
+    `part` is the part of a cell's folder that a subPath names, "." for all of it.
+    """
 
     fate: Fate
     source: str
     on_cell: str
+    part: str = "."
+
+
+class SubPath(msgspec.Struct, frozen=True, kw_only=True):
+    """What a subPath mount shows: `plugin` as the kubelet names its folder ("" for a volume that has none), `part`."""
+
+    plugin: str
+    part: str | None
 
 
 # Volume plugins whose content the kubelet writes itself, as files.
 COPIED_PLUGINS = frozenset(
     {"kubernetes.io~configmap", "kubernetes.io~secret", "kubernetes.io~projected", "kubernetes.io~downward-api"}
 )
-CELL_PLUGINS = frozenset({"kubernetes.io~empty-dir"})
+EMPTY_DIR = "kubernetes.io~empty-dir"
 CELL_ROOT = "/var/lib/chinampa/pods"
 
 
-def plan(mount: cri.Mount, *, pods_folder: str, uid: str, container: str) -> PlannedMount:
+def plan(
+    mount: cri.Mount, *, pods_folder: str, uid: str, container: str, subpath: SubPath | None = None
+) -> PlannedMount:
     """Decide the fate of one mount. Raises Fault UNSUPPORTED naming a volume that cannot be honoured."""
-    source = PurePosixPath(mount.host_path)
     if mount.HasField("image") and not mount.host_path:
         return PlannedMount(fate=Fate.AS_IS, source="", on_cell="")
-    try:
-        relative = source.relative_to(pods_folder)
-    except ValueError:
+    parts = below(pods_folder, mount.host_path)
+    if parts is None:
         return PlannedMount(fate=Fate.AS_IS, source=mount.host_path, on_cell=mount.host_path)
-    on_cell = f"{CELL_ROOT}/{uid}/" + "/".join(relative.parts[1:])
-    match relative.parts[1:]:
+    on_cell = f"{CELL_ROOT}/{uid}/" + "/".join(parts)
+    match parts:
         case ("etc-hosts",):
             return PlannedMount(fate=Fate.COPIED, source=mount.host_path, on_cell=on_cell)
         case ("containers", _, _):
             return PlannedMount(fate=Fate.RETURNED, source=mount.host_path, on_cell=on_cell)
+        case ("volumes", plugin, *_) if plugin == EMPTY_DIR:
+            return PlannedMount(fate=Fate.CELL_FOLDER, source=mount.host_path, on_cell=on_cell)
+        case ("volumes", plugin, *_) if plugin in COPIED_PLUGINS:
+            return PlannedMount(fate=Fate.SYNCED, source=mount.host_path, on_cell=on_cell)
         case ("volumes", plugin, *_):
-            return _volume(mount, plugin, on_cell, container)
-        case ("volume-subpaths", *_):
-            raise _refused(mount, container, "a subPath cannot follow a pod to its cell yet")
+            raise _refused(mount, container, _cannot_follow(plugin))
+        case ("volume-subpaths", volume, _, _):
+            return _part(mount, container, volume, f"{CELL_ROOT}/{uid}", subpath)
         case _:
             raise _refused(mount, container, "the shim does not know what the kubelet keeps there")
 
 
-def _volume(mount: cri.Mount, plugin: str, on_cell: str, container: str) -> PlannedMount:
-    if plugin in CELL_PLUGINS:
-        return PlannedMount(fate=Fate.CELL_FOLDER, source=mount.host_path, on_cell=on_cell)
-    if plugin in COPIED_PLUGINS:
+def below(pods_folder: str, path: str) -> tuple[str, ...] | None:
+    """The parts of a path inside its pod's folder; None for a path elsewhere."""
+    try:
+        return PurePosixPath(path).relative_to(pods_folder).parts[1:]
+    except ValueError:
+        return None
+
+
+def refuse_devices(config: cri.ContainerConfig, pods_folder: str) -> None:
+    """A raw block volume is a device of the worker. Raises Fault UNSUPPORTED naming it."""
+    for device in config.devices:
+        if below(pods_folder, device.host_path) is not None:
+            asked = cri.Mount(host_path=device.host_path, container_path=device.container_path)
+            raise _refused(asked, config.metadata.name, "a block device of the worker cannot follow a pod to its cell")
+
+
+def _part(mount: cri.Mount, container: str, volume: str, pod_on_cell: str, shown: SubPath | None) -> PlannedMount:
+    if shown is None or not shown.plugin:
+        raise _refused(mount, container, f"a subPath of volume {volume}, which is none of the kubelet's own")
+    if shown.plugin in COPIED_PLUGINS:
+        # As on any node a subPath shows what the volume held when the container started.
+        on_cell = f"{pod_on_cell}/" + "/".join(PurePosixPath(mount.host_path).parts[-4:])
         return PlannedMount(fate=Fate.COPIED, source=mount.host_path, on_cell=on_cell)
-    raise _refused(mount, container, f"volumes of {plugin.replace('~', '/')} cannot follow a pod to its cell yet")
+    if shown.plugin != EMPTY_DIR:
+        raise _refused(mount, container, _cannot_follow(shown.plugin))
+    if shown.part is None:
+        raise _refused(mount, container, f"the shim cannot see which part of volume {volume} the kubelet has bound")
+    on_cell = f"{pod_on_cell}/volumes/{EMPTY_DIR}/{volume}"
+    source = str(PurePosixPath(mount.host_path).parents[3] / "volumes" / EMPTY_DIR / volume)
+    return PlannedMount(fate=Fate.CELL_FOLDER, source=source, on_cell=on_cell, part=shown.part)
+
+
+def _cannot_follow(plugin: str) -> str:
+    return f"volumes of {plugin.replace('~', '/')} cannot follow a pod to its cell yet"
 
 
 def _refused(mount: cri.Mount, container: str, cause: str) -> Fault:

@@ -177,7 +177,7 @@ class RuntimeService(RuntimeServiceBase):
         self, stream: Stream[cri.UpdateContainerResourcesRequest, cri.UpdateContainerResourcesResponse]
     ) -> None:
         async def update(request: cri.UpdateContainerResourcesRequest) -> cri.UpdateContainerResourcesResponse:
-            stub, request.container_id = self._containers.stub_of(request.container_id)
+            stub, request.container_id = await self._containers.stub_of(request.container_id)
             return await call(stub.UpdateContainerResources, request, deadline=60.0)
 
         await answer(stream, update)
@@ -195,7 +195,7 @@ class RuntimeService(RuntimeServiceBase):
         request = await stream.recv_message()
         if request is None:
             return
-        stub, request.container_id = self._containers.stub_of(request.container_id)
+        stub, request.container_id = await self._containers.stub_of(request.container_id)
         left = stream.deadline.time_remaining() if stream.deadline else max(request.timeout, 3600.0)
         await stream.send_message(await call(stub.ExecSync, request, deadline=left))
 

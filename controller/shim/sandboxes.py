@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import msgspec
 import structlog
@@ -24,9 +23,10 @@ from controller.model.cell import Cell, CellState
 from controller.model.names import PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
-from controller.shim import follower, volumes
+from controller.shim import follower
 from controller.shim.following import Following
 from controller.shim.memory import Memory
+from controller.shim.reach import reach
 from controller.shim.records import SandboxRecord
 
 log = structlog.get_logger()
@@ -139,7 +139,6 @@ class Sandboxes:
         try:
             await call(stub.StopPodSandbox, cri.StopPodSandboxRequest(pod_sandbox_id=record.id), deadline=CALL_DEADLINE)
             await self._following.refresh(record.id, channel)
-            await self._return_files(channel, record)
             async with asyncio.timeout(LOG_GRACE):
                 await self._following.logs_complete(record.id)
         except TimeoutError:
@@ -147,15 +146,11 @@ class Sandboxes:
         except Fault as fault:
             log.warning("cell ended before its sandbox was stopped", cell=record.cell, cause=str(fault))
 
-    async def _return_files(self, channel: Channel, record: SandboxRecord) -> None:
-        for container in self._memory.containers_of(record.id):
-            for on_cell, here in container.copies.items():
-                await volumes.fetch(channel, on_cell, Path(here))
-
     async def _channel_or_none(self, record: SandboxRecord) -> Channel | None:
         try:
-            return self._cells.channel(record.cell)
-        except Fault:
+            return await reach(self._cells, record.cell)
+        except Fault as fault:
+            log.warning("what is left on a cell is given up", cell=record.cell, cause=str(fault))
             return None
 
     def _still_coming(self, pod: PodRef, patience: float) -> Fault:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,9 +26,11 @@ from controller.shim.containers import Containers
 from controller.shim.follower import Stats
 from controller.shim.following import Following
 from controller.shim.images import Images
+from controller.shim.inotify import Inotify
 from controller.shim.memory import Memory
 from controller.shim.runtime import ImageService, RuntimeService
 from controller.shim.sandboxes import Sandboxes
+from controller.shim.syncing import VolumeSync
 from controller.store.protocol import Store
 
 ABANDONED_EVERY = 60.0
@@ -83,14 +85,18 @@ async def running(
     memory = Memory(store)
     await memory.load()
     stats = Stats()
-    async with streaming_server(CellBackend(cells, memory), settings.streaming_host) as streaming:
-        async with asyncio.TaskGroup() as tasks:
-            following = Following(tasks, cells, memory, stats)
+    with closing(Inotify()) as inotify:
+        async with (
+            streaming_server(CellBackend(cells, memory), settings.streaming_host) as streaming,
+            asyncio.TaskGroup() as tasks,
+        ):
+            volume_sync = VolumeSync(cells, memory, inotify, settings.pods_folder)
+            following = Following(tasks, cells, memory, stats, volume_sync)
             for record in memory.sandboxes():
                 if not record.released:
                     following.start(record)
             sandboxes = Sandboxes(cells, memory, following, demand_of)
-            containers = Containers(cells, memory, following, settings.pods_folder)
+            containers = Containers(cells, memory, following, volume_sync, settings.pods_folder)
             images = Images(cells, memory, str(settings.folder))
             runtime = RuntimeService(memory, stats, following, sandboxes, containers, streaming)
             sweeper = tasks.create_task(_release_abandoned(sandboxes), name="abandoned claims")

@@ -1,14 +1,16 @@
 """Copies files between worker and cell: what the kubelet prepared goes there, the termination message comes back.
 
-Owner, mode and symbolic links are kept. Nothing is visible on the cell before the whole tree is there.
+Owner, mode and symbolic links are kept. What is sent is one state of the folder: where the kubelet swaps a volume
+while it is read, it is read again. Nothing is visible on the cell before the whole is there.
 """
 
 from __future__ import annotations
 
 import asyncio
+import glob
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from grpclib.client import Channel
@@ -17,44 +19,147 @@ from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call, settled
+from controller.shim import mounts
+from controller.shim.subpaths import part_of
 
 CHUNK = 1 << 18
 READ_BACK_DEADLINE = 10.0
 PUT_DEADLINE = 60.0
 # The kubelet itself shows no more of a termination message (12 KiB for a whole pod).
 TERMINATION_LIMIT = 12 << 10
+# A configMap or secret holds 1 MiB at most; a projected volume may gather many of them.
+LARGEST_VOLUME = 32 << 20
+MOST_ENTRIES = 10_000
+# A kubelet swaps a volume at most once in a second or so; who loses so often against it has another problem.
+READS = 5
+CURRENT = "..data"
+
+Mark = tuple[str, int, int, int]
+
+
+def mark(source: Path) -> Mark:
+    """What changes whenever a kubelet changes the volume. Raises OSError where it is gone."""
+    found = source.lstat()
+    try:
+        generation = str((source / CURRENT).readlink())
+    except OSError:
+        generation = ""
+    return generation, found.st_ino, found.st_mtime_ns, found.st_ctime_ns
+
+
+def where(source: Path, on_cell: str) -> str:
+    """The path on the cell of a folder or single file: a file travels in a folder of its own."""
+    path = PurePosixPath(on_cell)
+    return str(path) if source.is_dir() else str(path.parent / "files" / path.name / path.name)
+
+
+def subpath(pods_folder: str, path: str) -> mounts.SubPath | None:
+    """What a subPath mount of the kubelet shows; None for any other path."""
+    match mounts.below(pods_folder, path):
+        case ("volume-subpaths", volume, _, _):
+            pod = Path(path).parents[3]
+        case _:
+            return None
+    found = next((one for one in (pod / "volumes").glob(f"*/{glob.escape(volume)}")), None)
+    if found is None:
+        return mounts.SubPath(plugin="", part=None)
+    mountinfo = Path("/proc/self/mountinfo").read_text()
+    return mounts.SubPath(plugin=found.parent.name, part=part_of(path, str(found), mountinfo))
 
 
 async def send(channel: Channel, source: Path, on_cell: str) -> str:
     """Copy a folder or file to the cell; returns its path there. Raises Fault."""
-    path = PurePosixPath(on_cell)
-    if source.is_dir():
-        await _put(channel, wire.PutFilesStart(folder=str(path)), _messages(_entries(source)))
-        return str(path)
-    # A single file travels in a folder of its own, since folders are what is replaced as a whole.
-    folder = path.parent / "files" / path.name
-    await _put(channel, wire.PutFilesStart(folder=str(folder)), _messages(iter([(path.name, source)])))
-    return str(folder / path.name)
+    messages = await asyncio.to_thread(snapshot, source)
+    path = where(source, on_cell)
+    folder = path if source.is_dir() else str(PurePosixPath(path).parent)
+    await _put(channel, wire.PutFilesStart(folder=folder), messages)
+    return path
 
 
-async def make_folder(channel: Channel, on_cell: str) -> None:
-    """An empty folder that any user of the pod may write, as an emptyDir is; one that exists keeps its content."""
+async def make_folder(channel: Channel, on_cell: str, like: Path | None = None) -> None:
+    """An empty folder with the owner and mode of `like`; one that exists keeps its content. Raises Fault.
+
+    Without `like`, or where that is gone, any user of the pod may write to it, as to an emptyDir.
+    """
     own = wire.FileEntry(path=".", mode=stat.S_IFDIR | 0o777)
-    await _put(channel, wire.PutFilesStart(folder=on_cell, keep_existing=True), iter([wire.PutFilesInput(entry=own)]))
+    if like is not None and like.is_dir():
+        own = _entry(".", like)
+    await _put(channel, wire.PutFilesStart(folder=on_cell, keep_existing=True), [wire.PutFilesInput(entry=own)])
 
 
 async def fetch(channel: Channel, on_cell: str, target: Path) -> None:
-    """Bring the end of a small file of the cell into an existing file here."""
+    """Bring the end of a small file of the cell into an existing file here. Raises Fault."""
     reply = await call(
         cell_grpc.CellStub(channel).ReadFile,
         wire.ReadFileRequest(path=on_cell, limit=TERMINATION_LIMIT),
         deadline=READ_BACK_DEADLINE,
     )
-    if reply.data:
-        target.write_bytes(reply.data)
+    if reply.data and target.exists():
+        try:
+            target.write_bytes(reply.data)
+        except OSError as error:
+            raise Fault(Kind.BROKEN, f"termination message {target}", str(error)) from error
 
 
-async def _put(channel: Channel, start: wire.PutFilesStart, messages: Iterator[wire.PutFilesInput]) -> None:
+def snapshot(source: Path) -> list[wire.PutFilesInput]:
+    """One state of a folder, or of a file, as messages. Blocks. Raises Fault."""
+    for _ in range(READS):
+        try:
+            before = mark(source)
+            messages = _folder(source) if source.is_dir() else _file(source.name, source, 0)
+            if mark(source) == before:
+                return messages
+        except FileNotFoundError as error:
+            if not source.exists():
+                raise Fault(Kind.NOT_FOUND, f"volume {source}", "it is gone from this worker") from error
+        except OSError as error:
+            raise Fault(Kind.BROKEN, f"volume {source}", f"it could not be read: {error}") from error
+    raise Fault(
+        Kind.UNAVAILABLE, f"volume {source}", f"it changed {READS} times while it was read", "it is tried again"
+    )
+
+
+def _folder(folder: Path) -> list[wire.PutFilesInput]:
+    messages = [wire.PutFilesInput(entry=_entry(".", folder))]
+    size = entries = 0
+    for root, folders, files in os.walk(folder):
+        for name in sorted(folders) + sorted(files):
+            path = Path(root) / name
+            entries += 1
+            if entries > MOST_ENTRIES:
+                raise _too_large(folder, f"more than {MOST_ENTRIES} files")
+            new = _file(str(path.relative_to(folder)), path, size)
+            size += sum(len(message.data) for message in new)
+            messages += new
+    return messages
+
+
+def _file(name: str, path: Path, before: int) -> list[wire.PutFilesInput]:
+    entry = _entry(name, path)
+    messages = [wire.PutFilesInput(entry=entry)]
+    if stat.S_ISREG(entry.mode):
+        if before + path.stat().st_size > LARGEST_VOLUME:
+            raise _too_large(path, f"more than {LARGEST_VOLUME >> 20} MiB")
+        with path.open("rb") as file:
+            while data := file.read(CHUNK):
+                messages.append(wire.PutFilesInput(data=data))
+    return messages
+
+
+def _entry(name: str, path: Path) -> wire.FileEntry:
+    found = path.lstat()
+    entry = wire.FileEntry(path=name, mode=found.st_mode, uid=found.st_uid, gid=found.st_gid)
+    if stat.S_ISLNK(found.st_mode):
+        entry.target = str(path.readlink())
+    return entry
+
+
+def _too_large(path: Path, what: str) -> Fault:
+    mend = "put it into the image, or have the pod fetch it"
+    return Fault(Kind.INVALID, f"volume {path}", f"it holds {what}, and is not copied to a cell", mend)
+
+
+async def _put(channel: Channel, start: wire.PutFilesStart, messages: Sequence[wire.PutFilesInput]) -> None:
     try:
         async with asyncio.timeout(PUT_DEADLINE):
             await _send(channel, start, messages)
@@ -63,7 +168,7 @@ async def _put(channel: Channel, start: wire.PutFilesStart, messages: Iterator[w
         raise Fault(Kind.TIMEOUT, f"volume {start.folder}", cause, "it is tried again") from error
 
 
-async def _send(channel: Channel, start: wire.PutFilesStart, messages: Iterator[wire.PutFilesInput]) -> None:
+async def _send(channel: Channel, start: wire.PutFilesStart, messages: Sequence[wire.PutFilesInput]) -> None:
     with settled():
         async with cell_grpc.CellStub(channel).PutFiles.open() as stream:
             await stream.send_message(wire.PutFilesInput(start=start))
@@ -71,30 +176,3 @@ async def _send(channel: Channel, start: wire.PutFilesStart, messages: Iterator[
                 await stream.send_message(message)
             await stream.send_message(wire.PutFilesInput(commit=wire.PutFilesCommit()), end=True)
             await stream.recv_message()
-
-
-def _entries(folder: Path) -> Iterator[tuple[str, Path]]:
-    for root, folders, files in os.walk(folder):
-        for name in sorted(folders) + sorted(files):
-            path = Path(root) / name
-            yield str(path.relative_to(folder)), path
-
-
-def _messages(entries: Iterator[tuple[str, Path]]) -> Iterator[wire.PutFilesInput]:
-    for name, path in entries:
-        try:
-            yield from _file(name, path)
-        except OSError as error:
-            raise Fault(Kind.BROKEN, f"file {path} of a volume", f"it could not be read: {error}") from error
-
-
-def _file(name: str, path: Path) -> Iterator[wire.PutFilesInput]:
-    found = path.lstat()
-    entry = wire.FileEntry(path=name, mode=found.st_mode, uid=found.st_uid, gid=found.st_gid)
-    if stat.S_ISLNK(found.st_mode):
-        entry.target = str(path.readlink())
-    yield wire.PutFilesInput(entry=entry)
-    if stat.S_ISREG(found.st_mode):
-        with path.open("rb") as file:
-            while data := file.read(CHUNK):
-                yield wire.PutFilesInput(data=data)

@@ -6,7 +6,8 @@ import pytest
 
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
-from controller.shim.mounts import Fate, PlannedMount, plan
+from controller.shim.mounts import Fate, PlannedMount, SubPath, plan, refuse_devices
+from controller.shim.subpaths import part_of
 
 PODS = "/var/lib/kubelet/pods"
 
@@ -21,10 +22,10 @@ def planned(path: str) -> PlannedMount:
     [
         (f"{PODS}/u1/etc-hosts", Fate.COPIED),
         (f"{PODS}/u1/containers/web/0a1b", Fate.RETURNED),
-        (f"{PODS}/u1/volumes/kubernetes.io~configmap/settings", Fate.COPIED),
-        (f"{PODS}/u1/volumes/kubernetes.io~secret/keys", Fate.COPIED),
-        (f"{PODS}/u1/volumes/kubernetes.io~projected/kube-api-access-x", Fate.COPIED),
-        (f"{PODS}/u1/volumes/kubernetes.io~downward-api/about", Fate.COPIED),
+        (f"{PODS}/u1/volumes/kubernetes.io~configmap/settings", Fate.SYNCED),
+        (f"{PODS}/u1/volumes/kubernetes.io~secret/keys", Fate.SYNCED),
+        (f"{PODS}/u1/volumes/kubernetes.io~projected/kube-api-access-x", Fate.SYNCED),
+        (f"{PODS}/u1/volumes/kubernetes.io~downward-api/about", Fate.SYNCED),
         (f"{PODS}/u1/volumes/kubernetes.io~empty-dir/cache", Fate.CELL_FOLDER),
         ("/var/log", Fate.AS_IS),
     ],
@@ -50,3 +51,51 @@ def test_a_volume_that_cannot_follow_is_refused_by_name(path: str) -> None:
     assert refused.value.kind is Kind.UNSUPPORTED
     assert path in str(refused.value)
     assert "web" in str(refused.value)
+
+
+def part(plugin: str, shown: str | None) -> PlannedMount:
+    mount = cri.Mount(host_path=f"{PODS}/u1/volume-subpaths/files/web/0", container_path="/data")
+    subpath = SubPath(plugin=plugin, part=shown)
+    return plan(mount, pods_folder=PODS, uid="u1", container="web", subpath=subpath)
+
+
+def test_a_sub_path_of_what_the_kubelet_wrote_is_copied() -> None:
+    found = part("kubernetes.io~configmap", "..1/key")
+    assert found.fate is Fate.COPIED
+    assert found.on_cell == "/var/lib/chinampa/pods/u1/volume-subpaths/files/web/0"
+
+
+def test_a_sub_path_of_an_empty_dir_is_a_part_of_the_cells_folder() -> None:
+    found = part("kubernetes.io~empty-dir", "a/b")
+    assert (found.fate, found.part) == (Fate.CELL_FOLDER, "a/b")
+    assert found.on_cell == "/var/lib/chinampa/pods/u1/volumes/kubernetes.io~empty-dir/files"
+    assert found.source == f"{PODS}/u1/volumes/kubernetes.io~empty-dir/files"
+
+
+@pytest.mark.parametrize(
+    ("plugin", "shown"), [("", None), ("kubernetes.io~csi", "x"), ("kubernetes.io~empty-dir", None)]
+)
+def test_a_sub_path_of_anything_else_is_refused(plugin: str, shown: str | None) -> None:
+    with pytest.raises(Fault) as refused:
+        part(plugin, shown)
+    assert refused.value.kind is Kind.UNSUPPORTED
+
+
+def test_a_block_volume_is_refused_by_name() -> None:
+    config = cri.ContainerConfig(metadata=cri.ContainerMetadata(name="web"))
+    config.devices.add(host_path=f"{PODS}/u1/volumeDevices/kubernetes.io~csi/disk", container_path="/dev/xvda")
+    with pytest.raises(Fault, match=r"volumeDevices/kubernetes\.io~csi/disk"):
+        refuse_devices(config, PODS)
+
+
+def test_the_part_of_a_volume_is_read_from_mountinfo() -> None:
+    mountinfo = (
+        "20 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
+        "30 20 0:40 / /pods/u/volumes/secret/s rw - tmpfs tmpfs rw\n"
+        "31 20 0:40 /..1/key /pods/u/volume-subpaths/s/web/0 rw - tmpfs tmpfs rw\n"
+        "32 20 8:1 /pods/u/volumes/empty/e/a\\040b /pods/u/volume-subpaths/e/web/0 rw - ext4 /dev/sda1 rw\n"
+    )
+    assert part_of("/pods/u/volume-subpaths/s/web/0", "/pods/u/volumes/secret/s", mountinfo) == "..1/key"
+    assert part_of("/pods/u/volume-subpaths/e/web/0", "/pods/u/volumes/empty/e", mountinfo) == "a b"
+    assert part_of("/pods/u/volume-subpaths/s/web/0", "/pods/u/volumes/empty/e", mountinfo) is None
+    assert part_of("/not/mounted", "/pods/u/volumes/empty/e", mountinfo) is None

@@ -1,0 +1,129 @@
+"""Keeps the copies of volumes on a cell as the kubelet keeps its own, for as long as the pod's sandbox lives.
+
+A kubelet writes a new generation of a volume beside the old one and swaps the link `..data`; the kernel tells us, and
+the whole volume is sent again (they are small). Whatever was missed, by a controller that was down or a cell out of
+reach, is found by looking at each start, each reconnection and once a minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+from pathlib import Path
+
+import structlog
+from grpclib.client import Channel
+
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.faults import Fault, Kind
+from controller.fleet.cells import Cells
+from controller.shim import mounts, volumes
+from controller.shim.inotify import Inotify
+from controller.shim.memory import Memory
+from controller.shim.records import SandboxRecord
+
+log = structlog.get_logger()
+# The kubelet's own links follow the swap of `..data` within microseconds; one copy takes both.
+SETTLE = 0.05
+LOOK_EVERY = 60.0
+RETRY = 2.0
+
+
+class VolumeSync:
+    """Sends volumes to cells, when a container is made and whenever they change."""
+
+    def __init__(self, cells: Cells, memory: Memory, inotify: Inotify, pods_folder: str) -> None:
+        self._cells = cells
+        self._memory = memory
+        self._inotify = inotify
+        self._pods_folder = pods_folder
+        self._woken: dict[str, asyncio.Event] = {}
+        self._sent: dict[str, dict[str, volumes.Mark]] = {}
+
+    async def put(self, sandbox_id: str, channel: Channel, source: str, on_cell: str) -> str:
+        """Send a volume as it is now; its path on the cell. From now on it is kept in sync. Raises Fault."""
+        path = await self._send(sandbox_id, channel, source, on_cell)
+        self.look(sandbox_id)
+        return path
+
+    def look(self, sandbox_id: str) -> None:
+        """Something may have changed: a container came, or the cell is connected again."""
+        if (woken := self._woken.get(sandbox_id)) is not None:
+            woken.set()
+
+    async def keep(self, sandbox: SandboxRecord) -> None:
+        """Keep the sandbox's volumes in sync until cancelled, or until its cell is over."""
+        woken = self._woken.setdefault(sandbox.id, asyncio.Event())
+        watched: set[str] = set()
+        try:
+            with ExitStack() as watches:
+                while True:
+                    wanted = self._wanted(sandbox)
+                    for source in wanted.keys() - watched:
+                        self._watch(source, woken, watches)
+                        watched.add(source)
+                    pause = await self._all(sandbox, wanted)
+                    await _either(woken, pause)
+                    woken.clear()
+                    await asyncio.sleep(SETTLE)
+        finally:
+            self._woken.pop(sandbox.id, None)
+            self._sent.pop(sandbox.id, None)
+
+    async def _all(self, sandbox: SandboxRecord, wanted: dict[str, str]) -> float:
+        """Send what has changed; how long to wait before looking again unasked."""
+        try:
+            for source, on_cell in wanted.items():
+                if await asyncio.to_thread(self._changed, sandbox.id, source):
+                    channel = await self._cells.connected(sandbox.cell)
+                    await self._send(sandbox.id, channel, source, on_cell)
+                    log.info("volume sent", sandbox=sandbox.id[:13], cell=sandbox.cell, volume=Path(source).name)
+        except Fault as fault:
+            if fault.kind is Kind.NOT_FOUND:  # The kubelet takes volumes away when the pod's containers have ended.
+                return LOOK_EVERY
+            log.warning("volume not sent; it is tried again", cell=sandbox.cell, cause=str(fault))
+            return RETRY
+        return LOOK_EVERY
+
+    async def _send(self, sandbox_id: str, channel: Channel, source: str, on_cell: str) -> str:
+        try:
+            # Taken before the volume is read: a change in between is sent once too often, never too seldom.
+            before = await asyncio.to_thread(volumes.mark, Path(source))
+        except OSError as error:
+            raise Fault(Kind.NOT_FOUND, f"volume {source}", "it is gone from this worker") from error
+        path = await volumes.send(channel, Path(source), on_cell)
+        self._sent.setdefault(sandbox_id, {})[source] = before
+        return path
+
+    def _changed(self, sandbox_id: str, source: str) -> bool:
+        try:
+            return self._sent.get(sandbox_id, {}).get(source) != volumes.mark(Path(source))
+        except OSError:
+            return False
+
+    def _watch(self, source: str, woken: asyncio.Event, watches: ExitStack) -> None:
+        try:
+            watches.callback(self._inotify.watch(Path(source), woken.set))
+        except Fault as fault:
+            log.warning("a volume is looked at once a minute only", volume=source, cause=str(fault))
+
+    def _wanted(self, sandbox: SandboxRecord) -> dict[str, str]:
+        """Source and path on the cell of each volume that a container of the sandbox has mounted."""
+        found: dict[str, str] = {}
+        for container in self._memory.containers_of(sandbox.id):
+            for mount in cri.ContainerStatus.FromString(container.status).mounts:
+                parts = mounts.below(self._pods_folder, mount.host_path)
+                if parts is None or parts[0:1] != ("volumes",):
+                    continue
+                planned = mounts.plan(mount, pods_folder=self._pods_folder, uid=sandbox.uid, container="")
+                if planned.fate is mounts.Fate.SYNCED:
+                    found[planned.source] = planned.on_cell
+        return found
+
+
+async def _either(woken: asyncio.Event, pause: float) -> None:
+    try:
+        async with asyncio.timeout(pause):
+            await woken.wait()
+    except TimeoutError:
+        return
