@@ -20,10 +20,11 @@ class PodRef(msgspec.Struct, frozen=True, kw_only=True):
 class PodClaim(msgspec.Struct, frozen=True, kw_only=True):
     """A pod's wish for a cell. Idempotent on (uid, attempt).
 
-    `annotations` carry the `chinampa.dev/…` wishes; `labels` become tags of the instance.
+    `annotations` carry the `chinampa.dev/…` wishes; `labels` become tags of the instance. `by` is the room that claims.
     """
 
     pod: PodRef
     demand: Demand
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
+    by: str = ""

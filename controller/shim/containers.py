@@ -9,11 +9,12 @@ from grpclib.client import Channel
 
 from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
-from cellwire.faults import Fault, Kind
+from cellwire.faults import Fault
 from cellwire.rpc.call import call
 from controller.fleet.cells import Cells
 from controller.shim import follower, mirror, mounts, volumes
 from controller.shim.following import Following
+from controller.shim.images import Images
 from controller.shim.memory import Memory
 from controller.shim.reach import reach
 from controller.shim.records import ContainerRecord, SandboxRecord
@@ -27,9 +28,16 @@ class Containers:
     """CreateContainer, StartContainer, StopContainer, RemoveContainer, ExecSync."""
 
     def __init__(
-        self, cells: Cells, memory: Memory, following: Following, volume_sync: VolumeSync, pods_folder: str
+        self,
+        cells: Cells,
+        memory: Memory,
+        following: Following,
+        images: Images,
+        volume_sync: VolumeSync,
+        pods_folder: str,
     ) -> None:
         self._cells = cells
+        self._images = images
         self._volume_sync = volume_sync
         self._memory = memory
         self._following = following
@@ -38,7 +46,7 @@ class Containers:
     async def create(self, request: cri.CreateContainerRequest) -> str:
         """Create the container on the sandbox's cell. Raises Fault."""
         sandbox = self._memory.sandbox(request.pod_sandbox_id)
-        require_pulled(sandbox, request.config)
+        await self._require_images(sandbox, request)
         channel = await reach(self._cells, sandbox.cell)
         config, copies = await self._placed(channel, sandbox, request.config)
         asked = cri.CreateContainerRequest(
@@ -76,6 +84,7 @@ class Containers:
             await call(stub.StartContainer, cri.StartContainerRequest(container_id=record.id), deadline=CALL_DEADLINE)
         finally:
             await self._learn(channel, record.id)
+            self._following.started(record.sandbox)
 
     async def stop(self, container_id: str, grace: int) -> None:
         """Stop the container within its grace. The unknown and the lost are stopped already."""
@@ -110,6 +119,13 @@ class Containers:
         record = self._memory.container(container_id)
         return runtime_grpc.RuntimeServiceStub(await reach(self._cells, record.cell)), record.id
 
+    async def _require_images(self, sandbox: SandboxRecord, request: cri.CreateContainerRequest) -> None:
+        """A container starts only on images that its own pod has pulled, or that are open to all. Raises Fault."""
+        volumes_of_images = (mount.image for mount in request.config.mounts if mount.HasField("image"))
+        for spec in (request.config.image, *volumes_of_images):
+            if not allowed(sandbox, spec.image):
+                await self._images.bring(sandbox, spec, request.sandbox_config)
+
     async def _placed(
         self, channel: Channel, sandbox: SandboxRecord, config: cri.ContainerConfig
     ) -> tuple[cri.ContainerConfig, dict[str, str]]:
@@ -117,6 +133,7 @@ class Containers:
         mounts.refuse_devices(config, self._pods_folder)
         placed = cri.ContainerConfig()
         placed.CopyFrom(config)
+        await volumes.send_seccomp(channel, sandbox.uid, placed.linux.security_context)
         # All are decided before the first byte is sent.
         plans = [self._plan(mount, sandbox, config.metadata.name) for mount in placed.mounts]
         copies: dict[str, str] = {}
@@ -159,15 +176,8 @@ class Containers:
         return (await call(stub.ContainerStatus, asked, deadline=CALL_DEADLINE)).status
 
 
-def require_pulled(sandbox: SandboxRecord, config: cri.ContainerConfig) -> None:
-    """A container starts only on an image that its own pod has pulled. Raises Fault PRECONDITION."""
-    wanted = config.image.image
-    if wanted in sandbox.pulled or wanted in sandbox.pulled.values():
-        return
-    raise Fault(
-        Kind.PRECONDITION,
-        f"image {config.image.user_specified_image or wanted}",
-        "this pod has not pulled it to its cell",
-        "pull it with this pod's sandbox config first; imagePullPolicy Never cannot be used with cells",
-        reason="ErrImageNeverPull",
-    )
+def allowed(sandbox: SandboxRecord, image: str) -> bool:
+    """Whether the sandbox's own pod has pulled an image, named by reference or id."""
+    last = image.rpartition("/")[2]
+    names = {image} if ":" in last or "@" in image else {image, f"{image}:latest"}
+    return not names.isdisjoint(sandbox.pulled) or image in sandbox.pulled.values()

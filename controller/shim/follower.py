@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -23,28 +22,13 @@ from controller.fleet.cells import Cells
 from controller.shim import mirror, volumes
 from controller.shim.memory import Memory
 from controller.shim.records import ContainerRecord, SandboxRecord
+from controller.shim.stats import Stats
 
 log = structlog.get_logger()
 DEADLINE = 30.0
 # After a broken event stream; the next try waits for the cell to be connected anyway.
 PAUSE = 0.5
 STATS_EVERY = 10.0
-
-
-class Stats:
-    """The last stats of every sandbox and container, as cells reported them."""
-
-    def __init__(self) -> None:
-        self.containers: dict[str, cri.ContainerStats] = {}
-        self.sandboxes: dict[str, cri.PodSandboxStats] = {}
-        self.metrics: dict[str, cri.PodSandboxMetrics] = {}
-
-    def forget(self, sandbox_id: str, containers: Iterable[str]) -> None:
-        """The sandbox is over."""
-        self.sandboxes.pop(sandbox_id, None)
-        self.metrics.pop(sandbox_id, None)
-        for container in containers:
-            self.containers.pop(container, None)
 
 
 class Follower:
@@ -111,17 +95,8 @@ class Follower:
         await self._memory.change_sandbox(self._id, learn)
 
     async def _poll_stats(self, channel: Channel) -> None:
-        stub = runtime_grpc.RuntimeServiceStub(channel)
         while True:
-            containers = await call(stub.ListContainerStats, cri.ListContainerStatsRequest(), deadline=DEADLINE)
-            for stats in containers.stats:
-                self._stats.containers[stats.attributes.id] = stats
-            sandboxes = await call(stub.ListPodSandboxStats, cri.ListPodSandboxStatsRequest(), deadline=DEADLINE)
-            for one in sandboxes.stats:
-                self._stats.sandboxes[one.attributes.id] = one
-            metrics = await call(stub.ListPodSandboxMetrics, cri.ListPodSandboxMetricsRequest(), deadline=DEADLINE)
-            for each in metrics.pod_metrics:
-                self._stats.metrics[each.pod_sandbox_id] = each
+            await self._stats.poll(channel)
             await asyncio.sleep(STATS_EVERY)
 
     async def _lost(self, cause: str) -> None:

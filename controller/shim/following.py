@@ -16,9 +16,10 @@ from grpclib.client import Channel
 from cellwire.faults import Fault
 from controller.fleet.cells import Cells
 from controller.logs.mirror import Mirror
-from controller.shim.follower import Follower, Stats
+from controller.shim.follower import Follower
 from controller.shim.memory import Memory
 from controller.shim.records import ContainerRecord, SandboxRecord
+from controller.shim.stats import Stats
 from controller.shim.syncing import VolumeSync
 
 log = structlog.get_logger()
@@ -63,6 +64,10 @@ class Following:
         follower = self._followers.get(sandbox_id)
         if follower is not None:
             await follower.refresh(channel)
+
+    def started(self, sandbox_id: str) -> None:
+        """A container of the sandbox has started."""
+        self._stats.stale(sandbox_id)
 
     async def log_complete(self, container_id: str) -> None:
         """Wait until the container's log is complete here, or its copying has ended."""

@@ -2,7 +2,8 @@
 
 A kubelet asks ImageStatus without saying for which pod, and every cell starts with no images. So an image is never
 present until it is pulled with a pod's sandbox config: the kubelet is led to PullImage, with that pod's credentials,
-for every container. A pull of what the pod's cell already has is answered by the cell within a round trip.
+for every container. A pull of what the pod's cell already has is answered by the cell within a round trip. Only what
+a person pulled without a pod counts as present (`stock`).
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
 from controller.fleet.cells import Cells
 from controller.shim.memory import Memory
+from controller.shim.reach import reach
 from controller.shim.records import SandboxRecord
 from controller.shim.sandboxes import pod_of
+from controller.shim.stock import Stock
 
 log = structlog.get_logger()
 # A kubelet sets no deadline on a pull; the cell ends one that makes no progress long before this.
@@ -30,31 +33,51 @@ STATUS_DEADLINE = 30.0
 class Images:
     """Pulls go to the pod's cell; lists are answered from what was pulled."""
 
-    def __init__(self, cells: Cells, memory: Memory, folder: str) -> None:
+    def __init__(self, cells: Cells, memory: Memory, stock: Stock, folder: str) -> None:
         self._cells = cells
+        self._stock = stock
         self._memory = memory
         self._folder = folder
         self._known: dict[str, cri.Image] = {}
 
-    def present(self) -> tuple[cri.Image, ...]:
-        """Images that a sandbox of ours has pulled and that are still in use."""
+    async def present(self, wanted: cri.ImageFilter) -> tuple[cri.Image, ...]:
+        """Images without a pod, and those that a sandbox of ours has pulled and that are still in use. Raises Fault."""
         used = {image for record in self._memory.sandboxes() if not record.released for image in record.pulled.values()}
-        return tuple(image for key, image in self._known.items() if key in used)
+        pulled = {key: image for key, image in self._known.items() if key in used and _matches(wanted, image)}
+        return tuple((pulled | {image.id: image for image in await self._stock.list(wanted)}).values())
+
+    async def status(self, request: cri.ImageStatusRequest) -> cri.ImageStatusResponse:
+        """An image that was pulled without a pod; none otherwise. Raises Fault."""
+        return await self._stock.status(request.image, verbose=request.verbose)
+
+    async def remove(self, spec: cri.ImageSpec) -> None:
+        """Remove an image without a pod; a pod's own ends with its cell. Raises Fault."""
+        await self._stock.remove(spec)
+
+    async def bring(self, sandbox: SandboxRecord, spec: cri.ImageSpec, config: cri.PodSandboxConfig) -> None:
+        """Have the sandbox's cell pull, without credentials, an image that is here without a pod. Raises Fault."""
+        found = (await self._stock.status(spec)).image
+        names = [*found.repo_tags, *found.repo_digests]
+        if not names:
+            raise Fault(
+                Kind.PRECONDITION,
+                f"image {spec.user_specified_image or spec.image}",
+                "this pod has not pulled it to its cell",
+                "pull it with this pod's sandbox config first; imagePullPolicy Never cannot be used with cells",
+                reason="ErrImageNeverPull",
+            )
+        wanted = cri.PullImageRequest(image=cri.ImageSpec(image=names[0]), sandbox_config=config)
+        await self._allow(sandbox.id, spec.image, await self.pull(wanted))
 
     async def pull(self, request: cri.PullImageRequest) -> str:
         """Pull onto the cell of the pod that the request names; returns the image's id. Raises Fault."""
         if not request.sandbox_config.metadata.uid:
-            raise Fault(
-                Kind.INVALID,
-                f"pull of {request.image.image}",
-                "the request names no pod",
-                "pull with a sandbox config: without a pod there is no cell to pull to",
-            )
+            return await self._stock.pull(request)
         pod = pod_of(request.sandbox_config)
         sandbox = self._memory.sandbox_of_pod(str(pod.uid), pod.attempt)
         if sandbox is None:
             raise Fault(Kind.PRECONDITION, f"pull of {request.image.image}", "the pod's sandbox does not run")
-        channel = await self._cells.connected(sandbox.cell)
+        channel = await reach(self._cells, sandbox.cell)
         stub = runtime_grpc.ImageServiceStub(channel)
         try:
             image_id = (await call(stub.PullImage, request, deadline=PULL_DEADLINE)).image_ref
@@ -89,3 +112,8 @@ class Images:
             log.warning("registry out of reach; the pod's own image is used again", image=reference, cause=str(fault))
             return sandbox.pulled[reference]
         raise fault
+
+
+def _matches(wanted: cri.ImageFilter, image: cri.Image) -> bool:
+    name = wanted.image.image
+    return not name or name == image.id or name in image.repo_tags or name in image.repo_digests

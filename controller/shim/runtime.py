@@ -6,6 +6,7 @@ Nothing that a kubelet polls crosses the network.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
@@ -19,12 +20,13 @@ from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
 from cellwire.stream.server import StreamingServer
 from cellwire.stream.session import SessionRequest
+from controller.shim.abilities import Abilities
 from controller.shim.containers import Containers
-from controller.shim.follower import Stats
 from controller.shim.following import Following
 from controller.shim.images import Images
 from controller.shim.memory import Memory
 from controller.shim.sandboxes import Sandboxes
+from controller.shim.stats import Stats
 
 Request = TypeVar("Request", bound=Message)
 Reply = TypeVar("Reply", bound=Message)
@@ -60,7 +62,9 @@ class RuntimeService(RuntimeServiceBase):
         sandboxes: Sandboxes,
         containers: Containers,
         streaming: StreamingServer,
+        abilities: Abilities,
     ) -> None:
+        self._abilities = abilities
         self._memory = memory
         self._stats = stats
         self._following = following
@@ -236,6 +240,7 @@ class RuntimeService(RuntimeServiceBase):
     async def ContainerStats(self, stream: Stream[cri.ContainerStatsRequest, cri.ContainerStatsResponse]) -> None:
         async def stats(request: cri.ContainerStatsRequest) -> cri.ContainerStatsResponse:
             record = self._memory.container(request.container_id)
+            await self._stats.complete()
             return cri.ContainerStatsResponse(stats=self._stats.containers.get(record.id))
 
         await answer(stream, stats)
@@ -244,6 +249,7 @@ class RuntimeService(RuntimeServiceBase):
         self, stream: Stream[cri.ListContainerStatsRequest, cri.ListContainerStatsResponse]
     ) -> None:
         async def listed(request: cri.ListContainerStatsRequest) -> cri.ListContainerStatsResponse:
+            await self._stats.complete()
             return cri.ListContainerStatsResponse(stats=self._container_stats(request.filter))
 
         await answer(stream, listed)
@@ -253,12 +259,14 @@ class RuntimeService(RuntimeServiceBase):
     ) -> None:
         request = await stream.recv_message()
         if request is not None:
+            await self._stats.complete()
             for page in pages(self._container_stats(request.filter)):
                 await stream.send_message(cri.StreamContainerStatsResponse(container_stats=page))
 
     async def PodSandboxStats(self, stream: Stream[cri.PodSandboxStatsRequest, cri.PodSandboxStatsResponse]) -> None:
         async def stats(request: cri.PodSandboxStatsRequest) -> cri.PodSandboxStatsResponse:
             record = self._memory.sandbox(request.pod_sandbox_id)
+            await self._stats.complete()
             return cri.PodSandboxStatsResponse(stats=self._stats.sandboxes.get(record.id))
 
         await answer(stream, stats)
@@ -267,6 +275,7 @@ class RuntimeService(RuntimeServiceBase):
         self, stream: Stream[cri.ListPodSandboxStatsRequest, cri.ListPodSandboxStatsResponse]
     ) -> None:
         async def listed(request: cri.ListPodSandboxStatsRequest) -> cri.ListPodSandboxStatsResponse:
+            await self._stats.complete()
             return cri.ListPodSandboxStatsResponse(stats=self._sandbox_stats(request.filter))
 
         await answer(stream, listed)
@@ -276,6 +285,7 @@ class RuntimeService(RuntimeServiceBase):
     ) -> None:
         request = await stream.recv_message()
         if request is not None:
+            await self._stats.complete()
             for page in pages(self._sandbox_stats(request.filter)):
                 await stream.send_message(cri.StreamPodSandboxStatsResponse(pod_sandbox_stats=page))
 
@@ -287,15 +297,14 @@ class RuntimeService(RuntimeServiceBase):
         await stream.send_message(cri.UpdateRuntimeConfigResponse())
 
     async def Status(self, stream: Stream[cri.StatusRequest, cri.StatusResponse]) -> None:
-        await stream.recv_message()
-        conditions = [cri.RuntimeCondition(type=name, status=True) for name in ("RuntimeReady", "NetworkReady")]
-        await stream.send_message(
-            cri.StatusResponse(
-                status=cri.RuntimeStatus(conditions=conditions),
-                runtime_handlers=[cri.RuntimeHandler(name="", features=cri.RuntimeHandlerFeatures())],
-                features=cri.RuntimeFeatures(supplemental_groups_policy=True),
-            )
-        )
+        async def status(request: cri.StatusRequest) -> cri.StatusResponse:
+            told = await self._abilities.status()
+            if request.verbose:
+                info = {"sandboxes": len(self._memory.sandboxes()), "cells": self._sandboxes.cells_by_state()}
+                told.info["config"] = json.dumps(info)
+            return told
+
+        await answer(stream, status)
 
     async def CheckpointContainer(
         self, stream: Stream[cri.CheckpointContainerRequest, cri.CheckpointContainerResponse]
@@ -323,18 +332,20 @@ class RuntimeService(RuntimeServiceBase):
         self, stream: Stream[cri.ListMetricDescriptorsRequest, cri.ListMetricDescriptorsResponse]
     ) -> None:
         await stream.recv_message()
-        await stream.send_message(cri.ListMetricDescriptorsResponse())
+        await stream.send_message(cri.ListMetricDescriptorsResponse(descriptors=await self._abilities.descriptors()))
 
     async def ListPodSandboxMetrics(
         self, stream: Stream[cri.ListPodSandboxMetricsRequest, cri.ListPodSandboxMetricsResponse]
     ) -> None:
         await stream.recv_message()
+        await self._stats.complete()
         await stream.send_message(cri.ListPodSandboxMetricsResponse(pod_metrics=self._stats.metrics.values()))
 
     async def StreamPodSandboxMetrics(
         self, stream: Stream[cri.StreamPodSandboxMetricsRequest, cri.StreamPodSandboxMetricsResponse]
     ) -> None:
         await stream.recv_message()
+        await self._stats.complete()
         for page in pages(tuple(self._stats.metrics.values())):
             await stream.send_message(cri.StreamPodSandboxMetricsResponse(pod_sandbox_metrics=page))
 
@@ -347,9 +358,7 @@ class RuntimeService(RuntimeServiceBase):
         self, stream: Stream[cri.UpdatePodSandboxResourcesRequest, cri.UpdatePodSandboxResourcesResponse]
     ) -> None:
         async def update(request: cri.UpdatePodSandboxResourcesRequest) -> cri.UpdatePodSandboxResourcesResponse:
-            self._memory.sandbox(request.pod_sandbox_id)
-            # The pod has its cell to itself: the containers' own limits are all there is to change.
-            return cri.UpdatePodSandboxResourcesResponse()
+            return await self._sandboxes.update(request)
 
         await answer(stream, update)
 
@@ -384,17 +393,19 @@ class ImageService(ImageServiceBase):
         self._images = images
 
     async def ListImages(self, stream: Stream[cri.ListImagesRequest, cri.ListImagesResponse]) -> None:
-        await stream.recv_message()
-        await stream.send_message(cri.ListImagesResponse(images=self._images.present()))
+        async def listed(request: cri.ListImagesRequest) -> cri.ListImagesResponse:
+            return cri.ListImagesResponse(images=await self._images.present(request.filter))
+
+        await answer(stream, listed)
 
     async def StreamImages(self, stream: Stream[cri.StreamImagesRequest, cri.StreamImagesResponse]) -> None:
-        await stream.recv_message()
-        for page in pages(self._images.present()):
-            await stream.send_message(cri.StreamImagesResponse(images=page))
+        request = await stream.recv_message()
+        if request is not None:
+            for page in pages(await self._images.present(request.filter)):
+                await stream.send_message(cri.StreamImagesResponse(images=page))
 
     async def ImageStatus(self, stream: Stream[cri.ImageStatusRequest, cri.ImageStatusResponse]) -> None:
-        await stream.recv_message()
-        await stream.send_message(cri.ImageStatusResponse())
+        await answer(stream, self._images.status)
 
     async def PullImage(self, stream: Stream[cri.PullImageRequest, cri.PullImageResponse]) -> None:
         async def pull(request: cri.PullImageRequest) -> cri.PullImageResponse:
@@ -403,9 +414,11 @@ class ImageService(ImageServiceBase):
         await answer(stream, pull)
 
     async def RemoveImage(self, stream: Stream[cri.RemoveImageRequest, cri.RemoveImageResponse]) -> None:
-        await stream.recv_message()
-        # Images end with their cells; there is none on this worker to remove.
-        await stream.send_message(cri.RemoveImageResponse())
+        async def remove(request: cri.RemoveImageRequest) -> cri.RemoveImageResponse:
+            await self._images.remove(request.image)
+            return cri.RemoveImageResponse()
+
+        await answer(stream, remove)
 
     async def ImageFsInfo(self, stream: Stream[cri.ImageFsInfoRequest, cri.ImageFsInfoResponse]) -> None:
         await stream.recv_message()

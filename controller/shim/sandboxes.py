@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import msgspec
@@ -23,7 +24,7 @@ from controller.model.cell import Cell, CellState
 from controller.model.names import PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
-from controller.shim import follower
+from controller.shim import follower, volumes
 from controller.shim.following import Following
 from controller.shim.memory import Memory
 from controller.shim.reach import reach
@@ -31,6 +32,7 @@ from controller.shim.records import SandboxRecord
 
 log = structlog.get_logger()
 CALL_DEADLINE = 60.0
+CLAIMED_BY = "shim"
 # How long a cell is kept for the sake of log bytes that have not arrived.
 LOG_GRACE = 30.0
 # A kubelet asks again within minutes; a claim that nobody has asked for since is over.
@@ -94,11 +96,23 @@ class Sandboxes:
             return
         await self._memory.forget_sandbox(record)
 
+    async def update(self, request: cri.UpdatePodSandboxResourcesRequest) -> cri.UpdatePodSandboxResourcesResponse:
+        """Tell the cell of the pod's new resources; it says whether it can follow. Raises Fault."""
+        record = self._memory.sandbox(request.pod_sandbox_id)
+        request.pod_sandbox_id = record.id
+        stub = runtime_grpc.RuntimeServiceStub(await reach(self._cells, record.cell))
+        return await call(stub.UpdatePodSandboxResources, request, deadline=CALL_DEADLINE)
+
+    def cells_by_state(self) -> dict[str, int]:
+        """How many cells there are in each state."""
+        return dict(Counter(cell.state.value for cell in self._cells.list()))
+
     async def release_abandoned(self) -> None:
         """Give back cells whose pods no kubelet has asked for in a long time and that never had a sandbox."""
         now = time.monotonic()
         for cell in self._cells.list():
-            if cell.claim is None or cell.state in {CellState.RETIRING, CellState.LOST, CellState.GONE}:
+            over = cell.state in {CellState.RETIRING, CellState.LOST, CellState.GONE}
+            if cell.claim is None or cell.claim.by != CLAIMED_BY or over:
                 continue
             key = (str(cell.claim.pod.uid), cell.claim.pod.attempt)
             asked = self._asked.setdefault(key, now)
@@ -113,12 +127,14 @@ class Sandboxes:
             demand=self._demand_of(config),
             labels=dict(config.labels),
             annotations={key: text for key, text in config.annotations.items() if key.startswith("chinampa.dev/")},
+            by=CLAIMED_BY,
         )
 
     async def _run_on(self, cell: Cell, pod: PodRef, config: cri.PodSandboxConfig, runtime_handler: str) -> str:
         channel = await self._cells.connected(cell.name)
         stub = runtime_grpc.RuntimeServiceStub(channel)
         request = cri.RunPodSandboxRequest(config=config_for_cell(config), runtime_handler=runtime_handler)
+        await volumes.send_seccomp(channel, str(pod.uid), request.config.linux.security_context)
         reply = await call(stub.RunPodSandbox, request, deadline=CALL_DEADLINE)
         wanted = cri.PodSandboxStatusRequest(pod_sandbox_id=reply.pod_sandbox_id)
         status = (await call(stub.PodSandboxStatus, wanted, deadline=CALL_DEADLINE)).status

@@ -22,14 +22,16 @@ from cellwire.stream.session import Session, SessionRequest, Tunnel
 from controller.fleet.cells import Cells
 from controller.model.names import CellName
 from controller.model.offer import Demand
+from controller.shim.abilities import Abilities
 from controller.shim.containers import Containers
-from controller.shim.follower import Stats
 from controller.shim.following import Following
 from controller.shim.images import Images
 from controller.shim.inotify import Inotify
 from controller.shim.memory import Memory
 from controller.shim.runtime import ImageService, RuntimeService
 from controller.shim.sandboxes import Sandboxes
+from controller.shim.stats import Stats
+from controller.shim.stock import Stock
 from controller.shim.syncing import VolumeSync
 from controller.store.protocol import Store
 
@@ -84,7 +86,9 @@ async def running(
     settings.folder.mkdir(parents=True, exist_ok=True)
     memory = Memory(store)
     await memory.load()
-    stats = Stats()
+    stats = Stats(cells, memory)
+    stock = Stock(cells)
+    abilities = Abilities(cells)
     with closing(Inotify()) as inotify:
         async with (
             streaming_server(CellBackend(cells, memory), settings.streaming_host) as streaming,
@@ -96,10 +100,10 @@ async def running(
                 if not record.released:
                     following.start(record)
             sandboxes = Sandboxes(cells, memory, following, demand_of)
-            containers = Containers(cells, memory, following, volume_sync, settings.pods_folder)
-            images = Images(cells, memory, str(settings.folder))
-            runtime = RuntimeService(memory, stats, following, sandboxes, containers, streaming)
-            sweeper = tasks.create_task(_release_abandoned(sandboxes), name="abandoned claims")
+            images = Images(cells, memory, stock, str(settings.folder))
+            containers = Containers(cells, memory, following, images, volume_sync, settings.pods_folder)
+            runtime = RuntimeService(memory, stats, following, sandboxes, containers, streaming, abilities)
+            sweeper = tasks.create_task(_release_abandoned(sandboxes, stock), name="abandoned claims")
             try:
                 async with serving([runtime, ImageService(images)], settings.socket):
                     yield
@@ -108,7 +112,8 @@ async def running(
                 await following.close()
 
 
-async def _release_abandoned(sandboxes: Sandboxes) -> None:
+async def _release_abandoned(sandboxes: Sandboxes, stock: Stock) -> None:
     while True:
         await asyncio.sleep(ABANDONED_EVERY)
         await sandboxes.release_abandoned()
+        await stock.release_idle()

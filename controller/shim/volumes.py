@@ -17,6 +17,7 @@ from grpclib.client import Channel
 
 from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
+from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call, settled
 from controller.shim import mounts
@@ -74,6 +75,20 @@ async def send(channel: Channel, source: Path, on_cell: str) -> str:
     folder = path if source.is_dir() else str(PurePosixPath(path).parent)
     await _put(channel, wire.PutFilesStart(folder=folder), messages)
     return path
+
+
+async def send_seccomp(
+    channel: Channel, uid: str, context: cri.LinuxContainerSecurityContext | cri.LinuxSandboxSecurityContext
+) -> None:
+    """Copy a seccomp profile of this worker to the cell, and name it by its path there. Raises Fault."""
+    profile = context.seccomp
+    if profile.profile_type != cri.SecurityProfile.Localhost:
+        return
+    source = Path(profile.localhost_ref)
+    if not source.is_file():
+        mend = "put it below the kubelet's seccomp folder on this worker"
+        raise Fault(Kind.INVALID, f"seccomp profile {source}", "there is no such file", mend)
+    profile.localhost_ref = await send(channel, source, f"{mounts.CELL_ROOT}/{uid}/seccomp/{source.name}")
 
 
 async def make_folder(channel: Channel, on_cell: str, like: Path | None = None) -> None:

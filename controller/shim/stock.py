@@ -1,0 +1,107 @@
+"""Images that were pulled without a pod, as `crictl pull` does: they live on a cell of their own while anybody cares.
+
+A kubelet never pulls so. To it these are what images loaded onto a node beforehand are: present, and open to every
+pod; a pod's own cell then pulls what it lacks, without credentials. The cell is given back when no image has been
+pulled or removed for a while, and its images are gone with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+
+import structlog
+from grpclib.client import Channel
+
+from cellwire.cri.v1 import runtime_grpc
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.faults import Fault
+from cellwire.rpc.call import call
+from controller.fleet.cells import Cells
+from controller.model.cell import Cell, CellState
+from controller.model.names import CellName, PodUid
+from controller.model.offer import Demand
+from controller.model.pod import PodClaim, PodRef
+
+log = structlog.get_logger()
+CLAIMED_BY = "shim-images"
+DEMAND = Demand(cpu_millis=100, memory_mib=128)
+IDLE = 600.0
+PULL_DEADLINE = 6 * 3600.0
+DEADLINE = 30.0
+OVER = frozenset({CellState.RETIRING, CellState.LOST, CellState.GONE})
+
+
+class Stock:
+    """The images without a pod, and the cell that holds them, if there is one."""
+
+    def __init__(self, cells: Cells) -> None:
+        self._cells = cells
+        self._claiming = asyncio.Lock()
+        self._used = time.monotonic()
+        # A cell of an earlier life of the controller goes on.
+        mine = (one for one in cells.list() if one.claim is not None and one.claim.by == CLAIMED_BY)
+        self._cell: CellName | None = next((one.name for one in mine if one.state not in OVER), None)
+
+    async def pull(self, request: cri.PullImageRequest) -> str:
+        """Pull for nobody in particular; the image's id. Raises Fault."""
+        self._used = time.monotonic()
+        stub = runtime_grpc.ImageServiceStub(await self._claimed())
+        try:
+            return (await call(stub.PullImage, request, deadline=PULL_DEADLINE)).image_ref
+        finally:
+            self._used = time.monotonic()
+
+    async def status(self, spec: cri.ImageSpec, *, verbose: bool = False) -> cri.ImageStatusResponse:
+        """The image, if it is here. Raises Fault."""
+        channel = self._channel()
+        if channel is None or not spec.image:
+            return cri.ImageStatusResponse()
+        asked = cri.ImageStatusRequest(image=spec, verbose=verbose)
+        return await call(runtime_grpc.ImageServiceStub(channel).ImageStatus, asked, deadline=DEADLINE)
+
+    async def list(self, wanted: cri.ImageFilter) -> tuple[cri.Image, ...]:
+        """All images that are here. Raises Fault."""
+        channel = self._channel()
+        if channel is None:
+            return ()
+        asked = cri.ListImagesRequest(filter=wanted)
+        return tuple((await call(runtime_grpc.ImageServiceStub(channel).ListImages, asked, deadline=DEADLINE)).images)
+
+    async def remove(self, spec: cri.ImageSpec) -> None:
+        """Remove an image. What is not here is removed already. Raises Fault."""
+        channel = self._channel()
+        if channel is not None:
+            self._used = time.monotonic()
+            asked = cri.RemoveImageRequest(image=spec)
+            await call(runtime_grpc.ImageServiceStub(channel).RemoveImage, asked, deadline=DEADLINE)
+
+    async def release_idle(self) -> None:
+        """Give the cell back once nobody has pulled or removed for long."""
+        cell = self._alive()
+        if cell is not None and time.monotonic() - self._used > IDLE:
+            log.info("giving back the cell of images that were pulled without a pod", cell=cell.name)
+            self._cell = None
+            await self._cells.release(cell.name, "no image was pulled without a pod for a while")
+
+    async def _claimed(self) -> Channel:
+        async with self._claiming:
+            if self._alive() is None:
+                pod = PodRef(uid=PodUid(f"images-{secrets.token_hex(4)}"), namespace="chinampa", name="images")
+                self._cell = (await self._cells.claim(PodClaim(pod=pod, demand=DEMAND, by=CLAIMED_BY))).name
+            assert self._cell is not None
+            return await self._cells.connected(self._cell)
+
+    def _alive(self) -> Cell | None:
+        cell = self._cells.get(self._cell) if self._cell is not None else None
+        return cell if cell is not None and cell.state not in OVER else None
+
+    def _channel(self) -> Channel | None:
+        cell = self._alive()
+        if cell is None:
+            return None
+        try:
+            return self._cells.channel(cell.name)
+        except Fault:
+            return None
