@@ -11,6 +11,7 @@ import sys
 from collections.abc import Generator, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import structlog
@@ -20,7 +21,6 @@ from cellwire.faults import Fault, Kind
 from controller.api import admin
 from controller.api import server as api
 from controller.choice import demand
-from controller.choice.quantity import mebibytes, millis
 from controller.clouds.local import addresses
 from controller.clouds.local import cloud as local_cloud
 from controller.clouds.local.settings import LocalSettings
@@ -29,10 +29,10 @@ from controller.config import Settings
 from controller.fleet import room as fleet_room
 from controller.fleet.admission import RegistryFacts
 from controller.fleet.plan import Limits
-from controller.fleet.pool import Class
+from controller.fleet.pool_classes import classes
+from controller.fleet.pool_keeper import PoolSettings
 from controller.link import port as link_port
 from controller.link.admission import Admission
-from controller.model.offer import Demand
 from controller.pods import engine
 from controller.shim import server as shim
 from controller.store import sqlite
@@ -159,21 +159,25 @@ def _fleet_settings(settings: Settings) -> fleet_room.FleetSettings:
         ),
         survey=fleet.survey,
         heartbeat=fleet.heartbeat,
-        standby=tuple(
-            Class(
-                each.count,
-                Demand(
-                    cpu_millis=millis(each.cpu) + settings.overhead.cpu,
-                    memory_mib=mebibytes(each.memory) + settings.overhead.memory,
-                ),
-            )
-            for each in settings.standby
+        standby=PoolSettings(
+            classes=classes(settings.standby, settings.overhead),
+            max_usd_hour=fleet.standby_max_usd_hour,
+            max_waste=fleet.standby_max_waste,
         ),
+        agent_version=_own_version(),
         registries=tuple(
             RegistryFacts(host=each.host, mirrors=each.mirrors, plain_http=each.plain_http)
             for each in settings.registries
         ),
     )
+
+
+def _own_version() -> str:
+    """Of this installation, whose agent the instances run; "" where it runs from its sources."""
+    try:
+        return version("chinampa")
+    except PackageNotFoundError:
+        return ""
 
 
 def _api_settings(settings: Settings, link: link_port.Link) -> api.ApiSettings:

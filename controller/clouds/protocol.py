@@ -7,7 +7,7 @@ NO_CAPACITY where the next offer may do, DENIED where a person must act, UNAVAIL
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -60,6 +60,16 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     at: float
     message: str
+
+
+@runtime_checkable
+class Imaged(Protocol):
+    """A cloud whose instances boot a machine image, which may be replaced by a newer one."""
+
+    @property
+    def image(self) -> str:
+        """What an instance that is launched now would boot; "" while that is not known."""
+        ...
 
 
 class Cloud(Protocol):

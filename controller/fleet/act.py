@@ -89,12 +89,16 @@ class Act:
             self._offered, self._catalogue = offers, Catalogue(offers)
         return self._catalogue
 
+    async def buyable(self) -> tuple[Catalogue, Unavailable]:
+        """All that can be bought, and what was refused of late."""
+        return await self.offers(), self.unavailable
+
     async def _launch(self, name: CellName) -> None:
         for _ in range(MOST_TRIES):
             cell = self._book.get(name)
             if cell is None or cell.state not in {CellState.REQUESTED, CellState.LAUNCHING}:
                 return
-            wish = wishes.read(cell.claim.annotations if cell.claim else {})
+            wish = wishes.read(launch.wished(cell))
             try:
                 offers = await self._offers_for(cell, wish)
             except Fault as fault:

@@ -40,17 +40,24 @@ def join_token(secret: bytes, token: str) -> str:
 
 def request(cell: Cell, offers: tuple[Offer, ...], wishes: Wishes, facts: UserData, cluster: str) -> LaunchRequest:
     """What to ask of the cloud."""
-    claim = cell.claim
     return LaunchRequest(
         client_token=cell.client_token,
         offers=offers,
         user_data=render(facts),
         tags={**tags(cell), TAG_CLUSTER: cluster},
-        annotations={
-            key: value for key, value in (claim.annotations if claim else {}).items() if key.startswith(PREFIX)
-        },
+        annotations={key: value for key, value in wished(cell).items() if key.startswith(PREFIX)},
         volume_gb=max(wishes.volume_gb, cell.demand.disk_gb),
     )
+
+
+def wished(cell: Cell) -> dict[str, str]:
+    """What is wished of the cell's instance: its pod's annotations, or those of the class that it stands by for."""
+    if cell.claim is not None:
+        return cell.claim.annotations
+    if cell.standby is None:
+        return {}
+    ceiling = {f"{PREFIX}max-price": f"{cell.standby.max_price:.9f}"} if cell.standby.max_price else {}
+    return {**cell.standby.annotations, **ceiling}
 
 
 def tags(cell: Cell) -> dict[str, str]:

@@ -6,6 +6,8 @@ line leaves something from which the next plan goes on.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from controller.model.cell import Cell, CellState
@@ -187,21 +189,20 @@ def _why(instance: Instance) -> str:
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a full pass looks at. `orphans` are due for their end; `surplus` are warm cells beyond the wish."""
+    """All that a full pass looks at. `orphans` are due for their end, `surplus` are warm cells to let go, and why."""
 
     cells: tuple[tuple[Cell, Seen], ...]
     orphans: tuple[InstanceId, ...] = ()
-    surplus: tuple[CellName, ...] = ()
+    surplus: Mapping[CellName, str] = {}
 
 
 def plan(observed: Observed, limits: Limits, now: float) -> tuple[Action, ...]:
     """Everything there is to do, at most one thing for each cell."""
     actions: list[Action] = [Collect(instance) for instance in observed.orphans]
-    surplus = set(observed.surplus)
     for cell, seen in observed.cells:
         action = plan_cell(cell, seen, limits, now)
-        if action is None and cell.name in surplus and cell.state not in ENDING:
-            action = Retire(cell.name, "the pool has more warm cells than are wanted")
+        if action is None and cell.name in observed.surplus and cell.state not in ENDING:
+            action = Retire(cell.name, observed.surplus[cell.name])
         if action is not None:
             actions.append(action)
     return tuple(actions)

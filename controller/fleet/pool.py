@@ -1,38 +1,49 @@
-"""Warm cells: how many are wanted, which of them suits a pod, which are too many. Pure.
+"""Warm cells: what classes of them there are, which cell is of which, which of them suits a pod. Pure.
 
-A warm cell never had a pod. A fixed number of each class is kept; none by default.
+A warm cell never had a pod. A class is a pod that nobody has sent yet: a demand, and the annotations that such a pod
+would have, so that GPUs, spot, a zone, an architecture or a private address are asked for as a pod asks for them.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from controller.choice.filters import rejection
-from controller.choice.wishes import Wishes
+from controller.choice.rank import effective_price
+from controller.choice.wishes import OF_CLOUDS, PREFIX, Wishes, read
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName
-from controller.model.offer import Demand
+from controller.model.offer import Demand, Offer
 from controller.model.steps import LIVE
 
 # The nearer to ready, the better.
 NEARNESS = {CellState.READY: 0, CellState.BOOTING: 1, CellState.LAUNCHING: 2, CellState.REQUESTED: 3}
+DAY = 86_400.0
 
 
-class Class(msgspec.Struct, frozen=True):
-    """So many warm cells for pods of at most this demand."""
+class Class(msgspec.Struct, frozen=True, kw_only=True):
+    """Warm cells for pods of at most this demand, with these annotations.
 
-    count: int
+    Between `count` and `most` of them are kept, as many as let `target_hit` of the pods find one ready; exactly
+    `count` where `most` is not above it. One that waited for `max_age` seconds is replaced.
+    """
+
+    name: str
     demand: Demand
+    annotations: dict[str, str] = {}
+    count: int = 0
+    most: int = 0
+    target_hit: float = 0.95
+    max_age: float = DAY
 
 
-class PoolPlan(msgspec.Struct, frozen=True):
-    """Warm cells to request, one for each demand, and those to let go."""
+class Versions(msgspec.Struct, frozen=True):
+    """What a cell that is launched now would boot; "" where that is not known."""
 
-    request: tuple[Demand, ...] = ()
-    surplus: tuple[CellName, ...] = ()
+    agent: str = ""
+    image: str = ""
 
 
 def warm(cells: Iterable[Cell]) -> tuple[Cell, ...]:
@@ -40,34 +51,68 @@ def warm(cells: Iterable[Cell]) -> tuple[Cell, ...]:
     return tuple(cell for cell in cells if cell.claim is None and cell.state in LIVE)
 
 
-def plan_pool(cells: Iterable[Cell], classes: Sequence[Class]) -> PoolPlan:
-    """What is missing from the wanted number of each class, and what is too much."""
-    wanted: Counter[Demand] = Counter()
-    for each in classes:
-        wanted[each.demand] += each.count
-    surplus: list[CellName] = []
-    # Those nearest to ready are kept.
-    for cell in sorted(warm(cells), key=lambda cell: (NEARNESS[cell.state], cell.created_at, cell.name)):
-        if wanted[cell.demand] > 0:
-            wanted[cell.demand] -= 1
-        else:
-            surplus.append(cell.name)
-    return PoolPlan(tuple(wanted.elements()), tuple(surplus))
+def stands_by_for(cell: Cell, each: Class) -> bool:
+    """Whether a warm cell was requested for this class, whatever the class has become since."""
+    return cell.standby is not None and cell.standby.of == each.name
 
 
-def suitable(cells: Iterable[Cell], demand: Demand, wishes: Wishes) -> tuple[CellName, ...]:
-    """Warm cells on whose instance a pod fits, the best first: nearest to ready, then cheapest."""
-    fitting = [
-        cell
-        for cell in warm(cells)
-        if cell.offer is not None
-        and not rejection(demand, wishes, cell.offer)[0]
-        and (not wishes.max_price or cell.offer.usd_per_hour <= wishes.max_price)
-    ]
-    fitting.sort(key=_order)
-    return tuple(cell.name for cell in fitting)
+def outdated(cell: Cell, each: Class, versions: Versions, now: float) -> str:
+    """Why a warm cell of the class should be replaced by a new one; "" where it should not."""
+    standby = cell.standby
+    if standby is None or cell.demand != each.demand or standby.annotations != each.annotations:
+        return "its class was changed"
+    if versions.image and standby.image and versions.image != standby.image:
+        return f"its machine image is {standby.image}, now it is {versions.image}"
+    if versions.agent and standby.agent and versions.agent != standby.agent:
+        return f"its agent is {standby.agent}, now it is {versions.agent}"
+    if now - cell.created_at >= each.max_age:
+        return f"it waited for {now - cell.created_at:.0f} s"
+    return ""
 
 
-def _order(cell: Cell) -> tuple[bool, int, float, CellName]:
-    price = cell.offer.usd_per_hour if cell.offer else 0.0
-    return (not cell.connected, NEARNESS[cell.state], price, cell.name)
+def usd_per_hour(cell: Cell) -> float:
+    """What a warm cell costs; before that is known, the most that it may."""
+    if cell.offer is not None:
+        return cell.offer.usd_per_hour
+    return cell.standby.max_price if cell.standby is not None else 0.0
+
+
+def serves(offer: Offer, offered: Mapping[str, str], demand: Demand, wish: Wishes, asked: Mapping[str, str]) -> bool:
+    """Whether an instance launched with annotations `offered` does for a pod with the annotations `asked`.
+
+    What only a cloud understands is decided at launch: it must have been asked for to the letter.
+    """
+    if rejection(demand, wish, offer)[0] or _of_clouds(offered) != _of_clouds(asked):
+        return False
+    return not wish.max_price or effective_price(demand, offer) <= wish.max_price
+
+
+def suitable(
+    cells: Iterable[Cell], demand: Demand, wish: Wishes, asked: Mapping[str, str], most_usd: float
+) -> tuple[CellName, ...]:
+    """Warm cells on whose instance a pod fits, the best first.
+
+    Ready ones come first, then those that cost least, then the nearest to ready, then the oldest. None that would
+    cost the pod more than `most_usd` per hour.
+    """
+    fitting: list[tuple[bool, float, int, float, CellName]] = []
+    for cell in warm(cells):
+        if cell.offer is None:
+            continue
+        offered = cell.standby.annotations if cell.standby is not None else {}
+        costs = effective_price(demand, cell.offer)
+        if costs > most_usd or not _has_disk(cell, demand, wish, offered):
+            continue
+        if serves(cell.offer, offered, demand, wish, asked):
+            idle = cell.state is CellState.READY and cell.connected
+            fitting.append((not idle, costs, NEARNESS[cell.state], cell.created_at, cell.name))
+    return tuple(entry[-1] for entry in sorted(fitting))
+
+
+def _has_disk(cell: Cell, demand: Demand, wish: Wishes, offered: Mapping[str, str]) -> bool:
+    needed = max(demand.disk_gb, wish.volume_gb)
+    return not needed or needed <= max(cell.demand.disk_gb, read(offered).volume_gb)
+
+
+def _of_clouds(annotations: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in annotations.items() if key.removeprefix(PREFIX) in OF_CLOUDS}

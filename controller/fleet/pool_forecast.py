@@ -17,10 +17,12 @@ BUCKETS = 48
 BUCKET = DAY / BUCKETS
 # Each half hour of the day remembers about its last four days.
 PROFILE_MEMORY = 4 * BUCKET
-# A half hour that was seen for less than this leans on the mean of the whole day.
-PROFILE_PRIOR = 900.0
 LEVEL_MEMORY = 7_200.0
-LEVEL_PRIOR = 2.0
+# Arrivals (bursts, where they come in bursts) before a half hour, or the last hours, are believed against the mean of
+# the day; and seconds before that mean is.
+PROFILE_PRIOR = 4.0
+LEVEL_PRIOR = 4.0
+DAY_PRIOR = 900.0
 # Bins: bursts are rare, so what they are like must be remembered over many quiet ones.
 SHAPE_MEMORY = 2_000.0
 SHAPE_PRIOR = 5.0
@@ -40,8 +42,8 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
 
     `opened` and `bin_seconds` are the open bin's, `count` its arrivals; `before` are the arrivals of the bin before.
     `came` of `watched` seconds are per half hour of the day; `level_came` of `level_usual` arrivals are of the last
-    hours. `carried`/`excess` tell how far an excess goes on into the next bin, `squared`/`foreseen` how far bins
-    differ from what was foreseen. `boots` measured boots took `booted` seconds in all.
+    hours; `quiet` were usual since the last one came. `carried`/`excess` tell how far an excess goes on into the next
+    bin, `squared`/`foreseen` how far bins differ from what was foreseen. `boots` measured boots took `booted` seconds.
     """
 
     opened: float = 0.0
@@ -52,6 +54,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     watched: tuple[float, ...] = EMPTY
     level_came: float = 0.0
     level_usual: float = 0.0
+    quiet: float = 0.0
     carried: float = 0.0
     excess: float = 0.0
     squared: float = 0.0
@@ -140,6 +143,7 @@ def _closed(history: History) -> History:
         watched=_put(history.watched, here, history.watched[here] * profile_fade + seconds),
         level_came=history.level_came * level_fade + history.count,
         level_usual=history.level_usual * level_fade + usual * seconds,
+        quiet=0.0 if history.count else history.quiet + usual * seconds,
         carried=history.carried * shape_fade + excess * last,
         excess=history.excess * shape_fade + last * last,
         squared=history.squared * shape_fade + (history.count - foreseen) ** 2,
@@ -153,18 +157,23 @@ def _put(values: tuple[float, ...], index: int, value: float) -> tuple[float, ..
 
 def _mean(history: History, at: float) -> float:
     """Arrivals per second at that time: the usual, times how the last hours compare with it."""
-    return _usual(history, at) * (history.level_came + LEVEL_PRIOR) / (history.level_usual + LEVEL_PRIOR)
+    prior = LEVEL_PRIOR * (1 + dispersion(history))
+    level = (history.level_came + prior) / (history.level_usual + prior)
+    # Hours in which nobody came say little each; the longer the row of them, the surer that this day is no usual one.
+    return _usual(history, at) * min(level, prior / (history.quiet + prior))
 
 
 def _usual(history: History, at: float) -> float:
     """Arrivals per second usual at that time of the day, between the middles of two half hours."""
-    day = sum(history.came) / (sum(history.watched) + PROFILE_PRIOR)
+    day = sum(history.came) / (sum(history.watched) + DAY_PRIOR)
+    if not day:
+        return 0.0
+    prior = PROFILE_PRIOR * (1 + dispersion(history))
     place = at % DAY / BUCKET - 0.5
     left = int(place // 1)
     part = place - left
-    return (1 - part) * _bucket(history, left, day) + part * _bucket(history, left + 1, day)
-
-
-def _bucket(history: History, index: int, day: float) -> float:
-    here = index % BUCKETS
-    return (history.came[here] + day * PROFILE_PRIOR) / (history.watched[here] + PROFILE_PRIOR)
+    ends = ((left, 1 - part), (left + 1, part))
+    return sum(
+        share * (history.came[index % BUCKETS] + prior) / (history.watched[index % BUCKETS] + prior / day)
+        for index, share in ends
+    )

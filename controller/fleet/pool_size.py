@@ -11,14 +11,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import exp, log
 
-from controller.fleet.pool_forecast import Forecast
+import msgspec
+
+from controller.fleet.pool import Class
+from controller.fleet.pool_forecast import Forecast, History, advanced, arrived, forecast
 
 FIRST_PATIENCE = 900.0
 LEAST_PATIENCE = 10.0
 MOST_PATIENCE = 43_200.0
-STEP = 0.3
-# A cell is let go only when it is worth so much less than one that would be requested: otherwise the pool would flap.
-KEEP = 0.5
+STEP = 0.08
+# A quarter of the surplus goes at a time, and nothing sooner than this after it was last of use.
+RELEASE_SECONDS = 30.0
+# A cell is let go only when it is worth so much less than one that would be requested: else the pool would flap.
+KEEP = 0.25
 
 
 def hits_per_idle_second(forecast: Forecast, most: int) -> Iterator[float]:
@@ -53,3 +58,47 @@ def patience_after(patience: float, target_hit: float, *, hit: bool) -> float:
     """Patience after one arrival: steady where `target_hit` of the arrivals are hits."""
     step = STEP * ((1.0 if hit else 0.0) - target_hit)
     return exp(min(max(log(patience) - step, log(LEAST_PATIENCE)), log(MOST_PATIENCE)))
+
+
+class Learnt(msgspec.Struct, frozen=True):
+    """What is remembered and stored of one class."""
+
+    history: History = History()
+    patience: float = FIRST_PATIENCE
+
+
+class Stock(msgspec.Struct, frozen=True):
+    """Cells of one class to request up to and to keep up to, and the hits per idle second that each adds."""
+
+    want: int
+    keep: int
+    worth: tuple[float, ...]
+
+
+def stock(learnt: Learnt, each: Class, now: float) -> Stock:
+    """The stock that a class should have now: never below its `count`, never above its `most`."""
+    ahead = forecast(learnt.history, now)
+    most = max(each.most, each.count)
+    want = max(worthwhile(ahead, learnt.patience, most), each.count)
+    keep = max(worthwhile(ahead, learnt.patience / KEEP, most), want)
+    return Stock(want, keep, tuple(hits_per_idle_second(ahead, keep)))
+
+
+def looked(learnt: Learnt, now: float) -> Learnt:
+    """What is known after a look at the clock: that nobody came since the last is knowledge, too."""
+    return Learnt(advanced(learnt.history, now), learnt.patience)
+
+
+def came(learnt: Learnt, target_hit: float, now: float, *, hit: bool, helpless: bool = False) -> Learnt:
+    """What is known after a pod came. `helpless`: more patience would not have brought it a cell."""
+    patience = learnt.patience
+    if hit or not helpless:
+        patience = patience_after(patience, target_hit, hit=hit)
+    return Learnt(arrived(learnt.history, now), patience)
+
+
+def release(beyond: int, after: float, now: float) -> tuple[int, float]:
+    """How many of the surplus may go now, and the time before which no more may."""
+    if beyond > 0 and now < after:
+        return 0, after
+    return (max(beyond // 4, 1) if beyond > 0 else 0), now + RELEASE_SECONDS

@@ -19,11 +19,11 @@ from controller.fleet.act import Act
 from controller.fleet.book import Book
 from controller.fleet.orphans import Sighting, sort
 from controller.fleet.plan import Limits, Seen
-from controller.fleet.pool import Class, plan_pool
+from controller.fleet.pool_keeper import Pool
+from controller.fleet.pool_plan import Request
 from controller.model.cell import CellState
 from controller.model.instance import Instance
 from controller.model.names import CellName, InstanceId
-from controller.model.offer import Demand
 from controller.model.steps import InvalidStep, Retired
 
 log = structlog.get_logger()
@@ -33,15 +33,13 @@ FIRST_WAIT = 0.5
 LONGEST_WAIT = 30.0
 # Several terminations in a row are looked after by one list.
 SURVEY_SOON = 0.2
-# After the cloud refused a warm cell: nobody waits for it.
-POOL_PAUSE = 30.0
 DRAIN_SECONDS = 5.0
 LIST_SECONDS = 60.0
 FOREVER = float("inf")
 
 
 class Reconciler:
-    """See the module. `add_warm`, where it is passed, asks for one warm cell of that demand."""
+    """See the module. `add_warm`, where it is passed, asks for one warm cell."""
 
     def __init__(  # its neighbours; each is named where it is made
         self,
@@ -49,7 +47,7 @@ class Reconciler:
         cloud: Cloud,
         act: Act,
         limits: Limits,
-        classes: tuple[Class, ...],
+        pool: Pool,
         clock: Callable[[], float],
         tasks: asyncio.TaskGroup,
     ) -> None:
@@ -57,7 +55,7 @@ class Reconciler:
         self._cloud = cloud
         self._act = act
         self._limits = limits
-        self._classes = classes
+        self._pool = pool
         self._clock = clock
         self._tasks = tasks
         self._started_at = clock()
@@ -69,7 +67,6 @@ class Reconciler:
         self._asked: dict[CellName, float] = {}
         self._waiting: Counter[CellName] = Counter()
         self._states: dict[CellName, CellState] = {}
-        self._pool_after = 0.0
         self._terminated: dict[CellName, float] = {}
         self._waits: dict[CellName, float] = {}
         self._not_before: dict[CellName, float] = {}
@@ -115,22 +112,21 @@ class Reconciler:
                 # Another state is another plan: what failed before says nothing about it.
                 self._states[cell.name] = cell.state
                 self._not_before.pop(cell.name, None)
-                if cell.state is CellState.LOST and cell.claim is None:
-                    self._pool_after = self._clock() + POOL_PAUSE
+                self._pool.noticed(cell)
             self.wake(cell.name)
 
-    async def pass_often(self, add_warm: Callable[[Demand], None]) -> None:
+    async def pass_often(self, add_warm: Callable[[Request], None]) -> None:
         """Full passes: leases, time limits, orphans, the pool."""
         while True:
             await self.full_pass(add_warm)
             await asyncio.sleep(PASS_SECONDS)
 
-    async def full_pass(self, add_warm: Callable[[Demand], None]) -> None:
+    async def full_pass(self, add_warm: Callable[[Request], None]) -> None:
         """One look at everything."""
+        pool = await self._pool.plan(self._book.every)
         now = self._clock()
-        pool = plan_pool(self._book.every(), self._classes)
-        for demand in pool.request if now >= self._pool_after else ():
-            add_warm(demand)
+        for request in pool.request:
+            add_warm(request)
         cells = tuple((cell, self.seen(cell.name)) for cell in self._book.every())
         observed = plan.Observed(cells=cells, orphans=self._orphans, surplus=pool.surplus)
         strangers: list[InstanceId] = []

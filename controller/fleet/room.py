@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -17,13 +18,15 @@ from grpclib.client import Channel
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from controller.choice import wishes
-from controller.clouds.protocol import Cloud
+from controller.clouds.protocol import Cloud, Imaged
 from controller.fleet.act import Act, Home
 from controller.fleet.admission import Admittance, RegistryFacts
 from controller.fleet.book import Book
 from controller.fleet.hearing import Hearing
 from controller.fleet.plan import Limits
-from controller.fleet.pool import Class, suitable
+from controller.fleet.pool import Versions
+from controller.fleet.pool_keeper import Figures, Pool, PoolSettings
+from controller.fleet.pool_plan import Request
 from controller.fleet.reconciler import Reconciler
 from controller.link.admission import Admitted
 from controller.link.port import Change
@@ -39,14 +42,17 @@ log = structlog.get_logger()
 
 
 class FleetSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How the fleet behaves. Times in seconds: `survey` between lists of instances, `heartbeat` between heartbeats."""
+    """How the fleet behaves. Times in seconds: `survey` between lists of instances, `heartbeat` between heartbeats.
+    `agent_version` is that of the agent which instances launched now run, where the controller knows it.
+    """
 
     cluster: str = "default"
     limits: Limits = Limits()
     survey: float = 10.0
     heartbeat: float = 5.0
-    standby: tuple[Class, ...] = ()
+    standby: PoolSettings = PoolSettings()
     registries: tuple[RegistryFacts, ...] = ()
+    agent_version: str = ""
 
 
 class Fingerprinted(Protocol):
@@ -92,6 +98,7 @@ class Fleet:
         book: Book,
         act: Act,
         reconciler: Reconciler,
+        pool: Pool,
         admittance: Admittance,
         port: Port,
         clock: Callable[[], float],
@@ -99,6 +106,7 @@ class Fleet:
         self._book = book
         self._act = act
         self._reconciler = reconciler
+        self._pool = pool
         self._admittance = admittance
         self._port = port
         self._clock = clock
@@ -161,9 +169,13 @@ class Fleet:
         """See `controller.link.admission.Admission`."""
         return await self._admittance.admit(token, identity)
 
-    def new_warm(self, demand: Demand) -> Cell:
+    def new_warm(self, request: Request) -> Cell:
         """The record of a cell that is for nobody yet."""
-        return self._fresh(demand, None)
+        return msgspec.structs.replace(self._fresh(request.demand, None), standby=request.standby)
+
+    def pool(self) -> tuple[Figures, ...]:
+        """Hits, misses and stock of each class of warm cells."""
+        return self._pool.figures(self._book.every())
 
     async def _made(self, claim: PodClaim, wish: wishes.Wishes) -> Cell:
         """One cell for the pod, warm or new; one caller at a time for each pod."""
@@ -172,7 +184,9 @@ class Fleet:
             if cell is not None:
                 return cell
             await self._retire_former(claim)
-            return await self._warm(claim, wish) or await self._book.add(self._fresh(claim.demand, claim))
+            took = await self._warm(claim, wish)
+            self._pool.came(claim, wish, took)
+            return took or await self._book.add(self._fresh(claim.demand, claim))
 
     async def _handed_over(self, name: CellName, claim: PodClaim) -> Cell:
         """Wait until the cell is ready, then write down that the pod has it."""
@@ -215,10 +229,8 @@ class Fleet:
                 await self.release(cell.name, f"superseded by attempt {claim.pod.attempt} of its pod")
 
     async def _warm(self, claim: PodClaim, wish: wishes.Wishes) -> Cell | None:
-        """A warm cell for the pod, if one suits. What only a cloud understands cannot be had from the pool."""
-        if any(key.removeprefix(wishes.PREFIX) in wishes.OF_CLOUDS for key in claim.annotations) or wish.volume_gb:
-            return None
-        for name in suitable(self._book.every(), claim.demand, wish):
+        """A warm cell for the pod, if one suits."""
+        for name in await self._pool.best(self._book.every(), claim, wish):
             try:
                 return await self._book.change(name, Assigned(claim))
             except (InvalidStep, Fault) as error:
@@ -270,18 +282,21 @@ async def running(
             clock,
         )
         async with asyncio.TaskGroup() as tasks:
-            reconciler = Reconciler(book, cloud, act, settings.limits, settings.standby, clock, tasks)
+            pool = Pool(settings.standby, store, act.buyable, partial(_versions, cloud, settings.agent_version), clock)
+            await pool.load()
+            reconciler = Reconciler(book, cloud, act, settings.limits, pool, clock, tasks)
             admittance = Admittance(book, settings.registries, settings.heartbeat, clock)
-            fleet = Fleet(book, act, reconciler, admittance, port, clock)
+            fleet = Fleet(book, act, reconciler, pool, admittance, port, clock)
 
-            def add_warm(demand: Demand) -> None:
-                writing.create_task(_added(book, fleet.new_warm(demand)))
+            def add_warm(request: Request) -> None:
+                writing.create_task(_added(book, fleet.new_warm(request)))
 
             work = [
                 tasks.create_task(reconciler.follow(), name="follow cells"),
                 tasks.create_task(reconciler.pass_often(add_warm), name="full passes"),
                 tasks.create_task(reconciler.survey_often(settings.survey), name="survey"),
                 tasks.create_task(reconciler.heed_notices(), name="notices"),
+                tasks.create_task(pool.remember_often(), name="memory of the pool"),
                 tasks.create_task(fleet.hearing.listen(clock), name="hear cells"),
             ]
             try:
@@ -290,6 +305,10 @@ async def running(
                 for task in work:
                     task.cancel()
                 await reconciler.drain()
+
+
+def _versions(cloud: Cloud, agent: str) -> Versions:
+    return Versions(agent, cloud.image if isinstance(cloud, Imaged) else "")
 
 
 async def _added(book: Book, cell: Cell) -> None:

@@ -24,18 +24,34 @@ class CellState(enum.Enum):
     GONE = "gone"
 
 
+class Standby(msgspec.Struct, frozen=True, kw_only=True):
+    """What a warm cell was requested as, kept when a pod takes it.
+
+    `of` is the name of its class; `annotations` the class's `chinampa.dev/…` wishes; `max_price` the most that its
+    instance may cost, in USD per hour, 0 where all is free. `agent` and `image` are the versions that it was to boot,
+    "" where unknown.
+    """
+
+    of: str
+    max_price: float
+    annotations: dict[str, str] = {}
+    agent: str = ""
+    image: str = ""
+
+
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
     """What is stored of one cell. Times are unix seconds; 0 means "not yet".
 
-    `claim` is the pod it is for (None: a warm cell); `boots` is the number of launches tried, part of the client
-    token. `moments` holds when each stage was reached, by name. `connected` is not stored: it tells whether the
-    cell's connection stands now.
+    `claim` is the pod it is for (None: a warm cell, and then `standby` is set); `boots` is the number of launches
+    tried, part of the client token. `moments` holds when each stage was reached, by name. `connected` is not
+    stored: it tells whether the cell's connection stands now.
     """
 
     name: CellName
     state: CellState
     demand: Demand
     claim: PodClaim | None = None
+    standby: Standby | None = None
     offer: Offer | None = None
     instance: InstanceId | None = None
     client_token: str = ""

@@ -13,9 +13,10 @@ import pytest
 
 from cellwire.faults import Fault, Kind
 from controller.clouds.userdata import parse
-from controller.fleet import reconciler, room
+from controller.fleet import pool_forecast, pool_keeper, reconciler, room
 from controller.fleet.plan import Limits
 from controller.fleet.pool import Class
+from controller.fleet.pool_keeper import PoolSettings
 from controller.fleet.room import Fleet, FleetSettings, RegistryFacts
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, PodUid
@@ -27,6 +28,7 @@ from tests.support.fake_link import FakeLink
 
 SMALL = Demand(cpu_millis=100, memory_mib=200)
 LIMITS = Limits(lease=2.0, boot=5.0, launch=5.0, unclaimed=5.0, grace=0.4, terminate_again=0.2)
+WARM = Class(name="warm", count=2, demand=Demand(cpu_millis=400, memory_mib=400))
 SETTINGS = FleetSettings(limits=LIMITS, survey=0.1, registries=(RegistryFacts(host="registry.demo"),))
 
 
@@ -291,7 +293,7 @@ async def test_an_instance_joins_once_and_only_with_its_token(world: World) -> N
 
 
 async def test_warm_cells_are_kept_and_given_to_the_first_pod_that_fits(world: World) -> None:
-    settings = FleetSettings(limits=LIMITS, survey=0.1, standby=(Class(2, Demand(cpu_millis=400, memory_mib=400)),))
+    settings = FleetSettings(limits=LIMITS, survey=0.1, standby=PoolSettings(classes=(WARM,)))
     async with world.controller(settings) as fleet:
         await until(lambda: len([cell for cell in fleet.list() if cell.connected]) == 2)
         warm = {cell.name for cell in fleet.list()}
@@ -301,6 +303,88 @@ async def test_warm_cells_are_kept_and_given_to_the_first_pod_that_fits(world: W
         assert cell.name in warm
         assert big.name not in warm
         await until(lambda: len([cell for cell in fleet.list() if cell.claim is None]) == 2)
+
+
+async def test_hits_and_misses_of_the_pool_are_counted_for_the_class_that_would_have_done(world: World) -> None:
+    warm = Class(name="warm", count=1, demand=Demand(cpu_millis=400, memory_mib=400))
+    settings = FleetSettings(limits=LIMITS, survey=0.1, standby=PoolSettings(classes=(warm,)))
+    async with world.controller(settings) as fleet:
+        await until(lambda: fleet.pool()[0].ready == 1)
+        await fleet.claim(pod("web"))
+        await fleet.claim(pod("big", demand=Demand(cpu_millis=3000, memory_mib=400)))
+        world.refuse_joins = True
+        await until(lambda: fleet.pool()[0].warm == 1)
+        (figures,) = fleet.pool()
+
+        assert (figures.of, figures.hits, figures.misses, figures.wanted) == ("warm", 1, 0, 1)
+        assert figures.usd_per_hour > 0
+        world.refuse_joins = False
+
+
+async def test_an_adaptive_pool_learns_from_arrivals_and_still_knows_after_a_restart(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_keeper, "REMEMBER_SECONDS", 0.05)
+    monkeypatch.setattr(pool_forecast, "FIRST_BOOT", 0.2)
+    monkeypatch.setattr(pool_forecast, "SHORTEST_BIN", 0.2)
+    warm = Class(name="warm", most=3, demand=Demand(cpu_millis=400, memory_mib=400))
+    settings = FleetSettings(limits=LIMITS, survey=0.1, standby=PoolSettings(classes=(warm,)))
+    async with world.controller(settings) as fleet:
+        await asyncio.sleep(0.2)
+        assert not fleet.list()
+        for number in range(8):
+            await fleet.claim(pod(f"web-{number}"))
+        await until(lambda: fleet.pool()[0].ready > 0)
+        assert len([cell for cell in fleet.list() if cell.claim is None]) <= 3
+        assert fleet.pool()[0].misses >= 1
+        await asyncio.sleep(0.2)
+    async with world.controller(settings) as fleet:
+        assert fleet.pool()[0].rate > 0
+
+
+async def test_want_of_capacity_for_one_class_leaves_the_others_alone(world: World) -> None:
+    world.cloud.refusals = {"large": "InsufficientInstanceCapacity"}
+    huge = Class(name="huge", count=2, demand=Demand(cpu_millis=3000, memory_mib=400))
+    settings = FleetSettings(limits=LIMITS, survey=0.1, standby=PoolSettings(classes=(huge, WARM)))
+    async with world.controller(settings) as fleet:
+        await until(lambda: fleet.pool()[1].ready == 2)
+        await until(lambda: fleet.pool()[0].paused_until > 0)
+        asked = len(world.cloud.requests)
+        await asyncio.sleep(0.3)
+
+        assert len(world.cloud.requests) == asked, "what was refused is not asked for again at once"
+        assert fleet.pool()[1].paused_until == 0
+
+
+async def test_warm_cells_of_an_older_agent_are_replaced_and_the_pool_is_never_empty(world: World) -> None:
+    def settings(version: str) -> FleetSettings:
+        standby = PoolSettings(classes=(WARM,))
+        return FleetSettings(limits=LIMITS, survey=0.1, standby=standby, agent_version=version)
+
+    async with world.controller(settings("1")) as fleet:
+        await until(lambda: fleet.pool()[0].ready == 2)
+        before = {cell.name for cell in fleet.list()}
+    async with world.controller(settings("2")) as fleet:
+        await until(lambda: fleet.pool()[0].ready > 0)
+        emptiest = 2
+
+        def replaced() -> bool:
+            nonlocal emptiest
+            emptiest = min(emptiest, fleet.pool()[0].warm)
+            return before.isdisjoint(cell.name for cell in fleet.list()) and fleet.pool()[0].ready == 2
+
+        await until(replaced)
+
+        assert emptiest == 2
+
+
+async def test_the_bound_in_money_holds_for_all_warm_cells_together(world: World) -> None:
+    standby = PoolSettings(classes=(WARM,), max_usd_hour=0.015)
+    async with world.controller(FleetSettings(limits=LIMITS, survey=0.1, standby=standby)) as fleet:
+        await until(lambda: fleet.pool()[0].ready == 1)
+        await asyncio.sleep(0.2)
+
+        assert len(fleet.list()) == 1
 
 
 async def test_a_later_attempt_takes_over_from_one_that_was_never_handed_over(world: World) -> None:

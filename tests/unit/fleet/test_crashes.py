@@ -22,6 +22,8 @@ from controller.fleet.act import Act, Home
 from controller.fleet.admission import Admittance
 from controller.fleet.book import Book
 from controller.fleet.plan import Limits
+from controller.fleet.pool import Versions
+from controller.fleet.pool_keeper import Pool, PoolSettings
 from controller.fleet.reconciler import Reconciler
 from controller.fleet.room import Fleet, Port
 from controller.model.cell import Cell, CellState
@@ -124,12 +126,13 @@ class Machine(RuleBasedStateMachine):
         await self.book.load()
         home = Home("test", lambda: ("10.0.0.1:1",), lambda: "sha256:" + "0" * 64)
         self.act = Act(self.book, self.cloud, home, b"secret", lambda: self.now)
+        pool = Pool(PoolSettings(), self.store, self.act.buyable, Versions, lambda: self.now)
         limits = Limits(lease=30, boot=60, launch=60, unclaimed=60, grace=10, terminate_again=5)
-        self.reconciler = Reconciler(self.book, self.cloud, self.act, limits, (), lambda: self.now, group)
+        self.reconciler = Reconciler(self.book, self.cloud, self.act, limits, pool, lambda: self.now, group)
         self.reconciler.wake = lambda name: None  # the machine plays the workers
         admittance = Admittance(self.book, (), 5.0, lambda: self.now)
         port = cast("Port", self.link)
-        self.fleet = Fleet(self.book, self.act, self.reconciler, admittance, port, lambda: self.now)
+        self.fleet = Fleet(self.book, self.act, self.reconciler, pool, admittance, port, lambda: self.now)
         self.claims: dict[str, asyncio.Task[Cell]] = {}
 
     def do(self, work: Coroutine[Any, Any, None]) -> None:

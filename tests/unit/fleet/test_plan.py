@@ -1,4 +1,4 @@
-"""What is planned for a cell in each situation, which instance is whose, and the pool."""
+"""What is planned for a cell in each situation, and which instance is whose."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from controller.choice.wishes import Wishes
 from controller.fleet import plan
 from controller.fleet.orphans import Sighting, sort
 from controller.fleet.plan import Limits, Seen, plan_cell
-from controller.fleet.pool import Class, plan_pool, suitable
 from controller.model.cell import Cell, CellState
 from controller.model.instance import Instance, InstanceState
 from controller.model.names import CellName, InstanceId, PodUid
 from controller.model.offer import Demand, LaunchType
 from controller.model.pod import PodClaim, PodRef
-from tests.support.fake_cloud import offers
 
 NAME = CellName("c-1")
 DEMAND = Demand(cpu_millis=100, memory_mib=100)
@@ -125,7 +122,7 @@ def test_an_ending_cell_whose_launch_may_be_on_its_way_is_kept_until_a_late_list
 
 def test_a_full_pass_plans_for_every_cell_the_orphans_and_the_surplus() -> None:
     warm = cell(CellState.READY, claim=None, instance="i-1", last_heartbeat=T, connected=True)
-    observed = plan.Observed(cells=((warm, Seen()),), orphans=(InstanceId("i-9"),), surplus=(NAME,))
+    observed = plan.Observed(cells=((warm, Seen()),), orphans=(InstanceId("i-9"),), surplus={NAME: "too many"})
 
     assert [type(each) for each in plan.plan(observed, LIMITS, T)] == [plan.Collect, plan.Retire]
 
@@ -148,33 +145,3 @@ def test_a_stranger_is_due_after_two_sightings_and_the_grace_and_an_ended_one_ne
     ended = sort([], [instance(InstanceState.STOPPING)], early.strangers, 30, T + 99)
 
     assert [each.due for each in (first, early, late, once, ended)] == [(), (), ("i-1",), (), ()]
-
-
-def test_the_pool_asks_for_what_is_missing_and_lets_go_what_is_farthest_from_ready() -> None:
-    classes = [Class(2, DEMAND)]
-    ready = msgspec.structs.replace(cell(CellState.READY, claim=None), name=CellName("c-a"))
-    booting = msgspec.structs.replace(cell(CellState.BOOTING, claim=None), name=CellName("c-b"))
-    requested = msgspec.structs.replace(cell(CellState.REQUESTED, claim=None), name=CellName("c-c"))
-    taken = cell(CellState.READY)
-
-    assert plan_pool([ready, taken], classes).request == (DEMAND,)
-    assert plan_pool([requested, booting, ready], classes).surplus == ("c-c",)
-    assert plan_pool([ready], []).surplus == ("c-a",)
-    assert plan_pool([taken], []).surplus == ()
-
-
-def test_a_pod_takes_the_warm_cell_nearest_to_ready_and_then_the_cheapest_that_fits() -> None:
-    small, medium = (next(o for o in offers() if o.shape.type == size) for size in ("small", "medium"))
-    cells = [
-        msgspec.structs.replace(cell(state, claim=None, offer=offer, connected=connected), name=CellName(name))
-        for name, state, offer, connected in (
-            ("c-medium", CellState.READY, medium, True),
-            ("c-small", CellState.READY, small, True),
-            ("c-coming", CellState.BOOTING, small, False),
-            ("c-asked", CellState.REQUESTED, None, False),
-        )
-    ]
-
-    assert suitable(cells, DEMAND, Wishes()) == ("c-small", "c-medium", "c-coming")
-    assert suitable(cells, Demand(cpu_millis=800, memory_mib=100), Wishes()) == ("c-medium",)
-    assert suitable(cells, DEMAND, Wishes(max_price=0.001)) == ()

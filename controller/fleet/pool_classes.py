@@ -1,0 +1,52 @@
+"""The classes of warm cells that the settings ask for. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cellwire.faults import Fault, Kind
+from controller import config
+from controller.choice import wishes
+from controller.choice.quantity import gigabytes, mebibytes, millis
+from controller.fleet.pool import Class
+from controller.model.offer import Demand
+
+
+def classes(standby: Sequence[config.Standby], overhead: config.Overhead) -> tuple[Class, ...]:
+    """One class for each table of the settings. Raises Fault INVALID, naming the table and what is wrong in it."""
+    made: dict[str, Class] = {}
+    for place, each in enumerate(standby):
+        name = each.name or f"standby-{place + 1}"
+        if name in made:
+            raise Fault(Kind.INVALID, f"standby {name}", "two have that name", "give each its own")
+        try:
+            made[name] = _class(name, each, overhead)
+        except Fault as fault:
+            raise Fault(Kind.INVALID, f"standby {name}", str(fault), "mend standby in the settings") from fault
+    return tuple(made.values())
+
+
+def _class(name: str, each: config.Standby, overhead: config.Overhead) -> Class:
+    annotations = dict(_annotation(text) for text in each.annotations)
+    wishes.read(annotations)
+    return Class(
+        name=name,
+        demand=Demand(
+            cpu_millis=millis(each.cpu) + overhead.cpu,
+            memory_mib=mebibytes(each.memory) + overhead.memory,
+            gpus=each.gpus,
+            disk_gb=gigabytes(each.disk) if each.disk else 0,
+        ),
+        annotations=annotations,
+        count=each.count,
+        most=each.most,
+        target_hit=each.target_hit,
+        max_age=each.max_age,
+    )
+
+
+def _annotation(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise Fault(Kind.INVALID, f"annotation {text!r}", "it has no value", 'write it as "launch-type=spot"')
+    return wishes.PREFIX + key.strip().removeprefix(wishes.PREFIX), value.strip()
