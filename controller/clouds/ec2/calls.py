@@ -1,0 +1,195 @@
+"""The one door to AWS: turns, deadlines, retries and counts; botocore's own retries are off.
+
+A call waits for its tokens, is tried, and tried again with growing, scattered pauses where it was throttled, and where
+no answer came if repeating it is harmless. Whoever calls for a batch waits once for the whole batch. The SDK is
+imported when the door is opened: it weighs 30 MB and half a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, cast
+
+from cellwire.faults import Fault, Kind
+from controller.clouds.ec2 import errors
+from controller.clouds.ec2.buckets import Buckets, Draw, draws
+from controller.clouds.ec2.settings import Ec2Settings
+
+OnCall = Callable[[str, str, str, float], None]
+"""Told of each try: service, action, outcome ("ok" or an error code), seconds."""
+
+_FIRST_PAUSE = 0.25
+_LONGEST_PAUSE = 8.0
+_READS = re.compile(r"^(Describe|Get|List|Search|Receive)")
+# Asking twice leaves what asking once leaves.
+_REPEATABLE = frozenset({"TerminateInstances", "CreateTags", "DeleteTags", "ReplaceRoute"})
+_CONNECTIONS = 32
+
+
+class Calls:
+    """See the module. Made by `running`."""
+
+    def __init__(self, settings: Ec2Settings, session: Any, stack: AsyncExitStack) -> None:
+        self._settings = settings
+        self._session = session
+        self._stack = stack
+        self._clients: dict[str, Any] = {}
+        self._opening = asyncio.Lock()
+        self._buckets = Buckets()
+        self.counts: Counter[tuple[str, str, str]] = Counter()
+        """Tries by service, action and outcome."""
+        self.on_call: OnCall = _nobody
+
+    async def call(self, service: str, action: str, /, *, resources: int = 1, **params: Any) -> dict[str, Any]:
+        """Ask AWS, with the action as on the wire ("ec2", "CreateFleet"). Raises Fault, its `reason` the error code.
+
+        `resources` is how many instances the call launches or ends.
+        """
+        try:
+            async with asyncio.timeout(self._settings.patience_seconds) as patience:
+                return await self._persist(service, action, resources, params, patience)
+        except TimeoutError as error:
+            cause = f"not answered within {self._settings.patience_seconds:g} s"
+            raise errors.unanswered(service, action, cause) from error
+
+    async def pages(
+        self, service: str, action: str, result_key: str, /, **params: Any
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Each item of a listing, page by page. Raises Fault."""
+        token: dict[str, Any] = {}
+        while True:
+            page = await self.call(service, action, **params, **token)
+            for item in cast("list[dict[str, Any]]", page.get(result_key) or []):
+                yield item
+            if not page.get("NextToken"):
+                return
+            token = {"NextToken": page["NextToken"]}
+
+    async def _persist(
+        self, service: str, action: str, resources: int, params: dict[str, Any], patience: asyncio.Timeout
+    ) -> dict[str, Any]:
+        wanted = draws(service, action, params, resources)
+        harmless = bool(_READS.match(action)) or action in _REPEATABLE or "ClientToken" in params
+        harmless = harmless or action.startswith(("Delete", "Modify"))
+        pause = _FIRST_PAUSE
+        while True:
+            await self._turn(wanted, patience)
+            try:
+                return await self._try(service, action, params)
+            except Fault as fault:
+                throttled = fault.reason in errors.THROTTLES
+                if not throttled and not (harmless and errors.uncertain(fault)):
+                    raise
+                ends = patience.when()
+                if ends is not None and asyncio.get_running_loop().time() + pause >= ends:
+                    raise  # whoever waits is told why, not that time ran out
+                if throttled:
+                    self._buckets.empty(wanted, time.monotonic())
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 # scatter, no secret
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _turn(self, wanted: tuple[Draw, ...], patience: asyncio.Timeout) -> None:
+        wait = self._buckets.take(wanted, time.monotonic())
+        ends = patience.when()
+        try:
+            if ends is not None and asyncio.get_running_loop().time() + wait >= ends:
+                cause = f"the limit of EC2's API lets it through in {wait:.0f} s only"
+                raise Fault(Kind.UNAVAILABLE, wanted[0].bucket, cause, "it is asked again", reason="OwnLimit")
+            if wait > 0:
+                await asyncio.sleep(wait)
+        except (asyncio.CancelledError, Fault):
+            self._buckets.give_back(wanted, time.monotonic())
+            raise
+
+    async def _try(self, service: str, action: str, params: dict[str, Any]) -> dict[str, Any]:
+        begun = time.monotonic()
+        outcome = "cancelled"
+        try:
+            answer = await self._ask(service, action, params)
+            outcome = "ok"
+            return answer
+        except Fault as fault:
+            outcome = fault.reason or fault.kind.value
+            raise
+        finally:
+            self.counts[service, action, outcome] += 1
+            self.on_call(service, action, outcome, time.monotonic() - begun)
+
+    async def _ask(self, service: str, action: str, params: dict[str, Any]) -> dict[str, Any]:
+        import botocore  # noqa: PLC0415 # see the module
+        import botocore.exceptions as sdk  # noqa: PLC0415
+
+        client = await self._client(service)
+        limit = self._settings.call_seconds
+        # A long poll is meant to take its time.
+        limit += float(params.get("WaitTimeSeconds", 0))
+        try:
+            async with asyncio.timeout(limit):
+                return cast("dict[str, Any]", await getattr(client, botocore.xform_name(action))(**params))
+        except sdk.ClientError as error:
+            told = cast("dict[str, Any]", error.response.get("Error", {}))
+            raise errors.fault_of(service, action, str(told.get("Code", "")), str(told.get("Message", ""))) from error
+        except (sdk.NoCredentialsError, sdk.PartialCredentialsError, sdk.CredentialRetrievalError) as error:
+            mend = "give the controller's machine a role, or name a profile with cloud.ec2.key_profile"
+            raise Fault(Kind.DENIED, f"{service} {action}", str(error), mend, reason="NoCredentials") from error
+        except sdk.ParamValidationError as error:
+            raise Fault(Kind.INVALID, f"{service} {action}", str(error), reason="ParamValidation") from error
+        except TimeoutError as error:
+            raise errors.unanswered(service, action, f"no answer within {limit:g} s") from error
+        except (sdk.BotoCoreError, OSError) as error:
+            raise errors.unanswered(service, action, str(error) or type(error).__name__) from error
+
+    async def _client(self, service: str) -> Any:
+        async with self._opening:
+            if service not in self._clients:
+                self._clients[service] = await self._stack.enter_async_context(
+                    self._session.client(
+                        service,
+                        region_name=_region(service, self._settings),
+                        endpoint_url=self._settings.endpoint_url or None,
+                        config=_config(self._settings),
+                    )
+                )
+            return self._clients[service]
+
+
+def _nobody(service: str, action: str, outcome: str, seconds: float) -> None:
+    del service, action, outcome, seconds
+
+
+def _region(service: str, settings: Ec2Settings) -> str:
+    # The price list is served in three regions only, and tells of all.
+    return "us-east-1" if service == "pricing" else settings.region
+
+
+def _config(settings: Ec2Settings) -> Any:
+    from aiobotocore.config import AioConfig  # noqa: PLC0415 # see the module
+
+    return AioConfig(
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        connect_timeout=min(5.0, settings.call_seconds),
+        read_timeout=settings.call_seconds + 25.0,
+        max_pool_connections=_CONNECTIONS,
+        tcp_keepalive=True,
+    )
+
+
+@asynccontextmanager
+async def running(settings: Ec2Settings) -> AsyncGenerator[Calls]:
+    """The door, open. Raises Fault INVALID for a profile that is not there."""
+    import aioboto3  # noqa: PLC0415 # see the module
+    import botocore.exceptions as sdk  # noqa: PLC0415
+
+    try:
+        session = aioboto3.Session(profile_name=settings.key_profile or None)
+    except sdk.ProfileNotFound as error:
+        mend = "name one of the shared AWS configuration, or none"
+        raise Fault(Kind.INVALID, f"cloud.ec2.key_profile {settings.key_profile}", str(error), mend) from error
+    async with AsyncExitStack() as stack:
+        yield Calls(settings, session, stack)

@@ -1,0 +1,100 @@
+"""The door to AWS, against a server that throttles, hangs and loses answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from cellwire.faults import Fault, Kind
+from controller.clouds.ec2 import calls
+from controller.clouds.ec2.settings import Ec2Settings
+from tests.support.ec2_front import Front, running_front
+
+LAUNCH: dict[str, Any] = {"ImageId": "ami-03cf127a", "InstanceType": "t3.small"}
+
+
+@pytest.fixture(autouse=True)
+def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+
+
+def settings(front: Front, **more: object) -> Ec2Settings:
+    plain = Ec2Settings(region="us-east-1", endpoint_url=front.url, subnets=(), images={})
+    return msgspec.structs.replace(plain, **more)
+
+
+async def test_a_throttled_call_is_made_again_and_each_try_counted() -> None:
+    async with running_front() as front, calls.running(settings(front)) as door:
+        front.rules.fail("DescribeVpcs", "RequestLimitExceeded", 2)
+        told: list[tuple[str, str, str]] = []
+        door.on_call = lambda service, action, outcome, seconds: told.append((service, action, outcome))
+
+        assert (await door.call("ec2", "DescribeVpcs"))["Vpcs"]
+
+        assert [outcome for _, _, outcome in told] == ["RequestLimitExceeded", "RequestLimitExceeded", "ok"]
+        assert door.counts["ec2", "DescribeVpcs", "ok"] == 1
+
+
+async def test_a_missing_right_is_not_asked_for_twice_and_named() -> None:
+    async with running_front() as front, calls.running(settings(front)) as door:
+        front.rules.fail("CreateFleet", "UnauthorizedOperation")
+        with pytest.raises(Fault, match="ec2:CreateFleet") as raised:
+            await door.call(
+                "ec2",
+                "CreateFleet",
+                ClientToken="a",
+                Type="instant",
+                LaunchTemplateConfigs=[],
+                TargetCapacitySpecification={"TotalTargetCapacity": 1},
+            )
+        assert raised.value.kind is Kind.DENIED
+        assert front.count("CreateFleet") == 1
+
+
+async def test_silence_ends_in_a_fault_that_says_so() -> None:
+    async with running_front() as front:
+        async with calls.running(settings(front, call_seconds=0.3, patience_seconds=1.5)) as door:
+            front.rules.hang("DescribeVpcs")
+            with pytest.raises(Fault, match="ec2 DescribeVpcs: no") as raised:
+                await door.call("ec2", "DescribeVpcs")
+            assert raised.value.kind is Kind.UNAVAILABLE
+            assert front.count("DescribeVpcs") >= 2
+
+
+async def test_a_lost_answer_to_a_call_with_a_token_is_asked_for_again_and_launches_once() -> None:
+    async with running_front() as front, calls.running(settings(front)) as door:
+        front.rules.lose("RunInstances")
+        answer = await door.call(
+            "ec2", "RunInstances", resources=2, ClientToken="once", MinCount=2, MaxCount=2, **LAUNCH
+        )
+
+        assert len(answer["Instances"]) == 2
+        running = [one async for one in door.pages("ec2", "DescribeInstances", "Reservations", MaxResults=5)]
+        assert len(running) == 1
+
+
+async def test_a_lost_answer_to_a_call_without_a_token_is_left_to_the_caller() -> None:
+    async with running_front() as front, calls.running(settings(front)) as door:
+        front.rules.lose("CreateVpc")
+        with pytest.raises(Fault) as raised:
+            await door.call("ec2", "CreateVpc", CidrBlock="10.1.0.0/16")
+        assert raised.value.kind is Kind.UNAVAILABLE
+        assert front.count("CreateVpc") == 1
+
+
+async def test_a_listing_goes_through_all_its_pages() -> None:
+    async with running_front() as front, calls.running(settings(front)) as door:
+        for number in range(6):
+            launch: dict[str, Any] = {
+                "ImageId": "ami-03cf127a",
+                "InstanceType": "t3.small",
+                "MinCount": 1,
+                "MaxCount": 1,
+            }
+            await door.call("ec2", "RunInstances", ClientToken=f"t{number}", MinCount=1, MaxCount=1, **LAUNCH)
+        found = [one async for one in door.pages("ec2", "DescribeInstances", "Reservations", MaxResults=5)]
+        assert len({one["ReservationId"] for one in found}) == 6
+        assert front.count("DescribeInstances") >= 2
