@@ -88,12 +88,6 @@ async def test_a_lost_answer_to_a_call_without_a_token_is_left_to_the_caller() -
 async def test_a_listing_goes_through_all_its_pages() -> None:
     async with running_front() as front, calls.running(settings(front)) as door:
         for number in range(6):
-            launch: dict[str, Any] = {
-                "ImageId": "ami-03cf127a",
-                "InstanceType": "t3.small",
-                "MinCount": 1,
-                "MaxCount": 1,
-            }
             await door.call("ec2", "RunInstances", ClientToken=f"t{number}", MinCount=1, MaxCount=1, **LAUNCH)
         found = [one async for one in door.pages("ec2", "DescribeInstances", "Reservations", MaxResults=5)]
         assert len({one["ReservationId"] for one in found}) == 6
