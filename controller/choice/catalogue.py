@@ -72,7 +72,8 @@ def _gpus(entries: Sequence[Mapping[str, Any]]) -> Gpus | None:
         return None
     first = entries[0]
     memory = int(first.get("memory_mib") or 0)
-    return Gpus(sum(int(each["count"]) for each in entries), str(first.get("name", "")).lower(), memory)
+    name, vendor = (str(first.get(key, "")).lower() for key in ("name", "manufacturer"))
+    return Gpus(sum(int(each["count"]) for each in entries), name, memory, vendor)
 
 
 def bundled_offers(text: str, region: str, zones: Sequence[str]) -> tuple[Offer, ...]:

@@ -2,22 +2,33 @@
 
 A container asks for its requests, or its limits where it has no requests. Containers and sidecars (init containers
 that are restarted always) run together and add up; each other init container runs alone beside the sidecars started
-before it; the pod needs the larger of the two, and its overhead, and what the agent itself takes.
+before it; the pod needs the largest of these, and its overhead, and what the agent itself takes. What is asked for the
+whole pod counts instead of the sum. A resource that no instance can give is refused by name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from decimal import Decimal
+from math import ceil
+from typing import Any, cast
 
 import msgspec
 
 from cellwire.cri.v1 import runtime_pb2 as cri
-from controller.choice.quantity import gigabytes, mebibytes, millis
+from cellwire.faults import Fault, Kind
+from controller.choice import wishes
+from controller.choice.quantity import quantity
 from controller.model.offer import Demand
 
-GPU_RESOURCES = ("nvidia.com/gpu", "amd.com/gpu", "habana.ai/gaudi", "aws.amazon.com/neuron")
+# Extended resource → who makes it, as in the catalogue.
+GPU_VENDORS = {"nvidia.com/gpu": "nvidia", "amd.com/gpu": "amd", "habana.ai/gaudi": "habana"}
+# Only these can be asked for the whole pod (Kubernetes, "Pod-level resource specification").
+OF_WHOLE_PODS = ("cpu", "memory")
+KNOWN = frozenset({"cpu", "memory", "ephemeral-storage", *GPU_VENDORS})
 ARCHITECTURE_LABEL = "kubernetes.io/arch"
+
+Asked = Mapping[str, Decimal]
 
 
 class Overhead(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,84 +41,105 @@ class Overhead(msgspec.Struct, frozen=True, kw_only=True):
 DEFAULT_OVERHEAD = Overhead()
 
 
-class _Need(msgspec.Struct, frozen=True):
-    cpu: int = 0
-    memory: int = 0
-    gpus: int = 0
-    disk: int = 0
-
-    def plus(self, other: _Need) -> _Need:
-        return _Need(self.cpu + other.cpu, self.memory + other.memory, self.gpus + other.gpus, self.disk + other.disk)
-
-    def or_more(self, other: _Need) -> _Need:
-        return _Need(
-            max(self.cpu, other.cpu),
-            max(self.memory, other.memory),
-            max(self.gpus, other.gpus),
-            max(self.disk, other.disk),
-        )
-
-
 def of_pod(spec: Mapping[str, Any], overhead: Overhead = DEFAULT_OVERHEAD) -> Demand:
-    """The demand of a pod's spec, as decoded from its manifest. Raises Fault INVALID for a bad quantity."""
-    together = _total(_container(one) for one in spec.get("containers") or ())
-    peak, sidecars = _Need(), _Need()
-    for init in spec.get("initContainers") or ():
-        need = _container(init)
+    """The demand of a pod's spec, as decoded from its manifest. Raises Fault INVALID for what is no such spec."""
+    spec = _mapping(spec, "spec")
+    together = _sum(_container(one) for one in _list(spec, "containers"))
+    peak, sidecars = dict[str, Decimal](), dict[str, Decimal]()
+    for init in _list(spec, "initContainers"):
+        need = _sum([sidecars, _container(init)])
+        peak = _largest(peak, need)
         if init.get("restartPolicy") == "Always":
-            sidecars = sidecars.plus(need)
-            peak = peak.or_more(sidecars)
-        else:
-            peak = peak.or_more(sidecars.plus(need))
-    need = together.plus(sidecars).or_more(peak)
-    if spec.get("resources"):
-        need = _resources(spec["resources"], need)
-    need = need.plus(_resources({"requests": spec.get("overhead") or {}}, _Need()))
-    architecture = (spec.get("nodeSelector") or {}).get(ARCHITECTURE_LABEL)
-    return _demand(need, overhead, (architecture,) if architecture else ())
+            sidecars = need
+    need = _largest(_sum([together, sidecars]), peak)
+    need = _of_whole_pod(_mapping(spec.get("resources") or {}, "spec.resources"), need)
+    need = _sum([need, _quantities(spec.get("overhead"), "spec.overhead")])
+    architecture = _mapping(spec.get("nodeSelector") or {}, "spec.nodeSelector").get(ARCHITECTURE_LABEL)
+    return _demand(need, overhead, (str(architecture),) if architecture else ())
 
 
 def of_sandbox(config: cri.PodSandboxConfig, overhead: Overhead = DEFAULT_OVERHEAD) -> Demand:
     """The demand that a kubelet tells with a sandbox: the sums of its containers, and the pod's overhead.
 
-    CRI gives CPU requests as shares (1024 a CPU) and limits as quota over period, memory only as limit.
+    CRI gives CPU requests as shares (1024 a CPU) and memory only as limit; of GPUs it says nothing. Annotations fill in
+    what it leaves out. Raises Fault INVALID for one that cannot be read.
     """
-    need = _linux(config.linux.resources).plus(_linux(config.linux.overhead))
-    return _demand(need, overhead, ())
+    need = _sum([_linux(config.linux.resources), _linux(config.linux.overhead)])
+    told = wishes.of_demand(config.annotations)
+    need = _largest(need, {"memory": Decimal(told.memory_mib * 2**20)})
+    demand = _demand(need, overhead, ())
+    return msgspec.structs.replace(demand, gpus=told.gpus) if told.gpus else demand
 
 
-def _demand(need: _Need, overhead: Overhead, architectures: tuple[str, ...]) -> Demand:
+def _demand(need: Asked, overhead: Overhead, architectures: tuple[str, ...]) -> Demand:
+    gpus = {name: count for name in GPU_VENDORS if (count := need.get(name, Decimal(0)))}
+    if len(gpus) > 1:
+        raise Fault(Kind.INVALID, f"resources {', '.join(gpus)}", "no instance has GPUs of two makers", "ask for one")
+    for name, count in gpus.items():
+        if count != int(count):
+            raise Fault(Kind.INVALID, f"resource {name}: {count}", "a GPU cannot be divided", "ask for whole ones")
+    (vendor, count), *_ = [(GPU_VENDORS[name], count) for name, count in gpus.items()] or [("", Decimal(0))]
     return Demand(
-        cpu_millis=need.cpu + overhead.cpu_millis,
-        memory_mib=need.memory + overhead.memory_mib,
-        gpus=need.gpus,
-        disk_gb=need.disk,
+        cpu_millis=ceil(need.get("cpu", Decimal(0)) * 1000) + overhead.cpu_millis,
+        memory_mib=ceil(need.get("memory", Decimal(0)) / 2**20) + overhead.memory_mib,
+        gpus=int(count),
+        gpu_vendor=vendor,
+        disk_gb=ceil(need.get("ephemeral-storage", Decimal(0)) / 10**9),
         architectures=architectures,
     )
 
 
-def _total(needs: Iterable[_Need]) -> _Need:
-    total = _Need()
+def _sum(needs: Iterable[Asked]) -> dict[str, Decimal]:
+    total: dict[str, Decimal] = {}
     for need in needs:
-        total = total.plus(need)
+        for name, amount in need.items():
+            total[name] = total.get(name, Decimal(0)) + amount
     return total
 
 
-def _container(container: Mapping[str, Any]) -> _Need:
-    return _resources(container.get("resources") or {}, _Need())
+def _largest(one: Asked, other: Asked) -> dict[str, Decimal]:
+    return {name: max(one.get(name, Decimal(0)), other.get(name, Decimal(0))) for name in {*one, *other}}
 
 
-def _resources(resources: Mapping[str, Any], default: _Need) -> _Need:
-    asked = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
-    return _Need(
-        millis(asked["cpu"]) if "cpu" in asked else default.cpu,
-        mebibytes(asked["memory"]) if "memory" in asked else default.memory,
-        sum(millis(asked[name]) // 1000 for name in GPU_RESOURCES if name in asked) or default.gpus,
-        gigabytes(asked["ephemeral-storage"]) if "ephemeral-storage" in asked else default.disk,
-    )
+def _container(container: Mapping[str, Any]) -> dict[str, Decimal]:
+    name = f"container {container.get('name', '')!r}"
+    resources = _mapping(container.get("resources") or {}, f"resources of {name}")
+    limits = _quantities(resources.get("limits"), f"limits of {name}")
+    return {**limits, **_quantities(resources.get("requests"), f"requests of {name}")}
 
 
-def _linux(resources: cri.LinuxContainerResources) -> _Need:
+def _of_whole_pod(resources: Mapping[str, Any], containers: Asked) -> dict[str, Decimal]:
+    """Requests of the pod win over its containers' sum, which wins over limits of the pod."""
+    requests = _quantities(resources.get("requests"), "requests of the pod")
+    limits = _quantities(resources.get("limits"), "limits of the pod")
+    for name in {*requests, *limits} - set(OF_WHOLE_PODS):
+        raise Fault(Kind.INVALID, f"resource {name} of the pod", "it can be asked for containers only")
+    return {**limits, **containers, **requests}
+
+
+def _quantities(amounts: object, where: str) -> dict[str, Decimal]:
+    found = {str(name): quantity(amount) for name, amount in _mapping(amounts or {}, where).items()}
+    for name, amount in found.items():
+        if amount and name not in KNOWN:
+            known = ", ".join(sorted(KNOWN))
+            raise Fault(Kind.INVALID, f"resource {name} in {where}", "no cell has it", f"cells have {known}")
+    return {name: amount for name, amount in found.items() if name in KNOWN}
+
+
+def _mapping(value: object, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise Fault(Kind.INVALID, where, "it is no mapping of names to values")
+    return cast("Mapping[str, Any]", value)
+
+
+def _list(spec: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    value = spec.get(key) or []
+    if not isinstance(value, list):
+        raise Fault(Kind.INVALID, f"spec.{key}", "it is no list")
+    return [_mapping(each, f"spec.{key}") for each in cast("list[object]", value)]
+
+
+def _linux(resources: cri.LinuxContainerResources) -> dict[str, Decimal]:
     # A kubelet writes 2 shares for "no request at all".
-    cpu = -(-resources.cpu_shares * 1000 // 1024) if resources.cpu_shares > 2 else 0
-    return _Need(cpu, -(-resources.memory_limit_in_bytes // 2**20))
+    cpu = Decimal(-(-resources.cpu_shares * 1000 // 1024)) / 1000 if resources.cpu_shares > 2 else Decimal(0)
+    return {"cpu": cpu, "memory": Decimal(max(resources.memory_limit_in_bytes, 0))}

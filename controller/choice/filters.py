@@ -42,6 +42,8 @@ def gpu(demand: Demand, wishes: Wishes, offer: Offer) -> str:
         return "it has GPUs that the pod does not ask for" if gpus else ""
     if gpus is None or gpus.count < demand.gpus:
         return f"it has {gpus.count if gpus else 0} GPUs of {demand.gpus}"
+    if demand.gpu_vendor and gpus.vendor and demand.gpu_vendor != gpus.vendor:
+        return f"its GPUs are made by {gpus.vendor}, the pod needs {demand.gpu_vendor}"
     wanted = wishes.gpu_name or demand.gpu_name
     return "" if not wanted or wanted == gpus.name else f"its GPUs are {gpus.name}, the pod needs {wanted}"
 

@@ -5,23 +5,25 @@ An annotation of ours that nobody knows is refused by name: a typo must not laun
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from cellwire.faults import Fault, Kind
+from controller.choice.quantity import mebibytes
 from controller.model.offer import LaunchType
 
 PREFIX = "chinampa.dev/"
+T = TypeVar("T")
 
 
 class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     """Limits on the choice. Empty means "any", but for `architectures`, where empty means what the pod's demand says.
 
-    `types` and `denied_types` are shell patterns ("c7i.*"); `launch_types` in order of preference; `max_price` in USD
-    per hour. `volume_gb` is the size of the root volume.
+    `types` and `denied_types` are shell patterns ("c7i.*"); `max_price` in USD per hour; `volume_gb` is the size of the
+    root volume.
     """
 
     types: tuple[str, ...] = ()
@@ -76,6 +78,13 @@ def _size(text: str) -> int:
     return size
 
 
+def _count(text: str) -> int:
+    count = int(text)
+    if not 1 <= count <= 1_000_000:
+        raise ValueError("it must be a whole number above 0")
+    return count
+
+
 # Annotation → field of Wishes and how its text is read.
 READ: dict[str, tuple[str, Callable[[str], Any]]] = {
     "instance-type": ("types", _words),
@@ -89,9 +98,11 @@ READ: dict[str, tuple[str, Callable[[str], Any]]] = {
     "bare-metal": ("bare_metal", _yes),
     "burstable": ("burstable", _yes),
     "gpu-name": ("gpu_name", str.lower),
-    "network-mbps": ("network_mbps", int),
+    "network-mbps": ("network_mbps", _count),
     "volume-size": ("volume_gb", _size),
 }
+# What the kubelet of a sandbox does not say: annotation → field of Told and how its text is read.
+OF_DEMAND: dict[str, tuple[str, Callable[[str], int]]] = {"memory": ("memory_mib", mebibytes), "gpus": ("gpus", _count)}
 # Annotations that mean something to a cloud, not to the choice.
 OF_CLOUDS = frozenset(
     {
@@ -107,24 +118,51 @@ OF_CLOUDS = frozenset(
 )
 
 
+class Told(msgspec.Struct, frozen=True):
+    """What annotations add to a demand that comes without them."""
+
+    memory_mib: int = 0
+    gpus: int = 0
+
+
 def read(annotations: Mapping[str, str]) -> Wishes:
     """The wishes in a pod's annotations. Raises Fault INVALID naming an annotation that is unknown or unreadable."""
     fields: dict[str, Any] = {}
-    for key, text in annotations.items():
-        if not key.startswith(PREFIX):
-            continue
-        name = key.removeprefix(PREFIX)
-        if name in OF_CLOUDS:
-            continue
-        if name not in READ:
-            known = ", ".join(sorted({*READ, *OF_CLOUDS}))
-            raise Fault(Kind.INVALID, f"annotation {key}", "there is no such annotation", f"known are: {known}")
-        field, parse = READ[name]
-        try:
-            fields[field] = parse(text)
-        except ValueError as error:
-            raise Fault(Kind.INVALID, f"annotation {key}: {text!r}", str(error)) from error
+    for name, text in _ours(annotations):
+        if name in READ:
+            field, parse = READ[name]
+            fields[field] = _parsed(name, text, parse)
+        elif name not in OF_CLOUDS and name not in OF_DEMAND:
+            known = ", ".join(sorted({*READ, *OF_DEMAND, *OF_CLOUDS}))
+            raise Fault(
+                Kind.INVALID, f"annotation {PREFIX}{name}", "there is no such annotation", f"known are: {known}"
+            )
     return Wishes(**fields)
+
+
+def of_demand(annotations: Mapping[str, str]) -> Told:
+    """What annotations say of the demand. Raises Fault INVALID for one that cannot be read."""
+    fields: dict[str, int] = {}
+    for name, text in _ours(annotations):
+        if name in OF_DEMAND:
+            field, parse = OF_DEMAND[name]
+            fields[field] = _parsed(name, text, parse)
+    return Told(**fields)
+
+
+def _ours(annotations: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    for key, text in annotations.items():
+        if key.startswith(PREFIX):
+            if not isinstance(text, str):
+                raise Fault(Kind.INVALID, f"annotation {key}: {text!r}", "it is no text", "put it in quotes")
+            yield key.removeprefix(PREFIX), text
+
+
+def _parsed(name: str, text: str, parse: Callable[[str], T]) -> T:
+    try:
+        return parse(text)
+    except (ValueError, Fault) as error:
+        raise Fault(Kind.INVALID, f"annotation {PREFIX}{name}: {text!r}", str(error)) from error
 
 
 def type_wished(wishes: Wishes, type_name: str) -> bool:

@@ -15,11 +15,12 @@ class LaunchType(enum.Enum):
 
 
 class Gpus(msgspec.Struct, frozen=True):
-    """GPUs of one kind: `name` as the cloud writes it, lower case; memory per GPU in MiB."""
+    """GPUs of one kind: `name` and `vendor` as the cloud writes them, lower case; memory per GPU in MiB."""
 
     count: int
     name: str = ""
     memory_mib: int = 0
+    vendor: str = ""
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +53,8 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
 class Demand(msgspec.Struct, frozen=True, kw_only=True):
     """What a pod needs, overhead of the agent included.
 
-    `cpu_millis` thousandths of a CPU, sustained; `architectures` empty means any; `gpu_name` empty means any kind.
+    `cpu_millis` thousandths of a CPU, sustained; `architectures` empty means any; `gpu_name` and
+    `gpu_vendor` empty mean any kind.
     """
 
     cpu_millis: int
@@ -60,5 +62,6 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     architectures: tuple[str, ...] = ()
     gpus: int = 0
     gpu_name: str = ""
+    gpu_vendor: str = ""
     disk_gb: int = 0
     network_mbps: int = 0
