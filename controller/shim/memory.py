@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
+from cellwire.cri import match
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from controller.model.names import CellName
@@ -21,7 +22,10 @@ from controller.store.protocol import Store
 
 Known = TypeVar("Known", SandboxRecord, ContainerRecord)
 Listener = Callable[[cri.ContainerEventResponse], None]
+Answer = TypeVar("Answer", cri.ListPodSandboxResponse, cri.ListContainersResponse)
 SHORTEST_PREFIX = 6
+# A kubelet asks with three filters; what a person asks beside it must not pile up.
+MOST_LISTS = 16
 
 
 class Memory:
@@ -33,6 +37,9 @@ class Memory:
         self._containers: dict[str, ContainerRecord] = {}
         self._sandbox_entries: dict[str, cri.PodSandbox] = {}
         self._container_entries: dict[str, cri.Container] = {}
+        # Answers by their filter, while nothing has changed.
+        self._sandbox_lists: dict[bytes, cri.ListPodSandboxResponse] = {}
+        self._container_lists: dict[bytes, cri.ListContainersResponse] = {}
         self._writing = asyncio.Lock()
         self._listeners: set[Listener] = set()
 
@@ -46,6 +53,24 @@ class Memory:
     def sandboxes(self) -> tuple[SandboxRecord, ...]:
         """All sandbox records."""
         return tuple(self._sandboxes.values())
+
+    def sandbox_list(self, wanted: cri.PodSandboxFilter) -> cri.ListPodSandboxResponse:
+        """The answer to ListPodSandbox; kept until something changes, since a kubelet asks the same every second."""
+        key = wanted.SerializeToString()
+        if key not in self._sandbox_lists:
+            all_of_them = self._sandbox_entries.values()
+            chosen = [one for one in all_of_them if match.sandbox_matches(wanted, one)] if key else all_of_them
+            _keep(self._sandbox_lists, key, cri.ListPodSandboxResponse(items=chosen))
+        return self._sandbox_lists[key]
+
+    def container_list(self, wanted: cri.ContainerFilter) -> cri.ListContainersResponse:
+        """The answer to ListContainers; kept until something changes."""
+        key = wanted.SerializeToString()
+        if key not in self._container_lists:
+            all_of_them = self._container_entries.values()
+            chosen = [one for one in all_of_them if match.container_matches(wanted, one)] if key else all_of_them
+            _keep(self._container_lists, key, cri.ListContainersResponse(containers=chosen))
+        return self._container_lists[key]
 
     def listed_sandboxes(self) -> tuple[cri.PodSandbox, ...]:
         """All sandboxes as ListPodSandbox shows them."""
@@ -137,6 +162,7 @@ class Memory:
             await self._store.delete(CONTAINER, record.id)
             self._containers.pop(record.id, None)
             self._container_entries.pop(record.id, None)
+            self._container_lists.clear()
         self._announce(record, cri.CONTAINER_DELETED_EVENT)
 
     async def forget_sandbox(self, record: SandboxRecord) -> None:
@@ -147,6 +173,7 @@ class Memory:
             await self._store.delete(SANDBOX, record.id)
             self._sandboxes.pop(record.id, None)
             self._sandbox_entries.pop(record.id, None)
+            self._sandbox_lists.clear()
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` with each container event from now on, until the returned function is called."""
@@ -170,12 +197,20 @@ class Memory:
 
     def _keep_sandbox(self, record: SandboxRecord) -> None:
         self._sandboxes[record.id] = record
+        self._sandbox_lists.clear()
         self._sandbox_entries[record.id] = listed_sandbox(cri.PodSandboxStatus.FromString(record.status))
 
     def _keep_container(self, record: ContainerRecord) -> None:
         self._containers[record.id] = record
         status = cri.ContainerStatus.FromString(record.status)
+        self._container_lists.clear()
         self._container_entries[record.id] = listed_container(status, record.sandbox)
+
+
+def _keep(lists: dict[bytes, Answer], key: bytes, answer: Answer) -> None:
+    if len(lists) >= MOST_LISTS:
+        lists.clear()
+    lists[key] = answer
 
 
 def _event_kind(record: ContainerRecord) -> cri.ContainerEventType.ValueType:

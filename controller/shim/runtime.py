@@ -116,7 +116,7 @@ class RuntimeService(RuntimeServiceBase):
 
     async def ListPodSandbox(self, stream: Stream[cri.ListPodSandboxRequest, cri.ListPodSandboxResponse]) -> None:
         async def listed(request: cri.ListPodSandboxRequest) -> cri.ListPodSandboxResponse:
-            return cri.ListPodSandboxResponse(items=self._listed_sandboxes(request.filter))
+            return self._memory.sandbox_list(request.filter)
 
         await answer(stream, listed)
 
@@ -125,7 +125,7 @@ class RuntimeService(RuntimeServiceBase):
     ) -> None:
         request = await stream.recv_message()
         if request is not None:
-            for page in pages(self._listed_sandboxes(request.filter)):
+            for page in pages(tuple(self._memory.sandbox_list(request.filter).items)):
                 await stream.send_message(cri.StreamPodSandboxesResponse(pod_sandboxes=page))
 
     async def CreateContainer(self, stream: Stream[cri.CreateContainerRequest, cri.CreateContainerResponse]) -> None:
@@ -157,14 +157,14 @@ class RuntimeService(RuntimeServiceBase):
 
     async def ListContainers(self, stream: Stream[cri.ListContainersRequest, cri.ListContainersResponse]) -> None:
         async def listed(request: cri.ListContainersRequest) -> cri.ListContainersResponse:
-            return cri.ListContainersResponse(containers=self._listed_containers(request.filter))
+            return self._memory.container_list(request.filter)
 
         await answer(stream, listed)
 
     async def StreamContainers(self, stream: Stream[cri.StreamContainersRequest, cri.StreamContainersResponse]) -> None:
         request = await stream.recv_message()
         if request is not None:
-            for page in pages(self._listed_containers(request.filter)):
+            for page in pages(tuple(self._memory.container_list(request.filter).containers)):
                 await stream.send_message(cri.StreamContainersResponse(containers=page))
 
     async def ContainerStatus(self, stream: Stream[cri.ContainerStatusRequest, cri.ContainerStatusResponse]) -> None:
@@ -361,12 +361,6 @@ class RuntimeService(RuntimeServiceBase):
             return await self._sandboxes.update(request)
 
         await answer(stream, update)
-
-    def _listed_sandboxes(self, wanted: cri.PodSandboxFilter) -> tuple[cri.PodSandbox, ...]:
-        return tuple(one for one in self._memory.listed_sandboxes() if match.sandbox_matches(wanted, one))
-
-    def _listed_containers(self, wanted: cri.ContainerFilter) -> tuple[cri.Container, ...]:
-        return tuple(one for one in self._memory.listed_containers() if match.container_matches(wanted, one))
 
     def _container_stats(self, wanted: cri.ContainerStatsFilter) -> tuple[cri.ContainerStats, ...]:
         sandbox_of = {one.id: one.pod_sandbox_id for one in self._memory.listed_containers()}

@@ -1,7 +1,8 @@
 """grpclib 0.4.9 with its faults fenced in: the one file that touches its private members.
 
 Mended are: messages of any announced length (refused, see `limits`); the request to cancel that a broken or expired
-call leaves on its task (taken back, exactly); channels and servers can live on a connection that somebody else made.
+leaves on its task (taken back, exactly); channels and servers can live on a connection made by somebody else. And
+h2 writes each frame that it receives out in hex for a logger that is not there.
 tests/unit/rpc/test_mended.py fails when a release of grpclib changes what is relied on here.
 """
 
@@ -30,15 +31,23 @@ from grpclib.server import Handler as CallHandler
 from grpclib.server import Server
 from grpclib.utils import DeadlineWrapper, Wrapper
 from h2.settings import SettingCodes
+from hyperframe.frame import DataFrame
 from multidict import MultiDict
 
-from cellwire.rpc.limits import HANDSHAKE_SECONDS, SHUTDOWN_SECONDS, Limits, watch_socket
+from cellwire.rpc.limits import HANDSHAKE_SECONDS, LOCAL_BUFFER, SHUTDOWN_SECONDS, Limits, watch_socket, widen_local
 from cellwire.rpc.status import FaultCodec
 
 if TYPE_CHECKING:
     from grpclib._typing import IServable
 
 OnLost = Callable[[Exception | None], None]
+
+
+def _length_only(self: DataFrame) -> str:
+    return f"{len(self.data)} bytes"
+
+
+DataFrame._body_repr = _length_only
 
 
 def configuration(limits: Limits, name: str = "") -> Configuration:
@@ -69,6 +78,8 @@ class LimitedProtocol(H2Protocol):
         sock: socket.socket | None = transport.get_extra_info("socket")
         if sock is not None:
             watch_socket(sock)
+            if widen_local(sock):
+                cast("asyncio.WriteTransport", transport).set_write_buffer_limits(high=LOCAL_BUFFER)
         settings: dict[SettingCodes | int, int] = {
             SettingCodes.MAX_FRAME_SIZE: self._limits.frame_bytes,
             SettingCodes.MAX_CONCURRENT_STREAMS: self._limits.streams,

@@ -16,6 +16,7 @@ import grpclib.utils
 import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
+from hyperframe.frame import DataFrame
 
 from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
@@ -131,3 +132,7 @@ async def test_two_hundred_calls_at_once_beside_readers_that_do_not_read(tmp_pat
             await stuck.cancel()
     server.close()
     await server.wait_closed()
+
+
+def test_received_data_is_not_written_out_for_a_logger_that_is_not_there() -> None:
+    assert repr(DataFrame(1, b"secret")).endswith("6 bytes")

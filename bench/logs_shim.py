@@ -1,0 +1,25 @@
+"""1,000,000 lines of 100 bytes until complete in the kubelet's file: through the shim, beside containerd, in turn."""
+
+from __future__ import annotations
+
+import asyncio
+
+from bench import logs
+from bench._runtimes import report
+from bench._shim import both_with_shim
+
+
+async def main() -> None:
+    async with both_with_shim() as (ours, theirs):
+        for _ in range(logs.ROUNDS):
+            # A pod's start is a part of both; the cell is joined before, and has its image before the clock starts.
+            await ours.cells_ready()
+            await logs.one(ours)
+            await ours.cells_ready()
+            await logs.one(theirs)
+        ratio = report("1,000,000 lines", ours.times["logs"], theirs.times["logs"])
+    print(f"ratio: {ratio:.2f}")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

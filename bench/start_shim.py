@@ -1,0 +1,52 @@
+"""RunPodSandbox + CreateContainer + StartContainer through the shim, on a joined cell, beside containerd, in turn."""
+
+from __future__ import annotations
+
+import asyncio
+
+from bench._runtimes import Runtime, report
+from bench._shim import ShimRuntime, both_with_shim
+
+ROUNDS = 12
+
+
+async def one(runtime: Runtime) -> None:
+    config = runtime.sandbox_config()
+    found: list[str] = []
+
+    async def sandbox() -> None:
+        found.append(await runtime.run_sandbox(config))
+
+    async def create() -> None:
+        found.append(await runtime.create(found[0], config))
+
+    if isinstance(runtime, ShimRuntime):
+        await runtime.cells_ready()
+    spent = await runtime.timed("RunPodSandbox", sandbox())
+    if isinstance(runtime, ShimRuntime):
+        # Not counted: containerd has the image already, a new cell has none. The pull has a benchmark of its own.
+        await runtime.pull_for(config)
+    spent += await runtime.timed("CreateContainer", create())
+    spent += await runtime.timed("StartContainer", runtime.start(found[1]))
+    runtime.times.setdefault("start", []).append(spent)
+    await runtime.stop(found[0], found[1])
+    await runtime.remove(found[0], found[1])
+
+
+async def main() -> None:
+    async with both_with_shim() as (ours, theirs):
+        for runtime in (ours, theirs):
+            await one(runtime)
+            runtime.times.clear()
+        for _ in range(ROUNDS):
+            await one(ours)
+            await ours.cells_ready()  # No cell boots while containerd is measured.
+            await one(theirs)
+        for step in ("RunPodSandbox", "CreateContainer", "StartContainer"):
+            report(step, ours.times[step], theirs.times[step])
+        ratio = report("start_shim", ours.times["start"], theirs.times["start"])
+    print(f"ratio: {ratio:.2f}")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
