@@ -43,6 +43,9 @@ class Api(Group, frozen=True, kw_only=True):
     enabled: Annotated[bool, Meta(description="Whether it is served.")] = True
     host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="TCP port to listen on; 0 takes any.")] = 6446
+    ask_registries: Annotated[
+        bool, Meta(description="Whether registries are asked for which processors a pod's images are built.")
+    ] = True
 
 
 class Shim(Group, frozen=True, kw_only=True):

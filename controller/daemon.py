@@ -33,7 +33,7 @@ from controller.fleet.pool_classes import classes
 from controller.fleet.pool_keeper import PoolSettings
 from controller.link import port as link_port
 from controller.link.admission import Admission
-from controller.pods import engine
+from controller.pods import engine, registries
 from controller.shim import server as shim
 from controller.store import sqlite
 
@@ -65,8 +65,12 @@ async def main(settings: Settings) -> None:
         fleet = await rooms.enter_async_context(fleet_room.running(_fleet_settings(settings), store, cloud, link))
         admission.fleet = fleet
         overhead = demand.Overhead(cpu_millis=settings.overhead.cpu, memory_mib=settings.overhead.memory)
+        ask = None
+        if settings.api.ask_registries:
+            ask = (await rooms.enter_async_context(registries.asking(_bases(settings)))).architectures
+        of_pod = partial(demand.of_pod, overhead=overhead)
         pods = await rooms.enter_async_context(
-            engine.running(fleet, store, folder=state / "pods", demand_of=partial(demand.of_pod, overhead=overhead))
+            engine.running(fleet, store, folder=state / "pods", demand_of=of_pod, architectures_of=ask)
         )
         if settings.shim.socket is not None:
             shim_settings = shim.ShimSettings(
@@ -170,6 +174,14 @@ def _fleet_settings(settings: Settings) -> fleet_room.FleetSettings:
             for each in settings.registries
         ),
     )
+
+
+def _bases(settings: Settings) -> dict[str, tuple[str, ...]]:
+    """Where to ask for the images of each registry that the settings name: at its mirrors, then at itself."""
+    return {
+        each.host: (*each.mirrors, f"{'http' if each.plain_http else 'https'}://{each.host}")
+        for each in settings.registries
+    }
 
 
 def _own_version() -> str:

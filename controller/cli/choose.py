@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 import yaml
 from rich.console import Console
 from rich.table import Table
@@ -14,9 +17,11 @@ from rich.table import Table
 from cellwire.faults import Fault, Kind
 from controller.choice.catalogue import Catalogue, bundled_offers
 from controller.choice.demand import of_pod
+from controller.choice.filters import DEFAULT_ARCHITECTURES
 from controller.choice.rank import Explanation, explain
 from controller.choice.unavailable import Unavailable
 from controller.choice.wishes import read
+from controller.pods import registries
 
 CATALOGUE = Path(__file__).resolve().parent.parent / "clouds" / "ec2" / "catalogue.json"
 
@@ -25,16 +30,26 @@ CATALOGUE = Path(__file__).resolve().parent.parent / "clouds" / "ec2" / "catalog
 @click.option("-f", "--file", "path", type=click.Path(path_type=Path), required=True, help="A pod's manifest.")
 @click.option("--region", default="us-east-1", show_default=True, help="Region whose prices count.")
 @click.option("--zone", "zones", multiple=True, default=("a",), help="Zones, by their last letter.")
+@click.option("--ask", is_flag=True, help="Ask registries for which processors the pod's images are built.")
 @click.option("--most", default=10, show_default=True, help="How many to show.")
-def command(path: Path, region: str, zones: tuple[str, ...], most: int) -> None:
+def command(path: Path, region: str, zones: tuple[str, ...], most: int, *, ask: bool) -> None:
     """Explain the choice of an instance for a pod."""
     pod = _manifest(path)
     demand = of_pod(pod.get("spec") or {})
+    if ask and not demand.architectures:
+        demand = msgspec.structs.replace(demand, architectures=asyncio.run(_architectures(pod["spec"])))
     wishes = read((pod.get("metadata") or {}).get("annotations") or {})
     offers = bundled_offers(CATALOGUE.read_text(), region, [f"{region}{zone}" for zone in zones])
     found = explain(demand, wishes, Catalogue(offers), Unavailable(), time.time())
     click.echo(f"demand: {demand.cpu_millis}m CPU, {demand.memory_mib} MiB memory, {demand.gpus} GPUs (with overhead)")
+    click.echo(f"processors: {', '.join(wishes.architectures or demand.architectures or DEFAULT_ARCHITECTURES)}")
     _show(found, most)
+
+
+async def _architectures(spec: Mapping[str, Any]) -> tuple[str, ...]:
+    images = [str(each.get("image", "")) for key in ("initContainers", "containers") for each in spec.get(key) or ()]
+    async with registries.asking({}) as asked:
+        return await asked.architectures(images)
 
 
 def _show(found: Explanation, most: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,7 @@ class Surroundings:
     recorder: Recorder
     logs: Logs
     demand: Callable[[Mapping[str, Any]], Demand]
+    architectures: Callable[[Sequence[str]], Awaitable[tuple[str, ...]]]
     now: Callable[[], float]
 
 
@@ -133,7 +134,7 @@ class Worker:
         while not self.record.run.cell:
             pod, run = self.record.pod, self.record.run
             try:
-                cell = await self._around.cells.claim(self._claim_of(pod, run))
+                cell = await self._around.cells.claim(await self._claim_of(pod, run))
             except Fault as fault:
                 self._around.recorder.warning(pod, "FailedScheduling", str(fault))
                 await self._set(lambda run, why=str(fault): replace(run, unschedulable=why))
@@ -154,14 +155,18 @@ class Worker:
             self._around.recorder.normal(self.record.pod, "Scheduled", _assigned(self.record.pod, cell))
         return self.record.run.cell
 
-    def _claim_of(self, pod: Json, run: PodRun) -> PodClaim:
+    async def _claim_of(self, pod: Json, run: PodRun) -> PodClaim:
         metadata: Json = pod["metadata"]
         annotations: dict[str, str] = metadata.get("annotations") or {}
+        demand = self._around.demand(pod["spec"])
+        if not demand.architectures and f"{ANNOTATION_PREFIX}architecture" not in annotations:
+            images = [container["image"] for container, _ in lifecycle.containers_of(pod["spec"])]
+            demand = replace(demand, architectures=await self._around.architectures(images))
         return PodClaim(
             pod=PodRef(
                 uid=PodUid(self.uid), namespace=metadata["namespace"], name=metadata["name"], attempt=run.attempt
             ),
-            demand=self._around.demand(pod["spec"]),
+            demand=demand,
             labels=metadata.get("labels") or {},
             annotations={name: value for name, value in annotations.items() if name.startswith(ANNOTATION_PREFIX)},
         )

@@ -1,0 +1,135 @@
+"""Asks registries for which processors a pod's images are built, before an instance is chosen for it.
+
+A registry that does not answer in time, or wants credentials, says nothing: the choice then takes its default. So this
+never fails and never holds a pod up for long; what was learnt, a silence too, is remembered for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import aiohttp
+import structlog
+
+from cellwire.faults import Fault
+from controller.choice import platforms
+from controller.choice.platforms import DOCKER_HUB, Location
+
+log = structlog.get_logger()
+ACCEPTED = (
+    "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, "
+    "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
+)
+# Beside the tens of seconds that an instance takes to boot.
+PATIENCE = 3.0
+# A tag may be pushed anew; an image does not often change its processors.
+REMEMBERED = 600.0
+SILENCE_REMEMBERED = 60.0
+MOST_REMEMBERED = 10_000
+LARGEST = 4 << 20
+CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
+
+
+class Registries:
+    """`bases` gives for a host the addresses at which to ask, in order; those not in it are asked by https."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        bases: Mapping[str, Sequence[str]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._session = session
+        self._bases = bases
+        self._clock = clock
+        self._known: dict[str, tuple[float, tuple[str, ...]]] = {}
+
+    async def architectures(self, images: Sequence[str]) -> tuple[str, ...]:
+        """The processors that all these images run on; empty where nobody said."""
+        wanted = sorted(set(images))
+        async with asyncio.TaskGroup() as tasks:
+            asked = [tasks.create_task(self._of(image)) for image in wanted]
+        return platforms.common(task.result() for task in asked)
+
+    async def _of(self, image: str) -> tuple[str, ...]:
+        until, known = self._known.get(image, (0.0, ()))
+        if until > self._clock():
+            return known
+        try:
+            async with asyncio.timeout(PATIENCE):
+                known = await self._asked(platforms.locate(image))
+        except (aiohttp.ClientError, Fault, OSError, ValueError, TimeoutError) as error:
+            log.info("a registry did not say for which processors an image is built", image=image, cause=str(error))
+            known = ()
+        if len(self._known) >= MOST_REMEMBERED:
+            self._known.clear()
+        self._known[image] = (self._clock() + (REMEMBERED if known else SILENCE_REMEMBERED), known)
+        return known
+
+    async def _asked(self, image: Location) -> tuple[str, ...]:
+        fallback = "https://registry-1.docker.io" if image.host == DOCKER_HUB else f"https://{image.host}"
+        for base in self._bases.get(image.host, (fallback,)):
+            content, token = await self._manifest(base, image)
+            if content is None:
+                continue
+            offered = platforms.of_index(content)
+            digest = "" if offered is not None else platforms.config_digest(content)
+            if digest:
+                config, _ = await self._got(f"{base}/v2/{image.repository}/blobs/{digest}", token)
+                offered = platforms.of_config(config or b"")
+            return offered or ()
+        return ()
+
+    async def _manifest(self, base: str, image: Location) -> tuple[bytes | None, str]:
+        address = f"{base}/v2/{image.repository}/manifests/{image.wanted}"
+        content, challenge = await self._got(address, "")
+        if content is not None or not challenge:
+            return content, ""
+        token = await self._token(base, challenge)
+        content, _ = await self._got(address, token)
+        return content, token
+
+    async def _got(self, address: str, token: str) -> tuple[bytes | None, str]:
+        """What is there, or None; and with what the registry wants one to log in."""
+        headers = {"Accept": ACCEPTED, **({"Authorization": f"Bearer {token}"} if token else {})}
+        async with self._session.get(address, headers=headers, max_redirects=3) as answer:
+            if answer.status == 200:
+                return await _read(answer), ""
+            return None, answer.headers.get("WWW-Authenticate", "") if answer.status == 401 else ""
+
+    async def _token(self, base: str, challenge: str) -> str:
+        """A token for somebody without a name. The answer to an address that a registry names is given to it: https
+        only, but for a registry that is itself asked in the clear.
+        """
+        fields = dict(CHALLENGE.findall(challenge))
+        realm = fields.pop("realm", "")
+        scheme = urlsplit(realm).scheme
+        if not challenge.lower().startswith("bearer") or (scheme != "https" and scheme != urlsplit(base).scheme):
+            return ""
+        query = {key: value for key, value in fields.items() if key in {"service", "scope"}}
+        async with self._session.get(realm, params=query, allow_redirects=False) as answer:
+            if answer.status != 200:
+                return ""
+            given = await answer.json(content_type=None)
+        return str(given.get("token") or given.get("access_token") or "") if isinstance(given, dict) else ""
+
+
+async def _read(answer: aiohttp.ClientResponse) -> bytes:
+    content = bytearray()
+    async for part in answer.content.iter_chunked(1 << 16):
+        content += part
+        if len(content) > LARGEST:
+            raise ValueError(f"the answer is larger than {LARGEST} bytes")
+    return bytes(content)
+
+
+@asynccontextmanager
+async def asking(bases: Mapping[str, Sequence[str]]) -> AsyncGenerator[Registries]:
+    """Registries, with connections of their own."""
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
+        yield Registries(session, bases)

@@ -1,0 +1,92 @@
+"""For which processors images are built, asked of a real registry."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+
+import pytest
+from aiohttp import web
+
+from controller.pods.registries import asking
+from tests.support.oci import layer, push_image, push_index
+from tests.support.registry import running_registry, serving
+
+
+async def told(registry: str, images: Sequence[str], address: str = "") -> tuple[str, ...]:
+    async with asking({registry: (address or f"http://{registry}",)}) as registries:
+        return await registries.architectures([f"{registry}/{image}" for image in images])
+
+
+async def test_an_index_names_its_processors_and_an_image_its_own() -> None:
+    async with running_registry() as registry:
+        amd = await push_image(registry, "web:amd", [layer({"a": b"1"})], architecture="amd64")
+        arm = await push_image(registry, "web:arm", [layer({"a": b"2"})], architecture="arm64")
+        odd = await push_image(registry, "web:odd", [layer({"a": b"3"})], architecture="s390x")
+        both = {"linux/amd64": amd, "linux/arm64/v8": arm, "linux/s390x": odd, "unknown/unknown": odd}
+        await push_index(registry, "web:both", both)
+
+        assert await told(registry, ["web:both"]) == ("amd64", "arm64")
+        assert await told(registry, ["web:arm"]) == ("arm64",)
+        assert await told(registry, [f"web@{arm.digest}"]) == ("arm64",)
+        assert await told(registry, ["web:both", "web:arm", "web:both"]) == ("arm64",)
+        assert await told(registry, ["web:odd"]) == ()
+
+
+async def test_a_registry_that_gives_tokens_to_anybody_is_asked_with_one() -> None:
+    async def manifest(request: web.Request) -> web.Response:
+        if request.headers.get("Authorization") != "Bearer open sesame":
+            realm = f'http://{request.host}/token",service="s",scope="repository:web:pull'
+            return web.Response(status=401, headers={"WWW-Authenticate": f'Bearer realm="{realm}"'})
+        platform = {"os": "linux", "architecture": "arm64"}
+        return web.Response(body=json.dumps({"manifests": [{"platform": platform}]}))
+
+    async def token(request: web.Request) -> web.Response:
+        assert dict(request.query) == {"service": "s", "scope": "repository:web:pull"}
+        return web.json_response({"token": "open sesame"})
+
+    app = web.Application()
+    app.router.add_get("/v2/web/manifests/latest", manifest)
+    app.router.add_get("/token", token)
+    async with serving(app) as address:
+        assert await told("registry.test", ["web"], f"http://{address}") == ("arm64",)
+
+
+async def test_a_registry_that_wants_credentials_says_nothing() -> None:
+    async with running_registry("basic") as registry:
+        assert await told(registry, ["web"]) == ()
+
+
+async def test_a_registry_that_is_down_or_slow_or_odd_says_nothing_and_is_left_alone_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("controller.pods.registries.PATIENCE", 0.1)
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        if "slow" in request.path:
+            await asyncio.sleep(5)
+        return web.Response(body=b"\x00" * (5 << 20) if "huge" in request.path else b"[[[")
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    async with (
+        serving(app) as address,
+        asking({"r.test": (f"http://{address}",), "down.test": ("http://127.0.0.1:1",)}) as found,
+    ):
+        images = ["r.test/slow", "r.test/huge", "r.test/odd", "down.test/web", "r.test/../x", "r.test/a?b"]
+        assert await found.architectures(images) == ()
+        assert len(asked) == 3, "what is no image reference is not asked for"
+        assert await found.architectures(images) == ()
+
+        assert len(asked) == 3
+
+
+async def test_a_mirror_is_asked_first_and_the_registry_itself_where_the_mirror_has_it_not() -> None:
+    async with running_registry() as mirror, running_registry() as registry:
+        await push_image(registry, "web:1", [layer({"a": b"1"})], architecture="arm64")
+        bases = {"r.test": (f"http://{mirror}", f"http://{registry}")}
+        async with asking(bases) as found:
+            assert await found.architectures(["r.test/web:1"]) == ("arm64",)
