@@ -8,6 +8,8 @@ moved the file away.
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -58,9 +60,14 @@ class Copy:
             self._use(following)
         self._append(data)
 
-    def durable(self) -> None:
-        """Wait until all is on the disk: blocks."""
-        os.fdatasync(self._file)
+    @contextmanager
+    def held(self) -> Generator[int]:
+        """A descriptor of its own on the file, to sync it in a thread while it may be rotated."""
+        descriptor = os.dup(self._file)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -7,6 +7,7 @@ connection, a restart of the controller or a rotation. It is complete when the c
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -46,7 +47,8 @@ class Mirror:
         try:
             copy.open()
             await self._all(channel, container_id, copy, follow=follow)
-            await asyncio.to_thread(copy.durable)
+            with copy.held() as file:
+                await asyncio.to_thread(os.fdatasync, file)
         except OSError as error:
             raise _disk(path, error) from error
         finally:

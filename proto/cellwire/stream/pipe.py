@@ -111,7 +111,8 @@ class TransportPipe(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        transport.writelines(parts)
+        # The selector loop of Python 3.12 and later spins for ever on an empty part that the socket has no room for.
+        transport.writelines([part for part in parts if part])
         if self._writable.is_set():
             return
         if not urgent:

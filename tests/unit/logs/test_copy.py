@@ -1,5 +1,6 @@
 """The file knows how far the copy is, whoever kills whom between two writes."""
 
+import os
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -87,3 +88,18 @@ def test_no_descriptor_is_left(tmp_path: Path) -> None:
         copy.reopen()
     copy.close()
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_what_is_being_synced_may_be_rotated_and_closed_meanwhile(tmp_path: Path) -> None:
+    path = tmp_path / "0.log"
+    copy = Copy(path)
+    copy.open()
+    copy.write(b"a line\n")
+    with copy.held() as file:
+        path.rename(tmp_path / "0.log.1")
+        copy.reopen()
+        copy.close()
+
+        os.fdatasync(file)
+
+    assert (tmp_path / "0.log.1").read_bytes() == b"a line\n"
