@@ -141,11 +141,55 @@ class LocalCloud(Group, frozen=True, kw_only=True):
     cgroup_parent: Annotated[str, Meta(description="cgroup below which instances' groups are made.")] = ""
 
 
+class Ec2Cloud(Group, frozen=True, kw_only=True):
+    """The cloud whose instances are those of Amazon EC2."""
+
+    region: Annotated[str, Meta(description='As in "eu-central-1".')] = ""
+    subnets: Annotated[
+        tuple[str, ...], Meta(description="Subnets of one VPC in which instances are; their zones are the zones sold.")
+    ] = ()
+    image_amd64: Annotated[str, Meta(description="Cell image for x86. Empty: such types are not used.")] = ""
+    image_arm64: Annotated[str, Meta(description="Cell image for arm. Empty: such types are not used.")] = ""
+    certificates: Annotated[
+        Path | None,
+        Meta(
+            description="Folder of PEM files: the region's RSA certificates for identity documents, from the EC2 user "
+            'guide ("AWS public certificates for instance identity document signatures").'
+        ),
+    ] = None
+    security_groups: Annotated[
+        tuple[str, ...], Meta(description="Groups of every instance, beside the cluster's own.")
+    ] = ()
+    instance_profile: Annotated[str, Meta(description="Name or ARN, where a pod names none. Empty: none.")] = ""
+    key_name: Annotated[str, Meta(description="Key pair for SSH. Empty: none.")] = ""
+    volume_gb: Annotated[
+        int, Meta(ge=1, description="Root volume, where a pod asks for no larger one.", extra={"unit": "GB"})
+    ] = 10
+    volume_type: Annotated[str, Meta(description="Type of root volumes.")] = "gp3"
+    volume_key: Annotated[str, Meta(description="KMS key of root volumes. Empty: the account's default.")] = ""
+    public_address: Annotated[bool, Meta(description="Public addresses, where a pod does not say.")] = False
+    fleets: Annotated[bool, Meta(description="Launch by CreateFleet; else by RunInstances.")] = True
+    spot: Annotated[bool, Meta(description="Whether pods that ask for spot get it.")] = True
+    max_price: Annotated[
+        float, Meta(ge=0, description="Dearer instances are not used; 0: no limit.", extra={"unit": "USD per hour"})
+    ] = 0.0
+    tags: Annotated[tuple[str, ...], Meta(description='More tags for all that is made: "team=blue".')] = ()
+    queue_url: Annotated[
+        str, Meta(description="SQS queue to which EventBridge sends what happens to instances. Empty: none is read.")
+    ] = ""
+    key_profile: Annotated[
+        str, Meta(description="Profile of the shared AWS configuration. Empty: the SDK's usual search.")
+    ] = ""
+    account: Annotated[str, Meta(description="Account of the instances. Empty: that of the credentials.")] = ""
+    endpoint_url: Annotated[str, Meta(description="Address of all AWS services, for tests. Empty: AWS's own.")] = ""
+
+
 class Cloud(Group, frozen=True, kw_only=True):
     """Where instances come from."""
 
     kind: Annotated[str, Meta(description='"local" or "ec2".', pattern="^(local|ec2)$")] = "local"
     local: LocalCloud = LocalCloud()
+    ec2: Ec2Cloud = Ec2Cloud()
 
 
 class Settings(Group, frozen=True, kw_only=True):

@@ -21,6 +21,8 @@ from cellwire.faults import Fault, Kind
 from controller.api import admin
 from controller.api import server as api
 from controller.choice import demand
+from controller.clouds.ec2 import cloud as ec2_cloud
+from controller.clouds.ec2.settings import Ec2Settings
 from controller.clouds.local import addresses
 from controller.clouds.local import cloud as local_cloud
 from controller.clouds.local.settings import LocalSettings
@@ -117,10 +119,8 @@ def _signalled() -> asyncio.Event:
 
 
 async def _open_cloud(settings: Settings, rooms: AsyncExitStack) -> Cloud:
-    if settings.cloud.kind != "local":
-        raise Fault(
-            Kind.UNSUPPORTED, f"cloud {settings.cloud.kind}", "it is not built in yet", 'use cloud.kind "local"'
-        )
+    if settings.cloud.kind == "ec2":
+        return await rooms.enter_async_context(ec2_cloud.running(_ec2_settings(settings)))
     local = settings.cloud.local
     return await rooms.enter_async_context(
         local_cloud.running(
@@ -139,6 +139,35 @@ async def _open_cloud(settings: Settings, rooms: AsyncExitStack) -> Cloud:
                 visible=(str(HERE), sys.prefix, sys.base_prefix, *local.visible),
             )
         )
+    )
+
+
+def _ec2_settings(settings: Settings) -> Ec2Settings:
+    ec2 = settings.cloud.ec2
+    if not ec2.region:
+        raise Fault(Kind.INVALID, "cloud.ec2.region", "it is not set", 'name one, as "eu-central-1"')
+    images = {"amd64": ec2.image_amd64, "arm64": ec2.image_arm64}
+    return Ec2Settings(
+        cluster=settings.cluster,
+        region=ec2.region,
+        endpoint_url=ec2.endpoint_url,
+        key_profile=ec2.key_profile,
+        account=ec2.account,
+        subnets=ec2.subnets,
+        security_groups=ec2.security_groups,
+        images={architecture: image for architecture, image in images.items() if image},
+        instance_profile=ec2.instance_profile,
+        key_name=ec2.key_name,
+        volume_gb=ec2.volume_gb,
+        volume_type=ec2.volume_type,
+        volume_key=ec2.volume_key,
+        public_address=ec2.public_address,
+        fleet_allowed=ec2.fleets,
+        spot=ec2.spot,
+        max_price=ec2.max_price,
+        tags={key: value for key, _, value in (tag.partition("=") for tag in ec2.tags)},
+        certificates=ec2.certificates,
+        queue_url=ec2.queue_url,
     )
 
 

@@ -30,6 +30,7 @@ _READS = re.compile(r"^(Describe|Get|List|Search|Receive)")
 # Asking twice leaves what asking once leaves.
 _REPEATABLE = frozenset({"TerminateInstances", "CreateTags", "DeleteTags", "ReplaceRoute"})
 _CONNECTIONS = 32
+OWN_LIMIT = "OwnLimit"
 
 
 class Calls:
@@ -51,11 +52,12 @@ class Calls:
 
         `resources` is how many instances the call launches or ends.
         """
+        await self._client(service)  # half a second for the first, which is not the call's
         try:
             async with asyncio.timeout(self._settings.patience_seconds) as patience:
                 return await self._persist(service, action, resources, params, patience)
         except TimeoutError as error:
-            cause = f"not answered within {self._settings.patience_seconds:g} s"
+            cause = f"no answer within {self._settings.patience_seconds:g} s"
             raise errors.unanswered(service, action, cause) from error
 
     async def pages(
@@ -78,17 +80,22 @@ class Calls:
         harmless = bool(_READS.match(action)) or action in _REPEATABLE or "ClientToken" in params
         harmless = harmless or action.startswith(("Delete", "Modify"))
         pause = _FIRST_PAUSE
+        doubt: Fault | None = None
         while True:
-            await self._turn(wanted, patience)
             try:
+                await self._turn(wanted, patience)
                 return await self._try(service, action, params)
             except Fault as fault:
                 throttled = fault.reason in errors.THROTTLES
-                if not throttled and not (harmless and errors.uncertain(fault)):
-                    raise
+                if errors.uncertain(fault):
+                    doubt = fault
+                # Turned away now, an earlier try may have been carried out: the outcome is open.
+                told = doubt if doubt is not None and (throttled or fault.reason == OWN_LIMIT) else fault
+                if not throttled and not (harmless and fault is doubt):
+                    raise told from fault
                 ends = patience.when()
                 if ends is not None and asyncio.get_running_loop().time() + pause >= ends:
-                    raise  # whoever waits is told why, not that time ran out
+                    raise told from fault  # whoever waits is told why, not that time ran out
                 if throttled:
                     self._buckets.empty(wanted, time.monotonic())
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 # scatter, no secret
@@ -100,7 +107,7 @@ class Calls:
         try:
             if ends is not None and asyncio.get_running_loop().time() + wait >= ends:
                 cause = f"the limit of EC2's API lets it through in {wait:.0f} s only"
-                raise Fault(Kind.UNAVAILABLE, wanted[0].bucket, cause, "it is asked again", reason="OwnLimit")
+                raise Fault(Kind.UNAVAILABLE, wanted[0].bucket, cause, "it is asked again", reason=OWN_LIMIT)
             if wait > 0:
                 await asyncio.sleep(wait)
         except (asyncio.CancelledError, Fault):

@@ -14,6 +14,7 @@ from controller.clouds.local.cloud import running
 from controller.clouds.local.settings import LocalSettings
 from controller.clouds.local.sweep import sweep
 from controller.clouds.protocol import Cloud
+from tests.support.ec2_cloud import stage
 from tests.support.fake_cloud import FakeCloud
 
 
@@ -53,7 +54,13 @@ async def fake(folder: Path) -> AsyncGenerator[Opened]:
     yield Opened(cloud, cloud.refusals.__setitem__)
 
 
-OPENERS: dict[str, Opener] = {"local": local, "fake": fake}
+@asynccontextmanager
+async def ec2(folder: Path) -> AsyncGenerator[Opened]:
+    async with stage(folder) as on:
+        yield Opened(on.cloud, lambda type_, code: on.front.rules.limit(type_, code=code))
+
+
+OPENERS: dict[str, Opener] = {"local": local, "fake": fake, "ec2": ec2}
 
 
 @pytest.fixture(params=sorted(OPENERS))

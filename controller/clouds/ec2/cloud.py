@@ -1,0 +1,120 @@
+"""The EC2 cloud: its parts, opened in order, under one group of tasks.
+
+Every call to AWS goes through `calls`; what is asked for one at a time is gathered by `launch` and `terminate`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import structlog
+
+from controller.clouds.ec2 import calls as door
+from controller.clouds.ec2 import identity, place
+from controller.clouds.ec2.calls import Calls
+from controller.clouds.ec2.form import Place
+from controller.clouds.ec2.launch import Launcher
+from controller.clouds.ec2.leftovers import Leftovers
+from controller.clouds.ec2.listing import Listing
+from controller.clouds.ec2.naming import Naming
+from controller.clouds.ec2.offers import Offers
+from controller.clouds.ec2.settings import Ec2Settings
+from controller.clouds.ec2.terminate import Terminator
+from controller.clouds.protocol import Launched, LaunchRequest, Notice
+from controller.model.instance import Identity, Instance
+from controller.model.names import InstanceId
+from controller.model.offer import Offer
+
+log = structlog.get_logger()
+NoticeSource = Callable[[Ec2Settings, Calls], AsyncIterator[Notice]]
+"""Where notices come from; the room asks for one iterator per listener."""
+
+
+class Ec2Cloud:
+    """See `controller.clouds.protocol.Cloud`. Made by `running`."""
+
+    def __init__(  # each part is named where it is made
+        self,
+        settings: Ec2Settings,
+        calls: Calls,
+        place: Place,
+        verifier: identity.Verifier,
+        tasks: asyncio.TaskGroup,
+        notices: NoticeSource | None,
+    ) -> None:
+        self._settings = settings
+        self._verifier = verifier
+        self._notices = notices
+        self._naming = Naming(calls)
+        self._listing = Listing(settings, calls, self._naming.add)
+        self._launcher = Launcher(settings, calls, place, self._listing, self._naming, tasks)
+        self._terminator = Terminator(settings, calls, tasks)
+        self.calls = calls
+        self.place = place
+        self.offers_sold = Offers(settings, place.zones.values())
+        self.leftovers = Leftovers(settings, calls, place)
+
+    @property
+    def name(self) -> str:
+        """Short name."""
+        return "ec2"
+
+    async def offers(self) -> tuple[Offer, ...]:
+        """Types in the zones of our subnets; from memory."""
+        return self.offers_sold.current
+
+    async def launch(self, requests: Sequence[LaunchRequest]) -> tuple[Launched, ...]:
+        """Launch one instance per request, together with what others ask for within the same moment."""
+        async with asyncio.TaskGroup() as tasks:
+            asked = [tasks.create_task(self._launcher.launch(request)) for request in requests]
+        return tuple(task.result() for task in asked)
+
+    async def instances(self) -> tuple[Instance, ...]:
+        """Every instance with our cluster's tag, ended ones for as long as EC2 tells of them."""
+        return await self._listing.all()
+
+    async def terminate(self, instances: Sequence[InstanceId]) -> None:
+        """Ask for their end, together with what others ask for within the same moment."""
+        await self._terminator.terminate(instances)
+
+    def verify(self, document: bytes, signature: bytes) -> Identity:
+        """Check against AWS's certificates, our account and region."""
+        return self._verifier.verify(document, signature)
+
+    async def notices(self) -> AsyncIterator[Notice]:
+        """What AWS announces of our instances; nothing where no queue is configured."""
+        if self._notices is None or not self._settings.queue_url:
+            await asyncio.Event().wait()
+            return
+        async for notice in self._notices(self._settings, self.calls):
+            yield notice
+
+    def close(self) -> None:
+        """Give up what is on its way; the next life finds what came of it."""
+        self._launcher.close()
+        self._terminator.close()
+
+    async def work(self) -> None:
+        """What goes on as long as the cloud is open."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._naming.work())
+            tasks.create_task(self.leftovers.work())
+
+
+@asynccontextmanager
+async def running(settings: Ec2Settings, notices: NoticeSource | None = None) -> AsyncGenerator[Ec2Cloud]:
+    """The cloud, open. Raises Fault for settings, rights or networks that keep it from launching."""
+    keys = identity.keys_in(settings.certificates)
+    async with door.running(settings) as calls:
+        found = await place.find(settings, calls)
+        verifier = identity.Verifier(keys, found.account, settings.region)
+        async with asyncio.TaskGroup() as tasks:
+            cloud = Ec2Cloud(settings, calls, found, verifier, tasks, notices)
+            work = tasks.create_task(cloud.work())
+            try:
+                yield cloud
+            finally:
+                cloud.close()
+                work.cancel()

@@ -1,0 +1,180 @@
+"""What an instance looks like: a request's wishes as EC2's launch parameters. Pure.
+
+Requests of one form can be launched by one call: all that a launch template holds is equal. What differs (names of
+pods, labels) goes into tags afterwards. The parameters are those of RunInstances, and with user-data in base64 those of
+a launch template.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from cellwire.faults import Fault, Kind
+from controller.clouds import userdata
+from controller.clouds.ec2.settings import PREFIX, Ec2Settings
+from controller.clouds.protocol import LaunchRequest
+from controller.model.offer import Offer
+
+_TENANCIES = frozenset({"default", "dedicated", "host"})
+
+
+class Form(msgspec.Struct, frozen=True, kw_only=True):
+    """All that must be equal in one launching call. Hashable. `volume_gb` 0: the default."""
+
+    offers: tuple[tuple[str, str, str], ...]
+    user_data: str
+    volume_gb: int
+    volume_type: str
+    security_groups: tuple[str, ...]
+    instance_profile: str
+    public_address: bool
+    tenancy: str
+    capacity_reservation: str
+    pod_metadata: bool
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where instances are launched, as found when the cloud was opened.
+
+    `zones` is subnet to zone; `roots` is image to its root device and the least GB that it needs.
+    """
+
+    account: str
+    vpc: str
+    zones: dict[str, str]
+    security_group: str
+    roots: dict[str, tuple[str, int]]
+
+    def subnets_of(self, zone: str) -> tuple[str, ...]:
+        """The subnets in a zone, in a steady order."""
+        return tuple(sorted(subnet for subnet, its in self.zones.items() if its == zone))
+
+
+def key_of(offer: Offer) -> tuple[str, str, str]:
+    """An offer in three words."""
+    return offer.shape.type, offer.zone, offer.launch_type.value
+
+
+def form_of(request: LaunchRequest, settings: Ec2Settings) -> Form:
+    """The form of a request. Raises Fault INVALID naming the annotation that cannot be read."""
+    if not request.offers:
+        raise Fault(Kind.INVALID, "launch", "the request has no offers", "rank some first", reason="MissingParameter")
+    said = {key.removeprefix(PREFIX): value.strip() for key, value in request.annotations.items()}
+    tenancy = said.get("tenancy", "")
+    if tenancy and tenancy not in _TENANCIES:
+        raise _unreadable("tenancy", tenancy, f"it must be one of {', '.join(sorted(_TENANCIES))}")
+    return Form(
+        offers=tuple(key_of(offer) for offer in request.offers),
+        user_data=request.user_data,
+        volume_gb=max(request.volume_gb, settings.volume_gb),
+        volume_type=said.get("volume-type") or settings.volume_type,
+        security_groups=tuple(word.strip() for word in said.get("security-groups", "").split(",") if word.strip()),
+        instance_profile=said.get("instance-profile") or settings.instance_profile,
+        public_address=_yes(said, "public-address", default=settings.public_address),
+        tenancy=tenancy,
+        capacity_reservation=said.get("capacity-reservation", ""),
+        pod_metadata=_yes(said, "metadata", default=False),
+    )
+
+
+def _yes(said: Mapping[str, str], name: str, *, default: bool) -> bool:
+    text = said.get(name, "")
+    if text not in {"", "true", "false"}:
+        raise _unreadable(name, text, "it must be true or false")
+    return text == "true" if text else default
+
+
+def _unreadable(name: str, text: str, why: str) -> Fault:
+    return Fault(Kind.INVALID, f"annotation {PREFIX}{name}: {text!r}", why)
+
+
+def packed_user_data(text: str) -> bytes:
+    """User-data as EC2 gets it, before base64: compressed where that makes it smaller. Raises Fault INVALID."""
+    plain = text.encode()
+    packed = userdata.compress(text)
+    shorter = min(plain, packed, key=len)
+    if len(shorter) > userdata.LIMIT_BYTES:
+        cause = f"it has {len(shorter)} bytes, {userdata.LIMIT_BYTES} are allowed"
+        raise Fault(Kind.INVALID, "user-data", cause, "shorten it")
+    return shorter
+
+
+def launch_data(form: Form, image: str, settings: Ec2Settings, place: Place) -> dict[str, Any]:
+    """Launch parameters but for image, type, subnet, market, user-data and tags of instances."""
+    device, least = place.roots[image]
+    volume: dict[str, Any] = {
+        "VolumeSize": max(form.volume_gb, least),
+        "VolumeType": form.volume_type,
+        "Encrypted": True,
+        "DeleteOnTermination": True,
+    }
+    if settings.volume_key:
+        volume["KmsKeyId"] = settings.volume_key
+    groups = dict.fromkeys((place.security_group, *settings.security_groups, *form.security_groups))
+    data: dict[str, Any] = {
+        "BlockDeviceMappings": [{"DeviceName": device, "Ebs": volume}],
+        "NetworkInterfaces": [
+            {
+                "DeviceIndex": 0,
+                "Groups": list(groups),
+                "AssociatePublicIpAddress": form.public_address,
+                "DeleteOnTermination": True,
+                # The second address is the pod's.
+                "SecondaryPrivateIpAddressCount": 1,
+            }
+        ],
+        # A pod is one hop further from the metadata service than its agent.
+        "MetadataOptions": {
+            "HttpTokens": "required",
+            "HttpPutResponseHopLimit": 2 if form.pod_metadata else 1,
+            "HttpEndpoint": "enabled",
+        },
+        "InstanceInitiatedShutdownBehavior": "terminate",
+    }
+    return {**data, **_optional(form, settings)}
+
+
+def _optional(form: Form, settings: Ec2Settings) -> dict[str, Any]:
+    data: dict[str, Any] = {}
+    if form.instance_profile:
+        which = "Arn" if form.instance_profile.startswith("arn:") else "Name"
+        data["IamInstanceProfile"] = {which: form.instance_profile}
+    if settings.key_name:
+        data["KeyName"] = settings.key_name
+    if form.tenancy:
+        data["Placement"] = {"Tenancy": form.tenancy}
+    if form.capacity_reservation:
+        which = "Id" if form.capacity_reservation.startswith("cr-") else "ResourceGroupArn"
+        target = {f"CapacityReservation{which}": form.capacity_reservation}
+        data["CapacityReservationSpecification"] = {"CapacityReservationTarget": target}
+    return data
+
+
+def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    """Tags as EC2 writes them, within its lengths."""
+    return [{"Key": key[:128], "Value": value[:256]} for key, value in sorted(tags.items())]
+
+
+def tag_specifications(tags: Mapping[str, str], kinds: Iterable[str]) -> list[dict[str, Any]]:
+    """The same tags for each kind of resource."""
+    return [{"ResourceType": kind, "Tags": tag_list(tags)} for kind in kinds]
+
+
+def common(requests: Iterable[LaunchRequest]) -> dict[str, str]:
+    """The tags that all requests have alike."""
+    found: dict[str, str] | None = None
+    for request in requests:
+        if found is None:
+            found = dict(request.tags)
+        else:
+            found = {key: value for key, value in found.items() if request.tags.get(key) == value}
+    return found or {}
+
+
+def digest(*parts: object) -> str:
+    """A short name for values: equal for equal ones, also in another process."""
+    return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:40]

@@ -1,0 +1,351 @@
+"""Launches cells' instances: many by one call, each exactly once.
+
+A call whose answer is lost is kept and repeated as it was, with its token, before anything else is launched for the
+same cells. What a former life of the controller launched is found in a list by the rosters in tags. So a repeated
+request is the instance that the first one launched; and should EC2's list be late in showing one, that instance belongs
+to no cell, cannot join, and is ended as an orphan.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import structlog
+
+from cellwire.faults import Fault, Kind
+from controller.clouds.ec2 import attempts, errors, form, roster
+from controller.clouds.ec2.attempts import Attempt, Refusal
+from controller.clouds.ec2.batch import Batcher
+from controller.clouds.ec2.calls import Calls
+from controller.clouds.ec2.form import Form, Place
+from controller.clouds.ec2.listing import Listing, complete
+from controller.clouds.ec2.naming import Naming
+from controller.clouds.ec2.settings import TAG_BATCH, TAG_TOKEN, Ec2Settings
+from controller.clouds.ec2.templates import Templates
+from controller.clouds.protocol import Launched, LaunchRequest, Unfulfilled
+from controller.model.instance import Instance
+from controller.model.names import InstanceId
+from controller.model.offer import LaunchType
+
+log = structlog.get_logger()
+# So long after the start, what is asked for may have been launched by a former life and not be listed yet.
+_YOUNG_SECONDS = 60.0
+_DENIED_SECONDS = 600.0
+# A fleet tries all its options itself; RunInstances one a call, two calls a second.
+_MOST_FLEETS = 3
+_MOST_RUNS = 20
+_NO_TEMPLATE = frozenset(
+    {
+        "InvalidLaunchTemplateName.NotFoundException",
+        "InvalidLaunchTemplateId.NotFound",
+        "InvalidLaunchTemplateId.NotFoundException",
+    }
+)
+_PAUSE = 1.0
+
+
+class Sent(msgspec.Struct, frozen=True, kw_only=True):
+    """One launching call, to be repeated to the letter."""
+
+    action: str
+    parameters: dict[str, Any]
+    batch: str
+    tokens: tuple[str, ...]
+    market: LaunchType
+
+
+class Job(msgspec.Struct, kw_only=True):
+    """What is being launched: the requests of one form by token, and what came of it so far."""
+
+    form: Form
+    requests: Mapping[str, LaunchRequest]
+    calls: int = 0
+    batches: dict[str, tuple[str, ...]] = {}
+    refused: list[Refusal] = []
+    unfulfilled: dict[tuple[str, str, str], Unfulfilled] = {}
+
+
+class Launcher:
+    """See the module."""
+
+    def __init__(
+        self,
+        settings: Ec2Settings,
+        calls: Calls,
+        place: Place,
+        listing: Listing,
+        naming: Naming,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        self._settings = settings
+        self._calls = calls
+        self._place = place
+        self._listing = listing
+        self._naming = naming
+        self._opened = time.monotonic()
+        self._open: dict[str, Sent] = {}
+        self._repeating = asyncio.Lock()
+        self._templates = Templates(settings, calls, place)
+        self._fleets_after = 0.0 if settings.fleet_allowed else float("inf")
+        self._batches: Batcher[Form, LaunchRequest, Launched] = Batcher(
+            tasks, self._run, settings.idle_seconds, settings.window_seconds, settings.most_batched
+        )
+
+    async def launch(self, request: LaunchRequest) -> Launched:
+        """The outcome of one request, by a call that it shares with others. Raises nothing."""
+        token = request.client_token
+        try:
+            found = self._listing.find(token)
+            if found is not None and complete(found):
+                return Launched(client_token=token, instance=_as(found, token))
+            its = form.form_of(request, self._settings)
+            form.packed_user_data(request.user_data)
+            return (await self._batches.ask(its, {token: request}))[token]
+        except Fault as fault:
+            return _failed(token, fault)
+
+    async def _run(self, its: Form, requests: Mapping[str, LaunchRequest]) -> dict[str, Launched]:
+        job = Job(form=its, requests=requests)
+        begun = time.monotonic()
+        faults = await self._recall(sorted(requests), begun)
+        wanted = [token for token in self._undealt(requests) if token not in faults]
+        for tokens in roster.split(wanted, self._room(requests)):
+            try:
+                await self._launch(job, tokens)
+            except Fault as fault:
+                faults.update(dict.fromkeys(tokens, fault))
+        faults.update(await self._learn(job))
+        return {token: self._outcome(job, token, faults.get(token)) for token in requests}
+
+    def _undealt(self, tokens: Sequence[str] | Mapping[str, LaunchRequest]) -> list[str]:
+        return [token for token in sorted(tokens) if self._listing.deals.instance_of(token) is None]
+
+    def _room(self, requests: Mapping[str, LaunchRequest]) -> int:
+        """How many tags are left for a roster beside all that an instance will have."""
+        most = max(len({*request.tags, *self._settings.own_tags}) for request in requests.values())
+        return max(1, roster.MOST_TAGS - most - 2)
+
+    def _outcome(self, job: Job, token: str, fault: Fault | None) -> Launched:
+        unfulfilled = tuple(job.unfulfilled.values())
+        found = self._listing.find(token)
+        if found is not None and complete(found):
+            return Launched(client_token=token, instance=_as(found, token), unfulfilled=unfulfilled)
+        if fault is not None:
+            return _failed(token, fault, unfulfilled)
+        if self._listing.deals.instance_of(token) is not None:
+            cause = "its instance is launched, but EC2 does not tell its addresses yet"
+            return _failed(token, Fault(Kind.UNAVAILABLE, "launch", cause, "it is asked again"), unfulfilled)
+        kind, why = attempts.verdict(job.refused)
+        return Launched(client_token=token, fault=why, fault_kind=kind.value, unfulfilled=unfulfilled)
+
+    def close(self) -> None:
+        """Give up what is on its way: who asked is told so, the next life finds what came of it."""
+        self._batches.close()
+
+    # What was launched before
+
+    async def _recall(self, tokens: Sequence[str], begun: float) -> dict[str, Fault]:
+        """Find what earlier calls launched for these; the faults of those of which that is not known."""
+        faults: dict[str, Fault] = {}
+        async with self._repeating:
+            for sent in {call.batch: call for token in tokens if (call := self._open.get(token))}.values():
+                if sent.tokens[0] not in self._open:
+                    continue
+                log.info("repeating a launch whose answer was lost", action=sent.action, cells=len(sent.tokens))
+                try:
+                    await self._send(sent)
+                except Fault as fault:
+                    if errors.uncertain(fault):
+                        faults.update(dict.fromkeys(sent.tokens, fault))
+        if begun - self._opened < _YOUNG_SECONDS and any(token not in faults for token in self._undealt(tokens)):
+            try:
+                await self._listing.all(begun)
+            except Fault as fault:
+                faults.update(dict.fromkeys(self._undealt(tokens), fault))
+        return faults
+
+    async def _learn(self, job: Job) -> dict[str, Fault]:
+        """The addresses of what was launched, and its own tags."""
+        faults: dict[str, Fault] = {}
+        for batch, tokens in job.batches.items():
+            try:
+                await self._listing.look_up(batch, tokens)
+            except Fault as fault:
+                faults.update(dict.fromkeys(tokens, fault))
+        lacking = [token for token in job.requests if not complete(self._listing.find(token))]
+        if any(self._listing.deals.instance_of(token) for token in lacking):
+            try:
+                await self._listing.all()
+            except Fault as fault:
+                faults.update(dict.fromkeys(lacking, fault))
+        for tokens in job.batches.values():
+            for token in tokens if len(tokens) > 1 else ():
+                instance = self._listing.deals.instance_of(token)
+                if instance is not None:
+                    self._naming.add(instance, {**job.requests[token].tags, TAG_TOKEN: token})
+        return faults
+
+    # Launching
+
+    async def _launch(self, job: Job, tokens: tuple[str, ...]) -> None:
+        """Launch for these tokens, over all offers. Raises Fault where no other offer would help."""
+        job.calls = 0
+        offers = job.requests[tokens[0]].offers
+        for attempt in attempts.attempts(offers, self._place):
+            if not self._undealt(tokens):
+                return
+            if not self._fleets():
+                await self._by_run(job, attempt, tokens)
+                continue
+            try:
+                await self._by_fleet(job, attempt, tokens)
+            except Fault as fault:
+                if fault.kind is not Kind.DENIED:
+                    raise
+                log.warning("fleets are not allowed; launching by RunInstances", cause=str(fault))
+                self._fleets_after = time.monotonic() + _DENIED_SECONDS
+                await self._by_run(job, attempt, tokens)
+
+    def _fleets(self) -> bool:
+        return time.monotonic() >= self._fleets_after
+
+    async def _by_fleet(self, job: Job, attempt: Attempt, tokens: tuple[str, ...]) -> None:
+        for _ in range(_MOST_FLEETS):
+            missing = tuple(self._undealt(tokens))
+            if not missing or not attempt.options:
+                return
+            alike = self._alike(job, missing)
+            templates = await self._templates.named(job.form, attempts.architectures(attempt), alike)
+            parameters = attempts.fleet(attempt, templates, len(missing))
+            answer = await self._new(job, "CreateFleet", parameters, missing, attempt.market)
+            refused = attempts.refusals(answer, attempt.market)
+            job.refused.extend(refused)
+            told = attempts.unfulfilled(refused, attempt.options, self._place)
+            job.unfulfilled.update({(each.type, each.zone, each.launch_type): each for each in told})
+            if any(each.code in _NO_TEMPLATE for each in refused):
+                self._templates.forget()
+                await asyncio.sleep(_PAUSE)
+                continue
+            denied = next((each for each in refused if each.code in errors.DENIED), None)
+            if denied is not None and self._undealt(missing):
+                raise errors.fault_of("ec2", "CreateFleet", denied.code, denied.message)
+            left = attempts.without(attempt, refused)
+            if len(left.options) == len(attempt.options):
+                return  # it has more of none of them
+            attempt = left
+
+    async def _by_run(self, job: Job, attempt: Attempt, tokens: tuple[str, ...]) -> None:
+        for option in attempt.options[:_MOST_RUNS]:
+            missing = tuple(self._undealt(tokens))
+            if not missing:
+                return
+            image = self._settings.images[option.architecture]
+            data = form.launch_data(job.form, image, self._settings, self._place)
+            data["NetworkInterfaces"][0]["SubnetId"] = option.subnet
+            data |= {"ImageId": image, "InstanceType": option.type, "MinCount": 1, "MaxCount": len(missing)}
+            data["UserData"] = form.packed_user_data(job.form.user_data)
+            if attempt.market is LaunchType.SPOT:
+                once = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
+                data["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": once}
+            try:
+                await self._new(job, "RunInstances", data, missing, attempt.market)
+            except Fault as fault:
+                if fault.kind is not Kind.NO_CAPACITY:
+                    raise
+                refusal = Refusal(option.type, option.subnet, attempt.market, fault.reason, fault.cause)
+                job.refused.append(refusal)
+                same = [each for each in job.refused if each.type == option.type]
+                told = attempts.unfulfilled(same, attempt.options, self._place)
+                job.unfulfilled.update({(each.type, each.zone, each.launch_type): each for each in told})
+
+    async def _new(
+        self, job: Job, action: str, parameters: dict[str, Any], tokens: tuple[str, ...], market: LaunchType
+    ) -> dict[str, Any]:
+        """A launching call for these tokens, with its token, tags and roster."""
+        job.calls += 1
+        sent = self._drawn_up(job, action, parameters, tokens, market, ())
+        try:
+            answer = await self._send(sent)
+        except Fault as fault:
+            if fault.reason != "IdempotentParameterMismatch":
+                raise
+            # An earlier call for these very cells had other parameters: what it launched must show in a list.
+            log.warning("EC2 knows this launch with other parameters", cells=len(tokens))
+            await asyncio.sleep(2 * _PAUSE)
+            await self._listing.all()
+            left = tuple(self._undealt(tokens))
+            if not left:
+                return {}
+            if len(left) < len(tokens):
+                raise Fault(
+                    Kind.UNAVAILABLE, "launch", "some of the cells were launched before", "ask again"
+                ) from fault
+            sent = self._drawn_up(job, action, parameters, tokens, market, (parameters,))
+            answer = await self._send(sent)
+        job.batches[sent.batch] = tokens
+        return answer
+
+    def _drawn_up(  # each part is named where it is made
+        self,
+        job: Job,
+        action: str,
+        parameters: dict[str, Any],
+        tokens: tuple[str, ...],
+        market: LaunchType,
+        salt: tuple[object, ...],
+    ) -> Sent:
+        batch = form.digest(tokens, job.calls, salt)
+        alike = self._alike(job, tokens)
+        own = {TAG_TOKEN: tokens[0]} if len(tokens) == 1 else roster.written(tokens)
+        tags = form.tag_specifications({**alike, **own, TAG_BATCH: batch}, ["instance"])
+        if action == "RunInstances":
+            tags += form.tag_specifications(alike, ["volume", "network-interface"])
+        else:
+            tags += form.tag_specifications(self._settings.own_tags, ["fleet"])
+        whole = {**parameters, "ClientToken": batch, "TagSpecifications": tags}
+        return Sent(action=action, parameters=whole, batch=batch, tokens=tokens, market=market)
+
+    def _alike(self, job: Job, tokens: Sequence[str]) -> dict[str, str]:
+        """The tags that all of these have."""
+        return {**form.common(job.requests[token] for token in tokens), **self._settings.own_tags}
+
+    async def _send(self, sent: Sent) -> dict[str, Any]:
+        """Make the call and deal its instances. Kept as open until its outcome is known."""
+        self._open.update(dict.fromkeys(sent.tokens, sent))
+        try:
+            answer = await self._calls.call("ec2", sent.action, resources=len(sent.tokens), **sent.parameters)
+        except Fault as fault:
+            if not errors.uncertain(fault):
+                self._closed(sent)
+            raise
+        self._listing.deals.deal(sent.tokens, _instances_in(answer))
+        if sent.action == "RunInstances":
+            self._listing.absorb(answer.get("Instances") or ())
+        self._closed(sent)
+        return answer
+
+    def _closed(self, sent: Sent) -> None:
+        for token in sent.tokens:
+            if self._open.get(token) is sent:
+                del self._open[token]
+
+
+def _instances_in(answer: Mapping[str, Any]) -> list[InstanceId]:
+    """Instance ids in the answer of either launching call."""
+    found: list[InstanceId] = []
+    for each in answer.get("Instances") or ():
+        found.extend(InstanceId(str(one)) for one in each.get("InstanceIds") or [each.get("InstanceId")] if one)
+    return found
+
+
+def _as(instance: Instance, token: str) -> Instance:
+    """With its token, which its description may not have said yet."""
+    return instance if instance.client_token == token else msgspec.structs.replace(instance, client_token=token)
+
+
+def _failed(token: str, fault: Fault, unfulfilled: tuple[Unfulfilled, ...] = ()) -> Launched:
+    return Launched(client_token=token, fault=str(fault), fault_kind=fault.kind.value, unfulfilled=unfulfilled)

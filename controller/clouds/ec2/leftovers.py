@@ -1,0 +1,87 @@
+"""Finds what is tagged as ours and used by nobody, and deletes what two looks in a row have found.
+
+Instances are the fleet's business. Volumes and interfaces normally go with their instance; templates stay until they
+are old; a security group stays when the cluster moves to another VPC.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import structlog
+
+from cellwire.faults import Fault, Kind
+from controller.clouds.ec2.calls import Calls
+from controller.clouds.ec2.form import Place
+from controller.clouds.ec2.settings import TAG_CLUSTER, Ec2Settings
+
+log = structlog.get_logger()
+
+
+class Leftover(msgspec.Struct, frozen=True):
+    """One thing that nobody uses: how to delete it, by which parameter, and its id."""
+
+    action: str
+    parameter: str
+    id: str
+
+
+class Leftovers:
+    """See the module."""
+
+    def __init__(self, settings: Ec2Settings, calls: Calls, place: Place) -> None:
+        self._settings = settings
+        self._calls = calls
+        self._place = place
+        self._before: frozenset[Leftover] = frozenset()
+
+    async def work(self) -> None:
+        """Look and delete, for ever."""
+        while True:
+            await asyncio.sleep(self._settings.leftovers_seconds)
+            try:
+                await self.sweep()
+            except Fault as fault:
+                log.warning("leftovers cannot be looked for", cause=str(fault))
+
+    async def sweep(self) -> tuple[Leftover, ...]:
+        """Look once; delete what was there the last time too. What was deleted. Raises Fault if it cannot look."""
+        found = frozenset([each async for each in self._found(time.time())])
+        due, self._before = found & self._before, found
+        deleted: list[Leftover] = []
+        for leftover in sorted(due, key=msgspec.structs.astuple):
+            try:
+                which: dict[str, Any] = {leftover.parameter: leftover.id}
+                await self._calls.call("ec2", leftover.action, **which)
+            except Fault as fault:
+                if fault.kind is not Kind.NOT_FOUND:
+                    log.warning("a leftover could not be deleted", id=leftover.id, cause=str(fault))
+                continue
+            log.info("deleted a leftover", action=leftover.action, id=leftover.id)
+            deleted.append(leftover)
+        return tuple(deleted)
+
+    async def _found(self, now: float) -> AsyncIterator[Leftover]:
+        async for volume in self._ours("DescribeVolumes", "Volumes", status="available"):
+            yield Leftover("DeleteVolume", "VolumeId", str(volume["VolumeId"]))
+        async for interface in self._ours("DescribeNetworkInterfaces", "NetworkInterfaces", status="available"):
+            yield Leftover("DeleteNetworkInterface", "NetworkInterfaceId", str(interface["NetworkInterfaceId"]))
+        async for template in self._ours("DescribeLaunchTemplates", "LaunchTemplates"):
+            made = template.get("CreateTime")
+            age = now - made.timestamp() if isinstance(made, datetime) else 0.0
+            if age > self._settings.template_seconds:
+                yield Leftover("DeleteLaunchTemplate", "LaunchTemplateId", str(template["LaunchTemplateId"]))
+        async for group in self._ours("DescribeSecurityGroups", "SecurityGroups"):
+            if group["GroupId"] != self._place.security_group:
+                yield Leftover("DeleteSecurityGroup", "GroupId", str(group["GroupId"]))
+
+    def _ours(self, action: str, key: str, **filters: str) -> AsyncIterator[dict[str, Any]]:
+        wanted = {f"tag:{TAG_CLUSTER}": self._settings.cluster, **filters}
+        listed = [{"Name": name, "Values": [value]} for name, value in wanted.items()]
+        # 200 is the most that all four allow.
+        return self._calls.pages("ec2", action, key, Filters=listed, MaxResults=200)

@@ -1,0 +1,62 @@
+"""Gives each instance of a batch the tags that are its own: its token, its cell's and pod's names, their labels.
+
+EC2 gives one call's instances equal tags, and tags several afterwards only alike; so this is a call an instance.
+Nothing waits for it: it begins when launching has paused, and goes slowly, so that it never takes a turn from a launch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+import structlog
+
+from cellwire.faults import Fault, Kind
+from controller.clouds.ec2.calls import Calls
+from controller.clouds.ec2.form import tag_list
+from controller.model.names import InstanceId
+
+log = structlog.get_logger()
+_QUIET_SECONDS = 5.0
+# Half of what EC2 allows for good.
+_PACE_SECONDS = 0.2
+_LATER_SECONDS = 10.0
+
+
+class Naming:
+    """See the module."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._wanted: dict[InstanceId, dict[str, str]] = {}
+        self._there = asyncio.Event()
+        self._last = 0.0
+
+    def add(self, instance: InstanceId, tags: Mapping[str, str]) -> None:
+        """These tags are wanted; later ones are laid over earlier ones."""
+        self._wanted.setdefault(instance, {}).update(tags)
+        self._last = time.monotonic()
+        self._there.set()
+
+    async def work(self) -> None:
+        """Tag one after another, for ever."""
+        while True:
+            await self._there.wait()
+            while (wait := self._last + _QUIET_SECONDS - time.monotonic()) > 0:
+                await asyncio.sleep(wait)
+            await self._one()
+            if not self._wanted:
+                self._there.clear()
+
+    async def _one(self) -> None:
+        instance = next(iter(self._wanted))
+        tags = self._wanted.pop(instance)
+        try:
+            await self._calls.call("ec2", "CreateTags", Resources=[str(instance)], Tags=tag_list(tags))
+            await asyncio.sleep(_PACE_SECONDS)
+        except Fault as fault:
+            log.warning("an instance could not be tagged", instance=instance, cause=str(fault))
+            if fault.kind is Kind.UNAVAILABLE:
+                self._wanted[instance] = {**tags, **self._wanted.get(instance, {})}
+                await asyncio.sleep(_LATER_SECONDS)

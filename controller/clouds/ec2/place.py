@@ -1,0 +1,86 @@
+"""What the cloud must know of its account before it launches: subnets, images, its own security group."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cellwire.faults import Fault, Kind
+from controller.clouds.ec2 import form
+from controller.clouds.ec2.calls import Calls
+from controller.clouds.ec2.form import Place
+from controller.clouds.ec2.settings import Ec2Settings
+
+
+async def find(settings: Ec2Settings, calls: Calls) -> Place:
+    """Look it all up, make the security group where it is missing. Raises Fault naming the setting to mend."""
+    if not settings.subnets:
+        raise Fault(Kind.INVALID, "cloud.ec2.subnets", "it is empty", "name the subnets in which instances may be")
+    if not settings.images:
+        raise Fault(Kind.INVALID, "cloud.ec2.image_amd64", "no machine image is named", "publish one with `images`")
+    account = settings.account or str((await calls.call("sts", "GetCallerIdentity"))["Account"])
+    zones, vpc = await _subnets(settings, calls)
+    roots = await _roots(settings, calls)
+    group = await _security_group(settings, calls, vpc)
+    return Place(account=account, vpc=vpc, zones=zones, security_group=group, roots=roots)
+
+
+async def _subnets(settings: Ec2Settings, calls: Calls) -> tuple[dict[str, str], str]:
+    found = [each async for each in calls.pages("ec2", "DescribeSubnets", "Subnets", SubnetIds=list(settings.subnets))]
+    vpcs = {str(each["VpcId"]) for each in found}
+    if len(vpcs) != 1:
+        cause = f"they are of {len(vpcs)} VPCs"
+        raise Fault(Kind.INVALID, "cloud.ec2.subnets", cause, "name subnets of one VPC")
+    return {str(each["SubnetId"]): str(each["AvailabilityZone"]) for each in found}, vpcs.pop()
+
+
+async def _roots(settings: Ec2Settings, calls: Calls) -> dict[str, tuple[str, int]]:
+    images = sorted(set(settings.images.values()))
+    roots: dict[str, tuple[str, int]] = {}
+    async for image in calls.pages("ec2", "DescribeImages", "Images", ImageIds=images):
+        device = settings.root_device or str(image.get("RootDeviceName") or "/dev/xvda")
+        least = [
+            int((mapping.get("Ebs") or {}).get("VolumeSize") or 0)
+            for mapping in image.get("BlockDeviceMappings") or ()
+            if mapping.get("DeviceName") == image.get("RootDeviceName")
+        ]
+        roots[str(image["ImageId"])] = (device, max(least, default=0))
+    if missing := [image for image in images if image not in roots]:
+        mend = "name one that this account may launch"
+        raise Fault(Kind.INVALID, f"image {missing[0]}", f"{settings.region} has none of that id", mend)
+    return roots
+
+
+async def _security_group(settings: Ec2Settings, calls: Calls, vpc: str) -> str:
+    """The cluster's own group: its members may reach each other, and everything outside."""
+    name = f"chinampa-{settings.cluster}"
+    if group := await _group_named(calls, name, vpc):
+        return group
+    try:
+        made = await calls.call(
+            "ec2",
+            "CreateSecurityGroup",
+            GroupName=name,
+            Description=f"Cells of the Chinampa cluster {settings.cluster}",
+            VpcId=vpc,
+            TagSpecifications=form.tag_specifications(settings.own_tags, ["security-group"]),
+        )
+    except Fault as fault:
+        group = await _group_named(calls, name, vpc) if fault.kind is Kind.EXISTS else ""
+        if not group:
+            raise
+        return group
+    group = str(made["GroupId"])
+    within: list[dict[str, Any]] = [{"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group}]}]
+    try:
+        await calls.call("ec2", "AuthorizeSecurityGroupIngress", GroupId=group, IpPermissions=within)
+    except Fault as fault:
+        if fault.kind is not Kind.EXISTS:
+            raise
+    return group
+
+
+async def _group_named(calls: Calls, name: str, vpc: str) -> str:
+    filters = [{"Name": "group-name", "Values": [name]}, {"Name": "vpc-id", "Values": [vpc]}]
+    async for group in calls.pages("ec2", "DescribeSecurityGroups", "SecurityGroups", Filters=filters):
+        return str(group["GroupId"])
+    return ""

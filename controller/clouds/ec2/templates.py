@@ -1,0 +1,65 @@
+"""Launch templates: EC2 makes fleets of nothing else. One for each content, made once, collected when it is old."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from cellwire.faults import Fault, Kind
+from controller.clouds.ec2 import form
+from controller.clouds.ec2.calls import Calls
+from controller.clouds.ec2.form import Form, Place
+from controller.clouds.ec2.settings import Ec2Settings
+
+
+class Templates:
+    """Makes them; `leftovers` collects them."""
+
+    def __init__(self, settings: Ec2Settings, calls: Calls, place: Place) -> None:
+        self._settings = settings
+        self._calls = calls
+        self._place = place
+        self._made: dict[str, float] = {}
+
+    async def named(self, its: Form, architectures: Iterable[str], tags: Mapping[str, str]) -> dict[str, str]:
+        """The name of a template of this form for each architecture. `tags` are for volumes and interfaces.
+
+        Raises Fault.
+        """
+        found: dict[str, str] = {}
+        # A name is used for half of a template's life, so that none is collected under our hands.
+        period = int(time.time() // (self._settings.template_seconds / 2))
+        for architecture in architectures:
+            image = self._settings.images[architecture]
+            data = form.launch_data(its, image, self._settings, self._place)
+            data["ImageId"] = image
+            data["UserData"] = base64.b64encode(form.packed_user_data(its.user_data)).decode()
+            data["TagSpecifications"] = form.tag_specifications(tags, ["volume", "network-interface"])
+            name = f"chinampa-{self._settings.cluster}-{form.digest(data)[:24]}-{period:x}"
+            if name not in self._made:
+                await self._make(name, data)
+            found[architecture] = name
+        return found
+
+    def forget(self) -> None:
+        """EC2 says that it lacks one: make them anew."""
+        self._made.clear()
+
+    async def _make(self, name: str, data: dict[str, Any]) -> None:
+        try:
+            await self._calls.call(
+                "ec2",
+                "CreateLaunchTemplate",
+                LaunchTemplateName=name,
+                LaunchTemplateData=data,
+                ClientToken=form.digest(name, data),
+                TagSpecifications=form.tag_specifications(self._settings.own_tags, ["launch-template"]),
+            )
+        except Fault as fault:
+            if fault.kind is not Kind.EXISTS:
+                raise
+        now = time.monotonic()
+        self._made = {each: at for each, at in self._made.items() if now - at < self._settings.template_seconds}
+        self._made[name] = now

@@ -1,0 +1,107 @@
+"""What is asked of CreateFleet, and what its answer means."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cellwire.faults import Kind
+from controller.clouds.ec2 import attempts
+from controller.clouds.ec2.attempts import Refusal
+from controller.clouds.ec2.form import Place
+from controller.model.offer import LaunchType, Offer, Shape
+
+PLACE = Place(
+    account="1",
+    vpc="vpc-1",
+    zones={"subnet-a1": "a", "subnet-a2": "a", "subnet-b": "b"},
+    security_group="sg-1",
+    roots={"ami-1": ("/dev/xvda", 8)},
+)
+
+
+def offer(type_: str, zone: str = "a", market: LaunchType = LaunchType.ON_DEMAND, architecture: str = "amd64") -> Offer:
+    shape = Shape(type=type_, architecture=architecture, cpu_millis=1000, memory_mib=1024, baseline_millis=1000)
+    return Offer(shape=shape, zone=zone, launch_type=market, usd_per_hour=1.0)
+
+
+OFFERS = st.lists(
+    st.builds(
+        offer,
+        st.sampled_from([f"m{number}.large" for number in range(90)]),
+        st.sampled_from(["a", "b", "nowhere"]),
+        st.sampled_from(list(LaunchType)),
+        st.sampled_from(["amd64", "arm64"]),
+    ),
+    max_size=300,
+)
+
+
+@given(OFFERS)
+def test_a_fleet_is_within_ec2s_bounds_in_one_market_and_by_our_ranking(offers: list[Offer]) -> None:
+    for attempt in attempts.attempts(offers, PLACE):
+        asked = attempts.fleet(attempt, {"amd64": "x", "arm64": "y"}, 3)
+        overrides = [each for config in asked["LaunchTemplateConfigs"] for each in config["Overrides"]]
+        assert 0 < len(overrides) <= 300
+        assert len({each["InstanceType"] for each in overrides}) <= 60
+        ranked = sorted(overrides, key=lambda each: each["Priority"])
+        best = next(each for each in offers if each.launch_type is attempt.market and each.zone != "nowhere")
+        assert ranked[0]["InstanceType"] == best.shape.type
+
+
+def test_all_subnets_of_an_offers_zone_have_its_priority() -> None:
+    (attempt,) = attempts.attempts([offer("m1", "b"), offer("m2", "a")], PLACE)
+    assert [(each.subnet, each.rank) for each in attempt.options] == [
+        ("subnet-b", 0),
+        ("subnet-a1", 1),
+        ("subnet-a2", 1),
+    ]
+
+
+def test_the_market_that_the_ranking_names_first_is_tried_first() -> None:
+    spot, paid = offer("m1", market=LaunchType.SPOT), offer("m2")
+    assert [each.market for each in attempts.attempts([spot, paid], PLACE)] == [LaunchType.SPOT, LaunchType.ON_DEMAND]
+    assert [each.market for each in attempts.attempts([paid, spot], PLACE)] == [LaunchType.ON_DEMAND, LaunchType.SPOT]
+
+
+def error(code: str, subnet: str = "subnet-a1", type_: str = "m1") -> dict[str, Any]:
+    return {
+        "ErrorCode": code,
+        "ErrorMessage": "",
+        "Lifecycle": "spot",
+        "LaunchTemplateAndOverrides": {"Overrides": {"InstanceType": type_, "SubnetId": subnet}},
+    }
+
+
+def test_each_capacity_error_is_an_offer_to_leave_alone_and_others_are_not() -> None:
+    answer = {"Errors": [error("InsufficientInstanceCapacity"), error("RequestLimitExceeded", type_="m2")]}
+    refused = attempts.refusals(answer, LaunchType.SPOT)
+    (told,) = attempts.unfulfilled(refused, (), PLACE)
+    assert (told.type, told.zone, told.launch_type, told.code) == ("m1", "a", "spot", "InsufficientInstanceCapacity")
+
+
+def test_a_full_subnet_spoils_an_offer_only_when_its_zone_has_no_other() -> None:
+    (attempt,) = attempts.attempts([offer("m1")], PLACE)
+    one = [Refusal("m1", "subnet-a1", LaunchType.ON_DEMAND, attempts.FULL_SUBNET)]
+    both = [*one, msgspec.structs.replace(one[0], subnet="subnet-a2")]
+    assert not attempts.unfulfilled(one, attempt.options, PLACE)
+    assert len(attempts.unfulfilled(both, attempt.options, PLACE)) == 1
+
+
+def test_the_verdict_is_the_refusal_about_which_most_must_be_done() -> None:
+    capacity = Refusal("m1", "subnet-b", LaunchType.SPOT, "InsufficientInstanceCapacity")
+    denied = Refusal("m2", "subnet-b", LaunchType.SPOT, "UnauthorizedOperation", "no right")
+    kind, why = attempts.verdict([capacity, denied])
+    assert kind is Kind.DENIED
+    assert "UnauthorizedOperation" in why
+    kind, why = attempts.verdict([capacity])
+    assert kind is Kind.NO_CAPACITY
+    assert "m1" in why
+
+
+def test_an_answer_with_nothing_in_it_has_no_refusals() -> None:
+    assert attempts.refusals({}, LaunchType.SPOT) == ()
+    assert attempts.verdict(())[0] is Kind.NO_CAPACITY

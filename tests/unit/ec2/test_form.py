@@ -1,0 +1,116 @@
+"""What an instance looks like, by settings and by annotations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cellwire.faults import Fault
+from controller.clouds.ec2 import describe, form
+from controller.clouds.ec2.form import Place
+from controller.clouds.ec2.settings import Ec2Settings
+from controller.clouds.protocol import LaunchRequest
+from controller.model.instance import InstanceState
+from controller.model.offer import LaunchType, Offer, Shape
+
+SETTINGS = Ec2Settings(region="r", subnets=("subnet-1",), images={"amd64": "ami-1"}, security_groups=("sg-extra",))
+PLACE = Place(
+    account="1", vpc="v", zones={"subnet-1": "a"}, security_group="sg-own", roots={"ami-1": ("/dev/sda1", 30)}
+)
+SHAPE = Shape(type="m1", architecture="amd64", cpu_millis=1, memory_mib=1, baseline_millis=1)
+OFFER = Offer(shape=SHAPE, zone="a", launch_type=LaunchType.ON_DEMAND, usd_per_hour=1.0)
+
+
+def request(tags: dict[str, str] | None = None, **annotations: str) -> LaunchRequest:
+    said = {f"chinampa.dev/{key.replace('_', '-')}": value for key, value in annotations.items()}
+    return LaunchRequest(client_token="t", offers=(OFFER,), user_data="#!/bin/sh\n", tags=tags or {}, annotations=said)
+
+
+def data(**annotations: str) -> dict[str, Any]:
+    return form.launch_data(form.form_of(request({}, **annotations), SETTINGS), "ami-1", SETTINGS, PLACE)
+
+
+def test_without_annotations_an_instance_is_private_encrypted_and_shut_off_from_metadata() -> None:
+    made = data()
+    (interface,) = made["NetworkInterfaces"]
+    assert interface["Groups"] == ["sg-own", "sg-extra"]
+    assert interface["AssociatePublicIpAddress"] is False
+    assert interface["SecondaryPrivateIpAddressCount"] == 1
+    assert made["MetadataOptions"] == {
+        "HttpTokens": "required",
+        "HttpPutResponseHopLimit": 1,
+        "HttpEndpoint": "enabled",
+    }
+    (mapping,) = made["BlockDeviceMappings"]
+    assert mapping["DeviceName"] == "/dev/sda1"
+    # Not smaller than the image.
+    assert (mapping["Ebs"]["VolumeSize"], mapping["Ebs"]["Encrypted"]) == (30, True)
+    assert not {"IamInstanceProfile", "Placement", "KeyName", "CapacityReservationSpecification"} & made.keys()
+
+
+def test_annotations_change_what_they_name() -> None:
+    made = data(
+        security_groups="sg-a, sg-b",
+        public_address="true",
+        metadata="true",
+        tenancy="dedicated",
+        capacity_reservation="cr-1",
+        instance_profile="arn:aws:iam::1:instance-profile/x",
+        volume_type="io2",
+    )
+    assert made["NetworkInterfaces"][0]["Groups"] == ["sg-own", "sg-extra", "sg-a", "sg-b"]
+    assert made["NetworkInterfaces"][0]["AssociatePublicIpAddress"] is True
+    assert made["MetadataOptions"]["HttpPutResponseHopLimit"] == 2
+    assert made["Placement"] == {"Tenancy": "dedicated"}
+    assert made["CapacityReservationSpecification"]["CapacityReservationTarget"] == {"CapacityReservationId": "cr-1"}
+    assert made["IamInstanceProfile"] == {"Arn": "arn:aws:iam::1:instance-profile/x"}
+    assert made["BlockDeviceMappings"][0]["Ebs"]["VolumeType"] == "io2"
+
+
+@pytest.mark.parametrize(("name", "value"), [("tenancy", "mine"), ("public_address", "yes"), ("metadata", "1")])
+def test_an_annotation_that_cannot_be_read_is_refused_by_name(name: str, value: str) -> None:
+    with pytest.raises(Fault, match=f"chinampa.dev/{name.replace('_', '-')}"):
+        data(**{name: value})
+
+
+def test_user_data_that_is_too_long_even_packed_is_refused() -> None:
+    noise = "".join(chr(33 + (number * number * 7919) % 94) for number in range(40_000))
+    with pytest.raises(Fault, match="user-data"):
+        form.packed_user_data("#!/bin/sh\n" + form.digest(noise) + "".join(form.digest(n) for n in range(2000)))
+
+
+def test_common_tags_are_those_with_one_value_everywhere() -> None:
+    both = [request({"app": "web", "pod": "a"}), request({"app": "web", "pod": "b", "x": "y"})]
+    assert form.common(both) == {"app": "web"}
+
+
+def test_an_instance_is_read_with_its_two_addresses_and_why_it_ended() -> None:
+    described = {
+        "InstanceId": "i-1",
+        "State": {"Name": "shutting-down"},
+        "StateReason": {"Code": "Server.SpotInstanceTermination", "Message": "Spot instance termination"},
+        "InstanceType": "m1",
+        "InstanceLifecycle": "spot",
+        "Placement": {"AvailabilityZone": "a"},
+        "PrivateIpAddress": "10.0.0.4",
+        "NetworkInterfaces": [
+            {
+                "Attachment": {"DeviceIndex": 0},
+                "PrivateIpAddresses": [
+                    {"Primary": True, "PrivateIpAddress": "10.0.0.4"},
+                    {"Primary": False, "PrivateIpAddress": "10.0.0.5"},
+                ],
+            }
+        ],
+        "Tags": [{"Key": "app", "Value": "web"}],
+    }
+    instance = describe.instance_of(described, "t")
+    assert (instance.address, instance.pod_address) == ("10.0.0.4", "10.0.0.5")
+    assert (instance.state, instance.launch_type) == (InstanceState.STOPPING, LaunchType.SPOT)
+    assert instance.state_reason == "Spot instance termination"
+
+
+def test_an_instance_of_which_hardly_anything_is_told_is_still_read() -> None:
+    instance = describe.instance_of({"InstanceId": "i-1"}, "")
+    assert (instance.id, instance.state, instance.address) == ("i-1", InstanceState.PENDING, "")
