@@ -14,85 +14,22 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from grpclib.client import Channel
 
-from tests.support.cluster import Cluster, binaries, free_port, running_cluster
+from cellwire.cri.v1 import runtime_grpc
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.rpc.call import call
+from tests.support import node_checks
+from tests.support.cluster import binaries, free_port, running_cluster
 from tests.support.controller import ENVIRONMENT, ROOT, running_controller
 from tests.support.registry import running_registry
 
 PROGRAMS = binaries()
+IMAGE = "registry.demo/web:1"
 pytestmark = [
     pytest.mark.skipif(PROGRAMS is None or os.geteuid() != 0, reason="KUBE_BIN names no Kubernetes binaries"),
     pytest.mark.timeout(400),
 ]
-COUNT = "httpd -p 8080 -h /www; n=0; while :; do n=$((n+1)); echo line $n; sleep 0.2; done"
-
-
-def pod(image: str, name: str, command: str, restart: str = "Always") -> str:
-    return f"""
-apiVersion: v1
-kind: Pod
-metadata: {{name: {name}}}
-spec:
-  restartPolicy: {restart}
-  terminationGracePeriodSeconds: 1
-  containers:
-  - name: main
-    image: {image}
-    command: [sh, -c, "{command}"]
-    env: [{{name: WHO, valueFrom: {{fieldRef: {{fieldPath: metadata.name}}}}}}]
-    resources: {{requests: {{cpu: 50m, memory: 16Mi}}}}
-    volumeMounts: [{{name: settings, mountPath: /settings}}, {{name: scratch, mountPath: /scratch}}]
-  volumes:
-  - {{name: settings, configMap: {{name: settings}}}}
-  - {{name: scratch, emptyDir: {{}}}}
-"""
-
-
-async def works_as_a_node(cluster: Cluster, image: str) -> None:
-    """What an ordinary user does in the first five minutes."""
-    await cluster.until("default", "get", "serviceaccounts")
-    await cluster.kubectl("create", "configmap", "settings", "--from-literal=colour=green")
-    await cluster.kubectl("apply", "-f", "-", stdin=pod(image, "web", COUNT))
-    await cluster.kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=60s", seconds=70)
-
-    said = await cluster.kubectl(
-        "exec", "web", "--", "sh", "-c", "cat /settings/colour; echo; echo $WHO; touch /scratch/x"
-    )
-    assert said.split() == ["green", "web"]
-    status, _, _ = await cluster.kubectl_raw("exec", "web", "--", "sh", "-c", "exit 7")
-    assert status == 7
-    said = await cluster.kubectl("exec", "-i", "web", "--", "cat", stdin="through the pipe")
-    assert said == "through the pipe"
-    assert (await cluster.kubectl("logs", "web")).startswith("line 1\nline 2\n")
-    assert "Hello" in await forwarded(cluster)
-
-    failing = pod(image, "once", "echo last words; echo why > /dev/termination-log; exit 3", "Never")
-    await cluster.kubectl("apply", "-f", "-", stdin=failing)
-    state = "jsonpath={.status.containerStatuses[0].state.terminated}"
-    ended = await cluster.until('"exitCode":3', "get", "pod", "once", "-o", state)
-    assert "why" in ended
-    assert await cluster.kubectl("logs", "once") == "last words\n"
-
-    await cluster.kubectl("delete", "pod", "web", "once", "--timeout=60s", seconds=70)
-
-
-async def forwarded(cluster: Cluster) -> str:
-    """The pod's page through kubectl port-forward."""
-    process = await asyncio.create_subprocess_exec(
-        "kubectl", f"--kubeconfig={cluster.kubeconfig}", "port-forward", "pod/web", ":8080", stdout=subprocess.PIPE
-    )
-    try:
-        assert process.stdout is not None
-        async with asyncio.timeout(20):
-            line = (await process.stdout.readline()).decode()
-        reader, writer = await asyncio.open_connection("127.0.0.1", int(line.split("127.0.0.1:")[1].split()[0]))
-        writer.write(b"GET / HTTP/1.0\r\n\r\n")
-        page = (await reader.read()).decode()
-        writer.close()
-        return page
-    finally:
-        process.terminate()
-        await process.wait()
 
 
 async def test_a_kubelet_with_the_shim_runs_its_pods_in_cells(tmp_path: Path) -> None:
@@ -103,7 +40,12 @@ async def test_a_kubelet_with_the_shim_runs_its_pods_in_cells(tmp_path: Path) ->
     ) as own:
         gateway = own.cloud.subnet.replace(".0/24", ".1")
         async with running_cluster(PROGRAMS, tmp_path / "cluster", tmp_path / "s", gateway) as cluster:
-            await works_as_a_node(cluster, "registry.demo/web:1")
+            await node_checks.works_as_a_node(cluster, IMAGE)
+            await node_checks.takes_part_in_debugging(cluster, IMAGE, tmp_path)
+            await node_checks.minds_probes_and_ends(cluster, IMAGE)
+            await node_checks.takes_up_changed_settings(cluster)
+            await cluster.kubectl("delete", "pods", "--all", "--timeout=60s", seconds=70)
+            await node_checks.scales(cluster, IMAGE, 3)
             await own.until(lambda cells: not cells)
 
 
@@ -111,12 +53,12 @@ async def test_a_kubelet_with_the_agent_alone_is_a_whole_node(tmp_path: Path) ->
     assert PROGRAMS is not None
     async with running_registry() as registry, lone_agent(tmp_path, registry) as (socket, gateway):
         async with running_cluster(PROGRAMS, tmp_path / "cluster", socket, gateway) as cluster:
-            await works_as_a_node(cluster, "registry.demo/web:1")
-            await cluster.kubectl("create", "deployment", "many", "--image=registry.demo/web:1", "--replicas=1")
-            await cluster.kubectl("scale", "deployment", "many", "--replicas=5")
-            await cluster.until("5/5", "get", "deployment", "many")
-            await cluster.kubectl("scale", "deployment", "many", "--replicas=0")
-            await cluster.until("0/0", "get", "deployment", "many")
+            await node_checks.works_as_a_node(cluster, IMAGE)
+            await node_checks.takes_part_in_debugging(cluster, IMAGE, tmp_path)
+            await node_checks.minds_probes_and_ends(cluster, IMAGE)
+            await node_checks.takes_up_changed_settings(cluster)
+            await cluster.kubectl("delete", "pods", "--all", "--timeout=60s", seconds=70)
+            await node_checks.scales(cluster, IMAGE, 5)
 
 
 @asynccontextmanager
@@ -148,7 +90,20 @@ async def lone_agent(folder: Path, registry: str) -> AsyncGenerator[tuple[Path, 
             await asyncio.sleep(0.1)
         yield folder / "a", f"10.232.{third}.1"
     finally:
+        await remove_pods(folder / "a")
         agent.terminate()
         await agent.wait()
         for name in (bridge, f"{bridge}n"):
             subprocess.run(["ip", "link", "del", name], check=False, capture_output=True)
+
+
+async def remove_pods(socket: Path) -> None:
+    """A kubelet that ends leaves its pods, and what has exited stays for its next life: there is none here."""
+    channel = Channel(path=str(socket))
+    stub = runtime_grpc.RuntimeServiceStub(channel)
+    try:
+        for one in (await call(stub.ListPodSandbox, cri.ListPodSandboxRequest(), deadline=30)).items:
+            await call(stub.StopPodSandbox, cri.StopPodSandboxRequest(pod_sandbox_id=one.id), deadline=60)
+            await call(stub.RemovePodSandbox, cri.RemovePodSandboxRequest(pod_sandbox_id=one.id), deadline=60)
+    finally:
+        channel.close()
