@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path, PurePosixPath
 
 import structlog
@@ -9,7 +10,7 @@ from grpclib.client import Channel
 
 from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
-from cellwire.faults import Fault
+from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
 from controller.fleet.cells import Cells
 from controller.shim import follower, mirror, mounts, volumes
@@ -22,6 +23,8 @@ from controller.shim.syncing import VolumeSync
 
 log = structlog.get_logger()
 CALL_DEADLINE = 120.0
+# How long a container's removal waits for the last bytes of its log.
+LOG_GRACE = 30.0
 
 
 class Containers:
@@ -52,8 +55,7 @@ class Containers:
         asked = cri.CreateContainerRequest(
             pod_sandbox_id=sandbox.id, config=config, sandbox_config=request.sandbox_config
         )
-        stub = runtime_grpc.RuntimeServiceStub(channel)
-        container_id = (await call(stub.CreateContainer, asked, deadline=CALL_DEADLINE)).container_id
+        container_id = await self._created(runtime_grpc.RuntimeServiceStub(channel), asked)
         status = await self._status(channel, container_id)
         log_path = ""
         if request.config.log_path:
@@ -106,7 +108,8 @@ class Containers:
             record = self._memory.container(container_id)
         except Fault:
             return
-        await self._following.log_complete(record.id)
+        await self.stop(record.id, 0)
+        await self._log_complete(record)
         sandbox = self._memory.sandbox(record.sandbox)
         if not sandbox.released:
             stub = runtime_grpc.RuntimeServiceStub(await reach(self._cells, record.cell))
@@ -118,6 +121,31 @@ class Containers:
         """The runtime that holds a container, and the container's whole id. Raises Fault."""
         record = self._memory.container(container_id)
         return runtime_grpc.RuntimeServiceStub(await reach(self._cells, record.cell)), record.id
+
+    async def _created(self, stub: runtime_grpc.RuntimeServiceStub, asked: cri.CreateContainerRequest) -> str:
+        try:
+            return (await call(stub.CreateContainer, asked, deadline=CALL_DEADLINE)).container_id
+        except Fault as fault:
+            if fault.kind is not Kind.EXISTS or not await self._unknown_removed(stub, asked):
+                raise
+        return (await call(stub.CreateContainer, asked, deadline=CALL_DEADLINE)).container_id
+
+    async def _unknown_removed(self, stub: runtime_grpc.RuntimeServiceStub, asked: cri.CreateContainerRequest) -> bool:
+        """Remove a container that the cell made for a controller that died before it wrote it down. Raises Fault."""
+        wanted = cri.ListContainersRequest(filter=cri.ContainerFilter(pod_sandbox_id=asked.pod_sandbox_id))
+        found = (await call(stub.ListContainers, wanted, deadline=CALL_DEADLINE)).containers
+        unknown = [one for one in found if one.metadata == asked.config.metadata and not self._memory.knows(one.id)]
+        for one in unknown:
+            log.info("a container that nobody knew of is made anew", container=one.id, sandbox=asked.pod_sandbox_id)
+            await call(stub.RemoveContainer, cri.RemoveContainerRequest(container_id=one.id), deadline=CALL_DEADLINE)
+        return bool(unknown)
+
+    async def _log_complete(self, record: ContainerRecord) -> None:
+        try:
+            async with asyncio.timeout(LOG_GRACE):
+                await self._following.log_complete(record.id)
+        except TimeoutError:
+            log.warning("log bytes may be missing: the cell did not send the last ones in time", container=record.id)
 
     async def _require_images(self, sandbox: SandboxRecord, request: cri.CreateContainerRequest) -> None:
         """A container starts only on images that its own pod has pulled, or that are open to all. Raises Fault."""

@@ -101,6 +101,10 @@ class Memory:
         """A container by id or unique prefix. Raises Fault NOT_FOUND."""
         return _find(self._containers, container_id, "container")
 
+    def knows(self, container_id: str) -> bool:
+        """Whether there is a container with this whole id."""
+        return container_id in self._containers
+
     async def put_sandbox(self, record: SandboxRecord) -> None:
         """Store a sandbox, new or changed."""
         async with self._writing:

@@ -175,6 +175,8 @@ class Sandboxes:
             if cell.claim is not None and cell.claim.pod == pod:
                 since = time.time() - cell.changed_at
                 cause = f"cell {cell.name} has been {cell.state.value} for {since:.0f} s"
+                if cell.reason:
+                    cause += f" ({cell.reason})"
                 return Fault(Kind.TIMEOUT, thing, cause, "the cell is kept: ask again")
         return Fault(Kind.TIMEOUT, thing, f"no cell was found within {patience:.0f} s", "ask again")
 

@@ -9,11 +9,11 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from grpclib.client import Channel
-
 from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.rpc.call import call
+from cellwire.rpc.limits import CELL
+from cellwire.rpc.mended import MendedChannel
 from tests.support.controller import Controller, running_controller
 
 IMAGE = "registry.demo/web:1"
@@ -28,7 +28,7 @@ class Shim:
         self.pods_folder = pods_folder
         self.logs = logs
         self._socket = socket
-        self._channel = Channel(path=str(socket))
+        self._channel = MendedChannel(CELL, path=str(socket))
 
     @property
     def runtime(self) -> runtime_grpc.RuntimeServiceStub:
@@ -43,7 +43,7 @@ class Shim:
     def redial(self) -> None:
         """The controller was started again: a new connection."""
         self._channel.close()
-        self._channel = Channel(path=str(self._socket))
+        self._channel = MendedChannel(CELL, path=str(self._socket))
 
     def close(self) -> None:
         """No more calls."""

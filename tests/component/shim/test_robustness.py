@@ -1,0 +1,126 @@
+"""The shim over its controller's death, a lost cell and a slow boot, with real cells."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.faults import Fault, Kind
+from cellwire.rpc.call import call
+from controller.clouds.local import cgroups
+from tests.support.shim import running_shim
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="cells of the local cloud need root"),
+    pytest.mark.timeout(120),
+]
+COUNT = "n=0; while :; do n=$((n+1)); echo line $n; sleep 0.02; done"
+
+
+async def until(ready: Callable[[], Awaitable[bool]], seconds: float = 20.0) -> None:
+    for _ in range(int(seconds * 10)):
+        if await ready():
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError("it never came to be so")
+
+
+def lines(log: Path) -> list[str]:
+    """The words of a CRI log."""
+    return [line.split(" ", 3)[3] for line in log.read_text().splitlines()]
+
+
+async def test_a_killed_controller_keeps_ids_states_exit_codes_and_log_positions(tmp_path: Path) -> None:
+    async with running_shim(tmp_path) as shim:
+        counting, running = await shim.pod("sh", "-c", COUNT, uid="u1")
+        _, ending = await shim.pod("sh", "-c", "sleep 2; echo last words; exit 7", uid="u2")
+        log = tmp_path / "logs/u1/c/0.log"
+        await until(lambda: _has(log, 20))
+        await shim.controller.kill()
+        await asyncio.sleep(2.5)
+        await shim.controller.start()
+        shim.redial()
+
+        listed = await call(shim.runtime.ListContainers, cri.ListContainersRequest(), deadline=10)
+        assert {one.id for one in listed.containers} == {running, ending}
+        assert (await shim.status(running)).state == cri.CONTAINER_RUNNING
+
+        async def exited() -> bool:
+            return (await shim.status(ending)).state == cri.CONTAINER_EXITED
+
+        await until(exited)
+        assert (await shim.status(ending)).exit_code == 7
+        await until(lambda: _has(log, 150))
+        await shim.remove(counting)
+        found = lines(log)
+        assert found == [f"line {number}" for number in range(1, len(found) + 1)]
+        assert lines(tmp_path / "logs/u2/c/0.log") == ["last words"]
+
+
+async def test_a_pod_asked_for_again_while_its_cell_boots_gets_that_cell(tmp_path: Path) -> None:
+    async with running_shim(tmp_path, "") as shim:
+        config = shim.config("u1")
+        with pytest.raises(Fault) as late:
+            # What is left after the margin for the answer is a tenth of a second.
+            await call(shim.runtime.RunPodSandbox, cri.RunPodSandboxRequest(config=config), deadline=1.1)
+        assert late.value.kind is Kind.TIMEOUT
+        assert "cell c-" in late.value.cause
+        assert "the cell is kept" in str(late.value)
+        async with asyncio.TaskGroup() as tasks:
+            asked = [tasks.create_task(shim.run(config)) for _ in range(3)]
+        assert len({task.result() for task in asked}) == 1
+        assert len(await shim.controller.cells()) == 1
+
+
+async def test_a_pod_that_fits_nowhere_is_told_why(tmp_path: Path) -> None:
+    async with running_shim(tmp_path, "") as shim:
+        config = shim.config("u1")
+        config.linux.resources.cpu_shares = 1024 * 500
+        with pytest.raises(Fault) as refused:
+            await shim.run(config)
+        assert "500" in str(refused.value)
+        assert not await shim.controller.cells()
+
+
+async def test_a_lost_cell_is_told_as_the_end_of_its_containers(tmp_path: Path) -> None:
+    async with running_shim(tmp_path, "") as shim:
+        sandbox, container = await shim.pod(uid="u1")
+        (cell,) = await shim.controller.cells()
+        groups = cgroups.Groups(shim.controller.cloud.cluster, shim.controller.cloud.cgroup_parent)
+        os.kill(min(groups.pids(cell["instance"])), signal.SIGKILL)
+
+        async def over() -> bool:
+            return (await shim.sandbox_status(sandbox)).state == cri.SANDBOX_NOTREADY
+
+        await until(over, 30)
+        status = await shim.status(container)
+        assert (status.state, status.reason) == (cri.CONTAINER_EXITED, "CellLost")
+        assert status.message
+        # The kubelet then starts the pod anew, and takes the old one away.
+        again = await shim.run(shim.config("u1", attempt=1))
+        assert again != sandbox
+        await shim.remove(sandbox)
+        with pytest.raises(Fault) as gone:
+            await shim.sandbox_status(sandbox)
+        assert gone.value.kind is Kind.NOT_FOUND
+        await shim.remove(sandbox)
+
+
+async def test_a_running_container_is_removed_with_its_log_whole(tmp_path: Path) -> None:
+    async with running_shim(tmp_path, "") as shim:
+        _, container = await shim.pod("sh", "-c", COUNT, uid="u1")
+        await until(lambda: _has(tmp_path / "logs/u1/c/0.log", 5))
+        await call(shim.runtime.RemoveContainer, cri.RemoveContainerRequest(container_id=container), deadline=30)
+        found = lines(tmp_path / "logs/u1/c/0.log")
+        assert found == [f"line {number}" for number in range(1, len(found) + 1)]
+        await call(shim.runtime.RemoveContainer, cri.RemoveContainerRequest(container_id=container), deadline=30)
+
+
+async def _has(log: Path, count: int) -> bool:
+    return log.exists() and len(log.read_text().splitlines()) >= count
