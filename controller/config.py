@@ -80,6 +80,32 @@ class Fleet(Group, frozen=True, kw_only=True):
     ] = 30.0
 
 
+class Store(Group, frozen=True, kw_only=True):
+    """Where records are kept."""
+
+    kind: Annotated[
+        str,
+        Meta(
+            description='"sqlite", a file in the state folder; or "etcd", for several controllers, of which one leads.',
+            pattern="^(sqlite|etcd)$",
+        ),
+    ] = "sqlite"
+    endpoints: Annotated[tuple[str, ...], Meta(description="Members of etcd.")] = ("http://127.0.0.1:2379",)
+    ca: Annotated[Path | None, Meta(description="Whose certificates of members are trusted. Unset: the system's.")] = (
+        None
+    )
+    certificate: Annotated[Path | None, Meta(description="Our certificate for etcd, with its chain.")] = None
+    key: Annotated[Path | None, Meta(description="The key of that certificate.")] = None
+    lease: Annotated[
+        float,
+        Meta(
+            ge=2,
+            description="A leader that etcd has not heard of for so long leads no more.",
+            extra={"unit": "seconds"},
+        ),
+    ] = 15.0
+
+
 class Overhead(Group, frozen=True, kw_only=True):
     """What the agent takes of an instance, beside the pod."""
 
@@ -210,6 +236,7 @@ class Settings(Group, frozen=True, kw_only=True):
     link: Link = Link()
     api: Api = Api()
     shim: Shim = Shim()
+    store: Store = Store()
     fleet: Fleet = Fleet()
     overhead: Overhead = Overhead()
     cloud: Cloud = Cloud()

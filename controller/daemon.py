@@ -37,7 +37,8 @@ from controller.link import port as link_port
 from controller.link.admission import Admission
 from controller.pods import engine, registries
 from controller.shim import server as shim
-from controller.store import sqlite
+from controller.store import etcd, etcd_gateway, sqlite
+from controller.store.protocol import Store
 
 log = structlog.get_logger()
 HERE = Path(__file__).resolve().parent.parent
@@ -60,7 +61,7 @@ async def main(settings: Settings) -> None:
     stop = _signalled()
     state = settings.state
     async with AsyncExitStack() as rooms:
-        store = await rooms.enter_async_context(sqlite.running(state / "records.sqlite"))
+        store = await _open_store(settings, rooms, stop)
         cloud = await _open_cloud(settings, rooms)
         admission = _Later()
         link = await rooms.enter_async_context(link_port.running(_link_settings(settings), admission.now, cloud.verify))
@@ -116,6 +117,21 @@ def _signalled() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, partial(heard, number))
     return stop
+
+
+async def _open_store(settings: Settings, rooms: AsyncExitStack, stop: asyncio.Event) -> Store:
+    wanted = settings.store
+    if wanted.kind == "sqlite":
+        return await rooms.enter_async_context(sqlite.running(settings.state / "records.sqlite"))
+    there = etcd_gateway.EtcdSettings(
+        endpoints=wanted.endpoints,
+        prefix=f"/chinampa/{settings.cluster}",
+        ca=wanted.ca,
+        certificate=wanted.certificate,
+        key=wanted.key,
+        lease=wanted.lease,
+    )
+    return await rooms.enter_async_context(etcd.running(there, stop.is_set))
 
 
 async def _open_cloud(settings: Settings, rooms: AsyncExitStack) -> Cloud:

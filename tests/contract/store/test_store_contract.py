@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from cellwire.faults import Fault, Kind
-from controller.store import sqlite
+from controller.store import etcd, sqlite
+from controller.store.etcd_gateway import EtcdSettings
 from controller.store.protocol import Store
+from tests.support.etcd import running_etcd
 from tests.support.memory_store import MemoryStore
 
 Open = Callable[[], AbstractAsyncContextManager[Store]]
@@ -31,8 +33,17 @@ async def in_sqlite(path: Path) -> AsyncGenerator[Store]:
 OPENERS = {"sqlite": in_sqlite, "memory": in_memory}
 
 
-@pytest.fixture(params=sorted(OPENERS))
+@pytest.fixture(scope="module")
+def etcd_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    with running_etcd(tmp_path_factory.mktemp("etcd")) as member:
+        yield member.endpoint
+
+
+@pytest.fixture(params=[*sorted(OPENERS), "etcd"])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+    if request.param == "etcd":
+        endpoint: str = request.getfixturevalue("etcd_endpoint")
+        return lambda: etcd.running(EtcdSettings(endpoints=(endpoint,), prefix=f"/chinampa/{tmp_path.name}"))
     return lambda: OPENERS[request.param](tmp_path)
 
 

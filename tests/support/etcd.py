@@ -1,0 +1,65 @@
+"""A real etcd for tests: Debian's etcd-server, one member, on loopback."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.registry import free_port
+
+
+class Etcd:
+    """One member that can be killed and started again with what it knew."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.endpoint, self._peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        flags = {
+            "name": "one",
+            "data-dir": self._folder / "data",
+            "listen-client-urls": self.endpoint,
+            "advertise-client-urls": self.endpoint,
+            "listen-peer-urls": self._peer,
+            "initial-advertise-peer-urls": self._peer,
+            "initial-cluster": f"one={self._peer}",
+            "log-level": "error",
+        }
+        with (self._folder / "log").open("ab") as log:
+            command = ["etcd", *(f"--{key}={value}" for key, value in flags.items()), "--unsafe-no-fsync"]
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        until = time.monotonic() + 20
+        while not self._healthy():
+            assert time.monotonic() < until, (self._folder / "log").read_text()
+            assert self._process.poll() is None, (self._folder / "log").read_text()
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def _healthy(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.endpoint}/health", timeout=1) as answer:
+                return b'"true"' in answer.read()
+        except (urllib.error.URLError, OSError):
+            return False
+
+
+@contextmanager
+def running_etcd(folder: Path) -> Generator[Etcd]:
+    """etcd, up and answering."""
+    member = Etcd(folder)
+    member.start()
+    try:
+        yield member
+    finally:
+        member.kill()
