@@ -182,14 +182,14 @@ class Group:
     def oom_kills(self) -> int:
         """How many processes the kernel has ended in it for want of memory."""
         if layout() is Layout.V2:
-            return _table(ROOT / self._relative / "memory.events").get("oom_kill", 0)
-        return _table(ROOT / "memory" / self._relative / "memory.oom_control").get("oom_kill", 0)
+            return table(ROOT / self._relative / "memory.events").get("oom_kill", 0)
+        return table(ROOT / "memory" / self._relative / "memory.oom_control").get("oom_kill", 0)
 
     def _usage_v2(self) -> Usage:
         folder = ROOT / self._relative
-        cpu = _table(folder / "cpu.stat")
-        memory = _table(folder / "memory.stat")
-        used = _number(folder / "memory.current")
+        cpu = table(folder / "cpu.stat")
+        memory = table(folder / "memory.stat")
+        used = number(folder / "memory.current")
         return Usage(
             cpu_ns=cpu.get("usage_usec", 0) * 1000,
             memory_bytes=used,
@@ -197,23 +197,23 @@ class Group:
             rss_bytes=memory.get("anon", 0),
             page_faults=memory.get("pgfault", 0),
             major_page_faults=memory.get("pgmajfault", 0),
-            pids=_number(folder / "pids.current"),
+            pids=number(folder / "pids.current"),
             oom_kills=self.oom_kills(),
-            memory_limit=_number(folder / "memory.max"),
+            memory_limit=number(folder / "memory.max"),
         )
 
     def _usage_v1(self) -> Usage:
-        memory = _table(ROOT / "memory" / self._relative / "memory.stat")
-        used = _number(ROOT / "memory" / self._relative / "memory.usage_in_bytes")
-        limit = _number(ROOT / "memory" / self._relative / "memory.limit_in_bytes")
+        memory = table(ROOT / "memory" / self._relative / "memory.stat")
+        used = number(ROOT / "memory" / self._relative / "memory.usage_in_bytes")
+        limit = number(ROOT / "memory" / self._relative / "memory.limit_in_bytes")
         return Usage(
-            cpu_ns=_number(ROOT / "cpuacct" / self._relative / "cpuacct.usage"),
+            cpu_ns=number(ROOT / "cpuacct" / self._relative / "cpuacct.usage"),
             memory_bytes=used,
             working_set_bytes=max(used - memory.get("total_inactive_file", 0), 0),
             rss_bytes=memory.get("total_rss", 0),
             page_faults=memory.get("total_pgfault", 0),
             major_page_faults=memory.get("total_pgmajfault", 0),
-            pids=_number(ROOT / "pids" / self._relative / "pids.current"),
+            pids=number(ROOT / "pids" / self._relative / "pids.current"),
             oom_kills=self.oom_kills(),
             memory_limit=limit if limit < limits.NO_LIMIT else 0,
         )
@@ -250,7 +250,8 @@ def _write(path: Path, text: str) -> None:
         raise Fault(kind, f"control group file {path}={text}", os.strerror(error.errno or 0)) from error
 
 
-def _table(path: Path) -> dict[str, int]:
+def table(path: Path) -> dict[str, int]:
+    """Lines of "key number" as a table; empty where the file is not there."""
     try:
         lines = path.read_text().splitlines()
     except OSError:
@@ -258,7 +259,8 @@ def _table(path: Path) -> dict[str, int]:
     return {key: int(number) for key, _, number in (line.partition(" ") for line in lines) if number.isdigit()}
 
 
-def _number(path: Path) -> int:
+def number(path: Path) -> int:
+    """The one number in a file; 0 where the file, or a number in it, is not there."""
     try:
         text = path.read_text().strip()
     except OSError:

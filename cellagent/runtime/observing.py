@@ -125,13 +125,15 @@ class RuntimeService(Lifecycle):
         self, stream: Stream[cri.ListPodSandboxMetricsRequest, cri.ListPodSandboxMetricsResponse]
     ) -> None:
         await received(stream)
-        await stream.send_message(cri.ListPodSandboxMetricsResponse(pod_metrics=metrics.sandboxes(self._machine)))
+        await stream.send_message(
+            cri.ListPodSandboxMetricsResponse(pod_metrics=metrics.sandboxes(self._machine, self._stats))
+        )
 
     async def StreamPodSandboxMetrics(
         self, stream: Stream[cri.StreamPodSandboxMetricsRequest, cri.StreamPodSandboxMetricsResponse]
     ) -> None:
         await received(stream)
-        for page in pages(metrics.sandboxes(self._machine)):
+        for page in pages(metrics.sandboxes(self._machine, self._stats)):
             await stream.send_message(cri.StreamPodSandboxMetricsResponse(pod_sandbox_metrics=page))
 
     def _sandboxes_wanted(self, wanted: cri.PodSandboxFilter) -> list[SandboxRecord]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from cellagent.kernel import cgroups
+from cellagent.kernel import accounting, cgroups
 from cellagent.runtime import views
 from cellagent.runtime.machine import Machine
 from cellagent.runtime.records import ContainerRecord, Phase, SandboxRecord
@@ -54,7 +54,7 @@ class Stats:
     def container(self, record: ContainerRecord) -> cri.ContainerStats:
         """Usage of one container."""
         usage, now, config = cgroups.Group(record.cgroup).usage(), time.time_ns(), record.parsed()
-        used, inodes = self._layer(record)
+        used, inodes = self.layer(record)
         return cri.ContainerStats(
             attributes=cri.ContainerAttributes(
                 id=record.id, metadata=config.metadata, labels=config.labels, annotations=config.annotations
@@ -67,11 +67,7 @@ class Stats:
                 used_bytes=cri.UInt64Value(value=used),
                 inodes_used=cri.UInt64Value(value=inodes),
             ),
-            swap=cri.SwapUsage(
-                timestamp=now,
-                swap_available_bytes=cri.UInt64Value(value=0),
-                swap_usage_bytes=cri.UInt64Value(value=0),
-            ),
+            swap=_swap(accounting.figures(record.cgroup), now),
         )
 
     def sandboxes(self, wanted: cri.PodSandboxStatsFilter) -> list[cri.PodSandboxStats]:
@@ -108,7 +104,8 @@ class Stats:
             usage_nano_cores=cri.UInt64Value(value=rate),
         )
 
-    def _layer(self, record: ContainerRecord) -> tuple[int, int]:
+    def layer(self, record: ContainerRecord) -> tuple[int, int]:
+        """Bytes and inodes of a container's writable layer, as walked lately."""
         looked, used, inodes = self._disk.get(record.id, (0.0, 0, 0))
         if time.monotonic() - looked > DISK_SECONDS:
             used, inodes = disk_usage(self._machine.settings.layers(record.id) / "upper")
@@ -172,6 +169,14 @@ def _memory(usage: cgroups.Usage, now: int) -> cri.MemoryUsage:
         rss_bytes=cri.UInt64Value(value=usage.rss_bytes),
         page_faults=cri.UInt64Value(value=usage.page_faults),
         major_page_faults=cri.UInt64Value(value=usage.major_page_faults),
+    )
+
+
+def _swap(figures: accounting.Figures, now: int) -> cri.SwapUsage:
+    return cri.SwapUsage(
+        timestamp=now,
+        swap_available_bytes=cri.UInt64Value(value=max(figures.swap_limit - figures.swap_bytes, 0)),
+        swap_usage_bytes=cri.UInt64Value(value=figures.swap_bytes),
     )
 
 
