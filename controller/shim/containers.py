@@ -19,6 +19,7 @@ from controller.shim.images import Images
 from controller.shim.memory import Memory
 from controller.shim.reach import reach
 from controller.shim.records import ContainerRecord, SandboxRecord
+from controller.shim.resize import require_fits
 from controller.shim.syncing import VolumeSync
 
 log = structlog.get_logger()
@@ -116,6 +117,19 @@ class Containers:
             asked = cri.RemoveContainerRequest(container_id=record.id)
             await call(stub.RemoveContainer, asked, deadline=CALL_DEADLINE)
         await self._memory.forget_container(record)
+
+    async def update(self, request: cri.UpdateContainerResourcesRequest) -> cri.UpdateContainerResourcesResponse:
+        """Change what a container may use, within what its cell has. Raises Fault."""
+        record = self._memory.container(request.container_id)
+        cell = self._cells.get(record.cell)
+        if cell is not None:
+            require_fits(cri.ContainerStatus.FromString(record.status).metadata.name, request.linux, cell)
+        channel = await reach(self._cells, record.cell)
+        request.container_id = record.id
+        stub = runtime_grpc.RuntimeServiceStub(channel)
+        reply = await call(stub.UpdateContainerResources, request, deadline=CALL_DEADLINE)
+        await self._learn(channel, record.id)
+        return reply
 
     async def stub_of(self, container_id: str) -> tuple[runtime_grpc.RuntimeServiceStub, str]:
         """The runtime that holds a container, and the container's whole id. Raises Fault."""

@@ -180,11 +180,7 @@ class RuntimeService(RuntimeServiceBase):
     async def UpdateContainerResources(
         self, stream: Stream[cri.UpdateContainerResourcesRequest, cri.UpdateContainerResourcesResponse]
     ) -> None:
-        async def update(request: cri.UpdateContainerResourcesRequest) -> cri.UpdateContainerResourcesResponse:
-            stub, request.container_id = await self._containers.stub_of(request.container_id)
-            return await call(stub.UpdateContainerResources, request, deadline=60.0)
-
-        await answer(stream, update)
+        await answer(stream, self._containers.update)
 
     async def ReopenContainerLog(
         self, stream: Stream[cri.ReopenContainerLogRequest, cri.ReopenContainerLogResponse]
@@ -319,12 +315,22 @@ class RuntimeService(RuntimeServiceBase):
 
     async def GetContainerEvents(self, stream: Stream[cri.GetEventsRequest, cri.ContainerEventResponse]) -> None:
         await stream.recv_message()
-        events: asyncio.Queue[cri.ContainerEventResponse] = asyncio.Queue(EVENTS_KEPT)
-        ended = self._memory.listen(events.put_nowait)
+        events: asyncio.Queue[cri.ContainerEventResponse] = asyncio.Queue()
+        missed = asyncio.Event()
+
+        def heard(event: cri.ContainerEventResponse) -> None:
+            if events.qsize() < EVENTS_KEPT:
+                events.put_nowait(event)
+            else:
+                missed.set()
+
+        ended = self._memory.listen(heard)
         try:
             await stream.send_initial_metadata()
-            while True:
+            while not missed.is_set():
                 await stream.send_message(await events.get())
+            cause = f"more than {EVENTS_KEPT} waited for their reader"
+            raise Fault(Kind.UNAVAILABLE, "container events", cause, "list containers, and listen again")
         finally:
             ended()
 
