@@ -20,9 +20,13 @@ RUNNING = frozenset({InstanceState.PENDING, InstanceState.RUNNING})
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Times in seconds; see the settings of the fleet. `terminate_again` is how long a termination may take to show."""
+    """Times in seconds; see the settings of the fleet. `terminate_again` is how long a termination may take to show.
+
+    `redial` is the longest that a cell which found no controller waits before it dials again, and the handshake.
+    """
 
     lease: float = 30.0
+    redial: float = 35.0
     boot: float = 300.0
     launch: float = 600.0
     unclaimed: float = 300.0
@@ -152,9 +156,13 @@ def _ready(cell: Cell, seen: Seen, limits: Limits, now: float) -> Action | None:
 
 
 def _leased(cell: Cell, seen: Seen, limits: Limits, now: float) -> Action | None:
-    # The lease counts from our own start: nobody could be heard while the controller was away.
-    heard = max(cell.last_heartbeat, cell.changed_at, seen.started_at)
-    if now - heard <= limits.lease:
+    # The lease counts from our own start: nobody could be heard while the controller was away. And a cell that has
+    # dialled in vain meanwhile waits before it dials again.
+    heard = max(cell.last_heartbeat, cell.changed_at)
+    patience = limits.lease
+    if heard < seen.started_at:
+        heard, patience = seen.started_at, limits.lease + limits.redial
+    if now - heard <= patience:
         return None
     return Lose(cell.name, f"CellLost: nothing was heard of it for {now - heard:.0f} s")
 

@@ -63,7 +63,8 @@ def test_an_instance_has_so_long_to_join(age: float, *, given_up: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("heard", "started", "lost"), [(T - 31, 0, True), (T - 29, 0, False), (T - 500, T - 29, False), (0, T - 31, True)]
+    ("heard", "started", "lost"),
+    [(T - 31, 0, True), (T - 29, 0, False), (T - 500, T - 29, False), (T - 500, T - 64, False), (0, T - 66, True)],
 )
 def test_the_lease_counts_from_the_last_word_or_our_own_start(heard: float, started: float, *, lost: bool) -> None:
     one = cell(CellState.CLAIMED, last_heartbeat=heard, changed_at=T - 900, instance="i-1")
