@@ -213,7 +213,8 @@ def _fleet_settings(settings: Settings) -> fleet_room.FleetSettings:
             max_usd_hour=fleet.standby_max_usd_hour,
             max_waste=fleet.standby_max_waste,
         ),
-        agent_version=_own_version(),
+        # On EC2 the agent is in the machine image, which tells its version.
+        agent_version=_own_version() if settings.cloud.kind == "local" else "",
         registries=tuple(
             RegistryFacts(host=each.host, mirrors=each.mirrors, plain_http=each.plain_http)
             for each in settings.registries

@@ -24,7 +24,7 @@ from controller.fleet.pool_plan import Request
 from controller.model.cell import CellState
 from controller.model.instance import Instance
 from controller.model.names import CellName, InstanceId
-from controller.model.steps import InvalidStep, Retired
+from controller.model.steps import InvalidStep, Released
 
 log = structlog.get_logger()
 # Leases are tens of seconds: a pass over all cells need not be more frequent.
@@ -136,7 +136,7 @@ class Reconciler:
                     strangers.append(instance)
                 case plan.Retire(name, reason) if name in pool.surplus:
                     # Its own plan is empty: only the full pass knows that it is one too many.
-                    self._book.soon(name, Retired(reason))
+                    self._book.soon(name, Released(reason))
                 case _:
                     self.wake(action.cell)
         if strangers and (self._ending is None or self._ending.done()):

@@ -76,6 +76,12 @@ class Retired(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Released(msgspec.Struct, frozen=True):
+    """There is one warm cell too many. Cannot happen to a cell that a pod has taken meanwhile."""
+
+    reason: str
+
+
 class Lost(msgspec.Struct, frozen=True):
     """The cell is silent, or its instance is gone, or it could not be had."""
 
@@ -86,7 +92,7 @@ class Ended(msgspec.Struct, frozen=True):
     """There is no instance any more."""
 
 
-Event = Launching | Refused | Launched | Assigned | Joined | Told | Claimed | Retired | Lost | Ended
+Event = Launching | Refused | Launched | Assigned | Joined | Told | Claimed | Retired | Released | Lost | Ended
 
 TRANSITIONS: dict[tuple[CellState, type[Event]], CellState] = {
     (S.REQUESTED, Launching): S.LAUNCHING,
@@ -102,6 +108,7 @@ TRANSITIONS: dict[tuple[CellState, type[Event]], CellState] = {
     **{(state, Assigned): state for state in LIVE - {S.CLAIMED}},
     **{(state, Told): state for state in (S.READY, S.CLAIMED, *ENDING)},
     **{(state, Retired): S.RETIRING for state in LIVE},
+    **{(state, Released): S.RETIRING for state in LIVE - {S.CLAIMED}},
     **{(state, Lost): S.LOST for state in LIVE},
     **{(state, Ended): S.GONE for state in ENDING},
 }
@@ -111,6 +118,7 @@ def step(cell: Cell, event: Event, now: float) -> Cell:
     """The cell after the event. Raises InvalidStep for a pair that is not in `TRANSITIONS`, or a second pod."""
     target = TRANSITIONS.get((cell.state, type(event)))
     taken = isinstance(event, Assigned) and cell.claim is not None and cell.claim.pod != event.claim.pod
+    taken = taken or (isinstance(event, Released) and cell.claim is not None)
     if target is None or taken:
         raise InvalidStep(cell, event)
     moments = cell.moments
@@ -137,7 +145,7 @@ def _with_facts(cell: Cell, event: Event) -> Cell:
             return replace(cell, claim=claim)
         case Told(moments):
             return replace(cell, moments={**moments, **cell.moments})
-        case Retired(reason) | Lost(reason):
+        case Retired(reason) | Released(reason) | Lost(reason):
             return replace(cell, reason=reason)
         case Joined() | Claimed() | Ended():
             return cell

@@ -61,6 +61,11 @@ class Ec2Cloud:
         """Short name."""
         return "ec2"
 
+    @property
+    def image(self) -> str:
+        """The machine images of each architecture; see `controller.clouds.protocol.Imaged`."""
+        return ",".join(f"{name}={image}" for name, image in sorted(self._settings.images.items()))
+
     async def offers(self) -> tuple[Offer, ...]:
         """Types in the zones of our subnets; from memory."""
         return self.offers_sold.current

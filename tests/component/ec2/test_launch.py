@@ -12,7 +12,7 @@ from typing import Any
 from cellwire.faults import Kind
 from controller.clouds.ec2.cloud import Ec2Cloud
 from controller.clouds.ec2.settings import TAG_BATCH, TAG_CLUSTER, TAG_TOKEN
-from controller.clouds.protocol import Launched, LaunchRequest
+from controller.clouds.protocol import Imaged, Launched, LaunchRequest
 from controller.model.offer import LaunchType, Offer
 from tests.support.ec2_cloud import Stage, stage
 
@@ -53,6 +53,12 @@ async def test_many_cells_asked_for_one_by_one_are_one_launching_call(tmp_path: 
         assert on.front.count("CreateFleet") == 1
         assert on.front.count() <= 5, on.front.table()
         assert len(await on.alive()) == 100
+
+
+async def test_the_pool_is_told_which_machine_images_cells_boot_now(tmp_path: Path) -> None:
+    async with stage(tmp_path) as on:
+        assert isinstance(on.cloud, Imaged)
+        assert "amd64=ami-" in on.cloud.image
 
 
 async def test_an_instance_is_as_the_design_wants_it(tmp_path: Path) -> None:

@@ -22,8 +22,9 @@ from controller.fleet.act import Act, Home
 from controller.fleet.admission import Admittance
 from controller.fleet.book import Book
 from controller.fleet.plan import Limits
-from controller.fleet.pool import Versions
+from controller.fleet.pool import Class, Versions, warm
 from controller.fleet.pool_keeper import Pool, PoolSettings
+from controller.fleet.pool_plan import plan_pool
 from controller.fleet.reconciler import Reconciler
 from controller.fleet.room import Fleet, Port
 from controller.model.cell import Cell, CellState
@@ -31,12 +32,13 @@ from controller.model.instance import Instance
 from controller.model.names import CellName, InstanceId, PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
-from controller.model.steps import LIVE, InvalidStep
+from controller.model.steps import LIVE, InvalidStep, Released
 from controller.store.codec import decode
 from tests.support.fake_cloud import FakeCloud
 from tests.support.fake_link import FakeLink
 from tests.support.memory_store import MemoryStore
 
+WARM = Class(name="warm", count=2, demand=Demand(cpu_millis=100, memory_mib=100))
 PODS = ("a", "b", "c")
 SIZES = ("small", "medium", "large")
 CODES = ("", "InsufficientInstanceCapacity", "RequestLimitExceeded")
@@ -115,6 +117,7 @@ class Machine(RuleBasedStateMachine):
         self.answers_to_lose = 0
         self.wanted: dict[str, int] = {}
         self.attempts: Counter[str] = Counter()
+        self.keeps_warm = False
         self.joined: dict[InstanceId, CellName] = {}
         self.runner.run(self.begin())
 
@@ -126,7 +129,8 @@ class Machine(RuleBasedStateMachine):
         await self.book.load()
         home = Home("test", lambda: ("10.0.0.1:1",), lambda: "sha256:" + "0" * 64)
         self.act = Act(self.book, self.cloud, home, b"secret", lambda: self.now)
-        pool = Pool(PoolSettings(), self.store, self.act.buyable, Versions, lambda: self.now)
+        pool = Pool(PoolSettings(classes=(WARM,)), self.store, self.act.buyable, Versions, lambda: self.now)
+        self.pool = pool
         limits = Limits(lease=30, boot=60, launch=60, unclaimed=60, grace=10, terminate_again=5)
         self.reconciler = Reconciler(self.book, self.cloud, self.act, limits, pool, lambda: self.now, group)
         self.reconciler.wake = lambda name: None  # the machine plays the workers
@@ -161,6 +165,10 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def reconcile(self) -> None:
         self.do(self.one_pass())
+
+    @rule(wanted=st.booleans())
+    def keep_warm(self, *, wanted: bool) -> None:
+        self.keeps_warm = wanted
 
     @rule()
     def boot(self) -> None:
@@ -208,6 +216,11 @@ class Machine(RuleBasedStateMachine):
             owned = [one for one in self.cloud.alive() if self.owns(cell, one)]
             assert len(owned) <= 1, (cell, owned)
 
+    @invariant()
+    def no_more_warm_cells_are_alive_than_are_wanted(self) -> None:
+        cells = [decode(stored.value, Cell) for (kind, _), stored in self.store.records.items() if kind == "cells"]
+        assert len(warm(cells)) <= WARM.count
+
     @staticmethod
     def owns(cell: Cell, instance: Instance) -> bool:
         return instance.id == cell.instance or instance.client_token.startswith(f"{cell.name}-")
@@ -223,6 +236,7 @@ class Machine(RuleBasedStateMachine):
         self.fuse.left = 0
         self.answers_to_lose = 0
         self.cloud.refusals.clear()
+        self.keeps_warm = False
         self.now += LIFETIME
         for _ in range(ENOUGH):
             self.now += 6
@@ -268,9 +282,21 @@ class Machine(RuleBasedStateMachine):
         for instance in self.reconciler._orphans:
             with contextlib.suppress(Fault):
                 await self.act.do(plan.Collect(instance))
+        await self.stock()
         for cell in self.fleet.list():
             await self.settle(cell.name)
         await self.breathe()
+
+    async def stock(self) -> None:
+        """As a full pass does: request what is missing, let go what is too much."""
+        made = plan_pool(self.book.every(), (), Versions(), self.now)
+        if self.keeps_warm:
+            made = await self.pool.plan(self.book.every)
+        for request in made.request:
+            await self.book.add(self.fleet.new_warm(request))
+        for name, why in made.surplus.items():
+            with contextlib.suppress(InvalidStep):
+                await self.book.change(name, Released(why))
 
     async def settle(self, name: CellName) -> None:
         for _ in range(20):

@@ -26,6 +26,7 @@ EVENTS: dict[type[steps.Event], steps.Event] = {
         steps.Told({"agent": 2.0}),
         steps.Claimed(),
         steps.Retired("deleted"),
+        steps.Released("one too many"),
         steps.Lost("silent"),
         steps.Ended(),
     )
@@ -81,6 +82,16 @@ def test_a_cell_of_one_pod_is_never_given_to_another() -> None:
     assert steps.step(mine, steps.Assigned(CLAIM), 3.0).claim == CLAIM
     with pytest.raises(steps.InvalidStep):
         steps.step(mine, steps.Assigned(other), 3.0)
+
+
+@pytest.mark.parametrize("state", [CellState.BOOTING, CellState.READY])
+def test_a_warm_cell_can_be_let_go_until_a_pod_has_taken_it(state: CellState) -> None:
+    warm = msgspec.structs.replace(cell(state), claim=None)
+    taken = steps.step(warm, steps.Assigned(CLAIM), 2.0)
+
+    assert steps.step(warm, steps.Released("one too many"), 2.0).state is CellState.RETIRING
+    with pytest.raises(steps.InvalidStep):
+        steps.step(taken, steps.Released("one too many"), 3.0)
 
 
 def test_the_answer_to_a_launch_is_kept_when_the_cell_was_given_up_meanwhile() -> None:
