@@ -20,11 +20,13 @@ from cellagent.runtime import bundle, conmon, views
 from cellagent.runtime.exec import Place
 from cellagent.runtime.machine import Machine, new_id
 from cellagent.runtime.records import ContainerRecord, Phase
-from cellagent.runtime.watch import Ended, Exits, started_ticks
+from cellagent.runtime.watch import Ended, Exits, hears, started_ticks
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 
 log = logging.getLogger(__name__)
+SHORTEST_LOOK = 0.02
+LONGEST_LOOK = 0.25
 # After SIGKILL a process is gone at once, unless the kernel holds it (a dead network file system).
 KILL_SECONDS = 20.0
 START_DEADLINE = 60.0
@@ -94,9 +96,13 @@ class Containers:
         record = self._machine.ledger.find_container(container_id)
         if record is None or record.phase is not Phase.RUNNING:
             return
-        if grace > 0 and self._exits.send(record.id, views.signal_number(record.stop_signal)):
+        number = views.signal_number(record.stop_signal)
+        deaf = not hears(record.pid, number)
+        if grace > 0 and self._exits.send(record.id, number):
             try:
                 async with asyncio.timeout(grace):
+                    if deaf:
+                        await self._repeat(record, number)
                     await self._exits.ended(record.id)
             except TimeoutError:
                 log.info("container %s did not end within %g s", record.id[:13], grace)
@@ -196,6 +202,18 @@ class Containers:
             )
         )
         self._machine.emit(cri.CONTAINER_STOPPED_EVENT, record.id, record.sandbox_id)
+
+    async def _repeat(self, record: ContainerRecord, number: int) -> None:
+        """The signal once more, as soon as the container's first process can hear it.
+
+        The kernel drops a signal for which the first process of a PID namespace has no handler (signal(7)): one that
+        is stopped while it still starts would otherwise live to the end of its grace.
+        """
+        pause = SHORTEST_LOOK
+        while not hears(record.pid, number):
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_LOOK)
+        self._exits.send(record.id, number)
 
     async def _kill(self, record: ContainerRecord) -> None:
         if self._machine.ledger.container(record.id).phase is not Phase.RUNNING:

@@ -135,3 +135,25 @@ def started_ticks(pid: int) -> int:
         return int(fields[19])
     except (OSError, IndexError, ValueError):
         return 0
+
+
+def hears(pid: int, number: int) -> bool:
+    """Whether this signal does what it should to a process: False for the first of a PID namespace without a handler.
+
+    One that ignores it by choice hears it, and so does one that is gone.
+    """
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return True
+    return signal_heard(text, number)
+
+
+def signal_heard(status: str, number: int) -> bool:
+    """As `hears`, from the text of /proc/PID/status. Pure."""
+    fields = {key: value.split() for key, _, value in (line.partition(":") for line in status.splitlines())}
+    numbers = fields.get("NSpid", [])
+    if len(numbers) < 2 or numbers[-1] != "1":
+        return True
+    handled = int((fields.get("SigCgt") or ["0"])[0], 16) | int((fields.get("SigIgn") or ["0"])[0], 16)
+    return bool(handled >> (number - 1) & 1)

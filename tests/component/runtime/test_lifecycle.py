@@ -69,6 +69,13 @@ async def test_stopping_sends_the_stop_signal_and_waits_for_the_grace(agent: Age
         assert "bye" in await client.log(container)
 
 
+async def test_a_container_that_is_stopped_while_it_starts_does_not_live_to_the_end_of_its_grace(agent: Agents) -> None:
+    async with agent() as client:
+        container = await client.run("sh", "-c", "sleep 1; trap 'exit 5' TERM; while :; do sleep 0.1; done")
+        await call(client.stub.StopContainer, cri.StopContainerRequest(container_id=container, timeout=40), deadline=20)
+        assert (await client.exited(container)).exit_code == 5
+
+
 async def test_a_deaf_container_is_killed_after_its_grace(agent: Agents) -> None:
     async with agent() as client:
         container = await client.run("sh", "-c", "trap '' TERM; while :; do sleep 0.1; done")
