@@ -87,7 +87,7 @@ async def main(settings: Settings) -> None:
         if settings.api.enabled:
             await rooms.enter_async_context(api.running(pods, fleet, _api_settings(settings, link)))
         facts = {"cloud": cloud.name, "link": list(link.controllers), "pid": os.getpid()}
-        await rooms.enter_async_context(admin.running(fleet, state, facts))
+        await rooms.enter_async_context(admin.running(fleet, state, facts, cloud))
         log.info("ready", cloud=cloud.name, cells_dial=link.controllers)
         await stop.wait()
         log.info("stopping; pods run on")

@@ -11,6 +11,8 @@ from typing import Any
 from aiohttp import web
 
 from cellwire.faults import Fault, Kind
+from controller.api.priced import sheet
+from controller.clouds.protocol import Cloud, Priced, PriceSource
 from controller.fleet.cells import Cells
 from controller.model.cell import Cell
 
@@ -52,8 +54,8 @@ def described(cell: Cell) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def running(cells: Cells, folder: Path, facts: dict[str, Any]) -> AsyncGenerator[None]:
-    """Serve the socket in `folder`; `facts` are what `status` tells of this controller."""
+async def running(cells: Cells, folder: Path, facts: dict[str, Any], cloud: Cloud) -> AsyncGenerator[None]:
+    """Serve the socket in `folder`; `facts` are what `status` tells of this controller, `cloud` is asked for prices."""
     started = time.time()
 
     async def listed(_: web.Request) -> web.Response:
@@ -69,8 +71,12 @@ async def running(cells: Cells, folder: Path, facts: dict[str, Any]) -> AsyncGen
             {**facts, "up_seconds": round(time.time() - started), "cells": states, "usd_per_hour": round(cost, 4)}
         )
 
+    async def prices(_: web.Request) -> web.Response:
+        sources = cloud.price_sources if isinstance(cloud, Priced) else (PriceSource(part="all", source=cloud.name),)
+        return web.json_response(sheet(await cloud.offers(), sources, time.time()))
+
     app = web.Application()
-    app.add_routes([web.get("/cells", listed), web.get("/status", status)])
+    app.add_routes([web.get("/cells", listed), web.get("/status", status), web.get("/prices", prices)])
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     path = folder / SOCKET

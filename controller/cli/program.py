@@ -7,7 +7,7 @@ import sys
 import click
 
 from cellwire.faults import Fault
-from controller.cli import cells, choose, config, controller, doctor, status
+from controller.cli import cells, choose, config, controller, doctor, prices, status
 
 
 @click.group()
@@ -21,6 +21,7 @@ COMMANDS = (
     status.command,
     doctor.command,
     choose.command,
+    prices.command,
     config.command,
 )
 for command in COMMANDS:

@@ -6,7 +6,7 @@ NO_CAPACITY where the next offer may do, DENIED where a person must act, UNAVAIL
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -69,6 +69,52 @@ class Imaged(Protocol):
     @property
     def image(self) -> str:
         """What an instance that is launched now would boot; "" while that is not known."""
+        ...
+
+
+class PriceSource(msgspec.Struct, frozen=True, kw_only=True):
+    """Where one part of what is known of offers is from: `at` is the unix second at which it was asked for, 0 for what
+    came with the code; `fault` says why it is no newer, "" where it is as new as it should be.
+    """
+
+    part: str
+    source: str
+    at: float = 0.0
+    fault: str = ""
+
+
+@runtime_checkable
+class Priced(Protocol):
+    """A cloud that can say where its prices are from."""
+
+    @property
+    def price_sources(self) -> tuple[PriceSource, ...]:
+        """Source and age of each part of the offers."""
+        ...
+
+
+class Login(msgspec.Struct, frozen=True, kw_only=True):
+    """What a registry is told at a pull."""
+
+    username: str
+    password: str
+
+
+@runtime_checkable
+class Logins(Protocol):
+    """A cloud with image registries of its own, to which the controller can log its cells in."""
+
+    async def login(self, image: str) -> Login | None:
+        """For a pull of this image reference; None where the image is in no registry of the cloud. Raises Fault."""
+        ...
+
+
+@runtime_checkable
+class Routed(Protocol):
+    """A cloud whose networks can lead addresses beyond an instance's own to it."""
+
+    def route(self, wanted: Mapping[InstanceId, tuple[str, ...]]) -> None:
+        """From now on these instances have these networks (CIDR), and no others have any. Returns at once."""
         ...
 
 

@@ -61,3 +61,22 @@ def test_doctor_lists_what_the_machine_has_and_its_exit_code_says_whether_that_i
 
     assert "OCI runtime" in done.stdout
     assert done.returncode == ("lacks" in done.stdout)
+
+
+def test_prices_without_a_controller_are_those_of_the_snapshot_and_say_so(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(f'state = "{tmp_path}"\n')
+    done = chinampa("prices", "--config", str(tmp_path / "c.toml"), "--family", "m7i", "--max", "0.11")
+
+    assert done.returncode == 0, done.stderr
+    assert "no controller runs here" in done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:2]] == ["m7i.large"]
+    assert "0.1008" in done.stdout
+    assert "bundled snapshot" in done.stdout
+    assert "as it came with the code" in done.stdout
+
+
+def test_prices_of_a_region_that_the_snapshot_lacks_are_refused_by_name() -> None:
+    done = chinampa("prices", "--bundled", "--region", "mars-north-1")
+
+    assert done.returncode == 1
+    assert "region mars-north-1: the snapshot has no prices of it; it has those of us-east-1" in done.stderr

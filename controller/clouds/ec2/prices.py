@@ -1,0 +1,178 @@
+"""Keeps what is sold, and for how much, up to date from AWS, as far as the credentials allow.
+
+Four parts, each refreshed by itself: types, zones, on-demand prices (every 12 h) and spot prices (every hour). A part
+that cannot be refreshed stays as it was, with its source and age; at first that is the bundled snapshot. An empty
+answer counts as a failure, so the catalogue never becomes empty by a refresh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+
+from cellwire.faults import Fault, Kind
+from controller.clouds.ec2 import market
+from controller.clouds.ec2.market import Market
+from controller.clouds.ec2.notices import Door
+from controller.clouds.protocol import PriceSource
+from controller.model.offer import Offer, Shape
+
+log = structlog.get_logger()
+CATALOGUE = Path(__file__).parent / "catalogue.json"
+REFRESH_SECONDS = 12 * 3600.0
+SPOT_SECONDS = 3600.0
+# A part that failed is tried again before it is due.
+AGAIN_SECONDS = 300.0
+# Controllers that start together must not ask together for ever.
+_SCATTER = 0.1
+_PAGE = 1000
+_TYPES_PAGE = 100
+TYPES, ZONES, ON_DEMAND, SPOT = "types", "zones", "on-demand", "spot"
+_EVERY = {TYPES: REFRESH_SECONDS, ZONES: REFRESH_SECONDS, ON_DEMAND: REFRESH_SECONDS, SPOT: SPOT_SECONDS}
+
+
+class Shelf(Protocol):
+    """Where offers are put on sale."""
+
+    def replace(self, offers: tuple[Offer, ...], source: str) -> bool:
+        """Sell these from now on; whether that changed anything."""
+        ...
+
+
+class Prices:
+    """See the module. `clock` gives unix seconds."""
+
+    def __init__(
+        self, region: str, zones: Iterable[str], calls: Door, shelf: Shelf, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._region = region
+        self._zones = tuple(sorted(set(zones)))
+        self._calls = calls
+        self._shelf = shelf
+        self._clock = clock
+        text = CATALOGUE.read_text()
+        self._market, of = market.bundled(text, region)
+        snapshot = f"bundled snapshot ({market.snapshot_source(text)})"
+        prices = snapshot if of == region else f"{snapshot}, of {of} for want of this region's"
+        self._sources = {
+            TYPES: PriceSource(part=TYPES, source=snapshot),
+            ZONES: PriceSource(part=ZONES, source="assumed: every type in every zone"),
+            ON_DEMAND: PriceSource(part=ON_DEMAND, source=prices),
+            SPOT: PriceSource(part=SPOT, source=f"guessed: {market.SPOT_GUESS:g} of the on-demand price"),
+        }
+        self._due = dict.fromkeys(_EVERY, 0.0)
+
+    @property
+    def sources(self) -> tuple[PriceSource, ...]:
+        """Where each part is from, and when it was asked for."""
+        return tuple(self._sources.values())
+
+    async def work(self) -> None:
+        """Refresh what is due, for ever."""
+        while True:
+            await self.refresh()
+            await asyncio.sleep(max(1.0, min(self._due.values()) - self._clock()))
+
+    async def refresh(self) -> None:
+        """Refresh what is due now and put the outcome on sale. Faults are told and remembered."""
+        now = self._clock()
+        parts: dict[str, tuple[Callable[[], Awaitable[Market]], str]] = {
+            TYPES: (self._types, "DescribeInstanceTypes"),
+            ZONES: (self._sold, "DescribeInstanceTypeOfferings"),
+            ON_DEMAND: (self._on_demand, "price list (GetProducts)"),
+            SPOT: (self._spot, "DescribeSpotPriceHistory"),
+        }
+        fresh = False
+        for part, (ask, source) in parts.items():
+            if self._due[part] > now:
+                continue
+            try:
+                self._market = await ask()
+            except Fault as fault:
+                log.warning("prices are not refreshed; what is known stays", part=part, cause=str(fault))
+                self._sources[part] = msgspec.structs.replace(self._sources[part], fault=str(fault))
+                self._due[part] = now + _scattered(AGAIN_SECONDS if fault.kind is not Kind.DENIED else _EVERY[part])
+                continue
+            fresh = True
+            self._sources[part] = PriceSource(part=part, source=source, at=self._clock())
+            self._due[part] = now + _scattered(_EVERY[part])
+        if fresh:
+            self._put_on_sale()
+
+    def _put_on_sale(self) -> None:
+        found = market.offers(self._market, self._zones)
+        if not found:
+            log.warning("no price of this region is known: what was sold stays", region=self._region)
+            return
+        if self._shelf.replace(found, "; ".join(f"{each.part}: {each.source}" for each in self.sources)):
+            log.info("prices changed", offers=len(found))
+
+    async def _types(self) -> Market:
+        shapes: dict[str, Shape] = {}
+        async for described in self._calls.pages(
+            "ec2", "DescribeInstanceTypes", "InstanceTypes", MaxResults=_TYPES_PAGE
+        ):
+            if shape := market.shape(described):
+                shapes[shape.type] = shape
+        return msgspec.structs.replace(self._market, shapes=_some(shapes, "ec2 DescribeInstanceTypes"))
+
+    async def _sold(self) -> Market:
+        entries = [
+            entry
+            async for entry in self._calls.pages(
+                "ec2",
+                "DescribeInstanceTypeOfferings",
+                "InstanceTypeOfferings",
+                LocationType="availability-zone",
+                Filters=[{"Name": "location", "Values": list(self._zones)}],
+                MaxResults=_PAGE,
+            )
+        ]
+        sold = market.sold(_some(entries, "ec2 DescribeInstanceTypeOfferings"))
+        return msgspec.structs.replace(self._market, sold=sold)
+
+    async def _on_demand(self) -> Market:
+        wanted = {**market.PLAIN_LINUX, "regionCode": self._region}
+        filters = [{"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in wanted.items()]
+        prices: dict[str, float] = {}
+        async for document in self._calls.pages(
+            "pricing", "GetProducts", "PriceList", ServiceCode="AmazonEC2", Filters=filters, MaxResults=100
+        ):
+            if found := market.price(document, self._region):
+                prices[found[0]] = found[1]
+        return msgspec.structs.replace(self._market, on_demand=_some(prices, "pricing GetProducts"))
+
+    async def _spot(self) -> Market:
+        entries: list[dict[str, Any]] = [
+            entry
+            async for entry in self._calls.pages(
+                "ec2",
+                "DescribeSpotPriceHistory",
+                "SpotPriceHistory",
+                ProductDescriptions=["Linux/UNIX"],
+                # From now on: the price that holds, of each type and zone.
+                StartTime=datetime.fromtimestamp(self._clock(), UTC),
+                Filters=[{"Name": "availability-zone", "Values": list(self._zones)}],
+                MaxResults=_PAGE,
+            )
+        ]
+        spot = _some(market.spot_prices(entries), "ec2 DescribeSpotPriceHistory")
+        return msgspec.structs.replace(self._market, spot=spot)
+
+
+def _some(found: Any, thing: str) -> Any:
+    if not found:
+        raise Fault(Kind.BROKEN, thing, "the answer is empty", "what is known stays")
+    return found
+
+
+def _scattered(seconds: float) -> float:
+    return seconds * random.uniform(1 - _SCATTER, 1 + _SCATTER)  # noqa: S311 # scatter, no secret

@@ -1,0 +1,112 @@
+"""What is sold is refreshed from moto's EC2 and a price list in AWS's shape; refusals leave what was known."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from controller.clouds.ec2 import calls
+from controller.clouds.ec2.prices import Prices
+from controller.clouds.ec2.settings import Ec2Settings
+from controller.model.offer import LaunchType, Offer
+from tests.support.ec2_front import Front, running_front
+
+ZONES = ("us-east-1a", "us-east-1b")
+
+
+@pytest.fixture(autouse=True)
+def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+
+
+class Shelf:
+    """As controller.clouds.ec2.offers.Offers."""
+
+    def __init__(self) -> None:
+        self.current: tuple[Offer, ...] = ()
+        self.changes = 0
+
+    def replace(self, offers: tuple[Offer, ...], source: str) -> bool:
+        changed = offers != self.current
+        self.current = offers if changed else self.current
+        self.changes += changed
+        return changed
+
+
+class Clock:
+    now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@asynccontextmanager
+async def opened() -> AsyncGenerator[tuple[Front, Prices, Shelf, Clock]]:
+    async with running_front() as front:
+        settings = Ec2Settings(
+            region="us-east-1", endpoint_url=front.url, subnets=(), images={}, patience_seconds=20, call_seconds=20
+        )
+        async with calls.running(settings) as door:
+            shelf, clock = Shelf(), Clock()
+            yield front, Prices("us-east-1", ZONES, door, shelf, clock), shelf, clock
+
+
+def faults(prices: Prices) -> set[str]:
+    return {each.part for each in prices.sources if each.fault}
+
+
+async def test_all_parts_are_asked_of_aws_and_asked_again_when_they_are_due() -> None:
+    async with opened() as (front, prices, shelf, clock):
+        await prices.refresh()
+
+        assert faults(prices) == set()
+        assert {each.at for each in prices.sources} == {clock.now}
+        offer = next(each for each in shelf.current if each.shape.type == "m7i.large")
+        assert (offer.zone, offer.launch_type, offer.usd_per_hour) == ("us-east-1a", LaunchType.ON_DEMAND, 0.1008)
+        assert any(each.launch_type is LaunchType.SPOT and each.usd_per_hour == 0.00001 for each in shelf.current)
+        first = (front.count("DescribeInstanceTypes"), front.count("DescribeSpotPriceHistory"))
+
+        clock.now += 1.2 * 3600
+        await prices.refresh()
+        assert front.count("DescribeInstanceTypes") == first[0], "types are due every 12 h"
+        assert front.count("DescribeSpotPriceHistory") > first[1]
+        assert shelf.changes == 1, "nothing changed: the same offers stay on sale"
+
+
+async def test_without_rights_the_snapshot_stays_on_sale_and_says_why() -> None:
+    async with opened() as (front, prices, shelf, clock):
+        for action in (
+            "DescribeInstanceTypes",
+            "DescribeInstanceTypeOfferings",
+            "GetProducts",
+            "DescribeSpotPriceHistory",
+        ):
+            front.rules.fail(action, "UnauthorizedOperation")
+        await prices.refresh()
+
+        assert shelf.changes == 0, "what was sold before stays"
+        assert faults(prices) == {"types", "zones", "on-demand", "spot"}
+        assert {each.source.split()[0] for each in prices.sources} == {"bundled", "assumed:", "guessed:"}
+
+        front.rules.heal()
+        front.rules.fail("GetProducts", "UnauthorizedOperation")
+        clock.now += 14 * 3600
+        await prices.refresh()
+        assert faults(prices) == {"on-demand"}
+        assert next(each for each in shelf.current if each.shape.type == "m7i.large").usd_per_hour == 0.1008
+
+
+async def test_a_failed_part_is_asked_again_before_it_is_due() -> None:
+    async with opened() as (front, prices, shelf, clock):
+        front.rules.fail("DescribeInstanceTypeOfferings", "InvalidParameterValue")
+        await prices.refresh()
+        assert faults(prices) == {"zones"}
+        assert shelf.current
+
+        front.rules.heal()
+        clock.now += 400
+        await prices.refresh()
+        assert faults(prices) == set()
