@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import AsyncExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,7 +27,7 @@ from controller.clouds.ec2.settings import Ec2Settings
 from controller.clouds.local import addresses
 from controller.clouds.local import cloud as local_cloud
 from controller.clouds.local.settings import LocalSettings
-from controller.clouds.protocol import Cloud
+from controller.clouds.protocol import Cloud, Logins
 from controller.config import Settings
 from controller.fleet import room as fleet_room
 from controller.fleet.admission import RegistryFacts
@@ -35,7 +36,7 @@ from controller.fleet.pool_classes import classes
 from controller.fleet.pool_keeper import PoolSettings
 from controller.link import port as link_port
 from controller.link.admission import Admission
-from controller.pods import engine, registries
+from controller.pods import engine, registries, worker
 from controller.shim import server as shim
 from controller.store import etcd, etcd_gateway, sqlite
 from controller.store.protocol import Store
@@ -68,12 +69,13 @@ async def main(settings: Settings) -> None:
         fleet = await rooms.enter_async_context(fleet_room.running(_fleet_settings(settings), store, cloud, link))
         admission.fleet = fleet
         overhead = demand.Overhead(cpu_millis=settings.overhead.cpu, memory_mib=settings.overhead.memory)
-        ask = None
+        images = worker.Images(login=cloud.login if isinstance(cloud, Logins) else None)
         if settings.api.ask_registries:
-            ask = (await rooms.enter_async_context(registries.asking(_bases(settings)))).architectures
+            asking = await rooms.enter_async_context(registries.asking(_bases(settings)))
+            images = replace(images, architectures=asking.architectures)
         of_pod = partial(demand.of_pod, overhead=overhead)
         pods = await rooms.enter_async_context(
-            engine.running(fleet, store, folder=state / "pods", demand_of=of_pod, architectures_of=ask)
+            engine.running(fleet, store, folder=state / "pods", demand_of=of_pod, images=images)
         )
         if settings.shim.socket is not None:
             shim_settings = shim.ShimSettings(
@@ -83,7 +85,7 @@ async def main(settings: Settings) -> None:
                 streaming_host=settings.shim.streaming_host,
             )
             of_sandbox = partial(demand.of_sandbox, overhead=overhead)
-            await rooms.enter_async_context(shim.running(shim_settings, fleet, store, of_sandbox))
+            await rooms.enter_async_context(shim.running(shim_settings, fleet, store, of_sandbox, images.login))
         if settings.api.enabled:
             await rooms.enter_async_context(api.running(pods, fleet, _api_settings(settings, link)))
         facts = {"cloud": cloud.name, "link": list(link.controllers), "pid": os.getpid()}

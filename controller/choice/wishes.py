@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
+from ipaddress import ip_network
 from typing import Any, TypeVar
 
 import msgspec
@@ -85,6 +86,14 @@ def _count(text: str) -> int:
     return count
 
 
+def networks(text: str) -> tuple[str, ...]:
+    """Networks in CIDR notation, comma-separated. Raises ValueError."""
+    found = tuple(str(ip_network(word)) for word in _words(text))
+    if not found:
+        raise ValueError('it must be networks in CIDR notation ("10.8.0.0/24")')
+    return found
+
+
 # Annotation → field of Wishes and how its text is read.
 READ: dict[str, tuple[str, Callable[[str], Any]]] = {
     "instance-type": ("types", _words),
@@ -118,6 +127,10 @@ OF_CLOUDS = frozenset(
 )
 
 
+# Those of them whose text is checked here, so that it is refused before anything is launched.
+CHECKED: dict[str, Callable[[str], Any]] = {"cloud-route": networks}
+
+
 class Told(msgspec.Struct, frozen=True):
     """What annotations add to a demand that comes without them."""
 
@@ -132,6 +145,8 @@ def read(annotations: Mapping[str, str]) -> Wishes:
         if name in READ:
             field, parse = READ[name]
             fields[field] = _parsed(name, text, parse)
+        elif name in CHECKED:
+            _parsed(name, text, CHECKED[name])
         elif name not in OF_CLOUDS and name not in OF_DEMAND:
             known = ", ".join(sorted({*READ, *OF_DEMAND, *OF_CLOUDS}))
             raise Fault(

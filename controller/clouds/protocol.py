@@ -6,7 +6,7 @@ NO_CAPACITY where the next offer may do, DENIED where a person must act, UNAVAIL
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -98,6 +98,10 @@ class Login(msgspec.Struct, frozen=True, kw_only=True):
 
     username: str
     password: str
+
+
+LoginOf = Callable[[str], Awaitable[Login | None]]
+"""`Logins.login` of a cloud that has it."""
 
 
 @runtime_checkable

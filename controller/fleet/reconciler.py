@@ -13,7 +13,7 @@ from collections.abc import Callable
 import structlog
 
 from cellwire.faults import Fault
-from controller.clouds.protocol import Cloud
+from controller.clouds.protocol import Cloud, Routed
 from controller.fleet import plan
 from controller.fleet.act import Act
 from controller.fleet.book import Book
@@ -21,7 +21,8 @@ from controller.fleet.orphans import Sighting, sort
 from controller.fleet.plan import Limits, Seen
 from controller.fleet.pool_keeper import Pool
 from controller.fleet.pool_plan import Request
-from controller.model.cell import CellState
+from controller.fleet.routes import networks_of, routes
+from controller.model.cell import Cell, CellState
 from controller.model.instance import Instance
 from controller.model.names import CellName, InstanceId
 from controller.model.steps import InvalidStep, Released
@@ -107,12 +108,14 @@ class Reconciler:
         async for cell in self._book.watch():
             if cell.state is CellState.GONE:
                 self._forget(cell.name)
+                self._route(cell)
                 continue
             if self._states.get(cell.name) is not cell.state:
                 # Another state is another plan: what failed before says nothing about it.
                 self._states[cell.name] = cell.state
                 self._not_before.pop(cell.name, None)
                 self._pool.noticed(cell)
+                self._route(cell)
             self.wake(cell.name)
 
     async def pass_often(self, add_warm: Callable[[Request], None]) -> None:
@@ -171,6 +174,8 @@ class Reconciler:
             else:
                 self._missing.pop(cell.name, None)
             ending = cell.state in {CellState.RETIRING, CellState.LOST}
+            if first:
+                self._route(cell)
             if first or absent or ending or before.get(cell.name) != found.owned.get(cell.name):
                 self.wake(cell.name)
 
@@ -240,6 +245,11 @@ class Reconciler:
                 self._terminated[name] = self._clock()
                 self.survey_soon()
                 return
+
+    def _route(self, changed: Cell) -> None:
+        """Tell the cloud which networks lead to which cells, if that may have changed."""
+        if networks_of(changed) and isinstance(self._cloud, Routed):
+            self._cloud.route(routes(self._book.every()))
 
     def _next(self, name: CellName) -> plan.Action | None:
         cell = self._book.get(name)

@@ -17,6 +17,7 @@ from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import UnaryMethod, call, settled
+from controller.clouds.protocol import LoginOf
 from controller.fleet.cells import Cells
 from controller.model.names import CellName
 from controller.pods.translate import Folder
@@ -39,8 +40,9 @@ class CellLost(Exception):
 class CellRuntime:
     """The runtime on one cell."""
 
-    def __init__(self, cells: Cells, name: CellName) -> None:
+    def __init__(self, cells: Cells, name: CellName, login: LoginOf | None = None) -> None:
         self.name = name
+        self._login = login
         self._cells = cells
 
     async def connect(self) -> Channel:
@@ -100,10 +102,12 @@ class CellRuntime:
         return reply.image if reply.HasField("image") and reply.image.id else None
 
     async def pull(self, reference: str, config: cri.PodSandboxConfig) -> str:
-        """Pull an image; returns what CreateContainer wants of it."""
+        """Pull an image, logged in to the cloud's own registries; returns what CreateContainer wants of it."""
+        found = await self._login(reference) if self._login is not None else None
+        auth = cri.AuthConfig(username=found.username, password=found.password) if found else None
         reply = await self._call(
             lambda channel: runtime_grpc.ImageServiceStub(channel).PullImage,
-            cri.PullImageRequest(image=cri.ImageSpec(image=reference), sandbox_config=config),
+            cri.PullImageRequest(image=cri.ImageSpec(image=reference), sandbox_config=config, auth=auth),
             PULL,
         )
         return reply.image_ref

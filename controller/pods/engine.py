@@ -13,7 +13,7 @@ import datetime
 import secrets
 import time
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from controller.pods.records import Records
 from controller.pods.run import PodRecord, PodRun, Running
 from controller.pods.spec import admit
 from controller.pods.status import timestamp
-from controller.pods.worker import Surroundings, Worker
+from controller.pods.worker import Images, Surroundings, Worker
 from controller.store.protocol import Store
 
 _SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
@@ -262,10 +262,6 @@ def _gone(name: str) -> Generator[None]:
         raise Fault(Kind.NOT_FOUND, f'pods "{name}"', "not found") from None
 
 
-async def _nobody_says(_images: Sequence[str]) -> tuple[str, ...]:
-    return ()
-
-
 @asynccontextmanager
 async def running(
     cells: Cells,
@@ -273,12 +269,12 @@ async def running(
     *,
     folder: Path,
     demand_of: Callable[[Mapping[str, Any]], Demand],
-    architectures_of: Callable[[Sequence[str]], Awaitable[tuple[str, ...]]] | None = None,
+    images: Images | None = None,
     mirror: Mirror | None = None,
     now: Callable[[], float] = time.time,
 ) -> AsyncGenerator[Pods]:
     """Run all declared pods. Their logs are below `folder`; `demand_of` says what a pod's spec needs of a cell,
-    `architectures_of` for which processors its images are built.
+    `images` what can be known of its images beforehand.
 
     Leaving does not end pods: they run on, and the next life takes them up.
     """
@@ -291,7 +287,7 @@ async def running(
         recorder=Recorder(events, now),
         logs=Logs(folder / "logs", mirror or LogMirror()),
         demand=demand_of,
-        architectures=architectures_of or _nobody_says,
+        images=images or Images(),
         now=now,
     )
     pods = Pods(around, objects, events, namespaces)

@@ -16,6 +16,7 @@ import structlog
 from msgspec.structs import replace
 
 from cellwire.faults import Fault, Kind
+from controller.clouds.protocol import LoginOf
 from controller.fleet.cells import Cells
 from controller.model.cell import Cell
 from controller.model.names import CellName, PodUid
@@ -44,6 +45,20 @@ AGAIN_AFTER_BUG = 10.0
 ANNOTATION_PREFIX = "chinampa.dev/"
 
 
+async def _nobody_says(_: Sequence[str]) -> tuple[str, ...]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """What can be known of images before a cell has them: for which processors all of them are built (empty: unknown),
+    and the credentials for a registry of the cloud's own.
+    """
+
+    architectures: Callable[[Sequence[str]], Awaitable[tuple[str, ...]]] = _nobody_says
+    login: LoginOf | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What every worker needs of the rest."""
@@ -54,7 +69,7 @@ class Surroundings:
     recorder: Recorder
     logs: Logs
     demand: Callable[[Mapping[str, Any]], Demand]
-    architectures: Callable[[Sequence[str]], Awaitable[tuple[str, ...]]]
+    images: Images
     now: Callable[[], float]
 
 
@@ -161,7 +176,7 @@ class Worker:
         demand = self._around.demand(pod["spec"])
         if not demand.architectures and f"{ANNOTATION_PREFIX}architecture" not in annotations:
             images = [container["image"] for container, _ in lifecycle.containers_of(pod["spec"])]
-            demand = replace(demand, architectures=await self._around.architectures(images))
+            demand = replace(demand, architectures=await self._around.images.architectures(images))
         return PodClaim(
             pod=PodRef(
                 uid=PodUid(self.uid), namespace=metadata["namespace"], name=metadata["name"], attempt=run.attempt
@@ -173,7 +188,7 @@ class Worker:
 
     async def _on_cell(self, cell: CellName, tasks: asyncio.TaskGroup) -> lifecycle.Finish:
         """Run the pod on this cell to its end. Raises a group with CellLost in it."""
-        runtime = CellRuntime(self._around.cells, cell)
+        runtime = CellRuntime(self._around.cells, cell, self._around.images.login)
         containers = self._containers(runtime)
         self._lost.clear()
         async with asyncio.TaskGroup() as group:

@@ -17,6 +17,7 @@ from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
+from controller.clouds.protocol import LoginOf
 from controller.fleet.cells import Cells
 from controller.shim.memory import Memory
 from controller.shim.reach import reach
@@ -33,11 +34,12 @@ STATUS_DEADLINE = 30.0
 class Images:
     """Pulls go to the pod's cell; lists are answered from what was pulled."""
 
-    def __init__(self, cells: Cells, memory: Memory, stock: Stock, folder: str) -> None:
+    def __init__(self, cells: Cells, memory: Memory, stock: Stock, folder: str, login: LoginOf | None = None) -> None:
         self._cells = cells
         self._stock = stock
         self._memory = memory
         self._folder = folder
+        self._login = login
         self._known: dict[str, cri.Image] = {}
 
     async def present(self, wanted: cri.ImageFilter) -> tuple[cri.Image, ...]:
@@ -72,7 +74,7 @@ class Images:
     async def pull(self, request: cri.PullImageRequest) -> str:
         """Pull onto the cell of the pod that the request names; returns the image's id. Raises Fault."""
         if not request.sandbox_config.metadata.uid:
-            return await self._stock.pull(request)
+            return await self._stock.pull(await self._logged_in(request))
         pod = pod_of(request.sandbox_config)
         sandbox = self._memory.sandbox_of_pod(str(pod.uid), pod.attempt)
         if sandbox is None:
@@ -80,7 +82,8 @@ class Images:
         channel = await reach(self._cells, sandbox.cell)
         stub = runtime_grpc.ImageServiceStub(channel)
         try:
-            image_id = (await call(stub.PullImage, request, deadline=PULL_DEADLINE)).image_ref
+            wanted = await self._logged_in(request)
+            image_id = (await call(stub.PullImage, wanted, deadline=PULL_DEADLINE)).image_ref
         except Fault as fault:
             image_id = self._already_pulled(sandbox, request.image.image, fault)
         asked = cri.ImageStatusRequest(image=cri.ImageSpec(image=image_id))
@@ -99,6 +102,18 @@ class Images:
             inodes_used=cri.UInt64Value(value=0),
         )
         return cri.ImageFsInfoResponse(image_filesystems=[usage], container_filesystems=[usage])
+
+    async def _logged_in(self, request: cri.PullImageRequest) -> cri.PullImageRequest:
+        """With the cloud's own credentials for its registries, where the kubelet has sent none."""
+        if self._login is None or request.auth.ByteSize():
+            return request
+        found = await self._login(request.image.image)
+        if found is None:
+            return request
+        wanted = cri.PullImageRequest()
+        wanted.CopyFrom(request)
+        wanted.auth.username, wanted.auth.password = found.username, found.password
+        return wanted
 
     async def _allow(self, sandbox_id: str, reference: str, image_id: str) -> None:
         def allow(record: SandboxRecord) -> SandboxRecord:

@@ -19,6 +19,7 @@ from cellwire.rpc.serve import serving
 from cellwire.stream.remote import RemoteBackend
 from cellwire.stream.server import running as streaming_server
 from cellwire.stream.session import Session, SessionRequest, Tunnel
+from controller.clouds.protocol import LoginOf
 from controller.fleet.cells import Cells
 from controller.model.names import CellName
 from controller.model.offer import Demand
@@ -80,9 +81,13 @@ class CellBackend:
 
 @asynccontextmanager
 async def running(
-    settings: ShimSettings, cells: Cells, store: Store, demand_of: Callable[[cri.PodSandboxConfig], Demand]
+    settings: ShimSettings,
+    cells: Cells,
+    store: Store,
+    demand_of: Callable[[cri.PodSandboxConfig], Demand],
+    login: LoginOf | None = None,
 ) -> AsyncGenerator[None]:
-    """Serve CRI on the socket for as long as the context lives."""
+    """Serve CRI on the socket for as long as the context lives. `login` gives credentials of the cloud's registries."""
     settings.folder.mkdir(parents=True, exist_ok=True)
     memory = Memory(store)
     await memory.load()
@@ -100,7 +105,7 @@ async def running(
                 if not record.released:
                     following.start(record)
             sandboxes = Sandboxes(cells, memory, following, demand_of)
-            images = Images(cells, memory, stock, str(settings.folder))
+            images = Images(cells, memory, stock, str(settings.folder), login)
             containers = Containers(cells, memory, following, images, volume_sync, settings.pods_folder)
             runtime = RuntimeService(memory, stats, following, sandboxes, containers, streaming, abilities)
             sweeper = tasks.create_task(_release_abandoned(sandboxes, stock), name="abandoned claims")

@@ -50,7 +50,7 @@ class Calls:
     async def call(self, service: str, action: str, /, *, resources: int = 1, **params: Any) -> dict[str, Any]:
         """Ask AWS, with the action as on the wire ("ec2", "CreateFleet"). Raises Fault, its `reason` the error code.
 
-        `resources` is how many instances the call launches or ends.
+        `resources` is how many instances the call launches or ends. "ecr@eu-west-1" asks another region than ours.
         """
         await self._client(service)  # half a second for the first, which is not the call's
         try:
@@ -141,7 +141,8 @@ class Calls:
                 return cast("dict[str, Any]", await getattr(client, botocore.xform_name(action))(**params))
         except sdk.ClientError as error:
             told = cast("dict[str, Any]", error.response.get("Error", {}))
-            raise errors.fault_of(service, action, str(told.get("Code", "")), str(told.get("Message", ""))) from error
+            name = service.partition("@")[0]
+            raise errors.fault_of(name, action, str(told.get("Code", "")), str(told.get("Message", ""))) from error
         except (sdk.NoCredentialsError, sdk.PartialCredentialsError, sdk.CredentialRetrievalError) as error:
             mend = "give the controller's machine a role, or name a profile with cloud.ec2.key_profile"
             raise Fault(Kind.DENIED, f"{service} {action}", str(error), mend, reason="NoCredentials") from error
@@ -157,7 +158,7 @@ class Calls:
             if service not in self._clients:
                 self._clients[service] = await self._stack.enter_async_context(
                     self._session.client(
-                        service,
+                        service.partition("@")[0],
                         region_name=_region(service, self._settings),
                         endpoint_url=self._settings.endpoint_url or None,
                         config=_config(self._settings),
@@ -171,6 +172,8 @@ def _nobody(service: str, action: str, outcome: str, seconds: float) -> None:
 
 
 def _region(service: str, settings: Ec2Settings) -> str:
+    if elsewhere := service.partition("@")[2]:
+        return elsewhere
     # The price list is served in three regions only, and tells of all.
     return "us-east-1" if service == "pricing" else settings.region
 

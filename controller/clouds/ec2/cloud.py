@@ -6,7 +6,7 @@ Every call to AWS goes through `calls`; what is asked for one at a time is gathe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import structlog
@@ -19,10 +19,14 @@ from controller.clouds.ec2.launch import Launcher
 from controller.clouds.ec2.leftovers import Leftovers
 from controller.clouds.ec2.listing import Listing
 from controller.clouds.ec2.naming import Naming
+from controller.clouds.ec2.notices import heard
 from controller.clouds.ec2.offers import Offers
+from controller.clouds.ec2.prices import Prices
+from controller.clouds.ec2.registries import Registries
+from controller.clouds.ec2.routes import Routes
 from controller.clouds.ec2.settings import Ec2Settings
 from controller.clouds.ec2.terminate import Terminator
-from controller.clouds.protocol import Launched, LaunchRequest, Notice
+from controller.clouds.protocol import Launched, LaunchRequest, Login, Notice, PriceSource
 from controller.model.instance import Identity, Instance
 from controller.model.names import InstanceId
 from controller.model.offer import Offer
@@ -42,7 +46,7 @@ class Ec2Cloud:
         place: Place,
         verifier: identity.Verifier,
         tasks: asyncio.TaskGroup,
-        notices: NoticeSource | None,
+        notices: NoticeSource,
     ) -> None:
         self._settings = settings
         self._verifier = verifier
@@ -54,7 +58,10 @@ class Ec2Cloud:
         self.calls = calls
         self.place = place
         self.offers_sold = Offers(settings, place.zones.values())
+        self.prices = Prices(settings.region, place.zones.values(), calls, self.offers_sold)
         self.leftovers = Leftovers(settings, calls, place)
+        self._routes = Routes(settings, place.vpc, calls)
+        self._registries = Registries(calls)
 
     @property
     def name(self) -> str:
@@ -89,12 +96,22 @@ class Ec2Cloud:
         return self._verifier.verify(document, signature)
 
     async def notices(self) -> AsyncIterator[Notice]:
-        """What AWS announces of our instances; nothing where no queue is configured."""
-        if self._notices is None or not self._settings.queue_url:
-            await asyncio.Event().wait()
-            return
+        """What AWS announces of the account's instances; only failed status checks where no queue is configured."""
         async for notice in self._notices(self._settings, self.calls):
             yield notice
+
+    @property
+    def price_sources(self) -> tuple[PriceSource, ...]:
+        """Source and age of each part of the offers."""
+        return self.prices.sources
+
+    async def login(self, image: str) -> Login | None:
+        """A token of ECR, for images that are there."""
+        return await self._registries.login(image)
+
+    def route(self, wanted: Mapping[InstanceId, tuple[str, ...]]) -> None:
+        """Lead these networks to these instances, in the route tables of their subnets; soon."""
+        self._routes.want(wanted)
 
     def close(self) -> None:
         """Give up what is on its way; the next life finds what came of it."""
@@ -106,10 +123,12 @@ class Ec2Cloud:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._naming.work())
             tasks.create_task(self.leftovers.work())
+            tasks.create_task(self.prices.work(self._settings.prices_after_seconds))
+            tasks.create_task(self._routes.work())
 
 
 @asynccontextmanager
-async def running(settings: Ec2Settings, notices: NoticeSource | None = None) -> AsyncGenerator[Ec2Cloud]:
+async def running(settings: Ec2Settings, notices: NoticeSource = heard) -> AsyncGenerator[Ec2Cloud]:
     """The cloud, open. Raises Fault for settings, rights or networks that keep it from launching."""
     keys = identity.keys_in(settings.certificates)
     async with door.running(settings) as calls:

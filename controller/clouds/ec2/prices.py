@@ -75,8 +75,9 @@ class Prices:
         """Where each part is from, and when it was asked for."""
         return tuple(self._sources.values())
 
-    async def work(self) -> None:
-        """Refresh what is due, for ever."""
+    async def work(self, first_after: float) -> None:
+        """Refresh what is due, for ever, beginning about `first_after` seconds from now."""
+        await asyncio.sleep(_scattered(first_after))
         while True:
             await self.refresh()
             await asyncio.sleep(max(1.0, min(self._due.values()) - self._clock()))

@@ -68,6 +68,8 @@ class Ec2Settings(msgspec.Struct, frozen=True, kw_only=True):
     """or when it has so many."""
     leftovers_seconds: float = 60.0
     """How often volumes, interfaces, templates and groups that nobody uses are looked for."""
+    prices_after_seconds: float = 60.0
+    """How long after the start types and prices are first asked for: some thirty calls, which launches need first."""
     template_seconds: float = 900.0
     """How long an unused launch template is kept."""
 

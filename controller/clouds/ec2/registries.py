@@ -1,0 +1,75 @@
+"""Logs pulls in to Amazon ECR, with tokens that are fetched once per region and kept until shortly before they expire.
+
+A token opens every registry of its region that the controller's role may read, in any account. Public images
+(public.ecr.aws) need none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import re
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, cast
+
+import msgspec
+
+from cellwire.faults import Fault, Kind
+from controller.clouds.ec2.notices import Door
+from controller.clouds.protocol import Login
+
+# A pull that begins with the token must end before it expires; tokens live 12 h.
+MARGIN_SECONDS = 1800.0
+_HOST = re.compile(r"\d{12}\.dkr\.ecr(?:-fips)?\.([a-z0-9-]{1,40})\.amazonaws\.com(?:\.cn)?", re.ASCII)
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    login: Login
+    until: float
+
+
+def region_of(image: str) -> str:
+    """The region whose ECR an image reference names, or ""."""
+    host, slash, _ = image.partition("/")
+    found = _HOST.fullmatch(host)
+    return found[1] if slash and found else ""
+
+
+class Registries:
+    """See the module. `clock` gives unix seconds."""
+
+    def __init__(self, calls: Door, clock: Callable[[], float] = time.time) -> None:
+        self._calls = calls
+        self._clock = clock
+        self._kept: dict[str, _Kept] = {}
+        self._turns: dict[str, asyncio.Lock] = {}
+
+    async def login(self, image: str) -> Login | None:
+        """For a pull of this image; None where it is in no registry of ECR. Raises Fault."""
+        region = region_of(image)
+        if not region:
+            return None
+        async with self._turns.setdefault(region, asyncio.Lock()):
+            kept = self._kept.get(region)
+            if kept is None or kept.until <= self._clock():
+                kept = _read(await self._calls.call(f"ecr@{region}", "GetAuthorizationToken"))
+                # One that has expired already, by our clock, is good for this pull at best.
+                self._kept[region] = kept
+            return kept.login
+
+
+def _read(answer: Mapping[str, Any]) -> _Kept:
+    thing = "ecr GetAuthorizationToken"
+    told = cast("list[Mapping[str, Any]]", answer.get("authorizationData") or [])
+    try:
+        username, colon, password = base64.b64decode(str(told[0]["authorizationToken"])).decode().partition(":")
+    except (IndexError, KeyError, binascii.Error, UnicodeDecodeError) as error:
+        raise Fault(Kind.BROKEN, thing, "the answer holds no token that can be read", "it is asked again") from error
+    if not colon:
+        raise Fault(Kind.BROKEN, thing, "the token is not user:password", "it is asked again")
+    expires = told[0].get("expiresAt")
+    until = expires.timestamp() - MARGIN_SECONDS if isinstance(expires, datetime) else 0.0
+    return _Kept(Login(username=username, password=password), until)
