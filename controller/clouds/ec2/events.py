@@ -101,6 +101,8 @@ _PARSERS: dict[tuple[str, str], Callable[[Mapping[str, Any], Mapping[str, Any]],
     ("aws.ec2", "EC2 Instance State-change Notification"): _state,
     ("aws.health", "AWS Health Event"): _health,
 }
+# Source and detail-type of what a rule of EventBridge should send.
+UNDERSTOOD = frozenset(_PARSERS)
 
 
 def of_status(status: Mapping[str, Any]) -> tuple[Notice, ...]:
