@@ -51,6 +51,7 @@ class CellDouble:
         self.files: dict[str, bytes] = {}
         self.events: list[asyncio.Queue[str]] = []
         self.pulls = 0
+        self.logins: list[tuple[str, str]] = []
 
     async def run(self, request: cri.RunPodSandboxRequest) -> cri.RunPodSandboxResponse:
         sandbox = f"sb-{request.config.metadata.uid}"
@@ -146,6 +147,7 @@ class CellDouble:
 
     async def pull(self, request: cri.PullImageRequest) -> cri.PullImageResponse:
         self.pulls += 1
+        self.logins.append((request.auth.username, request.auth.password))
         if "absent" in request.image.image:
             raise Fault(Kind.NOT_FOUND, f"image {request.image.image}", "the registry has no such tag")
         return cri.PullImageResponse(image_ref="sha256:" + "1" * 64)
