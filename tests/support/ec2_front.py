@@ -77,6 +77,7 @@ class Front:
     """EC2 at `url`, for any number of clients."""
 
     moto: str
+    _tasks: asyncio.TaskGroup
     clock: Callable[[], float] = time.monotonic
     url: str = ""
     calls: list[Call] = field(default_factory=list[Call])
@@ -120,12 +121,14 @@ class Front:
         call = Call(service, action, parameters, self.clock())
         self.calls.append(call)
         try:
-            answer = await self._answer(request, body, call)
-        except Refused as refused:
-            call.outcome = refused.code
-            answer = _Answer(refused.status, ec2_wire.error(refused.code, refused.message).encode())
-        except asyncio.CancelledError:
-            call.outcome = "hung"
+            if self.rules.hangs(action):
+                await asyncio.Event().wait()
+            # EC2 carries a call out to its end, whether or not the caller waits for it.
+            carried_out = self._tasks.create_task(self._answer(request, body, call))
+            await asyncio.wait([carried_out])
+            await self.rules.answerable(action)
+        except asyncio.CancelledError:  # the caller went away
+            call.outcome = "hung" if self.rules.hangs(action) else "lost"
             raise
         finally:
             call.seconds = self.clock() - call.at
@@ -133,11 +136,17 @@ class Front:
             call.outcome = "lost"
             assert request.transport is not None
             request.transport.abort()
+        answer = carried_out.result()
         return web.Response(status=answer.status, body=answer.body, headers={"Content-Type": answer.content_type})
 
     async def _answer(self, request: web.Request, body: bytes, call: Call) -> _Answer:
-        if self.rules.hangs(call.action):
-            await asyncio.Event().wait()
+        try:
+            return await self._heard(request, body, call)
+        except Refused as refused:
+            call.outcome = refused.code
+            return _Answer(refused.status, ec2_wire.error(refused.code, refused.message).encode())
+
+    async def _heard(self, request: web.Request, body: bytes, call: Call) -> _Answer:
         if refused := self.rules.failure(call.action):
             raise refused
         if call.service == "ec2" and self.buckets.take(call.action, call.parameters, self.clock()):
@@ -241,9 +250,9 @@ async def running_front(clock: Callable[[], float] = time.monotonic, host: str =
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     await asyncio.to_thread(server.start)
     moto_host, moto_port = server.get_host_and_port()
-    front = Front(f"http://{moto_host}:{moto_port}", clock)
     try:
-        async with AsyncExitStack() as stack:
+        async with asyncio.TaskGroup() as tasks, AsyncExitStack() as stack:
+            front = Front(f"http://{moto_host}:{moto_port}", tasks, clock)
             front._session = await stack.enter_async_context(ClientSession(timeout=ClientTimeout(total=120)))
             async with front._session.post(f"{front.moto}/moto-api/reset") as done:
                 done.raise_for_status()

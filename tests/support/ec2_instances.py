@@ -89,12 +89,14 @@ class Instances:
     async def open(self) -> None:
         """Make what the machines share: the bridge above all, at whose address a controller can listen then."""
         self.certificate.write_bytes(_certificate((self.settings.root / "identity.key").read_bytes()))
-        await self._machines.prepare()
+        if self._left:
+            await self._machines.prepare()
 
     async def follow(self, heard: asyncio.Queue[Call]) -> None:
         """Boot and end, as the calls go by, for ever."""
         self._start(self._bury())
-        self._start(self._machines.empty_trash())
+        if self._left:
+            self._start(self._machines.empty_trash())
         while True:
             call = await heard.get()
             match call.action:
@@ -254,7 +256,10 @@ def _parts(cidr: str, count: int) -> list[str]:
 
 @asynccontextmanager
 async def booting(front: Front, settings: LocalSettings, real: int = REAL) -> AsyncGenerator[Instances]:
-    """Instances of moto's boot as long as this lives; then nothing is left of them on this machine."""
+    """Instances of moto's boot as long as this lives; then nothing is left of them on this machine.
+
+    With no real boots, nothing of the machine is touched and no root is needed.
+    """
     settings.root.mkdir(parents=True, exist_ok=True, mode=0o711)
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -268,4 +273,5 @@ async def booting(front: Front, settings: LocalSettings, real: int = REAL) -> As
                     following.cancel()
                     await instances.close()
     finally:
-        await sweep(settings)
+        if real:
+            await sweep(settings)

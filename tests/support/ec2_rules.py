@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 
 CAPACITY = "InsufficientInstanceCapacity"
@@ -56,6 +57,7 @@ class Rules:
     _failures: dict[str, tuple[str, int]] = field(default_factory=dict[str, tuple[str, int]])
     _hung: set[str] = field(default_factory=set[str])
     _lost: dict[str, int] = field(default_factory=dict[str, int])
+    _held: dict[str, asyncio.Event] = field(default_factory=dict[str, asyncio.Event])
 
     def limit(
         self, type_: str = ANY, zone: str = ANY, market: str = ANY, *, left: int = 0, code: str = CAPACITY
@@ -75,12 +77,19 @@ class Rules:
         """Carry the next `times` calls out and close the connection without an answer."""
         self._lost[action] = times
 
+    def hold(self, action: str) -> asyncio.Event:
+        """Carry calls of this action out and answer them only once the event that is returned is set."""
+        return self._held.setdefault(action, asyncio.Event())
+
     def heal(self) -> None:
         """Everything works again."""
         self.pools.clear()
         self._failures.clear()
         self._hung.clear()
         self._lost.clear()
+        for held in self._held.values():
+            held.set()
+        self._held.clear()
 
     def hangs(self, action: str) -> bool:
         return action in self._hung
@@ -98,6 +107,11 @@ class Rules:
         left = self._lost.get(action, 0)
         self._lost[action] = max(0, left - 1)
         return left > 0
+
+    async def answerable(self, action: str) -> None:
+        """Wait until answers to this action are let through."""
+        if held := self._held.get(action):
+            await held.wait()
 
     def grant(self, type_: str, zone: str, market: str, wanted: int, least: int = 0) -> tuple[int, str]:
         """How many instances of `wanted` there are, taken; and the code with which the others are refused.

@@ -161,6 +161,21 @@ async def test_a_lost_answer_was_carried_out_and_its_token_finds_it() -> None:
         assert [call.outcome for call in s.front.calls if call.action == "CreateFleet"] == ["lost", "ok"]
 
 
+async def test_a_caller_that_goes_away_does_not_stop_its_launch() -> None:
+    async with stage() as s:
+        let_through = s.front.rules.hold("CreateFleet")
+        with s.front.watch() as heard:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await s.fleet(3, ("t3.small", ZONES[0], 0), ClientToken="one")
+            assert (await heard.get()).action == "CreateFleet"
+        assert len(await s.instances()) == 3
+        let_through.set()
+        again = await s.fleet(3, ("t3.small", ZONES[0], 0), ClientToken="one")
+        assert len(again["Instances"][0]["InstanceIds"]) == 3
+        assert len(await s.instances()) == 3
+
+
 async def test_a_fleet_fills_the_best_override_first_and_tells_what_was_short() -> None:
     async with stage() as s:
         s.front.rules.limit("t3.small", ZONES[0], left=2)
