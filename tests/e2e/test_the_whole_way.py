@@ -13,27 +13,9 @@ import pytest
 
 from controller.clouds.local.sweep import Leftovers
 from tests.support.controller import Controller, running_controller
+from tests.support.manifests import COUNT, pod
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(180)]
-
-COUNT = "n=0; while :; do n=$((n+1)); echo line $n; sleep 0.05; done"
-
-
-def pod(name: str, command: str = "sleep 3600", restart: str = "Always") -> str:
-    return f"""
-apiVersion: v1
-kind: Pod
-metadata: {{name: {name}}}
-spec:
-  restartPolicy: {restart}
-  terminationGracePeriodSeconds: 1
-  containers:
-  - name: main
-    image: registry.demo/web:1
-    command: [sh, -c, "{command}"]
-    resources: {{requests: {{cpu: 50m, memory: 16Mi}}}}
----
-"""
 
 
 def processes_of(controller: Controller, instance: str, words: str) -> list[int]:

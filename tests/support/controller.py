@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ class Controller:
     folder: Path
     cloud: LocalSettings
     process: asyncio.subprocess.Process | None = None
+    environment: dict[str, str] = field(default_factory=dict[str, str])
 
     @property
     def kubeconfig(self) -> Path:
@@ -42,7 +43,8 @@ class Controller:
         with (self.folder / "controller.log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable, "-c", RUN, "controller", "--config", str(self.folder / "controller.toml"),
-                stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=ENVIRONMENT, start_new_session=True,
+                stdout=log, stderr=log, stdin=subprocess.DEVNULL, env={**ENVIRONMENT, **self.environment},
+                start_new_session=True,
             )  # fmt: skip
 
         async def answers() -> bool:

@@ -7,7 +7,7 @@
 - CreateFleet of type instant over many overrides by priority, with each option's error in the answer, the template's
   metadata options, volumes and interfaces, and the tags that EC2 adds itself. (moto takes the first override.)
 - Launch templates in RunInstances, secondary addresses, tags of interfaces, `MaxCount` where there is less. (moto
-  ignores most of it.)
+  ignores most of it.) InsufficientFreeAddressesInSubnet where a subnet is full. (moto breaks.)
 - GetProducts of the price list service. (moto has none.)
 - What a test has go wrong (`rules`, see ec2_rules), and a log of every call (`calls`, `watch`).
 
@@ -207,7 +207,7 @@ class Front:
             body = await response.read()
             if response.status >= 300:
                 message = re.search(rb"<Message>([^<]*)</Message>", body)
-                raise Refused(ec2_wire.error_code(body), message[1].decode() if message else "")
+                raise Refused(ec2_wire.error_code(body), message[1].decode() if message else body[:300].decode())
             return _Answer(response.status, body)
 
     async def _pass(self, request: web.Request, body: bytes) -> _Answer:

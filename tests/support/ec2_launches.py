@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
@@ -14,11 +15,27 @@ from tests.support.ec2_rules import Refused, Rules
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
+RESERVED = 5  # the first four addresses of a subnet and the last
+MOST = 1_000_000
+_NO_ADDRESSES = "InsufficientFreeAddressesInSubnet"
 
 
 def backend() -> Any:
     """moto's EC2 of the account and region that the tests have."""
     return cast("Any", get_backend("ec2"))[ACCOUNT][REGION]
+
+
+def _room(subnet: str, launch: dict[str, Any]) -> int:
+    """How many such instances the free addresses of a subnet are enough for. moto runs out with an internal error.
+
+    Addresses of ended instances are not used again.
+    """
+    if not subnet:
+        return MOST
+    where = backend().get_subnet(subnet)
+    free = where.cidr.num_addresses - RESERVED - len(where._subnet_ips)
+    wanted = (launch.get("NetworkInterfaces") or [{}])[0]
+    return free // (1 + int(wanted.get("SecondaryPrivateIpAddressCount", 0)))
 
 
 class Launches:
@@ -28,6 +45,7 @@ class Launches:
         self._ask = ask
         self._rules = rules
         self._zones: dict[str, str] = {}
+        self._promised: Counter[str] = Counter()
 
     async def run(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """The call that moto is to be asked for a RunInstances of these parameters. Raises Refused."""
@@ -39,7 +57,10 @@ class Launches:
         zone = await self._zone(subnet) or str(launch.get("Placement", {}).get("AvailabilityZone", f"{REGION}a"))
         market = str(launch.get("InstanceMarketOptions", {}).get("MarketType", "on-demand"))
         least, most = int(launch.get("MinCount", 1)), int(launch.get("MaxCount", 1))
-        granted, code = self._rules.grant(str(launch.get("InstanceType", "")), zone, market, most, least)
+        room = _room(subnet, launch)
+        if room < least:
+            raise Refused(_NO_ADDRESSES)
+        granted, code = self._rules.grant(str(launch.get("InstanceType", "")), zone, market, min(most, room), least)
         if granted < least:
             raise Refused(code)
         return {**launch, "MinCount": granted, "MaxCount": granted}  # moto goes by the least
@@ -103,7 +124,10 @@ class Launches:
 
     def _grant(self, option: Option, market: str, wanted: int) -> tuple[int, str]:
         zone = self._zones.get(option.subnet) or str(option.override.get("AvailabilityZone", f"{REGION}a"))
-        return self._rules.grant(option.type, zone, market, wanted)
+        room = max(0, _room(option.subnet, option.data) - self._promised[option.subnet])
+        granted, code = self._rules.grant(option.type, zone, market, min(wanted, room))
+        self._promised[option.subnet] += granted
+        return granted, code or _NO_ADDRESSES
 
     async def _options(self, parameters: dict[str, Any]) -> list[Option]:
         found: list[Option] = []

@@ -236,6 +236,14 @@ async def test_an_instance_of_a_fleet_has_all_that_its_template_says() -> None:
         )
 
 
+async def test_a_full_subnet_is_passed_over() -> None:
+    async with stage() as s:
+        wanted = (("t3.small", ZONES[0], 0), ("t3.small", ZONES[1], 1))
+        answer = await s.fleet(40, *wanted)
+        assert [len(one["InstanceIds"]) for one in answer["Instances"]] == [29, 11]  # two addresses each, of 59
+        assert [one["ErrorCode"] for one in answer["Errors"]] == ["InsufficientFreeAddressesInSubnet"]
+
+
 async def test_terminating_an_instance_leaves_neither_interface_nor_volume() -> None:
     async with stage() as s:
         answer = await s.fleet(2, ("t3.small", ZONES[0], 0))
