@@ -58,6 +58,7 @@ class Act:
         self._offered: tuple[Offer, ...] = ()
         self._catalogue = Catalogue(())
         self.unavailable = Unavailable()
+        self._refusal = ""
         self.faults: dict[CellName, Fault] = {}
         """Why cells could not be had, for those who wait for them."""
 
@@ -108,6 +109,7 @@ class Act:
                 cell = await self._announce(cell)
             outcome = await self._ask(cell, offers, wish)
             if outcome.unfulfilled or outcome.fault_kind == Kind.NO_CAPACITY.value:
+                self._refusal = outcome.fault or self._refusal
                 self.unavailable = launch.refused(self.unavailable, outcome.unfulfilled, offers, self._clock())
             if outcome.instance is not None:
                 await self._launched(name, outcome.instance)
@@ -121,7 +123,7 @@ class Act:
         unavailable = self.unavailable if cell.state is CellState.REQUESTED else Unavailable()
         found = rank.rank(cell.demand, wish, catalogue, unavailable, now).offers
         if not found:
-            raise rank.nothing_fits(cell.demand, wish, catalogue, unavailable, now)
+            raise _with(self._refusal, rank.nothing_fits(cell.demand, wish, catalogue, unavailable, now))
         return found
 
     async def _announce(self, cell: Cell) -> Cell:
@@ -169,3 +171,12 @@ class Act:
         if cell.state in steps.LIVE:
             log.warning("no instance can be had", cell=cell.name, cause=str(fault))
             await self._book.change(cell.name, steps.Lost(str(fault)))
+
+
+def _with(refusal: str, fault: Fault) -> Fault:
+    """A fault that all offers were refused lately, with the cloud's last words: a limit is mended otherwise than a want
+    of capacity.
+    """
+    if not refusal or fault.reason != "InsufficientCapacity":
+        return fault
+    return Fault(fault.kind, fault.thing, f"{fault.cause}, at last with: {refusal}", fault.mend, reason=fault.reason)
