@@ -22,6 +22,9 @@ from cellwire.cell.v1.cell_grpc import CellBase
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.serve import prepared
 
+# They share the cores with their controller, which instances do not: all at once would only time out.
+JOINING = 24
+
 
 class Told(Metadata):
     """A metadata service that is a table."""
@@ -72,16 +75,19 @@ class _Cell(CellBase):
 
 
 class Doubles:
-    """Makes doubles; `folder` keeps their certificates."""
+    """Makes doubles; `folder` keeps their certificates, `boot` is how many seconds each takes to boot."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, boot: float = 0.0) -> None:
         self._folder = folder
+        self._boot = boot
         self._key = b""
         self._request = b""
         self._turn = asyncio.Lock()
+        self._joining = asyncio.Semaphore(JOINING)
 
     async def live(self, instance: str, tree: Mapping[str, bytes]) -> None:
         """Join, and stay until cancelled. Returns where the instance is not to join at all."""
+        await asyncio.sleep(self._boot)
         started = time.time()
         async with self._turn:
             if not self._request:
@@ -90,7 +96,8 @@ class Doubles:
                 self._key = first.key.read_bytes()
         identity = _Shared(self._folder / instance, self._key, self._request)
         try:
-            home = await join_for_ever(identity, Told(tree))
+            async with self._joining:
+                home = await join_for_ever(identity, Told(tree))
         except Fault:
             return  # refused for good: a real agent would say so and wait for its end
         await stay(prepared([_Cell(home, started)], details=True), identity, home, lambda: None)

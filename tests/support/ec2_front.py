@@ -24,7 +24,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,6 +83,8 @@ class Front:
     calls: list[Call] = field(default_factory=list[Call])
     rules: Rules = field(default_factory=Rules)
     buckets: Buckets = field(default_factory=Buckets)
+    alone: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by whoever is in moto's EC2, which breaks where two of its threads meet."""
     _session: ClientSession | None = None
     _kept: dict[tuple[str, str], _Kept] = field(default_factory=dict[tuple[str, str], _Kept])
     _turns: dict[tuple[str, str], asyncio.Lock] = field(default_factory=dict[tuple[str, str], asyncio.Lock])
@@ -178,13 +180,14 @@ class Front:
     async def _carry_out(self, request: web.Request, body: bytes, call: Call) -> _Answer:
         match call.service, call.action:
             case "ec2", "CreateFleet":
-                result, instances = await Launches(self.ask, self.rules).fleet(call.parameters)
+                result, instances = await Launches(self.ask, self.rules, self.alone).fleet(call.parameters)
                 return _Answer(200, ec2_wire.answer("CreateFleet", result).encode(), instances)
             case "ec2", "RunInstances":
-                parameters = await Launches(self.ask, self.rules).run(call.parameters)
+                launches = Launches(self.ask, self.rules, self.alone)
+                parameters = await launches.run(call.parameters)
                 answer = await self._moto_ec2("RunInstances", parameters)
                 launched = ec2_wire.parse_answer("RunInstances", 200, answer.body)["Instances"]
-                Launches.finish(parameters, [one["InstanceId"] for one in launched])
+                await launches.finish(parameters, [one["InstanceId"] for one in launched])
                 return _Answer(200, answer.body, tuple(one["InstanceId"] for one in launched))
             case "ec2", "TerminateInstances":
                 answer = await self._pass(request, body)
@@ -193,8 +196,8 @@ class Front:
             case "pricing", "GetProducts":
                 page = json.dumps(ec2_pricing.get_products(call.parameters))
                 return _Answer(200, page.encode(), (), "application/x-amz-json-1.1")
-            case _:
-                return await self._pass(request, body)
+            case service, _:
+                return await self._pass(request, body, service)
 
     async def _moto_ec2(self, action: str, parameters: dict[str, Any]) -> _Answer:
         assert self._session is not None
@@ -203,19 +206,21 @@ class Front:
             "Authorization": f"AWS4-HMAC-SHA256 Credential=front/20261124/{REGION}/ec2/aws4_request, "
             "SignedHeaders=host, Signature=0",
         }
-        async with self._session.post(self.moto, data=ec2_wire.form(action, parameters), headers=headers) as response:
+        data = ec2_wire.form(action, parameters)
+        async with self.alone, self._session.post(self.moto, data=data, headers=headers) as response:
             body = await response.read()
             if response.status >= 300:
                 message = re.search(rb"<Message>([^<]*)</Message>", body)
                 raise Refused(ec2_wire.error_code(body), message[1].decode() if message else body[:300].decode())
             return _Answer(response.status, body)
 
-    async def _pass(self, request: web.Request, body: bytes) -> _Answer:
-        """On to moto as it is."""
+    async def _pass(self, request: web.Request, body: bytes, service: str = "ec2") -> _Answer:
+        """On to moto as it is; what may take its time, as a long poll, does not keep EC2 waiting."""
         assert self._session is not None
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
         url = self.moto + request.path_qs
-        async with self._session.request(request.method, url, data=body, headers=headers) as response:
+        turn = self.alone if service == "ec2" else nullcontext()
+        async with turn, self._session.request(request.method, url, data=body, headers=headers) as response:
             kind = response.headers.get("Content-Type", "text/xml")
             return _Answer(response.status, await response.read(), (), kind)
 

@@ -59,7 +59,9 @@ def shapes() -> dict[str, Shape]:
 class Instances:
     """The machines behind moto's instances. `failed` has the reason of each that could not be booted."""
 
-    def __init__(self, front: Front, settings: LocalSettings, real: int, tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self, front: Front, settings: LocalSettings, real: int, doubles: Doubles, tasks: asyncio.TaskGroup
+    ) -> None:
         self.settings = settings
         self.certificate = settings.root / "identity.pem"
         self.booted: Counter[str] = Counter()
@@ -70,7 +72,7 @@ class Instances:
         self._deaths: asyncio.Queue[InstanceId] = asyncio.Queue()
         self._signer = identity.signer(settings.root / "identity.key")
         self._machines = Machines(settings, self._signer, self._deaths.put_nowait)
-        self._doubles = Doubles(settings.root / "doubles")
+        self._doubles = doubles
         self._records: dict[InstanceId, Record] = {}
         self._living: dict[InstanceId, asyncio.Task[None]] = {}
         self._turns: dict[InstanceId, asyncio.Lock] = {}
@@ -111,7 +113,7 @@ class Instances:
 
     async def stop(self, instance: str, reason: str = SHUTDOWN) -> None:
         """The cloud ends an instance that nobody asked to end: a spot instance that is taken back, say."""
-        _terminated(instance, reason)
+        await _terminated(self._front, instance, reason)
         await self._end(InstanceId(instance))
 
     async def close(self) -> None:
@@ -137,7 +139,7 @@ class Instances:
             except Fault as fault:
                 self._records.pop(instance, None)
                 self.failed[instance] = str(fault)
-                _terminated(instance, "Server.InternalError")
+                await _terminated(self._front, instance, "Server.InternalError")
             else:
                 self.booted["real"] += 1
 
@@ -152,7 +154,7 @@ class Instances:
     async def _bury(self) -> None:
         while True:
             instance = await self._deaths.get()
-            _terminated(instance, SHUTDOWN)
+            await _terminated(self._front, instance, SHUTDOWN)
             await self._end(instance)
 
     def _draw_up(self, instance: InstanceId) -> Record:
@@ -197,9 +199,9 @@ class Instances:
         return self._turns.setdefault(instance, asyncio.Lock())
 
 
-def _terminated(instance: str, reason: str) -> None:
+async def _terminated(front: Front, instance: str, reason: str) -> None:
     """Have moto say that an instance has ended, and why."""
-    backend().terminate_instances([instance])
+    await front.ask("TerminateInstances", InstanceIds=[instance])
     backend().get_instance(instance).state_reason = StateReason(f"{reason}: {reason}", reason)
 
 
@@ -255,15 +257,17 @@ def _parts(cidr: str, count: int) -> list[str]:
 
 
 @asynccontextmanager
-async def booting(front: Front, settings: LocalSettings, real: int = REAL) -> AsyncGenerator[Instances]:
+async def booting(
+    front: Front, settings: LocalSettings, real: int = REAL, double_seconds: float = 0.0
+) -> AsyncGenerator[Instances]:
     """Instances of moto's boot as long as this lives; then nothing is left of them on this machine.
 
-    With no real boots, nothing of the machine is touched and no root is needed.
+    A double takes `double_seconds` to boot. With no real boots, nothing of the machine is touched: no root is needed.
     """
     settings.root.mkdir(parents=True, exist_ok=True, mode=0o711)
     try:
         async with asyncio.TaskGroup() as tasks:
-            instances = Instances(front, settings, real, tasks)
+            instances = Instances(front, settings, real, Doubles(settings.root / "doubles", double_seconds), tasks)
             await instances.open()
             with front.watch() as heard:
                 following = tasks.create_task(instances.follow(heard))

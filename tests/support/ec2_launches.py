@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -38,11 +39,22 @@ def _room(subnet: str, launch: dict[str, Any]) -> int:
     return free // (1 + int(wanted.get("SecondaryPrivateIpAddressCount", 0)))
 
 
-class Launches:
-    """`ask` is a call to moto past everything."""
+def _finish(instance: Any, launch: dict[str, Any], wanted: dict[str, Any], tags: dict[str, str]) -> None:
+    instance.placement.tenancy = launch.get("Placement", {}).get("Tenancy", "default")
+    interface = instance.nics[0]
+    interface.delete_on_termination = wanted.get("DeleteOnTermination", True)
+    interface.add_tags(tags)
+    for _ in range(int(wanted.get("SecondaryPrivateIpAddressCount", 0))):
+        address = interface.subnet.get_available_subnet_ip(instance)
+        interface.private_ip_addresses.append({"Primary": False, "PrivateIpAddress": address})
 
-    def __init__(self, ask: Callable[..., Awaitable[dict[str, Any]]], rules: Rules) -> None:
+
+class Launches:
+    """`ask` is a call to moto past everything; `alone` is held by whoever is in moto."""
+
+    def __init__(self, ask: Callable[..., Awaitable[dict[str, Any]]], rules: Rules, alone: asyncio.Lock) -> None:
         self._ask = ask
+        self._alone = alone
         self._rules = rules
         self._zones: dict[str, str] = {}
         self._promised: Counter[str] = Counter()
@@ -95,8 +107,7 @@ class Launches:
         instances = tuple(instance for one in told for instance in one["InstanceIds"])
         return {"FleetId": name, "Errors": errors, "Instances": told}, instances
 
-    @staticmethod
-    def finish(launch: dict[str, Any], instances: Sequence[str]) -> None:
+    async def finish(self, launch: dict[str, Any], instances: Sequence[str]) -> None:
         """Give launched instances what the call asked for and moto passed over."""
         wanted = (launch.get("NetworkInterfaces") or [{}])[0]
         tags = {
@@ -105,21 +116,14 @@ class Launches:
             if one["ResourceType"] == "network-interface"
             for tag in one["Tags"]
         }
-        ec2 = backend()
-        for name in instances:
-            instance = ec2.get_instance(name)
-            instance.placement.tenancy = launch.get("Placement", {}).get("Tenancy", "default")
-            interface = instance.nics[0]
-            interface.delete_on_termination = wanted.get("DeleteOnTermination", True)
-            interface.add_tags(tags)
-            for _ in range(int(wanted.get("SecondaryPrivateIpAddressCount", 0))):
-                address = interface.subnet.get_available_subnet_ip(instance)
-                interface.private_ip_addresses.append({"Primary": False, "PrivateIpAddress": address})
+        async with self._alone:
+            for name in instances:
+                _finish(backend().get_instance(name), launch, wanted, tags)
 
     async def _launch(self, share: Share, fleet: str, parameters: dict[str, Any]) -> list[str]:
         launch = ec2_fleet.launch_of(share, fleet, parameters)
         launched = [one["InstanceId"] for one in (await self._ask("RunInstances", **launch))["Instances"]]
-        self.finish(launch, launched)
+        await self.finish(launch, launched)
         return launched
 
     def _grant(self, option: Option, market: str, wanted: int) -> tuple[int, str]:

@@ -1,0 +1,167 @@
+"""Plain kubectl, a controller process, EC2 that throttles and fails as the real one, instances that really boot."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.ec2_controller import World, running_on_ec2
+from tests.support.ec2_instances import SPOT
+from tests.support.manifests import COUNT, pod
+
+pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(240)]
+
+
+async def ready(world: World, *names: str, seconds: int = 90) -> None:
+    for name in names:
+        await world.controller.kubectl(
+            "wait", "--for=condition=Ready", f"pod/{name}", f"--timeout={seconds}s", seconds=seconds + 10
+        )
+
+
+async def until(condition: Callable[[], bool], world: World, seconds: float = 30.0) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            while not condition():
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise AssertionError(f"{world.states()}\n{world.front.table()}\n{world.controller.words()}") from None
+
+
+async def nothing_is_left(world: World) -> None:
+    """After the last pod, nothing that carries our tag and costs money is left in the account."""
+    await world.controller.until(lambda cells: not cells)
+    await until(lambda: not world.running(), world)
+    await until(lambda: not world.instances.alive, world)
+    assert await world.tagged() == {"instances": [], "volumes": [], "interfaces": []}
+
+
+async def test_a_pod_lives_and_dies_on_ec2_as_kubectl_expects(tmp_path: Path) -> None:
+    async with running_on_ec2(tmp_path) as world:
+        kubectl = world.controller.kubectl
+        await kubectl("apply", "-f", "-", stdin=pod("web", COUNT))
+        await ready(world, "web")
+        (instance,) = world.running()
+        (cell,) = await world.controller.cells()
+        assert cell["instance"] == instance
+        assert "line 1\nline 2\n" in await kubectl("logs", "web")
+        status, _, _ = await world.controller.kubectl_raw("exec", "web", "--", "sh", "-c", "exit 7")
+        assert status == 7
+
+        await kubectl("delete", "pod", "web")
+        await nothing_is_left(world)
+        assert world.states() == {instance: "terminated"}
+
+
+async def test_pods_of_like_demand_asked_for_at_once_share_launching_calls(tmp_path: Path) -> None:
+    async with running_on_ec2(tmp_path) as world:
+        names = [f"pod-{number}" for number in range(6)]
+        await world.controller.kubectl("apply", "-f", "-", stdin="".join(pod(name) for name in names))
+        await ready(world, *names)
+        assert len(world.running()) == 6
+        assert len(world.launches()) < 6
+        assert sum(len(call.instances) for call in world.launches()) == 6
+        assert not world.front.buckets.refused
+
+        await world.controller.kubectl("delete", "pods", "--all", seconds=120)
+        await nothing_is_left(world)
+
+
+async def test_a_pod_whose_instance_is_taken_back_runs_anew_on_another(tmp_path: Path) -> None:
+    async with running_on_ec2(tmp_path) as world:
+        await world.controller.kubectl("apply", "-f", "-", stdin=pod("web"))
+        await ready(world, "web")
+        (taken,) = world.running()
+        await world.instances.stop(taken, SPOT)
+        await until(lambda: any(name != taken for name in world.running()), world)
+        await world.controller.until(
+            lambda cells: any(one["instance"] not in (taken, None) and one["connected"] for one in cells)
+        )
+        await ready(world, "web")
+        assert len(world.running()) == 1
+
+        await world.controller.kubectl("delete", "pod", "web")
+        await nothing_is_left(world)
+
+
+async def test_a_pod_runs_though_the_cheapest_offers_have_no_capacity(tmp_path: Path) -> None:
+    async with running_on_ec2(tmp_path) as world:
+        await world.controller.kubectl("apply", "-f", "-", stdin=pod("first"))
+        await ready(world, "first")
+        cheapest = [
+            override["InstanceType"]
+            for call in world.launches()
+            for config in call.parameters.get("LaunchTemplateConfigs", ())
+            for override in sorted(config["Overrides"], key=lambda one: float(one.get("Priority", 0)))
+        ]
+        refused = list(dict.fromkeys(cheapest))[:3]
+        assert len(refused) == 3
+        for type_ in refused:
+            world.front.rules.limit(type_)
+        await world.controller.kubectl("apply", "-f", "-", stdin=pod("second"))
+        await ready(world, "second")
+        types = {cell["pod"]: cell["type"] for cell in await world.controller.cells()}
+        assert types["default/second"] not in refused
+
+        await world.controller.kubectl("delete", "pods", "--all", seconds=120)
+        await nothing_is_left(world)
+
+
+async def test_a_lost_answer_launches_no_second_instance(tmp_path: Path) -> None:
+    async with running_on_ec2(tmp_path) as world:
+        world.front.rules.lose("CreateFleet")
+        await world.controller.kubectl("apply", "-f", "-", stdin=pod("web"))
+        await ready(world, "web")
+        assert [call.outcome for call in world.launches()] == ["lost"]
+        assert len(world.states()) == 1
+
+        await world.controller.kubectl("delete", "pod", "web")
+        await nothing_is_left(world)
+
+
+async def test_a_controller_killed_between_launch_and_answer_launches_no_second_instance(tmp_path: Path) -> None:
+    async with running_on_ec2(tmp_path) as world:
+        held = world.front.rules.hold("CreateFleet")
+        await world.controller.kubectl("apply", "-f", "-", stdin=pod("web"))
+        await until(lambda: bool(world.launches()), world)
+        await world.controller.kill(signal.SIGKILL)
+        held.set()
+        await world.controller.start()
+        await ready(world, "web")
+        assert len(world.states()) == 1
+
+        await world.controller.kubectl("delete", "pod", "web")
+        await nothing_is_left(world)
+
+
+@pytest.mark.parametrize("code", ["RequestLimitExceeded", "InternalError"])
+async def test_a_pod_runs_once_ec2_answers_again(tmp_path: Path, code: str) -> None:
+    async with running_on_ec2(tmp_path) as world:
+        world.front.rules.fail("CreateFleet", code, times=2)
+        await world.controller.kubectl("apply", "-f", "-", stdin=pod("web"))
+        await ready(world, "web")
+        assert len(world.states()) == 1
+
+        await world.controller.kubectl("delete", "pod", "web")
+        await nothing_is_left(world)
+
+
+@pytest.mark.parametrize("code", ["UnauthorizedOperation", "InstanceLimitExceeded"])
+async def test_a_pod_that_ec2_will_not_have_says_why(tmp_path: Path, code: str) -> None:
+    async with running_on_ec2(tmp_path) as world:
+        for action in ("CreateFleet", "RunInstances"):
+            world.front.rules.fail(action, code)
+        await world.controller.kubectl("apply", "-f", "-", stdin=pod("web"))
+        described = ""
+        for _ in range(100):
+            described = await world.controller.kubectl("describe", "pod", "web")
+            if code in described:
+                break
+            await asyncio.sleep(0.3)
+        assert code in described
+        assert world.states() == {}

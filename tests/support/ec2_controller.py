@@ -1,0 +1,126 @@
+"""The real controller as a process of its own with the ec2 cloud, before EC2 as ec2_front has it, whose instances
+really boot on this machine; and a real registry, for plain kubectl.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import signal
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from controller.clouds.local.settings import LocalSettings
+from tests.support.controller import ROOT, Controller, _registry
+from tests.support.ec2_front import ACCOUNT, REGION, Call, Front, running_front
+from tests.support.ec2_instances import REAL, Account, Instances, booting, furnished
+from tests.support.ec2_launches import backend
+from tests.support.registry import free_port
+
+ZONES = ("us-east-1a", "us-east-1b")
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": REGION,
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+LAUNCHING = ("CreateFleet", "RunInstances")
+
+
+@dataclass(frozen=True)
+class World:
+    """A controller and its EC2."""
+
+    controller: Controller
+    front: Front
+    instances: Instances
+    account: Account
+
+    def launches(self) -> list[Call]:
+        """The launching calls that were carried out, answered or not."""
+        return [call for call in self.front.calls if call.action in LAUNCHING and call.instances and not call.repeated]
+
+    def states(self) -> dict[str, str]:
+        """State of each instance that moto ever had."""
+        return {one.id: one.state for each in backend().reservations.values() for one in each.instances}
+
+    def running(self) -> list[str]:
+        """Instances that moto says are running."""
+        return [name for name, state in self.states().items() if state == "running"]
+
+    async def tagged(self) -> dict[str, list[str]]:
+        """What carries the cluster's tag and costs money: instances that live, volumes, interfaces."""
+        mine = [{"Name": "tag-key", "Values": ["chinampa.dev/cluster"]}]
+        volumes = (await self.front.ask("DescribeVolumes", Filters=mine)).get("Volumes", [])
+        interfaces = (await self.front.ask("DescribeNetworkInterfaces", Filters=mine)).get("NetworkInterfaces", [])
+        return {
+            "instances": self.running(),
+            "volumes": [one["VolumeId"] for one in volumes],
+            "interfaces": [one["NetworkInterfaceId"] for one in interfaces],
+        }
+
+
+@asynccontextmanager
+async def running_on_ec2(folder: Path, *, real: int = REAL, more: str = "") -> AsyncGenerator[World]:
+    """A controller on EC2 with a registry that holds "registry.demo/web:1"; nothing of it is left afterwards.
+
+    `more` is added to the [cloud.ec2] table of its config file.
+    """
+    name = secrets.token_hex(3)
+    third = int(name[:2], 16)
+    gateway = f"10.233.{third}.1"
+    local = LocalSettings(
+        cluster=f"ec2-{name}",
+        root=folder / "cloud",
+        bridge=f"ce{name}",
+        subnet=f"10.233.{third}.0/24",
+        account=ACCOUNT,
+        region=REGION,
+        path=(str(Path(sys.executable).parent),),
+        python_path=(str(ROOT), str(ROOT / "proto")),
+        visible=(str(ROOT), sys.prefix, sys.base_prefix),
+    )
+    registry = free_port()
+    async with AsyncExitStack() as stack:
+        front = await stack.enter_async_context(running_front())
+        account = await furnished(front, local.subnet, ZONES)
+        local = msgspec.structs.replace(local, image=account.image)
+        instances = await stack.enter_async_context(booting(front, local, real))
+        config = _config(folder, front, account, instances, more)
+        (folder / "controller.toml").write_text(
+            f'state = "{folder}/state"\ncluster = "{local.cluster}"\n'
+            f'[link]\nhost = "{gateway}"\nport = {free_port()}\n[api]\nport = {free_port()}\n'
+            "[fleet]\nlease = 10\nheartbeat = 1\nsurvey = 2\norphan_grace = 2\n"
+            f"{config}"
+            f'[[registries]]\nhost = "registry.demo"\nmirrors = ["http://{gateway}:{registry}"]\n'
+        )
+        controller = Controller(folder, local, environment=CREDENTIALS)
+        try:
+            await controller.start()
+            async with _registry(folder, gateway, registry):
+                yield World(controller, front, instances, account)
+        finally:
+            front.rules.heal()
+            await controller.kill(signal.SIGTERM)
+
+
+def _config(folder: Path, front: Front, account: Account, instances: Instances, more: str) -> str:
+    certificates = folder / "certificates"
+    certificates.mkdir(exist_ok=True)
+    (certificates / f"{REGION}.pem").write_bytes(instances.certificate.read_bytes())
+    values: dict[str, Any] = {
+        "region": REGION,
+        "endpoint_url": front.url,
+        "subnets": list(account.subnets.values()),
+        "certificates": str(certificates),
+        "image_amd64": account.image,
+        "image_arm64": account.image,
+    }
+    table = "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
+    return f'[cloud]\nkind = "ec2"\n[cloud.ec2]\n{table}{more}'
