@@ -117,6 +117,7 @@ class Containers:
             asked = cri.RemoveContainerRequest(container_id=record.id)
             await call(stub.RemoveContainer, asked, deadline=CALL_DEADLINE)
         await self._memory.forget_container(record)
+        self._following.removed(record.id)
 
     async def update(self, request: cri.UpdateContainerResourcesRequest) -> cri.UpdateContainerResourcesResponse:
         """Change what a container may use, within what its cell has. Raises Fault."""

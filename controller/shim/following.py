@@ -69,6 +69,13 @@ class Following:
         """A container of the sandbox has started."""
         self._stats.stale(sandbox_id)
 
+    def removed(self, container_id: str) -> None:
+        """A container is no more."""
+        self._stats.forget_container(container_id)
+        task = self._copy_tasks.pop(container_id, None)
+        if task is not None:
+            task.cancel()
+
     async def log_complete(self, container_id: str) -> None:
         """Wait until the container's log is complete here, or its copying has ended."""
         task = self._copy_tasks.get(container_id)
@@ -90,12 +97,12 @@ class Following:
         mine = [self._copy_tasks.pop(one, None) for one in containers]
         mine += [self._follow_tasks.pop(sandbox_id, None), self._volume_tasks.pop(sandbox_id, None)]
         self._followers.pop(sandbox_id, None)
-        self._stats.forget(sandbox_id, containers)
         ending = [task for task in mine if task is not None]
         for task in ending:
             task.cancel()
         if ending:
             await asyncio.wait(ending)
+        self._stats.forget(sandbox_id, containers)
 
     async def close(self) -> None:
         """End the tasks of all sandboxes; the cells run on."""

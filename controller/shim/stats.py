@@ -45,7 +45,7 @@ class Stats:
         containers = await call(stub.ListContainerStats, cri.ListContainerStatsRequest(), deadline=deadline)
         sandboxes = await call(stub.ListPodSandboxStats, cri.ListPodSandboxStatsRequest(), deadline=deadline)
         metrics = await call(stub.ListPodSandboxMetrics, cri.ListPodSandboxMetricsRequest(), deadline=deadline)
-        self.containers |= {one.attributes.id: one for one in containers.stats}
+        self.containers |= {one.attributes.id: one for one in containers.stats if self._memory.knows(one.attributes.id)}
         self.sandboxes |= {one.attributes.id: one for one in sandboxes.stats}
         self.metrics |= {one.pod_sandbox_id: one for one in metrics.pod_metrics}
 
@@ -74,6 +74,10 @@ class Stats:
         self._asked.pop(sandbox_id, None)
         for container in containers:
             self.containers.pop(container, None)
+
+    def forget_container(self, container_id: str) -> None:
+        """The container is removed."""
+        self.containers.pop(container_id, None)
 
     def stale(self, sandbox_id: str) -> None:
         """A container of the sandbox has started: what is known of it lacks that one."""
