@@ -11,7 +11,7 @@ import msgspec
 
 from cellagent.images.protocol import Image
 from cellagent.kernel import cgroups, mounts
-from cellagent.runtime import users
+from cellagent.runtime import userns, users
 from cellagent.runtime.machine import Machine
 from cellagent.runtime.records import ContainerRecord, Phase, SandboxRecord
 from cellagent.runtime.spec import SpecInputs, oci_spec
@@ -28,10 +28,14 @@ def lay_out(machine: Machine, sandbox: SandboxRecord, record: ContainerRecord, i
     for name in ("upper", "work", "rootfs"):
         (layers / name).mkdir(parents=True, exist_ok=True, mode=0o755)
     rootfs = layers / "rootfs"
-    mounts.overlay(image.layers, layers / "upper", layers / "work", rootfs)
+    owner = userns.mapping(sandbox.parsed())
+    mapped = Path(sandbox.namespaces["user"]) if owner is not None else None
+    if owner is not None:
+        os.chown(layers / "upper", owner.outside, owner.outside)
+    mounts.overlay(image.layers, layers / "upper", layers / "work", rootfs, userns=mapped)
     config = record.parsed()
     for number, mount in enumerate(config.mounts):
-        _resolve(machine, record, mount, number)
+        _resolve(machine, record, mount, number, mapped)
     context = config.linux.security_context
     if context.namespace_options.pid == cri.POD and "pid" not in sandbox.namespaces:
         # Nobody asked for a shared process namespace: POD is only the enumeration's zero.
@@ -92,11 +96,14 @@ def _user(rootfs: Path, context: cri.LinuxContainerSecurityContext, of_image: st
     return users.resolve(rootfs, of_image, gid=gid)
 
 
-def _resolve(machine: Machine, record: ContainerRecord, mount: cri.Mount, number: int) -> None:
-    """Make the mount's source a path that is there: an image's folder, a link's end, or a new folder."""
+def _resolve(machine: Machine, record: ContainerRecord, mount: cri.Mount, number: int, mapped: Path | None) -> None:
+    """Make the mount's source a path that is there: an image's folder, a link's end, or a new folder.
+
+    `mapped` is the pod's user namespace: what is to appear with its ids is bound so here, since not every OCI runtime
+    can.
+    """
     if mount.HasField("image"):
-        mount.host_path = str(_image_volume(machine, record, mount, number))
-        mount.readonly = True
+        mount.host_path = str(_image_volume(machine, record, mount, number, mapped))
         return
     source = Path(os.path.realpath(mount.host_path))
     try:
@@ -105,14 +112,29 @@ def _resolve(machine: Machine, record: ContainerRecord, mount: cri.Mount, number
     except OSError as error:
         raise Fault(Kind.INVALID, f"mount {mount.container_path}", f"{mount.host_path}: {error.strerror}") from error
     mount.host_path = str(source)
+    if mapped is not None and mount.uidMappings:
+        target = machine.settings.layers(record.id) / f"mapped-{number}"
+        if source.is_dir():
+            target.mkdir(exist_ok=True)
+        else:
+            target.touch()
+        mounts.bind_idmapped(source, target, mapped)
+        mount.host_path = str(target)
+        mount.ClearField("uidMappings")
+        mount.ClearField("gidMappings")
 
 
-def _image_volume(machine: Machine, record: ContainerRecord, mount: cri.Mount, number: int) -> Path:
+def _image_volume(
+    machine: Machine, record: ContainerRecord, mount: cri.Mount, number: int, mapped: Path | None
+) -> Path:
+    if not mount.readonly:
+        cause = "an image cannot be written to"
+        raise Fault(Kind.INVALID, f"mount {mount.container_path}", cause, "make the mount read-only")
     image = machine.images.find(mount.image.image)
     machine.images.hold(image.id, f"{record.id}-{number}")
     target = machine.settings.layers(record.id) / f"image-{number}"
     target.mkdir(exist_ok=True)
-    mounts.overlay(image.layers, None, None, target)
+    mounts.overlay(image.layers, None, None, target, userns=mapped)
     below = Path(os.path.normpath(f"/{mount.image_sub_path}")).relative_to("/")
     found = Path(os.path.realpath(target / below))
     if not found.is_relative_to(target) or not found.exists():

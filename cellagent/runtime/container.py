@@ -59,6 +59,9 @@ class Containers:
                 cause = f"{other.id[:13]} has the same name and attempt in this sandbox"
                 raise Fault(Kind.EXISTS, f"container {name}", cause, "remove it, or count the attempt up")
         image = machine.images.find(config.image.image)
+        for mount in config.mounts:
+            if mount.HasField("image"):
+                mount.image.image_ref = machine.images.find(mount.image.image).id
         directory = sandbox.parsed().log_directory
         container_id = new_id()
         machine.images.hold(image.id, container_id)
@@ -271,7 +274,8 @@ class Containers:
             mounts.unmount(target)
         await asyncio.to_thread(shutil.rmtree, layers, ignore_errors=True)
         (machine.settings.exits / record.id).unlink(missing_ok=True)
-        machine.images.release(record.id)
+        for holder in (record.id, *(f"{record.id}-{number}" for number, _ in enumerate(record.parsed().mounts))):
+            machine.images.release(holder)
         machine.ledger.drop_container(record.id)
 
 

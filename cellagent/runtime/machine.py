@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cellagent.images.protocol import Images
 from cellagent.kernel import oci
-from cellagent.runtime import views
+from cellagent.runtime import userns, views
 from cellagent.runtime.events import Events
 from cellagent.runtime.flights import Flights
 from cellagent.runtime.inotify import Inotify
@@ -30,6 +30,7 @@ class Machine:
     inotify: Inotify
     flights: Flights
     runtime: oci.OciRuntime
+    user_namespaces: userns.Support
 
     def emit(self, kind: cri.ContainerEventType.ValueType, container_id: str, sandbox_id: str) -> None:
         """Tell the listeners what has become of a container or a sandbox."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
 import socket
 import time
@@ -17,6 +18,7 @@ import msgspec
 
 from cellagent.kernel import cgroups, mounts, namespaces
 from cellagent.network import files, pod, ports
+from cellagent.runtime import userns
 from cellagent.runtime.container import Containers
 from cellagent.runtime.machine import Machine, new_id
 from cellagent.runtime.records import Phase, SandboxRecord
@@ -44,9 +46,7 @@ class Sandboxes:
             raise Fault(Kind.INVALID, f"runtime handler {handler}", "there is none of this name", "leave it empty")
         if not (meta.name and meta.namespace and meta.uid):
             raise Fault(Kind.INVALID, "sandbox metadata", "name, namespace and uid must be given")
-        if config.linux.security_context.namespace_options.userns_options.mode == cri.POD and _maps(config):
-            cause = "user namespaces are not supported yet"
-            raise Fault(Kind.UNSUPPORTED, f"sandbox of pod {meta.name}", cause, "set hostUsers: true")
+        userns.mapping(config)
         key = f"RunPodSandbox {meta.namespace}/{meta.name} {meta.uid} {meta.attempt}"
         return await self._machine.flights.join(key, lambda: self._run(config, handler))
 
@@ -117,9 +117,18 @@ class Sandboxes:
         if config.linux.security_context.HasField("namespace_options") and options.pid == cri.POD:
             kinds.append("pid")
         paths: dict[str, Path] = {}
+        ids = userns.mapping(config)
+        if ids is not None:
+            kinds.append("user")
         if kinds:
+            maps = (ids,) if ids is not None else ()
             paths = await namespaces.create(
-                folder / "ns", kinds, hostname=_hostname(config), sysctls=dict(config.linux.sysctls)
+                folder / "ns",
+                kinds,
+                hostname=_hostname(config),
+                sysctls=dict(config.linux.sysctls),
+                uids=maps,
+                gids=maps,
             )
         if "ipc" in paths:
             (folder / "shm").mkdir(exist_ok=True)
@@ -128,6 +137,9 @@ class Sandboxes:
         group.create()
         status = await pod.attach(self._network(record, config))
         _write_files(folder, config, status.addresses, host=record.network == "host")
+        if ids is not None:
+            for name in ("resolv.conf", "hosts", "hostname"):
+                os.chown(folder / name, ids.outside, ids.outside)
         return self._machine.ledger.put_sandbox(
             msgspec.structs.replace(
                 record,
@@ -186,11 +198,6 @@ class Sandboxes:
         await pod.detach(self._network(record, record.parsed()))
         namespaces.remove(folder / "ns")
         mounts.unmount(folder / "shm")
-
-
-def _maps(config: cri.PodSandboxConfig) -> bool:
-    options = config.linux.security_context.namespace_options.userns_options
-    return bool(options.uids or options.gids)
 
 
 def _hostname(config: cri.PodSandboxConfig) -> str:

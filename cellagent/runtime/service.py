@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cellagent.images.protocol import Images
 from cellagent.kernel import oci
-from cellagent.runtime import logs, merging
+from cellagent.runtime import logs, merging, userns
 from cellagent.runtime.backend import LocalBackend
 from cellagent.runtime.container import Containers
 from cellagent.runtime.events import Events
@@ -68,12 +68,15 @@ async def running(settings: RuntimeSettings, images: Images) -> AsyncGenerator[R
     ledger.load()
     try:
         async with asyncio.TaskGroup() as group:
-            machine = Machine(settings, images, ledger, Events(), inotify, Flights(group), runtime)
+            machine = Machine(settings, images, ledger, Events(), inotify, Flights(group), runtime, userns.Support())
             containers = Containers(machine)
             sandboxes = Sandboxes(machine, containers)
             try:
                 await containers.recover()
                 await sandboxes.recover()
+                machine.flights.spawn(
+                    userns.find_out(settings.root / "probe", machine.user_namespaces), "whether files can be mapped"
+                )
                 yield RuntimeRoom(machine, containers, sandboxes)
             finally:
                 containers.close()

@@ -27,7 +27,9 @@ def version() -> cri.VersionResponse:
 def status(machine: Machine, *, verbose: bool) -> cri.StatusResponse:
     """Conditions that a kubelet waits for, and what each runtime handler can do."""
     conmon = shutil.which("conmon", path=SEARCH_PATH)
-    features = cri.RuntimeHandlerFeatures(recursive_read_only_mounts=_recursive_read_only(), user_namespaces=False)
+    features = cri.RuntimeHandlerFeatures(
+        recursive_read_only_mounts=_recursive_read_only(), user_namespaces=machine.user_namespaces.works
+    )
     told = cri.StatusResponse(
         status=cri.RuntimeStatus(
             conditions=[
@@ -52,6 +54,7 @@ def status(machine: Machine, *, verbose: bool) -> cri.StatusResponse:
             "root": str(machine.settings.root),
             "state": str(machine.settings.state),
             "podAddress": machine.settings.pod_address,
+            "userNamespaces": machine.user_namespaces.why or "files can be mapped",
         }
         told.info["config"] = json.dumps(info)
     return told

@@ -115,6 +115,7 @@ class Client:
 def pulled() -> Generator[tuple[Path, str]]:
     """A folder with a pulled image, and its reference."""
     folder = Path(tempfile.mkdtemp(prefix="runtime-test-"))
+    folder.chmod(0o711)  # root of a user namespace must get through to its own files
     try:
         yield folder, asyncio.run(_pull(folder))
     finally:
