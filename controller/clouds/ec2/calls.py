@@ -142,7 +142,12 @@ class Calls:
         except sdk.ClientError as error:
             told = cast("dict[str, Any]", error.response.get("Error", {}))
             name = service.partition("@")[0]
-            raise errors.fault_of(name, action, str(told.get("Code", "")), str(told.get("Message", ""))) from error
+            fault = errors.fault_of(name, action, str(told.get("Code", "")), str(told.get("Message", "")))
+            status = cast("dict[str, Any]", error.response.get("ResponseMetadata", {})).get("HTTPStatusCode", 0)
+            if status >= 500 and fault.kind is Kind.INVALID:
+                # A code that nobody knows, of a server that does not know either.
+                raise errors.unanswered(name, action, fault.cause) from error
+            raise fault from error
         except (sdk.NoCredentialsError, sdk.PartialCredentialsError, sdk.CredentialRetrievalError) as error:
             mend = "give the controller's machine a role, or name a profile with cloud.ec2.key_profile"
             raise Fault(Kind.DENIED, f"{service} {action}", str(error), mend, reason="NoCredentials") from error

@@ -315,6 +315,7 @@ class Launcher:
 
     async def _send(self, sent: Sent) -> dict[str, Any]:
         """Make the call and deal its instances. Kept as open until its outcome is known."""
+        self._naming.wait()
         self._open.update(dict.fromkeys(sent.tokens, sent))
         try:
             answer = await self._calls.call("ec2", sent.action, resources=len(sent.tokens), **sent.parameters)

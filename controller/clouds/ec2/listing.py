@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -20,6 +20,8 @@ from controller.model.instance import Instance, InstanceState
 from controller.model.names import InstanceId
 
 _PAGE = 1000
+# EC2's most for one filter.
+_MOST_VALUES = 200
 # How long an instance that no list shows any more keeps its token: EC2 tells of an ended one for an hour.
 _REMEMBERED_SECONDS = 3600.0
 # What was launched a moment ago may be missing from a list.
@@ -41,6 +43,7 @@ class Listing:
         self._listed: tuple[Instance, ...] = ()
         self._begun = float("-inf")
         self._turn = asyncio.Lock()
+        self._looked_for: set[str] = set()
 
     async def all(self, since: float | None = None) -> tuple[Instance, ...]:
         """Every instance of the cluster, from a list that was begun after `since` (monotonic; now). Raises Fault."""
@@ -66,7 +69,23 @@ class Listing:
             await asyncio.sleep(pause)
             if all(complete(self.find(token)) for token in wanted):
                 return
-            self.absorb(await self._described([{"Name": f"tag:{TAG_BATCH}", "Values": [batch]}]))
+            await self._look_up_together(batch, wanted)
+
+    async def _look_up_together(self, batch: str, tokens: Sequence[str]) -> None:
+        """Look a batch up, together with those that came while another look or list was under way."""
+        self._looked_for.add(batch)
+        try:
+            async with self._turn:
+                if batch not in self._looked_for or all(complete(self.find(token)) for token in tokens):
+                    return  # somebody's look was for this one too
+                together = sorted(self._looked_for)[:_MOST_VALUES]
+                if batch not in together:
+                    together[-1] = batch
+                found = await self._described([{"Name": f"tag:{TAG_BATCH}", "Values": together}])
+                self._looked_for.difference_update(together)
+                self.absorb(found)
+        finally:
+            self._looked_for.discard(batch)
 
     def absorb(self, described: Iterable[dict[str, Any]]) -> tuple[Instance, ...]:
         """Take in descriptions: who is whose, and what they look like."""

@@ -18,7 +18,9 @@ from controller.clouds.ec2.form import tag_list
 from controller.model.names import InstanceId
 
 log = structlog.get_logger()
-_QUIET_SECONDS = 5.0
+_QUIET_SECONDS = 10.0
+# Where launching never pauses, names must not wait for ever.
+_LONGEST_WAIT = 60.0
 # Half of what EC2 allows for good.
 _PACE_SECONDS = 0.2
 _LATER_SECONDS = 10.0
@@ -32,19 +34,26 @@ class Naming:
         self._wanted: dict[InstanceId, dict[str, str]] = {}
         self._there = asyncio.Event()
         self._last = 0.0
+        self._first = 0.0
 
     def add(self, instance: InstanceId, tags: Mapping[str, str]) -> None:
         """These tags are wanted; later ones are laid over earlier ones."""
+        if not self._wanted:
+            self._first = time.monotonic()
         self._wanted.setdefault(instance, {}).update(tags)
-        self._last = time.monotonic()
+        self.wait()
         self._there.set()
+
+    def wait(self) -> None:
+        """A launch is under way: not now."""
+        self._last = time.monotonic()
 
     async def work(self) -> None:
         """Tag one after another, for ever."""
         while True:
             await self._there.wait()
-            while (wait := self._last + _QUIET_SECONDS - time.monotonic()) > 0:
-                await asyncio.sleep(wait)
+            while (due := min(self._last + _QUIET_SECONDS, self._first + _LONGEST_WAIT)) > time.monotonic():
+                await asyncio.sleep(due - time.monotonic())
             await self._one()
             if not self._wanted:
                 self._there.clear()

@@ -56,16 +56,16 @@ class Ec2Settings(msgspec.Struct, frozen=True, kw_only=True):
     queue_url: str = ""
     """SQS queue to which EventBridge sends what happens to instances. Empty: nothing is heard, only polled."""
 
-    call_seconds: float = 20.0
+    call_seconds: float = 30.0
     """How long one try of a call may take."""
-    patience_seconds: float = 50.0
+    patience_seconds: float = 55.0
     """How long a call is tried again, waiting for its turn included."""
     idle_seconds: float = 0.035
     """A batch is sent when nothing more was asked for so long,"""
     window_seconds: float = 1.0
     """or after this,"""
-    most_batched: int = 1000
-    """or when it has so many."""
+    most_batched: int = 250
+    """or when it has so many. EC2 takes 1000, but then one lost answer is a thousand pods that wait."""
     leftovers_seconds: float = 60.0
     """How often volumes, interfaces, templates and groups that nobody uses are looked for."""
     prices_after_seconds: float = 60.0

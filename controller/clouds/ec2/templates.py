@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import time
 from collections.abc import Iterable, Mapping
@@ -22,6 +23,7 @@ class Templates:
         self._calls = calls
         self._place = place
         self._made: dict[str, float] = {}
+        self._making = asyncio.Lock()
 
     async def named(self, its: Form, architectures: Iterable[str], tags: Mapping[str, str]) -> dict[str, str]:
         """The name of a template of this form for each architecture. `tags` are for volumes and interfaces.
@@ -38,8 +40,9 @@ class Templates:
             data["UserData"] = base64.b64encode(form.packed_user_data(its.user_data)).decode()
             data["TagSpecifications"] = form.tag_specifications(tags, ["volume", "network-interface"])
             name = f"chinampa-{self._settings.cluster}-{form.digest(data)[:24]}-{period:x}"
-            if name not in self._made:
-                await self._make(name, data)
+            async with self._making:
+                if name not in self._made:
+                    await self._make(name, data)
             found[architecture] = name
         return found
 
