@@ -1,0 +1,168 @@
+"""A thousand pods asked for at once, on EC2 as the tests have it: moto behind a front that throttles.
+
+Fleet, link and cloud are the real ones. Booting is simulated: each instance is a double that joins over real
+TLS and gRPC (none is really booted, unless BENCH_REAL says how many). The ratio is our EC2 calls until every record
+has its running instance over the calls of a naive client: one RunInstances and one DescribeInstances for each pod.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from controller.clouds.ec2 import cloud as ec2_cloud
+from controller.clouds.ec2.settings import Ec2Settings
+from controller.clouds.local.settings import LocalSettings
+from controller.clouds.protocol import Cloud
+from controller.fleet import room
+from controller.fleet.plan import Limits
+from controller.fleet.room import Fleet, FleetSettings
+from controller.link import port
+from controller.link.port import LinkSettings
+from controller.model.names import PodUid
+from controller.model.offer import Demand
+from controller.model.pod import PodClaim, PodRef
+from controller.store import sqlite
+from tests.support.ec2_front import ACCOUNT, REGION, Front, running_front
+from tests.support.ec2_instances import Account, Instances, booting, furnished
+
+PODS = int(os.environ.get("BENCH_PODS", "1000"))
+REAL = int(os.environ.get("BENCH_REAL", "0"))
+MOST_LAUNCHING = 25
+MOST_CALLS = 60
+NAIVE = 2
+BOOT_SECONDS = 10.0  # of a double; a small Linux image on EC2 takes about as long
+SUBNET = "10.232.0.0/18"
+LAUNCHING = ("CreateFleet", "RunInstances")
+# A thousand doubles and their controller share this process: a late heartbeat says nothing about a cell here.
+LIMITS = Limits(lease=600.0, boot=900.0, launch=900.0)
+
+
+@dataclass(frozen=True)
+class World:
+    front: Front
+    instances: Instances
+    cloud: Cloud
+    fleet: Fleet
+
+
+def claim(number: int) -> PodClaim:
+    """Pod `number`: all of like demand, each with a name of its own."""
+    return PodClaim(
+        pod=PodRef(uid=PodUid(f"uid-{number}"), namespace="default", name=f"pod-{number}"),
+        demand=Demand(cpu_millis=100, memory_mib=128),
+        labels={"app": "web"},
+    )
+
+
+def ec2_settings(front: Front, account: Account, certificates: Path) -> Ec2Settings:
+    return Ec2Settings(
+        cluster="bench",
+        region=REGION,
+        endpoint_url=front.url,
+        account=ACCOUNT,
+        subnets=tuple(account.subnets.values()),
+        images={"amd64": account.image, "arm64": account.image},
+        certificates=certificates,
+        # moto takes many seconds to describe a thousand instances, and shares these cores.
+        call_seconds=90.0,
+        patience_seconds=300.0,
+    )
+
+
+@asynccontextmanager
+async def world(folder: Path) -> AsyncGenerator[World]:
+    os.environ.update(AWS_ACCESS_KEY_ID="bench", AWS_SECRET_ACCESS_KEY="bench", AWS_EC2_METADATA_DISABLED="true")
+    local = LocalSettings(
+        cluster=f"bench-{os.getpid()}",
+        root=folder / "cloud",
+        bridge=f"bn{os.getpid()}",
+        subnet=SUBNET,
+        account=ACCOUNT,
+        region=REGION,
+    )
+    async with AsyncExitStack() as rooms:
+        front = await rooms.enter_async_context(running_front())
+        account = await furnished(front, SUBNET, ("us-east-1a", "us-east-1b", "us-east-1c", "us-east-1d"))
+        local = msgspec.structs.replace(local, image=account.image)
+        instances = await rooms.enter_async_context(booting(front, local, REAL, BOOT_SECONDS))
+        settings = ec2_settings(front, account, instances.certificate.parent)
+        store = await rooms.enter_async_context(sqlite.running(folder / "records.sqlite"))
+        cloud = await rooms.enter_async_context(ec2_cloud.running(settings))
+        fleets: list[Fleet] = []
+        here = LinkSettings(folder / "link", "127.0.0.1", 0, ("127.0.0.1",))
+        link = await rooms.enter_async_context(port.running(here, lambda: fleets[0], cloud.verify))
+        fleet_settings = FleetSettings(cluster="bench", limits=LIMITS, heartbeat=60.0, survey=30.0)
+        fleets.append(await rooms.enter_async_context(room.running(fleet_settings, store, cloud, link)))
+        yield World(front, instances, cloud, fleets[0])
+
+
+async def run(folder: Path) -> None:
+    async with world(folder) as w:
+        await w.cloud.offers()
+        w.front.calls.clear()
+        w.front.buckets.refused.clear()
+        started = time.monotonic()
+        async with asyncio.TaskGroup() as tasks:
+            cells = [tasks.create_task(w.fleet.claim(claim(number))) for number in range(PODS)]
+            while not launched(w.fleet):
+                await asyncio.sleep(0.05)
+            calls = [(call.action, call.outcome) for call in w.front.calls if call.service == "ec2"]
+            seconds = time.monotonic() - started
+            print(f"{seconds:.1f} s: every record has its instance", flush=True)
+            states = [one["State"]["Name"] for one in described(await w.front.ask("DescribeInstances"))]
+            assert states == ["running"] * PODS, f"EC2 has {Counter(states)} for {PODS} pods"
+        claimed = time.monotonic() - started
+        assert len({cell.result().instance for cell in cells}) == PODS, "two pods have one instance"
+        print(f"{PODS} pods asked for at once; {REAL} instances really booted, the others joined as doubles")
+        print(f"every record had its running instance after {seconds:.1f} s, every pod its cell after {claimed:.1f} s")
+        after = Counter(call.action for call in w.front.calls if call.service == "ec2") - Counter(a for a, _ in calls)
+        print(f"calls between the two (names for people, at leisure): {dict(after)}")
+        report(calls, dict(w.front.buckets.refused))
+
+
+def launched(fleet: Fleet) -> bool:
+    """Whether every pod's record has its instance."""
+    cells = fleet.list()
+    return len(cells) == PODS and all(cell.instance for cell in cells)
+
+
+def described(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    return [one for reservation in answer["Reservations"] for one in reservation["Instances"]]
+
+
+def report(calls: list[tuple[str, str]], throttled: dict[str, int]) -> None:
+    print(f"{'EC2 call':<36}{'outcome':<24}{'calls':>6}")
+    for (action, outcome), count in sorted(Counter(calls).items()):
+        print(f"{action:<36}{outcome:<24}{count:>6}")
+    launching = sum(action in LAUNCHING for action, _ in calls)
+    print(
+        f"launching calls {launching} (of {MOST_LAUNCHING} allowed); EC2 calls {len(calls)} (of {MOST_CALLS} allowed)"
+    )
+    print(f"throttled beyond the documented buckets: {sum(throttled.values())} {throttled or ''}")
+    print(f"a naive client needs {NAIVE * PODS} calls: RunInstances and DescribeInstances for each pod")
+    failed = launching > MOST_LAUNCHING or len(calls) > MOST_CALLS or bool(throttled)
+    if failed:
+        raise SystemExit("launch: a bound was missed")
+    print(f"ratio: {len(calls) / (NAIVE * PODS):.3f}")
+
+
+def main() -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    with tempfile.TemporaryDirectory(prefix="bench-launch-") as folder:
+        asyncio.run(run(Path(folder)))
+
+
+if __name__ == "__main__":
+    main()
