@@ -71,7 +71,7 @@ async def main(settings: Settings) -> None:
         overhead = demand.Overhead(cpu_millis=settings.overhead.cpu, memory_mib=settings.overhead.memory)
         images = worker.Images(login=cloud.login if isinstance(cloud, Logins) else None)
         if settings.api.ask_registries:
-            asking = await rooms.enter_async_context(registries.asking(_bases(settings)))
+            asking = await rooms.enter_async_context(registries.asking(_bases(settings), images.login))
             images = replace(images, architectures=asking.architectures)
         of_pod = partial(demand.of_pod, overhead=overhead)
         pods = await rooms.enter_async_context(

@@ -1,12 +1,14 @@
 """Asks registries for which processors a pod's images are built, before an instance is chosen for it.
 
-A registry that does not answer in time, or wants credentials, says nothing: the choice then takes its default. So this
-never fails and never holds a pod up for long; what was learnt, a silence too, is remembered for a while.
+A registry that does not answer in time, or wants credentials that the cloud has not, says nothing: the choice then
+takes its default. So this never fails and never holds a pod up for long; what was learnt, a silence too, is
+remembered for a while.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -19,6 +21,7 @@ import structlog
 from cellwire.faults import Fault
 from controller.choice import platforms
 from controller.choice.platforms import DOCKER_HUB, Location
+from controller.clouds.protocol import Login, LoginOf
 
 log = structlog.get_logger()
 ACCEPTED = (
@@ -42,10 +45,12 @@ class Registries:
         self,
         session: aiohttp.ClientSession,
         bases: Mapping[str, Sequence[str]],
+        login: LoginOf | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._session = session
         self._bases = bases
+        self._login = login
         self._clock = clock
         self._known: dict[str, tuple[float, tuple[str, ...]]] = {}
 
@@ -62,7 +67,8 @@ class Registries:
             return known
         try:
             async with asyncio.timeout(PATIENCE):
-                known = await self._asked(platforms.locate(image))
+                login = await self._login(image) if self._login is not None else None
+                known = await self._asked(platforms.locate(image), login)
         except (aiohttp.ClientError, Fault, OSError, ValueError, TimeoutError) as error:
             log.info("a registry did not say for which processors an image is built", image=image, cause=str(error))
             known = ()
@@ -71,32 +77,39 @@ class Registries:
         self._known[image] = (self._clock() + (REMEMBERED if known else SILENCE_REMEMBERED), known)
         return known
 
-    async def _asked(self, image: Location) -> tuple[str, ...]:
+    async def _asked(self, image: Location, login: Login | None) -> tuple[str, ...]:
         fallback = "https://registry-1.docker.io" if image.host == DOCKER_HUB else f"https://{image.host}"
         for base in self._bases.get(image.host, (fallback,)):
-            content, token = await self._manifest(base, image)
+            # The cloud's credentials are for the registry itself, not for mirrors of it.
+            own = login if urlsplit(base).netloc == image.host else None
+            content, authorization = await self._manifest(base, image, own)
             if content is None:
                 continue
             offered = platforms.of_index(content)
             digest = "" if offered is not None else platforms.config_digest(content)
             if digest:
-                config, _ = await self._got(f"{base}/v2/{image.repository}/blobs/{digest}", token)
+                config, _ = await self._got(f"{base}/v2/{image.repository}/blobs/{digest}", authorization)
                 offered = platforms.of_config(config or b"")
             return offered or ()
         return ()
 
-    async def _manifest(self, base: str, image: Location) -> tuple[bytes | None, str]:
+    async def _manifest(self, base: str, image: Location, login: Login | None) -> tuple[bytes | None, str]:
         address = f"{base}/v2/{image.repository}/manifests/{image.wanted}"
         content, challenge = await self._got(address, "")
         if content is not None or not challenge:
             return content, ""
-        token = await self._token(base, challenge)
-        content, _ = await self._got(address, token)
-        return content, token
+        if login is not None and challenge.lower().startswith("basic"):
+            told = f"{login.username}:{login.password}"
+            authorization = f"Basic {base64.b64encode(told.encode()).decode()}"
+        else:
+            token = await self._token(base, challenge)
+            authorization = f"Bearer {token}" if token else ""
+        content, _ = await self._got(address, authorization)
+        return content, authorization
 
-    async def _got(self, address: str, token: str) -> tuple[bytes | None, str]:
+    async def _got(self, address: str, authorization: str) -> tuple[bytes | None, str]:
         """What is there, or None; and with what the registry wants one to log in."""
-        headers = {"Accept": ACCEPTED, **({"Authorization": f"Bearer {token}"} if token else {})}
+        headers = {"Accept": ACCEPTED, **({"Authorization": authorization} if authorization else {})}
         async with self._session.get(address, headers=headers, max_redirects=3) as answer:
             if answer.status == 200:
                 return await _read(answer), ""
@@ -129,7 +142,7 @@ async def _read(answer: aiohttp.ClientResponse) -> bytes:
 
 
 @asynccontextmanager
-async def asking(bases: Mapping[str, Sequence[str]]) -> AsyncGenerator[Registries]:
-    """Registries, with connections of their own."""
+async def asking(bases: Mapping[str, Sequence[str]], login: LoginOf | None = None) -> AsyncGenerator[Registries]:
+    """Registries, with connections of their own. `login` gives credentials of the cloud's registries."""
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-        yield Registries(session, bases)
+        yield Registries(session, bases, login)

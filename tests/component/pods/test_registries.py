@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import pytest
 from aiohttp import web
 
+from controller.clouds.protocol import Login
 from controller.pods.registries import asking
 from tests.support.oci import layer, push_image, push_index
-from tests.support.registry import running_registry, serving
+from tests.support.registry import PASSWORD, USER, running_registry, serving
 
 
 async def told(registry: str, images: Sequence[str], address: str = "") -> tuple[str, ...]:
@@ -51,6 +52,21 @@ async def test_a_registry_that_gives_tokens_to_anybody_is_asked_with_one() -> No
     app.router.add_get("/token", token)
     async with serving(app) as address:
         assert await told("registry.test", ["web"], f"http://{address}") == ("arm64",)
+
+
+async def test_a_registry_of_the_clouds_own_is_asked_with_its_login_and_a_mirror_of_it_is_not() -> None:
+    async with running_registry("basic") as registry:
+        await push_image(registry, "web:1", [layer({"a": b"1"})], auth="basic", architecture="arm64")
+
+        async def login(image: str) -> Login | None:
+            return Login(username=USER, password=PASSWORD)
+
+        image = f"{registry}/web:1"
+        async with asking({registry: (f"http://{registry}",)}, login) as registries:
+            assert await registries.architectures([image]) == ("arm64",)
+        mirror = registry.replace("127.0.0.1", "localhost")
+        async with asking({registry: (f"http://{mirror}",)}, login) as registries:
+            assert await registries.architectures([image]) == ()
 
 
 async def test_a_registry_that_wants_credentials_says_nothing() -> None:
