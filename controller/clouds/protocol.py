@@ -6,7 +6,7 @@ NO_CAPACITY where the next offer may do, DENIED where a person must act, UNAVAIL
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -150,6 +150,6 @@ class Cloud(Protocol):
         """Check an identity document against the cloud's certificates. Raises Fault DENIED."""
         ...
 
-    def notices(self) -> AsyncIterator[Notice]:
+    def notices(self) -> AsyncGenerator[Notice]:
         """What the cloud announces, as long as the caller iterates."""
         ...

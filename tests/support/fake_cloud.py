@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 import msgspec
 
@@ -75,7 +75,7 @@ class FakeCloud:
             raise Fault(Kind.DENIED, "identity document", "its signature is not the cloud's")
         return self.identity(InstanceId(document.decode()))
 
-    async def notices(self) -> AsyncIterator[Notice]:
+    async def notices(self) -> AsyncGenerator[Notice]:
         while True:
             yield await self.told.get()
 

@@ -6,7 +6,7 @@ Every call to AWS goes through `calls`; what is asked for one at a time is gathe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import structlog
@@ -32,7 +32,7 @@ from controller.model.names import InstanceId
 from controller.model.offer import Offer
 
 log = structlog.get_logger()
-NoticeSource = Callable[[Ec2Settings, Calls], AsyncIterator[Notice]]
+NoticeSource = Callable[[Ec2Settings, Calls], AsyncGenerator[Notice]]
 """Where notices come from; the room asks for one iterator per listener."""
 
 
@@ -95,7 +95,7 @@ class Ec2Cloud:
         """Check against AWS's certificates, our account and region."""
         return self._verifier.verify(document, signature)
 
-    async def notices(self) -> AsyncIterator[Notice]:
+    async def notices(self) -> AsyncGenerator[Notice]:
         """What AWS announces of the account's instances; only failed status checks where no queue is configured."""
         async for notice in self._notices(self._settings, self.calls):
             yield notice

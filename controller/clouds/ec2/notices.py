@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, Protocol, cast
 
 import structlog
@@ -44,7 +44,7 @@ class Door(Protocol):
 
 async def heard(
     settings: Ec2Settings, calls: Door, clock: Callable[[], float] = time.monotonic
-) -> AsyncIterator[Notice]:
+) -> AsyncGenerator[Notice]:
     """Notices for as long as the caller iterates; never ends by itself."""
     queue = Queue(settings.queue_url, calls)
     checks = StatusChecks(calls)

@@ -11,7 +11,7 @@ import fcntl
 import os
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 import msgspec
@@ -79,7 +79,7 @@ class LocalCloud:
         """Check against the key of this cloud."""
         return self._signer.verify(document, signature)
 
-    async def notices(self) -> AsyncIterator[Notice]:
+    async def notices(self) -> AsyncGenerator[Notice]:
         """Instances that ended by themselves."""
         heard: asyncio.Queue[Notice] = asyncio.Queue()
         self._listeners.add(heard)
