@@ -24,9 +24,12 @@ from cellwire.faults import Fault, Kind
 ROOT = Path("/sys/fs/cgroup")
 # What a pod's group needs, where the machine has it. "systemd" is version 1's hierarchy without a controller.
 CONTROLLERS = ("memory", "cpu", "cpuacct", "pids", "cpuset", "blkio", "devices", "freezer", "hugetlb", "systemd")
+# Without these a limit of a pod cannot be held.
+NEEDED = frozenset(("cpu", "memory", "pids"))
 # Beside version 1, where the OCI runtime makes a group of version 2 as well.
 BESIDE = "unified"
 KILL_SECONDS = 5.0
+MOVES = 20
 
 
 class Layout(enum.Enum):
@@ -90,6 +93,31 @@ def parent_of(table: str, fallback: str) -> str:
     return "/" + fallback.strip("/")
 
 
+def make_room() -> None:
+    """Where the agent's processes sit in the top of what it sees of version 2, as in a container: move them to /init.
+
+    Such a top can hand its controllers to pods only while it holds no process; the machine's real top always can.
+    Raises Fault UNSUPPORTED where that is not allowed.
+    """
+    if layout() is not Layout.V2 or not (ROOT / "cgroup.type").exists():
+        return
+    leaf = ROOT / "init"
+    for _ in range(MOVES):
+        # One that is born while others are moved is found the next time.
+        if not (here := (ROOT / "cgroup.procs").read_text().split()):
+            return
+        try:
+            leaf.mkdir(exist_ok=True)
+            for pid in here:
+                with suppress(ProcessLookupError):
+                    (leaf / "cgroup.procs").write_text(pid)
+        except OSError as error:
+            cause = f"processes {' '.join(here)} are in it and cannot leave: {os.strerror(error.errno or 0)}"
+            mend = "mount control groups writable, in a control group namespace of the container's own"
+            raise Fault(Kind.UNSUPPORTED, f"control group {ROOT}", cause, mend) from error
+    raise Fault(Kind.UNSUPPORTED, f"control group {ROOT}", "new processes keep being put into it", "put them elsewhere")
+
+
 class Group:
     """One group, in every hierarchy."""
 
@@ -97,8 +125,11 @@ class Group:
         self.path = "/" + path.strip("/")
         self._relative = self.path.lstrip("/")
 
-    def create(self, wanted: Mapping[str, str] | None = None) -> None:
-        """Make it, with its parents, and let its children have the controllers. `wanted` as in `update`."""
+    def create(self, wanted: Mapping[str, str] | None = None, *, inner: bool = False) -> None:
+        """Make it, with its parents, which hand it their controllers. `wanted` as in `update`.
+
+        An `inner` group hands them on to groups below it. On version 2 it can then hold no process of its own (EBUSY).
+        """
         for controller, root in hierarchies().items():
             folder = root / self._relative
             try:
@@ -107,8 +138,9 @@ class Group:
                 raise Fault(Kind.BROKEN, f"control group {folder}", os.strerror(error.errno or 0)) from error
             line = [root / parent for parent in reversed(Path(self._relative).parents)] + [folder]
             if layout() is Layout.V2:
-                for parent in line:
+                for parent in line if inner else line[:-1]:
                     _delegate(parent)
+                _check_delegated(folder)
             elif controller == "cpuset":
                 for parent, child in pairwise(line):
                     _inherit_cpuset(parent, child)
@@ -224,6 +256,14 @@ def _delegate(folder: Path) -> None:
         for name in (folder / "cgroup.controllers").read_text().split():
             with suppress(OSError):
                 (folder / "cgroup.subtree_control").write_text(f"+{name}")
+
+
+def _check_delegated(folder: Path) -> None:
+    # One by one above, since a machine may refuse to hand on what nobody needs; these are in every pod's limits.
+    present = (folder / "cgroup.controllers").read_text().split()
+    if missing := sorted((NEEDED & controllers()) - set(present)):
+        cause = f"the groups above it do not hand on {', '.join(missing)}: one of them may hold processes of its own"
+        raise Fault(Kind.UNSUPPORTED, f"control group {folder}", cause, "delegate these controllers to the agent")
 
 
 def _inherit_cpuset(parent: Path, child: Path) -> None:

@@ -53,8 +53,16 @@ def rules(table: str, link: str, addresses: Sequence[str], ports: Sequence[Port]
 
 
 def masquerade(table: str, bridge: str, subnets: Sequence[str]) -> str:
-    """What nft reads so that pods of a bridge leave this machine with its address."""
-    lines = [f'{_family(subnet)} saddr {subnet} oifname != "{bridge}" masquerade' for subnet in subnets]
+    """What nft reads so that pods of a bridge leave this machine with its address.
+
+    So does a pod that calls a host port behind which another pod of the bridge is: the answer would otherwise go from
+    pod to pod across the bridge, past the table that turned the call, unless br_netfilter is loaded.
+    """
+    lines: list[str] = []
+    for subnet in subnets:
+        source = f"{_family(subnet)} saddr {subnet}"
+        lines.append(f'{source} oifname != "{bridge}" masquerade')
+        lines.append(f'{source} oifname "{bridge}" ct status dnat masquerade')
     return removal(table) + _table(table, {"postrouting": ("type nat hook postrouting priority 100", lines)})
 
 

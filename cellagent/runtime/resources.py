@@ -6,7 +6,7 @@ import os
 
 import msgspec
 
-from cellagent.kernel import processes
+from cellagent.kernel import cgroups, processes
 from cellagent.runtime import bundle, views
 from cellagent.runtime.conmon import plain_words
 from cellagent.runtime.machine import Machine
@@ -31,6 +31,7 @@ async def update(machine: Machine, container_id: str, asked: cri.LinuxContainerR
     merged.MergeFrom(asked)
     wanted = limits(merged)
     if record.phase is Phase.RUNNING:
+        _holds(asked, name, cgroups.Group(record.cgroup).usage())
         argv = [str(machine.runtime.path), "--root", str(machine.settings.oci), "update", "--resources", "-", record.id]
         done = await processes.run(argv, stdin=msgspec.json.encode(wanted), deadline=UPDATE_DEADLINE)
         if done.returncode:
@@ -41,6 +42,17 @@ async def update(machine: Machine, container_id: str, asked: cri.LinuxContainerR
     bundle.write_spec(folder, spec)
     record = machine.ledger.container(record.id)
     machine.ledger.put_container(msgspec.structs.replace(record, resources=merged.SerializeToString()))
+
+
+def _holds(asked: cri.LinuxContainerResources, name: str, usage: cgroups.Usage) -> None:
+    """Refuse a memory limit below what the container holds and the kernel cannot take back. Pure.
+
+    Version 1 would refuse it by itself; version 2 takes the limit and then kills until what is left fits.
+    """
+    if 0 < asked.memory_limit_in_bytes < usage.rss_bytes:
+        held, wanted = usage.rss_bytes >> 20, asked.memory_limit_in_bytes >> 20
+        cause = f"it holds {held} MiB and a limit of {wanted} MiB is wanted, for which the kernel would kill it"
+        raise Fault(Kind.PRECONDITION, f"limits of container {name}", cause, "let it use less first, or start it anew")
 
 
 def _within(asked: cri.LinuxContainerResources, name: str) -> None:

@@ -134,7 +134,7 @@ class Sandboxes:
             (folder / "shm").mkdir(exist_ok=True)
             mounts.tmpfs(folder / "shm", SHM_BYTES)
         group = cgroups.Group(record.cgroup)
-        group.create()
+        group.create(inner=True)
         status = await pod.attach(self._network(record, config))
         _write_files(folder, config, status.addresses, host=record.network == "host")
         if ids is not None:

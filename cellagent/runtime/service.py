@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from cellagent.images.protocol import Images
-from cellagent.kernel import oci
+from cellagent.kernel import cgroups, oci
 from cellagent.runtime import logs, merging, userns
 from cellagent.runtime.backend import LocalBackend
 from cellagent.runtime.container import Containers
@@ -62,6 +62,7 @@ class RuntimeRoom:
 async def running(settings: RuntimeSettings, images: Images) -> AsyncGenerator[RuntimeRoom]:
     """The room, with whatever its folders hold from before. Containers outlive it."""
     settings.prepare()
+    cgroups.make_room()
     runtime = oci.detect()
     log.info("containers are made by %s: %s", runtime.name, runtime.why)
     ledger, inotify = Ledger(settings), Inotify()

@@ -227,7 +227,8 @@ async def test_pods_on_a_bridge_meet_and_leave_by_the_machine(folder: Path) -> N
             assert (await ask(second, own6, 8081)).startswith("fd03::")
             assert await ask(first, WORLD, 80) == CELL
             assert await ask(world, CELL, 18080) == WORLD
-            assert await ask(second, CELL, 18080) == other
+            # By the gateway, or the answer would not find its way back.
+            assert await ask(second, CELL, 18080) == "10.3.64.1"
             assert await ask(first, CELL, 18080)
             assert await ask(cell, "127.0.0.1", 18080)
         await within(cell, lambda: detach(one))

@@ -72,7 +72,7 @@ async def run(folder: Path, script: str, context: cri.LinuxContainerSecurityCont
     bundle.mkdir(exist_ok=True)
     (bundle / "config.json").write_bytes(msgspec.json.encode(oci_spec(inputs)))
     group = cgroups.Group(f"/{name}")
-    group.create()
+    group.create(inner=True)
     try:
         runtime = str(oci.detect().path)
         done = await processes.run([runtime, "--root", str(state), "run", "--bundle", str(bundle), name], deadline=30)

@@ -30,7 +30,7 @@ from tests.support.registry import running_registry
 
 HERE = Path(__file__).resolve().parents[3]
 BRIDGE, SUBNET = "rt-pods", "10.4.0.0/16"
-APPLETS = "sh sleep echo true false cat ls id hostname ip nc seq dd kill stty head mount touch md5sum wc tail tr"
+APPLETS = "sh sleep echo true false cat ls id hostname ip nc seq dd kill stty head mount touch mkdir md5sum wc tail tr"
 
 
 class Client:
