@@ -11,7 +11,7 @@ from cellagent.runtime import bundle, views
 from cellagent.runtime.conmon import plain_words
 from cellagent.runtime.machine import Machine
 from cellagent.runtime.records import Phase
-from cellagent.runtime.spec import limits
+from cellagent.runtime.spec_resources import enforceable
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 
@@ -29,7 +29,8 @@ async def update(machine: Machine, container_id: str, asked: cri.LinuxContainerR
     merged.CopyFrom(views.resources(record))
     # Zero is CRI's "not said": merging a message leaves such fields as they were.
     merged.MergeFrom(asked)
-    wanted = limits(merged)
+    v2 = cgroups.layout() is cgroups.Layout.V2
+    wanted = enforceable(f"container {name}", merged, cgroups.controllers(), v2=v2)
     if record.phase is Phase.RUNNING:
         _holds(asked, name, cgroups.Group(record.cgroup).usage())
         argv = [str(machine.runtime.path), "--root", str(machine.settings.oci), "update", "--resources", "-", record.id]

@@ -19,8 +19,18 @@ def resources(
     config: cri.ContainerConfig, devices: Iterable[dict[str, Any]], controllers: frozenset[str], *, v2: bool
 ) -> dict[str, Any]:
     """Limits, and which devices the container may open. Raises Fault for a limit that the machine cannot hold."""
-    asked = config.linux.resources
-    name = f"container {config.metadata.name}"
+    found = enforceable(f"container {config.metadata.name}", config.linux.resources, controllers, v2=v2)
+    if config.linux.security_context.privileged:
+        found["devices"] = [{"allow": True, "access": "rwm"}]
+    else:
+        found["devices"] = _device_rules(devices)
+    return found
+
+
+def enforceable(
+    name: str, asked: cri.LinuxContainerResources, controllers: frozenset[str], *, v2: bool
+) -> dict[str, Any]:
+    """As `limits`, without what this machine holds anyhow. Raises Fault for a limit that it cannot hold."""
     for page in asked.hugepage_limits:
         if page.limit and "hugetlb" not in controllers:
             cause = "this machine does not limit huge pages"
@@ -32,10 +42,6 @@ def resources(
     if "hugetlb" not in controllers:
         # A kubelet asks for none of every page size, which holds by itself then.
         found.pop("hugepageLimits", None)
-    if config.linux.security_context.privileged:
-        found["devices"] = [{"allow": True, "access": "rwm"}]
-    else:
-        found["devices"] = _device_rules(devices)
     return found
 
 

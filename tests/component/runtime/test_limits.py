@@ -29,6 +29,8 @@ async def shown(client: Client, container: str) -> list[str]:
 
 async def update(client: Client, container: str, **wanted: int) -> None:
     linux = cri.LinuxContainerResources(**wanted)  # pyright: ignore[reportArgumentType]
+    # As a kubelet asks: none of every page size, also where the machine does not count them.
+    linux.hugepage_limits.add(page_size="2MB", limit=0)
     request = cri.UpdateContainerResourcesRequest(container_id=container, linux=linux)
     await call(client.stub.UpdateContainerResources, request, deadline=30)
 
