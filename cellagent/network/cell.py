@@ -1,7 +1,7 @@
 """The network of a pod in a cell: the pod has the cell's second address.
 
 A /32 route leads to the pod's cable, and the cell answers for the address on its uplink (a cloud needs no answer, a
-bridge does). A rule before the local table keeps the pod from the metadata service.
+bridge does). A rule before the local table keeps the pod from the metadata service, of either family.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from cellwire.faults import Fault, Kind
 
 GATEWAY = "169.254.1.1"
 METADATA = "169.254.169.254"
+METADATA6 = "fd00:ec2::254"
 # Rules are asked in order of preference; the local table's own must come after ours.
 BLOCK_PREFERENCE = 10
 LOCAL_PREFERENCE = 50
+_IPV6 = Path("/proc/net/if_inet6")
 
 
 async def attach(sandbox: str, namespace: Path, address: str, uplink: str, *, metadata: bool) -> tuple[str, ...]:
@@ -28,6 +30,9 @@ async def attach(sandbox: str, namespace: Path, address: str, uplink: str, *, me
         for info in filter(None, link.get("addr_info", ())):
             await links.batch([f"address del {address}/{info['prefixlen']} dev {link['ifname']}"])
     mtu = links.mtu(uplink)
+    if not metadata and _IPV6.exists():
+        # The pod has no IPv6 address of the cell's; this is for one that may make itself a way.
+        await links.batch([f"rule add pref {BLOCK_PREFERENCE} iif {name} to {METADATA6} prohibit"], family="-6")
     await links.batch([
         f"link add name {name} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {namespace}",
         f"address add {GATEWAY}/32 dev {name}",
@@ -59,6 +64,8 @@ async def detach(sandbox: str, address: str, uplink: str) -> None:
         # Without an uplink or an address nobody answers for it either.
         pass
     await links.attempt(commands)
+    if _IPV6.exists():
+        await links.attempt([f"rule del pref {BLOCK_PREFERENCE} iif {name}"], family="-6")
 
 
 async def _block(name: str) -> list[str]:

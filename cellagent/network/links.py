@@ -23,16 +23,21 @@ def cable(sandbox: str) -> str:
     return "pod" + hashlib.sha256(sandbox.encode()).hexdigest()[:10]
 
 
-async def batch(commands: Sequence[str], namespace: Path | None = None) -> None:
-    """Carry out commands of `ip`, ending at the first that fails. Raises Fault with its words."""
+async def batch(commands: Sequence[str], namespace: Path | None = None, *, family: str = "") -> None:
+    """Carry out commands of `ip`, ending at the first that fails. Raises Fault with its words.
+
+    Addresses tell their family, but for those in rules, which are IPv4 where `family` ("-6") does not say otherwise.
+    """
     if commands:
         enter = ["nsenter", f"--net={namespace}"] if namespace else []
-        await processes.check([*enter, "ip", "-batch", "-"], stdin="\n".join(commands).encode(), deadline=_DEADLINE)
+        ip = ["ip", *([family] if family else []), "-batch", "-"]
+        await processes.check([*enter, *ip], stdin="\n".join(commands).encode(), deadline=_DEADLINE)
 
 
-async def attempt(commands: Sequence[str]) -> None:
+async def attempt(commands: Sequence[str], *, family: str = "") -> None:
     """Carry out all of them, whichever fail: for removing what may not be there."""
-    await processes.run(["ip", "-force", "-batch", "-"], stdin="\n".join(commands).encode(), deadline=_DEADLINE)
+    ip = ["ip", *([family] if family else []), "-force", "-batch", "-"]
+    await processes.run(ip, stdin="\n".join(commands).encode(), deadline=_DEADLINE)
 
 
 async def show(*what: str) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ from cellwire.faults import Fault, Kind
 log = logging.getLogger(__name__)
 SHM_BYTES = 64 << 20
 HANDLERS = ("", "runc", "crun", "chinampa")
-# "1" lets the pod reach the cloud's metadata service.
+# "true" lets the pod reach the cloud's metadata service.
 METADATA_ANNOTATION = "chinampa.dev/metadata"
 
 
@@ -161,7 +161,7 @@ class Sandboxes:
             subnet=settings.subnet,
             ports=ports.wanted(config.port_mappings),
             pod=(config.metadata.namespace, config.metadata.name, config.metadata.uid),
-            metadata=config.annotations.get(METADATA_ANNOTATION) == "1",
+            metadata=config.annotations.get(METADATA_ANNOTATION, "").strip() == "true",
         )
 
     async def _stop(self, sandbox_id: str) -> None:

@@ -24,6 +24,7 @@ from cellwire.faults import Fault
 
 Result = TypeVar("Result")
 WORLD, CELL, POD, METADATA = "10.3.0.1", "10.3.0.2", "10.3.0.9", "169.254.169.254"
+METADATA6 = "fd00:ec2::254"
 
 
 async def within(netns: Path, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
@@ -154,6 +155,44 @@ async def test_a_pod_in_a_cell_has_the_second_address_and_no_metadata(folder: Pa
 
 def links_gateway() -> str:
     return "169.254.1.1"
+
+
+async def test_a_pod_that_makes_itself_a_way_over_ipv6_is_kept_from_metadata_there_too(folder: Path) -> None:
+    world, cell = await make_cell(folder)
+    pod = await make_pod(folder)
+    network = PodNetwork(sandbox="six", mode="cell", namespace=pod, address=POD)
+
+    async def lead_out() -> None:
+        """As a pod with the right to change its network would, where the machine forwards IPv6."""
+        name = links.cable(network.sandbox)
+        await links.batch(["address add fd00:3::2/64 dev eth0 nodad", f"address add fd00:9::1/64 dev {name} nodad"])
+        links.setting("net/ipv6/conf/all/forwarding", "1")
+        await links.batch(["address add fd00:9::2/64 dev eth0 nodad", "route add default via fd00:9::1"], pod)
+        await links.batch([f"route add {METADATA6} via fd00:3::1"])
+
+    try:
+        await within(
+            world,
+            lambda: links.batch(
+                [
+                    "address add fd00:3::1/64 dev eth0 nodad",
+                    f"address add {METADATA6}/128 dev lo",
+                    "link set lo up",
+                    "route add fd00:9::/64 via fd00:3::2",
+                ]
+            ),
+        )
+        await within(cell, lambda: attach(network))
+        await within(cell, lead_out)
+        with answering(world, "fd00:3::1", 80), answering(world, METADATA6, 80):
+            assert await ask(pod, "fd00:3::1", 80) == "fd00:9::2"
+            assert await ask(cell, METADATA6, 80)
+            with pytest.raises(OSError, match=r"Permission denied|unreachable|No route"):
+                await ask(pod, METADATA6, 80)
+        await within(cell, lambda: detach(network))
+        assert not [line for line in await listing(cell) if "prohibit" in line]
+    finally:
+        clear(folder)
 
 
 async def test_a_pod_that_may_see_metadata_does(folder: Path) -> None:
