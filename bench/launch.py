@@ -1,14 +1,16 @@
 """A thousand pods asked for at once, on EC2 as the tests have it: moto behind a front that throttles.
 
-Fleet, link and cloud are the real ones. Booting is simulated: each instance is a double that joins over real
-TLS and gRPC (none is really booted, unless BENCH_REAL says how many). The ratio is our EC2 calls until every record
-has its running instance over the calls of a naive client: one RunInstances and one DescribeInstances for each pod.
+Fleet, link and cloud are the real ones. Twenty instances really boot, as network namespaces of this machine with their
+user-data (BENCH_REAL says how many; without root none does); the others are doubles that join over real TLS and gRPC.
+The ratio is our EC2 calls until every record has its running instance over the calls of a naive client: one
+RunInstances and one DescribeInstances for each pod.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -34,16 +36,18 @@ from controller.model.names import PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
 from controller.store import sqlite
+from tests.support.controller import ROOT
 from tests.support.ec2_front import ACCOUNT, REGION, Front, running_front
 from tests.support.ec2_instances import Account, Instances, booting, furnished
 
 PODS = int(os.environ.get("BENCH_PODS", "1000"))
-REAL = int(os.environ.get("BENCH_REAL", "0"))
+REAL = int(os.environ.get("BENCH_REAL", "20" if os.geteuid() == 0 else "0"))
 MOST_LAUNCHING = 25
 MOST_CALLS = 60
 NAIVE = 2
 BOOT_SECONDS = 10.0  # of a double; a small Linux image on EC2 takes about as long
 SUBNET = "10.232.0.0/18"
+GATEWAY = "10.232.0.1"
 LAUNCHING = ("CreateFleet", "RunInstances")
 # A thousand doubles and their controller share this process: a late heartbeat says nothing about a cell here.
 LIMITS = Limits(lease=600.0, boot=900.0, launch=900.0)
@@ -91,6 +95,9 @@ async def world(folder: Path) -> AsyncGenerator[World]:
         subnet=SUBNET,
         account=ACCOUNT,
         region=REGION,
+        path=(str(Path(sys.executable).parent),),
+        python_path=(str(ROOT), str(ROOT / "proto")),
+        visible=(str(ROOT), sys.prefix, sys.base_prefix),
     )
     async with AsyncExitStack() as rooms:
         front = await rooms.enter_async_context(running_front())
@@ -101,7 +108,8 @@ async def world(folder: Path) -> AsyncGenerator[World]:
         store = await rooms.enter_async_context(sqlite.running(folder / "records.sqlite"))
         cloud = await rooms.enter_async_context(ec2_cloud.running(settings))
         fleets: list[Fleet] = []
-        here = LinkSettings(folder / "link", "127.0.0.1", 0, ("127.0.0.1",))
+        host = GATEWAY if REAL else "127.0.0.1"
+        here = LinkSettings(folder / "link", host, 0, (host,))
         link = await rooms.enter_async_context(port.running(here, lambda: fleets[0], cloud.verify))
         fleet_settings = FleetSettings(cluster="bench", limits=LIMITS, heartbeat=60.0, survey=30.0)
         fleets.append(await rooms.enter_async_context(room.running(fleet_settings, store, cloud, link)))
@@ -125,7 +133,9 @@ async def run(folder: Path) -> None:
             assert states == ["running"] * PODS, f"EC2 has {Counter(states)} for {PODS} pods"
         claimed = time.monotonic() - started
         assert len({cell.result().instance for cell in cells}) == PODS, "two pods have one instance"
-        print(f"{PODS} pods asked for at once; {REAL} instances really booted, the others joined as doubles")
+        assert not w.instances.failed, f"instances that could not be booted: {w.instances.failed}"
+        booted = dict(w.instances.booted)
+        print(f"{PODS} pods asked for at once; instances that booted and joined: {booted}")
         print(f"every record had its running instance after {seconds:.1f} s, every pod its cell after {claimed:.1f} s")
         after = Counter(call.action for call in w.front.calls if call.service == "ec2") - Counter(a for a, _ in calls)
         print(f"calls between the two (names for people, at leisure): {dict(after)}")

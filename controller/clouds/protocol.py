@@ -122,6 +122,18 @@ class Routed(Protocol):
         ...
 
 
+@runtime_checkable
+class Tagged(Protocol):
+    """A cloud that can change the tags of an instance after its launch."""
+
+    def tag(self, wanted: Mapping[InstanceId, Mapping[str, str]]) -> None:
+        """These instances, and what was made with them, are to have these tags beside those that they have, soon.
+
+        Returns at once. To ask for what is there or on its way costs nothing.
+        """
+        ...
+
+
 class Cloud(Protocol):
     """Where instances come from."""
 

@@ -7,7 +7,7 @@ repeated with its token, an instance is ended again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -24,7 +24,7 @@ from controller.link.admission import token_hash
 from controller.model import steps
 from controller.model.cell import Cell, CellState
 from controller.model.instance import Instance
-from controller.model.names import CellName
+from controller.model.names import CellName, InstanceId
 from controller.model.offer import Offer
 
 log = structlog.get_logger()
@@ -77,11 +77,15 @@ class Act:
                 log.info("cell retired", cell=cell, reason=reason)
                 await self._book.change(cell, steps.Retired(reason))
             case plan.Terminate(_, instance) | plan.Collect(instance):
-                async with asyncio.timeout(TERMINATE_SECONDS):
-                    await self._cloud.terminate([instance])
+                await self.collect([instance])
             case plan.Forget(cell):
                 await self._book.forget(cell)
                 self.faults.pop(cell, None)
+
+    async def collect(self, instances: Sequence[InstanceId]) -> None:
+        """End these instances. Raises Fault or TimeoutError, when all were asked for."""
+        async with asyncio.timeout(TERMINATE_SECONDS):
+            await self._cloud.terminate(instances)
 
     async def offers(self) -> Catalogue:
         """All that can be bought, laid out for ranking; made anew only when the cloud's offers change."""

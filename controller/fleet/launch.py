@@ -61,12 +61,13 @@ def wished(cell: Cell) -> dict[str, str]:
 
 
 def tags(cell: Cell) -> dict[str, str]:
-    """Tags of the instance: the pod's labels, and whose it is."""
+    """Tags of the instance: the pod's labels, and whose it is. No label passes for a tag of ours."""
     ours = {"Name": str(cell.name), TAG_CELL: str(cell.name)}
     if cell.claim is None:
         return ours
     pod = cell.claim.pod
-    labels = dict(sorted(cell.claim.labels.items())[:MOST_LABELS])
+    theirs = sorted(item for item in cell.claim.labels.items() if not item[0].startswith(PREFIX))
+    labels = dict(theirs[:MOST_LABELS])
     return {**labels, **ours, "Name": f"{pod.namespace}/{pod.name}", TAG_NAMESPACE: pod.namespace, TAG_POD: pod.name}
 
 

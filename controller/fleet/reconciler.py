@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import structlog
 
 from cellwire.faults import Fault
-from controller.clouds.protocol import Cloud, Routed
-from controller.fleet import plan
+from controller.clouds.protocol import Cloud, Routed, Tagged
+from controller.fleet import launch, plan
 from controller.fleet.act import Act
 from controller.fleet.book import Book
 from controller.fleet.orphans import Sighting, sort
@@ -25,7 +25,7 @@ from controller.fleet.routes import networks_of, routes
 from controller.model.cell import Cell, CellState
 from controller.model.instance import Instance
 from controller.model.names import CellName, InstanceId
-from controller.model.steps import InvalidStep, Released
+from controller.model.steps import LIVE, InvalidStep, Released
 
 log = structlog.get_logger()
 # Leases are tens of seconds: a pass over all cells need not be more frequent.
@@ -167,6 +167,7 @@ class Reconciler:
         before, self._owned = self._owned, found.owned
         self._strangers, self._orphans = found.strangers, found.due
         self._listed_at = listed_at
+        self._name(cells)
         for cell in cells:
             absent = cell.instance is not None and cell.changed_at < listed_at and cell.name not in found.owned
             if absent:
@@ -178,6 +179,22 @@ class Reconciler:
                 self._route(cell)
             if first or absent or ending or before.get(cell.name) != found.owned.get(cell.name):
                 self.wake(cell.name)
+
+    def _name(self, cells: Iterable[Cell]) -> None:
+        """Have instances bear the names of those whom they are for: a pod may have taken a warm one, and what was to be
+        written when a controller was killed may not be.
+        """
+        if not isinstance(self._cloud, Tagged):
+            return
+        wanted: dict[InstanceId, dict[str, str]] = {}
+        for cell in cells:
+            instance = self._owned.get(cell.name)
+            if cell.state not in LIVE or instance is None:
+                continue
+            tags = launch.tags(cell)
+            if not tags.items() <= instance.tags.items():
+                wanted[instance.id] = tags
+        self._cloud.tag(wanted)
 
     async def heed_notices(self) -> None:
         """What the cloud announces is a reason to look."""
@@ -206,12 +223,11 @@ class Reconciler:
         self._survey_wanted.clear()
 
     async def _end(self, strangers: list[InstanceId]) -> None:
-        for instance in strangers:
-            log.warning("ending an instance that belongs to no cell", instance=instance)
-            try:
-                await self._act.do(plan.Collect(instance))
-            except (Fault, TimeoutError) as fault:
-                log.warning("it could not be ended; it is tried again", instance=instance, cause=str(fault))
+        log.warning("ending instances that belong to no cell", instances=strangers)
+        try:
+            await self._act.collect(strangers)
+        except (Fault, TimeoutError) as fault:
+            log.warning("not all of them could be ended; it is tried again", cause=str(fault))
 
     async def _work(self, name: CellName) -> None:
         try:

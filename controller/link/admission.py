@@ -19,6 +19,8 @@ from controller.model.names import CellName
 
 # A cell that dials within this time of its launch may join; later its token is dead.
 TOKEN_LIFE = 900.0
+# By how much this machine's clock may be ahead of the cloud's.
+CLOCKS_APART = 300.0
 JOINING = frozenset({CellState.LAUNCHING, CellState.BOOTING})
 
 
@@ -55,4 +57,7 @@ def check(cell: Cell | None, token: str, identity: Identity, now: float) -> Cell
         )
     if now - cell.moments.get("launching", now) > TOKEN_LIFE:
         raise Fault(Kind.DENIED, thing, "its join token has expired", reason="ExpiredToken")
+    if identity.pending_at and identity.pending_at < cell.moments.get("launching", 0.0) - CLOCKS_APART:
+        cause = "its document is older than its launch"
+        raise Fault(Kind.DENIED, thing, cause, "if it is not, set this machine's clock", reason="StaleDocument")
     return cell

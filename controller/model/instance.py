@@ -11,11 +11,12 @@ from controller.model.offer import LaunchType
 
 
 class InstanceState(enum.Enum):
-    """As in EC2."""
+    """As in EC2; of those that are STOPPED something is still left to be ended and paid for."""
 
     PENDING = "pending"
     RUNNING = "running"
     STOPPING = "stopping"
+    STOPPED = "stopped"
     TERMINATED = "terminated"
 
 

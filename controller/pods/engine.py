@@ -83,11 +83,17 @@ class Pods:
         task.add_done_callback(self._begun.discard)
 
     async def _watch_cells(self) -> None:
-        """Tell a pod's worker when the fleet gives its cell up."""
+        """Tell a pod's worker when the fleet gives its cell up, and why its cell does not come."""
         async for cell in self._around.cells.watch():
             if cell.state in (CellState.LOST, CellState.GONE):
                 for worker in list(self._workers.values()):
                     worker.cell_lost(cell.name, cell.reason or f"the cell is {cell.state.value}")
+            elif cell.state is CellState.LAUNCHING and cell.reason and cell.claim is not None:
+                self._late(cell.claim.pod.uid, cell.reason)
+
+    def _late(self, uid: str, why: str) -> None:
+        if worker := self._workers.get(uid):
+            worker.cell_late(why)
 
     def find(self, namespace: str, name: str) -> Json:
         """One pod. Raises Fault NOT_FOUND."""

@@ -106,6 +106,10 @@ class Worker:
             self._lost_why = why
             self._lost.set()
 
+    def cell_late(self, why: str) -> None:
+        """The pod's cell is being launched for longer than it should take; it goes on being tried."""
+        self._around.recorder.warning(self.record.pod, "FailedScheduling", why)
+
     async def live(self) -> None:
         """Run the pod until it is deleted and gone."""
         async with asyncio.TaskGroup() as tasks:

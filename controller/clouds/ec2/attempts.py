@@ -137,11 +137,20 @@ def refusals(answer: Mapping[str, Any], market: LaunchType) -> tuple[Refusal, ..
 
 
 def unfulfilled(refused: Iterable[Refusal], options: Iterable[Option], place: Place) -> tuple[Unfulfilled, ...]:
-    """The offers that the fleet is to leave alone for a while; a full subnet is none whose zone has another."""
+    """The offers that the fleet is to leave alone for a while; a full subnet is none whose zone has another.
+
+    A refusal that names no type is one of all the options.
+    """
     told: dict[tuple[str, str, str], Unfulfilled] = {}
+    options, refused = tuple(options), tuple(refused)
     known = {(option.type, option.subnet) for option in options}
     full = {(each.type, each.subnet) for each in refused if each.code == FULL_SUBNET and each.type}
     for each in refused:
+        if each.code in errors.CAPACITY and (not each.type or each.code in errors.WHOLE_MARKET):
+            for option in options:
+                key = (option.type, option.zone, each.market.value)
+                told[key] = Unfulfilled(type=key[0], zone=key[1], launch_type=key[2], code=each.code)
+            continue
         zone = place.zones.get(each.subnet, "")
         if each.code not in errors.CAPACITY or not each.type or not zone:
             continue
@@ -162,6 +171,8 @@ def verdict(refused: Sequence[Refusal]) -> tuple[Kind, str]:
     kind = errors.kind_of(worst.code)
     if kind in _SEVERITY:
         return kind, str(errors.fault_of("ec2", "CreateFleet", worst.code, worst.message))
-    offers = dict.fromkeys(f"{each.type} ({each.market.value}): {each.code}" for each in refused)
+    offers = dict.fromkeys(f"{each.type or 'all'} ({each.market.value}): {each.code}" for each in refused)
     shown = ", ".join(list(offers)[:5]) + (f" and {len(offers) - 5} more" if len(offers) > 5 else "")
-    return Kind.NO_CAPACITY, f"EC2 has none of the offers now: {shown}; they are asked for again in 3 minutes"
+    mends = dict.fromkeys(mend for each in refused if (mend := errors.mend_of(each.code)))
+    again = "; ".join((*mends, "they are asked for again in 3 minutes"))
+    return Kind.NO_CAPACITY, f"EC2 has none of the offers now: {shown}; {again}"

@@ -51,7 +51,7 @@ class Ec2Cloud:
         self._settings = settings
         self._verifier = verifier
         self._notices = notices
-        self._naming = Naming(calls)
+        self._naming = Naming(calls, self._parts)
         self._listing = Listing(settings, calls, self._naming.add)
         self._launcher = Launcher(settings, calls, place, self._listing, self._naming, tasks)
         self._terminator = Terminator(settings, calls, tasks)
@@ -112,6 +112,15 @@ class Ec2Cloud:
     def route(self, wanted: Mapping[InstanceId, tuple[str, ...]]) -> None:
         """Lead these networks to these instances, in the route tables of their subnets; soon."""
         self._routes.want(wanted)
+
+    def tag(self, wanted: Mapping[InstanceId, Mapping[str, str]]) -> None:
+        """Let these instances, their volumes and interfaces have these tags; at leisure."""
+        for instance, tags in wanted.items():
+            if lacking := self._listing.lacking(instance, {**tags, **self._settings.own_tags}):
+                self._naming.add(instance, lacking)
+
+    def _parts(self, instance: InstanceId) -> tuple[str, ...]:
+        return self._listing.parts(instance)
 
     def close(self) -> None:
         """Give up what is on its way; the next life finds what came of it."""

@@ -15,8 +15,7 @@ _STATES = {
     "running": InstanceState.RUNNING,
     "shutting-down": InstanceState.STOPPING,
     "stopping": InstanceState.STOPPING,
-    # A stopped cell has lost what ran in it: it only waits to be ended.
-    "stopped": InstanceState.STOPPING,
+    "stopped": InstanceState.STOPPED,
     "terminated": InstanceState.TERMINATED,
 }
 
@@ -43,6 +42,15 @@ def instance_of(described: Mapping[str, Any], client_token: str) -> Instance:
         tags=tags_of(described),
         state_reason=str(reason.get("Message") or reason.get("Code") or described.get("StateTransitionReason") or ""),
     )
+
+
+def parts_of(described: Mapping[str, Any]) -> tuple[str, ...]:
+    """Its volumes and interfaces, which have tags of their own."""
+    disks = cast("list[dict[str, Any]]", described.get("BlockDeviceMappings") or [])
+    volumes = (str((each.get("Ebs") or {}).get("VolumeId") or "") for each in disks)
+    interfaces = cast("list[dict[str, Any]]", described.get("NetworkInterfaces") or [])
+    cards = (str(each.get("NetworkInterfaceId") or "") for each in interfaces)
+    return tuple(part for part in (*volumes, *cards) if part)
 
 
 def _second_address(described: Mapping[str, Any]) -> str:

@@ -27,8 +27,13 @@ CAPACITY = frozenset(
         "UnsupportedOperation",
         "ReservationCapacityExceeded",
         "SpotMaxPriceTooLow",
+        "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
     }
 )
+# What no other offer of the same market changes: the account's role for spot capacity is missing and may not be made.
+WHOLE_MARKET = frozenset({"AuthFailure.ServiceLinkedRoleCreationNotPermitted"})
+# What cannot be launched by a fleet may be by RunInstances: the account has too many fleets, or launch templates.
+NO_FLEETS = frozenset({"MaxFleetCountExceeded", "LaunchTemplateLimitExceeded", "ResourceLimitExceeded"})
 # The call was turned away unread: the same again, later.
 THROTTLES = frozenset(
     {
@@ -62,7 +67,6 @@ DENIED = frozenset(
         "ExpiredToken",
         "ExpiredTokenException",
         "RequestExpired",
-        "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
     }
 )
 _EXISTS = re.compile(r"(AlreadyExists|Duplicate)")
@@ -78,6 +82,8 @@ _MENDS = {
     "InstanceLimitExceeded": "ask AWS for a higher limit",
     "VcpuLimitExceeded": "ask AWS for a higher vCPU limit of this family",
     "MaxSpotInstanceCountExceeded": "ask AWS for a higher spot limit",
+    "AuthFailure.ServiceLinkedRoleCreationNotPermitted": "have an administrator run "
+    '"aws iam create-service-linked-role --aws-service-name spot.amazonaws.com"',
     "InsufficientFreeAddressesInSubnet": "add a larger subnet",
 }
 
@@ -99,10 +105,15 @@ def kind_of(code: str) -> Kind:
     return Kind.INVALID
 
 
+def mend_of(code: str) -> str:
+    """What a person can do about a code; empty where that is nothing in particular."""
+    return _MENDS.get(code, "")
+
+
 def fault_of(service: str, action: str, code: str, message: str) -> Fault:
     """The fault of an answer with this code; its `reason` is the code."""
     kind = kind_of(code)
-    mend = _MENDS.get(code, "")
+    mend = mend_of(code)
     if kind is Kind.DENIED and not mend:
         mend = f"allow {service}:{action} for the controller's role (docs/iam.md)"
     return Fault(kind, f"{service} {action}", f"{code}: {message}" if message else code, mend, reason=code)

@@ -8,7 +8,7 @@ a launch template.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,9 +17,14 @@ from cellwire.faults import Fault, Kind
 from controller.clouds import userdata
 from controller.clouds.ec2.settings import PREFIX, Ec2Settings
 from controller.clouds.protocol import LaunchRequest
-from controller.model.offer import Offer
+from controller.model.offer import LaunchType, Offer
 
 _TENANCIES = frozenset({"default", "dedicated", "host"})
+# Of EC2's types those that a root volume may have.
+_VOLUMES = frozenset({"gp3", "gp2", "io1", "io2", "standard"})
+# Types that EC2 makes only with a number of operations per second: what gp3 has, within what io1 allows per GB.
+_PROVISIONED = frozenset({"io1", "io2"})
+_IOPS, _IOPS_PER_GB = 3000, 50
 
 
 class Form(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,11 +72,14 @@ def form_of(request: LaunchRequest, settings: Ec2Settings) -> Form:
     tenancy = said.get("tenancy", "")
     if tenancy and tenancy not in _TENANCIES:
         raise _unreadable("tenancy", tenancy, f"it must be one of {', '.join(sorted(_TENANCIES))}")
+    volume_type = said.get("volume-type", "")
+    if volume_type and volume_type not in _VOLUMES:
+        raise _unreadable("volume-type", volume_type, f"it must be one of {', '.join(sorted(_VOLUMES))}")
     return Form(
         offers=tuple(key_of(offer) for offer in request.offers),
         user_data=request.user_data,
         volume_gb=max(request.volume_gb, settings.volume_gb),
-        volume_type=said.get("volume-type") or settings.volume_type,
+        volume_type=volume_type or settings.volume_type,
         security_groups=tuple(word.strip() for word in said.get("security-groups", "").split(",") if word.strip()),
         instance_profile=said.get("instance-profile") or settings.instance_profile,
         public_address=_yes(said, "public-address", default=settings.public_address),
@@ -79,6 +87,18 @@ def form_of(request: LaunchRequest, settings: Ec2Settings) -> Form:
         capacity_reservation=said.get("capacity-reservation", ""),
         pod_metadata=_yes(said, "metadata", default=False),
     )
+
+
+def launchable(its: Form, offers: Sequence[Offer]) -> tuple[Offer, ...]:
+    """The offers that can be launched in this form. Raises Fault INVALID where only spot is wished for."""
+    if not its.capacity_reservation and its.tenancy != "host":
+        return tuple(offers)
+    left = tuple(offer for offer in offers if offer.launch_type is LaunchType.ON_DEMAND)
+    if not left:
+        name = "capacity-reservation" if its.capacity_reservation else "tenancy"
+        cause = "spot instances cannot be launched so"
+        raise Fault(Kind.INVALID, f"annotation {PREFIX}{name}", cause, f'set {PREFIX}launch-type to "on-demand"')
+    return left
 
 
 def _yes(said: Mapping[str, str], name: str, *, default: bool) -> bool:
@@ -112,6 +132,8 @@ def launch_data(form: Form, image: str, settings: Ec2Settings, place: Place) -> 
         "Encrypted": True,
         "DeleteOnTermination": True,
     }
+    if form.volume_type in _PROVISIONED:
+        volume["Iops"] = min(_IOPS, _IOPS_PER_GB * volume["VolumeSize"])
     if settings.volume_key:
         volume["KmsKeyId"] = settings.volume_key
     groups = dict.fromkeys((place.security_group, *settings.security_groups, *form.security_groups))
@@ -154,9 +176,14 @@ def _optional(form: Form, settings: Ec2Settings) -> dict[str, Any]:
     return data
 
 
+def fitting(tags: Mapping[str, str]) -> dict[str, str]:
+    """The tags within EC2's lengths: 128 characters a key, 256 a value."""
+    return {key[:128]: value[:256] for key, value in sorted(tags.items())}
+
+
 def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
-    """Tags as EC2 writes them, within its lengths."""
-    return [{"Key": key[:128], "Value": value[:256]} for key, value in sorted(tags.items())]
+    """Tags as EC2 writes them."""
+    return [{"Key": key, "Value": value} for key, value in fitting(tags).items()]
 
 
 def tag_specifications(tags: Mapping[str, str], kinds: Iterable[str]) -> list[dict[str, Any]]:

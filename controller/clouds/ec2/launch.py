@@ -46,6 +46,7 @@ _NO_TEMPLATE = frozenset(
     }
 )
 _PAUSE = 1.0
+_MOST_IN_VAIN = 10_000
 
 
 class Sent(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +89,7 @@ class Launcher:
         self._naming = naming
         self._opened = time.monotonic()
         self._open: dict[str, Sent] = {}
+        self._in_vain: dict[str, int] = {}
         self._repeating = asyncio.Lock()
         self._templates = Templates(settings, calls, place)
         self._fleets_after = 0.0 if settings.fleet_allowed else float("inf")
@@ -186,7 +188,8 @@ class Launcher:
             for token in tokens if len(tokens) > 1 else ():
                 instance = self._listing.deals.instance_of(token)
                 if instance is not None:
-                    self._naming.add(instance, {**job.requests[token].tags, TAG_TOKEN: token})
+                    own = {**self._settings.own_tags, TAG_TOKEN: token}
+                    self._naming.add(instance, {**job.requests[token].tags, **own})
         return faults
 
     # Launching
@@ -194,21 +197,21 @@ class Launcher:
     async def _launch(self, job: Job, tokens: tuple[str, ...]) -> None:
         """Launch for these tokens, over all offers. Raises Fault where no other offer would help."""
         job.calls = 0
-        offers = job.requests[tokens[0]].offers
+        offers = form.launchable(job.form, job.requests[tokens[0]].offers)
         for attempt in attempts.attempts(offers, self._place):
             if not self._undealt(tokens):
                 return
-            if not self._fleets():
-                await self._by_run(job, attempt, tokens)
-                continue
-            try:
-                await self._by_fleet(job, attempt, tokens)
-            except Fault as fault:
-                if fault.kind is not Kind.DENIED:
-                    raise
-                log.warning("fleets are not allowed; launching by RunInstances", cause=str(fault))
-                self._fleets_after = time.monotonic() + _DENIED_SECONDS
-                await self._by_run(job, attempt, tokens)
+            if self._fleets():
+                try:
+                    await self._by_fleet(job, attempt, tokens)
+                except Fault as fault:
+                    if fault.kind is not Kind.DENIED and fault.reason not in errors.NO_FLEETS:
+                        raise
+                    log.warning("fleets are not allowed; launching by RunInstances", cause=str(fault))
+                    self._fleets_after = time.monotonic() + _DENIED_SECONDS
+                else:
+                    continue
+            await self._by_run(job, attempt, tokens)
 
     def _fleets(self) -> bool:
         return time.monotonic() >= self._fleets_after
@@ -221,11 +224,16 @@ class Launcher:
             alike = self._alike(job, missing)
             templates = await self._templates.named(job.form, attempts.architectures(attempt), alike)
             parameters = attempts.fleet(attempt, templates, len(missing))
-            answer = await self._new(job, "CreateFleet", parameters, missing, attempt.market)
+            try:
+                answer = await self._new(job, "CreateFleet", parameters, missing, attempt.market)
+            except Fault as fault:
+                if fault.kind is not Kind.NO_CAPACITY or fault.reason in errors.NO_FLEETS:
+                    raise
+                # Of the whole call: another market may do.
+                self._refused(job, attempt, (Refusal("", "", attempt.market, fault.reason, fault.cause),))
+                return
             refused = attempts.refusals(answer, attempt.market)
-            job.refused.extend(refused)
-            told = attempts.unfulfilled(refused, attempt.options, self._place)
-            job.unfulfilled.update({(each.type, each.zone, each.launch_type): each for each in told})
+            self._refused(job, attempt, refused)
             if any(each.code in _NO_TEMPLATE for each in refused):
                 self._templates.forget()
                 await asyncio.sleep(_PAUSE)
@@ -256,11 +264,16 @@ class Launcher:
             except Fault as fault:
                 if fault.kind is not Kind.NO_CAPACITY:
                     raise
+                earlier = [each for each in job.refused if each.type == option.type and each.market is attempt.market]
                 refusal = Refusal(option.type, option.subnet, attempt.market, fault.reason, fault.cause)
-                job.refused.append(refusal)
-                same = [each for each in job.refused if each.type == option.type]
-                told = attempts.unfulfilled(same, attempt.options, self._place)
-                job.unfulfilled.update({(each.type, each.zone, each.launch_type): each for each in told})
+                self._refused(job, attempt, (*earlier, refusal))
+                if fault.reason in errors.WHOLE_MARKET:
+                    return
+
+    def _refused(self, job: Job, attempt: Attempt, refused: Sequence[Refusal]) -> None:
+        job.refused.extend(each for each in refused if each not in job.refused)
+        told = attempts.unfulfilled(refused, attempt.options, self._place)
+        job.unfulfilled.update({(each.type, each.zone, each.launch_type): each for each in told})
 
     async def _new(
         self, job: Job, action: str, parameters: dict[str, Any], tokens: tuple[str, ...], market: LaunchType
@@ -298,7 +311,8 @@ class Launcher:
         market: LaunchType,
         salt: tuple[object, ...],
     ) -> Sent:
-        batch = form.digest(tokens, job.calls, salt)
+        # EC2 would give the answer to an earlier call again, even one that launched nothing.
+        batch = form.digest(tokens, job.calls, salt, max(self._in_vain.get(token, 0) for token in tokens))
         alike = self._alike(job, tokens)
         own = {TAG_TOKEN: tokens[0]} if len(tokens) == 1 else roster.written(tokens)
         tags = form.tag_specifications({**alike, **own, TAG_BATCH: batch}, ["instance"])
@@ -327,6 +341,10 @@ class Launcher:
         if sent.action == "RunInstances":
             self._listing.absorb(answer.get("Instances") or ())
         self._closed(sent)
+        for token in self._undealt(sent.tokens):
+            self._in_vain[token] = self._in_vain.pop(token, 0) + 1
+        while len(self._in_vain) > _MOST_IN_VAIN:
+            del self._in_vain[next(iter(self._in_vain))]
         return answer
 
     def _closed(self, sent: Sent) -> None:

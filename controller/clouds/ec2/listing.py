@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from controller.clouds.ec2 import describe, roster
+from controller.clouds.ec2 import describe, form, roster
 from controller.clouds.ec2.calls import Calls
 from controller.clouds.ec2.settings import TAG_BATCH, TAG_CLUSTER, TAG_TOKEN, Ec2Settings
 from controller.model.instance import Instance, InstanceState
@@ -40,6 +40,7 @@ class Listing:
         self.deals = roster.Deals()
         self._known: dict[InstanceId, Instance] = {}
         self._seen_at: dict[InstanceId, float] = {}
+        self._parts: dict[InstanceId, tuple[str, ...]] = {}
         self._listed: tuple[Instance, ...] = ()
         self._begun = float("-inf")
         self._turn = asyncio.Lock()
@@ -61,6 +62,17 @@ class Listing:
         """The instance of a token, as last seen; None where it is not known, or not with its addresses."""
         instance = self.deals.instance_of(token)
         return self._known.get(instance) if instance is not None else None
+
+    def lacking(self, instance: InstanceId, tags: Mapping[str, str]) -> dict[str, str]:
+        """Which of these tags the instance had not, or otherwise, when it was last seen; none where it is unknown."""
+        known = self._known.get(instance)
+        if known is None:
+            return {}
+        return {key: value for key, value in form.fitting(tags).items() if known.tags.get(key) != value}
+
+    def parts(self, instance: InstanceId) -> tuple[str, ...]:
+        """The instance's volumes and interfaces, as last seen."""
+        return self._parts.get(instance, ())
 
     async def look_up(self, batch: str, tokens: Iterable[str]) -> None:
         """Learn the addresses of what a batch launched; EC2 may take seconds to tell. Raises Fault."""
@@ -100,6 +112,7 @@ class Listing:
                 # An ended instance has no addresses any more.
                 instance = msgspec.structs.replace(instance, address=before.address, pod_address=before.pod_address)
             self._known[instance.id] = instance
+            self._parts[instance.id] = describe.parts_of(entry)
             self._seen_at[instance.id] = now
             found.append(instance)
         return tuple(found)
@@ -130,6 +143,7 @@ class Listing:
             if now - seen > _REMEMBERED_SECONDS:
                 del self._seen_at[instance]
                 self._known.pop(instance, None)
+                self._parts.pop(instance, None)
                 self.deals.forget(instance)
 
 

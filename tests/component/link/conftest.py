@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import datetime
 import socket
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -72,7 +73,7 @@ class Cloud:
                 image_id="ami-0",
                 instance_id=instance,
                 instance_type="t.small",
-                pending_time="2026-11-20T00:00:00Z",
+                pending_time=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
                 private_ip="10.5.0.8",
                 region="test-1",
             )

@@ -102,6 +102,19 @@ def test_the_verdict_is_the_refusal_about_which_most_must_be_done() -> None:
     assert "m1" in why
 
 
+def test_a_refusal_without_a_type_and_a_missing_spot_role_are_refusals_of_all_options_of_their_market() -> None:
+    (attempt,) = attempts.attempts([offer("m1", market=LaunchType.SPOT), offer("m2", "b", LaunchType.SPOT)], PLACE)
+    for refusal in (
+        Refusal("", "", LaunchType.SPOT, "InstanceLimitExceeded"),
+        Refusal("m1", "subnet-a1", LaunchType.SPOT, "AuthFailure.ServiceLinkedRoleCreationNotPermitted"),
+    ):
+        told = attempts.unfulfilled([refusal], attempt.options, PLACE)
+        assert {(each.type, each.zone, each.launch_type) for each in told} == {("m1", "a", "spot"), ("m2", "b", "spot")}
+    kind, why = attempts.verdict([refusal])
+    assert kind is Kind.NO_CAPACITY
+    assert "create-service-linked-role" in why
+
+
 def test_an_answer_with_nothing_in_it_has_no_refusals() -> None:
     assert attempts.refusals({}, LaunchType.SPOT) == ()
     assert attempts.verdict(())[0] is Kind.NO_CAPACITY

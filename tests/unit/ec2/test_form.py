@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from cellwire.faults import Fault
@@ -65,10 +66,24 @@ def test_annotations_change_what_they_name() -> None:
     assert made["Placement"] == {"Tenancy": "dedicated"}
     assert made["CapacityReservationSpecification"]["CapacityReservationTarget"] == {"CapacityReservationId": "cr-1"}
     assert made["IamInstanceProfile"] == {"Arn": "arn:aws:iam::1:instance-profile/x"}
-    assert made["BlockDeviceMappings"][0]["Ebs"]["VolumeType"] == "io2"
+    volume = made["BlockDeviceMappings"][0]["Ebs"]
+    assert (volume["VolumeType"], volume["Iops"]) == ("io2", 1500), "EC2 makes no io2 without"
 
 
-@pytest.mark.parametrize(("name", "value"), [("tenancy", "mine"), ("public_address", "yes"), ("metadata", "1")])
+def test_a_reservation_and_a_host_of_ones_own_are_never_taken_as_spot() -> None:
+    spot = msgspec.structs.replace(OFFER, launch_type=LaunchType.SPOT)
+    for name, value in (("capacity_reservation", "cr-1"), ("tenancy", "host")):
+        its = form.form_of(request({}, **{name: value}), SETTINGS)
+        assert form.launchable(its, [spot, OFFER]) == (OFFER,)
+        with pytest.raises(Fault, match="launch-type"):
+            form.launchable(its, [spot])
+    assert form.launchable(form.form_of(request(tenancy="dedicated"), SETTINGS), [spot]) == (spot,)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("tenancy", "mine"), ("volume_type", "sc1"), ("public_address", "yes"), ("metadata", "1")],
+)
 def test_an_annotation_that_cannot_be_read_is_refused_by_name(name: str, value: str) -> None:
     with pytest.raises(Fault, match=f"chinampa.dev/{name.replace('_', '-')}"):
         data(**{name: value})

@@ -143,6 +143,8 @@ def test_a_stranger_is_due_after_two_sightings_and_the_grace_and_an_ended_one_ne
     early = sort([], [instance()], first.strangers, 30, T + 29)
     late = sort([], [instance()], early.strangers, 30, T + 30)
     once = sort([], [instance()], {InstanceId("i-2"): Sighting(0, 5)}, 30, T)
+    stopped = sort([], [instance(InstanceState.STOPPED)], early.strangers, 30, T + 99)
+    assert stopped.due == ("i-1",), "what is stopped still costs its volumes"
     ended = sort([], [instance(InstanceState.STOPPING)], early.strangers, 30, T + 99)
 
     assert [each.due for each in (first, early, late, once, ended)] == [(), (), ("i-1",), (), ()]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cellagent.link import heartbeat
 from cellwire.faults import Fault, Kind
-from controller.link.admission import TOKEN_LIFE, check, token_hash
+from controller.link.admission import CLOCKS_APART, TOKEN_LIFE, check, token_hash
 from controller.link.heartbeat import Leases
 from controller.model.cell import Cell, CellState
 from controller.model.instance import Identity
@@ -50,6 +50,15 @@ def test_all_others_are_denied_with_a_reason(cell: Cell | None, token: str, now:
     with pytest.raises(Fault) as told:
         check(cell, token, IDENTITY, now)
     assert (told.value.kind, told.value.reason) == (Kind.DENIED, reason)
+
+
+def test_a_document_that_is_older_than_the_launch_is_denied_whatever_it_proves() -> None:
+    replace = msgspec.structs.replace
+    assert check(CELL, "right", replace(IDENTITY, pending_at=NOW), NOW) is CELL
+    assert check(CELL, "right", replace(IDENTITY, pending_at=NOW - 5 - CLOCKS_APART), NOW) is CELL
+    with pytest.raises(Fault, match="older than its launch") as told:
+        check(CELL, "right", replace(IDENTITY, pending_at=NOW - 6 - CLOCKS_APART), NOW)
+    assert (told.value.kind, told.value.reason) == (Kind.DENIED, "StaleDocument")
 
 
 @given(st.dictionaries(st.sampled_from("abc"), st.floats(0, 100)), st.floats(0, 200), st.floats(1, 50))

@@ -1,0 +1,108 @@
+"""Tags that instances, their volumes and interfaces get after the launch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controller.clouds.ec2 import naming
+from controller.clouds.ec2.settings import TAG_CLUSTER
+from controller.clouds.protocol import Tagged
+from controller.model.names import InstanceId
+from tests.component.ec2.test_launch import cheapest, each_alone, request
+from tests.support.ec2_cloud import Stage, stage
+
+POD = {"Name": "shop/web-1", "chinampa.dev/pod": "web-1", "chinampa.dev/namespace": "shop", "tier": "front"}
+
+
+@pytest.fixture(autouse=True)
+def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(naming, "_QUIET_SECONDS", 0.2)
+
+
+async def tags_of_all(on: Stage, instance: str) -> dict[str, dict[str, str]]:
+    """Tags of an instance, its volumes and its interfaces, by id."""
+    found = await on.front.ask("DescribeInstances", InstanceIds=[instance])
+    one = found["Reservations"][0]["Instances"][0]
+    volumes = [each["Ebs"]["VolumeId"] for each in one["BlockDeviceMappings"]]
+    cards = [each["NetworkInterfaceId"] for each in one["NetworkInterfaces"]]
+    told: list[dict[str, Any]] = [one]
+    told += (await on.front.ask("DescribeVolumes", VolumeIds=volumes))["Volumes"]
+    told += (await on.front.ask("DescribeNetworkInterfaces", NetworkInterfaceIds=cards))["NetworkInterfaces"]
+    ids = [instance, *volumes, *cards]
+    assert len(ids) >= 3
+    return {
+        name: {tag["Key"]: tag["Value"] for tag in each.get("Tags") or each.get("TagSet") or ()}
+        for name, each in zip(ids, told, strict=True)
+    }
+
+
+async def until(there: Callable[[], bool], seconds: float = 10.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not there():
+            await asyncio.sleep(0.05)
+
+
+async def test_a_warm_instance_bears_the_names_of_the_pod_that_took_it(tmp_path: Path) -> None:
+    async with stage(tmp_path, tags={"team": "blue"}) as on:
+        assert isinstance(on.cloud, Tagged)
+        (launched,) = await on.cloud.launch([request("c-1-1-a", await cheapest(on.cloud))])
+        assert launched.instance is not None
+        instance = launched.instance.id
+        await on.cloud.instances()
+        on.cloud.tag({instance: {**POD, "team": "red"}})
+        await until(lambda: on.front.count("CreateTags") == 1)
+        await on.cloud.instances()
+
+        for tags in (await tags_of_all(on, instance)).values():
+            assert tags.items() >= POD.items()
+            assert (tags[TAG_CLUSTER], tags["team"]) == ("test", "blue"), "what is the cluster's own stays"
+        listed = next(one for one in await on.cloud.instances() if one.id == instance)
+        assert listed.client_token == "c-1-1-a"
+
+
+async def test_to_ask_for_tags_again_makes_no_call(tmp_path: Path) -> None:
+    async with stage(tmp_path) as on:
+        (launched,) = await on.cloud.launch([request("c-1-1-a", await cheapest(on.cloud))])
+        assert launched.instance is not None
+        await on.cloud.instances()
+        wanted = {launched.instance.id: POD, InstanceId("i-0123456789abcdef0"): POD}
+        on.cloud.tag(wanted)
+        await until(lambda: on.front.count("CreateTags") == 1)
+        on.cloud.tag(wanted)  # as a survey does whose list is older than the call
+        await on.cloud.instances()
+        on.cloud.tag(wanted)
+        await asyncio.sleep(0.6)
+        assert on.front.count("CreateTags") == 1
+
+
+async def test_volumes_and_interfaces_of_a_batch_get_the_names_of_their_own_pods(tmp_path: Path) -> None:
+    async with stage(tmp_path) as on:
+        offers = await cheapest(on.cloud)
+        outcomes = await each_alone(on.cloud, [request(f"c-{number}-1-a", offers) for number in range(3)])
+        await until(lambda: on.front.count("CreateTags") == 3)
+        for one in outcomes:
+            assert one.instance is not None
+            for tags in (await tags_of_all(on, one.instance.id)).values():
+                assert tags["chinampa.dev/cell"] == one.client_token.removesuffix("-a")
+                assert tags["app"] == "web"
+
+
+async def test_tags_that_could_not_be_written_are_written_when_ec2_takes_them_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(naming, "_LATER_SECONDS", 0.2)
+    async with stage(tmp_path, call_seconds=1.0, patience_seconds=1.5) as on:
+        (launched,) = await on.cloud.launch([request("c-1-1-a", await cheapest(on.cloud))])
+        assert launched.instance is not None
+        on.front.rules.fail("CreateTags", "Unavailable")
+        on.cloud.tag({launched.instance.id: POD})
+        await until(lambda: on.front.count("CreateTags") >= 1)
+        on.front.rules.heal()
+        await until(lambda: any(call.action == "CreateTags" and call.outcome == "ok" for call in on.front.calls))
+        tags = (await tags_of_all(on, launched.instance.id))[launched.instance.id]
+        assert tags.items() >= POD.items()

@@ -1,0 +1,102 @@
+"""What EC2 refuses for all of a market or of a call: another way is taken within the same pass, and all is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cellwire.faults import Kind
+from controller.model.offer import LaunchType
+from tests.component.ec2.test_launch import cheapest, each_alone, request
+from tests.support.ec2_cloud import stage
+
+NO_ROLE = "AuthFailure.ServiceLinkedRoleCreationNotPermitted"
+
+
+@pytest.mark.parametrize("code", [NO_ROLE, "MaxSpotInstanceCountExceeded", "UnfulfillableCapacity"])
+async def test_where_an_account_can_have_no_spot_the_pods_that_allow_both_run_on_demand(
+    tmp_path: Path, code: str
+) -> None:
+    async with stage(tmp_path) as on:
+        both = (*await cheapest(on.cloud, LaunchType.SPOT, 5), *await cheapest(on.cloud, most=5))
+        on.front.rules.limit(market="spot", code=code)
+        outcomes = await each_alone(on.cloud, [request(f"c-{number}-1-a", both) for number in range(3)])
+        assert {one.instance.launch_type for one in outcomes if one.instance} == {LaunchType.ON_DEMAND}
+        refused = {(each.type, each.zone) for each in outcomes[0].unfulfilled if each.code == code}
+        assert refused == {(offer.shape.type, offer.zone) for offer in both[:5]}, "none of them is tried again soon"
+        assert on.front.count("RunInstances") == 0, "fleets are allowed all the same"
+
+
+async def test_a_pod_that_wants_spot_only_is_told_what_an_administrator_must_do(tmp_path: Path) -> None:
+    async with stage(tmp_path) as on:
+        on.front.rules.limit(market="spot", code=NO_ROLE)
+        (launched,) = await on.cloud.launch([request("c-1-1-a", await cheapest(on.cloud, LaunchType.SPOT, 5))])
+        assert launched.fault_kind == Kind.NO_CAPACITY.value
+        assert "create-service-linked-role" in launched.fault
+        assert not await on.alive()
+
+
+async def test_a_limit_that_refuses_a_whole_call_for_spot_is_not_the_end_of_on_demand(tmp_path: Path) -> None:
+    async with stage(tmp_path) as on:
+        both = (*await cheapest(on.cloud, LaunchType.SPOT, 5), *await cheapest(on.cloud, most=5))
+        on.front.rules.fail("CreateFleet", "MaxSpotInstanceCountExceeded", 1)
+        (launched,) = await on.cloud.launch([request("c-1-1-a", both)])
+        assert launched.instance is not None, launched.fault
+        assert launched.instance.launch_type is LaunchType.ON_DEMAND
+        assert {each.launch_type for each in launched.unfulfilled} == {"spot"}
+
+
+@pytest.mark.parametrize(
+    ("action", "code"), [("CreateFleet", "MaxFleetCountExceeded"), ("CreateLaunchTemplate", "ResourceLimitExceeded")]
+)
+async def test_an_account_with_too_many_fleets_or_templates_launches_without(
+    tmp_path: Path, action: str, code: str
+) -> None:
+    async with stage(tmp_path) as on:
+        on.front.rules.fail(action, code)
+        outcomes = await each_alone(
+            on.cloud, [request(f"c-{number}-1-a", await cheapest(on.cloud)) for number in range(4)]
+        )
+        assert len({one.instance.id for one in outcomes if one.instance}) == 4
+        assert on.front.count("RunInstances") == 1
+        assert len(await on.alive()) == 4
+
+
+async def test_at_the_vcpu_limit_the_fault_says_what_to_ask_of_aws(tmp_path: Path) -> None:
+    async with stage(tmp_path) as on:
+        on.front.rules.limit(code="VcpuLimitExceeded")
+        (launched,) = await on.cloud.launch([request("c-1-1-a", await cheapest(on.cloud))])
+        assert launched.fault_kind == Kind.NO_CAPACITY.value
+        assert "VcpuLimitExceeded" in launched.fault
+        assert "higher vCPU limit" in launched.fault
+        assert not await on.alive()
+
+
+async def test_throttling_in_the_answer_of_a_fleet_is_asked_again_and_spoils_no_offer(tmp_path: Path) -> None:
+    async with stage(tmp_path) as on:
+        offers = await cheapest(on.cloud)
+        on.front.rules.limit(code="RequestLimitExceeded")
+        (throttled,) = await on.cloud.launch([request("c-1-1-a", offers)])
+        assert throttled.fault_kind == Kind.UNAVAILABLE.value
+        assert not throttled.unfulfilled
+        on.front.rules.heal()
+        (again,) = await on.cloud.launch([request("c-1-1-a", offers)])
+        assert again.instance is not None
+        assert len(await on.alive()) == 1
+
+
+async def test_a_pod_with_a_reservation_is_launched_into_it_on_demand(tmp_path: Path) -> None:
+    async with stage(tmp_path) as on:
+        spot, on_demand = await cheapest(on.cloud, LaunchType.SPOT, 5), await cheapest(on.cloud, most=5)
+        wish = {"chinampa.dev/capacity-reservation": "cr-0123456789abcdef0"}
+        (launched,) = await on.cloud.launch([request("c-1-1-a", (*spot, *on_demand), annotations=wish)])
+        assert launched.instance is not None, launched.fault
+        assert launched.instance.launch_type is LaunchType.ON_DEMAND
+        (made,) = [call for call in on.front.calls if call.action == "CreateLaunchTemplate"]
+        target = made.parameters["LaunchTemplateData"]["CapacityReservationSpecification"]
+        assert target == {"CapacityReservationTarget": {"CapacityReservationId": "cr-0123456789abcdef0"}}
+
+        (refused,) = await on.cloud.launch([request("c-2-1-a", spot, annotations=wish)])
+        assert refused.fault_kind == Kind.INVALID.value
+        assert "chinampa.dev/capacity-reservation" in refused.fault
