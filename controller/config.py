@@ -67,6 +67,17 @@ class Fleet(Group, frozen=True, kw_only=True):
         Seconds, Meta(description="A cell made for a pod that nobody has asked for again for so long is retired.")
     ] = 300.0
     survey: Annotated[Seconds, Meta(description="How often the cloud's instances are listed.")] = 10.0
+    maintenance_lead: Annotated[
+        Seconds, Meta(description="How long before maintenance that ends its instance a pod is told to end.")
+    ] = 600.0
+    rebalance: Annotated[
+        str,
+        Meta(
+            description='What a rebalance recommendation of EC2 leads to: "tell" says so on the pod and in the log; '
+            '"interrupt" moves the pod as if its instance were taken.',
+            pattern="^(tell|interrupt)$",
+        ),
+    ] = "tell"
     standby_max_usd_hour: Annotated[
         float,
         Meta(ge=0, description="What all warm cells may cost together; 0: no bound.", extra={"unit": "USD per hour"}),

@@ -207,6 +207,8 @@ def _fleet_settings(settings: Settings) -> fleet_room.FleetSettings:
             launch=fleet.launch,
             unclaimed=fleet.unclaimed,
             grace=fleet.orphan_grace,
+            maintenance_lead=fleet.maintenance_lead,
+            rebalance_ends=fleet.rebalance == "interrupt",
         ),
         survey=fleet.survey,
         heartbeat=fleet.heartbeat,

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from cellwire.faults import Fault, Kind
@@ -45,6 +46,7 @@ def described(cell: Cell) -> dict[str, Any]:
         "pod_address": cell.pod_address,
         "age_seconds": round(time.time() - cell.created_at, 3),
         "reason": cell.reason,
+        "announced": msgspec.to_builtins(cell.announced),
         "stages": {
             name: round(cell.moments[end] - cell.moments[begin], 3)
             for name, (begin, end) in STAGES.items()

@@ -28,6 +28,18 @@ def node_of(cell: Cell) -> Json:
         "message": cell.reason or f"the cell is {cell.state.value}",
         "lastTransitionTime": timestamp(cell.changed_at),
     }
+    announced = cell.announced
+    interrupted: list[Json] = []
+    if announced is not None:
+        interrupted.append(
+            {
+                "type": "InstanceEnds" if announced.ends else "RebalanceRecommended",
+                "status": "True",
+                "reason": announced.kind.capitalize(),
+                "message": announced.message,
+                "lastTransitionTime": timestamp(announced.heard_at),
+            }
+        )
     if cell.last_heartbeat:
         condition["lastHeartbeatTime"] = timestamp(cell.last_heartbeat)
     return {
@@ -43,7 +55,7 @@ def node_of(cell: Cell) -> Json:
         "status": {
             "capacity": capacity,
             "allocatable": capacity,
-            "conditions": [condition],
+            "conditions": [condition, *interrupted],
             "addresses": [{"type": "InternalIP", "address": cell.address}] if cell.address else [],
             "nodeInfo": {
                 "kubeletVersion": "chinampa",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import click
@@ -26,6 +27,9 @@ def command(config_path: Path | None, *, as_json: bool) -> None:
         table.add_column(title, no_wrap=True)
     for cell in cells:
         state = cell["state"] + ("" if cell["connected"] or cell["state"] not in {"ready", "claimed"} else " (silent)")
+        if said := cell["announced"]:
+            at = f" at {time.strftime('%H:%M:%S', time.gmtime(said['at']))}Z" if said["at"] else ""
+            state += f" ({said['kind']}{at})"
         table.add_row(
             cell["name"],
             state,

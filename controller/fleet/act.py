@@ -10,19 +10,21 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import msgspec
 import structlog
 
 from cellwire.faults import Fault, Kind
 from controller.choice import rank, wishes
 from controller.choice.catalogue import Catalogue
-from controller.choice.unavailable import Unavailable
+from controller.choice.unavailable import Unavailable, marked
 from controller.clouds.protocol import Cloud, Launched
 from controller.clouds.userdata import UserData
 from controller.fleet import launch, plan
 from controller.fleet.book import Book
+from controller.fleet.interruption import INTERRUPTION, weightier
 from controller.link.admission import token_hash
 from controller.model import steps
-from controller.model.cell import Cell, CellState
+from controller.model.cell import Announcement, Cell, CellState
 from controller.model.instance import Instance
 from controller.model.names import CellName, InstanceId
 from controller.model.offer import Offer
@@ -76,6 +78,11 @@ class Act:
             case plan.Retire(cell, reason):
                 log.info("cell retired", cell=cell, reason=reason)
                 await self._book.change(cell, steps.Retired(reason))
+            case plan.Release(cell, reason):
+                log.info("cell retired", cell=cell, reason=reason)
+                await self._book.change(cell, steps.Released(reason))
+            case plan.End(cell):
+                await self._end(cell)
             case plan.Terminate(_, instance) | plan.Collect(instance):
                 await self.collect([instance])
             case plan.Forget(cell):
@@ -97,6 +104,24 @@ class Act:
     async def buyable(self) -> tuple[Catalogue, Unavailable]:
         """All that can be bought, and what was refused of late."""
         return await self.offers(), self.unavailable
+
+    async def announce(self, name: CellName, news: Announcement) -> None:
+        """Have a cell remember what the cloud said of its instance."""
+        cell = self._book.get(name)
+        if cell is None or not weightier(cell.announced, news):
+            return
+        if news.kind == INTERRUPTION and cell.offer is not None:
+            # Where one is taken there is none to be had: its successor is looked for elsewhere.
+            bought = (cell.offer.shape.type, cell.offer.zone, cell.offer.launch_type.value)
+            self.unavailable = marked(self.unavailable, bought, self._clock())
+        await self._book.change(name, steps.Announced(news))
+
+    async def _end(self, name: CellName) -> None:
+        cell = self._book.get(name)
+        if cell is not None and cell.announced is not None:
+            log.warning("the instance will be taken; its pod is told to end", cell=name, reason=cell.announced.message)
+            ending = msgspec.structs.replace(cell.announced, ending_since=self._clock())
+            await self._book.change(name, steps.Announced(ending))
 
     async def _launch(self, name: CellName) -> None:
         for _ in range(MOST_TRIES):

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from controller.fleet import interruption
 from controller.model.cell import Cell, CellState
 from controller.model.instance import Instance, InstanceState
 from controller.model.names import CellName, InstanceId
@@ -23,6 +24,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Times in seconds; see the settings of the fleet. `terminate_again` is how long a termination may take to show.
 
     `redial` is the longest that a cell which found no controller waits before it dials again, and the handshake.
+    `maintenance_lead` and `rebalance_ends` say what announcements lead to; see `controller.fleet.interruption`.
     """
 
     lease: float = 30.0
@@ -32,6 +34,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     unclaimed: float = 300.0
     grace: float = 30.0
     terminate_again: float = 15.0
+    maintenance_lead: float = 600.0
+    rebalance_ends: bool = False
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +81,19 @@ class Retire(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Release(msgspec.Struct, frozen=True):
+    """No pod is to get this warm cell."""
+
+    cell: CellName
+    reason: str
+
+
+class End(msgspec.Struct, frozen=True):
+    """The instance will be taken: tell the pod to end."""
+
+    cell: CellName
+
+
 class Terminate(msgspec.Struct, frozen=True):
     """End the instance of a cell that is on its way out."""
 
@@ -96,7 +113,7 @@ class Forget(msgspec.Struct, frozen=True):
     cell: CellName
 
 
-Action = Launch | Adopt | Lose | Retire | Terminate | Collect | Forget
+Action = Launch | Adopt | Lose | Retire | Release | End | Terminate | Collect | Forget
 
 
 def plan_cell(cell: Cell, seen: Seen, limits: Limits, now: float) -> Action | None:
@@ -107,11 +124,11 @@ def plan_cell(cell: Cell, seen: Seen, limits: Limits, now: float) -> Action | No
         case S.LAUNCHING:
             return _launching(cell, seen, limits, now)
         case S.BOOTING:
-            return _gone(cell, seen, limits, now) or _booting(cell, limits, now)
+            return _gone(cell, seen, limits, now) or _announced(cell, limits, now) or _booting(cell, limits, now)
         case S.READY:
-            return _gone(cell, seen, limits, now) or _ready(cell, seen, limits, now)
+            return _gone(cell, seen, limits, now) or _announced(cell, limits, now) or _ready(cell, seen, limits, now)
         case S.CLAIMED:
-            return _gone(cell, seen, limits, now) or _leased(cell, seen, limits, now)
+            return _gone(cell, seen, limits, now) or _announced(cell, limits, now) or _leased(cell, seen, limits, now)
         case S.RETIRING | S.LOST:
             return _ending(cell, seen, limits, now)
         case S.GONE:
@@ -142,6 +159,20 @@ def _gone(cell: Cell, seen: Seen, limits: Limits, now: float) -> Action | None:
     if seen.missing_since and seen.listed_at - seen.missing_since >= limits.grace and silent and not cell.connected:
         return Lose(cell.name, f"its instance {cell.instance} is gone from the cloud")
     return None
+
+
+def _announced(cell: Cell, limits: Limits, now: float) -> Action | None:
+    """What an announcement that its instance ends means for a cell: no pod gets it, and the pod that has it ends."""
+    known = cell.announced
+    if known is None or not known.ends or known.ending_since:
+        return None
+    why = f"its instance {cell.instance} is announced to end: {known.message}"
+    if cell.claim is None:
+        return Release(cell.name, why)
+    if not interruption.due(known, limits, now):
+        return None
+    # In a cell that was not handed over nothing runs yet: whoever waits for it gets another.
+    return End(cell.name) if cell.state is S.CLAIMED else Retire(cell.name, why)
 
 
 def _booting(cell: Cell, limits: Limits, now: float) -> Action | None:

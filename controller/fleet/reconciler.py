@@ -14,7 +14,7 @@ import structlog
 
 from cellwire.faults import Fault
 from controller.clouds.protocol import Cloud, Routed, Tagged
-from controller.fleet import launch, plan
+from controller.fleet import interruption, launch, plan
 from controller.fleet.act import Act
 from controller.fleet.book import Book
 from controller.fleet.orphans import Sighting, sort
@@ -22,7 +22,7 @@ from controller.fleet.plan import Limits, Seen
 from controller.fleet.pool_keeper import Pool
 from controller.fleet.pool_plan import Request
 from controller.fleet.routes import networks_of, routes
-from controller.model.cell import Cell, CellState
+from controller.model.cell import Announcement, Cell, CellState
 from controller.model.instance import Instance
 from controller.model.names import CellName, InstanceId
 from controller.model.steps import LIVE, InvalidStep, Released
@@ -37,6 +37,8 @@ SURVEY_SOON = 0.2
 DRAIN_SECONDS = 5.0
 LIST_SECONDS = 60.0
 FOREVER = float("inf")
+# Announcements kept for instances that no cell has (yet); a queue may tell of other people's.
+MOST_EARLY = 1000
 
 
 class Reconciler:
@@ -61,6 +63,7 @@ class Reconciler:
         self._tasks = tasks
         self._started_at = clock()
         self._listed_at = 0.0
+        self._early: dict[InstanceId, Announcement] = {}
         self._owned: dict[CellName, Instance] = {}
         self._missing: dict[CellName, float] = {}
         self._strangers: dict[InstanceId, Sighting] = {}
@@ -116,6 +119,8 @@ class Reconciler:
                 self._not_before.pop(cell.name, None)
                 self._pool.noticed(cell)
                 self._route(cell)
+            if cell.instance is not None and cell.state is CellState.BOOTING and cell.instance in self._early:
+                await self._announce(cell.name, self._early.pop(cell.instance))
             self.wake(cell.name)
 
     async def pass_often(self, add_warm: Callable[[Request], None]) -> None:
@@ -197,10 +202,19 @@ class Reconciler:
         self._cloud.tag(wanted)
 
     async def heed_notices(self) -> None:
-        """What the cloud announces is a reason to look."""
+        """What the cloud announces is a reason to look, and its cell remembers it before the next one is asked for."""
         async for notice in self._cloud.notices():
             log.info("notice", instance=notice.instance, kind=notice.kind, message=notice.message)
             self.survey_soon()
+            news = interruption.announcement(notice, self._limits, self._clock())
+            if news is None:
+                continue
+            cell = self._book.of_instance(notice.instance)
+            if cell is None:
+                # The answer to its launch may not be written down yet.
+                self._early = {**dict(list(self._early.items())[-MOST_EARLY:]), notice.instance: news}
+            else:
+                await self._announce(cell.name, news)
 
     def seen(self, name: CellName) -> Seen:
         """What is known of a cell beside its record."""
@@ -261,6 +275,12 @@ class Reconciler:
                 self._terminated[name] = self._clock()
                 self.survey_soon()
                 return
+
+    async def _announce(self, name: CellName, news: Announcement) -> None:
+        try:
+            await self._act.announce(name, news)
+        except (Fault, InvalidStep) as error:
+            log.warning("an announcement was not written down", cell=name, cause=str(error))
 
     def _route(self, changed: Cell) -> None:
         """Tell the cloud which networks lead to which cells, if that may have changed."""

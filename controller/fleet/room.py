@@ -116,11 +116,18 @@ class Fleet:
     async def claim(self, claim: PodClaim) -> Cell:
         """The cell of this pod attempt, claimed and connected; launches one where there is none."""
         wish = wishes.read(claim.annotations)
-        cell = self._book.of_pod(claim.pod.uid, claim.pod.attempt)
-        if cell is None:
-            # To the end even if the caller leaves: half of it would let the next caller make a second cell.
-            cell = await self._book.owned(self._made(claim, wish))
-        return await self._handed_over(cell.name, claim)
+        while True:
+            cell = self._book.of_pod(claim.pod.uid, claim.pod.attempt)
+            if cell is None:
+                # To the end even if the caller leaves: half of it would let the next caller make a second cell.
+                cell = await self._book.owned(self._made(claim, wish))
+            try:
+                return await self._handed_over(cell.name, claim)
+            except Fault:
+                over = self._book.get(cell.name)
+                if over is None or over.announced is None or not over.announced.ends or over.state not in ENDING:
+                    raise
+                log.info("its instance was to end before it was handed over: another is made", cell=cell.name)
 
     async def release(self, name: CellName, reason: str) -> None:
         """The pod is over: retire the cell. Returns once that is written down."""

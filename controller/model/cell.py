@@ -39,12 +39,36 @@ class Standby(msgspec.Struct, frozen=True, kw_only=True):
     image: str = ""
 
 
+# What a pod leaves of a warning for the last bytes of its logs, and for AWS's clock and ours to differ.
+MARGIN = 10.0
+
+
+class Announcement(msgspec.Struct, frozen=True, kw_only=True):
+    """What the cloud said will happen to a cell's instance, `heard_at` the unix second at which it did.
+
+    `kind` and `message` as in its notice; `at` is the unix second by which, 0 if unknown. `ends` tells that all that
+    runs on the instance ends then; `ending_since` from when on the pod is told to end for it, 0 while it is not.
+    """
+
+    kind: str
+    at: float
+    message: str
+    heard_at: float
+    ends: bool = False
+    ending_since: float = 0.0
+
+    @property
+    def over_by(self) -> float:
+        """The unix second by which the pod is to have ended; infinite where nobody knows."""
+        return self.at - MARGIN if self.at else float("inf")
+
+
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
     """What is stored of one cell. Times are unix seconds; 0 means "not yet".
 
     `claim` is the pod it is for (None: a warm cell, and then `standby` is set); `boots` is the number of launches
-    tried, part of the client token. `moments` holds when each stage was reached, by name. `connected` is not
-    stored: it tells whether the cell's connection stands now.
+    tried, part of the client token. `announced` is what the cloud said will happen to its instance. `moments` holds
+    when each stage was reached, by name. `connected` is not stored: it tells whether the cell's connection stands now.
     """
 
     name: CellName
@@ -59,6 +83,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     address: str = ""
     pod_address: str = ""
     reason: str = ""
+    announced: Announcement | None = None
     created_at: float = 0.0
     changed_at: float = 0.0
     last_heartbeat: float = 0.0

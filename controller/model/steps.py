@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from controller.model.cell import Cell, CellState
+from controller.model.cell import Announcement, Cell, CellState
 from controller.model.names import InstanceId
 from controller.model.offer import Offer
 from controller.model.pod import PodClaim
@@ -70,6 +70,12 @@ class Claimed(msgspec.Struct, frozen=True):
     """The cell is handed to its pod; from now on it is never for another."""
 
 
+class Announced(msgspec.Struct, frozen=True):
+    """The cloud says what will happen to the cell's instance, or the pod is told to end for it."""
+
+    announcement: Announcement
+
+
 class Retired(msgspec.Struct, frozen=True):
     """Nobody needs the cell any more."""
 
@@ -92,7 +98,9 @@ class Ended(msgspec.Struct, frozen=True):
     """There is no instance any more."""
 
 
-Event = Launching | Refused | Launched | Assigned | Joined | Told | Claimed | Retired | Released | Lost | Ended
+Event = (
+    Launching | Refused | Launched | Assigned | Joined | Told | Claimed | Announced | Retired | Released | Lost | Ended
+)
 
 TRANSITIONS: dict[tuple[CellState, type[Event]], CellState] = {
     (S.REQUESTED, Launching): S.LAUNCHING,
@@ -107,6 +115,7 @@ TRANSITIONS: dict[tuple[CellState, type[Event]], CellState] = {
     (S.LOST, Refused): S.LOST,
     **{(state, Assigned): state for state in LIVE - {S.CLAIMED}},
     **{(state, Told): state for state in (S.READY, S.CLAIMED, *ENDING)},
+    **{(state, Announced): state for state in (S.BOOTING, S.READY, S.CLAIMED)},
     **{(state, Retired): S.RETIRING for state in LIVE},
     **{(state, Released): S.RETIRING for state in LIVE - {S.CLAIMED}},
     **{(state, Lost): S.LOST for state in LIVE},
@@ -145,6 +154,8 @@ def _with_facts(cell: Cell, event: Event) -> Cell:
             return replace(cell, claim=claim)
         case Told(moments):
             return replace(cell, moments={**moments, **cell.moments})
+        case Announced(announcement):
+            return replace(cell, announced=announcement)
         case Retired(reason) | Released(reason) | Lost(reason):
             return replace(cell, reason=reason)
         case Joined() | Claimed() | Ended():

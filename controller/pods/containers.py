@@ -6,6 +6,7 @@ that it made. Failures become states of the container, never exceptions; only th
 
 from __future__ import annotations
 
+import asyncio
 import stat
 from collections.abc import Callable
 
@@ -184,6 +185,30 @@ class Containers:
         if isinstance(after.state, Waiting):
             said = f"Back-off restarting failed container {name} in pod {whose}"
             self._recorder.warning(self._record.pod, "BackOff", said, name)
+
+    async def stop_all(self, grace: Callable[[], float]) -> None:
+        """Stop main containers together, then sidecars in reverse order of their start; each within `grace()` s."""
+        spec = self._record.pod["spec"]
+        listed = [(one["name"], lifecycle.is_sidecar(one)) for one, _ in lifecycle.containers_of(spec)]
+        async with asyncio.TaskGroup() as tasks:
+            for name, sidecar in listed:
+                if not sidecar:
+                    tasks.create_task(self._stop(name, grace))
+        for name, sidecar in reversed(listed):
+            if sidecar:
+                await self._stop(name, grace)
+        for name, _ in listed:
+            await self.refresh(name)
+
+    async def _stop(self, name: str, grace: Callable[[], float]) -> None:
+        one = self._record.run.of(name)
+        if one.id and isinstance(one.state, Running):
+            self._recorder.normal(self._record.pod, "Killing", f"Stopping container {name}", name)
+            try:
+                await self._runtime.stop(one.id, grace())
+            except Fault as fault:
+                if fault.kind is not Kind.NOT_FOUND:
+                    self._recorder.warning(self._record.pod, "FailedKillPod", str(fault), name)
 
     async def _end_of(self, name: str, one: ContainerRun, status: cri.ContainerStatus) -> Terminated:
         began = one.state.started_at if isinstance(one.state, Running) else 0.0

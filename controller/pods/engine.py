@@ -83,8 +83,13 @@ class Pods:
         task.add_done_callback(self._begun.discard)
 
     async def _watch_cells(self) -> None:
-        """Tell a pod's worker when the fleet gives its cell up, and why its cell does not come."""
+        """Tell a pod's worker when the fleet gives its cell up, why its cell does not come, or that the cloud will take
+        its instance.
+        """
         async for cell in self._around.cells.watch():
+            worker = self._workers.get(cell.claim.pod.uid) if cell.claim else None
+            if worker is not None and cell.announced is not None:
+                worker.announced(cell)
             if cell.state in (CellState.LOST, CellState.GONE):
                 for worker in list(self._workers.values()):
                     worker.cell_lost(cell.name, cell.reason or f"the cell is {cell.state.value}")

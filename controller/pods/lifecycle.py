@@ -215,7 +215,12 @@ def settled(spec: Json, run: PodRun, now: float, whose: str) -> PodRun:
     return run
 
 
-def lost(spec: Json, run: PodRun, cause: str, now: float) -> PodRun:
+def runs_anew(spec: Json) -> bool:
+    """Whether a pod whose cell is over is run on another."""
+    return spec.get("restartPolicy", "Always") == "Always"
+
+
+def lost(spec: Json, run: PodRun, cause: str, now: float, reason: str = "CellLost") -> PodRun:
     """The run after its cell was lost: to be run anew where its policy says Always, else failed."""
     containers: dict[str, ContainerRun] = {}
     for container, _ in containers_of(spec):
@@ -223,10 +228,10 @@ def lost(spec: Json, run: PodRun, cause: str, now: float) -> PodRun:
         state = one.state
         if isinstance(state, Running) or (isinstance(state, Waiting) and one.starts):
             began = state.started_at if isinstance(state, Running) else 0.0
-            state = Terminated(137, "CellLost", cause, started_at=began, finished_at=now, container_id=one.id)
+            state = Terminated(137, reason, cause, started_at=began, finished_at=now, container_id=one.id)
         containers[one.name] = replace(one, state=state, started=False, ready=False)
-    if spec.get("restartPolicy", "Always") != "Always":
-        return replace(run, containers=containers, phase="Failed", reason="CellLost", message=cause)
+    if not runs_anew(spec):
+        return replace(run, containers=containers, phase="Failed", reason=reason, message=cause)
     anew = {name: _anew(one) for name, one in containers.items()}
     return PodRun(attempt=run.attempt + 1, started_at=run.started_at, containers=anew)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,14 +16,14 @@ from typing import Any
 import structlog
 from msgspec.structs import replace
 
-from cellwire.faults import Fault, Kind
+from cellwire.faults import Fault
 from controller.clouds.protocol import LoginOf
 from controller.fleet.cells import Cells
-from controller.model.cell import Cell
+from controller.model.cell import MARGIN, Announcement, Cell
 from controller.model.names import CellName, PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
-from controller.pods import lifecycle
+from controller.pods import interruption, lifecycle
 from controller.pods.containers import Containers
 from controller.pods.cri import CellLost, CellRuntime
 from controller.pods.events import Recorder
@@ -30,7 +31,7 @@ from controller.pods.fields import Json
 from controller.pods.logs import Logs
 from controller.pods.prober import probing
 from controller.pods.records import Records
-from controller.pods.run import PodRecord, PodRun, Running
+from controller.pods.run import PodRecord, PodRun
 from controller.pods.translate import empty_folders, sandbox_config, volumes_folder
 from controller.store.protocol import Store
 
@@ -73,6 +74,10 @@ class Surroundings:
     now: Callable[[], float]
 
 
+class _Taken(Exception):
+    """The cell's instance will be taken: the pod is to end on it."""
+
+
 class Worker:
     """Runs one pod."""
 
@@ -84,6 +89,8 @@ class Worker:
         self._delete_by = 0.0
         self._lost = asyncio.Event()
         self._lost_why = ""
+        self._taken = asyncio.Event()
+        self._said: set[str] = set()
         self._copies: dict[str, asyncio.Task[None]] = {}
 
     @property
@@ -109,6 +116,18 @@ class Worker:
     def cell_late(self, why: str) -> None:
         """The pod's cell is being launched for longer than it should take; it goes on being tried."""
         self._around.recorder.warning(self.record.pod, "FailedScheduling", why)
+
+    def announced(self, cell: Cell) -> None:
+        """The cloud said what will happen to a cell's instance; it concerns this pod if it is its own."""
+        known = cell.announced
+        if known is None or self.record.run.cell != cell.name or self.record.run.phase:
+            return
+        words = interruption.sentence(cell, known)
+        if words not in self._said:
+            self._said.add(words)
+            self._around.recorder.warning(self.record.pod, interruption.reason(known), words)
+        if known.ending_since:
+            self._taken.set()
 
     async def live(self) -> None:
         """Run the pod until it is deleted and gone."""
@@ -138,12 +157,19 @@ class Worker:
     async def _run(self, tasks: asyncio.TaskGroup) -> None:
         while not self.record.run.phase:
             cell = await self._claim()
+            why, finish = "", None
             try:
                 finish = await self._on_cell(cell, tasks)
             except* CellLost as group:
-                await self._cell_is_lost(cell, str(group.exceptions[0]))
-            else:
+                why = str(group.exceptions[0])
+            except* _Taken:
+                log.info("the instance of a pod will be taken", pod=self.uid, cell=cell)
+            if finish is not None:
                 await self._finish(cell, finish)
+            elif why:
+                await self._cell_is_lost(cell, why)
+            else:
+                await self._cell_is_taken(cell)
         if not self.record.run.released:
             await self._release(self.record.run.cell, "the pod is over")
 
@@ -195,8 +221,11 @@ class Worker:
         runtime = CellRuntime(self._around.cells, cell, self._around.images.login)
         containers = self._containers(runtime)
         self._lost.clear()
+        self._taken.clear()
+        if (known := self._around.cells.get(cell)) is not None:
+            self.announced(known)
         async with asyncio.TaskGroup() as group:
-            beside = [group.create_task(self._watch_loss())]
+            beside = [group.create_task(self._watch_loss()), group.create_task(self._watch_taking())]
             await self._sandbox(runtime, containers)
             for container, _ in lifecycle.containers_of(self.record.pod["spec"]):
                 self._mirror(runtime, container["name"], tasks)
@@ -211,6 +240,10 @@ class Worker:
     async def _watch_loss(self) -> None:
         await self._lost.wait()
         raise CellLost(self._lost_why)
+
+    async def _watch_taking(self) -> None:
+        await self._taken.wait()
+        raise _Taken
 
     async def _sandbox(self, runtime: CellRuntime, containers: Containers) -> None:
         """The pod's sandbox on this cell, made once, with its folders."""
@@ -285,11 +318,46 @@ class Worker:
         self._copies.clear()
         await self._around.cells.release(cell, "lost")
 
+    async def _cell_is_taken(self, cell: CellName) -> None:
+        """End the pod within what is left of its instance; its next cell is launched meanwhile."""
+        spec, known = self.record.pod["spec"], self._around.cells.get(cell)
+        said = known.announced if known is not None else None
+        why = interruption.sentence(known, said) if known is not None and said is not None else "it was taken"
+        async with asyncio.TaskGroup() as tasks:
+            ahead = [tasks.create_task(self._claim_ahead())] if lifecycle.runs_anew(spec) else []
+            if said is not None:
+                await self._wind_down(CellRuntime(self._around.cells, cell), said)
+            for task in ahead:
+                task.cancel()  # the cell keeps coming: it is claimed below as any other
+        since, now = said.ending_since if said is not None else 0.0, self._around.now()
+        await self._set(lambda run: interruption.interrupted(spec, run, why, since, now))
+        for copy in self._copies.values():
+            copy.cancel()
+        self._copies.clear()
+        if not self.record.run.phase:
+            await self._around.cells.release(cell, why)
+
+    async def _claim_ahead(self) -> None:
+        """Ask for the cell of the next attempt, so that it is there when this one has ended."""
+        pod, run = self.record.pod, self.record.run
+        with contextlib.suppress(Fault):  # it is told when the pod itself waits for it
+            await self._around.cells.claim(await self._claim_of(pod, replace(run, attempt=run.attempt + 1)))
+
+    async def _wind_down(self, runtime: CellRuntime, known: Announcement) -> None:
+        wanted = float(self.record.pod["spec"]["terminationGracePeriodSeconds"])
+        left = known.over_by + MARGIN - self._around.now()
+        try:
+            async with asyncio.timeout(left if math.isfinite(left) else wanted + LOGS_WITHIN):
+                await self._containers(runtime).stop_all(lambda: interruption.grace(wanted, known, self._around.now()))
+                await self._logs_complete()
+        except* (CellLost, Fault, TimeoutError) as group:
+            log.warning("a pod was not ended whole before its instance", pod=self.uid, cause=str(group.exceptions[0]))
+
     async def _finish(self, cell: CellName, finish: lifecycle.Finish) -> None:
         """The pod is over by itself: stop what is left of it, write its end, keep its logs, give the cell back."""
         grace = float(self.record.pod["spec"]["terminationGracePeriodSeconds"])
         with contextlib.suppress(CellLost, Fault):
-            await self._stop_all(CellRuntime(self._around.cells, cell), lambda: grace)
+            await self._containers(CellRuntime(self._around.cells, cell)).stop_all(lambda: grace)
         await self._set(lambda run: replace(run, phase=finish.phase, reason=finish.reason, message=finish.message))
 
     async def _release(self, cell: CellName, why: str) -> None:
@@ -304,29 +372,6 @@ class Worker:
             if late:
                 said = f"the cell is given back with logs that did not end within {LOGS_WITHIN:.0f} s"
                 self._around.recorder.warning(self.record.pod, "LogsIncomplete", said)
-
-    async def _stop_all(self, runtime: CellRuntime, grace: Callable[[], float]) -> None:
-        """Stop main containers together, then sidecars in reverse order of their start."""
-        spec = self.record.pod["spec"]
-        listed = [(one["name"], lifecycle.is_sidecar(one)) for one, _ in lifecycle.containers_of(spec)]
-        async with asyncio.TaskGroup() as tasks:
-            for name, sidecar in listed:
-                if not sidecar:
-                    tasks.create_task(self._stop(runtime, name, grace))
-        for name, sidecar in reversed(listed):
-            if sidecar:
-                await self._stop(runtime, name, grace)
-        await self._refresh(self._containers(runtime))
-
-    async def _stop(self, runtime: CellRuntime, name: str, grace: Callable[[], float]) -> None:
-        one = self.record.run.of(name)
-        if one.id and isinstance(one.state, Running):
-            self._around.recorder.normal(self.record.pod, "Killing", f"Stopping container {name}", name)
-            try:
-                await runtime.stop(one.id, grace())
-            except Fault as fault:
-                if fault.kind is not Kind.NOT_FOUND:
-                    self._around.recorder.warning(self.record.pod, "FailedKillPod", str(fault), name)
 
     async def _end_guarded(self) -> None:
         """The pod was deleted: whatever goes wrong, its cells are given back before it is forgotten."""
@@ -377,7 +422,7 @@ class Worker:
 
     async def _stop_quietly(self, runtime: CellRuntime) -> None:
         with contextlib.suppress(CellLost):
-            await self._stop_all(runtime, lambda: max(self._delete_by - self._around.now(), 0.0))
+            await self._containers(runtime).stop_all(lambda: max(self._delete_by - self._around.now(), 0.0))
 
     async def _set(self, change: Callable[[PodRun], PodRun]) -> PodRun:
         return await self._around.records.run(self.uid, change)

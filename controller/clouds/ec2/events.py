@@ -27,6 +27,10 @@ STATE_CHANGE = "state-change"
 WARNING_SECONDS = 120.0
 _MESSAGE_LIMIT = 500
 _INSTANCE = re.compile(r"\bi-(?:[0-9a-f]{17}|[0-9a-f]{8})\b", re.ASCII)
+# Scheduled events after which nothing that ran on the instance runs any more. One that is only disturbed
+# ("system-maintenance", say) goes on.
+_ENDING_CODES = frozenset({"instance-stop", "instance-retirement", "instance-reboot", "system-reboot"})
+_ENDING_WORDS = ("RETIREMENT", "STOP", "TERMINAT", "REBOOT")
 _OVER = ("[Completed]", "[Canceled]")
 
 
@@ -57,9 +61,8 @@ def _interruption(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Iterab
     emitted = _moment(event.get("time"))
     at = emitted + WARNING_SECONDS if emitted else 0.0
     action = str(detail.get("instance-action") or "terminate")
-    yield Notice(
-        instance=_instance(detail), kind=INTERRUPTION, at=at, message=_short(f"AWS takes the spot instance: {action}")
-    )
+    message = _short(f"AWS takes the spot instance: {action}")
+    yield Notice(instance=_instance(detail), kind=INTERRUPTION, at=at, message=message, ends=True)
 
 
 def _rebalance(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Iterable[Notice]:
@@ -91,8 +94,9 @@ def _health(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Iterable[Not
     told = next((str(each.get("latestDescription") or "") for each in _items(detail.get("eventDescription"))), "")
     code = str(detail.get("eventTypeCode") or category)
     message = _short(f"{code}: {told}" if told else code)
+    ends = category == "scheduledChange" and any(word in code.upper() for word in _ENDING_WORDS)
     for instance in found:
-        yield Notice(instance=InstanceId(instance), kind=MAINTENANCE, at=at, message=message)
+        yield Notice(instance=InstanceId(instance), kind=MAINTENANCE, at=at, message=message, ends=ends)
 
 
 _PARSERS: dict[tuple[str, str], Callable[[Mapping[str, Any], Mapping[str, Any]], Iterable[Notice]]] = {
@@ -120,7 +124,8 @@ def of_status(status: Mapping[str, Any]) -> tuple[Notice, ...]:
         code = str(event.get("Code") or "event")
         at = _moment(event.get("NotBefore"))
         message = _short(f"{code}: {told}" if told else code)
-        found.append(Notice(instance=instance, kind=MAINTENANCE, at=at, message=message))
+        ends = code in _ENDING_CODES
+        found.append(Notice(instance=instance, kind=MAINTENANCE, at=at, message=message, ends=ends))
     return tuple(found)
 
 
