@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path, PurePosixPath
 
 import structlog
@@ -13,7 +14,7 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
 from controller.fleet.cells import Cells
-from controller.shim import follower, mirror, mounts, volumes
+from controller.shim import ending, follower, mirror, mounts, volumes
 from controller.shim.following import Following
 from controller.shim.images import Images
 from controller.shim.memory import Memory
@@ -98,6 +99,8 @@ class Containers:
         if mirror.exited(record.status):
             return
         channel = await reach(self._cells, record.cell)
+        if (cell := self._cells.get(record.cell)) is not None:
+            grace = round(ending.within(cell.announced, grace, time.time()))
         stub = runtime_grpc.RuntimeServiceStub(channel)
         asked = cri.StopContainerRequest(container_id=record.id, timeout=grace)
         await call(stub.StopContainer, asked, deadline=grace + CALL_DEADLINE)

@@ -16,7 +16,7 @@ from cellwire.cri import match
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from controller.model.names import CellName
-from controller.shim.mirror import listed_container, listed_sandbox, next_container
+from controller.shim.mirror import listed_container, listed_sandbox, next_container, with_cause
 from controller.shim.records import CONTAINER, SANDBOX, ContainerRecord, SandboxRecord
 from controller.store.protocol import Store
 
@@ -155,7 +155,9 @@ class Memory:
         """What a cell says of a container."""
 
         def learn(record: ContainerRecord) -> ContainerRecord:
-            merged = next_container(cri.ContainerStatus.FromString(record.status), news)
+            sandbox = self._sandboxes.get(record.sandbox)
+            known = cri.ContainerStatus.FromString(record.status)
+            merged = next_container(known, with_cause(known, news, sandbox.interrupted if sandbox else ""))
             return msgspec.structs.replace(record, status=merged.SerializeToString())
 
         await self.change_container(news.id, learn)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from cellwire.cri.v1 import runtime_pb2 as cri
 
 CELL_LOST = "CellLost"
+INTERRUPTED = "Interrupted"
 NANOSECONDS = 1_000_000_000
 
 
@@ -60,6 +61,16 @@ def next_container(known: cri.ContainerStatus, news: cri.ContainerStatus) -> cri
     del merged.mounts[:]
     merged.mounts.extend(known.mounts)
     return merged
+
+
+def with_cause(known: cri.ContainerStatus, news: cri.ContainerStatus, cause: str) -> cri.ContainerStatus:
+    """News of a container whose instance will be taken: if it has ended now, that is why; its exit code stays."""
+    if not cause or known.state == cri.CONTAINER_EXITED or news.state != cri.CONTAINER_EXITED:
+        return news
+    told = cri.ContainerStatus()
+    told.CopyFrom(news)
+    told.reason, told.message = INTERRUPTED, news.message or cause
+    return told
 
 
 def exited(status: bytes) -> bool:

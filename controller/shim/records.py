@@ -17,7 +17,8 @@ class SandboxRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One sandbox. `config` is the kubelet's PodSandboxConfig, `status` the last PodSandboxStatus known.
 
     `claim_attempt` and `uid` name the cell's claim. `pulled` are image references that this pod was allowed to pull,
-    each with the id it resolved to. `released` tells that the cell has been given back.
+    each with the id it resolved to. `released` tells that the cell has been given back; `interrupted` says why it ends
+    before its pod does: its instance will be taken.
     """
 
     id: str
@@ -28,6 +29,7 @@ class SandboxRecord(msgspec.Struct, frozen=True, kw_only=True):
     status: bytes
     pulled: dict[str, str] = {}
     released: bool = False
+    interrupted: str = ""
 
 
 class ContainerRecord(msgspec.Struct, frozen=True, kw_only=True):

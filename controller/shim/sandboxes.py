@@ -131,6 +131,11 @@ class Sandboxes:
         )
 
     async def _run_on(self, cell: Cell, pod: PodRef, config: cri.PodSandboxConfig, runtime_handler: str) -> str:
+        if cell.announced is not None and cell.announced.ending_since:
+            # Not handed back: the next attempt at this call gets another.
+            await self._cells.release(cell.name, cell.announced.message)
+            cause = f"the instance of its cell {cell.name} will be reclaimed: {cell.announced.message}"
+            raise Fault(Kind.UNAVAILABLE, f"pod {pod.namespace}/{pod.name}", cause, "ask again for another cell")
         channel = await self._cells.connected(cell.name)
         stub = runtime_grpc.RuntimeServiceStub(channel)
         request = cri.RunPodSandboxRequest(config=config_for_cell(config), runtime_handler=runtime_handler)

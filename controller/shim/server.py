@@ -28,6 +28,7 @@ from controller.shim.containers import Containers
 from controller.shim.following import Following
 from controller.shim.images import Images
 from controller.shim.inotify import Inotify
+from controller.shim.interruption import Interruptions
 from controller.shim.memory import Memory
 from controller.shim.runtime import ImageService, RuntimeService
 from controller.shim.sandboxes import Sandboxes
@@ -108,12 +109,15 @@ async def running(
             images = Images(cells, memory, stock, str(settings.folder), login)
             containers = Containers(cells, memory, following, images, volume_sync, settings.pods_folder)
             runtime = RuntimeService(memory, stats, following, sandboxes, containers, streaming, abilities)
+            interruptions = Interruptions(cells, memory, containers)
+            watching = tasks.create_task(interruptions.watch(), name="interruptions")
             sweeper = tasks.create_task(_release_abandoned(sandboxes, stock), name="abandoned claims")
             try:
                 async with serving([runtime, ImageService(images)], settings.socket):
                     yield
             finally:
                 sweeper.cancel()
+                watching.cancel()
                 await following.close()
 
 

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from grpclib.client import Channel
 
 from cellwire.cell.v1 import cell_pb2 as wire
@@ -20,7 +21,7 @@ from cellwire.cri.v1.runtime_grpc import ImageServiceBase, RuntimeServiceBase
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.serve import serving
 from cellwire.stream.service import SessionService
-from controller.model.cell import Cell, CellState
+from controller.model.cell import Announcement, Cell, CellState
 from controller.model.names import CellName
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim
@@ -164,6 +165,15 @@ class CellsDouble:
         cell = self.cells.pop(name)
         self.doubles[name].kill_all()
         self.losses.put_nowait(Cell(name=name, state=CellState.LOST, demand=cell.demand, reason="silent for 40 s"))
+
+    def announce(self, name: CellName, kind: str, seconds: float, *, ends: bool = True) -> None:
+        """The cloud says that the instance ends in so many seconds, and the fleet that the pod is to end."""
+        now = time.time()
+        said = Announcement(
+            kind=kind, at=now + seconds, message="taken", heard_at=now, ends=ends, ending_since=now if ends else 0.0
+        )
+        self.cells[name] = msgspec.structs.replace(self.cells[name], announced=said)
+        self.losses.put_nowait(self.cells[name])
 
     def end(self) -> None:
         for double in self.doubles.values():

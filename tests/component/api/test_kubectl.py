@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import re
 import shutil
 import time
 from collections.abc import AsyncGenerator
@@ -251,6 +252,40 @@ async def test_a_lost_cell_means_a_new_one_for_a_pod_that_always_restarts(tmp_pa
         out = await it.until("c-1", "get", "pods", "-o", "wide")
         assert "Running" in await it.until("1/1", "get", "pods"), out
         assert "CellLost" in await it.ok("describe", "pod", "web")
+
+
+SAYS_BYE = 'trap "echo bye; exit 5" TERM; echo began; while :; do sleep 0.05; done'
+
+
+async def test_a_pod_whose_instance_will_be_taken_is_ended_and_runs_anew_meanwhile(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.ok("apply", "-f", "-", stdin=manifest(SAYS_BYE))
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=10s")
+        await it.until("began", "logs", "web")
+        (first,) = it.fleet.cells
+        it.fleet.announce(first, "rebalance", 0.0, ends=False)
+        await it.until("RebalanceRecommended", "describe", "pod", "web")
+        it.fleet.announce(first, "interruption", 100.0)
+        out = await it.until("c-1", "get", "pods", "-o", "wide")
+        assert "Running" in await it.until("1/1", "get", "pods"), out
+        described = await it.ok("describe", "pod", "web")
+        assert re.search(r"Interrupted .*will be reclaimed at 20", described), described
+        last = json.loads(await it.ok("get", "pod", "web", "-o", "json"))["status"]["containerStatuses"][0]["lastState"]
+        assert (last["terminated"]["exitCode"], last["terminated"]["reason"]) == (5, "Interrupted")
+        assert "bye" in await it.ok("logs", "web", "--previous")
+        assert it.fleet.released == [first]
+
+
+async def test_a_pod_that_will_not_stop_is_cut_short_by_the_end_of_its_instance(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        deaf = 'trap "" TERM; echo began; while :; do sleep 0.05; done'
+        await it.ok("apply", "-f", "-", stdin=manifest(deaf, terminationGracePeriodSeconds=300, restartPolicy="Never"))
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=10s")
+        await it.until("began", "logs", "web")
+        it.fleet.announce(next(iter(it.fleet.cells)), "interruption", 11.0)
+        await it.until("Failed", "get", "pod", "web", "-o", "jsonpath={.status.phase}")
+        assert "Interrupted" in await it.ok("get", "pod", "web", "-o", "jsonpath={.status.reason}")
+        assert len(it.fleet.doubles) == 1, "it never restarts: no cell is made for it"
 
 
 async def test_a_restarted_controller_goes_on_without_a_lost_or_doubled_line(tmp_path: Path) -> None:

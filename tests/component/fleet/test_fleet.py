@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from cellwire.faults import Fault, Kind
+from controller.clouds.protocol import Notice
 from controller.clouds.userdata import parse
 from controller.fleet import pool_forecast, pool_keeper, reconciler, room
 from controller.fleet.plan import Limits
@@ -19,7 +22,7 @@ from controller.fleet.pool import Class
 from controller.fleet.pool_keeper import PoolSettings
 from controller.fleet.room import Fleet, FleetSettings, RegistryFacts
 from controller.model.cell import Cell, CellState
-from controller.model.names import CellName, PodUid
+from controller.model.names import CellName, InstanceId, PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
 from controller.store import sqlite
@@ -416,3 +419,87 @@ async def test_what_happens_on_a_cell_is_told_and_its_stages_are_kept(world: Wor
         await until(lambda: "pulled" in (fleet.get(cell.name) or cell).moments)
 
         assert heard.result() == "Pulled"
+
+
+def warned(cell: Cell, kind: str = "interruption", *, ends: bool = True) -> Notice:
+    assert cell.instance is not None
+    return Notice(instance=cell.instance, kind=kind, at=time.time() + 120, message="taken", ends=ends)
+
+
+async def test_a_pod_whose_instance_will_be_taken_is_told_and_gets_its_next_cell_meanwhile(world: World) -> None:
+    async with world.controller() as fleet:
+        cell = await fleet.claim(pod("web"))
+        world.cloud.told.put_nowait(warned(cell))
+        await until(lambda: (known := fleet.get(cell.name)) and known.announced and known.announced.ending_since)
+        other = await fleet.claim(pod("web", attempt=1))
+
+        before = fleet.get(cell.name)
+        assert before is not None
+        assert (before.state, before.connected) == (CellState.CLAIMED, True), "the old one winds down"
+        assert other.name != cell.name
+        assert other.offer is not None
+        assert cell.offer is not None
+        assert (other.offer.shape.type, other.offer.launch_type) != (cell.offer.shape.type, cell.offer.launch_type)
+    async with world.controller() as later:
+        known = later.get(cell.name)
+        assert known is not None
+        assert known.announced is not None, "a controller that starts again still knows it"
+
+
+async def test_a_recommendation_is_only_told_and_moves_the_pod_where_the_settings_say_so(world: World) -> None:
+    async with world.controller() as fleet:
+        cell = await fleet.claim(pod("web"))
+        world.cloud.told.put_nowait(warned(cell, "rebalance", ends=False))
+        await until(lambda: (known := fleet.get(cell.name)) and known.announced)
+        await asyncio.sleep(0.2)
+        known = fleet.get(cell.name)
+        assert known is not None
+        assert known.announced is not None
+        assert not known.announced.ending_since
+    moving = msgspec.structs.replace(SETTINGS, limits=msgspec.structs.replace(LIMITS, rebalance_ends=True))
+    async with world.controller(moving) as fleet:
+        world.cloud.told.put_nowait(warned(cell, "rebalance", ends=False))
+        await until(lambda: (now := fleet.get(cell.name)) and now.announced and now.announced.ending_since)
+
+
+async def test_a_warm_cell_whose_instance_will_end_is_replaced_at_once(world: World) -> None:
+    settings = msgspec.structs.replace(SETTINGS, standby=PoolSettings(classes=(WARM,)))
+    async with world.controller(settings) as fleet:
+
+        def ready() -> set[CellName]:
+            return {cell.name for cell in fleet.list() if cell.state is CellState.READY and cell.connected}
+
+        await until(lambda: len(ready()) == 2)
+        doomed, other = sorted(ready())
+        known = fleet.get(doomed)
+        assert known is not None
+        world.cloud.told.put_nowait(warned(known, "maintenance"))
+        await until(lambda: fleet.get(doomed) is None and len(ready()) == 2)
+        assert other in ready()
+
+
+async def test_a_claim_that_waits_for_a_cell_whose_instance_will_be_taken_gets_another(world: World) -> None:
+    world.refuse_joins = True
+    async with world.controller() as fleet, asyncio.TaskGroup() as tasks:
+        asked = tasks.create_task(fleet.claim(pod("web")))
+        await until(lambda: any(cell.state is CellState.BOOTING for cell in fleet.list()))
+        (first,) = fleet.list()
+        world.cloud.told.put_nowait(warned(first))
+        await until(lambda: any(cell.name != first.name for cell in fleet.list()))
+        world.refuse_joins = False
+        cell = await asked
+        assert cell.name != first.name
+        assert cell.state is CellState.CLAIMED
+
+
+async def test_a_notice_that_is_faster_than_the_answer_to_a_launch_is_not_lost(world: World) -> None:
+    world.refuse_joins = True
+    async with world.controller() as fleet, asyncio.TaskGroup() as tasks:
+        world.cloud.told.put_nowait(
+            Notice(instance=InstanceId("i-00000001"), kind="interruption", at=0.0, message="taken", ends=True)
+        )
+        await asyncio.sleep(0.05)
+        asked = tasks.create_task(fleet.claim(pod("web")))
+        await until(lambda: len(world.cloud.known) == 2)
+        world.refuse_joins = False
+        assert (await asked).instance == "i-00000002"

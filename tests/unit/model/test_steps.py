@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.model import steps
-from controller.model.cell import Cell, CellState
+from controller.model.cell import Announcement, Cell, CellState
 from controller.model.names import CellName, InstanceId, PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
@@ -25,6 +25,7 @@ EVENTS: dict[type[steps.Event], steps.Event] = {
         steps.Joined(),
         steps.Told({"agent": 2.0}),
         steps.Claimed(),
+        steps.Announced(Announcement(kind="interruption", at=9.0, message="taken", heard_at=1.0, ends=True)),
         steps.Retired("deleted"),
         steps.Released("one too many"),
         steps.Lost("silent"),

@@ -1,0 +1,83 @@
+"""Sandboxes whose instance the cloud will take: not ready at once, their containers ended within what is left.
+
+A kubelet that sees its sandbox not ready kills the containers itself, their preStop hooks first, and makes a new one
+where the pod restarts. So it is left to it for as long as a whole grace period fits; after that, and where no kubelet
+asks, the signal is sent from here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import msgspec
+import structlog
+
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.faults import Fault
+from controller.fleet.cells import Cells
+from controller.model.cell import Announcement, Cell, CellState
+from controller.model.names import CellName
+from controller.shim import ending, mirror
+from controller.shim.containers import Containers
+from controller.shim.memory import Memory
+from controller.shim.records import ContainerRecord, SandboxRecord
+
+log = structlog.get_logger()
+# A sandbox may be on its way to a cell when its end is announced.
+LOOK_AGAIN = 0.5
+
+
+class Interruptions:
+    """Watches the cells for announcements, and ends the sandboxes that they concern."""
+
+    def __init__(self, cells: Cells, memory: Memory, containers: Containers) -> None:
+        self._cells = cells
+        self._memory = memory
+        self._containers = containers
+        self._begun: set[CellName] = set()
+
+    async def watch(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            async for cell in self._cells.watch():
+                known = cell.announced
+                if cell.state is not CellState.CLAIMED:
+                    self._begun.discard(cell.name)
+                elif known is not None and known.ending_since and cell.name not in self._begun:
+                    self._begun.add(cell.name)
+                    tasks.create_task(self._end(cell, known), name=f"interruption of {cell.name}")
+
+    async def _end(self, cell: Cell, known: Announcement) -> None:
+        record = await self._sandbox_of(cell)
+        if record is None or record.released:
+            return
+        why = ending.cause(cell, known)
+        log.warning("the sandbox ends before its instance", sandbox=record.id, cell=cell.name, cause=why)
+
+        def over(before: SandboxRecord) -> SandboxRecord:
+            status = mirror.not_ready(cri.PodSandboxStatus.FromString(before.status))
+            return msgspec.structs.replace(before, status=status.SerializeToString(), interrupted=why)
+
+        try:
+            await self._memory.change_sandbox(record.id, over)
+            async with asyncio.TaskGroup() as tasks:
+                for container in self._memory.containers_of(record.id):
+                    if not mirror.exited(container.status):
+                        tasks.create_task(self._stop(container, known))
+        except* Fault as group:
+            log.warning("a sandbox was not ended whole", sandbox=record.id, cause=str(group.exceptions[0]))
+
+    async def _sandbox_of(self, cell: Cell) -> SandboxRecord | None:
+        """The cell's sandbox, once there is one; None where there will be none."""
+        while (record := self._memory.sandbox_of_cell(cell.name)) is None:
+            now = self._cells.get(cell.name)
+            if now is None or now.state is not CellState.CLAIMED:
+                return None
+            await asyncio.sleep(LOOK_AGAIN)
+        return record
+
+    async def _stop(self, container: ContainerRecord, known: Announcement) -> None:
+        grace = ending.grace_of(cri.ContainerStatus.FromString(container.status))
+        await asyncio.sleep(max(ending.signal_at(known, grace) - time.time(), 0.0))
+        await self._containers.stop(container.id, round(grace))
