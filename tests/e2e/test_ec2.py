@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -10,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.rpc.call import call
 from tests.support.ec2_controller import World, running_on_ec2
 from tests.support.ec2_instances import SPOT
 from tests.support.manifests import COUNT, pod
+from tests.support.shim import settings_in, shim_of
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(240)]
 
@@ -65,7 +69,7 @@ async def test_pods_of_like_demand_asked_for_at_once_share_launching_calls(tmp_p
         await ready(world, *names)
         assert len(world.running()) == 6
         assert len(world.launches()) < 6
-        assert sum(len(call.instances) for call in world.launches()) == 6
+        assert sum(len(one.instances) for one in world.launches()) == 6
         assert not world.front.buckets.refused
 
         await world.controller.kubectl("delete", "pods", "--all", seconds=120)
@@ -89,15 +93,75 @@ async def test_a_pod_whose_instance_is_taken_back_runs_anew_on_another(tmp_path:
         await nothing_is_left(world)
 
 
+BYE = "trap 'echo bye; exit 5' TERM; echo began; while :; do sleep 0.1; done"
+
+
+async def test_a_pod_that_is_warned_in_the_queue_ends_in_order_and_its_successor_is_launched_meanwhile(
+    tmp_path: Path,
+) -> None:
+    async with running_on_ec2(tmp_path) as world:
+        kubectl = world.controller.kubectl
+        await kubectl("apply", "-f", "-", stdin=pod("web", BYE).replace("PeriodSeconds: 1", "PeriodSeconds: 20"))
+        await ready(world, "web")
+        (taken,) = world.running()
+        await world.interrupt(taken)
+        await world.controller.until(
+            lambda cells: any(one["instance"] not in (taken, None) and one["state"] == "claimed" for one in cells)
+        )
+        await ready(world, "web")
+        described = await kubectl("describe", "pod", "web")
+        assert f"instance {taken} will be reclaimed at 20" in described
+        assert "Interrupted" in described
+        last = json.loads(await kubectl("get", "pod", "web", "-o", "json"))["status"]["containerStatuses"][0][
+            "lastState"
+        ]
+        assert (last["terminated"]["exitCode"], last["terminated"]["reason"]) == (5, "Interrupted")
+        assert "began\nbye\n" in await kubectl("logs", "web", "--previous")
+        await until(lambda: taken not in world.running(), world)
+        launched = {instance: one.at for one in world.launches() for instance in one.instances}
+        ended = next(one.at for one in world.front.calls if taken in one.instances and one.action.startswith("Term"))
+        (successor,) = world.running()
+        assert launched[successor] < ended, "the next one is launched while the old one still winds down"
+
+        await kubectl("delete", "pod", "web")
+        await nothing_is_left(world)
+
+
+async def test_a_kubelets_sandbox_on_an_instance_that_will_be_taken_is_ended_with_the_reason(tmp_path: Path) -> None:
+    async with running_on_ec2(tmp_path, more=settings_in(tmp_path)) as world:
+        with shim_of(world.controller, tmp_path) as shim:
+            sandbox, container = await shim.pod("sh", "-c", BYE, uid="u1")
+            (taken,) = world.running()
+            await world.interrupt(taken, 45)
+            for _ in range(300):
+                if (await shim.sandbox_status(sandbox)).state == cri.SANDBOX_NOTREADY:
+                    break
+                await asyncio.sleep(0.1)
+            else:
+                raise AssertionError(world.controller.words())
+            # As a kubelet does now: stop what runs, with a grace period that is longer than the instance has.
+            asked = cri.StopContainerRequest(container_id=container, timeout=600)
+            await call(shim.runtime.StopContainer, asked, deadline=60)
+            status = await shim.status(container)
+            assert (status.state, status.exit_code, status.reason) == (cri.CONTAINER_EXITED, 5, "Interrupted")
+            assert taken in status.message
+            again = await shim.run(shim.config("u1", attempt=1))
+            assert again != sandbox
+            await shim.remove(sandbox)
+            assert "bye" in (tmp_path / "logs/u1/c/0.log").read_text()
+            await shim.remove(again)
+            await nothing_is_left(world)
+
+
 async def test_a_pod_runs_though_the_cheapest_offers_have_no_capacity(tmp_path: Path) -> None:
     async with running_on_ec2(tmp_path) as world:
         await world.controller.kubectl("apply", "-f", "-", stdin=pod("first"))
         await ready(world, "first")
         cheapest = [
             override["InstanceType"]
-            for call in world.launches()
-            for config in call.parameters.get("LaunchTemplateConfigs", ())
-            for override in sorted(config["Overrides"], key=lambda one: float(one.get("Priority", 0)))
+            for one in world.launches()
+            for config in one.parameters.get("LaunchTemplateConfigs", ())
+            for override in sorted(config["Overrides"], key=lambda each: float(each.get("Priority", 0)))
         ]
         refused = list(dict.fromkeys(cheapest))[:3]
         assert len(refused) == 3
@@ -117,7 +181,7 @@ async def test_a_lost_answer_launches_no_second_instance(tmp_path: Path) -> None
         world.front.rules.lose("CreateFleet")
         await world.controller.kubectl("apply", "-f", "-", stdin=pod("web"))
         await ready(world, "web")
-        assert [call.outcome for call in world.launches()] == ["lost"]
+        assert [one.outcome for one in world.launches()] == ["lost"]
         assert len(world.states()) == 1
 
         await world.controller.kubectl("delete", "pod", "web")

@@ -4,6 +4,7 @@ really boot on this machine; and a real registry, for plain kubectl.
 
 from __future__ import annotations
 
+import datetime
 import json
 import secrets
 import signal
@@ -16,8 +17,12 @@ from typing import Any
 
 import msgspec
 
+from controller.clouds.ec2 import calls
+from controller.clouds.ec2.calls import Calls
+from controller.clouds.ec2.settings import Ec2Settings
 from controller.clouds.local.settings import LocalSettings
 from tests.support.controller import ROOT, Controller, _registry
+from tests.support.ec2_cloud import credentials
 from tests.support.ec2_front import ACCOUNT, REGION, Call, Front, running_front
 from tests.support.ec2_instances import REAL, Account, Instances, booting, furnished
 from tests.support.ec2_launches import backend
@@ -41,6 +46,19 @@ class World:
     front: Front
     instances: Instances
     account: Account
+    aws: Calls
+    queue: str
+
+    async def interrupt(self, instance: str, seconds: float = 120.0) -> None:
+        """EventBridge warns that a spot instance will be taken in so many seconds: a message in the queue."""
+        emitted = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=seconds - 120)
+        event = {
+            "source": "aws.ec2",
+            "detail-type": "EC2 Spot Instance Interruption Warning",
+            "time": emitted.isoformat(timespec="seconds"),
+            "detail": {"instance-id": instance, "instance-action": "terminate"},
+        }
+        await self.aws.call("sqs", "SendMessage", QueueUrl=self.queue, MessageBody=json.dumps(event))
 
     def launches(self) -> list[Call]:
         """The launching calls that were carried out, answered or not."""
@@ -70,7 +88,7 @@ class World:
 async def running_on_ec2(folder: Path, *, real: int = REAL, more: str = "") -> AsyncGenerator[World]:
     """A controller on EC2 with a registry that holds "registry.demo/web:1"; nothing of it is left afterwards.
 
-    `more` is added to the [cloud.ec2] table of its config file.
+    `more` is added to the [cloud.ec2] table of its config file, in which a queue of notices is named.
     """
     name = secrets.token_hex(3)
     third = int(name[:2], 16)
@@ -92,7 +110,11 @@ async def running_on_ec2(folder: Path, *, real: int = REAL, more: str = "") -> A
         account = await furnished(front, local.subnet, ZONES)
         local = msgspec.structs.replace(local, image=account.image)
         instances = await stack.enter_async_context(booting(front, local, real))
-        config = _config(folder, front, account, instances, more)
+        stack.enter_context(credentials())
+        settings = Ec2Settings(region=REGION, endpoint_url=front.url, subnets=(), images={})
+        aws = await stack.enter_async_context(calls.running(settings))
+        queue = str((await aws.call("sqs", "CreateQueue", QueueName="notices"))["QueueUrl"])
+        config = _config(folder, front, account, instances, f'queue_url = "{queue}"\n{more}')
         (folder / "controller.toml").write_text(
             f'state = "{folder}/state"\ncluster = "{local.cluster}"\n'
             f'[link]\nhost = "{gateway}"\nport = {free_port()}\n[api]\nport = {free_port()}\n'
@@ -104,7 +126,7 @@ async def running_on_ec2(folder: Path, *, real: int = REAL, more: str = "") -> A
         try:
             await controller.start()
             async with _registry(folder, gateway, registry):
-                yield World(controller, front, instances, account)
+                yield World(controller, front, instances, account, aws, queue)
         finally:
             front.rules.heal()
             await controller.kill(signal.SIGTERM)

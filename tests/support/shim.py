@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from cellwire.cri.v1 import runtime_grpc
@@ -162,14 +162,24 @@ class Volume:
             return None
 
 
+@contextmanager
+def shim_of(controller: Controller, folder: Path) -> Generator[Shim]:
+    """The shim of a controller whose config file has `settings_in(folder)`."""
+    shim = Shim(controller, folder / "s", folder / "pods", folder / "logs")
+    try:
+        yield shim
+    finally:
+        shim.close()
+
+
+def settings_in(folder: Path) -> str:
+    """Of a shim below this folder."""
+    return f'[shim]\nsocket = "{folder / "s"}"\npods_folder = "{folder / "pods"}"\n'
+
+
 @asynccontextmanager
 async def running_shim(folder: Path, more: str = STANDBY) -> AsyncGenerator[Shim]:
     """A controller process with local cells and the shim on a socket; nothing of it is left afterwards."""
-    pods, logs, socket = folder / "pods", folder / "logs", folder / "s"
-    settings = f'[shim]\nsocket = "{socket}"\npods_folder = "{pods}"\n{more}'
-    async with running_controller(folder, settings) as controller:
-        shim = Shim(controller, socket, pods, logs)
-        try:
+    async with running_controller(folder, settings_in(folder) + more) as controller:
+        with shim_of(controller, folder) as shim:
             yield shim
-        finally:
-            shim.close()

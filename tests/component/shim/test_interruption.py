@@ -1,0 +1,68 @@
+"""Sandboxes on an instance that will be taken, with cells that are doubles and no kubelet that would act."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+from cellwire.cri.v1 import runtime_grpc
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.rpc.call import call
+from controller.fleet.cells import Cells
+from controller.model.names import PodUid
+from controller.model.pod import PodClaim, PodRef
+from controller.shim.containers import Containers
+from controller.shim.ending import GRACE
+from controller.shim.following import Following
+from controller.shim.images import Images
+from controller.shim.interruption import Interruptions
+from controller.shim.memory import Memory
+from controller.shim.records import ContainerRecord, SandboxRecord
+from controller.shim.syncing import VolumeSync
+from tests.support.cells_double import CellsDouble, cells, demand_of
+from tests.support.memory_store import MemoryStore
+
+NOTHING = cast("Following", None), cast("Images", None), cast("VolumeSync", None)
+
+
+async def running_container(fleet: CellsDouble, memory: Memory) -> str:
+    """A pod of one container that says goodbye, as the shim knows it."""
+    claim = PodClaim(pod=PodRef(uid=PodUid("u"), namespace="default", name="p"), demand=demand_of(None), by="shim")
+    cell = await fleet.claim(claim)
+    stub = runtime_grpc.RuntimeServiceStub(fleet.channel(cell.name))
+    config = cri.ContainerConfig(
+        metadata=cri.ContainerMetadata(name="c"),
+        command=["sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.02; done"],
+    )
+    asked = cri.CreateContainerRequest(pod_sandbox_id="sb-u", config=config)
+    container = (await call(stub.CreateContainer, asked, deadline=5)).container_id
+    await call(stub.StartContainer, cri.StartContainerRequest(container_id=container), deadline=5)
+    await asyncio.sleep(0.2)  # the shell sets its trap
+    ready = cri.PodSandboxStatus(id="sb-u", state=cri.SANDBOX_READY).SerializeToString()
+    await memory.put_sandbox(SandboxRecord(id="sb-u", cell=cell.name, uid="u", attempt=0, config=b"", status=ready))
+    running = cri.ContainerStatus(id=container, state=cri.CONTAINER_RUNNING, annotations={GRACE: "1"})
+    await memory.put_container(
+        ContainerRecord(id=container, sandbox="sb-u", cell=cell.name, status=running.SerializeToString())
+    )
+    return container
+
+
+async def test_without_a_kubelet_the_containers_are_ended_while_a_whole_grace_period_fits() -> None:
+    async with cells() as fleet, asyncio.TaskGroup() as tasks:
+        memory = Memory(MemoryStore())
+        known = cast("Cells", fleet)
+        containers = Containers(known, memory, *NOTHING, "/pods")
+        watching = tasks.create_task(Interruptions(known, memory, containers).watch())
+        container = await running_container(fleet, memory)
+        (cell,) = fleet.cells
+
+        fleet.announce(cell, "interruption", 12.0)
+        async with asyncio.timeout(5):
+            while memory.container_list(cri.ContainerFilter()).containers[0].state != cri.CONTAINER_EXITED:
+                await asyncio.sleep(0.05)
+
+        assert memory.sandbox_list(cri.PodSandboxFilter()).items[0].state == cri.SANDBOX_NOTREADY
+        status = cri.ContainerStatus.FromString(memory.container(container).status)
+        assert (status.exit_code, status.reason) == (5, "Interrupted")
+        assert "will be reclaimed" in status.message
+        watching.cancel()
