@@ -10,35 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import structlog
 
-from controller.clouds.ec2 import cloud as ec2_cloud
-from controller.clouds.ec2.settings import Ec2Settings
-from controller.clouds.local.settings import LocalSettings
-from controller.clouds.protocol import Cloud
-from controller.fleet import room
 from controller.fleet.plan import Limits
 from controller.fleet.room import Fleet, FleetSettings
-from controller.link import port
-from controller.link.port import LinkSettings
 from controller.model.names import PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
-from controller.store import sqlite
-from tests.support.controller import ROOT
-from tests.support.ec2_front import ACCOUNT, REGION, Front, running_front
-from tests.support.ec2_instances import Account, Instances, booting, furnished
+from tests.support.ec2_world import world
 
 PODS = int(os.environ.get("BENCH_PODS", "1000"))
 REAL = int(os.environ.get("BENCH_REAL", "20" if os.geteuid() == 0 else "0"))
@@ -47,18 +31,11 @@ MOST_CALLS = 60
 NAIVE = 2
 BOOT_SECONDS = 10.0  # of a double; a small Linux image on EC2 takes about as long
 SUBNET = "10.232.0.0/18"
-GATEWAY = "10.232.0.1"
+ZONES = ("us-east-1a", "us-east-1b", "us-east-1c", "us-east-1d")
 LAUNCHING = ("CreateFleet", "RunInstances")
 # A thousand doubles and their controller share this process: a late heartbeat says nothing about a cell here.
 LIMITS = Limits(lease=600.0, boot=900.0, launch=900.0)
-
-
-@dataclass(frozen=True)
-class World:
-    front: Front
-    instances: Instances
-    cloud: Cloud
-    fleet: Fleet
+SETTINGS = FleetSettings(cluster="bench", limits=LIMITS, heartbeat=60.0, survey=30.0)
 
 
 def claim(number: int) -> PodClaim:
@@ -70,66 +47,24 @@ def claim(number: int) -> PodClaim:
     )
 
 
-def ec2_settings(front: Front, account: Account, certificates: Path) -> Ec2Settings:
-    return Ec2Settings(
-        cluster="bench",
-        region=REGION,
-        endpoint_url=front.url,
-        account=ACCOUNT,
-        subnets=tuple(account.subnets.values()),
-        images={"amd64": account.image, "arm64": account.image},
-        certificates=certificates,
-        # moto takes many seconds to describe a thousand instances, and shares these cores.
-        call_seconds=90.0,
-        patience_seconds=300.0,
-    )
-
-
-@asynccontextmanager
-async def world(folder: Path) -> AsyncGenerator[World]:
-    os.environ.update(AWS_ACCESS_KEY_ID="bench", AWS_SECRET_ACCESS_KEY="bench", AWS_EC2_METADATA_DISABLED="true")
-    local = LocalSettings(
-        cluster=f"bench-{os.getpid()}",
-        root=folder / "cloud",
-        bridge=f"bn{os.getpid()}",
-        subnet=SUBNET,
-        account=ACCOUNT,
-        region=REGION,
-        path=(str(Path(sys.executable).parent),),
-        python_path=(str(ROOT), str(ROOT / "proto")),
-        visible=(str(ROOT), sys.prefix, sys.base_prefix),
-    )
-    async with AsyncExitStack() as rooms:
-        front = await rooms.enter_async_context(running_front())
-        account = await furnished(front, SUBNET, ("us-east-1a", "us-east-1b", "us-east-1c", "us-east-1d"))
-        local = msgspec.structs.replace(local, image=account.image)
-        instances = await rooms.enter_async_context(booting(front, local, REAL, BOOT_SECONDS))
-        settings = ec2_settings(front, account, instances.certificate.parent)
-        store = await rooms.enter_async_context(sqlite.running(folder / "records.sqlite"))
-        cloud = await rooms.enter_async_context(ec2_cloud.running(settings))
-        fleets: list[Fleet] = []
-        host = GATEWAY if REAL else "127.0.0.1"
-        here = LinkSettings(folder / "link", host, 0, (host,))
-        link = await rooms.enter_async_context(port.running(here, lambda: fleets[0], cloud.verify))
-        fleet_settings = FleetSettings(cluster="bench", limits=LIMITS, heartbeat=60.0, survey=30.0)
-        fleets.append(await rooms.enter_async_context(room.running(fleet_settings, store, cloud, link)))
-        yield World(front, instances, cloud, fleets[0])
-
-
 async def run(folder: Path) -> None:
-    async with world(folder) as w:
-        await w.cloud.offers()
+    async with (
+        world(folder, real=REAL, boot=BOOT_SECONDS, cidr=SUBNET, zones=ZONES) as w,
+        # moto takes many seconds to describe a thousand instances, and shares these cores.
+        w.controller(SETTINGS, call_seconds=90.0, patience_seconds=300.0) as here,
+    ):
+        fleet = here.fleet
         w.front.calls.clear()
         w.front.buckets.refused.clear()
         started = time.monotonic()
         async with asyncio.TaskGroup() as tasks:
-            cells = [tasks.create_task(w.fleet.claim(claim(number))) for number in range(PODS)]
-            while not launched(w.fleet):
+            cells = [tasks.create_task(fleet.claim(claim(number))) for number in range(PODS)]
+            while not launched(fleet):
                 await asyncio.sleep(0.05)
             calls = [(call.action, call.outcome) for call in w.front.calls if call.service == "ec2"]
             seconds = time.monotonic() - started
             print(f"{seconds:.1f} s: every record has its instance", flush=True)
-            states = [one["State"]["Name"] for one in described(await w.front.ask("DescribeInstances"))]
+            states = [one["State"]["Name"] for one in await w.described()]
             assert states == ["running"] * PODS, f"EC2 has {Counter(states)} for {PODS} pods"
         claimed = time.monotonic() - started
         assert len({cell.result().instance for cell in cells}) == PODS, "two pods have one instance"
@@ -146,10 +81,6 @@ def launched(fleet: Fleet) -> bool:
     """Whether every pod's record has its instance."""
     cells = fleet.list()
     return len(cells) == PODS and all(cell.instance for cell in cells)
-
-
-def described(answer: dict[str, Any]) -> list[dict[str, Any]]:
-    return [one for reservation in answer["Reservations"] for one in reservation["Instances"]]
 
 
 def report(calls: list[tuple[str, str]], throttled: dict[str, int]) -> None:

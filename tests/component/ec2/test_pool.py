@@ -1,0 +1,150 @@
+"""Warm cells on EC2: of every kind that pods ask for, named after their pods, replaced, and not asked for in vain."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from controller.clouds.ec2 import naming
+from controller.fleet import reconciler
+from controller.fleet.pool import Class
+from controller.fleet.pool_keeper import PoolSettings
+from controller.model.cell import Cell, CellState
+from controller.model.names import PodUid
+from controller.model.offer import Demand, LaunchType
+from controller.model.pod import PodClaim, PodRef
+from tests.support.ec2_world import SETTINGS, Life, World, world
+from tests.support.waiting import until, until_found
+
+SMALL = Demand(cpu_millis=200, memory_mib=256)
+GPU = Demand(cpu_millis=1000, memory_mib=2048, gpus=1)
+P = "chinampa.dev/"
+
+
+@pytest.fixture(autouse=True)
+def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconciler, "PASS_SECONDS", 0.2)
+    monkeypatch.setattr(naming, "_QUIET_SECONDS", 0.5)
+
+
+def with_pool(*classes: Class) -> Any:
+    return msgspec.structs.replace(SETTINGS, standby=PoolSettings(classes=classes))
+
+
+def claim(name: str, demand: Demand = SMALL, **annotations: str) -> PodClaim:
+    said = {f"{P}{key.replace('_', '-')}": value for key, value in annotations.items()}
+    pod = PodRef(uid=PodUid(f"uid-{name}"), namespace="shop", name=name)
+    return PodClaim(pod=pod, demand=demand, labels={"tier": "front"}, annotations=said)
+
+
+def ready(here: Life) -> list[Cell]:
+    return [cell for cell in here.fleet.list() if cell.state is CellState.READY and cell.connected]
+
+
+async def test_spot_gpu_and_private_pods_each_take_the_warm_cell_that_stands_by_for_them(tmp_path: Path) -> None:
+    classes = (
+        Class(name="spot", demand=SMALL, count=1, annotations={f"{P}launch-type": "spot"}),
+        Class(name="gpu", demand=GPU, count=1, annotations={f"{P}gpu-name": "t4"}),
+        Class(name="public", demand=SMALL, count=1, annotations={f"{P}public-address": "true"}),
+    )
+    async with world(tmp_path) as w, w.controller(with_pool(*classes)) as here:
+        await until(lambda: len(ready(here)) == 3)
+        warm = {cell.standby.of: cell for cell in ready(here) if cell.standby}
+        spot, gpu, public = (warm[name] for name in ("spot", "gpu", "public"))
+        bought = {name: cell.offer for name, cell in warm.items() if cell.offer is not None}
+        assert bought["spot"].launch_type is LaunchType.SPOT
+        assert [one.name for one in (bought["gpu"].shape.gpus,) if one] == ["t4"]
+        templates = [call.parameters for call in w.front.calls if call.action == "CreateLaunchTemplate"]
+        cards = [one["LaunchTemplateData"]["NetworkInterfaces"][0] for one in templates]
+        assert sorted(str(card["AssociatePublicIpAddress"]).lower() for card in cards) == ["false", "false", "true"]
+
+        pods = (
+            claim("s", launch_type="spot"),
+            claim("g", GPU, gpu_name="t4"),
+            claim("p", public_address="true"),
+        )
+        async with here.asking(*pods) as asked:
+            took = [(await one).name for one in asked]
+        assert took == [spot.name, gpu.name, public.name]
+
+
+async def test_a_warm_instance_bears_its_pods_name_namespace_and_labels_once_it_is_taken(tmp_path: Path) -> None:
+    async with world(tmp_path) as w, w.controller(with_pool(Class(name="web", demand=SMALL, count=1))) as here:
+        await until(lambda: ready(here))
+        (warm,) = ready(here)
+        async with here.asking(claim("web")) as (asked,):
+            cell = await asked
+        assert cell.name == warm.name
+        wanted = {"Name": "shop/web", f"{P}pod": "web", f"{P}namespace": "shop", "tier": "front"}
+
+        async def named() -> bool:
+            return (await w.alive())[str(cell.instance)].items() >= wanted.items()
+
+        await until_found(named)
+        (listed,) = [one for one in await here.cloud.instances() if one.id == cell.instance]
+        assert listed.client_token == warm.client_token, "it is still found as this cell's"
+
+
+async def test_a_controller_that_was_killed_before_it_named_an_instance_names_it_in_its_next_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = with_pool(Class(name="web", demand=SMALL, count=1))
+    monkeypatch.setattr(naming, "_QUIET_SECONDS", 60.0)
+    async with world(tmp_path) as w:
+        async with w.controller(pool) as here:
+            await until(lambda: ready(here))
+            async with here.asking(claim("web")) as (asked,):
+                cell = await asked
+        monkeypatch.setattr(naming, "_QUIET_SECONDS", 0.2)
+        assert (await w.alive())[str(cell.instance)]["Name"] != "shop/web"
+        async with w.controller(SETTINGS):
+
+            async def named() -> bool:
+                return (await w.alive())[str(cell.instance)]["Name"] == "shop/web"
+
+            await until_found(named)
+
+
+async def test_while_there_is_no_capacity_warm_cells_are_not_asked_for_in_vain(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        w.front.rules.limit(market="spot")
+        spot = Class(name="spot", demand=SMALL, count=3, annotations={f"{P}launch-type": "spot"})
+        async with w.controller(with_pool(spot, Class(name="web", demand=SMALL, count=1))) as here:
+            await until(lambda: [cell.standby.of for cell in ready(here) if cell.standby] == ["web"])
+            await until(lambda: any(each.of == "spot" and each.failed for each in here.fleet.pool()))
+            tried = len(spot_calls(w))
+            await asyncio.sleep(2.0)
+            assert len(spot_calls(w)) <= tried + 1, "one that was on its way"
+            assert tried <= 30
+
+
+def spot_calls(w: World) -> list[dict[str, Any]]:
+    return [one for one in w.launching() if one["TargetCapacitySpecification"]["DefaultTargetCapacityType"] == "spot"]
+
+
+async def test_warm_cells_of_an_older_machine_image_and_those_that_waited_long_are_replaced(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        pool = with_pool(Class(name="web", demand=SMALL, count=1))
+        async with w.controller(pool) as here:
+            await until(lambda: ready(here))
+            (first,) = ready(here)
+        newer = (await w.front.ask("CopyImage", Name="newer", SourceImageId=w.account.image, SourceRegion="us-east-1"))[
+            "ImageId"
+        ]
+        images = {"amd64": newer, "arm64": newer}
+        async with w.controller(pool, images=images) as here:
+            await until(lambda: [cell.name for cell in here.fleet.list()] not in ([], [first.name]) and ready(here))
+            await until(lambda: len(here.fleet.list()) == 1)
+            (second,) = here.fleet.list()
+            assert second.name != first.name
+            (one,) = [one for one in await w.described() if one["State"]["Name"] == "running"]
+            assert one["ImageId"] == newer
+
+        aged = with_pool(Class(name="web", demand=SMALL, count=1, max_age=3.0))
+        async with w.controller(aged, images=images) as here:
+            await until(lambda: second.name not in [cell.name for cell in here.fleet.list()])
+            await until(lambda: ready(here))
