@@ -214,6 +214,10 @@ class Ec2Cloud(Group, frozen=True, kw_only=True):
     queue_url: Annotated[
         str, Meta(description="SQS queue to which EventBridge sends what happens to instances. Empty: none is read.")
     ] = ""
+    call_seconds: Annotated[
+        Seconds,
+        Meta(description="How long one try of a call to AWS may take; calls are tried for about twice as long in all."),
+    ] = 30.0
     key_profile: Annotated[
         str, Meta(description="Profile of the shared AWS configuration. Empty: the SDK's usual search.")
     ] = ""

@@ -42,6 +42,8 @@ from controller.store import etcd, etcd_gateway, sqlite
 from controller.store.protocol import Store
 
 log = structlog.get_logger()
+# How much longer than one try a call to AWS may take in all: time for a second one and its pause.
+PATIENCE = 1.8
 HERE = Path(__file__).resolve().parent.parent
 
 
@@ -186,6 +188,8 @@ def _ec2_settings(settings: Settings) -> Ec2Settings:
         tags={key: value for key, _, value in (tag.partition("=") for tag in ec2.tags)},
         certificates=ec2.certificates,
         queue_url=ec2.queue_url,
+        call_seconds=ec2.call_seconds,
+        patience_seconds=ec2.call_seconds * PATIENCE,
     )
 
 

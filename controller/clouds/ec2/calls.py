@@ -53,11 +53,12 @@ class Calls:
         `resources` is how many instances the call launches or ends. "ecr@eu-west-1" asks another region than ours.
         """
         await self._client(service)  # half a second for the first, which is not the call's
+        limit = self._settings.patience_seconds + _long_poll(params)
         try:
-            async with asyncio.timeout(self._settings.patience_seconds) as patience:
+            async with asyncio.timeout(limit) as patience:
                 return await self._persist(service, action, resources, params, patience)
         except TimeoutError as error:
-            cause = f"no answer within {self._settings.patience_seconds:g} s"
+            cause = f"no answer within {limit:g} s"
             raise errors.unanswered(service, action, cause) from error
 
     async def pages(
@@ -133,9 +134,7 @@ class Calls:
         import botocore.exceptions as sdk  # noqa: PLC0415
 
         client = await self._client(service)
-        limit = self._settings.call_seconds
-        # A long poll is meant to take its time.
-        limit += float(params.get("WaitTimeSeconds", 0))
+        limit = self._settings.call_seconds + _long_poll(params)
         try:
             async with asyncio.timeout(limit):
                 return cast("dict[str, Any]", await getattr(client, botocore.xform_name(action))(**params))
@@ -170,6 +169,11 @@ class Calls:
                     )
                 )
             return self._clients[service]
+
+
+def _long_poll(params: dict[str, Any]) -> float:
+    """The seconds for which a call is meant to say nothing."""
+    return float(params.get("WaitTimeSeconds", 0))
 
 
 def _nobody(service: str, action: str, outcome: str, seconds: float) -> None:

@@ -92,3 +92,10 @@ async def test_a_listing_goes_through_all_its_pages() -> None:
         found = [one async for one in door.pages("ec2", "DescribeInstances", "Reservations", MaxResults=5)]
         assert len({one["ReservationId"] for one in found}) == 6
         assert front.count("DescribeInstances") >= 2
+
+
+async def test_a_long_poll_is_given_its_time_however_short_a_call_may_be() -> None:
+    async with running_front() as front, calls.running(settings(front, call_seconds=1.0, patience_seconds=1.5)) as door:
+        url = str((await door.call("sqs", "CreateQueue", QueueName="quiet"))["QueueUrl"])
+        answer = await door.call("sqs", "ReceiveMessage", QueueUrl=url, WaitTimeSeconds=2)
+        assert not answer.get("Messages")
