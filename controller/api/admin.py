@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from cellwire.faults import Fault, Kind
 from controller.api.priced import sheet
 from controller.clouds.protocol import Cloud, Priced, PriceSource
 from controller.fleet.cells import Cells
+from controller.fleet.pool_keeper import Figures
+from controller.model import cost
 from controller.model.cell import Cell
 
 SOCKET = "admin.sock"
@@ -29,7 +32,7 @@ STAGES = {
 }
 
 
-def described(cell: Cell) -> dict[str, Any]:
+def described(cell: Cell, now: float) -> dict[str, Any]:
     """A cell for a person, as JSON."""
     claim = cell.claim
     return {
@@ -40,11 +43,12 @@ def described(cell: Cell) -> dict[str, Any]:
         "type": cell.offer.shape.type if cell.offer else "",
         "launch_type": cell.offer.launch_type.value if cell.offer else "",
         "zone": cell.offer.zone if cell.offer else "",
-        "usd_per_hour": cell.offer.usd_per_hour if cell.offer else 0.0,
+        "usd_per_hour": cost.usd_per_hour(cell),
+        "usd_so_far": round(cost.usd_so_far(cell, now), 8),
         "instance": str(cell.instance or ""),
         "address": cell.address,
         "pod_address": cell.pod_address,
-        "age_seconds": round(time.time() - cell.created_at, 3),
+        "age_seconds": round(now - cell.created_at, 3),
         "reason": cell.reason,
         "announced": msgspec.to_builtins(cell.announced),
         "stages": {
@@ -55,23 +59,28 @@ def described(cell: Cell) -> dict[str, Any]:
     }
 
 
+def summary(known: Sequence[Cell], pool: Sequence[Figures], now: float) -> dict[str, Any]:
+    """How many cells there are in each state, what all cost, and how the pool is."""
+    return {
+        "cells": dict(Counter(cell.state.value for cell in known)),
+        "usd_per_hour": round(sum(map(cost.usd_per_hour, known)), 6),
+        "usd_so_far": round(sum(cost.usd_so_far(cell, now) for cell in known), 6),
+        "pool": [msgspec.to_builtins(each) for each in pool],
+    }
+
+
 @asynccontextmanager
 async def running(cells: Cells, folder: Path, facts: dict[str, Any], cloud: Cloud) -> AsyncGenerator[None]:
     """Serve the socket in `folder`; `facts` are what `status` tells of this controller, `cloud` is asked for prices."""
     started = time.time()
 
     async def listed(_: web.Request) -> web.Response:
-        return web.json_response([described(cell) for cell in cells.list()])
+        now = time.time()
+        return web.json_response([described(cell, now) for cell in cells.list()])
 
     async def status(_: web.Request) -> web.Response:
-        known = cells.list()
-        states: dict[str, int] = {}
-        for cell in known:
-            states[cell.state.value] = states.get(cell.state.value, 0) + 1
-        cost = sum(cell.offer.usd_per_hour for cell in known if cell.offer and cell.instance)
-        return web.json_response(
-            {**facts, "up_seconds": round(time.time() - started), "cells": states, "usd_per_hour": round(cost, 4)}
-        )
+        told = summary(cells.list(), cells.pool(), time.time())
+        return web.json_response({**facts, "up_seconds": round(time.time() - started), **told})
 
     async def prices(_: web.Request) -> web.Response:
         sources = cloud.price_sources if isinstance(cloud, Priced) else (PriceSource(part="all", source=cloud.name),)

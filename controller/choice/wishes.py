@@ -126,6 +126,9 @@ OF_CLOUDS = frozenset(
     }
 )
 
+# What a pod is told of its cell, where the pods API shows it: no wishes, and no typos when a manifest is sent again.
+SHOWN = ("cell-type", "cell-launch-type", "cell-zone", "hourly-price")
+
 
 # Those of them whose text is checked here, so that it is refused before anything is launched.
 CHECKED: dict[str, Callable[[str], Any]] = {"cloud-route": networks}
@@ -147,7 +150,7 @@ def read(annotations: Mapping[str, str]) -> Wishes:
             fields[field] = _parsed(name, text, parse)
         elif name in CHECKED:
             _parsed(name, text, CHECKED[name])
-        elif name not in OF_CLOUDS and name not in OF_DEMAND:
+        elif name not in OF_CLOUDS and name not in OF_DEMAND and name not in SHOWN:
             known = ", ".join(sorted({*READ, *OF_DEMAND, *OF_CLOUDS}))
             raise Fault(
                 Kind.INVALID, f"annotation {PREFIX}{name}", "there is no such annotation", f"known are: {known}"

@@ -11,19 +11,20 @@ from rich.console import Console
 from rich.table import Table
 
 from controller.cli.asking import ask, config_option
+from controller.model.cost import dollars
 
 
 @click.command("cells")
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 def command(config_path: Path | None, *, as_json: bool) -> None:
-    """List the cells."""
+    """List the cells: of which pod, where, USD an hour, and USD since the launch (at least a minute is billed)."""
     cells = ask(config_path, "/cells")
     if as_json:
         click.echo(json.dumps(cells, indent=2))
         return
     table = Table(box=None, pad_edge=False)
-    for title in ("CELL", "STATE", "POD", "TYPE", "ZONE", "USD/H", "INSTANCE", "ADDRESS", "AGE"):
+    for title in ("CELL", "STATE", "POD", "TYPE", "BUY", "ZONE", "USD/H", "USD", "INSTANCE", "ADDRESS", "AGE"):
         table.add_column(title, no_wrap=True)
     for cell in cells:
         state = cell["state"] + ("" if cell["connected"] or cell["state"] not in {"ready", "claimed"} else " (silent)")
@@ -35,8 +36,10 @@ def command(config_path: Path | None, *, as_json: bool) -> None:
             state,
             cell["pod"] or "-",
             cell["type"] or "-",
+            cell["launch_type"] or "-",
             cell["zone"] or "-",
-            f"{cell['usd_per_hour']:.4f}",
+            dollars(cell["usd_per_hour"]),
+            dollars(cell["usd_so_far"]),
             cell["instance"] or "-",
             cell["address"] or "-",
             f"{cell['age_seconds']:.0f}s",

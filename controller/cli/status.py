@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import Any
 
 import click
 
 from controller.cli.asking import ask, config_option
+from controller.model.cost import dollars
 
 
 @click.command("status")
@@ -17,4 +20,27 @@ def command(config_path: Path | None) -> None:
     click.echo(f"controller  pid {status['pid']}, up {status['up_seconds']} s, cloud {status['cloud']}")
     click.echo(f"cells dial  {', '.join(status['link'])}")
     states = ", ".join(f"{count} {state}" for state, count in sorted(status["cells"].items())) or "none"
-    click.echo(f"cells       {states}; {status['usd_per_hour']} USD/h")
+    click.echo(f"cells       {states}")
+    click.echo(
+        f"cost        {dollars(status['usd_per_hour'])} USD/h; the cells that run have cost"
+        f" {dollars(status['usd_so_far'])} USD so far"
+    )
+    if not status["pool"]:
+        click.echo("pool        none ([[standby]] in the settings makes one)")
+    for number, each in enumerate(status["pool"]):
+        click.echo(f"{'' if number else 'pool':12}{_stock(each)}")
+
+
+def _stock(each: dict[str, Any]) -> str:
+    """One class of warm cells."""
+    until = each["paused_until"]
+    paused = f"; nothing to be had, tried again at {_clock(until)}" if until > time.time() else ""
+    return (
+        f"{each['of']}: {each['ready']} ready and {each['warm'] - each['ready']} coming of {each['wanted']} wanted, "
+        f"{dollars(each['usd_per_hour'])} USD/h; pods found one ready {each['hits']} times, booting {each['waited']}, "
+        f"none {each['misses']}{paused}"
+    )
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%H:%M:%SZ", time.gmtime(at))

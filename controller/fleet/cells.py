@@ -10,6 +10,7 @@ from typing import Protocol
 
 from grpclib.client import Channel
 
+from controller.fleet.pool_keeper import Figures
 from controller.model.cell import Cell
 from controller.model.names import CellName
 from controller.model.pod import PodClaim
@@ -37,6 +38,10 @@ class Cells(Protocol):
 
     def list(self) -> tuple[Cell, ...]:
         """All cells that are not gone, by name."""
+        ...
+
+    def pool(self) -> tuple[Figures, ...]:
+        """Hits, misses and stock of each class of warm cells."""
         ...
 
     def channel(self, name: CellName) -> Channel:

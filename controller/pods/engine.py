@@ -41,6 +41,8 @@ from controller.store.protocol import Store
 
 _SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 LONGEST_PREFIX = 58
+# The states of a cell that has an instance, and is not on its way out.
+HAD = frozenset({CellState.BOOTING, CellState.READY, CellState.CLAIMED})
 # What a manifest may say of its own metadata; the rest is the server's.
 KEPT_METADATA = ("name", "generateName", "labels", "annotations")
 
@@ -66,6 +68,8 @@ class Pods:
         """Take up the pods of an earlier life."""
         self._tasks = tasks
         ending = await self._namespaces.load()
+        await self._around.recorder.load()
+        self._begin(self._around.recorder.work(), "events of pods")
         for uid in await self._around.records.load():
             self._work_on(uid)
         for name in ending:
@@ -83,11 +87,13 @@ class Pods:
         task.add_done_callback(self._begun.discard)
 
     async def _watch_cells(self) -> None:
-        """Tell a pod's worker when the fleet gives its cell up, why its cell does not come, or that the cloud will take
-        its instance.
+        """Tell a pod's worker that its cell has an instance, why it does not come, that the fleet gives it up, or that
+        the cloud will take its instance.
         """
         async for cell in self._around.cells.watch():
             worker = self._workers.get(cell.claim.pod.uid) if cell.claim else None
+            if worker is not None and cell.state in HAD:
+                worker.launched(cell)
             if worker is not None and cell.announced is not None:
                 worker.announced(cell)
             if cell.state in (CellState.LOST, CellState.GONE):
@@ -209,6 +215,7 @@ class Pods:
         while self.objects.list(name):
             await self.objects.changed(self.objects.revisions.last)
         await self._namespaces.gone(name)
+        self._around.recorder.forget_namespace(name)
 
     def run_of(self, pod: Json) -> PodRun:
         """What is known of a pod's run."""
@@ -295,7 +302,7 @@ async def running(
         cells=cells,
         store=store,
         records=Records(store, objects, now),
-        recorder=Recorder(events, now),
+        recorder=Recorder(events, store, now),
         logs=Logs(folder / "logs", mirror or LogMirror()),
         demand=demand_of,
         images=images or Images(),

@@ -1,28 +1,55 @@
-"""What happened to pods, as Kubernetes events that `kubectl describe` shows. Kept in memory for an hour.
+"""What happened to pods, as Kubernetes events that `kubectl describe` and `kubectl get events` show. Kept for an hour.
 
-The same thing said again raises the count of its event, so that a crash loop is one line.
+The same thing said again raises the count of its event, and much that is alike is told in one, so that a crash loop is
+one line. Events are stored about a second later, a record for each pod: a controller that is killed may lose the last
+second of them, and nothing else waits for that write.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import datetime
 import uuid
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 
+import msgspec
+import structlog
+
+from cellwire.faults import Fault
 from controller.pods.fields import Json
 from controller.pods.objects import Objects
 from controller.pods.status import timestamp
+from controller.store.protocol import Store
 
+log = structlog.get_logger()
+KIND = "pod-events"
 KEPT_SECONDS = 3600.0
+# More would fill the memory, and the record that is written at each change; the oldest give way.
+MOST_OF_POD, MOST_OF_ALL = 60, 20_000
 LONGEST_MESSAGE = 1024
+STORE_EVERY = 1.0
+LAST_WRITE = 5.0
+# As client-go's EventAggregator: so many events of one reason within this time, and those that follow are one.
+ALIKE, ALIKE_WITHIN = 10, 600.0
+COMBINED = "(combined from similar events): "
+
+_Said = tuple[str, ...]
 
 
 class Recorder:
-    """Writes events into `objects`."""
+    """Shows events in `objects` and keeps them in `store`. `work` stores them."""
 
-    def __init__(self, objects: Objects, now: Callable[[], float]) -> None:
+    def __init__(self, objects: Objects, store: Store, now: Callable[[], float]) -> None:
         self._objects = objects
+        self._store = store
         self._now = now
-        self._known: dict[tuple[str, ...], tuple[str, str, float]] = {}
+        # What was said → its event, the least lately said first.
+        self._known: dict[_Said, tuple[str, str, float]] = {}
+        self._of_pod: dict[str, dict[_Said, None]] = {}
+        self._alike: dict[_Said, deque[float]] = {}
+        self._unstored: set[str] = set()
 
     def normal(self, pod: Json, reason: str, message: str, container: str = "") -> None:
         """Something that was to be expected."""
@@ -32,34 +59,152 @@ class Recorder:
         """Something that somebody ought to look at."""
         self._say(pod, "Warning", reason, message, container)
 
+    def once(self, pod: Json, reason: str, message: str) -> None:
+        """As `normal`; nothing where it was said before, be it by an earlier life."""
+        if (pod["metadata"]["uid"], "Normal", reason, message, "") not in self._known:
+            self.normal(pod, reason, message)
+
+    def forget_namespace(self, namespace: str) -> None:
+        """The namespace is gone, and all that was said in it."""
+        for said in [said for said, (where, _, _) in self._known.items() if where == namespace]:
+            self._forget(said)
+
+    async def load(self) -> None:
+        """Take up what an earlier life wrote."""
+        found: list[tuple[float, _Said, Json]] = []
+        for stored in await self._store.list(KIND):
+            for event in msgspec.msgpack.decode(stored.value, type=list[Json]):
+                self._objects.revisions.at_least(int(event["metadata"].get("resourceVersion", 0)))
+                found.append((_seconds(event["lastTimestamp"]), _said_in(event), event))
+            self._of_pod[stored.key] = {}
+            self._unstored.add(stored.key)  # what is too old by now goes with the first write
+        for at, said, event in sorted(found, key=lambda one: one[0]):
+            self._keep(said, (event["metadata"]["namespace"], event["metadata"]["name"], at))
+            self._objects.put(event)
+        self._expire()
+
+    async def work(self) -> None:
+        """Store what is new and forget what is old, again and again; what is left is stored when it is cancelled."""
+        try:
+            while True:
+                await asyncio.sleep(STORE_EVERY)
+                self._expire()
+                await self._write()
+        except asyncio.CancelledError:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WRITE):
+                    await self._write()
+            raise
+
+    async def _write(self) -> None:
+        due, self._unstored = self._unstored, set()
+        try:
+            async with asyncio.TaskGroup() as tasks:  # the store puts what comes together into one transaction
+                for uid in due:
+                    tasks.create_task(self._write_one(uid))
+        except asyncio.CancelledError:
+            self._unstored |= due
+            raise
+
+    async def _write_one(self, uid: str) -> None:
+        shown = (self._objects.get(*self._known[said][:2]) for said in self._of_pod.get(uid, ()))
+        events = [event for event in shown if event is not None]
+        try:
+            if events:
+                await self._store.put(KIND, uid, msgspec.msgpack.encode(events))
+            else:
+                self._of_pod.pop(uid, None)
+                await self._store.delete(KIND, uid)
+        except Fault as fault:
+            log.warning("events of a pod are not stored yet", pod=uid, cause=str(fault))
+            self._unstored.add(uid)
+
     def _say(self, pod: Json, kind: str, reason: str, message: str, container: str) -> None:
         now = self._now()
-        self._forget(now)
         metadata: Json = pod["metadata"]
-        message = message[:LONGEST_MESSAGE]
-        key = (metadata["uid"], kind, reason, message, container)
-        namespace, name, _ = self._known.get(key) or (
+        uid: str = metadata["uid"]
+        said, shown = self._aggregated((uid, kind, reason, message[:LONGEST_MESSAGE], container), now)
+        namespace, name, _ = self._known.get(said) or (
             metadata["namespace"],
             f"{metadata['name']}.{uuid.uuid4().hex[:16]}",
             0.0,
         )
-        self._known[key] = (namespace, name, now)
         before = self._objects.get(namespace, name)
         if before is None:
-            event = _event(pod, name, (kind, reason, message), container, now)
+            event = _event(pod, name, (kind, reason, shown), container, now)
         else:
-            event = {**before, "count": before["count"] + 1, "lastTimestamp": timestamp(now)}
+            event = {**before, "message": shown, "count": before["count"] + 1, "lastTimestamp": timestamp(now)}
         self._objects.put(event)
+        self._keep(said, (namespace, name, now))
+        self._unstored.add(uid)
+        self._expire()
 
-    def _forget(self, now: float) -> None:
-        for key, (namespace, name, at) in list(self._known.items()):
-            if at > now - KEPT_SECONDS:
+    def _aggregated(self, said: _Said, now: float) -> tuple[_Said, str]:
+        """What the event is known by, and its message: of many that differ in the message only, the later are one."""
+        uid, kind, reason, message, container = said
+        if said in self._known:
+            return said, message
+        alike = (uid, kind, reason, container)
+        times = self._alike.setdefault(alike, deque(maxlen=ALIKE))
+        while times and times[0] <= now - ALIKE_WITHIN:
+            times.popleft()
+        if len(times) == ALIKE:
+            times.append(now)
+            return (uid, kind, reason, COMBINED, container), (COMBINED + message)[:LONGEST_MESSAGE]
+        times.append(now)
+        return said, message
+
+    def _keep(self, said: _Said, event: tuple[str, str, float]) -> None:
+        self._known.pop(said, None)
+        self._known[said] = event
+        of_pod = self._of_pod.setdefault(said[0], {})
+        of_pod.pop(said, None)
+        of_pod[said] = None
+        while len(of_pod) > MOST_OF_POD:
+            self._forget(next(iter(of_pod)))
+        while len(self._known) > MOST_OF_ALL:
+            self._forget(next(iter(self._known)))
+
+    def _expire(self) -> None:
+        oldest = self._now() - KEPT_SECONDS
+        while self._known:
+            said = next(iter(self._known))
+            if self._known[said][2] > oldest:
                 break
-            self._objects.drop(namespace, name)
-            del self._known[key]
+            self._forget(said)
+
+    def _forget(self, said: _Said) -> None:
+        namespace, name, _ = self._known.pop(said)
+        self._objects.drop(namespace, name)
+        uid, kind, reason, _, container = said
+        self._of_pod.get(uid, {}).pop(said, None)
+        if not self._of_pod.get(uid):
+            for alike in [key for key in self._alike if key[0] == uid]:
+                del self._alike[alike]
+        else:
+            self._alike.pop((uid, kind, reason, container), None)
+        self._unstored.add(uid)
 
 
-def _event(pod: Json, name: str, said: tuple[str, str, str], container: str, now: float) -> Json:
+def _said_in(event: Json) -> _Said:
+    """What a stored event is known by."""
+    about: Json = event["involvedObject"]
+    message: str = event["message"]
+    container = about.get("fieldPath", "").partition("{")[2].rstrip("}")
+    return (
+        about["uid"],
+        event["type"],
+        event["reason"],
+        COMBINED if message.startswith(COMBINED) else message,
+        container,
+    )
+
+
+def _seconds(stamp: str) -> float:
+    return datetime.datetime.fromisoformat(stamp).timestamp()
+
+
+def _event(pod: Json, name: str, said: Iterable[str], container: str, now: float) -> Json:
     metadata: Json = pod["metadata"]
     kind, reason, message = said
     about: Json = {

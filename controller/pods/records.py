@@ -11,6 +11,7 @@ from collections.abc import Callable
 import msgspec
 from msgspec.structs import replace
 
+from controller.choice import wishes
 from controller.pods.fields import Json
 from controller.pods.objects import Objects
 from controller.pods.run import PodRecord, PodRun
@@ -18,6 +19,7 @@ from controller.pods.status import status_of
 from controller.store.protocol import Store
 
 KIND = "pod"
+SHOWN = frozenset(f"{wishes.PREFIX}{name}" for name in wishes.SHOWN)
 
 
 class Records:
@@ -45,6 +47,7 @@ class Records:
     async def create(self, pod: Json) -> Json:
         """A new pod, admitted and named, to be remembered and shown."""
         uid = pod["metadata"]["uid"]
+        pod = {**pod, "metadata": _metadata(pod, PodRun())}
         record = PodRecord(pod={**pod, "status": status_of(pod["spec"], PodRun(), {}, self._now())})
         await self._store.put(KIND, uid, msgspec.msgpack.encode(record), expected=0)
         return self._show(uid, record)
@@ -66,7 +69,8 @@ class Records:
             if changed.run.cell:
                 spec["nodeName"] = changed.run.cell
             status = status_of(spec, changed.run, before.pod.get("status") or {}, self._now())
-            changed = replace(changed, pod={**changed.pod, "spec": spec, "status": status})
+            told = {"metadata": _metadata(changed.pod, changed.run), "spec": spec, "status": status}
+            changed = replace(changed, pod={**changed.pod, **told})
             await self._store.put(KIND, uid, msgspec.msgpack.encode(changed))
             self._show(uid, changed)
             return self._records[uid]
@@ -85,3 +89,13 @@ class Records:
         shown = self._objects.put(record.pod)
         self._records[uid] = replace(record, pod=shown)
         return shown
+
+
+def _metadata(pod: Json, run: PodRun) -> Json:
+    """The pod's metadata with the annotations that tell of its cell, and none of an earlier one."""
+    metadata: Json = dict(pod["metadata"])
+    given: dict[str, str] = metadata.pop("annotations", None) or {}
+    own = {key: text for key, text in given.items() if key not in SHOWN}
+    if annotations := {**own, **run.shown}:
+        metadata["annotations"] = annotations
+    return metadata

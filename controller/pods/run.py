@@ -60,11 +60,14 @@ class ContainerRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PodRun(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole pod. `attempt` counts the cells it was given; `phase` is set only by its end."""
+    """The whole pod. `attempt` counts the cells it was given; `shown` are the annotations that tell of the
+    present one; `phase` is set only by its end.
+    """
 
     attempt: int = 0
     cell: CellName = CellName("")
     cell_address: str = ""
+    shown: dict[str, str] = {}
     sandbox: str = ""
     addresses: tuple[str, ...] = ()
     scheduled_at: float = 0.0

@@ -17,8 +17,10 @@ import structlog
 from msgspec.structs import replace
 
 from cellwire.faults import Fault
+from controller.choice import wishes
 from controller.clouds.protocol import LoginOf
 from controller.fleet.cells import Cells
+from controller.model import cost
 from controller.model.cell import MARGIN, Announcement, Cell
 from controller.model.names import CellName, PodUid
 from controller.model.offer import Demand
@@ -30,7 +32,7 @@ from controller.pods.events import Recorder
 from controller.pods.fields import Json
 from controller.pods.logs import Logs
 from controller.pods.prober import probing
-from controller.pods.records import Records
+from controller.pods.records import SHOWN, Records
 from controller.pods.run import PodRecord, PodRun
 from controller.pods.translate import empty_folders, sandbox_config, volumes_folder
 from controller.store.protocol import Store
@@ -117,6 +119,14 @@ class Worker:
         """The pod's cell is being launched for longer than it should take; it goes on being tried."""
         self._around.recorder.warning(self.record.pod, "FailedScheduling", why)
 
+    def launched(self, cell: Cell) -> None:
+        """A cell of this pod has its instance: said once, with what it costs."""
+        if cell.name not in self._said and (bought := cost.bought(cell)):
+            self._said.add(cell.name)
+            how = "Took" if cell.standby is not None else "Launched"
+            ready = ", which stood by," if cell.standby is not None else ""
+            self._around.recorder.once(self.record.pod, how, f"{how} {cell.name}{ready} on {bought}")
+
     def announced(self, cell: Cell) -> None:
         """The cloud said what will happen to a cell's instance; it concerns this pod if it is its own."""
         known = cell.announced
@@ -192,6 +202,7 @@ class Worker:
                     run,
                     cell=cell.name,
                     cell_address=cell.address,
+                    shown=_shown(cell),
                     scheduled_at=now,
                     started_at=run.started_at or now,
                     unschedulable="",
@@ -213,7 +224,11 @@ class Worker:
             ),
             demand=demand,
             labels=metadata.get("labels") or {},
-            annotations={name: value for name, value in annotations.items() if name.startswith(ANNOTATION_PREFIX)},
+            annotations={
+                name: value
+                for name, value in annotations.items()
+                if name.startswith(ANNOTATION_PREFIX) and name not in SHOWN
+            },
         )
 
     async def _on_cell(self, cell: CellName, tasks: asyncio.TaskGroup) -> lifecycle.Finish:
@@ -435,6 +450,15 @@ def _assigned(pod: Json, cell: Cell) -> str:
     offer = cell.offer
     bought = f"{offer.shape.type} in {offer.zone}, {offer.launch_type.value}, {offer.usd_per_hour:.4f} USD an hour"
     return f"Successfully assigned {name} to cell {cell.name} ({bought})"
+
+
+def _shown(cell: Cell) -> dict[str, str]:
+    """The annotations that tell of a pod's cell."""
+    if cell.offer is None:
+        return {}
+    offer = cell.offer
+    told = (offer.shape.type, offer.launch_type.value, offer.zone, f"{offer.usd_per_hour:.6f}")
+    return {f"{ANNOTATION_PREFIX}{name}": text for name, text in zip(wishes.SHOWN, told, strict=True)}
 
 
 def _told(error: Exception) -> str:

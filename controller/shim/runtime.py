@@ -108,7 +108,7 @@ class RuntimeService(RuntimeServiceBase):
             containers = self._memory.containers_of(record.id)
             return cri.PodSandboxStatusResponse(
                 status=cri.PodSandboxStatus.FromString(record.status),
-                info={"cell": record.cell} if request.verbose else {},
+                info=self._sandboxes.info(record.cell) if request.verbose else {},
                 containers_statuses=[cri.ContainerStatus.FromString(one.status) for one in containers],
             )
 

@@ -20,8 +20,9 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
 from controller.fleet.cells import Cells
+from controller.model import cost
 from controller.model.cell import Cell, CellState
-from controller.model.names import PodUid
+from controller.model.names import CellName, PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
 from controller.shim import follower, volumes
@@ -102,6 +103,21 @@ class Sandboxes:
         request.pod_sandbox_id = record.id
         stub = runtime_grpc.RuntimeServiceStub(await reach(self._cells, record.cell))
         return await call(stub.UpdatePodSandboxResources, request, deadline=CALL_DEADLINE)
+
+    def info(self, cell_name: CellName) -> dict[str, str]:
+        """What is told of a sandbox's cell where a client asks for more than the status: what it is, what it costs."""
+        told = {"cell": str(cell_name)}
+        cell = self._cells.get(cell_name)
+        if cell is None or cell.offer is None:
+            return told
+        return told | {
+            "instance": str(cell.instance or ""),
+            "instanceType": cell.offer.shape.type,
+            "launchType": cell.offer.launch_type.value,
+            "zone": cell.offer.zone,
+            "usdPerHour": f"{cost.usd_per_hour(cell):.6f}",
+            "usdSoFar": f"{cost.usd_so_far(cell, time.time()):.6f}",
+        }
 
     def cells_by_state(self) -> dict[str, int]:
         """How many cells there are in each state."""

@@ -21,11 +21,19 @@ from cellwire.cri.v1.runtime_grpc import ImageServiceBase, RuntimeServiceBase
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.serve import serving
 from cellwire.stream.service import SessionService
+from controller.fleet.pool_keeper import Figures
 from controller.model.cell import Announcement, Cell, CellState
-from controller.model.names import CellName
-from controller.model.offer import Demand
+from controller.model.names import CellName, InstanceId
+from controller.model.offer import Demand, LaunchType, Offer, Shape
 from controller.model.pod import PodClaim
 from tests.support.cri_double import CellDouble
+
+OFFER = Offer(
+    shape=Shape(type="d1.small", architecture="amd64", cpu_millis=1000, memory_mib=1024, baseline_millis=1000),
+    zone="double-1a",
+    launch_type=LaunchType.SPOT,
+    usd_per_hour=0.0145,
+)
 
 
 def _concrete(base: type, **methods: Any) -> type:
@@ -146,6 +154,8 @@ class CellsDouble:
         self.channels[name] = Channel(path=str(path))
         self.cells[name] = Cell(
             name=name,
+            instance=InstanceId(f"i-{len(self.doubles)}"),
+            offer=OFFER,
             state=CellState.CLAIMED,
             demand=claim.demand,
             claim=claim,
@@ -154,6 +164,7 @@ class CellsDouble:
             created_at=time.time(),
             changed_at=time.time(),
         )
+        self.losses.put_nowait(self.cells[name])
         return self.cells[name]
 
     async def release(self, name: CellName, reason: str) -> None:
@@ -188,6 +199,9 @@ class CellsDouble:
 
     def list(self) -> tuple[Cell, ...]:
         return tuple(self.cells.values())
+
+    def pool(self) -> tuple[Figures, ...]:
+        return ()
 
     def channel(self, name: CellName) -> Channel:
         if name not in self.cells:

@@ -302,6 +302,37 @@ async def test_a_restarted_controller_goes_on_without_a_lost_or_doubled_line(tmp
             await it.ok("delete", "pod", "web", "--grace-period=1")
 
 
+async def test_events_and_the_price_of_a_pod_outlive_the_controller(tmp_path: Path) -> None:
+    bought = "Launched c-0 on d1.small spot in double-1a for 0.0145 USD/h"
+    async with cells() as fleet:
+        async with world(tmp_path, fleet) as it:
+            given = json.loads(manifest())
+            given["metadata"]["annotations"] = {"chinampa.dev/hourly-price": "0.5", "chinampa.dev/cell-zone": "stale"}
+            await it.ok("apply", "-f", "-", stdin=json.dumps(given))
+            await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=10s")
+            await it.until(bought, "describe", "pod", "web")
+            before = await it.ok("get", "events", "-o", "name")
+            assert (
+                json.loads(await it.ok("get", "pod", "web", "-o", "json"))["metadata"]["annotations"].items()
+                >= {
+                    "chinampa.dev/hourly-price": "0.014500",
+                    "chinampa.dev/cell-type": "d1.small",
+                    "chinampa.dev/cell-launch-type": "spot",
+                    "chinampa.dev/cell-zone": "double-1a",
+                }.items()
+            )
+            await it.ok("annotate", "pod", "web", "chinampa.dev/hourly-price=9", "--overwrite")
+            assert "0.014500" in await it.ok("describe", "pod", "web")
+        async with world(tmp_path, fleet) as it:
+            assert set(before.split()) <= set((await it.ok("get", "events", "-o", "name")).split())
+            described = await it.ok("describe", "pod", "web")
+            assert bought in described
+            for reason in ("Scheduled", "Pulled", "Created", "Started"):
+                assert f"  {reason} " in described
+            await it.ok("delete", "pod", "web", "--grace-period=1")
+            assert bought in await it.ok("get", "events"), "events of a pod that is gone are kept for their hour"
+
+
 async def test_watching_shows_each_change(tmp_path: Path) -> None:
     async with world(tmp_path) as it:
         await it.ok("apply", "-f", "-", stdin=manifest())

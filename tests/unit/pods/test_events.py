@@ -1,0 +1,162 @@
+"""Events are aggregated, bounded, expire, and outlive the controller."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from cellwire.faults import Fault, Kind
+from controller.pods import events
+from controller.pods.events import Recorder
+from controller.pods.objects import Objects, Revisions
+from tests.support.memory_store import MemoryStore
+
+
+class World:
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.at = 1_000_000.0
+
+    def now(self) -> float:
+        return self.at
+
+    @asynccontextmanager
+    async def life(self) -> AsyncGenerator[tuple[Recorder, Objects]]:
+        """A life of a controller, ended as by SIGTERM."""
+        objects = Objects(Revisions(int(self.at * 1000)))
+        recorder = Recorder(objects, self.store, self.now)
+        await recorder.load()
+        async with asyncio.TaskGroup() as tasks:
+            work = tasks.create_task(recorder.work())
+            await asyncio.sleep(0)
+            try:
+                yield recorder, objects
+            finally:
+                work.cancel()
+
+
+def pod(name: str = "web", namespace: str = "default") -> dict[str, Any]:
+    metadata = {"name": name, "namespace": namespace, "uid": f"uid-{name}"}
+    return {"metadata": metadata, "spec": {"containers": [{"name": "c"}]}}
+
+
+def told(objects: Objects) -> list[tuple[str, str, int]]:
+    listed = sorted(objects.list(), key=lambda event: int(event["metadata"]["resourceVersion"]))
+    return [(event["reason"], event["message"], event["count"]) for event in listed]
+
+
+async def test_events_are_there_after_a_restart_and_go_on_being_counted() -> None:
+    world = World()
+    async with world.life() as (recorder, objects):
+        recorder.normal(pod(), "Pulled", "an image", "c")
+        recorder.warning(pod(), "BackOff", "crashed", "c")
+        recorder.warning(pod(), "BackOff", "crashed", "c")
+        first = objects.list()
+    world.at += 60
+    async with world.life() as (recorder, objects):
+        assert told(objects) == [("Pulled", "an image", 1), ("BackOff", "crashed", 2)]
+        assert {event["metadata"]["uid"] for event in objects.list()} == {event["metadata"]["uid"] for event in first}
+        recorder.warning(pod(), "BackOff", "crashed", "c")
+        recorder.once(pod(), "Launched", "c-1")
+    async with world.life() as (recorder, objects):
+        recorder.once(pod(), "Launched", "c-1")
+        assert told(objects) == [("Pulled", "an image", 1), ("BackOff", "crashed", 3), ("Launched", "c-1", 1)]
+
+
+async def test_an_hour_after_it_was_last_said_an_event_is_gone_from_the_store_too() -> None:
+    world = World()
+    async with world.life() as (recorder, objects):
+        recorder.normal(pod(), "Old", "old")
+        recorder.normal(pod(), "Again", "said twice")
+        world.at += 3000
+        recorder.normal(pod(), "Again", "said twice")
+        world.at += 700
+        recorder.normal(pod("other"), "New", "new")
+        assert [reason for reason, _, _ in told(objects)] == ["Again", "New"]
+    world.at += 3600
+    async with world.life() as (_, objects):
+        assert told(objects) == []
+    assert await world.store.list(events.KIND) == ()
+
+
+async def test_much_that_is_alike_is_told_in_one_event() -> None:
+    world = World()
+    async with world.life() as (recorder, objects):
+        for number in range(30):
+            recorder.warning(pod(), "Failed", f"error {number}")
+        recorder.warning(pod(), "Other", "of another reason")
+        found = told(objects)
+        assert len(found) == 12
+        combined = ("Failed", "(combined from similar events): error 29", 20)
+        assert found[-2:] == [combined, ("Other", "of another reason", 1)]
+        world.at += 601
+        recorder.warning(pod(), "Failed", "much later")
+        assert told(objects)[-1] == ("Failed", "much later", 1)
+    async with world.life() as (recorder, objects):
+        assert combined in told(objects)
+
+
+async def test_the_oldest_events_give_way_to_new_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "MOST_OF_POD", 3)
+    monkeypatch.setattr(events, "MOST_OF_ALL", 5)
+    world = World()
+    async with world.life() as (recorder, objects):
+        for number in range(5):
+            recorder.normal(pod("a"), f"R{number}", "m")
+        assert [reason for reason, _, _ in told(objects)] == ["R2", "R3", "R4"]
+        for name in "bcd":
+            recorder.normal(pod(name), "New", "m")
+        assert [reason for reason, _, _ in told(objects)] == ["R3", "R4", "New", "New", "New"]
+
+
+async def test_a_crash_loses_what_was_not_stored_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "STORE_EVERY", 0.0)
+    world = World()
+    async with world.life() as (recorder, _):
+        recorder.normal(pod(), "Stored", "m")
+        while not await world.store.list(events.KIND):
+            await asyncio.sleep(0)
+        objects = Objects(Revisions(1))
+        await Recorder(objects, world.store, world.now).load()
+        assert told(objects) == [("Stored", "m", 1)]
+
+
+async def test_a_store_that_refuses_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "STORE_EVERY", 0.0)
+    world = World()
+    put, refused = world.store.put, list[str]()
+
+    async def refuse_once(kind: str, key: str, value: bytes, *, expected: int | None = None) -> int:
+        if not refused:
+            refused.append(key)
+            raise Fault(Kind.UNAVAILABLE, "store", "no space is left")
+        return await put(kind, key, value, expected=expected)
+
+    monkeypatch.setattr(world.store, "put", refuse_once)
+    async with world.life() as (recorder, _):
+        recorder.normal(pod(), "Stored", "m")
+        while not await world.store.list(events.KIND):
+            await asyncio.sleep(0)
+    assert refused == ["uid-web"]
+
+
+async def test_writes_follow_pods_and_seconds_not_events() -> None:
+    world = World()
+    async with world.life() as (recorder, _):
+        for _ in range(500):
+            recorder.warning(pod(), "BackOff", "crashed")
+    assert world.store.revision == 1
+
+
+async def test_a_namespace_that_is_gone_leaves_no_events() -> None:
+    world = World()
+    async with world.life() as (recorder, objects):
+        recorder.normal(pod("a", "gone"), "R", "m")
+        recorder.normal(pod("b"), "R", "m")
+        recorder.forget_namespace("gone")
+        assert [event["metadata"]["namespace"] for event in objects.list()] == ["default"]
+    assert [stored.key for stored in await world.store.list(events.KIND)] == ["uid-b"]
