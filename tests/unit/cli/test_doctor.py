@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from controller.cli import doctor
 from controller.cli.doctor import overlay
 
 LOADED = "nodev\ttmpfs\n\text4\nnodev\toverlay\n"
@@ -12,3 +15,36 @@ def test_overlayfs_is_there_when_it_is_loaded_and_when_the_kernel_will_load_it()
     assert overlay(LOADED, "")[0] == "ok"
     assert overlay("\text4\n", DEPENDENCIES) == ("ok", "overlayfs", "a module, which the first mount loads")
     assert overlay("\text4\n", "kernel/fs/ext2/ext2.ko.xz:\n")[0] == "lacks"
+
+
+ONE = "cgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0\n"
+HUGE = "cgroup /sys/fs/cgroup/hugetlb cgroup rw,hugetlb 0 0\n"
+TWO = "cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n"
+KNOWN = "#subsys_name\thierarchy\tnum_cgroups\tenabled\nmemory\t4\t106\t1\nhugetlb\t0\t70\t1\n"
+
+
+@pytest.mark.parametrize(
+    ("mounts", "held", "known", "kept"),
+    [
+        (ONE + TWO, "hugetlb\n", KNOWN, "hugetlb"),
+        # The list of a group that is not the top need not name what crun stumbles over.
+        (ONE + TWO, "\n", KNOWN, "hugetlb"),
+        (ONE + HUGE + TWO, "\n", KNOWN, ""),
+        (ONE + TWO, "\n", KNOWN.replace("70\t1", "70\t0"), ""),
+        (ONE + TWO, "\n", "", ""),
+        (TWO, "cpu memory hugetlb\n", KNOWN, ""),
+        (ONE, "", KNOWN, ""),
+    ],
+)
+def test_huge_pages_that_version_1_does_not_hold_keep_crun_from_running(
+    mounts: str, held: str, known: str, kept: str
+) -> None:
+    assert doctor.kept_by_version_2(mounts, held, known) == kept
+
+
+def test_a_crun_that_would_refuse_is_never_named_as_usable() -> None:
+    assert doctor.oci_runtime("/bin/crun", "/bin/runc", "") == ("ok", "OCI runtime", "/bin/crun")
+    verdict, _, words = doctor.oci_runtime("/bin/crun", "/bin/runc", "hugetlb")
+    assert (verdict, words) == ("note", "/bin/runc; crun refuses: version 2 holds hugetlb beside version 1")
+    assert doctor.oci_runtime("/bin/crun", None, "hugetlb")[0] == "lacks"
+    assert doctor.oci_runtime(None, "/bin/runc", "")[2] == "/bin/runc; crun is not installed"
