@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grpclib.server import Stream
 
-from cellagent.runtime import exec, logs, resources  # noqa: A004  CRI's word
+from cellagent.runtime import exec, logs, pod_resources, resources  # noqa: A004  CRI's word
 from cellagent.runtime.answering import received
 from cellagent.runtime.container import Containers
 from cellagent.runtime.machine import Machine
@@ -70,8 +70,7 @@ class Lifecycle(RuntimeServiceBase):
     async def UpdatePodSandboxResources(
         self, stream: Stream[cri.UpdatePodSandboxResourcesRequest, cri.UpdatePodSandboxResourcesResponse]
     ) -> None:
-        # A notice only: the limits that count are those of the containers and of the kubelet's own group.
-        self._machine.ledger.sandbox((await received(stream)).pod_sandbox_id)
+        await pod_resources.update(self._machine, await received(stream))
         await stream.send_message(cri.UpdatePodSandboxResourcesResponse())
 
     async def ReopenContainerLog(

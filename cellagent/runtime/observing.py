@@ -144,7 +144,10 @@ class RuntimeService(Lifecycle):
 
 
 def _sandbox_info(record: SandboxRecord) -> dict[str, object]:
-    return {"cgroup": record.cgroup, "namespaces": record.namespaces, "network": record.network}
+    told: dict[str, object] = {"cgroup": record.cgroup, "namespaces": record.namespaces, "network": record.network}
+    for name, given in (("resources", record.resources), ("overhead", record.overhead)):
+        told[name] = views.plain_resources(cri.LinuxContainerResources.FromString(given))
+    return told
 
 
 def _container_info(machine: Machine, record: ContainerRecord) -> dict[str, object]:

@@ -48,6 +48,9 @@ class SandboxRecord(msgspec.Struct, frozen=True, kw_only=True):
     namespaces: dict[str, str] = {}
     cgroup: str = ""
     network: str = ""
+    # The last UpdatePodSandboxResources, as it came; empty before.
+    resources: bytes = b""
+    overhead: bytes = b""
 
     def parsed(self) -> cri.PodSandboxConfig:
         """The configuration as a message; the caller may not change it."""

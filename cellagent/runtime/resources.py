@@ -24,7 +24,7 @@ async def update(machine: Machine, container_id: str, asked: cri.LinuxContainerR
     name = record.parsed().metadata.name
     if record.phase is Phase.EXITED:
         raise Fault(Kind.PRECONDITION, f"container {name}", "it has exited, so its limits cannot change")
-    _within(asked, name)
+    require_machine(f"limits of container {name}", asked)
     merged = cri.LinuxContainerResources()
     merged.CopyFrom(views.resources(record))
     # Zero is CRI's "not said": merging a message leaves such fields as they were.
@@ -56,13 +56,14 @@ def _holds(asked: cri.LinuxContainerResources, name: str, usage: cgroups.Usage) 
         raise Fault(Kind.PRECONDITION, f"limits of container {name}", cause, "let it use less first, or start it anew")
 
 
-def _within(asked: cri.LinuxContainerResources, name: str) -> None:
+def require_machine(thing: str, asked: cri.LinuxContainerResources) -> None:
+    """Raises Fault NO_CAPACITY where more is asked than this machine has: it cannot grow."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if asked.memory_limit_in_bytes > memory:
         cause = f"{asked.memory_limit_in_bytes >> 20} MiB are wanted and this machine has {memory >> 20} MiB"
-        raise Fault(Kind.NO_CAPACITY, f"limits of container {name}", cause, "start the pod anew with larger limits")
+        raise Fault(Kind.NO_CAPACITY, thing, cause, "start the pod anew with larger limits")
     cpus = os.cpu_count() or 1
     if asked.cpu_quota > 0 and asked.cpu_quota > cpus * (asked.cpu_period or 100_000):
         wanted = asked.cpu_quota / (asked.cpu_period or 100_000)
         cause = f"{wanted:g} CPUs are wanted and this machine has {cpus}"
-        raise Fault(Kind.NO_CAPACITY, f"limits of container {name}", cause, "start the pod anew with larger limits")
+        raise Fault(Kind.NO_CAPACITY, thing, cause, "start the pod anew with larger limits")

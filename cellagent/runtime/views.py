@@ -112,6 +112,11 @@ def resources(record: ContainerRecord) -> cri.LinuxContainerResources:
     return record.parsed().linux.resources
 
 
+def plain_resources(given: cri.LinuxContainerResources) -> dict[str, int | str]:
+    """The single numbers and words of limits that are given, by CRI's names."""
+    return {field.name: value for field, value in given.ListFields() if isinstance(value, int | str)}
+
+
 def stop_signal_value(name: str) -> cri.Signal.ValueType:
     """CRI's enumeration of a signal's name ("SIGTERM", "RTMIN+3")."""
     plain = name.upper().removeprefix("SIG").replace("+", "PLUS").replace("-", "MINUS")

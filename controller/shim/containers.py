@@ -127,7 +127,8 @@ class Containers:
         record = self._memory.container(request.container_id)
         cell = self._cells.get(record.cell)
         if cell is not None:
-            require_fits(cri.ContainerStatus.FromString(record.status).metadata.name, request.linux, cell)
+            name = cri.ContainerStatus.FromString(record.status).metadata.name
+            require_fits(f"container {name}", request.linux, cell)
         channel = await reach(self._cells, record.cell)
         request.container_id = record.id
         stub = runtime_grpc.RuntimeServiceStub(channel)

@@ -30,6 +30,7 @@ from controller.shim.following import Following
 from controller.shim.memory import Memory
 from controller.shim.reach import reach
 from controller.shim.records import SandboxRecord
+from controller.shim.resize import require_fits
 
 log = structlog.get_logger()
 CALL_DEADLINE = 60.0
@@ -98,8 +99,11 @@ class Sandboxes:
         await self._memory.forget_sandbox(record)
 
     async def update(self, request: cri.UpdatePodSandboxResourcesRequest) -> cri.UpdatePodSandboxResourcesResponse:
-        """Tell the cell of the pod's new resources; it says whether it can follow. Raises Fault."""
+        """Hold the pod to new resources, within what its cell has. Raises Fault."""
         record = self._memory.sandbox(request.pod_sandbox_id)
+        cell = self._cells.get(record.cell)
+        if cell is not None:
+            require_fits(f"pod {cri.PodSandboxStatus.FromString(record.status).metadata.name}", request.resources, cell)
         request.pod_sandbox_id = record.id
         stub = runtime_grpc.RuntimeServiceStub(await reach(self._cells, record.cell))
         return await call(stub.UpdatePodSandboxResources, request, deadline=CALL_DEADLINE)

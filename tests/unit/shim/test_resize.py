@@ -29,7 +29,7 @@ CELL = Cell(
     ],
 )
 def test_what_the_cell_has_may_be_asked(asked: cri.LinuxContainerResources) -> None:
-    require_fits("web", asked, CELL)
+    require_fits("container web", asked, CELL)
 
 
 @pytest.mark.parametrize(
@@ -41,5 +41,5 @@ def test_what_the_cell_has_may_be_asked(asked: cri.LinuxContainerResources) -> N
 )
 def test_what_the_cell_lacks_is_refused_by_its_numbers(asked: cri.LinuxContainerResources, words: str) -> None:
     with pytest.raises(Fault, match=words) as refused:
-        require_fits("web", asked, CELL)
+        require_fits("container web", asked, CELL)
     assert "t3.small" in str(refused.value)

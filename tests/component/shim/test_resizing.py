@@ -1,0 +1,56 @@
+"""Containers and pods that are resized through the shim, in real cells: held by the kernel, or refused by numbers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.faults import Fault
+from cellwire.rpc.call import call
+from tests.support.shim import Shim, running_shim
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="cells of the local cloud need root"),
+    pytest.mark.timeout(120),
+]
+MIB = 1 << 20
+LIMIT = "cat /sys/fs/cgroup/memory.max 2>/dev/null || cat /sys/fs/cgroup/memory/memory.limit_in_bytes"
+
+
+async def resize_container(shim: Shim, container: str, mebibytes: int) -> None:
+    linux = cri.LinuxContainerResources(memory_limit_in_bytes=mebibytes * MIB)
+    request = cri.UpdateContainerResourcesRequest(container_id=container, linux=linux)
+    await call(shim.runtime.UpdateContainerResources, request, deadline=30)
+
+
+async def resize_pod(shim: Shim, sandbox: str, mebibytes: int) -> None:
+    resources = cri.LinuxContainerResources(memory_limit_in_bytes=mebibytes * MIB)
+    request = cri.UpdatePodSandboxResourcesRequest(pod_sandbox_id=sandbox, resources=resources)
+    await call(shim.runtime.UpdatePodSandboxResources, request, deadline=30)
+
+
+async def test_a_resize_is_held_on_the_cell_and_one_beyond_it_is_refused_with_both_numbers(tmp_path: Path) -> None:
+    async with running_shim(tmp_path) as shim:
+        waiting = "while [ ! -e /go ]; do sleep 0.05; done; tail /dev/zero"
+        sandbox, container = await shim.pod("sh", "-c", waiting, uid="u1")
+        await resize_container(shim, container, 48)
+        assert await shim.said(container, LIMIT) == f"{48 * MIB}\n"
+        assert (await shim.status(container)).resources.linux.memory_limit_in_bytes == 48 * MIB
+        for beyond in (resize_container(shim, container, 1 << 20), resize_pod(shim, sandbox, 1 << 20)):
+            with pytest.raises(Fault, match=r"1048576 MiB is asked, and cell c-\S+ \(.+\) has \d+ MiB"):
+                await beyond
+        with pytest.raises(Fault, match="there is none with this id"):
+            await resize_pod(shim, "unknown", 16)
+
+        # The container may use 48 MiB of its own, and its pod's 16 stop it before.
+        await resize_pod(shim, sandbox, 16)
+        await shim.said(container, "touch /go")
+        async with asyncio.timeout(30):
+            while (status := await shim.status(container)).state != cri.CONTAINER_EXITED:
+                await asyncio.sleep(0.05)
+        assert (status.exit_code, status.reason) == (137, "OOMKilled")
+        await shim.remove(sandbox)
