@@ -11,6 +11,7 @@ import logging
 import shutil
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -97,6 +98,8 @@ class Containers:
     async def stop(self, container_id: str, grace: float) -> None:
         """Its stop signal, then after `grace` seconds SIGKILL to all in it. The unknown counts as stopped."""
         record = self._machine.ledger.find_container(container_id)
+        if record is not None and record.phase is Phase.STARTING:
+            record = await self._once_started(record.id)
         if record is None or record.phase is not Phase.RUNNING:
             return
         number = views.signal_number(record.stop_signal)
@@ -142,6 +145,13 @@ class Containers:
             elif record.phase is Phase.EXITED and (self._machine.settings.oci / record.id).exists():
                 await self._clean_up(record)
 
+    async def _once_started(self, container_id: str) -> ContainerRecord | None:
+        """The record of a container that is being started, as that has ended."""
+        with suppress(Fault):
+            # Told to whoever has asked for the start.
+            await self.start(container_id)
+        return self._machine.ledger.find_container(container_id)
+
     async def _start(self, container_id: str) -> None:
         machine = self._machine
         record = machine.ledger.container(container_id)
@@ -150,6 +160,10 @@ class Containers:
             raise Fault(
                 Kind.PRECONDITION, f"container {config.metadata.name}", f"it is {record.phase.value}, not created"
             )
+        sandbox = machine.ledger.sandbox(record.sandbox_id)
+        if sandbox.phase is not Phase.READY:
+            cause = f"its sandbox {sandbox.id[:13]} is {sandbox.phase.value}"
+            raise Fault(Kind.PRECONDITION, f"container {config.metadata.name}", cause, "run the pod anew")
         record = machine.ledger.put_container(msgspec.structs.replace(record, phase=Phase.STARTING))
         if record.log_path:
             Path(record.log_path).parent.mkdir(parents=True, exist_ok=True)
@@ -260,7 +274,11 @@ class Containers:
         await self._machine.flights.join(f"clean-up of container {record.id}", sweep)
 
     async def _remove(self, container_id: str) -> None:
-        record = self._machine.ledger.container(container_id)
+        record = self._machine.ledger.find_container(container_id)
+        if record is not None and record.phase is Phase.STARTING:
+            record = await self._once_started(record.id)
+        if record is None:
+            return
         if record.phase is Phase.RUNNING:
             await self._kill(record)
         await self._clear(record)

@@ -33,6 +33,7 @@ class Phase(enum.StrEnum):
     STARTING = "starting"
     RUNNING = "running"
     EXITED = "exited"
+    STOPPING = "stopping"
     STOPPED = "stopped"
 
 

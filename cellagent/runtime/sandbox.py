@@ -165,12 +165,14 @@ class Sandboxes:
         )
 
     async def _stop(self, sandbox_id: str) -> None:
-        record = self._machine.ledger.sandbox(sandbox_id)
+        record = self._machine.ledger.find_sandbox(sandbox_id)
+        if record is None or record.phase is Phase.STOPPED:
+            return
+        # From here on no container starts in it.
+        record = self._machine.ledger.put_sandbox(msgspec.structs.replace(record, phase=Phase.STOPPING))
         async with asyncio.TaskGroup() as group:
             for container in self._machine.ledger.containers(sandbox_id):
                 group.create_task(self._containers.stop(container.id, 0))
-        if record.phase is Phase.STOPPED:
-            return
         await self._dismantle(record)
         self._machine.ledger.put_sandbox(msgspec.structs.replace(record, phase=Phase.STOPPED))
         self._machine.emit(cri.CONTAINER_STOPPED_EVENT, sandbox_id, sandbox_id)
@@ -178,7 +180,9 @@ class Sandboxes:
     async def _remove(self, sandbox_id: str) -> None:
         for container in self._machine.ledger.containers(sandbox_id):
             await self._containers.remove(container.id)
-        record = self._machine.ledger.sandbox(sandbox_id)
+        record = self._machine.ledger.find_sandbox(sandbox_id)
+        if record is None:
+            return
         self._machine.emit(cri.CONTAINER_DELETED_EVENT, sandbox_id, sandbox_id)
         if not record.parsed().linux.cgroup_parent:
             await asyncio.to_thread(cgroups.Group(record.cgroup).remove)

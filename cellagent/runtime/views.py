@@ -21,7 +21,7 @@ def container_state(record: ContainerRecord) -> cri.ContainerState.ValueType:
             return cri.CONTAINER_RUNNING
         case Phase.EXITED | Phase.STOPPED:
             return cri.CONTAINER_EXITED
-        case Phase.CREATED | Phase.STARTING | Phase.MAKING | Phase.READY:
+        case Phase.CREATED | Phase.STARTING | Phase.MAKING | Phase.READY | Phase.STOPPING:
             return cri.CONTAINER_CREATED
 
 

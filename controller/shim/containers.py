@@ -14,6 +14,7 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
 from controller.fleet.cells import Cells
+from controller.model.cell import CellState
 from controller.shim import ending, follower, mirror, mounts, volumes
 from controller.shim.following import Following
 from controller.shim.images import Images
@@ -51,6 +52,7 @@ class Containers:
     async def create(self, request: cri.CreateContainerRequest) -> str:
         """Create the container on the sandbox's cell. Raises Fault."""
         sandbox = self._memory.sandbox(request.pod_sandbox_id)
+        _require_ready(sandbox, request.config.metadata.name)
         await self._require_images(sandbox, request)
         channel = await reach(self._cells, sandbox.cell)
         config, copies = await self._placed(channel, sandbox, request.config)
@@ -82,6 +84,8 @@ class Containers:
     async def start(self, container_id: str) -> None:
         """Start the container. Raises Fault."""
         record = self._memory.container(container_id)
+        name = cri.ContainerStatus.FromString(record.status).metadata.name
+        _require_ready(self._memory.sandbox(record.sandbox), name)
         channel = await reach(self._cells, record.cell)
         stub = runtime_grpc.RuntimeServiceStub(channel)
         try:
@@ -114,8 +118,7 @@ class Containers:
             return
         await self.stop(record.id, 0)
         await self._log_complete(record)
-        sandbox = self._memory.sandbox(record.sandbox)
-        if not sandbox.released:
+        if self._on_cell(record):
             stub = runtime_grpc.RuntimeServiceStub(await reach(self._cells, record.cell))
             asked = cri.RemoveContainerRequest(container_id=record.id)
             await call(stub.RemoveContainer, asked, deadline=CALL_DEADLINE)
@@ -158,6 +161,12 @@ class Containers:
             log.info("a container that nobody knew of is made anew", container=one.id, sandbox=asked.pod_sandbox_id)
             await call(stub.RemoveContainer, cri.RemoveContainerRequest(container_id=one.id), deadline=CALL_DEADLINE)
         return bool(unknown)
+
+    def _on_cell(self, record: ContainerRecord) -> bool:
+        """Whether there is a cell that may still have the container; one that is lost takes all with it."""
+        cell = self._cells.get(record.cell)
+        over = cell is None or cell.state in {CellState.RETIRING, CellState.LOST, CellState.GONE}
+        return not over and not self._memory.sandbox(record.sandbox).released
 
     async def _log_complete(self, record: ContainerRecord) -> None:
         try:
@@ -221,6 +230,12 @@ class Containers:
         stub = runtime_grpc.RuntimeServiceStub(channel)
         asked = cri.ContainerStatusRequest(container_id=container_id)
         return (await call(stub.ContainerStatus, asked, deadline=CALL_DEADLINE)).status
+
+
+def _require_ready(sandbox: SandboxRecord, container: str) -> None:
+    if sandbox.released or cri.PodSandboxStatus.FromString(sandbox.status).state != cri.SANDBOX_READY:
+        cause = f"its sandbox {sandbox.id[:13]} is not ready"
+        raise Fault(Kind.PRECONDITION, f"container {container}", cause, "run the pod anew")
 
 
 def allowed(sandbox: SandboxRecord, image: str) -> bool:

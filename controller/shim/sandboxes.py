@@ -64,7 +64,7 @@ class Sandboxes:
             async with asyncio.timeout(patience), lock:
                 known = self._memory.sandbox_of_pod(*key)
                 if known is not None:
-                    return known.id
+                    return _standing(known)
                 cell = await self._cells.claim(self._claim(pod, config))
                 return await self._run_on(cell, pod, config, runtime_handler)
         except TimeoutError:
@@ -204,6 +204,16 @@ class Sandboxes:
                     cause += f" ({cell.reason})"
                 return Fault(Kind.TIMEOUT, thing, cause, "the cell is kept: ask again")
         return Fault(Kind.TIMEOUT, thing, f"no cell was found within {patience:.0f} s", "ask again")
+
+
+def _standing(record: SandboxRecord) -> str:
+    """The id of the sandbox that this attempt has already. Raises Fault EXISTS where that one is over."""
+    status = cri.PodSandboxStatus.FromString(record.status)
+    if record.released or status.state != cri.SANDBOX_READY:
+        thing = f"sandbox of pod {status.metadata.namespace}/{status.metadata.name}"
+        cause = f"{record.id[:13]} has the same uid and attempt and is over"
+        raise Fault(Kind.EXISTS, thing, cause, "remove it, or count the attempt up")
+    return record.id
 
 
 def pod_of(config: cri.PodSandboxConfig) -> PodRef:

@@ -102,6 +102,8 @@ async def test_a_lost_cell_is_told_as_the_end_of_its_containers(tmp_path: Path) 
         status = await shim.status(container)
         assert (status.state, status.reason) == (cri.CONTAINER_EXITED, "CellLost")
         assert status.message
+        remove = cri.RemoveContainerRequest(container_id=container)
+        await call(shim.runtime.RemoveContainer, remove, deadline=10)
         # The kubelet then starts the pod anew, and takes the old one away.
         again = await shim.run(shim.config("u1", attempt=1))
         assert again != sandbox
