@@ -77,9 +77,9 @@ class Following:
             task.cancel()
 
     async def log_complete(self, container_id: str) -> None:
-        """Wait until the container's log is complete here, or its copying has ended."""
+        """Wait until the container's log is complete here, or its copying has ended; one never started has none."""
         task = self._copy_tasks.get(container_id)
-        if task is not None:
+        if task is not None and not self._memory.only_created(container_id):
             await asyncio.wait((task,))
 
     async def logs_complete(self, sandbox_id: str) -> None:

@@ -105,6 +105,11 @@ class Memory:
         """Whether there is a container with this whole id."""
         return container_id in self._containers
 
+    def only_created(self, container_id: str) -> bool:
+        """Whether a container has never been started, as far as is known."""
+        entry = self._container_entries.get(container_id)
+        return entry is not None and entry.state == cri.CONTAINER_CREATED
+
     async def put_sandbox(self, record: SandboxRecord) -> None:
         """Store a sandbox, new or changed."""
         async with self._writing:
