@@ -7,7 +7,8 @@ who wait for changes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import msgspec
@@ -16,6 +17,7 @@ from cellwire.cri import match
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from controller.model.names import CellName
+from controller.shim import announcing
 from controller.shim.mirror import listed_container, listed_sandbox, next_container, with_cause
 from controller.shim.records import CONTAINER, SANDBOX, ContainerRecord, SandboxRecord
 from controller.store.protocol import Store
@@ -113,10 +115,13 @@ class Memory:
     async def put_sandbox(self, record: SandboxRecord) -> None:
         """Store a sandbox, new or changed."""
         async with self._writing:
-            if self._sandboxes.get(record.id) == record:
+            before = self._sandboxes.get(record.id)
+            if before == record:
                 return
             await self._store.put(SANDBOX, record.id, msgspec.msgpack.encode(record))
             self._keep_sandbox(record)
+        kinds = announcing.of_sandbox(before.status if before else None, record.status)
+        self._announce(record.id, record.id, kinds)
 
     async def put_container(self, record: ContainerRecord) -> None:
         """Store a container, new or changed; listeners hear of a change of its state."""
@@ -126,8 +131,8 @@ class Memory:
                 return
             await self._store.put(CONTAINER, record.id, msgspec.msgpack.encode(record))
             self._keep_container(record)
-        if before is None or before.status != record.status:
-            self._announce(record, _event_kind(record))
+        kinds = announcing.of_container(before.status if before else None, record.status)
+        self._announce(record.id, record.sandbox, kinds)
 
     async def change_sandbox(self, sandbox_id: str, change: Callable[[SandboxRecord], SandboxRecord]) -> None:
         """Change a sandbox as it is when its turn comes: two changes at once never undo each other.
@@ -142,6 +147,7 @@ class Memory:
             if record != before:
                 await self._store.put(SANDBOX, record.id, msgspec.msgpack.encode(record))
                 self._keep_sandbox(record)
+        self._announce(sandbox_id, sandbox_id, announcing.of_sandbox(before.status, record.status))
 
     async def change_container(self, container_id: str, change: Callable[[ContainerRecord], ContainerRecord]) -> None:
         """Change a container as it is when its turn comes; listeners hear of a change of its state."""
@@ -153,8 +159,7 @@ class Memory:
             if record != before:
                 await self._store.put(CONTAINER, record.id, msgspec.msgpack.encode(record))
                 self._keep_container(record)
-        if before.status != record.status:
-            self._announce(record, _event_kind(record))
+        self._announce(record.id, record.sandbox, announcing.of_container(before.status, record.status))
 
     async def learn_container(self, news: cri.ContainerStatus) -> None:
         """What a cell says of a container."""
@@ -174,12 +179,14 @@ class Memory:
             self._containers.pop(record.id, None)
             self._container_entries.pop(record.id, None)
             self._container_lists.clear()
-        self._announce(record, cri.CONTAINER_DELETED_EVENT)
+        self._announce(record.id, record.sandbox, (cri.CONTAINER_DELETED_EVENT,))
 
     async def forget_sandbox(self, record: SandboxRecord) -> None:
         """The sandbox is removed, its containers before it."""
         for container in self.containers_of(record.id):
             await self.forget_container(container)
+        # While there is a status to tell with it.
+        self._announce(record.id, record.id, (cri.CONTAINER_DELETED_EVENT,))
         async with self._writing:
             await self._store.delete(SANDBOX, record.id)
             self._sandboxes.pop(record.id, None)
@@ -191,20 +198,15 @@ class Memory:
         self._listeners.add(listener)
         return lambda: self._listeners.discard(listener)
 
-    def _announce(self, record: ContainerRecord, kind: cri.ContainerEventType.ValueType) -> None:
+    def _announce(self, thing: str, sandbox_id: str, kinds: Iterable[announcing.Kind]) -> None:
         if not self._listeners:
             return
-        status = cri.ContainerStatus.FromString(record.status)
-        event = cri.ContainerEventResponse(
-            container_id=record.id, container_event_type=kind, created_at=status.finished_at or status.created_at
-        )
-        sandbox = self._sandboxes.get(record.sandbox)
-        if sandbox is not None:
-            event.pod_sandbox_status.ParseFromString(sandbox.status)
-            statuses = (cri.ContainerStatus.FromString(one.status) for one in self.containers_of(record.sandbox))
-            event.containers_statuses.extend(statuses)
-        for listener in tuple(self._listeners):
-            listener(event)
+        sandbox = self._sandboxes.get(sandbox_id)
+        beside = [one.status for one in self.containers_of(sandbox_id)]
+        for kind in kinds:
+            event = announcing.event(kind, thing, time.time_ns(), sandbox.status if sandbox else b"", beside)
+            for listener in tuple(self._listeners):
+                listener(event)
 
     def _keep_sandbox(self, record: SandboxRecord) -> None:
         self._sandboxes[record.id] = record
@@ -222,16 +224,6 @@ def _keep(lists: dict[bytes, Answer], key: bytes, answer: Answer) -> None:
     if len(lists) >= MOST_LISTS:
         lists.clear()
     lists[key] = answer
-
-
-def _event_kind(record: ContainerRecord) -> cri.ContainerEventType.ValueType:
-    match cri.ContainerStatus.FromString(record.status).state:
-        case cri.CONTAINER_CREATED:
-            return cri.CONTAINER_CREATED_EVENT
-        case cri.CONTAINER_RUNNING:
-            return cri.CONTAINER_STARTED_EVENT
-        case _:
-            return cri.CONTAINER_STOPPED_EVENT
 
 
 def _find(records: dict[str, Known], wanted: str, what: str) -> Known:
