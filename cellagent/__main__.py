@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _serve(asked: argparse.Namespace) -> Coroutine[None, None, None]:
     settings = RuntimeSettings(root=asked.root, state=asked.state, bridge=asked.bridge, subnet=asked.subnet)
-    return daemon.serve(asked.socket, settings, mirrors=asked.mirror)
+    return daemon.serve(asked.socket, settings, mirrors=asked.mirror, pinned=asked.pin)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -55,6 +55,13 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="HOST=URL",
         help="fetch images of a registry from here first; may be given more than once",
+    )
+    serve.add_argument(
+        "--pin",
+        action="append",
+        default=[],
+        metavar="IMAGE",
+        help="tell a kubelet to leave this image alone when it makes room; may be given more than once",
     )
     serve.add_argument("--bridge", default=pod.BRIDGE, help="bridge of the pods' network")
     serve.add_argument("--subnet", default=pod.BRIDGE_SUBNET, help="addresses of the pods' network")

@@ -29,9 +29,13 @@ from cellwire.rpc.serve import prepared, serving
 log = logging.getLogger(__name__)
 
 
-async def serve(socket: Path, settings: RuntimeSettings, *, mirrors: Sequence[str] = ()) -> None:
+async def serve(
+    socket: Path, settings: RuntimeSettings, *, mirrors: Sequence[str] = (), pinned: Sequence[str] = ()
+) -> None:
     """CRI on a unix socket until SIGTERM or SIGINT. Containers live on."""
-    image_settings = images.ImageSettings(root=settings.root / "images", registries=registries(mirrors))
+    image_settings = images.ImageSettings(
+        root=settings.root / "images", registries=registries(mirrors), pinned=tuple(pinned)
+    )
     async with (
         images.running(image_settings) as image_room,
         runtime.running(settings, image_room.store) as room,

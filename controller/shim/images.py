@@ -17,6 +17,7 @@ from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
+from controller.choice.platforms import locate
 from controller.clouds.protocol import LoginOf
 from controller.fleet.cells import Cells
 from controller.shim.memory import Memory
@@ -131,4 +132,14 @@ class Images:
 
 def _matches(wanted: cri.ImageFilter, image: cri.Image) -> bool:
     name = wanted.image.image
-    return not name or name == image.id or name in image.repo_tags or name in image.repo_digests
+    known = {image.id, image.id.removeprefix("sha256:"), *image.repo_tags, *image.repo_digests}
+    return not name or name in known or _in_full(name) in known
+
+
+def _in_full(name: str) -> str:
+    """An image's name as cells tell it, from one as people write it; as it is where it is none."""
+    try:
+        place = locate(name)
+    except Fault:
+        return name
+    return f"{place.host}/{place.repository}{'@' if '@' in name else ':'}{place.wanted}"

@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -122,16 +122,21 @@ def pulled() -> Generator[tuple[Path, str]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _pull(folder: Path) -> str:
+def busybox() -> oci.Layer:
+    """A root with a shell, two users and a few groups."""
     nodes: dict[str, bytes | oci.Node] = {name: oci.folder() for name in ("bin", "etc", "root")}
     nodes["tmp"] = oci.folder(0o1777)
     nodes["bin/busybox"] = oci.Node(content=Path("/bin/busybox").read_bytes(), mode=0o755)
     nodes |= {f"bin/{name}": oci.symlink("busybox") for name in APPLETS.split()}
     nodes["etc/passwd"] = b"root:x:0:0:root:/root:/bin/sh\nweaver:x:1001:1002:w:/tmp:/bin/sh\n"
     nodes["etc/group"] = b"root:x:0:\nloom:x:1002:\nyarn:x:1003:weaver\n"
+    return oci.layer(nodes)
+
+
+async def _pull(folder: Path) -> str:
     async with running_registry() as address:
         name = f"{address}/small:1"
-        await oci.push_image(address, "small:1", [oci.layer(nodes)], {"Cmd": ["sh"]})
+        await oci.push_image(address, "small:1", [busybox()], {"Cmd": ["sh"]})
         async with images.running(images.ImageSettings(root=folder / "images")) as room:
             await room.puller.pull(name, Credentials())
         return name
@@ -147,21 +152,29 @@ def agent(pulled: tuple[Path, str], tmp_path: Path) -> Agents:
     @asynccontextmanager
     async def running() -> AsyncGenerator[Client]:
         root, image = pulled
-        settings = RuntimeSettings(root=root, state=tmp_path / "state", bridge=BRIDGE, subnet=SUBNET)
-        async with (
-            images.running(images.ImageSettings(root=root / "images")) as image_room,
-            runtime.running(settings, image_room.store) as room,
-            serving([room.service, image_room.service], tmp_path / "s"),
-        ):
-            channel = Channel(path=str(tmp_path / "s"))
-            client = Client(tmp_path, image, channel, room)
-            try:
-                yield client
-            finally:
-                await client.tidy()
-                channel.close()
+        async with running_agent(root, image, tmp_path) as client:
+            yield client
 
     return running
+
+
+@asynccontextmanager
+async def running_agent(root: Path, image: str, folder: Path, *, pinned: Sequence[str] = ()) -> AsyncGenerator[Client]:
+    """An agent in this process, its images and containers' files below `root`, all else below `folder`."""
+    settings = RuntimeSettings(root=root, state=folder / "state", bridge=BRIDGE, subnet=SUBNET)
+    image_settings = images.ImageSettings(root=root / "images", pinned=tuple(pinned))
+    async with (
+        images.running(image_settings) as image_room,
+        runtime.running(settings, image_room.store) as room,
+        serving([room.service, image_room.service], folder / "s"),
+    ):
+        channel = Channel(path=str(folder / "s"))
+        client = Client(folder, image, channel, room)
+        try:
+            yield client
+        finally:
+            await client.tidy()
+            channel.close()
 
 
 Processes = Callable[[], AbstractAsyncContextManager["AgentProcess"]]
