@@ -92,7 +92,7 @@ async def running(
     settings.folder.mkdir(parents=True, exist_ok=True)
     memory = Memory(store)
     await memory.load()
-    stats = Stats(cells, memory)
+    stats = Stats(cells, memory, str(settings.folder))
     stock = Stock(cells)
     abilities = Abilities(cells)
     with closing(Inotify()) as inotify:

@@ -31,9 +31,10 @@ ASK_EVERY = 10.0
 class Stats:
     """Stats by the id of their container or sandbox."""
 
-    def __init__(self, cells: Cells, memory: Memory) -> None:
+    def __init__(self, cells: Cells, memory: Memory, folder: str) -> None:
         self._cells = cells
         self._memory = memory
+        self._folder = folder
         self._asked: dict[str, float] = {}
         self.containers: dict[str, cri.ContainerStats] = {}
         self.sandboxes: dict[str, cri.PodSandboxStats] = {}
@@ -45,6 +46,9 @@ class Stats:
         containers = await call(stub.ListContainerStats, cri.ListContainerStatsRequest(), deadline=deadline)
         sandboxes = await call(stub.ListPodSandboxStats, cri.ListPodSandboxStatsRequest(), deadline=deadline)
         metrics = await call(stub.ListPodSandboxMetrics, cri.ListPodSandboxMetricsRequest(), deadline=deadline)
+        for one in (*containers.stats, *(one for pod in sandboxes.stats for one in pod.linux.containers)):
+            # A kubelet looks the folder up on its own machine, and has no summary at all where it is not there.
+            one.writable_layer.fs_id.mountpoint = self._folder
         self.containers |= {one.attributes.id: one for one in containers.stats if self._memory.knows(one.attributes.id)}
         self.sandboxes |= {one.attributes.id: one for one in sandboxes.stats}
         self.metrics |= {one.pod_sandbox_id: one for one in metrics.pod_metrics}

@@ -72,8 +72,9 @@ class Shim:
         *command: str,
         mounts: Sequence[cri.Mount] = (),
         attempt: int = 0,
+        more: cri.ContainerConfig | None = None,
     ) -> str:
-        """PullImage and CreateContainer."""
+        """PullImage and CreateContainer; `more` is merged into the config."""
         pull = cri.PullImageRequest(image=cri.ImageSpec(image=IMAGE), sandbox_config=config)
         image = (await call(self.images.PullImage, pull, deadline=60)).image_ref
         container = cri.ContainerConfig(
@@ -83,6 +84,8 @@ class Shim:
             mounts=mounts,
             log_path=f"c/{attempt}.log",
         )
+        if more is not None:
+            container.MergeFrom(more)
         asked = cri.CreateContainerRequest(pod_sandbox_id=sandbox, config=container, sandbox_config=config)
         return (await call(self.runtime.CreateContainer, asked, deadline=60)).container_id
 
