@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from cellagent.images.protocol import Image
-from cellagent.kernel import cgroups, mounts
+from cellagent.kernel import apparmor, cgroups, mounts
 from cellagent.runtime import userns, users
 from cellagent.runtime.machine import Machine
 from cellagent.runtime.records import ContainerRecord, Phase, SandboxRecord
@@ -56,6 +56,7 @@ def lay_out(machine: Machine, sandbox: SandboxRecord, record: ContainerRecord, i
         seccomp=_seccomp(config),
         host_devices=_devices(config),
         lowest_oom_score=machine.lowest_oom_score,
+        apparmor=apparmor.loaded(),
         cgroup_v2=cgroups.layout() is cgroups.Layout.V2,
         mountinfo=Path("/proc/self/mountinfo").read_text() if config.mounts else "",
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from cellagent.kernel import cgroups, mounts, namespaces
+from cellagent.kernel import cgroups, mounts, namespaces, sysctls
 from cellagent.network import files, pod, ports
 from cellagent.runtime import userns
 from cellagent.runtime.container import Containers
@@ -116,6 +116,8 @@ class Sandboxes:
             kinds.append("ipc")
         if config.linux.security_context.HasField("namespace_options") and options.pid == cri.POD:
             kinds.append("pid")
+        # Also where there is none to make: a setting must not be lost in silence.
+        sysctls.refuse_foreign(config.linux.sysctls, kinds)
         paths: dict[str, Path] = {}
         ids = userns.mapping(config)
         if ids is not None:

@@ -30,8 +30,9 @@ class SpecInputs(msgspec.Struct, frozen=True, kw_only=True):
 
     `namespaces` are paths to join, by kind (net, ipc, uts, pid, user); for NamespaceMode.TARGET "pid" is the target's.
     `files` are mounted over /etc where the kubelet mounts none. `seccomp` is the content of a Localhost profile.
-    `cgroup` is a path. `lowest_oom_score` is what this agent may lower a score to. `mountinfo` is the text of the
-    process' own table, for telling whether a mount can be propagated; empty is "do not check".
+    `apparmor` are the profiles that are loaded, None where the machine has no AppArmor. `cgroup` is a path.
+    `lowest_oom_score` is what this agent may lower a score to. `mountinfo` is the text of the process' own table, for
+    telling whether a mount can be propagated; empty is "do not check".
     """
 
     container: cri.ContainerConfig
@@ -51,8 +52,7 @@ class SpecInputs(msgspec.Struct, frozen=True, kw_only=True):
     # What the machine has; asked of it where the caller does not say.
     host_capabilities: frozenset[str] = msgspec.field(default_factory=capabilities.own)
     controllers: frozenset[str] = msgspec.field(default_factory=cgroups.controllers)
-    apparmor: bool = False
-    apparmor_default: str = ""
+    apparmor: frozenset[str] | None = None
     machine: str = msgspec.field(default_factory=platform.machine)
     mountinfo: str = ""
 
@@ -70,7 +70,7 @@ def oci_spec(inputs: SpecInputs) -> dict[str, Any]:
         config, inputs.image, inputs.user, hostname=inputs.hostname, lowest_oom_score=inputs.lowest_oom_score
     )
     process["capabilities"] = held
-    apparmor = spec_security.apparmor(name, context, present=inputs.apparmor, default=inputs.apparmor_default)
+    apparmor = spec_security.apparmor(name, context, inputs.apparmor)
     if apparmor:
         process["apparmorProfile"] = apparmor
     mounts = spec_mounts.Mounts(
@@ -105,12 +105,24 @@ def _linux(inputs: SpecInputs, held: frozenset[str]) -> dict[str, Any]:
         linux["uidMappings"] = spec_mounts.mappings(options.uids)
         linux["gidMappings"] = spec_mounts.mappings(options.gids)
     if not context.privileged:
-        linux["maskedPaths"] = list(context.masked_paths or spec_security.MASKED)
-        linux["readonlyPaths"] = list(context.readonly_paths or spec_security.READONLY)
+        masked, readonly = _hidden(context, own_users="user" in inputs.namespaces)
+        linux["maskedPaths"], linux["readonlyPaths"] = masked, readonly
         seccomp = spec_security.seccomp(name, context, inputs.seccomp, held=held, machine=inputs.machine)
         if seccomp is not None:
             linux["seccomp"] = seccomp
     return linux
+
+
+def _hidden(context: cri.LinuxContainerSecurityContext, *, own_users: bool) -> tuple[list[str], list[str]]:
+    """The masked and the read-only paths.
+
+    A kubelet always says which, and none at all for procMount Unmasked, which a pod may have whose users are its own;
+    who else says nothing gets the usual ones.
+    """
+    if own_users and not context.masked_paths and not context.readonly_paths:
+        return [], []
+    masked, readonly = context.masked_paths, context.readonly_paths
+    return list(masked or spec_security.MASKED), list(readonly or spec_security.READONLY)
 
 
 def _namespaces(inputs: SpecInputs) -> list[dict[str, str]]:

@@ -94,18 +94,21 @@ def usual_calls(held: frozenset[str], machine: str) -> dict[str, Any]:
     }
 
 
-def apparmor(name: str, context: cri.LinuxContainerSecurityContext, *, present: bool, default: str) -> str:
-    """The profile's name, or "" for none. Raises Fault for a profile on a machine without AppArmor."""
+def apparmor(name: str, context: cri.LinuxContainerSecurityContext, loaded: frozenset[str] | None) -> str:
+    """The profile's name, or "" for none. `loaded` are those of the machine, None where it has no AppArmor.
+
+    The runtime brings no profile of its own, so RuntimeDefault is none. Raises Fault naming one that is not there.
+    """
     if context.privileged or not context.HasField("apparmor"):
         return ""
-    profile = context.apparmor
-    if profile.profile_type == cri.SecurityProfile.RuntimeDefault:
-        return default if present else ""
-    if profile.profile_type != cri.SecurityProfile.Localhost:
+    if context.apparmor.profile_type != cri.SecurityProfile.Localhost:
         return ""
-    wanted = profile.localhost_ref.removeprefix("localhost/")
-    if not present:
+    wanted = context.apparmor.localhost_ref.removeprefix("localhost/")
+    if loaded is None:
         raise Fault(Kind.UNSUPPORTED, f"{name}, AppArmor profile {wanted}", "this machine has no AppArmor")
+    if wanted not in loaded:
+        cause = "it is not loaded on this machine"
+        raise Fault(Kind.INVALID, f"{name}, AppArmor profile {wanted}", cause, "load it in the machine image")
     return wanted
 
 

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from cellagent.images.protocol import ImageConfig
+from cellagent.kernel import apparmor
 from cellagent.runtime import capabilities, spec_security
 from cellagent.runtime.spec import SpecInputs, limits, oci_spec
 from cellagent.runtime.users import User
@@ -169,7 +170,11 @@ def test_selinux_options_and_apparmor_profiles_are_refused_by_name_where_absent(
     profile = cri.SecurityProfile(profile_type=cri.SecurityProfile.Localhost, localhost_ref="mine")
     with pytest.raises(Fault, match="mine"):
         oci_spec(inputs(config_of(apparmor=profile)))
-    assert oci_spec(inputs(config_of(apparmor=profile), apparmor=True))["process"]["apparmorProfile"] == "mine"
+    with pytest.raises(Fault, match="profile mine: it is not loaded"):
+        oci_spec(inputs(config_of(apparmor=profile), apparmor=frozenset({"other"})))
+    loaded = apparmor.names("other (enforce)\nmine (complain)\na name (with blanks) (enforce)\n")
+    assert loaded == {"other", "mine", "a name (with blanks)"}
+    assert oci_spec(inputs(config_of(apparmor=profile), apparmor=loaded))["process"]["apparmorProfile"] == "mine"
 
 
 def test_mounts_below_others_come_after_them_and_replace_those_of_the_machine() -> None:
@@ -263,3 +268,17 @@ def test_a_user_namespace_brings_its_maps() -> None:
     linux = oci_spec(inputs(sandbox=sandbox, namespaces={"user": Path("/ns/user")}))["linux"]
     assert linux["uidMappings"] == [{"containerID": 0, "hostID": 100000, "size": 65536}]
     assert {"type": "user", "path": "/ns/user"} in linux["namespaces"]
+
+
+def test_only_a_pod_with_users_of_its_own_may_see_all_of_proc() -> None:
+    own, nothing = {"user": Path("/ns/user")}, cri.LinuxContainerSecurityContext()
+    for namespaces, context, masked in (
+        ({}, nothing, True),
+        (own, nothing, False),
+        (own, cri.LinuxContainerSecurityContext(masked_paths=["/x"]), False),
+        (own, cri.LinuxContainerSecurityContext(readonly_paths=["/x"]), True),
+    ):
+        config = cri.ContainerConfig(linux=cri.LinuxContainerConfig(security_context=context))
+        linux = oci_spec(inputs(config, namespaces=namespaces))["linux"]
+        assert ("/proc/kcore" in linux["maskedPaths"]) == masked
+    assert oci_spec(inputs(namespaces=own))["linux"]["readonlyPaths"] == []
