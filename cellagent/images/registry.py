@@ -26,6 +26,8 @@ from cellagent.images.reference import DEFAULT_REGISTRY, Reference, is_digest
 from cellwire.faults import Fault, Kind
 
 ATTEMPTS = 5
+# Once a mirror has said that it lacks an image: a registry behind the mirrors is often out of reach altogether.
+ATTEMPTS_AFTER_AN_ANSWER = 2
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 5.0
 CONNECT_SECONDS = 15.0
@@ -113,7 +115,7 @@ class Registry:
                 if failures < ATTEMPTS:
                     await _pause(failures, error.pause)
                     continue
-                fault = self._down(bases[0], error)
+                fault = self._down(bases[0], error, ATTEMPTS)
             except Fault as refused:
                 fault = refused
             if len(bases) == 1 or fault.kind is Kind.BROKEN:
@@ -123,13 +125,16 @@ class Registry:
 
     async def _whole(self, path: str, headers: dict[str, str], limit: int) -> tuple[bytes, dict[str, str]]:
         notes: list[str] = []
+        attempts = ATTEMPTS
         for base in list(self._bases):
             try:
-                content, answer = await self._persist(base, path, headers, limit)
+                content, answer = await self._persist(base, path, headers, limit, attempts)
             except Fault as fault:
                 if base is self._bases[-1] or fault.kind is Kind.BROKEN:
                     raise _with_notes(fault, notes) from fault.__cause__
                 notes.append(f"{base.host}: {fault.cause}")
+                if fault.kind is Kind.NOT_FOUND:
+                    attempts = ATTEMPTS_AFTER_AN_ANSWER
             else:
                 # What follows is likely where this was.
                 self._bases.sort(key=lambda b: b is not base and b.mirror)
@@ -137,7 +142,7 @@ class Registry:
         raise AssertionError("a repository has at least one address")
 
     async def _persist(
-        self, base: _Base, path: str, headers: dict[str, str], limit: int
+        self, base: _Base, path: str, headers: dict[str, str], limit: int, attempts: int
     ) -> tuple[bytes, dict[str, str]]:
         failures = 0
         while True:
@@ -147,8 +152,8 @@ class Registry:
                     return content, {name.title(): value for name, value in answer.headers.items()}
             except Transient as error:
                 failures += 1
-                if failures == ATTEMPTS:
-                    raise self._down(base, error) from error
+                if failures == attempts:
+                    raise self._down(base, error, attempts) from error
                 await _pause(failures, error.pause)
 
     @asynccontextmanager
@@ -246,11 +251,11 @@ class Registry:
         mend = "correct the pod's imagePullSecret" if given else "check the name, or give the pod an imagePullSecret"
         return Fault(Kind.DENIED, self.thing, cause, mend, reason="Unauthorized")
 
-    def _down(self, base: _Base, error: Transient) -> Fault:
+    def _down(self, base: _Base, error: Transient, attempts: int) -> Fault:
         return Fault(
             Kind.UNAVAILABLE,
             self.thing,
-            f"registry {base.host} does not serve: {error} (tried {ATTEMPTS} times)",
+            f"registry {base.host} does not serve: {error} (tried {attempts} times)",
             _DOWN,
             reason="RegistryUnavailable",
         )

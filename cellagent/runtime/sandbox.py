@@ -62,11 +62,13 @@ class Sandboxes:
             await self._machine.flights.join(f"RemovePodSandbox {record.id}", lambda: self._remove(record.id))
 
     async def recover(self) -> None:
-        """After a start: take away what was half made, and see which namespaces a reboot has left."""
+        """After a start: end what was half made or half stopped, and see which namespaces a reboot has left."""
         for record in self._machine.ledger.sandboxes():
             if record.phase is Phase.MAKING:
                 log.info("sandbox %s was half made when the agent ended", record.id[:13])
                 await self._undo(record)
+            elif record.phase is Phase.STOPPING:
+                self._machine.flights.spawn(self.stop(record.id), f"stop of sandbox {record.id[:13]}")
             elif record.phase is Phase.READY and not all(_pinned(Path(path)) for path in record.namespaces.values()):
                 self._machine.ledger.put_sandbox(msgspec.structs.replace(record, phase=Phase.STOPPED))
 

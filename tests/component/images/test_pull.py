@@ -155,6 +155,16 @@ async def test_mirrors_come_first_and_the_host_itself_last(tmp_path: Path) -> No
             assert (await room.puller.pull(own.name, NOBODY)).id == own.id
 
 
+async def test_what_a_mirror_lacks_is_not_sought_for_long_at_a_host_out_of_reach(tmp_path: Path) -> None:
+    host = f"127.0.0.1:{free_port()}"
+    async with running_registry() as mirror, running(ImageSettings(root=tmp_path)) as room:
+        room.configure([RegistrySettings(host=host, mirrors=(f"http://{mirror}",))])
+        fault = await failure(room, f"{host}/typo:1")
+        assert fault.kind is Kind.UNAVAILABLE
+        assert "(tried 2 times)" in str(fault)
+        assert f"before that, {mirror}: {mirror} has no such image" in str(fault)
+
+
 class Flaky:
     """A registry in front of the registry that breaks connections, and counts what it is asked."""
 

@@ -7,6 +7,9 @@ import os
 import signal
 from pathlib import Path
 
+import msgspec
+
+from cellagent.runtime.records import Phase, SandboxRecord
 from cellwire.cri.v1 import runtime_pb2 as cri
 from tests.component.runtime.conftest import Processes
 
@@ -32,6 +35,25 @@ async def test_a_killed_agent_finds_its_containers_running_and_ended(agent_proce
         assert (await client.exited(waiting)).exit_code == 0
         await client.stop(running)
         assert (await client.status(running)).exit_code == 137
+
+
+async def test_a_stop_of_a_sandbox_that_the_agent_did_not_finish_goes_on_when_it_is_back(
+    agent_process: Processes,
+) -> None:
+    async with agent_process() as agent:
+        sandbox = await agent.client.sandbox()
+        container = await agent.client.create(sandbox, "sleep", "100")
+        await agent.client.start(container)
+        await agent.end(signal.SIGKILL)
+        # As it stands between the first step of a stop and the next.
+        file = agent.client.folder / "state/sandboxes" / sandbox / "record"
+        record = msgspec.msgpack.decode(file.read_bytes(), type=SandboxRecord)
+        file.write_bytes(msgspec.msgpack.encode(msgspec.structs.replace(record, phase=Phase.STOPPING)))
+        await agent.start()
+        assert (await agent.client.exited(container)).exit_code == 137
+        async with asyncio.timeout(10):
+            while Path(record.namespaces["net"]).exists():
+                await asyncio.sleep(0.02)
 
 
 async def test_a_container_whose_conmon_was_killed_is_ended_with_an_unknown_code(agent_process: Processes) -> None:
