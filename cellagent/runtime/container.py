@@ -22,6 +22,7 @@ from cellagent.runtime.exec import Place
 from cellagent.runtime.machine import Machine, new_id
 from cellagent.runtime.records import ContainerRecord, Phase
 from cellagent.runtime.watch import Ended, Exits, hears, started_ticks
+from cellwire.cri import profiles
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 
@@ -55,6 +56,7 @@ class Containers:
             raise Fault(Kind.INVALID, "container metadata", "the name must be given")
         if sandbox.phase is not Phase.READY:
             raise Fault(Kind.PRECONDITION, f"container {name}", f"its sandbox {sandbox.id[:13]} is not ready")
+        profiles.settle(config.linux.security_context)
         for other in machine.ledger.containers(sandbox.id):
             if other.parsed().metadata == config.metadata:
                 cause = f"{other.id[:13]} has the same name and attempt in this sandbox"

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 import structlog
 from grpclib.client import Channel
 
+from cellwire.cri import profiles
 from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
@@ -189,6 +190,7 @@ class Containers:
         mounts.refuse_devices(config, self._pods_folder)
         placed = cri.ContainerConfig()
         placed.CopyFrom(config)
+        profiles.settle(placed.linux.security_context)
         await volumes.send_seccomp(channel, sandbox.uid, placed.linux.security_context)
         # All are decided before the first byte is sent.
         plans = [self._plan(mount, sandbox, config.metadata.name) for mount in placed.mounts]

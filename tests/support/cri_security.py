@@ -111,6 +111,18 @@ ROWS = (
         "busybox unshare -U true 2>/dev/null && echo made || echo refused",
         "refused",
     ),
+    Row(
+        "the usual filter in older words",
+        Context(seccomp_profile_path="runtime/default"),
+        STATUS.format("Seccomp"),
+        "2",
+    ),
+    Row(
+        "of older and newer words the newer count",
+        Context(seccomp=UNCONFINED, seccomp_profile_path="runtime/default"),
+        STATUS.format("Seccomp"),
+        "0",
+    ),
     Row("no filter of calls", Context(seccomp=UNCONFINED), STATUS.format("Seccomp"), "0"),
     Row("a privileged one has no filter", Context(seccomp=DEFAULT, privileged=True), STATUS.format("Seccomp"), "0"),
     Row("usually what tells of the machine is masked", Context(), "head -c 1 /proc/interrupts | wc -c", "0"),

@@ -56,6 +56,8 @@ async def test_a_local_filter_of_calls_refuses_what_it_names(agent: Agents, tmp_
         local = PROFILE(profile_type=PROFILE.Localhost, localhost_ref=str(profile))
         script = "mkdir /x 2>/dev/null && echo made || echo refused; touch /y && echo touched"
         assert await said(client, sandbox, script, Context(seccomp=local)) == "refused touched"
+        older = Context(seccomp_profile_path=f"localhost/{profile}")
+        assert await said(client, sandbox, script, older) == "refused touched"
         missing = PROFILE(profile_type=PROFILE.Localhost, localhost_ref="/no/such.json")
         with pytest.raises(Fault, match=r"seccomp profile /no/such\.json") as caught:
             await said(client, sandbox, "true", Context(seccomp=missing))
@@ -85,10 +87,11 @@ async def test_an_apparmor_profile_that_is_not_there_is_refused_by_name(agent: A
     local = PROFILE(profile_type=PROFILE.Localhost, localhost_ref="localhost/mine-of-nowhere")
     async with agent() as client:
         sandbox = await client.sandbox()
-        with pytest.raises(Fault, match="AppArmor profile mine-of-nowhere") as caught:
-            await said(client, sandbox, "true", Context(apparmor=local))
-        absent = apparmor.loaded() is None
-        assert caught.value.kind is (Kind.UNSUPPORTED if absent else Kind.INVALID)
+        for context in (Context(apparmor=local), Context(apparmor_profile="localhost/mine-of-nowhere")):
+            with pytest.raises(Fault, match="AppArmor profile mine-of-nowhere") as caught:
+                await said(client, sandbox, "true", context)
+            absent = apparmor.loaded() is None
+            assert caught.value.kind is (Kind.UNSUPPORTED if absent else Kind.INVALID)
         usual = PROFILE(profile_type=PROFILE.RuntimeDefault)
         assert await said(client, sandbox, "echo ran", Context(apparmor=usual)) == "ran"
 

@@ -79,7 +79,9 @@ async def test_security_contexts_do_in_the_cell_what_they_say(tmp_path: Path) ->
         profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}))
         local = PROFILE(profile_type=PROFILE.Localhost, localhost_ref=str(profile))
         script = "mkdir /x 2>/dev/null && echo made || echo refused"
-        assert await said(shim, sandbox, config, Context(seccomp=local), script) == "refused"
+        older = Context(seccomp_profile_path=f"localhost/{profile}")
+        for context in (Context(seccomp=local), older):
+            assert await said(shim, sandbox, config, context, script) == "refused"
 
         for refused, words, kind in (
             (Context(selinux_options=cri.SELinuxOption(type="spc_t")), "SELinux options type=spc_t", Kind.UNSUPPORTED),
