@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import structlog
@@ -67,8 +68,9 @@ class Containers:
             folder = cri.PodSandboxConfig.FromString(sandbox.config).log_directory
             log_path = str(Path(folder) / request.config.log_path)
         status.log_path = log_path
+        own = _as_asked(status.mounts, request.config.mounts)
         del status.mounts[:]
-        status.mounts.extend(request.config.mounts)
+        status.mounts.extend(own)
         record = ContainerRecord(
             id=container_id,
             sandbox=sandbox.id,
@@ -232,6 +234,18 @@ class Containers:
         stub = runtime_grpc.RuntimeServiceStub(channel)
         asked = cri.ContainerStatusRequest(container_id=container_id)
         return (await call(stub.ContainerStatus, asked, deadline=CALL_DEADLINE)).status
+
+
+def _as_asked(told: Sequence[cri.Mount], asked: Sequence[cri.Mount]) -> list[cri.Mount]:
+    """The mounts with this worker's paths, and of images what the cell says which they are."""
+    own: list[cri.Mount] = []
+    for on_cell, wanted in zip(told, asked, strict=True):
+        mount = cri.Mount()
+        mount.CopyFrom(wanted)
+        if wanted.HasField("image"):
+            mount.image.image_ref = on_cell.image.image_ref
+        own.append(mount)
+    return own
 
 
 def _require_ready(sandbox: SandboxRecord, container: str) -> None:

@@ -101,3 +101,21 @@ async def test_an_image_pulled_without_a_pod_is_present_for_all_until_it_is_remo
                 tasks.create_task(remove(shim, IMAGE))
         assert not (await status(shim, IMAGE)).HasField("image")
         assert await listed(shim) == []
+
+
+async def test_an_image_is_a_read_only_volume_told_by_its_id(tmp_path: Path) -> None:
+    async with running_shim(tmp_path) as shim:
+        config = shim.config("u1")
+        sandbox = await shim.run(config)
+        image_id = await pull(shim, config)
+        mount = cri.Mount(
+            container_path="/tools", image=cri.ImageSpec(image=IMAGE), image_sub_path="bin", readonly=True
+        )
+        plain = cri.Mount(container_path="/scratch", host_path="/var/tmp")
+        container = await shim.create(sandbox, config, mounts=[plain, mount])
+        await shim.start(container)
+        script = "test -x /tools/sh && echo there; touch /tools/x 2>/dev/null || echo refused"
+        assert await shim.said(container, script) == "there\nrefused\n"
+        beside, told = (await shim.status(container)).mounts
+        assert (beside.host_path, beside.HasField("image")) == ("/var/tmp", False)
+        assert (told.image.image, told.image.image_ref, told.image_sub_path) == (IMAGE, image_id, "bin")
