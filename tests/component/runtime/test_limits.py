@@ -129,7 +129,7 @@ async def test_a_container_sees_its_own_group_only_and_cannot_change_it(agent: A
         await client.exited(container)
         said = [line.split(" ", 3)[3] for line in (await client.log(container)).splitlines()]
         assert said[0] == "0::/"
-        assert said[-1] == "no"
+        assert "no" in said
         assert "/sys/fs/cgroup/chinampa" not in said
 
 
