@@ -120,12 +120,12 @@ class CellDouble:
     async def stop(self, request: cri.StopContainerRequest) -> cri.StopContainerResponse:
         one = self.find(request.container_id)
         if one.process is not None and one.process.returncode is None:
-            os.killpg(one.process.pid, signal.SIGTERM)
+            signalled(one.process.pid, signal.SIGTERM)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(request.timeout):
                     await one.process.wait()
             if one.process.returncode is None:
-                os.killpg(one.process.pid, signal.SIGKILL)
+                signalled(one.process.pid, signal.SIGKILL)
             while one.status.state == cri.CONTAINER_RUNNING:
                 await one.changed.wait()
         return cri.StopContainerResponse()
@@ -169,7 +169,7 @@ class CellDouble:
     def kill_all(self) -> None:
         for one in self.containers.values():
             if one.process is not None and one.process.returncode is None:
-                os.killpg(one.process.pid, signal.SIGKILL)
+                signalled(one.process.pid, signal.SIGKILL)
 
     @asynccontextmanager
     async def exec(self, request: SessionRequest) -> AsyncGenerator[SessionDouble]:
@@ -260,3 +260,9 @@ class TunnelDouble:
     async def received(self) -> AsyncIterator[bytes]:
         while data := await self._reader.read(65536):
             yield data
+
+
+def signalled(group: int, number: signal.Signals) -> None:
+    """Send a signal to a process group that may have ended on its own since it was last looked at."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, number)
