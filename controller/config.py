@@ -48,6 +48,15 @@ class Api(Group, frozen=True, kw_only=True):
     ] = True
 
 
+class Metrics(Group, frozen=True, kw_only=True):
+    """A port for /metrics, beside the pods API and the admin socket."""
+
+    host: Annotated[str, Meta(description="Address of the port for /metrics without TLS and token.")] = "127.0.0.1"
+    port: Annotated[
+        int | None, Meta(description="TCP port for /metrics without TLS and token; 0 takes any. Unset: none.")
+    ] = None
+
+
 class Shim(Group, frozen=True, kw_only=True):
     """The container runtime for a kubelet on this machine."""
 
@@ -250,6 +259,7 @@ class Settings(Group, frozen=True, kw_only=True):
     ] = "info"
     link: Link = Link()
     api: Api = Api()
+    metrics: Metrics = Metrics()
     shim: Shim = Shim()
     store: Store = Store()
     fleet: Fleet = Fleet()
@@ -420,33 +430,3 @@ def line_of(text: str, key: str) -> int:
             if written == wanted or wanted.startswith((f"{written}.", f"{written}[")):
                 return number
     return 0
-
-
-def documentation() -> str:
-    """docs/config.md."""
-    lines = [
-        "# Settings of the controller",
-        "",
-        "Made from the table in `controller/config.py` by `chinampa config`. A TOML file, named by `--config`;",
-        "each setting but those in lists of tables is also a flag of `chinampa controller`.",
-        "",
-        "| key | flag | type | default | meaning |",
-        "|---|---|---|---|---|",
-    ]
-    for row in table():
-        flag = f"`{row.flag}`" if row.flag else ""
-        unit = f" In {row.unit}." if row.unit else ""
-        help_text = row.help.replace("|", "\\|")
-        lines.append(f"| `{row.key}` | {flag} | {row.type_name} | {_shown(row)} | {help_text}{unit} |")
-    return "\n".join(lines) + "\n"
-
-
-def _shown(row: Row) -> str:
-    if row.required:
-        return "must be set"
-    if row.default is None:
-        return "unset"
-    value = list(cast("tuple[object, ...]", row.default)) if isinstance(row.default, tuple) else row.default
-    if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
-    return f"`{value}`" if isinstance(value, (int, float, list)) else f'`"{value}"`'

@@ -19,8 +19,9 @@ import structlog
 import uvloop
 
 from cellwire.faults import Fault, Kind
-from controller.api import admin
+from controller.api import admin, measuring
 from controller.api import server as api
+from controller.api.metrics import Measured, Metrics
 from controller.choice import demand
 from controller.clouds.ec2 import cloud as ec2_cloud
 from controller.clouds.ec2.settings import Ec2Settings
@@ -34,12 +35,14 @@ from controller.fleet.admission import RegistryFacts
 from controller.fleet.plan import Limits
 from controller.fleet.pool_classes import classes
 from controller.fleet.pool_keeper import PoolSettings
+from controller.fleet.streams import Streams
 from controller.link import port as link_port
 from controller.link.admission import Admission
 from controller.pods import engine, registries, worker
 from controller.shim import server as shim
 from controller.store import etcd, etcd_gateway, sqlite
 from controller.store.protocol import Store
+from controller.store.timed import TimedStore
 
 log = structlog.get_logger()
 # How much longer than one try a call to AWS may take in all: time for a second one and its pause.
@@ -63,8 +66,9 @@ async def main(settings: Settings) -> None:
     """Open every room, wait for the signal, close every room. Pods run on."""
     stop = _signalled()
     state = settings.state
+    metrics, streams = Metrics(), Streams()
     async with AsyncExitStack() as rooms:
-        store = await _open_store(settings, rooms, stop)
+        store = TimedStore(await _open_store(settings, rooms, stop), metrics.wrote)
         cloud = await _open_cloud(settings, rooms)
         admission = _Later()
         link = await rooms.enter_async_context(link_port.running(_link_settings(settings), admission.now, cloud.verify))
@@ -77,7 +81,7 @@ async def main(settings: Settings) -> None:
             images = replace(images, architectures=asking.architectures)
         of_pod = partial(demand.of_pod, overhead=overhead)
         pods = await rooms.enter_async_context(
-            engine.running(fleet, store, folder=state / "pods", demand_of=of_pod, images=images)
+            engine.running(fleet, store, folder=state / "pods", demand_of=of_pod, images=images, streams=streams)
         )
         if settings.shim.socket is not None:
             shim_settings = shim.ShimSettings(
@@ -87,11 +91,17 @@ async def main(settings: Settings) -> None:
                 streaming_host=settings.shim.streaming_host,
             )
             of_sandbox = partial(demand.of_sandbox, overhead=overhead)
-            await rooms.enter_async_context(shim.running(shim_settings, fleet, store, of_sandbox, images.login))
+            await rooms.enter_async_context(
+                shim.running(shim_settings, fleet, store, of_sandbox, images.login, streams)
+            )
         if settings.api.enabled:
-            await rooms.enter_async_context(api.running(pods, fleet, _api_settings(settings, link)))
+            await rooms.enter_async_context(api.running(pods, fleet, _api_settings(settings, link), metrics))
+        measured = Measured(fleet, cloud, settings.fleet.heartbeat, streams, _own_version())
+        await rooms.enter_async_context(
+            measuring.running(metrics, measured, settings.metrics.host, settings.metrics.port)
+        )
         facts = {"cloud": cloud.name, "link": list(link.controllers), "pid": os.getpid()}
-        await rooms.enter_async_context(admin.running(fleet, state, facts, cloud))
+        await rooms.enter_async_context(admin.running(fleet, state, facts, cloud, metrics))
         log.info("ready", cloud=cloud.name, cells_dial=link.controllers)
         await stop.wait()
         log.info("stopping; pods run on")

@@ -13,9 +13,11 @@ import msgspec
 from aiohttp import web
 
 from cellwire.faults import Fault, Kind
+from controller.api import measuring
+from controller.api.metrics import Metrics
 from controller.api.priced import sheet
 from controller.clouds.protocol import Cloud, Priced, PriceSource
-from controller.fleet.cells import Cells
+from controller.fleet.cells import Telling
 from controller.fleet.pool_keeper import Figures
 from controller.model import cost
 from controller.model.cell import Cell
@@ -70,7 +72,9 @@ def summary(known: Sequence[Cell], pool: Sequence[Figures], now: float) -> dict[
 
 
 @asynccontextmanager
-async def running(cells: Cells, folder: Path, facts: dict[str, Any], cloud: Cloud) -> AsyncGenerator[None]:
+async def running(
+    cells: Telling, folder: Path, facts: dict[str, Any], cloud: Cloud, metrics: Metrics
+) -> AsyncGenerator[None]:
     """Serve the socket in `folder`; `facts` are what `status` tells of this controller, `cloud` is asked for prices."""
     started = time.time()
 
@@ -86,8 +90,18 @@ async def running(cells: Cells, folder: Path, facts: dict[str, Any], cloud: Clou
         sources = cloud.price_sources if isinstance(cloud, Priced) else (PriceSource(part="all", source=cloud.name),)
         return web.json_response(sheet(await cloud.offers(), sources, time.time()))
 
+    async def measured(request: web.Request) -> web.Response:
+        return measuring.answer(request, metrics)
+
     app = web.Application()
-    app.add_routes([web.get("/cells", listed), web.get("/status", status), web.get("/prices", prices)])
+    app.add_routes(
+        [
+            web.get("/cells", listed),
+            web.get("/status", status),
+            web.get("/prices", prices),
+            web.get(measuring.PATH, measured),
+        ]
+    )
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     path = folder / SOCKET

@@ -17,8 +17,9 @@ import structlog
 from aiohttp import web
 
 from cellwire.faults import Fault, Kind
-from controller.api import discovery, kubeconfig, logs, streams
+from controller.api import discovery, kubeconfig, logs, measuring, streams
 from controller.api.answers import failure, status_of
+from controller.api.metrics import Metrics
 from controller.api.others import OtherHandlers
 from controller.api.podhandlers import PodHandlers
 from controller.api.requests import LARGEST_BODY, answer
@@ -44,8 +45,10 @@ class Server(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def running(pods: Pods, cells: Cells, settings: ApiSettings) -> AsyncGenerator[Server]:
-    """Serve until left. Raises Fault where the port cannot be had."""
+async def running(
+    pods: Pods, cells: Cells, settings: ApiSettings, metrics: Metrics | None = None
+) -> AsyncGenerator[Server]:
+    """Serve until left, with /metrics where there are any. Raises Fault where the port cannot be had."""
     settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     token = kubeconfig.token_of(settings.folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -53,6 +56,8 @@ async def running(pods: Pods, cells: Cells, settings: ApiSettings) -> AsyncGener
     context.load_cert_chain(settings.certificate, settings.key)
     context.set_alpn_protocols(["http/1.1"])
     app = _app(pods, cells, settings, token)
+    if metrics is not None:
+        _route(app.router, "GET", measuring.PATH, partial(_metrics, metrics=metrics))
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN)
     await runner.setup()
     try:
@@ -155,6 +160,10 @@ async def _openapi_v2(request: web.Request) -> web.StreamResponse:
         body=discovery.openapi_v2_protobuf(),
         headers={"Content-Type": "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"},
     )
+
+
+async def _metrics(request: web.Request, metrics: Metrics) -> web.StreamResponse:
+    return measuring.answer(request, metrics)
 
 
 async def _healthy(_request: web.Request) -> web.StreamResponse:

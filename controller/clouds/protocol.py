@@ -102,6 +102,27 @@ class Login(msgspec.Struct, frozen=True, kw_only=True):
     password: str
 
 
+class Called(msgspec.Struct, frozen=True, kw_only=True):
+    """How often a call of the cloud's API ended so, since the start: `outcome` is "ok" or the cloud's error code;
+    `throttled` tells that it was turned away for being one too many.
+    """
+
+    service: str
+    action: str
+    outcome: str
+    count: int
+    throttled: bool = False
+
+
+@runtime_checkable
+class Counted(Protocol):
+    """A cloud that counts what it asks of an API."""
+
+    def called(self) -> tuple[Called, ...]:
+        """Every call by service, action and outcome."""
+        ...
+
+
 LoginOf = Callable[[str], Awaitable[Login | None]]
 """`Logins.login` of a cloud that has it."""
 

@@ -7,6 +7,7 @@ repeated with its token, an instance is ended again.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -63,6 +64,8 @@ class Act:
         self._refusal = ""
         self.faults: dict[CellName, Fault] = {}
         """Why cells could not be had, for those who wait for them."""
+        self.refusals: Counter[str] = Counter()
+        """How often offers or whole launches were refused, by the cloud's code or else the kind of fault."""
 
     async def do(self, action: plan.Action) -> None:
         """Carry out one action. Raises Fault where later may do."""
@@ -137,6 +140,7 @@ class Act:
             if cell.state is CellState.REQUESTED:
                 cell = await self._announce(cell)
             outcome = await self._ask(cell, offers, wish)
+            self.refusals.update(launch.codes(outcome))
             if outcome.unfulfilled or outcome.fault_kind == Kind.NO_CAPACITY.value:
                 self._refusal = outcome.fault or self._refusal
                 self.unavailable = launch.refused(self.unavailable, outcome.unfulfilled, offers, self._clock())
@@ -171,6 +175,7 @@ class Act:
             async with asyncio.timeout(LAUNCH_SECONDS):
                 (outcome,) = await self._cloud.launch([launch.request(cell, offers, wish, facts, self._home.cluster)])
         except TimeoutError as error:
+            self.refusals[Kind.TIMEOUT.value] += 1
             cause = f"the cloud has not answered within {LAUNCH_SECONDS:.0f} s"
             raise Fault(Kind.TIMEOUT, f"launch of cell {cell.name}", cause, "it is asked again") from error
         return outcome

@@ -5,7 +5,7 @@ This protocol is the cut at which a shim can become a process of its own; nothin
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
 from grpclib.client import Channel
@@ -40,10 +40,6 @@ class Cells(Protocol):
         """All cells that are not gone, by name."""
         ...
 
-    def pool(self) -> tuple[Figures, ...]:
-        """Hits, misses and stock of each class of warm cells."""
-        ...
-
     def channel(self, name: CellName) -> Channel:
         """The gRPC channel to a connected cell. Raises Fault UNAVAILABLE while it is not connected."""
         ...
@@ -54,4 +50,16 @@ class Cells(Protocol):
 
     def watch(self) -> AsyncIterator[Cell]:
         """Every cell as it is now, then each change of state or connection, until the caller stops iterating."""
+        ...
+
+
+class Telling(Cells, Protocol):
+    """What the fleet tells of itself where it runs."""
+
+    def pool(self) -> tuple[Figures, ...]:
+        """Hits, misses and stock of each class of warm cells."""
+        ...
+
+    def refusals(self) -> Mapping[str, int]:
+        """How often launches were refused, by the cloud's code or else the kind of fault, since the start."""
         ...

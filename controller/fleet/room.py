@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Protocol
@@ -183,6 +183,10 @@ class Fleet:
     def pool(self) -> tuple[Figures, ...]:
         """Hits, misses and stock of each class of warm cells."""
         return self._pool.figures(self._book.every())
+
+    def refusals(self) -> Mapping[str, int]:
+        """How often launches were refused, by code, since the start."""
+        return self._act.refusals
 
     async def _made(self, claim: PodClaim, wish: wishes.Wishes) -> Cell:
         """One cell for the pod, warm or new; one caller at a time for each pod."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -35,6 +36,19 @@ class Mirror:
 
     def __init__(self) -> None:
         self._copies: dict[str, Copy] = {}
+        self._parted: dict[str, float] = {}
+
+    @property
+    def under_way(self) -> int:
+        """How many logs are being copied."""
+        return len(self._copies)
+
+    def lag(self) -> float:
+        """For how long, in seconds, the one that waits longest for its cell has brought nothing; 0 where none waits.
+
+        A cell says what its log holds by sending it: how many bytes are still there, nobody here knows.
+        """
+        return max((time.monotonic() - since for since in self._parted.values()), default=0.0)
 
     async def copy(self, channel: Connect, container_id: str, path: Path, *, follow: bool) -> None:
         """Copy until the log is complete here; without `follow`, until all that there is now is here.
@@ -55,6 +69,7 @@ class Mirror:
             copy.close()
             if self._copies.get(container_id) is copy:
                 del self._copies[container_id]
+                self._parted.pop(container_id, None)
 
     def reopen(self, container_id: str) -> None:
         """A kubelet has moved the container's file away; what comes goes to a new one. Raises Fault BROKEN."""
@@ -69,7 +84,10 @@ class Mirror:
         tries = 0
         while True:
             before = copy.offset
+            since = self._parted.setdefault(container_id, time.monotonic())
             connected = await channel()
+            begun = time.monotonic()
+            self._parted.pop(container_id, None)
             try:
                 if await _once(connected, container_id, copy, follow=follow) or not follow:
                     return
@@ -81,6 +99,8 @@ class Mirror:
                 if error.kind not in PASSING:
                     raise
                 fault = error
+            came = copy.offset > before or time.monotonic() - begun > LONGEST_PAUSE
+            self._parted[container_id] = time.monotonic() if came else since
             tries = 0 if copy.offset > before else tries + 1
             if tries > TRIES:
                 raise fault

@@ -21,15 +21,17 @@ from typing import Any
 from msgspec.structs import replace
 
 from cellwire.faults import Fault, Kind
+from cellwire.stream.counted import CountedBackend, Sessions
 from cellwire.stream.remote import RemoteBackend
+from cellwire.stream.session import Backend
 from controller.fleet.cells import Cells
-from controller.logs.mirror import Mirror as LogMirror
+from controller.fleet.streams import Streams
 from controller.model.cell import CellState
 from controller.model.offer import Demand
 from controller.pods.events import Recorder
 from controller.pods.fields import Json
 from controller.pods.lifecycle import container_named, containers_of
-from controller.pods.logs import Logs, Mirror
+from controller.pods.logs import Logs
 from controller.pods.namespaces import Namespaces
 from controller.pods.objects import Objects, Revisions
 from controller.pods.records import Records
@@ -50,7 +52,10 @@ KEPT_METADATA = ("name", "generateName", "labels", "annotations")
 class Pods:
     """What the API may ask: objects to show, and the few things that change them."""
 
-    def __init__(self, around: Surroundings, objects: Objects, events: Objects, namespaces: Objects) -> None:
+    def __init__(
+        self, around: Surroundings, objects: Objects, events: Objects, namespaces: Objects, sessions: Sessions
+    ) -> None:
+        self._sessions = sessions
         self.objects = objects
         self.events = events
         self.namespaces = namespaces
@@ -241,13 +246,13 @@ class Pods:
             raise Fault(Kind.INVALID, f'pod "{pod["metadata"]["name"]}"', cause, reason="BadRequest")
         return one.id
 
-    def backend(self, pod: Json) -> RemoteBackend:
+    def backend(self, pod: Json) -> Backend:
         """Where sessions with a pod happen: its cell."""
         run = self.run_of(pod)
         if not run.cell or run.phase:
             cause = f"pod is not running (phase {pod['status']['phase']})"
             raise Fault(Kind.INVALID, f'pod "{pod["metadata"]["name"]}"', cause, reason="BadRequest")
-        return RemoteBackend(lambda: self._around.cells.channel(run.cell))
+        return CountedBackend(RemoteBackend(lambda: self._around.cells.channel(run.cell)), self._sessions)
 
     def log_file(self, pod: Json, name: str, *, previous: bool) -> tuple[Path, Callable[[], bool]]:
         """A container's log file, and whether nothing will follow in it. Raises Fault where there is none (yet)."""
@@ -288,14 +293,15 @@ async def running(
     folder: Path,
     demand_of: Callable[[Mapping[str, Any]], Demand],
     images: Images | None = None,
-    mirror: Mirror | None = None,
+    streams: Streams | None = None,
     now: Callable[[], float] = time.time,
 ) -> AsyncGenerator[Pods]:
     """Run all declared pods. Their logs are below `folder`; `demand_of` says what a pod's spec needs of a cell,
-    `images` what can be known of its images beforehand.
+    `images` what can be known of its images beforehand; `streams` measures logs and sessions.
 
     Leaving does not end pods: they run on, and the next life takes them up.
     """
+    streams = streams or Streams()
     revisions = Revisions(int(now() * 1000))
     objects, events, namespaces = Objects(revisions), Objects(revisions), Objects(revisions)
     around = Surroundings(
@@ -303,12 +309,12 @@ async def running(
         store=store,
         records=Records(store, objects, now),
         recorder=Recorder(events, store, now),
-        logs=Logs(folder / "logs", mirror or LogMirror()),
+        logs=Logs(folder / "logs", streams.mirror),
         demand=demand_of,
         images=images or Images(),
         now=now,
     )
-    pods = Pods(around, objects, events, namespaces)
+    pods = Pods(around, objects, events, namespaces, streams.sessions)
     async with asyncio.TaskGroup() as tasks:
         try:
             await pods.start(tasks)

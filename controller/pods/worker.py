@@ -17,15 +17,13 @@ import structlog
 from msgspec.structs import replace
 
 from cellwire.faults import Fault
-from controller.choice import wishes
 from controller.clouds.protocol import LoginOf
 from controller.fleet.cells import Cells
-from controller.model import cost
 from controller.model.cell import MARGIN, Announcement, Cell
 from controller.model.names import CellName, PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
-from controller.pods import interruption, lifecycle
+from controller.pods import bought, interruption, lifecycle
 from controller.pods.containers import Containers
 from controller.pods.cri import CellLost, CellRuntime
 from controller.pods.events import Recorder
@@ -121,11 +119,10 @@ class Worker:
 
     def launched(self, cell: Cell) -> None:
         """A cell of this pod has its instance: said once, with what it costs."""
-        if cell.name not in self._said and (bought := cost.bought(cell)):
-            self._said.add(cell.name)
-            how = "Took" if cell.standby is not None else "Launched"
-            ready = ", which stood by," if cell.standby is not None else ""
-            self._around.recorder.once(self.record.pod, how, f"{how} {cell.name}{ready} on {bought}")
+        reason, message = bought.launched(cell)
+        if message and message not in self._said:
+            self._said.add(message)
+            self._around.recorder.once(self.record.pod, reason, message)
 
     def announced(self, cell: Cell) -> None:
         """The cloud said what will happen to a cell's instance; it concerns this pod if it is its own."""
@@ -202,13 +199,13 @@ class Worker:
                     run,
                     cell=cell.name,
                     cell_address=cell.address,
-                    shown=_shown(cell),
+                    shown=bought.shown(cell),
                     scheduled_at=now,
                     started_at=run.started_at or now,
                     unschedulable="",
                 )
             )
-            self._around.recorder.normal(self.record.pod, "Scheduled", _assigned(self.record.pod, cell))
+            self._around.recorder.normal(self.record.pod, "Scheduled", bought.assigned(self.record.pod, cell))
         return self.record.run.cell
 
     async def _claim_of(self, pod: Json, run: PodRun) -> PodClaim:
@@ -441,24 +438,6 @@ class Worker:
 
     async def _set(self, change: Callable[[PodRun], PodRun]) -> PodRun:
         return await self._around.records.run(self.uid, change)
-
-
-def _assigned(pod: Json, cell: Cell) -> str:
-    name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
-    if cell.offer is None:
-        return f"Successfully assigned {name} to cell {cell.name}"
-    offer = cell.offer
-    bought = f"{offer.shape.type} in {offer.zone}, {offer.launch_type.value}, {offer.usd_per_hour:.4f} USD an hour"
-    return f"Successfully assigned {name} to cell {cell.name} ({bought})"
-
-
-def _shown(cell: Cell) -> dict[str, str]:
-    """The annotations that tell of a pod's cell."""
-    if cell.offer is None:
-        return {}
-    offer = cell.offer
-    told = (offer.shape.type, offer.launch_type.value, offer.zone, f"{offer.usd_per_hour:.6f}")
-    return {f"{ANNOTATION_PREFIX}{name}": text for name, text in zip(wishes.SHOWN, told, strict=True)}
 
 
 def _told(error: Exception) -> str:

@@ -29,7 +29,13 @@ class Following:
     """Starts, finds and ends the tasks of each sandbox."""
 
     def __init__(
-        self, tasks: asyncio.TaskGroup, cells: Cells, memory: Memory, stats: Stats, volumes: VolumeSync
+        self,
+        tasks: asyncio.TaskGroup,
+        cells: Cells,
+        memory: Memory,
+        stats: Stats,
+        volumes: VolumeSync,
+        mirror: Mirror,
     ) -> None:
         self._group = tasks
         self._volumes = volumes
@@ -39,7 +45,7 @@ class Following:
         self._followers: dict[str, Follower] = {}
         self._follow_tasks: dict[str, asyncio.Task[None]] = {}
         self._volume_tasks: dict[str, asyncio.Task[None]] = {}
-        self._mirror = Mirror()
+        self._mirror = mirror
         self._copy_tasks: dict[str, asyncio.Task[None]] = {}
 
     def start(self, record: SandboxRecord) -> None:

@@ -16,11 +16,13 @@ from grpclib.client import Channel
 
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.rpc.serve import serving
+from cellwire.stream.counted import CountedBackend
 from cellwire.stream.remote import RemoteBackend
 from cellwire.stream.server import running as streaming_server
 from cellwire.stream.session import Session, SessionRequest, Tunnel
 from controller.clouds.protocol import LoginOf
 from controller.fleet.cells import Cells
+from controller.fleet.streams import Streams
 from controller.model.names import CellName
 from controller.model.offer import Demand
 from controller.shim.abilities import Abilities
@@ -87,21 +89,26 @@ async def running(
     store: Store,
     demand_of: Callable[[cri.PodSandboxConfig], Demand],
     login: LoginOf | None = None,
+    streams: Streams | None = None,
 ) -> AsyncGenerator[None]:
-    """Serve CRI on the socket for as long as the context lives. `login` gives credentials of the cloud's registries."""
+    """Serve CRI on the socket for as long as the context lives. `login` gives credentials of the cloud's registries;
+    `streams` is who copies logs and counts sessions.
+    """
+    streams = streams or Streams()
     settings.folder.mkdir(parents=True, exist_ok=True)
     memory = Memory(store)
     await memory.load()
     stats = Stats(cells, memory, str(settings.folder))
     stock = Stock(cells)
     abilities = Abilities(cells)
+    backend = CountedBackend(CellBackend(cells, memory), streams.sessions)
     with closing(Inotify()) as inotify:
         async with (
-            streaming_server(CellBackend(cells, memory), settings.streaming_host) as streaming,
+            streaming_server(backend, settings.streaming_host) as streaming,
             asyncio.TaskGroup() as tasks,
         ):
             volume_sync = VolumeSync(cells, memory, inotify, settings.pods_folder)
-            following = Following(tasks, cells, memory, stats, volume_sync)
+            following = Following(tasks, cells, memory, stats, volume_sync, streams.mirror)
             for record in memory.sandboxes():
                 if not record.released:
                     following.start(record)

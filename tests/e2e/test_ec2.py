@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +14,19 @@ import pytest
 
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.rpc.call import call
+from controller.model.cost import dollars
 from tests.support.ec2_controller import World, running_on_ec2
 from tests.support.ec2_instances import SPOT
 from tests.support.manifests import COUNT, pod
 from tests.support.shim import settings_in, shim_of
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(240)]
+
+
+def usd_per_hour(exposition: str) -> dict[str, float]:
+    """What is spent on each namespace, by /metrics."""
+    rows = re.findall(r'^chinampa_usd_per_hour\{.*namespace="([^"]*)".*\} (\S+)$', exposition, re.MULTILINE)
+    return {namespace: float(usd) for namespace, usd in rows}
 
 
 async def ready(world: World, *names: str, seconds: int = 90) -> None:
@@ -60,6 +68,23 @@ async def test_a_pod_lives_and_dies_on_ec2_as_kubectl_expects(tmp_path: Path) ->
         await kubectl("delete", "pod", "web")
         await nothing_is_left(world)
         assert world.states() == {instance: "terminated"}
+
+
+async def test_what_a_pod_costs_is_on_the_pod_in_its_events_and_in_the_metrics_until_it_ends(tmp_path: Path) -> None:
+    async with running_on_ec2(tmp_path) as world:
+        kubectl = world.controller.kubectl
+        await kubectl("create", "namespace", "shop")
+        await kubectl("apply", "-n", "shop", "-f", "-", stdin=pod("web", COUNT))
+        await kubectl("wait", "-n", "shop", "--for=condition=Ready", "pod/web", "--timeout=90s")
+        shown = json.loads(await kubectl("get", "pod", "-n", "shop", "web", "-o", "json"))["metadata"]["annotations"]
+        price = float(shown["chinampa.dev/hourly-price"])
+        assert price > 0
+        assert f"for {dollars(price)} USD/h" in await kubectl("describe", "pod", "-n", "shop", "web")
+        assert usd_per_hour(await kubectl("get", "--raw", "/metrics"))["shop"] == pytest.approx(price)
+
+        await kubectl("delete", "pod", "-n", "shop", "web")
+        await nothing_is_left(world)
+        assert "shop" not in usd_per_hour(await kubectl("get", "--raw", "/metrics"))
 
 
 async def test_pods_of_like_demand_asked_for_at_once_share_launching_calls(tmp_path: Path) -> None:

@@ -203,6 +203,9 @@ class CellsDouble:
     def pool(self) -> tuple[Figures, ...]:
         return ()
 
+    def refusals(self) -> dict[str, int]:
+        return {}
+
     def channel(self, name: CellName) -> Channel:
         if name not in self.cells:
             raise Fault(Kind.UNAVAILABLE, f"cell {name}", "it is gone")

@@ -6,13 +6,14 @@ Every call to AWS goes through `calls`; what is asked for one at a time is gathe
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import structlog
 
 from controller.clouds.ec2 import calls as door
-from controller.clouds.ec2 import identity, place
+from controller.clouds.ec2 import errors, identity, place
 from controller.clouds.ec2.calls import Calls
 from controller.clouds.ec2.form import Place
 from controller.clouds.ec2.launch import Launcher
@@ -26,7 +27,7 @@ from controller.clouds.ec2.registries import Registries
 from controller.clouds.ec2.routes import Routes
 from controller.clouds.ec2.settings import Ec2Settings
 from controller.clouds.ec2.terminate import Terminator
-from controller.clouds.protocol import Launched, LaunchRequest, Login, Notice, PriceSource
+from controller.clouds.protocol import Called, Launched, LaunchRequest, Login, Notice, PriceSource
 from controller.model.instance import Identity, Instance
 from controller.model.names import InstanceId
 from controller.model.offer import Offer
@@ -118,6 +119,16 @@ class Ec2Cloud:
         for instance, tags in wanted.items():
             if lacking := self._listing.lacking(instance, {**tags, **self._settings.own_tags}):
                 self._naming.add(instance, lacking)
+
+    def called(self) -> tuple[Called, ...]:
+        """Calls of AWS by service, action and outcome; another region's service counts as the same."""
+        counts: Counter[tuple[str, str, str]] = Counter()
+        for (service, action, outcome), count in self.calls.counts.items():
+            counts[service.partition("@")[0], action, outcome] += count
+        return tuple(
+            Called(service=service, action=action, outcome=outcome, count=count, throttled=outcome in errors.THROTTLES)
+            for (service, action, outcome), count in counts.items()
+        )
 
     def _parts(self, instance: InstanceId) -> tuple[str, ...]:
         return self._listing.parts(instance)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from controller import config
+from controller.cli.config import documentation
 
 ROOT = Path(__file__).resolve().parents[3]
 RUN = "import sys; from controller.cli import main; sys.exit(main())"
@@ -22,7 +22,7 @@ def chinampa(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_documentation_of_settings_is_the_table() -> None:
-    assert (ROOT / "docs" / "config.md").read_text() == config.documentation(), "chinampa config > docs/config.md"
+    assert (ROOT / "docs" / "config.md").read_text() == documentation(), "chinampa config > docs/config.md"
 
 
 def test_an_unknown_setting_is_told_in_one_sentence_with_its_line(tmp_path: Path) -> None:

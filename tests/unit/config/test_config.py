@@ -8,6 +8,7 @@ import pytest
 
 from cellwire.faults import Fault, Kind
 from controller import config
+from controller.cli.config import documentation
 
 FILE = """\
 state = "/tmp/state"
@@ -121,7 +122,7 @@ def test_every_setting_has_help_and_a_flag_of_its_own() -> None:
 
 
 def test_the_documentation_names_every_setting_with_its_default() -> None:
-    text = config.documentation()
+    text = documentation()
 
     assert "| `link.port` | `--link-port` | whole number | `7443` | TCP port to listen on; 0 takes any. |" in text
     assert "| `fleet.lease` | `--fleet-lease` | number | `30.0` |" in text

@@ -1,0 +1,207 @@
+"""What the controller measures, for Prometheus. docs/metrics.md says what each is for; a test holds the two together.
+
+What can be read off at a scrape is read then, and costs nothing between; what happens is observed as it does. The
+registry is the daemon's own: nothing that a library measures of itself gets in.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
+from prometheus_client import Counter as CounterOf
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from cellwire.stream.counted import KINDS
+from controller.api.bounded import Codes, spend
+from controller.api.stages import STAGES, Stages
+from controller.clouds.protocol import Called, Cloud, Counted
+from controller.fleet.cells import Telling
+from controller.fleet.streams import Streams
+from controller.model.cell import Cell, CellState
+
+PREFIX = "chinampa"
+# Heartbeats that a connected cell may miss before it is late.
+MISSED = 2
+_STAGE_SECONDS = (0.1, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600)
+_WRITE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+_LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What is read off at a scrape. `heartbeat` in seconds, as cells are told."""
+
+    cells: Telling
+    cloud: Cloud
+    heartbeat: float
+    streams: Streams
+    version: str = ""
+
+
+class Metrics:
+    """The registry, and what is observed as it happens."""
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self.registry = CollectorRegistry(auto_describe=False)
+        self._stages = Histogram(
+            f"{PREFIX}_launch_stage_seconds",
+            "How long each stage of a cell's start took.",
+            ("stage",),
+            buckets=_STAGE_SECONDS,
+            registry=self.registry,
+        )
+        for stage in STAGES:
+            self._stages.labels(stage)
+        self._lost = CounterOf(
+            f"{PREFIX}_cells_lost", "Cells lost, by what they were doing.", ("stage",), registry=self.registry
+        )
+        self._writes = Histogram(
+            f"{PREFIX}_store_write_seconds",
+            "How long writes to the store took, until they were durable.",
+            ("outcome",),
+            buckets=_WRITE_SECONDS,
+            registry=self.registry,
+        )
+        self._lag = Histogram(
+            f"{PREFIX}_event_loop_lag_seconds",
+            "By how much the event loop was late with what was due.",
+            buckets=_LAG_SECONDS,
+            registry=self.registry,
+        )
+        ProcessCollector(registry=self.registry)
+
+    def measure(self, measured: Measured) -> None:
+        """From now on a scrape reads this off too."""
+        self.registry.register(_AtScrape(measured, self._now))
+
+    def wrote(self, seconds: float, outcome: str) -> None:
+        """A write to the store took so long."""
+        self._writes.labels(outcome).observe(seconds)
+
+    def lagged(self, seconds: float) -> None:
+        """The event loop was so late."""
+        self._lag.observe(max(0.0, seconds))
+
+    def changed(self, cell: Cell, stages: Stages) -> None:
+        """A cell is in another state than it was."""
+        for stage, seconds in stages.took(cell):
+            self._stages.labels(stage).observe(seconds)
+        if stage := stages.lost_at(cell):
+            self._lost.labels(stage).inc()
+
+    def text(self, accept: str = "") -> tuple[bytes, str]:
+        """All metrics in the format that the scraper accepts, and its content type."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type
+
+
+class _AtScrape(Collector):
+    """Reads off what others keep anyway."""
+
+    def __init__(self, measured: Measured, now: Callable[[], float]) -> None:
+        self._measured = measured
+        self._now = now
+        self._codes, self._outcomes = Codes(), Codes()
+
+    def collect(self) -> Iterable[Metric]:
+        known = self._measured.cells.list()
+        yield _gauge("info", "Version and cloud of the controller; always 1.", ("version", "cloud"), self._info())
+        yield from self._of_cells(known)
+        yield from self._of_pool()
+        yield _counter(
+            "launch_refusals",
+            "Offers and launches that the cloud refused, by its code or else the kind of fault.",
+            ("code",),
+            {(code,): count for code, count in self._codes.counted(self._measured.cells.refusals()).items()},
+        )
+        yield from self._of_calls()
+        yield from self._of_streams()
+
+    def _info(self) -> Mapping[tuple[str, ...], float]:
+        return {(self._measured.version, self._measured.cloud.name): 1}
+
+    def _of_cells(self, known: tuple[Cell, ...]) -> Iterable[Metric]:
+        yield _gauge(
+            "usd_per_hour",
+            "What the instances that run cost, at the prices of their launches.",
+            ("namespace", "launch_type", "instance_type"),
+            {(row.namespace, row.launch_type, row.instance_type): usd for row, usd in spend(known).items()},
+        )
+        states = Counter(cell.state for cell in known)
+        counts = {(state.value,): states[state] for state in CellState if state is not CellState.GONE}
+        yield _gauge("cells", "Cells by state.", ("state",), counts)
+        connected = [cell for cell in known if cell.connected]
+        yield _gauge("cells_connected", "Cells whose connection stands.", (), {(): len(connected)})
+        oldest = self._now() - MISSED * self._measured.heartbeat
+        # After a restart of the controller a cell has not been heard yet: that is no lateness of its own.
+        late = sum(0 < cell.last_heartbeat < oldest for cell in connected)
+        yield _gauge("heartbeats_late", f"Connected cells silent for over {MISSED} heartbeats.", (), {(): late})
+
+    def _of_pool(self) -> Iterable[Metric]:
+        pool = self._measured.cells.pool()
+        yield _counter(
+            "pool_pods",
+            "Pods that a class of warm cells would do for: hit found one ready, waited one booting, miss none.",
+            ("class", "outcome"),
+            {
+                (each.of, outcome): count
+                for each in pool
+                for outcome, count in (("hit", each.hits), ("waited", each.waited), ("miss", each.misses))
+            },
+        )
+        yield _gauge(
+            "pool_cells",
+            "Warm cells of a class: how many are wanted, how many there are, how many of those are ready.",
+            ("class", "what"),
+            {
+                (each.of, what): count
+                for each in pool
+                for what, count in (("wanted", each.wanted), ("warm", each.warm), ("ready", each.ready))
+            },
+        )
+        costs = {(each.of,): each.usd_per_hour for each in pool}
+        yield _gauge("pool_usd_per_hour", "What the warm cells of a class cost.", ("class",), costs)
+        failed = {(each.of,): each.failed for each in pool}
+        yield _counter("pool_failures", "Warm cells that were lost before a pod came.", ("class",), failed)
+
+    def _of_calls(self) -> Iterable[Metric]:
+        cloud = self._measured.cloud
+        called: tuple[Called, ...] = cloud.called() if isinstance(cloud, Counted) else ()
+        calls: Counter[tuple[str, ...]] = Counter()
+        throttles: Counter[tuple[str, ...]] = Counter()
+        for each in called:
+            calls[each.service, each.action, self._outcomes.label(each.outcome)] += each.count
+            throttles[each.service, each.action] += each.count if each.throttled else 0
+        labels = ("service", "action")
+        yield _counter("cloud_calls", "Calls of the cloud's API.", (*labels, "outcome"), calls)
+        yield _counter("cloud_throttles", "Those that were turned away for being one too many.", labels, throttles)
+
+    def _of_streams(self) -> Iterable[Metric]:
+        mirror, sessions = self._measured.streams.mirror, self._measured.streams.sessions
+        yield _gauge("log_copies", "Logs that are being copied from their cells.", (), {(): mirror.under_way})
+        yield _gauge("log_lag_seconds", "For how long the log that waits longest has not come.", (), {(): mirror.lag()})
+        now = {(kind,): sessions.open[kind] for kind in KINDS}
+        yield _gauge("sessions", "Exec, attach and port-forward sessions that there are.", ("kind",), now)
+        begun = {(kind,): sessions.begun[kind] for kind in KINDS}
+        yield _counter("sessions_begun", "Sessions that there were.", ("kind",), begun)
+
+
+def _gauge(name: str, help_text: str, labels: tuple[str, ...], values: Mapping[tuple[str, ...], float]) -> Metric:
+    family = GaugeMetricFamily(f"{PREFIX}_{name}", help_text, labels=labels)
+    for row, value in values.items():
+        family.add_metric(row, value)
+    return family
+
+
+def _counter(name: str, help_text: str, labels: tuple[str, ...], values: Mapping[tuple[str, ...], float]) -> Metric:
+    family = CounterMetricFamily(f"{PREFIX}_{name}", help_text, labels=labels)
+    for row, value in values.items():
+        family.add_metric(row, value)
+    return family

@@ -1,0 +1,16 @@
+"""Who copies logs from cells and who counts sessions with them, for all rooms that have some: measured together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from cellwire.stream.counted import Sessions
+from controller.logs.mirror import Mirror
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """One for the daemon."""
+
+    sessions: Sessions = field(default_factory=Sessions)
+    mirror: Mirror = field(default_factory=Mirror)
