@@ -20,7 +20,8 @@ test-kubelet: setup ## the same with a real kubelet and control plane, from the 
 lint: setup ## style, types, dependency directions, generated code
 	@bash scripts/lint
 
-bench: setup ## side-by-side benchmarks; BENCH=name for one
+bench: ## side-by-side benchmarks; BENCH=name for one
+	@bash scripts/setup bench
 	@$(PY) -m bench $(BENCH)
 
 proto: setup ## regenerate the code under proto/ from the .proto files
