@@ -18,10 +18,15 @@ def names() -> list[str]:
     return sorted(path.stem for path in HERE.glob("*.py") if not path.stem.startswith("_"))
 
 
+def _flags() -> list[str]:
+    return [word for word in sys.argv[1:] if word.startswith("--")]
+
+
 def run(name: str) -> str:
     """Run one benchmark, its output shown as it comes; the ratio it ends with, or how it failed."""
     last = ""
-    with subprocess.Popen([sys.executable, "-m", f"bench.{name}"], stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-m", f"bench.{name}", *_flags()]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             print(line, end="", flush=True)
@@ -31,7 +36,7 @@ def run(name: str) -> str:
 
 
 def main() -> int:
-    wanted = sys.argv[1:] or names()
+    wanted = [word for word in sys.argv[1:] if not word.startswith("--")] or names()
     unknown = set(wanted) - set(names())
     if unknown:
         print(f"bench: there is no benchmark {', '.join(unknown)}; there are {', '.join(names())}", file=sys.stderr)

@@ -22,6 +22,7 @@ from pathlib import Path
 from grpclib.client import Channel
 from grpclib.config import Configuration
 
+from bench._machine import ready_for_crun
 from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.rpc.call import call
@@ -116,6 +117,7 @@ async def both() -> AsyncGenerator[tuple[Runtime, Runtime]]:
     reference = REFERENCE.format(port=port)
     try:
         async with AsyncExitStack() as stack:
+            stack.enter_context(ready_for_crun())
             await stack.enter_async_context(registry(folder, port))
             ours = await stack.enter_async_context(agent(folder / "ours", reference))
             theirs = await stack.enter_async_context(containerd(folder / "theirs", reference))

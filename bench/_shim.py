@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from bench._machine import ready_for_crun
 from bench._runtimes import Runtime, answers, connected, containerd, free_port, process, until
 from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
@@ -71,6 +72,7 @@ async def both_with_shim() -> AsyncGenerator[tuple[ShimRuntime, Runtime]]:
     reference = f"127.0.0.1:{port}/web:1"
     try:
         async with AsyncExitStack() as stack:
+            stack.enter_context(ready_for_crun())
             await stack.enter_async_context(_registry(folder, port))
             ours = await stack.enter_async_context(_shim(folder / "ours", port, reference))
             theirs = await stack.enter_async_context(containerd(folder / "theirs", reference))

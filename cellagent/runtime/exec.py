@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import tempfile
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import msgspec
 from cellagent.kernel import processes
 from cellagent.kernel.children import Child
 from cellagent.runtime.conmon import HASTE
+from cellagent.runtime.machine import new_id
 from cellagent.runtime.terminal import Terminal
 from cellwire.faults import Fault, Kind
 from cellwire.stream.session import Exited, Output, SessionRequest, Stderr, Stdout
@@ -63,6 +63,15 @@ def process_spec(config: Mapping[str, Any], command: Sequence[str], *, terminal:
     if terminal and not any(text.startswith("TERM=") for text in environment):
         process["env"] = [*environment, "TERM=xterm"]
     return process
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """How the runtime is called for one command: `spec` is a descriptor of the command's process description."""
+
+    argv: list[str]
+    spec: int
+    pid_file: Path
 
 
 class _Command:
@@ -179,12 +188,11 @@ class OnTerminal:
 @asynccontextmanager
 async def running(place: Place, request: SessionRequest) -> AsyncGenerator[Pipes | OnTerminal]:
     """Start a command; leaving ends it."""
-    with tempfile.TemporaryDirectory(prefix="exec-", dir=place.bundle) as scratch:
-        argv, pid_file = _prepare(place, request, Path(scratch))
+    with _ordered(place, request) as order:
         if request.tty:
             terminal = Terminal()
             try:
-                command = await _on_terminal(argv, pid_file, terminal)
+                command = await _on_terminal(order, terminal)
                 try:
                     yield OnTerminal(command, terminal)
                 finally:
@@ -193,13 +201,14 @@ async def running(place: Place, request: SessionRequest) -> AsyncGenerator[Pipes
                 terminal.close()
             return
         process = await processes.launch(
-            argv,
+            order.argv,
             stdin=PIPE if request.stdin else DEVNULL,
             stdout=PIPE if request.stdout else DEVNULL,
             stderr=PIPE if request.stderr else DEVNULL,
             env={**processes.ENVIRONMENT, **HASTE},
+            pass_fds=(order.spec,),
         )
-        command = _Command(process, pid_file)
+        command = _Command(process, order.pid_file)
         try:
             async with asyncio.TaskGroup() as group:
                 session = Pipes(command)
@@ -230,18 +239,27 @@ async def to_the_end(place: Place, argv: Sequence[str], timeout_seconds: float) 
     raise Fault(Kind.BROKEN, f"command {argv[0]!r} in container {place.name}", "its end was not seen")
 
 
-def _prepare(place: Place, request: SessionRequest, scratch: Path) -> tuple[list[str], Path]:
+@contextmanager
+def _ordered(place: Place, request: SessionRequest) -> Generator[_Order]:
+    """The description in memory, where it costs nothing to take away again, and a name for the pid file."""
     config = msgspec.json.decode((place.bundle / "config.json").read_bytes())
-    spec, pid_file = scratch / "process.json", scratch / "pid"
-    spec.write_bytes(msgspec.json.encode(process_spec(config, request.command, terminal=request.tty)))
-    argv = [str(place.runtime), "--root", str(place.runtime_state), "exec", "--process", str(spec)]
-    return [*argv, "--pid-file", str(pid_file), place.container_id], pid_file
+    pid_file = place.bundle / f"exec-{new_id()[:12]}.pid"
+    spec = os.memfd_create("process.json")
+    try:
+        os.write(spec, msgspec.json.encode(process_spec(config, request.command, terminal=request.tty)))
+        argv = [str(place.runtime), "--root", str(place.runtime_state), "exec", "--process", f"/proc/self/fd/{spec}"]
+        yield _Order([*argv, "--pid-file", str(pid_file), place.container_id], spec, pid_file)
+    finally:
+        os.close(spec)
+        pid_file.unlink(missing_ok=True)
 
 
-async def _on_terminal(argv: Sequence[str], pid_file: Path, terminal: Terminal) -> _Command:
-    process = await processes.launch(argv, stdin=terminal.slave, stdout=terminal.slave, stderr=terminal.slave)
+async def _on_terminal(order: _Order, terminal: Terminal) -> _Command:
+    process = await processes.launch(
+        order.argv, stdin=terminal.slave, stdout=terminal.slave, stderr=terminal.slave, pass_fds=(order.spec,)
+    )
     terminal.hand_over()
-    return _Command(process, pid_file)
+    return _Command(process, order.pid_file)
 
 
 def kill_tree(pid: int) -> None:

@@ -1,0 +1,40 @@
+"""The one setting of this machine that the benchmarks change, for as long as they run.
+
+crun is the runtime that our users' machines have (pure version 2 of control groups). Where version 1 is mounted beside
+version 2 and huge pages are left to version 2, crun refuses; mounting a version 1 hierarchy for huge pages lets it run.
+`--as-it-is` leaves the machine alone, and our side runs with whatever works here.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cellagent.kernel import oci
+
+AS_IT_IS = "--as-it-is"
+HUGE_PAGES = Path("/sys/fs/cgroup/hugetlb")
+
+
+@contextmanager
+def ready_for_crun() -> Generator[None]:
+    """Mount what crun misses, and take it away again. Says which OCI runtime ours will use."""
+    wanted = AS_IT_IS not in sys.argv and oci.leftover_controllers(Path("/proc/mounts").read_text()) == "hugetlb"
+    if wanted:
+        HUGE_PAGES.mkdir(exist_ok=True)
+        subprocess.run(["mount", "-t", "cgroup", "-o", "hugetlb", "cgroup", HUGE_PAGES], check=True)
+    try:
+        runtime = oci.detect()
+        print(f"ours runs {runtime.name} {runtime.version}: {runtime.why}", flush=True)
+        yield
+    finally:
+        if wanted:
+            # Version 2 gets the controller back only once its hierarchy of version 1 holds no group.
+            for folder in sorted(HUGE_PAGES.rglob("*"), reverse=True):
+                if folder.is_dir():
+                    folder.rmdir()
+            subprocess.run(["umount", HUGE_PAGES], check=True)
+            HUGE_PAGES.rmdir()
