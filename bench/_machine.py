@@ -1,4 +1,4 @@
-"""The one setting of this machine that the benchmarks change, for as long as they run.
+"""What the benchmarks change of this machine, or choose on it, for as long as they run.
 
 crun is the runtime that our users' machines have (pure version 2 of control groups). Where version 1 is mounted beside
 version 2 and huge pages are left to version 2, crun refuses; mounting a version 1 hierarchy for huge pages lets it run.
@@ -7,10 +7,12 @@ version 2 and huge pages are left to version 2, crun refuses; mounting a version
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cellagent.kernel import oci
@@ -33,8 +35,24 @@ def ready_for_crun() -> Generator[None]:
     finally:
         if wanted:
             # Version 2 gets the controller back only once its hierarchy of version 1 holds no group.
-            for folder in sorted(HUGE_PAGES.rglob("*"), reverse=True):
-                if folder.is_dir():
-                    folder.rmdir()
+            _clear(HUGE_PAGES)
             subprocess.run(["umount", HUGE_PAGES], check=True)
-            HUGE_PAGES.rmdir()
+            _clear(HUGE_PAGES)
+
+
+@contextmanager
+def state_in_memory() -> Generator[Path]:
+    """A folder for a runtime's state, in memory as /run is on a user's machine. It is not on every machine of ours."""
+    folder = Path(tempfile.mkdtemp(prefix="chinampa-bench-", dir="/dev/shm"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _clear(top: Path) -> None:
+    """Remove the empty folders, in which others of this machine may have groups meanwhile."""
+    for folder in [*sorted(top.rglob("*"), reverse=True), top]:
+        if folder.is_dir():
+            with suppress(OSError):
+                folder.rmdir()

@@ -22,7 +22,7 @@ from pathlib import Path
 from grpclib.client import Channel
 from grpclib.config import Configuration
 
-from bench._machine import ready_for_crun
+from bench._machine import ready_for_crun, state_in_memory
 from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.rpc.call import call
@@ -149,9 +149,10 @@ async def agent(folder: Path, reference: str) -> AsyncGenerator[Runtime]:
     folder.mkdir(parents=True)
     path = folder / "cri.sock"
     command = [sys.executable, "-m", "cellagent", "serve", "--socket", str(path)]
-    command += ["--root", str(folder / "root"), "--state", str(folder / "state")]
-    async with process(folder / "log", *command), connected("ours", path, folder, reference) as runtime:
-        yield runtime
+    with state_in_memory() as state:
+        command += ["--root", str(folder / "root"), "--state", str(state)]
+        async with process(folder / "log", *command), connected("ours", path, folder, reference) as runtime:
+            yield runtime
 
 
 @asynccontextmanager
@@ -169,21 +170,22 @@ async def containerd(folder: Path, reference: str) -> AsyncGenerator[Runtime]:
         ],
     }  # fmt: skip
     (folder / "cni" / "10-bench.conflist").write_text(json.dumps(network))
-    (folder / "config.toml").write_text(
-        f'version = 2\nroot = "{folder}/root"\nstate = "{folder}/state"\n[grpc]\naddress = "{path}"\n'
-        f'[plugins."io.containerd.grpc.v1.cri"]\nsandbox_image = "{reference.replace("/web:", "/pause:")}"\n'
-        "restrict_oom_score_adj = true\n"
-        f'[plugins."io.containerd.grpc.v1.cri".cni]\nbin_dir = "/usr/lib/cni"\nconf_dir = "{folder}/cni"\n'
-    )
-    try:
-        async with (
-            process(folder / "log", "containerd", "--config", str(folder / "config.toml")),
-            connected("theirs", path, folder, reference) as runtime,
-        ):
-            yield runtime
-    finally:
-        async with process(folder / "log2", "ip", "link", "del", "cbench0"):
-            await asyncio.sleep(0.2)
+    with state_in_memory() as state:
+        (folder / "config.toml").write_text(
+            f'version = 2\nroot = "{folder}/root"\nstate = "{state}"\n[grpc]\naddress = "{path}"\n'
+            f'[plugins."io.containerd.grpc.v1.cri"]\nsandbox_image = "{reference.replace("/web:", "/pause:")}"\n'
+            "restrict_oom_score_adj = true\n"
+            f'[plugins."io.containerd.grpc.v1.cri".cni]\nbin_dir = "/usr/lib/cni"\nconf_dir = "{folder}/cni"\n'
+        )
+        try:
+            async with (
+                process(folder / "log", "containerd", "--config", str(folder / "config.toml")),
+                connected("theirs", path, folder, reference) as runtime,
+            ):
+                yield runtime
+        finally:
+            async with process(folder / "log2", "ip", "link", "del", "cbench0"):
+                await asyncio.sleep(0.2)
 
 
 @asynccontextmanager
