@@ -10,6 +10,10 @@ from collections import deque
 
 LIMIT = 256 * 1024
 """Bytes kept before the writer is held."""
+_SMALL = 4096
+"""Bytes below which pieces are joined at once: each by itself would cost more than it holds."""
+_WASTE = 4
+"""How many times its own size a view may keep alive of the buffer in which it was received."""
 
 
 class Aborted(Exception):
@@ -21,7 +25,7 @@ class Inbox:
 
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit
-        self._pieces: deque[memoryview | bytes] = deque()
+        self._pieces: deque[memoryview | bytes | bytearray] = deque()
         self._size = 0
         self.ended = False  # the writer has said so; bytes may still be here
         self._aborted = False
@@ -34,12 +38,25 @@ class Inbox:
         """Add bytes; returns once there is room again. Bytes after the end are dropped."""
         if self.ended or self._discarding or not piece:
             return
-        self._pieces.append(piece)
+        self._keep(piece)
         self._size += len(piece)
         self._changed.set()
         if self._size >= self._limit:
             self._room.clear()
             await self._room.wait()
+
+    def _keep(self, piece: memoryview | bytes) -> None:
+        """Keep a piece so that memory is in proportion to its size, however the peer has cut what it sent."""
+        if len(piece) < _SMALL:
+            last = self._pieces[-1] if self._pieces else None
+            if isinstance(last, bytearray):
+                last += piece
+            else:
+                self._pieces.append(bytearray(piece))
+        elif isinstance(piece, memoryview) and len(piece) * _WASTE < memoryview(piece.obj).nbytes:
+            self._pieces.append(bytes(piece))
+        else:
+            self._pieces.append(piece)
 
     def end(self) -> None:
         """No more will come. Idempotent."""

@@ -110,6 +110,7 @@ class TransportPipe(asyncio.Protocol):
         """Send `parts` together; returns once there is room for more. Dropped once the peer is gone."""
         transport = self._transport
         if transport is None or transport.is_closing():
+            await asyncio.sleep(0)  # so that a writer with much to say hears that nobody listens
             return
         # The selector loop of Python 3.12 and later spins for ever on an empty part that the socket has no room for.
         transport.writelines([part for part in parts if part])

@@ -11,13 +11,17 @@ import logging
 from collections.abc import Mapping
 
 from cellwire.stream import spdy
-from cellwire.stream.inbox import Inbox
+from cellwire.stream.inbox import LIMIT, Inbox
 from cellwire.stream.pipe import Pipe
 
 log = logging.getLogger(__name__)
 
 MOST_STREAMS = 2000
 """Streams open at one time on one connection: a thousand forwarded connections."""
+SHARE = 4 << 20
+"""Bytes that the streams of one connection share between them, each its part of those open when it came."""
+_LEAST = 4096
+"""Bytes that any stream may keep."""
 _FRAME = 1 << 20
 """Bytes of payload in the largest frame that we send."""
 
@@ -25,16 +29,18 @@ _FRAME = 1 << 20
 class Stream:
     """One stream: bytes from the client in `inbox`, bytes to it with `write`."""
 
-    def __init__(self, link: Link, number: int, headers: Mapping[str, str]) -> None:
+    def __init__(self, link: Link, number: int, headers: Mapping[str, str], room: int = LIMIT) -> None:
         self.number = number
         self.headers = headers
-        self.inbox = Inbox()
+        self.inbox = Inbox(room)
         self._link = link
         self._open = True
 
     async def write(self, data: bytes) -> None:
         """Send bytes; returns once there is room for more. Dropped once the stream is over."""
-        if self._open and data:
+        if not self._open:
+            await asyncio.sleep(0)  # so that a writer with much to say hears that nobody listens
+        elif data:
             await self._link.send(self.number, data)
 
     async def finish(self) -> None:
@@ -168,7 +174,8 @@ class Link:
         if len(self._streams) >= self._most_streams:
             await self.pipe.write(spdy.reset(event.stream, spdy.Reset.REFUSED_STREAM), urgent=True)
             return
-        stream = Stream(self, event.stream, event.headers)
+        room = max(_LEAST, min(LIMIT, SHARE // (len(self._streams) + 1)))
+        stream = Stream(self, event.stream, event.headers, room)
         self._streams[event.stream] = stream
         if event.fin:
             stream.inbox.end()

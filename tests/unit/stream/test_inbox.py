@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cellwire.stream.inbox import Aborted, Inbox
 
@@ -49,3 +54,43 @@ async def test_who_discards_holds_no_writer() -> None:
     inbox.discard()
     async with asyncio.timeout(1):
         await inbox.put(b"12345")
+
+
+@given(st.lists(st.binary(max_size=3) | st.integers(1, 20_000).map(bytes), max_size=30), st.integers(1, 5))
+async def test_pieces_of_all_sizes_leave_in_order(pieces: list[bytes], every: int) -> None:
+    inbox, came = Inbox(limit=1 << 30), b""
+    for number, piece in enumerate(pieces):
+        await inbox.put(memoryview(b"x" * 100_000 + piece)[100_000:] if number % 2 else piece)
+        if piece and number % every == 0:
+            came += await inbox.take()
+    inbox.end()
+    assert came + await inbox.take() == b"".join(pieces)
+
+
+@contextmanager
+def at_most(size: int) -> Generator[None]:
+    """Memory that is held at the end and was not at the beginning."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[0] < size
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("size", [1, 5000])
+async def test_a_piece_keeps_no_more_than_its_own_size(size: int) -> None:
+    inbox = Inbox()
+    with at_most(1 << 20):
+        for _ in range(40):
+            received = bytes(256 * 1024)
+            await inbox.put(memoryview(received)[:size])
+            del received
+        assert len(await inbox.take()) == 40 * size
+
+
+async def test_many_small_pieces_cost_no_more_than_they_hold() -> None:
+    inbox = Inbox()
+    with at_most(1 << 20):
+        for _ in range(200_000):
+            await inbox.put(b"x")
