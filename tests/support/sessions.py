@@ -26,6 +26,7 @@ class MemorySession:
         self.sizes: list[tuple[int, int]] = []
         self.resized = asyncio.Event()
         self.written = 0
+        self.said = 0  # bytes of blocks
 
     async def write_stdin(self, data: bytes) -> None:
         self.written += len(data)
@@ -54,6 +55,7 @@ class MemorySession:
                 yield Stdout(str(await self._drain()).encode())
             case "blocks":
                 for _ in range(int(args[0])):
+                    self.said += len(BLOCK)
                     yield Stdout(BLOCK)
             case "size":
                 await self.resized.wait()
@@ -75,17 +77,23 @@ class MemorySession:
 class MemoryTunnel:
     """A port: 7 echoes and ends with its peer, 9 reads everything and says how much, 19 sends blocks for ever.
 
-    2 is a fault of ours, any other breaks after a word.
+    17 says a word, ends its half and hears on. 2 is a fault of ours, any other breaks after a word.
     """
 
     def __init__(self, port: int) -> None:
         self.port = port
         self.inbox = Inbox()
+        self.said = 0
+        self.heard = 0
+        self.ended = False  # by the client
 
     async def write(self, data: bytes) -> None:
-        await self.inbox.put(data)
+        self.heard += len(data)
+        if self.port != 17:
+            await self.inbox.put(data)
 
     async def close_writing(self) -> None:
+        self.ended = True
         self.inbox.end()
 
     async def received(self) -> AsyncIterator[bytes]:
@@ -99,7 +107,10 @@ class MemoryTunnel:
             yield str(total).encode()
         elif self.port == 19:
             while True:
+                self.said += len(BLOCK)
                 yield BLOCK
+        elif self.port == 17:
+            yield b"word"
         elif self.port == 2:
             raise KeyError(self.port)
         else:
@@ -112,6 +123,7 @@ class MemoryBackend:
 
     def __init__(self) -> None:
         self.sessions: list[MemorySession] = []
+        self.tunnels: list[MemoryTunnel] = []
         self.open = 0
 
     @asynccontextmanager
@@ -133,8 +145,10 @@ class MemoryBackend:
     async def port_forward(self, sandbox_id: str, port: int) -> AsyncGenerator[MemoryTunnel]:
         if port == 1:
             raise Fault(Kind.UNAVAILABLE, f"port {port} of sandbox {sandbox_id}", "the connection was refused")
+        tunnel = MemoryTunnel(port)
+        self.tunnels.append(tunnel)
         self.open += 1
         try:
-            yield MemoryTunnel(port)
+            yield tunnel
         finally:
             self.open -= 1

@@ -40,9 +40,10 @@ class ClientStream:
         self._client = client
         self._chunks: asyncio.Queue[bytes] = asyncio.Queue(maxsize=64)
         self._ended = False
+        self._lost = False
 
     async def read(self) -> bytes:
-        if self._ended:
+        if self._ended or (self._lost and self._chunks.empty()):
             return b""
         chunk = await self._chunks.get()
         self._ended = not chunk
@@ -69,6 +70,12 @@ class ClientStream:
             await self._chunks.put(chunk)
         if fin:
             await self._chunks.put(b"")
+
+    def lose(self) -> None:
+        """The connection has ended. What nobody has read stays to be read."""
+        self._lost = True
+        if not self._chunks.full():
+            self._chunks.put_nowait(b"")
 
 
 class SpdyClient:
@@ -133,7 +140,7 @@ class SpdyClient:
             self.closed.set()
             for stream in self.streams.values():
                 stream.replied.set()
-                await stream.feed(b"", fin=True)
+                stream.lose()
 
     async def _control(self, kind: int, body: bytes) -> None:
         number = struct.unpack_from(">I", body)[0]
