@@ -15,6 +15,8 @@ from cellwire.faults import Fault, Kind
 
 BLOCK = 512
 PAX_LIMIT = 1 << 20
+"""Bytes of all the extension headers of one entry. What is said of all entries is kept, and so has less."""
+GLOBAL_LIMIT = 64 << 10
 NAME_LIMIT = 64 << 10
 ENTRIES_LIMIT = 5_000_000
 _ZERO = bytes(BLOCK)
@@ -91,12 +93,13 @@ class Source:
 class _Pending:
     """What extension headers said about the entry that follows them."""
 
-    __slots__ = ("link", "name", "pax")
+    __slots__ = ("link", "name", "pax", "size")
 
     def __init__(self) -> None:
         self.name: bytes | None = None
         self.link: bytes | None = None
         self.pax: dict[bytes, bytes] = {}
+        self.size = 0
 
 
 class TarReader:
@@ -105,6 +108,7 @@ class TarReader:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._global: dict[bytes, bytes] = {}
+        self._global_size = 0
         self._left = 0
         self._padding = 0
 
@@ -153,9 +157,11 @@ class TarReader:
             case b"K":
                 pending.link = self._body(entry, NAME_LIMIT).partition(b"\0")[0]
             case b"x" | b"X":
-                pending.pax |= parse_pax(self._body(entry, PAX_LIMIT))
+                pending.pax |= parse_pax(self._body(entry, PAX_LIMIT - pending.size))
+                pending.size += entry.size
             case b"g":
-                self._global |= parse_pax(self._body(entry, PAX_LIMIT))
+                self._global |= parse_pax(self._body(entry, GLOBAL_LIMIT - self._global_size))
+                self._global_size += entry.size
             case _:
                 return False
         return True

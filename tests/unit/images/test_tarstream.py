@@ -99,6 +99,17 @@ def test_huge_extension_headers_and_sparse_files_are_refused() -> None:
         read(sparse.tobuf())
 
 
+@pytest.mark.parametrize(("kind", "most"), [(b"x", tarstream.PAX_LIMIT), (b"g", tarstream.GLOBAL_LIMIT)])
+def test_many_extension_headers_may_hold_no_more_than_one(kind: bytes, most: int) -> None:
+    given = b""
+    for at in range(0, most + 1, 1 << 12):
+        info = tarfile.TarInfo("x")
+        info.type, info.size = kind, 1 << 12
+        given += info.tobuf() + b"4096 k%07d=" % at + b"v" * (4096 - 15) + b"\n"
+    with pytest.raises(Fault, match="claims 4096 bytes where at most 0"):
+        read(given + tar({"a": b"hello"}))
+
+
 @given(st.binary(max_size=3000), st.integers(1, 2000))
 def test_any_bytes_are_read_or_end_in_a_fault(content: bytes, chunk: int) -> None:
     with contextlib.suppress(Fault):
