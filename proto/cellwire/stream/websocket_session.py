@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from cellwire.stream import remotecommand, websocket
 from cellwire.stream.conversation import while_connected
@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 LARGEST_MESSAGE = 32 << 20
 """Bytes of one message; some clients send a whole file as one."""
+LONGEST_REASON = 123
+"""Bytes that a closing message has room for."""
 CLOSING = 10.0
 """Seconds that a client has for its half of the closing handshake."""
 
@@ -55,9 +57,12 @@ class Socket:
             except ConnectionError:
                 pass  # who receives learns it
 
-    async def close(self, *, broken: bool = False) -> None:
-        """Say goodbye, and wait a little for the answer."""
-        await self._response.close(code=1002 if broken else 1000)
+    async def close(self, broken: Malformed | None = None) -> None:
+        """Say goodbye, or why not, and wait a little for the answer."""
+        if broken is None:
+            await self._response.close()
+        else:
+            await self._response.close(code=WSCloseCode.PROTOCOL_ERROR, message=str(broken).encode()[:LONGEST_REASON])
 
     def hung_up(self) -> bool:
         """Whether the client has gone, known even while it is not read from."""
@@ -104,7 +109,7 @@ class _Channels:
                     inbox.end()
         except Malformed as reason:
             log.info("a streaming connection is ended: the client sent %s", reason)
-            await self.socket.close(broken=True)
+            await self.socket.close(reason)
         finally:
             for inbox in self._inboxes.values():
                 inbox.abort()

@@ -127,16 +127,30 @@ async def test_protocols_that_nobody_speaks_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("protocol", "garbage"), [("base64.channel.k8s.io", "0?"), ("v5.channel.k8s.io", b"\xff\x00\x00")]
+    ("protocol", "garbage", "reason"),
+    [
+        ("base64.channel.k8s.io", "0?", "a message that is not base64"),
+        ("v5.channel.k8s.io", b"\xff\x00\x00", "a close message of 3 bytes"),
+    ],
 )
-async def test_a_malformed_message_ends_that_session(protocol: str, garbage: str | bytes) -> None:
+async def test_a_malformed_message_ends_that_session_with_a_reason_and_no_other(
+    protocol: str, garbage: str | bytes, reason: str
+) -> None:
     backend = MemoryBackend()
-    async with server.running(backend) as streaming:
+    async with (
+        server.running(backend) as streaming,
+        socket(streaming.exec_url(SessionRequest("c", ("cat",), stdin=True)), "v5.channel.k8s.io") as well,
+    ):
         async with socket(streaming.exec_url(SessionRequest("c", ("hang",), stdin=True)), protocol) as opened:
+            await until(lambda: backend.open == 2)
             await send(opened, garbage)
-            await all_said(opened)
-            assert opened.close_code == 1002
-        await until(lambda: backend.open == 0)
+            messages = [await opened.receive() for _ in range(2)]
+            assert messages[1].type is aiohttp.WSMsgType.CLOSE
+            assert (messages[1].data, messages[1].extra) == (1002, reason)
+        await until(lambda: backend.open == 1)
+        await well.send_bytes(b"\x00still here")
+        await well.send_bytes(b"\xff\x00")
+        assert (await all_said(well))[1] == b"still here"
 
 
 async def test_a_hundred_megabytes_go_through_and_a_slow_reader_holds_the_command() -> None:
