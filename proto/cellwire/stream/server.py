@@ -149,8 +149,8 @@ async def serve_port_forward(request: web.Request, dial: Dial, ports: Sequence[i
     if _asks_for_websocket(request):
         offered = _offered_protocols(request)
         supported = (websocket.TUNNEL, *websocket.PORT_FORWARD_PROTOCOLS) if ports else (websocket.TUNNEL,)
-        if not ports and websocket.TUNNEL not in offered:
-            raise web.HTTPBadRequest(text="this dialect needs the ports in the query: ?ports=80\n")
+        if websocket.TUNNEL not in offered:
+            _check_ports(ports)
         response, socket = await _accept_websocket(request, supported)
         if response.ws_protocol == websocket.TUNNEL:
             await serve_forward(Link(TunnelPipe(socket)), dial)
@@ -162,6 +162,15 @@ async def serve_port_forward(request: web.Request, dial: Dial, ports: Sequence[i
     async with _taken_over(request, version) as link:
         await serve_forward(link, dial)
     return _Served(status=101)
+
+
+def _check_ports(ports: Sequence[int]) -> None:
+    """Where ports have channels, there must be some, and not more than channels."""
+    most = min(map(websocket.most_ports, websocket.PORT_FORWARD_PROTOCOLS))
+    if not ports:
+        raise web.HTTPBadRequest(text="this dialect needs the ports in the query: ?ports=80\n")
+    if len(ports) > most:
+        raise web.HTTPBadRequest(text=f"{len(ports)} ports are asked for; one connection has channels for {most}\n")
 
 
 class _Served(web.StreamResponse):

@@ -76,6 +76,11 @@ def encode(protocol: str, channel: int, payload: bytes) -> str | bytes:
     return b"%c%b" % (channel, payload)
 
 
+def most_ports(protocol: str) -> int:
+    """How many ports have channels: two each, of those that a byte or a base64 protocol's first character can name."""
+    return (0x80 - ord("0") if protocol in {BASE64, V4_BASE64} else 0x100) // 2
+
+
 def encode_port(port: int) -> bytes:
     """First bytes of both channels of a forwarded port."""
     return port.to_bytes(2, "little")

@@ -56,7 +56,7 @@ async def all_said(opened: aiohttp.ClientWebSocketResponse) -> dict[int, bytes]:
 
 def encoded(protocol: str, channel: int, payload: bytes) -> str | bytes:
     if protocol in TEXT:
-        return str(channel) + base64.b64encode(payload).decode()
+        return chr(ord("0") + channel) + base64.b64encode(payload).decode()
     return bytes([channel]) + payload
 
 
@@ -212,6 +212,23 @@ async def test_an_idle_session_is_closed(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("protocol", ["", "v4.channel.k8s.io", "v4.base64.channel.k8s.io"])
+async def test_as_many_ports_are_forwarded_as_there_are_channels(protocol: str) -> None:
+    async with (
+        server.running(MemoryBackend()) as streaming,
+        socket(streaming.port_forward_url("s", [7] * 40), protocol) as opened,
+        asyncio.timeout(5),
+    ):
+        await send(opened, encoded(protocol, 78, b"last"))
+        said: dict[int, bytes] = {}
+        while not said.get(78, b"").endswith(b"last"):
+            message = await opened.receive()
+            text = isinstance(message.data, str)
+            channel = ord(message.data[0]) - ord("0") if text else message.data[0]
+            said[channel] = said.get(channel, b"") + (base64.b64decode(message.data[1:]) if text else message.data[1:])
+        assert set(said) == set(range(80))
+
+
+@pytest.mark.parametrize("protocol", ["", "v4.channel.k8s.io", "v4.base64.channel.k8s.io"])
 async def test_ports_are_forwarded_on_pairs_of_channels(protocol: str) -> None:
     sent = os.urandom(MIB)
     async with (
@@ -232,7 +249,10 @@ async def test_ports_are_forwarded_on_pairs_of_channels(protocol: str) -> None:
         assert said[3].startswith(b"\x01\x00error forwarding port 1 to pod: ")
 
 
-@pytest.mark.parametrize(("ports", "offered"), [([], ["v4.channel.k8s.io"]), ([7], ["v5.channel.k8s.io"])])
+@pytest.mark.parametrize(
+    ("ports", "offered"),
+    [([], ["v4.channel.k8s.io"]), ([7], ["v5.channel.k8s.io"]), ([7] * 41, ["v4.channel.k8s.io"])],
+)
 async def test_a_port_forward_that_cannot_be_is_refused(ports: Sequence[int], offered: Sequence[str]) -> None:
     async with server.running(MemoryBackend()) as streaming:
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
