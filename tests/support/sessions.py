@@ -77,7 +77,8 @@ class MemorySession:
 class MemoryTunnel:
     """A port: 7 echoes and ends with its peer, 9 reads everything and says how much, 19 sends blocks for ever.
 
-    17 says a word, ends its half and hears on. 2 is a fault of ours, any other breaks after a word.
+    17 says a word, ends its half and hears on. 20 is as 19 once it has heard something. 2 is a fault of ours, any
+    other breaks after a word.
     """
 
     def __init__(self, port: int) -> None:
@@ -105,7 +106,9 @@ class MemoryTunnel:
             while data := await self.inbox.take():
                 total += len(data)
             yield str(total).encode()
-        elif self.port == 19:
+        elif self.port in {19, 20}:
+            if self.port == 20:
+                await self.inbox.take()
             while True:
                 self.said += len(BLOCK)
                 yield BLOCK

@@ -12,13 +12,14 @@ import socket
 import sys
 import termios
 from collections import deque
+from collections.abc import Sequence
 from typing import Protocol, cast
 
 READ_LIMIT = 256 * 1024
 WRITE_LIMIT = 256 * 1024
 """Bytes kept in either direction before the one who sends is held."""
 URGENT_LIMIT = 1 << 20
-"""Bytes unsent at which a peer that only asks for answers is hung up on."""
+"""Bytes of answers at which a peer that asks for them and does not read is hung up on."""
 GRACE = 2.0
 """Seconds for a peer that has fetched everything to hang up by itself; clients do so within milliseconds."""
 _CLOSED = frozenset({7, 8, 9, 11})
@@ -33,7 +34,7 @@ class Pipe(Protocol):
         ...
 
     async def write(self, *parts: bytes | memoryview, urgent: bool = False) -> None:
-        """Send `parts` together; returns once there is room for more. Dropped once the peer is gone.
+        """Send `parts` together, once there is room. Dropped once the peer is gone.
 
         `urgent` does not wait: for the few bytes of an answer, so that a peer that reads slowly is still heard.
         """
@@ -63,6 +64,8 @@ class TransportPipe(asyncio.Protocol):
         self._arrived = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
+        self._turn = asyncio.Lock()  # of those who wait to write: each adds to what is unsent only when there is room
+        self._urgent = 0  # bytes of answers since there was no more room
         self._lost = asyncio.Event()
 
     def attach(self, transport: asyncio.BaseTransport) -> None:
@@ -90,6 +93,7 @@ class TransportPipe(asyncio.Protocol):
         self._writable.clear()
 
     def resume_writing(self) -> None:
+        self._urgent = 0
         self._writable.set()
 
     async def read(self) -> bytes:
@@ -107,19 +111,26 @@ class TransportPipe(asyncio.Protocol):
         return data
 
     async def write(self, *parts: bytes | memoryview, urgent: bool = False) -> None:
-        """Send `parts` together; returns once there is room for more. Dropped once the peer is gone."""
+        """Send `parts` together, once there is room. Dropped once the peer is gone."""
+        if urgent:
+            self._send(parts)
+            if not self._writable.is_set():
+                self._urgent += sum(map(len, parts))
+                if self._urgent > URGENT_LIMIT:
+                    self.abort()
+            return
+        async with self._turn:
+            await self._writable.wait()
+            if not self._send(parts):
+                await asyncio.sleep(0)  # so that a writer with much to say hears that nobody listens
+
+    def _send(self, parts: Sequence[bytes | memoryview]) -> bool:
         transport = self._transport
         if transport is None or transport.is_closing():
-            await asyncio.sleep(0)  # so that a writer with much to say hears that nobody listens
-            return
+            return False
         # The selector loop of Python 3.12 and later spins for ever on an empty part that the socket has no room for.
         transport.writelines([part for part in parts if part])
-        if self._writable.is_set():
-            return
-        if not urgent:
-            await self._writable.wait()
-        elif transport.get_write_buffer_size() > URGENT_LIMIT:
-            transport.abort()
+        return True
 
     async def close(self) -> None:
         """Let the peer fetch what is left and hang up, then hang up.

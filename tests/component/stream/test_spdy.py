@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import os
+import struct
 from collections.abc import Callable
 
 import pytest
@@ -21,6 +22,7 @@ from tests.support.spdy_client import ClientStream, Refused, SpdyClient, connect
 MIB = 1 << 20
 OUTPUTS = ("error", "stdout", "stderr")
 FORWARD = ("portforward.k8s.io",)
+PING = struct.pack(">III", 0x80030006, 4, 1)
 
 
 def command(*words: str, stdin: bool = False) -> SessionRequest:
@@ -44,6 +46,11 @@ async def fill(stdin: ClientStream) -> int:
     except TimeoutError:
         pass
     return sent
+
+
+async def ask_for_ever(client: SpdyClient) -> None:
+    while True:
+        await client.send(PING * 10_000)
 
 
 async def pair(client: SpdyClient, port: int, request: int) -> tuple[ClientStream, ClientStream]:
@@ -316,6 +323,41 @@ async def test_a_slow_writer_to_a_port_is_held() -> None:
         data, _ = await pair(client, 19, 0)
         assert await fill(data) < 40 * MIB
         assert backend.tunnels[0].heard < 2 * MIB
+
+
+async def test_many_busy_pairs_at_a_slow_client_keep_little_and_its_pings_are_answered() -> None:
+    backend = MemoryBackend()
+    async with (
+        server.running(backend) as streaming,
+        connected(streaming.port_forward_url("s", []), FORWARD, limit=64 * 1024) as client,
+        asyncio.timeout(20),
+    ):
+        pairs = [(await pair(client, 20, number))[0] for number in range(100)]
+        for data in pairs:
+            await data.write(b"go")
+        await until(lambda: all(tunnel.said for tunnel in backend.tunnels))
+        await asyncio.sleep(0.5)
+        assert sum(tunnel.said for tunnel in backend.tunnels) < 40 * MIB
+        for _ in range(100):
+            await client.ping(1)
+        assert not client.closed.is_set()
+        async with asyncio.TaskGroup() as reading:
+            drains = [reading.create_task(data.read_all()) for data in pairs]
+            for _ in range(100):
+                assert await client.pongs.get() == 1
+            for drain in drains:
+                drain.cancel()
+
+
+async def test_a_client_that_asks_for_answers_and_reads_none_is_hung_up_on() -> None:
+    backend = MemoryBackend()
+    async with server.running(backend) as streaming:
+        async with connected(streaming.exec_url(command("blocks", "16000")), limit=64 * 1024) as client:
+            await client.open_all(*OUTPUTS)
+            async with asyncio.timeout(30):
+                with pytest.raises(ConnectionError):
+                    await ask_for_ever(client)
+        await until(lambda: backend.open == 0)
 
 
 async def test_each_half_of_a_forwarded_connection_ends_by_itself() -> None:
