@@ -17,31 +17,29 @@ DIAL_SECONDS = 10.0
 
 
 class PortTunnel:
-    """A dialled connection. Back-pressure is the stream's own."""
+    """A dialled connection. Nothing is read before it is asked for, so that the kernel holds the pod."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, name: str) -> None:
-        self._reader = reader
-        self._writer = writer
+    def __init__(self, link: socket.socket, name: str) -> None:
+        self._link = link
         self._name = name
 
     async def write(self, data: bytes) -> None:
         """Send bytes; waits while the pod does not read."""
         try:
-            self._writer.write(data)
-            await self._writer.drain()
+            await asyncio.get_running_loop().sock_sendall(self._link, data)
         except OSError as error:
             raise Fault(Kind.UNAVAILABLE, self._name, str(error)) from error
 
     async def close_writing(self) -> None:
         """Half-close."""
-        with suppress(OSError, RuntimeError):
-            if self._writer.can_write_eof() and not self._writer.is_closing():
-                self._writer.write_eof()
+        with suppress(OSError):
+            self._link.shutdown(socket.SHUT_WR)
 
     async def received(self) -> AsyncIterator[bytes]:
         """Bytes from the pod until its end of file."""
+        loop = asyncio.get_running_loop()
         try:
-            while data := await self._reader.read(CHUNK):
+            while data := await loop.sock_recv(self._link, CHUNK):
                 yield data
         except OSError as error:
             raise Fault(Kind.UNAVAILABLE, self._name, str(error)) from error
@@ -53,14 +51,8 @@ async def dialled(netns: Path | None, port: int, sandbox: str) -> AsyncGenerator
     name = f"port {port} of sandbox {sandbox[:13]}"
     if not 0 < port < 65536:
         raise Fault(Kind.INVALID, name, "ports are numbers from 1 to 65535")
-    link = await _dial(netns, port, name)
-    reader, writer = await asyncio.open_connection(sock=link, limit=CHUNK)
-    try:
-        yield PortTunnel(reader, writer, name)
-    finally:
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
+    with await _dial(netns, port, name) as link:
+        yield PortTunnel(link, name)
 
 
 async def _dial(netns: Path | None, port: int, name: str) -> socket.socket:
