@@ -16,6 +16,7 @@ from cellwire.stream import conversation, server
 from cellwire.stream.pipe import GRACE
 from cellwire.stream.remotecommand import VERSIONS
 from cellwire.stream.session import SessionRequest
+from cellwire.stream.spdy_link import MOST_STREAMS
 from tests.support.sessions import BLOCK, MemoryBackend
 from tests.support.spdy_client import ClientStream, Refused, SpdyClient, connected, exit_code
 
@@ -357,6 +358,25 @@ async def test_a_client_that_asks_for_answers_and_reads_none_is_hung_up_on() -> 
             async with asyncio.timeout(30):
                 with pytest.raises(ConnectionError):
                     await ask_for_ever(client)
+        await until(lambda: backend.open == 0)
+
+
+async def test_streams_beyond_the_limit_are_refused_and_the_others_go_on() -> None:
+    backend = MemoryBackend()
+    async with server.running(backend) as streaming:
+        async with connected(streaming.port_forward_url("s", []), FORWARD) as client:
+            pairs = [await pair(client, 7, number) for number in range(MOST_STREAMS // 2)]
+            beyond = await client.open({"streamType": "error", "port": "7", "requestID": "beyond"})
+            assert beyond.reset == 3
+            assert backend.open == len(pairs)
+            for data, _ in pairs:
+                await data.write(b"x", fin=True)
+            for data, error in pairs:
+                assert await data.read_all() == b"x"
+                await error.finish()
+            data, _ = await pair(client, 7, len(pairs))
+            await data.write(b"y", fin=True)
+            assert await data.read_all() == b"y"
         await until(lambda: backend.open == 0)
 
 
