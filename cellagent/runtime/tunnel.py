@@ -63,6 +63,7 @@ async def _dial(netns: Path | None, port: int, name: str) -> socket.socket:
             link = await _socket(netns, family)
             async with asyncio.timeout(DIAL_SECONDS):
                 await asyncio.get_running_loop().sock_connect(link, (host, port))
+            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return link
         except (OSError, TimeoutError) as error:
             refused = refused or error
