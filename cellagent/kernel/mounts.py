@@ -158,9 +158,10 @@ def _short_names(lowers: Sequence[Path], userns: Path | None) -> Generator[list[
         folder.rmdir()
 
 
-def tmpfs(target: Path, size: int, mode: int = 0o1777) -> None:
-    """A file system in memory of `size` bytes."""
-    mount("tmpfs", str(target), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, f"size={size},mode={mode:o}")
+def tmpfs(target: Path, size: int, mode: int = 0o1777, *, flags: int = MS_NOSUID | MS_NODEV | MS_NOEXEC) -> None:
+    """A file system in memory of `size` bytes; 0 is half of the machine's memory."""
+    limit = f"size={size}," if size else ""
+    mount("tmpfs", str(target), "tmpfs", flags, f"{limit}mode={mode:o}")
 
 
 def unmount(target: Path, *, lazy: bool = True) -> None:

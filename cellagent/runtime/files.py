@@ -1,7 +1,8 @@
 """Trees of files that the controller puts on the cell, and small files that it reads back.
 
 A tree is written beside its folder. Where there is no folder yet, one rename makes it that; where there is one, which
-running containers may have mounted, what is in it is changed in place (`merging`).
+running containers may have mounted, what is in it is changed in place (`merging`). Folders that are to be in memory
+become so once they stand: what is mounted cannot be renamed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import stat
 from pathlib import Path
 
+from cellagent.kernel import mounts
 from cellagent.runtime import merging
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
@@ -29,12 +31,17 @@ class Tree:
         self._keep = keep_existing and os.path.lexists(self._folder)
         self._mode = 0o755
         self._open = -1
+        self._in_memory: list[wire.FileEntry] = []
         self.entries = 0
 
     def begin(self, entry: wire.FileEntry) -> None:
         """The next entry; a file's bytes follow."""
         self._finish()
         permissions = stat.S_IMODE(entry.mode)
+        if entry.HasField("memory"):
+            if not stat.S_ISDIR(entry.mode):
+                raise Fault(Kind.INVALID, f"entry {entry.path}", "only a folder can be a file system in memory")
+            self._in_memory.append(entry)
         if entry.path == ".":
             self._mode = permissions
             os.chown(self._beside, entry.uid, entry.gid)
@@ -68,24 +75,38 @@ class Tree:
     def commit(self) -> list[Path]:
         """Make the tree visible, in place of what was there; what is to be removed in a moment. Raises Fault."""
         self._finish()
-        if self._keep:
-            return []
         try:
-            self._beside.chmod(self._mode)
-            if not os.path.lexists(self._folder):
-                self._beside.rename(self._folder)
-                return []
-            if self._folder.is_dir() and not self._folder.is_symlink():
-                return merging.merge(self._beside, self._folder)
-            merging.exchange(self._beside, self._folder)
+            late = [] if self._keep else self._show()
+            for entry in self._in_memory:
+                self._into_memory(entry)
         except OSError as error:
             raise Fault(Kind.BROKEN, f"folder {self._folder}", str(error)) from error
-        return []
+        return late
 
     def drop(self) -> None:
         """Take away what was not committed."""
         self._finish()
         merging.remove(self._beside)
+
+    def _show(self) -> list[Path]:
+        self._beside.chmod(self._mode)
+        if not os.path.lexists(self._folder):
+            self._beside.rename(self._folder)
+            return []
+        if self._folder.is_dir() and not self._folder.is_symlink():
+            return merging.merge(self._beside, self._folder)
+        merging.exchange(self._beside, self._folder)
+        return []
+
+    def _into_memory(self, entry: wire.FileEntry) -> None:
+        """Also of a folder that was there: whoever put it may have been killed before it was mounted."""
+        folder = Path(os.path.normpath(self._folder / entry.path))
+        if os.path.ismount(folder):
+            return
+        # As a kubelet mounts them: programs may be run from there.
+        mounts.tmpfs(folder, entry.memory.size_bytes, stat.S_IMODE(entry.mode), flags=0)
+        os.chown(folder, entry.uid, entry.gid)
+        folder.chmod(stat.S_IMODE(entry.mode))
 
     def _finish(self) -> None:
         if self._open >= 0:

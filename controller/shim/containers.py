@@ -204,8 +204,14 @@ class Containers:
         return placed, copies
 
     def _plan(self, mount: cri.Mount, sandbox: SandboxRecord, container: str) -> mounts.PlannedMount:
-        subpath = volumes.subpath(self._pods_folder, mount.host_path)
-        return mounts.plan(mount, pods_folder=self._pods_folder, uid=sandbox.uid, container=container, subpath=subpath)
+        return mounts.plan(
+            mount,
+            pods_folder=self._pods_folder,
+            uid=sandbox.uid,
+            container=container,
+            subpath=volumes.subpath(self._pods_folder, mount.host_path),
+            medium=volumes.medium(self._pods_folder, mount.host_path),
+        )
 
     async def _place(self, channel: Channel, sandbox: SandboxRecord, planned: mounts.PlannedMount) -> str:
         """Put on the cell what a mount shows; its path there. Raises Fault."""
@@ -216,7 +222,7 @@ class Containers:
             case mounts.Fate.COPIED | mounts.Fate.RETURNED:
                 return await volumes.send(channel, source, planned.on_cell)
             case mounts.Fate.CELL_FOLDER:
-                await volumes.make_folder(channel, planned.on_cell, source)
+                await volumes.make_folder(channel, planned.on_cell, source, memory=planned.memory)
                 if planned.part != ".":
                     await volumes.make_folder(channel, f"{planned.on_cell}/{planned.part}", source / planned.part)
                 return str(PurePosixPath(planned.on_cell) / planned.part)

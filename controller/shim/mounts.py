@@ -29,20 +29,31 @@ class Fate(enum.Enum):
 class PlannedMount(msgspec.Struct, frozen=True, kw_only=True):
     """A mount with its fate: `source` is the path on this machine, `on_cell` where it is on the cell.
 
-    `part` is the part of a cell's folder that a subPath names, "." for all of it.
+    `part` is the part of a cell's folder that a subPath names, "." for all of it. `memory` is how many bytes a cell's
+    folder in memory may hold (0: as many as the kernel gives), None for one on disk.
     """
 
     fate: Fate
     source: str
     on_cell: str
     part: str = "."
+    memory: int | None = None
 
 
 class SubPath(msgspec.Struct, frozen=True, kw_only=True):
-    """What a subPath mount shows: `plugin` as the kubelet names its folder ("" for a volume that has none), `part`."""
+    """What a subPath mount shows: `plugin` as the kubelet names its folder, and the `part` of it; of a hostPath, which
+    has no such folder, `plugin` is "" and `part` the path of the machine. None is "it cannot be seen".
+    """
 
     plugin: str
     part: str | None
+
+
+class Medium(msgspec.Struct, frozen=True, kw_only=True):
+    """The file system that the kubelet has mounted for an emptyDir, and how many bytes it may hold (0: not said)."""
+
+    kind: str
+    size: int = 0
 
 
 # Volume plugins whose content the kubelet writes itself, as files.
@@ -54,9 +65,18 @@ CELL_ROOT = "/var/lib/chinampa/pods"
 
 
 def plan(
-    mount: cri.Mount, *, pods_folder: str, uid: str, container: str, subpath: SubPath | None = None
+    mount: cri.Mount,
+    *,
+    pods_folder: str,
+    uid: str,
+    container: str,
+    subpath: SubPath | None = None,
+    medium: Medium | None = None,
 ) -> PlannedMount:
-    """Decide the fate of one mount. Raises Fault UNSUPPORTED naming a volume that cannot be honoured."""
+    """Decide the fate of one mount. Raises Fault UNSUPPORTED naming a volume that cannot be honoured.
+
+    `subpath` and `medium` tell what the kubelet has prepared there.
+    """
     if mount.HasField("image") and not mount.host_path:
         return PlannedMount(fate=Fate.AS_IS, source="", on_cell="")
     parts = below(pods_folder, mount.host_path)
@@ -69,13 +89,14 @@ def plan(
         case ("containers", _, _):
             return PlannedMount(fate=Fate.RETURNED, source=mount.host_path, on_cell=on_cell)
         case ("volumes", plugin, *_) if plugin == EMPTY_DIR:
-            return PlannedMount(fate=Fate.CELL_FOLDER, source=mount.host_path, on_cell=on_cell)
+            memory = _memory(mount, container, medium)
+            return PlannedMount(fate=Fate.CELL_FOLDER, source=mount.host_path, on_cell=on_cell, memory=memory)
         case ("volumes", plugin, *_) if plugin in COPIED_PLUGINS:
             return PlannedMount(fate=Fate.SYNCED, source=mount.host_path, on_cell=on_cell)
         case ("volumes", plugin, *_):
             raise _refused(mount, container, _cannot_follow(plugin))
         case ("volume-subpaths", volume, _, _):
-            return _part(mount, container, volume, f"{CELL_ROOT}/{uid}", subpath)
+            return _part(mount, container, volume, f"{CELL_ROOT}/{uid}", subpath, medium)
         case _:
             raise _refused(mount, container, "the shim does not know what the kubelet keeps there")
 
@@ -96,20 +117,35 @@ def refuse_devices(config: cri.ContainerConfig, pods_folder: str) -> None:
             raise _refused(asked, config.metadata.name, "a block device of the worker cannot follow a pod to its cell")
 
 
-def _part(mount: cri.Mount, container: str, volume: str, pod_on_cell: str, shown: SubPath | None) -> PlannedMount:
-    if shown is None or not shown.plugin:
-        raise _refused(mount, container, f"a subPath of volume {volume}, which is none of the kubelet's own")
-    if shown.plugin in COPIED_PLUGINS:
+def _part(
+    mount: cri.Mount, container: str, volume: str, pod_on_cell: str, shown: SubPath | None, medium: Medium | None
+) -> PlannedMount:
+    plugin = shown.plugin if shown is not None else ""
+    if plugin in COPIED_PLUGINS:
         # As on any node a subPath shows what the volume held when the container started.
         on_cell = f"{pod_on_cell}/" + "/".join(PurePosixPath(mount.host_path).parts[-4:])
         return PlannedMount(fate=Fate.COPIED, source=mount.host_path, on_cell=on_cell)
-    if shown.plugin != EMPTY_DIR:
-        raise _refused(mount, container, _cannot_follow(shown.plugin))
-    if shown.part is None:
+    if plugin not in {"", EMPTY_DIR}:
+        raise _refused(mount, container, _cannot_follow(plugin))
+    if shown is None or shown.part is None:
         raise _refused(mount, container, f"the shim cannot see which part of volume {volume} the kubelet has bound")
-    on_cell = f"{pod_on_cell}/volumes/{EMPTY_DIR}/{volume}"
-    source = str(PurePosixPath(mount.host_path).parents[3] / "volumes" / EMPTY_DIR / volume)
-    return PlannedMount(fate=Fate.CELL_FOLDER, source=source, on_cell=on_cell, part=shown.part)
+    if not plugin:
+        return PlannedMount(fate=Fate.AS_IS, source=mount.host_path, on_cell=shown.part)
+    return PlannedMount(
+        fate=Fate.CELL_FOLDER,
+        source=str(PurePosixPath(mount.host_path).parents[3] / "volumes" / EMPTY_DIR / volume),
+        on_cell=f"{pod_on_cell}/volumes/{EMPTY_DIR}/{volume}",
+        part=shown.part,
+        memory=_memory(mount, container, medium),
+    )
+
+
+def _memory(mount: cri.Mount, container: str, medium: Medium | None) -> int | None:
+    if medium is None:
+        return None
+    if medium.kind != "tmpfs":
+        raise _refused(mount, container, f"an emptyDir on {medium.kind} cannot be had on a cell")
+    return medium.size
 
 
 def _cannot_follow(plugin: str) -> str:

@@ -1,51 +1,49 @@
-"""Which part of a volume a kubelet's subPath mount shows. Pure: the text of mountinfo in, a path out.
+"""Which part of a volume a kubelet's subPath mount shows. Pure.
 
 A kubelet binds the part to a folder of its own (`volume-subpaths/<volume>/<container>/<number>`); the runtime is told
-only of that. Source of the format: proc_pid_mountinfo(5).
+only of that.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-import msgspec
+from controller.shim.mountinfo import Mount, at, holder
 
 
-class _Mount(msgspec.Struct, frozen=True):
-    device: str
-    root: str
-    point: str
-
-
-def part_of(bound: str, volume: str, mountinfo: str) -> str | None:
+def part_of(bound: str, volume: str, mounts: Sequence[Mount]) -> str | None:
     """The path inside the folder `volume` that is bound to `bound`, "." for all of it; None where it is not in it."""
-    mounts = _parsed(mountinfo)
-    shown = next((one for one in reversed(mounts) if one.point == bound), None)
-    holder = _holder(volume, mounts)
-    if shown is None or holder is None or shown.device != holder.device:
+    shown, below = at(bound, mounts), holder(volume, mounts)
+    if shown is None or below is None or shown.device != below.device:
         return None
-    top = PurePosixPath(holder.root) / PurePosixPath(volume).relative_to(holder.point)
-    # The kernel marks what was removed since: "/a/b//deleted".
-    root = PurePosixPath(shown.root.removesuffix("//deleted"))
+    top = PurePosixPath(below.root) / PurePosixPath(volume).relative_to(below.point)
+    root = _root(shown)
     return str(root.relative_to(top)) if root.is_relative_to(top) else None
 
 
-def _holder(folder: str, mounts: list[_Mount]) -> _Mount | None:
-    """The mount that a folder lies on: the last one with the longest path above it."""
-    above = [one for one in mounts if PurePosixPath(folder).is_relative_to(one.point)]
-    longest = max((len(one.point) for one in above), default=0)
-    return next((one for one in reversed(above) if len(one.point) == longest), None)
+def path_of(bound: str, mounts: Sequence[Mount], pods_folder: str) -> str | None:
+    """The path of this machine that is bound to `bound`, for a volume that is no folder of the kubelet's: a hostPath.
+
+    A file system may be mounted at several places; the one that shows the most of it is meant.
+    """
+    shown = at(bound, mounts)
+    if shown is None:
+        return None
+    root = _root(shown)
+    places = [
+        one
+        for one in mounts
+        if one.device == shown.device
+        and root.is_relative_to(one.root)
+        and not PurePosixPath(one.point).is_relative_to(pods_folder)
+    ]
+    if not places:
+        return None
+    place = min(places, key=lambda one: len(one.root))
+    return str(PurePosixPath(place.point) / root.relative_to(place.root))
 
 
-def _parsed(mountinfo: str) -> list[_Mount]:
-    rows = (line.split(" ") for line in mountinfo.splitlines())
-    return [_Mount(row[2], _plain(row[3]), _plain(row[4])) for row in rows if len(row) > 4]
-
-
-def _plain(text: str) -> str:
-    """Space, tab, newline and backslash are written as three octal digits."""
-    if "\\" not in text:
-        return text
-    for escaped, letter in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        text = text.replace(escaped, letter)
-    return text
+def _root(shown: Mount) -> PurePosixPath:
+    # The kernel marks what was removed since: "/a/b//deleted".
+    return PurePosixPath(shown.root.removesuffix("//deleted"))

@@ -20,8 +20,8 @@ from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call, settled
-from controller.shim import mounts
-from controller.shim.subpaths import part_of
+from controller.shim import mountinfo, mounts
+from controller.shim.subpaths import part_of, path_of
 
 CHUNK = 1 << 18
 READ_BACK_DEADLINE = 10.0
@@ -34,6 +34,7 @@ MOST_ENTRIES = 10_000
 # A kubelet swaps a volume at most once in a second or so; who loses so often against it has another problem.
 READS = 5
 CURRENT = "..data"
+MOUNTINFO = Path("/proc/self/mountinfo")
 
 Mark = tuple[str, int, int, int]
 
@@ -62,10 +63,23 @@ def subpath(pods_folder: str, path: str) -> mounts.SubPath | None:
         case _:
             return None
     found = next((one for one in (pod / "volumes").glob(f"*/{glob.escape(volume)}")), None)
+    present = mountinfo.parsed(MOUNTINFO.read_text())
     if found is None:
-        return mounts.SubPath(plugin="", part=None)
-    mountinfo = Path("/proc/self/mountinfo").read_text()
-    return mounts.SubPath(plugin=found.parent.name, part=part_of(path, str(found), mountinfo))
+        return mounts.SubPath(plugin="", part=path_of(path, present, pods_folder))
+    return mounts.SubPath(plugin=found.parent.name, part=part_of(path, str(found), present))
+
+
+def medium(pods_folder: str, path: str) -> mounts.Medium | None:
+    """What the kubelet has mounted for an emptyDir, asked by a mount of it or of a part of it; None for nothing."""
+    match mounts.below(pods_folder, path):
+        case ("volumes", mounts.EMPTY_DIR, _):
+            folder = Path(path)
+        case ("volume-subpaths", volume, _, _):
+            folder = Path(path).parents[3] / "volumes" / mounts.EMPTY_DIR / volume
+        case _:
+            return None
+    found = mountinfo.at(str(folder), mountinfo.parsed(MOUNTINFO.read_text()))
+    return mounts.Medium(kind=found.kind, size=mountinfo.size(found)) if found is not None else None
 
 
 async def send(channel: Channel, source: Path, on_cell: str) -> str:
@@ -91,14 +105,17 @@ async def send_seccomp(
     profile.localhost_ref = await send(channel, source, f"{mounts.CELL_ROOT}/{uid}/seccomp/{source.name}")
 
 
-async def make_folder(channel: Channel, on_cell: str, like: Path | None = None) -> None:
+async def make_folder(channel: Channel, on_cell: str, like: Path | None = None, *, memory: int | None = None) -> None:
     """An empty folder with the owner and mode of `like`; one that exists keeps its content. Raises Fault.
 
-    Without `like`, or where that is gone, any user of the pod may write to it, as to an emptyDir.
+    Without `like`, or where that is gone, any user of the pod may write to it, as to an emptyDir. With `memory` it is
+    a file system in memory that holds so many bytes.
     """
     own = wire.FileEntry(path=".", mode=stat.S_IFDIR | 0o777)
     if like is not None and like.is_dir():
         own = _entry(".", like)
+    if memory is not None:
+        own.memory.CopyFrom(wire.Memory(size_bytes=memory))
     await _put(channel, wire.PutFilesStart(folder=on_cell, keep_existing=True), [wire.PutFilesInput(entry=own)])
 
 

@@ -127,6 +127,60 @@ async def test_sub_paths_and_empty_dirs_are_honoured(tmp_path: Path) -> None:
         assert await shim.said(container, "stat -c '%g %a' /scratch") == "3003 2770\n"
 
 
+async def test_an_empty_dir_in_memory_is_in_the_memory_of_the_cell_within_its_size(tmp_path: Path) -> None:
+    async with running_shim(tmp_path) as shim:
+        fast = shim.volume("u1", "empty-dir", "fast").folder
+        bound = shim.pods_folder / "u1/volume-subpaths/fast/c/1"
+        bound.mkdir(parents=True)
+        try:
+            # A kubelet mounts it on the worker, with the limit that it has found.
+            subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(fast)], check=True)
+            os.chown(fast, 0, 3003)
+            fast.chmod(0o2777)
+            (fast / "part").mkdir()
+            subprocess.run(["mount", "--bind", str(fast / "part"), str(bound)], check=True)
+            mounts = [
+                cri.Mount(host_path=str(fast), container_path="/fast"),
+                cri.Mount(host_path=str(bound), container_path="/part"),
+            ]
+            config = shim.config("u1")
+            sandbox = await shim.run(config)
+            first = await shim.create(sandbox, config, mounts=mounts)
+            await shim.start(first)
+            assert await shim.said(first, "stat -f -c %T /fast; stat -c '%g %a' /fast") == "tmpfs\n3003 2777\n"
+            assert await shim.said(first, "echo x > /part/file; cat /fast/part/file") == "x\n"
+            fill = "dd if=/dev/zero of=/fast/full bs=64k count=32 2>/dev/null || stat -c %s /fast/full"
+            assert int(await shim.said(first, fill)) <= 1 << 20
+            run = "rm /fast/full; printf '#!/bin/sh\\necho ran' > /part/run; chmod +x /part/run; /part/run"
+            assert await shim.said(first, run) == "ran\n"
+            second = await shim.create(sandbox, config, mounts=mounts, attempt=1)
+            await shim.start(second)
+            assert await shim.said(second, "cat /fast/part/file") == "x\n"
+        finally:
+            for target in (bound, fast):
+                subprocess.run(["umount", str(target)], check=False)
+
+
+async def test_a_sub_path_of_a_host_path_is_the_cells_own(tmp_path: Path) -> None:
+    async with running_shim(tmp_path) as shim:
+        here = tmp_path / "data" / "part"
+        here.mkdir(parents=True)
+        (here / "file").write_text("the worker's")
+        bound = shim.pods_folder / "u1/volume-subpaths/host/c/0"
+        bound.mkdir(parents=True)
+        subprocess.run(["mount", "--bind", str(here), str(bound)], check=True)
+        try:
+            mounts = [
+                cri.Mount(host_path=str(tmp_path / "data"), container_path="/data"),
+                cri.Mount(host_path=str(bound), container_path="/part"),
+            ]
+            _, container = await shim.pod(mounts=mounts, uid="u1")
+            assert await shim.said(container, "ls -A /part; echo x > /part/own; cat /data/part/own") == "x\n"
+            assert [one.name for one in here.iterdir()] == ["file"]
+        finally:
+            subprocess.run(["umount", str(bound)], check=False)
+
+
 async def test_a_termination_message_comes_back(tmp_path: Path) -> None:
     async with running_shim(tmp_path) as shim:
         message = shim.pods_folder / "u1/containers/c/0a1b2c3d"

@@ -6,8 +6,9 @@ import pytest
 
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
-from controller.shim.mounts import Fate, PlannedMount, SubPath, plan, refuse_devices
-from controller.shim.subpaths import part_of
+from controller.shim import mountinfo
+from controller.shim.mounts import Fate, Medium, PlannedMount, SubPath, plan, refuse_devices
+from controller.shim.subpaths import part_of, path_of
 
 PODS = "/var/lib/kubelet/pods"
 
@@ -53,10 +54,10 @@ def test_a_volume_that_cannot_follow_is_refused_by_name(path: str) -> None:
     assert "web" in str(refused.value)
 
 
-def part(plugin: str, shown: str | None) -> PlannedMount:
+def part(plugin: str, shown: str | None, medium: Medium | None = None) -> PlannedMount:
     mount = cri.Mount(host_path=f"{PODS}/u1/volume-subpaths/files/web/0", container_path="/data")
     subpath = SubPath(plugin=plugin, part=shown)
-    return plan(mount, pods_folder=PODS, uid="u1", container="web", subpath=subpath)
+    return plan(mount, pods_folder=PODS, uid="u1", container="web", subpath=subpath, medium=medium)
 
 
 def test_a_sub_path_of_what_the_kubelet_wrote_is_copied() -> None:
@@ -66,10 +67,15 @@ def test_a_sub_path_of_what_the_kubelet_wrote_is_copied() -> None:
 
 
 def test_a_sub_path_of_an_empty_dir_is_a_part_of_the_cells_folder() -> None:
-    found = part("kubernetes.io~empty-dir", "a/b")
-    assert (found.fate, found.part) == (Fate.CELL_FOLDER, "a/b")
+    found = part("kubernetes.io~empty-dir", "a/b", Medium(kind="tmpfs", size=4096))
+    assert (found.fate, found.part, found.memory) == (Fate.CELL_FOLDER, "a/b", 4096)
     assert found.on_cell == "/var/lib/chinampa/pods/u1/volumes/kubernetes.io~empty-dir/files"
     assert found.source == f"{PODS}/u1/volumes/kubernetes.io~empty-dir/files"
+
+
+def test_a_sub_path_of_a_host_path_is_the_cells_own_path() -> None:
+    found = part("", "/srv/data/part")
+    assert (found.fate, found.on_cell) == (Fate.AS_IS, "/srv/data/part")
 
 
 @pytest.mark.parametrize(
@@ -81,6 +87,18 @@ def test_a_sub_path_of_anything_else_is_refused(plugin: str, shown: str | None) 
     assert refused.value.kind is Kind.UNSUPPORTED
 
 
+@pytest.mark.parametrize(("medium", "memory"), [(None, None), (Medium(kind="tmpfs"), 0)])
+def test_an_empty_dir_is_of_what_the_kubelet_has_made_it(medium: Medium | None, memory: int | None) -> None:
+    mount = cri.Mount(host_path=f"{PODS}/u1/volumes/kubernetes.io~empty-dir/cache", container_path="/data")
+    assert plan(mount, pods_folder=PODS, uid="u1", container="web", medium=medium).memory == memory
+
+
+def test_an_empty_dir_of_huge_pages_is_refused_by_name() -> None:
+    mount = cri.Mount(host_path=f"{PODS}/u1/volumes/kubernetes.io~empty-dir/pages", container_path="/data")
+    with pytest.raises(Fault, match=r"empty-dir/pages .* hugetlbfs"):
+        plan(mount, pods_folder=PODS, uid="u1", container="web", medium=Medium(kind="hugetlbfs"))
+
+
 def test_a_block_volume_is_refused_by_name() -> None:
     config = cri.ContainerConfig(metadata=cri.ContainerMetadata(name="web"))
     config.devices.add(host_path=f"{PODS}/u1/volumeDevices/kubernetes.io~csi/disk", container_path="/dev/xvda")
@@ -88,14 +106,33 @@ def test_a_block_volume_is_refused_by_name() -> None:
         refuse_devices(config, PODS)
 
 
+MOUNTS = mountinfo.parsed(
+    "20 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
+    "21 20 8:2 / /disk rw - ext4 /dev/sdb rw\n"
+    "22 20 8:2 /deep /elsewhere rw - ext4 /dev/sdb rw\n"
+    "30 20 0:40 / /pods/u/volumes/secret/s rw shared:3 - tmpfs tmpfs rw,size=2048k\n"
+    "31 20 0:40 /..1/key /pods/u/volume-subpaths/s/web/0 rw - tmpfs tmpfs rw\n"
+    "32 20 8:1 /pods/u/volumes/empty/e/a\\040b /pods/u/volume-subpaths/e/web/0 rw - ext4 /dev/sda1 rw\n"
+    "34 20 8:2 /deep/part /pods/u/volume-subpaths/h/web/0 rw - ext4 /dev/sdb rw\n"
+    "35 20 8:1 /srv/part /pods/u/volume-subpaths/h/web/1 rw - ext4 /dev/sda1 rw\n"
+    "36 20 8:1 /srv /pods/u/volume-subpaths/h/web/2 rw - ext4 /dev/sda1 rw\n"
+    "37 20 0:50 / /pods/u/volume-subpaths/h/web/3 rw - tmpfs tmpfs rw\n"
+)
+
+
 def test_the_part_of_a_volume_is_read_from_mountinfo() -> None:
-    mountinfo = (
-        "20 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
-        "30 20 0:40 / /pods/u/volumes/secret/s rw - tmpfs tmpfs rw\n"
-        "31 20 0:40 /..1/key /pods/u/volume-subpaths/s/web/0 rw - tmpfs tmpfs rw\n"
-        "32 20 8:1 /pods/u/volumes/empty/e/a\\040b /pods/u/volume-subpaths/e/web/0 rw - ext4 /dev/sda1 rw\n"
-    )
-    assert part_of("/pods/u/volume-subpaths/s/web/0", "/pods/u/volumes/secret/s", mountinfo) == "..1/key"
-    assert part_of("/pods/u/volume-subpaths/e/web/0", "/pods/u/volumes/empty/e", mountinfo) == "a b"
-    assert part_of("/pods/u/volume-subpaths/s/web/0", "/pods/u/volumes/empty/e", mountinfo) is None
-    assert part_of("/not/mounted", "/pods/u/volumes/empty/e", mountinfo) is None
+    assert part_of("/pods/u/volume-subpaths/s/web/0", "/pods/u/volumes/secret/s", MOUNTS) == "..1/key"
+    assert part_of("/pods/u/volume-subpaths/e/web/0", "/pods/u/volumes/empty/e", MOUNTS) == "a b"
+    assert part_of("/pods/u/volume-subpaths/s/web/0", "/pods/u/volumes/empty/e", MOUNTS) is None
+    assert part_of("/not/mounted", "/pods/u/volumes/empty/e", MOUNTS) is None
+
+
+def test_the_path_that_a_sub_path_of_a_host_path_shows_is_read_from_mountinfo() -> None:
+    shown = {number: path_of(f"/pods/u/volume-subpaths/h/web/{number}", MOUNTS, "/pods") for number in range(5)}
+    assert shown == {0: "/disk/deep/part", 1: "/srv/part", 2: "/srv", 3: None, 4: None}
+
+
+def test_the_size_of_a_file_system_in_memory_is_read_from_mountinfo() -> None:
+    (secret,) = (one for one in MOUNTS if one.point == "/pods/u/volumes/secret/s")
+    assert (secret.kind, mountinfo.size(secret)) == ("tmpfs", 2 << 20)
+    assert mountinfo.size(MOUNTS[0]) == 0

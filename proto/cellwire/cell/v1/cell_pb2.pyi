@@ -829,6 +829,7 @@ class FileEntry(message.Message):
     UID_FIELD_NUMBER: builtins.int
     GID_FIELD_NUMBER: builtins.int
     TARGET_FIELD_NUMBER: builtins.int
+    MEMORY_FIELD_NUMBER: builtins.int
     path: builtins.str
     """Path relative to the folder; "." is the folder itself."""
     mode: builtins.int
@@ -839,6 +840,10 @@ class FileEntry(message.Message):
     """Group."""
     target: builtins.str
     """Target of a symbolic link."""
+    @builtins.property
+    def memory(self) -> Memory:
+        """Given where a folder is to be a file system in memory. One that is so already keeps its content."""
+
     def __init__(
         self,
         *,
@@ -847,10 +852,29 @@ class FileEntry(message.Message):
         uid: builtins.int = ...,
         gid: builtins.int = ...,
         target: builtins.str = ...,
+        memory: Memory | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["memory", b"memory"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["gid", b"gid", "memory", b"memory", "mode", b"mode", "path", b"path", "target", b"target", "uid", b"uid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Memory(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    SIZE_BYTES_FIELD_NUMBER: builtins.int
+    size_bytes: builtins.int
+    """The most that it may hold, in bytes; 0 is what the kernel gives by itself, half of the cell's memory."""
+    def __init__(
+        self,
+        *,
+        size_bytes: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["gid", b"gid", "mode", b"mode", "path", b"path", "target", b"target", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
