@@ -12,9 +12,11 @@ from pathlib import Path
 import uvloop
 
 from cellagent import daemon
-from cellagent.network import pod
+from cellagent.network import cni, pod
 from cellagent.runtime.settings import RuntimeSettings
 from cellwire.faults import Fault
+
+CNI = cni.Plugins()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,7 +40,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(asked: argparse.Namespace) -> Coroutine[None, None, None]:
-    settings = RuntimeSettings(root=asked.root, state=asked.state, bridge=asked.bridge, subnet=asked.subnet)
+    settings = RuntimeSettings(
+        root=asked.root,
+        state=asked.state,
+        bridge=asked.bridge,
+        subnet=asked.subnet,
+        plugins=cni.Plugins(asked.cni_config, tuple(asked.cni_programs or CNI.programs)),
+    )
     return daemon.serve(asked.socket, settings, mirrors=asked.mirror, pinned=asked.pin)
 
 
@@ -65,6 +73,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--bridge", default=pod.BRIDGE, help="bridge of the pods' network")
     serve.add_argument("--subnet", default=pod.BRIDGE_SUBNET, help="addresses of the pods' network")
+    serve.add_argument(
+        "--cni-config",
+        type=Path,
+        default=CNI.configuration,
+        metavar="DIR",
+        help="where a CNI configuration is looked for; without one the pods have the bridge",
+    )
+    serve.add_argument(
+        "--cni-programs",
+        type=Path,
+        action="append",
+        metavar="DIR",
+        help=f"where CNI plugins are, in place of {' and '.join(map(str, CNI.programs))}; may be given more than once",
+    )
     for command in (run, serve):
         command.add_argument("--root", type=Path, default=Path("/var/lib/chinampa"), help="images and layers")
         command.add_argument("--state", type=Path, default=Path("/run/chinampa"), help="records and sockets")

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from cellagent.kernel import children
+from cellagent.kernel import children, leash
 from cellwire.faults import Fault, Kind
 
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -101,7 +101,7 @@ async def run(
     pass_fds: Sequence[int] = (),
     deadline: float,
 ) -> Completed:
-    """Run to the end. Raises Fault TIMEOUT after `deadline` seconds, when its whole session is killed."""
+    """Run to the end, on this agent's leash. Raises Fault TIMEOUT after `deadline` seconds: its session is killed."""
     pipe = asyncio.subprocess.PIPE
     process = await launch(
         argv,
@@ -110,7 +110,7 @@ async def run(
         stderr=pipe,
         env=env,
         cwd=cwd,
-        pass_fds=pass_fds,
+        pass_fds=(*pass_fds, *leash.descriptors()),
     )
     try:
         async with asyncio.timeout(deadline):

@@ -65,8 +65,10 @@ async def detach(bridge: Bridge, sandbox: str) -> None:
             return
         # Cables without a lease belong to somebody else.
         if not await links.show("link", "show", "master", bridge.name):
-            await links.attempt([f"link del {bridge.name}"])
+            # The bridge goes last: while it is there, whoever comes after a kill knows that there are rules too.
+            _prepared.discard((bridge.name, links.number(bridge.name)))
             await filters(ports.removal(bridge.name))
+            await links.attempt([f"link del {bridge.name}"])
 
 
 async def filters(text: str, *, needed: str = "") -> None:

@@ -55,12 +55,20 @@ def configuration_file(plugins: Plugins) -> Path | None:
     return found[0] if found else None
 
 
+def configured(plugins: Plugins) -> dict[str, Any]:
+    """The configuration as a list of plugins. Raises Fault where there is none that can be used."""
+    path = configuration_file(plugins)
+    if path is None:
+        raise Fault(Kind.UNAVAILABLE, "pod network", f"there is no configuration in {plugins.configuration}")
+    network = parse(path.read_bytes(), path.name)
+    for plugin in network["plugins"]:
+        _program(plugin["type"], plugins)
+    return network
+
+
 async def attach(call: Call) -> tuple[str, ...]:
     """Have all plugins connect the pod. Raises Fault with the plugin's words."""
-    path = configuration_file(call.plugins)
-    if path is None:
-        raise Fault(Kind.UNAVAILABLE, "pod network", f"there is no configuration in {call.plugins.configuration}")
-    network = parse(path.read_bytes(), path.name)
+    network = configured(call.plugins)
     # Kept before the first plugin runs: whatever a killed agent has had made must be taken away.
     _keep(call, Cached(network=network))
     result: dict[str, Any] | None = None
@@ -77,7 +85,7 @@ async def check(call: Call) -> None:
     kept = _kept(call)
     if kept is None or kept.result is None:
         raise Fault(Kind.BROKEN, f"network of sandbox {call.sandbox[:13]}", "it was not made")
-    if kept.network["cniVersion"].startswith("0.3"):
+    if kept.network["cniVersion"].startswith("0.3") or kept.network.get("disableCheck"):
         return
     for plugin in kept.network["plugins"]:
         await _run("CHECK", call, request(kept.network, plugin, call.ports, kept.result))
@@ -102,9 +110,11 @@ def parse(text: bytes, name: str) -> dict[str, Any]:
         raise Fault(Kind.INVALID, thing, str(error)) from error
     version = found.get("cniVersion", "0.3.1")
     network = {"cniVersion": version, "name": found.get("name", ""), "plugins": found.get("plugins") or [found]}
+    if found.get("disableCheck"):
+        network["disableCheck"] = True
     if version not in VERSIONS:
         raise Fault(Kind.UNSUPPORTED, thing, f"cniVersion {version} is not spoken", f"use one of {' '.join(VERSIONS)}")
-    if not all(isinstance(one, dict) and one.get("type") for one in network["plugins"]):
+    if not all(isinstance(one, dict) and isinstance(one.get("type"), str) for one in network["plugins"]):
         raise Fault(Kind.INVALID, thing, "a plugin has no type")
     return network
 
@@ -139,11 +149,7 @@ def addresses(result: dict[str, Any]) -> tuple[str, ...]:
 
 
 async def _run(command: str, call: Call, asked: dict[str, Any]) -> dict[str, Any] | None:
-    search = ":".join(str(folder) for folder in call.plugins.programs)
-    program = shutil.which(str(asked["type"]), path=search)
-    thing = f"CNI plugin {asked['type']} ({command})"
-    if program is None or "/" in asked["type"]:
-        raise Fault(Kind.UNSUPPORTED, thing, f"it is not in {search}", "install containernetworking-plugins")
+    program = _program(asked["type"], call.plugins)
     space, name, uid = call.pod
     facts = {"K8S_POD_NAMESPACE": space, "K8S_POD_NAME": name, "K8S_POD_UID": uid}
     told = {"IgnoreUnknown": "1", **facts, "K8S_POD_INFRA_CONTAINER_ID": call.sandbox}
@@ -155,13 +161,26 @@ async def _run(command: str, call: Call, asked: dict[str, Any]) -> dict[str, Any
         "CNI_CONTAINERID": call.sandbox,
         "CNI_NETNS": there,
         "CNI_IFNAME": _INTERFACE,
-        "CNI_PATH": search,
+        "CNI_PATH": _search_path(call.plugins),
         "CNI_ARGS": ";".join(f"{key}={value}" for key, value in told.items() if value),
     }
     done = await processes.run([program], stdin=msgspec.json.encode(asked), env=environment, deadline=_DEADLINE)
     if done.returncode:
-        raise Fault(Kind.BROKEN, thing, words(done))
+        raise Fault(Kind.BROKEN, f"CNI plugin {asked['type']} ({command})", words(done))
     return msgspec.json.decode(done.stdout, type=dict[str, Any]) if done.stdout.strip() else None
+
+
+def _program(kind: str, plugins: Plugins) -> str:
+    search = _search_path(plugins)
+    program = shutil.which(kind, path=search)
+    if program is None or "/" in kind:
+        cause = f"it is not in {search}"
+        raise Fault(Kind.UNSUPPORTED, f"CNI plugin {kind}", cause, "install containernetworking-plugins")
+    return program
+
+
+def _search_path(plugins: Plugins) -> str:
+    return ":".join(str(folder) for folder in plugins.programs)
 
 
 def words(done: processes.Completed) -> str:

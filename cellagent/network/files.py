@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ipaddress import ip_address
 
 from cellwire.cri.v1 import runtime_pb2 as cri
 
@@ -14,6 +15,15 @@ def hosts(hostname: str, addresses: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def reachable(present: Sequence[str]) -> str:
+    """Of a machine's resolv.confs the first whose servers a pod reaches, as none on the loopback; else the first."""
+    for text in present:
+        servers = [line.split()[1] for line in text.splitlines() if line.startswith("nameserver ")]
+        if servers and not all(_on_loopback(server) for server in servers):
+            return text
+    return present[0] if present else ""
+
+
 def resolv_conf(dns: cri.DNSConfig, own: str) -> str:
     """/etc/resolv.conf as the pod asks; `own` is this machine's, for a pod that says nothing."""
     if not (dns.servers or dns.searches or dns.options):
@@ -22,3 +32,10 @@ def resolv_conf(dns: cri.DNSConfig, own: str) -> str:
     lines += [f"nameserver {server}" for server in dns.servers]
     lines += [f"options {' '.join(dns.options)}"] if dns.options else []
     return "\n".join(lines) + "\n"
+
+
+def _on_loopback(server: str) -> bool:
+    try:
+        return ip_address(server.partition("%")[0]).is_loopback
+    except ValueError:
+        return False

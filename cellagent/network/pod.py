@@ -14,7 +14,7 @@ from cellagent.network import bridge, cell, cni, links, ports
 from cellagent.network.ports import Port
 from cellwire.faults import Fault, Kind
 
-__all__ = ["NetworkStatus", "PodNetwork", "Port", "attach", "check", "detach", "lone_mode"]
+__all__ = ["NetworkStatus", "PodNetwork", "Port", "attach", "check", "detach", "lone_mode", "trouble"]
 
 BRIDGE = "chinampa-pods"
 BRIDGE_SUBNET = "10.88.0.0/16"
@@ -52,9 +52,20 @@ class NetworkStatus(msgspec.Struct, frozen=True):
     addresses: tuple[str, ...]
 
 
-def lone_mode(plugins: cni.Plugins | None = None) -> str:
+def lone_mode(plugins: cni.Plugins) -> str:
     """The mode of an agent that is in no cell: "cni" where a configuration is present, else "bridge"."""
-    return "cni" if cni.configuration_file(plugins or cni.Plugins()) else "bridge"
+    return "cni" if cni.configuration_file(plugins) else "bridge"
+
+
+def trouble(plugins: cni.Plugins) -> str:
+    """Why a lone agent cannot connect pods; "" where it can."""
+    if lone_mode(plugins) == "bridge":
+        return ""
+    try:
+        cni.configured(plugins)
+    except (Fault, OSError) as error:
+        return str(error)
+    return ""
 
 
 async def attach(network: PodNetwork) -> NetworkStatus:

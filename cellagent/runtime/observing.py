@@ -11,7 +11,7 @@ from cellagent.runtime import bundle, metrics, status, views
 from cellagent.runtime.answering import pages, received
 from cellagent.runtime.lifecycle import Lifecycle
 from cellagent.runtime.machine import Machine
-from cellagent.runtime.records import ContainerRecord, SandboxRecord
+from cellagent.runtime.records import ContainerRecord, Phase, SandboxRecord
 from cellwire.cri.v1 import runtime_pb2 as cri
 
 
@@ -56,7 +56,8 @@ class RuntimeService(Lifecycle):
             timestamp=time.time_ns(),
         )
         if request.verbose:
-            told.info["info"] = json.dumps(_sandbox_info(record))
+            trouble = await self._sandboxes.network_trouble(record) if record.phase is Phase.READY else ""
+            told.info["info"] = json.dumps({**_sandbox_info(record), "networkTrouble": trouble})
         await stream.send_message(told)
 
     async def ListContainers(self, stream: Stream[cri.ListContainersRequest, cri.ListContainersResponse]) -> None:

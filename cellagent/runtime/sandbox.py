@@ -18,7 +18,7 @@ import msgspec
 
 from cellagent.kernel import cgroups, mounts, namespaces, sysctls
 from cellagent.network import files, pod, ports
-from cellagent.runtime import userns
+from cellagent.runtime import spec_security, userns
 from cellagent.runtime.container import Containers
 from cellagent.runtime.machine import Machine, new_id
 from cellagent.runtime.records import Phase, SandboxRecord
@@ -28,6 +28,8 @@ from cellwire.faults import Fault, Kind
 log = logging.getLogger(__name__)
 SHM_BYTES = 64 << 20
 HANDLERS = ("", "runc", "crun", "chinampa")
+# Where a machine has a resolver of its own, the second tells which servers that asks.
+RESOLV_CONFS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 # "true" lets the pod reach the cloud's metadata service.
 METADATA_ANNOTATION = "chinampa.dev/metadata"
 
@@ -46,6 +48,7 @@ class Sandboxes:
             raise Fault(Kind.INVALID, f"runtime handler {handler}", "there is none of this name", "leave it empty")
         if not (meta.name and meta.namespace and meta.uid):
             raise Fault(Kind.INVALID, "sandbox metadata", "name, namespace and uid must be given")
+        spec_security.refuse_selinux(f"pod {meta.namespace}/{meta.name}", config.linux.security_context)
         userns.mapping(config)
         key = f"RunPodSandbox {meta.namespace}/{meta.name} {meta.uid} {meta.attempt}"
         return await self._machine.flights.join(key, lambda: self._run(config, handler))
@@ -60,6 +63,14 @@ class Sandboxes:
         await self.stop(sandbox_id)
         if (record := self._machine.ledger.find_sandbox(sandbox_id)) is not None:
             await self._machine.flights.join(f"RemovePodSandbox {record.id}", lambda: self._remove(record.id))
+
+    async def network_trouble(self, record: SandboxRecord) -> str:
+        """Why the sandbox's network is not as it was made; "" where it is."""
+        try:
+            await pod.check(self._network(record, record.parsed()))
+        except Fault as fault:
+            return str(fault)
+        return ""
 
     async def recover(self) -> None:
         """After a start: end what was half made or half stopped, and see which namespaces a reboot has left."""
@@ -98,7 +109,7 @@ class Sandboxes:
 
     def _described(self, config: cri.PodSandboxConfig, handler: str) -> SandboxRecord:
         options = config.linux.security_context.namespace_options
-        mode = "cell" if self._machine.settings.pod_address else pod.lone_mode()
+        mode = "cell" if self._machine.settings.pod_address else pod.lone_mode(self._machine.settings.plugins)
         sandbox_id = new_id()
         return SandboxRecord(
             id=sandbox_id,
@@ -166,6 +177,7 @@ class Sandboxes:
             ports=ports.wanted(config.port_mappings),
             pod=(config.metadata.namespace, config.metadata.name, config.metadata.uid),
             metadata=config.annotations.get(METADATA_ANNOTATION, "").strip() == "true",
+            plugins=settings.plugins,
         )
 
     async def _stop(self, sandbox_id: str) -> None:
@@ -213,9 +225,9 @@ def _hostname(config: cri.PodSandboxConfig) -> str:
 
 
 def _write_files(folder: Path, config: cri.PodSandboxConfig, addresses: tuple[str, ...], *, host: bool) -> None:
-    own = Path("/etc/resolv.conf")
-    present = own.read_text() if own.exists() else ""
-    (folder / "resolv.conf").write_text(files.resolv_conf(config.dns_config, present))
+    present = [path.read_text() for path in RESOLV_CONFS if path.exists()]
+    own = present[0] if host and present else files.reachable(present)
+    (folder / "resolv.conf").write_text(files.resolv_conf(config.dns_config, own))
     if host:
         shutil.copyfile("/etc/hosts", folder / "hosts")
         (folder / "hostname").write_text(socket.gethostname() + "\n")

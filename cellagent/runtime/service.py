@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 from cellagent.images.protocol import Images
-from cellagent.kernel import cgroups, oci
+from cellagent.kernel import cgroups, leash, oci
 from cellagent.runtime import logs, merging, userns
 from cellagent.runtime.backend import LocalBackend
 from cellagent.runtime.container import Containers
@@ -62,28 +62,29 @@ class RuntimeRoom:
 async def running(settings: RuntimeSettings, images: Images) -> AsyncGenerator[RuntimeRoom]:
     """The room, with whatever its folders hold from before. Containers outlive it."""
     settings.prepare()
-    cgroups.make_room()
-    runtime = oci.detect()
-    log.info("containers are made by %s: %s", runtime.name, runtime.why)
-    ledger, inotify = Ledger(settings), Inotify()
-    ledger.load()
-    try:
-        async with asyncio.TaskGroup() as group:
-            machine = Machine(settings, images, ledger, Events(), inotify, Flights(group), runtime, userns.Support())
-            containers = Containers(machine)
-            sandboxes = Sandboxes(machine, containers)
-            try:
-                await containers.recover()
-                await sandboxes.recover()
-                machine.flights.spawn(
-                    userns.find_out(settings.root / "probe", machine.user_namespaces), "whether files can be mapped"
+    async with leash.held(settings.state / "lock"):
+        cgroups.make_room()
+        runtime = oci.detect()
+        log.info("containers are made by %s: %s", runtime.name, runtime.why)
+        ledger = Ledger(settings)
+        ledger.load()
+        with closing(Inotify()) as inotify:
+            async with asyncio.TaskGroup() as group:
+                machine = Machine(
+                    settings, images, ledger, Events(), inotify, Flights(group), runtime, userns.Support()
                 )
-                yield RuntimeRoom(machine, containers, sandboxes)
-            finally:
-                containers.close()
-                machine.flights.stop()
-    finally:
-        inotify.close()
+                containers = Containers(machine)
+                sandboxes = Sandboxes(machine, containers)
+                try:
+                    await containers.recover()
+                    await sandboxes.recover()
+                    machine.flights.spawn(
+                        userns.find_out(settings.root / "probe", machine.user_namespaces), "whether files can be mapped"
+                    )
+                    yield RuntimeRoom(machine, containers, sandboxes)
+                finally:
+                    containers.close()
+                    machine.flights.stop()
 
 
 async def _removed(paths: Sequence[Path]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from cellagent.network import pod
+from cellagent.network import cni, pod
 from cellwire.faults import Fault, Kind
 
 
@@ -22,6 +22,8 @@ class RuntimeSettings(msgspec.Struct, frozen=True, kw_only=True):
     bridge: str = pod.BRIDGE
     subnet: str = pod.BRIDGE_SUBNET
     """Bridge and subnet of the pods of an agent that runs alone."""
+    plugins: cni.Plugins = cni.Plugins()
+    """Where CNI plugins and their configuration are, for an agent that runs alone."""
 
     def sandbox_folder(self, sandbox_id: str) -> Path:
         """Small files of one sandbox: record, namespaces, hosts, resolv.conf."""

@@ -112,13 +112,13 @@ def apparmor(name: str, context: cri.LinuxContainerSecurityContext, loaded: froz
     return wanted
 
 
-def refuse_selinux(name: str, context: cri.LinuxContainerSecurityContext) -> None:
-    """SELinux options cannot be honoured here. Raises Fault naming them."""
+def refuse_selinux(name: str, context: cri.LinuxContainerSecurityContext | cri.LinuxSandboxSecurityContext) -> None:
+    """SELinux options of a container or a pod cannot be honoured here. Raises Fault naming them."""
     options = context.selinux_options
     said = {"user": options.user, "role": options.role, "type": options.type, "level": options.level}
     if words := " ".join(f"{key}={text}" for key, text in said.items() if text):
         mend = "remove securityContext.seLinuxOptions"
-        raise Fault(Kind.UNSUPPORTED, f"{name}, SELinux options {words}", "this machine has no SELinux", mend)
+        raise Fault(Kind.UNSUPPORTED, f"{name}, SELinux options {words}", "this runtime sets no SELinux labels", mend)
 
 
 @cache

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cellagent.kernel import cgroups
 from cellagent.kernel.processes import SEARCH_PATH
+from cellagent.network import pod
 from cellagent.runtime.machine import Machine
 from cellwire.cri.v1 import runtime_pb2 as cri
 
@@ -27,6 +28,7 @@ def version() -> cri.VersionResponse:
 def status(machine: Machine, *, verbose: bool) -> cri.StatusResponse:
     """Conditions that a kubelet waits for, and what each runtime handler can do."""
     conmon = shutil.which("conmon", path=SEARCH_PATH)
+    trouble = "" if machine.settings.pod_address else pod.trouble(machine.settings.plugins)
     features = cri.RuntimeHandlerFeatures(
         recursive_read_only_mounts=_recursive_read_only(), user_namespaces=machine.user_namespaces.works
     )
@@ -39,7 +41,12 @@ def status(machine: Machine, *, verbose: bool) -> cri.StatusResponse:
                     reason="" if conmon else "ConmonMissing",
                     message="" if conmon else "conmon is not installed; install Debian's package conmon",
                 ),
-                cri.RuntimeCondition(type="NetworkReady", status=True),
+                cri.RuntimeCondition(
+                    type="NetworkReady",
+                    status=not trouble,
+                    reason="NetworkPluginNotReady" if trouble else "",
+                    message=trouble,
+                ),
             ]
         ),
         runtime_handlers=[

@@ -183,8 +183,12 @@ Processes = Callable[[], AbstractAsyncContextManager["AgentProcess"]]
 class AgentProcess:
     """An agent in a process of its own, that can be killed and started again on the same folders."""
 
-    def __init__(self, root: Path, image: str, folder: Path) -> None:
+    def __init__(
+        self, root: Path, image: str, folder: Path, *, command: Sequence[str] = (), more: Sequence[str] = ()
+    ) -> None:
         self._root, self._image, self._folder = root, image, folder
+        self._command = command or (sys.executable, "-m", "cellagent")
+        self._more = more
         self._process: asyncio.subprocess.Process | None = None
         self.client = Client(folder, image, Channel(path=str(folder / "s")))
 
@@ -199,14 +203,23 @@ class AgentProcess:
         self.client.channel.close()
         with (self._folder / "agent.log").open("ab") as words:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "cellagent", "serve", "--socket", str(socket), "--root", str(self._root),
-                "--state", str(self._folder / "state"), "--bridge", BRIDGE, "--subnet", SUBNET,
+                *self._command, "serve", "--socket", str(socket), "--root", str(self._root),
+                "--state", str(self._folder / "state"), "--bridge", BRIDGE, "--subnet", SUBNET, *self._more,
                 env={**os.environ, "PYTHONPATH": f"{HERE}:{HERE}/proto"}, cwd=HERE, stdout=words, stderr=words,
             )  # fmt: skip
         async with asyncio.timeout(20):
             while not socket.exists():
                 await asyncio.sleep(0.02)
         self.client = Client(self._folder, self._image, Channel(path=str(socket)))
+
+    async def died(self) -> bool:
+        """Wait for its end if it was killed; false where it lives."""
+        assert self._process is not None
+        try:
+            async with asyncio.timeout(0.2):
+                return await self._process.wait() == -signal.SIGKILL
+        except TimeoutError:
+            return False
 
     async def end(self, number: signal.Signals) -> None:
         self.client.channel.close()

@@ -1,0 +1,203 @@
+"""An agent that is killed at any step of a sandbox's beginning or end leaves nothing once it is back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from cellagent.kernel import mounts, namespaces
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.faults import Fault
+from cellwire.rpc.call import call
+from tests.component.runtime.conftest import AgentProcess
+from tests.support.netns import listing
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and mounts are real here"),
+    pytest.mark.timeout(400),
+]
+# Far more steps than there are.
+MOST = 400
+PLUGINS = (
+    {"type": "bridge", "bridge": "any-cni", "isGateway": True, "ipMasq": True},
+    {"type": "portmap", "capabilities": {"portMappings": True}},
+)
+RANGES = [[{"subnet": "10.5.80.0/24"}], [{"subnet": "fd05::/64"}]]
+PORTS = (
+    cri.PortMapping(container_port=80, host_port=18080),
+    cri.PortMapping(container_port=53, host_port=18053, protocol=cri.UDP),
+)
+
+
+class Machine:
+    """A network namespace with an agent in it that dies on order, and a list of what there is in it."""
+
+    def __init__(self, agent: AgentProcess, folder: Path, netns: Path) -> None:
+        self.agent = agent
+        self._folder = folder
+        self._netns = netns
+        self._order = folder / "order"
+        self._step = 0
+
+    def config(self) -> cri.PodSandboxConfig:
+        config = self.agent.client.sandbox_config(port_mappings=PORTS)
+        config.linux.security_context.namespace_options.pid = cri.POD
+        return config
+
+    async def before(self) -> Counter[str]:
+        """What there is after a first life: a bridge of plugins, and the chains that they make, stay for the next."""
+        await self.agent.client.sandbox(self.config())
+        await self.agent.client.tidy()
+        return await self.left()
+
+    async def every_step(self, before: Counter[str], work: Callable[[], Awaitable[object]]) -> int:
+        """Do the work until the agent is not killed in it any more, each time a step later. How many steps it has."""
+        for step in range(1, MOST):
+            died = await self._killed_at(step, work)
+            await self.agent.client.tidy()
+            await self.settled(before)
+            if not died:
+                return step
+        raise AssertionError("there is no end to it")
+
+    async def _killed_at(self, step: int, work: Callable[[], Awaitable[object]]) -> bool:
+        self._step = step
+        try:
+            await work()
+        except Fault:
+            assert await self.agent.died()
+        self._order.unlink()
+        # Also after it has answered.
+        died = await self.agent.died()
+        if died:
+            await self.agent.start()
+        return died
+
+    def doom(self) -> None:
+        """From now on steps count."""
+        self._order.write_text(str(self._step))
+
+    async def left(self) -> Counter[str]:
+        """What there is of pods: links and rules, leases, mounts and processes."""
+        state = self._folder / "state"
+        files = [one for one in state.rglob("*") if one.is_file() and one.name[0] != "." and one.name != "lock"]
+        files += (self._folder / "held").rglob("10.*")
+        mine = _inode(self._netns)
+        processes = [one.name for one in Path("/proc").glob("[0-9]*") if _inode(one / "ns/net") == mine]
+        said = [*map(str, files), *map(str, mounts.mounted_below(state)), f"{len(processes)} processes"]
+        # The plugins' own bridge stays and comes to itself by and by; rules count what they have seen.
+        links = [line for line in await listing(self._netns) if f"{PLUGINS[0]['bridge']} " not in line]
+        return Counter(said) + Counter(re.sub(r" counter packets \d+ bytes \d+", "", line) for line in links)
+
+    async def settled(self, wanted: Counter[str]) -> None:
+        """Wait until there is what there was before."""
+        found = await self.left()
+        for _ in range(200):
+            if found == wanted:
+                return
+            await asyncio.sleep(0.05)
+            found = await self.left()
+        raise AssertionError(f"left: {found - wanted}; gone: {wanted - found}")
+
+
+def _inode(path: Path) -> int:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return 0
+
+
+@asynccontextmanager
+async def machine(
+    pulled: tuple[Path, str], folder: Path, mode: str, programs: Sequence[Path] = ()
+) -> AsyncGenerator[Machine]:
+    ns = folder / "ns"
+    netns = (await namespaces.create(ns, ["net"]))["net"]
+    settings = folder / "net.d"
+    settings.mkdir()
+    if mode == "cni":
+        ipam = {"type": "host-local", "dataDir": str(folder / "held"), "ranges": RANGES}
+        plugins = [{**PLUGINS[0], "ipam": ipam}, PLUGINS[1]]
+        network = {"cniVersion": "1.0.0", "name": "any", "plugins": plugins}
+        (settings / "10-any.conflist").write_text(json.dumps(network))
+    command = ("nsenter", f"--net={netns}", sys.executable, "-m", "tests.support.dying_agent", str(folder / "order"))
+    more = ["--cni-config", str(settings), *(word for one in programs for word in ("--cni-programs", str(one)))]
+    agent = AgentProcess(*pulled, folder, command=command, more=more)
+    await agent.start()
+    try:
+        yield Machine(agent, folder, netns)
+        await agent.client.tidy()
+    finally:
+        await agent.end(signal.SIGTERM)
+        for one in folder.glob("state/sandboxes/*/ns"):
+            namespaces.remove(one)
+        mounts.unmount_below(folder)
+        namespaces.remove(ns)
+
+
+@pytest.mark.parametrize("mode", ["bridge", "cni"])
+async def test_an_agent_killed_at_any_step_of_a_sandboxs_life_leaves_nothing(
+    pulled: tuple[Path, str], tmp_path: Path, mode: str
+) -> None:
+    async with machine(pulled, tmp_path, mode) as here:
+
+        async def begin() -> None:
+            here.doom()
+            await here.agent.client.sandbox(here.config())
+
+        async def end() -> None:
+            sandbox = await here.agent.client.sandbox(here.config())
+            here.doom()
+            asked = cri.StopPodSandboxRequest(pod_sandbox_id=sandbox)
+            await call(here.agent.client.stub.StopPodSandbox, asked, deadline=30)
+
+        before = await here.before()
+        print("steps of a beginning:", await here.every_step(before, begin))
+        print("steps of an end:", await here.every_step(before, end))
+
+
+async def test_a_plugin_that_outlives_its_agent_is_waited_for_before_its_pod_is_taken_away(
+    pulled: tuple[Path, str], tmp_path: Path
+) -> None:
+    slow, there = tmp_path / "slow", Path("/usr/lib/cni")
+    slow.mkdir()
+    begun, held = tmp_path / "begun", tmp_path / "an address"
+    async with machine(pulled, tmp_path, "cni", (slow, there)) as here:
+        before = await here.before()
+        # As one that asks for an address far away: it gets one long after its agent has gone and come back.
+        script = (
+            f"case $CNI_COMMAND in ADD) touch {begun}; sleep 2; touch '{held}';; DEL) rm -f '{held}';; esac\n"
+            f"exec {there}/bridge\n"
+        )
+        (slow / "bridge").write_text(f"#!/bin/sh\n{script}")
+        (slow / "bridge").chmod(0o755)
+        async with asyncio.TaskGroup() as tasks:
+            asking = tasks.create_task(_refused(here.agent.client.sandbox(here.config())))
+            while not begun.exists():
+                await asyncio.sleep(0.02)
+            os.kill(here.agent.pid, signal.SIGKILL)
+            assert await asking
+        await here.agent.start()
+        await here.settled(before)
+        # Also not later.
+        await asyncio.sleep(2.5)
+        assert await here.left() == before
+        assert not held.exists()
+
+
+async def _refused(work: Awaitable[object]) -> bool:
+    try:
+        await work
+    except Fault:
+        return True
+    return False
