@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cellagent.kernel import namespaces, processes, threads
+from cellagent.network import links
 
 Result = TypeVar("Result")
+WORLD, CELL, METADATA = "10.3.0.1", "10.3.0.2", "169.254.169.254"
+WORLD6, CELL6 = "fd00:3::1", "fd00:3::2"
 
 
 async def within(netns: Path, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
@@ -27,26 +30,24 @@ async def within(netns: Path, work: Callable[[], Coroutine[Any, Any, Result]]) -
 
 
 @contextmanager
-def answering(netns: Path, address: str, port: int) -> Generator[None]:
+def answering(netns: Path, address: str, port: int, *, udp: bool = False) -> Generator[None]:
     """A server that tells each caller its address."""
     ready, done = threading.Event(), threading.Event()
 
     def serve() -> None:
         threads.enter(netns, "net")
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        with socket.socket(family) as door:
+        with _socket(address, udp=udp) as door:
             door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             door.bind((address, port))
-            door.listen()
+            if not udp:
+                door.listen()
             door.settimeout(0.05)
             ready.set()
             while not done.is_set():
                 try:
-                    caller, who = door.accept()
+                    _answer(door, udp=udp)
                 except TimeoutError:
                     continue
-                with caller:
-                    caller.sendall(str(who[0]).encode())
 
     thread = threading.Thread(target=serve)
     thread.start()
@@ -58,11 +59,30 @@ def answering(netns: Path, address: str, port: int) -> Generator[None]:
         thread.join()
 
 
-async def ask(netns: Path, address: str, port: int) -> str:
+def _answer(door: socket.socket, *, udp: bool) -> None:
+    if udp:
+        _, who = door.recvfrom(100)
+        door.sendto(str(who[0]).encode(), who)
+        return
+    caller, who = door.accept()
+    with caller:
+        caller.sendall(str(who[0]).encode())
+
+
+def _socket(address: str, *, udp: bool) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return socket.socket(family, socket.SOCK_DGRAM if udp else socket.SOCK_STREAM)
+
+
+async def ask(netns: Path, address: str, port: int, *, udp: bool = False) -> str:
     """What a server at this address answers to a caller in this namespace."""
 
     def call() -> str:
-        with socket.create_connection((address, port), timeout=3) as door:
+        with _socket(address, udp=udp) as door:
+            door.settimeout(3)
+            door.connect((address, port))
+            if udp:
+                door.send(b"who am I?")
             return door.recv(100).decode()
 
     return await namespaces.inside(netns, call)
@@ -81,3 +101,26 @@ async def listing(netns: Path) -> list[str]:
         return sorted(line for line in said if "fe80" not in line and "ff00" not in line)
 
     return await within(netns, look)
+
+
+async def make_cell(folder: Path, *, six: bool = False) -> tuple[Path, Path]:
+    """A world with a metadata service's address, and a cell on a cable to it."""
+    world = (await namespaces.create(folder / "world" / "ns", ["net"]))["net"]
+    cell = (await namespaces.create(folder / "cell" / "ns", ["net"]))["net"]
+
+    async def in_world() -> None:
+        await links.batch([
+            f"link add name eth0 type veth peer name eth0 netns {cell}",
+            f"address add {WORLD}/24 dev eth0", f"address add {METADATA}/32 dev eth0", "link set eth0 up",
+            *([f"address add {WORLD6}/64 dev eth0 nodad"] if six else []),
+        ])  # fmt: skip
+
+    async def in_cell() -> None:
+        await links.batch([
+            f"address add {CELL}/24 dev eth0", "link set eth0 mtu 1400 up", f"route add default via {WORLD}",
+            *([f"address add {CELL6}/64 dev eth0 nodad", f"route add default via {WORLD6}"] if six else []),
+        ])  # fmt: skip
+
+    await within(world, in_world)
+    await within(cell, in_cell)
+    return world, cell

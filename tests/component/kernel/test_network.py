@@ -15,31 +15,10 @@ from cellagent.network import cni, links, ports
 from cellagent.network.pod import PodNetwork, attach, check, detach, lone_mode
 from cellagent.network.ports import Port
 from cellwire.faults import Fault
-from tests.support.netns import answering, ask, listing, within
+from tests.support.netns import CELL, METADATA, WORLD, answering, ask, listing, make_cell, within
 
-WORLD, CELL, POD, METADATA = "10.3.0.1", "10.3.0.2", "10.3.0.9", "169.254.169.254"
+POD = "10.3.0.9"
 METADATA6 = "fd00:ec2::254"
-
-
-async def make_cell(folder: Path) -> tuple[Path, Path]:
-    """A world with a metadata service's address, and a cell on a cable to it."""
-    world = (await namespaces.create(folder / "world" / "ns", ["net"]))["net"]
-    cell = (await namespaces.create(folder / "cell" / "ns", ["net"]))["net"]
-
-    async def in_world() -> None:
-        await links.batch([
-            f"link add name eth0 type veth peer name eth0 netns {cell}",
-            f"address add {WORLD}/24 dev eth0", f"address add {METADATA}/32 dev eth0", "link set eth0 up",
-        ])  # fmt: skip
-
-    async def in_cell() -> None:
-        await links.batch([
-            f"address add {CELL}/24 dev eth0", "link set eth0 mtu 1400 up", f"route add default via {WORLD}",
-        ])  # fmt: skip
-
-    await within(world, in_world)
-    await within(cell, in_cell)
-    return world, cell
 
 
 async def make_pod(folder: Path, name: str = "pod") -> Path:
