@@ -19,6 +19,7 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 
 ETC = {"/etc/resolv.conf": "resolv.conf", "/etc/hosts": "hosts", "/etc/hostname": "hostname"}
+SHM_BYTES = 64 << 20
 NOT_DEVICES = ("pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev", "console", "tty")
 
 
@@ -52,7 +53,7 @@ def lay_out(machine: Machine, sandbox: SandboxRecord, record: ContainerRecord, i
         user=user,
         hostname=(folder / "hostname").read_text().strip(),
         files={target: folder / name for target, name in ETC.items()},
-        shm=folder / "shm" if "ipc" in sandbox.namespaces else Path("/dev/shm"),
+        shm=_shared_memory(machine, sandbox, record, context.namespace_options),
         seccomp=_seccomp(config),
         host_devices=_devices(config),
         lowest_oom_score=machine.lowest_oom_score,
@@ -67,13 +68,37 @@ def lay_out(machine: Machine, sandbox: SandboxRecord, record: ContainerRecord, i
 
 def _namespaces(machine: Machine, sandbox: SandboxRecord, options: cri.NamespaceOption) -> dict[str, Path]:
     paths = {kind: Path(path) for kind, path in sandbox.namespaces.items()}
-    if options.pid == cri.TARGET:
-        target = machine.ledger.container(options.target_id)
-        if target.phase is not Phase.RUNNING or target.sandbox_id != sandbox.id:
-            cause = "it is no running container of this sandbox, so its processes cannot be shared"
-            raise Fault(Kind.PRECONDITION, f"target container {target.id[:13]}", cause)
-        paths["pid"] = Path(f"/proc/{target.pid}/ns/pid")
+    for kind, mode in (("pid", options.pid), ("net", options.network), ("ipc", options.ipc)):
+        if mode == cri.TARGET:
+            paths[kind] = Path(f"/proc/{_target(machine, sandbox, options).pid}/ns/{kind}")
     return paths
+
+
+def _target(machine: Machine, sandbox: SandboxRecord, options: cri.NamespaceOption) -> ContainerRecord:
+    target = machine.ledger.container(options.target_id)
+    if target.phase is not Phase.RUNNING or target.sandbox_id != sandbox.id:
+        cause = "it is no running container of this sandbox, so its namespaces cannot be shared"
+        raise Fault(Kind.PRECONDITION, f"target container {target.id[:13]}", cause)
+    return target
+
+
+def _shared_memory(
+    machine: Machine, sandbox: SandboxRecord, record: ContainerRecord, options: cri.NamespaceOption
+) -> Path:
+    """What is at /dev/shm: it goes with the ipc namespace."""
+    match options.ipc:
+        case cri.CONTAINER:
+            own = machine.settings.layers(record.id) / "shm"
+            own.mkdir(exist_ok=True)
+            mounts.tmpfs(own, SHM_BYTES)
+            return own
+        case cri.TARGET:
+            spec = read_spec(machine.settings.bundle(_target(machine, sandbox, options).id))
+            return next(Path(one["source"]) for one in spec["mounts"] if one["destination"] == "/dev/shm")
+        case cri.POD if "ipc" in sandbox.namespaces:
+            return machine.settings.sandbox_folder(sandbox.id) / "shm"
+        case _:
+            return Path("/dev/shm")
 
 
 def write_spec(bundle: Path, spec: dict[str, Any]) -> None:

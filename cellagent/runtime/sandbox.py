@@ -18,7 +18,7 @@ import msgspec
 
 from cellagent.kernel import cgroups, mounts, namespaces, sysctls
 from cellagent.network import files, pod, ports
-from cellagent.runtime import spec_security, userns
+from cellagent.runtime import bundle, spec_security, userns
 from cellagent.runtime.container import Containers
 from cellagent.runtime.machine import Machine, new_id
 from cellagent.runtime.records import Phase, SandboxRecord
@@ -26,7 +26,6 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 
 log = logging.getLogger(__name__)
-SHM_BYTES = 64 << 20
 HANDLERS = ("", "runc", "crun", "chinampa")
 # Where a machine has a resolver of its own, the second tells which servers that asks.
 RESOLV_CONFS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
@@ -147,7 +146,7 @@ class Sandboxes:
             )
         if "ipc" in paths:
             (folder / "shm").mkdir(exist_ok=True)
-            mounts.tmpfs(folder / "shm", SHM_BYTES)
+            mounts.tmpfs(folder / "shm", bundle.SHM_BYTES)
         group = cgroups.Group(record.cgroup)
         group.create(inner=True)
         status = await pod.attach(self._network(record, config))

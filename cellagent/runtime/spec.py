@@ -28,7 +28,7 @@ OCI_VERSION = "1.0.2"
 class SpecInputs(msgspec.Struct, frozen=True, kw_only=True):
     """All that a container's spec is made from.
 
-    `namespaces` are paths to join, by kind (net, ipc, uts, pid, user); for NamespaceMode.TARGET "pid" is the target's.
+    `namespaces` are paths to join, by kind (net, ipc, uts, pid, user): the pod's, for TARGET the target's.
     `files` are mounted over /etc where the kubelet mounts none. `seccomp` is the content of a Localhost profile.
     `apparmor` are the profiles that are loaded, None where the machine has no AppArmor. `cgroup` is a path.
     `lowest_oom_score` is what this agent may lower a score to. `mountinfo` is the text of the process' own table, for
@@ -77,7 +77,6 @@ def oci_spec(inputs: SpecInputs) -> dict[str, Any]:
         files=inputs.files,
         shm=inputs.shm,
         cgroup_v2=inputs.cgroup_v2,
-        own_network="net" in inputs.namespaces,
         mountinfo=inputs.mountinfo,
     )
     return {
@@ -131,8 +130,16 @@ def _namespaces(inputs: SpecInputs) -> list[dict[str, str]]:
     found: list[dict[str, str]] = [{"type": "mount"}]
     if inputs.cgroup_v2:
         found.append({"type": "cgroup"})
-    for kind, word in (("user", "user"), ("net", "network"), ("ipc", "ipc"), ("uts", "uts")):
-        if kind in inputs.namespaces:
+    kinds = (
+        ("user", "user", cri.POD),
+        ("net", "network", options.network),
+        ("ipc", "ipc", options.ipc),
+        ("uts", "uts", cri.POD),
+    )
+    for kind, word, mode in kinds:
+        if mode == cri.CONTAINER:
+            found.append({"type": word})
+        elif mode != cri.NODE and kind in inputs.namespaces:
             found.append({"type": word, "path": str(inputs.namespaces[kind])})
     if options.pid == cri.CONTAINER:
         found.append({"type": "pid"})

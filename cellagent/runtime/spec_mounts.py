@@ -28,7 +28,6 @@ class Mounts(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, Path]
     shm: Path
     cgroup_v2: bool
-    own_network: bool
     mountinfo: str = ""
 
 

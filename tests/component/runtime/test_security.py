@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from pathlib import Path
@@ -122,8 +123,10 @@ async def test_settings_of_the_kernel_are_the_pods_own_or_refused_by_name(agent:
     [
         ("network", cri.POD),
         ("network", cri.NODE),
+        ("network", cri.CONTAINER),
         ("ipc", cri.POD),
         ("ipc", cri.NODE),
+        ("ipc", cri.CONTAINER),
         ("pid", cri.POD),
         ("pid", cri.CONTAINER),
         ("pid", cri.NODE),
@@ -149,6 +152,36 @@ async def test_namespaces_are_those_of_the_pod_the_container_or_the_machine(
         else:
             assert machine not in found
             assert len(found) == 1 or mode == cri.CONTAINER
+
+
+async def test_a_container_may_leave_what_its_pod_shares_and_be_joined_there(agent: Agents) -> None:
+    async with agent() as client:
+        sandbox = await client.sandbox()
+        apart = cri.NamespaceOption(network=cri.CONTAINER, ipc=cri.CONTAINER, pid=cri.CONTAINER)
+        linux = cri.LinuxContainerConfig(security_context=Context(namespace_options=apart))
+        command = "echo mine > /dev/shm/file; ls -A /sys/class/net; exec sleep 4321"
+        target = await client.create(sandbox, "sh", "-c", command, name="target", linux=linux)
+        await client.start(target)
+        while "lo" not in lines(await client.log(target)):
+            await asyncio.sleep(0.02)
+        assert lines(await client.log(target)).split() == ["lo"]
+        script = "cat /dev/shm/file 2>/dev/null || echo none; ls -A /sys/class/net"
+        assert set((await said(client, sandbox, script)).split()) >= {"none", "eth0"}
+        joined = cri.NamespaceOption(network=cri.TARGET, ipc=cri.TARGET, pid=cri.TARGET, target_id=target)
+        assert (await said(client, sandbox, script, Context(namespace_options=joined))).split() == ["mine", "lo"]
+        machine = cri.NamespaceOption(network=cri.NODE, ipc=cri.NODE, pid=cri.NODE)
+        script = "for each in net ipc pid; do busybox readlink /proc/self/ns/$each; done"
+        found = (await said(client, sandbox, script, Context(namespace_options=machine))).split()
+        assert found == [str(Path("/proc/self/ns", each).readlink()) for each in ("net", "ipc", "pid")]
+
+
+async def test_a_pod_with_selinux_options_is_refused_by_name(agent: Agents) -> None:
+    async with agent() as client:
+        config = client.sandbox_config()
+        config.linux.security_context.selinux_options.type = "spc_t"
+        with pytest.raises(Fault, match=r"pod test/pod\d+, SELinux options type=spc_t") as caught:
+            await client.sandbox(config)
+        assert caught.value.kind is Kind.UNSUPPORTED
 
 
 async def test_a_container_joins_the_processes_of_its_target_while_that_runs(agent: Agents) -> None:
