@@ -49,3 +49,7 @@ class Images(Protocol):
     def release(self, holder: str) -> None:
         """The holder is gone. Unknown holders are no error."""
         ...
+
+    def holders(self) -> tuple[str, ...]:
+        """Everyone who holds an image, also from before a restart."""
+        ...

@@ -111,6 +111,10 @@ class Store:
             (self.root / "holds" / holder).unlink(missing_ok=True)
             self.freed()
 
+    def holders(self) -> tuple[str, ...]:
+        """Who holds an image; see the protocol."""
+        return tuple(self._holds)
+
     def remove(self, reference: str) -> None:
         """Forget an image with all its names. Layers in use stay. The unknown is no error."""
         try:

@@ -146,6 +146,19 @@ class Containers:
                 self._exits.add(record.id, pid, _same_conmon(record))
             elif record.phase is Phase.EXITED and (self._machine.settings.oci / record.id).exists():
                 await self._clean_up(record)
+        self._forget_strangers()
+
+    def _forget_strangers(self) -> None:
+        """Take away what belongs to containers without a record, as after a reboot that has emptied the state."""
+        machine = self._machine
+        known = {record.id for record in machine.ledger.containers()}
+        for holder in machine.images.holders():
+            if holder.partition("-")[0] not in known:
+                machine.images.release(holder)
+        for layers in machine.settings.all_layers():
+            if layers.name not in known:
+                log.info("files of container %s, which has no record, are removed", layers.name[:13])
+                machine.flights.spawn(_remove_layers(layers), f"files of container {layers.name[:13]}")
 
     async def _once_started(self, container_id: str) -> ContainerRecord | None:
         """The record of a container that is being started, as that has ended."""
@@ -289,14 +302,16 @@ class Containers:
     async def _clear(self, record: ContainerRecord) -> None:
         machine = self._machine
         await self._clean_up(record)
-        layers = machine.settings.layers(record.id)
-        for target in mounts.mounted_below(layers):
-            mounts.unmount(target)
-        await asyncio.to_thread(shutil.rmtree, layers, ignore_errors=True)
+        await _remove_layers(machine.settings.layers(record.id))
         (machine.settings.exits / record.id).unlink(missing_ok=True)
         for holder in (record.id, *(f"{record.id}-{number}" for number, _ in enumerate(record.parsed().mounts))):
             machine.images.release(holder)
         machine.ledger.drop_container(record.id)
+
+
+async def _remove_layers(layers: Path) -> None:
+    mounts.unmount_below(layers)
+    await asyncio.to_thread(shutil.rmtree, layers, ignore_errors=True)
 
 
 def _sweep(record: ContainerRecord, oci_state: Path) -> None:

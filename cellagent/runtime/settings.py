@@ -37,6 +37,10 @@ class RuntimeSettings(msgspec.Struct, frozen=True, kw_only=True):
         """The writable layer and the mounted root of one container."""
         return self.root / "containers" / container_id
 
+    def all_layers(self) -> list[Path]:
+        """The folders of `layers` that there are, known or not."""
+        return list((self.root / "containers").iterdir())
+
     @property
     def exits(self) -> Path:
         """One file for each container that ended, written by conmon."""

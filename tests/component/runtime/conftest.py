@@ -36,8 +36,11 @@ APPLETS = "sh sleep echo true false cat ls id hostname ip nc seq dd kill stty he
 class Client:
     """A CRI client and the folders of the agent that it speaks to."""
 
-    def __init__(self, folder: Path, image: str, channel: Channel, room: runtime.RuntimeRoom | None = None) -> None:
+    def __init__(
+        self, folder: Path, image: str, channel: Channel, room: runtime.RuntimeRoom | None = None, *, root: Path
+    ) -> None:
         self.folder = folder
+        self.root = root
         self.image = image
         self.channel = channel
         self.stub = runtime_grpc.RuntimeServiceStub(channel)
@@ -169,7 +172,7 @@ async def running_agent(root: Path, image: str, folder: Path, *, pinned: Sequenc
         serving([room.service, image_room.service], folder / "s"),
     ):
         channel = Channel(path=str(folder / "s"))
-        client = Client(folder, image, channel, room)
+        client = Client(folder, image, channel, room, root=root)
         try:
             yield client
         finally:
@@ -190,7 +193,7 @@ class AgentProcess:
         self._command = command or (sys.executable, "-m", "cellagent")
         self._more = more
         self._process: asyncio.subprocess.Process | None = None
-        self.client = Client(folder, image, Channel(path=str(folder / "s")))
+        self.client = Client(folder, image, Channel(path=str(folder / "s")), root=root)
 
     @property
     def pid(self) -> int:
@@ -210,7 +213,7 @@ class AgentProcess:
         async with asyncio.timeout(20):
             while not socket.exists():
                 await asyncio.sleep(0.02)
-        self.client = Client(self._folder, self._image, Channel(path=str(socket)))
+        self.client = Client(self._folder, self._image, Channel(path=str(socket)), root=self._root)
 
     async def died(self) -> bool:
         """Wait for its end if it was killed; false where it lives."""

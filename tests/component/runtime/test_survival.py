@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 from pathlib import Path
 
 import msgspec
 
+from cellagent.kernel import mounts
 from cellagent.runtime.records import Phase, SandboxRecord
 from cellwire.cri.v1 import runtime_pb2 as cri
 from tests.component.runtime.conftest import Processes
@@ -54,6 +56,31 @@ async def test_a_stop_of_a_sandbox_that_the_agent_did_not_finish_goes_on_when_it
         async with asyncio.timeout(10):
             while Path(record.namespaces["net"]).exists():
                 await asyncio.sleep(0.02)
+
+
+async def test_what_belongs_to_containers_without_a_record_goes_when_the_agent_is_back(
+    agent_process: Processes,
+) -> None:
+    async with agent_process() as agent:
+        client = agent.client
+        known = await client.create(await client.sandbox(), "true")
+        unknown = await client.create(await client.sandbox(), "true", name="other")
+        await agent.end(signal.SIGKILL)
+        # As a reboot leaves it where records are in memory: no record, no mount, but the files on disk.
+        shutil.rmtree(client.folder / "state/containers" / unknown)
+        mounts.unmount_below(client.root / "containers" / unknown)
+        await agent.start()
+
+        def left() -> set[str]:
+            holders = {one.name for one in (client.root / "images/holds").iterdir()}
+            return holders | {one.name for one in (client.root / "containers").iterdir()}
+
+        async with asyncio.timeout(10):
+            while unknown in left():
+                await asyncio.sleep(0.02)
+        assert known in left()
+        await agent.client.start(known)
+        assert (await agent.client.exited(known)).exit_code == 0
 
 
 async def test_a_container_whose_conmon_was_killed_is_ended_with_an_unknown_code(agent_process: Processes) -> None:
