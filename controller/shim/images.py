@@ -46,8 +46,9 @@ class Images:
     async def present(self, wanted: cri.ImageFilter) -> tuple[cri.Image, ...]:
         """Images without a pod, and those that a sandbox of ours has pulled and that are still in use. Raises Fault."""
         used = {image for record in self._memory.sandboxes() if not record.released for image in record.pulled.values()}
-        pulled = {key: image for key, image in self._known.items() if key in used and _matches(wanted, image)}
-        return tuple((pulled | {image.id: image for image in await self._stock.list(wanted)}).values())
+        pulled = {key: image for key, image in self._known.items() if key in used}
+        known = pulled | {image.id: image for image in await self._stock.list()}
+        return tuple(image for image in known.values() if _matches(wanted, image))
 
     async def status(self, request: cri.ImageStatusRequest) -> cri.ImageStatusResponse:
         """An image that was pulled without a pod; none otherwise. Raises Fault."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
@@ -110,6 +111,7 @@ class RuntimeService(RuntimeServiceBase):
                 status=cri.PodSandboxStatus.FromString(record.status),
                 info=self._sandboxes.info(record.cell) if request.verbose else {},
                 containers_statuses=[cri.ContainerStatus.FromString(one.status) for one in containers],
+                timestamp=time.time_ns(),
             )
 
         await answer(stream, status)
@@ -294,7 +296,7 @@ class RuntimeService(RuntimeServiceBase):
 
     async def Status(self, stream: Stream[cri.StatusRequest, cri.StatusResponse]) -> None:
         async def status(request: cri.StatusRequest) -> cri.StatusResponse:
-            told = await self._abilities.status()
+            told = self._abilities.status()
             if request.verbose:
                 info = {"sandboxes": len(self._memory.sandboxes()), "cells": self._sandboxes.cells_by_state()}
                 told.info["config"] = json.dumps(info)
@@ -338,7 +340,7 @@ class RuntimeService(RuntimeServiceBase):
         self, stream: Stream[cri.ListMetricDescriptorsRequest, cri.ListMetricDescriptorsResponse]
     ) -> None:
         await stream.recv_message()
-        await stream.send_message(cri.ListMetricDescriptorsResponse(descriptors=await self._abilities.descriptors()))
+        await stream.send_message(cri.ListMetricDescriptorsResponse(descriptors=self._abilities.descriptors()))
 
     async def ListPodSandboxMetrics(
         self, stream: Stream[cri.ListPodSandboxMetricsRequest, cri.ListPodSandboxMetricsResponse]

@@ -26,6 +26,7 @@ from controller.model.names import CellName, PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
 from controller.shim import follower, volumes
+from controller.shim.abilities import HANDLERS
 from controller.shim.following import Following
 from controller.shim.memory import Memory
 from controller.shim.reach import reach
@@ -57,6 +58,10 @@ class Sandboxes:
     async def run(self, config: cri.PodSandboxConfig, runtime_handler: str, patience: float) -> str:
         """The sandbox of this attempt at a pod. Idempotent. Raises Fault, TIMEOUT after `patience` seconds."""
         pod = pod_of(config)
+        if runtime_handler not in HANDLERS:
+            # Before an instance is paid for that would refuse it.
+            cause = "there is none of this name"
+            raise Fault(Kind.INVALID, f"runtime handler {runtime_handler}", cause, "leave it empty")
         key = (str(pod.uid), pod.attempt)
         self._asked[key] = time.monotonic()
         lock = self._running.setdefault(key, asyncio.Lock())

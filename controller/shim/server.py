@@ -117,12 +117,14 @@ async def running(
             containers = Containers(cells, memory, following, images, volume_sync, settings.pods_folder)
             runtime = RuntimeService(memory, stats, following, sandboxes, containers, streaming, abilities)
             interruptions = Interruptions(cells, memory, containers)
+            asking = tasks.create_task(abilities.find_out(), name="what cells can do")
             watching = tasks.create_task(interruptions.watch(), name="interruptions")
             sweeper = tasks.create_task(_release_abandoned(sandboxes, stock), name="abandoned claims")
             try:
                 async with serving([runtime, ImageService(images)], settings.socket):
                     yield
             finally:
+                asking.cancel()
                 sweeper.cancel()
                 watching.cancel()
                 await following.close()

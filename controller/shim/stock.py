@@ -2,7 +2,7 @@
 
 A kubelet never pulls so. To it these are what images loaded onto a node beforehand are: present, and open to every
 pod; a pod's own cell then pulls what it lacks, without credentials. The cell is given back when no image has been
-pulled or removed for a while, and its images are gone with it.
+pulled or removed for a while, and its images are gone with it. What a kubelet polls, the list, is kept here.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ class Stock:
         self._cells = cells
         self._claiming = asyncio.Lock()
         self._used = time.monotonic()
+        # None: not known in this life of the controller.
+        self._images: tuple[cri.Image, ...] | None = None
         # A cell of an earlier life of the controller goes on.
         mine = (one for one in cells.list() if one.claim is not None and one.claim.by == CLAIMED_BY)
         self._cell: CellName | None = next((one.name for one in mine if one.state not in OVER), None)
@@ -49,9 +51,11 @@ class Stock:
         self._used = time.monotonic()
         stub = runtime_grpc.ImageServiceStub(await self._claimed())
         try:
-            return (await call(stub.PullImage, request, deadline=PULL_DEADLINE)).image_ref
+            image = (await call(stub.PullImage, request, deadline=PULL_DEADLINE)).image_ref
+            await self._look()
         finally:
             self._used = time.monotonic()
+        return image
 
     async def status(self, spec: cri.ImageSpec, *, verbose: bool = False) -> cri.ImageStatusResponse:
         """The image, if it is here. Raises Fault."""
@@ -61,13 +65,13 @@ class Stock:
         asked = cri.ImageStatusRequest(image=spec, verbose=verbose)
         return await call(runtime_grpc.ImageServiceStub(channel).ImageStatus, asked, deadline=DEADLINE)
 
-    async def list(self, wanted: cri.ImageFilter) -> tuple[cri.Image, ...]:
-        """All images that are here. Raises Fault."""
-        channel = self._channel()
-        if channel is None:
+    async def list(self) -> tuple[cri.Image, ...]:
+        """All images that are here. The cell is asked once in a life of the controller. Raises Fault."""
+        if self._alive() is None:
             return ()
-        asked = cri.ListImagesRequest(filter=wanted)
-        return tuple((await call(runtime_grpc.ImageServiceStub(channel).ListImages, asked, deadline=DEADLINE)).images)
+        if self._images is None:
+            await self._look()
+        return self._images or ()
 
     async def remove(self, spec: cri.ImageSpec) -> None:
         """Remove an image. What is not here is removed already. Raises Fault."""
@@ -76,20 +80,28 @@ class Stock:
             self._used = time.monotonic()
             asked = cri.RemoveImageRequest(image=spec)
             await call(runtime_grpc.ImageServiceStub(channel).RemoveImage, asked, deadline=DEADLINE)
+            await self._look()
 
     async def release_idle(self) -> None:
         """Give the cell back once nobody has pulled or removed for long."""
         cell = self._alive()
         if cell is not None and time.monotonic() - self._used > IDLE:
             log.info("giving back the cell of images that were pulled without a pod", cell=cell.name)
-            self._cell = None
+            self._cell = self._images = None
             await self._cells.release(cell.name, "no image was pulled without a pod for a while")
+
+    async def _look(self) -> None:
+        channel = self._channel()
+        if channel is not None:
+            stub = runtime_grpc.ImageServiceStub(channel)
+            self._images = tuple((await call(stub.ListImages, cri.ListImagesRequest(), deadline=DEADLINE)).images)
 
     async def _claimed(self) -> Channel:
         async with self._claiming:
             if self._alive() is None:
                 pod = PodRef(uid=PodUid(f"images-{secrets.token_hex(4)}"), namespace="chinampa", name="images")
                 self._cell = (await self._cells.claim(PodClaim(pod=pod, demand=DEMAND, by=CLAIMED_BY))).name
+                self._images = ()
             assert self._cell is not None
             return await self._cells.connected(self._cell)
 

@@ -14,7 +14,7 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
 from controller.clouds.local import cgroups
-from tests.support.shim import running_shim
+from tests.support.shim import IMAGE, running_shim
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="cells of the local cloud need root"),
@@ -85,7 +85,47 @@ async def test_a_pod_that_fits_nowhere_is_told_why(tmp_path: Path) -> None:
         with pytest.raises(Fault) as refused:
             await shim.run(config)
         assert "500" in str(refused.value)
+        asked = cri.RunPodSandboxRequest(config=shim.config("u2"), runtime_handler="gvisor")
+        with pytest.raises(Fault, match="runtime handler gvisor") as refused:
+            await call(shim.runtime.RunPodSandbox, asked, deadline=10)
+        assert refused.value.kind is Kind.INVALID
         assert not await shim.controller.cells()
+
+
+async def test_what_a_kubelet_polls_is_answered_while_every_cell_is_frozen(tmp_path: Path) -> None:
+    async with running_shim(tmp_path) as shim:
+        pull = cri.PullImageRequest(image=cri.ImageSpec(image=IMAGE))
+        image = (await call(shim.images.PullImage, pull, deadline=60)).image_ref
+        sandbox, container = await shim.pod(uid="u1")
+        await call(shim.runtime.ListContainerStats, cri.ListContainerStatsRequest(), deadline=10)
+        groups = cgroups.Groups(shim.controller.cloud.cluster, shim.controller.cloud.cgroup_parent)
+        frozen = [pid for cell in await shim.controller.cells() for pid in groups.pids(cell["instance"])]
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            runtime, images = shim.runtime, shim.images
+            assert (await call(runtime.Version, cri.VersionRequest(), deadline=2)).runtime_name == "chinampa"
+            told = await call(runtime.Status, cri.StatusRequest(), deadline=2)
+            assert told.features.mount_options
+            listed = await call(runtime.ListPodSandbox, cri.ListPodSandboxRequest(), deadline=2)
+            assert [one.id for one in listed.items] == [sandbox]
+            containers = await call(runtime.ListContainers, cri.ListContainersRequest(), deadline=2)
+            assert [one.id for one in containers.containers] == [container]
+            asked = cri.PodSandboxStatusRequest(pod_sandbox_id=sandbox)
+            status = await call(runtime.PodSandboxStatus, asked, deadline=2)
+            assert [one.id for one in status.containers_statuses] == [container]
+            assert status.timestamp
+            wanted = cri.ContainerStatusRequest(container_id=container)
+            found = await call(runtime.ContainerStatus, wanted, deadline=2)
+            assert found.status.image_id == image
+            stats = await call(runtime.ListContainerStats, cri.ListContainerStatsRequest(), deadline=2)
+            assert [one.attributes.id for one in stats.stats] == [container]
+            present = await call(images.ListImages, cri.ListImagesRequest(), deadline=2)
+            assert [one.id for one in present.images] == [image]
+            assert (await call(images.ImageFsInfo, cri.ImageFsInfoRequest(), deadline=2)).image_filesystems
+        finally:
+            for pid in frozen:
+                os.kill(pid, signal.SIGCONT)
 
 
 async def test_a_lost_cell_is_told_as_the_end_of_its_containers(tmp_path: Path) -> None:
