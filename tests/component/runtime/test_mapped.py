@@ -40,17 +40,22 @@ async def test_root_of_a_pod_with_a_user_namespace_is_nobody_on_the_machine(agen
         volume.mkdir(mode=0o700)
         (volume / "settings").write_text("green")
         mount = cri.Mount(container_path="/v", host_path=str(volume), uidMappings=[IDS], gidMappings=[IDS])
+        tools = cri.Mount(
+            container_path="/tools", image=cri.ImageSpec(image=client.image), readonly=True, image_sub_path="bin"
+        )
         script = (
+            "echo owner $(busybox stat -c %u:%g /tools/busybox);"
             "cat /proc/self/uid_map /v/settings; echo; touch /v/made /made && ls -ln /v/made;"
             "echo 10.9.9.9 me >> /etc/hosts && tail -n 1 /etc/hosts; ls / > /dev/null && exec sleep 60"
         )
-        container = await client.create(sandbox, "sh", "-c", script, mounts=[mount])
+        container = await client.create(sandbox, "sh", "-c", script, mounts=[mount, tools])
         await client.start(container)
         while "me" not in (said := await client.log(container)):
             await asyncio.sleep(0.05)
 
         assert str(OUTSIDE) in said
         assert "green" in said
+        assert "owner 0:0" in said
         pid = next(one for one in Path("/proc").glob("[0-9]*") if f"/{container}" in _text(one / "cgroup"))
         assert f"Uid:\t{OUTSIDE}\t" in _text(pid / "status")
         # On the volume its files are root's, as the pod's root is the volume's.

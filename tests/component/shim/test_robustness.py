@@ -14,7 +14,8 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
 from controller.clouds.local import cgroups
-from tests.support.shim import IMAGE, running_shim
+from tests.support.controller import running_controller
+from tests.support.shim import IMAGE, running_shim, settings_in, shim_of
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="cells of the local cloud need root"),
@@ -90,6 +91,17 @@ async def test_a_pod_that_fits_nowhere_is_told_why(tmp_path: Path) -> None:
             await call(shim.runtime.RunPodSandbox, asked, deadline=10)
         assert refused.value.kind is Kind.INVALID
         assert not await shim.controller.cells()
+
+
+async def test_a_pod_for_which_there_is_no_capacity_is_told_how_much_there_is(tmp_path: Path) -> None:
+    # Room for one of the smallest instances.
+    more = f"memory_mib = 300\n{settings_in(tmp_path)}"
+    async with running_controller(tmp_path, more) as controller:
+        with shim_of(controller, tmp_path) as shim:
+            await shim.run(shim.config("u1"))
+            with pytest.raises(Fault, match="MiB of this machine are free") as refused:
+                await shim.run(shim.config("u2"))
+            assert refused.value.kind is Kind.NO_CAPACITY
 
 
 async def test_what_a_kubelet_polls_is_answered_while_every_cell_is_frozen(tmp_path: Path) -> None:
