@@ -211,7 +211,8 @@ class AgentProcess:
                 env={**os.environ, "PYTHONPATH": f"{HERE}:{HERE}/proto"}, cwd=HERE, stdout=words, stderr=words,
             )  # fmt: skip
         async with asyncio.timeout(20):
-            while not socket.exists():
+            # The file is there a moment before anybody listens.
+            while not await _listens(socket):
                 await asyncio.sleep(0.02)
         self.client = Client(self._folder, self._image, Channel(path=str(socket)), root=self._root)
 
@@ -229,6 +230,15 @@ class AgentProcess:
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(number)
             await self._process.wait()
+
+
+async def _listens(socket: Path) -> bool:
+    try:
+        _, writer = await asyncio.open_unix_connection(str(socket))
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 @pytest.fixture
