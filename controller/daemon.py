@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Generator, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
@@ -32,6 +33,7 @@ from controller.clouds.protocol import Cloud, Logins
 from controller.config import Settings
 from controller.fleet import room as fleet_room
 from controller.fleet.admission import RegistryFacts
+from controller.fleet.adoption import Owner
 from controller.fleet.plan import Limits
 from controller.fleet.pool_classes import classes
 from controller.fleet.pool_keeper import PoolSettings
@@ -39,7 +41,9 @@ from controller.fleet.streams import Streams
 from controller.link import port as link_port
 from controller.link.admission import Admission
 from controller.pods import engine, registries, worker
+from controller.pods.adoption import PodOwner
 from controller.shim import server as shim
+from controller.shim.adoption import SandboxOwner
 from controller.store import etcd, etcd_gateway, sqlite
 from controller.store.protocol import Store
 from controller.store.timed import TimedStore
@@ -72,14 +76,20 @@ async def main(settings: Settings) -> None:
         cloud = await _open_cloud(settings, rooms)
         admission = _Later()
         link = await rooms.enter_async_context(link_port.running(_link_settings(settings), admission.now, cloud.verify))
-        fleet = await rooms.enter_async_context(fleet_room.running(_fleet_settings(settings), store, cloud, link))
-        admission.fleet = fleet
         overhead = demand.Overhead(cpu_millis=settings.overhead.cpu, memory_mib=settings.overhead.memory)
+        of_pod = partial(demand.of_pod, overhead=overhead)
+        of_sandbox = partial(demand.of_sandbox, overhead=overhead)
+        owners: list[Owner] = [PodOwner(store, of_pod, time.time)]
+        if settings.shim.socket is not None:
+            owners.append(SandboxOwner(store, of_sandbox, settings.shim.pods_folder))
+        fleet = await rooms.enter_async_context(
+            fleet_room.running(_fleet_settings(settings), store, cloud, link, owners=owners)
+        )
+        admission.fleet = fleet
         images = worker.Images(login=cloud.login if isinstance(cloud, Logins) else None)
         if settings.api.ask_registries:
             asking = await rooms.enter_async_context(registries.asking(_bases(settings), images.login))
             images = replace(images, architectures=asking.architectures)
-        of_pod = partial(demand.of_pod, overhead=overhead)
         pods = await rooms.enter_async_context(
             engine.running(fleet, store, folder=state / "pods", demand_of=of_pod, images=images, streams=streams)
         )
@@ -90,7 +100,6 @@ async def main(settings: Settings) -> None:
                 pods_folder=settings.shim.pods_folder,
                 streaming_host=settings.shim.streaming_host,
             )
-            of_sandbox = partial(demand.of_sandbox, overhead=overhead)
             await rooms.enter_async_context(
                 shim.running(shim_settings, fleet, store, of_sandbox, images.login, streams)
             )

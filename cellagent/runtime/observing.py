@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 
@@ -58,6 +59,7 @@ class RuntimeService(Lifecycle):
         if request.verbose:
             trouble = await self._sandboxes.network_trouble(record) if record.phase is Phase.READY else ""
             told.info["info"] = json.dumps({**_sandbox_info(record), "networkTrouble": trouble})
+            told.info["config"] = base64.b64encode(record.config).decode()
         await stream.send_message(told)
 
     async def ListContainers(self, stream: Stream[cri.ListContainersRequest, cri.ListContainersResponse]) -> None:

@@ -6,16 +6,26 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
+import msgspec
+from grpclib.client import Channel
+
 from cellwire.cell.v1 import cell_pb2 as wire
 from controller.fleet.book import Book
 from controller.link.port import Change
 from controller.model.cell import Cell, CellState
-from controller.model.names import CellName
+from controller.model.names import CellName, InstanceId
 from controller.model.steps import Told
 
 EVENTS_KEPT = 1000
 # First events of these reasons are stages of the pod's start, told beside those of the boot.
 STAGES = {"Pulling": "pulling", "Pulled": "pulled", "Created": "created", "Started": "started"}
+
+
+class Newcomer(msgspec.Struct, frozen=True):
+    """A cell of which there is no record has connected; its certificate names its instance."""
+
+    name: CellName
+    instance: InstanceId
 
 
 class Port(Protocol):
@@ -25,24 +35,36 @@ class Port(Protocol):
         """For one reader."""
         ...
 
+    def channel(self, cell: CellName) -> Channel:
+        """The channel to a connected cell. Raises Fault UNAVAILABLE."""
+        ...
+
     def disconnect(self, cell: CellName) -> None:
         """End a cell's connection."""
         ...
 
 
 class Hearing:
-    """Listens to all cells."""
+    """Listens to all cells. Those that nobody knows are sent away, or kept as `newcomers` until `turn_away`."""
 
-    def __init__(self, book: Book, port: Port) -> None:
+    def __init__(self, book: Book, port: Port, *, welcomes: bool = False) -> None:
         self._book = book
-        self._port = port
+        self.port = port
+        self._welcomes = welcomes
+        self.newcomers: asyncio.Queue[Newcomer] = asyncio.Queue()
         self._listeners: set[asyncio.Queue[tuple[CellName, wire.CellEvent]]] = set()
         self.facts: dict[CellName, wire.Hello] = {}
         self.heartbeats: dict[CellName, wire.Heartbeat] = {}
 
+    def turn_away(self) -> None:
+        """From now on there are no newcomers."""
+        self._welcomes = False
+        while not self.newcomers.empty():
+            self.port.disconnect(self.newcomers.get_nowait().name)
+
     async def listen(self, clock: Callable[[], float]) -> None:
         """Never returns."""
-        async for change in self._port.changes():
+        async for change in self.port.changes():
             self._heed(change, clock())
 
     async def events(self) -> AsyncIterator[tuple[CellName, wire.CellEvent]]:
@@ -57,9 +79,13 @@ class Hearing:
 
     def _heed(self, change: Change, now: float) -> None:
         cell = self._book.get(change.cell)
+        if cell is None and self._welcomes:
+            if change.kind == "connected" and change.instance is not None:
+                self.newcomers.put_nowait(Newcomer(change.cell, change.instance))
+            return
         if cell is None or cell.state in {CellState.LOST, CellState.GONE}:
             # It was declared dead, and its pod is running elsewhere: it must not be spoken with again.
-            self._port.disconnect(change.cell)
+            self.port.disconnect(change.cell)
             self._forget(change.cell)
             return
         # Whatever it tells, it lives. Our own clock counts: a cell's may be wrong.

@@ -136,7 +136,9 @@ class Reconciler:
         for request in pool.request:
             add_warm(request)
         cells = tuple((cell, self.seen(cell.name)) for cell in self._book.every())
-        observed = plan.Observed(cells=cells, orphans=self._orphans, surplus=pool.surplus)
+        # One that was a stranger when the list was made may have been taken back since.
+        orphans = tuple(each for each in self._orphans if self._book.of_instance(each) is None)
+        observed = plan.Observed(cells=cells, orphans=orphans, surplus=pool.surplus)
         strangers: list[InstanceId] = []
         for action in plan.plan(observed, self._limits, now):
             match action:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Protocol
@@ -21,6 +21,7 @@ from controller.choice import wishes
 from controller.clouds.protocol import Cloud, Imaged
 from controller.fleet.act import Act, Home
 from controller.fleet.admission import Admittance, RegistryFacts
+from controller.fleet.adoption import Adoption, Owner, needed
 from controller.fleet.book import Book
 from controller.fleet.hearing import Hearing
 from controller.fleet.plan import Limits
@@ -100,7 +101,7 @@ class Fleet:
         reconciler: Reconciler,
         pool: Pool,
         admittance: Admittance,
-        port: Port,
+        hearing: Hearing,
         clock: Callable[[], float],
     ) -> None:
         self._book = book
@@ -108,10 +109,10 @@ class Fleet:
         self._reconciler = reconciler
         self._pool = pool
         self._admittance = admittance
-        self._port = port
+        self._port = hearing.port
         self._clock = clock
         self._turns: WeakValueDictionary[PodUid, asyncio.Lock] = WeakValueDictionary()
-        self.hearing = Hearing(book, port)
+        self.hearing = hearing
 
     async def claim(self, claim: PodClaim) -> Cell:
         """The cell of this pod attempt, claimed and connected; launches one where there is none."""
@@ -277,10 +278,19 @@ async def _secret(store: Store) -> bytes:
 
 @asynccontextmanager
 async def running(
-    settings: FleetSettings, store: Store, cloud: Cloud, port: Port, clock: Callable[[], float] = time.time
+    settings: FleetSettings,
+    store: Store,
+    cloud: Cloud,
+    port: Port,
+    clock: Callable[[], float] = time.time,
+    owners: Sequence[Owner] = (),
 ) -> AsyncGenerator[Fleet]:
-    """The fleet, at work for as long as the context lives. Cells and instances outlive it."""
+    """The fleet, at work for as long as the context lives. Cells and instances outlive it.
+
+    `owners` know pods again on cells whose records were lost; it opens when that is done.
+    """
     secret = await _secret(store)
+    orphaned = bool(owners) and await needed(store)
     # Records outlive the work: the inner group is cancelled, the outer one finishes what is being written.
     async with asyncio.TaskGroup() as writing:
         book = Book(store, writing, clock)
@@ -297,20 +307,25 @@ async def running(
             await pool.load()
             reconciler = Reconciler(book, cloud, act, settings.limits, pool, clock, tasks)
             admittance = Admittance(book, settings.registries, settings.heartbeat, clock)
-            fleet = Fleet(book, act, reconciler, pool, admittance, port, clock)
+            hearing = Hearing(book, port, welcomes=orphaned)
+            fleet = Fleet(book, act, reconciler, pool, admittance, hearing, clock)
 
             def add_warm(request: Request) -> None:
                 writing.create_task(_added(book, fleet.new_warm(request)))
 
             work = [
                 tasks.create_task(reconciler.follow(), name="follow cells"),
-                tasks.create_task(reconciler.pass_often(add_warm), name="full passes"),
                 tasks.create_task(reconciler.survey_often(settings.survey), name="survey"),
                 tasks.create_task(reconciler.heed_notices(), name="notices"),
                 tasks.create_task(pool.remember_often(), name="memory of the pool"),
-                tasks.create_task(fleet.hearing.listen(clock), name="hear cells"),
+                tasks.create_task(hearing.listen(clock), name="hear cells"),
             ]
             try:
+                if orphaned:
+                    adoption = Adoption(book, cloud, store, hearing, settings.limits, clock)
+                    await adoption.work(owners)
+                # Not before: it ends instances that nobody knows.
+                work.append(tasks.create_task(reconciler.pass_often(add_warm), name="full passes"))
                 yield fleet
             finally:
                 for task in work:

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from cellwire.faults import Fault, Kind
-from controller.model.names import CellName
+from controller.model.names import CellName, InstanceId
 
 CA_LIFE = datetime.timedelta(days=3650)
 SERVER_LIFE = datetime.timedelta(days=90)
@@ -53,9 +53,9 @@ class Authority:
         der = self._certificate.public_bytes(serialization.Encoding.DER)
         return "sha256:" + hashlib.sha256(der).hexdigest()
 
-    def sign(self, request: bytes, cell: CellName, life: datetime.timedelta = CELL_LIFE) -> bytes:
-        """A client certificate naming the cell. Raises Fault INVALID for a request that is none."""
-        signed = self._leaf(str(cell), life, _asked(request), ExtendedKeyUsageOID.CLIENT_AUTH)
+    def sign(self, request: bytes, cell: CellName, instance: InstanceId, life: datetime.timedelta = CELL_LIFE) -> bytes:
+        """A client certificate naming the cell and its instance. Raises Fault INVALID for a request that is none."""
+        signed = self._leaf(str(cell), life, _asked(request), ExtendedKeyUsageOID.CLIENT_AUTH, str(instance))
         return signed.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     def server_context(self, protocols: Sequence[str]) -> ssl.SSLContext:
@@ -109,10 +109,15 @@ class Authority:
         _write(self._folder / "server.pem", certificate.public_bytes(serialization.Encoding.PEM) + self.pem)
 
     def _leaf(
-        self, name: str, life: datetime.timedelta, key: ec.EllipticCurvePublicKey, usage: x509.ObjectIdentifier
+        self,
+        name: str,
+        life: datetime.timedelta,
+        key: ec.EllipticCurvePublicKey,
+        usage: x509.ObjectIdentifier,
+        device: str = "",
     ) -> x509.CertificateBuilder:
         return (
-            _builder(name, life)
+            _builder(name, life, device)
             .public_key(key)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(signs=False), critical=True)
@@ -140,11 +145,15 @@ def _asked(request: bytes) -> ec.EllipticCurvePublicKey:
     return key
 
 
-def _builder(name: str, life: datetime.timedelta) -> x509.CertificateBuilder:
+def _builder(name: str, life: datetime.timedelta, device: str = "") -> x509.CertificateBuilder:
+    """`device` is the machine on which the certificate is used; X.520 has the attribute serialNumber for it."""
     now = datetime.datetime.now(datetime.UTC)
+    subject = [x509.NameAttribute(NameOID.COMMON_NAME, name)]
+    if device:
+        subject.append(x509.NameAttribute(NameOID.SERIAL_NUMBER, device))
     return (
         x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .subject_name(x509.Name(subject))
         .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "chinampa authority")]))
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - SKEW)

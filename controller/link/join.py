@@ -13,7 +13,7 @@ from grpclib.server import Stream
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cell.v1.cell_grpc import EnrolmentBase
 from cellwire.faults import Fault, Kind
-from cellwire.rpc.turned import common_name
+from cellwire.rpc.turned import common_name, device
 from controller.link.admission import Admission, Admitted
 from controller.link.authority import CELL_LIFE, Authority, key_of
 from controller.model.instance import Identity
@@ -58,7 +58,7 @@ class Enrolment(EnrolmentBase):
         try:
             identity = self._verify(request.identity_document, request.identity_signature)
             admitted = await self._admit(request, identity)
-            certificate = self._authority.sign(request.signing_request, admitted.cell)
+            certificate = self._authority.sign(request.signing_request, admitted.cell, identity.instance)
         except Fault as fault:
             self._count(fault)
             raise
@@ -77,12 +77,13 @@ class Enrolment(EnrolmentBase):
         request = await stream.recv_message()
         if request is None:
             return
-        cell = CellName(common_name(stream.peer.cert() or {}))
+        shown = stream.peer.cert() or {}
+        cell = CellName(common_name(shown))
         if not cell:
             fault = Fault(Kind.DENIED, "renewal", "no valid certificate of a cell was shown", reason="NoCertificate")
             self._count(fault)
             raise fault
-        certificate = self._authority.sign(request.signing_request, cell)
+        certificate = self._authority.sign(request.signing_request, cell, InstanceId(device(shown)))
         await stream.send_message(wire.RenewReply(certificate=certificate, renew_after_seconds=RENEW_AFTER))
 
     async def _admit(self, request: wire.JoinRequest, identity: Identity) -> Admitted:

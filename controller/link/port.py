@@ -20,13 +20,13 @@ from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault
 from cellwire.rpc.limits import STRANGER
 from cellwire.rpc.serve import prepared
-from cellwire.rpc.turned import AUTHORITY, CALLS, TURNED, TurnedChannel, accepting, common_name
+from cellwire.rpc.turned import AUTHORITY, CALLS, TURNED, TurnedChannel, accepting, common_name, device
 from controller.link.admission import Admission
 from controller.link.authority import SERVER_LIFE, Authority
 from controller.link.channels import Channels
 from controller.link.heartbeat import report
 from controller.link.join import Enrolment, Verifier
-from controller.model.names import CellName
+from controller.model.names import CellName, InstanceId
 
 log = structlog.get_logger()
 CHANGES_KEPT = 100_000
@@ -46,12 +46,13 @@ class LinkSettings:
 @dataclass(frozen=True, slots=True)
 class Change:
     """Something about a cell's connection: "connected", "disconnected", or a message of its report by its name
-    ("hello", "heartbeat", "event").
+    ("hello", "heartbeat", "event"). `instance` is the one that the certificate names with which the cell connected.
     """
 
     cell: CellName
     kind: str
     message: wire.ReportMessage | None = None
+    instance: InstanceId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ class Link:
 
     async def _hear(self, cell: CellName, channel: TurnedChannel) -> None:
         log.info("cell connected", cell=cell, address=channel.address)
-        self._tell(Change(cell, "connected"))
+        self._tell(Change(cell, "connected", instance=InstanceId(device(channel.certificate))))
         try:
             async for message in report(channel):
                 self._tell(Change(cell, message.WhichOneof("message") or "", message))

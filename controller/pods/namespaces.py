@@ -66,21 +66,7 @@ class Namespaces:
         if self._objects.get("", name) is not None:
             raise Fault(Kind.EXISTS, f'namespaces "{name}"', "already exists")
         kept = {key: metadata[key] for key in ("annotations", "labels") if metadata.get(key)}
-        kept["labels"] = {**kept.get("labels", {}), "kubernetes.io/metadata.name": name}
-        return await self._put(
-            {
-                "kind": "Namespace",
-                "apiVersion": "v1",
-                "metadata": {
-                    "name": name,
-                    "uid": str(uuid.uuid4()),
-                    "creationTimestamp": timestamp(self._now()),
-                    **kept,
-                },
-                "spec": {"finalizers": ["kubernetes"]},
-                "status": {"phase": "Active"},
-            }
-        )
+        return await self._put(_made(name, kept, self._now()))
 
     async def end(self, name: str) -> Json:
         """Mark a namespace as ending. Raises Fault NOT_FOUND, or DENIED for `default`."""
@@ -110,3 +96,25 @@ class Namespaces:
     async def _put(self, namespace: Json) -> Json:
         await self._store.put(KIND, namespace["metadata"]["name"], msgspec.msgpack.encode(namespace))
         return self._objects.put(namespace)
+
+
+async def ensure(store: Store, name: str, now: float) -> None:
+    """Write a namespace down where there is none of this name, for `load` to find."""
+    if await store.get(KIND, name) is None:
+        await store.put(KIND, name, msgspec.msgpack.encode(_made(name, {}, now)))
+
+
+def _made(name: str, given: Json, now: float) -> Json:
+    return {
+        "kind": "Namespace",
+        "apiVersion": "v1",
+        "metadata": {
+            "name": name,
+            "uid": str(uuid.uuid4()),
+            "creationTimestamp": timestamp(now),
+            **given,
+            "labels": {**given.get("labels", {}), "kubernetes.io/metadata.name": name},
+        },
+        "spec": {"finalizers": ["kubernetes"]},
+        "status": {"phase": "Active"},
+    }

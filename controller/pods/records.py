@@ -64,13 +64,7 @@ class Records:
             changed = change(before)
             if changed == before:
                 return before
-            spec: Json = dict(changed.pod["spec"])
-            spec.pop("nodeName", None)
-            if changed.run.cell:
-                spec["nodeName"] = changed.run.cell
-            status = status_of(spec, changed.run, before.pod.get("status") or {}, self._now())
-            told = {"metadata": _metadata(changed.pod, changed.run), "spec": spec, "status": status}
-            changed = replace(changed, pod={**changed.pod, **told})
+            changed = _told(changed, self._now())
             await self._store.put(KIND, uid, msgspec.msgpack.encode(changed))
             self._show(uid, changed)
             return self._records[uid]
@@ -89,6 +83,23 @@ class Records:
         shown = self._objects.put(record.pod)
         self._records[uid] = replace(record, pod=shown)
         return shown
+
+
+async def restore(store: Store, pod: Json, run: PodRun, now: float) -> None:
+    """Write a pod down whose record was lost, for `load` to find."""
+    whole = {"kind": "Pod", "apiVersion": "v1", **pod}
+    await store.put(KIND, pod["metadata"]["uid"], msgspec.msgpack.encode(_told(PodRecord(pod=whole, run=run), now)))
+
+
+def _told(record: PodRecord, now: float) -> PodRecord:
+    """The record with what follows from its run in the object; `status` of before tells when things changed."""
+    spec: Json = dict(record.pod["spec"])
+    spec.pop("nodeName", None)
+    if record.run.cell:
+        spec["nodeName"] = record.run.cell
+    status = status_of(spec, record.run, record.pod.get("status") or {}, now)
+    told = {"metadata": _metadata(record.pod, record.run), "spec": spec, "status": status}
+    return replace(record, pod={**record.pod, **told})
 
 
 def _metadata(pod: Json, run: PodRun) -> Json:

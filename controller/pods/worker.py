@@ -17,20 +17,23 @@ import structlog
 from msgspec.structs import replace
 
 from cellwire.faults import Fault
+from controller.choice.wishes import PREFIX
 from controller.clouds.protocol import LoginOf
 from controller.fleet.cells import Cells
 from controller.model.cell import MARGIN, Announcement, Cell
-from controller.model.names import CellName, PodUid
+from controller.model.names import CellName
 from controller.model.offer import Demand
-from controller.model.pod import PodClaim, PodRef
+from controller.model.pod import PodClaim
 from controller.pods import bought, interruption, lifecycle
+from controller.pods.adoption import remembering
+from controller.pods.claim import claim_of
 from controller.pods.containers import Containers
 from controller.pods.cri import CellLost, CellRuntime
 from controller.pods.events import Recorder
 from controller.pods.fields import Json
 from controller.pods.logs import Logs
 from controller.pods.prober import probing
-from controller.pods.records import SHOWN, Records
+from controller.pods.records import Records
 from controller.pods.run import PodRecord, PodRun
 from controller.pods.translate import empty_folders, sandbox_config, volumes_folder
 from controller.store.protocol import Store
@@ -43,7 +46,6 @@ CLAIM_AGAIN, CLAIM_AGAIN_AT_MOST = 5.0, 60.0
 # How long a cell is kept for the rest of a log after its pod ended.
 LOGS_WITHIN = 60.0
 AGAIN_AFTER_BUG = 10.0
-ANNOTATION_PREFIX = "chinampa.dev/"
 
 
 async def _nobody_says(_: Sequence[str]) -> tuple[str, ...]:
@@ -209,24 +211,12 @@ class Worker:
         return self.record.run.cell
 
     async def _claim_of(self, pod: Json, run: PodRun) -> PodClaim:
-        metadata: Json = pod["metadata"]
-        annotations: dict[str, str] = metadata.get("annotations") or {}
+        annotations: dict[str, str] = pod["metadata"].get("annotations") or {}
         demand = self._around.demand(pod["spec"])
-        if not demand.architectures and f"{ANNOTATION_PREFIX}architecture" not in annotations:
+        if not demand.architectures and f"{PREFIX}architecture" not in annotations:
             images = [container["image"] for container, _ in lifecycle.containers_of(pod["spec"])]
             demand = replace(demand, architectures=await self._around.images.architectures(images))
-        return PodClaim(
-            pod=PodRef(
-                uid=PodUid(self.uid), namespace=metadata["namespace"], name=metadata["name"], attempt=run.attempt
-            ),
-            demand=demand,
-            labels=metadata.get("labels") or {},
-            annotations={
-                name: value
-                for name, value in annotations.items()
-                if name.startswith(ANNOTATION_PREFIX) and name not in SHOWN
-            },
-        )
+        return claim_of(pod, run.attempt, demand)
 
     async def _on_cell(self, cell: CellName, tasks: asyncio.TaskGroup) -> lifecycle.Finish:
         """Run the pod on this cell to its end. Raises a group with CellLost in it."""
@@ -262,7 +252,8 @@ class Worker:
         record = self.record
         while True:
             try:
-                sandbox, _ = await runtime.sandbox(sandbox_config(record.pod, record.run))
+                config = remembering(sandbox_config(record.pod, record.run), record.pod)
+                sandbox, _ = await runtime.sandbox(config)
                 if sandbox != record.run.sandbox and (folders := empty_folders(record.pod["spec"])):
                     await runtime.put_folders(volumes_folder(self.uid), folders)
                 break

@@ -86,7 +86,7 @@ def plan(
     match parts:
         case ("etc-hosts",):
             return PlannedMount(fate=Fate.COPIED, source=mount.host_path, on_cell=on_cell)
-        case ("containers", _, _):
+        case ("containers", _, _):  # as in `comes_back`
             return PlannedMount(fate=Fate.RETURNED, source=mount.host_path, on_cell=on_cell)
         case ("volumes", plugin, *_) if plugin == EMPTY_DIR:
             memory = _memory(mount, container, medium)
@@ -107,6 +107,32 @@ def below(pods_folder: str, path: str) -> tuple[str, ...] | None:
         return PurePosixPath(path).relative_to(pods_folder).parts[1:]
     except ValueError:
         return None
+
+
+def asked_for(on_cell: str, *, pods_folder: str, uid: str) -> str:
+    """The kubelet's path of what is at this path on the cell: the way back from `plan`.
+
+    A part of an emptyDir is told by its place in it.
+    """
+    try:
+        parts = PurePosixPath(on_cell).relative_to(f"{CELL_ROOT}/{uid}").parts
+    except ValueError:
+        return on_cell
+    match parts:
+        case (*folder, "files", _, name):
+            parts = (*folder, name)
+        case _:
+            pass
+    return str(PurePosixPath(pods_folder, uid, *parts))
+
+
+def comes_back(pods_folder: str, path: str) -> bool:
+    """Whether what is at this path of the kubelet's is brought back to it when the container has ended."""
+    match below(pods_folder, path):
+        case ("containers", _, _):
+            return True
+        case _:
+            return False
 
 
 def refuse_devices(config: cri.ContainerConfig, pods_folder: str) -> None:

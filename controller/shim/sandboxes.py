@@ -70,7 +70,7 @@ class Sandboxes:
                 known = self._memory.sandbox_of_pod(*key)
                 if known is not None:
                     return _standing(known)
-                cell = await self._cells.claim(self._claim(pod, config))
+                cell = await self._cells.claim(claim_of(config, self._demand_of(config)))
                 return await self._run_on(cell, pod, config, runtime_handler)
         except TimeoutError:
             raise self._still_coming(pod, patience) from None
@@ -146,15 +146,6 @@ class Sandboxes:
                 await self._cells.release(cell.name, "no kubelet asked for it any more")
                 del self._asked[key]
 
-    def _claim(self, pod: PodRef, config: cri.PodSandboxConfig) -> PodClaim:
-        return PodClaim(
-            pod=pod,
-            demand=self._demand_of(config),
-            labels=dict(config.labels),
-            annotations={key: text for key, text in config.annotations.items() if key.startswith("chinampa.dev/")},
-            by=CLAIMED_BY,
-        )
-
     async def _run_on(self, cell: Cell, pod: PodRef, config: cri.PodSandboxConfig, runtime_handler: str) -> str:
         if cell.announced is not None and cell.announced.ending_since:
             # Not handed back: the next attempt at this call gets another.
@@ -227,6 +218,17 @@ def pod_of(config: cri.PodSandboxConfig) -> PodRef:
     if not metadata.uid:
         raise Fault(Kind.INVALID, "the sandbox config", "metadata.uid is empty", "name the pod by its uid")
     return PodRef(uid=PodUid(metadata.uid), namespace=metadata.namespace, name=metadata.name, attempt=metadata.attempt)
+
+
+def claim_of(config: cri.PodSandboxConfig, demand: Demand) -> PodClaim:
+    """What this attempt asks of the fleet. Raises Fault INVALID without a uid."""
+    return PodClaim(
+        pod=pod_of(config),
+        demand=demand,
+        labels=dict(config.labels),
+        annotations={key: text for key, text in config.annotations.items() if key.startswith("chinampa.dev/")},
+        by=CLAIMED_BY,
+    )
 
 
 def config_for_cell(config: cri.PodSandboxConfig) -> cri.PodSandboxConfig:

@@ -10,7 +10,7 @@ from grpclib.client import Channel
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from controller.link.port import Change
-from controller.model.names import CellName
+from controller.model.names import CellName, InstanceId
 
 
 class FakeAuthority:
@@ -40,9 +40,9 @@ class FakeLink:
         while True:
             yield await self.queue.get()
 
-    def connect(self, cell: CellName, **moments: float) -> None:
+    def connect(self, cell: CellName, instance: str = "", **moments: float) -> None:
         self.channels[cell] = Channel(host="127.0.0.1", port=1)
-        self.queue.put_nowait(Change(cell, "connected"))
+        self.queue.put_nowait(Change(cell, "connected", instance=InstanceId(instance)))
         hello = wire.ReportMessage(hello=wire.Hello(cell=cell, moments=moments))
         self.queue.put_nowait(Change(cell, "hello", hello))
 

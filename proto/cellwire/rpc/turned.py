@@ -41,9 +41,18 @@ class TurnedChannel(mended.HeldChannel):
 
 def common_name(certificate: Certificate) -> str:
     """The CN of the certificate's subject; empty where there is none."""
+    return _of_subject(certificate, "commonName")
+
+
+def device(certificate: Certificate) -> str:
+    """The machine that the certificate's subject names (X.520 serialNumber); empty where it names none."""
+    return _of_subject(certificate, "serialNumber")
+
+
+def _of_subject(certificate: Certificate, wanted: str) -> str:
     for part in cast("tuple[tuple[tuple[str, str], ...], ...]", certificate.get("subject", ())):
         for name, value in part:
-            if name == "commonName":
+            if name == wanted:
                 return value
     return ""
 

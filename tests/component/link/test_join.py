@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
 
 from cellagent.boot.identity import Identity
 from cellagent.boot.join import SERVER_NAME, client_context, join, renew
@@ -22,7 +23,7 @@ from cellwire.rpc.turned import CALLS, TURNED, calling, serve_on
 from controller.clouds.local.identity import Signer
 from controller.clouds.userdata import UserData
 from controller.link.authority import Authority
-from controller.model.names import CellName
+from controller.model.names import CellName, InstanceId
 from tests.component.link.conftest import Site
 from tests.component.link.small_agent import Small, serving
 
@@ -36,7 +37,7 @@ async def refused(identity: Identity, metadata: Metadata) -> Fault:
     return told.value
 
 
-async def test_an_instance_of_ours_joins_with_a_certificate_that_names_its_cell(site: Site) -> None:
+async def test_an_instance_of_ours_joins_with_a_certificate_that_names_its_cell_and_itself(site: Site) -> None:
     async with site.open() as link:
         identity, metadata = await site.boot(link, "i-1")
         home = await join(identity, metadata)
@@ -45,7 +46,7 @@ async def test_an_instance_of_ours_joins_with_a_certificate_that_names_its_cell(
     assert home.renew_at - time.time() == pytest.approx(16 * 3600, abs=60)
     assert identity.home() == home
     certificate = x509.load_pem_x509_certificate(identity.certificate.read_bytes())
-    assert certificate.subject.rfc4514_string() == "CN=c-i-1"
+    assert certificate.subject.rfc4514_string({NameOID.SERIAL_NUMBER: "serialNumber"}) == "serialNumber=i-1,CN=c-i-1"
     life = certificate.not_valid_after_utc - datetime.datetime.now(datetime.UTC)
     assert abs(life - datetime.timedelta(hours=24)) < datetime.timedelta(minutes=1)
 
@@ -175,8 +176,8 @@ async def test_only_a_valid_certificate_of_ours_opens_the_turned_connection(site
         await join(identity, metadata)
         good = identity.certificate.read_bytes()
         request = await identity.signing_request()
-        expired = link.authority.sign(request, CellName("c-i-1"), datetime.timedelta(seconds=-1))
-        strange = Authority(tmp_path / "other", ("127.0.0.1",)).sign(request, CellName("c-i-1"))
+        expired = link.authority.sign(request, CellName("c-i-1"), InstanceId("i-1"), datetime.timedelta(seconds=-1))
+        strange = Authority(tmp_path / "other", ("127.0.0.1",)).sign(request, CellName("c-i-1"), InstanceId("i-1"))
         for certificate in (expired, strange):
             fault = await joined(site, link.port, certificate)
             assert fault is not None, "a bad certificate was taken"

@@ -21,6 +21,7 @@ from controller.fleet import plan
 from controller.fleet.act import Act, Home
 from controller.fleet.admission import Admittance
 from controller.fleet.book import Book
+from controller.fleet.hearing import Hearing
 from controller.fleet.plan import Limits
 from controller.fleet.pool import Class, Versions, warm
 from controller.fleet.pool_keeper import Pool, PoolSettings
@@ -136,7 +137,8 @@ class Machine(RuleBasedStateMachine):
         self.reconciler.wake = lambda name: None  # the machine plays the workers
         admittance = Admittance(self.book, (), 5.0, lambda: self.now)
         port = cast("Port", self.link)
-        self.fleet = Fleet(self.book, self.act, self.reconciler, pool, admittance, port, lambda: self.now)
+        hearing = Hearing(self.book, port)
+        self.fleet = Fleet(self.book, self.act, self.reconciler, pool, admittance, hearing, lambda: self.now)
         self.claims: dict[str, asyncio.Task[Cell]] = {}
 
     def do(self, work: Coroutine[Any, Any, None]) -> None:

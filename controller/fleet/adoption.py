@@ -1,0 +1,165 @@
+"""Takes running cells back after their records were lost: a store that is new, a cluster that is not.
+
+Two must agree on which cell an instance is: the cloud's list, by a tag, and the certificate with which the cell dials,
+which names both and is signed by the authority's key (that is no record). Then the cell itself is asked which pod runs
+on it. A cell that runs none, or one that has another cell by now, is nobody's, and its instance ends like any orphan.
+
+This is done once in a store's life, before anybody can ask for a cell: a pod that is still running must not get a
+second one meanwhile. Who was killed in the middle of it begins anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import structlog
+from grpclib.client import Channel
+
+from cellwire.faults import Fault
+from controller.clouds.protocol import Cloud
+from controller.fleet import launch
+from controller.fleet.book import Book
+from controller.fleet.hearing import Hearing, Newcomer
+from controller.fleet.plan import RUNNING, Limits
+from controller.model.cell import Cell, CellState
+from controller.model.instance import Instance
+from controller.model.names import CellName, InstanceId
+from controller.model.offer import Offer
+from controller.model.pod import PodClaim
+from controller.model.steps import LIVE, Retired
+from controller.store.protocol import Store
+
+log = structlog.get_logger()
+KIND, DONE = "fleet", "adoption"
+ASK_SECONDS = 30.0
+AGAIN_SECONDS = 2.0
+
+
+class Owner(Protocol):
+    """A room that runs pods on cells, and knows its own again by what is on them."""
+
+    async def recognise(self, channel: Channel) -> PodClaim | None:
+        """The pod of this room that a cell says it runs; None where it runs none, or another's. Raises Fault."""
+        ...
+
+    async def take(self, cell: Cell, channel: Channel) -> None:
+        """Write down what the room has to know of its pod on this cell. Repeating it does no harm. Raises Fault."""
+        ...
+
+
+async def needed(store: Store) -> bool:
+    """Whether this store has not been through it."""
+    return await store.get(KIND, DONE) is None
+
+
+class Adoption:
+    """See the module."""
+
+    def __init__(
+        self,
+        book: Book,
+        cloud: Cloud,
+        store: Store,
+        hearing: Hearing,
+        limits: Limits,
+        clock: Callable[[], float],
+    ) -> None:
+        self._book = book
+        self._cloud = cloud
+        self._store = store
+        self._hearing = hearing
+        self._port = hearing.port
+        self._limits = limits
+        self._clock = clock
+
+    async def work(self, owners: Sequence[Owner]) -> None:
+        """Wait for the cells of all instances that nobody knows, and take back those that run a pod."""
+        unknown = await self._unknown()
+        if unknown:
+            seconds = self._limits.redial + self._limits.lease
+            log.warning("instances run of which there is no record: their cells are waited for",
+                        instances=len(unknown), at_most_seconds=seconds)  # fmt: skip
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._meet(unknown, owners)
+            except TimeoutError:
+                log.warning("cells have not dialled: their instances will be ended", instances=sorted(unknown))
+        self._hearing.turn_away()
+        await self._store.put(KIND, DONE, b"")
+
+    async def _unknown(self) -> dict[InstanceId, Instance]:
+        """The instances that run and have no record."""
+        while True:
+            try:
+                listed = await self._cloud.instances()
+            except Fault as fault:
+                log.warning("the cloud's instances cannot be listed", cause=str(fault))
+                await asyncio.sleep(AGAIN_SECONDS)
+                continue
+            running = {one.id: one for one in listed if one.state in RUNNING}
+            return {name: one for name, one in running.items() if self._book.of_instance(name) is None}
+
+    async def _meet(self, unknown: dict[InstanceId, Instance], owners: Sequence[Owner]) -> None:
+        """Hear cells as they dial, until none is left to be heard of."""
+        while unknown:
+            cell = await self._hearing.newcomers.get()
+            instance = unknown.get(cell.instance)
+            if instance is not None and _agree(cell, instance):
+                try:
+                    async with asyncio.timeout(ASK_SECONDS):
+                        await self._ask(cell.name, instance, owners)
+                    unknown.pop(cell.instance)
+                except (Fault, TimeoutError) as fault:
+                    log.warning(
+                        "a cell could not be asked what it runs; it dials again", cell=cell.name, cause=str(fault)
+                    )
+            # As one that is known now, or to be asked again.
+            self._port.disconnect(cell.name)
+
+    async def _ask(self, name: CellName, instance: Instance, owners: Sequence[Owner]) -> None:
+        channel = self._port.channel(name)
+        for owner in owners:
+            claim = await owner.recognise(channel)
+            if claim is not None:
+                break
+        else:
+            log.warning("a cell runs no pod: its instance will be ended", cell=name, instance=instance.id)
+            return
+        former = [each for each in self._book.every() if each.claim and each.claim.pod.uid == claim.pod.uid]
+        if any(each.claim and each.claim.pod.attempt >= claim.pod.attempt for each in former):
+            log.warning("the pod of a cell has another: its instance will be ended", cell=name, pod=claim.pod.name)
+            return
+        cell = _record(name, instance, claim, await self._cloud.offers(), self._clock())
+        # The room's record first: should we be killed between the two, both are written once more.
+        await owner.take(cell, channel)
+        await self._book.add(cell)
+        log.warning("took a running cell back", cell=name, instance=instance.id, pod=claim.pod.name)
+        for each in former:
+            if each.state in LIVE:
+                await self._book.change(each.name, Retired(f"superseded by attempt {claim.pod.attempt} of its pod"))
+
+
+def _agree(cell: Newcomer, instance: Instance) -> bool:
+    """Whether the tag is that of the cell. Instances of one launch get their own a moment later."""
+    return instance.tags.get(launch.TAG_CELL, cell.name) == cell.name
+
+
+def _record(name: CellName, instance: Instance, claim: PodClaim, offers: Sequence[Offer], now: float) -> Cell:
+    launched = instance.launched_at or now
+    return Cell(
+        name=name,
+        state=CellState.CLAIMED,
+        demand=claim.demand,
+        claim=claim,
+        offer=launch.offer_of(instance, offers),
+        instance=instance.id,
+        client_token=instance.client_token,
+        address=instance.address,
+        pod_address=instance.pod_address,
+        created_at=launched,
+        changed_at=now,
+        boots=1,
+        moments={"requested": launched, "booting": launched, CellState.CLAIMED.value: now},
+    )

@@ -1,0 +1,119 @@
+"""The controller's store is lost, its folder of keys is not: what runs on EC2 runs on, and is known again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.rpc.call import call
+from tests.e2e.test_ec2 import nothing_is_left, ready
+from tests.support.ec2_controller import World, running_on_ec2
+from tests.support.manifests import COUNT, pod
+from tests.support.shim import settings_in, shim_of
+
+pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(240)]
+
+
+async def lose_the_records(world: World) -> None:
+    """Kill the controller, throw its store away, start it again."""
+    await world.controller.kill(signal.SIGKILL)
+    stored = list((world.controller.folder / "state").glob("records.sqlite*"))
+    assert stored
+    for file in stored:
+        file.unlink()
+    await world.controller.start()
+
+
+async def test_pods_run_on_and_kubectl_knows_them_again(tmp_path: Path) -> None:
+    async with running_on_ec2(tmp_path) as world:
+        kubectl = world.controller.kubectl
+        await kubectl("create", "namespace", "shop")
+        await kubectl("apply", "-n", "shop", "-f", "-", stdin=pod("web", COUNT) + pod("db", COUNT))
+        await kubectl("wait", "-n", "shop", "--for=condition=Ready", "pod/web", "pod/db", "--timeout=90s")
+        before = json.loads(await kubectl("get", "pods", "-n", "shop", "-o", "json"))["items"]
+        running = sorted(world.running())
+        assert len(running) == 2
+
+        await lose_the_records(world)
+        await kubectl("wait", "-n", "shop", "--for=condition=Ready", "pod/web", "pod/db", "--timeout=30s")
+        after = json.loads(await kubectl("get", "pods", "-n", "shop", "-o", "json"))["items"]
+        for was, now in zip(before, after, strict=True):
+            assert now["metadata"]["uid"] == was["metadata"]["uid"]
+            assert now["metadata"]["annotations"] == was["metadata"]["annotations"], "what it costs is known again"
+            (had,), (has,) = (each["status"]["containerStatuses"] for each in (was, now))
+            assert (has["containerID"], has["restartCount"]) == (had["containerID"], 0)
+        assert sorted(world.running()) == running
+        assert "line 1\nline 2\n" in await kubectl("logs", "-n", "shop", "web")
+        assert "there" in await kubectl("exec", "-n", "shop", "web", "--", "echo", "there")
+        assert {one["instance"] for one in await world.controller.cells()} == set(running)
+
+        await kubectl("delete", "pods", "-n", "shop", "--all", seconds=120)
+        await nothing_is_left(world)
+
+
+async def test_a_pod_whose_container_ended_meanwhile_is_started_again_on_its_cell(tmp_path: Path) -> None:
+    async with running_on_ec2(tmp_path) as world:
+        kubectl = world.controller.kubectl
+        await kubectl("apply", "-f", "-", stdin=pod("web", "sleep 15; exit 3"))
+        await ready(world, "web")
+        (instance,) = world.running()
+        await lose_the_records(world)
+        await kubectl(
+            "wait", "pod/web", "--for=jsonpath={.status.containerStatuses[0].restartCount}=1", "--timeout=60s"
+        )
+        (container,) = json.loads(await kubectl("get", "pod", "web", "-o", "json"))["status"]["containerStatuses"]
+        assert container["lastState"]["terminated"]["exitCode"] == 3
+        assert world.running() == [instance]
+
+        await kubectl("delete", "pod", "web")
+        await nothing_is_left(world)
+
+
+SAY = "trap 'echo over > /dev/termination-log; exit 5' TERM; n=0; while :; do n=$((n+1)); echo line $n; sleep 0.1; done"
+
+
+async def test_a_kubelet_finds_its_sandbox_and_containers_as_they_were(tmp_path: Path) -> None:
+    async with running_on_ec2(tmp_path, more=settings_in(tmp_path)) as world:
+        with shim_of(world.controller, tmp_path) as shim:
+            secret = shim.volume("u1", "secret", "keys")
+            secret.write({"key": b"old"})
+            message = tmp_path / "pods/u1/containers/c/0a1b"
+            message.parent.mkdir(parents=True)
+            message.touch()
+            termination = cri.Mount(host_path=str(message), container_path="/dev/termination-log")
+            sandbox, container = await shim.pod("sh", "-c", SAY, mounts=(secret.mount("/keys"), termination), uid="u1")
+            (instance,) = world.running()
+            was = await shim.status(container)
+
+            await lose_the_records(world)
+            shim.redial()
+            assert (await shim.sandbox_status(sandbox)).state == cri.SANDBOX_READY
+            status = await shim.status(container)
+            assert (status.state, status.started_at) == (cri.CONTAINER_RUNNING, was.started_at)
+            assert (status.log_path, list(status.mounts)) == (was.log_path, list(was.mounts))
+            assert await shim.run(shim.config("u1")) == sandbox, "a kubelet that asks again gets the one that is there"
+            assert world.running() == [instance]
+
+            secret.write({"key": b"new"})
+            for _ in range(100):
+                if await shim.said(container, "cat /keys/key") == "new":
+                    break
+                await asyncio.sleep(0.1)
+            else:
+                raise AssertionError(world.controller.words())
+
+            await call(
+                shim.runtime.StopContainer, cri.StopContainerRequest(container_id=container, timeout=20), deadline=60
+            )
+            assert (await shim.status(container)).exit_code == 5
+            assert message.read_text() == "over\n"
+            await shim.remove(sandbox)
+            numbers = [int(line.rsplit(" ", 1)[1]) for line in Path(was.log_path).read_text().splitlines()]
+            assert numbers == list(range(1, len(numbers) + 1)), "no line is lost or there twice"
+            await nothing_is_left(world)
