@@ -209,7 +209,12 @@ class Ec2Cloud(Group, frozen=True, kw_only=True):
     instance_profile: Annotated[str, Meta(description="Name or ARN, where a pod names none. Empty: none.")] = ""
     key_name: Annotated[str, Meta(description="Key pair for SSH. Empty: none.")] = ""
     volume_gb: Annotated[
-        int, Meta(ge=1, description="Root volume, where a pod asks for no larger one.", extra={"unit": "GB"})
+        int,
+        Meta(
+            ge=1,
+            description="Root volume; what a pod asks for as ephemeral storage comes on top.",
+            extra={"unit": "GB"},
+        ),
     ] = 10
     volume_type: Annotated[str, Meta(description="Type of root volumes.")] = "gp3"
     volume_key: Annotated[str, Meta(description="KMS key of root volumes. Empty: the account's default.")] = ""

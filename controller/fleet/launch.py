@@ -46,7 +46,8 @@ def request(cell: Cell, offers: tuple[Offer, ...], wishes: Wishes, facts: UserDa
         user_data=render(facts),
         tags={**tags(cell), TAG_CLUSTER: cluster},
         annotations={key: value for key, value in wished(cell).items() if key.startswith(PREFIX)},
-        volume_gb=max(wishes.volume_gb, cell.demand.disk_gb),
+        volume_gb=wishes.volume_gb,
+        disk_gb=cell.demand.disk_gb,
     )
 
 

@@ -110,8 +110,12 @@ def suitable(
 
 
 def _has_disk(cell: Cell, demand: Demand, wish: Wishes, offered: Mapping[str, str]) -> bool:
-    needed = max(demand.disk_gb, wish.volume_gb)
-    return not needed or needed <= max(cell.demand.disk_gb, read(offered).volume_gb)
+    return has_disk(cell.demand.disk_gb, read(offered).volume_gb, demand, wish)
+
+
+def has_disk(disk_gb: int, volume_gb: int, demand: Demand, wish: Wishes) -> bool:
+    """Whether an instance whose pod may fill so much, with a root volume of at least so much, has what a pod needs."""
+    return demand.disk_gb <= disk_gb and wish.volume_gb <= max(volume_gb, disk_gb)
 
 
 def _of_clouds(annotations: Mapping[str, str]) -> dict[str, str]:

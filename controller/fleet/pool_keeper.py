@@ -20,7 +20,7 @@ from controller.choice.rank import Ranked, rank
 from controller.choice.unavailable import Unavailable
 from controller.fleet import pool_forecast as forecasts
 from controller.fleet import pool_size
-from controller.fleet.pool import Class, Versions, serves, stands_by_for, suitable, usd_per_hour, warm
+from controller.fleet.pool import Class, Versions, has_disk, serves, stands_by_for, suitable, usd_per_hour, warm
 from controller.fleet.pool_plan import Outlook, PoolPlan, plan_pool
 from controller.fleet.pool_size import Learnt
 from controller.model.cell import Cell, CellState
@@ -223,8 +223,7 @@ class Pool:
 
 
 def _would_do(state: _State, nominal: Ranked, claim: PodClaim, wish: wishes.Wishes) -> bool:
-    disk = max(state.of.demand.disk_gb, state.wish.volume_gb)
-    if max(claim.demand.disk_gb, wish.volume_gb) > disk:
+    if not has_disk(state.of.demand.disk_gb, state.wish.volume_gb, claim.demand, wish):
         return False
     return serves(nominal.offer, state.of.annotations, claim.demand, wish, claim.annotations)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,9 +22,10 @@ from tests.support.shim import settings_in, shim_of
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(240)]
 
 
-async def lose_the_records(world: World) -> None:
+async def lose_the_records(world: World, meanwhile: Callable[[], None] = lambda: None) -> None:
     """Kill the controller, throw its store away, start it again."""
     await world.controller.kill(signal.SIGKILL)
+    meanwhile()
     stored = list((world.controller.folder / "state").glob("records.sqlite*"))
     assert stored
     for file in stored:
@@ -57,13 +60,28 @@ async def test_pods_run_on_and_kubectl_knows_them_again(tmp_path: Path) -> None:
         await nothing_is_left(world)
 
 
+def end_of(*command: str) -> None:
+    """End a process of a pod by what it was started with, as a crash of it would."""
+    wanted = "\0".join(command) + "\0"
+    (found,) = [one for one in Path("/proc").glob("[0-9]*/cmdline") if _read(one) == wanted]
+    os.kill(int(found.parent.name), signal.SIGKILL)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
 async def test_a_pod_whose_container_ended_meanwhile_is_started_again_on_its_cell(tmp_path: Path) -> None:
+    span = str(secrets.randbelow(10**9) + 10**6)
     async with running_on_ec2(tmp_path) as world:
         kubectl = world.controller.kubectl
-        await kubectl("apply", "-f", "-", stdin=pod("web", "sleep 15; exit 3"))
+        await kubectl("apply", "-f", "-", stdin=pod("web", f"sleep {span}; exit 3"))
         await ready(world, "web")
         (instance,) = world.running()
-        await lose_the_records(world)
+        await lose_the_records(world, lambda: end_of("sleep", span))
         await kubectl(
             "wait", "pod/web", "--for=jsonpath={.status.containerStatuses[0].restartCount}=1", "--timeout=60s"
         )

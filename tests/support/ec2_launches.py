@@ -18,6 +18,8 @@ ACCOUNT = "123456789012"
 REGION = "us-east-1"
 RESERVED = 5  # the first four addresses of a subnet and the last
 MOST = 1_000_000
+_BURSTABLE = ("t2", "t3", "t3a", "t4g")
+_NO_CREDITS = "The CPU credit option is not supported for this instance type."
 _NO_ADDRESSES = "InsufficientFreeAddressesInSubnet"
 
 
@@ -37,6 +39,11 @@ def _room(subnet: str, launch: dict[str, Any]) -> int:
     free = where.cidr.num_addresses - RESERVED - len(where._subnet_ips)
     wanted = (launch.get("NetworkInterfaces") or [{}])[0]
     return free // (1 + int(wanted.get("SecondaryPrivateIpAddressCount", 0)))
+
+
+def _creditable(type_: str, launch: dict[str, Any]) -> bool:
+    """Whether a type takes the credits that a launch gives it: EC2 has them for the T family only."""
+    return "CreditSpecification" not in launch or type_.partition(".")[0] in _BURSTABLE
 
 
 def _finish(instance: Any, launch: dict[str, Any], wanted: dict[str, Any], tags: dict[str, str]) -> None:
@@ -72,6 +79,8 @@ class Launches:
         room = _room(subnet, launch)
         if room < least:
             raise Refused(_NO_ADDRESSES)
+        if not _creditable(str(launch.get("InstanceType", "")), launch):
+            raise Refused("InvalidParameterCombination", _NO_CREDITS)
         granted, code = self._rules.grant(str(launch.get("InstanceType", "")), zone, market, min(most, room), least)
         if granted < least:
             raise Refused(code)
@@ -127,6 +136,8 @@ class Launches:
         return launched
 
     def _grant(self, option: Option, market: str, wanted: int) -> tuple[int, str]:
+        if not _creditable(option.type, option.data):
+            return 0, "InvalidParameterCombination"
         zone = self._zones.get(option.subnet) or str(option.override.get("AvailabilityZone", f"{REGION}a"))
         room = max(0, _room(option.subnet, option.data) - self._promised[option.subnet])
         granted, code = self._rules.grant(option.type, zone, market, min(wanted, room))

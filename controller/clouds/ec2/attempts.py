@@ -14,7 +14,7 @@ import msgspec
 
 from cellwire.faults import Kind
 from controller.clouds.ec2 import errors
-from controller.clouds.ec2.form import Place
+from controller.clouds.ec2.form import Build, Place
 from controller.clouds.protocol import Unfulfilled
 from controller.model.offer import LaunchType, Offer
 
@@ -31,7 +31,7 @@ class Option(msgspec.Struct, frozen=True):
     type: str
     zone: str
     subnet: str
-    architecture: str
+    build: Build
     rank: int
 
 
@@ -57,9 +57,9 @@ def attempts(offers: Sequence[Offer], place: Place) -> tuple[Attempt, ...]:
     by_market: dict[LaunchType, list[Option]] = {}
     for rank, offer in enumerate(offers):
         options = by_market.setdefault(offer.launch_type, [])
+        build = Build(offer.shape.architecture, offer.shape.burstable)
         options.extend(
-            Option(offer.shape.type, offer.zone, subnet, offer.shape.architecture, rank)
-            for subnet in place.subnets_of(offer.zone)
+            Option(offer.shape.type, offer.zone, subnet, build, rank) for subnet in place.subnets_of(offer.zone)
         )
     return tuple(Attempt(market, _bounded(options)) for market, options in by_market.items() if options)
 
@@ -76,9 +76,9 @@ def _bounded(options: Iterable[Option]) -> tuple[Option, ...]:
     return tuple(kept)
 
 
-def architectures(attempt: Attempt) -> tuple[str, ...]:
-    """The architectures among its options."""
-    return tuple(sorted({option.architecture for option in attempt.options}))
+def builds(attempt: Attempt) -> tuple[Build, ...]:
+    """The builds among its options."""
+    return tuple(sorted({option.build for option in attempt.options}, key=msgspec.structs.astuple))
 
 
 def without(attempt: Attempt, refused: Collection[Refusal]) -> Attempt:
@@ -87,10 +87,8 @@ def without(attempt: Attempt, refused: Collection[Refusal]) -> Attempt:
     return Attempt(attempt.market, tuple(each for each in attempt.options if (each.type, each.subnet) not in gone))
 
 
-def fleet(attempt: Attempt, templates: Mapping[str, str], count: int) -> dict[str, Any]:
-    """CreateFleet's parameters but for token and tags. `templates` is architecture to the name of a launch
-    template.
-    """
+def fleet(attempt: Attempt, templates: Mapping[Build, str], count: int) -> dict[str, Any]:
+    """CreateFleet's parameters but for token and tags. `templates` are names of launch templates."""
     spot = attempt.market is LaunchType.SPOT
     strategy: dict[str, Any] = (
         {"SpotOptions": {"AllocationStrategy": "capacity-optimized-prioritized"}}
@@ -105,10 +103,10 @@ def fleet(attempt: Attempt, templates: Mapping[str, str], count: int) -> dict[st
                 "Overrides": [
                     {"InstanceType": option.type, "SubnetId": option.subnet, "Priority": float(option.rank)}
                     for option in attempt.options
-                    if option.architecture == architecture
+                    if option.build == build
                 ],
             }
-            for architecture, template in templates.items()
+            for build, template in templates.items()
         ],
         "TargetCapacitySpecification": {
             "TotalTargetCapacity": count,

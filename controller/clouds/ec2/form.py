@@ -28,11 +28,12 @@ _IOPS, _IOPS_PER_GB = 3000, 50
 
 
 class Form(msgspec.Struct, frozen=True, kw_only=True):
-    """All that must be equal in one launching call. Hashable. `volume_gb` 0: the default."""
+    """All that must be equal in one launching call. Hashable. `volume_gb` and `disk_gb` as in the request."""
 
     offers: tuple[tuple[str, str, str], ...]
     user_data: str
     volume_gb: int
+    disk_gb: int
     volume_type: str
     security_groups: tuple[str, ...]
     instance_profile: str
@@ -40,6 +41,13 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
     tenancy: str
     capacity_reservation: str
     pod_metadata: bool
+
+
+class Build(msgspec.Struct, frozen=True):
+    """What of a type decides how its instances are made: a launch template is for one build."""
+
+    architecture: str
+    burstable: bool = False
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +86,8 @@ def form_of(request: LaunchRequest, settings: Ec2Settings) -> Form:
     return Form(
         offers=tuple(key_of(offer) for offer in request.offers),
         user_data=request.user_data,
-        volume_gb=max(request.volume_gb, settings.volume_gb),
+        volume_gb=request.volume_gb,
+        disk_gb=request.disk_gb,
         volume_type=volume_type or settings.volume_type,
         security_groups=tuple(word.strip() for word in said.get("security-groups", "").split(",") if word.strip()),
         instance_profile=said.get("instance-profile") or settings.instance_profile,
@@ -123,11 +132,13 @@ def packed_user_data(text: str) -> bytes:
     return shorter
 
 
-def launch_data(form: Form, image: str, settings: Ec2Settings, place: Place) -> dict[str, Any]:
-    """Launch parameters but for image, type, subnet, market, user-data and tags of instances."""
+def launch_data(form: Form, build: Build, settings: Ec2Settings, place: Place) -> dict[str, Any]:
+    """Launch parameters but for type, subnet, market, user-data and tags of instances."""
+    image = settings.images[build.architecture]
     device, least = place.roots[image]
     volume: dict[str, Any] = {
-        "VolumeSize": max(form.volume_gb, least),
+        # What the pod may fill is beside what the system and its images take.
+        "VolumeSize": max(form.volume_gb, max(settings.volume_gb, least) + form.disk_gb),
         "VolumeType": form.volume_type,
         "Encrypted": True,
         "DeleteOnTermination": True,
@@ -138,6 +149,7 @@ def launch_data(form: Form, image: str, settings: Ec2Settings, place: Place) -> 
         volume["KmsKeyId"] = settings.volume_key
     groups = dict.fromkeys((place.security_group, *settings.security_groups, *form.security_groups))
     data: dict[str, Any] = {
+        "ImageId": image,
         "BlockDeviceMappings": [{"DeviceName": device, "Ebs": volume}],
         "NetworkInterfaces": [
             {
@@ -157,6 +169,10 @@ def launch_data(form: Form, image: str, settings: Ec2Settings, place: Place) -> 
         },
         "InstanceInitiatedShutdownBehavior": "terminate",
     }
+    # As the ranking reckons: T2 would be held to its baseline, and an account may have the same made of the others. EC2
+    # refuses it for all other types, and on a host of one's own.
+    if build.burstable and form.tenancy != "host":
+        data["CreditSpecification"] = {"CpuCredits": "unlimited"}
     return {**data, **_optional(form, settings)}
 
 

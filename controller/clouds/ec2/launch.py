@@ -222,7 +222,7 @@ class Launcher:
             if not missing or not attempt.options:
                 return
             alike = self._alike(job, missing)
-            templates = await self._templates.named(job.form, attempts.architectures(attempt), alike)
+            templates = await self._templates.named(job.form, attempts.builds(attempt), alike)
             parameters = attempts.fleet(attempt, templates, len(missing))
             try:
                 answer = await self._new(job, "CreateFleet", parameters, missing, attempt.market)
@@ -251,10 +251,9 @@ class Launcher:
             missing = tuple(self._undealt(tokens))
             if not missing:
                 return
-            image = self._settings.images[option.architecture]
-            data = form.launch_data(job.form, image, self._settings, self._place)
+            data = form.launch_data(job.form, option.build, self._settings, self._place)
             data["NetworkInterfaces"][0]["SubnetId"] = option.subnet
-            data |= {"ImageId": image, "InstanceType": option.type, "MinCount": 1, "MaxCount": len(missing)}
+            data |= {"InstanceType": option.type, "MinCount": 1, "MaxCount": len(missing)}
             data["UserData"] = form.packed_user_data(job.form.user_data)
             if attempt.market is LaunchType.SPOT:
                 once = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}

@@ -35,7 +35,7 @@ class Ec2Settings(msgspec.Struct, frozen=True, kw_only=True):
     root_device: str = ""
     """Name of the root device. Empty: asked of the images."""
     volume_gb: int = 10
-    """Root volume, where a pod wishes for no larger one."""
+    """Root volume, where a pod wishes for no larger one; the disk that it asks for comes on top."""
     volume_type: str = "gp3"
     volume_key: str = ""
     """KMS key of root volumes. Empty: the account's default key."""

@@ -11,7 +11,7 @@ from typing import Any
 from cellwire.faults import Fault, Kind
 from controller.clouds.ec2 import form
 from controller.clouds.ec2.calls import Calls
-from controller.clouds.ec2.form import Form, Place
+from controller.clouds.ec2.form import Build, Form, Place
 from controller.clouds.ec2.settings import Ec2Settings
 
 
@@ -25,25 +25,20 @@ class Templates:
         self._made: dict[str, float] = {}
         self._making = asyncio.Lock()
 
-    async def named(self, its: Form, architectures: Iterable[str], tags: Mapping[str, str]) -> dict[str, str]:
-        """The name of a template of this form for each architecture. `tags` are for volumes and interfaces.
-
-        Raises Fault.
-        """
-        found: dict[str, str] = {}
+    async def named(self, its: Form, builds: Iterable[Build], tags: Mapping[str, str]) -> dict[Build, str]:
+        """The name of a template of this form for each build. `tags` are for volumes and interfaces. Raises Fault."""
+        found: dict[Build, str] = {}
         # A name is used for half of a template's life, so that none is collected under our hands.
         period = int(time.time() // (self._settings.template_seconds / 2))
-        for architecture in architectures:
-            image = self._settings.images[architecture]
-            data = form.launch_data(its, image, self._settings, self._place)
-            data["ImageId"] = image
+        for build in builds:
+            data = form.launch_data(its, build, self._settings, self._place)
             data["UserData"] = base64.b64encode(form.packed_user_data(its.user_data)).decode()
             data["TagSpecifications"] = form.tag_specifications(tags, ["volume", "network-interface"])
             name = f"chinampa-{self._settings.cluster}-{form.digest(data)[:24]}-{period:x}"
             async with self._making:
                 if name not in self._made:
                     await self._make(name, data)
-            found[architecture] = name
+            found[build] = name
         return found
 
     def forget(self) -> None:

@@ -23,8 +23,22 @@ PLACE = Place(
 )
 
 
-def offer(type_: str, zone: str = "a", market: LaunchType = LaunchType.ON_DEMAND, architecture: str = "amd64") -> Offer:
-    shape = Shape(type=type_, architecture=architecture, cpu_millis=1000, memory_mib=1024, baseline_millis=1000)
+def offer(
+    type_: str,
+    zone: str = "a",
+    market: LaunchType = LaunchType.ON_DEMAND,
+    architecture: str = "amd64",
+    *,
+    burstable: bool = False,
+) -> Offer:
+    shape = Shape(
+        type=type_,
+        architecture=architecture,
+        cpu_millis=1000,
+        memory_mib=1024,
+        baseline_millis=1000,
+        burstable=burstable,
+    )
     return Offer(shape=shape, zone=zone, launch_type=market, usd_per_hour=1.0)
 
 
@@ -43,13 +57,26 @@ OFFERS = st.lists(
 @given(OFFERS)
 def test_a_fleet_is_within_ec2s_bounds_in_one_market_and_by_our_ranking(offers: list[Offer]) -> None:
     for attempt in attempts.attempts(offers, PLACE):
-        asked = attempts.fleet(attempt, {"amd64": "x", "arm64": "y"}, 3)
+        asked = attempts.fleet(attempt, dict.fromkeys(attempts.builds(attempt), "x"), 3)
         overrides = [each for config in asked["LaunchTemplateConfigs"] for each in config["Overrides"]]
         assert 0 < len(overrides) <= 300
         assert len({each["InstanceType"] for each in overrides}) <= 60
         ranked = sorted(overrides, key=lambda each: each["Priority"])
         best = next(each for each in offers if each.launch_type is attempt.market and each.zone != "nowhere")
         assert ranked[0]["InstanceType"] == best.shape.type
+
+
+def test_each_type_is_made_by_the_template_of_its_architecture_and_its_credits() -> None:
+    offers = [offer("t3.nano", burstable=True), offer("m7i.large"), offer("m7g.medium", architecture="arm64")]
+    (attempt,) = attempts.attempts(offers, PLACE)
+    names = {build: f"{build.architecture}-{build.burstable}" for build in attempts.builds(attempt)}
+    made = {
+        config["LaunchTemplateSpecification"]["LaunchTemplateName"]: {
+            each["InstanceType"] for each in config["Overrides"]
+        }
+        for config in attempts.fleet(attempt, names, 1)["LaunchTemplateConfigs"]
+    }
+    assert made == {"amd64-True": {"t3.nano"}, "amd64-False": {"m7i.large"}, "arm64-False": {"m7g.medium"}}
 
 
 def test_all_subnets_of_an_offers_zone_have_its_priority() -> None:

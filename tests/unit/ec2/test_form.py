@@ -9,7 +9,7 @@ import pytest
 
 from cellwire.faults import Fault
 from controller.clouds.ec2 import describe, form
-from controller.clouds.ec2.form import Place
+from controller.clouds.ec2.form import Build, Place
 from controller.clouds.ec2.settings import Ec2Settings
 from controller.clouds.protocol import LaunchRequest
 from controller.model.instance import InstanceState
@@ -29,7 +29,12 @@ def request(tags: dict[str, str] | None = None, **annotations: str) -> LaunchReq
 
 
 def data(**annotations: str) -> dict[str, Any]:
-    return form.launch_data(form.form_of(request({}, **annotations), SETTINGS), "ami-1", SETTINGS, PLACE)
+    return form.launch_data(form.form_of(request({}, **annotations), SETTINGS), Build("amd64"), SETTINGS, PLACE)
+
+
+def burstable(**annotations: str) -> dict[str, Any]:
+    its = form.form_of(request({}, **annotations), SETTINGS)
+    return form.launch_data(its, Build("amd64", burstable=True), SETTINGS, PLACE)
 
 
 def test_without_annotations_an_instance_is_private_encrypted_and_shut_off_from_metadata() -> None:
@@ -68,6 +73,23 @@ def test_annotations_change_what_they_name() -> None:
     assert made["IamInstanceProfile"] == {"Arn": "arn:aws:iam::1:instance-profile/x"}
     volume = made["BlockDeviceMappings"][0]["Ebs"]
     assert (volume["VolumeType"], volume["Iops"]) == ("io2", 1500), "EC2 makes no io2 without"
+
+
+def test_burstable_types_may_use_more_than_their_baseline_and_no_others_are_told_so() -> None:
+    assert burstable()["CreditSpecification"] == {"CpuCredits": "unlimited"}
+    assert "CreditSpecification" not in data()
+    assert "CreditSpecification" not in burstable(tenancy="host"), "EC2 refuses it there"
+
+
+def test_what_a_pod_may_fill_is_beside_what_the_image_takes() -> None:
+    def size(**more: int) -> int:
+        asked = msgspec.structs.replace(request(), **more)
+        made = form.launch_data(form.form_of(asked, SETTINGS), Build("amd64"), SETTINGS, PLACE)
+        return made["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"]
+
+    assert size(disk_gb=40) == 30 + 40, "the image has 30"
+    assert (size(volume_gb=20), size(volume_gb=50)) == (30, 50)
+    assert (size(disk_gb=40, volume_gb=50), size(disk_gb=40, volume_gb=100)) == (70, 100)
 
 
 def test_a_reservation_and_a_host_of_ones_own_are_never_taken_as_spot() -> None:

@@ -188,7 +188,8 @@ def test_repeated_plans_come_to_rest_within_the_bound_at_what_is_wanted(
     made = PoolPlan()
     for turn in range(60):
         made = plan_pool(cells, wanted, NOW, T, bound)
-        if made == PoolPlan():
+        booted = all(each.state is CellState.READY for each in cells)
+        if made == PoolPlan() and booted:
             break
         cells = [
             msgspec.structs.replace(each, state=CellState.READY) for each in cells if each.name not in made.surplus
@@ -242,10 +243,13 @@ def test_what_only_a_cloud_understands_must_have_been_asked_for_at_launch() -> N
 
 
 def test_a_pod_gets_the_disk_that_it_asks_for() -> None:
-    roomy = Class(name="roomy", demand=DEMAND, annotations={"chinampa.dev/volume-size": "50"})
-    cells = [cell("c-any"), cell("c-roomy", of=roomy)]
+    large = Class(name="large", demand=DEMAND, annotations={"chinampa.dev/volume-size": "50"})
+    roomy = Class(name="roomy", demand=msgspec.structs.replace(DEMAND, disk_gb=40))
+    cells = [cell("c-any"), cell("c-large", of=large), cell("c-roomy", of=roomy)]
 
+    # Of a large volume the system and the images take their part.
     assert suitable(cells, Demand(cpu_millis=100, memory_mib=100, disk_gb=40), Wishes(), {}, 1.0) == ("c-roomy",)
+    assert suitable(cells, DEMAND, Wishes(volume_gb=45), {}, 1.0) == ("c-large",)
     assert suitable(cells, DEMAND, Wishes(volume_gb=60), {}, 1.0) == ()
 
 
