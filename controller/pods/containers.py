@@ -261,4 +261,5 @@ def running(container: Json, one: ContainerRun, at: float) -> ContainerRun:
     """The container from its start on; ready at once where no probe must say so."""
     started = "startupProbe" not in container
     ready = started and "readinessProbe" not in container
-    return replace(one, state=Running(at), started=started, ready=ready, retry_at=0.0)
+    last = lifecycle.former(one)
+    return replace(one, state=Running(at), last=last, started=started, ready=ready, retry_at=0.0)

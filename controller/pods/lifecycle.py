@@ -195,7 +195,12 @@ def not_prepared(one: ContainerRun, reason: str, cause: str, now: float) -> Cont
     """The container after its image could not be had, or it could not be created."""
     crashes = one.crashes + 1
     delay = backoff(crashes + 1)
-    return replace(one, state=Waiting(reason, cause, now), crashes=crashes, retry_at=now + delay)
+    return replace(one, state=Waiting(reason, cause, now), last=former(one), crashes=crashes, retry_at=now + delay)
+
+
+def former(one: ContainerRun) -> Terminated | None:
+    """How the start before the next one ended."""
+    return one.state if isinstance(one.state, Terminated) else one.last
 
 
 def settled(spec: Json, run: PodRun, now: float, whose: str) -> PodRun:
@@ -237,8 +242,7 @@ def lost(spec: Json, run: PodRun, cause: str, now: float, reason: str = "CellLos
 
 
 def _anew(one: ContainerRun) -> ContainerRun:
-    last = one.state if isinstance(one.state, Terminated) else one.last
-    return ContainerRun(name=one.name, last=last, starts=one.starts, restarts=one.restarts)
+    return ContainerRun(name=one.name, last=former(one), starts=one.starts, restarts=one.restarts)
 
 
 def _restarting(delay: float, name: str, whose: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import msgspec
 
-from controller.choice.catalogue import shape_of
+from controller.choice.catalogue import read, shape_of
 from controller.model.offer import LaunchType, Offer, Shape
 
 # Where no price of the spot market is known: it is seldom dearer than this share of the on-demand price.
@@ -71,7 +71,7 @@ def bundled(text: str, region: str) -> tuple[Market, str]:
     """The snapshot that comes with the code, and the region whose prices it has: another's, where it lacks this one's,
     since the order of types by price is much the same everywhere.
     """
-    data = json.loads(text)
+    data = read(text)
     regions: Mapping[str, Mapping[str, float | None]] = data["on_demand_usd_per_hour"]
     of = region if regions.get(region) else _SNAPSHOT_REGION
     prices = regions[of]
@@ -85,7 +85,7 @@ def bundled(text: str, region: str) -> tuple[Market, str]:
 
 def snapshot_source(text: str) -> str:
     """Where the snapshot is from, in its own words."""
-    return str(json.loads(text).get("source") or "bundled snapshot")
+    return str(read(text).get("source") or "bundled snapshot")
 
 
 def shape(described: Mapping[str, Any]) -> Shape | None:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import msgspec
 import structlog
 
-from controller.choice.catalogue import bundled_offers
+from controller.clouds.ec2 import market
 from controller.clouds.ec2.settings import Ec2Settings
 from controller.model.offer import LaunchType, Offer
 
 log = structlog.get_logger()
 CATALOGUE = Path(__file__).parent / "catalogue.json"
-# The snapshot has on-demand prices only. Spot is seldom dearer than this share of them; the real price replaces it.
-SPOT_GUESS = 0.4
-_SNAPSHOT_REGION = "us-east-1"
 
 
 class Offers:
@@ -29,7 +24,10 @@ class Offers:
         self._current: tuple[Offer, ...] = ()
         self.source = ""
         """Where the current offers come from, in words."""
-        self.replace(_bundled(settings, sorted(self._zones)), "bundled snapshot")
+        known, of = market.bundled(CATALOGUE.read_text(), settings.region)
+        if of != settings.region:
+            log.warning("no bundled prices of this region: those of another rank until they are asked for", region=of)
+        self.replace(market.offers(known, sorted(self._zones)), "bundled snapshot")
 
     @property
     def current(self) -> tuple[Offer, ...]:
@@ -55,23 +53,3 @@ class Offers:
             and (self._settings.spot or offer.launch_type is LaunchType.ON_DEMAND)
             and (not most or offer.usd_per_hour <= most)
         )
-
-
-def with_spot(on_demand: Iterable[Offer]) -> tuple[Offer, ...]:
-    """On-demand offers, and beside those that are sold as spot too a spot offer at a guessed price."""
-    found: list[Offer] = []
-    for offer in on_demand:
-        found.append(offer)
-        if offer.shape.spot:
-            price = round(offer.usd_per_hour * SPOT_GUESS, 6)
-            found.append(msgspec.structs.replace(offer, launch_type=LaunchType.SPOT, usd_per_hour=price))
-    return tuple(found)
-
-
-def _bundled(settings: Ec2Settings, zones: Sequence[str]) -> tuple[Offer, ...]:
-    text = CATALOGUE.read_text()
-    region = settings.region
-    if region not in json.loads(text)["on_demand_usd_per_hour"]:
-        log.warning("no bundled prices of this region: those of another rank until they are asked for", region=region)
-        region = _SNAPSHOT_REGION
-    return with_spot(bundled_offers(text, region, zones))

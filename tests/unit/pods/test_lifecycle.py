@@ -2,6 +2,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from controller.pods.containers import running
 from controller.pods.lifecycle import (
     Finish,
     Start,
@@ -154,6 +155,14 @@ def test_status_moves_from_pending_to_running_and_keeps_its_transition_times() -
     third = status_of(wanted, run(a=replace(ready, ready=False)), second, 20)
     times = {one["type"]: one["lastTransitionTime"] for one in third["conditions"]}
     assert times["Ready"] > times["Initialized"]
+
+
+def test_the_first_end_of_a_container_is_told_after_it_was_started_again_at_once() -> None:
+    first = ended(ContainerRun(name="a", state=Running(99)), exit_of(3), policy="Always", whose=WHOSE)
+    assert first.state == exit_of(3)
+    for again in (running({"name": "a"}, first, 101.0), not_prepared(first, "ErrImagePull", "it is gone", 101.0)):
+        (status,) = status_of(spec("a"), run(a=again), {}, 102)["containerStatuses"]
+        assert status["lastState"]["terminated"]["exitCode"] == 3
 
 
 def test_a_crashing_container_keeps_the_pod_running() -> None:

@@ -1,0 +1,94 @@
+"""A controller killed at any await of its launch path: its next life gives each pod one instance, and no more."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import aioboto3
+import pytest
+
+from controller.clouds.ec2 import cloud as ec2
+from controller.fleet import reconciler, room
+from controller.fleet.plan import Limits
+from controller.fleet.room import FleetSettings
+from controller.model.cell import CellState
+from controller.model.names import PodUid
+from controller.model.offer import Demand
+from controller.model.pod import PodClaim, PodRef
+from tests.support.ec2_cloud import Stage, stage
+from tests.support.ec2_launches import backend
+from tests.support.fake_link import FakeLink
+from tests.support.lives import Life, Place
+from tests.support.memory_store import MemoryStore
+
+PODS = ("a", "b")
+LIMITS = Limits(lease=600.0, boot=600.0, launch=60.0, grace=0.0, terminate_again=0.5)
+SETTINGS = FleetSettings(cluster="test", limits=LIMITS, survey=0.2)
+# Where a launch begins: who asks for a cell, its worker, the calls made for many, the writing of records.
+BEGINNINGS = ("claim", "_work", "_hold", "_settle")
+
+
+class WaitingStore(MemoryStore):
+    """Takes its time before each write and after it."""
+
+    async def put(self, kind: str, key: str, value: bytes, *, expected: int | None = None) -> int:
+        await asyncio.sleep(0)
+        revision = await super().put(kind, key, value, expected=expected)
+        await asyncio.sleep(0)
+        return revision
+
+
+def launches(place: Place) -> bool:
+    return place[0].rpartition(" ")[2] in BEGINNINGS
+
+
+def claim(name: str) -> PodClaim:
+    pod = PodRef(uid=PodUid(name), namespace="default", name=name)
+    return PodClaim(pod=pod, demand=Demand(cpu_millis=100, memory_mib=128), labels={"app": name})
+
+
+@pytest.fixture(autouse=True)
+def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconciler, "PASS_SECONDS", 0.1)
+    session = aioboto3.Session()  # it reads megabytes of JSON
+    monkeypatch.setattr(aioboto3, "Session", lambda **_: session)
+
+
+def alive() -> set[str]:
+    """The instances that EC2 has, whoever asked for them."""
+    every = (one for each in backend().reservations.values() for one in each.instances)
+    return {one.id for one in every if one.state in {"pending", "running"}}
+
+
+async def one_life(on: Stage, store: MemoryStore) -> None:
+    """Asks for a cell for each pod, until each has an instance and there is no other."""
+    link = FakeLink()
+    async with ec2.running(on.settings) as cloud, room.running(SETTINGS, store, cloud, link) as fleet:
+        async with asyncio.TaskGroup() as tasks:
+            asked = [tasks.create_task(fleet.claim(claim(name))) for name in PODS]
+            while [cell.state for cell in fleet.list()] != [CellState.BOOTING] * len(PODS):
+                await asyncio.sleep(0.01)
+            while alive() != {cell.instance for cell in fleet.list()}:
+                await asyncio.sleep(0.01)
+            for one in asked:
+                one.cancel()
+
+
+@pytest.mark.timeout(300)
+async def test_a_controller_killed_at_any_await_of_a_launch_leaves_one_instance_for_each_pod(tmp_path: Path) -> None:
+    async with stage(tmp_path) as on:
+        whole = Life(launches)
+        await whole.live(one_life(on, WaitingStore()))
+        assert len(whole.seen) >= 15, "an await of a launch is not seen"
+        for place, times in whole.seen.items():
+            # Each write of a record is another step of the launch.
+            for time in sorted({1, times if " put" in place[-3] else 1}):
+                backend().reservations.clear()
+                store = WaitingStore()
+                await Life(launches, place, time).live(one_life(on, store))
+                try:
+                    async with asyncio.timeout(30):
+                        await one_life(on, store)
+                except TimeoutError:
+                    raise AssertionError(f"killed at {place}: {alive()}") from None
