@@ -16,11 +16,13 @@ from cellwire.faults import Fault, Kind
 from controller.api import measuring
 from controller.api.metrics import Metrics
 from controller.api.priced import sheet
+from controller.choice.unavailable import Key
 from controller.clouds.protocol import Cloud, Priced, PriceSource
 from controller.fleet.cells import Telling
 from controller.fleet.pool_keeper import Figures
 from controller.model import cost
 from controller.model.cell import Cell
+from controller.model.offer import Offer
 
 SOCKET = "admin.sock"
 # The kernel keeps no longer names of sockets (sockaddr_un).
@@ -61,6 +63,13 @@ def described(cell: Cell, now: float) -> dict[str, Any]:
     }
 
 
+class Sold(msgspec.Struct, frozen=True):
+    """All that can be bought, and which of it (type, zone, launch type) the cloud refused of late, until when."""
+
+    offers: tuple[Offer, ...]
+    refused: tuple[tuple[Key, float], ...]
+
+
 def summary(known: Sequence[Cell], pool: Sequence[Figures], now: float) -> dict[str, Any]:
     """How many cells there are in each state, what all cost, and how the pool is."""
     return {
@@ -90,6 +99,10 @@ async def running(
         sources = cloud.price_sources if isinstance(cloud, Priced) else (PriceSource(part="all", source=cloud.name),)
         return web.json_response(sheet(await cloud.offers(), sources, time.time()))
 
+    async def offers(_: web.Request) -> web.Response:
+        told = Sold(offers=await cloud.offers(), refused=cells.unavailable().refused(time.time()))
+        return web.Response(body=msgspec.json.encode(told), content_type="application/json")
+
     async def measured(request: web.Request) -> web.Response:
         return measuring.answer(request, metrics)
 
@@ -99,6 +112,7 @@ async def running(
             web.get("/cells", listed),
             web.get("/status", status),
             web.get("/prices", prices),
+            web.get("/offers", offers),
             web.get(measuring.PATH, measured),
         ]
     )

@@ -27,6 +27,10 @@ class Unavailable(msgspec.Struct, frozen=True):
         keys = ((type_name, zone, launch_type), (ANY, zone, launch_type), (ANY, ANY, launch_type))
         return any(self.until.get(key, 0.0) > now for key in keys)
 
+    def refused(self, now: float) -> tuple[tuple[Key, float], ...]:
+        """What is to be left alone now, each with its end."""
+        return tuple(item for item in sorted(self.until.items()) if item[1] > now)
+
 
 def marked(known: Unavailable, key: Key, now: float, lifetime: float = LIFETIME) -> Unavailable:
     """The memory with one more refusal; what has expired is dropped."""

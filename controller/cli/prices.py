@@ -15,11 +15,8 @@ from rich.table import Table
 
 from cellwire.faults import Fault, Kind
 from controller.api.priced import sheet
-from controller.choice.catalogue import bundled_offers
+from controller.cli import snapshot
 from controller.cli.asking import ask, config_option
-from controller.clouds.protocol import PriceSource
-
-CATALOGUE = Path(__file__).resolve().parent.parent / "clouds" / "ec2" / "catalogue.json"
 
 
 @click.command("prices")
@@ -65,13 +62,8 @@ def _known(config_path: Path | None, region: str) -> dict[str, Any]:
 
 
 def _bundled(region: str) -> dict[str, Any]:
-    text = CATALOGUE.read_text()
-    found = bundled_offers(text, region, [region])
-    if not found:
-        known = ", ".join(sorted(json.loads(text)["on_demand_usd_per_hour"]))
-        raise Fault(Kind.INVALID, f"region {region}", "the snapshot has no prices of it", f"it has those of {known}")
-    source = PriceSource(part="all", source=f"bundled snapshot ({json.loads(text)['source']})")
-    return sheet(found, (source,), time.time())
+    found, sources = snapshot.offers(region, [region])
+    return sheet(found, sources, time.time())
 
 
 def _shown(row: Mapping[str, Any], families: Sequence[str], most: float | None) -> bool:

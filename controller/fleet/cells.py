@@ -10,6 +10,7 @@ from typing import Protocol
 
 from grpclib.client import Channel
 
+from controller.choice.unavailable import Unavailable
 from controller.fleet.pool_keeper import Figures
 from controller.model.cell import Cell
 from controller.model.names import CellName
@@ -58,6 +59,10 @@ class Telling(Cells, Protocol):
 
     def pool(self) -> tuple[Figures, ...]:
         """Hits, misses and stock of each class of warm cells."""
+        ...
+
+    def unavailable(self) -> Unavailable:
+        """Which offers the cloud refused of late."""
         ...
 
     def refusals(self) -> Mapping[str, int]:

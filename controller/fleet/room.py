@@ -18,6 +18,7 @@ from grpclib.client import Channel
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from controller.choice import wishes
+from controller.choice.unavailable import Unavailable
 from controller.clouds.protocol import Cloud, Imaged
 from controller.fleet.act import Act, Home
 from controller.fleet.admission import Admittance, RegistryFacts
@@ -184,6 +185,10 @@ class Fleet:
     def pool(self) -> tuple[Figures, ...]:
         """Hits, misses and stock of each class of warm cells."""
         return self._pool.figures(self._book.every())
+
+    def unavailable(self) -> Unavailable:
+        """Which offers the cloud refused of late."""
+        return self._act.unavailable
 
     def refusals(self) -> Mapping[str, int]:
         """How often launches were refused, by code, since the start."""

@@ -124,7 +124,7 @@ class Containers:
 
     async def _create_and_start(self, container: Json, image: cri.Image) -> str:
         name = container["name"]
-        begun = await self._set(name, lambda one: replace(one, id="", starts=one.starts + 1))
+        begun = await self._set(name, lambda one: lifecycle.begun(one, self._now()))
         record = self._record
         start = begun.starts - 1
         sandbox = sandbox_config(record.pod, record.run)
@@ -242,8 +242,10 @@ class Containers:
         for container, _ in lifecycle.containers_of(self._record.pod["spec"]):
             one = run.of(container["name"])
             made = found.get((one.name, one.starts - 1))
-            if made is None or not isinstance(one.state, Waiting) or (one.id == made.id and one.last is not None):
+            if made is None or not isinstance(one.state, Waiting):
                 continue
+            if one.last is not None and one.last.container_id == made.id:
+                continue  # its end is known, and the next start is due later
             if made.state == cri.CONTAINER_CREATED:
                 await self._set(one.name, lambda before, id_=made.id: replace(before, id=id_))
                 await self._started(container, made.id)
@@ -261,5 +263,4 @@ def running(container: Json, one: ContainerRun, at: float) -> ContainerRun:
     """The container from its start on; ready at once where no probe must say so."""
     started = "startupProbe" not in container
     ready = started and "readinessProbe" not in container
-    last = lifecycle.former(one)
-    return replace(one, state=Running(at), last=last, started=started, ready=ready, retry_at=0.0)
+    return replace(one, state=Running(at), started=started, ready=ready, retry_at=0.0)

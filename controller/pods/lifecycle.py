@@ -195,10 +195,15 @@ def not_prepared(one: ContainerRun, reason: str, cause: str, now: float) -> Cont
     """The container after its image could not be had, or it could not be created."""
     crashes = one.crashes + 1
     delay = backoff(crashes + 1)
-    return replace(one, state=Waiting(reason, cause, now), last=former(one), crashes=crashes, retry_at=now + delay)
+    return replace(one, state=Waiting(reason, cause, now), last=_former(one), crashes=crashes, retry_at=now + delay)
 
 
-def former(one: ContainerRun) -> Terminated | None:
+def begun(one: ContainerRun, now: float) -> ContainerRun:
+    """The container once its next start is under way: until that is known to run, it waits."""
+    return replace(one, id="", state=Waiting(since=now), last=_former(one), starts=one.starts + 1)
+
+
+def _former(one: ContainerRun) -> Terminated | None:
     """How the start before the next one ended."""
     return one.state if isinstance(one.state, Terminated) else one.last
 
@@ -242,7 +247,7 @@ def lost(spec: Json, run: PodRun, cause: str, now: float, reason: str = "CellLos
 
 
 def _anew(one: ContainerRun) -> ContainerRun:
-    return ContainerRun(name=one.name, last=former(one), starts=one.starts, restarts=one.restarts)
+    return ContainerRun(name=one.name, last=_former(one), starts=one.starts, restarts=one.restarts)
 
 
 def _restarting(delay: float, name: str, whose: str) -> str:

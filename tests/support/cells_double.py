@@ -21,6 +21,7 @@ from cellwire.cri.v1.runtime_grpc import ImageServiceBase, RuntimeServiceBase
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.serve import serving
 from cellwire.stream.service import SessionService
+from controller.choice.unavailable import Unavailable
 from controller.fleet.pool_keeper import Figures
 from controller.model.cell import Announcement, Cell, CellState
 from controller.model.names import CellName, InstanceId
@@ -202,6 +203,9 @@ class CellsDouble:
 
     def pool(self) -> tuple[Figures, ...]:
         return ()
+
+    def unavailable(self) -> Unavailable:
+        return Unavailable()
 
     def refusals(self) -> dict[str, int]:
         return {}

@@ -20,6 +20,7 @@ from controller.api import admin, measuring, server
 from controller.api.metrics import Measured, Metrics
 from controller.api.settings import ApiSettings
 from controller.api.stages import Stages
+from controller.choice.unavailable import Unavailable
 from controller.clouds.protocol import Called
 from controller.fleet.pool_keeper import Figures
 from controller.fleet.streams import Streams
@@ -63,6 +64,9 @@ class Fleet:
 
     def pool(self) -> tuple[Figures, ...]:
         return (CLASS,)
+
+    def unavailable(self) -> Unavailable:
+        return Unavailable()
 
     def refusals(self) -> dict[str, int]:
         return {"InsufficientInstanceCapacity": 5}

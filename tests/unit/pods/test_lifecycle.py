@@ -8,6 +8,7 @@ from controller.pods.lifecycle import (
     Start,
     Wait,
     backoff,
+    begun,
     decide,
     ended,
     lost,
@@ -160,8 +161,10 @@ def test_status_moves_from_pending_to_running_and_keeps_its_transition_times() -
 def test_the_first_end_of_a_container_is_told_after_it_was_started_again_at_once() -> None:
     first = ended(ContainerRun(name="a", state=Running(99)), exit_of(3), policy="Always", whose=WHOSE)
     assert first.state == exit_of(3)
-    for again in (running({"name": "a"}, first, 101.0), not_prepared(first, "ErrImagePull", "it is gone", 101.0)):
-        (status,) = status_of(spec("a"), run(a=again), {}, 102)["containerStatuses"]
+    again = begun(first, 101.0)
+    assert isinstance(again.state, Waiting), "who is killed now finds the container that it made"
+    for one in (again, running({"name": "a"}, again, 101.0), not_prepared(first, "ErrImagePull", "gone", 101.0)):
+        (status,) = status_of(spec("a"), run(a=one), {}, 102)["containerStatuses"]
         assert status["lastState"]["terminated"]["exitCode"] == 3
 
 
