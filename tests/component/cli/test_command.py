@@ -15,10 +15,12 @@ ROOT = Path(__file__).resolve().parents[3]
 RUN = "import sys; from controller.cli import main; sys.exit(main())"
 
 
-def chinampa(*arguments: str) -> subprocess.CompletedProcess[str]:
+def chinampa(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}"}
     command = [sys.executable, "-c", RUN, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=environment)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=30, check=False, env=environment, input=stdin
+    )
 
 
 def test_the_documentation_of_settings_is_the_table() -> None:
@@ -53,6 +55,37 @@ def test_choose_explains_what_fits_and_what_does_not(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "demand: 500m CPU, 1120 MiB memory" in done.stdout
     assert "by memory" in done.stdout
+
+
+MANY = """
+kind: Pod
+metadata: {name: cheap, annotations: {chinampa.dev/launch-type: "spot,on-demand"}}
+spec: {containers: [{name: a, resources: {requests: {cpu: "2", memory: 3Gi, ephemeral-storage: 40G}}}]}
+---
+kind: Deployment
+metadata: {name: web}
+spec:
+  template:
+    spec: {containers: [{name: a, resources: {requests: {cpu: "2", memory: 3Gi}}}]}
+"""
+
+
+def test_choose_explains_each_pod_of_a_manifest_and_spot_where_a_pod_allows_it() -> None:
+    done = chinampa("choose", "--bundled", "-f", "-", "--most", "1", stdin=MANY)
+
+    assert done.returncode == 0, done.stderr
+    cheap, web = done.stdout.split("deployment web")
+    assert "40 GB disk" in cheap
+    assert " spot " in cheap
+    assert " on-demand " in web
+    assert " spot " not in web.partition("turned away")[0]
+
+
+def test_choose_refuses_by_name_what_runs_no_pod_and_a_region_that_is_not_known() -> None:
+    done = chinampa("choose", "--bundled", "-f", "-", stdin="kind: Service\n")
+    assert (done.returncode, "Service is no Pod" in done.stderr) == (1, True)
+    done = chinampa("choose", "--bundled", "-f", "-", "--region", "mars-north-1", stdin=MANY)
+    assert (done.returncode, "region mars-north-1" in done.stderr) == (1, True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the answer depends on the user")

@@ -1,0 +1,34 @@
+"""What the socket in the state folder tells the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import aiohttp
+import msgspec
+
+from controller.api import admin
+from controller.api.admin import Sold
+from controller.api.metrics import Metrics
+from controller.choice.unavailable import Unavailable, marked
+from tests.support.fake_cloud import FakeCloud
+
+
+class Fleet:
+    def unavailable(self) -> Unavailable:
+        known = marked(Unavailable(), ("small", "a", "spot"), 0.0)
+        return marked(known, ("medium", "a", "spot"), 4e9)
+
+
+async def test_all_that_can_be_bought_is_told_with_what_was_refused_of_late(tmp_path: Path) -> None:
+    cloud = FakeCloud()
+    async with admin.running(cast("Any", Fleet()), tmp_path, {}, cloud, Metrics()):
+        connector = aiohttp.UnixConnector(str(tmp_path / "admin.sock"))
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.get("http://controller/offers") as reply,
+        ):
+            sold = msgspec.json.decode(await reply.read(), type=Sold)
+    assert sold.offers == await cloud.offers()
+    assert [key for key, _ in sold.refused] == [("medium", "a", "spot")]
