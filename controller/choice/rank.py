@@ -25,6 +25,9 @@ SURCHARGE = {"amd64": 0.05, "arm64": 0.04}
 MOST = 60
 
 
+_SIZES = frozenset({"cpu", "memory", "network"})
+
+
 class Ranked(msgspec.Struct, frozen=True):
     """One offer that fits, and what it will cost in USD per hour."""
 
@@ -87,7 +90,9 @@ def _order(entry: tuple[float, bool, int, str, str, Offer]) -> tuple[float, bool
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """What fits and, for what does not, how many offers each filter turned away with one example in words."""
+    """What fits and, for what does not, how many offers each filter turned away, with the one in words that came
+    nearest: the dearest that is too small, else the cheapest.
+    """
 
     ranking: Ranking
     rejected: dict[str, int]
@@ -109,7 +114,8 @@ def explain(demand: Demand, wishes: Wishes, catalogue: Catalogue, unavailable: U
             name, why = "capacity", "the cloud refused it lately for want of capacity"
         if name:
             rejected[name] += 1
-            examples[name] = f"{shape} in {offer.zone}: {why}"
+            if name not in examples or name in _SIZES:
+                examples[name] = f"{shape} in {offer.zone}: {why}"
     return Explanation(ranking, dict(rejected), examples, len(catalogue.offers))
 
 

@@ -123,6 +123,14 @@ def test_the_explanation_counts_what_each_filter_turned_away() -> None:
     assert [each.shape.type for each in found.ranking.offers] == ["m.large"]
 
 
+def test_the_example_of_a_reason_is_the_offer_that_came_nearest() -> None:
+    sold = Catalogue([offer(f"m.{size}", price) for size, price in (("small", 0.1), ("large", 0.2), ("huge", 0.9))])
+    dear = explain(Demand(cpu_millis=1, memory_mib=1), Wishes(max_price=0.01), sold, Unavailable(), 0.0)
+    assert dear.examples["max-price"].startswith("m.small")
+    large = explain(Demand(cpu_millis=10**9, memory_mib=1), Wishes(), sold, Unavailable(), 0.0)
+    assert large.examples["cpu"].startswith("m.huge")
+
+
 def test_annotations_limit_the_choice() -> None:
     wishes = read({"chinampa.dev/instance-type": "m.*,c.*", "chinampa.dev/max-price": "0.15", "other/x": "y"})
     catalogue = Catalogue([offer("m.large", 0.1), offer("c.large", 0.2), offer("r.large", 0.05)])
