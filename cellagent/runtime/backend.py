@@ -36,7 +36,10 @@ class LocalBackend:
         async def code() -> int:
             return await self._containers.ended(place.container_id)
 
-        async with attach.attached(place.bundle, request, code) as session:
+        config = self._ledger.container(place.container_id).parsed()
+        ends_with_client = config.stdin_once and not config.tty
+        target = attach.Target(place.bundle, keeps_input=config.stdin and not ends_with_client)
+        async with attach.attached(target, request, code) as session:
             yield session
 
     @asynccontextmanager

@@ -76,7 +76,8 @@ def command_line(charge: Charge) -> list[str]:
         argv.append("--terminal")
     if charge.stdin:
         argv.append("--stdin")
-        if not charge.stdin_once:
+        # A terminal is one file both ways: conmon would close the output with the input.
+        if charge.terminal or not charge.stdin_once:
             argv.append("--leave-stdin-open")
     if charge.systemd_cgroup:
         argv.append("--systemd-cgroup")

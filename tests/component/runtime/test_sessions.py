@@ -129,6 +129,26 @@ async def test_attach_half_closes_stdin_of_a_container_made_for_it(agent: Agents
         assert (out, code) == (b"abc", 0)
 
 
+@pytest.mark.parametrize(("tty", "once"), [(True, False), (True, True), (False, False)])
+async def test_the_end_of_a_clients_input_parts_it_from_a_container_that_goes_on(
+    agent: Agents, *, tty: bool, once: bool
+) -> None:
+    async with agent() as client:
+        container = await client.run("cat", stdin=True, stdin_once=once, tty=tty)
+        for word in (b"first", b"second"):
+            request = SessionRequest(container, tty=tty, stdin=True, stderr=not tty)
+            async with client.room.backend.attach(request) as session:
+                await session.write_stdin(word + b"\n")
+                said = session.output()
+                echoed = await anext(said)
+                assert isinstance(echoed, Stdout)
+                assert word in echoed.data
+                await session.close_stdin()
+                left = [item async for item in said]
+            assert left[-1] == Exited(0)
+        assert (await client.status(container)).state == cri.CONTAINER_RUNNING
+
+
 async def test_attach_to_a_terminal_can_resize_it(agent: Agents) -> None:
     async with agent() as client:
         container = await client.run("sh", stdin=True, tty=True)

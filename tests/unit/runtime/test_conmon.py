@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from cellagent.runtime.conmon import Charge, command_line, plain_words
@@ -21,6 +22,7 @@ def test_stdin_stays_open_unless_it_is_for_one_client() -> None:
     once = Charge("id", "main", Path("/r"), Path("/o"), Path("/b"), Path("/e"), "", stdin=True, stdin_once=True)
     assert "--leave-stdin-open" in command_line(held)
     assert "--leave-stdin-open" not in command_line(once)
+    assert "--leave-stdin-open" in command_line(dataclasses.replace(once, terminal=True))
 
 
 def test_the_runtimes_sentence_is_taken_out_of_its_log_line() -> None:
