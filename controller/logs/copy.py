@@ -16,17 +16,19 @@ import msgspec
 
 
 class Note(msgspec.Struct, frozen=True):
-    """Where the file with this inode begins in the container's whole log."""
+    """Where the file with this inode begins in the whole log of `container`; "" where an earlier version wrote it."""
 
     base: int
     inode: int
+    container: str = ""
 
 
 class Copy:
     """One container's log on its way here. Raises OSError; `offset` is always what the file holds."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, container_id: str) -> None:
         self._path = path
+        self._container = container_id
         self._note = path.with_name(f".{path.name}.begins")
         self._file = -1
         self._next = -1
@@ -96,7 +98,7 @@ class Copy:
         if former >= 0:
             os.close(former)
         found = os.fstat(file)
-        note = Note(self.offset - found.st_size, found.st_ino)
+        note = Note(self.offset - found.st_size, found.st_ino, self._container)
         temporary = self._note.with_name(self._note.name + ".new")
         temporary.write_bytes(msgspec.msgpack.encode(note))
         temporary.replace(self._note)
@@ -110,11 +112,13 @@ class Copy:
         try:
             note = msgspec.msgpack.decode(self._note.read_bytes(), type=Note)
         except (OSError, msgspec.DecodeError):
-            # Nothing of ours was ever written: what is there is somebody else's, and is written after.
+            note = None
+        if note is None or note.container not in ("", self._container):
+            # Nothing of this container was ever written: what is there is another's, and is written after.
             return 0
         # The noted file may have been moved away by a rotation while nobody copied.
         beside = [entry for entry in os.scandir(self._path.parent) if entry.name.startswith(self._path.name)]
         for entry in beside:
             if entry.inode() == note.inode:
                 return note.base + entry.stat(follow_symlinks=False).st_size
-        return note.base
+        return max(note.base, 0)

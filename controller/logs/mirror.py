@@ -56,7 +56,7 @@ class Mirror:
         `channel` waits for the cell to be connected and raises Fault once it never will be. Raises that, or Fault
         BROKEN where the disk refuses or the cell leaves a gap, UNAVAILABLE where a connected cell brings nothing.
         """
-        copy = Copy(path)
+        copy = Copy(path, container_id)
         self._copies[container_id] = copy
         try:
             copy.open()

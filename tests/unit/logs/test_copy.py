@@ -38,7 +38,7 @@ def test_every_byte_is_there_once_and_in_order(tmp_path_factory: object, plan: l
     folder = Path(tmp_path_factory.mktemp("log"))  # type: ignore[attr-defined]
     path = folder / "0[1]*.log"
     kubelet = Kubelet(path)
-    copy = Copy(path)
+    copy = Copy(path, "c1")
     copy.open()
     for step in plan:
         match step:
@@ -46,7 +46,7 @@ def test_every_byte_is_there_once_and_in_order(tmp_path_factory: object, plan: l
                 copy.write(LOG[copy.offset : copy.offset + step])
             case "kill":
                 copy.close()
-                copy = Copy(path)
+                copy = Copy(path, "c1")
                 copy.open()
             case "rotate":
                 kubelet.rotate()
@@ -55,7 +55,7 @@ def test_every_byte_is_there_once_and_in_order(tmp_path_factory: object, plan: l
             case "rotate unseen":  # while no controller runs
                 copy.close()
                 kubelet.rotate()
-                copy = Copy(path)
+                copy = Copy(path, "c1")
                 copy.open()
             case _:
                 copy.reopen()
@@ -67,7 +67,7 @@ def test_every_byte_is_there_once_and_in_order(tmp_path_factory: object, plan: l
 
 def test_a_file_that_was_moved_away_gets_the_end_of_its_last_line(tmp_path: Path) -> None:
     path = tmp_path / "0.log"
-    copy = Copy(path)
+    copy = Copy(path, "c1")
     copy.open()
     copy.write(b"one\ntw")
     path.rename(tmp_path / "0.log.old")
@@ -78,9 +78,36 @@ def test_a_file_that_was_moved_away_gets_the_end_of_its_last_line(tmp_path: Path
     copy.close()
 
 
+def copied(path: Path, container_id: str, data: bytes) -> None:
+    copy = Copy(path, container_id)
+    copy.open()
+    assert copy.offset == 0
+    copy.write(data)
+    copy.close()
+
+
+def test_a_container_with_the_log_path_of_another_has_its_own_log_from_the_first_byte(tmp_path: Path) -> None:
+    path = tmp_path / "0.log"
+    copied(path, "c1", b"of the first\n")
+    copied(path, "c2", b"of the second\n")
+    assert path.read_bytes() == b"of the first\nof the second\n"
+    path.unlink()
+    copied(path, "c3", b"of the third\n")
+    assert path.read_bytes() == b"of the third\n"
+
+
+def test_a_log_whose_file_was_removed_is_copied_anew(tmp_path: Path) -> None:
+    path = tmp_path / "0.log"
+    path.write_bytes(b"of somebody else\n")
+    copied(path, "c1", b"lost\n")
+    path.unlink()
+    copied(path, "c1", b"lost\n")
+    assert path.read_bytes() == b"lost\n"
+
+
 def test_no_descriptor_is_left(tmp_path: Path) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
-    copy = Copy(tmp_path / "0.log")
+    copy = Copy(tmp_path / "0.log", "c1")
     copy.open()
     copy.write(b"half")
     for number in range(3):
@@ -92,7 +119,7 @@ def test_no_descriptor_is_left(tmp_path: Path) -> None:
 
 def test_what_is_being_synced_may_be_rotated_and_closed_meanwhile(tmp_path: Path) -> None:
     path = tmp_path / "0.log"
-    copy = Copy(path)
+    copy = Copy(path, "c1")
     copy.open()
     copy.write(b"a line\n")
     with copy.held() as file:
