@@ -7,6 +7,7 @@ are used; a machine with pure version 2 uses that. Limits are written by `limits
 from __future__ import annotations
 
 import enum
+import math
 import os
 import signal
 import time
@@ -77,6 +78,18 @@ def controllers() -> frozenset[str]:
     if layout() is Layout.V2:
         return frozenset((ROOT / "cgroup.controllers").read_text().split())
     return frozenset(hierarchies()) - {"systemd", BESIDE}
+
+
+def cpu_bound() -> float:
+    """CPUs that the outermost group seen from here may use; a group below may not be given more. Infinite on version 2.
+
+    Version 2 takes the smaller of the two by itself.
+    """
+    mounted = hierarchies().get("cpu")
+    if mounted is None:
+        return math.inf
+    quota, period = number(mounted / "cpu.cfs_quota_us"), number(mounted / "cpu.cfs_period_us")
+    return quota / period if quota and period else math.inf
 
 
 def own_parent(fallback: str = "/chinampa") -> str:

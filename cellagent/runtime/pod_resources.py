@@ -29,7 +29,7 @@ async def update(machine: Machine, request: cri.UpdatePodSandboxResourcesRequest
     wanted = with_overhead(request.resources, request.overhead)
     require_machine(thing, wanted)
     v2 = cgroups.layout() is cgroups.Layout.V2
-    enforceable(thing, wanted, cgroups.controllers(), v2=v2)
+    enforceable(thing, wanted, cgroups.controllers(), v2=v2, cpu_bound=cgroups.cpu_bound())
     if not record.parsed().linux.cgroup_parent:
         _hold(thing, record, wanted, v2=v2)
     machine.ledger.put_sandbox(

@@ -30,7 +30,7 @@ async def update(machine: Machine, container_id: str, asked: cri.LinuxContainerR
     # Zero is CRI's "not said": merging a message leaves such fields as they were.
     merged.MergeFrom(asked)
     v2 = cgroups.layout() is cgroups.Layout.V2
-    wanted = enforceable(f"container {name}", merged, cgroups.controllers(), v2=v2)
+    wanted = enforceable(f"container {name}", merged, cgroups.controllers(), v2=v2, cpu_bound=cgroups.cpu_bound())
     if record.phase is Phase.RUNNING:
         _holds(asked, name, cgroups.Group(record.cgroup).usage())
         argv = [str(machine.runtime.path), "--root", str(machine.settings.oci), "update", "--resources", "-", record.id]

@@ -52,6 +52,7 @@ class SpecInputs(msgspec.Struct, frozen=True, kw_only=True):
     # What the machine has; asked of it where the caller does not say.
     host_capabilities: frozenset[str] = msgspec.field(default_factory=capabilities.own)
     controllers: frozenset[str] = msgspec.field(default_factory=cgroups.controllers)
+    cpu_bound: float = msgspec.field(default_factory=cgroups.cpu_bound)
     apparmor: frozenset[str] | None = None
     machine: str = msgspec.field(default_factory=platform.machine)
     mountinfo: str = ""
@@ -94,7 +95,9 @@ def _linux(inputs: SpecInputs, held: frozenset[str]) -> dict[str, Any]:
     name = f"container {config.metadata.name}"
     linux: dict[str, Any] = {
         "cgroupsPath": inputs.cgroup,
-        "resources": spec_resources.resources(config, inputs.host_devices, inputs.controllers, v2=inputs.cgroup_v2),
+        "resources": spec_resources.resources(
+            config, inputs.host_devices, inputs.controllers, v2=inputs.cgroup_v2, cpu_bound=inputs.cpu_bound
+        ),
         "namespaces": _namespaces(inputs),
         "devices": [{key: each for key, each in one.items() if key != "access"} for one in inputs.host_devices],
         "rootfsPropagation": spec_mounts.root_propagation(config.mounts),

@@ -14,12 +14,21 @@ DEVICES = (
     ("c", 136, None), ("c", 10, 200),
 )  # fmt: skip
 
+PERIOD_US = 100_000
+NO_QUOTA = -1
+
 
 def resources(
-    config: cri.ContainerConfig, devices: Iterable[dict[str, Any]], controllers: frozenset[str], *, v2: bool
+    config: cri.ContainerConfig,
+    devices: Iterable[dict[str, Any]],
+    controllers: frozenset[str],
+    *,
+    v2: bool,
+    cpu_bound: float,
 ) -> dict[str, Any]:
     """Limits, and which devices the container may open. Raises Fault for a limit that the machine cannot hold."""
-    found = enforceable(f"container {config.metadata.name}", config.linux.resources, controllers, v2=v2)
+    name = f"container {config.metadata.name}"
+    found = enforceable(name, config.linux.resources, controllers, v2=v2, cpu_bound=cpu_bound)
     if config.linux.security_context.privileged:
         found["devices"] = [{"allow": True, "access": "rwm"}]
     else:
@@ -28,7 +37,12 @@ def resources(
 
 
 def enforceable(
-    name: str, asked: cri.LinuxContainerResources, controllers: frozenset[str], *, v2: bool
+    name: str,
+    asked: cri.LinuxContainerResources,
+    controllers: frozenset[str],
+    *,
+    v2: bool,
+    cpu_bound: float,
 ) -> dict[str, Any]:
     """As `limits`, without what this machine holds anyhow. Raises Fault for a limit that it cannot hold."""
     for page in asked.hugepage_limits:
@@ -39,6 +53,9 @@ def enforceable(
         cause = "this machine has control groups of version 1"
         raise Fault(Kind.UNSUPPORTED, f"{name}, {' '.join(sorted(asked.unified))}", cause, "use a newer machine image")
     found = limits(asked)
+    if asked.cpu_quota > cpu_bound * (asked.cpu_period or PERIOD_US):
+        # The kernel refuses it, and the machine's own size holds the container.
+        found["cpu"]["quota"] = NO_QUOTA
     if "hugetlb" not in controllers:
         # A kubelet asks for none of every page size, which holds by itself then.
         found.pop("hugepageLimits", None)
@@ -52,7 +69,7 @@ def limits(asked: cri.LinuxContainerResources) -> dict[str, Any]:
         cpu["shares"] = max(asked.cpu_shares, 2)
     if asked.cpu_quota:
         cpu["quota"] = asked.cpu_quota
-        cpu["period"] = asked.cpu_period or 100_000
+        cpu["period"] = asked.cpu_period or PERIOD_US
     if asked.cpuset_cpus:
         cpu["cpus"] = asked.cpuset_cpus
     if asked.cpuset_mems:

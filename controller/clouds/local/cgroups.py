@@ -105,6 +105,7 @@ class Groups:
             group = self._cluster(hierarchy) / instance
             with contextlib.suppress(FileNotFoundError):
                 if "cpu" in hierarchy.names:
+                    _ease(group, quota)
                     _set(group / "cpu.cfs_period_us", str(_PERIOD_US))
                     _set(group / "cpu.cfs_quota_us", str(quota))
                 elif hierarchy.unified and (group / "cpu.max").exists():
@@ -189,6 +190,15 @@ def _make(group: Path, hierarchy: Hierarchy) -> None:
             for name in ("cpuset.cpus", "cpuset.mems"):
                 if not (level / name).read_text().strip():
                     _set(level / name, (level.parent / name).read_text().strip())
+
+
+def _ease(group: Path, quota: int) -> None:
+    """Lift the larger quotas of the groups below: version 1 refuses a size that one of them exceeds."""
+    for folder, _names, _files in os.walk(group):
+        file = Path(folder) / "cpu.cfs_quota_us"
+        with contextlib.suppress(FileNotFoundError):
+            if int(file.read_text()) * _PERIOD_US > quota * int(file.with_name("cpu.cfs_period_us").read_text()):
+                _set(file, "-1")
 
 
 def _up_to(group: Path, mount: Path) -> list[Path]:

@@ -11,6 +11,7 @@ import pytest
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault
 from cellwire.rpc.call import call
+from controller.clouds.local.cgroups import Groups
 from tests.support.shim import Shim, running_shim
 
 pytestmark = [
@@ -33,6 +34,22 @@ async def resize_pod(shim: Shim, sandbox: str, mebibytes: int) -> None:
     await call(shim.runtime.UpdatePodSandboxResources, request, deadline=30)
 
 
+async def until_held_to_their_size(shim: Shim) -> None:
+    """Instances of the local cloud may use more CPU than they have while they boot."""
+    cloud = shim.controller.cloud
+    groups = Groups(cloud.cluster, cloud.cgroup_parent)
+
+    def unlimited() -> bool:
+        names = ("cpu.cfs_quota_us", "cpu.max")
+        files = [group / name for one in groups.instances() for group in groups.of(one) for name in names]
+        said = [file.read_text() for file in files if file.exists()]
+        return not said or any(text.startswith(("-1", "max")) for text in said)
+
+    async with asyncio.timeout(60):
+        while unlimited():
+            await asyncio.sleep(0.1)
+
+
 async def test_a_resize_is_held_on_the_cell_and_one_beyond_it_is_refused_with_both_numbers(tmp_path: Path) -> None:
     async with running_shim(tmp_path) as shim:
         waiting = "while [ ! -e /go ]; do sleep 0.05; done; tail /dev/zero"
@@ -53,4 +70,19 @@ async def test_a_resize_is_held_on_the_cell_and_one_beyond_it_is_refused_with_bo
             while (status := await shim.status(container)).state != cri.CONTAINER_EXITED:
                 await asyncio.sleep(0.05)
         assert (status.exit_code, status.reason) == (137, "OOMKilled")
+        await shim.remove(sandbox)
+
+
+async def test_a_container_with_a_cpu_limit_above_its_cells_size_runs_and_can_be_resized(tmp_path: Path) -> None:
+    async with running_shim(tmp_path) as shim:
+        await until_held_to_their_size(shim)
+        config = shim.config()
+        sandbox = await shim.run(config)
+        more = cri.ContainerConfig()
+        more.linux.resources.CopyFrom(cri.LinuxContainerResources(cpu_quota=600_000, cpu_period=100_000))
+        container = await shim.create(sandbox, config, more=more)
+        await shim.start(container)
+        assert (await shim.status(container)).resources.linux.cpu_quota == 600_000
+        await resize_container(shim, container, 48)
+        assert await shim.said(container, LIMIT) == f"{48 * MIB}\n"
         await shim.remove(sandbox)

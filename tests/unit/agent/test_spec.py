@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ def inputs(config: cri.ContainerConfig | None = None, **changes: Any) -> SpecInp
         shm=Path("/s/shm"),
         host_capabilities=frozenset(capabilities.ALL),
         controllers=frozenset({"memory", "cpu"}),
+        cpu_bound=math.inf,
         machine="x86_64",
     )
     return msgspec.structs.replace(given, **changes)
@@ -236,6 +238,14 @@ def test_limits_leave_out_what_is_not_said_and_give_no_swap() -> None:
         "memory": {"limit": 1 << 20, "swap": 1 << 20},
     }
     assert limits(cri.LinuxContainerResources()) == {}
+
+
+@pytest.mark.parametrize(("bound", "quota"), [(math.inf, 50_000), (0.5, 50_000), (0.25, -1)])
+def test_a_cpu_limit_above_what_the_machine_may_use_is_left_to_the_machine(bound: float, quota: int) -> None:
+    config = cri.ContainerConfig()
+    config.linux.resources.CopyFrom(cri.LinuxContainerResources(cpu_quota=50_000, cpu_period=100_000))
+    spec = oci_spec(inputs(config, cpu_bound=bound))
+    assert spec["linux"]["resources"]["cpu"] == {"quota": quota, "period": 100_000}
 
 
 def test_huge_pages_are_refused_where_they_cannot_be_limited_unless_none_are_asked() -> None:
