@@ -28,14 +28,17 @@ _LIFE: ContextVar[Life | None] = ContextVar("life", default=None)
 
 class Life:
     """One life. `seen` has how often it came to each await that `counts`; it ends when it comes to `ends_at` for the
-    `time`th time.
+    `time`th time, at once or after so many `turns` of the loop, when what it asked for is on its way.
     """
 
-    def __init__(self, counts: Callable[[Place], bool], ends_at: Place | None = None, time: int = 1) -> None:
+    def __init__(
+        self, counts: Callable[[Place], bool], ends_at: Place | None = None, time: int = 1, turns: int = 0
+    ) -> None:
         self.seen: Counter[Place] = Counter()
         self.over = False
         self._ends_at = ends_at
         self._time = time
+        self._turns = turns
         self._counts = counts
         self._tasks: set[asyncio.Task[Any]] = set()
         self._begun: list[object] = []
@@ -86,9 +89,16 @@ class Life:
             return
         self.seen[place] += 1
         if place == self._ends_at and self.seen[place] == self._time:
-            self.over = True
-            for task in self._tasks:
-                task.cancel()
+            self._end()
+
+    def _end(self) -> None:
+        if self._turns:
+            self._turns -= 1
+            asyncio.get_running_loop().call_soon(self._end)
+            return
+        self.over = True
+        for task in self._tasks:
+            task.cancel()
 
 
 class _Stepped(Coroutine[Any, Any, Any]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 
 import aioboto3
@@ -12,10 +13,11 @@ from controller.clouds.ec2 import cloud as ec2
 from controller.fleet import reconciler, room
 from controller.fleet.plan import Limits
 from controller.fleet.room import FleetSettings
-from controller.model.cell import CellState
+from controller.model.cell import Cell, CellState
 from controller.model.names import PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
+from controller.store.codec import decode
 from tests.support.ec2_cloud import Stage, stage
 from tests.support.ec2_launches import backend
 from tests.support.fake_link import FakeLink
@@ -23,6 +25,8 @@ from tests.support.lives import Life, Place
 from tests.support.memory_store import MemoryStore
 
 PODS = ("a", "b")
+# Turns of the loop after which a call is sent; to be answered takes it far more.
+SENT = 10
 LIMITS = Limits(lease=600.0, boot=600.0, launch=60.0, grace=0.0, terminate_again=0.5)
 SETTINGS = FleetSettings(cluster="test", limits=LIMITS, survey=0.2)
 # Where a launch begins: who asks for a cell, its worker, the calls made for many, the writing of records.
@@ -60,6 +64,12 @@ def instances() -> dict[str, str]:
     return {one.id: one.state for each in backend().reservations.values() for one in each.instances}
 
 
+def stored(store: MemoryStore) -> list[Cell]:
+    """The cells whose instance is written down."""
+    cells = (decode(one.value, Cell) for (kind, _), one in store.records.items() if kind == "cells")
+    return [cell for cell in cells if cell.instance is not None]
+
+
 async def settled(on: Stage) -> None:
     """What was asked of EC2 is carried out, though nobody waits for it."""
     for _ in range(50):
@@ -87,15 +97,27 @@ async def test_a_controller_killed_at_any_await_of_a_launch_leaves_one_instance_
         whole = Life(launches)
         await whole.live(one_life(on, WaitingStore()))
         assert len(whole.seen) >= 15, "an await of a launch is not seen"
+        left: list[tuple[int, int]] = []
         for place, times in whole.seen.items():
-            # Each write of a record is another step of the launch.
-            for time in sorted({1, times if any(step.endswith(" put") for step in place) else 1}):
+            for time, turns in ends(place, times):
                 backend().reservations.clear()
                 store = WaitingStore()
-                await Life(launches, place, time).live(one_life(on, store))
+                await Life(launches, place, time, turns).live(one_life(on, store))
                 await settled(on)
+                left.append((len(instances()), len(stored(store))))
                 try:
                     async with asyncio.timeout(30):
                         await one_life(on, store)
                 except (TimeoutError, ExceptionGroup) as error:
-                    raise AssertionError(f"killed at {place}: {instances()}") from error
+                    raise AssertionError(f"killed at {place}, {turns}: {instances()}") from error
+        assert {(0, 0), (2, 0), (2, 2)} <= set(left), "killed before and after the launch, and with it written down"
+
+
+def ends(place: Place, times: int) -> Iterator[tuple[int, int]]:
+    """When to end at an await: the how-manieth time, and after how many turns of the loop."""
+    functions = {step.rpartition(" ")[2] for step in place}
+    yield 1, 0
+    if "put" in functions and times > 1:
+        yield times, 0  # another step of the launch
+    if functions & {"_ask", "_described"}:
+        yield 1, SENT
