@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import sys
 from collections.abc import Callable
@@ -41,7 +42,9 @@ uvloop.run(main())
 """
 
 
-async def controller(settings: LocalSettings, count: int, user_data: str) -> asyncio.subprocess.Process:
+async def controller(
+    settings: LocalSettings, count: int, user_data: str, handed: tuple[int, ...] = ()
+) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
@@ -51,6 +54,7 @@ async def controller(settings: LocalSettings, count: int, user_data: str) -> asy
         user_data,
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        pass_fds=handed,
     )
 
 
@@ -92,6 +96,23 @@ async def test_instances_run_on_and_are_found_again_with_their_metadata(playgrou
             assert await inside.wait() == 0
             await cloud.terminate([known.id])
         assert await leftovers(settings) == Leftovers()
+
+
+async def test_instances_hold_no_lock_that_their_controller_was_started_with(
+    playground: Playground, tmp_path: Path
+) -> None:
+    async with playground() as settings:
+        with (tmp_path / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            former = await controller(settings, 1, TICK, handed=(lock.fileno(),))
+        assert await line(former) == "open"
+        instance = await line(former)
+        await written(settings.root / "instances" / instance / "disk/log/ticks")
+        former.kill()
+        await former.wait()
+
+        with (tmp_path / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @pytest.mark.parametrize("wait", [0.0, 0.03, 0.1, 0.2, 0.3])

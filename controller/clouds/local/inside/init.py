@@ -24,10 +24,13 @@ if TYPE_CHECKING:
 
 _USER_DATA = "/run/user-data"
 _PLAN_LIMIT = 1 << 20
+_MOST_DESCRIPTORS = 1 << 30
 
 
 def main() -> None:
     """Read the plan, make the namespaces, fork the first process, tell its number, and leave."""
+    # What the controller itself was handed (a lock, say) reaches here too: uvloop's programs inherit it.
+    os.closerange(3, _MOST_DESCRIPTORS)
     control = socket.socket(fileno=0)
     plan: BootPlan = json.loads(_line(control))
     _join(plan["groups"])
