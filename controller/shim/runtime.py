@@ -371,7 +371,9 @@ class RuntimeService(RuntimeServiceBase):
         await answer(stream, update)
 
     def _container_stats(self, wanted: cri.ContainerStatsFilter) -> tuple[cri.ContainerStats, ...]:
-        sandbox_of = {one.id: one.pod_sandbox_id for one in self._memory.listed_containers()}
+        # Of one that has ended the last numbers are still known.
+        running = (one for one in self._memory.listed_containers() if one.state == cri.CONTAINER_RUNNING)
+        sandbox_of = {one.id: one.pod_sandbox_id for one in running}
         return tuple(
             stats
             for key, stats in self._stats.containers.items()

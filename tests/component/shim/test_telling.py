@@ -64,6 +64,13 @@ async def test_a_kubelet_finds_what_it_reads_of_the_runtime_and_of_its_pods(tmp_
             assert [one for reply in beside for one in reply.pod_sandbox_stats] == list(pods)
             assert [one.attributes.id for one in pods] == found
 
+        await call(shim.runtime.StopContainer, cri.StopContainerRequest(container_id=container), deadline=30)
+        async with asyncio.timeout(20):
+            while (await shim.status(container)).state != cri.CONTAINER_EXITED:
+                await asyncio.sleep(0.05)
+        asked = cri.ListContainerStatsRequest()
+        assert not (await call(shim.runtime.ListContainerStats, asked, deadline=10)).stats, "it uses nothing any more"
+
 
 async def test_a_log_that_the_kubelet_moved_away_goes_on_in_a_new_file(tmp_path: Path) -> None:
     async with running_shim(tmp_path) as shim:
