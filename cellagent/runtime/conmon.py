@@ -76,7 +76,7 @@ def command_line(charge: Charge) -> list[str]:
         argv.append("--terminal")
     if charge.stdin:
         argv.append("--stdin")
-        # A terminal is one file both ways: conmon would close the output with the input.
+        # A terminal outlives its clients: without the flag no input of a later one arrives.
         if charge.terminal or not charge.stdin_once:
             argv.append("--leave-stdin-open")
     if charge.systemd_cgroup:
