@@ -1,8 +1,8 @@
 """What a launch is made of: tokens, tags, the order of offers. Pure.
 
 A join token is derived from a secret and the group in the client token, so that a launch that is repeated after a crash
-is the same to the letter, and cells launched within the same second have the same user-data and can be launched by one
-call. Only its hash is stored.
+is the same to the letter, and cells launched within some seconds have the same user-data and can be launched by one
+call, from one template. Only its hash is stored.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from controller.model.offer import Offer
 
 # EC2 takes 50 tags an instance; ours and a cloud's own need some.
 MOST_LABELS = 40
+# A thousand records take seconds to be written; each user-data costs a launch template, and ends a batch.
+GROUP_SECONDS = 15.0
 TAG_CLUSTER = f"{PREFIX}cluster"
 TAG_CELL = f"{PREFIX}cell"
 TAG_NAMESPACE = f"{PREFIX}namespace"
@@ -28,8 +30,8 @@ TAG_POD = f"{PREFIX}pod"
 
 
 def client_token(cell: Cell, now: float) -> str:
-    """The token of the cell's next launch: its name, the count of launches, and the second of the launch."""
-    return f"{cell.name}-{cell.boots + 1}-{int(now):x}"
+    """The token of the cell's next launch: its name, the count of launches, and when that is, roughly."""
+    return f"{cell.name}-{cell.boots + 1}-{int(now // GROUP_SECONDS):x}"
 
 
 def join_token(secret: bytes, token: str) -> str:
