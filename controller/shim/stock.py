@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from contextlib import suppress
 
 import structlog
 from grpclib.client import Channel
@@ -52,7 +53,7 @@ class Stock:
         stub = runtime_grpc.ImageServiceStub(await self._claimed())
         try:
             image = (await call(stub.PullImage, request, deadline=PULL_DEADLINE)).image_ref
-            await self._look()
+            await self._look_again()
         finally:
             self._used = time.monotonic()
         return image
@@ -80,7 +81,7 @@ class Stock:
             self._used = time.monotonic()
             asked = cri.RemoveImageRequest(image=spec)
             await call(runtime_grpc.ImageServiceStub(channel).RemoveImage, asked, deadline=DEADLINE)
-            await self._look()
+            await self._look_again()
 
     async def release_idle(self) -> None:
         """Give the cell back once nobody has pulled or removed for long."""
@@ -89,6 +90,12 @@ class Stock:
             log.info("giving back the cell of images that were pulled without a pod", cell=cell.name)
             self._cell = self._images = None
             await self._cells.release(cell.name, "no image was pulled without a pod for a while")
+
+    async def _look_again(self) -> None:
+        """After a change, which has succeeded even if the cell cannot tell of it now: the next list asks then."""
+        self._images = None
+        with suppress(Fault):
+            await self._look()
 
     async def _look(self) -> None:
         channel = self._channel()
