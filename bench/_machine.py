@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,18 +27,14 @@ def ready_for_crun() -> Generator[None]:
     """Mount what crun misses, and take it away again. Says which OCI runtime ours will use."""
     wanted = AS_IT_IS not in sys.argv and oci.leftover_controllers(Path("/proc/mounts").read_text()) == "hugetlb"
     if wanted:
-        HUGE_PAGES.mkdir(exist_ok=True)
-        subprocess.run(["mount", "-t", "cgroup", "-o", "hugetlb", "cgroup", HUGE_PAGES], check=True)
+        _mount()
     try:
         runtime = oci.detect()
         print(f"ours runs {runtime.name} {runtime.version}: {runtime.why}", flush=True)
         yield
     finally:
         if wanted:
-            # Version 2 gets the controller back only once its hierarchy of version 1 holds no group.
-            _clear(HUGE_PAGES)
-            subprocess.run(["umount", HUGE_PAGES], check=True)
-            _clear(HUGE_PAGES)
+            _give_back()
 
 
 @contextmanager
@@ -48,6 +45,35 @@ def state_in_memory() -> Generator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _mount() -> None:
+    HUGE_PAGES.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "cgroup", "-o", "hugetlb", "cgroup", HUGE_PAGES], check=True)
+
+
+def _give_back() -> None:
+    """Unmount until version 2 has the controller again.
+
+    The kernel lets go of a hierarchy only if it has no group in the moment of the unmount, and of a removed group only
+    some time later; both take their time.
+    """
+    for turn in range(10):
+        if turn:
+            _mount()
+        _clear(HUGE_PAGES)
+        subprocess.run(["umount", HUGE_PAGES], check=True)
+        _clear(HUGE_PAGES)
+        for _ in range(10):
+            time.sleep(0.1)
+            if _free():
+                return
+    print("a group of huge pages is still in use: their hierarchy of version 1 stays for now", file=sys.stderr)
+
+
+def _free() -> bool:
+    rows = (line.split() for line in Path("/proc/cgroups").read_text().splitlines())
+    return ["hugetlb", "0"] in (row[:2] for row in rows)
 
 
 def _clear(top: Path) -> None:
