@@ -159,7 +159,8 @@ def _record(name: CellName, instance: Instance, claim: PodClaim, offers: Sequenc
         address=instance.address,
         pod_address=instance.pod_address,
         created_at=launched,
-        changed_at=now,
+        # Not now: it is sent away once more, and has the time of one that dialled in vain to come back.
+        changed_at=launched,
         boots=1,
         moments={"requested": launched, "booting": launched, CellState.CLAIMED.value: now},
     )

@@ -125,6 +125,8 @@ class Reconciler:
 
     async def pass_often(self, add_warm: Callable[[Request], None]) -> None:
         """Full passes: leases, time limits, orphans, the pool."""
+        # Cells that were taken back before this have been sent away to dial again: their time begins here.
+        self._started_at = self._clock()
         while True:
             await self.full_pass(add_warm)
             await asyncio.sleep(PASS_SECONDS)

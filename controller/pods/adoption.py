@@ -89,6 +89,27 @@ async def _found(channel: Channel) -> tuple[cri.PodSandbox, Json] | None:
     wanted = cri.ListPodSandboxRequest(filter=ready)
     reply = await call(runtime_grpc.RuntimeServiceStub(channel).ListPodSandbox, wanted, deadline=DEADLINE)
     for sandbox in reply.items:
-        if MANIFEST in sandbox.annotations:
-            return sandbox, msgspec.json.decode(sandbox.annotations[MANIFEST], type=dict[str, Any])
+        pod = understood(sandbox.annotations.get(MANIFEST, ""))
+        if pod is not None:
+            return sandbox, pod
     return None
+
+
+class _Metadata(msgspec.Struct):
+    name: str
+    namespace: str
+    uid: str
+
+
+class _Manifest(msgspec.Struct):
+    metadata: _Metadata
+    spec: dict[str, Any]
+
+
+def understood(text: str) -> Json | None:
+    """The pod in a manifest; None where it is none: a cell tells it, which is not taken on trust. Pure."""
+    try:
+        msgspec.json.decode(text, type=_Manifest)
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        return None

@@ -10,6 +10,7 @@ import base64
 from collections.abc import Callable
 
 import msgspec
+from google.protobuf.message import DecodeError
 from grpclib.client import Channel
 
 from cellwire.cri.v1 import runtime_grpc
@@ -74,9 +75,19 @@ async def _found(channel: Channel) -> tuple[cri.PodSandboxStatus, cri.PodSandbox
     for one in (await call(stub.ListPodSandbox, cri.ListPodSandboxRequest(filter=ready), deadline=DEADLINE)).items:
         asked = cri.PodSandboxStatusRequest(pod_sandbox_id=one.id, verbose=True)
         told = await call(stub.PodSandboxStatus, asked, deadline=DEADLINE)
-        if config := told.info.get("config"):
-            return told.status, cri.PodSandboxConfig.FromString(base64.b64decode(config))
+        config = understood(told.info.get("config", ""))
+        if config is not None:
+            return told.status, config
     return None
+
+
+def understood(text: str) -> cri.PodSandboxConfig | None:
+    """The configuration that a cell tells; None where it is none, or names no pod. Pure."""
+    try:
+        config = cri.PodSandboxConfig.FromString(base64.b64decode(text, validate=True))
+    except (ValueError, DecodeError):
+        return None
+    return config if config.metadata.uid else None
 
 
 def _container(told: cri.ContainerStatus, sandbox: str, cell: Cell, pods_folder: str, uid: str) -> ContainerRecord:
