@@ -119,6 +119,7 @@ async def test_a_pod_whose_instance_is_taken_back_runs_anew_on_another(tmp_path:
 
 
 BYE = "trap 'echo bye; exit 5' TERM; echo began; while :; do sleep 0.1; done"
+LONG_BYE = BYE.replace("echo bye;", "echo bye; sleep 8;")
 
 
 async def test_a_pod_that_is_warned_in_the_queue_ends_in_order_and_its_successor_is_launched_meanwhile(
@@ -126,7 +127,7 @@ async def test_a_pod_that_is_warned_in_the_queue_ends_in_order_and_its_successor
 ) -> None:
     async with running_on_ec2(tmp_path) as world:
         kubectl = world.controller.kubectl
-        await kubectl("apply", "-f", "-", stdin=pod("web", BYE).replace("PeriodSeconds: 1", "PeriodSeconds: 20"))
+        await kubectl("apply", "-f", "-", stdin=pod("web", LONG_BYE).replace("PeriodSeconds: 1", "PeriodSeconds: 20"))
         await ready(world, "web")
         (taken,) = world.running()
         await world.interrupt(taken)
