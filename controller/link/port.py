@@ -74,6 +74,7 @@ class Link:
         self._tasks = tasks
         self._channels = Channels()
         self._changes: asyncio.Queue[Change] = asyncio.Queue()
+        self._closed = False
 
     @property
     def controllers(self) -> tuple[str, ...]:
@@ -104,12 +105,16 @@ class Link:
 
     def accept(self, channel: TurnedChannel) -> None:
         """A cell has dialled, and TLS has checked its certificate."""
+        if self._closed:
+            channel.close()
+            return
         cell = CellName(common_name(channel.certificate))
         self._channels.put(cell, channel)
         self._tasks.create_task(self._hear(cell, channel), name=f"report of {cell}")
 
     def close(self) -> None:
-        """End all connections; the cells redial whoever comes next."""
+        """End all connections and take no other; the cells redial whoever comes next."""
+        self._closed = True
         self._channels.close()
 
     async def _hear(self, cell: CellName, channel: TurnedChannel) -> None:

@@ -164,5 +164,6 @@ async def _registry(folder: Path, host: str, port: int) -> AsyncGenerator[None]:
         await asyncio.to_thread(image.push, f"http://{host}:{port}", "web", "1")
         yield
     finally:
-        process.terminate()
+        if process.returncode is None:
+            process.terminate()
         await process.wait()

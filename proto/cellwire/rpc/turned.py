@@ -135,10 +135,13 @@ class Port:
         self._limits = limits
         self._cells: set[TurnedChannel] = set()
         self._strangers: dict[mended.Served, asyncio.TimerHandle] = {}
+        self._ended = False
         self.number = 0
 
     def admit(self, transport: asyncio.Transport) -> asyncio.Protocol | None:
         """The protocol for a connection, or None: it is not wanted any longer."""
+        if self._ended:  # its handshake outlasted the port
+            return None
         session: ssl.SSLObject = transport.get_extra_info("ssl_object")
         asked = session.selected_alpn_protocol()
         if asked == AUTHORITY:
@@ -172,7 +175,8 @@ class Port:
         return served
 
     async def end(self) -> None:
-        """Close every connection."""
+        """Close every connection; take no other."""
+        self._ended = True
         for channel in tuple(self._cells):
             channel.close()
         for served in tuple(self._strangers):

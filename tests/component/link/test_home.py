@@ -1,16 +1,20 @@
 """A cell that stays at home: calls on the turned connection, restarts of either side, and what breaks in mid-call."""
 
 import asyncio
+import contextlib
+import ssl
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from cellagent.boot.join import SERVER_NAME, client_context, join
 from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call, settled
+from cellwire.rpc.turned import TURNED
 from controller.link.port import Link
 from controller.model.names import CellName
 from tests.component.link.conftest import Site, until
@@ -73,6 +77,31 @@ async def test_a_cell_redials_a_controller_that_was_restarted(site: Site) -> Non
         print(f"redialled after {time.monotonic() - started:.2f} s")
         await cell.__aexit__(None, None, None)
         await until(lambda: not second.connected())
+
+
+async def test_a_cell_that_dials_while_the_port_closes_is_sent_away(site: Site) -> None:
+    async with site.open() as link:
+        identity, metadata = await site.boot(link, "i-1")
+        await join(identity, metadata)
+        from_port, to_port = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = client_context(identity, TURNED).wrap_bio(from_port, to_port, server_hostname=SERVER_NAME)
+        reader, writer = await asyncio.open_connection("127.0.0.1", link.port)
+        with pytest.raises(ssl.SSLWantReadError):
+            tls.do_handshake()
+        writer.write(to_port.read())
+        finished = False
+        while not finished:
+            from_port.write(await reader.read(1 << 16))
+            with contextlib.suppress(ssl.SSLWantReadError):
+                tls.do_handshake()
+                finished = True
+    writer.write(to_port.read())
+    try:
+        async with asyncio.timeout(5):
+            while await reader.read(1 << 16):
+                pass
+    finally:
+        writer.close()
 
 
 async def test_the_newest_connection_of_a_cell_wins(site: Site) -> None:
