@@ -16,12 +16,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import uvloop
-from grpclib.client import Channel
 
 from bench._runtimes import process, until
 from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.rpc.call import call
+from cellwire.rpc.limits import CELL
+from cellwire.rpc.mended import MendedChannel
 from controller.choice import demand
 from controller.model.names import CellName
 from controller.shim import server as shim
@@ -105,7 +106,7 @@ async def serve(folder: Path) -> None:
 
 async def ask(folder: Path) -> float:
     """Ask as a kubelet does, from another process, so that its own decoding does not hold up the shim."""
-    channel = Channel(path=str(folder / "s"))
+    channel = MendedChannel(CELL, path=str(folder / "s"))
     stub = runtime_grpc.RuntimeServiceStub(channel)
     slowest = 0.0
     try:

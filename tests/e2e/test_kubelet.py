@@ -14,11 +14,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from grpclib.client import Channel
 
 from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.rpc.call import call
+from cellwire.rpc.limits import CELL
+from cellwire.rpc.mended import MendedChannel
 from tests.support import node_checks
 from tests.support.cluster import binaries, free_port, running_cluster
 from tests.support.controller import ENVIRONMENT, ROOT, running_controller
@@ -99,7 +100,7 @@ async def lone_agent(folder: Path, registry: str) -> AsyncGenerator[tuple[Path, 
 
 async def remove_pods(socket: Path) -> None:
     """A kubelet that ends leaves its pods, and what has exited stays for its next life: there is none here."""
-    channel = Channel(path=str(socket))
+    channel = MendedChannel(CELL, path=str(socket))
     stub = runtime_grpc.RuntimeServiceStub(channel)
     try:
         for one in (await call(stub.ListPodSandbox, cri.ListPodSandboxRequest(), deadline=30)).items:

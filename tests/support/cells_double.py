@@ -19,6 +19,8 @@ from cellwire.cell.v1.cell_grpc import CellBase
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.cri.v1.runtime_grpc import ImageServiceBase, RuntimeServiceBase
 from cellwire.faults import Fault, Kind
+from cellwire.rpc.limits import CELL
+from cellwire.rpc.mended import MendedChannel
 from cellwire.rpc.serve import serving
 from cellwire.stream.service import SessionService
 from controller.choice.unavailable import Unavailable
@@ -152,7 +154,7 @@ class CellsDouble:
         self.doubles[name] = double
         self.serving.append(self.tasks.create_task(serve()))
         await ready.wait()
-        self.channels[name] = Channel(path=str(path))
+        self.channels[name] = MendedChannel(CELL, path=str(path))
         self.cells[name] = Cell(
             name=name,
             instance=InstanceId(f"i-{len(self.doubles)}"),

@@ -9,6 +9,8 @@ from grpclib.client import Channel
 
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
+from cellwire.rpc.limits import CELL
+from cellwire.rpc.mended import MendedChannel
 from controller.link.port import Change
 from controller.model.names import CellName, InstanceId
 
@@ -41,7 +43,7 @@ class FakeLink:
             yield await self.queue.get()
 
     def connect(self, cell: CellName, instance: str = "", **moments: float) -> None:
-        self.channels[cell] = Channel(host="127.0.0.1", port=1)
+        self.channels[cell] = MendedChannel(CELL, host="127.0.0.1", port=1)
         self.queue.put_nowait(Change(cell, "connected", instance=InstanceId(instance)))
         hello = wire.ReportMessage(hello=wire.Hello(cell=cell, moments=moments))
         self.queue.put_nowait(Change(cell, "hello", hello))

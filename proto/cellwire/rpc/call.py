@@ -2,8 +2,8 @@
 
 grpclib 0.4.9 wakes its waiters with `task.cancel()` and never takes the request back, so that after an expired or
 broken call `current_task().cancelling()` stays raised, and an `asyncio.timeout` further out ends in CancelledError.
-Calls on our own channels (`mended`) take it back themselves, each its own. On a channel of grpclib's `settled()` takes
-one request back: the right number for a single call. Both turn grpclib's exceptions into faults.
+Calls on our own channels (`mended`) take it back, each its own; a channel of grpclib's is not for `call` and `settled`,
+which turn grpclib's exceptions into faults and see to it that a caller who was asked to cancel is cancelled.
 """
 
 from __future__ import annotations
@@ -33,14 +33,15 @@ class UnaryMethod(Protocol[Request_contra, Reply_co]):
 
 @contextmanager
 def settled() -> Generator[None]:
-    """Undo the cancellation that grpclib leaves on the current task; raise Fault for what it raises."""
+    """Raise Fault for what grpclib raises; CancelledError for any error once the task was asked to cancel."""
     task = asyncio.current_task()
     before = task.cancelling() if task else 0
     try:
         yield
     except Exception as error:
-        if task and task.cancelling() > before and task.uncancel() > before:
-            raise asyncio.CancelledError from None
+        if task and task.cancelling() > before:
+            # It came in the way out, and whoever takes it for a fault would go on for ever.
+            raise asyncio.CancelledError from error
         if isinstance(error, (GRPCError, StreamTerminatedError, ProtocolError, H2Error, OSError)):
             if isinstance(error, TimeoutError):
                 raise

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from grpclib.client import Channel
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from grpclib.server import Server
@@ -21,6 +20,8 @@ from cellagent.images.store import SPARE_SECONDS, Store
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.cri.v1.runtime_grpc import ImageServiceStub
 from cellwire.faults import Fault, Kind
+from cellwire.rpc.limits import CELL
+from cellwire.rpc.mended import MendedChannel
 from tests.support.files import names
 from tests.support.oci import layer, push_image
 from tests.support.registry import PASSWORD, USER, running_registry
@@ -133,7 +134,7 @@ async def image_service(root: Path) -> AsyncGenerator[ImageServiceStub]:
     async with running(ImageSettings(root=root / "images")) as room:
         server = Server([room.service])
         await server.start(path=str(root / "s"))
-        channel = Channel(path=str(root / "s"))
+        channel = MendedChannel(CELL, path=str(root / "s"))
         try:
             yield ImageServiceStub(channel)
         finally:

@@ -24,6 +24,8 @@ from cellagent.runtime.settings import RuntimeSettings
 from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.rpc.call import call
+from cellwire.rpc.limits import CELL
+from cellwire.rpc.mended import MendedChannel
 from cellwire.rpc.serve import serving
 from tests.support import oci
 from tests.support.registry import running_registry
@@ -171,7 +173,7 @@ async def running_agent(root: Path, image: str, folder: Path, *, pinned: Sequenc
         runtime.running(settings, image_room.store) as room,
         serving([room.service, image_room.service], folder / "s"),
     ):
-        channel = Channel(path=str(folder / "s"))
+        channel = MendedChannel(CELL, path=str(folder / "s"))
         client = Client(folder, image, channel, room, root=root)
         try:
             yield client
@@ -193,7 +195,7 @@ class AgentProcess:
         self._command = command or (sys.executable, "-m", "cellagent")
         self._more = more
         self._process: asyncio.subprocess.Process | None = None
-        self.client = Client(folder, image, Channel(path=str(folder / "s")), root=root)
+        self.client = Client(folder, image, MendedChannel(CELL, path=str(folder / "s")), root=root)
 
     @property
     def pid(self) -> int:
@@ -214,7 +216,7 @@ class AgentProcess:
             # The file is there a moment before anybody listens.
             while not await _listens(socket):
                 await asyncio.sleep(0.02)
-        self.client = Client(self._folder, self._image, Channel(path=str(socket)), root=self._root)
+        self.client = Client(self._folder, self._image, MendedChannel(CELL, path=str(socket)), root=self._root)
 
     async def died(self) -> bool:
         """Wait for its end if it was killed; false where it lives."""

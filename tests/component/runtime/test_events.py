@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from grpclib.client import Channel, Stream
+from grpclib.client import Stream
 from grpclib.exceptions import GRPCError
 
 from cellagent.runtime.events import BACKLOG
 from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.rpc.call import call
+from cellwire.rpc.limits import CELL
+from cellwire.rpc.mended import MendedChannel
 from tests.component.runtime.conftest import Agents
 from tests.support.cri_events import CREATED, DELETED, STARTED, STOPPED, listening
 
@@ -56,7 +58,7 @@ async def test_a_listener_that_does_not_read_holds_up_nobody_and_is_told_that_it
     large = "x" * 4000
     async with agent() as client:
         # A connection of its own: on one connection the streams share what may be unread.
-        apart = Channel(path=str(client.folder / "s"))
+        apart = MendedChannel(CELL, path=str(client.folder / "s"))
         async with runtime_grpc.RuntimeServiceStub(apart).GetContainerEvents.open() as slow:
             await slow.send_message(cri.GetEventsRequest(), end=True)
             await slow.recv_initial_metadata()

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import msgspec
-from grpclib.client import Channel
 
 from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.rpc.call import call
+from cellwire.rpc.limits import CELL
+from cellwire.rpc.mended import MendedChannel
 from controller.fleet.cells import Cells
 from controller.model.names import CellName
 from controller.shim import server
@@ -62,7 +63,7 @@ async def shim(folder: Path) -> AsyncGenerator[runtime_grpc.RuntimeServiceStub]:
     await fill(store)
     settings = server.ShimSettings(socket=folder / "s", folder=folder / "shim", pods_folder=str(folder / "pods"))
     async with cells() as fleet, server.running(settings, cast("Cells", fleet), store, demand_of):
-        channel = Channel(path=str(folder / "s"))
+        channel = MendedChannel(CELL, path=str(folder / "s"))
         try:
             yield runtime_grpc.RuntimeServiceStub(channel)
         finally:
