@@ -9,6 +9,7 @@ import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from tests.support.ec2_controller import World, running_on_ec2
 from tests.support.ec2_instances import SPOT
 from tests.support.manifests import COUNT, pod
 from tests.support.shim import settings_in, shim_of
+from tests.support.waiting import until_found
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(240)]
 
@@ -134,14 +136,17 @@ async def test_a_pod_that_is_warned_in_the_queue_ends_in_order_and_its_successor
         await world.controller.until(
             lambda cells: any(one["instance"] not in (taken, None) and one["state"] == "claimed" for one in cells)
         )
+
+        async def ran_before() -> Any:
+            status = json.loads(await kubectl("get", "pod", "web", "-o", "json"))["status"]
+            return status["containerStatuses"][0]["lastState"].get("terminated")
+
+        last = await until_found(ran_before, 30)
         await ready(world, "web")
         described = await kubectl("describe", "pod", "web")
         assert f"instance {taken} will be reclaimed at 20" in described
         assert "Interrupted" in described
-        last = json.loads(await kubectl("get", "pod", "web", "-o", "json"))["status"]["containerStatuses"][0][
-            "lastState"
-        ]
-        assert (last["terminated"]["exitCode"], last["terminated"]["reason"]) == (5, "Interrupted")
+        assert (last["exitCode"], last["reason"]) == (5, "Interrupted")
         assert "began\nbye\n" in await kubectl("logs", "web", "--previous")
         await until(lambda: taken not in world.running(), world)
         launched = {instance: one.at for one in world.launches() for instance in one.instances}

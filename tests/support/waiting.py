@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+Found = TypeVar("Found")
 
 
 async def until(there: Callable[[], object], seconds: float = 20.0) -> None:
@@ -13,8 +16,9 @@ async def until(there: Callable[[], object], seconds: float = 20.0) -> None:
             await asyncio.sleep(0.03)
 
 
-async def until_found(there: Callable[[], Awaitable[object]], seconds: float = 20.0) -> None:
-    """The same for what must be asked for."""
+async def until_found(there: Callable[[], Awaitable[Found]], seconds: float = 20.0) -> Found:
+    """The same for what must be asked for; the true answer."""
     async with asyncio.timeout(seconds):
-        while not await there():
+        while not (found := await there()):
             await asyncio.sleep(0.1)
+        return found
