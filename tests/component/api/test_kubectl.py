@@ -103,7 +103,7 @@ def manifest(script: str = "echo hello; sleep 1000", **spec: Any) -> str:
 async def test_a_pod_is_applied_listed_described_logged_and_deleted(tmp_path: Path) -> None:
     async with world(tmp_path) as it:
         assert "pod/web created" in await it.ok("apply", "-f", "-", stdin=manifest())
-        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=10s")
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
         wide = await it.ok("get", "pods", "-o", "wide")
         assert wide.split("\n")[0].split() == (
             ["NAME", "READY", "STATUS", "RESTARTS", "AGE", "IP", "NODE", "NOMINATED", "NODE", "READINESS", "GATES"]
@@ -125,7 +125,7 @@ async def test_a_pod_is_applied_listed_described_logged_and_deleted(tmp_path: Pa
 async def test_exec_gives_output_and_exit_code(tmp_path: Path) -> None:
     async with world(tmp_path) as it:
         await it.ok("apply", "-f", "-", stdin=manifest())
-        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=10s")
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
         ran = await it.kubectl("exec", "web", "--", "sh", "-c", "echo out; echo err >&2; exit 7")
         assert (ran.code, ran.out) == (7, "out\n")
         assert "err" in ran.err
@@ -141,7 +141,7 @@ async def test_port_forward_carries_bytes(tmp_path: Path) -> None:
     port = listener.sockets[0].getsockname()[1]
     async with listener, world(tmp_path) as it:
         await it.ok("apply", "-f", "-", stdin=manifest())
-        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=10s")
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
         process = await asyncio.create_subprocess_exec(
             *it.command("port-forward", "pod/web", f":{port}"), stdout=asyncio.subprocess.PIPE
         )
@@ -241,13 +241,13 @@ async def test_a_pod_no_cell_can_be_had_for_says_why(tmp_path: Path) -> None:
         await it.ok("apply", "-f", "-", stdin=manifest())
         await it.until("no type has 900000 MiB", "describe", "pod", "web")
         assert "Pending" in await it.ok("get", "pods")
-        await it.ok("delete", "pod", "web", "--timeout=5s")
+        await it.ok("delete", "pod", "web", "--timeout=30s")
 
 
 async def test_a_lost_cell_means_a_new_one_for_a_pod_that_always_restarts(tmp_path: Path) -> None:
     async with world(tmp_path) as it:
         await it.ok("apply", "-f", "-", stdin=manifest())
-        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=10s")
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
         it.fleet.lose(next(iter(it.fleet.cells)))
         out = await it.until("c-1", "get", "pods", "-o", "wide")
         assert "Running" in await it.until("1/1", "get", "pods"), out
@@ -260,7 +260,7 @@ SAYS_BYE = 'trap "echo bye; exit 5" TERM; echo began; while :; do sleep 0.05; do
 async def test_a_pod_whose_instance_will_be_taken_is_ended_and_runs_anew_meanwhile(tmp_path: Path) -> None:
     async with world(tmp_path) as it:
         await it.ok("apply", "-f", "-", stdin=manifest(SAYS_BYE))
-        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=10s")
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
         await it.until("began", "logs", "web")
         (first,) = it.fleet.cells
         it.fleet.announce(first, "rebalance", 0.0, ends=False)
@@ -280,7 +280,7 @@ async def test_a_pod_that_will_not_stop_is_cut_short_by_the_end_of_its_instance(
     async with world(tmp_path) as it:
         deaf = 'trap "" TERM; echo began; while :; do sleep 0.05; done'
         await it.ok("apply", "-f", "-", stdin=manifest(deaf, terminationGracePeriodSeconds=300, restartPolicy="Never"))
-        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=10s")
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
         await it.until("began", "logs", "web")
         it.fleet.announce(next(iter(it.fleet.cells)), "interruption", 11.0)
         await it.until("Failed", "get", "pod", "web", "-o", "jsonpath={.status.phase}")
@@ -293,7 +293,7 @@ async def test_a_restarted_controller_goes_on_without_a_lost_or_doubled_line(tmp
     async with cells() as fleet:
         async with world(tmp_path, fleet) as it:
             await it.ok("apply", "-f", "-", stdin=manifest(script))
-            await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=10s")
+            await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
         async with world(tmp_path, fleet) as it:
             assert "Running" in await it.ok("get", "pods")
             await it.until("line 39", "logs", "web")
@@ -309,7 +309,7 @@ async def test_events_and_the_price_of_a_pod_outlive_the_controller(tmp_path: Pa
             given = json.loads(manifest())
             given["metadata"]["annotations"] = {"chinampa.dev/hourly-price": "0.5", "chinampa.dev/cell-zone": "stale"}
             await it.ok("apply", "-f", "-", stdin=json.dumps(given))
-            await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=10s")
+            await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
             await it.until(bought, "describe", "pod", "web")
             before = await it.ok("get", "events", "-o", "name")
             assert (
@@ -336,7 +336,7 @@ async def test_events_and_the_price_of_a_pod_outlive_the_controller(tmp_path: Pa
 async def test_watching_shows_each_change(tmp_path: Path) -> None:
     async with world(tmp_path) as it:
         await it.ok("apply", "-f", "-", stdin=manifest())
-        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=10s")
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
         process = await asyncio.create_subprocess_exec(
             *it.command("get", "pods", "-w", "--no-headers"), stdout=asyncio.subprocess.PIPE
         )
@@ -370,7 +370,7 @@ async def test_the_smaller_questions_of_kubectl_are_answered(tmp_path: Path) -> 
         assert (await it.ok("get", "nodes")).count("Ready") == 2
         events = await it.ok("get", "events", "--field-selector", "reason=Started")
         assert events.count("Started container web") == 2
-        await it.ok("delete", "pods", "--all", "--grace-period=1", "--timeout=10s")
+        await it.ok("delete", "pods", "--all", "--grace-period=1", "--timeout=30s")
         assert "(NotFound)" in (await it.kubectl("get", "pod", "web")).err
         assert "pods" in await it.ok("api-resources")
 
@@ -387,20 +387,20 @@ async def test_without_the_token_nothing_is_told(tmp_path: Path) -> None:
 async def test_a_pod_that_ignores_the_signal_gets_its_grace_and_no_more(tmp_path: Path) -> None:
     async with world(tmp_path) as it:
         await it.ok("apply", "-f", "-", stdin=manifest("trap '' TERM; while true; do sleep 0.1; done"))
-        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=10s")
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
         began = time.monotonic()
         await it.ok("delete", "pod", "web", "--grace-period=2")
-        assert 1.9 < time.monotonic() - began < 6
+        assert 1.9 < time.monotonic() - began < 20
 
 
 async def test_a_second_deletion_shortens_the_grace(tmp_path: Path) -> None:
     async with world(tmp_path) as it:
         await it.ok("apply", "-f", "-", stdin=manifest("trap '' TERM; while true; do sleep 0.1; done"))
-        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=10s")
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
         await it.ok("delete", "pod", "web", "--grace-period=60", "--wait=false")
         await it.until("Terminating", "get", "pods")
         await it.ok("delete", "pod", "web", "--grace-period=0", "--force")
-        await it.until("", "wait", "--for=delete", "pod/web", "--timeout=8s")
+        await it.until("", "wait", "--for=delete", "pod/web", "--timeout=30s")
         assert "No resources" in (await it.kubectl("get", "pods")).err
 
 

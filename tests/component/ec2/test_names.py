@@ -41,7 +41,7 @@ async def tags_of_all(on: Stage, instance: str) -> dict[str, dict[str, str]]:
     }
 
 
-async def until(there: Callable[[], bool], seconds: float = 10.0) -> None:
+async def until(there: Callable[[], bool], seconds: float = 20.0) -> None:
     async with asyncio.timeout(seconds):
         while not there():
             await asyncio.sleep(0.05)

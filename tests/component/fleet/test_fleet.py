@@ -95,7 +95,7 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-async def until(ready: Callable[[], object], seconds: float = 5.0) -> None:
+async def until(ready: Callable[[], object], seconds: float = 20.0) -> None:
     async with asyncio.timeout(seconds):
         while not ready():
             await asyncio.sleep(0.01)
@@ -103,7 +103,7 @@ async def until(ready: Callable[[], object], seconds: float = 5.0) -> None:
 
 async def failing(work: Awaitable[object]) -> Fault:
     with pytest.raises(Fault) as raised:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await work
     return raised.value
 
@@ -157,7 +157,7 @@ async def test_a_released_cell_goes_with_its_instance_and_watchers_see_it_go(wor
                 if each.state is CellState.GONE:
                     return
 
-        async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
             tasks.create_task(watch())
             await asyncio.sleep(0)
             await fleet.release(cell.name, "deleted")
@@ -238,7 +238,7 @@ async def test_a_silent_cell_is_lost_and_its_instance_ended(world: World) -> Non
         world.cloud.before = lambda call: None
         seen: list[str] = []
         world.link.heartbeat = lambda cell: None  # type: ignore[method-assign] # the agent hangs
-        async with asyncio.timeout(6):
+        async with asyncio.timeout(20):
             async for each in fleet.watch():
                 seen.append(each.reason)
                 if each.state is CellState.GONE:
@@ -406,7 +406,7 @@ async def test_a_later_attempt_takes_over_from_one_that_was_never_handed_over(wo
 async def test_what_happens_on_a_cell_is_told_and_its_stages_are_kept(world: World) -> None:
     async with world.controller() as fleet:
         cell = await fleet.claim(pod("web"))
-        async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
 
             async def first() -> str:
                 async for _, event in fleet.events():

@@ -49,7 +49,7 @@ async def test_namespaces_are_pinned_furnished_and_removed(folder: Path, kinds: 
 
 
 async def gone(pid: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while pid and Path(f"/proc/{pid}/root").exists() and "Z" not in state(pid):
             await asyncio.sleep(0.01)
 
@@ -67,7 +67,7 @@ async def test_a_holder_reaps_orphans_and_shows_no_files_of_the_machine(folder: 
     assert list(Path(f"/proc/{holder}/root/").iterdir()) == []
     await processes.check(["nsenter", f"--pid={paths['pid']}", "sh", "-c", "(sleep 0.05 &)"])
     children = Path(f"/proc/{holder}/task/{holder}/children")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while children.read_text():
             await asyncio.sleep(0.01)
     namespaces.remove(folder / "ns")
@@ -224,7 +224,7 @@ async def test_a_deadline_ends_the_whole_session_of_a_program() -> None:
     start = time.monotonic()
     with pytest.raises(Fault, match="did not end"):
         await processes.run(["sh", "-c", "sleep 31.4159 & sleep 31.4159"], deadline=0.2)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 25
     # A killed process may take a moment to end.
     for _ in range(50):
         if b"sleep\x0031.4159\x00" not in command_lines():

@@ -148,7 +148,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     await made.cloud.servers.close_all()
 
 
-async def until(condition: object, seconds: float = 5.0) -> None:
+async def until(condition: object, seconds: float = 20.0) -> None:
     """Wait until the callable says so."""
     assert callable(condition)
     async with asyncio.timeout(seconds):

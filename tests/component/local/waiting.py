@@ -10,7 +10,7 @@ from controller.clouds.local.settings import LocalSettings
 from controller.clouds.local.sweep import Leftovers, leftovers
 
 
-async def until(come_true: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
+async def until(come_true: Callable[[], Awaitable[bool]], seconds: float = 20.0) -> None:
     """Look again and again until it is true."""
     async with asyncio.timeout(seconds):
         while True:
@@ -19,7 +19,7 @@ async def until(come_true: Callable[[], Awaitable[bool]], seconds: float = 10) -
             await asyncio.sleep(0.02)
 
 
-async def written(path: Path, seconds: float = 10) -> str:
+async def written(path: Path, seconds: float = 20.0) -> str:
     """The text of a file that somebody else writes, once its last line is whole."""
 
     async def whole() -> bool:

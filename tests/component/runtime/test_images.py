@@ -170,7 +170,7 @@ async def test_a_pinned_image_is_told_to_be_so_and_others_are_not(tmp_path: Path
         assert known.pinned
 
 
-async def until(true: Callable[[], bool], seconds: float = 15.0) -> None:
+async def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
     async with asyncio.timeout(seconds):
         while not true():
             await asyncio.sleep(0.02)

@@ -57,7 +57,7 @@ async def test_without_a_kubelet_the_containers_are_ended_while_a_whole_grace_pe
         (cell,) = fleet.cells
 
         fleet.announce(cell, "interruption", 12.0)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while memory.container_list(cri.ContainerFilter()).containers[0].state != cri.CONTAINER_EXITED:
                 await asyncio.sleep(0.05)
 

@@ -25,7 +25,7 @@ READER = (
 )
 
 
-async def until(shim: Shim, container: str, command: str, wanted: str, seconds: float = 10.0) -> None:
+async def until(shim: Shim, container: str, command: str, wanted: str, seconds: float = 20.0) -> None:
     said = ""
     for _ in range(int(seconds * 20)):
         said = await shim.said(container, command)

@@ -68,7 +68,7 @@ async def test_a_second_controller_waits_until_the_first_has_left(settings: Etcd
 async def test_one_who_waits_for_the_lead_can_be_stopped(settings: EtcdSettings) -> None:
     async with etcd.running(settings):
         with pytest.raises(Fault, match="asked to stop while another led"):
-            async with asyncio.timeout(5), etcd.running(settings, lambda: True):
+            async with asyncio.timeout(20), etcd.running(settings, lambda: True):
                 pass
 
 

@@ -31,7 +31,7 @@ def command(*words: str, stdin: bool = False) -> SessionRequest:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -174,7 +174,7 @@ async def test_pings_are_answered() -> None:
     ):
         await client.open_all(*OUTPUTS)
         await client.ping(3)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             assert await client.pongs.get() == 3
 
 
@@ -208,7 +208,7 @@ async def test_a_session_without_a_byte_for_long_is_closed(monkeypatch: pytest.M
     async with server.running(backend) as streaming:
         async with connected(streaming.exec_url(command("hang"))) as client:
             await client.open_all(*OUTPUTS)
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(20):
                 await client.closed.wait()
         await until(lambda: backend.open == 0)
 
@@ -236,7 +236,7 @@ async def test_a_malformed_frame_ends_that_session_and_no_other(garbage: bytes) 
         async with connected(streaming.exec_url(command("hang"))) as client:
             await client.open_all(*OUTPUTS)
             await client.send(garbage)
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(20):
                 await client.closed.wait()
             assert client.went_away == 1
         await until(lambda: backend.open == 1)

@@ -37,7 +37,7 @@ async def socket(url: str, *protocols: str) -> AsyncGenerator[aiohttp.ClientWebS
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -206,7 +206,7 @@ async def test_an_idle_session_is_closed(monkeypatch: pytest.MonkeyPatch) -> Non
     async with (
         server.running(MemoryBackend()) as streaming,
         socket(streaming.exec_url(SessionRequest("c", ("hang",))), "v4.channel.k8s.io") as opened,
-        asyncio.timeout(3),
+        asyncio.timeout(20),
     ):
         assert await all_said(opened) == {1: b""}
 
@@ -216,7 +216,7 @@ async def test_as_many_ports_are_forwarded_as_there_are_channels(protocol: str) 
     async with (
         server.running(MemoryBackend()) as streaming,
         socket(streaming.port_forward_url("s", [7] * 40), protocol) as opened,
-        asyncio.timeout(5),
+        asyncio.timeout(20),
     ):
         await send(opened, encoded(protocol, 78, b"last"))
         said: dict[int, bytes] = {}
@@ -234,7 +234,7 @@ async def test_ports_are_forwarded_on_pairs_of_channels(protocol: str) -> None:
     async with (
         server.running(MemoryBackend()) as streaming,
         socket(streaming.port_forward_url("s", [7, 1]), protocol) as opened,
-        asyncio.timeout(5),
+        asyncio.timeout(20),
     ):
         await send(opened, encoded(protocol, 0, sent))
         said: dict[int, bytes] = {}
