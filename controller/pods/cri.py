@@ -187,10 +187,7 @@ class CellRuntime:
         """Make a folder of the cell with these entries; one that is there stays as it is."""
         start = cell_pb2.PutFilesInput(start=cell_pb2.PutFilesStart(folder=folder, keep_existing=True))
         commit = cell_pb2.PutFilesInput(commit=cell_pb2.PutFilesCommit())
-        listed = [
-            cell_pb2.PutFilesInput(entry=cell_pb2.FileEntry(path=one.name, mode=one.mode, gid=one.gid))
-            for one in entries
-        ]
+        listed = [cell_pb2.PutFilesInput(entry=_entry(one)) for one in entries]
         while True:
             channel = await self.connect()
             try:
@@ -219,3 +216,11 @@ class CellRuntime:
             except Fault:
                 poke()
             await asyncio.sleep(PAUSE)
+
+
+def _entry(folder: Folder) -> cell_pb2.FileEntry:
+    entry = cell_pb2.FileEntry(path=folder.name, mode=folder.mode, gid=folder.gid)
+    if folder.memory is not None:
+        entry.memory.size_bytes = folder.memory
+        entry.memory.SetInParent()  # of no size it is one in memory all the same
+    return entry

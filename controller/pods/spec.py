@@ -29,11 +29,13 @@ from controller.pods.fields import (
     labels,
     one_of,
     only,
+    quantity,
     record,
     refused,
     text,
     texts_by_name,
 )
+from controller.pods.translate import MEMORY
 
 _NO_SCHEDULER = "every pod gets a cell of its own; there is nothing to schedule among"
 _SYSCTL = re.compile(r"^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$")
@@ -62,8 +64,21 @@ _POD_SECURITY = record(
     }
 )
 
+_IN_MEMORY = record(
+    {"medium": only("", MEMORY, why="the folder is on the cell's disk or in its memory"), "sizeLimit": quantity}
+)
+
+
+def _empty_dir(value: object, field: str, report: Report) -> None:
+    _IN_MEMORY(value, field, report)
+    if isinstance(value, dict) and cast("Json", value).get("medium") != MEMORY:
+        refused("only a folder in memory has a limit of its own")(
+            cast("Json", value).get("sizeLimit"), f"{field}.sizeLimit", report
+        )
+
+
 _VOLUME_KINDS: dict[str, Check] = {
-    "emptyDir": record({"medium": only("", why="the folder is on the cell's disk"), "sizeLimit": refused()}),
+    "emptyDir": _empty_dir,
     "hostPath": record({"path": absolute, "type": only("", "Directory")}, required=("path",)),
 }
 _REFUSED_KINDS = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import stat
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -17,16 +18,21 @@ PODS_FOLDER = "/var/lib/chinampa/pods"
 CPU_PERIOD = 100_000
 LEAST_QUOTA = 1_000
 LEAST_SHARES, MOST_SHARES = 2, 262_144
+# The medium of an emptyDir that is a file system in memory.
+MEMORY = "Memory"
 SPARED_BY_OOM, FIRST_FOR_OOM = -997, 1000
 _EVERY_FLAG = stat.S_IFDIR | 0o777
 
 
 class Folder(msgspec.Struct, frozen=True):
-    """A folder to be made on the cell for an emptyDir: its name below the pod's volumes, mode and group."""
+    """A folder to be made on the cell for an emptyDir: its name below the pod's volumes, mode and group; where it is to
+    be in memory, the most bytes that it may hold (0: half of the cell's memory).
+    """
 
     name: str
     mode: int
     gid: int
+    memory: int | None = None
 
 
 def volumes_folder(uid: str) -> str:
@@ -48,7 +54,23 @@ def empty_folders(spec: Json) -> tuple[Folder, ...]:
     """The emptyDirs of a pod."""
     group = (spec.get("securityContext") or {}).get("fsGroup")
     mode = _EVERY_FLAG if group is None else _EVERY_FLAG | stat.S_ISGID
-    return tuple(Folder(one["name"], mode, group or 0) for one in spec.get("volumes") or () if "emptyDir" in one)
+    return tuple(
+        Folder(one["name"], mode, group or 0, _in_memory(spec, one["emptyDir"] or {}))
+        for one in spec.get("volumes") or ()
+        if "emptyDir" in one
+    )
+
+
+def _in_memory(spec: Json, empty_dir: Json) -> int | None:
+    """As a kubelet sizes it: within its own limit and that of the pod, which is there where all containers have one."""
+    if empty_dir.get("medium") != MEMORY:
+        return None
+    own = empty_dir.get("sizeLimit")
+    limits = [((one.get("resources") or {}).get("limits") or {}).get("memory") for one in spec["containers"]]
+    bounds = [quantity(own)] if own is not None else []
+    if None not in limits:
+        bounds.append(Decimal(sum(map(quantity, limits))))
+    return math.ceil(min(bounds, default=0))
 
 
 def sandbox_config(pod: Json, run: PodRun) -> cri.PodSandboxConfig:

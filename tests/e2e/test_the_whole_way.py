@@ -50,6 +50,30 @@ async def test_a_pod_lives_and_dies_as_kubectl_expects(tmp_path: Path) -> None:
         await controller.until(lambda cells: not cells)
 
 
+async def test_a_volume_in_memory_is_bounded_and_outlives_a_container(tmp_path: Path) -> None:
+    command = "echo started >> /scratch/log; [ $(wc -l < /scratch/log) -gt 1 ] || exit 1; sleep 3600"
+    volume = """
+    volumeMounts: [{name: scratch, mountPath: /scratch}]
+  volumes: [{name: scratch, emptyDir: {medium: Memory, sizeLimit: 8Mi}}]
+"""
+    async with running_controller(tmp_path) as controller:
+        kubectl = controller.kubectl
+        await kubectl("apply", "-f", "-", stdin=pod("web", command).replace("\n---", volume))
+        again = "--for=jsonpath={.status.containerStatuses[0].restartCount}=1"
+        await kubectl("wait", again, "pod/web", "--timeout=60s", seconds=70)
+        await kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=60s", seconds=70)
+        mounted = await kubectl("exec", "web", "--", "sh", "-c", "grep ' /scratch ' /proc/mounts")
+        assert mounted.startswith("tmpfs"), mounted
+        assert "size=8192k" in mounted
+        status, _, errors = await controller.kubectl_raw(
+            "exec", "web", "--", "sh", "-c", "dd if=/dev/zero of=/scratch/big bs=1M count=9"
+        )
+        assert status != 0
+        assert "No space left" in errors
+        await kubectl("delete", "pod", "web")
+        await controller.until(lambda cells: not cells)
+
+
 async def test_an_impossible_pod_says_which_demand_no_type_meets(tmp_path: Path) -> None:
     async with running_controller(tmp_path) as controller:
         big = pod("big").replace("cpu: 50m", "cpu: 900")

@@ -67,7 +67,8 @@ def test_every_fault_is_told_at_once_with_its_field() -> None:
     [
         ({"affinity": {"nodeAffinity": {}}}, "spec.affinity"),
         ({"volumes": [{"name": "a", "configMap": {"name": "x"}}]}, "spec.volumes[0].configMap"),
-        ({"volumes": [{"name": "a", "emptyDir": {"medium": "Memory"}}]}, "spec.volumes[0].emptyDir.medium"),
+        ({"volumes": [{"name": "a", "emptyDir": {"medium": "HugePages"}}]}, "spec.volumes[0].emptyDir.medium"),
+        ({"volumes": [{"name": "a", "emptyDir": {"sizeLimit": "1Gi"}}]}, "spec.volumes[0].emptyDir.sizeLimit"),
         ({"imagePullSecrets": [{"name": "a"}]}, "spec.imagePullSecrets"),
         ({"hostUsers": False}, "spec.hostUsers"),
         ({"schedulerName": "mine"}, "spec.schedulerName"),

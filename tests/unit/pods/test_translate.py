@@ -1,6 +1,8 @@
 import stat
 from typing import Any
 
+import pytest
+
 from cellwire.cri.v1 import runtime_pb2 as cri
 from controller.pods.run import PodRun
 from controller.pods.spec import admit
@@ -80,3 +82,25 @@ def test_volumes_are_folders_of_the_cell() -> None:
     assert mounts["/dev/termination-log"].host_path == "/var/lib/chinampa/pods/u-1/containers/web/3/termination-log"
     assert (config.metadata.attempt, config.log_path) == (3, "web/3.log")
     assert [(folder.name, folder.mode) for folder in empty_folders(pod["spec"])] == [("tmp", stat.S_IFDIR | 0o777)]
+
+
+@pytest.mark.parametrize(
+    ("volume", "limits", "size"),
+    [
+        ({}, ["64Mi"], None),
+        ({"medium": "Memory"}, [None], 0),
+        ({"medium": "Memory"}, ["64Mi", None], 0),
+        ({"medium": "Memory"}, ["64Mi", "32Mi"], 96 << 20),
+        ({"medium": "Memory", "sizeLimit": "10Mi"}, [None], 10 << 20),
+        ({"medium": "Memory", "sizeLimit": "1Gi"}, ["64Mi"], 64 << 20),
+    ],
+)
+def test_a_volume_in_memory_is_within_its_limit_and_that_of_the_pod(
+    volume: dict[str, str], limits: list[str | None], size: int | None
+) -> None:
+    containers = [
+        {"name": f"c-{number}", "image": "b", "resources": {"limits": {"memory": limit}} if limit else {}}
+        for number, limit in enumerate(limits)
+    ]
+    spec = admitted(containers=containers, volumes=[{"name": "scratch", "emptyDir": volume}])["spec"]
+    assert [one.memory for one in empty_folders(spec)] == [size]
