@@ -65,9 +65,9 @@ class LocalCloud:
         return tuple(task.result() for task in started)
 
     async def instances(self) -> tuple[Instance, ...]:
-        """Every instance that is not long terminated."""
+        """Every instance that is not long terminated. One whose launch is under way is none yet: it may fail."""
         self._forget_old(time.time())
-        return tuple(instance_of(record) for record in self._records.all())
+        return tuple(instance_of(record) for record in self._records.all() if record.stage is not Stage.LAUNCHING)
 
     async def terminate(self, instances: Sequence[InstanceId]) -> None:
         """End these instances; returns once nothing of them is left but their disks, which follow."""

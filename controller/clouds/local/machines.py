@@ -109,10 +109,15 @@ class Machines:
             starter = await programs.start(argv, stdin=theirs.fileno(), console=console)
         finally:
             os.close(console)
-        theirs.close()
-        await loop.sock_sendall(ours, msgspec.json.encode(self._plan(record, folder)) + b"\n")
-        said = await loop.sock_recv(ours, 32)
-        await starter.wait()
+        try:
+            theirs.close()
+            await loop.sock_sendall(ours, msgspec.json.encode(self._plan(record, folder)) + b"\n")
+            said = await loop.sock_recv(ours, 32)
+            await starter.wait()
+        finally:
+            if starter.returncode is None:  # given up: it must not enter its groups while they are being removed
+                starter.kill()
+                await starter.wait()
         if not said.endswith(b"\n"):
             words = (folder / "console.log").read_text(errors="replace").strip()
             raise Fault(Kind.BROKEN, f"instance {record.id}", f"did not start: {words[-1000:]}")

@@ -305,6 +305,17 @@ async def test_a_cancelled_launch_leaves_nothing(playground: Playground) -> None
         await nothing_left(settings)
 
 
+async def test_a_launch_that_may_yet_fail_is_not_listed(playground: Playground) -> None:
+    async with playground() as settings, running(settings) as cloud:
+        launching = asyncio.create_task(launch(cloud))
+        seen: set[InstanceState] = set()
+        while not launching.done():
+            seen |= {one.state for one in await cloud.instances()}
+            await asyncio.sleep(0.001)
+        assert seen <= {InstanceState.RUNNING}
+        assert [one.id for one in await cloud.instances()] == [(await launching).id]
+
+
 async def test_a_closed_cloud_without_instances_leaves_no_bridge_and_no_group(playground: Playground) -> None:
     async with playground() as settings:
         async with running(settings) as cloud:
