@@ -20,7 +20,7 @@ from cellwire.rpc.call import call
 from controller.choice.platforms import locate
 from controller.clouds.protocol import LoginOf
 from controller.fleet.cells import Cells
-from controller.shim.memory import Memory
+from controller.shim.memory import SHORTEST_PREFIX, Memory
 from controller.shim.reach import reach
 from controller.shim.records import SandboxRecord
 from controller.shim.sandboxes import pod_of
@@ -44,15 +44,18 @@ class Images:
         self._known: dict[str, cri.Image] = {}
 
     async def present(self, wanted: cri.ImageFilter) -> tuple[cri.Image, ...]:
-        """Images without a pod, and those that a sandbox of ours has pulled and that are still in use. Raises Fault."""
+        """Images without a pod, and those that a sandbox of ours has pulled and that are still in use."""
         used = {image for record in self._memory.sandboxes() if not record.released for image in record.pulled.values()}
-        pulled = {key: image for key, image in self._known.items() if key in used}
-        known = pulled | {image.id: image for image in await self._stock.list()}
+        for unused in self._known.keys() - used:
+            del self._known[unused]
+        known = self._known | {image.id: image for image in await self._stock.list()}
         return tuple(image for image in known.values() if _matches(wanted, image))
 
     async def status(self, request: cri.ImageStatusRequest) -> cri.ImageStatusResponse:
-        """An image that was pulled without a pod; none otherwise. Raises Fault."""
-        return await self._stock.status(request.image, verbose=request.verbose)
+        """An image that was pulled without a pod; none otherwise. Raises Fault where more than the image is asked."""
+        if request.verbose:
+            return await self._stock.described(request.image)
+        return cri.ImageStatusResponse(image=await self._in_stock(request.image))
 
     async def remove(self, spec: cri.ImageSpec) -> None:
         """Remove an image without a pod; a pod's own ends with its cell. Raises Fault."""
@@ -60,8 +63,8 @@ class Images:
 
     async def bring(self, sandbox: SandboxRecord, spec: cri.ImageSpec, config: cri.PodSandboxConfig) -> None:
         """Have the sandbox's cell pull, without credentials, an image that is here without a pod. Raises Fault."""
-        found = (await self._stock.status(spec)).image
-        names = [*found.repo_tags, *found.repo_digests]
+        found = await self._in_stock(spec)
+        names = [*found.repo_tags, *found.repo_digests] if found is not None else []
         if not names:
             raise Fault(
                 Kind.PRECONDITION,
@@ -90,9 +93,9 @@ class Images:
             image_id = self._already_pulled(sandbox, request.image.image, fault)
         asked = cri.ImageStatusRequest(image=cri.ImageSpec(image=image_id))
         found = await call(stub.ImageStatus, asked, deadline=STATUS_DEADLINE)
+        await self._allow(sandbox.id, request.image.image, image_id)
         if found.HasField("image"):
             self._known[found.image.id] = found.image
-        await self._allow(sandbox.id, request.image.image, image_id)
         return image_id
 
     def filesystem(self) -> cri.ImageFsInfoResponse:
@@ -104,6 +107,10 @@ class Images:
             inodes_used=cri.UInt64Value(value=0),
         )
         return cri.ImageFsInfoResponse(image_filesystems=[usage], container_filesystems=[usage])
+
+    async def _in_stock(self, spec: cri.ImageSpec) -> cri.Image | None:
+        wanted = cri.ImageFilter(image=spec)
+        return next((one for one in await self._stock.list() if spec.image and _matches(wanted, one)), None)
 
     async def _logged_in(self, request: cri.PullImageRequest) -> cri.PullImageRequest:
         """With the cloud's own credentials for its registries, where the kubelet has sent none."""
@@ -133,8 +140,10 @@ class Images:
 
 def _matches(wanted: cri.ImageFilter, image: cri.Image) -> bool:
     name = wanted.image.image
-    known = {image.id, image.id.removeprefix("sha256:"), *image.repo_tags, *image.repo_digests}
-    return not name or name in known or _in_full(name) in known
+    digits = image.id.removeprefix("sha256:")
+    known = {image.id, digits, *image.repo_tags, *image.repo_digests}
+    part = len(name) >= SHORTEST_PREFIX and digits.startswith(name)  # as `crictl images` prints ids
+    return not name or name in known or _in_full(name) in known or part
 
 
 def _in_full(name: str) -> str:

@@ -1,7 +1,8 @@
 """What a cell's news makes of what the shim knows. Pure: messages in, messages out.
 
 The kubelet is never told of a container that goes back in time: an exited container stays exited with the exit code
-first seen, whatever a cell that lost its disk may say later.
+first seen, whatever a cell that lost its disk may say later, and one that runs is not merely created again, since a
+kubelet starts another in the place of such a one.
 """
 
 from __future__ import annotations
@@ -52,8 +53,9 @@ def next_sandbox(known: cri.PodSandboxStatus, news: cri.PodSandboxStatus) -> cri
 
 
 def next_container(known: cri.ContainerStatus, news: cri.ContainerStatus) -> cri.ContainerStatus:
-    """The container after news of it: the log path and mounts stay the kubelet's own, exited stays exited."""
-    if known.state == cri.CONTAINER_EXITED:
+    """The container after news of it: the log path and mounts stay the kubelet's own, an older state is no news."""
+    backwards = known.state == cri.CONTAINER_RUNNING and news.state == cri.CONTAINER_CREATED
+    if known.state == cri.CONTAINER_EXITED or backwards:
         return known
     merged = cri.ContainerStatus()
     merged.CopyFrom(news)

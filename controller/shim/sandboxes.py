@@ -102,6 +102,7 @@ class Sandboxes:
         except Fault:
             return
         await self._memory.forget_sandbox(record)
+        self._asked.pop((record.uid, record.attempt), None)
 
     async def update(self, request: cri.UpdatePodSandboxResourcesRequest) -> cri.UpdatePodSandboxResourcesResponse:
         """Hold the pod to new resources, within what its cell has. Raises Fault."""
@@ -135,16 +136,21 @@ class Sandboxes:
     async def release_abandoned(self) -> None:
         """Give back cells whose pods no kubelet has asked for in a long time and that never had a sandbox."""
         now = time.monotonic()
+        waiting: set[tuple[str, int]] = set()
         for cell in self._cells.list():
             over = cell.state in {CellState.RETIRING, CellState.LOST, CellState.GONE}
             if cell.claim is None or cell.claim.by != CLAIMED_BY or over:
                 continue
             key = (str(cell.claim.pod.uid), cell.claim.pod.attempt)
+            waiting.add(key)
             asked = self._asked.setdefault(key, now)
             if self._memory.sandbox_of_pod(*key) is None and now - asked > ABANDONED_AFTER:
                 log.warning("giving back a cell that no kubelet asks for", cell=cell.name)
                 await self._cells.release(cell.name, "no kubelet asked for it any more")
-                del self._asked[key]
+                waiting.discard(key)
+        old = [key for key, asked in self._asked.items() if now - asked > ABANDONED_AFTER and key not in waiting]
+        for key in old:
+            del self._asked[key]
 
     async def _run_on(self, cell: Cell, pod: PodRef, config: cri.PodSandboxConfig, runtime_handler: str) -> str:
         if cell.announced is not None and cell.announced.ending_since:

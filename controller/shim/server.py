@@ -12,9 +12,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
 from grpclib.client import Channel
 
 from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.faults import Fault
 from cellwire.rpc.serve import serving
 from cellwire.stream.counted import CountedBackend
 from cellwire.stream.remote import RemoteBackend
@@ -39,6 +41,7 @@ from controller.shim.stock import Stock
 from controller.shim.syncing import VolumeSync
 from controller.store.protocol import Store
 
+log = structlog.get_logger()
 ABANDONED_EVERY = 60.0
 
 
@@ -133,5 +136,9 @@ async def running(
 async def _release_abandoned(sandboxes: Sandboxes, stock: Stock) -> None:
     while True:
         await asyncio.sleep(ABANDONED_EVERY)
-        await sandboxes.release_abandoned()
-        await stock.release_idle()
+        try:
+            await sandboxes.release_abandoned()
+            await stock.release_idle()
+        except Fault as fault:
+            # The store may be away for a moment; the pods that run have no part in it.
+            log.warning("cells that nobody asks for are given back later", cause=str(fault))

@@ -40,12 +40,12 @@ class Stats:
         self.sandboxes: dict[str, cri.PodSandboxStats] = {}
         self.metrics: dict[str, cri.PodSandboxMetrics] = {}
 
-    async def poll(self, channel: Channel, deadline: float = DEADLINE) -> None:
+    async def poll(self, channel: Channel) -> None:
         """Ask one cell for all it has. Raises Fault."""
         stub = runtime_grpc.RuntimeServiceStub(channel)
-        containers = await call(stub.ListContainerStats, cri.ListContainerStatsRequest(), deadline=deadline)
-        sandboxes = await call(stub.ListPodSandboxStats, cri.ListPodSandboxStatsRequest(), deadline=deadline)
-        metrics = await call(stub.ListPodSandboxMetrics, cri.ListPodSandboxMetricsRequest(), deadline=deadline)
+        containers = await call(stub.ListContainerStats, cri.ListContainerStatsRequest(), deadline=DEADLINE)
+        sandboxes = await call(stub.ListPodSandboxStats, cri.ListPodSandboxStatsRequest(), deadline=DEADLINE)
+        metrics = await call(stub.ListPodSandboxMetrics, cri.ListPodSandboxMetricsRequest(), deadline=DEADLINE)
         for one in (*containers.stats, *(one for pod in sandboxes.stats for one in pod.linux.containers)):
             # A kubelet looks the folder up on its own machine, and has no summary at all where it is not there.
             one.writable_layer.fs_id.mountpoint = self._folder
@@ -94,6 +94,7 @@ class Stats:
             return
         self._asked[sandbox_id] = now
         try:
-            await self.poll(self._cells.channel(self._memory.sandbox(sandbox_id).cell), ASKED_DEADLINE)
-        except Fault as fault:
-            log.info("no stats of a sandbox yet", sandbox=sandbox_id[:13], cause=str(fault))
+            async with asyncio.timeout(ASKED_DEADLINE):
+                await self.poll(self._cells.channel(self._memory.sandbox(sandbox_id).cell))
+        except (Fault, TimeoutError) as fault:
+            log.info("no stats of a sandbox yet", sandbox=sandbox_id[:13], cause=str(fault) or "its cell is slow")

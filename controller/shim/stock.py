@@ -2,7 +2,8 @@
 
 A kubelet never pulls so. To it these are what images loaded onto a node beforehand are: present, and open to every
 pod; a pod's own cell then pulls what it lacks, without credentials. The cell is given back when no image has been
-pulled or removed for a while, and its images are gone with it. What a kubelet polls, the list, is kept here.
+pulled or removed for a while, and its images are gone with it. What a kubelet asks, the list and whether an image is
+there, is answered from here: a cell that has gone silent must not hold up pods that want nothing of it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ DEMAND = Demand(cpu_millis=100, memory_mib=128)
 IDLE = 600.0
 PULL_DEADLINE = 6 * 3600.0
 DEADLINE = 30.0
+# A kubelet waits for the answer, and its pods with it.
+LIST_DEADLINE = 2.0
 OVER = frozenset({CellState.RETIRING, CellState.LOST, CellState.GONE})
 
 
@@ -58,20 +61,21 @@ class Stock:
             self._used = time.monotonic()
         return image
 
-    async def status(self, spec: cri.ImageSpec, *, verbose: bool = False) -> cri.ImageStatusResponse:
-        """The image, if it is here. Raises Fault."""
+    async def described(self, spec: cri.ImageSpec) -> cri.ImageStatusResponse:
+        """The image with all that its cell knows of it, if it is here. Raises Fault."""
         channel = self._channel()
         if channel is None or not spec.image:
             return cri.ImageStatusResponse()
-        asked = cri.ImageStatusRequest(image=spec, verbose=verbose)
+        asked = cri.ImageStatusRequest(image=spec, verbose=True)
         return await call(runtime_grpc.ImageServiceStub(channel).ImageStatus, asked, deadline=DEADLINE)
 
     async def list(self) -> tuple[cri.Image, ...]:
-        """All images that are here. The cell is asked once in a life of the controller. Raises Fault."""
+        """All images that are here; none while that is not known. The cell is asked once in a life of ours."""
         if self._alive() is None:
             return ()
         if self._images is None:
-            await self._look()
+            with suppress(Fault):
+                await self._look(LIST_DEADLINE)
         return self._images or ()
 
     async def remove(self, spec: cri.ImageSpec) -> None:
@@ -97,11 +101,11 @@ class Stock:
         with suppress(Fault):
             await self._look()
 
-    async def _look(self) -> None:
+    async def _look(self, deadline: float = DEADLINE) -> None:
         channel = self._channel()
         if channel is not None:
             stub = runtime_grpc.ImageServiceStub(channel)
-            self._images = tuple((await call(stub.ListImages, cri.ListImagesRequest(), deadline=DEADLINE)).images)
+            self._images = tuple((await call(stub.ListImages, cri.ListImagesRequest(), deadline=deadline)).images)
 
     async def _claimed(self) -> Channel:
         async with self._claiming:

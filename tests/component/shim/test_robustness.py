@@ -134,6 +134,9 @@ async def test_what_a_kubelet_polls_is_answered_while_every_cell_is_frozen(tmp_p
             assert [one.attributes.id for one in stats.stats] == [container]
             present = await call(images.ListImages, cri.ListImagesRequest(), deadline=2)
             assert [one.id for one in present.images] == [image]
+            for name, here in ((IMAGE, image), (image[7:19], image), ("docker.io/library/other:1", "")):
+                seen = cri.ImageStatusRequest(image=cri.ImageSpec(image=name))
+                assert (await call(images.ImageStatus, seen, deadline=2)).image.id == here
             assert (await call(images.ImageFsInfo, cri.ImageFsInfoRequest(), deadline=2)).image_filesystems
         finally:
             for pid in frozen:

@@ -34,6 +34,20 @@ async def test_the_late_answer_that_it_runs_does_not_bring_an_ended_container_ba
     assert listed.state == cri.CONTAINER_EXITED
 
 
+async def test_late_news_of_its_creation_neither_stops_a_container_nor_starts_it_twice() -> None:
+    memory = Memory(SlowStore())
+    created = status(cri.CONTAINER_CREATED)
+    record = ContainerRecord(id="c", sandbox="s", cell=CellName("c-1"), status=created.SerializeToString())
+    await memory.put_container(record)
+    heard: list[cri.ContainerEventType.ValueType] = []
+    memory.listen(lambda event: heard.append(event.container_event_type))
+    for news in (status(cri.CONTAINER_RUNNING), created, status(cri.CONTAINER_RUNNING)):
+        await memory.learn_container(news)
+    (listed,) = memory.listed_containers()
+    assert listed.state == cri.CONTAINER_RUNNING
+    assert heard == [cri.CONTAINER_STARTED_EVENT]
+
+
 async def test_news_of_a_forgotten_container_does_not_bring_it_back() -> None:
     memory = Memory(SlowStore())
     await memory.learn_container(status(cri.CONTAINER_RUNNING))

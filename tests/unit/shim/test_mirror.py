@@ -23,6 +23,11 @@ def test_an_exited_container_keeps_its_first_exit_code(news: list[tuple[cri.Cont
     assert (known.state, known.exit_code) == (cri.CONTAINER_EXITED, 7)
 
 
+def test_a_container_that_runs_is_not_merely_created_again() -> None:
+    known = mirror.next_container(container(cri.CONTAINER_RUNNING), container(cri.CONTAINER_CREATED))
+    assert known.state == cri.CONTAINER_RUNNING
+
+
 def test_the_log_path_stays_the_kubelets_own() -> None:
     news = container(cri.CONTAINER_RUNNING)
     news.log_path = "/on/the/cell.log"
