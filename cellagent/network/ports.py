@@ -21,7 +21,7 @@ class Port(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def wanted(mappings: Sequence[cri.PortMapping]) -> tuple[Port, ...]:
-    """Those mappings that name a host port. Raises Fault for numbers that are no ports."""
+    """Those mappings that name a host port. Raises Fault for what is no port or no address."""
     found: list[Port] = []
     for one in mappings:
         if not one.host_port:
@@ -29,9 +29,18 @@ def wanted(mappings: Sequence[cri.PortMapping]) -> tuple[Port, ...]:
         if not (0 < one.host_port < 65536 and 0 < one.container_port < 65536):
             raise Fault(Kind.INVALID, f"host port {one.host_port}:{one.container_port}", "ports go from 1 to 65535")
         protocol = cri.Protocol.Name(one.protocol).lower()
-        address = "" if one.host_ip in {"", "0.0.0.0", "::"} else str(ip_address(one.host_ip))  # noqa: S104
+        address = "" if one.host_ip in {"", "0.0.0.0", "::"} else _address(one)  # noqa: S104
         found.append(Port(protocol=protocol, container=one.container_port, host=one.host_port, host_ip=address))
     return tuple(found)
+
+
+def _address(mapping: cri.PortMapping) -> str:
+    try:
+        return str(ip_address(mapping.host_ip))
+    except ValueError as error:
+        raise Fault(
+            Kind.INVALID, f"host port {mapping.host_port}", str(error), "name an address of the host"
+        ) from error
 
 
 def rules(table: str, link: str, addresses: Sequence[str], ports: Sequence[Port]) -> str:

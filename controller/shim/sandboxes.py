@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
+from ipaddress import ip_address
 
 import msgspec
 import structlog
@@ -238,9 +239,18 @@ def claim_of(config: cri.PodSandboxConfig, demand: Demand) -> PodClaim:
 
 
 def config_for_cell(config: cri.PodSandboxConfig) -> cri.PodSandboxConfig:
-    """The config as the cell gets it: this worker's cgroups and host ports mean nothing there."""
+    """The config as the cell gets it: this worker's cgroups mean nothing there, and host ports are the cell's own."""
     changed = cri.PodSandboxConfig()
     changed.CopyFrom(config)
     changed.linux.cgroup_parent = ""
-    del changed.port_mappings[:]
+    for port in changed.port_mappings:
+        if not _is_loopback(port.host_ip):
+            port.host_ip = ""  # an address of this worker, for which the cell has its own
     return changed
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return False
