@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import contextlib
+import logging
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
 
+from cellagent.images import durable
 from cellagent.images.handler import ImageService
 from cellagent.images.messages import Progress, RegistrySettings
 from cellagent.images.puller import Puller
 from cellagent.images.store import Store, delete
+
+RETRY_SECONDS = 10.0
+log = logging.getLogger(__name__)
 
 
 class ImageSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,19 +67,30 @@ async def running(
 
 
 async def _keep(store: Store, puller: Puller) -> None:
-    """Delete rubbish and settle new layers whenever something has changed and no pull runs."""
+    """Delete rubbish and settle new layers whenever something has changed and no pull runs.
+
+    What the disk does not take now, as when it is full, is tried again.
+    """
     changed = asyncio.Event()
     store.freed = changed.set
     await asyncio.to_thread(delete, store.rubbish())
     changed.set()
     while True:
-        await changed.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if store.saved else RETRY_SECONDS):
+                await changed.wait()
         changed.clear()
         if puller.busy:
             continue
-        folders = store.garbage(asyncio.get_running_loop().time())
+        await asyncio.to_thread(delete, store.garbage(asyncio.get_running_loop().time()))
+        if not store.saved:
+            store.save_if_possible()
+        store.keep_reserve()
         if unsettled := store.unsettled():
-            # Everything at once, off the loop: what a pull wrote, and the index that names it.
-            await asyncio.to_thread(os.sync)
+            try:
+                # Everything at once, off the loop: what a pull wrote, and the index that names it.
+                await asyncio.to_thread(durable.sync, store.root)
+            except OSError as error:
+                log.warning("images are not safe from a crash of this machine yet: %s", error)
+                continue
             store.settle(unsettled)
-        await asyncio.to_thread(delete, folders)

@@ -5,13 +5,20 @@
     layers/<hex>/         unpacked layers by chain id, complete by the time they are here
     holds/<holder>        one small file per user of an image
     work/                 pulls under way and rubbish; emptied at start
+    reserve               space that is given up on a full disk, so that what frees space can still be written down
 
 Nothing is synced while a pull runs: a layer counts as durable only after `settle`. Layers that are not durable are
 dropped after a reboot (another boot id), so a crash of the machine never leaves half a file to be trusted.
+
+A full disk must not keep images from being removed: where only that cannot be written down, the index on disk names
+more than there is, which a start sorts out, and the keeper writes it down later (`saved`).
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable
@@ -29,6 +36,9 @@ from cellwire.faults import Fault, Kind
 SPARE_SECONDS = 900.0
 """How long the complete layers of a pull that failed wait for the next attempt."""
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+RESERVE_BYTES = 1 << 20
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+log = logging.getLogger(__name__)
 
 
 class StoredLayer(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +90,8 @@ class Store:
         self._spare: dict[str, float] = {}
         self._doomed: list[Path] = []
         self._work_number = 0
+        self.saved = True
+        """Whether the index on disk says what is known here."""
         for folder in ("blobs", "layers", "holds", "work"):
             (root / folder).mkdir(parents=True, exist_ok=True)
         root.chmod(0o700)
@@ -102,8 +114,11 @@ class Store:
             raise Fault(Kind.INVALID, f"holder {holder!r}", "it cannot be a file's name", "hold by a container id")
         hold = _Hold(image.id, image.chain)
         if self._holds.get(holder) != hold:
+            try:
+                _replace(self.root / "holds" / holder, msgspec.json.encode(hold))
+            except OSError as error:
+                raise _unwritable(f"image {image_id}", error) from error
             self._holds[holder] = hold
-            _replace(self.root / "holds" / holder, msgspec.json.encode(hold))
 
     def release(self, holder: str) -> None:
         """The holder is gone; see the protocol."""
@@ -116,7 +131,7 @@ class Store:
         return tuple(self._holds)
 
     def remove(self, reference: str) -> None:
-        """Forget an image with all its names. Layers in use stay. The unknown is no error."""
+        """Forget an image with all its names, even on a full disk. Layers in use stay. The unknown is no error."""
         try:
             image = self._find(reference)
         except Fault as fault:
@@ -125,7 +140,7 @@ class Store:
             raise
         del self._images[image.id]
         self._rename()
-        self._save()
+        self.save_if_possible()
         self.freed()
 
     def raw(self, image_id: str) -> bytes:
@@ -148,7 +163,7 @@ class Store:
         return {chain: str(self._folder(chain)) for chain in self._layers}
 
     def work_folder(self) -> Path:
-        """A new empty folder for one pull."""
+        """A new empty folder for one pull. Raises OSError."""
         self._work_number += 1
         folder = self.root / "work" / f"pull-{os.getpid()}-{self._work_number}"
         folder.mkdir(mode=0o700)
@@ -162,7 +177,7 @@ class Store:
             self._doomed.append(work)
 
     def adopt(self, layer: LayerReady, now: float) -> None:
-        """Take over a complete layer from a pull's work folder."""
+        """Take over a complete layer from a pull's work folder. Raises OSError."""
         if layer.chain_id in self._layers:
             return
         target = self._folder(layer.chain_id)
@@ -181,7 +196,10 @@ class Store:
         self._save()
 
     def add(self, wanted: Reference, pulled: Pulled) -> Image:
-        """Record a pulled image, whose layers have all been adopted, under the name it was pulled by."""
+        """Record a pulled image, whose layers have all been adopted, under the name it was pulled by.
+
+        Raises Fault; OSError where it cannot be written down, and then it is not there.
+        """
         image_id = pulled.config_digest
         missing = [chain for chain in pulled.chain if chain not in self._layers]
         if missing:
@@ -189,7 +207,7 @@ class Store:
         decoded = decode_config(pulled.config, f"image {wanted}")
         _replace(self._blob(image_id), pulled.config)
         digest = wanted.with_digest(pulled.top_digest)
-        before = self._images.get(image_id)
+        known, before = dict(self._images), self._images.get(image_id)
         tags = _merged(before.tags if before else (), wanted.tagged if not wanted.digest else "")
         for other in list(self._images.values()):
             # A tag moves with the registry: whoever had it keeps its digests.
@@ -203,31 +221,44 @@ class Store:
             chain=pulled.chain,
             config=decoded.config,
         )
+        try:
+            # Layers that the index on disk does not name are taken away at the next start, in use or not.
+            self._save()
+        except OSError:
+            self._images = known
+            raise
         for chain in pulled.chain:
             self._spare.pop(chain, None)
         self._rename()
-        self._save()
         return self.find(image_id)
 
     # Rubbish and durability
 
     def garbage(self, now: float) -> list[Path]:
-        """Take layers that no image and no holder needs out of use; the folders to delete. Never while a pull runs."""
+        """Take layers that no image and no holder needs out of use; the folders to delete. Never while a pull runs.
+
+        A layer that cannot be moved away now stays for the next time.
+        """
         needed = {chain for chain, since in self._spare.items() if now - since < SPARE_SECONDS}
         for image in self._images.values():
             needed.update(image.chain)
         for hold in self._holds.values():
             needed.update(hold.chain)
         gone = [chain for chain in self._layers if chain not in needed]
-        folders = [self._discard(self._folder(chain)) for chain in gone]
         for chain in gone:
+            try:
+                self._doomed.append(self._discard(self._folder(chain)))
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                log.warning("a layer that nobody needs stays for now: %s", error)
+                continue
             del self._layers[chain]
             self._spare.pop(chain, None)
         if gone:
-            self._save()
+            self.save_if_possible()
         self._sweep_blobs()
-        folders += self._doomed
-        self._doomed = []
+        folders, self._doomed = self._doomed, []
         return folders
 
     def unsettled(self) -> tuple[str, ...]:
@@ -239,7 +270,28 @@ class Store:
         for chain in chains:
             if chain in self._layers:
                 self._layers[chain] = msgspec.structs.replace(self._layers[chain], durable=True)
-        self._save()
+        self.save_if_possible()
+
+    def save_if_possible(self) -> None:
+        """Write down what is known, where it may as well be written later; `saved` says whether it was."""
+        try:
+            self._save()
+        except OSError as error:
+            log.warning("the index of images cannot be written now, which is tried again: %s", error)
+
+    def keep_reserve(self) -> None:
+        """Set space aside for the index, unless that is done or there is none."""
+        reserve = self.root / "reserve"
+        with contextlib.suppress(OSError):
+            if reserve.exists():
+                return
+            fresh = os.open(reserve, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.posix_fallocate(fresh, 0, RESERVE_BYTES)
+            except OSError:
+                reserve.unlink()
+            finally:
+                os.close(fresh)
 
     def rubbish(self) -> list[Path]:
         """What lies in the work folder at start: the rests of interrupted pulls and removals."""
@@ -301,8 +353,16 @@ class Store:
         self._names = {name: image.id for image in self._images.values() for name in (*image.tags, *image.digests)}
 
     def _save(self) -> None:
-        index = _Index(self._boot_id, tuple(self._images.values()), tuple(self._layers.values()))
-        _replace(self.root / "index.json", msgspec.json.encode(index))
+        index = msgspec.json.encode(_Index(self._boot_id, tuple(self._images.values()), tuple(self._layers.values())))
+        self.saved = False
+        try:
+            _replace(self.root / "index.json", index)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            (self.root / "reserve").unlink(missing_ok=True)
+            _replace(self.root / "index.json", index)
+        self.saved = True
 
     def _load(self) -> None:
         try:
@@ -325,9 +385,10 @@ class Store:
         known = {self._folder(chain) for chain in self._layers}
         for folder in (self.root / "layers").iterdir():
             if folder not in known:
-                self._discard(folder)
+                with contextlib.suppress(OSError):  # the next start finds it as well
+                    self._discard(folder)
         self._rename()
-        self._save()
+        self.save_if_possible()
 
     def _sweep_blobs(self) -> None:
         needed = {self._blob(image_id) for image_id in self._images}
@@ -344,8 +405,16 @@ def delete(folders: Iterable[Path]) -> None:
 
 def _replace(path: Path, content: bytes) -> None:
     fresh = path.with_name(f".{path.name}.new")
-    fresh.write_bytes(content)
-    fresh.rename(path)
+    try:
+        fresh.write_bytes(content)
+        fresh.rename(path)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise
+
+
+def _unwritable(thing: str, error: OSError) -> Fault:
+    return Fault(Kind.UNAVAILABLE, thing, f"nothing can be written: {error}", "look at this machine's disk")
 
 
 def _merged(before: tuple[str, ...], name: str) -> tuple[str, ...]:
