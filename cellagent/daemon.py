@@ -17,6 +17,7 @@ from cellagent.boot.metadata import Metadata
 from cellagent.boot.moments import started_at
 from cellagent.images import service as images
 from cellagent.images.messages import RegistrySettings
+from cellagent.kernel import leash
 from cellagent.link import heartbeat
 from cellagent.link.home import stay
 from cellagent.runtime import service as runtime
@@ -37,6 +38,7 @@ async def serve(
         root=settings.root / "images", registries=registries(mirrors), pinned=tuple(pinned)
     )
     async with (
+        leash.sole(settings.root),
         images.running(image_settings) as image_room,
         runtime.running(settings, image_room.store) as room,
         serving([room.service, image_room.service], socket),
@@ -69,6 +71,7 @@ async def cell(root: Path, state: Path) -> None:
     )
     runtime_settings = RuntimeSettings(root=root, state=state, pod_address=settings.pod_address)
     async with (
+        leash.sole(root),
         images.running(image_settings) as image_room,
         runtime.running(runtime_settings, image_room.store) as room,
         until_told() as told,
