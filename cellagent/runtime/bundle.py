@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,16 @@ from cellwire.faults import Fault, Kind
 
 ETC = {"/etc/resolv.conf": "resolv.conf", "/etc/hosts": "hosts", "/etc/hostname": "hostname"}
 SHM_BYTES = 64 << 20
-NOT_DEVICES = ("pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev", "console", "tty")
+NOT_DEVICES = frozenset({"pts", "shm", "fd", "mqueue", "hugepages", ".lxc", ".lxd-mounts", ".udev", "console", "tty"})
 
 
-def lay_out(machine: Machine, sandbox: SandboxRecord, record: ContainerRecord, image: Image) -> users.User:
-    """Mount the root and write config.json. Returns the user and groups that the container runs as."""
+def lay_out(
+    machine: Machine, sandbox: SandboxRecord, record: ContainerRecord, image: Image, places: Mapping[str, Path]
+) -> users.User:
+    """Mount the root and write config.json. Returns the user and groups that the container runs as.
+
+    `places` says where the mounts' host paths lead; all of them are there.
+    """
     layers = machine.settings.layers(record.id)
     for name in ("upper", "work", "rootfs"):
         (layers / name).mkdir(parents=True, exist_ok=True, mode=0o755)
@@ -36,7 +42,7 @@ def lay_out(machine: Machine, sandbox: SandboxRecord, record: ContainerRecord, i
     mounts.overlay(image.layers, layers / "upper", layers / "work", rootfs, userns=mapped)
     config = record.parsed()
     for number, mount in enumerate(config.mounts):
-        _resolve(machine, record, mount, number, mapped)
+        _resolve(machine, record, mount, number, mapped, places)
     context = config.linux.security_context
     if context.namespace_options.pid == cri.POD and "pid" not in sandbox.namespaces:
         # Nobody asked for a shared process namespace: POD is only the enumeration's zero.
@@ -122,8 +128,15 @@ def _user(rootfs: Path, context: cri.LinuxContainerSecurityContext, of_image: st
     return users.resolve(rootfs, of_image, gid=gid)
 
 
-def _resolve(machine: Machine, record: ContainerRecord, mount: cri.Mount, number: int, mapped: Path | None) -> None:
-    """Make the mount's source a path that is there: an image's folder, a link's end, or a new folder.
+def _resolve(
+    machine: Machine,
+    record: ContainerRecord,
+    mount: cri.Mount,
+    number: int,
+    mapped: Path | None,
+    places: Mapping[str, Path],
+) -> None:
+    """Make the mount's source a path that is there: an image's folder, or where the host path leads.
 
     `mapped` is the pod's user namespace: what is to appear with its ids is bound so here, since not every OCI runtime
     can.
@@ -131,12 +144,7 @@ def _resolve(machine: Machine, record: ContainerRecord, mount: cri.Mount, number
     if mount.HasField("image"):
         mount.host_path = str(_image_volume(machine, record, mount, number, mapped))
         return
-    source = Path(os.path.realpath(mount.host_path))
-    try:
-        if not source.exists():
-            source.mkdir(parents=True, mode=0o755)
-    except OSError as error:
-        raise Fault(Kind.INVALID, f"mount {mount.container_path}", f"{mount.host_path}: {error.strerror}") from error
+    source = places[mount.host_path]
     mount.host_path = str(source)
     if mapped is not None and mount.uidMappings:
         target = machine.settings.layers(record.id) / f"mapped-{number}"
@@ -186,16 +194,29 @@ def _devices(config: cri.ContainerConfig) -> tuple[dict[str, Any], ...]:
         named = {device["path"] for device in found if device}
         found.extend(
             _device(entry, str(entry), "rwm", tolerate=True)
-            for entry in Path("/dev").iterdir()
-            if entry.name not in NOT_DEVICES and not entry.is_symlink() and str(entry) not in named
+            for entry in host_devices(Path("/dev"))
+            if str(entry) not in named
         )
     return tuple(device for device in found if device)
+
+
+def host_devices(folder: Path) -> Iterator[Path]:
+    """What a folder of devices holds, at any depth, but for the file systems of their own that are mounted in it."""
+    for entry in sorted(folder.iterdir()):
+        if entry.name in NOT_DEVICES or entry.is_symlink():
+            continue
+        if entry.is_dir():
+            yield from host_devices(entry)
+        else:
+            yield entry
 
 
 def _device(path: Path, inside: str, access: str, *, tolerate: bool = False) -> dict[str, Any]:
     try:
         seen = path.stat()
     except OSError as error:
+        if tolerate:  # unplugged a moment ago
+            return {}
         raise Fault(Kind.INVALID, f"device {path}", str(error.strerror)) from error
     kind = "c" if stat.S_ISCHR(seen.st_mode) else "b" if stat.S_ISBLK(seen.st_mode) else ""
     if not kind:

@@ -17,10 +17,11 @@ from pathlib import Path
 import msgspec
 
 from cellagent.kernel import cgroups, mounts, processes
+from cellagent.kernel.looks import Looks
 from cellagent.runtime import bundle, conmon, views
 from cellagent.runtime.exec import Place
 from cellagent.runtime.machine import Machine, new_id
-from cellagent.runtime.records import ContainerRecord, Phase
+from cellagent.runtime.records import ContainerRecord, Phase, SandboxRecord
 from cellagent.runtime.watch import Ended, Exits, hears, started_ticks
 from cellwire.cri import profiles
 from cellwire.cri.v1 import runtime_pb2 as cri
@@ -42,6 +43,7 @@ class Containers:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._exits = Exits(machine.settings, machine.inotify, self._ended)
+        self._looks = Looks()
 
     def close(self) -> None:
         """Look away; the containers run on."""
@@ -50,12 +52,13 @@ class Containers:
     async def create(self, sandbox_id: str, config: cri.ContainerConfig) -> str:
         """Lay out a container: image held, root mounted, bundle written."""
         machine = self._machine
-        sandbox = machine.ledger.sandbox(sandbox_id)
         name = config.metadata.name
         if not name:
             raise Fault(Kind.INVALID, "container metadata", "the name must be given")
-        if sandbox.phase is not Phase.READY:
-            raise Fault(Kind.PRECONDITION, f"container {name}", f"its sandbox {sandbox.id[:13]} is not ready")
+        self._ready(sandbox_id, name)
+        binds = {one.host_path: f"mount {one.container_path}" for one in config.mounts if not one.HasField("image")}
+        places = await self._looks.places(binds)
+        sandbox = self._ready(sandbox_id, name)
         profiles.settle(config.linux.security_context)
         for other in machine.ledger.containers(sandbox.id):
             if other.parsed().metadata == config.metadata:
@@ -82,7 +85,7 @@ class Containers:
             )
         )
         try:
-            user = bundle.lay_out(machine, sandbox, record, image)
+            user = bundle.lay_out(machine, sandbox, record, image, places)
         except BaseException:
             await self._clear(record)
             raise
@@ -148,6 +151,13 @@ class Containers:
                 await self._clean_up(record)
         self._forget_strangers()
 
+    def _ready(self, sandbox_id: str, container: str) -> SandboxRecord:
+        """The sandbox that a container is to be in. Raises Fault."""
+        sandbox = self._machine.ledger.sandbox(sandbox_id)
+        if sandbox.phase is not Phase.READY:
+            raise Fault(Kind.PRECONDITION, f"container {container}", f"its sandbox {sandbox.id[:13]} is not ready")
+        return sandbox
+
     def _forget_strangers(self) -> None:
         """Take away what belongs to containers without a record, as after a reboot that has emptied the state."""
         machine = self._machine
@@ -180,18 +190,23 @@ class Containers:
             cause = f"its sandbox {sandbox.id[:13]} is {sandbox.phase.value}"
             raise Fault(Kind.PRECONDITION, f"container {config.metadata.name}", cause, "run the pod anew")
         record = machine.ledger.put_container(msgspec.structs.replace(record, phase=Phase.STARTING))
-        if record.log_path:
-            Path(record.log_path).parent.mkdir(parents=True, exist_ok=True)
         try:
+            if record.log_path:
+                Path(record.log_path).parent.mkdir(parents=True, exist_ok=True)
             pid, conmon_pid = await conmon.launch(self._charge(record, config))
             record = machine.ledger.put_container(
                 msgspec.structs.replace(record, pid=pid, pid_started=started_ticks(pid), conmon_pid=conmon_pid)
             )
             await self._let_run(record, config.metadata.name)
+            record = msgspec.structs.replace(record, phase=Phase.RUNNING, started_at=time.time_ns())
+            machine.ledger.put_container(record)
         except Fault as fault:
             await self._failed(record, fault.cause)
             raise
-        machine.ledger.put_container(msgspec.structs.replace(record, phase=Phase.RUNNING, started_at=time.time_ns()))
+        except OSError as error:
+            await self._failed(record, str(error))
+            mend = "look at this machine's disk"
+            raise Fault(Kind.BROKEN, f"container {config.metadata.name}", str(error), mend) from error
         machine.emit(cri.CONTAINER_STARTED_EVENT, container_id, record.sandbox_id)
         self._exits.add(container_id, pid, conmon_pid)
 

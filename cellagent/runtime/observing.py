@@ -80,34 +80,44 @@ class RuntimeService(Lifecycle):
 
     async def ContainerStats(self, stream: Stream[cri.ContainerStatsRequest, cri.ContainerStatsResponse]) -> None:
         record = self._machine.ledger.container((await received(stream)).container_id)
+        await self._stats.look()
         await stream.send_message(cri.ContainerStatsResponse(stats=self._stats.container(record)))
 
     async def ListContainerStats(
         self, stream: Stream[cri.ListContainerStatsRequest, cri.ListContainerStatsResponse]
     ) -> None:
-        found = self._stats.containers((await received(stream)).filter)
+        asked = await received(stream)
+        await self._stats.look()
+        found = self._stats.containers(asked.filter)
         await stream.send_message(cri.ListContainerStatsResponse(stats=found))
 
     async def StreamContainerStats(
         self, stream: Stream[cri.StreamContainerStatsRequest, cri.StreamContainerStatsResponse]
     ) -> None:
-        for page in pages(self._stats.containers((await received(stream)).filter)):
+        asked = await received(stream)
+        await self._stats.look()
+        for page in pages(self._stats.containers(asked.filter)):
             await stream.send_message(cri.StreamContainerStatsResponse(container_stats=page))
 
     async def PodSandboxStats(self, stream: Stream[cri.PodSandboxStatsRequest, cri.PodSandboxStatsResponse]) -> None:
         record = self._machine.ledger.sandbox((await received(stream)).pod_sandbox_id)
+        await self._stats.look()
         await stream.send_message(cri.PodSandboxStatsResponse(stats=self._stats.sandbox(record)))
 
     async def ListPodSandboxStats(
         self, stream: Stream[cri.ListPodSandboxStatsRequest, cri.ListPodSandboxStatsResponse]
     ) -> None:
-        found = self._stats.sandboxes((await received(stream)).filter)
+        asked = await received(stream)
+        await self._stats.look()
+        found = self._stats.sandboxes(asked.filter)
         await stream.send_message(cri.ListPodSandboxStatsResponse(stats=found))
 
     async def StreamPodSandboxStats(
         self, stream: Stream[cri.StreamPodSandboxStatsRequest, cri.StreamPodSandboxStatsResponse]
     ) -> None:
-        for page in pages(self._stats.sandboxes((await received(stream)).filter)):
+        asked = await received(stream)
+        await self._stats.look()
+        for page in pages(self._stats.sandboxes(asked.filter)):
             await stream.send_message(cri.StreamPodSandboxStatsResponse(pod_sandbox_stats=page))
 
     async def GetContainerEvents(self, stream: Stream[cri.GetEventsRequest, cri.ContainerEventResponse]) -> None:
@@ -128,6 +138,7 @@ class RuntimeService(Lifecycle):
         self, stream: Stream[cri.ListPodSandboxMetricsRequest, cri.ListPodSandboxMetricsResponse]
     ) -> None:
         await received(stream)
+        await self._stats.look()
         await stream.send_message(
             cri.ListPodSandboxMetricsResponse(pod_metrics=metrics.sandboxes(self._machine, self._stats))
         )
@@ -136,6 +147,7 @@ class RuntimeService(Lifecycle):
         self, stream: Stream[cri.StreamPodSandboxMetricsRequest, cri.StreamPodSandboxMetricsResponse]
     ) -> None:
         await received(stream)
+        await self._stats.look()
         for page in pages(metrics.sandboxes(self._machine, self._stats)):
             await stream.send_message(cri.StreamPodSandboxMetricsResponse(pod_sandbox_metrics=page))
 

@@ -25,10 +25,7 @@ async def update(machine: Machine, container_id: str, asked: cri.LinuxContainerR
     if record.phase is Phase.EXITED:
         raise Fault(Kind.PRECONDITION, f"container {name}", "it has exited, so its limits cannot change")
     require_machine(f"limits of container {name}", asked)
-    merged = cri.LinuxContainerResources()
-    merged.CopyFrom(views.resources(record))
-    # Zero is CRI's "not said": merging a message leaves such fields as they were.
-    merged.MergeFrom(asked)
+    merged = merge(views.resources(record), asked)
     v2 = cgroups.layout() is cgroups.Layout.V2
     wanted = enforceable(f"container {name}", merged, cgroups.controllers(), v2=v2, cpu_bound=cgroups.cpu_bound())
     if record.phase is Phase.RUNNING:
@@ -43,6 +40,16 @@ async def update(machine: Machine, container_id: str, asked: cri.LinuxContainerR
     bundle.write_spec(folder, spec)
     record = machine.ledger.container(record.id)
     machine.ledger.put_container(msgspec.structs.replace(record, resources=merged.SerializeToString()))
+
+
+def merge(known: cri.LinuxContainerResources, asked: cri.LinuxContainerResources) -> cri.LinuxContainerResources:
+    """The limits after a change: what is not said stays, and zero is CRI's "not said". Pure."""
+    merged = cri.LinuxContainerResources()
+    merged.CopyFrom(known)
+    if asked.hugepage_limits:
+        del merged.hugepage_limits[:]  # merging would append to them
+    merged.MergeFrom(asked)
+    return merged
 
 
 def _holds(asked: cri.LinuxContainerResources, name: str, usage: cgroups.Usage) -> None:

@@ -1,10 +1,15 @@
-"""What containers and sandboxes use, from their control groups. Read when asked; only CPU times are kept."""
+"""What containers and sandboxes use, from their control groups. Read when asked; CPU times are kept, and what writable
+layers hold, since they are walked beside everything else (`Stats.look`).
+"""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -17,6 +22,8 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 
 # A writable layer is walked at most so often: it may hold a hundred thousand files.
 DISK_SECONDS = 10.0
+# Who asks waits so long for a walk; one of millions of files goes on, and the last one's numbers are told.
+WALK_PATIENCE = 1.0
 # A rate over less than this says nothing.
 SHORTEST_WINDOW_NS = 100_000_000
 
@@ -105,14 +112,35 @@ class Stats:
         )
 
     def layer(self, record: ContainerRecord) -> tuple[int, int]:
-        """Bytes and inodes of a container's writable layer, as walked lately."""
-        looked, used, inodes = self._disk.get(record.id, (0.0, 0, 0))
-        if time.monotonic() - looked > DISK_SECONDS:
-            used, inodes = disk_usage(self._machine.settings.layers(record.id) / "upper")
-            self._disk[record.id] = (time.monotonic(), used, inodes)
+        """Bytes and inodes of a container's writable layer, as walked last; zeros before the first walk."""
+        _, used, inodes = self._disk.get(record.id, (0.0, 0, 0))
         return used, inodes
 
-    def forget(self) -> None:
+    async def look(self) -> None:
+        """Have the writable layers walked that were not lately; wait a moment for it, and no longer."""
+        if not self._stale():
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WALK_PATIENCE):
+                await self._machine.flights.join("a look at the writable layers", self._walk)
+
+    def _stale(self) -> list[ContainerRecord]:
+        since = time.monotonic() - DISK_SECONDS
+        running = (one for one in self._machine.ledger.containers() if one.phase is Phase.RUNNING)
+        return [one for one in running if one.id not in self._disk or self._disk[one.id][0] < since]
+
+    async def _walk(self) -> None:
+        self._forget()
+        ended = threading.Event()
+        try:
+            for record in self._stale():
+                upper = self._machine.settings.layers(record.id) / "upper"
+                used, inodes = await asyncio.to_thread(disk_usage, upper, ended)
+                self._disk[record.id] = (time.monotonic(), used, inodes)
+        finally:
+            ended.set()
+
+    def _forget(self) -> None:
         """Drop what is remembered of containers and sandboxes that are gone."""
         ledger = self._machine.ledger
         known = {one.id for one in ledger.containers()} | {one.id for one in ledger.sandboxes()}
@@ -126,10 +154,10 @@ def total(usages: Sequence[cgroups.Usage]) -> cgroups.Usage:
     return cgroups.Usage(**{name: sum(getattr(one, name) for one in usages) for name in names})
 
 
-def disk_usage(folder: Path) -> tuple[int, int]:
-    """Bytes and entries below a folder."""
+def disk_usage(folder: Path, ended: threading.Event) -> tuple[int, int]:
+    """Bytes and entries below a folder. Slow, so in a thread; nobody wants the answer once `ended` is set."""
     used, entries, left = 0, 0, [str(folder)]
-    while left:
+    while left and not ended.is_set():
         try:
             with os.scandir(left.pop()) as listed:
                 for entry in listed:

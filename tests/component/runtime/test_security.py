@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -202,3 +204,16 @@ async def test_a_container_joins_the_processes_of_its_target_while_that_runs(age
         with pytest.raises(Fault) as caught:
             await said(client, sandbox, "true", Context(namespace_options=options))
         assert caught.value.kind is Kind.NOT_FOUND
+
+
+async def test_a_privileged_container_has_the_machines_devices_in_folders_too(agent: Agents) -> None:
+    folder = Path("/dev/chinampa-test")
+    folder.mkdir()
+    try:
+        os.mknod(folder / "null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+        async with agent() as client:
+            script = "echo x > /dev/chinampa-test/null && stat -c %F /dev/chinampa-test/null"
+            told = await said(client, await client.sandbox(), script, Context(privileged=True))
+            assert told == "character special file"
+    finally:
+        shutil.rmtree(folder)
