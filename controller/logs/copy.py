@@ -24,10 +24,10 @@ class Note(msgspec.Struct, frozen=True):
 
 
 class Copy:
-    """One container's log on its way here. Raises OSError; `offset` is always what the file holds."""
+    """One container's log on its way here. Raises OSError; `offset` is always what the file holds, also after that."""
 
     def __init__(self, path: Path, container_id: str) -> None:
-        self._path = path
+        self.path = path
         self._container = container_id
         self._note = path.with_name(f".{path.name}.begins")
         self._file = -1
@@ -35,10 +35,12 @@ class Copy:
         self.offset = 0
 
     def open(self) -> None:
-        """Find out how far the copy is, and open the file to go on."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        """Find out how far the copy is, and open the file to go on; one that is open already stays so."""
+        if self._file >= 0:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         self.offset = self._reached()
-        self._use(self._create())
+        self._begin(self._create())
 
     def reopen(self) -> None:
         """The file was moved away: there is a new one at once, and what follows the line that has begun goes to it."""
@@ -51,15 +53,15 @@ class Copy:
         elif self._in_line():
             self._next = following
         else:
-            self._use(following)
+            self._begin(following)
 
     def write(self, data: bytes) -> None:
         """Append bytes that begin at `offset`."""
         if self._next >= 0 and (cut := data.find(b"\n") + 1):
             self._append(data[:cut])
             data = data[cut:]
-            following, self._next = self._next, -1
-            self._use(following)
+            self._use(self._next)
+            self._next = -1
         self._append(data)
 
     @contextmanager
@@ -90,13 +92,23 @@ class Copy:
         return size > 0 and os.pread(self._file, 1, size - 1) != b"\n"
 
     def _create(self) -> int:
-        return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+
+    def _begin(self, file: int) -> None:
+        try:
+            self._use(file)
+        except OSError:
+            os.close(file)
+            raise
 
     def _use(self, file: int) -> None:
-        """From now on write to this file; the note is there before the first byte."""
+        """From now on write to this file; the note is there before the first byte, or the former file stays in use."""
+        self._write_note(file)
         former, self._file = self._file, file
         if former >= 0:
             os.close(former)
+
+    def _write_note(self, file: int) -> None:
         found = os.fstat(file)
         note = Note(self.offset - found.st_size, found.st_ino, self._container)
         temporary = self._note.with_name(self._note.name + ".new")
@@ -117,7 +129,7 @@ class Copy:
             # Nothing of this container was ever written: what is there is another's, and is written after.
             return 0
         # The noted file may have been moved away by a rotation while nobody copied.
-        beside = [entry for entry in os.scandir(self._path.parent) if entry.name.startswith(self._path.name)]
+        beside = [entry for entry in os.scandir(self.path.parent) if entry.name.startswith(self.path.name)]
         for entry in beside:
             if entry.inode() == note.inode:
                 return note.base + entry.stat(follow_symlinks=False).st_size
