@@ -145,6 +145,7 @@ async def reopen(ledger: Ledger, bundle: Path, container_id: str) -> None:
 def _held_by(pid: int, folder: Path) -> int:
     """A descriptor of ours for the file below `folder` that process `pid` writes to; -1 where there is none."""
     with suppress(OSError):
+        folder = folder.resolve()  # as the kernel tells paths
         for link in Path(f"/proc/{pid}/fd").iterdir():
             with suppress(OSError):
                 if Path(os.readlink(link)).parent == folder and stat.S_ISREG(link.stat().st_mode):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.rpc.call import call
 from tests.component.runtime.conftest import Agents, Client
@@ -50,8 +52,12 @@ async def test_reading_a_running_container_without_following_says_no_end(agent: 
         assert not end
 
 
-async def test_offsets_count_on_over_rotation(agent: Agents) -> None:
+@pytest.mark.parametrize("linked", [False, True])
+async def test_offsets_count_on_over_rotation(agent: Agents, *, linked: bool) -> None:
     async with agent() as client:
+        if linked:  # as /var/log/pods is on some nodes
+            (client.folder / "elsewhere").mkdir()
+            (client.folder / "logs").symlink_to("elsewhere")
         script = "echo before; while [ ! -e /tmp/go ]; do sleep 0.02; done; echo after"
         container = await client.run("sh", "-c", script)
         await asyncio.sleep(0.2)
