@@ -7,10 +7,7 @@ connection, a restart of the controller or a rotation. It is complete when the c
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,17 +19,16 @@ from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import settled
 from controller.logs.copy import Copy
+from controller.logs.keeping import WORTH_A_CALL, Connect, keep, make_durable, refused, trim
+from controller.logs.lines import missing
 
 log = structlog.get_logger()
-Connect = Callable[[], Awaitable[Channel]]
 
 SHORTEST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
 # Tries in a row that bring no byte, on a cell that is connected, before the copy is given up: some three minutes.
 TRIES = 40
 PASSING = frozenset({Kind.UNAVAILABLE, Kind.TIMEOUT, Kind.NO_CAPACITY})
-# What somebody will mend by making room. Any other refusal of a disk is no reason to hope.
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Mirror:
@@ -66,7 +62,12 @@ class Mirror:
         try:
             with suppress(OSError):  # it is met again, and then dealt with; meanwhile readers find a file
                 copy.open()
-            await self._all(channel, container_id, copy, follow=follow)
+            async with asyncio.TaskGroup() as tasks:
+                keeping = tasks.create_task(keep(channel, container_id, copy), name=f"durable log of {container_id}")
+                await self._all(channel, container_id, copy, follow=follow)
+                keeping.cancel()
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
         finally:
             copy.close()
             if self._copies.get(container_id) is copy:
@@ -113,17 +114,18 @@ async def _visit(channel: Channel, container_id: str, copy: Copy, *, follow: boo
     """One stream, to its end, and what came of it durable; whether that is the end of the log. Raises Fault."""
     try:
         copy.open()
-        try:
-            ended = await _once(channel, container_id, copy, follow=follow)
-        except Fault as error:
-            if error.kind is not Kind.NOT_FOUND:
-                raise
-            log.warning("a log ended with its container", container=container_id, cause=str(error))
-            ended = True
-        with copy.held() as file:
-            await asyncio.to_thread(os.fdatasync, file)
     except OSError as error:
-        raise _disk(copy.path, error) from error
+        raise refused(copy.path, error) from error
+    try:
+        ended = await _once(channel, container_id, copy, follow=follow)
+    except Fault as error:
+        if error.kind is not Kind.NOT_FOUND:
+            raise
+        log.warning("a log ended with its container", container=container_id, cause=str(error))
+        ended = True
+    await make_durable(copy)
+    if ended and copy.durable >= WORTH_A_CALL:
+        await trim(channel, container_id, copy)
     return ended
 
 
@@ -141,18 +143,17 @@ async def _once(channel: Channel, container_id: str, copy: Copy, *, follow: bool
 
 
 def _take(chunk: wire.LogChunk, container_id: str, copy: Copy) -> None:
-    """Bytes that are here already are dropped; a gap must never be written over."""
-    if not chunk.data:
+    """Bytes that are here already are dropped; a gap must never be written over, and a line says where one is."""
+    if not chunk.data and not chunk.gone:
         return
-    if chunk.offset > copy.offset:
+    missed = chunk.offset - copy.offset
+    if missed > 0 and not chunk.gone:
         cause = f"the cell sent byte {chunk.offset} where {copy.offset} was due"
         raise Fault(Kind.BROKEN, f"log of container {container_id}", cause)
     try:
-        copy.write(chunk.data[copy.offset - chunk.offset :] if chunk.offset < copy.offset else chunk.data)
+        if missed > 0:
+            log.warning("bytes of a log are missing", container=container_id, bytes=missed)
+            copy.skip(chunk.offset, missing(missed, time.time_ns()))
+        copy.write(chunk.data[max(-missed, 0) :])
     except OSError as error:
-        raise _disk(copy.path, error) from error
-
-
-def _disk(path: Path, error: OSError) -> Fault:
-    kind = Kind.NO_CAPACITY if error.errno in FULL else Kind.BROKEN
-    return Fault(kind, f"log {path}", error.strerror or str(error), "make room on this disk, or mend it")
+        raise refused(copy.path, error) from error

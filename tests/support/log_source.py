@@ -28,6 +28,9 @@ class Source(cell_grpc.CellBase):
         self.asked: list[int] = []
         self.fault: Fault | None = None
         self.gap = 0
+        self.trims: list[int] = []
+        self.first = 0  # the bytes before it are given back
+        self.trim_fault: Fault | None = None
 
     async def Logs(self, stream: Any) -> None:
         request = await stream.recv_message()
@@ -36,6 +39,9 @@ class Source(cell_grpc.CellBase):
             raise self.fault
         # A cell may begin at a block of its own, before what was asked for.
         position = max(0, request.offset - self.dice.choice([0, 0, 7])) + self.gap
+        if request.offset < self.first:
+            position = self.first
+            await stream.send_message(wire.LogChunk(offset=position, gone=position - request.offset))
         while position < len(self.log):
             data = self.log[position : position + self.dice.randint(1, 4000)]
             await stream.send_message(wire.LogChunk(offset=position, data=data))
@@ -47,6 +53,13 @@ class Source(cell_grpc.CellBase):
                 stream._stream._transport.abort()
                 return
         await stream.send_message(wire.LogChunk(offset=position, end=True))
+
+    async def TrimLog(self, stream: Any) -> None:
+        request = await stream.recv_message()
+        self.trims.append(request.offset)
+        if self.trim_fault:
+            raise self.trim_fault
+        await stream.send_message(wire.TrimLogReply())
 
     async def Report(self, stream: Any) -> None: ...
     async def ReadFile(self, stream: Any) -> None: ...

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import os
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cellwire.faults import Fault, Kind
-from controller.logs import mirror
+from controller.logs import copy, keeping, lines, mirror
 from controller.logs.mirror import Mirror
 from tests.support.log_source import LOG, Cell, running_source
 
@@ -102,3 +104,70 @@ async def test_a_disk_that_refuses_for_good_ends_the_copy_with_its_fault(cell: C
     with pytest.raises(Fault, match="directory") as told:
         await Mirror().copy(cell.connect, "k", tmp_path / "0.log", follow=True)
     assert told.value.kind is Kind.BROKEN
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Makes copies durable every 10 kB; the sizes of the log's file as it was synced, one after another."""
+    monkeypatch.setattr(copy, "DUE_BYTES", 10_000)
+    sizes: list[int] = []
+
+    def sync(files: tuple[int, ...]) -> None:
+        sizes.append(os.fstat(files[0]).st_size)
+
+    monkeypatch.setattr(keeping, "_sync", sync)
+    return sizes
+
+
+async def test_a_cell_is_told_to_give_back_what_is_durable_and_no_more(
+    cell: Cell, tmp_path: Path, synced: list[int]
+) -> None:
+    cell.source.cuts = 30
+    await Mirror().copy(cell.connect, "k", tmp_path / "0.log", follow=True)
+    told = cell.source.trims
+    assert told[-1] == len(LOG)
+    assert len(told) > 2
+    assert told == sorted(told)
+    assert all(any(offset <= size for size in synced) for offset in told)
+    assert (tmp_path / "0.log").read_bytes() == LOG
+
+
+@pytest.mark.parametrize("kind", [Kind.UNSUPPORTED, Kind.BROKEN, Kind.UNAVAILABLE])
+async def test_a_cell_that_gives_nothing_back_is_copied_all_the_same(
+    cell: Cell, tmp_path: Path, synced: list[int], kind: Kind
+) -> None:
+    cell.source.trim_fault = Fault(kind, "log", "not here")
+    await Mirror().copy(cell.connect, "k", tmp_path / "0.log", follow=True)
+    assert cell.source.trims
+    assert (tmp_path / "0.log").read_bytes() == LOG
+
+
+async def test_a_small_log_costs_no_call_more(cell: Cell, tmp_path: Path) -> None:
+    cell.source.log = LOG[:5000]
+    await Mirror().copy(cell.connect, "k", tmp_path / "0.log", follow=True)
+    assert cell.source.trims == []
+
+
+async def test_a_disk_that_loses_what_was_written_ends_the_copy_and_the_cell_keeps_its_bytes(
+    cell: Cell, tmp_path: Path, synced: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sync(files: tuple[int, ...]) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(keeping, "_sync", sync)
+    with pytest.raises(Fault, match="Input/output") as told:
+        await Mirror().copy(cell.connect, "k", tmp_path / "0.log", follow=True)
+    assert told.value.kind is Kind.BROKEN
+    assert cell.source.trims == []
+
+
+async def test_a_lost_copy_says_how_many_bytes_are_missing_and_goes_on_after_them(cell: Cell, tmp_path: Path) -> None:
+    cell.source.first = LOG.index(b"line 2000\n") + len("line 2000\n")
+    for _ in range(2):  # said once
+        await Mirror().copy(cell.connect, "k", tmp_path / "0.log", follow=True)
+    said, _, rest = (tmp_path / "0.log").read_bytes().partition(b"\n")
+    assert rest == LOG[cell.source.first :]
+    line = lines.parse(said)
+    assert line is not None
+    assert lines.nanoseconds(line.time)
+    assert f"{cell.source.first} bytes" in line.content.decode()
