@@ -42,7 +42,14 @@ class CellService(CellBase):
     async def Logs(self, stream: Stream[wire.LogsRequest, wire.LogChunk]) -> None:
         request = await received(stream)
         async for chunk in self._room.logs(request.container_id, request.offset, follow=request.follow):
-            await stream.send_message(wire.LogChunk(offset=chunk.offset, data=chunk.data, end=chunk.end))
+            await stream.send_message(
+                wire.LogChunk(offset=chunk.offset, data=chunk.data, end=chunk.end, gone=chunk.gone)
+            )
+
+    async def TrimLog(self, stream: Stream[wire.TrimLogRequest, wire.TrimLogReply]) -> None:
+        request = await received(stream)
+        await self._room.trim_log(request.container_id, request.offset)
+        await stream.send_message(wire.TrimLogReply())
 
     async def PutFiles(self, stream: Stream[wire.PutFilesInput, wire.PutFilesReply]) -> None:
         first = await received(stream)

@@ -3,11 +3,15 @@
 conmon writes the file; a kubelet may have renamed it and asked for a new one. Offsets count from the first byte ever
 written: `log_base` of the record is where the present file begins. A follower keeps the file that it reads open, so a
 renamed one is read to its end first.
+
+What a controller holds durably is given back to the disk on its word, never otherwise: the file has a hole then, up to
+`log_given` of the record. A reader that asks for what was there is told how many bytes are gone.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import stat
 from collections.abc import AsyncGenerator
@@ -17,6 +21,7 @@ from pathlib import Path
 
 import msgspec
 
+from cellagent.kernel import space
 from cellagent.runtime import conmon
 from cellagent.runtime.inotify import CHANGES, Inotify
 from cellagent.runtime.records import ContainerRecord, Ledger, Phase
@@ -30,11 +35,12 @@ REOPEN_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class LogChunk:
-    """Bytes at a position. `end`: nothing will ever follow."""
+    """Bytes at a position. `end`: nothing will ever follow. `gone`: so many bytes before them will never come."""
 
     offset: int
     data: bytes
     end: bool = False
+    gone: int = 0
 
 
 async def read(
@@ -47,21 +53,27 @@ async def read(
         return
     file = _File(Path(record.log_path))
     position = offset
+
+    def given() -> int:
+        nonlocal record
+        record = ledger.find_container(record.id) or record
+        return record.log_given
+
     async with _awakened(ledger, inotify, record) as changed:
         try:
             while True:
                 changed.clear()
                 # Order matters: a container that was over before the file was read to its end has no more to say.
-                record = ledger.find_container(container_id)
-                over = record is None or record.phase in {Phase.EXITED, Phase.STOPPED}
-                base = record.log_base if record else file.base
+                found = ledger.find_container(record.id)
+                over = found is None or found.phase in {Phase.EXITED, Phase.STOPPED}
+                base = found.log_base if found else file.base
                 # Twice where the file was renamed: what the old one still holds, then the new one.
                 for turn in (False, True) if base != file.base else (False,):
                     file.open(base, anew=turn)
-                    while data := file.read(position):
-                        position = max(position, file.base)
-                        yield LogChunk(position, data)
-                        position += len(data)
+                    # Asked each time: what is given back is written down before it is done.
+                    while chunk := file.read(position, given()):
+                        yield chunk
+                        position = chunk.offset + len(chunk.data)
                 if over or not follow:
                     yield LogChunk(position, b"", end=over)
                     return
@@ -75,6 +87,7 @@ class _File:
 
     def __init__(self, path: Path) -> None:
         self.base = 0
+        self._first = 0
         self._path = path
         self._descriptor = -1
 
@@ -85,9 +98,23 @@ class _File:
             with suppress(OSError):
                 self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
                 self.base = base
+                # No line begins so: an earlier container has written to this path, and its record may be gone.
+                hole = os.pread(self._descriptor, 1, 0) == b"\0"
+                self._first = base + (space.first_data(self._descriptor) if hole else 0)
 
-    def read(self, position: int) -> bytes:
-        return os.pread(self._descriptor, CHUNK, max(position - self.base, 0)) if self._descriptor >= 0 else b""
+    def read(self, position: int, given: int) -> LogChunk | None:
+        """What there is from `position`, or else from the first whole line after what is given back or renamed away."""
+        if self._descriptor < 0:
+            return None
+        start = max(position, self._first, given)
+        data = os.pread(self._descriptor, CHUNK, start - self.base)
+        if position < start and start > self.base:
+            line = data.find(b"\n") + 1  # a block ends anywhere in a line
+            if not line:
+                return None
+            start, data = start + line, data[line:]
+        gone = start - position
+        return LogChunk(start, data, gone=gone) if data or gone else None
 
     def close(self) -> None:
         if self._descriptor >= 0:
@@ -142,9 +169,35 @@ async def reopen(ledger: Ledger, bundle: Path, container_id: str) -> None:
         os.close(old)
 
 
+async def trim(ledger: Ledger, container_id: str, offset: int) -> None:
+    """Give back the space of the bytes before `offset`, in whole blocks; whoever asks for this has them durably.
+
+    conmon appends and all count as before. Raises Fault UNSUPPORTED where the file system cannot.
+    """
+    record = ledger.container(container_id)
+    # One that is being started has a record in hands that would undo what is written to it here.
+    if not record.log_path or record.phase not in {Phase.RUNNING, Phase.EXITED}:
+        return
+    name = f"log of container {record.id[:13]}"
+    try:
+        length = space.whole_blocks(record.log_path, offset - record.log_base)
+        if record.log_base + length <= record.log_given:
+            return
+        inode = os.stat(record.log_path).st_ino
+        ledger.put_container(msgspec.structs.replace(record, log_given=record.log_base + length))
+        await asyncio.to_thread(space.give_back, record.log_path, inode, length)
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise Fault(Kind.BROKEN, name, f"no space could be given back: {error.strerror}") from error
+        if (now := ledger.find_container(record.id)) is not None:
+            ledger.put_container(msgspec.structs.replace(now, log_given=record.log_given))
+        raise Fault(Kind.UNSUPPORTED, name, "the file system of the cell gives nothing back") from error
+
+
 def _held_by(pid: int, folder: Path) -> int:
     """A descriptor of ours for the file below `folder` that process `pid` writes to; -1 where there is none."""
     with suppress(OSError):
+        folder = folder.resolve()  # as the kernel tells paths
         for link in Path(f"/proc/{pid}/fd").iterdir():
             with suppress(OSError):
                 if Path(os.readlink(link)).parent == folder and stat.S_ISREG(link.stat().st_mode):

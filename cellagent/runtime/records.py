@@ -78,6 +78,8 @@ class ContainerRecord(msgspec.Struct, frozen=True, kw_only=True):
     conmon_pid: int = 0
     log_path: str = ""
     log_base: int = 0
+    # The bytes of the log before this one were given back to the disk.
+    log_given: int = 0
     uid: int = 0
     gid: int = 0
     groups: tuple[int, ...] = ()

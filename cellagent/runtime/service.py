@@ -44,6 +44,10 @@ class RuntimeRoom:
         """The bytes of a container's log from an offset; the last chunk says so."""
         return logs.read(self._machine.ledger, self._machine.inotify, container_id, offset, follow=follow)
 
+    async def trim_log(self, container_id: str, offset: int) -> None:
+        """Give back the space of a log before an offset; whoever asks has those bytes durably. Raises Fault."""
+        await logs.trim(self._machine.ledger, container_id, offset)
+
     def remove_later(self, paths: Sequence[Path]) -> None:
         """Remove old generations of a volume's files, once no reader can be on its way through them."""
         if paths:

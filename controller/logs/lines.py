@@ -72,6 +72,15 @@ def shown_time(time: bytes) -> bytes:
     return whole + b"." + (fraction or b"").ljust(9, b"0") + (b"Z" if zone in (b"Z", b"+00:00", b"-00:00") else zone)
 
 
+def missing(count: int, now: int) -> bytes:
+    """A line, at `now` in unix nanoseconds, that stands for so many bytes of the file that nobody has any more."""
+    time = datetime.fromtimestamp(now // 1_000_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    why = "its cell had given them back, and the copy that held them is gone"
+    return (
+        f"{time}.{now % 1_000_000_000:09d}Z stderr F chinampa: {count} bytes of this log are missing: {why}\n".encode()
+    )
+
+
 class Reader:
     """Turns the bytes of a log file, cut anywhere, into what is wanted of it. `full` once the limit is reached."""
 

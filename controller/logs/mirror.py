@@ -7,9 +7,8 @@ connection, a restart of the controller or a rotation. It is complete when the c
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -20,15 +19,16 @@ from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import settled
 from controller.logs.copy import Copy
+from controller.logs.keeping import WORTH_A_CALL, Connect, keep, make_durable, refused, trim
+from controller.logs.lines import missing
 
 log = structlog.get_logger()
-Connect = Callable[[], Awaitable[Channel]]
 
 SHORTEST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
 # Tries in a row that bring no byte, on a cell that is connected, before the copy is given up: some three minutes.
 TRIES = 40
-PASSING = frozenset({Kind.UNAVAILABLE, Kind.TIMEOUT})
+PASSING = frozenset({Kind.UNAVAILABLE, Kind.TIMEOUT, Kind.NO_CAPACITY})
 
 
 class Mirror:
@@ -55,16 +55,19 @@ class Mirror:
 
         `channel` waits for the cell to be connected and raises Fault once it never will be. Raises that, or Fault
         BROKEN where the disk refuses or the cell leaves a gap, UNAVAILABLE where a connected cell brings nothing.
+        A full disk is waited for: the bytes are on the cell, and nowhere else.
         """
         copy = Copy(path, container_id)
         self._copies[container_id] = copy
         try:
-            copy.open()
-            await self._all(channel, container_id, copy, follow=follow)
-            with copy.held() as file:
-                await asyncio.to_thread(os.fdatasync, file)
-        except OSError as error:
-            raise _disk(path, error) from error
+            with suppress(OSError):  # it is met again, and then dealt with; meanwhile readers find a file
+                copy.open()
+            async with asyncio.TaskGroup() as tasks:
+                keeping = tasks.create_task(keep(channel, container_id, copy), name=f"durable log of {container_id}")
+                await self._all(channel, container_id, copy, follow=follow)
+                keeping.cancel()
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
         finally:
             copy.close()
             if self._copies.get(container_id) is copy:
@@ -81,7 +84,7 @@ class Mirror:
                 raise Fault(Kind.BROKEN, f"log of container {container_id}", str(error)) from error
 
     async def _all(self, channel: Connect, container_id: str, copy: Copy, *, follow: bool) -> None:
-        tries = 0
+        tries, full = 0, False
         while True:
             before = copy.offset
             since = self._parted.setdefault(container_id, time.monotonic())
@@ -89,22 +92,41 @@ class Mirror:
             begun = time.monotonic()
             self._parted.pop(container_id, None)
             try:
-                if await _once(connected, container_id, copy, follow=follow) or not follow:
+                if await _visit(connected, container_id, copy, follow=follow) or not follow:
                     return
                 fault = Fault(Kind.UNAVAILABLE, f"log of container {container_id}", "the cell ended it before its end")
             except Fault as error:
-                if error.kind is Kind.NOT_FOUND:
-                    log.warning("a log ended with its container", container=container_id, cause=str(error))
-                    return
                 if error.kind not in PASSING:
                     raise
                 fault = error
             came = copy.offset > before or time.monotonic() - begun > LONGEST_PAUSE
             self._parted[container_id] = time.monotonic() if came else since
-            tries = 0 if copy.offset > before else tries + 1
-            if tries > TRIES:
+            was_full, full = full, fault.kind is Kind.NO_CAPACITY
+            if full and not was_full:
+                log.warning("a log waits for room", container=container_id, cause=str(fault))
+            tries = 0 if copy.offset > before or full != was_full else tries + 1
+            if tries > TRIES and not full:
                 raise fault
             await asyncio.sleep(min(LONGEST_PAUSE, SHORTEST_PAUSE * 2.0 ** min(tries, 10)))
+
+
+async def _visit(channel: Channel, container_id: str, copy: Copy, *, follow: bool) -> bool:
+    """One stream, to its end, and what came of it durable; whether that is the end of the log. Raises Fault."""
+    try:
+        copy.open()
+    except OSError as error:
+        raise refused(copy.path, error) from error
+    try:
+        ended = await _once(channel, container_id, copy, follow=follow)
+    except Fault as error:
+        if error.kind is not Kind.NOT_FOUND:
+            raise
+        log.warning("a log ended with its container", container=container_id, cause=str(error))
+        ended = True
+    await make_durable(copy)
+    if ended and copy.durable >= WORTH_A_CALL:
+        await trim(channel, container_id, copy)
+    return ended
 
 
 async def _once(channel: Channel, container_id: str, copy: Copy, *, follow: bool) -> bool:
@@ -121,17 +143,17 @@ async def _once(channel: Channel, container_id: str, copy: Copy, *, follow: bool
 
 
 def _take(chunk: wire.LogChunk, container_id: str, copy: Copy) -> None:
-    """Bytes that are here already are dropped; a gap must never be written over."""
-    if not chunk.data:
+    """Bytes that are here already are dropped; a gap must never be written over, and a line says where one is."""
+    if not chunk.data and not chunk.gone:
         return
-    if chunk.offset > copy.offset:
+    missed = chunk.offset - copy.offset
+    if missed > 0 and not chunk.gone:
         cause = f"the cell sent byte {chunk.offset} where {copy.offset} was due"
         raise Fault(Kind.BROKEN, f"log of container {container_id}", cause)
     try:
-        copy.write(chunk.data[copy.offset - chunk.offset :] if chunk.offset < copy.offset else chunk.data)
+        if missed > 0:
+            log.warning("bytes of a log are missing", container=container_id, bytes=missed)
+            copy.skip(chunk.offset, missing(missed, time.time_ns()))
+        copy.write(chunk.data[max(-missed, 0) :])
     except OSError as error:
-        raise _disk(Path(container_id), error) from error
-
-
-def _disk(path: Path, error: OSError) -> Fault:
-    return Fault(Kind.BROKEN, f"log {path}", error.strerror or str(error), "make room on this disk")
+        raise refused(copy.path, error) from error

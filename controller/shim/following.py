@@ -60,8 +60,11 @@ class Following:
             self.start_log(container)
 
     def start_log(self, record: ContainerRecord) -> None:
-        """Copy a container's log to the kubelet's file until it is complete."""
-        if not record.log_path or record.log_complete or record.id in self._copy_tasks:
+        """Copy a container's log to the kubelet's file until it is complete, unless that is under way or done."""
+        if not record.log_path or record.log_complete or record.sandbox not in self._follow_tasks:
+            return
+        task = self._copy_tasks.get(record.id)
+        if task is not None and not task.done():
             return
         self._copy_tasks[record.id] = self._spawn(self._copy(record), f"log of {record.id}")
 
@@ -83,19 +86,30 @@ class Following:
             task.cancel()
 
     async def log_complete(self, container_id: str) -> None:
-        """Wait until the container's log is complete here, or its copying has ended; one never started has none."""
+        """Wait until the container's log is complete here; one never started has none.
+
+        A copy that had ended before is begun once more: this is the last time that the cell can be asked. Where that
+        one ends as well, the log says that bytes are lost.
+        """
+        if not self._memory.knows(container_id) or self._memory.only_created(container_id):
+            return
+        self.start_log(self._memory.container(container_id))
         task = self._copy_tasks.get(container_id)
-        if task is not None and not self._memory.only_created(container_id):
+        if task is not None:
             await asyncio.wait((task,))
+            if self._memory.knows(container_id) and not self._memory.container(container_id).log_complete:
+                log.error("log bytes are lost: their copy has ended before them", container=container_id)
 
     async def logs_complete(self, sandbox_id: str) -> None:
         """Wait until the logs of all the sandbox's containers are complete here."""
-        for container in self._memory.containers_of(sandbox_id):
-            await self.log_complete(container.id)
+        async with asyncio.TaskGroup() as tasks:
+            for container in self._memory.containers_of(sandbox_id):
+                tasks.create_task(self.log_complete(container.id))
 
     def reopen_log(self, container_id: str) -> None:
-        """The kubelet has moved the log file away: what comes goes to a new one."""
+        """The kubelet has moved the log file away, or misses it: what comes goes to a new one. Raises Fault."""
         self._mirror.reopen(container_id)
+        self.start_log(self._memory.container(container_id))
 
     async def stop(self, sandbox_id: str) -> None:
         """End the tasks of a sandbox."""

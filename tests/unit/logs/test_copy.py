@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -122,11 +123,54 @@ def test_what_is_being_synced_may_be_rotated_and_closed_meanwhile(tmp_path: Path
     copy = Copy(path, "c1")
     copy.open()
     copy.write(b"a line\n")
-    with copy.held() as file:
+    with copy.syncing() as files:
         path.rename(tmp_path / "0.log.1")
         copy.reopen()
         copy.close()
 
-        os.fdatasync(file)
+        for file in files:
+            os.fsync(file)
 
     assert (tmp_path / "0.log.1").read_bytes() == b"a line\n"
+
+
+def synced(copy: Copy) -> set[int]:
+    """The inodes that are synced for the copy to be durable."""
+    with copy.syncing() as files:
+        return {os.fstat(file).st_ino for file in files}
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_a_kubelet_moved_away_is_made_durable_too(tmp_path: Path, *, killed: bool) -> None:
+    path = tmp_path / "0.log"
+    copy = Copy(path, "c1")
+    copy.open()
+    copy.write(b"one\n")
+    path.rename(tmp_path / "0.log.1")
+    copy.reopen()
+    if killed:
+        copy.close()
+        copy = Copy(path, "c1")
+        copy.open()
+    assert copy.due.is_set()
+    assert copy.durable == 0
+    assert synced(copy) >= {file.stat().st_ino for file in tmp_path.iterdir()}
+    assert copy.durable == 4
+    assert (tmp_path / "0.log.1").stat().st_ino not in synced(copy)
+    copy.close()
+
+
+def test_a_line_stands_for_bytes_that_never_come_and_positions_go_on_after_them(tmp_path: Path) -> None:
+    path = tmp_path / "0.log"
+    copy = Copy(path, "c1")
+    copy.open()
+    copy.write(b"one\ntw")
+    copy.skip(100, b"94 are missing\n")
+    copy.close()  # killed
+
+    copy = Copy(path, "c1")
+    copy.open()
+    assert copy.offset == 100
+    copy.write(b"next\n")
+    copy.close()
+    assert path.read_bytes() == b"one\ntw\n94 are missing\nnext\n"

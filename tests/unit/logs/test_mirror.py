@@ -2,89 +2,25 @@
 
 import asyncio
 import contextlib
+import errno
+import os
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from cellwire.cell.v1 import cell_grpc
-from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
-from cellwire.rpc.limits import CELL
-from cellwire.rpc.mended import MendedChannel
-from cellwire.rpc.serve import prepared
-from controller.logs import mirror
+from controller.logs import copy, keeping, lines, mirror
 from controller.logs.mirror import Mirror
-
-
-class Source(cell_grpc.CellBase):
-    """A cell with one log, that breaks off as it is told to."""
-
-    def __init__(self, log: bytes) -> None:
-        self.log = log
-        self.dice = random.Random(0)
-        self.cuts = 0
-        self.asked: list[int] = []
-        self.fault: Fault | None = None
-        self.gap = 0
-
-    async def Logs(self, stream: Any) -> None:
-        request = await stream.recv_message()
-        self.asked.append(request.offset)
-        if self.fault:
-            raise self.fault
-        # A cell may begin at a block of its own, before what was asked for.
-        position = max(0, request.offset - self.dice.choice([0, 0, 7])) + self.gap
-        while position < len(self.log):
-            data = self.log[position : position + self.dice.randint(1, 4000)]
-            await stream.send_message(wire.LogChunk(offset=position, data=data))
-            position += len(data)
-            if self.cuts and self.dice.random() < 0.2:
-                self.cuts -= 1
-                if self.dice.random() < 0.3:
-                    return  # a cell that stops in an orderly way
-                stream._stream._transport.abort()
-                return
-        await stream.send_message(wire.LogChunk(offset=position, end=True))
-
-    async def Report(self, stream: Any) -> None: ...
-    async def ReadFile(self, stream: Any) -> None: ...
-    async def Exec(self, stream: Any) -> None: ...
-    async def Attach(self, stream: Any) -> None: ...
-    async def PortForward(self, stream: Any) -> None: ...
-    async def PutFiles(self, stream: Any) -> None: ...
-
-
-class Cell:
-    """The way to it, as the fleet gives it."""
-
-    def __init__(self, source: Source, path: Path) -> None:
-        self.source = source
-        self.channel = MendedChannel(CELL, path=str(path))
-        self.lost = False
-
-    async def connect(self) -> MendedChannel:
-        if self.lost:
-            raise Fault(Kind.UNAVAILABLE, "cell c-1", "it is lost", reason="CellLost")
-        return self.channel
-
-
-LOG = b"".join(b"2026-11-20T10:00:00Z stdout F line %d\n" % n for n in range(4000))
+from tests.support.log_source import LOG, Cell, running_source
 
 
 @pytest.fixture
 async def cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Cell]:
     monkeypatch.setattr(mirror, "SHORTEST_PAUSE", 0.001)
-    source = Source(LOG)
-    server = prepared([source], details=True)
-    await server.start(path=str(tmp_path / "cell.sock"))
-    made = Cell(source, tmp_path / "cell.sock")
-    yield made
-    made.channel.close()
-    server.close()
-    await server.wait_closed()
+    async with running_source(tmp_path / "cell.sock") as made:
+        yield made
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -163,9 +99,75 @@ async def test_a_gap_is_never_written_over(cell: Cell, tmp_path: Path) -> None:
     assert (tmp_path / "0.log").read_bytes() == b""
 
 
-async def test_a_full_disk_is_told_and_not_tried_for_ever(cell: Cell, tmp_path: Path) -> None:
-    (tmp_path / "0.log").symlink_to("/dev/full")
-    with pytest.raises(Fault) as told:
+async def test_a_disk_that_refuses_for_good_ends_the_copy_with_its_fault(cell: Cell, tmp_path: Path) -> None:
+    (tmp_path / "0.log").mkdir()
+    with pytest.raises(Fault, match="directory") as told:
         await Mirror().copy(cell.connect, "k", tmp_path / "0.log", follow=True)
     assert told.value.kind is Kind.BROKEN
-    assert "No space" in str(told.value)
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Makes copies durable every 10 kB; the sizes of the log's file as it was synced, one after another."""
+    monkeypatch.setattr(copy, "DUE_BYTES", 10_000)
+    sizes: list[int] = []
+
+    def sync(files: tuple[int, ...]) -> None:
+        sizes.append(os.fstat(files[0]).st_size)
+
+    monkeypatch.setattr(keeping, "_sync", sync)
+    return sizes
+
+
+async def test_a_cell_is_told_to_give_back_what_is_durable_and_no_more(
+    cell: Cell, tmp_path: Path, synced: list[int]
+) -> None:
+    cell.source.cuts = 30
+    await Mirror().copy(cell.connect, "k", tmp_path / "0.log", follow=True)
+    told = cell.source.trims
+    assert told[-1] == len(LOG)
+    assert len(told) > 2
+    assert told == sorted(told)
+    assert all(any(offset <= size for size in synced) for offset in told)
+    assert (tmp_path / "0.log").read_bytes() == LOG
+
+
+@pytest.mark.parametrize("kind", [Kind.UNSUPPORTED, Kind.BROKEN, Kind.UNAVAILABLE])
+async def test_a_cell_that_gives_nothing_back_is_copied_all_the_same(
+    cell: Cell, tmp_path: Path, synced: list[int], kind: Kind
+) -> None:
+    cell.source.trim_fault = Fault(kind, "log", "not here")
+    await Mirror().copy(cell.connect, "k", tmp_path / "0.log", follow=True)
+    assert cell.source.trims
+    assert (tmp_path / "0.log").read_bytes() == LOG
+
+
+async def test_a_small_log_costs_no_call_more(cell: Cell, tmp_path: Path) -> None:
+    cell.source.log = LOG[:5000]
+    await Mirror().copy(cell.connect, "k", tmp_path / "0.log", follow=True)
+    assert cell.source.trims == []
+
+
+async def test_a_disk_that_loses_what_was_written_ends_the_copy_and_the_cell_keeps_its_bytes(
+    cell: Cell, tmp_path: Path, synced: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sync(files: tuple[int, ...]) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(keeping, "_sync", sync)
+    with pytest.raises(Fault, match="Input/output") as told:
+        await Mirror().copy(cell.connect, "k", tmp_path / "0.log", follow=True)
+    assert told.value.kind is Kind.BROKEN
+    assert cell.source.trims == []
+
+
+async def test_a_lost_copy_says_how_many_bytes_are_missing_and_goes_on_after_them(cell: Cell, tmp_path: Path) -> None:
+    cell.source.first = LOG.index(b"line 2000\n") + len("line 2000\n")
+    for _ in range(2):  # said once
+        await Mirror().copy(cell.connect, "k", tmp_path / "0.log", follow=True)
+    said, _, rest = (tmp_path / "0.log").read_bytes().partition(b"\n")
+    assert rest == LOG[cell.source.first :]
+    line = lines.parse(said)
+    assert line is not None
+    assert lines.nanoseconds(line.time)
+    assert f"{cell.source.first} bytes" in line.content.decode()

@@ -79,6 +79,10 @@ class CellBase(abc.ABC):
         pass
 
     @abc.abstractmethod
+    async def TrimLog(self, stream: 'grpclib.server.Stream[cellwire.cell.v1.cell_pb2.TrimLogRequest, cellwire.cell.v1.cell_pb2.TrimLogReply]') -> None:
+        pass
+
+    @abc.abstractmethod
     async def PutFiles(self, stream: 'grpclib.server.Stream[cellwire.cell.v1.cell_pb2.PutFilesInput, cellwire.cell.v1.cell_pb2.PutFilesReply]') -> None:
         pass
 
@@ -117,6 +121,12 @@ class CellBase(abc.ABC):
                 grpclib.const.Cardinality.UNARY_STREAM,
                 cellwire.cell.v1.cell_pb2.LogsRequest,
                 cellwire.cell.v1.cell_pb2.LogChunk,
+            ),
+            '/chinampa.cell.v1.Cell/TrimLog': grpclib.const.Handler(
+                self.TrimLog,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                cellwire.cell.v1.cell_pb2.TrimLogRequest,
+                cellwire.cell.v1.cell_pb2.TrimLogReply,
             ),
             '/chinampa.cell.v1.Cell/PutFiles': grpclib.const.Handler(
                 self.PutFiles,
@@ -165,6 +175,12 @@ class CellStub:
             '/chinampa.cell.v1.Cell/Logs',
             cellwire.cell.v1.cell_pb2.LogsRequest,
             cellwire.cell.v1.cell_pb2.LogChunk,
+        )
+        self.TrimLog = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/chinampa.cell.v1.Cell/TrimLog',
+            cellwire.cell.v1.cell_pb2.TrimLogRequest,
+            cellwire.cell.v1.cell_pb2.TrimLogReply,
         )
         self.PutFiles = grpclib.client.StreamUnaryMethod(
             channel,

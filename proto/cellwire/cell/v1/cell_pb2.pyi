@@ -741,22 +741,61 @@ class LogChunk(message.Message):
     OFFSET_FIELD_NUMBER: builtins.int
     DATA_FIELD_NUMBER: builtins.int
     END_FIELD_NUMBER: builtins.int
+    GONE_FIELD_NUMBER: builtins.int
     offset: builtins.int
     """Position of the first byte of data."""
     data: builtins.bytes
     """Bytes of the CRI log file, cut anywhere."""
     end: builtins.bool
     """True on the last message: nothing will ever follow these bytes."""
+    gone: builtins.int
+    """Bytes between what was asked for and offset that the cell no longer has; they will never come."""
     def __init__(
         self,
         *,
         offset: builtins.int = ...,
         data: builtins.bytes = ...,
         end: builtins.bool = ...,
+        gone: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["data", b"data", "end", b"end", "offset", b"offset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["data", b"data", "end", b"end", "gone", b"gone", "offset", b"offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class TrimLogRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    CONTAINER_ID_FIELD_NUMBER: builtins.int
+    OFFSET_FIELD_NUMBER: builtins.int
+    container_id: builtins.str
+    """Container whose log it is."""
+    offset: builtins.int
+    """Every byte before this one is durable at the controller, counted as in LogsRequest."""
+    def __init__(
+        self,
+        *,
+        container_id: builtins.str = ...,
+        offset: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["container_id", b"container_id", "offset", b"offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class TrimLogReply(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

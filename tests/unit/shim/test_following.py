@@ -1,0 +1,93 @@
+"""A log's copy that has ended before the log is no complete one: it is begun again while the cell is there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.faults import Fault, Kind
+from controller.model.names import CellName
+from controller.shim.following import Following
+from controller.shim.memory import Memory
+from controller.shim.records import ContainerRecord, SandboxRecord
+from tests.support.memory_store import MemoryStore
+
+CELL = CellName("c-1")
+
+
+class Refusing:
+    """Copies no log for as long as it is told to; all that is not asked of it hangs."""
+
+    def __init__(self) -> None:
+        self.refuses = True
+        self.copies = 0
+
+    async def copy(self, channel: Any, container_id: str, path: Path, *, follow: bool) -> None:
+        self.copies += 1
+        if self.refuses:
+            raise Fault(Kind.BROKEN, f"log {path}", "it cannot be written")
+
+    def reopen(self, container_id: str) -> None: ...
+
+    async def connected(self, cell: CellName) -> None:
+        await asyncio.Event().wait()
+
+    async def keep(self, record: SandboxRecord) -> None:
+        await asyncio.Event().wait()
+
+    def forget(self, sandbox: str, containers: list[str]) -> None: ...
+
+
+@asynccontextmanager
+async def followed() -> AsyncGenerator[tuple[Following, Memory, Refusing]]:
+    """A sandbox with a container that runs, whose log's copy has failed once."""
+    memory, refusing = Memory(MemoryStore()), Refusing()
+    sandbox = SandboxRecord(id="s", cell=CELL, uid="u", attempt=0, config=b"", status=b"")
+    await memory.put_sandbox(sandbox)
+    status = cri.ContainerStatus(id="k", state=cri.CONTAINER_RUNNING).SerializeToString()
+    await memory.put_container(ContainerRecord(id="k", sandbox="s", cell=CELL, status=status, log_path="/l/0.log"))
+    double = cast("Any", refusing)
+    async with asyncio.TaskGroup() as tasks:
+        following = Following(tasks, double, memory, double, double, double)
+        following.start(sandbox)
+        while not refusing.copies:
+            await asyncio.sleep(0)
+        yield following, memory, refusing
+        await following.close()
+
+
+async def test_who_waits_for_a_log_has_its_failed_copy_begun_again() -> None:
+    async with followed() as (following, memory, refusing):
+        refusing.refuses = False
+        await following.logs_complete("s")
+        assert memory.container("k").log_complete
+
+
+async def test_a_failed_copy_counts_as_lost_bytes_and_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    async with followed() as (following, memory, _):
+        await following.logs_complete("s")
+        assert not memory.container("k").log_complete
+    assert "log bytes are lost" in capsys.readouterr().out
+
+
+async def test_a_kubelet_that_misses_the_file_of_a_failed_copy_has_it_begun_again() -> None:
+    async with followed() as (following, memory, refusing):
+        refusing.refuses = False
+        following.reopen_log("k")
+        await following.log_complete("k")
+        assert refusing.copies == 2
+        assert memory.container("k").log_complete
+
+
+async def test_a_complete_log_is_not_copied_again() -> None:
+    async with followed() as (following, _, refusing):
+        refusing.refuses = False
+        for _ in range(3):
+            await following.log_complete("k")
+        assert refusing.copies == 2
