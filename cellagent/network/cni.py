@@ -1,7 +1,8 @@
 """CNI plugins: programs that connect a pod as the machine's configuration says.
 
 What a plugin answered is kept beside the configuration it was asked with, so that removal works though the
-configuration has changed since. Source: the CNI specification 1.0 (0.3.1 and 0.4.0 are spoken too).
+configuration has changed since, and though nothing else is known of the pod any more, as after a reboot: what plugins
+hold elsewhere, such as addresses, outlives that. Source: the CNI specification 1.0 (0.3.1 and 0.4.0 are spoken too).
 """
 
 from __future__ import annotations
@@ -41,9 +42,12 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cached(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked and answered; without an answer the chain did not come to its end."""
+    """What was asked, for whom, and answered; without an answer the chain did not come to its end."""
 
     network: dict[str, Any]
+    namespace: str
+    pod: tuple[str, str, str]
+    ports: tuple[Port, ...]
     result: dict[str, Any] | None = None
 
 
@@ -70,19 +74,20 @@ async def attach(call: Call) -> tuple[str, ...]:
     """Have all plugins connect the pod. Raises Fault with the plugin's words."""
     network = configured(call.plugins)
     # Kept before the first plugin runs: whatever a killed agent has had made must be taken away.
-    _keep(call, Cached(network=network))
+    begun = Cached(network=network, namespace=str(call.namespace), pod=call.pod, ports=call.ports)
+    _keep(call, begun)
     result: dict[str, Any] | None = None
     for plugin in network["plugins"]:
         result = await _run("ADD", call, request(network, plugin, call.ports, result)) or result
     if result is None:
         raise Fault(Kind.BROKEN, f"pod network {network['name']}", "its plugins answered nothing")
-    _keep(call, Cached(network=network, result=result))
+    _keep(call, msgspec.structs.replace(begun, result=result))
     return addresses(result)
 
 
 async def check(call: Call) -> None:
     """Have all plugins look whether the pod is still connected. Raises Fault with the plugin's words."""
-    kept = _kept(call)
+    kept = _kept(call.cache, call.sandbox)
     if kept is None or kept.result is None:
         raise Fault(Kind.BROKEN, f"network of sandbox {call.sandbox[:13]}", "it was not made")
     if kept.network["cniVersion"].startswith("0.3") or kept.network.get("disableCheck"):
@@ -92,13 +97,40 @@ async def check(call: Call) -> None:
 
 
 async def detach(call: Call) -> None:
-    """Have all plugins take it away, the last one first. What was never connected is no error."""
-    kept = _kept(call)
+    """Have all plugins take it away, the last one first. What was never connected is no error. Raises Fault; what is
+    kept stays then.
+    """
+    kept = _kept(call.cache, call.sandbox)
     if kept is None:
         return
     for plugin in reversed(kept.network["plugins"]):
         await _run("DEL", call, request(kept.network, plugin, call.ports, kept.result))
     (call.cache / call.sandbox).unlink(missing_ok=True)
+
+
+def attached(cache: Path) -> list[str]:
+    """The sandboxes that plugins have connected, wholly or in part, and not taken away since."""
+    if not cache.is_dir():
+        return []
+    return sorted(path.name for path in cache.iterdir() if not path.name.startswith("."))
+
+
+async def take_away(cache: Path, sandbox: str, plugins: Plugins) -> None:
+    """As `detach`, for a sandbox of which nothing but this is known. Raises Fault with the plugin's words."""
+    kept = _kept(cache, sandbox)
+    if kept is None:
+        (cache / sandbox).unlink(missing_ok=True)  # torn by a loss of power: it says nothing
+        return
+    await detach(
+        Call(
+            sandbox=sandbox,
+            namespace=Path(kept.namespace),
+            pod=kept.pod,
+            ports=kept.ports,
+            plugins=plugins,
+            cache=cache,
+        )
+    )
 
 
 def parse(text: bytes, name: str) -> dict[str, Any]:
@@ -199,8 +231,8 @@ def _keep(call: Call, kept: Cached) -> None:
     fresh.rename(call.cache / call.sandbox)
 
 
-def _kept(call: Call) -> Cached | None:
+def _kept(cache: Path, sandbox: str) -> Cached | None:
     try:
-        return msgspec.json.decode((call.cache / call.sandbox).read_bytes(), type=Cached)
+        return msgspec.json.decode((cache / sandbox).read_bytes(), type=Cached)
     except (FileNotFoundError, msgspec.MsgspecError):
         return None

@@ -26,9 +26,9 @@ class PodNetwork(msgspec.Struct, frozen=True, kw_only=True):
     """What a sandbox's network is made from.
 
     `mode` is "host", "cell", "bridge" or "cni". `address` is the pod's own in a cell ("10.0.0.7" or with "/32");
-    `folder` keeps the leases of the bridge and what plugins answered. `uplink` empty is "that of the default route".
-    `metadata` lets the pod reach the cloud's metadata service. `ports` are host ports (`ports.wanted` reads CRI's).
-    `pod` is (namespace, name, uid), which plugins are told.
+    `folder` keeps the leases of the bridge, and `cache`, which outlives a reboot, what plugins answered. `uplink` empty
+    is "that of the default route". `metadata` lets the pod reach the cloud's metadata service. `ports` are host ports
+    (`ports.wanted` reads CRI's). `pod` is (namespace, name, uid), which plugins are told.
     """
 
     sandbox: str
@@ -36,6 +36,7 @@ class PodNetwork(msgspec.Struct, frozen=True, kw_only=True):
     namespace: Path
     address: str = ""
     folder: Path = Path("/run/chinampa/network")
+    cache: Path = Path("/var/lib/chinampa/network")
     uplink: str = ""
     metadata: bool = False
     subnet: str = BRIDGE_SUBNET
@@ -138,5 +139,5 @@ def _call(network: PodNetwork) -> cni.Call:
         pod=network.pod,
         ports=network.ports,
         plugins=network.plugins,
-        cache=network.folder / "cni",
+        cache=network.cache,
     )

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import msgspec
 
+from cellagent.kernel import mounts
 from cellagent.runtime.settings import RuntimeSettings
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
@@ -193,6 +194,7 @@ def _load(folder: Path, kind: type[SomeRecord]) -> dict[str, SomeRecord]:
             found.append(msgspec.msgpack.decode((entry / "record").read_bytes(), type=kind))
         except (OSError, msgspec.MsgspecError) as error:
             log.warning("forgetting %s, which has no readable record: %s", entry, error)
+            mounts.unmount_below(entry)  # namespaces and memory would outlive their names
             shutil.rmtree(entry, ignore_errors=True)
     return {record.id: record for record in sorted(found, key=lambda record: record.created_at)}
 

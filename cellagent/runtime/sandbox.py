@@ -12,12 +12,13 @@ import os
 import shutil
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from cellagent.kernel import cgroups, mounts, namespaces, sysctls
-from cellagent.network import files, pod, ports
+from cellagent.network import cni, files, pod, ports
 from cellagent.runtime import bundle, spec_security, userns
 from cellagent.runtime.container import Containers
 from cellagent.runtime.machine import Machine, new_id
@@ -31,6 +32,8 @@ HANDLERS = ("", "runc", "crun", "chinampa")
 RESOLV_CONFS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 # "true" lets the pod reach the cloud's metadata service.
 METADATA_ANNOTATION = "chinampa.dev/metadata"
+# A plugin's own servant that is down is back within minutes.
+RETRY_SECONDS = 30.0
 
 
 class Sandboxes:
@@ -39,6 +42,9 @@ class Sandboxes:
     def __init__(self, machine: Machine, containers: Containers) -> None:
         self._machine = machine
         self._containers = containers
+        self._undone: set[str] = set()
+        """Sandboxes that were not made and could not be taken away yet."""
+        self._left = asyncio.Event()
 
     async def run(self, config: cri.PodSandboxConfig, handler: str) -> str:
         """The id of the pod's sandbox, which stands when this returns."""
@@ -76,14 +82,24 @@ class Sandboxes:
         for record in self._machine.ledger.sandboxes():
             if record.phase is Phase.MAKING:
                 log.info("sandbox %s was half made when the agent ended", record.id[:13])
-                await self._undo(record)
+                if record.network == "cni":  # plugins may take minutes
+                    self._undone.add(record.id)
+                else:
+                    await self._undo(record)
             elif record.phase is Phase.STOPPING:
                 self._machine.flights.spawn(self.stop(record.id), f"stop of sandbox {record.id[:13]}")
             elif record.phase is Phase.READY and not all(_pinned(Path(path)) for path in record.namespaces.values()):
+                if record.network != "cni":
+                    with suppress(Fault):  # what it had ended with the machine, but for its lease
+                        await pod.detach(self._network(record, record.parsed()))
+                self._unpin(record)
                 self._machine.ledger.put_sandbox(msgspec.structs.replace(record, phase=Phase.STOPPED))
+        self._machine.flights.spawn(self._clear_up(), "what is left of sandboxes")
 
     async def _run(self, config: cri.PodSandboxConfig, handler: str) -> str:
-        if (known := self._same(config.metadata)) is not None:
+        known = self._same(config.metadata)
+        # One that is not being made any more, or this call had joined that, was never there for its caller.
+        if known is not None and known.phase is not Phase.MAKING:
             if known.phase is Phase.READY:
                 return known.id
             name = f"sandbox of pod {config.metadata.namespace}/{config.metadata.name}"
@@ -171,6 +187,7 @@ class Sandboxes:
             namespace=settings.sandbox_folder(record.id) / "ns" / "net",
             address=settings.pod_address,
             folder=settings.state / "network",
+            cache=settings.networks,
             bridge=settings.bridge,
             subnet=settings.subnet,
             ports=ports.wanted(config.port_mappings),
@@ -203,20 +220,63 @@ class Sandboxes:
             await asyncio.to_thread(cgroups.Group(record.cgroup).remove)
         self._machine.ledger.drop_sandbox(sandbox_id)
 
-    async def _undo(self, record: SandboxRecord) -> None:
+    async def _undo(self, record: SandboxRecord) -> bool:
+        """Take away what was made of it, and forget it; false where that must be tried again, which it is."""
         try:
             await self._dismantle(record)
         except Fault as fault:
-            log.warning("sandbox %s was not taken away whole: %s", record.id[:13], fault)
+            log.warning("sandbox %s, which was not made, is taken away later: %s", record.id[:13], fault)
+            self._undone.add(record.id)
+            self._left.set()
+            return False
+        self._undone.discard(record.id)
         if not record.parsed().linux.cgroup_parent:
             await asyncio.to_thread(cgroups.Group(record.cgroup).remove)
         self._machine.ledger.drop_sandbox(record.id)
+        return True
 
     async def _dismantle(self, record: SandboxRecord) -> None:
-        folder = self._machine.settings.sandbox_folder(record.id)
+        # Plugins find in the namespace what they have made elsewhere for it: it goes last.
         await pod.detach(self._network(record, record.parsed()))
+        self._unpin(record)
+
+    def _unpin(self, record: SandboxRecord) -> None:
+        folder = self._machine.settings.sandbox_folder(record.id)
         namespaces.remove(folder / "ns")
         mounts.unmount(folder / "shm")
+
+    async def _clear_up(self) -> None:
+        """For ever: take away what could not be, and have CNI plugins give back what they hold for sandboxes that are
+        no more, as after a reboot.
+        """
+        while True:
+            self._left.clear()
+            done = [await self._undone_now(sandbox_id) for sandbox_id in tuple(self._undone)]
+            done += [await self._given_back(sandbox_id) for sandbox_id in cni.attached(self._machine.settings.networks)]
+            if all(done):
+                await self._left.wait()
+            else:
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _undone_now(self, sandbox_id: str) -> bool:
+        record = self._machine.ledger.find_sandbox(sandbox_id)
+        if record is None or record.phase is not Phase.MAKING:
+            self._undone.discard(sandbox_id)  # a kubelet has it stopped and removed
+            return True
+        return await self._machine.flights.join(f"StopPodSandbox {sandbox_id}", lambda: self._undo(record))
+
+    async def _given_back(self, sandbox_id: str) -> bool:
+        known = self._machine.ledger.find_sandbox(sandbox_id)
+        if known is not None and known.phase is not Phase.STOPPED:
+            return True
+        settings = self._machine.settings
+        try:
+            await cni.take_away(settings.networks, sandbox_id, settings.plugins)
+        except (Fault, OSError) as fault:
+            log.warning("the network of sandbox %s, which is gone, is given back later: %s", sandbox_id[:13], fault)
+            return False
+        log.info("the network of sandbox %s, which is gone, is given back", sandbox_id[:13])
+        return True
 
 
 def _hostname(config: cri.PodSandboxConfig) -> str:

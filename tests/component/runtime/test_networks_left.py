@@ -1,0 +1,149 @@
+"""What CNI plugins hold for a sandbox is given back, though they fail, the machine boots anew or records are lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from cellagent.images import service as images
+from cellagent.kernel import mounts
+from cellagent.network import cni
+from cellagent.runtime import sandbox, service
+from cellagent.runtime.settings import RuntimeSettings
+from cellwire.cri.v1 import runtime_grpc
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.faults import Fault
+from cellwire.rpc.call import call
+from cellwire.rpc.limits import CELL
+from cellwire.rpc.mended import MendedChannel
+from cellwire.rpc.serve import serving
+from tests.support.waiting import until
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and mounts are real here"),
+    pytest.mark.timeout(120),
+]
+# Holds an address on disk, as host-local does, and fails while its servant is down.
+PLUGIN = """#!/bin/sh
+cat >/dev/null
+cd {folder}
+[ "$CNI_COMMAND" = ADD ] && echo "$CNI_CONTAINERID" >held/$CNI_CONTAINERID
+[ ! -e down ] || {{ echo '{{"code": 11, "msg": "the servant is down"}}'; exit 1; }}
+case $CNI_COMMAND in
+ADD) echo '{{"cniVersion": "1.0.0", "ips": [{{"address": "10.5.81.2/24"}}]}}' ;;
+DEL) rm -f held/$CNI_CONTAINERID ;;
+esac
+"""
+
+
+class Machine:
+    """A machine whose network is one plugin's."""
+
+    def __init__(self, folder: Path) -> None:
+        self.state, self.held, self.down = folder / "state", folder / "held", folder / "down"
+        self.settings = RuntimeSettings(
+            root=folder / "root", state=self.state, plugins=cni.Plugins(folder / "net.d", (folder / "bin",))
+        )
+        for name in ("held", "net.d", "bin"):
+            (folder / name).mkdir()
+        network = {"cniVersion": "1.0.0", "name": "any", "plugins": [{"type": "holding"}]}
+        (folder / "net.d/10-any.conflist").write_text(json.dumps(network))
+        (folder / "bin/holding").write_text(PLUGIN.format(folder=folder))
+        (folder / "bin/holding").chmod(0o755)
+
+    def holding(self) -> list[str]:
+        """The sandboxes for which the plugin holds an address."""
+        return sorted(path.name for path in self.held.iterdir())
+
+    @asynccontextmanager
+    async def agent(self) -> AsyncGenerator[runtime_grpc.RuntimeServiceStub]:
+        socket = self.settings.root.parent / "s"
+        image_settings = images.ImageSettings(root=self.settings.root / "images")
+        async with (
+            images.running(image_settings) as image_room,
+            service.running(self.settings, image_room.store) as room,
+            serving([room.service, image_room.service], socket),
+        ):
+            channel = MendedChannel(CELL, path=str(socket))
+            try:
+                yield runtime_grpc.RuntimeServiceStub(channel)
+            finally:
+                channel.close()
+
+
+async def run(stub: runtime_grpc.RuntimeServiceStub, attempt: int = 0) -> str:
+    meta = cri.PodSandboxMetadata(name="pod", uid="u", namespace="test", attempt=attempt)
+    asked = cri.RunPodSandboxRequest(config=cri.PodSandboxConfig(metadata=meta))
+    return (await call(stub.RunPodSandbox, asked, deadline=30)).pod_sandbox_id
+
+
+async def states(stub: runtime_grpc.RuntimeServiceStub) -> list[cri.PodSandboxState.ValueType]:
+    listed = await call(stub.ListPodSandbox, cri.ListPodSandboxRequest(), deadline=10)
+    return [one.state for one in listed.items]
+
+
+async def remove(stub: runtime_grpc.RuntimeServiceStub, sandbox_id: str) -> None:
+    asked = cri.RemovePodSandboxRequest(pod_sandbox_id=sandbox_id)
+    await call(stub.RemovePodSandbox, asked, deadline=30)
+
+
+async def test_sandboxes_that_plugins_could_neither_make_nor_take_away_leave_nothing_once_they_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "RETRY_SECONDS", 0.1)
+    machine = Machine(tmp_path)
+    async with machine.agent() as stub:
+        machine.down.touch()
+        for _ in range(3):
+            with pytest.raises(Fault, match="the servant is down"):
+                await run(stub)
+        assert await states(stub) == [cri.SANDBOX_NOTREADY] * 3
+        machine.down.unlink()
+        await until(lambda: not machine.holding())
+        assert await states(stub) == []
+        assert mounts.mounted_below(machine.state) == []
+        made = await run(stub)
+        assert machine.holding() == [made]
+        await remove(stub, made)
+        assert machine.holding() == []
+
+
+async def test_an_address_is_given_back_after_a_reboot_that_emptied_the_state(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    async with machine.agent() as stub:
+        made = await run(stub)
+    assert machine.holding() == [made]
+    mounts.unmount_below(machine.state)
+    shutil.rmtree(machine.state)
+    async with machine.agent() as stub:
+        await until(lambda: not machine.holding())
+        assert await states(stub) == []
+
+
+async def test_an_address_is_given_back_after_a_reboot_that_kept_the_records(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    async with machine.agent() as stub:
+        made = await run(stub)
+    mounts.unmount_below(machine.state)
+    async with machine.agent() as stub:
+        assert await states(stub) == [cri.SANDBOX_NOTREADY]
+        await until(lambda: not machine.holding())
+        await remove(stub, made)
+        assert await states(stub) == []
+
+
+async def test_a_record_that_cannot_be_read_leaves_no_mount_and_no_address(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    async with machine.agent() as stub:
+        made = await run(stub)
+    (machine.settings.sandbox_folder(made) / "record").write_bytes(b"torn")
+    async with machine.agent() as stub:
+        assert await states(stub) == []
+        assert mounts.mounted_below(machine.state) == []
+        await until(lambda: not machine.holding())
