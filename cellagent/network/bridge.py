@@ -1,6 +1,7 @@
 """The network of a lone agent's pods: a bridge and addresses of its own, behind this machine's address.
 
-The bridge comes with the first pod and goes with the last.
+The bridge comes with the first pod. It goes when it is retired and has none: to take it away holds up the kernel for
+longer than all else of a pod's end.
 """
 
 from __future__ import annotations
@@ -56,19 +57,24 @@ async def attach(bridge: Bridge, sandbox: str, namespace: Path) -> tuple[str, ..
 
 
 async def detach(bridge: Bridge, sandbox: str) -> None:
-    """Take all of it away, with the bridge where this was the last pod; what is not there is no error."""
+    """Take all of the pod's away; what is not there is no error."""
     if links.number(links.cable(sandbox)):
         await links.attempt([f"link del {links.cable(sandbox)}"])
     async with _lock():
         leases.give_back(bridge.folder, sandbox)
-        if leases.everyone(bridge.folder) or not links.number(bridge.name):
+
+
+async def retire(name: str, folder: Path) -> None:
+    """Take the bridge away, unless it has pods or is not there. `folder` keeps its leases. Raises Fault."""
+    async with _lock():
+        if leases.everyone(folder) or not links.number(name):
             return
         # Cables without a lease belong to somebody else.
-        if not await links.show("link", "show", "master", bridge.name):
+        if not await links.show("link", "show", "master", name):
             # The bridge goes last: while it is there, whoever comes after a kill knows that there are rules too.
-            _prepared.discard((bridge.name, links.number(bridge.name)))
-            await filters(ports.removal(bridge.name))
-            await links.attempt([f"link del {bridge.name}"])
+            _prepared.discard((name, links.number(name)))
+            await filters(ports.removal(name))
+            await links.attempt([f"link del {name}"])
 
 
 async def filters(text: str, *, needed: str = "") -> None:

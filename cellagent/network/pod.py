@@ -14,7 +14,7 @@ from cellagent.network import bridge, cell, cni, links, ports
 from cellagent.network.ports import Port
 from cellwire.faults import Fault, Kind
 
-__all__ = ["NetworkStatus", "PodNetwork", "Port", "attach", "check", "detach", "lone_mode", "trouble"]
+__all__ = ["NetworkStatus", "PodNetwork", "Port", "attach", "check", "detach", "lone_mode", "retire", "trouble"]
 
 BRIDGE = "chinampa-pods"
 BRIDGE_SUBNET = "10.88.0.0/16"
@@ -119,6 +119,11 @@ async def detach(network: PodNetwork) -> None:
             return
     if network.ports and network.mode != "cni":
         await bridge.filters(ports.removal(links.cable(network.sandbox)))
+
+
+async def retire(name: str, folder: Path) -> None:
+    """Take away the bridge of a lone agent's pods, unless it has pods or is not there. Raises Fault."""
+    await bridge.retire(name, folder / "leases")
 
 
 async def own_addresses() -> tuple[str, ...]:

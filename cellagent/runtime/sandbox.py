@@ -34,6 +34,8 @@ RESOLV_CONFS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf
 METADATA_ANNOTATION = "chinampa.dev/metadata"
 # A plugin's own servant that is down is back within minutes.
 RETRY_SECONDS = 30.0
+# How long a bridge stays when its last pod has gone.
+LINGER_SECONDS = 5.0
 
 
 class Sandboxes:
@@ -45,6 +47,7 @@ class Sandboxes:
         self._undone: set[str] = set()
         """Sandboxes that were not made and could not be taken away yet."""
         self._left = asyncio.Event()
+        self._retiring = False
 
     async def run(self, config: cri.PodSandboxConfig, handler: str) -> str:
         """The id of the pod's sandbox, which stands when this returns."""
@@ -95,6 +98,12 @@ class Sandboxes:
                 self._unpin(record)
                 self._machine.ledger.put_sandbox(msgspec.structs.replace(record, phase=Phase.STOPPED))
         self._machine.flights.spawn(self._clear_up(), "what is left of sandboxes")
+        self._retire_later()
+
+    async def close(self) -> None:
+        """The bridge of pods does not outlive the agent, unless pods do."""
+        with suppress(Fault):
+            await pod.retire(self._machine.settings.bridge, self._machine.settings.networks_here)
 
     async def _run(self, config: cri.PodSandboxConfig, handler: str) -> str:
         known = self._same(config.metadata)
@@ -186,7 +195,7 @@ class Sandboxes:
             mode=record.network,
             namespace=settings.sandbox_folder(record.id) / "ns" / "net",
             address=settings.pod_address,
-            folder=settings.state / "network",
+            folder=settings.networks_here,
             cache=settings.networks,
             bridge=settings.bridge,
             subnet=settings.subnet,
@@ -239,6 +248,19 @@ class Sandboxes:
         # Plugins find in the namespace what they have made elsewhere for it: it goes last.
         await pod.detach(self._network(record, record.parsed()))
         self._unpin(record)
+        if record.network == "bridge":
+            self._retire_later()
+
+    def _retire_later(self) -> None:
+        if not self._retiring:
+            self._retiring = True
+            self._machine.flights.spawn(self._retire(), "a bridge without pods")
+
+    async def _retire(self) -> None:
+        """The next pod often comes soon after the last: a Job's, or one that is made anew."""
+        await asyncio.sleep(LINGER_SECONDS)
+        self._retiring = False
+        await pod.retire(self._machine.settings.bridge, self._machine.settings.networks_here)
 
     def _unpin(self, record: SandboxRecord) -> None:
         folder = self._machine.settings.sandbox_folder(record.id)

@@ -89,6 +89,7 @@ async def running(settings: RuntimeSettings, images: Images) -> AsyncGenerator[R
                 finally:
                     containers.close()
                     machine.flights.stop()
+                    await sandboxes.close()
 
 
 async def _removed(paths: Sequence[Path]) -> None:

@@ -42,6 +42,11 @@ class RuntimeSettings(msgspec.Struct, frozen=True, kw_only=True):
         return list((self.root / "containers").iterdir())
 
     @property
+    def networks_here(self) -> Path:
+        """Leases of the bridge, which a reboot ends."""
+        return self.state / "network"
+
+    @property
     def networks(self) -> Path:
         """What CNI plugins have made: what they hold outlives a reboot, so this must, too."""
         return self.root / "networks"

@@ -16,6 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from cellagent.__main__ import main
 from cellagent.kernel import children, mounts, namespaces, processes
+from cellagent.runtime import sandbox
 
 Asked = ParamSpec("Asked")
 Result = TypeVar("Result")
@@ -81,5 +82,6 @@ def _after(doom: Doom, start: Callable[Asked, Awaitable[Result]]) -> Callable[As
 
 
 if __name__ == "__main__":
+    sandbox.LINGER_SECONDS = 0  # each end is whole before the next step
     doomed(Path(sys.argv[1]))
     sys.exit(main(sys.argv[2:]))

@@ -12,7 +12,7 @@ import pytest
 
 from cellagent.kernel import namespaces, processes
 from cellagent.network import cni, links, ports
-from cellagent.network.pod import PodNetwork, attach, check, detach, lone_mode
+from cellagent.network.pod import PodNetwork, attach, check, detach, lone_mode, retire
 from cellagent.network.ports import Port
 from cellwire.faults import Fault
 from tests.support.netns import CELL, METADATA, WORLD, answering, ask, listing, make_cell, within
@@ -177,9 +177,11 @@ async def test_pods_on_a_bridge_meet_and_leave_by_the_machine(folder: Path) -> N
             assert await ask(first, CELL, 18080)
             assert await ask(cell, "127.0.0.1", 18080)
         await within(cell, lambda: detach(one))
+        await within(cell, lambda: retire("chk3br", folder / "state"))  # not while it has a pod
         assert await within(cell, lambda: attach(network("one", first))) != own
         for each in (one, two, one):
             await within(cell, lambda each=each: detach(each))
+            await within(cell, lambda: retire("chk3br", folder / "state"))
         assert await listing(cell) == before
         assert [path for path in (folder / "state" / "leases").iterdir() if path.name[0] != "."] == []
     finally:
@@ -277,6 +279,7 @@ async def test_an_agent_that_ends_at_any_moment_leaves_nothing_that_detaching_do
         for step in range(12):
             await within(cell, lambda step=step: cut(0.004 + step * 0.006))
             await within(cell, lambda: detach(network))
+            await within(cell, lambda: retire("chk3cut", folder / "state"))
             left = await listing(cell)
             assert not [line for line in left if "cut" in line or links.cable("cut") in line or POD in line]
     finally:

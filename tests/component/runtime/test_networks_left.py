@@ -13,7 +13,7 @@ import pytest
 
 from cellagent.images import service as images
 from cellagent.kernel import mounts
-from cellagent.network import cni
+from cellagent.network import cni, links
 from cellagent.runtime import sandbox, service
 from cellagent.runtime.settings import RuntimeSettings
 from cellwire.cri.v1 import runtime_grpc
@@ -23,6 +23,7 @@ from cellwire.rpc.call import call
 from cellwire.rpc.limits import CELL
 from cellwire.rpc.mended import MendedChannel
 from cellwire.rpc.serve import serving
+from tests.component.runtime.conftest import BRIDGE, SUBNET
 from tests.support.waiting import until
 
 pytestmark = [
@@ -91,6 +92,24 @@ async def states(stub: runtime_grpc.RuntimeServiceStub) -> list[cri.PodSandboxSt
 async def remove(stub: runtime_grpc.RuntimeServiceStub, sandbox_id: str) -> None:
     asked = cri.RemovePodSandboxRequest(pod_sandbox_id=sandbox_id)
     await call(stub.RemovePodSandbox, asked, deadline=30)
+
+
+async def test_the_bridge_waits_for_the_next_pod_and_goes_with_an_agent_that_has_none(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    bare = tmp_path / "bare"
+    machine.settings = RuntimeSettings(
+        root=tmp_path / "root", state=machine.state, bridge=BRIDGE, subnet=SUBNET, plugins=cni.Plugins(bare)
+    )
+    async with machine.agent() as stub:
+        await remove(stub, await run(stub))
+        number = links.number(BRIDGE)
+        assert number
+        made = await run(stub)
+        assert links.number(BRIDGE) == number
+    assert links.number(BRIDGE) == number
+    async with machine.agent() as stub:
+        await remove(stub, made)
+    assert not links.number(BRIDGE)
 
 
 async def test_sandboxes_that_plugins_could_neither_make_nor_take_away_leave_nothing_once_they_can(
