@@ -394,7 +394,8 @@ class Store:
         needed = {self._blob(image_id) for image_id in self._images}
         for blob in (self.root / "blobs").iterdir():
             if blob not in needed:
-                blob.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    blob.unlink(missing_ok=True)
 
 
 def delete(folders: Iterable[Path]) -> None:

@@ -31,7 +31,8 @@ _held: list[int] = []
 async def sole(folder: Path) -> AsyncGenerator[None]:
     """Be the only agent of a folder. Raises Fault EXISTS where another one still is after a while."""
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    # The folder itself, since a file could not be made on a full disk.
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         if not await _locked(descriptor, SUCCESSION):
             mend = "end that one first, or give this one folders of its own"

@@ -20,7 +20,7 @@ from cellagent.kernel.holders import IdMap
 from cellagent.kernel.threads import Result, enter, leave, on_own_thread, set_hostname
 from cellwire.faults import Fault, Kind
 
-__all__ = ["KINDS", "IdMap", "create", "holder", "inside", "on_own_thread", "remove"]
+__all__ = ["KINDS", "IdMap", "create", "holder", "inside", "on_own_thread", "pinned", "remove"]
 
 # In the order in which they are unpinned: the user namespace owns the others.
 KINDS = ("net", "ipc", "uts", "pid", "user")
@@ -70,6 +70,14 @@ def remove(folder: Path) -> None:
             for point in mounts.mounted_below(path):
                 mounts.unmount(point)
             path.unlink(missing_ok=True)
+
+
+def pinned(path: Path) -> bool:
+    """Whether a namespace is still mounted there: a plain file is what a reboot leaves of it."""
+    try:
+        return path.stat().st_dev != path.parent.stat().st_dev
+    except OSError:
+        return False
 
 
 def holder(folder: Path) -> int:

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import msgspec
 
-from cellagent.kernel import processes
+from cellagent.kernel import namespaces, processes
 from cellagent.network.ports import Port
 from cellwire.faults import Fault, Kind
 
@@ -186,7 +186,7 @@ async def _run(command: str, call: Call, asked: dict[str, Any]) -> dict[str, Any
     facts = {"K8S_POD_NAMESPACE": space, "K8S_POD_NAME": name, "K8S_POD_UID": uid}
     told = {"IgnoreUnknown": "1", **facts, "K8S_POD_INFRA_CONTAINER_ID": call.sandbox}
     # A plugin that finds no namespace any more must still give back what it holds elsewhere.
-    there = str(call.namespace) if call.namespace.exists() else ""
+    there = str(call.namespace) if namespaces.pinned(call.namespace) else ""
     environment = {
         **processes.ENVIRONMENT,
         "CNI_COMMAND": command,
@@ -199,7 +199,12 @@ async def _run(command: str, call: Call, asked: dict[str, Any]) -> dict[str, Any
     done = await processes.run([program], stdin=msgspec.json.encode(asked), env=environment, deadline=_DEADLINE)
     if done.returncode:
         raise Fault(Kind.BROKEN, f"CNI plugin {asked['type']} ({command})", words(done))
-    return msgspec.json.decode(done.stdout, type=dict[str, Any]) if done.stdout.strip() else None
+    try:
+        return msgspec.json.decode(done.stdout, type=dict[str, Any]) if done.stdout.strip() else None
+    except msgspec.MsgspecError as error:
+        if command != "ADD":  # nothing is asked of its answer
+            return None
+        raise Fault(Kind.BROKEN, f"CNI plugin {asked['type']} ({command})", f"its answer: {error}") from error
 
 
 def _program(kind: str, plugins: Plugins) -> str:

@@ -58,6 +58,7 @@ class Sandboxes:
             raise Fault(Kind.INVALID, "sandbox metadata", "name, namespace and uid must be given")
         spec_security.refuse_selinux(f"pod {meta.namespace}/{meta.name}", config.linux.security_context)
         userns.mapping(config)
+        ports.wanted(config.port_mappings)
         key = f"RunPodSandbox {meta.namespace}/{meta.name} {meta.uid} {meta.attempt}"
         return await self._machine.flights.join(key, lambda: self._run(config, handler))
 
@@ -91,7 +92,9 @@ class Sandboxes:
                     await self._undo(record)
             elif record.phase is Phase.STOPPING:
                 self._machine.flights.spawn(self.stop(record.id), f"stop of sandbox {record.id[:13]}")
-            elif record.phase is Phase.READY and not all(_pinned(Path(path)) for path in record.namespaces.values()):
+            elif record.phase is Phase.READY and not all(
+                namespaces.pinned(Path(path)) for path in record.namespaces.values()
+            ):
                 if record.network != "cni":
                     with suppress(Fault):  # what it had ended with the machine, but for its lease
                         await pod.detach(self._network(record, record.parsed()))
@@ -107,8 +110,13 @@ class Sandboxes:
 
     async def _run(self, config: cri.PodSandboxConfig, handler: str) -> str:
         known = self._same(config.metadata)
-        # One that is not being made any more, or this call had joined that, was never there for its caller.
-        if known is not None and known.phase is not Phase.MAKING:
+        if known is not None and known.phase is Phase.MAKING:
+            # It is not being made any more, or this call had joined that: it was never there for its caller.
+            if not await self._undo(known):
+                cause = "what an earlier call for it made cannot be taken away yet"
+                name = f"sandbox of pod {config.metadata.namespace}/{config.metadata.name}"
+                raise Fault(Kind.UNAVAILABLE, name, cause, "see the agent's log, and ask again")
+        elif known is not None:
             if known.phase is Phase.READY:
                 return known.id
             name = f"sandbox of pod {config.metadata.namespace}/{config.metadata.name}"
@@ -315,11 +323,3 @@ def _write_files(folder: Path, config: cri.PodSandboxConfig, addresses: tuple[st
     else:
         (folder / "hosts").write_text(files.hosts(_hostname(config), addresses))
         (folder / "hostname").write_text(_hostname(config) + "\n")
-
-
-def _pinned(path: Path) -> bool:
-    """Whether a namespace is still mounted there: a plain file is what a reboot leaves of it."""
-    try:
-        return path.stat().st_dev != path.parent.stat().st_dev
-    except OSError:
-        return False

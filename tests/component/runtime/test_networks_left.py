@@ -119,9 +119,11 @@ async def test_sandboxes_that_plugins_could_neither_make_nor_take_away_leave_not
     machine = Machine(tmp_path)
     async with machine.agent() as stub:
         machine.down.touch()
-        for _ in range(3):
+        for attempt in range(3):
             with pytest.raises(Fault, match="the servant is down"):
-                await run(stub)
+                await run(stub, attempt)
+        with pytest.raises(Fault, match="cannot be taken away yet"):
+            await run(stub)
         assert await states(stub) == [cri.SANDBOX_NOTREADY] * 3
         machine.down.unlink()
         await until(lambda: not machine.holding())
@@ -131,6 +133,11 @@ async def test_sandboxes_that_plugins_could_neither_make_nor_take_away_leave_not
         assert machine.holding() == [made]
         await remove(stub, made)
         assert machine.holding() == []
+        bad = cri.PodSandboxConfig(metadata=cri.PodSandboxMetadata(name="pod", uid="u", namespace="test"))
+        bad.port_mappings.add(container_port=80, host_port=8080, host_ip="nowhere")
+        with pytest.raises(Fault, match="nowhere"):
+            await call(stub.RunPodSandbox, cri.RunPodSandboxRequest(config=bad), deadline=30)
+        assert await states(stub) == []
 
 
 async def test_an_address_is_given_back_after_a_reboot_that_emptied_the_state(tmp_path: Path) -> None:
