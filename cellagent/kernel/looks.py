@@ -71,5 +71,6 @@ def place(path: str) -> Path:
     """The end of a path's links; a folder is made where nothing is. Takes as long as the disk does. Raises OSError."""
     source = Path(os.path.realpath(path))
     if not source.exists():
-        source.mkdir(parents=True, mode=0o755)
+        # Another look may make it meanwhile, for a path below it or for another container.
+        source.mkdir(parents=True, mode=0o755, exist_ok=True)
     return source
