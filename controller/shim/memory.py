@@ -16,6 +16,7 @@ import msgspec
 from cellwire.cri import match
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
+from cellwire.rpc.written import Written
 from controller.model.names import CellName
 from controller.shim import announcing
 from controller.shim.mirror import listed_container, listed_sandbox, next_container, with_cause
@@ -40,8 +41,8 @@ class Memory:
         self._sandbox_entries: dict[str, cri.PodSandbox] = {}
         self._container_entries: dict[str, cri.Container] = {}
         # Answers by their filter, while nothing has changed.
-        self._sandbox_lists: dict[bytes, cri.ListPodSandboxResponse] = {}
-        self._container_lists: dict[bytes, cri.ListContainersResponse] = {}
+        self._sandbox_lists: dict[bytes, Written[cri.ListPodSandboxResponse]] = {}
+        self._container_lists: dict[bytes, Written[cri.ListContainersResponse]] = {}
         self._writing = asyncio.Lock()
         self._listeners: set[Listener] = set()
 
@@ -56,7 +57,7 @@ class Memory:
         """All sandbox records."""
         return tuple(self._sandboxes.values())
 
-    def sandbox_list(self, wanted: cri.PodSandboxFilter) -> cri.ListPodSandboxResponse:
+    def sandbox_list(self, wanted: cri.PodSandboxFilter) -> Written[cri.ListPodSandboxResponse]:
         """The answer to ListPodSandbox; kept until something changes, since a kubelet asks the same every second."""
         key = wanted.SerializeToString()
         if key not in self._sandbox_lists:
@@ -65,7 +66,7 @@ class Memory:
             _keep(self._sandbox_lists, key, cri.ListPodSandboxResponse(items=chosen))
         return self._sandbox_lists[key]
 
-    def container_list(self, wanted: cri.ContainerFilter) -> cri.ListContainersResponse:
+    def container_list(self, wanted: cri.ContainerFilter) -> Written[cri.ListContainersResponse]:
         """The answer to ListContainers; kept until something changes."""
         key = wanted.SerializeToString()
         if key not in self._container_lists:
@@ -220,10 +221,10 @@ class Memory:
         self._container_entries[record.id] = listed_container(status, record.sandbox)
 
 
-def _keep(lists: dict[bytes, Answer], key: bytes, answer: Answer) -> None:
+def _keep(lists: dict[bytes, Written[Answer]], key: bytes, answer: Answer) -> None:
     if len(lists) >= MOST_LISTS:
         lists.clear()
-    lists[key] = answer
+    lists[key] = Written.of(answer)
 
 
 def _find(records: dict[str, Known], wanted: str, what: str) -> Known:

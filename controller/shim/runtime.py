@@ -9,7 +9,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from google.protobuf.message import Message
 from grpclib.server import Stream
@@ -19,6 +19,7 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.cri.v1.runtime_grpc import ImageServiceBase, RuntimeServiceBase
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
+from cellwire.rpc.written import Written
 from cellwire.stream.server import StreamingServer
 from cellwire.stream.session import SessionRequest
 from controller.shim.abilities import Abilities
@@ -39,11 +40,13 @@ PAGE = 500
 EVENTS_KEPT = 1000
 
 
-async def answer(stream: Stream[Request, Reply], handle: Callable[[Request], Awaitable[Reply]]) -> None:
+async def answer(
+    stream: Stream[Request, Reply], handle: Callable[[Request], Awaitable[Reply | Written[Reply]]]
+) -> None:
     """One unary call: receive, handle, reply."""
     request = await stream.recv_message()
     if request is not None:
-        await stream.send_message(await handle(request))
+        await stream.send_message(cast("Reply", await handle(request)))
 
 
 def pages(items: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
@@ -117,7 +120,7 @@ class RuntimeService(RuntimeServiceBase):
         await answer(stream, status)
 
     async def ListPodSandbox(self, stream: Stream[cri.ListPodSandboxRequest, cri.ListPodSandboxResponse]) -> None:
-        async def listed(request: cri.ListPodSandboxRequest) -> cri.ListPodSandboxResponse:
+        async def listed(request: cri.ListPodSandboxRequest) -> Written[cri.ListPodSandboxResponse]:
             return self._memory.sandbox_list(request.filter)
 
         await answer(stream, listed)
@@ -127,7 +130,7 @@ class RuntimeService(RuntimeServiceBase):
     ) -> None:
         request = await stream.recv_message()
         if request is not None:
-            for page in pages(tuple(self._memory.sandbox_list(request.filter).items)):
+            for page in pages(tuple(self._memory.sandbox_list(request.filter).message.items)):
                 await stream.send_message(cri.StreamPodSandboxesResponse(pod_sandboxes=page))
 
     async def CreateContainer(self, stream: Stream[cri.CreateContainerRequest, cri.CreateContainerResponse]) -> None:
@@ -158,7 +161,7 @@ class RuntimeService(RuntimeServiceBase):
         await answer(stream, remove)
 
     async def ListContainers(self, stream: Stream[cri.ListContainersRequest, cri.ListContainersResponse]) -> None:
-        async def listed(request: cri.ListContainersRequest) -> cri.ListContainersResponse:
+        async def listed(request: cri.ListContainersRequest) -> Written[cri.ListContainersResponse]:
             return self._memory.container_list(request.filter)
 
         await answer(stream, listed)
@@ -166,7 +169,7 @@ class RuntimeService(RuntimeServiceBase):
     async def StreamContainers(self, stream: Stream[cri.StreamContainersRequest, cri.StreamContainersResponse]) -> None:
         request = await stream.recv_message()
         if request is not None:
-            for page in pages(tuple(self._memory.container_list(request.filter).containers)):
+            for page in pages(tuple(self._memory.container_list(request.filter).message.containers)):
                 await stream.send_message(cri.StreamContainersResponse(containers=page))
 
     async def ContainerStatus(self, stream: Stream[cri.ContainerStatusRequest, cri.ContainerStatusResponse]) -> None:

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, cast
 from grpclib.client import Channel, Stream
 from grpclib.config import Configuration
 from grpclib.const import Cardinality, Status
-from grpclib.encoding.proto import ProtoCodec
 from grpclib.exceptions import GRPCError
 from grpclib.metadata import Deadline
 from grpclib.protocol import Connection, H2Protocol
@@ -36,6 +35,7 @@ from multidict import MultiDict
 
 from cellwire.rpc.limits import HANDSHAKE_SECONDS, LOCAL_BUFFER, SHUTDOWN_SECONDS, Limits, watch_socket, widen_local
 from cellwire.rpc.status import FaultCodec
+from cellwire.rpc.written import Codec
 
 if TYPE_CHECKING:
     from grpclib._typing import IServable
@@ -180,7 +180,7 @@ class MendedChannel(Channel):
 
     def __init__(self, limits: Limits, *, name: str = "", **where: Any) -> None:
         config = configuration(limits, name)
-        super().__init__(codec=ProtoCodec(), status_details_codec=FaultCodec(), config=config, **where)
+        super().__init__(codec=Codec(), status_details_codec=FaultCodec(), config=config, **where)
         self.limits = limits
 
     def request(
@@ -270,7 +270,7 @@ class MendedServer(Server):
 
     def __init__(self, services: Collection[IServable], limits: Limits, *, details: bool) -> None:
         codec = FaultCodec() if details else None
-        super().__init__(services, codec=ProtoCodec(), status_details_codec=codec, config=configuration(limits))
+        super().__init__(services, codec=Codec(), status_details_codec=codec, config=configuration(limits))
         self._limits = limits
 
     def protocol(self, on_lost: OnLost) -> Served:

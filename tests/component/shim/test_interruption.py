@@ -58,10 +58,10 @@ async def test_without_a_kubelet_the_containers_are_ended_while_a_whole_grace_pe
 
         fleet.announce(cell, "interruption", 12.0)
         async with asyncio.timeout(20):
-            while memory.container_list(cri.ContainerFilter()).containers[0].state != cri.CONTAINER_EXITED:
+            while memory.container_list(cri.ContainerFilter()).message.containers[0].state != cri.CONTAINER_EXITED:
                 await asyncio.sleep(0.05)
 
-        assert memory.sandbox_list(cri.PodSandboxFilter()).items[0].state == cri.SANDBOX_NOTREADY
+        assert memory.sandbox_list(cri.PodSandboxFilter()).message.items[0].state == cri.SANDBOX_NOTREADY
         status = cri.ContainerStatus.FromString(memory.container(container).status)
         assert (status.exit_code, status.reason) == (5, "Interrupted")
         assert "will be reclaimed" in status.message
