@@ -13,6 +13,9 @@ from typing import Any
 from tests.support.ec2_rules import Refused
 
 MOST_OVERRIDES = 300
+# So many of its options a fleet tries in vain; of the others it says that they are unfulfillable, whatever they have.
+MOST_TRIED = 3
+UNTRIED = "Unable to fulfill capacity due to your request configuration. Please adjust your request and try again."
 _PRIORITIZED = ("prioritized", "capacity-optimized-prioritized")
 _OVERRIDDEN = ("InstanceType", "ImageId", "SubnetId", "Placement")
 
@@ -94,11 +97,14 @@ def allot(
     for option in options:
         if not wanted:
             break
-        granted, code = grant(option, market, wanted)
+        if len(errors) < MOST_TRIED:
+            granted, code = grant(option, market, wanted)
+            refused = Refused(code)
+        else:
+            granted, refused = 0, Refused("UnfulfillableCapacity", UNTRIED)
         if granted:
             shares.append(Share(option, market, granted))
         if granted < wanted:
-            refused = Refused(code)
             errors.append(
                 {
                     "LaunchTemplateAndOverrides": option.told(),

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from cellwire.faults import Kind
-from controller.clouds.ec2 import errors
+from controller.clouds.ec2 import errors, quotas
 from controller.clouds.ec2.form import Build, Place
 from controller.clouds.protocol import Unfulfilled
 from controller.model.offer import LaunchType, Offer
@@ -22,7 +22,14 @@ from controller.model.offer import LaunchType, Offer
 MOST_OVERRIDES = 300
 MOST_TYPES = 60
 FULL_SUBNET = "InsufficientFreeAddressesInSubnet"
-_SEVERITY = {Kind.DENIED: 0, Kind.INVALID: 1, Kind.UNAVAILABLE: 2}
+# A fleet tries three of its options at most, and tells the others with this code and these words: seen by others in
+# October 2026 (six options of which none could be had), the API reference does not say it.
+_UNTRIED = ("UnfulfillableCapacity", "due to your request configuration")
+# In a fleet's answer the code of a type that is not sold in the zone, which RunInstances calls Unsupported.
+_NOT_SOLD = ("InvalidFleetConfiguration", "Availability Zone")
+# A type that cannot be launched as asked spoils nothing for the others, which may be had later.
+_OF_THE_OFFER = frozenset({Kind.NO_CAPACITY, Kind.INVALID})
+_SEVERITY = {Kind.DENIED: 0, Kind.UNAVAILABLE: 1, Kind.NO_CAPACITY: 2}
 
 
 class Option(msgspec.Struct, frozen=True):
@@ -33,6 +40,7 @@ class Option(msgspec.Struct, frozen=True):
     subnet: str
     build: Build
     rank: int
+    cpus: int
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -59,7 +67,8 @@ def attempts(offers: Sequence[Offer], place: Place) -> tuple[Attempt, ...]:
         options = by_market.setdefault(offer.launch_type, [])
         build = Build(offer.shape.architecture, offer.shape.burstable)
         options.extend(
-            Option(offer.shape.type, offer.zone, subnet, build, rank) for subnet in place.subnets_of(offer.zone)
+            Option(offer.shape.type, offer.zone, subnet, build, rank, offer.shape.cpu_millis // 1000)
+            for subnet in place.subnets_of(offer.zone)
         )
     return tuple(Attempt(market, _bounded(options)) for market, options in by_market.items() if options)
 
@@ -83,8 +92,20 @@ def builds(attempt: Attempt) -> tuple[Build, ...]:
 
 def without(attempt: Attempt, refused: Collection[Refusal]) -> Attempt:
     """What is left to try after refusals."""
-    gone = {(each.type, each.subnet) for each in refused}
-    return Attempt(attempt.market, tuple(each for each in attempt.options if (each.type, each.subnet) not in gone))
+    gone = {option for each in refused for option in meant(each, attempt.options)}
+    return Attempt(attempt.market, tuple(each for each in attempt.options if each not in gone))
+
+
+def meant(refusal: Refusal, options: Iterable[Option]) -> tuple[Option, ...]:
+    """Of all options those that a refusal tells of: mostly one, but a limit of the account's is one of many."""
+    options = tuple(options)
+    if not refusal.type or refusal.code in errors.WHOLE_MARKET:
+        return options
+    here = tuple(each for each in options if (each.type, each.subnet) == (refusal.type, refusal.subnet))
+    if refusal.code not in quotas.CODES or not here:
+        return here
+    least, its_class = here[0].cpus, quotas.quota_class(refusal.type)
+    return tuple(each for each in options if each.cpus >= least and quotas.quota_class(each.type) == its_class)
 
 
 def fleet(attempt: Attempt, templates: Mapping[Build, str], count: int) -> dict[str, Any]:
@@ -117,47 +138,44 @@ def fleet(attempt: Attempt, templates: Mapping[Build, str], count: int) -> dict[
 
 
 def refusals(answer: Mapping[str, Any], market: LaunchType) -> tuple[Refusal, ...]:
-    """The errors in CreateFleet's answer, which has them also where instances were launched."""
+    """The errors in CreateFleet's answer, which has them also where instances were launched.
+
+    Options that it did not try are left out, unless it tells of no other.
+    """
     found: list[Refusal] = []
+    untried: list[Refusal] = []
     for error in answer.get("Errors") or ():
         override = (error.get("LaunchTemplateAndOverrides") or {}).get("Overrides") or {}
-        lifecycle = error.get("Lifecycle") or market.value
-        found.append(
-            Refusal(
-                str(override.get("InstanceType", "")),
-                str(override.get("SubnetId", "")),
-                LaunchType(lifecycle),
-                str(error.get("ErrorCode", "")),
-                str(error.get("ErrorMessage", "")),
-            )
+        code, message = str(error.get("ErrorCode", "")), str(error.get("ErrorMessage", ""))
+        refusal = Refusal(
+            str(override.get("InstanceType", "")),
+            str(override.get("SubnetId", "")),
+            LaunchType(error.get("Lifecycle") or market.value),
+            "Unsupported" if code == _NOT_SOLD[0] and _NOT_SOLD[1] in message else code,
+            message,
         )
-    return tuple(found)
+        (untried if code == _UNTRIED[0] and _UNTRIED[1] in message else found).append(refusal)
+    return tuple(found or untried)
 
 
 def unfulfilled(refused: Iterable[Refusal], options: Iterable[Option], place: Place) -> tuple[Unfulfilled, ...]:
-    """The offers that the fleet is to leave alone for a while; a full subnet is none whose zone has another.
-
-    A refusal that names no type is one of all the options.
-    """
+    """The offers that the fleet is to leave alone for a while; a full subnet is none whose zone has another."""
     told: dict[tuple[str, str, str], Unfulfilled] = {}
     options, refused = tuple(options), tuple(refused)
     known = {(option.type, option.subnet) for option in options}
     full = {(each.type, each.subnet) for each in refused if each.code == FULL_SUBNET and each.type}
     for each in refused:
-        if each.code in errors.CAPACITY and (not each.type or each.code in errors.WHOLE_MARKET):
-            for option in options:
-                key = (option.type, option.zone, each.market.value)
-                told[key] = Unfulfilled(type=key[0], zone=key[1], launch_type=key[2], code=each.code)
+        if errors.kind_of(each.code) not in _OF_THE_OFFER:
             continue
         zone = place.zones.get(each.subnet, "")
-        if each.code not in errors.CAPACITY or not each.type or not zone:
-            continue
         if (each.type, each.subnet) in full:
             others = {(each.type, subnet) for subnet in place.subnets_of(zone)} & known
             if not others <= full:
                 continue
-        key = (each.type, zone, each.market.value)
-        told[key] = Unfulfilled(type=each.type, zone=zone, launch_type=each.market.value, code=each.code)
+        itself = ((each.type, zone),) if each.type and zone else ()
+        for type_, its_zone in (*itself, *((option.type, option.zone) for option in meant(each, options))):
+            key = (type_, its_zone, each.market.value)
+            told[key] = Unfulfilled(type=type_, zone=its_zone, launch_type=each.market.value, code=each.code)
     return tuple(told.values())
 
 
@@ -165,9 +183,9 @@ def verdict(refused: Sequence[Refusal]) -> tuple[Kind, str]:
     """Why nothing could be had, by the refusal about which most must be done."""
     if not refused:
         return Kind.NO_CAPACITY, "EC2 launched nothing and gave no reason"
-    worst = min(refused, key=lambda each: _SEVERITY.get(errors.kind_of(each.code), 3))
+    worst = min(refused, key=lambda each: _SEVERITY.get(errors.kind_of(each.code), len(_SEVERITY)))
     kind = errors.kind_of(worst.code)
-    if kind in _SEVERITY:
+    if kind is not Kind.NO_CAPACITY:
         return kind, str(errors.fault_of("ec2", "CreateFleet", worst.code, worst.message))
     offers = dict.fromkeys(f"{each.type or 'all'} ({each.market.value}): {each.code}" for each in refused)
     shown = ", ".join(list(offers)[:5]) + (f" and {len(offers) - 5} more" if len(offers) > 5 else "")

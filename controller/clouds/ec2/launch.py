@@ -35,8 +35,8 @@ log = structlog.get_logger()
 # So long after the start, what is asked for may have been launched by a former life and not be listed yet.
 _YOUNG_SECONDS = 60.0
 _DENIED_SECONDS = 600.0
-# A fleet tries all its options itself; RunInstances one a call, two calls a second.
-_MOST_FLEETS = 3
+# A fleet tries a few of its options; RunInstances one a call, two calls a second.
+_MOST_FLEETS = 8
 _MOST_RUNS = 20
 _NO_TEMPLATE = frozenset(
     {
@@ -241,16 +241,22 @@ class Launcher:
             denied = next((each for each in refused if each.code in errors.DENIED), None)
             if denied is not None and self._undealt(missing):
                 raise errors.fault_of("ec2", "CreateFleet", denied.code, denied.message)
+            throttled = next((each for each in refused if each.code in errors.THROTTLES), None)
+            if throttled is not None and self._undealt(missing):
+                # Of launching as such: another option, or the dearer market, would be refused no less.
+                raise errors.fault_of("ec2", "CreateFleet", throttled.code, throttled.message)
             left = attempts.without(attempt, refused)
             if len(left.options) == len(attempt.options):
                 return  # it has more of none of them
             attempt = left
 
     async def _by_run(self, job: Job, attempt: Attempt, tokens: tuple[str, ...]) -> None:
-        for option in attempt.options[:_MOST_RUNS]:
+        left = attempt
+        for _ in range(_MOST_RUNS):
             missing = tuple(self._undealt(tokens))
-            if not missing:
+            if not missing or not left.options:
                 return
+            option = left.options[0]
             data = form.launch_data(job.form, option.build, self._settings, self._place)
             data["NetworkInterfaces"][0]["SubnetId"] = option.subnet
             data |= {"InstanceType": option.type, "MinCount": 1, "MaxCount": len(missing)}
@@ -266,8 +272,9 @@ class Launcher:
                 earlier = [each for each in job.refused if each.type == option.type and each.market is attempt.market]
                 refusal = Refusal(option.type, option.subnet, attempt.market, fault.reason, fault.cause)
                 self._refused(job, attempt, (*earlier, refusal))
-                if fault.reason in errors.WHOLE_MARKET:
-                    return
+                left = attempts.without(left, (refusal,))
+            else:
+                left = msgspec.structs.replace(left, options=left.options[1:])
 
     def _refused(self, job: Job, attempt: Attempt, refused: Sequence[Refusal]) -> None:
         job.refused.extend(each for each in refused if each not in job.refused)

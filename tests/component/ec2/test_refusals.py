@@ -9,7 +9,7 @@ import pytest
 from cellwire.faults import Kind
 from controller.model.offer import LaunchType
 from tests.component.ec2.test_launch import cheapest, each_alone, request
-from tests.support.ec2_cloud import stage
+from tests.support.ec2_cloud import ZONES, stage
 
 NO_ROLE = "AuthFailure.ServiceLinkedRoleCreationNotPermitted"
 
@@ -84,6 +84,35 @@ async def test_throttling_in_the_answer_of_a_fleet_is_asked_again_and_spoils_no_
         (again,) = await on.cloud.launch([request("c-1-1-a", offers)])
         assert again.instance is not None
         assert len(await on.alive()) == 1
+
+
+async def test_many_offers_without_capacity_are_passed_over_in_one_pass_though_a_fleet_tries_three(
+    tmp_path: Path,
+) -> None:
+    async with stage(tmp_path) as on:
+        offers = [each for each in await cheapest(on.cloud, most=400) if each.zone == ZONES[0]]
+        types = list(dict.fromkeys(each.shape.type for each in offers))
+        for type_ in types[:7]:
+            on.front.rules.limit(type_)
+        (launched,) = await on.cloud.launch([request("c-1-1-a", tuple(offers))])
+        assert launched.instance is not None, launched.fault
+        assert launched.instance.type == types[7]
+        assert {each.type for each in launched.unfulfilled} == set(types[:7])
+        assert on.front.count("CreateFleet") == 3
+
+
+async def test_throttling_of_a_spot_fleet_does_not_buy_the_dearer_instance(tmp_path: Path) -> None:
+    async with stage(tmp_path) as on:
+        both = (*await cheapest(on.cloud, LaunchType.SPOT, 5), *await cheapest(on.cloud, most=5))
+        on.front.rules.limit(market="spot", code="RequestLimitExceeded")
+        (throttled,) = await on.cloud.launch([request("c-1-1-a", both)])
+        assert throttled.fault_kind == Kind.UNAVAILABLE.value
+        assert not throttled.unfulfilled
+        assert not await on.alive()
+        on.front.rules.heal()
+        (again,) = await on.cloud.launch([request("c-1-1-a", both)])
+        assert again.instance is not None, again.fault
+        assert again.instance.launch_type is LaunchType.SPOT
 
 
 async def test_a_pod_with_a_reservation_is_launched_into_it_on_demand(tmp_path: Path) -> None:

@@ -30,11 +30,12 @@ def offer(
     architecture: str = "amd64",
     *,
     burstable: bool = False,
+    cpus: int = 1,
 ) -> Offer:
     shape = Shape(
         type=type_,
         architecture=architecture,
-        cpu_millis=1000,
+        cpu_millis=1000 * cpus,
         memory_mib=1024,
         baseline_millis=1000,
         burstable=burstable,
@@ -94,10 +95,10 @@ def test_the_market_that_the_ranking_names_first_is_tried_first() -> None:
     assert [each.market for each in attempts.attempts([paid, spot], PLACE)] == [LaunchType.ON_DEMAND, LaunchType.SPOT]
 
 
-def error(code: str, subnet: str = "subnet-a1", type_: str = "m1") -> dict[str, Any]:
+def error(code: str, subnet: str = "subnet-a1", type_: str = "m1", message: str = "") -> dict[str, Any]:
     return {
         "ErrorCode": code,
-        "ErrorMessage": "",
+        "ErrorMessage": message,
         "Lifecycle": "spot",
         "LaunchTemplateAndOverrides": {"Overrides": {"InstanceType": type_, "SubnetId": subnet}},
     }
@@ -108,6 +109,58 @@ def test_each_capacity_error_is_an_offer_to_leave_alone_and_others_are_not() -> 
     refused = attempts.refusals(answer, LaunchType.SPOT)
     (told,) = attempts.unfulfilled(refused, (), PLACE)
     assert (told.type, told.zone, told.launch_type, told.code) == ("m1", "a", "spot", "InsufficientInstanceCapacity")
+
+
+UNTRIED = "Unable to fulfill capacity due to your request configuration. Please adjust your request and try again."
+
+
+def test_what_a_fleet_did_not_try_is_neither_refused_nor_given_up() -> None:
+    (attempt,) = attempts.attempts([offer(f"m{number}", "b") for number in range(5)], PLACE)
+    answer = {
+        "Errors": [
+            error("InsufficientInstanceCapacity", "subnet-b", "m0"),
+            *(error("UnfulfillableCapacity", "subnet-b", f"m{number}", UNTRIED) for number in range(1, 5)),
+        ]
+    }
+    refused = attempts.refusals(answer, LaunchType.ON_DEMAND)
+    assert [each.type for each in attempts.unfulfilled(refused, attempt.options, PLACE)] == ["m0"]
+    assert [each.type for each in attempts.without(attempt, refused).options] == ["m1", "m2", "m3", "m4"]
+    none_told = attempts.refusals({"Errors": answer["Errors"][1:]}, LaunchType.ON_DEMAND)
+    assert len(none_told) == 4, "a market that has nothing for any of them"
+
+
+def test_a_type_that_a_zone_does_not_have_is_an_offer_to_leave_alone() -> None:
+    words = "Your requested instance type (m1) is not supported in your requested Availability Zone (a)."
+    refused = attempts.refusals({"Errors": [error("InvalidFleetConfiguration", message=words)]}, LaunchType.SPOT)
+    assert [each.type for each in attempts.unfulfilled(refused, (), PLACE)] == ["m1"]
+    assert attempts.verdict(refused)[0] is Kind.NO_CAPACITY
+
+
+def test_an_exhausted_quota_is_that_of_all_types_of_its_class_that_are_as_large() -> None:
+    offers = [
+        offer("t3.small", cpus=2),
+        offer("m7g.medium"),
+        offer("im4gn.large", cpus=2),
+        offer("c7i.xlarge", cpus=4),
+        offer("g5.xlarge", cpus=4),
+        offer("inf2.xlarge", cpus=4),
+    ]
+    (attempt,) = attempts.attempts(offers, PLACE)
+    refusal = Refusal("t3.small", "subnet-a1", LaunchType.ON_DEMAND, "VcpuLimitExceeded")
+    left = attempts.without(attempt, [refusal])
+    assert {each.type for each in left.options} == {"m7g.medium", "g5.xlarge", "inf2.xlarge"}
+    told = attempts.unfulfilled([refusal], attempt.options, PLACE)
+    assert {each.type for each in told} == {"t3.small", "im4gn.large", "c7i.xlarge"}
+
+
+def test_a_type_that_cannot_be_launched_so_ends_nothing_while_another_may_be_had_later() -> None:
+    capacity = Refusal("m1", "subnet-b", LaunchType.SPOT, "InsufficientInstanceCapacity")
+    invalid = Refusal("m2", "subnet-b", LaunchType.SPOT, "InvalidParameterCombination", "its firmware is another")
+    assert attempts.verdict([invalid, capacity])[0] is Kind.NO_CAPACITY
+    assert {each.type for each in attempts.unfulfilled([invalid, capacity], (), PLACE)} == {"m1", "m2"}
+    kind, why = attempts.verdict([invalid])
+    assert kind is Kind.INVALID
+    assert "its firmware is another" in why
 
 
 def test_a_full_subnet_spoils_an_offer_only_when_its_zone_has_no_other() -> None:
