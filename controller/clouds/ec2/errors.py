@@ -34,8 +34,11 @@ CAPACITY = frozenset(
         "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
     }
 )
-# What no other offer of the same market changes: the account's role for spot capacity is missing and may not be made.
-WHOLE_MARKET = frozenset({"AuthFailure.ServiceLinkedRoleCreationNotPermitted"})
+# What no other offer of the same market changes: the account's role for spot capacity is missing and may not be made, or
+# it may have no more volumes.
+WHOLE_MARKET = frozenset(
+    {"AuthFailure.ServiceLinkedRoleCreationNotPermitted", "VolumeLimitExceeded", "MaxIOPSLimitExceeded"}
+)
 # What cannot be launched by a fleet may be by RunInstances: the account has too many fleets, or launch templates.
 NO_FLEETS = frozenset({"MaxFleetCountExceeded", "LaunchTemplateLimitExceeded", "ResourceLimitExceeded"})
 # The call was turned away unread: the same again, later.
@@ -83,7 +86,6 @@ _MENDS = {
     "InvalidClientTokenId": "check the credentials",
     "SignatureDoesNotMatch": "check the credentials and this machine's clock",
     "OptInRequired": "subscribe to the service in the AWS console",
-    "InstanceLimitExceeded": "ask AWS for a higher limit",
     "VcpuLimitExceeded": "ask AWS for a higher vCPU limit of this family",
     "MaxSpotInstanceCountExceeded": "ask AWS for a higher spot limit",
     "AuthFailure.ServiceLinkedRoleCreationNotPermitted": "have an administrator run "
@@ -94,10 +96,10 @@ _MENDS = {
 
 def kind_of(code: str) -> Kind:
     """What a caller can do about a code. Codes that nobody knows are the request's fault: repeating does not help."""
-    if code in CAPACITY:
-        return Kind.NO_CAPACITY
     if code in THROTTLES or code in UNCERTAIN:
         return Kind.UNAVAILABLE
+    if code in CAPACITY or _limit(code):
+        return Kind.NO_CAPACITY
     if code in DENIED:
         return Kind.DENIED
     if code == "IdempotentParameterMismatch":
@@ -111,7 +113,12 @@ def kind_of(code: str) -> Kind:
 
 def mend_of(code: str) -> str:
     """What a person can do about a code; empty where that is nothing in particular."""
-    return _MENDS.get(code, "")
+    return _MENDS.get(code, "ask AWS for a higher limit" if _limit(code) else "")
+
+
+def _limit(code: str) -> bool:
+    """Whether it tells of a limit of the account's (volumes, IOPS, …), which is free again when something ends."""
+    return code.endswith("LimitExceeded") and code not in THROTTLES and code != "TagLimitExceeded"
 
 
 def fault_of(service: str, action: str, code: str, message: str) -> Fault:

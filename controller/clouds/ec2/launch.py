@@ -227,6 +227,9 @@ class Launcher:
             try:
                 answer = await self._new(job, "CreateFleet", parameters, missing, attempt.market)
             except Fault as fault:
+                if fault.reason in _NO_TEMPLATE:
+                    await self._without_template()
+                    continue
                 if fault.kind is not Kind.NO_CAPACITY or fault.reason in errors.NO_FLEETS:
                     raise
                 # Of the whole call: another market may do.
@@ -235,8 +238,7 @@ class Launcher:
             refused = attempts.refusals(answer, attempt.market)
             self._refused(job, attempt, refused)
             if any(each.code in _NO_TEMPLATE for each in refused):
-                self._templates.forget()
-                await asyncio.sleep(_PAUSE)
+                await self._without_template()
                 continue
             denied = next((each for each in refused if each.code in errors.DENIED), None)
             if denied is not None and self._undealt(missing):
@@ -249,6 +251,11 @@ class Launcher:
             if len(left.options) == len(attempt.options):
                 return  # it has more of none of them
             attempt = left
+
+    async def _without_template(self) -> None:
+        """Somebody has deleted it, or EC2 does not know yet what it has made."""
+        self._templates.forget()
+        await asyncio.sleep(_PAUSE)
 
     async def _by_run(self, job: Job, attempt: Attempt, tokens: tuple[str, ...]) -> None:
         left = attempt

@@ -63,6 +63,18 @@ async def test_an_account_with_too_many_fleets_or_templates_launches_without(
         assert len(await on.alive()) == 4
 
 
+async def test_a_template_that_somebody_has_deleted_is_made_anew(tmp_path: Path) -> None:
+    async with stage(tmp_path) as on:
+        offers = await cheapest(on.cloud)
+        (first,) = await on.cloud.launch([request("c-1-1-a", offers)])
+        on.front.rules.fail("CreateFleet", "InvalidLaunchTemplateName.NotFoundException", 1)
+        (second,) = await on.cloud.launch([request("c-2-1-a", offers)])
+        assert first.instance is not None
+        assert second.instance is not None, second.fault
+        asked = [call for call in on.front.calls if call.action == "CreateLaunchTemplate"]
+        assert len(asked) > 1, "it is asked for again"
+
+
 async def test_at_the_vcpu_limit_the_fault_says_what_to_ask_of_aws(tmp_path: Path) -> None:
     async with stage(tmp_path) as on:
         on.front.rules.limit(code="VcpuLimitExceeded")

@@ -20,6 +20,8 @@ from controller.clouds.ec2 import errors
         ("MaxFleetCountExceeded", Kind.NO_CAPACITY),
         ("ReservationCapacityExceeded", Kind.NO_CAPACITY),
         ("InstanceLimitExceeded", Kind.NO_CAPACITY),
+        ("VolumeLimitExceeded", Kind.NO_CAPACITY),
+        ("TagLimitExceeded", Kind.INVALID),
         ("RequestLimitExceeded", Kind.UNAVAILABLE),
         ("InternalError", Kind.UNAVAILABLE),
         ("UnauthorizedOperation", Kind.DENIED),
