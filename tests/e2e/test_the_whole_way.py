@@ -14,6 +14,7 @@ import pytest
 from controller.clouds.local.sweep import Leftovers
 from tests.support.controller import Controller, running_controller
 from tests.support.manifests import COUNT, pod
+from tests.support.processes import command_line, members
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(180)]
 
@@ -22,8 +23,8 @@ def processes_of(controller: Controller, instance: str, words: str) -> list[int]
     """Pids, as this machine sees them, of an instance's processes whose command line has these words."""
     groups = Path("/sys/fs/cgroup").glob(f"*/chinampa-{controller.cloud.cluster}/{instance}/**/cgroup.procs")
     own = Path("/sys/fs/cgroup").glob(f"chinampa-{controller.cloud.cluster}/{instance}/**/cgroup.procs")
-    pids = {int(pid) for path in [*groups, *own] for pid in path.read_text().split()}
-    return [pid for pid in sorted(pids) if words.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    pids = {pid for path in [*groups, *own] for pid in members(path)}
+    return [pid for pid in sorted(pids) if words.encode() in command_line(pid)]
 
 
 def listening(pid: int) -> list[str]:

@@ -34,8 +34,8 @@ CAPACITY = frozenset(
         "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
     }
 )
-# What no other offer of the same market changes: the account's role for spot capacity is missing and may not be made, or
-# it may have no more volumes.
+# What no other offer of the same market changes: the account's role for spot capacity is missing and may not be made,
+# or it may have no more volumes.
 WHOLE_MARKET = frozenset(
     {"AuthFailure.ServiceLinkedRoleCreationNotPermitted", "VolumeLimitExceeded", "MaxIOPSLimitExceeded"}
 )

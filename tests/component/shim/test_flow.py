@@ -12,6 +12,7 @@ import pytest
 from controller.clouds.local import cgroups
 from tests.support import flow
 from tests.support.flow import Flow
+from tests.support.processes import command_line
 from tests.support.shim import Shim, running_shim
 
 pytestmark = [
@@ -49,7 +50,7 @@ async def agent_of(shim: Shim) -> int:
     return min(
         pid
         for pid in groups.pids(cell["instance"])
-        if b"cellagent" in (words := Path(f"/proc/{pid}/cmdline").read_bytes()) and b"python" in words
+        if b"cellagent" in (words := command_line(pid)) and b"python" in words
     )
 
 
