@@ -6,6 +6,7 @@ from grpclib.server import Stream
 
 from cellagent.runtime import exec, logs, pod_resources, resources  # noqa: A004  CRI's word
 from cellagent.runtime.answering import received
+from cellagent.runtime.checkpoint import Checkpoints
 from cellagent.runtime.container import Containers
 from cellagent.runtime.machine import Machine
 from cellagent.runtime.sandbox import Sandboxes
@@ -28,6 +29,7 @@ class Lifecycle(RuntimeServiceBase):
         self._containers = containers
         self._streaming = streaming
         self._stats = stats
+        self._checkpoints = Checkpoints(machine)
 
     async def RunPodSandbox(self, stream: Stream[cri.RunPodSandboxRequest, cri.RunPodSandboxResponse]) -> None:
         request = await received(stream)
@@ -124,13 +126,15 @@ class Lifecycle(RuntimeServiceBase):
     async def CheckpointContainer(
         self, stream: Stream[cri.CheckpointContainerRequest, cri.CheckpointContainerResponse]
     ) -> None:
-        raise _no_criu("checkpoint of a container")
+        request = await received(stream)
+        await self._checkpoints.write(request.container_id, request.location, request.timeout)
+        await stream.send_message(cri.CheckpointContainerResponse())
 
     async def CheckpointPod(self, stream: Stream[cri.CheckpointPodRequest, cri.CheckpointPodResponse]) -> None:
-        raise _no_criu("checkpoint of a pod")
+        raise _no_pods("checkpoint of a pod")
 
     async def RestorePod(self, stream: Stream[cri.RestorePodRequest, cri.RestorePodResponse]) -> None:
-        raise _no_criu("restoring a pod")
+        raise _no_pods("restoring a pod")
 
 
 def _streams(asked: cri.ExecRequest | cri.AttachRequest) -> None:
@@ -141,5 +145,6 @@ def _streams(asked: cri.ExecRequest | cri.AttachRequest) -> None:
         raise Fault(Kind.INVALID, thing, "no stream was asked for", "ask for stdin, stdout or stderr")
 
 
-def _no_criu(what: str) -> Fault:
-    return Fault(Kind.UNSUPPORTED, what, "criu is not part of this agent")
+def _no_pods(what: str) -> Fault:
+    cause = "criu writes down the processes of a container, not a pod's network"
+    return Fault(Kind.UNSUPPORTED, what, cause, "checkpoint its containers")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cellagent.images.protocol import Images
 from cellagent.kernel import cgroups, leash, oci
-from cellagent.runtime import logs, merging, userns
+from cellagent.runtime import checkpoint, logs, merging, userns
 from cellagent.runtime.backend import LocalBackend
 from cellagent.runtime.container import Containers
 from cellagent.runtime.events import Events
@@ -82,6 +82,7 @@ async def running(settings: RuntimeSettings, images: Images) -> AsyncGenerator[R
                 try:
                     await containers.recover()
                     await sandboxes.recover()
+                    checkpoint.clear(settings)
                     machine.flights.spawn(
                         userns.find_out(settings.root / "probe", machine.user_namespaces), "whether files can be mapped"
                     )

@@ -52,6 +52,11 @@ class RuntimeSettings(msgspec.Struct, frozen=True, kw_only=True):
         return self.root / "networks"
 
     @property
+    def checkpoints(self) -> Path:
+        """Checkpoints that are being made."""
+        return self.root / "checkpoints"
+
+    @property
     def exits(self) -> Path:
         """One file for each container that ended, written by conmon."""
         return self.state / "exits"

@@ -310,13 +310,13 @@ class RuntimeService(RuntimeServiceBase):
     async def CheckpointContainer(
         self, stream: Stream[cri.CheckpointContainerRequest, cri.CheckpointContainerResponse]
     ) -> None:
-        raise _unsupported("checkpoint of a container")
+        raise _without_criu("checkpoint of a container")
 
     async def CheckpointPod(self, stream: Stream[cri.CheckpointPodRequest, cri.CheckpointPodResponse]) -> None:
-        raise _unsupported("checkpoint of a pod")
+        raise _without_criu("checkpoint of a pod")
 
     async def RestorePod(self, stream: Stream[cri.RestorePodRequest, cri.RestorePodResponse]) -> None:
-        raise _unsupported("restoring a pod")
+        raise _without_criu("restoring a pod")
 
     async def GetContainerEvents(self, stream: Stream[cri.GetEventsRequest, cri.ContainerEventResponse]) -> None:
         await stream.recv_message()
@@ -432,5 +432,5 @@ class ImageService(ImageServiceBase):
         await stream.send_message(self._images.filesystem())
 
 
-def _unsupported(what: str) -> Fault:
-    return Fault(Kind.UNSUPPORTED, what, "cells do not offer it")
+def _without_criu(what: str) -> Fault:
+    return Fault(Kind.UNSUPPORTED, what, "a cell has no criu")

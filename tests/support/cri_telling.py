@@ -61,10 +61,9 @@ async def require_introduction(stub: Stub) -> cri.StatusResponse:
     return verbose
 
 
-async def require_honest_refusals(stub: Stub, sandbox: str, container: str) -> None:
-    """What needs criu is refused with a sentence, as a thing that is not there."""
+async def require_honest_refusals(stub: Stub, sandbox: str) -> None:
+    """What no criu does for a pod is refused with a sentence, as a thing that is not there."""
     for asked in (
-        call(stub.CheckpointContainer, cri.CheckpointContainerRequest(container_id=container), deadline=5),
         call(stub.CheckpointPod, cri.CheckpointPodRequest(pod_sandbox_id=sandbox), deadline=5),
         call(stub.RestorePod, cri.RestorePodRequest(), deadline=5),
     ):

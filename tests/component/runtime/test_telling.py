@@ -40,7 +40,7 @@ async def test_a_kubelet_finds_what_it_reads_of_containers_and_pods(agent: Agent
         root = first.writable_layer.fs_id.mountpoint
         await cri_telling.require_stats(client.stub, sandbox, container, root)
         await cri_telling.require_metrics(client.stub, sandbox, container)
-        await cri_telling.require_honest_refusals(client.stub, sandbox, container)
+        await cri_telling.require_honest_refusals(client.stub, sandbox)
         await asyncio.sleep(0.2)
         later = (await call(client.stub.ContainerStats, request, deadline=5)).stats
         assert later.cpu.usage_core_nano_seconds.value > first.cpu.usage_core_nano_seconds.value

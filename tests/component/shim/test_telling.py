@@ -45,7 +45,11 @@ async def test_a_kubelet_finds_what_it_reads_of_the_runtime_and_of_its_pods(tmp_
         mountpoint = info.image_filesystems[0].fs_id.mountpoint
         await cri_telling.require_stats(shim.runtime, sandbox, container, mountpoint)
         await cri_telling.require_metrics(shim.runtime, sandbox, container)
-        await cri_telling.require_honest_refusals(shim.runtime, sandbox, container)
+        await cri_telling.require_honest_refusals(shim.runtime, sandbox)
+        asked = cri.CheckpointContainerRequest(container_id=container, location="/checkpoint.tar")
+        with pytest.raises(Fault, match="a cell has no criu") as refused:
+            await call(shim.runtime.CheckpointContainer, asked, deadline=5)
+        assert refused.value.kind is Kind.UNSUPPORTED
 
         named: list[list[str]] = []
         for labels in ({"tier": "front"}, {"tier": "back"}):
