@@ -89,6 +89,8 @@ class Store:
         self._holds: dict[str, _Hold] = {}
         self._spare: dict[str, float] = {}
         self._doomed: list[Path] = []
+        # Not the process id, which in a container may be the same in each life: work/ holds what earlier ones left.
+        self._life = os.urandom(8).hex()
         self._work_number = 0
         self.saved = True
         """Whether the index on disk says what is known here."""
@@ -164,8 +166,7 @@ class Store:
 
     def work_folder(self) -> Path:
         """A new empty folder for one pull. Raises OSError."""
-        self._work_number += 1
-        folder = self.root / "work" / f"pull-{os.getpid()}-{self._work_number}"
+        folder = self._fresh("pull")
         folder.mkdir(mode=0o700)
         return folder
 
@@ -344,10 +345,13 @@ class Store:
         return self.root / "blobs" / digest.partition(":")[2]
 
     def _discard(self, folder: Path) -> Path:
-        self._work_number += 1
-        rubbish = self.root / "work" / f"rubbish-{os.getpid()}-{self._work_number}"
+        rubbish = self._fresh("rubbish")
         folder.rename(rubbish)
         return rubbish
+
+    def _fresh(self, kind: str) -> Path:
+        self._work_number += 1
+        return self.root / "work" / f"{kind}-{self._life}-{self._work_number}"
 
     def _rename(self) -> None:
         self._names = {name: image.id for image in self._images.values() for name in (*image.tags, *image.digests)}

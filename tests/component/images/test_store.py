@@ -105,6 +105,18 @@ async def test_a_torn_index_and_unknown_folders_are_not_trusted(tmp_path: Path) 
     assert len(store.rubbish()) == 2
 
 
+async def test_what_an_interrupted_pull_left_does_not_hinder_the_next_life_of_the_same_process_id(
+    tmp_path: Path,
+) -> None:
+    for life in range(3):
+        store = Store(tmp_path)
+        assert len(store.rubbish()) == 2 * life
+        (store.work_folder() / "half").touch()
+        stored(store, "a:1", BASE)
+        store.remove("a:1")
+        assert store.garbage(SPARE_SECONDS)
+
+
 async def test_layers_of_a_failed_pull_wait_for_the_next_and_not_for_ever(tmp_path: Path) -> None:
     store = Store(tmp_path)
     folder = store.work_folder()
