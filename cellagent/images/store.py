@@ -181,6 +181,9 @@ class Store:
         """Take over a complete layer from a pull's work folder. Raises OSError."""
         if layer.chain_id in self._layers:
             return
+        if not self.saved:
+            # The index on disk may name a layer of this chain id that is gone, and call it durable.
+            self._save()
         target = self._folder(layer.chain_id)
         if target.exists():
             self._discard(target)
