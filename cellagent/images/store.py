@@ -399,10 +399,12 @@ class Store:
 
     def _sweep_blobs(self) -> None:
         needed = {self._blob(image_id) for image_id in self._images}
-        for blob in (self.root / "blobs").iterdir():
-            if blob not in needed:
-                with contextlib.suppress(OSError):
+        try:
+            for blob in (self.root / "blobs").iterdir():
+                if blob not in needed:
                     blob.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("configurations of images that are gone stay for now: %s", error)
 
 
 def delete(folders: Iterable[Path]) -> None:
