@@ -46,6 +46,8 @@ class Sandboxes:
         self._containers = containers
         self._undone: set[str] = set()
         """Sandboxes that were not made and could not be taken away yet."""
+        self._making: dict[str, asyncio.Event] = {}
+        """Set when a sandbox is made, or undone."""
         self._left = asyncio.Event()
         self._retiring = False
 
@@ -63,7 +65,10 @@ class Sandboxes:
         return await self._machine.flights.join(key, lambda: self._run(config, handler))
 
     async def stop(self, sandbox_id: str) -> None:
-        """End its containers, take its network away. The unknown counts as stopped."""
+        """End its containers, take its network away. The unknown counts as stopped.
+
+        One that is still being made is undone.
+        """
         if (record := self._machine.ledger.find_sandbox(sandbox_id)) is not None:
             await self._machine.flights.join(f"StopPodSandbox {record.id}", lambda: self._stop(record.id))
 
@@ -122,12 +127,16 @@ class Sandboxes:
             name = f"sandbox of pod {config.metadata.namespace}/{config.metadata.name}"
             raise Fault(Kind.EXISTS, name, f"{known.id[:13]} has the same uid and attempt and is stopped", "remove it")
         record = self._machine.ledger.put_sandbox(self._described(config, handler))
+        ended = self._making[record.id] = asyncio.Event()
         try:
             record = await self._make(record, config)
         except BaseException:
             # Also where the agent is ending: what is not undone now is undone at the next start.
             await self._undo(record)
             raise
+        finally:
+            del self._making[record.id]
+            ended.set()
         self._machine.emit(cri.CONTAINER_CREATED_EVENT, record.id, record.id)
         self._machine.emit(cri.CONTAINER_STARTED_EVENT, record.id, record.id)
         return record.id
@@ -180,6 +189,7 @@ class Sandboxes:
         if "ipc" in paths:
             (folder / "shm").mkdir(exist_ok=True)
             mounts.tmpfs(folder / "shm", bundle.SHM_BYTES)
+        self._require_wanted(record, config)
         group = cgroups.Group(record.cgroup)
         group.create(inner=True)
         status = await pod.attach(self._network(record, config))
@@ -187,6 +197,7 @@ class Sandboxes:
         if ids is not None:
             for name in ("resolv.conf", "hosts", "hostname"):
                 os.chown(folder / name, ids.outside, ids.outside)
+        self._require_wanted(record, config)
         return self._machine.ledger.put_sandbox(
             msgspec.structs.replace(
                 record,
@@ -195,6 +206,11 @@ class Sandboxes:
                 namespaces={kind: str(path) for kind, path in paths.items()},
             )
         )
+
+    def _require_wanted(self, record: SandboxRecord, config: cri.PodSandboxConfig) -> None:
+        if self._machine.ledger.sandbox(record.id).phase is not Phase.MAKING:
+            name = f"sandbox of pod {config.metadata.namespace}/{config.metadata.name}"
+            raise Fault(Kind.PRECONDITION, name, "it was stopped while it was being made", "run the pod anew")
 
     def _network(self, record: SandboxRecord, config: cri.PodSandboxConfig) -> pod.PodNetwork:
         settings = self._machine.settings
@@ -217,14 +233,24 @@ class Sandboxes:
         record = self._machine.ledger.find_sandbox(sandbox_id)
         if record is None or record.phase is Phase.STOPPED:
             return
-        # From here on no container starts in it.
+        # From here on no container starts in it, nor is it made any further.
         record = self._machine.ledger.put_sandbox(msgspec.structs.replace(record, phase=Phase.STOPPING))
-        async with asyncio.TaskGroup() as group:
-            for container in self._machine.ledger.containers(sandbox_id):
-                group.create_task(self._containers.stop(container.id, 0))
-        await self._dismantle(record)
+        if (made := self._making.get(sandbox_id)) is not None:
+            await made.wait()
+            if self._machine.ledger.find_sandbox(sandbox_id) is None:
+                return
+        await self._end(record)
         self._machine.ledger.put_sandbox(msgspec.structs.replace(record, phase=Phase.STOPPED))
         self._machine.emit(cri.CONTAINER_STOPPED_EVENT, sandbox_id, sandbox_id)
+
+    async def _end(self, record: SandboxRecord) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for container in self._machine.ledger.containers(record.id):
+                    group.create_task(self._containers.stop(container.id, 0))
+        except ExceptionGroup as several:
+            raise several.exceptions[0] from None
+        await self._dismantle(record)
 
     async def _remove(self, sandbox_id: str) -> None:
         for container in self._machine.ledger.containers(sandbox_id):
@@ -276,8 +302,8 @@ class Sandboxes:
         mounts.unmount(folder / "shm")
 
     async def _clear_up(self) -> None:
-        """For ever: take away what could not be, and have CNI plugins give back what they hold for sandboxes that are
-        no more, as after a reboot.
+        """For ever: stop and take away what could not be, and have CNI plugins give back what they hold for sandboxes
+        that are no more, as after a reboot.
         """
         while True:
             self._left.clear()
