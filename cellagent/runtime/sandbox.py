@@ -46,6 +46,8 @@ class Sandboxes:
         self._containers = containers
         self._undone: set[str] = set()
         """Sandboxes that were not made and could not be taken away yet."""
+        self._unstopped: set[str] = set()
+        """Sandboxes that could not be stopped yet."""
         self._making: dict[str, asyncio.Event] = {}
         """Set when a sandbox is made, or undone."""
         self._left = asyncio.Event()
@@ -67,7 +69,7 @@ class Sandboxes:
     async def stop(self, sandbox_id: str) -> None:
         """End its containers, take its network away. The unknown counts as stopped.
 
-        One that is still being made is undone.
+        One that is still being made is undone. What cannot be stopped now is tried again by and by.
         """
         if (record := self._machine.ledger.find_sandbox(sandbox_id)) is not None:
             await self._machine.flights.join(f"StopPodSandbox {record.id}", lambda: self._stop(record.id))
@@ -239,8 +241,14 @@ class Sandboxes:
             await made.wait()
             if self._machine.ledger.find_sandbox(sandbox_id) is None:
                 return
-        await self._end(record)
-        self._machine.ledger.put_sandbox(msgspec.structs.replace(record, phase=Phase.STOPPED))
+        try:
+            await self._end(record)
+            self._machine.ledger.put_sandbox(msgspec.structs.replace(record, phase=Phase.STOPPED))
+        except Fault:
+            # Not every client asks again.
+            self._unstopped.add(sandbox_id)
+            self._left.set()
+            raise
         self._machine.emit(cri.CONTAINER_STOPPED_EVENT, sandbox_id, sandbox_id)
 
     async def _end(self, record: SandboxRecord) -> None:
@@ -308,6 +316,7 @@ class Sandboxes:
         while True:
             self._left.clear()
             done = [await self._undone_now(sandbox_id) for sandbox_id in tuple(self._undone)]
+            done += [await self._stopped_now(sandbox_id) for sandbox_id in tuple(self._unstopped)]
             done += [await self._given_back(sandbox_id) for sandbox_id in cni.attached(self._machine.settings.networks)]
             if all(done):
                 await self._left.wait()
@@ -320,6 +329,15 @@ class Sandboxes:
             self._undone.discard(sandbox_id)  # a kubelet has it stopped and removed
             return True
         return await self._machine.flights.join(f"StopPodSandbox {sandbox_id}", lambda: self._undo(record))
+
+    async def _stopped_now(self, sandbox_id: str) -> bool:
+        self._unstopped.discard(sandbox_id)
+        try:
+            await self.stop(sandbox_id)
+        except Fault as fault:
+            log.warning("sandbox %s is stopped later: %s", sandbox_id[:13], fault)
+            return False
+        return True
 
     async def _given_back(self, sandbox_id: str) -> bool:
         known = self._machine.ledger.find_sandbox(sandbox_id)

@@ -146,6 +146,26 @@ async def test_sandboxes_that_plugins_could_neither_make_nor_take_away_leave_not
         assert await states(stub) == []
 
 
+async def test_a_sandbox_that_could_not_be_stopped_is_once_it_can_though_nobody_asks_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "RETRY_SECONDS", 0.1)
+    machine = Machine(tmp_path)
+    async with machine.agent() as stub:
+        made = await run(stub)
+        machine.down.touch()
+        with pytest.raises(Fault, match="the servant is down"):
+            await stop(stub, made)
+        assert machine.holding() == [made]
+        machine.down.unlink()
+        await until(lambda: not machine.holding())
+        await until(lambda: mounts.mounted_below(machine.state) == [])
+        assert await states(stub) == [cri.SANDBOX_NOTREADY]
+        machine.down.touch()
+        await remove(stub, made)
+        assert await states(stub) == []
+
+
 async def test_a_sandbox_that_is_stopped_while_a_plugin_is_at_work_for_it_was_never_there(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     machine.slow.touch()
