@@ -37,6 +37,7 @@ class Mirror:
     def __init__(self) -> None:
         self._copies: dict[str, Copy] = {}
         self._parted: dict[str, float] = {}
+        self._hindered: dict[str, tuple[int, Fault]] = {}
 
     @property
     def under_way(self) -> int:
@@ -49,6 +50,11 @@ class Mirror:
         A cell says what its log holds by sending it: how many bytes are still there, nobody here knows.
         """
         return max((time.monotonic() - since for since in self._parted.values()), default=0.0)
+
+    def hindrance(self, container_id: str) -> str:
+        """Why the last try to bring bytes of a log brought none; "" where nothing has gone wrong since some came."""
+        copy, known = self._copies.get(container_id), self._hindered.get(container_id)
+        return str(known[1]) if copy is not None and known is not None and known[0] == copy.offset else ""
 
     async def copy(self, channel: Connect, container_id: str, path: Path, *, follow: bool) -> None:
         """Copy until the log is complete here; without `follow`, until all that there is now is here.
@@ -73,6 +79,7 @@ class Mirror:
             if self._copies.get(container_id) is copy:
                 del self._copies[container_id]
                 self._parted.pop(container_id, None)
+                self._hindered.pop(container_id, None)
 
     def reopen(self, container_id: str) -> None:
         """A kubelet has moved the container's file away; what comes goes to a new one. Raises Fault BROKEN."""
@@ -99,6 +106,7 @@ class Mirror:
                 if error.kind not in PASSING:
                     raise
                 fault = error
+            self._hindered[container_id] = (copy.offset, fault)
             came = copy.offset > before or time.monotonic() - begun > LONGEST_PAUSE
             self._parted[container_id] = time.monotonic() if came else since
             was_full, full = full, fault.kind is Kind.NO_CAPACITY
