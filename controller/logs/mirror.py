@@ -19,7 +19,7 @@ from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import settled
 from controller.logs.copy import Copy
-from controller.logs.keeping import WORTH_A_CALL, Connect, keep, make_durable, refused, trim
+from controller.logs.keeping import WORTH_A_CALL, Connect, Grown, keep, make_durable, refused, trim
 from controller.logs.lines import missing
 
 log = structlog.get_logger()
@@ -29,6 +29,10 @@ LONGEST_PAUSE = 5.0
 # Tries in a row that bring no byte, on a cell that is connected, before the copy is given up: some three minutes.
 TRIES = 40
 PASSING = frozenset({Kind.UNAVAILABLE, Kind.TIMEOUT, Kind.NO_CAPACITY})
+
+
+async def _nothing() -> None:
+    pass
 
 
 class Mirror:
@@ -56,8 +60,12 @@ class Mirror:
         copy, known = self._copies.get(container_id), self._hindered.get(container_id)
         return str(known[1]) if copy is not None and known is not None and known[0] == copy.offset else ""
 
-    async def copy(self, channel: Connect, container_id: str, path: Path, *, follow: bool) -> None:
+    async def copy(
+        self, channel: Connect, container_id: str, path: Path, *, follow: bool, grown: Grown = _nothing
+    ) -> None:
         """Copy until the log is complete here; without `follow`, until all that there is now is here.
+
+        `grown` is called whenever the file has become much longer (`copy.DUE_BYTES`).
 
         `channel` waits for the cell to be connected and raises Fault once it never will be. Raises that, or Fault
         BROKEN where the disk refuses or the cell leaves a gap, UNAVAILABLE where a connected cell brings nothing.
@@ -69,7 +77,9 @@ class Mirror:
             with suppress(OSError):  # it is met again, and then dealt with; meanwhile readers find a file
                 copy.open()
             async with asyncio.TaskGroup() as tasks:
-                keeping = tasks.create_task(keep(channel, container_id, copy), name=f"durable log of {container_id}")
+                keeping = tasks.create_task(
+                    keep(channel, container_id, copy, grown), name=f"durable log of {container_id}"
+                )
                 await self._all(channel, container_id, copy, follow=follow)
                 keeping.cancel()
         except ExceptionGroup as group:
