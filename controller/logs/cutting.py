@@ -34,7 +34,7 @@ def begins(descriptor: int) -> int:
 def within(files: Sequence[Path], most: int) -> int:
     """Give back bytes of these files, the oldest first, until they hold about `most`; how many were given back.
 
-    For a thread. Raises OSError: EOPNOTSUPP, with nothing given back, where the file system cannot.
+    For a thread. Raises OSError: EOPNOTSUPP, with nothing changed, where the file system cannot.
     """
     held = [_held(path) for path in files]
     given = 0
@@ -72,6 +72,7 @@ def _cut(path: Path, wanted: int, most: int) -> int:
         os.pwrite(descriptor, line, end)
         if _libc.fallocate(descriptor, _PUNCH_HOLE | _KEEP_SIZE, 0, end):
             error = ctypes.get_errno()
+            os.pwrite(descriptor, rest[: len(line)], end)
             raise OSError(error, os.strerror(error), str(path))
         return end - before
     finally:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import errno
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -95,6 +97,19 @@ def test_what_is_small_or_has_no_lines_is_left_alone(tmp_path: Path, text: bytes
     path.write_bytes(text)
     assert cutting.within([path], 0) == 0
     assert path.read_bytes() == text
+
+
+def test_a_disk_that_cannot_give_bytes_back_is_told_and_keeps_the_log_as_it_is(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: int) -> int:
+        ctypes.set_errno(errno.EOPNOTSUPP)
+        return -1
+
+    monkeypatch.setattr("controller.logs.cutting._libc.fallocate", refuses)
+    with pytest.raises(OSError, match="not supported"):
+        cutting.within([log], MIB)
+    assert log.read_bytes() == lines(100_000)
 
 
 @pytest.mark.parametrize(("tail", "shown"), [(0, 0), (1, 1), (100, 100), (10**6, None)])
