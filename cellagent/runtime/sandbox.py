@@ -119,7 +119,7 @@ class Sandboxes:
         known = self._same(config.metadata)
         if known is not None and known.phase is Phase.MAKING:
             # It is not being made any more, or this call had joined that: it was never there for its caller.
-            if not await self._undo(known):
+            if not await self._undone_now(known.id):
                 cause = "what an earlier call for it made cannot be taken away yet"
                 name = f"sandbox of pod {config.metadata.namespace}/{config.metadata.name}"
                 raise Fault(Kind.UNAVAILABLE, name, cause, "see the agent's log, and ask again")

@@ -37,8 +37,9 @@ cat >/dev/null
 cd {folder}
 [ "$CNI_COMMAND" = ADD ] && echo "$CNI_CONTAINERID" >held/$CNI_CONTAINERID
 [ ! -e down ] || {{ echo '{{"code": 11, "msg": "the servant is down"}}'; exit 1; }}
+while [ -e slow ]; do sleep 0.05; done
 case $CNI_COMMAND in
-ADD) while [ -e slow ]; do sleep 0.05; done; echo '{{"cniVersion": "1.0.0", "ips": [{{"address": "10.5.81.2/24"}}]}}' ;;
+ADD) echo '{{"cniVersion": "1.0.0", "ips": [{{"address": "10.5.81.2/24"}}]}}' ;;
 DEL) rm -f held/$CNI_CONTAINERID ;;
 esac
 """
@@ -184,6 +185,29 @@ async def test_a_sandbox_that_is_stopped_while_a_plugin_is_at_work_for_it_was_ne
         assert machine.holding() == []
         assert mounts.mounted_below(machine.state) == []
         assert await run(stub) != made
+
+
+async def test_what_an_earlier_call_made_is_taken_away_once_though_it_is_stopped_meanwhile(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    async with machine.agent() as stub:
+        machine.down.touch()
+        with pytest.raises(Fault, match="the servant is down"):
+            await run(stub)
+        (undone,) = machine.holding()
+        await asyncio.sleep(0.3)  # the agent itself has tried, too
+        machine.slow.touch()
+        machine.down.unlink()
+        making = asyncio.create_task(run(stub))
+        await asyncio.sleep(0.2)
+        stopping = asyncio.create_task(stop(stub, undone))
+        await asyncio.sleep(0.2)
+        machine.slow.unlink()
+        await stopping
+        made = await making
+        assert await states(stub) == [cri.SANDBOX_READY]
+        assert machine.holding() == [made]
+        await remove(stub, made)
+        assert mounts.mounted_below(machine.state) == []
 
 
 async def test_an_address_is_given_back_after_a_reboot_that_emptied_the_state(tmp_path: Path) -> None:
