@@ -191,7 +191,7 @@ async def containerd(folder: Path, reference: str) -> AsyncGenerator[Runtime]:
 @asynccontextmanager
 async def connected(name: str, path: Path, folder: Path, reference: str) -> AsyncGenerator[Runtime]:
     """A channel to a runtime once it answers Version; at the end its pods are removed."""
-    await until(path.exists)
+    await until(lambda: listens(path))
     channel = Channel(path=str(path), config=Configuration(http2_connection_window_size=8 << 20))
     runtime = Runtime(name, channel, folder, reference)
     try:
@@ -226,6 +226,12 @@ async def until(ready: Callable[[], bool]) -> None:
     async with asyncio.timeout(UP_SECONDS):
         while not ready():
             await asyncio.sleep(0.05)
+
+
+def listens(path: Path) -> bool:
+    """Whether somebody accepts connections there: the file comes a moment earlier, or is a dead process'."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 def answers(port: int) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import uvloop
 
-from bench._runtimes import process, until
+from bench._runtimes import listens, process, until
 from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.rpc.call import call
@@ -129,7 +129,7 @@ async def main(folder: Path) -> None:
     """The shim in a process of its own, as the kubelet is."""
     command = [sys.executable, "-m", "bench.poll", "serve", str(folder)]
     async with process(folder / "log", *command):
-        await until((folder / "s").exists)
+        await until(lambda: listens(folder / "s"))
         print(f"ratio: {await ask(folder):.2f}")
 
 

@@ -11,7 +11,9 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-from cellagent.boot.identity import Identity
+import msgspec
+
+from cellagent.boot.identity import Home, Identity
 from cellagent.boot.join import AGENT_VERSION, join_for_ever
 from cellagent.boot.metadata import Metadata
 from cellagent.boot.moments import started_at
@@ -38,7 +40,7 @@ async def serve(
         root=settings.root / "images", registries=registries(mirrors), pinned=tuple(pinned)
     )
     async with (
-        leash.sole(settings.root),
+        leash.sole(settings.root, settings.state),
         images.running(image_settings) as image_room,
         runtime.running(settings, image_room.store) as room,
         serving([room.service, image_room.service], socket),
@@ -56,22 +58,27 @@ async def cell(root: Path, state: Path) -> None:
     moments = {"agent": time.time()}
     if began := started_at():
         moments["user-data"] = began
-    identity = Identity(root / "identity")
-    home = identity.home()
-    if home is None:
-        home = await join_for_ever(identity, Metadata())
-    moments["joined"] = time.time()
+    # Before anything else: two that join would each replace the other's key.
+    async with leash.sole(root, state):
+        identity = Identity(root / "identity")
+        home = identity.home()
+        if home is None:
+            home = await join_for_ever(identity, Metadata())
+        moments["joined"] = time.time()
+        await _at_home(identity, home, moments, RuntimeSettings(root=root, state=state))
+
+
+async def _at_home(identity: Identity, home: Home, moments: dict[str, float], folders: RuntimeSettings) -> None:
     settings = home.cell_settings()
     image_settings = images.ImageSettings(
-        root=root / "images",
+        root=folders.root / "images",
         registries=tuple(
             RegistrySettings(host=one.host, mirrors=tuple(one.mirrors), plain_http=one.plain_http)
             for one in settings.registries
         ),
     )
-    runtime_settings = RuntimeSettings(root=root, state=state, pod_address=settings.pod_address)
+    runtime_settings = msgspec.structs.replace(folders, pod_address=settings.pod_address)
     async with (
-        leash.sole(root),
         images.running(image_settings) as image_room,
         runtime.running(runtime_settings, image_room.store) as room,
         until_told() as told,

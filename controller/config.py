@@ -46,6 +46,14 @@ class Api(Group, frozen=True, kw_only=True):
     ask_registries: Annotated[
         bool, Meta(description="Whether registries are asked for which processors a pod's images are built.")
     ] = True
+    log_mib: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="About what is kept of a container's logs, the newest; 0: all.",
+            extra={"unit": "MiB"},
+        ),
+    ] = 256
 
 
 class Metrics(Group, frozen=True, kw_only=True):

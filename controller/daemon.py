@@ -70,7 +70,7 @@ async def main(settings: Settings) -> None:
     """Open every room, wait for the signal, close every room. Pods run on."""
     stop = _signalled()
     state = settings.state
-    metrics, streams = Metrics(), Streams()
+    metrics, streams = Metrics(), Streams(log_bytes=settings.api.log_mib << 20)
     async with AsyncExitStack() as rooms:
         store = TimedStore(await _open_store(settings, rooms, stop), metrics.wrote)
         cloud = await _open_cloud(settings, rooms)

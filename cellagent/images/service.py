@@ -16,6 +16,7 @@ from cellagent.images.handler import ImageService
 from cellagent.images.messages import Progress, RegistrySettings
 from cellagent.images.puller import Puller
 from cellagent.images.store import Store, delete
+from cellwire.faults import Fault, Kind
 
 RETRY_SECONDS = 10.0
 log = logging.getLogger(__name__)
@@ -51,14 +52,13 @@ def _nothing(_: Progress) -> None:
 async def running(
     settings: ImageSettings, on_progress: Callable[[Progress], None] = _nothing
 ) -> AsyncGenerator[ImageRoom]:
-    """The room, from its folder. Pulls under way end with it."""
-    settings.root.mkdir(parents=True, exist_ok=True)
-    store = Store(settings.root.resolve(), pinned=settings.pinned)
+    """The room, from its folder. Pulls under way end with it. Raises Fault BROKEN for a folder that cannot be used."""
+    store, rubbish = _opened(settings)
     async with asyncio.TaskGroup() as keeper:
         async with asyncio.TaskGroup() as pulls:
             puller = Puller(store, pulls, on_progress, stall_seconds=settings.stall_seconds)
             puller.registries = settings.registries
-            keeping = keeper.create_task(_keep(store, puller))
+            keeping = keeper.create_task(_keep(store, puller, rubbish))
             try:
                 yield ImageRoom(store, puller)
             finally:
@@ -66,14 +66,25 @@ async def running(
         keeping.cancel()
 
 
-async def _keep(store: Store, puller: Puller) -> None:
+def _opened(settings: ImageSettings) -> tuple[Store, list[Path]]:
+    """The store, and what earlier lives have left in it to be deleted."""
+    try:
+        settings.root.mkdir(parents=True, exist_ok=True)
+        store = Store(settings.root.resolve(), pinned=settings.pinned)
+        return store, store.rubbish()
+    except OSError as error:
+        mend = "mend its disk, or choose a folder that root may write"
+        raise Fault(Kind.BROKEN, f"image folder {settings.root}", str(error), mend) from error
+
+
+async def _keep(store: Store, puller: Puller, rubbish: Iterable[Path]) -> None:
     """Delete rubbish and settle new layers whenever something has changed and no pull runs.
 
     What the disk does not take now, as when it is full, is tried again.
     """
     changed = asyncio.Event()
     store.freed = changed.set
-    await asyncio.to_thread(delete, store.rubbish())
+    await asyncio.to_thread(delete, rubbish)
     changed.set()
     while True:
         with contextlib.suppress(TimeoutError):

@@ -89,6 +89,8 @@ class Store:
         self._holds: dict[str, _Hold] = {}
         self._spare: dict[str, float] = {}
         self._doomed: list[Path] = []
+        # Not the process id, which in a container may be the same in each life: work/ holds what earlier ones left.
+        self._life = os.urandom(8).hex()
         self._work_number = 0
         self.saved = True
         """Whether the index on disk says what is known here."""
@@ -164,8 +166,7 @@ class Store:
 
     def work_folder(self) -> Path:
         """A new empty folder for one pull. Raises OSError."""
-        self._work_number += 1
-        folder = self.root / "work" / f"pull-{os.getpid()}-{self._work_number}"
+        folder = self._fresh("pull")
         folder.mkdir(mode=0o700)
         return folder
 
@@ -180,6 +181,9 @@ class Store:
         """Take over a complete layer from a pull's work folder. Raises OSError."""
         if layer.chain_id in self._layers:
             return
+        if not self.saved:
+            # The index on disk may name a layer of this chain id that is gone, and call it durable.
+            self._save()
         target = self._folder(layer.chain_id)
         if target.exists():
             self._discard(target)
@@ -344,10 +348,13 @@ class Store:
         return self.root / "blobs" / digest.partition(":")[2]
 
     def _discard(self, folder: Path) -> Path:
-        self._work_number += 1
-        rubbish = self.root / "work" / f"rubbish-{os.getpid()}-{self._work_number}"
+        rubbish = self._fresh("rubbish")
         folder.rename(rubbish)
         return rubbish
+
+    def _fresh(self, kind: str) -> Path:
+        self._work_number += 1
+        return self.root / "work" / f"{kind}-{self._life}-{self._work_number}"
 
     def _rename(self) -> None:
         self._names = {name: image.id for image in self._images.values() for name in (*image.tags, *image.digests)}
@@ -392,10 +399,12 @@ class Store:
 
     def _sweep_blobs(self) -> None:
         needed = {self._blob(image_id) for image_id in self._images}
-        for blob in (self.root / "blobs").iterdir():
-            if blob not in needed:
-                with contextlib.suppress(OSError):
+        try:
+            for blob in (self.root / "blobs").iterdir():
+                if blob not in needed:
                     blob.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("configurations of images that are gone stay for now: %s", error)
 
 
 def delete(folders: Iterable[Path]) -> None:

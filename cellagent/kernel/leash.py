@@ -1,4 +1,4 @@
-"""Two locks. The first is the agent's alone, so that no second one works in the same folders (`sole`). The second is
+"""Two locks. The first is the agent's alone, so that no second one works in one of its folders (`sole`). The second is
 held by an agent and every program it runs to the end for as long as they live (`held`).
 
 Programs outlive an agent that is killed. Its next life takes nothing away before they have ended, or they would go on
@@ -13,7 +13,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 from cellwire.faults import Fault, Kind
@@ -28,18 +28,18 @@ _held: list[int] = []
 
 
 @asynccontextmanager
-async def sole(folder: Path) -> AsyncGenerator[None]:
-    """Be the only agent of a folder. Raises Fault EXISTS where another one still is after a while."""
-    folder.mkdir(parents=True, exist_ok=True)
-    # The folder itself, since a file could not be made on a full disk.
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        if not await _locked(descriptor, SUCCESSION):
-            mend = "end that one first, or give this one folders of its own"
-            raise Fault(Kind.EXISTS, f"folder {folder}", "another agent is at work in it", mend)
+async def sole(*folders: Path) -> AsyncGenerator[None]:
+    """Be the only agent of these folders, which are made. Raises Fault EXISTS where another one still is after a while,
+    BROKEN for a folder that cannot be had.
+    """
+    with ExitStack() as locks:
+        for folder in dict.fromkeys(one.resolve() for one in folders):
+            descriptor = _opened(folder)
+            locks.callback(os.close, descriptor)
+            if not await _locked(descriptor, SUCCESSION):
+                mend = "end that one first, or give this one folders of its own"
+                raise Fault(Kind.EXISTS, f"folder {folder}", "another agent is at work in it", mend)
         yield
-    finally:
-        os.close(descriptor)
 
 
 @asynccontextmanager
@@ -61,6 +61,16 @@ async def held(file: Path, patience: float = PATIENCE) -> AsyncGenerator[None]:
 def descriptors() -> tuple[int, ...]:
     """What a program must inherit to hold the lock too."""
     return tuple(_held)
+
+
+def _opened(folder: Path) -> int:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # The folder itself, since a file could not be made on a full disk.
+        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        mend = "choose a folder that root may write"
+        raise Fault(Kind.BROKEN, f"folder {folder}", error.strerror or str(error), mend) from error
 
 
 async def _locked(descriptor: int, patience: float) -> bool:

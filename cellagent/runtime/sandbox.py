@@ -46,6 +46,10 @@ class Sandboxes:
         self._containers = containers
         self._undone: set[str] = set()
         """Sandboxes that were not made and could not be taken away yet."""
+        self._unstopped: set[str] = set()
+        """Sandboxes that could not be stopped yet."""
+        self._making: dict[str, asyncio.Event] = {}
+        """Set when a sandbox is made, or undone."""
         self._left = asyncio.Event()
         self._retiring = False
 
@@ -63,7 +67,10 @@ class Sandboxes:
         return await self._machine.flights.join(key, lambda: self._run(config, handler))
 
     async def stop(self, sandbox_id: str) -> None:
-        """End its containers, take its network away. The unknown counts as stopped."""
+        """End its containers, take its network away. The unknown counts as stopped.
+
+        One that is still being made is undone. What cannot be stopped now is tried again by and by.
+        """
         if (record := self._machine.ledger.find_sandbox(sandbox_id)) is not None:
             await self._machine.flights.join(f"StopPodSandbox {record.id}", lambda: self._stop(record.id))
 
@@ -112,7 +119,7 @@ class Sandboxes:
         known = self._same(config.metadata)
         if known is not None and known.phase is Phase.MAKING:
             # It is not being made any more, or this call had joined that: it was never there for its caller.
-            if not await self._undo(known):
+            if not await self._undone_now(known.id):
                 cause = "what an earlier call for it made cannot be taken away yet"
                 name = f"sandbox of pod {config.metadata.namespace}/{config.metadata.name}"
                 raise Fault(Kind.UNAVAILABLE, name, cause, "see the agent's log, and ask again")
@@ -122,12 +129,16 @@ class Sandboxes:
             name = f"sandbox of pod {config.metadata.namespace}/{config.metadata.name}"
             raise Fault(Kind.EXISTS, name, f"{known.id[:13]} has the same uid and attempt and is stopped", "remove it")
         record = self._machine.ledger.put_sandbox(self._described(config, handler))
+        ended = self._making[record.id] = asyncio.Event()
         try:
             record = await self._make(record, config)
         except BaseException:
             # Also where the agent is ending: what is not undone now is undone at the next start.
             await self._undo(record)
             raise
+        finally:
+            del self._making[record.id]
+            ended.set()
         self._machine.emit(cri.CONTAINER_CREATED_EVENT, record.id, record.id)
         self._machine.emit(cri.CONTAINER_STARTED_EVENT, record.id, record.id)
         return record.id
@@ -180,6 +191,7 @@ class Sandboxes:
         if "ipc" in paths:
             (folder / "shm").mkdir(exist_ok=True)
             mounts.tmpfs(folder / "shm", bundle.SHM_BYTES)
+        self._require_wanted(record, config)
         group = cgroups.Group(record.cgroup)
         group.create(inner=True)
         status = await pod.attach(self._network(record, config))
@@ -187,6 +199,7 @@ class Sandboxes:
         if ids is not None:
             for name in ("resolv.conf", "hosts", "hostname"):
                 os.chown(folder / name, ids.outside, ids.outside)
+        self._require_wanted(record, config)
         return self._machine.ledger.put_sandbox(
             msgspec.structs.replace(
                 record,
@@ -195,6 +208,11 @@ class Sandboxes:
                 namespaces={kind: str(path) for kind, path in paths.items()},
             )
         )
+
+    def _require_wanted(self, record: SandboxRecord, config: cri.PodSandboxConfig) -> None:
+        if self._machine.ledger.sandbox(record.id).phase is not Phase.MAKING:
+            name = f"sandbox of pod {config.metadata.namespace}/{config.metadata.name}"
+            raise Fault(Kind.PRECONDITION, name, "it was stopped while it was being made", "run the pod anew")
 
     def _network(self, record: SandboxRecord, config: cri.PodSandboxConfig) -> pod.PodNetwork:
         settings = self._machine.settings
@@ -217,14 +235,30 @@ class Sandboxes:
         record = self._machine.ledger.find_sandbox(sandbox_id)
         if record is None or record.phase is Phase.STOPPED:
             return
-        # From here on no container starts in it.
+        # From here on no container starts in it, nor is it made any further.
         record = self._machine.ledger.put_sandbox(msgspec.structs.replace(record, phase=Phase.STOPPING))
-        async with asyncio.TaskGroup() as group:
-            for container in self._machine.ledger.containers(sandbox_id):
-                group.create_task(self._containers.stop(container.id, 0))
-        await self._dismantle(record)
-        self._machine.ledger.put_sandbox(msgspec.structs.replace(record, phase=Phase.STOPPED))
+        if (made := self._making.get(sandbox_id)) is not None:
+            await made.wait()
+            if self._machine.ledger.find_sandbox(sandbox_id) is None:
+                return
+        try:
+            await self._end(record)
+            self._machine.ledger.put_sandbox(msgspec.structs.replace(record, phase=Phase.STOPPED))
+        except Fault:
+            # Not every client asks again.
+            self._unstopped.add(sandbox_id)
+            self._left.set()
+            raise
         self._machine.emit(cri.CONTAINER_STOPPED_EVENT, sandbox_id, sandbox_id)
+
+    async def _end(self, record: SandboxRecord) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for container in self._machine.ledger.containers(record.id):
+                    group.create_task(self._containers.stop(container.id, 0))
+        except ExceptionGroup as several:
+            raise several.exceptions[0] from None
+        await self._dismantle(record)
 
     async def _remove(self, sandbox_id: str) -> None:
         for container in self._machine.ledger.containers(sandbox_id):
@@ -276,12 +310,13 @@ class Sandboxes:
         mounts.unmount(folder / "shm")
 
     async def _clear_up(self) -> None:
-        """For ever: take away what could not be, and have CNI plugins give back what they hold for sandboxes that are
-        no more, as after a reboot.
+        """For ever: stop and take away what could not be, and have CNI plugins give back what they hold for sandboxes
+        that are no more, as after a reboot.
         """
         while True:
             self._left.clear()
             done = [await self._undone_now(sandbox_id) for sandbox_id in tuple(self._undone)]
+            done += [await self._stopped_now(sandbox_id) for sandbox_id in tuple(self._unstopped)]
             done += [await self._given_back(sandbox_id) for sandbox_id in cni.attached(self._machine.settings.networks)]
             if all(done):
                 await self._left.wait()
@@ -294,6 +329,15 @@ class Sandboxes:
             self._undone.discard(sandbox_id)  # a kubelet has it stopped and removed
             return True
         return await self._machine.flights.join(f"StopPodSandbox {sandbox_id}", lambda: self._undo(record))
+
+    async def _stopped_now(self, sandbox_id: str) -> bool:
+        self._unstopped.discard(sandbox_id)
+        try:
+            await self.stop(sandbox_id)
+        except Fault as fault:
+            log.warning("sandbox %s is stopped later: %s", sandbox_id[:13], fault)
+            return False
+        return True
 
     async def _given_back(self, sandbox_id: str) -> bool:
         known = self._machine.ledger.find_sandbox(sandbox_id)

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 from cellagent.images.protocol import Images
-from cellagent.kernel import cgroups, leash, oci
+from cellagent.kernel import apparmor, cgroups, leash, oci
 from cellagent.runtime import checkpoint, logs, merging, userns
 from cellagent.runtime.backend import LocalBackend
 from cellagent.runtime.container import Containers
@@ -69,6 +69,7 @@ async def running(settings: RuntimeSettings, images: Images) -> AsyncGenerator[R
     async with leash.held(settings.state / "lock"):
         cgroups.make_room()
         runtime = oci.detect()
+        await apparmor.load_default()
         log.info("containers are made by %s: %s", runtime.name, runtime.why)
         ledger = Ledger(settings)
         ledger.load()

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from cellagent.kernel.apparmor import DEFAULT
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 
@@ -97,12 +98,13 @@ def usual_calls(held: frozenset[str], machine: str) -> dict[str, Any]:
 def apparmor(name: str, context: cri.LinuxContainerSecurityContext, loaded: frozenset[str] | None) -> str:
     """The profile's name, or "" for none. `loaded` are those of the machine, None where it has no AppArmor.
 
-    The runtime brings no profile of its own, so RuntimeDefault is none. Raises Fault naming one that is not there.
+    Who says nothing gets the runtime's default, which is this agent's own profile where that could be loaded. Raises
+    Fault naming one that is not there.
     """
-    if context.privileged or not context.HasField("apparmor"):
+    if context.privileged or context.apparmor.profile_type == cri.SecurityProfile.Unconfined:
         return ""
-    if context.apparmor.profile_type != cri.SecurityProfile.Localhost:
-        return ""
+    if context.apparmor.profile_type == cri.SecurityProfile.RuntimeDefault:
+        return DEFAULT if loaded and DEFAULT in loaded else ""
     wanted = context.apparmor.localhost_ref.removeprefix("localhost/")
     if loaded is None:
         raise Fault(Kind.UNSUPPORTED, f"{name}, AppArmor profile {wanted}", "this machine has no AppArmor")

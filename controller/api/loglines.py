@@ -35,6 +35,11 @@ class Reader:
             self._left -= len(seen)
         return seen
 
+    def skip(self) -> None:
+        """What comes next begins a line; what has come of the last one is no more."""
+        self._rest = b""
+        self._within_line = False
+
     def _line(self, line: bytes) -> bytes:
         stamp, _, rest = line.partition(b" ")
         _, _, rest = rest.partition(b" ")
@@ -62,14 +67,14 @@ def seconds(stamp: bytes) -> float:
         return 0.0
 
 
-def start_of_tail(file: BinaryIO, lines: int) -> int:
-    """The position in a file at which its last lines begin."""
+def start_of_tail(file: BinaryIO, lines: int, begins: int = 0) -> int:
+    """The position in a file at which its last lines begin, the first of them not before `begins`."""
     end = file.seek(0, 2)
     if lines == 0:
         return end
     position, found = end, 0
-    while position > 0:
-        size = min(BLOCK, position)
+    while position > begins:
+        size = min(BLOCK, position - begins)
         position -= size
         file.seek(position)
         block = file.read(size)
@@ -80,4 +85,4 @@ def start_of_tail(file: BinaryIO, lines: int) -> int:
             found += 1
             if found == lines:
                 return position + at + 1
-    return 0
+    return begins

@@ -12,6 +12,7 @@ from controller.api.ages import seconds_of
 from controller.api.answers import bad_request
 from controller.api.loglines import Reader, start_of_tail
 from controller.api.requests import flag, number
+from controller.logs import cutting
 from controller.pods.engine import Pods
 
 CHUNK = 1 << 18
@@ -28,13 +29,18 @@ async def log(request: web.Request, pods: Pods) -> web.StreamResponse:
     tail = number(request, "tailLines")
     response = web.StreamResponse(headers={"Content-Type": "text/plain"})
     with path.open("rb") as file:
-        file.seek(0 if tail is None else start_of_tail(file, tail))
+        begins = cutting.begins(file.fileno())
+        file.seek(begins if tail is None else start_of_tail(file, tail, begins))
         await response.prepare(request)
         with contextlib.suppress(ConnectionError):
             while not reader.full and not _gone(request):
                 last = not follow or complete()
                 data = file.read(CHUNK)
-                if data:
+                if data.startswith(b"\0") and (begins := cutting.begins(file.fileno())) > file.tell() - len(data):
+                    # What was to be read next has been given up meanwhile.
+                    reader.skip()
+                    file.seek(begins)
+                elif data:
                     await response.write(reader.feed(data))
                 elif last:
                     break

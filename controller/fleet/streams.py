@@ -14,3 +14,5 @@ class Streams:
 
     sessions: Sessions = field(default_factory=Sessions)
     mirror: Mirror = field(default_factory=Mirror)
+    log_bytes: int = 0
+    """What is kept of a container's logs where no kubelet rotates them; 0: all."""

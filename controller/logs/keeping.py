@@ -20,6 +20,7 @@ from controller.logs.copy import Copy
 
 log = structlog.get_logger()
 Connect = Callable[[], Awaitable[Channel]]
+Grown = Callable[[], Awaitable[None]]
 
 # What somebody will mend by making room. Any other refusal of a disk is no reason to hope.
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -30,9 +31,9 @@ DEADLINE = 10.0
 WORTH_A_CALL = 64 << 10
 
 
-async def keep(channel: Connect, container_id: str, copy: Copy) -> None:
-    """Until cancelled: whenever it is due, make durable what is here and tell the cell. Raises Fault BROKEN where the
-    disk has lost what was written to it.
+async def keep(channel: Connect, container_id: str, copy: Copy, grown: Grown) -> None:
+    """Until cancelled: whenever it is due, make durable what is here, tell the cell and whoever looks after the file
+    (`grown`). Raises Fault BROKEN where the disk has lost what was written to it.
     """
     while True:
         await copy.due.wait()
@@ -45,6 +46,7 @@ async def keep(channel: Connect, container_id: str, copy: Copy) -> None:
             continue
         with suppress(Fault):  # the copy itself is told by whom it gets its bytes that its cell is lost
             await trim(await channel(), container_id, copy)
+        await grown()
 
 
 async def make_durable(copy: Copy) -> None:

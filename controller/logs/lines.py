@@ -81,6 +81,20 @@ def missing(count: int, now: int) -> bytes:
     )
 
 
+def cut_line(count: int, most: int, after: bytes) -> bytes:
+    """A line that says that the log's first `count` bytes were given up, to be written over what comes `after` them.
+
+    It ends where one of those lines ends, and bears the time of the next. Empty where too few lines are there.
+    """
+    said = f"chinampa: the first {count} bytes of this log were given up: {most} are kept of a container's logs"
+    shortest = len(said) + 64  # with its time
+    ends = after.find(b"\n", shortest)
+    following = parse(after[ends + 1 :].partition(b"\n")[0])
+    if ends < 0 or following is None:
+        return b""
+    return (following.time + b" stderr F " + said.encode()).ljust(ends) + b"\n"
+
+
 class Reader:
     """Turns the bytes of a log file, cut anywhere, into what is wanted of it. `full` once the limit is reached."""
 

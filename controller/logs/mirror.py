@@ -19,7 +19,7 @@ from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import settled
 from controller.logs.copy import Copy
-from controller.logs.keeping import WORTH_A_CALL, Connect, keep, make_durable, refused, trim
+from controller.logs.keeping import WORTH_A_CALL, Connect, Grown, keep, make_durable, refused, trim
 from controller.logs.lines import missing
 
 log = structlog.get_logger()
@@ -31,12 +31,17 @@ TRIES = 40
 PASSING = frozenset({Kind.UNAVAILABLE, Kind.TIMEOUT, Kind.NO_CAPACITY})
 
 
+async def _nothing() -> None:
+    pass
+
+
 class Mirror:
     """All copies under way."""
 
     def __init__(self) -> None:
         self._copies: dict[str, Copy] = {}
         self._parted: dict[str, float] = {}
+        self._hindered: dict[str, tuple[int, Fault]] = {}
 
     @property
     def under_way(self) -> int:
@@ -50,8 +55,17 @@ class Mirror:
         """
         return max((time.monotonic() - since for since in self._parted.values()), default=0.0)
 
-    async def copy(self, channel: Connect, container_id: str, path: Path, *, follow: bool) -> None:
+    def hindrance(self, container_id: str) -> str:
+        """Why the last try to bring bytes of a log brought none; "" where nothing has gone wrong since some came."""
+        copy, known = self._copies.get(container_id), self._hindered.get(container_id)
+        return str(known[1]) if copy is not None and known is not None and known[0] == copy.offset else ""
+
+    async def copy(
+        self, channel: Connect, container_id: str, path: Path, *, follow: bool, grown: Grown = _nothing
+    ) -> None:
         """Copy until the log is complete here; without `follow`, until all that there is now is here.
+
+        `grown` is called whenever the file has become much longer (`copy.DUE_BYTES`).
 
         `channel` waits for the cell to be connected and raises Fault once it never will be. Raises that, or Fault
         BROKEN where the disk refuses or the cell leaves a gap, UNAVAILABLE where a connected cell brings nothing.
@@ -63,7 +77,9 @@ class Mirror:
             with suppress(OSError):  # it is met again, and then dealt with; meanwhile readers find a file
                 copy.open()
             async with asyncio.TaskGroup() as tasks:
-                keeping = tasks.create_task(keep(channel, container_id, copy), name=f"durable log of {container_id}")
+                keeping = tasks.create_task(
+                    keep(channel, container_id, copy, grown), name=f"durable log of {container_id}"
+                )
                 await self._all(channel, container_id, copy, follow=follow)
                 keeping.cancel()
         except ExceptionGroup as group:
@@ -73,6 +89,7 @@ class Mirror:
             if self._copies.get(container_id) is copy:
                 del self._copies[container_id]
                 self._parted.pop(container_id, None)
+                self._hindered.pop(container_id, None)
 
     def reopen(self, container_id: str) -> None:
         """A kubelet has moved the container's file away; what comes goes to a new one. Raises Fault BROKEN."""
@@ -99,6 +116,7 @@ class Mirror:
                 if error.kind not in PASSING:
                     raise
                 fault = error
+            self._hindered[container_id] = (copy.offset, fault)
             came = copy.offset > before or time.monotonic() - begun > LONGEST_PAUSE
             self._parted[container_id] = time.monotonic() if came else since
             was_full, full = full, fault.kind is Kind.NO_CAPACITY

@@ -309,7 +309,7 @@ async def running(
         store=store,
         records=Records(store, objects, now),
         recorder=Recorder(events, store, now),
-        logs=Logs(folder / "logs", streams.mirror),
+        logs=Logs(folder / "logs", streams.mirror, streams.log_bytes),
         demand=demand_of,
         images=images or Images(),
         now=now,

@@ -1,21 +1,27 @@
 """Where pods' logs are on the controller: one file per start of a container, a complete copy of the cell's.
 
-`<root>/<uid>/<container>/<start>.log`, in CRI format. The last two starts of a container are kept, as by a kubelet.
+`<root>/<uid>/<container>/<start>.log`, in CRI format. The last two starts of a container are kept, as by a kubelet,
+and of their bytes so many, the newest.
 """
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+import structlog
 from grpclib.client import Channel
 
 from cellwire.faults import Fault, Kind
+from controller.logs import cutting
 from controller.pods.fields import Json
 from controller.pods.run import PodRun, Running, Waiting
 
+log = structlog.get_logger()
 KEPT_STARTS = 2
 # What a termination message of FallbackToLogsOnError may hold, as Kubernetes has it.
 FALLBACK_LINES, FALLBACK_BYTES = 80, 2048
@@ -25,18 +31,29 @@ class Mirror(Protocol):
     """Copies a container's log from its cell (controller.logs.mirror)."""
 
     async def copy(
-        self, channel: Callable[[], Awaitable[Channel]], container_id: str, path: Path, *, follow: bool
+        self,
+        channel: Callable[[], Awaitable[Channel]],
+        container_id: str,
+        path: Path,
+        *,
+        follow: bool,
+        grown: Callable[[], Awaitable[None]],
     ) -> None:
-        """Append the cell's bytes to `path` exactly once over reconnects; returns when the last byte is there."""
+        """Append the cell's bytes to `path` exactly once over reconnects; returns when the last byte is there.
+
+        `grown` is called whenever the file has become much longer.
+        """
         ...
 
 
 class Logs:
     """The folder of logs, and who copies into it."""
 
-    def __init__(self, root: Path, mirror: Mirror) -> None:
+    def __init__(self, root: Path, mirror: Mirror, most: int = 0) -> None:
         self.root = root
         self.mirror = mirror
+        self._most = most
+        """Bytes kept of a container's logs; 0: all."""
         self._complete: set[Path] = set()
 
     def path(self, uid: str, container: str, start: int) -> Path:
@@ -48,8 +65,21 @@ class Logs:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)
         self._forget_before(path)
-        await self.mirror.copy(connect, container_id, path, follow=True)
+        await self.mirror.copy(connect, container_id, path, follow=True, grown=partial(self._bound, path.parent))
         self._complete.add(path)
+        await self._bound(path.parent)
+
+    async def _bound(self, folder: Path) -> None:
+        if not self._most:
+            return
+        files = sorted((path for path in folder.glob("*.log") if path.stem.isdigit()), key=lambda path: int(path.stem))
+        try:
+            given = await asyncio.to_thread(cutting.within, files, self._most)
+        except OSError as error:
+            log.warning("logs take more space than they may", folder=str(folder), cause=str(error))
+            return
+        if given:
+            log.info("the oldest bytes of logs were given up", folder=str(folder), bytes=given, kept=self._most)
 
     def _forget_before(self, path: Path) -> None:
         oldest = int(path.stem) - KEPT_STARTS + 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -28,8 +27,6 @@ from controller.shim.syncing import VolumeSync
 
 log = structlog.get_logger()
 CALL_DEADLINE = 120.0
-# How long a container's removal waits for the last bytes of its log.
-LOG_GRACE = 30.0
 
 
 class Containers:
@@ -120,7 +117,7 @@ class Containers:
         except Fault:
             return
         await self.stop(record.id, 0)
-        await self._log_complete(record)
+        await self._following.log_complete(record.id)
         if self._on_cell(record):
             stub = runtime_grpc.RuntimeServiceStub(await reach(self._cells, record.cell))
             asked = cri.RemoveContainerRequest(container_id=record.id)
@@ -170,13 +167,6 @@ class Containers:
         cell = self._cells.get(record.cell)
         over = cell is None or cell.state in {CellState.RETIRING, CellState.LOST, CellState.GONE}
         return not over and not self._memory.sandbox(record.sandbox).released
-
-    async def _log_complete(self, record: ContainerRecord) -> None:
-        try:
-            async with asyncio.timeout(LOG_GRACE):
-                await self._following.log_complete(record.id)
-        except TimeoutError:
-            log.warning("log bytes may be missing: the cell did not send the last ones in time", container=record.id)
 
     async def _require_images(self, sandbox: SandboxRecord, request: cri.CreateContainerRequest) -> None:
         """A container starts only on images that its own pod has pulled, or that are open to all. Raises Fault."""

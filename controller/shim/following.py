@@ -23,6 +23,8 @@ from controller.shim.stats import Stats
 from controller.shim.syncing import VolumeSync
 
 log = structlog.get_logger()
+# How long a container's removal, and a cell, wait for log bytes that have not arrived.
+LOG_GRACE = 30.0
 
 
 class Following:
@@ -86,22 +88,25 @@ class Following:
             task.cancel()
 
     async def log_complete(self, container_id: str) -> None:
-        """Wait until the container's log is complete here; one never started has none.
+        """Wait until the container's log is complete here, or its grace is over; one never started has none.
 
         A copy that had ended before is begun once more: this is the last time that the cell can be asked. Where that
-        one ends as well, the log says that bytes are lost.
+        one ends as well or is late, the controller's own log says that bytes are missing, and why.
         """
         if not self._memory.knows(container_id) or self._memory.only_created(container_id):
             return
         self.start_log(self._memory.container(container_id))
         task = self._copy_tasks.get(container_id)
         if task is not None:
-            await asyncio.wait((task,))
-            if self._memory.knows(container_id) and not self._memory.container(container_id).log_complete:
+            _, late = await asyncio.wait((task,), timeout=LOG_GRACE)
+            if late:
+                cause = self._mirror.hindrance(container_id) or "the cell did not send the last ones in time"
+                log.warning("log bytes may be missing", container=container_id, cause=cause)
+            elif self._memory.knows(container_id) and not self._memory.container(container_id).log_complete:
                 log.error("log bytes are lost: their copy has ended before them", container=container_id)
 
     async def logs_complete(self, sandbox_id: str) -> None:
-        """Wait until the logs of all the sandbox's containers are complete here."""
+        """Wait until the logs of all the sandbox's containers are complete here, or their grace is over."""
         async with asyncio.TaskGroup() as tasks:
             for container in self._memory.containers_of(sandbox_id):
                 tasks.create_task(self.log_complete(container.id))

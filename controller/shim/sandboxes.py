@@ -37,8 +37,6 @@ from controller.shim.resize import require_fits
 log = structlog.get_logger()
 CALL_DEADLINE = 60.0
 CLAIMED_BY = "shim"
-# How long a cell is kept for the sake of log bytes that have not arrived.
-LOG_GRACE = 30.0
 # A kubelet asks again within minutes; a claim that nobody has asked for since is over.
 ABANDONED_AFTER = 600.0
 
@@ -183,10 +181,7 @@ class Sandboxes:
         try:
             await call(stub.StopPodSandbox, cri.StopPodSandboxRequest(pod_sandbox_id=record.id), deadline=CALL_DEADLINE)
             await self._following.refresh(record.id, channel)
-            async with asyncio.timeout(LOG_GRACE):
-                await self._following.logs_complete(record.id)
-        except TimeoutError:
-            log.warning("log bytes may be missing: the cell did not send the last ones in time", cell=record.cell)
+            await self._following.logs_complete(record.id)
         except Fault as fault:
             log.warning("cell ended before its sandbox was stopped", cell=record.cell, cause=str(fault))
 

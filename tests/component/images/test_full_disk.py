@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from cellagent.images.messages import LayerReady
 from cellagent.images.service import ImageSettings, running
-from cellagent.images.store import Store
+from cellagent.images.store import SPARE_SECONDS, Store, delete
 from cellwire.faults import Fault
 from tests.component.images.test_store import BASE, TOP, stored
 from tests.support.waiting import until
@@ -103,3 +104,23 @@ async def test_an_image_that_cannot_be_written_down_is_not_there(tmp_path: Path)
         with pytest.raises(Fault, match="look at this machine's disk"):
             store.hold(first, "container")
         assert store.holders() == ()
+
+
+async def test_a_layer_pulled_again_on_a_full_disk_is_not_trusted_for_what_it_was_before(tmp_path: Path) -> None:
+    with small_disk(tmp_path) as disk:
+        store = Store(disk / "images", boot_id="one")
+        stored(store, "a:1", BASE)
+        store.settle(store.unsettled())
+        again = store.work_folder()
+        fill(disk)
+        store.remove("a:1")
+        delete(store.garbage(SPARE_SECONDS))
+        assert not store.saved
+        ready = LayerReady(chain_id=BASE, diff_id=BASE, digest=BASE, folder=str(again), size=1, unpacked=2, entries=1)
+        fill(disk)
+        with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+            store.adopt(ready, 0.0)
+        assert not Store(disk / "images", boot_id="two").present()
+        (disk / "full").unlink()
+        store.adopt(ready, 0.0)
+        assert not Store(disk / "images", boot_id="three").present()

@@ -25,6 +25,7 @@ from cellwire.rpc.mended import MendedChannel
 from tests.support.files import names
 from tests.support.oci import layer, push_image
 from tests.support.registry import PASSWORD, USER, running_registry
+from tests.support.waiting import until
 
 BASE, TOP, OTHER = (digest_of(text) for text in (b"base", b"top", b"other"))
 
@@ -84,6 +85,14 @@ async def test_holders_that_are_no_file_names_and_images_that_are_not_there_are_
     assert caught.value.kind is Kind.NOT_FOUND
 
 
+async def test_images_are_removed_though_the_disk_hides_what_else_lies_there(tmp_path: Path) -> None:
+    async with running(ImageSettings(root=tmp_path)) as room:
+        stored(room.store, "a:1", BASE)
+        (tmp_path / "blobs").rename(tmp_path / "elsewhere")
+        room.store.remove("a:1")
+        await until(lambda: not room.store.present())
+
+
 async def test_after_a_crash_of_the_machine_only_settled_layers_are_trusted(tmp_path: Path) -> None:
     store = Store(tmp_path, boot_id="one")
     stored(store, "a:1", BASE)
@@ -105,6 +114,18 @@ async def test_a_torn_index_and_unknown_folders_are_not_trusted(tmp_path: Path) 
     assert len(store.rubbish()) == 2
 
 
+async def test_what_an_interrupted_pull_left_does_not_hinder_the_next_life_of_the_same_process_id(
+    tmp_path: Path,
+) -> None:
+    for life in range(3):
+        store = Store(tmp_path)
+        assert len(store.rubbish()) == 2 * life
+        (store.work_folder() / "half").touch()
+        stored(store, "a:1", BASE)
+        store.remove("a:1")
+        assert store.garbage(SPARE_SECONDS)
+
+
 async def test_layers_of_a_failed_pull_wait_for_the_next_and_not_for_ever(tmp_path: Path) -> None:
     store = Store(tmp_path)
     folder = store.work_folder()
@@ -113,6 +134,17 @@ async def test_layers_of_a_failed_pull_wait_for_the_next_and_not_for_ever(tmp_pa
     assert store.garbage(101.0) == []
     assert store.present().keys() == {BASE}
     assert len(store.garbage(100.0 + SPARE_SECONDS)) == 1
+
+
+@pytest.mark.parametrize("bad", ["", "work", "layers", "index.json/file"])
+async def test_an_image_folder_that_cannot_be_used_is_named_with_its_cause(tmp_path: Path, bad: str) -> None:
+    root = tmp_path / "images"
+    (root / bad).parent.mkdir(parents=True, exist_ok=True)
+    (root / bad).touch()
+    with pytest.raises(Fault, match=f"image folder {root}: .*; mend its disk") as caught:
+        async with running(ImageSettings(root=root)):
+            pass
+    assert caught.value.kind is Kind.BROKEN
 
 
 async def test_an_ambiguous_prefix_finds_nothing_and_a_name_goes_before_a_prefix(tmp_path: Path) -> None:

@@ -27,6 +27,41 @@ async def test_a_second_agent_is_refused_before_it_touches_what_the_first_is_pul
     assert pulling.exists()
 
 
+@pytest.mark.parametrize("shared", ["root", "state"])
+async def test_a_cell_that_shares_a_folder_with_another_agent_is_refused_before_it_joins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: str
+) -> None:
+    async def join_for_ever(*_: object) -> None:
+        pytest.fail("it joins")
+
+    monkeypatch.setattr(leash, "SUCCESSION", 0.05)
+    monkeypatch.setattr(daemon, "join_for_ever", join_for_ever)
+    async with leash.sole(tmp_path / shared):
+        with pytest.raises(Fault, match=f"{shared}: another agent is at work in it"):
+            await daemon.cell(tmp_path / "root", tmp_path / "state")
+    assert not (tmp_path / "root" / "identity").exists()
+
+
+async def test_agents_with_images_of_their_own_do_not_share_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leash, "SUCCESSION", 0.05)
+    async with leash.sole(tmp_path / "first", tmp_path / "state"):
+        with pytest.raises(Fault, match="state: another agent is at work in it"):
+            await daemon.serve(tmp_path / "s", RuntimeSettings(root=tmp_path / "second", state=tmp_path / "state"))
+
+
+async def test_root_and_state_may_be_one_folder(tmp_path: Path) -> None:
+    async with leash.sole(tmp_path, tmp_path):
+        pass
+
+
+async def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Fault, match="file/root: Not a directory; choose"):
+        await daemon.serve(tmp_path / "s", RuntimeSettings(root=tmp_path / "file" / "root", state=tmp_path / "state"))
+
+
 async def test_the_next_agent_waits_for_the_last_one_to_end(tmp_path: Path) -> None:
     async with asyncio.TaskGroup() as tasks:
         async with leash.sole(tmp_path):

@@ -66,11 +66,14 @@ async def test_a_copy_waits_for_room_however_long_and_goes_on_exactly(
     disk.fill(but=pages)
     path = disk.path / "c" / "0.log"
     async with asyncio.TaskGroup() as tasks:
-        copying = tasks.create_task(Mirror().copy(cell.connect, "k", path, follow=True))
+        one = Mirror()
+        copying = tasks.create_task(one.copy(cell.connect, "k", path, follow=True))
         await until(lambda: cell.dialled > 12 or copying.done())
+        assert "No space left on device" in one.hindrance("k")
         assert LOG.startswith(path.read_bytes() if path.exists() else b"")
         disk.make_room()
     assert path.read_bytes() == LOG
+    assert not one.hindrance("k")
 
 
 async def test_a_controller_killed_while_the_disk_is_full_loses_no_place(cell: Cell, disk: Disk) -> None:

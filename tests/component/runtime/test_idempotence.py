@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
+from cellagent.kernel import cgroups, holders, mounts
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
 from tests.component.runtime.conftest import Agents, Client
+from tests.support.waiting import until
+
+End = Callable[[Client, str], Awaitable[None]]
 
 
 async def stop_sandbox(client: Client, sandbox: str) -> None:
@@ -122,6 +128,30 @@ async def test_a_sandbox_is_run_again_only_after_it_was_removed(agent: Agents) -
         config.metadata.attempt = 0
         await remove_sandbox(client, first)
         assert len({first, second, await client.sandbox(config)}) == 3
+
+
+@pytest.mark.parametrize("end", [stop_sandbox, remove_sandbox])
+@pytest.mark.parametrize("pause", [0.0, 0.003, 0.01, 0.03, 0.1])
+async def test_a_sandbox_that_is_ended_while_it_is_made_leaves_nothing(agent: Agents, end: End, pause: float) -> None:
+    async with agent() as client:
+        config = client.sandbox_config()
+        config.linux.security_context.namespace_options.pid = cri.POD
+        making = asyncio.create_task(client.sandbox(config))
+        while not (made := (await known(client))[0]):
+            await asyncio.sleep(0)
+        record = next(iter((client.folder / "state" / "sandboxes").iterdir()))
+        await asyncio.sleep(pause)
+        holder = holders.running(record / "ns")
+        await end(client, made[0])
+        await asyncio.wait([making])
+        if isinstance(fault := making.exception(), Fault):
+            assert fault.kind is Kind.PRECONDITION
+        assert [await sandbox_state(client, one) for one in (await known(client))[0]] in ([], [cri.SANDBOX_NOTREADY])
+        assert mounts.mounted_below(client.folder / "state") == []
+        await until(lambda: not holder or not Path(f"/proc/{holder}").exists())
+        await remove_sandbox(client, made[0])
+        assert await known(client) == ([], [])
+        assert not cgroups.Group(f"{cgroups.own_parent()}/pod{made[0][:13]}").exists()
 
 
 async def test_nothing_is_made_or_started_in_a_sandbox_that_is_stopped_or_unknown(agent: Agents) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -30,12 +31,13 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and mounts are real here"),
     pytest.mark.timeout(120),
 ]
-# Holds an address on disk, as host-local does, and fails while its servant is down.
+# Holds an address on disk, as host-local does, fails while its servant is down, and waits while that is slow.
 PLUGIN = """#!/bin/sh
 cat >/dev/null
 cd {folder}
 [ "$CNI_COMMAND" = ADD ] && echo "$CNI_CONTAINERID" >held/$CNI_CONTAINERID
 [ ! -e down ] || {{ echo '{{"code": 11, "msg": "the servant is down"}}'; exit 1; }}
+while [ -e slow ]; do sleep 0.05; done
 case $CNI_COMMAND in
 ADD) echo '{{"cniVersion": "1.0.0", "ips": [{{"address": "10.5.81.2/24"}}]}}' ;;
 DEL) rm -f held/$CNI_CONTAINERID ;;
@@ -47,7 +49,8 @@ class Machine:
     """A machine whose network is one plugin's."""
 
     def __init__(self, folder: Path) -> None:
-        self.state, self.held, self.down = folder / "state", folder / "held", folder / "down"
+        self.state, self.held = folder / "state", folder / "held"
+        self.down, self.slow = folder / "down", folder / "slow"
         self.settings = RuntimeSettings(
             root=folder / "root", state=self.state, plugins=cni.Plugins(folder / "net.d", (folder / "bin",))
         )
@@ -87,6 +90,10 @@ async def run(stub: runtime_grpc.RuntimeServiceStub, attempt: int = 0) -> str:
 async def states(stub: runtime_grpc.RuntimeServiceStub) -> list[cri.PodSandboxState.ValueType]:
     listed = await call(stub.ListPodSandbox, cri.ListPodSandboxRequest(), deadline=10)
     return [one.state for one in listed.items]
+
+
+async def stop(stub: runtime_grpc.RuntimeServiceStub, sandbox_id: str) -> None:
+    await call(stub.StopPodSandbox, cri.StopPodSandboxRequest(pod_sandbox_id=sandbox_id), deadline=30)
 
 
 async def remove(stub: runtime_grpc.RuntimeServiceStub, sandbox_id: str) -> None:
@@ -138,6 +145,69 @@ async def test_sandboxes_that_plugins_could_neither_make_nor_take_away_leave_not
         with pytest.raises(Fault, match="nowhere"):
             await call(stub.RunPodSandbox, cri.RunPodSandboxRequest(config=bad), deadline=30)
         assert await states(stub) == []
+
+
+async def test_a_sandbox_that_could_not_be_stopped_is_once_it_can_though_nobody_asks_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "RETRY_SECONDS", 0.1)
+    machine = Machine(tmp_path)
+    async with machine.agent() as stub:
+        made = await run(stub)
+        machine.down.touch()
+        with pytest.raises(Fault, match="the servant is down"):
+            await stop(stub, made)
+        assert machine.holding() == [made]
+        machine.down.unlink()
+        await until(lambda: not machine.holding())
+        await until(lambda: mounts.mounted_below(machine.state) == [])
+        assert await states(stub) == [cri.SANDBOX_NOTREADY]
+        machine.down.touch()
+        await remove(stub, made)
+        assert await states(stub) == []
+
+
+async def test_a_sandbox_that_is_stopped_while_a_plugin_is_at_work_for_it_was_never_there(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.slow.touch()
+    async with machine.agent() as stub:
+        making = asyncio.create_task(run(stub))
+        await until(machine.holding)
+        (made,) = machine.holding()
+        stopping = asyncio.create_task(stop(stub, made))
+        await asyncio.sleep(0.1)
+        assert not stopping.done()
+        machine.slow.unlink()
+        with pytest.raises(Fault, match="it was stopped while it was being made"):
+            await making
+        await stopping
+        assert await states(stub) == []
+        assert machine.holding() == []
+        assert mounts.mounted_below(machine.state) == []
+        assert await run(stub) != made
+
+
+async def test_what_an_earlier_call_made_is_taken_away_once_though_it_is_stopped_meanwhile(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    async with machine.agent() as stub:
+        machine.down.touch()
+        with pytest.raises(Fault, match="the servant is down"):
+            await run(stub)
+        (undone,) = machine.holding()
+        await asyncio.sleep(0.3)  # the agent itself has tried, too
+        machine.slow.touch()
+        machine.down.unlink()
+        making = asyncio.create_task(run(stub))
+        await asyncio.sleep(0.2)
+        stopping = asyncio.create_task(stop(stub, undone))
+        await asyncio.sleep(0.2)
+        machine.slow.unlink()
+        await stopping
+        made = await making
+        assert await states(stub) == [cri.SANDBOX_READY]
+        assert machine.holding() == [made]
+        await remove(stub, made)
+        assert mounts.mounted_below(machine.state) == []
 
 
 async def test_an_address_is_given_back_after_a_reboot_that_emptied_the_state(tmp_path: Path) -> None:

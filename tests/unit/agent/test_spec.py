@@ -179,6 +179,20 @@ def test_selinux_options_and_apparmor_profiles_are_refused_by_name_where_absent(
     assert oci_spec(inputs(config_of(apparmor=profile), apparmor=loaded))["process"]["apparmorProfile"] == "mine"
 
 
+@pytest.mark.parametrize(
+    "machine", [None, frozenset[str](), frozenset({"mine"}), frozenset({apparmor.DEFAULT, "mine"})]
+)
+def test_the_default_apparmor_profile_is_the_agents_own_where_it_is_loaded(machine: frozenset[str] | None) -> None:
+    def confined(**context: Any) -> str:
+        return oci_spec(inputs(config_of(**context), apparmor=machine))["process"].get("apparmorProfile", "")
+
+    default = apparmor.DEFAULT if machine and apparmor.DEFAULT in machine else ""
+    assert confined() == default
+    assert confined(apparmor=cri.SecurityProfile(profile_type=cri.SecurityProfile.RuntimeDefault)) == default
+    assert not confined(apparmor=cri.SecurityProfile(profile_type=cri.SecurityProfile.Unconfined))
+    assert not confined(privileged=True)
+
+
 def test_mounts_below_others_come_after_them_and_replace_those_of_the_machine() -> None:
     config = cri.ContainerConfig(
         mounts=[

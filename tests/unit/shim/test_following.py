@@ -26,12 +26,18 @@ class Refusing:
 
     def __init__(self) -> None:
         self.refuses = True
+        self.hindered = ""
         self.copies = 0
 
     async def copy(self, channel: Any, container_id: str, path: Path, *, follow: bool) -> None:
         self.copies += 1
+        if self.hindered:
+            await asyncio.Event().wait()
         if self.refuses:
             raise Fault(Kind.BROKEN, f"log {path}", "it cannot be written")
+
+    def hindrance(self, container_id: str) -> str:
+        return self.hindered.strip()
 
     def reopen(self, container_id: str) -> None: ...
 
@@ -74,6 +80,22 @@ async def test_a_failed_copy_counts_as_lost_bytes_and_that_is_said(capsys: pytes
         await following.logs_complete("s")
         assert not memory.container("k").log_complete
     assert "log bytes are lost" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("hindered", "cause"),
+    [("log /l/0.log: No space left on device", "No space left"), (" ", "the cell did not send the last ones in time")],
+)
+async def test_a_log_that_is_late_when_its_cell_goes_is_told_with_what_held_it_up(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, hindered: str, cause: str
+) -> None:
+    monkeypatch.setattr("controller.shim.following.LOG_GRACE", 0.01)
+    async with followed() as (following, _, refusing):
+        refusing.hindered = hindered
+        await following.logs_complete("s")
+    said = capsys.readouterr().out
+    assert "log bytes may be missing" in said
+    assert cause in said
 
 
 async def test_a_kubelet_that_misses_the_file_of_a_failed_copy_has_it_begun_again() -> None:

@@ -1,0 +1,195 @@
+"""What is oldest of logs is given back to the disk, and nobody who copies or reads them loses his place."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import errno
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from controller.api import logs as api_logs
+from controller.api.loglines import Reader, start_of_tail
+from controller.logs import cutting
+from controller.logs.copy import Copy
+from controller.logs.keeping import Grown
+from controller.pods.engine import Pods
+from controller.pods.logs import Logs
+
+LINE = b"2026-11-20T10:00:00.%09dZ stdout F line %d\n"
+MIB = 1 << 20
+
+
+def lines(count: int, first: int = 0) -> bytes:
+    return b"".join(LINE % (number, number) for number in range(first, first + count))
+
+
+def on_disk(*files: Path) -> int:
+    return sum(path.stat().st_blocks * 512 for path in files)
+
+
+def seen(path: Path, tail: int | None = None) -> list[bytes]:
+    """The lines as `kubectl logs` shows them."""
+    with path.open("rb") as file:
+        begins = cutting.begins(file.fileno())
+        file.seek(begins if tail is None else start_of_tail(file, tail, begins))
+        return Reader().feed(file.read()).splitlines()
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "0.log"
+    path.write_bytes(lines(100_000))
+    return path
+
+
+def test_the_oldest_bytes_go_and_a_line_says_so(log: Path) -> None:
+    size = log.stat().st_size
+    given = cutting.within([log], MIB)
+    assert on_disk(log) <= MIB + 8192
+    assert log.stat().st_size == size
+    said, *rest = seen(log)
+    assert said.startswith(b"chinampa: the first %d bytes of this log were given up: %d are kept" % (given, MIB))
+    first = int(rest[0].split()[1])
+    assert rest == [b"line %d" % number for number in range(first, 100_000)]
+    assert cutting.within([log], MIB) == 0
+
+
+def test_a_log_that_grows_is_cut_again_and_its_copy_keeps_its_place(tmp_path: Path) -> None:
+    path, copy, said = tmp_path / "0.log", Copy(tmp_path / "0.log", "k"), b""
+    copy.open()
+    for part in range(5):
+        copy.write(lines(40_000, 40_000 * part))
+        assert cutting.within([path], MIB)
+        assert seen(path)[0] != said
+        said = seen(path)[0]
+    size = copy.offset
+    copy.close()
+    again = Copy(path, "k")
+    again.open()
+    again.close()
+    assert again.offset == size == len(lines(200_000))
+    assert seen(path)[-1] == b"line 199999"
+
+
+def test_a_former_start_goes_before_this_one_but_for_its_end(tmp_path: Path, log: Path) -> None:
+    former = tmp_path / "former.log"
+    log.rename(former)
+    log.write_bytes(lines(10_000))
+    cutting.within([former, log], MIB)
+    assert seen(log) == [b"line %d" % number for number in range(10_000)]
+    cutting.within([former, log], 300_000)
+    assert on_disk(former) <= cutting.KEPT_END + 8192
+    assert seen(former)[-1] == b"line 99999"
+    assert seen(log)[0].startswith(b"chinampa")
+    assert cutting.within([tmp_path / "nowhere.log", former], 0) == 0
+
+
+@pytest.mark.parametrize("text", [b"", lines(9), b"x" * MIB, b"\0" * MIB])
+def test_what_is_small_or_has_no_lines_is_left_alone(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "0.log"
+    path.write_bytes(text)
+    assert cutting.within([path], 0) == 0
+    assert path.read_bytes() == text
+
+
+def test_a_disk_that_cannot_give_bytes_back_is_told_and_keeps_the_log_as_it_is(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: int) -> int:
+        ctypes.set_errno(errno.EOPNOTSUPP)
+        return -1
+
+    monkeypatch.setattr("controller.logs.cutting._libc.fallocate", refuses)
+    with pytest.raises(OSError, match="not supported"):
+        cutting.within([log], MIB)
+    assert log.read_bytes() == lines(100_000)
+
+
+@pytest.mark.parametrize(("tail", "shown"), [(0, 0), (1, 1), (100, 100), (10**6, None)])
+def test_a_tail_of_a_cut_log_is_its_last_lines_and_no_zeros(log: Path, tail: int, shown: int | None) -> None:
+    cutting.within([log], MIB)
+    whole = seen(log)
+    assert seen(log, tail) == whole[len(whole) - (len(whole) if shown is None else shown) :]
+
+
+def test_looking_where_a_file_begins_leaves_its_reader_where_it_is(log: Path) -> None:
+    cutting.within([log], MIB)
+    with log.open("rb") as file:
+        file.seek(5)
+        assert cutting.begins(file.fileno()) > 5
+        assert os.lseek(file.fileno(), 0, os.SEEK_CUR) == 5
+
+
+class Growing:
+    """A mirror that tells of its growth after each of its parts."""
+
+    async def copy(self, channel: object, container_id: str, path: Path, *, follow: bool, grown: Grown) -> None:
+        with path.open("ab") as file:
+            for part in self.parts():
+                file.write(part)
+                file.flush()
+                await grown()
+                self.most = max(self.most, on_disk(*path.parent.glob("*.log")))
+
+    most = 0
+
+    def parts(self) -> Iterator[bytes]:
+        return (lines(10_000, 10_000 * part) for part in range(10))
+
+
+async def test_a_pod_s_container_keeps_so_many_bytes_of_its_starts_while_they_grow(tmp_path: Path) -> None:
+    mirror = Growing()
+    logs = Logs(tmp_path, mirror, MIB)
+    for start in range(3):
+        await logs.copy(lambda: asyncio.sleep(0), "k", logs.path("u", "c", start))  # pyright: ignore[reportArgumentType]
+    assert mirror.most < MIB + 100_000
+    assert sorted(path.name for path in (tmp_path / "u" / "c").iterdir()) == ["1.log", "2.log"]
+    assert seen(logs.path("u", "c", 2))[-1] == b"line 99999"
+    assert logs.tail(logs.path("u", "c", 1)).endswith("line 99999")
+
+
+async def test_without_a_bound_all_is_kept(tmp_path: Path) -> None:
+    logs = Logs(tmp_path, Growing())
+    await logs.copy(lambda: asyncio.sleep(0), "k", logs.path("u", "c", 0))  # pyright: ignore[reportArgumentType]
+    assert logs.path("u", "c", 0).read_bytes() == lines(100_000)
+
+
+class OnePod:
+    """Pods, as the handler of logs needs them: one, with one log."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def find(self, namespace: str, name: str) -> str:
+        return name
+
+    def log_file(self, pod: str, container: str, *, previous: bool) -> tuple[Path, Callable[[], bool]]:
+        return self._path, lambda: True
+
+
+async def test_a_reader_that_is_slower_than_the_log_grows_goes_on_with_what_is_kept(log: Path) -> None:
+    log.write_bytes(lines(400_000))
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return await api_logs.log(request, cast("Pods", OnePod(log)))
+
+    app = web.Application()
+    app.router.add_get("/{namespace}/{name}/log", handle)
+    async with TestClient(TestServer(app)) as client:
+        reply = await client.get("/default/web/log?follow=true")
+        text = await reply.content.readuntil(b"\n")
+        await asyncio.sleep(0.1)  # the rest waits for us
+        given = cutting.within([log], MIB)
+        text += await reply.content.read()
+    assert b"\0" not in text
+    assert b"the first %d bytes of this log were given up" % given in text
+    assert text.startswith(b"line 0\n")
+    assert text.endswith(b"line 399999\n")
+    assert text.count(b"\n") < 400_000
