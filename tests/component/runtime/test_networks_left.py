@@ -184,7 +184,9 @@ async def test_a_sandbox_that_is_stopped_while_a_plugin_is_at_work_for_it_was_ne
         assert await states(stub) == []
         assert machine.holding() == []
         assert mounts.mounted_below(machine.state) == []
-        assert await run(stub) != made
+        again = await run(stub)
+        assert again != made
+        await remove(stub, again)
 
 
 async def test_what_an_earlier_call_made_is_taken_away_once_though_it_is_stopped_meanwhile(tmp_path: Path) -> None:
