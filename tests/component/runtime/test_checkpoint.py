@@ -157,6 +157,8 @@ async def test_a_criu_that_fails_costs_the_container_nothing(agent: Agents, tmp_
 async def test_a_checkpoint_that_takes_too_long_is_told_and_leaves_nothing(
     agent: Agents, tmp_path: Path, stand_in: Path
 ) -> None:
+    if oci.detect().name != "runc":
+        pytest.skip("NOT RUN: crun asks criu's library before it asks the program that stands in for it")
     stand_in.write_text("#!/bin/sh\nsleep 2\nexit 1\n")
     async with agent() as client:
         container = await client.run("sh", "-c", COUNT)
