@@ -15,8 +15,11 @@ profile chinampa-default flags=(attach_disconnected, mediate_deleted) {
   signal (receive) peer=runc,
 
   # Containers of this profile are kept from each other by their process namespaces; of one pod they may share one.
+  # Where the OCI runtime has a profile and the pod allows no new privileges, the two are stacked: that is a peer's name, too.
   signal (send, receive) peer=chinampa-default,
+  signal (send, receive) peer=chinampa-default//&**,
   ptrace (trace, read, tracedby, readby) peer=chinampa-default,
+  ptrace (trace, read, tracedby, readby) peer=chinampa-default//&**,
 
   # A mount could put a file under a name that is allowed.
   deny mount,

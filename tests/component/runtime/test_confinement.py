@@ -45,6 +45,21 @@ async def test_each_container_has_the_profile_that_its_pod_asks_for(agent: Agent
             await confined(client, absent)
 
 
+async def test_processes_without_new_privileges_may_signal_each_other(agent: Agents) -> None:
+    async with agent() as client:
+        linux = cri.LinuxContainerConfig()
+        linux.security_context.namespace_options.pid = cri.CONTAINER
+        linux.security_context.no_new_privs = True
+        container = await client.run(
+            "sh", "-c", "trap 'echo told; exit 3' TERM; while :; do sleep 0.1; done", linux=linux
+        )
+        for script in ("sleep 60 & kill $!", "kill -0 1", "kill -URG $$; ls /proc/1/fd >/dev/null"):
+            done = await client.exec(container, "sh", "-c", script)
+            assert done.exit_code == 0, done.stderr
+        await client.stop(container, timeout=10)
+        assert (await client.exited(container)).exit_code == 3
+
+
 async def test_a_confined_container_works_and_cannot_mount_or_change_the_machine(agent: Agents) -> None:
     async with agent() as client:
         linux = cri.LinuxContainerConfig()
@@ -69,5 +84,6 @@ async def test_a_confined_container_works_and_cannot_mount_or_change_the_machine
         assert "ermission denied" in await said("cat /proc/kcore | dd bs=1 count=1")
         assert "ermission denied" in await said("echo 1 > /proc/sys/vm/drop_caches")
         assert "ermission denied" in await said("echo x > /proc/sys/kernel/core_pattern")
+        assert await said("ls /proc/1/fd > /dev/null") == "0"
         await client.stop(container, timeout=5)
         assert (await client.exited(container)).exit_code in {137, 143}
