@@ -60,15 +60,15 @@ class Refusal(msgspec.Struct, frozen=True):
     message: str = ""
 
 
-def attempts(offers: Sequence[Offer], place: Place) -> tuple[Attempt, ...]:
-    """One attempt for each market, the better ranked first."""
+def attempts(offers: Sequence[Offer], place: Place, full: Collection[str] = ()) -> tuple[Attempt, ...]:
+    """One attempt for each market, the better ranked first. Of a zone's subnets those that are `full` come last."""
     by_market: dict[LaunchType, list[Option]] = {}
     for rank, offer in enumerate(offers):
         options = by_market.setdefault(offer.launch_type, [])
         build = Build(offer.shape.architecture, offer.shape.burstable)
         options.extend(
             Option(offer.shape.type, offer.zone, subnet, build, rank, offer.shape.cpu_millis // 1000)
-            for subnet in place.subnets_of(offer.zone)
+            for subnet in sorted(place.subnets_of(offer.zone), key=full.__contains__)
         )
     return tuple(Attempt(market, _bounded(options)) for market, options in by_market.items() if options)
 
@@ -76,13 +76,26 @@ def attempts(offers: Sequence[Offer], place: Place) -> tuple[Attempt, ...]:
 def _bounded(options: Iterable[Option]) -> tuple[Option, ...]:
     kept: list[Option] = []
     types: set[str] = set()
+    pools: set[tuple[str, str]] = set()
     for option in options:
-        if len(kept) == MOST_OVERRIDES:
+        pool = (option.type, option.zone)
+        if pool not in pools and len(pools) == MOST_OVERRIDES:
             break
         if option.type in types or len(types) < MOST_TYPES:
             types.add(option.type)
+            pools.add(pool)
             kept.append(option)
     return tuple(kept)
+
+
+def one_of_each_pool(options: Iterable[Option]) -> tuple[Option, ...]:
+    """The first option of each type and zone. EC2 refuses a whole fleet that has a type in two subnets of one zone
+    ("duplicate instance pools"): the other subnets are for the next fleet, should the first be full.
+    """
+    first: dict[tuple[str, str], Option] = {}
+    for option in options:
+        first.setdefault((option.type, option.zone), option)
+    return tuple(first.values())
 
 
 def builds(attempt: Attempt) -> tuple[Build, ...]:
@@ -101,6 +114,8 @@ def meant(refusal: Refusal, options: Iterable[Option]) -> tuple[Option, ...]:
     options = tuple(options)
     if not refusal.type or refusal.code in errors.WHOLE_MARKET:
         return options
+    if refusal.code == FULL_SUBNET:
+        return tuple(each for each in options if each.subnet == refusal.subnet)
     here = tuple(each for each in options if (each.type, each.subnet) == (refusal.type, refusal.subnet))
     if refusal.code not in quotas.CODES or not here:
         return here
@@ -111,6 +126,7 @@ def meant(refusal: Refusal, options: Iterable[Option]) -> tuple[Option, ...]:
 def fleet(attempt: Attempt, templates: Mapping[Build, str], count: int) -> dict[str, Any]:
     """CreateFleet's parameters but for token and tags. `templates` are names of launch templates."""
     spot = attempt.market is LaunchType.SPOT
+    chosen = one_of_each_pool(attempt.options)
     strategy: dict[str, Any] = (
         {"SpotOptions": {"AllocationStrategy": "capacity-optimized-prioritized"}}
         if spot
@@ -123,7 +139,7 @@ def fleet(attempt: Attempt, templates: Mapping[Build, str], count: int) -> dict[
                 "LaunchTemplateSpecification": {"LaunchTemplateName": template, "Version": "$Latest"},
                 "Overrides": [
                     {"InstanceType": option.type, "SubnetId": option.subnet, "Priority": float(option.rank)}
-                    for option in attempt.options
+                    for option in chosen
                     if option.build == build
                 ],
             }
@@ -158,20 +174,23 @@ def refusals(answer: Mapping[str, Any], market: LaunchType) -> tuple[Refusal, ..
     return tuple(found or untried)
 
 
+def full_subnets(refused: Iterable[Refusal]) -> frozenset[str]:
+    """The subnets that have too few free addresses, whatever type is launched in them."""
+    return frozenset(each.subnet for each in refused if each.code == FULL_SUBNET and each.type)
+
+
 def unfulfilled(refused: Iterable[Refusal], options: Iterable[Option], place: Place) -> tuple[Unfulfilled, ...]:
     """The offers that the fleet is to leave alone for a while; a full subnet is none whose zone has another."""
     told: dict[tuple[str, str, str], Unfulfilled] = {}
     options, refused = tuple(options), tuple(refused)
-    known = {(option.type, option.subnet) for option in options}
-    full = {(each.type, each.subnet) for each in refused if each.code == FULL_SUBNET and each.type}
+    full = full_subnets(refused)
     for each in refused:
         if errors.kind_of(each.code) not in _OF_THE_OFFER:
             continue
         zone = place.zones.get(each.subnet, "")
-        if (each.type, each.subnet) in full:
-            others = {(each.type, subnet) for subnet in place.subnets_of(zone)} & known
-            if not others <= full:
-                continue
+        subnets = {option.subnet for option in options if option.zone == zone}
+        if each.code == FULL_SUBNET and each.type and not subnets <= full:
+            continue
         itself = ((each.type, zone),) if each.type and zone else ()
         for type_, its_zone in (*itself, *((option.type, option.zone) for option in meant(each, options))):
             key = (type_, its_zone, each.market.value)

@@ -35,6 +35,8 @@ log = structlog.get_logger()
 # So long after the start, what is asked for may have been launched by a former life and not be listed yet.
 _YOUNG_SECONDS = 60.0
 _DENIED_SECONDS = 600.0
+# A subnet without free addresses is tried after the others for so long, as the fleet does with offers.
+_FULL_SECONDS = 180.0
 # A fleet tries a few of its options; RunInstances one a call, two calls a second.
 _MOST_FLEETS = 8
 _MOST_RUNS = 20
@@ -91,6 +93,7 @@ class Launcher:
         self._open: dict[str, Sent] = {}
         self._in_vain: dict[str, int] = {}
         self._repeating = asyncio.Lock()
+        self._full: dict[str, float] = {}
         self._templates = Templates(settings, calls, place)
         self._fleets_after = 0.0 if settings.fleet_allowed else float("inf")
         self._batches: Batcher[Form, LaunchRequest, Launched] = Batcher(
@@ -198,7 +201,8 @@ class Launcher:
         """Launch for these tokens, over all offers. Raises Fault where no other offer would help."""
         job.calls = 0
         offers = form.launchable(job.form, job.requests[tokens[0]].offers)
-        for attempt in attempts.attempts(offers, self._place):
+        full = [subnet for subnet, until in self._full.items() if until > time.monotonic()]
+        for attempt in attempts.attempts(offers, self._place, full):
             if not self._undealt(tokens):
                 return
             if self._fleets():
@@ -285,6 +289,7 @@ class Launcher:
 
     def _refused(self, job: Job, attempt: Attempt, refused: Sequence[Refusal]) -> None:
         job.refused.extend(each for each in refused if each not in job.refused)
+        self._full.update(dict.fromkeys(attempts.full_subnets(refused), time.monotonic() + _FULL_SECONDS))
         told = attempts.unfulfilled(refused, attempt.options, self._place)
         job.unfulfilled.update({(each.type, each.zone, each.launch_type): each for each in told})
 

@@ -75,6 +75,25 @@ async def test_a_template_that_somebody_has_deleted_is_made_anew(tmp_path: Path)
         assert len(asked) > 1, "it is asked for again"
 
 
+async def test_two_subnets_of_one_zone_are_filled_one_after_the_other(tmp_path: Path) -> None:
+    async with stage(tmp_path) as on:
+        made = [
+            await on.front.ask("CreateSubnet", VpcId=on.cloud.place.vpc, CidrBlock=block, AvailabilityZone=ZONES[0])
+            for block in ("10.240.192.0/28", "10.240.192.16/28")
+        ]
+        subnets = tuple(str(each["Subnet"]["SubnetId"]) for each in made)
+        async with on.reopen(subnets=subnets) as cloud:
+            offers = await cheapest(cloud)
+            outcomes = await each_alone(cloud, [request(f"c-{number}-1-a", offers) for number in range(8)])
+            assert all(one.instance for one in outcomes), [one.fault for one in outcomes]
+            assert not outcomes[0].unfulfilled, "the zone has another subnet"
+            assert {each["SubnetId"] for each in await on.alive()} == set(subnets)
+            calls = on.front.count("CreateFleet")
+            (later,) = await cloud.launch([request("c-9-1-a", offers)])
+            assert later.instance is not None, later.fault
+            assert on.front.count("CreateFleet") == calls + 1, "the full one is not tried first again"
+
+
 async def test_at_the_vcpu_limit_the_fault_says_what_to_ask_of_aws(tmp_path: Path) -> None:
     async with stage(tmp_path) as on:
         on.front.rules.limit(code="VcpuLimitExceeded")

@@ -62,6 +62,8 @@ def test_a_fleet_is_within_ec2s_bounds_in_one_market_and_by_our_ranking(offers: 
         overrides = [each for config in asked["LaunchTemplateConfigs"] for each in config["Overrides"]]
         assert 0 < len(overrides) <= 300
         assert len({each["InstanceType"] for each in overrides}) <= 60
+        pools = [(each["InstanceType"], PLACE.zones[each["SubnetId"]]) for each in overrides]
+        assert len(pools) == len(set(pools)), "EC2 refuses a fleet with a type in two subnets of one zone"
         ranked = sorted(overrides, key=lambda each: each["Priority"])
         best = next(each for each in offers if each.launch_type is attempt.market and each.zone != "nowhere")
         assert ranked[0]["InstanceType"] == best.shape.type
@@ -169,6 +171,18 @@ def test_a_full_subnet_spoils_an_offer_only_when_its_zone_has_no_other() -> None
     both = [*one, msgspec.structs.replace(one[0], subnet="subnet-a2")]
     assert not attempts.unfulfilled(one, attempt.options, PLACE)
     assert len(attempts.unfulfilled(both, attempt.options, PLACE)) == 1
+
+
+def test_a_fleet_launches_in_a_zones_other_subnet_when_the_first_is_full_whatever_the_type() -> None:
+    (attempt,) = attempts.attempts([offer("m1"), offer("m2"), offer("m1", "b")], PLACE)
+    left = attempts.without(attempt, [Refusal("m1", "subnet-a1", LaunchType.ON_DEMAND, attempts.FULL_SUBNET)])
+    chosen = [(each.type, each.subnet) for each in attempts.one_of_each_pool(left.options)]
+    assert chosen == [("m1", "subnet-a2"), ("m2", "subnet-a2"), ("m1", "subnet-b")]
+
+
+def test_a_subnet_that_is_known_to_be_full_is_tried_last_in_its_zone() -> None:
+    (attempt,) = attempts.attempts([offer("m1"), offer("m2", "b")], PLACE, full=["subnet-a1"])
+    assert [each.subnet for each in attempt.options] == ["subnet-a2", "subnet-a1", "subnet-b"]
 
 
 def test_the_verdict_is_the_refusal_about_which_most_must_be_done() -> None:
