@@ -102,7 +102,7 @@ def kind_of(code: str) -> Kind:
         return Kind.NO_CAPACITY
     if code in DENIED:
         return Kind.DENIED
-    if code == "IdempotentParameterMismatch":
+    if code in {"IdempotentParameterMismatch", "IdempotentInstanceTerminated"}:
         return Kind.PRECONDITION
     if _EXISTS.search(code):
         return Kind.EXISTS

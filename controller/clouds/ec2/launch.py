@@ -47,6 +47,8 @@ _NO_TEMPLATE = frozenset(
         "InvalidLaunchTemplateId.NotFoundException",
     }
 )
+# EC2 has carried a call with this token out before, but not with these parameters, or what that launched has ended.
+_USED_TOKEN = frozenset({"IdempotentParameterMismatch", "IdempotentInstanceTerminated"})
 _PAUSE = 1.0
 _MOST_IN_VAIN = 10_000
 
@@ -302,12 +304,11 @@ class Launcher:
         try:
             answer = await self._send(sent)
         except Fault as fault:
-            if fault.reason != "IdempotentParameterMismatch":
+            if fault.reason not in _USED_TOKEN:
                 raise
-            # An earlier call for these very cells had other parameters: what it launched must show in a list.
-            log.warning("EC2 knows this launch with other parameters", cells=len(tokens))
-            await asyncio.sleep(2 * _PAUSE)
-            await self._listing.all()
+            # What an earlier call for these very cells launched must show in a list.
+            log.warning("EC2 has launched for these cells before", cells=len(tokens), cause=fault.cause)
+            await self._look_again()
             left = tuple(self._undealt(tokens))
             if not left:
                 return {}
@@ -358,12 +359,22 @@ class Launcher:
         self._listing.deals.deal(sent.tokens, _instances_in(answer))
         if sent.action == "RunInstances":
             self._listing.absorb(answer.get("Instances") or ())
+        elif not answer.get("Errors") and self._undealt(sent.tokens):
+            # Neither instances nor reasons: so EC2 may answer a call that it has carried out before. To take it for
+            # a refusal would launch all again, in the dearer market.
+            log.warning("a fleet's answer leaves out cells; looking for their instances", cells=len(sent.tokens))
+            await self._look_again()
         self._closed(sent)
         for token in self._undealt(sent.tokens):
             self._in_vain[token] = self._in_vain.pop(token, 0) + 1
         while len(self._in_vain) > _MOST_IN_VAIN:
             del self._in_vain[next(iter(self._in_vain))]
         return answer
+
+    async def _look_again(self) -> None:
+        """Find what was launched in a list, which may lag behind a launch by a moment. Raises Fault."""
+        await asyncio.sleep(2 * _PAUSE)
+        await self._listing.all()
 
     def _closed(self, sent: Sent) -> None:
         for token in sent.tokens:

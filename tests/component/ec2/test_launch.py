@@ -199,6 +199,25 @@ async def test_a_lost_answer_is_asked_for_again_and_launches_once(tmp_path: Path
         assert len(await on.alive()) == 6
 
 
+async def test_a_repeated_call_whose_answer_names_no_instances_launches_nothing_more(tmp_path: Path) -> None:
+    async with stage(tmp_path) as on:
+        both = (*await cheapest(on.cloud, LaunchType.SPOT, 5), *await cheapest(on.cloud, most=5))
+        on.front.rules.lose("CreateFleet")
+        on.front.rules.silence_repeats("CreateFleet")
+        outcomes = await each_alone(on.cloud, [request(f"c-{number}-1-a", both) for number in range(3)])
+        assert len({one.instance.id for one in outcomes if one.instance}) == 3, [one.fault for one in outcomes]
+        assert len(await on.alive()) == 3
+
+
+async def test_a_token_whose_instance_has_ended_is_not_asked_with_again(tmp_path: Path) -> None:
+    async with stage(tmp_path) as on:
+        on.front.rules.fail("CreateFleet", "IdempotentInstanceTerminated", 1)
+        (launched,) = await on.cloud.launch([request("c-1-1-a", await cheapest(on.cloud))])
+        assert launched.instance is not None, launched.fault
+        tokens = [call.parameters["ClientToken"] for call in on.front.calls if call.action == "CreateFleet"]
+        assert len(set(tokens)) == len(tokens) == 2
+
+
 async def test_a_launch_that_hung_is_repeated_as_it_was_however_the_cells_ask_again(tmp_path: Path) -> None:
     async with stage(tmp_path, call_seconds=1.5, patience_seconds=3) as on:
         offers = await cheapest(on.cloud)

@@ -73,6 +73,8 @@ async def test_a_template_that_somebody_has_deleted_is_made_anew(tmp_path: Path)
         assert second.instance is not None, second.fault
         asked = [call for call in on.front.calls if call.action == "CreateLaunchTemplate"]
         assert len(asked) > 1, "it is asked for again"
+        tokens = {call.parameters["ClientToken"] for call in asked}
+        assert len(tokens) == len(asked), "to a token that it knows EC2 says that the template is there"
 
 
 async def test_two_subnets_of_one_zone_are_filled_one_after_the_other(tmp_path: Path) -> None:
