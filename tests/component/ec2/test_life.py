@@ -124,6 +124,17 @@ async def test_a_second_start_takes_the_same_security_group(tmp_path: Path) -> N
         assert again.place == on.cloud.place
 
 
+async def test_a_security_group_that_ec2_does_not_know_at_once_gets_its_rule_all_the_same(tmp_path: Path) -> None:
+    with credentials():
+        async with running_front() as front:
+            Signer(tmp_path / "certificates")
+            front.rules.fail("AuthorizeSecurityGroupIngress", "InvalidGroup.NotFound", 2)
+            async with ec2.running(await settings_on(front, tmp_path)) as cloud:
+                answer = await front.ask("DescribeSecurityGroups", GroupIds=[cloud.place.security_group])
+                (rule,) = answer["SecurityGroups"][0]["IpPermissions"]
+                assert rule["UserIdGroupPairs"][0]["GroupId"] == cloud.place.security_group
+
+
 async def test_a_room_that_closes_tells_those_who_wait_and_leaves_the_launch_to_the_next_life(tmp_path: Path) -> None:
     async with stage(tmp_path) as on:
         async with asyncio.TaskGroup() as tasks, on.reopen(cluster="other") as closing:
