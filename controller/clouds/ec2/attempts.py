@@ -1,8 +1,9 @@
 """The calls that a batch is launched by, in order: which offers, in which market, with what priorities. Pure.
 
 One fleet buys in one market, so offers are split by market in the order in which the ranking first names it: spot first
-falls back to on-demand where the pod allows both. A fleet that could not give all is followed by one over what it did
-not refuse.
+falls back to on-demand where the pod allows both. A spot fleet takes what EC2 has most of, cheapest first only where it
+can; so spot that is dearer than on-demand is a last resort of its own. A fleet that could not give all is followed by
+one over what it did not refuse.
 """
 
 from __future__ import annotations
@@ -61,16 +62,20 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 def attempts(offers: Sequence[Offer], place: Place, full: Collection[str] = ()) -> tuple[Attempt, ...]:
-    """One attempt for each market, the better ranked first. Of a zone's subnets those that are `full` come last."""
-    by_market: dict[LaunchType, list[Option]] = {}
+    """One attempt for each market, the better ranked first, and one more for spot that is ranked after on-demand. Of a
+    zone's subnets those that are `full` come last.
+    """
+    paid = next((rank for rank, offer in enumerate(offers) if offer.launch_type is LaunchType.ON_DEMAND), len(offers))
+    groups: dict[tuple[LaunchType, bool], list[Option]] = {}
     for rank, offer in enumerate(offers):
-        options = by_market.setdefault(offer.launch_type, [])
+        dear = offer.launch_type is LaunchType.SPOT and rank > paid
+        options = groups.setdefault((offer.launch_type, dear), [])
         build = Build(offer.shape.architecture, offer.shape.burstable)
         options.extend(
             Option(offer.shape.type, offer.zone, subnet, build, rank, offer.shape.cpu_millis // 1000)
             for subnet in sorted(place.subnets_of(offer.zone), key=full.__contains__)
         )
-    return tuple(Attempt(market, _bounded(options)) for market, options in by_market.items() if options)
+    return tuple(Attempt(market, _bounded(options)) for (market, _), options in groups.items() if options)
 
 
 def _bounded(options: Iterable[Option]) -> tuple[Option, ...]:

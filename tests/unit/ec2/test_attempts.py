@@ -65,8 +65,28 @@ def test_a_fleet_is_within_ec2s_bounds_in_one_market_and_by_our_ranking(offers: 
         pools = [(each["InstanceType"], PLACE.zones[each["SubnetId"]]) for each in overrides]
         assert len(pools) == len(set(pools)), "EC2 refuses a fleet with a type in two subnets of one zone"
         ranked = sorted(overrides, key=lambda each: each["Priority"])
-        best = next(each for each in offers if each.launch_type is attempt.market and each.zone != "nowhere")
-        assert ranked[0]["InstanceType"] == best.shape.type
+        best = offers[min(option.rank for option in attempt.options)]
+        assert (ranked[0]["InstanceType"], attempt.market) == (best.shape.type, best.launch_type)
+
+
+@given(OFFERS)
+def test_every_offer_in_our_zones_is_in_one_attempt_and_none_is_after_a_worse_one_of_its_market(
+    offers: list[Offer],
+) -> None:
+    made = attempts.attempts(offers, PLACE)
+    for market in LaunchType:
+        ranks = [option.rank for attempt in made if attempt.market is market for option in attempt.options]
+        assert ranks == sorted(ranks)
+        sold = {rank for rank, each in enumerate(offers) if each.launch_type is market and each.zone != "nowhere"}
+        assert set(ranks) <= sold
+        if len({offers[rank].shape.type for rank in sold}) <= 60:
+            assert set(ranks) == sold
+
+
+def test_spot_that_is_dearer_than_on_demand_is_bought_when_on_demand_is_not_to_be_had() -> None:
+    offers = [offer("m1", market=LaunchType.SPOT), offer("m1"), offer("m2", market=LaunchType.SPOT), offer("m2")]
+    made = [(each.market.value, [option.type for option in each.options]) for each in attempts.attempts(offers, PLACE)]
+    assert made == [("spot", ["m1", "m1"]), ("on-demand", ["m1", "m1", "m2", "m2"]), ("spot", ["m2", "m2"])]
 
 
 def test_each_type_is_made_by_the_template_of_its_architecture_and_its_credits() -> None:
