@@ -12,6 +12,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
+from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
@@ -94,7 +95,7 @@ class Launcher:
         self._opened = time.monotonic()
         self._open: dict[str, Sent] = {}
         self._in_vain: dict[str, int] = {}
-        self._repeating = asyncio.Lock()
+        self._repeating: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._full: dict[str, float] = {}
         self._templates = Templates(settings, calls, place)
         self._fleets_after = 0.0 if settings.fleet_allowed else float("inf")
@@ -158,8 +159,10 @@ class Launcher:
     async def _recall(self, tokens: Sequence[str], begun: float) -> dict[str, Fault]:
         """Find what earlier calls launched for these; the faults of those of which that is not known."""
         faults: dict[str, Fault] = {}
-        async with self._repeating:
-            for sent in {call.batch: call for token in tokens if (call := self._open.get(token))}.values():
+        lost = {call.batch: call for token in tokens if (call := self._open.get(token))}
+        for sent in lost.values():
+            # One at a time for each call: cells of one may ask apart. Other launches do not wait for it.
+            async with self._repeating.setdefault(sent.batch, asyncio.Lock()):
                 if sent.tokens[0] not in self._open:
                     continue
                 log.info("repeating a launch whose answer was lost", action=sent.action, cells=len(sent.tokens))

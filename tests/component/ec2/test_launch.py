@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from cellwire.faults import Kind
 from controller.clouds.ec2.cloud import Ec2Cloud
 from controller.clouds.ec2.settings import TAG_BATCH, TAG_CLUSTER, TAG_TOKEN
@@ -232,6 +234,34 @@ async def test_a_launch_that_hung_is_repeated_as_it_was_however_the_cells_ask_ag
         others = await each_alone(on.cloud, requests[1:])
         assert len({one.instance.id for one in (*alone, *others) if one.instance}) == 6
         assert len(await on.alive()) == 6
+
+
+async def test_a_launch_that_is_repeated_in_vain_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with stage(tmp_path, call_seconds=1.0, patience_seconds=2.0) as on:
+        offers = await cheapest(on.cloud)
+        on.front.rules.lose("CreateFleet", 100)
+        await on.cloud.launch([request("c-1-1-a", offers)])
+        on.front.rules.heal()
+        stuck = next(call for call in on.front.calls if call.action == "CreateFleet").parameters["ClientToken"]
+        asked, call = asyncio.Event(), on.cloud.calls.call
+
+        async def without_answer_for_one(service: str, action: str, /, **parameters: Any) -> dict[str, Any]:
+            if parameters.get("ClientToken") == stuck:
+                asked.set()
+                await asyncio.Event().wait()
+            return await call(service, action, **parameters)
+
+        monkeypatch.setattr(on.cloud.calls, "call", without_answer_for_one)
+        async with asyncio.TaskGroup() as tasks:
+            first = tasks.create_task(on.cloud.launch([request("c-1-1-a", offers)]))
+            await asked.wait()
+            async with asyncio.timeout(60):
+                (other,) = await on.cloud.launch([request("c-2-1-a", offers)])
+            assert other.instance is not None, other.fault
+            assert not first.done()
+            first.cancel()
 
 
 async def test_a_later_life_finds_what_an_earlier_one_launched_and_never_heard_of(tmp_path: Path) -> None:

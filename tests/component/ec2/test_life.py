@@ -101,6 +101,22 @@ async def test_what_is_ours_and_unused_is_deleted_at_the_second_sight_and_nothin
         assert len(await on.alive()) == 2
 
 
+async def test_what_may_not_be_looked_at_keeps_nothing_else_from_being_deleted(tmp_path: Path) -> None:
+    async with stage(tmp_path) as on:
+        zone = "us-east-1a"
+        lost = await on.front.ask("CreateVolume", AvailabilityZone=zone, Size=1, TagSpecifications=tagged("volume"))
+        old = await on.front.ask(
+            "CreateSecurityGroup",
+            GroupName="old",
+            Description="old",
+            VpcId=on.cloud.place.vpc,
+            TagSpecifications=tagged("security-group"),
+        )
+        on.front.rules.fail("DescribeNetworkInterfaces", "UnauthorizedOperation")
+        await on.cloud.leftovers.sweep()
+        assert {each.id for each in await on.cloud.leftovers.sweep()} == {lost["VolumeId"], old["GroupId"]}
+
+
 async def test_a_cloud_that_cannot_be_opened_names_the_setting(tmp_path: Path) -> None:
     with credentials():
         async with running_front() as front:
