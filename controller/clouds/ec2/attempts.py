@@ -28,8 +28,12 @@ FULL_SUBNET = "InsufficientFreeAddressesInSubnet"
 _UNTRIED = ("UnfulfillableCapacity", "due to your request configuration")
 # In a fleet's answer the code of a type that is not sold in the zone, which RunInstances calls Unsupported.
 _NOT_SOLD = ("InvalidFleetConfiguration", "Availability Zone")
-# A type that cannot be launched as asked spoils nothing for the others, which may be had later.
-_OF_THE_OFFER = frozenset({Kind.NO_CAPACITY, Kind.INVALID})
+# Codes, and words of messages, by which a type cannot be launched as all are here: another may be. Other invalid
+# requests are one pod's (an instance profile that is not there, say), and must not take offers from all pods.
+_OF_THE_TYPE = frozenset({"InvalidParameterCombination", "InvalidFleetConfiguration"})
+_OF_THE_TYPE_WORDS = ("instance type", "instancetype")
+_NO_SUBNET = "InvalidSubnetID.NotFound"
+_NO_IMAGE = "InvalidAMIID.NotFound"
 _SEVERITY = {Kind.DENIED: 0, Kind.UNAVAILABLE: 1, Kind.NO_CAPACITY: 2}
 
 
@@ -119,9 +123,12 @@ def meant(refusal: Refusal, options: Iterable[Option]) -> tuple[Option, ...]:
     options = tuple(options)
     if not refusal.type or refusal.code in errors.WHOLE_MARKET:
         return options
-    if refusal.code == FULL_SUBNET:
+    if refusal.code in {FULL_SUBNET, _NO_SUBNET}:
         return tuple(each for each in options if each.subnet == refusal.subnet)
     here = tuple(each for each in options if (each.type, each.subnet) == (refusal.type, refusal.subnet))
+    if errors.kind_of(refusal.code) is Kind.NOT_FOUND:
+        architectures = {each.build.architecture for each in here if refusal.code == _NO_IMAGE}
+        return tuple(each for each in options if not architectures or each.build.architecture in architectures)
     if refusal.code not in quotas.CODES or not here:
         return here
     least, its_class = here[0].cpus, quotas.quota_class(refusal.type)
@@ -180,8 +187,17 @@ def refusals(answer: Mapping[str, Any], market: LaunchType) -> tuple[Refusal, ..
 
 
 def full_subnets(refused: Iterable[Refusal]) -> frozenset[str]:
-    """The subnets that have too few free addresses, whatever type is launched in them."""
-    return frozenset(each.subnet for each in refused if each.code == FULL_SUBNET and each.type)
+    """The subnets that have too few free addresses, or are no more, whatever type is launched in them."""
+    return frozenset(each.subnet for each in refused if each.code in {FULL_SUBNET, _NO_SUBNET} and each.type)
+
+
+def of_the_offer(refusal: Refusal) -> bool:
+    """Whether another offer may do, and this one does for nobody now."""
+    kind = errors.kind_of(refusal.code)
+    if kind is not Kind.INVALID:
+        return kind is Kind.NO_CAPACITY
+    message = refusal.message.lower()
+    return refusal.code in _OF_THE_TYPE or any(words in message for words in _OF_THE_TYPE_WORDS)
 
 
 def unfulfilled(refused: Iterable[Refusal], options: Iterable[Option], place: Place) -> tuple[Unfulfilled, ...]:
@@ -190,7 +206,7 @@ def unfulfilled(refused: Iterable[Refusal], options: Iterable[Option], place: Pl
     options, refused = tuple(options), tuple(refused)
     full = full_subnets(refused)
     for each in refused:
-        if errors.kind_of(each.code) not in _OF_THE_OFFER:
+        if not of_the_offer(each):
             continue
         zone = place.zones.get(each.subnet, "")
         subnets = {option.subnet for option in options if option.zone == zone}
@@ -209,6 +225,9 @@ def verdict(refused: Sequence[Refusal]) -> tuple[Kind, str]:
         return Kind.NO_CAPACITY, "EC2 launched nothing and gave no reason"
     worst = min(refused, key=lambda each: _SEVERITY.get(errors.kind_of(each.code), len(_SEVERITY)))
     kind = errors.kind_of(worst.code)
+    if kind is Kind.NOT_FOUND:
+        # A group, an image, a key: asking again does not make it.
+        kind = Kind.INVALID
     if kind is not Kind.NO_CAPACITY:
         return kind, str(errors.fault_of("ec2", "CreateFleet", worst.code, worst.message))
     offers = dict.fromkeys(f"{each.type or 'all'} ({each.market.value}): {each.code}" for each in refused)

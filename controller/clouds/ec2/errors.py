@@ -91,6 +91,12 @@ _MENDS = {
     "AuthFailure.ServiceLinkedRoleCreationNotPermitted": "have an administrator run "
     '"aws iam create-service-linked-role --aws-service-name spot.amazonaws.com"',
     "InsufficientFreeAddressesInSubnet": "add a larger subnet",
+    "InvalidGroup.NotFound": "check cloud.ec2.security_groups and the annotation chinampa.dev/security-groups",
+    "InvalidAMIID.NotFound": "name a machine image that is there (cloud.ec2.image_amd64, cloud.ec2.image_arm64)",
+    "InvalidSubnetID.NotFound": "check cloud.ec2.subnets",
+    "InvalidKeyPair.NotFound": "check cloud.ec2.key_name",
+    "ReservationCapacityExceeded": "name the reservation's type and zone in the pod's annotations "
+    "(instance-type, zone), or enlarge it",
 }
 
 

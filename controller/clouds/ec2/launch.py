@@ -138,7 +138,8 @@ class Launcher:
         return max(1, roster.MOST_TAGS - most - 2)
 
     def _outcome(self, job: Job, token: str, fault: Fault | None) -> Launched:
-        unfulfilled = tuple(job.unfulfilled.values())
+        # What a reservation has no room for, or is not of, others can buy.
+        unfulfilled = () if job.form.capacity_reservation else tuple(job.unfulfilled.values())
         found = self._listing.find(token)
         if found is not None and complete(found):
             return Launched(client_token=token, instance=_as(found, token), unfulfilled=unfulfilled)
@@ -148,6 +149,8 @@ class Launcher:
             cause = "its instance is launched, but EC2 does not tell its addresses yet"
             return _failed(token, Fault(Kind.UNAVAILABLE, "launch", cause, "it is asked again"), unfulfilled)
         kind, why = attempts.verdict(job.refused)
+        if job.form.capacity_reservation and kind is Kind.NO_CAPACITY:
+            kind = Kind.UNAVAILABLE
         return Launched(client_token=token, fault=why, fault_kind=kind.value, unfulfilled=unfulfilled)
 
     def close(self) -> None:
@@ -283,10 +286,10 @@ class Launcher:
             try:
                 await self._new(job, "RunInstances", data, missing, attempt.market)
             except Fault as fault:
-                if fault.kind is not Kind.NO_CAPACITY:
+                refusal = Refusal(option.type, option.subnet, attempt.market, fault.reason, fault.cause)
+                if not attempts.of_the_offer(refusal):
                     raise
                 earlier = [each for each in job.refused if each.type == option.type and each.market is attempt.market]
-                refusal = Refusal(option.type, option.subnet, attempt.market, fault.reason, fault.cause)
                 self._refused(job, attempt, (*earlier, refusal))
                 left = attempts.without(left, (refusal,))
             else:
@@ -399,4 +402,6 @@ def _as(instance: Instance, token: str) -> Instance:
 
 
 def _failed(token: str, fault: Fault, unfulfilled: tuple[Unfulfilled, ...] = ()) -> Launched:
-    return Launched(client_token=token, fault=str(fault), fault_kind=fault.kind.value, unfulfilled=unfulfilled)
+    # A group, an image, a key that is not there: asking again does not make it.
+    kind = Kind.INVALID if fault.kind is Kind.NOT_FOUND else fault.kind
+    return Launched(client_token=token, fault=str(fault), fault_kind=kind.value, unfulfilled=unfulfilled)

@@ -162,3 +162,28 @@ async def test_a_pod_with_a_reservation_is_launched_into_it_on_demand(tmp_path: 
         (refused,) = await on.cloud.launch([request("c-2-1-a", spot, annotations=wish)])
         assert refused.fault_kind == Kind.INVALID.value
         assert "chinampa.dev/capacity-reservation" in refused.fault
+
+
+async def test_a_full_reservation_takes_no_offer_from_pods_without_one(tmp_path: Path) -> None:
+    async with stage(tmp_path) as on:
+        offers = await cheapest(on.cloud, most=5)
+        wish = {"chinampa.dev/capacity-reservation": "cr-0123456789abcdef0"}
+        on.front.rules.limit(code="ReservationCapacityExceeded")
+        (refused,) = await on.cloud.launch([request("c-1-1-a", offers, annotations=wish)])
+        assert refused.fault_kind == Kind.UNAVAILABLE.value, "it is asked again, for the same"
+        assert not refused.unfulfilled
+        assert "instance-type" in refused.fault
+
+
+@pytest.mark.parametrize("fleets", [True, False])
+async def test_a_pod_whose_wish_ec2_does_not_know_is_told_and_nothing_is_taken_from_the_others(
+    tmp_path: Path, fleets: bool
+) -> None:
+    async with stage(tmp_path, fleet_allowed=fleets) as on:
+        on.front.rules.limit(code="InvalidGroup.NotFound")
+        wish = {"chinampa.dev/security-groups": "sg-typo"}
+        (refused,) = await on.cloud.launch([request("c-1-1-a", await cheapest(on.cloud), annotations=wish)])
+        assert refused.fault_kind == Kind.INVALID.value
+        assert "chinampa.dev/security-groups" in refused.fault
+        assert not refused.unfulfilled
+        assert on.front.count("CreateFleet", "RunInstances") == 1, "it is not asked for over and over"

@@ -185,6 +185,32 @@ def test_a_type_that_cannot_be_launched_so_ends_nothing_while_another_may_be_had
     assert "its firmware is another" in why
 
 
+def test_what_is_wrong_with_one_pods_request_takes_no_offer_from_the_others() -> None:
+    words = "Value (typo) for parameter iamInstanceProfile.name is invalid."
+    invalid = Refusal("m1", "subnet-b", LaunchType.SPOT, "InvalidParameterValue", words)
+    assert not attempts.unfulfilled([invalid], (), PLACE)
+    assert attempts.verdict([invalid])[0] is Kind.INVALID
+    words = "The architecture 'arm64' of the specified instance type does not match that of the specified AMI."
+    assert attempts.unfulfilled([msgspec.structs.replace(invalid, message=words)], (), PLACE)
+
+
+def test_what_is_not_there_is_not_there_for_any_type_and_asking_again_does_not_help() -> None:
+    (attempt,) = attempts.attempts([offer("m1"), offer("t1", burstable=True), offer("a1", architecture="arm64")], PLACE)
+    left = {
+        code: {option.type for option in attempts.without(attempt, [refusal]).options}
+        for code in ("InvalidGroup.NotFound", "InvalidAMIID.NotFound", "InvalidSubnetID.NotFound")
+        if (refusal := Refusal("m1", "subnet-a1", LaunchType.ON_DEMAND, code))
+    }
+    assert left == {
+        "InvalidGroup.NotFound": set(),
+        "InvalidAMIID.NotFound": {"a1"},
+        "InvalidSubnetID.NotFound": {"m1", "t1", "a1"},
+    }
+    kind, why = attempts.verdict([Refusal("m1", "subnet-a1", LaunchType.ON_DEMAND, "InvalidGroup.NotFound")])
+    assert kind is Kind.INVALID
+    assert "chinampa.dev/security-groups" in why
+
+
 def test_a_full_subnet_spoils_an_offer_only_when_its_zone_has_no_other() -> None:
     (attempt,) = attempts.attempts([offer("m1")], PLACE)
     one = [Refusal("m1", "subnet-a1", LaunchType.ON_DEMAND, attempts.FULL_SUBNET)]
