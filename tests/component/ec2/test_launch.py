@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from cellwire.faults import Kind
+from controller.clouds.ec2 import listing
 from controller.clouds.ec2.cloud import Ec2Cloud
 from controller.clouds.ec2.settings import TAG_BATCH, TAG_CLUSTER, TAG_TOKEN
 from controller.clouds.protocol import Imaged, Launched, LaunchRequest
@@ -234,6 +235,29 @@ async def test_a_launch_that_hung_is_repeated_as_it_was_however_the_cells_ask_ag
         others = await each_alone(on.cloud, requests[1:])
         assert len({one.instance.id for one in (*alone, *others) if one.instance}) == 6
         assert len(await on.alive()) == 6
+
+
+@pytest.mark.parametrize("lists", [3, 12])
+async def test_an_instance_that_lists_show_late_is_waited_for_and_launched_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lists: int
+) -> None:
+    async with stage(tmp_path) as on:
+        monkeypatch.setattr(listing, "_PAUSES", (0.0,) + (0.05,) * 7)
+        call, empty = on.cloud.calls.call, iter(range(lists))
+
+        async def late(service: str, action: str, /, **parameters: Any) -> dict[str, Any]:
+            answer = await call(service, action, **parameters)
+            late_still = action == "DescribeInstances" and next(empty, None) is not None
+            return {"Reservations": []} if late_still else answer
+
+        monkeypatch.setattr(on.cloud.calls, "call", late)
+        asked = request("c-1-1-a", await cheapest(on.cloud))
+        (launched,) = await on.cloud.launch([asked])
+        while launched.instance is None:
+            assert launched.fault_kind == Kind.UNAVAILABLE.value, "the cell keeps its token and asks again"
+            (launched,) = await on.cloud.launch([asked])
+        assert launched.instance.address
+        assert on.front.count("CreateFleet") == len(await on.alive()) == 1
 
 
 async def test_a_launch_that_is_repeated_in_vain_holds_up_no_other(
