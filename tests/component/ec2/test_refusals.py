@@ -187,3 +187,14 @@ async def test_a_pod_whose_wish_ec2_does_not_know_is_told_and_nothing_is_taken_f
         assert "chinampa.dev/security-groups" in refused.fault
         assert not refused.unfulfilled
         assert on.front.count("CreateFleet", "RunInstances") == 1, "it is not asked for over and over"
+
+
+async def test_without_fleets_a_type_that_cannot_be_launched_as_asked_is_passed_over(tmp_path: Path) -> None:
+    async with stage(tmp_path, fleet_allowed=False) as on:
+        offers = await cheapest(on.cloud)
+        first = offers[0].shape.type
+        on.front.rules.limit(first, code="InvalidParameterCombination")
+        (launched,) = await on.cloud.launch([request("c-1-1-a", offers)])
+        assert launched.instance is not None, launched.fault
+        assert launched.instance.type != first
+        assert {each.type for each in launched.unfulfilled} == {first}
