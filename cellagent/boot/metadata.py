@@ -10,12 +10,13 @@ HOST = "169.254.169.254"
 PORT = 80
 TOKEN_SECONDS = 300
 DEADLINE = 5.0
+EXPIRED = "ExpiredToken"
 # User-data has at most 16 KiB, an identity document less.
 LARGEST = 1 << 20
 
 
 class Metadata:
-    """One session with the service: its token is asked for once."""
+    """One session with the service: its token is asked for once, and again when the service says that it is over."""
 
     def __init__(self, host: str = HOST, port: int = PORT) -> None:
         self._address = (host, port)
@@ -23,6 +24,16 @@ class Metadata:
 
     async def get(self, path: str) -> bytes:
         """What is at "/latest/" + path. Raises Fault NOT_FOUND or UNAVAILABLE."""
+        used = self._token
+        try:
+            return await self._get(path)
+        except Fault as fault:
+            # A cell that waits for its controller for long outlives its token.
+            if fault.reason != EXPIRED or not used:
+                raise
+        return await self._get(path)
+
+    async def _get(self, path: str) -> bytes:
         if not self._token:
             header = f"X-aws-ec2-metadata-token-ttl-seconds: {TOKEN_SECONDS}"
             self._token = (await self._ask("PUT", "/latest/api/token", header)).decode()
@@ -39,6 +50,9 @@ class Metadata:
             raise Fault(Kind.UNAVAILABLE, thing, str(error) or "it did not answer in time") from error
         if status == 404:
             raise Fault(Kind.NOT_FOUND, thing, "there is no such thing")
+        if status == 401:
+            self._token = ""
+            raise Fault(Kind.UNAVAILABLE, thing, "it does not accept our token", reason=EXPIRED)
         if status != 200:
             raise Fault(Kind.UNAVAILABLE, thing, f"it answered {status}")
         return body

@@ -208,12 +208,14 @@ class Reconciler:
     async def heed_notices(self) -> None:
         """What the cloud announces is a reason to look, and its cell remembers it before the next one is asked for."""
         async for notice in self._cloud.notices():
-            log.info("notice", instance=notice.instance, kind=notice.kind, message=notice.message)
-            self.survey_soon()
+            cell = self._book.of_instance(notice.instance)
+            if cell is not None:
+                log.info("notice", instance=notice.instance, kind=notice.kind, message=notice.message)
+                # Not for other people's instances: a queue tells of the whole account, and each look is calls.
+                self.survey_soon()
             news = interruption.announcement(notice, self._limits, self._clock())
             if news is None:
                 continue
-            cell = self._book.of_instance(notice.instance)
             if cell is None:
                 # The answer to its launch may not be written down yet.
                 self._early = {**dict(list(self._early.items())[-MOST_EARLY:]), notice.instance: news}

@@ -63,6 +63,13 @@ def check(parameters: Mapping[str, Any]) -> None:
             raise Refused("InvalidParameterValue", f"An instant fleet cannot tag {tags['ResourceType']}.")
 
 
+def check_pools(options: list[Option], zones: Mapping[str, str]) -> None:
+    """EC2 launches a type in one subnet of a zone only. `zones` is subnet to zone. Raises Refused."""
+    pools = [(option.type, zones.get(option.subnet, option.subnet)) for option in options]
+    if len(pools) != len(set(pools)):
+        raise Refused("InvalidFleetConfig", "The fleet configuration contains duplicate instance pools.")
+
+
 def capacities(parameters: Mapping[str, Any]) -> list[tuple[str, int]]:
     """How many instances of which market a fleet wants."""
     wanted = parameters["TargetCapacitySpecification"]

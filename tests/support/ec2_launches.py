@@ -92,6 +92,7 @@ class Launches:
         options = await self._options(parameters)
         for option in options:
             await self._zone(option.subnet)
+        ec2_fleet.check_pools(options, self._zones)
         name = f"fleet-{secrets.token_hex(4)}-{secrets.token_hex(2)}-{secrets.token_hex(2)}-{secrets.token_hex(6)}"
         least = int(parameters.get("OnDemandOptions", {}).get("MinTargetCapacity", 0))
         shares: list[Share] = []

@@ -57,6 +57,7 @@ class Rules:
     _failures: dict[str, tuple[str, int]] = field(default_factory=dict[str, tuple[str, int]])
     _hung: set[str] = field(default_factory=set[str])
     _lost: dict[str, int] = field(default_factory=dict[str, int])
+    _silent: set[str] = field(default_factory=set[str])
     _held: dict[str, asyncio.Event] = field(default_factory=dict[str, asyncio.Event])
 
     def limit(
@@ -77,6 +78,10 @@ class Rules:
         """Carry the next `times` calls out and close the connection without an answer."""
         self._lost[action] = times
 
+    def silence_repeats(self, *actions: str) -> None:
+        """Answer calls of these actions that repeat an earlier one without telling what that did."""
+        self._silent.update(actions)
+
     def hold(self, action: str) -> asyncio.Event:
         """Carry calls of this action out and answer them only once the event that is returned is set."""
         return self._held.setdefault(action, asyncio.Event())
@@ -87,12 +92,16 @@ class Rules:
         self._failures.clear()
         self._hung.clear()
         self._lost.clear()
+        self._silent.clear()
         for held in self._held.values():
             held.set()
         self._held.clear()
 
     def hangs(self, action: str) -> bool:
         return action in self._hung
+
+    def silent(self, action: str) -> bool:
+        return action in self._silent
 
     def failure(self, action: str) -> Refused | None:
         """The error of this call, used up."""

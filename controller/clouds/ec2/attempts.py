@@ -1,8 +1,9 @@
 """The calls that a batch is launched by, in order: which offers, in which market, with what priorities. Pure.
 
 One fleet buys in one market, so offers are split by market in the order in which the ranking first names it: spot first
-falls back to on-demand where the pod allows both. A fleet that could not give all is followed by one over what it did
-not refuse.
+falls back to on-demand where the pod allows both. A spot fleet takes what EC2 has most of, cheapest first only where it
+can; so spot that is dearer than on-demand is a last resort of its own. A fleet that could not give all is followed by
+one over what it did not refuse.
 """
 
 from __future__ import annotations
@@ -27,8 +28,12 @@ FULL_SUBNET = "InsufficientFreeAddressesInSubnet"
 _UNTRIED = ("UnfulfillableCapacity", "due to your request configuration")
 # In a fleet's answer the code of a type that is not sold in the zone, which RunInstances calls Unsupported.
 _NOT_SOLD = ("InvalidFleetConfiguration", "Availability Zone")
-# A type that cannot be launched as asked spoils nothing for the others, which may be had later.
-_OF_THE_OFFER = frozenset({Kind.NO_CAPACITY, Kind.INVALID})
+# Codes, and words of messages, by which a type cannot be launched as all are here: another may be. Other invalid
+# requests are one pod's (an instance profile that is not there, say), and must not take offers from all pods.
+_OF_THE_TYPE = frozenset({"InvalidParameterCombination", "InvalidFleetConfiguration"})
+_OF_THE_TYPE_WORDS = ("instance type", "instancetype")
+_NO_SUBNET = "InvalidSubnetID.NotFound"
+_NO_IMAGE = "InvalidAMIID.NotFound"
 _SEVERITY = {Kind.DENIED: 0, Kind.UNAVAILABLE: 1, Kind.NO_CAPACITY: 2}
 
 
@@ -60,29 +65,46 @@ class Refusal(msgspec.Struct, frozen=True):
     message: str = ""
 
 
-def attempts(offers: Sequence[Offer], place: Place) -> tuple[Attempt, ...]:
-    """One attempt for each market, the better ranked first."""
-    by_market: dict[LaunchType, list[Option]] = {}
+def attempts(offers: Sequence[Offer], place: Place, full: Collection[str] = ()) -> tuple[Attempt, ...]:
+    """One attempt for each market, the better ranked first, and one more for spot that is ranked after on-demand. Of a
+    zone's subnets those that are `full` come last.
+    """
+    paid = next((rank for rank, offer in enumerate(offers) if offer.launch_type is LaunchType.ON_DEMAND), len(offers))
+    groups: dict[tuple[LaunchType, bool], list[Option]] = {}
     for rank, offer in enumerate(offers):
-        options = by_market.setdefault(offer.launch_type, [])
+        dear = offer.launch_type is LaunchType.SPOT and rank > paid
+        options = groups.setdefault((offer.launch_type, dear), [])
         build = Build(offer.shape.architecture, offer.shape.burstable)
         options.extend(
             Option(offer.shape.type, offer.zone, subnet, build, rank, offer.shape.cpu_millis // 1000)
-            for subnet in place.subnets_of(offer.zone)
+            for subnet in sorted(place.subnets_of(offer.zone), key=full.__contains__)
         )
-    return tuple(Attempt(market, _bounded(options)) for market, options in by_market.items() if options)
+    return tuple(Attempt(market, _bounded(options)) for (market, _), options in groups.items() if options)
 
 
 def _bounded(options: Iterable[Option]) -> tuple[Option, ...]:
     kept: list[Option] = []
     types: set[str] = set()
+    pools: set[tuple[str, str]] = set()
     for option in options:
-        if len(kept) == MOST_OVERRIDES:
+        pool = (option.type, option.zone)
+        if pool not in pools and len(pools) == MOST_OVERRIDES:
             break
         if option.type in types or len(types) < MOST_TYPES:
             types.add(option.type)
+            pools.add(pool)
             kept.append(option)
     return tuple(kept)
+
+
+def one_of_each_pool(options: Iterable[Option]) -> tuple[Option, ...]:
+    """The first option of each type and zone. EC2 refuses a whole fleet that has a type in two subnets of one zone
+    ("duplicate instance pools"): the other subnets are for the next fleet, should the first be full.
+    """
+    first: dict[tuple[str, str], Option] = {}
+    for option in options:
+        first.setdefault((option.type, option.zone), option)
+    return tuple(first.values())
 
 
 def builds(attempt: Attempt) -> tuple[Build, ...]:
@@ -101,7 +123,12 @@ def meant(refusal: Refusal, options: Iterable[Option]) -> tuple[Option, ...]:
     options = tuple(options)
     if not refusal.type or refusal.code in errors.WHOLE_MARKET:
         return options
+    if refusal.code in {FULL_SUBNET, _NO_SUBNET}:
+        return tuple(each for each in options if each.subnet == refusal.subnet)
     here = tuple(each for each in options if (each.type, each.subnet) == (refusal.type, refusal.subnet))
+    if errors.kind_of(refusal.code) is Kind.NOT_FOUND:
+        architectures = {each.build.architecture for each in here if refusal.code == _NO_IMAGE}
+        return tuple(each for each in options if not architectures or each.build.architecture in architectures)
     if refusal.code not in quotas.CODES or not here:
         return here
     least, its_class = here[0].cpus, quotas.quota_class(refusal.type)
@@ -111,6 +138,7 @@ def meant(refusal: Refusal, options: Iterable[Option]) -> tuple[Option, ...]:
 def fleet(attempt: Attempt, templates: Mapping[Build, str], count: int) -> dict[str, Any]:
     """CreateFleet's parameters but for token and tags. `templates` are names of launch templates."""
     spot = attempt.market is LaunchType.SPOT
+    chosen = one_of_each_pool(attempt.options)
     strategy: dict[str, Any] = (
         {"SpotOptions": {"AllocationStrategy": "capacity-optimized-prioritized"}}
         if spot
@@ -123,7 +151,7 @@ def fleet(attempt: Attempt, templates: Mapping[Build, str], count: int) -> dict[
                 "LaunchTemplateSpecification": {"LaunchTemplateName": template, "Version": "$Latest"},
                 "Overrides": [
                     {"InstanceType": option.type, "SubnetId": option.subnet, "Priority": float(option.rank)}
-                    for option in attempt.options
+                    for option in chosen
                     if option.build == build
                 ],
             }
@@ -158,20 +186,32 @@ def refusals(answer: Mapping[str, Any], market: LaunchType) -> tuple[Refusal, ..
     return tuple(found or untried)
 
 
+def full_subnets(refused: Iterable[Refusal]) -> frozenset[str]:
+    """The subnets that have too few free addresses, or are no more, whatever type is launched in them."""
+    return frozenset(each.subnet for each in refused if each.code in {FULL_SUBNET, _NO_SUBNET} and each.type)
+
+
+def of_the_offer(refusal: Refusal) -> bool:
+    """Whether another offer may do, and this one does for nobody now."""
+    kind = errors.kind_of(refusal.code)
+    if kind is not Kind.INVALID:
+        return kind is Kind.NO_CAPACITY
+    message = refusal.message.lower()
+    return refusal.code in _OF_THE_TYPE or any(words in message for words in _OF_THE_TYPE_WORDS)
+
+
 def unfulfilled(refused: Iterable[Refusal], options: Iterable[Option], place: Place) -> tuple[Unfulfilled, ...]:
     """The offers that the fleet is to leave alone for a while; a full subnet is none whose zone has another."""
     told: dict[tuple[str, str, str], Unfulfilled] = {}
     options, refused = tuple(options), tuple(refused)
-    known = {(option.type, option.subnet) for option in options}
-    full = {(each.type, each.subnet) for each in refused if each.code == FULL_SUBNET and each.type}
+    full = full_subnets(refused)
     for each in refused:
-        if errors.kind_of(each.code) not in _OF_THE_OFFER:
+        if not of_the_offer(each):
             continue
         zone = place.zones.get(each.subnet, "")
-        if (each.type, each.subnet) in full:
-            others = {(each.type, subnet) for subnet in place.subnets_of(zone)} & known
-            if not others <= full:
-                continue
+        subnets = {option.subnet for option in options if option.zone == zone}
+        if each.code == FULL_SUBNET and each.type and not subnets <= full:
+            continue
         itself = ((each.type, zone),) if each.type and zone else ()
         for type_, its_zone in (*itself, *((option.type, option.zone) for option in meant(each, options))):
             key = (type_, its_zone, each.market.value)
@@ -185,6 +225,9 @@ def verdict(refused: Sequence[Refusal]) -> tuple[Kind, str]:
         return Kind.NO_CAPACITY, "EC2 launched nothing and gave no reason"
     worst = min(refused, key=lambda each: _SEVERITY.get(errors.kind_of(each.code), len(_SEVERITY)))
     kind = errors.kind_of(worst.code)
+    if kind is Kind.NOT_FOUND:
+        # A group, an image, a key: asking again does not make it.
+        kind = Kind.INVALID
     if kind is not Kind.NO_CAPACITY:
         return kind, str(errors.fault_of("ec2", "CreateFleet", worst.code, worst.message))
     offers = dict.fromkeys(f"{each.type or 'all'} ({each.market.value}): {each.code}" for each in refused)

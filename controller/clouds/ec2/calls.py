@@ -30,6 +30,7 @@ _READS = re.compile(r"^(Describe|Get|List|Search|Receive)")
 # Asking twice leaves what asking once leaves.
 _REPEATABLE = frozenset({"TerminateInstances", "CreateTags", "DeleteTags", "ReplaceRoute"})
 _CONNECTIONS = 32
+_MOST_SAID = 300
 OWN_LIMIT = "OwnLimit"
 
 
@@ -132,6 +133,7 @@ class Calls:
     async def _ask(self, service: str, action: str, params: dict[str, Any]) -> dict[str, Any]:
         import botocore  # noqa: PLC0415 # see the module
         import botocore.exceptions as sdk  # noqa: PLC0415
+        from botocore.parsers import ResponseParserError  # noqa: PLC0415
 
         client = await self._client(service)
         limit = self._settings.call_seconds + _long_poll(params)
@@ -154,6 +156,11 @@ class Calls:
             raise Fault(Kind.INVALID, f"{service} {action}", str(error), reason="ParamValidation") from error
         except TimeoutError as error:
             raise errors.unanswered(service, action, f"no answer within {limit:g} s") from error
+        except ResponseParserError as error:
+            # Of a proxy or load balancer on the way ("no healthy upstream"), or cut off: whether the call was carried
+            # out, only AWS knows.
+            said = " ".join(str(error).split())[:_MOST_SAID]
+            raise errors.unanswered(service, action, f"the answer is none of AWS's: {said}") from error
         except (sdk.BotoCoreError, OSError) as error:
             raise errors.unanswered(service, action, str(error) or type(error).__name__) from error
 

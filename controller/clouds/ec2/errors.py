@@ -91,6 +91,12 @@ _MENDS = {
     "AuthFailure.ServiceLinkedRoleCreationNotPermitted": "have an administrator run "
     '"aws iam create-service-linked-role --aws-service-name spot.amazonaws.com"',
     "InsufficientFreeAddressesInSubnet": "add a larger subnet",
+    "InvalidGroup.NotFound": "check cloud.ec2.security_groups and the annotation chinampa.dev/security-groups",
+    "InvalidAMIID.NotFound": "name a machine image that is there (cloud.ec2.image_amd64, cloud.ec2.image_arm64)",
+    "InvalidSubnetID.NotFound": "check cloud.ec2.subnets",
+    "InvalidKeyPair.NotFound": "check cloud.ec2.key_name",
+    "ReservationCapacityExceeded": "name the reservation's type and zone in the pod's annotations "
+    "(instance-type, zone), or enlarge it",
 }
 
 
@@ -102,7 +108,7 @@ def kind_of(code: str) -> Kind:
         return Kind.NO_CAPACITY
     if code in DENIED:
         return Kind.DENIED
-    if code == "IdempotentParameterMismatch":
+    if code in {"IdempotentParameterMismatch", "IdempotentInstanceTerminated"}:
         return Kind.PRECONDITION
     if _EXISTS.search(code):
         return Kind.EXISTS

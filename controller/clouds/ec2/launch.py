@@ -12,6 +12,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
+from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
@@ -35,6 +36,8 @@ log = structlog.get_logger()
 # So long after the start, what is asked for may have been launched by a former life and not be listed yet.
 _YOUNG_SECONDS = 60.0
 _DENIED_SECONDS = 600.0
+# A subnet without free addresses is tried after the others for so long, as the fleet does with offers.
+_FULL_SECONDS = 180.0
 # A fleet tries a few of its options; RunInstances one a call, two calls a second.
 _MOST_FLEETS = 8
 _MOST_RUNS = 20
@@ -45,6 +48,8 @@ _NO_TEMPLATE = frozenset(
         "InvalidLaunchTemplateId.NotFoundException",
     }
 )
+# EC2 has carried a call with this token out before, but not with these parameters, or what that launched has ended.
+_USED_TOKEN = frozenset({"IdempotentParameterMismatch", "IdempotentInstanceTerminated"})
 _PAUSE = 1.0
 _MOST_IN_VAIN = 10_000
 
@@ -90,7 +95,8 @@ class Launcher:
         self._opened = time.monotonic()
         self._open: dict[str, Sent] = {}
         self._in_vain: dict[str, int] = {}
-        self._repeating = asyncio.Lock()
+        self._repeating: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._full: dict[str, float] = {}
         self._templates = Templates(settings, calls, place)
         self._fleets_after = 0.0 if settings.fleet_allowed else float("inf")
         self._batches: Batcher[Form, LaunchRequest, Launched] = Batcher(
@@ -132,7 +138,8 @@ class Launcher:
         return max(1, roster.MOST_TAGS - most - 2)
 
     def _outcome(self, job: Job, token: str, fault: Fault | None) -> Launched:
-        unfulfilled = tuple(job.unfulfilled.values())
+        # What a reservation has no room for, or is not of, others can buy.
+        unfulfilled = () if job.form.capacity_reservation else tuple(job.unfulfilled.values())
         found = self._listing.find(token)
         if found is not None and complete(found):
             return Launched(client_token=token, instance=_as(found, token), unfulfilled=unfulfilled)
@@ -142,6 +149,8 @@ class Launcher:
             cause = "its instance is launched, but EC2 does not tell its addresses yet"
             return _failed(token, Fault(Kind.UNAVAILABLE, "launch", cause, "it is asked again"), unfulfilled)
         kind, why = attempts.verdict(job.refused)
+        if job.form.capacity_reservation and kind is Kind.NO_CAPACITY:
+            kind = Kind.UNAVAILABLE
         return Launched(client_token=token, fault=why, fault_kind=kind.value, unfulfilled=unfulfilled)
 
     def close(self) -> None:
@@ -153,8 +162,10 @@ class Launcher:
     async def _recall(self, tokens: Sequence[str], begun: float) -> dict[str, Fault]:
         """Find what earlier calls launched for these; the faults of those of which that is not known."""
         faults: dict[str, Fault] = {}
-        async with self._repeating:
-            for sent in {call.batch: call for token in tokens if (call := self._open.get(token))}.values():
+        lost = {call.batch: call for token in tokens if (call := self._open.get(token))}
+        for sent in lost.values():
+            # One at a time for each call: cells of one may ask apart. Other launches do not wait for it.
+            async with self._repeating.setdefault(sent.batch, asyncio.Lock()):
                 if sent.tokens[0] not in self._open:
                     continue
                 log.info("repeating a launch whose answer was lost", action=sent.action, cells=len(sent.tokens))
@@ -198,7 +209,8 @@ class Launcher:
         """Launch for these tokens, over all offers. Raises Fault where no other offer would help."""
         job.calls = 0
         offers = form.launchable(job.form, job.requests[tokens[0]].offers)
-        for attempt in attempts.attempts(offers, self._place):
+        full = [subnet for subnet, until in self._full.items() if until > time.monotonic()]
+        for attempt in attempts.attempts(offers, self._place, full):
             if not self._undealt(tokens):
                 return
             if self._fleets():
@@ -274,10 +286,10 @@ class Launcher:
             try:
                 await self._new(job, "RunInstances", data, missing, attempt.market)
             except Fault as fault:
-                if fault.kind is not Kind.NO_CAPACITY:
+                refusal = Refusal(option.type, option.subnet, attempt.market, fault.reason, fault.cause)
+                if not attempts.of_the_offer(refusal):
                     raise
                 earlier = [each for each in job.refused if each.type == option.type and each.market is attempt.market]
-                refusal = Refusal(option.type, option.subnet, attempt.market, fault.reason, fault.cause)
                 self._refused(job, attempt, (*earlier, refusal))
                 left = attempts.without(left, (refusal,))
             else:
@@ -285,6 +297,7 @@ class Launcher:
 
     def _refused(self, job: Job, attempt: Attempt, refused: Sequence[Refusal]) -> None:
         job.refused.extend(each for each in refused if each not in job.refused)
+        self._full.update(dict.fromkeys(attempts.full_subnets(refused), time.monotonic() + _FULL_SECONDS))
         told = attempts.unfulfilled(refused, attempt.options, self._place)
         job.unfulfilled.update({(each.type, each.zone, each.launch_type): each for each in told})
 
@@ -297,12 +310,11 @@ class Launcher:
         try:
             answer = await self._send(sent)
         except Fault as fault:
-            if fault.reason != "IdempotentParameterMismatch":
+            if fault.reason not in _USED_TOKEN:
                 raise
-            # An earlier call for these very cells had other parameters: what it launched must show in a list.
-            log.warning("EC2 knows this launch with other parameters", cells=len(tokens))
-            await asyncio.sleep(2 * _PAUSE)
-            await self._listing.all()
+            # What an earlier call for these very cells launched must show in a list.
+            log.warning("EC2 has launched for these cells before", cells=len(tokens), cause=fault.cause)
+            await self._look_again()
             left = tuple(self._undealt(tokens))
             if not left:
                 return {}
@@ -353,12 +365,22 @@ class Launcher:
         self._listing.deals.deal(sent.tokens, _instances_in(answer))
         if sent.action == "RunInstances":
             self._listing.absorb(answer.get("Instances") or ())
+        elif not answer.get("Errors") and self._undealt(sent.tokens):
+            # Neither instances nor reasons: so EC2 may answer a call that it has carried out before. To take it for
+            # a refusal would launch all again, in the dearer market.
+            log.warning("a fleet's answer leaves out cells; looking for their instances", cells=len(sent.tokens))
+            await self._look_again()
         self._closed(sent)
         for token in self._undealt(sent.tokens):
             self._in_vain[token] = self._in_vain.pop(token, 0) + 1
         while len(self._in_vain) > _MOST_IN_VAIN:
             del self._in_vain[next(iter(self._in_vain))]
         return answer
+
+    async def _look_again(self) -> None:
+        """Find what was launched in a list, which may lag behind a launch by a moment. Raises Fault."""
+        await asyncio.sleep(2 * _PAUSE)
+        await self._listing.all()
 
     def _closed(self, sent: Sent) -> None:
         for token in sent.tokens:
@@ -380,4 +402,6 @@ def _as(instance: Instance, token: str) -> Instance:
 
 
 def _failed(token: str, fault: Fault, unfulfilled: tuple[Unfulfilled, ...] = ()) -> Launched:
-    return Launched(client_token=token, fault=str(fault), fault_kind=fault.kind.value, unfulfilled=unfulfilled)
+    # A group, an image, a key that is not there: asking again does not make it.
+    kind = Kind.INVALID if fault.kind is Kind.NOT_FOUND else fault.kind
+    return Launched(client_token=token, fault=str(fault), fault_kind=kind.value, unfulfilled=unfulfilled)

@@ -44,13 +44,10 @@ class Leftovers:
         """Look and delete, for ever."""
         while True:
             await asyncio.sleep(self._settings.leftovers_seconds)
-            try:
-                await self.sweep()
-            except Fault as fault:
-                log.warning("leftovers cannot be looked for", cause=str(fault))
+            await self.sweep()
 
     async def sweep(self) -> tuple[Leftover, ...]:
-        """Look once; delete what was there the last time too. What was deleted. Raises Fault if it cannot look."""
+        """Look once; delete what was there the last time too. What was deleted. Raises nothing."""
         found = frozenset([each async for each in self._found(time.time())])
         due, self._before = found & self._before, found
         deleted: list[Leftover] = []
@@ -67,17 +64,33 @@ class Leftovers:
         return tuple(deleted)
 
     async def _found(self, now: float) -> AsyncIterator[Leftover]:
+        """All kinds; one that cannot be looked at keeps no other from being cleared up."""
+        for kind in (self._volumes(), self._interfaces(), self._templates(now), self._groups()):
+            try:
+                async for leftover in kind:
+                    yield leftover
+            except Fault as fault:
+                log.warning("leftovers of one kind cannot be looked for", cause=str(fault))
+
+    async def _volumes(self) -> AsyncIterator[Leftover]:
         async for volume in self._ours("DescribeVolumes", "Volumes", status="available"):
             yield Leftover("DeleteVolume", "VolumeId", str(volume["VolumeId"]))
+
+    async def _interfaces(self) -> AsyncIterator[Leftover]:
         async for interface in self._ours("DescribeNetworkInterfaces", "NetworkInterfaces", status="available"):
             yield Leftover("DeleteNetworkInterface", "NetworkInterfaceId", str(interface["NetworkInterfaceId"]))
+
+    async def _templates(self, now: float) -> AsyncIterator[Leftover]:
         async for template in self._ours("DescribeLaunchTemplates", "LaunchTemplates"):
             made = template.get("CreateTime")
             age = now - made.timestamp() if isinstance(made, datetime) else 0.0
             if age > self._settings.template_seconds:
                 yield Leftover("DeleteLaunchTemplate", "LaunchTemplateId", str(template["LaunchTemplateId"]))
+
+    async def _groups(self) -> AsyncIterator[Leftover]:
+        wanted = {self._place.security_group, *self._settings.security_groups}
         async for group in self._ours("DescribeSecurityGroups", "SecurityGroups"):
-            if group["GroupId"] != self._place.security_group:
+            if group["GroupId"] not in wanted:
                 yield Leftover("DeleteSecurityGroup", "GroupId", str(group["GroupId"]))
 
     def _ours(self, action: str, key: str, **filters: str) -> AsyncIterator[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from cellwire.faults import Fault, Kind
@@ -9,6 +10,10 @@ from controller.clouds.ec2 import form
 from controller.clouds.ec2.calls import Calls
 from controller.clouds.ec2.form import Place
 from controller.clouds.ec2.settings import Ec2Settings
+
+# EC2 may not know a group by its id for a moment after it has made it. A start that ended there would leave the group
+# without its rule for good: the next start finds it by its name.
+_KNOWN_AFTER = (0.0, 0.5, 1.0, 2.0, 4.0)
 
 
 async def find(settings: Ec2Settings, calls: Calls) -> Place:
@@ -70,13 +75,23 @@ async def _security_group(settings: Ec2Settings, calls: Calls, vpc: str) -> str:
             raise
         return group
     group = str(made["GroupId"])
-    within: list[dict[str, Any]] = [{"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group}]}]
-    try:
-        await calls.call("ec2", "AuthorizeSecurityGroupIngress", GroupId=group, IpPermissions=within)
-    except Fault as fault:
-        if fault.kind is not Kind.EXISTS:
-            raise
+    await _let_members_in(calls, group)
     return group
+
+
+async def _let_members_in(calls: Calls, group: str) -> None:
+    within: list[dict[str, Any]] = [{"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group}]}]
+    for pause in _KNOWN_AFTER:
+        await asyncio.sleep(pause)
+        try:
+            await calls.call("ec2", "AuthorizeSecurityGroupIngress", GroupId=group, IpPermissions=within)
+        except Fault as fault:
+            if fault.kind is Kind.EXISTS:
+                return
+            if fault.kind is not Kind.NOT_FOUND or pause == _KNOWN_AFTER[-1]:
+                raise
+        else:
+            return
 
 
 async def _group_named(calls: Calls, name: str, vpc: str) -> str:

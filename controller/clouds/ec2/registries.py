@@ -23,7 +23,11 @@ from controller.clouds.protocol import Login
 
 # A pull that begins with the token must end before it expires; tokens live 12 h.
 MARGIN_SECONDS = 1800.0
-_HOST = re.compile(r"\d{12}\.dkr\.ecr(?:-fips)?\.([a-z0-9-]{1,40})\.amazonaws\.com(?:\.cn)?", re.ASCII)
+# The second kind of hosts is that of the endpoints for IPv4 and IPv6.
+_HOSTS = (
+    re.compile(r"\d{12}\.dkr\.ecr(?:-fips)?\.([a-z0-9-]{1,40})\.amazonaws\.com(?:\.cn)?", re.ASCII),
+    re.compile(r"\d{12}\.dkr-ecr(?:-fips)?\.([a-z0-9-]{1,40})\.on\.aws", re.ASCII),
+)
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -34,7 +38,7 @@ class _Kept(msgspec.Struct, frozen=True):
 def region_of(image: str) -> str:
     """The region whose ECR an image reference names, or ""."""
     host, slash, _ = image.partition("/")
-    found = _HOST.fullmatch(host)
+    found = next((match for pattern in _HOSTS if (match := pattern.fullmatch(host))), None)
     return found[1] if slash and found else ""
 
 

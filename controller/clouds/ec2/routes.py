@@ -126,10 +126,14 @@ class Routes:
             try:
                 await self._calls.call("ec2", "CreateRoute", NetworkInterfaceId=put.interface, **where)
             except Fault as fault:
-                if fault.kind is Kind.EXISTS:
+                if fault.kind is not Kind.EXISTS:
+                    raise
+                if (put.table, put.network) not in self._made:
                     # Somebody else was faster: it is theirs, and must not look like ours.
                     await self._untag(put.table, put.network)
-                raise
+                    raise
+                # We made it a moment ago, and the list does not show it yet.
+                await self._calls.call("ec2", "ReplaceRoute", NetworkInterfaceId=put.interface, **where)
         self._made.add((put.table, put.network))
         log.info("route to a cell", network=put.network, table=put.table, instance=put.instance)
 

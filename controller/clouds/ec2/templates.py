@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import secrets
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -46,13 +47,16 @@ class Templates:
         self._made.clear()
 
     async def _make(self, name: str, data: dict[str, Any]) -> None:
+        # The name makes it unique. A token that was used before would have EC2 answer that a template which somebody
+        # has deleted since is made.
+        token = secrets.token_hex(20)
         try:
             await self._calls.call(
                 "ec2",
                 "CreateLaunchTemplate",
                 LaunchTemplateName=name,
                 LaunchTemplateData=data,
-                ClientToken=form.digest(name, data),
+                ClientToken=token,
                 TagSpecifications=form.tag_specifications(self._settings.own_tags, ["launch-template"]),
             )
         except Fault as fault:

@@ -6,9 +6,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from cellwire.faults import Fault, Kind
-from controller.clouds.ec2 import calls
+from controller.clouds.ec2 import calls, errors
 from controller.clouds.ec2.settings import Ec2Settings
 from tests.support.ec2_front import Front, running_front
 
@@ -83,6 +85,24 @@ async def test_a_lost_answer_to_a_call_without_a_token_is_left_to_the_caller() -
             await door.call("ec2", "CreateVpc", CidrBlock="10.1.0.0/16")
         assert raised.value.kind is Kind.UNAVAILABLE
         assert front.count("CreateVpc") == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(503, "no healthy upstream"), (502, "<!DOCTYPE html><p>Bad gateway<br>"), (200, "<Describe")]
+)
+async def test_an_answer_that_is_none_of_awss_is_a_fault_like_silence(status: int, said: str) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=status, text=said, content_type="text/html")
+
+    app = web.Application()
+    app.router.add_post("/", answer)
+    async with TestServer(app) as proxy:
+        plain = Ec2Settings(region="us-east-1", endpoint_url=str(proxy.make_url("/")), subnets=(), images={})
+        async with calls.running(msgspec.structs.replace(plain, patience_seconds=0.5)) as door:
+            with pytest.raises(Fault, match="none of AWS's") as raised:
+                await door.call("ec2", "DescribeVpcs")
+            assert raised.value.kind is Kind.UNAVAILABLE
+            assert errors.uncertain(raised.value), "what launches is asked for again"
 
 
 async def test_a_listing_goes_through_all_its_pages() -> None:

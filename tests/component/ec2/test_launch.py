@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from cellwire.faults import Kind
+from controller.clouds.ec2 import listing
 from controller.clouds.ec2.cloud import Ec2Cloud
 from controller.clouds.ec2.settings import TAG_BATCH, TAG_CLUSTER, TAG_TOKEN
 from controller.clouds.protocol import Imaged, Launched, LaunchRequest
@@ -199,6 +202,25 @@ async def test_a_lost_answer_is_asked_for_again_and_launches_once(tmp_path: Path
         assert len(await on.alive()) == 6
 
 
+async def test_a_repeated_call_whose_answer_names_no_instances_launches_nothing_more(tmp_path: Path) -> None:
+    async with stage(tmp_path) as on:
+        both = (*await cheapest(on.cloud, LaunchType.SPOT, 5), *await cheapest(on.cloud, most=5))
+        on.front.rules.lose("CreateFleet")
+        on.front.rules.silence_repeats("CreateFleet")
+        outcomes = await each_alone(on.cloud, [request(f"c-{number}-1-a", both) for number in range(3)])
+        assert len({one.instance.id for one in outcomes if one.instance}) == 3, [one.fault for one in outcomes]
+        assert len(await on.alive()) == 3
+
+
+async def test_a_token_whose_instance_has_ended_is_not_asked_with_again(tmp_path: Path) -> None:
+    async with stage(tmp_path) as on:
+        on.front.rules.fail("CreateFleet", "IdempotentInstanceTerminated", 1)
+        (launched,) = await on.cloud.launch([request("c-1-1-a", await cheapest(on.cloud))])
+        assert launched.instance is not None, launched.fault
+        tokens = [call.parameters["ClientToken"] for call in on.front.calls if call.action == "CreateFleet"]
+        assert len(set(tokens)) == len(tokens) == 2
+
+
 async def test_a_launch_that_hung_is_repeated_as_it_was_however_the_cells_ask_again(tmp_path: Path) -> None:
     async with stage(tmp_path, call_seconds=1.5, patience_seconds=3) as on:
         offers = await cheapest(on.cloud)
@@ -213,6 +235,57 @@ async def test_a_launch_that_hung_is_repeated_as_it_was_however_the_cells_ask_ag
         others = await each_alone(on.cloud, requests[1:])
         assert len({one.instance.id for one in (*alone, *others) if one.instance}) == 6
         assert len(await on.alive()) == 6
+
+
+@pytest.mark.parametrize("lists", [3, 12])
+async def test_an_instance_that_lists_show_late_is_waited_for_and_launched_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lists: int
+) -> None:
+    async with stage(tmp_path) as on:
+        monkeypatch.setattr(listing, "_PAUSES", (0.0,) + (0.05,) * 7)
+        call, empty = on.cloud.calls.call, iter(range(lists))
+
+        async def late(service: str, action: str, /, **parameters: Any) -> dict[str, Any]:
+            answer = await call(service, action, **parameters)
+            late_still = action == "DescribeInstances" and next(empty, None) is not None
+            return {"Reservations": []} if late_still else answer
+
+        monkeypatch.setattr(on.cloud.calls, "call", late)
+        asked = request("c-1-1-a", await cheapest(on.cloud))
+        (launched,) = await on.cloud.launch([asked])
+        while launched.instance is None:
+            assert launched.fault_kind == Kind.UNAVAILABLE.value, "the cell keeps its token and asks again"
+            (launched,) = await on.cloud.launch([asked])
+        assert launched.instance.address
+        assert on.front.count("CreateFleet") == len(await on.alive()) == 1
+
+
+async def test_a_launch_that_is_repeated_in_vain_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with stage(tmp_path, call_seconds=1.0, patience_seconds=2.0) as on:
+        offers = await cheapest(on.cloud)
+        on.front.rules.lose("CreateFleet", 100)
+        await on.cloud.launch([request("c-1-1-a", offers)])
+        on.front.rules.heal()
+        stuck = next(call for call in on.front.calls if call.action == "CreateFleet").parameters["ClientToken"]
+        asked, call = asyncio.Event(), on.cloud.calls.call
+
+        async def without_answer_for_one(service: str, action: str, /, **parameters: Any) -> dict[str, Any]:
+            if parameters.get("ClientToken") == stuck:
+                asked.set()
+                await asyncio.Event().wait()
+            return await call(service, action, **parameters)
+
+        monkeypatch.setattr(on.cloud.calls, "call", without_answer_for_one)
+        async with asyncio.TaskGroup() as tasks:
+            first = tasks.create_task(on.cloud.launch([request("c-1-1-a", offers)]))
+            await asked.wait()
+            async with asyncio.timeout(60):
+                (other,) = await on.cloud.launch([request("c-2-1-a", offers)])
+            assert other.instance is not None, other.fault
+            assert not first.done()
+            first.cancel()
 
 
 async def test_a_later_life_finds_what_an_earlier_one_launched_and_never_heard_of(tmp_path: Path) -> None:

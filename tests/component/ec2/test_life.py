@@ -101,6 +101,22 @@ async def test_what_is_ours_and_unused_is_deleted_at_the_second_sight_and_nothin
         assert len(await on.alive()) == 2
 
 
+async def test_what_may_not_be_looked_at_keeps_nothing_else_from_being_deleted(tmp_path: Path) -> None:
+    async with stage(tmp_path) as on:
+        zone = "us-east-1a"
+        lost = await on.front.ask("CreateVolume", AvailabilityZone=zone, Size=1, TagSpecifications=tagged("volume"))
+        old = await on.front.ask(
+            "CreateSecurityGroup",
+            GroupName="old",
+            Description="old",
+            VpcId=on.cloud.place.vpc,
+            TagSpecifications=tagged("security-group"),
+        )
+        on.front.rules.fail("DescribeNetworkInterfaces", "UnauthorizedOperation")
+        await on.cloud.leftovers.sweep()
+        assert {each.id for each in await on.cloud.leftovers.sweep()} == {lost["VolumeId"], old["GroupId"]}
+
+
 async def test_a_cloud_that_cannot_be_opened_names_the_setting(tmp_path: Path) -> None:
     with credentials():
         async with running_front() as front:
@@ -122,6 +138,17 @@ async def test_a_cloud_that_cannot_be_opened_names_the_setting(tmp_path: Path) -
 async def test_a_second_start_takes_the_same_security_group(tmp_path: Path) -> None:
     async with stage(tmp_path) as on, on.reopen() as again:
         assert again.place == on.cloud.place
+
+
+async def test_a_security_group_that_ec2_does_not_know_at_once_gets_its_rule_all_the_same(tmp_path: Path) -> None:
+    with credentials():
+        async with running_front() as front:
+            Signer(tmp_path / "certificates")
+            front.rules.fail("AuthorizeSecurityGroupIngress", "InvalidGroup.NotFound", 2)
+            async with ec2.running(await settings_on(front, tmp_path)) as cloud:
+                answer = await front.ask("DescribeSecurityGroups", GroupIds=[cloud.place.security_group])
+                (rule,) = answer["SecurityGroups"][0]["IpPermissions"]
+                assert rule["UserIdGroupPairs"][0]["GroupId"] == cloud.place.security_group
 
 
 async def test_a_room_that_closes_tells_those_who_wait_and_leaves_the_launch_to_the_next_life(tmp_path: Path) -> None:

@@ -73,6 +73,27 @@ async def test_a_template_that_somebody_has_deleted_is_made_anew(tmp_path: Path)
         assert second.instance is not None, second.fault
         asked = [call for call in on.front.calls if call.action == "CreateLaunchTemplate"]
         assert len(asked) > 1, "it is asked for again"
+        tokens = {call.parameters["ClientToken"] for call in asked}
+        assert len(tokens) == len(asked), "to a token that it knows EC2 says that the template is there"
+
+
+async def test_two_subnets_of_one_zone_are_filled_one_after_the_other(tmp_path: Path) -> None:
+    async with stage(tmp_path) as on:
+        made = [
+            await on.front.ask("CreateSubnet", VpcId=on.cloud.place.vpc, CidrBlock=block, AvailabilityZone=ZONES[0])
+            for block in ("10.240.192.0/28", "10.240.192.16/28")
+        ]
+        subnets = tuple(str(each["Subnet"]["SubnetId"]) for each in made)
+        async with on.reopen(subnets=subnets) as cloud:
+            offers = await cheapest(cloud)
+            outcomes = await each_alone(cloud, [request(f"c-{number}-1-a", offers) for number in range(8)])
+            assert all(one.instance for one in outcomes), [one.fault for one in outcomes]
+            assert not outcomes[0].unfulfilled, "the zone has another subnet"
+            assert {each["SubnetId"] for each in await on.alive()} == set(subnets)
+            calls = on.front.count("CreateFleet")
+            (later,) = await cloud.launch([request("c-9-1-a", offers)])
+            assert later.instance is not None, later.fault
+            assert on.front.count("CreateFleet") == calls + 1, "the full one is not tried first again"
 
 
 async def test_at_the_vcpu_limit_the_fault_says_what_to_ask_of_aws(tmp_path: Path) -> None:
@@ -141,3 +162,39 @@ async def test_a_pod_with_a_reservation_is_launched_into_it_on_demand(tmp_path: 
         (refused,) = await on.cloud.launch([request("c-2-1-a", spot, annotations=wish)])
         assert refused.fault_kind == Kind.INVALID.value
         assert "chinampa.dev/capacity-reservation" in refused.fault
+
+
+async def test_a_full_reservation_takes_no_offer_from_pods_without_one(tmp_path: Path) -> None:
+    async with stage(tmp_path) as on:
+        offers = await cheapest(on.cloud, most=5)
+        wish = {"chinampa.dev/capacity-reservation": "cr-0123456789abcdef0"}
+        on.front.rules.limit(code="ReservationCapacityExceeded")
+        (refused,) = await on.cloud.launch([request("c-1-1-a", offers, annotations=wish)])
+        assert refused.fault_kind == Kind.UNAVAILABLE.value, "it is asked again, for the same"
+        assert not refused.unfulfilled
+        assert "instance-type" in refused.fault
+
+
+@pytest.mark.parametrize("fleets", [True, False])
+async def test_a_pod_whose_wish_ec2_does_not_know_is_told_and_nothing_is_taken_from_the_others(
+    tmp_path: Path, fleets: bool
+) -> None:
+    async with stage(tmp_path, fleet_allowed=fleets) as on:
+        on.front.rules.limit(code="InvalidGroup.NotFound")
+        wish = {"chinampa.dev/security-groups": "sg-typo"}
+        (refused,) = await on.cloud.launch([request("c-1-1-a", await cheapest(on.cloud), annotations=wish)])
+        assert refused.fault_kind == Kind.INVALID.value
+        assert "chinampa.dev/security-groups" in refused.fault
+        assert not refused.unfulfilled
+        assert on.front.count("CreateFleet", "RunInstances") == 1, "it is not asked for over and over"
+
+
+async def test_without_fleets_a_type_that_cannot_be_launched_as_asked_is_passed_over(tmp_path: Path) -> None:
+    async with stage(tmp_path, fleet_allowed=False) as on:
+        offers = await cheapest(on.cloud)
+        first = offers[0].shape.type
+        on.front.rules.limit(first, code="InvalidParameterCombination")
+        (launched,) = await on.cloud.launch([request("c-1-1-a", offers)])
+        assert launched.instance is not None, launched.fault
+        assert launched.instance.type != first
+        assert {each.type for each in launched.unfulfilled} == {first}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -132,3 +132,29 @@ async def test_a_lost_answer_leaves_a_route_that_the_next_look_accepts(tmp_path:
         assert await routes.settle()
         assert list(await on.leading()) == [NET]
         assert on.front.count("CreateRoute") == 1
+
+
+class Late:
+    """A door through which new routes cannot be seen in lists yet, but for their tags."""
+
+    def __init__(self, door: calls.Calls) -> None:
+        self.call = door.call
+        self._pages = door.pages
+
+    async def pages(
+        self, service: str, action: str, result_key: str, /, **params: Any
+    ) -> AsyncIterator[dict[str, Any]]:
+        async for each in self._pages(service, action, result_key, **params):
+            routes = [one for one in each.get("Routes", ()) if not one.get("NetworkInterfaceId")]
+            yield {**each, "Routes": routes} if action == "DescribeRouteTables" else each
+
+
+async def test_a_route_of_ours_that_lists_do_not_show_yet_stays_ours(tmp_path: Path) -> None:
+    async with staged(tmp_path) as on:
+        cell, routes = await on.launch(), Routes(on.settings, on.vpc, Late(on.door))
+        routes.want({cell: (NET,)})
+        assert await routes.settle()
+        on.front.rules.fail("CreateRoute", "RouteAlreadyExists")
+        assert await routes.settle()
+        assert await on.tagged() == {f"chinampa.dev/route/{NET}"}, "else nobody would ever remove it"
+        assert list(await on.leading()) == [NET]

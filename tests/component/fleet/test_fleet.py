@@ -503,3 +503,21 @@ async def test_a_notice_that_is_faster_than_the_answer_to_a_launch_is_not_lost(w
         await until(lambda: len(world.cloud.known) == 2)
         world.refuse_joins = False
         assert (await asked).instance == "i-00000002"
+
+
+async def test_notices_of_other_peoples_instances_make_nobody_look_at_ours(world: World) -> None:
+    looks: list[str] = []
+    world.cloud.before = looks.append
+    async with world.controller(msgspec.structs.replace(SETTINGS, survey=60.0)) as fleet:
+        cell = await fleet.claim(pod("web"))
+        assert cell.instance is not None
+        await until(lambda: "instances" in looks)
+        looks.clear()
+        for number in range(20):
+            theirs = InstanceId(f"i-{number:017x}")
+            world.cloud.told.put_nowait(Notice(instance=theirs, kind="state-change", at=0.0, message="stopping"))
+        await until(world.cloud.told.empty)
+        await asyncio.sleep(0.2)
+        assert "instances" not in looks
+        world.cloud.told.put_nowait(Notice(instance=cell.instance, kind="state-change", at=0.0, message="stopping"))
+        await until(lambda: "instances" in looks)

@@ -140,9 +140,25 @@ async def test_metadata_needs_a_token_that_is_asked_for_once() -> None:
     assert seen == [b"PUT", b"GET", b"GET"]
 
 
+async def test_a_token_of_metadata_that_is_over_is_replaced() -> None:
+    good = [b"ONE"]
+
+    def answer(request: bytes) -> bytes:
+        if request.startswith(b"PUT /latest/api/token"):
+            return ok(good[0])
+        known = b"X-aws-ec2-metadata-token: %s\r\n" % good[0] in request
+        return ok(b"i-1") if known else b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"
+
+    async with service(answer) as metadata:
+        assert await metadata.get("meta-data/instance-id") == b"i-1"
+        good[0] = b"TWO"
+        assert await metadata.get("meta-data/instance-id") == b"i-1"
+
+
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
+        (b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n", Kind.UNAVAILABLE),
         (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", Kind.NOT_FOUND),
         (b"HTTP/1.1 503 Slow Down\r\n\r\n", Kind.UNAVAILABLE),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n", Kind.UNAVAILABLE),

@@ -62,9 +62,31 @@ def test_a_fleet_is_within_ec2s_bounds_in_one_market_and_by_our_ranking(offers: 
         overrides = [each for config in asked["LaunchTemplateConfigs"] for each in config["Overrides"]]
         assert 0 < len(overrides) <= 300
         assert len({each["InstanceType"] for each in overrides}) <= 60
+        pools = [(each["InstanceType"], PLACE.zones[each["SubnetId"]]) for each in overrides]
+        assert len(pools) == len(set(pools)), "EC2 refuses a fleet with a type in two subnets of one zone"
         ranked = sorted(overrides, key=lambda each: each["Priority"])
-        best = next(each for each in offers if each.launch_type is attempt.market and each.zone != "nowhere")
-        assert ranked[0]["InstanceType"] == best.shape.type
+        best = offers[min(option.rank for option in attempt.options)]
+        assert (ranked[0]["InstanceType"], attempt.market) == (best.shape.type, best.launch_type)
+
+
+@given(OFFERS)
+def test_every_offer_in_our_zones_is_in_one_attempt_and_none_is_after_a_worse_one_of_its_market(
+    offers: list[Offer],
+) -> None:
+    made = attempts.attempts(offers, PLACE)
+    for market in LaunchType:
+        ranks = [option.rank for attempt in made if attempt.market is market for option in attempt.options]
+        assert ranks == sorted(ranks)
+        sold = {rank for rank, each in enumerate(offers) if each.launch_type is market and each.zone != "nowhere"}
+        assert set(ranks) <= sold
+        if len({offers[rank].shape.type for rank in sold}) <= 60:
+            assert set(ranks) == sold
+
+
+def test_spot_that_is_dearer_than_on_demand_is_bought_when_on_demand_is_not_to_be_had() -> None:
+    offers = [offer("m1", market=LaunchType.SPOT), offer("m1"), offer("m2", market=LaunchType.SPOT), offer("m2")]
+    made = [(each.market.value, [option.type for option in each.options]) for each in attempts.attempts(offers, PLACE)]
+    assert made == [("spot", ["m1", "m1"]), ("on-demand", ["m1", "m1", "m2", "m2"]), ("spot", ["m2", "m2"])]
 
 
 def test_each_type_is_made_by_the_template_of_its_architecture_and_its_credits() -> None:
@@ -163,12 +185,50 @@ def test_a_type_that_cannot_be_launched_so_ends_nothing_while_another_may_be_had
     assert "its firmware is another" in why
 
 
+def test_what_is_wrong_with_one_pods_request_takes_no_offer_from_the_others() -> None:
+    words = "Value (typo) for parameter iamInstanceProfile.name is invalid."
+    invalid = Refusal("m1", "subnet-b", LaunchType.SPOT, "InvalidParameterValue", words)
+    assert not attempts.unfulfilled([invalid], (), PLACE)
+    assert attempts.verdict([invalid])[0] is Kind.INVALID
+    words = "The architecture 'arm64' of the specified instance type does not match that of the specified AMI."
+    assert attempts.unfulfilled([msgspec.structs.replace(invalid, message=words)], (), PLACE)
+
+
+def test_what_is_not_there_is_not_there_for_any_type_and_asking_again_does_not_help() -> None:
+    (attempt,) = attempts.attempts([offer("m1"), offer("t1", burstable=True), offer("a1", architecture="arm64")], PLACE)
+    left = {
+        code: {option.type for option in attempts.without(attempt, [refusal]).options}
+        for code in ("InvalidGroup.NotFound", "InvalidAMIID.NotFound", "InvalidSubnetID.NotFound")
+        if (refusal := Refusal("m1", "subnet-a1", LaunchType.ON_DEMAND, code))
+    }
+    assert left == {
+        "InvalidGroup.NotFound": set(),
+        "InvalidAMIID.NotFound": {"a1"},
+        "InvalidSubnetID.NotFound": {"m1", "t1", "a1"},
+    }
+    kind, why = attempts.verdict([Refusal("m1", "subnet-a1", LaunchType.ON_DEMAND, "InvalidGroup.NotFound")])
+    assert kind is Kind.INVALID
+    assert "chinampa.dev/security-groups" in why
+
+
 def test_a_full_subnet_spoils_an_offer_only_when_its_zone_has_no_other() -> None:
     (attempt,) = attempts.attempts([offer("m1")], PLACE)
     one = [Refusal("m1", "subnet-a1", LaunchType.ON_DEMAND, attempts.FULL_SUBNET)]
     both = [*one, msgspec.structs.replace(one[0], subnet="subnet-a2")]
     assert not attempts.unfulfilled(one, attempt.options, PLACE)
     assert len(attempts.unfulfilled(both, attempt.options, PLACE)) == 1
+
+
+def test_a_fleet_launches_in_a_zones_other_subnet_when_the_first_is_full_whatever_the_type() -> None:
+    (attempt,) = attempts.attempts([offer("m1"), offer("m2"), offer("m1", "b")], PLACE)
+    left = attempts.without(attempt, [Refusal("m1", "subnet-a1", LaunchType.ON_DEMAND, attempts.FULL_SUBNET)])
+    chosen = [(each.type, each.subnet) for each in attempts.one_of_each_pool(left.options)]
+    assert chosen == [("m1", "subnet-a2"), ("m2", "subnet-a2"), ("m1", "subnet-b")]
+
+
+def test_a_subnet_that_is_known_to_be_full_is_tried_last_in_its_zone() -> None:
+    (attempt,) = attempts.attempts([offer("m1"), offer("m2", "b")], PLACE, full=["subnet-a1"])
+    assert [each.subnet for each in attempt.options] == ["subnet-a2", "subnet-a1", "subnet-b"]
 
 
 def test_the_verdict_is_the_refusal_about_which_most_must_be_done() -> None:
