@@ -25,7 +25,8 @@ MOST_TYPES = 60
 FULL_SUBNET = "InsufficientFreeAddressesInSubnet"
 # A fleet tries three of its options at most, and tells the others with this code and these words: seen by others in
 # October 2026 (six options of which none could be had), the API reference does not say it.
-_UNTRIED = ("UnfulfillableCapacity", "due to your request configuration")
+SHORT = "UnfulfillableCapacity"
+_UNTRIED = (SHORT, "due to your request configuration")
 # In a fleet's answer the code of a type that is not sold in the zone, which RunInstances calls Unsupported.
 _NOT_SOLD = ("InvalidFleetConfiguration", "Availability Zone")
 # Codes, and words of messages, by which a type cannot be launched as all are here: another may be. Other invalid

@@ -39,7 +39,7 @@ _DENIED_SECONDS = 600.0
 # A subnet without free addresses is tried after the others for so long, as the fleet does with offers.
 _FULL_SECONDS = 180.0
 # A fleet tries a few of its options; RunInstances one a call, two calls a second.
-_MOST_FLEETS = 8
+_MOST_FLEETS = 5
 _MOST_RUNS = 20
 _NO_TEMPLATE = frozenset(
     {
@@ -229,6 +229,7 @@ class Launcher:
         return time.monotonic() >= self._fleets_after
 
     async def _by_fleet(self, job: Job, attempt: Attempt, tokens: tuple[str, ...]) -> None:
+        at_first = len(self._undealt(tokens))
         for _ in range(_MOST_FLEETS):
             missing = tuple(self._undealt(tokens))
             if not missing or not attempt.options:
@@ -252,17 +253,16 @@ class Launcher:
             if any(each.code in _NO_TEMPLATE for each in refused):
                 await self._without_template()
                 continue
-            denied = next((each for each in refused if each.code in errors.DENIED), None)
-            if denied is not None and self._undealt(missing):
-                raise errors.fault_of("ec2", "CreateFleet", denied.code, denied.message)
-            throttled = next((each for each in refused if each.code in errors.THROTTLES), None)
-            if throttled is not None and self._undealt(missing):
-                # Of launching as such: another option, or the dearer market, would be refused no less.
-                raise errors.fault_of("ec2", "CreateFleet", throttled.code, throttled.message)
+            if self._undealt(missing):
+                _require_hope(refused)
             left = attempts.without(attempt, refused)
             if len(left.options) == len(attempt.options):
                 return  # it has more of none of them
             attempt = left
+        if len(self._undealt(tokens)) == at_first:
+            # So many in vain are a shortage of all: to ask for each would take hundreds of calls, of every pod.
+            rest = (Refusal(each.type, each.subnet, attempt.market, attempts.SHORT) for each in attempt.options)
+            self._refused(job, attempt, tuple(rest))
 
     async def _without_template(self) -> None:
         """Somebody has deleted it, or EC2 does not know yet what it has made."""
@@ -386,6 +386,14 @@ class Launcher:
         for token in sent.tokens:
             if self._open.get(token) is sent:
                 del self._open[token]
+
+
+def _require_hope(refused: Sequence[Refusal]) -> None:
+    """Raise Fault for a refusal of launching as such: another option or market would be refused no less."""
+    for codes in (errors.DENIED, errors.THROTTLES):
+        for each in refused:
+            if each.code in codes:
+                raise errors.fault_of("ec2", "CreateFleet", each.code, each.message)
 
 
 def _instances_in(answer: Mapping[str, Any]) -> list[InstanceId]:

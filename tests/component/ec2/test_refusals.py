@@ -134,6 +134,17 @@ async def test_many_offers_without_capacity_are_passed_over_in_one_pass_though_a
         assert on.front.count("CreateFleet") == 3
 
 
+async def test_where_there_is_no_capacity_at_all_a_few_calls_say_so(tmp_path: Path) -> None:
+    async with stage(tmp_path) as on:
+        on.front.rules.limit()
+        offers = await cheapest(on.cloud, most=100)
+        (launched,) = await on.cloud.launch([request("c-1-1-a", offers)])
+        assert launched.fault_kind == Kind.NO_CAPACITY.value
+        assert on.front.count("CreateFleet") <= 5
+        asked = list(dict.fromkeys(each.shape.type for each in offers))[:60]
+        assert {each.type for each in launched.unfulfilled} == set(asked), "none of them is asked for again soon"
+
+
 async def test_throttling_of_a_spot_fleet_does_not_buy_the_dearer_instance(tmp_path: Path) -> None:
     async with stage(tmp_path) as on:
         both = (*await cheapest(on.cloud, LaunchType.SPOT, 5), *await cheapest(on.cloud, most=5))
