@@ -62,7 +62,7 @@ class Ec2Cloud:
         self.prices = Prices(settings.region, place.zones.values(), calls, self.offers_sold)
         self.leftovers = Leftovers(settings, calls, place)
         self._routes = Routes(settings, place.vpc, calls)
-        self._registries = Registries(calls)
+        self._registries = Registries(calls, home=settings.region)
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import functools
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -35,6 +36,19 @@ class _Kept(msgspec.Struct, frozen=True):
     until: float
 
 
+@functools.cache
+def known_regions() -> frozenset[str]:
+    """All regions that have ECR, of every partition, as the SDK knows them. Blocks for tenths of a second, once."""
+    import botocore.session  # noqa: PLC0415 # it weighs much, and only pulls from ECR need it
+
+    sdk = botocore.session.Session()
+    return frozenset(
+        region
+        for partition in sdk.get_available_partitions()
+        for region in sdk.get_available_regions("ecr", partition_name=partition)
+    )
+
+
 def region_of(image: str) -> str:
     """The region whose ECR an image reference names, or ""."""
     host, slash, _ = image.partition("/")
@@ -43,10 +57,11 @@ def region_of(image: str) -> str:
 
 
 class Registries:
-    """See the module. `clock` gives unix seconds."""
+    """See the module. `home` is the region that is asked though the SDK may not know it; `clock` gives unix seconds."""
 
-    def __init__(self, calls: Door, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, calls: Door, clock: Callable[[], float] = time.time, home: str = "") -> None:
         self._calls = calls
+        self._home = home
         self._clock = clock
         self._kept: dict[str, _Kept] = {}
         self._turns: dict[str, asyncio.Lock] = {}
@@ -54,7 +69,8 @@ class Registries:
     async def login(self, image: str) -> Login | None:
         """For a pull of this image; None where it is in no registry of ECR. Raises Fault."""
         region = region_of(image)
-        if not region:
+        # Whoever makes pods may write anything: an invented region would cost a client of its own, and its retries.
+        if not region or (region != self._home and region not in await asyncio.to_thread(known_regions)):
             return None
         async with self._turns.setdefault(region, asyncio.Lock()):
             kept = self._kept.get(region)

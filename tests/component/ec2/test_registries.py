@@ -98,3 +98,12 @@ async def test_the_token_comes_from_the_region_of_the_image(tmp_path: Path) -> N
             assert found.username == "AWS"
             assert found.password
             assert front.count("GetAuthorizationToken", service="ecr") == 1
+
+
+async def test_a_region_that_nobody_knows_is_asked_nothing_but_our_own_always() -> None:
+    door = Door(4e9)
+    invented = "123456789012.dkr.ecr.mars-central-7.amazonaws.com/app"
+    assert await Registries(door).login(invented) is None
+    assert door.asked == []
+    assert await Registries(door, home="mars-central-7").login(invented) is not None
+    assert await Registries(door).login(IMAGE) is not None
