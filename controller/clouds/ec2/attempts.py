@@ -2,8 +2,8 @@
 
 One fleet buys in one market, so offers are split by market in the order in which the ranking first names it: spot first
 falls back to on-demand where the pod allows both. A spot fleet takes what EC2 has most of, cheapest first only where it
-can; so spot that is dearer than on-demand is a last resort of its own. A fleet that could not give all is followed by
-one over what it did not refuse.
+can; so much dearer spot has a fleet of its own after it, and spot that is dearer than on-demand is the last resort. A
+fleet that could not give all is followed by one over what it did not refuse.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from controller.model.offer import LaunchType, Offer
 # CreateFleet takes 300 overrides; beyond 60 types nothing is won.
 MOST_OVERRIDES = 300
 MOST_TYPES = 60
+# What EC2 may choose from by capacity alone costs at most so many times the cheapest.
+SPOT_SPREAD = 2.0
 FULL_SUBNET = "InsufficientFreeAddressesInSubnet"
 # A fleet tries three of its options at most, and tells the others with this code and these words: seen by others in
 # October 2026 (six options of which none could be had), the API reference does not say it.
@@ -67,20 +69,23 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 def attempts(offers: Sequence[Offer], place: Place, full: Collection[str] = ()) -> tuple[Attempt, ...]:
-    """One attempt for each market, the better ranked first, and one more for spot that is ranked after on-demand. Of a
-    zone's subnets those that are `full` come last.
+    """One attempt for each market, the better ranked first; more for spot that is much dearer than the cheapest, and
+    for spot that is ranked after on-demand. Of a zone's subnets those that are `full` come last.
     """
     paid = next((rank for rank, offer in enumerate(offers) if offer.launch_type is LaunchType.ON_DEMAND), len(offers))
-    groups: dict[tuple[LaunchType, bool], list[Option]] = {}
+    spot = [offer.usd_per_hour for offer in offers if offer.launch_type is LaunchType.SPOT]
+    much = SPOT_SPREAD * min(spot, default=0.0)
+    groups: dict[tuple[LaunchType, bool, bool], list[Option]] = {}
     for rank, offer in enumerate(offers):
-        dear = offer.launch_type is LaunchType.SPOT and rank > paid
-        options = groups.setdefault((offer.launch_type, dear), [])
+        is_spot = offer.launch_type is LaunchType.SPOT
+        last, dear = is_spot and rank > paid, is_spot and offer.usd_per_hour > much
+        options = groups.setdefault((offer.launch_type, last, dear and not last), [])
         build = Build(offer.shape.architecture, offer.shape.burstable)
         options.extend(
             Option(offer.shape.type, offer.zone, subnet, build, rank, offer.shape.cpu_millis // 1000)
             for subnet in sorted(place.subnets_of(offer.zone), key=full.__contains__)
         )
-    return tuple(Attempt(market, _bounded(options)) for (market, _), options in groups.items() if options)
+    return tuple(Attempt(market, _bounded(options)) for (market, *_), options in groups.items() if options)
 
 
 def _bounded(options: Iterable[Option]) -> tuple[Option, ...]:

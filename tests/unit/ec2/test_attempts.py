@@ -117,6 +117,26 @@ def test_the_market_that_the_ranking_names_first_is_tried_first() -> None:
     assert [each.market for each in attempts.attempts([paid, spot], PLACE)] == [LaunchType.ON_DEMAND, LaunchType.SPOT]
 
 
+def test_spot_of_more_than_twice_the_cheapest_is_for_when_that_cannot_be_had() -> None:
+    offers = [
+        msgspec.structs.replace(offer(type_, market=market), usd_per_hour=usd)
+        for type_, market, usd in (
+            ("m1", LaunchType.SPOT, 0.01),
+            ("m2", LaunchType.SPOT, 0.02),
+            ("m3", LaunchType.SPOT, 0.03),
+            ("m4", LaunchType.ON_DEMAND, 0.04),
+            ("m5", LaunchType.SPOT, 0.05),
+        )
+    ]
+    tried = [(each.market, {option.type for option in each.options}) for each in attempts.attempts(offers, PLACE)]
+    assert tried == [
+        (LaunchType.SPOT, {"m1", "m2"}),
+        (LaunchType.SPOT, {"m3"}),
+        (LaunchType.ON_DEMAND, {"m4"}),
+        (LaunchType.SPOT, {"m5"}),
+    ]
+
+
 def error(code: str, subnet: str = "subnet-a1", type_: str = "m1", message: str = "") -> dict[str, Any]:
     return {
         "ErrorCode": code,
