@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cellwire.faults import Fault, Kind
-from controller.pods.fields import Invalid, Json
+from controller.objects.fields import Invalid, Json
 
 CODES = {
     Kind.NOT_FOUND: (404, "NotFound"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from controller.pods.fields import Json
+from controller.objects.fields import Json
 
 VERSION: Json = {
     "major": "1",

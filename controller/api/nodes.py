@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from controller.model.cell import Cell, CellState
-from controller.pods.fields import Json
+from controller.objects.fields import Json
 from controller.pods.status import timestamp
 
 

@@ -14,8 +14,8 @@ from controller.api.podhandlers import JSON_PATCH, MERGE, STRATEGIC
 from controller.api.requests import answer, any_body, as_table, body, flag, listed, selected, shown, wants_table
 from controller.api.watch import watch
 from controller.fleet.cells import Cells
+from controller.objects.fields import Invalid, Json, Report, labels, texts_by_name
 from controller.pods.engine import Pods
-from controller.pods.fields import Invalid, Json, Report, labels, texts_by_name
 
 
 class OtherHandlers:

@@ -6,7 +6,7 @@ import copy
 from typing import Any, cast
 
 from controller.api.answers import bad_request
-from controller.pods.fields import Json
+from controller.objects.fields import Json
 
 MERGE_KEYS = {
     "containers": "name",

@@ -12,9 +12,9 @@ from controller.api import patches
 from controller.api.answers import bad_request
 from controller.api.requests import answer, any_body, body, flag, listed, number, selected, shown
 from controller.api.watch import watch
+from controller.objects.fields import Cause, Invalid, Json, Report, labels, texts_by_name
 from controller.pods.defaults import with_defaults
 from controller.pods.engine import Pods
-from controller.pods.fields import Cause, Invalid, Json, Report, labels, texts_by_name
 
 STRATEGIC = "application/strategic-merge-patch+json"
 MERGE = "application/merge-patch+json"

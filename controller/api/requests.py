@@ -13,8 +13,8 @@ from aiohttp import web
 from controller.api import protobuf, selectors
 from controller.api.answers import bad_request
 from controller.api.tables import TABLES, table
-from controller.pods.fields import Json
-from controller.pods.objects import Objects
+from controller.objects.collection import Objects
+from controller.objects.fields import Json
 
 LARGEST_BODY = 3 << 20
 JSON_TYPES = ("application/json", "")

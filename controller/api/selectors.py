@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from controller.api.answers import bad_request
-from controller.pods.fields import Json
+from controller.objects.fields import Json
 
 Matches = Callable[[Json], bool]
 

@@ -25,8 +25,8 @@ from controller.api.podhandlers import PodHandlers
 from controller.api.requests import LARGEST_BODY, answer
 from controller.api.settings import ApiSettings
 from controller.fleet.cells import Cells
+from controller.objects.fields import Json
 from controller.pods.engine import Pods
-from controller.pods.fields import Json
 
 __all__ = ["ApiSettings", "Server", "running"]
 

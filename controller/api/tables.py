@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from controller.api.ages import duration, seconds_of, since
-from controller.pods.fields import Json
+from controller.objects.fields import Json
 
 NONE = "<none>"
 

@@ -15,8 +15,8 @@ from aiohttp import web
 from cellwire.faults import Fault
 from controller.api.answers import status_of
 from controller.api.requests import as_table, flag, number, selected, until, wants_table
-from controller.pods.fields import Json
-from controller.pods.objects import Change, Objects
+from controller.objects.collection import Change, Objects
+from controller.objects.fields import Json
 
 # How soon a client that went away is noticed while nothing happens.
 LOOK_UP = 5.0

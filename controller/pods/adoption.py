@@ -21,9 +21,9 @@ from controller.choice.wishes import PREFIX
 from controller.model.cell import Cell
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim
+from controller.objects.fields import Json
 from controller.pods import bought, namespaces, records
 from controller.pods.claim import claim_of
-from controller.pods.fields import Json
 from controller.pods.run import ContainerRun, PodRun
 from controller.store.protocol import Store
 

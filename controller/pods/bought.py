@@ -5,7 +5,7 @@ from __future__ import annotations
 from controller.choice.wishes import PREFIX, SHOWN
 from controller.model import cost
 from controller.model.cell import Cell
-from controller.pods.fields import Json
+from controller.objects.fields import Json
 
 
 def assigned(pod: Json, cell: Cell) -> str:

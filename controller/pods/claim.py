@@ -6,7 +6,7 @@ from controller.choice.wishes import PREFIX
 from controller.model.names import PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
-from controller.pods.fields import Json
+from controller.objects.fields import Json
 from controller.pods.records import SHOWN
 
 

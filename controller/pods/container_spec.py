@@ -6,7 +6,7 @@ import re
 from typing import Any, cast
 
 from controller.choice.quantity import quantity as amount_of
-from controller.pods.fields import (
+from controller.objects.fields import (
     Check,
     Json,
     Report,

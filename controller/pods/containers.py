@@ -15,10 +15,10 @@ from msgspec.structs import replace
 
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
+from controller.objects.fields import Json
 from controller.pods import lifecycle
 from controller.pods.cri import CellRuntime
 from controller.pods.events import Recorder
-from controller.pods.fields import Json
 from controller.pods.logs import Logs
 from controller.pods.records import Records
 from controller.pods.run import ContainerRun, PodRecord, PodRun, Running, Terminated, Waiting

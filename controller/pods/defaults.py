@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from controller.pods.fields import Json
+from controller.objects.fields import Json
 
 GRACE_SECONDS = 30
 

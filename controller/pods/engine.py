@@ -28,12 +28,12 @@ from controller.fleet.cells import Cells
 from controller.fleet.streams import Streams
 from controller.model.cell import CellState
 from controller.model.offer import Demand
+from controller.objects.collection import Objects, Revisions
+from controller.objects.fields import Json
 from controller.pods.events import Recorder
-from controller.pods.fields import Json
 from controller.pods.lifecycle import container_named, containers_of
 from controller.pods.logs import Logs
 from controller.pods.namespaces import Namespaces
-from controller.pods.objects import Objects, Revisions
 from controller.pods.records import Records
 from controller.pods.run import PodRecord, PodRun, Running
 from controller.pods.spec import admit

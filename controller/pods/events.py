@@ -18,8 +18,8 @@ import msgspec
 import structlog
 
 from cellwire.faults import Fault
-from controller.pods.fields import Json
-from controller.pods.objects import Objects
+from controller.objects.collection import Objects
+from controller.objects.fields import Json
 from controller.pods.status import timestamp
 from controller.store.protocol import Store
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from controller.model.cell import Announcement, Cell
+from controller.objects.fields import Json
 from controller.pods import lifecycle
-from controller.pods.fields import Json
 from controller.pods.run import ContainerRun, PodRun, Terminated, Waiting
 from controller.pods.status import timestamp
 

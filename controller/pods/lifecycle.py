@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import msgspec
 from msgspec.structs import replace
 
-from controller.pods.fields import Json
+from controller.objects.fields import Json
 from controller.pods.run import ContainerRun, PodRun, Running, State, Terminated, Waiting
 
 FIRST_BACKOFF = 10.0

@@ -18,7 +18,7 @@ from grpclib.client import Channel
 
 from cellwire.faults import Fault, Kind
 from controller.logs import cutting
-from controller.pods.fields import Json
+from controller.objects.fields import Json
 from controller.pods.run import PodRun, Running, Waiting
 
 log = structlog.get_logger()

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import msgspec
 
 from cellwire.faults import Fault, Kind
-from controller.pods.fields import Invalid, Json, Report, anything, dns_label, labels, only, record, texts_by_name
-from controller.pods.objects import Objects
+from controller.objects.collection import Objects
+from controller.objects.fields import Invalid, Json, Report, anything, dns_label, labels, only, record, texts_by_name
 from controller.pods.status import timestamp
 from controller.store.protocol import Store
 

@@ -14,9 +14,9 @@ from msgspec.structs import replace
 
 from cellwire.faults import Fault
 from cellwire.stream.remote import RemoteBackend
+from controller.objects.fields import Json
 from controller.pods.cri import CellRuntime
 from controller.pods.events import Recorder
-from controller.pods.fields import Json
 from controller.pods.lifecycle import containers_of
 from controller.pods.records import Records
 from controller.pods.run import ContainerRun, PodRecord, PodRun, Running

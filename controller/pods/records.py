@@ -12,8 +12,8 @@ import msgspec
 from msgspec.structs import replace
 
 from controller.choice import wishes
-from controller.pods.fields import Json
-from controller.pods.objects import Objects
+from controller.objects.collection import Objects
+from controller.objects.fields import Json
 from controller.pods.run import PodRecord, PodRun
 from controller.pods.status import status_of
 from controller.store.protocol import Store

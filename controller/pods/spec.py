@@ -10,10 +10,7 @@ import copy
 import re
 from typing import Any, cast
 
-from controller.pods import container_spec
-from controller.pods.container_spec import CONTAINER, NO_OBJECTS, SECCOMP, SELINUX, USER_ID, WINDOWS, init_container
-from controller.pods.defaults import with_defaults
-from controller.pods.fields import (
+from controller.objects.fields import (
     Cause,
     Check,
     Invalid,
@@ -35,6 +32,9 @@ from controller.pods.fields import (
     text,
     texts_by_name,
 )
+from controller.pods import container_spec
+from controller.pods.container_spec import CONTAINER, NO_OBJECTS, SECCOMP, SELINUX, USER_ID, WINDOWS, init_container
+from controller.pods.defaults import with_defaults
 from controller.pods.translate import MEMORY
 
 _NO_SCHEDULER = "every pod gets a cell of its own; there is nothing to schedule among"

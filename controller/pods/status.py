@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 
-from controller.pods.fields import Json
+from controller.objects.fields import Json
 from controller.pods.lifecycle import containers_of, initialized, is_sidecar
 from controller.pods.run import ContainerRun, PodRun, Running, State, Terminated, Waiting
 

@@ -11,7 +11,7 @@ import msgspec
 
 from cellwire.cri.v1 import runtime_pb2 as cri
 from controller.choice.quantity import millis, quantity
-from controller.pods.fields import Json
+from controller.objects.fields import Json
 from controller.pods.run import PodRun
 
 PODS_FOLDER = "/var/lib/chinampa/pods"

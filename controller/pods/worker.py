@@ -24,13 +24,13 @@ from controller.model.cell import MARGIN, Announcement, Cell
 from controller.model.names import CellName
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim
+from controller.objects.fields import Json
 from controller.pods import bought, interruption, lifecycle
 from controller.pods.adoption import remembering
 from controller.pods.claim import claim_of
 from controller.pods.containers import Containers
 from controller.pods.cri import CellLost, CellRuntime
 from controller.pods.events import Recorder
-from controller.pods.fields import Json
 from controller.pods.logs import Logs
 from controller.pods.prober import probing
 from controller.pods.records import Records

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from cellwire.faults import Fault, Kind
+from controller.objects.collection import Objects, Revisions
 from controller.pods import events
 from controller.pods.events import Recorder
-from controller.pods.objects import Objects, Revisions
 from tests.support.memory_store import MemoryStore
 
 

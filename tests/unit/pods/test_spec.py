@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from controller.pods.fields import Invalid
+from controller.objects.fields import Invalid
 from controller.pods.spec import admit
 
 

@@ -13,7 +13,7 @@ from collections import deque
 import msgspec
 
 from cellwire.faults import Fault, Kind
-from controller.pods.fields import Json
+from controller.objects.fields import Json
 
 KEPT_CHANGES = 4096
 
