@@ -168,7 +168,7 @@ class Calls:
         async with self._opening:
             if service not in self._clients:
                 self._clients[service] = await self._stack.enter_async_context(
-                    self._session.client(
+                    self._session.create_client(
                         service.partition("@")[0],
                         region_name=_region(service, self._settings),
                         endpoint_url=self._settings.endpoint_url or None,
@@ -209,11 +209,12 @@ def _config(settings: Ec2Settings) -> Any:
 @asynccontextmanager
 async def running(settings: Ec2Settings) -> AsyncGenerator[Calls]:
     """The door, open. Raises Fault INVALID for a profile that is not there."""
-    import aioboto3  # noqa: PLC0415 # see the module
-    import botocore.exceptions as sdk  # noqa: PLC0415
+    import botocore.exceptions as sdk  # noqa: PLC0415 # see the module
+    from aiobotocore.session import AioSession  # noqa: PLC0415
 
+    session = AioSession(profile=settings.key_profile or None)
     try:
-        session = aioboto3.Session(profile_name=settings.key_profile or None)
+        session.get_scoped_config()
     except sdk.ProfileNotFound as error:
         mend = "name one of the shared AWS configuration, or none"
         raise Fault(Kind.INVALID, f"cloud.ec2.key_profile {settings.key_profile}", str(error), mend) from error

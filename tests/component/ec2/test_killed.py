@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
-import aioboto3
 import pytest
+from aiobotocore import session as sdk
 
 from controller.clouds.ec2 import cloud as ec2
 from controller.fleet import reconciler, room
@@ -55,8 +55,8 @@ def claim(name: str) -> PodClaim:
 @pytest.fixture(autouse=True)
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconciler, "PASS_SECONDS", 0.1)
-    session = aioboto3.Session()  # it reads megabytes of JSON
-    monkeypatch.setattr(aioboto3, "Session", lambda **_: session)
+    session = sdk.AioSession()  # it reads megabytes of JSON
+    monkeypatch.setattr(sdk, "AioSession", lambda **_: session)
 
 
 def instances() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""EC2's behaviour in front of moto, as a client sees it: every test speaks to it with aioboto3."""
+"""EC2's behaviour in front of moto, as a client sees it: every test speaks to it with aiobotocore."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import aioboto3
 import botocore.exceptions
 import pytest
+from aiobotocore.session import AioSession
 from botocore.config import Config
 
 from tests.support.ec2_front import Front, running_front
@@ -106,9 +106,11 @@ async def stage() -> AsyncGenerator[Stage]:
 
 
 def client(front: Front, service: str) -> Any:
-    """An aioboto3 client that asks once."""
-    session: Any = aioboto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1")
-    return session.client(
+    """An aiobotocore client that asks once."""
+    session: Any = AioSession()
+    session.set_credentials("test", "test")
+    session.set_config_variable("region", "us-east-1")
+    return session.create_client(
         service, endpoint_url=front.url, config=Config(retries={"total_max_attempts": 1}, read_timeout=5)
     )
 

@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import aioboto3
 import msgspec
 import pytest
+from aiobotocore.session import AioSession
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -48,8 +48,10 @@ async def account(folder: Path, real: int) -> AsyncGenerator[tuple[Front, Any, A
         account=ACCOUNT,
         region="us-east-1",
     )
-    session: Any = aioboto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1")
-    async with running_front() as front, session.client("ec2", endpoint_url=front.url) as ec2:
+    session: Any = AioSession()
+    session.set_credentials("test", "test")
+    session.set_config_variable("region", "us-east-1")
+    async with running_front() as front, session.create_client("ec2", endpoint_url=front.url) as ec2:
         made = await furnished(front, settings.subnet)
         async with booting(front, msgspec.structs.replace(settings, image=made.image), real) as instances:
             yield front, ec2, made, instances
