@@ -34,9 +34,9 @@ from controller.config import Settings
 from controller.fleet import room as fleet_room
 from controller.fleet.admission import RegistryFacts
 from controller.fleet.adoption import Owner
-from controller.fleet.plan import Limits
 from controller.fleet.pool_classes import classes
 from controller.fleet.pool_keeper import PoolSettings
+from controller.fleet.settings import limits
 from controller.fleet.streams import Streams
 from controller.link import port as link_port
 from controller.link.admission import Admission
@@ -49,8 +49,6 @@ from controller.store.protocol import Store
 from controller.store.timed import TimedStore
 
 log = structlog.get_logger()
-# How much longer than one try a call to AWS may take in all: time for a second one and its pause.
-PATIENCE = 1.8
 HERE = Path(__file__).resolve().parent.parent
 
 
@@ -159,57 +157,17 @@ async def _open_store(settings: Settings, rooms: AsyncExitStack, stop: asyncio.E
 
 async def _open_cloud(settings: Settings, rooms: AsyncExitStack) -> Cloud:
     if settings.cloud.kind == "ec2":
-        return await rooms.enter_async_context(ec2_cloud.running(_ec2_settings(settings)))
-    local = settings.cloud.local
-    return await rooms.enter_async_context(
-        local_cloud.running(
-            LocalSettings(
-                cluster=local.cluster or settings.cluster,
-                root=local.root or settings.state / "local",
-                bridge=local.bridge,
-                subnet=local.subnet,
-                masquerade=local.masquerade,
-                nameservers=local.nameservers,
-                memory_mib=local.memory_mib,
-                cgroup_parent=local.cgroup_parent,
-                # Instances run the agent of this very installation.
-                path=(str(Path(sys.executable).parent),),
-                python_path=(str(HERE), str(HERE / "proto")),
-                visible=(str(HERE), sys.prefix, sys.base_prefix, *local.visible),
-            )
-        )
+        return await rooms.enter_async_context(ec2_cloud.running(Ec2Settings.of(settings.cloud.ec2, settings.cluster)))
+    # Instances run the agent of this very installation.
+    local = LocalSettings.of(
+        settings.cloud.local,
+        settings.cluster,
+        settings.state,
+        path=(str(Path(sys.executable).parent),),
+        python_path=(str(HERE), str(HERE / "proto")),
+        needed=(str(HERE), sys.prefix, sys.base_prefix),
     )
-
-
-def _ec2_settings(settings: Settings) -> Ec2Settings:
-    ec2 = settings.cloud.ec2
-    if not ec2.region:
-        raise Fault(Kind.INVALID, "cloud.ec2.region", "it is not set", 'name one, as "eu-central-1"')
-    images = {"amd64": ec2.image_amd64, "arm64": ec2.image_arm64}
-    return Ec2Settings(
-        cluster=settings.cluster,
-        region=ec2.region,
-        endpoint_url=ec2.endpoint_url,
-        key_profile=ec2.key_profile,
-        account=ec2.account,
-        subnets=ec2.subnets,
-        security_groups=ec2.security_groups,
-        images={architecture: image for architecture, image in images.items() if image},
-        instance_profile=ec2.instance_profile,
-        key_name=ec2.key_name,
-        volume_gb=ec2.volume_gb,
-        volume_type=ec2.volume_type,
-        volume_key=ec2.volume_key,
-        public_address=ec2.public_address,
-        fleet_allowed=ec2.fleets,
-        spot=ec2.spot,
-        max_price=ec2.max_price,
-        tags={key: value for key, _, value in (tag.partition("=") for tag in ec2.tags)},
-        certificates=ec2.certificates,
-        queue_url=ec2.queue_url,
-        call_seconds=ec2.call_seconds,
-        patience_seconds=ec2.call_seconds * PATIENCE,
-    )
+    return await rooms.enter_async_context(local_cloud.running(local))
 
 
 def _link_settings(settings: Settings) -> link_port.LinkSettings:
@@ -224,15 +182,7 @@ def _fleet_settings(settings: Settings) -> fleet_room.FleetSettings:
     fleet = settings.fleet
     return fleet_room.FleetSettings(
         cluster=settings.cluster,
-        limits=Limits(
-            lease=fleet.lease,
-            boot=fleet.boot,
-            launch=fleet.launch,
-            unclaimed=fleet.unclaimed,
-            grace=fleet.orphan_grace,
-            maintenance_lead=fleet.maintenance_lead,
-            rebalance_ends=fleet.rebalance == "interrupt",
-        ),
+        limits=limits(fleet),
         survey=fleet.survey,
         heartbeat=fleet.heartbeat,
         standby=PoolSettings(
@@ -251,10 +201,7 @@ def _fleet_settings(settings: Settings) -> fleet_room.FleetSettings:
 
 def _bases(settings: Settings) -> dict[str, tuple[str, ...]]:
     """Where to ask for the images of each registry that the settings name: at its mirrors, then at itself."""
-    return {
-        each.host: (*each.mirrors, f"{'http' if each.plain_http else 'https'}://{each.host}")
-        for each in settings.registries
-    }
+    return {each.host: each.bases for each in settings.registries}
 
 
 def _own_version() -> str:

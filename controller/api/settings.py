@@ -1,10 +1,42 @@
-"""What the API server is told."""
+"""Settings of the API: what its server is told, and what a file says of it."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
+
+from controller.model.setting import Group, Port
+
+
+class Api(Group, frozen=True, kw_only=True):
+    """The pods API that kubectl speaks with."""
+
+    enabled: Annotated[bool, Meta(description="Whether it is served.")] = True
+    host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="TCP port to listen on; 0 takes any.")] = 6446
+    ask_registries: Annotated[
+        bool, Meta(description="Whether registries are asked for which processors a pod's images are built.")
+    ] = True
+    log_mib: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="About what is kept of a container's logs, the newest; 0: all.",
+            extra={"unit": "MiB"},
+        ),
+    ] = 256
+
+
+class Metrics(Group, frozen=True, kw_only=True):
+    """A port for /metrics, beside the pods API and the admin socket."""
+
+    host: Annotated[str, Meta(description="Address of the port for /metrics without TLS and token.")] = "127.0.0.1"
+    port: Annotated[
+        int | None, Meta(description="TCP port for /metrics without TLS and token; 0 takes any. Unset: none.")
+    ] = None
 
 
 class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,7 +26,7 @@ def documentation() -> str:
     lines = [
         "# Settings of the controller",
         "",
-        "Made from the table in `controller/config.py` by `chinampa config`. A TOML file, named by `--config`;",
+        "Made from the rooms' `settings.py` by `chinampa config`. A TOML file, named by `--config`;",
         "each setting but those in lists of tables is also a flag of `chinampa controller`.",
         "",
         "| key | flag | type | default | meaning |",

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cellwire.faults import Fault, Kind
-from controller import config
 from controller.choice import wishes
 from controller.choice.quantity import gigabytes, mebibytes, millis
 from controller.fleet.pool import Class
+from controller.fleet.settings import Overhead, StandbyTable
 from controller.model.offer import Demand
 
 
-def classes(standby: Sequence[config.Standby], overhead: config.Overhead) -> tuple[Class, ...]:
+def classes(standby: Sequence[StandbyTable], overhead: Overhead) -> tuple[Class, ...]:
     """One class for each table of the settings. Raises Fault INVALID, naming the table and what is wrong in it."""
     made: dict[str, Class] = {}
     for place, each in enumerate(standby):
@@ -26,7 +26,7 @@ def classes(standby: Sequence[config.Standby], overhead: config.Overhead) -> tup
     return tuple(made.values())
 
 
-def _class(name: str, each: config.Standby, overhead: config.Overhead) -> Class:
+def _class(name: str, each: StandbyTable, overhead: Overhead) -> Class:
     annotations = dict(_annotation(text) for text in each.annotations)
     wishes.read(annotations)
     return Class(

@@ -21,7 +21,7 @@ from controller.clouds.ec2.cloud import Ec2Cloud, running
 from controller.clouds.ec2.settings import Ec2Settings
 from tests.support.ec2_front import ACCOUNT, REGION, Front, running_front
 
-IMAGES = {"amd64": "ami-03cf127a"}
+IMAGE = "ami-03cf127a"
 ZONES = ("us-east-1a", "us-east-1b")
 
 
@@ -84,7 +84,7 @@ async def settings_on(front: Front, folder: Path, **more: Any) -> Ec2Settings:
         endpoint_url=front.url,
         account=ACCOUNT,
         subnets=tuple(str(each["Subnet"]["SubnetId"]) for each in subnets),
-        images=IMAGES,
+        image_amd64=IMAGE,
         certificates=folder / "certificates",
     )
     return msgspec.structs.replace(plain, **more)

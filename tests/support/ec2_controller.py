@@ -111,7 +111,7 @@ async def running_on_ec2(folder: Path, *, real: int = REAL, more: str = "") -> A
         local = msgspec.structs.replace(local, image=account.image)
         instances = await stack.enter_async_context(booting(front, local, real))
         stack.enter_context(credentials())
-        settings = Ec2Settings(region=REGION, endpoint_url=front.url, subnets=(), images={})
+        settings = Ec2Settings(region=REGION, endpoint_url=front.url, subnets=())
         aws = await stack.enter_async_context(calls.running(settings))
         queue = str((await aws.call("sqs", "CreateQueue", QueueName="notices"))["QueueUrl"])
         config = _config(folder, front, account, instances, f'queue_url = "{queue}"\n{more}')

@@ -151,7 +151,8 @@ async def world(
             endpoint_url=front.url,
             account=ACCOUNT,
             subnets=tuple(account.subnets.values()),
-            images={"amd64": account.image, "arm64": account.image},
+            image_amd64=account.image,
+            image_arm64=account.image,
             certificates=instances.certificate.parent,
         )
         host = gateway if real else "127.0.0.1"

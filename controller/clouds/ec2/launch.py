@@ -98,7 +98,7 @@ class Launcher:
         self._repeating: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._full: dict[str, float] = {}
         self._templates = Templates(settings, calls, place)
-        self._fleets_after = 0.0 if settings.fleet_allowed else float("inf")
+        self._fleets_after = 0.0 if settings.fleets else float("inf")
         self._batches: Batcher[Form, LaunchRequest, Launched] = Batcher(
             tasks, self._run, settings.idle_seconds, settings.window_seconds, settings.most_batched
         )

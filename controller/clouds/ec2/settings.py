@@ -1,63 +1,87 @@
-"""Settings of the EC2 cloud, as the room wants them; how they stand in a file is controller/config.py's business."""
+"""Settings of the EC2 cloud: what a file says of it, and what the room adds."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
+
+from cellwire.faults import Fault, Kind
+from controller.model.setting import Group, Seconds
 
 PREFIX = "chinampa.dev/"
+# How long a call is tried again, in times of one try: so that a try which hangs leaves room for another.
+PATIENCE = 1.8
+TAG_CLUSTER = f"{PREFIX}cluster"
+# What one launching call made: equal on all its instances.
+TAG_BATCH = f"{PREFIX}batch"
+# The client tokens of a batch in order, in as many numbered tags as it takes.
+TAG_ROSTER = f"{PREFIX}roster-"
+# Which of them an instance is; set after the launch.
+TAG_TOKEN = f"{PREFIX}client-token"
 
 
-class Ec2Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where instances are launched, what they look like, and how patiently EC2 is asked."""
+class Ec2Cloud(Group, frozen=True, kw_only=True):
+    """The cloud whose instances are those of Amazon EC2."""
+
+    region: Annotated[str, Meta(description='As in "eu-central-1".')] = ""
+    subnets: Annotated[
+        tuple[str, ...], Meta(description="Subnets of one VPC in which instances are; their zones are the zones sold.")
+    ] = ()
+    image_amd64: Annotated[str, Meta(description="Cell image for x86. Empty: such types are not used.")] = ""
+    image_arm64: Annotated[str, Meta(description="Cell image for arm. Empty: such types are not used.")] = ""
+    certificates: Annotated[
+        Path | None,
+        Meta(
+            description="Folder of PEM files: the region's RSA certificates for identity documents, from the EC2 user "
+            'guide ("AWS public certificates for instance identity document signatures").'
+        ),
+    ] = None
+    security_groups: Annotated[
+        tuple[str, ...], Meta(description="Groups of every instance, beside the cluster's own.")
+    ] = ()
+    instance_profile: Annotated[str, Meta(description="Name or ARN, where a pod names none. Empty: none.")] = ""
+    key_name: Annotated[str, Meta(description="Key pair for SSH. Empty: none.")] = ""
+    volume_gb: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="Root volume; what a pod asks for as ephemeral storage comes on top.",
+            extra={"unit": "GB"},
+        ),
+    ] = 10
+    volume_type: Annotated[str, Meta(description="Type of root volumes.")] = "gp3"
+    volume_key: Annotated[str, Meta(description="KMS key of root volumes. Empty: the account's default.")] = ""
+    public_address: Annotated[bool, Meta(description="Public addresses, where a pod does not say.")] = False
+    fleets: Annotated[bool, Meta(description="Launch by CreateFleet; else by RunInstances.")] = True
+    spot: Annotated[bool, Meta(description="Whether pods that ask for spot get it.")] = True
+    max_price: Annotated[
+        float, Meta(ge=0, description="Dearer instances are not used; 0: no limit.", extra={"unit": "USD per hour"})
+    ] = 0.0
+    tags: Annotated[tuple[str, ...], Meta(description='More tags for all that is made: "team=blue".')] = ()
+    queue_url: Annotated[
+        str, Meta(description="SQS queue to which EventBridge sends what happens to instances. Empty: none is read.")
+    ] = ""
+    call_seconds: Annotated[
+        Seconds,
+        Meta(description="How long one try of a call to AWS may take; calls are tried for about twice as long in all."),
+    ] = 30.0
+    key_profile: Annotated[
+        str, Meta(description="Profile of the shared AWS configuration. Empty: the SDK's usual search.")
+    ] = ""
+    account: Annotated[str, Meta(description="Account of the instances. Empty: that of the credentials.")] = ""
+    endpoint_url: Annotated[str, Meta(description="Address of all AWS services, for tests. Empty: AWS's own.")] = ""
+
+
+class Ec2Settings(Ec2Cloud, frozen=True, kw_only=True):
+    """The same, and what no file says: whose instances they are, and how patiently EC2 is asked."""
 
     cluster: str = "default"
     """Value of the tag that marks all that is ours. Two controllers of one account and region must differ in it."""
-    region: str
-    endpoint_url: str = ""
-    """For tests and private endpoints: base address of every service. Empty: AWS's own."""
-    key_profile: str = ""
-    """Profile of the shared AWS configuration from which credentials are taken. Empty: the SDK's usual search."""
-    account: str = ""
-    """Account whose instances may join. Empty: that of the credentials, asked of STS at the start."""
-
-    subnets: tuple[str, ...]
-    """Subnets, all of one VPC. Their zones are the zones that are sold."""
-    security_groups: tuple[str, ...] = ()
-    """Groups that each instance has beside the cluster's own."""
-    images: dict[str, str]
-    """Architecture ("amd64", "arm64") to machine image. Types of other architectures are not sold."""
-    instance_profile: str = ""
-    """Name or ARN of the instance profile of instances whose pod names none. Empty: none."""
-    key_name: str = ""
-    """Key pair for SSH, for those who debug images. Empty: none."""
     root_device: str = ""
     """Name of the root device. Empty: asked of the images."""
-    volume_gb: int = 10
-    """Root volume, where a pod wishes for no larger one; the disk that it asks for comes on top."""
-    volume_type: str = "gp3"
-    volume_key: str = ""
-    """KMS key of root volumes. Empty: the account's default key."""
-    public_address: bool = False
-    """Whether instances get a public address, where a pod does not say."""
-
-    fleet_allowed: bool = True
-    """Launch by CreateFleet; else, or where the account denies it, by RunInstances."""
-    spot: bool = True
-    """Whether spot capacity is sold to pods that ask for it."""
-    max_price: float = 0.0
-    """USD per hour above which nothing is sold; 0: no limit."""
-    tags: dict[str, str] = {}
-    """More tags for everything that is made."""
-    certificates: Path | None = None
-    """Folder of PEM files: AWS's RSA certificates of this region, against which identity documents are checked.
-    AWS lists them in the EC2 user guide, "AWS public certificates for instance identity document signatures"."""
-    queue_url: str = ""
-    """SQS queue to which EventBridge sends what happens to instances. Empty: nothing is heard, only polled."""
-
-    call_seconds: float = 30.0
-    """How long one try of a call may take."""
     patience_seconds: float = 55.0
     """How long a call is tried again, waiting for its turn included."""
     idle_seconds: float = 0.035
@@ -81,13 +105,18 @@ class Ec2Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def own_tags(self) -> dict[str, str]:
         """Tags of everything that is made."""
-        return {**self.tags, TAG_CLUSTER: self.cluster}
+        more = (tag.partition("=") for tag in self.tags)
+        return {**{key: value for key, _, value in more}, TAG_CLUSTER: self.cluster}
 
+    @property
+    def images(self) -> dict[str, str]:
+        """Architecture ("amd64", "arm64") to machine image. Types of other architectures are not sold."""
+        named = {"amd64": self.image_amd64, "arm64": self.image_arm64}
+        return {architecture: image for architecture, image in named.items() if image}
 
-TAG_CLUSTER = f"{PREFIX}cluster"
-# What one launching call made: equal on all its instances.
-TAG_BATCH = f"{PREFIX}batch"
-# The client tokens of a batch in order, in as many numbered tags as it takes.
-TAG_ROSTER = f"{PREFIX}roster-"
-# Which of them an instance is; set after the launch.
-TAG_TOKEN = f"{PREFIX}client-token"
+    @classmethod
+    def of(cls, chosen: Ec2Cloud, cluster: str) -> Ec2Settings:
+        """What a file says, completed. Raises Fault INVALID where it names no region."""
+        if not chosen.region:
+            raise Fault(Kind.INVALID, "cloud.ec2.region", "it is not set", 'name one, as "eu-central-1"')
+        return cls(**msgspec.structs.asdict(chosen), cluster=cluster, patience_seconds=chosen.call_seconds * PATIENCE)

@@ -3,11 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
+
+from controller.model.setting import Group
 
 
-class LocalSettings(msgspec.Struct, frozen=True, kw_only=True):
+class LocalCloud(Group, frozen=True, kw_only=True):
+    """The cloud whose instances are namespaces of this machine."""
+
+    cluster: Annotated[
+        str, Meta(description="Part of the names of cgroups. Unset: `cluster`.", pattern="^[a-z0-9-]{0,40}$")
+    ] = ""
+    root: Annotated[
+        Path | None, Meta(description="Records, keys and disks of instances. Unset: `local` in the state folder.")
+    ] = None
+    bridge: Annotated[str, Meta(description="Name of the bridge.", min_length=1, max_length=15)] = "chinampa0"
+    subnet: Annotated[str, Meta(description="Addresses of instances; the bridge has the first.")] = "10.201.0.0/16"
+    masquerade: Annotated[bool, Meta(description="Whether instances reach beyond this machine.")] = False
+    nameservers: Annotated[tuple[str, ...], Meta(description="For instances. Empty: this machine's own.")] = ()
+    visible: Annotated[tuple[str, ...], Meta(description="Folders below /tmp or /run that instances must see.")] = ()
+    memory_mib: Annotated[
+        int, Meta(ge=0, description="Memory of all instances together; 0: all there is.", extra={"unit": "MiB"})
+    ] = 0
+    cgroup_parent: Annotated[str, Meta(description="cgroup below which instances' groups are made.")] = ""
+
+
+class LocalSettings(LocalCloud, frozen=True, kw_only=True):
     """What one local cloud is called, where it keeps its things, and what its instances see.
 
     Two clusters on one machine must differ in `cluster`, `root`, `bridge` and `subnet`.
@@ -17,28 +41,14 @@ class LocalSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Part of the names of cgroups: chinampa-<cluster>."""
     root: Path = Path("/var/lib/chinampa/local")
     """Records, keys and the disks of instances."""
-    bridge: str = "chinampa0"
-    """At most 15 letters."""
-    subnet: str = "10.201.0.0/16"
-    """The bridge has its first address; instances get two addresses each."""
     path: tuple[str, ...] = ()
     """Folders put before the usual PATH of instances: where `cellagent` is."""
     python_path: tuple[str, ...] = ()
     """PYTHONPATH inside instances, for an agent that runs from a checkout."""
-    visible: tuple[str, ...] = ()
-    """More folders of this machine that must stay readable inside, though they lie below /tmp, /run or the like."""
     environment: dict[str, str] = {}
     """More variables for the user-data."""
-    nameservers: tuple[str, ...] = ()
-    """Written to /etc/resolv.conf inside; empty: this machine's own."""
-    masquerade: bool = False
-    """Let instances reach beyond this machine, by its own addresses (nft; turns forwarding on)."""
-    cgroup_parent: str = ""
-    """Group below which chinampa-<cluster> is made, in every hierarchy; empty: the root."""
     launch_credit_seconds: float = 15.0
     """For so long after launch the CPU size is not enforced, as launch credits on EC2: booting is not throttled."""
-    memory_mib: int = 0
-    """What all instances may have together; 0: all memory of this machine."""
     refusals: dict[str, str] = {}
     """For tests: type, or type/launch-type → code with which its launch is refused."""
     keep_terminated_seconds: float = 600.0
@@ -47,3 +57,21 @@ class LocalSettings(msgspec.Struct, frozen=True, kw_only=True):
     region: str = "local"
     zone: str = "local-a"
     image: str = "ami-00000000000000000"
+
+    @classmethod
+    def of(
+        cls,
+        chosen: LocalCloud,
+        cluster: str,
+        state: Path,
+        *,
+        path: tuple[str, ...],
+        python_path: tuple[str, ...],
+        needed: tuple[str, ...],
+    ) -> LocalSettings:
+        """What a file says, completed: `needed` are folders that instances must see beside those that it names."""
+        said = msgspec.structs.asdict(chosen)
+        said["cluster"] = chosen.cluster or cluster
+        said["root"] = chosen.root or state / "local"
+        said["visible"] = (*needed, *chosen.visible)
+        return cls(**said, path=path, python_path=python_path)

@@ -24,7 +24,7 @@ def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def settings(front: Front, **more: object) -> Ec2Settings:
-    plain = Ec2Settings(region="us-east-1", endpoint_url=front.url, subnets=(), images={})
+    plain = Ec2Settings(region="us-east-1", endpoint_url=front.url, subnets=())
     return msgspec.structs.replace(plain, **more)
 
 
@@ -97,7 +97,7 @@ async def test_an_answer_that_is_none_of_awss_is_a_fault_like_silence(status: in
     app = web.Application()
     app.router.add_post("/", answer)
     async with TestServer(app) as proxy:
-        plain = Ec2Settings(region="us-east-1", endpoint_url=str(proxy.make_url("/")), subnets=(), images={})
+        plain = Ec2Settings(region="us-east-1", endpoint_url=str(proxy.make_url("/")), subnets=())
         async with calls.running(msgspec.structs.replace(plain, patience_seconds=0.5)) as door:
             with pytest.raises(Fault, match="none of AWS's") as raised:
                 await door.call("ec2", "DescribeVpcs")

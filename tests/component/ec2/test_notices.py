@@ -43,7 +43,7 @@ async def left(door: Calls, queue: str) -> int:
 
 async def test_a_message_is_deleted_when_its_notice_was_taken_and_not_before() -> None:
     async with running_front() as front:
-        settings = Ec2Settings(region="us-east-1", endpoint_url=front.url, subnets=(), images={})
+        settings = Ec2Settings(region="us-east-1", endpoint_url=front.url, subnets=())
         async with calls.running(settings) as door:
             url = str((await door.call("sqs", "CreateQueue", QueueName="notices"))["QueueUrl"])
             for body in ("rubbish", warning(FIRST), warning(SECOND)):
@@ -64,12 +64,12 @@ async def test_a_message_is_deleted_when_its_notice_was_taken_and_not_before() -
 
 async def test_notices_go_on_over_rubbish_and_leave_an_empty_queue() -> None:
     async with running_front() as front:
-        settings = Ec2Settings(region="us-east-1", endpoint_url=front.url, subnets=(), images={})
+        settings = Ec2Settings(region="us-east-1", endpoint_url=front.url, subnets=())
         async with calls.running(settings) as door:
             url = str((await door.call("sqs", "CreateQueue", QueueName="notices"))["QueueUrl"])
             for body in ("rubbish", warning(FIRST), "{}", warning(SECOND)):
                 await door.call("sqs", "SendMessage", QueueUrl=url, MessageBody=body)
-            with_queue = Ec2Settings(region="us-east-1", endpoint_url=front.url, subnets=(), images={}, queue_url=url)
+            with_queue = Ec2Settings(region="us-east-1", endpoint_url=front.url, subnets=(), queue_url=url)
             seen: set[str] = set()
 
             async for notice in notices.heard(with_queue, door):
@@ -84,7 +84,7 @@ async def test_notices_go_on_over_rubbish_and_leave_an_empty_queue() -> None:
 async def test_a_queue_that_is_not_there_is_told_once_and_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notices, "_FIRST_PAUSE", 0.01)
     async with running_front() as front:
-        settings = Ec2Settings(region="us-east-1", endpoint_url=front.url, subnets=(), images={})
+        settings = Ec2Settings(region="us-east-1", endpoint_url=front.url, subnets=())
         async with calls.running(settings) as door:
             queue = notices.Queue(f"{front.url}/123456789012/none", door)
             assert await queue.poll() == ()
@@ -115,7 +115,7 @@ async def test_a_failed_check_is_told_once_for_as_long_as_it_fails() -> None:
 
 async def test_running_instances_are_asked_for_in_pages() -> None:
     async with running_front() as front:
-        settings = Ec2Settings(region="us-east-1", endpoint_url=front.url, subnets=(), images={})
+        settings = Ec2Settings(region="us-east-1", endpoint_url=front.url, subnets=())
         async with calls.running(settings) as door:
             await door.call(
                 "ec2", "RunInstances", MinCount=1, MaxCount=1, ImageId="ami-03cf127a", InstanceType="t3.small"

@@ -135,8 +135,7 @@ async def test_warm_cells_of_an_older_machine_image_and_those_that_waited_long_a
         newer = (await w.front.ask("CopyImage", Name="newer", SourceImageId=w.account.image, SourceRegion="us-east-1"))[
             "ImageId"
         ]
-        images = {"amd64": newer, "arm64": newer}
-        async with w.controller(pool, images=images) as here:
+        async with w.controller(pool, image_amd64=newer, image_arm64=newer) as here:
             await until(lambda: [cell.name for cell in here.fleet.list()] not in ([], [first.name]) and ready(here))
             await until(lambda: len(here.fleet.list()) == 1)
             (second,) = here.fleet.list()
@@ -145,6 +144,6 @@ async def test_warm_cells_of_an_older_machine_image_and_those_that_waited_long_a
             assert one["ImageId"] == newer
 
         aged = with_pool(Class(name="web", demand=SMALL, count=1, max_age=3.0))
-        async with w.controller(aged, images=images) as here:
+        async with w.controller(aged, image_amd64=newer, image_arm64=newer) as here:
             await until(lambda: second.name not in [cell.name for cell in here.fleet.list()])
             await until(lambda: ready(here))

@@ -47,7 +47,7 @@ class Clock:
 async def opened() -> AsyncGenerator[tuple[Front, Prices, Shelf, Clock]]:
     async with running_front() as front:
         settings = Ec2Settings(
-            region="us-east-1", endpoint_url=front.url, subnets=(), images={}, patience_seconds=20, call_seconds=20
+            region="us-east-1", endpoint_url=front.url, subnets=(), patience_seconds=20, call_seconds=20
         )
         async with calls.running(settings) as door:
             shelf, clock = Shelf(), Clock()

@@ -190,7 +190,7 @@ async def test_a_full_reservation_takes_no_offer_from_pods_without_one(tmp_path:
 async def test_a_pod_whose_wish_ec2_does_not_know_is_told_and_nothing_is_taken_from_the_others(
     tmp_path: Path, fleets: bool
 ) -> None:
-    async with stage(tmp_path, fleet_allowed=fleets) as on:
+    async with stage(tmp_path, fleets=fleets) as on:
         on.front.rules.limit(code="InvalidGroup.NotFound")
         wish = {"chinampa.dev/security-groups": "sg-typo"}
         (refused,) = await on.cloud.launch([request("c-1-1-a", await cheapest(on.cloud), annotations=wish)])
@@ -201,7 +201,7 @@ async def test_a_pod_whose_wish_ec2_does_not_know_is_told_and_nothing_is_taken_f
 
 
 async def test_without_fleets_a_type_that_cannot_be_launched_as_asked_is_passed_over(tmp_path: Path) -> None:
-    async with stage(tmp_path, fleet_allowed=False) as on:
+    async with stage(tmp_path, fleets=False) as on:
         offers = await cheapest(on.cloud)
         first = offers[0].shape.type
         on.front.rules.limit(first, code="InvalidParameterCombination")

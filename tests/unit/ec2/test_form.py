@@ -15,7 +15,7 @@ from controller.clouds.protocol import LaunchRequest
 from controller.model.instance import InstanceState
 from controller.model.offer import LaunchType, Offer, Shape
 
-SETTINGS = Ec2Settings(region="r", subnets=("subnet-1",), images={"amd64": "ami-1"}, security_groups=("sg-extra",))
+SETTINGS = Ec2Settings(region="r", subnets=("subnet-1",), image_amd64="ami-1", security_groups=("sg-extra",))
 PLACE = Place(
     account="1", vpc="v", zones={"subnet-1": "a"}, security_group="sg-own", roots={"ami-1": ("/dev/sda1", 30)}
 )

@@ -1,0 +1,36 @@
+"""Settings of the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
+
+from controller.model.setting import Group
+
+
+class Store(Group, frozen=True, kw_only=True):
+    """Where records are kept."""
+
+    kind: Annotated[
+        str,
+        Meta(
+            description='"sqlite", a file in the state folder; or "etcd", for several controllers, of which one leads.',
+            pattern="^(sqlite|etcd)$",
+        ),
+    ] = "sqlite"
+    endpoints: Annotated[tuple[str, ...], Meta(description="Members of etcd.")] = ("http://127.0.0.1:2379",)
+    ca: Annotated[Path | None, Meta(description="Whose certificates of members are trusted. Unset: the system's.")] = (
+        None
+    )
+    certificate: Annotated[Path | None, Meta(description="Our certificate for etcd, with its chain.")] = None
+    key: Annotated[Path | None, Meta(description="The key of that certificate.")] = None
+    lease: Annotated[
+        float,
+        Meta(
+            ge=2,
+            description="A leader that etcd has not heard of for so long leads no more.",
+            extra={"unit": "seconds"},
+        ),
+    ] = 15.0
