@@ -117,25 +117,34 @@ def overlay(
     if upper is None and len(lowers) == 1 and userns is None:
         bind(lowers[0], target, readonly=True)
         return
+    if upper is None and not lowers:
+        bind(target, target, readonly=True)
+        return
+    # An overlay wants a layer below the writable one, or two that are read-only. The empty one stays as long as the
+    # stack: the kernel lists no folder that has a deleted one in it.
+    padding = [_empty_beside(target)] if len(lowers) < (1 if upper is not None else 2) else []
     if userns is None:
-        plan = overlay_mount([str(lower) for lower in lowers], upper, work, target)
+        plan = overlay_mount([*map(str, lowers), *padding], upper, work, target)
         if len(plan.options) <= OPTIONS_LIMIT:
             plan.do()
             return
     with _short_names(lowers, userns) as names:
-        # Read-only overlays want two layers at least: an empty one below does no harm.
-        padding = [str(Path(names[0]).parent / "empty")] if upper is None and len(names) == 1 else []
         plan = overlay_mount([*names, *padding], upper, work, target)
         if len(plan.options) > OPTIONS_LIMIT:
             raise Fault(Kind.UNSUPPORTED, f"overlay at {target}", f"{len(lowers)} layers are too many for one mount")
         plan.do()
 
 
+def _empty_beside(target: Path) -> str:
+    empty = target.with_name(f"{target.name}-empty")
+    empty.mkdir(exist_ok=True, mode=0o755)
+    return str(empty)
+
+
 @contextmanager
 def _short_names(lowers: Sequence[Path], userns: Path | None) -> Generator[list[str]]:
     folder = Path(tempfile.mkdtemp(prefix="o", dir="/run"))
     names: list[Path] = []
-    (folder / "empty").mkdir()
     try:
         for number, lower in enumerate(lowers):
             name = folder / f"{number:x}"
@@ -154,7 +163,6 @@ def _short_names(lowers: Sequence[Path], userns: Path | None) -> Generator[list[
             else:
                 unmount(name)
                 name.rmdir()
-        (folder / "empty").rmdir()
         folder.rmdir()
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from cellagent.images.protocol import Image
-from cellagent.kernel import apparmor, cgroups, mounts
-from cellagent.runtime import userns, users
+from cellagent.kernel import apparmor, cgroups, inside, mounts
+from cellagent.runtime import image_volumes, userns, users
 from cellagent.runtime.machine import Machine
 from cellagent.runtime.records import ContainerRecord, Phase, SandboxRecord
 from cellagent.runtime.spec import SpecInputs, oci_spec
@@ -48,6 +48,8 @@ def lay_out(
         # Nobody asked for a shared process namespace: POD is only the enumeration's zero.
         context.namespace_options.pid = cri.CONTAINER
     user = _user(rootfs, context, image.config.user)
+    wanted = image_volumes.destinations(image.config.volumes, (mount.container_path for mount in config.mounts))
+    volumes = image_volumes.lay_out(layers, rootfs, wanted, owner=owner.outside if owner is not None else 0)
     folder = machine.settings.sandbox_folder(sandbox.id)
     inputs = SpecInputs(
         container=config,
@@ -59,6 +61,7 @@ def lay_out(
         user=user,
         hostname=(folder / "hostname").read_text().strip(),
         files={target: folder / name for target, name in ETC.items()},
+        volumes=volumes,
         shm=_shared_memory(machine, sandbox, record, context.namespace_options),
         seccomp=_seccomp(config),
         host_devices=_devices(config),
@@ -169,12 +172,11 @@ def _image_volume(
     target = machine.settings.layers(record.id) / f"image-{number}"
     target.mkdir(exist_ok=True)
     mounts.overlay(image.layers, None, None, target, userns=mapped)
-    below = Path(os.path.normpath(f"/{mount.image_sub_path}")).relative_to("/")
-    found = Path(os.path.realpath(target / below))
-    if not found.is_relative_to(target) or not found.exists():
-        cause = f"image {mount.image.image} has no {mount.image_sub_path}"
-        raise Fault(Kind.INVALID, f"mount {mount.container_path}", cause)
-    return found
+    try:
+        return inside.place(target, mount.image_sub_path or ".")
+    except OSError as error:
+        cause = f"{mount.image_sub_path} of image {mount.image.image} cannot be opened: {error.strerror}"
+        raise Fault(Kind.INVALID, f"mount {mount.container_path}", cause) from error
 
 
 def _seccomp(config: cri.ContainerConfig) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ import msgspec
 
 from cellagent.kernel import cgroups, mounts, processes
 from cellagent.kernel.looks import Looks
-from cellagent.runtime import bundle, conmon, views
+from cellagent.runtime import bundle, conmon, image_volumes, views
 from cellagent.runtime.exec import Place
 from cellagent.runtime.machine import Machine, new_id
 from cellagent.runtime.records import ContainerRecord, Phase, SandboxRecord
@@ -193,6 +193,7 @@ class Containers:
         try:
             if record.log_path:
                 Path(record.log_path).parent.mkdir(parents=True, exist_ok=True)
+            await self._fill_volumes(record)
             pid, conmon_pid = await conmon.launch(self._charge(record, config))
             record = machine.ledger.put_container(
                 msgspec.structs.replace(record, pid=pid, pid_started=started_ticks(pid), conmon_pid=conmon_pid)
@@ -209,6 +210,12 @@ class Containers:
             raise Fault(Kind.BROKEN, f"container {config.metadata.name}", str(error), mend) from error
         machine.emit(cri.CONTAINER_STARTED_EVENT, container_id, record.sandbox_id)
         self._exits.add(container_id, pid, conmon_pid)
+
+    async def _fill_volumes(self, record: ContainerRecord) -> None:
+        """Copy what the image has in its volumes: not before the start, which is done once and to its end or not."""
+        settings = self._machine.settings
+        layers, spec = settings.layers(record.id), bundle.read_spec(settings.bundle(record.id))
+        await image_volumes.fill(layers / "rootfs", image_volumes.among(layers, spec["mounts"]))
 
     def _charge(self, record: ContainerRecord, config: cri.ContainerConfig) -> conmon.Charge:
         settings = self._machine.settings

@@ -29,7 +29,8 @@ class SpecInputs(msgspec.Struct, frozen=True, kw_only=True):
     """All that a container's spec is made from.
 
     `namespaces` are paths to join, by kind (net, ipc, uts, pid, user): the pod's, for TARGET the target's.
-    `files` are mounted over /etc where the kubelet mounts none. `seccomp` is the content of a Localhost profile.
+    `files` are mounted over /etc where the kubelet mounts none; `volumes` are those that the image declares, by path.
+    `seccomp` is the content of a Localhost profile.
     `apparmor` are the profiles that are loaded, None where the machine has no AppArmor. `cgroup` is a path.
     `lowest_oom_score` is what this agent may lower a score to. `mountinfo` is the text of the process' own table, for
     telling whether a mount can be propagated; empty is "do not check".
@@ -45,6 +46,7 @@ class SpecInputs(msgspec.Struct, frozen=True, kw_only=True):
     hostname: str
     files: dict[str, Path]
     shm: Path
+    volumes: dict[str, Path] = {}
     seccomp: dict[str, Any] | None = None
     host_devices: tuple[dict[str, Any], ...] = ()
     lowest_oom_score: int = -1000
@@ -77,6 +79,7 @@ def oci_spec(inputs: SpecInputs) -> dict[str, Any]:
     mounts = spec_mounts.Mounts(
         files=inputs.files,
         shm=inputs.shm,
+        volumes=inputs.volumes,
         cgroup_v2=inputs.cgroup_v2,
         mountinfo=inputs.mountinfo,
     )

@@ -28,6 +28,7 @@ class Mounts(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, Path]
     shm: Path
     cgroup_v2: bool
+    volumes: dict[str, Path] = {}
     mountinfo: str = ""
 
 
@@ -40,7 +41,8 @@ def mounts(config: cri.ContainerConfig, given: Mounts) -> list[dict[str, Any]]:
         _mount(target, "bind", str(path), "rbind", "rprivate", "ro" if context.readonly_rootfs else "rw")
         for target, path in given.files.items()
     ]
-    base = [*_base(privileged=context.privileged, given=given), *files]
+    volumes = [_mount(path, "bind", str(folder), "rbind", "rprivate", "rw") for path, folder in given.volumes.items()]
+    base = [*_base(privileged=context.privileged, given=given), *files, *volumes]
     kept = [mount for mount in base if mount["destination"] not in wanted]
     # Stable: of two at one depth the machine's come first, then in the order asked.
     return sorted([*kept, *own], key=lambda mount: _depth(mount["destination"]))

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from cellagent.kernel import accounting, cgroups
-from cellagent.runtime import views
+from cellagent.runtime import image_volumes, views
 from cellagent.runtime.machine import Machine
 from cellagent.runtime.records import ContainerRecord, Phase, SandboxRecord
 from cellwire.cri.v1 import runtime_pb2 as cri
@@ -134,8 +134,11 @@ class Stats:
         ended = threading.Event()
         try:
             for record in self._stale():
-                upper = self._machine.settings.layers(record.id) / "upper"
-                used, inodes = await asyncio.to_thread(disk_usage, upper, ended)
+                layers = self._machine.settings.layers(record.id)
+                used, inodes = await asyncio.to_thread(disk_usage, layers / "upper", ended)
+                if (volumes := layers / image_volumes.FOLDER).is_dir():
+                    more = await asyncio.to_thread(disk_usage, volumes, ended)
+                    used, inodes = used + more[0], inodes + more[1]
                 self._disk[record.id] = (time.monotonic(), used, inodes)
         finally:
             ended.set()

@@ -1,19 +1,20 @@
 """Which user and groups a container runs as: names are those of the image's own files.
 
-The files are opened step by step without following links, so that an image cannot point out of itself.
+Links in the image are followed as its own processes would, so it cannot point out of itself. A file that is not there
+names nobody; one that cannot be read is an error, since a container must not silently run with fewer groups.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
 
+from cellagent.kernel import inside
 from cellwire.faults import Fault, Kind
 
-# An image could hold a file without end.
-LARGEST = 1 << 20
+# An image could hold a file without end. Directories of a large site have some ten thousand lines.
+LARGEST = 16 << 20
 # The kernel keeps the last number for "no change".
 MOST = (1 << 32) - 2
 
@@ -55,17 +56,20 @@ def resolve(rootfs: Path, user: str, *, gid: int | None = None) -> User:
 
 def memberships(rootfs: Path, login: str) -> tuple[int, ...]:
     """Groups of the image whose members include `login`."""
+    if not login:
+        return ()
     rows = [line.split(":") for line in _lines(rootfs, "group")]
-    found = [row[2] for row in rows if len(row) > 3 and login and login in row[3].strip().split(",")]
+    found = [row[2] for row in rows if len(row) > 3 and login in row[3].strip().split(",")]
     return tuple(int(number) for number in found if number.isdecimal() and int(number) <= MOST)
 
 
 def _people(rootfs: Path) -> list[_Person]:
-    rows = [line.split(":") for line in _lines(rootfs, "passwd")]
+    # Lines may lack their last fields, as getpwent(3) and other runtimes take them.
+    rows = [[*line.split(":"), "", "", "", ""] for line in _lines(rootfs, "passwd")]
     return [
-        _Person(row[0], int(row[2]), int(row[3]), row[5])
+        _Person(row[0], int(row[2]), int(row[3] or 0), row[5])
         for row in rows
-        if len(row) > 5 and row[0] and row[2].isdecimal() and row[3].isdecimal()
+        if row[0] and row[2].isdecimal() and (row[3].isdecimal() or not row[3])
     ]
 
 
@@ -86,15 +90,11 @@ def _checked(number: int, what: str) -> int:
 
 
 def _lines(rootfs: Path, name: str) -> list[str]:
-    descriptors: list[int] = []
+    path = f"/etc/{name}"
     try:
-        descriptors.append(os.open(rootfs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        descriptors.append(os.open("etc", flags | os.O_DIRECTORY, dir_fd=descriptors[-1]))
-        descriptors.append(os.open(name, flags, dir_fd=descriptors[-1]))
-        return os.read(descriptors[-1], LARGEST).decode(errors="replace").splitlines()
-    except OSError:
+        return inside.content(rootfs, path, LARGEST).decode(errors="replace").splitlines()
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    finally:
-        for descriptor in descriptors:
-            os.close(descriptor)
+    except OSError as error:
+        mend = "build the image anew with a file there that can be read"
+        raise Fault(Kind.INVALID, f"{path} of the image", f"it cannot be read: {error.strerror}", mend) from error
