@@ -77,7 +77,7 @@ async def _at_home(identity: Identity, home: Home, moments: dict[str, float], fo
             for one in settings.registries
         ),
     )
-    runtime_settings = msgspec.structs.replace(folders, pod_address=settings.pod_address)
+    runtime_settings = msgspec.structs.replace(folders, pod_address=settings.pod_address, vpc=home.vpc)
     async with (
         images.running(image_settings) as image_room,
         runtime.running(runtime_settings, image_room.store) as room,

@@ -17,12 +17,15 @@ REQUEST = ("req", "-new", "-batch", "-subj", "/CN=cell", "-sha256")
 
 
 class Home(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the controllers are and what joining told. `settings` is a serialized CellSettings."""
+    """Where the controllers are and what joining told. `settings` is a serialized CellSettings. `vpc` are the networks
+    in which the pod's address is known, as the cloud says; none where it does not.
+    """
 
     cell: str
     controllers: tuple[str, ...]
     renew_at: float
     settings: bytes
+    vpc: tuple[str, ...] = ()
 
     def cell_settings(self) -> wire.CellSettings:
         """The settings as a message."""

@@ -13,6 +13,7 @@ import random
 import ssl
 import time
 from collections.abc import Callable
+from ipaddress import ip_network
 
 import msgspec
 
@@ -41,6 +42,7 @@ async def join(identity: Identity, metadata: Metadata) -> Home:
         async with asyncio.TaskGroup() as tasks:
             request = tasks.create_task(identity.signing_request())
             facts, document, signature = await _facts(metadata)
+            vpc = await _vpc(metadata)
     except ExceptionGroup as group:
         raise _first_fault(group) from group
     asked = wire.JoinRequest(
@@ -53,7 +55,7 @@ async def join(identity: Identity, metadata: Metadata) -> Home:
     faults: list[Fault] = []
     for address in facts.controllers:
         try:
-            return await _join_at(address, facts, identity, asked)
+            return await _join_at(address, facts, identity, asked, vpc)
         except Fault as fault:
             faults.append(fault)
     # One controller's refusal is final only where no other may yet say yes.
@@ -83,6 +85,17 @@ async def _facts(metadata: Metadata) -> tuple[UserData, bytes, bytes]:
     facts = parse(await metadata.get("user-data"))
     document = await metadata.get("dynamic/instance-identity/document")
     return facts, document, await metadata.get("dynamic/instance-identity/signature")
+
+
+async def _vpc(metadata: Metadata) -> tuple[str, ...]:
+    """The networks of the cell's VPC. A metadata service that does not tell is no reason not to join."""
+    try:
+        mac = (await metadata.get("meta-data/mac")).decode().strip()
+        told = await metadata.get(f"meta-data/network/interfaces/macs/{mac}/vpc-ipv4-cidr-blocks")
+        return tuple(str(ip_network(line)) for line in told.decode().split())
+    except (Fault, ValueError) as error:
+        log.warning("the networks of the VPC are not known, so pods leave it by their own address: %s", error)
+        return ()
 
 
 def _first_fault(group: ExceptionGroup) -> Fault:
@@ -133,7 +146,9 @@ def client_context(identity: Identity, protocol: str) -> ssl.SSLContext:
     return context
 
 
-async def _join_at(address: str, facts: UserData, identity: Identity, request: wire.JoinRequest) -> Home:
+async def _join_at(
+    address: str, facts: UserData, identity: Identity, request: wire.JoinRequest, vpc: tuple[str, ...]
+) -> Home:
     host, port = endpoint(address)
     try:
         authority = await _authority(host, port)
@@ -149,6 +164,7 @@ async def _join_at(address: str, facts: UserData, identity: Identity, request: w
         controllers=facts.controllers,
         renew_at=time.time() + reply.renew_after_seconds,
         settings=reply.settings.SerializeToString(),
+        vpc=vpc,
     )
     identity.keep(home, reply.certificate)
     return home

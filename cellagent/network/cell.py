@@ -1,49 +1,39 @@
 """The network of a pod in a cell: the pod has the cell's second address.
 
 A /32 route leads to the pod's cable, and the cell answers for the address on its uplink (a cloud needs no answer, a
-bridge does). A rule before the local table keeps the pod from the metadata service, of either family.
+bridge does). The rules of routing stay as every machine has them: packet rules keep the pod from the metadata service.
+`restore` puts back what somebody else has taken away, as systemd-networkd does with what it did not make, and takes
+the pod's address from the cell, to which a machine image's own services may give it at any time.
 """
 
 from __future__ import annotations
 
+import asyncio
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
+from typing import Any
 
-from cellagent.network import links
+from cellagent.kernel import processes
+from cellagent.network import guard, links
+from cellagent.network.guard import Guard
 from cellwire.faults import Fault, Kind
 
 GATEWAY = "169.254.1.1"
-METADATA = "169.254.169.254"
-METADATA6 = "fd00:ec2::254"
-# Rules are asked in order of preference; the local table's own must come after ours.
-BLOCK_PREFERENCE = 10
-LOCAL_PREFERENCE = 50
-_IPV6 = Path("/proc/net/if_inet6")
+METADATA = guard.METADATA
+_DEADLINE = 20.0
+_TABLE = "g"
+"""The packet rules are in a table named as the cable and this: the cable's own name is the table of host ports."""
 
 
-async def attach(sandbox: str, namespace: Path, address: str, uplink: str, *, metadata: bool) -> tuple[str, ...]:
-    """Connect the pod. Raises Fault."""
-    address, name = _plain(address), links.cable(sandbox)
-    uplink = uplink or await links.uplink()
-    for link in await links.show("address", "show", "to", f"{address}/32"):
-        # A machine image may have given the address to the cell itself, which would then keep the pod's packets.
-        for info in filter(None, link.get("addr_info", ())):
-            await links.batch([f"address del {address}/{info['prefixlen']} dev {link['ifname']}"])
+async def attach(wanted: Guard, sandbox: str, namespace: Path) -> tuple[str, ...]:
+    """Connect the pod: `wanted` without names and uplink gets them here. Raises Fault."""
+    made = await _named(wanted, sandbox)
+    address, name, uplink = made.address, made.cable, made.uplink
     mtu = links.mtu(uplink)
-    if not metadata and _IPV6.exists():
-        # The pod has no IPv6 address of the cell's; this is for one that may make itself a way.
-        await links.batch([f"rule add pref {BLOCK_PREFERENCE} iif {name} to {METADATA6} prohibit"], family="-6")
-    await links.batch([
-        f"link add name {name} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {namespace}",
-        f"address add {GATEWAY}/32 dev {name}",
-        *([] if metadata else await _block(name)),
-        f"link set {name} up",
-        f"route replace {address}/32 dev {name}",
-        f"neigh replace proxy {address} dev {uplink}",
-    ])  # fmt: skip
-    links.setting("net/ipv4/ip_forward", "1")
-    # Else the kernel waits for up to 0.8 s before it answers for the pod.
-    links.setting(f"net/ipv4/neigh/{uplink}/proxy_delay", "0")
+    async with asyncio.TaskGroup() as both:
+        # The pod's end comes up only when its rules are there.
+        both.create_task(_rule(made))
+        both.create_task(_cable(address, name, uplink, mtu, namespace))
     await links.batch([
         "link set lo up",
         f"address add {address}/32 dev eth0",
@@ -54,27 +44,137 @@ async def attach(sandbox: str, namespace: Path, address: str, uplink: str, *, me
     return (address,)
 
 
+async def share(wanted: Guard, sandbox: str) -> None:
+    """Rules for a pod that shares the cell's own network. Raises Fault."""
+    await _rule(Guard(table=table(sandbox), metadata=wanted.metadata))
+
+
 async def detach(sandbox: str, address: str, uplink: str) -> None:
     """Take all of it away; what is not there is no error."""
     name = links.cable(sandbox)
-    commands = [f"link del {name}", f"rule del pref {BLOCK_PREFERENCE} iif {name}"]
+    commands = [f"link del {name}"]
     try:
         commands.append(f"neigh del proxy {_plain(address)} dev {uplink or await links.uplink()}")
     except Fault:
         # Without an uplink or an address nobody answers for it either.
         pass
     await links.attempt(commands)
-    if _IPV6.exists():
-        await links.attempt([f"rule del pref {BLOCK_PREFERENCE} iif {name}"], family="-6")
+    await unshare(sandbox)
 
 
-async def _block(name: str) -> list[str]:
-    rules = {(rule["priority"], rule.get("table")) for rule in await links.show("rule", "show")}
-    moved = [] if (LOCAL_PREFERENCE, "local") in rules else [f"rule add pref {LOCAL_PREFERENCE} from all lookup local"]
-    # The local table is never without a rule: the new one comes first.
-    if (0, "local") in rules:
-        moved.append("rule del pref 0")
-    return [*moved, f"rule add pref {BLOCK_PREFERENCE} iif {name} to {METADATA} prohibit"]
+async def unshare(sandbox: str) -> None:
+    """Take the packet rules away."""
+    await processes.run(["nft", "-f", "-"], stdin=guard.removal(table(sandbox)).encode(), deadline=_DEADLINE)
+
+
+async def restore(wanted: Guard, sandbox: str) -> tuple[str, ...]:
+    """Put right what is not as `attach` or `share` made it; a few words for each thing. Raises Fault."""
+    found = await _restored_local_rules()
+    shared = not wanted.address
+    made = Guard(table=table(sandbox), metadata=wanted.metadata) if shared else await _named(wanted, sandbox)
+    if not shared and links.number(made.cable):
+        found += await _restored_way(made)
+    if guard.rules(made) and not await _ruled(made.table):
+        await _rule(made)
+        found.append("the packet rules")
+    return tuple(found)
+
+
+def table(sandbox: str) -> str:
+    """The name of a sandbox's table of packet rules."""
+    return links.cable(sandbox) + _TABLE
+
+
+async def _named(wanted: Guard, sandbox: str) -> Guard:
+    return Guard(
+        table=table(sandbox),
+        cable=links.cable(sandbox),
+        address=_plain(wanted.address),
+        uplink=wanted.uplink or await links.uplink(),
+        vpc=wanted.vpc,
+        metadata=wanted.metadata,
+        public=wanted.public,
+    )
+
+
+async def _cable(address: str, name: str, uplink: str, mtu: int, namespace: Path) -> None:
+    await _disowned(address)
+    await links.batch([
+        f"link add name {name} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {namespace}",
+        f"address add {GATEWAY}/32 dev {name}",
+        f"link set {name} up",
+        *_way(address, name, uplink),
+    ])  # fmt: skip
+    links.setting("net/ipv4/ip_forward", "1")
+    # Else the kernel waits for up to 0.8 s before it answers for the pod.
+    links.setting(f"net/ipv4/neigh/{uplink}/proxy_delay", "0")
+
+
+def _way(address: str, name: str, uplink: str) -> list[str]:
+    return [f"route replace {address}/32 dev {name}", f"neigh replace proxy {address} dev {uplink}"]
+
+
+async def _disowned(address: str) -> list[str]:
+    """Take the pod's address from the cell, which would otherwise keep the pod's packets."""
+    held = [
+        (link["ifname"], info["prefixlen"])
+        for link in await links.show("address", "show", "to", f"{address}/32")
+        for info in filter(None, link.get("addr_info", ()))
+    ]
+    for name, length in held:
+        await links.batch([f"address del {address}/{length} dev {name}"])
+    return [f"the pod's address, which {name} had" for name, _ in held]
+
+
+async def _restored_local_rules() -> list[str]:
+    """Rule 0 leads to the local table on every machine: without it nobody has even 127.0.0.1."""
+    found: list[str] = []
+    for family in ("-4", "-6"):
+        if family == "-6" and not Path("/proc/net/if_inet6").exists():
+            continue
+        rules = await links.show(family, "rule", "show")
+        if any(rule.get("table") == "local" and rule["priority"] == 0 for rule in rules):
+            continue
+        await links.batch(["rule add pref 0 from all lookup local"], family=family)
+        found.append("the rule of the local table")
+        # At its older place by an agent of an earlier version.
+        if any(rule.get("table") == "local" for rule in rules):
+            await links.attempt(["rule del pref 50 lookup local"], family=family)
+    return found
+
+
+async def _restored_way(made: Guard) -> list[str]:
+    found = await _disowned(made.address)
+    routes: list[dict[str, Any]] = await links.show("route", "show", "exact", f"{made.address}/32")
+    if not any(route.get("dev") == made.cable for route in routes):
+        found.append("the route to the pod")
+    held = await links.show("address", "show", "dev", made.cable)
+    if not any(info.get("local") == GATEWAY for link in held for info in link.get("addr_info", ())):
+        found.append("the pod's gateway")
+    if found:
+        await links.batch([
+            f"address replace {GATEWAY}/32 dev {made.cable}",
+            f"link set {made.cable} up",
+            *_way(made.address, made.cable, made.uplink),
+        ])  # fmt: skip
+    links.setting("net/ipv4/ip_forward", "1")
+    return found
+
+
+async def _ruled(name: str) -> bool:
+    return (await processes.run(["nft", "list", "table", "inet", name], deadline=_DEADLINE)).returncode == 0
+
+
+async def _rule(made: Guard) -> None:
+    if not (text := guard.rules(made)):
+        return
+    thing = "rules that keep a pod from the metadata service"
+    try:
+        done = await processes.run(["nft", "-f", "-"], stdin=text.encode(), deadline=_DEADLINE)
+    except Fault as fault:
+        raise Fault(fault.kind, thing, fault.cause, "install Debian's package nftables") from fault
+    if done.returncode:
+        raise Fault(Kind.BROKEN, thing, done.words)
 
 
 def _plain(address: str) -> str:

@@ -11,10 +11,22 @@ from pathlib import Path
 import msgspec
 
 from cellagent.network import bridge, cell, cni, links, ports
+from cellagent.network.guard import Guard
 from cellagent.network.ports import Port
 from cellwire.faults import Fault, Kind
 
-__all__ = ["NetworkStatus", "PodNetwork", "Port", "attach", "check", "detach", "lone_mode", "retire", "trouble"]
+__all__ = [
+    "NetworkStatus",
+    "PodNetwork",
+    "Port",
+    "attach",
+    "check",
+    "detach",
+    "lone_mode",
+    "restore",
+    "retire",
+    "trouble",
+]
 
 BRIDGE = "chinampa-pods"
 BRIDGE_SUBNET = "10.88.0.0/16"
@@ -27,8 +39,9 @@ class PodNetwork(msgspec.Struct, frozen=True, kw_only=True):
 
     `mode` is "host", "cell", "bridge" or "cni". `address` is the pod's own in a cell ("10.0.0.7" or with "/32");
     `folder` keeps the leases of the bridge, and `cache`, which outlives a reboot, what plugins answered. `uplink` empty
-    is "that of the default route". `metadata` lets the pod reach the cloud's metadata service. `ports` are host ports
-    (`ports.wanted` reads CRI's). `pod` is (namespace, name, uid), which plugins are told.
+    is "that of the default route". `metadata` lets the pod reach the cloud's metadata service. `vpc` are the networks
+    in which a cell's pod is known by its address; beyond them it goes by the cell's, and so is a `public` pod reached.
+    `ports` are host ports (`ports.wanted` reads CRI's). `pod` is (namespace, name, uid), which plugins are told.
     """
 
     sandbox: str
@@ -39,6 +52,8 @@ class PodNetwork(msgspec.Struct, frozen=True, kw_only=True):
     cache: Path = Path("/var/lib/chinampa/network")
     uplink: str = ""
     metadata: bool = False
+    vpc: tuple[str, ...] = ()
+    public: bool = False
     subnet: str = BRIDGE_SUBNET
     subnet6: str = BRIDGE_SUBNET6
     bridge: str = BRIDGE
@@ -72,14 +87,14 @@ def trouble(plugins: cni.Plugins) -> str:
 async def attach(network: PodNetwork) -> NetworkStatus:
     """Connect the pod. What a killed agent left of the same sandbox is replaced. Raises Fault."""
     if network.mode == "host":
+        if network.address:
+            await cell.share(_guard(network), network.sandbox)
         # A kubelet knows its own machine's addresses, and which of them it goes by; of a cell it knows none.
         return NetworkStatus(await links.own_addresses() if network.address else ())
     await detach(network)
     match network.mode:
         case "cell":
-            addresses = await cell.attach(
-                network.sandbox, network.namespace, network.address, network.uplink, metadata=network.metadata
-            )
+            addresses = await cell.attach(_guard(network), network.sandbox, network.namespace)
         case "bridge":
             addresses = await bridge.attach(_bridge(network), network.sandbox, network.namespace)
         case "cni":
@@ -106,6 +121,13 @@ async def check(network: PodNetwork) -> None:
         )
 
 
+async def restore(network: PodNetwork) -> tuple[str, ...]:
+    """Put right what others have taken from the network of a cell's pod; a few words for each thing. Raises Fault."""
+    if network.mode not in {"cell", "host"} or not network.address:
+        return ()
+    return await cell.restore(_guard(network), network.sandbox)
+
+
 async def detach(network: PodNetwork) -> None:
     """Take the pod's network away. Idempotent."""
     match network.mode:
@@ -115,6 +137,9 @@ async def detach(network: PodNetwork) -> None:
             await bridge.detach(_bridge(network), network.sandbox)
         case "cni":
             await cni.detach(_call(network))
+        case "host" if network.address:
+            await cell.unshare(network.sandbox)
+            return
         case _:
             return
     if network.ports and network.mode != "cni":
@@ -129,6 +154,17 @@ async def retire(name: str, folder: Path) -> None:
 async def own_addresses() -> tuple[str, ...]:
     """This machine's own addresses, for pods that share its network."""
     return await links.own_addresses()
+
+
+def _guard(network: PodNetwork) -> Guard:
+    return Guard(
+        table="",
+        address=network.address if network.mode == "cell" else "",
+        uplink=network.uplink,
+        vpc=network.vpc,
+        metadata=network.metadata,
+        public=network.public,
+    )
 
 
 def _bridge(network: PodNetwork) -> bridge.Bridge:

@@ -19,7 +19,7 @@ import msgspec
 
 from cellagent.kernel import cgroups, mounts, namespaces, sysctls
 from cellagent.network import cni, files, pod, ports
-from cellagent.runtime import bundle, spec_security, userns
+from cellagent.runtime import bundle, keeping, spec_security, userns
 from cellagent.runtime.container import Containers
 from cellagent.runtime.machine import Machine, new_id
 from cellagent.runtime.records import Phase, SandboxRecord
@@ -32,6 +32,8 @@ HANDLERS = ("", "runc", "crun", "chinampa")
 RESOLV_CONFS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 # "true" lets the pod reach the cloud's metadata service.
 METADATA_ANNOTATION = "chinampa.dev/metadata"
+# "true" leads to the pod what comes to the cell's public address.
+PUBLIC_ANNOTATION = "chinampa.dev/public-address"
 # A plugin's own servant that is down is back within minutes.
 RETRY_SECONDS = 30.0
 # How long a bridge stays when its last pod has gone.
@@ -52,6 +54,8 @@ class Sandboxes:
         """Set when a sandbox is made, or undone."""
         self._left = asyncio.Event()
         self._retiring = False
+        self._restoring = asyncio.Lock()
+        """What is being put right must not come back after its end."""
 
     async def run(self, config: cri.PodSandboxConfig, handler: str) -> str:
         """The id of the pod's sandbox, which stands when this returns."""
@@ -108,7 +112,19 @@ class Sandboxes:
                 self._unpin(record)
                 self._machine.ledger.put_sandbox(msgspec.structs.replace(record, phase=Phase.STOPPED))
         self._machine.flights.spawn(self._clear_up(), "what is left of sandboxes")
+        if self._machine.settings.pod_address:
+            self._machine.flights.spawn(keeping.keep(self.restore), "what pods' networks need")
         self._retire_later()
+
+    async def restore(self) -> None:
+        """Put right what others have taken from the networks of pods that are there."""
+        for record in self._machine.ledger.sandboxes():
+            async with self._restoring:
+                known = self._machine.ledger.find_sandbox(record.id)
+                if known is None or known.phase is not Phase.READY:
+                    continue
+                for thing in await pod.restore(self._network(known, known.parsed())):
+                    log.warning("sandbox %s: put right what somebody has changed: %s", record.id[:13], thing)
 
     async def close(self) -> None:
         """The bridge of pods does not outlive the agent, unless pods do."""
@@ -228,6 +244,8 @@ class Sandboxes:
             ports=ports.wanted(config.port_mappings),
             pod=(config.metadata.namespace, config.metadata.name, config.metadata.uid),
             metadata=config.annotations.get(METADATA_ANNOTATION, "").strip() == "true",
+            vpc=settings.vpc,
+            public=config.annotations.get(PUBLIC_ANNOTATION, "").strip() == "true",
             plugins=settings.plugins,
         )
 
@@ -288,7 +306,8 @@ class Sandboxes:
 
     async def _dismantle(self, record: SandboxRecord) -> None:
         # Plugins find in the namespace what they have made elsewhere for it: it goes last.
-        await pod.detach(self._network(record, record.parsed()))
+        async with self._restoring:
+            await pod.detach(self._network(record, record.parsed()))
         self._unpin(record)
         if record.network == "bridge":
             self._retire_later()

@@ -19,6 +19,8 @@ class RuntimeSettings(msgspec.Struct, frozen=True, kw_only=True):
     state: Path
     pod_address: str = ""
     """The cell's second address in CIDR form; empty where the agent runs alone."""
+    vpc: tuple[str, ...] = ()
+    """The networks in which that address is known."""
     bridge: str = pod.BRIDGE
     subnet: str = pod.BRIDGE_SUBNET
     """Bridge and subnet of the pods of an agent that runs alone."""

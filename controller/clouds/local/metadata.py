@@ -59,6 +59,7 @@ def facts(settings: LocalSettings, record: Record, *, document: str, signature: 
         f"{network}/owner-id": settings.account,
         f"{network}/subnet-ipv4-cidr-block": settings.subnet,
         f"{network}/vpc-ipv4-cidr-block": settings.subnet,
+        f"{network}/vpc-ipv4-cidr-blocks": settings.subnet,
         "meta-data/placement/availability-zone": record.zone,
         "meta-data/placement/region": settings.region,
     }
