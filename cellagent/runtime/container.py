@@ -19,7 +19,7 @@ import msgspec
 from cellagent.kernel import cgroups, mounts, processes
 from cellagent.kernel.looks import Looks
 from cellagent.runtime import bundle, conmon, image_volumes, views
-from cellagent.runtime.exec import Place
+from cellagent.runtime.command import Place
 from cellagent.runtime.machine import Machine, new_id
 from cellagent.runtime.records import ContainerRecord, Phase, SandboxRecord
 from cellagent.runtime.watch import Ended, Exits, hears, started_ticks
@@ -137,7 +137,15 @@ class Containers:
         if record.phase is not Phase.RUNNING:
             raise Fault(Kind.PRECONDITION, f"container {name}", f"it is not running but {record.phase.value}")
         settings = self._machine.settings
-        return Place(record.id, name, self._machine.runtime.path, settings.oci, settings.bundle(record.id))
+        return Place(
+            container_id=record.id,
+            name=name,
+            runtime=self._machine.runtime.path,
+            runtime_state=settings.oci,
+            bundle=settings.bundle(record.id),
+            pid=record.pid,
+            pid_started=record.pid_started,
+        )
 
     async def recover(self) -> None:
         """After a start: watch what runs, and settle what ended or was being started in between."""
