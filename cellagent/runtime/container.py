@@ -24,6 +24,7 @@ from cellagent.runtime.machine import Machine, new_id
 from cellagent.runtime.records import ContainerRecord, Phase, SandboxRecord
 from cellagent.runtime.watch import Ended, Exits, hears, started_ticks
 from cellwire.cri import profiles
+from cellwire.cri.unlimited import settled
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 
@@ -60,6 +61,8 @@ class Containers:
         places = await self._looks.places(binds)
         sandbox = self._ready(sandbox_id, name)
         profiles.settle(config.linux.security_context)
+        if config.linux.HasField("resources"):
+            config.linux.resources.CopyFrom(settled(config.linux.resources))
         for other in machine.ledger.containers(sandbox.id):
             if other.parsed().metadata == config.metadata:
                 cause = f"{other.id[:13]} has the same name and attempt in this sandbox"
