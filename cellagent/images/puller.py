@@ -132,12 +132,9 @@ class Puller:
         try:
             process = await children.start(["cellagent.images.pull"])
             try:
-                image = await self._follow(process, request, wanted)
-            except BaseException:
+                return await self._follow(process, request, wanted)
+            finally:
                 await children.end(process, grace=END_SECONDS)
-                raise
-            await children.end(process, grace=0)  # it has nothing more to do
-            return image
         finally:
             self._store.done_with(work)
 

@@ -107,8 +107,7 @@ SECCOMP: Check = record(
     },
     required=("type",),
 )
-# Without effect on a cell that does not run SELinux, as on any such node.
-SELINUX = record({"level": text, "role": text, "type": text, "user": text})
+SELINUX = refused("cells do not run SELinux")
 WINDOWS = refused("cells run Linux")
 USER_ID = integer(0, 2**31 - 1)
 

@@ -54,7 +54,7 @@ _POD_SECURITY = record(
         "runAsGroup": USER_ID,
         "runAsNonRoot": boolean,
         "runAsUser": USER_ID,
-        "seLinuxChangePolicy": one_of("MountOption", "Recursive"),
+        "seLinuxChangePolicy": refused("cells do not run SELinux"),
         "seLinuxOptions": SELINUX,
         "seccompProfile": SECCOMP,
         "supplementalGroups": items(USER_ID),

@@ -39,6 +39,7 @@ from controller.clouds.local.settings import LocalSettings
 from controller.clouds.local.sweep import sweep
 from controller.model.names import InstanceId
 from controller.model.offer import LaunchType, Shape
+from tests.support import ec2_network
 from tests.support.ec2_cells import Doubles
 from tests.support.ec2_front import Call, Front
 from tests.support.ec2_launches import backend
@@ -67,7 +68,7 @@ class Instances:
         self.booted: Counter[str] = Counter()
         self.failed: dict[InstanceId, str] = {}
         self._front = front
-        self._left = real
+        self._left = self._real = real
         self._tasks = tasks
         self._deaths: asyncio.Queue[InstanceId] = asyncio.Queue()
         self._signer = identity.signer(settings.root / "identity.key")
@@ -77,6 +78,7 @@ class Instances:
         self._living: dict[InstanceId, asyncio.Task[None]] = {}
         self._turns: dict[InstanceId, asyncio.Lock] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self._drawing = asyncio.Lock()
         self._work: set[asyncio.Task[None]] = set()
 
     @property
@@ -93,6 +95,7 @@ class Instances:
         self.certificate.write_bytes(_certificate((self.settings.root / "identity.key").read_bytes()))
         if self._left:
             await self._machines.prepare()
+            await self._draw()
 
     async def follow(self, heard: asyncio.Queue[Call]) -> None:
         """Boot and end, as the calls go by, for ever."""
@@ -108,6 +111,8 @@ class Instances:
                 case "TerminateInstances":
                     for instance in call.instances:
                         self._start(self._end(InstanceId(instance)))
+                case action if self._real and action in ec2_network.ACTIONS:
+                    self._start(self._draw())
                 case _:
                     pass
 
@@ -143,6 +148,10 @@ class Instances:
             else:
                 self.booted["real"] += 1
 
+    async def _draw(self) -> None:
+        async with self._drawing:
+            await ec2_network.draw(self._machines.router, tuple(self._records.values()))
+
     async def _end(self, instance: InstanceId) -> None:
         async with self._turn(instance):
             if living := self._living.pop(instance, None):
@@ -163,7 +172,7 @@ class Instances:
         others = [one["PrivateIpAddress"] for one in interface.private_ip_addresses if not one.get("Primary")]
         shape = shapes()[told.instance_type]
         data = base64.b64decode(str(told.user_data or ""))
-        return Record(
+        record = Record(
             id=instance,
             client_token=str(told.client_token),
             stage=Stage.LAUNCHING,
@@ -180,6 +189,7 @@ class Instances:
             tags={tag["key"]: tag["value"] for tag in told.get_tags()},
             launched_at=time.time(),
         )
+        return ec2_network.placed(record)
 
     def _tree(self, record: Record) -> dict[str, bytes]:
         document = identity.document(self.settings, record, architecture(os.uname().machine))
@@ -265,6 +275,7 @@ async def booting(
     A double takes `double_seconds` to boot. With no real boots, nothing of the machine is touched: no root is needed.
     """
     settings.root.mkdir(parents=True, exist_ok=True, mode=0o711)
+    settings = msgspec.structs.replace(settings, public_subnet=ec2_network.PUBLIC)
     try:
         async with asyncio.TaskGroup() as tasks:
             instances = Instances(front, settings, real, Doubles(settings.root / "doubles", double_seconds), tasks)

@@ -44,10 +44,7 @@ class Terminator:
         """End these; where EC2 refuses, without those that it names, else in halves."""
         while ids:
             try:
-                # What is asked to end has told all that it had: its system need not stop in order, at our cost.
-                await self._calls.call(
-                    "ec2", "TerminateInstances", resources=len(ids), InstanceIds=ids, SkipOsShutdown=True
-                )
+                await self._calls.call("ec2", "TerminateInstances", resources=len(ids), InstanceIds=ids)
                 return
             except Fault as fault:
                 unknown = errors.ids_named(fault.cause) & set(ids) if fault.kind is Kind.NOT_FOUND else frozenset[str]()

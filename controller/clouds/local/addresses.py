@@ -15,8 +15,31 @@ _FIRST_PAIR = 4  # as on EC2, the first addresses belong to the network itself
 
 
 def gateway(subnet: str) -> str:
-    """The bridge's own address, without its length."""
+    """The address of this machine in the network, without its length."""
     return str(ipaddress.ip_network(subnet)[1])
+
+
+def second(subnet: str) -> str:
+    """The router's own address: that of the resolver on EC2."""
+    return str(ipaddress.ip_network(subnet)[2])
+
+
+def network(address: str) -> str:
+    """The network of an address with a length."""
+    return str(ipaddress.ip_network(address, strict=False))
+
+
+def overlap(address: str, subnet: str) -> bool:
+    """Whether the network of an address with a length has addresses of a subnet."""
+    return ipaddress.ip_network(address, strict=False).overlaps(ipaddress.ip_network(subnet))
+
+
+def free_public(subnet: str, used: Collection[str]) -> str:
+    """A public address that nobody has; the first is this machine's. Raises Fault NO_CAPACITY."""
+    for address in ipaddress.ip_network(subnet).hosts():
+        if str(address) != gateway(subnet) and str(address) not in used:
+            return str(address)
+    raise Fault(Kind.NO_CAPACITY, f"public addresses {subnet}", "none is free", "end instances or choose a larger one")
 
 
 def length(subnet: str) -> int:
@@ -48,5 +71,5 @@ def hostname(address: str) -> str:
 
 
 def veth(instance: str) -> str:
-    """Name of the instance's link on the bridge: 15 letters at most."""
+    """Name of the router's link to the instance: 15 letters at most."""
     return "ch" + instance.removeprefix("i-")[-13:]

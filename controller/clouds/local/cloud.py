@@ -11,7 +11,7 @@ import fcntl
 import os
 import secrets
 import time
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 import msgspec
@@ -31,6 +31,7 @@ from controller.model.offer import Offer
 _AT_ONCE = 8  # launches that run side by side; more only take turns on the cores
 _EMPTY_TRASH_SECONDS = 30.0
 _LOCK_SECONDS = 5.0
+_PUBLIC = "chinampa.dev/public-address"
 
 
 class LocalCloud:
@@ -165,6 +166,8 @@ class LocalCloud:
         used = {record.address for record in records if record.live}
         last = records[-1].address if records else ""
         address, pod_address = addresses.pair_after(self._settings.subnet, last, used)
+        public = self._settings.public_subnet if wants_public(request.annotations) else ""
+        taken = {record.public_address for record in records if record.live}
         return Record(
             id=InstanceId("i-" + secrets.token_hex(9)[:17]),
             client_token=request.client_token,
@@ -181,6 +184,7 @@ class LocalCloud:
             user_data=request.user_data,
             tags=dict(request.tags),
             launched_at=time.time(),
+            public_address=addresses.free_public(public, taken) if public else "",
         )
 
     async def _terminate(self, instance: InstanceId, reason: str) -> None:
@@ -236,6 +240,11 @@ class LocalCloud:
         finally:
             if not lock.locked() and self._turns.get(token) is lock:
                 del self._turns[token]
+
+
+def wants_public(annotations: Mapping[str, str]) -> bool:
+    """Whether a pod asks for a public address."""
+    return annotations.get(_PUBLIC, "").strip().lower() == "true"
 
 
 @asynccontextmanager

@@ -13,13 +13,13 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
 from pathlib import Path
 
 import msgspec
 
 from cellwire.faults import Fault, Kind
-from controller.clouds.local import cgroups, identity, metadata, network, programs
+from controller.clouds.local import cgroups, identity, metadata, network, programs, router
 from controller.clouds.local.catalogue import architecture
 from controller.clouds.local.inside.filesystem import ON_DISK
 from controller.clouds.local.inside.plan import BootPlan
@@ -46,6 +46,7 @@ class Machines:
         self._on_death = on_death
         self._groups = cgroups.Groups(settings.cluster, settings.cgroup_parent)
         self._servers = MetadataServers()
+        self.router = router.Router(settings)
         self._watched: dict[InstanceId, int] = {}
         self._credits: dict[InstanceId, tuple[asyncio.TimerHandle, int]] = {}
         self._trash: asyncio.Queue[Path] = asyncio.Queue()
@@ -58,7 +59,7 @@ class Machines:
             Path(target).mkdir(parents=True, exist_ok=True)
         for left in (self._settings.root / "trash").iterdir():
             self._trash.put_nowait(left)
-        await network.prepare(self._settings)  # first, because it refuses what another cluster has
+        await self.router.prepare()  # first, because it refuses what another cluster has
         try:
             self._groups.prepare()
         except Fault:
@@ -88,17 +89,28 @@ class Machines:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             ours.settimeout(0)
-            pid = await self._first_process(record, folder, ours, theirs)
+            pid = await self._beside(self.router.lay(record), self._first_process(record, folder, ours, theirs))
             record = msgspec.structs.replace(
                 record, pid=pid, pid_started=cgroups.pid_started(pid), boot=cgroups.boot_id()
             )
-            await network.attach(self._settings, record)
+            self.router.hand_over(record)
+            await network.configure(self._settings, record)
             await self._serve(record)
             save(record)
             await asyncio.get_running_loop().sock_sendall(ours, b"go")
         self._watch(record)
         self._size(record)
         return record
+
+    async def _beside(self, other: Coroutine[None, None, None], work: Coroutine[None, None, int]) -> int:
+        """The result of `work`, once `other` is done too."""
+        try:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(other)
+                first = both.create_task(work)
+        except* (Fault, OSError) as several:
+            raise several.exceptions[0] from None
+        return first.result()
 
     async def _first_process(self, record: Record, folder: Path, ours: socket.socket, theirs: socket.socket) -> int:
         """Start it, send it the plan, and learn its number."""
@@ -130,6 +142,11 @@ class Machines:
 
     async def resume(self, record: Record) -> None:
         """Serve and watch a machine that a former controller booted. Raises Fault BROKEN where it cannot be entered."""
+        if not await self.router.resume(record):
+            # The router went with the mount namespace of the controller that had made it.
+            await self.router.lay(record)
+            self.router.hand_over(record)
+            await network.configure(self._settings, record)
         await self._serve(record)
         self._watch(record)
         self._size(record)
@@ -156,7 +173,7 @@ class Machines:
                 os.kill(record.pid, signal.SIGKILL)  # takes its whole PID namespace along
         await until_none(lambda: self._groups.kill(record.id))
         await self._servers.close(record.id)
-        await network.detach(record)
+        await self.router.detach(record)
         await until_none(lambda: self._groups.remove(record.id))  # the kernel lets go of the dead a moment later
         folder = self._settings.root / "instances" / record.id
         if folder.exists():
@@ -185,7 +202,7 @@ class Machines:
 
     async def withdraw(self) -> None:
         """Remove what machines share; only where there is none left."""
-        await network.remove(self._settings)
+        await router.remove(self._settings)
         self._groups.remove()
 
     def strangers(self, known: set[str]) -> set[str]:

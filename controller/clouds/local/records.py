@@ -26,7 +26,8 @@ class Stage(enum.Enum):
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """One instance. `pid` is its first process as this machine counts, `pid_started` and `boot` tell it from another
-    process of that number. Times are unix seconds.
+    process of that number. Times are unix seconds. No `groups` of security is "everything is admitted"; `checked` tells
+    of the source and destination check.
     """
 
     id: InstanceId
@@ -45,6 +46,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     tags: dict[str, str] = {}
     launched_at: float = 0.0
     ended_at: float = 0.0
+    public_address: str = ""
+    groups: tuple[str, ...] = ()
+    checked: bool = True
     pid: int = 0
     pid_started: int = 0
     boot: str = ""

@@ -20,9 +20,17 @@ class LocalCloud(Group, frozen=True, kw_only=True):
     root: Annotated[
         Path | None, Meta(description="Records, keys and disks of instances. Unset: `local` in the state folder.")
     ] = None
-    bridge: Annotated[str, Meta(description="Name of the bridge.", min_length=1, max_length=15)] = "chinampa0"
-    subnet: Annotated[str, Meta(description="Addresses of instances; the bridge has the first.")] = "10.201.0.0/16"
-    masquerade: Annotated[bool, Meta(description="Whether instances reach beyond this machine.")] = False
+    bridge: Annotated[
+        str, Meta(description="Name of this machine's link to the VPC of instances.", min_length=1, max_length=15)
+    ] = "chinampa0"
+    subnet: Annotated[str, Meta(description="Addresses of the VPC; this machine has the first.")] = "10.201.0.0/16"
+    public_subnet: Annotated[
+        str, Meta(description="Addresses that stand for public ones, for pods that ask for one. Empty: none.")
+    ] = ""
+    routes: Annotated[
+        tuple[str, ...], Meta(description="Networks beyond the VPC to which this machine leads: its own pods', say.")
+    ] = ()
+    masquerade: Annotated[bool, Meta(description="A NAT gateway: whether instances reach beyond this machine.")] = False
     nameservers: Annotated[tuple[str, ...], Meta(description="For instances. Empty: this machine's own.")] = ()
     visible: Annotated[tuple[str, ...], Meta(description="Folders below /tmp or /run that instances must see.")] = ()
     memory_mib: Annotated[

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from controller.clouds.local import cgroups, network
+from controller.clouds.local import cgroups, router
 from controller.clouds.local.machines import until_none
 from controller.clouds.local.settings import LocalSettings
 
@@ -38,9 +38,10 @@ async def leftovers(settings: LocalSettings) -> Leftovers:
     folders = [settings.root / "instances", settings.root / "trash"]
     return Leftovers(
         processes=len(pids),
-        mounts=sum(f" {settings.root}/" in line for line in mounts),
+        # But for the router, which is there as long as the cloud is.
+        mounts=sum(f" {settings.root}/" in line for line in mounts) - router.pinned(settings),
         namespaces=len({link for pid in pids for link in _namespaces(pid)} - set(_namespaces(os.getpid()))),
-        links=len(await network.links(settings)),
+        links=len(await router.links(settings)),
         cgroups=sum(folder.name != f"chinampa-{settings.cluster}" for folder in groups.folders()),
         files=sum(len(list(folder.iterdir())) for folder in folders if folder.exists()),
     )
@@ -51,7 +52,7 @@ async def sweep(settings: LocalSettings) -> None:
     groups = cgroups.Groups(settings.cluster, settings.cgroup_parent)
     async with asyncio.timeout(_SECONDS):
         await until_none(lambda: groups.kill(""))
-        await network.remove(settings)
+        await router.remove(settings)
         await until_none(groups.remove)
     await asyncio.to_thread(shutil.rmtree, settings.root, ignore_errors=True)
 

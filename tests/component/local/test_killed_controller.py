@@ -160,4 +160,3 @@ async def test_what_died_while_no_controller_looked_is_told_as_terminated(playgr
         async with running(settings) as cloud:
             assert [(one.id, one.state) for one in await cloud.instances()] == [(instance, InstanceState.TERMINATED)]
         assert await leftovers(settings) == Leftovers()
-        assert not Path(f"/sys/class/net/ch{instance[-13:]}").exists()

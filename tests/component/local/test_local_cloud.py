@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from cellwire.faults import Fault, Kind
-from controller.clouds.local import cgroups, programs
+from controller.clouds.local import cgroups, programs, router
 from controller.clouds.local.cloud import running
 from controller.clouds.local.records import Record
 from controller.clouds.local.settings import LocalSettings
@@ -320,8 +320,8 @@ async def test_a_closed_cloud_without_instances_leaves_no_bridge_and_no_group(pl
     async with playground() as settings:
         async with running(settings) as cloud:
             await cloud.terminate([(await launch(cloud)).id])
-            assert Path(f"/sys/class/net/{settings.bridge}").exists()
-        assert not Path(f"/sys/class/net/{settings.bridge}").exists()
+            assert router.exists(settings.bridge)
+        assert not router.exists(settings.bridge)
         assert not cgroups.Groups(settings.cluster).folders()
 
 
@@ -345,4 +345,4 @@ async def test_a_taken_subnet_is_refused_by_name(playground: Playground) -> None
             async with running(other):
                 pass
         assert not cgroups.Groups(other.cluster).folders()
-        assert not Path(f"/sys/class/net/{other.bridge}").exists()
+        assert not router.exists(other.bridge)
