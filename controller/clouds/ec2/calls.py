@@ -17,7 +17,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
 from cellwire.faults import Fault, Kind
-from controller.clouds.ec2 import errors
+from controller.clouds.ec2 import errors, partitions
 from controller.clouds.ec2.buckets import Buckets, Draw, draws
 from controller.clouds.ec2.settings import Ec2Settings
 
@@ -190,8 +190,8 @@ def _nobody(service: str, action: str, outcome: str, seconds: float) -> None:
 def _region(service: str, settings: Ec2Settings) -> str:
     if elsewhere := service.partition("@")[2]:
         return elsewhere
-    # The price list is served in three regions only, and tells of all.
-    return "us-east-1" if service == "pricing" else settings.region
+    # The price list is served in few regions, and tells of all of the partition.
+    return partitions.of(settings.region).prices if service == "pricing" else settings.region
 
 
 def _config(settings: Ec2Settings) -> Any:

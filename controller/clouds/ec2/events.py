@@ -65,6 +65,14 @@ def _interruption(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Iterab
     yield Notice(instance=_instance(detail), kind=INTERRUPTION, at=at, message=message, ends=True)
 
 
+def _reclaimed(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Iterable[Notice]:
+    """The owner of an interruptible capacity reservation takes it back, or a capacity block ends."""
+    emitted = _moment(event.get("time"))
+    at = _moment(detail.get("instance-termination-time")) or (emitted + WARNING_SECONDS if emitted else 0.0)
+    message = _short(f"the capacity reservation of the instance ends: {detail.get('instance-action') or 'terminate'}")
+    yield Notice(instance=_instance(detail), kind=INTERRUPTION, at=at, message=message, ends=True)
+
+
 def _rebalance(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Iterable[Notice]:
     del event
     message = "AWS expects to take this spot instance soon"
@@ -101,6 +109,9 @@ def _health(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Iterable[Not
 
 _PARSERS: dict[tuple[str, str], Callable[[Mapping[str, Any], Mapping[str, Any]], Iterable[Notice]]] = {
     ("aws.ec2", "EC2 Spot Instance Interruption Warning"): _interruption,
+    # The user guide has had both names for one event.
+    ("aws.ec2", "EC2 Capacity Reservation Instance Interruption Warning"): _reclaimed,
+    ("aws.ec2", "EC2 Interruptible Capacity Reservation Instance Interruption Warning"): _reclaimed,
     ("aws.ec2", "EC2 Instance Rebalance Recommendation"): _rebalance,
     ("aws.ec2", "EC2 Instance State-change Notification"): _state,
     ("aws.health", "AWS Health Event"): _health,
@@ -109,11 +120,19 @@ _PARSERS: dict[tuple[str, str], Callable[[Mapping[str, Any], Mapping[str, Any]],
 UNDERSTOOD = frozenset(_PARSERS)
 
 
+_CHECKS = (
+    ("SystemStatus", "system"),
+    ("InstanceStatus", "instance"),
+    ("AttachedEbsStatus", "attached EBS"),
+    ("ApplicationStatus", "application"),
+)
+
+
 def of_status(status: Mapping[str, Any]) -> tuple[Notice, ...]:
     """Notices of one entry of DescribeInstanceStatus: failed checks and scheduled events."""
     instance = InstanceId(str(status.get("InstanceId") or ""))
     found: list[Notice] = []
-    for key, what in (("SystemStatus", "system"), ("InstanceStatus", "instance")):
+    for key, what in _CHECKS:
         if str((status.get(key) or {}).get("Status") or "") == "impaired":
             message = f"the {what} status check fails"
             found.append(Notice(instance=instance, kind=MAINTENANCE, at=0.0, message=message))

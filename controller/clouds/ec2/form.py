@@ -147,7 +147,7 @@ def launch_data(form: Form, build: Build, settings: Ec2Settings, place: Place) -
         volume["Iops"] = min(_IOPS, _IOPS_PER_GB * volume["VolumeSize"])
     if settings.volume_key:
         volume["KmsKeyId"] = settings.volume_key
-    groups = dict.fromkeys((place.security_group, *settings.security_groups, *form.security_groups))
+    groups = dict.fromkeys((place.security_group, *settings.groups, *form.security_groups))
     data: dict[str, Any] = {
         "ImageId": image,
         "BlockDeviceMappings": [{"DeviceName": device, "Ebs": volume}],

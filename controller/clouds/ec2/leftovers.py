@@ -88,7 +88,7 @@ class Leftovers:
                 yield Leftover("DeleteLaunchTemplate", "LaunchTemplateId", str(template["LaunchTemplateId"]))
 
     async def _groups(self) -> AsyncIterator[Leftover]:
-        wanted = {self._place.security_group, *self._settings.security_groups}
+        wanted = {self._place.security_group, *self._settings.groups}
         async for group in self._ours("DescribeSecurityGroups", "SecurityGroups"):
             if group["GroupId"] not in wanted:
                 yield Leftover("DeleteSecurityGroup", "GroupId", str(group["GroupId"]))

@@ -126,8 +126,8 @@ def _entry(described: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def price(document: object, region: str) -> tuple[str, float] | None:
-    """Type and price in USD per hour of one document of the price list; None for a price of anything else."""
+def price(document: object, region: str, currency: str = "USD") -> tuple[str, float] | None:
+    """Type and hourly price, in this currency, of a document of the price list; None for a price of anything else."""
     try:
         told = cast("Any", json.loads(document) if isinstance(document, str) else document)
         attributes: Mapping[str, str] = told["product"]["attributes"]
@@ -135,25 +135,25 @@ def price(document: object, region: str) -> tuple[str, float] | None:
         # Older documents lack some of these; those that they have must agree.
         if any(attributes.get(key, value) != value for key, value in wanted.items()):
             return None
-        found = [usd for usd in _rates(told["terms"].get("OnDemand") or {}) if 0 < usd < float("inf")]
+        found = [usd for usd in _rates(told["terms"].get("OnDemand") or {}, currency) if 0 < usd < float("inf")]
         return (str(attributes["instanceType"]), found[0]) if len(found) == 1 else None
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return None
 
 
-def _rates(terms: Mapping[str, Any]) -> Iterator[float]:
+def _rates(terms: Mapping[str, Any], currency: str) -> Iterator[float]:
     for term in terms.values():
         for dimension in term["priceDimensions"].values():
             if str(dimension.get("unit")) == "Hrs":
-                yield float(dimension["pricePerUnit"].get("USD") or 0)
+                yield float(dimension["pricePerUnit"].get(currency) or 0)
 
 
-def spot_prices(entries: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], float]:
-    """By type and zone, the newest of each, of DescribeSpotPriceHistory."""
+def spot_prices(entries: Iterable[Mapping[str, Any]], worth: float = 1.0) -> dict[tuple[str, str], float]:
+    """USD by type and zone, the newest of each, of DescribeSpotPriceHistory, in whose currency one is `worth` USD."""
     found: dict[tuple[str, str], tuple[float, float]] = {}
     for entry in entries:
         try:
-            usd = float(entry["SpotPrice"])
+            usd = float(entry["SpotPrice"]) * worth
             told = entry.get("Timestamp")
             at = told.timestamp() if isinstance(told, datetime) else 0.0
             key = (str(entry["InstanceType"]), str(entry["AvailabilityZone"]))

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from cellwire.faults import Fault, Kind
-from controller.clouds.ec2 import form
+from controller.clouds.ec2 import describe, form
 from controller.clouds.ec2.calls import Calls
 from controller.clouds.ec2.form import Place
 from controller.clouds.ec2.settings import Ec2Settings
@@ -26,6 +26,8 @@ async def find(settings: Ec2Settings, calls: Calls) -> Place:
     zones, vpc = await _subnets(settings, calls)
     roots = await _roots(settings, calls)
     group = await _security_group(settings, calls, vpc)
+    if settings.kubernetes_cluster:
+        await _be_found(settings, calls, group)
     return Place(account=account, vpc=vpc, zones=zones, security_group=group, roots=roots)
 
 
@@ -77,6 +79,24 @@ async def _security_group(settings: Ec2Settings, calls: Calls, vpc: str) -> str:
     group = str(made["GroupId"])
     await _let_members_in(calls, group)
     return group
+
+
+async def _be_found(settings: Ec2Settings, calls: Calls, own: str) -> None:
+    """Have exactly one group of an instance bear the cluster's tag: the load balancers' controller gives up on an
+    interface with several (aws-load-balancer-controller, "expected exactly one securityGroup tagged with …").
+    """
+    key = f"kubernetes.io/cluster/{settings.kubernetes_cluster}"
+    named = [own, *(each for each in settings.groups if each != own)]
+    found = calls.pages("ec2", "DescribeSecurityGroups", "SecurityGroups", GroupIds=named)
+    bearing = {str(each["GroupId"]) async for each in found if key in describe.tags_of(each)}
+    if not bearing:
+        await calls.call("ec2", "CreateTags", Resources=[own], Tags=form.tag_list({key: "owned"}))
+    elif len(bearing) > 1 and own in bearing:
+        await calls.call("ec2", "DeleteTags", Resources=[own], Tags=[{"Key": key}])
+        bearing.discard(own)
+    if len(bearing) > 1:
+        cause = f"{', '.join(sorted(bearing))} all bear the tag {key}, and load balancers take interfaces with one only"
+        raise Fault(Kind.INVALID, "cloud.ec2.security_groups", cause, "leave all but one of them out")
 
 
 async def _let_members_in(calls: Calls, group: str) -> None:

@@ -19,7 +19,7 @@ import msgspec
 import structlog
 
 from cellwire.faults import Fault, Kind
-from controller.clouds.ec2 import market
+from controller.clouds.ec2 import market, partitions
 from controller.clouds.ec2.market import Market
 from controller.clouds.ec2.notices import Door
 from controller.clouds.protocol import PriceSource
@@ -54,6 +54,7 @@ class Prices:
         self, region: str, zones: Iterable[str], calls: Door, shelf: Shelf, clock: Callable[[], float] = time.time
     ) -> None:
         self._region = region
+        self._partition = partitions.of(region)
         self._zones = tuple(sorted(set(zones)))
         self._calls = calls
         self._shelf = shelf
@@ -75,6 +76,12 @@ class Prices:
         """Where each part is from, and when it was asked for."""
         return tuple(self._sources.values())
 
+    @property
+    def _reckoned(self) -> str:
+        """How prices in another currency became USD."""
+        its = self._partition
+        return "" if its.usd == 1.0 else f", in {its.currency}, of which one is reckoned as {its.usd:g} USD"
+
     async def work(self, first_after: float) -> None:
         """Refresh what is due, for ever, beginning about `first_after` seconds from now."""
         await asyncio.sleep(_scattered(first_after))
@@ -88,8 +95,8 @@ class Prices:
         parts: dict[str, tuple[Callable[[], Awaitable[Market]], str]] = {
             TYPES: (self._types, "DescribeInstanceTypes"),
             ZONES: (self._sold, "DescribeInstanceTypeOfferings"),
-            ON_DEMAND: (self._on_demand, "price list (GetProducts)"),
-            SPOT: (self._spot, "DescribeSpotPriceHistory"),
+            ON_DEMAND: (self._on_demand, f"price list (GetProducts){self._reckoned}"),
+            SPOT: (self._spot, f"DescribeSpotPriceHistory{self._reckoned}"),
         }
         fresh = False
         for part, (ask, source) in parts.items():
@@ -141,14 +148,18 @@ class Prices:
         return msgspec.structs.replace(self._market, sold=sold)
 
     async def _on_demand(self) -> Market:
+        its = self._partition
+        if not its.prices:
+            cause = f"the partition {its.name} has none"
+            raise Fault(Kind.DENIED, "price list", cause, "the bundled snapshot's prices rank the types")
         wanted = {**market.PLAIN_LINUX, "regionCode": self._region}
         filters = [{"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in wanted.items()]
         prices: dict[str, float] = {}
         async for document in self._calls.pages(
             "pricing", "GetProducts", "PriceList", ServiceCode="AmazonEC2", Filters=filters, MaxResults=100
         ):
-            if found := market.price(document, self._region):
-                prices[found[0]] = found[1]
+            if found := market.price(document, self._region, its.currency):
+                prices[found[0]] = found[1] * its.usd
         return msgspec.structs.replace(self._market, on_demand=_some(prices, "pricing GetProducts"))
 
     async def _spot(self) -> Market:
@@ -165,7 +176,7 @@ class Prices:
                 MaxResults=_PAGE,
             )
         ]
-        spot = _some(market.spot_prices(entries), "ec2 DescribeSpotPriceHistory")
+        spot = _some(market.spot_prices(entries, self._partition.usd), "ec2 DescribeSpotPriceHistory")
         return msgspec.structs.replace(self._market, spot=spot)
 
 

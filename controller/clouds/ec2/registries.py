@@ -24,10 +24,12 @@ from controller.clouds.protocol import Login
 
 # A pull that begins with the token must end before it expires; tokens live 12 h.
 MARGIN_SECONDS = 1800.0
-# The second kind of hosts is that of the endpoints for IPv4 and IPv6.
+# Endings of all partitions. The second kind of hosts is that of the endpoints for IPv4 and IPv6.
+_ENDS = r"(?:amazonaws\.com(?:\.cn)?|amazonaws\.eu|c2s\.ic\.gov|sc2s\.sgov\.gov|cloud\.adc-e\.uk|csp\.hci\.ic\.gov)"
+_BOTH_ENDS = r"on\.(?:aws|amazonwebservices\.com\.cn|amazonwebservices\.eu)"
 _HOSTS = (
-    re.compile(r"\d{12}\.dkr\.ecr(?:-fips)?\.([a-z0-9-]{1,40})\.amazonaws\.com(?:\.cn)?", re.ASCII),
-    re.compile(r"\d{12}\.dkr-ecr(?:-fips)?\.([a-z0-9-]{1,40})\.on\.aws", re.ASCII),
+    re.compile(rf"\d{{12}}\.dkr\.ecr(?:-fips)?\.([a-z0-9-]{{1,40}})\.{_ENDS}", re.ASCII),
+    re.compile(rf"\d{{12}}\.dkr-ecr(?:-fips)?\.([a-z0-9-]{{1,40}})\.{_BOTH_ENDS}", re.ASCII),
 )
 
 

@@ -42,6 +42,21 @@ class Ec2Cloud(Group, frozen=True, kw_only=True):
     security_groups: Annotated[
         tuple[str, ...], Meta(description="Groups of every instance, beside the cluster's own.")
     ] = ()
+    cluster_security_group: Annotated[
+        str,
+        Meta(
+            description="Group of the Kubernetes cluster, whose members reach pods; of EKS the cluster security group. "
+            "Empty: only other cells do."
+        ),
+    ] = ""
+    kubernetes_cluster: Annotated[
+        str,
+        Meta(
+            description="Name of the Kubernetes cluster. Load balancers then find pods' interfaces: of their groups "
+            "exactly one bears the tag `kubernetes.io/cluster/NAME`, the cluster's own group where no other does. "
+            "Empty: nothing is looked at."
+        ),
+    ] = ""
     instance_profile: Annotated[str, Meta(description="Name or ARN, where a pod names none. Empty: none.")] = ""
     key_name: Annotated[str, Meta(description="Key pair for SSH. Empty: none.")] = ""
     volume_gb: Annotated[
@@ -107,6 +122,11 @@ class Ec2Settings(Ec2Cloud, frozen=True, kw_only=True):
         """Tags of everything that is made."""
         more = (tag.partition("=") for tag in self.tags)
         return {**{key: value for key, _, value in more}, TAG_CLUSTER: self.cluster}
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Groups of every instance beside the cluster's own."""
+        return tuple(dict.fromkeys(each for each in (*self.security_groups, self.cluster_security_group) if each))
 
     @property
     def images(self) -> dict[str, str]:

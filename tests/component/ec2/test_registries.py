@@ -46,6 +46,8 @@ class Door:
     [
         (IMAGE, "eu-west-1"),
         ("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/app@sha256:00", "cn-north-1"),
+        ("123456789012.dkr.ecr.eusc-de-east-1.amazonaws.eu/app", "eusc-de-east-1"),
+        ("123456789012.dkr-ecr.cn-north-1.on.amazonwebservices.com.cn/app", "cn-north-1"),
         ("123456789012.dkr.ecr-fips.us-east-1.amazonaws.com/app", "us-east-1"),
         ("123456789012.dkr-ecr.eu-west-1.on.aws/app:1", "eu-west-1"),
         ("123456789012.dkr-ecr-fips.us-east-1.on.aws/app", "us-east-1"),

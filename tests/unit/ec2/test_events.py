@@ -52,6 +52,21 @@ def test_a_spot_warning_says_when_the_instance_goes() -> None:
     assert "stop" in notice.message
 
 
+@pytest.mark.parametrize("kind", ["Capacity Reservation", "Interruptible Capacity Reservation"])
+def test_a_reservation_that_is_taken_back_says_when_the_instance_goes(kind: str) -> None:
+    told = {"instance-id": ID, "instance-action": "terminate", "instance-termination-time": "2026-11-24T12:05:00Z"}
+    (notice,) = events.read(json.dumps(event(f"EC2 {kind} Instance Interruption Warning", told)))
+    assert (notice.instance, notice.kind, notice.at, notice.ends) == (ID, "interruption", NOON + 300, True)
+
+
+def test_checks_of_disks_and_applications_are_heard() -> None:
+    told = {"InstanceId": ID, "AttachedEbsStatus": {"Status": "impaired"}, "ApplicationStatus": {"Status": "impaired"}}
+    assert [each.message for each in events.of_status(told)] == [
+        "the attached EBS status check fails",
+        "the application status check fails",
+    ]
+
+
 def test_rebalance_and_state_changes_name_their_instance() -> None:
     rebalance = events.read(json.dumps(event("EC2 Instance Rebalance Recommendation", {"instance-id": ID})))
     changed = events.read(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.clouds.ec2 import market
+from controller.clouds.ec2 import market, partitions
 from controller.clouds.ec2.prices import CATALOGUE
 from controller.model.offer import LaunchType
 
@@ -116,6 +116,23 @@ def test_whatever_a_document_holds_it_is_a_price_or_nothing(document: object) ->
     found = market.price(json.dumps(document), "us-east-1")
     assert found is None or found[1] > 0
     assert market.shape(document if isinstance(document, dict) else {}) is None
+
+
+def test_prices_in_another_partitions_currency_are_reckoned_in_usd() -> None:
+    document = json.dumps(
+        {
+            "product": {"attributes": {"instanceType": "m7i.large", "regionCode": "cn-north-1"}},
+            "terms": {"OnDemand": {"a": {"priceDimensions": {"b": {"unit": "Hrs", "pricePerUnit": {"CNY": "0.70"}}}}}},
+        }
+    )
+    assert market.price(document, "cn-north-1", "CNY") == ("m7i.large", 0.7)
+    assert market.price(document, "cn-north-1") is None
+    assert partitions.of("cn-north-1").prices == "cn-northwest-1"
+    assert partitions.of("us-isob-east-1").name == "aws-iso-b"
+    assert partitions.of("eusc-de-east-1").currency == "EUR"
+    assert partitions.of("us-gov-west-1").prices == "", "it has no price list of its own"
+    entries = [{"InstanceType": "m", "AvailabilityZone": "a", "SpotPrice": "2.0"}]
+    assert market.spot_prices(entries, 0.5) == {("m", "a"): 1.0}
 
 
 def test_of_the_spot_history_the_newest_price_of_each_zone_counts() -> None:
