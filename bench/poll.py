@@ -25,6 +25,8 @@ from cellwire.rpc.limits import CELL
 from cellwire.rpc.mended import MendedChannel
 from controller.choice import demand
 from controller.model.names import CellName
+from controller.sandboxes.carried import Carrier
+from controller.sandboxes.ways import Ways
 from controller.shim import server as shim
 from controller.shim.memory import Memory
 from controller.shim.records import ContainerRecord, SandboxRecord
@@ -100,7 +102,9 @@ async def serve(folder: Path) -> None:
         await record(Memory(store))
         async with asyncio.TaskGroup() as tasks:
             settings = shim.ShimSettings(socket=folder / "s", folder=folder / "shim", pods_folder=str(folder / "pods"))
-            async with shim.running(settings, CellsDouble(tasks, folder), store, demand.of_sandbox):
+            async with shim.running(
+                settings, CellsDouble(tasks, folder), store, demand.of_sandbox, Ways(Carrier(b"key"))
+            ):
                 await asyncio.Event().wait()
 
 

@@ -37,11 +37,12 @@ from controller.fleet.adoption import Owner
 from controller.fleet.pool_classes import classes
 from controller.fleet.pool_keeper import PoolSettings
 from controller.fleet.settings import limits
-from controller.fleet.streams import Streams
 from controller.link import port as link_port
 from controller.link.admission import Admission
 from controller.pods import engine, registries, worker
 from controller.pods.adoption import PodOwner
+from controller.sandboxes.carried import PURPOSE, Carrier
+from controller.sandboxes.ways import Ways
 from controller.shim import server as shim
 from controller.shim.adoption import SandboxOwner
 from controller.store import etcd, etcd_gateway, sqlite
@@ -68,7 +69,7 @@ async def main(settings: Settings) -> None:
     """Open every room, wait for the signal, close every room. Pods run on."""
     stop = _signalled()
     state = settings.state
-    metrics, streams = Metrics(), Streams(log_bytes=settings.api.log_mib << 20)
+    metrics = Metrics()
     async with AsyncExitStack() as rooms:
         store = TimedStore(await _open_store(settings, rooms, stop), metrics.wrote)
         cloud = await _open_cloud(settings, rooms)
@@ -77,9 +78,10 @@ async def main(settings: Settings) -> None:
         overhead = demand.Overhead(cpu_millis=settings.overhead.cpu, memory_mib=settings.overhead.memory)
         of_pod = partial(demand.of_pod, overhead=overhead)
         of_sandbox = partial(demand.of_sandbox, overhead=overhead)
-        owners: list[Owner] = [PodOwner(store, of_pod, time.time)]
+        ways = Ways(Carrier(link.authority.secret(PURPOSE)), log_bytes=settings.api.log_mib << 20)
+        owners: list[Owner] = [PodOwner(store, ways.carrier, time.time)]
         if settings.shim.socket is not None:
-            owners.append(SandboxOwner(store, of_sandbox, settings.shim.pods_folder))
+            owners.append(SandboxOwner(store, ways.carrier))
         fleet = await rooms.enter_async_context(
             fleet_room.running(_fleet_settings(settings), store, cloud, link, owners=owners)
         )
@@ -89,7 +91,7 @@ async def main(settings: Settings) -> None:
             asking = await rooms.enter_async_context(registries.asking(_bases(settings), images.login))
             images = replace(images, architectures=asking.architectures)
         pods = await rooms.enter_async_context(
-            engine.running(fleet, store, folder=state / "pods", demand_of=of_pod, images=images, streams=streams)
+            engine.running(fleet, store, ways, folder=state / "pods", demand_of=of_pod, images=images)
         )
         if settings.shim.socket is not None:
             shim_settings = shim.ShimSettings(
@@ -98,12 +100,10 @@ async def main(settings: Settings) -> None:
                 pods_folder=settings.shim.pods_folder,
                 streaming_host=settings.shim.streaming_host,
             )
-            await rooms.enter_async_context(
-                shim.running(shim_settings, fleet, store, of_sandbox, images.login, streams)
-            )
+            await rooms.enter_async_context(shim.running(shim_settings, fleet, store, of_sandbox, ways, images.login))
         if settings.api.enabled:
             await rooms.enter_async_context(api.running(pods, fleet, _api_settings(settings, link), metrics))
-        measured = Measured(fleet, cloud, settings.fleet.heartbeat, streams, _own_version())
+        measured = Measured(fleet, cloud, settings.fleet.heartbeat, ways, _own_version())
         await rooms.enter_async_context(
             measuring.running(metrics, measured, settings.metrics.host, settings.metrics.port)
         )

@@ -22,8 +22,8 @@ from controller.api.bounded import Codes, spend
 from controller.api.stages import STAGES, Stages
 from controller.clouds.protocol import Called, Cloud, Counted
 from controller.fleet.cells import Telling
-from controller.fleet.streams import Streams
 from controller.model.cell import Cell, CellState
+from controller.sandboxes.ways import Ways
 
 PREFIX = "chinampa"
 # Heartbeats that a connected cell may miss before it is late.
@@ -40,7 +40,7 @@ class Measured:
     cells: Telling
     cloud: Cloud
     heartbeat: float
-    streams: Streams
+    ways: Ways
     version: str = ""
 
 
@@ -184,13 +184,15 @@ class _AtScrape(Collector):
         yield _counter("cloud_throttles", "Those that were turned away for being one too many.", labels, throttles)
 
     def _of_streams(self) -> Iterable[Metric]:
-        mirror, sessions = self._measured.streams.mirror, self._measured.streams.sessions
+        mirror, sessions = self._measured.ways.mirror, self._measured.ways.sessions
         yield _gauge("log_copies", "Logs that are being copied from their cells.", (), {(): mirror.under_way})
         yield _gauge("log_lag_seconds", "For how long the log that waits longest has not come.", (), {(): mirror.lag()})
         now = {(kind,): sessions.open[kind] for kind in KINDS}
         yield _gauge("sessions", "Exec, attach and port-forward sessions that there are.", ("kind",), now)
         begun = {(kind,): sessions.begun[kind] for kind in KINDS}
         yield _counter("sessions_begun", "Sessions that there were.", ("kind",), begun)
+        failed = {(kind,): count for kind, count in self._measured.ways.supervisor.failures.items()}
+        yield _counter("work_failures", "Work for one pod or cell that was begun anew.", ("kind",), failed)
 
 
 def _gauge(name: str, help_text: str, labels: tuple[str, ...], values: Mapping[tuple[str, ...], float]) -> Metric:

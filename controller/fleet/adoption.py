@@ -40,8 +40,10 @@ AGAIN_SECONDS = 2.0
 class Owner(Protocol):
     """A room that runs pods on cells, and knows its own again by what is on them."""
 
-    async def recognise(self, channel: Channel) -> PodClaim | None:
-        """The pod of this room that a cell says it runs; None where it runs none, or another's. Raises Fault."""
+    async def recognise(self, cell: CellName, channel: Channel) -> PodClaim | None:
+        """The pod of this room that the cell was given, by what it carries of ours; None where it was given none, or
+        another's. What a cell says by itself is no proof. Raises Fault.
+        """
         ...
 
     async def take(self, cell: Cell, channel: Channel) -> None:
@@ -121,7 +123,7 @@ class Adoption:
     async def _ask(self, name: CellName, instance: Instance, owners: Sequence[Owner]) -> None:
         channel = self._port.channel(name)
         for owner in owners:
-            claim = await owner.recognise(channel)
+            claim = await owner.recognise(name, channel)
             if claim is not None:
                 break
         else:

@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from cellwire.faults import Fault, Kind
@@ -52,6 +53,11 @@ class Authority:
         """What user-data names: "sha256:" and the hex digest of the certificate's DER."""
         der = self._certificate.public_bytes(serialization.Encoding.DER)
         return "sha256:" + hashlib.sha256(der).hexdigest()
+
+    def secret(self, purpose: str) -> bytes:
+        """A key of 32 bytes for one purpose, derived from the authority's own: the same for as long as that is kept."""
+        own = self._key.private_numbers().private_value.to_bytes(32, "big")
+        return HKDF(hashes.SHA256(), 32, salt=None, info=f"chinampa: {purpose}".encode()).derive(own)
 
     def sign(self, request: bytes, cell: CellName, instance: InstanceId, life: datetime.timedelta = CELL_LIFE) -> bytes:
         """A client certificate naming the cell and its instance. Raises Fault INVALID for a request that is none."""

@@ -18,6 +18,8 @@ import msgspec
 
 # A copy that grew by so much is made durable, in some tenths of a second of a disk's time: what a cell must hold.
 DUE_BYTES = 32 << 20
+# No log grows to a pebibyte; a position beyond it, told by a cell or read from a note, is nobody's.
+MOST_BYTES = 1 << 50
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -180,7 +182,7 @@ class Copy:
             note = msgspec.msgpack.decode(self._note.read_bytes(), type=Note)
         except (OSError, msgspec.DecodeError):
             note = None
-        if note is None or note.container not in ("", self._container):
+        if note is None or note.container not in ("", self._container) or not abs(note.base) <= MOST_BYTES:
             # Nothing of this container was ever written: what is there is another's, and is written after.
             return 0
         # The noted file may have been moved away by a rotation while nobody copied.

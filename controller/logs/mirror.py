@@ -18,7 +18,7 @@ from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import settled
-from controller.logs.copy import Copy
+from controller.logs.copy import MOST_BYTES, Copy
 from controller.logs.keeping import WORTH_A_CALL, Connect, Grown, keep, make_durable, refused, trim
 from controller.logs.lines import missing
 
@@ -29,6 +29,11 @@ LONGEST_PAUSE = 5.0
 # Tries in a row that bring no byte, on a cell that is connected, before the copy is given up: some three minutes.
 TRIES = 40
 PASSING = frozenset({Kind.UNAVAILABLE, Kind.TIMEOUT, Kind.NO_CAPACITY})
+# A line is written for each gap. A cell gives bytes away only when told to, so a stream has one, and few more where
+# files are renamed meanwhile.
+MOST_GAPS = 16
+# Messages in a row that are taken from what has arrived before anybody else has a turn.
+TURN = 64
 
 
 async def _nothing() -> None:
@@ -153,19 +158,29 @@ async def _once(channel: Channel, container_id: str, copy: Copy, *, follow: bool
     with settled():
         async with cell_grpc.CellStub(channel).Logs.open() as stream:
             await stream.send_message(request, end=True)
+            gaps = taken = 0
             async for chunk in stream:
-                _take(chunk, container_id, copy)
+                gaps += _take(chunk, container_id, copy)
+                if gaps > MOST_GAPS:
+                    cause = f"the cell gave up bytes of it {gaps} times in one stream"
+                    raise Fault(Kind.BROKEN, f"log of container {container_id}", cause)
                 if chunk.end:
                     return True
+                taken += 1
+                if taken % TURN == 0:
+                    await asyncio.sleep(0)
     return False
 
 
-def _take(chunk: wire.LogChunk, container_id: str, copy: Copy) -> None:
-    """Bytes that are here already are dropped; a gap must never be written over, and a line says where one is."""
+def _take(chunk: wire.LogChunk, container_id: str, copy: Copy) -> bool:
+    """Bytes that are here already are dropped; a gap must never be written over, and a line says where one is.
+
+    Whether there was a gap. Raises Fault BROKEN where the cell's numbers cannot be true.
+    """
     if not chunk.data and not chunk.gone:
-        return
+        return False
     missed = chunk.offset - copy.offset
-    if missed > 0 and not chunk.gone:
+    if missed > chunk.gone or chunk.offset + len(chunk.data) > MOST_BYTES:
         cause = f"the cell sent byte {chunk.offset} where {copy.offset} was due"
         raise Fault(Kind.BROKEN, f"log of container {container_id}", cause)
     try:
@@ -175,3 +190,4 @@ def _take(chunk: wire.LogChunk, container_id: str, copy: Copy) -> None:
         copy.write(chunk.data[max(-missed, 0) :])
     except OSError as error:
         raise refused(copy.path, error) from error
+    return missed > 0

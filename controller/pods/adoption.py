@@ -1,115 +1,96 @@
-"""Knows a pod again by what is on its cell, after the records of it were lost.
+"""Knows a pod again by what its cell carries, after the records of it were lost.
 
-The sandbox on the cell bears the pod's manifest as it was when the cell was given to it, in an annotation; its
-containers say how often each was started. What only the records knew is lost: events, pods that were over or had no
-cell yet, labels that were changed since, and that a pod was being deleted.
+The cell carries the pod as it was when its sandbox was made there (`sandboxes.carried`); of what it says itself only
+how often it has started each of the pod's containers is heard. What only the records knew is lost: events, pods that
+were over or had no cell yet, labels that were changed since, and that a pod was being deleted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 from grpclib.client import Channel
+from msgspec.structs import replace
 
 from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
-from controller.choice.wishes import PREFIX
 from controller.model.cell import Cell
-from controller.model.offer import Demand
+from controller.model.names import CellName
 from controller.model.pod import PodClaim
 from controller.objects.fields import Json
 from controller.pods import bought, namespaces, records
-from controller.pods.claim import claim_of
+from controller.pods.lifecycle import containers_of
 from controller.pods.run import ContainerRun, PodRun
+from controller.sandboxes.carried import Carrier
 from controller.store.protocol import Store
 
-MANIFEST = f"{PREFIX}manifest"
 DEADLINE = 20.0
+# The name under which a cell carries its pod.
+CARRIED = "pod"
+# A container that is started again each minute comes to this in two years.
+MOST_STARTS = 1_000_000
 
 
-def remembering(config: cri.PodSandboxConfig, pod: Json) -> cri.PodSandboxConfig:
-    """The sandbox's configuration with the pod in it."""
-    config.annotations[MANIFEST] = msgspec.json.encode({"metadata": pod["metadata"], "spec": pod["spec"]}).decode()
-    return config
+class CarriedPod(msgspec.Struct, frozen=True, kw_only=True):
+    """What a cell carries of its pod: the claim that the cell was given, the manifest, and the run at first."""
+
+    claim: PodClaim
+    metadata: dict[str, Any]
+    spec: dict[str, Any]
+    run: PodRun
+
+
+def carried(claim: PodClaim, pod: Json, run: PodRun) -> bytes:
+    """What the pod's cell is to carry of it."""
+    return msgspec.msgpack.encode(CarriedPod(claim=claim, metadata=pod["metadata"], spec=pod["spec"], run=run))
 
 
 class PodOwner:
     """See `controller.fleet.adoption.Owner`, for declared pods."""
 
-    def __init__(
-        self, store: Store, demand_of: Callable[[Mapping[str, Any]], Demand], now: Callable[[], float]
-    ) -> None:
+    def __init__(self, store: Store, carrier: Carrier, now: Callable[[], float]) -> None:
         self._store = store
-        self._demand_of = demand_of
+        self._carrier = carrier
         self._now = now
 
-    async def recognise(self, channel: Channel) -> PodClaim | None:
-        """The pod whose manifest is on the cell. Raises Fault."""
-        found = await _found(channel)
-        if found is None:
-            return None
-        sandbox, pod = found
-        return claim_of(pod, sandbox.metadata.attempt, self._demand_of(pod["spec"]))
+    async def recognise(self, cell: CellName, channel: Channel) -> PodClaim | None:
+        """The pod that the cell carries. Raises Fault."""
+        found = await self._found(cell, channel)
+        return found.claim if found is not None else None
 
     async def take(self, cell: Cell, channel: Channel) -> None:
         """Write the pod down, and the namespace that it is in. Raises Fault."""
-        found = await _found(channel)
+        found = await self._found(cell.name, channel)
         if found is None:
             raise Fault(Kind.UNAVAILABLE, f"cell {cell.name}", "its pod has ended meanwhile", "it is asked again")
-        sandbox, pod = found
-        wanted = cri.ListContainersRequest(filter=cri.ContainerFilter(pod_sandbox_id=sandbox.id))
-        made = (
-            await call(runtime_grpc.RuntimeServiceStub(channel).ListContainers, wanted, deadline=DEADLINE)
-        ).containers
-        starts: dict[str, int] = {}
-        for one in made:
-            starts[one.metadata.name] = max(starts.get(one.metadata.name, 0), one.metadata.attempt + 1)
-        since = sandbox.created_at / 1e9
-        run = PodRun(
-            attempt=sandbox.metadata.attempt,
+        wanted = cri.ListContainersRequest(filter=cri.ContainerFilter(pod_sandbox_id=found.run.sandbox))
+        stub = runtime_grpc.RuntimeServiceStub(channel)
+        made = (await call(stub.ListContainers, wanted, deadline=DEADLINE)).containers
+        run = replace(
+            found.run,
             cell=cell.name,
             cell_address=cell.address,
             shown=bought.shown(cell),
-            sandbox=sandbox.id,
-            scheduled_at=since,
-            started_at=since,
-            containers={name: ContainerRun(name=name, starts=count) for name, count in starts.items()},
+            containers=begun(found.spec, made),
         )
+        pod: Json = {"metadata": found.metadata, "spec": found.spec}
         await namespaces.ensure(self._store, pod["metadata"]["namespace"], self._now())
         await records.restore(self._store, pod, run, self._now())
 
-
-async def _found(channel: Channel) -> tuple[cri.PodSandbox, Json] | None:
-    """The sandbox of a declared pod that is ready on the cell, and the pod."""
-    ready = cri.PodSandboxFilter(state=cri.PodSandboxStateValue(state=cri.SANDBOX_READY))
-    wanted = cri.ListPodSandboxRequest(filter=ready)
-    reply = await call(runtime_grpc.RuntimeServiceStub(channel).ListPodSandbox, wanted, deadline=DEADLINE)
-    for sandbox in reply.items:
-        pod = understood(sandbox.annotations.get(MANIFEST, ""))
-        if pod is not None:
-            return sandbox, pod
-    return None
+    async def _found(self, cell: CellName, channel: Channel) -> CarriedPod | None:
+        told = await self._carrier.get(channel, cell, CARRIED)
+        return msgspec.msgpack.decode(told, type=CarriedPod) if told is not None else None
 
 
-class _Metadata(msgspec.Struct):
-    name: str
-    namespace: str
-    uid: str
-
-
-class _Manifest(msgspec.Struct):
-    metadata: _Metadata
-    spec: dict[str, Any]
-
-
-def understood(text: str) -> Json | None:
-    """The pod in a manifest; None where it is none: a cell tells it, which is not taken on trust. Pure."""
-    try:
-        msgspec.json.decode(text, type=_Manifest)
-        return msgspec.json.decode(text, type=dict[str, Any])
-    except msgspec.MsgspecError:
-        return None
+def begun(spec: Json, made: Iterable[cri.Container]) -> dict[str, ContainerRun]:
+    """How often each container of the pod was begun, by what the cell has made; of others it may say what it likes."""
+    starts = {container["name"]: 0 for container, _ in containers_of(spec)}
+    for one in made:
+        name = one.metadata.name
+        if name in starts and one.metadata.attempt < MOST_STARTS:
+            starts[name] = max(starts[name], one.metadata.attempt + 1)
+    return {name: ContainerRun(name=name, starts=count) for name, count in starts.items() if count}

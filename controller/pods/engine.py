@@ -25,7 +25,6 @@ from cellwire.stream.counted import CountedBackend, Sessions
 from cellwire.stream.remote import RemoteBackend
 from cellwire.stream.session import Backend
 from controller.fleet.cells import Cells
-from controller.fleet.streams import Streams
 from controller.model.cell import CellState
 from controller.model.offer import Demand
 from controller.objects.collection import Objects, Revisions
@@ -39,6 +38,7 @@ from controller.pods.run import PodRecord, PodRun, Running
 from controller.pods.spec import admit
 from controller.pods.status import timestamp
 from controller.pods.worker import Images, Surroundings, Worker
+from controller.sandboxes.ways import Ways
 from controller.store.protocol import Store
 
 _SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
@@ -268,7 +268,7 @@ class Pods:
 
     async def _work(self, uid: str, worker: Worker) -> None:
         try:
-            await worker.live()
+            await self._around.ways.supervisor.persist("life of pod", uid, worker.live)
         finally:
             self._workers.pop(uid, None)
 
@@ -289,19 +289,18 @@ def _gone(name: str) -> Generator[None]:
 async def running(
     cells: Cells,
     store: Store,
+    ways: Ways,
     *,
     folder: Path,
     demand_of: Callable[[Mapping[str, Any]], Demand],
     images: Images | None = None,
-    streams: Streams | None = None,
     now: Callable[[], float] = time.time,
 ) -> AsyncGenerator[Pods]:
     """Run all declared pods. Their logs are below `folder`; `demand_of` says what a pod's spec needs of a cell,
-    `images` what can be known of its images beforehand; `streams` measures logs and sessions.
+    `images` what can be known of its images beforehand.
 
     Leaving does not end pods: they run on, and the next life takes them up.
     """
-    streams = streams or Streams()
     revisions = Revisions(int(now() * 1000))
     objects, events, namespaces = Objects(revisions), Objects(revisions), Objects(revisions)
     around = Surroundings(
@@ -309,12 +308,13 @@ async def running(
         store=store,
         records=Records(store, objects, now),
         recorder=Recorder(events, store, now),
-        logs=Logs(folder / "logs", streams.mirror, streams.log_bytes),
+        logs=Logs(folder / "logs", ways.mirror, ways.log_bytes),
+        ways=ways,
         demand=demand_of,
         images=images or Images(),
         now=now,
     )
-    pods = Pods(around, objects, events, namespaces, streams.sessions)
+    pods = Pods(around, objects, events, namespaces, ways.sessions)
     async with asyncio.TaskGroup() as tasks:
         try:
             await pods.start(tasks)

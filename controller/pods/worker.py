@@ -11,6 +11,7 @@ import contextlib
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -26,7 +27,7 @@ from controller.model.offer import Demand
 from controller.model.pod import PodClaim
 from controller.objects.fields import Json
 from controller.pods import bought, interruption, lifecycle
-from controller.pods.adoption import remembering
+from controller.pods.adoption import CARRIED, carried
 from controller.pods.claim import claim_of
 from controller.pods.containers import Containers
 from controller.pods.cri import CellLost, CellRuntime
@@ -36,6 +37,7 @@ from controller.pods.prober import probing
 from controller.pods.records import Records
 from controller.pods.run import PodRecord, PodRun
 from controller.pods.translate import empty_folders, sandbox_config, volumes_folder
+from controller.sandboxes.ways import Ways
 from controller.store.protocol import Store
 
 log = structlog.get_logger()
@@ -45,7 +47,6 @@ POLL = 10.0
 CLAIM_AGAIN, CLAIM_AGAIN_AT_MOST = 5.0, 60.0
 # How long a cell is kept for the rest of a log after its pod ended.
 LOGS_WITHIN = 60.0
-AGAIN_AFTER_BUG = 10.0
 
 
 async def _nobody_says(_: Sequence[str]) -> tuple[str, ...]:
@@ -71,6 +72,7 @@ class Surroundings:
     records: Records
     recorder: Recorder
     logs: Logs
+    ways: Ways
     demand: Callable[[Mapping[str, Any]], Demand]
     images: Images
     now: Callable[[], float]
@@ -153,15 +155,10 @@ class Worker:
 
     async def _run_guarded(self, tasks: asyncio.TaskGroup) -> None:
         """Run the pod; a fault that nothing below answers delays this pod, and no other."""
-        while True:
-            try:
-                await self._run(tasks)
-            except Exception as error:
-                log.exception("pod %s: tried again in %d s", self.uid, AGAIN_AFTER_BUG, exc_info=error)
-                self._around.recorder.warning(self.record.pod, "FailedSync", f"tried again: {_told(error)}")
-            else:
-                return
-            await asyncio.sleep(AGAIN_AFTER_BUG)
+        await self._around.ways.supervisor.persist("pod", self.uid, partial(self._run, tasks), self._failed)
+
+    def _failed(self, said: str) -> None:
+        self._around.recorder.warning(self.record.pod, "FailedSync", said)
 
     async def _run(self, tasks: asyncio.TaskGroup) -> None:
         while not self.record.run.phase:
@@ -252,8 +249,7 @@ class Worker:
         record = self.record
         while True:
             try:
-                config = remembering(sandbox_config(record.pod, record.run), record.pod)
-                sandbox, _ = await runtime.sandbox(config)
+                sandbox, _ = await runtime.sandbox(sandbox_config(record.pod, record.run))
                 if sandbox != record.run.sandbox and (folders := empty_folders(record.pod["spec"])):
                     await runtime.put_folders(volumes_folder(self.uid), folders)
                 break
@@ -264,7 +260,19 @@ class Worker:
         if record.pod["spec"].get("hostNetwork") and not addresses:
             addresses = (record.run.cell_address,)
         await self._set(lambda run: replace(run, sandbox=sandbox, addresses=addresses))
+        await self._carry(runtime)
         await containers.adopt()
+
+    async def _carry(self, runtime: CellRuntime) -> None:
+        """Have the cell carry the pod: without that it would be lost with the store, and nothing else."""
+        record, cell = self.record, self._around.cells.get(runtime.name)
+        if cell is None or cell.claim is None:
+            return
+        try:
+            told = carried(cell.claim, record.pod, record.run)
+            await self._around.ways.carrier.put(await runtime.connect(), cell.name, CARRIED, told)
+        except Fault as fault:
+            log.warning("a cell does not carry its pod", pod=self.uid, cell=cell.name, cause=str(fault))
 
     async def _converge(
         self, runtime: CellRuntime, containers: Containers, tasks: asyncio.TaskGroup
@@ -305,12 +313,19 @@ class Worker:
             self._copies[one.id] = tasks.create_task(self._copy(runtime, one.id, path, name))
 
     async def _copy(self, runtime: CellRuntime, container: str, path: Any, name: str) -> None:
+        async def copied() -> None:
+            try:
+                await self._around.logs.copy(runtime.connect, container, path)
+            except CellLost as lost:
+                log.info("a log ends where its cell was lost", container=container, cause=str(lost))
+
+        def told(said: str) -> None:
+            self._around.recorder.warning(self.record.pod, "LogsIncomplete", f"log of container {name}: {said}", name)
+
         try:
-            await self._around.logs.copy(runtime.connect, container, path)
-        except CellLost as lost:
-            log.info("a log ends where its cell was lost", container=container, cause=str(lost))
+            await self._around.ways.supervisor.keep("log copy", container, copied, told)
         except Fault as fault:
-            self._around.recorder.warning(self.record.pod, "LogsIncomplete", f"log of container {name}: {fault}", name)
+            told(str(fault))
 
     async def _cell_is_lost(self, cell: CellName, why: str) -> None:
         now = self._around.now()
@@ -378,14 +393,7 @@ class Worker:
 
     async def _end_guarded(self) -> None:
         """The pod was deleted: whatever goes wrong, its cells are given back before it is forgotten."""
-        while True:
-            try:
-                await self._end()
-            except Exception as error:
-                log.exception("end of pod %s: tried again in %d s", self.uid, AGAIN_AFTER_BUG, exc_info=error)
-            else:
-                return
-            await asyncio.sleep(AGAIN_AFTER_BUG)
+        await self._around.ways.supervisor.persist("end of pod", self.uid, self._end)
 
     async def _end(self) -> None:
         run = self.record.run
@@ -429,10 +437,3 @@ class Worker:
 
     async def _set(self, change: Callable[[PodRun], PodRun]) -> PodRun:
         return await self._around.records.run(self.uid, change)
-
-
-def _told(error: Exception) -> str:
-    found: BaseException = error
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    return str(found) if isinstance(found, Fault) else f"{type(found).__name__}, see the controller's log"

@@ -1,16 +1,13 @@
-"""Knows a kubelet's pod again by what is on its cell, after the records of it were lost.
+"""Knows a kubelet's pod again by what its cell carries, after the records of it were lost.
 
-The cell tells the sandbox's configuration as the kubelet gave it, and its containers with the cell's paths, from which
-the kubelet's own follow. Which images the pod was allowed to pull is known for those that it uses.
+The cell carries the records of its sandbox and containers as they were when they were made (`sandboxes.carried`). Of
+what it says itself only the state of those containers is heard, as at any time. Which images the pod was allowed to
+pull is known for those that it uses.
 """
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable
-
 import msgspec
-from google.protobuf.message import DecodeError
 from grpclib.client import Channel
 
 from cellwire.cri.v1 import runtime_grpc
@@ -18,92 +15,72 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
 from controller.model.cell import Cell
-from controller.model.offer import Demand
+from controller.model.names import CellName
 from controller.model.pod import PodClaim
-from controller.shim import mounts
-from controller.shim.records import CONTAINER, SANDBOX, ContainerRecord, SandboxRecord
-from controller.shim.sandboxes import claim_of, pod_of
+from controller.sandboxes.carried import Carrier
+from controller.shim import mirror
+from controller.shim.records import CARRIED, CONTAINER, SANDBOX, CarriedSandbox, ContainerRecord
 from controller.store.protocol import Store
 
 DEADLINE = 20.0
+# A kubelet keeps one ended container of each that runs; whoever lists more lists what nobody made.
+MOST_CONTAINERS = 1000
 
 
 class SandboxOwner:
     """See `controller.fleet.adoption.Owner`, for sandboxes of a kubelet."""
 
-    def __init__(self, store: Store, demand_of: Callable[[cri.PodSandboxConfig], Demand], pods_folder: str) -> None:
+    def __init__(self, store: Store, carrier: Carrier) -> None:
         self._store = store
-        self._demand_of = demand_of
-        self._pods_folder = pods_folder
+        self._carrier = carrier
 
-    async def recognise(self, channel: Channel) -> PodClaim | None:
-        """The pod of the sandbox that is ready on the cell. Raises Fault."""
-        found = await _found(channel)
-        return claim_of(found[1], self._demand_of(found[1])) if found is not None else None
+    async def recognise(self, cell: CellName, channel: Channel) -> PodClaim | None:
+        """The pod whose sandbox the cell carries. Raises Fault."""
+        found = await self._found(cell, channel)
+        return found.claim if found is not None else None
 
     async def take(self, cell: Cell, channel: Channel) -> None:
         """Write the sandbox and its containers down, under the ids by which the kubelet knows them. Raises Fault."""
-        found = await _found(channel)
+        found = await self._found(cell.name, channel)
         if found is None:
             raise Fault(Kind.UNAVAILABLE, f"cell {cell.name}", "its pod has ended meanwhile", "it is asked again")
-        status, config = found
-        pod = pod_of(config)
         pulled: dict[str, str] = {}
         stub = runtime_grpc.RuntimeServiceStub(channel)
-        wanted = cri.ListContainersRequest(filter=cri.ContainerFilter(pod_sandbox_id=status.id))
-        for one in (await call(stub.ListContainers, wanted, deadline=DEADLINE)).containers:
-            asked = cri.ContainerStatusRequest(container_id=one.id)
+        wanted = cri.ListContainersRequest(filter=cri.ContainerFilter(pod_sandbox_id=found.record.id))
+        listed = (await call(stub.ListContainers, wanted, deadline=DEADLINE)).containers
+        for one in listed[:MOST_CONTAINERS]:
+            record = await self._container(cell.name, one.id, channel)
+            if record is None:
+                continue
+            asked = cri.ContainerStatusRequest(container_id=record.id)
             told = (await call(stub.ContainerStatus, asked, deadline=DEADLINE)).status
-            pulled[told.image.user_specified_image or told.image.image] = told.image_id
-            record = _container(told, status.id, cell, self._pods_folder, str(pod.uid))
+            status = as_it_runs(cri.ContainerStatus.FromString(record.status), told)
+            pulled[status.image.user_specified_image or status.image.image] = status.image_id
+            record = msgspec.structs.replace(record, status=status.SerializeToString())
             await self._store.put(CONTAINER, record.id, msgspec.msgpack.encode(record))
-        record = SandboxRecord(
-            id=status.id,
-            cell=cell.name,
-            uid=str(pod.uid),
-            attempt=pod.attempt,
-            config=config.SerializeToString(),
-            status=status.SerializeToString(),
-            pulled=pulled,
-        )
+        record = msgspec.structs.replace(found.record, pulled=pulled)
         await self._store.put(SANDBOX, record.id, msgspec.msgpack.encode(record))
 
+    async def _found(self, cell: CellName, channel: Channel) -> CarriedSandbox | None:
+        carried = await self._carrier.get(channel, cell, CARRIED)
+        return msgspec.msgpack.decode(carried, type=CarriedSandbox) if carried is not None else None
 
-async def _found(channel: Channel) -> tuple[cri.PodSandboxStatus, cri.PodSandboxConfig] | None:
-    stub = runtime_grpc.RuntimeServiceStub(channel)
-    ready = cri.PodSandboxFilter(state=cri.PodSandboxStateValue(state=cri.SANDBOX_READY))
-    for one in (await call(stub.ListPodSandbox, cri.ListPodSandboxRequest(filter=ready), deadline=DEADLINE)).items:
-        asked = cri.PodSandboxStatusRequest(pod_sandbox_id=one.id, verbose=True)
-        told = await call(stub.PodSandboxStatus, asked, deadline=DEADLINE)
-        config = understood(told.info.get("config", ""))
-        if config is not None:
-            return told.status, config
-    return None
-
-
-def understood(text: str) -> cri.PodSandboxConfig | None:
-    """The configuration that a cell tells; None where it is none, or names no pod. Pure."""
-    try:
-        config = cri.PodSandboxConfig.FromString(base64.b64decode(text, validate=True))
-    except (ValueError, DecodeError):
-        return None
-    return config if config.metadata.uid else None
+    async def _container(self, cell: CellName, container: str, channel: Channel) -> ContainerRecord | None:
+        """The container's record as the cell carries it; None for one that was not made through here."""
+        if not container.isalnum():
+            return None
+        carried = await self._carrier.get(channel, cell, container)
+        return msgspec.msgpack.decode(carried, type=ContainerRecord) if carried is not None else None
 
 
-def _container(told: cri.ContainerStatus, sandbox: str, cell: Cell, pods_folder: str, uid: str) -> ContainerRecord:
-    copies: dict[str, str] = {}
-    for mount in told.mounts:
-        if not (on_cell := mount.host_path):
-            continue
-        mount.host_path = mounts.asked_for(on_cell, pods_folder=pods_folder, uid=uid)
-        if mounts.comes_back(pods_folder, mount.host_path):
-            copies[on_cell] = mount.host_path
-    return ContainerRecord(
-        id=told.id,
-        sandbox=sandbox,
-        cell=cell.name,
-        status=told.SerializeToString(),
-        # The sandbox's folder and the container's path are the kubelet's on the cell too.
-        log_path=told.log_path,
-        copies=copies,
-    )
+def as_it_runs(carried: cri.ContainerStatus, told: cri.ContainerStatus) -> cri.ContainerStatus:
+    """The container as it is now: not what was carried, or a kubelet would start another in its place. Pure.
+
+    One that has ended is told as running: its end is heard when its cell is followed, its termination message first.
+    """
+    if told.state not in {cri.CONTAINER_RUNNING, cri.CONTAINER_EXITED}:
+        return carried
+    running = cri.ContainerStatus()
+    running.CopyFrom(carried)
+    running.state, running.started_at = cri.CONTAINER_RUNNING, told.started_at
+    return mirror.next_container(carried, running)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+import msgspec
 import structlog
 from grpclib.client import Channel
 
@@ -16,6 +17,7 @@ from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
 from controller.fleet.cells import Cells
 from controller.model.cell import CellState
+from controller.sandboxes.carried import Carrier
 from controller.shim import ending, follower, mirror, mounts, volumes
 from controller.shim.following import Following
 from controller.shim.images import Images
@@ -39,9 +41,11 @@ class Containers:
         following: Following,
         images: Images,
         volume_sync: VolumeSync,
+        carrier: Carrier,
         pods_folder: str,
     ) -> None:
         self._cells = cells
+        self._carrier = carrier
         self._images = images
         self._volume_sync = volume_sync
         self._memory = memory
@@ -76,6 +80,7 @@ class Containers:
             log_path=log_path,
             copies=copies,
         )
+        await self._carrier.put(channel, record.cell, record.id, msgspec.msgpack.encode(record))
         await self._memory.put_container(record)
         self._following.start_log(record)
         self._volume_sync.look(sandbox.id)
@@ -179,7 +184,7 @@ class Containers:
         self, channel: Channel, sandbox: SandboxRecord, config: cri.ContainerConfig
     ) -> tuple[cri.ContainerConfig, dict[str, str]]:
         """The config with the cell's paths in it, everything there; and which files come back at the end."""
-        mounts.refuse_devices(config, self._pods_folder)
+        mounts.refuse_devices(config, self._pods_folder, sandbox.uid)
         placed = cri.ContainerConfig()
         placed.CopyFrom(config)
         profiles.settle(placed.linux.security_context)
@@ -199,8 +204,8 @@ class Containers:
             pods_folder=self._pods_folder,
             uid=sandbox.uid,
             container=container,
-            subpath=volumes.subpath(self._pods_folder, mount.host_path),
-            medium=volumes.medium(self._pods_folder, mount.host_path),
+            subpath=volumes.subpath(self._pods_folder, sandbox.uid, mount.host_path),
+            medium=volumes.medium(self._pods_folder, sandbox.uid, mount.host_path),
         )
 
     async def _place(self, channel: Channel, sandbox: SandboxRecord, planned: mounts.PlannedMount) -> str:

@@ -6,7 +6,8 @@ All of them belong to one TaskGroup; each sandbox's can be ended on its own. A f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,7 @@ from grpclib.client import Channel
 from cellwire.faults import Fault
 from controller.fleet.cells import Cells
 from controller.logs.mirror import Mirror
+from controller.sandboxes.owned import Supervisor
 from controller.shim.follower import Follower
 from controller.shim.memory import Memory
 from controller.shim.records import ContainerRecord, SandboxRecord
@@ -38,8 +40,10 @@ class Following:
         stats: Stats,
         volumes: VolumeSync,
         mirror: Mirror,
+        supervisor: Supervisor,
     ) -> None:
         self._group = tasks
+        self._supervisor = supervisor
         self._volumes = volumes
         self._cells = cells
         self._memory = memory
@@ -56,8 +60,8 @@ class Following:
             return
         follower = Follower(record, self._cells, self._memory, self._stats)
         self._followers[record.id] = follower
-        self._follow_tasks[record.id] = self._spawn(follower.follow(), f"follow {record.id}")
-        self._volume_tasks[record.id] = self._spawn(self._volumes.keep(record), f"volumes of {record.id}")
+        self._follow_tasks[record.id] = self._spawn("following a cell", record.id, follower.follow)
+        self._volume_tasks[record.id] = self._spawn("volumes", record.id, partial(self._volumes.keep, record))
         for container in self._memory.containers_of(record.id):
             self.start_log(container)
 
@@ -68,7 +72,7 @@ class Following:
         task = self._copy_tasks.get(record.id)
         if task is not None and not task.done():
             return
-        self._copy_tasks[record.id] = self._spawn(self._copy(record), f"log of {record.id}")
+        self._copy_tasks[record.id] = self._spawn("log copy", record.id, partial(self._copy, record))
 
     async def refresh(self, sandbox_id: str, channel: Channel) -> None:
         """Take over what the cell says of the sandbox now."""
@@ -134,19 +138,16 @@ class Following:
         for sandbox_id in tuple(self._follow_tasks):
             await self.stop(sandbox_id)
 
-    def _spawn(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
-        return self._group.create_task(_guarded(work, name), name=name)
+    def _spawn(self, kind: str, owner: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        return self._group.create_task(self._kept(kind, owner, work), name=f"{kind} of {owner}")
+
+    async def _kept(self, kind: str, owner: str, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await self._supervisor.keep(kind, owner, work)
+        except Fault as fault:
+            log.warning("a task of a sandbox ended", kind=kind, owner=owner, cause=str(fault))
 
     async def _copy(self, record: ContainerRecord) -> None:
         path = Path(record.log_path)
         await self._mirror.copy(lambda: self._cells.connected(record.cell), record.id, path, follow=True)
         await self._memory.change_container(record.id, lambda known: msgspec.structs.replace(known, log_complete=True))
-
-
-async def _guarded(work: Coroutine[None, None, None], name: str) -> None:
-    try:
-        await work
-    except Fault as fault:
-        log.warning("a task of a sandbox ended", task=name, cause=str(fault))
-    except Exception:  # One sandbox's bug must not end the tasks of all others; it is told with its traceback.
-        log.exception("a task of a sandbox failed", task=name)

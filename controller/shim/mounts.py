@@ -79,14 +79,14 @@ def plan(
     """
     if mount.HasField("image") and not mount.host_path:
         return PlannedMount(fate=Fate.AS_IS, source="", on_cell="")
-    parts = below(pods_folder, mount.host_path)
+    parts = below(pods_folder, uid, mount.host_path)
     if parts is None:
         return PlannedMount(fate=Fate.AS_IS, source=mount.host_path, on_cell=mount.host_path)
     on_cell = f"{CELL_ROOT}/{uid}/" + "/".join(parts)
     match parts:
         case ("etc-hosts",):
             return PlannedMount(fate=Fate.COPIED, source=mount.host_path, on_cell=on_cell)
-        case ("containers", _, _):  # as in `comes_back`
+        case ("containers", _, _):
             return PlannedMount(fate=Fate.RETURNED, source=mount.host_path, on_cell=on_cell)
         case ("volumes", plugin, *_) if plugin == EMPTY_DIR:
             memory = _memory(mount, container, medium)
@@ -101,44 +101,23 @@ def plan(
             raise _refused(mount, container, "the shim does not know what the kubelet keeps there")
 
 
-def below(pods_folder: str, path: str) -> tuple[str, ...] | None:
-    """The parts of a path inside its pod's folder; None for a path elsewhere."""
-    try:
-        return PurePosixPath(path).relative_to(pods_folder).parts[1:]
-    except ValueError:
-        return None
+def below(pods_folder: str, uid: str, path: str) -> tuple[str, ...] | None:
+    """The parts of a path inside the folder of the pod with this uid; None for a path elsewhere.
 
-
-def asked_for(on_cell: str, *, pods_folder: str, uid: str) -> str:
-    """The kubelet's path of what is at this path on the cell: the way back from `plan`.
-
-    A part of an emptyDir is told by its place in it.
+    A kubelet mounts into a pod only what is of that pod, by plain paths. Whatever else is named here was named by a
+    user, as a hostPath.
     """
     try:
-        parts = PurePosixPath(on_cell).relative_to(f"{CELL_ROOT}/{uid}").parts
+        parts = PurePosixPath(path).relative_to(PurePosixPath(pods_folder, uid)).parts
     except ValueError:
-        return on_cell
-    match parts:
-        case (*folder, "files", _, name):
-            parts = (*folder, name)
-        case _:
-            pass
-    return str(PurePosixPath(pods_folder, uid, *parts))
+        return None
+    return None if ".." in parts else parts
 
 
-def comes_back(pods_folder: str, path: str) -> bool:
-    """Whether what is at this path of the kubelet's is brought back to it when the container has ended."""
-    match below(pods_folder, path):
-        case ("containers", _, _):
-            return True
-        case _:
-            return False
-
-
-def refuse_devices(config: cri.ContainerConfig, pods_folder: str) -> None:
+def refuse_devices(config: cri.ContainerConfig, pods_folder: str, uid: str) -> None:
     """A raw block volume is a device of the worker. Raises Fault UNSUPPORTED naming it."""
     for device in config.devices:
-        if below(pods_folder, device.host_path) is not None:
+        if below(pods_folder, uid, device.host_path) is not None:
             asked = cri.Mount(host_path=device.host_path, container_path=device.container_path)
             raise _refused(asked, config.metadata.name, "a block device of the worker cannot follow a pod to its cell")
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 import msgspec
 
 from controller.model.names import CellName
+from controller.model.pod import PodClaim
 
 SANDBOX = "shim-sandbox"
 CONTAINER = "shim-container"
+# The name under which a cell carries its sandbox; a container's is its id.
+CARRIED = "sandbox"
 
 
 class SandboxRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One sandbox. `config` is the kubelet's PodSandboxConfig, `status` the last PodSandboxStatus known.
 
-    `claim_attempt` and `uid` name the cell's claim. `pulled` are image references that this pod was allowed to pull,
+    `attempt` and `uid` name the cell's claim. `pulled` are image references that this pod was allowed to pull,
     each with the id it resolved to. `released` tells that the cell has been given back; `interrupted` says why it ends
     before its pod does: its instance will be taken.
     """
@@ -46,3 +49,10 @@ class ContainerRecord(msgspec.Struct, frozen=True, kw_only=True):
     log_path: str = ""
     copies: dict[str, str] = {}
     log_complete: bool = False
+
+
+class CarriedSandbox(msgspec.Struct, frozen=True, kw_only=True):
+    """What a cell carries of its sandbox: the record as it was at first, and the claim that the cell was given."""
+
+    claim: PodClaim
+    record: SandboxRecord

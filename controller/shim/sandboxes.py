@@ -26,12 +26,13 @@ from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
+from controller.sandboxes.carried import Carrier
 from controller.shim import follower, volumes
 from controller.shim.abilities import HANDLERS
 from controller.shim.following import Following
 from controller.shim.memory import Memory
 from controller.shim.reach import reach
-from controller.shim.records import SandboxRecord
+from controller.shim.records import CARRIED, CarriedSandbox, SandboxRecord
 from controller.shim.resize import require_fits
 
 log = structlog.get_logger()
@@ -45,9 +46,15 @@ class Sandboxes:
     """RunPodSandbox, StopPodSandbox, RemovePodSandbox."""
 
     def __init__(
-        self, cells: Cells, memory: Memory, following: Following, demand_of: Callable[[cri.PodSandboxConfig], Demand]
+        self,
+        cells: Cells,
+        memory: Memory,
+        following: Following,
+        demand_of: Callable[[cri.PodSandboxConfig], Demand],
+        carrier: Carrier,
     ) -> None:
         self._cells = cells
+        self._carrier = carrier
         self._memory = memory
         self._following = following
         self._demand_of = demand_of
@@ -69,8 +76,8 @@ class Sandboxes:
                 known = self._memory.sandbox_of_pod(*key)
                 if known is not None:
                     return _standing(known)
-                cell = await self._cells.claim(claim_of(config, self._demand_of(config)))
-                return await self._run_on(cell, pod, config, runtime_handler)
+                claim = claim_of(config, self._demand_of(config))
+                return await self._run_on(await self._cells.claim(claim), claim, config, runtime_handler)
         except TimeoutError:
             raise self._still_coming(pod, patience) from None
         finally:
@@ -151,7 +158,8 @@ class Sandboxes:
         for key in old:
             del self._asked[key]
 
-    async def _run_on(self, cell: Cell, pod: PodRef, config: cri.PodSandboxConfig, runtime_handler: str) -> str:
+    async def _run_on(self, cell: Cell, claim: PodClaim, config: cri.PodSandboxConfig, runtime_handler: str) -> str:
+        pod = claim.pod
         if cell.announced is not None and cell.announced.ending_since:
             # Not handed back: the next attempt at this call gets another.
             await self._cells.release(cell.name, cell.announced.message)
@@ -172,6 +180,8 @@ class Sandboxes:
             config=config.SerializeToString(),
             status=status.SerializeToString(),
         )
+        carried = CarriedSandbox(claim=claim, record=record)
+        await self._carrier.put(channel, cell.name, CARRIED, msgspec.msgpack.encode(carried))
         await self._memory.put_sandbox(record)
         self._following.start(record)
         return record.id

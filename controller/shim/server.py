@@ -24,9 +24,9 @@ from cellwire.stream.server import running as streaming_server
 from cellwire.stream.session import Session, SessionRequest, Tunnel
 from controller.clouds.protocol import LoginOf
 from controller.fleet.cells import Cells
-from controller.fleet.streams import Streams
 from controller.model.names import CellName
 from controller.model.offer import Demand
+from controller.sandboxes.ways import Ways
 from controller.shim.abilities import Abilities
 from controller.shim.containers import Containers
 from controller.shim.following import Following
@@ -91,33 +91,30 @@ async def running(
     cells: Cells,
     store: Store,
     demand_of: Callable[[cri.PodSandboxConfig], Demand],
+    ways: Ways,
     login: LoginOf | None = None,
-    streams: Streams | None = None,
 ) -> AsyncGenerator[None]:
-    """Serve CRI on the socket for as long as the context lives. `login` gives credentials of the cloud's registries;
-    `streams` is who copies logs and counts sessions.
-    """
-    streams = streams or Streams()
+    """Serve CRI on the socket for as long as the context lives. `login` gives credentials of the cloud's registries."""
     settings.folder.mkdir(parents=True, exist_ok=True)
     memory = Memory(store)
     await memory.load()
     stats = Stats(cells, memory, str(settings.folder))
     stock = Stock(cells)
     abilities = Abilities(cells)
-    backend = CountedBackend(CellBackend(cells, memory), streams.sessions)
+    backend = CountedBackend(CellBackend(cells, memory), ways.sessions)
     with closing(Inotify()) as inotify:
         async with (
             streaming_server(backend, settings.streaming_host) as streaming,
             asyncio.TaskGroup() as tasks,
         ):
             volume_sync = VolumeSync(cells, memory, inotify, settings.pods_folder)
-            following = Following(tasks, cells, memory, stats, volume_sync, streams.mirror)
+            following = Following(tasks, cells, memory, stats, volume_sync, ways.mirror, ways.supervisor)
             for record in memory.sandboxes():
                 if not record.released:
                     following.start(record)
-            sandboxes = Sandboxes(cells, memory, following, demand_of)
+            sandboxes = Sandboxes(cells, memory, following, demand_of, ways.carrier)
             images = Images(cells, memory, stock, str(settings.folder), login)
-            containers = Containers(cells, memory, following, images, volume_sync, settings.pods_folder)
+            containers = Containers(cells, memory, following, images, volume_sync, ways.carrier, settings.pods_folder)
             runtime = RuntimeService(memory, stats, following, sandboxes, containers, streaming, abilities)
             interruptions = Interruptions(cells, memory, containers)
             asking = tasks.create_task(abilities.find_out(), name="what cells can do")

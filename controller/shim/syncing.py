@@ -112,7 +112,7 @@ class VolumeSync:
         found: dict[str, str] = {}
         for container in self._memory.containers_of(sandbox.id):
             for mount in cri.ContainerStatus.FromString(container.status).mounts:
-                parts = mounts.below(self._pods_folder, mount.host_path)
+                parts = mounts.below(self._pods_folder, sandbox.uid, mount.host_path)
                 if parts is None or parts[0:1] != ("volumes",):
                     continue
                 planned = mounts.plan(mount, pods_folder=self._pods_folder, uid=sandbox.uid, container="")

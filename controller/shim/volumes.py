@@ -55,9 +55,9 @@ def where(source: Path, on_cell: str) -> str:
     return str(path) if source.is_dir() else str(path.parent / "files" / path.name / path.name)
 
 
-def subpath(pods_folder: str, path: str) -> mounts.SubPath | None:
+def subpath(pods_folder: str, uid: str, path: str) -> mounts.SubPath | None:
     """What a subPath mount of the kubelet shows; None for any other path."""
-    match mounts.below(pods_folder, path):
+    match mounts.below(pods_folder, uid, path):
         case ("volume-subpaths", volume, _, _):
             pod = Path(path).parents[3]
         case _:
@@ -69,9 +69,9 @@ def subpath(pods_folder: str, path: str) -> mounts.SubPath | None:
     return mounts.SubPath(plugin=found.parent.name, part=part_of(path, str(found), present))
 
 
-def medium(pods_folder: str, path: str) -> mounts.Medium | None:
+def medium(pods_folder: str, uid: str, path: str) -> mounts.Medium | None:
     """What the kubelet has mounted for an emptyDir, asked by a mount of it or of a part of it; None for nothing."""
-    match mounts.below(pods_folder, path):
+    match mounts.below(pods_folder, uid, path):
         case ("volumes", mounts.EMPTY_DIR, _):
             folder = Path(path)
         case ("volume-subpaths", volume, _, _):

@@ -19,6 +19,8 @@ from controller.api import server
 from controller.api.settings import ApiSettings
 from controller.link.authority import Authority
 from controller.pods import engine
+from controller.sandboxes.carried import Carrier
+from controller.sandboxes.ways import Ways
 from controller.store import sqlite
 from tests.support.cells_double import CellsDouble, cells, demand_of
 
@@ -82,7 +84,7 @@ async def world(folder: Path, fleet: CellsDouble | None = None) -> AsyncGenerato
     async with contextlib.AsyncExitStack() as rooms:
         fleet = fleet or await rooms.enter_async_context(cells())
         store = await rooms.enter_async_context(sqlite.running(folder / "records.sqlite"))
-        room = engine.running(fleet, store, folder=folder / "pods", demand_of=demand_of)
+        room = engine.running(fleet, store, Ways(Carrier(b"key")), folder=folder / "pods", demand_of=demand_of)
         pods = await rooms.enter_async_context(room)
         api = await rooms.enter_async_context(server.running(pods, fleet, settings))
         yield World(fleet, api.kubeconfig, folder)

@@ -23,13 +23,14 @@ from controller.api.stages import Stages
 from controller.choice.unavailable import Unavailable
 from controller.clouds.protocol import Called
 from controller.fleet.pool_keeper import Figures
-from controller.fleet.streams import Streams
 from controller.link.authority import Authority
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, InstanceId, PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
 from controller.pods import engine
+from controller.sandboxes.carried import Carrier
+from controller.sandboxes.ways import Ways
 from controller.store.timed import TimedStore
 from tests.support.cells_double import OFFER, cells, demand_of
 from tests.support.fake_cloud import FakeCloud
@@ -98,9 +99,9 @@ def cell(name: str, namespace: str = "", **given: Any) -> Cell:
     return Cell(name=CellName(name), demand=demand, claim=claim, **{**whole, **given})
 
 
-def metrics_of(fleet: Fleet, streams: Streams | None = None) -> Metrics:
+def metrics_of(fleet: Fleet, ways: Ways | None = None) -> Metrics:
     metrics = Metrics(lambda: NOW)
-    measured = Measured(cast("Any", fleet), cast("Any", Cloud()), 5.0, streams or Streams(), "1.0")
+    measured = Measured(cast("Any", fleet), cast("Any", Cloud()), 5.0, ways or Ways(Carrier(b"key")), "1.0")
     metrics.measure(measured)
     return metrics
 
@@ -222,11 +223,11 @@ async def test_writes_to_the_store_are_timed_and_refusals_of_the_store_told_apar
 
 async def test_sessions_are_counted_while_they_last() -> None:
     async with cells() as fleet:
-        streams = Streams()
+        ways = Ways(Carrier(b"key"))
         claim = PodClaim(pod=PodRef(uid=PodUid("u"), namespace="d", name="p"), demand=demand_of(None))
         double = fleet.doubles[(await fleet.claim(claim)).name]
-        backend = CountedBackend(cast("Any", double), streams.sessions)
-        metrics = metrics_of(Fleet(), streams)
+        backend = CountedBackend(cast("Any", double), ways.sessions)
+        metrics = metrics_of(Fleet(), ways)
         with pytest.raises(Fault):
             async with backend.attach(SessionRequest(container_id="nobody")):
                 pass
@@ -247,9 +248,11 @@ async def test_metrics_are_served_with_the_token_on_the_api_without_on_their_own
     metrics = Metrics()
     async with cells() as fleet:
         telling = cast("Any", fleet)
-        measured = Measured(telling, Cloud(), 5.0, Streams())
+        measured = Measured(telling, Cloud(), 5.0, Ways(Carrier(b"key")))
         async with (
-            engine.running(telling, MemoryStore(), folder=tmp_path / "pods", demand_of=demand_of) as pods,
+            engine.running(
+                telling, MemoryStore(), Ways(Carrier(b"key")), folder=tmp_path / "pods", demand_of=demand_of
+            ) as pods,
             server.running(pods, telling, settings, metrics) as api,
             measuring.running(metrics, measured, "127.0.0.1", 0) as port,
             admin.running(telling, tmp_path, {}, Cloud(), metrics),

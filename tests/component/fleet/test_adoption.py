@@ -45,8 +45,9 @@ class Pods:
     silent: dict[CellName, int] = field(default_factory=dict[CellName, int])
     taken: list[CellName] = field(default_factory=list[CellName])
 
-    async def recognise(self, channel: Channel) -> PodClaim | None:
+    async def recognise(self, cell: CellName, channel: Channel) -> PodClaim | None:
         (name,) = (name for name, its in self.link.channels.items() if its is channel)
+        assert name == cell
         if self.silent.get(name):
             self.silent[name] -= 1
             raise Fault(Kind.UNAVAILABLE, f"cell {name}", "it hung up")

@@ -16,6 +16,8 @@ from cellwire.rpc.limits import CELL
 from cellwire.rpc.mended import MendedChannel
 from controller.fleet.cells import Cells
 from controller.model.names import CellName
+from controller.sandboxes.carried import Carrier
+from controller.sandboxes.ways import Ways
 from controller.shim import server
 from controller.shim.records import CONTAINER, SANDBOX, ContainerRecord, SandboxRecord
 from controller.shim.runtime import PAGE
@@ -62,7 +64,10 @@ async def shim(folder: Path) -> AsyncGenerator[runtime_grpc.RuntimeServiceStub]:
     store = MemoryStore()
     await fill(store)
     settings = server.ShimSettings(socket=folder / "s", folder=folder / "shim", pods_folder=str(folder / "pods"))
-    async with cells() as fleet, server.running(settings, cast("Cells", fleet), store, demand_of):
+    async with (
+        cells() as fleet,
+        server.running(settings, cast("Cells", fleet), store, demand_of, Ways(Carrier(b"key"))),
+    ):
         channel = MendedChannel(CELL, path=str(folder / "s"))
         try:
             yield runtime_grpc.RuntimeServiceStub(channel)

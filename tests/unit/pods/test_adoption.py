@@ -1,18 +1,20 @@
 """What a cell tells of its pod is not taken on trust."""
 
-import pytest
-
-from controller.pods.adoption import understood
-
-POD = '{"metadata":{"name":"web","namespace":"default","uid":"u1","labels":{"a":"b"}},"spec":{"containers":[]}}'
+from cellwire.cri.v1 import runtime_pb2 as cri
+from controller.pods.adoption import MOST_STARTS, begun
 
 
-def test_a_pod_is_known_again_whole() -> None:
-    pod = understood(POD)
-    assert pod is not None
-    assert pod["metadata"]["labels"] == {"a": "b"}
+def made(name: str, attempt: int) -> cri.Container:
+    return cri.Container(metadata=cri.ContainerMetadata(name=name, attempt=attempt))
 
 
-@pytest.mark.parametrize("told", ["", "{", "[]", '{"metadata":{},"spec":{}}', POD.replace('"uid":"u1",', "")])
-def test_what_is_no_manifest_of_a_pod_is_passed_over(told: str) -> None:
-    assert understood(told) is None
+def test_a_container_was_begun_as_often_as_its_cell_has_made_it() -> None:
+    spec = {"containers": [{"name": "web"}, {"name": "new"}], "initContainers": [{"name": "first"}]}
+    found = begun(spec, [made("web", 0), made("web", 2), made("first", 0)])
+    assert {name: one.starts for name, one in found.items()} == {"web": 3, "first": 1}
+
+
+def test_a_container_that_the_pod_does_not_have_and_a_count_that_cannot_be_are_passed_over() -> None:
+    spec = {"containers": [{"name": "web"}]}
+    told = [made("../../another", 1), made("web", MOST_STARTS), made("web", 2**32 - 1), made("web", 1)]
+    assert {name: one.starts for name, one in begun(spec, told).items()} == {"web": 2}

@@ -13,6 +13,7 @@ import pytest
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from controller.model.names import CellName
+from controller.sandboxes.owned import Supervisor
 from controller.shim.following import Following
 from controller.shim.memory import Memory
 from controller.shim.records import ContainerRecord, SandboxRecord
@@ -60,7 +61,7 @@ async def followed() -> AsyncGenerator[tuple[Following, Memory, Refusing]]:
     await memory.put_container(ContainerRecord(id="k", sandbox="s", cell=CELL, status=status, log_path="/l/0.log"))
     double = cast("Any", refusing)
     async with asyncio.TaskGroup() as tasks:
-        following = Following(tasks, double, memory, double, double, double)
+        following = Following(tasks, double, memory, double, double, double, Supervisor())
         following.start(sandbox)
         while not refusing.copies:
             await asyncio.sleep(0)

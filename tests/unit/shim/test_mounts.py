@@ -44,6 +44,27 @@ def test_a_host_path_is_the_cells_own_path() -> None:
 
 
 @pytest.mark.parametrize(
+    "path",
+    [
+        f"{PODS}/u2/volumes/kubernetes.io~secret/keys",
+        f"{PODS}/u2/containers/web/0a1b",
+        f"{PODS}/u2/etc-hosts",
+        f"{PODS}/u1/../u2/volumes/kubernetes.io~secret/keys",
+        f"{PODS}/u1/volumes/kubernetes.io~secret/../../../u2/volumes/kubernetes.io~secret/keys",
+        f"{PODS}/u1/containers/web/../../../u2/containers/web/0a1b",
+        f"{PODS}/u1/containers/web/..",
+        f"{PODS}/u1/volumes/../../../../../etc",
+        f"{PODS}/u11/etc-hosts",
+        f"{PODS}/u2",
+        PODS,
+    ],
+)
+def test_a_host_path_to_what_the_worker_keeps_of_another_pod_is_the_cells_own_path(path: str) -> None:
+    found = planned(path)
+    assert (found.fate, found.on_cell) == (Fate.AS_IS, path)
+
+
+@pytest.mark.parametrize(
     "path", [f"{PODS}/u1/volumes/kubernetes.io~csi/disk/mount", f"{PODS}/u1/volume-subpaths/a/web/0", f"{PODS}/u1/odd"]
 )
 def test_a_volume_that_cannot_follow_is_refused_by_name(path: str) -> None:
@@ -103,7 +124,7 @@ def test_a_block_volume_is_refused_by_name() -> None:
     config = cri.ContainerConfig(metadata=cri.ContainerMetadata(name="web"))
     config.devices.add(host_path=f"{PODS}/u1/volumeDevices/kubernetes.io~csi/disk", container_path="/dev/xvda")
     with pytest.raises(Fault, match=r"volumeDevices/kubernetes\.io~csi/disk"):
-        refuse_devices(config, PODS)
+        refuse_devices(config, PODS, "u1")
 
 
 MOUNTS = mountinfo.parsed(

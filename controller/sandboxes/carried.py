@@ -1,0 +1,85 @@
+"""What a cell carries for the case that the controller's records are lost: written here, signed, and read back here.
+
+A cell is somebody else's computer: whoever is root in its pod may be root on it. So it keeps, and gives back, what it
+cannot have made itself. The signature is a MAC under a key that only the authority's owner can derive, over the cell's
+name, the name of the record and its bytes: one cell's record is worth nothing on another, nor under another name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import stat
+
+import structlog
+from grpclib.client import Channel
+
+from cellwire.cell.v1 import cell_grpc
+from cellwire.cell.v1 import cell_pb2 as wire
+from cellwire.faults import Fault, Kind
+from cellwire.rpc.call import call, settled
+from controller.model.names import CellName
+
+log = structlog.get_logger()
+PURPOSE = "what cells carry"
+FOLDER = "/var/lib/chinampa/carried"
+FILE = "record"
+# Longer than any pod's manifest that an API server takes; a cell's agent reads back no more.
+LARGEST = 1 << 20
+DEADLINE = 20.0
+_DIGEST = hashlib.sha256().digest_size
+
+
+class Carrier:
+    """Puts records on cells, and takes back those that it has put there itself. `key` is a secret of the authority."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def signed(self, cell: CellName, name: str, record: bytes) -> bytes:
+        """The record as it lies on the cell."""
+        return self._mac(cell, name, record) + record
+
+    def believed(self, cell: CellName, name: str, told: bytes) -> bytes | None:
+        """The record that lies on the cell; None where it was not signed here for this cell and name."""
+        mac, record = told[:_DIGEST], told[_DIGEST:]
+        return record if hmac.compare_digest(mac, self._mac(cell, name, record)) else None
+
+    async def put(self, channel: Channel, cell: CellName, name: str, record: bytes) -> None:
+        """Have the cell carry a record, in place of what it carried under this name. Raises Fault."""
+        signed = self.signed(cell, name, record)
+        if len(signed) > LARGEST:
+            log.warning("a record is too long to be carried: it ends with the store", cell=cell, bytes=len(signed))
+            return
+        messages = [
+            wire.PutFilesInput(start=wire.PutFilesStart(folder=_folder(name))),
+            wire.PutFilesInput(entry=wire.FileEntry(path=".", mode=stat.S_IFDIR | 0o700)),
+            wire.PutFilesInput(entry=wire.FileEntry(path=FILE, mode=stat.S_IFREG | 0o600)),
+            wire.PutFilesInput(data=signed),
+            wire.PutFilesInput(commit=wire.PutFilesCommit()),
+        ]
+        try:
+            async with asyncio.timeout(DEADLINE):
+                with settled():
+                    await cell_grpc.CellStub(channel).PutFiles(messages)
+        except TimeoutError as error:
+            cause = f"it did not take its record within {DEADLINE:g} s"
+            raise Fault(Kind.TIMEOUT, f"cell {cell}", cause, "ask again") from error
+
+    async def get(self, channel: Channel, cell: CellName, name: str) -> bytes | None:
+        """The record that the cell carries under this name; None where it carries none of ours. Raises Fault."""
+        asked = wire.ReadFileRequest(path=f"{_folder(name)}/{FILE}", limit=LARGEST)
+        told = (await call(cell_grpc.CellStub(channel).ReadFile, asked, deadline=DEADLINE)).data
+        record = self.believed(cell, name, told)
+        if told and record is None:
+            log.warning("a cell tells of a pod what was not signed here: it is not believed", cell=cell, record=name)
+        return record
+
+    def _mac(self, cell: CellName, name: str, record: bytes) -> bytes:
+        told = b"".join(len(part).to_bytes(8, "big") + part for part in (cell.encode(), name.encode(), record))
+        return hmac.digest(self._key, told, "sha256")
+
+
+def _folder(name: str) -> str:
+    return f"{FOLDER}/{name}"

@@ -1,0 +1,24 @@
+"""What the rooms that run pods on cells have in common: one for the daemon, measured as one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from cellwire.stream.counted import Sessions
+from controller.logs.mirror import Mirror
+from controller.sandboxes.carried import Carrier
+from controller.sandboxes.owned import Supervisor
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """Who has cells carry what is to be known again of their pods, who copies their logs and counts sessions with them,
+    and who looks after the work for each.
+    """
+
+    carrier: Carrier
+    sessions: Sessions = field(default_factory=Sessions)
+    mirror: Mirror = field(default_factory=Mirror)
+    supervisor: Supervisor = field(default_factory=Supervisor)
+    log_bytes: int = 0
+    """What is kept of a container's logs where no kubelet rotates them; 0: all."""
