@@ -8,8 +8,10 @@ import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from controller.logs import copy, keeping, lines, mirror
 from controller.logs.mirror import Mirror
@@ -97,6 +99,47 @@ async def test_a_gap_is_never_written_over(cell: Cell, tmp_path: Path) -> None:
     with pytest.raises(Fault, match="was due"):
         await Mirror().copy(cell.connect, "k", tmp_path / "0.log", follow=True)
     assert (tmp_path / "0.log").read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        wire.LogChunk(offset=2**64 - 2, data=b"x" * 1000, gone=2**64 - 1),
+        wire.LogChunk(offset=2**64 - 2, data=b"x" * 1000),
+        wire.LogChunk(offset=2**63, gone=2**63),
+        wire.LogChunk(offset=2**50, data=b"x", gone=2**50),
+        wire.LogChunk(offset=6, data=b"x", gone=5),
+    ],
+    ids=["beyond-all-numbers", "no-gap-said", "half-of-all-numbers", "beyond-all-logs", "a-larger-gap-than-said"],
+)
+async def test_a_position_that_cannot_be_ends_the_copy_and_leaves_nothing(
+    cell: Cell, tmp_path: Path, chunk: wire.LogChunk
+) -> None:
+    cell.source.chunks = [chunk]
+    with pytest.raises(Fault, match="was due") as told:
+        await Mirror().copy(cell.connect, "k", tmp_path / "0.log", follow=True)
+    assert told.value.kind is Kind.BROKEN
+    assert (tmp_path / "0.log").read_bytes() == b""
+    cell.source.chunks = []
+    await Mirror().copy(cell.connect, "k", tmp_path / "0.log", follow=True)
+    assert (tmp_path / "0.log").read_bytes() == LOG
+
+
+async def test_a_cell_that_gives_up_bytes_again_and_again_ends_the_copy(cell: Cell, tmp_path: Path) -> None:
+    cell.source.chunks = [wire.LogChunk(offset=at, gone=1) for at in range(1, 1000)]
+    with pytest.raises(Fault, match="gave up bytes of it 17 times"):
+        await Mirror().copy(cell.connect, "k", tmp_path / "0.log", follow=True)
+    assert (tmp_path / "0.log").stat().st_size < 10_000
+
+
+@pytest.mark.parametrize("base", [2**64 - 1, 2**63, 2**50 + 1, -(2**50) - 1])
+async def test_a_note_with_a_number_that_cannot_be_is_none(cell: Cell, tmp_path: Path, base: int) -> None:
+    path = tmp_path / "0.log"
+    path.write_bytes(b"")
+    note = copy.Note(base, path.stat().st_ino, "k")
+    (tmp_path / ".0.log.begins").write_bytes(msgspec.msgpack.encode(note))
+    await Mirror().copy(cell.connect, "k", path, follow=True)
+    assert path.read_bytes() == LOG
 
 
 async def test_a_disk_that_refuses_for_good_ends_the_copy_with_its_fault(cell: Cell, tmp_path: Path) -> None:
