@@ -101,7 +101,9 @@ def cell(name: str, namespace: str = "", **given: Any) -> Cell:
 
 def metrics_of(fleet: Fleet, ways: Ways | None = None) -> Metrics:
     metrics = Metrics(lambda: NOW)
-    measured = Measured(cast("Any", fleet), cast("Any", Cloud()), 5.0, ways or Ways(Carrier(b"key")), "1.0")
+    ways = ways or Ways(Carrier(b"key"))
+    ways.supervisor.failures["pod"] += 1
+    measured = Measured(cast("Any", fleet), cast("Any", Cloud()), 5.0, ways, "1.0")
     metrics.measure(measured)
     return metrics
 
