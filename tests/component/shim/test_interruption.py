@@ -11,6 +11,7 @@ from cellwire.rpc.call import call
 from controller.fleet.cells import Cells
 from controller.model.names import PodUid
 from controller.model.pod import PodClaim, PodRef
+from controller.sandboxes.carried import Carrier
 from controller.shim.containers import Containers
 from controller.shim.ending import GRACE
 from controller.shim.following import Following
@@ -22,7 +23,7 @@ from controller.shim.syncing import VolumeSync
 from tests.support.cells_double import CellsDouble, cells, demand_of
 from tests.support.memory_store import MemoryStore
 
-NOTHING = cast("Following", None), cast("Images", None), cast("VolumeSync", None)
+NOTHING = cast("Following", None), cast("Images", None), cast("VolumeSync", None), Carrier(b"key")
 
 
 async def running_container(fleet: CellsDouble, memory: Memory) -> str:
