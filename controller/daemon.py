@@ -86,7 +86,8 @@ async def main(settings: Settings) -> None:
             fleet_room.running(_fleet_settings(settings), store, cloud, link, owners=owners)
         )
         admission.fleet = fleet
-        images = worker.Images(login=cloud.login if isinstance(cloud, Logins) else None)
+        login = cloud.login if isinstance(cloud, Logins) else None
+        images = worker.Images(login=login, patience=settings.api.image_patience)
         if settings.api.ask_registries:
             asking = await rooms.enter_async_context(registries.asking(_bases(settings), images.login))
             images = replace(images, architectures=asking.architectures)

@@ -150,8 +150,8 @@ def _first(group: BaseExceptionGroup[BaseException], thing: str) -> Fault:
     return Fault(error.kind, thing, f"{error.thing}: {error.cause}", error.mend, reason=error.reason)
 
 
-async def run() -> PullMessage | None:
-    """Read the request, pull, and return the last message; None where the parent wants no more."""
+async def run() -> bool:
+    """Read the request, pull, and tell the last message; False where the parent wants no more."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=REQUEST_LIMIT)
     transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
@@ -162,7 +162,11 @@ async def run() -> PullMessage | None:
             loop.add_signal_handler(signal.SIGTERM, work.cancel)
             watch = group.create_task(_orphaned(reader, work))
             work.add_done_callback(lambda _: watch.cancel())
-        return None if work.cancelled() else work.result()
+        if work.cancelled():
+            return False
+        # Now: what the loop leaves behind, such as the search for a name that nobody answers, may take its time.
+        tell(work.result())
+        return True
     finally:
         transport.close()
 
@@ -182,10 +186,8 @@ async def _orphaned(reader: asyncio.StreamReader, work: asyncio.Task[PullMessage
 def main() -> None:
     """Serve one request."""
     with suppress(BrokenPipeError):
-        message = uvloop.run(run())
-        if message is None:
+        if not uvloop.run(run()):
             sys.exit(1)
-        tell(message)
 
 
 if __name__ == "__main__":

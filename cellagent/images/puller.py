@@ -132,9 +132,12 @@ class Puller:
         try:
             process = await children.start(["cellagent.images.pull"])
             try:
-                return await self._follow(process, request, wanted)
-            finally:
+                image = await self._follow(process, request, wanted)
+            except BaseException:
                 await children.end(process, grace=END_SECONDS)
+                raise
+            await children.end(process, grace=0)  # it has nothing more to do
+            return image
         finally:
             self._store.done_with(work)
 

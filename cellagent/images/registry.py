@@ -30,7 +30,10 @@ ATTEMPTS = 5
 ATTEMPTS_AFTER_AN_ANSWER = 2
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 5.0
-CONNECT_SECONDS = 15.0
+# Name, connection and TLS. A person is told within 5 s of what cannot be had; their pod is tried again after that.
+CONNECT_SECONDS = 4.0
+# Of an address to which no connection comes about at all within that time.
+ATTEMPTS_IN_SILENCE = 1
 SILENCE_SECONDS = 30.0
 REDIRECTS = 5
 TOKEN_LIMIT = 1 << 20
@@ -39,11 +42,14 @@ _DOWN = "check that the registry runs and that this cell can reach it"
 
 
 class Transient(Exception):
-    """A failure that may pass by itself. `pause` is how long the registry asked us to wait, if it did."""
+    """A failure that may pass by itself. `pause` is how long the registry asked us to wait, if it did; `attempts` how
+    often in a row this kind is tried.
+    """
 
-    def __init__(self, cause: str, pause: float = 0.0) -> None:
+    def __init__(self, cause: str, pause: float = 0.0, *, attempts: int = ATTEMPTS) -> None:
         super().__init__(cause)
         self.pause = pause
+        self.attempts = attempts
 
 
 class _Base:
@@ -112,10 +118,10 @@ class Registry:
                 return
             except Transient as error:
                 failures += 1
-                if failures < ATTEMPTS:
+                if failures < error.attempts:
                     await _pause(failures, error.pause)
                     continue
-                fault = self._down(bases[0], error, ATTEMPTS)
+                fault = self._down(bases[0], error, failures)
             except Fault as refused:
                 fault = refused
             if len(bases) == 1 or fault.kind is Kind.BROKEN:
@@ -152,8 +158,8 @@ class Registry:
                     return content, {name.title(): value for name, value in answer.headers.items()}
             except Transient as error:
                 failures += 1
-                if failures == attempts:
-                    raise self._down(base, error, attempts) from error
+                if failures >= min(attempts, error.attempts):
+                    raise self._down(base, error, failures) from error
                 await _pause(failures, error.pause)
 
     @asynccontextmanager
@@ -255,7 +261,7 @@ class Registry:
         return Fault(
             Kind.UNAVAILABLE,
             self.thing,
-            f"registry {base.host} does not serve: {error} (tried {attempts} times)",
+            f"registry {base.host} does not serve: {error}" + (f" (tried {attempts} times)" if attempts > 1 else ""),
             _DOWN,
             reason="RegistryUnavailable",
         )
@@ -276,7 +282,7 @@ async def opened(
 ) -> AsyncGenerator[Registry]:
     """The repository of `reference`, reached as `registries` say."""
     settings = next((r for r in registries if r.host == reference.registry), RegistrySettings(host=reference.registry))
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
+    timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
     async with aiohttp.ClientSession(
         timeout=timeout,
         auto_decompress=False,
@@ -322,6 +328,9 @@ async def aiohttp_faults() -> AsyncGenerator[None]:
         raise Transient("it does not speak TLS properly (for plain http, say so in the settings)") from error
     except aiohttp.ClientConnectorError as error:
         raise Transient(f"it cannot be reached ({error.strerror or error})") from error
+    except aiohttp.ConnectionTimeoutError as error:
+        cause = f"it cannot be reached (no connection within {CONNECT_SECONDS:g} s)"
+        raise Transient(cause, attempts=ATTEMPTS_IN_SILENCE) from error
     except (aiohttp.ServerTimeoutError, TimeoutError) as error:
         raise Transient("it was silent for too long") from error
     except (aiohttp.ClientError, OSError) as error:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import msgspec
 
-# Version 1 writes "no limit" as the largest number of whole pages.
-NO_LIMIT = 1 << 60
-UNLIMITED = -1
+from cellwire.cri.unlimited import NO_LIMIT, UNLIMITED
+
+__all__ = ["NO_LIMIT", "UNLIMITED", "Limits", "files", "weight"]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

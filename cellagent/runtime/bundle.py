@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from cellagent.images.protocol import Image
-from cellagent.kernel import apparmor, cgroups, inside, mounts
+from cellagent.kernel import apparmor, cgroups, inside, mounts, selinux
 from cellagent.runtime import image_volumes, userns, users
 from cellagent.runtime.machine import Machine
 from cellagent.runtime.records import ContainerRecord, Phase, SandboxRecord
@@ -67,6 +67,7 @@ def lay_out(
         host_devices=_devices(config),
         lowest_oom_score=machine.lowest_oom_score,
         apparmor=apparmor.loaded(),
+        selinux=selinux.enabled(),
         cgroup_v2=cgroups.layout() is cgroups.Layout.V2,
         mountinfo=Path("/proc/self/mountinfo").read_text() if config.mounts else "",
     )

@@ -42,6 +42,20 @@ class Charge:
     systemd_cgroup: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Exec:
+    """What one conmon is told of a command in a container that runs: `options` are flags of the runtime's exec."""
+
+    container_id: str
+    name: str
+    runtime: Path
+    runtime_flags: tuple[str, ...]
+    bundle: Path
+    spec: str
+    pid_file: Path
+    options: tuple[str, ...] = ()
+
+
 class Report(msgspec.Struct):
     """The line conmon writes on its sync pipe. `data` is a process id, or negative with a message."""
 
@@ -84,6 +98,46 @@ def command_line(charge: Charge) -> list[str]:
     return argv
 
 
+def exec_command_line(order: Exec) -> list[str]:
+    """The arguments for a command that gets conmon's own standard streams, so that nobody copies between them.
+
+    conmon stays its parent, and reports its process id and then its exit code.
+    """
+    argv = [
+        "conmon",
+        "--api-version", "1",
+        "--cid", order.container_id,
+        "--cuuid", order.container_id,
+        "--name", order.name,
+        "--runtime", str(order.runtime),
+        "--bundle", str(order.bundle),
+        "--exec",
+        "--exec-process-spec", order.spec,
+        "--container-pidfile", str(order.pid_file),
+        "--log-path", "passthrough",
+        "--log-level", "error",
+        "--full-attach",
+        "--no-sync-log",
+        "--no-new-keyring",
+        # Its one process is then the agent's own child.
+        "--sync",
+    ]  # fmt: skip
+    for flag in order.runtime_flags:
+        argv += ["--runtime-arg", flag]
+    for option in order.options:
+        argv += ["--runtime-opt", option]
+    return argv
+
+
+def reports(said: bytes) -> list[Report]:
+    """What conmon has written on its sync pipe."""
+    found: list[Report] = []
+    for line in said.splitlines():
+        with suppress(msgspec.MsgspecError):
+            found.append(msgspec.json.decode(line, type=Report))
+    return found
+
+
 async def launch(charge: Charge) -> tuple[int, int]:
     """Start conmon and create the container. Returns the process ids of container and conmon.
 
@@ -116,9 +170,7 @@ async def launch(charge: Charge) -> tuple[int, int]:
 
 
 def _understand(charge: Charge, said: bytes, complaints: Path) -> int:
-    report = Report()
-    with suppress(msgspec.MsgspecError):
-        report = msgspec.json.decode(said.splitlines()[0] if said else b"", type=Report)
+    report = next(iter(reports(said)), Report())
     if report.data > 0:
         return report.data
     words = report.message.strip() or complaints.read_text(errors="replace").strip() or "conmon ended without a word"

@@ -19,11 +19,12 @@ import msgspec
 from cellagent.kernel import cgroups, mounts, processes
 from cellagent.kernel.looks import Looks
 from cellagent.runtime import bundle, conmon, image_volumes, views
-from cellagent.runtime.exec import Place
+from cellagent.runtime.command import Place
 from cellagent.runtime.machine import Machine, new_id
 from cellagent.runtime.records import ContainerRecord, Phase, SandboxRecord
 from cellagent.runtime.watch import Ended, Exits, hears, started_ticks
 from cellwire.cri import profiles
+from cellwire.cri.unlimited import settled
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 
@@ -60,6 +61,8 @@ class Containers:
         places = await self._looks.places(binds)
         sandbox = self._ready(sandbox_id, name)
         profiles.settle(config.linux.security_context)
+        if config.linux.HasField("resources"):
+            config.linux.resources.CopyFrom(settled(config.linux.resources))
         for other in machine.ledger.containers(sandbox.id):
             if other.parsed().metadata == config.metadata:
                 cause = f"{other.id[:13]} has the same name and attempt in this sandbox"
@@ -137,7 +140,15 @@ class Containers:
         if record.phase is not Phase.RUNNING:
             raise Fault(Kind.PRECONDITION, f"container {name}", f"it is not running but {record.phase.value}")
         settings = self._machine.settings
-        return Place(record.id, name, self._machine.runtime.path, settings.oci, settings.bundle(record.id))
+        return Place(
+            container_id=record.id,
+            name=name,
+            runtime=self._machine.runtime.path,
+            runtime_state=settings.oci,
+            bundle=settings.bundle(record.id),
+            pid=record.pid,
+            pid_started=record.pid_started,
+        )
 
     async def recover(self) -> None:
         """After a start: watch what runs, and settle what ended or was being started in between."""

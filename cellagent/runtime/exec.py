@@ -1,50 +1,36 @@
-"""Commands beside a container's own process: the OCI runtime's `exec` on pipes or on a terminal of ours.
+"""Commands beside a container's own process, as sessions: what they are told, what they say, and their end.
 
-The runtime process waits for the command and hands on its exit code. Its pid file names the command itself, which is
-what must be killed when a session is left: killing the runtime process alone would leave the command running.
+A session ends with its command, whoever else holds its pipes: all that the command itself has said is delivered, what
+it left behind in the background may add to that for a moment, and is then no longer listened to.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
-import signal
-from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
+import struct
+import termios
+from asyncio.subprocess import DEVNULL
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import msgspec
-
-from cellagent.kernel import processes
-from cellagent.kernel.children import Child
-from cellagent.runtime.conmon import HASTE
-from cellagent.runtime.machine import new_id
+from cellagent.runtime import command
+from cellagent.runtime.command import Command, NotStarted, Place
+from cellagent.runtime.descriptors import readable
 from cellagent.runtime.terminal import Terminal
 from cellwire.faults import Fault, Kind
 from cellwire.stream.session import Exited, Output, SessionRequest, Stderr, Stdout
 
 CHUNK = 64 * 1024
-# How long what a command left behind may be silent, after it ended itself, before its pipes are closed.
+# How long what a command left behind is listened to after its end, in seconds.
 LINGER = 0.3
-# What a killed command needs to be gone, at most.
-KILL_SECONDS = 5.0
 EXEC_SYNC_OUTPUT = 16 << 20
 # What a shell says of a command that it cannot find. The runtime's words are on stderr.
 NOT_STARTED = 127
 
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A running container as exec needs it."""
-
-    container_id: str
-    name: str
-    runtime: Path
-    runtime_state: Path
-    bundle: Path
+Said = type[Stdout | Stderr]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,62 +42,102 @@ class Finished:
     stderr: bytes
 
 
-def process_spec(config: Mapping[str, Any], command: Sequence[str], *, terminal: bool) -> dict[str, Any]:
-    """The container's own process description, with another command."""
-    process: dict[str, Any] = {**config["process"], "args": list(command), "terminal": terminal}
-    environment: list[str] = config["process"].get("env", [])
-    if terminal and not any(text.startswith("TERM=") for text in environment):
-        process["env"] = [*environment, "TERM=xterm"]
-    return process
+class _Source:
+    """A descriptor from which a session reads, and how far: what the command has said itself is owed to the reader."""
 
+    def __init__(self, fd: int, kind: Said) -> None:
+        self.kind = kind
+        self.delivered = 0
+        self.paid = asyncio.Event()
+        self._fd = fd
+        self._taken = 0
+        self._owed: int | None = None
 
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """How the runtime is called for one command: `spec` is a descriptor of the command's process description."""
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """What comes, to the end of file; counts each as delivered when the next is asked for."""
+        while data := await self._chunk():
+            self._taken += len(data)
+            yield data
+            self.delivered += len(data)
+            self._settle()
+        self.paid.set()
 
-    argv: list[str]
-    spec: int
-    pid_file: Path
+    def owe(self) -> None:
+        """The command has ended: whatever is in the pipe by now may be its own, what follows is not."""
+        self._owed = self._taken + _waiting(self._fd)
+        self._settle()
 
+    def _settle(self) -> None:
+        if self._owed is not None and self.delivered >= self._owed:
+            self.paid.set()
 
-class _Command:
-    """One running `exec`: the runtime's process, and the files that name the command's own."""
-
-    def __init__(self, process: Child, pid_file: Path) -> None:
-        self.process = process
-        self._pid_file = pid_file
-
-    async def code(self) -> int:
-        """The exit code, 128 + n after signal n, 127 where the runtime could not start the command."""
-        code = await self.process.wait()
-        if code != 0 and not self._pid_file.exists():
-            return NOT_STARTED
-        return code if code >= 0 else 128 - code
-
-    async def end(self) -> None:
-        """Kill the command and wait for the runtime process; nothing to do where it has ended."""
-        if self.process.returncode is None:
-            kill_tree(_number(self._pid_file))
+    async def _chunk(self) -> bytes:
+        while True:
             try:
-                async with asyncio.timeout(KILL_SECONDS):
-                    await self.process.wait()
-            except TimeoutError:
-                processes.kill_session(self.process.pid)
-                await self.process.wait()
+                return os.read(self._fd, CHUNK)
+            except BlockingIOError:
+                await readable(self._fd)
+            except OSError:
+                # EIO: the last holder of a terminal's other end is gone.
+                return b""
 
 
-class Pipes:
-    """A session on pipes. What it says waits in a queue of one, so that a slow reader holds the command."""
+class _Session:
+    """What a command says waits in a queue of one, so that a slow reader holds the command."""
 
-    def __init__(self, command: _Command) -> None:
-        self._command = command
-        self._process = command.process
-        self._queue: asyncio.Queue[Output] = asyncio.Queue(1)
-        self._chunks = 0
+    def __init__(self, running: Command, sources: Sequence[_Source], complaints: Said | None) -> None:
+        """`complaints` is where the runtime's words go if it cannot start the command."""
+        self._command = running
+        self._sources = sources
+        self._complaints = complaints
+        self._queue: asyncio.Queue[Output | Fault] = asyncio.Queue(1)
+
+    async def output(self) -> AsyncIterator[Output]:
+        """Everything as it comes, then the exit code. Raises Fault where there is none to tell."""
+        while True:
+            item = await self._queue.get()
+            if isinstance(item, Fault):
+                raise item
+            yield item
+            if isinstance(item, Exited):
+                return
+
+    async def pump(self) -> None:
+        """Move what the command says into the queue; the session's own task."""
+        async with asyncio.TaskGroup() as group:
+            readers = [group.create_task(self._read(source)) for source in self._sources]
+            end = await self._end()
+            for source in self._sources:
+                source.owe()
+            for source in self._sources:
+                await source.paid.wait()
+            if readers:
+                await asyncio.wait(readers, timeout=LINGER)
+            for reader in readers:
+                reader.cancel()
+        if isinstance(end, NotStarted):
+            if self._complaints is not None and not any(source.delivered for source in self._sources):
+                await self._queue.put(self._complaints(f"{end}\n".encode()))
+            end = Exited(NOT_STARTED)
+        await self._queue.put(end)
+
+    async def _end(self) -> Exited | Fault | NotStarted:
+        try:
+            return Exited(await self._command.code())
+        except (Fault, NotStarted) as error:
+            return error
+
+    async def _read(self, source: _Source) -> None:
+        async for data in source.chunks():
+            await self._queue.put(source.kind(data))
+
+
+class OnPipes(_Session):
+    """A session on pipes."""
 
     async def write_stdin(self, data: bytes) -> None:
         """Hand over bytes; waits while the command does not read."""
-        stdin = self._process.stdin
+        stdin = self._command.process.stdin
         if stdin is not None and not stdin.is_closing():
             with suppress(OSError):
                 stdin.write(data)
@@ -119,50 +145,19 @@ class Pipes:
 
     async def close_stdin(self) -> None:
         """End of file for the command."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        if self._command.process.stdin is not None:
+            self._command.process.stdin.close()
 
     async def resize(self, width: int, height: int) -> None:
         """Pipes have no size."""
 
-    async def output(self) -> AsyncIterator[Output]:
-        """Both streams as they come, then the exit code."""
-        while True:
-            item = await self._queue.get()
-            yield item
-            if isinstance(item, Exited):
-                return
 
-    async def pump(self) -> None:
-        """Move what the command says into the queue; the session's own task."""
-        sources: list[tuple[asyncio.StreamReader | None, type[Stdout | Stderr]]] = [
-            (self._process.stdout, Stdout),
-            (self._process.stderr, Stderr),
-        ]
-        async with asyncio.TaskGroup() as group:
-            readers = [group.create_task(self._read(reader, kind)) for reader, kind in sources if reader is not None]
-            code = await self._command.code()
-            waiting = {reader for reader in readers if not reader.done()}
-            while waiting:
-                before = self._chunks
-                _, waiting = await asyncio.wait(waiting, timeout=LINGER)
-                if self._chunks == before and not self._queue.full():
-                    break
-            for reader in waiting:
-                reader.cancel()
-        await self._queue.put(Exited(code))
-
-    async def _read(self, reader: asyncio.StreamReader, kind: type[Stdout | Stderr]) -> None:
-        while data := await reader.read(CHUNK):
-            await self._queue.put(kind(data))
-            self._chunks += 1
-
-
-class OnTerminal:
+class OnTerminal(_Session):
     """A session on a terminal."""
 
-    def __init__(self, command: _Command, terminal: Terminal) -> None:
-        self._command = command
+    def __init__(self, running: Command, terminal: Terminal) -> None:
+        sources = [_Source(terminal.master, Stdout)] if terminal.master >= 0 else []
+        super().__init__(running, sources, Stdout)
         self._terminal = terminal
 
     async def write_stdin(self, data: bytes) -> None:
@@ -173,58 +168,35 @@ class OnTerminal:
         """A terminal has no half-close; the person types ^D."""
 
     async def resize(self, width: int, height: int) -> None:
-        """The runtime process copies the size onward when told that it changed."""
+        """Set the size, of which the kernel tells the command."""
         self._terminal.resize(width, height)
-        with suppress(ProcessLookupError):
-            self._command.process.send_signal(signal.SIGWINCH)
-
-    async def output(self) -> AsyncIterator[Output]:
-        """What appears on the terminal, then the exit code."""
-        while data := await self._terminal.read():
-            yield Stdout(data)
-        yield Exited(await self._command.code())
 
 
 @asynccontextmanager
-async def running(place: Place, request: SessionRequest) -> AsyncGenerator[Pipes | OnTerminal]:
-    """Start a command; leaving ends it."""
-    with _ordered(place, request) as order:
-        if request.tty:
-            terminal = Terminal()
+async def running(place: Place, request: SessionRequest) -> AsyncGenerator[OnPipes | OnTerminal]:
+    """Start a command; leaving ends it. Raises Fault."""
+    if request.tty:
+        async with command.on_terminal(place, request) as (started, master):
+            terminal = Terminal(master)
             try:
-                command = await _on_terminal(order, terminal)
-                try:
-                    yield OnTerminal(command, terminal)
-                finally:
-                    await command.end()
+                async with _pumped(OnTerminal(started, terminal)) as session:
+                    yield session
             finally:
                 terminal.close()
-            return
-        process = await processes.launch(
-            order.argv,
-            stdin=PIPE if request.stdin else DEVNULL,
-            stdout=PIPE if request.stdout else DEVNULL,
-            stderr=PIPE if request.stderr else DEVNULL,
-            env={**processes.ENVIRONMENT, **HASTE},
-            pass_fds=(order.spec,),
-        )
-        command = _Command(process, order.pid_file)
-        try:
-            async with asyncio.TaskGroup() as group:
-                session = Pipes(command)
-                pumping = group.create_task(session.pump())
-                try:
-                    yield session
-                finally:
-                    pumping.cancel()
-        finally:
-            await command.end()
-            process.close()
+        return
+    with _pipe(wanted=request.stdout) as stdout, _pipe(wanted=request.stderr) as stderr:
+        async with command.on_pipes(place, request, stdout.theirs, stderr.theirs) as started:
+            stdout.hand_over()
+            stderr.hand_over()
+            ends = ((stdout.ours, Stdout), (stderr.ours, Stderr))
+            sources = [_Source(fd, kind) for fd, kind in ends if fd >= 0]
+            async with _pumped(OnPipes(started, sources, Stderr if request.stderr else None)) as session:
+                yield session
 
 
 async def to_the_end(place: Place, argv: Sequence[str], timeout_seconds: float) -> Finished:
     """Run a command and collect what it says. Raises Fault TIMEOUT after killing it; 0 seconds mean no limit."""
-    said: dict[type[Stdout | Stderr], bytearray] = {Stdout: bytearray(), Stderr: bytearray()}
+    said: dict[Said, bytearray] = {Stdout: bytearray(), Stderr: bytearray()}
     request = SessionRequest(place.container_id, tuple(argv))
     try:
         async with asyncio.timeout(timeout_seconds or None), running(place, request) as session:
@@ -239,43 +211,49 @@ async def to_the_end(place: Place, argv: Sequence[str], timeout_seconds: float) 
     raise Fault(Kind.BROKEN, f"command {argv[0]!r} in container {place.name}", "its end was not seen")
 
 
+@asynccontextmanager
+async def _pumped(session: OnPipes | OnTerminal) -> AsyncGenerator[OnPipes | OnTerminal]:
+    async with asyncio.TaskGroup() as group:
+        pumping = group.create_task(session.pump())
+        try:
+            yield session
+        finally:
+            pumping.cancel()
+
+
+class _Pipe:
+    """Both ends of a pipe until `hand_over`, then ours alone; DEVNULL and -1 where none is wanted."""
+
+    def __init__(self, *, wanted: bool) -> None:
+        self.ours, self.theirs = os.pipe() if wanted else (-1, DEVNULL)
+        if wanted:
+            os.set_blocking(self.ours, False)
+
+    def hand_over(self) -> None:
+        """The command has its end: without ours, its exit is the end of file."""
+        if self.theirs >= 0:
+            os.close(self.theirs)
+            self.theirs = -1
+
+    def close(self) -> None:
+        """Close what is still ours."""
+        self.hand_over()
+        if self.ours >= 0:
+            os.close(self.ours)
+            self.ours = -1
+
+
 @contextmanager
-def _ordered(place: Place, request: SessionRequest) -> Generator[_Order]:
-    """The description in memory, where it costs nothing to take away again, and a name for the pid file."""
-    config = msgspec.json.decode((place.bundle / "config.json").read_bytes())
-    pid_file = place.bundle / f"exec-{new_id()[:12]}.pid"
-    spec = os.memfd_create("process.json")
+def _pipe(*, wanted: bool) -> Generator[_Pipe]:
+    pipe = _Pipe(wanted=wanted)
     try:
-        os.write(spec, msgspec.json.encode(process_spec(config, request.command, terminal=request.tty)))
-        argv = [str(place.runtime), "--root", str(place.runtime_state), "exec", "--process", f"/proc/self/fd/{spec}"]
-        yield _Order([*argv, "--pid-file", str(pid_file), place.container_id], spec, pid_file)
+        yield pipe
     finally:
-        os.close(spec)
-        pid_file.unlink(missing_ok=True)
+        pipe.close()
 
 
-async def _on_terminal(order: _Order, terminal: Terminal) -> _Command:
-    process = await processes.launch(
-        order.argv, stdin=terminal.slave, stdout=terminal.slave, stderr=terminal.slave, pass_fds=(order.spec,)
-    )
-    terminal.hand_over()
-    return _Command(process, order.pid_file)
-
-
-def kill_tree(pid: int) -> None:
-    """SIGKILL to a process and everything that descends from it."""
-    if pid <= 0:
-        return
-    children: list[int] = []
-    with suppress(OSError, ValueError):
-        children = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-    for child in children:
-        kill_tree(child)
-
-
-def _number(path: Path) -> int:
-    with suppress(OSError, ValueError):
-        return int(path.read_text())
+def _waiting(fd: int) -> int:
+    """Bytes that can be read at once."""
+    with suppress(OSError):
+        return int(struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, struct.pack("i", 0)))[0])
     return 0

@@ -13,6 +13,7 @@ from cellagent.runtime.machine import Machine
 from cellagent.runtime.records import Phase, SandboxRecord
 from cellagent.runtime.resources import require_machine
 from cellagent.runtime.spec_resources import enforceable
+from cellwire.cri.unlimited import NO_LIMIT, settled
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 
@@ -26,7 +27,8 @@ async def update(machine: Machine, request: cri.UpdatePodSandboxResourcesRequest
     thing = f"limits of pod {record.parsed().metadata.name}"
     if record.phase is not Phase.READY:
         raise Fault(Kind.PRECONDITION, thing, f"its sandbox {record.id[:13]} is not ready", "run the pod anew")
-    wanted = with_overhead(request.resources, request.overhead)
+    asked = settled(request.resources)
+    wanted = with_overhead(asked, settled(request.overhead))
     require_machine(thing, wanted)
     v2 = cgroups.layout() is cgroups.Layout.V2
     enforceable(thing, wanted, cgroups.controllers(), v2=v2, cpu_bound=cgroups.cpu_bound())
@@ -35,7 +37,7 @@ async def update(machine: Machine, request: cri.UpdatePodSandboxResourcesRequest
     machine.ledger.put_sandbox(
         msgspec.structs.replace(
             machine.ledger.sandbox(record.id),
-            resources=request.resources.SerializeToString(),
+            resources=asked.SerializeToString(),
             overhead=request.overhead.SerializeToString(),
         )
     )
@@ -50,7 +52,8 @@ def with_overhead(
     if asked.cpu_quota > 0:
         wanted.cpu_period = asked.cpu_period or PERIOD_US
         if overhead.cpu_quota > 0:
-            wanted.cpu_quota += overhead.cpu_quota * wanted.cpu_period // (overhead.cpu_period or PERIOD_US)
+            more = overhead.cpu_quota * wanted.cpu_period // (overhead.cpu_period or PERIOD_US)
+            wanted.cpu_quota = min(wanted.cpu_quota + more, NO_LIMIT)
     if asked.cpu_shares > 0:
         wanted.cpu_shares += max(overhead.cpu_shares, 0)
     if asked.memory_limit_in_bytes > 0:
@@ -87,7 +90,8 @@ def _hold(thing: str, record: SandboxRecord, wanted: cri.LinuxContainerResources
         raise Fault(Kind.PRECONDITION, thing, cause, "let its containers use less first, or start it anew")
     try:
         group.limit(group_limits(wanted))
-        group.update(huge_pages(wanted, v2=v2))
+        if "hugetlb" in cgroups.controllers():
+            group.update(huge_pages(wanted, v2=v2))
     except Fault as fault:
         # Version 1 holds a group's CPU time to that of the group above.
         cause = f"the kernel refused {fault.thing.rpartition('/')[2]} ({fault.cause})"

@@ -12,6 +12,7 @@ from cellagent.runtime.conmon import plain_words
 from cellagent.runtime.machine import Machine
 from cellagent.runtime.records import Phase
 from cellagent.runtime.spec_resources import enforceable
+from cellwire.cri.unlimited import UNLIMITED, settled
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 
@@ -20,6 +21,7 @@ UPDATE_DEADLINE = 20.0
 
 async def update(machine: Machine, container_id: str, asked: cri.LinuxContainerResources) -> None:
     """Apply what is given and keep the rest. Raises Fault where this machine cannot give it."""
+    asked = settled(asked)
     record = machine.ledger.container(container_id)
     name = record.parsed().metadata.name
     if record.phase is Phase.EXITED:
@@ -49,6 +51,9 @@ def merge(known: cri.LinuxContainerResources, asked: cri.LinuxContainerResources
     if asked.hugepage_limits:
         del merged.hugepage_limits[:]  # merging would append to them
     merged.MergeFrom(asked)
+    if asked.memory_limit_in_bytes == UNLIMITED and merged.memory_swap_limit_in_bytes:
+        # Memory and swap together cannot be limited where memory is not.
+        merged.memory_swap_limit_in_bytes = UNLIMITED
     return merged
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from cellagent.kernel import cgroups, mounts, namespaces, sysctls
+from cellagent.kernel import cgroups, mounts, namespaces, selinux, sysctls
 from cellagent.network import cni, files, pod, ports
 from cellagent.runtime import bundle, keeping, spec_security, userns
 from cellagent.runtime.container import Containers
@@ -64,7 +64,8 @@ class Sandboxes:
             raise Fault(Kind.INVALID, f"runtime handler {handler}", "there is none of this name", "leave it empty")
         if not (meta.name and meta.namespace and meta.uid):
             raise Fault(Kind.INVALID, "sandbox metadata", "name, namespace and uid must be given")
-        spec_security.refuse_selinux(f"pod {meta.namespace}/{meta.name}", config.linux.security_context)
+        security = config.linux.security_context
+        spec_security.check_selinux(f"pod {meta.namespace}/{meta.name}", security, enabled=selinux.enabled())
         userns.mapping(config)
         ports.wanted(config.port_mappings)
         key = f"RunPodSandbox {meta.namespace}/{meta.name} {meta.uid} {meta.attempt}"

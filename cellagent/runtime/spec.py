@@ -31,7 +31,8 @@ class SpecInputs(msgspec.Struct, frozen=True, kw_only=True):
     `namespaces` are paths to join, by kind (net, ipc, uts, pid, user): the pod's, for TARGET the target's.
     `files` are mounted over /etc where the kubelet mounts none; `volumes` are those that the image declares, by path.
     `seccomp` is the content of a Localhost profile.
-    `apparmor` are the profiles that are loaded, None where the machine has no AppArmor. `cgroup` is a path.
+    `apparmor` are the profiles that are loaded, None where the machine has no AppArmor. `selinux` says whether that is
+    on. `cgroup` is a path.
     `lowest_oom_score` is what this agent may lower a score to. `mountinfo` is the text of the process' own table, for
     telling whether a mount can be propagated; empty is "do not check".
     """
@@ -56,6 +57,7 @@ class SpecInputs(msgspec.Struct, frozen=True, kw_only=True):
     controllers: frozenset[str] = msgspec.field(default_factory=cgroups.controllers)
     cpu_bound: float = msgspec.field(default_factory=cgroups.cpu_bound)
     apparmor: frozenset[str] | None = None
+    selinux: bool = False
     machine: str = msgspec.field(default_factory=platform.machine)
     mountinfo: str = ""
 
@@ -64,7 +66,7 @@ def oci_spec(inputs: SpecInputs) -> dict[str, Any]:
     """The whole spec. Raises Fault for what cannot be honoured, by name."""
     config, context = inputs.container, inputs.container.linux.security_context
     name = f"container {config.metadata.name}"
-    spec_security.refuse_selinux(name, context)
+    spec_security.check_selinux(name, context, enabled=inputs.selinux)
     if config.CDI_devices:
         devices = " ".join(device.name for device in config.CDI_devices)
         raise Fault(Kind.UNSUPPORTED, f"{name}, CDI devices {devices}", "no device specifications are kept here")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from cellwire.cri.unlimited import NO_LIMIT
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 
@@ -46,7 +47,7 @@ def enforceable(
 ) -> dict[str, Any]:
     """As `limits`, without what this machine holds anyhow. Raises Fault for a limit that it cannot hold."""
     for page in asked.hugepage_limits:
-        if page.limit and "hugetlb" not in controllers:
+        if 0 < page.limit < NO_LIMIT and "hugetlb" not in controllers:
             cause = "this machine does not limit huge pages"
             raise Fault(Kind.UNSUPPORTED, f"{name}, hugepages-{page.page_size}", cause)
     if asked.unified and not v2:

@@ -114,13 +114,21 @@ def apparmor(name: str, context: cri.LinuxContainerSecurityContext, loaded: froz
     return wanted
 
 
-def refuse_selinux(name: str, context: cri.LinuxContainerSecurityContext | cri.LinuxSandboxSecurityContext) -> None:
-    """SELinux options of a container or a pod cannot be honoured here. Raises Fault naming them."""
+def check_selinux(
+    name: str, context: cri.LinuxContainerSecurityContext | cri.LinuxSandboxSecurityContext, *, enabled: bool
+) -> None:
+    """SELinux options of a container or a pod say nothing where SELinux is off, as in other runtimes.
+
+    Where it is on they cannot be honoured: raises Fault naming them.
+    """
+    if not enabled:
+        return
     options = context.selinux_options
     said = {"user": options.user, "role": options.role, "type": options.type, "level": options.level}
     if words := " ".join(f"{key}={text}" for key, text in said.items() if text):
         mend = "remove securityContext.seLinuxOptions"
-        raise Fault(Kind.UNSUPPORTED, f"{name}, SELinux options {words}", "this runtime sets no SELinux labels", mend)
+        cause = "this machine runs SELinux, and this runtime sets no labels"
+        raise Fault(Kind.UNSUPPORTED, f"{name}, SELinux options {words}", cause, mend)
 
 
 @cache

@@ -12,6 +12,7 @@ CODES = {
     Kind.NO_CAPACITY: (503, "ServiceUnavailable"),
     Kind.DENIED: (403, "Forbidden"),
     Kind.UNAVAILABLE: (503, "ServiceUnavailable"),
+    Kind.UNREACHABLE: (503, "ServiceUnavailable"),
     Kind.TIMEOUT: (504, "Timeout"),
     Kind.PRECONDITION: (409, "Conflict"),
     Kind.UNSUPPORTED: (405, "MethodNotAllowed"),

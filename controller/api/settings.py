@@ -20,6 +20,15 @@ class Api(Group, frozen=True, kw_only=True):
     ask_registries: Annotated[
         bool, Meta(description="Whether registries are asked for which processors a pod's images are built.")
     ] = True
+    image_patience: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="How long a pod that only waits for an image that cannot be pulled keeps its cell, which is"
+            " paid for; then the pod has failed. 0: for ever.",
+            extra={"unit": "s"},
+        ),
+    ] = 3600.0
     log_mib: Annotated[
         int,
         Meta(

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import msgspec
 
+from cellwire.cri.unlimited import settled
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from controller.choice import wishes
@@ -142,4 +143,4 @@ def _list(spec: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
 def _linux(resources: cri.LinuxContainerResources) -> dict[str, Decimal]:
     # A kubelet writes 2 shares for "no request at all".
     cpu = Decimal(-(-resources.cpu_shares * 1000 // 1024)) / 1000 if resources.cpu_shares > 2 else Decimal(0)
-    return {"cpu": cpu, "memory": Decimal(max(resources.memory_limit_in_bytes, 0))}
+    return {"cpu": cpu, "memory": Decimal(max(settled(resources).memory_limit_in_bytes, 0))}

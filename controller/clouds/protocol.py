@@ -56,7 +56,7 @@ class Launched(msgspec.Struct, frozen=True, kw_only=True):
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """The cloud says that something will happen to an instance: `kind` is interruption, rebalance, maintenance,
     state-change; `at` is the unix second by which, 0 if unknown. `ends` tells that nothing that runs on the instance
-    will outlive it: it is taken back, stopped or booted anew.
+    will outlive it: it is taken back, stopped or booted anew. `impaired` tells that the cloud's own check of it fails.
     """
 
     instance: InstanceId
@@ -64,6 +64,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     at: float
     message: str
     ends: bool = False
+    impaired: bool = False
 
 
 @runtime_checkable

@@ -42,7 +42,7 @@ class Cells(Protocol):
         ...
 
     def channel(self, name: CellName) -> Channel:
-        """The gRPC channel to a connected cell. Raises Fault UNAVAILABLE while it is not connected."""
+        """The gRPC channel to a connected cell. Raises Fault UNREACHABLE while it is not connected."""
         ...
 
     async def connected(self, name: CellName) -> Channel:

@@ -36,7 +36,7 @@ class Port(Protocol):
         ...
 
     def channel(self, cell: CellName) -> Channel:
-        """The channel to a connected cell. Raises Fault UNAVAILABLE."""
+        """The channel to a connected cell. Raises Fault UNREACHABLE."""
         ...
 
     def disconnect(self, cell: CellName) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import msgspec
 
 from controller.fleet import interruption
+from controller.fleet.silence import Listening, heard
 from controller.model.cell import Cell, CellState
 from controller.model.instance import Instance, InstanceState
 from controller.model.names import CellName, InstanceId
@@ -23,11 +24,13 @@ RUNNING = frozenset({InstanceState.PENDING, InstanceState.RUNNING})
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Times in seconds; see the settings of the fleet. `terminate_again` is how long a termination may take to show.
 
-    `redial` is the longest that a cell which found no controller waits before it dials again, and the handshake.
-    `maintenance_lead` and `rebalance_ends` say what announcements lead to; see `controller.fleet.interruption`.
+    `lease` is that of a cell, which is heard each `heartbeat`. `redial` is the longest that a cell which found no
+    controller waits before it dials again, and the handshake. `maintenance_lead` and `rebalance_ends` say what
+    announcements lead to; see `controller.fleet.interruption`.
     """
 
     lease: float = 30.0
+    heartbeat: float = 5.0
     redial: float = 35.0
     boot: float = 300.0
     launch: float = 600.0
@@ -41,17 +44,20 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one cell beside its record; nothing of it is stored.
 
-    `listed_at` is when the last complete list of instances was asked for, 0 if none was since `started_at`;
+    `listed_at` is when the last complete list of instances was asked for, 0 if none was since the start;
     `instance` is the cell's as of then, and `missing_since` the first list in a row without it. `asked_at` is when
     somebody last waited for the cell, infinite while somebody does. `terminated_at` is when its end was last asked for.
+    `impaired` is what a status check of the cloud said of the instance at `impaired_at`, "" where it said nothing.
     """
 
-    started_at: float = 0.0
+    listening: Listening = Listening()
     listed_at: float = 0.0
     instance: Instance | None = None
     missing_since: float = 0.0
     asked_at: float = 0.0
     terminated_at: float = 0.0
+    impaired: str = ""
+    impaired_at: float = 0.0
 
 
 class Launch(msgspec.Struct, frozen=True):
@@ -124,7 +130,7 @@ def plan_cell(cell: Cell, seen: Seen, limits: Limits, now: float) -> Action | No
         case S.LAUNCHING:
             return _launching(cell, seen, limits, now)
         case S.BOOTING:
-            return _gone(cell, seen, limits, now) or _announced(cell, limits, now) or _booting(cell, limits, now)
+            return _gone(cell, seen, limits, now) or _announced(cell, limits, now) or _booting(cell, seen, limits, now)
         case S.READY:
             return _gone(cell, seen, limits, now) or _announced(cell, limits, now) or _ready(cell, seen, limits, now)
         case S.CLAIMED:
@@ -144,9 +150,9 @@ def _launching(cell: Cell, seen: Seen, limits: Limits, now: float) -> Action | N
         if seen.instance.state in RUNNING:
             return Adopt(cell.name, seen.instance)
         return Lose(cell.name, f"its instance ended while it was launched: {_why(seen.instance)}")
-    if cell.changed_at < seen.started_at and not seen.listed_at:
+    if cell.changed_at < seen.listening.started_at and not seen.listed_at:
         return None  # asked for in an earlier life: perhaps the list knows the answer
-    if now - max(cell.changed_at, seen.started_at) > limits.launch:
+    if now - max(cell.changed_at, seen.listening.started_at) > limits.launch:
         return Lose(cell.name, f"the cloud has not launched it within {limits.launch:.0f} s")
     return Launch(cell.name)
 
@@ -155,7 +161,8 @@ def _gone(cell: Cell, seen: Seen, limits: Limits, now: float) -> Action | None:
     """A cell whose instance ended, or is missing from lists for long while the cell itself is silent."""
     if seen.instance is not None and seen.instance.state not in RUNNING:
         return Lose(cell.name, f"its instance {seen.instance.id} is {_why(seen.instance)}")
-    silent = now - max(cell.last_heartbeat, cell.changed_at) > limits.grace
+    # Not by `since`: among many who are silent at once, the cloud's list tells who is gone.
+    silent = _overdue(heard(cell), seen.listening.started_at, limits.grace, limits, now)
     if seen.missing_since and seen.listed_at - seen.missing_since >= limits.grace and silent and not cell.connected:
         return Lose(cell.name, f"its instance {cell.instance} is gone from the cloud")
     return None
@@ -175,8 +182,10 @@ def _announced(cell: Cell, limits: Limits, now: float) -> Action | None:
     return End(cell.name) if cell.state is S.CLAIMED else Retire(cell.name, why)
 
 
-def _booting(cell: Cell, limits: Limits, now: float) -> Action | None:
-    if now - cell.changed_at > limits.boot:
+def _booting(cell: Cell, seen: Seen, limits: Limits, now: float) -> Action | None:
+    # One that booted while the controller was away has dialled in vain, and waits before it dials again.
+    back = seen.listening.started_at + limits.redial + limits.lease
+    if now - cell.changed_at > limits.boot and not cell.changed_at < seen.listening.started_at <= now < back:
         return Lose(cell.name, f"its instance {cell.instance} did not join within {limits.boot:.0f} s")
     return None
 
@@ -187,21 +196,31 @@ def _ready(cell: Cell, seen: Seen, limits: Limits, now: float) -> Action | None:
 
 
 def _leased(cell: Cell, seen: Seen, limits: Limits, now: float) -> Action | None:
-    # The lease counts from our own start: nobody could be heard while the controller was away. And a cell that has
-    # dialled in vain meanwhile waits before it dials again.
-    heard = max(cell.last_heartbeat, cell.changed_at)
-    patience = limits.lease
-    if heard < seen.started_at:
-        heard, patience = seen.started_at, limits.lease + limits.redial
-    if now - heard <= patience:
-        return None
-    return Lose(cell.name, f"CellLost: nothing was heard of it for {now - heard:.0f} s")
+    last, listening = heard(cell), seen.listening
+    silent = now - max(last, listening.started_at)
+    if _overdue(last, listening.since, limits.lease, limits, now):
+        return Lose(cell.name, f"CellLost: nothing was heard of it for {silent:.0f} s")
+    if listening.mass and silent > limits.lease and seen.impaired_at > last:
+        return Lose(cell.name, f"CellLost: nothing was heard of it for {silent:.0f} s, and {seen.impaired}")
+    return None
+
+
+def _overdue(last: float, since: float, patience: float, limits: Limits, now: float) -> bool:
+    """Whether a cell that was last heard at `last` is silent for too long, when all could be heard from `since` on.
+
+    A cell that has dialled in vain before that waits before it dials again.
+    """
+    if last < since:
+        return now - since > patience + limits.redial
+    return now - last > patience
 
 
 def _unclaimed(cell: Cell, seen: Seen, limits: Limits, now: float) -> Action | None:
     if cell.claim is None:
         return None
-    idle = now - max(seen.asked_at, cell.created_at, seen.started_at)
+    # From the claim on, not from the launch: a warm cell may have stood by for days. And the claim is written down
+    # before anybody waits for the cell.
+    idle = now - max(seen.asked_at, cell.created_at, cell.assigned_at, seen.listening.started_at)
     if idle <= limits.unclaimed:
         return None
     return Retire(cell.name, f"nobody has asked for it for {idle:.0f} s")

@@ -14,7 +14,7 @@ import structlog
 
 from cellwire.faults import Fault
 from controller.clouds.protocol import Cloud, Routed, Tagged
-from controller.fleet import interruption, launch, plan
+from controller.fleet import interruption, launch, plan, silence
 from controller.fleet.act import Act
 from controller.fleet.book import Book
 from controller.fleet.orphans import Sighting, sort
@@ -61,7 +61,8 @@ class Reconciler:
         self._pool = pool
         self._clock = clock
         self._tasks = tasks
-        self._started_at = clock()
+        self._listening = silence.begun(clock())
+        self._impaired: dict[InstanceId, tuple[str, float]] = {}
         self._listed_at = 0.0
         self._early: dict[InstanceId, Announcement] = {}
         self._owned: dict[CellName, Instance] = {}
@@ -126,7 +127,7 @@ class Reconciler:
     async def pass_often(self, add_warm: Callable[[Request], None]) -> None:
         """Full passes: leases, time limits, orphans, the pool."""
         # Cells that were taken back before this have been sent away to dial again: their time begins here.
-        self._started_at = self._clock()
+        self._listening = silence.begun(self._clock())
         while True:
             await self.full_pass(add_warm)
             await asyncio.sleep(PASS_SECONDS)
@@ -135,6 +136,7 @@ class Reconciler:
         """One look at everything."""
         pool = await self._pool.plan(self._book.every)
         now = self._clock()
+        self._listen(now)
         for request in pool.request:
             add_warm(request)
         cells = tuple((cell, self.seen(cell.name)) for cell in self._book.every())
@@ -177,6 +179,8 @@ class Reconciler:
         self._strangers, self._orphans = found.strangers, found.due
         self._listed_at = listed_at
         self._name(cells)
+        listed = {instance.id for instance in instances}
+        self._impaired = {name: said for name, said in self._impaired.items() if name in listed}
         for cell in cells:
             absent = cell.instance is not None and cell.changed_at < listed_at and cell.name not in found.owned
             if absent:
@@ -213,6 +217,8 @@ class Reconciler:
                 log.info("notice", instance=notice.instance, kind=notice.kind, message=notice.message)
                 # Not for other people's instances: a queue tells of the whole account, and each look is calls.
                 self.survey_soon()
+            if notice.impaired:
+                self._impaired[notice.instance] = (notice.message, self._clock())
             news = interruption.announcement(notice, self._limits, self._clock())
             if news is None:
                 continue
@@ -224,14 +230,32 @@ class Reconciler:
 
     def seen(self, name: CellName) -> Seen:
         """What is known of a cell beside its record."""
+        cell = self._book.get(name)
+        impaired, at = self._impaired.get(cell.instance, ("", 0.0)) if cell and cell.instance else ("", 0.0)
         return Seen(
-            started_at=self._started_at,
+            listening=self._listening,
             listed_at=self._listed_at,
             instance=self._owned.get(name),
             missing_since=self._missing.get(name, 0.0),
             asked_at=FOREVER if name in self._waiting else self._asked.get(name, 0.0),
             terminated_at=self._terminated.get(name, 0.0),
+            impaired=impaired,
+            impaired_at=at,
         )
+
+    def _listen(self, now: float) -> None:
+        """See whose silence counts."""
+        before = self._listening
+        after = silence.look(before, self._book.every(), self._limits.lease, self._limits.heartbeat, now)
+        self._listening = after
+        if after.started_at != before.started_at:
+            log.warning("the controller was stopped or held up: leases count anew", seconds=now - before.looked_at)
+            # What was a stranger before may be another controller's by now.
+            self._strangers, self._orphans = {}, ()
+        if after.mass and not before.mass:
+            log.warning("many cells are silent at once: none is lost by that alone", silent=after.silent)
+        elif before.mass and not after.mass:
+            log.info("cells are heard again", silent=after.silent)
 
     async def _pause(self, interval: float) -> None:
         try:
@@ -294,8 +318,10 @@ class Reconciler:
             self._cloud.route(routes(self._book.every()))
 
     def _next(self, name: CellName) -> plan.Action | None:
-        cell = self._book.get(name)
-        return plan.plan_cell(cell, self.seen(name), self._limits, self._clock()) if cell is not None else None
+        cell, now = self._book.get(name), self._clock()
+        if now - self._listening.looked_at > PASS_SECONDS:
+            self._listen(now)
+        return plan.plan_cell(cell, self.seen(name), self._limits, now) if cell is not None else None
 
     def _later(self, name: CellName, cause: str) -> None:
         wait = min(self._waits.get(name, FIRST_WAIT / 2) * 2, LONGEST_WAIT)

@@ -80,7 +80,7 @@ class Port(Protocol):
         ...
 
     def channel(self, cell: CellName) -> Channel:
-        """The channel to a connected cell. Raises Fault UNAVAILABLE."""
+        """The channel to a connected cell. Raises Fault UNREACHABLE."""
         ...
 
     def disconnect(self, cell: CellName) -> None:
@@ -150,7 +150,7 @@ class Fleet:
         return self._book.all()
 
     def channel(self, name: CellName) -> Channel:
-        """The channel to a connected cell. Raises Fault UNAVAILABLE."""
+        """The channel to a connected cell. Raises Fault UNREACHABLE."""
         return self._port.channel(name)
 
     async def connected(self, name: CellName) -> Channel:

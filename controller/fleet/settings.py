@@ -82,6 +82,7 @@ def limits(fleet: Fleet) -> Limits:
     """The plan's limits as the settings say."""
     return Limits(
         lease=fleet.lease,
+        heartbeat=fleet.heartbeat,
         boot=fleet.boot,
         launch=fleet.launch,
         unclaimed=fleet.unclaimed,

@@ -14,10 +14,10 @@ class Channels:
         self._by_cell: dict[CellName, TurnedChannel] = {}
 
     def get(self, cell: CellName) -> TurnedChannel:
-        """The channel to a connected cell. Raises Fault UNAVAILABLE."""
+        """The channel to a connected cell. Raises Fault UNREACHABLE."""
         channel = self._by_cell.get(cell)
         if channel is None or channel.lost:
-            raise Fault(Kind.UNAVAILABLE, f"cell {cell}", "it is not connected now", "it redials by itself; ask again")
+            raise Fault(Kind.UNREACHABLE, f"cell {cell}", "it is not connected now", "it redials by itself; ask again")
         return channel
 
     def names(self) -> frozenset[CellName]:

@@ -86,7 +86,7 @@ class Link:
         return UserDataFacts(self.controllers, self.authority.fingerprint)
 
     def channel(self, cell: CellName) -> Channel:
-        """The channel to a connected cell. Raises Fault UNAVAILABLE."""
+        """The channel to a connected cell. Raises Fault UNREACHABLE."""
         return self._channels.get(cell)
 
     def connected(self) -> frozenset[CellName]:

@@ -28,7 +28,7 @@ SHORTEST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
 # Tries in a row that bring no byte, on a cell that is connected, before the copy is given up: some three minutes.
 TRIES = 40
-PASSING = frozenset({Kind.UNAVAILABLE, Kind.TIMEOUT, Kind.NO_CAPACITY})
+PASSING = frozenset({Kind.UNAVAILABLE, Kind.UNREACHABLE, Kind.TIMEOUT, Kind.NO_CAPACITY})
 # A line is written for each gap. A cell gives bytes away only when told to, so a stream has one, and few more where
 # files are renamed meanwhile.
 MOST_GAPS = 16

@@ -66,15 +66,17 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True):
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
     """What is stored of one cell. Times are unix seconds; 0 means "not yet".
 
-    `claim` is the pod it is for (None: a warm cell, and then `standby` is set); `boots` is the number of launches
-    tried, part of the client token. `announced` is what the cloud said will happen to its instance. `moments` holds
-    when each stage was reached, by name. `connected` is not stored: it tells whether the cell's connection stands now.
+    `claim` is the pod it is for (None: a warm cell, and then `standby` is set), and `assigned_at` when a pod took a
+    warm one; `boots` is the number of launches tried, part of the client token. `announced` is what the cloud said
+    will happen to its instance. `moments` holds when each stage was reached, by name. `connected` is not stored: it
+    tells whether the cell's connection stands now.
     """
 
     name: CellName
     state: CellState
     demand: Demand
     claim: PodClaim | None = None
+    assigned_at: float = 0.0
     standby: Standby | None = None
     offer: Offer | None = None
     instance: InstanceId | None = None

@@ -137,10 +137,10 @@ def step(cell: Cell, event: Event, now: float) -> Cell:
         moments = {**kept, target.value: now}
     changed_at = now if target is not cell.state else cell.changed_at
     after = msgspec.structs.replace(cell, state=target, moments=moments, changed_at=changed_at)
-    return _with_facts(after, event)
+    return _with_facts(after, event, now)
 
 
-def _with_facts(cell: Cell, event: Event) -> Cell:
+def _with_facts(cell: Cell, event: Event, now: float) -> Cell:
     replace = msgspec.structs.replace
     match event:
         case Launching(client_token=token, join_token_hash=hashed):
@@ -151,7 +151,7 @@ def _with_facts(cell: Cell, event: Event) -> Cell:
         case Launched(instance=instance, offer=offer, address=address, pod_address=pod_address):
             return replace(cell, instance=instance, offer=offer, address=address, pod_address=pod_address)
         case Assigned(claim):
-            return replace(cell, claim=claim)
+            return replace(cell, claim=claim, assigned_at=now)
         case Told(moments):
             return replace(cell, moments={**moments, **cell.moments})
         case Announced(announcement):

@@ -1,6 +1,7 @@
 """The calls that pods need of their cell, over its connection, through drops of that connection.
 
 A call that a lost connection ended is made again once the cell is back; a cell that does not come back is CellLost.
+What a cell tells, also of others that do not answer it, goes to the caller.
 Deadlines are here, each with its reason.
 """
 
@@ -63,7 +64,7 @@ class CellRuntime:
             try:
                 return await call(method(channel), request, deadline=deadline)
             except Fault as fault:
-                if fault.kind is not Kind.UNAVAILABLE:
+                if fault.kind is not Kind.UNREACHABLE:
                     raise
             await asyncio.sleep(PAUSE)
 
@@ -198,7 +199,7 @@ class CellRuntime:
             except TimeoutError as error:
                 raise Fault(Kind.TIMEOUT, f"folder {folder}", "it was not made in time") from error
             except Fault as fault:
-                if fault.kind is not Kind.UNAVAILABLE:
+                if fault.kind is not Kind.UNREACHABLE:
                     raise
             await asyncio.sleep(PAUSE)
 

@@ -21,7 +21,8 @@ FORGIVEN_AFTER = 600.0
 SHOWN = 3.0
 START_FAILED = 128
 
-_BACKING_OFF = {"ErrImagePull": "ImagePullBackOff", "RunContainerError": "CrashLoopBackOff"}
+UNPULLABLE = "ErrImagePull"
+_BACKING_OFF = {UNPULLABLE: "ImagePullBackOff", "RunContainerError": "CrashLoopBackOff"}
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -78,13 +79,17 @@ def policy_of(spec: Json, container: Json, *, init: bool) -> str:
     return "OnFailure" if init and policy == "Always" else policy
 
 
-def decide(spec: Json, run: PodRun, now: float) -> tuple[Action, ...]:
-    """The next things to do, in order; a lone Wait where there is nothing due."""
-    late = _deadline(spec, run, now)
-    if isinstance(late, Finish):
-        return (late,)
+def decide(spec: Json, run: PodRun, now: float, image_patience: float = 0.0) -> tuple[Action, ...]:
+    """The next things to do, in order; a lone Wait where there is nothing due.
+
+    A pod that only waits for an image that cannot be pulled is over after `image_patience` seconds (0: never).
+    """
     due: list[Action] = []
-    waits: list[float] = [] if late is None else [late]
+    waits: list[float] = []
+    for end in (_deadline(spec, run, now), _unpullable(spec, run, now, image_patience)):
+        if isinstance(end, Finish):
+            return (end,)
+        waits += [] if end is None else [end]
     initialized = True
     for container, init in containers_of(spec):
         if not init and not initialized:
@@ -102,6 +107,23 @@ def decide(spec: Json, run: PodRun, now: float) -> tuple[Action, ...]:
     if initialized and (over := _over(spec, run)):
         return (over,)
     return tuple(due) or (Wait(min(waits)) if waits else Wait(),)
+
+
+def _unpullable(spec: Json, run: PodRun, now: float, patience: float) -> Finish | float | None:
+    """The end of a pod whose cell has waited long enough for an image that cannot be pulled; else when that is due."""
+    since = [
+        (one.unpullable_since, container["image"])
+        for container, _ in containers_of(spec)
+        if (one := run.of(container["name"])).unpullable_since
+    ]
+    works = any(isinstance(run.of(container["name"]).state, Running) for container in spec["containers"])
+    if not since or not patience or works:
+        return None
+    first, image = min(since)
+    if now < first + patience:
+        return first + patience
+    cause = f'image "{image}" could not be pulled for {patience:g} s (api.image_patience), for which a cell was kept'
+    return Finish("Failed", "ImagePullBackOff", cause)
 
 
 def init_done(container: Json, run: PodRun) -> bool:
@@ -195,12 +217,20 @@ def not_prepared(one: ContainerRun, reason: str, cause: str, now: float) -> Cont
     """The container after its image could not be had, or it could not be created."""
     crashes = one.crashes + 1
     delay = backoff(crashes + 1)
-    return replace(one, state=Waiting(reason, cause, now), last=_former(one), crashes=crashes, retry_at=now + delay)
+    since = (one.unpullable_since or now) if reason == UNPULLABLE else 0.0
+    return replace(
+        one,
+        state=Waiting(reason, cause, now),
+        last=_former(one),
+        crashes=crashes,
+        retry_at=now + delay,
+        unpullable_since=since,
+    )
 
 
 def begun(one: ContainerRun, now: float) -> ContainerRun:
     """The container once its next start is under way: until that is known to run, it waits."""
-    return replace(one, id="", state=Waiting(since=now), last=_former(one), starts=one.starts + 1)
+    return replace(one, id="", state=Waiting(since=now), last=_former(one), starts=one.starts + 1, unpullable_since=0.0)
 
 
 def _former(one: ContainerRun) -> Terminated | None:

@@ -43,6 +43,7 @@ State = Waiting | Running | Terminated
 class ContainerRun(msgspec.Struct, frozen=True, kw_only=True):
     """One container. `starts` counts containers begun, so that a log file and a CRI attempt are never used twice;
     `crashes` is the length of the present row of ends that makes the back-off; `retry_at` is when it may start again.
+    `unpullable_since` is the first of the present row of pulls that failed.
     """
 
     name: str
@@ -55,6 +56,7 @@ class ContainerRun(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int = 0
     crashes: int = 0
     retry_at: float = 0.0
+    unpullable_since: float = 0.0
     started: bool = False
     ready: bool = False
 

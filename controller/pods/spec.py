@@ -54,7 +54,7 @@ _POD_SECURITY = record(
         "runAsGroup": USER_ID,
         "runAsNonRoot": boolean,
         "runAsUser": USER_ID,
-        "seLinuxChangePolicy": refused("cells do not run SELinux"),
+        "seLinuxChangePolicy": one_of("MountOption", "Recursive"),
         "seLinuxOptions": SELINUX,
         "seccompProfile": SECCOMP,
         "supplementalGroups": items(USER_ID),

@@ -158,12 +158,17 @@ def _sandbox_security(spec: Json) -> cri.LinuxSandboxSecurityContext:
         supplemental_groups_policy=_groups_policy(spec),
         privileged=privileged,
         seccomp=_profile(security.get("seccompProfile"), cri.SecurityProfile.Unconfined),
+        selinux_options=_selinux(security.get("seLinuxOptions")),
     )
     if security.get("runAsUser") is not None:
         context.run_as_user.value = security["runAsUser"]
     if security.get("runAsGroup") is not None:
         context.run_as_group.value = security["runAsGroup"]
     return context
+
+
+def _selinux(options: Json | None) -> cri.SELinuxOption | None:
+    return cri.SELinuxOption(**options) if options else None
 
 
 def _profile(profile: Json | None, default: Any) -> cri.SecurityProfile:
@@ -244,6 +249,7 @@ def _security(spec: Json, own: Json) -> cri.LinuxContainerSecurityContext:
         no_new_privs=own.get("allowPrivilegeEscalation") is False,
         seccomp=_profile(own.get("seccompProfile") or shared.get("seccompProfile"), cri.SecurityProfile.Unconfined),
         apparmor=_profile(own.get("appArmorProfile") or shared.get("appArmorProfile"), default),
+        selinux_options=_selinux(own.get("seLinuxOptions") or shared.get("seLinuxOptions")),
     )
     if not privileged:
         context.masked_paths.extend(MASKED_PATHS)

@@ -56,11 +56,13 @@ async def _nobody_says(_: Sequence[str]) -> tuple[str, ...]:
 @dataclass(frozen=True, slots=True)
 class Images:
     """What can be known of images before a cell has them: for which processors all of them are built (empty: unknown),
-    and the credentials for a registry of the cloud's own.
+    and the credentials for a registry of the cloud's own. `patience` is how long, in seconds, a cell is kept for a pod
+    of which an image cannot be pulled; 0 is for ever.
     """
 
     architectures: Callable[[Sequence[str]], Awaitable[tuple[str, ...]]] = _nobody_says
     login: LoginOf | None = None
+    patience: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +285,7 @@ class Worker:
             await self._refresh(containers)
             now, whose = self._around.now(), containers.whose()
             run = await self._set(lambda run, now=now, whose=whose: lifecycle.settled(spec, run, now, whose))
-            for action in lifecycle.decide(spec, run, now):
+            for action in lifecycle.decide(spec, run, now, self._around.images.patience):
                 match action:
                     case lifecycle.Start(name):
                         await containers.start(name)

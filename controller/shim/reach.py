@@ -15,10 +15,10 @@ PATIENCE = 20.0
 
 
 async def reach(cells: Cells, cell: CellName, patience: float = PATIENCE) -> Channel:
-    """The channel to a cell, waited for. Raises Fault UNAVAILABLE where the cell is over or stays away."""
+    """The channel to a cell, waited for. Raises Fault: UNAVAILABLE if the cell is over, UNREACHABLE if it is away."""
     try:
         async with asyncio.timeout(patience):
             return await cells.connected(cell)
     except TimeoutError as error:
         cause = f"it has not been connected for {patience:g} s"
-        raise Fault(Kind.UNAVAILABLE, f"cell {cell}", cause, "it redials by itself; ask again") from error
+        raise Fault(Kind.UNREACHABLE, f"cell {cell}", cause, "it redials by itself; ask again") from error

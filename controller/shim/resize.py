@@ -5,6 +5,7 @@ A cell is an instance of one size, and a running pod cannot move to another.
 
 from __future__ import annotations
 
+from cellwire.cri.unlimited import settled
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from controller.model.cell import Cell
@@ -16,6 +17,7 @@ def require_fits(thing: str, asked: cri.LinuxContainerResources, cell: Cell) -> 
     """Raises Fault INVALID naming what is asked and what there is; a cell of unknown size takes anything."""
     if cell.offer is None:
         return
+    asked = settled(asked)
     shape = cell.offer.shape
     if asked.memory_limit_in_bytes > shape.memory_mib * MIB:
         raise _too_much(thing, cell, f"{asked.memory_limit_in_bytes / MIB:.0f} MiB", f"{shape.memory_mib} MiB")

@@ -1,7 +1,8 @@
 """A double of a cell: speaks CRI and cell.v1 in this process, and runs "containers" as plain processes of this machine.
 
-It isolates nothing and pulls nothing: any image exists but those whose name has `absent` in it, and a command that is
-not there refuses to start. For tests of what drives a cell; real cells have tests of their own.
+It isolates nothing and pulls nothing: any image exists, but not those with `absent` in their name, nor those with
+`unreachable`, whose registry is out of reach; a command that is not there refuses to start. For tests of what drives a
+cell; real cells have tests of their own.
 """
 
 from __future__ import annotations
@@ -150,6 +151,8 @@ class CellDouble:
         self.logins.append((request.auth.username, request.auth.password))
         if "absent" in request.image.image:
             raise Fault(Kind.NOT_FOUND, f"image {request.image.image}", "the registry has no such tag")
+        if "unreachable" in request.image.image:
+            raise Fault(Kind.UNAVAILABLE, f"image {request.image.image}", "its registry cannot be reached")
         return cri.PullImageResponse(image_ref="sha256:" + "1" * 64)
 
     async def exec_sync(self, request: cri.ExecSyncRequest) -> cri.ExecSyncResponse:

@@ -17,7 +17,12 @@ MOST_OVERRIDES = 300
 MOST_TRIED = 3
 UNTRIED = "Unable to fulfill capacity due to your request configuration. Please adjust your request and try again."
 _PRIORITIZED = ("prioritized", "capacity-optimized-prioritized")
-_OVERRIDDEN = ("InstanceType", "ImageId", "SubnetId", "Placement")
+_OVERRIDDEN = (
+    *("InstanceType", "ImageId", "SubnetId", "Placement"),
+    *("KeyName", "BlockDeviceMappings", "IamInstanceProfile"),
+)
+_USER_DATA = "LaunchTemplateSpecificationUserData"
+_TAGGED = ("fleet", "instance", "volume", "network-interface")
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,8 @@ class Option:
 
     def told(self) -> dict[str, Any]:
         """As CreateFleet's answer names it."""
-        return {"LaunchTemplateSpecification": self.template, "Overrides": self.override}
+        template = {key: value for key, value in self.template.items() if key != _USER_DATA}
+        return {"LaunchTemplateSpecification": template, "Overrides": self.override}
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ def check(parameters: Mapping[str, Any]) -> None:
     if overrides > MOST_OVERRIDES:
         raise Refused("InvalidParameterValue", f"A fleet may have {MOST_OVERRIDES} overrides, not {overrides}.")
     for tags in parameters.get("TagSpecifications", ()):
-        if tags["ResourceType"] not in ("fleet", "instance", "volume"):
+        if tags["ResourceType"] not in _TAGGED:
             raise Refused("InvalidParameterValue", f"An instant fleet cannot tag {tags['ResourceType']}.")
 
 
@@ -96,7 +102,7 @@ def ordered(options: list[Option], parameters: Mapping[str, Any], market: str) -
 
 
 def allot(
-    options: list[Option], market: str, wanted: int, grant: Callable[[Option, str, int], tuple[int, str]]
+    options: list[Option], market: str, wanted: int, grant: Callable[[Option, str, int], tuple[int, Refused]]
 ) -> tuple[list[Share], list[dict[str, Any]]]:
     """Shares of `wanted`, and an error of CreateFleet's answer for each option that had too few."""
     shares: list[Share] = []
@@ -105,8 +111,7 @@ def allot(
         if not wanted:
             break
         if len(errors) < MOST_TRIED:
-            granted, code = grant(option, market, wanted)
-            refused = Refused(code)
+            granted, refused = grant(option, market, wanted)
         else:
             granted, refused = 0, Refused("UnfulfillableCapacity", UNTRIED)
         if granted:
@@ -126,8 +131,7 @@ def allot(
 
 def launch_of(share: Share, fleet: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The RunInstances parameters that a share amounts to."""
-    made = copy.deepcopy(share.option.data)
-    made.update({name: value for name, value in share.option.override.items() if name in _OVERRIDDEN})
+    made = whole(share.option)
     template = share.option.template
     own = {
         "aws:ec2:fleet-id": fleet,
@@ -143,6 +147,17 @@ def launch_of(share: Share, fleet: str, parameters: Mapping[str, Any]) -> dict[s
         made["InstanceMarketOptions"] = {"MarketType": "spot"}
     made.update(MinCount=share.count, MaxCount=share.count, ClientToken=f"{fleet}-{share.option.subnet}")
     return placed(made)
+
+
+def whole(option: Option) -> dict[str, Any]:
+    """A template's data with what the override, and the call's own user-data, put in their place."""
+    made = copy.deepcopy(option.data)
+    made.update({name: value for name, value in option.override.items() if name in _OVERRIDDEN})
+    if metadata := option.override.get("MetadataOptions"):
+        made["MetadataOptions"] = {**made.get("MetadataOptions", {}), **metadata}
+    if user_data := option.template.get(_USER_DATA):
+        made["UserData"] = user_data
+    return made
 
 
 def of_template(data: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,10 @@
 - Throttling: the documented request and resource buckets per action, answered with RequestLimitExceeded and counted
   (`buckets`). (moto never throttles.)
 - CreateFleet of type instant over many overrides by priority, with each option's error in the answer, the template's
-  metadata options, volumes and interfaces, and the tags that EC2 adds itself. (moto takes the first override.)
+  metadata options, volumes and interfaces, the call's own user-data, profile, volumes, metadata options and tags, and
+  the tags that EC2 adds itself. (moto takes the first override.)
+- An account whose default is "enabled" for tags in instance metadata, so that no launch may have a tag with a slash
+  unless it says otherwise; spot's price beside `MaxPrice`; lists that fail while a zone is out. (moto has none of it.)
 - Launch templates in RunInstances, secondary addresses, tags of interfaces, `MaxCount` where there is less. (moto
   ignores most of it.) InsufficientFreeAddressesInSubnet where a subnet is full. (moto breaks.)
 - GetProducts of the price list service. (moto has none.)
@@ -33,7 +36,7 @@ from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
 from tests.support import ec2_pricing, ec2_wire
 from tests.support.ec2_buckets import Buckets
-from tests.support.ec2_launches import Launches
+from tests.support.ec2_launches import Launches, backend
 from tests.support.ec2_rules import Refused, Rules
 
 ACCOUNT = "123456789012"
@@ -191,6 +194,8 @@ class Front:
                 launched = ec2_wire.parse_answer("RunInstances", 200, answer.body)["Instances"]
                 await launches.finish(parameters, [one["InstanceId"] for one in launched])
                 return _Answer(200, answer.body, tuple(one["InstanceId"] for one in launched))
+            case "ec2", "DescribeInstances" if self._out(call.parameters):
+                raise Refused("Unavailable", "The server is overloaded and can't handle the request.")
             case "ec2", "TerminateInstances":
                 answer = await self._pass(request, body)
                 ended = tuple(call.parameters.get("InstanceIds", ()))
@@ -200,6 +205,12 @@ class Front:
                 return _Answer(200, page.encode(), (), "application/x-amz-json-1.1")
             case service, _:
                 return await self._pass(request, body, service)
+
+    def _out(self, parameters: dict[str, Any]) -> bool:
+        """Whether this list is of instances of a zone that is out, or may be."""
+        named = {str(each) for each in parameters.get("InstanceIds", ())}
+        every = [one for each in backend().reservations.values() for one in each.instances]
+        return any(one.placement.zone in self.rules.outage for one in every if not named or str(one.id) in named)
 
     async def _moto_ec2(self, action: str, parameters: dict[str, Any]) -> _Answer:
         assert self._session is not None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import re
 import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,6 +22,8 @@ RESERVED = 5  # the first four addresses of a subnet and the last
 MOST = 1_000_000
 _BURSTABLE = ("t2", "t3", "t3a", "t4g")
 _NO_CREDITS = "The CPU credit option is not supported for this instance type."
+_METADATA_KEY = re.compile(r"[0-9a-zA-Z\-_+=,.@:]{1,255}")
+_METADATA_WORDS = "Tag keys must match pattern ([0-9a-zA-Z\\\\-_+=,.@:]{1,255}), and must not be a reserved name."
 _NO_ADDRESSES = "InsufficientFreeAddressesInSubnet"
 
 
@@ -39,6 +43,19 @@ def _room(subnet: str, launch: dict[str, Any]) -> int:
     free = where.cidr.num_addresses - RESERVED - len(where._subnet_ips)
     wanted = (launch.get("NetworkInterfaces") or [{}])[0]
     return free // (1 + int(wanted.get("SecondaryPrivateIpAddressCount", 0)))
+
+
+def unlaunchable(launch: dict[str, Any], tags: Sequence[dict[str, Any]], default: str) -> Refused | None:
+    """Why EC2 launches nothing so, whatever the capacity. `default` is the account's for tags in instance metadata:
+    where metadata has them, their keys are parts of paths.
+    """
+    if not _creditable(str(launch.get("InstanceType", "")), launch):
+        return Refused("InvalidParameterCombination", _NO_CREDITS)
+    if launch.get("MetadataOptions", {}).get("InstanceMetadataTags", default) == "enabled":
+        keys = [tag["Key"] for one in tags if one["ResourceType"] == "instance" for tag in one["Tags"]]
+        if bad := next((key for key in keys if not _METADATA_KEY.fullmatch(key)), ""):
+            return Refused("InvalidParameterValue", f"'{bad}' is not a valid tag key. {_METADATA_WORDS}")
+    return None
 
 
 def _creditable(type_: str, launch: dict[str, Any]) -> bool:
@@ -79,8 +96,11 @@ class Launches:
         room = _room(subnet, launch)
         if room < least:
             raise Refused(_NO_ADDRESSES)
-        if not _creditable(str(launch.get("InstanceType", "")), launch):
-            raise Refused("InvalidParameterCombination", _NO_CREDITS)
+        if refused := unlaunchable(launch, launch.get("TagSpecifications", ()), self._rules.metadata_tags):
+            raise refused
+        spot = launch.get("InstanceMarketOptions", {}).get("SpotOptions", {})
+        if market == "spot" and self._too_dear(spot.get("MaxPrice")):
+            raise Refused("SpotMaxPriceTooLow")
         granted, code = self._rules.grant(str(launch.get("InstanceType", "")), zone, market, min(most, room), least)
         if granted < least:
             raise Refused(code)
@@ -99,7 +119,8 @@ class Launches:
         errors: list[dict[str, Any]] = []
         for market, count in ec2_fleet.capacities(parameters):
             in_order = ec2_fleet.ordered(options, parameters, market)
-            found, refused = ec2_fleet.allot(in_order, market, count, self._grant)
+            tags = parameters.get("TagSpecifications", ())
+            found, refused = ec2_fleet.allot(in_order, market, count, functools.partial(self._grant, tags))
             enough = sum(share.count for share in found) >= (least if market == "on-demand" else 0)
             shares += found if enough else []
             errors += refused
@@ -112,6 +133,8 @@ class Launches:
                     "Lifecycle": share.market,
                     "InstanceIds": launched,
                     "InstanceType": share.option.type,
+                    "SubnetId": share.option.subnet,
+                    "AvailabilityZone": self._zones.get(share.option.subnet, ""),
                 }
             )
         instances = tuple(instance for one in told for instance in one["InstanceIds"])
@@ -136,14 +159,20 @@ class Launches:
         await self.finish(launch, launched)
         return launched
 
-    def _grant(self, option: Option, market: str, wanted: int) -> tuple[int, str]:
-        if not _creditable(option.type, option.data):
-            return 0, "InvalidParameterCombination"
+    def _too_dear(self, most: str | None) -> bool:
+        return most is not None and float(most) < self._rules.spot_usd
+
+    def _grant(self, tags: Sequence[dict[str, Any]], option: Option, market: str, wanted: int) -> tuple[int, Refused]:
+        launch = {**ec2_fleet.whole(option), "InstanceType": option.type}
+        if refused := unlaunchable(launch, tags, self._rules.metadata_tags):
+            return 0, refused
+        if market == "spot" and self._too_dear(option.override.get("MaxPrice")):
+            return 0, Refused("SpotMaxPriceTooLow")
         zone = self._zones.get(option.subnet) or str(option.override.get("AvailabilityZone", f"{REGION}a"))
         room = max(0, _room(option.subnet, option.data) - self._promised[option.subnet])
         granted, code = self._rules.grant(option.type, zone, market, min(wanted, room))
         self._promised[option.subnet] += granted
-        return granted, code or _NO_ADDRESSES
+        return granted, Refused(code or _NO_ADDRESSES)
 
     async def _options(self, parameters: dict[str, Any]) -> list[Option]:
         found: list[Option] = []

@@ -13,6 +13,7 @@ _STATUS = {
     "InternalError": 500,
     "Unavailable": 503,
     "UnauthorizedOperation": 403,
+    "DryRunOperation": 412,
 }
 _WORDS = {
     "RequestLimitExceeded": "Request limit exceeded.",
@@ -20,6 +21,9 @@ _WORDS = {
     "InsufficientInstanceCapacity": "We currently do not have sufficient capacity for what you requested.",
     "InstanceLimitExceeded": "You have requested more instances than your current instance limit allows.",
     "VcpuLimitExceeded": "You have requested more vCPU capacity than your current limit allows.",
+    "SpotMaxPriceTooLow": "Your Spot request price is lower than the minimum required Spot request fulfillment price.",
+    "MaxTemplateLimitExceeded": "You have reached the maximum number of launch templates.",
+    "DryRunOperation": "Request would have succeeded, but DryRun flag is set.",
     "IdempotentParameterMismatch": "Arguments on this idempotent request are inconsistent with those of the first.",
 }
 
@@ -54,6 +58,12 @@ class Rules:
     """Injected behaviour. `market` is "on-demand" or "spot"; "*" stands for any type, zone or market."""
 
     pools: list[Pool] = field(default_factory=list[Pool])
+    metadata_tags: str = "enabled"
+    """The account's default for tags in instance metadata, which a launch that does not say goes by."""
+    spot_usd: float = 0.0
+    """What spot capacity costs now, whatever its type."""
+    outage: set[str] = field(default_factory=set[str])
+    """Zones whose instances nobody can list: EC2 then fails each list that is not of ids in other zones."""
     _failures: dict[str, tuple[str, int]] = field(default_factory=dict[str, tuple[str, int]])
     _hung: set[str] = field(default_factory=set[str])
     _lost: dict[str, int] = field(default_factory=dict[str, int])
@@ -89,6 +99,8 @@ class Rules:
     def heal(self) -> None:
         """Everything works again."""
         self.pools.clear()
+        self.outage.clear()
+        self.spot_usd = 0.0
         self._failures.clear()
         self._hung.clear()
         self._lost.clear()

@@ -31,7 +31,7 @@ class FakeLink:
 
     def channel(self, cell: CellName) -> Channel:
         if cell not in self.channels:
-            raise Fault(Kind.UNAVAILABLE, f"cell {cell}", "it is not connected now")
+            raise Fault(Kind.UNREACHABLE, f"cell {cell}", "it is not connected now")
         return self.channels[cell]
 
     def disconnect(self, cell: CellName) -> None:

@@ -25,7 +25,7 @@ AT_ONCE = 6
 LINES = 300
 COMMAND = "n=0; while [ $n -lt {lines} ]; do n=$((n+1)); echo {name} $n; sleep 0.005; done; exit {code}"
 # What a kubelet meets when its runtime dies under it, and asks again after.
-PASSING = frozenset({Kind.UNAVAILABLE, Kind.TIMEOUT, Kind.BROKEN})
+PASSING = frozenset({Kind.UNAVAILABLE, Kind.UNREACHABLE, Kind.TIMEOUT, Kind.BROKEN})
 
 
 async def soak(shim: Shim, *, pods: int, kills: int, seed: int) -> None:

@@ -141,9 +141,19 @@ def meant(refusal: Refusal, options: Iterable[Option]) -> tuple[Option, ...]:
     return tuple(each for each in options if each.cpus >= least and quotas.quota_class(each.type) == its_class)
 
 
-def fleet(attempt: Attempt, templates: Mapping[Build, str], count: int) -> dict[str, Any]:
-    """CreateFleet's parameters but for token and tags. `templates` are names of launch templates."""
+class Frame(msgspec.Struct, frozen=True):
+    """How one build is made: the name of its launch template, and what is said beside it (`form.beside`)."""
+
+    template: str
+    beside: dict[str, Any]
+
+
+def fleet(
+    attempt: Attempt, frames: Mapping[Build, Frame], count: int, user_data: str, most: str = ""
+) -> dict[str, Any]:
+    """CreateFleet's parameters but for token and tags. `user_data` is in base64, `most` what spot may cost for good."""
     spot = attempt.market is LaunchType.SPOT
+    bound = {"MaxPrice": most} if spot and most else {}
     chosen = one_of_each_pool(attempt.options)
     strategy: dict[str, Any] = (
         {"SpotOptions": {"AllocationStrategy": "capacity-optimized-prioritized"}}
@@ -154,14 +164,24 @@ def fleet(attempt: Attempt, templates: Mapping[Build, str], count: int) -> dict[
         "Type": "instant",
         "LaunchTemplateConfigs": [
             {
-                "LaunchTemplateSpecification": {"LaunchTemplateName": template, "Version": "$Latest"},
+                "LaunchTemplateSpecification": {
+                    "LaunchTemplateName": frame.template,
+                    "Version": "$Latest",
+                    "LaunchTemplateSpecificationUserData": user_data,
+                },
                 "Overrides": [
-                    {"InstanceType": option.type, "SubnetId": option.subnet, "Priority": float(option.rank)}
+                    {
+                        "InstanceType": option.type,
+                        "SubnetId": option.subnet,
+                        "Priority": float(option.rank),
+                        **bound,
+                        **frame.beside,
+                    }
                     for option in chosen
                     if option.build == build
                 ],
             }
-            for build, template in templates.items()
+            for build, frame in frames.items()
         ],
         "TargetCapacitySpecification": {
             "TotalTargetCapacity": count,

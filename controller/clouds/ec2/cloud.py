@@ -60,7 +60,7 @@ class Ec2Cloud:
         self.place = place
         self.offers_sold = Offers(settings, place.zones.values())
         self.prices = Prices(settings.region, place.zones.values(), calls, self.offers_sold)
-        self.leftovers = Leftovers(settings, calls, place)
+        self.leftovers = Leftovers(settings, calls, place, self._launcher.templates.in_use)
         self._routes = Routes(settings, place.vpc, calls)
         self._registries = Registries(calls, home=settings.region)
 
@@ -141,6 +141,8 @@ class Ec2Cloud:
     async def work(self) -> None:
         """What goes on as long as the cloud is open."""
         async with asyncio.TaskGroup() as tasks:
+            if self._settings.fleets:
+                tasks.create_task(self._launcher.templates.prepare())
             tasks.create_task(self._naming.work())
             tasks.create_task(self.leftovers.work())
             tasks.create_task(self.prices.work(self._settings.prices_after_seconds))

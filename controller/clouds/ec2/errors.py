@@ -40,7 +40,14 @@ WHOLE_MARKET = frozenset(
     {"AuthFailure.ServiceLinkedRoleCreationNotPermitted", "VolumeLimitExceeded", "MaxIOPSLimitExceeded"}
 )
 # What cannot be launched by a fleet may be by RunInstances: the account has too many fleets, or launch templates.
-NO_FLEETS = frozenset({"MaxFleetCountExceeded", "LaunchTemplateLimitExceeded", "ResourceLimitExceeded"})
+NO_FLEETS = frozenset(
+    {
+        "MaxFleetCountExceeded",
+        "MaxTemplateLimitExceeded",
+        "LaunchTemplateLimitExceeded",
+        "ResourceLimitExceeded",
+    }
+)
 # The call was turned away unread: the same again, later.
 THROTTLES = frozenset(
     {

@@ -135,7 +135,7 @@ def of_status(status: Mapping[str, Any]) -> tuple[Notice, ...]:
     for key, what in _CHECKS:
         if str((status.get(key) or {}).get("Status") or "") == "impaired":
             message = f"the {what} status check fails"
-            found.append(Notice(instance=instance, kind=MAINTENANCE, at=0.0, message=message))
+            found.append(Notice(instance=instance, kind=MAINTENANCE, at=0.0, message=message, impaired=True))
     for event in _items(status.get("Events")):
         told = str(event.get("Description") or "")
         if told.startswith(_OVER):

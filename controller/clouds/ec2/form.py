@@ -1,8 +1,8 @@
 """What an instance looks like: a request's wishes as EC2's launch parameters. Pure.
 
-Requests of one form can be launched by one call: all that a launch template holds is equal. What differs (names of
-pods, labels) goes into tags afterwards. The parameters are those of RunInstances, and with user-data in base64 those of
-a launch template.
+Requests of one form can be launched by one call. What differs (names of pods, labels) goes into tags afterwards. The
+parameters are those of RunInstances. For a fleet they are cut in two: the frame, which only a launch template can say
+and which is the same for nearly all pods, and what a call says itself beside it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ _IOPS, _IOPS_PER_GB = 3000, 50
 
 
 class Form(msgspec.Struct, frozen=True, kw_only=True):
-    """All that must be equal in one launching call. Hashable. `volume_gb` and `disk_gb` as in the request."""
+    """All that must be equal in one launching call. Hashable. `volume_gb` and `disk_gb` as in the request; `max_price`
+    is the most that spot may cost, now and later, in USD per hour; 0: the on-demand price, EC2's own limit.
+    """
 
     offers: tuple[tuple[str, str, str], ...]
     user_data: str
@@ -41,6 +43,7 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
     tenancy: str
     capacity_reservation: str
     pod_metadata: bool
+    max_price: float = 0.0
 
 
 class Build(msgspec.Struct, frozen=True):
@@ -95,6 +98,24 @@ def form_of(request: LaunchRequest, settings: Ec2Settings) -> Form:
         tenancy=tenancy,
         capacity_reservation=said.get("capacity-reservation", ""),
         pod_metadata=_yes(said, "metadata", default=False),
+        max_price=_most(settings.max_price, said.get("max-price", "")),
+    )
+
+
+def plain(settings: Ec2Settings, its: Form | None = None) -> Form:
+    """The form of a pod that wishes for nothing, but for what of `its` only a launch template can say."""
+    return Form(
+        offers=(),
+        user_data="",
+        volume_gb=0,
+        disk_gb=0,
+        volume_type=settings.volume_type,
+        security_groups=its.security_groups if its else (),
+        instance_profile=settings.instance_profile,
+        public_address=its.public_address if its else settings.public_address,
+        tenancy=its.tenancy if its else "",
+        capacity_reservation=its.capacity_reservation if its else "",
+        pod_metadata=False,
     )
 
 
@@ -115,6 +136,20 @@ def _yes(said: Mapping[str, str], name: str, *, default: bool) -> bool:
     if text not in {"", "true", "false"}:
         raise _unreadable(name, text, "it must be true or false")
     return text == "true" if text else default
+
+
+def _most(setting: float, wish: str) -> float:
+    """The lower of two limits of which 0 and "" are none. The fleet has refused a wish that is no number."""
+    try:
+        wished = float(wish or 0)
+    except ValueError:
+        wished = 0.0
+    return min((each for each in (setting, wished) if each > 0), default=0.0)
+
+
+def price(most: float) -> str:
+    """USD per hour as EC2 writes it, which knows no price of 0.001 or less."""
+    return f"{max(most, 0.0011):.6f}".rstrip("0")
 
 
 def _unreadable(name: str, text: str, why: str) -> Fault:
@@ -166,6 +201,8 @@ def launch_data(form: Form, build: Build, settings: Ec2Settings, place: Place) -
             "HttpTokens": "required",
             "HttpPutResponseHopLimit": 2 if form.pod_metadata else 1,
             "HttpEndpoint": "enabled",
+            # Where the account has them in metadata, EC2 refuses every tag with a slash in its key, as ours are.
+            "InstanceMetadataTags": "disabled",
         },
         "InstanceInitiatedShutdownBehavior": "terminate",
     }
@@ -174,6 +211,25 @@ def launch_data(form: Form, build: Build, settings: Ec2Settings, place: Place) -
     if build.burstable and form.tenancy != "host":
         data["CreditSpecification"] = {"CpuCredits": "unlimited"}
     return {**data, **_optional(form, settings)}
+
+
+# What CreateFleet takes beside a launch template, for each of its options.
+_SAID_BY_FLEETS = ("BlockDeviceMappings", "IamInstanceProfile")
+_METADATA_BY_FLEETS = ("HttpTokens", "HttpPutResponseHopLimit", "HttpEndpoint")
+
+
+def frame(form: Form, build: Build, settings: Ec2Settings, place: Place) -> dict[str, Any]:
+    """What of the launch parameters only a launch template can say; the rest as it is for most."""
+    return launch_data(plain(settings, form), build, settings, place)
+
+
+def beside(form: Form, build: Build, settings: Ec2Settings, place: Place) -> dict[str, Any]:
+    """What a fleet's option must say beside its `frame`."""
+    framed, whole = frame(form, build, settings, place), launch_data(form, build, settings, place)
+    said = {key: whole[key] for key in _SAID_BY_FLEETS if whole.get(key) != framed.get(key)}
+    if whole["MetadataOptions"] != framed["MetadataOptions"]:
+        said["MetadataOptions"] = {key: whole["MetadataOptions"][key] for key in _METADATA_BY_FLEETS}
+    return said
 
 
 def _optional(form: Form, settings: Ec2Settings) -> dict[str, Any]:

@@ -9,6 +9,7 @@ to no cell, cannot join, and is ended as an orphan.
 from __future__ import annotations
 
 import asyncio
+import base64
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,10 +20,10 @@ import structlog
 
 from cellwire.faults import Fault, Kind
 from controller.clouds.ec2 import attempts, errors, form, roster
-from controller.clouds.ec2.attempts import Attempt, Refusal
+from controller.clouds.ec2.attempts import Attempt, Frame, Refusal
 from controller.clouds.ec2.batch import Batcher
 from controller.clouds.ec2.calls import Calls
-from controller.clouds.ec2.form import Form, Place
+from controller.clouds.ec2.form import Build, Form, Place
 from controller.clouds.ec2.listing import Listing, complete
 from controller.clouds.ec2.naming import Naming
 from controller.clouds.ec2.settings import TAG_BATCH, TAG_TOKEN, Ec2Settings
@@ -97,7 +98,7 @@ class Launcher:
         self._in_vain: dict[str, int] = {}
         self._repeating: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._full: dict[str, float] = {}
-        self._templates = Templates(settings, calls, place)
+        self.templates = Templates(settings, calls, place)
         self._fleets_after = 0.0 if settings.fleets else float("inf")
         self._batches: Batcher[Form, LaunchRequest, Launched] = Batcher(
             tasks, self._run, settings.idle_seconds, settings.window_seconds, settings.most_batched
@@ -234,9 +235,10 @@ class Launcher:
             missing = tuple(self._undealt(tokens))
             if not missing or not attempt.options:
                 return
-            alike = self._alike(job, missing)
-            templates = await self._templates.named(job.form, attempts.builds(attempt), alike)
-            parameters = attempts.fleet(attempt, templates, len(missing))
+            frames = await self._frames(job.form, attempt)
+            user_data = base64.b64encode(form.packed_user_data(job.form.user_data)).decode()
+            most = form.price(job.form.max_price) if job.form.max_price else ""
+            parameters = attempts.fleet(attempt, frames, len(missing), user_data, most)
             try:
                 answer = await self._new(job, "CreateFleet", parameters, missing, attempt.market)
             except Fault as fault:
@@ -264,9 +266,16 @@ class Launcher:
             rest = (Refusal(each.type, each.subnet, attempt.market, attempts.SHORT) for each in attempt.options)
             self._refused(job, attempt, tuple(rest))
 
+    async def _frames(self, its: Form, attempt: Attempt) -> dict[Build, Frame]:
+        templates = await self.templates.named(its, attempts.builds(attempt))
+        return {
+            build: Frame(name, form.beside(its, build, self._settings, self._place))
+            for build, name in templates.items()
+        }
+
     async def _without_template(self) -> None:
         """Somebody has deleted it, or EC2 does not know yet what it has made."""
-        self._templates.forget()
+        self.templates.forget()
         await asyncio.sleep(_PAUSE)
 
     async def _by_run(self, job: Job, attempt: Attempt, tokens: tuple[str, ...]) -> None:
@@ -282,6 +291,8 @@ class Launcher:
             data["UserData"] = form.packed_user_data(job.form.user_data)
             if attempt.market is LaunchType.SPOT:
                 once = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
+                if job.form.max_price:
+                    once["MaxPrice"] = form.price(job.form.max_price)
                 data["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": once}
             try:
                 await self._new(job, "RunInstances", data, missing, attempt.market)
@@ -341,9 +352,8 @@ class Launcher:
         alike = self._alike(job, tokens)
         own = {TAG_TOKEN: tokens[0]} if len(tokens) == 1 else roster.written(tokens)
         tags = form.tag_specifications({**alike, **own, TAG_BATCH: batch}, ["instance"])
-        if action == "RunInstances":
-            tags += form.tag_specifications(alike, ["volume", "network-interface"])
-        else:
+        tags += form.tag_specifications(alike, ["volume", "network-interface"])
+        if action == "CreateFleet":
             tags += form.tag_specifications(self._settings.own_tags, ["fleet"])
         whole = {**parameters, "ClientToken": batch, "TagSpecifications": tags}
         return Sent(action=action, parameters=whole, batch=batch, tokens=tokens, market=market)

@@ -1,14 +1,14 @@
 """Finds what is tagged as ours and used by nobody, and deletes what two looks in a row have found.
 
-Instances are the fleet's business. Volumes and interfaces normally go with their instance; templates stay until they
-are old; a security group stays when the cluster moves to another VPC.
+Instances are the fleet's business. Volumes and interfaces normally go with their instance; templates stay as long as
+launches need them; a security group stays when the cluster moves to another VPC.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import Any
 
@@ -32,9 +32,12 @@ class Leftover(msgspec.Struct, frozen=True):
 
 
 class Leftovers:
-    """See the module."""
+    """See the module. `templates` tells the names of those that are in use."""
 
-    def __init__(self, settings: Ec2Settings, calls: Calls, place: Place) -> None:
+    def __init__(
+        self, settings: Ec2Settings, calls: Calls, place: Place, templates: Callable[[], frozenset[str]]
+    ) -> None:
+        self._templates_in_use = templates
         self._settings = settings
         self._calls = calls
         self._place = place
@@ -81,7 +84,10 @@ class Leftovers:
             yield Leftover("DeleteNetworkInterface", "NetworkInterfaceId", str(interface["NetworkInterfaceId"]))
 
     async def _templates(self, now: float) -> AsyncIterator[Leftover]:
+        used = self._templates_in_use()
         async for template in self._ours("DescribeLaunchTemplates", "LaunchTemplates"):
+            if template.get("LaunchTemplateName") in used:
+                continue
             made = template.get("CreateTime")
             age = now - made.timestamp() if isinstance(made, datetime) else 0.0
             if age > self._settings.template_seconds:

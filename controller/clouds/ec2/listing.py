@@ -1,6 +1,8 @@
 """All our instances, by one tag, in pages; never one call an instance.
 
-Each is told under the client token that it was launched for.
+Each is told under the client token that it was launched for. While a zone is out, EC2 fails each list that is not of
+ids in other zones: then the instances that are known are asked for by id, zone by zone, and those of the zone that is
+out stay as they were last seen. So an outage of one zone stops no launch in the others.
 """
 
 from __future__ import annotations
@@ -12,18 +14,23 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+import structlog
 
-from controller.clouds.ec2 import describe, form, roster
+from cellwire.faults import Fault, Kind
+from controller.clouds.ec2 import describe, errors, form, roster
 from controller.clouds.ec2.calls import Calls
 from controller.clouds.ec2.settings import TAG_BATCH, TAG_CLUSTER, TAG_TOKEN, Ec2Settings
 from controller.model.instance import Instance, InstanceState
 from controller.model.names import InstanceId
 
+log = structlog.get_logger()
 _PAGE = 1000
 # EC2's most for one filter.
 _MOST_VALUES = 200
 # How long an instance that no list shows any more keeps its token: EC2 tells of an ended one for an hour.
 _REMEMBERED_SECONDS = 3600.0
+# So long after a list failed, what is known is asked for by id.
+_WHOLE_AGAIN_SECONDS = 60.0
 # What was launched a moment ago may be missing from a list.
 _PAUSES = (0.0, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 3.0)
 
@@ -45,6 +52,7 @@ class Listing:
         self._begun = float("-inf")
         self._turn = asyncio.Lock()
         self._looked_for: set[str] = set()
+        self._whole_again = float("-inf")
 
     async def all(self, since: float | None = None) -> tuple[Instance, ...]:
         """Every instance of the cluster, from a list that was begun after `since` (monotonic; now). Raises Fault."""
@@ -52,11 +60,44 @@ class Listing:
         async with self._turn:
             if self._begun < since:
                 begun = time.monotonic()
-                tag = {"Name": f"tag:{TAG_CLUSTER}", "Values": [self._settings.cluster]}
-                self._listed = self.absorb(await self._described([tag]))
+                self._listed = await self._look(begun)
                 self._begun = begun
                 self._forget(begun)
             return self._listed
+
+    async def _look(self, now: float) -> tuple[Instance, ...]:
+        if now >= self._whole_again:
+            tag = {"Name": f"tag:{TAG_CLUSTER}", "Values": [self._settings.cluster]}
+            try:
+                return self.absorb(await self._described([tag]))
+            except Fault as fault:
+                if not errors.uncertain(fault) or not self._known:
+                    raise
+                log.warning("instances cannot be listed together; asking for them by zone", cause=str(fault))
+                self._whole_again = now + _WHOLE_AGAIN_SECONDS
+        return await self._zone_by_zone()
+
+    async def _zone_by_zone(self) -> tuple[Instance, ...]:
+        """What is known of each zone, renewed where that can be. Raises Fault where none of several can be asked."""
+        zones: defaultdict[str, list[InstanceId]] = defaultdict(list)
+        for instance in self._known.values():
+            if instance.state is not InstanceState.TERMINATED:
+                zones[instance.zone].append(instance.id)
+        found: list[Instance] = []
+        out: list[str] = []
+        for zone, ids in sorted(zones.items()):
+            try:
+                found.extend(self.absorb(await self._described_by_id(ids)))
+            except Fault as fault:
+                # All of several zones at once: that is EC2 itself.
+                if not errors.uncertain(fault) or 1 < len(zones) == len(out) + 1:
+                    raise
+                out.append(zone)
+                found.extend(self._known[each] for each in ids)
+        if out:
+            log.warning("zones whose instances cannot be listed: they count as they were last seen", zones=out)
+            self._whole_again = time.monotonic() + _WHOLE_AGAIN_SECONDS
+        return tuple(found)
 
     def find(self, token: str) -> Instance | None:
         """The instance of a token, as last seen; None where it is not known, or not with its addresses."""
@@ -93,7 +134,7 @@ class Listing:
                 together = sorted(self._looked_for)[:_MOST_VALUES]
                 if batch not in together:
                     together[-1] = batch
-                found = await self._described([{"Name": f"tag:{TAG_BATCH}", "Values": together}])
+                found = await self._of_batches(together, tokens)
                 self._looked_for.difference_update(together)
                 self.absorb(found)
         finally:
@@ -136,6 +177,36 @@ class Listing:
         pages = self._calls.pages("ec2", "DescribeInstances", "Reservations", Filters=filters, MaxResults=_PAGE)
         async for reservation in pages:
             found.extend(reservation.get("Instances") or ())
+        return found
+
+    async def _of_batches(self, batches: Sequence[str], tokens: Sequence[str]) -> list[dict[str, Any]]:
+        if time.monotonic() >= self._whole_again:
+            try:
+                return await self._described([{"Name": f"tag:{TAG_BATCH}", "Values": list(batches)}])
+            except Fault as fault:
+                if not errors.uncertain(fault):
+                    raise
+                self._whole_again = time.monotonic() + _WHOLE_AGAIN_SECONDS
+        ids = [instance for token in tokens if (instance := self.deals.instance_of(token)) is not None]
+        return await self._described_by_id(ids)
+
+    async def _described_by_id(self, ids: Sequence[InstanceId]) -> list[dict[str, Any]]:
+        """Those of these that EC2 knows: what ended an hour ago, and what was launched this moment, it may not know."""
+        found: list[dict[str, Any]] = []
+        for first in range(0, len(ids), _MOST_VALUES):
+            asked = [str(each) for each in ids[first : first + _MOST_VALUES]]
+            while asked:
+                try:
+                    answer = await self._calls.call("ec2", "DescribeInstances", InstanceIds=asked)
+                except Fault as fault:
+                    unknown = errors.ids_named(fault.cause) & set(asked)
+                    if fault.kind is not Kind.NOT_FOUND or not unknown:
+                        raise
+                    asked = [each for each in asked if each not in unknown]
+                    continue
+                for reservation in answer.get("Reservations") or ():
+                    found.extend(reservation.get("Instances") or ())
+                break
         return found
 
     def _forget(self, now: float) -> None:

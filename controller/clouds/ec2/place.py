@@ -37,6 +37,9 @@ async def _subnets(settings: Ec2Settings, calls: Calls) -> tuple[dict[str, str],
     if len(vpcs) != 1:
         cause = f"they are of {len(vpcs)} VPCs"
         raise Fault(Kind.INVALID, "cloud.ec2.subnets", cause, "name subnets of one VPC")
+    if native := [str(each["SubnetId"]) for each in found if each.get("Ipv6Native")]:
+        cause = f"{', '.join(native)} gives IPv6 addresses only, and a pod needs an IPv4 address of its own"
+        raise Fault(Kind.INVALID, "cloud.ec2.subnets", cause, "name subnets with IPv4 addresses")
     return {str(each["SubnetId"]): str(each["AvailabilityZone"]) for each in found}, vpcs.pop()
 
 

@@ -1,13 +1,18 @@
-"""Launch templates: EC2 makes fleets of nothing else. One for each content, made once, collected when it is old."""
+"""Launch templates: EC2 makes fleets of nothing else. A handful serves nearly all pods, and is made at the start.
+
+What differs from pod to pod, user-data above all, is said by each CreateFleet itself. So no launch waits for a template
+but the first of its security groups, tenancy, reservation or kind of address.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
+
+import structlog
 
 from cellwire.faults import Fault, Kind
 from controller.clouds.ec2 import form
@@ -15,36 +20,56 @@ from controller.clouds.ec2.calls import Calls
 from controller.clouds.ec2.form import Build, Form, Place
 from controller.clouds.ec2.settings import Ec2Settings
 
+log = structlog.get_logger()
+
 
 class Templates:
-    """Makes them; `leftovers` collects them."""
+    """Makes them; `leftovers` collects those that are not in use."""
 
     def __init__(self, settings: Ec2Settings, calls: Calls, place: Place) -> None:
         self._settings = settings
         self._calls = calls
         self._place = place
-        self._made: dict[str, float] = {}
+        self._made: set[str] = set()
+        self._used: dict[str, float] = {}
         self._making = asyncio.Lock()
+        builds = (Build(each, burstable) for each in settings.images for burstable in (False, True))
+        self._usual = {build: self._name(form.plain(settings), build) for build in builds}
 
-    async def named(self, its: Form, builds: Iterable[Build], tags: Mapping[str, str]) -> dict[Build, str]:
-        """The name of a template of this form for each build. `tags` are for volumes and interfaces. Raises Fault."""
+    async def prepare(self) -> None:
+        """Make those that pods without special wishes need. Raises nothing: a launch tries again, and tells."""
+        try:
+            await self.named(form.plain(self._settings), self._usual)
+        except Fault as fault:
+            log.warning("launch templates cannot be made yet", cause=str(fault))
+
+    async def named(self, its: Form, builds: Iterable[Build]) -> dict[Build, str]:
+        """The name of a template with the frame of this form, for each build. Raises Fault."""
         found: dict[Build, str] = {}
-        # A name is used for half of a template's life, so that none is collected under our hands.
-        period = int(time.time() // (self._settings.template_seconds / 2))
         for build in builds:
-            data = form.launch_data(its, build, self._settings, self._place)
-            data["UserData"] = base64.b64encode(form.packed_user_data(its.user_data)).decode()
-            data["TagSpecifications"] = form.tag_specifications(tags, ["volume", "network-interface"])
-            name = f"chinampa-{self._settings.cluster}-{form.digest(data)[:24]}-{period:x}"
-            async with self._making:
-                if name not in self._made:
-                    await self._make(name, data)
+            name = self._name(its, build)
+            self._used[name] = time.monotonic()
+            if name not in self._made:
+                async with self._making:
+                    if name not in self._made:
+                        await self._make(name, form.frame(its, build, self._settings, self._place))
             found[build] = name
         return found
+
+    def in_use(self) -> frozenset[str]:
+        """Names of those that are needed, or were lately."""
+        now = time.monotonic()
+        self._used = {name: at for name, at in self._used.items() if now - at < self._settings.template_seconds}
+        self._made &= self._used.keys() | set(self._usual.values())
+        return frozenset((*self._used, *self._usual.values()))
 
     def forget(self) -> None:
         """EC2 says that it lacks one: make them anew."""
         self._made.clear()
+
+    def _name(self, its: Form, build: Build) -> str:
+        data = form.frame(its, build, self._settings, self._place)
+        return f"chinampa-{self._settings.cluster}-{form.digest(data)[:24]}"
 
     async def _make(self, name: str, data: dict[str, Any]) -> None:
         # The name makes it unique. A token that was used before would have EC2 answer that a template which somebody
@@ -62,6 +87,4 @@ class Templates:
         except Fault as fault:
             if fault.kind is not Kind.EXISTS:
                 raise
-        now = time.monotonic()
-        self._made = {each: at for each, at in self._made.items() if now - at < self._settings.template_seconds}
-        self._made[name] = now
+        self._made.add(name)

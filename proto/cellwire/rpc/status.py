@@ -24,12 +24,13 @@ STATUSES = {
     Kind.NO_CAPACITY: Status.RESOURCE_EXHAUSTED,
     Kind.DENIED: Status.PERMISSION_DENIED,
     Kind.UNAVAILABLE: Status.UNAVAILABLE,
+    Kind.UNREACHABLE: Status.UNAVAILABLE,
     Kind.TIMEOUT: Status.DEADLINE_EXCEEDED,
     Kind.PRECONDITION: Status.FAILED_PRECONDITION,
     Kind.UNSUPPORTED: Status.UNIMPLEMENTED,
     Kind.BROKEN: Status.INTERNAL,
 }
-KINDS = {status: kind for kind, status in STATUSES.items()} | {
+KINDS = {status: kind for kind, status in STATUSES.items() if kind is not Kind.UNREACHABLE} | {
     Status.UNAUTHENTICATED: Kind.DENIED,
     Status.CANCELLED: Kind.UNAVAILABLE,
     Status.OUT_OF_RANGE: Kind.INVALID,
@@ -76,7 +77,7 @@ def fault_of(error: BaseException) -> Fault:
         case ssl.SSLCertVerificationError():
             return Fault(Kind.DENIED, "the connection", f"the peer's certificate is not good: {error.verify_message}")
         case StreamTerminatedError() | OSError() | H2Error():
-            return Fault(Kind.UNAVAILABLE, "the connection", str(error) or "it was lost")
+            return Fault(Kind.UNREACHABLE, "the connection", str(error) or "it was lost")
         case _:
             return Fault(Kind.BROKEN, "the call", f"{type(error).__name__}: {error}")
 
@@ -89,7 +90,9 @@ def _told(error: GRPCError) -> Fault | None:
     parts: Any = error.details
     if not isinstance(parts, list) or len(parts) != 5 or parts[0] not in {kind.value for kind in Kind}:
         return None
-    return Fault(Kind(parts[0]), parts[1], parts[2], parts[3], reason=parts[4])
+    # Whoever tells a fault was reached: what it could not reach is something else.
+    kind = Kind.UNAVAILABLE if parts[0] == Kind.UNREACHABLE.value else Kind(parts[0])
+    return Fault(kind, parts[1], parts[2], parts[3], reason=parts[4])
 
 
 def _guessed(error: GRPCError) -> Fault:

@@ -77,7 +77,7 @@ async def serve_on(
 ) -> None:
     """Dial, and be the server on that connection until it ends. `name` is what the peer's certificate must carry.
 
-    Returns when the peer ends it; raises Fault UNAVAILABLE where nothing answers, DENIED where either side refuses
+    Returns when the peer ends it; raises Fault UNREACHABLE where nothing answers, DENIED where either side refuses
     the other's certificate. A cancelled caller ends the connection and its handlers.
     """
     thing = f"controller {host}:{port}"
@@ -96,7 +96,7 @@ async def serve_on(
         except ssl.SSLError as error:
             raise Fault(Kind.DENIED, thing, f"TLS failed: {error.reason or error}") from error
         except (OSError, TimeoutError) as error:
-            raise Fault(Kind.UNAVAILABLE, thing, f"no connection: {error or 'no answer in time'}") from error
+            raise Fault(Kind.UNREACHABLE, thing, f"no connection: {error or 'no answer in time'}") from error
         on_connected()
         if isinstance(error := await ended, ssl.SSLError):
             raise Fault(Kind.DENIED, thing, f"it refused our certificate: {error.reason or error}")

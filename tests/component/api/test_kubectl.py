@@ -178,6 +178,16 @@ async def test_an_unknown_image_waits_with_its_cause_in_words(tmp_path: Path) ->
         assert 'container "web" in pod "web" is waiting to start' in ran.err
 
 
+async def test_a_registry_that_the_cell_cannot_reach_is_told_and_tried_again_with_back_off(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.kubectl("run", "web", "--image=registry.unreachable/web:1")
+        await it.until("ErrImagePull", "get", "pods")
+        await it.until("ImagePullBackOff", "get", "pods")
+        described = (await it.kubectl("describe", "pod", "web")).out
+        assert "its registry cannot be reached" in described
+        assert sum(double.pulls for double in it.fleet.doubles.values()) == 1
+
+
 async def test_a_command_that_is_not_there_shows_the_runtimes_words(tmp_path: Path) -> None:
     async with world(tmp_path) as it:
         await it.ok("apply", "-f", "-", stdin=manifest(container={"command": ["/no/such"]}))

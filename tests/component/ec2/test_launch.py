@@ -72,14 +72,18 @@ async def test_an_instance_is_as_the_design_wants_it(tmp_path: Path) -> None:
         )
         assert launched.instance is not None, launched.fault
 
-        (made,) = [call for call in on.front.calls if call.action == "CreateLaunchTemplate"]
+        made = next(call for call in on.front.calls if call.action == "CreateLaunchTemplate")
         data = made.parameters["LaunchTemplateData"]
         assert data["MetadataOptions"]["HttpTokens"] == "required"
         assert int(data["MetadataOptions"]["HttpPutResponseHopLimit"]) == 1
-        (volume,) = (each["Ebs"] for each in data["BlockDeviceMappings"])
-        assert (volume["Encrypted"], int(volume["VolumeSize"]), volume["VolumeType"]) == (True, 33, "gp2")
         assert data["NetworkInterfaces"][0]["Groups"] == [on.cloud.place.security_group]
-        assert gzip.decompress(base64.b64decode(data["UserData"])).decode() == USER_DATA
+        (config,) = next(call for call in on.front.calls if call.action == "CreateFleet").parameters[
+            "LaunchTemplateConfigs"
+        ]
+        (volume,) = (each["Ebs"] for each in config["Overrides"][0]["BlockDeviceMappings"])
+        assert (volume["Encrypted"], int(volume["VolumeSize"]), volume["VolumeType"]) == (True, 33, "gp2")
+        said = config["LaunchTemplateSpecification"]["LaunchTemplateSpecificationUserData"]
+        assert gzip.decompress(base64.b64decode(said)).decode() == USER_DATA
 
         (known,) = await on.alive()
         tags = {tag["Key"]: tag["Value"] for tag in known["Tags"]}
@@ -88,6 +92,38 @@ async def test_an_instance_is_as_the_design_wants_it(tmp_path: Path) -> None:
         assert {TAG_CLUSTER, "app"} <= {tag["Key"] for tag in volumes[0]["Tags"]}
         interfaces = (await on.front.ask("DescribeNetworkInterfaces"))["NetworkInterfaces"]
         assert any({TAG_CLUSTER, "app"} <= {tag["Key"] for tag in each.get("TagSet", ())} for each in interfaces)
+
+
+async def test_one_call_stands_between_a_lone_pod_and_its_instance(tmp_path: Path) -> None:
+    async with stage(tmp_path) as on:
+        offers = await cheapest(on.cloud)
+        with on.front.watch() as heard:
+            while on.front.count("CreateLaunchTemplate") < len(on.settings.images) * 2:
+                await heard.get()
+        on.front.calls.clear()
+        (launched,) = await on.cloud.launch([request("c-1-1-a", offers, disk_gb=40)])
+        assert launched.instance is not None, launched.fault
+        before = [call.action for call in on.front.calls if call.action != "DescribeInstances"]
+        assert before == ["CreateFleet"], "its addresses are asked for while it boots"
+        (known,) = await on.alive()
+        volume = (await on.front.ask("DescribeVolumes"))["Volumes"][0]
+        assert volume["Size"] >= 10 + 40
+        told = await on.front.ask("DescribeInstanceAttribute", InstanceId=known["InstanceId"], Attribute="userData")
+        assert gzip.decompress(base64.b64decode(told["UserData"]["Value"])).decode() == USER_DATA
+
+
+async def test_spot_is_not_bought_above_the_limit_though_the_offers_price_was_below(tmp_path: Path) -> None:
+    async with stage(tmp_path, max_price=0.05) as on:
+        on.front.rules.spot_usd = 0.06
+        spot = await cheapest(on.cloud, LaunchType.SPOT, 5)
+        for fleets in (True, False):
+            async with on.reopen(fleets=fleets) as cloud:
+                (launched,) = await cloud.launch([request(f"c-{fleets}-1-a", spot)])
+                assert launched.instance is None
+                assert "SpotMaxPriceTooLow" in launched.fault
+        on.front.rules.spot_usd = 0.04
+        (launched,) = await on.cloud.launch([request("c-3-1-a", spot)])
+        assert launched.instance is not None, launched.fault
 
 
 async def test_pods_that_must_differ_are_not_launched_together(tmp_path: Path) -> None:
@@ -314,7 +350,7 @@ async def test_a_caller_that_gives_up_takes_nothing_with_it_and_finds_the_instan
             with on.front.watch() as heard:
                 hasty = tasks.create_task(on.cloud.launch([request("c-1-1-a", offers)]))
                 patient = tasks.create_task(on.cloud.launch([request("c-2-1-a", offers)]))
-                while (await heard.get()).action != "CreateLaunchTemplate":
+                while (await heard.get()).action != "CreateFleet":
                     pass
                 hasty.cancel()
         assert patient.result()[0].instance is not None

@@ -96,7 +96,8 @@ async def test_after_the_last_pod_nothing_of_ours_is_left_in_the_account(tmp_pat
             mine = [{"Name": "tag-key", "Values": ["chinampa.dev/cluster"]}]
             volumes = (await w.front.ask("DescribeVolumes", Filters=mine)).get("Volumes")
             cards = (await w.front.ask("DescribeNetworkInterfaces", Filters=mine)).get("NetworkInterfaces")
-            templates = (await w.front.ask("DescribeLaunchTemplates")).get("LaunchTemplates")
-            return not (volumes or cards or templates or await w.alive())
+            return not (volumes or cards or await w.alive())
 
         await until_found(nothing)
+        templates = (await w.front.ask("DescribeLaunchTemplates"))["LaunchTemplates"]
+        assert len(templates) <= 2 * len(w.settings.images), "those that the next launch goes by"

@@ -15,7 +15,7 @@ from controller.clouds.ec2.settings import TAG_CLUSTER
 from controller.clouds.protocol import LaunchRequest
 from controller.model.names import InstanceId
 from controller.model.offer import LaunchType
-from tests.support.ec2_cloud import Signer, credentials, settings_on, stage
+from tests.support.ec2_cloud import Signer, Stage, credentials, settings_on, stage
 from tests.support.ec2_front import running_front
 
 
@@ -31,13 +31,18 @@ def tagged(kind: str) -> list[dict[str, Any]]:
     return [{"ResourceType": kind, "Tags": [{"Key": TAG_CLUSTER, "Value": "test"}]}]
 
 
+async def templates(on: Stage) -> list[dict[str, Any]]:
+    return (await on.front.ask("DescribeLaunchTemplates"))["LaunchTemplates"]
+
+
 async def test_instances_that_end_at_once_are_ended_by_one_call(tmp_path: Path) -> None:
     async with stage(tmp_path) as on:
         ids = await launched(on.cloud, 30)
         async with asyncio.TaskGroup() as tasks:
             for one in ids:
                 tasks.create_task(on.cloud.terminate([one]))
-        assert on.front.count("TerminateInstances") == 1
+        (ends,) = [call for call in on.front.calls if call.action == "TerminateInstances"]
+        assert ends.parameters["SkipOsShutdown"], "seconds of each instance's life are not paid for"
         assert not await on.alive()
 
 
@@ -68,9 +73,25 @@ async def test_one_instance_that_may_not_be_ended_is_told_and_the_rest_end(tmp_p
         assert [each["InstanceId"] for each in await on.alive()] == [ids[2]]
 
 
+async def test_subnets_that_give_no_ipv4_address_are_refused_at_the_start(tmp_path: Path) -> None:
+    async with stage(tmp_path) as on:
+        await on.front.ask("AssociateVpcCidrBlock", VpcId=on.cloud.place.vpc, AmazonProvidedIpv6CidrBlock=True)
+        (vpc,) = (await on.front.ask("DescribeVpcs", VpcIds=[on.cloud.place.vpc]))["Vpcs"]
+        block = vpc["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"].replace("/56", "/64")
+        made = await on.front.ask("CreateSubnet", VpcId=vpc["VpcId"], Ipv6CidrBlock=block, Ipv6Native=True)
+        with pytest.raises(Fault, match=r"IPv6 addresses only.*IPv4") as caught:
+            async with on.reopen(subnets=(*on.settings.subnets, made["Subnet"]["SubnetId"])):
+                pass
+        assert caught.value.thing == "cloud.ec2.subnets"
+
+
 async def test_what_is_ours_and_unused_is_deleted_at_the_second_sight_and_nothing_else(tmp_path: Path) -> None:
     async with stage(tmp_path, template_seconds=0.5) as on:
         await launched(on.cloud, 2)
+        old = tagged("launch-template")
+        await on.front.ask(
+            "CreateLaunchTemplate", LaunchTemplateName="old", LaunchTemplateData={}, TagSpecifications=old
+        )
         zone, subnet = "us-east-1a", on.settings.subnets[0]
         lost = await on.front.ask("CreateVolume", AvailabilityZone=zone, Size=1, TagSpecifications=tagged("volume"))
         foreign = await on.front.ask("CreateVolume", AvailabilityZone=zone, Size=1)
@@ -93,6 +114,8 @@ async def test_what_is_ours_and_unused_is_deleted_at_the_second_sight_and_nothin
             "DeleteSecurityGroup",
             "DeleteLaunchTemplate",
         }
+        assert "old" not in {each["LaunchTemplateName"] for each in await templates(on)}
+        assert await templates(on), "those that launches go by stay, however old"
         left = {each["VolumeId"] for each in (await on.front.ask("DescribeVolumes"))["Volumes"]}
         assert lost["VolumeId"] not in left
         assert foreign["VolumeId"] in left

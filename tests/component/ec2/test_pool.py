@@ -60,7 +60,7 @@ async def test_spot_gpu_and_private_pods_each_take_the_warm_cell_that_stands_by_
         assert [one.name for one in (bought["gpu"].shape.gpus,) if one] == ["t4"]
         templates = [call.parameters for call in w.front.calls if call.action == "CreateLaunchTemplate"]
         cards = [one["LaunchTemplateData"]["NetworkInterfaces"][0] for one in templates]
-        assert sorted(str(card["AssociatePublicIpAddress"]).lower() for card in cards) == ["false", "false", "true"]
+        assert {str(card["AssociatePublicIpAddress"]).lower() for card in cards} == {"false", "true"}
 
         pods = (
             claim("s", launch_type="spot"),

@@ -30,7 +30,7 @@ from tests.support.fake_cloud import FakeCloud
 from tests.support.fake_link import FakeLink
 
 SMALL = Demand(cpu_millis=100, memory_mib=200)
-LIMITS = Limits(lease=2.0, boot=5.0, launch=5.0, unclaimed=5.0, grace=0.4, terminate_again=0.2)
+LIMITS = Limits(lease=2.0, heartbeat=0.1, boot=5.0, launch=5.0, unclaimed=5.0, grace=0.4, terminate_again=0.2)
 WARM = Class(name="warm", count=2, demand=Demand(cpu_millis=400, memory_mib=400))
 SETTINGS = FleetSettings(limits=LIMITS, survey=0.1, registries=(RegistryFacts(host="registry.demo"),))
 
@@ -59,6 +59,7 @@ class World:
     cloud: FakeCloud = field(default_factory=FakeCloud)
     link: FakeLink = field(default_factory=FakeLink)
     refuse_joins: bool = False
+    mute: set[CellName] = field(default_factory=set[CellName])
 
     @asynccontextmanager
     async def controller(self, settings: FleetSettings = SETTINGS) -> AsyncGenerator[Fleet]:
@@ -83,6 +84,8 @@ class World:
                     token = parse(next(r for r in self.cloud.requests if r.client_token == one.client_token).user_data)
                     with contextlib.suppress(Fault):
                         joined[one.id] = (await fleet.admit(token.token, self.cloud.identity(one.id))).cell
+                if joined.get(one.id) in self.mute:
+                    continue
                 if (name := joined.get(one.id)) and name not in self.link.channels:
                     self.link.connect(name, agent=1.0)
                 elif name:
@@ -306,6 +309,39 @@ async def test_warm_cells_are_kept_and_given_to_the_first_pod_that_fits(world: W
         assert cell.name in warm
         assert big.name not in warm
         await until(lambda: len([cell for cell in fleet.list() if cell.claim is None]) == 2)
+
+
+async def test_a_warm_cell_that_stood_by_for_longer_than_a_claim_may_wait_is_handed_to_its_pod(world: World) -> None:
+    limits = msgspec.structs.replace(LIMITS, unclaimed=0.5)
+    settings = msgspec.structs.replace(SETTINGS, limits=limits, standby=PoolSettings(classes=(WARM,)))
+    async with world.controller(settings) as fleet:
+        await until(lambda: sum(cell.state is CellState.READY for cell in fleet.list()) == WARM.count)
+        oldest = max(cell.created_at for cell in fleet.list())
+        await until(lambda: time.time() > oldest + limits.unclaimed)
+        warm = {cell.name for cell in fleet.list()}
+
+        async with asyncio.timeout(20):
+            cell = await fleet.claim(pod("web"))
+
+        assert cell.name in warm
+        assert cell.state is CellState.CLAIMED
+
+
+async def test_many_cells_that_fall_silent_at_once_are_kept_until_the_cloud_says_that_one_is_gone(world: World) -> None:
+    async with world.controller() as fleet:
+        async with asyncio.TaskGroup() as tasks:
+            claims = [tasks.create_task(fleet.claim(pod(f"web-{number}"))) for number in range(6)]
+        names = [claim.result().name for claim in claims]
+        world.mute.update(names)
+        silent_since = time.time()
+        await until(lambda: time.time() > silent_since + 3 * LIMITS.lease)
+        assert {cell.state for cell in fleet.list()} == {CellState.CLAIMED}
+
+        gone = claims[0].result().instance
+        assert gone is not None
+        world.cloud.end(gone, "Server.InternalError")
+        await until(lambda: fleet.get(names[0]) is None)
+        assert {cell.name for cell in fleet.list()} == set(names[1:])
 
 
 async def test_hits_and_misses_of_the_pool_are_counted_for_the_class_that_would_have_done(world: World) -> None:

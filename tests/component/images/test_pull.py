@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import os
 import signal
+import socket
 import stat
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
@@ -136,6 +138,21 @@ async def test_the_image_of_this_platform_is_taken_from_an_index(tmp_path: Path)
         assert image.digests == (f"{registry}/many@{top}",)
         again = await room.puller.pull(f"{registry}/many@{top}", NOBODY)
         assert again == image
+
+
+async def test_an_address_that_takes_no_connection_is_told_within_seconds(tmp_path: Path) -> None:
+    # A listener whose queue is full answers no further connection, like an address behind a firewall.
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf, contextlib.ExitStack() as held:
+        host = f"127.0.0.1:{deaf.getsockname()[1]}"
+        for _ in range(4):
+            one = held.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(deaf.getsockname())
+        async with running(ImageSettings(root=tmp_path)) as room:
+            fault = await failure(room, f"{host}/a:1")
+    assert fault.kind is Kind.UNAVAILABLE
+    assert "cannot be reached (no connection within 4 s)" in str(fault)
+    assert "tried" not in str(fault)
 
 
 async def test_mirrors_come_first_and_the_host_itself_last(tmp_path: Path) -> None:

@@ -57,11 +57,11 @@ async def test_a_cell_says_hello_then_beats_and_its_events_come_through(site: Si
         assert abs(beat.heartbeat.at - time.time()) < 10
 
 
-async def test_a_cell_that_is_not_there_is_unavailable(site: Site) -> None:
+async def test_a_cell_that_is_not_there_is_unreachable(site: Site) -> None:
     async with site.open() as link:
         with pytest.raises(Fault) as told:
             link.channel(CellName("c-none"))
-        assert told.value.kind is Kind.UNAVAILABLE
+        assert told.value.kind is Kind.UNREACHABLE
 
 
 async def test_a_cell_redials_a_controller_that_was_restarted(site: Site) -> None:
@@ -113,7 +113,7 @@ async def test_the_newest_connection_of_a_cell_wins(site: Site) -> None:
         assert await echo(link, "new") == "new"
         with pytest.raises(Fault) as told:
             await call(cell_grpc.CellStub(old).ReadFile, wire.ReadFileRequest(), deadline=1)
-        assert told.value.kind is Kind.UNAVAILABLE
+        assert told.value.kind is Kind.UNREACHABLE
 
 
 async def test_a_connection_cut_in_mid_stream_settles_on_both_sides(site: Site) -> None:
@@ -131,7 +131,7 @@ async def test_a_connection_cut_in_mid_stream_settles_on_both_sides(site: Site) 
         async def asked_to_cancel() -> int:
             with pytest.raises(Fault) as told, settled():
                 await read()
-            assert told.value.kind is Kind.UNAVAILABLE
+            assert told.value.kind is Kind.UNREACHABLE
             task = asyncio.current_task()
             assert task is not None
             return task.cancelling()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -91,6 +92,12 @@ class Client:
     async def status(self, container: str) -> cri.ContainerStatus:
         request = cri.ContainerStatusRequest(container_id=container)
         return (await call(self.stub.ContainerStatus, request, deadline=10)).status
+
+    async def pid(self, container: str) -> int:
+        """Its first process."""
+        request = cri.ContainerStatusRequest(container_id=container, verbose=True)
+        told = await call(self.stub.ContainerStatus, request, deadline=10)
+        return json.loads(told.info["info"])["pid"]
 
     async def exited(self, container: str) -> cri.ContainerStatus:
         async with asyncio.timeout(20):

@@ -57,6 +57,21 @@ async def test_a_container_sees_its_limits_and_their_change(agent: Agents) -> No
         assert (told.memory_limit_in_bytes, told.cpu_quota, told.cpuset_cpus) == (32 << 20, 75_000, "0")
 
 
+@pytest.mark.parametrize("spelling", [8796093022207 << 20, (1 << 63) - 4096, -1], ids=["MiB", "pages", "minus"])
+async def test_a_container_made_without_a_limit_or_rid_of_it_has_none(agent: Agents, spelling: int) -> None:
+    async with agent() as client:
+        none = await shown(client, await client.run("sleep", "100"))
+        asked = cri.LinuxContainerResources(memory_limit_in_bytes=spelling, memory_swap_limit_in_bytes=spelling)
+        made = await client.run("sleep", "100", linux=cri.LinuxContainerConfig(resources=asked))
+        assert await shown(client, made) == none
+        asked = cri.LinuxContainerResources(memory_limit_in_bytes=64 << 20, memory_swap_limit_in_bytes=64 << 20)
+        changed = await client.run("sleep", "100", linux=cri.LinuxContainerConfig(resources=asked))
+        await update(client, changed, memory_limit_in_bytes=spelling)
+        assert await shown(client, changed) == none
+        told = (await client.status(changed)).resources.linux
+        assert told.memory_limit_in_bytes == -1
+
+
 async def test_more_memory_than_the_machine_has_is_refused(agent: Agents) -> None:
     async with agent() as client:
         container = await client.run("sleep", "100")

@@ -65,6 +65,17 @@ async def test_a_pod_is_held_to_its_limits_and_what_is_not_said_stays(agent: Age
         assert (await client.exec(container, "true")).exit_code == 0
 
 
+@pytest.mark.parametrize("spelling", [8796093022207 * MIB, (1 << 63) - 4096, -1], ids=["MiB", "pages", "minus"])
+async def test_a_pod_whose_limit_is_lifted_has_none(agent: Agents, spelling: int) -> None:
+    async with agent() as client:
+        sandbox = await client.sandbox()
+        unlimited = await held(client, sandbox)
+        await resize(client, sandbox, memory_limit_in_bytes=64 * MIB, cpu_quota=50_000, cpu_period=100_000)
+        extra = {"memory_limit_in_bytes": 8 * MIB}
+        await resize(client, sandbox, overhead=extra, memory_limit_in_bytes=spelling, cpu_quota=-1, cpu_period=100_000)
+        assert await held(client, sandbox) == unlimited
+
+
 async def test_a_container_without_a_limit_of_its_own_ends_at_its_pods(agent: Agents) -> None:
     async with agent() as client:
         sandbox = await client.sandbox()

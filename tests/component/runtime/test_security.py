@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cellagent.kernel import apparmor
+from cellagent.kernel import apparmor, selinux
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from tests.component.runtime.conftest import Agents, Client
@@ -70,12 +70,11 @@ async def test_a_local_filter_of_calls_refuses_what_it_names(agent: Agents, tmp_
 @pytest.mark.parametrize(
     ("context", "words", "kind"),
     [
-        (Context(selinux_options=cri.SELinuxOption(type="t", level="s0")), "type=t level=s0", Kind.UNSUPPORTED),
         (Context(capabilities=cri.Capability(add_capabilities=["FLY"])), "capability FLY", Kind.INVALID),
         (Context(run_as_username="nobody-here"), "user nobody-here", Kind.INVALID),
         (Context(run_as_group=cri.Int64Value(value=5)), "set without a user", Kind.INVALID),
     ],
-    ids=["selinux", "capability", "user", "group"],
+    ids=["capability", "user", "group"],
 )  # fmt: skip
 async def test_what_cannot_be_honoured_is_refused_by_name(
     agent: Agents, context: Context, words: str, kind: Kind
@@ -177,13 +176,14 @@ async def test_a_container_may_leave_what_its_pod_shares_and_be_joined_there(age
         assert found == [str(Path("/proc/self/ns", each).readlink()) for each in ("net", "ipc", "pid")]
 
 
-async def test_a_pod_with_selinux_options_is_refused_by_name(agent: Agents) -> None:
+@pytest.mark.skipif(selinux.enabled(), reason="SELinux is on here")
+async def test_selinux_options_of_pod_and_container_have_no_effect_where_selinux_is_off(agent: Agents) -> None:
+    options = cri.SELinuxOption(user="u", role="r", type="spc_t", level="s0:c1")
     async with agent() as client:
         config = client.sandbox_config()
-        config.linux.security_context.selinux_options.type = "spc_t"
-        with pytest.raises(Fault, match=r"pod test/pod\d+, SELinux options type=spc_t") as caught:
-            await client.sandbox(config)
-        assert caught.value.kind is Kind.UNSUPPORTED
+        config.linux.security_context.selinux_options.CopyFrom(options)
+        sandbox = await client.sandbox(config)
+        assert await said(client, sandbox, "echo runs", Context(selinux_options=options)) == "runs"
 
 
 async def test_a_container_joins_the_processes_of_its_target_while_that_runs(agent: Agents) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+import signal
 import time
 
 import pytest
@@ -21,6 +23,10 @@ async def everything(session: Session) -> tuple[bytes, bytes, int]:
             return bytes(said[Stdout]), bytes(said[Stderr]), item.code
         said[type(item)] += item.data
     raise AssertionError("no exit code came")
+
+
+def in_namespaces(pid: int) -> bool:
+    return os.path.lexists(f"/proc/{pid}/ns/mnt")
 
 
 async def test_exec_sync_gives_both_streams_and_the_exit_code(agent: Agents) -> None:
@@ -48,6 +54,95 @@ async def test_exec_sync_kills_the_command_at_its_deadline(agent: Agents) -> Non
         assert time.monotonic() - begun < 40
         left = await client.exec(container, "sh", "-c", "cat /proc/[0-9]*/cmdline | tr -d '\\0'")
         assert b"sleep78" not in left.stdout
+        assert b"sleep77" not in left.stdout
+
+
+TALKER = "(while true; do echo more; sleep 0.02; done) &"
+
+
+@pytest.mark.parametrize("behind", ["sleep 1000 &", TALKER], ids=["silent", "talking"])
+async def test_exec_sync_ends_with_its_command_though_a_child_of_that_holds_its_output(
+    agent: Agents, behind: str
+) -> None:
+    async with agent() as client:
+        container = await client.run("sleep", "100")
+        done = await client.exec(container, "sh", "-c", f"{behind} echo started; echo err >&2; exit 5")
+        assert done.exit_code == 5
+        assert b"started\n" in done.stdout
+        assert done.stderr == b"err\n"
+
+
+@pytest.mark.parametrize("tty", [False, True], ids=["pipes", "terminal"])
+@pytest.mark.parametrize("behind", ["sleep 1000 &", TALKER], ids=["silent", "talking"])
+async def test_an_exec_session_ends_with_its_command_though_a_child_of_that_holds_its_output(
+    agent: Agents, behind: str, *, tty: bool
+) -> None:
+    async with agent() as client:
+        container = await client.run("sleep", "100")
+        request = SessionRequest(container, ("sh", "-c", f"{behind} echo started; exit 5"), tty=tty, stderr=not tty)
+        async with client.room.backend.exec(request) as session:
+            out, _, code = await everything(session)
+        assert code == 5
+        assert b"started" in out
+
+
+async def test_a_slow_reader_gets_all_that_a_command_said_though_a_child_of_that_holds_its_output(
+    agent: Agents,
+) -> None:
+    async with agent() as client:
+        container = await client.run("sleep", "100")
+        # Less than a pipe holds, so that the command has ended before anybody reads.
+        script = "sleep 1000 & dd if=/dev/zero bs=1k count=60 2>/dev/null; echo last >&2"
+        async with client.room.backend.exec(SessionRequest(container, ("sh", "-c", script))) as session:
+            await asyncio.sleep(1)
+            out, err, code = await everything(session)
+        assert (len(out), err, code) == (60 << 10, b"last\n", 0)
+
+
+async def test_what_a_child_says_right_after_its_command_is_kept(agent: Agents) -> None:
+    async with agent() as client:
+        container = await client.run("sleep", "100")
+        done = await client.exec(container, "sh", "-c", "(sleep 0.02; echo late) & echo early")
+        assert done.stdout == b"early\nlate\n"
+
+
+async def test_exec_in_a_container_that_is_just_ending_says_so(agent: Agents) -> None:
+    async with agent() as client:
+        for tty in (False, True):
+            container = await client.run("sleep", "100")
+            pid = await client.pid(container)
+            os.kill(pid, signal.SIGKILL)
+            while in_namespaces(pid):
+                pass  # without a turn of the loop, in which the agent would hear of it
+            request = SessionRequest(container, ("true",), tty=tty, stderr=not tty)
+            async with client.room.backend.exec(request) as session:
+                with pytest.raises(Fault, match="container main: the container has just ended") as caught:
+                    await everything(session)
+            assert caught.value.kind is Kind.PRECONDITION
+
+
+async def test_a_command_that_cannot_be_started_on_a_terminal_gives_127_and_says_why(agent: Agents) -> None:
+    async with agent() as client:
+        container = await client.run("sleep", "100")
+        request = SessionRequest(container, ("no-such-program",), tty=True, stderr=False)
+        async with client.room.backend.exec(request) as session:
+            out, _, code = await everything(session)
+        assert code == 127
+        assert out.count(b"no-such-program") == 1
+
+
+async def test_a_container_ends_with_its_first_process_though_a_child_of_that_holds_its_log(agent: Agents) -> None:
+    async with agent() as client:
+        config = client.sandbox_config()
+        config.linux.security_context.namespace_options.pid = cri.POD
+        sandbox = await client.sandbox(config)
+        linux = cri.LinuxContainerConfig()
+        linux.security_context.namespace_options.pid = cri.POD
+        container = await client.create(sandbox, "sh", "-c", "sleep 1000 & echo started; exit 5", linux=linux)
+        await client.start(container)
+        status = await client.exited(container)
+        assert status.exit_code == 5
+        assert "started" in await client.log(container)
 
 
 async def test_exec_sync_in_a_container_that_does_not_run_is_refused(agent: Agents) -> None:

@@ -166,9 +166,15 @@ def test_the_usual_filter_follows_capabilities_and_machine() -> None:
         assert never not in names(frozenset(f"CAP_{name}" for name in capabilities.ALL), "x86_64")
 
 
-def test_selinux_options_and_apparmor_profiles_are_refused_by_name_where_absent() -> None:
-    with pytest.raises(Fault, match="type=spc_t"):
-        oci_spec(inputs(config_of(selinux_options=cri.SELinuxOption(type="spc_t"))))
+def test_selinux_options_say_nothing_where_selinux_is_off_and_are_refused_by_name_where_it_is_on() -> None:
+    options = cri.SELinuxOption(type="spc_t", level="s0")
+    assert oci_spec(inputs(config_of(selinux_options=options))) == oci_spec(inputs(config_of()))
+    with pytest.raises(Fault, match="SELinux options type=spc_t level=s0: this machine runs SELinux"):
+        oci_spec(inputs(config_of(selinux_options=options), selinux=True))
+    assert oci_spec(inputs(config_of(), selinux=True)) == oci_spec(inputs(config_of()))
+
+
+def test_apparmor_profiles_are_refused_by_name_where_absent() -> None:
     profile = cri.SecurityProfile(profile_type=cri.SecurityProfile.Localhost, localhost_ref="mine")
     with pytest.raises(Fault, match="mine"):
         oci_spec(inputs(config_of(apparmor=profile)))

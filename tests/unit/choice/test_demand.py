@@ -14,6 +14,13 @@ def container(cpu: str, memory: str, **more: Any) -> dict[str, Any]:
     return {"name": "c", "resources": {"requests": {"cpu": cpu, "memory": memory}}, **more}
 
 
+def test_a_sandbox_without_a_limit_asks_for_no_memory() -> None:
+    config = cri.PodSandboxConfig()
+    for spelling in (-1, 8796093022207 << 20, (1 << 63) - 4096):
+        config.linux.resources.memory_limit_in_bytes = spelling
+        assert of_sandbox(config, NONE).memory_mib == of_sandbox(cri.PodSandboxConfig(), NONE).memory_mib
+
+
 def test_containers_add_up() -> None:
     demand = of_pod({"containers": [container("100m", "64Mi"), container("200m", "32Mi")]}, NONE)
     assert (demand.cpu_millis, demand.memory_mib) == (300, 96)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cellwire.faults import Kind
 from controller.clouds.ec2 import attempts
-from controller.clouds.ec2.attempts import Refusal
+from controller.clouds.ec2.attempts import Frame, Refusal
 from controller.clouds.ec2.form import Place
 from controller.model.offer import LaunchType, Offer, Shape
 
@@ -58,7 +58,7 @@ OFFERS = st.lists(
 @given(OFFERS)
 def test_a_fleet_is_within_ec2s_bounds_in_one_market_and_by_our_ranking(offers: list[Offer]) -> None:
     for attempt in attempts.attempts(offers, PLACE):
-        asked = attempts.fleet(attempt, dict.fromkeys(attempts.builds(attempt), "x"), 3)
+        asked = attempts.fleet(attempt, dict.fromkeys(attempts.builds(attempt), Frame("x", {})), 3, "")
         overrides = [each for config in asked["LaunchTemplateConfigs"] for each in config["Overrides"]]
         assert 0 < len(overrides) <= 300
         assert len({each["InstanceType"] for each in overrides}) <= 60
@@ -92,12 +92,12 @@ def test_spot_that_is_dearer_than_on_demand_is_bought_when_on_demand_is_not_to_b
 def test_each_type_is_made_by_the_template_of_its_architecture_and_its_credits() -> None:
     offers = [offer("t3.nano", burstable=True), offer("m7i.large"), offer("m7g.medium", architecture="arm64")]
     (attempt,) = attempts.attempts(offers, PLACE)
-    names = {build: f"{build.architecture}-{build.burstable}" for build in attempts.builds(attempt)}
+    frames = {build: Frame(f"{build.architecture}-{build.burstable}", {}) for build in attempts.builds(attempt)}
     made = {
         config["LaunchTemplateSpecification"]["LaunchTemplateName"]: {
             each["InstanceType"] for each in config["Overrides"]
         }
-        for config in attempts.fleet(attempt, names, 1)["LaunchTemplateConfigs"]
+        for config in attempts.fleet(attempt, frames, 1, "")["LaunchTemplateConfigs"]
     }
     assert made == {"amd64-True": {"t3.nano"}, "amd64-False": {"m7i.large"}, "arm64-False": {"m7g.medium"}}
 

@@ -47,6 +47,7 @@ def test_without_annotations_an_instance_is_private_encrypted_and_shut_off_from_
         "HttpTokens": "required",
         "HttpPutResponseHopLimit": 1,
         "HttpEndpoint": "enabled",
+        "InstanceMetadataTags": "disabled",
     }
     (mapping,) = made["BlockDeviceMappings"]
     assert mapping["DeviceName"] == "/dev/sda1"
@@ -151,3 +152,37 @@ def test_an_instance_is_read_with_its_two_addresses_and_why_it_ended() -> None:
 def test_an_instance_of_which_hardly_anything_is_told_is_still_read() -> None:
     instance = describe.instance_of({"InstanceId": "i-1"}, "")
     assert (instance.id, instance.state, instance.address) == ("i-1", InstanceState.PENDING, "")
+
+
+def test_a_limit_of_the_settings_and_one_of_the_pod_bind_spot_by_the_lower() -> None:
+    most = msgspec.structs.replace(SETTINGS, max_price=0.5)
+    assert form.form_of(request({}, max_price="0.2"), most).max_price == 0.2
+    assert form.form_of(request({}, max_price="0.9"), most).max_price == 0.5
+    assert form.form_of(request(), SETTINGS).max_price == 0.0
+    assert form.price(0.25) == "0.25"
+    assert float(form.price(0.0001)) > 0.001, "EC2 refuses what is no more"
+
+
+def test_pods_that_differ_in_disk_profile_and_metadata_need_no_template_of_their_own() -> None:
+    plain, odd = (form.form_of(each, SETTINGS) for each in (request(), request({}, metadata="true", volume_type="gp2")))
+    build = Build("amd64")
+    assert form.frame(plain, build, SETTINGS, PLACE) == form.frame(odd, build, SETTINGS, PLACE)
+    assert form.beside(plain, build, SETTINGS, PLACE) == {}
+    said = form.beside(odd, build, SETTINGS, PLACE)
+    assert said["MetadataOptions"]["HttpPutResponseHopLimit"] == 2
+    assert said["BlockDeviceMappings"][0]["Ebs"]["VolumeType"] == "gp2"
+
+
+def test_pods_of_other_groups_or_tenancy_have_a_template_of_their_own() -> None:
+    build = Build("amd64")
+    frames = [
+        form.digest(form.frame(form.form_of(each, SETTINGS), build, SETTINGS, PLACE))
+        for each in (
+            request(),
+            request({}, security_groups="sg-a"),
+            request({}, tenancy="dedicated"),
+            request({}, public_address="true"),
+            request({}, capacity_reservation="cr-1"),
+        )
+    ]
+    assert len(set(frames)) == len(frames)

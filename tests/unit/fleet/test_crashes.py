@@ -28,8 +28,9 @@ from controller.fleet.pool_keeper import Pool, PoolSettings
 from controller.fleet.pool_plan import plan_pool
 from controller.fleet.reconciler import Reconciler
 from controller.fleet.room import Fleet, Port
+from controller.fleet.silence import LEASED, heard
 from controller.model.cell import Cell, CellState
-from controller.model.instance import Instance
+from controller.model.instance import Instance, InstanceState
 from controller.model.names import CellName, InstanceId, PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
@@ -176,9 +177,23 @@ class Machine(RuleBasedStateMachine):
     def boot(self) -> None:
         self.do(self.agents())
 
-    @rule(seconds=st.sampled_from((1.0, 7.0, 40.0)))
-    def wait(self, seconds: float) -> None:
+    @rule(steps=st.sampled_from((1, 7, 40)))
+    def wait(self, steps: int) -> None:
+        for _ in range(steps):
+            self.now += 1
+            self.reconciler._listen(self.now)
+
+    @rule(seconds=st.sampled_from((20.0, 400.0)))
+    def freeze(self, seconds: float) -> None:
+        """The controller stands still, and nobody hears the cells; it wakes and plans before it hears them."""
+        alive = {cell.name for cell in self.fleet.list() if cell.state in LEASED and self.heard_of_late(cell)}
         self.now += seconds
+        for name in alive:
+            assert not isinstance(self.reconciler._next(name), plan.Lose), "a pause of our own loses nobody by lease"
+
+    def heard_of_late(self, cell: Cell) -> bool:
+        one = self.cloud.known.get(cell.instance) if cell.instance else None
+        return one is not None and one.state is InstanceState.RUNNING and self.now - heard(cell) < 10
 
     @rule(size=st.sampled_from(SIZES), code=st.sampled_from(CODES))
     def refuse(self, size: str, code: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 from controller.fleet import plan
 from controller.fleet.orphans import Sighting, sort
 from controller.fleet.plan import Limits, Seen, plan_cell
+from controller.fleet.silence import Listening, begun
 from controller.model.cell import Cell, CellState
 from controller.model.instance import Instance, InstanceState
 from controller.model.names import CellName, InstanceId, PodUid
@@ -46,9 +47,9 @@ def test_a_requested_cell_is_launched() -> None:
 def test_a_launch_of_an_earlier_life_waits_for_a_list_that_may_know_its_answer() -> None:
     one = cell(CellState.LAUNCHING, client_token="t", changed_at=T - 100)
 
-    assert planned(one, started_at=T - 50, listed_at=0.0) is None
-    assert planned(one, started_at=T - 50) == plan.Launch(NAME)
-    assert planned(one, started_at=T - 50, instance=instance()) == plan.Adopt(NAME, instance())
+    assert planned(one, listening=begun(T - 50), listed_at=0.0) is None
+    assert planned(one, listening=begun(T - 50)) == plan.Launch(NAME)
+    assert planned(one, listening=begun(T - 50), instance=instance()) == plan.Adopt(NAME, instance())
 
 
 def test_a_launch_without_an_answer_is_given_up_in_the_end() -> None:
@@ -62,13 +63,20 @@ def test_an_instance_has_so_long_to_join(age: float, *, given_up: bool) -> None:
     assert isinstance(action, plan.Lose) is given_up
 
 
+def test_an_instance_that_booted_while_the_controller_was_away_may_dial_once_more() -> None:
+    booted = cell(CellState.BOOTING, instance="i-1", changed_at=T - 900)
+
+    assert planned(booted, listening=begun(T - 64), instance=instance()) is None
+    assert isinstance(planned(booted, listening=begun(T - 66), instance=instance()), plan.Lose)
+
+
 @pytest.mark.parametrize(
     ("heard", "started", "lost"),
     [(T - 31, 0, True), (T - 29, 0, False), (T - 500, T - 29, False), (T - 500, T - 64, False), (0, T - 66, True)],
 )
 def test_the_lease_counts_from_the_last_word_or_our_own_start(heard: float, started: float, *, lost: bool) -> None:
     one = cell(CellState.CLAIMED, last_heartbeat=heard, changed_at=T - 900, instance="i-1")
-    action = planned(one, started_at=started, instance=instance())
+    action = planned(one, listening=begun(started), instance=instance())
 
     assert isinstance(action, plan.Lose) is lost
     assert action is None or "CellLost" in getattr(action, "reason", "")
@@ -98,6 +106,35 @@ def test_a_ready_cell_that_nobody_asks_for_is_retired_and_a_warm_one_kept() -> N
     assert isinstance(planned(cell(CellState.READY, **fields), asked_at=T - 301), plan.Retire)
     assert planned(cell(CellState.READY, **fields), asked_at=float("inf")) is None
     assert planned(cell(CellState.READY, claim=None, **fields), asked_at=0.0) is None
+
+
+def test_a_warm_cell_that_stood_by_for_long_is_kept_for_the_pod_that_has_just_taken_it() -> None:
+    fields: dict[str, Any] = {"instance": "i-1", "created_at": T - 9000, "changed_at": T - 8000, "last_heartbeat": T}
+    taken = cell(CellState.READY, assigned_at=T, **fields)
+
+    assert planned(taken, asked_at=0.0) is None
+    left = msgspec.structs.replace(taken, assigned_at=T - 301)
+    assert isinstance(planned(left, asked_at=0.0), plan.Retire), "who asked for it has gone"
+
+
+def test_among_many_silent_cells_one_whose_instance_fails_its_status_check_is_lost() -> None:
+    one = cell(CellState.CLAIMED, instance="i-1", changed_at=T - 900, last_heartbeat=T - 100)
+    many = Listening(started_at=T - 900, since=T, looked_at=T, silent=50, mass=True)
+
+    assert planned(one, listening=many, instance=instance()) is None
+    checked = {"impaired": "the system status check fails", "impaired_at": T - 50}
+    action = planned(one, listening=many, instance=instance(), **checked)
+    assert action == plan.Lose(NAME, "CellLost: nothing was heard of it for 100 s, and the system status check fails")
+    assert planned(one, listening=many, instance=instance(), impaired="x", impaired_at=T - 200) is None, "heard since"
+    assert isinstance(planned(one, listening=many, instance=instance(InstanceState.TERMINATED)), plan.Lose)
+
+
+def test_a_cell_missing_from_lists_is_not_lost_before_it_could_dial_a_restarted_controller() -> None:
+    one = cell(CellState.CLAIMED, instance="i-1", changed_at=T - 900)
+    missing: dict[str, Any] = {"missing_since": T - 40, "listed_at": T - 1}
+
+    assert planned(one, listening=begun(T - 41), **missing) is None
+    assert isinstance(planned(one, listening=begun(T - 70), **missing), plan.Lose)
 
 
 @pytest.mark.parametrize("state", [CellState.RETIRING, CellState.LOST])

@@ -110,6 +110,21 @@ def test_an_image_error_becomes_a_back_off_that_keeps_the_cause() -> None:
     assert decide(spec("a"), later, 104) == (Wait(110),)
 
 
+def test_a_cell_waits_for_an_image_as_long_as_is_set_and_not_longer() -> None:
+    first = not_prepared(ContainerRun(name="a"), "ErrImagePull", "no such tag", 100)
+    again = not_prepared(first, "ErrImagePull", "no such tag", 130)
+    assert decide(spec("a"), run(a=again), 149, 50) == (Wait(150),)
+    (end,) = decide(spec("a"), run(a=again), 150, 50)
+    assert isinstance(end, Finish)
+    assert (end.phase, end.reason) == ("Failed", "ImagePullBackOff")
+    assert "api.image_patience" in end.message
+    # For ever where nothing is set, while another container works, and once the image has come.
+    assert isinstance(decide(spec("a"), run(a=again), 150)[0], Start)
+    working = decide(spec("a", "b"), run(a=again, b=Running(90)), 150, 50)
+    assert working == (Start("a"),)
+    assert not isinstance(decide(spec("a"), run(a=begun(again, 140)), 150, 50)[0], Finish)
+
+
 def test_a_command_that_is_not_there_shows_the_runtimes_words() -> None:
     one = not_started(ContainerRun(name="a"), "exec: no such file", 100, policy="Always")
     assert one.state == Waiting("RunContainerError", "exec: no such file", 100)

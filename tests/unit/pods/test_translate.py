@@ -104,3 +104,12 @@ def test_a_volume_in_memory_is_within_its_limit_and_that_of_the_pod(
     ]
     spec = admitted(containers=containers, volumes=[{"name": "scratch", "emptyDir": volume}])["spec"]
     assert [one.memory for one in empty_folders(spec)] == [size]
+
+
+def test_selinux_options_of_container_or_pod_go_along() -> None:
+    pod = admitted(
+        {"securityContext": {"seLinuxOptions": {"type": "own"}}}, securityContext={"seLinuxOptions": {"level": "s0"}}
+    )
+    assert sandbox_config(pod, RUN).linux.security_context.selinux_options.level == "s0"
+    config = container_config(pod, pod["spec"]["containers"][0], RUN, "sha256:1", 0)
+    assert config.linux.security_context.selinux_options == cri.SELinuxOption(type="own")

@@ -65,7 +65,7 @@ async def test_an_expired_call_is_a_timeout_and_leaves_no_trace(channel: Channel
     assert count() == 0
 
 
-async def test_a_broken_connection_is_unavailable_and_leaves_no_trace(channel: Channel, socket: str, told: Any) -> None:
+async def test_a_broken_connection_is_unreachable_and_leaves_no_trace(channel: Channel, socket: str, told: Any) -> None:
     async def break_off(stream: Any) -> None:
         await stream.recv_message()
         stream._stream._transport.abort()
@@ -75,7 +75,7 @@ async def test_a_broken_connection_is_unavailable_and_leaves_no_trace(channel: C
     for _ in range(3):
         with pytest.raises(Fault) as told_of:
             await call(cell_grpc.CellStub(channel).ReadFile, wire.ReadFileRequest(), deadline=5)
-        assert told_of.value.kind is Kind.UNAVAILABLE
+        assert told_of.value.kind is Kind.UNREACHABLE
         assert count() == 0
 
 
@@ -173,7 +173,7 @@ async def test_two_streams_of_one_task_settle_when_their_connection_breaks(socke
                         asyncio.get_running_loop().call_later(0.02, channel.close)
                         await two.recv_message()
             except Fault as fault:
-                assert fault.kind is Kind.UNAVAILABLE
+                assert fault.kind is Kind.UNREACHABLE
         return count()
 
     assert await asyncio.get_running_loop().create_task(both()) == 0

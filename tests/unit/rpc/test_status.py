@@ -22,7 +22,13 @@ from cellwire.rpc.status import KINDS, STATUSES, FaultCodec, fault_of
 
 @pytest.mark.parametrize("kind", Kind)
 def test_every_kind_has_a_status_and_comes_back_from_it(kind: Kind) -> None:
-    assert KINDS[STATUSES[kind]] is kind
+    assert KINDS[STATUSES[kind]] is (Kind.UNAVAILABLE if kind is Kind.UNREACHABLE else kind)
+
+
+def test_what_a_peer_tells_was_reached_whatever_it_claims() -> None:
+    told = GRPCError(Status.UNAVAILABLE, "registry: silent", ["unreachable", "registry", "silent", "", ""])
+    assert fault_of(told).kind is Kind.UNAVAILABLE
+    assert fault_of(GRPCError(Status.UNAVAILABLE, "registry: silent")).kind is Kind.UNAVAILABLE
 
 
 @pytest.mark.parametrize("status", [status for status in Status if status is not Status.OK])
@@ -40,10 +46,10 @@ def test_details_that_are_not_ours_are_passed_over(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        (ConnectionRefusedError("no"), Kind.UNAVAILABLE),
+        (ConnectionRefusedError("no"), Kind.UNREACHABLE),
         (TimeoutError(), Kind.TIMEOUT),
-        (StreamTerminatedError("gone"), Kind.UNAVAILABLE),
-        (ssl.SSLError("eof"), Kind.UNAVAILABLE),
+        (StreamTerminatedError("gone"), Kind.UNREACHABLE),
+        (ssl.SSLError("eof"), Kind.UNREACHABLE),
         (KeyError("x"), Kind.BROKEN),
     ],
 )

@@ -26,6 +26,9 @@ CELL = Cell(
         cri.LinuxContainerResources(),
         cri.LinuxContainerResources(memory_limit_in_bytes=2048 << 20, cpu_quota=200_000, cpu_period=100_000),
         cri.LinuxContainerResources(cpu_quota=-1, cpu_period=100_000),
+        # What a kubelet on control groups of version 1 writes for "unlimited".
+        cri.LinuxContainerResources(memory_limit_in_bytes=8796093022207 << 20),
+        cri.LinuxContainerResources(memory_limit_in_bytes=-1),
     ],
 )
 def test_what_the_cell_has_may_be_asked(asked: cri.LinuxContainerResources) -> None:
