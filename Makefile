@@ -24,7 +24,14 @@ bench: ## side-by-side benchmarks; BENCH=name for one
 	@bash scripts/setup bench
 	@$(PY) -m bench $(BENCH)
 
+image: setup ## bake the machine image of a cell into build/ (ARCH=, PRELOAD=image,…)
+	@bash scripts/setup image
+	@$(PY) -m images bake --arch=$(or $(ARCH),amd64) --out=build/cell-$(or $(ARCH),amd64).raw --preload=$(PRELOAD)
+
+test-image: setup ## boot the baked image in QEMU, under a real controller (minutes)
+	@bash scripts/test-image $(T)
+
 proto: setup ## regenerate the code under proto/ from the .proto files
 	@bash scripts/proto
 
-.PHONY: help setup demo test test-kubelet lint bench proto
+.PHONY: help setup demo test test-kubelet lint bench image test-image proto

@@ -7,7 +7,7 @@ import sys
 import click
 
 from cellwire.faults import Fault
-from controller.cli import cells, choose, config, controller, doctor, prices, status
+from controller.cli import cells, choose, config, controller, doctor, image, prices, status
 
 
 @click.group()
@@ -22,6 +22,7 @@ COMMANDS = (
     doctor.command,
     choose.command,
     prices.command,
+    image.command,
     config.command,
 )
 for command in COMMANDS:

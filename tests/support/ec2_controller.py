@@ -26,6 +26,7 @@ from tests.support.ec2_cloud import credentials
 from tests.support.ec2_front import ACCOUNT, REGION, Call, Front, running_front
 from tests.support.ec2_instances import REAL, Account, Instances, booting, furnished
 from tests.support.ec2_launches import backend
+from tests.support.qemu_machines import Hardware
 from tests.support.registry import free_port
 
 ZONES = ("us-east-1a", "us-east-1b")
@@ -35,6 +36,7 @@ CREDENTIALS = {
     "AWS_DEFAULT_REGION": REGION,
     "AWS_EC2_METADATA_DISABLED": "true",
 }
+FLEET = "lease = 10\nheartbeat = 1\n"
 LAUNCHING = ("CreateFleet", "RunInstances")
 
 
@@ -85,10 +87,13 @@ class World:
 
 
 @asynccontextmanager
-async def running_on_ec2(folder: Path, *, real: int = REAL, more: str = "") -> AsyncGenerator[World]:
+async def running_on_ec2(
+    folder: Path, *, real: int = REAL, more: str = "", fleet: str = FLEET, hardware: Hardware | None = None
+) -> AsyncGenerator[World]:
     """A controller on EC2 with a registry that holds "registry.demo/web:1"; nothing of it is left afterwards.
 
-    `more` is added to the [cloud.ec2] table of its config file, in which a queue of notices is named.
+    `more` is added to the [cloud.ec2] table of its config file, in which a queue of notices is named. With `hardware`,
+    its instances are virtual machines.
     """
     name = secrets.token_hex(3)
     third = int(name[:2], 16)
@@ -109,7 +114,7 @@ async def running_on_ec2(folder: Path, *, real: int = REAL, more: str = "") -> A
         front = await stack.enter_async_context(running_front())
         account = await furnished(front, local.subnet, ZONES)
         local = msgspec.structs.replace(local, image=account.image)
-        instances = await stack.enter_async_context(booting(front, local, real))
+        instances = await stack.enter_async_context(booting(front, local, real, hardware=hardware))
         stack.enter_context(credentials())
         settings = Ec2Settings(region=REGION, endpoint_url=front.url, subnets=())
         aws = await stack.enter_async_context(calls.running(settings))
@@ -118,7 +123,7 @@ async def running_on_ec2(folder: Path, *, real: int = REAL, more: str = "") -> A
         (folder / "controller.toml").write_text(
             f'state = "{folder}/state"\ncluster = "{local.cluster}"\n'
             f'[link]\nhost = "{gateway}"\nport = {free_port()}\n[api]\nport = {free_port()}\n'
-            "[fleet]\nlease = 10\nheartbeat = 1\nsurvey = 2\norphan_grace = 2\n"
+            f"[fleet]\n{fleet}survey = 2\norphan_grace = 2\n"
             f"{config}"
             f'[[registries]]\nhost = "registry.demo"\nmirrors = ["http://{gateway}:{registry}"]\n'
         )

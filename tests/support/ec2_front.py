@@ -34,7 +34,7 @@ from typing import Any
 from aiohttp import ClientConnectionError, ClientSession, ClientTimeout, web
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
-from tests.support import ec2_pricing, ec2_wire
+from tests.support import ec2_pricing, ec2_snapshots, ec2_wire
 from tests.support.ec2_buckets import Buckets
 from tests.support.ec2_launches import Launches, backend
 from tests.support.ec2_rules import Refused, Rules
@@ -203,6 +203,11 @@ class Front:
             case "pricing", "GetProducts":
                 page = json.dumps(ec2_pricing.get_products(call.parameters))
                 return _Answer(200, page.encode(), (), "application/x-amz-json-1.1")
+            case "ebs", _:
+                ec2_snapshots.check(request.method, request.path, request.headers, body)
+                answer = await self._pass(request, body, "ebs")
+                ec2_snapshots.follow(request.method, request.path, answer.body)
+                return answer
             case service, _:
                 return await self._pass(request, body, service)
 

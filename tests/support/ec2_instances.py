@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -44,6 +45,7 @@ from tests.support.ec2_cells import Doubles
 from tests.support.ec2_front import Call, Front
 from tests.support.ec2_launches import backend
 from tests.support.ec2_pricing import CATALOGUE
+from tests.support.qemu_machines import Hardware, QemuMachines
 
 REAL = 20
 AT_ONCE = 4
@@ -61,7 +63,13 @@ class Instances:
     """The machines behind moto's instances. `failed` has the reason of each that could not be booted."""
 
     def __init__(
-        self, front: Front, settings: LocalSettings, real: int, doubles: Doubles, tasks: asyncio.TaskGroup
+        self,
+        front: Front,
+        settings: LocalSettings,
+        real: int,
+        doubles: Doubles,
+        tasks: asyncio.TaskGroup,
+        hardware: Hardware | None,
     ) -> None:
         self.settings = settings
         self.certificate = settings.root / "identity.pem"
@@ -72,7 +80,8 @@ class Instances:
         self._tasks = tasks
         self._deaths: asyncio.Queue[InstanceId] = asyncio.Queue()
         self._signer = identity.signer(settings.root / "identity.key")
-        self._machines = Machines(settings, self._signer, self._deaths.put_nowait)
+        made = Machines if hardware is None else partial(QemuMachines, hardware)
+        self._machines = made(settings, self._signer, self._deaths.put_nowait)
         self._doubles = doubles
         self._records: dict[InstanceId, Record] = {}
         self._living: dict[InstanceId, asyncio.Task[None]] = {}
@@ -85,6 +94,11 @@ class Instances:
     def alive(self) -> int:
         """How many machines and doubles there are."""
         return len(self._records) + len(self._living)
+
+    def console(self, instance: str) -> str:
+        """What a virtual machine has written to its serial line."""
+        assert isinstance(self._machines, QemuMachines)
+        return self._machines.console(instance)
 
     def pid(self, instance: str) -> int:
         """The first process of a real one, as this machine counts."""
@@ -268,17 +282,24 @@ def _parts(cidr: str, count: int) -> list[str]:
 
 @asynccontextmanager
 async def booting(
-    front: Front, settings: LocalSettings, real: int = REAL, double_seconds: float = 0.0
+    front: Front,
+    settings: LocalSettings,
+    real: int = REAL,
+    double_seconds: float = 0.0,
+    hardware: Hardware | None = None,
 ) -> AsyncGenerator[Instances]:
     """Instances of moto's boot as long as this lives; then nothing is left of them on this machine.
 
-    A double takes `double_seconds` to boot. With no real boots, nothing of the machine is touched: no root is needed.
+    A double takes `double_seconds` to boot. With `hardware`, the real ones are virtual machines. With no real boots,
+    nothing of the machine is touched: no root is needed.
     """
     settings.root.mkdir(parents=True, exist_ok=True, mode=0o711)
     settings = msgspec.structs.replace(settings, public_subnet=ec2_network.PUBLIC)
     try:
         async with asyncio.TaskGroup() as tasks:
-            instances = Instances(front, settings, real, Doubles(settings.root / "doubles", double_seconds), tasks)
+            instances = Instances(
+                front, settings, real, Doubles(settings.root / "doubles", double_seconds), tasks, hardware
+            )
             await instances.open()
             with front.watch() as heard:
                 following = tasks.create_task(instances.follow(heard))

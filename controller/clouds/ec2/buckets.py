@@ -28,6 +28,8 @@ MUTATING = Limit(50, 5)
 NARROWED = Limit(100, 20)  # Describe* with a filter or pages
 BROAD = Limit(50, 10)  # Describe* with neither
 OTHER_SERVICE = Limit(20, 10)
+# EBS direct APIs allow 1,000 a second, by "Amazon EBS endpoints and quotas".
+_SERVICES = {"ebs PutSnapshotBlock": Limit(500, 500)}
 _READING = ("Describe", "Get", "List", "Search")
 _REQUESTS = {
     "RunInstances": Limit(5, 2),
@@ -57,7 +59,8 @@ class Draw(msgspec.Struct, frozen=True):
 def draws(service: str, action: str, parameters: Mapping[str, object], resources: int) -> tuple[Draw, ...]:
     """What a call draws."""
     if service != "ec2":
-        return (Draw(f"{service} {action}", OTHER_SERVICE, 1),)
+        bucket = f"{service} {action}"
+        return (Draw(bucket, _SERVICES.get(bucket, OTHER_SERVICE), 1),)
     found = [_request(action, parameters)]
     if action in _RESOURCES:
         name, limit = _RESOURCES[action]

@@ -28,7 +28,9 @@ _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 8.0
 _READS = re.compile(r"^(Describe|Get|List|Search|Receive)")
 # Asking twice leaves what asking once leaves.
-_REPEATABLE = frozenset({"TerminateInstances", "CreateTags", "DeleteTags", "ReplaceRoute"})
+_REPEATABLE = frozenset(
+    {"TerminateInstances", "CreateTags", "DeleteTags", "ReplaceRoute", "PutSnapshotBlock", "CompleteSnapshot"}
+)
 _CONNECTIONS = 32
 _MOST_SAID = 300
 OWN_LIMIT = "OwnLimit"

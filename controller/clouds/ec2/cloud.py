@@ -19,6 +19,7 @@ from controller.clouds.ec2.form import Place
 from controller.clouds.ec2.launch import Launcher
 from controller.clouds.ec2.leftovers import Leftovers
 from controller.clouds.ec2.listing import Listing
+from controller.clouds.ec2.machine_images import choosing
 from controller.clouds.ec2.naming import Naming
 from controller.clouds.ec2.notices import heard
 from controller.clouds.ec2.offers import Offers
@@ -154,6 +155,7 @@ async def running(settings: Ec2Settings, notices: NoticeSource = heard) -> Async
     """The cloud, open. Raises Fault for settings, rights or networks that keep it from launching."""
     keys = identity.keys_in(settings.certificates)
     async with door.running(settings) as calls:
+        settings = await choosing.resolved(settings, calls)
         found = await place.find(settings, calls)
         verifier = identity.Verifier(keys, found.account, settings.region)
         async with asyncio.TaskGroup() as tasks:

@@ -20,8 +20,6 @@ async def find(settings: Ec2Settings, calls: Calls) -> Place:
     """Look it all up, make the security group where it is missing. Raises Fault naming the setting to mend."""
     if not settings.subnets:
         raise Fault(Kind.INVALID, "cloud.ec2.subnets", "it is empty", "name the subnets in which instances may be")
-    if not settings.images:
-        raise Fault(Kind.INVALID, "cloud.ec2.image_amd64", "no machine image is named", "publish one with `images`")
     account = settings.account or str((await calls.call("sts", "GetCallerIdentity"))["Account"])
     zones, vpc = await _subnets(settings, calls)
     roots = await _roots(settings, calls)

@@ -23,6 +23,15 @@ TAG_ROSTER = f"{PREFIX}roster-"
 TAG_TOKEN = f"{PREFIX}client-token"
 
 
+_IMAGE = (
+    'Cell image for {}. "auto": the newest of this account that `chinampa image publish` made, such types are not used '
+    'where there is none. "none": such types are not used.'
+)
+# Of the values of a setting of an image those that mean that it is to be found, and that there is to be none.
+AUTO = frozenset({"", "auto"})
+NONE = "none"
+
+
 class Ec2Cloud(Group, frozen=True, kw_only=True):
     """The cloud whose instances are those of Amazon EC2."""
 
@@ -30,8 +39,8 @@ class Ec2Cloud(Group, frozen=True, kw_only=True):
     subnets: Annotated[
         tuple[str, ...], Meta(description="Subnets of one VPC in which instances are; their zones are the zones sold.")
     ] = ()
-    image_amd64: Annotated[str, Meta(description="Cell image for x86. Empty: such types are not used.")] = ""
-    image_arm64: Annotated[str, Meta(description="Cell image for arm. Empty: such types are not used.")] = ""
+    image_amd64: Annotated[str, Meta(description=_IMAGE.format("x86"))] = "auto"
+    image_arm64: Annotated[str, Meta(description=_IMAGE.format("arm"))] = "auto"
     certificates: Annotated[
         Path | None,
         Meta(

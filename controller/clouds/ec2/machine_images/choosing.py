@@ -1,0 +1,39 @@
+"""Which machine image each architecture boots: the one that is named, or the newest of ours in the account."""
+
+from __future__ import annotations
+
+import msgspec
+import structlog
+
+from cellwire.faults import Fault, Kind
+from controller.clouds.ec2.calls import Calls
+from controller.clouds.ec2.machine_images import listing
+from controller.clouds.ec2.settings import AUTO, NONE, Ec2Settings
+
+log = structlog.get_logger()
+
+
+async def resolved(settings: Ec2Settings, calls: Calls) -> Ec2Settings:
+    """The settings with an image, or "", for each architecture. Raises Fault INVALID where there is none for any."""
+    named = {"amd64": settings.image_amd64, "arm64": settings.image_arm64}
+    wanted = [architecture for architecture, image in named.items() if image in AUTO]
+    if not wanted:
+        return _with(settings, named)
+    published = await listing.published(calls)
+    for architecture in wanted:
+        found = listing.newest(published, architecture)
+        named[architecture] = found.id if found else ""
+        if found:
+            log.info(
+                "machine image", architecture=architecture, image=found.id, published=found.created, agent=found.agent
+            )
+    if not any(image for image in named.values() if image != NONE):
+        cause = f"none is named, and none of ours is published in {settings.region}"
+        mend = "bake one with `make image` and publish it with `chinampa image publish`"
+        raise Fault(Kind.INVALID, "cloud.ec2.image_amd64", cause, mend)
+    return _with(settings, named)
+
+
+def _with(settings: Ec2Settings, named: dict[str, str]) -> Ec2Settings:
+    chosen = {architecture: "" if image == NONE else image for architecture, image in named.items()}
+    return msgspec.structs.replace(settings, image_amd64=chosen["amd64"], image_arm64=chosen["arm64"])

@@ -1,0 +1,137 @@
+"""The folders that a disk is made of: the packages' tree, the agent in an environment of its own, our files.
+
+Trees are kept in the work folder under a name made of what is in them; delete the folder to fetch newer packages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cellwire.faults import Fault, Kind
+from images import contents
+from images.programs import need, run
+
+HERE = Path(__file__).resolve().parents[1]
+AGENT = "usr/lib/chinampa"
+OURS = ("cellagent", "hostkit", "proto/cellwire")
+_KEPT = frozenset({".py", ".json", ".profile", ".typed"})
+# As the wheels of the pinned requirements are named for the suite's Python.
+PYTHON = "3.13"
+_LIBC = ("manylinux_2_34", "manylinux_2_28", "manylinux_2_17", "manylinux2014")
+_PLATFORMS = {"amd64": "x86_64", "arm64": "aarch64"}
+
+
+def packages(work: Path, name: str, wanted: Sequence[str], architecture: str, epoch: int) -> Path:
+    """A tree with these packages, made by mmdebstrap where it is not there yet. Raises Fault."""
+    need("mmdebstrap", "chroot")
+    key = hashlib.sha256(repr((contents.SUITE, architecture, wanted, contents.NOT_UNPACKED)).encode()).hexdigest()[:12]
+    tree = work / f"{name}-{architecture}-{key}"
+    if tree.exists():
+        return tree
+    making = tree.with_suffix(".new")
+    shutil.rmtree(making, ignore_errors=True)
+    options = [f"--dpkgopt=path-exclude={pattern}" for pattern in contents.NOT_UNPACKED]
+    run(
+        [
+            "mmdebstrap",
+            "--variant=essential",
+            "--mode=root",
+            f"--architectures={architecture}",
+            f"--include={','.join(wanted)}",
+            *options,
+            contents.SUITE,
+            str(making),
+        ],
+        environment={"SOURCE_DATE_EPOCH": str(epoch)},
+    )
+    making.rename(tree)
+    return tree
+
+
+def of_cell(source: Path, target: Path, architecture: str) -> None:
+    """A cell's tree at `target`: a copy of the packages' tree, with the agent and our files, without the rest."""
+    shutil.rmtree(target, ignore_errors=True)
+    run(["cp", "-a", "--reflink=auto", str(source), str(target)])
+    for path in contents.REMOVED:
+        _remove(target / path)
+    install_agent(target, architecture)
+    for file in contents.FILES:
+        _write(target / file.path, file.text, file.mode)
+    for path, points_to in contents.LINKS.items():
+        _remove(target / path)
+        (target / path).symlink_to(points_to)
+    for unit in contents.MASKED:
+        link = target / "etc/systemd/system" / unit
+        _remove(link)
+        link.symlink_to("/dev/null")
+    run(["systemctl", "enable", *contents.ENABLED], root=target)
+    compile_python(target)
+
+
+def install_agent(target: Path, architecture: str) -> None:
+    """Put the agent and exactly its pinned requirements into a folder of their own. Raises Fault."""
+    folder = target / AGENT
+    folder.mkdir(parents=True)
+    machine = _PLATFORMS[architecture]
+    platforms = [f"--platform={libc}_{machine}" for libc in _LIBC]
+    run(
+        [
+            sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--no-deps", "--require-hashes",
+            "--only-binary=:all:", "--implementation=cp", f"--python-version={PYTHON}",
+            *platforms, f"--target={folder}", "--requirement", str(HERE / "requirements/agent.txt"),
+        ]
+    )  # fmt: skip
+    for name in OURS:
+        for path in sorted((HERE / name).rglob("*")):
+            if path.suffix in _KEPT and path.is_file():
+                inside = folder / path.relative_to(HERE / name.rpartition("/")[0])
+                inside.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, inside)
+                inside.chmod(0o644)
+    for leftover in (*folder.rglob("tests"), *folder.glob("bin")):
+        shutil.rmtree(leftover)
+
+
+def compile_python(target: Path) -> None:
+    """Compile what Python is in the tree anew: checked by hash of nothing, since /usr cannot change."""
+    folders = [f"/{AGENT}", f"/usr/lib/python{PYTHON}"]
+    for cache in [*target.glob("usr/lib/python3*/**/__pycache__"), *(target / AGENT).rglob("__pycache__")]:
+        shutil.rmtree(cache, ignore_errors=True)
+    # One process with a steady hash seed: what marshal writes depends on the order of the work.
+    argv = ["python3", "-m", "compileall", "-q", "-j", "1", "--invalidation-mode", "unchecked-hash", *folders]
+    run(argv, root=target, environment={"PYTHONHASHSEED": "0"})
+
+
+def clamp(tree: Path, epoch: int) -> None:
+    """No file is younger than the commit that is baked."""
+    for folder, names, files in os.walk(tree):
+        for name in (*names, *files, "."):
+            path = Path(folder, name)
+            if path.lstat().st_mtime > epoch:
+                os.utime(path, (epoch, epoch), follow_symlinks=False)
+
+
+def kernel(tree: Path) -> tuple[Path, Path]:
+    """The kernel and the folder of its modules. Raises Fault BROKEN unless there is exactly one."""
+    found = sorted((tree / "boot").glob("vmlinuz-*"))
+    if len(found) != 1:
+        raise Fault(Kind.BROKEN, f"tree {tree}", f"it has {len(found)} kernels, one is needed")
+    return found[0], tree / "usr/lib/modules" / found[0].name.removeprefix("vmlinuz-")
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(mode)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

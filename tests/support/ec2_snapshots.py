@@ -1,0 +1,49 @@
+"""Snapshots by the EBS direct APIs as AWS has them and moto has not: pending until they are completed, each block and
+the whole checked against what the caller says of it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+
+from moto.ebs.models import ebs_backends
+
+from tests.support.ec2_launches import ACCOUNT, REGION, backend
+from tests.support.ec2_rules import Refused
+
+_PUT = re.compile(r"/snapshots/[^/]+/blocks/\d+")
+_COMPLETION = re.compile(r"/snapshots/completion/([^/?]+)")
+
+
+def check(method: str, path: str, headers: Mapping[str, str], body: bytes) -> None:
+    """Refuse what AWS refuses, before moto takes it."""
+    if method == "PUT" and _PUT.fullmatch(path):
+        if headers.get("x-amz-Checksum") != _sha256(body):
+            raise Refused("ValidationException", "INVALID_CHECKSUM: the block is not what its checksum says")
+    elif method == "POST" and (found := _COMPLETION.fullmatch(path)):
+        blocks = sorted(ebs_backends[ACCOUNT][REGION].snapshots[found[1]].blocks.items())
+        digests = b"".join(base64.b64decode(block.checksum or "") for _, block in blocks)
+        if int(headers.get("x-amz-ChangedBlocksCount", "0")) != len(blocks):
+            raise Refused("ValidationException", "INVALID_CHANGED_BLOCKS_COUNT: blocks are missing")
+        if headers.get("x-amz-Checksum") != _sha256(digests):
+            raise Refused("ValidationException", "INVALID_CHECKSUM: the snapshot is not what its checksum says")
+    elif method == "GET" and path.endswith("/blocks"):
+        snapshot = path.split("/")[2]
+        if backend().snapshots[snapshot].status != "completed":
+            raise Refused("ValidationException", "INVALID_SNAPSHOT_STATE: it is not completed")
+
+
+def follow(method: str, path: str, answer: bytes) -> None:
+    """Have EC2 tell of the snapshot as it now is."""
+    if method == "POST" and path == "/snapshots":
+        backend().snapshots[json.loads(answer)["SnapshotId"]].status = "pending"
+    elif method == "POST" and (found := _COMPLETION.fullmatch(path)):
+        backend().snapshots[found[1]].status = "completed"
+
+
+def _sha256(data: bytes) -> str:
+    return base64.b64encode(hashlib.sha256(data).digest()).decode()

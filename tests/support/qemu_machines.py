@@ -1,0 +1,187 @@
+"""Instances that are virtual machines: QEMU in software boots a raw disk, on a bridge with DHCP and a metadata service.
+
+Stands where `controller.clouds.local.machines.Machines` stands, for the tests' EC2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+
+from controller.clouds.local import addresses, identity, metadata, programs
+from controller.clouds.local.records import Record
+from controller.clouds.local.settings import LocalSettings
+from controller.model.names import InstanceId
+
+SERVICE = "169.254.169.254"
+FIRMWARE = Path("/usr/share/ovmf/OVMF.fd")
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What is booted and how: `uefi` by the firmware instead of the BIOS; `console` ends each file that is written."""
+
+    disk: Path
+    memory_mib: int = 512
+    cpus: int = 2
+    disk_gib: int = 4
+    uefi: bool = False
+
+
+@dataclass
+class _Machine:
+    process: asyncio.subprocess.Process
+    watching: asyncio.Task[None]
+
+
+def lacking() -> str:
+    """What this machine lacks for it; "" where it has all."""
+    for program, package in (("qemu-system-x86_64", "qemu-system-x86"), ("qemu-img", "qemu-utils")):
+        if shutil.which(program) is None:
+            return f"no {program}: install {package}"
+    return "" if shutil.which("dnsmasq") else "no dnsmasq: install dnsmasq-base"
+
+
+class QemuMachines:
+    """See the module. One bridge for all."""
+
+    def __init__(
+        self, hardware: Hardware, settings: LocalSettings, signer: identity.Signer, died: Callable[[InstanceId], None]
+    ) -> None:
+        self._hardware = hardware
+        self._settings = settings
+        self._signer = signer
+        self._died = died
+        self._machines: dict[InstanceId, _Machine] = {}
+        self._facts: dict[str, metadata.Facts] = {}
+        self._dhcp: asyncio.subprocess.Process | None = None
+        self._service: web.AppRunner | None = None
+        self._tasks = asyncio.TaskGroup()
+
+    @property
+    def folder(self) -> Path:
+        """Where consoles and disks are."""
+        return self._settings.root / "machines"
+
+    def console(self, instance: str) -> str:
+        """All that a machine has written to its serial line."""
+        return (self.folder / f"{instance}.console").read_text(errors="replace")
+
+    async def prepare(self) -> None:
+        """Make bridge, DHCP and metadata service."""
+        await self._tasks.__aenter__()
+        (self.folder / "hosts").mkdir(parents=True, exist_ok=True)
+        bridge, subnet = self._settings.bridge, self._settings.subnet
+        gateway = addresses.gateway(subnet)
+        await programs.run(
+            ["ip", "-batch", "-"],
+            stdin=(
+                f"link add {bridge} type bridge\n"
+                f"address add {gateway}/{addresses.length(subnet)} dev {bridge}\n"
+                f"address add {SERVICE}/32 dev {bridge}\nlink set {bridge} up\n"
+            ).encode(),
+        )
+        self._dhcp = await _started(
+            self.folder / "dnsmasq.log",
+            "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--bind-interfaces",
+            f"--interface={bridge}", f"--dhcp-range={gateway},static", "--leasefile-ro", "--log-facility=-",
+            f"--dhcp-hostsdir={self.folder / 'hosts'}", f"--dhcp-option=option:dns-server,{gateway}",
+            f"--pid-file={self.folder / 'dnsmasq.pid'}", "--user=root",
+        )  # fmt: skip
+        application = web.Application()
+        application.router.add_route("*", "/{path:.*}", self._answer)
+        self._service = web.AppRunner(application, access_log=None)
+        await self._service.setup()
+        await web.TCPSite(self._service, SERVICE, 80).start()
+
+    async def boot(self, record: Record, running: Callable[[Record], Record]) -> Record:
+        """Switch a machine on."""
+        content = identity.document(self._settings, record, "amd64")
+        self._facts[record.address] = metadata.facts(
+            self._settings,
+            record,
+            document=content.decode(),
+            signature=self._signer.sign(content),
+            key=self._signer.session_key(record.id),
+        )
+        (self.folder / "hosts" / record.id).write_text(f"{record.mac},{record.address},{record.hostname}\n")
+        disk, tap = self.folder / f"{record.id}.qcow2", addresses.veth(record.id)
+        size = f"{self._hardware.disk_gib}G"
+        base = self._hardware.disk.resolve()
+        await programs.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base), "-F", "raw", str(disk), size])
+        await programs.run(["ip", "tuntap", "add", "mode", "tap", "name", tap])
+        await programs.run(["ip", "link", "set", tap, "master", self._settings.bridge, "up"])
+        process = await _started(self.folder / f"{record.id}.qemu", *self._command(record, disk, tap))
+        self._machines[record.id] = _Machine(process, self._tasks.create_task(self._watch(record.id, process)))
+        return running(record)
+
+    async def end(self, record: Record) -> None:
+        """Pull the plug, as SkipOsShutdown does: nothing inside hears of it."""
+        machine = self._machines.pop(record.id, None)
+        if machine is not None:
+            machine.watching.cancel()
+            if machine.process.returncode is None:
+                machine.process.kill()
+            await machine.process.wait()
+            await programs.run(["ip", "link", "del", addresses.veth(record.id)])
+        self._facts.pop(record.address, None)
+
+    async def empty_trash(self) -> None:
+        """There is none."""
+
+    async def close(self) -> None:
+        """Switch everything off, and take the bridge away."""
+        for machine in self._machines.values():
+            machine.watching.cancel()
+            if machine.process.returncode is None:
+                machine.process.kill()
+            await machine.process.wait()
+        if self._dhcp is not None and self._dhcp.returncode is None:
+            self._dhcp.terminate()
+            await self._dhcp.wait()
+        if self._service is not None:
+            await self._service.cleanup()
+        await self._tasks.__aexit__(None, None, None)
+        for name in (*map(addresses.veth, self._machines), self._settings.bridge):
+            await programs.run(["ip", "link", "del", name])
+
+    def _command(self, record: Record, disk: Path, tap: str) -> list[str]:
+        hardware = self._hardware
+        return [
+            "nice", "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-machine", "q35",
+            "-smp", str(hardware.cpus), "-m", str(hardware.memory_mib), "-nodefaults", "-display", "none",
+            "-no-reboot", "-serial", f"file:{self.folder / f'{record.id}.console'}",
+            *(("-bios", str(FIRMWARE)) if hardware.uefi else ()),
+            "-drive", f"if=none,id=disk,file={disk},format=qcow2,cache=unsafe",
+            # As on EC2: an NVMe disk.
+            "-device", "nvme,drive=disk,serial=vol0", "-netdev", f"tap,id=net,ifname={tap},script=no,downscript=no",
+            "-device", f"virtio-net-pci,netdev=net,mac={record.mac},romfile=", "-device", "virtio-rng-pci",
+        ]  # fmt: skip
+
+    async def _watch(self, instance: InstanceId, process: asyncio.subprocess.Process) -> None:
+        await process.wait()
+        self._died(instance)
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        known = self._facts.get(request.remote or "")
+        if known is None:
+            return web.Response(status=404)
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        said = metadata.answer(known, request.method, request.path, headers, asyncio.get_running_loop().time())
+        response = web.Response(status=said.status, text=said.body, headers={"Server": "EC2ws"})
+        if said.ttl:
+            response.headers["X-Aws-Ec2-Metadata-Token-Ttl-Seconds"] = str(said.ttl)
+        return response
+
+
+async def _started(said: Path, *argv: str) -> asyncio.subprocess.Process:
+    with said.open("wb") as errors:
+        return await asyncio.create_subprocess_exec(
+            *argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors
+        )
