@@ -164,7 +164,8 @@ class Instances:
 
     async def _draw(self) -> None:
         async with self._drawing:
-            await ec2_network.draw(self._machines.router, tuple(self._records.values()))
+            if isinstance(self._machines, Machines):  # virtual machines have a bridge and no more
+                await ec2_network.draw(self._machines.router, tuple(self._records.values()))
 
     async def _end(self, instance: InstanceId) -> None:
         async with self._turn(instance):

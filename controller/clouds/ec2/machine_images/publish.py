@@ -156,6 +156,7 @@ async def _copied(calls: Calls, asked: Publication, region: str, image: str, nam
             SourceRegion=asked.home,
             Encrypted=True,
             ClientToken=form.digest(region, image)[:32],
+            TagSpecifications=form.tag_specifications(tags, ["image", "snapshot"]),
         )
         copy = str(copied["ImageId"])
         await calls.call(service, "CreateTags", Resources=[copy], Tags=form.tag_list(tags))
