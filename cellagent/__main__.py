@@ -47,7 +47,7 @@ def _serve(asked: argparse.Namespace) -> Coroutine[None, None, None]:
         subnet=asked.subnet,
         plugins=cni.Plugins(asked.cni_config, tuple(asked.cni_programs or CNI.programs)),
     )
-    return daemon.serve(asked.socket, settings, mirrors=asked.mirror, pinned=asked.pin)
+    return daemon.serve(asked.socket, settings, mirrors=asked.mirror, pinned=asked.pin, certificates=asked.certificates)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,6 +63,12 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="HOST=URL",
         help="fetch images of a registry from here first; may be given more than once",
+    )
+    serve.add_argument(
+        "--certificates",
+        type=Path,
+        metavar="DIR",
+        help="folder with a folder for each registry host: ca.crt, client.cert, client.key",
     )
     serve.add_argument(
         "--pin",

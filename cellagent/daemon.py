@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -17,6 +18,7 @@ from cellagent.boot.identity import Home, Identity
 from cellagent.boot.join import AGENT_VERSION, join_for_ever
 from cellagent.boot.metadata import Metadata
 from cellagent.boot.moments import started_at
+from cellagent.images import routes
 from cellagent.images import service as images
 from cellagent.images.messages import RegistrySettings
 from cellagent.kernel import leash
@@ -27,17 +29,29 @@ from cellagent.runtime.cell import CellService
 from cellagent.runtime.settings import RuntimeSettings
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
+from cellwire.proxies import Proxies, merged, proxies_of
 from cellwire.rpc.serve import prepared, serving
 
 log = logging.getLogger(__name__)
 
 
 async def serve(
-    socket: Path, settings: RuntimeSettings, *, mirrors: Sequence[str] = (), pinned: Sequence[str] = ()
+    socket: Path,
+    settings: RuntimeSettings,
+    *,
+    mirrors: Sequence[str] = (),
+    pinned: Sequence[str] = (),
+    certificates: Path | None = None,
 ) -> None:
-    """CRI on a unix socket until SIGTERM or SIGINT. Containers live on."""
+    """CRI on a unix socket until SIGTERM or SIGINT. Containers live on.
+
+    `certificates` has a folder for each registry (see images.routes); proxies are those of the environment.
+    """
     image_settings = images.ImageSettings(
-        root=settings.root / "images", registries=registries(mirrors), pinned=tuple(pinned)
+        root=settings.root / "images",
+        registries=registries(mirrors, certificates),
+        pinned=tuple(pinned),
+        proxies=proxies_of(os.environ),
     )
     async with (
         leash.sole(settings.root, settings.state),
@@ -70,12 +84,22 @@ async def cell(root: Path, state: Path) -> None:
 
 async def _at_home(identity: Identity, home: Home, moments: dict[str, float], folders: RuntimeSettings) -> None:
     settings = home.cell_settings()
+    way = settings.proxies
+    told = Proxies(http=way.http, https=way.https, exempt=tuple(way.exempt))
     image_settings = images.ImageSettings(
         root=folders.root / "images",
         registries=tuple(
-            RegistrySettings(host=one.host, mirrors=tuple(one.mirrors), plain_http=one.plain_http)
+            RegistrySettings(
+                host=one.host,
+                mirrors=tuple(one.mirrors),
+                plain_http=one.plain_http,
+                ca=one.ca,
+                certificate=one.certificate,
+                key=one.key,
+            )
             for one in settings.registries
         ),
+        proxies=merged((told, proxies_of(os.environ))),
     )
     runtime_settings = msgspec.structs.replace(folders, pod_address=settings.pod_address, vpc=home.vpc)
     async with (
@@ -100,15 +124,19 @@ async def _reports(
         yield message
 
 
-def registries(mirrors: Sequence[str]) -> tuple[RegistrySettings, ...]:
-    """Settings of "host=url" pairs; several for one host are tried in order."""
+def registries(mirrors: Sequence[str], certificates: Path | None = None) -> tuple[RegistrySettings, ...]:
+    """Settings of "host=url" pairs, several for one host tried in order, and of a folder of certificates."""
     found: dict[str, tuple[str, ...]] = {}
     for pair in mirrors:
         host, mark, url = pair.partition("=")
         if not mark or not host or "://" not in url:
             raise Fault(Kind.INVALID, f"mirror {pair}", "it is not of the form host=url")
         found[host] = (*found.get(host, ()), url)
-    return tuple(RegistrySettings(host=host, mirrors=urls) for host, urls in found.items())
+    tls = {each.host: each for each in routes.of_folder(certificates)} if certificates is not None else {}
+    return tuple(
+        msgspec.structs.replace(tls.get(host, RegistrySettings(host=host)), mirrors=found.get(host, ()))
+        for host in dict.fromkeys((*found, *tls))
+    )
 
 
 @asynccontextmanager

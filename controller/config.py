@@ -20,7 +20,7 @@ from cellwire.faults import Fault, Kind
 from controller.api.settings import Api, Metrics
 from controller.clouds.ec2.settings import Ec2Cloud
 from controller.clouds.local.settings import LocalCloud
-from controller.clouds.settings import Registry
+from controller.clouds.settings import Proxy, Registry
 from controller.fleet.settings import Fleet, Overhead, StandbyTable
 from controller.link.settings import Link
 from controller.model.setting import Group
@@ -61,6 +61,7 @@ class Settings(Group, frozen=True, kw_only=True):
     cloud: Cloud = Cloud()
     standby: tuple[StandbyTable, ...] = ()
     registries: tuple[Registry, ...] = ()
+    proxy: Proxy = Proxy()
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ import fcntl
 import logging
 import os
 import signal
+import ssl
 import sys
 import time
 from collections.abc import Generator, Iterator
@@ -15,11 +16,13 @@ from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import structlog
 import uvloop
 
 from cellwire.faults import Fault, Kind
+from cellwire.proxies import Proxies, merged, proxies_of
 from controller.api import admin, measuring
 from controller.api import server as api
 from controller.api.metrics import Measured, Metrics
@@ -31,8 +34,8 @@ from controller.clouds.local import cloud as local_cloud
 from controller.clouds.local.settings import LocalSettings
 from controller.clouds.protocol import Cloud, Logins
 from controller.config import Settings
+from controller.fleet import registry_facts
 from controller.fleet import room as fleet_room
-from controller.fleet.admission import RegistryFacts
 from controller.fleet.adoption import Owner
 from controller.fleet.pool_classes import classes
 from controller.fleet.pool_keeper import PoolSettings
@@ -89,7 +92,9 @@ async def main(settings: Settings) -> None:
         login = cloud.login if isinstance(cloud, Logins) else None
         images = worker.Images(login=login, patience=settings.api.image_patience)
         if settings.api.ask_registries:
-            asking = await rooms.enter_async_context(registries.asking(_bases(settings), images.login))
+            asking = await rooms.enter_async_context(
+                registries.asking(_bases(settings), images.login, _tls(settings), _proxies(settings))
+            )
             images = replace(images, architectures=asking.architectures)
         pods = await rooms.enter_async_context(
             engine.running(fleet, store, ways, folder=state / "pods", demand_of=of_pod, images=images)
@@ -193,16 +198,25 @@ def _fleet_settings(settings: Settings) -> fleet_room.FleetSettings:
         ),
         # On EC2 the agent is in the machine image, which tells its version.
         agent_version=_own_version() if settings.cloud.kind == "local" else "",
-        registries=tuple(
-            RegistryFacts(host=each.host, mirrors=each.mirrors, plain_http=each.plain_http)
-            for each in settings.registries
-        ),
+        registries=registry_facts.facts(settings.registries),
+        proxies=registry_facts.proxies(settings.proxy),
     )
 
 
 def _bases(settings: Settings) -> dict[str, tuple[str, ...]]:
     """Where to ask for the images of each registry that the settings name: at its mirrors, then at itself."""
     return {each.host: each.bases for each in settings.registries}
+
+
+def _tls(settings: Settings) -> dict[str, ssl.SSLContext]:
+    """TLS with each host of a registry, for those whose settings say more than the machine's own."""
+    own = [(each, registry_facts.context(each)) for each in settings.registries if each.ca or each.certificate]
+    return {urlsplit(base).netloc: context for each, context in own for base in each.bases}
+
+
+def _proxies(settings: Settings) -> Proxies:
+    """The way to registries: that of the settings, else that of this process's environment."""
+    return merged((registry_facts.proxies(settings.proxy), proxies_of(os.environ)))
 
 
 def _own_version() -> str:

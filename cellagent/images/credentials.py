@@ -14,6 +14,9 @@ from cellagent.images.reference import DEFAULT_REGISTRY
 from cellwire.faults import Fault, Kind
 
 DOCKER_HOST = "registry-1.docker.io"
+# A scheme stands at the beginning or after a comma, and before a blank or the end; a parameter before "=".
+_SCHEME = re.compile(r"(?:^|,)\s*(?P<scheme>[A-Za-z][A-Za-z0-9-]*)(?=\s*$|\s*,|\s+[^\s=])")
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _PARAMETER = re.compile(r'([A-Za-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 
 
@@ -41,16 +44,25 @@ class Basic(msgspec.Struct, frozen=True):
         return "Basic(…)"
 
 
-def challenge_of(header: str) -> Challenge:
-    """What a WWW-Authenticate header asks for."""
-    scheme, _, rest = header.strip().partition(" ")
-    found = {name.lower(): re.sub(r"\\(.)", r"\1", quoted) or plain for name, quoted, plain in _PARAMETER.findall(rest)}
-    return Challenge(
-        scheme=scheme.lower(),
-        realm=found.get("realm", ""),
-        service=found.get("service", ""),
-        scope=found.get("scope", ""),
-    )
+def challenges_of(header: str) -> list[Challenge]:
+    """What a WWW-Authenticate header asks for: one or several schemes, as RFC 9110 lets them stand in one header."""
+    found: list[Challenge] = []
+    starts = list(_SCHEME.finditer(_QUOTED.sub(lambda quoted: "x" * len(quoted[0]), header)))
+    for number, match in enumerate(starts):
+        end = starts[number + 1].start() if number + 1 < len(starts) else len(header)
+        rest = header[match.end() : end]
+        said = {
+            name.lower(): re.sub(r"\\(.)", r"\1", quoted) or plain for name, quoted, plain in _PARAMETER.findall(rest)
+        }
+        found.append(
+            Challenge(
+                scheme=match["scheme"].lower(),
+                realm=said.get("realm", ""),
+                service=said.get("service", ""),
+                scope=said.get("scope", ""),
+            )
+        )
+    return found
 
 
 def for_host(credentials: Credentials, host: str, *, mirror: bool) -> Credentials:

@@ -6,14 +6,30 @@ import msgspec
 
 from cellagent.images.manifest import Platform
 from cellwire.faults import Fault, Kind
+from cellwire.proxies import Proxies
 
 
 class RegistrySettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How one registry host is reached: `mirrors` are base addresses tried in order before the host itself."""
+    """How one registry host is reached: `mirrors` are base addresses tried in order before the host itself.
+
+    `ca` are certificates of authorities that are trusted beside the machine's, `certificate` and `key` what is shown to
+    the registry; all in PEM.
+    """
 
     host: str
     mirrors: tuple[str, ...] = ()
     plain_http: bool = False
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether anything is set for TLS."""
+        return bool(self.ca or self.certificate)
+
+    def __repr__(self) -> str:
+        return f"RegistrySettings(host={self.host!r}, …)"
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +53,7 @@ class PullRequest(msgspec.Struct, frozen=True, kw_only=True):
     work: str
     platform: Platform
     registries: tuple[RegistrySettings, ...] = ()
+    proxies: Proxies = Proxies()
     credentials: Credentials = Credentials()
     present: dict[str, str] = {}
     stall_seconds: float = 60.0

@@ -53,9 +53,13 @@ class Teller:
         tell(layer)
         self._progress()
 
-    def _alive(self) -> float:
+    def waits(self, seconds: float) -> None:
+        """The registry asked us to wait: to do so is no standstill."""
+        self._alive(seconds)
+
+    def _alive(self, more: float = 0.0) -> float:
         now = time.monotonic()
-        self._stall.reschedule(asyncio.get_running_loop().time() + self._stall_seconds)
+        self._stall.reschedule(asyncio.get_running_loop().time() + self._stall_seconds + more)
         return now
 
     def _progress(self) -> None:
@@ -87,14 +91,13 @@ async def pull(request: PullRequest) -> Pulled:
             return await _pull(request, wanted, teller)
     except TimeoutError as error:
         cause = f"the pull made no progress for {request.stall_seconds:g} s"
-        mend = "check the network between this cell and the registry"
-        raise Fault(Kind.TIMEOUT, thing, cause, mend, reason="PullStalled") from error
+        raise Fault(Kind.TIMEOUT, thing, cause, reason="PullStalled") from error
     except BaseExceptionGroup as group:
         raise _first(group, thing) from None
 
 
 async def _pull(request: PullRequest, wanted: reference.Reference, teller: Teller) -> Pulled:
-    async with registry.opened(wanted, request.registries, request.credentials) as source:
+    async with registry.opened(wanted, request, teller.waits) as source:
         content, media_type, top = await source.manifest(wanted.wanted)
         if manifest.is_index(content, media_type, source.thing):
             entry = manifest.choose(content, request.platform, source.thing)

@@ -30,6 +30,7 @@ from cellagent.images.protocol import Image
 from cellagent.images.reference import Reference
 from cellagent.images.store import Store
 from cellwire.faults import Fault, Kind
+from cellwire.proxies import DIRECT, Proxies
 
 END_SECONDS = 3.0
 _ARCHITECTURES = {
@@ -55,9 +56,16 @@ class Puller:
     """Pulls into `store`. `group` owns the pulls."""
 
     def __init__(
-        self, store: Store, group: asyncio.TaskGroup, on_progress: Callable[[Progress], None], *, stall_seconds: float
+        self,
+        store: Store,
+        group: asyncio.TaskGroup,
+        on_progress: Callable[[Progress], None],
+        *,
+        stall_seconds: float,
+        proxies: Proxies = DIRECT,
     ) -> None:
         self.registries: tuple[RegistrySettings, ...] = ()
+        self._proxies = proxies
         self._store = store
         self._group = group
         self._on_progress = on_progress
@@ -125,6 +133,7 @@ class Puller:
             work=str(work),
             platform=this_platform(),
             registries=self.registries,
+            proxies=self._proxies,
             credentials=credentials,
             present=self._store.present(),
             stall_seconds=self._stall_seconds,

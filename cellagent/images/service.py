@@ -17,6 +17,7 @@ from cellagent.images.messages import Progress, RegistrySettings
 from cellagent.images.puller import Puller
 from cellagent.images.store import Store, delete
 from cellwire.faults import Fault, Kind
+from cellwire.proxies import Proxies
 
 RETRY_SECONDS = 10.0
 log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ class ImageSettings(msgspec.Struct, frozen=True, kw_only=True):
     registries: tuple[RegistrySettings, ...] = ()
     pinned: tuple[str, ...] = ()
     stall_seconds: float = 60.0
+    proxies: Proxies = Proxies()
 
 
 class ImageRoom:
@@ -56,7 +58,7 @@ async def running(
     store, rubbish = _opened(settings)
     async with asyncio.TaskGroup() as keeper:
         async with asyncio.TaskGroup() as pulls:
-            puller = Puller(store, pulls, on_progress, stall_seconds=settings.stall_seconds)
+            puller = Puller(store, pulls, on_progress, stall_seconds=settings.stall_seconds, proxies=settings.proxies)
             puller.registries = settings.registries
             keeping = keeper.create_task(_keep(store, puller, rubbish))
             try:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-import msgspec
-
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
+from cellwire.proxies import DIRECT, Proxies
 from controller.fleet.book import Book
+from controller.fleet.registry_facts import RegistryFacts
 from controller.link.admission import Admitted, check, token_hash
 from controller.model.cell import Cell, CellState
 from controller.model.instance import Identity
@@ -19,22 +19,20 @@ from controller.model.steps import InvalidStep, Joined
 PATIENCE = 15.0
 
 
-class RegistryFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """How cells reach an image registry."""
-
-    host: str
-    mirrors: tuple[str, ...] = ()
-    plain_http: bool = False
-
-
 class Admittance:
     """See `controller.link.admission.Admission`."""
 
     def __init__(
-        self, book: Book, registries: Sequence[RegistryFacts], heartbeat: float, clock: Callable[[], float]
+        self,
+        book: Book,
+        registries: Sequence[RegistryFacts],
+        heartbeat: float,
+        clock: Callable[[], float],
+        proxies: Proxies = DIRECT,
     ) -> None:
         self._book = book
         self._registries = registries
+        self._proxies = proxies
         self._heartbeat = heartbeat
         self._clock = clock
 
@@ -73,10 +71,8 @@ class Admittance:
 
     def _settings(self, cell: Cell) -> wire.CellSettings:
         return wire.CellSettings(
-            registries=[
-                wire.Registry(host=each.host, mirrors=each.mirrors, plain_http=each.plain_http)
-                for each in self._registries
-            ],
+            registries=[each.message for each in self._registries],
+            proxies=wire.Proxies(http=self._proxies.http, https=self._proxies.https, exempt=self._proxies.exempt),
             heartbeat_interval_ms=int(self._heartbeat * 1000),
             pod_address=f"{cell.pod_address}/32" if cell.pod_address else "",
         )

@@ -17,11 +17,12 @@ from grpclib.client import Channel
 
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
+from cellwire.proxies import Proxies
 from controller.choice import wishes
 from controller.choice.unavailable import Unavailable
 from controller.clouds.protocol import Cloud, Imaged
 from controller.fleet.act import Act, Home
-from controller.fleet.admission import Admittance, RegistryFacts
+from controller.fleet.admission import Admittance
 from controller.fleet.adoption import Adoption, Owner, needed
 from controller.fleet.book import Book
 from controller.fleet.hearing import Hearing
@@ -30,6 +31,7 @@ from controller.fleet.pool import Versions
 from controller.fleet.pool_keeper import Figures, Pool, PoolSettings
 from controller.fleet.pool_plan import Request
 from controller.fleet.reconciler import Reconciler
+from controller.fleet.registry_facts import RegistryFacts
 from controller.link.admission import Admitted
 from controller.link.port import Change
 from controller.model.cell import Cell, CellState
@@ -54,6 +56,7 @@ class FleetSettings(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat: float = 5.0
     standby: PoolSettings = PoolSettings()
     registries: tuple[RegistryFacts, ...] = ()
+    proxies: Proxies = Proxies()
     agent_version: str = ""
 
 
@@ -311,7 +314,7 @@ async def running(
             pool = Pool(settings.standby, store, act.buyable, partial(_versions, cloud, settings.agent_version), clock)
             await pool.load()
             reconciler = Reconciler(book, cloud, act, settings.limits, pool, clock, tasks)
-            admittance = Admittance(book, settings.registries, settings.heartbeat, clock)
+            admittance = Admittance(book, settings.registries, settings.heartbeat, clock, settings.proxies)
             hearing = Hearing(book, port, welcomes=orphaned)
             fleet = Fleet(book, act, reconciler, pool, admittance, hearing, clock)
 

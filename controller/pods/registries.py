@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
+import ssl
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ import aiohttp
 import structlog
 
 from cellwire.faults import Fault
+from cellwire.proxies import DIRECT, Proxies
 from controller.choice import platforms
 from controller.choice.platforms import DOCKER_HUB, Location
 from controller.clouds.protocol import Login, LoginOf
@@ -47,11 +49,16 @@ class Registries:
         bases: Mapping[str, Sequence[str]],
         login: LoginOf | None = None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        tls: Mapping[str, ssl.SSLContext] | None = None,
+        proxies: Proxies = DIRECT,
     ) -> None:
         self._session = session
         self._bases = bases
         self._login = login
         self._clock = clock
+        self._tls = tls or {}
+        self._proxies = proxies
         self._known: dict[str, tuple[float, tuple[str, ...]]] = {}
 
     async def architectures(self, images: Sequence[str]) -> tuple[str, ...]:
@@ -110,10 +117,14 @@ class Registries:
     async def _got(self, address: str, authorization: str) -> tuple[bytes | None, str]:
         """What is there, or None; and with what the registry wants one to log in."""
         headers = {"Accept": ACCEPTED, **({"Authorization": authorization} if authorization else {})}
-        async with self._session.get(address, headers=headers, max_redirects=3) as answer:
+        tls, proxy = self._way(address)
+        async with self._session.get(address, headers=headers, max_redirects=3, ssl=tls, proxy=proxy) as answer:
             if answer.status == 200:
                 return await _read(answer), ""
             return None, answer.headers.get("WWW-Authenticate", "") if answer.status == 401 else ""
+
+    def _way(self, address: str) -> tuple[ssl.SSLContext | bool, str | None]:
+        return self._tls.get(urlsplit(address).netloc, True), self._proxies.to(address) or None
 
     async def _token(self, base: str, challenge: str) -> str:
         """A token for somebody without a name. The answer to an address that a registry names is given to it: https
@@ -125,7 +136,8 @@ class Registries:
         if not challenge.lower().startswith("bearer") or (scheme != "https" and scheme != urlsplit(base).scheme):
             return ""
         query = {key: value for key, value in fields.items() if key in {"service", "scope"}}
-        async with self._session.get(realm, params=query, allow_redirects=False) as answer:
+        tls, proxy = self._way(realm)
+        async with self._session.get(realm, params=query, allow_redirects=False, ssl=tls, proxy=proxy) as answer:
             if answer.status != 200:
                 return ""
             given = await answer.json(content_type=None)
@@ -142,7 +154,14 @@ async def _read(answer: aiohttp.ClientResponse) -> bytes:
 
 
 @asynccontextmanager
-async def asking(bases: Mapping[str, Sequence[str]], login: LoginOf | None = None) -> AsyncGenerator[Registries]:
-    """Registries, with connections of their own. `login` gives credentials of the cloud's registries."""
+async def asking(
+    bases: Mapping[str, Sequence[str]],
+    login: LoginOf | None = None,
+    tls: Mapping[str, ssl.SSLContext] | None = None,
+    proxies: Proxies = DIRECT,
+) -> AsyncGenerator[Registries]:
+    """Registries, with connections of their own. `login` gives credentials of the cloud's registries, `tls` what hosts
+    want beside what this machine trusts.
+    """
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-        yield Registries(session, bases, login)
+        yield Registries(session, bases, login, tls=tls, proxies=proxies)

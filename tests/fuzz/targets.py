@@ -121,7 +121,7 @@ def references(data: bytes) -> None:
 
 def manifests(data: bytes) -> None:
     """A registry's answers: indexes, manifests, configurations, challenges."""
-    credentials.challenge_of(data.decode("latin-1"))
+    credentials.challenges_of(data.decode("latin-1"))
     for read in (
         lambda: manifest.is_index(data, "", "x"),
         lambda: manifest.choose(data, PLATFORM, "x"),

@@ -51,9 +51,16 @@ def basic_header() -> str:
 
 @asynccontextmanager
 async def running_registry(
-    auth: Literal["basic", "token"] | None = None, *, folder: Path | None = None, host: str = "127.0.0.1"
+    auth: Literal["basic", "token"] | None = None,
+    *,
+    folder: Path | None = None,
+    host: str = "127.0.0.1",
+    tls: dict[str, object] | None = None,
 ) -> AsyncGenerator[str]:
-    """A registry; yields its address "host:port". With `auth`, USER and PASSWORD are let in and nobody else."""
+    """A registry; yields its address "host:port". With `auth`, USER and PASSWORD are let in and nobody else.
+
+    `tls` is its own setting of that name; it then speaks https only.
+    """
     async with AsyncExitStack() as stack:
         root = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="images-registry-")))
         address = f"{host}:{free_port()}"
@@ -63,6 +70,8 @@ async def running_registry(
             "storage": {"filesystem": {"rootdirectory": str(root / "data")}, "delete": {"enabled": True}},
             "http": {"addr": address},
         }
+        if tls is not None:
+            config["http"] = {"addr": address, "tls": tls}
         if auth == "basic":
             (root / "htpasswd").write_text(_HTPASSWD + "\n")
             config["auth"] = {"htpasswd": {"realm": "test", "path": str(root / "htpasswd")}}
@@ -80,12 +89,25 @@ async def running_registry(
             stderr=asyncio.subprocess.DEVNULL,
         )
         try:
-            await _answers(address)
+            await (_listens(address) if tls is not None else _answers(address))
             yield address
         finally:
             if process.returncode is None:
                 process.kill()
             await process.wait()
+
+
+async def _listens(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    async with asyncio.timeout(15):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection(host, int(port))
+            except OSError:
+                await asyncio.sleep(0.02)
+            else:
+                writer.close()
+                return
 
 
 async def _answers(address: str) -> None:

@@ -20,7 +20,8 @@ from controller.fleet import pool_forecast, pool_keeper, reconciler, room
 from controller.fleet.plan import Limits
 from controller.fleet.pool import Class
 from controller.fleet.pool_keeper import PoolSettings
-from controller.fleet.room import Fleet, FleetSettings, RegistryFacts
+from controller.fleet.registry_facts import RegistryFacts
+from controller.fleet.room import Fleet, FleetSettings
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, InstanceId, PodUid
 from controller.model.offer import Demand

@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 from controller.clouds.protocol import Login
+from controller.clouds.settings import Proxy, Registry
+from controller.fleet.registry_facts import context, proxies
 from controller.pods.registries import asking
+from tests.support.authorities import Authority
 from tests.support.oci import layer, push_image, push_index
+from tests.support.proxy import running_proxy
 from tests.support.registry import PASSWORD, USER, running_registry, serving
 
 
@@ -106,3 +111,21 @@ async def test_a_mirror_is_asked_first_and_the_registry_itself_where_the_mirror_
         bases = {"r.test": (f"http://{mirror}", f"http://{registry}")}
         async with asking(bases) as found:
             assert await found.architectures(["r.test/web:1"]) == ("arm64",)
+
+
+async def test_registries_are_asked_through_the_proxy_and_trusted_as_the_settings_say(tmp_path: Path) -> None:
+    mine = Authority(tmp_path / "mine")
+    certificate, key = mine.sign("server", "registry.test")
+    async with running_registry(folder=tmp_path) as plain:
+        await push_image(plain, "web:1", [layer({"a": b"1"})], architecture="arm64")
+        tls: dict[str, object] = {"certificate": str(certificate), "key": str(key)}
+        async with (
+            running_registry(folder=tmp_path, tls=tls) as address,
+            running_proxy({"registry.test:443": address}) as proxy,
+        ):
+            settings = Registry(host="registry.test", ca=mine.ca)
+            ways = {"registry.test": context(settings)}
+            for known, architectures in ((ways, ("arm64",)), ({}, ())):
+                async with asking({}, None, known, proxies(Proxy(https=proxy.address))) as registries:
+                    assert await registries.architectures(["registry.test/web:1"]) == architectures
+            assert set(proxy.asked) == {"CONNECT registry.test:443"}

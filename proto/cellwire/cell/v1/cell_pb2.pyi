@@ -137,6 +137,7 @@ class CellSettings(message.Message):
     REGISTRIES_FIELD_NUMBER: builtins.int
     HEARTBEAT_INTERVAL_MS_FIELD_NUMBER: builtins.int
     POD_ADDRESS_FIELD_NUMBER: builtins.int
+    PROXIES_FIELD_NUMBER: builtins.int
     heartbeat_interval_ms: builtins.int
     """Milliseconds between heartbeats."""
     pod_address: builtins.str
@@ -145,16 +146,49 @@ class CellSettings(message.Message):
     def registries(self) -> containers.RepeatedCompositeFieldContainer[Registry]:
         """How image registries are reached."""
 
+    @builtins.property
+    def proxies(self) -> Proxies:
+        """The way to registries."""
+
     def __init__(
         self,
         *,
         registries: abc.Iterable[Registry] | None = ...,
         heartbeat_interval_ms: builtins.int = ...,
         pod_address: builtins.str = ...,
+        proxies: Proxies | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["proxies", b"proxies"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["heartbeat_interval_ms", b"heartbeat_interval_ms", "pod_address", b"pod_address", "proxies", b"proxies", "registries", b"registries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Proxies(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    HTTP_FIELD_NUMBER: builtins.int
+    HTTPS_FIELD_NUMBER: builtins.int
+    EXEMPT_FIELD_NUMBER: builtins.int
+    http: builtins.str
+    """Address of the proxy for what is reached by http; empty is none."""
+    https: builtins.str
+    """Address of the proxy for what is reached by https; empty is none."""
+    @builtins.property
+    def exempt(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """What is reached without a proxy: domains, addresses, networks in CIDR form or "*"."""
+
+    def __init__(
+        self,
+        *,
+        http: builtins.str = ...,
+        https: builtins.str = ...,
+        exempt: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["heartbeat_interval_ms", b"heartbeat_interval_ms", "pod_address", b"pod_address", "registries", b"registries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["exempt", b"exempt", "http", b"http", "https", b"https"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -165,10 +199,19 @@ class Registry(message.Message):
     HOST_FIELD_NUMBER: builtins.int
     MIRRORS_FIELD_NUMBER: builtins.int
     PLAIN_HTTP_FIELD_NUMBER: builtins.int
+    CA_FIELD_NUMBER: builtins.int
+    CERTIFICATE_FIELD_NUMBER: builtins.int
+    KEY_FIELD_NUMBER: builtins.int
     host: builtins.str
     """Host and optional port as in an image reference."""
     plain_http: builtins.bool
     """Whether plain http may be spoken with the host itself."""
+    ca: builtins.str
+    """Certificates (PEM) of authorities that are trusted there beside the machine's own."""
+    certificate: builtins.str
+    """Certificate (PEM) to show there; empty is none."""
+    key: builtins.str
+    """Key (PEM) of that certificate."""
     @builtins.property
     def mirrors(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """Base addresses tried in order before the host itself, e.g. "http://10.11.0.1:5000"."""
@@ -179,10 +222,13 @@ class Registry(message.Message):
         host: builtins.str = ...,
         mirrors: abc.Iterable[builtins.str] | None = ...,
         plain_http: builtins.bool = ...,
+        ca: builtins.str = ...,
+        certificate: builtins.str = ...,
+        key: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["host", b"host", "mirrors", b"mirrors", "plain_http", b"plain_http"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["ca", b"ca", "certificate", b"certificate", "host", b"host", "key", b"key", "mirrors", b"mirrors", "plain_http", b"plain_http"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,185 @@
+"""What a registry's answer means, and what the network does to us: a good answer, a failure that may pass, or a Fault.
+
+A fault tells the registry's own words. It names a mend only where the answer leaves no doubt which.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
+from typing import Any, cast
+
+import aiohttp
+import msgspec
+
+from cellwire.faults import Fault, Kind
+
+ATTEMPTS = 5
+# Name, connection and TLS. A person is told within 5 s of what cannot be had; their pod is tried again after that.
+CONNECT_SECONDS = 4.0
+# Of an address to which no connection comes about at all within that time.
+ATTEMPTS_IN_SILENCE = 1
+# Who is asked to wait for longer is told instead.
+LONGEST_ASKED = 60.0
+WORDS_LIMIT = 4000
+WORDS_SHOWN = 300
+
+
+class Transient(Exception):
+    """A failure that may pass by itself.
+
+    `pause` is how long, in seconds, the registry asked us to wait, if it did; `attempts` how often in a row this kind
+    is tried; `reason` a word for machines.
+    """
+
+    def __init__(self, cause: str, pause: float = 0.0, *, attempts: int = ATTEMPTS, reason: str = "") -> None:
+        super().__init__(cause)
+        self.pause = pause
+        self.attempts = attempts
+        self.reason = reason or "RegistryUnavailable"
+
+
+async def judge(answer: aiohttp.ClientResponse, who: str, thing: str, missing: str) -> None:
+    """Nothing for a good answer; else Transient or the Fault that tells what it means.
+
+    `who` answered; `missing` is what a 404 says is not there. Who is refused is told by `logins`.
+    """
+    status = answer.status
+    if status in {200, 206}:
+        return
+    said = await words(answer)
+    if status >= 500 or status in {408, 416, 429}:
+        pause = seconds_asked(answer.headers.get("Retry-After", ""), time.time())
+        attempts = 1 if pause > LONGEST_ASKED else ATTEMPTS
+        wait = f", and asks to wait for {pause:.0f} s" if pause else ""
+        if status == 429:
+            raise Transient(
+                f"it limits the rate of pulls (429){said}{wait}", pause, attempts=attempts, reason="RateLimited"
+            )
+        raise Transient(f"it answered {status}{said}{wait}", pause, attempts=attempts)
+    if status == 404:
+        raise Fault(Kind.NOT_FOUND, thing, f"{who} has {missing}{said}", "check the name and tag", reason="NotFound")
+    raise Fault(Kind.BROKEN, thing, f"{who} answered {status}{said}")
+
+
+async def read(answer: aiohttp.ClientResponse, limit: int, thing: str) -> bytes:
+    """The whole body. Raises Fault where it has more than `limit` bytes."""
+    content = bytearray()
+    async for chunk in answer.content.iter_any():
+        content += chunk
+        if len(content) > limit:
+            raise Fault(Kind.BROKEN, thing, f"the registry's answer is larger than {limit} bytes")
+    return bytes(content)
+
+
+async def words(answer: aiohttp.ClientResponse) -> str:
+    """The registry's own words in an error's body, in brackets and safe to show; "" where there are none."""
+    body = bytearray()
+    while len(body) < WORDS_LIMIT and (chunk := await answer.content.read(WORDS_LIMIT - len(body))):
+        body += chunk
+    return shown(bytes(body))
+
+
+def shown(body: bytes) -> str:
+    """As `words`. Pure: the distribution specification's list of errors, what token servers write, or plain text."""
+    try:
+        text = "; ".join(_told(msgspec.json.decode(body)))
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        text = ""
+    text = text or body.decode("utf-8", "replace")
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())[:WORDS_SHOWN]
+    return f" ({text})" if text and not text.startswith("<") else ""
+
+
+def _told(value: object) -> list[str]:
+    if not isinstance(value, dict):
+        return []
+    found = cast("dict[str, Any]", value)
+    errors = cast("list[Any]", found["errors"]) if isinstance(found.get("errors"), list) else [found]
+    told: list[str] = []
+    for error in errors[:5]:
+        if isinstance(error, dict):
+            said = cast("dict[str, Any]", error)
+            parts = [said.get(key) for key in ("code", "error", "message", "details", "error_description")]
+            told.append(": ".join(dict.fromkeys(part for part in parts if isinstance(part, str) and part)))
+    return [each for each in told if each]
+
+
+def seconds_asked(text: str, now: float) -> float:
+    """What Retry-After says, in seconds from `now` (unix): a number or a date; 0 for neither. Pure."""
+    if text.strip().isdecimal():
+        return float(text.strip()[:9])
+    try:
+        return max(parsedate_to_datetime(text).timestamp() - now, 0.0)
+    except (ValueError, OverflowError, OSError):
+        return 0.0
+
+
+@asynccontextmanager
+async def network_faults(thing: str, host: str, it: str = "it") -> AsyncGenerator[None]:
+    """What the network does to us on the way to `host`, in short `it`: Transient, or Fault if the same would come."""
+    try:
+        yield
+    except ssl.SSLCertVerificationError as error:
+        raise _untrusted(thing, host, error) from error
+    except (aiohttp.ClientSSLError, ssl.SSLError) as error:
+        raise Transient(f"TLS with {it} failed ({_tls_words(error)})", attempts=2) from error
+    except aiohttp.ClientHttpProxyError as error:
+        raise Transient(
+            f"the proxy on the way to {it} answered {error.status} {error.message}".rstrip(), attempts=2
+        ) from error
+    except aiohttp.ClientProxyConnectionError as error:
+        raise Transient(f"the proxy {error.host}:{error.port} on the way to {it} cannot be reached") from error
+    except aiohttp.ClientConnectorError as error:
+        raise Transient(f"{it} cannot be reached ({error.strerror or error.os_error})") from error
+    except aiohttp.ConnectionTimeoutError as error:
+        cause = f"{it} cannot be reached (no connection within {CONNECT_SECONDS:g} s)"
+        raise Transient(cause, attempts=ATTEMPTS_IN_SILENCE) from error
+    except (aiohttp.ServerTimeoutError, TimeoutError) as error:
+        raise Transient(f"{it} was silent for too long") from error
+    except (aiohttp.ClientError, OSError) as error:
+        if tls := _tls_words(error):
+            raise Transient(f"TLS with {it} failed ({tls})", attempts=2) from error
+        raise Transient(f"the connection to {it} broke ({type(error).__name__})") from error
+
+
+def _untrusted(thing: str, host: str, error: Exception) -> Fault:
+    verifying = _within(error, ssl.SSLCertVerificationError)
+    cause = getattr(verifying, "verify_message", "") or str(verifying or error)
+    return Fault(
+        Kind.DENIED,
+        thing,
+        f"{host} shows a certificate that is not trusted ({cause})",
+        "where an authority of your own signed it, name that in the settings of this registry (ca)",
+        reason="CertificateNotTrusted",
+    )
+
+
+def _tls_words(error: BaseException) -> str:
+    """What OpenSSL calls it; "" where TLS is not the matter."""
+    found = _within(error, ssl.SSLError)
+    reason = getattr(found, "reason", "") or ""
+    if reason == "WRONG_VERSION_NUMBER":
+        return "it does not speak TLS; for plain http, say so in the settings"
+    return reason.replace("_", " ").lower() or ("it does not speak it properly" if found else "")
+
+
+def _within(error: BaseException, kind: type[BaseException]) -> BaseException | None:
+    """The library's own error in one of aiohttp's."""
+    seen: BaseException | None = error
+    best: BaseException | None = None
+    while seen is not None:
+        if isinstance(seen, kind):
+            best = seen
+        inner = getattr(seen, "certificate_error", None) or getattr(seen, "os_error", None)
+        seen = inner if isinstance(inner, BaseException) and inner is not seen else seen.__cause__
+    return best
+
+
+async def pause(failures: int, asked: float, jitter: float, *, first: float = 0.2, longest: float = 5.0) -> None:
+    """Wait before the next try: what was asked for, or a back-off."""
+    await asyncio.sleep(max(asked, min(first * 2 ** (failures - 1), longest) * jitter))
