@@ -42,8 +42,13 @@ from controller.fleet.pool_keeper import PoolSettings
 from controller.fleet.settings import limits
 from controller.link import port as link_port
 from controller.link.admission import Admission
+from controller.objects import library as objects
+from controller.objects.kinds import STORED
+from controller.objects.sealing import Sealing
+from controller.objects.tokens import Tokens
 from controller.pods import engine, registries, worker
 from controller.pods.adoption import PodOwner
+from controller.pods.delivery import Identity
 from controller.sandboxes.carried import PURPOSE, Carrier
 from controller.sandboxes.ways import Ways
 from controller.shim import server as shim
@@ -96,8 +101,18 @@ async def main(settings: Settings) -> None:
                 registries.asking(_bases(settings), images.login, _tls(settings), _proxies(settings))
             )
             images = replace(images, architectures=asking.architectures)
+        sealing = Sealing(link.authority.secret("objects"))
+        library = await rooms.enter_async_context(objects.running(store, sealing, STORED, time.time))
         pods = await rooms.enter_async_context(
-            engine.running(fleet, store, ways, folder=state / "pods", demand_of=of_pod, images=images)
+            engine.running(
+                fleet,
+                library,
+                _identity(settings, link),
+                ways,
+                folder=state / "pods",
+                demand_of=of_pod,
+                images=images,
+            )
         )
         if settings.shim.socket is not None:
             shim_settings = shim.ShimSettings(
@@ -108,7 +123,7 @@ async def main(settings: Settings) -> None:
             )
             await rooms.enter_async_context(shim.running(shim_settings, fleet, store, of_sandbox, ways, images.login))
         if settings.api.enabled:
-            await rooms.enter_async_context(api.running(pods, fleet, _api_settings(settings, link), metrics))
+            await rooms.enter_async_context(api.running(library, pods, fleet, _api_settings(settings, link), metrics))
         measured = Measured(fleet, cloud, settings.fleet.heartbeat, ways, _own_version())
         await rooms.enter_async_context(
             measuring.running(metrics, measured, settings.metrics.host, settings.metrics.port)
@@ -225,6 +240,12 @@ def _own_version() -> str:
         return version("chinampa")
     except PackageNotFoundError:
         return ""
+
+
+def _identity(settings: Settings, link: link_port.Link) -> Identity:
+    """How pods know this API, and are known to it."""
+    tokens = Tokens(link.authority.secret("tokens"), time.time)
+    return Identity(tokens, link.authority.pem.decode(), settings.api.pods_address, settings.api.port)
 
 
 def _api_settings(settings: Settings, link: link_port.Link) -> api.ApiSettings:

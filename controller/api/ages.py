@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
+from controller.objects.moments import seconds_of
 
-
-def seconds_of(timestamp: object) -> float | None:
-    """Unix seconds of an RFC 3339 time, None for anything else."""
-    if not isinstance(timestamp, str) or not timestamp:
-        return None
-    try:
-        at = datetime.datetime.fromisoformat(timestamp)
-    except ValueError:
-        return None
-    return at.timestamp() if at.tzinfo else None
+__all__ = ["duration", "seconds_of", "since"]
 
 
 def since(timestamp: object, now: float) -> str:

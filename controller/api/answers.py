@@ -50,11 +50,6 @@ def success(name: str, kind: str) -> Json:
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
 
 
-def bad_request(message: str) -> Fault:
-    """A request that makes no sense."""
-    return Fault(Kind.INVALID, "", message, reason="BadRequest")
-
-
 def status_of(fault: Fault) -> Json:
     """A fault as a Status."""
     code, reason = CODES[fault.kind]
@@ -62,8 +57,14 @@ def status_of(fault: Fault) -> Json:
         code, reason = REASONS[fault.reason], fault.reason
     if isinstance(fault, Invalid):
         causes = [{"reason": one.reason, "message": one.message, "field": one.field} for one in fault.causes]
-        details: Json = {"name": fault.name, "kind": "Pod", "causes": causes}
-        return failure(code, reason, f'Pod "{fault.name}" is invalid: {fault.cause}', details)
+        details: Json = {"name": fault.name, "kind": fault.kind_name, "causes": causes}
+        if reason != "Invalid":
+            return failure(code, reason, fault.cause, details)
+        named = fault.kind_name
+        if fault.group:
+            details["group"] = fault.group
+            named = f"{fault.kind_name}.{fault.group}"
+        return failure(code, reason, f'{named} "{fault.name}" is invalid: {fault.cause}', details)
     resource, _, quoted = fault.thing.partition(" ")
     message = fault.cause if reason in REASONS else f"{fault.thing} {fault.cause}".strip()
     if fault.mend:

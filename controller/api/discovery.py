@@ -1,64 +1,34 @@
-"""What this API says it serves: versions, groups and resources, in the legacy and in the aggregated form. Pure.
-
-The OpenAPI documents are as small as kubectl allows: no schemas, so that it leaves validation to the server, which
-checks every field and names it.
-"""
+"""What this API says it serves: versions, groups and resources, in the legacy and in the aggregated form. Pure."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
 
 from controller.objects.fields import Json
+from controller.objects.resource import Resource
 
 VERSION: Json = {
     "major": "1",
     "minor": "32",
     "gitVersion": "v1.32.0+chinampa",
-    "gitCommit": "",
+    "gitCommit": "0000000000000000000000000000000000000000",
     "gitTreeState": "clean",
     "buildDate": "1970-01-01T00:00:00Z",
-    "goVersion": "",
-    "compiler": "",
+    "goVersion": "none",
+    "compiler": "none",
     "platform": "linux/amd64",
 }
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
-AUTHORIZATION = "authorization.k8s.io"
+_INFO: Json = {"title": "Kubernetes", "version": VERSION["gitVersion"]}
+OPENAPI_V2: Json = {"swagger": "2.0", "info": _INFO, "paths": {}}
 
 
-class Resource(NamedTuple):
-    """One resource, with its subresources as (name, kind, verbs)."""
-
-    name: str
-    kind: str
-    namespaced: bool
-    verbs: tuple[str, ...]
-    short: tuple[str, ...] = ()
-    categories: tuple[str, ...] = ()
-    subresources: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
-
-
-NAMESPACED = True
-_READ = ("get", "list", "watch")
-CORE = (
-    Resource("events", "Event", NAMESPACED, _READ, ("ev",)),
-    Resource("namespaces", "Namespace", not NAMESPACED, ("create", "delete", *_READ, "patch", "update"), ("ns",)),
-    Resource("nodes", "Node", not NAMESPACED, _READ, ("no",)),
-    Resource(
-        "pods",
-        "Pod",
-        NAMESPACED,
-        ("create", "delete", "deletecollection", *_READ, "patch", "update"),
-        ("po",),
-        ("all",),
-        (
-            ("attach", "PodAttachOptions", ("create", "get")),
-            ("exec", "PodExecOptions", ("create", "get")),
-            ("log", "Pod", ("get",)),
-            ("portforward", "PodPortForwardOptions", ("create", "get")),
-        ),
-    ),
-)
-REVIEWS = (Resource("selfsubjectaccessreviews", "SelfSubjectAccessReview", not NAMESPACED, ("create",)),)
+def by_version(resources: Iterable[Resource]) -> dict[tuple[str, str], list[Resource]]:
+    """Resources by their group and version, the core first."""
+    found: dict[tuple[str, str], list[Resource]] = {}
+    for one in sorted(resources, key=lambda one: (one.group, one.version, one.name)):
+        found.setdefault((one.group, one.version), []).append(one)
+    return found
 
 
 def versions(address: str) -> Json:
@@ -67,24 +37,22 @@ def versions(address: str) -> Json:
     return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": addresses}
 
 
-def groups() -> Json:
+def groups(known: Iterable[tuple[str, str]]) -> Json:
     """/apis."""
-    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [group()]}
+    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(*one) for one in known if one[0]]}
 
 
-def group() -> Json:
-    """/apis/authorization.k8s.io."""
-    version = {"groupVersion": f"{AUTHORIZATION}/v1", "version": "v1"}
-    return {
-        "kind": "APIGroup",
-        "apiVersion": "v1",
-        "name": AUTHORIZATION,
-        "versions": [version],
-        "preferredVersion": version,
-    }
+def group(name: str, version: str) -> Json:
+    """/apis/<group>."""
+    return {"kind": "APIGroup", "apiVersion": "v1", **_group(name, version)}
 
 
-def resources(group_version: str, listed: tuple[Resource, ...]) -> Json:
+def _group(name: str, version: str) -> Json:
+    only = {"groupVersion": f"{name}/{version}", "version": version}
+    return {"name": name, "versions": [only], "preferredVersion": only}
+
+
+def resources(group_version: str, listed: Sequence[Resource]) -> Json:
     """/api/v1 and /apis/…/v1."""
     found: list[Json] = []
     for one in listed:
@@ -101,18 +69,19 @@ def resources(group_version: str, listed: tuple[Resource, ...]) -> Json:
         )
         found.extend(
             {
-                "name": f"{one.name}/{name}",
+                "name": f"{one.name}/{part.name}",
                 "singularName": "",
                 "namespaced": one.namespaced,
-                "kind": kind,
-                "verbs": verbs,
+                "kind": part.kind,
+                "verbs": part.verbs,
+                **({"group": part.group, "version": part.version} if part.group else {}),
             }
-            for name, kind, verbs in one.subresources
+            for part in one.subresources
         )
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": found}
 
 
-def aggregated(name: str, listed: tuple[Resource, ...]) -> Json:
+def aggregated(known: Iterable[tuple[tuple[str, str], Sequence[Resource]]]) -> Json:
     """/api or /apis in one document."""
     return {
         "kind": "APIGroupDiscoveryList",
@@ -122,17 +91,18 @@ def aggregated(name: str, listed: tuple[Resource, ...]) -> Json:
             {
                 "metadata": {"name": name} if name else {},
                 "versions": [
-                    {"version": "v1", "freshness": "Current", "resources": [_aggregated(name, one) for one in listed]}
+                    {"version": version, "freshness": "Current", "resources": [_aggregated(one) for one in listed]}
                 ],
             }
+            for (name, version), listed in known
         ],
     }
 
 
-def _aggregated(group_name: str, one: Resource) -> Json:
+def _aggregated(one: Resource) -> Json:
     found: Json = {
         "resource": one.name,
-        "responseKind": {"group": group_name, "version": "v1", "kind": one.kind},
+        "responseKind": {"group": one.group, "version": one.version, "kind": one.kind},
         "scope": "Namespaced" if one.namespaced else "Cluster",
         "singularResource": one.kind.lower(),
         "verbs": one.verbs,
@@ -144,40 +114,19 @@ def _aggregated(group_name: str, one: Resource) -> Json:
     if one.subresources:
         found["subresources"] = [
             {
-                "subresource": name,
-                "responseKind": {"group": group_name, "version": "v1", "kind": kind},
-                "verbs": verbs,
+                "subresource": part.name,
+                "responseKind": {"group": part.group or one.group, "version": part.version, "kind": part.kind},
+                "verbs": part.verbs,
             }
-            for name, kind, verbs in one.subresources
+            for part in one.subresources
         ]
     return found
 
 
-OPENAPI_V3_INDEX: Json = {"paths": {"api/v1": {"serverRelativeURL": "/openapi/v3/api/v1?hash=chinampa"}}}
-_INFO: Json = {"title": "Kubernetes", "version": VERSION["gitVersion"]}
-OPENAPI_V2: Json = {"swagger": "2.0", "info": _INFO, "paths": {}}
-
-
-def openapi_v3() -> Json:
-    """Tells kubectl that the server validates fields itself, for each kind that can be written."""
-    paths: Json = {}
-    for one in CORE:
-        if "patch" not in one.verbs:
-            continue
-        within = "/api/v1/namespaces/{namespace}" if one.namespaced else "/api/v1"
-        paths[f"{within}/{one.name}/{{name}}"] = {
-            "patch": {
-                "operationId": f"patchCoreV1{one.kind}",
-                "parameters": [
-                    {"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": True}}
-                    for name in ("dryRun", "fieldValidation", "fieldManager")
-                ],
-                "responses": {"200": {"description": "OK"}},
-                "x-kubernetes-action": "patch",
-                "x-kubernetes-group-version-kind": {"group": "", "version": "v1", "kind": one.kind},
-            }
-        }
-    return {"openapi": "3.0.0", "info": _INFO, "paths": paths, "components": {"schemas": {}}}
+def openapi_index(known: Iterable[tuple[str, str]], digest: str) -> Json:
+    """/openapi/v3: where the document of each group and version is; `digest` changes whenever one of them does."""
+    paths = [f"apis/{name}/{version}" if name else f"api/{version}" for name, version in known]
+    return {"paths": {path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={digest}"} for path in paths}}
 
 
 def openapi_v2_protobuf() -> bytes:

@@ -9,10 +9,10 @@ import time
 from aiohttp import web
 
 from controller.api.ages import seconds_of
-from controller.api.answers import bad_request
 from controller.api.loglines import Reader, start_of_tail
 from controller.api.requests import flag, number
 from controller.logs import cutting
+from controller.objects.fields import bad_request
 from controller.pods.engine import Pods
 
 CHUNK = 1 << 18

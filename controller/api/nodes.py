@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import builtins
+
+from cellwire.faults import Fault, Kind
+from controller.fleet.cells import Cells
 from controller.model.cell import Cell, CellState
+from controller.objects.collection import Change, Objects, Revisions
 from controller.objects.fields import Json
-from controller.pods.status import timestamp
+from controller.objects.moments import timestamp
+from controller.objects.stored import Change as Altering
+from controller.objects.stored import Ending
 
 
 def node_of(cell: Cell) -> Json:
@@ -67,3 +74,55 @@ def node_of(cell: Cell) -> Json:
             },
         },
     }
+
+
+class Nodes(Objects):
+    """Cells as nodes, looked at whenever they are asked for. Nobody writes them."""
+
+    def __init__(self, cells: Cells, revisions: Revisions) -> None:
+        super().__init__(revisions)
+        self._cells = cells
+
+    @property
+    def objects(self) -> Objects:
+        """The nodes as they are shown."""
+        return self
+
+    def get(self, namespace: str, name: str) -> Json | None:
+        self._look()
+        return super().get(namespace, name)
+
+    def list(self, namespace: str = "") -> builtins.list[Json]:
+        self._look()
+        return super().list(namespace)
+
+    def changes(self, since: int) -> builtins.list[Change]:
+        self._look()
+        return super().changes(since)
+
+    def _look(self) -> None:
+        found = {str(cell.name): node_of(cell) for cell in self._cells.list()}
+        for held in super().list():
+            if held["metadata"]["name"] not in found:
+                self.drop("", held["metadata"]["name"])
+        for name, node in found.items():
+            held = super().get("", name)
+            version = {"resourceVersion": held["metadata"]["resourceVersion"]} if held else {}
+            if held is None or held != {**node, "metadata": {**node["metadata"], **version}}:
+                self.put(node)
+
+    async def create(self, new: Json) -> Json:
+        """Nodes are not made by writing them."""
+        raise _unwritten(new["metadata"]["name"])
+
+    async def change(self, namespace: str, name: str, change: Altering) -> Json:
+        """Nodes are not changed by writing them."""
+        raise _unwritten(name)
+
+    async def end(self, namespace: str, name: str, ending: Ending) -> Json:
+        """A node goes with its pod."""
+        raise _unwritten(name)
+
+
+def _unwritten(name: str) -> Fault:
+    return Fault(Kind.UNSUPPORTED, f'nodes "{name}"', "a cell lives and ends with its pod", "delete the pod")

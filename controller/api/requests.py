@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import math
 import time
 from collections.abc import Callable
@@ -10,11 +12,12 @@ from typing import Any, cast
 import msgspec
 from aiohttp import web
 
-from controller.api import protobuf, selectors
-from controller.api.answers import bad_request
-from controller.api.tables import TABLES, table
+from controller.api.kinds import KINDS
+from controller.api.tables import table, table_of
+from controller.objects import protobuf, selectors
 from controller.objects.collection import Objects
-from controller.objects.fields import Json
+from controller.objects.fields import Json, bad_request
+from controller.objects.resource import Resource
 
 LARGEST_BODY = 3 << 20
 JSON_TYPES = ("application/json", "")
@@ -36,7 +39,7 @@ async def any_body(request: web.Request, types: tuple[str, ...]) -> object:
     if not data:
         return None
     if request.content_type == protobuf.CONTENT_TYPE:
-        return protobuf.decode(data)
+        return protobuf.decode(data, KINDS)
     if request.content_type not in (*types, "application/octet-stream"):
         fault = bad_request(
             f"the body of the request is {request.content_type}; supported: {', '.join(filter(None, types))}"
@@ -86,10 +89,10 @@ def answer(value: Json, status: int = 200) -> web.Response:
     return web.Response(body=msgspec.json.encode(value), status=status, content_type="application/json")
 
 
-def selected(request: web.Request, kind: str) -> Callable[[Json], bool]:
+def selected(request: web.Request, resource: Resource) -> Callable[[Json], bool]:
     """What the request's selectors match."""
     by_label = selectors.labels(request.query.get("labelSelector", ""))
-    by_field = selectors.fields(request.query.get("fieldSelector", ""), kind)
+    by_field = selectors.fields(request.query.get("fieldSelector", ""), resource.selectable)
     return lambda one: by_label(one) and by_field(one)
 
 
@@ -99,29 +102,72 @@ def wants_table(request: web.Request) -> bool:
     return "as=Table" in first
 
 
-def shown(request: web.Request, kind: str, one: Json) -> web.Response:
+def shown(request: web.Request, resource: Resource, one: Json) -> web.Response:
     """One object, or a table of it."""
     if not wants_table(request):
         return answer(one)
-    return answer(as_table(request, kind, [one], one["metadata"].get("resourceVersion", "")))
+    return answer(as_table(request, resource, [one], one["metadata"].get("resourceVersion", "")))
 
 
-def as_table(request: web.Request, kind: str, objects: list[Json], revision: str) -> Json:
+def as_table(request: web.Request, resource: Resource, objects: list[Json], revision: str) -> Json:
     """These objects as a table, as the request wants it."""
-    return table(TABLES[kind], objects, revision, time.time(), request.query.get("includeObject", "Metadata"))
+    include = request.query.get("includeObject", "Metadata")
+    return table(table_of(resource.key), objects, revision, time.time(), include)
 
 
-def listed(request: web.Request, kind: str, list_kind: str, objects: Objects, namespace: str = "") -> web.Response:
-    """A list of objects, or a table of it."""
-    matches = selected(request, kind)
-    found = [one for one in objects.list(namespace) if matches(one)]
-    revision = str(objects.revisions.last)
+def listed(request: web.Request, resource: Resource, objects: Objects, namespace: str = "") -> web.Response:
+    """A list of objects, or a table of it; in pieces where the client sets a limit."""
+    matches, limit = selected(request, resource), number(request, "limit")
+    after = _continued(request.query.get("continue", ""))
+    found = [one for one in objects.list(namespace) if _place(one) > after and matches(one)]
+    metadata: Json = {"resourceVersion": str(objects.revisions.last)}
+    if limit and len(found) > limit:
+        metadata["remainingItemCount"] = len(found) - limit
+        found = found[:limit]
+        place = msgspec.json.encode(_place(found[-1]))
+        metadata["continue"] = base64.urlsafe_b64encode(place).decode()
     if wants_table(request):
-        return answer(as_table(request, kind, found, revision))
-    return answer({"kind": list_kind, "apiVersion": "v1", "metadata": {"resourceVersion": revision}, "items": found})
+        shown = as_table(request, resource, found, metadata["resourceVersion"])
+        return answer({**shown, "metadata": metadata})
+    kind = f"{resource.kind}List"
+    return answer({"kind": kind, "apiVersion": resource.api_version, "metadata": metadata, "items": found})
+
+
+def _place(one: Json) -> tuple[str, str]:
+    return one["metadata"].get("namespace", ""), one["metadata"]["name"]
+
+
+def _continued(token: str) -> tuple[str, str]:
+    if not token:
+        return ("", "")
+    try:
+        return msgspec.json.decode(base64.urlsafe_b64decode(token), type=tuple[str, str])
+    except (ValueError, msgspec.DecodeError) as error:
+        raise bad_request("continue key is not valid: it is none of this server's") from error
 
 
 def until(request: web.Request, now: float) -> float:
     """When a watch is to end."""
     seconds = number(request, "timeoutSeconds")
     return math.inf if not seconds else now + seconds
+
+
+def duplicates(data: bytes, content_type: str) -> list[str]:
+    """The names that an object of a JSON body has twice; of these the last one counts."""
+    if "json" not in content_type or not data:
+        return []
+    found: list[str] = []
+
+    def pairs(listed: list[tuple[str, Any]]) -> Json:
+        seen: set[str] = set()
+        for name, _ in listed:
+            if name in seen:
+                found.append(name)
+            seen.add(name)
+        return dict(listed)
+
+    try:
+        json.loads(data, object_pairs_hook=pairs)
+    except (ValueError, RecursionError):
+        return []  # whoever reads it says what is wrong
+    return found

@@ -17,6 +17,13 @@ class Api(Group, frozen=True, kw_only=True):
     enabled: Annotated[bool, Meta(description="Whether it is served.")] = True
     host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="TCP port to listen on; 0 takes any.")] = 6446
+    pods_address: Annotated[
+        str,
+        Meta(
+            description="Address at which pods reach this API with the tokens of their service accounts; `api.host`"
+            " must listen there. Empty: they cannot."
+        ),
+    ] = ""
     ask_registries: Annotated[
         bool, Meta(description="Whether registries are asked for which processors a pod's images are built.")
     ] = True

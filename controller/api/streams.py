@@ -6,9 +6,8 @@ from aiohttp import web
 
 from cellwire.stream.server import serve_port_forward, serve_session
 from cellwire.stream.session import SessionRequest
-from controller.api.answers import bad_request
 from controller.api.requests import flag
-from controller.objects.fields import Json
+from controller.objects.fields import Json, bad_request
 from controller.pods.engine import Pods
 from controller.pods.lifecycle import container_named
 

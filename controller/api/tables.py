@@ -1,67 +1,13 @@
-"""Tables as a Kubernetes API server prints them: kubectl shows the columns and cells that it is given. Pure."""
+"""Columns of pods, events, namespaces and nodes, and the table of all columns. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from controller.api.ages import duration, seconds_of, since
+from controller.api.columns import OBJECTS, PLAIN
+from controller.api.printing import NONE, Column, Table, table
 from controller.objects.fields import Json
-
-NONE = "<none>"
-
-
-class Column(NamedTuple):
-    """One column; those with `wide` show with -o wide only."""
-
-    name: str
-    wide: bool = False
-    type: str = "string"
-    format: str = ""
-
-
-class Table(NamedTuple):
-    """How objects of one kind are printed."""
-
-    columns: Sequence[Column]
-    cells: Callable[[Json, float], list[Any]]
-
-
-def table(kind: Table, objects: Sequence[Json], revision: str, now: float, include: str) -> Json:
-    """A Table of these objects; `include` is Metadata, Object or None."""
-    return {
-        "kind": "Table",
-        "apiVersion": "meta.k8s.io/v1",
-        "metadata": {"resourceVersion": revision},
-        "columnDefinitions": [
-            {
-                "name": column.name,
-                "type": column.type,
-                "format": column.format or ("name" if column.name == "Name" else ""),
-                "description": column.name,
-                "priority": int(column.wide),
-            }
-            for column in kind.columns
-        ],
-        "rows": [_row(kind, one, now, include) for one in objects],
-    }
-
-
-def _row(kind: Table, one: Json, now: float, include: str) -> Json:
-    row: Json = {"cells": kind.cells(one, now)}
-    phase = (one.get("status") or {}).get("phase")
-    if one["kind"] == "Pod" and phase in {"Succeeded", "Failed"}:
-        why = {
-            "reason": phase,
-            "message": f"The pod has {'completed successfully' if phase == 'Succeeded' else 'failed'}.",
-        }
-        row["conditions"] = [{"type": "Completed", "status": "True", **why}]
-    if include == "Object":
-        row["object"] = one
-    elif include != "None":
-        partial = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": one["metadata"]}
-        row["object"] = partial
-    return row
 
 
 def _pod(pod: Json, now: float) -> list[Any]:
@@ -146,19 +92,20 @@ def _last_end(one: Json) -> float:
 def _event(event: Json, now: float) -> list[Any]:
     about: Json = event["involvedObject"]
     source: Json = event.get("source") or {}
-    seen = since(event["lastTimestamp"], now)
-    if event["count"] > 1:
-        seen = f"{seen} (x{event['count']} over {since(event['firstTimestamp'], now)})"
+    seen = since(event.get("lastTimestamp"), now)
+    count = event.get("count") or 1
+    if count > 1:
+        seen = f"{seen} (x{count} over {since(event.get('firstTimestamp'), now)})"
     return [
         seen,
-        event["type"],
-        event["reason"],
-        f"{about['kind'].lower()}/{about['name']}",
+        event.get("type", ""),
+        event.get("reason", ""),
+        f"{about.get('kind', '').lower()}/{about.get('name', '')}",
         about.get("fieldPath", ""),
         ", ".join(part for part in (source.get("component"), source.get("host")) if part),
-        event["message"].strip(),
-        since(event["firstTimestamp"], now),
-        event["count"],
+        event.get("message", "").strip(),
+        since(event.get("firstTimestamp"), now),
+        count,
         event["metadata"]["name"],
     ]
 
@@ -186,7 +133,8 @@ def _node(node: Json, now: float) -> list[Any]:
     ]
 
 
-TABLES = {
+TABLES: dict[str, Table] = {
+    **OBJECTS,
     "pods": Table(
         (
             Column("Name"),
@@ -233,3 +181,11 @@ TABLES = {
         _node,
     ),
 }
+
+
+def table_of(key: str) -> Table:
+    """How objects of a kind are printed, by its name with its group."""
+    return TABLES.get(key, PLAIN)
+
+
+__all__ = ["TABLES", "table", "table_of"]

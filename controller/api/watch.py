@@ -17,25 +17,28 @@ from controller.api.answers import status_of
 from controller.api.requests import as_table, flag, number, selected, until, wants_table
 from controller.objects.collection import Change, Objects
 from controller.objects.fields import Json
+from controller.objects.resource import Resource
 
 # How soon a client that went away is noticed while nothing happens.
 LOOK_UP = 5.0
 
 
 async def watch(
-    request: web.Request, kind: str, objects: Objects, namespace: str = "", bookmarks: float = 60.0
+    request: web.Request, resource: Resource, objects: Objects, namespace: str = "", bookmarks: float = 60.0
 ) -> web.StreamResponse:
     """Serve a watch of one kind until the client leaves, its time is over, or it fell behind (410)."""
-    return await _Watch(request, kind, objects, namespace, bookmarks).serve()
+    return await _Watch(request, resource, objects, namespace, bookmarks).serve()
 
 
 class _Watch:
-    def __init__(self, request: web.Request, kind: str, objects: Objects, namespace: str, bookmarks: float) -> None:
+    def __init__(
+        self, request: web.Request, resource: Resource, objects: Objects, namespace: str, bookmarks: float
+    ) -> None:
         self._request = request
-        self._kind = kind
+        self._resource = resource
         self._objects = objects
         self._namespace = namespace
-        self._matches = selected(request, kind)
+        self._matches = selected(request, resource)
         self._bookmarks = bookmarks if flag(request, "allowWatchBookmarks") else 0.0
         self._table = wants_table(request)
         self._response = web.StreamResponse(headers={"Content-Type": "application/json"})
@@ -90,17 +93,17 @@ class _Watch:
     async def _say(self, kind: str, one: Json) -> None:
         shown = one
         if self._table:
-            shown = as_table(self._request, self._kind, [one], one["metadata"]["resourceVersion"])
+            shown = as_table(self._request, self._resource, [one], one["metadata"]["resourceVersion"])
         await self._write({"type": kind, "object": shown})
 
     async def _bookmark(self, revision: int, annotations: Json) -> None:
         metadata: Json = {"resourceVersion": str(revision)}
         if annotations:
             metadata["annotations"] = annotations
-        kind = {"pods": "Pod", "events": "Event", "namespaces": "Namespace"}[self._kind]
-        marked: Json = {"kind": kind, "apiVersion": "v1", "metadata": metadata}
+        kind, version = self._resource.kind, self._resource.api_version
+        marked: Json = {"kind": kind, "apiVersion": version, "metadata": metadata}
         if self._table:
-            marked = as_table(self._request, self._kind, [], str(revision))
+            marked = as_table(self._request, self._resource, [], str(revision))
         await self._write({"type": "BOOKMARK", "object": marked})
 
     async def _write(self, line: Json) -> None:

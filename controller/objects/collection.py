@@ -32,10 +32,19 @@ class Revisions:
 
     def __init__(self, start: int) -> None:
         self.last = start
+        self._changed = asyncio.Event()
 
     def next(self) -> int:
         """The next revision."""
         self.last += 1
+        self._changed.set()
+        self._changed = asyncio.Event()
+        return self.last
+
+    async def after(self, seen: int) -> int:
+        """The last revision, once it is a later one than was seen."""
+        while self.last <= seen:
+            await self._changed.wait()
         return self.last
 
     def at_least(self, seen: int) -> None:

@@ -31,14 +31,21 @@ class Cause(msgspec.Struct, frozen=True):
     message: str
 
 
+def bad_request(message: str) -> Fault:
+    """A request that makes no sense."""
+    return Fault(Kind.INVALID, "", message, reason="BadRequest")
+
+
 class Invalid(Fault):
     """A manifest that cannot be accepted, with a cause per field."""
 
-    def __init__(self, name: str, causes: Collection[Cause]) -> None:
+    def __init__(self, name: str, causes: Collection[Cause], kind: str = "Pod", group: str = "") -> None:
         self.name = name
+        self.kind_name = kind
+        self.group = group
         self.causes = tuple(causes)
         listed = [f"{cause.field}: {cause.message}" for cause in self.causes]
-        super().__init__(Kind.INVALID, f'Pod "{name}"', listed[0] if len(listed) == 1 else f"[{', '.join(listed)}]")
+        super().__init__(Kind.INVALID, f'{kind} "{name}"', listed[0] if len(listed) == 1 else f"[{', '.join(listed)}]")
 
 
 class Report:

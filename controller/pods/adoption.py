@@ -21,8 +21,9 @@ from cellwire.rpc.call import call
 from controller.model.cell import Cell
 from controller.model.names import CellName
 from controller.model.pod import PodClaim
+from controller.objects import namespaces
 from controller.objects.fields import Json
-from controller.pods import bought, namespaces, records
+from controller.pods import bought, records
 from controller.pods.lifecycle import containers_of
 from controller.pods.run import ContainerRun, PodRun
 from controller.sandboxes.carried import Carrier

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from typing import Any, cast
 
+from controller.choice.demand import KNOWN
 from controller.choice.quantity import quantity as amount_of
 from controller.objects.fields import (
     Check,
     Json,
     Report,
     absolute,
+    anything,
     boolean,
     dns_label,
     integer,
@@ -23,8 +25,7 @@ from controller.objects.fields import (
     text,
 )
 
-NO_OBJECTS = "there are no ConfigMaps, Secrets or claims here to take it from"
-RESOURCES = ("cpu", "memory", "ephemeral-storage")
+RESOURCES = tuple(sorted(KNOWN))
 POD_FIELDS = (
     "metadata.name",
     "metadata.namespace",
@@ -53,18 +54,31 @@ def _pod_field(value: object, field: str, report: Report) -> None:
         report.unsupported(field, value, (*POD_FIELDS, "metadata.labels['name']", "metadata.annotations['name']"))
 
 
+FIELD_REF = record({"apiVersion": only("v1"), "fieldPath": _pod_field}, required=("fieldPath",))
+
+
+def _whole_field(value: object, field: str, report: Report) -> None:
+    """In a volume all labels or annotations can be one file."""
+    if value not in {"metadata.labels", "metadata.annotations"}:
+        _pod_field(value, field, report)
+
+
+WHOLE_FIELD_REF = record({"apiVersion": only("v1"), "fieldPath": _whole_field}, required=("fieldPath",))
+RESOURCE_REF = record(
+    {"containerName": dns_label, "resource": one_of(*RESOURCE_FIELDS), "divisor": quantity}, required=("resource",)
+)
+_KEY_OF = record({"name": text, "key": text, "optional": boolean}, required=("key",))
 _VALUE_FROM = record(
     {
-        "fieldRef": record({"apiVersion": only("v1"), "fieldPath": _pod_field}, required=("fieldPath",)),
-        "resourceFieldRef": record(
-            {"containerName": dns_label, "resource": one_of(*RESOURCE_FIELDS), "divisor": quantity},
-            required=("resource",),
-        ),
-        "configMapKeyRef": refused(NO_OBJECTS),
-        "secretKeyRef": refused(NO_OBJECTS),
+        "fieldRef": FIELD_REF,
+        "resourceFieldRef": RESOURCE_REF,
+        "configMapKeyRef": _KEY_OF,
+        "secretKeyRef": _KEY_OF,
         "fileKeyRef": refused(),
     }
 )
+_SOURCE = record({"name": text, "optional": boolean})
+_ENV_FROM = record({"prefix": text, "configMapRef": _SOURCE, "secretRef": _SOURCE})
 
 
 def _env(value: object, field: str, report: Report) -> None:
@@ -155,20 +169,20 @@ _TIMING: dict[str, Check] = {
     "initialDelaySeconds": integer(0, 2**31 - 1),
     "periodSeconds": integer(1, 2**31 - 1),
     "successThreshold": integer(1, 2**31 - 1),
-    "terminationGracePeriodSeconds": refused(),
+    "terminationGracePeriodSeconds": integer(1, 2**31 - 1),
     "timeoutSeconds": integer(1, 2**31 - 1),
 }
 _HEADER = record({"name": text, "value": text}, required=("name",))
 _HANDLERS: dict[str, Check] = {
     "exec": record({"command": items(text)}, required=("command",)),
-    "grpc": refused(),
+    "grpc": record({"port": PORT, "service": text}, required=("port",)),
     "httpGet": record(
         {
-            "host": refused("a probe goes to the pod itself"),
+            "host": only("", "localhost", "127.0.0.1", why="a probe goes to the pod itself"),
             "httpHeaders": items(_HEADER),
             "path": text,
             "port": _port_or_name,
-            "scheme": only("HTTP"),
+            "scheme": one_of("HTTP", "HTTPS"),
         },
         required=("port",),
     ),
@@ -195,6 +209,13 @@ def _probe(*, once: bool) -> Check:
     return check
 
 
+def _sub_path(value: object, field: str, report: Report) -> None:
+    if not isinstance(value, str) or value.startswith("/"):
+        report.invalid(field, value, "must be a relative path")
+    elif ".." in value.split("/"):
+        report.invalid(field, value, "must not contain '..'")
+
+
 _VOLUME_MOUNT = record(
     {
         "mountPath": text,
@@ -202,25 +223,34 @@ _VOLUME_MOUNT = record(
         "name": dns_label,
         "readOnly": boolean,
         "recursiveReadOnly": one_of("Disabled", "IfPossible", "Enabled"),
-        "subPath": refused(),
-        "subPathExpr": refused(),
+        "subPath": _sub_path,
+        "subPathExpr": _sub_path,
     },
     required=("name", "mountPath"),
 )
+
+_ACTION = record({**_HANDLERS, "sleep": record({"seconds": integer(0)}, required=("seconds",)), "grpc": refused()})
+
+
+def _hook(value: object, field: str, report: Report) -> None:
+    _ACTION(value, field, report)
+    if isinstance(value, dict) and len([one for one in cast("Json", value).values() if one is not None]) != 1:
+        report.required(field, "must specify exactly one handler type")
+
 
 FIELDS: dict[str, Check] = {
     "args": items(text),
     "command": items(text),
     "env": items(_env),
-    "envFrom": refused(NO_OBJECTS),
+    "envFrom": items(_ENV_FROM),
     "image": text,
     "imagePullPolicy": one_of("Always", "IfNotPresent", "Never"),
-    "lifecycle": refused(),
+    "lifecycle": record({"postStart": _hook, "preStop": _hook, "stopSignal": refused()}),
     "livenessProbe": _probe(once=True),
     "name": dns_label,
     "ports": items(_PORT),
     "readinessProbe": _probe(once=False),
-    "resizePolicy": refused("a cell does not change its size"),
+    "resizePolicy": anything,
     "resources": _resources,
     "restartPolicy": refused("only init containers have one of their own, as sidecars"),
     "restartPolicyRules": refused(),
@@ -248,3 +278,17 @@ def init_container(value: object, field: str, report: Report) -> None:
         for name in PROBES:
             if cast("dict[str, Any]", value).get(name):
                 report.forbidden(f"{field}.{name}", "may not be set for init containers without restartPolicy=Always")
+
+
+# A container that is put into a pod that runs: it has neither probes nor hooks nor ports nor resources.
+EPHEMERAL = record(
+    {
+        **{
+            name: check
+            for name, check in FIELDS.items()
+            if name not in {*PROBES, "lifecycle", "ports", "resources", "restartPolicy"}
+        },
+        "targetContainerName": dns_label,
+    },
+    required=("name", "image"),
+)

@@ -15,16 +15,27 @@ from msgspec.structs import replace
 
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
+from controller.choice import platforms
 from controller.objects.fields import Json
-from controller.pods import lifecycle
+from controller.pods import contents, lifecycle
+from controller.pods.contents import Entry, Missing
 from controller.pods.cri import CellRuntime
+from controller.pods.delivery import Delivery
 from controller.pods.events import Recorder
 from controller.pods.logs import Logs
 from controller.pods.records import Records
 from controller.pods.run import ContainerRun, PodRecord, PodRun, Running, Terminated, Waiting
-from controller.pods.translate import Folder, container_config, container_folder, sandbox_config
+from controller.pods.translate import (
+    Folder,
+    container_config,
+    container_folder,
+    host_name,
+    part_folders,
+    sandbox_config,
+)
 
-_TERMINATION_FILE = stat.S_IFREG | 0o666
+_TERMINATION_FILE, _HOSTS_FILE = stat.S_IFREG | 0o666, stat.S_IFREG | 0o644
+_OPEN_FOLDER = stat.S_IFDIR | 0o777
 
 
 class _Refused(Exception):
@@ -39,9 +50,17 @@ class Containers:
     """The containers of one pod on one cell."""
 
     def __init__(
-        self, uid: str, runtime: CellRuntime, records: Records, recorder: Recorder, logs: Logs, now: Callable[[], float]
+        self,
+        uid: str,
+        runtime: CellRuntime,
+        records: Records,
+        recorder: Recorder,
+        logs: Logs,
+        delivery: Delivery,
+        now: Callable[[], float],
     ) -> None:
         self._uid = uid
+        self.delivery = delivery
         self._runtime = runtime
         self._records = records
         self._recorder = recorder
@@ -102,7 +121,9 @@ class Containers:
         reference, name = container["image"], container["name"]
         began = self._now()
         self._recorder.normal(record.pod, "Pulling", f'Pulling image "{reference}"', name)
-        pulled = await self._runtime.pull(reference, sandbox_config(record.pod, record.run))
+        place = platforms.locate(reference)
+        logins = contents.docker_logins(self.delivery.pull_secrets(), place.host, place.repository)
+        pulled = await self._runtime.pull(reference, sandbox_config(record.pod, record.run), logins)
         image = await self._runtime.image(pulled) or cri.Image(id=pulled)
         took = f"in {self._now() - began:.3f}s. Image size: {image.size} bytes."
         self._recorder.normal(record.pod, "Pulled", f'Successfully pulled image "{reference}" {took}', name)
@@ -130,9 +151,14 @@ class Containers:
         sandbox = sandbox_config(record.pod, record.run)
         try:
             folder = container_folder(self._uid, name, start)
-            await self._runtime.put_folders(folder, (Folder("termination-log", _TERMINATION_FILE, 0),))
-            config = container_config(record.pod, container, record.run, image.id, start)
+            full = self.delivery.container(container)
+            await self._runtime.put_tree(folder, self._files(record))
+            for part in part_folders(record.pod, full, record.run):
+                await self._runtime.put_folders(part, (Folder(".", _OPEN_FOLDER, 0),))
+            config = container_config(record.pod, full, record.run, image.id, start)
             made = await self._runtime.create(record.run.sandbox, config, sandbox)
+        except Missing as missing:
+            raise _Refused("CreateContainerConfigError", str(missing)) from missing
         except Fault as fault:
             raise _Refused("CreateContainerError", str(fault)) from fault
         digests = list(image.repo_digests)
@@ -143,6 +169,14 @@ class Containers:
         )
         self._recorder.normal(record.pod, "Created", f"Created container: {name}", name)
         return made if await self._started(container, made) else ""
+
+    def _files(self, record: PodRecord) -> list[Entry]:
+        """The files that belong to one start of a container."""
+        listed = [Entry("termination-log", _TERMINATION_FILE)]
+        if record.pod["spec"].get("hostAliases"):
+            data = contents.hosts_file(record.pod, record.run, host_name(record.pod))
+            listed.append(Entry("etc-hosts", _HOSTS_FILE, data=data))
+        return listed
 
     async def _started(self, container: Json, made: str) -> bool:
         name, pod = container["name"], self._record.pod
@@ -185,6 +219,24 @@ class Containers:
         if isinstance(after.state, Waiting):
             said = f"Back-off restarting failed container {name} in pod {whose}"
             self._recorder.warning(self._record.pod, "BackOff", said, name)
+
+    async def renew(self) -> None:
+        """Stop each container whose image was changed since it started; it starts anew with the other one."""
+        record = self._record
+        spec = record.pod["spec"]
+        for container, _ in lifecycle.containers_of(spec):
+            name, one = container["name"], record.run.of(container["name"])
+            if not isinstance(one.state, Running) or not one.id or one.image == container["image"]:
+                continue
+            said = f"Container {name} definition changed, will be restarted"
+            self._recorder.normal(record.pod, "Killing", said, name)
+            try:
+                await self._runtime.stop(one.id, float(spec["terminationGracePeriodSeconds"]))
+            except Fault as fault:
+                self._recorder.warning(record.pod, "FailedKillPod", str(fault), name)
+                continue
+            await self.refresh(name)
+            await self._set(name, lambda now: replace(now, state=Waiting(since=self._now()), retry_at=0.0))
 
     async def stop_all(self, grace: Callable[[], float]) -> None:
         """Stop main containers together, then sidecars in reverse order of their start; each within `grace()` s."""

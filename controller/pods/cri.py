@@ -8,7 +8,7 @@ Deadlines are here, each with its reason.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from grpclib.client import Channel
@@ -21,6 +21,7 @@ from cellwire.rpc.call import UnaryMethod, call, settled
 from controller.clouds.protocol import LoginOf
 from controller.fleet.cells import Cells
 from controller.model.names import CellName
+from controller.pods.contents import Entry
 from controller.pods.translate import Folder
 
 # The kubelet's own: what makes namespaces and processes may take this long on a busy cell.
@@ -29,6 +30,7 @@ QUICK = 120.0
 PULL = 3600.0
 PAUSE = 0.3
 TERMINATION_BYTES = 4096
+CHUNK = 1 << 18
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
@@ -102,10 +104,24 @@ class CellRuntime:
         )
         return reply.image if reply.HasField("image") and reply.image.id else None
 
-    async def pull(self, reference: str, config: cri.PodSandboxConfig) -> str:
-        """Pull an image, logged in to the cloud's own registries; returns what CreateContainer wants of it."""
+    async def pull(self, reference: str, config: cri.PodSandboxConfig, logins: Sequence[tuple[str, str]] = ()) -> str:
+        """Pull an image with the first of these logins that may, else logged in to the cloud's own registries; returns
+        what CreateContainer wants of it.
+        """
+        for name, password in logins[:-1]:
+            try:
+                return await self._pulled(reference, config, cri.AuthConfig(username=name, password=password))
+            except Fault as fault:
+                if fault.kind is not Kind.DENIED:
+                    raise
+        if logins:
+            name, password = logins[-1]
+            return await self._pulled(reference, config, cri.AuthConfig(username=name, password=password))
         found = await self._login(reference) if self._login is not None else None
         auth = cri.AuthConfig(username=found.username, password=found.password) if found else None
+        return await self._pulled(reference, config, auth)
+
+    async def _pulled(self, reference: str, config: cri.PodSandboxConfig, auth: cri.AuthConfig | None) -> str:
         reply = await self._call(
             lambda channel: runtime_grpc.ImageServiceStub(channel).PullImage,
             cri.PullImageRequest(image=cri.ImageSpec(image=reference), sandbox_config=config, auth=auth),
@@ -187,14 +203,27 @@ class CellRuntime:
     async def put_folders(self, folder: str, entries: tuple[Folder, ...]) -> None:
         """Make a folder of the cell with these entries; one that is there stays as it is."""
         start = cell_pb2.PutFilesInput(start=cell_pb2.PutFilesStart(folder=folder, keep_existing=True))
+        await self._put(folder, [start, *(cell_pb2.PutFilesInput(entry=_entry(one)) for one in entries)])
+
+    async def put_tree(self, folder: str, entries: Sequence[Entry]) -> None:
+        """Make a folder of the cell hold this tree; what it held is replaced at once."""
+        messages = [cell_pb2.PutFilesInput(start=cell_pb2.PutFilesStart(folder=folder))]
+        for one in entries:
+            entry = cell_pb2.FileEntry(path=one.path, mode=one.mode, gid=one.gid, target=one.target)
+            messages.append(cell_pb2.PutFilesInput(entry=entry))
+            messages += [
+                cell_pb2.PutFilesInput(data=one.data[at : at + CHUNK]) for at in range(0, len(one.data), CHUNK)
+            ]
+        await self._put(folder, messages)
+
+    async def _put(self, folder: str, messages: Sequence[cell_pb2.PutFilesInput]) -> None:
         commit = cell_pb2.PutFilesInput(commit=cell_pb2.PutFilesCommit())
-        listed = [cell_pb2.PutFilesInput(entry=_entry(one)) for one in entries]
         while True:
             channel = await self.connect()
             try:
                 async with asyncio.timeout(QUICK):
                     with settled():
-                        await cell_grpc.CellStub(channel).PutFiles([start, *listed, commit])
+                        await cell_grpc.CellStub(channel).PutFiles([*messages, commit])
                 return
             except TimeoutError as error:
                 raise Fault(Kind.TIMEOUT, f"folder {folder}", "it was not made in time") from error

@@ -17,14 +17,16 @@ def with_defaults(pod: Json) -> Json:
     pod.setdefault("apiVersion", "v1")
     pod.setdefault("kind", "Pod")
     pod.pop("status", None)
-    for container in (*spec.get("initContainers", ()), *spec["containers"]):
+    for container in (*spec.get("initContainers", ()), *spec["containers"], *spec.get("ephemeralContainers", ())):
         _container(container)
     for volume in spec.get("volumes", ()):
         if "hostPath" in volume:
             volume["hostPath"].setdefault("type", "")
-    for name in ("serviceAccount", "serviceAccountName"):
-        if not spec.get(name):
-            spec.pop(name, None)
+        for kind in ("configMap", "secret", "downwardAPI", "projected"):
+            if kind in volume:
+                volume[kind].setdefault("defaultMode", 0o644)
+    account = spec.get("serviceAccountName") or spec.get("serviceAccount") or "default"
+    spec["serviceAccount"] = spec["serviceAccountName"] = account
     spec.setdefault("dnsPolicy", "ClusterFirst")
     spec.setdefault("enableServiceLinks", True)
     spec.setdefault("restartPolicy", "Always")
@@ -32,6 +34,13 @@ def with_defaults(pod: Json) -> Json:
     spec.setdefault("securityContext", {})
     spec.setdefault("terminationGracePeriodSeconds", GRACE_SECONDS)
     return pod
+
+
+def container_filled(container: Json) -> Json:
+    """One container with its defaults."""
+    filled = cast("Json", _without_nulls(container))
+    _container(filled)
+    return filled
 
 
 def _container(container: Json) -> None:

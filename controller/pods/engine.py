@@ -10,9 +10,6 @@ import asyncio
 import contextlib
 import copy
 import datetime
-import secrets
-import time
-import uuid
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,40 +24,35 @@ from cellwire.stream.session import Backend
 from controller.fleet.cells import Cells
 from controller.model.cell import CellState
 from controller.model.offer import Demand
-from controller.objects.collection import Objects, Revisions
+from controller.objects.admission import How
+from controller.objects.collection import Objects
 from controller.objects.fields import Json
+from controller.objects.kinds import EVENTS
+from controller.objects.library import Library
+from controller.objects.moments import timestamp
+from controller.objects.resource import Resource
+from controller.objects.stored import Change, Ending
+from controller.pods.delivery import Identity
 from controller.pods.events import Recorder
+from controller.pods.kind import PODS
 from controller.pods.lifecycle import container_named, containers_of
 from controller.pods.logs import Logs
-from controller.pods.namespaces import Namespaces
 from controller.pods.records import Records
 from controller.pods.run import PodRecord, PodRun, Running
-from controller.pods.spec import admit
-from controller.pods.status import timestamp
 from controller.pods.worker import Images, Surroundings, Worker
 from controller.sandboxes.ways import Ways
-from controller.store.protocol import Store
 
-_SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
-LONGEST_PREFIX = 58
 # The states of a cell that has an instance, and is not on its way out.
 HAD = frozenset({CellState.BOOTING, CellState.READY, CellState.CLAIMED})
-# What a manifest may say of its own metadata; the rest is the server's.
-KEPT_METADATA = ("name", "generateName", "labels", "annotations")
 
 
 class Pods:
     """What the API may ask: objects to show, and the few things that change them."""
 
-    def __init__(
-        self, around: Surroundings, objects: Objects, events: Objects, namespaces: Objects, sessions: Sessions
-    ) -> None:
+    def __init__(self, around: Surroundings, objects: Objects, sessions: Sessions) -> None:
         self._sessions = sessions
         self.objects = objects
-        self.events = events
-        self.namespaces = namespaces
         self._around = around
-        self._namespaces = Namespaces(around.store, namespaces, around.now)
         self._workers: dict[str, Worker] = {}
         self._begun: set[asyncio.Task[None]] = set()
 
@@ -72,13 +64,10 @@ class Pods:
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         """Take up the pods of an earlier life."""
         self._tasks = tasks
-        ending = await self._namespaces.load()
         await self._around.recorder.load()
         self._begin(self._around.recorder.work(), "events of pods")
         for uid in await self._around.records.load():
             self._work_on(uid)
-        for name in ending:
-            self._begin(self._empty(name), f"end of namespace {name}")
         self._begin(self._watch_cells(), "pods watch cells")
 
     def stop(self) -> None:
@@ -118,67 +107,43 @@ class Pods:
             raise Fault(Kind.NOT_FOUND, f'pods "{name}"', "not found")
         return pod
 
-    async def create(self, namespace: str, manifest: Json, *, dry_run: bool = False) -> Json:
-        """Admit a manifest and begin to run it. Raises Invalid, Fault NOT_FOUND (namespace) or EXISTS."""
-        pod = self._admitted(namespace, manifest)
-        if dry_run:
-            return pod
-        created = await self._around.records.create(pod)
+    def guard(self, resource: Resource, namespace: str, one: Json, how: How) -> None:
+        """Says at the creation of a pod what can never be met. Raises Fault INVALID."""
+        if resource is not PODS:
+            return
+        self._around.demand(one["spec"])
+        name, asked = one["spec"]["serviceAccountName"], one["spec"].get("automountServiceAccountToken")
+        if name != "default" and self._around.library.objects("serviceaccounts").get(namespace, name) is None:
+            how.warn(
+                f'spec.serviceAccountName: there is no service account "{name}" here: the pod runs without its token'
+            )
+        elif not self._around.identity.host and (asked or (asked is None and name != "default")):
+            how.warn("spec.serviceAccountName: the token is mounted, but no pod can reach this API (api.pods_address)")
+
+    async def create(self, new: Json) -> Json:
+        """Begin to run an admitted pod."""
+        created = await self._around.records.create(new)
         self._work_on(created["metadata"]["uid"])
         return created
 
-    def _admitted(self, namespace: str, manifest: Json) -> Json:
-        pod = admit(manifest)
-        self._around.demand(pod["spec"])  # says now what can never be met
-        metadata: Json = pod["metadata"]
-        if metadata.get("namespace", namespace) != namespace:
-            cause = f"the namespace of the object ({metadata['namespace']}) does not match that of the request"
-            raise Fault(Kind.INVALID, "Pod", cause, reason="BadRequest")
-        if self._namespaces.find(namespace)["status"]["phase"] == "Terminating":
-            raise Fault(Kind.DENIED, f'pods "{metadata.get("name", "")}"', f"namespace {namespace} is being terminated")
-        if not metadata.get("name"):
-            metadata["name"] = metadata["generateName"][:LONGEST_PREFIX] + _suffix()
-        if self.objects.get(namespace, metadata["name"]) is not None:
-            raise Fault(Kind.EXISTS, f'pods "{metadata["name"]}"', "already exists")
-        for given in (
-            "deletionGracePeriodSeconds",
-            "deletionTimestamp",
-            "managedFields",
-            "resourceVersion",
-            "selfLink",
-        ):
-            metadata.pop(given, None)
-        metadata.update(
-            namespace=namespace,
-            uid=str(uuid.uuid4()),
-            creationTimestamp=timestamp(self._around.now()),
-        )
-        return pod
-
-    async def change_metadata(self, namespace: str, name: str, change: Callable[[Json], Json]) -> Json:
-        """Change a pod's labels and annotations: `change` gets the object and returns the new one."""
+    async def change(self, namespace: str, name: str, change: Change) -> Json:
+        """Change a pod, and have its worker see it. Raises Fault NOT_FOUND, and what `change` raises."""
         uid = self.find(namespace, name)["metadata"]["uid"]
-
-        def apply(record: PodRecord) -> PodRecord:
-            wanted = change(copy.deepcopy(record.pod))
-            metadata = dict(record.pod["metadata"])
-            for field in ("labels", "annotations"):
-                metadata.pop(field, None)
-                if wanted["metadata"].get(field):
-                    metadata[field] = wanted["metadata"][field]
-            return replace(record, pod={**record.pod, "metadata": metadata})
-
         with _gone(name):
-            changed = await self._around.records.change(uid, apply)
-        return changed.pod
+            record = await self._around.records.change(
+                uid, lambda record: replace(record, pod=change(copy.deepcopy(record.pod)))
+            )
+        if worker := self._workers.get(uid):
+            worker.changed()
+        return record.pod
 
-    async def delete(self, namespace: str, name: str, grace: int | None, uid: str = "") -> Json:
+    async def end(self, namespace: str, name: str, ending: Ending) -> Json:
+        """Ask for the end of a pod."""
+        return await self.delete(namespace, name, ending.grace)
+
+    async def delete(self, namespace: str, name: str, grace: int | None) -> Json:
         """Ask for the end of a pod within `grace` seconds, its own if None. A second call may only shorten it."""
         pod = self.find(namespace, name)
-        if uid and pod["metadata"]["uid"] != uid:
-            found = pod["metadata"]["uid"]
-            cause = f"the UID in the precondition ({uid}) does not match the UID in record ({found})"
-            raise Fault(Kind.EXISTS, f'pods "{name}"', cause, reason="Conflict")
         if grace is None:
             grace = int(pod["spec"]["terminationGracePeriodSeconds"])
         now = self._around.now()
@@ -194,33 +159,6 @@ class Pods:
             record = await self._around.records.change(pod["metadata"]["uid"], apply)
             self._workers[pod["metadata"]["uid"]].delete(now + record.pod["metadata"]["deletionGracePeriodSeconds"])
         return record.pod
-
-    async def create_namespace(self, manifest: Json) -> Json:
-        """A new namespace."""
-        return await self._namespaces.create(manifest)
-
-    async def change_namespace(self, changed: Json) -> Json:
-        """Write a namespace with other labels or annotations."""
-        return await self._namespaces.change(changed)
-
-    def find_namespace(self, name: str) -> Json:
-        """One namespace. Raises Fault NOT_FOUND."""
-        return self._namespaces.find(name)
-
-    async def delete_namespace(self, name: str) -> Json:
-        """End a namespace and all its pods."""
-        namespace = await self._namespaces.end(name)
-        self._begin(self._empty(name), f"end of namespace {name}")
-        return namespace
-
-    async def _empty(self, name: str) -> None:
-        for pod in self.objects.list(name):
-            with contextlib.suppress(Fault):
-                await self.delete(name, pod["metadata"]["name"], None)
-        while self.objects.list(name):
-            await self.objects.changed(self.objects.revisions.last)
-        await self._namespaces.gone(name)
-        self._around.recorder.forget_namespace(name)
 
     def run_of(self, pod: Json) -> PodRun:
         """What is known of a pod's run."""
@@ -273,10 +211,6 @@ class Pods:
             self._workers.pop(uid, None)
 
 
-def _suffix() -> str:
-    return "".join(secrets.choice(_SUFFIX_LETTERS) for _ in range(5))
-
-
 @contextlib.contextmanager
 def _gone(name: str) -> Generator[None]:
     try:
@@ -288,33 +222,38 @@ def _gone(name: str) -> Generator[None]:
 @asynccontextmanager
 async def running(
     cells: Cells,
-    store: Store,
+    library: Library,
+    identity: Identity,
     ways: Ways,
     *,
     folder: Path,
     demand_of: Callable[[Mapping[str, Any]], Demand],
     images: Images | None = None,
-    now: Callable[[], float] = time.time,
 ) -> AsyncGenerator[Pods]:
     """Run all declared pods. Their logs are below `folder`; `demand_of` says what a pod's spec needs of a cell,
     `images` what can be known of its images beforehand.
 
     Leaving does not end pods: they run on, and the next life takes them up.
     """
-    revisions = Revisions(int(now() * 1000))
-    objects, events, namespaces = Objects(revisions), Objects(revisions), Objects(revisions)
+    now = library.now
+    objects, events = Objects(library.revisions), Objects(library.revisions)
     around = Surroundings(
         cells=cells,
-        store=store,
-        records=Records(store, objects, now),
-        recorder=Recorder(events, store, now),
+        store=library.store,
+        records=Records(library.store, objects, now),
+        recorder=Recorder(events, library.store, now),
         logs=Logs(folder / "logs", ways.mirror, ways.log_bytes),
         ways=ways,
         demand=demand_of,
         images=images or Images(),
+        library=library,
+        identity=identity,
         now=now,
     )
-    pods = Pods(around, objects, events, namespaces, ways.sessions)
+    pods = Pods(around, objects, ways.sessions)
+    library.keep(PODS, pods)
+    library.keep(EVENTS, around.recorder)
+    library.guards.append(pods.guard)
     async with asyncio.TaskGroup() as tasks:
         try:
             await pods.start(tasks)

@@ -17,14 +17,16 @@ from collections.abc import Callable, Iterable
 import msgspec
 import structlog
 
-from cellwire.faults import Fault
+from cellwire.faults import Fault, Kind
 from controller.objects.collection import Objects
 from controller.objects.fields import Json
-from controller.pods.status import timestamp
+from controller.objects.moments import timestamp
+from controller.objects.stored import Ending
 from controller.store.protocol import Store
 
 log = structlog.get_logger()
 KIND = "pod-events"
+GIVEN = "given/"
 KEPT_SECONDS = 3600.0
 # More would fill the memory, and the record that is written at each change; the oldest give way.
 MOST_OF_POD, MOST_OF_ALL = 60, 20_000
@@ -64,10 +66,49 @@ class Recorder:
         if (pod["metadata"]["uid"], "Normal", reason, message, "") not in self._known:
             self.normal(pod, reason, message)
 
-    def forget_namespace(self, namespace: str) -> None:
-        """The namespace is gone, and all that was said in it."""
-        for said in [said for said, (where, _, _) in self._known.items() if where == namespace]:
+    @property
+    def objects(self) -> Objects:
+        """The events as they are shown."""
+        return self._objects
+
+    async def create(self, new: Json) -> Json:
+        """Keep an event that somebody else tells of."""
+        now = self._now()
+        at = timestamp(now)
+        metadata = new["metadata"]
+        event = {"firstTimestamp": at, "lastTimestamp": at, "count": 1, "type": "Normal", "reason": "", **new}
+        shown = self._objects.put({"message": "", **event})
+        self._keep(_given(shown), (metadata["namespace"], metadata["name"], now))
+        self._unstored.add(_given(shown)[0])
+        self._expire()
+        return shown
+
+    async def change(self, namespace: str, name: str, change: Callable[[Json], Json]) -> Json:
+        """Change an event, as whoever counts its repetitions does. Raises Fault NOT_FOUND."""
+        before = self._found(namespace, name)
+        after = change(before)
+        if after == before:
+            return before
+        self._unstored.update(
+            said[0] for said, (where, called, _) in self._known.items() if (where, called) == (namespace, name)
+        )
+        return self._objects.put(after)
+
+    async def end(self, namespace: str, name: str, ending: Ending) -> Json:
+        """Forget an event. Raises Fault NOT_FOUND."""
+        event = self._found(namespace, name)
+        for said in self._said_as(namespace, name):
             self._forget(said)
+        return event
+
+    def _said_as(self, namespace: str, name: str) -> list[_Said]:
+        return [said for said, (where, called, _) in self._known.items() if (where, called) == (namespace, name)]
+
+    def _found(self, namespace: str, name: str) -> Json:
+        event = self._objects.get(namespace, name)
+        if event is None:
+            raise Fault(Kind.NOT_FOUND, f'events "{name}"', "not found")
+        return event
 
     async def load(self) -> None:
         """Take up what an earlier life wrote."""
@@ -75,7 +116,8 @@ class Recorder:
         for stored in await self._store.list(KIND):
             for event in msgspec.msgpack.decode(stored.value, type=list[Json]):
                 self._objects.revisions.at_least(int(event["metadata"].get("resourceVersion", 0)))
-                found.append((_seconds(event["lastTimestamp"]), _said_in(event), event))
+                said = _given(event) if stored.key.startswith(GIVEN) else _said_in(event)
+                found.append((_seconds(event["lastTimestamp"]), said, event))
             self._of_pod[stored.key] = {}
             self._unstored.add(stored.key)  # what is too old by now goes with the first write
         for at, said, event in sorted(found, key=lambda one: one[0]):
@@ -186,6 +228,12 @@ class Recorder:
         self._unstored.add(uid)
 
 
+def _given(event: Json) -> _Said:
+    """What an event of somebody else is known by: its own name."""
+    metadata = event["metadata"]
+    return (f"{GIVEN}{metadata['namespace']}/{metadata['name']}", event["type"], event["reason"], "", "")
+
+
 def _said_in(event: Json) -> _Said:
     """What a stored event is known by."""
     about: Json = event["involvedObject"]
@@ -208,11 +256,11 @@ def _event(pod: Json, name: str, said: Iterable[str], container: str, now: float
     metadata: Json = pod["metadata"]
     kind, reason, message = said
     about: Json = {
-        "kind": "Pod",
+        "kind": pod.get("kind", "Pod"),
         "namespace": metadata["namespace"],
         "name": metadata["name"],
         "uid": metadata["uid"],
-        "apiVersion": "v1",
+        "apiVersion": pod.get("apiVersion", "v1"),
         "resourceVersion": metadata.get("resourceVersion", ""),
     }
     if container:

@@ -6,9 +6,9 @@ from msgspec.structs import replace
 
 from controller.model.cell import Announcement, Cell
 from controller.objects.fields import Json
+from controller.objects.moments import timestamp
 from controller.pods import lifecycle
 from controller.pods.run import ContainerRun, PodRun, Terminated, Waiting
-from controller.pods.status import timestamp
 
 INTERRUPTED = "Interrupted"
 REASONS = {"rebalance": "RebalanceRecommended", "maintenance": "MaintenanceScheduled"}

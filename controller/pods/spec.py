@@ -6,14 +6,15 @@ is refused by name and never ignored.
 
 from __future__ import annotations
 
-import copy
 import re
 from typing import Any, cast
 
+from cellwire.faults import Fault
+from controller.choice import wishes
+from controller.choice.demand import GPU_VENDORS
 from controller.objects.fields import (
     Cause,
     Check,
-    Invalid,
     Json,
     Report,
     absolute,
@@ -32,9 +33,18 @@ from controller.objects.fields import (
     text,
     texts_by_name,
 )
-from controller.pods import container_spec
-from controller.pods.container_spec import CONTAINER, NO_OBJECTS, SECCOMP, SELINUX, USER_ID, WINDOWS, init_container
-from controller.pods.defaults import with_defaults
+from controller.pods import container_spec, defaults
+from controller.pods.container_spec import (
+    CONTAINER,
+    EPHEMERAL,
+    RESOURCE_REF,
+    SECCOMP,
+    SELINUX,
+    USER_ID,
+    WHOLE_FIELD_REF,
+    WINDOWS,
+    init_container,
+)
 from controller.pods.translate import MEMORY
 
 _NO_SCHEDULER = "every pod gets a cell of its own; there is nothing to schedule among"
@@ -64,35 +74,67 @@ _POD_SECURITY = record(
     }
 )
 
-_IN_MEMORY = record(
-    {"medium": only("", MEMORY, why="the folder is on the cell's disk or in its memory"), "sizeLimit": quantity}
+_EMPTY_DIR = record({"medium": one_of("", MEMORY), "sizeLimit": quantity})
+_MODE = integer(0, 0o777)
+
+
+def _inner_path(value: object, field: str, report: Report) -> None:
+    """The path of a file below its volume."""
+    if not isinstance(value, str) or not value or value.startswith("/") or ".." in value.split("/"):
+        report.invalid(field, value, "must be a relative path that does not climb")
+
+
+_ITEMS = items(record({"key": text, "path": _inner_path, "mode": _MODE}, required=("key", "path")))
+_DOWNWARD_ITEMS = items(
+    record(
+        {"path": _inner_path, "mode": _MODE, "fieldRef": WHOLE_FIELD_REF, "resourceFieldRef": RESOURCE_REF},
+        required=("path",),
+    )
 )
-
-
-def _empty_dir(value: object, field: str, report: Report) -> None:
-    _IN_MEMORY(value, field, report)
-    if isinstance(value, dict) and cast("Json", value).get("medium") != MEMORY:
-        refused("only a folder in memory has a limit of its own")(
-            cast("Json", value).get("sizeLimit"), f"{field}.sizeLimit", report
-        )
-
-
-_VOLUME_KINDS: dict[str, Check] = {
-    "emptyDir": _empty_dir,
-    "hostPath": record({"path": absolute, "type": only("", "Directory")}, required=("path",)),
+_PROJECTIONS: dict[str, Check] = {
+    "configMap": record({"name": text, "items": _ITEMS, "optional": boolean}),
+    "secret": record({"name": text, "items": _ITEMS, "optional": boolean}),
+    "downwardAPI": record({"items": _DOWNWARD_ITEMS}),
+    "serviceAccountToken": record(
+        {"path": _inner_path, "audience": text, "expirationSeconds": integer(600, 2**32)}, required=("path",)
+    ),
+    "clusterTrustBundle": refused("there are no trust bundles"),
+    "podCertificate": refused("there are no pod certificates"),
 }
-_REFUSED_KINDS = (
-    *("awsElasticBlockStore", "azureDisk", "azureFile", "cephfs", "cinder", "csi", "ephemeral", "fc", "flexVolume"),
-    *("flocker", "gcePersistentDisk", "gitRepo", "glusterfs", "image", "iscsi", "nfs", "persistentVolumeClaim"),
-    *("photonPersistentDisk", "portworxVolume", "quobyte", "rbd", "scaleIO", "storageos", "vsphereVolume"),
-)
-_OBJECT_KINDS = ("configMap", "secret", "projected", "downwardAPI")
+
+_HOST_TYPES = ("", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket", "CharDevice", "BlockDevice")
+_VOLUME_KINDS: dict[str, Check] = {
+    "emptyDir": _EMPTY_DIR,
+    "hostPath": record({"path": absolute, "type": one_of(*_HOST_TYPES)}, required=("path",)),
+    "configMap": record({"name": text, "items": _ITEMS, "optional": boolean, "defaultMode": _MODE}, required=("name",)),
+    "secret": record(
+        {"secretName": text, "items": _ITEMS, "optional": boolean, "defaultMode": _MODE}, required=("secretName",)
+    ),
+    "downwardAPI": record({"items": _DOWNWARD_ITEMS, "defaultMode": _MODE}),
+    "projected": record({"sources": items(record(_PROJECTIONS)), "defaultMode": _MODE}),
+}
+_REFUSED_KINDS = {
+    **dict.fromkeys(
+        (
+            *("awsElasticBlockStore", "azureDisk", "azureFile", "cephfs", "cinder", "csi", "fc", "flexVolume"),
+            *("flocker", "gcePersistentDisk", "gitRepo", "glusterfs", "image", "iscsi", "nfs"),
+            *("photonPersistentDisk", "portworxVolume", "quobyte", "rbd", "scaleIO", "storageos", "vsphereVolume"),
+        ),
+        "there is nothing here that could mount it",
+    ),
+    **dict.fromkeys(
+        ("ephemeral", "persistentVolumeClaim"),
+        "there are no claims, and a folder that goes with the pod must not pass for one; "
+        "use emptyDir for what may be lost, an object store or a database for what may not",
+    ),
+}
 
 
 def _unavailable(why: str) -> Check:
     def check(value: object, field: str, report: Report) -> None:
         del value
-        report.forbidden(field, f"chinampa cannot honour this volume: {why}; it can honour emptyDir and hostPath")
+        kinds = ", ".join(_VOLUME_KINDS)
+        report.forbidden(field, f"chinampa cannot honour this volume: {why}; it can honour {kinds}")
 
     return check
 
@@ -101,8 +143,7 @@ _VOLUME_SHAPE = record(
     {
         "name": dns_label,
         **_VOLUME_KINDS,
-        **{kind: _unavailable("not supported yet") for kind in _REFUSED_KINDS},
-        **{kind: _unavailable(NO_OBJECTS) for kind in _OBJECT_KINDS},
+        **{kind: _unavailable(why) for kind, why in _REFUSED_KINDS.items()},
     },
     required=("name",),
 )
@@ -121,6 +162,7 @@ def _volume(value: object, field: str, report: Report) -> None:
 _SELECTABLE: dict[str, Check] = {
     "kubernetes.io/arch": one_of("amd64", "arm64"),
     "kubernetes.io/os": only("linux"),
+    "beta.kubernetes.io/os": only("linux"),
 }
 
 
@@ -128,8 +170,8 @@ def _node_selector(value: object, field: str, report: Report) -> None:
     texts_by_name(value, field, report)
     if isinstance(value, dict):
         for name, member in cast("Json", value).items():
-            check = _SELECTABLE.get(name) or refused("choose the cell by chinampa.dev annotations")
-            check(member, f"{field}.{name}", report)
+            if name in _SELECTABLE:
+                _SELECTABLE[name](member, f"{field}.{name}", report)
 
 
 _DNS_CONFIG = record(
@@ -148,45 +190,45 @@ _TOLERATION = record(
 _SPEC = record(
     {
         "activeDeadlineSeconds": integer(1, 2**31 - 1),
-        "affinity": refused(_NO_SCHEDULER),
-        "automountServiceAccountToken": refused("there are no service accounts"),
+        "affinity": anything,
+        "automountServiceAccountToken": boolean,
         "containers": items(CONTAINER, key="name"),
         "dnsConfig": _DNS_CONFIG,
         "dnsPolicy": one_of("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"),
         "enableServiceLinks": boolean,
-        "ephemeralContainers": refused(),
-        "hostAliases": refused(),
+        "ephemeralContainers": items(EPHEMERAL, key="name"),
+        "hostAliases": items(record({"hostnames": items(dns_name), "ip": text}, required=("ip",)), key="ip"),
         "hostIPC": boolean,
         "hostNetwork": boolean,
         "hostPID": boolean,
         "hostUsers": only(True),  # noqa: FBT003 - the value of a field, not a switch
         "hostname": dns_label,
         "hostnameOverride": refused(),
-        "imagePullSecrets": refused(NO_OBJECTS),
+        "imagePullSecrets": items(record({"name": text})),
         "initContainers": items(init_container, key="name"),
-        "nodeName": refused("the cell is made for the pod; choose its kind by chinampa.dev annotations"),
+        "nodeName": text,
         "nodeSelector": _node_selector,
         "os": record({"name": only("linux")}, required=("name",)),
         "overhead": refused("the overhead of a cell is known to the controller"),
         "preemptionPolicy": one_of("PreemptLowerPriority", "Never"),
-        "priority": refused(_NO_SCHEDULER),
-        "priorityClassName": refused(_NO_SCHEDULER),
+        "priority": anything,
+        "priorityClassName": text,
         "readinessGates": refused(),
         "resourceClaims": refused(),
-        "resources": refused("give requests and limits to the containers"),
+        "resources": record({"limits": anything, "requests": anything, "claims": refused()}),
         "restartPolicy": one_of("Always", "OnFailure", "Never"),
-        "runtimeClassName": refused("there is one runtime: a cell"),
-        "schedulerName": only("default-scheduler", why=_NO_SCHEDULER),
+        "runtimeClassName": text,
+        "schedulerName": text,
         "schedulingGates": refused(_NO_SCHEDULER),
         "securityContext": _POD_SECURITY,
-        "serviceAccount": only("default", "", why="there are no service accounts"),
-        "serviceAccountName": only("default", "", why="there are no service accounts"),
-        "setHostnameAsFQDN": refused(),
+        "serviceAccount": dns_name,
+        "serviceAccountName": dns_name,
+        "setHostnameAsFQDN": boolean,
         "shareProcessNamespace": boolean,
-        "subdomain": refused("there are no services"),
+        "subdomain": dns_label,
         "terminationGracePeriodSeconds": integer(0, 2**31 - 1),
         "tolerations": items(_TOLERATION),
-        "topologySpreadConstraints": refused(_NO_SCHEDULER),
+        "topologySpreadConstraints": anything,
         "volumes": items(_volume, key="name"),
         "workloadRef": refused(),
     },
@@ -206,7 +248,7 @@ _METADATA = record(
         "managedFields": anything,
         "name": dns_name,
         "namespace": dns_label,
-        "ownerReferences": refused("nothing here owns pods"),
+        "ownerReferences": anything,
         "resourceVersion": anything,
         "selfLink": anything,
         "uid": anything,
@@ -219,19 +261,44 @@ _POD = record(
 )
 
 
-def admit(manifest: Json) -> Json:
-    """The manifest with Kubernetes' defaults filled in. Raises Invalid with every cause."""
-    report = Report()
+def check(manifest: Json, report: Report) -> None:
+    """Report everything for which this manifest cannot be run as it says."""
     _POD(manifest, "", report)
-    metadata = cast("Json", manifest.get("metadata") if isinstance(manifest.get("metadata"), dict) else {})
-    name = str(metadata.get("name") or metadata.get("generateName") or "")
-    if not name:
-        report.required("metadata.name", "name or generateName is required")
+    _annotations(manifest, report)
     if not report.causes:
         _cross_check(manifest["spec"], report)
-    if report.causes:
-        raise Invalid(name, report.causes)
-    return with_defaults(copy.deepcopy(manifest))
+
+
+def check_template(template: Json, field: str, report: Report) -> None:
+    """The same for a pod's template that is at `field` of another object."""
+    own = Report()
+    metadata = {key: value for key, value in (template.get("metadata") or {}).items() if value is not None}
+    check({"metadata": metadata, "spec": template.get("spec")}, own)
+    report.causes += [Cause(f"{field}.{one.field}", one.reason, one.message) for one in own.causes]
+
+
+def _annotations(manifest: Json, report: Report) -> None:
+    """Every annotation of ours that cannot be read, not the first one only."""
+    given = (manifest.get("metadata") or {}).get("annotations") or {}
+    for name, value in given.items():
+        if name.startswith(wishes.PREFIX):
+            try:
+                wishes.read({name: value})
+                wishes.of_demand({name: value})
+            except Fault as fault:
+                told = f"{fault.cause}; {fault.mend}" if fault.mend else fault.cause
+                report.invalid(f"metadata.annotations[{name}]", value, told)
+    if f"{wishes.PREFIX}gpu-name" in given and isinstance(manifest.get("spec"), dict):
+        asked = [
+            name
+            for container in (manifest["spec"].get("containers") or ())
+            for part in (container.get("resources") or {}).values()
+            if isinstance(part, dict)
+            for name in cast("Json", part)
+        ]
+        if not any(name in GPU_VENDORS for name in asked):
+            why = f"no container asks for a GPU; ask for one of {', '.join(GPU_VENDORS)}"
+            report.invalid(f"metadata.annotations[{wishes.PREFIX}gpu-name]", given[f"{wishes.PREFIX}gpu-name"], why)
 
 
 def _cross_check(spec: Json, report: Report) -> None:
@@ -284,3 +351,21 @@ def _cross_check_container(container: Json, field: str, volumes: set[str], repor
             port = (probe.get(handler) or {}).get("port")
             if isinstance(port, str) and port not in ports:
                 report.invalid(f"{field}.{name}.{handler}.port", port, "no port of the container has this name")
+
+
+def ephemeral_filled(pod: Json, wanted: list[Json], report: Report) -> list[Json]:
+    """Ephemeral containers with their defaults; what speaks against them is reported."""
+    items(EPHEMERAL, key="name")(wanted, "spec.ephemeralContainers", report)
+    if report.causes:
+        return wanted
+    names = {one["name"] for kind in ("initContainers", "containers") for one in pod["spec"].get(kind) or ()}
+    filled: list[Json] = []
+    for index, one in enumerate(wanted):
+        field = f"spec.ephemeralContainers[{index}]"
+        if one["name"] in names:
+            report.duplicate(f"{field}.name", one["name"])
+        target = one.get("targetContainerName")
+        if target and target not in names:
+            report.causes.append(Cause(f"{field}.targetContainerName", "FieldValueNotFound", f'Not found: "{target}"'))
+        filled.append(defaults.container_filled(one))
+    return filled

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
-
 from controller.objects.fields import Json
+from controller.objects.moments import timestamp
 from controller.pods.lifecycle import containers_of, initialized, is_sidecar
 from controller.pods.run import ContainerRun, PodRun, Running, State, Terminated, Waiting
-
-
-def timestamp(at: float) -> str:
-    """Unix seconds as RFC 3339 in whole seconds."""
-    return datetime.datetime.fromtimestamp(at, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def phase_of(spec: Json, run: PodRun) -> str:

@@ -14,6 +14,7 @@ from controller.choice.quantity import millis, quantity
 from controller.objects.fields import Json
 from controller.pods.run import PodRun
 
+ACCOUNT_VOLUME = "kube-api-access"
 PODS_FOLDER = "/var/lib/chinampa/pods"
 CPU_PERIOD = 100_000
 LEAST_QUOTA = 1_000
@@ -86,7 +87,7 @@ def sandbox_config(pod: Json, run: PodRun) -> cri.PodSandboxConfig:
         metadata=cri.PodSandboxMetadata(
             name=metadata["name"], uid=uid, namespace=metadata["namespace"], attempt=run.attempt
         ),
-        hostname="" if spec.get("hostNetwork") else spec.get("hostname") or metadata["name"].replace(".", "-")[:63],
+        hostname="" if spec.get("hostNetwork") else host_name(pod),
         log_directory=f"/var/log/pods/{metadata['namespace']}_{metadata['name']}_{uid}",
         labels={**(metadata.get("labels") or {}), **identity},
         annotations=metadata.get("annotations") or {},
@@ -97,6 +98,11 @@ def sandbox_config(pod: Json, run: PodRun) -> cri.PodSandboxConfig:
     if not spec.get("hostNetwork"):
         config.port_mappings.extend(_ports(spec))
     return config
+
+
+def host_name(pod: Json) -> str:
+    """What the pod calls itself."""
+    return pod["spec"].get("hostname") or pod["metadata"]["name"].replace(".", "-")[:63]
 
 
 def _ports(spec: Json) -> list[cri.PortMapping]:
@@ -192,7 +198,7 @@ def container_config(pod: Json, container: Json, run: PodRun, image_id: str, sta
         args=[expand(one, variables) for one in container.get("args") or ()],
         working_dir=container.get("workingDir", ""),
         envs=[cri.KeyValue(key=name, value=value.encode()) for name, value in variables.items()],
-        mounts=_mounts(metadata["uid"], spec, container, start),
+        mounts=_mounts(pod, container, start, variables),
         labels={
             "io.kubernetes.container.name": container["name"],
             "io.kubernetes.pod.name": metadata["name"],
@@ -285,29 +291,50 @@ _PROPAGATION = {
 }
 
 
-def _mounts(uid: str, spec: Json, container: Json, start: int) -> list[cri.Mount]:
+def _mounts(pod: Json, container: Json, start: int, variables: dict[str, str]) -> list[cri.Mount]:
+    uid, spec = pod["metadata"]["uid"], pod["spec"]
     volumes: dict[str, Json] = {volume["name"]: volume for volume in spec.get("volumes") or ()}
+    # Of the account's own volume the spec says nothing.
+    volumes.setdefault(ACCOUNT_VOLUME, {"name": ACCOUNT_VOLUME})
     mounts = [
         cri.Mount(
             container_path=mount["mountPath"] if mount["mountPath"].startswith("/") else f"/{mount['mountPath']}",
-            host_path=_source(uid, volumes[mount["name"]]),
+            host_path=mount_source(uid, volumes[mount["name"]], mount, variables),
             readonly=mount.get("readOnly", False),
             propagation=_PROPAGATION[mount.get("mountPropagation", "None")],
             recursive_read_only=mount.get("recursiveReadOnly", "Disabled") != "Disabled",
         )
         for mount in container.get("volumeMounts") or ()
     ]
+    folder = container_folder(uid, container["name"], start)
+    if spec.get("hostAliases") and not spec.get("hostNetwork"):
+        mounts.append(cri.Mount(container_path="/etc/hosts", host_path=f"{folder}/etc-hosts"))
     termination = cri.Mount(
         container_path=container.get("terminationMessagePath", "/dev/termination-log"),
-        host_path=f"{container_folder(uid, container['name'], start)}/termination-log",
+        host_path=f"{folder}/termination-log",
     )
     return [*mounts, termination]
 
 
-def _source(uid: str, volume: Json) -> str:
-    if "hostPath" in volume:
-        return volume["hostPath"]["path"]
-    return f"{volumes_folder(uid)}/{volume['name']}"
+def mount_source(uid: str, volume: Json, mount: Json, variables: dict[str, str]) -> str:
+    """The path on the cell of what a mount shows."""
+    source = volume["hostPath"]["path"] if "hostPath" in volume else f"{volumes_folder(uid)}/{volume['name']}"
+    part = mount.get("subPath") or expand(mount.get("subPathExpr") or "", variables)
+    return f"{source}/{part}" if part else source
+
+
+def part_folders(pod: Json, container: Json, run: PodRun) -> list[str]:
+    """Folders on the cell that mounts show a part of, and that must be there: of volumes that begin empty."""
+    uid, variables = pod["metadata"]["uid"], environment(pod, container, run)
+    volumes: dict[str, Json] = {volume["name"]: volume for volume in pod["spec"].get("volumes") or ()}
+    found: list[str] = []
+    for mount in container.get("volumeMounts") or ():
+        volume: Json = volumes.get(mount["name"]) or {}
+        part = bool(mount.get("subPath") or mount.get("subPathExpr"))
+        created = (volume.get("hostPath") or {}).get("type") == "DirectoryOrCreate"
+        if (part and "emptyDir" in volume) or created:
+            found.append(mount_source(uid, volume, mount, variables))
+    return found
 
 
 def environment(pod: Json, container: Json, run: PodRun) -> dict[str, str]:
@@ -316,9 +343,9 @@ def environment(pod: Json, container: Json, run: PodRun) -> dict[str, str]:
     for entry in container.get("env") or ():
         source: Json = entry.get("valueFrom") or {}
         if "fieldRef" in source:
-            variables[entry["name"]] = _field(pod, run, source["fieldRef"]["fieldPath"])
+            variables[entry["name"]] = field_text(pod, run, source["fieldRef"]["fieldPath"])
         elif "resourceFieldRef" in source:
-            variables[entry["name"]] = _resource(pod["spec"], container, source["resourceFieldRef"])
+            variables[entry["name"]] = resource_text(pod["spec"], container, source["resourceFieldRef"])
         else:
             variables[entry["name"]] = expand(entry.get("value") or "", variables)
     return variables
@@ -347,7 +374,8 @@ def expand(text: str, variables: dict[str, str]) -> str:
     return "".join(out)
 
 
-def _field(pod: Json, run: PodRun, path: str) -> str:
+def field_text(pod: Json, run: PodRun, path: str) -> str:
+    """A field of the pod by its path, as text."""
     metadata, spec = pod["metadata"], pod["spec"]
     if path.startswith(("metadata.labels[", "metadata.annotations[")):
         kind, _, rest = path.removeprefix("metadata.").partition("['")
@@ -365,7 +393,8 @@ def _field(pod: Json, run: PodRun, path: str) -> str:
     }[path]
 
 
-def _resource(spec: Json, container: Json, reference: Json) -> str:
+def resource_text(spec: Json, container: Json, reference: Json) -> str:
+    """A request or limit of a container, as text."""
     kind, name = reference["resource"].split(".")
     wanted = reference.get("containerName") or container["name"]
     for one in (*(spec.get("initContainers") or ()), *spec["containers"]):

@@ -26,11 +26,13 @@ from controller.model.names import CellName
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim
 from controller.objects.fields import Json
+from controller.objects.library import Library
 from controller.pods import bought, interruption, lifecycle
 from controller.pods.adoption import CARRIED, carried
 from controller.pods.claim import claim_of
 from controller.pods.containers import Containers
 from controller.pods.cri import CellLost, CellRuntime
+from controller.pods.delivery import Delivery, Identity
 from controller.pods.events import Recorder
 from controller.pods.logs import Logs
 from controller.pods.prober import probing
@@ -77,6 +79,8 @@ class Surroundings:
     ways: Ways
     demand: Callable[[Mapping[str, Any]], Demand]
     images: Images
+    library: Library
+    identity: Identity
     now: Callable[[], float]
 
 
@@ -111,6 +115,10 @@ class Worker:
         """The pod is to be over by this moment."""
         self._delete_by = by
         self._deleted.set()
+        self._wake.set()
+
+    def changed(self) -> None:
+        """The pod was changed: what it is to be is looked at anew."""
         self._wake.set()
 
     def cell_lost(self, cell: CellName, why: str) -> None:
@@ -228,6 +236,8 @@ class Worker:
         async with asyncio.TaskGroup() as group:
             beside = [group.create_task(self._watch_loss()), group.create_task(self._watch_taking())]
             await self._sandbox(runtime, containers)
+            await containers.delivery.deliver()
+            beside.append(group.create_task(containers.delivery.keep()))
             for container, _ in lifecycle.containers_of(self.record.pod["spec"]):
                 self._mirror(runtime, container["name"], tasks)
             beside.append(group.create_task(runtime.observe(self._wake.set)))
@@ -279,10 +289,11 @@ class Worker:
     async def _converge(
         self, runtime: CellRuntime, containers: Containers, tasks: asyncio.TaskGroup
     ) -> lifecycle.Finish:
-        spec = self.record.pod["spec"]
         while True:
             self._wake.clear()
             await self._refresh(containers)
+            await containers.renew()
+            spec = self.record.pod["spec"]
             now, whose = self._around.now(), containers.whose()
             run = await self._set(lambda run, now=now, whose=whose: lifecycle.settled(spec, run, now, whose))
             for action in lifecycle.decide(spec, run, now, self._around.images.patience):
@@ -301,7 +312,8 @@ class Worker:
 
     def _containers(self, runtime: CellRuntime) -> Containers:
         around = self._around
-        return Containers(self.uid, runtime, around.records, around.recorder, around.logs, around.now)
+        delivery = Delivery(self.uid, runtime, around.records, around.recorder, around.library, around.identity)
+        return Containers(self.uid, runtime, around.records, around.recorder, around.logs, delivery, around.now)
 
     async def _refresh(self, containers: Containers) -> None:
         for container, _ in lifecycle.containers_of(self.record.pod["spec"]):

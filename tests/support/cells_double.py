@@ -78,13 +78,18 @@ async def _logs(self: Any, stream: Any) -> None:
 
 
 async def _put_files(self: Any, stream: Any) -> None:
-    folder, entries = "", []
+    folder, entries, tree, path = "", [], {}, ""
     async for message in stream:
         if message.HasField("start"):
             folder = message.start.folder
         elif message.HasField("entry"):
-            entries.append(message.entry.path)
+            path = message.entry.path
+            entries.append(path)
+            tree[path] = message.entry.target.encode()
+        elif message.data:
+            tree[path] += message.data
     self.cell.folders[folder] = entries
+    self.cell.trees[folder] = tree
     await stream.send_message(wire.PutFilesReply(entries=len(entries)))
 
 

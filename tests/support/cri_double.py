@@ -49,6 +49,7 @@ class CellDouble:
         self.containers: dict[str, Process] = {}
         self.sandboxes: dict[str, cri.PodSandbox] = {}
         self.folders: dict[str, list[str]] = {}
+        self.trees: dict[str, dict[str, bytes]] = {}
         self.files: dict[str, bytes] = {}
         self.events: list[asyncio.Queue[str]] = []
         self.pulls = 0

@@ -1,105 +1,19 @@
 """Plain kubectl against the pods API, with cells that are doubles."""
 
 import asyncio
-import contextlib
 import json
 import re
 import shutil
 import time
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cellwire.faults import Fault, Kind
-from controller.api import server
-from controller.api.settings import ApiSettings
-from controller.link.authority import Authority
-from controller.pods import engine
-from controller.sandboxes.carried import Carrier
-from controller.sandboxes.ways import Ways
-from controller.store import sqlite
-from tests.support.cells_double import CellsDouble, cells, demand_of
+from tests.support.cells_double import cells
+from tests.support.pods_api import manifest, world
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed: NOTHING here ran")
-
-
-@dataclass
-class Ran:
-    code: int
-    out: str
-    err: str
-
-
-@dataclass
-class World:
-    fleet: CellsDouble
-    kubeconfig: str
-    folder: Path
-
-    def command(self, *args: str) -> list[str]:
-        cache = str(self.folder / "cache")
-        return ["kubectl", "--kubeconfig", self.kubeconfig, "--cache-dir", cache, *args]
-
-    async def kubectl(self, *args: str, stdin: str | bytes | None = None, deadline: float = 20) -> Ran:
-        process = await asyncio.create_subprocess_exec(
-            *self.command(*args),
-            stdin=asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        try:
-            async with asyncio.timeout(deadline):
-                given = stdin.encode() if isinstance(stdin, str) else stdin
-                out, err = await process.communicate(given)
-        except TimeoutError:
-            process.kill()
-            out, err = await process.communicate()
-            raise AssertionError(f"kubectl {args} took too long: {out!r} {err!r}") from None
-        return Ran(process.returncode or 0, out.decode(), err.decode())
-
-    async def ok(self, *args: str, stdin: str | bytes | None = None, deadline: float = 20) -> str:
-        ran = await self.kubectl(*args, stdin=stdin, deadline=deadline)
-        assert ran.code == 0, ran.err + ran.out
-        return ran.out
-
-    async def until(self, wanted: str, *args: str, deadline: float = 15) -> str:
-        ends = time.monotonic() + deadline
-        while True:
-            ran = await self.kubectl(*args)
-            if wanted in ran.out:
-                return ran.out
-            assert time.monotonic() < ends, f"{wanted!r} was not seen in {ran.out} {ran.err}"
-            await asyncio.sleep(0.2)
-
-
-@asynccontextmanager
-async def world(folder: Path, fleet: CellsDouble | None = None) -> AsyncGenerator[World]:
-    authority = Authority(folder / "link", ["127.0.0.1"])
-    certificate, key = authority.server_files()
-    settings = ApiSettings(folder=folder, certificate=certificate, key=key, authority=authority.pem)
-    async with contextlib.AsyncExitStack() as rooms:
-        fleet = fleet or await rooms.enter_async_context(cells())
-        store = await rooms.enter_async_context(sqlite.running(folder / "records.sqlite"))
-        room = engine.running(fleet, store, Ways(Carrier(b"key")), folder=folder / "pods", demand_of=demand_of)
-        pods = await rooms.enter_async_context(room)
-        api = await rooms.enter_async_context(server.running(pods, fleet, settings))
-        yield World(fleet, api.kubeconfig, folder)
-
-
-def manifest(script: str = "echo hello; sleep 1000", **spec: Any) -> str:
-    container = {"name": "web", "image": "busybox:1", "command": ["sh", "-c", script]}
-    return json.dumps(
-        {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": "web", "labels": {"app": "web"}},
-            "spec": {"containers": [container | spec.pop("container", {})], **spec},
-        }
-    )
 
 
 async def test_a_pod_is_applied_listed_described_logged_and_deleted(tmp_path: Path) -> None:
@@ -221,9 +135,9 @@ async def test_a_malformed_manifest_is_refused_with_its_field(tmp_path: Path) ->
         assert ran.code != 0
         assert "spec.containers[0].image: Required value" in ran.err
         ran = await it.kubectl(
-            "apply", "-f", "-", stdin=manifest(volumes=[{"name": "a", "secret": {"secretName": "b"}}])
+            "apply", "-f", "-", stdin=manifest(volumes=[{"name": "a", "persistentVolumeClaim": {"claimName": "b"}}])
         )
-        assert "spec.volumes[0].secret: Forbidden: chinampa cannot honour this volume" in ran.err
+        assert "spec.volumes[0].persistentVolumeClaim: Forbidden: chinampa cannot honour this volume" in ran.err
 
 
 async def test_labels_change_and_the_spec_does_not(tmp_path: Path) -> None:
@@ -234,7 +148,7 @@ async def test_labels_change_and_the_spec_does_not(tmp_path: Path) -> None:
         assert "web" in await it.ok("get", "pods", "-l", "tier=front,app in (web,api)")
         assert "No resources" in (await it.kubectl("get", "pods", "-l", "tier=back")).err
         ran = await it.kubectl("apply", "-f", "-", stdin=manifest("other"))
-        assert "Forbidden: pod updates may not change the spec" in ran.err
+        assert "spec.containers[0].command: Forbidden" in ran.err
 
 
 async def test_namespaces_hold_pods_apart_and_take_them_along(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from controller.store.timed import TimedStore
 from tests.support.cells_double import OFFER, cells, demand_of
 from tests.support.fake_cloud import FakeCloud
 from tests.support.memory_store import MemoryStore
+from tests.support.pods_api import identity, objects
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "metrics.md"
 NOW = 10_000.0
@@ -252,10 +253,11 @@ async def test_metrics_are_served_with_the_token_on_the_api_without_on_their_own
         telling = cast("Any", fleet)
         measured = Measured(telling, Cloud(), 5.0, Ways(Carrier(b"key")))
         async with (
+            objects(MemoryStore()) as library,
             engine.running(
-                telling, MemoryStore(), Ways(Carrier(b"key")), folder=tmp_path / "pods", demand_of=demand_of
+                telling, library, identity(), Ways(Carrier(b"key")), folder=tmp_path / "pods", demand_of=demand_of
             ) as pods,
-            server.running(pods, telling, settings, metrics) as api,
+            server.running(library, pods, telling, settings, metrics) as api,
             measuring.running(metrics, measured, "127.0.0.1", 0) as port,
             admin.running(telling, tmp_path, {}, Cloud(), metrics),
         ):

@@ -5,9 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cellwire.faults import Fault
-from controller.api import patches, protobuf, selectors
 from controller.api.ages import duration
+from controller.api.kinds import KINDS
 from controller.api.tables import TABLES, table
+from controller.objects import patches, protobuf, selectors
+from controller.objects.schema.pods import Pod, PodSpec
+from controller.objects.shapes import shape_of
 
 
 @pytest.mark.parametrize(
@@ -98,9 +101,9 @@ def test_label_selectors_that_make_no_sense_are_bad_requests(text: str) -> None:
 
 
 def test_field_selectors_know_their_fields() -> None:
-    assert selectors.fields("status.phase=Running,metadata.name!=b", "pods")(pod())
+    assert selectors.fields("status.phase=Running,metadata.name!=b", ("status.phase", "metadata.name"))(pod())
     with pytest.raises(Fault, match="field label not supported"):
-        selectors.fields("spec.hostname=x", "pods")
+        selectors.fields("spec.hostname=x", ("metadata.name",))
 
 
 def test_a_strategic_patch_merges_lists_by_their_key() -> None:
@@ -109,7 +112,7 @@ def test_a_strategic_patch_merges_lists_by_their_key() -> None:
         "$setElementOrder/containers": [{"name": "a"}],
         "containers": [{"name": "a", "image": "3"}, {"name": "b", "$patch": "delete"}],
     }
-    assert patches.strategic(target, patch) == {"containers": [{"name": "a", "image": "3"}]}
+    assert patches.strategic(target, patch, shape_of(PodSpec)) == {"containers": [{"name": "a", "image": "3"}]}
 
 
 def test_json_patches_apply_and_refuse_in_words() -> None:
@@ -123,7 +126,7 @@ def test_json_patches_apply_and_refuse_in_words() -> None:
 @given(st.binary(max_size=200))
 def test_broken_protobuf_is_a_bad_request_and_never_a_crash(data: bytes) -> None:
     with pytest.raises(Fault):
-        protobuf.decode(b"k8s\x00" + data)
+        protobuf.decode(b"k8s\x00" + data, KINDS)
 
 
 JSON = st.recursive(
@@ -137,7 +140,7 @@ JSON = st.recursive(
 def test_no_patch_breaks_the_patcher(target: Any, patch: Any) -> None:
     patches.merge(target, patch)
     try:
-        patches.strategic(target, patch)
+        patches.strategic(target, patch, shape_of(Pod))
         patches.json_patch(target, patch)
     except Fault:
         pass

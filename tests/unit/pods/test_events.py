@@ -11,6 +11,7 @@ import pytest
 
 from cellwire.faults import Fault, Kind
 from controller.objects.collection import Objects, Revisions
+from controller.objects.stored import Ending
 from controller.pods import events
 from controller.pods.events import Recorder
 from tests.support.memory_store import MemoryStore
@@ -152,11 +153,20 @@ async def test_writes_follow_pods_and_seconds_not_events() -> None:
     assert world.store.revision == 1
 
 
-async def test_a_namespace_that_is_gone_leaves_no_events() -> None:
+async def test_an_event_that_is_deleted_is_gone_from_the_store_too() -> None:
     world = World()
     async with world.life() as (recorder, objects):
         recorder.normal(pod("a", "gone"), "R", "m")
         recorder.normal(pod("b"), "R", "m")
-        recorder.forget_namespace("gone")
+        (event,) = objects.list("gone")
+        await recorder.end("gone", event["metadata"]["name"], Ending())
         assert [event["metadata"]["namespace"] for event in objects.list()] == ["default"]
     assert [stored.key for stored in await world.store.list(events.KIND)] == ["uid-b"]
+
+
+async def test_what_others_tell_is_kept_over_a_restart_too() -> None:
+    world = World()
+    async with world.life() as (recorder, _):
+        await recorder.create({"metadata": {"name": "e", "namespace": "default", "uid": "u"}, "involvedObject": {}})
+    async with world.life() as (_, objects):
+        assert [event["metadata"]["name"] for event in objects.list()] == ["e"]

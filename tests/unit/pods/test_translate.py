@@ -4,13 +4,13 @@ from typing import Any
 import pytest
 
 from cellwire.cri.v1 import runtime_pb2 as cri
+from controller.pods.defaults import with_defaults
 from controller.pods.run import PodRun
-from controller.pods.spec import admit
 from controller.pods.translate import container_config, empty_folders, environment, expand, resources, sandbox_config
 
 
 def admitted(container: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
-    manifest = admit(
+    manifest = with_defaults(
         {
             "metadata": {"name": "web", "namespace": "default", "labels": {"app": "x"}},
             "spec": {"containers": [{"name": "web", "image": "busybox", **(container or {})}], **spec},

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from controller.api.answers import bad_request
-from controller.objects.fields import Json
+from controller.objects.fields import Json, bad_request
 
 Matches = Callable[[Json], bool]
 
@@ -15,24 +14,6 @@ _TERM = re.compile(r"^\s*([A-Za-z0-9][A-Za-z0-9._/-]*)\s*(==|=|!=)\s*([A-Za-z0-9
 _SET = re.compile(r"^\s*([A-Za-z0-9][A-Za-z0-9._/-]*)\s+(in|notin)\s+\(([^()]*)\)\s*$")
 _EXISTS = re.compile(r"^\s*(!?)\s*([A-Za-z0-9][A-Za-z0-9._/-]*)\s*$")
 _COMMA = re.compile(r",(?![^(]*\))")
-
-FIELDS: dict[str, tuple[str, ...]] = {
-    "pods": (
-        "metadata.name",
-        "metadata.namespace",
-        "spec.nodeName",
-        "spec.restartPolicy",
-        "status.phase",
-        "status.podIP",
-    ),
-    "events": (
-        *("metadata.name", "metadata.namespace", "reason", "type", "source"),
-        *(f"involvedObject.{part}" for part in ("kind", "namespace", "name", "uid", "apiVersion", "fieldPath")),
-        *("involvedObject.resourceVersion", "reportingComponent"),
-    ),
-    "namespaces": ("metadata.name", "status.phase"),
-    "nodes": ("metadata.name",),
-}
 
 
 def labels(text: str) -> Matches:
@@ -59,13 +40,13 @@ def _label_term(term: str) -> Callable[[Json], bool]:
     raise bad_request(f'unable to parse requirement: "{term}" is no label selector')
 
 
-def fields(text: str, kind: str) -> Matches:
-    """What a fieldSelector matches among objects of a kind. Raises Fault for one that cannot be read."""
-    terms = [_field_term(term, kind) for term in text.split(",") if term.strip()]
+def fields(text: str, supported: Sequence[str]) -> Matches:
+    """What a fieldSelector matches, of the fields that a kind can be selected by. Raises Fault."""
+    terms = [_field_term(term, supported) for term in text.split(",") if term.strip()]
     return lambda one: all(term(one) for term in terms)
 
 
-def _field_term(term: str, kind: str) -> Matches:
+def _field_term(term: str, supported: Sequence[str]) -> Matches:
     name, operator, value = term.partition("!=")
     wanted = False
     if not operator:
@@ -75,8 +56,8 @@ def _field_term(term: str, kind: str) -> Matches:
     name = name.strip()
     if not operator:
         raise bad_request(f'invalid selector: "{term}"; can\'t understand it')
-    if name not in FIELDS[kind]:
-        raise bad_request(f'field label not supported: "{name}"; supported are {", ".join(FIELDS[kind])}')
+    if name not in supported:
+        raise bad_request(f'field label not supported: "{name}"; supported are {", ".join(supported)}')
     return lambda one: (_at(one, name) == value.strip()) == wanted
 
 
@@ -87,3 +68,26 @@ def _at(one: Json, path: str) -> str:
     if isinstance(value, dict):
         value = value.get("component")  # `source` of an event means its component
     return "" if value is None else str(value)
+
+
+def matches(selector: Json | None, given: Json | None) -> bool:
+    """Whether a LabelSelector of the API matches labels; an empty one matches all, an absent one nothing."""
+    if selector is None:
+        return False
+    labelled: Json = given or {}
+    if any(labelled.get(name) != value for name, value in (selector.get("matchLabels") or {}).items()):
+        return False
+    return all(_expressed(one, labelled) for one in selector.get("matchExpressions") or ())
+
+
+def _expressed(expression: Json, labelled: Json) -> bool:
+    name, values = expression["key"], expression.get("values") or ()
+    match expression["operator"]:
+        case "In":
+            return labelled.get(name) in values
+        case "NotIn":
+            return labelled.get(name) not in values
+        case "Exists":
+            return name in labelled
+        case _:
+            return name not in labelled

@@ -5,23 +5,9 @@ from __future__ import annotations
 import copy
 from typing import Any, cast
 
-from controller.api.answers import bad_request
-from controller.objects.fields import Json
+from controller.objects.fields import Json, bad_request
+from controller.objects.shapes import LOOSE, Shape
 
-MERGE_KEYS = {
-    "containers": "name",
-    "initContainers": "name",
-    "ephemeralContainers": "name",
-    "env": "name",
-    "volumes": "name",
-    "ports": "containerPort",
-    "volumeMounts": "mountPath",
-    "volumeDevices": "devicePath",
-    "hostAliases": "ip",
-    "imagePullSecrets": "name",
-    "conditions": "type",
-    "ownerReferences": "uid",
-}
 DEEPEST = 64
 
 
@@ -39,8 +25,8 @@ def merge(target: object, patch: object, depth: int = 0) -> object:
     return merged
 
 
-def strategic(target: object, patch: object, depth: int = 0) -> object:
-    """A strategic merge patch, with the merge keys of a pod's lists."""
+def strategic(target: object, patch: object, shape: Shape, depth: int = 0) -> object:
+    """A strategic merge patch: lists whose members have a key are merged by it, as the shape says."""
     _not_too_deep(depth)
     if not isinstance(patch, dict):
         return patch
@@ -61,16 +47,29 @@ def strategic(target: object, patch: object, depth: int = 0) -> object:
             continue  # the order of lists changes nothing here
         elif value is None:
             merged.pop(name, None)
-        elif isinstance(value, list) and name in MERGE_KEYS:
-            merged[name] = _lists(merged.get(name) or [], cast("list[Any]", value), MERGE_KEYS[name], depth)
         else:
-            merged[name] = strategic(merged.get(name), value, depth + 1)
+            merged[name] = _member(merged.get(name), value, shape, name, depth)
     return merged
 
 
-def _lists(target: list[Any], patch: list[Any], key: str, depth: int) -> list[Any]:
+def _member(target: object, value: object, shape: Shape, name: str, depth: int) -> object:
+    field = shape.fields.get(name)
+    below = field.shape if field is not None else (shape.item or LOOSE)
+    if isinstance(value, list) and field is not None:
+        key = field.wire.merge or next(iter(field.wire.keys), "")
+        held = cast("list[Any]", target if isinstance(target, list) else [])
+        if key:
+            return _lists(held, cast("list[Any]", value), key, below.item or LOOSE, depth)
+        if field.wire.joins:
+            return [*held, *(one for one in cast("list[Any]", value) if one not in held)]
+    return strategic(target, value, below, depth + 1)
+
+
+def _lists(target: list[Any], patch: list[Any], key: str, shape: Shape, depth: int) -> list[Any]:
     merged = list(target)
     for one in patch:
+        if isinstance(one, dict) and one.get("$patch") == "replace" and key not in one:
+            return [other for other in patch if other is not one]
         if not isinstance(one, dict) or key not in one:
             raise bad_request(f"map: {one} does not contain declared merge key: {key}")
         entry = cast("Json", one)
@@ -79,9 +78,9 @@ def _lists(target: list[Any], patch: list[Any], key: str, depth: int) -> list[An
             if at is not None:
                 del merged[at]
         elif at is None:
-            merged.append(strategic({}, entry, depth + 1))
+            merged.append(strategic({}, entry, shape, depth + 1))
         else:
-            merged[at] = strategic(merged[at], entry, depth + 1)
+            merged[at] = strategic(merged[at], entry, shape, depth + 1)
     return merged
 
 

@@ -1,0 +1,199 @@
+"""Columns of the kinds that are kept as objects and of the workloads, as a Kubernetes API server prints them. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from controller.api.ages import duration, seconds_of, since
+from controller.api.printing import NONE, Column, Table
+from controller.objects.fields import Json
+
+_NAME, _AGE = Column("Name"), Column("Age")
+_CONTAINERS = (Column("Containers", wide=True), Column("Images", wide=True), Column("Selector", wide=True))
+
+
+def name_of(one: Json) -> str:
+    """The name of an object."""
+    return one["metadata"]["name"]
+
+
+def age_of(one: Json, now: float) -> str:
+    """How long it has been there."""
+    return since(one["metadata"].get("creationTimestamp"), now)
+
+
+def _plain(one: Json, now: float) -> list[Any]:
+    return [name_of(one), age_of(one, now)]
+
+
+PLAIN = Table((_NAME, _AGE), _plain)
+
+
+def _counted(*fields: str) -> Any:
+    def cells(one: Json, now: float) -> list[Any]:
+        return [name_of(one), sum(len(one.get(field) or ()) for field in fields), age_of(one, now)]
+
+    return cells
+
+
+def _secret(one: Json, now: float) -> list[Any]:
+    return [name_of(one), one.get("type", "Opaque"), len(one.get("data") or ()), age_of(one, now)]
+
+
+def _service(one: Json, now: float) -> list[Any]:
+    spec: Json = one.get("spec") or {}
+    ports = ",".join(f"{port['port']}/{port.get('protocol', 'TCP')}" for port in spec.get("ports") or ()) or NONE
+    external = spec.get("externalName") or NONE
+    return [
+        name_of(one),
+        spec.get("type", "ClusterIP"),
+        spec.get("clusterIP") or NONE,
+        external,
+        ports,
+        age_of(one, now),
+        _labels(spec.get("selector")),
+    ]
+
+
+def _labels(given: Json | None) -> str:
+    return ",".join(f"{name}={value}" for name, value in sorted((given or {}).items())) or NONE
+
+
+def selector(given: Json | None) -> str:
+    """A label selector as kubectl writes it."""
+    held: Json = given or {}
+    terms = [f"{name}={value}" for name, value in sorted((held.get("matchLabels") or {}).items())]
+    for one in held.get("matchExpressions") or ():
+        values = ",".join(one.get("values") or ())
+        match one["operator"]:
+            case "Exists":
+                terms.append(one["key"])
+            case "DoesNotExist":
+                terms.append(f"!{one['key']}")
+            case operator:
+                terms.append(f"{one['key']} {operator.lower()} ({values})")
+    return ",".join(terms) or NONE
+
+
+def _template(one: Json) -> list[Any]:
+    containers: list[Json] = one["spec"]["template"]["spec"].get("containers") or []
+    names, images = (",".join(each.get(field, "") for each in containers) for field in ("name", "image"))
+    return [names, images, selector(one["spec"].get("selector"))]
+
+
+def _deployment(one: Json, now: float) -> list[Any]:
+    status: Json = one.get("status") or {}
+    wanted = one["spec"].get("replicas", 1)
+    ready, updated, available = (status.get(f"{word}Replicas", 0) for word in ("ready", "updated", "available"))
+    return [name_of(one), f"{ready}/{wanted}", updated, available, age_of(one, now), *_template(one)]
+
+
+def _replica_set(one: Json, now: float) -> list[Any]:
+    status: Json = one.get("status") or {}
+    wanted, has, ready = one["spec"].get("replicas", 1), status.get("replicas", 0), status.get("readyReplicas", 0)
+    return [name_of(one), wanted, has, ready, age_of(one, now), *_template(one)]
+
+
+def _stateful_set(one: Json, now: float) -> list[Any]:
+    ready = (one.get("status") or {}).get("readyReplicas", 0)
+    return [name_of(one), f"{ready}/{one['spec'].get('replicas', 1)}", age_of(one, now), *_template(one)[:2]]
+
+
+def _job(one: Json, now: float) -> list[Any]:
+    spec, status = one["spec"], one.get("status") or {}
+    conditions = {each["type"]: each["status"] for each in status.get("conditions") or ()}
+    shown = next(
+        (name for name in ("Complete", "Failed", "Suspended", "FailureTarget") if conditions.get(name) == "True"),
+        "Running",
+    )
+    if one["metadata"].get("deletionTimestamp"):
+        shown = "Terminating"
+    succeeded = status.get("succeeded", 0)
+    if spec.get("completions") is not None:
+        done = f"{succeeded}/{spec['completions']}"
+    else:
+        parallelism = spec.get("parallelism") or 0
+        done = f"{succeeded}/1 of {parallelism}" if parallelism > 1 else f"{succeeded}/1"
+    began, ended = seconds_of(status.get("startTime")), seconds_of(status.get("completionTime"))
+    took = "" if began is None else duration((ended if ended is not None else now) - began)
+    return [name_of(one), shown, done, took, age_of(one, now), *_template(one)]
+
+
+def _cron_job(one: Json, now: float) -> list[Any]:
+    spec, status = one["spec"], one.get("status") or {}
+    last = status.get("lastScheduleTime")
+    return [
+        name_of(one),
+        spec["schedule"],
+        spec.get("timeZone") or NONE,
+        "True" if spec.get("suspend") else "False",
+        len(status.get("active") or ()),
+        since(last, now) if last else NONE,
+        age_of(one, now),
+        *_template(spec["jobTemplate"]),
+    ]
+
+
+def _budget(one: Json, now: float) -> list[Any]:
+    spec, status = one.get("spec") or {}, one.get("status") or {}
+    bounds = [str(spec.get(name, "N/A")) for name in ("minAvailable", "maxUnavailable")]
+    return [name_of(one), *bounds, status.get("disruptionsAllowed", 0), age_of(one, now)]
+
+
+def _policy(one: Json, now: float) -> list[Any]:
+    return [name_of(one), selector((one.get("spec") or {}).get("podSelector")), age_of(one, now)]
+
+
+def _quota(one: Json, now: float) -> list[Any]:
+    hard: Json = (one.get("spec") or {}).get("hard") or {}
+    used: Json = (one.get("status") or {}).get("used") or {}
+    told = ", ".join(f"{name}: {used.get(name, 0)}/{amount}" for name, amount in sorted(hard.items()))
+    return [name_of(one), told, age_of(one, now)]
+
+
+def _endpoints(one: Json, now: float) -> list[Any]:
+    found = [
+        f"{address['ip']}:{port['port']}"
+        for subset in one.get("subsets") or ()
+        for address in subset.get("addresses") or ()
+        for port in subset.get("ports") or ()
+    ]
+    shown = ",".join(found[:3]) + (f" + {len(found) - 3} more..." if len(found) > 3 else "")
+    return [name_of(one), shown or NONE, age_of(one, now)]
+
+
+def _columns(*names: str) -> tuple[Column, ...]:
+    return tuple(Column(name) for name in names)
+
+
+OBJECTS = {
+    "configmaps": Table(_columns("Name", "Data", "Age"), _counted("data", "binaryData")),
+    "secrets": Table(_columns("Name", "Type", "Data", "Age"), _secret),
+    "serviceaccounts": Table(_columns("Name", "Secrets", "Age"), _counted("secrets")),
+    "services": Table(
+        (
+            *_columns("Name", "Type", "Cluster-IP", "External-IP", "Port(s)", "Age"),
+            Column("Selector", wide=True),
+        ),
+        _service,
+    ),
+    "endpoints": Table(_columns("Name", "Endpoints", "Age"), _endpoints),
+    "resourcequotas": Table(_columns("Name", "Request", "Age"), _quota),
+    "poddisruptionbudgets.policy": Table(
+        _columns("Name", "Min Available", "Max Unavailable", "Allowed Disruptions", "Age"), _budget
+    ),
+    "networkpolicies.networking.k8s.io": Table(_columns("Name", "Pod-Selector", "Age"), _policy),
+    "deployments.apps": Table(
+        (*_columns("Name", "Ready", "Up-to-date", "Available", "Age"), *_CONTAINERS), _deployment
+    ),
+    "replicasets.apps": Table((*_columns("Name", "Desired", "Current", "Ready", "Age"), *_CONTAINERS), _replica_set),
+    "statefulsets.apps": Table((*_columns("Name", "Ready", "Age"), *_CONTAINERS[:2]), _stateful_set),
+    "jobs.batch": Table((*_columns("Name", "Status", "Completions", "Duration", "Age"), *_CONTAINERS), _job),
+    "cronjobs.batch": Table(
+        (
+            *_columns("Name", "Schedule", "Timezone", "Suspend", "Active", "Last Schedule", "Age"),
+            *_CONTAINERS,
+        ),
+        _cron_job,
+    ),
+}

@@ -1,0 +1,33 @@
+"""The whole table of kinds that this API serves, put together of what each room brings. Pure."""
+
+from __future__ import annotations
+
+from controller.objects.kinds import EVENTS, NAMESPACES, NODES, STORED
+from controller.objects.resource import Resource
+from controller.objects.schema import meta, policies, reviews
+from controller.objects.schema.base import Part
+from controller.pods.kind import PODS
+
+
+def _review(kind: type[Part], group: str) -> Resource:
+    name = f"{kind.__name__.lower()}s"
+    return Resource(name=name, kind=kind.__name__, type=kind, group=group, namespaced=False, verbs=("create",))
+
+
+AUTHORIZATION, AUTHENTICATION = "authorization.k8s.io", "authentication.k8s.io"
+ACCESS_REVIEWS = _review(reviews.SelfSubjectAccessReview, AUTHORIZATION)
+RULES_REVIEWS = _review(reviews.SelfSubjectRulesReview, AUTHORIZATION)
+OTHERS_REVIEWS = _review(reviews.SubjectAccessReview, AUTHORIZATION)
+SELF_REVIEWS = _review(reviews.SelfSubjectReview, AUTHENTICATION)
+TOKEN_REVIEWS = _review(reviews.TokenReview, AUTHENTICATION)
+REVIEWS = (ACCESS_REVIEWS, RULES_REVIEWS, OTHERS_REVIEWS, SELF_REVIEWS, TOKEN_REVIEWS)
+# Kinds whose objects are kept, by whomever.
+KEPT = (PODS, NAMESPACES, NODES, EVENTS, *STORED)
+# Types that a body in protobuf may be of.
+KINDS: dict[str, type[Part]] = {
+    **{one.kind: one.type for one in (*KEPT, *REVIEWS)},
+    "DeleteOptions": meta.DeleteOptions,
+    "Eviction": policies.Eviction,
+    "Scale": policies.Scale,
+    "TokenRequest": reviews.TokenRequest,
+}

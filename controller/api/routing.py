@@ -1,0 +1,165 @@
+"""Which path is answered by whom: made from the table of kinds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import msgspec
+from aiohttp import web
+
+from cellwire.faults import Fault, Kind
+from controller.api import discovery, logs, streams, subresources, unserved
+from controller.api.authorizing import Reviews
+from controller.api.handlers import Handlers
+from controller.api.kinds import KEPT, REVIEWS
+from controller.objects import openapi
+from controller.objects.library import Library
+from controller.objects.resource import Resource
+from controller.pods.engine import Pods
+from controller.pods.kind import PODS
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+# What a person is told of who sends another kind.
+SERVED = ", ".join(sorted({one.kind for one in KEPT} - {"Node", "Event"}))
+
+
+def route(router: web.UrlDispatcher, method: str, path: str, handler: Handler) -> None:
+    """One path."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return await handler(request)
+
+    router.add_route(method, path, handle)
+
+
+def verbs(router: web.UrlDispatcher, library: Library, bookmark_seconds: float) -> None:
+    """Every verb of every kind that is kept."""
+    handlers = Handlers(library, bookmark_seconds)
+    for resource in KEPT:
+        everywhere = f"{resource.root}/{resource.name}"
+        place = f"{resource.root}/namespaces/{{namespace}}/{resource.name}" if resource.namespaced else everywhere
+        one = f"{place}/{{name}}"
+        served = (
+            ("list", "GET", place, handlers.list),
+            ("create", "POST", place, handlers.create),
+            ("deletecollection", "DELETE", place, handlers.delete_all),
+            ("get", "GET", one, handlers.get),
+            ("update", "PUT", one, handlers.replace),
+            ("patch", "PATCH", one, handlers.patch),
+            ("delete", "DELETE", one, handlers.delete),
+        )
+        for verb, method, path, serve in served:
+            if verb in resource.verbs:
+                route(router, method, path, partial(serve, resource=resource))
+        if resource.namespaced and "list" in resource.verbs:
+            route(router, "GET", everywhere, partial(handlers.list, resource=resource))
+        _status(router, resource, one, handlers)
+
+
+def _status(router: web.UrlDispatcher, resource: Resource, one: str, handlers: Handlers) -> None:
+    part = resource.subresource("status")
+    if part is None:
+        return
+    served = {"get": ("GET", handlers.get), "update": ("PUT", handlers.replace), "patch": ("PATCH", handlers.patch)}
+    for verb in part.verbs:
+        method, serve = served[verb]
+        serving = (
+            partial(serve, resource=resource) if verb == "get" else partial(serve, resource=resource, part="status")
+        )
+        route(router, method, f"{one}/status", serving)
+
+
+def sessions(router: web.UrlDispatcher, pods: Pods, library: Library) -> None:
+    """What pods have beside themselves: logs, sessions, containers put in later."""
+    one = f"{PODS.root}/namespaces/{{namespace}}/pods/{{name}}"
+    route(router, "GET", f"{one}/log", partial(logs.log, pods=pods))
+    for name, serve in (
+        ("exec", streams.execute),
+        ("attach", streams.attach),
+        ("portforward", streams.port_forward),
+    ):
+        for method in ("GET", "POST"):
+            route(router, method, f"{one}/{name}", partial(serve, pods=pods))
+    subresources.route_all(router, library)
+
+
+def reviews(router: web.UrlDispatcher) -> None:
+    """Who one is, and what one may."""
+    handlers = Reviews()
+    for resource in REVIEWS:
+        route(router, "POST", f"{resource.root}/{resource.name}", partial(handlers.review, resource=resource))
+
+
+def refusals(router: web.UrlDispatcher) -> None:
+    """Kinds that are not served: the reason, and what to do instead."""
+    for one in unserved.KINDS:
+        resource = unserved.resource_of(one)
+
+        async def refuse(_request: web.Request, one: unserved.Unserved = one) -> web.StreamResponse:
+            raise Fault(Kind.UNSUPPORTED, "", unserved.sentence(one, SERVED))
+
+        async def absent(request: web.Request, resource: Resource = resource) -> web.StreamResponse:
+            raise Fault(Kind.NOT_FOUND, f'{resource.key} "{request.match_info["name"]}"', "not found")
+
+        places = [f"{resource.root}/{one.name}"]
+        if one.namespaced:
+            places.append(f"{resource.root}/namespaces/{{namespace}}/{one.name}")
+        for place in places:
+            for method in ("GET", "POST", "DELETE"):
+                route(router, method, place, refuse)
+        route(router, "GET", f"{places[-1]}/{{name}}", absent)
+        for method in ("PUT", "PATCH", "DELETE"):
+            route(router, method, f"{places[-1]}/{{name}}", refuse)
+
+
+def documents(router: web.UrlDispatcher, address: str) -> None:
+    """Discovery and OpenAPI."""
+    listed = discovery.by_version([*KEPT, *REVIEWS, *map(unserved.resource_of, unserved.KINDS)])
+    groups = [one for one in listed if one[0]]
+    schemas = {
+        known: openapi.document([one for one in found if one.type.__struct_fields__], discovery.VERSION["gitVersion"])
+        for known, found in listed.items()
+    }
+    digest = hashlib.sha256(msgspec.json.encode(list(schemas.values()))).hexdigest()[:32]
+    told: dict[str, object] = {
+        "/version": discovery.VERSION,
+        "/openapi/v3": discovery.openapi_index(listed, digest),
+    }
+    for (name, version), found in listed.items():
+        root = f"apis/{name}/{version}" if name else f"api/{version}"
+        told[f"/{root}"] = discovery.resources(f"{name}/{version}" if name else version, found)
+        told[f"/openapi/v3/{root}"] = schemas[name, version]
+        if name:
+            told[f"/apis/{name}"] = discovery.group(name, version)
+    for path, document in told.items():
+        route(router, "GET", path, partial(_document, encoded=msgspec.json.encode(document)))
+    core = [(known, found) for known, found in listed.items() if not known[0]]
+    others = [(known, found) for known, found in listed.items() if known[0]]
+    for path, legacy, aggregated in (
+        ("/api", discovery.versions(address), discovery.aggregated(core)),
+        ("/apis", discovery.groups(groups), discovery.aggregated(others)),
+    ):
+        both = partial(_either, legacy=msgspec.json.encode(legacy), aggregated=msgspec.json.encode(aggregated))
+        route(router, "GET", path, both)
+    route(router, "GET", "/openapi/v2", _openapi_v2)
+
+
+async def _document(_request: web.Request, encoded: bytes) -> web.StreamResponse:
+    return web.Response(body=encoded, content_type="application/json")
+
+
+async def _either(request: web.Request, legacy: bytes, aggregated: bytes) -> web.StreamResponse:
+    if "g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList" not in request.headers.get("Accept", "").replace(" ", ""):
+        return await _document(request, legacy)
+    return web.Response(body=aggregated, headers={"Content-Type": discovery.AGGREGATED})
+
+
+async def _openapi_v2(request: web.Request) -> web.StreamResponse:
+    if "protobuf" not in request.headers.get("Accept", ""):
+        return await _document(request, msgspec.json.encode(discovery.OPENAPI_V2))
+    return web.Response(
+        body=discovery.openapi_v2_protobuf(),
+        headers={"Content-Type": "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"},
+    )

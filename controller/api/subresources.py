@@ -1,0 +1,87 @@
+"""Parts of objects with paths of their own: containers put into a running pod, evictions."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, cast
+
+from aiohttp import web
+
+from controller.api.answers import success
+from controller.api.handlers import ending_of, how_of, patched, told
+from controller.api.requests import answer, any_body, body
+from controller.objects.admission import How
+from controller.objects.fields import Invalid, Json, Report, bad_request
+from controller.objects.library import Library
+from controller.pods import spec
+from controller.pods.kind import PODS
+
+_POD = f"{PODS.root}/namespaces/{{namespace}}/pods/{{name}}"
+
+
+def route_all(router: web.UrlDispatcher, library: Library) -> None:
+    """The paths of these parts."""
+
+    async def pod(request: web.Request) -> web.StreamResponse:
+        return answer(library.find(PODS, request.match_info["namespace"], request.match_info["name"]))
+
+    router.add_get(f"{_POD}/ephemeralcontainers", pod)
+    for method in ("PUT", "PATCH"):
+        router.add_route(method, f"{_POD}/ephemeralcontainers", partial(_put_in, library=library))
+    router.add_post(f"{_POD}/eviction", partial(_evict, library=library))
+
+
+async def _put_in(request: web.Request, library: Library) -> web.StreamResponse:
+    """Put containers into a pod that runs; what is in it already stays as it is."""
+    given = await any_body(
+        request,
+        (
+            "application/json",
+            "application/strategic-merge-patch+json",
+            "application/merge-patch+json",
+            "application/json-patch+json",
+        ),
+    )
+    how = await how_of(request)
+    kind = request.content_type
+
+    def change(before: Json) -> Json:
+        wanted: Any = given if request.method == "PUT" else patched(PODS, before, given, kind)
+        if not isinstance(wanted, dict) or not isinstance(cast("Json", wanted).get("spec"), dict):
+            raise bad_request("the result of the change is no Pod")
+        return with_ephemeral(before, cast("Json", wanted)["spec"].get("ephemeralContainers") or [])
+
+    namespace, name = request.match_info["namespace"], request.match_info["name"]
+    changed = await _written(library, namespace, name, change, how)
+    return told(answer(changed), how)
+
+
+async def _written(library: Library, namespace: str, name: str, change: Any, how: How) -> Json:
+    if how.dry_run:
+        return change(library.find(PODS, namespace, name))
+    return await library.keeper(PODS).change(namespace, name, change)
+
+
+def with_ephemeral(before: Json, wanted: list[Json]) -> Json:
+    """The pod with these ephemeral containers. Raises Invalid."""
+    report = Report()
+    held: list[Json] = before["spec"].get("ephemeralContainers") or []
+    if [one.get("name") for one in wanted[: len(held)]] != [one["name"] for one in held]:
+        report.forbidden("spec.ephemeralContainers", "existing ephemeral containers may not be removed")
+    filled = spec.ephemeral_filled(before, wanted, report)
+    for index, (one, other) in enumerate(zip(held, filled, strict=False)):
+        if one != other:
+            report.forbidden(f"spec.ephemeralContainers[{index}]", "existing ephemeral containers may not be changed")
+    if report.causes:
+        raise Invalid(before["metadata"]["name"], report.causes)
+    return {**before, "spec": {**before["spec"], "ephemeralContainers": filled}}
+
+
+async def _evict(request: web.Request, library: Library) -> web.StreamResponse:
+    """Delete a pod as draining does. There is no budget to keep: see the warning of PodDisruptionBudgets."""
+    eviction = await body(request)
+    options = eviction.get("deleteOptions") or {}
+    how = await how_of(request, options=options)
+    namespace, name = request.match_info["namespace"], request.match_info["name"]
+    await library.delete(PODS, namespace, name, ending_of(request, options), how, options.get("preconditions"))
+    return told(answer(success(name, "pods"), 201), how)

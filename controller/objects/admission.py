@@ -1,0 +1,182 @@
+"""From what a client sends to an object that may be written: types, unknown fields, metadata, and what never changes.
+
+The same for every kind. Pure.
+"""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from typing import Any, cast
+
+import msgspec
+
+from cellwire.faults import Fault, Kind
+from controller.objects.fields import Cause, Invalid, Json, Report, bad_request, dns_name, labels, texts_by_name
+from controller.objects.moments import timestamp
+from controller.objects.resource import Resource
+from controller.objects.shapes import mistyped, pruned, unknown
+
+STRICT, WARN, IGNORE = "Strict", "Warn", "Ignore"
+_SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+LONGEST_PREFIX = 58
+# What the server alone says of an object: whatever a client sends of it is passed over at its creation …
+SERVERS = (
+    *("creationTimestamp", "deletionGracePeriodSeconds", "deletionTimestamp", "generation", "managedFields"),
+    *("resourceVersion", "selfLink", "uid"),
+)
+# … and these never change.
+IMMUTABLE = ("name", "namespace", "uid", "creationTimestamp")
+# Names of these kinds may be more than DNS knows.
+_PATH_NAMES = frozenset({"roles", "rolebindings", "clusterroles", "clusterrolebindings"})
+
+
+class How(msgspec.Struct, kw_only=True):
+    """How a client wants something written. `warnings` collects what it is to be told."""
+
+    dry_run: bool = False
+    manager: str = "unknown"
+    validation: str = WARN
+    duplicates: tuple[str, ...] = ()
+    user: str = ""
+    subresource: str = ""
+    warnings: list[str] = []
+
+    def warn(self, sentence: str) -> None:
+        """Tell the client something, once."""
+        if sentence not in self.warnings:
+            self.warnings.append(sentence)
+
+
+def read(resource: Resource, given: Json, how: How) -> Json:
+    """The object that was sent, of the kind's type and with no field but its. Raises Fault."""
+    for name, wanted in (("apiVersion", resource.api_version), ("kind", resource.kind)):
+        if given.get(name, wanted) != wanted:
+            raise bad_request(f"the {name} of the object ({given[name]}) does not match that of the request ({wanted})")
+    if why := mistyped(given, resource.type):
+        raise bad_request(f'{resource.kind} in version "{resource.version}" cannot be handled as one: {why}')
+    found = [f'unknown field "{path}"' for path in unknown(given, resource.shape)]
+    found += [f'duplicate field "{path}"' for path in how.duplicates]
+    if found and how.validation == STRICT:
+        raise bad_request(f"strict decoding error: {', '.join(found)}")
+    if how.validation == WARN:
+        for sentence in found:
+            how.warn(sentence)
+    return {"apiVersion": resource.api_version, "kind": resource.kind, **pruned(given, resource.shape)}
+
+
+def fresh(resource: Resource, one: Json, namespace: str, now: float) -> Json:
+    """A new object with the metadata that the server gives it. Raises Invalid and Fault."""
+    metadata: Json = dict(one.get("metadata") or {})
+    if resource.namespaced and metadata.get("namespace", namespace) != namespace:
+        cause = f"the namespace of the object ({metadata['namespace']}) does not match the namespace on the request"
+        raise bad_request(f"{cause} ({namespace})")
+    for name in SERVERS:
+        metadata.pop(name, None)
+    if not metadata.get("name"):
+        prefix = metadata.get("generateName")
+        if not prefix:
+            why = Cause("metadata.name", "FieldValueRequired", "Required value: name or generateName is required")
+            raise Invalid("", [why], resource.kind, resource.group)
+        metadata["name"] = str(prefix)[:LONGEST_PREFIX] + suffix()
+    metadata["uid"] = str(uuid.uuid4())
+    metadata["creationTimestamp"] = timestamp(now)
+    if resource.namespaced:
+        metadata["namespace"] = namespace
+    else:
+        metadata.pop("namespace", None)
+    if resource.generation:
+        metadata["generation"] = 1
+    return {**one, "metadata": metadata}
+
+
+def suffix() -> str:
+    """What is added to a generated name."""
+    return "".join(secrets.choice(_SUFFIX_LETTERS) for _ in range(5))
+
+
+def checked(resource: Resource, one: Json, before: Json | None, how: How) -> Json:
+    """The object with its defaults, once nothing speaks against it. Raises Invalid with every cause."""
+    name = str(one["metadata"].get("name") or "")
+    report = Report()
+    _metadata(resource, one["metadata"], report)
+    if not report.causes:
+        resource.check(one, before, report)
+    if report.causes:
+        raise Invalid(name, report.causes, resource.kind, resource.group)
+    for sentence in resource.warnings(one):
+        how.warn(sentence)
+    return resource.defaults(one)
+
+
+def _metadata(resource: Resource, metadata: Json, report: Report) -> None:
+    if resource.name not in _PATH_NAMES:
+        dns_name(metadata.get("name"), "metadata.name", report)
+    for field, check in (("labels", labels), ("annotations", texts_by_name)):
+        if metadata.get(field) is not None:
+            check(metadata[field], f"metadata.{field}", report)
+    for index, owner in enumerate(metadata.get("ownerReferences") or ()):
+        for name in ("apiVersion", "kind", "name", "uid"):
+            if not owner.get(name):
+                report.required(f"metadata.ownerReferences[{index}].{name}", "must not be empty")
+
+
+def carried(resource: Resource, before: Json, wanted: Any, how: How) -> Json:
+    """A changed object with what a change may not touch as it was before. Raises Invalid and Fault."""
+    name = before["metadata"]["name"]
+    if not isinstance(wanted, dict) or not isinstance(cast("Json", wanted).get("metadata"), dict):
+        raise bad_request(f"the result of the change is no {resource.kind}")
+    after = cast("Json", wanted)
+    given: Json = after["metadata"]
+    preconditions(resource, before, given.get("uid"), given.get("resourceVersion"))
+    causes = [
+        Cause(f"metadata.{field}", "FieldValueInvalid", f'Invalid value: "{given[field]}": field is immutable')
+        for field in IMMUTABLE
+        if given.get(field) not in (None, "", before["metadata"].get(field))
+    ]
+    if causes:
+        raise Invalid(name, causes, resource.kind, resource.group)
+    kept = {key: before["metadata"][key] for key in SERVERS if key in before["metadata"]}
+    own = {key: value for key, value in given.items() if key not in SERVERS}
+    metadata = {**own, **kept, **{key: before["metadata"][key] for key in IMMUTABLE if key in before["metadata"]}}
+    return _parted(resource, before, {**after, "metadata": metadata}, how)
+
+
+def _parted(resource: Resource, before: Json, after: Json, how: How) -> Json:
+    """The status changes by its own subresource only, and that changes nothing else."""
+    has_status = resource.subresource("status") is not None or resource.name == "pods"
+    if how.subresource == "status":
+        whole = {**before, "metadata": {**before["metadata"]}}
+        return {**whole, "status": after["status"]} if "status" in after else without(whole, "status")
+    if has_status:
+        after = {**after, "status": before["status"]} if "status" in before else without(after, "status")
+    if resource.generation and after.get("spec") != before.get("spec"):
+        after["metadata"]["generation"] = int(before["metadata"].get("generation") or 0) + 1
+    return after
+
+
+def without(one: Json, name: str) -> Json:
+    """The object without one of its members."""
+    return {key: value for key, value in one.items() if key != name}
+
+
+def preconditions(resource: Resource, before: Json, uid: Any, version: Any) -> None:
+    """Raises Fault with reason Conflict where the object is another, or no longer what the client saw."""
+    thing = f'{resource.key} "{before["metadata"]["name"]}"'
+    if uid and uid != before["metadata"]["uid"]:
+        found = before["metadata"]["uid"]
+        cause = f"the UID in the precondition ({uid}) does not match the UID in record ({found}); it is another object"
+        raise Fault(Kind.PRECONDITION, thing, f"Operation cannot be fulfilled on {thing}: {cause}", reason="Conflict")
+    if version and version != before["metadata"].get("resourceVersion"):
+        cause = "the object has been modified; please apply your changes to the latest version and try again"
+        raise Fault(Kind.PRECONDITION, thing, f"Operation cannot be fulfilled on {thing}: {cause}", reason="Conflict")
+
+
+def same(before: Json, after: Json) -> bool:
+    """Whether nothing but the bookkeeping differs."""
+    return _bare(before) == _bare(after)
+
+
+def _bare(one: Json) -> Json:
+    metadata = {key: value for key, value in one["metadata"].items() if key not in {"managedFields", "resourceVersion"}}
+    return {**one, "metadata": metadata}

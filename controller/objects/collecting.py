@@ -1,0 +1,68 @@
+"""What is to be deleted because its owner or its namespace is: Kubernetes' garbage collection. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from controller.objects.fields import Json
+from controller.objects.kinds import NAMESPACES
+
+FOREGROUND = "foregroundDeletion"
+
+
+class Step(NamedTuple):
+    """One thing to do: "delete" an object, "release" one that waited for what it owned, "forget" a namespace."""
+
+    what: Literal["delete", "release", "forget"]
+    key: str
+    namespace: str
+    name: str
+    policy: str = "Background"
+
+
+def plan(everything: Iterable[tuple[str, Json]], ending: Iterable[str]) -> list[Step]:
+    """What to do about all these objects, each under the name of its kind, while these namespaces end."""
+    listed = list(everything)
+    alive = {one["metadata"]["uid"]: one for _, one in listed}
+    blocked: set[str] = set()
+    steps: list[Step] = []
+    left = dict.fromkeys(ending, 0)
+    for key, one in listed:
+        metadata: Json = one["metadata"]
+        namespace, name = metadata.get("namespace", ""), metadata["name"]
+        owners = [owner["uid"] for owner in metadata.get("ownerReferences") or ()]
+        blocked.update(owners)
+        left[namespace] = left.get(namespace, 0) + 1
+        if metadata.get("deletionTimestamp"):
+            continue
+        waiting = [uid for uid in owners if uid in alive and _foreground(alive[uid])]
+        if namespace in ending or (owners and not any(uid in alive for uid in owners)):
+            steps.append(Step("delete", key, namespace, name))
+        elif waiting and len(waiting) == len([uid for uid in owners if uid in alive]):
+            steps.append(Step("delete", key, namespace, name, "Foreground"))
+    for key, one in listed:
+        metadata = one["metadata"]
+        if _foreground(one) and metadata["uid"] not in blocked:
+            steps.append(Step("release", key, metadata.get("namespace", ""), metadata["name"]))
+    steps += [Step("forget", NAMESPACES.key, "", name) for name in ending if not left.get(name)]
+    return steps
+
+
+def _foreground(one: Json) -> bool:
+    metadata = one["metadata"]
+    return bool(metadata.get("deletionTimestamp")) and FOREGROUND in (metadata.get("finalizers") or ())
+
+
+def released(one: Json) -> Json:
+    """The object, now that nothing is left of what it owned."""
+    metadata = one["metadata"]
+    finalizers = [name for name in metadata.get("finalizers") or () if name != FOREGROUND]
+    return {**one, "metadata": {**metadata, "finalizers": finalizers}}
+
+
+def disowned(one: Json, uid: str) -> Json:
+    """The object without this owner."""
+    metadata = one["metadata"]
+    owners = [owner for owner in metadata.get("ownerReferences") or () if owner["uid"] != uid]
+    return {**one, "metadata": {**metadata, "ownerReferences": owners}}

@@ -1,0 +1,37 @@
+"""What the types of the API are made of: parts with fields, and what the wire says of a field."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+Quantity = Annotated[str | int | float, Meta(extra={"form": "quantity"})]
+Time = Annotated[str, Meta(extra={"form": "time"})]
+IntOrString = Annotated[int | str, Meta(extra={"form": "int-or-string"})]
+Bytes = Annotated[str, Meta(extra={"form": "bytes"})]
+Loose = Annotated[Any, Meta(extra={"form": "loose"})]
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """An object of the API, or a part of one. Everything may be absent; what must be there is checked by name."""
+
+
+class Wire(msgspec.Struct, frozen=True):
+    """What is known of a field beside its type.
+
+    `number` is its protobuf number, `within` that of the message that holds it where JSON has no such level. `keys`
+    tell the members of a list apart; `merge` is the key by which a strategic patch does, where that is another one; `joins`
+    says that such a patch adds to a list of texts. An `atomic` value has one owner as a whole; a list `is_set` has no
+    member twice.
+    """
+
+    number: int = 0
+    within: int = 0
+    keys: tuple[str, ...] = ()
+    merge: str = ""
+    joins: bool = False
+    is_set: bool = False
+    atomic: bool = False
+    required: bool = False

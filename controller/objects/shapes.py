@@ -1,0 +1,133 @@
+"""The shapes of the API's types, read from the types once: what validation, patches, apply, explain and protobuf go by.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+import types
+from functools import cache
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from controller.objects.fields import Json
+from controller.objects.schema.base import Part, Wire
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """The form of a value: "object" (of a type), "list" and "map" (of items), or a word for a plain value: "text",
+    "whole", "number", "truth", "quantity", "time", "int-or-string", "bytes", "loose".
+    """
+
+    form: str
+    type: type[Part] | None = None
+    item: Shape | None = None
+
+    @property
+    def fields(self) -> dict[str, Field]:
+        """The fields of an object, by their names on the wire."""
+        return fields_of(self.type) if self.type is not None else {}
+
+
+class Field(msgspec.Struct, frozen=True):
+    """A field: its shape, and what the wire says of it."""
+
+    shape: Shape
+    wire: Wire
+
+
+LOOSE = Shape("loose")
+_PLAIN = {str: "text", int: "whole", float: "number", bool: "truth"}
+
+
+def shape_of(kind: type[Part]) -> Shape:
+    """The shape of a type."""
+    return Shape("object", type=kind)
+
+
+@cache
+def fields_of(kind: type[Part]) -> dict[str, Field]:
+    """The fields of a type, by their names on the wire."""
+    hints = get_type_hints(kind, include_extras=True)
+    named = {one.name: one.encode_name for one in msgspec.structs.fields(kind)}
+    return {named[name]: _field(hint) for name, hint in hints.items() if name in named}
+
+
+def _field(hint: Any) -> Field:
+    wire = Wire()
+    if get_origin(hint) is Annotated:
+        hint, *notes = get_args(hint)
+        wire = next((note for note in notes if isinstance(note, Wire)), wire)
+    return Field(_shape(hint), wire)
+
+
+def _shape(hint: Any) -> Shape:
+    origin = get_origin(hint)
+    if origin is Annotated:
+        inner, *notes = get_args(hint)
+        for note in notes:
+            if isinstance(note, Meta) and note.extra and "form" in note.extra:
+                return Shape(note.extra["form"])
+        return _shape(inner)
+    if origin in (Union, types.UnionType):
+        (inner,) = [one for one in get_args(hint) if one is not type(None)]
+        return _shape(inner)
+    if origin is list:
+        return Shape("list", item=_shape(get_args(hint)[0]))
+    if origin is dict:
+        return Shape("map", item=_shape(get_args(hint)[1]))
+    if isinstance(hint, type) and issubclass(hint, Part):
+        return Shape("object", type=hint)
+    return Shape(_PLAIN[hint]) if hint in _PLAIN else LOOSE
+
+
+def unknown(value: object, shape: Shape, path: str = "") -> list[str]:
+    """The paths of all fields that the shape does not have."""
+    found: list[str] = []
+    match value, shape.form:
+        case dict(), "object":
+            for name, member in value.items():
+                field = shape.fields.get(name)
+                below = f"{path}.{name}" if path else str(name)
+                if field is None:
+                    found.append(below)
+                else:
+                    found += unknown(member, field.shape, below)
+        case dict(), "map":
+            for name, member in value.items():
+                found += unknown(member, shape.item or LOOSE, f"{path}.{name}")
+        case list(), "list":
+            for index, member in enumerate(value):
+                found += unknown(member, shape.item or LOOSE, f"{path}[{index}]")
+        case _:
+            pass
+    return found
+
+
+def pruned(value: Any, shape: Shape) -> Any:
+    """The value without fields that the shape does not have, and without nulls."""
+    match value, shape.form:
+        case dict(), "object":
+            fields = shape.fields
+            return {
+                name: pruned(member, fields[name].shape)
+                for name, member in value.items()
+                if name in fields and member is not None
+            }
+        case dict(), "map":
+            return {name: pruned(member, shape.item or LOOSE) for name, member in value.items() if member is not None}
+        case list(), "list":
+            return [pruned(member, shape.item or LOOSE) for member in value]
+        case _:
+            return value
+
+
+def mistyped(value: Json, kind: type[Part]) -> str:
+    """Why the value cannot be of the type; "" where it can."""
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        return str(error)
+    return ""

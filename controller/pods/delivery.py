@@ -1,0 +1,179 @@
+"""Brings the content of a pod's volumes to its cell, and keeps it there as the objects change."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+from msgspec.structs import replace
+
+from cellwire.faults import Fault
+from controller.objects.fields import Json
+from controller.objects.library import Library
+from controller.objects.tokens import AUDIENCE, Bearer, Tokens
+from controller.pods import contents
+from controller.pods.contents import Entry, Missing, Sources
+from controller.pods.cri import CellRuntime
+from controller.pods.events import Recorder
+from controller.pods.records import Records
+from controller.pods.run import PodRecord
+from controller.pods.translate import ACCOUNT_VOLUME, volumes_folder
+
+# What is not there yet may come at any moment, which is told; this finds what was missed.
+AGAIN = 5.0
+# As a kubelet: a token is made anew when most of its life is over.
+RENEWED_AT = 0.8
+SETTLE = 0.05
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """How pods are known to this API: who makes tokens, whom a pod is to trust, and where the API is for pods ("" where
+    no pod can reach it).
+    """
+
+    tokens: Tokens
+    authority: str
+    host: str = ""
+    port: int = 0
+
+
+class Delivery:
+    """The volumes of one pod on its present cell."""
+
+    def __init__(
+        self, uid: str, runtime: CellRuntime, records: Records, recorder: Recorder, library: Library, identity: Identity
+    ) -> None:
+        self._uid = uid
+        self._runtime = runtime
+        self._records = records
+        self._recorder = recorder
+        self._library = library
+        self._identity = identity
+        self._sent: dict[str, list[Entry]] = {}
+        self._tokens: dict[tuple[str, int], tuple[float, str]] = {}
+
+    async def deliver(self) -> None:
+        """Return once all volumes have their content on the cell. Raises CellLost."""
+        seen, said = 0, ""
+        while True:
+            seen = self._library.revisions.last
+            try:
+                await self._send()
+            except (Missing, Fault) as cause:
+                if str(cause) != said:
+                    said = str(cause)
+                    self._recorder.warning(self._record.pod, "FailedMount", f"MountVolume.SetUp failed: {cause}")
+                await self._changed(seen, AGAIN)
+            else:
+                return
+
+    async def keep(self) -> None:
+        """Send again what changes, for as long as the pod is on its cell."""
+        seen = self._library.revisions.last
+        while True:
+            await self._changed(seen, self._due())
+            await asyncio.sleep(SETTLE)
+            seen = self._library.revisions.last
+            try:
+                await self._send()
+            except Missing:
+                continue  # a volume keeps what it has when its object goes
+            except Fault as fault:
+                self._recorder.warning(self._record.pod, "FailedMount", f"a volume was not refreshed: {fault}")
+                await asyncio.sleep(AGAIN)
+                seen = 0
+
+    async def _changed(self, seen: int, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._library.revisions.after(seen)
+        except TimeoutError:
+            return
+
+    @property
+    def _record(self) -> PodRecord:
+        record = self._records.get(self._uid)
+        if record is None:
+            raise KeyError(self._uid)
+        return record
+
+    async def _send(self) -> None:
+        record = self._record
+        group = (record.pod["spec"].get("securityContext") or {}).get("fsGroup")
+        sources = Sources(self._lookup, self._token)
+        for volume in self.volumes(record.pod):
+            content = contents.files(volume, record.pod, record.run, sources)
+            if volume["name"] == ACCOUNT_VOLUME:
+                content["ca.crt"] = contents.File(self._identity.authority.encode(), 0o644)
+            entries = contents.tree(content, group)
+            if self._sent.get(volume["name"]) != entries:
+                await self._runtime.put_tree(f"{volumes_folder(self._uid)}/{volume['name']}", entries)
+                self._sent[volume["name"]] = entries
+
+    def volumes(self, pod: Json) -> list[Json]:
+        """The pod's volumes with content, its account's token among them."""
+        listed = [one for one in pod["spec"].get("volumes") or () if contents.has_content(one)]
+        return [*listed, contents.account_volume()] if self.account(pod) else listed
+
+    def account(self, pod: Json) -> Json | None:
+        """The service account whose token the pod has mounted; None for none."""
+        spec, namespace = pod["spec"], pod["metadata"]["namespace"]
+        name = spec.get("serviceAccountName") or "default"
+        account = self._lookup("serviceaccounts", namespace, name)
+        if account is None:
+            return None
+        wanted = spec.get("automountServiceAccountToken", account.get("automountServiceAccountToken"))
+        if wanted is None:
+            # Without being asked for, only where it is of use.
+            wanted = bool(self._identity.host) or name != "default"
+        return account if wanted else None
+
+    def variables(self) -> dict[str, str]:
+        """Where a pod finds this API, if it can reach it."""
+        if not self._identity.host:
+            return {}
+        return {"KUBERNETES_SERVICE_HOST": self._identity.host, "KUBERNETES_SERVICE_PORT": str(self._identity.port)}
+
+    def container(self, container: Json) -> Json:
+        """The container with the variables that it has from objects, and its account's folder. Raises Missing."""
+        pod = self._record.pod
+        full = contents.with_variables(container, pod["metadata"]["namespace"], self._lookup)
+        here = [{"name": name, "value": value} for name, value in self.variables().items()]
+        full = {**full, "env": [*here, *full["env"]]}
+        mounts: list[Json] = list(full.get("volumeMounts") or ())
+        taken = any(one["mountPath"].rstrip("/") == contents.ACCOUNT_FOLDER for one in mounts)
+        if self.account(pod) is not None and not taken:
+            mounts.append({"name": ACCOUNT_VOLUME, "mountPath": contents.ACCOUNT_FOLDER, "readOnly": True})
+        return {**full, "volumeMounts": mounts}
+
+    def pull_secrets(self) -> list[Json]:
+        """The secrets by which images are pulled: the pod's own, then those of its account."""
+        pod = self._record.pod
+        namespace = pod["metadata"]["namespace"]
+        account = self._lookup("serviceaccounts", namespace, pod["spec"].get("serviceAccountName") or "default") or {}
+        named = [*(pod["spec"].get("imagePullSecrets") or ()), *(account.get("imagePullSecrets") or ())]
+        found = [self._lookup(contents.SECRETS, namespace, one.get("name", "")) for one in named]
+        return [one for one in found if one is not None]
+
+    def _lookup(self, key: str, namespace: str, name: str) -> Json | None:
+        return self._library.objects(key).get(namespace, name)
+
+    def _token(self, audience: str, seconds: int) -> str | None:
+        pod = self._record.pod
+        metadata = pod["metadata"]
+        name = pod["spec"].get("serviceAccountName") or "default"
+        account = self._lookup("serviceaccounts", metadata["namespace"], name)
+        if account is None:
+            return None
+        now = self._identity.tokens.now()
+        until, token = self._tokens.get((audience, seconds), (0.0, ""))
+        if until <= now:
+            bearer = Bearer(metadata["namespace"], name, account["metadata"]["uid"], metadata["name"], metadata["uid"])
+            token = self._identity.tokens.issue(replace(bearer, audience=audience or AUDIENCE), seconds)
+            self._tokens[audience, seconds] = (now + seconds * RENEWED_AT, token)
+        return token
+
+    def _due(self) -> float:
+        """Seconds until a token must be made anew; a long while where there is none."""
+        now = self._identity.tokens.now()
+        return max(1.0, min([until - now for until, _ in self._tokens.values()], default=3600.0))

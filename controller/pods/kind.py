@@ -1,0 +1,55 @@
+"""Pods as a row of the table of kinds. Pure."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+from controller.objects.fields import Json, Report
+from controller.objects.resource import NAMED, STATUS, Resource, Subresource
+from controller.objects.schema import pods
+from controller.pods import changes, spec, without_effect
+from controller.pods.defaults import with_defaults
+
+_SESSION = ("create", "get")
+
+
+def _check(one: Json, before: Json | None, report: Report) -> None:
+    spec.check(one, report)
+    if before is not None and not report.causes:
+        changes.check(before, one, report)
+
+
+def _defaults(one: Json) -> Json:
+    status = {"status": one["status"]} if "status" in one else {}
+    return {**with_defaults(copy.deepcopy(one)), **status}
+
+
+def _warnings(one: Json) -> Sequence[str]:
+    return tuple(without_effect.sentences(one["spec"])) if not one.get("status") else ()
+
+
+PODS = Resource(
+    name="pods",
+    kind="Pod",
+    type=pods.Pod,
+    short=("po",),
+    categories=("all",),
+    check=_check,
+    defaults=_defaults,
+    warnings=_warnings,
+    selectable=(
+        *NAMED,
+        *("spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName"),
+        *("status.phase", "status.podIP"),
+    ),
+    subresources=(
+        Subresource("attach", "PodAttachOptions", _SESSION),
+        Subresource("ephemeralcontainers", "Pod", STATUS),
+        Subresource("eviction", "Eviction", ("create",), "policy"),
+        Subresource("exec", "PodExecOptions", _SESSION),
+        Subresource("log", "Pod", ("get",)),
+        Subresource("portforward", "PodPortForwardOptions", _SESSION),
+        Subresource("status", "Pod", ("get",)),
+    ),
+)

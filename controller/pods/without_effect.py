@@ -1,0 +1,43 @@
+"""What a pod may say and what changes nothing here, since each pod has a cell of its own: said aloud, never in silence.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from controller.objects.fields import Json
+
+_ALONE = "every pod gets a cell of its own, so there is nothing to choose among"
+# Field of the spec → why it has no effect.
+FIELDS: Mapping[str, str] = {
+    "affinity": f"{_ALONE}; choose the cell by chinampa.dev annotations or kubernetes.io/arch in the node selector",
+    "priority": "no pod has to give way to another one",
+    "priorityClassName": "no pod has to give way to another one",
+    "preemptionPolicy": "no pod has to give way to another one",
+    "topologySpreadConstraints": f"{_ALONE}; chinampa.dev/zone names zones",
+    "runtimeClassName": "there is one runtime, and it has a machine of its own for each pod",
+    "nodeName": "the cell is made for the pod",
+    "subdomain": "no name is made of it; name the pod's address by a service",
+    "setHostnameAsFQDN": "a cell has no domain, the host name is the pod's name",
+}
+SELECTED = frozenset({"kubernetes.io/arch", "beta.kubernetes.io/arch", "kubernetes.io/os", "beta.kubernetes.io/os"})
+_DEFAULTS = {"priority": 0, "preemptionPolicy": "PreemptLowerPriority"}
+
+
+def sentences(spec: Json, at: str = "spec") -> Iterator[str]:
+    """A sentence for each thing that the spec says without effect; `at` is where the spec is."""
+    for field, why in FIELDS.items():
+        given = spec.get(field)
+        if given not in (None, "", [], {}, False) and given != _DEFAULTS.get(field):
+            yield f"{at}.{field}: it has no effect: {why}"
+    if spec.get("schedulerName") not in (None, "", "default-scheduler"):
+        yield f"{at}.schedulerName: it has no effect: {_ALONE}"
+    for label in spec.get("nodeSelector") or {}:
+        if label not in SELECTED:
+            yield f'{at}.nodeSelector["{label}"]: it has no effect: {_ALONE}; chinampa.dev annotations choose the cell'
+    for kind in ("containers", "initContainers"):
+        for index, container in enumerate(spec.get(kind) or ()):
+            if container.get("resizePolicy"):
+                yield f"{at}.{kind}[{index}].resizePolicy: it has no effect: a cell does not change its size"

@@ -1,0 +1,190 @@
+"""What holds for every kind alike, asked by plain kubectl."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.pods_api import World, manifest, world
+
+pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed: NOTHING here ran")
+
+CONFIG_MAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "1"}}
+NAMESPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "other"}}
+
+
+def owned(name: str, owner: list[dict[str, str]]) -> dict[str, Any]:
+    return {**CONFIG_MAP, "metadata": {"name": name, "ownerReferences": owner}}
+
+
+async def everything(it: World) -> str:
+    return await it.ok("get", "pods,namespaces,configmaps,secrets", "-A", "-o", "jsonpath={.items[*].metadata}")
+
+
+async def test_a_dry_run_writes_nothing_whatever_the_kind_and_the_verb(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.ok("create", "-f", "-", stdin=json.dumps(NAMESPACE))
+        await it.ok("create", "-f", "-", stdin=json.dumps(CONFIG_MAP))
+        await it.ok("apply", "-f", "-", stdin=manifest())
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
+        before = await everything(it)
+        dry = "--dry-run=server"
+        for args in (
+            ("delete", "ns", "other", dry),
+            ("create", "ns", "third", dry),
+            ("label", "ns", "other", "a=b", dry),
+            ("delete", "configmap", "c", dry),
+            ("delete", "configmaps", "--all", dry),
+            ("annotate", "configmap", "c", "a=b", dry),
+            ("create", "secret", "generic", "s", "--from-literal=a=b", dry),
+            ("label", "pod", "web", "tier=x", dry),
+            ("delete", "pods", "--all", dry),
+            ("set", "image", "pod/web", "web=busybox:2", dry),
+        ):
+            await it.ok(*args)
+        await it.ok(
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            dry,
+            "-f",
+            "-",
+            stdin=json.dumps({**CONFIG_MAP, "data": {"a": "2"}}),
+        )
+        ran = await it.kubectl("diff", "-f", "-", stdin=json.dumps({**CONFIG_MAP, "data": {"a": "2"}}))
+        assert (ran.code, '+  a: "2"' in ran.out) == (1, True), ran.out + ran.err
+        assert await everything(it) == before
+
+
+async def test_what_the_server_shows_can_be_sent_again_even_under_another_name(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.ok("apply", "-f", "-", stdin=manifest())
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
+        shown = await it.ok("get", "pod", "web", "-o", "yaml")
+        await it.ok("replace", "--force", "--grace-period=1", "-f", "-", stdin=shown, deadline=40)
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=30s", deadline=40)
+        renamed = shown.replace("  name: web\n  namespace", "  name: twin\n  namespace")
+        await it.ok("create", "-f", "-", stdin=renamed)
+        await it.ok("wait", "--for=condition=Ready", "pod/twin", "--timeout=30s", deadline=40)
+
+
+async def test_our_annotations_choose_the_cell_and_cannot_change_afterwards(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        wrong = json.loads(manifest())
+        wrong["metadata"]["annotations"] = {"chinampa.dev/instance-tipe": "a", "chinampa.dev/max-price": "dear"}
+        ran = await it.kubectl("apply", "-f", "-", stdin=json.dumps(wrong))
+        assert "chinampa.dev/instance-tipe" in ran.err
+        assert "chinampa.dev/max-price" in ran.err
+        await it.ok("apply", "-f", "-", stdin=manifest())
+        ran = await it.kubectl("annotate", "pod", "web", "chinampa.dev/zone=z")
+        assert "metadata.annotations[chinampa.dev/zone]: Forbidden" in ran.err
+
+
+async def test_a_pod_changes_as_kubernetes_lets_it_and_other_changes_name_their_field(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.ok("apply", "-f", "-", stdin=manifest())
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
+        await it.ok("set", "image", "pod/web", "web=busybox:2")
+        await it.until("definition changed, will be restarted", "describe", "pod", "web")
+        await it.until('"image":"busybox:2"', "get", "pod", "web", "-o", "jsonpath={.status.containerStatuses}")
+        await it.until("1", "get", "pod", "web", "-o", "jsonpath={.status.containerStatuses[0].restartCount}")
+        await it.ok("patch", "pod", "web", "-p", '{"spec":{"activeDeadlineSeconds":600}}')
+        ran = await it.kubectl("patch", "pod", "web", "-p", '{"spec":{"activeDeadlineSeconds":700}}')
+        assert "spec.activeDeadlineSeconds: Forbidden" in ran.err
+        await it.ok("patch", "pod", "web", "-p", '{"spec":{"tolerations":[{"key":"a","operator":"Exists"}]}}')
+        ran = await it.kubectl("patch", "pod", "web", "-p", '{"spec":{"hostNetwork":true,"hostname":"x"}}')
+        assert "spec.hostNetwork: Forbidden" in ran.err
+        assert "spec.hostname: Forbidden" in ran.err
+
+
+async def test_server_side_apply_keeps_book_of_managers_and_their_conflicts(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        apply = ("apply", "--server-side", "-f", "-")
+        await it.ok(*apply, stdin=json.dumps(CONFIG_MAP))
+        other = json.dumps({**CONFIG_MAP, "data": {"a": "2", "b": "3"}})
+        ran = await it.kubectl(*apply, "--field-manager=other", stdin=other)
+        assert 'conflict with "kubectl": .data.a' in ran.err
+        await it.ok(*apply, "--field-manager=other", "--force-conflicts", stdin=other)
+        await it.ok(*apply, "--field-manager=other", stdin=json.dumps({**CONFIG_MAP, "data": {"a": "2"}}))
+        assert json.loads(await it.ok("get", "cm", "c", "-o", "jsonpath={.data}")) == {"a": "2"}
+        shown = json.loads(await it.ok("get", "cm", "c", "-o", "json", "--show-managed-fields"))
+        assert {one["manager"] for one in shown["metadata"]["managedFields"]} == {"other"}
+        await it.ok("apply", "--server-side", "-f", "-", stdin=manifest())
+        await it.ok("apply", "--server-side", "-f", "-", stdin=manifest())
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("explain", "pod.spec.containers"), "A container: an image"),
+        (("explain", "configmap.data"), "map[string]string"),
+        (("explain", "pods", "--recursive"), "terminationGracePeriodSeconds"),
+        (("cluster-info",), "is running at"),
+        (("version",), "v1.32.0+chinampa"),
+        (("api-resources",), "configmaps"),
+        (("get", "all"), ""),
+        (("get", "--raw", "/api/v1/namespaces/default/configmaps?limit=1"), "ConfigMapList"),
+    ],
+)
+async def test_kubectls_own_questions_are_answered(tmp_path: Path, args: tuple[str, ...], words: str) -> None:
+    async with world(tmp_path) as it:
+        assert words in await it.ok(*args)
+
+
+async def test_a_kind_that_is_not_served_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        daemon_set: dict[str, Any] = {
+            "apiVersion": "apps/v1",
+            "kind": "DaemonSet",
+            "metadata": {"name": "d"},
+            "spec": {},
+        }
+        ran = await it.kubectl("apply", "-f", "-", stdin=json.dumps(daemon_set))
+        assert ran.code != 0
+        assert "DaemonSet is not served here: there are no nodes to run one on each" in ran.err
+        assert "this server runs " in ran.err
+
+
+async def test_unknown_and_doubled_fields_are_refused_with_strict_validation(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        ran = await it.kubectl("apply", "-f", "-", stdin=json.dumps({**CONFIG_MAP, "dta": {}}))
+        assert 'unknown field "dta"' in ran.err
+        ran = await it.kubectl("create", "--validate=warn", "-f", "-", stdin=json.dumps({**CONFIG_MAP, "dta": {}}))
+        assert 'Warning: unknown field "dta"' in ran.err
+        assert ran.code == 0
+
+
+async def test_lists_come_in_pieces_and_finalizers_hold_a_deletion_back(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        for number in range(5):
+            await it.ok("create", "configmap", f"c{number}")
+        assert len((await it.ok("get", "cm", "--chunk-size=2", "-o", "name")).split()) == 5
+        await it.ok("patch", "cm", "c0", "-p", '{"metadata":{"finalizers":["a/b"]}}')
+        await it.ok("delete", "cm", "c0", "--wait=false")
+        assert "deletionTimestamp" in await it.ok("get", "cm", "c0", "-o", "yaml")
+        await it.ok("patch", "cm", "c0", "--type=json", "-p", '[{"op":"remove","path":"/metadata/finalizers"}]')
+        assert "(NotFound)" in (await it.kubectl("get", "cm", "c0")).err
+
+
+async def test_what_is_owned_goes_with_its_owner_unless_it_is_orphaned(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.ok("create", "configmap", "owner")
+        uid = await it.ok("get", "cm", "owner", "-o", "jsonpath={.metadata.uid}")
+        owner = [{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": uid}]
+        await it.ok("create", "-f", "-", stdin=json.dumps(owned("owned", owner)))
+        await it.ok("delete", "cm", "owner", "--cascade=orphan")
+        assert "owned" in await it.ok("get", "cm", "-o", "name")
+        await it.ok("create", "-f", "-", stdin=json.dumps(owned("next", owner)))
+        await it.ok("wait", "--for=delete", "cm/next", "--timeout=15s")
+
+
+async def test_secrets_are_sealed_in_the_store(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.ok("create", "secret", "generic", "s", "--from-literal=password=correct-horse")
+        assert "correct-horse" in await it.ok("get", "secret", "s", "--template={{.data.password | base64decode}}")
+        assert "Opaque" in await it.ok("get", "secrets")
+        written = b"".join(path.read_bytes() for path in tmp_path.glob("records.sqlite*"))
+        assert b"password" not in written
+        assert b"Y29ycmVjdC1ob3JzZQ" not in written

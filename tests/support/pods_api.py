@@ -1,0 +1,119 @@
+"""The pods API on this machine, with cells that are doubles, and plain kubectl to ask it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from controller.api import server
+from controller.api.settings import ApiSettings
+from controller.link.authority import Authority
+from controller.objects import library
+from controller.objects.kinds import STORED
+from controller.objects.library import Library
+from controller.objects.sealing import Sealing
+from controller.objects.tokens import Tokens
+from controller.pods import engine
+from controller.pods.delivery import Identity
+from controller.sandboxes.carried import Carrier
+from controller.sandboxes.ways import Ways
+from controller.store import sqlite
+from controller.store.protocol import Store
+from tests.support.cells_double import CellsDouble, cells, demand_of
+
+
+@asynccontextmanager
+async def objects(store: Store) -> AsyncGenerator[Library]:
+    """All objects of this store, sealed with a key that is no secret."""
+    async with library.running(store, Sealing(bytes(32)), STORED, time.time) as found:
+        yield found
+
+
+def identity() -> Identity:
+    """Tokens by a key that is no secret; the API itself is out of the pods' reach."""
+    return Identity(Tokens(bytes(32), time.time), "the authority")
+
+
+@dataclass
+class Ran:
+    code: int
+    out: str
+    err: str
+
+
+@dataclass
+class World:
+    fleet: CellsDouble
+    kubeconfig: str
+    folder: Path
+
+    def command(self, *args: str) -> list[str]:
+        cache = str(self.folder / "cache")
+        return ["kubectl", "--kubeconfig", self.kubeconfig, "--cache-dir", cache, *args]
+
+    async def kubectl(self, *args: str, stdin: str | bytes | None = None, deadline: float = 20) -> Ran:
+        process = await asyncio.create_subprocess_exec(
+            *self.command(*args),
+            stdin=asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            async with asyncio.timeout(deadline):
+                given = stdin.encode() if isinstance(stdin, str) else stdin
+                out, err = await process.communicate(given)
+        except TimeoutError:
+            process.kill()
+            out, err = await process.communicate()
+            raise AssertionError(f"kubectl {args} took too long: {out!r} {err!r}") from None
+        return Ran(process.returncode or 0, out.decode(), err.decode())
+
+    async def ok(self, *args: str, stdin: str | bytes | None = None, deadline: float = 20) -> str:
+        ran = await self.kubectl(*args, stdin=stdin, deadline=deadline)
+        assert ran.code == 0, ran.err + ran.out
+        return ran.out
+
+    async def until(self, wanted: str, *args: str, deadline: float = 15) -> str:
+        ends = time.monotonic() + deadline
+        while True:
+            ran = await self.kubectl(*args)
+            if wanted in ran.out:
+                return ran.out
+            assert time.monotonic() < ends, f"{wanted!r} was not seen in {ran.out} {ran.err}"
+            await asyncio.sleep(0.2)
+
+
+@asynccontextmanager
+async def world(folder: Path, fleet: CellsDouble | None = None) -> AsyncGenerator[World]:
+    authority = Authority(folder / "link", ["127.0.0.1"])
+    certificate, key = authority.server_files()
+    settings = ApiSettings(folder=folder, certificate=certificate, key=key, authority=authority.pem)
+    async with contextlib.AsyncExitStack() as rooms:
+        fleet = fleet or await rooms.enter_async_context(cells())
+        store = await rooms.enter_async_context(sqlite.running(folder / "records.sqlite"))
+        shelves = await rooms.enter_async_context(objects(store))
+        room = engine.running(
+            fleet, shelves, identity(), Ways(Carrier(b"key")), folder=folder / "pods", demand_of=demand_of
+        )
+        pods = await rooms.enter_async_context(room)
+        api = await rooms.enter_async_context(server.running(shelves, pods, fleet, settings))
+        yield World(fleet, api.kubeconfig, folder)
+
+
+def manifest(script: str = "echo hello; sleep 1000", **spec: Any) -> str:
+    container = {"name": "web", "image": "busybox:1", "command": ["sh", "-c", script]}
+    return json.dumps(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "web", "labels": {"app": "web"}},
+            "spec": {"containers": [container | spec.pop("container", {})], **spec},
+        }
+    )
