@@ -14,7 +14,9 @@ import msgspec
 
 from cellagent.images.protocol import ImageConfig
 from cellagent.images.reference import is_digest
+from cellwire import platforms
 from cellwire.faults import Fault, Kind
+from cellwire.platforms import Platform
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -27,30 +29,22 @@ ACCEPTED = (OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST)
 MANIFEST_LIMIT = 4 << 20
 CONFIG_LIMIT = 8 << 20
 INDEX_ENTRIES_LIMIT = 4096
+CHOICES_LIMIT = 8
+"""Entries of one index that are looked at."""
+INDEX_DEPTH_LIMIT = 4
+"""Indexes of indexes that are followed."""
 LAYERS_LIMIT = 500
 """overlayfs stacks at most 500 lower folders."""
 LAYER_SIZE_LIMIT = 64 << 30
 
 
-class Platform(msgspec.Struct, frozen=True):
-    """Operating system, architecture and variant, in Go's words."""
-
-    os: str = ""
-    architecture: str = ""
-    variant: str = ""
-
-    def __str__(self) -> str:
-        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
-
-
 class Descriptor(msgspec.Struct, frozen=True, rename={"media_type": "mediaType"}):
     """A pointer to content: its kind, digest and size in bytes."""
 
-    media_type: str = ""
+    media_type: str | None = ""
     digest: str = ""
     size: int = 0
     platform: Platform | None = None
-    annotations: dict[str, str] | None = None
 
 
 class _Index(msgspec.Struct, frozen=True):
@@ -83,7 +77,7 @@ class _Settings(msgspec.Struct, frozen=True, rename="pascal"):
     working_dir: str | None = None
     user: str | None = None
     stop_signal: str | None = None
-    labels: dict[str, str] | None = None
+    labels: dict[str, str | None] | None = None
     volumes: dict[str, msgspec.Raw] | None = None
 
 
@@ -92,9 +86,9 @@ class _RootFs(msgspec.Struct, frozen=True):
 
 
 class _Config(msgspec.Struct, frozen=True):
-    architecture: str = ""
-    os: str = ""
-    variant: str = ""
+    architecture: str | None = ""
+    os: str | None = ""
+    variant: str | None = ""
     config: _Settings | None = None
     rootfs: _RootFs | None = None
 
@@ -138,52 +132,27 @@ def is_index(content: bytes, media_type: str, thing: str) -> bool:
     )
 
 
-def choose(content: bytes, wanted: Platform, thing: str) -> Descriptor:
-    """The entry of an index that suits `wanted` best. Raises Fault NOT_FOUND that lists what there is."""
+def choices(content: bytes, wanted: Platform, thing: str) -> tuple[Descriptor, ...]:
+    """The entries of an index that suit `wanted`, the best first; last those that name no platform, which must be
+    looked at. Raises Fault NOT_FOUND that lists what there is.
+    """
     entries = _decode(content, _Index, thing).manifests or []
     if len(entries) > INDEX_ENTRIES_LIMIT:
         raise _broken(thing, f"its index has more than {INDEX_ENTRIES_LIMIT} entries")
-    best: tuple[int, Descriptor] | None = None
-    for entry in entries:
-        rank = suits(entry.platform or Platform(), wanted)
-        if rank is not None and (best is None or rank < best[0]):
-            best = (rank, entry)
-    if best is None:
+    ranked = [(platforms.rank(each.platform, wanted), each) for each in entries if each.platform]
+    suited = sorted(((order, each) for order, each in ranked if order is not None), key=lambda pair: pair[0])
+    silent = [each for each in entries if not each.platform]
+    found = [*(each for _, each in suited), *silent][:CHOICES_LIMIT]
+    if not found:
         # Attestations are listed as platform unknown/unknown: nobody looks for those.
         there = sorted({str(e.platform) for e in entries if e.platform and e.platform.os not in {"", "unknown"}})
-        raise Fault(
-            Kind.NOT_FOUND,
-            thing,
-            f"it has no variant for {wanted} (it has {', '.join(there[:12]) or 'none'})",
-            "choose an image or an instance type of the fitting architecture",
-        )
-    return check_descriptor(best[1], MANIFEST_LIMIT, thing)
+        raise unsuited(thing, f"it has no variant for {wanted} (it has {', '.join(there[:12]) or 'none'})")
+    return tuple(check_descriptor(each, MANIFEST_LIMIT, thing) for each in found)
 
 
-def suits(offered: Platform, wanted: Platform) -> int | None:
-    """How well `offered` runs on `wanted`: 0 is best, None is not at all."""
-    if (offered.os, offered.architecture) != (wanted.os, wanted.architecture):
-        return None
-    order = _variants(wanted)
-    variant = offered.variant or ("v8" if offered.architecture == "arm64" else "")
-    if variant == "" and wanted.architecture == "arm":
-        variant = "v7"
-    return order.index(variant) if variant in order else None
-
-
-def _variants(wanted: Platform) -> Sequence[str]:
-    """Variants that `wanted` can run, the best first."""
-    match wanted.architecture:
-        case "arm64":
-            return ("v8",) if wanted.variant in {"", "v8"} else (wanted.variant, "v8")
-        case "arm":
-            every = ("v8", "v7", "v6", "v5")
-            return every[every.index(wanted.variant) if wanted.variant in every else 1 :]
-        case "amd64":
-            # v2 and later are instruction sets that this cell may lack.
-            return ("", "v1") if wanted.variant in {"", "v1"} else (wanted.variant, "", "v1")
-        case _:
-            return (wanted.variant, "") if wanted.variant else ("",)
+def unsuited(thing: str, cause: str) -> Fault:
+    """The fault of an image that does not run on this machine."""
+    return Fault(Kind.NOT_FOUND, thing, cause, "choose an image or an instance type of the fitting architecture")
 
 
 def decode_manifest(content: bytes, thing: str) -> Manifest:
@@ -198,11 +167,12 @@ def decode_manifest(content: bytes, thing: str) -> Manifest:
     check_descriptor(manifest.config, CONFIG_LIMIT, thing)
     for layer in manifest.layers:
         check_descriptor(layer, LAYER_SIZE_LIMIT, thing)
-        if "encrypted" in layer.media_type or "tar" not in layer.media_type:
+        kind = layer.media_type or ""
+        if "encrypted" in kind or "tar" not in kind:
             raise Fault(
                 Kind.UNSUPPORTED,
                 thing,
-                f"layer {layer.digest} has the kind {layer.media_type[:100]!r}, which cannot be unpacked",
+                f"layer {layer.digest} has the kind {kind[:100]!r}, which cannot be unpacked",
                 "name an image of tar layers (plain, gzip or zstd)",
             )
     return Manifest(config=manifest.config, layers=tuple(manifest.layers))
@@ -224,7 +194,7 @@ def decode_config(content: bytes, thing: str) -> DecodedConfig:
             working_dir=said.working_dir or "",
             user=said.user or "",
             stop_signal=said.stop_signal or "",
-            labels=said.labels or {},
+            labels={name: value or "" for name, value in (said.labels or {}).items()},
             volumes=tuple(said.volumes or ()),
         ),
         diff_ids=diff_ids,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from cellagent.images.manifest import Platform
 from cellwire.faults import Fault, Kind
+from cellwire.platforms import Platform
 from cellwire.proxies import Proxies
 
 

@@ -16,7 +16,7 @@ from contextlib import suppress
 import msgspec
 import uvloop
 
-from cellagent.images import layers, manifest, reference, registry
+from cellagent.images import choosing, layers, manifest, reference, registry
 from cellagent.images.extract import fault_of
 from cellagent.images.messages import Failure, LayerReady, Progress, Pulled, PullMessage, PullRequest
 from cellwire.faults import Fault, Kind
@@ -98,16 +98,8 @@ async def pull(request: PullRequest) -> Pulled:
 
 async def _pull(request: PullRequest, wanted: reference.Reference, teller: Teller) -> Pulled:
     async with registry.opened(wanted, request, teller.waits) as source:
-        content, media_type, top = await source.manifest(wanted.wanted)
-        if manifest.is_index(content, media_type, source.thing):
-            entry = manifest.choose(content, request.platform, source.thing)
-            content, media_type, _ = await source.manifest(entry.digest)
-            if manifest.is_index(content, media_type, source.thing):
-                raise Fault(Kind.UNSUPPORTED, source.thing, "its index points to another index", "push it flat")
-        found = manifest.decode_manifest(content, source.thing)
-        config = await source.small(found.config, manifest.CONFIG_LIMIT)
-        decoded = manifest.decode_config(config, source.thing)
-        _check(decoded, found, request.platform, source.thing)
+        chosen = await choosing.choose(source, wanted, request.platform)
+        found, decoded = chosen.manifest, chosen.decoded
         stack = layers.Stack(
             found.layers,
             decoded.diff_ids,
@@ -121,22 +113,12 @@ async def _pull(request: PullRequest, wanted: reference.Reference, teller: Telle
         teller.arrived(0)
         await stack.fetch(source)
     return Pulled(
-        top_digest=top,
-        manifest=content,
-        config=config,
-        config_digest=manifest.digest_of(config),
+        top_digest=chosen.top,
+        manifest=chosen.content,
+        config=chosen.config,
+        config_digest=manifest.digest_of(chosen.config),
         chain=stack.chain,
     )
-
-
-def _check(decoded: manifest.DecodedConfig, found: manifest.Manifest, platform: manifest.Platform, thing: str) -> None:
-    if len(decoded.diff_ids) != len(found.layers):
-        cause = f"its manifest has {len(found.layers)} layers and its configuration {len(decoded.diff_ids)}"
-        raise Fault(Kind.BROKEN, thing, cause, "push the image again; artifacts that are no images cannot be run")
-    said = decoded.platform
-    if said.architecture and (said.os, said.architecture) != (platform.os, platform.architecture):
-        mend = "choose an image or an instance type of the fitting architecture"
-        raise Fault(Kind.NOT_FOUND, thing, f"it is for {said} and this cell is {platform}", mend)
 
 
 def _first(group: BaseExceptionGroup[BaseException], thing: str) -> Fault:

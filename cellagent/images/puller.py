@@ -15,7 +15,6 @@ from contextlib import aclosing
 import msgspec
 
 from cellagent.images import children, reference
-from cellagent.images.manifest import Platform
 from cellagent.images.messages import (
     Credentials,
     Failure,
@@ -30,6 +29,7 @@ from cellagent.images.protocol import Image
 from cellagent.images.reference import Reference
 from cellagent.images.store import Store
 from cellwire.faults import Fault, Kind
+from cellwire.platforms import Platform
 from cellwire.proxies import DIRECT, Proxies
 
 END_SECONDS = 3.0

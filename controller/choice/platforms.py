@@ -12,6 +12,7 @@ from typing import Any, cast
 import msgspec
 
 from cellwire.faults import Fault, Kind
+from cellwire.platforms import Platform, rank
 
 DOCKER_HUB = "docker.io"
 # Processors that an instance can have; an index also holds entries for others, and for "unknown" (attestations).
@@ -45,9 +46,8 @@ def of_index(content: bytes) -> tuple[str, ...] | None:
     manifests = _document(content).get("manifests")
     if not isinstance(manifests, list):
         return None
-    platforms = [_mapping(_mapping(each).get("platform")) for each in cast("list[object]", manifests)]
-    offered = {str(each.get("architecture")) for each in platforms if each.get("os") == "linux"}
-    return tuple(name for name in KNOWN if name in offered)
+    offered = [_mapping(_mapping(each).get("platform")) for each in cast("list[object]", manifests)]
+    return _known([_platform(each) for each in offered if each])
 
 
 def config_digest(content: bytes) -> str:
@@ -56,9 +56,9 @@ def config_digest(content: bytes) -> str:
 
 
 def of_config(content: bytes) -> tuple[str, ...]:
-    """The processor of one image, from its configuration."""
-    named = _document(content).get("architecture")
-    return tuple(name for name in KNOWN if name == named)
+    """The processors that one image runs on, from its configuration."""
+    said = _platform(_document(content))
+    return _known([said] if said.architecture else [])
 
 
 def common(images: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
@@ -69,6 +69,15 @@ def common(images: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
         told = told or bool(offered)
         left = tuple(name for name in left if not offered or name in offered)
     return left if told else ()
+
+
+def _known(offered: Iterable[Platform]) -> tuple[str, ...]:
+    return tuple(name for name in KNOWN if any(rank(each, Platform("linux", name)) is not None for each in offered))
+
+
+def _platform(said: Mapping[str, Any]) -> Platform:
+    names = [said.get(name) for name in ("os", "architecture", "variant")]
+    return Platform(*(name if isinstance(name, str) else "" for name in names))
 
 
 def _document(content: bytes) -> Mapping[str, Any]:

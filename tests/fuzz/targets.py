@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from cellagent.images import credentials, manifest, reference
 from cellagent.images.tarstream import Source, TarReader
 from cellwire.faults import Fault, Kind
+from cellwire.platforms import Platform
 from cellwire.stream import portforward, remotecommand, spdy, websocket
 from cellwire.stream.conversation import converse, while_connected
 from cellwire.stream.session import SessionRequest
@@ -23,7 +24,7 @@ from tests.support.sessions import MemoryBackend
 
 LATEST = 10.0
 """Seconds in which a connection whose client has gone must be over."""
-PLATFORM = manifest.Platform("linux", "amd64", "")
+PLATFORM = Platform("linux", "amd64", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ def manifests(data: bytes) -> None:
     credentials.challenges_of(data.decode("latin-1"))
     for read in (
         lambda: manifest.is_index(data, "", "x"),
-        lambda: manifest.choose(data, PLATFORM, "x"),
+        lambda: manifest.choices(data, PLATFORM, "x"),
         lambda: manifest.decode_manifest(data, "x"),
         lambda: manifest.decode_config(data, "x"),
     ):

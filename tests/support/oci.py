@@ -161,15 +161,15 @@ async def push_image(
     return Pushed(f"{registry}/{repository}:{tag or 'latest'}", digest(raw), digest(manifest), manifest, tuple(layers))
 
 
-async def push_index(registry: str, name: str, images: Mapping[str, Pushed]) -> str:
-    """Push an index of images, by platform "os/architecture[/variant]"; its digest."""
+async def push_index(registry: str, name: str, images: Mapping[str, Pushed], *more: Mapping[str, object]) -> str:
+    """Push an index of images, by platform "os/architecture[/variant]" ("" names none), and `more`; its digest."""
     repository, _, tag = name.partition(":")
-    entries: list[dict[str, object]] = []
+    entries: list[Mapping[str, object]] = []
     for text, image in images.items():
         words = dict(zip(("os", "architecture", "variant"), text.split("/"), strict=False))
-        entries.append(
-            {"mediaType": OCI_MANIFEST, "digest": image.digest, "size": len(image.manifest), "platform": words}
-        )
+        entry = {"mediaType": OCI_MANIFEST, "digest": image.digest, "size": len(image.manifest)}
+        entries.append({**entry, "platform": words} if text else entry)
+    entries += more
     content = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}).encode()
     async with Pushing(registry, repository, None) as push:
         await push.manifest(tag or "latest", content, OCI_INDEX)

@@ -23,6 +23,8 @@ from cellwire.faults import Fault, Kind
 from tests.support.files import names
 from tests.support.oci import (
     ARCHITECTURE,
+    OCI_INDEX,
+    OCI_MANIFEST,
     Layer,
     Node,
     digest,
@@ -138,6 +140,45 @@ async def test_the_image_of_this_platform_is_taken_from_an_index(tmp_path: Path)
         assert image.digests == (f"{registry}/many@{top}",)
         again = await room.puller.pull(f"{registry}/many@{top}", NOBODY)
         assert again == image
+
+
+async def nested(registry: str, name: str, below: str) -> str:
+    """An index that holds another, which names no platform; its digest."""
+    entry = {"mediaType": OCI_INDEX, "digest": below, "size": 100}
+    attestation = {**entry, "digest": below, "platform": {"os": "unknown", "architecture": "unknown"}}
+    return await push_index(registry, name, {}, attestation, entry)
+
+
+async def test_an_index_of_indexes_is_followed_and_not_without_end(tmp_path: Path) -> None:
+    async with running_registry() as registry, running(ImageSettings(root=tmp_path)) as room:
+        mine = await push_image(registry, "many:mine", [layer({"a": b"mine"})])
+        other = await push_image(registry, "many:other", [layer({"a": b"other"})], architecture="s390x")
+        flat = await push_index(registry, "many:flat", {"linux/s390x": other, f"linux/{ARCHITECTURE}": mine})
+        top = await nested(registry, "many:nested", flat)
+        image = await room.puller.pull(f"{registry}/many:nested", NOBODY)
+        assert (image.id, image.digests) == (mine.id, (f"{registry}/many@{top}",))
+        for number in range(4):
+            top = await nested(registry, f"many:deep{number}", top)
+        fault = await failure(room, f"{registry}/many:deep3")
+        assert (fault.kind, "without end" in str(fault)) == (Kind.UNSUPPORTED, True)
+        # What names no platform is taken if its own configuration says that it runs here.
+        await push_index(registry, "many:silent", {"": other})
+        fault = await failure(room, f"{registry}/many:silent")
+        assert (fault.kind, "it is for linux/s390x" in str(fault)) == (Kind.NOT_FOUND, True)
+        silent = {"mediaType": OCI_MANIFEST, "digest": mine.digest, "size": len(mine.manifest), "platform": None}
+        await push_index(registry, "many:both", {"": other}, silent)
+        assert (await room.puller.pull(f"{registry}/many:both", NOBODY)).id == mine.id
+
+
+async def test_who_named_a_platform_or_a_digest_is_trusted(tmp_path: Path) -> None:
+    async with running_registry() as registry, running(ImageSettings(root=tmp_path)) as room:
+        odd = await push_image(registry, "odd:1", [layer({"a": b"odd"})], architecture="s390x")
+        fault = await failure(room, odd.name)
+        assert (fault.kind, "linux/s390x" in str(fault)) == (Kind.NOT_FOUND, True)
+        await push_index(registry, "odd:index", {f"linux/{ARCHITECTURE.upper()}": odd})
+        assert (await room.puller.pull(f"{registry}/odd:index", NOBODY)).id == odd.id
+        room.store.remove(odd.id)
+        assert (await room.puller.pull(f"{registry}/odd@{odd.digest}", NOBODY)).id == odd.id
 
 
 async def test_an_address_that_takes_no_connection_is_told_within_seconds(tmp_path: Path) -> None:

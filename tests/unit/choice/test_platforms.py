@@ -61,3 +61,10 @@ def test_a_pod_runs_where_all_its_images_do(images: list[tuple[str, ...]]) -> No
     told = [set(each) for each in images if each]
 
     assert set(found) == (set(KNOWN).intersection(*told) if told else set())
+
+
+def test_a_32_bit_image_runs_on_amd64_and_odd_spellings_count() -> None:
+    platforms = [{"os": "linux", "architecture": "386"}, {"os": "Linux", "architecture": "aarch64", "variant": None}]
+    assert of_index(json.dumps({"manifests": [{"platform": each} for each in platforms]}).encode()) == KNOWN
+    assert of_config(b'{"os": "linux", "architecture": "386"}') == ("amd64",)
+    assert of_config(b'{"os": "windows", "architecture": "amd64"}') == ()

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cellagent.images import manifest
-from cellagent.images.manifest import Platform
 from cellwire.faults import Fault, Kind
+from cellwire.platforms import Platform, normalized, rank
 
 D = "sha256:" + "0" * 64
 AMD64 = Platform("linux", "amd64", "")
@@ -25,7 +25,7 @@ def index(*platforms: tuple[str, str, str]) -> bytes:
 
 
 def chosen(content: bytes, wanted: Platform) -> int:
-    return int(manifest.choose(content, wanted, "image x").digest[7:], 16)
+    return int(manifest.choices(content, wanted, "image x")[0].digest[7:], 16)
 
 
 def test_the_entry_for_the_platform_is_chosen() -> None:
@@ -42,9 +42,41 @@ def test_an_older_variant_serves_where_the_own_is_missing_and_a_newer_never() ->
     assert chosen(content, AMD64) == 3
 
 
+@pytest.mark.parametrize(
+    ("offered", "machine", "order"),
+    [
+        ("linux/amd64", "linux/amd64", 0),
+        ("Linux/x86_64/v1", "linux/amd64", 0),
+        ("/amd64", "linux/amd64", 0),
+        ("linux/i386", "linux/amd64", 1),
+        ("linux/amd64/v2", "linux/amd64", None),
+        ("linux/amd64/v2", "linux/amd64/v3", 1),
+        ("linux/aarch64/8", "linux/arm64/v8", 0),
+        ("linux/arm64/v9", "linux/arm64", None),
+        ("linux/arm/v7", "linux/arm64", None),
+        ("linux/armhf", "linux/arm/v7", 0),
+        ("linux/arm", "linux/arm/v8", 1),
+        ("linux/arm/5", "linux/arm/v7", 2),
+        ("linux/arm/v8", "linux/arm/v7", None),
+        ("windows/amd64", "linux/amd64", None),
+        ("linux/", "linux/amd64", None),
+        ("unknown/unknown", "linux/amd64", None),
+        ("linux/riscv64", "linux/riscv64", 0),
+    ],
+)
+def test_platforms_match_as_other_runtimes_have_it(offered: str, machine: str, order: int | None) -> None:
+    assert rank(Platform(*offered.split("/")), Platform(*machine.split("/"))) == order
+
+
+@given(st.builds(Platform, *[st.none() | st.text("amdr v0123486xX_-", max_size=7)] * 3))
+def test_a_platform_normalised_stays_so(platform: Platform) -> None:
+    once = normalized(platform)
+    assert normalized(once) == once
+
+
 def test_a_missing_platform_is_told_with_what_there_is() -> None:
     with pytest.raises(Fault, match=r"no variant for linux/amd64.*it has linux/arm64/v8, windows/amd64") as caught:
-        manifest.choose(
+        manifest.choices(
             index(("linux", "arm64", "v8"), ("windows", "amd64", ""), ("unknown", "unknown", "")), AMD64, "image x"
         )
     assert caught.value.kind is Kind.NOT_FOUND
@@ -143,7 +175,7 @@ JSON = st.recursive(
 def test_any_answer_is_decoded_or_ends_in_a_fault(content: bytes) -> None:
     for decode in (
         lambda: manifest.is_index(content, "", "x"),
-        lambda: manifest.choose(content, AMD64, "x"),
+        lambda: manifest.choices(content, AMD64, "x"),
         lambda: manifest.decode_manifest(content, "x"),
         lambda: manifest.decode_config(content, "x"),
     ):
