@@ -28,10 +28,14 @@ image: setup ## bake the machine image of a cell into build/ (ARCH=, PRELOAD=ima
 	@bash scripts/setup image
 	@$(PY) -m images bake --arch=$(or $(ARCH),amd64) --out=build/cell-$(or $(ARCH),amd64).raw --preload=$(PRELOAD)
 
+bundle: setup ## pack the agent for stock images into build/ (ARCH=)
+	@bash scripts/setup image
+	@$(PY) -m images bundle --arch=$(or $(ARCH),amd64) --out=build/agent-$(or $(ARCH),amd64).tar.gz
+
 test-image: setup ## boot the baked image in QEMU, under a real controller (minutes)
 	@bash scripts/test-image $(T)
 
 proto: setup ## regenerate the code under proto/ from the .proto files
 	@bash scripts/proto
 
-.PHONY: help setup demo test test-kubelet lint bench image test-image proto
+.PHONY: help setup demo test test-kubelet lint bench image bundle test-image proto

@@ -178,6 +178,7 @@ async def _open_store(settings: Settings, rooms: AsyncExitStack, stop: asyncio.E
 
 async def _open_cloud(settings: Settings, rooms: AsyncExitStack) -> Cloud:
     if settings.cloud.kind == "ec2":
+        _check_stock(settings)
         return await rooms.enter_async_context(ec2_cloud.running(Ec2Settings.of(settings.cloud.ec2, settings.cluster)))
     # Instances run the agent of this very installation.
     local = LocalSettings.of(
@@ -191,12 +192,23 @@ async def _open_cloud(settings: Settings, rooms: AsyncExitStack) -> Cloud:
     return await rooms.enter_async_context(local_cloud.running(local))
 
 
+def _check_stock(settings: Settings) -> None:
+    """A stock image has no agent: it must be able to fetch one from us."""
+    ec2 = settings.cloud.ec2
+    for architecture, image in (("amd64", ec2.image_amd64), ("arm64", ec2.image_arm64)):
+        if image.startswith("stock:") and architecture not in settings.link.agents:
+            mend = f"pack one with `make bundle` and name it with link.agent_{architecture}"
+            raise Fault(Kind.INVALID, f"cloud.ec2.image_{architecture} {image}", "there is no agent for it", mend)
+
+
 def _link_settings(settings: Settings) -> link_port.LinkSettings:
     link = settings.link
     own = link.addresses
     if not own and link.host == "0.0.0.0" and settings.cloud.kind == "local":  # noqa: S104
         own = (str(addresses.gateway(settings.cloud.local.subnet)),)
-    return link_port.LinkSettings(folder=settings.state / "link", host=link.host, port=link.port, addresses=own)
+    return link_port.LinkSettings(
+        folder=settings.state / "link", host=link.host, port=link.port, addresses=own, agents=link.agents
+    )
 
 
 def _fleet_settings(settings: Settings) -> fleet_room.FleetSettings:
