@@ -2,6 +2,13 @@
 
 from hypothesis import HealthCheck, settings
 
+from tests.support import machine
+
 # A timing never decides a test: on a busy machine an example takes many times as long, and so does making one up.
 settings.register_profile("chinampa", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("chinampa")
+
+
+def pytest_configure() -> None:
+    """Each process that runs tests, a worker of xdist or pytest alone, is apart from all others of this machine."""
+    machine.leave_the_machines()
