@@ -1,10 +1,19 @@
-"""A network and mounts of a test process' own, so that bridges, subnets, ports and mounts of two of them never meet."""
+"""A network and mounts of a process' own, so that bridges, subnets, ports and mounts of two of them never meet.
+
+In mounts of its own a process can also do without version 2 of control groups, which changes nothing for others: where
+that is mounted beside version 1 crun refuses to run.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
 
-from cellagent.kernel import mounts, namespaces, threads
+from cellagent.kernel import cgroups, mounts, namespaces, oci, threads
+
+BESIDE = cgroups.ROOT / cgroups.BESIDE
 
 
 def leave_the_machines() -> None:
@@ -14,6 +23,43 @@ def leave_the_machines() -> None:
     """
     if os.geteuid() != 0:
         return
-    threads.leave("net", "mnt")
-    mounts.mount("none", "/", flags=mounts.MS_REC | mounts.MS_PRIVATE)
+    leave_mounts()
+    threads.leave("net")
     namespaces.loopback_up()
+
+
+def leave_mounts() -> None:
+    """Give this process a private table of mounts."""
+    threads.leave("mnt")
+    mounts.mount("none", "/", flags=mounts.MS_REC | mounts.MS_PRIVATE)
+
+
+def crun_refuses() -> bool:
+    """Whether this machine's control groups keep crun from running."""
+    return bool(oci.leftover_controllers(Path("/proc/mounts").read_text()))
+
+
+def leave_version2() -> None:
+    """Unmount version 2 in this process' own mounts; nothing where version 1 is not beside it."""
+    if BESIDE.is_mount():
+        mounts.unmount(BESIDE)
+    _look_anew()
+
+
+@contextmanager
+def without_version2() -> Generator[None]:
+    """The same for a while."""
+    if not BESIDE.is_mount():
+        yield
+        return
+    leave_version2()
+    try:
+        yield
+    finally:
+        mounts.mount("cgroup2", str(BESIDE), "cgroup2")
+        _look_anew()
+
+
+def _look_anew() -> None:
+    for known in (cgroups.layout, cgroups.hierarchies, cgroups.controllers):
+        known.cache_clear()
