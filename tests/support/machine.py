@@ -7,6 +7,7 @@ that is mounted beside version 1 crun refuses to run.
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,12 +27,34 @@ def leave_the_machines() -> None:
     leave_mounts()
     threads.leave("net")
     namespaces.loopback_up()
+    _show_own_links()
 
 
 def leave_mounts() -> None:
     """Give this process a private table of mounts."""
     threads.leave("mnt")
     mounts.mount("none", "/", flags=mounts.MS_REC | mounts.MS_PRIVATE)
+
+
+def _show_own_links() -> None:
+    """A new /sys, as the one there is shows the links of the network in which it was mounted."""
+    if not Path("/sys").is_mount():
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        fresh = Path(folder)
+        mounts.mount("sysfs", folder, "sysfs")
+        for point in _mounted_on("/sys"):
+            mounts.bind(Path("/sys", point), fresh / point)
+        mounts.unmount(Path("/sys"))
+        mounts.bind(fresh, Path("/sys"))
+        mounts.unmount(fresh)
+
+
+def _mounted_on(top: str) -> list[str]:
+    """The outermost mounts below a folder, as paths in it."""
+    rows = (line.split(" ")[1] for line in Path("/proc/mounts").read_text().splitlines())
+    points = sorted({row.removeprefix(f"{top}/") for row in rows if row.startswith(f"{top}/")})
+    return [one for one in points if not any(one.startswith(f"{other}/") for other in points)]
 
 
 def crun_refuses() -> bool:
