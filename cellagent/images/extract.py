@@ -56,6 +56,10 @@ class Extractor:
             except OSError as error:
                 raise fault_of(error, name) from error
 
+    def whiteouts(self) -> list[bytes]:
+        """Names that the layer hides of those below and does not hold itself."""
+        return sorted(name for name in self._removed if _is_whiteout(name))
+
     def _write(self, entry: Entry, name: bytes, reader: TarReader) -> None:
         parent, _, base = name.rpartition(b"/")
         parent = parent or b"."
@@ -116,6 +120,8 @@ class Extractor:
         target = safe_name(entry.link)
         if target == name:
             return
+        if target in self._removed and _is_whiteout(target):
+            raise tarstream.broken(f"it links to {os.fsdecode(target[:200])!r}, which it removes itself")
         try:
             os.link(target, name, follow_symlinks=False)
         except FileExistsError:
@@ -262,6 +268,14 @@ def allowed_xattrs(xattrs: Iterable[tuple[str, bytes]]) -> list[tuple[str, bytes
         for name, value in xattrs
         if name == "security.capability" or (name.startswith("user.") and not name.startswith("user.overlay."))
     ]
+
+
+def _is_whiteout(name: bytes) -> bool:
+    try:
+        seen = os.lstat(name)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISCHR(seen.st_mode) and seen.st_rdev == 0
 
 
 def _is_folder(name: bytes) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 import tarfile
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cellagent.images.layers import unpack
+from cellagent.images import unpackers
 from cellagent.images.manifest import Descriptor
 from cellagent.images.messages import Unpacked
 from cellagent.kernel import processes
@@ -36,7 +37,8 @@ async def unpacked(target: Path, one: Layer, *, blob: bytes | None = None, diff_
     target.mkdir(exist_ok=True)
     content = one.blob if blob is None else blob
     wanted = Descriptor(one.media_type, one.digest, len(content))
-    return await unpack(str(target), wanted, diff_id or one.diff_id, Given(content), lambda _: None)
+    async with unpackers.running() as them:
+        return await them.unpack(str(target), wanted, diff_id or one.diff_id, Given(content), lambda _: None)
 
 
 @pytest.fixture
@@ -216,3 +218,68 @@ async def test_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
         assert caught.value.kind is Kind.UNAVAILABLE
     finally:
         await processes.run(["umount", str(small)], deadline=10)
+
+
+async def test_a_link_to_a_name_that_the_layer_removes_is_no_second_whiteout(tmp_path: Path) -> None:
+    with pytest.raises(Fault, match="which it removes itself"):
+        await unpacked(tmp_path / "layer", layer([(".wh.gone", b""), ("kept", hardlink("gone"))]))
+
+
+async def test_layers_are_unpacked_beside_each_other_by_processes_that_never_meet(tmp_path: Path) -> None:
+    good = [layer({f"own-{number}": bytes([number]) * 300_000}) for number in range(6)]
+    bad = layer([("..", b"")])
+    async with unpackers.running() as them:
+
+        async def one(number: int, content: Layer) -> Unpacked | Fault:
+            target = tmp_path / str(number)
+            target.mkdir()
+            wanted = Descriptor(content.media_type, content.digest, len(content.blob))
+            try:
+                return await them.unpack(str(target), wanted, content.diff_id, Given(content.blob), lambda _: None)
+            except Fault as fault:
+                return fault
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(number, content)) for number, content in enumerate([*good, bad])]
+    done = [task.result() for task in tasks]
+    assert isinstance(done[-1], Fault)
+    for number, told in enumerate(done[:-1]):
+        assert isinstance(told, Unpacked)
+        assert names(tmp_path / str(number)) == [f"own-{number}"]
+    assert not names(tmp_path / "6")
+
+
+async def test_nothing_writes_any_more_once_the_processes_are_given_up(tmp_path: Path) -> None:
+    class Endless(Given):
+        """Feeds half of a layer, and then waits for ever."""
+
+        async def blob(self, descriptor: Descriptor) -> AsyncGenerator[bytes]:
+            yield self._blob[: len(self._blob) // 2]
+            begun.set()
+            await asyncio.Event().wait()
+
+    begun = asyncio.Event()
+    content = layer({str(number): os.urandom(1000) for number in range(3000)}, "none")
+    target = tmp_path / "layer"
+    target.mkdir()
+    wanted = Descriptor(content.media_type, content.digest, len(content.blob))
+
+    async def given_up() -> None:
+        async with asyncio.TaskGroup() as group, unpackers.running() as them:
+            half = Endless(content.blob)
+            group.create_task(them.unpack(str(target), wanted, content.diff_id, half, lambda _: None))
+            await begun.wait()
+            raise Fault(Kind.BROKEN, "pull", "another layer failed")
+
+    with pytest.raises(ExceptionGroup):
+        await given_up()
+    there = len(names(target))
+    holders = [link for link in Path("/proc").glob("[0-9]*/root") if _leads_to(link, target)]
+    assert (holders, len(names(target))) == ([], there)
+
+
+def _leads_to(link: Path, target: Path) -> bool:
+    try:
+        return link.readlink() == target
+    except OSError:
+        return False
