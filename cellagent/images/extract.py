@@ -100,7 +100,9 @@ class Extractor:
             self._replace(name)
             descriptor = os.open(name, _CREATE, entry.mode & 0o777)
         try:
-            if entry.size:
+            if entry.pieces is not None:
+                self.unpacked += _write_pieces(descriptor, entry, reader)
+            elif entry.size:
                 for span in reader.content():
                     written = os.write(descriptor, span)
                     while written < len(span):
@@ -225,6 +227,21 @@ def fault_of(error: OSError, name: bytes) -> Fault:
     return Fault(
         Kind.BROKEN, "layer", f"its entry {shown!r} cannot be unpacked ({error.strerror})", "build and push it again"
     )
+
+
+def _write_pieces(descriptor: int, entry: Entry, reader: TarReader) -> int:
+    """Write a sparse file: the pieces where they belong, nothing in between. How many bytes were written."""
+    os.ftruncate(descriptor, entry.whole)
+    pieces = iter(entry.pieces or ())
+    at = left = written = 0
+    for span in reader.content():
+        rest = span
+        while rest:
+            if not left:
+                at, left = next(pieces)
+            done = os.pwrite(descriptor, rest[:left], at)
+            at, left, written, rest = at + done, left - done, written + done, rest[done:]
+    return written
 
 
 def _make_special(entry: Entry, name: bytes) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import importlib
+import lzma
 import os
 import signal
 import socket
@@ -30,6 +31,18 @@ READ = 256 << 10
 REQUEST_LIMIT = 64 << 10
 CHUNK = 512 << 10
 ZSTD_WINDOW_LIMIT = 128 << 20
+# What xz's strongest preset needs, and a little.
+XZ_MEMORY_LIMIT = 96 << 20
+FOREIGN = {
+    b"BZh": "bzip2",
+    b"\x04\x22\x4d\x18": "lz4",
+    b"\x1f\x9d": "compress (LZW)",
+    b"LZIP": "lzip",
+    b"\x89LZO": "lzop",
+    b"\x5d\x00\x00": "lzma",
+    b"PK\x03\x04": "zip",
+    b"7z\xbc\xaf": "7-Zip",
+}
 _GZIP_ERROR = cast("type[Exception]", igzip_lib.error)  # the stubs call it an instance
 
 
@@ -71,7 +84,37 @@ def chunks_of(stdin: Hashed) -> Callable[[], bytes]:
             cast("IO[bytes]", stdin), read_size=READ, read_across_frames=True
         )
         return lambda: reader.read(CHUNK)
+    if magic == b"\xfd7zX":
+        return _unxz(stdin)
+    for start, name in FOREIGN.items():
+        if magic.startswith(start):
+            raise Fault(
+                Kind.UNSUPPORTED, "layer", f"it is compressed with {name}", "build it with gzip, zstd, xz or none"
+            )
     return stdin.read
+
+
+def _unxz(stdin: Hashed) -> Callable[[], bytes]:
+    state = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY_LIMIT)
+
+    def more() -> bytes:
+        nonlocal state
+        while True:
+            if state.eof:
+                # Streams may follow one another, with zeros between and after them.
+                rest = (state.unused_data or stdin.read()).lstrip(b"\0")
+                if not rest and not (rest := stdin.read().lstrip(b"\0")):
+                    return _drained(stdin)
+                state = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY_LIMIT)
+            else:
+                rest = stdin.read() if state.needs_input else b""
+                if state.needs_input and not rest:
+                    raise tarstream.broken("its xz stream ends too early")
+            data = state.decompress(rest, CHUNK)
+            if data:
+                return data
+
+    return more
 
 
 def _gunzip(stdin: Hashed) -> Callable[[], bytes]:
@@ -131,7 +174,7 @@ def unpack(stdin: Hashed, digest: str, diff_id: str) -> Unpacked:
         extractor.run(tarstream.TarReader(source))
         source.drain()
         _drained(stdin)
-    except (_GZIP_ERROR, zstandard.ZstdError, Fault) as error:
+    except (_GZIP_ERROR, zstandard.ZstdError, lzma.LZMAError, Fault) as error:
         # Bytes that are not what the manifest promised explain every other fault better than its symptom.
         if isinstance(error, Fault) and error.kind is not Kind.BROKEN:
             raise

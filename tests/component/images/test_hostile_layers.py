@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import bz2
+import lzma
 import os
 import stat
 import tarfile
@@ -143,6 +145,51 @@ async def test_whiteouts_become_what_overlayfs_wants(tmp_path: Path) -> None:
     assert os.getxattr(root / "again", "trusted.overlay.opaque") == b"y"
     assert (root / "both").read_bytes() == b"1"
     assert not [name for name in names(root) if name.startswith(".wh.") and name != ".wh..wh.plnk"]
+
+
+FORMS = {
+    "old": ["--format=gnu"],
+    "0.0": ["--format=posix", "--sparse-version=0.0"],
+    "0.1": ["--format=posix", "--sparse-version=0.1"],
+    "1.0": ["--format=posix", "--sparse-version=1.0"],
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+async def test_sparse_files_as_gnu_tar_writes_them_are_whole_and_stay_sparse(tmp_path: Path, form: list[str]) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    with (source / "holes").open("wb") as file:
+        for number in range(40):
+            file.seek(number << 20)
+            file.write(os.urandom(5000))
+        file.truncate(64 << 20)
+    with (source / "nothing").open("wb") as file:
+        file.truncate(1 << 30)
+    archive = tmp_path / "archive.tar"
+    await processes.check(["tar", "-C", str(source), "-S", *form, "-cf", str(archive), "holes", "nothing"])
+    assert archive.stat().st_size < 2 << 20
+    await unpacked(tmp_path / "layer", layer(archive.read_bytes()))
+    with (source / "holes").open("rb") as left, (tmp_path / "layer/holes").open("rb") as right:
+        assert left.read() == right.read()
+    assert (tmp_path / "layer/nothing").stat().st_size == 1 << 30
+    for name in ("holes", "nothing"):
+        assert (tmp_path / "layer" / name).stat().st_blocks * 512 < 2 << 20
+
+
+async def test_xz_is_unpacked_and_other_compressions_are_told_by_name(tmp_path: Path) -> None:
+    plain = layer({"a": b"1" * 100_000}, "none")
+    blob = lzma.compress(plain.blob[:1000]) + bytes(8) + lzma.compress(plain.blob[1000:]) + bytes(4)
+    await unpacked(tmp_path / "xz", Layer(blob, plain.diff_id, plain.media_type))
+    assert (tmp_path / "xz/a").read_bytes() == b"1" * 100_000
+    with pytest.raises(Fault, match="digest mismatch: the registry sent"):
+        await unpacked(tmp_path / "cut", Layer(blob, plain.diff_id, plain.media_type), blob=blob[:-60])
+    greedy = lzma.compress(plain.blob, preset=None, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 29}])
+    with pytest.raises(Fault, match="cannot be decompressed"):
+        await unpacked(tmp_path / "greedy", Layer(greedy, plain.diff_id, plain.media_type))
+    with pytest.raises(Fault, match="it is compressed with bzip2") as caught:
+        await unpacked(tmp_path / "bz2", Layer(bz2.compress(plain.blob), plain.diff_id, plain.media_type))
+    assert caught.value.kind is Kind.UNSUPPORTED
 
 
 async def test_owners_modes_times_attributes_and_hardlinks_are_kept(tmp_path: Path) -> None:
