@@ -25,6 +25,7 @@ from cellwire.faults import Fault, Kind
 from cellwire.proxies import Proxies, merged, proxies_of
 from controller.api import admin, measuring
 from controller.api import server as api
+from controller.api.kinds import WORKLOADS
 from controller.api.metrics import Measured, Metrics
 from controller.choice import demand
 from controller.clouds.ec2 import cloud as ec2_cloud
@@ -56,6 +57,7 @@ from controller.shim.adoption import SandboxOwner
 from controller.store import etcd, etcd_gateway, sqlite
 from controller.store.protocol import Store
 from controller.store.timed import TimedStore
+from controller.workloads import room as workloads
 
 log = structlog.get_logger()
 HERE = Path(__file__).resolve().parent.parent
@@ -102,7 +104,7 @@ async def main(settings: Settings) -> None:
             )
             images = replace(images, architectures=asking.architectures)
         sealing = Sealing(link.authority.secret("objects"))
-        library = await rooms.enter_async_context(objects.running(store, sealing, STORED, time.time))
+        library = await rooms.enter_async_context(objects.running(store, sealing, (*STORED, *WORKLOADS), time.time))
         pods = await rooms.enter_async_context(
             engine.running(
                 fleet,
@@ -114,6 +116,7 @@ async def main(settings: Settings) -> None:
                 images=images,
             )
         )
+        await rooms.enter_async_context(workloads.running(library, pods.teller))
         if settings.shim.socket is not None:
             shim_settings = shim.ShimSettings(
                 socket=settings.shim.socket,
