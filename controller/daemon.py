@@ -39,6 +39,7 @@ from controller.fleet import registry_facts
 from controller.fleet import room as fleet_room
 from controller.fleet.adoption import Owner
 from controller.fleet.pool_classes import classes
+from controller.fleet.pool_classes import images as held
 from controller.fleet.pool_keeper import PoolSettings
 from controller.fleet.settings import limits
 from controller.link import port as link_port
@@ -50,6 +51,7 @@ from controller.objects.tokens import Tokens
 from controller.pods import engine, registries, worker
 from controller.pods.adoption import PodOwner
 from controller.pods.delivery import Identity
+from controller.sandboxes import warming as warm_images
 from controller.sandboxes.carried import PURPOSE, Carrier
 from controller.sandboxes.ways import Ways
 from controller.shim import server as shim
@@ -132,7 +134,8 @@ async def main(settings: Settings) -> None:
             measuring.running(metrics, measured, settings.metrics.host, settings.metrics.port)
         )
         facts = {"cloud": cloud.name, "link": list(link.controllers), "pid": os.getpid()}
-        await rooms.enter_async_context(admin.running(fleet, state, facts, cloud, metrics))
+        warming = await rooms.enter_async_context(warm_images.running(fleet, held(settings.standby), login))
+        await rooms.enter_async_context(admin.running(fleet, state, facts, cloud, metrics, warming.held))
         log.info("ready", cloud=cloud.name, cells_dial=link.controllers)
         await stop.wait()
         log.info("stopping; pods run on")
