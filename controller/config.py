@@ -21,9 +21,11 @@ from controller.api.settings import Api, Metrics
 from controller.clouds.ec2.settings import Ec2Cloud
 from controller.clouds.local.settings import LocalCloud
 from controller.clouds.settings import Proxy, Registry
+from controller.cluster.settings import Kubernetes
 from controller.fleet.settings import Fleet, Overhead, StandbyTable
 from controller.link.settings import Link
 from controller.model.setting import Group
+from controller.services.settings import Services
 from controller.shim.settings import Shim
 from controller.store.settings import Store
 
@@ -55,6 +57,8 @@ class Settings(Group, frozen=True, kw_only=True):
     api: Api = Api()
     metrics: Metrics = Metrics()
     shim: Shim = Shim()
+    kubernetes: Kubernetes = Kubernetes()
+    services: Services = Services()
     store: Store = Store()
     fleet: Fleet = Fleet()
     overhead: Overhead = Overhead()

@@ -10,22 +10,23 @@ import signal
 import ssl
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
 import uvloop
 
+from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.proxies import Proxies, merged, proxies_of
 from controller.api import admin, measuring
 from controller.api import server as api
-from controller.api.kinds import WORKLOADS
 from controller.api.metrics import Measured, Metrics
 from controller.choice import demand
 from controller.clouds.ec2 import cloud as ec2_cloud
@@ -34,16 +35,18 @@ from controller.clouds.local import addresses
 from controller.clouds.local import cloud as local_cloud
 from controller.clouds.local.settings import LocalSettings
 from controller.clouds.protocol import Cloud, Logins
+from controller.cluster import room as cluster_room
 from controller.config import Settings
 from controller.fleet import registry_facts
 from controller.fleet import room as fleet_room
 from controller.fleet.adoption import Owner
+from controller.fleet.cells import Cells
 from controller.fleet.pool_classes import classes
-from controller.fleet.pool_classes import images as held
 from controller.fleet.pool_keeper import PoolSettings
 from controller.fleet.settings import limits
 from controller.link import port as link_port
 from controller.link.admission import Admission
+from controller.model.offer import Demand
 from controller.objects import library as objects
 from controller.objects.kinds import STORED
 from controller.objects.sealing import Sealing
@@ -51,15 +54,15 @@ from controller.objects.tokens import Tokens
 from controller.pods import engine, registries, worker
 from controller.pods.adoption import PodOwner
 from controller.pods.delivery import Identity
-from controller.sandboxes import warming as warm_images
 from controller.sandboxes.carried import PURPOSE, Carrier
 from controller.sandboxes.ways import Ways
+from controller.services import room as services_room
 from controller.shim import server as shim
 from controller.shim.adoption import SandboxOwner
+from controller.shim.sandboxes import CLAIMED_BY
 from controller.store import etcd, etcd_gateway, sqlite
 from controller.store.protocol import Store
 from controller.store.timed import TimedStore
-from controller.workloads import room as workloads
 
 log = structlog.get_logger()
 HERE = Path(__file__).resolve().parent.parent
@@ -106,7 +109,7 @@ async def main(settings: Settings) -> None:
             )
             images = replace(images, architectures=asking.architectures)
         sealing = Sealing(link.authority.secret("objects"))
-        library = await rooms.enter_async_context(objects.running(store, sealing, (*STORED, *WORKLOADS), time.time))
+        library = await rooms.enter_async_context(objects.running(store, sealing, STORED, time.time))
         pods = await rooms.enter_async_context(
             engine.running(
                 fleet,
@@ -118,7 +121,7 @@ async def main(settings: Settings) -> None:
                 images=images,
             )
         )
-        await rooms.enter_async_context(workloads.running(library, pods.teller))
+        of_shims_pod = await _open_services(settings, rooms, fleet, of_pod, of_sandbox)
         if settings.shim.socket is not None:
             shim_settings = shim.ShimSettings(
                 socket=settings.shim.socket,
@@ -126,7 +129,7 @@ async def main(settings: Settings) -> None:
                 pods_folder=settings.shim.pods_folder,
                 streaming_host=settings.shim.streaming_host,
             )
-            await rooms.enter_async_context(shim.running(shim_settings, fleet, store, of_sandbox, ways, images.login))
+            await rooms.enter_async_context(shim.running(shim_settings, fleet, store, of_shims_pod, ways, images.login))
         if settings.api.enabled:
             await rooms.enter_async_context(api.running(library, pods, fleet, _api_settings(settings, link), metrics))
         measured = Measured(fleet, cloud, settings.fleet.heartbeat, ways, _own_version())
@@ -134,8 +137,7 @@ async def main(settings: Settings) -> None:
             measuring.running(metrics, measured, settings.metrics.host, settings.metrics.port)
         )
         facts = {"cloud": cloud.name, "link": list(link.controllers), "pid": os.getpid()}
-        warming = await rooms.enter_async_context(warm_images.running(fleet, held(settings.standby), login))
-        await rooms.enter_async_context(admin.running(fleet, state, facts, cloud, metrics, warming.held))
+        await rooms.enter_async_context(admin.running(fleet, state, facts, cloud, metrics))
         log.info("ready", cloud=cloud.name, cells_dial=link.controllers)
         await stop.wait()
         log.info("stopping; pods run on")
@@ -184,7 +186,6 @@ async def _open_store(settings: Settings, rooms: AsyncExitStack, stop: asyncio.E
 
 async def _open_cloud(settings: Settings, rooms: AsyncExitStack) -> Cloud:
     if settings.cloud.kind == "ec2":
-        _check_stock(settings)
         return await rooms.enter_async_context(ec2_cloud.running(Ec2Settings.of(settings.cloud.ec2, settings.cluster)))
     # Instances run the agent of this very installation.
     local = LocalSettings.of(
@@ -198,13 +199,33 @@ async def _open_cloud(settings: Settings, rooms: AsyncExitStack) -> Cloud:
     return await rooms.enter_async_context(local_cloud.running(local))
 
 
-def _check_stock(settings: Settings) -> None:
-    """A stock image has no agent: it must be able to fetch one from us."""
-    ec2 = settings.cloud.ec2
-    for architecture, image in (("amd64", ec2.image_amd64), ("arm64", ec2.image_arm64)):
-        if image.startswith("stock:") and architecture not in settings.link.agents:
-            mend = f"pack one with `make bundle` and name it with link.agent_{architecture}"
-            raise Fault(Kind.INVALID, f"cloud.ec2.image_{architecture} {image}", "there is no agent for it", mend)
+async def _open_services(
+    settings: Settings,
+    rooms: AsyncExitStack,
+    fleet: Cells,
+    of_pod: Callable[[Mapping[str, Any]], Demand],
+    of_sandbox: Callable[[cri.PodSandboxConfig], Demand],
+) -> Callable[[cri.PodSandboxConfig], Demand]:
+    """Services for cells, and the cluster that tells of them and of what its pods ask for, where there is one."""
+    clustered = settings.kubernetes.kubeconfig is not None
+    node = cluster_room.node_name(settings.kubernetes) if clustered else ""
+    services = await rooms.enter_async_context(
+        services_room.running(settings.services, fleet, node, clustered=clustered)
+    )
+    if not clustered:
+        if settings.shim.socket is not None:
+            log.warning(
+                "kubernetes.kubeconfig is not set: pods are sized by their limits, and cells hold no Services",
+                mend="name the node's own kubeconfig",
+            )
+        services.listed.set()
+        return of_sandbox
+    neighbour = await rooms.enter_async_context(
+        cluster_room.running(
+            settings.kubernetes, node, fleet, services.book, services.listed.set, claimed_by=CLAIMED_BY
+        )
+    )
+    return partial(neighbour.pods.demand, of_pod=of_pod, of_sandbox=of_sandbox)
 
 
 def _link_settings(settings: Settings) -> link_port.LinkSettings:
@@ -212,9 +233,7 @@ def _link_settings(settings: Settings) -> link_port.LinkSettings:
     own = link.addresses
     if not own and link.host == "0.0.0.0" and settings.cloud.kind == "local":  # noqa: S104
         own = (str(addresses.gateway(settings.cloud.local.subnet)),)
-    return link_port.LinkSettings(
-        folder=settings.state / "link", host=link.host, port=link.port, addresses=own, agents=link.agents
-    )
+    return link_port.LinkSettings(folder=settings.state / "link", host=link.host, port=link.port, addresses=own)
 
 
 def _fleet_settings(settings: Settings) -> fleet_room.FleetSettings:

@@ -114,11 +114,10 @@ def _furnish(paths: Mapping[str, Path], hostname: str) -> None:
     if "uts" in paths and hostname:
         set_hostname(hostname)
     if "net" in paths:
-        loopback_up()
+        _loopback_up()
 
 
-def loopback_up() -> None:
-    """Bring up the loopback of this thread's network."""
+def _loopback_up() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as door:
         request = struct.pack("16sh22x", b"lo", 0)
         (flags,) = struct.unpack_from("h", fcntl.ioctl(door, _SIOCGIFFLAGS, request), 16)

@@ -22,17 +22,11 @@ class OciRuntime(msgspec.Struct, frozen=True):
     version: str = ""
 
 
-NAMES = ("crun", "runc")
-
-
-def detect(wanted: str = "") -> OciRuntime:
-    """Crun where it works, else runc; or the one that is wanted. Blocks for milliseconds.
-
-    Raises Fault UNSUPPORTED where there is none that works.
-    """
+def detect() -> OciRuntime:
+    """Crun where it works, else runc. Raises Fault UNSUPPORTED where there is neither. Blocks for milliseconds."""
     found: dict[str, tuple[Path, str]] = {}
     complaints: dict[str, str] = {}
-    for name in NAMES if not wanted else (wanted,):
+    for name in ("crun", "runc"):
         path = shutil.which(name, path=processes.SEARCH_PATH)
         if path is None:
             complaints[name] = f"{name} is not installed"
@@ -42,16 +36,13 @@ def detect(wanted: str = "") -> OciRuntime:
             complaints[name] = f"{name} does not run ({done.words.splitlines()[-1]})"
         else:
             found[name] = (Path(path), done.stdout.decode(errors="replace").partition("\n")[0].split(" ")[-1])
-    leftover = leftover_controllers(Path("/proc/mounts").read_text())
-    name, why = choose(frozenset(found), complaints, leftover, wanted)
+    name, why = choose(frozenset(found), complaints, leftover_controllers(Path("/proc/mounts").read_text()))
     path, version = found[name]
     return OciRuntime(path, name, why, version)
 
 
-def choose(found: frozenset[str], complaints: dict[str, str], leftover: str, wanted: str = "") -> tuple[str, str]:
+def choose(found: frozenset[str], complaints: dict[str, str], leftover: str) -> tuple[str, str]:
     """The name to use and why. `leftover` are controllers of version 2 beside version 1. Pure."""
-    if wanted:
-        return _as_wanted(wanted, found, complaints, leftover)
     refusal = f"crun refuses a version 2 hierarchy that holds {leftover} beside version 1" if leftover else ""
     if "crun" in found and not leftover:
         return "crun", "crun is the quicker one, and works here"
@@ -61,18 +52,6 @@ def choose(found: frozenset[str], complaints: dict[str, str], leftover: str, wan
     causes.append(complaints.get("runc", ""))
     mend = "install Debian's package " + ("runc" if leftover else "crun")
     raise Fault(Kind.UNSUPPORTED, "OCI runtime", ", and ".join(cause for cause in causes if cause), mend)
-
-
-def _as_wanted(wanted: str, found: frozenset[str], complaints: dict[str, str], leftover: str) -> tuple[str, str]:
-    thing = f"OCI runtime {wanted}"
-    if wanted not in NAMES:
-        raise Fault(Kind.INVALID, thing, "it is not known here", f"choose {' or '.join(NAMES)}")
-    if wanted not in found:
-        raise Fault(Kind.UNSUPPORTED, thing, complaints[wanted], f"install Debian's package {wanted}")
-    if wanted == "crun" and leftover:
-        cause = f"it refuses a version 2 hierarchy that holds {leftover} beside version 1"
-        raise Fault(Kind.UNSUPPORTED, thing, cause, "choose runc")
-    return wanted, "it was asked for"
 
 
 def leftover_controllers(mounts: str, read: str | None = None) -> str:

@@ -74,7 +74,7 @@ async def restore(wanted: Guard, sandbox: str) -> tuple[str, ...]:
     made = Guard(table=table(sandbox), metadata=wanted.metadata) if shared else await _named(wanted, sandbox)
     if not shared and links.number(made.cable):
         found += await _restored_way(made)
-    if guard.rules(made) and not await _ruled(made.table):
+    if guard.rules(made) and not await ruled(made.table):
         await _rule(made)
         found.append("the packet rules")
     return tuple(found)
@@ -161,7 +161,8 @@ async def _restored_way(made: Guard) -> list[str]:
     return found
 
 
-async def _ruled(name: str) -> bool:
+async def ruled(name: str) -> bool:
+    """Whether there is a table of packet rules of this name."""
     return (await processes.run(["nft", "list", "table", "inet", name], deadline=_DEADLINE)).returncode == 0
 
 

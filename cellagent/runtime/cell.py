@@ -73,6 +73,14 @@ class CellService(CellBase):
         finally:
             tree.drop()
 
+    async def Services(self, stream: Stream[wire.ServicesInput, wire.ServicesOutput]) -> None:
+        first = await received(stream)
+        if not first.HasField("start"):
+            raise Fault(Kind.INVALID, "Services", "its first message is not start")
+        if self._room.holding is None:
+            raise Fault(Kind.UNSUPPORTED, "Services", "this cell has no address for a pod")
+        await self._room.holding.serve(first.start, aiter(stream), stream.send_message)
+
     async def ReadFile(self, stream: Stream[wire.ReadFileRequest, wire.ReadFileReply]) -> None:
         request = await received(stream)
         await stream.send_message(wire.ReadFileReply(data=read_end(request.path, request.limit)))

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from cellagent.images.protocol import Images
 from cellagent.kernel import apparmor, cgroups, leash, oci
-from cellagent.runtime import checkpoint, logs, merging, userns
+from cellagent.network.holding import Holding
+from cellagent.runtime import checkpoint, keeping, logs, merging, naming, userns
 from cellagent.runtime.backend import LocalBackend
 from cellagent.runtime.container import Containers
 from cellagent.runtime.events import Events
@@ -33,8 +34,9 @@ PASSAGE_SECONDS = 1.0
 class RuntimeRoom:
     """What the rest of the agent sees of the runtime."""
 
-    def __init__(self, machine: Machine, containers: Containers, sandboxes: Sandboxes) -> None:
+    def __init__(self, machine: Machine, containers: Containers, sandboxes: Sandboxes, holding: Holding | None) -> None:
         self._machine = machine
+        self.holding = holding
         self.backend = LocalBackend(machine.ledger, containers)
         streaming = Streaming(self.backend, machine.flights)
         self.service = RuntimeService(machine, sandboxes, containers, streaming, Stats(machine))
@@ -68,7 +70,7 @@ async def running(settings: RuntimeSettings, images: Images) -> AsyncGenerator[R
     settings.prepare()
     async with leash.held(settings.state / "lock"):
         cgroups.make_room()
-        runtime = oci.detect(settings.oci_runtime)
+        runtime = oci.detect()
         await apparmor.load_default()
         log.info("containers are made by %s: %s", runtime.name, runtime.why)
         ledger = Ledger(settings)
@@ -80,6 +82,7 @@ async def running(settings: RuntimeSettings, images: Images) -> AsyncGenerator[R
                 )
                 containers = Containers(machine)
                 sandboxes = Sandboxes(machine, containers)
+                holding = naming.holding(settings)
                 try:
                     await containers.recover()
                     await sandboxes.recover()
@@ -87,7 +90,10 @@ async def running(settings: RuntimeSettings, images: Images) -> AsyncGenerator[R
                     machine.flights.spawn(
                         userns.find_out(settings.root / "probe", machine.user_namespaces), "whether files can be mapped"
                     )
-                    yield RuntimeRoom(machine, containers, sandboxes)
+                    if holding is not None:
+                        machine.flights.spawn(naming.resolve(holding), "names of Services")
+                        machine.flights.spawn(keeping.keep(holding.restore), "Services in the kernel")
+                    yield RuntimeRoom(machine, containers, sandboxes, holding)
                 finally:
                     containers.close()
                     machine.flights.stop()

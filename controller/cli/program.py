@@ -7,7 +7,7 @@ import sys
 import click
 
 from cellwire.faults import Fault
-from controller.cli import cells, choose, config, controller, doctor, image, prices, status, teardown
+from controller.cli import cells, choose, config, controller, doctor, image, prices, status
 
 
 @click.group()
@@ -23,7 +23,6 @@ COMMANDS = (
     choose.command,
     prices.command,
     image.command,
-    teardown.command,
     config.command,
 )
 for command in COMMANDS:

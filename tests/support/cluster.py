@@ -19,6 +19,7 @@ from pathlib import Path
 
 PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet")
 NODE = "test-node"
+CLUSTER_DNS = "10.96.0.10"
 START_SECONDS = 90.0
 
 
@@ -67,6 +68,18 @@ class Cluster:
         raise AssertionError(f"kubectl {' '.join(arguments)} never said {wanted!r}; last: {output}")
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where the API server will be and the node's own token: for a neighbour that is there before the server is."""
+
+    port: int
+    token: str
+
+    def kubeconfig(self, path: Path) -> Path:
+        """A kubeconfig with the node's own rights."""
+        return _kubeconfig(path, self.port, self.token)
+
+
 def binaries() -> Path | None:
     """The folder of KUBE_BIN, if all the programs are there; else None, said loudly."""
     folder = Path(os.environ.get("KUBE_BIN", "/nonexistent"))
@@ -86,14 +99,17 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def running_cluster(
-    programs: Path, folder: Path, runtime_socket: Path, node_address: str
+    programs: Path, folder: Path, runtime_socket: Path, node_address: str, *, entry: Entry | None = None
 ) -> AsyncGenerator[Cluster]:
     """Start everything, wait until the node is Ready, stop everything. `node_address` must not be loopback."""
     folder.mkdir(parents=True, exist_ok=True)
-    etcd, peer, api, kubelet = (free_port() for _ in range(4))
-    token = secrets.token_hex(16)
-    (folder / "tokens.csv").write_text(f'{token},admin,admin,"system:masters"\n')
-    kubeconfig = _kubeconfig(folder, api, token)
+    etcd, peer, kubelet = (free_port() for _ in range(3))
+    entry = entry or Entry(free_port(), secrets.token_hex(16))
+    api, token = entry.port, secrets.token_hex(16)
+    (folder / "tokens.csv").write_text(
+        f'{token},admin,admin,"system:masters"\n{entry.token},system:node:{NODE},node,"system:nodes"\n'
+    )
+    kubeconfig = _kubeconfig(folder / "admin.kubeconfig", api, token)
     await _run("openssl", "genrsa", "-out", str(folder / "sa.key"), "2048")
     await _run("openssl", "rsa", "-in", str(folder / "sa.key"), "-pubout", "-out", str(folder / "sa.pub"))
     cluster = Cluster(kubeconfig, folder / "kubelet", folder)
@@ -154,7 +170,7 @@ async def _api_server(programs: Path, folder: Path, port: int, etcd: int) -> Asy
         f"--service-account-signing-key-file={folder}/sa.key",
         f"--service-account-key-file={folder}/sa.pub",
         f"--token-auth-file={folder}/tokens.csv",
-        "--authorization-mode=RBAC",
+        "--authorization-mode=Node,RBAC",
         "--allow-privileged=true",
         "--endpoint-reconciler-type=none",
         "--kubelet-preferred-address-types=InternalIP",
@@ -194,8 +210,7 @@ async def _run(*argv: str) -> None:
     assert await process.wait() == 0, argv
 
 
-def _kubeconfig(folder: Path, port: int, token: str) -> Path:
-    path = folder / "admin.kubeconfig"
+def _kubeconfig(path: Path, port: int, token: str) -> Path:
     server = {"server": f"https://127.0.0.1:{port}", "insecure-skip-tls-verify": True}
     config = {
         "apiVersion": "v1",
@@ -232,6 +247,8 @@ def _kubelet_config(folder: Path, runtime_socket: Path, port: int) -> Path:
         "volumePluginDir": f"{folder}/plugins",
         "resolvConf": "/etc/resolv.conf",
         "syncFrequency": "5s",
+        "clusterDNS": [CLUSTER_DNS],
+        "clusterDomain": "cluster.local",
     }
     path = folder / "kubelet.yaml"
     path.write_text(json.dumps(config))

@@ -12,9 +12,7 @@ from cellagent.kernel import cgroups
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
-from tests.component.runtime.conftest import Agents, Client, with_both_runtimes
-
-pytestmark = with_both_runtimes
+from tests.component.runtime.conftest import Agents, Client
 
 V2 = cgroups.layout() is cgroups.Layout.V2
 MIB = 1 << 20

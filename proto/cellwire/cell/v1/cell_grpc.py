@@ -90,6 +90,10 @@ class CellBase(abc.ABC):
     async def ReadFile(self, stream: 'grpclib.server.Stream[cellwire.cell.v1.cell_pb2.ReadFileRequest, cellwire.cell.v1.cell_pb2.ReadFileReply]') -> None:
         pass
 
+    @abc.abstractmethod
+    async def Services(self, stream: 'grpclib.server.Stream[cellwire.cell.v1.cell_pb2.ServicesInput, cellwire.cell.v1.cell_pb2.ServicesOutput]') -> None:
+        pass
+
     def __mapping__(self) -> typing.Dict[str, grpclib.const.Handler]:
         return {
             '/chinampa.cell.v1.Cell/Report': grpclib.const.Handler(
@@ -139,6 +143,12 @@ class CellBase(abc.ABC):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 cellwire.cell.v1.cell_pb2.ReadFileRequest,
                 cellwire.cell.v1.cell_pb2.ReadFileReply,
+            ),
+            '/chinampa.cell.v1.Cell/Services': grpclib.const.Handler(
+                self.Services,
+                grpclib.const.Cardinality.STREAM_STREAM,
+                cellwire.cell.v1.cell_pb2.ServicesInput,
+                cellwire.cell.v1.cell_pb2.ServicesOutput,
             ),
         }
 
@@ -193,4 +203,10 @@ class CellStub:
             '/chinampa.cell.v1.Cell/ReadFile',
             cellwire.cell.v1.cell_pb2.ReadFileRequest,
             cellwire.cell.v1.cell_pb2.ReadFileReply,
+        )
+        self.Services = grpclib.client.StreamStreamMethod(
+            channel,
+            '/chinampa.cell.v1.Cell/Services',
+            cellwire.cell.v1.cell_pb2.ServicesInput,
+            cellwire.cell.v1.cell_pb2.ServicesOutput,
         )

@@ -1033,3 +1033,313 @@ class ReadFileReply(message.Message):
     _ClearFieldArgType: _TypeAlias = typing.Literal["data", b"data"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ServicesInput(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    START_FIELD_NUMBER: builtins.int
+    CHANGES_FIELD_NUMBER: builtins.int
+    ANSWER_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def start(self) -> ServicesStart:
+        """First message, and only there."""
+
+    @builtins.property
+    def changes(self) -> ServiceChanges:
+        """Services that have changed."""
+
+    @builtins.property
+    def answer(self) -> NameAnswer:
+        """The answer to a question of the cell's."""
+
+    def __init__(
+        self,
+        *,
+        start: ServicesStart | None = ...,
+        changes: ServiceChanges | None = ...,
+        answer: NameAnswer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["answer", b"answer", "changes", b"changes", "input", b"input", "start", b"start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["answer", b"answer", "changes", b"changes", "input", b"input", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_input: _TypeAlias = typing.Literal["start", "changes", "answer"]  # noqa: Y015
+    _WhichOneofArgType_input: _TypeAlias = typing.Literal["input", b"input"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_input) -> _WhichOneofReturnType_input | None: ...
+
+@typing.final
+class ServicesStart(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    DOMAIN_FIELD_NUMBER: builtins.int
+    NAME_SERVER_FIELD_NUMBER: builtins.int
+    domain: builtins.str
+    """The domain below which names are Services' and pods' ("cluster.local")."""
+    name_server: builtins.str
+    """Address of the cluster's name server as pods have it in resolv.conf; empty where the controller answers itself."""
+    def __init__(
+        self,
+        *,
+        domain: builtins.str = ...,
+        name_server: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["domain", b"domain", "name_server", b"name_server"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ServiceChanges(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: builtins.int
+    WHOLE_FIELD_NUMBER: builtins.int
+    SERVICES_FIELD_NUMBER: builtins.int
+    GONE_FIELD_NUMBER: builtins.int
+    sequence: builtins.int
+    """Rises with each change; told back once it is applied."""
+    whole: builtins.bool
+    """Whether every Service that is not here is to be forgotten."""
+    @builtins.property
+    def services(self) -> containers.RepeatedCompositeFieldContainer[HeldService]:
+        """Services as they are now."""
+
+    @builtins.property
+    def gone(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Names of Services that are to be forgotten."""
+
+    def __init__(
+        self,
+        *,
+        sequence: builtins.int = ...,
+        whole: builtins.bool = ...,
+        services: abc.Iterable[HeldService] | None = ...,
+        gone: abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["gone", b"gone", "sequence", b"sequence", "services", b"services", "whole", b"whole"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class HeldService(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    PORTS_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """"namespace/name"."""
+    @builtins.property
+    def ports(self) -> containers.RepeatedCompositeFieldContainer[ServicePort]:
+        """Its ports."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        ports: abc.Iterable[ServicePort] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["name", b"name", "ports", b"ports"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ServicePort(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    PROTOCOL_FIELD_NUMBER: builtins.int
+    ADDRESSES_FIELD_NUMBER: builtins.int
+    PORT_FIELD_NUMBER: builtins.int
+    NODE_PORT_FIELD_NUMBER: builtins.int
+    BACKENDS_FIELD_NUMBER: builtins.int
+    AFFINITY_SECONDS_FIELD_NUMBER: builtins.int
+    protocol: builtins.str
+    """"tcp", "udp" or "sctp"."""
+    port: builtins.int
+    """Port at those addresses."""
+    node_port: builtins.int
+    """Port at the cell's own addresses; 0 is none."""
+    affinity_seconds: builtins.int
+    """For so many seconds a caller stays with who answered; 0 is not at all."""
+    @builtins.property
+    def addresses(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Addresses at which it is dialled, of either family."""
+
+    @builtins.property
+    def backends(self) -> containers.RepeatedCompositeFieldContainer[ServiceBackend]:
+        """Who answers; none refuses connections."""
+
+    def __init__(
+        self,
+        *,
+        protocol: builtins.str = ...,
+        addresses: abc.Iterable[builtins.str] | None = ...,
+        port: builtins.int = ...,
+        node_port: builtins.int = ...,
+        backends: abc.Iterable[ServiceBackend] | None = ...,
+        affinity_seconds: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["addresses", b"addresses", "affinity_seconds", b"affinity_seconds", "backends", b"backends", "node_port", b"node_port", "port", b"port", "protocol", b"protocol"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ServiceBackend(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: builtins.int
+    PORT_FIELD_NUMBER: builtins.int
+    address: builtins.str
+    """Address of either family."""
+    port: builtins.int
+    """Port there."""
+    def __init__(
+        self,
+        *,
+        address: builtins.str = ...,
+        port: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["address", b"address", "port", b"port"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ServicesOutput(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    APPLIED_FIELD_NUMBER: builtins.int
+    QUESTION_FIELD_NUMBER: builtins.int
+    DIALLED_FIELD_NUMBER: builtins.int
+    FAILURE_FIELD_NUMBER: builtins.int
+    applied: builtins.int
+    """Changes up to this sequence are in the kernel."""
+    dialled: builtins.str
+    """The pod has dialled an address that no Service held here has."""
+    @builtins.property
+    def question(self) -> NameQuestion:
+        """The pod asks for a name."""
+
+    @builtins.property
+    def failure(self) -> SessionFailure:
+        """What could not be applied; a sentence."""
+
+    def __init__(
+        self,
+        *,
+        applied: builtins.int = ...,
+        question: NameQuestion | None = ...,
+        dialled: builtins.str = ...,
+        failure: SessionFailure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["applied", b"applied", "dialled", b"dialled", "failure", b"failure", "output", b"output", "question", b"question"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["applied", b"applied", "dialled", b"dialled", "failure", b"failure", "output", b"output", "question", b"question"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_output: _TypeAlias = typing.Literal["applied", "question", "dialled", "failure"]  # noqa: Y015
+    _WhichOneofArgType_output: _TypeAlias = typing.Literal["output", b"output"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_output) -> _WhichOneofReturnType_output | None: ...
+
+@typing.final
+class NameQuestion(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    NAME_FIELD_NUMBER: builtins.int
+    TYPE_FIELD_NUMBER: builtins.int
+    id: builtins.int
+    """Told back with the answer."""
+    name: builtins.str
+    """The name, lower case, without the last dot."""
+    type: builtins.int
+    """The type, as DNS numbers them."""
+    def __init__(
+        self,
+        *,
+        id: builtins.int = ...,
+        name: builtins.str = ...,
+        type: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["id", b"id", "name", b"name", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class NameAnswer(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    SEQUENCE_FIELD_NUMBER: builtins.int
+    KNOWN_FIELD_NUMBER: builtins.int
+    CODE_FIELD_NUMBER: builtins.int
+    RECORDS_FIELD_NUMBER: builtins.int
+    id: builtins.int
+    """The question's."""
+    sequence: builtins.int
+    """Changes up to this sequence must be applied before the pod hears the answer."""
+    known: builtins.bool
+    """Whether this is the answer; else the name server of the cluster, or the cell's own, is asked."""
+    code: builtins.int
+    """DNS's code of response."""
+    @builtins.property
+    def records(self) -> containers.RepeatedCompositeFieldContainer[NameRecord]:
+        """The records; none is "the name has none of this type"."""
+
+    def __init__(
+        self,
+        *,
+        id: builtins.int = ...,
+        sequence: builtins.int = ...,
+        known: builtins.bool = ...,
+        code: builtins.int = ...,
+        records: abc.Iterable[NameRecord] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["code", b"code", "id", b"id", "known", b"known", "records", b"records", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class NameRecord(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    TYPE_FIELD_NUMBER: builtins.int
+    TTL_FIELD_NUMBER: builtins.int
+    TEXT_FIELD_NUMBER: builtins.int
+    PORT_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """The owner's name."""
+    type: builtins.int
+    """The type, as DNS numbers them: 1, 5, 12, 28 or 33."""
+    ttl: builtins.int
+    """Seconds for which it may be kept."""
+    text: builtins.str
+    """An address, or a name."""
+    port: builtins.int
+    """Port of type 33."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        type: builtins.int = ...,
+        ttl: builtins.int = ...,
+        text: builtins.str = ...,
+        port: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["name", b"name", "port", b"port", "text", b"text", "ttl", b"ttl", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...

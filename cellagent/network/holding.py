@@ -1,0 +1,157 @@
+"""What this cell holds of Services: taken from the controller, put into the kernel, and asked for by the pod's names.
+
+The kernel keeps what it holds while no controller is connected; the next one begins with the whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from cellagent.network import bridge, cell, services
+from cellagent.network.services import Around, Names
+from cellwire.cell.v1 import cell_pb2 as wire
+from cellwire.faults import Fault
+
+log = logging.getLogger(__name__)
+# A first packet that comes before its Service is held is sent again a second later: an answer may wait for as long.
+PATIENCE = 1.0
+MOST_REMEMBERED = 4096
+MOST_WAITING = 256
+Send = Callable[[wire.ServicesOutput], Awaitable[None]]
+
+
+class Holding:
+    """The owner of the cell's table of Services. `pod` is the pod's address, without its length."""
+
+    def __init__(self, pod: str) -> None:
+        self._pod = pod
+        self._held: dict[str, wire.HeldService] = {}
+        self._names: Names | None = None
+        self._start = wire.ServicesStart()
+        self._applied = 0
+        self._news = asyncio.Event()
+        self._changing = asyncio.Lock()
+        self._out: asyncio.Queue[wire.ServicesOutput] | None = None
+        self._ids = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[wire.NameAnswer]] = {}
+        self._remembered: dict[tuple[str, int], tuple[float, wire.NameAnswer]] = {}
+
+    @property
+    def name_server(self) -> str:
+        """The cluster's name server; "" where there is none."""
+        return self._start.name_server
+
+    async def serve(self, start: wire.ServicesStart, inputs: AsyncIterator[wire.ServicesInput], send: Send) -> None:
+        """One controller's stream, to its end: what it says is taken, what the pod asks sent. The newest is asked."""
+        self._start = start
+        self._out = out = asyncio.Queue[wire.ServicesOutput](MOST_WAITING)
+        self._remembered.clear()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                sending = tasks.create_task(_sent(out, send))
+                await self._take(inputs, out)
+                sending.cancel()
+        finally:
+            if self._out is out:
+                self._out = None
+
+    async def ask(self, name: str, type_: int) -> wire.NameAnswer | None:
+        """What the controller says to a name; None where it is none of Services', or nobody is there to say."""
+        if not self._ours(name):
+            return None
+        known = self._remembered.get((name, type_))
+        if known is not None and known[0] > time.monotonic():
+            return known[1]
+        if self._out is None or len(self._waiting) >= MOST_WAITING:
+            return None if self.name_server else wire.NameAnswer(known=True, code=2)
+        number = next(self._ids) & 0xFFFFFFFF
+        waiting = self._waiting[number] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._out.put(wire.ServicesOutput(question=wire.NameQuestion(id=number, name=name, type=type_)))
+                said = await waiting
+                await self._until(said.sequence)
+        except TimeoutError:
+            return None if self.name_server else wire.NameAnswer(known=True, code=2)
+        finally:
+            del self._waiting[number]
+        self._remember(name, type_, said)
+        return said
+
+    def _ours(self, name: str) -> bool:
+        domain = self._start.domain
+        if not domain:
+            return False
+        return name == domain or name.endswith((f".{domain}", ".in-addr.arpa", ".ip6.arpa"))
+
+    async def _take(self, inputs: AsyncIterator[wire.ServicesInput], out: asyncio.Queue[wire.ServicesOutput]) -> None:
+        async for said in inputs:
+            match said.WhichOneof("input"):
+                case "changes":
+                    await out.put(await self._change(said.changes))
+                case "answer":
+                    waiting = self._waiting.get(said.answer.id)
+                    if waiting is not None and not waiting.done():
+                        waiting.set_result(said.answer)
+                case _:
+                    continue
+
+    async def _change(self, changes: wire.ServiceChanges) -> wire.ServicesOutput:
+        wanted = {} if changes.whole else dict(self._held)
+        for name in changes.gone:
+            wanted.pop(name, None)
+        try:
+            wanted |= {one.name: services.checked(one) for one in changes.services}
+            async with self._changing:
+                await self._apply(wanted)
+        except Fault as fault:
+            log.warning("Services could not be changed: %s", fault)
+            return wire.ServicesOutput(failure=wire.SessionFailure(message=str(fault)))
+        self._applied = changes.sequence
+        self._remembered.clear()
+        self._news.set()
+        self._news = asyncio.Event()
+        return wire.ServicesOutput(applied=changes.sequence)
+
+    async def _apply(self, wanted: dict[str, wire.HeldService]) -> None:
+        if not wanted and self._names is None and not await cell.ruled(services.TABLE):
+            return  # a cell without Services has no rules for them
+        around = Around(pod=self._pod, name_server=self.name_server, resolver=cell.GATEWAY)
+        text, names = services.transaction(wanted, self._names, around)
+        try:
+            await bridge.filters(text, needed="Services")
+        except Fault:
+            # Somebody else may have taken away what was there: from the beginning, then.
+            self._names = None
+            text, names = services.transaction(wanted, None, around)
+            await bridge.filters(text, needed="Services")
+        self._held, self._names = wanted, names
+
+    async def restore(self) -> None:
+        """Put the kernel's table back, if somebody has taken it away. Raises Fault."""
+        async with self._changing:
+            if self._names is None or await cell.ruled(services.TABLE):
+                return
+            log.warning("Services that somebody has taken from the kernel are put back")
+            self._names = None
+            await self._apply(self._held)
+
+    async def _until(self, sequence: int) -> None:
+        while self._applied < sequence:
+            await self._news.wait()
+
+    def _remember(self, name: str, type_: int, said: wire.NameAnswer) -> None:
+        if len(self._remembered) >= MOST_REMEMBERED:
+            self._remembered.clear()
+        # In a cluster the answer is "the cluster is asked", which stays so as long as the Service is held.
+        seconds = min((record.ttl for record in said.records), default=5) if said.known else 30
+        self._remembered[name, type_] = (time.monotonic() + seconds, said)
+
+
+async def _sent(out: asyncio.Queue[wire.ServicesOutput], send: Send) -> None:
+    while True:
+        await send(await out.get())

@@ -1,0 +1,166 @@
+"""Services and who answers for them, as Kubernetes' objects tell them. Read from untyped objects; pure.
+
+What cannot be read of an object is left out, never a reason to lose the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Any, cast
+
+import msgspec
+
+Json = dict[str, Any]
+Key = tuple[str, str]
+"""Namespace and name."""
+PROTOCOLS = {"TCP": "tcp", "UDP": "udp", "SCTP": "sctp"}
+AFFINITY_SECONDS = 10_800
+SERVICE_LABEL = "kubernetes.io/service-name"
+
+
+class Port(msgspec.Struct, frozen=True, kw_only=True):
+    """A Service's port: `name` "" is "the only one". `target` is a number or a port's name in the pod."""
+
+    name: str = ""
+    protocol: str = "tcp"
+    number: int
+    target: int | str = 0
+    node: int = 0
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True):
+    """A Service. `addresses` are where it is dialled; none is headless. `cluster` are those of the cluster alone."""
+
+    key: Key
+    cluster: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    ports: tuple[Port, ...] = ()
+    affinity_seconds: int = 0
+    external_name: str = ""
+    local_only: bool = False
+    not_ready_too: bool = False
+    selector: dict[str, str] = {}
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may answer. `ready` takes new connections; `serving` still can, though it ends."""
+
+    address: str
+    ready: bool = True
+    serving: bool = True
+    node: str = ""
+    hostname: str = ""
+
+
+class Slice(msgspec.Struct, frozen=True, kw_only=True):
+    """Some of those who answer for a Service, and at which port numbers: (name, protocol) → number."""
+
+    key: Key
+    service: Key
+    ports: dict[tuple[str, str], int] = {}
+    endpoints: tuple[Endpoint, ...] = ()
+
+
+def service_of(found: Json) -> Service:
+    """A Service object."""
+    spec = _dict(found.get("spec"))
+    key = key_of(found)
+    cluster = tuple(str(one) for one in _list(spec.get("clusterIPs")) or [spec.get("clusterIP")] if _address(one))
+    if spec.get("type") == "ExternalName":
+        return Service(key=key, external_name=str(spec.get("externalName") or "").lower().rstrip("."))
+    ingress = _list(_dict(_dict(found.get("status")).get("loadBalancer")).get("ingress"))
+    balanced = [_dict(one).get("ip") for one in ingress if _dict(one).get("ipMode", "VIP") == "VIP"]
+    outside = [str(one) for one in (*_list(spec.get("externalIPs")), *balanced) if _address(one)]
+    affinity = 0
+    if spec.get("sessionAffinity") == "ClientIP":
+        seconds = _dict(_dict(spec.get("sessionAffinityConfig")).get("clientIP")).get("timeoutSeconds")
+        affinity = seconds if isinstance(seconds, int) and 0 < seconds <= 86_400 else AFFINITY_SECONDS
+    return Service(
+        key=key,
+        cluster=cluster,
+        addresses=tuple(dict.fromkeys((*cluster, *outside))) if cluster else (),
+        ports=tuple(port for one in _list(spec.get("ports")) if (port := _port(_dict(one)))),
+        affinity_seconds=affinity,
+        local_only=spec.get("internalTrafficPolicy") == "Local",
+        not_ready_too=spec.get("publishNotReadyAddresses") is True,
+        selector={str(name): str(text) for name, text in _dict(spec.get("selector")).items()},
+    )
+
+
+def slice_of(found: Json) -> Slice:
+    """An EndpointSlice object."""
+    namespace, _ = key = key_of(found)
+    labels = _dict(_dict(found.get("metadata")).get("labels"))
+    ports: dict[tuple[str, str], int] = {}
+    for one in map(_dict, _list(found.get("ports"))):
+        protocol, number = PROTOCOLS.get(str(one.get("protocol") or "TCP")), one.get("port")
+        if protocol and isinstance(number, int) and 0 < number < 65536:
+            ports[str(one.get("name") or ""), protocol] = number
+    endpoints: list[Endpoint] = []
+    if found.get("addressType") in ("IPv4", "IPv6"):
+        for one in map(_dict, _list(found.get("endpoints"))):
+            conditions = _dict(one.get("conditions"))
+            ready = conditions.get("ready") is not False
+            serving = conditions.get("serving") is not False and (ready or conditions.get("serving") is True)
+            endpoints += [
+                Endpoint(
+                    address=str(address),
+                    ready=ready,
+                    serving=serving,
+                    node=str(one.get("nodeName") or ""),
+                    hostname=str(one.get("hostname") or ""),
+                )
+                for address in _list(one.get("addresses"))[:1]
+                if _dialled(address)
+            ]
+    return Slice(
+        key=key,
+        service=(namespace, str(labels.get(SERVICE_LABEL) or "")),
+        ports=ports,
+        endpoints=tuple(endpoints),
+    )
+
+
+def key_of(found: Json) -> Key:
+    """Namespace and name of an object."""
+    metadata = _dict(found.get("metadata"))
+    return str(metadata.get("namespace") or ""), str(metadata.get("name") or "")
+
+
+def _port(one: Json) -> Port | None:
+    protocol, number, node = PROTOCOLS.get(str(one.get("protocol") or "TCP")), one.get("port"), one.get("nodePort")
+    if not protocol or not isinstance(number, int) or not 0 < number < 65536:
+        return None
+    target = one.get("targetPort")
+    return Port(
+        name=str(one.get("name") or ""),
+        protocol=protocol,
+        number=number,
+        target=target if isinstance(target, (int, str)) and target else number,
+        node=node if isinstance(node, int) and 0 < node < 65536 else 0,
+    )
+
+
+def _address(value: object) -> bool:
+    try:
+        ip_address(value if isinstance(value, str) else "")
+    except ValueError:
+        return False
+    return True
+
+
+def _dialled(value: object) -> bool:
+    """Whether a connection may be led there. Nobody's endpoint is the loopback, or a cloud's metadata service."""
+    if not _address(value):
+        return False
+    address = ip_address(cast("str", value))
+    return not (address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified)
+
+
+def _dict(value: object) -> Json:
+    return cast("Json", value) if isinstance(value, Mapping) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else []

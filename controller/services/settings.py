@@ -1,0 +1,23 @@
+"""Settings of Services."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from controller.model.setting import Group
+
+
+class Services(Group, frozen=True, kw_only=True):
+    """Services: what cells hold of them, and their names."""
+
+    domain: Annotated[str, Meta(description="Domain of the names of Services and pods.", min_length=1)] = (
+        "cluster.local"
+    )
+    name_server: Annotated[
+        str, Meta(description="Address of the cluster's name server. Empty: that of Service kube-system/kube-dns.")
+    ] = ""
+    common: Annotated[
+        tuple[str, ...], Meta(description='Services ("namespace/name") that every cell holds from its start.')
+    ] = ()

@@ -1,0 +1,217 @@
+"""A real cluster whose node is the shim with local cells: Services, names, requests, events, as ordinary workloads use
+them. Runs where KUBE_BIN names a folder with the Kubernetes binaries, and says loudly when it does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import secrets
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from ipaddress import ip_address
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from tests.support.cluster import CLUSTER_DNS, Cluster, Entry, binaries, free_port, running_cluster
+from tests.support.controller import ROOT, Controller, running_controller
+
+PROGRAMS = binaries()
+IMAGE = "registry.demo/web:1"
+pytestmark = [
+    pytest.mark.skipif(PROGRAMS is None or os.geteuid() != 0, reason="KUBE_BIN names no Kubernetes binaries"),
+    pytest.mark.timeout(400),
+]
+GONE = re.compile(r"refused|timed out|unreachable|exit code 1")
+
+
+def deployment(name: str, replicas: int) -> str:
+    return f"""
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: {name}}}
+spec:
+  replicas: {replicas}
+  selector: {{matchLabels: {{app: {name}}}}}
+  template:
+    metadata: {{labels: {{app: {name}}}}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - name: main
+        image: {IMAGE}
+        command: [sh, -c, "mkdir /tmp/w; hostname > /tmp/w/index.html; touch /tmp/ok; exec httpd -f -p 8080 -h /tmp/w"]
+        resources: {{requests: {{cpu: 50m, memory: 16Mi}}}}
+        readinessProbe: {{exec: {{command: [cat, /tmp/ok]}}, periodSeconds: 1}}
+"""
+
+
+def service(name: str, address: str = "") -> str:
+    fixed = f"clusterIP: {address}, " if address else ""
+    return f"""
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}}}
+spec: {{{fixed}selector: {{app: {name}}}, ports: [{{port: 80, targetPort: 8080}}]}}
+"""
+
+
+def client(name: str, memory: str = "16Mi") -> str:
+    return f"""
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}}}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: main
+    image: {IMAGE}
+    command: [sh, -c, "sleep 3600"]
+    resources: {{requests: {{cpu: 50m, memory: {memory}}}}}
+"""
+
+
+def names_of_the_cluster(where: str, port: int) -> str:
+    """kube-dns as a Service, behind which a name server of the test answers."""
+    return f"""
+apiVersion: v1
+kind: Service
+metadata: {{name: kube-dns, namespace: kube-system}}
+spec:
+  clusterIP: {CLUSTER_DNS}
+  ports: [{{name: dns, port: 53, protocol: UDP, targetPort: {port}}}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: kube-dns-1, namespace: kube-system, labels: {{kubernetes.io/service-name: kube-dns}}}}
+addressType: IPv4
+ports: [{{name: dns, port: {port}, protocol: UDP}}]
+endpoints: [{{addresses: [{where}], conditions: {{ready: true}}}}]
+"""
+
+
+class _Names(asyncio.DatagramProtocol):
+    """A name server that knows a few names, as the cluster's own would; it counts questions by name."""
+
+    def __init__(self, known: Mapping[str, str]) -> None:
+        self._known = known
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        labels, at = [], 12
+        while data[at]:
+            labels.append(data[at + 1 : at + 1 + data[at]].decode())
+            at += data[at] + 1
+        question, type_ = data[12 : at + 5], int.from_bytes(data[at + 1 : at + 3], "big")
+        name = ".".join(labels).lower()
+        found = self._known.get(name)
+        said = b""
+        if found and type_ == 1:
+            said = b"\xc0\x0c\0\x01\0\x01\0\0\0\x05\0\x04" + ip_address(found).packed
+        code = 0 if found else 3
+        head = data[:2] + bytes([0x85, 0x80 | code]) + b"\0\x01\0" + bytes([bool(said)]) + bytes(4)
+        self._transport.sendto(head + question + said, addr)
+
+
+@asynccontextmanager
+async def name_server(where: str, port: int, known: Mapping[str, str]) -> AsyncGenerator[None]:
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+        lambda: _Names(known), local_addr=(where, port)
+    )
+    try:
+        yield
+    finally:
+        transport.close()
+
+
+@asynccontextmanager
+async def neighbours(folder: Path) -> AsyncGenerator[tuple[Controller, Cluster, str]]:
+    """A controller with its shim, and the cluster that its kubelet is the node of."""
+    assert PROGRAMS is not None
+    entry = Entry(free_port(), secrets.token_hex(16))
+    kubeconfig = entry.kubeconfig(folder / "node.kubeconfig")
+    more = (
+        f'[shim]\nsocket = "{folder}/s"\npods_folder = "{folder}/cluster/kubelet/pods"\n'
+        f'[kubernetes]\nkubeconfig = "{kubeconfig}"\nnode = "test-node"\n'
+    )
+    async with running_controller(folder, more) as own:
+        gateway = own.cloud.subnet.replace(".0/24", ".1")
+        async with running_cluster(PROGRAMS, folder / "cluster", folder / "s", gateway, entry=entry) as cluster:
+            rights = (ROOT / "docs" / "cluster.md").read_text().split("```yaml\n")[1].split("```")[0]
+            await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=rights)
+            await cluster.until("default", "get", "serviceaccounts", "-o", "name")
+            yield own, cluster, gateway
+
+
+async def page(cluster: Cluster, pod: str, where: str, namespace: str = "default") -> str:
+    """What a pod gets from a web server; why not, where it gets nothing."""
+    ask = f"(printf 'GET /index.html HTTP/1.0\\r\\n\\r\\n'; sleep 2) | nc -w 3 {where} 80"
+    _, said, errors = await cluster.kubectl_raw("exec", "-n", namespace, pod, "--", "sh", "-c", ask)
+    return said.rpartition("\r\n\r\n")[2].strip() if said else errors
+
+
+async def until_page(cluster: Cluster, pod: str, where: str, wanted: re.Pattern[str]) -> None:
+    said = ""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(60):
+            while not wanted.search(said := await page(cluster, pod, where)):
+                await asyncio.sleep(0.3)
+    assert wanted.search(said), said
+
+
+async def test_services_and_names_reach_pods_in_cells(tmp_path: Path) -> None:
+    address = "10.96.0.77"
+    port = free_port()
+    known = {"web.default.svc.cluster.local": address}
+    async with neighbours(tmp_path) as (_, cluster, gateway), name_server(gateway, port, known):
+        web = re.compile(r"^web-\w+-\w+$")
+        await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=names_of_the_cluster(gateway, port))
+        await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=deployment("web", 2))
+        await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=service("web", address))
+        await cluster.kubectl("create", "namespace", "other")
+        await cluster.until("default", "get", "serviceaccounts", "-n", "other", "-o", "name")
+        await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=client("here"))
+        await cluster.kubectl("apply", "--validate=false", "-n", "other", "-f", "-", stdin=client("there"))
+        await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=90s", seconds=100)
+        await cluster.kubectl("wait", "--for=condition=Ready", "pod/here", "--timeout=60s", seconds=70)
+        await cluster.kubectl("wait", "-n", "other", "--for=condition=Ready", "pod/there", "--timeout=60s", seconds=70)
+
+        await until_page(cluster, "here", address, web)
+        asked = await cluster.kubectl("exec", "here", "--", "busybox", "nslookup", "web.default.svc.cluster.local")
+        assert address in asked
+        # Another namespace's Service is held from the moment that its name is asked for.
+        assert not web.search(await page(cluster, "there", address, "other"))
+        asked = await cluster.kubectl(
+            "exec", "-n", "other", "there", "--", "busybox", "nslookup", "web.default.svc.cluster.local"
+        )
+        assert address in asked
+        assert web.search(await page(cluster, "there", address, "other"))
+
+        (first, *_) = (await cluster.kubectl("get", "pods", "-l", "app=web", "-o", "name")).split()
+        await cluster.kubectl("exec", first, "--", "rm", "/tmp/ok")
+        await cluster.until("False", "get", first, "-o", "jsonpath={.status.conditions[?(@.type=='Ready')].status}")
+        left = {await page(cluster, "here", address) for _ in range(5)}
+        assert first.removeprefix("pod/") not in left
+
+        await cluster.kubectl("scale", "deployment/web", "--replicas=0")
+        await until_page(cluster, "here", address, GONE)
+
+
+async def test_a_pod_is_sized_by_what_it_asks_for_and_its_events_tell_of_its_cell(tmp_path: Path) -> None:
+    async with neighbours(tmp_path) as (own, cluster, _):
+        await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=client("large", memory="700Mi"))
+        await cluster.kubectl("wait", "--for=condition=Ready", "pod/large", "--timeout=90s", seconds=100)
+
+        (cell,) = await own.cells()
+        assert cell["type"] not in {"local.nano", "local.micro"}, cell
+        events = json.loads(await cluster.kubectl("get", "events", "-o", "json"))["items"]
+        told = {one["reason"]: one["message"] for one in events if one["source"].get("component") == "chinampa"}
+        assert "USD" in told["Launched"], told
+        assert "MiB" in told["Launching"], told

@@ -1,0 +1,149 @@
+"""Which cells are told of which Services: all that they hold, and of nothing else."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from cellwire.cell.v1 import cell_pb2 as wire
+from controller.model.names import CellName
+from controller.services import compiling
+from controller.services.book import Book
+from controller.services.model import Endpoint, Key, Port, Service, Slice
+
+KEYS = [("default", "kubernetes"), ("a", "one"), ("a", "two"), ("b", "one")]
+CELLS = [CellName("c-1"), CellName("c-2"), CellName("c-3")]
+SPACES = {CELLS[0]: "a", CELLS[1]: "b", CELLS[2]: "c"}
+
+
+def service(key: Key, address: str = "10.96.0.1") -> Service:
+    return Service(key=key, cluster=(address,), addresses=(address,), ports=(Port(number=80),))
+
+
+def some(key: Key, *addresses: str) -> Slice:
+    endpoints = tuple(Endpoint(address=one) for one in addresses)
+    return Slice(key=(key[0], f"{key[1]}-x"), service=key, ports={("", "tcp"): 8080}, endpoints=endpoints)
+
+
+class Cell:
+    """What a cell holds, as it has been told."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, wire.HeldService] = {}
+        self.woken = False
+
+    def wake(self) -> None:
+        self.woken = True
+
+    def take(self, changes: wire.ServiceChanges | None) -> None:
+        if changes is None:
+            return
+        if changes.whole:
+            self.held.clear()
+        for name in changes.gone:
+            self.held.pop(name, None)
+        self.held |= {one.name: one for one in changes.services}
+
+
+class Books(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.book = Book()
+        self.cells: dict[CellName, Cell] = {}
+        self.wanted: dict[CellName, set[Key]] = {name: set() for name in CELLS}
+
+    @rule(key=st.sampled_from(KEYS), number=st.integers(1, 3))
+    def a_service_comes_or_changes(self, key: Key, number: int) -> None:
+        self.book.put_service(service(key, f"10.96.0.{number}"))
+
+    @rule(key=st.sampled_from(KEYS))
+    def a_service_goes(self, key: Key) -> None:
+        self.book.drop_service(key)
+
+    @rule(key=st.sampled_from(KEYS), number=st.integers(0, 3))
+    def endpoints_change(self, key: Key, number: int) -> None:
+        self.book.put_slice(some(key, *(f"10.0.0.{one + 1}" for one in range(number))))
+
+    @rule(key=st.sampled_from(KEYS))
+    def a_slice_goes(self, key: Key) -> None:
+        self.book.drop_slice((key[0], f"{key[1]}-x"))
+
+    @rule(keys=st.sets(st.sampled_from(KEYS)))
+    def all_is_listed_anew(self, keys: set[Key]) -> None:
+        self.book.replace(services=[service(key) for key in keys], slices=[some(key, "10.0.0.9") for key in keys])
+
+    @rule(name=st.sampled_from(CELLS))
+    def a_cell_connects(self, name: CellName) -> None:
+        cell = self.cells[name] = Cell()
+        cell.woken = True
+        self.book.join(name, SPACES[name], cell.wake)
+
+    @rule(name=st.sampled_from(CELLS))
+    def a_cell_goes(self, name: CellName) -> None:
+        self.book.leave(name)
+        self.cells.pop(name, None)
+        self.wanted[name].clear()
+
+    @rule(name=st.sampled_from(CELLS), key=st.sampled_from(KEYS))
+    def a_pod_asks_for_a_name(self, name: CellName, key: Key) -> None:
+        if name not in self.cells:
+            return
+        if key in self.book.services:
+            self.wanted[name].add(key)
+        sequence = self.book.want(name, key, 100)
+        changes = self.book.due(name)
+        self.cells[name].take(changes)
+        if key in self.book.services:
+            assert "/".join(key) in self.cells[name].held
+        if changes is not None:
+            assert changes.sequence >= sequence
+
+    @invariant()
+    def who_was_woken_holds_what_it_should(self) -> None:
+        for name, cell in self.cells.items():
+            if cell.woken:
+                cell.woken = False
+                cell.take(self.book.due(name))
+            assert self.book.due(name) is None
+            own = {key for key in self.book.services if key[0] == SPACES[name]} | self.book.common | self.wanted[name]
+            expected = {
+                "/".join(key): compiling.held(self.book.services[key], self.book.slices_of(key), "")
+                for key in own & self.book.services.keys()
+            }
+            assert cell.held == expected
+
+
+Books.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestBooks = Books.TestCase
+
+
+def test_a_change_wakes_the_cells_that_hold_the_service_and_no_others() -> None:
+    book = Book()
+    cells = {CellName(f"c-{number}"): Cell() for number in range(100)}
+    for number, (name, cell) in enumerate(cells.items()):
+        book.join(name, "a" if number < 10 else "b", cell.wake)
+    book.put_service(service(("a", "one")))
+    assert sum(cell.woken for cell in cells.values()) == 10
+
+
+def test_a_change_that_changes_nothing_in_a_kernel_wakes_nobody() -> None:
+    book, cell = Book(), Cell()
+    book.put_service(service(("a", "one")))
+    book.put_slice(some(("a", "one"), "10.0.0.1"))
+    book.join(CELLS[0], "a", cell.wake)
+    cell.take(book.due(CELLS[0]))
+    moved = Endpoint(address="10.0.0.1", node="another")
+    book.put_slice(Slice(key=("a", "one-x"), service=("a", "one"), ports={("", "tcp"): 8080}, endpoints=(moved,)))
+    assert not cell.woken
+
+
+def test_a_pod_may_not_have_its_cell_hold_every_service_there_is() -> None:
+    book, cell = Book(), Cell()
+    for number in range(5):
+        book.put_service(service(("a", f"s{number}")))
+    book.join(CELLS[1], "b", cell.wake)
+    for number in range(5):
+        book.want(CELLS[1], ("a", f"s{number}"), 3)
+    cell.take(book.due(CELLS[1]))
+    assert len(cell.held) == 3

@@ -1,0 +1,92 @@
+"""The cell's small share of DNS: questions read, answers written, nothing too odd."""
+
+from __future__ import annotations
+
+import struct
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cellagent.network import dns, services
+from cellagent.network.services import TABLE, Around, Names
+from cellwire.cell.v1 import cell_pb2 as wire
+
+
+def query(name: str, type_: int = dns.A, *, size: int = 0) -> bytes:
+    more = b"\0" + struct.pack(">HHIH", 41, size, 0, 0) if size else b""
+    head = struct.pack(">HHHHHH", 7, 0x0100, 1, 0, 0, 1 if size else 0)
+    return head + dns.written(name) + struct.pack(">HH", type_, 1) + more
+
+
+def records(name: str, count: int) -> list[wire.NameRecord]:
+    return [wire.NameRecord(name=name, type=dns.A, ttl=5, text=f"10.0.{one >> 8}.{one & 255}") for one in range(count)]
+
+
+def test_a_question_is_read_with_the_size_that_its_asker_takes() -> None:
+    asked = dns.question(query("Web.Default.svc", dns.AAAA, size=1232))
+    assert asked is not None
+    assert (asked.name, asked.type, asked.size, asked.id) == ("web.default.svc", dns.AAAA, 1232, 7)
+
+
+def test_an_answer_repeats_the_question_as_it_stood() -> None:
+    asked = dns.question(query("WeB.x"))
+    assert asked is not None
+    said = dns.answer(asked, 0, records("web.x", 2))
+    number, flags, questions, answers, _, _ = struct.unpack_from(">HHHHHH", said)
+    assert (number, flags & 0x8000, flags & 15, questions, answers) == (7, 0x8000, 0, 1, 2)
+    assert b"WeB" in said
+    assert said.endswith(bytes([10, 0, 0, 1]))
+
+
+def test_what_is_longer_than_its_asker_takes_is_cut_and_says_so_but_not_over_tcp() -> None:
+    for size, whole in ((0, False), (4096, True)):
+        asked = dns.question(query("web.x", size=size))
+        assert asked is not None
+        said = dns.answer(asked, 0, records("web.x", 60))
+        assert bool(said[2] & 2) is not whole
+        assert not dns.answer(asked, 0, records("web.x", 60), stream=True)[2] & 2
+
+
+@given(st.binary(max_size=300))
+def test_no_question_is_too_odd_to_be_read(data: bytes) -> None:
+    asked = dns.question(data)
+    if asked is not None:
+        dns.answer(asked, dns.SERVER_FAILURE)
+
+
+@given(st.binary(max_size=40), st.integers(0, 40), st.integers(0, 255))
+def test_no_change_of_a_question_is_too_odd(more: bytes, at: int, byte: int) -> None:
+    data = bytearray(query("web.default.svc.cluster.local", size=1232) + more)
+    data[at % len(data)] = byte
+    dns.question(bytes(data))
+
+
+_PORTS = st.builds(
+    lambda protocol, vip, backends, seconds, node: wire.ServicePort(
+        protocol=protocol, addresses=[f"10.96.0.{vip}"], port=80, node_port=node, affinity_seconds=seconds,
+        backends=[wire.ServiceBackend(address=f"10.0.0.{one}", port=8080) for one in backends],
+    ),
+    st.sampled_from(["tcp", "udp", "sctp"]), st.integers(1, 9), st.sets(st.integers(1, 9), max_size=4),
+    st.sampled_from([0, 60]), st.sampled_from([0, 30080]),
+)  # fmt: skip
+_HELD = st.dictionaries(st.sampled_from(["a/one", "a/two", "b/one"]), st.lists(_PORTS, max_size=2))
+
+
+@given(_HELD, _HELD)
+def test_a_transaction_removes_what_is_held_no_more_and_jumps_to_nothing_else(
+    before: dict[str, list[wire.ServicePort]], after: dict[str, list[wire.ServicePort]]
+) -> None:
+    def made(ports: dict[str, list[wire.ServicePort]]) -> dict[str, wire.HeldService]:
+        return {name: wire.HeldService(name=name, ports=found) for name, found in ports.items()}
+
+    _, names = services.transaction(made(before), None, Around(pod="10.0.0.1"))
+    text, now = services.transaction(made(after), names, Around(pod="10.0.0.1"))
+    for name in names.chains - now.chains:
+        assert f"delete chain inet {TABLE} {name}" in text
+    gone = {line.split()[-1] for line in text.splitlines() if line.startswith("delete ")}
+    assert not gone & (now.chains | now.sets)
+    jumps = {word for line in text.splitlines() for word in line.replace(",", " ").split() if word[:2] in {"s4", "b4"}}
+    assert jumps <= now.chains | gone
+    empty, nothing = services.transaction({}, now, Around())
+    assert nothing == Names()
+    assert f"flush table inet {TABLE}" in empty
