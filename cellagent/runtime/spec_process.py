@@ -47,8 +47,11 @@ def environment(config: cri.ContainerConfig, image: ImageConfig, user: User, hos
     if config.tty:
         found["TERM"] = "xterm"
     for variable in image.env:
-        key, _, text = variable.partition("=")
-        found[key] = text
+        key, says, text = variable.partition("=")
+        if says:
+            found[key] = text
+        else:
+            found.pop(key, None)  # as containerd takes it: what has no value is not to be set
     for pair in config.envs:
         try:
             found[pair.key] = pair.value.decode()

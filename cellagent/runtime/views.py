@@ -129,8 +129,8 @@ def stop_signal_value(name: str) -> cri.Signal.ValueType:
 def signal_number(name: str) -> int:
     """The number of a signal's name or number as images and CRI write it; SIGTERM for what is none."""
     plain = name.upper()
-    if plain.isdigit():
-        return int(plain)
+    if plain.isdecimal():
+        return int(plain) if 0 < int(plain) <= signal.SIGRTMAX else int(signal.SIGTERM)
     plain = plain if plain.startswith("SIG") else f"SIG{plain}"
     base, mark, extra = plain.replace("PLUS", "+").replace("MINUS", "-").partition("+")
     if not mark:

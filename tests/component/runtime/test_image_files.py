@@ -166,3 +166,12 @@ async def test_an_image_of_no_layers_runs_with_mounts_and_is_an_empty_volume_of_
         )
         listed = await said(client, "/tools/busybox", "sh", "-c", script, mounts=[bind, volume])
         assert listed == "hi\n.\n..\n"
+
+
+async def test_a_working_folder_is_made_and_a_variable_without_value_is_not_set(tmp_path: Path) -> None:
+    config = {"WorkingDir": "/not/there", "Env": ["GONE=1", "GONE", "A=b=c"], "StopSignal": "12345"}
+    async with agent_with(tmp_path, {}, config) as client:
+        assert await said(client, "sh", "-c", "pwd; echo $A; echo ${GONE-unset}") == "/not/there\nb=c\nunset\n"
+        container = await client.run("sh", "-c", "trap 'exit 7' TERM; while true; do sleep 0.1; done")
+        await client.stop(container, 10)
+        assert (await client.exited(container)).exit_code in {7, 143}
