@@ -11,8 +11,14 @@ setup: ## install what is missing: Debian packages, the virtual environment, pin
 demo: setup ## run the main job in front of you (KEEP=1 leaves it running)
 	@KEEP=$(KEEP) $(PY) -m examples.demo
 
-test: setup ## run every test that this machine can run
+check: setup ## a minute, at every change: style, types, the pure tests
+	@bash scripts/check
+
+test: setup ## every test that this machine can run; T="path -k words" for some, as pytest takes them
 	@bash scripts/test $(T)
+
+thorough: setup ## at length: GiB streams, long fuzzing and soak, crun and runc, a kubelet from KUBE_BIN
+	@bash scripts/thorough
 
 test-kubelet: setup ## the same with a real kubelet and control plane, from the binaries in KUBE_BIN
 	@bash scripts/test tests/e2e/test_kubelet.py -rs
@@ -28,10 +34,14 @@ image: setup ## bake the machine image of a cell into build/ (ARCH=, PRELOAD=ima
 	@bash scripts/setup image
 	@$(PY) -m images bake --arch=$(or $(ARCH),amd64) --out=build/cell-$(or $(ARCH),amd64).raw --preload=$(PRELOAD)
 
+bundle: setup ## pack the agent for stock images into build/ (ARCH=)
+	@bash scripts/setup image
+	@$(PY) -m images bundle --arch=$(or $(ARCH),amd64) --out=build/agent-$(or $(ARCH),amd64).tar.gz
+
 test-image: setup ## boot the baked image in QEMU, under a real controller (minutes)
 	@bash scripts/test-image $(T)
 
 proto: setup ## regenerate the code under proto/ from the .proto files
 	@bash scripts/proto
 
-.PHONY: help setup demo test test-kubelet lint bench image test-image proto
+.PHONY: help setup demo check test thorough test-kubelet lint bench image bundle test-image proto

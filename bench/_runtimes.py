@@ -117,7 +117,7 @@ async def both() -> AsyncGenerator[tuple[Runtime, Runtime]]:
     reference = REFERENCE.format(port=port)
     try:
         async with AsyncExitStack() as stack:
-            stack.enter_context(ready_for_crun())
+            ready_for_crun()
             await stack.enter_async_context(registry(folder, port))
             ours = await stack.enter_async_context(agent(folder / "ours", reference))
             theirs = await stack.enter_async_context(containerd(folder / "theirs", reference))

@@ -72,7 +72,7 @@ async def both_with_shim() -> AsyncGenerator[tuple[ShimRuntime, Runtime]]:
     reference = f"127.0.0.1:{port}/web:1"
     try:
         async with AsyncExitStack() as stack:
-            stack.enter_context(ready_for_crun())
+            ready_for_crun()
             await stack.enter_async_context(_registry(folder, port))
             ours = await stack.enter_async_context(_shim(folder / "ours", port, reference))
             theirs = await stack.enter_async_context(containerd(folder / "theirs", reference))

@@ -12,6 +12,7 @@ from pathlib import Path
 import uvloop
 
 from cellagent import daemon
+from cellagent.kernel import oci
 from cellagent.network import cni, pod
 from cellagent.runtime.settings import RuntimeSettings
 from cellwire.faults import Fault
@@ -45,6 +46,7 @@ def _serve(asked: argparse.Namespace) -> Coroutine[None, None, None]:
         state=asked.state,
         bridge=asked.bridge,
         subnet=asked.subnet,
+        oci_runtime=asked.oci_runtime,
         plugins=cni.Plugins(asked.cni_config, tuple(asked.cni_programs or CNI.programs)),
     )
     return daemon.serve(asked.socket, settings, mirrors=asked.mirror, pinned=asked.pin, certificates=asked.certificates)
@@ -76,6 +78,9 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="IMAGE",
         help="tell a kubelet to leave this image alone when it makes room; may be given more than once",
+    )
+    serve.add_argument(
+        "--oci-runtime", default="", choices=("", *oci.NAMES), help="what makes containers; the better one that works"
     )
     serve.add_argument("--bridge", default=pod.BRIDGE, help="bridge of the pods' network")
     serve.add_argument("--subnet", default=pod.BRIDGE_SUBNET, help="addresses of the pods' network")

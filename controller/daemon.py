@@ -27,6 +27,7 @@ from cellwire.faults import Fault, Kind
 from cellwire.proxies import Proxies, merged, proxies_of
 from controller.api import admin, measuring
 from controller.api import server as api
+from controller.api.kinds import WORKLOADS
 from controller.api.metrics import Measured, Metrics
 from controller.choice import demand
 from controller.clouds.ec2 import cloud as ec2_cloud
@@ -42,6 +43,7 @@ from controller.fleet import room as fleet_room
 from controller.fleet.adoption import Owner
 from controller.fleet.cells import Cells
 from controller.fleet.pool_classes import classes
+from controller.fleet.pool_classes import images as held
 from controller.fleet.pool_keeper import PoolSettings
 from controller.fleet.settings import limits
 from controller.link import port as link_port
@@ -54,6 +56,7 @@ from controller.objects.tokens import Tokens
 from controller.pods import engine, registries, worker
 from controller.pods.adoption import PodOwner
 from controller.pods.delivery import Identity
+from controller.sandboxes import warming as warm_images
 from controller.sandboxes.carried import PURPOSE, Carrier
 from controller.sandboxes.ways import Ways
 from controller.services import room as services_room
@@ -63,6 +66,7 @@ from controller.shim.sandboxes import CLAIMED_BY
 from controller.store import etcd, etcd_gateway, sqlite
 from controller.store.protocol import Store
 from controller.store.timed import TimedStore
+from controller.workloads import room as workloads
 
 log = structlog.get_logger()
 HERE = Path(__file__).resolve().parent.parent
@@ -109,7 +113,7 @@ async def main(settings: Settings) -> None:
             )
             images = replace(images, architectures=asking.architectures)
         sealing = Sealing(link.authority.secret("objects"))
-        library = await rooms.enter_async_context(objects.running(store, sealing, STORED, time.time))
+        library = await rooms.enter_async_context(objects.running(store, sealing, (*STORED, *WORKLOADS), time.time))
         pods = await rooms.enter_async_context(
             engine.running(
                 fleet,
@@ -121,6 +125,7 @@ async def main(settings: Settings) -> None:
                 images=images,
             )
         )
+        await rooms.enter_async_context(workloads.running(library, pods.teller))
         of_shims_pod = await _open_services(settings, rooms, fleet, of_pod, of_sandbox)
         if settings.shim.socket is not None:
             shim_settings = shim.ShimSettings(
@@ -137,7 +142,8 @@ async def main(settings: Settings) -> None:
             measuring.running(metrics, measured, settings.metrics.host, settings.metrics.port)
         )
         facts = {"cloud": cloud.name, "link": list(link.controllers), "pid": os.getpid()}
-        await rooms.enter_async_context(admin.running(fleet, state, facts, cloud, metrics))
+        warming = await rooms.enter_async_context(warm_images.running(fleet, held(settings.standby), login))
+        await rooms.enter_async_context(admin.running(fleet, state, facts, cloud, metrics, warming.held))
         log.info("ready", cloud=cloud.name, cells_dial=link.controllers)
         await stop.wait()
         log.info("stopping; pods run on")
@@ -186,6 +192,7 @@ async def _open_store(settings: Settings, rooms: AsyncExitStack, stop: asyncio.E
 
 async def _open_cloud(settings: Settings, rooms: AsyncExitStack) -> Cloud:
     if settings.cloud.kind == "ec2":
+        _check_stock(settings)
         return await rooms.enter_async_context(ec2_cloud.running(Ec2Settings.of(settings.cloud.ec2, settings.cluster)))
     # Instances run the agent of this very installation.
     local = LocalSettings.of(
@@ -197,6 +204,15 @@ async def _open_cloud(settings: Settings, rooms: AsyncExitStack) -> Cloud:
         needed=(str(HERE), sys.prefix, sys.base_prefix),
     )
     return await rooms.enter_async_context(local_cloud.running(local))
+
+
+def _check_stock(settings: Settings) -> None:
+    """A stock image has no agent: it must be able to fetch one from us."""
+    ec2 = settings.cloud.ec2
+    for architecture, image in (("amd64", ec2.image_amd64), ("arm64", ec2.image_arm64)):
+        if image.startswith("stock:") and architecture not in settings.link.agents:
+            mend = f"pack one with `make bundle` and name it with link.agent_{architecture}"
+            raise Fault(Kind.INVALID, f"cloud.ec2.image_{architecture} {image}", "there is no agent for it", mend)
 
 
 async def _open_services(
@@ -233,7 +249,9 @@ def _link_settings(settings: Settings) -> link_port.LinkSettings:
     own = link.addresses
     if not own and link.host == "0.0.0.0" and settings.cloud.kind == "local":  # noqa: S104
         own = (str(addresses.gateway(settings.cloud.local.subnet)),)
-    return link_port.LinkSettings(folder=settings.state / "link", host=link.host, port=link.port, addresses=own)
+    return link_port.LinkSettings(
+        folder=settings.state / "link", host=link.host, port=link.port, addresses=own, agents=link.agents
+    )
 
 
 def _fleet_settings(settings: Settings) -> fleet_room.FleetSettings:

@@ -26,42 +26,50 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from examples import image
+from examples.site import FIRST_API_PORT, Site, addresses, free_port
 
 HERE = Path(__file__).resolve().parent.parent
-FOLDER = HERE / ".demo"
+SITE = Site(HERE)
+FOLDER = SITE.folder
 BIN = HERE / ".venv" / "bin"
-BRIDGE_ADDRESS = "10.211.0.1"
 REGISTRY_PORT = 5055
 KUBECONFIG = FOLDER / "state" / "kubeconfig"
 POD = HERE / "examples" / "web.yaml"
-CONFIG = f"""\
-# The controller of the demonstration: pods API on loopback, local cloud on a bridge of its own.
+
+
+def controller_toml(subnet: str) -> str:
+    """The controller of the demonstration: pods API on loopback, local cloud on a bridge of its own."""
+    return f"""\
 state = "{FOLDER}/state"
 
 [link]
-host = "{BRIDGE_ADDRESS}"
+host = "{subnet}.1"
 port = 7711
 
 [api]
-port = 7712
+port = {free_port(FIRST_API_PORT)}
 
 [cloud]
 kind = "local"
 
 [cloud.local]
-cluster = "demo"
+cluster = "{SITE.cluster}"
 root = "{FOLDER}/cloud"
-bridge = "chinampa-demo"
-subnet = "10.211.0.0/16"
+bridge = "{SITE.bridge}"
+subnet = "{subnet}.0/24"
 
 [[registries]]
 host = "registry.demo"
-mirrors = ["http://{BRIDGE_ADDRESS}:{REGISTRY_PORT}"]
+mirrors = ["http://{subnet}.1:{REGISTRY_PORT}"]
 """
-REGISTRY = f"""\
+
+
+def registry_yml(subnet: str) -> str:
+    """A registry that only the bridge sees."""
+    return f"""\
 version: 0.1
 storage: {{filesystem: {{rootdirectory: {FOLDER}/registry}}}}
-http: {{addr: "{BRIDGE_ADDRESS}:{REGISTRY_PORT}"}}
+http: {{addr: "{subnet}.1:{REGISTRY_PORT}"}}
 """
 
 
@@ -282,21 +290,23 @@ def steps() -> Generator[dict[str, float]]:
 @contextmanager
 def started() -> Generator[None]:
     """The controller and the registry, up and filled."""
-    (FOLDER / "controller.toml").write_text(CONFIG)
-    (FOLDER / "registry.yml").write_text(REGISTRY)
+    subnet = SITE.subnet(addresses(SITE.bridge))
+    registry = f"http://{subnet}.1:{REGISTRY_PORT}"
+    (FOLDER / "controller.toml").write_text(controller_toml(subnet))
+    (FOLDER / "registry.yml").write_text(registry_yml(subnet))
     with step("start the controller, its local cloud, and a registry with one image"):
         spawn("controller", [str(BIN / "chinampa"), "controller", "--config", str(FOLDER / "controller.toml")])
         until(lambda: KUBECONFIG.exists() and kubectl_status("get", "--raw", "/healthz") == 0, 30, "no controller")
         spawn("registry", ["docker-registry", "serve", str(FOLDER / "registry.yml")])
-        until(registry_answers, 15, "the registry does not answer")
-        image.push(f"http://{BRIDGE_ADDRESS}:{REGISTRY_PORT}", "web", "1")
+        until(lambda: answers(registry), 15, "the registry does not answer")
+        image.push(registry, "web", "1")
     yield
 
 
-def registry_answers() -> bool:
+def answers(registry: str) -> bool:
     """Whether the registry is up."""
     try:
-        with urllib.request.urlopen(f"http://{BRIDGE_ADDRESS}:{REGISTRY_PORT}/v2/", timeout=2):
+        with urllib.request.urlopen(f"{registry}/v2/", timeout=2):
             return True
     except OSError:
         return False

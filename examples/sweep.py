@@ -1,4 +1,4 @@
-"""Removes every trace of the demonstration's local cloud, whether its controller lives or not."""
+"""Removes every trace of this clone's demonstration, whether its controller lives or not."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from pathlib import Path
 
 from controller.clouds.local.settings import LocalSettings
 from controller.clouds.local.sweep import sweep
-
-FOLDER = Path(__file__).resolve().parent.parent / ".demo"
-SETTINGS = LocalSettings(cluster="demo", root=FOLDER / "cloud", bridge="chinampa-demo", subnet="10.211.0.0/16")
+from examples.site import Site
 
 if __name__ == "__main__":
-    asyncio.run(sweep(SETTINGS))
+    here = Site(Path(__file__).resolve().parent.parent)
+    asyncio.run(sweep(LocalSettings(cluster=here.cluster, root=here.folder / "cloud", bridge=here.bridge)))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from cellagent.boot.join import AGENT_VERSION
 from cellwire.faults import Fault, Kind
-from images import contents, disk, initrd, papers, preload, tree
+from images import bundle, contents, disk, initrd, papers, preload, tree
 from images.programs import run
 
 
@@ -26,40 +28,77 @@ class Bake(msgspec.Struct, frozen=True, kw_only=True):
     same_as: Path | None = None
 
 
-def bake(asked: Bake, say: Callable[[str], None]) -> papers.Manifest:
-    """Bake a disk. Raises Fault."""
+class Trees(msgspec.Struct, frozen=True, kw_only=True):
+    """What a bake begins with: the tools, the packages as they were unpacked, and the cell with the agent inside."""
+
+    tools: Path
+    source: Path
+    cell: Path
+    packages: tuple[papers.Package, ...]
+
+
+def _prepared(folder: Path, architecture: str, say: Callable[[str], None]) -> Trees:
     if os.geteuid() != 0:
         raise Fault(Kind.DENIED, "bake", "files of an image belong to root", "run it as root")
-    if asked.architecture not in contents.KERNELS:
-        raise Fault(Kind.INVALID, f"architecture {asked.architecture}", "amd64 and arm64 are known")
-    asked.work.mkdir(parents=True, exist_ok=True)
-    commit, epoch = _commit()
+    if architecture not in contents.KERNELS:
+        raise Fault(Kind.INVALID, f"architecture {architecture}", "amd64 and arm64 are known")
     say("packages of the disk's tools")
-    tools = tree.packages(asked.work, "tools", contents.TOOLS, _own_architecture(), 0)
+    tools = tree.packages(folder, "tools", contents.TOOLS, _own_architecture(), 0)
     say("packages of the cell")
-    wanted = (*contents.PACKAGES, contents.KERNELS[asked.architecture])
-    source = tree.packages(asked.work, "cell", wanted, asked.architecture, 0)
+    source = tree.packages(folder, "cell", (*contents.PACKAGES, contents.KERNELS[architecture]), architecture, 0)
     debian = papers.debian(source)
     work = tools / "work"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
     say("agent and settings")
-    cell = work / "cell"
-    tree.of_cell(source, cell, asked.architecture)
-    packages = (*debian, *_python(cell))
+    tree.of_cell(source, work / "cell", architecture)
+    packages = (*debian, *_python(work / "cell"))
+    return Trees(tools=tools, source=source, cell=work / "cell", packages=packages)
+
+
+def bundle_agent(out: Path, work: Path, architecture: str, say: Callable[[str], None]) -> str:
+    """Write the agent's bundle for stock images; its SHA-256. Raises Fault."""
+    with _alone(work):
+        _, epoch = _commit()
+        trees = _prepared(work, architecture, say)
+        say("bundle")
+        digest = bundle.pack(trees.cell, trees.tools, out, epoch)
+        shutil.rmtree(trees.cell.parent)
+        return digest
+
+
+@contextmanager
+def _alone(work: Path) -> Generator[None]:
+    """One bake at a time in a work folder; the others wait."""
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def bake(asked: Bake, say: Callable[[str], None]) -> papers.Manifest:
+    """Bake a disk. Raises Fault."""
+    with _alone(asked.work):
+        return _baked(asked, say)
+
+
+def _baked(asked: Bake, say: Callable[[str], None]) -> papers.Manifest:
+    commit, epoch = _commit()
+    trees = _prepared(asked.work, asked.architecture, say)
+    cell, packages = trees.cell, trees.packages
     _compare(asked, packages)
     say("container images") if asked.preload else None
     preload.into(cell / "var/lib/chinampa/images", asked.preload, asked.mirrors, asked.architecture)
     tree.clamp(cell, epoch)
-    kernel, modules = tree.kernel(source)
+    kernel, modules = tree.kernel(trees.source)
     say("disk")
-    first = initrd.first_stage(tools / "usr/bin/busybox", modules, epoch)
+    first = initrd.first_stage(trees.tools / "usr/bin/busybox", modules, epoch)
     parts = disk.Parts(
-        tools=tools, cell=cell, kernel=kernel, first_stage=first, architecture=asked.architecture, epoch=epoch
+        tools=trees.tools, cell=cell, kernel=kernel, first_stage=first, architecture=asked.architecture, epoch=epoch
     )
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     disk.assemble(parts, asked.out)
-    shutil.rmtree(work)
+    shutil.rmtree(cell.parent)
     return _papers(asked, commit, epoch, packages)
 
 

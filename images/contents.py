@@ -33,6 +33,7 @@ TOOLS = (
     "grub-pc-bin",
     "libarchive13t64",
     "mtools",
+    "patchelf",
 )
 # What no cell needs: papers, other languages, what only installs packages, the installer's first stage.
 NOT_UNPACKED = (

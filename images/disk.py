@@ -118,7 +118,7 @@ def assemble(parts: Parts, target: Path) -> tuple[Partition, ...]:
     environment = {"SOURCE_DATE_EPOCH": str(parts.epoch)}
     usr = parts.cell / "usr"
     run(
-        ["mkfs.erofs", "--quiet", "-zlz4hc,12", f"-T{parts.epoch}", f"-U{identifier('usr')}", f"{inside}/usr.img",
+        ["mkfs.erofs", "--quiet", "-zlz4hc,9", f"-T{parts.epoch}", f"-U{identifier('usr')}", f"{inside}/usr.img",
          f"/{usr.relative_to(parts.tools)}"],
         root=parts.tools,
     )  # fmt: skip

@@ -1,7 +1,26 @@
 """What holds for all tests."""
 
+import os
+import sys
+
 from hypothesis import HealthCheck, settings
+
+from tests.support import machine
+
+# Most of a test's time would go into compiling what each agent, controller and command that it starts imports.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # A timing never decides a test: on a busy machine an example takes many times as long, and so does making one up.
 settings.register_profile("chinampa", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("chinampa")
+
+
+def pytest_configure() -> None:
+    """Each process that runs tests, a worker of xdist or pytest alone, is apart from all others of this machine.
+
+    OCI_RUNTIME=crun has everything run with crun, also where the machine's control groups keep that from running.
+    """
+    machine.leave_the_machines()
+    if os.environ.get("OCI_RUNTIME") == "crun" and os.geteuid() == 0:
+        machine.leave_version2()

@@ -10,27 +10,27 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 
+from cellagent.images.frames import Frames, Message
 from cellagent.kernel import processes
 
 _STDERR = 2
 _READ = 256 << 10
 
 
-async def start(argv: Sequence[str]) -> Process:
-    """Start `python -m argv…` with pipes for its input and output; errors go where ours go."""
+async def start(argv: Sequence[str], *, stdin: int = PIPE, stdout: int = PIPE) -> Process:
+    """Start `python -m argv…`, with pipes unless descriptors are given; errors go where ours go."""
     # The child must find this package however this process found it.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     command = [sys.executable, "-P", "-m", *argv]
-    return await processes.start(command, stdin=PIPE, stdout=PIPE, stderr=_STDERR, env=environment)
+    return await processes.start(command, stdin=stdin, stdout=stdout, stderr=_STDERR, env=environment)
 
 
-async def lines(process: Process) -> AsyncGenerator[bytes]:
-    """The lines of a process's output, however long; a last one without its end is dropped."""
-    rest = b""
-    while process.stdout and (chunk := await process.stdout.read(_READ)):
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            yield line
+async def messages(reader: asyncio.StreamReader, kind: type[Message]) -> AsyncGenerator[Message]:
+    """The messages of a stream to its end; a last one that is cut short is dropped. Raises msgspec.DecodeError."""
+    frames = Frames(kind)
+    while piece := await reader.read(_READ):
+        for message in frames.feed(piece):
+            yield message
 
 
 async def end(process: Process, *, grace: float) -> None:

@@ -56,6 +56,10 @@ class Extractor:
             except OSError as error:
                 raise fault_of(error, name) from error
 
+    def whiteouts(self) -> list[bytes]:
+        """Names that the layer hides of those below and does not hold itself."""
+        return sorted(name for name in self._removed if _is_whiteout(name))
+
     def _write(self, entry: Entry, name: bytes, reader: TarReader) -> None:
         parent, _, base = name.rpartition(b"/")
         parent = parent or b"."
@@ -96,7 +100,9 @@ class Extractor:
             self._replace(name)
             descriptor = os.open(name, _CREATE, entry.mode & 0o777)
         try:
-            if entry.size:
+            if entry.pieces is not None:
+                self.unpacked += _write_pieces(descriptor, entry, reader)
+            elif entry.size:
                 for span in reader.content():
                     written = os.write(descriptor, span)
                     while written < len(span):
@@ -116,6 +122,8 @@ class Extractor:
         target = safe_name(entry.link)
         if target == name:
             return
+        if target in self._removed and _is_whiteout(target):
+            raise tarstream.broken(f"it links to {os.fsdecode(target[:200])!r}, which it removes itself")
         try:
             os.link(target, name, follow_symlinks=False)
         except FileExistsError:
@@ -221,6 +229,21 @@ def fault_of(error: OSError, name: bytes) -> Fault:
     )
 
 
+def _write_pieces(descriptor: int, entry: Entry, reader: TarReader) -> int:
+    """Write a sparse file: the pieces where they belong, nothing in between. How many bytes were written."""
+    os.ftruncate(descriptor, entry.whole)
+    pieces = iter(entry.pieces or ())
+    at = left = written = 0
+    for span in reader.content():
+        rest = span
+        while rest:
+            if not left:
+                at, left = next(pieces)
+            done = os.pwrite(descriptor, rest[:left], at)
+            at, left, written, rest = at + done, left - done, written + done, rest[done:]
+    return written
+
+
 def _make_special(entry: Entry, name: bytes) -> None:
     match entry.kind:
         case tarstream.SYMLINK:
@@ -262,6 +285,14 @@ def allowed_xattrs(xattrs: Iterable[tuple[str, bytes]]) -> list[tuple[str, bytes
         for name, value in xattrs
         if name == "security.capability" or (name.startswith("user.") and not name.startswith("user.overlay."))
     ]
+
+
+def _is_whiteout(name: bytes) -> bool:
+    try:
+        seen = os.lstat(name)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISCHR(seen.st_mode) and seen.st_rdev == 0
 
 
 def _is_folder(name: bytes) -> bool:

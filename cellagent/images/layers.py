@@ -1,8 +1,8 @@
 """The layers of one image: fetched several at once, unpacked while they arrive, told in order when they are whole.
 
 Each is unpacked by a process of its own that is locked into the layer's folder (see unpack and extract). Folders that
-a layer uses without describing them take their attributes from the layers below, as they would if the layers were
-laid over each other one by one.
+a layer uses without describing them take their attributes from the layers below, and whiteouts of what no layer below
+has go, as if the layers were laid over each other one by one.
 """
 
 from __future__ import annotations
@@ -10,30 +10,18 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
 
-import msgspec
-
-from cellagent.images import children
+from cellagent.images import unpackers
 from cellagent.images.extract import OPAQUE_XATTR
 from cellagent.images.manifest import Descriptor, chain_ids
-from cellagent.images.messages import LayerReady, Unpacked, UnpackMessage
-from cellwire.faults import Fault, Kind
+from cellagent.images.messages import LayerReady, Unpacked
+from cellagent.images.unpackers import Blobs, Unpackers
+from cellwire.faults import Fault
 
 AT_ONCE = 3
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-class Blobs(Protocol):
-    """Where compressed layers come from."""
-
-    def blob(self, descriptor: Descriptor) -> AsyncIterator[bytes]:
-        """The bytes that `descriptor` names, not yet verified."""
-        ...
 
 
 class Stack:
@@ -70,20 +58,22 @@ class Stack:
         """Fetch and unpack what is missing, once. Raises Fault."""
         slots = asyncio.Semaphore(AT_ONCE)
         try:
-            async with asyncio.TaskGroup() as group:
+            if not self._missing:
+                return
+            async with unpackers.running() as processes, asyncio.TaskGroup() as group:
                 for number in self._missing:
                     await slots.acquire()
-                    group.create_task(self._one(number, blobs, slots))
+                    group.create_task(self._one(number, blobs, slots, processes))
         finally:
             for descriptor in self._roots.values():
                 os.close(descriptor)
 
-    async def _one(self, number: int, blobs: Blobs, slots: asyncio.Semaphore) -> None:
+    async def _one(self, number: int, blobs: Blobs, slots: asyncio.Semaphore, processes: Unpackers) -> None:
         layer = self._layers[number]
         folder = self._folders[number]
         Path(folder).mkdir(mode=0o755)
         try:
-            self._unpacked[number] = await unpack(folder, layer, self._diff_ids[number], blobs, self._arrived)
+            self._unpacked[number] = await processes.unpack(folder, layer, self._diff_ids[number], blobs, self._arrived)
         except Fault as fault:
             if fault.thing != "layer":
                 raise
@@ -100,6 +90,7 @@ class Stack:
             self._roots[number] = os.open(self._folders[number], _OPEN)
             below = [self._roots[n] for n in reversed(range(number))]
             inherit(self._roots[number], done.implicit, below)
+            forget_idle_whiteouts(self._roots[number], done.whiteouts, below)
             self._ready(
                 LayerReady(
                     chain_id=self.chain[number],
@@ -111,49 +102,6 @@ class Stack:
                     entries=done.entries,
                 )
             )
-
-
-async def unpack(
-    folder: str, layer: Descriptor, diff_id: str, blobs: Blobs, arrived: Callable[[int], None]
-) -> Unpacked:
-    """Unpack one layer into the empty `folder`."""
-    process = await children.start(["cellagent.images.unpack", folder, layer.digest, diff_id])
-    try:
-        async with asyncio.TaskGroup() as group:
-            answer = group.create_task(_answer(process))
-            await _feed(process, layer, blobs, arrived)
-    finally:
-        # It may be writing: it must be gone before anybody removes the folder.
-        await children.end(process, grace=0)
-    said = answer.result()
-    if isinstance(said, Unpacked):
-        return said
-    raise said.fault()
-
-
-async def _feed(process: Process, layer: Descriptor, blobs: Blobs, arrived: Callable[[int], None]) -> None:
-    stdin = process.stdin
-    if stdin is None:
-        raise RuntimeError("the unpacking process has no input")
-    # A process that ended early says why on its output; its closed input is no news.
-    with suppress(BrokenPipeError, ConnectionResetError):
-        async with aclosing(blobs.blob(layer)) as chunks:  # pyright: ignore[reportArgumentType]
-            async for chunk in chunks:
-                arrived(len(chunk))
-                stdin.write(chunk)
-                await stdin.drain()
-        stdin.close()
-
-
-async def _answer(process: Process) -> UnpackMessage:
-    line = await process.stdout.read() if process.stdout else b""
-    try:
-        return msgspec.json.decode(line, type=UnpackMessage)
-    except msgspec.DecodeError:
-        code = await process.wait()
-        raise Fault(
-            Kind.BROKEN, "layer", f"the unpacking process ended with code {code} and no answer", "see the agent's log"
-        ) from None
 
 
 def inherit(folder: int, implicit: Sequence[bytes], below: Sequence[int]) -> None:
@@ -173,6 +121,45 @@ def inherit(folder: int, implicit: Sequence[bytes], below: Sequence[int]) -> Non
         _copy_attributes(found, own)
 
 
+def forget_idle_whiteouts(folder: int, whiteouts: Sequence[bytes], below: Sequence[int]) -> None:
+    """Remove whiteouts of names that none of the layers `below` (topmost first) shows: in a folder that only one layer
+    has, the kernel would list them. All are open folders.
+    """
+    for name in whiteouts:
+        *parts, base = name.split(b"/")
+        parent, hidden = _walk(folder, parts)
+        if parent is None:
+            continue
+        try:
+            hidden = hidden or _is_opaque(parent)
+            if hidden or not _shows(parts, base, below):
+                os.unlink(base, dir_fd=parent)
+        finally:
+            os.close(parent)
+
+
+def _shows(parts: Sequence[bytes], base: bytes, below: Sequence[int]) -> bool:
+    for layer in below:
+        parent, hidden = _walk(layer, parts)
+        if parent is not None:
+            try:
+                if (seen := _seen(base, parent)) is not None:
+                    return not (stat.S_ISCHR(seen.st_mode) and seen.st_rdev == 0)
+                hidden = hidden or _is_opaque(parent)
+            finally:
+                os.close(parent)
+        if hidden:
+            return False
+    return False
+
+
+def _seen(name: bytes, folder: int) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
 def _find_below(parts: Sequence[bytes], below: Sequence[int]) -> int | None:
     for layer in below:
         descriptor, hidden = _walk(layer, parts)
@@ -182,7 +169,9 @@ def _find_below(parts: Sequence[bytes], below: Sequence[int]) -> int | None:
 
 
 def _walk(root: int, parts: Sequence[bytes]) -> tuple[int | None, bool]:
-    """An open folder `parts` below `root`, no symlink followed; else whether the layer hides what is further below."""
+    """An open folder `parts` below `root`, no symlink followed, if there is one; and whether the layer hides what is
+    there in the layers below it.
+    """
     here = os.open(".", _OPEN, dir_fd=root)
     hidden = False
     for part in parts:
@@ -197,7 +186,7 @@ def _walk(root: int, parts: Sequence[bytes]) -> tuple[int | None, bool]:
             return None, True
         os.close(here)
         here = following
-    return here, False
+    return here, hidden
 
 
 def _is_opaque(descriptor: int) -> bool:

@@ -1,4 +1,4 @@
-"""What the agent, its pull child and the unpacking processes say to each other: JSON values over pipes."""
+"""What the agent, its pull child and the unpacking processes say to each other; `frames` carries it."""
 
 from __future__ import annotations
 
@@ -110,13 +110,24 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, tag="failure"):
         return Fault(self.kind, self.thing, self.cause, self.mend, reason=self.reason)
 
 
+class UnpackRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One layer to unpack into the empty `folder`, with the digests that it must turn out to have."""
+
+    folder: str
+    digest: str
+    diff_id: str
+
+
 class Unpacked(msgspec.Struct, frozen=True, kw_only=True, tag="unpacked"):
-    """What one unpacking process did: bytes read, bytes written, entries, and the folders that no entry described."""
+    """What one unpacking process did: bytes read, bytes written, entries. `implicit` are folders that no entry
+    described, `whiteouts` names that the layer hides of those below.
+    """
 
     size: int
     unpacked: int
     entries: int
     implicit: list[bytes]
+    whiteouts: list[bytes] = []
 
 
 PullMessage = Progress | LayerReady | Pulled | Failure

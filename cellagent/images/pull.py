@@ -1,7 +1,7 @@
 """The process that pulls one image: `python -m cellagent.images.pull`.
 
-The request is one JSON line on stdin, credentials included; progress, layers and the end are JSON lines on stdout. It
-writes only into the request's work folder. It ends with its parent: stdin at its end, or SIGTERM, stops it.
+The request is one frame on stdin, credentials included; progress, layers and the end are frames on stdout. It writes
+only into the request's work folder. It ends with its parent: stdin at its end, or SIGTERM, stops it.
 """
 
 from __future__ import annotations
@@ -11,18 +11,16 @@ import os
 import signal
 import sys
 import time
-from contextlib import suppress
+from contextlib import aclosing, suppress
 
-import msgspec
 import uvloop
 
-from cellagent.images import choosing, layers, manifest, reference, registry
+from cellagent.images import children, choosing, frames, layers, manifest, reference, registry
 from cellagent.images.extract import fault_of
 from cellagent.images.messages import Failure, LayerReady, Progress, Pulled, PullMessage, PullRequest
 from cellwire.faults import Fault, Kind
 
 PROGRESS_SECONDS = 0.2
-REQUEST_LIMIT = 16 << 20
 
 
 class Teller:
@@ -75,10 +73,8 @@ class Teller:
 
 
 def tell(message: PullMessage) -> None:
-    """One line to the parent. Blocking is right: a parent that does not read holds us."""
-    view = memoryview(msgspec.json.encode(message) + b"\n")
-    while view:
-        view = view[os.write(1, view) :]
+    """One frame to the parent, which holds us where it does not read."""
+    frames.write(1, message)
 
 
 async def pull(request: PullRequest) -> Pulled:
@@ -138,10 +134,11 @@ def _first(group: BaseExceptionGroup[BaseException], thing: str) -> Fault:
 async def run() -> bool:
     """Read the request, pull, and tell the last message; False where the parent wants no more."""
     loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=REQUEST_LIMIT)
+    reader = asyncio.StreamReader()
     transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    request = msgspec.json.decode(await reader.readline(), type=PullRequest)
     try:
+        async with aclosing(children.messages(reader, PullRequest)) as requests:
+            request = await anext(requests)
         async with asyncio.TaskGroup() as group:
             work = group.create_task(_outcome(request))
             loop.add_signal_handler(signal.SIGTERM, work.cancel)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import platform
 from asyncio.subprocess import Process
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from typing import Any, cast
 
 import msgspec
 
-from cellagent.images import children, reference
+from cellagent.images import children, frames, reference
 from cellagent.images.messages import (
     Credentials,
     Failure,
@@ -154,10 +155,13 @@ class Puller:
         if process.stdin is None:
             raise RuntimeError("the pull child has no input")
         # Its stdin stays open: when this process dies, the child reads the end and dies too.
-        process.stdin.write(msgspec.json.encode(request) + b"\n")
-        async with aclosing(children.lines(process)) as lines:
-            async for line in lines:
-                message: PullMessage = msgspec.json.decode(line, type=PullMessage)
+        process.stdin.write(frames.encoded(request))
+        if process.stdout is None:
+            raise RuntimeError("the pull child has no output")
+        # PullMessage is a union, for which type[] has no word.
+        told = cast("AsyncGenerator[PullMessage]", children.messages(process.stdout, cast("Any", PullMessage)))
+        async with aclosing(told):
+            async for message in told:
                 match message:
                     case Progress() as progress:
                         self._on_progress(progress)

@@ -1,4 +1,4 @@
-"""Reads a tar stream entry by entry: ustar, GNU long names and base-256 numbers, pax headers. Pure; no file is touched.
+"""Reads a tar stream entry by entry: ustar, GNU long names, base-256 numbers and sparse files, pax headers. Pure.
 
 The stream is whatever `Source` yields; a layer is hostile until proved otherwise, so every length has a limit and
 whatever is malformed is a Fault BROKEN. A missing end marker or padding after the last entry is accepted, since
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from cellagent.images import sparse
 from cellwire.faults import Fault, Kind
 
 BLOCK = 512
@@ -21,13 +22,18 @@ NAME_LIMIT = 64 << 10
 ENTRIES_LIMIT = 5_000_000
 _ZERO = bytes(BLOCK)
 _XATTR = b"SCHILY.xattr."
+_GNU_SPARSE = b"GNU.sparse."
+_SPARSE = b"S"
 
 REGULAR, HARDLINK, SYMLINK, CHARACTER, BLOCK_DEVICE, FOLDER, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
 _KNOWN = frozenset((REGULAR, HARDLINK, SYMLINK, CHARACTER, BLOCK_DEVICE, FOLDER, FIFO))
 
 
 class Entry(msgspec.Struct):
-    """One entry, as written: nothing in it has been judged. `mtime` is in nanoseconds."""
+    """One entry, as written: nothing in it has been judged. `mtime` is in nanoseconds.
+
+    `size` is what the archive holds of it. Of a sparse file that is in `pieces`, and the file has `whole` bytes.
+    """
 
     name: bytes
     kind: bytes
@@ -40,6 +46,8 @@ class Entry(msgspec.Struct):
     major: int
     minor: int
     xattrs: dict[str, bytes] | None
+    pieces: sparse.Pieces | None = None
+    whole: int = 0
 
 
 class Source:
@@ -127,10 +135,16 @@ class TarReader:
                 raise broken(f"the archive has more than {ENTRIES_LIMIT} entries")
             if self._extends(entry, pending):
                 continue
-            _apply(entry, pending, self._global)
+            said = {**self._global, **pending.pax} if self._global else pending.pax
+            old = self._old_sparse(entry, header) if entry.kind == _SPARSE else None
+            _apply(entry, pending, said)
             pending = _Pending()
             self._left = entry.size
             self._padding = -entry.size % BLOCK
+            if old is not None:
+                entry.pieces = sparse.checked(old, entry.whole, entry.size)
+            elif entry.kind == REGULAR and any(key.startswith(_GNU_SPARSE) for key in said):
+                self._pax_sparse(entry, said)
             yield entry
             self._finish()
 
@@ -141,6 +155,42 @@ class TarReader:
             yield span
         if self._left:
             raise broken("the archive ends in the middle of a file")
+
+    def _old_sparse(self, entry: Entry, header: bytes) -> list[tuple[int, int]]:
+        """The map in an entry's header and in the blocks that follow it."""
+        pieces = _old_pieces(header, *sparse.OLD_IN_HEADER)
+        entry.whole, more = number(header[483:495]), header[482]
+        while more:
+            block = self._source.take(BLOCK)
+            if len(block) < BLOCK or len(pieces) > sparse.PIECES_LIMIT:
+                raise broken("a sparse file's map does not end")
+            pieces += _old_pieces(block, *sparse.OLD_IN_BLOCK)
+            more = block[504]
+        entry.kind = REGULAR
+        return pieces
+
+    def _pax_sparse(self, entry: Entry, said: dict[bytes, bytes]) -> None:
+        """What records say of a sparse file, in any of their versions; a map in the content is read from there."""
+        entry.name = said.get(b"GNU.sparse.name", entry.name)
+        version = (said.get(b"GNU.sparse.major", b"0"), said.get(b"GNU.sparse.minor", b"0"))
+        if version == (b"1", b"0"):
+            entry.whole = sparse.whole(said.get(b"GNU.sparse.realsize", b""))
+            pieces, reader = None, sparse.MapReader()
+            while pieces is None:
+                block = self._source.take(min(BLOCK, self._left))
+                if len(block) < BLOCK:
+                    raise broken("a sparse file ends in the middle of its map")
+                self._left -= BLOCK
+                pieces = reader.feed(block)
+        elif version[0] == b"0":
+            entry.whole = sparse.whole(said.get(b"GNU.sparse.size", b""))
+            pieces = sparse.of_text(said.get(sparse.MAP, b""))
+        else:
+            raise _unsupported("a sparse file of an unknown version")
+        if b"\0" in entry.name:
+            raise broken("a name holds a zero byte")
+        entry.pieces = sparse.checked(pieces, entry.whole, self._left)
+        entry.size = self._left
 
     def _finish(self) -> None:
         if self._left and self._source.skip(self._left) < self._left:
@@ -240,17 +290,25 @@ def parse_pax(body: bytes) -> dict[bytes, bytes]:
         key, equals, value = body[space + 1 : end - 1].partition(b"=")
         if not equals or not key:
             raise broken("a pax header's record has no key")
+        if key in {sparse.OFFSET, sparse.LENGTH}:
+            # Version 0.0 repeats these two in turn: together they are the map of version 0.1.
+            key, value = sparse.MAP, records[sparse.MAP] + b"," + value if sparse.MAP in records else value
         records[key] = value
         at = end
     return records
 
 
-def _apply(entry: Entry, pending: _Pending, common: dict[bytes, bytes]) -> None:
+def _old_pieces(block: bytes, start: int, count: int) -> list[tuple[int, int]]:
+    pairs = [block[at : at + 24] for at in range(start, start + 24 * count, 24)]
+    return [(number(pair[:12]), number(pair[12:])) for pair in pairs if pair[:1] != b"\0"]
+
+
+def _apply(entry: Entry, pending: _Pending, said: dict[bytes, bytes]) -> None:
     if pending.name is not None:
         entry.name = pending.name
     if pending.link is not None:
         entry.link = pending.link
-    for key, value in ({**common, **pending.pax} if common else pending.pax).items():
+    for key, value in said.items():
         _apply_record(entry, key, value)
     if entry.kind == REGULAR and entry.name.endswith(b"/"):
         # The oldest archives mark folders so. Only now: a header's own name may be one cut short.
@@ -281,8 +339,6 @@ def _apply_record(entry: Entry, key: bytes, value: bytes) -> None:
         case _ if key.startswith(_XATTR):
             entry.xattrs = entry.xattrs or {}
             entry.xattrs[key[len(_XATTR) :].decode("utf-8", "surrogateescape")] = value
-        case _ if key.startswith(b"GNU.sparse."):
-            raise _unsupported("a sparse file")
         case _:
             pass
 

@@ -1,35 +1,53 @@
-"""The process that unpacks one layer: `python -m cellagent.images.unpack FOLDER DIGEST DIFF_ID`.
+"""The processes that unpack layers: `python -m cellagent.images.unpack`, one for a pull, which forks one for a layer.
 
-Compressed bytes come on stdin as they arrive from the registry; what stdin held and what it unpacked to are hashed on
-the way. It locks itself into FOLDER before it looks at the first byte, and ends with one JSON line on stdout.
+The first never sees a layer: it has loaded all that is needed, and waits on stdin (a socket) for requests, each with a
+connection of its own. What it forks locks itself into the layer's folder before it looks at the first byte. Compressed
+bytes come on the connection as they arrive from the registry; what came and what it unpacked to are hashed on the way,
+and the answer is one frame back. So a layer costs a fork, and no two layers ever share a process.
 """
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import importlib
+import lzma
 import os
+import signal
+import socket
 import sys
 from collections.abc import Callable
-from typing import IO, cast
+from typing import IO, NoReturn, cast
 
-import msgspec
 import zstandard
 from isal import igzip_lib
 
-from cellagent.images import tarstream
+from cellagent.images import frames, tarstream
 from cellagent.images.extract import Extractor
-from cellagent.images.messages import Failure, Unpacked
+from cellagent.images.messages import Failure, Unpacked, UnpackRequest
 from cellwire.faults import Fault, Kind
 
 READ = 256 << 10
+REQUEST_LIMIT = 64 << 10
 CHUNK = 512 << 10
 ZSTD_WINDOW_LIMIT = 128 << 20
+# What xz's strongest preset needs, and a little.
+XZ_MEMORY_LIMIT = 96 << 20
+FOREIGN = {
+    b"BZh": "bzip2",
+    b"\x04\x22\x4d\x18": "lz4",
+    b"\x1f\x9d": "compress (LZW)",
+    b"LZIP": "lzip",
+    b"\x89LZO": "lzop",
+    b"\x5d\x00\x00": "lzma",
+    b"PK\x03\x04": "zip",
+    b"7z\xbc\xaf": "7-Zip",
+}
 _GZIP_ERROR = cast("type[Exception]", igzip_lib.error)  # the stubs call it an instance
 
 
 class Hashed:
-    """Standard input, hashed and counted as it is read; a file object to the decompressors."""
+    """A layer's connection, hashed and counted as it is read; a file object to the decompressors."""
 
     def __init__(self, descriptor: int, digest: str) -> None:
         self._descriptor = descriptor
@@ -66,7 +84,37 @@ def chunks_of(stdin: Hashed) -> Callable[[], bytes]:
             cast("IO[bytes]", stdin), read_size=READ, read_across_frames=True
         )
         return lambda: reader.read(CHUNK)
+    if magic == b"\xfd7zX":
+        return _unxz(stdin)
+    for start, name in FOREIGN.items():
+        if magic.startswith(start):
+            raise Fault(
+                Kind.UNSUPPORTED, "layer", f"it is compressed with {name}", "build it with gzip, zstd, xz or none"
+            )
     return stdin.read
+
+
+def _unxz(stdin: Hashed) -> Callable[[], bytes]:
+    state = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY_LIMIT)
+
+    def more() -> bytes:
+        nonlocal state
+        while True:
+            if state.eof:
+                # Streams may follow one another, with zeros between and after them.
+                rest = (state.unused_data or stdin.read()).lstrip(b"\0")
+                if not rest and not (rest := stdin.read().lstrip(b"\0")):
+                    return _drained(stdin)
+                state = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY_LIMIT)
+            else:
+                rest = stdin.read() if state.needs_input else b""
+                if state.needs_input and not rest:
+                    raise tarstream.broken("its xz stream ends too early")
+            data = state.decompress(rest, CHUNK)
+            if data:
+                return data
+
+    return more
 
 
 def _gunzip(stdin: Hashed) -> Callable[[], bytes]:
@@ -126,7 +174,7 @@ def unpack(stdin: Hashed, digest: str, diff_id: str) -> Unpacked:
         extractor.run(tarstream.TarReader(source))
         source.drain()
         _drained(stdin)
-    except (_GZIP_ERROR, zstandard.ZstdError, Fault) as error:
+    except (_GZIP_ERROR, zstandard.ZstdError, lzma.LZMAError, Fault) as error:
         # Bytes that are not what the manifest promised explain every other fault better than its symptom.
         if isinstance(error, Fault) and error.kind is not Kind.BROKEN:
             raise
@@ -140,6 +188,7 @@ def unpack(stdin: Hashed, digest: str, diff_id: str) -> Unpacked:
         unpacked=extractor.unpacked,
         entries=extractor.entries,
         implicit=sorted(extractor.implicit),
+        whiteouts=extractor.whiteouts(),
     )
 
 
@@ -154,18 +203,52 @@ def _check(found: str, wanted: str, what: str) -> None:
         )
 
 
-def main() -> None:
-    """Unpack standard input into the folder of the first argument."""
-    folder, digest, diff_id = sys.argv[1:4]
-    stdin = Hashed(0, digest)
-    lock_into(folder)
+def serve(connection: int, request: UnpackRequest) -> None:
+    """Unpack what comes on `connection`, and answer there."""
+    stdin = Hashed(connection, request.digest)
+    lock_into(request.folder)
     try:
-        reply = msgspec.json.encode(unpack(stdin, digest, diff_id))
+        answer: Unpacked | Failure = unpack(stdin, request.digest, request.diff_id)
     except Fault as fault:
-        reply = msgspec.json.encode(Failure.of(fault))
-    view = memoryview(reply + b"\n")
-    while view:
-        view = view[os.write(1, view) :]
+        answer = Failure.of(fault)
+    frames.write(connection, answer)
+    # Who closes a connection with bytes unread breaks it, and the answer may be lost: the other side hangs up.
+    while os.read(connection, READ):
+        pass
+
+
+def main() -> None:
+    """Fork a process for each request until nobody asks any more."""
+    control = socket.socket(fileno=0)
+    requests = frames.Frames(UnpackRequest)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
+    # What is here now is never freed: forks then share it instead of each copying the pages of its counts.
+    gc.collect()
+    gc.freeze()
+    while True:
+        data, connections, _, _ = socket.recv_fds(control, REQUEST_LIMIT, 1)
+        if not data:
+            return
+        for request in requests.feed(data):
+            if os.fork() == 0:
+                _forked(control, connections[0], request)
+        for connection in connections:
+            os.close(connection)
+
+
+def _forked(control: socket.socket, connection: int, request: UnpackRequest) -> NoReturn:
+    code = 1
+    try:
+        control.close()
+        serve(connection, request)
+        code = 0
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # nobody wants the answer
+    except BaseException as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+        raise
+    finally:
+        os._exit(code)
 
 
 if __name__ == "__main__":

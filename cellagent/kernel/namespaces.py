@@ -114,10 +114,11 @@ def _furnish(paths: Mapping[str, Path], hostname: str) -> None:
     if "uts" in paths and hostname:
         set_hostname(hostname)
     if "net" in paths:
-        _loopback_up()
+        loopback_up()
 
 
-def _loopback_up() -> None:
+def loopback_up() -> None:
+    """Bring up the loopback of this thread's network."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as door:
         request = struct.pack("16sh22x", b"lo", 0)
         (flags,) = struct.unpack_from("h", fcntl.ioctl(door, _SIOCGIFFLAGS, request), 16)

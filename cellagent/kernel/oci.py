@@ -22,11 +22,17 @@ class OciRuntime(msgspec.Struct, frozen=True):
     version: str = ""
 
 
-def detect() -> OciRuntime:
-    """Crun where it works, else runc. Raises Fault UNSUPPORTED where there is neither. Blocks for milliseconds."""
+NAMES = ("crun", "runc")
+
+
+def detect(wanted: str = "") -> OciRuntime:
+    """Crun where it works, else runc; or the one that is wanted. Blocks for milliseconds.
+
+    Raises Fault UNSUPPORTED where there is none that works.
+    """
     found: dict[str, tuple[Path, str]] = {}
     complaints: dict[str, str] = {}
-    for name in ("crun", "runc"):
+    for name in NAMES if not wanted else (wanted,):
         path = shutil.which(name, path=processes.SEARCH_PATH)
         if path is None:
             complaints[name] = f"{name} is not installed"
@@ -36,13 +42,16 @@ def detect() -> OciRuntime:
             complaints[name] = f"{name} does not run ({done.words.splitlines()[-1]})"
         else:
             found[name] = (Path(path), done.stdout.decode(errors="replace").partition("\n")[0].split(" ")[-1])
-    name, why = choose(frozenset(found), complaints, leftover_controllers(Path("/proc/mounts").read_text()))
+    leftover = leftover_controllers(Path("/proc/mounts").read_text())
+    name, why = choose(frozenset(found), complaints, leftover, wanted)
     path, version = found[name]
     return OciRuntime(path, name, why, version)
 
 
-def choose(found: frozenset[str], complaints: dict[str, str], leftover: str) -> tuple[str, str]:
+def choose(found: frozenset[str], complaints: dict[str, str], leftover: str, wanted: str = "") -> tuple[str, str]:
     """The name to use and why. `leftover` are controllers of version 2 beside version 1. Pure."""
+    if wanted:
+        return _as_wanted(wanted, found, complaints, leftover)
     refusal = f"crun refuses a version 2 hierarchy that holds {leftover} beside version 1" if leftover else ""
     if "crun" in found and not leftover:
         return "crun", "crun is the quicker one, and works here"
@@ -52,6 +61,18 @@ def choose(found: frozenset[str], complaints: dict[str, str], leftover: str) -> 
     causes.append(complaints.get("runc", ""))
     mend = "install Debian's package " + ("runc" if leftover else "crun")
     raise Fault(Kind.UNSUPPORTED, "OCI runtime", ", and ".join(cause for cause in causes if cause), mend)
+
+
+def _as_wanted(wanted: str, found: frozenset[str], complaints: dict[str, str], leftover: str) -> tuple[str, str]:
+    thing = f"OCI runtime {wanted}"
+    if wanted not in NAMES:
+        raise Fault(Kind.INVALID, thing, "it is not known here", f"choose {' or '.join(NAMES)}")
+    if wanted not in found:
+        raise Fault(Kind.UNSUPPORTED, thing, complaints[wanted], f"install Debian's package {wanted}")
+    if wanted == "crun" and leftover:
+        cause = f"it refuses a version 2 hierarchy that holds {leftover} beside version 1"
+        raise Fault(Kind.UNSUPPORTED, thing, cause, "choose runc")
+    return wanted, "it was asked for"
 
 
 def leftover_controllers(mounts: str, read: str | None = None) -> str:

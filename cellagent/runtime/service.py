@@ -70,7 +70,7 @@ async def running(settings: RuntimeSettings, images: Images) -> AsyncGenerator[R
     settings.prepare()
     async with leash.held(settings.state / "lock"):
         cgroups.make_room()
-        runtime = oci.detect()
+        runtime = oci.detect(settings.oci_runtime)
         await apparmor.load_default()
         log.info("containers are made by %s: %s", runtime.name, runtime.why)
         ledger = Ledger(settings)

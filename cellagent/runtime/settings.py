@@ -24,6 +24,8 @@ class RuntimeSettings(msgspec.Struct, frozen=True, kw_only=True):
     bridge: str = pod.BRIDGE
     subnet: str = pod.BRIDGE_SUBNET
     """Bridge and subnet of the pods of an agent that runs alone."""
+    oci_runtime: str = ""
+    """crun or runc; empty is the better one that works."""
     plugins: cni.Plugins = cni.Plugins()
     """Where CNI plugins and their configuration are, for an agent that runs alone."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from controller.fleet.pool_keeper import Figures
 from controller.model import cost
 from controller.model.cell import Cell
 from controller.model.offer import Offer
+from controller.sandboxes.warming import Held
 
 SOCKET = "admin.sock"
 # The kernel keeps no longer names of sockets (sockaddr_un).
@@ -82,9 +83,16 @@ def summary(known: Sequence[Cell], pool: Sequence[Figures], now: float) -> dict[
 
 @asynccontextmanager
 async def running(
-    cells: Telling, folder: Path, facts: dict[str, Any], cloud: Cloud, metrics: Metrics
+    cells: Telling,
+    folder: Path,
+    facts: dict[str, Any],
+    cloud: Cloud,
+    metrics: Metrics,
+    held: Callable[[], Sequence[Held]],
 ) -> AsyncGenerator[None]:
-    """Serve the socket in `folder`; `facts` are what `status` tells of this controller, `cloud` is asked for prices."""
+    """Serve the socket in `folder`; `facts` are what `status` tells of this controller, `cloud` is asked for prices,
+    `held` for the images on warm cells.
+    """
     started = time.time()
 
     async def listed(_: web.Request) -> web.Response:
@@ -93,7 +101,8 @@ async def running(
 
     async def status(_: web.Request) -> web.Response:
         told = summary(cells.list(), cells.pool(), time.time())
-        return web.json_response({**facts, "up_seconds": round(time.time() - started), **told})
+        images = [msgspec.to_builtins(each) for each in held()]
+        return web.json_response({**facts, "up_seconds": round(time.time() - started), **told, "images": images})
 
     async def prices(_: web.Request) -> web.Response:
         sources = cloud.price_sources if isinstance(cloud, Priced) else (PriceSource(part="all", source=cloud.name),)

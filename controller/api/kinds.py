@@ -6,7 +6,8 @@ from controller.objects.kinds import EVENTS, NAMESPACES, NODES, STORED
 from controller.objects.resource import Resource
 from controller.objects.schema import meta, policies, reviews
 from controller.objects.schema.base import Part
-from controller.pods.kind import PODS
+from controller.pods.kind import PODS, Templates
+from controller.workloads import kinds as workloads
 
 
 def _review(kind: type[Part], group: str) -> Resource:
@@ -21,8 +22,9 @@ OTHERS_REVIEWS = _review(reviews.SubjectAccessReview, AUTHORIZATION)
 SELF_REVIEWS = _review(reviews.SelfSubjectReview, AUTHENTICATION)
 TOKEN_REVIEWS = _review(reviews.TokenReview, AUTHENTICATION)
 REVIEWS = (ACCESS_REVIEWS, RULES_REVIEWS, OTHERS_REVIEWS, SELF_REVIEWS, TOKEN_REVIEWS)
+WORKLOADS = workloads.resources(Templates())
 # Kinds whose objects are kept, by whomever.
-KEPT = (PODS, NAMESPACES, NODES, EVENTS, *STORED)
+KEPT = (PODS, NAMESPACES, NODES, EVENTS, *STORED, *WORKLOADS)
 # Types that a body in protobuf may be of.
 KINDS: dict[str, type[Part]] = {
     **{one.kind: one.type for one in (*KEPT, *REVIEWS)},

@@ -8,14 +8,18 @@ from typing import Any, cast
 from aiohttp import web
 
 from controller.api.answers import success
-from controller.api.handlers import ending_of, how_of, patched, told
+from controller.api.columns import selector
+from controller.api.handlers import STRATEGIC, ending_of, how_of, patched, told
 from controller.api.requests import answer, any_body, body
 from controller.objects.admission import How
 from controller.objects.fields import Invalid, Json, Report, bad_request
 from controller.objects.library import Library
+from controller.objects.resource import Resource
+from controller.objects.schema import policies
 from controller.pods import spec
 from controller.pods.kind import PODS
 
+SCALES = Resource(name="scales", kind="Scale", type=policies.Scale, group="autoscaling")
 _POD = f"{PODS.root}/namespaces/{{namespace}}/pods/{{name}}"
 
 
@@ -28,6 +32,12 @@ def route_all(router: web.UrlDispatcher, library: Library) -> None:
     router.add_get(f"{_POD}/ephemeralcontainers", pod)
     for method in ("PUT", "PATCH"):
         router.add_route(method, f"{_POD}/ephemeralcontainers", partial(_put_in, library=library))
+    for resource in library.resources:
+        if resource.subresource("scale") is not None:
+            one = f"{resource.root}/namespaces/{{namespace}}/{resource.name}/{{name}}/scale"
+            router.add_get(one, partial(_scale, library=library, resource=resource))
+            for method in ("PUT", "PATCH"):
+                router.add_route(method, one, partial(_rescale, library=library, resource=resource))
     router.add_post(f"{_POD}/eviction", partial(_evict, library=library))
 
 
@@ -85,3 +95,48 @@ async def _evict(request: web.Request, library: Library) -> web.StreamResponse:
     namespace, name = request.match_info["namespace"], request.match_info["name"]
     await library.delete(PODS, namespace, name, ending_of(request, options), how, options.get("preconditions"))
     return told(answer(success(name, "pods"), 201), how)
+
+
+def scale_of(one: Json) -> Json:
+    """How many replicas an object has and is to have, as autoscaling/v1 says it."""
+    names = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+    metadata = {name: one["metadata"][name] for name in names if name in one["metadata"]}
+    return {
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": metadata,
+        "spec": {"replicas": one["spec"].get("replicas", 1)},
+        "status": {
+            "replicas": (one.get("status") or {}).get("replicas", 0),
+            "selector": selector(one["spec"].get("selector")),
+        },
+    }
+
+
+async def _scale(request: web.Request, library: Library, resource: Resource) -> web.StreamResponse:
+    return answer(scale_of(library.find(resource, request.match_info["namespace"], request.match_info["name"])))
+
+
+async def _rescale(request: web.Request, library: Library, resource: Resource) -> web.StreamResponse:
+    given = await any_body(
+        request, ("application/json", "application/merge-patch+json", STRATEGIC, "application/json-patch+json")
+    )
+    how, kind = await how_of(request), request.content_type
+
+    def change(before: Json) -> Json:
+        shown = scale_of(before)
+        wanted: Any = given if request.method == "PUT" else patched(SCALES, shown, given, kind)
+        if not isinstance(wanted, dict) or not isinstance(cast("Json", wanted).get("spec"), dict):
+            raise bad_request("the result of the change is no Scale")
+        scale = cast("Json", wanted)
+        replicas = scale["spec"].get("replicas", 0)
+        if isinstance(replicas, bool) or not isinstance(replicas, int) or not 0 <= replicas < 2**31:
+            report = Report()
+            report.invalid("spec.replicas", replicas, "must be a whole number, 0 or more")
+            raise Invalid(before["metadata"]["name"], report.causes, "Scale", "autoscaling")
+        version = (scale.get("metadata") or {}).get("resourceVersion", "")
+        metadata = {**before["metadata"], "resourceVersion": version}
+        return {**before, "metadata": metadata, "spec": {**before["spec"], "replicas": replicas}}
+
+    namespace, name = request.match_info["namespace"], request.match_info["name"]
+    return told(answer(scale_of(await library.change(resource, namespace, name, change, how))), how)

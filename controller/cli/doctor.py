@@ -1,4 +1,4 @@
-"""chinampa doctor: what this machine has and lacks for local cells, and the mend."""
+"""chinampa doctor: what this machine has and lacks for local cells, or an account for cells on EC2, and the mend."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
+
+from controller.cli.asking import config_option, settings_of
 
 CGROUPS = Path("/sys/fs/cgroup")
 Finding = tuple[str, str, str]
@@ -87,17 +89,32 @@ def overlay(known: str, modules: str) -> Finding:
 
 
 @click.command("doctor")
-def command() -> None:
-    """Say what this machine has and lacks, and the mend."""
+@config_option
+@click.option("--cloud", is_flag=True, help="Look at the AWS account of the config file instead of this machine.")
+def command(config_path: Path | None, *, cloud: bool) -> None:
+    """Say what this machine, or the cloud's account, has and lacks, and the mend."""
     colours: dict[str, Callable[[str], str]] = {
         "ok": lambda text: click.style(text, fg="green"),
         "note": lambda text: click.style(text, fg="yellow"),
         "lacks": lambda text: click.style(text, fg="red"),
     }
     lacking = 0
-    for verdict, what, words in findings():
+
+    def tell(verdict: str, what: str, words: str) -> None:
+        nonlocal lacking
         lacking += verdict == "lacks"
-        click.echo(f"{colours[verdict](verdict.ljust(6))} {what:<16} {words}")
+        click.echo(f"{colours[verdict](verdict.ljust(6))} {what:<{34 if cloud else 16}} {words}".rstrip())
+
+    settings = settings_of(config_path)  # a file that cannot be read is a finding of its own
+    if cloud:
+        from controller.cli import doctor_cloud  # noqa: PLC0415 # it weighs more than all of the rest
+
+        doctor_cloud.examine(
+            settings, lambda each: tell(each.verdict, each.thing, "; ".join(filter(None, (each.cause, each.mend))))
+        )
+    else:
+        for verdict, what, words in findings():
+            tell(verdict, what, words)
     if lacking:
         click.echo(f"\n{lacking} thing(s) are lacking.", err=True)
         sys.exit(1)

@@ -7,7 +7,7 @@ import sys
 import click
 
 from cellwire.faults import Fault
-from controller.cli import cells, choose, config, controller, doctor, image, prices, status
+from controller.cli import cells, choose, config, controller, doctor, image, prices, status, teardown
 
 
 @click.group()
@@ -23,6 +23,7 @@ COMMANDS = (
     choose.command,
     prices.command,
     image.command,
+    teardown.command,
     config.command,
 )
 for command in COMMANDS:

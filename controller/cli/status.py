@@ -29,6 +29,9 @@ def command(config_path: Path | None) -> None:
         click.echo("pool        none ([[standby]] in the settings makes one)")
     for number, each in enumerate(status["pool"]):
         click.echo(f"{'' if number else 'pool':12}{_stock(each)}")
+        for held in status["images"]:
+            if held["of"] == each["of"]:
+                click.echo(f"{'':12}{_held(held)}")
 
 
 def _stock(each: dict[str, Any]) -> str:
@@ -40,6 +43,12 @@ def _stock(each: dict[str, Any]) -> str:
         f"{dollars(each['usd_per_hour'])} USD/h; pods found one ready {each['hits']} times, booting {each['waited']}, "
         f"none {each['misses']}{paused}"
     )
+
+
+def _held(held: dict[str, Any]) -> str:
+    """One image that a class of warm cells is to hold."""
+    fault = f"; not on one, for {held['fault']}" if held["fault"] else ""
+    return f"  {held['image']}: on {held['there']} of {held['there'] + held['coming']}{fault}"
 
 
 def _clock(at: float) -> str:

@@ -160,6 +160,15 @@ class Tagged(Protocol):
         ...
 
 
+@runtime_checkable
+class Consoled(Protocol):
+    """A cloud that keeps what an instance wrote to its console, also some time after its end."""
+
+    async def console(self, instance: InstanceId) -> str:
+        """The last lines, "" where there are none yet. Written by the instance, so not to be believed. Raises Fault."""
+        ...
+
+
 class Cloud(Protocol):
     """Where instances come from."""
 

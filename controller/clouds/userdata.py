@@ -11,6 +11,7 @@ import re
 import zlib
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from cellwire.faults import Fault, Kind
 
@@ -29,8 +30,63 @@ class UserData(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     controllers: tuple[str, ...]
     ca: str
     token: str
+    agents: dict[str, str] | UnsetType = UNSET
+    """SHA-256 of the agent's bundle by architecture, for images that have no agent. Unset where nobody needs it."""
 
 
+# For a stock image: the bundle comes from the controller and is known by its hash; nothing else is fetched.
+# Who gets none says so where the cloud shows it, and costs nothing further. Python is cloud-init's own.
+_FETCH = """\
+say() { echo "chinampa: $1" | tee /dev/console >&2; }
+fetched() {
+python3 - "$1" 2>/run/chinampa-fetch <<'PYTHON'
+import hashlib, json, platform, random, socket, ssl, subprocess, sys, time
+line = next(line for line in open(sys.argv[1]) if line.startswith("#chinampa "))
+facts = json.loads(line[10:])
+name = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+wanted = facts["agents"].get(name) or sys.exit(f"the controller has no agent for {name}")
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+context.set_alpn_protocols([f"chinampa-agent-{name}/1"])
+until, why = time.monotonic() + 300, ""
+while time.monotonic() < until:
+    wrong = 0
+    for address in facts["controllers"]:
+        host, _, port = address.rpartition(":")
+        try:
+            plain = socket.create_connection((host.strip("[]"), int(port)), 20)
+            digest = hashlib.sha256()
+            with context.wrap_socket(plain) as taken, open("/run/chinampa-agent", "wb") as file:
+                while chunk := taken.recv(262144):
+                    digest.update(chunk)
+                    file.write(chunk)
+        except OSError as error:
+            why = f"{address}: {error}"
+            continue
+        if digest.hexdigest() == wanted:
+            subprocess.run(["tar", "-xzf", "/run/chinampa-agent", "-C", "/"], check=True)
+            sys.exit(0)
+        why, wrong = f"{address}: what it gives is not the agent that the user-data names", wrong + 1
+    if wrong == len(facts["controllers"]):
+        break
+    time.sleep(random.uniform(0.2, 3))
+sys.exit(why)
+PYTHON
+}
+if ! command -v cellagent >/dev/null 2>&1; then
+    if fetched "$0"; then
+        rm -f /run/chinampa-agent
+        ln -sf /opt/chinampa/bin/cellagent /opt/chinampa/libexec/* /usr/local/bin/
+        mkdir -p /etc/systemd/networkd.conf.d
+        printf '[Network]\\nManageForeignRoutingPolicyRules=no\\nManageForeignRoutes=no\\n' \\
+            >/etc/systemd/networkd.conf.d/chinampa.conf
+    else
+        say "this instance cannot get its agent: $(tail -n 1 /run/chinampa-fetch); powering off"
+        sync; sleep 5; poweroff || poweroff -f
+        exit 1
+    fi
+fi
+"""
 # Under systemd the agent is a unit of its own; elsewhere this script stays and starts it again. KillMode=process and
 # Delegate=yes, because containers outlive the agent that started them.
 _SCRIPT = """\
@@ -38,7 +94,7 @@ _SCRIPT = """\
 {facts}
 CHINAMPA_USER_DATA_AT=$(date +%s.%N)
 export CHINAMPA_USER_DATA_AT
-if [ -d /run/systemd/system ] && command -v systemd-run >/dev/null 2>&1; then
+{fetch}if [ -d /run/systemd/system ] && command -v systemd-run >/dev/null 2>&1; then
     exec systemd-run --unit=cellagent -p Restart=always -p RestartSec=1 -p StartLimitIntervalSec=0 \\
         -p KillMode=process -p Delegate=yes -p OOMScoreAdjust=-900 \\
         --setenv=CHINAMPA_USER_DATA_AT="$CHINAMPA_USER_DATA_AT" --setenv=PATH="$PATH" \\
@@ -55,7 +111,8 @@ done
 def render(facts: UserData) -> str:
     """The script that boots a cell. Raises Fault INVALID for facts that no agent could use."""
     _check(facts)
-    text = _SCRIPT.format(facts=MARK + msgspec.json.encode(facts).decode())
+    line = MARK + msgspec.json.encode(facts).decode()
+    text = _SCRIPT.format(facts=line, fetch=_FETCH if facts.agents else "")
     if len(text.encode()) >= LIMIT_BYTES:
         raise _invalid(f"it has {len(text.encode())} bytes, {LIMIT_BYTES} are allowed", "name fewer controllers")
     return text
@@ -109,7 +166,9 @@ def _check(facts: UserData) -> None:
         raise _invalid("its ca is not sha256: and 64 hex digits")
     if not facts.token:
         raise _invalid("it has no join token")
-    if not all(_PLAIN.fullmatch(word) for word in (facts.token, *facts.controllers)):
+    if not all(re.fullmatch("[0-9a-f]{64}", digest) for digest in (facts.agents or {}).values()):
+        raise _invalid("its hash of an agent is not 64 hex digits")
+    if not all(_PLAIN.fullmatch(word) for word in (facts.token, *facts.controllers, *(facts.agents or {}))):
         raise _invalid("its token or an address has other signs than printable ASCII")
 
 

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
 import structlog
+from msgspec import UNSET
 
 from cellwire.faults import Fault, Kind
 from controller.choice import rank, wishes
 from controller.choice.catalogue import Catalogue
 from controller.choice.unavailable import Unavailable, marked
-from controller.clouds.protocol import Cloud, Launched
+from controller.clouds.protocol import Cloud, Consoled, Launched
 from controller.clouds.userdata import UserData
 from controller.fleet import launch, plan
 from controller.fleet.book import Book
@@ -34,6 +35,7 @@ log = structlog.get_logger()
 # One answer of a cloud: longer than its own slowest retry, shorter than a kubelet's patience.
 LAUNCH_SECONDS = 120.0
 TERMINATE_SECONDS = 60.0
+CONSOLE_SECONDS = 10.0
 # Offers are refused one call at a time at worst; a catalogue has a few thousand, a person less patience.
 MOST_TRIES = 30
 # Faults after which nothing was launched, whatever is tried; all others leave the outcome open.
@@ -47,6 +49,7 @@ class Home:
     cluster: str
     controllers: Callable[[], tuple[str, ...]]
     fingerprint: Callable[[], str]
+    agents: Callable[[], Mapping[str, str]]
 
 
 class Act:
@@ -76,6 +79,7 @@ class Act:
                 log.info("adopted an instance whose launch was cut off", cell=cell, instance=instance.id)
                 await self._launched(cell, instance)
             case plan.Lose(cell, reason):
+                reason = await self._with_console(cell, reason)
                 log.warning("cell lost", cell=cell, reason=reason)
                 await self._book.change(cell, steps.Lost(reason))
             case plan.Retire(cell, reason):
@@ -91,6 +95,21 @@ class Act:
             case plan.Forget(cell):
                 await self._book.forget(cell)
                 self.faults.pop(cell, None)
+
+    async def _with_console(self, name: CellName, reason: str) -> str:
+        """The reason, and what the instance last said of itself if it never joined: why, perhaps only it knows."""
+        cell = self._book.get(name)
+        if cell is None or cell.instance is None or cell.state is not CellState.BOOTING:
+            return reason
+        if not isinstance(self._cloud, Consoled):
+            return reason
+        try:
+            async with asyncio.timeout(CONSOLE_SECONDS):
+                said = await self._cloud.console(cell.instance)
+        except (Fault, TimeoutError) as error:
+            log.info("no console of a lost cell", cell=name, cause=str(error))
+            return reason
+        return f"{reason}; its console ends: {said}" if said else reason
 
     async def collect(self, instances: Sequence[InstanceId]) -> None:
         """End these instances. Raises Fault or TimeoutError, when all were asked for."""
@@ -170,6 +189,7 @@ class Act:
             controllers=self._home.controllers(),
             ca=self._home.fingerprint(),
             token=launch.join_token(self._secret, cell.client_token),
+            agents=dict(self._home.agents()) or UNSET,
         )
         try:
             async with asyncio.timeout(LAUNCH_SECONDS):

@@ -16,7 +16,7 @@ def classes(standby: Sequence[StandbyTable], overhead: Overhead) -> tuple[Class,
     """One class for each table of the settings. Raises Fault INVALID, naming the table and what is wrong in it."""
     made: dict[str, Class] = {}
     for place, each in enumerate(standby):
-        name = each.name or f"standby-{place + 1}"
+        name = _name(place, each)
         if name in made:
             raise Fault(Kind.INVALID, f"standby {name}", "two have that name", "give each its own")
         try:
@@ -24,6 +24,15 @@ def classes(standby: Sequence[StandbyTable], overhead: Overhead) -> tuple[Class,
         except Fault as fault:
             raise Fault(Kind.INVALID, f"standby {name}", str(fault), "mend standby in the settings") from fault
     return tuple(made.values())
+
+
+def images(standby: Sequence[StandbyTable]) -> dict[str, tuple[str, ...]]:
+    """The images that each class is to hold, by the names that `classes` gives."""
+    return {_name(place, each): each.images for place, each in enumerate(standby) if each.images}
+
+
+def _name(place: int, each: StandbyTable) -> str:
+    return each.name or f"standby-{place + 1}"
 
 
 def _class(name: str, each: StandbyTable, overhead: Overhead) -> Class:

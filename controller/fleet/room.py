@@ -82,6 +82,11 @@ class Port(Protocol):
         """Whose certificate cells trust."""
         ...
 
+    @property
+    def agents(self) -> Mapping[str, str]:
+        """SHA-256 of the agent's bundle, by architecture, which images without an agent fetch from us."""
+        ...
+
     def channel(self, cell: CellName) -> Channel:
         """The channel to a connected cell. Raises Fault UNREACHABLE."""
         ...
@@ -306,7 +311,7 @@ async def running(
         act = Act(
             book,
             cloud,
-            Home(settings.cluster, lambda: port.controllers, lambda: port.authority.fingerprint),
+            Home(settings.cluster, lambda: port.controllers, lambda: port.authority.fingerprint, lambda: port.agents),
             secret,
             clock,
         )

@@ -76,6 +76,7 @@ class StandbyTable(Group, frozen=True, kw_only=True):
         tuple[str, ...],
         Meta(description='What such pods have as chinampa.dev/ annotations: "launch-type=spot", "gpu-name=t4".'),
     ] = ()
+    images: Annotated[tuple[str, ...], Meta(description="Images that are pulled while they wait.")] = ()
 
 
 def limits(fleet: Fleet) -> Limits:

@@ -6,18 +6,20 @@ Offers what the fleet needs of it: a channel to each connected cell, and what ce
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import ssl
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 from grpclib.client import Channel
 
 from cellwire.cell.v1 import cell_pb2 as wire
-from cellwire.faults import Fault
+from cellwire.faults import Fault, Kind
+from cellwire.rpc.giving import protocol_of
 from cellwire.rpc.limits import STRANGER
 from cellwire.rpc.serve import prepared
 from cellwire.rpc.turned import AUTHORITY, CALLS, TURNED, TurnedChannel, accepting, common_name, device
@@ -41,6 +43,8 @@ class LinkSettings:
     host: str = "0.0.0.0"  # noqa: S104 # cells come from elsewhere
     port: int = 7443
     addresses: tuple[str, ...] = ()
+    agents: Mapping[str, Path] = field(default_factory=dict[str, Path])
+    """The agent's bundle for stock images, by architecture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +61,13 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class UserDataFacts:
-    """What user-data must tell a cell of this port: each "host:port", and the authority's fingerprint."""
+    """What user-data must tell a cell of this port: each "host:port", the authority's fingerprint, and the SHA-256 of
+    the agent's bundle by architecture.
+    """
 
     controllers: tuple[str, ...]
     ca: str
+    agents: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 class Link:
@@ -68,6 +75,7 @@ class Link:
 
     def __init__(self, settings: LinkSettings, authority: Authority, tasks: asyncio.TaskGroup) -> None:
         self.authority = authority
+        self.agents: Mapping[str, str] = {}
         self.refused: Counter[str] = Counter()
         self.port = settings.port
         self._settings = settings
@@ -83,7 +91,7 @@ class Link:
 
     def user_data_facts(self) -> UserDataFacts:
         """What user-data must tell."""
-        return UserDataFacts(self.controllers, self.authority.fingerprint)
+        return UserDataFacts(self.controllers, self.authority.fingerprint, self.agents)
 
     def channel(self, cell: CellName) -> Channel:
         """The channel to a connected cell. Raises Fault UNREACHABLE."""
@@ -145,8 +153,10 @@ async def running(settings: LinkSettings, admission: Callable[[], Admission], ve
     authority = Authority(settings.folder, (*settings.addresses, settings.host))
     async with asyncio.TaskGroup() as tasks:
         link = Link(settings, authority, tasks)
+        link.agents = {name: await asyncio.to_thread(_hash, name, path) for name, path in settings.agents.items()}
+        files = {protocol_of(name): path for name, path in settings.agents.items()}
         enrolment = Enrolment(authority, admission, verify, link.refused)
-        context = authority.server_context((TURNED, CALLS, AUTHORITY))
+        context = authority.server_context((TURNED, CALLS, AUTHORITY, *files))
         async with accepting(
             settings.host,
             settings.port,
@@ -154,6 +164,7 @@ async def running(settings: LinkSettings, admission: Callable[[], Admission], ve
             calls=prepared([enrolment], details=True, limits=STRANGER),
             turned=link.accept,
             authority=authority.pem,
+            files=files,
         ) as port:
             link.port = port.number
             renewal = tasks.create_task(_renew_server(authority, context))
@@ -162,6 +173,15 @@ async def running(settings: LinkSettings, admission: Callable[[], Admission], ve
             finally:
                 renewal.cancel()
                 link.close()
+
+
+def _hash(architecture: str, path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        mend = "pack one with `make bundle`, or unset it"
+        raise Fault(Kind.INVALID, f"link.agent_{architecture} {path}", error.strerror or str(error), mend) from error
 
 
 async def _renew_server(authority: Authority, context: ssl.SSLContext) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta
 
 from controller.model.setting import Group, Port
+
+_AGENT = (
+    "The agent's bundle for stock images on {}, packed by `make bundle`; cells fetch it from this port. Empty: none."
+)
 
 
 class Link(Group, frozen=True, kw_only=True):
@@ -18,3 +23,11 @@ class Link(Group, frozen=True, kw_only=True):
         tuple[str, ...],
         Meta(description="How cells reach this port, the first preferred. Empty: `link.host`, or the bridge."),
     ] = ()
+    agent_amd64: Annotated[Path | None, Meta(description=_AGENT.format("x86"))] = None
+    agent_arm64: Annotated[Path | None, Meta(description=_AGENT.format("arm"))] = None
+
+    @property
+    def agents(self) -> dict[str, Path]:
+        """The bundles that there are, by architecture."""
+        named = {"amd64": self.agent_amd64, "arm64": self.agent_arm64}
+        return {architecture: path for architecture, path in named.items() if path is not None}

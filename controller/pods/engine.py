@@ -61,6 +61,11 @@ class Pods:
         """The cells, for showing them as nodes."""
         return self._around.cells
 
+    @property
+    def teller(self) -> Recorder:
+        """Who tells of objects in events."""
+        return self._around.recorder
+
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         """Take up the pods of an earlier life."""
         self._tasks = tasks

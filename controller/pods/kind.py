@@ -53,3 +53,20 @@ PODS = Resource(
         Subresource("status", "Pod", ("get",)),
     ),
 )
+
+
+class Templates:
+    """What workloads must know of the pods that they make."""
+
+    def check(self, template: Json, field: str, report: Report) -> None:
+        """Report all for which pods of this template could not be run."""
+        spec.check_template(template, field, report)
+
+    def filled(self, template: Json) -> Json:
+        """The template with the defaults of a pod."""
+        full = with_defaults({"metadata": {}, "spec": copy.deepcopy(template["spec"])})
+        return {**template, "metadata": template.get("metadata") or {}, "spec": full["spec"]}
+
+    def warnings(self, template: Json, field: str) -> Sequence[str]:
+        """A sentence for each thing in it that has no effect."""
+        return tuple(without_effect.sentences(template["spec"], field))

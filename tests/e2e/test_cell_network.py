@@ -13,7 +13,7 @@ from controller.clouds.local import programs
 from tests.support.controller import Controller, running_controller
 from tests.support.manifests import pod
 
-pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(300)]
 # busybox's nc ends with its input.
 METADATA = "(printf 'GET /latest/ HTTP/1.0\\r\\n\\r\\n'; sleep 5) | nc -w 5 169.254.169.254 80"
 SERVE = "mkdir -p /tmp/w; echo here > /tmp/w/index.html; exec httpd -f -p 8080 -h /tmp/w"

@@ -22,7 +22,7 @@ from tests.support.manifests import COUNT, pod
 from tests.support.shim import settings_in, shim_of
 from tests.support.waiting import until_found
 
-pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(300)]
 
 
 def usd_per_hour(exposition: str) -> dict[str, float]:

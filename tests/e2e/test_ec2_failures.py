@@ -12,7 +12,7 @@ from tests.e2e.test_ec2 import nothing_is_left, ready
 from tests.support.ec2_controller import World, running_on_ec2
 from tests.support.manifests import pod
 
-pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(300)]
 
 QUICK = "call_seconds = 2.0\n"
 

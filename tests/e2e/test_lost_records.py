@@ -19,7 +19,7 @@ from tests.support.ec2_controller import World, running_on_ec2
 from tests.support.manifests import COUNT, pod
 from tests.support.shim import settings_in, shim_of
 
-pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(300)]
 
 
 async def lose_the_records(world: World, meanwhile: Callable[[], None] = lambda: None) -> None:

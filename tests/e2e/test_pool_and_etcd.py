@@ -11,7 +11,7 @@ from tests.e2e.test_the_whole_way import COUNT, pod
 from tests.support.controller import running_controller
 from tests.support.etcd import running_etcd
 
-pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(300)]
 
 STANDBY = '[[standby]]\nname = "web"\ncount = 1\ncpu = "100m"\nmemory = "32Mi"\n'
 

@@ -16,7 +16,7 @@ from tests.support.controller import Controller, running_controller
 from tests.support.manifests import COUNT, pod
 from tests.support.processes import command_line, members
 
-pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(300)]
 
 
 def processes_of(controller: Controller, instance: str, words: str) -> list[int]:

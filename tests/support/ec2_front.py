@@ -12,6 +12,7 @@
 - Launch templates in RunInstances, secondary addresses, tags of interfaces, `MaxCount` where there is less. (moto
   ignores most of it.) InsufficientFreeAddressesInSubnet where a subnet is full. (moto breaks.)
 - GetProducts of the price list service. (moto has none.)
+- Dry runs of all actions, and limits of vCPUs, those of a new account at first. (moto has few and none.)
 - What a test has go wrong (`rules`, see ec2_rules), and a log of every call (`calls`, `watch`).
 
 What it does not do: fleets of other types, DescribeFleets of its fleets, and the answer to a repeated ClientToken tells
@@ -156,6 +157,8 @@ class Front:
             raise refused
         if call.service == "ec2" and self.buckets.take(call.action, call.parameters, self.clock()):
             raise Refused("RequestLimitExceeded")
+        if call.service == "ec2" and call.parameters.get("DryRun"):
+            raise Refused("DryRunOperation")
         answer = await self._once(request, body, call)
         call.outcome = "ok" if answer.status < 300 else ec2_wire.error_code(answer.body)
         call.instances = answer.instances
@@ -208,6 +211,10 @@ class Front:
                 answer = await self._pass(request, body, "ebs")
                 ec2_snapshots.follow(request.method, request.path, answer.body)
                 return answer
+            case "servicequotas", "GetServiceQuota":
+                code = str(call.parameters["QuotaCode"])
+                quota = {"Quota": {"ServiceCode": "ec2", "QuotaCode": code, "Value": self.rules.quotas.get(code, 0.0)}}
+                return _Answer(200, json.dumps(quota).encode(), (), "application/x-amz-json-1.1")
             case service, _:
                 return await self._pass(request, body, service)
 

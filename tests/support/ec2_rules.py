@@ -60,6 +60,8 @@ class Rules:
     pools: list[Pool] = field(default_factory=list[Pool])
     metadata_tags: str = "enabled"
     """The account's default for tags in instance metadata, which a launch that does not say goes by."""
+    quotas: dict[str, float] = field(default_factory=lambda: {"L-1216C47A": 5.0, "L-34B43A08": 5.0})
+    """vCPUs that the account may have, by the quota's code; of others none."""
     spot_usd: float = 0.0
     """What spot capacity costs now, whatever its type."""
     outage: set[str] = field(default_factory=set[str])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 from grpclib.client import Channel
 
@@ -26,6 +26,7 @@ class FakeLink:
 
     def __init__(self) -> None:
         self.authority = FakeAuthority()
+        self.agents: Mapping[str, str] = {}
         self.channels: dict[CellName, Channel] = {}
         self.queue: asyncio.Queue[Change] = asyncio.Queue()
 

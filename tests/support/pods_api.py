@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from controller.api import server
+from controller.api.kinds import WORKLOADS
 from controller.api.settings import ApiSettings
 from controller.link.authority import Authority
 from controller.objects import library
@@ -26,13 +27,14 @@ from controller.sandboxes.carried import Carrier
 from controller.sandboxes.ways import Ways
 from controller.store import sqlite
 from controller.store.protocol import Store
+from controller.workloads import room as workloads
 from tests.support.cells_double import CellsDouble, cells, demand_of
 
 
 @asynccontextmanager
 async def objects(store: Store) -> AsyncGenerator[Library]:
     """All objects of this store, sealed with a key that is no secret."""
-    async with library.running(store, Sealing(bytes(32)), STORED, time.time) as found:
+    async with library.running(store, Sealing(bytes(32)), (*STORED, *WORKLOADS), time.time) as found:
         yield found
 
 
@@ -103,6 +105,7 @@ async def world(folder: Path, fleet: CellsDouble | None = None) -> AsyncGenerato
             fleet, shelves, identity(), Ways(Carrier(b"key")), folder=folder / "pods", demand_of=demand_of
         )
         pods = await rooms.enter_async_context(room)
+        await rooms.enter_async_context(workloads.running(shelves, pods.teller))
         api = await rooms.enter_async_context(server.running(shelves, pods, fleet, settings))
         yield World(fleet, api.kubeconfig, folder)
 

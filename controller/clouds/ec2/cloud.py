@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 import structlog
 
 from controller.clouds.ec2 import calls as door
-from controller.clouds.ec2 import errors, identity, place
+from controller.clouds.ec2 import console, errors, identity, place
 from controller.clouds.ec2.calls import Calls
 from controller.clouds.ec2.form import Place
 from controller.clouds.ec2.launch import Launcher
@@ -120,6 +120,10 @@ class Ec2Cloud:
         for instance, tags in wanted.items():
             if lacking := self._listing.lacking(instance, {**tags, **self._settings.own_tags}):
                 self._naming.add(instance, lacking)
+
+    async def console(self, instance: InstanceId) -> str:
+        """The newest of its serial console that EC2 has."""
+        return await console.last_lines(self.calls, instance)
 
     def called(self) -> tuple[Called, ...]:
         """Calls of AWS by service, action and outcome; another region's service counts as the same."""

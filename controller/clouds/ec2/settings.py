@@ -25,7 +25,8 @@ TAG_TOKEN = f"{PREFIX}client-token"
 
 _IMAGE = (
     'Cell image for {}. "auto": the newest of this account that `chinampa image publish` made, such types are not used '
-    'where there is none. "none": such types are not used.'
+    'where there is none. "none": such types are not used. "stock:debian-12", "stock:debian-13", '
+    '"stock:ubuntu-24.04": the distribution\'s newest, which fetches the agent from here (`link.agent_…`).'
 )
 # Of the values of a setting of an image those that mean that it is to be found, and that there is to be none.
 AUTO = frozenset({"", "auto"})

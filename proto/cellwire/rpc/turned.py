@@ -12,12 +12,14 @@ import logging
 import ssl
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, cast
 
 from grpclib.client import Channel
 
 from cellwire.faults import Fault, Kind
 from cellwire.rpc import mended
+from cellwire.rpc.giving import Gifts
 from cellwire.rpc.limits import CELL, HANDSHAKE_SECONDS, SHUTDOWN_SECONDS, STRANGER_SECONDS, STRANGERS, Limits
 
 log = logging.getLogger(__name__)
@@ -127,12 +129,16 @@ class Port:
     """An open port: what is connected to it, and the timers that cut strangers off."""
 
     def __init__(
-        self, calls: mended.MendedServer, turned: Callable[[TurnedChannel], None], authority: bytes, limits: Limits
+        self,
+        calls: mended.MendedServer,
+        turned: Callable[[TurnedChannel], None],
+        authority: bytes,
+        gifts: Gifts,
     ) -> None:
         self._calls = calls
         self._turned = turned
         self._authority = authority
-        self._limits = limits
+        self._gifts = gifts
         self._cells: set[TurnedChannel] = set()
         self._strangers: dict[mended.Served, asyncio.TimerHandle] = {}
         self._ended = False
@@ -150,9 +156,11 @@ class Port:
         certificate: Certificate = session.getpeercert() or {}
         peer: tuple[str, int] = transport.get_extra_info("peername") or ("?", 0)
         if asked == TURNED and common_name(certificate):
-            return self._admit_cell(TurnedChannel(self._limits, certificate, peer[0]))
+            return self._admit_cell(TurnedChannel(CELL, certificate, peer[0]))
         if asked == CALLS and len(self._strangers) < STRANGERS:
             return self._admit_stranger(transport)
+        if giving := self._gifts.admit(asked):
+            return giving
         log.warning("connection from %s refused: it asks for %s, certificate: %s", peer[0], asked, bool(certificate))
         return None
 
@@ -179,6 +187,7 @@ class Port:
         self._ended = True
         for channel in tuple(self._cells):
             channel.close()
+        self._gifts.end()
         for served in tuple(self._strangers):
             await served.end()
 
@@ -192,12 +201,13 @@ async def accepting(
     calls: mended.MendedServer,
     turned: Callable[[TurnedChannel], None],
     authority: bytes,
-    limits: Limits = CELL,
+    files: Mapping[str, Path] | None = None,
 ) -> AsyncGenerator[Port]:
     """Open the port. `calls` serves whoever connects with ALPN "h2"; `turned` is given a channel for each cell that
-    dials with a certificate; `authority` is written to whoever asks for it.
+    dials with a certificate; `authority` is written to whoever asks for it; `files` are given to whoever
+    asks for their ALPN word.
     """
-    opened = Port(calls, turned, authority, limits)
+    opened = Port(calls, turned, authority, Gifts(files or {}))
     server = await asyncio.get_running_loop().create_server(
         lambda: _Door(opened),
         host,

@@ -259,7 +259,7 @@ async def test_metrics_are_served_with_the_token_on_the_api_without_on_their_own
             ) as pods,
             server.running(library, pods, telling, settings, metrics) as api,
             measuring.running(metrics, measured, "127.0.0.1", 0) as port,
-            admin.running(telling, tmp_path, {}, Cloud(), metrics),
+            admin.running(telling, tmp_path, {}, Cloud(), metrics, tuple),
         ):
             context = ssl.create_default_context(cadata=authority.pem.decode())
             token = msgspec.json.decode(Path(api.kubeconfig).read_bytes())["users"][0]["user"]["token"]

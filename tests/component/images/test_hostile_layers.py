@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import bz2
+import lzma
 import os
 import stat
 import tarfile
@@ -10,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cellagent.images.layers import unpack
+from cellagent.images import unpackers
 from cellagent.images.manifest import Descriptor
 from cellagent.images.messages import Unpacked
 from cellagent.kernel import processes
@@ -36,7 +39,8 @@ async def unpacked(target: Path, one: Layer, *, blob: bytes | None = None, diff_
     target.mkdir(exist_ok=True)
     content = one.blob if blob is None else blob
     wanted = Descriptor(one.media_type, one.digest, len(content))
-    return await unpack(str(target), wanted, diff_id or one.diff_id, Given(content), lambda _: None)
+    async with unpackers.running() as them:
+        return await them.unpack(str(target), wanted, diff_id or one.diff_id, Given(content), lambda _: None)
 
 
 @pytest.fixture
@@ -143,6 +147,51 @@ async def test_whiteouts_become_what_overlayfs_wants(tmp_path: Path) -> None:
     assert not [name for name in names(root) if name.startswith(".wh.") and name != ".wh..wh.plnk"]
 
 
+FORMS = {
+    "old": ["--format=gnu"],
+    "0.0": ["--format=posix", "--sparse-version=0.0"],
+    "0.1": ["--format=posix", "--sparse-version=0.1"],
+    "1.0": ["--format=posix", "--sparse-version=1.0"],
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+async def test_sparse_files_as_gnu_tar_writes_them_are_whole_and_stay_sparse(tmp_path: Path, form: list[str]) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    with (source / "holes").open("wb") as file:
+        for number in range(40):
+            file.seek(number << 20)
+            file.write(os.urandom(5000))
+        file.truncate(64 << 20)
+    with (source / "nothing").open("wb") as file:
+        file.truncate(1 << 30)
+    archive = tmp_path / "archive.tar"
+    await processes.check(["tar", "-C", str(source), "-S", *form, "-cf", str(archive), "holes", "nothing"])
+    assert archive.stat().st_size < 2 << 20
+    await unpacked(tmp_path / "layer", layer(archive.read_bytes()))
+    with (source / "holes").open("rb") as left, (tmp_path / "layer/holes").open("rb") as right:
+        assert left.read() == right.read()
+    assert (tmp_path / "layer/nothing").stat().st_size == 1 << 30
+    for name in ("holes", "nothing"):
+        assert (tmp_path / "layer" / name).stat().st_blocks * 512 < 2 << 20
+
+
+async def test_xz_is_unpacked_and_other_compressions_are_told_by_name(tmp_path: Path) -> None:
+    plain = layer({"a": b"1" * 100_000}, "none")
+    blob = lzma.compress(plain.blob[:1000]) + bytes(8) + lzma.compress(plain.blob[1000:]) + bytes(4)
+    await unpacked(tmp_path / "xz", Layer(blob, plain.diff_id, plain.media_type))
+    assert (tmp_path / "xz/a").read_bytes() == b"1" * 100_000
+    with pytest.raises(Fault, match="digest mismatch: the registry sent"):
+        await unpacked(tmp_path / "cut", Layer(blob, plain.diff_id, plain.media_type), blob=blob[:-60])
+    greedy = lzma.compress(plain.blob, preset=None, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 29}])
+    with pytest.raises(Fault, match="cannot be decompressed"):
+        await unpacked(tmp_path / "greedy", Layer(greedy, plain.diff_id, plain.media_type))
+    with pytest.raises(Fault, match="it is compressed with bzip2") as caught:
+        await unpacked(tmp_path / "bz2", Layer(bz2.compress(plain.blob), plain.diff_id, plain.media_type))
+    assert caught.value.kind is Kind.UNSUPPORTED
+
+
 async def test_owners_modes_times_attributes_and_hardlinks_are_kept(tmp_path: Path) -> None:
     capability = "\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
     await unpacked(
@@ -216,3 +265,68 @@ async def test_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
         assert caught.value.kind is Kind.UNAVAILABLE
     finally:
         await processes.run(["umount", str(small)], deadline=10)
+
+
+async def test_a_link_to_a_name_that_the_layer_removes_is_no_second_whiteout(tmp_path: Path) -> None:
+    with pytest.raises(Fault, match="which it removes itself"):
+        await unpacked(tmp_path / "layer", layer([(".wh.gone", b""), ("kept", hardlink("gone"))]))
+
+
+async def test_layers_are_unpacked_beside_each_other_by_processes_that_never_meet(tmp_path: Path) -> None:
+    good = [layer({f"own-{number}": bytes([number]) * 300_000}) for number in range(6)]
+    bad = layer([("..", b"")])
+    async with unpackers.running() as them:
+
+        async def one(number: int, content: Layer) -> Unpacked | Fault:
+            target = tmp_path / str(number)
+            target.mkdir()
+            wanted = Descriptor(content.media_type, content.digest, len(content.blob))
+            try:
+                return await them.unpack(str(target), wanted, content.diff_id, Given(content.blob), lambda _: None)
+            except Fault as fault:
+                return fault
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(number, content)) for number, content in enumerate([*good, bad])]
+    done = [task.result() for task in tasks]
+    assert isinstance(done[-1], Fault)
+    for number, told in enumerate(done[:-1]):
+        assert isinstance(told, Unpacked)
+        assert names(tmp_path / str(number)) == [f"own-{number}"]
+    assert not names(tmp_path / "6")
+
+
+async def test_nothing_writes_any_more_once_the_processes_are_given_up(tmp_path: Path) -> None:
+    class Endless(Given):
+        """Feeds half of a layer, and then waits for ever."""
+
+        async def blob(self, descriptor: Descriptor) -> AsyncGenerator[bytes]:
+            yield self._blob[: len(self._blob) // 2]
+            begun.set()
+            await asyncio.Event().wait()
+
+    begun = asyncio.Event()
+    content = layer({str(number): os.urandom(1000) for number in range(3000)}, "none")
+    target = tmp_path / "layer"
+    target.mkdir()
+    wanted = Descriptor(content.media_type, content.digest, len(content.blob))
+
+    async def given_up() -> None:
+        async with asyncio.TaskGroup() as group, unpackers.running() as them:
+            half = Endless(content.blob)
+            group.create_task(them.unpack(str(target), wanted, content.diff_id, half, lambda _: None))
+            await begun.wait()
+            raise Fault(Kind.BROKEN, "pull", "another layer failed")
+
+    with pytest.raises(ExceptionGroup):
+        await given_up()
+    there = len(names(target))
+    holders = [link for link in Path("/proc").glob("[0-9]*/root") if _leads_to(link, target)]
+    assert (holders, len(names(target))) == ([], there)
+
+
+def _leads_to(link: Path, target: Path) -> bool:
+    try:
+        return link.readlink() == target
+    except OSError:
+        return False

@@ -142,6 +142,40 @@ async def test_the_image_of_this_platform_is_taken_from_an_index(tmp_path: Path)
         assert again == image
 
 
+async def test_a_removed_name_that_no_layer_below_has_leaves_no_trace(tmp_path: Path) -> None:
+    async with running_registry() as registry, running(ImageSettings(root=tmp_path)) as room:
+        below = layer({"d": folder(), "d/there": b"1", "d/twice": b"1", "d/behind": folder(), "d/behind/x": b"1"})
+        middle = layer({"d/.wh.twice": b"", "fresh": folder(), "fresh/a": b"1", "d/behind/.wh..wh..opq": b""})
+        top = layer(
+            {
+                "d/.wh.there": b"",
+                "d/.wh.twice": b"",
+                "d/.wh.never": b"",
+                "d/behind/.wh.x": b"",
+                "fresh/.wh.b": b"",
+                "own": folder(),
+                "own/.wh.c": b"",
+                "own/.wh..wh..opq": b"",
+                ".wh.nothing": b"",
+                "gone/.wh.x": b"",
+            }
+        )
+        pushed = await push_image(registry, "a:1", [below, middle, top])
+        image = await room.puller.pull(pushed.name, NOBODY)
+        found = {str(path.relative_to(image.layers[0])) for path in image.layers[0].rglob("*")}
+        assert found == {"d", "d/there", "d/behind", "fresh", "own", "gone"}
+        assert (image.layers[0] / "d/there").is_char_device()
+        assert (image.layers[1] / "d/twice").is_char_device()
+
+
+async def test_a_hundred_small_layers_come_whole_and_in_order(tmp_path: Path) -> None:
+    async with running_registry() as registry, running(ImageSettings(root=tmp_path)) as room:
+        many = [layer({"same": str(number).encode(), f"own-{number}": b"1"}) for number in range(100)]
+        pushed = await push_image(registry, "many:1", many)
+        image = await room.puller.pull(pushed.name, NOBODY)
+        assert [(folder / "same").read_text() for folder in reversed(image.layers)] == [str(n) for n in range(100)]
+
+
 async def nested(registry: str, name: str, below: str) -> str:
     """An index that holds another, which names no platform; its digest."""
     entry = {"mediaType": OCI_INDEX, "digest": below, "size": 100}

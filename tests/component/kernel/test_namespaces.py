@@ -122,10 +122,12 @@ async def test_a_cancelled_making_leaves_nothing(folder: Path) -> None:
 
 async def test_a_function_runs_inside_a_network_namespace_and_nowhere_else(folder: Path) -> None:
     paths = await namespaces.create(folder / "ns", ["net"])
-    inside = await namespaces.inside(paths["net"], lambda: [name for _, name in socket.if_nameindex()])
-    assert inside[0] == "lo"
-    assert "eth0" not in inside
-    assert len(socket.if_nameindex()) > len(inside)
+    own = Path("/proc/thread-self/ns/net")
+    links, inside = await namespaces.inside(paths["net"], lambda: (socket.if_nameindex(), own.readlink()))
+    assert links[0] == (1, "lo")
+    assert "eth0" not in dict(links).values()
+    assert own.readlink() != inside
+    assert str(inside) == f"net:[{paths['net'].stat().st_ino}]"
     namespaces.remove(folder / "ns")
     with pytest.raises(Fault, match="gone"):
         await namespaces.inside(paths["net"], lambda: None)

@@ -116,19 +116,32 @@ async def test_folders_of_this_machine_stay_visible_though_below_a_private_one(
         assert await written(disk(settings, instance, "log") / "seen") == "here\n"
 
 
-async def test_user_data_begins_within_150_ms_and_an_end_leaves_nothing(playground: Playground) -> None:
+async def bare_seconds() -> float:
+    """What a process in new namespaces costs on this machine, as busy as it is now."""
+    began = time.monotonic()
+    bare = await asyncio.create_subprocess_exec("unshare", "--net", "--mount", "--ipc", "--pid", "--fork", "true")
+    assert await bare.wait() == 0
+    return time.monotonic() - began
+
+
+async def test_user_data_begins_about_as_soon_as_a_bare_process_and_an_end_leaves_nothing(
+    playground: Playground,
+) -> None:
     async with playground() as settings, running(settings) as cloud:
         before = await leftovers(settings)
         waits: list[float] = []
+        bare: list[float] = []
         for number in range(5):
             began = time.time()
             instance = await launch(cloud, token=str(number))
             waits.append(float(await written(disk(settings, instance, "log") / "at")) - began)
+            bare.append(await bare_seconds())
             await cloud.terminate([instance.id])
         await nothing_left(settings)
 
         assert before == Leftovers()
-        assert min(waits) < 0.15  # the best of five: the machine has other things to do
+        # The best of five, in milliseconds of a quiet machine or beside what a busy one makes of a bare process.
+        assert min(waits) < max(0.15, 15 * min(bare))
         assert {one.state for one in await cloud.instances()} == {InstanceState.TERMINATED}
 
 

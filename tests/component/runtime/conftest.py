@@ -19,7 +19,7 @@ from grpclib.client import Channel
 
 from cellagent.images import service as images
 from cellagent.images.messages import Credentials
-from cellagent.kernel import processes
+from cellagent.kernel import oci, processes
 from cellagent.runtime import service as runtime
 from cellagent.runtime.settings import RuntimeSettings
 from cellwire.cri.v1 import runtime_grpc
@@ -28,11 +28,14 @@ from cellwire.rpc.call import call
 from cellwire.rpc.limits import CELL
 from cellwire.rpc.mended import MendedChannel
 from cellwire.rpc.serve import serving
-from tests.support import oci
+from tests.support import machine
+from tests.support import oci as oci_images
 from tests.support.registry import running_registry
 
 HERE = Path(__file__).resolve().parents[3]
 BRIDGE, SUBNET = "rt-pods", "10.4.0.0/16"
+# crun or runc for all tests of this folder; empty: whichever the agent finds better.
+OCI_RUNTIME = os.environ.get("OCI_RUNTIME", "")
 APPLETS = "sh sleep echo true false cat ls id hostname ip nc seq dd kill stty head mount touch mkdir md5sum wc tail tr"
 
 
@@ -134,21 +137,21 @@ def pulled() -> Generator[tuple[Path, str]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def busybox() -> oci.Layer:
+def busybox() -> oci_images.Layer:
     """A root with a shell, two users and a few groups."""
-    nodes: dict[str, bytes | oci.Node] = {name: oci.folder() for name in ("bin", "etc", "root")}
-    nodes["tmp"] = oci.folder(0o1777)
-    nodes["bin/busybox"] = oci.Node(content=Path("/bin/busybox").read_bytes(), mode=0o755)
-    nodes |= {f"bin/{name}": oci.symlink("busybox") for name in APPLETS.split()}
+    nodes: dict[str, bytes | oci_images.Node] = {name: oci_images.folder() for name in ("bin", "etc", "root")}
+    nodes["tmp"] = oci_images.folder(0o1777)
+    nodes["bin/busybox"] = oci_images.Node(content=Path("/bin/busybox").read_bytes(), mode=0o755)
+    nodes |= {f"bin/{name}": oci_images.symlink("busybox") for name in APPLETS.split()}
     nodes["etc/passwd"] = b"root:x:0:0:root:/root:/bin/sh\nweaver:x:1001:1002:w:/tmp:/bin/sh\n"
     nodes["etc/group"] = b"root:x:0:\nloom:x:1002:\nyarn:x:1003:weaver\n"
-    return oci.layer(nodes)
+    return oci_images.layer(nodes)
 
 
 async def _pull(folder: Path) -> str:
     async with running_registry() as address:
         name = f"{address}/small:1"
-        await oci.push_image(address, "small:1", [busybox()], {"Cmd": ["sh"]})
+        await oci_images.push_image(address, "small:1", [busybox()], {"Cmd": ["sh"]})
         async with images.running(images.ImageSettings(root=folder / "images")) as room:
             await room.puller.pull(name, Credentials())
         return name
@@ -158,22 +161,42 @@ Agents = Callable[[], AbstractAsyncContextManager[Client]]
 
 
 @pytest.fixture
-def agent(pulled: tuple[Path, str], tmp_path: Path) -> Agents:
+def oci_runtime(request: pytest.FixtureRequest) -> Generator[str]:
+    """What makes containers. A test where the choice matters names each by `with_both_runtimes`."""
+    wanted = getattr(request, "param", "") or OCI_RUNTIME
+    if OCI_RUNTIME and wanted != OCI_RUNTIME:
+        pytest.skip(f"this run is for {OCI_RUNTIME}")
+    if wanted and shutil.which(wanted, path=processes.SEARCH_PATH) is None:
+        pytest.skip(f"NOT RUN: {wanted} is not installed")
+    if wanted == "crun":
+        with machine.without_version2():
+            yield wanted
+    else:
+        yield wanted
+
+
+with_both_runtimes = pytest.mark.parametrize("oci_runtime", oci.NAMES, indirect=True)
+
+
+@pytest.fixture
+def agent(pulled: tuple[Path, str], tmp_path: Path, oci_runtime: str) -> Agents:
     """An agent in this process, on a socket; what a test leaves in it is removed."""
 
     @asynccontextmanager
     async def running() -> AsyncGenerator[Client]:
         root, image = pulled
-        async with running_agent(root, image, tmp_path) as client:
+        async with running_agent(root, image, tmp_path, oci_runtime=oci_runtime) as client:
             yield client
 
     return running
 
 
 @asynccontextmanager
-async def running_agent(root: Path, image: str, folder: Path, *, pinned: Sequence[str] = ()) -> AsyncGenerator[Client]:
+async def running_agent(
+    root: Path, image: str, folder: Path, *, pinned: Sequence[str] = (), oci_runtime: str = OCI_RUNTIME
+) -> AsyncGenerator[Client]:
     """An agent in this process, its images and containers' files below `root`, all else below `folder`."""
-    settings = RuntimeSettings(root=root, state=folder / "state", bridge=BRIDGE, subnet=SUBNET)
+    settings = RuntimeSettings(root=root, state=folder / "state", bridge=BRIDGE, subnet=SUBNET, oci_runtime=oci_runtime)
     image_settings = images.ImageSettings(root=root / "images", pinned=tuple(pinned))
     async with (
         images.running(image_settings) as image_room,
@@ -196,8 +219,16 @@ class AgentProcess:
     """An agent in a process of its own, that can be killed and started again on the same folders."""
 
     def __init__(
-        self, root: Path, image: str, folder: Path, *, command: Sequence[str] = (), more: Sequence[str] = ()
+        self,
+        root: Path,
+        image: str,
+        folder: Path,
+        *,
+        command: Sequence[str] = (),
+        more: Sequence[str] = (),
+        oci_runtime: str = OCI_RUNTIME,
     ) -> None:
+        self._oci_runtime = oci_runtime
         self._root, self._image, self._folder = root, image, folder
         self._command = command or (sys.executable, "-m", "cellagent")
         self._more = more
@@ -216,7 +247,8 @@ class AgentProcess:
         with (self._folder / "agent.log").open("ab") as words:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command, "serve", "--socket", str(socket), "--root", str(self._root),
-                "--state", str(self._folder / "state"), "--bridge", BRIDGE, "--subnet", SUBNET, *self._more,
+                "--state", str(self._folder / "state"), "--bridge", BRIDGE, "--subnet", SUBNET,
+                "--oci-runtime", self._oci_runtime, *self._more,
                 env={**os.environ, "PYTHONPATH": f"{HERE}:{HERE}/proto"}, cwd=HERE, stdout=words, stderr=words,
             )  # fmt: skip
         async with asyncio.timeout(20):
@@ -251,12 +283,12 @@ async def _listens(socket: Path) -> bool:
 
 
 @pytest.fixture
-def agent_process(pulled: tuple[Path, str], tmp_path: Path) -> Processes:
+def agent_process(pulled: tuple[Path, str], tmp_path: Path, oci_runtime: str) -> Processes:
     """An agent that can be killed."""
 
     @asynccontextmanager
     async def running() -> AsyncGenerator[AgentProcess]:
-        agent = AgentProcess(*pulled, tmp_path)
+        agent = AgentProcess(*pulled, tmp_path, oci_runtime=oci_runtime)
         await agent.start()
         try:
             yield agent

@@ -11,8 +11,10 @@ from cellagent.kernel import cgroups
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
-from tests.component.runtime.conftest import Agents, Client
+from tests.component.runtime.conftest import Agents, Client, with_both_runtimes
 from tests.support.registry import free_port
+
+pytestmark = with_both_runtimes
 
 
 async def remove_container(client: Client, container: str) -> None:

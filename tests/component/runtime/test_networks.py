@@ -22,7 +22,7 @@ from tests.support.netns import CELL, CELL6, WORLD, WORLD6, answering, ask, make
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and mounts are real here"),
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(300),
 ]
 DNS = cri.DNSConfig(servers=["10.96.0.10", "fd00::10"], searches=["a.test", "b.test"], options=["ndots:5"])
 FILES = "hostname; echo; cat /etc/hostname; echo; cat /etc/hosts; echo; cat /etc/resolv.conf"

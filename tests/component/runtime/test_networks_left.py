@@ -29,7 +29,7 @@ from tests.support.waiting import until
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and mounts are real here"),
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(300),
 ]
 # Holds an address on disk, as host-local does, fails while its servant is down, and waits while that is slow.
 PLUGIN = """#!/bin/sh

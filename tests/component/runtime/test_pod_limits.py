@@ -12,7 +12,9 @@ from cellagent.kernel import cgroups
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
-from tests.component.runtime.conftest import Agents, Client
+from tests.component.runtime.conftest import Agents, Client, with_both_runtimes
+
+pytestmark = with_both_runtimes
 
 V2 = cgroups.layout() is cgroups.Layout.V2
 MIB = 1 << 20

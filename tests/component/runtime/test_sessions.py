@@ -13,7 +13,9 @@ import pytest
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.stream.session import Exited, Session, SessionRequest, Stderr, Stdout
-from tests.component.runtime.conftest import Agents
+from tests.component.runtime.conftest import Agents, with_both_runtimes
+
+pytestmark = with_both_runtimes
 
 
 async def everything(session: Session) -> tuple[bytes, bytes, int]:

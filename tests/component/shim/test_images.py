@@ -15,7 +15,7 @@ from tests.support.shim import IMAGE, Shim, running_shim
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="cells of the local cloud need root"),
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(300),
 ]
 TWO = '[[standby]]\ncount = 2\ncpu = "100m"\nmemory = "64Mi"\n'
 

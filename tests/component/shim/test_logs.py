@@ -13,7 +13,7 @@ from tests.support.waiting import until, until_found
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="cells of the local cloud need root"),
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(300),
 ]
 MIB = 1 << 20
 LINES = 100 * MIB // 256

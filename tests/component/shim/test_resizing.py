@@ -16,7 +16,7 @@ from tests.support.shim import Shim, running_shim
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="cells of the local cloud need root"),
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(300),
 ]
 MIB = 1 << 20
 LIMIT = "cat /sys/fs/cgroup/memory.max 2>/dev/null || cat /sys/fs/cgroup/memory/memory.limit_in_bytes"

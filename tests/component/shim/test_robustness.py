@@ -19,7 +19,7 @@ from tests.support.shim import IMAGE, running_shim, settings_in, shim_of
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="cells of the local cloud need root"),
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(300),
 ]
 COUNT = "n=0; while :; do n=$((n+1)); echo line $n; sleep 0.02; done"
 

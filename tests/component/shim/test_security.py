@@ -17,7 +17,7 @@ from tests.support.shim import Shim, running_shim
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="cells of the local cloud need root"),
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(300),
 ]
 CAPABILITIES = "grep {} /proc/self/status | tr -s '\\t' ' ' | cut -d ' ' -f 2"
 GROUPS = "for each in $(id -G); do echo $each; done | sort -n | tr '\\n' ' '"

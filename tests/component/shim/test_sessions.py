@@ -17,7 +17,7 @@ from tests.support.spdy_client import ClientStream, Refused, connected, exit_cod
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="cells of the local cloud need root"),
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(300),
 ]
 
 

@@ -12,7 +12,7 @@ from tests.support.soak import soak
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="cells of the local cloud need root"),
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(300),
 ]
 
 

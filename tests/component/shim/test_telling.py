@@ -17,7 +17,7 @@ from tests.support.shim import running_shim
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="cells of the local cloud need root"),
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(300),
 ]
 WRITE = "head -c 1048576 /dev/urandom > /data; echo ready; while :; do sleep 0.01; done"
 

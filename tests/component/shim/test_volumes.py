@@ -15,7 +15,7 @@ from tests.support.shim import Shim, running_shim
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="cells of the local cloud need root"),
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(300),
 ]
 SIZE = 20_000
 # Reads both keys over and over; says a line for each read that was not one whole generation's file.

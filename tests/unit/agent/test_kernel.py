@@ -72,6 +72,14 @@ def test_crun_is_taken_where_it_works_and_the_reason_is_told_where_not() -> None
     assert oci.choose(frozenset({"runc"}), {"crun": "crun is not installed"}, "") == ("runc", "crun is not installed")
     with pytest.raises(Fault, match=r"hugetlb.*runc is not installed"):
         oci.choose(frozenset({"crun"}), {"runc": "runc is not installed"}, "hugetlb")
+    assert oci.choose(both, {}, "", "runc")[0] == "runc"
+    assert oci.choose(both, {}, "", "crun")[0] == "crun"
+    with pytest.raises(Fault, match="OCI runtime crun: it refuses a version 2 hierarchy that holds hugetlb"):
+        oci.choose(both, {}, "hugetlb", "crun")
+    with pytest.raises(Fault, match="OCI runtime runc: runc is not installed"):
+        oci.choose(frozenset({"crun"}), {"runc": "runc is not installed"}, "", "runc")
+    with pytest.raises(Fault, match="OCI runtime kata: it is not known here; choose crun or runc"):
+        oci.choose(both, {}, "", "kata")
 
 
 def test_controllers_of_version_two_count_only_beside_version_one() -> None:

@@ -129,7 +129,7 @@ class Machine(RuleBasedStateMachine):
         self.link = FakeLink()
         self.book = Book(self.store, group, lambda: self.now)
         await self.book.load()
-        home = Home("test", lambda: ("10.0.0.1:1",), lambda: "sha256:" + "0" * 64)
+        home = Home("test", lambda: ("10.0.0.1:1",), lambda: "sha256:" + "0" * 64, dict)
         self.act = Act(self.book, self.cloud, home, b"secret", lambda: self.now)
         pool = Pool(PoolSettings(classes=(WARM,)), self.store, self.act.buyable, Versions, lambda: self.now)
         self.pool = pool

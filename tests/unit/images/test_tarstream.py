@@ -88,15 +88,75 @@ def test_malformed_pax_records_are_refused(body: bytes) -> None:
         parse_pax(body)
 
 
-def test_huge_extension_headers_and_sparse_files_are_refused() -> None:
+def test_huge_extension_headers_are_refused() -> None:
     info = tarfile.TarInfo("x")
     info.type, info.size = b"x", 2 << 20
     with pytest.raises(Fault, match="claims"):
         read(info.tobuf() + bytes(2 << 20))
-    sparse = tarfile.TarInfo("x")
-    sparse.type = tarfile.GNUTYPE_SPARSE
-    with pytest.raises(Fault, match="not supported"):
-        read(sparse.tobuf())
+
+
+def old_sparse(*pieces: tuple[int, int], size: int, stored: int) -> bytes:
+    """A header of GNU tar's old kind, with up to four pieces."""
+    info = tarfile.TarInfo("x")
+    info.type, info.size = tarfile.GNUTYPE_SPARSE, stored
+    block = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    for at, (offset, length) in enumerate(pieces):
+        block[386 + 24 * at : 410 + 24 * at] = f"{offset:011o}\0{length:011o}\0".encode()
+    block[483:495] = f"{size:011o}\0".encode()
+    block[148:156] = b" " * 8
+    block[148:156] = f"{sum(block):06o}\0 ".encode()
+    return bytes(block)
+
+
+def pax_sparse(stored: bytes, **records: str) -> bytes:
+    """A file with records of a sparse one."""
+    info = tarfile.TarInfo("GNUSparseFile.1/x")
+    info.size = len(stored)
+    info.pax_headers = {f"GNU.sparse.{key}": text for key, text in records.items()}
+    return info.tobuf(tarfile.PAX_FORMAT) + stored + bytes(-len(stored) % 512)
+
+
+def lines(*numbers: int) -> bytes:
+    text = "".join(f"{number}\n" for number in numbers).encode()
+    return text + bytes(-len(text) % 512)
+
+
+def test_sparse_files_of_all_forms_are_read() -> None:
+    old = read(old_sparse((0, 3), (10, 2), size=20, stored=5) + b"abcde" + bytes(507))
+    first = read(pax_sparse(b"abcde", size="20", numblocks="2", map="0,3,10,2", name="x"))
+    last = read(pax_sparse(lines(3, 0, 3, 10, 2, 20, 0) + b"abcde", major="1", minor="0", realsize="20", name="x"))
+    many = [(number * 3, 1) for number in range(300)]
+    long = lines(300, *(number for piece in many for number in piece)) + b"z" * 300
+    longer = read(pax_sparse(long, major="1", minor="0", realsize="900", name="x"))
+    for (entry, content), size, pieces, stored in (
+        (old[0], 20, ((0, 3), (10, 2)), b"abcde"),
+        (first[0], 20, ((0, 3), (10, 2)), b"abcde"),
+        (last[0], 20, ((0, 3), (10, 2)), b"abcde"),
+        (longer[0], 900, tuple(many), b"z" * 300),
+    ):
+        assert (entry.name, entry.whole, entry.pieces, content) == (b"x", size, pieces, stored)
+
+
+@pytest.mark.parametrize(
+    "archive",
+    [
+        old_sparse((0, 3), (2, 2), size=20, stored=5) + bytes(512),
+        old_sparse((0, 30), size=20, stored=30) + bytes(512),
+        old_sparse((0, 3), size=20, stored=5) + bytes(512),
+        pax_sparse(b"abc", size="20", map="0,3,1"),
+        pax_sparse(b"abc", size="20", map="0,-3"),
+        pax_sparse(b"abc", map="0,3"),
+        pax_sparse(b"abc", major="2", minor="0", realsize="3"),
+        pax_sparse(b"abc", major="1", minor="0", realsize="3"),
+        pax_sparse(b"9" * 1024, major="1", minor="0", realsize="3"),
+        pax_sparse(lines(1 << 40), major="1", minor="0", realsize="3"),
+        pax_sparse(lines(1, 0, 3) + b"abcd", major="1", minor="0", realsize="3"),
+        pax_sparse(b"", size=str(1 << 60)),
+    ],
+)
+def test_sparse_files_whose_map_does_not_fit_are_refused(archive: bytes) -> None:
+    with pytest.raises(Fault):
+        read(archive)
 
 
 @pytest.mark.parametrize(("kind", "most"), [(b"x", tarstream.PAX_LIMIT), (b"g", tarstream.GLOBAL_LIMIT)])

@@ -7,7 +7,7 @@ import structlog
 
 from cellwire.faults import Fault, Kind
 from controller.clouds.ec2.calls import Calls
-from controller.clouds.ec2.machine_images import listing
+from controller.clouds.ec2.machine_images import listing, stock
 from controller.clouds.ec2.settings import AUTO, NONE, Ec2Settings
 
 log = structlog.get_logger()
@@ -16,6 +16,9 @@ log = structlog.get_logger()
 async def resolved(settings: Ec2Settings, calls: Calls) -> Ec2Settings:
     """The settings with an image, or "", for each architecture. Raises Fault INVALID where there is none for any."""
     named = {"amd64": settings.image_amd64, "arm64": settings.image_arm64}
+    for architecture, image in named.items():
+        if found := stock.of(f"cloud.ec2.image_{architecture}", image):
+            named[architecture] = await _newest_stock(calls, image, found, architecture)
     wanted = [architecture for architecture, image in named.items() if image in AUTO]
     if not wanted:
         return _with(settings, named)
@@ -32,6 +35,18 @@ async def resolved(settings: Ec2Settings, calls: Calls) -> Ec2Settings:
         mend = "bake one with `make image` and publish it with `chinampa image publish`"
         raise Fault(Kind.INVALID, "cloud.ec2.image_amd64", cause, mend)
     return _with(settings, named)
+
+
+async def _newest_stock(calls: Calls, image: str, wanted: stock.Stock, architecture: str) -> str:
+    filters = [{"Name": "name", "Values": [wanted.name(architecture)]}, {"Name": "state", "Values": ["available"]}]
+    pages = calls.pages("ec2", "DescribeImages", "Images", Owners=[wanted.owner], Filters=filters)
+    found = [(str(one.get("CreationDate")), str(one["ImageId"])) async for one in pages]
+    if not found:
+        cause = f"account {wanted.owner} publishes none called {wanted.name(architecture)} in this region"
+        raise Fault(Kind.INVALID, f"cloud.ec2.image_{architecture} {image}", cause, "name an image by its id")
+    created, newest = max(found)
+    log.info("machine image", architecture=architecture, image=newest, published=created, stock=image)
+    return newest
 
 
 def _with(settings: Ec2Settings, named: dict[str, str]) -> Ec2Settings:

@@ -1,0 +1,104 @@
+"""The unpacking processes of one pull, as the pull child has them: one process to fork from, a fork for each layer."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import Any, Protocol, cast
+
+import msgspec
+
+from cellagent.images import children, frames
+from cellagent.images.manifest import Descriptor
+from cellagent.images.messages import Unpacked, UnpackMessage, UnpackRequest
+from cellagent.kernel import processes
+from cellwire.faults import Fault, Kind
+
+
+class Blobs(Protocol):
+    """Where compressed layers come from."""
+
+    def blob(self, descriptor: Descriptor) -> AsyncIterator[bytes]:
+        """The bytes that `descriptor` names, not yet verified."""
+        ...
+
+
+class Unpackers:
+    """Unpacks layers, several at once, each in a process of its own."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+
+    async def unpack(
+        self, folder: str, layer: Descriptor, diff_id: str, blobs: Blobs, arrived: Callable[[int], None]
+    ) -> Unpacked:
+        """Unpack one layer into the empty `folder`. Raises Fault."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with theirs:
+            request = UnpackRequest(folder=folder, digest=layer.digest, diff_id=diff_id)
+            socket.send_fds(self._control, [frames.encoded(request)], [theirs.fileno()])
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        try:
+            async with asyncio.TaskGroup() as group:
+                feeding = group.create_task(_feed(writer, layer, blobs, arrived))
+                answer = await _answer(reader)
+                feeding.cancel()  # who has answered wants no more
+        finally:
+            writer.transport.abort()
+        if isinstance(answer, Unpacked):
+            return answer
+        raise answer.fault()
+
+
+@asynccontextmanager
+async def running() -> AsyncGenerator[Unpackers]:
+    """The processes. They have ended when this ends, so that nothing writes into folders that are then removed."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    alive, held = os.pipe()  # at its end once nobody has it open any more
+    try:
+        with theirs:
+            process = await children.start(["cellagent.images.unpack"], stdin=theirs.fileno(), stdout=held)
+    finally:
+        os.close(held)
+    try:
+        with ours:
+            yield Unpackers(ours)
+    finally:
+        processes.kill_session(process.pid)
+        await process.wait()
+        await _end_of(alive)
+
+
+async def _end_of(pipe: int) -> None:
+    reader = asyncio.StreamReader()
+    file = os.fdopen(pipe, "rb")
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), file
+    )
+    try:
+        await reader.read()
+    finally:
+        transport.close()
+
+
+async def _feed(writer: asyncio.StreamWriter, layer: Descriptor, blobs: Blobs, arrived: Callable[[int], None]) -> None:
+    # A process that ended early says why, or nothing; its closed connection is no news.
+    with suppress(BrokenPipeError, ConnectionResetError):
+        async with aclosing(blobs.blob(layer)) as chunks:  # pyright: ignore[reportArgumentType]
+            async for chunk in chunks:
+                arrived(len(chunk))
+                writer.write(chunk)
+                await writer.drain()
+        writer.write_eof()
+
+
+async def _answer(reader: asyncio.StreamReader) -> UnpackMessage:
+    told = cast("AsyncGenerator[UnpackMessage]", children.messages(reader, cast("Any", UnpackMessage)))
+    with suppress(msgspec.DecodeError, ConnectionResetError):
+        async with aclosing(told):
+            async for answer in told:
+                return answer
+    raise Fault(Kind.BROKEN, "layer", "the unpacking process ended without an answer", "see the agent's log")

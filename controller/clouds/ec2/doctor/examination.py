@@ -1,0 +1,133 @@
+"""All looks, in the order in which one thing needs another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from cryptography import x509
+
+from cellwire.faults import Fault, Kind
+from controller.clouds.ec2 import identity
+from controller.clouds.ec2.calls import Calls
+from controller.clouds.ec2.doctor import network, queue, rights
+from controller.clouds.ec2.doctor.finding import LACKS, NOTE, OK, Finding, of_fault
+from controller.clouds.ec2.doctor.network import Network
+from controller.clouds.ec2.settings import Ec2Settings
+
+_MACHINES = {"amd64": "x86_64", "arm64": "arm64"}
+_SOON_DAYS = 60
+# Limits of vCPUs, "Amazon EC2 service quotas"; a new account has 5 and 0.
+_QUOTAS = (
+    ("L-1216C47A", "on-demand, standard families", False),
+    ("L-34B43A08", "spot, standard families", False),
+    ("L-DB2E81BA", "on-demand, G and VT (GPUs)", True),
+    ("L-3819A6DF", "spot, G and VT (GPUs)", True),
+)
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What the settings would launch by themselves: vCPUs of warm cells, those with GPUs apart."""
+
+    cpus: float = 0.0
+    gpu_cpus: float = 0.0
+
+
+async def findings(settings: Ec2Settings, calls: Calls, homes: Sequence[str], wanted: Wanted) -> AsyncIterator[Finding]:
+    """Everything that there is to say; `homes` are the addresses that cells dial. Raises nothing."""
+    try:
+        who = await calls.call("sts", "GetCallerIdentity")
+    except Fault as fault:
+        yield of_fault("credentials", fault)
+        return
+    yield Finding(OK, "credentials", f"{who.get('Arn')}, account {who['Account']}")
+    if settings.account and settings.account != str(who["Account"]):
+        cause = f"cloud.ec2.account is {settings.account}, the credentials are of {who['Account']}"
+        yield Finding(LACKS, "account", cause, "leave the setting out, or use the other account's credentials")
+    for each in certificates(settings, datetime.now(UTC)):
+        yield each
+    async for each in _images(settings, calls):
+        yield each
+    seen = Network()
+    async for each in network.look(settings, calls, homes, seen):
+        yield each
+    async for each in rights.look(settings, calls, seen):
+        yield each
+    async for each in _quotas(settings, calls, wanted):
+        yield each
+    yield await queue.look(settings, calls)
+
+
+def certificates(settings: Ec2Settings, now: datetime) -> Iterator[Finding]:
+    """Whether identity documents can be checked, and for how long."""
+    try:
+        identity.keys_in(settings.certificates)
+    except Fault as fault:
+        yield of_fault("certificates", fault)
+        return
+    assert settings.certificates is not None
+    for path in sorted(settings.certificates.glob("*.pem")):
+        for each in x509.load_pem_x509_certificates(path.read_bytes()):
+            days = (each.not_valid_after_utc - now).days
+            until = f"{path.name}, good until {each.not_valid_after_utc:%Y-%m-%d}"
+            mend = "replace it by the one that the EC2 user guide lists now"
+            verdict = LACKS if days < 0 else NOTE if days < _SOON_DAYS else OK
+            yield Finding(verdict, "certificates", until, "" if verdict == OK else mend)
+
+
+async def _images(settings: Ec2Settings, calls: Calls) -> AsyncIterator[Finding]:
+    if not settings.images:
+        yield Finding(LACKS, "machine images", "none is named", "set cloud.ec2.image_amd64 or cloud.ec2.image_arm64")
+    for architecture, image in settings.images.items():
+        thing = f"image {image}"
+        if not image.startswith("ami-"):
+            yield Finding(NOTE, thing, "no id of an image: it is looked for when the controller starts")
+            continue
+        try:
+            answer = await calls.call("ec2", "DescribeImages", ImageIds=[image])
+        except Fault as fault:
+            yield of_fault(thing, fault)
+            continue
+        found = next(iter(answer.get("Images") or ()), None)
+        yield described(thing, architecture, found, settings.region)
+
+
+def described(thing: str, architecture: str, found: dict[str, Any] | None, region: str) -> Finding:
+    """Of one image, as EC2 describes it."""
+    if found is None:
+        return Finding(LACKS, thing, f"{region} has none of that id", "name one that this account may launch")
+    if found.get("State") not in {None, "available"}:
+        return Finding(LACKS, thing, f"it is {found.get('State')}", "wait for it, or name another")
+    if found.get("Architecture") != _MACHINES[architecture]:
+        cause = f"it is for {found.get('Architecture')}"
+        return Finding(LACKS, thing, cause, f"name one for {architecture}, or move it to the other setting")
+    return Finding(OK, thing, f"{found.get('Name') or 'without a name'}, {architecture}")
+
+
+async def _quotas(settings: Ec2Settings, calls: Calls, wanted: Wanted) -> AsyncIterator[Finding]:
+    for code, of, gpus in _QUOTAS:
+        if of.startswith("spot") and not settings.spot:
+            continue
+        thing = f"vCPUs {of}"
+        try:
+            answer = await calls.call("service-quotas", "GetServiceQuota", ServiceCode="ec2", QuotaCode=code)
+        except Fault as fault:
+            verdict = NOTE if fault.kind in {Kind.DENIED, Kind.NOT_FOUND} else LACKS
+            yield Finding(verdict, thing, f"the limit cannot be asked: {fault.cause}", fault.mend)
+            continue
+        yield limit(thing, float(answer["Quota"]["Value"]), wanted.gpu_cpus if gpus else wanted.cpus, gpus=gpus)
+
+
+def limit(thing: str, most: float, needed: float, *, gpus: bool) -> Finding:
+    """Whether a limit of the account's holds what the settings keep ready."""
+    mend = "ask AWS for more (Service Quotas)"
+    if most < needed:
+        return Finding(LACKS, thing, f"{most:g} are allowed, warm cells alone take {math.ceil(needed)}", mend)
+    if most == 0:
+        return Finding(NOTE, thing, "0 are allowed: no such pod will run", mend)
+    if most <= 32 and not gpus:
+        return Finding(NOTE, thing, f"{most:g} are allowed, as a new account has", mend)
+    return Finding(OK, thing, f"{most:g}")

@@ -1,0 +1,65 @@
+"""The queue of notices: what fills it, and whether an event that is sent arrives.
+
+Nobody but AWS may send events of its own sources. So the event is of the source "chinampa.doctor", which a rule beside
+the others sends to the same queue (docs/ec2.md); what keeps it away keeps a spot warning away.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from typing import Any, cast
+
+from cellwire.faults import Fault
+from controller.clouds.ec2.calls import Calls
+from controller.clouds.ec2.doctor.finding import LACKS, NOTE, OK, Finding, of_fault
+from controller.clouds.ec2.settings import Ec2Settings
+
+SOURCE = "chinampa.doctor"
+# A controller that runs reads the queue too and may be first: then the next event is for us.
+_TRIES = 6
+_WAIT_SECONDS = 5
+
+
+async def look(settings: Ec2Settings, calls: Calls) -> Finding:
+    """Send events until one is seen to come. Raises nothing."""
+    thing = "queue of notices"
+    if not settings.queue_url:
+        cause = "none is configured: spot interruptions come without a warning"
+        return Finding(NOTE, thing, cause, "make one (docs/ec2.md) and set cloud.ec2.queue_url")
+    try:
+        asked = await calls.call("sqs", "GetQueueAttributes", QueueUrl=settings.queue_url, AttributeNames=["QueueArn"])
+        arn = str(asked["Attributes"]["QueueArn"])
+        rules = await calls.call("events", "ListRuleNamesByTarget", TargetArn=arn)
+        names = cast("list[str]", rules.get("RuleNames") or [])
+        if not names:
+            return Finding(LACKS, thing, "no rule of EventBridge sends to it", "make the rules of docs/ec2.md")
+        if await _seen(settings, calls):
+            return Finding(OK, thing, f"an event came; rules: {', '.join(sorted(names))}")
+    except Fault as fault:
+        return of_fault(thing, fault)
+    cause = f"an event of the source {SOURCE} was sent and did not come within {_TRIES * _WAIT_SECONDS} s"
+    mend = "let the queue's policy allow events.amazonaws.com by aws:SourceArn, and make the rule for that source"
+    return Finding(LACKS, thing, cause, mend)
+
+
+async def _seen(settings: Ec2Settings, calls: Calls) -> bool:
+    mark = secrets.token_hex(8)
+    detail = json.dumps({"mark": mark, "cluster": settings.cluster})
+    event = {"Source": SOURCE, "DetailType": "Chinampa Doctor", "Detail": detail}
+    for _ in range(_TRIES):
+        await calls.call("events", "PutEvents", Entries=[event])
+        answer = await calls.call(
+            "sqs",
+            "ReceiveMessage",
+            QueueUrl=settings.queue_url,
+            MaxNumberOfMessages=10,
+            WaitTimeSeconds=_WAIT_SECONDS,
+            VisibilityTimeout=0,
+        )
+        for message in cast("list[dict[str, Any]]", answer.get("Messages") or []):
+            if mark in str(message.get("Body")):
+                handle = str(message["ReceiptHandle"])
+                await calls.call("sqs", "DeleteMessage", QueueUrl=settings.queue_url, ReceiptHandle=handle)
+                return True
+    return False

@@ -1,0 +1,126 @@
+"""Images on warm cells: pulled while the cells wait, so that a pod which takes one finds its layers there.
+
+It still has to be allowed to have them: its own pull asks the registry with its own credentials, and finds nothing left
+to fetch. What a killed controller had pulled is found again by pulling again, which costs a question.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import msgspec
+import structlog
+
+from cellwire.cri.v1 import runtime_grpc
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.faults import Fault
+from cellwire.rpc.call import call
+from controller.clouds.protocol import LoginOf
+from controller.fleet.cells import Cells
+from controller.model.cell import Cell, CellState
+from controller.model.names import CellName
+
+log = structlog.get_logger()
+PULL_SECONDS = 1800.0
+AGAIN_SECONDS = 30.0
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """One image of a class of warm cells: on how many of those that wait it is, and why it is missing on another."""
+
+    of: str
+    image: str
+    there: int = 0
+    coming: int = 0
+    fault: str = ""
+
+
+class Warming:
+    """See the module. Made by `running`. `wanted` are the images of each class of warm cells, by its name."""
+
+    def __init__(self, cells: Cells, wanted: Mapping[str, Sequence[str]], login: LoginOf | None) -> None:
+        self._cells = cells
+        self._wanted = {of: tuple(images) for of, images in wanted.items() if images}
+        self._login = login
+        self._filled: dict[CellName, dict[str, str]] = {}
+        """Of each cell the images that were pulled or tried: "" where one is there, else why it is not."""
+
+    def held(self) -> tuple[Held, ...]:
+        """Each image that is wanted, in the order of the settings."""
+        waiting = [cell for cell in self._cells.list() if _waits(cell)]
+        return tuple(self._of(of, image, waiting) for of, images in self._wanted.items() for image in images)
+
+    async def work(self) -> None:
+        """Fill each warm cell as it comes, for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            async for cell in self._cells.watch():
+                if _waits(cell) and cell.name not in self._filled and self._images(cell):
+                    self._filled[cell.name] = {}
+                    tasks.create_task(self._fill(cell.name, self._images(cell)), name=f"images of {cell.name}")
+                elif cell.state in {CellState.RETIRING, CellState.LOST, CellState.GONE}:
+                    self._filled.pop(cell.name, None)
+
+    def _of(self, of: str, image: str, waiting: Sequence[Cell]) -> Held:
+        said = [
+            self._filled.get(cell.name, {}).get(image, "coming")
+            for cell in waiting
+            if cell.standby is not None and cell.standby.of == of
+        ]
+        faults = [words for words in said if words not in {"", "coming"}]
+        return Held(
+            of=of,
+            image=image,
+            there=said.count(""),
+            coming=len(said) - said.count(""),
+            fault=faults[0] if faults else "",
+        )
+
+    def _images(self, cell: Cell) -> tuple[str, ...]:
+        return self._wanted.get(cell.standby.of, ()) if cell.standby is not None else ()
+
+    async def _fill(self, name: CellName, images: Sequence[str]) -> None:
+        left = list(images)
+        while left:
+            for image in tuple(left):
+                cell = self._cells.get(name)
+                if cell is None or not _waits(cell):
+                    return  # a pod has it: the line to the registry is the pod's now
+                try:
+                    await self._pull(name, image)
+                except Fault as fault:
+                    log.info("an image is not on a warm cell yet", cell=name, image=image, cause=str(fault))
+                    self._note(name, image, str(fault))
+                else:
+                    left.remove(image)
+                    self._note(name, image, "")
+            if left:
+                await asyncio.sleep(AGAIN_SECONDS)
+
+    async def _pull(self, name: CellName, image: str) -> None:
+        login = await self._login(image) if self._login is not None else None
+        auth = cri.AuthConfig(username=login.username, password=login.password) if login is not None else None
+        request = cri.PullImageRequest(image=cri.ImageSpec(image=image), auth=auth)
+        stub = runtime_grpc.ImageServiceStub(await self._cells.connected(name))
+        await call(stub.PullImage, request, deadline=PULL_SECONDS)
+
+    def _note(self, name: CellName, image: str, fault: str) -> None:
+        if name in self._filled:
+            self._filled[name][image] = fault
+
+
+def _waits(cell: Cell) -> bool:
+    return cell.state is CellState.READY and cell.claim is None and cell.connected
+
+
+@asynccontextmanager
+async def running(cells: Cells, wanted: Mapping[str, Sequence[str]], login: LoginOf | None) -> AsyncGenerator[Warming]:
+    """Warm cells are filled for as long as this lives."""
+    warming = Warming(cells, wanted, login)
+    async with asyncio.TaskGroup() as tasks:
+        work = tasks.create_task(warming.work())
+        try:
+            yield warming
+        finally:
+            work.cancel()

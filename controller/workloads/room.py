@@ -1,0 +1,162 @@
+"""The workloads room: plans for each object whenever something changes, and does what the plans say.
+
+Nothing is kept between two passes but what is in the library, so a controller that was killed goes on from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+import structlog
+
+from cellwire.faults import Fault, Kind
+from controller.objects.admission import How
+from controller.objects.fields import Json
+from controller.objects.library import Library
+from controller.objects.resource import Resource
+from controller.objects.stored import Ending
+from controller.workloads import cron_jobs, deployments, jobs, replica_sets, stateful_sets
+from controller.workloads.steps import Create, Delete, Plan, Scale, Step, Tell, earliest
+
+log = structlog.get_logger()
+# Changes come in swarms; one pass takes what came within this.
+SETTLE = 0.02
+AGAIN = 5.0
+MANAGER = "chinampa-workloads"
+Planner = Callable[[Json, Sequence[Json], float], Plan]
+# Each kind with how it is planned for, and of which kind the objects are that it owns.
+PLANNED: Mapping[str, tuple[Planner, str]] = {
+    "cronjobs.batch": (cron_jobs.plan, "jobs.batch"),
+    "jobs.batch": (jobs.plan, "pods"),
+    "deployments.apps": (deployments.plan, "replicasets.apps"),
+    "replicasets.apps": (replica_sets.plan, "pods"),
+    "statefulsets.apps": (stateful_sets.plan, "pods"),
+}
+
+
+class Teller(Protocol):
+    """Tells of objects in events."""
+
+    def normal(self, pod: Json, reason: str, message: str, container: str = "") -> None:
+        """Something that was to be expected."""
+        ...
+
+    def warning(self, pod: Json, reason: str, message: str, container: str = "") -> None:
+        """Something that somebody ought to look at."""
+        ...
+
+
+@asynccontextmanager
+async def running(library: Library, teller: Teller) -> AsyncGenerator[None]:
+    """Keep all workloads as they are wanted, until left; their pods run on."""
+    async with asyncio.TaskGroup() as tasks:
+        work = tasks.create_task(_Workloads(library, teller).work())
+        try:
+            yield
+        finally:
+            work.cancel()
+
+
+class _Workloads:
+    def __init__(self, library: Library, teller: Teller) -> None:
+        self._library = library
+        self._teller = teller
+        self._resources = {resource.key: resource for resource in library.resources}
+
+    async def work(self) -> None:
+        seen = 0
+        while True:
+            seen = self._library.revisions.last
+            due = await self._pass()
+            try:
+                async with asyncio.timeout(None if due is None else max(0.0, due - self._library.now())):
+                    await self._library.revisions.after(seen)
+            except TimeoutError:
+                pass
+            await asyncio.sleep(SETTLE)
+
+    async def _pass(self) -> float | None:
+        """Plan for everything and do it; when to look again at the latest."""
+        due: float | None = None
+        for key, (plan, below) in PLANNED.items():
+            children = self._children(below)
+            for one in self._library.objects(key).list():
+                mine = children.get(one["metadata"]["uid"], [])
+                due = earliest(due, await self._one(self._resources[key], one, mine, plan))
+        return due
+
+    def _children(self, key: str) -> dict[str, list[Json]]:
+        """The objects of a kind by the uid of their controller."""
+        found: dict[str, list[Json]] = {}
+        for one in self._library.objects(key).list():
+            for owner in one["metadata"].get("ownerReferences") or ():
+                if owner.get("controller"):
+                    found.setdefault(owner["uid"], []).append(one)
+        return found
+
+    async def _one(self, resource: Resource, one: Json, mine: list[Json], plan: Planner) -> float | None:
+        now = self._library.now()
+        try:
+            planned = plan(one, mine, now)
+            if planned.status is not None and planned.status != one.get("status"):
+                await self._tell_status(resource, one, planned.status)
+            for step in planned.steps:
+                await self._do(one, step)
+        except Fault as fault:
+            if fault.kind is Kind.NOT_FOUND:
+                return now  # it went meanwhile
+            self._teller.warning(one, "FailedCreate", str(fault))
+        except Exception:
+            log.exception("a workload is tried again", kind=resource.kind, name=one["metadata"]["name"])
+        else:
+            return planned.again
+        return now + AGAIN
+
+    async def _tell_status(self, resource: Resource, one: Json, status: Json) -> None:
+        """Before the steps: what was counted is written down before anything that was counted can go."""
+        metadata, uid = one["metadata"], one["metadata"]["uid"]
+
+        def change(before: Json) -> Json:
+            return {**before, "status": status} if before["metadata"]["uid"] == uid else before
+
+        await self._library.keeper(resource).change(metadata["namespace"], metadata["name"], change)
+
+    async def _do(self, one: Json, step: Step) -> None:
+        namespace, how = one["metadata"]["namespace"], How(manager=MANAGER)
+        match step:
+            case Create(key, wanted):
+                await self._create(one, self._resources[key], wanted, how)
+            case Delete(key, name, policy):
+                try:
+                    await self._library.delete(self._resources[key], namespace, name, Ending(policy=policy), how)
+                except Fault as fault:
+                    if fault.kind is not Kind.NOT_FOUND:
+                        raise
+            case Scale(name, replicas, annotations):
+                await self._library.change(
+                    self._resources["replicasets.apps"],
+                    namespace,
+                    name,
+                    lambda before: _scaled(before, replicas, annotations),
+                    how,
+                )
+            case Tell(reason, message, warning):
+                (self._teller.warning if warning else self._teller.normal)(one, reason, message)
+
+    async def _create(self, one: Json, resource: Resource, wanted: Json, how: How) -> None:
+        try:
+            made = await self._library.create(resource, one["metadata"]["namespace"], wanted, how)
+        except Fault as fault:
+            if fault.kind is not Kind.EXISTS:
+                raise
+        else:
+            said = f"Created {resource.kind.lower()}: {made['metadata']['name']}"
+            self._teller.normal(one, "SuccessfulCreate", said)
+
+
+def _scaled(before: Json, replicas: int, annotations: Mapping[str, str]) -> Json:
+    metadata = {**before["metadata"], "annotations": dict(annotations)} if annotations else before["metadata"]
+    return {**before, "metadata": metadata, "spec": {**before["spec"], "replicas": replicas}}

@@ -1,0 +1,98 @@
+"""The agent's bundle for stock images: one archive with the agent, its Python, crun, conmon, nft and their libraries.
+
+Built from the cell's own tree, it needs of its host a kernel, a shell and iproute2. It lies at one place, since every
+program names its loader and its libraries by path: those of the host are never mixed in.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import shutil
+import tarfile
+from pathlib import Path
+
+from cellwire.faults import Fault, Kind
+from images import tree
+from images.programs import run
+
+PREFIX = "opt/chinampa"
+PROGRAMS = ("usr/bin/crun", "usr/bin/conmon", "usr/sbin/nft")
+_NEEDED = re.compile(r"^\s*(?:\S+ => )?(/\S+) \(0x", re.MULTILINE)
+# Of the standard library what no agent imports.
+_NOT_NEEDED = ("ensurepip", "idlelib", "lib2to3", "pydoc_data", "test", "tkinter", "turtledemo", "venv", "__phello__")
+_LAUNCHER = f"""\
+#!/{PREFIX}/bin/python3 -I
+import sys
+
+sys.path.insert(0, "/{PREFIX}/agent")
+from cellagent.__main__ import main
+
+sys.exit(main())
+"""
+
+
+def pack(cell: Path, tools: Path, out: Path, epoch: int) -> str:
+    """Write the bundle of a cell's tree, which lies inside the tree of tools; its SHA-256. Raises Fault."""
+    made = cell.parent / "bundle"
+    shutil.rmtree(made, ignore_errors=True)
+    folder = made / PREFIX
+    for inner in ("bin", "lib", "libexec"):
+        (folder / inner).mkdir(parents=True)
+    python = f"python{tree.PYTHON}"
+    run(["cp", "-a", str(cell / "usr/lib" / python), str(folder / "lib" / python)])
+    run(["cp", "-a", str(cell / tree.AGENT), str(folder / "agent")])
+    for name in _NOT_NEEDED:
+        shutil.rmtree(folder / "lib" / python / name, ignore_errors=True)
+    loader = _libraries(cell, folder, python)
+    for source, target in [
+        (f"usr/bin/{python}", "bin/python3"),
+        *((each, f"libexec/{Path(each).name}") for each in PROGRAMS),
+    ]:
+        shutil.copyfile(cell / source, folder / target)
+        (folder / target).chmod(0o755)
+        inside = "/" + str((folder / target).relative_to(tools))
+        # The old kind of run path: it also counts for what the loaded libraries need themselves.
+        argv = ["patchelf", "--set-interpreter", f"/{PREFIX}/lib/{loader}", "--force-rpath", "--set-rpath"]
+        run([*argv, f"/{PREFIX}/lib", inside], root=tools)
+    launcher = folder / "bin/cellagent"
+    launcher.write_text(_LAUNCHER)
+    launcher.chmod(0o755)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_bytes(_archive(made, epoch))
+    shutil.rmtree(made)
+    return run(["sha256sum", str(out)]).decode().split()[0]
+
+
+def _libraries(cell: Path, folder: Path, python: str) -> str:
+    """Copy every library that a program or a module of the bundle loads; the loader's name."""
+    modules = [*(folder / "lib" / python).rglob("*.so"), *(folder / "agent").rglob("*.so")]
+    origin = {folder / "lib" / python: f"usr/lib/{python}", folder / "agent": tree.AGENT}
+    asked = [f"/usr/bin/{python}", *(f"/{each}" for each in PROGRAMS)]
+    for base, there in origin.items():
+        asked += [f"/{there}/{each.relative_to(base)}" for each in modules if each.is_relative_to(base)]
+    listed = run(["ldd", *asked], root=cell).decode()
+    if "not found" in listed:
+        raise Fault(Kind.BROKEN, "bundle", f"a library is missing: {listed[listed.index('not found') - 60 :][:100]}")
+    found = sorted(set(_NEEDED.findall(listed)))
+    for path in found:
+        shutil.copyfile((cell / path.lstrip("/")).resolve(), folder / "lib" / Path(path).name)
+        (folder / "lib" / Path(path).name).chmod(0o755)
+    return next(Path(path).name for path in found if Path(path).name.startswith("ld-linux"))
+
+
+def _archive(folder: Path, epoch: int) -> bytes:
+    """A sorted archive whose times and owners are the same in each bake."""
+
+    def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
+        member.uid = member.gid = 0
+        member.uname = member.gname = ""
+        member.mtime = epoch
+        return member
+
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for path in sorted(folder.rglob("*")):
+            archive.add(path, str(path.relative_to(folder)), recursive=False, filter=plain)
+    return gzip.compress(buffer.getvalue(), 9, mtime=0)

@@ -1,0 +1,117 @@
+"""Workloads by plain kubectl, on cells that are doubles."""
+
+import asyncio
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.cells_double import cells
+from tests.support.pods_api import world
+
+pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed: NOTHING here ran")
+LONG = 60.0
+
+
+def deployment(replicas: int = 2, image: str = "busybox:1") -> str:
+    container = {"name": "web", "image": image, "command": ["sleep", "1000"]}
+    pod = {"containers": [container], "terminationGracePeriodSeconds": 1}
+    template = {"metadata": {"labels": {"app": "web"}}, "spec": pod}
+    return json.dumps(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "web"},
+            "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": "web"}}, "template": template},
+        }
+    )
+
+
+def job(script: str, **spec: Any) -> str:
+    container = {"name": "work", "image": "busybox:1", "command": ["sh", "-c", script]}
+    template = {"spec": {"restartPolicy": "Never", "containers": [container]}}
+    made = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "work"},
+        "spec": {"template": template, **spec},
+    }
+    return json.dumps(made)
+
+
+async def test_a_deployment_rolls_out_back_and_scales(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.ok("apply", "-f", "-", stdin=deployment())
+        status = ("rollout", "status", "deployment/web", "--timeout=50s")
+        assert "successfully rolled out" in await it.ok(*status, deadline=LONG)
+        await it.ok("set", "image", "deployment/web", "web=busybox:2")
+        await it.ok(*status, deadline=LONG)
+        images = ("get", "pods", "-o", "jsonpath={.items[*].spec.containers[0].image}")
+        await it.until("busybox:2 busybox:2", *images, deadline=LONG)
+        assert (await it.ok("rollout", "history", "deployment/web")).count("<none>") == 2
+        await it.ok("rollout", "undo", "deployment/web")
+        await it.ok(*status, deadline=LONG)
+        await it.until("busybox:1 busybox:1", *images, deadline=LONG)
+        await it.ok("rollout", "restart", "deployment/web")
+        await it.ok(*status, deadline=LONG)
+        await it.ok("scale", "deployment/web", "--replicas=0")
+        await it.ok("wait", "--for=delete", "pods", "-l", "app=web", "--timeout=50s", deadline=LONG)
+        shown = await it.ok("get", "all")
+        assert "deployment.apps/web" in shown
+        assert "replicaset.apps/web-" in shown
+        await it.ok("delete", "deployment", "web")
+        await it.ok("wait", "--for=delete", "rs", "--all", "--timeout=20s", deadline=LONG)
+
+
+async def test_a_jobs_pods_run_to_its_completions_and_go_with_it(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        spec = {"completions": 3, "parallelism": 2, "completionMode": "Indexed"}
+        await it.ok("apply", "-f", "-", stdin=job("echo index $JOB_COMPLETION_INDEX", **spec))
+        await it.ok("wait", "--for=condition=complete", "job/work", "--timeout=50s", deadline=LONG)
+        assert "3/3" in await it.ok("get", "jobs")
+        logs = await it.ok("logs", "-l", "job-name=work", "--tail=-1")
+        assert sorted(logs.splitlines()) == ["index 0", "index 1", "index 2"]
+        assert "0-2" in await it.ok("get", "job", "work", "-o", "jsonpath={.status.completedIndexes}")
+        await it.ok("delete", "job", "work")
+        await it.ok("wait", "--for=delete", "pods", "--all", "--timeout=30s", deadline=LONG)
+
+
+async def test_a_job_that_fails_says_why(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.ok("apply", "-f", "-", stdin=job("exit 3", backoffLimit=0))
+        await it.ok("wait", "--for=condition=failed", "job/work", "--timeout=50s", deadline=LONG)
+        assert "BackoffLimitExceeded" in await it.ok("describe", "job", "work")
+
+
+async def test_a_job_is_made_of_a_cron_job_and_a_wrong_schedule_is_refused(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        args = ("create", "cronjob", "tick", "--image=busybox:1")
+        await it.ok(*args, "--schedule=0 0 1 1 *", "--", "sh", "-c", "echo tock")
+        await it.ok("create", "job", "now", "--from=cronjob/tick")
+        await it.ok("wait", "--for=condition=complete", "job/now", "--timeout=50s", deadline=LONG)
+        assert "0 0 1 1 *" in await it.ok("get", "cronjobs")
+        ran = await it.kubectl("create", "cronjob", "bad", "--image=b", "--schedule=61 * * * *")
+        assert "spec.schedule: Invalid value" in ran.err
+
+
+async def test_a_template_that_no_pod_could_have_is_refused_with_its_field(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        wrong = json.loads(deployment())
+        volume = {"name": "v", "persistentVolumeClaim": {"claimName": "c"}}
+        wrong["spec"]["template"]["spec"]["volumes"] = [volume]
+        ran = await it.kubectl("apply", "-f", "-", stdin=json.dumps(wrong))
+        assert "spec.template.spec.volumes[0].persistentVolumeClaim: Forbidden" in ran.err
+
+
+async def test_a_controller_that_was_killed_goes_on_with_its_workloads(tmp_path: Path) -> None:
+    async with cells() as fleet:
+        async with world(tmp_path, fleet) as it:
+            await it.ok("apply", "-f", "-", stdin=deployment(1))
+            await it.until("1/1", "get", "deployment", "web", deadline=LONG)
+        async with world(tmp_path, fleet) as it:
+            await asyncio.sleep(0.2)
+            assert len((await it.ok("get", "pods", "-o", "name")).split()) == 1
+            await it.ok("scale", "deployment/web", "--replicas=2")
+            await it.until("2/2", "get", "deployment", "web", deadline=LONG)

@@ -1,0 +1,82 @@
+"""The agent's bundle, which an instance of a stock image fetches from the port that it will dial."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import ssl
+from pathlib import Path
+
+import pytest
+
+from cellwire.faults import Fault
+from cellwire.rpc import giving
+from controller.clouds.userdata import LIMIT_BYTES, UserData, parse, render
+from controller.link import port
+from controller.link.admission import Admission
+from controller.link.port import Link, LinkSettings
+from controller.model.instance import Identity
+
+BUNDLE = os.urandom(3 << 20)
+
+
+def nobody() -> Admission:
+    raise AssertionError("nobody joins here")
+
+
+def unknown(document: bytes, signature: bytes) -> Identity:
+    raise AssertionError("nobody joins here")
+
+
+def settings(folder: Path) -> LinkSettings:
+    bundle = folder / "agent.tar.gz"
+    bundle.write_bytes(BUNDLE)
+    return LinkSettings(folder / "link", "127.0.0.1", 0, ("127.0.0.1",), {"amd64": bundle})
+
+
+async def fetched(link: Link, architecture: str) -> bytes:
+    """What a stranger gets who trusts nobody, as the user-data does."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols([giving.protocol_of(architecture)])
+    reader, writer = await asyncio.open_connection("127.0.0.1", link.port, ssl=context)
+    try:
+        return await reader.read()
+    finally:
+        writer.close()
+
+
+async def test_a_stranger_gets_the_bundle_whose_hash_the_user_data_names(tmp_path: Path) -> None:
+    async with port.running(settings(tmp_path), nobody, unknown) as link:
+        facts = link.user_data_facts()
+        said = UserData(controllers=facts.controllers, ca=facts.ca, token="t", agents=dict(facts.agents))
+        text = render(said)
+        assert len(text) < LIMIT_BYTES
+        assert parse(text) == said
+        got = await fetched(link, "amd64")
+        assert got == BUNDLE
+        assert said.agents == {"amd64": hashlib.sha256(got).hexdigest()}
+
+
+async def test_of_an_architecture_without_a_bundle_nothing_is_given(tmp_path: Path) -> None:
+    async with port.running(settings(tmp_path), nobody, unknown) as link:
+        assert await fetched(link, "arm64") == b""
+
+
+async def test_who_asks_beyond_the_number_that_is_served_at_once_gets_nothing_and_disturbs_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(giving, "AT_ONCE", 0)
+    async with port.running(settings(tmp_path), nobody, unknown) as link:
+        assert await fetched(link, "amd64") == b""
+        monkeypatch.setattr(giving, "AT_ONCE", 1)
+        assert await fetched(link, "amd64") == BUNDLE
+
+
+async def test_a_bundle_that_is_not_there_keeps_the_port_from_opening_and_names_the_setting(tmp_path: Path) -> None:
+    wrong = LinkSettings(tmp_path, "127.0.0.1", 0, (), {"arm64": tmp_path / "none"})
+    with pytest.raises((Fault, ExceptionGroup)) as told:
+        async with port.running(wrong, nobody, unknown):
+            pass
+    assert "link.agent_arm64" in repr(told.value.args) + str(told.value)
