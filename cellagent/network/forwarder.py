@@ -34,8 +34,9 @@ Servers = Callable[[], tuple[str, ...]]
 class Forwarder:
     """Answers questions, each as a task of its own, a bounded number at once."""
 
-    def __init__(self, tasks: asyncio.TaskGroup, ask: Ask, servers: Servers) -> None:
+    def __init__(self, tasks: asyncio.TaskGroup, pod: str, ask: Ask, servers: Servers) -> None:
         self._tasks = tasks
+        self._pod = pod
         self._ask = ask
         self._servers = servers
         self._running: set[asyncio.Task[None]] = set()
@@ -45,12 +46,16 @@ class Forwarder:
         with suppress(BlockingIOError, OSError):
             while True:
                 data, who = door.recvfrom(4096)
-                if len(self._running) >= MOST_AT_ONCE:
-                    continue  # it is asked again
+                # An address of the cell's is reached by every link, and this is the pod's alone.
+                if who[0] != self._pod or len(self._running) >= MOST_AT_ONCE:
+                    continue
                 self._start(self._by_datagram(door, data, who))
 
     async def stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer questions of one TCP connection, one after another."""
+        if writer.get_extra_info("peername", ("",))[0] != self._pod:
+            writer.close()
+            return
         with suppress(OSError, EOFError, TimeoutError):
             async with asyncio.timeout(2 * UPSTREAM_SECONDS):
                 while True:
@@ -131,13 +136,13 @@ def of_resolv_conf(paths: tuple[Path, ...]) -> tuple[str, ...]:
 
 
 @asynccontextmanager
-async def answering(address: str, ask: Ask, servers: Servers) -> AsyncGenerator[None]:
-    """A forwarder at an address that need not be there yet. Raises OSError where somebody else has its port."""
+async def answering(address: str, pod: str, ask: Ask, servers: Servers) -> AsyncGenerator[None]:
+    """A forwarder for a pod, at an address that need not be there yet. Raises OSError where its port is taken."""
     loop = asyncio.get_running_loop()
     with _door(address, socket.SOCK_DGRAM) as datagrams, _door(address, socket.SOCK_STREAM) as streams:
         streams.listen(64)
         async with asyncio.TaskGroup() as tasks:
-            forwarder = Forwarder(tasks, ask, servers)
+            forwarder = Forwarder(tasks, pod, ask, servers)
             loop.add_reader(datagrams, forwarder.datagram, datagrams)
             server = await asyncio.start_server(forwarder.stream, sock=streams)
             try:

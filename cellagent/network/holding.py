@@ -28,7 +28,7 @@ class Holding:
     """The owner of the cell's table of Services. `pod` is the pod's address, without its length."""
 
     def __init__(self, pod: str) -> None:
-        self._pod = pod
+        self.pod = pod
         self._held: dict[str, wire.HeldService] = {}
         self._names: Names | None = None
         self._start = wire.ServicesStart()
@@ -120,7 +120,7 @@ class Holding:
     async def _apply(self, wanted: dict[str, wire.HeldService]) -> None:
         if not wanted and self._names is None and not await cell.ruled(services.TABLE):
             return  # a cell without Services has no rules for them
-        around = Around(pod=self._pod, name_server=self.name_server, resolver=cell.GATEWAY)
+        around = Around(pod=self.pod, name_server=self.name_server, resolver=cell.GATEWAY)
         text, names = services.transaction(wanted, self._names, around)
         try:
             await bridge.filters(text, needed="Services")

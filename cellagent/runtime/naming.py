@@ -27,7 +27,7 @@ async def resolve(held: Holding) -> None:
 
     while True:
         try:
-            async with forwarder.answering(cell.GATEWAY, held.ask, servers):
+            async with forwarder.answering(cell.GATEWAY, held.pod, held.ask, servers):
                 await asyncio.Event().wait()
         except OSError as error:
             log.warning("pods have no name server at %s: %s", cell.GATEWAY, error)

@@ -189,7 +189,7 @@ async def test_names_of_services_are_answered_by_the_controller_and_others_by_th
             return wire.NameAnswer(known=True, records=[record])
 
         async def serve(stop: asyncio.Event, up: asyncio.Event) -> None:
-            async with forwarder.answering("169.254.1.1", controller, lambda: (WORLD,)):
+            async with forwarder.answering("169.254.1.1", POD, controller, lambda: (WORLD,)):
                 up.set()
                 while not stop.is_set():
                     await asyncio.sleep(0.02)
