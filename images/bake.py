@@ -42,8 +42,14 @@ def _prepared(folder: Path, architecture: str, say: Callable[[str], None]) -> Tr
         raise Fault(Kind.DENIED, "bake", "files of an image belong to root", "run it as root")
     if architecture not in contents.KERNELS:
         raise Fault(Kind.INVALID, f"architecture {architecture}", "amd64 and arm64 are known")
+    if architecture != (own := _own_architecture()):
+        cause = f"this machine is {own}: it has neither the boot loader nor can it run the packages' scripts"
+        raise Fault(
+            Kind.UNSUPPORTED, f"an image for {architecture}", cause, f"bake it on a machine that is {architecture}"
+        )
     say("packages of the disk's tools")
-    tools = tree.packages(folder, "tools", contents.TOOLS, _own_architecture(), 0)
+    wanted = tuple(sorted((*contents.TOOLS, *contents.LOADERS[architecture])))
+    tools = tree.packages(folder, "tools", wanted, architecture, 0)
     say("packages of the cell")
     source = tree.packages(folder, "cell", (*contents.PACKAGES, contents.KERNELS[architecture]), architecture, 0)
     debian = papers.debian(source)

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import gzip
 import io
-import re
 import shutil
 import tarfile
 from pathlib import Path
 
-from cellwire.faults import Fault, Kind
 from images import tree
 from images.programs import run
 
 PREFIX = "opt/chinampa"
 PROGRAMS = ("usr/bin/crun", "usr/bin/conmon", "usr/sbin/nft")
-_NEEDED = re.compile(r"^\s*(?:\S+ => )?(/\S+) \(0x", re.MULTILINE)
 # Of the standard library what no agent imports.
 _NOT_NEEDED = ("ensurepip", "idlelib", "lib2to3", "pydoc_data", "test", "tkinter", "turtledemo", "venv", "__phello__")
 _LAUNCHER = f"""\
@@ -67,15 +64,9 @@ def pack(cell: Path, tools: Path, out: Path, epoch: int) -> str:
 
 def _libraries(cell: Path, folder: Path, python: str) -> str:
     """Copy every library that a program or a module of the bundle loads; the loader's name."""
-    modules = [*(folder / "lib" / python).rglob("*.so"), *(folder / "agent").rglob("*.so")]
-    origin = {folder / "lib" / python: f"usr/lib/{python}", folder / "agent": tree.AGENT}
-    asked = [f"/usr/bin/{python}", *(f"/{each}" for each in PROGRAMS)]
-    for base, there in origin.items():
-        asked += [f"/{there}/{each.relative_to(base)}" for each in modules if each.is_relative_to(base)]
-    listed = run(["ldd", *asked], root=cell).decode()
-    if "not found" in listed:
-        raise Fault(Kind.BROKEN, "bundle", f"a library is missing: {listed[listed.index('not found') - 60 :][:100]}")
-    found = sorted(set(_NEEDED.findall(listed)))
+    standard = f"usr/lib/{python}"
+    programs = [f"/usr/bin/{python}", *(f"/{each}" for each in PROGRAMS)]
+    found = tree.loaded(cell, [*programs, *tree.modules(cell, standard), *tree.modules(cell, tree.AGENT)])
     for path in found:
         shutil.copyfile((cell / path.lstrip("/")).resolve(), folder / "lib" / Path(path).name)
         (folder / "lib" / Path(path).name).chmod(0o755)
@@ -95,4 +86,4 @@ def _archive(folder: Path, epoch: int) -> bytes:
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for path in sorted(folder.rglob("*")):
             archive.add(path, str(path.relative_to(folder)), recursive=False, filter=plain)
-    return gzip.compress(buffer.getvalue(), 9, mtime=0)
+    return gzip.compress(buffer.getvalue(), 6, mtime=0)

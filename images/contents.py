@@ -12,6 +12,7 @@ PACKAGES = (
     "crun",
     "iproute2",
     "kmod",
+    "libstdc++6",  # of the agent's compiled protobuf, which without it would be Python, slow and large
     "nftables",
     "openssl",
     "python3",
@@ -29,12 +30,11 @@ TOOLS = (
     "e2fsprogs",
     "erofs-utils",
     "fdisk",
-    "grub-efi-amd64-bin",
-    "grub-pc-bin",
     "libarchive13t64",
     "mtools",
     "patchelf",
 )
+LOADERS = {"amd64": ("grub-efi-amd64-bin", "grub-pc-bin"), "arm64": ("grub-efi-arm64-bin",)}
 # What no cell needs: papers, other languages, what only installs packages, the installer's first stage.
 NOT_UNPACKED = (
     "/usr/share/doc/*",

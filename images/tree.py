@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -70,6 +71,7 @@ def of_cell(source: Path, target: Path, architecture: str) -> None:
         _remove(link)
         link.symlink_to("/dev/null")
     run(["systemctl", "enable", *contents.ENABLED], root=target)
+    loaded(target, modules(target, AGENT))
     compile_python(target)
 
 
@@ -95,6 +97,25 @@ def install_agent(target: Path, architecture: str) -> None:
                 inside.chmod(0o644)
     for leftover in (*folder.rglob("tests"), *folder.glob("bin")):
         shutil.rmtree(leftover)
+
+
+def loaded(tree: Path, paths: Sequence[str]) -> tuple[str, ...]:
+    """Every library that these programs and modules of a tree load. Raises Fault BROKEN for one that it lacks.
+
+    Some modules only warn and go on more slowly without theirs, which nobody would see.
+    """
+    found: dict[str, None] = {}
+    for block in re.split(r"^(?=/\S+:$)", run(["ldd", *paths], root=tree).decode(), flags=re.MULTILINE):
+        if missing := re.search(r"^\s*(\S+) => not found", block, re.MULTILINE):
+            name = block.partition(":")[0]
+            raise Fault(Kind.BROKEN, name, f"the tree has no {missing[1]}", "add the package that has it")
+        found |= dict.fromkeys(re.findall(r"^\s*(?:\S+ => )?(/\S+) \(0x", block, re.MULTILINE))
+    return tuple(sorted(found))
+
+
+def modules(tree: Path, folder: str) -> tuple[str, ...]:
+    """Python's compiled modules below a folder of a tree, as paths inside it."""
+    return tuple(sorted(f"/{path.relative_to(tree)}" for path in (tree / folder).rglob("*.so")))
 
 
 def compile_python(target: Path) -> None:
