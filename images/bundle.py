@@ -19,6 +19,12 @@ PREFIX = "opt/chinampa"
 PROGRAMS = ("usr/bin/crun", "usr/bin/conmon", "usr/sbin/nft")
 # Of the standard library what no agent imports.
 _NOT_NEEDED = ("ensurepip", "idlelib", "lib2to3", "pydoc_data", "test", "tkinter", "turtledemo", "venv", "__phello__")
+# Python is no position-independent program, which patchelf breaks. Its loader is told what it says of itself, so that
+# children are started by this very script again.
+_PYTHON = f"""\
+#!/bin/sh
+exec /{PREFIX}/lib/{{loader}} --library-path /{PREFIX}/lib --argv0 /{PREFIX}/bin/python3 /{PREFIX}/lib/interpreter "$@"
+"""
 _LAUNCHER = f"""\
 #!/{PREFIX}/bin/python3 -I
 import sys
@@ -43,23 +49,28 @@ def pack(cell: Path, tools: Path, out: Path, epoch: int) -> str:
     for name in _NOT_NEEDED:
         shutil.rmtree(folder / "lib" / python / name, ignore_errors=True)
     loader = _libraries(cell, folder, python)
-    for source, target in [
-        (f"usr/bin/{python}", "bin/python3"),
-        *((each, f"libexec/{Path(each).name}") for each in PROGRAMS),
-    ]:
-        shutil.copyfile(cell / source, folder / target)
-        (folder / target).chmod(0o755)
-        inside = "/" + str((folder / target).relative_to(tools))
+    for source in PROGRAMS:
+        target = folder / "libexec" / Path(source).name
+        shutil.copyfile(cell / source, target)
+        target.chmod(0o755)
+        inside = "/" + str(target.relative_to(tools))
         # The old kind of run path: it also counts for what the loaded libraries need themselves.
         argv = ["patchelf", "--set-interpreter", f"/{PREFIX}/lib/{loader}", "--force-rpath", "--set-rpath"]
         run([*argv, f"/{PREFIX}/lib", inside], root=tools)
-    launcher = folder / "bin/cellagent"
-    launcher.write_text(_LAUNCHER)
-    launcher.chmod(0o755)
+    shutil.copyfile(cell / "usr/bin" / python, folder / "lib/interpreter")
+    _script(folder / "lib/interpreter")
+    _script(folder / "bin/python3", _PYTHON.format(loader=loader))
+    _script(folder / "bin/cellagent", _LAUNCHER)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(_archive(made, epoch))
     shutil.rmtree(made)
     return run(["sha256sum", str(out)]).decode().split()[0]
+
+
+def _script(path: Path, text: str = "") -> None:
+    if text:
+        path.write_text(text)
+    path.chmod(0o755)
 
 
 def _libraries(cell: Path, folder: Path, python: str) -> str:
