@@ -14,12 +14,16 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, cast
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
 
 from cellwire.faults import Fault, Kind
 from controller.clouds.ec2 import errors, partitions
 from controller.clouds.ec2.buckets import Buckets, Draw, draws
 from controller.clouds.ec2.settings import Ec2Settings
+
+if TYPE_CHECKING:
+    from aiobotocore.session import AioSession
 
 OnCall = Callable[[str, str, str, float], None]
 """Told of each try: service, action, outcome ("ok" or an error code), seconds."""
@@ -208,13 +212,29 @@ def _config(settings: Ec2Settings) -> Any:
     )
 
 
+@cache
+def _descriptions() -> Any:
+    """The SDK's descriptions of AWS's services: megabytes of JSON, which all sessions of a process share."""
+    from botocore.loaders import Loader  # noqa: PLC0415 # see the module
+
+    return Loader()
+
+
+def sdk_session(profile: str = "") -> AioSession:
+    """A session of the SDK with the credentials of a profile, or with those that are found."""
+    from aiobotocore.session import AioSession  # noqa: PLC0415 # see the module
+
+    session = AioSession(profile=profile or None)
+    session.register_component("data_loader", _descriptions())
+    return session
+
+
 @asynccontextmanager
 async def running(settings: Ec2Settings) -> AsyncGenerator[Calls]:
     """The door, open. Raises Fault INVALID for a profile that is not there."""
     import botocore.exceptions as sdk  # noqa: PLC0415 # see the module
-    from aiobotocore.session import AioSession  # noqa: PLC0415
 
-    session = AioSession(profile=settings.key_profile or None)
+    session = sdk_session(settings.key_profile)
     try:
         session.get_scoped_config()
     except sdk.ProfileNotFound as error:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from aiobotocore import session as sdk
 
 from controller.clouds.ec2 import cloud as ec2
 from controller.fleet import reconciler, room
@@ -55,8 +54,6 @@ def claim(name: str) -> PodClaim:
 @pytest.fixture(autouse=True)
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconciler, "PASS_SECONDS", 0.1)
-    session = sdk.AioSession()  # it reads megabytes of JSON
-    monkeypatch.setattr(sdk, "AioSession", lambda **_: session)
 
 
 def instances() -> dict[str, str]:

@@ -12,9 +12,9 @@ from typing import Any
 
 import botocore.exceptions
 import pytest
-from aiobotocore.session import AioSession
 from botocore.config import Config
 
+from controller.clouds.ec2 import calls
 from tests.support.ec2_front import Front, running_front
 
 IMAGE = "ami-03cf127a"
@@ -107,7 +107,7 @@ async def stage() -> AsyncGenerator[Stage]:
 
 def client(front: Front, service: str) -> Any:
     """An aiobotocore client that asks once."""
-    session: Any = AioSession()
+    session: Any = calls.sdk_session()
     session.set_credentials("test", "test")
     session.set_config_variable("region", "us-east-1")
     return session.create_client(

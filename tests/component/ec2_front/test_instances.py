@@ -13,11 +13,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from aiobotocore.session import AioSession
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from controller.clouds.ec2 import calls
 from controller.clouds.local.settings import LocalSettings
 from controller.clouds.local.sweep import Leftovers, leftovers
 from tests.support.ec2_front import ACCOUNT, Front, running_front
@@ -48,7 +48,7 @@ async def account(folder: Path, real: int) -> AsyncGenerator[tuple[Front, Any, A
         account=ACCOUNT,
         region="us-east-1",
     )
-    session: Any = AioSession()
+    session: Any = calls.sdk_session()
     session.set_credentials("test", "test")
     session.set_config_variable("region", "us-east-1")
     async with running_front() as front, session.create_client("ec2", endpoint_url=front.url) as ec2:
