@@ -27,6 +27,7 @@ from cellagent.link.home import stay
 from cellagent.runtime import service as runtime
 from cellagent.runtime.cell import CellService
 from cellagent.runtime.settings import RuntimeSettings
+from cellwire import tasks
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from cellwire.proxies import Proxies, merged, proxies_of
@@ -152,7 +153,8 @@ async def until_told() -> AsyncGenerator[asyncio.Event]:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, first)
     try:
-        yield told
+        with tasks.told_on_signal():
+            yield told
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)

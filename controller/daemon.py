@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import structlog
 import uvloop
 
+from cellwire import tasks
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.proxies import Proxies, merged, proxies_of
@@ -90,6 +91,7 @@ async def main(settings: Settings) -> None:
     state = settings.state
     metrics = Metrics()
     async with AsyncExitStack() as rooms:
+        rooms.enter_context(tasks.told_on_signal())
         store = TimedStore(await _open_store(settings, rooms, stop), metrics.wrote)
         cloud = await _open_cloud(settings, rooms)
         admission = _Later()
@@ -326,7 +328,11 @@ def _log_to_stderr(level: str) -> None:
             structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
         ],
     )
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    # What is shared with the agent, and libraries, use the standard library's; those say much at lower levels.
+    form = "timestamp='%(asctime)s' level='%(levelname)s' event=%(message)r logger='%(name)s'"
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format=form, force=True)
+    for ours in ("cellwire", "controller"):
+        logging.getLogger(ours).setLevel(level.upper())
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
 from cellwire.rpc.turned import AUTHORITY, CALLS, calling
+from cellwire.version import VERSION
 
 log = logging.getLogger(__name__)
 SERVER_NAME = "chinampa-controller"
@@ -33,7 +34,7 @@ SHORTEST_PAUSE = 0.2
 LONGEST_PAUSE = 30.0
 LARGEST_AUTHORITY = 1 << 16
 FINAL = frozenset({Kind.DENIED, Kind.INVALID})
-AGENT_VERSION = "0.1.0"
+AGENT_VERSION = VERSION
 
 
 async def join(identity: Identity, metadata: Metadata) -> Home:

@@ -12,9 +12,9 @@ from cellagent.kernel.processes import SEARCH_PATH
 from cellagent.network import pod
 from cellagent.runtime.machine import Machine
 from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.version import VERSION
 
 NAME = "chinampa"
-VERSION = "0.1.0"
 # The kubelet compares this word for word: it is the version of its own old API, not of CRI.
 KUBELET_API = "0.1.0"
 API = "v1"

@@ -22,6 +22,7 @@ from cellwire.rpc.call import call
 from cellwire.rpc.written import Written
 from cellwire.stream.server import StreamingServer
 from cellwire.stream.session import SessionRequest
+from cellwire.version import VERSION as RELEASE
 from controller.shim.abilities import Abilities
 from controller.shim.containers import Containers
 from controller.shim.following import Following
@@ -80,7 +81,7 @@ class RuntimeService(RuntimeServiceBase):
         await stream.recv_message()
         await stream.send_message(
             cri.VersionResponse(
-                version=VERSION, runtime_name="chinampa", runtime_version="0.1.0", runtime_api_version="v1"
+                version=VERSION, runtime_name="chinampa", runtime_version=RELEASE, runtime_api_version="v1"
             )
         )
 
