@@ -1,19 +1,74 @@
-"""Reviews: who one is, and what one may."""
+"""Reviews: who one is, and what one may. They say what the server would do, and nothing else."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aiohttp import web
 
+from cellwire.faults import Fault, Kind
+from controller.api import people
+from controller.api.people import Wanted, Who
 from controller.api.requests import answer, body
 from controller.objects.fields import Json
 from controller.objects.resource import Resource
+from controller.objects.tokens import Tokens
+
+WHO = web.RequestKey("who", Who)
 
 
 class Reviews:
-    """Answers reviews."""
+    """Answers reviews about what is served."""
+
+    def __init__(self, served: Sequence[Resource], tokens: Tokens) -> None:
+        self._served = served
+        self._tokens = tokens
 
     async def review(self, request: web.Request, resource: Resource) -> web.StreamResponse:
-        """Whoever holds the token may do all that there is."""
+        """One review of any kind."""
         review: Json = await body(request)
         known = {"apiVersion": resource.api_version, "kind": resource.kind}
-        return answer({**review, **known, "status": {"allowed": True, "reason": "the token allows everything"}}, 201)
+        who: Who = request[WHO]
+        spec: Json = review.get("spec") or {}
+        match resource.kind:
+            case "SelfSubjectReview":
+                status: Json = {"userInfo": {"username": who.name, "groups": list(who.groups)}}
+            case "SelfSubjectRulesReview":
+                found = people.rules(who, spec.get("namespace", ""), self._served)
+                paths = ["/api", "/api/*", "/apis", "/apis/*", "/healthz", "/openapi/*", "/version"]
+                read = {"verbs": ["get"], "nonResourceURLs": paths}
+                status = {"resourceRules": found, "nonResourceRules": [read], "incomplete": False}
+            case "TokenReview":
+                status = self._token(str(spec.get("token", "")))
+            case "SubjectAccessReview" if spec.get("user") != who.name:
+                cause = "this server knows nobody's rights but those of the one who asks"
+                raise Fault(
+                    Kind.UNSUPPORTED, "SubjectAccessReview", cause, "ask by kubectl auth can-i with their token"
+                )
+            case _:
+                status = self._access(who, spec)
+        return answer({**review, **known, "status": status}, 201)
+
+    def _access(self, who: Who, spec: Json) -> Json:
+        attributes: Json | None = spec.get("resourceAttributes")
+        if attributes is None:
+            verb = (spec.get("nonResourceAttributes") or {}).get("verb", "")
+            return {"allowed": verb == "get", "reason": "documents of the API can be read, and nothing else"}
+        asked = Wanted(
+            verb=attributes.get("verb", ""),
+            group=attributes.get("group", ""),
+            resource=attributes.get("resource", ""),
+            part=attributes.get("subresource", ""),
+            namespace=attributes.get("namespace", ""),
+            name=attributes.get("name", ""),
+        )
+        allowed, why = people.decision(who, asked, self._served)
+        return {"allowed": allowed, "reason": why}
+
+    def _token(self, token: str) -> Json:
+        bearer = self._tokens.read(token)
+        if bearer is None:
+            return {"authenticated": False, "error": "the token is none of this server's, or is over"}
+        groups = ["system:serviceaccounts", f"system:serviceaccounts:{bearer.namespace}", "system:authenticated"]
+        user = {"username": bearer.user, "uid": bearer.uid, "groups": groups}
+        return {"authenticated": True, "user": user, "audiences": [bearer.audience]}

@@ -159,7 +159,6 @@ async def how_of(request: web.Request, part: str = "", options: Json | None = No
         manager=manager[:128],
         validation=validation,
         duplicates=() if validation == IGNORE else tuple(duplicates(await request.read(), request.content_type)),
-        user=request.get("user", ""),
         subresource=part,
     )
 

@@ -17,6 +17,7 @@ from controller.api.kinds import KEPT, REVIEWS
 from controller.objects import openapi
 from controller.objects.library import Library
 from controller.objects.resource import Resource
+from controller.objects.tokens import Tokens
 from controller.pods.engine import Pods
 from controller.pods.kind import PODS
 
@@ -82,12 +83,12 @@ def sessions(router: web.UrlDispatcher, pods: Pods, library: Library) -> None:
     ):
         for method in ("GET", "POST"):
             route(router, method, f"{one}/{name}", partial(serve, pods=pods))
-    subresources.route_all(router, library)
+    subresources.route_all(router, library, pods.tokens)
 
 
-def reviews(router: web.UrlDispatcher) -> None:
+def reviews(router: web.UrlDispatcher, tokens: Tokens) -> None:
     """Who one is, and what one may."""
-    handlers = Reviews()
+    handlers = Reviews((*KEPT, *REVIEWS), tokens)
     for resource in REVIEWS:
         route(router, "POST", f"{resource.root}/{resource.name}", partial(handlers.review, resource=resource))
 

@@ -17,17 +17,20 @@ import structlog
 from aiohttp import web
 
 from cellwire.faults import Fault, Kind
-from controller.api import kubeconfig, measuring, routing
+from controller.api import kubeconfig, measuring, people, routing
 from controller.api.answers import failure, status_of
+from controller.api.authorizing import WHO
 from controller.api.metrics import Metrics
 from controller.api.nodes import Nodes
+from controller.api.people import Who
 from controller.api.requests import LARGEST_BODY, answer
 from controller.api.routing import Handler, route
 from controller.api.settings import ApiSettings
 from controller.fleet.cells import Cells
 from controller.objects.fields import Json
-from controller.objects.kinds import NODES
+from controller.objects.kinds import NODES, SERVICE_ACCOUNTS
 from controller.objects.library import Library
+from controller.objects.tokens import AUDIENCE, Tokens
 from controller.pods.engine import Pods
 
 __all__ = ["ApiSettings", "Server", "running"]
@@ -76,12 +79,13 @@ async def running(
 
 
 def _app(library: Library, pods: Pods, settings: ApiSettings, token: str) -> web.Application:
-    guard = partial(_guarded, expected=f"Bearer {token}".encode())
+    tokens = pods.tokens
+    guard = partial(_guarded, known=_Known(f"Bearer {token}".encode(), tokens, library))
     app = web.Application(middlewares=[web.middleware(_statuses), web.middleware(guard)], client_max_size=LARGEST_BODY)
     routing.documents(app.router, f"{settings.host}:{settings.port}")
     routing.verbs(app.router, library, settings.bookmark_seconds)
     routing.sessions(app.router, pods, library)
-    routing.reviews(app.router)
+    routing.reviews(app.router, tokens)
     routing.refusals(app.router)
     for path in OPEN_PATHS:
         route(app.router, "GET", path, _healthy)
@@ -96,12 +100,47 @@ async def _healthy(_request: web.Request) -> web.StreamResponse:
     return web.Response(text="ok")
 
 
-async def _guarded(request: web.Request, handler: Handler, *, expected: bytes) -> web.StreamResponse:
-    """Only who shows the token passes."""
-    shown = request.headers.get("Authorization", "").encode(errors="replace")
-    if request.path not in OPEN_PATHS and not hmac.compare_digest(shown, expected):
+class _Known:
+    """Who a token belongs to: the controller's owner, or a service account that is there."""
+
+    def __init__(self, expected: bytes, tokens: Tokens, library: Library) -> None:
+        self._expected = expected
+        self._tokens = tokens
+        self._library = library
+
+    def who(self, shown: str) -> Who | None:
+        """None for nobody."""
+        if hmac.compare_digest(shown.encode(errors="replace"), self._expected):
+            return people.owner()
+        bearer = self._tokens.read(shown.removeprefix("Bearer "))
+        if bearer is None or bearer.audience != AUDIENCE:
+            return None
+        account = self._library.objects(SERVICE_ACCOUNTS.key).get(bearer.namespace, bearer.account)
+        if account is None or account["metadata"]["uid"] != bearer.uid:
+            return None
+        if bearer.pod:
+            pod = self._library.objects("pods").get(bearer.namespace, bearer.pod)
+            if pod is None or pod["metadata"]["uid"] != bearer.pod_uid:
+                return None
+        return people.account(bearer.namespace, bearer.account, account["metadata"].get("annotations") or {})
+
+
+async def _guarded(request: web.Request, handler: Handler, *, known: _Known) -> web.StreamResponse:
+    """Only who is known passes, and to what they may."""
+    if request.path in OPEN_PATHS:
+        return await handler(request)
+    who = known.who(request.headers.get("Authorization", ""))
+    if who is None:
         log.warning("a request without the token was refused", peer=request.remote)
         return answer(failure(401, "Unauthorized", "Unauthorized"), 401)
+    asked = people.wanted(request.method, request.path, watch="watch" in request.query)
+    if asked is not None and request.headers.get("Impersonate-User"):
+        cause = "nobody acts as somebody else here; use that one's own token"
+        return answer(failure(403, "Forbidden", f"impersonation is not served: {cause}"), 403)
+    if asked is not None and (why := people.refusal(who, asked)):
+        details = {"name": asked.name, "group": asked.group, "kind": asked.resource}
+        return answer(failure(403, "Forbidden", people.sentence(who, asked, why), details), 403)
+    request[WHO] = who
     return await handler(request)
 
 

@@ -13,9 +13,12 @@ from controller.api.handlers import STRATEGIC, ending_of, how_of, patched, told
 from controller.api.requests import answer, any_body, body
 from controller.objects.admission import How
 from controller.objects.fields import Invalid, Json, Report, bad_request
+from controller.objects.kinds import SERVICE_ACCOUNTS
 from controller.objects.library import Library
+from controller.objects.moments import timestamp
 from controller.objects.resource import Resource
 from controller.objects.schema import policies
+from controller.objects.tokens import AUDIENCE, Bearer, Tokens
 from controller.pods import spec
 from controller.pods.kind import PODS
 
@@ -23,7 +26,7 @@ SCALES = Resource(name="scales", kind="Scale", type=policies.Scale, group="autos
 _POD = f"{PODS.root}/namespaces/{{namespace}}/pods/{{name}}"
 
 
-def route_all(router: web.UrlDispatcher, library: Library) -> None:
+def route_all(router: web.UrlDispatcher, library: Library, tokens: Tokens) -> None:
     """The paths of these parts."""
 
     async def pod(request: web.Request) -> web.StreamResponse:
@@ -38,6 +41,8 @@ def route_all(router: web.UrlDispatcher, library: Library) -> None:
             router.add_get(one, partial(_scale, library=library, resource=resource))
             for method in ("PUT", "PATCH"):
                 router.add_route(method, one, partial(_rescale, library=library, resource=resource))
+    account = f"{SERVICE_ACCOUNTS.root}/namespaces/{{namespace}}/{SERVICE_ACCOUNTS.name}/{{name}}/token"
+    router.add_post(account, partial(_token, library=library, tokens=tokens))
     router.add_post(f"{_POD}/eviction", partial(_evict, library=library))
 
 
@@ -140,3 +145,22 @@ async def _rescale(request: web.Request, library: Library, resource: Resource) -
 
     namespace, name = request.match_info["namespace"], request.match_info["name"]
     return told(answer(scale_of(await library.change(resource, namespace, name, change, how))), how)
+
+
+async def _token(request: web.Request, library: Library, tokens: Tokens) -> web.StreamResponse:
+    """A token of a service account, as `kubectl create token` asks for it."""
+    wanted = await body(request)
+    namespace, name = request.match_info["namespace"], request.match_info["name"]
+    account = library.find(SERVICE_ACCOUNTS, namespace, name)
+    spec: Json = wanted.get("spec") or {}
+    seconds = int(spec.get("expirationSeconds") or 3600)
+    if not 600 <= seconds <= 2**31:
+        raise bad_request("spec.expirationSeconds must be from 600 seconds on")
+    audience = next(iter(spec.get("audiences") or ()), AUDIENCE)
+    bearer = Bearer(namespace, name, account["metadata"]["uid"], audience=audience)
+    status = {
+        "token": tokens.issue(bearer, seconds),
+        "expirationTimestamp": timestamp(tokens.now() + seconds),
+    }
+    made = {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "metadata": {"name": name}}
+    return answer({**made, "spec": {**spec, "audiences": [audience]}, "status": status}, 201)

@@ -38,7 +38,6 @@ class How(msgspec.Struct, kw_only=True):
     manager: str = "unknown"
     validation: str = WARN
     duplicates: tuple[str, ...] = ()
-    user: str = ""
     subresource: str = ""
     warnings: list[str] = []
 

@@ -281,13 +281,11 @@ def init_container(value: object, field: str, report: Report) -> None:
 
 
 # A container that is put into a pod that runs: it has neither probes nor hooks nor ports nor resources.
+_NONE_LATER = refused("a container that is put into a running pod cannot have it")
 EPHEMERAL = record(
     {
-        **{
-            name: check
-            for name, check in FIELDS.items()
-            if name not in {*PROBES, "lifecycle", "ports", "resources", "restartPolicy"}
-        },
+        **FIELDS,
+        **dict.fromkeys((*PROBES, "lifecycle", "ports", "resources", "restartPolicy"), _NONE_LATER),
         "targetContainerName": dns_label,
     },
     required=("name", "image"),

@@ -7,6 +7,7 @@ that it made. Failures become states of the container, never exceptions; only th
 from __future__ import annotations
 
 import asyncio
+import math
 import stat
 from collections.abc import Callable
 
@@ -18,11 +19,13 @@ from cellwire.faults import Fault, Kind
 from controller.choice import platforms
 from controller.objects.fields import Json
 from controller.pods import contents, lifecycle
+from controller.pods.asking import answered
 from controller.pods.contents import Entry, Missing
 from controller.pods.cri import CellRuntime
 from controller.pods.delivery import Delivery
 from controller.pods.events import Recorder
 from controller.pods.logs import Logs
+from controller.pods.prober import Target
 from controller.pods.records import Records
 from controller.pods.run import ContainerRun, PodRecord, PodRun, Running, Terminated, Waiting
 from controller.pods.translate import (
@@ -35,6 +38,10 @@ from controller.pods.translate import (
 )
 
 _TERMINATION_FILE, _HOSTS_FILE = stat.S_IFREG | 0o666, stat.S_IFREG | 0o644
+# As a kubelet: what is left to a container whose preStop hook took all of its grace.
+LEAST_GRACE = 2.0
+# A hook has no limit of its own; the call that carries it has.
+LONGEST_HOOK = 3600.0
 _OPEN_FOLDER = stat.S_IFDIR | 0o777
 
 
@@ -156,6 +163,9 @@ class Containers:
             for part in part_folders(record.pod, full, record.run):
                 await self._runtime.put_folders(part, (Folder(".", _OPEN_FOLDER, 0),))
             config = container_config(record.pod, full, record.run, image.id, start)
+            if target := container.get("targetContainerName"):
+                options = config.linux.security_context.namespace_options
+                options.pid, options.target_id = cri.TARGET, record.run.of(target).id
             made = await self._runtime.create(record.run.sandbox, config, sandbox)
         except Missing as missing:
             raise _Refused("CreateContainerConfigError", str(missing)) from missing
@@ -189,10 +199,29 @@ class Containers:
             await self._set(name, lambda one: lifecycle.not_started(one, cause, self._now(), policy=policy))
             return False
         self._recorder.normal(pod, "Started", f"Started container {name}", name)
+        await self._hook(container, made, "postStart", math.inf)
         status = await self._runtime.status(made)
         at = status.started_at / 1e9 if status is not None and status.started_at else self._now()
         await self._set(name, lambda one: running(container, one, at))
         return True
+
+    async def _hook(self, container: Json, made: str, kind: str, seconds: float) -> None:
+        """Run a hook of a container to its end, or for so many seconds; one that fails after the start ends it."""
+        handler = (container.get("lifecycle") or {}).get(kind)
+        if handler is None:
+            return
+        record = self._record
+        target = Target(container, made, record.run.sandbox)
+        why = await answered(self._runtime, handler, target, min(seconds, LONGEST_HOOK))
+        if not why:
+            return
+        reason = "FailedPostStartHook" if kind == "postStart" else "FailedPreStopHook"
+        self._recorder.warning(record.pod, reason, f"{kind} hook failed: {why}", container["name"])
+        if kind == "postStart":
+            try:
+                await self._runtime.stop(made, float(record.pod["spec"]["terminationGracePeriodSeconds"]))
+            except Fault as fault:
+                self._recorder.warning(record.pod, "FailedKillPod", str(fault), container["name"])
 
     def _policy(self, name: str) -> str:
         spec = self._record.pod["spec"]
@@ -257,7 +286,12 @@ class Containers:
         if one.id and isinstance(one.state, Running):
             self._recorder.normal(self._record.pod, "Killing", f"Stopping container {name}", name)
             try:
-                await self._runtime.stop(one.id, grace())
+                if (left := grace()) > 0:
+                    container = lifecycle.container_named(self._record.pod["spec"], name) or {}
+                    await self._hook(container, one.id, "preStop", left)
+                    # As a kubelet: whoever used up the grace gets two seconds more.
+                    left = max(grace() if grace() != left else left, LEAST_GRACE)
+                await self._runtime.stop(one.id, left)
             except Fault as fault:
                 if fault.kind is not Kind.NOT_FOUND:
                     self._recorder.warning(self._record.pod, "FailedKillPod", str(fault), name)

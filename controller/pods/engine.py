@@ -32,6 +32,7 @@ from controller.objects.library import Library
 from controller.objects.moments import timestamp
 from controller.objects.resource import Resource
 from controller.objects.stored import Change, Ending
+from controller.objects.tokens import Tokens
 from controller.pods.delivery import Identity
 from controller.pods.events import Recorder
 from controller.pods.kind import PODS
@@ -60,6 +61,11 @@ class Pods:
     def cells(self) -> Cells:
         """The cells, for showing them as nodes."""
         return self._around.cells
+
+    @property
+    def tokens(self) -> Tokens:
+        """Who makes and reads the tokens of pods."""
+        return self._around.identity.tokens
 
     @property
     def teller(self) -> Recorder:

@@ -54,6 +54,13 @@ def containers_of(spec: Json) -> Iterator[tuple[Json, bool]]:
         yield container, True
     for container in spec["containers"]:
         yield container, False
+    for container in spec.get("ephemeralContainers") or ():
+        yield container, False
+
+
+def is_ephemeral(spec: Json, container: Json) -> bool:
+    """Whether a container was put into the pod while it ran: it is started once, and nothing waits for it."""
+    return any(one["name"] == container["name"] for one in spec.get("ephemeralContainers") or ())
 
 
 def container_named(spec: Json, name: str) -> Json | None:
@@ -75,6 +82,8 @@ def policy_of(spec: Json, container: Json, *, init: bool) -> str:
     """The restart policy of one container: a sidecar's is its own, an init container's never restarts a success."""
     if is_sidecar(container):
         return "Always"
+    if is_ephemeral(spec, container):
+        return "Never"
     policy = spec.get("restartPolicy", "Always")
     return "OnFailure" if init and policy == "Always" else policy
 
@@ -150,6 +159,8 @@ def _deadline(spec: Json, run: PodRun, now: float) -> Finish | float | None:
 
 def _container_step(spec: Json, run: PodRun, container: Json, *, init: bool, now: float) -> Action | None:
     one = run.of(container["name"])
+    if is_ephemeral(spec, container) and one.crashes:
+        return None  # it could not be started, and is not tried again
     match one.state:
         case Running():
             return None

@@ -1,7 +1,4 @@
-"""Probes: is a container started, alive, ready? Asked through its cell, since the controller may not reach the pod.
-
-exec runs in the container; http and tcp go through a tunnel to the pod's own loopback, as port-forward does.
-"""
+"""Probes: is a container started, alive, ready? Asked through its cell, since the controller may not reach the pod."""
 
 from __future__ import annotations
 
@@ -13,8 +10,8 @@ import msgspec
 from msgspec.structs import replace
 
 from cellwire.faults import Fault
-from cellwire.stream.remote import RemoteBackend
 from controller.objects.fields import Json
+from controller.pods.asking import answered
 from controller.pods.cri import CellRuntime
 from controller.pods.events import Recorder
 from controller.pods.lifecycle import containers_of
@@ -22,8 +19,14 @@ from controller.pods.records import Records
 from controller.pods.run import ContainerRun, PodRecord, PodRun, Running
 
 KINDS = {"startupProbe": "Startup", "livenessProbe": "Liveness", "readinessProbe": "Readiness"}
-# Enough for a status line; the rest of an answer is of no interest.
-STATUS_LINE = 4096
+
+
+class Target(msgspec.Struct, frozen=True):
+    """See `asking.Asked`."""
+
+    container: Json
+    id: str
+    sandbox: str
 
 
 class Tally(msgspec.Struct, frozen=True):
@@ -101,11 +104,14 @@ class Prober:
             said = f"Container {one.name} failed {KINDS[self._kind].lower()} probe, will be restarted"
             recorder.normal(self._pod, "Killing", said, one.name)
             try:
-                await self._runtime.stop(one.id, float(self._pod["spec"]["terminationGracePeriodSeconds"]))
+                await self._runtime.stop(one.id, float(self._grace()))
             except Fault as fault:
                 recorder.warning(self._pod, "FailedKillPod", str(fault), one.name)
         elif self._kind == "startupProbe":
             await self._set(one, started=True, ready="readinessProbe" not in self._container)
+
+    def _grace(self) -> int:
+        return self._probe.get("terminationGracePeriodSeconds", self._pod["spec"]["terminationGracePeriodSeconds"])
 
     async def _set(self, one: ContainerRun, **values: bool) -> None:
         def apply(run: PodRun) -> PodRun:
@@ -118,51 +124,6 @@ class Prober:
 
     async def _ask(self, one: ContainerRun) -> str:
         """Nothing if the probe passed, else why it did not."""
-        limit = float(self._probe["timeoutSeconds"])
-        try:
-            async with asyncio.timeout(limit + 1 if "exec" in self._probe else limit):
-                if "exec" in self._probe:
-                    reply = await self._runtime.exec(one.id, self._probe["exec"]["command"], limit)
-                    return "" if reply.exit_code == 0 else (reply.stdout + reply.stderr).decode(errors="replace")[:512]
-                return await self._dial()
-        except TimeoutError:
-            return f"no answer within {limit:.0f} s"
-        except Fault as fault:
-            return str(fault)
-
-    async def _dial(self) -> str:
-        handler: Json = self._probe.get("httpGet") or self._probe["tcpSocket"]
-        channel = await self._runtime.connect()
         record = self._records.get(self._pod["metadata"]["uid"])
-        sandbox = record.run.sandbox if record else ""
-        async with RemoteBackend(lambda: channel).port_forward(sandbox, self._port(handler["port"])) as tunnel:
-            if "httpGet" not in self._probe:
-                return ""
-            await tunnel.write(_request(handler))
-            answer = b""
-            async for data in tunnel.received():
-                answer += data
-                if b"\n" in answer or len(answer) > STATUS_LINE:
-                    break
-        return _failure(answer)
-
-    def _port(self, port: int | str) -> int:
-        if isinstance(port, int):
-            return port
-        return next(one["containerPort"] for one in self._container["ports"] if one.get("name") == port)
-
-
-def _request(handler: Json) -> bytes:
-    given = {one["name"]: one.get("value", "") for one in handler.get("httpHeaders") or ()}
-    headers = {"Host": "localhost", "User-Agent": "kube-probe/chinampa", "Accept": "*/*", "Connection": "close"} | given
-    path = handler["path"] if handler["path"].startswith("/") else f"/{handler['path']}"
-    lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
-    return ("\r\n".join(line.replace("\r", "").replace("\n", "") for line in lines) + "\r\n\r\n").encode()
-
-
-def _failure(answer: bytes) -> str:
-    words = answer.split(b"\n", 1)[0].split()
-    if len(words) < 2 or not words[1].isdigit():
-        return "the answer is not HTTP"
-    status = int(words[1])
-    return "" if 200 <= status < 400 else f"HTTP probe failed with statuscode: {status}"
+        target = Target(self._container, one.id, record.run.sandbox if record else "")
+        return await answered(self._runtime, self._probe, target, float(self._probe["timeoutSeconds"]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from controller.objects.fields import Json
 from controller.objects.moments import timestamp
-from controller.pods.lifecycle import containers_of, initialized, is_sidecar
+from controller.pods.lifecycle import containers_of, initialized, is_ephemeral, is_sidecar
 from controller.pods.run import ContainerRun, PodRun, Running, State, Terminated, Waiting
 
 
@@ -43,6 +43,8 @@ def status_of(spec: Json, run: PodRun, before: Json, now: float) -> Json:
         status["containerStatuses"] = [
             _container(run, container, held=not initialized(spec, run)) for container in spec["containers"]
         ]
+        if later := [_container(run, container) for container in spec.get("ephemeralContainers") or ()]:
+            status["ephemeralContainerStatuses"] = later
     status["qosClass"] = _quality(spec)
     return status
 
@@ -79,7 +81,11 @@ def _condition(name: str, holds: bool, reason: tuple[str, str], before: Json | N
 
 def _not_ready(spec: Json, run: PodRun) -> list[str]:
     """Names of main containers and sidecars that do not serve."""
-    watched = [container for container, init in containers_of(spec) if not init or is_sidecar(container)]
+    watched = [
+        container
+        for container, init in containers_of(spec)
+        if (not init or is_sidecar(container)) and not is_ephemeral(spec, container)
+    ]
     return [container["name"] for container in watched if not run.of(container["name"]).ready]
 
 
@@ -138,6 +144,8 @@ def _quality(spec: Json) -> str:
     """Guaranteed, Burstable or BestEffort, by Kubernetes' rule."""
     guaranteed, any_set = True, False
     for container, _ in containers_of(spec):
+        if is_ephemeral(spec, container):
+            continue
         resources: Json = container.get("resources") or {}
         limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
         for name in ("cpu", "memory"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from controller.choice.demand import GPU_VENDORS
 from controller.objects.fields import Json
 
 _ALONE = "every pod gets a cell of its own, so there is nothing to choose among"
@@ -37,7 +38,24 @@ def sentences(spec: Json, at: str = "spec") -> Iterator[str]:
     for label in spec.get("nodeSelector") or {}:
         if label not in SELECTED:
             yield f'{at}.nodeSelector["{label}"]: it has no effect: {_ALONE}; chinampa.dev annotations choose the cell'
+    for index, volume in enumerate(spec.get("volumes") or ()):
+        folder: Json = volume.get("emptyDir") or {}
+        if folder.get("sizeLimit") and folder.get("medium") != "Memory":
+            why = "nothing keeps a pod from writing more; only a folder in memory has a limit of its own"
+            yield f"{at}.volumes[{index}].emptyDir.sizeLimit: it has no effect: {why}"
     for kind in ("containers", "initContainers"):
         for index, container in enumerate(spec.get(kind) or ()):
-            if container.get("resizePolicy"):
-                yield f"{at}.{kind}[{index}].resizePolicy: it has no effect: a cell does not change its size"
+            yield from _of_container(container, f"{at}.{kind}[{index}]")
+
+
+def _of_container(container: Json, at: str) -> Iterator[str]:
+    limits: Json = (container.get("resources") or {}).get("limits") or {}
+    for name in limits:
+        if name in GPU_VENDORS:
+            why = "the instance has it, and a container sees its devices only where it is privileged"
+            yield f"{at}.resources.limits[{name}]: {why}"
+    if "ephemeral-storage" in limits:
+        why = "the cell's disk has room for it, and nothing keeps a container from writing more"
+        yield f"{at}.resources.limits[ephemeral-storage]: {why}"
+    if container.get("resizePolicy"):
+        yield f"{at}.resizePolicy: it has no effect: a cell does not change its size"

@@ -188,3 +188,37 @@ async def test_secrets_are_sealed_in_the_store(tmp_path: Path) -> None:
         written = b"".join(path.read_bytes() for path in tmp_path.glob("records.sqlite*"))
         assert b"password" not in written
         assert b"Y29ycmVjdC1ob3JzZQ" not in written
+
+
+async def test_a_container_is_put_into_a_running_pod_or_into_a_copy_of_it(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.ok("apply", "-f", "-", stdin=manifest())
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
+        debug = ("debug", "web", "--image=busybox:1")
+        await it.ok(*debug, "--container=look", "--target=web", "--", "sh", "-c", "echo looked")
+        await it.until("looked", "logs", "web", "-c", "look")
+        await it.until("Completed", "get", "pod", "web", "-o", "jsonpath={.status.ephemeralContainerStatuses}")
+        assert "1/1" in await it.ok("get", "pod", "web")
+        await it.ok(*debug, "--copy-to=twin", "--container=look", "--", "sleep", "1000")
+        await it.until("2/2", "get", "pod", "twin")
+
+
+async def test_hooks_run_after_the_start_and_before_the_end(tmp_path: Path) -> None:
+    begun, ended = tmp_path / "begun", tmp_path / "ended"
+    hooks = {
+        "postStart": {"exec": {"command": ["touch", str(begun)]}},
+        "preStop": {"exec": {"command": ["touch", str(ended)]}},
+    }
+    async with world(tmp_path) as it:
+        await it.ok("apply", "-f", "-", stdin=manifest(container={"lifecycle": hooks}))
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
+        assert (begun.exists(), ended.exists()) == (True, False)
+        await it.ok("delete", "pod", "web", "--grace-period=5", deadline=30)
+        assert ended.exists()
+
+
+async def test_a_hook_that_fails_after_the_start_ends_the_container(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        hook = {"postStart": {"exec": {"command": ["false"]}}}
+        await it.ok("apply", "-f", "-", stdin=manifest(container={"lifecycle": hook}, terminationGracePeriodSeconds=1))
+        await it.until("FailedPostStartHook", "describe", "pod", "web")

@@ -1,0 +1,201 @@
+"""Asks a container something, as probes and hooks do: by a command, HTTP, TCP or gRPC.
+
+What needs the network goes through a tunnel to the pod's own loopback, as port-forward does, since the controller may
+not reach the pod.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+import h2.connection
+import h2.events
+
+from cellwire.faults import Fault
+from cellwire.stream.remote import RemoteBackend
+from controller.objects.fields import Json
+from controller.pods.cri import CellRuntime
+
+# Enough for a status line; the rest of an answer is of no interest.
+STATUS_LINE = 4096
+_HEALTH = "/grpc.health.v1.Health/Check"
+_SERVING = 1
+
+
+class Tunnel(Protocol):
+    """A connection to a port of a pod."""
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes."""
+        ...
+
+    def received(self) -> AsyncIterator[bytes]:
+        """What comes back."""
+        ...
+
+
+class Asked(Protocol):
+    """Where to ask: the container's id, its pod's sandbox, and its ports by name."""
+
+    @property
+    def container(self) -> Json:
+        """The container as it is declared."""
+        ...
+
+    @property
+    def id(self) -> str:
+        """The id of its present start."""
+        ...
+
+    @property
+    def sandbox(self) -> str:
+        """The sandbox that it is in."""
+        ...
+
+
+async def answered(runtime: CellRuntime, handler: Json, asked: Asked, seconds: float) -> str:
+    """Nothing where the answer was good within so many seconds, else what was wrong with it."""
+    try:
+        async with asyncio.timeout(seconds + 1 if "exec" in handler else seconds):
+            if "exec" in handler:
+                reply = await runtime.exec(asked.id, handler["exec"]["command"], seconds)
+                said = (reply.stdout + reply.stderr).decode(errors="replace")[:512]
+                return "" if reply.exit_code == 0 else said or f"the command ended with exit code {reply.exit_code}"
+            if "sleep" in handler:
+                await asyncio.sleep(handler["sleep"]["seconds"])
+                return ""
+            return await _dialled(runtime, handler, asked)
+    except TimeoutError:
+        return f"no answer within {seconds:.0f} s"
+    except (Fault, ssl.SSLError) as fault:
+        return str(fault)
+
+
+async def _dialled(runtime: CellRuntime, handler: Json, asked: Asked) -> str:
+    kind = next(name for name in ("httpGet", "tcpSocket", "grpc") if name in handler)
+    where: Json = handler[kind]
+    channel = await runtime.connect()
+    port = _port(where["port"], asked.container)
+    async with RemoteBackend(lambda: channel).port_forward(asked.sandbox, port) as tunnel:
+        if kind == "tcpSocket":
+            return ""
+        if kind == "grpc":
+            return await _health(tunnel, where.get("service", ""))
+        if where.get("scheme") == "HTTPS":
+            return _failure(await _over_tls(tunnel, _request(where)))
+        await tunnel.write(_request(where))
+        answer = b""
+        async for data in tunnel.received():
+            answer += data
+            if b"\n" in answer or len(answer) > STATUS_LINE:
+                break
+    return _failure(answer)
+
+
+async def _over_tls(tunnel: Tunnel, request: bytes) -> bytes:
+    """Ask by TLS; whose the certificate is, no probe checks."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    session = context.wrap_bio(incoming, outgoing)
+    received = tunnel.received()
+    sent, answer = False, b""
+    while b"\n" not in answer and len(answer) <= STATUS_LINE:
+        try:
+            if not sent:
+                session.do_handshake()
+                session.write(request)
+                sent = True
+            data = session.read(STATUS_LINE)
+            if not data:
+                break
+            answer += data
+            continue
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            break
+        if told := outgoing.read():
+            await tunnel.write(told)
+        try:
+            incoming.write(await anext(received))
+        except StopAsyncIteration:
+            break
+    return answer
+
+
+async def _health(tunnel: Tunnel, service: str) -> str:
+    """Ask the standard health service of gRPC."""
+    connection = h2.connection.H2Connection()
+    connection.initiate_connection()
+    headers = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", _HEALTH),
+        (":authority", "localhost"),
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+        ("user-agent", "kube-probe/chinampa"),
+    ]
+    name = service.encode()
+    message = b"\x0a" + _varint(len(name)) + name if name else b""
+    connection.send_headers(1, headers)
+    connection.send_data(1, b"\0" + len(message).to_bytes(4, "big") + message, end_stream=True)
+    await tunnel.write(connection.data_to_send())
+    body, status = b"", ""
+    async for data in tunnel.received():
+        for event in connection.receive_data(data):
+            match event:
+                case h2.events.DataReceived(data=part):
+                    body += part or b""
+                case h2.events.ResponseReceived(headers=told) | h2.events.TrailersReceived(headers=told):
+                    status = next((text.decode() for name, text in told or () if name == b"grpc-status"), status)
+                case h2.events.StreamEnded() | h2.events.StreamReset() | h2.events.ConnectionTerminated():
+                    return _healthy(body, status)
+                case _:
+                    pass
+        if reply := connection.data_to_send():
+            await tunnel.write(reply)
+    return "the connection was closed without an answer"
+
+
+def _healthy(body: bytes, status: str) -> str:
+    if status not in {"", "0"}:
+        return f"service unhealthy: gRPC status {status}"
+    # grpc.health.v1.HealthCheckResponse: field 1, a number.
+    serving = len(body) >= 7 and body[5] == 0x08 and body[6] == _SERVING
+    return "" if serving else "service unhealthy: it does not say SERVING"
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def _port(port: int | str, container: Json) -> int:
+    if isinstance(port, int):
+        return port
+    return next(one["containerPort"] for one in container["ports"] if one.get("name") == port)
+
+
+def _request(handler: Json) -> bytes:
+    given = {one["name"]: one.get("value", "") for one in handler.get("httpHeaders") or ()}
+    headers = {"Host": "localhost", "User-Agent": "kube-probe/chinampa", "Accept": "*/*", "Connection": "close"} | given
+    path = handler.get("path") or "/"
+    path = path if path.startswith("/") else f"/{path}"
+    lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    return ("\r\n".join(line.replace("\r", "").replace("\n", "") for line in lines) + "\r\n\r\n").encode()
+
+
+def _failure(answer: bytes) -> str:
+    words = answer.split(b"\n", 1)[0].split()
+    if len(words) < 2 or not words[1].isdigit():
+        return "the answer is not HTTP"
+    status = int(words[1])
+    return "" if 200 <= status < 400 else f"HTTP probe failed with statuscode: {status}"

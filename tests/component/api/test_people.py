@@ -1,0 +1,47 @@
+"""What the API says of who one is and what one may is what it does."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.support.pods_api import world
+
+pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed: NOTHING here ran")
+
+
+async def test_the_owner_is_told_the_truth(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        assert "chinampa-owner" in await it.ok("auth", "whoami")
+        assert "yes" in await it.ok("auth", "can-i", "create", "deployments")
+        ran = await it.kubectl("auth", "can-i", "create", "daemonsets")
+        assert ran.out.startswith("no")
+        ran = await it.kubectl("auth", "can-i", "create", "nodes")
+        assert ran.out.startswith("no")
+        listed = await it.ok("auth", "can-i", "--list")
+        assert "configmaps" in listed
+        assert "daemonsets" not in listed
+
+
+async def test_nobody_acts_as_somebody_else(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        ran = await it.kubectl("get", "pods", "--as=bob")
+        assert ran.code != 0
+        assert "impersonation is not served" in ran.err
+
+
+async def test_a_service_account_may_see_its_namespace_and_with_a_role_change_it(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.ok("create", "serviceaccount", "bot")
+        token = f"--token={(await it.ok('create', 'token', 'bot')).strip()}"
+        assert "system:serviceaccount:default:bot" in await it.ok("auth", "whoami", token)
+        await it.ok("get", "pods", token)
+        for args in (("get", "pods", "-A"), ("get", "secrets"), ("create", "configmap", "c"), ("get", "nodes")):
+            ran = await it.kubectl(*args, token)
+            assert "is forbidden" in ran.err, args
+        assert (await it.kubectl("auth", "can-i", "create", "configmaps", token)).out.startswith("no")
+        await it.ok("annotate", "serviceaccount", "bot", "chinampa.dev/role=edit")
+        assert (await it.ok("auth", "can-i", "create", "configmaps", token)).startswith("yes")
+        await it.ok("create", "configmap", "c", token)
+        await it.ok("delete", "serviceaccount", "bot")
+        assert "Unauthorized" in (await it.kubectl("get", "pods", token)).err
