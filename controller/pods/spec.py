@@ -187,6 +187,13 @@ _TOLERATION = record(
     {"effect": text, "key": text, "operator": text, "tolerationSeconds": integer(-(2**62)), "value": text}
 )
 
+
+def _account(value: object, field: str, report: Report) -> None:
+    """The name of a service account, or none at all."""
+    if value != "":
+        dns_name(value, field, report)
+
+
 _SPEC = record(
     {
         "activeDeadlineSeconds": integer(1, 2**31 - 1),
@@ -221,8 +228,8 @@ _SPEC = record(
         "schedulerName": text,
         "schedulingGates": refused(_NO_SCHEDULER),
         "securityContext": _POD_SECURITY,
-        "serviceAccount": dns_name,
-        "serviceAccountName": dns_name,
+        "serviceAccount": _account,
+        "serviceAccountName": _account,
         "setHostnameAsFQDN": boolean,
         "shareProcessNamespace": boolean,
         "subdomain": dns_label,
