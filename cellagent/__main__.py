@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     logging.getLogger("hpack").setLevel(logging.WARNING)
-    work = daemon.cell(asked.root, asked.state) if asked.command == "run" else _serve(asked)
+    work = daemon.cell(asked.root, asked.state, power_off=asked.power_off) if asked.command == "run" else _serve(asked)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(work)
@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--verbose", action="store_true", help="say more")
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="boot as a cell: read user-data, join, serve the controller")
+    run.add_argument("--power-off", action="store_true", help="end this machine where the cell has no home any more")
     serve = commands.add_parser("serve", help="serve CRI on a unix socket, without a controller")
     serve.add_argument("--socket", type=Path, default=Path("/run/chinampa/cri.sock"), help="where to listen")
     serve.add_argument(

@@ -21,9 +21,9 @@ from cellagent.boot.moments import started_at
 from cellagent.images import routes
 from cellagent.images import service as images
 from cellagent.images.messages import RegistrySettings
-from cellagent.kernel import leash
+from cellagent.kernel import leash, power
 from cellagent.link import heartbeat
-from cellagent.link.home import stay
+from cellagent.link.home import Homeless, stay
 from cellagent.runtime import service as runtime
 from cellagent.runtime.cell import CellService
 from cellagent.runtime.settings import RuntimeSettings
@@ -31,9 +31,12 @@ from cellwire import tasks
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from cellwire.proxies import Proxies, merged, proxies_of
+from cellwire.rpc.mended import MendedServer
 from cellwire.rpc.serve import prepared, serving
 
 log = logging.getLogger(__name__)
+# A controller that is to let a cell join comes back sooner, or never.
+UNJOINED = 24 * 3600.0
 
 
 async def serve(
@@ -65,10 +68,11 @@ async def serve(
         await told.wait()
 
 
-async def cell(root: Path, state: Path) -> None:
+async def cell(root: Path, state: Path, *, power_off: bool = False) -> None:
     """Boot as a cell: join, then serve the controller on the connection that we dial, until SIGTERM.
 
-    Containers live on, and a restarted agent finds them again.
+    Containers live on, and a restarted agent finds them again. With `power_off` this machine ends where it was refused
+    for good, or has no controller any more: nobody else would end it.
     """
     moments = {"agent": time.time()}
     if began := started_at():
@@ -78,12 +82,36 @@ async def cell(root: Path, state: Path) -> None:
         identity = Identity(root / "identity")
         home = identity.home()
         if home is None:
-            home = await join_for_ever(identity, Metadata())
+            home = await _joined(identity, power_off=power_off)
         moments["joined"] = time.time()
-        await _at_home(identity, home, moments, RuntimeSettings(root=root, state=state))
+        await _at_home(identity, home, moments, RuntimeSettings(root=root, state=state), power_off=power_off)
 
 
-async def _at_home(identity: Identity, home: Home, moments: dict[str, float], folders: RuntimeSettings) -> None:
+async def _joined(identity: Identity, *, power_off: bool) -> Home:
+    try:
+        async with asyncio.timeout(UNJOINED if power_off else None):
+            return await join_for_ever(identity, Metadata())
+    except TimeoutError:
+        await power.off(f"no controller let it join within {UNJOINED / 3600:g} h")
+        raise
+    except Fault as fault:
+        if power_off:
+            await power.off(f"it was refused for good: {fault}")
+        raise
+
+
+async def _staying(server: MendedServer, identity: Identity, home: Home, *, power_off: bool) -> None:
+    while True:
+        try:
+            await stay(server, identity, home, lambda: None)
+        except Homeless as end:
+            if power_off:
+                await power.off(str(end))
+
+
+async def _at_home(
+    identity: Identity, home: Home, moments: dict[str, float], folders: RuntimeSettings, *, power_off: bool
+) -> None:
     settings = home.cell_settings()
     way = settings.proxies
     told = Proxies(http=way.http, https=way.https, exempt=tuple(way.exempt))
@@ -111,7 +139,7 @@ async def _at_home(identity: Identity, home: Home, moments: dict[str, float], fo
         reports = partial(_reports, home.cell, moments, room, settings.heartbeat_interval_ms / 1000 or 5.0)
         server = prepared([room.service, image_room.service, CellService(room, reports)], details=True)
         async with asyncio.TaskGroup() as tasks:
-            staying = tasks.create_task(stay(server, identity, home, lambda: None), name="stay at home")
+            staying = tasks.create_task(_staying(server, identity, home, power_off=power_off), name="stay at home")
             await told.wait()
             staying.cancel()
 

@@ -263,6 +263,7 @@ def _fleet_settings(settings: Settings) -> fleet_room.FleetSettings:
         limits=limits(fleet),
         survey=fleet.survey,
         heartbeat=fleet.heartbeat,
+        homeless=fleet.homeless * 3600,
         standby=PoolSettings(
             classes=classes(settings.standby, settings.overhead),
             max_usd_hour=fleet.standby_max_usd_hour,

@@ -133,7 +133,7 @@ Before=shutdown.target
 StartLimitIntervalSec=0
 
 [Service]
-ExecStart=/usr/bin/cellagent run
+ExecStart=/usr/bin/cellagent run --power-off
 Restart=always
 RestartSec=1
 # Containers outlive the agent that started them.

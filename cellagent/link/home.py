@@ -22,17 +22,35 @@ RENEW_AGAIN = 300.0
 RENEW_LOOK = 600.0
 
 
-async def stay(server: MendedServer, identity: Identity, home: Home, on_connected: Callable[[], None]) -> None:
-    """Never returns. Whatever the controller does, the containers run on."""
+class Homeless(Exception):
+    """No controller was reached for so long that none will be."""
+
+
+async def stay(
+    server: MendedServer,
+    identity: Identity,
+    home: Home,
+    on_connected: Callable[[], None],
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Stay until no controller was reached for as long as the cell's settings say, then raise Homeless. Whatever the
+    controller does until then, the containers run on.
+    """
+    patience = home.cell_settings().homeless_seconds
+    renewing: asyncio.Task[None]
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(_renew(identity, home))
-        tries = 0
-        while True:
+        renewing = tasks.create_task(_renew(identity, home))
+        tries, at_home = 0, clock()
+        while not patience or clock() - at_home < patience:
             address = home.controllers[tries % len(home.controllers)]
             held = await _visit(server, identity, address, home.cell, on_connected)
             # The first redial is quick, for a controller that was restarted is back within a second.
             tries = 0 if held > HELD else tries + 1
+            if held:
+                at_home = clock()
             await asyncio.sleep(pause(tries))
+        renewing.cancel()
+    raise Homeless(f"no controller was reached for {patience / 3600:g} h")
 
 
 async def _visit(

@@ -98,10 +98,10 @@ export CHINAMPA_USER_DATA_AT
     exec systemd-run --unit=cellagent -p Restart=always -p RestartSec=1 -p StartLimitIntervalSec=0 \\
         -p KillMode=process -p Delegate=yes -p OOMScoreAdjust=-900 \\
         --setenv=CHINAMPA_USER_DATA_AT="$CHINAMPA_USER_DATA_AT" --setenv=PATH="$PATH" \\
-        "$(command -v cellagent || echo /usr/bin/cellagent)" run
+        "$(command -v cellagent || echo /usr/bin/cellagent)" run --power-off
 fi
 while :; do
-    cellagent run
+    cellagent run --power-off
     echo "cellagent ended with status $?; starting it again in a second" >&2
     sleep 1
 done

@@ -29,11 +29,13 @@ class Admittance:
         heartbeat: float,
         clock: Callable[[], float],
         proxies: Proxies = DIRECT,
+        homeless: float = 0.0,
     ) -> None:
         self._book = book
         self._registries = registries
         self._proxies = proxies
         self._heartbeat = heartbeat
+        self._homeless = homeless
         self._clock = clock
 
     async def admit(self, token: str, identity: Identity) -> Admitted:
@@ -74,5 +76,6 @@ class Admittance:
             registries=[each.message for each in self._registries],
             proxies=wire.Proxies(http=self._proxies.http, https=self._proxies.https, exempt=self._proxies.exempt),
             heartbeat_interval_ms=int(self._heartbeat * 1000),
+            homeless_seconds=int(self._homeless),
             pod_address=f"{cell.pod_address}/32" if cell.pod_address else "",
         )

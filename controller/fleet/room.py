@@ -46,14 +46,16 @@ log = structlog.get_logger()
 
 
 class FleetSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How the fleet behaves. Times in seconds: `survey` between lists of instances, `heartbeat` between heartbeats.
-    `agent_version` is that of the agent which instances launched now run, where the controller knows it.
+    """How the fleet behaves. Times in seconds: `survey` between lists of instances, `heartbeat` between heartbeats,
+    `homeless` is how long a cell looks for a controller before it ends itself, 0 for ever. `agent_version` is that of
+    the agent which instances launched now run, where the controller knows it.
     """
 
     cluster: str = "default"
     limits: Limits = Limits()
     survey: float = 10.0
     heartbeat: float = 5.0
+    homeless: float = 0.0
     standby: PoolSettings = PoolSettings()
     registries: tuple[RegistryFacts, ...] = ()
     proxies: Proxies = Proxies()
@@ -319,7 +321,9 @@ async def running(
             pool = Pool(settings.standby, store, act.buyable, partial(_versions, cloud, settings.agent_version), clock)
             await pool.load()
             reconciler = Reconciler(book, cloud, act, settings.limits, pool, clock, tasks)
-            admittance = Admittance(book, settings.registries, settings.heartbeat, clock, settings.proxies)
+            admittance = Admittance(
+                book, settings.registries, settings.heartbeat, clock, settings.proxies, settings.homeless
+            )
             hearing = Hearing(book, port, welcomes=orphaned)
             fleet = Fleet(book, act, reconciler, pool, admittance, hearing, clock)
 

@@ -20,6 +20,15 @@ class Fleet(Group, frozen=True, kw_only=True):
     unclaimed: Annotated[
         Seconds, Meta(description="A cell made for a pod that nobody has asked for again for so long is retired.")
     ] = 300.0
+    homeless: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=100_000,
+            description="A cell without a controller for so long powers its machine off, its pod included; 0: never.",
+            extra={"unit": "hours"},
+        ),
+    ] = 24.0
     survey: Annotated[Seconds, Meta(description="How often the cloud's instances are listed.")] = 10.0
     maintenance_lead: Annotated[
         Seconds, Meta(description="How long before maintenance that ends its instance a pod is told to end.")

@@ -40,7 +40,7 @@ chroot "$1/root" env -i PATH=/run/own:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sb
 cat "$1/root/dev/console"
 [ ! -e "$1/root/run/started" ] || cat "$1/root/run/started"
 """
-AGENT = "#!/bin/sh\necho started $0 $1 at $CHINAMPA_USER_DATA_AT >/run/started\nkill -9 -1\n"
+AGENT = "#!/bin/sh\necho started $0 $* at $CHINAMPA_USER_DATA_AT >/run/started\nkill -9 -1\n"
 
 
 def nobody() -> Admission:
@@ -80,7 +80,7 @@ async def test_the_agent_comes_from_the_controller_and_is_started(tmp_path: Path
         facts = link.user_data_facts()
         said = UserData(controllers=facts.controllers, ca=facts.ca, token="t", agents=dict(facts.agents))
         told = await run(tmp_path, render(said))
-    assert "started /usr/local/bin/cellagent run at 1" in told, told
+    assert "started /usr/local/bin/cellagent run --power-off at 1" in told, told
 
 
 async def test_an_agent_with_another_hash_is_not_started_which_is_said_on_the_console_and_powers_off(

@@ -61,10 +61,12 @@ def _machine(control: socket.socket, plan: BootPlan) -> None:
     control.recv(16)  # "go" once the network stands; end of file where the controller was killed meanwhile
     control.close()
     os.set_inheritable(os.open("/dev/null", os.O_RDWR), True)  # noqa: FBT003 - descriptor 0 again, for children too
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGPWR})
     script = _run(metadata.user_data(), plan["environment"])
     while True:
-        signal.sigwait({signal.SIGCHLD})
+        if signal.sigwait({signal.SIGCHLD, signal.SIGPWR}) == signal.SIGPWR:
+            _say("powered off")
+            sys.exit(0)  # and with init everything in its namespace
         _reap(script)
 
 
