@@ -6,11 +6,16 @@ A target takes bytes and returns; any exception is a finding. It may be given to
 from __future__ import annotations
 
 import asyncio
+import tarfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+import msgspec
+
 from cellagent.images import credentials, manifest, reference
+from cellagent.images.frames import Frames, encoded
+from cellagent.images.messages import Unpacked, UnpackRequest
 from cellagent.images.tarstream import Source, TarReader
 from cellwire.faults import Fault, Kind
 from cellwire.platforms import Platform
@@ -142,6 +147,17 @@ def archives(data: bytes) -> None:
         with suppress(Fault):
             for entry in reader:
                 assert sum(len(span) for span in reader.content()) == entry.size
+                if entry.pieces is not None:
+                    assert sum(length for _, length in entry.pieces) == entry.size
+                    assert all(offset + length <= entry.whole for offset, length in entry.pieces)
+
+
+def frames_of_children(data: bytes) -> None:
+    """What a child that a layer has taken over writes to its parent."""
+    for kind in (Unpacked, UnpackRequest):
+        with suppress(msgspec.DecodeError):
+            for message in Frames(kind, largest=1 << 16).feed(data):
+                assert isinstance(message, kind)
 
 
 def _with_checksums(data: bytes) -> bytes:
@@ -190,6 +206,15 @@ def _archive() -> bytes:
     )
 
 
+def _sparse(lines: bytes, **records: str) -> bytes:
+    info = tarfile.TarInfo("x")
+    content = (lines + bytes(-len(lines) % 512) if lines else b"") + b"abc"
+    info.size = len(content)
+    sizes = {"size": "9", "realsize": "9", **records}
+    info.pax_headers = {f"GNU.sparse.{key}": text for key, text in sizes.items()}
+    return info.tobuf(tarfile.PAX_FORMAT) + content + bytes(-len(content) % 512)
+
+
 _LAYER = layer({"a": b"1"})
 _INDEX = (
     b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"digest":"sha256:'
@@ -212,5 +237,12 @@ TARGETS = {
             b'Bearer realm="https://x/y",service="s",scope="repository:a:pull"',
         ),
     ),
-    "tar": Target(archives, (_archive(),)),
+    "tar": Target(archives, (_archive(), _sparse(b"1\n0\n3\n", major="1", minor="0"), _sparse(b"", map="0,3"))),
+    "frames": Target(
+        frames_of_children,
+        (
+            encoded(Unpacked(size=1, unpacked=2, entries=3, implicit=[b"a"], whiteouts=[b"b"])),
+            encoded(UnpackRequest(folder="/x", digest="sha256:0", diff_id="sha256:0")),
+        ),
+    ),
 }
