@@ -14,6 +14,10 @@ import msgspec
 
 STREAMS = frozenset({b"stdout", b"stderr"})
 BLOCK = 64 << 10
+# What writes CRI logs cuts lines into parts of 8 or 16 KiB; whatever is longer than this was written by none of them.
+LONGEST = 1 << 20
+# A stream and a tag.
+SHORTEST = len(b" stdout F")
 _TIME = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:\d\d)")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -103,15 +107,22 @@ class Reader:
         self._stream = wanted.stream.encode()
         self._left = wanted.limit_bytes
         self._rest = b""
+        self._too_long = False
         self._fresh = True
         self.full = wanted.limit_bytes == 0
 
     def feed(self, data: bytes) -> bytes:
-        """The next bytes of the file; what can be shown so far."""
+        """The next bytes of the file; what can be shown so far. A line that is longer than `LONGEST` is passed over."""
         lines = data.split(b"\n")
-        lines[0] = self._rest + lines[0]
+        if self._too_long:
+            lines[0] = b""
+        else:
+            lines[0] = self._rest + lines[0]
+        self._too_long = self._too_long and len(lines) == 1
         self._rest = lines.pop()
-        return self._limited(b"".join(map(self._shown, lines)))
+        if len(self._rest) > LONGEST:
+            self._rest, self._too_long = b"", True
+        return self._limited(b"".join(self._shown(line) for line in lines if len(line) >= SHORTEST))
 
     def finish(self) -> bytes:
         """The file ends here; a last line without its newline is shown too."""
@@ -147,7 +158,7 @@ def tail_start(read: Callable[[int, int], bytes], size: int, lines: int) -> int:
     if lines <= 0:
         return size
     for after, raw in _backwards(read, size):
-        line = parse(raw)
+        line = parse(raw) if len(raw) >= SHORTEST else None
         if line is None or not line.ends:
             continue
         # After each F begins a line; after the last one only if anything follows.
@@ -159,16 +170,25 @@ def tail_start(read: Callable[[int, int], bytes], size: int, lines: int) -> int:
 
 
 def _backwards(read: Callable[[int, int], bytes], size: int) -> Iterator[tuple[int, bytes]]:
-    """The lines of a file from its last to its first: the position after each, and its bytes without the newline."""
+    """The lines of a file from its last to its first: the position after each, and its bytes without the newline.
+
+    Of one that is longer than `LONGEST` its beginning, as far as that; for a thread, since it may be all of the file.
+    """
     end, rest = size, b""
+    after: int | None = None  # of the line whose bytes from `end` on are `rest`; None: it has no newline yet
     while end > 0:
         start = max(0, end - BLOCK)
-        pieces = (read(start, end - start) + rest).split(b"\n")
-        # What stands before the first newline may begin before this block: it is left for the next.
-        kept = 1 if start else 0
-        after = start + sum(map(len, pieces)) + len(pieces) - 1 - len(pieces[-1])
-        for piece in reversed(pieces[kept:-1]):
-            yield after, piece
-            after -= len(piece) + 1
-        rest = pieces[0] + b"\n" if len(pieces) > 1 else pieces[0]
+        first, *others = read(start, end - start).split(b"\n")
+        if not others:
+            rest = (first + rest)[:LONGEST]
+        else:
+            last = others.pop()
+            if after is not None:
+                yield after, (last + rest)[:LONGEST]
+            after, rest = end - len(last), first
+            for whole in reversed(others):
+                yield after, whole
+                after -= len(whole) + 1
         end = start
+    if after is not None:
+        yield after, rest

@@ -10,7 +10,8 @@ from pathlib import Path
 from cellwire.faults import Fault, Kind
 from controller.logs.lines import Reader, Wanted, tail_start
 
-BLOCK = 256 << 10
+# Nothing else has a turn while one is looked through, whatever is in it.
+BLOCK = 32 << 10
 # How soon a follower sees a new line; a look costs one read of nothing.
 LOOK = 0.1
 
@@ -31,7 +32,7 @@ async def shown(
         position = 0
         if tail is not None and tail >= 0:
             size = os.fstat(descriptor).st_size
-            position = tail_start(lambda at, length: os.pread(descriptor, length, at), size, tail)
+            position = await asyncio.to_thread(_tail_start, os.dup(descriptor), size, tail)
         while not reader.full:
             over = complete()  # asked before reading: what is complete then is complete here
             data = os.pread(descriptor, BLOCK, position)
@@ -46,5 +47,13 @@ async def shown(
                 await asyncio.sleep(LOOK)
         if not reader.full and (text := reader.finish()):
             yield text
+    finally:
+        os.close(descriptor)
+
+
+def _tail_start(descriptor: int, size: int, lines: int) -> int:
+    """For a thread, with a descriptor of its own: who asked may be gone before it is done."""
+    try:
+        return tail_start(lambda at, length: os.pread(descriptor, length, at), size, lines)
     finally:
         os.close(descriptor)

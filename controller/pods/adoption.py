@@ -14,10 +14,7 @@ import msgspec
 from grpclib.client import Channel
 from msgspec.structs import replace
 
-from cellwire.cri.v1 import runtime_grpc
-from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
-from cellwire.rpc.call import call
 from controller.model.cell import Cell
 from controller.model.names import CellName
 from controller.model.pod import PodClaim
@@ -27,9 +24,10 @@ from controller.pods import bought, records
 from controller.pods.lifecycle import containers_of
 from controller.pods.run import ContainerRun, PodRun
 from controller.sandboxes.carried import Carrier
+from controller.sandboxes.cell import PATIENCE, Newcomer, OneCell
+from controller.sandboxes.told import Made
 from controller.store.protocol import Store
 
-DEADLINE = 20.0
 # The name under which a cell carries its pod.
 CARRIED = "pod"
 # A container that is started again each minute comes to this in two years.
@@ -60,17 +58,16 @@ class PodOwner:
 
     async def recognise(self, cell: CellName, channel: Channel) -> PodClaim | None:
         """The pod that the cell carries. Raises Fault."""
-        found = await self._found(cell, channel)
+        found = await self._found(_newcomer(cell, channel))
         return found.claim if found is not None else None
 
     async def take(self, cell: Cell, channel: Channel) -> None:
         """Write the pod down, and the namespace that it is in. Raises Fault."""
-        found = await self._found(cell.name, channel)
+        there = _newcomer(cell.name, channel)
+        found = await self._found(there)
         if found is None:
             raise Fault(Kind.UNAVAILABLE, f"cell {cell.name}", "its pod has ended meanwhile", "it is asked again")
-        wanted = cri.ListContainersRequest(filter=cri.ContainerFilter(pod_sandbox_id=found.run.sandbox))
-        stub = runtime_grpc.RuntimeServiceStub(channel)
-        made = (await call(stub.ListContainers, wanted, deadline=DEADLINE)).containers
+        made = await there.containers(found.run.sandbox)
         run = replace(
             found.run,
             cell=cell.name,
@@ -82,16 +79,19 @@ class PodOwner:
         await namespaces.ensure(self._store, pod["metadata"]["namespace"], self._now())
         await records.restore(self._store, pod, run, self._now())
 
-    async def _found(self, cell: CellName, channel: Channel) -> CarriedPod | None:
-        told = await self._carrier.get(channel, cell, CARRIED)
+    async def _found(self, there: OneCell) -> CarriedPod | None:
+        told = await self._carrier.get(there, CARRIED)
         return msgspec.msgpack.decode(told, type=CarriedPod) if told is not None else None
 
 
-def begun(spec: Json, made: Iterable[cri.Container]) -> dict[str, ContainerRun]:
+def _newcomer(cell: CellName, channel: Channel) -> OneCell:
+    return OneCell(Newcomer(channel), cell, patience=PATIENCE)
+
+
+def begun(spec: Json, made: Iterable[Made]) -> dict[str, ContainerRun]:
     """How often each container of the pod was begun, by what the cell has made; of others it may say what it likes."""
     starts = {container["name"]: 0 for container, _ in containers_of(spec)}
     for one in made:
-        name = one.metadata.name
-        if name in starts and one.metadata.attempt < MOST_STARTS:
-            starts[name] = max(starts[name], one.metadata.attempt + 1)
+        if one.name in starts and one.attempt < MOST_STARTS:
+            starts[one.name] = max(starts[one.name], one.attempt + 1)
     return {name: ContainerRun(name=name, starts=count) for name, count in starts.items() if count}

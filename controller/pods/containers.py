@@ -324,7 +324,7 @@ class Containers:
     async def adopt(self) -> None:
         """After a restart of the controller: find the containers that were made and not written down."""
         run = self._record.run
-        found = {(one.metadata.name, one.metadata.attempt): one for one in await self._runtime.containers(run.sandbox)}
+        found = {(one.name, one.attempt): one for one in await self._runtime.containers(run.sandbox)}
         for container, _ in lifecycle.containers_of(self._record.pod["spec"]):
             one = run.of(container["name"])
             made = found.get((one.name, one.starts - 1))
@@ -332,7 +332,7 @@ class Containers:
                 continue
             if one.last is not None and one.last.container_id == made.id:
                 continue  # its end is known, and the next start is due later
-            if made.state == cri.CONTAINER_CREATED:
+            if made.created:
                 await self._set(one.name, lambda before, id_=made.id: replace(before, id=id_))
                 await self._started(container, made.id)
             else:

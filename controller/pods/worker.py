@@ -240,7 +240,7 @@ class Worker:
             beside.append(group.create_task(containers.delivery.keep()))
             for container, _ in lifecycle.containers_of(self.record.pod["spec"]):
                 self._mirror(runtime, container["name"], tasks)
-            beside.append(group.create_task(runtime.observe(self._wake.set)))
+            beside.append(group.create_task(runtime.observe(self.record.run.sandbox, self._wake.set)))
             probes = probing(self.record, self._around.records, self._around.recorder, runtime, self._around.now)
             beside.extend(group.create_task(probe) for probe in probes)
             finish = await self._converge(runtime, containers, tasks)
@@ -282,7 +282,7 @@ class Worker:
             return
         try:
             told = carried(cell.claim, record.pod, record.run)
-            await self._around.ways.carrier.put(await runtime.connect(), cell.name, CARRIED, told)
+            await self._around.ways.carrier.put(runtime.there, CARRIED, told)
         except Fault as fault:
             log.warning("a cell does not carry its pod", pod=self.uid, cell=cell.name, cause=str(fault))
 

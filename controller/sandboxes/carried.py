@@ -7,19 +7,15 @@ name, the name of the record and its bytes: one cell's record is worth nothing o
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import stat
 
 import structlog
-from grpclib.client import Channel
 
-from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
-from cellwire.faults import Fault, Kind
-from cellwire.rpc.call import call, settled
 from controller.model.names import CellName
+from controller.sandboxes.cell import OneCell
 
 log = structlog.get_logger()
 PURPOSE = "what cells carry"
@@ -27,7 +23,6 @@ FOLDER = "/var/lib/chinampa/carried"
 FILE = "record"
 # Longer than any pod's manifest that an API server takes; a cell's agent reads back no more.
 LARGEST = 1 << 20
-DEADLINE = 20.0
 _DIGEST = hashlib.sha256().digest_size
 
 
@@ -46,34 +41,25 @@ class Carrier:
         mac, record = told[:_DIGEST], told[_DIGEST:]
         return record if hmac.compare_digest(mac, self._mac(cell, name, record)) else None
 
-    async def put(self, channel: Channel, cell: CellName, name: str, record: bytes) -> None:
+    async def put(self, cell: OneCell, name: str, record: bytes) -> None:
         """Have the cell carry a record, in place of what it carried under this name. Raises Fault."""
-        signed = self.signed(cell, name, record)
+        signed = self.signed(cell.name, name, record)
         if len(signed) > LARGEST:
-            log.warning("a record is too long to be carried: it ends with the store", cell=cell, bytes=len(signed))
+            log.warning("a record is too long to be carried: it ends with the store", cell=cell.name, bytes=len(signed))
             return
         messages = [
-            wire.PutFilesInput(start=wire.PutFilesStart(folder=_folder(name))),
             wire.PutFilesInput(entry=wire.FileEntry(path=".", mode=stat.S_IFDIR | 0o700)),
             wire.PutFilesInput(entry=wire.FileEntry(path=FILE, mode=stat.S_IFREG | 0o600)),
             wire.PutFilesInput(data=signed),
-            wire.PutFilesInput(commit=wire.PutFilesCommit()),
         ]
-        try:
-            async with asyncio.timeout(DEADLINE):
-                with settled():
-                    await cell_grpc.CellStub(channel).PutFiles(messages)
-        except TimeoutError as error:
-            cause = f"it did not take its record within {DEADLINE:g} s"
-            raise Fault(Kind.TIMEOUT, f"cell {cell}", cause, "ask again") from error
+        await cell.put_files(wire.PutFilesStart(folder=_folder(name)), messages)
 
-    async def get(self, channel: Channel, cell: CellName, name: str) -> bytes | None:
+    async def get(self, cell: OneCell, name: str) -> bytes | None:
         """The record that the cell carries under this name; None where it carries none of ours. Raises Fault."""
-        asked = wire.ReadFileRequest(path=f"{_folder(name)}/{FILE}", limit=LARGEST)
-        told = (await call(cell_grpc.CellStub(channel).ReadFile, asked, deadline=DEADLINE)).data
-        record = self.believed(cell, name, told)
+        told = await cell.read_file(f"{_folder(name)}/{FILE}", LARGEST)
+        record = self.believed(cell.name, name, told)
         if told and record is None:
-            log.warning("a cell tells of a pod what was not signed here: it is not believed", cell=cell, record=name)
+            log.warning("a cell tells of a pod what was not signed here", cell=cell.name, record=name)
         return record
 
     def _mac(self, cell: CellName, name: str, record: bytes) -> bytes:

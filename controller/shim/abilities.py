@@ -10,15 +10,13 @@ import asyncio
 
 import structlog
 
-from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault
-from cellwire.rpc.call import call
 from controller.fleet.cells import Cells
 from controller.model.cell import Cell
+from controller.sandboxes.cell import OneCell
 
 log = structlog.get_logger()
-DEADLINE = 10.0
 LOOK_EVERY = 0.25
 HANDLERS = ("", "chinampa")
 
@@ -55,9 +53,7 @@ class Abilities:
 
     async def _learn(self, cell: Cell) -> bool:
         try:
-            stub = runtime_grpc.RuntimeServiceStub(self._cells.channel(cell.name))
-            found = await call(stub.ListMetricDescriptors, cri.ListMetricDescriptorsRequest(), deadline=DEADLINE)
-            status = await call(stub.Status, cri.StatusRequest(), deadline=DEADLINE)
+            found, status = await OneCell(self._cells, cell.name, patience=0.0).abilities()
         except Fault as fault:
             log.info("a cell did not say what it can do", cell=cell.name, cause=str(fault))
             return False

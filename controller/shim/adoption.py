@@ -10,21 +10,16 @@ from __future__ import annotations
 import msgspec
 from grpclib.client import Channel
 
-from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
-from cellwire.rpc.call import call
 from controller.model.cell import Cell
 from controller.model.names import CellName
 from controller.model.pod import PodClaim
 from controller.sandboxes.carried import Carrier
+from controller.sandboxes.cell import PATIENCE, Newcomer, OneCell
 from controller.shim import mirror
 from controller.shim.records import CARRIED, CONTAINER, SANDBOX, CarriedSandbox, ContainerRecord
 from controller.store.protocol import Store
-
-DEADLINE = 20.0
-# A kubelet keeps one ended container of each that runs; whoever lists more lists what nobody made.
-MOST_CONTAINERS = 1000
 
 
 class SandboxOwner:
@@ -36,24 +31,21 @@ class SandboxOwner:
 
     async def recognise(self, cell: CellName, channel: Channel) -> PodClaim | None:
         """The pod whose sandbox the cell carries. Raises Fault."""
-        found = await self._found(cell, channel)
+        found = await self._found(_newcomer(cell, channel))
         return found.claim if found is not None else None
 
     async def take(self, cell: Cell, channel: Channel) -> None:
         """Write the sandbox and its containers down, under the ids by which the kubelet knows them. Raises Fault."""
-        found = await self._found(cell.name, channel)
+        there = _newcomer(cell.name, channel)
+        found = await self._found(there)
         if found is None:
             raise Fault(Kind.UNAVAILABLE, f"cell {cell.name}", "its pod has ended meanwhile", "it is asked again")
         pulled: dict[str, str] = {}
-        stub = runtime_grpc.RuntimeServiceStub(channel)
-        wanted = cri.ListContainersRequest(filter=cri.ContainerFilter(pod_sandbox_id=found.record.id))
-        listed = (await call(stub.ListContainers, wanted, deadline=DEADLINE)).containers
-        for one in listed[:MOST_CONTAINERS]:
-            record = await self._container(cell.name, one.id, channel)
-            if record is None:
+        for one in await there.containers(found.record.id):
+            record = await self._container(there, one.id)
+            told = await there.container_status(record.id) if record is not None else None
+            if record is None or told is None:
                 continue
-            asked = cri.ContainerStatusRequest(container_id=record.id)
-            told = (await call(stub.ContainerStatus, asked, deadline=DEADLINE)).status
             status = as_it_runs(cri.ContainerStatus.FromString(record.status), told)
             pulled[status.image.user_specified_image or status.image.image] = status.image_id
             record = msgspec.structs.replace(record, status=status.SerializeToString())
@@ -61,16 +53,18 @@ class SandboxOwner:
         record = msgspec.structs.replace(found.record, pulled=pulled)
         await self._store.put(SANDBOX, record.id, msgspec.msgpack.encode(record))
 
-    async def _found(self, cell: CellName, channel: Channel) -> CarriedSandbox | None:
-        carried = await self._carrier.get(channel, cell, CARRIED)
+    async def _found(self, there: OneCell) -> CarriedSandbox | None:
+        carried = await self._carrier.get(there, CARRIED)
         return msgspec.msgpack.decode(carried, type=CarriedSandbox) if carried is not None else None
 
-    async def _container(self, cell: CellName, container: str, channel: Channel) -> ContainerRecord | None:
+    async def _container(self, there: OneCell, container: str) -> ContainerRecord | None:
         """The container's record as the cell carries it; None for one that was not made through here."""
-        if not container.isalnum():
-            return None
-        carried = await self._carrier.get(channel, cell, container)
+        carried = await self._carrier.get(there, container)
         return msgspec.msgpack.decode(carried, type=ContainerRecord) if carried is not None else None
+
+
+def _newcomer(cell: CellName, channel: Channel) -> OneCell:
+    return OneCell(Newcomer(channel), cell, patience=PATIENCE)
 
 
 def as_it_runs(carried: cri.ContainerStatus, told: cri.ContainerStatus) -> cri.ContainerStatus:

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import msgspec
 import structlog
-from grpclib.client import Channel
 
-from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
-from cellwire.faults import Fault
-from cellwire.rpc.call import call, settled
+from cellwire.faults import Fault, Kind
 from controller.fleet.cells import Cells
+from controller.sandboxes.cell import PATIENCE, OneCell
+from controller.sandboxes.told import News
 from controller.shim import mirror, volumes
 from controller.shim.memory import Memory
 from controller.shim.records import ContainerRecord, SandboxRecord
@@ -27,7 +26,8 @@ from controller.shim.stats import Stats
 log = structlog.get_logger()
 DEADLINE = 30.0
 # After a broken event stream; the next try waits for the cell to be connected anyway.
-PAUSE = 0.5
+PAUSE = 0.25
+LONGEST_PAUSE = 30.0
 STATS_EVERY = 10.0
 
 
@@ -38,54 +38,50 @@ class Follower:
         self._id = record.id
         self._cell = record.cell
         self._cells = cells
+        self._there = OneCell(cells, record.cell, patience=PATIENCE)
         self._memory = memory
         self._stats = stats
 
     async def follow(self) -> None:
         """Run until cancelled, or until the cell is lost."""
+        pause = PAUSE
         while True:
+            begun = time.monotonic()
             try:
-                channel = await self._cells.connected(self._cell)
+                await self._cells.connected(self._cell)
             except Fault as fault:
                 await self._lost(str(fault))
                 return
             try:
                 async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._events(channel), name=f"events of {self._cell}")
-                    tasks.create_task(self._poll_stats(channel), name=f"stats of {self._cell}")
-            except ExceptionGroup as broken:
+                    tasks.create_task(self._events(), name=f"events of {self._cell}")
+                    tasks.create_task(self._poll_stats(), name=f"stats of {self._cell}")
+            except* Fault as broken:
                 log.info("cell out of reach", cell=self._cell, cause=str(broken.exceptions[0]))
-            await asyncio.sleep(PAUSE)
+            # A cell that is heard and not believed is heard less and less often.
+            pause = PAUSE if time.monotonic() - begun > LONGEST_PAUSE else min(pause * 2, LONGEST_PAUSE)
+            await asyncio.sleep(pause)
 
-    async def refresh(self, channel: Channel) -> None:
-        """Ask the cell for the state of the sandbox and of each container."""
-        stub = runtime_grpc.RuntimeServiceStub(channel)
-        request = cri.PodSandboxStatusRequest(pod_sandbox_id=self._id)
+    async def refresh(self) -> None:
+        """Ask the cell for the state of the sandbox and of each container. Raises Fault."""
         try:
-            reply = await call(stub.PodSandboxStatus, request, deadline=DEADLINE)
-        except Fault:
-            return
-        await self._sandbox_news(reply.status)
+            await self._sandbox_news(await self._there.sandbox_status(self._id, DEADLINE))
+        except Fault as fault:
+            if fault.kind is not Kind.NOT_FOUND:
+                raise
+            log.warning("a cell knows its sandbox no more", cell=self._cell, sandbox=self._id)
         for container in self._memory.containers_of(self._id):
-            wanted = cri.ContainerStatusRequest(container_id=container.id)
-            reply = await call(stub.ContainerStatus, wanted, deadline=DEADLINE)
-            await learn(self._memory, channel, reply.status)
+            await learn(self._memory, self._there, container.id, await self._there.container_status(container.id))
 
-    async def _events(self, channel: Channel) -> None:
-        with settled():
-            async with runtime_grpc.RuntimeServiceStub(channel).GetContainerEvents.open() as stream:
-                await stream.send_message(cri.GetEventsRequest(), end=True)
-                # Asked after the stream stands, so that no change falls between the two.
-                await self.refresh(channel)
-                async for event in stream:
-                    await self._event(channel, event)
-        raise ConnectionResetError("the event stream ended")
+    async def _events(self) -> None:
+        await self._there.events(self._id, self._memory.owner_of, self.refresh, self._heard)
+        raise Fault(Kind.UNREACHABLE, f"cell {self._cell}", "the event stream ended")
 
-    async def _event(self, channel: Channel, event: cri.ContainerEventResponse) -> None:
-        if event.HasField("pod_sandbox_status") and event.pod_sandbox_status.id == self._id:
-            await self._sandbox_news(event.pod_sandbox_status)
-        for status in event.containers_statuses:
-            await learn(self._memory, channel, status)
+    async def _heard(self, news: News) -> None:
+        if news.sandbox is not None:
+            await self._sandbox_news(news.sandbox)
+        for status in news.containers:
+            await learn(self._memory, self._there, status.id, status)
 
     async def _sandbox_news(self, news: cri.PodSandboxStatus) -> None:
         def learn(record: SandboxRecord) -> SandboxRecord:
@@ -94,9 +90,9 @@ class Follower:
 
         await self._memory.change_sandbox(self._id, learn)
 
-    async def _poll_stats(self, channel: Channel) -> None:
+    async def _poll_stats(self) -> None:
         while True:
-            await self._stats.poll(channel)
+            await self._stats.poll(self._id, self._there)
             await asyncio.sleep(STATS_EVERY)
 
     async def _lost(self, cause: str) -> None:
@@ -104,21 +100,23 @@ class Follower:
         await end(self._memory, self._id, cause)
 
 
-async def learn(memory: Memory, channel: Channel, news: cri.ContainerStatus) -> None:
-    """Take over what a cell says of a container.
+async def learn(memory: Memory, there: OneCell, container_id: str, news: cri.ContainerStatus | None) -> None:
+    """Take over what a cell says of a container; None where it knows that no more, which is an end of it as well.
 
     A kubelet reads the termination message as soon as it sees the container exited, so that is brought back before.
     """
-    try:
-        record = memory.container(news.id)
-    except Fault:
+    if not memory.knows(container_id):
         return
-    if news.state == cri.CONTAINER_EXITED and not mirror.exited(record.status):
+    record = memory.container(container_id)
+    if news is None:
+        known = cri.ContainerStatus.FromString(record.status)
+        news = mirror.lost(known, "the cell knows this container no more", time.time(), mirror.UNKNOWN)
+    elif news.state == cri.CONTAINER_EXITED and not mirror.exited(record.status):
         for on_cell, here in record.copies.items():
             try:
-                await volumes.fetch(channel, on_cell, Path(here))
+                await volumes.fetch(there, on_cell, Path(here))
             except Fault as fault:
-                log.warning("a termination message did not come back", container=news.id, cause=str(fault))
+                log.warning("a termination message did not come back", container=container_id, cause=str(fault))
     await memory.learn_container(news)
 
 

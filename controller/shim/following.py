@@ -12,7 +12,6 @@ from pathlib import Path
 
 import msgspec
 import structlog
-from grpclib.client import Channel
 
 from cellwire.faults import Fault
 from controller.fleet.cells import Cells
@@ -74,11 +73,11 @@ class Following:
             return
         self._copy_tasks[record.id] = self._spawn("log copy", record.id, partial(self._copy, record))
 
-    async def refresh(self, sandbox_id: str, channel: Channel) -> None:
-        """Take over what the cell says of the sandbox now."""
+    async def refresh(self, sandbox_id: str) -> None:
+        """Take over what the cell says of the sandbox now. Raises Fault."""
         follower = self._followers.get(sandbox_id)
         if follower is not None:
-            await follower.refresh(channel)
+            await follower.refresh()
 
     def started(self, sandbox_id: str) -> None:
         """A container of the sandbox has started."""

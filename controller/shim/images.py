@@ -13,23 +13,18 @@ import time
 import msgspec
 import structlog
 
-from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
-from cellwire.rpc.call import call
 from controller.choice.platforms import locate
 from controller.clouds.protocol import LoginOf
 from controller.fleet.cells import Cells
+from controller.sandboxes.cell import PATIENCE, OneCell
 from controller.shim.memory import SHORTEST_PREFIX, Memory
-from controller.shim.reach import reach
 from controller.shim.records import SandboxRecord
 from controller.shim.sandboxes import pod_of
 from controller.shim.stock import Stock
 
 log = structlog.get_logger()
-# A kubelet sets no deadline on a pull; the cell ends one that makes no progress long before this.
-PULL_DEADLINE = 6 * 3600.0
-STATUS_DEADLINE = 30.0
 
 
 class Images:
@@ -84,18 +79,15 @@ class Images:
         sandbox = self._memory.sandbox_of_pod(str(pod.uid), pod.attempt)
         if sandbox is None:
             raise Fault(Kind.PRECONDITION, f"pull of {request.image.image}", "the pod's sandbox does not run")
-        channel = await reach(self._cells, sandbox.cell)
-        stub = runtime_grpc.ImageServiceStub(channel)
+        there = OneCell(self._cells, sandbox.cell, patience=PATIENCE)
         try:
-            wanted = await self._logged_in(request)
-            image_id = (await call(stub.PullImage, wanted, deadline=PULL_DEADLINE)).image_ref
+            image_id = await there.pull_image(await self._logged_in(request))
         except Fault as fault:
             image_id = self._already_pulled(sandbox, request.image.image, fault)
-        asked = cri.ImageStatusRequest(image=cri.ImageSpec(image=image_id))
-        found = await call(stub.ImageStatus, asked, deadline=STATUS_DEADLINE)
+        found = await there.image(image_id)
         await self._allow(sandbox.id, request.image.image, image_id)
-        if found.HasField("image"):
-            self._known[found.image.id] = found.image
+        if found is not None and found.id == image_id:
+            self._known[found.id] = found
         return image_id
 
     def filesystem(self) -> cri.ImageFsInfoResponse:

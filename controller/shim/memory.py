@@ -108,6 +108,15 @@ class Memory:
         """Whether there is a container with this whole id."""
         return container_id in self._containers
 
+    def knows_any(self, name: str) -> bool:
+        """Whether there is a container or sandbox with this whole id."""
+        return name in self._containers or name in self._sandboxes
+
+    def owner_of(self, container_id: str) -> str | None:
+        """The sandbox of the container with this whole id; None where there is no such container."""
+        record = self._containers.get(container_id)
+        return record.sandbox if record is not None else None
+
     def only_created(self, container_id: str) -> bool:
         """Whether a container has never been started, as far as is known."""
         entry = self._container_entries.get(container_id)

@@ -7,10 +7,15 @@ kubelet starts another in the place of such a one.
 
 from __future__ import annotations
 
+from typing import Any
+
 from cellwire.cri.v1 import runtime_pb2 as cri
 
+Named = Any
+"""A message with metadata, labels and annotations."""
 CELL_LOST = "CellLost"
 INTERRUPTED = "Interrupted"
+UNKNOWN = "ContainerStatusUnknown"
 NANOSECONDS = 1_000_000_000
 
 
@@ -49,16 +54,47 @@ def next_sandbox(known: cri.PodSandboxStatus, news: cri.PodSandboxStatus) -> cri
         return known
     merged = cri.PodSandboxStatus()
     merged.CopyFrom(news)
+    _keep_names(merged, known)
+    merged.created_at, merged.runtime_handler = known.created_at, known.runtime_handler
     return merged
 
 
+def name_sandbox(status: cri.PodSandboxStatus, config: cri.PodSandboxConfig, runtime_handler: str) -> None:
+    """Make what a cell says of its new sandbox say what was asked for."""
+    _keep_names(status, config)
+    status.runtime_handler = runtime_handler
+
+
+def name_container(status: cri.ContainerStatus, config: cri.ContainerConfig) -> None:
+    """Make what a cell says of a new container say what was asked for, with the paths of those who asked."""
+    _keep_names(status, config)
+    told = list(status.mounts)
+    del status.mounts[:]
+    status.mounts.extend(config.mounts)
+    for mount, on_cell in zip(status.mounts, told, strict=False):
+        if mount.HasField("image"):
+            mount.image.image_ref = on_cell.image.image_ref
+
+
+def _keep_names(status: Named, known: Named) -> None:
+    status.metadata.CopyFrom(known.metadata)
+    status.labels.clear()
+    status.labels.update(known.labels)
+    status.annotations.clear()
+    status.annotations.update(known.annotations)
+
+
 def next_container(known: cri.ContainerStatus, news: cri.ContainerStatus) -> cri.ContainerStatus:
-    """The container after news of it: the log path and mounts stay the kubelet's own, an older state is no news."""
+    """The container after news of it: names, log path and mounts stay the kubelet's own, an older state is no news."""
     backwards = known.state == cri.CONTAINER_RUNNING and news.state == cri.CONTAINER_CREATED
     if known.state == cri.CONTAINER_EXITED or backwards:
         return known
     merged = cri.ContainerStatus()
     merged.CopyFrom(news)
+    _keep_names(merged, known)
+    merged.created_at = known.created_at
+    merged.image.CopyFrom(known.image)
+    merged.image_ref, merged.image_id = known.image_ref, known.image_id
     merged.log_path = known.log_path
     del merged.mounts[:]
     merged.mounts.extend(known.mounts)
@@ -88,15 +124,15 @@ def not_ready(known: cri.PodSandboxStatus) -> cri.PodSandboxStatus:
     return merged
 
 
-def lost(known: cri.ContainerStatus, cause: str, now: float) -> cri.ContainerStatus:
-    """The container whose cell is gone: exited with reason CellLost, unless it had exited before."""
+def lost(known: cri.ContainerStatus, cause: str, now: float, reason: str = CELL_LOST) -> cri.ContainerStatus:
+    """The container whose cell is gone, or knows it no more: exited for that reason, unless it had exited before."""
     if known.state == cri.CONTAINER_EXITED:
         return known
     merged = cri.ContainerStatus()
     merged.CopyFrom(known)
     merged.state = cri.CONTAINER_EXITED
     merged.exit_code = 137
-    merged.reason = CELL_LOST
+    merged.reason = reason
     merged.message = cause
     merged.started_at = known.started_at or known.created_at
     merged.finished_at = int(now * NANOSECONDS)

@@ -18,7 +18,6 @@ from cellwire.cri import match
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.cri.v1.runtime_grpc import ImageServiceBase, RuntimeServiceBase
 from cellwire.faults import Fault, Kind
-from cellwire.rpc.call import call
 from cellwire.rpc.written import Written
 from cellwire.stream.server import StreamingServer
 from cellwire.stream.session import SessionRequest
@@ -201,9 +200,8 @@ class RuntimeService(RuntimeServiceBase):
         request = await stream.recv_message()
         if request is None:
             return
-        stub, request.container_id = await self._containers.stub_of(request.container_id)
         left = stream.deadline.time_remaining() if stream.deadline else max(request.timeout, 3600.0)
-        await stream.send_message(await call(stub.ExecSync, request, deadline=left))
+        await stream.send_message(await self._containers.exec_sync(request, left))
 
     async def Exec(self, stream: Stream[cri.ExecRequest, cri.ExecResponse]) -> None:
         async def url(request: cri.ExecRequest) -> cri.ExecResponse:

@@ -14,12 +14,9 @@ from ipaddress import ip_address
 
 import msgspec
 import structlog
-from grpclib.client import Channel
 
-from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
-from cellwire.rpc.call import call
 from controller.fleet.cells import Cells
 from controller.model import cost
 from controller.model.cell import Cell, CellState
@@ -27,16 +24,15 @@ from controller.model.names import CellName, PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
 from controller.sandboxes.carried import Carrier
-from controller.shim import follower, volumes
+from controller.sandboxes.cell import PATIENCE, OneCell
+from controller.shim import follower, mirror, volumes
 from controller.shim.abilities import HANDLERS
 from controller.shim.following import Following
 from controller.shim.memory import Memory
-from controller.shim.reach import reach
 from controller.shim.records import CARRIED, CarriedSandbox, SandboxRecord
 from controller.shim.resize import require_fits
 
 log = structlog.get_logger()
-CALL_DEADLINE = 60.0
 CLAIMED_BY = "shim"
 # A kubelet asks again within minutes; a claim that nobody has asked for since is over.
 ABANDONED_AFTER = 600.0
@@ -92,9 +88,7 @@ class Sandboxes:
             return
         if record.released:
             return
-        channel = await self._channel_or_none(record)
-        if channel is not None:
-            await self._stop_on(channel, record)
+        await self._stop_on(self._on(record.cell), record)
         await follower.end(self._memory, record.id, "the sandbox was stopped")
         await self._following.stop(record.id)
         await self._cells.release(record.cell, "the kubelet stopped the pod")
@@ -117,8 +111,8 @@ class Sandboxes:
         if cell is not None:
             require_fits(f"pod {cri.PodSandboxStatus.FromString(record.status).metadata.name}", request.resources, cell)
         request.pod_sandbox_id = record.id
-        stub = runtime_grpc.RuntimeServiceStub(await reach(self._cells, record.cell))
-        return await call(stub.UpdatePodSandboxResources, request, deadline=CALL_DEADLINE)
+        await self._on(record.cell).update_sandbox(request)
+        return cri.UpdatePodSandboxResourcesResponse()
 
     def info(self, cell_name: CellName) -> dict[str, str]:
         """What is told of a sandbox's cell where a client asks for more than the status: what it is, what it costs."""
@@ -165,15 +159,14 @@ class Sandboxes:
             await self._cells.release(cell.name, cell.announced.message)
             cause = f"the instance of its cell {cell.name} will be reclaimed: {cell.announced.message}"
             raise Fault(Kind.UNAVAILABLE, f"pod {pod.namespace}/{pod.name}", cause, "ask again for another cell")
-        channel = await self._cells.connected(cell.name)
-        stub = runtime_grpc.RuntimeServiceStub(channel)
-        request = cri.RunPodSandboxRequest(config=config_for_cell(config), runtime_handler=runtime_handler)
-        await volumes.send_seccomp(channel, str(pod.uid), request.config.linux.security_context)
-        reply = await call(stub.RunPodSandbox, request, deadline=CALL_DEADLINE)
-        wanted = cri.PodSandboxStatusRequest(pod_sandbox_id=reply.pod_sandbox_id)
-        status = (await call(stub.PodSandboxStatus, wanted, deadline=CALL_DEADLINE)).status
+        there = self._on(cell.name)
+        asked = config_for_cell(config)
+        await volumes.send_seccomp(there, str(pod.uid), asked.linux.security_context)
+        sandbox_id = await there.run_sandbox(asked, runtime_handler, self._memory.knows_any)
+        status = await there.sandbox_status(sandbox_id)
+        mirror.name_sandbox(status, config, runtime_handler)
         record = SandboxRecord(
-            id=reply.pod_sandbox_id,
+            id=sandbox_id,
             cell=cell.name,
             uid=str(pod.uid),
             attempt=pod.attempt,
@@ -181,26 +174,22 @@ class Sandboxes:
             status=status.SerializeToString(),
         )
         carried = CarriedSandbox(claim=claim, record=record)
-        await self._carrier.put(channel, cell.name, CARRIED, msgspec.msgpack.encode(carried))
+        await self._carrier.put(there, CARRIED, msgspec.msgpack.encode(carried))
         await self._memory.put_sandbox(record)
         self._following.start(record)
         return record.id
 
-    async def _stop_on(self, channel: Channel, record: SandboxRecord) -> None:
-        stub = runtime_grpc.RuntimeServiceStub(channel)
+    async def _stop_on(self, there: OneCell, record: SandboxRecord) -> None:
         try:
-            await call(stub.StopPodSandbox, cri.StopPodSandboxRequest(pod_sandbox_id=record.id), deadline=CALL_DEADLINE)
-            await self._following.refresh(record.id, channel)
-            await self._following.logs_complete(record.id)
+            await there.stop_sandbox(record.id)
+            await self._following.refresh(record.id)
         except Fault as fault:
             log.warning("cell ended before its sandbox was stopped", cell=record.cell, cause=str(fault))
+            return
+        await self._following.logs_complete(record.id)
 
-    async def _channel_or_none(self, record: SandboxRecord) -> Channel | None:
-        try:
-            return await reach(self._cells, record.cell)
-        except Fault as fault:
-            log.warning("what is left on a cell is given up", cell=record.cell, cause=str(fault))
-            return None
+    def _on(self, cell: CellName) -> OneCell:
+        return OneCell(self._cells, cell, patience=PATIENCE)
 
     def _still_coming(self, pod: PodRef, patience: float) -> Fault:
         thing = f"pod {pod.namespace}/{pod.name}"

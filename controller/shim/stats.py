@@ -11,17 +11,14 @@ import time
 from collections.abc import Iterable
 
 import structlog
-from grpclib.client import Channel
 
-from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault
-from cellwire.rpc.call import call
 from controller.fleet.cells import Cells
+from controller.sandboxes.cell import OneCell
 from controller.shim.memory import Memory
 
 log = structlog.get_logger()
-DEADLINE = 30.0
 # A kubelet waits for an answer to a list meanwhile; a cell that is well answers within milliseconds.
 ASKED_DEADLINE = 2.0
 # A cell that did not answer is not asked again at once.
@@ -40,18 +37,18 @@ class Stats:
         self.sandboxes: dict[str, cri.PodSandboxStats] = {}
         self.metrics: dict[str, cri.PodSandboxMetrics] = {}
 
-    async def poll(self, channel: Channel) -> None:
-        """Ask one cell for all it has. Raises Fault."""
-        stub = runtime_grpc.RuntimeServiceStub(channel)
-        containers = await call(stub.ListContainerStats, cri.ListContainerStatsRequest(), deadline=DEADLINE)
-        sandboxes = await call(stub.ListPodSandboxStats, cri.ListPodSandboxStatsRequest(), deadline=DEADLINE)
-        metrics = await call(stub.ListPodSandboxMetrics, cri.ListPodSandboxMetricsRequest(), deadline=DEADLINE)
-        for one in (*containers.stats, *(one for pod in sandboxes.stats for one in pod.linux.containers)):
+    async def poll(self, sandbox_id: str, there: OneCell) -> None:
+        """Ask the cell of a sandbox for all it has of that. Raises Fault."""
+        found = await there.stats(sandbox_id, {one.id for one in self._memory.containers_of(sandbox_id)})
+        of_sandbox = found.sandbox.linux.containers if found.sandbox is not None else ()
+        for one in (*found.containers.values(), *of_sandbox):
             # A kubelet looks the folder up on its own machine, and has no summary at all where it is not there.
             one.writable_layer.fs_id.mountpoint = self._folder
-        self.containers |= {one.attributes.id: one for one in containers.stats if self._memory.knows(one.attributes.id)}
-        self.sandboxes |= {one.attributes.id: one for one in sandboxes.stats}
-        self.metrics |= {one.pod_sandbox_id: one for one in metrics.pod_metrics}
+        self.containers |= {name: one for name, one in found.containers.items() if self._memory.knows(name)}
+        if found.sandbox is not None:
+            self.sandboxes[sandbox_id] = found.sandbox
+        if found.metrics is not None:
+            self.metrics[sandbox_id] = found.metrics
 
     async def complete(self) -> None:
         """Ask the cells of running containers of which nothing is known yet, all at once."""
@@ -95,6 +92,6 @@ class Stats:
         self._asked[sandbox_id] = now
         try:
             async with asyncio.timeout(ASKED_DEADLINE):
-                await self.poll(self._cells.channel(self._memory.sandbox(sandbox_id).cell))
+                await self.poll(sandbox_id, OneCell(self._cells, self._memory.sandbox(sandbox_id).cell))
         except (Fault, TimeoutError) as fault:
             log.info("no stats of a sandbox yet", sandbox=sandbox_id[:13], cause=str(fault) or "its cell is slow")

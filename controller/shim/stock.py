@@ -14,23 +14,20 @@ import time
 from contextlib import suppress
 
 import structlog
-from grpclib.client import Channel
 
-from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault
-from cellwire.rpc.call import call
 from controller.fleet.cells import Cells
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
+from controller.sandboxes.cell import PATIENCE, OneCell
 
 log = structlog.get_logger()
 CLAIMED_BY = "shim-images"
 DEMAND = Demand(cpu_millis=100, memory_mib=128)
 IDLE = 600.0
-PULL_DEADLINE = 6 * 3600.0
 DEADLINE = 30.0
 # A kubelet waits for the answer, and its pods with it.
 LIST_DEADLINE = 2.0
@@ -53,9 +50,9 @@ class Stock:
     async def pull(self, request: cri.PullImageRequest) -> str:
         """Pull for nobody in particular; the image's id. Raises Fault."""
         self._used = time.monotonic()
-        stub = runtime_grpc.ImageServiceStub(await self._claimed())
+        there = await self._claimed()
         try:
-            image = (await call(stub.PullImage, request, deadline=PULL_DEADLINE)).image_ref
+            image = await there.pull_image(request)
             await self._look_again()
         finally:
             self._used = time.monotonic()
@@ -63,11 +60,10 @@ class Stock:
 
     async def described(self, spec: cri.ImageSpec) -> cri.ImageStatusResponse:
         """The image with all that its cell knows of it, if it is here. Raises Fault."""
-        channel = self._channel()
-        if channel is None or not spec.image:
+        there = self._there()
+        if there is None or not spec.image:
             return cri.ImageStatusResponse()
-        asked = cri.ImageStatusRequest(image=spec, verbose=True)
-        return await call(runtime_grpc.ImageServiceStub(channel).ImageStatus, asked, deadline=DEADLINE)
+        return await there.described(cri.ImageStatusRequest(image=spec, verbose=True))
 
     async def list(self) -> tuple[cri.Image, ...]:
         """All images that are here; none while that is not known. The cell is asked once in a life of ours."""
@@ -80,11 +76,10 @@ class Stock:
 
     async def remove(self, spec: cri.ImageSpec) -> None:
         """Remove an image. What is not here is removed already. Raises Fault."""
-        channel = self._channel()
-        if channel is not None:
+        there = self._there()
+        if there is not None:
             self._used = time.monotonic()
-            asked = cri.RemoveImageRequest(image=spec)
-            await call(runtime_grpc.ImageServiceStub(channel).RemoveImage, asked, deadline=DEADLINE)
+            await there.remove_image(spec)
             await self._look_again()
 
     async def release_idle(self) -> None:
@@ -102,29 +97,24 @@ class Stock:
             await self._look()
 
     async def _look(self, deadline: float = DEADLINE) -> None:
-        channel = self._channel()
-        if channel is not None:
-            stub = runtime_grpc.ImageServiceStub(channel)
-            self._images = tuple((await call(stub.ListImages, cri.ListImagesRequest(), deadline=deadline)).images)
+        there = self._there()
+        if there is not None:
+            self._images = await there.images(deadline)
 
-    async def _claimed(self) -> Channel:
+    async def _claimed(self) -> OneCell:
         async with self._claiming:
             if self._alive() is None:
                 pod = PodRef(uid=PodUid(f"images-{secrets.token_hex(4)}"), namespace="chinampa", name="images")
                 self._cell = (await self._cells.claim(PodClaim(pod=pod, demand=DEMAND, by=CLAIMED_BY))).name
                 self._images = ()
             assert self._cell is not None
-            return await self._cells.connected(self._cell)
+            return OneCell(self._cells, self._cell, patience=PATIENCE)
 
     def _alive(self) -> Cell | None:
         cell = self._cells.get(self._cell) if self._cell is not None else None
         return cell if cell is not None and cell.state not in OVER else None
 
-    def _channel(self) -> Channel | None:
+    def _there(self) -> OneCell | None:
+        """The cell, if it is connected."""
         cell = self._alive()
-        if cell is None:
-            return None
-        try:
-            return self._cells.channel(cell.name)
-        except Fault:
-            return None
+        return OneCell(self._cells, cell.name, patience=PATIENCE) if cell is not None and cell.connected else None

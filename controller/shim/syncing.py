@@ -12,11 +12,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import structlog
-from grpclib.client import Channel
 
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from controller.fleet.cells import Cells
+from controller.sandboxes.cell import OneCell
 from controller.shim import mounts, volumes
 from controller.shim.inotify import Inotify
 from controller.shim.memory import Memory
@@ -40,9 +40,9 @@ class VolumeSync:
         self._woken: dict[str, asyncio.Event] = {}
         self._sent: dict[str, dict[str, volumes.Mark]] = {}
 
-    async def put(self, sandbox_id: str, channel: Channel, source: str, on_cell: str) -> str:
+    async def put(self, sandbox_id: str, there: OneCell, source: str, on_cell: str) -> str:
         """Send a volume as it is now; its path on the cell. From now on it is kept in sync. Raises Fault."""
-        path = await self._send(sandbox_id, channel, source, on_cell)
+        path = await self._send(sandbox_id, there, source, on_cell)
         self.look(sandbox_id)
         return path
 
@@ -75,8 +75,7 @@ class VolumeSync:
         try:
             for source, on_cell in wanted.items():
                 if await asyncio.to_thread(self._changed, sandbox.id, source):
-                    channel = await self._cells.connected(sandbox.cell)
-                    await self._send(sandbox.id, channel, source, on_cell)
+                    await self._send(sandbox.id, OneCell(self._cells, sandbox.cell), source, on_cell)
                     log.info("volume sent", sandbox=sandbox.id[:13], cell=sandbox.cell, volume=Path(source).name)
         except Fault as fault:
             if fault.kind is Kind.NOT_FOUND:  # The kubelet takes volumes away when the pod's containers have ended.
@@ -85,13 +84,13 @@ class VolumeSync:
             return RETRY
         return LOOK_EVERY
 
-    async def _send(self, sandbox_id: str, channel: Channel, source: str, on_cell: str) -> str:
+    async def _send(self, sandbox_id: str, there: OneCell, source: str, on_cell: str) -> str:
         try:
             # Taken before the volume is read: a change in between is sent once too often, never too seldom.
             before = await asyncio.to_thread(volumes.mark, Path(source))
         except OSError as error:
             raise Fault(Kind.NOT_FOUND, f"volume {source}", "it is gone from this worker") from error
-        path = await volumes.send(channel, Path(source), on_cell)
+        path = await volumes.send(there, Path(source), on_cell)
         self._sent.setdefault(sandbox_id, {})[source] = before
         return path
 

@@ -10,22 +10,17 @@ import asyncio
 import glob
 import os
 import stat
-from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from grpclib.client import Channel
-
-from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
-from cellwire.rpc.call import call, settled
+from controller.sandboxes.cell import OneCell
 from controller.shim import mountinfo, mounts
 from controller.shim.subpaths import part_of, path_of
 
 CHUNK = 1 << 18
 READ_BACK_DEADLINE = 10.0
-PUT_DEADLINE = 60.0
 # The kubelet itself shows no more of a termination message (12 KiB for a whole pod).
 TERMINATION_LIMIT = 12 << 10
 # A configMap or secret holds 1 MiB at most; a projected volume may gather many of them.
@@ -82,17 +77,17 @@ def medium(pods_folder: str, uid: str, path: str) -> mounts.Medium | None:
     return mounts.Medium(kind=found.kind, size=mountinfo.size(found)) if found is not None else None
 
 
-async def send(channel: Channel, source: Path, on_cell: str) -> str:
+async def send(there: OneCell, source: Path, on_cell: str) -> str:
     """Copy a folder or file to the cell; returns its path there. Raises Fault."""
     messages = await asyncio.to_thread(snapshot, source)
     path = where(source, on_cell)
     folder = path if source.is_dir() else str(PurePosixPath(path).parent)
-    await _put(channel, wire.PutFilesStart(folder=folder), messages)
+    await there.put_files(wire.PutFilesStart(folder=folder), messages)
     return path
 
 
 async def send_seccomp(
-    channel: Channel, uid: str, context: cri.LinuxContainerSecurityContext | cri.LinuxSandboxSecurityContext
+    there: OneCell, uid: str, context: cri.LinuxContainerSecurityContext | cri.LinuxSandboxSecurityContext
 ) -> None:
     """Copy a seccomp profile of this worker to the cell, and name it by its path there. Raises Fault."""
     profile = context.seccomp
@@ -102,10 +97,10 @@ async def send_seccomp(
     if not source.is_file():
         mend = "put it below the kubelet's seccomp folder on this worker"
         raise Fault(Kind.INVALID, f"seccomp profile {source}", "there is no such file", mend)
-    profile.localhost_ref = await send(channel, source, f"{mounts.CELL_ROOT}/{uid}/seccomp/{source.name}")
+    profile.localhost_ref = await send(there, source, f"{mounts.CELL_ROOT}/{uid}/seccomp/{source.name}")
 
 
-async def make_folder(channel: Channel, on_cell: str, like: Path | None = None, *, memory: int | None = None) -> None:
+async def make_folder(there: OneCell, on_cell: str, like: Path | None = None, *, memory: int | None = None) -> None:
     """An empty folder with the owner and mode of `like`; one that exists keeps its content. Raises Fault.
 
     Without `like`, or where that is gone, any user of the pod may write to it, as to an emptyDir. With `memory` it is
@@ -116,19 +111,15 @@ async def make_folder(channel: Channel, on_cell: str, like: Path | None = None, 
         own = _entry(".", like)
     if memory is not None:
         own.memory.CopyFrom(wire.Memory(size_bytes=memory))
-    await _put(channel, wire.PutFilesStart(folder=on_cell, keep_existing=True), [wire.PutFilesInput(entry=own)])
+    await there.put_files(wire.PutFilesStart(folder=on_cell, keep_existing=True), [wire.PutFilesInput(entry=own)])
 
 
-async def fetch(channel: Channel, on_cell: str, target: Path) -> None:
+async def fetch(there: OneCell, on_cell: str, target: Path) -> None:
     """Bring the end of a small file of the cell into an existing file here. Raises Fault."""
-    reply = await call(
-        cell_grpc.CellStub(channel).ReadFile,
-        wire.ReadFileRequest(path=on_cell, limit=TERMINATION_LIMIT),
-        deadline=READ_BACK_DEADLINE,
-    )
-    if reply.data and target.exists():
+    data = await there.read_file(on_cell, TERMINATION_LIMIT, READ_BACK_DEADLINE)
+    if data and target.exists():
         try:
-            target.write_bytes(reply.data)
+            target.write_bytes(data)
         except OSError as error:
             raise Fault(Kind.BROKEN, f"termination message {target}", str(error)) from error
 
@@ -189,22 +180,3 @@ def _entry(name: str, path: Path) -> wire.FileEntry:
 def _too_large(path: Path, what: str) -> Fault:
     mend = "put it into the image, or have the pod fetch it"
     return Fault(Kind.INVALID, f"volume {path}", f"it holds {what}, and is not copied to a cell", mend)
-
-
-async def _put(channel: Channel, start: wire.PutFilesStart, messages: Sequence[wire.PutFilesInput]) -> None:
-    try:
-        async with asyncio.timeout(PUT_DEADLINE):
-            await _send(channel, start, messages)
-    except TimeoutError as error:
-        cause = f"the cell did not take it within {PUT_DEADLINE:g} s"
-        raise Fault(Kind.TIMEOUT, f"volume {start.folder}", cause, "it is tried again") from error
-
-
-async def _send(channel: Channel, start: wire.PutFilesStart, messages: Sequence[wire.PutFilesInput]) -> None:
-    with settled():
-        async with cell_grpc.CellStub(channel).PutFiles.open() as stream:
-            await stream.send_message(wire.PutFilesInput(start=start))
-            for message in messages:
-                await stream.send_message(message)
-            await stream.send_message(wire.PutFilesInput(commit=wire.PutFilesCommit()), end=True)
-            await stream.recv_message()

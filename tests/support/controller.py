@@ -22,6 +22,8 @@ from tests.support.registry import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}"}
+# Most of it is imports, beside whatever else the machine does; one that ends is not waited for.
+START_SECONDS = 90.0
 RUN = "import sys; from controller.cli import main; sys.exit(main())"
 
 
@@ -50,10 +52,14 @@ class Controller:
         async def answers() -> bool:
             return self.kubeconfig.exists() and (await self.kubectl_raw("get", "--raw", "/healthz"))[0] == 0
 
-        for _ in range(150):
-            if await answers():
-                return
-            await asyncio.sleep(0.2)
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                while self.process.returncode is None:
+                    if await answers():
+                        return
+                    await asyncio.sleep(0.2)
+        except TimeoutError as error:
+            raise AssertionError(self.words()) from error
         raise AssertionError(self.words())
 
     async def kill(self, number: int = signal.SIGKILL) -> None:

@@ -2,8 +2,10 @@
 
 import asyncio
 import itertools
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -88,6 +90,34 @@ def test_a_tail_is_the_last_lines_as_a_reader_sees_them(log: Entries, count: int
     assert start == expected
 
 
+LONG = b"2026-11-20T10:00:00Z stdout F " + b"x" * 3 * lines.LONGEST
+AFTER = file_of([(b"stdout", True, b"after")])
+
+
+def test_a_line_longer_than_any_is_passed_over_and_never_held_whole() -> None:
+    reader = Reader(Wanted())
+    data, seen = LONG + b"\n" + AFTER, b""
+    for start in range(0, len(data), 1000):
+        seen += reader.feed(data[start : start + 1000])
+        assert len(reader._rest) <= lines.LONGEST
+    assert seen + reader.finish() == b"after\n"
+
+
+def test_a_tail_reads_a_long_line_once_and_counts_it_as_one() -> None:
+    data, asked = AFTER + LONG + b"\n" + AFTER, 0
+
+    def read(position: int, length: int) -> bytes:
+        nonlocal asked
+        asked += length
+        return data[position : position + length]
+
+    assert tail_start(read, len(data), 1) == len(data) - len(AFTER)
+    assert tail_start(read, len(data), 2) == len(AFTER)
+    asked = 0
+    assert tail_start(read, len(data), 9) == 0
+    assert asked == len(data)
+
+
 @given(st.binary(max_size=200), cuts)
 def test_no_bytes_break_the_reader(data: bytes, at: list[int]) -> None:
     assert fed(Wanted(timestamps=True, since=1), data, at) == fed(Wanted(timestamps=True, since=1), data, [])
@@ -146,6 +176,28 @@ async def test_a_follower_sees_what_is_added_and_ends_when_the_log_is_complete(t
         async for text in reading.shown(path, Wanted(), tail=None, follow=True, complete=lambda: over):
             seen += text
     assert seen == fed(Wanted(), data, [])
+
+
+async def test_the_loop_goes_on_while_the_beginning_of_a_tail_is_sought(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "0.log"
+    path.write_bytes(AFTER)
+    turns = threading.Event()
+    sought = reading.tail_start
+
+    def slow(*asked: Any) -> int:
+        assert turns.wait(30), "the loop has no turn meanwhile"
+        return sought(*asked)
+
+    async def turn() -> None:
+        turns.set()
+
+    monkeypatch.setattr(reading, "tail_start", slow)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(turn())
+        seen = [text async for text in reading.shown(path, Wanted(), tail=1, follow=False, complete=lambda: True)]
+    assert seen == [b"after\n"]
 
 
 async def test_a_tail_of_a_file(tmp_path: Path) -> None:

@@ -1,11 +1,11 @@
 """What a cell tells of its pod is not taken on trust."""
 
-from cellwire.cri.v1 import runtime_pb2 as cri
 from controller.pods.adoption import MOST_STARTS, begun
+from controller.sandboxes.told import Made
 
 
-def made(name: str, attempt: int) -> cri.Container:
-    return cri.Container(metadata=cri.ContainerMetadata(name=name, attempt=attempt))
+def made(name: str, attempt: int) -> Made:
+    return Made(id="1", name=name, attempt=attempt, created=False, created_at=0)
 
 
 def test_a_container_was_begun_as_often_as_its_cell_has_made_it() -> None:

@@ -1,0 +1,294 @@
+"""The gate: what a cell tells, held against what is recorded as its own. Pure: a message in, a message out, or a fault.
+
+A cell is somebody else's computer. It may speak of its own sandbox and containers only, and every length, count and
+number that it can choose is bounded here before it is kept. What no honest agent says is a fault with reason `UNTRUE`,
+which ends the cell's session; what is merely long is cut. Paths are never told: mounts and log paths are dropped here.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Collection, Iterable
+
+import msgspec
+
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.faults import Fault, Kind
+
+UNTRUE = "Untrue"
+# As agents make ids, and as other runtimes do.
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+# Reasons are words; messages are what a kubelet shows of them, 12 KiB for a whole pod; names are references.
+REASON, MESSAGE, NAME = 256, 12 << 10, 4 << 10
+# A kubelet keeps one ended container of each that runs; who lists more lists what nobody made.
+MOST_CONTAINERS, MOST_IMAGES, MOST_ADDRESSES = 1000, 10_000, 16
+# Of one status, image, or container's stats: an honest one is some KiB.
+LARGEST_PART = 256 << 10
+# Of all metrics of one cell.
+LARGEST_ALL = 4 << 20
+# What an API server takes in an exec's answer, and a kubelet in a message.
+LARGEST_OUTPUT = 16 << 20
+# Nanoseconds since 1970, in the year 2116: clocks may be wrong, but not without end.
+LATEST = 1 << 62
+STATES = frozenset({cri.CONTAINER_CREATED, cri.CONTAINER_RUNNING, cri.CONTAINER_EXITED, cri.CONTAINER_UNKNOWN})
+
+
+def untrue(thing: str, cause: str) -> Fault:
+    """What ends a cell's session."""
+    return Fault(Kind.BROKEN, thing, cause, reason=UNTRUE)
+
+
+def identifier(told: str, what: str) -> str:
+    """An id that a cell has chosen. Raises Fault."""
+    if not _ID.fullmatch(told):
+        raise untrue(what, f"the cell gives it an id of {len(told)} characters that is none")
+    return told
+
+
+def fresh(told: str, what: str, known: Callable[[str], bool]) -> str:
+    """The id of something that the cell has just made, and that nobody knows yet. Raises Fault."""
+    if known(identifier(told, what)):
+        raise untrue(what, f"the cell gives it the id {told[:13]}, which is another's")
+    return told
+
+
+def container(told: cri.ContainerStatus, wanted: str) -> cri.ContainerStatus:
+    """The status of the container that was asked for. Raises Fault."""
+    thing = f"status of container {wanted[:13]}"
+    if told.id != wanted:
+        raise untrue(thing, "the cell tells of another container")
+    _small(told, thing)
+    if told.state not in STATES:
+        raise untrue(thing, f"there is no state {told.state}")
+    _moments((told.created_at, told.started_at, told.finished_at), thing)
+    _names((told.image.image, told.image.user_specified_image, told.image_ref, told.image_id), thing)
+    checked = cri.ContainerStatus()
+    checked.CopyFrom(told)
+    checked.reason, checked.message = told.reason[:REASON], told.message[:MESSAGE]
+    checked.log_path = ""
+    for mount in checked.mounts:
+        mount.host_path = ""
+    return checked
+
+
+def sandbox(told: cri.PodSandboxStatus, wanted: str, recorded: Collection[str] = ()) -> cri.PodSandboxStatus:
+    """The status of the sandbox that was asked for, with those of its addresses that are recorded. Raises Fault."""
+    thing = f"status of sandbox {wanted[:13]}"
+    if told.id != wanted:
+        raise untrue(thing, "the cell tells of another sandbox")
+    _small(told, thing)
+    if told.state not in {cri.SANDBOX_READY, cri.SANDBOX_NOTREADY}:
+        raise untrue(thing, f"there is no state {told.state}")
+    _moments((told.created_at,), thing)
+    found = addresses(told, recorded)
+    checked = cri.PodSandboxStatus()
+    checked.CopyFrom(told)
+    checked.network.ip = found[0] if found else ""
+    del checked.network.additional_ips[:]
+    checked.network.additional_ips.extend(cri.PodIP(ip=one) for one in found[1:])
+    return checked
+
+
+class News(msgspec.Struct, frozen=True):
+    """What an event tells: of the sandbox, if anything, and of those of its containers that are known."""
+
+    sandbox: cri.PodSandboxStatus | None
+    containers: tuple[cri.ContainerStatus, ...]
+
+
+def event(
+    told: cri.ContainerEventResponse,
+    sandbox_id: str,
+    owner_of: Callable[[str], str | None],
+    recorded: Collection[str] = (),
+) -> News:
+    """An event of a cell whose sandbox this is. A container that nobody knows is passed over. Raises Fault."""
+    thing = f"event of sandbox {sandbox_id[:13]}"
+    _few(len(told.containers_statuses), MOST_CONTAINERS, thing)
+    about = None
+    if told.HasField("pod_sandbox_status"):
+        about = sandbox(told.pod_sandbox_status, sandbox_id, recorded)
+    known: list[cri.ContainerStatus] = []
+    for status in told.containers_statuses:
+        owner = owner_of(status.id)
+        if owner is not None and owner != sandbox_id:
+            raise untrue(thing, f"it tells of container {status.id[:13]}, which is another's")
+        if owner is not None:
+            known.append(container(status, status.id))
+    return News(about, tuple(known))
+
+
+def addresses(told: cri.PodSandboxStatus, recorded: Collection[str] = ()) -> tuple[str, ...]:
+    """The pod's addresses, the first one first; no others than are recorded, if any are. Raises Fault."""
+    if len(told.network.additional_ips) > MOST_ADDRESSES:
+        raise untrue("the pod's addresses", f"the cell tells {len(told.network.additional_ips)} of them")
+    found = [one for one in (told.network.ip, *(one.ip for one in told.network.additional_ips)) if one]
+    for one in found:
+        try:
+            ipaddress.ip_address(one)
+        except ValueError:
+            raise untrue("the pod's addresses", f"{one[:50]!r} is none") from None
+    return tuple(one for one in found if not recorded or one in recorded)
+
+
+class Made(msgspec.Struct, frozen=True):
+    """A sandbox or container that a cell lists: its id, name, and which attempt at it."""
+
+    id: str
+    name: str
+    attempt: int
+    created: bool
+    created_at: int
+
+
+def containers(told: cri.ListContainersResponse, sandbox_id: str) -> tuple[Made, ...]:
+    """The containers of a sandbox, as a cell lists them when asked for those. Raises Fault."""
+    thing = f"containers of sandbox {sandbox_id[:13]}"
+    _few(len(told.containers), MOST_CONTAINERS, thing)
+    found: list[Made] = []
+    for one in told.containers:
+        if one.pod_sandbox_id not in {"", sandbox_id}:
+            raise untrue(thing, "the cell tells of another sandbox")
+        _moments((one.created_at,), thing)
+        created = one.state == cri.CONTAINER_CREATED
+        found.append(_made(one.id, one.metadata.name, one.metadata.attempt, one.created_at, thing, created=created))
+    return tuple(found)
+
+
+def sandboxes(told: cri.ListPodSandboxResponse) -> tuple[Made, ...]:
+    """The sandboxes of a cell. Raises Fault."""
+    _few(len(told.items), MOST_CONTAINERS, "sandboxes")
+    return tuple(
+        _made(one.id, one.metadata.name, one.metadata.attempt, one.created_at, "sandboxes", created=True)
+        for one in told.items
+    )
+
+
+def _made(made: str, name: str, attempt: int, created_at: int, thing: str, *, created: bool) -> Made:
+    _names((name,), thing)
+    _moments((created_at,), thing)
+    return Made(identifier(made, thing), name, attempt, created, created_at)
+
+
+def image(told: cri.Image) -> cri.Image:
+    """An image that a cell has. Raises Fault."""
+    _small(told, f"image {told.id[:80]}")
+    _names((told.id,), "image")
+    return told
+
+
+def images(told: Collection[cri.Image]) -> tuple[cri.Image, ...]:
+    """The images that a cell has. Raises Fault."""
+    _few(len(told), MOST_IMAGES, "images")
+    return tuple(image(one) for one in told)
+
+
+def described(told: cri.ImageStatusResponse) -> cri.ImageStatusResponse:
+    """An image, with what a cell knows of it. Raises Fault."""
+    if told.ByteSize() > LARGEST_ALL:
+        raise untrue("image", f"what the cell knows of it has {told.ByteSize()} bytes")
+    image(told.image)
+    return told
+
+
+def abilities(
+    descriptors: cri.ListMetricDescriptorsResponse, status: cri.StatusResponse
+) -> tuple[cri.ListMetricDescriptorsResponse, cri.StatusResponse]:
+    """What a cell's runtime can do: it is told to the kubelet as of all cells. Raises Fault."""
+    for one in (descriptors, status):
+        if one.ByteSize() > LARGEST_PART:
+            raise untrue("the runtime's abilities", f"they have {one.ByteSize()} bytes")
+    return descriptors, status
+
+
+def reference(told: str) -> str:
+    """What a cell calls an image that it has pulled. Raises Fault."""
+    if not told or len(told) > NAME or not told.isprintable():
+        raise untrue("the pulled image", f"the cell gives it a name of {len(told)} characters that is none")
+    return told
+
+
+def file_end(told: bytes, limit: int) -> bytes:
+    """The end of a file, no more of it than was asked for."""
+    return told[max(len(told) - limit, 0) :]
+
+
+def output(told: cri.ExecSyncResponse) -> cri.ExecSyncResponse:
+    """What a command printed and how it ended. Raises Fault."""
+    if told.ByteSize() > LARGEST_OUTPUT:
+        raise untrue("the output of a command", f"it has {told.ByteSize()} bytes")
+    return told
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """The stats of one cell, of what is its own: by container; of the sandbox; and its metrics."""
+
+    containers: dict[str, cri.ContainerStats]
+    sandbox: cri.PodSandboxStats | None
+    metrics: cri.PodSandboxMetrics | None
+
+
+def stats(
+    containers_told: cri.ListContainerStatsResponse,
+    sandboxes_told: cri.ListPodSandboxStatsResponse,
+    metrics_told: cri.ListPodSandboxMetricsResponse,
+    sandbox_id: str,
+    own: Collection[str],
+) -> Measured:
+    """What a cell tells of this sandbox and its own containers; what it tells of others is left out. Raises Fault."""
+    thing = f"stats of sandbox {sandbox_id[:13]}"
+    _few(len(containers_told.stats), MOST_CONTAINERS, thing)
+    _few(len(sandboxes_told.stats), MOST_CONTAINERS, thing)
+    _few(len(metrics_told.pod_metrics), MOST_CONTAINERS, thing)
+    for message in (containers_told, sandboxes_told, metrics_told):
+        if message.ByteSize() > LARGEST_ALL:
+            raise untrue(thing, f"they have {message.ByteSize()} bytes")
+    of_containers = {one.attributes.id: one for one in containers_told.stats if one.attributes.id in own}
+    of_sandbox = next((one for one in sandboxes_told.stats if one.attributes.id == sandbox_id), None)
+    if of_sandbox is not None:
+        mine = [one for one in of_sandbox.linux.containers if one.attributes.id in own]
+        del of_sandbox.linux.containers[:]
+        of_sandbox.linux.containers.extend(mine)
+    metrics = next((one for one in metrics_told.pod_metrics if one.pod_sandbox_id == sandbox_id), None)
+    if metrics is not None:
+        kept = [one for one in metrics.container_metrics if one.container_id in own]
+        del metrics.container_metrics[:]
+        metrics.container_metrics.extend(kept)
+    return Measured(of_containers, of_sandbox, metrics)
+
+
+class Pace:
+    """How much a cell may say: `burst` at once, and `rate` for each second after. Time comes in."""
+
+    def __init__(self, rate: float, burst: float, now: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._left = burst
+        self._at = now
+
+    def take(self, cost: float, now: float) -> bool:
+        """Whether the cell may say so much more now."""
+        self._left = min(self._left + (now - self._at) * self._rate, self._burst) - cost
+        self._at = now
+        return self._left >= 0
+
+
+def _small(told: cri.ContainerStatus | cri.PodSandboxStatus | cri.Image, thing: str) -> None:
+    if told.ByteSize() > LARGEST_PART:
+        raise untrue(thing, f"it has {told.ByteSize()} bytes")
+
+
+def _few(count: int, most: int, thing: str) -> None:
+    if count > most:
+        raise untrue(thing, f"the cell tells {count} of them")
+
+
+def _moments(told: Iterable[int], thing: str) -> None:
+    if any(not 0 <= moment <= LATEST for moment in told):
+        raise untrue(thing, "it is of a time that cannot be")
+
+
+def _names(told: Iterable[str], thing: str) -> None:
+    if any(len(name) > NAME for name in told):
+        raise untrue(thing, f"a name in it is longer than {NAME}")
