@@ -219,13 +219,13 @@ class OneCell:
             deadline,
         )
 
-    async def pull_image(self, asked: cri.PullImageRequest) -> str:
+    async def pull_image(self, asked: cri.PullImageRequest, deadline: float = PULL) -> str:
         """Pull an image; what CreateContainer wants of it. Raises Fault."""
         return await self._ask(
             lambda channel: runtime_grpc.ImageServiceStub(channel).PullImage,
             asked,
             lambda reply: told.reference(reply.image_ref),
-            PULL,
+            deadline,
         )
 
     async def remove_image(self, spec: cri.ImageSpec) -> None:

@@ -13,14 +13,13 @@ from contextlib import asynccontextmanager
 import msgspec
 import structlog
 
-from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault
-from cellwire.rpc.call import call
 from controller.clouds.protocol import LoginOf
 from controller.fleet.cells import Cells
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName
+from controller.sandboxes.cell import PATIENCE, OneCell
 
 log = structlog.get_logger()
 PULL_SECONDS = 1800.0
@@ -102,8 +101,7 @@ class Warming:
         login = await self._login(image) if self._login is not None else None
         auth = cri.AuthConfig(username=login.username, password=login.password) if login is not None else None
         request = cri.PullImageRequest(image=cri.ImageSpec(image=image), auth=auth)
-        stub = runtime_grpc.ImageServiceStub(await self._cells.connected(name))
-        await call(stub.PullImage, request, deadline=PULL_SECONDS)
+        await OneCell(self._cells, name, patience=PATIENCE).pull_image(request, PULL_SECONDS)
 
     def _note(self, name: CellName, image: str, fault: str) -> None:
         if name in self._filled:

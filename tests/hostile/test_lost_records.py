@@ -104,4 +104,8 @@ async def test_nothing_but_what_was_signed_for_a_cell_brings_its_pod_back(tmp_pa
 
 
 def _read(path: Path) -> bytes:
-    return path.read_bytes() if path.is_file() and path.stat().st_size < 1 << 20 else b""
+    """Of a small file; an instance's disk holds some that cannot be read."""
+    try:
+        return path.read_bytes() if path.is_file() and path.stat().st_size < 1 << 20 else b""
+    except OSError:
+        return b""

@@ -60,7 +60,9 @@ async def _events(self: Any, stream: Any) -> None:
     queue: asyncio.Queue[str] = asyncio.Queue()
     self.cell.events.append(queue)
     while True:
-        await stream.send_message(cri.ContainerEventResponse(container_id=await queue.get()))
+        name = await queue.get()
+        statuses = [one.status for one in self.cell.containers.values()]
+        await stream.send_message(cri.ContainerEventResponse(container_id=name, containers_statuses=statuses))
 
 
 async def _logs(self: Any, stream: Any) -> None:

@@ -1,0 +1,57 @@
+"""A record of a container that its cell does not have hides nothing of the others."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+from cellwire.cri.v1 import runtime_pb2 as cri
+from controller.fleet.cells import Cells
+from controller.model.names import PodUid
+from controller.model.offer import Demand
+from controller.model.pod import PodClaim, PodRef
+from controller.sandboxes.cell import OneCell
+from controller.shim.follower import Follower
+from controller.shim.memory import Memory
+from controller.shim.records import ContainerRecord, SandboxRecord
+from tests.support.cells_double import cells
+from tests.support.memory_store import MemoryStore
+
+POD = PodRef(uid=PodUid("u"), namespace="default", name="p")
+
+
+class Stats:
+    """Polls nothing."""
+
+    async def poll(self, sandbox_id: str, there: OneCell) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_a_container_that_its_cell_does_not_know_has_ended_and_the_others_are_followed() -> None:
+    async with cells() as fleet, asyncio.TaskGroup() as tasks:
+        cell = await fleet.claim(PodClaim(pod=POD, demand=Demand(cpu_millis=1, memory_mib=1)))
+        there = OneCell(cast("Cells", fleet), cell.name)
+        config = cri.PodSandboxConfig(metadata=cri.PodSandboxMetadata(uid="u"))
+        sandbox = await there.run_sandbox(config, "", lambda _: False)
+        wanted = cri.ContainerConfig(metadata=cri.ContainerMetadata(name="c"), command=["sleep", "1000"])
+        asked = cri.CreateContainerRequest(pod_sandbox_id=sandbox, config=wanted)
+        container = await there.create_container(asked, lambda _: False)
+        await there.start_container(container)
+
+        memory = Memory(MemoryStore())
+        ready = cri.PodSandboxStatus(id=sandbox, state=cri.SANDBOX_READY).SerializeToString()
+        record = SandboxRecord(id=sandbox, cell=cell.name, uid="u", attempt=0, config=b"", status=ready)
+        await memory.put_sandbox(record)
+        for name in ("0-ghost", container):  # the ghost is asked about first
+            status = cri.ContainerStatus(id=name, state=cri.CONTAINER_RUNNING).SerializeToString()
+            await memory.put_container(ContainerRecord(id=name, sandbox=sandbox, cell=cell.name, status=status))
+        states: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
+        memory.listen(lambda event: states.put_nowait((event.container_id, event.container_event_type)))
+        following = tasks.create_task(Follower(record, cast("Cells", fleet), memory, cast("Any", Stats())).follow())
+        assert await states.get() == ("0-ghost", cri.CONTAINER_STOPPED_EVENT)
+        ghost = cri.ContainerStatus.FromString(memory.container("0-ghost").status)
+        assert (ghost.state, ghost.exit_code, ghost.reason) == (cri.CONTAINER_EXITED, 137, "ContainerStatusUnknown")
+
+        await there.stop_container(container, 0)
+        assert await states.get() == (container, cri.CONTAINER_STOPPED_EVENT)
+        following.cancel()
