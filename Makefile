@@ -23,6 +23,9 @@ thorough: setup ## at length: GiB streams, long fuzzing and soak, crun and runc,
 test-kubelet: setup ## the same with a real kubelet and control plane, from the binaries in KUBE_BIN
 	@bash scripts/test tests/e2e/test_kubelet.py -rs
 
+test-cluster: setup ## Services, names, requests and events in a real cluster, from the binaries in KUBE_BIN
+	@bash scripts/test tests/e2e/test_cluster.py -rs
+
 lint: setup ## style, types, dependency directions, generated code
 	@bash scripts/lint
 
@@ -44,4 +47,4 @@ test-image: setup ## boot the baked image in QEMU, under a real controller (minu
 proto: setup ## regenerate the code under proto/ from the .proto files
 	@bash scripts/proto
 
-.PHONY: help setup demo check test thorough test-kubelet lint bench image bundle test-image proto
+.PHONY: help setup demo check test thorough test-kubelet test-cluster lint bench image bundle test-image proto

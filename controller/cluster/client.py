@@ -127,7 +127,9 @@ def _event(line: bytes, path: str) -> Json:
 
 
 def _unreachable(server: str, error: Exception) -> Fault:
-    return Fault(Kind.UNAVAILABLE, f"API server {server}", str(error) or type(error).__name__)
+    # aiohttp's own sentence shows the TLS context as an object.
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    return Fault(Kind.UNAVAILABLE, f"API server {server}", str(cause) or type(error).__name__)
 
 
 @asynccontextmanager

@@ -47,7 +47,7 @@ spec:
         image: {IMAGE}
         command: [sh, -c, "mkdir /tmp/w; hostname > /tmp/w/index.html; touch /tmp/ok; exec httpd -f -p 8080 -h /tmp/w"]
         resources: {{requests: {{cpu: 50m, memory: 16Mi}}}}
-        readinessProbe: {{exec: {{command: [cat, /tmp/ok]}}, periodSeconds: 1}}
+        readinessProbe: {{exec: {{command: [cat, /tmp/ok]}}, periodSeconds: 1, timeoutSeconds: 10}}
 """
 
 
@@ -157,11 +157,13 @@ async def page(cluster: Cluster, pod: str, where: str, namespace: str = "default
     return said.rpartition("\r\n\r\n")[2].strip() if said else errors
 
 
-async def until_page(cluster: Cluster, pod: str, where: str, wanted: re.Pattern[str]) -> None:
+async def until_page(
+    cluster: Cluster, pod: str, where: str, wanted: re.Pattern[str], namespace: str = "default"
+) -> None:
     said = ""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(60):
-            while not wanted.search(said := await page(cluster, pod, where)):
+            while not wanted.search(said := await page(cluster, pod, where, namespace)):
                 await asyncio.sleep(0.3)
     assert wanted.search(said), said
 
@@ -192,7 +194,7 @@ async def test_services_and_names_reach_pods_in_cells(tmp_path: Path) -> None:
             "exec", "-n", "other", "there", "--", "busybox", "nslookup", "web.default.svc.cluster.local"
         )
         assert address in asked
-        assert web.search(await page(cluster, "there", address, "other"))
+        await until_page(cluster, "there", address, web, "other")
 
         (first, *_) = (await cluster.kubectl("get", "pods", "-l", "app=web", "-o", "name")).split()
         await cluster.kubectl("exec", first, "--", "rm", "/tmp/ok")
