@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cellwire.cri.v1 import runtime_pb2 as cri
-from cellwire.faults import Fault
+from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
 from tests.support.shim import IMAGE, Shim, running_shim
 
@@ -87,6 +87,15 @@ async def test_a_pod_pulls_once_its_sandbox_runs_and_what_is_no_image_is_told_by
         await shim.run(config)
         with pytest.raises(Fault, match="UPPER CASE"):
             await pull(shim, config, "UPPER CASE")
+
+
+async def test_a_registry_that_the_cell_cannot_reach_is_told_to_the_kubelet(tmp_path: Path) -> None:
+    async with running_shim(tmp_path) as shim:
+        config = shim.config("u1")
+        await shim.run(config)
+        with pytest.raises(Fault, match=r"registry 127\.0\.0\.1:1 does not serve: it cannot be reached") as caught:
+            await pull(shim, config, "127.0.0.1:1/web:1")
+        assert caught.value.kind is Kind.UNAVAILABLE
 
 
 async def test_an_image_pulled_without_a_pod_is_present_for_all_until_it_is_removed(tmp_path: Path) -> None:
