@@ -1,0 +1,24 @@
+output "settings" {
+  description = "The controller's config file."
+  value       = local.settings
+}
+
+output "queue_url" {
+  description = "Queue of notices."
+  value       = aws_sqs_queue.notices.url
+}
+
+output "role_arn" {
+  description = "The controller's role."
+  value       = aws_iam_role.controller.arn
+}
+
+output "cell_profile" {
+  description = "Instance profile that pods may name."
+  value       = one(aws_iam_instance_profile.cell[*].name)
+}
+
+output "address" {
+  description = "Where cells dial."
+  value       = local.address
+}
