@@ -65,6 +65,9 @@ def node_of(cell: Cell) -> Json:
             "conditions": [condition, *interrupted],
             "addresses": [{"type": "InternalIP", "address": cell.address}] if cell.address else [],
             "nodeInfo": {
+                # Clients with types of their own insist on all of these.
+                **dict.fromkeys(("bootID", "machineID", "systemUUID"), str(cell.instance or cell.name)),
+                "kubeProxyVersion": "",
                 "kubeletVersion": "chinampa",
                 "osImage": "cell",
                 "kernelVersion": "",

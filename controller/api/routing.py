@@ -126,6 +126,7 @@ def documents(router: web.UrlDispatcher, address: str) -> None:
     digest = hashlib.sha256(msgspec.json.encode(list(schemas.values()))).hexdigest()[:32]
     told: dict[str, object] = {
         "/version": discovery.VERSION,
+        "/version/": discovery.VERSION,
         "/openapi/v3": discovery.openapi_index(listed, digest),
     }
     for (name, version), found in listed.items():

@@ -7,6 +7,7 @@ from typing import cast
 from controller.objects.fields import Json
 
 GRACE_SECONDS = 30
+TOKEN_SECONDS = 3600
 
 
 def with_defaults(pod: Json) -> Json:
@@ -25,6 +26,9 @@ def with_defaults(pod: Json) -> Json:
         for kind in ("configMap", "secret", "downwardAPI", "projected"):
             if kind in volume:
                 volume[kind].setdefault("defaultMode", 0o644)
+        for source in (volume.get("projected") or {}).get("sources") or ():
+            if "serviceAccountToken" in source:
+                source["serviceAccountToken"].setdefault("expirationSeconds", TOKEN_SECONDS)
     account = spec.get("serviceAccountName") or spec.get("serviceAccount") or "default"
     spec["serviceAccount"] = spec["serviceAccountName"] = account
     spec.setdefault("dnsPolicy", "ClusterFirst")
