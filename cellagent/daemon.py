@@ -23,6 +23,7 @@ from cellagent.images import service as images
 from cellagent.images.messages import RegistrySettings
 from cellagent.kernel import leash, power
 from cellagent.link import heartbeat
+from cellagent.link.events import Events
 from cellagent.link.home import Homeless, stay
 from cellagent.runtime import service as runtime
 from cellagent.runtime.cell import CellService
@@ -31,6 +32,7 @@ from cellwire import tasks
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from cellwire.proxies import Proxies, merged, proxies_of
+from cellwire.rpc.limits import CELL_SERVER
 from cellwire.rpc.mended import MendedServer
 from cellwire.rpc.serve import prepared, serving
 
@@ -131,13 +133,17 @@ async def _at_home(
         proxies=merged((told, proxies_of(os.environ))),
     )
     runtime_settings = msgspec.structs.replace(folders, pod_address=settings.pod_address, vpc=home.vpc)
+    events = Events()
     async with (
-        images.running(image_settings) as image_room,
+        images.running(image_settings, events.pulling) as image_room,
         runtime.running(runtime_settings, image_room.store) as room,
         until_told() as told,
     ):
-        reports = partial(_reports, home.cell, moments, room, settings.heartbeat_interval_ms / 1000 or 5.0)
-        server = prepared([room.service, image_room.service, CellService(room, reports)], details=True)
+        interval = settings.heartbeat_interval_ms / 1000 or 5.0
+        reports = partial(_reports, home.cell, moments, room, events, interval)
+        server = prepared(
+            [room.service, image_room.service, CellService(room, reports)], details=True, limits=CELL_SERVER
+        )
         async with asyncio.TaskGroup() as tasks:
             staying = tasks.create_task(_staying(server, identity, home, power_off=power_off), name="stay at home")
             await told.wait()
@@ -145,11 +151,11 @@ async def _at_home(
 
 
 async def _reports(
-    name: str, moments: dict[str, float], room: runtime.RuntimeRoom, interval: float
+    name: str, moments: dict[str, float], room: runtime.RuntimeRoom, events: Events, interval: float
 ) -> AsyncIterator[wire.ReportMessage]:
     hello = heartbeat.hello(name, AGENT_VERSION, moments, room.oci_runtime)
     yield wire.ReportMessage(hello=hello)
-    async for message in heartbeat.beats(interval, room.running_containers, asyncio.Queue()):
+    async for message in heartbeat.beats(interval, room.running_containers, events.queue):
         yield message
 
 

@@ -19,6 +19,7 @@ from controller.api.priced import sheet
 from controller.choice.unavailable import Key
 from controller.clouds.protocol import Cloud, Priced, PriceSource
 from controller.fleet.cells import Telling
+from controller.fleet.hearing import Vitals
 from controller.fleet.pool_keeper import Figures
 from controller.model import cost
 from controller.model.cell import Cell
@@ -37,7 +38,7 @@ STAGES = {
 }
 
 
-def described(cell: Cell, now: float) -> dict[str, Any]:
+def described(cell: Cell, now: float, vitals: Vitals | None = None) -> dict[str, Any]:
     """A cell for a person, as JSON."""
     claim = cell.claim
     return {
@@ -56,6 +57,7 @@ def described(cell: Cell, now: float) -> dict[str, Any]:
         "age_seconds": round(now - cell.created_at, 3),
         "reason": cell.reason,
         "announced": msgspec.to_builtins(cell.announced),
+        "vitals": msgspec.to_builtins(vitals),
         "stages": {
             name: round(cell.moments[end] - cell.moments[begin], 3)
             for name, (begin, end) in STAGES.items()
@@ -97,7 +99,7 @@ async def running(
 
     async def listed(_: web.Request) -> web.Response:
         now = time.time()
-        return web.json_response([described(cell, now) for cell in cells.list()])
+        return web.json_response([described(cell, now, cells.vitals(cell.name)) for cell in cells.list()])
 
     async def status(_: web.Request) -> web.Response:
         told = summary(cells.list(), cells.pool(), time.time())

@@ -138,6 +138,11 @@ class _AtScrape(Collector):
         counts = {(state.value,): states[state] for state in CellState if state is not CellState.GONE}
         yield _gauge("cells", "Cells by state.", ("state",), counts)
         connected = [cell for cell in known if cell.connected]
+        said = [vitals for cell in connected if (vitals := self._measured.cells.vitals(cell.name)) is not None]
+        memory = sum(each.memory_bytes for each in said)
+        yield _gauge("cells_memory_bytes", "Memory in use on all connected cells, as they tell.", (), {(): memory})
+        cpu = sum(each.cpu_millis for each in said) / 1000
+        yield _gauge("cells_cpus", "CPUs in use on all connected cells, as they tell.", (), {(): cpu})
         yield _gauge("cells_connected", "Cells whose connection stands.", (), {(): len(connected)})
         oldest = self._now() - MISSED * self._measured.heartbeat
         # After a restart of the controller a cell has not been heard yet: that is no lateness of its own.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -24,7 +25,21 @@ def command(config_path: Path | None, *, as_json: bool) -> None:
         click.echo(json.dumps(cells, indent=2))
         return
     table = Table(box=None, pad_edge=False)
-    for title in ("CELL", "STATE", "POD", "TYPE", "BUY", "ZONE", "USD/H", "USD", "INSTANCE", "ADDRESS", "AGE"):
+    for title in (
+        "CELL",
+        "STATE",
+        "POD",
+        "TYPE",
+        "BUY",
+        "ZONE",
+        "USD/H",
+        "USD",
+        "CPU",
+        "MEMORY",
+        "INSTANCE",
+        "ADDRESS",
+        "AGE",
+    ):
         table.add_column(title, no_wrap=True)
     for cell in cells:
         state = cell["state"] + ("" if cell["connected"] or cell["state"] not in {"ready", "claimed"} else " (silent)")
@@ -40,8 +55,16 @@ def command(config_path: Path | None, *, as_json: bool) -> None:
             cell["zone"] or "-",
             dollars(cell["usd_per_hour"]),
             dollars(cell["usd_so_far"]),
+            *used(cell["vitals"]),
             cell["instance"] or "-",
             cell["address"] or "-",
             f"{cell['age_seconds']:.0f}s",
         )
     Console(width=200, highlight=False).print(table)
+
+
+def used(vitals: dict[str, Any] | None) -> tuple[str, str]:
+    """CPU and memory that a cell says it uses, as Kubernetes writes them."""
+    if not vitals or not vitals["heard_at"]:
+        return "-", "-"
+    return f"{vitals['cpu_millis']}m", f"{vitals['memory_bytes'] >> 20}Mi"

@@ -10,9 +10,10 @@ from cellwire.faults import Fault, Kind
 from cellwire.proxies import DIRECT, Proxies
 from controller.fleet.book import Book
 from controller.fleet.registry_facts import RegistryFacts
-from controller.link.admission import Admitted, check, token_hash
+from controller.link.admission import Admitted, check, check_renewal, token_hash
 from controller.model.cell import Cell, CellState
 from controller.model.instance import Identity
+from controller.model.names import CellName, InstanceId
 from controller.model.steps import InvalidStep, Joined
 
 # A small instance can ask to join before the answer to its launch is written down.
@@ -50,6 +51,10 @@ class Admittance:
             cause = f"its cell is {error.state.value}: an instance joins once"
             raise Fault(Kind.DENIED, f"join of instance {identity.instance}", cause, reason="JoinedBefore") from error
         return Admitted(cell.name, self._settings(cell))
+
+    def renewable(self, cell: CellName, instance: InstanceId) -> None:
+        """See `controller.link.admission.Admission`. Raises Fault DENIED."""
+        check_renewal(self._book.get(cell), cell, instance)
 
     async def _cell_of(self, token: str, identity: Identity) -> Cell | None:
         hashed = token_hash(token)

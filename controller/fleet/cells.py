@@ -11,7 +11,9 @@ from typing import Protocol
 from grpclib.client import Channel
 
 from controller.choice.unavailable import Unavailable
+from controller.fleet.hearing import Vitals
 from controller.fleet.pool_keeper import Figures
+from controller.link.told import Happened
 from controller.model.cell import Cell
 from controller.model.names import CellName
 from controller.model.pod import PodClaim
@@ -53,9 +55,17 @@ class Cells(Protocol):
         """Every cell as it is now, then each change of state or connection, until the caller stops iterating."""
         ...
 
+    def events(self) -> AsyncIterator[tuple[CellName, Happened]]:
+        """What cells say happened on them (how far a pull is), from now on, until the caller stops iterating."""
+        ...
+
 
 class Telling(Cells, Protocol):
     """What the fleet tells of itself where it runs."""
+
+    def vitals(self, name: CellName) -> Vitals | None:
+        """What a connected cell last said of itself; None where it has said nothing yet."""
+        ...
 
     def pool(self) -> tuple[Figures, ...]:
         """Hits, misses and stock of each class of warm cells."""

@@ -9,8 +9,8 @@ from typing import Protocol
 import msgspec
 from grpclib.client import Channel
 
-from cellwire.cell.v1 import cell_pb2 as wire
 from controller.fleet.book import Book
+from controller.link import told
 from controller.link.port import Change
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, InstanceId
@@ -18,7 +18,36 @@ from controller.model.steps import Told
 
 EVENTS_KEPT = 1000
 # First events of these reasons are stages of the pod's start, told beside those of the boot.
-STAGES = {"Pulling": "pulling", "Pulled": "pulled", "Created": "created", "Started": "started"}
+STAGES = {"Pulling": "pulling", "Pulled": "pulled"}
+
+
+class Vitals(msgspec.Struct, frozen=True, kw_only=True):
+    """What a connected cell says of itself: versions, bytes of memory in use, and thousandths of a CPU in use since the
+    heartbeat before. Numbers are 0 while they are not known.
+    """
+
+    agent_version: str = ""
+    oci_runtime: str = ""
+    memory_bytes: int = 0
+    cpu_millis: int = 0
+    running_containers: int = 0
+    heard_at: float = 0.0
+    cpu_used_ns: int = 0
+
+
+def after(vitals: Vitals, said: told.Hello | told.Heartbeat, at: float) -> Vitals:
+    """The same after one more word, heard at `at`."""
+    if isinstance(said, told.Hello):
+        return Vitals(agent_version=said.agent_version, oci_runtime=said.oci_runtime)
+    seconds, used = at - vitals.heard_at, said.cpu_used_ns - vitals.cpu_used_ns
+    return msgspec.structs.replace(
+        vitals,
+        memory_bytes=said.memory_used_bytes,
+        cpu_millis=round(used / seconds / 1e6) if vitals.heard_at and seconds > 0 and used > 0 else 0,
+        running_containers=said.running_containers,
+        heard_at=at,
+        cpu_used_ns=said.cpu_used_ns,
+    )
 
 
 class Newcomer(msgspec.Struct, frozen=True):
@@ -52,9 +81,8 @@ class Hearing:
         self.port = port
         self._welcomes = welcomes
         self.newcomers: asyncio.Queue[Newcomer] = asyncio.Queue()
-        self._listeners: set[asyncio.Queue[tuple[CellName, wire.CellEvent]]] = set()
-        self.facts: dict[CellName, wire.Hello] = {}
-        self.heartbeats: dict[CellName, wire.Heartbeat] = {}
+        self._listeners: set[asyncio.Queue[tuple[CellName, told.Happened]]] = set()
+        self.vitals: dict[CellName, Vitals] = {}
 
     def turn_away(self) -> None:
         """From now on there are no newcomers."""
@@ -67,9 +95,9 @@ class Hearing:
         async for change in self.port.changes():
             self._heed(change, clock())
 
-    async def events(self) -> AsyncIterator[tuple[CellName, wire.CellEvent]]:
+    async def events(self) -> AsyncIterator[tuple[CellName, told.Happened]]:
         """Events of all cells; a listener that falls far behind misses some."""
-        queue: asyncio.Queue[tuple[CellName, wire.CellEvent]] = asyncio.Queue(EVENTS_KEPT)
+        queue: asyncio.Queue[tuple[CellName, told.Happened]] = asyncio.Queue(EVENTS_KEPT)
         self._listeners.add(queue)
         try:
             while True:
@@ -98,17 +126,22 @@ class Hearing:
             case "disconnected":
                 self._book.connect(change.cell, connected=False)
                 self._forget(change.cell)
-            case "hello" if change.message is not None:
-                self.facts[change.cell] = change.message.hello
-                self._note(cell, dict(change.message.hello.moments))
-            case "heartbeat" if change.message is not None:
-                self.heartbeats[change.cell] = change.message.heartbeat
-            case "event" if change.message is not None:
-                self._tell(cell, change.message.event)
             case _:
+                self._listen_to(cell, change.said, now)
+
+    def _listen_to(self, cell: Cell, said: told.Word | None, now: float) -> None:
+        match said:
+            case told.Hello():
+                self.vitals[cell.name] = after(Vitals(), said, now)
+                self._note(cell, dict(said.moments))
+            case told.Heartbeat():
+                self.vitals[cell.name] = after(self.vitals.get(cell.name, Vitals()), said, now)
+            case told.Happened():
+                self._tell(cell, said)
+            case None:
                 pass
 
-    def _tell(self, cell: Cell, event: wire.CellEvent) -> None:
+    def _tell(self, cell: Cell, event: told.Happened) -> None:
         for queue in self._listeners:
             if queue.full():
                 queue.get_nowait()
@@ -121,5 +154,4 @@ class Hearing:
             self._book.soon(cell.name, Told(moments))
 
     def _forget(self, name: CellName) -> None:
-        self.facts.pop(name, None)
-        self.heartbeats.pop(name, None)
+        self.vitals.pop(name, None)

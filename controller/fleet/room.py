@@ -15,7 +15,6 @@ import msgspec
 import structlog
 from grpclib.client import Channel
 
-from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from cellwire.proxies import Proxies
 from controller.choice import wishes
@@ -25,7 +24,7 @@ from controller.fleet.act import Act, Home
 from controller.fleet.admission import Admittance
 from controller.fleet.adoption import Adoption, Owner, needed
 from controller.fleet.book import Book
-from controller.fleet.hearing import Hearing
+from controller.fleet.hearing import Hearing, Vitals
 from controller.fleet.plan import Limits
 from controller.fleet.pool import Versions
 from controller.fleet.pool_keeper import Figures, Pool, PoolSettings
@@ -34,9 +33,10 @@ from controller.fleet.reconciler import Reconciler
 from controller.fleet.registry_facts import RegistryFacts
 from controller.link.admission import Admitted
 from controller.link.port import Change
+from controller.link.told import Happened
 from controller.model.cell import Cell, CellState
 from controller.model.instance import Identity
-from controller.model.names import CellName, PodUid
+from controller.model.names import CellName, InstanceId, PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim
 from controller.model.steps import ENDING, LIVE, Assigned, Claimed, InvalidStep, Retired
@@ -180,13 +180,21 @@ class Fleet:
         """Every cell as it is now, then each change of state or connection."""
         return self._book.watch()
 
-    def events(self) -> AsyncIterator[tuple[CellName, wire.CellEvent]]:
+    def events(self) -> AsyncIterator[tuple[CellName, Happened]]:
         """What cells say happened on them, from now on, until the caller stops iterating."""
         return self.hearing.events()
+
+    def vitals(self, name: CellName) -> Vitals | None:
+        """What a connected cell last said of itself; None where it has said nothing yet."""
+        return self.hearing.vitals.get(name)
 
     async def admit(self, token: str, identity: Identity) -> Admitted:
         """See `controller.link.admission.Admission`."""
         return await self._admittance.admit(token, identity)
+
+    def renewable(self, cell: CellName, instance: InstanceId) -> None:
+        """See `controller.link.admission.Admission`. Raises Fault DENIED."""
+        self._admittance.renewable(cell, instance)
 
     def new_warm(self, request: Request) -> Cell:
         """The record of a cell that is for nobody yet."""

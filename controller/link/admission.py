@@ -15,7 +15,8 @@ from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from controller.model.cell import Cell, CellState
 from controller.model.instance import Identity
-from controller.model.names import CellName
+from controller.model.names import CellName, InstanceId
+from controller.model.steps import LIVE
 
 # A cell that dials within this time of its launch may join; later its token is dead.
 TOKEN_LIFE = 900.0
@@ -36,6 +37,10 @@ class Admission(Protocol):
 
     async def admit(self, token: str, identity: Identity) -> Admitted:
         """The cell of this instance, now joined. Raises Fault DENIED, or UNAVAILABLE where asking again will help."""
+        ...
+
+    def renewable(self, cell: CellName, instance: InstanceId) -> None:
+        """Nothing, where a cell may have its next certificate. Raises Fault DENIED where it is over or elsewhere."""
         ...
 
 
@@ -61,3 +66,14 @@ def check(cell: Cell | None, token: str, identity: Identity, now: float) -> Cell
         cause = "its document is older than its launch"
         raise Fault(Kind.DENIED, thing, cause, "if it is not, set this machine's clock", reason="StaleDocument")
     return cell
+
+
+def check_renewal(cell: Cell | None, name: CellName, instance: InstanceId) -> None:
+    """Raise Fault DENIED unless the cell is one of ours that lives, on this instance."""
+    thing = f"renewal of cell {name}"
+    if cell is None:
+        raise Fault(Kind.DENIED, thing, "there is no such cell any more", reason="UnknownCell")
+    if cell.state not in LIVE:
+        raise Fault(Kind.DENIED, thing, f"it is {cell.state.value}", reason="CellOver")
+    if cell.instance != instance:
+        raise Fault(Kind.DENIED, thing, f"it is not on instance {instance}", reason="WrongInstance")

@@ -134,7 +134,22 @@ class Authority:
 
 def key_of(request: bytes) -> str:
     """A digest of the public key in a signing request: the same cell's requests have it in common."""
-    public = _asked(request).public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return _digest(_asked(request))
+
+
+def key_of_certificate(certificate: bytes) -> str:
+    """The same of a certificate in DER. Raises Fault DENIED where it is none with a key of ours."""
+    try:
+        key = x509.load_der_x509_certificate(certificate).public_key()
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise Fault(Kind.DENIED, "the certificate shown", str(error)) from error
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise Fault(Kind.DENIED, "the certificate shown", "its key is not of the curve P-256")
+    return _digest(key)
+
+
+def _digest(key: ec.EllipticCurvePublicKey) -> str:
+    public = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(public).hexdigest()
 
 

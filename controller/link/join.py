@@ -8,14 +8,16 @@ from collections.abc import Callable
 
 import msgspec
 import structlog
+from grpclib.protocol import Peer
 from grpclib.server import Stream
 
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cell.v1.cell_grpc import EnrolmentBase
 from cellwire.faults import Fault, Kind
+from cellwire.rpc.mended import certificate_shown
 from cellwire.rpc.turned import common_name, device
 from controller.link.admission import Admission, Admitted
-from controller.link.authority import CELL_LIFE, Authority, key_of
+from controller.link.authority import CELL_LIFE, Authority, key_of, key_of_certificate
 from controller.model.instance import Identity
 from controller.model.names import CellName, InstanceId
 
@@ -77,14 +79,24 @@ class Enrolment(EnrolmentBase):
         request = await stream.recv_message()
         if request is None:
             return
-        shown = stream.peer.cert() or {}
-        cell = CellName(common_name(shown))
-        if not cell:
-            fault = Fault(Kind.DENIED, "renewal", "no valid certificate of a cell was shown", reason="NoCertificate")
+        try:
+            certificate = self._renewed(request.signing_request, stream.peer)
+        except Fault as fault:
             self._count(fault)
-            raise fault
-        certificate = self._authority.sign(request.signing_request, cell, InstanceId(device(shown)))
+            raise
         await stream.send_message(wire.RenewReply(certificate=certificate, renew_after_seconds=RENEW_AFTER))
+
+    def _renewed(self, signing_request: bytes, peer: Peer) -> bytes:
+        """The next certificate of a cell that lives, for the key that it has shown. Raises Fault DENIED or INVALID."""
+        shown = peer.cert() or {}
+        cell, instance = CellName(common_name(shown)), InstanceId(device(shown))
+        if not cell:
+            raise Fault(Kind.DENIED, "renewal", "no valid certificate of a cell was shown", reason="NoCertificate")
+        self._admission().renewable(cell, instance)
+        if key_of(signing_request) != key_of_certificate(certificate_shown(peer)):
+            cause = "the key is not the one of the certificate that was shown"
+            raise Fault(Kind.DENIED, f"renewal of cell {cell}", cause, reason="AnotherKey")
+        return self._authority.sign(signing_request, cell, instance)
 
     async def _admit(self, request: wire.JoinRequest, identity: Identity) -> Admitted:
         """Admit once; the same key with the same token gets its answer again, for it may have been lost on the way."""

@@ -7,22 +7,26 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import resource
 import ssl
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
 from grpclib.client import Channel
 
-from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
+from cellwire.rpc.door import accepting
 from cellwire.rpc.giving import protocol_of
+from cellwire.rpc.guests import Places
 from cellwire.rpc.limits import STRANGER
 from cellwire.rpc.serve import prepared
-from cellwire.rpc.turned import AUTHORITY, CALLS, TURNED, TurnedChannel, accepting, common_name, device
+from cellwire.rpc.turned import AUTHORITY, CALLS, TURNED, TurnedChannel, common_name, device
+from controller.link import told
 from controller.link.admission import Admission
 from controller.link.authority import SERVER_LIFE, Authority
 from controller.link.channels import Channels
@@ -32,6 +36,7 @@ from controller.model.names import CellName, InstanceId
 
 log = structlog.get_logger()
 CHANGES_KEPT = 100_000
+PLACES = Places()
 RENEW_SERVER_AFTER = SERVER_LIFE.total_seconds() * 2 / 3
 
 
@@ -49,25 +54,15 @@ class LinkSettings:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Something about a cell's connection: "connected", "disconnected", or a message of its report by its name
-    ("hello", "heartbeat", "event"). `instance` is the one that the certificate names with which the cell connected.
+    """Something about a cell's connection: "connected", "disconnected", or "told", with what its report said.
+
+    `instance` is the one that the certificate names with which the cell connected.
     """
 
     cell: CellName
     kind: str
-    message: wire.ReportMessage | None = None
+    said: told.Word | None = None
     instance: InstanceId | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class UserDataFacts:
-    """What user-data must tell a cell of this port: each "host:port", the authority's fingerprint, and the SHA-256 of
-    the agent's bundle by architecture.
-    """
-
-    controllers: tuple[str, ...]
-    ca: str
-    agents: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 class Link:
@@ -88,10 +83,6 @@ class Link:
     def controllers(self) -> tuple[str, ...]:
         """Each "host:port" by which cells reach this port."""
         return tuple(f"{address}:{self.port}" for address in self._settings.addresses or (self._settings.host,))
-
-    def user_data_facts(self) -> UserDataFacts:
-        """What user-data must tell."""
-        return UserDataFacts(self.controllers, self.authority.fingerprint, self.agents)
 
     def channel(self, cell: CellName) -> Channel:
         """The channel to a connected cell. Raises Fault UNREACHABLE."""
@@ -128,9 +119,11 @@ class Link:
     async def _hear(self, cell: CellName, channel: TurnedChannel) -> None:
         log.info("cell connected", cell=cell, address=channel.address)
         self._tell(Change(cell, "connected", instance=InstanceId(device(channel.certificate))))
+        pace = told.Pace()
         try:
             async for message in report(channel):
-                self._tell(Change(cell, message.WhichOneof("message") or "", message))
+                pace = pace.after(time.monotonic(), cell)
+                self._tell(Change(cell, "told", told.of(message, cell)))
         except Fault as fault:
             log.info("cell disconnected", cell=cell, cause=str(fault))
         except Exception:
@@ -140,7 +133,7 @@ class Link:
                 self._tell(Change(cell, "disconnected"))
 
     def _tell(self, change: Change) -> None:
-        if change.kind == "heartbeat" and self._changes.qsize() > CHANGES_KEPT:
+        if isinstance(change.said, told.Heartbeat) and self._changes.qsize() > CHANGES_KEPT:
             # The next one says the same; nothing else may be lost.
             log.error("the fleet does not keep up with its cells; a heartbeat is dropped", cell=change.cell)
             return
@@ -158,13 +151,13 @@ async def running(settings: LinkSettings, admission: Callable[[], Admission], ve
         enrolment = Enrolment(authority, admission, verify, link.refused)
         context = authority.server_context((TURNED, CALLS, AUTHORITY, *files))
         async with accepting(
-            settings.host,
-            settings.port,
+            (settings.host, settings.port),
             context,
             calls=prepared([enrolment], details=True, limits=STRANGER),
             turned=link.accept,
             authority=authority.pem,
             files=files,
+            places=replace(PLACES, total=min(PLACES.total, _descriptors() // 4)),
         ) as port:
             link.port = port.number
             renewal = tasks.create_task(_renew_server(authority, context))
@@ -182,6 +175,11 @@ def _hash(architecture: str, path: Path) -> str:
     except OSError as error:
         mend = "pack one with `make bundle`, or unset it"
         raise Fault(Kind.INVALID, f"link.agent_{architecture} {path}", error.strerror or str(error), mend) from error
+
+
+def _descriptors() -> int:
+    """How many files and connections this process may have open: strangers get a part, cells and users the rest."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 async def _renew_server(authority: Authority, context: ssl.SSLContext) -> None:

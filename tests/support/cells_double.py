@@ -24,7 +24,9 @@ from cellwire.rpc.mended import MendedChannel
 from cellwire.rpc.serve import serving
 from cellwire.stream.service import SessionService
 from controller.choice.unavailable import Unavailable
+from controller.fleet.hearing import Vitals
 from controller.fleet.pool_keeper import Figures
+from controller.link.told import Happened
 from controller.model.cell import Announcement, Cell, CellState
 from controller.model.names import CellName, InstanceId
 from controller.model.offer import Demand, LaunchType, Offer, Shape
@@ -177,6 +179,11 @@ class CellsDouble:
         self.losses.put_nowait(self.cells[name])
         return self.cells[name]
 
+    async def events(self) -> AsyncIterator[tuple[CellName, Happened]]:
+        """Nothing ever happens on them."""
+        await asyncio.Event().wait()
+        yield CellName(""), Happened(at=0.0, reason="", message="")
+
     async def release(self, name: CellName, reason: str) -> None:
         if self.cells.pop(name, None) is not None:
             self.doubles[name].kill_all()
@@ -209,6 +216,9 @@ class CellsDouble:
 
     def list(self) -> tuple[Cell, ...]:
         return tuple(self.cells.values())
+
+    def vitals(self, name: CellName) -> Vitals | None:
+        return None
 
     def pool(self) -> tuple[Figures, ...]:
         return ()

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Mapping
 
 from grpclib.client import Channel
 
-from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.limits import CELL
 from cellwire.rpc.mended import MendedChannel
+from controller.link import told
 from controller.link.port import Change
 from controller.model.names import CellName, InstanceId
 
@@ -46,12 +46,10 @@ class FakeLink:
     def connect(self, cell: CellName, instance: str = "", **moments: float) -> None:
         self.channels[cell] = MendedChannel(CELL, host="127.0.0.1", port=1)
         self.queue.put_nowait(Change(cell, "connected", instance=InstanceId(instance)))
-        hello = wire.ReportMessage(hello=wire.Hello(cell=cell, moments=moments))
-        self.queue.put_nowait(Change(cell, "hello", hello))
+        self.queue.put_nowait(Change(cell, "told", told.Hello(moments=moments)))
 
     def heartbeat(self, cell: CellName) -> None:
-        self.queue.put_nowait(Change(cell, "heartbeat", wire.ReportMessage(heartbeat=wire.Heartbeat(at=1.0))))
+        self.queue.put_nowait(Change(cell, "told", told.Heartbeat()))
 
     def event(self, cell: CellName, reason: str, at: float) -> None:
-        said = wire.ReportMessage(event=wire.CellEvent(at=at, reason=reason))
-        self.queue.put_nowait(Change(cell, "event", said))
+        self.queue.put_nowait(Change(cell, "told", told.Happened(at=at, reason=reason, message="")))

@@ -5,7 +5,9 @@ grpclib reads a message of any length that the peer announces; `mended` refuses 
 
 from __future__ import annotations
 
+import dataclasses
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 KIB = 1024
@@ -19,6 +21,10 @@ class Limits:
     `message_bytes` longest message taken in; `stream_window` and `connection_window` bytes that may lie unread here;
     `frame_bytes` longest HTTP/2 frame taken in; `streams` calls at once, as server. `ping_after` seconds between
     pings (None: none are sent), `ping_wait` seconds for the answer.
+
+    What ends a connection, None where nothing does: more than `events` HTTP/2 events in its life (calls, resets, pings,
+    settings and window updates alike) or `received_bytes` in it; more than `control_burst` frames that carry nothing,
+    beyond `control_rate` a second; more than `unsent_bytes` that wait here because the peer does not read.
     """
 
     message_bytes: int
@@ -28,6 +34,11 @@ class Limits:
     streams: int
     ping_after: float | None = None
     ping_wait: float = 10.0
+    events: int | None = None
+    received_bytes: int | None = None
+    control_burst: int | None = None
+    control_rate: float = 0.0
+    unsent_bytes: int | None = None
 
 
 # A list of every container of a busy node is a few MiB, a kubelet's own cap is 16 MiB. A stream's window is what one
@@ -41,36 +52,60 @@ CELL = Limits(
     streams=2048,
 )
 
-# The agent's end also asks whether a controller is alive that sends nothing. The controller's end need not: it misses
-# the heartbeats, and the kernel's probes (`watch_socket`) tell a dead host at no cost to it.
-CELL_SERVER = Limits(
-    message_bytes=CELL.message_bytes,
-    stream_window=CELL.stream_window,
-    connection_window=CELL.connection_window,
-    frame_bytes=CELL.frame_bytes,
-    streams=CELL.streams,
-    ping_after=10.0,
-    ping_wait=10.0,
+# The agent's end also asks whether a controller is alive that sends nothing: one that is frozen, whose kernel goes on
+# acknowledging. The controller's end need not: it misses the heartbeats, and the kernel's probes (`watch_socket`) tell
+# a dead host at no cost to it.
+CELL_SERVER = dataclasses.replace(CELL, ping_after=10.0, ping_wait=10.0)
+
+# The controller's end of a cell's connection. A cell runs one pod: what lists or tells of it is small, and what is told
+# again and again is smaller (`LONGEST`). An agent answers pings and acknowledges settings, a few frames a minute;
+# whatever else it sends carries something. What is sent to it waits for its windows, so little can be unsent.
+FROM_CELL = dataclasses.replace(
+    CELL,
+    message_bytes=4 * MIB,
+    control_burst=1000,
+    control_rate=50.0,
+    unsent_bytes=32 * MIB,
 )
 
-# Who has not proved anything: a signing request and an identity document are 4 KiB together.
+LONGEST: Mapping[str, int] = {
+    "/chinampa.cell.v1.Cell/Report": 16 * KIB,
+    "/chinampa.cell.v1.Cell/ReadFile": 128 * KIB,
+    "/chinampa.cell.v1.Cell/TrimLog": KIB,
+    "/chinampa.cell.v1.Cell/PutFiles": KIB,
+    "/runtime.v1.RuntimeService/GetContainerEvents": MIB,
+    "/runtime.v1.RuntimeService/ListContainerStats": MIB,
+    "/runtime.v1.RuntimeService/ContainerStats": 64 * KIB,
+    "/runtime.v1.RuntimeService/ExecSync": 17 * MIB,
+}
+"""Bytes of the longest message that a method answers with, where it is not what the connection allows.
+
+A protobuf message unfolds in memory to a hundred times its bytes (empty messages in a list). ExecSync answers with up
+to 16 MiB, as a kubelet allows it to.
+"""
+
+# Who has not proved anything: a signing request and an identity document are 4 KiB together, and a call is a dozen
+# frames. One count for all of them: a stranger may not choose what it wears us down with.
 STRANGER = Limits(
     message_bytes=64 * KIB,
     stream_window=64 * KIB,
     connection_window=128 * KIB,
     frame_bytes=16 * KIB,
     streams=4,
+    events=128,
+    received_bytes=256 * KIB,
+    unsent_bytes=256 * KIB,
 )
 
 HANDSHAKE_SECONDS = 10.0
 SHUTDOWN_SECONDS = 2.0
 """For the goodbye of TLS; a dead peer never answers it, and asyncio's own 30 s would hide the loss for as long."""
 
+FIRST_SECONDS = 5.0
+"""From the handshake to the whole of the first request, for who has proved nothing."""
+
 STRANGER_SECONDS = 30.0
 """Life of a connection for short calls, after which it is cut whatever it is doing."""
-
-STRANGERS = 1024
-"""Connections for short calls at once."""
 
 
 LOCAL_BUFFER = MIB

@@ -1,8 +1,9 @@
 """grpclib 0.4.9 with its faults fenced in: the one file that touches its private members.
 
 Mended are: messages of any announced length (refused, see `limits`); the request to cancel that a broken or expired
-leaves on its task (taken back, exactly); channels and servers can live on a connection made by somebody else. And
-h2 writes each frame that it receives out in hex for a logger that is not there.
+leaves on its task (taken back, exactly); channels and servers can live on a connection made by somebody else; a peer
+that wears us down is cut off (`budget`), and what grpclib does not know (a push, an unknown frame) is no traceback.
+And h2 writes each frame that it receives out in hex for a logger that is not there.
 tests/unit/rpc/test_mended.py fails when a release of grpclib changes what is relied on here.
 """
 
@@ -13,8 +14,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import socket
 import ssl
+import time
 from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
@@ -24,22 +27,35 @@ from grpclib.config import Configuration
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
 from grpclib.metadata import Deadline
-from grpclib.protocol import Connection, H2Protocol
+from grpclib.protocol import Connection, H2Protocol, Peer
 from grpclib.protocol import Stream as WireStream
 from grpclib.server import Handler as CallHandler
 from grpclib.server import Server
 from grpclib.utils import DeadlineWrapper, Wrapper
+from h2.events import Event, StreamEnded, UnknownFrameReceived
+from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 from hyperframe.frame import DataFrame
 from multidict import MultiDict
 
-from cellwire.rpc.limits import HANDSHAKE_SECONDS, LOCAL_BUFFER, SHUTDOWN_SECONDS, Limits, watch_socket, widen_local
+from cellwire.rpc.budget import Budget
+from cellwire.rpc.limits import (
+    HANDSHAKE_SECONDS,
+    LOCAL_BUFFER,
+    LONGEST,
+    SHUTDOWN_SECONDS,
+    Limits,
+    watch_socket,
+    widen_local,
+)
 from cellwire.rpc.status import FaultCodec
 from cellwire.rpc.written import Codec
 
 if TYPE_CHECKING:
     from grpclib._typing import IServable
 
+log = logging.getLogger(__name__)
+STEP = 4096
 OnLost = Callable[[Exception | None], None]
 
 
@@ -71,6 +87,9 @@ class LimitedProtocol(H2Protocol):
         super().__init__(made.handler, made.config, made.h2_config)
         self._limits = limits
         self._on_lost = on_lost
+        self._budget = Budget(limits, time.monotonic())
+        self.on_request: Callable[[], object] | None = None
+        """Called when the whole of a first request has come."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Announce the limits that HTTP/2 knows, and stand before each message for the one that it does not."""
@@ -90,6 +109,53 @@ class LimitedProtocol(H2Protocol):
         wire.max_inbound_frame_size = self._limits.frame_bytes
         self.connection.flush()
         self.connection.create_stream = functools.partial(_limited_stream, self.connection, self._limits)
+
+    def data_received(self, data: bytes) -> None:
+        """As grpclib's; ends a connection whose peer has used up its budget, or sends what nobody asked for."""
+        # Of a stranger a little at a time: what one read brings may be thousands of frames.
+        step = len(data) if self._limits.events is None else STEP
+        for begin in range(0, len(data), step):
+            if not hasattr(self.connection, "_transport"):  # it was closed
+                return
+            self._received(data[begin : begin + step])
+
+    def _received(self, data: bytes) -> None:
+        connection = self.connection
+        try:
+            events = connection.feed(data)
+        except ProtocolError as error:
+            log.debug("protocol error: %s", error)
+            self._over("it broke the protocol")
+            return
+        connection.flush()
+        unsent = connection._transport.get_write_buffer_size()
+        if why := self._budget.spend(len(data), events, unsent, time.monotonic()):
+            self._over(why)
+            return
+        for event in events:
+            if not hasattr(connection, "_transport"):
+                return
+            self._heed(event)
+        if hasattr(connection, "_transport"):
+            connection.flush()
+
+    def _heed(self, event: Event) -> None:
+        if isinstance(event, UnknownFrameReceived):
+            return
+        if event.__class__ not in self.processor.processors:
+            self._over(f"it sent what nobody asked for: {type(event).__name__}")
+            return
+        self.processor.process(event)
+        if isinstance(event, StreamEnded) and self.on_request is not None:
+            self.on_request()
+            self.on_request = None
+
+    def _over(self, why: str) -> None:
+        """End the connection at once: what waits to be sent to such a peer would never be read."""
+        transport = self.connection._transport
+        log.info("a connection is ended: %s", why)
+        self.processor.close(why)
+        transport.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Wake whoever waits on this connection."""
@@ -164,6 +230,14 @@ def _current() -> asyncio.Task[Any]:
 class _SettledCall(Stream[Any, Any]):
     """A call that leaves its task's cancel count as it was."""
 
+    async def send_request(self, *, end: bool = False) -> None:
+        """As Stream's; the answers of some methods may not be as long as those of others."""
+        await super().send_request(end=end)
+        longest = LONGEST.get(self._method_name)
+        stream = cast("_LimitedStream", self._stream)
+        if longest is not None and cast("MendedChannel", self._channel).by_method:
+            stream.longest = longest
+
     async def __aenter__(self) -> Stream[Any, Any]:
         if self._deadline is None:
             self._wrapper = _Settled()
@@ -176,7 +250,12 @@ class _SettledCall(Stream[Any, Any]):
 
 
 class MendedChannel(Channel):
-    """A channel under limits whose calls settle. Dials as grpclib's does; told addresses, path and TLS the same way."""
+    """A channel under limits whose calls settle. Dials as grpclib's does; told addresses, path and TLS the same way.
+
+    `by_method` tells that each method has a longest answer of its own.
+    """
+
+    by_method = False
 
     def __init__(self, limits: Limits, *, name: str = "", **where: Any) -> None:
         config = configuration(limits, name)
@@ -224,10 +303,11 @@ class MendedChannel(Channel):
 class HeldChannel(MendedChannel):
     """A channel on the one connection that it was given; never dials. `protocol()` is for that connection."""
 
+    by_method = True
+
     def __init__(self, limits: Limits) -> None:
         super().__init__(limits)
         self._scheme = "https"
-        self._gone = asyncio.Event()
         self._dead = False
         self._told: list[Callable[[], object]] = []
 
@@ -248,10 +328,6 @@ class HeldChannel(MendedChannel):
         """Whether the connection is no more."""
         return self._dead
 
-    async def wait_lost(self) -> None:
-        """Until the connection is no more."""
-        await self._gone.wait()
-
     def close(self) -> None:
         """End the connection; calls under way break."""
         self._dead = True
@@ -260,7 +336,6 @@ class HeldChannel(MendedChannel):
     def _lost(self, error: Exception | None) -> None:
         super()._lost(error)
         self._dead = True
-        self._gone.set()
         while self._told:
             self._told.pop()()
 
@@ -291,6 +366,12 @@ class Served(LimitedProtocol):
         handler = self.handler
         if isinstance(handler, CallHandler):
             await handler.wait_closed()
+
+
+def certificate_shown(peer: Peer) -> bytes:
+    """The certificate of the other end in DER, checked by TLS; empty where it showed none."""
+    session: ssl.SSLObject | None = peer._transport.get_extra_info("ssl_object")
+    return (session.getpeercert(binary_form=True) or b"") if session is not None else b""
 
 
 async def connect(

@@ -22,6 +22,7 @@ from controller.api.settings import ApiSettings
 from controller.api.stages import Stages
 from controller.choice.unavailable import Unavailable
 from controller.clouds.protocol import Called
+from controller.fleet.hearing import Vitals
 from controller.fleet.pool_keeper import Figures
 from controller.link.authority import Authority
 from controller.model.cell import Cell, CellState
@@ -63,6 +64,9 @@ class Fleet:
 
     def list(self) -> tuple[Cell, ...]:
         return tuple(self.known)
+
+    def vitals(self, name: CellName) -> Vitals | None:
+        return Vitals(memory_bytes=64 << 20, cpu_millis=250, heard_at=NOW)
 
     def pool(self) -> tuple[Figures, ...]:
         return (CLASS,)

@@ -23,7 +23,7 @@ from controller.clouds.local.metadata import Facts
 from controller.clouds.local.metadata_server import MetadataServers
 from controller.clouds.userdata import UserData, render
 from controller.link import port
-from controller.link.admission import Admitted, check, token_hash
+from controller.link.admission import Admitted, check, check_renewal, token_hash
 from controller.link.port import Change, Link, LinkSettings
 from controller.model import instance as model
 from controller.model.cell import Cell, CellState
@@ -49,11 +49,18 @@ class Fleet:
             moments={"launching": time.time()},
         )
 
+    def put(self, instance: str, state: CellState) -> None:
+        cell = self.cells[InstanceId(instance)]
+        self.cells[InstanceId(instance)] = msgspec.structs.replace(cell, state=state)
+
     async def admit(self, token: str, identity: model.Identity) -> Admitted:
         cell = check(self.cells.get(identity.instance), token, identity, time.time())
         self.cells[identity.instance] = msgspec.structs.replace(cell, state=CellState.READY)
         self.admitted += 1
         return Admitted(cell.name, wire.CellSettings(heartbeat_interval_ms=100, pod_address="10.5.0.9/32"))
+
+    def renewable(self, cell: CellName, instance: InstanceId) -> None:
+        check_renewal(self.cells.get(instance), cell, instance)
 
 
 class Cloud:
@@ -121,8 +128,7 @@ class Site:
     ) -> tuple[Identity, Metadata]:
         if known:
             self.fleet.launch(instance, "t")
-        facts = link.user_data_facts()
-        user_data = UserData(controllers=facts.controllers, ca=facts.ca, token=token)
+        user_data = UserData(controllers=link.controllers, ca=link.authority.fingerprint, token=token)
         number = await self.cloud.metadata(instance, user_data)
         return Identity(self.folder / instance), Metadata("127.0.0.1", number)
 

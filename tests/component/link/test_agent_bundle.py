@@ -49,8 +49,9 @@ async def fetched(link: Link, architecture: str) -> bytes:
 
 async def test_a_stranger_gets_the_bundle_whose_hash_the_user_data_names(tmp_path: Path) -> None:
     async with port.running(settings(tmp_path), nobody, unknown) as link:
-        facts = link.user_data_facts()
-        said = UserData(controllers=facts.controllers, ca=facts.ca, token="t", agents=dict(facts.agents))
+        said = UserData(
+            controllers=link.controllers, ca=link.authority.fingerprint, token="t", agents=dict(link.agents)
+        )
         text = render(said)
         assert len(text) < LIMIT_BYTES
         assert parse(text) == said

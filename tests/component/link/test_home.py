@@ -6,6 +6,7 @@ import ssl
 import sys
 import time
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -15,11 +16,13 @@ from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call, settled
 from cellwire.rpc.turned import TURNED
-from controller.link.port import Link
+from controller.link import told
+from controller.link.port import Change, Link
 from controller.model.names import CellName
 from tests.component.link.conftest import Site, until
 
 C1 = CellName("c-i-1")
+Said = TypeVar("Said", told.Hello, told.Heartbeat, told.Happened)
 
 
 async def echo(link: Link, text: str, deadline: float = 5) -> str:
@@ -28,40 +31,68 @@ async def echo(link: Link, text: str, deadline: float = 5) -> str:
     return reply.data.decode()
 
 
+def said(site: Site, kind: type[Said]) -> list[Said]:
+    """What cells have said of one kind."""
+    return [change.said for change in site.changes if isinstance(change.said, kind)]
+
+
 async def test_a_cell_is_called_on_the_connection_that_it_dialled(site: Site) -> None:
     async with site.open() as link, site.cell(link, "i-1"):
         await until(link.connected)
         assert await echo(link, "hello") == "hello"
-        with pytest.raises(Fault) as told:
+        with pytest.raises(Fault) as refused:
             await echo(link, "refuse")
-        assert (told.value.kind, told.value.reason) == (Kind.NOT_FOUND, "Gone")
-        with pytest.raises(Fault) as told:
+        assert (refused.value.kind, refused.value.reason) == (Kind.NOT_FOUND, "Gone")
+        with pytest.raises(Fault) as refused:
             await echo(link, "hang", deadline=0.1)
-        assert told.value.kind is Kind.TIMEOUT
+        assert refused.value.kind is Kind.TIMEOUT
         assert await echo(link, "again") == "again"
 
 
 async def test_a_cell_says_hello_then_beats_and_its_events_come_through(site: Site) -> None:
     async with site.open() as link, site.cell(link, "i-1") as (small, _):
-        await until(lambda: sum(change.kind == "heartbeat" for change in site.changes) >= 2)
-        small.events.put_nowait(wire.CellEvent(reason="Pulled", message="an image"))
-        await until(lambda: any(change.kind == "event" for change in site.changes))
-        kinds = [change.kind for change in site.changes]
-        assert kinds[:2] == ["connected", "hello"]
-        hello = site.changes[1].message
-        assert hello is not None
-        assert hello.hello.cpu_millis >= 1000
-        beat = next(change.message for change in site.changes if change.kind == "heartbeat")
-        assert beat is not None
-        assert beat.heartbeat.agent_memory_bytes > 1 << 20
-        assert abs(beat.heartbeat.at - time.time()) < 10
+        await until(lambda: len(said(site, told.Heartbeat)) >= 2)
+        small.events.put_nowait(wire.CellEvent(at=time.time(), reason="Pulled", message="an image"))
+        await until(lambda: said(site, told.Happened))
+        assert site.changes[0].kind == "connected"
+        hello = site.changes[1].said
+        assert isinstance(hello, told.Hello)
+        assert hello.cpu_millis >= 1000
+        assert said(site, told.Heartbeat)[0].agent_memory_bytes > 1 << 20
+        assert said(site, told.Happened)[0].message == "an image"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        wire.CellEvent(at=1.0, reason="not a word"),
+        wire.CellEvent(at=float("nan"), reason="Pulled"),
+        wire.CellEvent(at=1.0, reason="Pulled", message="x" * (1 << 20)),
+    ],
+)
+async def test_a_cell_that_reports_nonsense_is_cut_off_and_others_are_heard(site: Site, event: wire.CellEvent) -> None:
+    async with site.open() as link, site.cell(link, "i-1") as (bad, _), site.cell(link, "i-2"):
+        await until(lambda: len(link.connected()) == 2)
+        bad.events.put_nowait(event)
+        await until(lambda: Change(CellName("c-i-1"), "disconnected") in site.changes)
+        heard = len(said(site, told.Heartbeat))
+        await until(lambda: len(said(site, told.Heartbeat)) > heard + 2)
+        assert not said(site, told.Happened)
+
+
+async def test_a_cell_that_reports_without_end_is_cut_off(site: Site) -> None:
+    async with site.open() as link, site.cell(link, "i-1") as (bad, _):
+        for _ in range(300):
+            bad.events.put_nowait(wire.CellEvent(at=time.time(), reason="Pulling"))
+        await until(lambda: Change(CellName("c-i-1"), "disconnected") in site.changes)
+        assert len(said(site, told.Happened)) <= told.BURST
 
 
 async def test_a_cell_that_is_not_there_is_unreachable(site: Site) -> None:
     async with site.open() as link:
-        with pytest.raises(Fault) as told:
+        with pytest.raises(Fault) as refused:
             link.channel(CellName("c-none"))
-        assert told.value.kind is Kind.UNREACHABLE
+        assert refused.value.kind is Kind.UNREACHABLE
 
 
 async def test_a_cell_redials_a_controller_that_was_restarted(site: Site) -> None:
@@ -111,9 +142,9 @@ async def test_the_newest_connection_of_a_cell_wins(site: Site) -> None:
         link.disconnect(C1)
         await until(lambda: bool(link.connected()) and link.channel(C1) is not old)
         assert await echo(link, "new") == "new"
-        with pytest.raises(Fault) as told:
+        with pytest.raises(Fault) as refused:
             await call(cell_grpc.CellStub(old).ReadFile, wire.ReadFileRequest(), deadline=1)
-        assert told.value.kind is Kind.UNREACHABLE
+        assert refused.value.kind is Kind.UNREACHABLE
 
 
 async def test_a_connection_cut_in_mid_stream_settles_on_both_sides(site: Site) -> None:
@@ -129,9 +160,9 @@ async def test_a_connection_cut_in_mid_stream_settles_on_both_sides(site: Site) 
                     pass
 
         async def asked_to_cancel() -> int:
-            with pytest.raises(Fault) as told, settled():
+            with pytest.raises(Fault) as refused, settled():
                 await read()
-            assert told.value.kind is Kind.UNREACHABLE
+            assert refused.value.kind is Kind.UNREACHABLE
             task = asyncio.current_task()
             assert task is not None
             return task.cancelling()
@@ -142,9 +173,9 @@ async def test_a_connection_cut_in_mid_stream_settles_on_both_sides(site: Site) 
 
 
 async def test_a_silent_stranger_is_cut_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cellwire.rpc import turned
+    from cellwire.rpc import limits, turned
 
-    monkeypatch.setattr(turned, "STRANGER_SECONDS", 0.2)
+    monkeypatch.setattr(limits, "FIRST_SECONDS", 0.2)
     async with site.open() as link:
         identity, metadata = await site.boot(link, "i-1")
         from cellagent.boot.join import client_context, join
@@ -173,11 +204,9 @@ async def test_a_cell_as_a_process_survives_its_own_restart_without_a_new_join(s
             command = [sys.executable, str(script), str(site.folder / "state"), str(number), repr(started)]
             process = await asyncio.create_subprocess_exec(*command)
             try:
-                await until(lambda: any(change.kind == "hello" for change in site.changes), 20)
+                await until(lambda: said(site, told.Hello), 20)
                 took = time.time() - started
-                hello = next(change.message for change in site.changes if change.kind == "hello")
-                assert hello is not None
-                moments = {name: round(at - started, 3) for name, at in hello.hello.moments.items()}
+                moments = {name: round(at - started, 3) for name, at in said(site, told.Hello)[0].moments.items()}
                 rss = int(await echo(link, "rss")) / 1e6
                 print(f"{life}: hello after {took:.3f} s {moments}, agent {rss:.1f} MB")
             finally:

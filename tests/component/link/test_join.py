@@ -22,6 +22,7 @@ from cellwire.rpc.call import call
 from cellwire.rpc.turned import CALLS, TURNED, calling, serve_on
 from controller.clouds.local.identity import Signer
 from controller.clouds.userdata import UserData
+from controller.link import told
 from controller.link.authority import Authority
 from controller.model.names import CellName, InstanceId
 from tests.component.link.conftest import Site
@@ -29,12 +30,12 @@ from tests.component.link.small_agent import Small, serving
 
 
 async def refused(identity: Identity, metadata: Metadata) -> Fault:
-    with pytest.raises(Fault) as told:
+    with pytest.raises(Fault) as raised:
         await join(identity, metadata)
-    assert told.value.kind is Kind.DENIED
+    assert raised.value.kind is Kind.DENIED
     assert not identity.certificate.exists()
     assert identity.home() is None
-    return told.value
+    return raised.value
 
 
 async def test_an_instance_of_ours_joins_with_a_certificate_that_names_its_cell_and_itself(site: Site) -> None:
@@ -96,9 +97,8 @@ async def test_who_lost_the_answer_on_the_way_gets_it_again(site: Site) -> None:
 async def test_a_document_of_another_cloud_is_refused(site: Site) -> None:
     async with site.open() as link:
         site.fleet.launch("i-1", "t")
-        facts = link.user_data_facts()
         other = Signer(rsa.generate_private_key(public_exponent=65537, key_size=2048))
-        user_data = UserData(controllers=facts.controllers, ca=facts.ca, token="t")
+        user_data = UserData(controllers=link.controllers, ca=link.authority.fingerprint, token="t")
         number = await site.cloud.metadata("i-1", user_data, other)
         await refused(Identity(site.folder / "i-1"), Metadata("127.0.0.1", number))
         assert site.fleet.admitted == 0
@@ -118,8 +118,7 @@ async def test_a_controller_with_another_authority_is_told_nothing(site: Site, t
 async def test_the_first_controller_that_answers_is_joined(site: Site) -> None:
     async with site.open() as link:
         site.fleet.launch("i-1", "t")
-        facts = link.user_data_facts()
-        user_data = UserData(controllers=("127.0.0.1:1", *facts.controllers), ca=facts.ca, token="t")
+        user_data = UserData(controllers=("127.0.0.1:1", *link.controllers), ca=link.authority.fingerprint, token="t")
         number = await site.cloud.metadata("i-1", user_data)
         home = await join(Identity(site.folder / "i-1"), Metadata("127.0.0.1", number))
         assert home.cell == "c-i-1"
@@ -145,9 +144,9 @@ async def test_without_a_certificate_nothing_is_renewed(site: Site) -> None:
         context = client_context(identity, CALLS)
         request = wire.RenewRequest(signing_request=await identity.signing_request())
         async with calling("127.0.0.1", link.port, context, SERVER_NAME) as channel:
-            with pytest.raises(Fault) as told:
+            with pytest.raises(Fault) as raised:
                 await call(cell_grpc.EnrolmentStub(channel).Renew, request, deadline=5)
-        assert told.value.kind is Kind.DENIED
+        assert raised.value.kind is Kind.DENIED
         assert link.refused == {"NoCertificate": 1}
 
 
@@ -187,7 +186,8 @@ async def test_only_a_valid_certificate_of_ours_opens_the_turned_connection(site
         assert await turned(site, identity, link.port) is not None
         assert not link.connected()
         assert await joined(site, link.port, good) is None
-        assert {change.kind for change in site.changes} >= {"connected", "hello"}
+        assert site.changes[0].kind == "connected"
+        assert isinstance(site.changes[1].said, told.Hello)
 
 
 async def test_a_cell_cannot_pass_for_a_controller(site: Site, tmp_path: Path) -> None:

@@ -77,8 +77,9 @@ async def run(folder: Path, text: str) -> str:
 async def test_the_agent_comes_from_the_controller_and_is_started(tmp_path: Path) -> None:
     here = LinkSettings(tmp_path / "link", "127.0.0.1", 0, ("127.0.0.1",), {"amd64": bundle(tmp_path)})
     async with port.running(here, nobody, unknown) as link:
-        facts = link.user_data_facts()
-        said = UserData(controllers=facts.controllers, ca=facts.ca, token="t", agents=dict(facts.agents))
+        said = UserData(
+            controllers=link.controllers, ca=link.authority.fingerprint, token="t", agents=dict(link.agents)
+        )
         told = await run(tmp_path, render(said))
     assert "started /usr/local/bin/cellagent run --power-off at 1" in told, told
 
@@ -88,10 +89,13 @@ async def test_an_agent_with_another_hash_is_not_started_which_is_said_on_the_co
 ) -> None:
     here = LinkSettings(tmp_path / "link", "127.0.0.1", 0, ("127.0.0.1",), {"amd64": bundle(tmp_path)})
     async with port.running(here, nobody, unknown) as link:
-        facts = link.user_data_facts()
         told = await run(
             tmp_path,
-            render(UserData(controllers=facts.controllers, ca=facts.ca, token="t", agents={"amd64": "0" * 64})),
+            render(
+                UserData(
+                    controllers=link.controllers, ca=link.authority.fingerprint, token="t", agents={"amd64": "0" * 64}
+                )
+            ),
         )
     assert "cannot get its agent: " in told, told
     assert "is not the agent that the user-data names; powering off" in told

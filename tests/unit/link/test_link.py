@@ -4,13 +4,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cellagent.link import heartbeat
 from cellwire.faults import Fault, Kind
 from controller.link.admission import CLOCKS_APART, TOKEN_LIFE, check, token_hash
-from controller.link.heartbeat import Leases
 from controller.model.cell import Cell, CellState
 from controller.model.instance import Identity
 from controller.model.names import CellName, InstanceId
@@ -59,15 +56,6 @@ def test_a_document_that_is_older_than_the_launch_is_denied_whatever_it_proves()
     with pytest.raises(Fault, match="older than its launch") as told:
         check(CELL, "right", replace(IDENTITY, pending_at=NOW - 6 - CLOCKS_APART), NOW)
     assert (told.value.kind, told.value.reason) == (Kind.DENIED, "StaleDocument")
-
-
-@given(st.dictionaries(st.sampled_from("abc"), st.floats(0, 100)), st.floats(0, 200), st.floats(1, 50))
-def test_the_silent_are_those_not_heard_for_a_lease(heard: dict[str, float], now: float, lease: float) -> None:
-    leases = Leases()
-    for cell, at in heard.items():
-        leases = leases.renewed(CellName(cell), 0).renewed(CellName(cell), at)
-    assert leases.silent(now, lease) == {cell for cell, at in heard.items() if now - at > lease}
-    assert leases.without(CellName("a")).heard.keys() == heard.keys() - {"a"}
 
 
 def test_a_cell_that_is_a_group_has_the_size_and_the_use_of_its_group(

@@ -1,0 +1,54 @@
+"""What one peer has used up of a connection: decides when it has had enough. No I/O.
+
+HTTP/2 lets a peer ask for work that costs it nothing: calls that it takes back at once, pings, settings, empty frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from h2.events import (
+    DataReceived,
+    Event,
+    PingReceived,
+    PriorityUpdated,
+    RemoteSettingsChanged,
+    StreamReset,
+    UnknownFrameReceived,
+)
+
+from cellwire.rpc.limits import Limits
+
+CONTROL = (PingReceived, PriorityUpdated, RemoteSettingsChanged, StreamReset, UnknownFrameReceived)
+
+
+class Budget:
+    """Of one connection. Times are seconds of any clock that runs evenly."""
+
+    def __init__(self, limits: Limits, now: float) -> None:
+        self._limits = limits
+        self._events = 0
+        self._bytes = 0
+        self._control = 0.0
+        self._at = now
+
+    def spend(self, received: int, events: Iterable[Event], unsent: int, now: float) -> str:
+        """Take note of what has come, and of the bytes that wait to be sent; why the connection is to end, or ""."""
+        limits = self._limits
+        self._bytes += received
+        if limits.received_bytes is not None and self._bytes > limits.received_bytes:
+            return f"more than {limits.received_bytes} bytes were sent on a connection for short calls"
+        if limits.unsent_bytes is not None and unsent > limits.unsent_bytes:
+            return f"{unsent} bytes wait for a peer that does not read"
+        if limits.events is None and limits.control_burst is None:
+            return ""
+        self._control = max(self._control - (now - self._at) * limits.control_rate, 0.0)
+        self._at = now
+        for event in events:
+            self._events += 1
+            self._control += isinstance(event, CONTROL) or (isinstance(event, DataReceived) and not event.data)
+        if limits.events is not None and self._events > limits.events:
+            return f"more than {limits.events} frames came on a connection for short calls"
+        if limits.control_burst is not None and self._control > limits.control_burst:
+            return f"more than {limits.control_burst} frames that carry nothing came at once"
+        return ""

@@ -1,0 +1,263 @@
+"""The open TLS port that cells and strangers dial: who gets in, who is served what, who is cut off.
+
+Nobody is believed before a certificate of ours is shown, so until then a connection is a guest (`guests`): counted from
+the moment at which it is accepted, with a time for its handshake, its first request and its whole life. A cell that
+has shown its certificate is no guest any more, and short calls with a certificate have places of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+from cellwire.rpc import limits as bounds
+from cellwire.rpc import mended
+from cellwire.rpc.giving import Gifts
+from cellwire.rpc.guests import Guest, Guests, Places
+from cellwire.rpc.limits import FROM_CELL
+from cellwire.rpc.turned import AUTHORITY, CALLS, TURNED, Certificate, TurnedChannel, common_name
+
+log = logging.getLogger(__name__)
+BACKLOG = 1024
+# While there are no descriptors left.
+SHORT_SECONDS = 0.1
+# Refusals are told together, so that who is refused does not fill the disk.
+TELL_SECONDS = 10.0
+
+
+class _Threshold(asyncio.Protocol):
+    """A connection whose handshake is done: hands it to the protocol that its ALPN asks for."""
+
+    def __init__(self, port: Port, guest: Guest) -> None:
+        self._port = port
+        self._guest = guest
+        self.passed = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Choose, and step aside."""
+        given = cast("asyncio.Transport", transport)
+        inner = self._port.admit(given, self._guest)
+        if inner is None:
+            given.close()
+            return
+        self.passed = True
+        given.set_protocol(inner)
+        inner.connection_made(given)
+
+
+class Port:
+    """An open port, and what is connected to it."""
+
+    def __init__(
+        self,
+        calls: mended.MendedServer,
+        turned: Callable[[TurnedChannel], None],
+        authority: bytes,
+        gifts: Gifts,
+        places: Places,
+    ) -> None:
+        self._calls = calls
+        self._turned = turned
+        self._authority = authority
+        self._gifts = gifts
+        self._cells: set[TurnedChannel] = set()
+        self._guests = Guests(places)
+        # Cells that renew: they have proved who they are, and are told apart by it.
+        self._known = Guests(places)
+        self._sockets: dict[Guest, socket.socket] = {}
+        self._served: dict[mended.Served, list[asyncio.TimerHandle]] = {}
+        self._ended = False
+        self._refused: Counter[str] = Counter()
+        self._told_at = 0.0
+        self.number = 0
+
+    @property
+    def guests(self) -> int:
+        """How many are connected who have proved nothing."""
+        return self._guests.count
+
+    async def accept(self, listening: socket.socket, context: ssl.SSLContext) -> None:
+        """Take connections until cancelled."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as shaking:
+            while True:
+                try:
+                    sock, peer = await loop.sock_accept(listening)
+                except OSError as error:
+                    # Mostly want of descriptors or memory. Those who have waited longest in vain give theirs.
+                    self._refuse(f"a connection could not be accepted: {error}")
+                    if (guest := self._guests.longest_silent()) is not None:
+                        self._cut(guest)
+                    await asyncio.sleep(SHORT_SECONDS)
+                    continue
+                guest, leaver = self._guests.enter(str(peer[0]), time.monotonic())
+                if leaver is not None:
+                    self._cut(leaver)
+                if guest is None:
+                    self._refuse("there are too many connections from one address, or in all")
+                    sock.close()
+                    continue
+                self._sockets[guest] = sock
+                shaking.create_task(self._shake(sock, guest, context), name="handshake")
+
+    async def _shake(self, sock: socket.socket, guest: Guest, context: ssl.SSLContext) -> None:
+        """The handshake; then what was asked for has the connection."""
+        threshold = _Threshold(self, guest)
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: threshold,
+                sock,
+                ssl=context,
+                ssl_handshake_timeout=bounds.HANDSHAKE_SECONDS,
+                ssl_shutdown_timeout=bounds.SHUTDOWN_SECONDS,
+            )
+        except (OSError, ssl.SSLError, TimeoutError) as error:
+            self._refuse(f"the TLS handshake failed: {type(error).__name__}")
+            sock.close()
+        finally:
+            if not threshold.passed:
+                self._gone(guest)
+
+    def admit(self, transport: asyncio.Transport, guest: Guest) -> asyncio.Protocol | None:
+        """The protocol for a connection, or None: it is not wanted any longer."""
+        if self._ended:  # its handshake outlasted the port
+            return None
+        session: ssl.SSLObject = transport.get_extra_info("ssl_object")
+        asked = session.selected_alpn_protocol()
+        if asked == AUTHORITY:
+            transport.write(self._authority)
+            return None
+        certificate: Certificate = session.getpeercert() or {}
+        peer: tuple[str, int] = transport.get_extra_info("peername") or ("?", 0)
+        name = common_name(certificate)
+        if asked == TURNED and name:
+            self._gone(guest)
+            return self._admit_cell(TurnedChannel(FROM_CELL, certificate, peer[0]))
+        if asked == CALLS:
+            return self._admit_caller(transport, guest, name)
+        if giving := self._gifts.admit(asked):  # which bounds them itself
+            self._gone(guest)
+            return giving
+        self._refuse(f"it asks for {asked}, and shows {'a' if name else 'no'} certificate")
+        return None
+
+    def _admit_cell(self, channel: TurnedChannel) -> asyncio.Protocol:
+        protocol = channel.protocol(lambda: self._cells.discard(channel))
+        self._cells.add(channel)
+        # Once the connection is made: what `turned` starts may call at once.
+        asyncio.get_running_loop().call_soon(self._turned, channel)
+        return protocol
+
+    def _admit_caller(self, transport: asyncio.Transport, guest: Guest, name: str) -> asyncio.Protocol | None:
+        loop = asyncio.get_running_loop()
+        if name:
+            self._gone(guest)
+            known, leaver = self._known.enter(name, time.monotonic())
+            if known is None or leaver is not None:
+                self._refuse("a cell has too many connections for short calls")
+                return None
+            guest = known
+
+        def lost(error: Exception | None) -> None:
+            del error
+            self._known.leave(guest)
+            self._gone(guest)
+            for timer in self._served.pop(served, ()):
+                timer.cancel()
+
+        served = self._calls.protocol(lost)
+        first = loop.call_later(bounds.FIRST_SECONDS, transport.abort)
+        self._served[served] = [first, loop.call_later(bounds.STRANGER_SECONDS, transport.abort)]
+
+        def heard() -> None:
+            first.cancel()
+            self._guests.heard(guest)
+
+        served.on_request = heard
+        return served
+
+    def _cut(self, guest: Guest) -> None:
+        """End a guest's connection, whatever it is at."""
+        sock = self._sockets.pop(guest, None)
+        self._guests.leave(guest)
+        if sock is not None:
+            try:
+                # Not closed here: the transport has it, and sees it end.
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError as error:
+                log.debug("ended already: %s", error)
+
+    def _gone(self, guest: Guest) -> None:
+        self._sockets.pop(guest, None)
+        self._guests.leave(guest)
+
+    def _refuse(self, why: str) -> None:
+        self._refused[why] += 1
+        now = time.monotonic()
+        if now - self._told_at >= TELL_SECONDS:
+            self._told_at = now
+            log.warning("connections refused: %s", "; ".join(f"{why} ({n})" for why, n in self._refused.items()))
+            self._refused.clear()
+
+    async def end(self) -> None:
+        """Close every connection; take no other."""
+        self._ended = True
+        for channel in tuple(self._cells):
+            channel.close()
+        self._gifts.end()
+        for served in tuple(self._served):
+            await served.end()
+
+
+@asynccontextmanager
+async def accepting(
+    at: tuple[str, int],
+    context: ssl.SSLContext,
+    *,
+    calls: mended.MendedServer,
+    turned: Callable[[TurnedChannel], None],
+    authority: bytes,
+    files: Mapping[str, Path] | None = None,
+    places: Places | None = None,
+) -> AsyncGenerator[Port]:
+    """Open the port at a host and a number. Raises OSError where it cannot listen.
+
+    `calls` serves whoever connects with ALPN "h2"; `turned` is given a channel for each cell that dials with a
+    certificate; `authority` is written to whoever asks for it; `files` are given to whoever asks for their ALPN word.
+    """
+    opened = Port(calls, turned, authority, Gifts(files or {}), places or Places())
+    listening = await _listening(*at)
+    opened.number = listening[0].getsockname()[1]
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            taking = [tasks.create_task(opened.accept(each, context), name="accept") for each in listening]
+            try:
+                yield opened
+            finally:
+                for task in taking:
+                    task.cancel()
+                await opened.end()
+    finally:
+        for each in listening:
+            each.close()
+
+
+async def _listening(host: str, port: int) -> list[socket.socket]:
+    """Sockets on each address of the host, all at one port."""
+    resolve = partial(asyncio.get_running_loop().getaddrinfo, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    found: list[socket.socket] = []
+    for family, _, _, _, address in dict.fromkeys(await resolve(host or None, port)):
+        where = (address[0], port or (found[0].getsockname()[1] if found else 0))
+        sock = socket.create_server(where, family=family, backlog=BACKLOG)
+        sock.setblocking(False)  # noqa: FBT003 # the socket's own signature
+        found.append(sock)
+    return found

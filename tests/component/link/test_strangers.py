@@ -1,0 +1,108 @@
+"""Strangers at the port, beside cells that are at home: floods are cut, silent ones make room, no cell notices."""
+
+import asyncio
+
+import pytest
+
+from cellagent.boot.identity import Identity
+from cellagent.boot.join import SERVER_NAME, client_context, join, renew
+from cellwire.cell.v1 import cell_grpc
+from cellwire.cell.v1 import cell_pb2 as wire
+from cellwire.faults import Fault, Kind
+from cellwire.rpc import guests, limits
+from cellwire.rpc.call import call
+from cellwire.rpc.turned import CALLS, calling
+from controller.link import port
+from controller.link.port import Link
+from controller.model.cell import CellState
+from controller.model.names import CellName, InstanceId
+from tests.component.link.conftest import Site, until
+from tests.support.stranger import FLOODS, Flood, flood, silent, write_slowly
+
+# Far more than the kernel keeps for both ends.
+ENDLESS = 256 << 20
+
+
+async def beats_on(site: Site) -> None:
+    """A cell's words go on coming."""
+    heard = len(site.changes)
+    await until(lambda: len(site.changes) > heard + 2)
+
+
+@pytest.mark.parametrize("what", FLOODS, ids=lambda what: what.__name__)
+async def test_a_flood_is_cut_and_cells_are_heard_meanwhile(site: Site, what: Flood) -> None:
+    async with site.open() as link, site.cell(link, "i-1"):
+        await until(link.connected)
+        async with asyncio.TaskGroup() as tasks:
+            floods = [tasks.create_task(flood("127.0.0.1", link.port, what, ENDLESS, 50)) for _ in range(3)]
+            await beats_on(site)
+        assert max(each.result() for each in floods) < ENDLESS
+        assert {change.kind for change in site.changes} == {"connected", "told"}
+
+
+async def test_silent_connections_make_room_for_an_instance_that_joins(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guests, "SILENT_SECONDS", 0.0)
+    monkeypatch.setattr(port, "PLACES", guests.Places(total=10, address=10))
+    async with site.open() as link:
+        for tls in (False, True):
+            async with silent("127.0.0.1", link.port, 30, tls=tls):
+                identity, metadata = await site.boot(link, f"i-{tls}")
+                assert (await join(identity, metadata)).cell == f"c-i-{tls}"
+
+
+async def test_a_cell_renews_while_its_address_has_no_place_left(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(port, "PLACES", guests.Places(total=10, address=10))
+    async with site.open() as link:
+        identity, metadata = await site.boot(link, "i-1")
+        home = await join(identity, metadata)
+        async with silent("127.0.0.1", link.port, 9, tls=True):
+            assert (await renew(identity, home)).renew_at >= home.renew_at
+
+
+async def test_a_handshake_that_drips_is_cut(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "HANDSHAKE_SECONDS", 0.5)
+    async with site.open() as link:
+        assert await write_slowly("127.0.0.1", link.port) < 30
+
+
+async def renewal(link: Link, identity: Identity, request: bytes) -> Fault:
+    message = wire.RenewRequest(signing_request=request)
+    async with calling("127.0.0.1", link.port, client_context(identity, CALLS), SERVER_NAME) as channel:
+        with pytest.raises(Fault) as raised:
+            await call(cell_grpc.EnrolmentStub(channel).Renew, message, deadline=5)
+    assert raised.value.kind is Kind.DENIED
+    return raised.value
+
+
+async def test_a_cell_that_is_over_gets_no_further_certificate(site: Site) -> None:
+    async with site.open() as link:
+        identity, metadata = await site.boot(link, "i-1")
+        await join(identity, metadata)
+        request = await identity.signing_request()
+        site.fleet.put("i-1", CellState.RETIRING)
+        assert (await renewal(link, identity, request)).reason == "CellOver"
+        del site.fleet.cells[InstanceId("i-1")]
+        assert (await renewal(link, identity, request)).reason == "UnknownCell"
+
+
+async def test_a_certificate_is_renewed_for_its_own_key_only(site: Site) -> None:
+    async with site.open() as link:
+        identity, metadata = await site.boot(link, "i-1")
+        await join(identity, metadata)
+        other = Identity(site.folder / "other")
+        fault = await renewal(link, identity, await other.signing_request())
+        assert fault.reason == "AnotherKey"
+        assert link.refused == {"AnotherKey": 1}
+
+
+async def test_the_longest_answer_depends_on_the_method(site: Site) -> None:
+    async with site.open() as link, site.cell(link, "i-1"):
+        await until(link.connected)
+        stub = cell_grpc.CellStub(link.channel(CellName("c-i-1")))
+        # A small cell answers with the path that it is asked for.
+        long = "x" * (limits.LONGEST["/chinampa.cell.v1.Cell/ReadFile"] + 1)
+        with pytest.raises(Fault, match="above the limit"):
+            await call(stub.ReadFile, wire.ReadFileRequest(path=long), deadline=20)
+        assert (await call(stub.ReadFile, wire.ReadFileRequest(path="short"), deadline=20)).data == b"short"
