@@ -31,6 +31,7 @@ from cellwire.stream.session import SessionRequest
 
 # What a killed command needs to be gone, at most.
 KILL_SECONDS = 5.0
+LOOK_SECONDS = 0.05
 # A runtime that starts no command within this time is hung.
 START_DEADLINE = 60.0
 WORDS = 64 * 1024
@@ -53,28 +54,42 @@ class Place:
         return started_ticks(self.pid) != self.pid_started or not os.path.lexists(f"/proc/{self.pid}/ns/mnt")
 
 
+class _Held:
+    """A descriptor that is closed once, whoever comes first."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
 class NotStarted(Exception):
     """The runtime could not start the command; its words."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """What the runtime is told: descriptors of the command's description and of the runtime's own log, and a file."""
+    """What the runtime is told: a descriptor of the command's description, and two files.
+
+    Hundreds of sessions may be open at once: a descriptor of each is held no longer than it is needed.
+    """
 
     place: Place
-    spec: int
-    log: int
+    spec: _Held
+    log: Path
     pid_file: Path
 
     def flags(self) -> list[str]:
         """The runtime's own, before its verb."""
-        return ["--root", str(self.place.runtime_state), "--log", f"/proc/self/fd/{self.log}", "--log-format", "json"]
+        return ["--root", str(self.place.runtime_state), "--log", str(self.log), "--log-format", "json"]
 
     def words(self) -> str:
         """Why the runtime did not start the command."""
-        text = os.pread(self.log, WORDS, 0).decode(errors="replace")
         said: list[str] = []
-        for line in text.splitlines():
+        for line in _text(self.log).splitlines():
             with suppress(msgspec.MsgspecError):
                 entry = msgspec.json.decode(line, type=dict[str, str])
                 said += [entry.get("msg", "")] if entry.get("level") == "error" else []
@@ -123,14 +138,18 @@ class Command:
 
     async def end(self) -> None:
         """Kill the command and wait for its end; nothing to do where it has ended."""
-        if self.process.returncode is None:
+        try:
+            async with asyncio.timeout(KILL_SECONDS):
+                # It may be left while it is still being started, and is killed as soon as it is there.
+                while self.process.returncode is None:
+                    kill_tree(self._order.pid())
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(LOOK_SECONDS):
+                            await self.process.wait()
+        except TimeoutError:
+            processes.kill_session(self.process.pid)
+            await self.process.wait()
             kill_tree(self._order.pid())
-            try:
-                async with asyncio.timeout(KILL_SECONDS):
-                    await self.process.wait()
-            except TimeoutError:
-                processes.kill_session(self.process.pid)
-                await self.process.wait()
 
 
 def process_spec(config: Mapping[str, Any], command: Sequence[str], *, terminal: bool) -> dict[str, Any]:
@@ -147,15 +166,16 @@ async def on_pipes(place: Place, request: SessionRequest, stdout: int, stderr: i
     """Start a command on two descriptors, or DEVNULL, and on a pipe for its input; leaving ends it."""
     with _ordered(place, request) as order:
         if place.runtime.name == "crun":
-            argv = [str(place.runtime), *order.flags(), "exec", "--process", f"/proc/self/fd/{order.spec}"]
+            argv = [str(place.runtime), *order.flags(), "exec", "--process", f"/proc/self/fd/{order.spec.fd}"]
             argv += ["--pid-file", str(order.pid_file), place.container_id]
             process = await processes.launch(
                 argv,
                 stdin=PIPE if request.stdin else DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
-                pass_fds=(order.spec, order.log),
+                pass_fds=(order.spec.fd,),
             )
+            order.spec.close()
             async with _ended(Command(process, order)) as command:
                 yield command
             return
@@ -200,7 +220,7 @@ async def _held(
                         runtime=place.runtime,
                         runtime_flags=tuple(order.flags()),
                         bundle=place.bundle,
-                        spec=f"/proc/self/fd/{order.spec}",
+                        spec=f"/proc/self/fd/{order.spec.fd}",
                         pid_file=order.pid_file,
                         options=tuple(options),
                     )
@@ -211,8 +231,9 @@ async def _held(
                 env={**processes.ENVIRONMENT, **conmon.HASTE, "_OCI_SYNCPIPE": str(theirs)},
                 # It leaves its note of a lack of memory where it stands.
                 cwd=place.bundle,
-                pass_fds=(theirs, order.spec, order.log, *passed),
+                pass_fds=(theirs, order.spec.fd, *passed),
             )
+            order.spec.close()
         finally:
             os.close(theirs)
         async with _ended(Command(process, order, ours)) as command:
@@ -234,16 +255,20 @@ async def _ended(command: Command) -> AsyncGenerator[Command]:
 
 @contextmanager
 def _ordered(place: Place, request: SessionRequest) -> Generator[_Order]:
-    """The description and the log in memory, where they cost nothing to take away, and a name for the pid file."""
+    """The description in memory, where it costs nothing to take away, and names for the files of pid and log.
+
+    Whoever has started the runtime closes the descriptor, which that has inherited.
+    """
     config = msgspec.json.decode((place.bundle / "config.json").read_bytes())
-    pid_file = place.bundle / f"exec-{new_id()[:12]}.pid"
-    spec, log = os.memfd_create("process.json"), os.memfd_create("log")
+    name = f"exec-{new_id()[:12]}"
+    pid_file, log = place.bundle / f"{name}.pid", place.bundle / f"{name}.log"
+    spec = _Held(os.memfd_create("process.json"))
     try:
-        os.write(spec, msgspec.json.encode(process_spec(config, request.command, terminal=request.tty)))
+        os.write(spec.fd, msgspec.json.encode(process_spec(config, request.command, terminal=request.tty)))
         yield _Order(place, spec, log, pid_file)
     finally:
-        os.close(spec)
-        os.close(log)
+        spec.close()
+        log.unlink(missing_ok=True)
         pid_file.unlink(missing_ok=True)
 
 
@@ -315,6 +340,12 @@ def kill_tree(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
     for child in children:
         kill_tree(child)
+
+
+def _text(path: Path) -> str:
+    with suppress(OSError):
+        return path.read_text(errors="replace")[:WORDS]
+    return ""
 
 
 def _number(path: Path) -> int:

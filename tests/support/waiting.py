@@ -9,14 +9,14 @@ from typing import TypeVar
 Found = TypeVar("Found")
 
 
-async def until(there: Callable[[], object], seconds: float = 20.0) -> None:
+async def until(there: Callable[[], object], seconds: float = 120.0) -> None:
     """Until it is true. Raises TimeoutError."""
     async with asyncio.timeout(seconds):
         while not there():
             await asyncio.sleep(0.03)
 
 
-async def until_found(there: Callable[[], Awaitable[Found]], seconds: float = 20.0) -> Found:
+async def until_found(there: Callable[[], Awaitable[Found]], seconds: float = 120.0) -> Found:
     """The same for what must be asked for; the true answer."""
     async with asyncio.timeout(seconds):
         while not (found := await there()):
