@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import logging
 import os
+import resource
 import signal
 import ssl
 import sys
@@ -71,11 +72,14 @@ from controller.workloads import room as workloads
 
 log = structlog.get_logger()
 HERE = Path(__file__).resolve().parent.parent
+# As the unit in deploy/systemd says: ten thousand cells, and what a quarter kept from strangers leaves.
+DESCRIPTORS = 65_536
 
 
 def run(settings: Settings) -> None:
     """Run the controller until SIGTERM or SIGINT; a second signal exits at once. Raises Fault."""
     _log_to_stderr(settings.log_level)
+    _raise_descriptors()
     try:
         with _alone(settings.state), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(main(settings))
@@ -83,6 +87,18 @@ def run(settings: Settings) -> None:
         raise _told(group) or group from None
     except OSError as error:
         raise Fault(Kind.UNAVAILABLE, "controller", str(error)) from error
+
+
+def descriptors(soft: int, hard: int) -> int:
+    """How many files and connections may be open: as many as allowed, up to `DESCRIPTORS`, never fewer than now."""
+    allowed = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    return soft if soft == resource.RLIM_INFINITY else max(soft, allowed)
+
+
+def _raise_descriptors() -> None:
+    """Cells, strangers, sessions and copies of logs have a descriptor or more each; 1,024 is the usual soft limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors(soft, hard), hard))
 
 
 async def main(settings: Settings) -> None:
