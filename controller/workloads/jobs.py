@@ -5,6 +5,8 @@ A pod that is over is counted once: the status keeps the uids of those that were
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -12,6 +14,7 @@ import msgspec
 from controller.objects.fields import Json
 from controller.objects.moments import seconds_of, timestamp
 from controller.workloads.steps import (
+    BURST,
     Create,
     Delete,
     Plan,
@@ -29,6 +32,9 @@ from controller.workloads.steps import (
 
 INDEX = "batch.kubernetes.io/job-completion-index"
 BACKOFF, LONGEST_BACKOFF = 10.0, 600.0
+# Kubernetes' own bound for indexed jobs.
+MOST_INDEXES = 100_000
+_RANGE = re.compile(r"([0-9]{1,10})(?:-([0-9]{1,10}))?")
 
 
 class _Count(msgspec.Struct, kw_only=True):
@@ -109,7 +115,7 @@ def _suspended(job: Json, count: _Count, running: Sequence[Json], now: float) ->
 def index_of(pod: Json) -> int:
     """The completion index of a pod; -1 for none."""
     text = (pod["metadata"].get("annotations") or {}).get(INDEX, "")
-    return int(text) if text.isdigit() else -1
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else -1
 
 
 def _count(job: Json, mine: Sequence[Json]) -> _Count:
@@ -187,10 +193,10 @@ def _matches(rule: Json, pod: Json) -> str | None:
 
 
 def ranges(text: str) -> Iterator[int]:
-    """The numbers in "1,3-5"."""
-    for part in filter(None, text.split(",")):
-        first, _, last = part.partition("-")
-        yield from range(int(first), int(last or first) + 1)
+    """The numbers in "1,3-5", at most as many as an indexed job may have: anybody may write a status."""
+    found = (_RANGE.fullmatch(part) for part in text.split(",", MOST_INDEXES)[:MOST_INDEXES])
+    numbers = (range(int(one[1]), min(int(one[2] or one[1]), MOST_INDEXES) + 1) for one in found if one)
+    return itertools.islice(itertools.chain.from_iterable(numbers), MOST_INDEXES)
 
 
 def folded(numbers: set[int]) -> str:
@@ -292,9 +298,9 @@ def _steps(job: Json, count: _Count, mine: Sequence[Json], now: float) -> tuple[
         return [], due
     if spec.get("completionMode") == "Indexed":
         taken = {index_of(pod) for pod in holding} | count.indexes | count.failed_indexes
-        free = [index for index in range(int(spec["completions"])) if index not in taken]
-        return [Create("pods", _pod(job, index)) for index in free[:wanted]], None
-    return [Create("pods", _pod(job, None)) for _ in range(wanted)], None
+        free = (index for index in range(int(spec["completions"])) if index not in taken)
+        return [Create("pods", _pod(job, index)) for index in itertools.islice(free, min(wanted, BURST))], None
+    return [Create("pods", _pod(job, None)) for _ in range(min(wanted, BURST))], None
 
 
 def _wanted(spec: Json, count: _Count, parallelism: int) -> int:

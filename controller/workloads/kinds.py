@@ -10,6 +10,7 @@ from controller.objects.resource import NAMED, STATUS, Resource, Subresource
 from controller.objects.schema import apps, batch
 from controller.objects.selectors import matches
 from controller.workloads import schedule
+from controller.workloads.jobs import MOST_INDEXES
 
 _SCALE = Subresource("scale", "Scale", STATUS, "autoscaling")
 _COUNT = integer(0, 2**31 - 1)
@@ -165,9 +166,9 @@ def _job_checks(spec: Json, field: str, templates: Templates, report: Report) ->
             _COUNT(spec[name], f"{field}.{name}", report)
     mode = spec.get("completionMode") or "NonIndexed"
     one_of("NonIndexed", "Indexed")(mode, f"{field}.completionMode", report)
-    if mode == "Indexed" and spec.get("completions") is None:
-        report.required(f"{field}.completions", "when completion mode is Indexed")
-    if mode != "Indexed" and spec.get("backoffLimitPerIndex") is not None:
+    if mode == "Indexed":
+        _few_indexes(spec, field, report)
+    elif spec.get("backoffLimitPerIndex") is not None:
         report.invalid(
             f"{field}.backoffLimitPerIndex", spec["backoffLimitPerIndex"], "requires indexed completion mode"
         )
@@ -177,6 +178,15 @@ def _job_checks(spec: Json, field: str, templates: Templates, report: Report) ->
         report.forbidden(f"{field}.managedBy", "there is no other controller of jobs here")
     if spec.get("podFailurePolicy") and policy != "Never":
         report.invalid(f"{field}.podFailurePolicy", "", 'requires the pod template to have restartPolicy "Never"')
+
+
+def _few_indexes(spec: Json, field: str, report: Report) -> None:
+    if spec.get("completions") is None:
+        report.required(f"{field}.completions", "when completion mode is Indexed")
+    for name in ("parallelism", "completions"):
+        if (spec.get(name) or 0) > MOST_INDEXES:
+            why = f"must be less than or equal to {MOST_INDEXES} when completion mode is Indexed"
+            report.invalid(f"{field}.{name}", spec[name], why)
 
 
 def _job_row(templates: Templates) -> Resource:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from controller.objects.fields import Json
 from controller.workloads.steps import (
+    BURST,
     Create,
     Delete,
     Plan,
@@ -17,9 +18,6 @@ from controller.workloads.steps import (
     owned,
     ready_since,
 )
-
-# As Kubernetes, which makes at most so many at once.
-BURST = 500
 
 
 def plan(one: Json, pods: Sequence[Json], now: float) -> Plan:

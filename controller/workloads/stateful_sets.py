@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from controller.objects.fields import Json
 from controller.workloads.steps import (
+    BURST,
     Create,
     Delete,
     Plan,
@@ -72,6 +73,8 @@ def _steps(one: Json, mine: dict[int, Json], wanted: range, revision: str, there
         pod = mine.get(ordinal)
         if pod is None:
             steps.append(Create("pods", _pod(one, ordinal, revision)))
+            if len(steps) >= BURST:
+                break  # what was made brings the next pass
         elif phase(pod) in {"Succeeded", "Failed"} and not going(pod):
             steps.append(Delete("pods", pod["metadata"]["name"]))
         elif ordinal in there:

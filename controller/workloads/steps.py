@@ -16,6 +16,8 @@ import msgspec
 from controller.objects.fields import Json
 from controller.objects.moments import seconds_of, timestamp
 
+# As Kubernetes, which makes at most so many pods of one owner at once.
+BURST = 500
 _SAFE = "bcdfghjklmnpqrstvwxz2456789"
 
 

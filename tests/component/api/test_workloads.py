@@ -115,3 +115,22 @@ async def test_a_controller_that_was_killed_goes_on_with_its_workloads(tmp_path:
             assert len((await it.ok("get", "pods", "-o", "name")).split()) == 1
             await it.ok("scale", "deployment/web", "--replicas=2")
             await it.until("2/2", "get", "deployment", "web", deadline=LONG)
+
+
+async def test_an_indexed_job_has_no_more_indexes_than_kubernetes_allows_and_a_strange_status_stops_nothing(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as it:
+        wrong = {"completions": 100_001, "parallelism": 2**31 - 1, "completionMode": "Indexed"}
+        ran = await it.kubectl("create", "-f", "-", stdin=job("exit 0", **wrong))
+        for name in ("completions", "parallelism"):
+            assert f"spec.{name}: Invalid value" in ran.err
+        assert "must be less than or equal to 100000" in ran.err
+        right = {"completions": 2, "completionMode": "Indexed", "suspend": True}
+        await it.ok("create", "-f", "-", stdin=job("exit 0", **right))
+        strange = json.dumps({"status": {"completedIndexes": "7-99999999999,x"}})
+        await it.ok("patch", "job", "work", "--subresource=status", "--type=merge", "-p", strange)
+        await it.ok(
+            "create", "-f", "-", stdin=job("exit 0").replace('"name": "work"}, "spec"', '"name": "next"}, "spec"')
+        )
+        await it.ok("wait", "--for=condition=complete", "job/next", "--timeout=50s", deadline=LONG)

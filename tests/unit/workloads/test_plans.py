@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from controller.objects.moments import timestamp
 from controller.workloads import deployments, jobs, replica_sets, stateful_sets
-from controller.workloads.steps import Create, Delete, Plan, Scale
+from controller.workloads.steps import BURST, Create, Delete, Plan, Scale
 
 Json = dict[str, Any]
 NOW = 1_000_000.0
@@ -263,3 +263,40 @@ def test_a_stateful_set_comes_goes_and_is_renewed_in_order(policy: str) -> None:
     for _ in range(3):
         turn()
     assert list(world.objects["pods"]) == ["it-0"]
+
+
+HUGE = 2**31 - 1
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"completionMode": "Indexed", "completions": HUGE, "parallelism": HUGE},
+        {"completions": HUGE, "parallelism": HUGE},
+        {"completions": None, "parallelism": HUGE},
+    ],
+)
+def test_a_job_of_any_size_makes_a_bounded_number_of_pods_at_once_and_goes_on(spec: Json) -> None:
+    world, one = World(), job(**spec)
+    for number in (1, 2):
+        passed(world, one)
+        assert len(world.pods) == number * BURST
+    found = {jobs.index_of(pod) for pod in world.pods}
+    assert found == (set(range(2 * BURST)) if "completionMode" in spec else {-1})
+
+
+@pytest.mark.parametrize(
+    "text", ["0-99999999999", ",".join(["0-99999"] * 50_000), "9" * 5000, "-5,a,3-,\u0663,1-2-3", "5-2,,"]
+)
+def test_whatever_a_status_says_of_completed_indexes_a_job_is_planned_for(text: str) -> None:
+    one = job(completionMode="Indexed", completions=3, parallelism=1)
+    one["status"] = {"completedIndexes": text, "failedIndexes": text}
+    assert len(set(jobs.ranges(text))) <= jobs.MOST_INDEXES
+    assert passed(World(), one).status is not None
+
+
+def test_a_parallel_stateful_set_of_any_size_makes_a_bounded_number_of_pods_at_once_and_goes_on() -> None:
+    world, one = World(), owner("StatefulSet", replicas=HUGE, podManagementPolicy="Parallel")
+    for number in (1, 2):
+        world.act(one, stateful_sets.plan(one, world.pods, world.now))
+        assert {stateful_sets.ordinal_of(pod) for pod in world.pods} == set(range(number * BURST))
