@@ -2,19 +2,20 @@
 
 A registry that does not answer in time, or wants credentials that the cloud has not, says nothing: the choice then
 takes its default. So this never fails and never holds a pod up for long; what was learnt, a silence too, is
-remembered for a while.
+remembered for a while. Where an answer leads on, only public addresses are asked, but for those that the settings name.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import re
 import ssl
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 import structlog
@@ -24,6 +25,7 @@ from cellwire.proxies import DIRECT, Proxies
 from controller.choice import platforms
 from controller.choice.platforms import DOCKER_HUB, Location
 from controller.clouds.protocol import Login, LoginOf
+from controller.pods.public import REQUEST, Allowed, PublicResolver
 
 log = structlog.get_logger()
 ACCEPTED = (
@@ -37,6 +39,8 @@ REMEMBERED = 600.0
 SILENCE_REMEMBERED = 60.0
 MOST_REMEMBERED = 10_000
 LARGEST = 4 << 20
+MOST_REDIRECTS = 3
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 
 
@@ -59,6 +63,7 @@ class Registries:
         self._clock = clock
         self._tls = tls or {}
         self._proxies = proxies
+        self._named = frozenset(urlsplit(base).hostname or "" for known in bases.values() for base in known)
         self._known: dict[str, tuple[float, tuple[str, ...]]] = {}
 
     async def architectures(self, images: Sequence[str]) -> tuple[str, ...]:
@@ -76,7 +81,7 @@ class Registries:
             async with asyncio.timeout(PATIENCE):
                 login = await self._login(image) if self._login is not None else None
                 known = await self._asked(platforms.locate(image), login)
-        except (aiohttp.ClientError, Fault, OSError, ValueError, TimeoutError) as error:
+        except (aiohttp.ClientError, Fault, OSError, ValueError, TimeoutError, RecursionError) as error:
             log.info("a registry did not say for which processors an image is built", image=image, cause=str(error))
             known = ()
         if len(self._known) >= MOST_REMEMBERED:
@@ -116,12 +121,43 @@ class Registries:
 
     async def _got(self, address: str, authorization: str) -> tuple[bytes | None, str]:
         """What is there, or None; and with what the registry wants one to log in."""
+        asked = urlsplit(address).hostname or ""
         headers = {"Accept": ACCEPTED, **({"Authorization": authorization} if authorization else {})}
+        for _ in range(MOST_REDIRECTS + 1):
+            async with self._asking(address, asked, headers) as answer:
+                if answer.status == 200:
+                    return await _read(answer), ""
+                if answer.status not in REDIRECTS:
+                    return None, answer.headers.get("WWW-Authenticate", "") if answer.status == 401 else ""
+                onwards = urljoin(address, answer.headers.get("Location", ""))
+            if urlsplit(onwards).netloc != urlsplit(address).netloc:
+                headers.pop("Authorization", None)  # it was for the registry, not for whom the registry names
+            if urlsplit(onwards).scheme not in {"https", urlsplit(address).scheme}:
+                return None, ""
+            address = onwards
+        return None, ""
+
+    @asynccontextmanager
+    async def _asking(
+        self, address: str, asked: str, headers: Mapping[str, str], query: Mapping[str, str] | None = None
+    ) -> AsyncGenerator[aiohttp.ClientResponse]:
+        """One GET, redirects not followed; `asked` is the host that the image names. Raises ClientError, OSError."""
         tls, proxy = self._way(address)
-        async with self._session.get(address, headers=headers, max_redirects=3, ssl=tls, proxy=proxy) as answer:
-            if answer.status == 200:
-                return await _read(answer), ""
-            return None, answer.headers.get("WWW-Authenticate", "") if answer.status == 401 else ""
+        named = self._named | {urlsplit(proxy).hostname or ""} if proxy else self._named
+        allowed = Allowed(named, asked)
+        # Behind a proxy the proxy resolves names and decides what is reached.
+        if not proxy and allowed.refuses_literal(address):
+            raise OSError(
+                None, f"{urlsplit(address).hostname} is of this machine or its network, and no setting names it"
+            )
+        token = REQUEST.set(allowed)
+        try:
+            async with self._session.get(
+                address, headers=headers, params=query, allow_redirects=False, ssl=tls, proxy=proxy
+            ) as answer:
+                yield answer
+        finally:
+            REQUEST.reset(token)
 
     def _way(self, address: str) -> tuple[ssl.SSLContext | bool, str | None]:
         return self._tls.get(urlsplit(address).netloc, True), self._proxies.to(address) or None
@@ -136,15 +172,16 @@ class Registries:
         if not challenge.lower().startswith("bearer") or (scheme != "https" and scheme != urlsplit(base).scheme):
             return ""
         query = {key: value for key, value in fields.items() if key in {"service", "scope"}}
-        tls, proxy = self._way(realm)
-        async with self._session.get(realm, params=query, allow_redirects=False, ssl=tls, proxy=proxy) as answer:
+        async with self._asking(realm, urlsplit(base).hostname or "", {}, query) as answer:
             if answer.status != 200:
                 return ""
-            given = await answer.json(content_type=None)
+            given = json.loads(await _read(answer))
         return str(given.get("token") or given.get("access_token") or "") if isinstance(given, dict) else ""
 
 
 async def _read(answer: aiohttp.ClientResponse) -> bytes:
+    if answer.headers.get("Content-Encoding", "identity") != "identity":
+        raise ValueError("the answer is compressed, though that was not asked for")
     content = bytearray()
     async for part in answer.content.iter_chunked(1 << 16):
         content += part
@@ -163,5 +200,12 @@ async def asking(
     """Registries, with connections of their own. `login` gives credentials of the cloud's registries, `tls` what hosts
     want beside what this machine trusts.
     """
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
+    # A connection or an answer of the resolver that is kept would serve a request that may not have it.
+    connector = aiohttp.TCPConnector(resolver=PublicResolver(), use_dns_cache=False, force_close=True)
+    async with aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        headers={"Accept-Encoding": "identity"},
+    ) as session:
         yield Registries(session, bases, login, tls=tls, proxies=proxies)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -129,3 +130,60 @@ async def test_registries_are_asked_through_the_proxy_and_trusted_as_the_setting
                 async with asking({}, None, known, proxies(Proxy(https=proxy.address))) as registries:
                     assert await registries.architectures(["registry.test/web:1"]) == architectures
             assert set(proxy.asked) == {"CONNECT registry.test:443"}
+
+
+def leading_to(onwards: str) -> web.Application:
+    """A registry that sends everybody on."""
+
+    async def manifest(_: web.Request) -> web.Response:
+        return web.Response(status=307, headers={"Location": onwards})
+
+    app = web.Application()
+    app.router.add_get("/v2/web/manifests/latest", manifest)
+    return app
+
+
+@pytest.mark.parametrize("elsewhere", ["localhost", "127.0.0.2", "[::ffff:127.0.0.1]", "2130706433", "0.0.0.0"])
+async def test_no_redirect_leads_the_controller_to_what_listens_on_its_own_machine(elsewhere: str) -> None:
+    asked: list[str] = []
+
+    async def secret(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        platform = {"os": "linux", "architecture": "arm64"}
+        return web.Response(body=json.dumps({"manifests": [{"platform": platform}]}))
+
+    inside = web.Application()
+    inside.router.add_get("/{any:.*}", secret)
+    async with serving(inside) as there:
+        port = there.rpartition(":")[2]
+        async with serving(leading_to(f"http://{elsewhere}:{port}/secret")) as registry:
+            assert await told("registry.test", ["web"], f"http://{registry}") == ()
+        assert asked == []
+        # What the settings name may be led to.
+        async with serving(leading_to(f"http://{there}/v2/x/manifests/1")) as registry:
+            assert await told("registry.test", ["web"], f"http://{registry}") == ("arm64",)
+        assert asked == ["/v2/x/manifests/1"]
+
+
+async def test_a_token_server_is_believed_in_no_more_than_a_token() -> None:
+    answers: list[web.Response] = [
+        web.Response(body=b"[" * 100_000),
+        web.Response(body=gzip.compress(b"0" * (64 << 20)), headers={"Content-Encoding": "gzip"}),
+        web.Response(body=b'{"token": "' + b"x" * (8 << 20) + b'"}'),
+        web.Response(body=b"\xff\xfe"),
+    ]
+
+    async def manifest(request: web.Request) -> web.Response:
+        realm = f'http://{request.host}/token",service="s"'
+        return web.Response(status=401, headers={"WWW-Authenticate": f'Bearer realm="{realm}'})
+
+    async def token(_: web.Request) -> web.Response:
+        return answers.pop()
+
+    app = web.Application()
+    app.router.add_get("/v2/web/manifests/{tag}", manifest)
+    app.router.add_get("/token", token)
+    async with serving(app) as registry, asking({"registry.test": (f"http://{registry}",)}) as registries:
+        for number in range(len(answers)):
+            assert await registries.architectures([f"registry.test/web:{number}"]) == ()
+    assert answers == []
