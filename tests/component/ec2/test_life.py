@@ -147,7 +147,7 @@ async def test_a_cloud_that_cannot_be_opened_names_the_setting(tmp_path: Path) -
             for change, named in (
                 ({"subnets": ()}, "cloud.ec2.subnets"),
                 ({"subnets": ("subnet-0123",)}, "InvalidSubnetID.NotFound"),
-                ({"images": {"amd64": "ami-0123"}}, "ami-0123"),
+                ({"image_amd64": "ami-0123"}, "ami-0123"),
                 ({"certificates": None}, "cloud.ec2.certificates"),
                 ({"key_profile": "nobody"}, "cloud.ec2.key_profile"),
             ):

@@ -48,14 +48,14 @@ async def until(there: Callable[[], bool], seconds: float = 20.0) -> None:
 
 
 async def test_a_warm_instance_bears_the_names_of_the_pod_that_took_it(tmp_path: Path) -> None:
-    async with stage(tmp_path, tags={"team": "blue"}) as on:
+    async with stage(tmp_path, tags=("team=blue",)) as on:
         assert isinstance(on.cloud, Tagged)
         (launched,) = await on.cloud.launch([request("c-1-1-a", await cheapest(on.cloud))])
         assert launched.instance is not None
         instance = launched.instance.id
         await on.cloud.instances()
         on.cloud.tag({instance: {**POD, "team": "red"}})
-        await until(lambda: on.front.count("CreateTags") == 1)
+        await until(lambda: any(call.action == "CreateTags" and call.outcome == "ok" for call in on.front.calls))
         await on.cloud.instances()
 
         for tags in (await tags_of_all(on, instance)).values():
