@@ -13,6 +13,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
+from google.protobuf.message import DecodeError
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 from h2.exceptions import H2Error
 
@@ -33,7 +34,7 @@ class UnaryMethod(Protocol[Request_contra, Reply_co]):
 
 @contextmanager
 def settled() -> Generator[None]:
-    """Raise Fault for what grpclib raises; CancelledError for any error once the task was asked to cancel."""
+    """Raise Fault for what grpclib or protobuf raises; CancelledError for any once the task was asked to cancel."""
     task = asyncio.current_task()
     before = task.cancelling() if task else 0
     try:
@@ -42,7 +43,7 @@ def settled() -> Generator[None]:
         if task and task.cancelling() > before:
             # It came in the way out, and whoever takes it for a fault would go on for ever.
             raise asyncio.CancelledError from error
-        if isinstance(error, (GRPCError, StreamTerminatedError, ProtocolError, H2Error, OSError)):
+        if isinstance(error, (GRPCError, StreamTerminatedError, ProtocolError, DecodeError, H2Error, OSError)):
             if isinstance(error, TimeoutError):
                 raise
             raise fault_of(error) from error

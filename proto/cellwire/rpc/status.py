@@ -10,6 +10,7 @@ import json
 import ssl
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from grpclib.const import Status
 from grpclib.encoding.base import StatusDetailsCodecBase
 from grpclib.exceptions import GRPCError, StreamTerminatedError
@@ -36,6 +37,7 @@ KINDS = {status: kind for kind, status in STATUSES.items() if kind is not Kind.U
     Status.OUT_OF_RANGE: Kind.INVALID,
     Status.ABORTED: Kind.UNAVAILABLE,
 }
+UNREADABLE = "UnreadableAnswer"
 # Bytes of a sentence and of each part of it. Both travel in one block of headers, of which a peer takes 64 KiB, and may
 # grow threefold and sixfold in escaping: a runtime's pages of words must not break the connection.
 LONGEST = 3000
@@ -76,6 +78,8 @@ def fault_of(error: BaseException) -> Fault:
             return Fault(Kind.TIMEOUT, "the call", "it was not answered in time")
         case ssl.SSLCertVerificationError():
             return Fault(Kind.DENIED, "the connection", f"the peer's certificate is not good: {error.verify_message}")
+        case DecodeError():
+            return Fault(Kind.BROKEN, "the call", "the answer is no message of its kind", reason=UNREADABLE)
         case StreamTerminatedError() | OSError() | H2Error():
             return Fault(Kind.UNREACHABLE, "the connection", str(error) or "it was lost")
         case _:

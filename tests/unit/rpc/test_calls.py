@@ -15,6 +15,7 @@ from cellwire.rpc.call import call, settled
 from cellwire.rpc.limits import CELL
 from cellwire.rpc.mended import MendedChannel
 from cellwire.rpc.serve import prepared
+from cellwire.rpc.written import Written
 
 
 async def hang(stream: Any) -> None:
@@ -177,3 +178,20 @@ async def test_two_streams_of_one_task_settle_when_their_connection_breaks(socke
         return count()
 
     assert await asyncio.get_running_loop().create_task(both()) == 0
+
+
+async def test_an_answer_that_is_no_message_is_a_fault_and_the_connection_serves_on(
+    channel: Channel, told: Any
+) -> None:
+    async def answer(stream: Any) -> None:
+        await stream.recv_message()
+        await stream.send_message(Written(wire.ReadFileReply(), octets))
+
+    told.unary = answer
+    octets = b"\x0a\xff"
+    with pytest.raises(Fault) as told_of:
+        await call(cell_grpc.CellStub(channel).ReadFile, wire.ReadFileRequest(), deadline=20)
+    assert told_of.value.kind is Kind.BROKEN
+    assert count() == 0
+    octets = wire.ReadFileReply(data=b"well").SerializeToString()
+    assert (await call(cell_grpc.CellStub(channel).ReadFile, wire.ReadFileRequest(), deadline=20)).data == b"well"
