@@ -8,6 +8,7 @@ has shown its certificate is no guest any more, and short calls with a certifica
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import socket
 import ssl
@@ -32,6 +33,8 @@ BACKLOG = 1024
 SHORT_SECONDS = 0.1
 # Refusals are told together, so that who is refused does not fill the disk.
 TELL_SECONDS = 10.0
+# A cell has one connection for short calls, and another while it has not seen yet that the first is lost.
+EACH_CELL = 4
 
 
 class _Threshold(asyncio.Protocol):
@@ -72,7 +75,7 @@ class Port:
         self._cells: set[TurnedChannel] = set()
         self._guests = Guests(places)
         # Cells that renew: they have proved who they are, and are told apart by it.
-        self._known = Guests(places)
+        self._known = Guests(dataclasses.replace(places, address=min(places.address, EACH_CELL)))
         self._sockets: dict[Guest, socket.socket] = {}
         self._served: dict[mended.Served, list[asyncio.TimerHandle]] = {}
         self._ended = False
@@ -160,11 +163,16 @@ class Port:
     def _admit_caller(self, transport: asyncio.Transport, guest: Guest, name: str) -> asyncio.Protocol | None:
         loop = asyncio.get_running_loop()
         if name:
+            sock = self._sockets.get(guest)
             self._gone(guest)
             known, leaver = self._known.enter(name, time.monotonic())
-            if known is None or leaver is not None:
+            if leaver is not None:
+                self._cut(leaver)
+            if known is None:
                 self._refuse("a cell has too many connections for short calls")
                 return None
+            if sock is not None:
+                self._sockets[known] = sock
             guest = known
 
         def lost(error: Exception | None) -> None:

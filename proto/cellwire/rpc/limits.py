@@ -70,7 +70,7 @@ FROM_CELL = dataclasses.replace(
 
 LONGEST: Mapping[str, int] = {
     "/chinampa.cell.v1.Cell/Report": 16 * KIB,
-    "/chinampa.cell.v1.Cell/ReadFile": 128 * KIB,
+    "/chinampa.cell.v1.Cell/ReadFile": MIB + 4 * KIB,
     "/chinampa.cell.v1.Cell/TrimLog": KIB,
     "/chinampa.cell.v1.Cell/PutFiles": KIB,
     "/runtime.v1.RuntimeService/GetContainerEvents": MIB,
@@ -81,7 +81,7 @@ LONGEST: Mapping[str, int] = {
 """Bytes of the longest message that a method answers with, where it is not what the connection allows.
 
 A protobuf message unfolds in memory to a hundred times its bytes (empty messages in a list). ExecSync answers with up
-to 16 MiB, as a kubelet allows it to.
+to 16 MiB, as a kubelet allows it to; ReadFile with the record that a cell carries, which is up to 1 MiB.
 """
 
 # Who has not proved anything: a signing request and an identity document are 4 KiB together, and a call is a dozen

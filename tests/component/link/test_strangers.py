@@ -1,6 +1,8 @@
 """Strangers at the port, beside cells that are at home: floods are cut, silent ones make room, no cell notices."""
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
@@ -16,6 +18,7 @@ from controller.link import port
 from controller.link.port import Link
 from controller.model.cell import CellState
 from controller.model.names import CellName, InstanceId
+from controller.sandboxes import carried
 from tests.component.link.conftest import Site, until
 from tests.support.stranger import FLOODS, Flood, flood, silent, write_slowly
 
@@ -59,6 +62,32 @@ async def test_a_cell_renews_while_its_address_has_no_place_left(site: Site, mon
         home = await join(identity, metadata)
         async with silent("127.0.0.1", link.port, 9, tls=True):
             assert (await renew(identity, home)).renew_at >= home.renew_at
+
+
+@asynccontextmanager
+async def idle(link: Link, identity: Identity, count: int) -> AsyncGenerator[None]:
+    """Connections for short calls, with a cell's certificate, on which nothing is asked."""
+    async with AsyncExitStack() as stack:
+        for _ in range(count):
+            context = client_context(identity, CALLS)
+            _, writer = await asyncio.open_connection("127.0.0.1", link.port, ssl=context, server_hostname=SERVER_NAME)
+            stack.callback(writer.close)
+        yield
+
+
+async def test_no_cell_keeps_another_from_renewing_however_often_it_dials(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guests, "SILENT_SECONDS", 0.0)
+    monkeypatch.setattr(port, "PLACES", guests.Places(total=12, address=12))
+    async with site.open() as link:
+        identity, metadata = await site.boot(link, "i-1")
+        home = await join(identity, metadata)
+        hostile, its_metadata = await site.boot(link, "i-2")
+        await join(hostile, its_metadata)
+        for _ in range(3):
+            async with idle(link, hostile, 24):
+                assert (await renew(identity, home)).renew_at >= home.renew_at
 
 
 async def test_a_handshake_that_drips_is_cut(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,3 +135,11 @@ async def test_the_longest_answer_depends_on_the_method(site: Site) -> None:
         with pytest.raises(Fault, match="above the limit"):
             await call(stub.ReadFile, wire.ReadFileRequest(path=long), deadline=20)
         assert (await call(stub.ReadFile, wire.ReadFileRequest(path="short"), deadline=20)).data == b"short"
+
+
+async def test_a_record_as_long_as_a_cell_may_carry_is_read_back(site: Site) -> None:
+    async with site.open() as link, site.cell(link, "i-1"):
+        await until(link.connected)
+        stub = cell_grpc.CellStub(link.channel(CellName("c-i-1")))
+        asked = wire.ReadFileRequest(path="x" * carried.LARGEST, limit=carried.LARGEST)
+        assert len((await call(stub.ReadFile, asked, deadline=20)).data) == carried.LARGEST
