@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from controller.clouds.ec2 import naming
 from controller.clouds.ec2.settings import TAG_CLUSTER
@@ -96,12 +97,14 @@ async def test_tags_that_could_not_be_written_are_written_when_ec2_takes_them_ag
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(naming, "_LATER_SECONDS", 0.2)
-    async with stage(tmp_path, call_seconds=1.0, patience_seconds=1.5) as on:
+    # Long enough to open the cloud on a loaded machine, short enough to see a call given up.
+    async with stage(tmp_path, patience_seconds=6.0) as on:
         (launched,) = await on.cloud.launch([request("c-1-1-a", await cheapest(on.cloud))])
         assert launched.instance is not None
         on.front.rules.fail("CreateTags", "Unavailable")
         on.cloud.tag({launched.instance.id: POD})
-        await until(lambda: on.front.count("CreateTags") >= 1)
+        with capture_logs() as told:
+            await until(lambda: any(each["event"] == "an instance could not be tagged" for each in told), 40.0)
         on.front.rules.heal()
         await until(lambda: any(call.action == "CreateTags" and call.outcome == "ok" for call in on.front.calls))
         tags = (await tags_of_all(on, launched.instance.id))[launched.instance.id]
