@@ -78,6 +78,8 @@ class Handlers:
         """A part of an object, or what one manager wants of it."""
         namespace, name = _named(request)
         if request.content_type == APPLY:
+            if part:
+                raise bad_request(f"server-side apply to the subresource {part} is not served; send another patch")
             return await self._apply(request, resource, namespace, name)
         patch = await any_body(request, (STRATEGIC, MERGE, JSON_PATCH))
         kind = request.content_type

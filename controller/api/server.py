@@ -133,6 +133,9 @@ async def _guarded(request: web.Request, handler: Handler, *, known: _Known) -> 
     if who is None:
         log.warning("a request without the token was refused", peer=request.remote)
         return answer(failure(401, "Unauthorized", "Unauthorized"), 401)
+    if request.path == measuring.PATH and who.role != people.ADMIN:
+        cause = f'forbidden: User "{who.name}" cannot get path "{measuring.PATH}": only the role admin may'
+        return answer(failure(403, "Forbidden", cause), 403)
     asked = people.wanted(request.method, request.path, watch="watch" in request.query)
     if asked is not None and request.headers.get("Impersonate-User"):
         cause = "nobody acts as somebody else here; use that one's own token"

@@ -19,7 +19,7 @@ import structlog
 
 from cellwire.faults import Fault, Kind
 from controller.objects.collection import Objects
-from controller.objects.fields import Json
+from controller.objects.fields import Json, bad_request
 from controller.objects.moments import timestamp
 from controller.objects.stored import Ending
 from controller.store.protocol import Store
@@ -36,6 +36,9 @@ LAST_WRITE = 5.0
 # As client-go's EventAggregator: so many events of one reason within this time, and those that follow are one.
 ALIKE, ALIKE_WITHIN = 10, 600.0
 COMBINED = "(combined from similar events): "
+# What every event says; a change that leaves one of them out leaves it as it was.
+SAID_OF_EACH = ("type", "reason", "message", "count", "firstTimestamp", "lastTimestamp")
+_UNREADABLE = (ValueError, OverflowError, TypeError, KeyError, AttributeError)
 
 _Said = tuple[str, ...]
 
@@ -72,23 +75,30 @@ class Recorder:
         return self._objects
 
     async def create(self, new: Json) -> Json:
-        """Keep an event that somebody else tells of."""
+        """Keep an event that somebody else tells of. Raises Fault INVALID."""
         now = self._now()
         at = timestamp(now)
         metadata = new["metadata"]
-        event = {"firstTimestamp": at, "lastTimestamp": at, "count": 1, "type": "Normal", "reason": "", **new}
-        shown = self._objects.put({"message": "", **event})
+        event = {"firstTimestamp": at, "lastTimestamp": at, "count": 1, "type": "Normal", "reason": "", "message": ""}
+        event |= {field: value for field, value in new.items() if value is not None}
+        _check(event)
+        shown = self._objects.put(event)
         self._keep(_given(shown), (metadata["namespace"], metadata["name"], now))
         self._unstored.add(_given(shown)[0])
         self._expire()
         return shown
 
     async def change(self, namespace: str, name: str, change: Callable[[Json], Json]) -> Json:
-        """Change an event, as whoever counts its repetitions does. Raises Fault NOT_FOUND."""
+        """Change an event, as whoever counts its repetitions does. Raises Fault NOT_FOUND and INVALID."""
         before = self._found(namespace, name)
-        after = change(before)
+        wanted = change(before)
+        kept = {field: before[field] for field in SAID_OF_EACH if wanted.get(field) is None and field in before}
+        after = {**wanted, **kept}
         if after == before:
             return before
+        _check(after)
+        if after["involvedObject"] != before.get("involvedObject"):
+            raise bad_request("involvedObject of an event cannot be changed")
         self._unstored.update(
             said[0] for said, (where, called, _) in self._known.items() if (where, called) == (namespace, name)
         )
@@ -114,10 +124,15 @@ class Recorder:
         """Take up what an earlier life wrote."""
         found: list[tuple[float, _Said, Json]] = []
         for stored in await self._store.list(KIND):
-            for event in msgspec.msgpack.decode(stored.value, type=list[Json]):
-                self._objects.revisions.at_least(int(event["metadata"].get("resourceVersion", 0)))
-                said = _given(event) if stored.key.startswith(GIVEN) else _said_in(event)
-                found.append((_seconds(event["lastTimestamp"]), said, event))
+            for event in _decoded(stored.key, stored.value):
+                try:
+                    revision = int(event["metadata"].get("resourceVersion", 0))
+                    said = _given(event) if stored.key.startswith(GIVEN) else _said_in(event)
+                    found.append((min(_seconds(event["lastTimestamp"]), self._now()), said, event))
+                except _UNREADABLE as error:
+                    log.warning("a stored event cannot be read and is left out", pod=stored.key, cause=repr(error))
+                else:
+                    self._objects.revisions.at_least(revision)
             self._of_pod[stored.key] = {}
             self._unstored.add(stored.key)  # what is too old by now goes with the first write
         for at, said, event in sorted(found, key=lambda one: one[0]):
@@ -160,6 +175,8 @@ class Recorder:
         except Fault as fault:
             log.warning("events of a pod are not stored yet", pod=uid, cause=str(fault))
             self._unstored.add(uid)
+        except (ValueError, OverflowError, TypeError) as error:
+            log.warning("events of a pod cannot be stored", pod=uid, cause=str(error))
 
     def _say(self, pod: Json, kind: str, reason: str, message: str, container: str) -> None:
         now = self._now()
@@ -175,7 +192,8 @@ class Recorder:
         if before is None:
             event = _event(pod, name, (kind, reason, shown), container, now)
         else:
-            event = {**before, "message": shown, "count": before["count"] + 1, "lastTimestamp": timestamp(now)}
+            event = {**before, "message": shown, "count": int(before.get("count") or 0) + 1}
+            event["lastTimestamp"] = timestamp(now)
         self._objects.put(event)
         self._keep(said, (namespace, name, now))
         self._unstored.add(uid)
@@ -226,6 +244,41 @@ class Recorder:
         else:
             self._alike.pop((uid, kind, reason, container), None)
         self._unstored.add(uid)
+
+
+def _check(event: Json) -> None:
+    """Whether an event can be kept and be read again. Raises Fault INVALID."""
+    about: Json = event.get("involvedObject") or {}
+    for field in ("kind", "name"):
+        if not about.get(field):
+            raise bad_request(f"involvedObject.{field} of an event must not be empty")
+    series: Json = event.get("series") or {}
+    times = {field: event.get(field) for field in ("firstTimestamp", "lastTimestamp", "eventTime")}
+    for field, stamp in {**times, "series.lastObservedTime": series.get("lastObservedTime")}.items():
+        if stamp is not None and not _is_time(stamp):
+            raise bad_request(f"{field} of an event must be a time as RFC 3339 writes it")
+    if not 0 <= (event.get("count") or 0) < 2**31:
+        raise bad_request("count of an event must be a whole number from 0 to 2147483647")
+    try:
+        msgspec.msgpack.encode(event)
+    except (ValueError, OverflowError, TypeError) as error:
+        raise bad_request(f"the event has a text or a number that cannot be kept: {error}") from error
+
+
+def _is_time(stamp: str) -> bool:
+    try:
+        _seconds(stamp)
+        return datetime.datetime.fromisoformat(stamp).tzinfo is not None
+    except (ValueError, OverflowError, TypeError):
+        return False
+
+
+def _decoded(key: str, value: bytes) -> list[Json]:
+    try:
+        return msgspec.msgpack.decode(value, type=list[Json])
+    except msgspec.DecodeError as error:
+        log.warning("stored events of a pod cannot be read and are left out", pod=key, cause=str(error))
+        return []
 
 
 def _given(event: Json) -> _Said:

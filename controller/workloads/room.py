@@ -84,17 +84,17 @@ class _Workloads:
         for key, (plan, below) in PLANNED.items():
             children = self._children(below)
             for one in self._library.objects(key).list():
-                mine = children.get(one["metadata"]["uid"], [])
+                mine = children.get((one["metadata"]["namespace"], one["metadata"]["uid"]), [])
                 due = earliest(due, await self._one(self._resources[key], one, mine, plan))
         return due
 
-    def _children(self, key: str) -> dict[str, list[Json]]:
-        """The objects of a kind by the uid of their controller."""
-        found: dict[str, list[Json]] = {}
+    def _children(self, key: str) -> dict[tuple[str, str], list[Json]]:
+        """The objects of a kind by the namespace and the uid of their controller: it owns in its namespace only."""
+        found: dict[tuple[str, str], list[Json]] = {}
         for one in self._library.objects(key).list():
             for owner in one["metadata"].get("ownerReferences") or ():
                 if owner.get("controller"):
-                    found.setdefault(owner["uid"], []).append(one)
+                    found.setdefault((one["metadata"]["namespace"], owner["uid"]), []).append(one)
         return found
 
     async def _one(self, resource: Resource, one: Json, mine: list[Json], plan: Planner) -> float | None:
@@ -108,12 +108,18 @@ class _Workloads:
         except Fault as fault:
             if fault.kind is Kind.NOT_FOUND:
                 return now  # it went meanwhile
-            self._teller.warning(one, "FailedCreate", str(fault))
+            self._failed(one, str(fault))
         except Exception:
             log.exception("a workload is tried again", kind=resource.kind, name=one["metadata"]["name"])
         else:
             return planned.again
         return now + AGAIN
+
+    def _failed(self, one: Json, why: str) -> None:
+        try:
+            self._teller.warning(one, "FailedCreate", why)
+        except Exception:
+            log.exception("what a workload failed at is not told", name=one["metadata"]["name"], cause=why)
 
     async def _tell_status(self, resource: Resource, one: Json, status: Json) -> None:
         """Before the steps: what was counted is written down before anything that was counted can go."""

@@ -222,3 +222,30 @@ async def test_a_hook_that_fails_after_the_start_ends_the_container(tmp_path: Pa
         hook = {"postStart": {"exec": {"command": ["false"]}}}
         await it.ok("apply", "-f", "-", stdin=manifest(container={"lifecycle": hook}, terminationGracePeriodSeconds=1))
         await it.until("FailedPostStartHook", "describe", "pod", "web")
+
+
+async def test_server_side_apply_to_a_status_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    service: dict[str, Any] = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "s"},
+        "spec": {"ports": [{"port": 80}], "selector": {"a": "b"}},
+    }
+    async with world(tmp_path) as it:
+        await it.ok("create", "-f", "-", stdin=json.dumps(service))
+        changed = {**service, "spec": {**service["spec"], "selector": {"a": "c"}}}
+        args = ("apply", "--server-side", "--force-conflicts", "--subresource=status", "-f", "-")
+        ran = await it.kubectl(*args, stdin=json.dumps(changed))
+        assert "server-side apply to the subresource status is not served" in ran.err
+        assert await it.ok("get", "service", "s", "-o", "jsonpath={.spec.selector.a}") == "b"
+
+
+async def test_an_event_that_could_not_be_read_again_is_refused(tmp_path: Path) -> None:
+    about = {"kind": "Pod", "name": "web", "namespace": "default"}
+    event = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": "e"}, "involvedObject": about}
+    async with world(tmp_path) as it:
+        ran = await it.kubectl("create", "-f", "-", stdin=json.dumps({**event, "involvedObject": {}}))
+        assert "involvedObject.kind of an event must not be empty" in ran.err
+        ran = await it.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps({**event, "count": 10**26}))
+        assert ran.code != 0
+        await it.ok("create", "-f", "-", stdin=json.dumps(event))

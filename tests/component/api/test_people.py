@@ -45,3 +45,12 @@ async def test_a_service_account_may_see_its_namespace_and_with_a_role_change_it
         await it.ok("create", "configmap", "c", token)
         await it.ok("delete", "serviceaccount", "bot")
         assert "Unauthorized" in (await it.kubectl("get", "pods", token)).err
+
+
+async def test_only_the_owner_may_see_what_the_controller_measures(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.ok("create", "serviceaccount", "bot")
+        await it.ok("annotate", "serviceaccount", "bot", "chinampa.dev/role=edit")
+        token = f"--token={(await it.ok('create', 'token', 'bot')).strip()}"
+        assert "only the role admin may" in (await it.kubectl("get", "--raw", "/metrics", token)).err
+        assert "forbidden" not in (await it.kubectl("get", "--raw", "/metrics")).err

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 
 from cellwire.faults import Fault, Kind
@@ -167,6 +168,59 @@ async def test_an_event_that_is_deleted_is_gone_from_the_store_too() -> None:
 async def test_what_others_tell_is_kept_over_a_restart_too() -> None:
     world = World()
     async with world.life() as (recorder, _):
-        await recorder.create({"metadata": {"name": "e", "namespace": "default", "uid": "u"}, "involvedObject": {}})
+        await recorder.create(given())
     async with world.life() as (_, objects):
         assert [event["metadata"]["name"] for event in objects.list()] == ["e"]
+
+
+def given(**fields: Any) -> dict[str, Any]:
+    about = {"kind": "Pod", "namespace": "default", "name": "web"}
+    return {"metadata": {"name": "e", "namespace": "default"}, "involvedObject": about, **fields}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"lastTimestamp": "garbage"},
+        {"firstTimestamp": "2026-11-28"},
+        {"series": {"count": 2, "lastObservedTime": "soon"}},
+        {"involvedObject": {}},
+        {"message": "\ud800"},
+        {"count": 10**26},
+        {"series": {"count": 10**26}},
+    ],
+)
+async def test_an_event_that_could_not_be_kept_is_refused_and_not_shown(fields: dict[str, Any]) -> None:
+    world = World()
+    async with world.life() as (recorder, objects):
+        with pytest.raises(Fault, match="event"):
+            await recorder.create(given(**fields))
+        assert told(objects) == []
+        await recorder.create(given(reason="Fit", lastTimestamp=None))
+        with pytest.raises(Fault, match="event"):
+            await recorder.change("default", "e", lambda before: {**before, **fields})
+        assert told(objects) == [("Fit", "", 1)]
+    async with world.life() as (_, objects):
+        assert told(objects) == [("Fit", "", 1)]
+
+
+async def test_an_event_whose_count_was_taken_away_goes_on_being_counted() -> None:
+    world = World()
+    async with world.life() as (recorder, objects):
+        recorder.warning(pod(), "BackOff", "crashed")
+        name = objects.list()[0]["metadata"]["name"]
+        await recorder.change("default", name, lambda before: {**before, "count": None})
+        recorder.warning(pod(), "BackOff", "crashed")
+        assert told(objects) == [("BackOff", "crashed", 2)]
+
+
+async def test_what_cannot_be_read_of_the_stored_events_is_left_out_and_what_cannot_be_stored_ends_nothing() -> None:
+    world = World()
+    async with world.life() as (recorder, _):
+        recorder.normal(pod(), "Pulled", "an image")
+        recorder.normal(pod("other"), "Pulled", "a name that is no text: \ud800")
+    garbage = [given(type="Normal", reason="", lastTimestamp="garbage"), {"metadata": {}}]
+    await world.store.put(events.KIND, "given/default/e", msgspec.msgpack.encode(garbage))
+    await world.store.put(events.KIND, "uid-third", b"\xc1")
+    async with world.life() as (_, objects):
+        assert told(objects) == [("Pulled", "an image", 1)]
