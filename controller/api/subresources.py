@@ -17,11 +17,14 @@ from controller.objects.kinds import SERVICE_ACCOUNTS
 from controller.objects.library import Library
 from controller.objects.moments import timestamp
 from controller.objects.resource import Resource
-from controller.objects.schema import policies
+from controller.objects.schema import policies, reviews
+from controller.objects.shapes import mistyped
 from controller.objects.tokens import AUDIENCE, Bearer, Tokens
 from controller.pods import spec
 from controller.pods.kind import PODS
 
+# What is asked for beyond is shortened, as kube-apiserver does with its --service-account-max-token-expiration.
+LONGEST_TOKEN = 48 * 3600
 SCALES = Resource(name="scales", kind="Scale", type=policies.Scale, group="autoscaling")
 _POD = f"{PODS.root}/namespaces/{{namespace}}/pods/{{name}}"
 
@@ -152,15 +155,38 @@ async def _token(request: web.Request, library: Library, tokens: Tokens) -> web.
     wanted = await body(request)
     namespace, name = request.match_info["namespace"], request.match_info["name"]
     account = library.find(SERVICE_ACCOUNTS, namespace, name)
+    if why := mistyped(wanted, reviews.TokenRequest):
+        raise bad_request(f"the body of the request is no TokenRequest: {why}")
     spec: Json = wanted.get("spec") or {}
-    seconds = int(spec.get("expirationSeconds") or 3600)
-    if not 600 <= seconds <= 2**31:
+    how, asked = How(), int(spec.get("expirationSeconds") or 3600)
+    if asked < 600:
         raise bad_request("spec.expirationSeconds must be from 600 seconds on")
+    seconds = min(asked, LONGEST_TOKEN)
+    if seconds < asked:
+        how.warn(f"requested expiration of {asked} seconds shortened to {seconds} seconds")
     audience = next(iter(spec.get("audiences") or ()), AUDIENCE)
-    bearer = Bearer(namespace, name, account["metadata"]["uid"], audience=audience)
+    bound = _bound(library, namespace, name, spec.get("boundObjectRef") or {})
+    bearer = Bearer(namespace, name, account["metadata"]["uid"], *bound, audience=audience)
     status = {
         "token": tokens.issue(bearer, seconds),
         "expirationTimestamp": timestamp(tokens.now() + seconds),
     }
     made = {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "metadata": {"name": name}}
-    return answer({**made, "spec": {**spec, "audiences": [audience]}, "status": status}, 201)
+    spec = {**spec, "audiences": [audience], "expirationSeconds": seconds}
+    return told(answer({**made, "spec": spec, "status": status}, 201), how)
+
+
+def _bound(library: Library, namespace: str, account: str, wanted: Json) -> tuple[str, str]:
+    """Name and uid of the pod with which the token is to end, if any. Raises Fault."""
+    if not wanted:
+        return "", ""
+    kind, name = wanted.get("kind"), wanted.get("name") or ""
+    if (kind, wanted.get("apiVersion")) != ("Pod", "v1"):
+        raise bad_request(f"spec.boundObjectRef: a token can be bound to a Pod of v1 only, and not to a {kind}")
+    pod = library.find(PODS, namespace, name)
+    uid: str = pod["metadata"]["uid"]
+    if wanted.get("uid") not in (None, "", uid):
+        raise bad_request(f"spec.boundObjectRef.uid: the pod {name} has the uid {uid}")
+    if pod["spec"].get("serviceAccountName") != account:
+        raise bad_request(f"spec.boundObjectRef: the pod {name} does not run as the service account {account}")
+    return name, uid

@@ -22,7 +22,10 @@ class Step(NamedTuple):
 
 
 def plan(everything: Iterable[tuple[str, Json]], ending: Iterable[str]) -> list[Step]:
-    """What to do about all these objects, each under the name of its kind, while these namespaces end."""
+    """What to do about all these objects, each under the name of its kind, while these namespaces end.
+
+    An owner of another namespace is none: what names it goes as if that owner were gone.
+    """
     listed = list(everything)
     alive = {one["metadata"]["uid"]: one for _, one in listed}
     blocked: set[str] = set()
@@ -31,15 +34,16 @@ def plan(everything: Iterable[tuple[str, Json]], ending: Iterable[str]) -> list[
     for key, one in listed:
         metadata: Json = one["metadata"]
         namespace, name = metadata.get("namespace", ""), metadata["name"]
-        owners = [owner["uid"] for owner in metadata.get("ownerReferences") or ()]
+        named = [owner["uid"] for owner in metadata.get("ownerReferences") or ()]
+        owners = [uid for uid in named if uid in alive and _may_own(alive[uid], namespace)]
         blocked.update(owners)
         left[namespace] = left.get(namespace, 0) + 1
         if metadata.get("deletionTimestamp"):
             continue
-        waiting = [uid for uid in owners if uid in alive and _foreground(alive[uid])]
-        if namespace in ending or (owners and not any(uid in alive for uid in owners)):
+        waiting = [uid for uid in owners if _foreground(alive[uid])]
+        if namespace in ending or (named and not owners):
             steps.append(Step("delete", key, namespace, name))
-        elif waiting and len(waiting) == len([uid for uid in owners if uid in alive]):
+        elif waiting and len(waiting) == len(owners):
             steps.append(Step("delete", key, namespace, name, "Foreground"))
     for key, one in listed:
         metadata = one["metadata"]
@@ -47,6 +51,11 @@ def plan(everything: Iterable[tuple[str, Json]], ending: Iterable[str]) -> list[
             steps.append(Step("release", key, metadata.get("namespace", ""), metadata["name"]))
     steps += [Step("forget", NAMESPACES.key, "", name) for name in ending if not left.get(name)]
     return steps
+
+
+def _may_own(owner: Json, namespace: str) -> bool:
+    """Whether it has no namespace or this one; what is in none itself is left to whoever may write such objects."""
+    return not namespace or owner["metadata"].get("namespace", "") in {"", namespace}
 
 
 def _foreground(one: Json) -> bool:

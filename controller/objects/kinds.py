@@ -220,15 +220,16 @@ ENDPOINTS = Resource(name="endpoints", kind="Endpoints", type=services.Endpoints
 ENDPOINT_SLICES = Resource(
     name="endpointslices", kind="EndpointSlice", type=policies.EndpointSlice, group="discovery.k8s.io"
 )
+_UNUSED = "is kept, and has no effect here"
 QUOTAS = Resource(
     name="resourcequotas",
     kind="ResourceQuota",
     type=core.ResourceQuota,
     short=("quota",),
     check=_quota,
+    warnings=_says(f"this ResourceQuota {_UNUSED}: nothing is counted against it, and nothing is refused for it"),
     subresources=(Subresource("status", "ResourceQuota", STATUS),),
 )
-_UNUSED = "is kept, and has no effect here"
 BUDGETS = Resource(
     name="poddisruptionbudgets",
     kind="PodDisruptionBudget",

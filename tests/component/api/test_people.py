@@ -1,11 +1,12 @@
 """What the API says of who one is and what one may is what it does."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.support.pods_api import world
+from tests.support.pods_api import manifest, world
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed: NOTHING here ran")
 
@@ -54,3 +55,29 @@ async def test_only_the_owner_may_see_what_the_controller_measures(tmp_path: Pat
         token = f"--token={(await it.ok('create', 'token', 'bot')).strip()}"
         assert "only the role admin may" in (await it.kubectl("get", "--raw", "/metrics", token)).err
         assert "forbidden" not in (await it.kubectl("get", "--raw", "/metrics")).err
+
+
+async def test_a_token_ends_within_two_days_and_with_the_pod_that_it_is_bound_to(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        made = await it.kubectl("create", "token", "default", "--duration=596523h", "-o", "json")
+        assert json.loads(made.out)["spec"]["expirationSeconds"] == 48 * 3600
+        assert "shortened to 172800 seconds" in made.err
+        for kind, words in (("Secret", "can be bound to a Pod of v1 only"), ("Pod", "not found")):
+            bound = ("--bound-object-kind", kind, "--bound-object-name", "web")
+            assert words in (await it.kubectl("create", "token", "default", *bound)).err
+        await it.ok("apply", "-f", "-", stdin=manifest())
+        bound = ("--bound-object-kind", "Pod", "--bound-object-name", "web")
+        token = f"--token={(await it.ok('create', 'token', 'default', *bound)).strip()}"
+        await it.ok("get", "pods", token)
+        await it.ok("delete", "pod", "web", "--now")
+        assert "Unauthorized" in (await it.kubectl("get", "pods", token)).err
+        wrong = json.dumps({"spec": {"audiences": [1]}})
+        ran = await it.kubectl(
+            "create", "--raw", "/api/v1/namespaces/default/serviceaccounts/default/token", "-f", "-", stdin=wrong
+        )
+        assert "is no TokenRequest" in ran.err
+
+
+async def test_whoever_makes_a_quota_is_told_that_it_has_no_effect(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        assert "no effect here" in (await it.kubectl("create", "quota", "q", "--hard=pods=1")).err
