@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
-import yaml
 from aiohttp import web
 
 from cellwire.faults import Fault, Kind
 from controller.api.requests import (
     answer,
     any_body,
+    applied_body,
     body,
     duplicates,
     flag,
@@ -92,17 +92,12 @@ class Handlers:
         return told(answer(changed), how)
 
     async def _apply(self, request: web.Request, resource: Resource, namespace: str, name: str) -> web.StreamResponse:
-        try:
-            config: object = yaml.safe_load(await request.read())
-        except (yaml.YAMLError, RecursionError, ValueError) as error:
-            raise bad_request(f"the body of the request cannot be read as YAML: {error}") from error
-        if not isinstance(config, dict):
-            raise bad_request("the body of the request must be an object")
+        config = await applied_body(request)
         how = await how_of(request)
         if not request.query.get("fieldManager"):
             raise bad_request("fieldManager is required for apply patch")
         force = flag(request, "force")
-        made, created = await self._library.apply(resource, namespace, name, cast("Json", config), how, force=force)
+        made, created = await self._library.apply(resource, namespace, name, config, how, force=force)
         return told(answer(made, 201 if created else 200), how)
 
     async def delete(self, request: web.Request, resource: Resource) -> web.StreamResponse:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import math
@@ -12,6 +13,7 @@ from typing import Any, cast
 import msgspec
 from aiohttp import web
 
+from controller.api import yaml_bodies
 from controller.api.kinds import KINDS
 from controller.api.tables import table, table_of
 from controller.objects import protobuf, selectors
@@ -52,6 +54,19 @@ async def any_body(request: web.Request, types: tuple[str, ...]) -> object:
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise bad_request(f"the body of the request cannot be read as JSON: {error}") from error
     return found
+
+
+async def applied_body(request: web.Request) -> Json:
+    """The object in the body of a server-side apply: JSON, as kubectl sends it, or YAML. Raises Fault for others."""
+    data = await request.read()
+    try:
+        found: object = msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        found = await asyncio.to_thread(yaml_bodies.load, data)
+    _plain(found)
+    if not isinstance(found, dict):
+        raise bad_request("the body of the request must be an object")
+    return cast("Json", found)
 
 
 def _plain(value: object, depth: int = 0) -> None:

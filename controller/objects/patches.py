@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import copy
+import itertools
+from collections.abc import Iterable
 from typing import Any, cast
+
+import msgspec
 
 from controller.objects.fields import Json, bad_request
 from controller.objects.shapes import LOOSE, Shape
 
 DEEPEST = 64
+# kube-apiserver's own bounds: each copy may double what the next one copies.
+MOST_OPERATIONS, MOST_COPIED = 10_000, 3 << 20
 
 
 def merge(target: object, patch: object, depth: int = 0) -> object:
@@ -88,15 +94,30 @@ def json_patch(target: Json, operations: object) -> Json:
     """A JSON patch (RFC 6902)."""
     if not isinstance(operations, list):
         raise bad_request("a JSON patch is a list of operations")
-    patched = copy.deepcopy(target)
+    if len(cast("list[Any]", operations)) > MOST_OPERATIONS:
+        raise bad_request(f"a JSON patch has at most {MOST_OPERATIONS} operations")
+    patched, left = copy.deepcopy(target), MOST_COPIED
     for operation in cast("list[Any]", operations):
         if not isinstance(operation, dict):
             raise bad_request("an operation of a JSON patch is an object")
-        _operate(patched, cast("Json", operation))
+        left = _operate(patched, cast("Json", operation), left)
+    level: list[Any] = [patched]
+    for depth in itertools.count():
+        _not_too_deep(depth - DEEPEST)  # what is there may be deeper than a patch
+        level = [member for one in level for member in _members(one)]
+        if not level:
+            break
     return patched
 
 
-def _operate(document: Json, operation: Json) -> None:
+def _members(value: object) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return cast("Json", value).values()
+    return cast("list[Any]", value) if isinstance(value, list) else ()
+
+
+def _operate(document: Json, operation: Json, left: int) -> int:
+    """Change the document; how many more bytes may be copied afterwards."""
     op, path = operation.get("op"), operation.get("path")
     if not isinstance(path, str) or not path.startswith("/"):
         raise bad_request(f"the path of a JSON patch operation must begin with '/', not {path!r}")
@@ -110,13 +131,24 @@ def _operate(document: Json, operation: Json) -> None:
                 if _get(document, path) != operation.get("value"):
                     raise bad_request(f"testing path {path} failed")
             case "copy":
-                _put(document, path, copy.deepcopy(_get(document, operation["from"])), insert=True)
+                copied, left = _copied(_get(document, operation["from"]), left)
+                _put(document, path, copied, insert=True)
             case "move":
                 _put(document, path, _remove(document, operation["from"]), insert=True)
             case _:
                 raise bad_request(f"unknown operation {op!r} of a JSON patch")
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise bad_request(f"the JSON patch operation {op} cannot be applied at {path}") from error
+    except RecursionError as error:
+        raise bad_request("the patch is nested too deeply") from error
+    return left
+
+
+def _copied(value: object, left: int) -> tuple[object, int]:
+    encoded = msgspec.json.encode(value)
+    if len(encoded) > left:
+        raise bad_request(f"the copies of a JSON patch take more than {MOST_COPIED} bytes")
+    return msgspec.json.decode(encoded), left - len(encoded)
 
 
 def _steps(path: str) -> list[str]:
