@@ -55,9 +55,11 @@ while time.monotonic() < until:
         host, _, port = address.rpartition(":")
         try:
             plain = socket.create_connection((host.strip("[]"), int(port)), 20)
-            digest = hashlib.sha256()
-            with context.wrap_socket(plain) as taken, open("/run/chinampa-agent", "wb") as file:
+            digest, came = hashlib.sha256(), 0
+            secure = context.wrap_socket(plain, suppress_ragged_eofs=False)
+            with secure as taken, open("/run/chinampa-agent", "wb") as file:
                 while chunk := taken.recv(262144):
+                    came += len(chunk)
                     digest.update(chunk)
                     file.write(chunk)
         except OSError as error:
@@ -66,6 +68,9 @@ while time.monotonic() < until:
         if digest.hexdigest() == wanted:
             subprocess.run(["tar", "-xzf", "/run/chinampa-agent", "-C", "/"], check=True)
             sys.exit(0)
+        if not came:
+            why = f"{address}: it has no place for another that asks"
+            continue
         why, wrong = f"{address}: what it gives is not the agent that the user-data names", wrong + 1
     if wrong == len(facts["controllers"]):
         break

@@ -147,7 +147,7 @@ class Port:
             return self._admit_cell(TurnedChannel(FROM_CELL, certificate, peer[0]))
         if asked == CALLS:
             return self._admit_caller(transport, guest, name)
-        if giving := self._gifts.admit(asked):  # which bounds them itself
+        if giving := self._gifts.admit(asked, peer[0]):  # which bounds them itself
             self._gone(guest)
             return giving
         self._refuse(f"it asks for {asked}, and shows {'a' if name else 'no'} certificate")

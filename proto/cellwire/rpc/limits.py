@@ -73,15 +73,16 @@ LONGEST: Mapping[str, int] = {
     "/chinampa.cell.v1.Cell/ReadFile": MIB + 4 * KIB,
     "/chinampa.cell.v1.Cell/TrimLog": KIB,
     "/chinampa.cell.v1.Cell/PutFiles": KIB,
-    "/runtime.v1.RuntimeService/GetContainerEvents": MIB,
-    "/runtime.v1.RuntimeService/ListContainerStats": MIB,
+    "/runtime.v1.RuntimeService/GetContainerEvents": 4 * MIB,
+    "/runtime.v1.RuntimeService/ListContainerStats": 4 * MIB,
     "/runtime.v1.RuntimeService/ContainerStats": 64 * KIB,
     "/runtime.v1.RuntimeService/ExecSync": 17 * MIB,
 }
 """Bytes of the longest message that a method answers with, where it is not what the connection allows.
 
 A protobuf message unfolds in memory to a hundred times its bytes (empty messages in a list). ExecSync answers with up
-to 16 MiB, as a kubelet allows it to; ReadFile with the record that a cell carries, which is up to 1 MiB.
+to 16 MiB, as a kubelet allows it to; ReadFile with the record that a cell carries, which is up to 1 MiB. An event
+tells of every container of its pod: a thousand, of 2 KiB each, and a KiB each in stats.
 """
 
 # Who has not proved anything: a signing request and an identity document are 4 KiB together, and a call is a dozen

@@ -35,12 +35,28 @@ def settings(folder: Path) -> LinkSettings:
     return LinkSettings(folder / "link", "127.0.0.1", 0, ("127.0.0.1",), {"amd64": bundle})
 
 
-async def fetched(link: Link, architecture: str) -> bytes:
-    """What a stranger gets who trusts nobody, as the user-data does."""
+async def asked(
+    link: Link, architecture: str, local: tuple[str, int] | None = None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """The connection of a stranger who trusts nobody, as the user-data does."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols([giving.protocol_of(architecture)])
-    reader, writer = await asyncio.open_connection("127.0.0.1", link.port, ssl=context)
+    return await asyncio.open_connection("127.0.0.1", link.port, ssl=context, local_addr=local)
+
+
+async def first(link: Link) -> bytes:
+    """The first octets of what a stranger gets."""
+    reader, writer = await asked(link, "amd64")
+    try:
+        return await reader.read(1)
+    finally:
+        writer.transport.abort()
+
+
+async def fetched(link: Link, architecture: str) -> bytes:
+    """All that a stranger gets."""
+    reader, writer = await asked(link, architecture)
     try:
         return await reader.read()
     finally:
@@ -73,6 +89,35 @@ async def test_who_asks_beyond_the_number_that_is_served_at_once_gets_nothing_an
         assert await fetched(link, "amd64") == b""
         monkeypatch.setattr(giving, "AT_ONCE", 1)
         assert await fetched(link, "amd64") == BUNDLE
+
+
+async def test_one_address_leaves_places_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(giving, "AT_ONCE_EACH", 2)
+    here = settings(tmp_path)
+    here.agents["amd64"].write_bytes(bytes(32 << 20))  # more than the kernel keeps for both ends
+    async with port.running(here, nobody, unknown) as link:
+        served = [await asked(link, "amd64") for _ in range(2)]
+        for reader, _ in served:
+            assert await reader.readexactly(1)
+        assert await fetched(link, "amd64") == b""
+        served.append(await asked(link, "amd64", ("127.0.0.2", 0)))
+        assert await served[-1][0].readexactly(1)
+        for _, writer in served:
+            writer.transport.abort()
+
+
+async def test_who_does_not_read_gives_its_place_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(giving, "AT_ONCE", 1)
+    monkeypatch.setattr(giving, "PACE_SECONDS", 0.2)
+    here = settings(tmp_path)
+    here.agents["amd64"].write_bytes(bytes(32 << 20))
+    async with port.running(here, nobody, unknown) as link:
+        _, writer = await asked(link, "amd64")
+        got = b""
+        async with asyncio.timeout(60):
+            while not got:
+                got = await first(link)
+        writer.transport.abort()
 
 
 async def test_a_bundle_that_is_not_there_keeps_the_port_from_opening_and_names_the_setting(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from cellwire.rpc import giving
 from controller.clouds.userdata import UserData, render
 from controller.link import port
 from controller.link.admission import Admission
@@ -101,3 +102,22 @@ async def test_an_agent_with_another_hash_is_not_started_which_is_said_on_the_co
     assert "is not the agent that the user-data names; powering off" in told
     assert "off\n" in told
     assert "started" not in told
+
+
+async def test_who_finds_no_place_asks_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = LinkSettings(tmp_path / "link", "127.0.0.1", 0, ("127.0.0.1",), {"amd64": bundle(tmp_path)})
+    asked: list[str] = []
+    admit = giving.Gifts.admit
+
+    def admit_the_third(gifts: giving.Gifts, word: str | None, host: str) -> asyncio.Protocol | None:
+        asked.append(host)
+        return admit(gifts, word, host) if len(asked) > 2 else None
+
+    monkeypatch.setattr(giving.Gifts, "admit", admit_the_third)
+    async with port.running(here, nobody, unknown) as link:
+        said = UserData(
+            controllers=link.controllers, ca=link.authority.fingerprint, token="t", agents=dict(link.agents)
+        )
+        told = await run(tmp_path, render(said))
+    assert "started /usr/local/bin/cellagent run --power-off at 1" in told, told
+    assert len(asked) == 3
