@@ -11,6 +11,7 @@ import io
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 from cellwire.rpc.guests import key
 
@@ -74,8 +75,7 @@ class _Giving(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
         self._go_on()
 
     def pause_writing(self) -> None:

@@ -8,9 +8,11 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+import uvloop
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from cellagent.boot.identity import Home, Identity
@@ -30,6 +32,13 @@ from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, InstanceId
 from controller.model.offer import Demand
 from tests.component.link.small_agent import Small, serving
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Any]:
+    """The bundle is given by a protocol of our own, and uvloop's transports are not asyncio's."""
+    del config
+    both = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    return both if item.path.name == "test_agent_bundle.py" else {"asyncio": asyncio.new_event_loop}
 
 
 class Fleet:
