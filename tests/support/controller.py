@@ -120,10 +120,10 @@ class Controller:
 
 
 @asynccontextmanager
-async def running_controller(folder: Path, more: str = "") -> AsyncGenerator[Controller]:
+async def running_controller(folder: Path, more: str = "", lease: int = 10) -> AsyncGenerator[Controller]:
     """A controller with a registry that holds "registry.demo/web:1"; nothing of it is left afterwards.
 
-    `more` is added to its config file.
+    `more` is added to its config file; a cell that is silent for `lease` seconds is lost.
     """
     name = secrets.token_hex(3)
     third = int(name[:2], 16)
@@ -135,7 +135,7 @@ async def running_controller(folder: Path, more: str = "") -> AsyncGenerator[Con
     (folder / "controller.toml").write_text(
         f'state = "{folder}/state"\n'
         f'[link]\nhost = "{gateway}"\nport = {free_port()}\n[api]\nport = {free_port()}\n'
-        "[fleet]\nlease = 10\nheartbeat = 1\n"
+        f"[fleet]\nlease = {lease}\nheartbeat = 1\n"
         f'[cloud.local]\ncluster = "{cloud.cluster}"\nroot = "{cloud.root}"\nbridge = "{cloud.bridge}"\n'
         f'subnet = "{cloud.subnet}"\nvisible = ["{ROOT}"]\n{more}'
         f'[[registries]]\nhost = "registry.demo"\nmirrors = ["http://{gateway}:{registry}"]\n'

@@ -181,8 +181,8 @@ def settings_in(folder: Path) -> str:
 
 
 @asynccontextmanager
-async def running_shim(folder: Path, more: str = STANDBY) -> AsyncGenerator[Shim]:
+async def running_shim(folder: Path, more: str = STANDBY, lease: int = 10) -> AsyncGenerator[Shim]:
     """A controller process with local cells and the shim on a socket; nothing of it is left afterwards."""
-    async with running_controller(folder, settings_in(folder) + more) as controller:
+    async with running_controller(folder, settings_in(folder) + more, lease) as controller:
         with shim_of(controller, folder) as shim:
             yield shim

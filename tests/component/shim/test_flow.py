@@ -21,11 +21,14 @@ pytestmark = [
 ]
 # Two hundred processes of runc do not fit into the smallest cell.
 LARGE = '[[standby]]\ncount = 1\ncpu = "1"\nmemory = "4Gi"\n'
+# Two hundred commands that start at once on a busy machine can keep a cell's agent from being heard for longer than the
+# short lease of other tests; no test here is about silence.
+LEASE_SECONDS = 120
 
 
 @asynccontextmanager
 async def flowing(folder: Path) -> AsyncGenerator[Flow]:
-    async with running_shim(folder, LARGE) as shim:
+    async with running_shim(folder, LARGE, LEASE_SECONDS) as shim:
         config = shim.config()
         config.linux.resources.cpu_shares = 1024
         config.linux.resources.memory_limit_in_bytes = 4 << 30
