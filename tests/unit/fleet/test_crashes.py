@@ -118,6 +118,8 @@ class Machine(RuleBasedStateMachine):
         self.cloud.after = self.answer
         self.answers_to_lose = 0
         self.wanted: dict[str, int] = {}
+        # What owners write down before they give a cell back, and so repeat in their next life: pod and attempt.
+        self.over: set[tuple[str, int]] = set()
         self.attempts: Counter[str] = Counter()
         self.keeps_warm = False
         self.joined: dict[InstanceId, CellName] = {}
@@ -140,7 +142,7 @@ class Machine(RuleBasedStateMachine):
         port = cast("Port", self.link)
         hearing = Hearing(self.book, port)
         self.fleet = Fleet(self.book, self.act, self.reconciler, pool, admittance, hearing, lambda: self.now)
-        self.claims: dict[str, asyncio.Task[Cell]] = {}
+        self.claims: dict[tuple[str, int], asyncio.Task[Cell]] = {}
 
     def do(self, work: Coroutine[Any, Any, None]) -> None:
         async def guarded() -> None:
@@ -158,12 +160,14 @@ class Machine(RuleBasedStateMachine):
         if pod not in self.wanted:
             self.attempts[pod] += 1
         self.wanted.setdefault(pod, self.attempts[pod])
-        self.do(self.claim_all())
+        self.do(self.owners())
 
     @rule(pod=st.sampled_from(PODS))
     def unwant(self, pod: str) -> None:
-        if self.wanted.pop(pod, None) is not None:
-            self.do(self.release(pod))
+        attempt = self.wanted.pop(pod, None)
+        if attempt is not None:
+            self.over.add((pod, attempt))
+            self.do(self.owners())
 
     @rule()
     def reconcile(self) -> None:
@@ -257,38 +261,41 @@ class Machine(RuleBasedStateMachine):
         self.now += LIFETIME
         for _ in range(ENOUGH):
             self.now += 6
-            self.do(self.claim_all())
+            self.do(self.owners())
             self.do(self.one_pass())
             self.do(self.agents())
-        owners = {cell.claim.pod.uid for cell in self.fleet.list() if cell.claim}
-        assert owners == set(self.wanted), "every wanted pod has its cell, and nobody else has"
+        owners = sorted((cell.claim.pod.uid, cell.claim.pod.attempt) for cell in self.fleet.list() if cell.claim)
+        assert owners == sorted(self.wanted.items()), "every wanted pod has its cell, and nobody else has"
         assert {cell.state for cell in self.fleet.list()} <= {CellState.CLAIMED}
         assert {one.id for one in self.cloud.alive()} == {cell.instance for cell in self.fleet.list()}
         for pod in list(self.wanted):
-            del self.wanted[pod]
-            self.do(self.release(pod))
+            self.unwant(pod)
         for _ in range(ENOUGH):
             self.now += 6
             self.do(self.one_pass())
         assert self.cloud.alive() == ()
         assert self.fleet.list() == ()
 
-    async def claim_all(self) -> None:
+    async def owners(self) -> None:
+        """Who owns pods asks for the cells of those that are wanted, and gives back those of pods that are over."""
+        for pod, attempt in sorted(self.over):
+            await self.release(pod, attempt)
+            self.over.discard((pod, attempt))
         for pod, attempt in self.wanted.items():
-            task = self.claims.get(pod)
+            task = self.claims.get((pod, attempt))
             if task is None or task.done():
                 ref = PodRef(uid=PodUid(pod), namespace="default", name=pod, attempt=attempt)
                 claim = PodClaim(pod=ref, demand=Demand(cpu_millis=100, memory_mib=100))
-                self.claims[pod] = self.tasks.create_task(self.fleet.claim(claim))
+                self.claims[pod, attempt] = self.tasks.create_task(self.fleet.claim(claim))
         await self.breathe()
 
-    async def release(self, pod: str) -> None:
-        task = self.claims.pop(pod, None)
+    async def release(self, pod: str, attempt: int) -> None:
+        task = self.claims.pop((pod, attempt), None)
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         for cell in self.fleet.list():
-            if cell.claim and cell.claim.pod.uid == pod:
+            if cell.claim and (cell.claim.pod.uid, cell.claim.pod.attempt) == (pod, attempt):
                 await self.fleet.release(cell.name, "deleted")
 
     async def one_pass(self) -> None:
@@ -361,3 +368,15 @@ Machine.TestCase.settings = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 TestCrashes = Machine.TestCase
+
+
+def test_a_cell_whose_release_was_cut_off_by_a_crash_ends_once_its_owner_repeats_it() -> None:
+    machine = Machine()
+    machine.want("a")
+    machine.reconcile()
+    machine.boot()
+    machine.crash_soon(1)
+    machine.unwant("a")
+    (kept,) = machine.fleet.list()
+    assert kept.state is CellState.CLAIMED, "the controller died before the release was written down"
+    machine.teardown()
