@@ -194,6 +194,9 @@ class Worker:
         again = CLAIM_AGAIN
         while not self.record.run.cell:
             pod, run = self.record.pod, self.record.run
+            if run.attempt:
+                # What comes after an attempt is written down before its cell is given back: that may have been cut off.
+                await self._give_back(f"superseded by attempt {run.attempt} of its pod", before=run.attempt)
             try:
                 cell = await self._around.cells.claim(await self._claim_of(pod, run))
             except Fault as fault:
@@ -415,11 +418,14 @@ class Worker:
             if not run.phase:
                 await self._stop_within_grace(CellRuntime(self._around.cells, run.cell))
             await self._logs_complete()
-        names = {cell.name for cell in self._around.cells.list() if cell.claim and cell.claim.pod.uid == self.uid}
-        if run.cell and not run.released:
-            names.add(run.cell)
-        for name in sorted(names):
-            await self._around.cells.release(name, "the pod was deleted")
+            await self._around.cells.release(run.cell, "the pod was deleted")
+        await self._give_back("the pod was deleted")
+
+    async def _give_back(self, why: str, before: float = math.inf) -> None:
+        """Give back the cells of all attempts before this one."""
+        for cell in self._around.cells.list():
+            if cell.claim and cell.claim.pod.uid == self.uid and cell.claim.pod.attempt < before:
+                await self._around.cells.release(cell.name, why)
 
     async def _stop_within_grace(self, runtime: CellRuntime) -> None:
         """Stop the pod; a second deletion with less grace stops it sooner; a cell that is not there is no matter."""

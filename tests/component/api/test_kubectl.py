@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cellwire.faults import Fault, Kind
+from controller.model.names import CellName
 from tests.support.cells_double import cells
 from tests.support.pods_api import manifest, world
 
@@ -200,6 +201,23 @@ async def test_a_pod_whose_instance_will_be_taken_is_ended_and_runs_anew_meanwhi
         assert (last["terminated"]["exitCode"], last["terminated"]["reason"]) == (5, "Interrupted")
         assert "bye" in await it.ok("logs", "web", "--previous")
         assert it.fleet.released == [first]
+
+
+async def test_a_cell_whose_release_failed_is_given_back_before_the_pod_runs_anew(tmp_path: Path) -> None:
+    async with cells() as fleet, world(tmp_path, fleet) as it:
+        await it.ok("apply", "-f", "-", stdin=manifest(SAYS_BYE))
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
+        (first,) = fleet.cells
+        release = fleet.release
+
+        async def fails_once(name: CellName, reason: str) -> None:
+            fleet.release = release
+            raise Fault(Kind.UNAVAILABLE, "store", "it does not answer")
+
+        fleet.release = fails_once
+        fleet.announce(first, "interruption", 100.0)
+        await it.until("c-1", "get", "pods", "-o", "wide", deadline=30)
+        assert fleet.released == [first]
 
 
 async def test_a_pod_that_will_not_stop_is_cut_short_by_the_end_of_its_instance(tmp_path: Path) -> None:
