@@ -116,7 +116,7 @@ async def left(on: Stage) -> dict[str, list[Any]]:
     return {name: each for name, each in found.items() if each}
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("way", ["nat", "endpoints"])
 async def test_it_makes_all_that_a_controller_needs_and_leaves_nothing(tmp_path: Path, way: str) -> None:
     async with stage(tmp_path) as on:
