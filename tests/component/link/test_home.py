@@ -216,7 +216,7 @@ async def test_a_cell_as_a_process_survives_its_own_restart_without_a_new_join(s
         assert site.fleet.admitted == 1
 
 
-async def test_throughput_of_a_stream_from_a_cell(site: Site) -> None:
+async def test_a_long_stream_from_a_cell_arrives_whole(site: Site) -> None:
     async with site.open() as link:
         _, metadata = await site.boot(link, "i-1")
         script = Path(__file__).with_name("small_agent.py")
@@ -224,16 +224,13 @@ async def test_throughput_of_a_stream_from_a_cell(site: Site) -> None:
         process = await asyncio.create_subprocess_exec(*command)
         try:
             await until(link.connected, 20)
-            size, got, started = 200 << 20, 0, time.monotonic()
+            size, got = 200 << 20, 0
             with settled():
                 async with cell_grpc.CellStub(link.channel(C1)).Logs.open() as stream:
                     await stream.send_message(wire.LogsRequest(offset=size), end=True)
                     async for chunk in stream:
                         got += len(chunk.data)
-            rate = size / (time.monotonic() - started) / 1e6
-            print(f"{rate:.0f} MB/s in messages of 64 KiB")
             assert got == size
-            assert rate > 30  # far below what is measured: this machine is shared
         finally:
             process.kill()
             await process.wait()
