@@ -130,9 +130,17 @@ async def test_only_a_pod_that_may_reach_the_metadata_service_does(tmp_path: Pat
         assert "401" in opened, (opened, shut)
         assert "401" not in shut, shut
         assert "end" in shut
-        hops = {
-            str(call.parameters["LaunchTemplateData"]["MetadataOptions"]["HttpPutResponseHopLimit"])
+        framed = [
+            call.parameters["LaunchTemplateData"]["MetadataOptions"]
             for call in world.front.calls
             if call.action == "CreateLaunchTemplate"
-        }
-        assert hops == {"1", "2"}
+        ]
+        said = [
+            override["MetadataOptions"]
+            for call in world.launches()
+            for config in call.parameters["LaunchTemplateConfigs"]
+            for override in config["Overrides"]
+            if "MetadataOptions" in override
+        ]
+        assert {str(options["HttpPutResponseHopLimit"]) for options in framed} == {"1"}
+        assert {str(options["HttpPutResponseHopLimit"]) for options in said} == {"2"}
