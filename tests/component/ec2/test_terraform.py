@@ -70,15 +70,28 @@ async def terraform(folder: Path, *words: str) -> tuple[int, str]:
     return process.returncode or 0, out.decode()
 
 
-async def begun(folder: Path, text: str) -> None:
-    """A folder in which Terraform has what it needs; NOT RUN where this machine lacks that."""
+NEEDED = 'terraform { required_providers { aws = { source = "hashicorp/aws" } } }\n'
+
+
+async def needed(folder: Path) -> None:
+    """NOT RUN where this machine lacks Terraform or its AWS provider; asked before anything else is open."""
     if shutil.which("terraform") is None:
         pytest.skip("NOT RUN: there is no terraform here")
+    code, _ = await prepared(folder, NEEDED)
+    if code:
+        pytest.skip("NOT RUN: terraform finds no AWS provider here (name a mirror in its CLI configuration)")
+
+
+async def prepared(folder: Path, text: str) -> tuple[int, str]:
+    """A folder in which Terraform has what it needs, and what it said to that."""
     folder.mkdir()
     (folder / "main.tf").write_text(text)
-    code, out = await terraform(folder, "init", "-input=false", "-no-color")
-    if code and ("registry" in out or "provider" in out):
-        pytest.skip("NOT RUN: terraform finds no AWS provider here (name a mirror in its CLI configuration)")
+    return await terraform(folder, "init", "-input=false", "-no-color")
+
+
+async def begun(folder: Path, text: str) -> None:
+    """A folder in which Terraform has what it needs."""
+    code, out = await prepared(folder, text)
     assert code == 0, out
 
 
@@ -119,6 +132,7 @@ async def left(on: Stage) -> dict[str, list[Any]]:
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("way", ["nat", "endpoints"])
 async def test_it_makes_all_that_a_controller_needs_and_leaves_nothing(tmp_path: Path, way: str) -> None:
+    await needed(tmp_path / "needed")
     async with stage(tmp_path) as on:
         vpc, subnets = await furnished(on)
         text = PROVIDER.format(
