@@ -90,7 +90,7 @@ async def works_as_a_node(cluster: Cluster, image: str) -> None:
     """What an ordinary user does in the first five minutes."""
     await cluster.until("default", "get", "serviceaccounts")
     await cluster.kubectl("create", "configmap", "settings", "--from-literal=colour=green")
-    await cluster.kubectl("apply", "-f", "-", stdin=pod(image, "web", COUNT))
+    await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=pod(image, "web", COUNT))
     await cluster.kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=60s", seconds=70)
 
     said = await cluster.kubectl(
@@ -105,7 +105,7 @@ async def works_as_a_node(cluster: Cluster, image: str) -> None:
     assert "Hello" in await forwarded(cluster)
 
     once = pod(image, "once", "echo last words; echo why > /dev/termination-log; exit 3", "Never")
-    await cluster.kubectl("apply", "-f", "-", stdin=once)
+    await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=once)
     state = "jsonpath={.status.containerStatuses[0].state.terminated}"
     ended = await cluster.until('"exitCode":3', "get", "pod", "once", "-o", state)
     assert "why" in ended
@@ -142,7 +142,7 @@ async def takes_part_in_debugging(cluster: Cluster, image: str, folder: Path) ->
 
 async def minds_probes_and_ends(cluster: Cluster, image: str) -> None:
     """Probes of each kind, init containers, OOM kills, crashes and their logs."""
-    await cluster.kubectl("apply", "-f", "-", stdin=probed(image) + "---" + failing(image))
+    await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=probed(image) + "---" + failing(image))
     await cluster.kubectl("wait", "--for=condition=Ready", "pod/probed", "--timeout=60s", seconds=70)
     assert await cluster.kubectl("exec", "probed", "-c", "main", "--", "cat", "/scratch/x") == "prepared\n"
     await cluster.kubectl("exec", "probed", "-c", "main", "--", "rm", "/tmp/alive")
