@@ -152,6 +152,9 @@ def hears(pid: int, number: int) -> bool:
 def signal_heard(status: str, number: int) -> bool:
     """As `hears`, from the text of /proc/PID/status. Pure."""
     fields = {key: value.split() for key, _, value in (line.partition(":") for line in status.splitlines())}
+    # runc's own first process catches every signal, and forgets it when it becomes the container's.
+    if any(name.startswith("runc:[") for name in fields.get("Name", [])[:1]):
+        return False
     numbers = fields.get("NSpid", [])
     if len(numbers) < 2 or numbers[-1] != "1":
         return True
