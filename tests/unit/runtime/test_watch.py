@@ -21,3 +21,9 @@ def test_any_other_process_hears_everything_and_so_does_one_that_is_gone() -> No
     assert signal_heard(FIRST.replace("\t1\n", "\t17\n").format(ignored=0, caught=0), signal.SIGTERM)
     assert signal_heard(FIRST.replace("4711\t1", "4711").format(ignored=0, caught=0), signal.SIGTERM)
     assert signal_heard("", signal.SIGTERM)
+
+
+def test_runcs_own_first_process_hears_nothing_yet_though_it_catches_all() -> None:
+    status = "Name:\trunc:[2:INIT]\nNSpid:\t99\t1\nSigIgn:\t0000000000000000\nSigCgt:\tffffffffffffffff\n"
+    assert not signal_heard(status, 15)
+    assert signal_heard(status.replace("runc:[2:INIT]", "sh"), 15)
