@@ -331,6 +331,7 @@ def _api_settings(settings: Settings, link: link_port.Link) -> api.ApiSettings:
         certificate=certificate,
         key=key,
         authority=link.authority.pem,
+        heartbeat=settings.fleet.heartbeat,
     )
 
 

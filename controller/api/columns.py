@@ -162,6 +162,22 @@ def _endpoints(one: Json, now: float) -> list[Any]:
     return [name_of(one), shown or NONE, age_of(one, now)]
 
 
+def _pod_metrics(one: Json, now: float) -> list[Any]:
+    del now
+    used = [each["usage"] for each in one["containers"]]
+    return [name_of(one), *_used(used), one["window"]]
+
+
+def _node_metrics(one: Json, now: float) -> list[Any]:
+    del now
+    return [name_of(one), *_used([one["usage"]]), one["window"]]
+
+
+def _used(used: list[Json]) -> list[str]:
+    nanocores = sum(int(each["cpu"].removesuffix("n")) for each in used)
+    return [f"{nanocores}n", f"{sum(int(each['memory'].removesuffix('Ki')) for each in used)}Ki"]
+
+
 def _columns(*names: str) -> tuple[Column, ...]:
     return tuple(Column(name) for name in names)
 
@@ -183,6 +199,8 @@ OBJECTS = {
         _columns("Name", "Min Available", "Max Unavailable", "Allowed Disruptions", "Age"), _budget
     ),
     "networkpolicies.networking.k8s.io": Table(_columns("Name", "Pod-Selector", "Age"), _policy),
+    "pods.metrics.k8s.io": Table(_columns("Name", "CPU", "Memory", "Window"), _pod_metrics),
+    "nodes.metrics.k8s.io": Table(_columns("Name", "CPU", "Memory", "Window"), _node_metrics),
     "deployments.apps": Table(
         (*_columns("Name", "Ready", "Up-to-date", "Available", "Age"), *_CONTAINERS), _deployment
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from controller.objects.kinds import EVENTS, NAMESPACES, NODES, STORED
 from controller.objects.resource import Resource
-from controller.objects.schema import meta, policies, reviews
+from controller.objects.schema import meta, metrics, policies, reviews
 from controller.objects.schema.base import Part
 from controller.pods.kind import PODS, Templates
 from controller.workloads import kinds as workloads
@@ -22,6 +22,23 @@ OTHERS_REVIEWS = _review(reviews.SubjectAccessReview, AUTHORIZATION)
 SELF_REVIEWS = _review(reviews.SelfSubjectReview, AUTHENTICATION)
 TOKEN_REVIEWS = _review(reviews.TokenReview, AUTHENTICATION)
 REVIEWS = (ACCESS_REVIEWS, RULES_REVIEWS, OTHERS_REVIEWS, SELF_REVIEWS, TOKEN_REVIEWS)
+
+
+def _measured(name: str, kind: type[Part], *, namespaced: bool) -> Resource:
+    return Resource(
+        name=name,
+        kind=kind.__name__,
+        type=kind,
+        group="metrics.k8s.io",
+        version="v1beta1",
+        namespaced=namespaced,
+        verbs=("get", "list"),
+    )
+
+
+POD_METRICS = _measured("pods", metrics.PodMetrics, namespaced=True)
+NODE_METRICS = _measured("nodes", metrics.NodeMetrics, namespaced=False)
+METRICS = (POD_METRICS, NODE_METRICS)
 WORKLOADS = workloads.resources(Templates())
 # Kinds whose objects are kept, by whomever.
 KEPT = (PODS, NAMESPACES, NODES, EVENTS, *STORED, *WORKLOADS)

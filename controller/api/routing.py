@@ -10,10 +10,10 @@ import msgspec
 from aiohttp import web
 
 from cellwire.faults import Fault, Kind
-from controller.api import discovery, logs, streams, subresources, unserved
+from controller.api import discovery, logs, streams, subresources, top, unserved
 from controller.api.authorizing import Reviews
 from controller.api.handlers import Handlers
-from controller.api.kinds import KEPT, REVIEWS
+from controller.api.kinds import KEPT, METRICS, NODE_METRICS, POD_METRICS, REVIEWS
 from controller.objects import openapi
 from controller.objects.library import Library
 from controller.objects.resource import Resource
@@ -86,9 +86,23 @@ def sessions(router: web.UrlDispatcher, pods: Pods, library: Library) -> None:
     subresources.route_all(router, library, pods.tokens)
 
 
+def tops(router: web.UrlDispatcher, answers: top.Tops) -> None:
+    """What pods and nodes use."""
+    for resource, all_of, one in (
+        (POD_METRICS, answers.pods, answers.pod),
+        (NODE_METRICS, answers.nodes, answers.node),
+    ):
+        place = f"{resource.root}/{resource.name}"
+        route(router, "GET", place, all_of)
+        if resource.namespaced:
+            place = f"{resource.root}/namespaces/{{namespace}}/{resource.name}"
+            route(router, "GET", place, all_of)
+        route(router, "GET", f"{place}/{{name}}", one)
+
+
 def reviews(router: web.UrlDispatcher, tokens: Tokens) -> None:
     """Who one is, and what one may."""
-    handlers = Reviews((*KEPT, *REVIEWS), tokens)
+    handlers = Reviews((*KEPT, *METRICS, *REVIEWS), tokens)
     for resource in REVIEWS:
         route(router, "POST", f"{resource.root}/{resource.name}", partial(handlers.review, resource=resource))
 
@@ -117,7 +131,7 @@ def refusals(router: web.UrlDispatcher) -> None:
 
 def documents(router: web.UrlDispatcher, address: str) -> None:
     """Discovery and OpenAPI."""
-    listed = discovery.by_version([*KEPT, *REVIEWS, *map(unserved.resource_of, unserved.KINDS)])
+    listed = discovery.by_version([*KEPT, *METRICS, *REVIEWS, *map(unserved.resource_of, unserved.KINDS)])
     groups = [one for one in listed if one[0]]
     schemas = {
         known: openapi.document([one for one in found if one.type.__struct_fields__], discovery.VERSION["gitVersion"])

@@ -17,7 +17,7 @@ import structlog
 from aiohttp import web
 
 from cellwire.faults import Fault, Kind
-from controller.api import kubeconfig, measuring, people, routing
+from controller.api import kubeconfig, measuring, people, routing, top
 from controller.api.answers import failure, status_of
 from controller.api.authorizing import WHO
 from controller.api.metrics import Metrics
@@ -26,7 +26,7 @@ from controller.api.people import Who
 from controller.api.requests import LARGEST_BODY, answer
 from controller.api.routing import Handler, route
 from controller.api.settings import ApiSettings
-from controller.fleet.cells import Cells
+from controller.fleet.cells import Telling
 from controller.objects.fields import Json
 from controller.objects.kinds import NODES, SERVICE_ACCOUNTS
 from controller.objects.library import Library
@@ -50,7 +50,7 @@ class Server(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def running(
-    library: Library, pods: Pods, cells: Cells, settings: ApiSettings, metrics: Metrics | None = None
+    library: Library, pods: Pods, cells: Telling, settings: ApiSettings, metrics: Metrics | None = None
 ) -> AsyncGenerator[Server]:
     """Serve until left, with /metrics where there are any. Raises Fault where the port cannot be had."""
     settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -61,6 +61,8 @@ async def running(
     context.set_alpn_protocols(["http/1.1"])
     library.keep(NODES, Nodes(cells, library.revisions))
     app = _app(library, pods, settings, token)
+    nodes = library.keeper(NODES).objects
+    routing.tops(app.router, top.Tops(pods, cells, nodes.list, settings.heartbeat))
     if metrics is not None:
         route(app.router, "GET", measuring.PATH, partial(_metrics, metrics=metrics))
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN)

@@ -59,6 +59,7 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where to listen and with which certificate; `folder` receives the token and the kubeconfig, both 0600.
 
     `authority` is the certificate (PEM) that kubectl is to trust; `server_name` a name of the server's certificate.
+    `heartbeat` is the pause between two words of a cell, in seconds.
     """
 
     folder: Path
@@ -69,3 +70,4 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 0
     server_name: str = "localhost"
     bookmark_seconds: float = 60.0
+    heartbeat: float = 10.0

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import copy
 import datetime
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from controller.pods.lifecycle import container_named, containers_of
 from controller.pods.logs import Logs
 from controller.pods.records import Records
 from controller.pods.run import PodRecord, PodRun, Running
+from controller.pods.usage import Usage, Usages
 from controller.pods.worker import Images, Surroundings, Worker
 from controller.sandboxes.ways import Ways
 
@@ -56,6 +57,7 @@ class Pods:
         self._around = around
         self._workers: dict[str, Worker] = {}
         self._begun: set[asyncio.Task[None]] = set()
+        self._usages = Usages(around.cells, around.now)
 
     @property
     def cells(self) -> Cells:
@@ -203,6 +205,10 @@ class Pods:
             raise Fault(Kind.INVALID, f'pod "{pod["metadata"]["name"]}"', cause, reason="BadRequest")
         return CountedBackend(RemoteBackend(lambda: self._around.cells.channel(run.cell)), self._sessions)
 
+    async def used(self, pods: Sequence[Json]) -> list[tuple[Json, Usage]]:
+        """What those of these pods use that run."""
+        return await self._usages.of(pods, self.run_of)
+
     def log_file(self, pod: Json, name: str, *, previous: bool) -> tuple[Path, Callable[[], bool]]:
         """A container's log file, and whether nothing will follow in it. Raises Fault where there is none (yet)."""
         return self._around.logs.file(pod, self.run_of(pod), self.container(pod, name), previous=previous)
@@ -220,6 +226,7 @@ class Pods:
             await self._around.ways.supervisor.persist("life of pod", uid, worker.live)
         finally:
             self._workers.pop(uid, None)
+            self._usages.forget(uid)
 
 
 @contextlib.contextmanager

@@ -243,6 +243,16 @@ class OneCell:
         with _gate(channel, self.name):
             return told.stats(containers, sandboxes, metrics, sandbox, own)
 
+    async def usage(self, sandbox: str, own: Collection[str]) -> dict[str, told.Used]:
+        """What these containers of its sandbox have used so far. Raises Fault."""
+        wanted = cri.ContainerStatsFilter(pod_sandbox_id=sandbox)
+        return await self._ask(
+            lambda channel: runtime_grpc.RuntimeServiceStub(channel).ListContainerStats,
+            cri.ListContainerStatsRequest(filter=wanted),
+            lambda reply: told.used(reply, sandbox, own),
+            SHORT,
+        )
+
     async def abilities(self) -> tuple[cri.ListMetricDescriptorsResponse, cri.StatusResponse]:
         """What its metrics are called, and what its runtime can do. Raises Fault."""
         channel = await self.connect()

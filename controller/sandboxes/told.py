@@ -258,6 +258,29 @@ def stats(
     return Measured(of_containers, of_sandbox, metrics)
 
 
+class Used(msgspec.Struct, frozen=True):
+    """What a container has used: nanoseconds of CPU since its start, at a moment of the cell's clock, and the bytes of
+    memory that it works with.
+    """
+
+    at_ns: int
+    cpu_ns: int
+    memory_bytes: int
+
+
+def used(told: cri.ListContainerStatsResponse, sandbox_id: str, own: Collection[str]) -> dict[str, Used]:
+    """What each of these containers has used; what the cell tells of others is left out. Raises Fault."""
+    thing = f"stats of sandbox {sandbox_id[:13]}"
+    _few(len(told.stats), MOST_CONTAINERS, thing)
+    found: dict[str, Used] = {}
+    for one in told.stats:
+        if one.attributes.id in own:
+            numbers = (one.cpu.usage_core_nano_seconds.value, one.memory.working_set_bytes.value)
+            _moments((one.cpu.timestamp, *numbers), thing)
+            found[one.attributes.id] = Used(one.cpu.timestamp, *numbers)
+    return found
+
+
 class Pace:
     """How much a cell may say: `burst` at once, and `rate` for each second after. Time comes in."""
 

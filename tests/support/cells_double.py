@@ -108,6 +108,7 @@ def _services(cell: CellDouble) -> list[Any]:
         StopContainer=_unary(CellDouble.stop),
         ListContainers=_unary(CellDouble.list_containers),
         ContainerStatus=_unary(CellDouble.status),
+        ListContainerStats=_unary(CellDouble.stats),
         ExecSync=_unary(CellDouble.exec_sync),
         GetContainerEvents=_events,
     )
@@ -140,6 +141,7 @@ class CellsDouble:
         self.refuse: Fault | None = None
         self.serving: list[asyncio.Task[None]] = []
         self.losses: asyncio.Queue[Cell] = asyncio.Queue()
+        self.said: dict[CellName, Vitals] = {}
 
     async def claim(self, claim: PodClaim) -> Cell:
         if self.refuse is not None:
@@ -218,7 +220,7 @@ class CellsDouble:
         return tuple(self.cells.values())
 
     def vitals(self, name: CellName) -> Vitals | None:
-        return None
+        return self.said.get(name)
 
     def pool(self) -> tuple[Figures, ...]:
         return ()

@@ -15,6 +15,7 @@ import signal
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from cellwire.cell.v1 import cell_pb2 as wire
@@ -39,6 +40,22 @@ class Process:
     def touch(self) -> None:
         self.changed.set()
         self.changed = asyncio.Event()
+
+
+def alive(one: Process) -> bool:
+    return one.process is not None and one.process.returncode is None
+
+
+def stats_of(one: Process) -> cri.ContainerStats:
+    assert one.process is not None
+    folder = Path("/proc") / str(one.process.pid)
+    fields, pages = (folder / "stat").read_text().rpartition(")")[2].split(), (folder / "statm").read_text().split()[1]
+    ticks, now = int(fields[11]) + int(fields[12]), time.time_ns()
+    return cri.ContainerStats(
+        attributes=cri.ContainerAttributes(id=one.status.id),
+        cpu=cri.CpuUsage(timestamp=now, usage_core_nano_seconds=cri.UInt64Value(value=ticks * 10**7)),
+        memory=cri.MemoryUsage(timestamp=now, working_set_bytes=cri.UInt64Value(value=int(pages) * 4096)),
+    )
 
 
 class CellDouble:
@@ -141,6 +158,10 @@ class CellDouble:
 
     async def status(self, request: cri.ContainerStatusRequest) -> cri.ContainerStatusResponse:
         return cri.ContainerStatusResponse(status=self.find(request.container_id).status)
+
+    async def stats(self, request: cri.ListContainerStatsRequest) -> cri.ListContainerStatsResponse:
+        found = [one for one in self.containers.values() if one.sandbox == request.filter.pod_sandbox_id]
+        return cri.ListContainerStatsResponse(stats=[stats_of(one) for one in found if alive(one)])
 
     async def image(self, request: cri.ImageStatusRequest) -> cri.ImageStatusResponse:
         if request.image.image.startswith("sha256:"):
