@@ -323,13 +323,14 @@ def _identity(settings: Settings, link: link_port.Link) -> Identity:
 
 
 def _api_settings(settings: Settings, link: link_port.Link) -> api.ApiSettings:
-    certificate, key = link.authority.server_files()
     return api.ApiSettings(
         folder=settings.state,
         host=settings.api.host,
         port=settings.api.port,
-        certificate=certificate,
-        key=key,
+        names=settings.api.names,
+        pods_address=settings.api.pods_address,
+        certify=partial(link.authority.certify, "api"),
+        renew_after=link_port.RENEW_SERVER_AFTER,
         authority=link.authority.pem,
         heartbeat=settings.fleet.heartbeat,
     )

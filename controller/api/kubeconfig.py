@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from controller.api import certificates
 from controller.api.settings import ApiSettings
 
 TOKEN, KUBECONFIG = "token", "kubeconfig"
@@ -29,13 +30,10 @@ def token_of(folder: Path) -> str:
 
 def write(settings: ApiSettings, port: int, token: str) -> Path:
     """Write the kubeconfig; JSON, which is YAML. Returns its path."""
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    if settings.host in {"0.0.0.0", "::"}:  # noqa: S104 - the address to dial where all are listened on
-        host = "127.0.0.1"
+    host = certificates.dialled(settings)
     cluster = {
-        "server": f"https://{host}:{port}",
+        "server": f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}",
         "certificate-authority-data": base64.b64encode(settings.authority).decode(),
-        "tls-server-name": settings.server_name,
     }
     config = {
         "apiVersion": "v1",

@@ -6,8 +6,8 @@ never a traceback.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
-import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -20,6 +20,7 @@ from cellwire.faults import Fault, Kind
 from controller.api import kubeconfig, measuring, people, routing, top
 from controller.api.answers import failure, status_of
 from controller.api.authorizing import WHO
+from controller.api.certificates import Certified
 from controller.api.metrics import Metrics
 from controller.api.nodes import Nodes
 from controller.api.people import Who
@@ -55,10 +56,8 @@ async def running(
     """Serve until left, with /metrics where there are any. Raises Fault where the port cannot be had."""
     settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     token = kubeconfig.token_of(settings.folder)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(settings.certificate, settings.key)
-    context.set_alpn_protocols(["http/1.1"])
+    certified = Certified(settings)
+    await asyncio.to_thread(certified.renew)
     library.keep(NODES, Nodes(cells, library.revisions))
     app = _app(library, pods, settings, token)
     nodes = library.keeper(NODES).objects
@@ -68,14 +67,19 @@ async def running(
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, settings.host, settings.port, ssl_context=context)
+        site = web.TCPSite(runner, settings.host, settings.port, ssl_context=certified.context)
         try:
             await site.start()
         except OSError as error:
             thing = f"pods API at {settings.host} port {settings.port}"
             raise Fault(Kind.UNAVAILABLE, thing, str(error), "choose another api.host or api.port") from error
         port = int(runner.addresses[0][1])
-        yield Server(port, str(kubeconfig.write(settings, port, token)))
+        async with asyncio.TaskGroup() as tasks:
+            keeping = tasks.create_task(certified.keep(), name="certificate of the pods API")
+            try:
+                yield Server(port, str(kubeconfig.write(settings, port, token)))
+            finally:
+                keeping.cancel()
     finally:
         await runner.cleanup()
 

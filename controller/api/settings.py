@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,13 @@ class Api(Group, frozen=True, kw_only=True):
     enabled: Annotated[bool, Meta(description="Whether it is served.")] = True
     host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="TCP port to listen on; 0 takes any.")] = 6446
+    names: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Names and addresses by which this API is reached, the first as the kubeconfig says it; its"
+            " certificate holds them all. Empty: `api.host`, or where that is all addresses, this machine's."
+        ),
+    ] = ()
     pods_address: Annotated[
         str,
         Meta(
@@ -58,16 +66,17 @@ class Metrics(Group, frozen=True, kw_only=True):
 class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where to listen and with which certificate; `folder` receives the token and the kubeconfig, both 0600.
 
-    `authority` is the certificate (PEM) that kubectl is to trust; `server_name` a name of the server's certificate.
-    `heartbeat` is the pause between two words of a cell, in seconds.
+    `certify` makes a server's certificate and key for names, to be made anew after `renew_after` seconds; `authority`
+    is the certificate (PEM) that kubectl is to trust. `heartbeat` is the pause between two words of a cell, in seconds.
     """
 
     folder: Path
-    certificate: Path
-    key: Path
+    certify: Callable[[Sequence[str]], tuple[Path, Path]]
     authority: bytes
     host: str = "127.0.0.1"
     port: int = 0
-    server_name: str = "localhost"
+    names: tuple[str, ...] = ()
+    pods_address: str = ""
+    renew_after: float = 60 * 86400.0
     bookmark_seconds: float = 60.0
     heartbeat: float = 10.0

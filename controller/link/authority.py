@@ -80,9 +80,23 @@ class Authority:
         self._make_server_certificate()
         context.load_cert_chain(self._folder / "server.pem", self._folder / "server.key")
 
-    def server_files(self) -> tuple[Path, Path]:
-        """Certificate and key of the server, for other ports of the same controller."""
-        return self._folder / "server.pem", self._folder / "server.key"
+    def certify(self, stem: str, names: Sequence[str]) -> tuple[Path, Path]:
+        """A new certificate of a server with these names and addresses, and its key: two files called `stem`.
+
+        Raises Fault INVALID for what is no name.
+        """
+        key = ec.generate_private_key(ec.SECP256R1())
+        try:
+            held = [_general_name(name) for name in names]
+        except ValueError as error:
+            raise Fault(Kind.INVALID, f"names of the server {', '.join(names)}", str(error)) from error
+        builder = self._leaf(SERVER_NAME, SERVER_LIFE, key.public_key(), ExtendedKeyUsageOID.SERVER_AUTH)
+        builder = builder.add_extension(x509.SubjectAlternativeName(held), critical=False)
+        certificate = builder.sign(self._key, hashes.SHA256())
+        files = self._folder / f"{stem}.pem", self._folder / f"{stem}.key"
+        _write(files[1], _private(key))
+        _write(files[0], certificate.public_bytes(serialization.Encoding.PEM) + self.pem)
+        return files
 
     def _own_certificate(self, path: Path) -> x509.Certificate:
         if path.exists():
@@ -101,18 +115,7 @@ class Authority:
 
     def _make_server_certificate(self) -> None:
         # Made anew at each start, for the addresses may have changed.
-        key = ec.generate_private_key(ec.SECP256R1())
-        names: list[x509.GeneralName] = [x509.DNSName(SERVER_NAME), x509.DNSName("localhost")]
-        for address in self._addresses:
-            try:
-                names.append(x509.IPAddress(ipaddress.ip_address(address)))
-            except ValueError:
-                names.append(x509.DNSName(address))
-        builder = self._leaf(SERVER_NAME, SERVER_LIFE, key.public_key(), ExtendedKeyUsageOID.SERVER_AUTH)
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        certificate = builder.sign(self._key, hashes.SHA256())
-        _write(self._folder / "server.key", _private(key))
-        _write(self._folder / "server.pem", certificate.public_bytes(serialization.Encoding.PEM) + self.pem)
+        self.certify("server", (SERVER_NAME, "localhost", *self._addresses))
 
     def _leaf(
         self,
@@ -130,6 +133,13 @@ class Authority:
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=True)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def key_of(request: bytes) -> str:

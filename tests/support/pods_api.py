@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,10 +94,10 @@ class World:
 
 
 @asynccontextmanager
-async def world(folder: Path, fleet: CellsDouble | None = None) -> AsyncGenerator[World]:
+async def world(folder: Path, fleet: CellsDouble | None = None, **own: Any) -> AsyncGenerator[World]:
+    """`own` are settings of the API beyond the usual ones."""
     authority = Authority(folder / "link", ["127.0.0.1"])
-    certificate, key = authority.server_files()
-    settings = ApiSettings(folder=folder, certificate=certificate, key=key, authority=authority.pem)
+    settings = ApiSettings(folder=folder, certify=partial(authority.certify, "api"), authority=authority.pem, **own)
     async with contextlib.AsyncExitStack() as rooms:
         fleet = fleet or await rooms.enter_async_context(cells())
         store = await rooms.enter_async_context(sqlite.running(folder / "records.sqlite"))

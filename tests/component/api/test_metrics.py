@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -250,8 +251,7 @@ async def test_metrics_are_served_with_the_token_on_the_api_without_on_their_own
     tmp_path: Path,
 ) -> None:
     authority = Authority(tmp_path / "link", ["127.0.0.1"])
-    certificate, key = authority.server_files()
-    settings = ApiSettings(folder=tmp_path, port=0, certificate=certificate, key=key, authority=authority.pem)
+    settings = ApiSettings(folder=tmp_path, certify=partial(authority.certify, "api"), authority=authority.pem)
     metrics = Metrics()
     async with cells() as fleet:
         telling = cast("Any", fleet)
