@@ -26,12 +26,13 @@ from cellwire.rpc.mended import MendedChannel
 from controller.choice import demand
 from controller.model.names import CellName
 from controller.sandboxes.carried import Carrier
+from controller.sandboxes.memory import Memory
+from controller.sandboxes.records import ContainerRecord, SandboxRecord
 from controller.sandboxes.ways import Ways
 from controller.shim import server as shim
-from controller.shim.memory import Memory
-from controller.shim.records import ContainerRecord, SandboxRecord
 from controller.store import sqlite
 from tests.support.cells_double import CellsDouble
+from tests.support.memory_store import remembering
 
 PODS = 500
 ROUNDS = 300
@@ -99,7 +100,8 @@ async def timed(ask: Callable[[], Awaitable[object]]) -> float:
 async def serve(folder: Path) -> None:
     """The shim as the daemon opens it, over a fleet that is asked nothing."""
     async with sqlite.running(folder / "records.sqlite") as store:
-        await record(Memory(store))
+        async with remembering(store) as memory:
+            await record(memory)
         async with asyncio.TaskGroup() as tasks:
             settings = shim.ShimSettings(socket=folder / "s", folder=folder / "shim", pods_folder=str(folder / "pods"))
             async with shim.running(

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
 import msgspec
-import structlog
 
 from cellwire.faults import Fault, Kind
 from controller.fleet.watch import Watchers
@@ -19,9 +18,9 @@ from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, InstanceId, PodUid
 from controller.model.steps import LIVE, Ended, Event, step
 from controller.store.codec import decode, encode
+from controller.store.finishing import Finishing
 from controller.store.protocol import Store
 
-log = structlog.get_logger()
 T = TypeVar("T")
 KIND = "cells"
 Clock = Callable[[], float]
@@ -32,7 +31,7 @@ class Book:
 
     def __init__(self, store: Store, tasks: asyncio.TaskGroup, clock: Clock) -> None:
         self._store = store
-        self._tasks = tasks
+        self._finishing = Finishing(tasks)
         self._clock = clock
         self._cells: dict[CellName, Cell] = {}
         self._revisions: dict[CellName, int] = {}
@@ -76,15 +75,15 @@ class Book:
         # name yet, is held until the record is written: nothing happens to the cell before.
         await self._locks.setdefault(cell.name, asyncio.Lock()).acquire()
         self._keep(cell)
-        return await self.owned(self._added(cell))
+        return await self._finishing.done(self._added(cell))
 
     async def change(self, name: CellName, event: Event) -> Cell:
         """Let an event happen to a cell. Raises InvalidStep, or Fault NOT_FOUND for a cell that is not there."""
-        return await self.owned(self._changed(name, event))
+        return await self._finishing.done(self._changed(name, event))
 
     async def forget(self, name: CellName) -> None:
         """The cell is gone; watchers see it once more."""
-        await self.owned(self._forgotten(name))
+        await self._finishing.done(self._forgotten(name))
 
     def heard(self, name: CellName, at: float) -> None:
         """The cell lives. Told to nobody."""
@@ -179,30 +178,13 @@ class Book:
             if self._of_pod.get(pod) == cell.name:
                 del self._of_pod[pod]
 
-    def soon(self, name: CellName, event: Event) -> None:
-        """As `change`, for one who does not wait and for whom a failure is only worth a line in the log."""
-        done: asyncio.Future[Cell] = asyncio.get_running_loop().create_future()
-        done.cancel()
-        self._tasks.create_task(_settle(self._changed(name, event), done))
-
     async def owned(self, work: Coroutine[Any, Any, T]) -> T:
         """Run work to its end, whatever happens to the caller."""
-        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._tasks.create_task(_settle(work, done))
-        return await done
+        return await self._finishing.done(work)
 
-
-async def _settle(work: Coroutine[Any, Any, T], done: asyncio.Future[T]) -> None:
-    try:
-        result = await work
-    except Exception as error:  # noqa: BLE001 # it is the caller's, and raised there
-        if done.cancelled():
-            log.info("a change failed, and nobody waits for it", cause=str(error))
-        else:
-            done.set_exception(error)
-    else:
-        if not done.cancelled():
-            done.set_result(result)
+    def soon(self, name: CellName, event: Event) -> None:
+        """As `change`, for one who does not wait and for whom a failure is only worth a line in the log."""
+        self._finishing.soon(self._changed(name, event))
 
 
 def _stored(cell: Cell) -> Cell:

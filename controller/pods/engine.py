@@ -43,6 +43,7 @@ from controller.pods.run import PodRecord, PodRun, Running
 from controller.pods.usage import Usage, Usages
 from controller.pods.worker import Images, Surroundings, Worker
 from controller.sandboxes.ways import Ways
+from controller.store.finishing import Finishing
 
 # The states of a cell that has an instance, and is not on its way out.
 HAD = frozenset({CellState.BOOTING, CellState.READY, CellState.CLAIMED})
@@ -255,24 +256,24 @@ async def running(
     """
     now = library.now
     objects, events = Objects(library.revisions), Objects(library.revisions)
-    around = Surroundings(
-        cells=cells,
-        store=library.store,
-        records=Records(library.store, objects, now),
-        recorder=Recorder(events, library.store, now),
-        logs=Logs(folder / "logs", ways.mirror, ways.log_bytes),
-        ways=ways,
-        demand=demand_of,
-        images=images or Images(),
-        library=library,
-        identity=identity,
-        now=now,
-    )
-    pods = Pods(around, objects, ways.sessions)
-    library.keep(PODS, pods)
-    library.keep(EVENTS, around.recorder)
-    library.guards.append(pods.guard)
     async with asyncio.TaskGroup() as tasks:
+        around = Surroundings(
+            cells=cells,
+            store=library.store,
+            records=Records(library.store, objects, Finishing(tasks), now),
+            recorder=Recorder(events, library.store, now),
+            logs=Logs(folder / "logs", ways.mirror, ways.log_bytes),
+            ways=ways,
+            demand=demand_of,
+            images=images or Images(),
+            library=library,
+            identity=identity,
+            now=now,
+        )
+        pods = Pods(around, objects, ways.sessions)
+        library.keep(PODS, pods)
+        library.keep(EVENTS, around.recorder)
+        library.guards.append(pods.guard)
         try:
             await pods.start(tasks)
             yield pods

@@ -4,31 +4,18 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from controller.model.cell import Announcement, Cell
+from controller.model.cell import Announcement
 from controller.objects.fields import Json
-from controller.objects.moments import timestamp
 from controller.pods import lifecycle
 from controller.pods.run import ContainerRun, PodRun, Terminated, Waiting
+from controller.sandboxes.reducer import INTERRUPTED
 
-INTERRUPTED = "Interrupted"
 REASONS = {"rebalance": "RebalanceRecommended", "maintenance": "MaintenanceScheduled"}
 
 
 def reason(known: Announcement) -> str:
     """Of the pod's event."""
     return INTERRUPTED if known.ending_since or known.kind not in REASONS else REASONS[known.kind]
-
-
-def sentence(cell: Cell, known: Announcement) -> str:
-    """For people: what happens to which instance, and when."""
-    when = f" at {timestamp(known.at)}" if known.at else ""
-    happens = f" will be reclaimed{when}" if known.ends else ""
-    return f"instance {cell.instance}{happens}: {known.message}"
-
-
-def grace(wanted: float, known: Announcement, now: float) -> float:
-    """Seconds that a container is given: its own grace period, within what is left of the instance."""
-    return max(min(wanted, known.over_by - now), 0.0)
 
 
 def interrupted(spec: Json, run: PodRun, cause: str, since: float, now: float) -> PodRun:

@@ -1,6 +1,7 @@
 """Pods as they are remembered: every change is in the store before it is shown or acted on.
 
-One record per pod under its uid; changes to one pod wait for each other.
+One record per pod under its uid; changes to one pod wait for each other. One whose caller was cancelled is finished all
+the same.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from controller.objects.collection import Objects
 from controller.objects.fields import Json
 from controller.pods.run import PodRecord, PodRun
 from controller.pods.status import status_of
+from controller.store.finishing import Finishing
 from controller.store.protocol import Store
 
 KIND = "pod"
@@ -25,8 +27,9 @@ SHOWN = frozenset(f"{wishes.PREFIX}{name}" for name in wishes.SHOWN)
 class Records:
     """All pods, durable in `store`, shown in `objects`."""
 
-    def __init__(self, store: Store, objects: Objects, now: Callable[[], float]) -> None:
+    def __init__(self, store: Store, objects: Objects, finishing: Finishing, now: Callable[[], float]) -> None:
         self._store = store
+        self._finishing = finishing
         self._objects = objects
         self._now = now
         self._records: dict[str, PodRecord] = {}
@@ -49,8 +52,7 @@ class Records:
         uid = pod["metadata"]["uid"]
         pod = {**pod, "metadata": _metadata(pod, PodRun())}
         record = PodRecord(pod={**pod, "status": status_of(pod["spec"], PodRun(), {}, self._now())})
-        await self._store.put(KIND, uid, msgspec.msgpack.encode(record), expected=0)
-        return self._show(uid, record)
+        return await self._finishing.done(self._created(uid, record))
 
     async def run(self, uid: str, change: Callable[[PodRun], PodRun]) -> PodRun:
         """Change what is known of a pod's run. Raises KeyError once the pod is gone."""
@@ -59,6 +61,17 @@ class Records:
 
     async def change(self, uid: str, change: Callable[[PodRecord], PodRecord]) -> PodRecord:
         """Change a record; its status follows. Raises KeyError once the pod is gone."""
+        return await self._finishing.done(self._changed(uid, change))
+
+    async def remove(self, uid: str) -> None:
+        """Forget a pod."""
+        await self._finishing.done(self._removed(uid))
+
+    async def _created(self, uid: str, record: PodRecord) -> Json:
+        await self._store.put(KIND, uid, msgspec.msgpack.encode(record), expected=0)
+        return self._show(uid, record)
+
+    async def _changed(self, uid: str, change: Callable[[PodRecord], PodRecord]) -> PodRecord:
         async with self._locks.setdefault(uid, asyncio.Lock()):
             before = self._records[uid]
             changed = change(before)
@@ -69,8 +82,7 @@ class Records:
             self._show(uid, changed)
             return self._records[uid]
 
-    async def remove(self, uid: str) -> None:
-        """Forget a pod."""
+    async def _removed(self, uid: str) -> None:
         async with self._locks.setdefault(uid, asyncio.Lock()):
             await self._store.delete(KIND, uid)
             record = self._records.pop(uid, None)

@@ -39,6 +39,7 @@ from controller.pods.prober import probing
 from controller.pods.records import Records
 from controller.pods.run import PodRecord, PodRun
 from controller.pods.translate import empty_folders, sandbox_config, volumes_folder
+from controller.sandboxes import ending
 from controller.sandboxes.ways import Ways
 from controller.store.protocol import Store
 
@@ -143,7 +144,7 @@ class Worker:
         known = cell.announced
         if known is None or self.record.run.cell != cell.name or self.record.run.phase:
             return
-        words = interruption.sentence(cell, known)
+        words = ending.sentence(cell, known)
         if words not in self._said:
             self._said.add(words)
             self._around.recorder.warning(self.record.pod, interruption.reason(known), words)
@@ -357,7 +358,7 @@ class Worker:
         """End the pod within what is left of its instance; its next cell is launched meanwhile."""
         spec, known = self.record.pod["spec"], self._around.cells.get(cell)
         said = known.announced if known is not None else None
-        why = interruption.sentence(known, said) if known is not None and said is not None else "it was taken"
+        why = ending.sentence(known, said) if known is not None and said is not None else "it was taken"
         async with asyncio.TaskGroup() as tasks:
             ahead = [tasks.create_task(self._claim_ahead())] if lifecycle.runs_anew(spec) else []
             if said is not None:
@@ -383,7 +384,7 @@ class Worker:
         left = known.over_by + MARGIN - self._around.now()
         try:
             async with asyncio.timeout(left if math.isfinite(left) else wanted + LOGS_WITHIN):
-                await self._containers(runtime).stop_all(lambda: interruption.grace(wanted, known, self._around.now()))
+                await self._containers(runtime).stop_all(lambda: ending.within(known, wanted, self._around.now()))
                 await self._logs_complete()
         except* (CellLost, Fault, TimeoutError) as group:
             log.warning("a pod was not ended whole before its instance", pod=self.uid, cause=str(group.exceptions[0]))

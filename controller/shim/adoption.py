@@ -15,10 +15,10 @@ from cellwire.faults import Fault, Kind
 from controller.model.cell import Cell
 from controller.model.names import CellName
 from controller.model.pod import PodClaim
+from controller.sandboxes import reducer
 from controller.sandboxes.carried import Carrier
 from controller.sandboxes.cell import PATIENCE, Newcomer, OneCell
-from controller.shim import mirror
-from controller.shim.records import CARRIED, CONTAINER, SANDBOX, CarriedSandbox, ContainerRecord
+from controller.sandboxes.records import CARRIED, CONTAINER, SANDBOX, CarriedSandbox, ContainerRecord
 from controller.store.protocol import Store
 
 
@@ -77,4 +77,4 @@ def as_it_runs(carried: cri.ContainerStatus, told: cri.ContainerStatus) -> cri.C
     running = cri.ContainerStatus()
     running.CopyFrom(carried)
     running.state, running.started_at = cri.CONTAINER_RUNNING, told.started_at
-    return mirror.next_container(carried, running)
+    return reducer.next_container(carried, running)

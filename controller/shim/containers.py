@@ -14,14 +14,15 @@ from cellwire.faults import Fault, Kind
 from controller.fleet.cells import Cells
 from controller.model.cell import CellState
 from controller.model.names import CellName
+from controller.sandboxes import ending, reducer
 from controller.sandboxes.carried import Carrier
 from controller.sandboxes.cell import PATIENCE, OneCell
-from controller.shim import ending, follower, mirror, mounts, volumes
+from controller.sandboxes.memory import Memory
+from controller.sandboxes.records import ContainerRecord, SandboxRecord
+from controller.sandboxes.resize import require_fits
+from controller.shim import follower, mounts, volumes
 from controller.shim.following import Following
 from controller.shim.images import Images
-from controller.shim.memory import Memory
-from controller.shim.records import ContainerRecord, SandboxRecord
-from controller.shim.resize import require_fits
 from controller.shim.syncing import VolumeSync
 
 log = structlog.get_logger()
@@ -62,7 +63,7 @@ class Containers:
         status = await there.container_status(container_id)
         if status is None:
             raise Fault(Kind.UNAVAILABLE, f"container {container_id[:13]}", "its cell knows it no more", "ask again")
-        mirror.name_container(status, request.config)
+        reducer.name_container(status, request.config)
         log_path = ""
         if request.config.log_path:
             folder = cri.PodSandboxConfig.FromString(sandbox.config).log_directory
@@ -100,7 +101,7 @@ class Containers:
             record = self._memory.container(container_id)
         except Fault:
             return
-        if mirror.exited(record.status):
+        if reducer.exited(record.status):
             return
         there = self._on(record.cell)
         await there.connect()  # how much is left of its instance is known afterwards

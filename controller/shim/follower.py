@@ -16,12 +16,13 @@ import structlog
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from controller.fleet.cells import Cells
+from controller.sandboxes import reducer
 from controller.sandboxes.cell import PATIENCE, OneCell
+from controller.sandboxes.memory import Memory
+from controller.sandboxes.records import ContainerRecord, SandboxRecord
+from controller.sandboxes.stats import Stats
 from controller.sandboxes.told import News
-from controller.shim import mirror, volumes
-from controller.shim.memory import Memory
-from controller.shim.records import ContainerRecord, SandboxRecord
-from controller.shim.stats import Stats
+from controller.shim import volumes
 
 log = structlog.get_logger()
 DEADLINE = 30.0
@@ -85,7 +86,7 @@ class Follower:
 
     async def _sandbox_news(self, news: cri.PodSandboxStatus) -> None:
         def learn(record: SandboxRecord) -> SandboxRecord:
-            merged = mirror.next_sandbox(cri.PodSandboxStatus.FromString(record.status), news)
+            merged = reducer.next_sandbox(cri.PodSandboxStatus.FromString(record.status), news)
             return msgspec.structs.replace(record, status=merged.SerializeToString())
 
         await self._memory.change_sandbox(self._id, learn)
@@ -110,8 +111,8 @@ async def learn(memory: Memory, there: OneCell, container_id: str, news: cri.Con
     record = memory.container(container_id)
     if news is None:
         known = cri.ContainerStatus.FromString(record.status)
-        news = mirror.lost(known, "the cell knows this container no more", time.time(), mirror.UNKNOWN)
-    elif news.state == cri.CONTAINER_EXITED and not mirror.exited(record.status):
+        news = reducer.lost(known, "the cell knows this container no more", time.time(), reducer.UNKNOWN)
+    elif news.state == cri.CONTAINER_EXITED and not reducer.exited(record.status):
         for on_cell, here in record.copies.items():
             try:
                 await volumes.fetch(there, on_cell, Path(here))
@@ -124,11 +125,11 @@ async def end(memory: Memory, sandbox_id: str, cause: str) -> None:
     """Tell the kubelet that a sandbox and its containers are over: the cell is lost or was given back."""
 
     def container_over(record: ContainerRecord) -> ContainerRecord:
-        status = mirror.lost(cri.ContainerStatus.FromString(record.status), cause, time.time())
+        status = reducer.lost(cri.ContainerStatus.FromString(record.status), cause, time.time())
         return msgspec.structs.replace(record, status=status.SerializeToString())
 
     def sandbox_over(record: SandboxRecord) -> SandboxRecord:
-        over = mirror.not_ready(cri.PodSandboxStatus.FromString(record.status))
+        over = reducer.not_ready(cri.PodSandboxStatus.FromString(record.status))
         return msgspec.structs.replace(record, status=over.SerializeToString())
 
     for container in memory.containers_of(sandbox_id):

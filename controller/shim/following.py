@@ -16,11 +16,11 @@ import structlog
 from cellwire.faults import Fault
 from controller.fleet.cells import Cells
 from controller.logs.mirror import Mirror
+from controller.sandboxes.memory import Memory
 from controller.sandboxes.owned import Supervisor
+from controller.sandboxes.records import ContainerRecord, SandboxRecord
+from controller.sandboxes.stats import Stats
 from controller.shim.follower import Follower
-from controller.shim.memory import Memory
-from controller.shim.records import ContainerRecord, SandboxRecord
-from controller.shim.stats import Stats
 from controller.shim.syncing import VolumeSync
 
 log = structlog.get_logger()

@@ -19,8 +19,8 @@ from controller.choice.platforms import locate
 from controller.clouds.protocol import LoginOf
 from controller.fleet.cells import Cells
 from controller.sandboxes.cell import PATIENCE, OneCell
-from controller.shim.memory import SHORTEST_PREFIX, Memory
-from controller.shim.records import SandboxRecord
+from controller.sandboxes.memory import SHORTEST_PREFIX, Memory
+from controller.sandboxes.records import SandboxRecord
 from controller.shim.sandboxes import pod_of
 from controller.shim.stock import Stock
 

@@ -18,10 +18,10 @@ from cellwire.faults import Fault
 from controller.fleet.cells import Cells
 from controller.model.cell import Announcement, Cell, CellState
 from controller.model.names import CellName
-from controller.shim import ending, mirror
+from controller.sandboxes import ending, reducer
+from controller.sandboxes.memory import Memory
+from controller.sandboxes.records import ContainerRecord, SandboxRecord
 from controller.shim.containers import Containers
-from controller.shim.memory import Memory
-from controller.shim.records import ContainerRecord, SandboxRecord
 
 log = structlog.get_logger()
 # A sandbox may be on its way to a cell when its end is announced.
@@ -52,18 +52,18 @@ class Interruptions:
         record = await self._sandbox_of(cell)
         if record is None or record.released:
             return
-        why = ending.cause(cell, known)
+        why = ending.sentence(cell, known)
         log.warning("the sandbox ends before its instance", sandbox=record.id, cell=cell.name, cause=why)
 
         def over(before: SandboxRecord) -> SandboxRecord:
-            status = mirror.not_ready(cri.PodSandboxStatus.FromString(before.status))
+            status = reducer.not_ready(cri.PodSandboxStatus.FromString(before.status))
             return msgspec.structs.replace(before, status=status.SerializeToString(), interrupted=why)
 
         try:
             await self._memory.change_sandbox(record.id, over)
             async with asyncio.TaskGroup() as tasks:
                 for container in self._memory.containers_of(record.id):
-                    if not mirror.exited(container.status):
+                    if not reducer.exited(container.status):
                         tasks.create_task(self._stop(container, known))
         except* Fault as group:
             log.warning("a sandbox was not ended whole", sandbox=record.id, cause=str(group.exceptions[0]))

@@ -22,13 +22,13 @@ from cellwire.rpc.written import Written
 from cellwire.stream.server import StreamingServer
 from cellwire.stream.session import SessionRequest
 from cellwire.version import VERSION as RELEASE
+from controller.sandboxes.memory import Memory
+from controller.sandboxes.stats import Stats
 from controller.shim.abilities import Abilities
 from controller.shim.containers import Containers
 from controller.shim.following import Following
 from controller.shim.images import Images
-from controller.shim.memory import Memory
 from controller.shim.sandboxes import Sandboxes
-from controller.shim.stats import Stats
 
 Request = TypeVar("Request", bound=Message)
 Reply = TypeVar("Reply", bound=Message)

@@ -23,14 +23,15 @@ from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
+from controller.sandboxes import reducer
 from controller.sandboxes.carried import Carrier
 from controller.sandboxes.cell import PATIENCE, OneCell
-from controller.shim import follower, mirror, volumes
+from controller.sandboxes.memory import Memory
+from controller.sandboxes.records import CARRIED, CarriedSandbox, SandboxRecord
+from controller.sandboxes.resize import require_fits
+from controller.shim import follower, volumes
 from controller.shim.abilities import HANDLERS
 from controller.shim.following import Following
-from controller.shim.memory import Memory
-from controller.shim.records import CARRIED, CarriedSandbox, SandboxRecord
-from controller.shim.resize import require_fits
 
 log = structlog.get_logger()
 CLAIMED_BY = "shim"
@@ -164,7 +165,7 @@ class Sandboxes:
         await volumes.send_seccomp(there, str(pod.uid), asked.linux.security_context)
         sandbox_id = await there.run_sandbox(asked, runtime_handler, self._memory.knows_any)
         status = await there.sandbox_status(sandbox_id)
-        mirror.name_sandbox(status, config, runtime_handler)
+        reducer.name_sandbox(status, config, runtime_handler)
         record = SandboxRecord(
             id=sandbox_id,
             cell=cell.name,

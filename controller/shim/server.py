@@ -26,6 +26,8 @@ from controller.clouds.protocol import LoginOf
 from controller.fleet.cells import Cells
 from controller.model.names import CellName
 from controller.model.offer import Demand
+from controller.sandboxes.memory import Memory
+from controller.sandboxes.stats import Stats
 from controller.sandboxes.ways import Ways
 from controller.shim.abilities import Abilities
 from controller.shim.containers import Containers
@@ -33,12 +35,11 @@ from controller.shim.following import Following
 from controller.shim.images import Images
 from controller.shim.inotify import Inotify
 from controller.shim.interruption import Interruptions
-from controller.shim.memory import Memory
 from controller.shim.runtime import ImageService, RuntimeService
 from controller.shim.sandboxes import Sandboxes
-from controller.shim.stats import Stats
 from controller.shim.stock import Stock
 from controller.shim.syncing import VolumeSync
+from controller.store.finishing import Finishing
 from controller.store.protocol import Store
 
 log = structlog.get_logger()
@@ -96,17 +97,13 @@ async def running(
 ) -> AsyncGenerator[None]:
     """Serve CRI on the socket for as long as the context lives. `login` gives credentials of the cloud's registries."""
     settings.folder.mkdir(parents=True, exist_ok=True)
-    memory = Memory(store)
-    await memory.load()
-    stats = Stats(cells, memory, str(settings.folder))
-    stock = Stock(cells)
-    abilities = Abilities(cells)
-    backend = CountedBackend(CellBackend(cells, memory), ways.sessions)
     with closing(Inotify()) as inotify:
-        async with (
-            streaming_server(backend, settings.streaming_host) as streaming,
-            asyncio.TaskGroup() as tasks,
-        ):
+        async with asyncio.TaskGroup() as tasks:
+            memory = Memory(store, Finishing(tasks))
+            await memory.load()
+            stats = Stats(cells, memory, str(settings.folder))
+            stock = Stock(cells)
+            abilities = Abilities(cells)
             volume_sync = VolumeSync(cells, memory, inotify, settings.pods_folder)
             following = Following(tasks, cells, memory, stats, volume_sync, ways.mirror, ways.supervisor)
             for record in memory.sandboxes():
@@ -115,18 +112,21 @@ async def running(
             sandboxes = Sandboxes(cells, memory, following, demand_of, ways.carrier)
             images = Images(cells, memory, stock, str(settings.folder), login)
             containers = Containers(cells, memory, following, images, volume_sync, ways.carrier, settings.pods_folder)
-            runtime = RuntimeService(memory, stats, following, sandboxes, containers, streaming, abilities)
             interruptions = Interruptions(cells, memory, containers)
-            asking = tasks.create_task(abilities.find_out(), name="what cells can do")
-            watching = tasks.create_task(interruptions.watch(), name="interruptions")
-            sweeper = tasks.create_task(_release_abandoned(sandboxes, stock), name="abandoned claims")
+            backend = CountedBackend(CellBackend(cells, memory), ways.sessions)
+            beside = (
+                tasks.create_task(abilities.find_out(), name="what cells can do"),
+                tasks.create_task(interruptions.watch(), name="interruptions"),
+                tasks.create_task(_release_abandoned(sandboxes, stock), name="abandoned claims"),
+            )
             try:
-                async with serving([runtime, ImageService(images)], settings.socket):
-                    yield
+                async with streaming_server(backend, settings.streaming_host) as streaming:
+                    runtime = RuntimeService(memory, stats, following, sandboxes, containers, streaming, abilities)
+                    async with serving([runtime, ImageService(images)], settings.socket):
+                        yield
             finally:
-                asking.cancel()
-                sweeper.cancel()
-                watching.cancel()
+                for task in beside:
+                    task.cancel()
                 await following.close()
 
 

@@ -17,10 +17,10 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from controller.fleet.cells import Cells
 from controller.sandboxes.cell import OneCell
+from controller.sandboxes.memory import Memory
+from controller.sandboxes.records import SandboxRecord
 from controller.shim import mounts, volumes
 from controller.shim.inotify import Inotify
-from controller.shim.memory import Memory
-from controller.shim.records import SandboxRecord
 
 log = structlog.get_logger()
 # The kubelet's own links follow the swap of `..data` within microseconds; one copy takes both.

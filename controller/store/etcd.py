@@ -19,6 +19,7 @@ import structlog
 
 from cellwire.faults import Fault, Kind
 from controller.store.etcd_gateway import MOST_CONNECTIONS, EtcdSettings, Gateway, Json, coded, context, plain
+from controller.store.finishing import Finishing
 from controller.store.protocol import Stored
 
 log = structlog.get_logger()
@@ -104,7 +105,7 @@ class EtcdStore:
         self._gateway = gateway
         self._prefix = f"{settings.prefix}/records"
         self._lead = lead
-        self._tasks = tasks
+        self._finishing = Finishing(tasks)
         self._closed = False
 
     async def get(self, kind: str, key: str) -> Stored | None:
@@ -174,9 +175,7 @@ class EtcdStore:
         if self._closed:
             work.close()
             raise Fault(Kind.UNAVAILABLE, "store etcd", "it is being closed")
-        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._tasks.create_task(_settle(work, done))
-        return await done
+        return await self._finishing.done(work)
 
     def _ours(self) -> Json:
         return _compare(self._lead.key, "CREATE", self._lead.revision)
@@ -187,21 +186,6 @@ class EtcdStore:
     def _stored(self, kind: str, found: Json) -> Stored:
         key = plain(found["key"]).decode().removeprefix(self._key(kind, ""))
         return Stored(key, plain(found.get("value")), int(found["mod_revision"]))
-
-
-async def _settle(work: Coroutine[Any, Any, T], done: asyncio.Future[T]) -> None:
-    try:
-        result = await work
-    except Exception as error:  # noqa: BLE001 # it is the caller's, and raised there
-        if not done.cancelled():
-            done.set_exception(error)
-    else:
-        if not done.cancelled():
-            done.set_result(result)
-    finally:
-        # Only if we were cancelled ourselves.
-        if not done.done():
-            done.cancel()
 
 
 def _compare(key: str, target: str, revision: int) -> Json:

@@ -17,7 +17,7 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from controller.model.names import CellName, PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
-from controller.shim.records import CarriedSandbox, SandboxRecord
+from controller.sandboxes.records import CarriedSandbox, SandboxRecord
 from tests.support.hostile import Honest, HostileCell, beside_an_attacker, cell_of, disk_of
 from tests.support.shim import settings_in
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
 from cellwire.faults import Fault, Kind
-from controller.store.protocol import Stored
+from controller.sandboxes.memory import Memory
+from controller.store.finishing import Finishing
+from controller.store.protocol import Store, Stored
 
 
 class MemoryStore:
@@ -31,3 +37,10 @@ class MemoryStore:
     async def delete(self, kind: str, key: str) -> None:
         self.revision += 1
         self.records.pop((kind, key), None)
+
+
+@asynccontextmanager
+async def remembering(store: Store | None = None) -> AsyncGenerator[Memory]:
+    """The memory of sandboxes and containers over a store, one that forgets for None."""
+    async with asyncio.TaskGroup() as tasks:
+        yield Memory(store or MemoryStore(), Finishing(tasks))

@@ -13,11 +13,11 @@ from controller.fleet.cells import Cells
 from controller.model.names import PodUid
 from controller.model.pod import PodClaim, PodRef
 from controller.pods.cri import CellRuntime
+from controller.sandboxes.memory import Memory
 from controller.shim.images import Images
-from controller.shim.memory import Memory
 from controller.shim.stock import Stock
 from tests.support.cells_double import CellsDouble, cells, demand_of
-from tests.support.memory_store import MemoryStore
+from tests.support.memory_store import remembering
 
 OWN, OTHER = "registry.cloud/app:1", "registry.other/app:1"
 
@@ -41,15 +41,15 @@ async def test_the_pod_engine_logs_in_to_the_clouds_registries_only() -> None:
         assert fleet.doubles[cell.name].logins == [("cloud", "secret"), ("", "")]
 
 
-def images(fleet: CellsDouble, by: LoginOf | None) -> Images:
+def images(fleet: CellsDouble, memory: Memory, by: LoginOf | None) -> Images:
     known = cast("Cells", fleet)
-    return Images(known, Memory(MemoryStore()), Stock(known), "/", by)
+    return Images(known, memory, Stock(known), "/", by)
 
 
 async def test_the_shim_logs_in_where_the_kubelet_sends_no_credentials_of_its_own() -> None:
-    async with cells() as fleet:
+    async with cells() as fleet, remembering() as memory:
         mine = cri.AuthConfig(username="kubelet", password="own")
-        of_shim = images(fleet, login)
+        of_shim = images(fleet, memory, login)
         for image, auth in ((OWN, None), (OTHER, None), (OWN, mine)):
             await of_shim.pull(cri.PullImageRequest(image=cri.ImageSpec(image=image), auth=auth))
         (double,) = fleet.doubles.values()
@@ -57,10 +57,10 @@ async def test_the_shim_logs_in_where_the_kubelet_sends_no_credentials_of_its_ow
 
 
 async def test_a_cloud_without_registries_changes_nothing_and_a_refusal_is_told() -> None:
-    async with cells() as fleet:
+    async with cells() as fleet, remembering() as memory:
         request = cri.PullImageRequest(image=cri.ImageSpec(image=OWN))
-        await images(fleet, None).pull(request)
+        await images(fleet, memory, None).pull(request)
         with pytest.raises(Fault, match="the role may not"):
-            await images(fleet, denied).pull(request)
+            await images(fleet, memory, denied).pull(request)
         (double,) = fleet.doubles.values()
         assert double.logins == [("", "")]

@@ -11,11 +11,10 @@ from controller.model.names import PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
 from controller.sandboxes.cell import OneCell
+from controller.sandboxes.records import ContainerRecord, SandboxRecord
 from controller.shim.follower import Follower
-from controller.shim.memory import Memory
-from controller.shim.records import ContainerRecord, SandboxRecord
 from tests.support.cells_double import cells
-from tests.support.memory_store import MemoryStore
+from tests.support.memory_store import remembering
 
 POD = PodRef(uid=PodUid("u"), namespace="default", name="p")
 
@@ -28,7 +27,7 @@ class Stats:
 
 
 async def test_a_container_that_its_cell_does_not_know_has_ended_and_the_others_are_followed() -> None:
-    async with cells() as fleet, asyncio.TaskGroup() as tasks:
+    async with cells() as fleet, remembering() as memory, asyncio.TaskGroup() as tasks:
         cell = await fleet.claim(PodClaim(pod=POD, demand=Demand(cpu_millis=1, memory_mib=1)))
         there = OneCell(cast("Cells", fleet), cell.name)
         config = cri.PodSandboxConfig(metadata=cri.PodSandboxMetadata(uid="u"))
@@ -38,7 +37,6 @@ async def test_a_container_that_its_cell_does_not_know_has_ended_and_the_others_
         container = await there.create_container(asked, lambda _: False)
         await there.start_container(container)
 
-        memory = Memory(MemoryStore())
         ready = cri.PodSandboxStatus(id=sandbox, state=cri.SANDBOX_READY).SerializeToString()
         record = SandboxRecord(id=sandbox, cell=cell.name, uid="u", attempt=0, config=b"", status=ready)
         await memory.put_sandbox(record)

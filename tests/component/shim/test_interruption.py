@@ -12,16 +12,16 @@ from controller.fleet.cells import Cells
 from controller.model.names import PodUid
 from controller.model.pod import PodClaim, PodRef
 from controller.sandboxes.carried import Carrier
+from controller.sandboxes.ending import GRACE
+from controller.sandboxes.memory import Memory
+from controller.sandboxes.records import ContainerRecord, SandboxRecord
 from controller.shim.containers import Containers
-from controller.shim.ending import GRACE
 from controller.shim.following import Following
 from controller.shim.images import Images
 from controller.shim.interruption import Interruptions
-from controller.shim.memory import Memory
-from controller.shim.records import ContainerRecord, SandboxRecord
 from controller.shim.syncing import VolumeSync
 from tests.support.cells_double import CellsDouble, cells, demand_of
-from tests.support.memory_store import MemoryStore
+from tests.support.memory_store import remembering
 
 NOTHING = cast("Following", None), cast("Images", None), cast("VolumeSync", None), Carrier(b"key")
 
@@ -49,8 +49,7 @@ async def running_container(fleet: CellsDouble, memory: Memory) -> str:
 
 
 async def test_without_a_kubelet_the_containers_are_ended_while_a_whole_grace_period_fits() -> None:
-    async with cells() as fleet, asyncio.TaskGroup() as tasks:
-        memory = Memory(MemoryStore())
+    async with cells() as fleet, remembering() as memory, asyncio.TaskGroup() as tasks:
         known = cast("Cells", fleet)
         containers = Containers(known, memory, *NOTHING, "/pods")
         watching = tasks.create_task(Interruptions(known, memory, containers).watch())

@@ -17,9 +17,9 @@ from cellwire.rpc.mended import MendedChannel
 from controller.fleet.cells import Cells
 from controller.model.names import CellName
 from controller.sandboxes.carried import Carrier
+from controller.sandboxes.records import CONTAINER, SANDBOX, ContainerRecord, SandboxRecord
 from controller.sandboxes.ways import Ways
 from controller.shim import server
-from controller.shim.records import CONTAINER, SANDBOX, ContainerRecord, SandboxRecord
 from controller.shim.runtime import PAGE
 from tests.support.cells_double import cells, demand_of
 from tests.support.memory_store import MemoryStore

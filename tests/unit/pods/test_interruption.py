@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from controller.model.cell import Announcement
-from controller.pods.interruption import grace, interrupted
+from controller.pods.interruption import interrupted
 from controller.pods.run import ContainerRun, PodRun, Running, Terminated, Waiting
 
 T = 10_000.0
@@ -40,9 +39,3 @@ def test_a_container_that_had_ended_before_keeps_its_reason() -> None:
     after = interrupted({"containers": [{"name": "web"}], "restartPolicy": "Never"}, PodRun().having(done), "w", T, T)
 
     assert after.of("web").state == done.state
-
-
-def test_a_container_is_given_its_grace_within_what_is_left() -> None:
-    known = Announcement(kind="interruption", at=T + 40, message="", heard_at=T, ends=True)
-
-    assert (grace(5, known, T), grace(300, known, T), grace(5, known, T + 90)) == (5, 30, 0)

@@ -13,11 +13,11 @@ import pytest
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from controller.model.names import CellName
+from controller.sandboxes.memory import Memory
 from controller.sandboxes.owned import Supervisor
+from controller.sandboxes.records import ContainerRecord, SandboxRecord
 from controller.shim.following import Following
-from controller.shim.memory import Memory
-from controller.shim.records import ContainerRecord, SandboxRecord
-from tests.support.memory_store import MemoryStore
+from tests.support.memory_store import remembering
 
 CELL = CellName("c-1")
 
@@ -54,19 +54,20 @@ class Refusing:
 @asynccontextmanager
 async def followed() -> AsyncGenerator[tuple[Following, Memory, Refusing]]:
     """A sandbox with a container that runs, whose log's copy has failed once."""
-    memory, refusing = Memory(MemoryStore()), Refusing()
-    sandbox = SandboxRecord(id="s", cell=CELL, uid="u", attempt=0, config=b"", status=b"")
-    await memory.put_sandbox(sandbox)
-    status = cri.ContainerStatus(id="k", state=cri.CONTAINER_RUNNING).SerializeToString()
-    await memory.put_container(ContainerRecord(id="k", sandbox="s", cell=CELL, status=status, log_path="/l/0.log"))
-    double = cast("Any", refusing)
-    async with asyncio.TaskGroup() as tasks:
-        following = Following(tasks, double, memory, double, double, double, Supervisor())
-        following.start(sandbox)
-        while not refusing.copies:
-            await asyncio.sleep(0)
-        yield following, memory, refusing
-        await following.close()
+    refusing = Refusing()
+    async with remembering() as memory:
+        sandbox = SandboxRecord(id="s", cell=CELL, uid="u", attempt=0, config=b"", status=b"")
+        await memory.put_sandbox(sandbox)
+        status = cri.ContainerStatus(id="k", state=cri.CONTAINER_RUNNING).SerializeToString()
+        await memory.put_container(ContainerRecord(id="k", sandbox="s", cell=CELL, status=status, log_path="/l/0.log"))
+        double = cast("Any", refusing)
+        async with asyncio.TaskGroup() as tasks:
+            following = Following(tasks, double, memory, double, double, double, Supervisor())
+            following.start(sandbox)
+            while not refusing.copies:
+                await asyncio.sleep(0)
+            yield following, memory, refusing
+            await following.close()
 
 
 async def test_who_waits_for_a_log_has_its_failed_copy_begun_again() -> None:

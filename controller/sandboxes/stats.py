@@ -16,7 +16,7 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault
 from controller.fleet.cells import Cells
 from controller.sandboxes.cell import OneCell
-from controller.shim.memory import Memory
+from controller.sandboxes.memory import Memory
 
 log = structlog.get_logger()
 # A kubelet waits for an answer to a list meanwhile; a cell that is well answers within milliseconds.

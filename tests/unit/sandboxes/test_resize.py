@@ -9,7 +9,7 @@ from cellwire.faults import Fault
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName
 from controller.model.offer import Demand, LaunchType, Offer, Shape
-from controller.shim.resize import require_fits
+from controller.sandboxes.resize import require_fits
 
 SHAPE = Shape(type="t3.small", architecture="amd64", cpu_millis=2000, memory_mib=2048, baseline_millis=400)
 CELL = Cell(

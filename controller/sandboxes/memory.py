@@ -1,7 +1,7 @@
-"""The shim's memory of sandboxes and containers: read from dictionaries, written through to the store.
+"""Sandboxes and containers as they are remembered: read from dictionaries, written through to the store.
 
-One owner of the state: every change goes through a method here, is stored before anyone can read it, and wakes those
-who wait for changes.
+One owner of the state: every change goes through a method here, is stored before anyone can read it, and is told to
+those who listen. A change whose caller was cancelled is finished all the same.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -18,9 +19,10 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.written import Written
 from controller.model.names import CellName
-from controller.shim import announcing
-from controller.shim.mirror import listed_container, listed_sandbox, next_container, with_cause
-from controller.shim.records import CONTAINER, SANDBOX, ContainerRecord, SandboxRecord
+from controller.sandboxes import announcing
+from controller.sandboxes.records import CONTAINER, SANDBOX, ContainerRecord, SandboxRecord
+from controller.sandboxes.reducer import listed_container, listed_sandbox, next_container, with_cause
+from controller.store.finishing import Finishing
 from controller.store.protocol import Store
 
 Known = TypeVar("Known", SandboxRecord, ContainerRecord)
@@ -34,8 +36,9 @@ MOST_LISTS = 16
 class Memory:
     """Everything that a kubelet polls, answered without a wire."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, finishing: Finishing) -> None:
         self._store = store
+        self._finishing = finishing
         self._sandboxes: dict[str, SandboxRecord] = {}
         self._containers: dict[str, ContainerRecord] = {}
         self._sandbox_entries: dict[str, cri.PodSandbox] = {}
@@ -43,7 +46,7 @@ class Memory:
         # Answers by their filter, while nothing has changed.
         self._sandbox_lists: dict[bytes, Written[cri.ListPodSandboxResponse]] = {}
         self._container_lists: dict[bytes, Written[cri.ListContainersResponse]] = {}
-        self._writing = asyncio.Lock()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._listeners: set[Listener] = set()
 
     async def load(self) -> None:
@@ -124,52 +127,28 @@ class Memory:
 
     async def put_sandbox(self, record: SandboxRecord) -> None:
         """Store a sandbox, new or changed."""
-        async with self._writing:
-            before = self._sandboxes.get(record.id)
-            if before == record:
-                return
-            await self._store.put(SANDBOX, record.id, msgspec.msgpack.encode(record))
-            self._keep_sandbox(record)
-        kinds = announcing.of_sandbox(before.status if before else None, record.status)
-        self._announce(record.id, record.id, kinds)
+        await self._finishing.done(self._write_sandbox(record.id, lambda _: record))
 
     async def put_container(self, record: ContainerRecord) -> None:
         """Store a container, new or changed; listeners hear of a change of its state."""
-        async with self._writing:
-            before = self._containers.get(record.id)
-            if before == record:
-                return
-            await self._store.put(CONTAINER, record.id, msgspec.msgpack.encode(record))
-            self._keep_container(record)
-        kinds = announcing.of_container(before.status if before else None, record.status)
-        self._announce(record.id, record.sandbox, kinds)
+        await self._finishing.done(self._write_container(record.id, record.sandbox, lambda _: record))
 
     async def change_sandbox(self, sandbox_id: str, change: Callable[[SandboxRecord], SandboxRecord]) -> None:
         """Change a sandbox as it is when its turn comes: two changes at once never undo each other.
 
         What is forgotten meanwhile stays forgotten.
         """
-        async with self._writing:
-            before = self._sandboxes.get(sandbox_id)
-            if before is None:
-                return
-            record = change(before)
-            if record != before:
-                await self._store.put(SANDBOX, record.id, msgspec.msgpack.encode(record))
-                self._keep_sandbox(record)
-        self._announce(sandbox_id, sandbox_id, announcing.of_sandbox(before.status, record.status))
+        work = self._write_sandbox(sandbox_id, lambda before: change(before) if before is not None else None)
+        await self._finishing.done(work)
 
     async def change_container(self, container_id: str, change: Callable[[ContainerRecord], ContainerRecord]) -> None:
         """Change a container as it is when its turn comes; listeners hear of a change of its state."""
-        async with self._writing:
-            before = self._containers.get(container_id)
-            if before is None:
-                return
-            record = change(before)
-            if record != before:
-                await self._store.put(CONTAINER, record.id, msgspec.msgpack.encode(record))
-                self._keep_container(record)
-        self._announce(record.id, record.sandbox, announcing.of_container(before.status, record.status))
+        sandbox = self.owner_of(container_id)
+        if sandbox is not None:
+            work = self._write_container(
+                container_id, sandbox, lambda before: change(before) if before is not None else None
+            )
+            await self._finishing.done(work)
 
     async def learn_container(self, news: cri.ContainerStatus) -> None:
         """What a cell says of a container."""
@@ -184,29 +163,61 @@ class Memory:
 
     async def forget_container(self, record: ContainerRecord) -> None:
         """The container is removed."""
-        async with self._writing:
+        await self._finishing.done(self._drop_container(record))
+
+    async def forget_sandbox(self, record: SandboxRecord) -> None:
+        """The sandbox is removed, its containers before it."""
+        await self._finishing.done(self._drop_sandbox(record))
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` with each container event from now on, until the returned function is called."""
+        self._listeners.add(listener)
+        return lambda: self._listeners.discard(listener)
+
+    async def _write_sandbox(self, key: str, change: Callable[[SandboxRecord | None], SandboxRecord | None]) -> None:
+        async with self._turn(key):
+            before = self._sandboxes.get(key)
+            record = change(before)
+            if record is None or record == before:
+                return
+            await self._store.put(SANDBOX, key, msgspec.msgpack.encode(record))
+            self._keep_sandbox(record)
+        self._announce(key, key, announcing.of_sandbox(before.status if before else None, record.status))
+
+    async def _write_container(
+        self, key: str, sandbox: str, change: Callable[[ContainerRecord | None], ContainerRecord | None]
+    ) -> None:
+        async with self._turn(sandbox):
+            before = self._containers.get(key)
+            record = change(before)
+            if record is None or record == before:
+                return
+            await self._store.put(CONTAINER, key, msgspec.msgpack.encode(record))
+            self._keep_container(record)
+        self._announce(key, sandbox, announcing.of_container(before.status if before else None, record.status))
+
+    async def _drop_container(self, record: ContainerRecord) -> None:
+        async with self._turn(record.sandbox):
             await self._store.delete(CONTAINER, record.id)
             self._containers.pop(record.id, None)
             self._container_entries.pop(record.id, None)
             self._container_lists.clear()
         self._announce(record.id, record.sandbox, (cri.CONTAINER_DELETED_EVENT,))
 
-    async def forget_sandbox(self, record: SandboxRecord) -> None:
-        """The sandbox is removed, its containers before it."""
+    async def _drop_sandbox(self, record: SandboxRecord) -> None:
         for container in self.containers_of(record.id):
-            await self.forget_container(container)
+            await self._drop_container(container)
         # While there is a status to tell with it.
         self._announce(record.id, record.id, (cri.CONTAINER_DELETED_EVENT,))
-        async with self._writing:
+        async with self._turn(record.id):
             await self._store.delete(SANDBOX, record.id)
             self._sandboxes.pop(record.id, None)
             self._sandbox_entries.pop(record.id, None)
             self._sandbox_lists.clear()
 
-    def listen(self, listener: Listener) -> Callable[[], None]:
-        """Call `listener` with each container event from now on, until the returned function is called."""
-        self._listeners.add(listener)
-        return lambda: self._listeners.discard(listener)
+    def _turn(self, sandbox_id: str) -> asyncio.Lock:
+        """Changes of one sandbox and its containers wait for each other, and for no other sandbox's."""
+        return self._turns.setdefault(sandbox_id, asyncio.Lock())
 
     def _announce(self, thing: str, sandbox_id: str, kinds: Iterable[announcing.Kind]) -> None:
         if not self._listeners:

@@ -30,7 +30,8 @@ def within(known: Announcement | None, grace: float, now: float) -> float:
     return max(min(grace, known.over_by - now), 0.0) if known is not None and known.ending_since else grace
 
 
-def cause(cell: Cell, known: Announcement) -> str:
-    """For the status of its containers."""
+def sentence(cell: Cell, known: Announcement) -> str:
+    """For people: what happens to which instance, and when."""
     when = time.strftime(" at %Y-%m-%dT%H:%M:%SZ", time.gmtime(known.at)) if known.at else ""
-    return f"instance {cell.instance} will be reclaimed{when}: {known.message}"
+    happens = f" will be reclaimed{when}" if known.ends else ""
+    return f"instance {cell.instance}{happens}: {known.message}"

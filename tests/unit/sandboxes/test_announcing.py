@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from cellwire.cri.v1 import runtime_pb2 as cri
-from controller.shim import announcing
+from controller.sandboxes import announcing
 
 State = cri.ContainerState.ValueType
 LIFE: tuple[State, ...] = (cri.CONTAINER_CREATED, cri.CONTAINER_RUNNING, cri.CONTAINER_EXITED)

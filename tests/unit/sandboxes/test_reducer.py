@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cellwire.cri.v1 import runtime_pb2 as cri
-from controller.shim import mirror
+from controller.sandboxes import reducer
 
 STATES = st.sampled_from([cri.CONTAINER_CREATED, cri.CONTAINER_RUNNING, cri.CONTAINER_EXITED, cri.CONTAINER_UNKNOWN])
 
@@ -17,34 +17,34 @@ def container(state: cri.ContainerState.ValueType, exit_code: int = 0) -> cri.Co
 
 @given(news=st.lists(st.tuples(STATES, st.integers(0, 255)), max_size=8))
 def test_an_exited_container_keeps_its_first_exit_code(news: list[tuple[cri.ContainerState.ValueType, int]]) -> None:
-    known = mirror.next_container(container(cri.CONTAINER_RUNNING), container(cri.CONTAINER_EXITED, 7))
+    known = reducer.next_container(container(cri.CONTAINER_RUNNING), container(cri.CONTAINER_EXITED, 7))
     for state, code in news:
-        known = mirror.next_container(known, container(state, code))
+        known = reducer.next_container(known, container(state, code))
     assert (known.state, known.exit_code) == (cri.CONTAINER_EXITED, 7)
 
 
 def test_a_container_that_runs_is_not_merely_created_again() -> None:
-    known = mirror.next_container(container(cri.CONTAINER_RUNNING), container(cri.CONTAINER_CREATED))
+    known = reducer.next_container(container(cri.CONTAINER_RUNNING), container(cri.CONTAINER_CREATED))
     assert known.state == cri.CONTAINER_RUNNING
 
 
 def test_the_log_path_stays_the_kubelets_own() -> None:
     news = container(cri.CONTAINER_RUNNING)
     news.log_path = "/on/the/cell.log"
-    assert mirror.next_container(container(cri.CONTAINER_CREATED), news).log_path == "/var/log/pods/x/0.log"
+    assert reducer.next_container(container(cri.CONTAINER_CREATED), news).log_path == "/var/log/pods/x/0.log"
 
 
 def test_a_container_whose_cell_is_lost_has_exited_with_that_reason() -> None:
-    gone = mirror.lost(container(cri.CONTAINER_RUNNING), "cell c-1: no heartbeat for 30 s", now=12.0)
+    gone = reducer.lost(container(cri.CONTAINER_RUNNING), "cell c-1: no heartbeat for 30 s", now=12.0)
     assert (gone.state, gone.reason, gone.finished_at) == (cri.CONTAINER_EXITED, "CellLost", 12_000_000_000)
     assert "no heartbeat" in gone.message
 
 
 def test_a_container_that_had_exited_before_its_cell_was_lost_keeps_its_exit_code() -> None:
-    assert mirror.lost(container(cri.CONTAINER_EXITED, 3), "gone", now=12.0).exit_code == 3
+    assert reducer.lost(container(cri.CONTAINER_EXITED, 3), "gone", now=12.0).exit_code == 3
 
 
 def test_a_stopped_sandbox_is_never_ready_again() -> None:
-    stopped = mirror.not_ready(cri.PodSandboxStatus(id="s", state=cri.SANDBOX_READY))
-    again = mirror.next_sandbox(stopped, cri.PodSandboxStatus(id="s", state=cri.SANDBOX_READY))
+    stopped = reducer.not_ready(cri.PodSandboxStatus(id="s", state=cri.SANDBOX_READY))
+    again = reducer.next_sandbox(stopped, cri.PodSandboxStatus(id="s", state=cri.SANDBOX_READY))
     assert again.state == cri.SANDBOX_NOTREADY

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from cellwire.cri.v1 import runtime_pb2 as cri
 from controller.model.cell import MARGIN, Announcement
-from controller.shim import ending
-from controller.shim.mirror import with_cause
+from controller.sandboxes import ending
+from controller.sandboxes.reducer import with_cause
 
 T = 10_000.0
 
