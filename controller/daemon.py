@@ -61,6 +61,8 @@ from controller.pods.delivery import Identity
 from controller.sandboxes import warming as warm_images
 from controller.sandboxes.carried import PURPOSE, Carrier
 from controller.sandboxes.ways import Ways
+from controller.services import addresses as service_addresses
+from controller.services import declared
 from controller.services import room as services_room
 from controller.shim import server as shim
 from controller.shim.adoption import SandboxOwner
@@ -144,7 +146,7 @@ async def main(settings: Settings) -> None:
             )
         )
         await rooms.enter_async_context(workloads.running(library, pods.teller))
-        of_shims_pod = await _open_services(settings, rooms, fleet, of_pod, of_sandbox)
+        of_shims_pod = await _open_services(settings, rooms, library, fleet, of_pod, of_sandbox)
         if settings.shim.socket is not None:
             shim_settings = shim.ShimSettings(
                 socket=settings.shim.socket,
@@ -236,11 +238,12 @@ def _check_stock(settings: Settings) -> None:
 async def _open_services(
     settings: Settings,
     rooms: AsyncExitStack,
+    library: objects.Library,
     fleet: Cells,
     of_pod: Callable[[Mapping[str, Any]], Demand],
     of_sandbox: Callable[[cri.PodSandboxConfig], Demand],
 ) -> Callable[[cri.PodSandboxConfig], Demand]:
-    """Services for cells, and the cluster that tells of them and of what its pods ask for, where there is one."""
+    """Services for cells: those of the cluster, which also tells what its pods ask for, or those declared here."""
     clustered = settings.kubernetes.kubeconfig is not None
     node = cluster_room.node_name(settings.kubernetes) if clustered else ""
     services = await rooms.enter_async_context(
@@ -249,10 +252,11 @@ async def _open_services(
     if not clustered:
         if settings.shim.socket is not None:
             log.warning(
-                "kubernetes.kubeconfig is not set: pods are sized by their limits, and cells hold no Services",
+                "kubernetes.kubeconfig is not set: pods are sized by their limits, without the cluster's Services",
                 mend="name the node's own kubeconfig",
             )
-        services.listed.set()
+        range_ = service_addresses.network(settings.services.addresses)
+        await rooms.enter_async_context(declared.running(library, services.book, range_, services.listed.set))
         return of_sandbox
     neighbour = await rooms.enter_async_context(
         cluster_room.running(
@@ -319,7 +323,13 @@ def _own_version() -> str:
 def _identity(settings: Settings, link: link_port.Link) -> Identity:
     """How pods know this API, and are known to it."""
     tokens = Tokens(link.authority.secret("tokens"), time.time)
-    return Identity(tokens, link.authority.pem.decode(), settings.api.pods_address, settings.api.port)
+    return Identity(
+        tokens,
+        link.authority.pem.decode(),
+        settings.api.pods_address,
+        settings.api.port,
+        domain=settings.services.domain,
+    )
 
 
 def _api_settings(settings: Settings, link: link_port.Link) -> api.ApiSettings:

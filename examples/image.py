@@ -24,7 +24,7 @@ done
 """
 APPLETS = tuple(
     "sh httpd date sleep cat ls ps echo id hostname stty tty wget true yes head dd md5sum nc touch rm mkdir env "
-    "seq ip tar".split()
+    "seq ip tar nslookup".split()
 )
 PAGE = b"<h1>Hello from a cell</h1>\n"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"

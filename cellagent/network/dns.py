@@ -62,6 +62,35 @@ def answer(asked: Question, code: int, records: Sequence[wire.NameRecord] = (), 
     return _packed(asked, flags | _TRUNCATED, [])
 
 
+def query(number: int, name: str, type_: int) -> bytes:
+    """A question to another name server, which is to look for the answer wherever that is."""
+    return _HEADER.pack(number, _DESIRED, 1, 0, 0, 0) + written(name) + struct.pack(">HH", type_, _INTERNET)
+
+
+def records(data: bytes) -> list[wire.NameRecord]:
+    """The addresses, and the names that lead to them, of an answer. Raises ValueError for one that cannot be read."""
+    try:
+        _, _, questions, answers, _, _ = _HEADER.unpack_from(data)
+        position = _HEADER.size
+        for _ in range(questions):
+            position = _compressed(data, position)[1] + 4
+        found: list[wire.NameRecord] = []
+        for _ in range(answers):
+            name, position = _compressed(data, position)
+            type_, class_, ttl, length = struct.unpack_from(">HHIH", data, position)
+            position += 10
+            if class_ == _INTERNET and type_ in (A, AAAA) and length == (4 if type_ == A else 16):
+                text = str(ip_address(data[position : position + length]))
+                found.append(wire.NameRecord(name=name, type=type_, ttl=ttl, text=text))
+            elif class_ == _INTERNET and type_ == CNAME:
+                target, _ = _compressed(data, position)
+                found.append(wire.NameRecord(name=name, type=type_, ttl=ttl, text=target))
+            position += length
+    except (struct.error, IndexError) as error:
+        raise ValueError(str(error)) from error
+    return found
+
+
 def _packed(asked: Question, flags: int, body: Sequence[bytes]) -> bytes:
     return _HEADER.pack(asked.id, flags, 1, len(body), 0, 0) + asked.raw + b"".join(body)
 
@@ -98,6 +127,23 @@ def _name(data: bytes, position: int) -> tuple[str, int] | None:
         labels.append(data[position : position + size].decode("latin-1").lower())
         position += size
     return None
+
+
+def _compressed(data: bytes, position: int) -> tuple[str, int]:
+    """A name as answers have it, with pointers back, and where it ends."""
+    labels: list[str] = []
+    end = 0
+    for _ in range(128):
+        size = data[position]
+        if size >= 0xC0:
+            end = end or position + 2
+            position = (size & 0x3F) << 8 | data[position + 1]
+        elif size:
+            labels.append(data[position + 1 : position + 1 + size].decode("latin-1").lower())
+            position += size + 1
+        else:
+            return ".".join(labels), end or position + 1
+    raise ValueError("a name in an answer has no end")
 
 
 def _size(data: bytes, position: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import ip_address
 
+from cellagent.network.cell import GATEWAY
 from cellwire.cri.v1 import runtime_pb2 as cri
 
 
@@ -25,13 +26,21 @@ def reachable(present: Sequence[str]) -> str:
 
 
 def resolv_conf(dns: cri.DNSConfig, own: str) -> str:
-    """/etc/resolv.conf as the pod asks; `own` is this machine's, for a pod that says nothing."""
+    """/etc/resolv.conf as the pod asks; `own` is this machine's, for a pod that says nothing. Whoever asks this cell's
+    forwarder also searches where the cell does, as a kubelet has it.
+    """
     if not (dns.servers or dns.searches or dns.options):
         return own
-    lines = [f"search {' '.join(dns.searches)}"] if dns.searches else []
+    searches = [*dns.searches, *(_searches(own) if GATEWAY in dns.servers else ())]
+    lines = [f"search {' '.join(dict.fromkeys(searches))}"] if searches else []
     lines += [f"nameserver {server}" for server in dns.servers]
     lines += [f"options {' '.join(dns.options)}"] if dns.options else []
     return "\n".join(lines) + "\n"
+
+
+def _searches(text: str) -> list[str]:
+    found = [line.split()[1:] for line in text.splitlines() if line.startswith(("search ", "domain "))]
+    return [name for name in found[-1] if name != "."] if found else []
 
 
 def _on_loopback(server: str) -> bool:

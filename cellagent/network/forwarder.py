@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -23,6 +24,8 @@ PORT = 53
 # A resolver asks again after 5 s by itself.
 UPSTREAM_SECONDS = 3.0
 MOST_AT_ONCE = 256
+# Names that lead to names.
+MOST_LED = 8
 _LONGEST = 65535
 
 Ask = Callable[[str, int], Awaitable[wire.NameAnswer | None]]
@@ -90,11 +93,32 @@ class Forwarder:
         try:
             known = await self._ask(asked.name, asked.type)
             if known is not None and known.known:
-                return dns.answer(asked, known.code, known.records, stream=stream)
+                found = await self._led(asked, known.records)
+                return dns.answer(asked, known.code, found, stream=stream)
             return await self._forwarded(asked, data, stream=stream)
         except (OSError, EOFError, TimeoutError, ValueError) as error:
             log.debug("no answer to %s: %s", asked.name, error)
             return dns.answer(asked, dns.SERVER_FAILURE, stream=stream)
+
+    async def _led(self, asked: Question, records: Sequence[wire.NameRecord]) -> list[wire.NameRecord]:
+        """The records with those of the name that the last leads to: a pod's resolver does not ask on by itself."""
+        found = list(records)
+        for _ in range(MOST_LED):
+            if not found or found[-1].type != dns.CNAME or asked.type not in (dns.A, dns.AAAA):
+                break
+            target = found[-1].text
+            known = await self._ask(target, asked.type)
+            if known is not None and known.known:
+                more = list(known.records)
+            else:
+                number = secrets.randbits(16)
+                data = dns.query(number, target, asked.type)
+                inner = Question(id=number, flags=0, name=target, type=asked.type, raw=data[12:], size=_LONGEST)
+                more = dns.records(await self._forwarded(inner, data, stream=False))
+            if not more:
+                break
+            found += more
+        return found
 
     async def _forwarded(self, asked: Question, data: bytes, *, stream: bool) -> bytes:
         for server in self._servers():

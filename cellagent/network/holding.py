@@ -19,6 +19,8 @@ from cellwire.faults import Fault
 log = logging.getLogger(__name__)
 # A first packet that comes before its Service is held is sent again a second later: an answer may wait for as long.
 PATIENCE = 1.0
+# A pod may be quicker than its controller, whose word it then awaits: once, and for no longer than a resolver does.
+FIRST_WORD = 3.0
 MOST_REMEMBERED = 4096
 MOST_WAITING = 256
 Send = Callable[[wire.ServicesOutput], Awaitable[None]]
@@ -32,6 +34,8 @@ class Holding:
         self._held: dict[str, wire.HeldService] = {}
         self._names: Names | None = None
         self._start = wire.ServicesStart()
+        self._started = asyncio.Event()
+        self._first_question: float | None = None
         self._applied = 0
         self._news = asyncio.Event()
         self._changing = asyncio.Lock()
@@ -48,6 +52,7 @@ class Holding:
     async def serve(self, start: wire.ServicesStart, inputs: AsyncIterator[wire.ServicesInput], send: Send) -> None:
         """One controller's stream, to its end: what it says is taken, what the pod asks sent. The newest is asked."""
         self._start = start
+        self._started.set()
         self._out = out = asyncio.Queue[wire.ServicesOutput](MOST_WAITING)
         self._remembered.clear()
         try:
@@ -61,6 +66,8 @@ class Holding:
 
     async def ask(self, name: str, type_: int) -> wire.NameAnswer | None:
         """What the controller says to a name; None where it is none of Services', or nobody is there to say."""
+        if not self._started.is_set():
+            await self._first_word()
         if not self._ours(name):
             return None
         known = self._remembered.get((name, type_))
@@ -81,6 +88,15 @@ class Holding:
             del self._waiting[number]
         self._remember(name, type_, said)
         return said
+
+    async def _first_word(self) -> None:
+        if self._first_question is None:
+            self._first_question = time.monotonic()
+        try:
+            async with asyncio.timeout(self._first_question + FIRST_WORD - time.monotonic()):
+                await self._started.wait()
+        except TimeoutError:
+            return
 
     def _ours(self, name: str) -> bool:
         domain = self._start.domain

@@ -158,8 +158,18 @@ def _endpoints(one: Json, now: float) -> list[Any]:
         for address in subset.get("addresses") or ()
         for port in subset.get("ports") or ()
     ]
-    shown = ",".join(found[:3]) + (f" + {len(found) - 3} more..." if len(found) > 3 else "")
-    return [name_of(one), shown or NONE, age_of(one, now)]
+    return [name_of(one), _first(found) or NONE, age_of(one, now)]
+
+
+def _slice(one: Json, now: float) -> list[Any]:
+    ports = [str(port.get("port") or "*") for port in one.get("ports") or ()]
+    found = [address for endpoint in one.get("endpoints") or () for address in endpoint["addresses"]]
+    unset = "<unset>"
+    return [name_of(one), one["addressType"], _first(ports) or unset, _first(found) or unset, age_of(one, now)]
+
+
+def _first(found: list[str]) -> str:
+    return ",".join(found[:3]) + (f" + {len(found) - 3} more..." if len(found) > 3 else "")
 
 
 def _pod_metrics(one: Json, now: float) -> list[Any]:
@@ -194,6 +204,7 @@ OBJECTS = {
         _service,
     ),
     "endpoints": Table(_columns("Name", "Endpoints", "Age"), _endpoints),
+    "endpointslices.discovery.k8s.io": Table(_columns("Name", "AddressType", "Ports", "Endpoints", "Age"), _slice),
     "resourcequotas": Table(_columns("Name", "Request", "Age"), _quota),
     "poddisruptionbudgets.policy": Table(
         _columns("Name", "Min Available", "Max Unavailable", "Allowed Disruptions", "Age"), _budget

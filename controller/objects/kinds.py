@@ -142,10 +142,13 @@ def _service_filled(one: Json) -> Json:
 
 
 def _service_warnings(one: Json) -> Sequence[str]:
-    kind = (one.get("spec") or {}).get("type")
+    spec: Json = one.get("spec") or {}
+    kind, found = spec.get("type"), list[str]()
     if kind in {"NodePort", "LoadBalancer"}:
-        return (f"spec.type: {kind} is served as ClusterIP: no port is opened outside, for there are no nodes",)
-    return ()
+        found.append(f"spec.type: {kind} is served as ClusterIP: no port is opened outside, for there are no nodes")
+    if spec.get("internalTrafficPolicy") == "Local":
+        found.append("spec.internalTrafficPolicy: Local finds nobody, for no two pods share a cell")
+    return found
 
 
 def _says(sentence: str) -> Any:

@@ -130,7 +130,8 @@ class Containers:
         self._recorder.normal(record.pod, "Pulling", f'Pulling image "{reference}"', name)
         place = platforms.locate(reference)
         logins = contents.docker_logins(self.delivery.pull_secrets(), place.host, place.repository)
-        pulled = await self._runtime.pull(reference, sandbox_config(record.pod, record.run), logins)
+        sandbox = sandbox_config(record.pod, record.run, self.delivery.domain)
+        pulled = await self._runtime.pull(reference, sandbox, logins)
         image = await self._runtime.image(pulled) or cri.Image(id=pulled)
         took = f"in {self._now() - began:.3f}s. Image size: {image.size} bytes."
         self._recorder.normal(record.pod, "Pulled", f'Successfully pulled image "{reference}" {took}', name)
@@ -155,7 +156,7 @@ class Containers:
         begun = await self._set(name, lambda one: lifecycle.begun(one, self._now()))
         record = self._record
         start = begun.starts - 1
-        sandbox = sandbox_config(record.pod, record.run)
+        sandbox = sandbox_config(record.pod, record.run, self.delivery.domain)
         try:
             folder = container_folder(self._uid, name, start)
             full = self.delivery.container(container)

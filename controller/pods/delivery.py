@@ -11,7 +11,7 @@ from cellwire.faults import Fault
 from controller.objects.fields import Json
 from controller.objects.library import Library
 from controller.objects.tokens import AUDIENCE, Bearer, Tokens
-from controller.pods import contents
+from controller.pods import contents, service_links
 from controller.pods.contents import Entry, Missing, Sources
 from controller.pods.cri import CellRuntime
 from controller.pods.events import Recorder
@@ -28,13 +28,14 @@ SETTLE = 0.05
 
 class Identity(msgspec.Struct, frozen=True):
     """How pods are known to this API: who makes tokens, whom a pod is to trust, and where the API is for pods ("" where
-    no pod can reach it).
+    no pod can reach it); and the domain of the names of Services, by which they know each other.
     """
 
     tokens: Tokens
     authority: str
     host: str = ""
     port: int = 0
+    domain: str = ""
 
 
 class Delivery:
@@ -51,6 +52,11 @@ class Delivery:
         self._identity = identity
         self._sent: dict[str, list[Entry]] = {}
         self._tokens: dict[tuple[str, int], tuple[float, str]] = {}
+
+    @property
+    def domain(self) -> str:
+        """Of the names of Services."""
+        return self._identity.domain
 
     async def deliver(self) -> None:
         """Return once all volumes have their content on the cell. Raises CellLost."""
@@ -129,10 +135,15 @@ class Delivery:
         return account if wanted else None
 
     def variables(self) -> dict[str, str]:
-        """Where a pod finds this API, if it can reach it."""
+        """Where a pod finds the Services of its namespace, unless it wants no links, and this API, if it can."""
+        pod = self._record.pod
+        found: dict[str, str] = {}
+        if pod["spec"].get("enableServiceLinks", True):
+            found = service_links.variables(self._library.objects("services").list(pod["metadata"]["namespace"]))
         if not self._identity.host:
-            return {}
-        return {"KUBERNETES_SERVICE_HOST": self._identity.host, "KUBERNETES_SERVICE_PORT": str(self._identity.port)}
+            return found
+        here = {"KUBERNETES_SERVICE_HOST": self._identity.host, "KUBERNETES_SERVICE_PORT": str(self._identity.port)}
+        return found | here
 
     def container(self, container: Json) -> Json:
         """The container with the variables that it has from objects, and its account's folder. Raises Missing."""

@@ -324,8 +324,8 @@ def _cross_check(spec: Json, report: Report) -> None:
         report.required(
             "spec.dnsConfig.nameservers", "must provide at least one DNS nameserver when `dnsPolicy` is None"
         )
-    if policy != "None" and spec.get("dnsConfig"):
-        report.forbidden("spec.dnsConfig", "chinampa can honour it only with dnsPolicy None")
+    if spec.get("dnsConfig") and (policy == "Default" or (policy != "None" and spec.get("hostNetwork"))):
+        report.forbidden("spec.dnsConfig", "chinampa can honour it only with dnsPolicy ClusterFirst or None")
     if spec.get("hostPID") and spec.get("shareProcessNamespace"):
         report.invalid("spec.shareProcessNamespace", True, "ShareProcessNamespace and HostPID cannot both be enabled")  # noqa: FBT003
 

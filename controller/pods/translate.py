@@ -12,6 +12,7 @@ import msgspec
 from cellwire.cri.v1 import runtime_pb2 as cri
 from controller.choice.quantity import millis, quantity
 from controller.objects.fields import Json
+from controller.pods import dns
 from controller.pods.run import PodRun
 
 ACCOUNT_VOLUME = "kube-api-access"
@@ -74,8 +75,8 @@ def _in_memory(spec: Json, empty_dir: Json) -> int | None:
     return math.ceil(min(bounds, default=0))
 
 
-def sandbox_config(pod: Json, run: PodRun) -> cri.PodSandboxConfig:
-    """The sandbox of a pod on its present cell."""
+def sandbox_config(pod: Json, run: PodRun, domain: str = "") -> cri.PodSandboxConfig:
+    """The sandbox of a pod on its present cell; `domain` is that of the names of Services, "" where there are none."""
     metadata, spec = pod["metadata"], pod["spec"]
     uid = metadata["uid"]
     identity = {
@@ -93,8 +94,8 @@ def sandbox_config(pod: Json, run: PodRun) -> cri.PodSandboxConfig:
         annotations=metadata.get("annotations") or {},
         linux=cri.LinuxPodSandboxConfig(security_context=_sandbox_security(spec), sysctls=_sysctls(spec)),
     )
-    if spec.get("dnsPolicy") == "None":
-        config.dns_config.CopyFrom(_dns(spec.get("dnsConfig") or {}))
+    if (resolver := dns.config(spec, metadata["namespace"], domain)) is not None:
+        config.dns_config.CopyFrom(resolver)
     if not spec.get("hostNetwork"):
         config.port_mappings.extend(_ports(spec))
     return config
@@ -116,15 +117,6 @@ def _ports(spec: Json) -> list[cri.PortMapping]:
         for container in (*(spec.get("initContainers") or ()), *spec["containers"])
         for port in container.get("ports") or ()
     ]
-
-
-def _dns(config: Json) -> cri.DNSConfig:
-    options = [
-        f"{one['name']}:{one['value']}" if one.get("value") else one["name"] for one in config.get("options") or ()
-    ]
-    return cri.DNSConfig(
-        servers=config.get("nameservers") or (), searches=config.get("searches") or (), options=options
-    )
 
 
 def _sysctls(spec: Json) -> dict[str, str]:

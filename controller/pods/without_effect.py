@@ -20,7 +20,6 @@ FIELDS: Mapping[str, str] = {
     "topologySpreadConstraints": f"{_ALONE}; chinampa.dev/zone names zones",
     "runtimeClassName": "there is one runtime, and it has a machine of its own for each pod",
     "nodeName": "the cell is made for the pod",
-    "subdomain": "no name is made of it; name the pod's address by a service",
     "setHostnameAsFQDN": "a cell has no domain, the host name is the pod's name",
 }
 SELECTED = frozenset({"kubernetes.io/arch", "beta.kubernetes.io/arch", "kubernetes.io/os", "beta.kubernetes.io/os"})

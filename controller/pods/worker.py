@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 from msgspec.structs import replace
 
+from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault
 from controller.choice.wishes import PREFIX
 from controller.clouds.protocol import LoginOf
@@ -260,12 +261,15 @@ class Worker:
         await self._taken.wait()
         raise _Taken
 
+    def _sandbox_config(self, record: PodRecord) -> cri.PodSandboxConfig:
+        return sandbox_config(record.pod, record.run, self._around.identity.domain)
+
     async def _sandbox(self, runtime: CellRuntime, containers: Containers) -> None:
         """The pod's sandbox on this cell, made once, with its folders."""
         record = self.record
         while True:
             try:
-                sandbox, _ = await runtime.sandbox(sandbox_config(record.pod, record.run))
+                sandbox, _ = await runtime.sandbox(self._sandbox_config(record))
                 if sandbox != record.run.sandbox and (folders := empty_folders(record.pod["spec"])):
                     await runtime.put_folders(volumes_folder(self.uid), folders)
                 break

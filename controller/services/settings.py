@@ -21,3 +21,10 @@ class Services(Group, frozen=True, kw_only=True):
     common: Annotated[
         tuple[str, ...], Meta(description='Services ("namespace/name") that every cell holds from its start.')
     ] = ()
+    addresses: Annotated[
+        str,
+        Meta(
+            description="Without a cluster: range of Services' cluster IPs. No network that pods reach may be in it.",
+            min_length=1,
+        ),
+    ] = "10.96.0.0/16"

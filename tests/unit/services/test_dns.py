@@ -90,3 +90,24 @@ def test_a_transaction_removes_what_is_held_no_more_and_jumps_to_nothing_else(
     empty, nothing = services.transaction({}, now, Around())
     assert nothing == Names()
     assert f"flush table inet {TABLE}" in empty
+
+
+def test_the_records_of_an_answer_are_read_with_names_that_point_back() -> None:
+    head = struct.pack(">HHHHHH", 7, 0x8180, 1, 2, 0, 0) + dns.written("far.test") + struct.pack(">HH", dns.A, 1)
+    target = b"\x04near\xc0\x10"  # "near" before the "test" of the question
+    first = b"\xc0\x0c" + struct.pack(">HHIH", dns.CNAME, 1, 30, len(target)) + target
+    at = len(head) + 12
+    second = struct.pack(">H", 0xC000 | at) + struct.pack(">HHIH", dns.A, 1, 20, 4) + bytes([192, 0, 2, 7])
+    found = dns.records(head + first + second)
+    assert [(one.name, one.type, one.ttl, one.text) for one in found] == [
+        ("far.test", dns.CNAME, 30, "near.test"),
+        ("near.test", dns.A, 20, "192.0.2.7"),
+    ]
+
+
+@given(st.binary(max_size=200))
+def test_an_answer_that_cannot_be_read_is_refused_and_does_no_harm(data: bytes) -> None:
+    try:
+        dns.records(data)
+    except ValueError:
+        pass

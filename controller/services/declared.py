@@ -1,0 +1,254 @@
+"""Services where there is no cluster: those that users declare here get an address, endpoints from the pods that they
+select, and a place in the book, from which cells are told.
+
+Whatever is done is done again from what the library holds, so a controller that was killed goes on from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import asynccontextmanager
+from ipaddress import IPv4Network
+
+import structlog
+
+from cellwire.faults import Fault, Kind
+from controller.objects.admission import How
+from controller.objects.collection import Change, Objects
+from controller.objects.fields import Invalid, Json, Report
+from controller.objects.kinds import ENDPOINT_SLICES, ENDPOINTS, SERVICES
+from controller.objects.library import Library
+from controller.objects.resource import Resource
+from controller.objects.stored import Change as Changing
+from controller.objects.stored import Ending, Keeper
+from controller.services import addresses, endpoints, model
+from controller.services.book import Book
+from controller.services.model import Key
+
+log = structlog.get_logger()
+# Changes come in swarms; one pass takes what came within this.
+SETTLE = 0.02
+AGAIN = 5.0
+MANAGER = "chinampa-services"
+PODS = "pods"
+
+
+class Addressed:
+    """Keeps Services by another keeper, and gives each the address that it is dialled by."""
+
+    def __init__(self, inner: Keeper, range_: IPv4Network, draw: Callable[[int], int] = secrets.randbelow) -> None:
+        self._inner = inner
+        self._range = range_
+        self._draw = draw
+        self._promised: dict[str, int] = {}
+
+    @property
+    def objects(self) -> Objects:
+        """See Keeper."""
+        return self._inner.objects
+
+    async def create(self, new: Json) -> Json:
+        """See Keeper. Raises Invalid for an address that cannot be had."""
+        new = self._addressed(new, None)
+        try:
+            return await self._inner.create(new)
+        finally:
+            self._kept(new)
+
+    async def change(self, namespace: str, name: str, change: Changing) -> Json:
+        """See Keeper. Raises Invalid for an address that cannot be had."""
+        made: list[Json] = []
+
+        def changed(before: Json) -> Json:
+            made.append(self._addressed(change(before), before))
+            return made[-1]
+
+        try:
+            return await self._inner.change(namespace, name, changed)
+        finally:
+            for one in made:
+                self._kept(one)
+
+    async def end(self, namespace: str, name: str, ending: Ending) -> Json:
+        """See Keeper."""
+        return await self._inner.end(namespace, name, ending)
+
+    def _addressed(self, service: Json, before: Json | None) -> Json:
+        service = addresses.kept(service, before)
+        metadata = service["metadata"]
+        own = metadata.get("namespace", ""), metadata["name"]
+        taken = {
+            one["spec"].get("clusterIP")
+            for one in self.objects.list()
+            if (one["metadata"]["namespace"], one["metadata"]["name"]) != own
+        } | self._promised.keys()
+        report = Report()
+        if before is None or before["spec"].get("clusterIP") != service["spec"].get("clusterIP"):
+            addresses.check(service, self._range, taken, report)
+        if report.causes:
+            raise Invalid(metadata["name"], report.causes, SERVICES.kind)
+        if addresses.needed(service):
+            service = addresses.given(service, addresses.free(self._range, taken, self._draw))
+        if address := service["spec"].get("clusterIP"):
+            self._promised[address] = self._promised.get(address, 0) + 1
+        return service
+
+    def _kept(self, service: Json) -> None:
+        """What is promised to a Service that is being written is no longer needed: it is written, or is not."""
+        address = service["spec"].get("clusterIP", "")
+        if (count := self._promised.get(address, 0)) > 1:
+            self._promised[address] = count - 1
+        else:
+            self._promised.pop(address, None)
+
+
+@asynccontextmanager
+async def running(
+    library: Library, book: Book, range_: IPv4Network, listed: Callable[[], None]
+) -> AsyncGenerator[None]:
+    """Keep the book, and the endpoints of Services, as users and pods have them; `listed` is called once they are."""
+    library.keep(SERVICES, keeper := Addressed(library.keeper(SERVICES), range_))
+    for one in keeper.objects.list():
+        if addresses.needed(one):
+            await keeper.change(one["metadata"]["namespace"], one["metadata"]["name"], lambda same: same)
+    async with asyncio.TaskGroup() as tasks:
+        work = tasks.create_task(_Declared(library, book).work(listed), name="endpoints of Services")
+        try:
+            yield
+        finally:
+            work.cancel()
+
+
+class _Declared:
+    def __init__(self, library: Library, book: Book) -> None:
+        self._library = library
+        self._book = book
+        self._due: set[Key] = set()
+
+    async def work(self, listed: Callable[[], None]) -> None:
+        seen = self._library.revisions.last
+        self._all()
+        await self._pass()
+        while True:
+            before, seen = seen, self._library.revisions.last
+            self._note(before)
+            listed()
+            await self._pass()
+            await self._news(seen)
+
+    async def _news(self, seen: int) -> None:
+        """Return when anything has changed, or what failed is to be tried again."""
+        try:
+            async with asyncio.timeout(AGAIN if self._due else None):
+                await self._library.revisions.after(seen)
+            await asyncio.sleep(SETTLE)
+        except TimeoutError:
+            return
+
+    def _all(self) -> None:
+        """From the beginning: the book is made anew, and each Service looked at."""
+        services, slices = self._objects(SERVICES.key).list(), self._objects(ENDPOINT_SLICES.key).list()
+        self._book.replace(map(model.service_of, services), map(model.slice_of, slices))
+        self._due |= {model.key_of(one) for one in (*services, *self._objects(ENDPOINTS.key).list())}
+        self._due |= {model.slice_of(one).service for one in slices}
+
+    def _note(self, since: int) -> None:
+        """Put into the book what has changed, and find the Services whose endpoints may have."""
+        try:
+            for change in self._objects(SERVICES.key).changes(since):
+                key = model.key_of(change.object)
+                if change.type == "DELETED":
+                    self._book.drop_service(key)
+                else:
+                    self._book.put_service(model.service_of(change.object))
+                self._due.add(key)
+            for change in self._objects(ENDPOINT_SLICES.key).changes(since):
+                one = model.slice_of(change.object)
+                if change.type == "DELETED":
+                    self._book.drop_slice(one.key)
+                else:
+                    self._book.put_slice(one)
+                self._due.add(one.service)
+            self._due |= {model.key_of(change.object) for change in self._objects(ENDPOINTS.key).changes(since)}
+            self._pods(self._objects(PODS).changes(since))
+        except Fault:
+            self._all()  # so much happened that it is not known any more what
+
+    def _pods(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            pod, before = change.object, change.before
+            if change.type == "MODIFIED" and before is not None and endpoints.seen_of(pod) == endpoints.seen_of(before):
+                continue
+            for service in self._objects(SERVICES.key).list(pod["metadata"]["namespace"]):
+                if endpoints.selects(service, pod) or (before is not None and endpoints.selects(service, before)):
+                    self._due.add(model.key_of(service))
+
+    async def _pass(self) -> None:
+        """Write the endpoints of each Service that is due."""
+        for key in sorted(self._due):
+            try:
+                await self._one(*key)
+            except Fault as fault:
+                # It went meanwhile, or its namespace goes, or somebody has such an object: a change of it tells.
+                if fault.kind not in {Kind.NOT_FOUND, Kind.EXISTS, Kind.DENIED}:
+                    log.warning("endpoints of a Service are written later", service="/".join(key), cause=str(fault))
+                    continue
+            except Exception:
+                log.exception("endpoints of a Service are written later", service="/".join(key))
+                continue
+            self._due.discard(key)
+
+    async def _one(self, namespace: str, name: str) -> None:
+        service = self._objects(SERVICES.key).get(namespace, name)
+        ours = [
+            one
+            for one in self._objects(ENDPOINT_SLICES.key).list(namespace)
+            if one["metadata"].get("labels", {}).get(model.SERVICE_LABEL) == name
+            and one["metadata"]["labels"].get(endpoints.MANAGED_BY) in (endpoints.SELECTED, endpoints.MIRRORED)
+        ]
+        written = self._objects(ENDPOINTS.key).get(namespace, name)
+        own = written is not None and (written["metadata"].get("labels") or {}).get(endpoints.ENDPOINTS_LABEL)
+        if service is None or service["spec"].get("type") == "ExternalName":
+            await self._do(ENDPOINT_SLICES, namespace, endpoints.Plan(delete=_names(ours)))
+            await self._do(ENDPOINTS, namespace, endpoints.Plan(delete=(name,) if own else ()))
+        elif not service["spec"].get("selector"):
+            await self._do(ENDPOINTS, namespace, endpoints.Plan(delete=(name,) if own else ()))
+            theirs = None if own else written
+            await self._do(ENDPOINT_SLICES, namespace, endpoints.mirrored(service, theirs, ours))
+        else:
+            found = endpoints.members(service, self._objects(PODS).list(namespace))
+            await self._do(ENDPOINT_SLICES, namespace, endpoints.slices(service, found, ours))
+            wanted = endpoints.endpoints(service, found)
+            if written is None:
+                await self._do(ENDPOINTS, namespace, endpoints.Plan(create=(wanted,)))
+            elif endpoints.content(written) != endpoints.content(wanted):
+                await self._do(ENDPOINTS, namespace, endpoints.Plan(change=(wanted,)))
+
+    async def _do(self, resource: Resource, namespace: str, plan: endpoints.Plan) -> None:
+        how = How(manager=MANAGER)
+        for one in plan.create:
+            await self._library.create(resource, namespace, one, how)
+        for one in plan.change:
+            await self._library.change(resource, namespace, one["metadata"]["name"], _into(one), how)
+        for name in plan.delete:
+            await self._library.delete(resource, namespace, name, Ending(), how)
+
+    def _objects(self, key: str) -> Objects:
+        return self._library.objects(key)
+
+
+def _into(wanted: Json) -> Changing:
+    """The object that is there, saying what this one says."""
+
+    def change(before: Json) -> Json:
+        kept = {name: text for name, text in before.items() if name not in ("endpoints", "ports", "subsets")}
+        metadata = {**before["metadata"], "annotations": {}, **wanted["metadata"]}
+        return {**kept, **wanted, "metadata": metadata}
+
+    return change
+
+
+def _names(listed: Iterable[Json]) -> tuple[str, ...]:
+    return tuple(one["metadata"]["name"] for one in listed)

@@ -1,0 +1,132 @@
+"""Services without a cluster, with plain kubectl and real cells: names, addresses, balance, readiness, affinity."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.controller import Controller, running_controller
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: NOTHING here ran"),
+    pytest.mark.skipif(shutil.which("docker-registry") is None, reason="docker-registry is missing: NOTHING here ran"),
+    pytest.mark.timeout(240),
+]
+IMAGE = "registry.demo/web:1"
+SERVE = "mkdir /tmp/w; hostname > /tmp/w/index.html; touch /tmp/ok; exec httpd -f -p 8080 -h /tmp/w"
+READY = {"exec": {"command": ["cat", "/tmp/ok"]}, "periodSeconds": 1, "timeoutSeconds": 10, "failureThreshold": 1}
+
+
+def template(app: str) -> dict[str, Any]:
+    container = {
+        "name": "main",
+        "image": IMAGE,
+        "command": ["sh", "-c", SERVE],
+        "ports": [{"name": "http", "containerPort": 8080}],
+        "readinessProbe": READY,
+    }
+    spec = {"terminationGracePeriodSeconds": 1, "containers": [container]}
+    return {"metadata": {"labels": {"app": app}}, "spec": spec}
+
+
+def workload(kind: str, name: str, replicas: int, **more: Any) -> dict[str, Any]:
+    spec = {
+        "replicas": replicas,
+        "selector": {"matchLabels": {"app": name}},
+        "template": template(name),
+        **more,
+    }
+    return {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def service(name: str, app: str = "", **more: Any) -> dict[str, Any]:
+    spec = {"ports": [{"port": 80, "targetPort": "http"}], **({"selector": {"app": app}} if app else {}), **more}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}
+
+
+CLIENT = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "client"},
+    "spec": {
+        "terminationGracePeriodSeconds": 1,
+        "dnsConfig": {"options": [{"name": "attempts", "value": "3"}]},
+        "containers": [{"name": "main", "image": IMAGE, "command": ["sleep", "3600"]}],
+    },
+}
+
+
+async def apply(controller: Controller, *objects: dict[str, Any]) -> None:
+    await controller.kubectl(
+        "apply", "-f", "-", stdin=json.dumps({"kind": "List", "apiVersion": "v1", "items": objects})
+    )
+
+
+async def inside(controller: Controller, script: str) -> str:
+    return await controller.kubectl("exec", "client", "--", "sh", "-c", script)
+
+
+async def pages(controller: Controller, where: str, times: int = 12, port: int = 80) -> set[str]:
+    """Who answered at a name or address, each time asked anew."""
+    look = f"nslookup -type=a {where} | grep -A1 ^Name | grep Address | head -n1 | cut -d' ' -f2"
+    address = where if where[0].isdigit() else f"$({look})"
+    ask = f"(printf 'GET /index.html HTTP/1.0\\r\\n\\r\\n'; sleep 0.3) | nc -w 3 $a {port} | tail -n1"
+    said = await inside(controller, f"for i in $(seq {times}); do a={address}; ({ask}) || echo none; done 2>&1")
+    return {"none" if "refused" in line else line for line in said.split("\n") if line.strip()}
+
+
+async def test_services_are_names_and_addresses_for_any_cell(tmp_path: Path) -> None:
+    async with running_controller(tmp_path) as controller:
+        await apply(
+            controller,
+            workload("Deployment", "web", 2),
+            workload("StatefulSet", "db", 1, serviceName="db"),
+            service("web", "web"),
+            service("same", "web", sessionAffinity="ClientIP"),
+            service("db", "db", clusterIP="None"),
+            service("none", "nobody"),
+            service("far", type="ExternalName", externalName="web.default.svc.cluster.local", ports=None),
+            CLIENT,
+        )
+        await controller.kubectl("rollout", "status", "deployment/web", "--timeout=120s", seconds=130)
+        await controller.kubectl("rollout", "status", "statefulset/db", "--timeout=60s", seconds=70)
+        await controller.kubectl("wait", "--for=condition=Ready", "pod/client", "--timeout=60s", seconds=70)
+        web = set((await controller.kubectl("get", "pods", "-l", "app=web", "-o", "name")).replace("pod/", "").split())
+
+        # What kubectl is told.
+        endpoints = await controller.kubectl("get", "endpoints", "web", "--no-headers")
+        assert len(re.findall(r"[\d.]+:8080", endpoints)) == 2, endpoints
+        slices = await controller.kubectl("get", "endpointslices", "-l", "kubernetes.io/service-name=web")
+        assert re.search(r"IPv4 +8080 +[\d.]+,[\d.]+ ", slices), slices
+        assert "<none>" in await controller.kubectl("get", "endpoints", "none")
+        address = await controller.kubectl("get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
+        assert address.startswith("10.96.")
+
+        # What pods are told.
+        resolver = await inside(controller, "cat /etc/resolv.conf")
+        assert "search default.svc.cluster.local svc.cluster.local cluster.local" in resolver
+        assert "ndots:5 attempts:3" in resolver
+        assert await pages(controller, "web") == web
+        assert await pages(controller, "web.default.svc.cluster.local", 2) <= web
+        assert await pages(controller, "far", 2) <= web
+        assert await pages(controller, "db-0.db.default.svc.cluster.local", 1, 8080) == {"db-0"}
+        assert await pages(controller, "db.default.svc.cluster.local", 1, 8080) == {"db-0"}
+        assert len(await pages(controller, "same")) == 1
+        assert await pages(controller, "none", 1) == {"none"}
+
+        # Who is not ready is dialled no more.
+        gone = min(web)
+        await controller.kubectl("exec", gone, "--", "rm", "/tmp/ok")
+        await controller.kubectl("wait", "--for=condition=Ready=false", f"pod/{gone}", "--timeout=30s", seconds=40)
+        assert await pages(controller, "web") == web - {gone}
+        await controller.kubectl("scale", "deployment/web", "--replicas=0")
+        await controller.kubectl("wait", "--for=delete", "pod", "-l", "app=web", "--timeout=60s", seconds=70)
+        assert await pages(controller, "web", 1) == {"none"}
+        await controller.kubectl("delete", "service", "web")
+        assert not await controller.kubectl("get", "endpoints", "web", "--ignore-not-found")

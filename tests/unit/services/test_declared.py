@@ -1,0 +1,141 @@
+"""Services that are declared here: their addresses, and that cells are told of who answers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from ipaddress import IPv4Network
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cellwire.faults import Fault
+from controller.objects import library
+from controller.objects.admission import How
+from controller.objects.kinds import ENDPOINT_SLICES, ENDPOINTS, SERVICES, STORED
+from controller.objects.library import Library
+from controller.objects.sealing import Sealing
+from controller.objects.stored import Ending
+from controller.pods.kind import PODS
+from controller.services import addresses, declared
+from controller.services.book import Book
+from tests.support.memory_store import MemoryStore
+from tests.support.waiting import until
+
+Json = dict[str, Any]
+RANGE = IPv4Network("10.96.0.0/29")
+HOW = How()
+
+
+def service(name: str, **spec: Any) -> Json:
+    return {"metadata": {"name": name}, "spec": {"ports": [{"port": 80}], "selector": {"app": name}, **spec}}
+
+
+def pod(name: str, app: str, address: str) -> Json:
+    container = {"name": "c", "image": "i"}
+    return {"metadata": {"name": name, "labels": {"app": app}}, "spec": {"containers": [container]}, "x": address}
+
+
+@asynccontextmanager
+async def room(store: MemoryStore, book: Book) -> AsyncGenerator[Library]:
+    listed = asyncio.Event()
+    async with (
+        library.running(store, Sealing(bytes(32)), (*STORED, PODS), time.time) as found,
+        declared.running(found, book, RANGE, listed.set),
+    ):
+        await listed.wait()
+        yield found
+
+
+async def ready(found: Library, name: str, address: str, *, ready: bool = True) -> None:
+    """A pod that runs at an address."""
+    if found.objects(PODS.key).get("default", name) is None:
+        await found.create(PODS, "default", pod(name, name.partition("-")[0], address), HOW)
+    state = {"type": "Ready", "status": str(ready)}
+    status = {"phase": "Running", "podIP": address, "conditions": [state]}
+    await found.keeper(PODS).change("default", name, lambda before: {**before, "status": status})
+
+
+def backends(book: Book, name: str) -> list[str]:
+    return sorted(one.address for each in book.slices_of(("default", name)) for one in each.endpoints if one.ready)
+
+
+async def test_who_is_ready_answers_and_kubectl_is_told_the_same() -> None:
+    store, book = MemoryStore(), Book()
+    async with room(store, book) as found:
+        await found.create(SERVICES, "default", service("web"), HOW)
+        await ready(found, "web-1", "10.0.0.1")
+        await ready(found, "web-2", "10.0.0.2", ready=False)
+        await until(lambda: backends(book, "web") == ["10.0.0.1"], 5)
+        await ready(found, "web-2", "10.0.0.2")
+        await until(lambda: backends(book, "web") == ["10.0.0.1", "10.0.0.2"], 5)
+        (subset,) = found.find(ENDPOINTS, "default", "web")["subsets"]
+        assert [one["ip"] for one in subset["addresses"]] == ["10.0.0.1", "10.0.0.2"]
+        await found.delete(PODS, "default", "web-1", Ending(), HOW)
+        await until(lambda: backends(book, "web") == ["10.0.0.2"], 5)
+    again = Book()
+    async with room(store, again) as found:
+        assert backends(again, "web") == ["10.0.0.2"]
+        await found.delete(SERVICES, "default", "web", Ending(), HOW)
+        await until(lambda: not again.services and not backends(again, "web"), 5)
+        await until(
+            lambda: not found.objects(ENDPOINTS.key).list() and not found.objects(ENDPOINT_SLICES.key).list(), 5
+        )
+
+
+async def test_addresses_are_given_once_kept_and_given_back() -> None:
+    async with room(MemoryStore(), Book()) as found:
+        async with asyncio.TaskGroup() as tasks:
+            made = [tasks.create_task(found.create(SERVICES, "default", service(f"s{one}"), HOW)) for one in range(5)]
+        given_out = {one.result()["spec"]["clusterIP"] for one in made}
+        assert len(given_out) == 5
+        fixed = next(str(one) for one in RANGE.hosts() if str(one) not in given_out)
+        await found.create(SERVICES, "default", service("fixed", clusterIP=fixed), HOW)
+        with pytest.raises(Fault, match="already allocated"):
+            await found.create(SERVICES, "default", service("twice", clusterIP=fixed), HOW)
+        with pytest.raises(Fault, match="not in the valid range"):
+            await found.create(SERVICES, "default", service("far", clusterIP="10.97.0.1"), HOW)
+        with pytest.raises(Fault, match="every address is taken"):
+            await found.create(SERVICES, "default", service("late"), HOW)
+
+        def plain(before: Json) -> Json:
+            spec = {key: value for key, value in before["spec"].items() if not key.startswith("clusterIP")}
+            return {**before, "spec": {**spec, "sessionAffinity": "ClientIP"}}
+
+        changed = await found.change(SERVICES, "default", "fixed", plain, HOW)
+        assert changed["spec"]["clusterIP"] == fixed
+        outside = {"type": "ExternalName", "externalName": "there.test"}
+        await found.change(SERVICES, "default", "fixed", lambda one: {**one, "spec": outside}, HOW)
+        late = await found.create(SERVICES, "default", service("late"), HOW)
+        assert late["spec"]["clusterIP"] == fixed
+
+
+async def test_services_of_an_earlier_life_without_an_address_get_one() -> None:
+    store = MemoryStore()
+    async with library.running(store, Sealing(bytes(32)), (*STORED, PODS), time.time) as found:
+        await found.create(SERVICES, "default", service("old"), HOW)
+    book = Book()
+    async with room(store, book):
+        assert book.services["default", "old"].addresses
+
+
+@given(st.sets(st.integers(1, 6)), st.integers(0, 5))
+def test_a_free_address_is_found_where_there_is_one(taken: set[int], drawn: int) -> None:
+    there = {str(RANGE[one]) for one in taken}
+    if len(taken) == 6:
+        with pytest.raises(Fault):
+            addresses.free(RANGE, there, lambda _: drawn)
+    else:
+        found = addresses.free(RANGE, there, lambda _: drawn)
+        assert found not in there
+        assert found in {str(one) for one in RANGE.hosts()}
+
+
+@pytest.mark.parametrize("text", ["10.96.0.0/30", "10.96.0.1/16", "fd00::/64", "x"])
+def test_a_range_without_room_is_refused(text: str) -> None:
+    with pytest.raises(Fault, match=r"services\.addresses"):
+        addresses.network(text)
