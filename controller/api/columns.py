@@ -188,6 +188,72 @@ def _used(used: list[Json]) -> list[str]:
     return [f"{nanocores}n", f"{sum(int(each['memory'].removesuffix('Ki')) for each in used)}Ki"]
 
 
+def _controller(one: Json, now: float) -> list[Any]:
+    selected = {"matchLabels": one["spec"].get("selector")}
+    return [*_replica_set(one, now)[:-1], selector(selected)]
+
+
+def _daemon_set(one: Json, now: float) -> list[Any]:
+    status: Json = one.get("status") or {}
+    fields = ("desiredNumberScheduled", "currentNumberScheduled", "numberReady", "updatedNumberScheduled")
+    counts = [status.get(field, 0) for field in (*fields, "numberAvailable")]
+    chosen = _labels(one["spec"]["template"]["spec"].get("nodeSelector"))
+    return [name_of(one), *counts, chosen, age_of(one, now), *_template(one)]
+
+
+_MODES: dict[str, str] = {
+    "ReadWriteOnce": "RWO",
+    "ReadOnlyMany": "ROX",
+    "ReadWriteMany": "RWX",
+    "ReadWriteOncePod": "RWOP",
+}
+
+
+def _modes(spec: Json) -> str:
+    modes: list[str] = spec.get("accessModes") or []
+    return ",".join(_MODES.get(mode) or mode for mode in modes)
+
+
+def _claim(one: Json, now: float) -> list[Any]:
+    spec, status = one.get("spec") or {}, one.get("status") or {}
+    capacity = (status.get("capacity") or {}).get("storage", "")
+    bound = status.get("phase") == "Bound"
+    place = [spec.get("volumeName", ""), capacity, _modes(spec) if bound else "", spec.get("storageClassName", "")]
+    return [name_of(one), status.get("phase", "Pending"), *place, age_of(one, now)]
+
+
+def _volume(one: Json, now: float) -> list[Any]:
+    spec, status = one.get("spec") or {}, one.get("status") or {}
+    held: Json = spec.get("claimRef") or {}
+    claim = f"{held.get('namespace', '')}/{held.get('name', '')}" if held else ""
+    size = (spec.get("capacity") or {}).get("storage", "")
+    policy = spec.get("persistentVolumeReclaimPolicy", "")
+    state = [_modes(spec), policy, status.get("phase", ""), claim, spec.get("storageClassName", "")]
+    return [name_of(one), size, *state, age_of(one, now)]
+
+
+def _ingress(one: Json, now: float) -> list[Any]:
+    spec: Json = one.get("spec") or {}
+    hosts = ",".join(rule["host"] for rule in spec.get("rules") or () if rule.get("host")) or "*"
+    ports = "80, 443" if spec.get("tls") else "80"
+    return [name_of(one), spec.get("ingressClassName") or NONE, hosts, "", ports, age_of(one, now)]
+
+
+def _autoscaler(one: Json, now: float) -> list[Any]:
+    spec: Json = one.get("spec") or {}
+    target: Json = spec.get("scaleTargetRef") or {}
+    bounds = [spec.get("minReplicas", 1), spec.get("maxReplicas"), (one.get("status") or {}).get("currentReplicas", 0)]
+    return [name_of(one), f"{target.get('kind')}/{target.get('name')}", *bounds, age_of(one, now)]
+
+
+def _class(one: Json, now: float) -> list[Any]:
+    return [name_of(one), one.get("provisioner", ""), one.get("reclaimPolicy", "Delete"), age_of(one, now)]
+
+
+def _lease(one: Json, now: float) -> list[Any]:
+    return [name_of(one), (one.get("spec") or {}).get("holderIdentity", ""), age_of(one, now)]
+
+
 def _columns(*names: str) -> tuple[Column, ...]:
     return tuple(Column(name) for name in names)
 
@@ -216,6 +282,29 @@ OBJECTS = {
         (*_columns("Name", "Ready", "Up-to-date", "Available", "Age"), *_CONTAINERS), _deployment
     ),
     "replicasets.apps": Table((*_columns("Name", "Desired", "Current", "Ready", "Age"), *_CONTAINERS), _replica_set),
+    "replicationcontrollers": Table(
+        (*_columns("Name", "Desired", "Current", "Ready", "Age"), *_CONTAINERS), _controller
+    ),
+    "daemonsets.apps": Table(
+        (
+            *_columns("Name", "Desired", "Current", "Ready", "Up-to-date", "Available", "Node Selector", "Age"),
+            *_CONTAINERS,
+        ),
+        _daemon_set,
+    ),
+    "persistentvolumeclaims": Table(
+        _columns("Name", "Status", "Volume", "Capacity", "Access Modes", "StorageClass", "Age"), _claim
+    ),
+    "persistentvolumes": Table(
+        _columns("Name", "Capacity", "Access Modes", "Reclaim Policy", "Status", "Claim", "StorageClass", "Age"),
+        _volume,
+    ),
+    "storageclasses.storage.k8s.io": Table(_columns("Name", "Provisioner", "ReclaimPolicy", "Age"), _class),
+    "ingresses.networking.k8s.io": Table(_columns("Name", "Class", "Hosts", "Address", "Ports", "Age"), _ingress),
+    "horizontalpodautoscalers.autoscaling": Table(
+        _columns("Name", "Reference", "MinPods", "MaxPods", "Replicas", "Age"), _autoscaler
+    ),
+    "leases.coordination.k8s.io": Table(_columns("Name", "Holder", "Age"), _lease),
     "statefulsets.apps": Table((*_columns("Name", "Ready", "Age"), *_CONTAINERS[:2]), _stateful_set),
     "jobs.batch": Table((*_columns("Name", "Status", "Completions", "Duration", "Age"), *_CONTAINERS), _job),
     "cronjobs.batch": Table(

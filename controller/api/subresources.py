@@ -105,6 +105,12 @@ async def _evict(request: web.Request, library: Library) -> web.StreamResponse:
     return told(answer(success(name, "pods"), 201), how)
 
 
+def _selector_of(one: Json) -> Json:
+    """The selector of a workload: that of a replication controller is a map of labels."""
+    given: Json = one["spec"].get("selector") or {}
+    return {"matchLabels": given} if one.get("kind") == "ReplicationController" else given
+
+
 def scale_of(one: Json) -> Json:
     """How many replicas an object has and is to have, as autoscaling/v1 says it."""
     names = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
@@ -116,7 +122,7 @@ def scale_of(one: Json) -> Json:
         "spec": {"replicas": one["spec"].get("replicas", 1)},
         "status": {
             "replicas": (one.get("status") or {}).get("replicas", 0),
-            "selector": selector(one["spec"].get("selector")),
+            "selector": selector(_selector_of(one)),
         },
     }
 

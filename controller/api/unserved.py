@@ -22,32 +22,34 @@ class Unserved(NamedTuple):
     instead: str
 
 
-_CLAIMS = "keep what must last in an object store or a database; emptyDir is for what may be lost"
 _CLUSTER = "use a cluster, with the shim beside its kubelet"
-_DOORS = "dial a Service by its name from a pod, or use kubectl port-forward"
+_NOT_CALLED = f"nothing would call it, and what it guards against would pass; {_CLUSTER}"
 NAMESPACED = True
 KINDS = (
-    Unserved("apps", "v1", "daemonsets", "DaemonSet", NAMESPACED, f"there are no nodes to run one on each; {_CLUSTER}"),
-    Unserved("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", NAMESPACED, _CLAIMS),
-    Unserved("", "v1", "persistentvolumes", "PersistentVolume", not NAMESPACED, _CLAIMS),
     Unserved("", "v1", "podtemplates", "PodTemplate", NAMESPACED, "put the template into a Job or Deployment"),
-    Unserved("", "v1", "replicationcontrollers", "ReplicationController", NAMESPACED, "use a Deployment"),
-    Unserved("storage.k8s.io", "v1", "storageclasses", "StorageClass", not NAMESPACED, _CLAIMS),
-    Unserved("networking.k8s.io", "v1", "ingresses", "Ingress", NAMESPACED, _DOORS),
-    Unserved("networking.k8s.io", "v1", "ingressclasses", "IngressClass", not NAMESPACED, _DOORS),
-    Unserved(
-        *("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", NAMESPACED),
-        "scale by kubectl scale, or from a CronJob",
-    ),
     Unserved(
         *("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", not NAMESPACED),
         f"operators need an API server of their own; {_CLUSTER}",
     ),
     *(
-        Unserved("admissionregistration.k8s.io", "v1", f"{kind.lower()}s", kind, not NAMESPACED, _CLUSTER)
-        for kind in ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
+        Unserved("admissionregistration.k8s.io", "v1", f"{name}s", kind, not NAMESPACED, _NOT_CALLED)
+        for name, kind in (
+            ("mutatingwebhookconfiguration", "MutatingWebhookConfiguration"),
+            ("validatingwebhookconfiguration", "ValidatingWebhookConfiguration"),
+            ("validatingadmissionpolicie", "ValidatingAdmissionPolicy"),
+            ("validatingadmissionpolicybinding", "ValidatingAdmissionPolicyBinding"),
+        )
     ),
     Unserved("apiregistration.k8s.io", "v1", "apiservices", "APIService", not NAMESPACED, _CLUSTER),
+    Unserved("storage.k8s.io", "v1", "csidrivers", "CSIDriver", not NAMESPACED, f"no node runs drivers; {_CLUSTER}"),
+    Unserved(
+        *("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", not NAMESPACED),
+        "there is one runtime, and it has a machine of its own for each pod",
+    ),
+    Unserved(
+        *("certificates.k8s.io", "v1", "certificatesigningrequests", "CertificateSigningRequest", not NAMESPACED),
+        f"nobody here signs; {_CLUSTER}",
+    ),
 )
 
 

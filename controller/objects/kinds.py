@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from controller.objects.fields import Check, Json, Report, dns_label, integer, one_of, quantity
+from controller.objects.kept import BROUGHT
 from controller.objects.resource import EVERY, NAMED, READ, STATUS, Resource, Subresource
 from controller.objects.schema import core, networking, nodes, policies, rbac, services
 
@@ -278,4 +279,5 @@ RIGHTS = tuple(
 STORED = (
     *(CONFIG_MAPS, SECRETS, SERVICE_ACCOUNTS, SERVICES, ENDPOINTS, ENDPOINT_SLICES, QUOTAS),
     *(BUDGETS, NETWORK_POLICIES, PRIORITY_CLASSES, *RIGHTS),
+    *BROUGHT,
 )

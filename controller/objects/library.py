@@ -62,6 +62,10 @@ class Library:
         """The objects of a kind, by its name with its group."""
         return self._keepers[key].objects
 
+    def lookup(self, key: str, namespace: str, name: str) -> Json | None:
+        """One object by the name of its kind with its group; None where it is not there."""
+        return self.objects(key).get(namespace, name)
+
     def find(self, resource: Resource, namespace: str, name: str) -> Json:
         """One object. Raises Fault NOT_FOUND."""
         found = self.keeper(resource).objects.get(namespace, name)

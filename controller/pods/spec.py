@@ -112,6 +112,7 @@ _VOLUME_KINDS: dict[str, Check] = {
     ),
     "downwardAPI": record({"items": _DOWNWARD_ITEMS, "defaultMode": _MODE}),
     "projected": record({"sources": items(record(_PROJECTIONS)), "defaultMode": _MODE}),
+    "persistentVolumeClaim": record({"claimName": dns_name, "readOnly": boolean}, required=("claimName",)),
 }
 _REFUSED_KINDS = {
     **dict.fromkeys(
@@ -122,11 +123,7 @@ _REFUSED_KINDS = {
         ),
         "there is nothing here that could mount it",
     ),
-    **dict.fromkeys(
-        ("ephemeral", "persistentVolumeClaim"),
-        "there are no claims, and a folder that goes with the pod must not pass for one; "
-        "use emptyDir for what may be lost, an object store or a database for what may not",
-    ),
+    "ephemeral": "nothing here makes volumes; use emptyDir for what goes with the pod",
 }
 
 

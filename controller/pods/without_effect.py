@@ -37,14 +37,21 @@ def sentences(spec: Json, at: str = "spec") -> Iterator[str]:
     for label in spec.get("nodeSelector") or {}:
         if label not in SELECTED:
             yield f'{at}.nodeSelector["{label}"]: it has no effect: {_ALONE}; chinampa.dev annotations choose the cell'
+    yield from _of_volumes(spec, at)
+    for kind in ("containers", "initContainers"):
+        for index, container in enumerate(spec.get(kind) or ()):
+            yield from _of_container(container, f"{at}.{kind}[{index}]")
+
+
+def _of_volumes(spec: Json, at: str) -> Iterator[str]:
     for index, volume in enumerate(spec.get("volumes") or ()):
         folder: Json = volume.get("emptyDir") or {}
         if folder.get("sizeLimit") and folder.get("medium") != "Memory":
             why = "nothing keeps a pod from writing more; only a folder in memory has a limit of its own"
             yield f"{at}.volumes[{index}].emptyDir.sizeLimit: it has no effect: {why}"
-    for kind in ("containers", "initContainers"):
-        for index, container in enumerate(spec.get(kind) or ()):
-            yield from _of_container(container, f"{at}.{kind}[{index}]")
+        if claim := (volume.get("persistentVolumeClaim") or {}).get("claimName"):
+            why = f'the pod waits until the claim "{claim}" is bound to a PersistentVolume: nothing here makes volumes'
+            yield f"{at}.volumes[{index}].persistentVolumeClaim: {why}"
 
 
 def _of_container(container: Json, at: str) -> Iterator[str]:

@@ -31,6 +31,7 @@ from controller.objects.library import Library
 from controller.pods import bought, interruption, lifecycle
 from controller.pods.adoption import CARRIED, carried
 from controller.pods.claim import claim_of
+from controller.pods.claims import places
 from controller.pods.containers import Containers
 from controller.pods.cri import CellLost, CellRuntime
 from controller.pods.delivery import Delivery, Identity
@@ -223,6 +224,7 @@ class Worker:
         return self.record.run.cell
 
     async def _claim_of(self, pod: Json, run: PodRun) -> PodClaim:
+        places(pod, self._around.library.lookup)  # what waits for a volume has no cell meanwhile
         annotations: dict[str, str] = pod["metadata"].get("annotations") or {}
         demand = self._around.demand(pod["spec"])
         if not demand.architectures and f"{PREFIX}architecture" not in annotations:

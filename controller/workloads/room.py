@@ -18,7 +18,7 @@ from controller.objects.fields import Json
 from controller.objects.library import Library
 from controller.objects.resource import Resource
 from controller.objects.stored import Ending
-from controller.workloads import cron_jobs, deployments, jobs, replica_sets, stateful_sets
+from controller.workloads import cron_jobs, daemon_sets, deployments, jobs, replica_sets, stateful_sets
 from controller.workloads.steps import Create, Delete, Plan, Scale, Step, Tell, earliest
 
 log = structlog.get_logger()
@@ -33,7 +33,9 @@ PLANNED: Mapping[str, tuple[Planner, str]] = {
     "jobs.batch": (jobs.plan, "pods"),
     "deployments.apps": (deployments.plan, "replicasets.apps"),
     "replicasets.apps": (replica_sets.plan, "pods"),
+    "replicationcontrollers": (replica_sets.plan, "pods"),
     "statefulsets.apps": (stateful_sets.plan, "pods"),
+    "daemonsets.apps": (daemon_sets.plan, "pods"),
 }
 
 

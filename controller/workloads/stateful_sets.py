@@ -1,4 +1,4 @@
-"""Stateful sets: numbered pods that come and go in order. Pure, by Kubernetes' rules; without claims."""
+"""Stateful sets: numbered pods that come and go in order. Pure, by Kubernetes' rules; claims are kept."""
 
 from __future__ import annotations
 
@@ -72,6 +72,7 @@ def _steps(one: Json, mine: dict[int, Json], wanted: range, revision: str, there
     for ordinal in wanted:
         pod = mine.get(ordinal)
         if pod is None:
+            steps += [Create("persistentvolumeclaims", claim) for claim in _claims(one, ordinal)]
             steps.append(Create("pods", _pod(one, ordinal, revision)))
             if len(steps) >= BURST:
                 break  # what was made brings the next pass
@@ -117,4 +118,22 @@ def _pod(one: Json, ordinal: int, revision: str) -> Json:
     pod["spec"]["hostname"] = name
     if service := one["spec"].get("serviceName"):
         pod["spec"].setdefault("subdomain", service)
+    claims = [claim["metadata"]["name"] for claim in one["spec"].get("volumeClaimTemplates") or ()]
+    if claims:
+        own = [volume for volume in pod["spec"].get("volumes") or () if volume["name"] not in claims]
+        claimed = [{"name": claim, "persistentVolumeClaim": {"claimName": f"{claim}-{name}"}} for claim in claims]
+        pod["spec"]["volumes"] = [*own, *claimed]
     return pod
+
+
+def _claims(one: Json, ordinal: int) -> list[Json]:
+    """The claims of one pod, which are there already where it was there before."""
+    found: list[Json] = []
+    for template in one["spec"].get("volumeClaimTemplates") or ():
+        metadata: Json = template["metadata"]
+        name = f"{metadata['name']}-{one['metadata']['name']}-{ordinal}"
+        labels = {**(metadata.get("labels") or {}), **((one["spec"].get("selector") or {}).get("matchLabels") or {})}
+        own = {"name": name, "labels": labels, "annotations": metadata.get("annotations") or {}}
+        kind = {"apiVersion": "v1", "kind": "PersistentVolumeClaim"}
+        found.append({**kind, "metadata": own, "spec": template["spec"]})
+    return found

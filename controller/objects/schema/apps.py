@@ -97,6 +97,55 @@ class ReplicaSetCondition(Part, frozen=True, kw_only=True):
     message: Annotated[str | None, Wire(5)] = None
 
 
+class DaemonSet(Part, frozen=True, kw_only=True):
+    """A daemon set: a pod on each node."""
+
+    apiVersion: str | None = None
+    kind: str | None = None
+    metadata: Annotated[ObjectMeta | None, Wire(1)] = None
+    spec: Annotated[DaemonSetSpec | None, Wire(2)] = None
+    status: Annotated[DaemonSetStatus | None, Wire(3)] = None
+
+
+class DaemonSetSpec(Part, frozen=True, kw_only=True):
+    selector: Annotated[LabelSelector | None, Wire(1, required=True)] = None
+    template: Annotated[PodTemplateSpec | None, Wire(2, required=True)] = None
+    updateStrategy: Annotated[DaemonSetUpdateStrategy | None, Wire(3)] = None
+    minReadySeconds: Annotated[int | None, Wire(4)] = None
+    revisionHistoryLimit: Annotated[int | None, Wire(6)] = None
+
+
+class DaemonSetUpdateStrategy(Part, frozen=True, kw_only=True):
+    type: Annotated[str | None, Wire(1)] = None
+    rollingUpdate: Annotated[RollingUpdateDaemonSet | None, Wire(2)] = None
+
+
+class RollingUpdateDaemonSet(Part, frozen=True, kw_only=True):
+    maxUnavailable: Annotated[IntOrString | None, Wire(1)] = None
+    maxSurge: Annotated[IntOrString | None, Wire(2)] = None
+
+
+class DaemonSetStatus(Part, frozen=True, kw_only=True):
+    currentNumberScheduled: Annotated[int | None, Wire(1, required=True)] = None
+    numberMisscheduled: Annotated[int | None, Wire(2, required=True)] = None
+    desiredNumberScheduled: Annotated[int | None, Wire(3, required=True)] = None
+    numberReady: Annotated[int | None, Wire(4, required=True)] = None
+    observedGeneration: Annotated[int | None, Wire(5)] = None
+    updatedNumberScheduled: Annotated[int | None, Wire(6)] = None
+    numberAvailable: Annotated[int | None, Wire(7)] = None
+    numberUnavailable: Annotated[int | None, Wire(8)] = None
+    collisionCount: Annotated[int | None, Wire(9)] = None
+    conditions: Annotated[list[DaemonSetCondition] | None, Wire(10, keys=("type",))] = None
+
+
+class DaemonSetCondition(Part, frozen=True, kw_only=True):
+    type: Annotated[str | None, Wire(1, required=True)] = None
+    status: Annotated[str | None, Wire(2, required=True)] = None
+    lastTransitionTime: Annotated[Time | None, Wire(3)] = None
+    reason: Annotated[str | None, Wire(4)] = None
+    message: Annotated[str | None, Wire(5)] = None
+
+
 class StatefulSet(Part, frozen=True, kw_only=True):
     """A stateful set: numbered pods that come and go in order."""
 

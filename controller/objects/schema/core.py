@@ -166,6 +166,10 @@ class ReplicationControllerCondition(Part, frozen=True, kw_only=True):
 
 
 class PersistentVolumeClaim(Part, frozen=True, kw_only=True):
+    """A persistent volume claim: a wish for room that outlives pods."""
+
+    apiVersion: str | None = None
+    kind: str | None = None
     metadata: Annotated[ObjectMeta | None, Wire(1)] = None
     spec: Annotated[PersistentVolumeClaimSpec | None, Wire(2)] = None
     status: Annotated[PersistentVolumeClaimStatus | None, Wire(3)] = None

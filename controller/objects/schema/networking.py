@@ -8,6 +8,8 @@ from msgspec import field
 
 from controller.objects.schema.base import IntOrString, Part, Wire
 from controller.objects.schema.meta import LabelSelector, ObjectMeta
+from controller.objects.schema.references import TypedLocalObjectReference
+from controller.objects.schema.services import LoadBalancerStatus
 
 
 class NetworkPolicy(Part, frozen=True, kw_only=True):
@@ -51,3 +53,81 @@ class IPBlock(Part, frozen=True, kw_only=True):
 class NetworkPolicyEgressRule(Part, frozen=True, kw_only=True):
     ports: Annotated[list[NetworkPolicyPort] | None, Wire(1)] = None
     to: Annotated[list[NetworkPolicyPeer] | None, Wire(2)] = None
+
+
+class Ingress(Part, frozen=True, kw_only=True):
+    """An ingress: which HTTP requests from outside go to which services."""
+
+    apiVersion: str | None = None
+    kind: str | None = None
+    metadata: Annotated[ObjectMeta | None, Wire(1)] = None
+    spec: Annotated[IngressSpec | None, Wire(2)] = None
+    status: Annotated[IngressStatus | None, Wire(3)] = None
+
+
+class IngressSpec(Part, frozen=True, kw_only=True):
+    ingressClassName: Annotated[str | None, Wire(4)] = None
+    defaultBackend: Annotated[IngressBackend | None, Wire(1)] = None
+    tls: Annotated[list[IngressTLS] | None, Wire(2)] = None
+    rules: Annotated[list[IngressRule] | None, Wire(3)] = None
+
+
+class IngressBackend(Part, frozen=True, kw_only=True):
+    service: Annotated[IngressServiceBackend | None, Wire(4)] = None
+    resource: Annotated[TypedLocalObjectReference | None, Wire(3)] = None
+
+
+class IngressServiceBackend(Part, frozen=True, kw_only=True):
+    name: Annotated[str | None, Wire(1, required=True)] = None
+    port: Annotated[ServiceBackendPort | None, Wire(2)] = None
+
+
+class ServiceBackendPort(Part, frozen=True, kw_only=True):
+    name: Annotated[str | None, Wire(1)] = None
+    number: Annotated[int | None, Wire(2)] = None
+
+
+class IngressTLS(Part, frozen=True, kw_only=True):
+    hosts: Annotated[list[str] | None, Wire(1)] = None
+    secretName: Annotated[str | None, Wire(2)] = None
+
+
+class IngressRule(Part, frozen=True, kw_only=True):
+    host: Annotated[str | None, Wire(1)] = None
+    http: Annotated[HTTPIngressRuleValue | None, Wire(1, within=2)] = None
+
+
+class HTTPIngressRuleValue(Part, frozen=True, kw_only=True):
+    paths: Annotated[list[HTTPIngressPath] | None, Wire(1, required=True)] = None
+
+
+class HTTPIngressPath(Part, frozen=True, kw_only=True):
+    path: Annotated[str | None, Wire(1)] = None
+    pathType: Annotated[str | None, Wire(3, required=True)] = None
+    backend: Annotated[IngressBackend | None, Wire(2, required=True)] = None
+
+
+class IngressStatus(Part, frozen=True, kw_only=True):
+    loadBalancer: Annotated[LoadBalancerStatus | None, Wire(1)] = None
+
+
+class IngressClass(Part, frozen=True, kw_only=True):
+    """An ingress class: who serves ingresses."""
+
+    apiVersion: str | None = None
+    kind: str | None = None
+    metadata: Annotated[ObjectMeta | None, Wire(1)] = None
+    spec: Annotated[IngressClassSpec | None, Wire(2)] = None
+
+
+class IngressClassSpec(Part, frozen=True, kw_only=True):
+    controller: Annotated[str | None, Wire(1)] = None
+    parameters: Annotated[IngressClassParametersReference | None, Wire(2)] = None
+
+
+class IngressClassParametersReference(Part, frozen=True, kw_only=True):
+    apiGroup: Annotated[str | None, Wire(1)] = None
+    kind: Annotated[str | None, Wire(2, required=True)] = None
+    name: Annotated[str | None, Wire(3, required=True)] = None
+    scope: Annotated[str | None, Wire(4)] = None
+    namespace: Annotated[str | None, Wire(5)] = None

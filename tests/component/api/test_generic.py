@@ -135,15 +135,14 @@ async def test_kubectls_own_questions_are_answered(tmp_path: Path, args: tuple[s
 
 async def test_a_kind_that_is_not_served_is_refused_in_a_sentence(tmp_path: Path) -> None:
     async with world(tmp_path) as it:
-        daemon_set: dict[str, Any] = {
-            "apiVersion": "apps/v1",
-            "kind": "DaemonSet",
+        guard: dict[str, Any] = {
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingWebhookConfiguration",
             "metadata": {"name": "d"},
-            "spec": {},
         }
-        ran = await it.kubectl("apply", "-f", "-", stdin=json.dumps(daemon_set))
+        ran = await it.kubectl("apply", "-f", "-", stdin=json.dumps(guard))
         assert ran.code != 0
-        assert "DaemonSet is not served here: there are no nodes to run one on each" in ran.err
+        assert "ValidatingWebhookConfiguration is not served here: nothing would call it" in ran.err
         assert "this server runs " in ran.err
 
 

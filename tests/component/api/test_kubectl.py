@@ -136,9 +136,9 @@ async def test_a_malformed_manifest_is_refused_with_its_field(tmp_path: Path) ->
         assert ran.code != 0
         assert "spec.containers[0].image: Required value" in ran.err
         ran = await it.kubectl(
-            "apply", "-f", "-", stdin=manifest(volumes=[{"name": "a", "persistentVolumeClaim": {"claimName": "b"}}])
+            "apply", "-f", "-", stdin=manifest(volumes=[{"name": "a", "awsElasticBlockStore": {"volumeID": "b"}}])
         )
-        assert "spec.volumes[0].persistentVolumeClaim: Forbidden: chinampa cannot honour this volume" in ran.err
+        assert "spec.volumes[0].awsElasticBlockStore: Forbidden: chinampa cannot honour this volume" in ran.err
 
 
 async def test_labels_change_and_the_spec_does_not(tmp_path: Path) -> None:

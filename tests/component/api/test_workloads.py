@@ -99,10 +99,10 @@ async def test_a_job_is_made_of_a_cron_job_and_a_wrong_schedule_is_refused(tmp_p
 async def test_a_template_that_no_pod_could_have_is_refused_with_its_field(tmp_path: Path) -> None:
     async with world(tmp_path) as it:
         wrong = json.loads(deployment())
-        volume = {"name": "v", "persistentVolumeClaim": {"claimName": "c"}}
+        volume = {"name": "v", "awsElasticBlockStore": {"volumeID": "c"}}
         wrong["spec"]["template"]["spec"]["volumes"] = [volume]
         ran = await it.kubectl("apply", "-f", "-", stdin=json.dumps(wrong))
-        assert "spec.template.spec.volumes[0].persistentVolumeClaim: Forbidden" in ran.err
+        assert "spec.template.spec.volumes[0].awsElasticBlockStore: Forbidden" in ran.err
 
 
 async def test_a_controller_that_was_killed_goes_on_with_its_workloads(tmp_path: Path) -> None:

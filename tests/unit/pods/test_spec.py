@@ -72,8 +72,8 @@ def test_every_fault_is_told_at_once_with_its_field() -> None:
     ("spec", "field"),
     [
         (
-            {"volumes": [{"name": "a", "persistentVolumeClaim": {"claimName": "x"}}]},
-            "spec.volumes[0].persistentVolumeClaim",
+            {"volumes": [{"name": "a", "awsElasticBlockStore": {"volumeID": "x"}}]},
+            "spec.volumes[0].awsElasticBlockStore",
         ),
         ({"schedulingGates": [{"name": "a"}]}, "spec.schedulingGates"),
         ({"hostUsers": False}, "spec.hostUsers"),

@@ -1,0 +1,33 @@
+"""What rows of workloads are made with. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from controller.objects.fields import Json, Report, integer
+
+COUNT = integer(0, 2**31 - 1)
+
+
+class Templates(Protocol):
+    """What is known of pods: whether a template is one, its defaults, and what of it has no effect."""
+
+    def check(self, template: Json, field: str, report: Report) -> None:
+        """Report all for which pods of this template could not be run."""
+        ...
+
+    def filled(self, template: Json) -> Json:
+        """The template with its defaults."""
+        ...
+
+    def warnings(self, template: Json, field: str) -> Sequence[str]:
+        """A sentence for each thing in it that has no effect."""
+        ...
+
+
+def unchanged(one: Json, before: Json | None, fields: Sequence[str], report: Report) -> None:
+    """Report which of these fields of the spec are others than before."""
+    for field in fields:
+        if before is not None and before["spec"].get(field) != one["spec"].get(field):
+            report.invalid(f"spec.{field}", one["spec"].get(field), "field is immutable")
