@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from ipaddress import ip_network
+from posixpath import normpath
 from typing import Any, TypeVar
 
 import msgspec
@@ -94,6 +95,15 @@ def networks(text: str) -> tuple[str, ...]:
     return found
 
 
+def devices(text: str) -> tuple[str, ...]:
+    """Paths of devices, comma-separated. Raises ValueError."""
+    found = _words(text)
+    for path in found:
+        if not path.startswith("/dev/") or normpath(path) != path:
+            raise ValueError(f'{path} is no path of a device ("/dev/fuse")')
+    return found
+
+
 # Annotation → field of Wishes and how its text is read.
 READ: dict[str, tuple[str, Callable[[str], Any]]] = {
     "instance-type": ("types", _words),
@@ -131,7 +141,7 @@ SHOWN = ("cell-type", "cell-launch-type", "cell-zone", "hourly-price")
 
 
 # Those of them whose text is checked here, so that it is refused before anything is launched.
-CHECKED: dict[str, Callable[[str], Any]] = {"cloud-route": networks}
+CHECKED: dict[str, Callable[[str], Any]] = {"cloud-route": networks, "devices": devices}
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -151,7 +161,7 @@ def read(annotations: Mapping[str, str]) -> Wishes:
         elif name in CHECKED:
             _parsed(name, text, CHECKED[name])
         elif name not in OF_CLOUDS and name not in OF_DEMAND and name not in SHOWN:
-            known = ", ".join(sorted({*READ, *OF_DEMAND, *OF_CLOUDS}))
+            known = ", ".join(sorted({*READ, *OF_DEMAND, *OF_CLOUDS, *CHECKED}))
             raise Fault(
                 Kind.INVALID, f"annotation {PREFIX}{name}", "there is no such annotation", f"known are: {known}"
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, cast
 
-from controller.choice.demand import KNOWN
+from controller.choice.demand import GPU_VENDORS, KNOWN
 from controller.choice.quantity import quantity as amount_of
 from controller.objects.fields import (
     Check,
@@ -112,6 +112,22 @@ def _resources(value: object, field: str, report: Report) -> None:
     for name, amount in cast("Json", resources.get("requests") or {}).items():
         if name in limits and amount_of(amount) > amount_of(limits[name]):
             report.invalid(f"{field}.requests", amount, f"must be less than or equal to {name} limit of {limits[name]}")
+    _gpus(resources, field, report)
+
+
+def _gpus(resources: Json, field: str, report: Report) -> None:
+    """As Kubernetes has it for whatever cannot be divided or lent twice."""
+    limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
+    for name in GPU_VENDORS:
+        for part in ("limits", "requests"):
+            amount = (resources.get(part) or {}).get(name)
+            if amount is not None and amount_of(amount) % 1:
+                report.invalid(f"{field}.{part}[{name}]", amount, "must be an integer")
+        if name in requests and name not in limits:
+            report.required(f"{field}.limits[{name}]", "Limit must be set for non overcommitable resources")
+        elif name in requests and amount_of(requests[name]) != amount_of(limits[name]):
+            why = f"must be equal to {name} limit of {limits[name]}"
+            report.invalid(f"{field}.requests", requests[name], why)
 
 
 SECCOMP: Check = record(

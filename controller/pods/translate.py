@@ -12,7 +12,7 @@ import msgspec
 from cellwire.cri.v1 import runtime_pb2 as cri
 from controller.choice.quantity import millis, quantity
 from controller.objects.fields import Json
-from controller.pods import dns
+from controller.pods import devices, dns
 from controller.pods.run import PodRun
 
 ACCOUNT_VOLUME = "kube-api-access"
@@ -191,6 +191,11 @@ def container_config(pod: Json, container: Json, run: PodRun, image_id: str, sta
         working_dir=container.get("workingDir", ""),
         envs=[cri.KeyValue(key=name, value=value.encode()) for name, value in variables.items()],
         mounts=_mounts(pod, container, start, variables),
+        devices=[
+            cri.Device(host_path=path, container_path=path, permissions="rwm")
+            for path in devices.others(metadata.get("annotations") or {})
+        ],
+        CDI_devices=[cri.CDIDevice(name=name) for name in devices.gpus(spec, container["name"])],
         labels={
             "io.kubernetes.container.name": container["name"],
             "io.kubernetes.pod.name": metadata["name"],

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from controller.choice.demand import GPU_VENDORS
 from controller.objects.fields import Json
 
 _ALONE = "every pod gets a cell of its own, so there is nothing to choose among"
@@ -56,10 +55,6 @@ def _of_volumes(spec: Json, at: str) -> Iterator[str]:
 
 def _of_container(container: Json, at: str) -> Iterator[str]:
     limits: Json = (container.get("resources") or {}).get("limits") or {}
-    for name in limits:
-        if name in GPU_VENDORS:
-            why = "the instance has it, and a container sees its devices only where it is privileged"
-            yield f"{at}.resources.limits[{name}]: {why}"
     if "ephemeral-storage" in limits:
         why = "the cell's disk has room for it, and nothing keeps a container from writing more"
         yield f"{at}.resources.limits[ephemeral-storage]: {why}"

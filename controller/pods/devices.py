@@ -1,0 +1,48 @@
+"""Devices of a pod's containers. Pure.
+
+GPUs are asked for as resources; which of the cell's each container gets is decided here, as a kubelet's device manager
+does it: containers that run at one time share none. Other devices of the cell (/dev/fuse, /dev/kvm) come by annotation:
+the cell is the pod's alone, so there is nobody to take them from.
+"""
+
+from __future__ import annotations
+
+from controller.choice import wishes
+from controller.choice.demand import GPU_VENDORS
+from controller.objects.fields import Json
+
+
+def gpus(spec: Json, name: str) -> tuple[str, ...]:
+    """The GPUs of a container, by their names in the Container Device Interface."""
+    taken = 0
+    for one in spec.get("initContainers") or ():
+        if one["name"] == name:
+            return _named(one, taken)
+        if one.get("restartPolicy") == "Always":
+            taken += _count(one)
+    for one in spec["containers"]:
+        if one["name"] == name:
+            return _named(one, taken)
+        taken += _count(one)
+    return ()
+
+
+def _named(container: Json, first: int) -> tuple[str, ...]:
+    return tuple(f"{_resource(container)}={index}" for index in range(first, first + _count(container)))
+
+
+def _limits(container: Json) -> Json:
+    return (container.get("resources") or {}).get("limits") or {}
+
+
+def _resource(container: Json) -> str:
+    return next((resource for resource in _limits(container) if resource in GPU_VENDORS), "")
+
+
+def _count(container: Json) -> int:
+    return int(_limits(container).get(_resource(container), 0))
+
+
+def others(annotations: Json) -> tuple[str, ...]:
+    """The devices that each container of the pod gets beside."""
+    return wishes.devices(annotations.get(f"{wishes.PREFIX}devices", ""))
