@@ -116,16 +116,17 @@ class Nodes(Objects):
 
     async def create(self, new: Json) -> Json:
         """Nodes are not made by writing them."""
-        raise _unwritten(new["metadata"]["name"])
+        raise unwritten(new["metadata"]["name"])
 
     async def change(self, namespace: str, name: str, change: Altering) -> Json:
         """Nodes are not changed by writing them."""
-        raise _unwritten(name)
+        raise unwritten(name)
 
     async def end(self, namespace: str, name: str, ending: Ending) -> Json:
         """A node goes with its pod."""
-        raise _unwritten(name)
+        raise unwritten(name)
 
 
-def _unwritten(name: str) -> Fault:
+def unwritten(name: str) -> Fault:
+    """What whoever writes a node is told."""
     return Fault(Kind.UNSUPPORTED, f'nodes "{name}"', "a cell lives and ends with its pod", "delete the pod")

@@ -12,9 +12,13 @@ from aiohttp import web
 from cellwire.faults import Fault, Kind
 from controller.api import discovery, logs, streams, subresources, top, unserved
 from controller.api.authorizing import Reviews
-from controller.api.handlers import Handlers
+from controller.api.handlers import Handlers, list_of, told
 from controller.api.kinds import KEPT, METRICS, NODE_METRICS, POD_METRICS, REVIEWS
+from controller.api.nodes import unwritten
+from controller.api.requests import answer, as_table, wants_table
 from controller.objects import openapi
+from controller.objects.admission import How
+from controller.objects.kinds import NODES
 from controller.objects.library import Library
 from controller.objects.resource import Resource
 from controller.objects.tokens import Tokens
@@ -112,8 +116,15 @@ def refusals(router: web.UrlDispatcher) -> None:
     for one in unserved.KINDS:
         resource = unserved.resource_of(one)
 
-        async def refuse(_request: web.Request, one: unserved.Unserved = one) -> web.StreamResponse:
-            raise Fault(Kind.UNSUPPORTED, "", unserved.sentence(one, SERVED))
+        refuse = partial(_refused, one=one)
+
+        async def none(
+            request: web.Request, one: unserved.Unserved = one, resource: Resource = resource
+        ) -> web.Response:
+            how = How(warnings=[unserved.sentence(one, SERVED)])
+            if wants_table(request):
+                return told(answer(as_table(request, resource, [], "")), how)
+            return told(answer(list_of(resource, (), "")), how)
 
         async def absent(request: web.Request, resource: Resource = resource) -> web.StreamResponse:
             raise Fault(Kind.NOT_FOUND, f'{resource.key} "{request.match_info["name"]}"', "not found")
@@ -122,11 +133,26 @@ def refusals(router: web.UrlDispatcher) -> None:
         if one.namespaced:
             places.append(f"{resource.root}/namespaces/{{namespace}}/{one.name}")
         for place in places:
-            for method in ("GET", "POST", "DELETE"):
+            route(router, "GET", place, none)
+            for method in ("POST", "DELETE"):
                 route(router, method, place, refuse)
         route(router, "GET", f"{places[-1]}/{{name}}", absent)
         for method in ("PUT", "PATCH", "DELETE"):
             route(router, method, f"{places[-1]}/{{name}}", refuse)
+
+    # kubectl autoscale still begins with the first version.
+    scalers = next(one for one in unserved.KINDS if one.kind == "HorizontalPodAutoscaler")
+    route(router, "POST", "/apis/autoscaling/v1/namespaces/{namespace}/" + scalers.name, partial(_refused, one=scalers))
+    for method in ("PUT", "PATCH", "DELETE"):
+        route(router, method, f"{NODES.root}/nodes/{{name}}", _unwritable)
+
+
+async def _refused(_request: web.Request, one: unserved.Unserved) -> web.StreamResponse:
+    raise Fault(Kind.UNSUPPORTED, "", unserved.sentence(one, SERVED))
+
+
+async def _unwritable(request: web.Request) -> web.StreamResponse:
+    raise unwritten(request.match_info["name"])
 
 
 def documents(router: web.UrlDispatcher, address: str) -> None:

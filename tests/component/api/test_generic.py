@@ -146,6 +146,27 @@ async def test_a_kind_that_is_not_served_is_refused_in_a_sentence(tmp_path: Path
         assert "this server runs " in ran.err
 
 
+async def test_whoever_looks_for_such_kinds_finds_none_and_is_told_why(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        for args in (("get", "daemonsets"), ("get", "pv", "-o", "json")):
+            ran = await it.kubectl(*args)
+            assert ran.code == 0
+            assert "Warning: " in ran.err
+            assert "is not served here" in ran.err
+        await it.ok("cluster-info", "dump")
+        await it.ok("create", "deployment", "d", "--image=busybox", "--replicas=0")
+        ran = await it.kubectl("autoscale", "deployment", "d", "--max=3")
+        assert "HorizontalPodAutoscaler is not served here: scale by kubectl scale" in ran.err
+
+
+async def test_nodes_are_written_by_nobody_and_the_answer_says_why(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.ok("apply", "-f", "-", stdin=manifest())
+        await it.ok("wait", "pod/web", "--for=condition=Ready", "--timeout=15s")
+        for args in (("cordon", "c-0"), ("label", "node", "c-0", "a=b"), ("delete", "node", "c-0")):
+            assert "a cell lives and ends with its pod; delete the pod" in (await it.kubectl(*args)).err
+
+
 async def test_unknown_and_doubled_fields_are_refused_with_strict_validation(tmp_path: Path) -> None:
     async with world(tmp_path) as it:
         ran = await it.kubectl("apply", "-f", "-", stdin=json.dumps({**CONFIG_MAP, "dta": {}}))
