@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
 import resource
@@ -71,6 +70,7 @@ from controller.store import etcd, etcd_gateway, sqlite
 from controller.store.protocol import Store
 from controller.store.timed import TimedStore
 from controller.workloads import room as workloads
+from hostkit import locks
 
 log = structlog.get_logger()
 HERE = Path(__file__).resolve().parent.parent
@@ -368,12 +368,10 @@ def _log_to_stderr(level: str) -> None:
 def _alone(state: Path) -> Generator[None]:
     """Two controllers on one state folder would each end what the other launched."""
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (state / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+    with locks.file(state / "lock") as lock:
+        if not locks.take(lock):
             mend = "stop that one, or give this one a state folder of its own"
-            raise Fault(Kind.EXISTS, f"state {state}", "another controller has it", mend) from error
+            raise Fault(Kind.EXISTS, f"state {state}", "another controller has it", mend)
         yield
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Callable, Generator, Sequence
@@ -13,6 +12,7 @@ import msgspec
 
 from cellagent.boot.join import AGENT_VERSION
 from cellwire.faults import Fault, Kind
+from hostkit import locks
 from images import bundle, contents, disk, initrd, papers, preload, tree
 from images.programs import run
 
@@ -77,8 +77,7 @@ def bundle_agent(out: Path, work: Path, architecture: str, say: Callable[[str], 
 def _alone(work: Path) -> Generator[None]:
     """One bake at a time in a work folder; the others wait."""
     work.mkdir(parents=True, exist_ok=True)
-    with (work / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locks.held(work / "lock"):
         yield
 
 

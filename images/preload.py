@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cellagent.daemon import registries
-from cellagent.images import durable
 from cellagent.images import service as images
 from cellagent.images.messages import Credentials
 from cellwire.faults import Fault, Kind
+from hostkit import files
 
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
@@ -36,5 +36,5 @@ async def _pull(folder: Path, references: Sequence[str], mirrors: Sequence[str])
         for reference in references:
             await room.puller.pull(reference, Credentials())
         # A layer that is not known to be on the disk is dropped by a cell, whose boot is another.
-        await asyncio.to_thread(durable.sync, folder)
+        await asyncio.to_thread(files.sync_filesystem, folder)
         room.store.settle(room.store.unsettled())

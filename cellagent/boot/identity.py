@@ -11,6 +11,7 @@ import msgspec
 from cellagent.kernel import processes
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
+from hostkit import files
 
 KEY_DEADLINE = 20.0
 REQUEST = ("req", "-new", "-batch", "-subj", "/CN=cell", "-sha256")
@@ -52,8 +53,8 @@ class Identity:
 
     def keep(self, home: Home, certificate: bytes) -> None:
         """Write down a certificate, then that it is there."""
-        write(self.certificate, certificate)
-        write(self._home, msgspec.msgpack.encode(home))
+        files.replace(self.certificate, certificate, durable=True)
+        files.replace(self._home, msgspec.msgpack.encode(home), durable=True)
 
     async def signing_request(self) -> bytes:
         """A request for this cell's key, which is made on first use. PEM. Raises Fault BROKEN."""
@@ -86,14 +87,3 @@ async def _openssl(key: Path, *, fresh: bool) -> processes.Completed | None:
 
 def _import_path() -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
-
-
-def write(path: Path, data: bytes) -> None:
-    """Replace a file at once, readable by its owner only."""
-    temporary = path.with_name(path.name + ".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -17,7 +17,7 @@ from ipaddress import ip_network
 
 import msgspec
 
-from cellagent.boot.identity import Home, Identity, write
+from cellagent.boot.identity import Home, Identity
 from cellagent.boot.metadata import Metadata
 from cellagent.boot.userdata import UserData, parse
 from cellwire.cell.v1 import cell_grpc
@@ -26,6 +26,7 @@ from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
 from cellwire.rpc.turned import AUTHORITY, CALLS, calling
 from cellwire.version import VERSION
+from hostkit import files
 
 log = logging.getLogger(__name__)
 SERVER_NAME = "chinampa-controller"
@@ -157,7 +158,7 @@ async def _join_at(
         raise Fault(Kind.UNAVAILABLE, f"controller {address}", str(error) or "it did not answer in time") from error
     if not hmac.compare_digest(fingerprint(authority), facts.ca):
         raise Fault(Kind.DENIED, f"controller {address}", "its authority is not the one that the user-data names")
-    write(identity.authority, authority)
+    files.replace(identity.authority, authority, durable=True)
     async with calling(host, port, client_context(identity, CALLS), SERVER_NAME) as channel:
         reply = await call(cell_grpc.EnrolmentStub(channel).Join, request, deadline=DEADLINE)
     home = Home(

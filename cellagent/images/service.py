@@ -11,13 +11,13 @@ from pathlib import Path
 
 import msgspec
 
-from cellagent.images import durable
 from cellagent.images.handler import ImageService
 from cellagent.images.messages import Progress, RegistrySettings
 from cellagent.images.puller import Puller
 from cellagent.images.store import Store, delete
 from cellwire.faults import Fault, Kind
 from cellwire.proxies import Proxies
+from hostkit import files
 
 RETRY_SECONDS = 10.0
 log = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ async def _keep(store: Store, puller: Puller, rubbish: Iterable[Path]) -> None:
         if unsettled := store.unsettled():
             try:
                 # Everything at once, off the loop: what a pull wrote, and the index that names it.
-                await asyncio.to_thread(durable.sync, store.root)
+                await asyncio.to_thread(files.sync_filesystem, store.root)
             except OSError as error:
                 log.warning("images are not safe from a crash of this machine yet: %s", error)
                 continue

@@ -32,10 +32,10 @@ from cellagent.images.messages import LayerReady, Pulled
 from cellagent.images.protocol import Image, ImageConfig
 from cellagent.images.reference import Reference
 from cellwire.faults import Fault, Kind
+from hostkit import files, pids
 
 SPARE_SECONDS = 900.0
 """How long the complete layers of a pull that failed wait for the next attempt."""
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 RESERVE_BYTES = 1 << 20
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class Store:
         self.root = root
         self.freed: Callable[[], None] = lambda: None
         self._pinned = frozenset(str(references.parse(text)) for text in pinned)
-        self._boot_id = boot_id or BOOT_ID.read_text().strip()
+        self._boot_id = boot_id or pids.boot_id()
         self._images: dict[str, StoredImage] = {}
         self._layers: dict[str, StoredLayer] = {}
         self._names: dict[str, str] = {}
@@ -117,7 +117,7 @@ class Store:
         hold = _Hold(image.id, image.chain)
         if self._holds.get(holder) != hold:
             try:
-                _replace(self.root / "holds" / holder, msgspec.json.encode(hold))
+                files.replace(self.root / "holds" / holder, msgspec.json.encode(hold))
             except OSError as error:
                 raise _unwritable(f"image {image_id}", error) from error
             self._holds[holder] = hold
@@ -209,7 +209,7 @@ class Store:
         if missing:
             raise Fault(Kind.BROKEN, f"image {wanted}", f"layer {missing[0]} is not on disk", "pull again")
         decoded = decode_config(pulled.config, f"image {wanted}")
-        _replace(self._blob(image_id), pulled.config)
+        files.replace(self._blob(image_id), pulled.config)
         digest = wanted.with_digest(pulled.top_digest)
         known, before = dict(self._images), self._images.get(image_id)
         tags = _merged(before.tags if before else (), wanted.tagged if not wanted.digest else "")
@@ -363,12 +363,12 @@ class Store:
         index = msgspec.json.encode(_Index(self._boot_id, tuple(self._images.values()), tuple(self._layers.values())))
         self.saved = False
         try:
-            _replace(self.root / "index.json", index)
+            files.replace(self.root / "index.json", index)
         except OSError as error:
             if error.errno not in FULL:
                 raise
             (self.root / "reserve").unlink(missing_ok=True)
-            _replace(self.root / "index.json", index)
+            files.replace(self.root / "index.json", index)
         self.saved = True
 
     def _load(self) -> None:
@@ -411,16 +411,6 @@ def delete(folders: Iterable[Path]) -> None:
     """Delete folders; slow, so in a thread. What cannot be deleted stays for the next start."""
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    fresh = path.with_name(f".{path.name}.new")
-    try:
-        fresh.write_bytes(content)
-        fresh.rename(path)
-    except OSError:
-        fresh.unlink(missing_ok=True)
-        raise
 
 
 def _unwritable(thing: str, error: OSError) -> Fault:

@@ -19,6 +19,7 @@ import msgspec
 from cellagent.kernel import mounts, processes
 from cellagent.kernel.threads import enter, leave_folder, on_own_thread
 from cellwire.faults import Fault, Kind
+from hostkit import pids
 
 # A start takes a few milliseconds.
 START_SECONDS = 10.0
@@ -54,13 +55,13 @@ async def hold(folder: Path, kinds: Sequence[str], *, uids: Sequence[IdMap], gid
         theirs = -1
         starter = await _until_up(said)
         await shell.wait()
-        child = _only_child(starter) if stays else starter
+        child = pids.children(starter)[0] if stays else starter
         if "user" in kinds:
             _write_maps(child, uids, gids)
         for kind in kinds:
             pin(Path(f"/proc/{child}/ns/{kind}"), folder / kind)
         if stays:
-            (folder / _RECORD).write_text(f"{starter} {_start_time(starter)} {child} {_start_time(child)}")
+            (folder / _RECORD).write_text(f"{starter} {pids.started(starter)} {child} {pids.started(child)}")
             os.write(mouth, b"stay\n")
             await _until_asleep(child)
             await on_own_thread(lambda: _empty_root(child))
@@ -104,7 +105,7 @@ def _recorded(folder: Path) -> list[int]:
         numbers = [int(word) for word in (folder / _RECORD).read_text().split()]
     except (OSError, ValueError):
         return []
-    return [pid for pid, start in zip(numbers[::2], numbers[1::2], strict=False) if _start_time(pid) == start]
+    return [pid for pid, start in zip(numbers[::2], numbers[1::2], strict=False) if pids.started(pid) == start]
 
 
 def _write_maps(pid: int, uids: Sequence[IdMap], gids: Sequence[IdMap]) -> None:
@@ -138,11 +139,10 @@ async def _until_up(said: int) -> int:
 
 async def _until_asleep(pid: int) -> None:
     def look() -> bool:
-        with suppress(OSError, IndexError):
-            name, _, fields = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
-            # While it still loads its libraries it runs, or waits for the disk ("D"): the root must not go before.
-            return name == "sleep" and fields.split()[0] == "S"
-        raise Fault(Kind.BROKEN, "namespace holder", "it ended at once")
+        if (found := pids.stat(pid)) is None:
+            raise Fault(Kind.BROKEN, "namespace holder", "it ended at once")
+        # While it still loads its libraries it runs, or waits for the disk ("D"): the root must not go before.
+        return found.name == "sleep" and found.state == "S"
 
     await _until(look)
 
@@ -155,15 +155,3 @@ async def _until(found: Callable[[], bool]) -> None:
             raise Fault(Kind.TIMEOUT, "namespace holder", f"it did not start within {START_SECONDS:g} s")
         await asyncio.sleep(pause)
         pause = min(pause * 2, 0.02)
-
-
-def _only_child(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
-
-
-def _start_time(pid: int) -> int:
-    """In clock ticks since boot; 0 where there is no such process, or a zombie."""
-    with suppress(OSError, ValueError, IndexError):
-        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return 0 if state == "Z" else int(fields[18])
-    return 0

@@ -7,23 +7,20 @@ making what it believes to be gone.
 
 from __future__ import annotations
 
-import asyncio
-import fcntl
 import logging
 import os
-import time
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 from cellwire.faults import Fault, Kind
+from hostkit import locks
 
 log = logging.getLogger(__name__)
 # The longest that a program may run to its end (a CNI plugin); one that hangs beyond must not keep the agent away.
 PATIENCE = 65.0
 # A former life that was told to end lets go within seconds; longer than that is an agent that means to stay.
 SUCCESSION = 15.0
-_LOOK = 0.02
 _held: list[int] = []
 
 
@@ -32,11 +29,11 @@ async def sole(*folders: Path) -> AsyncGenerator[None]:
     """Be the only agent of these folders, which are made. Raises Fault EXISTS where another one still is after a while,
     BROKEN for a folder that cannot be had.
     """
-    with ExitStack() as locks:
+    with ExitStack() as taken:
         for folder in dict.fromkeys(one.resolve() for one in folders):
             descriptor = _opened(folder)
-            locks.callback(os.close, descriptor)
-            if not await _locked(descriptor, SUCCESSION):
+            taken.callback(os.close, descriptor)
+            if not await locks.wait(descriptor, SUCCESSION):
                 mend = "end that one first, or give this one folders of its own"
                 raise Fault(Kind.EXISTS, f"folder {folder}", "another agent is at work in it", mend)
         yield
@@ -45,17 +42,14 @@ async def sole(*folders: Path) -> AsyncGenerator[None]:
 @asynccontextmanager
 async def held(file: Path, patience: float = PATIENCE) -> AsyncGenerator[None]:
     """Wait until nobody of an earlier life holds the lock, and hold it."""
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        if not await _locked(descriptor, patience):
+    with locks.file(file) as descriptor:
+        if not await locks.wait(descriptor, patience):
             log.warning("%s is still held after %g s by a program of an earlier agent", file, patience)
         _held.append(descriptor)
         try:
             yield
         finally:
             _held.remove(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def descriptors() -> tuple[int, ...]:
@@ -71,16 +65,3 @@ def _opened(folder: Path) -> int:
     except OSError as error:
         mend = "choose a folder that root may write"
         raise Fault(Kind.BROKEN, f"folder {folder}", error.strerror or str(error), mend) from error
-
-
-async def _locked(descriptor: int, patience: float) -> bool:
-    until = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > until:
-                return False
-            await asyncio.sleep(_LOOK)
-        else:
-            return True

@@ -18,11 +18,19 @@ from pathlib import Path
 import msgspec
 
 from cellwire.faults import Fault, Kind
+from hostkit import mountinfo, syscalls
+from hostkit.syscalls import (
+    MNT_DETACH,
+    MS_BIND,
+    MS_NODEV,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_PRIVATE,
+    MS_RDONLY,
+    MS_REC,
+    MS_REMOUNT,
+)
 
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
-MS_REMOUNT, MS_BIND, MS_REC = 32, 4096, 16384
-MS_PRIVATE, MS_SLAVE, MS_SHARED = 1 << 18, 1 << 19, 1 << 20
-MNT_DETACH = 2
 # mount(2) takes one page of options, the ending NUL among them.
 OPTIONS_LIMIT = 4095
 
@@ -53,11 +61,8 @@ class Mount(msgspec.Struct, frozen=True):
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
     """Carry out one mount. Raises Fault naming both ends."""
-    done = _libc.mount(
-        source.encode(), target.encode(), kind.encode() or None, ctypes.c_ulong(flags), options.encode() or None
-    )
-    if done != 0:
-        raise _fault(f"mount of {source or kind} at {target}")
+    with _told():
+        syscalls.mount(source, target, kind, flags, options)
 
 
 def bind(source: Path, target: Path, *, readonly: bool = False, recursive: bool = True) -> None:
@@ -174,10 +179,8 @@ def tmpfs(target: Path, size: int, mode: int = 0o1777, *, flags: int = MS_NOSUID
 
 def unmount(target: Path, *, lazy: bool = True) -> None:
     """Take the topmost mount off; what is not mounted, or not there, is no error."""
-    if _libc.umount2(str(target).encode(), MNT_DETACH if lazy else 0) == 0:
-        return
-    if ctypes.get_errno() not in {errno.EINVAL, errno.ENOENT}:
-        raise _fault(f"unmount of {target}")
+    with _told(errno.EINVAL, errno.ENOENT):
+        syscalls.unmount(str(target), MNT_DETACH if lazy else 0)
 
 
 def unmount_below(root: Path) -> None:
@@ -186,32 +189,9 @@ def unmount_below(root: Path) -> None:
         unmount(point)
 
 
-def mounted_below(root: Path, table: str | None = None) -> list[Path]:
-    """What is mounted at or below a folder, the deepest (and latest) first; one entry per mount.
-
-    `table` is the text of a mountinfo file, this process' own if not given.
-    """
-    prefix = str(root).rstrip("/")
-    found: list[Path] = []
-    for line in (table if table is not None else Path("/proc/self/mountinfo").read_text()).splitlines():
-        point = _unescaped(line.split(" ")[4])
-        if point == (prefix or "/") or point.startswith(prefix + "/"):
-            found.append(Path(point))
-    return sorted(found, key=lambda point: len(point.parts), reverse=True)
-
-
-def propagation(path: Path, table: str | None = None) -> str:
-    """How the mount that holds `path` passes mounts on: "shared", "slave" or "private"."""
-    best, fields = -1, list[str]()
-    for line in (table if table is not None else Path("/proc/self/mountinfo").read_text()).splitlines():
-        columns = line.split(" ")
-        point = _unescaped(columns[4]).rstrip("/")
-        # Of two mounts at one place the later one is seen.
-        if (str(path) == (point or "/") or str(path).startswith(point + "/")) and len(point) >= best:
-            best, fields = len(point), columns[6 : columns.index("-")]
-    if any(field.startswith("shared:") for field in fields):
-        return "shared"
-    return "slave" if any(field.startswith("master:") for field in fields) else "private"
+def mounted_below(root: Path) -> list[Path]:
+    """What is mounted at or below a folder, the deepest (and latest) first; one entry per mount."""
+    return mountinfo.below(root, mountinfo.own())
 
 
 def become_root(folder: Path) -> None:
@@ -221,11 +201,8 @@ def become_root(folder: Path) -> None:
     """
     mount("", "/", "", MS_REC | MS_PRIVATE)
     mount("tmpfs", str(folder), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4k,mode=755")
-    os.chdir(folder)
-    # With both arguments "." the old root ends up on top of the new one, from where it is detached.
-    if _libc.pivot_root(b".", b".") != 0:
-        raise _fault(f"new root {folder}")
-    unmount(Path("."))  # an empty path is something else to umount2
+    with _told():
+        syscalls.pivot_root(str(folder))
     mount("", "/", "", MS_REMOUNT | MS_RDONLY | MS_BIND)
 
 
@@ -243,14 +220,17 @@ def _escaped(path: str) -> str:
     return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
 
 
-def _unescaped(point: str) -> str:
-    """Mountinfo writes blanks, tabs, newlines and backslashes in octal."""
-    for octal, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        point = point.replace(octal, character)
-    return point
+@contextmanager
+def _told(*but: int) -> Generator[None]:
+    """A system call's error as a Fault; none of the numbers in `but`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in but:
+            raise _fault(str(error.filename), error.errno or 0) from error
 
 
-def _fault(what: str) -> Fault:
-    number = ctypes.get_errno()
+def _fault(what: str, number: int = 0) -> Fault:
+    number = number or ctypes.get_errno()
     mend = "run the agent as root" if number == errno.EPERM else ""
     return Fault(Kind.BROKEN, what, os.strerror(number), mend)

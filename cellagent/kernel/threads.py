@@ -6,20 +6,25 @@ Namespaces belong to threads: one that has left its own is never used for anythi
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from cellwire.faults import Fault, Kind
+from hostkit import syscalls
 
-CLONE_FS = 0x00000200
-FLAGS = {"net": 0x40000000, "ipc": 0x08000000, "uts": 0x04000000, "pid": 0x20000000, "user": 0x10000000, "mnt": 0x20000}
+FLAGS = {
+    "net": syscalls.CLONE_NEWNET,
+    "ipc": syscalls.CLONE_NEWIPC,
+    "uts": syscalls.CLONE_NEWUTS,
+    "pid": syscalls.CLONE_NEWPID,
+    "user": syscalls.CLONE_NEWUSER,
+    "mnt": syscalls.CLONE_NEWNS,
+}
 Result = TypeVar("Result")
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 async def on_own_thread(function: Callable[[], Result], *, undo: Callable[[], object] | None = None) -> Result:
@@ -53,12 +58,14 @@ async def on_own_thread(function: Callable[[], Result], *, undo: Callable[[], ob
 
 def leave(*kinds: str) -> None:
     """Give this thread new namespaces."""
-    _check(_libc.unshare(sum(FLAGS[kind] for kind in kinds)), f"new namespaces {' '.join(kinds)}")
+    with _told(f"new namespaces {' '.join(kinds)}"):
+        syscalls.unshare(sum(FLAGS[kind] for kind in kinds))
 
 
 def leave_folder() -> None:
     """Give this thread a root and a working folder apart from the process', which entering a mount namespace wants."""
-    _check(_libc.unshare(CLONE_FS), "a root of the thread's own")
+    with _told("a root of the thread's own"):
+        syscalls.unshare(syscalls.CLONE_FS)
 
 
 def enter(path: Path, kind: str) -> None:
@@ -68,17 +75,21 @@ def enter(path: Path, kind: str) -> None:
     except FileNotFoundError as error:
         raise Fault(Kind.NOT_FOUND, f"namespace {path}", "it is gone") from error
     try:
-        _check(_libc.setns(descriptor, FLAGS[kind]), f"entering {path}")
+        with _told(f"entering {path}"):
+            syscalls.setns(descriptor, FLAGS[kind])
     finally:
         os.close(descriptor)
 
 
 def set_hostname(name: str) -> None:
     """The host name of this thread's uts namespace."""
-    text = name.encode()
-    _check(_libc.sethostname(text, len(text)), f"hostname {name}")
+    with _told(f"hostname {name}"):
+        syscalls.sethostname(name)
 
 
-def _check(result: int, what: str) -> None:
-    if result != 0:
-        raise Fault(Kind.BROKEN, what, os.strerror(ctypes.get_errno()))
+@contextmanager
+def _told(what: str) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Fault(Kind.BROKEN, what, str(error.strerror)) from error

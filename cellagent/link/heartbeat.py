@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 from cellwire.cell.v1 import cell_pb2 as wire
+from hostkit import pids
 
 PROC = Path("/proc")
 # In a cell that is a group of a machine these are the group's, by its cgroup namespace; else they are the machine's.
@@ -61,7 +62,7 @@ async def beats(
 
 def boot_id() -> str:
     """The kernel's boot id and the first process's start: the second tells instances of one machine apart."""
-    return f"{_read(PROC / 'sys/kernel/random/boot_id').strip()}/{_first_process_start()}"
+    return f"{pids.boot_id()}/{pids.started(1)}"
 
 
 def cpu_size() -> int:
@@ -129,12 +130,6 @@ def _meminfo() -> dict[str, int]:
         name, _, value = line.partition(":")
         known[name] = int(value.split()[0]) << 10
     return known
-
-
-def _first_process_start() -> str:
-    # The name, in brackets, may hold spaces; the start is the 22nd field, the 20th after it.
-    fields = _read(PROC / "1/stat").rpartition(")")[2].split()
-    return fields[19] if len(fields) > 19 else ""
 
 
 def _read(path: Path) -> str:

@@ -17,6 +17,7 @@ import msgspec
 from cellagent.kernel import namespaces, processes
 from cellagent.network.ports import Port
 from cellwire.faults import Fault, Kind
+from hostkit import files
 
 VERSIONS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 _DEADLINE = 60.0
@@ -231,9 +232,7 @@ def words(done: processes.Completed) -> str:
 
 def _keep(call: Call, kept: Cached) -> None:
     call.cache.mkdir(parents=True, exist_ok=True)
-    fresh = call.cache / f".{call.sandbox}"
-    fresh.write_bytes(msgspec.json.encode(kept))
-    fresh.rename(call.cache / call.sandbox)
+    files.replace(call.cache / call.sandbox, msgspec.json.encode(kept))
 
 
 def _kept(cache: Path, sandbox: str) -> Cached | None:

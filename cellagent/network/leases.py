@@ -5,14 +5,13 @@ A lock file keeps agents that share the folder apart. Addresses go round, so tha
 
 from __future__ import annotations
 
-import fcntl
 import ipaddress
-import os
 from collections.abc import Collection, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cellwire.faults import Fault, Kind
+from hostkit import files, locks
 
 _LAST = ".last"
 _LOCK = ".lock"
@@ -22,12 +21,8 @@ _LOCK = ".lock"
 def locked(folder: Path) -> Generator[None]:
     """Nobody else changes leases meanwhile. Blocks; hold it for moments."""
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with locks.held(folder / _LOCK):
         yield
-    finally:
-        os.close(descriptor)
 
 
 def take(folder: Path, sandbox: str, subnet: str) -> str:
@@ -39,9 +34,7 @@ def take(folder: Path, sandbox: str, subnet: str) -> str:
         last = (folder / _LAST).read_text() if (folder / _LAST).exists() else ""
         address = following(subnet, last, frozenset(known.values()))
         # Whole or not at all: a torn lease would be an address that nobody has.
-        fresh = folder / f".{sandbox}"
-        fresh.write_text(address)
-        fresh.rename(folder / sandbox)
+        files.replace(folder / sandbox, address.encode())
         (folder / _LAST).write_text(address)
         return address
 

@@ -18,6 +18,7 @@ from cellagent.runtime.records import ContainerRecord, Phase, SandboxRecord
 from cellagent.runtime.spec import SpecInputs, oci_spec
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
+from hostkit import mountinfo
 
 ETC = {"/etc/resolv.conf": "resolv.conf", "/etc/hosts": "hosts", "/etc/hostname": "hostname"}
 SHM_BYTES = 64 << 20
@@ -69,7 +70,7 @@ def lay_out(
         apparmor=apparmor.loaded(),
         selinux=selinux.enabled(),
         cgroup_v2=cgroups.layout() is cgroups.Layout.V2,
-        mountinfo=Path("/proc/self/mountinfo").read_text() if config.mounts else "",
+        mountinfo=mountinfo.TABLE.read_text() if config.mounts else "",
     )
     spec = oci_spec(inputs)
     write_spec(machine.settings.bundle(record.id), spec)

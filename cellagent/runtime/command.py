@@ -25,9 +25,9 @@ from cellagent.kernel.children import Child
 from cellagent.runtime import conmon
 from cellagent.runtime.descriptors import readable
 from cellagent.runtime.machine import new_id
-from cellagent.runtime.watch import started_ticks
 from cellwire.faults import Fault, Kind
 from cellwire.stream.session import SessionRequest
+from hostkit import pids
 
 # What a killed command needs to be gone, at most.
 KILL_SECONDS = 5.0
@@ -51,7 +51,7 @@ class Place:
 
     def ending(self) -> bool:
         """Whether the first process has left its namespaces, which nobody can enter any more."""
-        return started_ticks(self.pid) != self.pid_started or not os.path.lexists(f"/proc/{self.pid}/ns/mnt")
+        return pids.started(self.pid) != self.pid_started or not os.path.lexists(f"/proc/{self.pid}/ns/mnt")
 
 
 class _Held:
@@ -333,9 +333,7 @@ def kill_tree(pid: int) -> None:
     """SIGKILL to a process and everything that descends from it."""
     if pid <= 0:
         return
-    children: list[int] = []
-    with suppress(OSError, ValueError):
-        children = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    children = pids.children(pid)
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     for child in children:

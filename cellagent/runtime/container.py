@@ -22,11 +22,12 @@ from cellagent.runtime import bundle, conmon, image_volumes, views
 from cellagent.runtime.command import Place
 from cellagent.runtime.machine import Machine, new_id
 from cellagent.runtime.records import ContainerRecord, Phase, SandboxRecord
-from cellagent.runtime.watch import Ended, Exits, hears, started_ticks
+from cellagent.runtime.watch import Ended, Exits, hears
 from cellwire.cri import profiles
 from cellwire.cri.unlimited import settled
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
+from hostkit import pids
 
 log = logging.getLogger(__name__)
 SHORTEST_LOOK = 0.02
@@ -156,7 +157,7 @@ class Containers:
             if record.phase is Phase.STARTING:
                 await self._failed(record, "the agent was killed while it started this container")
             elif record.phase is Phase.RUNNING:
-                pid = record.pid if started_ticks(record.pid) == record.pid_started else 0
+                pid = record.pid if pids.started(record.pid) == record.pid_started else 0
                 self._exits.add(record.id, pid, _same_conmon(record))
             elif record.phase is Phase.EXITED and (self._machine.settings.oci / record.id).exists():
                 await self._clean_up(record)
@@ -207,7 +208,7 @@ class Containers:
             await self._fill_volumes(record)
             pid, conmon_pid = await conmon.launch(self._charge(record, config))
             record = machine.ledger.put_container(
-                msgspec.structs.replace(record, pid=pid, pid_started=started_ticks(pid), conmon_pid=conmon_pid)
+                msgspec.structs.replace(record, pid=pid, pid_started=pids.started(pid), conmon_pid=conmon_pid)
             )
             await self._let_run(record, config.metadata.name)
             record = msgspec.structs.replace(record, phase=Phase.RUNNING, started_at=time.time_ns())

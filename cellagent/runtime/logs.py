@@ -21,11 +21,11 @@ from pathlib import Path
 
 import msgspec
 
-from cellagent.kernel import space
 from cellagent.runtime import conmon
-from cellagent.runtime.inotify import CHANGES, Inotify
 from cellagent.runtime.records import ContainerRecord, Ledger, Phase
 from cellwire.faults import Fault, Kind
+from hostkit import files
+from hostkit.inotify import WRITES, Inotify
 
 CHUNK = 1 << 20
 # conmon may flush its last bytes just after the exit file; and a missed wake-up must not be for ever.
@@ -100,7 +100,7 @@ class _File:
                 self.base = base
                 # No line begins so: an earlier container has written to this path, and its record may be gone.
                 hole = os.pread(self._descriptor, 1, 0) == b"\0"
-                self._first = base + (space.first_data(self._descriptor) if hole else 0)
+                self._first = base + (files.first_data(self._descriptor) if hole else 0)
 
     def read(self, position: int, given: int) -> LogChunk | None:
         """What there is from `position`, or else from the first whole line after what is given back or renamed away."""
@@ -133,11 +133,11 @@ async def _awakened(ledger: Ledger, inotify: Inotify, record: ContainerRecord) -
     path, changed = Path(record.log_path), asyncio.Event()
 
     def woken(name: str) -> None:
-        if name == path.name:
+        if name in {path.name, ""}:
             changed.set()
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    end = inotify.watch(path.parent, CHANGES, woken)
+    end = inotify.watch(path.parent, WRITES, woken)
     try:
         with ledger.listening(record.id, changed.set):
             yield changed
@@ -180,12 +180,12 @@ async def trim(ledger: Ledger, container_id: str, offset: int) -> None:
         return
     name = f"log of container {record.id[:13]}"
     try:
-        length = space.whole_blocks(record.log_path, offset - record.log_base)
+        length = files.whole_blocks(Path(record.log_path), offset - record.log_base)
         if record.log_base + length <= record.log_given:
             return
         inode = os.stat(record.log_path).st_ino
         ledger.put_container(msgspec.structs.replace(record, log_given=record.log_base + length))
-        await asyncio.to_thread(space.give_back, record.log_path, inode, length)
+        await asyncio.to_thread(files.give_back, Path(record.log_path), inode, length)
     except OSError as error:
         if error.errno != errno.EOPNOTSUPP:
             raise Fault(Kind.BROKEN, name, f"no space could be given back: {error.strerror}") from error

@@ -13,10 +13,10 @@ from cellagent.kernel import oci
 from cellagent.runtime import userns, views
 from cellagent.runtime.events import Events
 from cellagent.runtime.flights import Flights
-from cellagent.runtime.inotify import Inotify
 from cellagent.runtime.records import Ledger
 from cellagent.runtime.settings import RuntimeSettings
 from cellwire.cri.v1 import runtime_pb2 as cri
+from hostkit.inotify import Inotify
 
 
 @dataclass(frozen=True)

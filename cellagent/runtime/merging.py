@@ -8,8 +8,6 @@ on their way through it; who merges removes it then.
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import filecmp
 import os
 import shutil
@@ -17,11 +15,9 @@ import stat
 from pathlib import Path
 
 from cellwire.faults import Fault, Kind
+from hostkit import syscalls
 
 GENERATION = ".."
-_AT_FDCWD = -100
-_EXCHANGE = 2
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def merge(new: Path, old: Path) -> list[Path]:
@@ -44,13 +40,13 @@ def merge(new: Path, old: Path) -> list[Path]:
 
 def exchange(new: Path, old: Path) -> bool:
     """Swap two paths in one step; false where there is no old one. Raises Fault."""
-    done = _libc.renameat2(_AT_FDCWD, os.fsencode(new), _AT_FDCWD, os.fsencode(old), _EXCHANGE)
-    if done == 0:
-        return True
-    number = ctypes.get_errno()
-    if number == errno.ENOENT:
+    try:
+        syscalls.exchange(str(new), str(old))
+    except FileNotFoundError:
         return False
-    raise Fault(Kind.BROKEN, f"folder {old}", os.strerror(number))
+    except OSError as error:
+        raise Fault(Kind.BROKEN, f"folder {old}", str(error.strerror)) from error
+    return True
 
 
 def remove(path: Path) -> None:

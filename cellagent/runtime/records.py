@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 import logging
-import os
 import shutil
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from cellagent.kernel import mounts
 from cellagent.runtime.settings import RuntimeSettings
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
+from hostkit import files
 
 log = logging.getLogger(__name__)
 
@@ -200,11 +200,9 @@ def _load(folder: Path, kind: type[SomeRecord]) -> dict[str, SomeRecord]:
 
 
 def _write(folder: Path, record: Record) -> None:
-    beside = folder / "record.new"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o711)
-        beside.write_bytes(msgspec.msgpack.encode(record))
-        os.replace(beside, folder / "record")
+        files.replace(folder / "record", msgspec.msgpack.encode(record))
     except OSError as error:
         raise Fault(
             Kind.BROKEN, f"record of {record.id}", str(error), f"look at the disk that holds {folder}"

@@ -16,7 +16,6 @@ from cellagent.runtime.backend import LocalBackend
 from cellagent.runtime.container import Containers
 from cellagent.runtime.events import Events
 from cellagent.runtime.flights import Flights
-from cellagent.runtime.inotify import Inotify
 from cellagent.runtime.logs import LogChunk
 from cellagent.runtime.machine import Machine
 from cellagent.runtime.observing import RuntimeService
@@ -25,6 +24,7 @@ from cellagent.runtime.sandbox import Sandboxes
 from cellagent.runtime.settings import RuntimeSettings
 from cellagent.runtime.stats import Stats
 from cellagent.runtime.streaming import Streaming
+from hostkit.inotify import Inotify
 
 log = logging.getLogger(__name__)
 # A reader that has followed `..data` opens its file within microseconds; a stopped one gets the new file next time.

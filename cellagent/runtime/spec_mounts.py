@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from cellagent.kernel import mounts as kernel_mounts
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
+from hostkit.mountinfo import parsed, propagation
 
 PROPAGATION = {
     cri.PROPAGATION_PRIVATE: "rprivate",
@@ -97,7 +97,7 @@ def _own(config: cri.ContainerConfig, mount: cri.Mount, mountinfo: str) -> dict[
 def _check_propagation(thing: str, mount: cri.Mount, mountinfo: str) -> None:
     if not mountinfo or mount.propagation == cri.PROPAGATION_PRIVATE:
         return
-    present = kernel_mounts.propagation(Path(mount.host_path), mountinfo)
+    present = propagation(Path(mount.host_path), parsed(mountinfo))
     enough = {"shared"} if mount.propagation == cri.PROPAGATION_BIDIRECTIONAL else {"shared", "slave"}
     if present not in enough:
         mend = "make it shared on the machine (mount --make-rshared)"

@@ -15,8 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cellagent.runtime.inotify import ARRIVALS, Inotify
 from cellagent.runtime.settings import RuntimeSettings
+from hostkit.inotify import ARRIVALS, Inotify
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Exits:
         self._settings = settings
         self._tell = tell
         self._watched: dict[str, _Watched] = {}
-        self._stop = inotify.watch(settings.exits, ARRIVALS, self._arrived)
+        self._stop = inotify.watch(settings.exits, ARRIVALS, self._heard)
 
     def close(self) -> None:
         """Containers run on; nobody is told any more."""
@@ -91,6 +91,10 @@ class Exits:
         if watched := self._watched.get(container_id):
             await watched.ended.wait()
 
+    def _heard(self, name: str) -> None:
+        for container_id in (name,) if name else tuple(self._watched):
+            self._arrived(container_id)
+
     def _arrived(self, container_id: str) -> None:
         watched = self._watched.get(container_id)
         if watched is None:
@@ -126,15 +130,6 @@ def _descriptor(pid: int) -> int:
         if pid > 0:
             return os.pidfd_open(pid)
     return -1
-
-
-def started_ticks(pid: int) -> int:
-    """When a process started, in clock ticks since boot: tells it from a later one with the same number. 0: gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-        return int(fields[19])
-    except (OSError, IndexError, ValueError):
-        return 0
 
 
 def hears(pid: int, number: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import secrets
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import msgspec
 
 from controller.api import certificates
 from controller.api.settings import ApiSettings
+from hostkit import files
 
 TOKEN, KUBECONFIG = "token", "kubeconfig"
 
@@ -52,8 +52,4 @@ def write(settings: ApiSettings, port: int, token: str) -> Path:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    temporary.replace(path)
+    files.replace(path, text.encode())

@@ -11,9 +11,9 @@ from aiohttp import web
 from controller.api.ages import seconds_of
 from controller.api.loglines import Reader, start_of_tail
 from controller.api.requests import flag, number
-from controller.logs import cutting
 from controller.objects.fields import bad_request
 from controller.pods.engine import Pods
+from hostkit import files
 
 CHUNK = 1 << 18
 # How soon a new line is seen by one who follows.
@@ -29,14 +29,14 @@ async def log(request: web.Request, pods: Pods) -> web.StreamResponse:
     tail = number(request, "tailLines")
     response = web.StreamResponse(headers={"Content-Type": "text/plain"})
     with path.open("rb") as file:
-        begins = cutting.begins(file.fileno())
+        begins = files.first_data(file.fileno())
         file.seek(begins if tail is None else start_of_tail(file, tail, begins))
         await response.prepare(request)
         with contextlib.suppress(ConnectionError):
             while not reader.full and not _gone(request):
                 last = not follow or complete()
                 data = file.read(CHUNK)
-                if data.startswith(b"\0") and (begins := cutting.begins(file.fileno())) > file.tell() - len(data):
+                if data.startswith(b"\0") and (begins := files.first_data(file.fileno())) > file.tell() - len(data):
                     # What was to be read next has been given up meanwhile.
                     reader.skip()
                     file.seek(begins)

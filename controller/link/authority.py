@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime
 import hashlib
 import ipaddress
-import os
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from cellwire.faults import Fault, Kind
 from controller.model.names import CellName, InstanceId
+from hostkit import files
 
 CA_LIFE = datetime.timedelta(days=3650)
 SERVER_LIFE = datetime.timedelta(days=90)
@@ -94,8 +94,8 @@ class Authority:
         builder = builder.add_extension(x509.SubjectAlternativeName(held), critical=False)
         certificate = builder.sign(self._key, hashes.SHA256())
         files = self._folder / f"{stem}.pem", self._folder / f"{stem}.key"
-        _write(files[1], _private(key))
-        _write(files[0], certificate.public_bytes(serialization.Encoding.PEM) + self.pem)
+        files.replace(files[1], _private(key), durable=True)
+        files.replace(files[0], certificate.public_bytes(serialization.Encoding.PEM) + self.pem, durable=True)
         return files
 
     def _own_certificate(self, path: Path) -> x509.Certificate:
@@ -110,7 +110,7 @@ class Authority:
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
         )
         certificate = builder.sign(self._key, hashes.SHA256())
-        _write(path, certificate.public_bytes(serialization.Encoding.PEM))
+        files.replace(path, certificate.public_bytes(serialization.Encoding.PEM), durable=True)
         return certificate
 
     def _make_server_certificate(self) -> None:
@@ -216,7 +216,7 @@ def _key(path: Path, certificate: Path) -> ec.EllipticCurvePrivateKey:
             raise Fault(Kind.BROKEN, str(path), "it is not an elliptic curve key", "restore it from a backup")
         return loaded
     key = ec.generate_private_key(ec.SECP256R1())
-    _write(path, _private(key))
+    files.replace(path, _private(key), durable=True)
     return key
 
 
@@ -224,13 +224,3 @@ def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_suffix(path.suffix + ".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -1,34 +1,21 @@
 """Gives back to the disk what is oldest of copied logs, while copies go on and others read.
 
 The beginning of a file becomes a hole: its bytes are counted as before, so a copy keeps its place, and the first line
-after the hole says how many there were. Readers begin there (`begins`).
+after the hole says how many there were. Readers begin there (`first_data`).
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from controller.logs.lines import cut_line
+from hostkit import syscalls
+from hostkit.files import first_data
 
 # The end of a log always stays: it tells what became of the container.
 KEPT_END = 64 << 10
-_KEEP_SIZE, _PUNCH_HOLE = 0x1, 0x2
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
-
-
-def begins(descriptor: int) -> int:
-    """Where the first byte is that was not given back, as far as the file system tells."""
-    position = os.lseek(descriptor, 0, os.SEEK_CUR)
-    try:
-        return os.lseek(descriptor, 0, os.SEEK_DATA)
-    except OSError:  # there are no data, or nobody can tell
-        return 0
-    finally:
-        os.lseek(descriptor, position, os.SEEK_SET)
 
 
 def within(files: Sequence[Path], most: int) -> int:
@@ -50,7 +37,7 @@ def _held(path: Path) -> int:
     except FileNotFoundError:
         return 0
     try:
-        return os.fstat(descriptor).st_size - begins(descriptor)
+        return os.fstat(descriptor).st_size - first_data(descriptor)
     finally:
         os.close(descriptor)
 
@@ -61,7 +48,7 @@ def _cut(path: Path, wanted: int, most: int) -> int:
         return 0
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
-        before = begins(descriptor)
+        before = first_data(descriptor)
         block = os.fstatvfs(descriptor).f_bsize
         end = (before + wanted) // block * block
         rest = os.pread(descriptor, KEPT_END, end)
@@ -70,10 +57,11 @@ def _cut(path: Path, wanted: int, most: int) -> int:
             return 0
         # First the line: an end in between leaves one that says too much, and no log that begins in the middle of one.
         os.pwrite(descriptor, line, end)
-        if _libc.fallocate(descriptor, _PUNCH_HOLE | _KEEP_SIZE, 0, end):
-            error = ctypes.get_errno()
+        try:
+            syscalls.punch_hole(descriptor, end)
+        except OSError:
             os.pwrite(descriptor, rest[: len(line)], end)
-            raise OSError(error, os.strerror(error), str(path))
+            raise
         return end - before
     finally:
         os.close(descriptor)

@@ -33,7 +33,6 @@ from controller.shim.abilities import Abilities
 from controller.shim.containers import Containers
 from controller.shim.following import Following
 from controller.shim.images import Images
-from controller.shim.inotify import Inotify
 from controller.shim.interruption import Interruptions
 from controller.shim.runtime import ImageService, RuntimeService
 from controller.shim.sandboxes import Sandboxes
@@ -41,6 +40,7 @@ from controller.shim.stock import Stock
 from controller.shim.syncing import VolumeSync
 from controller.store.finishing import Finishing
 from controller.store.protocol import Store
+from hostkit.inotify import Inotify
 
 log = structlog.get_logger()
 ABANDONED_EVERY = 60.0

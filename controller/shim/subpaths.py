@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from controller.shim.mountinfo import Mount, at, holder
+from hostkit.mountinfo import Mount, at, holder
 
 
 def part_of(bound: str, volume: str, mounts: Sequence[Mount]) -> str | None:

@@ -20,7 +20,7 @@ from controller.sandboxes.cell import OneCell
 from controller.sandboxes.memory import Memory
 from controller.sandboxes.records import SandboxRecord
 from controller.shim import mounts, volumes
-from controller.shim.inotify import Inotify
+from hostkit.inotify import CHANGES, Inotify
 
 log = structlog.get_logger()
 # The kubelet's own links follow the swap of `..data` within microseconds; one copy takes both.
@@ -102,7 +102,7 @@ class VolumeSync:
 
     def _watch(self, source: str, woken: asyncio.Event, watches: ExitStack) -> None:
         try:
-            watches.callback(self._inotify.watch(Path(source), woken.set))
+            watches.callback(self._inotify.watch(Path(source), CHANGES, lambda _: woken.set()))
         except Fault as fault:
             log.warning("a volume is looked at once a minute only", volume=source, cause=str(fault))
 

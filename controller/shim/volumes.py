@@ -16,8 +16,9 @@ from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from controller.sandboxes.cell import OneCell
-from controller.shim import mountinfo, mounts
+from controller.shim import mounts
 from controller.shim.subpaths import part_of, path_of
+from hostkit import mountinfo
 
 CHUNK = 1 << 18
 READ_BACK_DEADLINE = 10.0
@@ -29,7 +30,6 @@ MOST_ENTRIES = 10_000
 # A kubelet swaps a volume at most once in a second or so; who loses so often against it has another problem.
 READS = 5
 CURRENT = "..data"
-MOUNTINFO = Path("/proc/self/mountinfo")
 
 Mark = tuple[str, int, int, int]
 
@@ -58,7 +58,7 @@ def subpath(pods_folder: str, uid: str, path: str) -> mounts.SubPath | None:
         case _:
             return None
     found = next((one for one in (pod / "volumes").glob(f"*/{glob.escape(volume)}")), None)
-    present = mountinfo.parsed(MOUNTINFO.read_text())
+    present = mountinfo.own()
     if found is None:
         return mounts.SubPath(plugin="", part=path_of(path, present, pods_folder))
     return mounts.SubPath(plugin=found.parent.name, part=part_of(path, str(found), present))
@@ -73,7 +73,7 @@ def medium(pods_folder: str, uid: str, path: str) -> mounts.Medium | None:
             folder = Path(path).parents[3] / "volumes" / mounts.EMPTY_DIR / volume
         case _:
             return None
-    found = mountinfo.at(str(folder), mountinfo.parsed(MOUNTINFO.read_text()))
+    found = mountinfo.at(str(folder), mountinfo.own())
     return mounts.Medium(kind=found.kind, size=mountinfo.size(found)) if found is not None else None
 
 

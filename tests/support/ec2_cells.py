@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cellagent.boot.identity import Home, Identity, write
+from cellagent.boot.identity import Home, Identity
 from cellagent.boot.join import join_for_ever
 from cellagent.boot.metadata import Metadata
 from cellagent.link.heartbeat import beats, hello
@@ -21,6 +21,7 @@ from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cell.v1.cell_grpc import CellBase
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.serve import prepared
+from hostkit import files
 
 # They share the cores with their controller, which instances do not: all at once would only time out.
 JOINING = 24
@@ -45,7 +46,7 @@ class _Shared(Identity):
 
     def __init__(self, folder: Path, key: bytes, request: bytes) -> None:
         super().__init__(folder)
-        write(self.key, key)
+        files.replace(self.key, key)
         self._request = request
 
     async def signing_request(self) -> bytes:

@@ -12,12 +12,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from cellwire.faults import Fault, Kind
 from controller.clouds.local.inside.plan import CgroupMount
+from hostkit import mountinfo
 
 _PERIOD_US = 100_000
 _PIDS = 16_384
@@ -34,22 +36,19 @@ class Hierarchy(msgspec.Struct, frozen=True):
     names: tuple[str, ...] = ()
 
 
-def hierarchies(mountinfo: str) -> tuple[Hierarchy, ...]:
-    """All that /proc/self/mountinfo shows, each once. Pure."""
+def hierarchies(mounts: Sequence[mountinfo.Mount]) -> tuple[Hierarchy, ...]:
+    """All that are mounted, each once. Pure."""
     found: dict[tuple[str, ...], Hierarchy] = {}
-    for line in mountinfo.splitlines():
-        first, _, last = line.partition(" - ")
-        kind, _source, options = last.split(maxsplit=2)
-        mount = Path(first.split()[4])
-        if kind == "cgroup2":
-            found.setdefault(("",), Hierarchy(mount, unified=True))
-        elif kind == "cgroup":
+    for mount in mounts:
+        if mount.kind == "cgroup2":
+            found.setdefault(("",), Hierarchy(Path(mount.point), unified=True))
+        elif mount.kind == "cgroup":
             names = tuple(
                 option
-                for option in options.split(",")
+                for option in mount.options
                 if option not in _FLAGS and (option.startswith("name=") or "=" not in option)
             )
-            found.setdefault(names, Hierarchy(mount, unified=False, names=names))
+            found.setdefault(names, Hierarchy(Path(mount.point), unified=False, names=names))
     return tuple(found.values())
 
 
@@ -57,7 +56,7 @@ class Groups:
     """The groups of one cluster's instances."""
 
     def __init__(self, cluster: str, parent: str = "") -> None:
-        self._all = hierarchies(Path("/proc/self/mountinfo").read_text())
+        self._all = hierarchies(mountinfo.own())
         self._name = f"chinampa-{cluster}"
         self._parent = parent.strip("/")
 
@@ -236,17 +235,3 @@ def _set(path: Path, value: str, *, optional: bool = False) -> None:
             raise
     finally:
         os.close(descriptor)
-
-
-def boot_id() -> str:
-    """Tells this run of the machine from others."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-def pid_started(pid: int) -> int:
-    """When this process began, in ticks since boot; 0 where it is gone or a zombie."""
-    try:
-        state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    return 0 if state in "ZX" else int(rest[18])

@@ -7,12 +7,11 @@ Everything of an instance is written down before it is made, so that a killed co
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import secrets
 import time
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 import msgspec
 
@@ -27,6 +26,7 @@ from controller.clouds.userdata import LIMIT_BYTES
 from controller.model.instance import Identity, Instance
 from controller.model.names import InstanceId
 from controller.model.offer import Offer
+from hostkit import locks
 
 _AT_ONCE = 8  # launches that run side by side; more only take turns on the cores
 _EMPTY_TRASH_SECONDS = 30.0
@@ -265,32 +265,12 @@ async def running(settings: LocalSettings) -> AsyncGenerator[Cloud]:
 
 @asynccontextmanager
 async def _alone(settings: LocalSettings) -> AsyncGenerator[None]:
-    with _lock_file(settings) as descriptor:
-        until = time.monotonic() + _LOCK_SECONDS
-        while not _locked(descriptor):
-            if time.monotonic() > until:
-                raise Fault(
-                    Kind.EXISTS,
-                    f"local cloud {settings.root}",
-                    "another controller has it open",
-                    "stop that one, or give this one a root, cluster, bridge and subnet of its own",
-                )
-            await asyncio.sleep(0.05)
+    with locks.file(settings.root / "lock") as descriptor:
+        if not await locks.wait(descriptor, _LOCK_SECONDS):
+            raise Fault(
+                Kind.EXISTS,
+                f"local cloud {settings.root}",
+                "another controller has it open",
+                "stop that one, or give this one a root, cluster, bridge and subnet of its own",
+            )
         yield
-
-
-@contextmanager
-def _lock_file(settings: LocalSettings) -> Generator[int]:
-    descriptor = os.open(settings.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -21,6 +21,7 @@ from controller.clouds.local.records import Record
 from controller.clouds.local.settings import LocalSettings
 from controller.model.instance import Identity
 from controller.model.names import InstanceId
+from hostkit import files
 
 _MACHINES = {"amd64": "x86_64", "arm64": "arm64"}  # EC2 has words of its own
 
@@ -102,15 +103,12 @@ def signer(path: Path) -> Signer:
     """Read the key, or make it at the first start. Raises Fault BROKEN for an unreadable one."""
     if not path.exists():
         made = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        fresh = path.with_suffix(".new")
-        fresh.unlink(missing_ok=True)
-        fresh.touch(mode=0o600)
-        fresh.write_bytes(
+        files.replace(
+            path,
             made.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
+            ),
         )
-        fresh.replace(path)
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except ValueError as error:

@@ -27,11 +27,17 @@ from controller.clouds.local.metadata_server import MetadataServers
 from controller.clouds.local.records import Record
 from controller.clouds.local.settings import LocalSettings
 from controller.model.names import InstanceId
+from hostkit import mountinfo, pids
 
 _BOOT_SECONDS = 20.0  # 20 at once on two busy cores need about 2
 _END_SECONDS = 15.0
 _LONGEST_PAUSE = 0.01
 _REPO = str(Path(__file__).resolve().parents[3])
+_NOT_DISKS = frozenset(
+    # one string a line would be a page
+    "autofs binfmt_misc bpf cgroup cgroup2 configfs debugfs devpts devtmpfs efivarfs fuse.lxcfs fusectl hugetlbfs "  # noqa: SIM905
+    "mqueue nsfs overlay proc pstore ramfs rpc_pipefs securityfs selinuxfs squashfs sysfs tmpfs tracefs".split()
+)
 _INIT = f"import sys; sys.path.insert(0, {_REPO!r}); from controller.clouds.local.inside.init import main; main()"
 
 
@@ -90,9 +96,7 @@ class Machines:
         with ours, theirs:
             ours.settimeout(0)
             pid = await self._beside(self.router.lay(record), self._first_process(record, folder, ours, theirs))
-            record = msgspec.structs.replace(
-                record, pid=pid, pid_started=cgroups.pid_started(pid), boot=cgroups.boot_id()
-            )
+            record = msgspec.structs.replace(record, pid=pid, pid_started=pids.started(pid), boot=pids.boot_id())
             self.router.hand_over(record)
             await network.configure(self._settings, record)
             await self._serve(record)
@@ -137,7 +141,7 @@ class Machines:
 
     def alive(self, record: Record) -> bool:
         """Whether the machine's first process is still running, whoever booted it."""
-        same = record.boot == cgroups.boot_id() and cgroups.pid_started(record.pid) == record.pid_started
+        same = record.boot == pids.boot_id() and pids.started(record.pid) == record.pid_started
         return bool(record.pid_started) and same
 
     async def resume(self, record: Record) -> None:
@@ -266,6 +270,7 @@ class Machines:
             "cgroup_mounts": self._groups.mounts(),
             "root": str(folder / "root"),
             "disk": str(folder / "disk"),
+            "disks": [mount.point for mount in mountinfo.own() if mount.kind not in _NOT_DISKS],
             "visible": self._visible(),
             "files": self._files(record),
             "hostname": record.hostname,

@@ -13,6 +13,7 @@ from cellwire.faults import Fault, Kind
 from controller.model.instance import Instance, InstanceState
 from controller.model.names import InstanceId
 from controller.model.offer import LaunchType
+from hostkit import files
 
 
 class Stage(enum.Enum):
@@ -125,11 +126,9 @@ class Records:
 
     def save(self, record: Record) -> Record:
         """Write it down, then know it."""
-        path = self._path(record.id)
-        fresh = path.with_suffix(".new")
-        fresh.touch(mode=0o600)  # user-data holds a join token
-        fresh.write_bytes(msgspec.json.encode(record))
-        fresh.replace(path)
+        files.replace(
+            self._path(record.id), msgspec.json.encode(record)
+        )  # its owner's alone: user-data holds a join token
         self._keep(record)
         return record
 

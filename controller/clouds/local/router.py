@@ -19,10 +19,10 @@ import msgspec
 
 from cellwire.faults import Fault, Kind
 from controller.clouds.local import addresses, netlink, programs, vpc
-from controller.clouds.local.inside.kernel import CLONE_NEWNET, setns, unmount
 from controller.clouds.local.records import Record
 from controller.clouds.local.settings import LocalSettings
 from controller.clouds.local.vpc import MACHINE, Group, Interface, Vpc
+from hostkit.syscalls import CLONE_NEWNET, setns, unmount
 
 _PREFIX = "ch"
 _SETTINGS = {

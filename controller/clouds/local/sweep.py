@@ -15,6 +15,7 @@ import msgspec
 from controller.clouds.local import cgroups, router
 from controller.clouds.local.machines import until_none
 from controller.clouds.local.settings import LocalSettings
+from hostkit import mountinfo
 
 _SECONDS = 30.0
 
@@ -34,12 +35,12 @@ async def leftovers(settings: LocalSettings) -> Leftovers:
     """Count instances' processes, their namespaces, mounts seen from here, links, groups, and disks."""
     groups = cgroups.Groups(settings.cluster, settings.cgroup_parent)
     pids = groups.pids()
-    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     folders = [settings.root / "instances", settings.root / "trash"]
     return Leftovers(
         processes=len(pids),
         # But for the router, which is there as long as the cloud is.
-        mounts=sum(f" {settings.root}/" in line for line in mounts) - router.pinned(settings),
+        mounts=sum(point != settings.root for point in mountinfo.below(settings.root, mountinfo.own()))
+        - router.pinned(settings),
         namespaces=len({link for pid in pids for link in _namespaces(pid)} - set(_namespaces(os.getpid()))),
         links=len(await router.links(settings)),
         cgroups=sum(folder.name != f"chinampa-{settings.cluster}" for folder in groups.folders()),

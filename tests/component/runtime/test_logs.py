@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from cellagent.kernel import space
 from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
+from hostkit import files
 from tests.component.runtime.conftest import Agents, Client, running_agent
 
 MANY = "i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo line $i of a log that is long; done"
@@ -183,7 +183,7 @@ async def test_a_log_on_a_disk_that_gives_nothing_back_stays_whole(
     def refuse(path: str, inode: int, length: int) -> None:
         raise OSError(errno.EOPNOTSUPP, "Operation not supported")
 
-    monkeypatch.setattr(space, "give_back", refuse)
+    monkeypatch.setattr(files, "give_back", refuse)
     async with agent() as client:
         container = await client.run("sh", "-c", MANY)
         await client.exited(container)

@@ -10,27 +10,6 @@ from cellagent.kernel import cgroups, limits, mounts, oci, processes, sysctls
 from cellagent.kernel.limits import UNLIMITED, Limits
 from cellwire.faults import Fault
 
-TABLE = (
-    "1 0 8:1 / / rw shared:1 - ext4 /dev/sda rw\n"
-    "2 1 0:5 / /run rw - tmpfs tmpfs rw\n"
-    "3 2 0:6 / /run/a\\040b rw master:3 - tmpfs tmpfs rw\n"
-    "4 3 0:7 / /run/a\\040b/deep rw shared:9 - tmpfs tmpfs rw\n"
-    "5 2 0:8 / /run/abc rw - tmpfs tmpfs rw\n"
-)
-
-
-def test_mounts_below_a_folder_are_told_deepest_first() -> None:
-    assert mounts.mounted_below(Path("/run/a b"), TABLE) == [Path("/run/a b/deep"), Path("/run/a b")]
-    assert Path("/run/abc") not in mounts.mounted_below(Path("/run/a"), TABLE)
-
-
-@pytest.mark.parametrize(
-    ("path", "word"),
-    [("/home", "shared"), ("/run/x", "private"), ("/run/a b/c", "slave"), ("/run/a b/deep/er", "shared")],
-)
-def test_propagation_is_that_of_the_mount_which_holds_the_path(path: str, word: str) -> None:
-    assert mounts.propagation(Path(path), TABLE) == word
-
 
 def test_an_overlay_escapes_what_its_options_give_meaning_to() -> None:
     plan = mounts.overlay_mount(["/a:b", "/c,d"], Path("/u"), Path("/w"), Path("/t"))

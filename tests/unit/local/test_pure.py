@@ -13,6 +13,7 @@ from controller.clouds.local.records import unknown
 from controller.clouds.local.refusals import first_fit
 from controller.clouds.local.settings import LocalSettings
 from controller.model.names import InstanceId
+from hostkit import mountinfo
 
 SOLD = catalogue.offers("x86_64", "local-a", 2, 4096)
 FACTS = metadata.Facts(
@@ -132,8 +133,8 @@ def test_hierarchies_are_read_whether_v1_v2_or_both() -> None:
         "41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"
         "42 31 0:39 / /proc rw - proc proc rw\n"
     )
-    assert hierarchies(pure) == (Hierarchy(Path("/sys/fs/cgroup"), unified=True),)
-    assert hierarchies(mixed) == (
+    assert hierarchies(mountinfo.parsed(pure)) == (Hierarchy(Path("/sys/fs/cgroup"), unified=True),)
+    assert hierarchies(mountinfo.parsed(mixed)) == (
         Hierarchy(Path("/sys/fs/cgroup/cpu,cpuacct"), unified=False, names=("cpu", "cpuacct")),
         Hierarchy(Path("/sys/fs/cgroup/systemd"), unified=False, names=("name=systemd",)),
         Hierarchy(Path("/sys/fs/cgroup/unified"), unified=True),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import errno
 import os
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from controller.logs.copy import Copy
 from controller.logs.keeping import Grown
 from controller.pods.engine import Pods
 from controller.pods.logs import Logs
+from hostkit import files
 
 LINE = b"2026-11-20T10:00:00.%09dZ stdout F line %d\n"
 MIB = 1 << 20
@@ -37,7 +37,7 @@ def on_disk(*files: Path) -> int:
 def seen(path: Path, tail: int | None = None) -> list[bytes]:
     """The lines as `kubectl logs` shows them."""
     with path.open("rb") as file:
-        begins = cutting.begins(file.fileno())
+        begins = files.first_data(file.fileno())
         file.seek(begins if tail is None else start_of_tail(file, tail, begins))
         return Reader().feed(file.read()).splitlines()
 
@@ -102,11 +102,10 @@ def test_what_is_small_or_has_no_lines_is_left_alone(tmp_path: Path, text: bytes
 def test_a_disk_that_cannot_give_bytes_back_is_told_and_keeps_the_log_as_it_is(
     log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuses(*_: int) -> int:
-        ctypes.set_errno(errno.EOPNOTSUPP)
-        return -1
+    def refuses(*_: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
-    monkeypatch.setattr("controller.logs.cutting._libc.fallocate", refuses)
+    monkeypatch.setattr("hostkit.syscalls.punch_hole", refuses)
     with pytest.raises(OSError, match="not supported"):
         cutting.within([log], MIB)
     assert log.read_bytes() == lines(100_000)
@@ -123,7 +122,7 @@ def test_looking_where_a_file_begins_leaves_its_reader_where_it_is(log: Path) ->
     cutting.within([log], MIB)
     with log.open("rb") as file:
         file.seek(5)
-        assert cutting.begins(file.fileno()) > 5
+        assert files.first_data(file.fileno()) > 5
         assert os.lseek(file.fileno(), 0, os.SEEK_CUR) == 5
 
 

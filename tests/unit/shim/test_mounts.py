@@ -6,9 +6,9 @@ import pytest
 
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
-from controller.shim import mountinfo
 from controller.shim.mounts import Fate, Medium, PlannedMount, SubPath, plan, refuse_devices
 from controller.shim.subpaths import part_of, path_of
+from hostkit import mountinfo
 
 PODS = "/var/lib/kubelet/pods"
 
@@ -151,9 +151,3 @@ def test_the_part_of_a_volume_is_read_from_mountinfo() -> None:
 def test_the_path_that_a_sub_path_of_a_host_path_shows_is_read_from_mountinfo() -> None:
     shown = {number: path_of(f"/pods/u/volume-subpaths/h/web/{number}", MOUNTS, "/pods") for number in range(5)}
     assert shown == {0: "/disk/deep/part", 1: "/srv/part", 2: "/srv", 3: None, 4: None}
-
-
-def test_the_size_of_a_file_system_in_memory_is_read_from_mountinfo() -> None:
-    (secret,) = (one for one in MOUNTS if one.point == "/pods/u/volumes/secret/s")
-    assert (secret.kind, mountinfo.size(secret)) == ("tmpfs", 2 << 20)
-    assert mountinfo.size(MOUNTS[0]) == 0

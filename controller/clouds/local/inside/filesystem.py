@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import stat
 
-from controller.clouds.local.inside import kernel
-from controller.clouds.local.inside.kernel import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REMOUNT
+from hostkit import syscalls
+from hostkit.syscalls import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REMOUNT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,11 +19,6 @@ if TYPE_CHECKING:
 
 # Folders kept on the instance's disk, by where they are seen.
 ON_DISK = {"/tmp": "tmp", "/var/tmp": "var-tmp", "/var/log": "log", "/var/lib/chinampa": "chinampa"}
-_NOT_DISKS = frozenset(
-    # one string a line would be a page
-    "autofs binfmt_misc bpf cgroup cgroup2 configfs debugfs devpts devtmpfs efivarfs fuse.lxcfs fusectl hugetlbfs "  # noqa: SIM905
-    "mqueue nsfs overlay proc pstore ramfs rpc_pipefs securityfs selinuxfs squashfs sysfs tmpfs tracefs".split()
-)
 _OWN = ("/proc", "/sys", "/dev", "/run", "/tmp", "/var")
 _DEVICES = {
     "null": (1, 3),
@@ -41,40 +36,31 @@ _LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "f
 
 def enter(plan: BootPlan) -> None:
     """Build the new root and make it this process's own. Needs a mount namespace of its own, and a PID namespace."""
-    kernel.mount("none", "/", flags=kernel.MS_REC | kernel.MS_PRIVATE)
+    syscalls.mount("none", "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
     root = plan["root"]
-    _disks(root)
+    _disks(root, plan["disks"])
     _private(root, plan["disk"])
     _bring_back(root, plan["visible"])
     _etc(root, plan)
-    kernel.mount("proc", f"{root}/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    kernel.mount("sysfs", f"{root}/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    syscalls.mount("proc", f"{root}/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    syscalls.mount("sysfs", f"{root}/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     _cgroups(root, plan)
     _devices(root)
-    kernel.pivot_root(root)
+    syscalls.pivot_root(root)
 
 
-def _disks(root: str) -> None:
+def _disks(root: str, disks: list[str]) -> None:
     _bind_readonly("/", root)
-    for target, kind in _mounts():
-        if kind not in _NOT_DISKS and target != "/" and not _below(target, _OWN) and os.path.isdir(root + target):  # noqa: PTH112
+    for target in disks:
+        if target != "/" and not _below(target, _OWN) and os.path.isdir(root + target):  # noqa: PTH112
             _bind_readonly(target, root + target)
-
-
-def _mounts() -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:  # noqa: PTH123 - pathlib is slow to import
-        for line in lines:
-            first, _, last = line.partition(" - ")
-            found.append((first.split()[4].replace("\\040", " "), last.split()[0]))
-    return found
 
 
 def _private(root: str, disk: str) -> None:
     for target, folder in ON_DISK.items():
         _folder(f"{disk}/{folder}", 0o1777 if target.endswith("tmp") else 0o755)
-        kernel.mount(f"{disk}/{folder}", root + target, flags=MS_BIND)
-    kernel.mount("tmpfs", f"{root}/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755")
+        syscalls.mount(f"{disk}/{folder}", root + target, flags=MS_BIND)
+    syscalls.mount("tmpfs", f"{root}/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755")
     _folder(f"{root}/run/lock", 0o1777)
 
 
@@ -95,19 +81,19 @@ def _etc(root: str, plan: BootPlan) -> None:
     for name, text in plan["files"].items():
         with open(f"{upper}/{name}", "w", encoding="utf-8") as file:  # noqa: PTH123
             file.write(text)
-    kernel.mount("overlay", f"{root}/etc", "overlay", options=f"lowerdir=/etc,upperdir={upper},workdir={work}")
+    syscalls.mount("overlay", f"{root}/etc", "overlay", options=f"lowerdir=/etc,upperdir={upper},workdir={work}")
 
 
 def _cgroups(root: str, plan: BootPlan) -> None:
     base = f"{root}/sys/fs/cgroup"
     flags = MS_NOSUID | MS_NODEV | MS_NOEXEC
     if all(entry["target"] != "" for entry in plan["cgroup_mounts"]):
-        kernel.mount("tmpfs", base, "tmpfs", flags, "mode=755,size=1m")
+        syscalls.mount("tmpfs", base, "tmpfs", flags, "mode=755,size=1m")
     for entry in plan["cgroup_mounts"]:
         target = f"{base}/{entry['target']}".rstrip("/")
         if entry["target"]:
             _folder(target, 0o755)
-        kernel.mount("cgroup", target, entry["kind"], flags, entry["options"])
+        syscalls.mount("cgroup", target, entry["kind"], flags, entry["options"])
         for name in entry["target"].split(","):
             if name != entry["target"]:
                 os.symlink(entry["target"], f"{base}/{name}")  # noqa: PTH211
@@ -115,7 +101,7 @@ def _cgroups(root: str, plan: BootPlan) -> None:
 
 def _devices(root: str) -> None:
     dev = f"{root}/dev"
-    kernel.mount("tmpfs", dev, "tmpfs", MS_NOSUID, "mode=755,size=1m")
+    syscalls.mount("tmpfs", dev, "tmpfs", MS_NOSUID, "mode=755,size=1m")
     for name in ("pts", "shm", "mqueue", "net"):
         _folder(f"{dev}/{name}", 0o755)
     for name, (major, minor) in _DEVICES.items():
@@ -123,15 +109,15 @@ def _devices(root: str) -> None:
         os.chmod(f"{dev}/{name}", 0o666)  # noqa: PTH101, S103 - a device node, as everywhere
     for name, target in _LINKS.items():
         os.symlink(target, f"{dev}/{name}")  # noqa: PTH211
-    kernel.mount("devpts", f"{dev}/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620,gid=5")
-    kernel.mount("tmpfs", f"{dev}/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
-    kernel.mount("mqueue", f"{dev}/mqueue", "mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    syscalls.mount("devpts", f"{dev}/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620,gid=5")
+    syscalls.mount("tmpfs", f"{dev}/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
+    syscalls.mount("mqueue", f"{dev}/mqueue", "mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
 
 def _bind_readonly(source: str, target: str) -> None:
-    kernel.mount(source, target, flags=MS_BIND)
+    syscalls.mount(source, target, flags=MS_BIND)
     kept = os.statvfs(target).f_flag & (MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    kernel.mount("none", target, flags=MS_BIND | MS_REMOUNT | MS_RDONLY | kept)
+    syscalls.mount("none", target, flags=MS_BIND | MS_REMOUNT | MS_RDONLY | kept)
 
 
 def _folder(path: str, mode: int) -> None:

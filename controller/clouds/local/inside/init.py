@@ -16,7 +16,8 @@ import socket
 import sys
 import time
 
-from controller.clouds.local.inside import filesystem, kernel, metadata
+from controller.clouds.local.inside import filesystem, metadata
+from hostkit import syscalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,13 +36,13 @@ def main() -> None:
     plan: BootPlan = json.loads(_line(control))
     _join(plan["groups"])
     # The cgroup namespace begins at the instance's group; only then is the group left for its "init".
-    kernel.unshare(
-        kernel.CLONE_NEWNS
-        | kernel.CLONE_NEWUTS
-        | kernel.CLONE_NEWIPC
-        | kernel.CLONE_NEWNET
-        | kernel.CLONE_NEWPID
-        | kernel.CLONE_NEWCGROUP
+    syscalls.unshare(
+        syscalls.CLONE_NEWNS
+        | syscalls.CLONE_NEWUTS
+        | syscalls.CLONE_NEWIPC
+        | syscalls.CLONE_NEWNET
+        | syscalls.CLONE_NEWPID
+        | syscalls.CLONE_NEWCGROUP
     )
     _join([f"{group}/init" for group in plan["groups"]])
     for group, controllers in plan["delegate"].items():
@@ -56,7 +57,7 @@ def main() -> None:
 def _machine(control: socket.socket, plan: BootPlan) -> None:
     with contextlib.suppress(OSError):  # not allowed to everybody; only a preference
         _write("/proc/self/oom_score_adj", "-999")  # the machine goes last
-    kernel.sethostname(plan["hostname"])
+    syscalls.sethostname(plan["hostname"])
     filesystem.enter(plan)
     control.recv(16)  # "go" once the network stands; end of file where the controller was killed meanwhile
     control.close()

@@ -25,6 +25,8 @@ class BootPlan(TypedDict):
     """An empty folder on which the new root is built."""
     disk: str
     """The folder that is the instance's disk."""
+    disks: list[str]
+    """Where file systems of this machine's disks are mounted."""
     visible: list[str]
     files: dict[str, str]
     """Name below /etc → text."""

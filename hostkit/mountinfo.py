@@ -1,26 +1,34 @@
-"""This machine's table of mounts, as far as it tells what a kubelet has prepared. Pure: text in, values out.
-
-Source of the format: proc_pid_mountinfo(5).
-"""
+"""The table of mounts of a process. Pure but for `own`: text in, values out. Source: proc_pid_mountinfo(5)."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
-import msgspec
-
+TABLE = Path("/proc/self/mountinfo")
 _UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_OCTAL = re.compile(r"\\([0-7]{3})")
 
 
-class Mount(msgspec.Struct, frozen=True):
-    """One mount: `root` is what it shows of the file system on `device`, `options` are the file system's own."""
+class Mount(NamedTuple):
+    """One mount: `root` is what it shows of the file system on `device`, `options` are the file system's own.
+
+    `peers` tells how it passes mounts on ("shared:7", "master:3").
+    """
 
     device: str
     root: str
     point: str
+    peers: tuple[str, ...]
     kind: str
     options: tuple[str, ...]
+
+
+def own() -> list[Mount]:
+    """The mounts that this process sees."""
+    return parsed(TABLE.read_text(errors="surrogateescape"))
 
 
 def parsed(text: str) -> list[Mount]:
@@ -31,7 +39,7 @@ def parsed(text: str) -> list[Mount]:
         row, of_system = mount.split(" "), system.split(" ")
         if mark and len(row) > 4 and len(of_system) > 2:
             options = tuple(of_system[2].split(","))
-            found.append(Mount(row[2], _plain(row[3]), _plain(row[4]), of_system[0], options))
+            found.append(Mount(row[2], _plain(row[3]), _plain(row[4]), tuple(row[6:]), of_system[0], options))
     return found
 
 
@@ -47,6 +55,22 @@ def holder(path: str, mounts: Sequence[Mount]) -> Mount | None:
     return next((one for one in reversed(above) if len(one.point) == longest), None)
 
 
+def below(root: Path, mounts: Sequence[Mount]) -> list[Path]:
+    """What is mounted at or below a folder, the deepest (and latest) first; one entry for each mount."""
+    prefix = str(root).rstrip("/")
+    found = [Path(one.point) for one in mounts if one.point == (prefix or "/") or one.point.startswith(prefix + "/")]
+    return sorted(found, key=lambda point: len(point.parts), reverse=True)
+
+
+def propagation(path: Path, mounts: Sequence[Mount]) -> str:
+    """How the mount that a path lies on passes mounts on: "shared", "slave" or "private"."""
+    held = holder(str(path), mounts)
+    peers = held.peers if held is not None else ()
+    if any(peer.startswith("shared:") for peer in peers):
+        return "shared"
+    return "slave" if any(peer.startswith("master:") for peer in peers) else "private"
+
+
 def size(mount: Mount) -> int:
     """The bytes that a file system in memory may hold; 0 where it does not say."""
     text = next((one.removeprefix("size=") for one in mount.options if one.startswith("size=")), "")
@@ -56,8 +80,4 @@ def size(mount: Mount) -> int:
 
 def _plain(text: str) -> str:
     """Space, tab, newline and backslash are written as three octal digits."""
-    if "\\" not in text:
-        return text
-    for escaped, letter in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        text = text.replace(escaped, letter)
-    return text
+    return _OCTAL.sub(lambda found: chr(int(found[1], 8)), text) if "\\" in text else text

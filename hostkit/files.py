@@ -1,0 +1,67 @@
+"""Files that are replaced whole, made durable, or whose beginnings are given back to the disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from hostkit import syscalls
+
+
+def replace(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = False) -> None:
+    """Put a file in place at once, whole: its readers, and a successor after a kill, see the old one or the new one.
+
+    A `durable` one outlives a loss of power too. It is written beside as `.NAME.new`. Raises OSError, nothing changed.
+    """
+    beside = path.with_name(f".{path.name}.new")
+    beside.unlink(missing_ok=True)
+    try:
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def sync_filesystem(folder: Path) -> None:
+    """Write out all that waits for the file system of a folder, and no other: one that is dead elsewhere is not waited
+    for. Slow, so in a thread. Raises OSError.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        syscalls.sync_filesystem(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def whole_blocks(path: Path, length: int) -> int:
+    """The part of the first `length` bytes of a file that is whole blocks: only these can be given back."""
+    block = os.statvfs(path).f_bsize
+    return min(length, path.stat().st_size) // block * block
+
+
+def give_back(path: Path, inode: int, length: int) -> None:
+    """Free the first `length` bytes of a file, which read as zeros then and are counted as before; another file at its
+    path is left alone. For a thread. Raises OSError: EOPNOTSUPP, with nothing done, where the file system cannot.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        if os.fstat(descriptor).st_ino == inode:
+            syscalls.punch_hole(descriptor, length)
+    finally:
+        os.close(descriptor)
+
+
+def first_data(descriptor: int) -> int:
+    """Where the first byte is that was not given back, as far as the file system tells."""
+    position = os.lseek(descriptor, 0, os.SEEK_CUR)
+    try:
+        return os.lseek(descriptor, 0, os.SEEK_DATA)
+    except OSError:  # there are no data, or nobody can tell
+        return 0
+    finally:
+        os.lseek(descriptor, position, os.SEEK_SET)
