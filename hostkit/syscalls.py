@@ -5,7 +5,7 @@ They raise OSError, and nothing but the standard library is imported: a local in
 
 from __future__ import annotations
 
-import ctypes  # noqa: TID251
+import ctypes
 import os
 
 CLONE_FS = 0x00000200

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cellwire.faults import Fault, Kind
+from hostkit import programs
 
-_SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _MOST_SAID = 2000
 
 
@@ -24,19 +23,23 @@ def run(
     kept = {
         name: value for name, value in os.environ.items() if name.lower().startswith(("pip_", "http", "https", "no_"))
     }
-    clean = {"PATH": _SEARCH_PATH, "LC_ALL": "C.UTF-8", "HOME": "/root", "TZ": "UTC", **kept, **(environment or {})}
-    try:
-        done = subprocess.run(command, input=stdin, capture_output=True, env=clean, check=False)
-    except FileNotFoundError as error:
-        raise Fault(Kind.UNSUPPORTED, command[0], "it is not installed", "install its Debian package") from error
+    clean = {
+        "PATH": programs.SEARCH_PATH,
+        "LC_ALL": "C.UTF-8",
+        "HOME": "/root",
+        "TZ": "UTC",
+        **kept,
+        **(environment or {}),
+    }
+    done = programs.run_blocking(command, stdin=stdin, env=clean)
     if done.returncode:
-        said = (done.stderr or done.stdout).decode(errors="replace").strip()[-_MOST_SAID:]
+        said = done.words[-_MOST_SAID:]
         raise Fault(Kind.BROKEN, shlex.join(argv)[:200], f"it ended with {done.returncode}: {said}")
     return done.stdout
 
 
-def need(*programs: str) -> None:
+def need(*wanted: str) -> None:
     """Raise Fault UNSUPPORTED for the first program that this machine lacks."""
-    for program in programs:
-        if shutil.which(program, path=_SEARCH_PATH) is None:
+    for program in wanted:
+        if shutil.which(program, path=programs.SEARCH_PATH) is None:
             raise Fault(Kind.UNSUPPORTED, program, "it is not installed", f"install Debian's package {program}")

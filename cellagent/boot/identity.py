@@ -8,10 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from cellagent.kernel import processes
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
-from hostkit import files
+from hostkit import files, programs
 
 KEY_DEADLINE = 20.0
 REQUEST = ("req", "-new", "-batch", "-subj", "/CN=cell", "-sha256")
@@ -64,7 +63,7 @@ class Identity:
         if words is None:
             # Only where the image has no openssl: ten times slower, and still nothing of it stays in the agent.
             own = [sys.executable, "-m", "cellagent.boot.request", str(source)]
-            words = await processes.run(own, env={**processes.ENVIRONMENT, **_import_path()}, deadline=KEY_DEADLINE)
+            words = await programs.run(own, env={**programs.ENVIRONMENT, **_import_path()}, deadline=KEY_DEADLINE)
         if words.returncode or not words.stdout.startswith(b"-----BEGIN CERTIFICATE REQUEST"):
             raise Fault(Kind.BROKEN, "the cell's key", words.words)
         if source is made:
@@ -73,12 +72,12 @@ class Identity:
         return words.stdout
 
 
-async def _openssl(key: Path, *, fresh: bool) -> processes.Completed | None:
+async def _openssl(key: Path, *, fresh: bool) -> programs.Completed | None:
     """A request by the program, which loads nothing into the agent; None where it is not installed."""
     new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", str(key)]
     source = new if fresh else ["-key", str(key)]
     try:
-        return await processes.run(["openssl", *REQUEST, *source], deadline=KEY_DEADLINE)
+        return await programs.run(["openssl", *REQUEST, *source], deadline=KEY_DEADLINE)
     except Fault as fault:
         if fault.kind is Kind.UNSUPPORTED:
             return None

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 
 from cellagent.images.frames import Frames, Message
-from cellagent.kernel import processes
+from hostkit import programs
 
 _STDERR = 2
 _READ = 256 << 10
@@ -22,7 +22,7 @@ async def start(argv: Sequence[str], *, stdin: int = PIPE, stdout: int = PIPE) -
     # The child must find this package however this process found it.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     command = [sys.executable, "-P", "-m", *argv]
-    return await processes.start(command, stdin=stdin, stdout=stdout, stderr=_STDERR, env=environment)
+    return await programs.start(command, stdin=stdin, stdout=stdout, stderr=_STDERR, env=environment)
 
 
 async def messages(reader: asyncio.StreamReader, kind: type[Message]) -> AsyncGenerator[Message]:

@@ -14,8 +14,8 @@ import msgspec
 from cellagent.images import children, frames
 from cellagent.images.manifest import Descriptor
 from cellagent.images.messages import Unpacked, UnpackMessage, UnpackRequest
-from cellagent.kernel import processes
 from cellwire.faults import Fault, Kind
+from hostkit import programs
 
 
 class Blobs(Protocol):
@@ -67,7 +67,7 @@ async def running() -> AsyncGenerator[Unpackers]:
         with ours:
             yield Unpackers(ours)
     finally:
-        processes.kill_session(process.pid)
+        programs.kill_session(process.pid)
         await process.wait()
         await _end_of(alive)
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import msgspec
 
 from cellagent.kernel import cgroups, limits
-from cellagent.kernel.cgroups import Layout, number, table
+from cellagent.kernel.cgroups import Layout
+from hostkit.cgroups import number, table, text
 
 PRESSURES = ("cpu", "memory", "io")
 
@@ -107,10 +108,10 @@ def soft_limit_of_files(pid: int) -> int:
     return int(word[0]) if word and word[0].isdigit() else 0
 
 
-def io_of_v2(text: str) -> tuple[DeviceIo, ...]:
+def io_of_v2(told: str) -> tuple[DeviceIo, ...]:
     """Devices from the text of io.stat."""
     found: list[DeviceIo] = []
-    for line in text.splitlines():
+    for line in told.splitlines():
         device, _, rest = line.partition(" ")
         counted = {key: int(value) for key, _, value in (word.partition("=") for word in rest.split())}
         if counted:
@@ -141,10 +142,10 @@ def io_of_v1(size_text: str, count_text: str) -> tuple[DeviceIo, ...]:
     )
 
 
-def pressure_of(resource: str, text: str) -> Pressure | None:
+def pressure_of(resource: str, told: str) -> Pressure | None:
     """One resource's pressure from the text of its file; None where the kernel does not count it."""
     totals: dict[str, int] = {}
-    for line in text.splitlines():
+    for line in told.splitlines():
         kind, _, rest = line.partition(" ")
         total = rest.rpartition("total=")[2]
         if total.isdigit():
@@ -159,8 +160,8 @@ def shares_of(weight: int) -> int:
 
 def _figures_v2(folder: Path) -> Figures:
     cpu, memory = table(folder / "cpu.stat"), table(folder / "memory.stat")
-    quota, _, period = _text(folder / "cpu.max").strip().partition(" ")
-    told = (pressure_of(name, _text(folder / f"{name}.pressure")) for name in PRESSURES)
+    quota, _, period = text(folder / "cpu.max").strip().partition(" ")
+    told = (pressure_of(name, text(folder / f"{name}.pressure")) for name in PRESSURES)
     return Figures(
         cpu_user_ns=cpu.get("user_usec", 0) * 1000,
         cpu_system_ns=cpu.get("system_usec", 0) * 1000,
@@ -179,7 +180,7 @@ def _figures_v2(folder: Path) -> Figures:
         memory_reservation=number(folder / "memory.low"),
         swap_limit=number(folder / "memory.swap.max"),
         threads_max=number(folder / "pids.max"),
-        devices=io_of_v2(_text(folder / "io.stat")),
+        devices=io_of_v2(text(folder / "io.stat")),
         huge_pages=tuple(_huge_pages(folder, "current", "")),
         pressures=tuple(one for one in told if one is not None),
     )
@@ -211,8 +212,8 @@ def _figures_v1(relative: str) -> Figures:
         ),
         threads_max=number(cgroups.ROOT / "pids" / relative / "pids.max"),
         devices=io_of_v1(
-            _text(block / "blkio.throttle.io_service_bytes_recursive"),
-            _text(block / "blkio.throttle.io_serviced_recursive"),
+            text(block / "blkio.throttle.io_service_bytes_recursive"),
+            text(block / "blkio.throttle.io_serviced_recursive"),
         ),
         huge_pages=tuple(_huge_pages(cgroups.ROOT / "hugetlb" / relative, "usage_in_bytes", "max_usage_in_bytes")),
     )
@@ -225,17 +226,10 @@ def _huge_pages(folder: Path, used: str, most: str) -> Iterator[HugePages]:
             yield HugePages(size, number(path), number(folder / f"hugetlb.{size}.{most}") if most else None)
 
 
-def _operations(text: str) -> dict[tuple[str, str], int]:
-    words = (line.split() for line in text.splitlines())
+def _operations(told: str) -> dict[tuple[str, str], int]:
+    words = (line.split() for line in told.splitlines())
     return {(line[0], line[1]): int(line[2]) for line in words if len(line) == 3 and line[2].isdigit()}
 
 
 def _limited(value: int) -> int:
     return value if value < limits.NO_LIMIT else 0
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""

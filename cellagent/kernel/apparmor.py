@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from cellagent.kernel import processes
 from cellwire.faults import Fault
+from hostkit import programs
 
 log = logging.getLogger(__name__)
 DEFAULT = "chinampa-default"
@@ -42,7 +42,7 @@ async def load_default(sys: Path = SYS, parser: str = PARSER) -> None:
         return
     try:
         # The cache of compiled profiles is the distribution's.
-        await processes.check([parser, "--replace", "--skip-cache"], stdin=TEXT.read_bytes(), deadline=LOAD_SECONDS)
+        await programs.check([parser, "--replace", "--skip-cache"], stdin=TEXT.read_bytes(), deadline=LOAD_SECONDS)
     except Fault as fault:
         what = "is the one of before" if DEFAULT in before else "is not there, and RuntimeDefault is no profile"
         log.warning("the AppArmor profile %s %s: %s: %s", DEFAULT, what, fault.thing[:80], fault.cause)

@@ -9,18 +9,17 @@ from __future__ import annotations
 import enum
 import math
 import os
-import signal
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 
 import msgspec
 
 from cellagent.kernel import limits
 from cellwire.faults import Fault, Kind
+from hostkit import cgroups
 
 ROOT = Path("/sys/fs/cgroup")
 # What a pod's group needs, where the machine has it. "systemd" is version 1's hierarchy without a controller.
@@ -88,7 +87,7 @@ def cpu_bound() -> float:
     mounted = hierarchies().get("cpu")
     if mounted is None:
         return math.inf
-    quota, period = number(mounted / "cpu.cfs_quota_us"), number(mounted / "cpu.cfs_period_us")
+    quota, period = cgroups.number(mounted / "cpu.cfs_quota_us"), cgroups.number(mounted / "cpu.cfs_period_us")
     return quota / period if quota and period else math.inf
 
 
@@ -155,8 +154,8 @@ class Group:
                     _delegate(parent)
                 _check_delegated(folder)
             elif controller == "cpuset":
-                for parent, child in pairwise(line):
-                    _inherit_cpuset(parent, child)
+                for child in line[1:]:
+                    cgroups.fill_cpuset(child)
         if wanted:
             self.update(wanted)
 
@@ -171,36 +170,19 @@ class Group:
 
     def pids(self) -> list[int]:
         """Every process in it and below."""
-        found: set[int] = set()
-        for root in hierarchies().values():
-            # A process may be in one hierarchy only, so all are asked.
-            for tasks in [root / self._relative / "cgroup.procs", *(root / self._relative).rglob("*/cgroup.procs")]:
-                with suppress(OSError):
-                    found.update(int(pid) for pid in tasks.read_text().split())
-        return sorted(found)
+        return sorted(cgroups.pids(self._tops()))
 
     def kill(self) -> None:
         """SIGKILL to all in it; frozen ones are thawed, as they would not die."""
-        knob = ROOT / self._relative / "cgroup.kill"
-        if layout() is Layout.V2 and knob.exists():
-            with suppress(OSError):
-                knob.write_text("1")
-            return
-        for pid in self.pids():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        for state in (ROOT / "freezer" / self._relative).rglob("freezer.state"):
-            with suppress(OSError):
-                state.write_text("THAWED")
+        cgroups.kill(self._tops())
 
     def remove(self) -> None:
         """Remove it and what is below; blocks for a moment where a process is still ending. Gone is no error."""
         deadline = time.monotonic() + KILL_SECONDS
-        for root in hierarchies().values():
-            while not _removed(root / self._relative):
-                if time.monotonic() > deadline:
-                    raise Fault(Kind.PRECONDITION, f"control group {self.path}", "processes are still in it", "kill it")
-                time.sleep(0.005)
+        while cgroups.remove(self._tops()):
+            if time.monotonic() > deadline:
+                raise Fault(Kind.PRECONDITION, f"control group {self.path}", "processes are still in it", "kill it")
+            time.sleep(0.005)
 
     def update(self, wanted: Mapping[str, str]) -> None:
         """Write settings: file name → text, as `limits.files` gives. Raises Fault naming the file and the cause.
@@ -220,6 +202,10 @@ class Group:
         version = 2 if layout() is Layout.V2 else 1
         self.update(limits.files(wanted, version, current_memory=self.usage().memory_limit))
 
+    def _tops(self) -> list[Path]:
+        # A process may be in one hierarchy only, so all are asked; those mounted together are links to one folder.
+        return [top / self._relative for top in dict.fromkeys(root.resolve() for root in hierarchies().values())]
+
     def usage(self) -> Usage:
         """What it has used. Zeros where it is gone."""
         return self._usage_v2() if layout() is Layout.V2 else self._usage_v1()
@@ -227,14 +213,14 @@ class Group:
     def oom_kills(self) -> int:
         """How many processes the kernel has ended in it for want of memory."""
         if layout() is Layout.V2:
-            return table(ROOT / self._relative / "memory.events").get("oom_kill", 0)
-        return table(ROOT / "memory" / self._relative / "memory.oom_control").get("oom_kill", 0)
+            return cgroups.table(ROOT / self._relative / "memory.events").get("oom_kill", 0)
+        return cgroups.table(ROOT / "memory" / self._relative / "memory.oom_control").get("oom_kill", 0)
 
     def _usage_v2(self) -> Usage:
         folder = ROOT / self._relative
-        cpu = table(folder / "cpu.stat")
-        memory = table(folder / "memory.stat")
-        used = number(folder / "memory.current")
+        cpu = cgroups.table(folder / "cpu.stat")
+        memory = cgroups.table(folder / "memory.stat")
+        used = cgroups.number(folder / "memory.current")
         return Usage(
             cpu_ns=cpu.get("usage_usec", 0) * 1000,
             memory_bytes=used,
@@ -242,23 +228,23 @@ class Group:
             rss_bytes=memory.get("anon", 0),
             page_faults=memory.get("pgfault", 0),
             major_page_faults=memory.get("pgmajfault", 0),
-            pids=number(folder / "pids.current"),
+            pids=cgroups.number(folder / "pids.current"),
             oom_kills=self.oom_kills(),
-            memory_limit=number(folder / "memory.max"),
+            memory_limit=cgroups.number(folder / "memory.max"),
         )
 
     def _usage_v1(self) -> Usage:
-        memory = table(ROOT / "memory" / self._relative / "memory.stat")
-        used = number(ROOT / "memory" / self._relative / "memory.usage_in_bytes")
-        limit = number(ROOT / "memory" / self._relative / "memory.limit_in_bytes")
+        memory = cgroups.table(ROOT / "memory" / self._relative / "memory.stat")
+        used = cgroups.number(ROOT / "memory" / self._relative / "memory.usage_in_bytes")
+        limit = cgroups.number(ROOT / "memory" / self._relative / "memory.limit_in_bytes")
         return Usage(
-            cpu_ns=number(ROOT / "cpuacct" / self._relative / "cpuacct.usage"),
+            cpu_ns=cgroups.number(ROOT / "cpuacct" / self._relative / "cpuacct.usage"),
             memory_bytes=used,
             working_set_bytes=max(used - memory.get("total_inactive_file", 0), 0),
             rss_bytes=memory.get("total_rss", 0),
             page_faults=memory.get("total_pgfault", 0),
             major_page_faults=memory.get("total_pgmajfault", 0),
-            pids=number(ROOT / "pids" / self._relative / "pids.current"),
+            pids=cgroups.number(ROOT / "pids" / self._relative / "pids.current"),
             oom_kills=self.oom_kills(),
             memory_limit=limit if limit < limits.NO_LIMIT else 0,
         )
@@ -279,43 +265,9 @@ def _check_delegated(folder: Path) -> None:
         raise Fault(Kind.UNSUPPORTED, f"control group {folder}", cause, "delegate these controllers to the agent")
 
 
-def _inherit_cpuset(parent: Path, child: Path) -> None:
-    # Version 1 leaves a new group without processors, and nothing may enter it then.
-    for name in ("cpuset.cpus", "cpuset.mems"):
-        if not (child / name).read_text().strip():
-            (child / name).write_text((parent / name).read_text())
-
-
-def _removed(top: Path) -> bool:
-    if not top.exists():
-        return True
-    for folder in [*sorted((one for one in top.rglob("*") if one.is_dir()), reverse=True), top]:
-        with suppress(OSError):
-            folder.rmdir()
-    return not top.exists()
-
-
 def _write(path: Path, text: str) -> None:
     try:
-        path.write_text(text)
+        cgroups.write(path, text)
     except OSError as error:
-        kind = Kind.NOT_FOUND if isinstance(error, FileNotFoundError) else Kind.BROKEN
+        kind = Kind.BROKEN if path.parent.exists() else Kind.NOT_FOUND
         raise Fault(kind, f"control group file {path}={text}", os.strerror(error.errno or 0)) from error
-
-
-def table(path: Path) -> dict[str, int]:
-    """Lines of "key number" as a table; empty where the file is not there."""
-    try:
-        lines = path.read_text().splitlines()
-    except OSError:
-        return {}
-    return {key: int(number) for key, _, number in (line.partition(" ") for line in lines) if number.isdigit()}
-
-
-def number(path: Path) -> int:
-    """The one number in a file; 0 where the file, or a number in it, is not there."""
-    try:
-        text = path.read_text().strip()
-    except OSError:
-        return 0
-    return int(text) if text.isdigit() else 0

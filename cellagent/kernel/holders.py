@@ -16,10 +16,10 @@ from pathlib import Path
 
 import msgspec
 
-from cellagent.kernel import mounts, processes
+from cellagent.kernel import mounts
 from cellagent.kernel.threads import enter, leave_folder, on_own_thread
 from cellwire.faults import Fault, Kind
-from hostkit import pids
+from hostkit import pids, programs
 
 # A start takes a few milliseconds.
 START_SECONDS = 10.0
@@ -50,7 +50,7 @@ async def hold(folder: Path, kinds: Sequence[str], *, uids: Sequence[IdMap], gid
     ears, mouth = os.pipe()
     said, theirs = os.pipe()
     try:
-        shell = await processes.start(command, stdin=ears, stdout=theirs)
+        shell = await programs.start(command, stdin=ears, stdout=theirs)
         os.close(theirs)
         theirs = -1
         starter = await _until_up(said)

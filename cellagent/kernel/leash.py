@@ -14,14 +14,13 @@ from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 from cellwire.faults import Fault, Kind
-from hostkit import locks
+from hostkit import locks, programs
 
 log = logging.getLogger(__name__)
 # The longest that a program may run to its end (a CNI plugin); one that hangs beyond must not keep the agent away.
 PATIENCE = 65.0
 # A former life that was told to end lets go within seconds; longer than that is an agent that means to stay.
 SUCCESSION = 15.0
-_held: list[int] = []
 
 
 @asynccontextmanager
@@ -45,16 +44,11 @@ async def held(file: Path, patience: float = PATIENCE) -> AsyncGenerator[None]:
     with locks.file(file) as descriptor:
         if not await locks.wait(descriptor, patience):
             log.warning("%s is still held after %g s by a program of an earlier agent", file, patience)
-        _held.append(descriptor)
+        programs.inherited.append(descriptor)
         try:
             yield
         finally:
-            _held.remove(descriptor)
-
-
-def descriptors() -> tuple[int, ...]:
-    """What a program must inherit to hold the lock too."""
-    return tuple(_held)
+            programs.inherited.remove(descriptor)
 
 
 def _opened(folder: Path) -> int:

@@ -14,11 +14,12 @@ import struct
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-from cellagent.kernel import holders, mounts, processes
+from cellagent.kernel import holders, mounts
 from cellagent.kernel import sysctls as kernel_settings
 from cellagent.kernel.holders import IdMap
 from cellagent.kernel.threads import Result, enter, leave, on_own_thread, set_hostname
 from cellwire.faults import Fault, Kind
+from hostkit import programs
 
 __all__ = ["KINDS", "IdMap", "create", "holder", "inside", "on_own_thread", "pinned", "remove"]
 
@@ -137,6 +138,6 @@ async def _sysctls_as_owner(paths: Mapping[str, Path], sysctls: Mapping[str, str
     enter_all = [f"--{kind}={path}" for kind, path in paths.items() if kind != "pid"]
     for name, text in sysctls.items():
         write = ["sh", "-c", 'printf %s "$1" > "$0"', str(kernel_settings.path(name)), text]
-        done = await processes.run(["nsenter", *enter_all, *write], deadline=10)
+        done = await programs.run(["nsenter", *enter_all, *write], deadline=10)
         if done.returncode:
             raise Fault(Kind.INVALID, f"sysctl {name}={text}", done.words)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from cellagent.kernel import processes
 from cellwire.faults import Fault, Kind
+from hostkit import programs
 
 VERSION_DEADLINE = 10.0
 
@@ -33,11 +33,11 @@ def detect(wanted: str = "") -> OciRuntime:
     found: dict[str, tuple[Path, str]] = {}
     complaints: dict[str, str] = {}
     for name in NAMES if not wanted else (wanted,):
-        path = shutil.which(name, path=processes.SEARCH_PATH)
+        path = shutil.which(name, path=programs.SEARCH_PATH)
         if path is None:
             complaints[name] = f"{name} is not installed"
             continue
-        done = processes.run_blocking([path, "--version"], deadline=VERSION_DEADLINE)
+        done = programs.run_blocking([path, "--version"], deadline=VERSION_DEADLINE)
         if done.returncode:
             complaints[name] = f"{name} does not run ({done.words.splitlines()[-1]})"
         else:

@@ -9,8 +9,8 @@ import os
 import signal
 from pathlib import Path
 
-from cellagent.kernel import processes
 from cellwire.faults import Fault
+from hostkit import programs
 
 log = logging.getLogger(__name__)
 SYSTEMD = Path("/run/systemd/system")
@@ -27,7 +27,7 @@ async def off(why: str) -> None:
     os.sync()
     if SYSTEMD.is_dir():
         try:
-            await processes.run(["systemctl", "--no-block", "poweroff"], deadline=30.0)
+            await programs.run(["systemctl", "--no-block", "poweroff"], deadline=30.0)
             await asyncio.sleep(_PATIENCE)
         except Fault as fault:
             log.warning("not powered off by systemd: %s", fault)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cellwire.cell.v1 import cell_pb2 as wire
 from hostkit import pids
+from hostkit.cgroups import number, table, text
 
 PROC = Path("/proc")
 # In a cell that is a group of a machine these are the group's, by its cgroup namespace; else they are the machine's.
@@ -68,9 +69,9 @@ def boot_id() -> str:
 def cpu_size() -> int:
     """Thousandths of a CPU that the cell may use."""
     machine = 1000 * len(os.sched_getaffinity(0))
-    quota, _, period = _read(GROUPS / "cpu.max").strip().partition(" ")
+    quota, _, period = text(GROUPS / "cpu.max").strip().partition(" ")
     if not period:
-        quota, period = _read(GROUPS / "cpu/cpu.cfs_quota_us").strip(), _read(GROUPS / "cpu/cpu.cfs_period_us").strip()
+        quota, period = text(GROUPS / "cpu/cpu.cfs_quota_us").strip(), text(GROUPS / "cpu/cpu.cfs_period_us").strip()
     if quota.isdecimal() and period.isdecimal() and int(period):
         return min(machine, 1000 * int(quota) // int(period))
     return machine
@@ -79,7 +80,7 @@ def cpu_size() -> int:
 def memory_size() -> int:
     """Bytes of memory that the cell may use."""
     machine = _meminfo().get("MemTotal", 0)
-    limit = _number(GROUPS / "memory.max") or _number(GROUPS / "memory/memory.limit_in_bytes") or ENDLESS
+    limit = number(GROUPS / "memory.max") or number(GROUPS / "memory/memory.limit_in_bytes") or ENDLESS
     return min(machine, limit)
 
 
@@ -89,19 +90,19 @@ def memory_used() -> int:
         (GROUPS / "memory.current", GROUPS / "memory.stat", "inactive_file"),
         (GROUPS / "memory/memory.usage_in_bytes", GROUPS / "memory/memory.stat", "total_inactive_file"),
     ):
-        if number := _number(used):
-            return max(number - _pairs(stat).get(name, 0), 0)
+        if taken := number(used):
+            return max(taken - table(stat).get(name, 0), 0)
     known = _meminfo()
     return max(known.get("MemTotal", 0) - known.get("MemAvailable", 0), 0)
 
 
 def cpu_used() -> int:
     """CPU time used by the cell since boot, ns."""
-    if number := _number(GROUPS / "cpuacct/cpuacct.usage"):
-        return number
-    if microseconds := _pairs(GROUPS / "cpu.stat").get("usage_usec"):
+    if used := number(GROUPS / "cpuacct/cpuacct.usage"):
+        return used
+    if microseconds := table(GROUPS / "cpu.stat").get("usage_usec"):
         return microseconds * 1000
-    line = _read(PROC / "stat").partition("\n")[0].split()
+    line = text(PROC / "stat").partition("\n")[0].split()
     if len(line) < 9:
         return 0
     user, nice, system, _idle, _wait, irq, softirq, steal = map(int, line[1:9])
@@ -110,30 +111,13 @@ def cpu_used() -> int:
 
 def agent_memory() -> int:
     """Resident bytes of this process."""
-    fields = _read(PROC / "self/statm").split()
+    fields = text(PROC / "self/statm").split()
     return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") if len(fields) > 1 else 0
-
-
-def _number(path: Path) -> int:
-    text = _read(path).strip()
-    return int(text) if text.isdecimal() else 0
-
-
-def _pairs(path: Path) -> dict[str, int]:
-    pairs = (line.partition(" ") for line in _read(path).splitlines())
-    return {name: int(value) for name, _, value in pairs if value.isdecimal()}
 
 
 def _meminfo() -> dict[str, int]:
     known: dict[str, int] = {}
-    for line in _read(PROC / "meminfo").splitlines()[:5]:
+    for line in text(PROC / "meminfo").splitlines()[:5]:
         name, _, value = line.partition(":")
         known[name] = int(value.split()[0]) << 10
     return known
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""

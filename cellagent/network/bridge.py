@@ -13,9 +13,9 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from cellagent.kernel import processes
 from cellagent.network import leases, links, ports
 from cellwire.faults import Fault, Kind
+from hostkit import programs
 
 _DEADLINE = 20.0
 # Bridges that this agent has set up, by name and number: a bridge made anew has another number.
@@ -80,7 +80,7 @@ async def retire(name: str, folder: Path) -> None:
 async def filters(text: str, *, needed: str = "") -> None:
     """Have nft read rules. Without nft that is a Fault where `needed` says what for, else nothing is done."""
     try:
-        done = await processes.run(["nft", "-f", "-"], stdin=text.encode(), deadline=_DEADLINE)
+        done = await programs.run(["nft", "-f", "-"], stdin=text.encode(), deadline=_DEADLINE)
     except Fault as fault:
         if fault.kind is Kind.UNSUPPORTED and not needed:
             return

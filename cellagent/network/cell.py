@@ -13,10 +13,10 @@ from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
 from typing import Any
 
-from cellagent.kernel import processes
 from cellagent.network import guard, links
 from cellagent.network.guard import Guard
 from cellwire.faults import Fault, Kind
+from hostkit import programs
 
 GATEWAY = "169.254.1.1"
 METADATA = guard.METADATA
@@ -64,7 +64,7 @@ async def detach(sandbox: str, address: str, uplink: str) -> None:
 
 async def unshare(sandbox: str) -> None:
     """Take the packet rules away."""
-    await processes.run(["nft", "-f", "-"], stdin=guard.removal(table(sandbox)).encode(), deadline=_DEADLINE)
+    await programs.run(["nft", "-f", "-"], stdin=guard.removal(table(sandbox)).encode(), deadline=_DEADLINE)
 
 
 async def restore(wanted: Guard, sandbox: str) -> tuple[str, ...]:
@@ -163,7 +163,7 @@ async def _restored_way(made: Guard) -> list[str]:
 
 async def ruled(name: str) -> bool:
     """Whether there is a table of packet rules of this name."""
-    return (await processes.run(["nft", "list", "table", "inet", name], deadline=_DEADLINE)).returncode == 0
+    return (await programs.run(["nft", "list", "table", "inet", name], deadline=_DEADLINE)).returncode == 0
 
 
 async def _rule(made: Guard) -> None:
@@ -171,7 +171,7 @@ async def _rule(made: Guard) -> None:
         return
     thing = "rules that keep a pod from the metadata service"
     try:
-        done = await processes.run(["nft", "-f", "-"], stdin=text.encode(), deadline=_DEADLINE)
+        done = await programs.run(["nft", "-f", "-"], stdin=text.encode(), deadline=_DEADLINE)
     except Fault as fault:
         raise Fault(fault.kind, thing, fault.cause, "install Debian's package nftables") from fault
     if done.returncode:

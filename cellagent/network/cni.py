@@ -14,10 +14,10 @@ from typing import Any, cast
 
 import msgspec
 
-from cellagent.kernel import namespaces, processes
+from cellagent.kernel import namespaces
 from cellagent.network.ports import Port
 from cellwire.faults import Fault, Kind
-from hostkit import files
+from hostkit import files, programs
 
 VERSIONS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 _DEADLINE = 60.0
@@ -189,7 +189,7 @@ async def _run(command: str, call: Call, asked: dict[str, Any]) -> dict[str, Any
     # A plugin that finds no namespace any more must still give back what it holds elsewhere.
     there = str(call.namespace) if namespaces.pinned(call.namespace) else ""
     environment = {
-        **processes.ENVIRONMENT,
+        **programs.ENVIRONMENT,
         "CNI_COMMAND": command,
         "CNI_CONTAINERID": call.sandbox,
         "CNI_NETNS": there,
@@ -197,7 +197,7 @@ async def _run(command: str, call: Call, asked: dict[str, Any]) -> dict[str, Any
         "CNI_PATH": _search_path(call.plugins),
         "CNI_ARGS": ";".join(f"{key}={value}" for key, value in told.items() if value),
     }
-    done = await processes.run([program], stdin=msgspec.json.encode(asked), env=environment, deadline=_DEADLINE)
+    done = await programs.run([program], stdin=msgspec.json.encode(asked), env=environment, deadline=_DEADLINE)
     if done.returncode:
         raise Fault(Kind.BROKEN, f"CNI plugin {asked['type']} ({command})", words(done))
     try:
@@ -221,7 +221,7 @@ def _search_path(plugins: Plugins) -> str:
     return ":".join(str(folder) for folder in plugins.programs)
 
 
-def words(done: processes.Completed) -> str:
+def words(done: programs.Completed) -> str:
     """What a plugin says of its failure: it answers in JSON."""
     try:
         said = msgspec.json.decode(done.stdout, type=dict[str, Any])

@@ -20,12 +20,13 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cellagent.kernel import oci, processes
+from cellagent.kernel import oci
 from cellagent.runtime import bundle, conmon
 from cellagent.runtime.machine import Machine
 from cellagent.runtime.records import ContainerRecord, Phase
 from cellagent.runtime.settings import RuntimeSettings
 from cellwire.faults import Fault, Kind
+from hostkit import programs
 
 # criu in the middle of its work is never killed, for the container would die of it.
 _PROGRAM_DEADLINE = 10.0
@@ -108,7 +109,7 @@ class Checkpoints:
         ]  # fmt: skip
         said = work / "said"
         with said.open("wb") as errors:
-            process = await processes.launch(argv, stderr=errors.fileno())
+            process = await programs.launch(argv, stderr=errors.fileno())
         if await process.wait():
             words = last_error(_text(work / "dump.log")) or conmon.plain_words(_text(said))
             raise Fault(Kind.BROKEN, thing, words, "the container runs on; see criu's limits")
@@ -139,10 +140,10 @@ def clear(settings: RuntimeSettings) -> None:
 
 async def able(runtime: oci.OciRuntime, thing: str) -> None:
     """Raise Fault UNSUPPORTED with what is missing for a checkpoint."""
-    if shutil.which("criu", path=processes.SEARCH_PATH) is None:
+    if shutil.which("criu", path=programs.SEARCH_PATH) is None:
         raise Fault(Kind.UNSUPPORTED, thing, "criu is not installed", "install criu")
     if runtime.name == "crun":
-        done = await processes.run([str(runtime.path), "--version"], deadline=_PROGRAM_DEADLINE)
+        done = await programs.run([str(runtime.path), "--version"], deadline=_PROGRAM_DEADLINE)
         if b"+CRIU" not in done.stdout:
             mend = "install one that is, or runc in its place"
             raise Fault(Kind.UNSUPPORTED, thing, f"{runtime.path} is not built with criu", mend)
@@ -229,7 +230,7 @@ async def _tar(thing: str, archive: Path, folder: Path, names: Sequence[str], *,
     argv = ["tar", "--xattrs", "--xattrs-include=*", "--xattrs-exclude=trusted.overlay.*", "-C", str(folder)]
     argv += ["-cf", str(archive), "--null", *(["--no-recursion"] if each else []), "-T", "-"]
     listed = b"\0".join(map(os.fsencode, names))
-    done = await processes.run(argv, stdin=listed, deadline=_ARCHIVE_DEADLINE)
+    done = await programs.run(argv, stdin=listed, deadline=_ARCHIVE_DEADLINE)
     # 1: a file changed meanwhile.
     if done.returncode > 1:
         raise Fault(Kind.BROKEN, thing, done.words, "look at this machine's disk")

@@ -20,14 +20,13 @@ from typing import Any
 
 import msgspec
 
-from cellagent.kernel import processes
-from cellagent.kernel.children import Child
 from cellagent.runtime import conmon
 from cellagent.runtime.descriptors import readable
 from cellagent.runtime.machine import new_id
 from cellwire.faults import Fault, Kind
 from cellwire.stream.session import SessionRequest
-from hostkit import pids
+from hostkit import pids, programs
+from hostkit.children import Child
 
 # What a killed command needs to be gone, at most.
 KILL_SECONDS = 5.0
@@ -147,7 +146,7 @@ class Command:
                         async with asyncio.timeout(LOOK_SECONDS):
                             await self.process.wait()
         except TimeoutError:
-            processes.kill_session(self.process.pid)
+            programs.kill_session(self.process.pid)
             await self.process.wait()
             kill_tree(self._order.pid())
 
@@ -168,7 +167,7 @@ async def on_pipes(place: Place, request: SessionRequest, stdout: int, stderr: i
         if place.runtime.name == "crun":
             argv = [str(place.runtime), *order.flags(), "exec", "--process", f"/proc/self/fd/{order.spec.fd}"]
             argv += ["--pid-file", str(order.pid_file), place.container_id]
-            process = await processes.launch(
+            process = await programs.launch(
                 argv,
                 stdin=PIPE if request.stdin else DEVNULL,
                 stdout=stdout,
@@ -212,7 +211,7 @@ async def _held(
         try:
             os.set_blocking(ours, False)
             place = order.place
-            process = await processes.launch(
+            process = await programs.launch(
                 conmon.exec_command_line(
                     conmon.Exec(
                         container_id=place.container_id,
@@ -228,7 +227,7 @@ async def _held(
                 stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,
-                env={**processes.ENVIRONMENT, **conmon.HASTE, "_OCI_SYNCPIPE": str(theirs)},
+                env={**programs.ENVIRONMENT, **conmon.HASTE, "_OCI_SYNCPIPE": str(theirs)},
                 # It leaves its note of a lack of memory where it stands.
                 cwd=place.bundle,
                 pass_fds=(theirs, order.spec.fd, *passed),

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import msgspec
 
-from cellagent.kernel import processes
-from cellagent.kernel.pipes import handed_over
 from cellwire.faults import Fault, Kind
+from hostkit import programs
+from hostkit.pipes import handed_over
 
 # A create takes tens of milliseconds; minutes mean a hung mount or a machine on its knees.
 CREATE_DEADLINE = 120.0
@@ -147,12 +147,12 @@ async def launch(charge: Charge) -> tuple[int, int]:
     complaints = charge.bundle / "conmon.err"
     try:
         with complaints.open("wb") as errors:
-            conmon = await processes.launch(
+            conmon = await programs.launch(
                 command_line(charge),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=errors.fileno(),
-                env={**processes.ENVIRONMENT, **HASTE, "_OCI_SYNCPIPE": str(theirs)},
+                env={**programs.ENVIRONMENT, **HASTE, "_OCI_SYNCPIPE": str(theirs)},
                 cwd=charge.bundle,
                 pass_fds=(theirs,),
             )

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from cellagent.kernel import cgroups, mounts, processes
+from cellagent.kernel import cgroups, mounts
 from cellagent.kernel.looks import Looks
 from cellagent.runtime import bundle, conmon, image_volumes, views
 from cellagent.runtime.command import Place
@@ -27,7 +27,7 @@ from cellwire.cri import profiles
 from cellwire.cri.unlimited import settled
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
-from hostkit import pids
+from hostkit import pids, programs
 
 log = logging.getLogger(__name__)
 SHORTEST_LOOK = 0.02
@@ -246,7 +246,7 @@ class Containers:
 
     async def _let_run(self, record: ContainerRecord, name: str) -> None:
         argv = [str(self._machine.runtime.path), "--root", str(self._machine.settings.oci), "start", record.id]
-        done = await processes.run(argv, deadline=START_DEADLINE)
+        done = await programs.run(argv, deadline=START_DEADLINE)
         if done.returncode:
             raise Fault(Kind.BROKEN, f"container {name}", conmon.plain_words(done.words), reason="StartError")
 

@@ -12,8 +12,9 @@ import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from cellagent.kernel import inside, processes
+from cellagent.kernel import inside
 from cellwire.faults import Fault, Kind
+from hostkit import programs
 
 FOLDER = "volumes"
 COPY_SECONDS = 600.0
@@ -55,7 +56,7 @@ async def fill(rootfs: Path, volumes: Mapping[str, Path]) -> None:
         found = _source(rootfs, path)
         if found is not None and os.listdir(found):
             argv = ["cp", "--archive", "--no-target-directory", "--", str(found), str(folder)]
-            done = await processes.run(argv, deadline=COPY_SECONDS)
+            done = await programs.run(argv, deadline=COPY_SECONDS)
             if done.returncode:
                 raise Fault(Kind.BROKEN, f"volume {path} of the image", f"it cannot be copied: {done.words[-1000:]}")
 

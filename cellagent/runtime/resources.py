@@ -6,7 +6,7 @@ import os
 
 import msgspec
 
-from cellagent.kernel import cgroups, processes
+from cellagent.kernel import cgroups
 from cellagent.runtime import bundle, views
 from cellagent.runtime.conmon import plain_words
 from cellagent.runtime.machine import Machine
@@ -15,6 +15,7 @@ from cellagent.runtime.spec_resources import enforceable
 from cellwire.cri.unlimited import UNLIMITED, settled
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
+from hostkit import programs
 
 UPDATE_DEADLINE = 20.0
 
@@ -33,7 +34,7 @@ async def update(machine: Machine, container_id: str, asked: cri.LinuxContainerR
     if record.phase is Phase.RUNNING:
         _holds(asked, name, cgroups.Group(record.cgroup).usage())
         argv = [str(machine.runtime.path), "--root", str(machine.settings.oci), "update", "--resources", "-", record.id]
-        done = await processes.run(argv, stdin=msgspec.json.encode(wanted), deadline=UPDATE_DEADLINE)
+        done = await programs.run(argv, stdin=msgspec.json.encode(wanted), deadline=UPDATE_DEADLINE)
         if done.returncode:
             raise Fault(Kind.BROKEN, f"limits of container {name}", plain_words(done.words))
     folder = machine.settings.bundle(record.id)

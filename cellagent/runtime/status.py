@@ -8,11 +8,11 @@ from functools import cache
 from pathlib import Path
 
 from cellagent.kernel import cgroups
-from cellagent.kernel.processes import SEARCH_PATH
 from cellagent.network import pod
 from cellagent.runtime.machine import Machine
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.version import VERSION
+from hostkit.programs import SEARCH_PATH
 
 NAME = "chinampa"
 # The kubelet compares this word for word: it is the version of its own old API, not of CRI.

@@ -24,6 +24,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from cellwire.faults import Fault, Kind
+from hostkit import programs
 
 Json = dict[str, Any]
 NODE_USER = "system:node:"
@@ -144,21 +145,14 @@ async def _asked(access: Access) -> tuple[str, float]:
     thing = f"credential of {access.program[0]}"
     info = {"kind": "ExecCredential", "apiVersion": access.version, "spec": {"interactive": False}}
     environment = {**os.environ, **access.environment, "KUBERNETES_EXEC_INFO": json.dumps(info)}
+    done = await programs.run(access.program, env=environment, deadline=EXEC_SECONDS)
+    if done.returncode:
+        raise Fault(Kind.DENIED, thing, done.words[-500:])
     try:
-        async with asyncio.timeout(EXEC_SECONDS):
-            process = await asyncio.create_subprocess_exec(
-                *access.program, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE, env=environment,
-            )  # fmt: skip
-            said, words = await process.communicate()
-        if process.returncode:
-            raise Fault(Kind.DENIED, thing, words.decode(errors="replace").strip()[-500:])
-        status: Json = json.loads(said)["status"]
+        status: Json = json.loads(done.stdout)["status"]
         until = str(status.get("expirationTimestamp") or "")
         expires = datetime.datetime.fromisoformat(until).timestamp() if until else time.time() + 600
         return str(status["token"]), expires - 30
-    except (OSError, TimeoutError) as error:
-        raise Fault(Kind.UNAVAILABLE, thing, str(error) or "it did not answer in time") from error
     except (ValueError, KeyError, TypeError) as error:
         raise Fault(Kind.DENIED, thing, f"it answered with no token: {error}") from error
 

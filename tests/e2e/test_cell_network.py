@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.clouds.local import programs
+from hostkit import programs
 from tests.support.controller import Controller, running_controller
 from tests.support.manifests import pod
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from cellagent.__main__ import main
-from cellagent.kernel import children, mounts, namespaces, processes
+from cellagent.kernel import mounts, namespaces
 from cellagent.runtime import sandbox
+from hostkit import children, programs
 
 Asked = ParamSpec("Asked")
 Result = TypeVar("Result")
@@ -61,7 +62,7 @@ def doomed(order: Path) -> None:
     mounts.unmount = _before(doom, mounts.unmount)
     namespaces.leave = _before(doom, namespaces.leave)
     children.spawn = _after(doom, children.spawn)
-    processes.start = _after(doom, processes.start)
+    programs.start = _after(doom, programs.start)
 
 
 def _before(doom: Doom, function: Callable[Asked, Result]) -> Callable[Asked, Result]:

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cellagent.kernel import namespaces, processes, threads
+from cellagent.kernel import namespaces, threads
 from cellagent.network import links
+from hostkit import programs
 
 Result = TypeVar("Result")
 WORLD, CELL, METADATA = "10.3.0.1", "10.3.0.2", "169.254.169.254"
@@ -94,10 +95,10 @@ async def listing(netns: Path) -> list[str]:
     async def look() -> list[str]:
         said: list[str] = []
         for what in (["link"], ["address"], ["route", "show", "table", "all"], ["rule"], ["neigh", "show", "proxy"]):
-            text = (await processes.check(["ip", "-o", *what])).decode()
+            text = (await programs.check(["ip", "-o", *what])).decode()
             # Flags tell of carriers that come and go.
             said += [re.sub(r"<.*?>| qdisc.*| valid_lft.*| linkdown", "", line) for line in text.splitlines()]
-        said += (await processes.check(["nft", "list", "ruleset"])).decode().splitlines()
+        said += (await programs.check(["nft", "list", "ruleset"])).decode().splitlines()
         return sorted(line for line in said if "fe80" not in line and "ff00" not in line)
 
     return await within(netns, look)

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from aiohttp import web
 
-from controller.clouds.local import addresses, identity, metadata, programs
+from controller.clouds.local import addresses, identity, metadata
 from controller.clouds.local.records import Record
 from controller.clouds.local.settings import LocalSettings
 from controller.model.names import InstanceId
+from hostkit import programs
 
 SERVICE = "169.254.169.254"
 FIRMWARE = Path("/usr/share/ovmf/OVMF.fd")

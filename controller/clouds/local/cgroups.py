@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +18,7 @@ import msgspec
 
 from cellwire.faults import Fault, Kind
 from controller.clouds.local.inside.plan import CgroupMount
-from hostkit import mountinfo
+from hostkit import cgroups, mountinfo
 
 _PERIOD_US = 100_000
 _PIDS = 16_384
@@ -60,8 +59,8 @@ class Groups:
         self._name = f"chinampa-{cluster}"
         self._parent = parent.strip("/")
 
-    def of(self, instance: str) -> list[Path]:
-        """The instance's group in every hierarchy."""
+    def of(self, instance: str = "") -> list[Path]:
+        """The instance's group in every hierarchy, or the cluster's."""
         return [self._cluster(hierarchy) / instance for hierarchy in self._all]
 
     def prepare(self) -> None:
@@ -89,13 +88,13 @@ class Groups:
             _make(group / "init", hierarchy)
             size = str(memory_mib * 1024 * 1024)
             if "memory" in hierarchy.names:
-                _set(group / "memory.limit_in_bytes", size)
-                _set(group / "memory.memsw.limit_in_bytes", size, optional=True)
+                cgroups.write(group / "memory.limit_in_bytes", size)
+                cgroups.try_to_write(group / "memory.memsw.limit_in_bytes", size)
             if "pids" in hierarchy.names or hierarchy.unified:
-                _set(group / "pids.max", str(_PIDS), optional=True)
+                cgroups.try_to_write(group / "pids.max", str(_PIDS))
             if hierarchy.unified and (group / "memory.max").exists():
-                _set(group / "memory.max", size)
-                _set(group / "memory.swap.max", "0", optional=True)
+                cgroups.write(group / "memory.max", size)
+                cgroups.try_to_write(group / "memory.swap.max", "0")
 
     def limit_cpu(self, instance: str, millis: int) -> None:
         """Enforce the CPU size from now on. An instance that is gone is no error."""
@@ -105,10 +104,10 @@ class Groups:
             with contextlib.suppress(FileNotFoundError):
                 if "cpu" in hierarchy.names:
                     _ease(group, quota)
-                    _set(group / "cpu.cfs_period_us", str(_PERIOD_US))
-                    _set(group / "cpu.cfs_quota_us", str(quota))
+                    cgroups.write(group / "cpu.cfs_period_us", str(_PERIOD_US))
+                    cgroups.write(group / "cpu.cfs_quota_us", str(quota))
                 elif hierarchy.unified and (group / "cpu.max").exists():
-                    _set(group / "cpu.max", f"{quota} {_PERIOD_US}")
+                    cgroups.write(group / "cpu.max", f"{quota} {_PERIOD_US}")
 
     def delegation(self, instance: str) -> dict[str, str]:
         """What the first process writes to v2 subtree_control files once it has left the group itself."""
@@ -141,42 +140,19 @@ class Groups:
 
     def folders(self, instance: str = "") -> list[Path]:
         """All groups of an instance, or of the cluster, the innermost first."""
-        found: list[Path] = []
-        for hierarchy in self._all:
-            for folder, _names, _files in os.walk(self._cluster(hierarchy) / instance, topdown=False):
-                found.append(Path(folder))
-        return found
+        return [group for top in self.of(instance) for group in cgroups.groups(top)]
 
     def pids(self, instance: str = "") -> set[int]:
         """All processes in an instance's groups, or in the cluster's."""
-        found: set[int] = set()
-        for folder in self.folders(instance):
-            with contextlib.suppress(OSError):
-                found.update(int(pid) for pid in (folder / "cgroup.procs").read_text().split())
-        return found
+        return cgroups.pids(self.of(instance))
 
     def kill(self, instance: str) -> set[int]:
         """Kill all processes in the instance's groups; gives those that were there. To be repeated until none is."""
-        for folder in self.folders(instance):
-            _set(folder / "freezer.state", "THAWED", optional=True)  # a frozen v1 task cannot die
-            _set(folder / "cgroup.kill", "1", optional=True)
-        found = self.pids(instance)
-        for pid in found:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        return found
+        return cgroups.kill(self.of(instance))
 
     def remove(self, instance: str = "") -> list[Path]:
         """Remove the empty groups of an instance, or of the cluster; gives those that still hold something."""
-        left: list[Path] = []
-        for folder in self.folders(instance):
-            try:
-                folder.rmdir()
-            except FileNotFoundError:
-                pass
-            except OSError:
-                left.append(folder)
-        return left
+        return cgroups.remove(self.of(instance))
 
     def _cluster(self, hierarchy: Hierarchy) -> Path:
         return hierarchy.mount / self._parent / self._name
@@ -186,9 +162,7 @@ def _make(group: Path, hierarchy: Hierarchy) -> None:
     group.mkdir(parents=True, exist_ok=True)
     if "cpuset" in hierarchy.names:  # empty on v1 until somebody fills them, and then nothing may enter
         for level in reversed([group, *_up_to(group, hierarchy.mount)[:-1]]):
-            for name in ("cpuset.cpus", "cpuset.mems"):
-                if not (level / name).read_text().strip():
-                    _set(level / name, (level.parent / name).read_text().strip())
+            cgroups.fill_cpuset(level)
 
 
 def _ease(group: Path, quota: int) -> None:
@@ -197,7 +171,7 @@ def _ease(group: Path, quota: int) -> None:
         file = Path(folder) / "cpu.cfs_quota_us"
         with contextlib.suppress(FileNotFoundError):
             if int(file.read_text()) * _PERIOD_US > quota * int(file.with_name("cpu.cfs_period_us").read_text()):
-                _set(file, "-1")
+                cgroups.write(file, "-1")
 
 
 def _up_to(group: Path, mount: Path) -> list[Path]:
@@ -207,10 +181,7 @@ def _up_to(group: Path, mount: Path) -> list[Path]:
 
 def _wanted(group: Path) -> str:
     """The controllers that this v2 group has and ours are interested in, as subtree_control takes them."""
-    try:
-        available = (group / "cgroup.controllers").read_text().split()
-    except FileNotFoundError:
-        return ""
+    available = cgroups.text(group / "cgroup.controllers").split()
     return " ".join(f"+{name}" for name in _WANTED if name in available)
 
 
@@ -218,20 +189,4 @@ def _pass_down(group: Path) -> None:
     enabled = (group / "cgroup.subtree_control").read_text().split()
     for word in _wanted(group).split():
         if word[1:] not in enabled:
-            _set(group / "cgroup.subtree_control", word, optional=word not in _NEEDED)
-
-
-def _set(path: Path, value: str, *, optional: bool = False) -> None:
-    try:
-        descriptor = os.open(path, os.O_WRONLY)
-    except OSError:
-        if optional:
-            return
-        raise
-    try:
-        os.write(descriptor, value.encode())
-    except OSError:
-        if not optional:
-            raise
-    finally:
-        os.close(descriptor)
+            (cgroups.write if word in _NEEDED else cgroups.try_to_write)(group / "cgroup.subtree_control", word)

@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from cellwire.faults import Fault, Kind
-from controller.clouds.local import cgroups, identity, metadata, network, programs, router
+from controller.clouds.local import cgroups, identity, metadata, network, router
 from controller.clouds.local.catalogue import architecture
 from controller.clouds.local.inside.filesystem import ON_DISK
 from controller.clouds.local.inside.plan import BootPlan
@@ -27,7 +27,7 @@ from controller.clouds.local.metadata_server import MetadataServers
 from controller.clouds.local.records import Record
 from controller.clouds.local.settings import LocalSettings
 from controller.model.names import InstanceId
-from hostkit import mountinfo, pids
+from hostkit import mountinfo, pids, programs
 
 _BOOT_SECONDS = 20.0  # 20 at once on two busy cores need about 2
 _END_SECONDS = 15.0
@@ -122,7 +122,7 @@ class Machines:
         console = os.open(folder / "console.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             argv = [sys.executable, "-I", "-S", "-c", _INIT]
-            starter = await programs.start(argv, stdin=theirs.fileno(), console=console)
+            starter = await programs.start(argv, stdin=theirs.fileno(), stdout=console, stderr=console)
         finally:
             os.close(console)
         try:
@@ -258,7 +258,7 @@ class Machines:
     def _plan(self, record: Record, folder: Path) -> BootPlan:
         settings = self._settings
         environment = {
-            "PATH": ":".join((*settings.path, programs.PATH)),
+            "PATH": ":".join((*settings.path, programs.SEARCH_PATH)),
             "HOME": "/root",
             "LANG": "C.UTF-8",
             **({"PYTHONPATH": ":".join(settings.python_path)} if settings.python_path else {}),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cellwire.faults import Fault
-from controller.clouds.local import programs
+from hostkit import programs
 from tests.component.ec2_front.test_instances import account
 from tests.component.local.test_vpc import dial, listening
 from tests.support.ec2_instances import Account, Instances

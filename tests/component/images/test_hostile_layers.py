@@ -16,8 +16,8 @@ import pytest
 from cellagent.images import unpackers
 from cellagent.images.manifest import Descriptor
 from cellagent.images.messages import Unpacked
-from cellagent.kernel import processes
 from cellwire.faults import Fault, Kind
+from hostkit import programs
 from tests.support.files import names
 from tests.support.oci import Compression, Layer, Node, folder, hardlink, layer, symlink, tar
 
@@ -167,7 +167,7 @@ async def test_sparse_files_as_gnu_tar_writes_them_are_whole_and_stay_sparse(tmp
     with (source / "nothing").open("wb") as file:
         file.truncate(1 << 30)
     archive = tmp_path / "archive.tar"
-    await processes.check(["tar", "-C", str(source), "-S", *form, "-cf", str(archive), "holes", "nothing"])
+    await programs.check(["tar", "-C", str(source), "-S", *form, "-cf", str(archive), "holes", "nothing"])
     assert archive.stat().st_size < 2 << 20
     await unpacked(tmp_path / "layer", layer(archive.read_bytes()))
     with (source / "holes").open("rb") as left, (tmp_path / "layer/holes").open("rb") as right:
@@ -258,13 +258,13 @@ async def test_gzip_members_missing_padding_and_bombs_are_taken_in_stride(tmp_pa
 async def test_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
-    await processes.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)], deadline=10)
+    await programs.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)], deadline=10)
     try:
         with pytest.raises(Fault, match="no space is left") as caught:
             await unpacked(small, layer({"big": os.urandom(3_000_000)}))
         assert caught.value.kind is Kind.UNAVAILABLE
     finally:
-        await processes.run(["umount", str(small)], deadline=10)
+        await programs.run(["umount", str(small)], deadline=10)
 
 
 async def test_a_link_to_a_name_that_the_layer_removes_is_no_second_whiteout(tmp_path: Path) -> None:

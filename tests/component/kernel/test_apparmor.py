@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cellagent.kernel import apparmor, processes
+from cellagent.kernel import apparmor
+from hostkit import programs
 
 BEFORE = "cri-containerd.apparmor.d (enforce)\na name (with blanks) (complain)\n"
 PARSER = """#!/bin/sh
@@ -70,7 +71,7 @@ async def test_why_it_could_not_be_loaded_is_told(
     assert apparmor.loaded(sys) == apparmor.names(BEFORE)
 
 
-@pytest.mark.skipif(shutil.which("apparmor_parser", path=processes.SEARCH_PATH) is None, reason="no apparmor_parser")
+@pytest.mark.skipif(shutil.which("apparmor_parser", path=programs.SEARCH_PATH) is None, reason="no apparmor_parser")
 async def test_the_profile_is_one() -> None:
     asked = ["apparmor_parser", "--skip-kernel-load", "--skip-cache", "--names"]
-    assert await processes.check(asked, stdin=apparmor.TEXT.read_bytes()) == b"chinampa-default\n"
+    assert await programs.check(asked, stdin=apparmor.TEXT.read_bytes()) == b"chinampa-default\n"

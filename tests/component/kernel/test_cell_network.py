@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from cellagent.kernel import namespaces, processes
+from cellagent.kernel import namespaces
 from cellagent.network import links, watch
 from cellagent.network.pod import PodNetwork, attach, detach, restore
+from hostkit import programs
 from tests.support.netns import CELL, METADATA, WORLD, answering, ask, listing, make_cell, within
 
 POD = "10.3.0.9"
@@ -54,7 +55,7 @@ async def test_what_somebody_takes_from_a_cells_network_is_seen_and_put_back(fol
         before = await listing(cell)
         assert await within(cell, lambda: restore(network)) == ()
 
-        await within(cell, lambda: woken_by(lambda: processes.check(command)))
+        await within(cell, lambda: woken_by(lambda: programs.check(command)))
 
         assert thing in await within(cell, lambda: restore(network))
         assert await listing(cell) == before
@@ -90,7 +91,7 @@ async def test_a_public_pod_gets_what_comes_to_the_cell_from_beyond_the_vpc(fold
 
     async def from_beyond() -> str:
         """As who comes through an internet gateway, which has put the cell's address in place of the public one."""
-        said = await processes.check(["python3", "-c", _DIAL])
+        said = await programs.check(["python3", "-c", _DIAL])
         return said.decode().strip()
 
     try:
@@ -133,7 +134,7 @@ async def test_a_pod_that_shares_the_cells_network_is_kept_from_metadata_unless_
                     await ask(cell, address, 80)
             assert await ask(cell, WORLD, 80) == CELL
 
-            await within(cell, lambda: processes.check(["nft", "flush", "ruleset"]))
+            await within(cell, lambda: programs.check(["nft", "flush", "ruleset"]))
             assert await within(cell, lambda: restore(network(metadata=False))) == ("the packet rules",)
             with pytest.raises(OSError, match=REFUSED):
                 await ask(cell, METADATA, 80)
@@ -155,7 +156,7 @@ async def test_a_translated_connection_does_not_lead_round_the_block(folder: Pat
     try:
         await within(cell, lambda: links.batch([f"address add {METADATA}/32 dev lo", "link set lo up"]))
         await within(cell, lambda: attach(network))
-        await within(cell, lambda: processes.check(["nft", "-f", "-"], stdin=trick.encode()))
+        await within(cell, lambda: programs.check(["nft", "-f", "-"], stdin=trick.encode()))
         with answering(cell, METADATA, 80):
             with pytest.raises(OSError, match=REFUSED):
                 await ask(pod, "10.96.0.1", 80)

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from cellagent.kernel import cgroups, mounts, namespaces, processes
+from cellagent.kernel import cgroups, mounts, namespaces
 from cellagent.kernel.limits import Limits
 from cellagent.kernel.namespaces import IdMap
 from cellwire.faults import Fault
+from hostkit import programs
 
 MAP = (IdMap(0, 300000, 65536),)
 
@@ -27,7 +28,7 @@ def started(*argv: str) -> subprocess.Popen[bytes]:
 
 async def seen_in(paths: dict[str, Path], *command: str) -> str:
     enter = [f"--{kind}={path}" for kind, path in paths.items()]
-    return (await processes.check(["nsenter", *enter, *command])).decode().strip()
+    return (await programs.check(["nsenter", *enter, *command])).decode().strip()
 
 
 @pytest.mark.parametrize("kinds", [(), ("pid",), ("user", "pid"), ("user",)])
@@ -65,7 +66,7 @@ async def test_a_holder_reaps_orphans_and_shows_no_files_of_the_machine(folder: 
     paths = await namespaces.create(folder / "ns", ["pid"])
     holder = namespaces.holder(folder / "ns")
     assert list(Path(f"/proc/{holder}/root/").iterdir()) == []
-    await processes.check(["nsenter", f"--pid={paths['pid']}", "sh", "-c", "(sleep 0.05 &)"])
+    await programs.check(["nsenter", f"--pid={paths['pid']}", "sh", "-c", "(sleep 0.05 &)"])
     children = Path(f"/proc/{holder}/task/{holder}/children")
     async with asyncio.timeout(20):
         while children.read_text():
@@ -225,7 +226,7 @@ async def test_a_group_limits_counts_kills_and_goes(folder: Path) -> None:
 async def test_a_deadline_ends_the_whole_session_of_a_program() -> None:
     start = time.monotonic()
     with pytest.raises(Fault, match="did not end"):
-        await processes.run(["sh", "-c", "sleep 31.4159 & sleep 31.4159"], deadline=0.2)
+        await programs.run(["sh", "-c", "sleep 31.4159 & sleep 31.4159"], deadline=0.2)
     assert time.monotonic() - start < 25
     # A killed process may take a moment to end.
     for _ in range(50):
@@ -245,4 +246,4 @@ def command_lines() -> list[bytes]:
 
 async def test_a_program_that_is_not_there_says_so() -> None:
     with pytest.raises(Fault, match="not installed"):
-        await processes.run(["chinampa-no-such-program"], deadline=1)
+        await programs.run(["chinampa-no-such-program"], deadline=1)

@@ -10,11 +10,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cellagent.kernel import namespaces, processes
+from cellagent.kernel import namespaces
 from cellagent.network import cni, links, ports
 from cellagent.network.pod import PodNetwork, attach, check, detach, lone_mode, retire
 from cellagent.network.ports import Port
 from cellwire.faults import Fault
+from hostkit import programs
 from tests.support.netns import CELL, METADATA, WORLD, answering, ask, listing, make_cell, within
 
 POD = "10.3.0.9"
@@ -285,7 +286,7 @@ async def test_an_agent_that_ends_at_any_moment_leaves_nothing_that_detaching_do
 
 
 async def rules_of() -> str:
-    return (await processes.check(["nft", "list", "ruleset"])).decode()
+    return (await programs.check(["nft", "list", "ruleset"])).decode()
 
 
 def test_rules_can_be_read_by_nft_for_both_families() -> None:

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """
 import asyncio, os, uvloop
-from cellagent.kernel.pipes import handed_over
+from hostkit.pipes import handed_over
 
 async def main():
     loop = asyncio.get_running_loop()

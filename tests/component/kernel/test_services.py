@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from cellagent.kernel import namespaces, processes
+from cellagent.kernel import namespaces
 from cellagent.network import bridge, dns, forwarder, links, services
 from cellagent.network.holding import Holding
 from cellagent.network.pod import PodNetwork, attach, detach
 from cellagent.network.services import Around, Names
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault
+from hostkit import programs
 from tests.support.netns import WORLD, WORLD6, answering, ask, listing, make_cell, within
 
 POD, OTHER, THIRD = "10.3.0.9", "10.3.0.101", "10.3.0.102"
@@ -122,11 +123,11 @@ async def test_a_caller_stays_with_who_answered_also_when_others_come(folder: Pa
 async def chosen(cell: Path, pod: Path) -> str:
     """To whom the kernel leads a connection: asked of the kernel, since the servers tell the caller's address."""
     await ask(pod, VIP, 80)
-    told = (await within(cell, lambda: processes.check(["nft", "list", "table", "inet", services.TABLE]))).decode()
+    told = (await within(cell, lambda: programs.check(["nft", "list", "table", "inet", services.TABLE]))).decode()
     sets = {line.split()[1]: "" for line in told.splitlines() if line.strip().startswith("set a")}
     for name in sets:
         said = await within(
-            cell, lambda name=name: processes.check(["nft", "list", "set", "inet", services.TABLE, name])
+            cell, lambda name=name: programs.check(["nft", "list", "set", "inet", services.TABLE, name])
         )
         if POD in said.decode():
             chain = "b" + name[1:]
@@ -164,7 +165,7 @@ async def test_what_is_taken_from_the_kernel_is_put_back_and_the_end_leaves_noth
                     )
                     await inputs.put(wire.ServicesInput(changes=whole))
                     assert (await outputs.get()).applied == 1
-                    await processes.check(["nft", "delete", "table", "inet", services.TABLE])
+                    await programs.check(["nft", "delete", "table", "inet", services.TABLE])
                     await holding.restore()
                     serving.cancel()
 
@@ -226,7 +227,7 @@ async def resolve(pod: Path, name: str) -> str:
     """The last four bytes of the answer as an address."""
     query = b"\x12\x34\x01\x00\x00\x01\0\0\0\0\0\0" + dns.written(name) + b"\0\x01\0\x01"
     code = _QUERY.format(query=query)
-    return (await processes.check(["nsenter", f"--net={pod}", "python3", "-c", code])).decode().strip()
+    return (await programs.check(["nsenter", f"--net={pod}", "python3", "-c", code])).decode().strip()
 
 
 _QUERY = """

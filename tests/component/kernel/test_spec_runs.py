@@ -12,11 +12,12 @@ import msgspec
 import pytest
 
 from cellagent.images.protocol import ImageConfig
-from cellagent.kernel import cgroups, mounts, namespaces, oci, processes
+from cellagent.kernel import cgroups, mounts, namespaces, oci
 from cellagent.kernel.namespaces import IdMap
 from cellagent.runtime import users
 from cellagent.runtime.spec import SpecInputs, oci_spec
 from cellwire.cri.v1 import runtime_pb2 as cri
+from hostkit import programs
 
 BUSYBOX = Path("/bin/busybox")
 USUAL = cri.SecurityProfile(profile_type=cri.SecurityProfile.RuntimeDefault)
@@ -75,7 +76,7 @@ async def run(folder: Path, script: str, context: cri.LinuxContainerSecurityCont
     group.create(inner=True)
     try:
         runtime = str(oci.detect().path)
-        done = await processes.run([runtime, "--root", str(state), "run", "--bundle", str(bundle), name], deadline=30)
+        done = await programs.run([runtime, "--root", str(state), "run", "--bundle", str(bundle), name], deadline=30)
         return (done.stdout + done.stderr).decode().strip()
     finally:
         group.kill()

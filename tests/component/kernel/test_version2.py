@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from cellagent.kernel import cgroups, processes
+from cellagent.kernel import cgroups
+from hostkit import programs
 
 HERE = Path(__file__).resolve().parents[3]
 UNIFIED = cgroups.hierarchies().get("") or cgroups.hierarchies().get(cgroups.BESIDE)
@@ -43,8 +44,8 @@ def top() -> Generator[Path]:
 async def said_in(top: Path, program: str) -> list[str]:
     """What a Python program says whose control group namespace begins at `top`, with processes in it."""
     argv = ["sh", "-c", BEGIN, str(top), INSIDE, sys.executable, program]
-    environment = {**processes.ENVIRONMENT, "PYTHONPATH": f"{HERE}:{HERE}/proto"}
-    done = await processes.run(argv, deadline=50, env=environment)
+    environment = {**programs.ENVIRONMENT, "PYTHONPATH": f"{HERE}:{HERE}/proto"}
+    done = await programs.run(argv, deadline=50, env=environment)
     assert done.returncode == 0, done.words
     return done.stdout.decode().splitlines()
 

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from cellwire.faults import Fault, Kind
-from controller.clouds.local import cgroups, programs, router
+from controller.clouds.local import cgroups, router
 from controller.clouds.local.cloud import running
 from controller.clouds.local.records import Record
 from controller.clouds.local.settings import LocalSettings
@@ -25,6 +25,7 @@ from controller.clouds.local.sweep import Leftovers, leftovers
 from controller.clouds.protocol import Cloud, LaunchRequest
 from controller.model.instance import Instance, InstanceState
 from controller.model.offer import Offer
+from hostkit import programs
 from tests.component.local.waiting import nothing_left, until, written
 
 Playground = Callable[..., AbstractAsyncContextManager[LocalSettings]]

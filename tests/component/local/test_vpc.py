@@ -12,12 +12,13 @@ import msgspec
 import pytest
 
 from cellwire.faults import Fault
-from controller.clouds.local import addresses, programs, router
+from controller.clouds.local import addresses, router
 from controller.clouds.local.cloud import running
 from controller.clouds.local.records import Record
 from controller.clouds.local.settings import LocalSettings
 from controller.clouds.protocol import Cloud, LaunchRequest
 from controller.model.instance import Instance
+from hostkit import programs
 from tests.component.local.conftest import Playground
 
 SLEEP = "#!/bin/sh\nexec sleep 600\n"

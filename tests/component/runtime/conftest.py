@@ -19,7 +19,7 @@ from grpclib.client import Channel
 
 from cellagent.images import service as images
 from cellagent.images.messages import Credentials
-from cellagent.kernel import oci, processes
+from cellagent.kernel import oci
 from cellagent.runtime import service as runtime
 from cellagent.runtime.settings import RuntimeSettings
 from cellwire.cri.v1 import runtime_grpc
@@ -28,6 +28,7 @@ from cellwire.rpc.call import call
 from cellwire.rpc.limits import CELL
 from cellwire.rpc.mended import MendedChannel
 from cellwire.rpc.serve import serving
+from hostkit import programs
 from tests.support import machine
 from tests.support import oci as oci_images
 from tests.support.registry import running_registry
@@ -166,7 +167,7 @@ def oci_runtime(request: pytest.FixtureRequest) -> Generator[str]:
     wanted = getattr(request, "param", "") or OCI_RUNTIME
     if OCI_RUNTIME and wanted != OCI_RUNTIME:
         pytest.skip(f"this run is for {OCI_RUNTIME}")
-    if wanted and shutil.which(wanted, path=processes.SEARCH_PATH) is None:
+    if wanted and shutil.which(wanted, path=programs.SEARCH_PATH) is None:
         pytest.skip(f"NOT RUN: {wanted} is not installed")
     if wanted == "crun":
         with machine.without_version2():
@@ -303,4 +304,4 @@ def agent_process(pulled: tuple[Path, str], tmp_path: Path, oci_runtime: str) ->
 def no_bridge_left() -> Generator[None]:
     yield
     if Path("/sys/class/net", BRIDGE).exists():
-        asyncio.run(processes.check(["ip", "link", "del", BRIDGE]))
+        asyncio.run(programs.check(["ip", "link", "del", BRIDGE]))

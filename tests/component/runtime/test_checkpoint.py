@@ -17,10 +17,11 @@ from typing import Any
 
 import pytest
 
-from cellagent.kernel import oci, processes
+from cellagent.kernel import oci
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
+from hostkit import programs
 from tests.component.runtime.conftest import Agents, Client
 
 COUNT = "i=0; while :; do i=$((i+1)); echo $i > /tmp/n; sleep 0.1; done"
@@ -35,7 +36,7 @@ def runtime_can() -> bool:
 
 def working() -> bool:
     """Whether criu knows this kernel, too."""
-    criu = shutil.which("criu", path=processes.SEARCH_PATH)
+    criu = shutil.which("criu", path=programs.SEARCH_PATH)
     return criu is not None and not subprocess.run([criu, "check"], capture_output=True, check=False).returncode
 
 
@@ -53,9 +54,9 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program = folder / "criu"
     program.write_text("#!/bin/sh\nexit 1\n")
     program.chmod(0o755)
-    path = f"{folder}:{processes.SEARCH_PATH}"
-    monkeypatch.setattr(processes, "SEARCH_PATH", path)
-    monkeypatch.setitem(processes.ENVIRONMENT, "PATH", path)
+    path = f"{folder}:{programs.SEARCH_PATH}"
+    monkeypatch.setattr(programs, "SEARCH_PATH", path)
+    monkeypatch.setitem(programs.ENVIRONMENT, "PATH", path)
     return program
 
 
@@ -137,7 +138,7 @@ async def test_without_criu_a_checkpoint_is_refused_by_name(
 ) -> None:
     async with agent() as client:
         container = await client.run("sh", "-c", COUNT)
-        monkeypatch.setattr(processes, "SEARCH_PATH", str(tmp_path))
+        monkeypatch.setattr(programs, "SEARCH_PATH", str(tmp_path))
         with pytest.raises(Fault, match="criu is not installed") as refused:
             await checkpoint(client, container, tmp_path / "c.tar")
         assert refused.value.kind is Kind.UNSUPPORTED

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cellagent.kernel import processes
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
+from hostkit import programs
 from tests.component.runtime.conftest import Agents, Client
 
 PRIVATE, INWARD, BOTH = (
@@ -23,7 +23,7 @@ TRY = "touch {}/made 2>/dev/null && echo written || echo refused"
 
 
 async def mount(*words: str) -> None:
-    await processes.check(["mount", *words])
+    await programs.check(["mount", *words])
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def source(tmp_path: Path) -> Generator[Path]:
     try:
         yield folder
     finally:
-        asyncio.run(processes.check(["umount", "--recursive", str(folder)]))
+        asyncio.run(programs.check(["umount", "--recursive", str(folder)]))
 
 
 async def said(client: Client, script: str, *mounts: cri.Mount) -> list[str]:

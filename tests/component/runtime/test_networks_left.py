@@ -25,7 +25,7 @@ from cellwire.rpc.limits import CELL
 from cellwire.rpc.mended import MendedChannel
 from cellwire.rpc.serve import serving
 from tests.component.runtime.conftest import BRIDGE, SUBNET
-from tests.support.waiting import until
+from tests.support.waiting import until, until_found
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and mounts are real here"),
@@ -133,8 +133,12 @@ async def test_sandboxes_that_plugins_could_neither_make_nor_take_away_leave_not
             await run(stub)
         assert await states(stub) == [cri.SANDBOX_NOTREADY] * 3
         machine.down.unlink()
-        await until(lambda: not machine.holding())
-        assert await states(stub) == []
+
+        async def forgotten() -> bool:
+            return await states(stub) == []
+
+        await until_found(forgotten)
+        assert machine.holding() == []
         assert mounts.mounted_below(machine.state) == []
         made = await run(stub)
         assert machine.holding() == [made]

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from cellagent.kernel import cgroups, limits, mounts, oci, processes, sysctls
+from cellagent.kernel import cgroups, limits, mounts, oci, sysctls
 from cellagent.kernel.limits import UNLIMITED, Limits
 from cellwire.faults import Fault
+from hostkit import programs
 
 
 def test_an_overlay_escapes_what_its_options_give_meaning_to() -> None:
@@ -69,9 +70,9 @@ def test_controllers_of_version_two_count_only_beside_version_one() -> None:
 
 
 def test_a_failed_program_can_be_run_again_from_its_message() -> None:
-    assert processes.replay(["ip", "-batch", "-"], b"link del 'x'\n").startswith("printf %s ")
-    assert processes.replay(["ip", "a b"]) == "ip 'a b'"
-    assert len(processes.replay(["x" * 5000])) < 1100
+    assert programs.replay(["ip", "-batch", "-"], b"link del 'x'\n").startswith("printf %s ")
+    assert programs.replay(["ip", "a b"]) == "ip 'a b'"
+    assert len(programs.replay(["x" * 5000])) < 1100
 
 
 @pytest.mark.parametrize(

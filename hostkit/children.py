@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from cellagent.kernel.pipes import taken
+from hostkit.pipes import taken
 
 BUFFER = 64 * 1024
 

@@ -1,4 +1,4 @@
-"""The one door through which the agent runs programs: a clean environment, a deadline, a session of its own."""
+"""The one door to programs: a clean environment, a deadline, a session of their own, their own words in the fault."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ import os
 import shlex
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from cellagent.kernel import children, leash
 from cellwire.faults import Fault, Kind
+from hostkit import children
 
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 REPLAY_LIMIT = 1000
 ENVIRONMENT = {"PATH": SEARCH_PATH, "LC_ALL": "C", "HOME": "/root"}
+# Descriptors that every program inherits which is run to its end: an agent's lock, so that it is held while one lives.
+inherited: list[int] = []
 
 
 class Completed(NamedTuple):
@@ -44,7 +46,7 @@ async def start(
     pass_fds: Sequence[int] = (),
 ) -> asyncio.subprocess.Process:
     """Start a program in a session of its own. Raises Fault UNSUPPORTED where it is not installed."""
-    try:
+    with _told(argv, cwd):
         return await asyncio.create_subprocess_exec(
             *argv,
             stdin=stdin,
@@ -55,12 +57,6 @@ async def start(
             pass_fds=tuple(pass_fds),
             start_new_session=True,
         )
-    except FileNotFoundError as error:
-        if cwd is not None and not cwd.is_dir():
-            raise Fault(Kind.BROKEN, replay(argv), f"its folder {cwd} is not there") from error
-        raise Fault(Kind.UNSUPPORTED, argv[0], "it is not installed", "install its Debian package") from error
-    except PermissionError as error:
-        raise Fault(Kind.BROKEN, argv[0], "it may not be executed") from error
 
 
 async def launch(
@@ -74,7 +70,7 @@ async def launch(
     pass_fds: Sequence[int] = (),
 ) -> children.Child:
     """As `start`, in a tenth of the time: for what a pod waits for. Raises Fault UNSUPPORTED."""
-    try:
+    with _told(argv, cwd):
         return await children.spawn(
             argv,
             stdin=stdin,
@@ -84,12 +80,6 @@ async def launch(
             cwd=cwd,
             pass_fds=pass_fds,
         )
-    except FileNotFoundError as error:
-        if cwd is not None and not cwd.is_dir():
-            raise Fault(Kind.BROKEN, replay(argv), f"its folder {cwd} is not there") from error
-        raise Fault(Kind.UNSUPPORTED, argv[0], "it is not installed", "install its Debian package") from error
-    except PermissionError as error:
-        raise Fault(Kind.BROKEN, argv[0], "it may not be executed") from error
 
 
 async def run(
@@ -99,9 +89,9 @@ async def run(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     pass_fds: Sequence[int] = (),
-    deadline: float,
+    deadline: float = 20.0,
 ) -> Completed:
-    """Run to the end, on this agent's leash. Raises Fault TIMEOUT after `deadline` seconds: its session is killed."""
+    """Run to the end. Raises Fault TIMEOUT after `deadline` seconds: its session is killed."""
     pipe = asyncio.subprocess.PIPE
     process = await launch(
         argv,
@@ -110,7 +100,7 @@ async def run(
         stderr=pipe,
         env=env,
         cwd=cwd,
-        pass_fds=(*pass_fds, *leash.descriptors()),
+        pass_fds=(*pass_fds, *inherited),
     )
     try:
         async with asyncio.timeout(deadline):
@@ -124,16 +114,17 @@ async def run(
     return Completed(process.returncode or 0, stdout, stderr)
 
 
-def run_blocking(argv: Sequence[str], *, deadline: float) -> Completed:
-    """Run a program that answers within milliseconds, before there is an event loop to hold up."""
+def run_blocking(
+    argv: Sequence[str], *, stdin: bytes = b"", env: Mapping[str, str] = ENVIRONMENT, deadline: float | None = None
+) -> Completed:
+    """Run a program to its end where there is no event loop to hold up."""
     try:
-        done = subprocess.run(
-            list(argv), stdin=subprocess.DEVNULL, capture_output=True, env=ENVIRONMENT, timeout=deadline, check=False
-        )
+        with _told(argv, None):
+            done = subprocess.run(
+                list(argv), input=stdin, capture_output=True, env=dict(env), timeout=deadline, check=False
+            )
     except subprocess.TimeoutExpired as error:
         raise Fault(Kind.TIMEOUT, replay(argv), f"it did not end within {deadline:g} s") from error
-    except OSError as error:
-        raise Fault(Kind.UNSUPPORTED, argv[0], os.strerror(error.errno or 0), "install its Debian package") from error
     return Completed(done.returncode, done.stdout, done.stderr)
 
 
@@ -152,6 +143,18 @@ def replay(argv: Sequence[str], stdin: bytes = b"") -> str:
     if text:
         line = f"printf %s {shlex.quote(text)} | {line}"
     return line if len(line) <= REPLAY_LIMIT else line[:REPLAY_LIMIT] + "…"
+
+
+@contextmanager
+def _told(argv: Sequence[str], cwd: Path | None) -> Generator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        if cwd is not None and not cwd.is_dir():
+            raise Fault(Kind.BROKEN, replay(argv), f"its folder {cwd} is not there") from error
+        raise Fault(Kind.UNSUPPORTED, argv[0], "it is not installed", "install its Debian package") from error
+    except PermissionError as error:
+        raise Fault(Kind.BROKEN, argv[0], "it may not be executed") from error
 
 
 def kill_session(pid: int) -> None:
