@@ -93,10 +93,10 @@ class Authority:
         builder = self._leaf(SERVER_NAME, SERVER_LIFE, key.public_key(), ExtendedKeyUsageOID.SERVER_AUTH)
         builder = builder.add_extension(x509.SubjectAlternativeName(held), critical=False)
         certificate = builder.sign(self._key, hashes.SHA256())
-        files = self._folder / f"{stem}.pem", self._folder / f"{stem}.key"
-        files.replace(files[1], _private(key), durable=True)
-        files.replace(files[0], certificate.public_bytes(serialization.Encoding.PEM) + self.pem, durable=True)
-        return files
+        pair = self._folder / f"{stem}.pem", self._folder / f"{stem}.key"
+        files.replace(pair[1], _private(key), durable=True)
+        files.replace(pair[0], certificate.public_bytes(serialization.Encoding.PEM) + self.pem, durable=True)
+        return pair
 
     def _own_certificate(self, path: Path) -> x509.Certificate:
         if path.exists():
