@@ -31,6 +31,7 @@ from hostkit import locks
 _AT_ONCE = 8  # launches that run side by side; more only take turns on the cores
 _EMPTY_TRASH_SECONDS = 30.0
 _LOCK_SECONDS = 5.0
+_BURY_AGAIN_SECONDS = 1.0
 _PUBLIC = "chinampa.dev/public-address"
 
 
@@ -71,10 +72,23 @@ class LocalCloud:
         return tuple(instance_of(record) for record in self._records.all() if record.stage is not Stage.LAUNCHING)
 
     async def terminate(self, instances: Sequence[InstanceId]) -> None:
-        """End these instances; returns once nothing of them is left but their disks, which follow."""
+        """End these instances; returns once nothing of them is left but their disks, which follow.
+
+        One that does not end keeps none of the others: its Fault TIMEOUT is raised when all were tried.
+        """
+        faults: list[Fault] = []
+
+        async def end(instance: InstanceId) -> None:
+            try:
+                await self._terminate(instance, "Client.UserInitiatedShutdown")
+            except Fault as fault:
+                faults.append(fault)
+
         async with asyncio.TaskGroup() as tasks:
             for instance in dict.fromkeys(instances):
-                tasks.create_task(self._terminate(instance, "Client.UserInitiatedShutdown"))
+                tasks.create_task(end(instance))
+        if faults:
+            raise faults[0]
 
     def verify(self, document: bytes, signature: bytes) -> Identity:
         """Check against the key of this cloud."""
@@ -96,15 +110,14 @@ class LocalCloud:
         await self._machines.prepare()
         for record in self._records.all():
             if record.stage is Stage.LAUNCHING:
-                await self._machines.end(record)
-                self._records.forget(record)
+                await self._clear(record)
             elif record.stage is Stage.RUNNING and self._machines.alive(record):
                 await self._resume(record)
             elif record.live:
-                await self._terminate(record.id, record.reason or "Server.InternalError")
+                await self._bury_one(record.id, record.reason or "Server.InternalError")
         known = {str(record.id) for record in self._records.all() if record.live}
         for stranger in self._machines.strangers(known):
-            await self._machines.end(unknown(InstanceId(stranger)))
+            await self._clear(unknown(InstanceId(stranger)))
 
     async def work(self) -> None:
         """What goes on as long as the cloud is open."""
@@ -201,29 +214,47 @@ class LocalCloud:
                 msgspec.structs.replace(record, stage=Stage.TERMINATED, ended_at=time.time(), user_data="")
             )
 
+    async def _clear(self, record: Record) -> None:
+        """Remove what there is of an instance that nobody was promised; where it does not end, it is buried later."""
+        try:
+            await self._machines.end(record)
+        except Fault:
+            self._records.save(msgspec.structs.replace(record, stage=Stage.STOPPING, reason="Server.InternalError"))
+            self._deaths.put_nowait(record.id)
+        else:
+            self._records.forget(record)
+
     async def _resume(self, record: Record) -> None:
         try:
             await self._machines.resume(record)
         except (Fault, OSError):  # it ended between the look and the call
-            await self._terminate(record.id, "Server.InternalError")
+            await self._bury_one(record.id, "Server.InternalError")
 
     async def _bury(self) -> None:
         """Clean up after instances that ended by themselves, and say so."""
         while True:
             instance = await self._deaths.get()
             record = self._records.get(instance)
-            if record is None or record.stage is not Stage.RUNNING:
+            if record is None or not record.live:
                 continue
-            reason = "Client.InstanceInitiatedShutdown"
-            try:
-                await self._terminate(instance, reason)
-            except Fault:
-                self._deaths.put_nowait(instance)  # its record still says that it is to be ended
-                await asyncio.sleep(1)
-            for heard in self._listeners:
-                heard.put_nowait(
-                    Notice(instance=instance, kind="state-change", at=time.time(), message=f"terminated: {reason}")
-                )
+            ended = record.stage is Stage.RUNNING
+            reason = record.reason or "Client.InstanceInitiatedShutdown"
+            if not await self._bury_one(instance, reason):
+                await asyncio.sleep(_BURY_AGAIN_SECONDS)
+            if ended:
+                for heard in self._listeners:
+                    heard.put_nowait(
+                        Notice(instance=instance, kind="state-change", at=time.time(), message=f"terminated: {reason}")
+                    )
+
+    async def _bury_one(self, instance: InstanceId, reason: str) -> bool:
+        """Whether nothing of it is left; it is come back to where something is."""
+        try:
+            await self._terminate(instance, reason)
+        except Fault:
+            self._deaths.put_nowait(instance)
+            return False
+        return True
 
     def _forget_old(self, now: float) -> None:
         for record in self._records.all():
