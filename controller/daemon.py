@@ -157,7 +157,7 @@ async def main(settings: Settings) -> None:
             await rooms.enter_async_context(shim.running(shim_settings, fleet, store, of_shims_pod, ways, images.login))
         if settings.api.enabled:
             await rooms.enter_async_context(api.running(library, pods, fleet, _api_settings(settings, link), metrics))
-        measured = Measured(fleet, cloud, settings.fleet.heartbeat, ways, _own_version())
+        measured = Measured(fleet, cloud, settings.fleet.heartbeat, ways, _own_version(), link.untrue)
         await rooms.enter_async_context(
             measuring.running(metrics, measured, settings.metrics.host, settings.metrics.port)
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
 from prometheus_client import Counter as CounterOf
@@ -42,6 +42,8 @@ class Measured:
     heartbeat: float
     ways: Ways
     version: str = ""
+    untrue: Counter[str] = field(default_factory=Counter[str])
+    """See `controller.link.port.Link.untrue`."""
 
 
 class Metrics:
@@ -198,6 +200,8 @@ class _AtScrape(Collector):
         yield _counter("sessions_begun", "Sessions that there were.", ("kind",), begun)
         failed = {(kind,): count for kind, count in self._measured.ways.supervisor.failures.items()}
         yield _counter("work_failures", "Work for one pod or cell that was begun anew.", ("kind",), failed)
+        untrue = {(outcome,): self._measured.untrue[outcome] for outcome in ("ended", "kept-out")}
+        yield _counter("cells_not_believed", "Connections of cells that were not believed.", ("outcome",), untrue)
 
 
 def _gauge(name: str, help_text: str, labels: tuple[str, ...], values: Mapping[tuple[str, ...], float]) -> Metric:

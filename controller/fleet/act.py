@@ -55,12 +55,22 @@ class Home:
 class Act:
     """The hands of the fleet."""
 
-    def __init__(self, book: Book, cloud: Cloud, home: Home, secret: bytes, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        book: Book,
+        cloud: Cloud,
+        home: Home,
+        secret: bytes,
+        clock: Callable[[], float],
+        fence: Callable[[], None],
+    ) -> None:
         self._book = book
         self._cloud = cloud
         self._home = home
         self._secret = secret
         self._clock = clock
+        self.fence = fence
+        """Raises Fault where another controller may lead by now: asked last before the cloud is told to do anything."""
         self._offered: tuple[Offer, ...] = ()
         self._catalogue = Catalogue(())
         self.unavailable = Unavailable()
@@ -113,6 +123,7 @@ class Act:
 
     async def collect(self, instances: Sequence[InstanceId]) -> None:
         """End these instances. Raises Fault or TimeoutError, when all were asked for."""
+        self.fence()
         async with asyncio.timeout(TERMINATE_SECONDS):
             await self._cloud.terminate(instances)
 
@@ -191,6 +202,7 @@ class Act:
             token=launch.join_token(self._secret, cell.client_token),
             agents=dict(self._home.agents()) or UNSET,
         )
+        self.fence()
         try:
             async with asyncio.timeout(LAUNCH_SECONDS):
                 (outcome,) = await self._cloud.launch([launch.request(cell, offers, wish, facts, self._home.cluster)])

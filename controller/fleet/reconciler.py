@@ -172,6 +172,8 @@ class Reconciler:
         listed_at = self._clock()
         async with asyncio.timeout(LIST_SECONDS):
             instances = await self._cloud.instances()
+        # What is found out below is told to the cloud as names and routes.
+        self._act.fence()
         cells = self._book.every()
         found = sort(cells, instances, self._strangers, self._limits.grace, listed_at)
         first = not self._listed_at

@@ -324,6 +324,7 @@ async def running(
             Home(settings.cluster, lambda: port.controllers, lambda: port.authority.fingerprint, lambda: port.agents),
             secret,
             clock,
+            store.check_lead,
         )
         async with asyncio.TaskGroup() as tasks:
             pool = Pool(settings.standby, store, act.buyable, partial(_versions, cloud, settings.agent_version), clock)

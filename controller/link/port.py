@@ -30,12 +30,15 @@ from controller.link import told
 from controller.link.admission import Admission
 from controller.link.authority import SERVER_LIFE, Authority
 from controller.link.channels import Channels
+from controller.link.distrust import Distrust
 from controller.link.heartbeat import report
 from controller.link.join import Enrolment, Verifier
 from controller.model.names import CellName, InstanceId
 
 log = structlog.get_logger()
 CHANGES_KEPT = 100_000
+# How a report ends whose connection ends; whatever else ends it, the cell has said.
+BROKEN_OFF = frozenset({Kind.UNREACHABLE, Kind.UNAVAILABLE})
 PLACES = Places()
 RENEW_SERVER_AFTER = SERVER_LIFE.total_seconds() * 2 / 3
 
@@ -76,6 +79,9 @@ class Link:
         self._settings = settings
         self._tasks = tasks
         self._channels = Channels()
+        self._distrust = Distrust()
+        self.untrue: Counter[str] = Counter()
+        """How often cells were not believed, and how often they were kept out for it, since the start."""
         self._changes: asyncio.Queue[Change] = asyncio.Queue()
         self._closed = False
 
@@ -108,6 +114,10 @@ class Link:
             channel.close()
             return
         cell = CellName(common_name(channel.certificate))
+        if self._distrust.keeps_out(cell, time.monotonic()):
+            self.untrue["kept-out"] += 1
+            channel.close()
+            return
         self._channels.put(cell, channel)
         self._tasks.create_task(self._hear(cell, channel), name=f"report of {cell}")
 
@@ -125,12 +135,25 @@ class Link:
                 pace = pace.after(time.monotonic(), cell)
                 self._tell(Change(cell, "told", told.of(message, cell)))
         except Fault as fault:
+            if fault.kind not in BROKEN_OFF:
+                channel.distrust(str(fault))
             log.info("cell disconnected", cell=cell, cause=str(fault))
         except Exception:
             log.exception("the report of a cell could not be read", cell=cell)
         finally:
+            if channel.untrue:
+                self._disbelieve(cell, channel.untrue)
             if self._channels.remove(cell, channel):
                 self._tell(Change(cell, "disconnected"))
+
+    def _disbelieve(self, cell: CellName, why: str) -> None:
+        seconds = self._distrust.lied(cell, time.monotonic())
+        self.untrue["ended"] += 1
+        log.warning("a cell is not believed: its connection is ended", cell=cell, cause=why, kept_out=seconds)
+        message = f"what the cell says is not believed, and it is kept out for {seconds:g} s: {why}"
+        message = message[: told.LONGEST_SENTENCE]
+        said = told.Happened(at=time.time(), reason="NotBelieved", message=message, warning=True)
+        self._tell(Change(cell, "told", said))
 
     def _tell(self, change: Change) -> None:
         if isinstance(change.said, told.Heartbeat) and self._changes.qsize() > CHANGES_KEPT:

@@ -7,17 +7,18 @@ the next. Behaves as a kubelet reading the same file does, but that the parts of
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
 
 import msgspec
 
 STREAMS = frozenset({b"stdout", b"stderr"})
-BLOCK = 64 << 10
+BLOCK = 32 << 10
 # What writes CRI logs cuts lines into parts of 8 or 16 KiB; whatever is longer than this was written by none of them.
 LONGEST = 1 << 20
 # A stream and a tag.
 SHORTEST = len(b" stdout F")
+_LONG_ENOUGH = re.compile(rb"[^\n]{%d,}" % SHORTEST)
 _TIME = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:\d\d)")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -150,45 +151,48 @@ class Reader:
         return shown
 
 
-def tail_start(read: Callable[[int, int], bytes], size: int, lines: int) -> int:
+def tail_start(read: Callable[[int, int], bytes], size: int, lines: int) -> Generator[None, None, int]:
     """Where the last so many lines begin in a file of this size; `read(position, length)` gives its bytes.
 
-    A line of the container's that has begun and not ended counts as one. Reads backwards, no more than is needed.
+    A line of the container's that has begun and not ended counts as one. Reads backwards, no more than is needed, and
+    stops after each block, for others to have a turn: a file may be long and have no line in it.
     """
     if lines <= 0:
         return size
-    for after, raw in _backwards(read, size):
-        line = parse(raw) if len(raw) >= SHORTEST else None
-        if line is None or not line.ends:
-            continue
-        # After each F begins a line; after the last one only if anything follows.
-        if after < size:
-            lines -= 1
-            if lines == 0:
-                return after
+    for found in _backwards(read, size):
+        for after, raw in found:
+            line = parse(raw)
+            # After each F begins a line; after the last one only if anything follows.
+            if line is not None and line.ends and after < size:
+                lines -= 1
+                if lines == 0:
+                    return after
+        yield
     return 0
 
 
-def _backwards(read: Callable[[int, int], bytes], size: int) -> Iterator[tuple[int, bytes]]:
-    """The lines of a file from its last to its first: the position after each, and its bytes without the newline.
-
-    Of one that is longer than `LONGEST` its beginning, as far as that; for a thread, since it may be all of the file.
+def _backwards(read: Callable[[int, int], bytes], size: int) -> Iterator[list[tuple[int, bytes]]]:
+    """The lines of a file from its last to its first, a block at a time: the position after each, and its bytes without
+    the newline. Those that are shorter than any line are left out; of one that is longer than `LONGEST` comes its
+    beginning, as far as that.
     """
     end, rest = size, b""
     after: int | None = None  # of the line whose bytes from `end` on are `rest`; None: it has no newline yet
     while end > 0:
         start = max(0, end - BLOCK)
-        first, *others = read(start, end - start).split(b"\n")
-        if not others:
-            rest = (first + rest)[:LONGEST]
+        block = read(start, end - start)
+        first, last = block.find(b"\n"), block.rfind(b"\n")
+        found: list[tuple[int, bytes]] = []
+        if first < 0:
+            rest = (block + rest)[:LONGEST]
         else:
-            last = others.pop()
             if after is not None:
-                yield after, (last + rest)[:LONGEST]
-            after, rest = end - len(last), first
-            for whole in reversed(others):
-                yield after, whole
-                after -= len(whole) + 1
+                found.append((after, (block[last + 1 :] + rest)[:LONGEST]))
+            # By one search, since a block may hold thousands of lines that are none.
+            whole = [(start + each.end() + 1, each.group()) for each in _LONG_ENOUGH.finditer(block, first + 1, last)]
+            found += reversed(whole)
+            after, rest = start + first + 1, block[:first]
+        yield found
         end = start
     if after is not None:
-        yield after, rest
+        yield [(after, rest)]

@@ -31,8 +31,7 @@ async def shown(
         reader = Reader(wanted)
         position = 0
         if tail is not None and tail >= 0:
-            size = os.fstat(descriptor).st_size
-            position = await asyncio.to_thread(_tail_start, os.dup(descriptor), size, tail)
+            position = await _tail_start(descriptor, tail)
         while not reader.full:
             over = complete()  # asked before reading: what is complete then is complete here
             data = os.pread(descriptor, BLOCK, position)
@@ -51,9 +50,13 @@ async def shown(
         os.close(descriptor)
 
 
-def _tail_start(descriptor: int, size: int, lines: int) -> int:
-    """For a thread, with a descriptor of its own: who asked may be gone before it is done."""
-    try:
-        return tail_start(lambda at, length: os.pread(descriptor, length, at), size, lines)
-    finally:
-        os.close(descriptor)
+async def _tail_start(descriptor: int, lines: int) -> int:
+    """On the loop, a block at a time: beside a thread that never waits, everybody waits for the interpreter itself."""
+    size = os.fstat(descriptor).st_size
+    looking = tail_start(lambda at, length: os.pread(descriptor, length, at), size, lines)
+    while True:
+        try:
+            next(looking)
+        except StopIteration as found:
+            return int(found.value)
+        await asyncio.sleep(0)

@@ -20,6 +20,7 @@ from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import UnaryMethod, call, settled
+from cellwire.rpc.mended import HeldChannel
 from controller.model.cell import Cell
 from controller.model.names import CellName
 from controller.sandboxes import told
@@ -358,8 +359,11 @@ def _gate(channel: Channel, cell: CellName) -> Generator[None]:
     try:
         yield
     except Fault as fault:
-        log.warning("a cell is not believed: its connection is ended", cell=cell, cause=str(fault))
-        channel.close()
+        log.info("a cell is not believed", cell=cell, cause=str(fault))
+        if isinstance(channel, HeldChannel):
+            channel.distrust(str(fault))
+        else:
+            channel.close()
         raise
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -41,6 +42,7 @@ class Lead:
         self.key = f"{settings.prefix}/leader"
         self.revision = 0
         """At which our key was made; no other key of that name ever has the same."""
+        self._until = 0.0
 
     async def take(self) -> None:
         """Wait until nobody leads, and lead."""
@@ -60,7 +62,9 @@ class Lead:
         held, _ = await self._gateway.ask("kv/range", {"key": coded(self.key)})
         if held.get("kvs"):
             return False
+        begun = _now()
         granted, _ = await self._gateway.ask("lease/grant", {"TTL": str(max(int(self._ttl), 1))})
+        self._until = begun + max(int(self._ttl), 1)
         self._lease = int(granted["ID"])
         put = {"requestPut": {"key": coded(self.key), "value": coded(name), "lease": str(self._lease)}}
         body = {"compare": [_compare(self.key, "CREATE", 0)], "success": [put], "failure": [_range(self.key)]}
@@ -80,12 +84,21 @@ class Lead:
         """Keep the lead. Raises Fault UNAVAILABLE once it is lost."""
         while True:
             await asyncio.sleep(self._ttl / 3)
+            begun = _now()
             try:
                 answer, _ = await self._gateway.ask("lease/keepalive", {"ID": str(self._lease)}, self._ttl / 2)
             except Fault as fault:
                 raise _deposed(self.key, str(fault)) from fault
             if not int(answer.get("result", {}).get("TTL", 0)):
                 raise _deposed(self.key, "its lease has run out")
+            self._until = begun + max(int(self._ttl), 1)
+
+    def check(self) -> None:
+        """Raise Fault UNAVAILABLE where the lease may have run out, by our own clock: this process was stopped, or its
+        machine, and what it was about to do is another's to decide.
+        """
+        if _now() >= self._until:
+            raise _deposed(self.key, "its lease may have run out meanwhile")
 
     async def leave(self) -> None:
         """Let another lead at once."""
@@ -136,6 +149,10 @@ class EtcdStore:
     async def delete(self, kind: str, key: str) -> None:
         """Remove; the absent is no error."""
         await self._owned(self._delete(self._key(kind, key)))
+
+    def check_lead(self) -> None:
+        """See the protocol."""
+        self._lead.check()
 
     def close(self) -> None:
         """Take no more writes; those accepted are finished."""
@@ -201,6 +218,11 @@ def _first(answer: Json, response: int = 0) -> Json | None:
     """The record in one response of a transaction; None where there is none."""
     found = answer["responses"][response]["response_range"].get("kvs")
     return found[0] if found else None
+
+
+def _now() -> float:
+    """Seconds, counted while the machine sleeps too."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _deposed(key: str, cause: str) -> Fault:

@@ -39,3 +39,9 @@ class Store(Protocol):
     async def delete(self, kind: str, key: str) -> None:
         """Remove; the absent is no error."""
         ...
+
+    def check_lead(self) -> None:
+        """Nothing while nobody else can be writing here; asked before what cannot be taken back is done elsewhere.
+        Raises Fault UNAVAILABLE where another controller may lead by now.
+        """
+        ...

@@ -72,6 +72,9 @@ class SqliteStore:
         """Remove; the absent is no error."""
         await self._write(kind, key, None, None)
 
+    def check_lead(self) -> None:
+        """The state folder is this process's alone."""
+
     async def work(self) -> None:
         """Make writes durable, until `close`."""
         while (first := await self._writes.get()) is not None:

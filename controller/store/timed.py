@@ -48,3 +48,7 @@ class TimedStore:
             self._on_write(time.monotonic() - begun, "failed")
             raise
         self._on_write(time.monotonic() - begun, "ok")
+
+    def check_lead(self) -> None:
+        """See the protocol."""
+        self._store.check_lead()

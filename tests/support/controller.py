@@ -42,6 +42,11 @@ class Controller:
 
     async def start(self) -> None:
         """Start it and wait until kubectl is answered."""
+        await self.spawn()
+        await self.answering()
+
+    async def spawn(self) -> None:
+        """Start it."""
         with (self.folder / "controller.log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable, "-c", RUN, "controller", "--config", str(self.folder / "controller.toml"),
@@ -49,12 +54,17 @@ class Controller:
                 start_new_session=True,
             )  # fmt: skip
 
+    async def answering(self) -> None:
+        """Wait until kubectl is answered."""
+        process = self.process
+        assert process is not None
+
         async def answers() -> bool:
             return self.kubeconfig.exists() and (await self.kubectl_raw("get", "--raw", "/healthz"))[0] == 0
 
         try:
             async with asyncio.timeout(START_SECONDS):
-                while self.process.returncode is None:
+                while process.returncode is None:
                     if await answers():
                         return
                     await asyncio.sleep(0.2)

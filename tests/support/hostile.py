@@ -20,20 +20,22 @@ from typing import Any
 from grpclib.const import Handler
 
 from cellagent.boot.identity import Home, Identity
+from cellagent.boot.join import SERVER_NAME, client_context, endpoint
 from cellagent.link.heartbeat import hello
-from cellagent.link.home import stay
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cell.v1.cell_grpc import CellBase
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.cri.v1.runtime_grpc import ImageServiceBase, RuntimeServiceBase
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.serve import prepared
+from cellwire.rpc.turned import TURNED, serve_on
 from controller.clouds.local import cgroups
 from tests.support.controller import Controller, running_controller
 from tests.support.manifests import COUNT, pod
 from tests.support.processes import command_line
 
 SANDBOX = "5a" * 32
+REDIAL = 0.1
 Answer = Callable[[Any], AsyncIterator[Any]]
 """The replies to one request, as a test wants them."""
 
@@ -48,10 +50,12 @@ class HostileCell:
         self.identity = identity
         self.home = home
         self.name = home.cell
+        self.container = ""
         self.says: dict[str, Answer] = {"Report": self._report}
         self.asked: list[tuple[str, Any]] = []
         self.answered: Counter[str] = Counter()
         self.connections = 0
+        self._visit: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._scripted = asyncio.Event()
 
@@ -86,8 +90,9 @@ class HostileCell:
 
         self.script(method, answer)
 
-    def play(self, container: str) -> None:
+    def play(self, container: str, sandbox: str = SANDBOX) -> None:
         """Tell, as an honest cell would, of one pod of one container that runs."""
+        self.container = container
         status = cri.ContainerStatus(
             id=container,
             metadata=cri.ContainerMetadata(name="main"),
@@ -96,8 +101,8 @@ class HostileCell:
             started_at=time.time_ns(),
         )
         listed = cri.Container(id=container, metadata=status.metadata, state=status.state, created_at=status.created_at)
-        ready = cri.PodSandboxStatus(id=SANDBOX, state=cri.SANDBOX_READY)
-        self.say("ListPodSandbox", cri.ListPodSandboxResponse(items=[cri.PodSandbox(id=SANDBOX)]))
+        ready = cri.PodSandboxStatus(id=sandbox, state=cri.SANDBOX_READY)
+        self.say("ListPodSandbox", cri.ListPodSandboxResponse(items=[cri.PodSandbox(id=sandbox)]))
         self.say("PodSandboxStatus", cri.PodSandboxStatusResponse(status=ready))
         self.say("ListContainers", cri.ListContainersResponse(containers=[listed]))
         self.say("ContainerStatus", cri.ContainerStatusResponse(status=status))
@@ -107,14 +112,30 @@ class HostileCell:
         self.say("ReadFile", wire.ReadFileReply())
 
     async def dial(self) -> None:
-        """Be at home, in place of whoever was; never returns."""
+        """Be at home, in place of whoever was; dials again for ever, without an agent's pauses."""
 
         def connected() -> None:
             self.connections += 1
             self._touch()
 
         services = [self._service(base) for base in (RuntimeServiceBase, ImageServiceBase, CellBase)]
-        await stay(prepared(services, details=True), self.identity, self.home, connected)
+        server = prepared(services, details=True)
+        host, port = endpoint(self.home.controllers[0])
+        while True:
+            context = client_context(self.identity, TURNED)
+            self._visit = asyncio.get_running_loop().create_task(
+                serve_on(server, host, port, context, SERVER_NAME, connected)
+            )
+            try:
+                await asyncio.wait([self._visit])
+            finally:
+                self._visit.cancel()
+            await asyncio.sleep(REDIAL)
+
+    def redial(self) -> None:
+        """End the connection, for another."""
+        if self._visit is not None:
+            self._visit.cancel()
 
     async def until(self, happened: Callable[[], bool], seconds: float = 30.0) -> None:
         """Wait until something has happened that a call or connection brings about."""
@@ -182,10 +203,8 @@ def agents_of(controller: Controller, instance: str) -> set[int]:
 
 
 @asynccontextmanager
-async def taken_over(controller: Controller, cell: dict[str, Any], container: str) -> AsyncGenerator[HostileCell]:
-    """The cell (as `Controller.cells` tells it) of a pod with this container in the attacker's hands, playing along at
-    first: its own agent stands still meanwhile.
-    """
+async def in_place_of_its_agent(controller: Controller, cell: dict[str, Any]) -> AsyncGenerator[tuple[Identity, Home]]:
+    """The identity of a cell (as `Controller.cells` tells it), whose own agent stands still meanwhile."""
     instance = str(cell["instance"])
     identity = Identity(disk_of(controller, instance) / "identity")
     home = identity.home()
@@ -194,25 +213,55 @@ async def taken_over(controller: Controller, cell: dict[str, Any], container: st
     for pid in stopped:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGSTOP)
-    hostile = HostileCell(identity, home)
-    hostile.play(container)
-    dialling = asyncio.get_running_loop().create_task(hostile.dial())
     try:
-        yield hostile
+        yield identity, home
     finally:
-        dialling.cancel()
-        with suppress(asyncio.CancelledError):
-            await dialling
         for pid in stopped:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
 
 
-def resident(controller: Controller) -> int:
-    """Bytes of memory that the controller holds now."""
+@asynccontextmanager
+async def taken_over(controller: Controller, pod: str) -> AsyncGenerator[HostileCell]:
+    """The cell of this pod in the attacker's hands, playing along at first."""
+    container = await container_of(controller, pod)
+    async with hostile_cell(controller, await cell_of(controller, pod), container) as hostile:
+        yield hostile
+
+
+@asynccontextmanager
+async def hostile_cell(
+    controller: Controller, cell: dict[str, Any], container: str = "", sandbox: str = SANDBOX
+) -> AsyncGenerator[HostileCell]:
+    """A cell (as `Controller.cells` tells it) in the attacker's hands, playing along at first."""
+    async with in_place_of_its_agent(controller, cell) as (identity, home):
+        hostile = HostileCell(identity, home)
+        hostile.play(container, sandbox)
+        dialling = asyncio.get_running_loop().create_task(hostile.dial())
+        try:
+            yield hostile
+        finally:
+            dialling.cancel()
+            with suppress(asyncio.CancelledError):
+                await dialling
+
+
+def peak_begins(controller: Controller) -> int:
+    """Bytes of memory that the controller holds now; `peak` is the most from here on."""
+    assert controller.process is not None
+    Path(f"/proc/{controller.process.pid}/clear_refs").write_text("5")
+    return _memory(controller, "VmRSS")
+
+
+def peak(controller: Controller) -> int:
+    """The most bytes of memory that the controller has held since `peak_begins`."""
+    return _memory(controller, "VmHWM")
+
+
+def _memory(controller: Controller, what: str) -> int:
     assert controller.process is not None
     lines = Path(f"/proc/{controller.process.pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(what))
 
 
 async def cell_of(controller: Controller, pod: str) -> dict[str, Any]:
@@ -250,19 +299,26 @@ class Honest:
                 lines = (await kubectl("logs", self.NAME)).splitlines()
                 assert lines == [f"line {number}" for number in range(1, len(lines) + 1)], lines[-5:]
                 self._seen = len(lines)
-        assert "there" in await kubectl("exec", self.NAME, "--", "echo", "there")
+        assert "there" in await kubectl("exec", self.NAME, "--", "echo", "there", seconds=30)
+
+
+@asynccontextmanager
+async def beside_pods(
+    folder: Path, *names: str, more: str = "", lease: int = 10
+) -> AsyncGenerator[tuple[Controller, Honest]]:
+    """A controller, pods whose cells are to be in an attacker's hands, and an honest pod."""
+    async with running_controller(folder, more, lease) as controller:
+        await controller.kubectl("apply", "-f", "-", stdin="".join(map(pod, names)) + pod(Honest.NAME, COUNT))
+        pods = [f"pod/{name}" for name in (*names, Honest.NAME)]
+        await controller.kubectl("wait", "--for=condition=Ready", *pods, "--timeout=150s", seconds=160)
+        honest = Honest(controller)
+        await honest.holds()
+        yield controller, honest
 
 
 @asynccontextmanager
 async def beside_an_attacker(folder: Path, more: str = "") -> AsyncGenerator[tuple[Controller, HostileCell, Honest]]:
     """A controller, the cell of the pod "evil" in an attacker's hands, and an honest pod."""
-    async with running_controller(folder, more) as controller:
-        await controller.kubectl("apply", "-f", "-", stdin=pod("evil") + pod(Honest.NAME, COUNT))
-        await controller.kubectl(
-            "wait", "--for=condition=Ready", "pod/evil", "pod/honest", "--timeout=90s", seconds=100
-        )
-        honest = Honest(controller)
-        await honest.holds()
-        container = await container_of(controller, "evil")
-        async with taken_over(controller, await cell_of(controller, "evil"), container) as cell:
+    async with beside_pods(folder, "evil", more=more) as (controller, honest):
+        async with taken_over(controller, "evil") as cell:
             yield controller, cell, honest

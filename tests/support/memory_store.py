@@ -38,6 +38,9 @@ class MemoryStore:
         self.revision += 1
         self.records.pop((kind, key), None)
 
+    def check_lead(self) -> None:
+        """Nobody else has it."""
+
 
 @asynccontextmanager
 async def remembering(store: Store | None = None) -> AsyncGenerator[Memory]:

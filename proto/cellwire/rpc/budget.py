@@ -31,6 +31,8 @@ class Budget:
         self._bytes = 0
         self._control = 0.0
         self._at = now
+        self._frames = 0.0
+        self._framed_at = now
 
     def spend(self, received: int, events: Iterable[Event], unsent: int, now: float) -> str:
         """Take note of what has come, and of the bytes that wait to be sent; why the connection is to end, or ""."""
@@ -52,3 +54,12 @@ class Budget:
         if limits.control_burst is not None and self._control > limits.control_burst:
             return f"more than {limits.control_burst} frames that carry nothing came at once"
         return ""
+
+    def pause(self, cost: float, now: float) -> float:
+        """Take note of what frames have cost (`frames`); for how many seconds no other is to be taken in."""
+        limits = self._limits
+        if limits.frames_rate is None:
+            return 0.0
+        self._frames = max(self._frames - (now - self._framed_at) * limits.frames_rate, 0.0) + cost
+        self._framed_at = now
+        return max(self._frames - limits.frames_burst, 0.0) / limits.frames_rate

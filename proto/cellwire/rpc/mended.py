@@ -18,7 +18,9 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import Callable, Collection
+from collections import deque
+from collections.abc import Callable, Collection, Generator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -27,7 +29,7 @@ from grpclib.config import Configuration
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
 from grpclib.metadata import Deadline
-from grpclib.protocol import Connection, H2Protocol, Peer
+from grpclib.protocol import Buffer, Connection, H2Protocol, Peer
 from grpclib.protocol import Stream as WireStream
 from grpclib.server import Handler as CallHandler
 from grpclib.server import Server
@@ -38,7 +40,9 @@ from h2.settings import SettingCodes
 from hyperframe.frame import DataFrame
 from multidict import MultiDict
 
+from cellwire.rpc.arrived import Arrived
 from cellwire.rpc.budget import Budget
+from cellwire.rpc.frames import Frames
 from cellwire.rpc.limits import (
     HANDSHAKE_SECONDS,
     LOCAL_BUFFER,
@@ -56,6 +60,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 STEP = 4096
+# What one peer's frames may cost in one turn of the loop (`frames`): some milliseconds.
+TURN = 100
 OnLost = Callable[[Exception | None], None]
 
 
@@ -88,8 +94,14 @@ class LimitedProtocol(H2Protocol):
         self._limits = limits
         self._on_lost = on_lost
         self._budget = Budget(limits, time.monotonic())
+        self._frames = Frames()
+        self._waiting: deque[bytes] = deque()
+        self._turn: asyncio.TimerHandle | None = None
+        self._held = False
         self.on_request: Callable[[], object] | None = None
         """Called when the whole of a first request has come."""
+        self.on_over: Callable[[str], object] | None = None
+        """Called when the peer is cut off, with the reason."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Announce the limits that HTTP/2 knows, and stand before each message for the one that it does not."""
@@ -112,18 +124,50 @@ class LimitedProtocol(H2Protocol):
 
     def data_received(self, data: bytes) -> None:
         """As grpclib's; ends a connection whose peer has used up its budget, or sends what nobody asked for."""
-        # Of a stranger a little at a time: what one read brings may be thousands of frames.
-        step = len(data) if self._limits.events is None else STEP
+        if self._limits.frames_rate is None:
+            # Of a stranger a little at a time: what one read brings may be thousands of frames.
+            self._feed(data, len(data) if self._limits.events is None else STEP)
+            return
+        self._waiting.append(data)
+        if self._turn is None:
+            self._take_turn()
+
+    def _feed(self, data: bytes, step: int) -> None:
         for begin in range(0, len(data), step):
             if not hasattr(self.connection, "_transport"):  # it was closed
                 return
             self._received(data[begin : begin + step])
 
+    def _take_turn(self) -> None:
+        """Take in of what has come as much as others can wait for; the rest later, and no more is read until then."""
+        self._turn = None
+        cost = 0
+        while self._waiting and cost < TURN and hasattr(self.connection, "_transport"):
+            data = self._waiting.popleft()
+            end, more = self._frames.upto(data, 0, TURN - cost)
+            cost += more
+            if end < len(data):
+                self._waiting.appendleft(data[end:])
+            self._received(data if end == len(data) else data[:end])
+        pause = self._budget.pause(cost, time.monotonic())
+        if not hasattr(self.connection, "_transport"):
+            self._waiting.clear()
+            return
+        if self._waiting:
+            if not self._held:
+                self.connection._transport.pause_reading()
+            self._held = True
+            self._turn = asyncio.get_running_loop().call_later(pause, self._take_turn)
+        elif self._held:
+            self._held = False
+            self.connection._transport.resume_reading()
+
     def _received(self, data: bytes) -> None:
         connection = self.connection
         try:
             events = connection.feed(data)
-        except ProtocolError as error:
+        except (ProtocolError, ValueError, LookupError) as error:
+            # h2 trusts that headers are ASCII.
             log.debug("protocol error: %s", error)
             self._over("it broke the protocol")
             return
@@ -154,11 +198,15 @@ class LimitedProtocol(H2Protocol):
         """End the connection at once: what waits to be sent to such a peer would never be read."""
         transport = self.connection._transport
         log.info("a connection is ended: %s", why)
+        if self.on_over is not None:
+            self.on_over(why)
         self.processor.close(why)
         transport.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Wake whoever waits on this connection."""
+        if self._turn is not None:
+            self._turn.cancel()
         super().connection_lost(exc)
         self._on_lost(exc if isinstance(exc, Exception) else None)
 
@@ -168,11 +216,18 @@ class _LimitedStream(WireStream):
 
     longest = 0
 
+    def init_stream(self, stream_id: int, connection: Connection) -> None:
+        super().init_stream(stream_id, connection)
+        self.buffer = cast("Buffer", Arrived(functools.partial(connection.ack, stream_id)))
+
     async def recv_data(self, size: int) -> bytes:
         if size > self.longest:
             sentence = f"message: its announced length of {size} bytes is above the limit of {self.longest}"
             raise GRPCError(Status.RESOURCE_EXHAUSTED, sentence)
-        return await super().recv_data(size)
+        try:
+            return await super().recv_data(size)
+        except EOFError as error:
+            raise GRPCError(Status.INTERNAL, f"message: it is cut off: {error}") from error
 
 
 def _limited_stream(
@@ -227,8 +282,33 @@ def _current() -> asyncio.Task[Any]:
     return task
 
 
+@contextmanager
+def _understood() -> Generator[None]:
+    """Grpclib trusts who answers: what is no gRPC makes it stumble, in as many ways as it has assumptions."""
+    try:
+        yield
+    except (AssertionError, NotImplementedError, LookupError, ValueError, RecursionError) as error:
+        sentence = f"the answer: it is no gRPC ({type(error).__name__}: {error})"
+        raise GRPCError(Status.INTERNAL, sentence) from error
+
+
 class _SettledCall(Stream[Any, Any]):
     """A call that leaves its task's cancel count as it was."""
+
+    async def recv_initial_metadata(self) -> None:
+        """As Stream's. Raises GRPCError for what is none."""
+        with _understood():
+            await super().recv_initial_metadata()
+
+    async def recv_message(self) -> Any:
+        """As Stream's. Raises GRPCError for what is none."""
+        with _understood():
+            return await super().recv_message()
+
+    async def recv_trailing_metadata(self) -> None:
+        """As Stream's. Raises GRPCError for what is none."""
+        with _understood():
+            await super().recv_trailing_metadata()
 
     async def send_request(self, *, end: bool = False) -> None:
         """As Stream's; the answers of some methods may not be as long as those of others."""
@@ -290,7 +370,7 @@ class MendedChannel(Channel):
             deadline=deadline,
         )
 
-    def _protocol_factory(self) -> H2Protocol:
+    def _protocol_factory(self) -> LimitedProtocol:
         return LimitedProtocol(super()._protocol_factory(), self.limits, self._lost)
 
     def _lost(self, error: Exception | None) -> None:
@@ -309,12 +389,15 @@ class HeldChannel(MendedChannel):
         super().__init__(limits)
         self._scheme = "https"
         self._dead = False
+        self.untrue = ""
+        """Why the peer is not believed any more; "" where it is."""
         self._told: list[Callable[[], object]] = []
 
     def protocol(self, on_lost: Callable[[], object]) -> asyncio.Protocol:
         """The protocol to set on the connection; `on_lost` is called when that has ended."""
         self._told.append(on_lost)
         protocol = self._protocol_factory()
+        protocol.on_over = self._over
         self._protocol = protocol
         return protocol
 
@@ -332,6 +415,14 @@ class HeldChannel(MendedChannel):
         """End the connection; calls under way break."""
         self._dead = True
         super().close()
+
+    def distrust(self, why: str) -> None:
+        """End the connection, since its peer has said what nobody honest says."""
+        self._over(why)
+        self.close()
+
+    def _over(self, why: str) -> None:
+        self.untrue = self.untrue or why
 
     def _lost(self, error: Exception | None) -> None:
         super()._lost(error)

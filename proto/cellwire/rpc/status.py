@@ -56,7 +56,7 @@ class FaultCodec(StatusDetailsCodecBase):
         """Details of bytes; nothing where they are not ours."""
         try:
             parts = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         return parts if isinstance(parts, list) and all(isinstance(part, str) for part in parts) else None
 
@@ -96,10 +96,12 @@ def _told(error: GRPCError) -> Fault | None:
         return None
     # Whoever tells a fault was reached: what it could not reach is something else.
     kind = Kind.UNAVAILABLE if parts[0] == Kind.UNREACHABLE.value else Kind(parts[0])
-    return Fault(kind, parts[1], parts[2], parts[3], reason=parts[4])
+    # A peer that is not ours may have left the lengths as they were.
+    _, thing, cause, mend, reason = (_cut(part, most) for part, most in zip(parts, LONGEST_PART.values(), strict=True))
+    return Fault(kind, thing, cause, mend, reason=reason)
 
 
 def _guessed(error: GRPCError) -> Fault:
-    thing, _, cause = (error.message or "").partition(": ")
+    thing, _, cause = _cut(error.message or "", LONGEST).partition(": ")
     kind = KINDS.get(error.status, Kind.BROKEN)
     return Fault(kind, thing or "the call", cause or f"it ended with status {error.status.name}")

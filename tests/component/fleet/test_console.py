@@ -42,7 +42,7 @@ async def lost(folder: Path, cloud: FakeCloud, state: CellState) -> str:
         demand = Demand(cpu_millis=100, memory_mib=128)
         await book.add(Cell(name=NAME, state=state, demand=demand, instance=InstanceId("i-1")))
         home = Home("test", lambda: ("10.0.0.1:1",), lambda: "sha256:" + "0" * 64, dict)
-        await Act(book, cloud, home, b"secret", lambda: 1000.0).do(plan.Lose(NAME, "it did not join"))
+        await Act(book, cloud, home, b"secret", lambda: 1000.0, lambda: None).do(plan.Lose(NAME, "it did not join"))
         found = book.get(NAME)
         assert found is not None
         assert found.state is CellState.LOST

@@ -132,7 +132,7 @@ class Machine(RuleBasedStateMachine):
         self.book = Book(self.store, group, lambda: self.now)
         await self.book.load()
         home = Home("test", lambda: ("10.0.0.1:1",), lambda: "sha256:" + "0" * 64, dict)
-        self.act = Act(self.book, self.cloud, home, b"secret", lambda: self.now)
+        self.act = Act(self.book, self.cloud, home, b"secret", lambda: self.now, self.store.check_lead)
         pool = Pool(PoolSettings(classes=(WARM,)), self.store, self.act.buyable, Versions, lambda: self.now)
         self.pool = pool
         limits = Limits(lease=30, boot=60, launch=60, unclaimed=60, grace=10, terminate_again=5)

@@ -135,3 +135,10 @@ async def test_a_cancelled_handler_ends_without_a_status(tmp_path: Path, told: A
                 await cell_grpc.CellStub(channel).ReadFile(wire.ReadFileRequest())
         async with asyncio.timeout(20):
             await ended.wait()
+
+
+def test_details_of_a_peer_that_is_not_ours_are_cut_and_never_break_the_call() -> None:
+    assert FaultCodec().decode(Status.INTERNAL, None, b"[" * 60_000) is None
+    told = fault_of(GRPCError(Status.INTERNAL, "x" * 60_000, ["broken", *["y" * 60_000] * 4]))
+    assert len(str(told)) < 5000
+    assert len(str(fault_of(GRPCError(Status.INTERNAL, "x" * 60_000)))) < 5000
