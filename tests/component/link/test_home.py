@@ -16,7 +16,7 @@ from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call, settled
 from cellwire.rpc.turned import TURNED
-from controller.link import told
+from controller.link import distrust, told
 from controller.link.port import Change, Link
 from controller.model.names import CellName
 from tests.component.link.conftest import Site, until
@@ -77,7 +77,19 @@ async def test_a_cell_that_reports_nonsense_is_cut_off_and_others_are_heard(site
         await until(lambda: Change(CellName("c-i-1"), "disconnected") in site.changes)
         heard = len(said(site, told.Heartbeat))
         await until(lambda: len(said(site, told.Heartbeat)) > heard + 2)
-        assert not said(site, told.Happened)
+        assert [one.reason for one in said(site, told.Happened)] == ["NotBelieved"], "which we say ourselves"
+
+
+async def test_a_cell_that_was_not_believed_is_kept_out_when_it_dials_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distrust, "FIRST_SECONDS", 60.0)
+    async with site.open() as link, site.cell(link, "i-1") as (bad, _), site.cell(link, "i-2"):
+        await until(lambda: len(link.connected()) == 2)
+        bad.events.put_nowait(wire.CellEvent(at=1.0, reason="not a word"))
+        await until(lambda: link.untrue["kept-out"] > 0)
+        assert link.untrue["ended"] == 1
+        assert link.connected() == {CellName("c-i-2")}
 
 
 async def test_a_cell_that_reports_without_end_is_cut_off(site: Site) -> None:
