@@ -58,13 +58,13 @@ from controller.pods import engine, registries, worker
 from controller.pods.adoption import PodOwner
 from controller.pods.delivery import Identity
 from controller.sandboxes import warming as warm_images
+from controller.sandboxes.adoption import SandboxOwner
 from controller.sandboxes.carried import PURPOSE, Carrier
 from controller.sandboxes.ways import Ways
 from controller.services import addresses as service_addresses
 from controller.services import declared
 from controller.services import room as services_room
 from controller.shim import server as shim
-from controller.shim.adoption import SandboxOwner
 from controller.shim.sandboxes import CLAIMED_BY
 from controller.store import etcd, etcd_gateway, sqlite
 from controller.store.protocol import Store
@@ -120,7 +120,7 @@ async def main(settings: Settings) -> None:
         ways = Ways(Carrier(link.authority.secret(PURPOSE)), log_bytes=settings.api.log_mib << 20)
         owners: list[Owner] = [PodOwner(store, ways.carrier, time.time)]
         if settings.shim.socket is not None:
-            owners.append(SandboxOwner(store, ways.carrier))
+            owners.append(SandboxOwner(store, ways.carrier, CLAIMED_BY))
         fleet = await rooms.enter_async_context(
             fleet_room.running(_fleet_settings(settings), store, cloud, link, owners=owners)
         )

@@ -23,6 +23,7 @@ from cellwire.rpc.call import UnaryMethod, call, settled
 from cellwire.rpc.mended import HeldChannel
 from controller.model.cell import Cell
 from controller.model.names import CellName
+from controller.model.steps import LIVE
 from controller.sandboxes import told
 from controller.sandboxes.told import Made, Measured, News, Pace
 
@@ -58,6 +59,11 @@ class Reached(Protocol):
     async def connected(self, name: CellName) -> Channel:
         """The channel to a cell, waited for. Raises Fault UNAVAILABLE once it is lost or gone."""
         ...
+
+
+def is_over(cell: Cell | None) -> bool:
+    """Whether nothing can be had of a cell any more."""
+    return cell is None or cell.state not in LIVE
 
 
 class Newcomer:

@@ -19,8 +19,8 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.written import Written
 from controller.model.names import CellName
-from controller.sandboxes import announcing
-from controller.sandboxes.records import CONTAINER, SANDBOX, ContainerRecord, SandboxRecord
+from controller.sandboxes import announcing, records
+from controller.sandboxes.records import ContainerRecord, SandboxRecord
 from controller.sandboxes.reducer import listed_container, listed_sandbox, next_container, with_cause
 from controller.store.finishing import Finishing
 from controller.store.protocol import Store
@@ -36,7 +36,8 @@ MOST_LISTS = 16
 class Memory:
     """Everything that a kubelet polls, answered without a wire."""
 
-    def __init__(self, store: Store, finishing: Finishing) -> None:
+    def __init__(self, store: Store, finishing: Finishing, owner: str) -> None:
+        self._sandbox_kind, self._container_kind = records.sandboxes(owner), records.containers(owner)
         self._store = store
         self._finishing = finishing
         self._sandboxes: dict[str, SandboxRecord] = {}
@@ -51,9 +52,9 @@ class Memory:
 
     async def load(self) -> None:
         """Read what an earlier life of the controller stored."""
-        for stored in await self._store.list(SANDBOX):
+        for stored in await self._store.list(self._sandbox_kind):
             self._keep_sandbox(msgspec.msgpack.decode(stored.value, type=SandboxRecord))
-        for stored in await self._store.list(CONTAINER):
+        for stored in await self._store.list(self._container_kind):
             self._keep_container(msgspec.msgpack.decode(stored.value, type=ContainerRecord))
 
     def sandboxes(self) -> tuple[SandboxRecord, ...]:
@@ -120,10 +121,10 @@ class Memory:
         record = self._containers.get(container_id)
         return record.sandbox if record is not None else None
 
-    def only_created(self, container_id: str) -> bool:
-        """Whether a container has never been started, as far as is known."""
+    def is_in(self, container_id: str, state: cri.ContainerState.ValueType) -> bool:
+        """Whether a container is in this state, as far as is known."""
         entry = self._container_entries.get(container_id)
-        return entry is not None and entry.state == cri.CONTAINER_CREATED
+        return entry is not None and entry.state == state
 
     async def put_sandbox(self, record: SandboxRecord) -> None:
         """Store a sandbox, new or changed."""
@@ -180,7 +181,7 @@ class Memory:
             record = change(before)
             if record is None or record == before:
                 return
-            await self._store.put(SANDBOX, key, msgspec.msgpack.encode(record))
+            await self._store.put(self._sandbox_kind, key, msgspec.msgpack.encode(record))
             self._keep_sandbox(record)
         self._announce(key, key, announcing.of_sandbox(before.status if before else None, record.status))
 
@@ -192,13 +193,13 @@ class Memory:
             record = change(before)
             if record is None or record == before:
                 return
-            await self._store.put(CONTAINER, key, msgspec.msgpack.encode(record))
+            await self._store.put(self._container_kind, key, msgspec.msgpack.encode(record))
             self._keep_container(record)
         self._announce(key, sandbox, announcing.of_container(before.status if before else None, record.status))
 
     async def _drop_container(self, record: ContainerRecord) -> None:
         async with self._turn(record.sandbox):
-            await self._store.delete(CONTAINER, record.id)
+            await self._store.delete(self._container_kind, record.id)
             self._containers.pop(record.id, None)
             self._container_entries.pop(record.id, None)
             self._container_lists.clear()
@@ -210,7 +211,7 @@ class Memory:
         # While there is a status to tell with it.
         self._announce(record.id, record.id, (cri.CONTAINER_DELETED_EVENT,))
         async with self._turn(record.id):
-            await self._store.delete(SANDBOX, record.id)
+            await self._store.delete(self._sandbox_kind, record.id)
             self._sandboxes.pop(record.id, None)
             self._sandbox_entries.pop(record.id, None)
             self._sandbox_lists.clear()
@@ -247,10 +248,10 @@ def _keep(lists: dict[bytes, Written[Answer]], key: bytes, answer: Answer) -> No
     lists[key] = Written.of(answer)
 
 
-def _find(records: dict[str, Known], wanted: str, what: str) -> Known:
-    if wanted in records:
-        return records[wanted]
-    found = [record for key, record in records.items() if len(wanted) >= SHORTEST_PREFIX and key.startswith(wanted)]
+def _find(known: dict[str, Known], wanted: str, what: str) -> Known:
+    if wanted in known:
+        return known[wanted]
+    found = [record for key, record in known.items() if len(wanted) >= SHORTEST_PREFIX and key.startswith(wanted)]
     if len(found) == 1:
         return found[0]
     cause = "several have ids that begin so" if found else "there is none with this id"

@@ -1,4 +1,4 @@
-"""What the shim remembers of each sandbox and container, as stored: enough to answer a kubelet with no cell at all.
+"""What is remembered of each sandbox and container, as stored: enough to answer a kubelet with no cell at all.
 
 Protobuf messages are kept as their bytes, so that a record is one flat msgpack map and a restart loses nothing.
 """
@@ -10,14 +10,22 @@ import msgspec
 from controller.model.names import CellName
 from controller.model.pod import PodClaim
 
-SANDBOX = "shim-sandbox"
-CONTAINER = "shim-container"
 # The name under which a cell carries its sandbox; a container's is its id.
 CARRIED = "sandbox"
 
 
+def sandboxes(owner: str) -> str:
+    """The kind of record, in the store, of the sandboxes of one of those that run pods."""
+    return f"{owner}-sandbox"
+
+
+def containers(owner: str) -> str:
+    """The kind of record of their containers."""
+    return f"{owner}-container"
+
+
 class SandboxRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One sandbox. `config` is the kubelet's PodSandboxConfig, `status` the last PodSandboxStatus known.
+    """One sandbox. `config` is the PodSandboxConfig of who asked for it, `status` the last PodSandboxStatus known.
 
     `attempt` and `uid` name the cell's claim. `pulled` are image references that this pod was allowed to pull,
     each with the id it resolved to. `released` tells that the cell has been given back; `interrupted` says why it ends
@@ -36,10 +44,10 @@ class SandboxRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ContainerRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One container. `status` is the last ContainerStatus known, with the kubelet's own log path in it.
+    """One container. `status` is the last ContainerStatus known, with the paths of who asked for it.
 
-    `log_path` is the kubelet's file on this machine ("" where it wants none); `copies` maps a file of the cell to the
-    kubelet's file that it is copied back to when the container has ended (the termination message).
+    `log_path` is the file on this machine that its log is copied to ("" for none); `copies` maps a file of the cell to
+    the file here, if it exists, that it is copied back to when the container has ended (the termination message).
     """
 
     id: str

@@ -20,6 +20,7 @@ from controller.fleet.cells import Cells
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName
 from controller.sandboxes.cell import PATIENCE, OneCell
+from controller.sandboxes.pulling import pull
 
 log = structlog.get_logger()
 PULL_SECONDS = 1800.0
@@ -98,10 +99,8 @@ class Warming:
                 await asyncio.sleep(AGAIN_SECONDS)
 
     async def _pull(self, name: CellName, image: str) -> None:
-        login = await self._login(image) if self._login is not None else None
-        auth = cri.AuthConfig(username=login.username, password=login.password) if login is not None else None
-        request = cri.PullImageRequest(image=cri.ImageSpec(image=image), auth=auth)
-        await OneCell(self._cells, name, patience=PATIENCE).pull_image(request, PULL_SECONDS)
+        request = cri.PullImageRequest(image=cri.ImageSpec(image=image))
+        await pull(OneCell(self._cells, name, patience=PATIENCE), request, self._login, deadline=PULL_SECONDS)
 
     def _note(self, name: CellName, image: str, fault: str) -> None:
         if name in self._filled:

@@ -1,155 +1,45 @@
-"""The life of a container through the shim: its files are put on the cell, and the cell's runtime does the rest."""
+"""What a kubelet's container needs on its cell: an image that its pod may use, and what its mounts show."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path, PurePosixPath
-
-import msgspec
-import structlog
 
 from cellwire.cri import profiles
 from cellwire.cri.v1 import runtime_pb2 as cri
-from cellwire.faults import Fault, Kind
-from controller.fleet.cells import Cells
-from controller.model.cell import CellState
-from controller.model.names import CellName
-from controller.sandboxes import ending, reducer
-from controller.sandboxes.carried import Carrier
-from controller.sandboxes.cell import PATIENCE, OneCell
-from controller.sandboxes.memory import Memory
-from controller.sandboxes.records import ContainerRecord, SandboxRecord
-from controller.sandboxes.resize import require_fits
-from controller.shim import follower, mounts, volumes
-from controller.shim.following import Following
+from controller.sandboxes.cell import OneCell
+from controller.sandboxes.containers import require_ready
+from controller.sandboxes.records import SandboxRecord
+from controller.sandboxes.room import Room
+from controller.shim import mounts, volumes
 from controller.shim.images import Images
 from controller.shim.syncing import VolumeSync
 
-log = structlog.get_logger()
 
+class Creating:
+    """CreateContainer."""
 
-class Containers:
-    """CreateContainer, StartContainer, StopContainer, RemoveContainer, ExecSync."""
-
-    def __init__(
-        self,
-        cells: Cells,
-        memory: Memory,
-        following: Following,
-        images: Images,
-        volume_sync: VolumeSync,
-        carrier: Carrier,
-        pods_folder: str,
-    ) -> None:
-        self._cells = cells
-        self._carrier = carrier
+    def __init__(self, room: Room, images: Images, volume_sync: VolumeSync, pods_folder: str) -> None:
+        self._room = room
         self._images = images
         self._volume_sync = volume_sync
-        self._memory = memory
-        self._following = following
         self._pods_folder = pods_folder
 
     async def create(self, request: cri.CreateContainerRequest) -> str:
         """Create the container on the sandbox's cell. Raises Fault."""
-        sandbox = self._memory.sandbox(request.pod_sandbox_id)
-        _require_ready(sandbox, request.config.metadata.name)
+        sandbox = self._room.memory.sandbox(request.pod_sandbox_id)
+        require_ready(sandbox, request.config.metadata.name)
         await self._require_images(sandbox, request)
-        there = self._on(sandbox.cell)
-        config, copies = await self._placed(there, sandbox, request.config)
+        config, copies = await self._placed(self._room.containers.on(sandbox.cell), sandbox, request.config)
         asked = cri.CreateContainerRequest(
             pod_sandbox_id=sandbox.id, config=config, sandbox_config=request.sandbox_config
         )
-        container_id = await there.create_container(asked, self._memory.knows_any)
-        status = await there.container_status(container_id)
-        if status is None:
-            raise Fault(Kind.UNAVAILABLE, f"container {container_id[:13]}", "its cell knows it no more", "ask again")
-        reducer.name_container(status, request.config)
         log_path = ""
         if request.config.log_path:
             folder = cri.PodSandboxConfig.FromString(sandbox.config).log_directory
             log_path = str(Path(folder) / request.config.log_path)
-        status.log_path = log_path
-        record = ContainerRecord(
-            id=container_id,
-            sandbox=sandbox.id,
-            cell=sandbox.cell,
-            status=status.SerializeToString(),
-            log_path=log_path,
-            copies=copies,
-        )
-        await self._carrier.put(there, record.id, msgspec.msgpack.encode(record))
-        await self._memory.put_container(record)
-        self._following.start_log(record)
+        made = await self._room.containers.create(asked, request.config, log_path=log_path, copies=copies)
         self._volume_sync.look(sandbox.id)
-        return container_id
-
-    async def start(self, container_id: str) -> None:
-        """Start the container. Raises Fault."""
-        record = self._memory.container(container_id)
-        name = cri.ContainerStatus.FromString(record.status).metadata.name
-        _require_ready(self._memory.sandbox(record.sandbox), name)
-        there = self._on(record.cell)
-        try:
-            await there.start_container(record.id)
-        finally:
-            await self._learn(there, record.id)
-            self._following.started(record.sandbox)
-
-    async def stop(self, container_id: str, grace: int) -> None:
-        """Stop the container within its grace. The unknown and the lost are stopped already."""
-        try:
-            record = self._memory.container(container_id)
-        except Fault:
-            return
-        if reducer.exited(record.status):
-            return
-        there = self._on(record.cell)
-        await there.connect()  # how much is left of its instance is known afterwards
-        if (cell := self._cells.get(record.cell)) is not None:
-            grace = round(ending.within(cell.announced, grace, time.time()))
-        await there.stop_container(record.id, grace)
-        await self._learn(there, record.id)
-
-    async def remove(self, container_id: str) -> None:
-        """Remove the container on its cell, if that still lives, and forget it. The unknown is removed already."""
-        try:
-            record = self._memory.container(container_id)
-        except Fault:
-            return
-        await self.stop(record.id, 0)
-        await self._following.log_complete(record.id)
-        if self._on_cell(record):
-            await self._on(record.cell).remove_container(record.id)
-        await self._memory.forget_container(record)
-        self._following.removed(record.id)
-
-    async def update(self, request: cri.UpdateContainerResourcesRequest) -> cri.UpdateContainerResourcesResponse:
-        """Change what a container may use, within what its cell has. Raises Fault."""
-        record = self._memory.container(request.container_id)
-        cell = self._cells.get(record.cell)
-        if cell is not None:
-            name = cri.ContainerStatus.FromString(record.status).metadata.name
-            require_fits(f"container {name}", request.linux, cell)
-        there = self._on(record.cell)
-        request.container_id = record.id
-        await there.update_container(request)
-        await self._learn(there, record.id)
-        return cri.UpdateContainerResourcesResponse()
-
-    async def exec_sync(self, request: cri.ExecSyncRequest, deadline: float) -> cri.ExecSyncResponse:
-        """Run a command in a container and wait for it. Raises Fault."""
-        record = self._memory.container(request.container_id)
-        request.container_id = record.id
-        return await self._on(record.cell).exec_sync(request, deadline)
-
-    def _on(self, cell: CellName) -> OneCell:
-        return OneCell(self._cells, cell, patience=PATIENCE)
-
-    def _on_cell(self, record: ContainerRecord) -> bool:
-        """Whether there is a cell that may still have the container; one that is lost takes all with it."""
-        cell = self._cells.get(record.cell)
-        over = cell is None or cell.state in {CellState.RETIRING, CellState.LOST, CellState.GONE}
-        return not over and not self._memory.sandbox(record.sandbox).released
+        return made
 
     async def _require_images(self, sandbox: SandboxRecord, request: cri.CreateContainerRequest) -> None:
         """A container starts only on images that its own pod has pulled, or that are open to all. Raises Fault."""
@@ -201,19 +91,6 @@ class Containers:
                 return str(PurePosixPath(planned.on_cell) / planned.part)
             case mounts.Fate.AS_IS:
                 return planned.on_cell
-
-    async def _learn(self, there: OneCell, container_id: str) -> None:
-        """Take the container's state over at once, so that the kubelet's next question finds it."""
-        try:
-            await follower.learn(self._memory, there, container_id, await there.container_status(container_id))
-        except Fault as fault:
-            log.info("container state not known yet", container=container_id, cause=str(fault))
-
-
-def _require_ready(sandbox: SandboxRecord, container: str) -> None:
-    if sandbox.released or cri.PodSandboxStatus.FromString(sandbox.status).state != cri.SANDBOX_READY:
-        cause = f"its sandbox {sandbox.id[:13]} is not ready"
-        raise Fault(Kind.PRECONDITION, f"container {container}", cause, "run the pod anew")
 
 
 def allowed(sandbox: SandboxRecord, image: str) -> bool:

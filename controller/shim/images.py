@@ -16,11 +16,9 @@ import structlog
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from controller.choice.platforms import locate
-from controller.clouds.protocol import LoginOf
-from controller.fleet.cells import Cells
-from controller.sandboxes.cell import PATIENCE, OneCell
-from controller.sandboxes.memory import SHORTEST_PREFIX, Memory
+from controller.sandboxes.memory import SHORTEST_PREFIX
 from controller.sandboxes.records import SandboxRecord
+from controller.sandboxes.room import Room
 from controller.shim.sandboxes import pod_of
 from controller.shim.stock import Stock
 
@@ -30,17 +28,17 @@ log = structlog.get_logger()
 class Images:
     """Pulls go to the pod's cell; lists are answered from what was pulled."""
 
-    def __init__(self, cells: Cells, memory: Memory, stock: Stock, folder: str, login: LoginOf | None = None) -> None:
-        self._cells = cells
+    def __init__(self, room: Room, stock: Stock, folder: str) -> None:
+        self._room = room
         self._stock = stock
-        self._memory = memory
         self._folder = folder
-        self._login = login
         self._known: dict[str, cri.Image] = {}
 
     async def present(self, wanted: cri.ImageFilter) -> tuple[cri.Image, ...]:
         """Images without a pod, and those that a sandbox of ours has pulled and that are still in use."""
-        used = {image for record in self._memory.sandboxes() if not record.released for image in record.pulled.values()}
+        used = {
+            image for record in self._room.memory.sandboxes() if not record.released for image in record.pulled.values()
+        }
         for unused in self._known.keys() - used:
             del self._known[unused]
         known = self._known | {image.id: image for image in await self._stock.list()}
@@ -69,23 +67,24 @@ class Images:
                 reason="ErrImageNeverPull",
             )
         wanted = cri.PullImageRequest(image=cri.ImageSpec(image=names[0]), sandbox_config=config)
-        await self._allow(sandbox.id, spec.image, await self.pull(wanted))
+        image_id = await self.pull(wanted)
+
+        def allow(record: SandboxRecord) -> SandboxRecord:
+            return msgspec.structs.replace(record, pulled={**record.pulled, spec.image: image_id})
+
+        await self._room.memory.change_sandbox(sandbox.id, allow)
 
     async def pull(self, request: cri.PullImageRequest) -> str:
         """Pull onto the cell of the pod that the request names; returns the image's id. Raises Fault."""
         if not request.sandbox_config.metadata.uid:
-            return await self._stock.pull(await self._logged_in(request))
+            return await self._stock.pull(request)
         pod = pod_of(request.sandbox_config)
-        sandbox = self._memory.sandbox_of_pod(str(pod.uid), pod.attempt)
+        sandbox = self._room.memory.sandbox_of_pod(str(pod.uid), pod.attempt)
         if sandbox is None:
             raise Fault(Kind.PRECONDITION, f"pull of {request.image.image}", "the pod's sandbox does not run")
-        there = OneCell(self._cells, sandbox.cell, patience=PATIENCE)
-        try:
-            image_id = await there.pull_image(await self._logged_in(request))
-        except Fault as fault:
-            image_id = self._already_pulled(sandbox, request.image.image, fault)
+        there = self._room.containers.on(sandbox.cell)
+        image_id = await self._room.pulling.pull(there, sandbox, request)
         found = await there.image(image_id)
-        await self._allow(sandbox.id, request.image.image, image_id)
         if found is not None and found.id == image_id:
             self._known[found.id] = found
         return image_id
@@ -103,31 +102,6 @@ class Images:
     async def _in_stock(self, spec: cri.ImageSpec) -> cri.Image | None:
         wanted = cri.ImageFilter(image=spec)
         return next((one for one in await self._stock.list() if spec.image and _matches(wanted, one)), None)
-
-    async def _logged_in(self, request: cri.PullImageRequest) -> cri.PullImageRequest:
-        """With the cloud's own credentials for its registries, where the kubelet has sent none."""
-        if self._login is None or request.auth.ByteSize():
-            return request
-        found = await self._login(request.image.image)
-        if found is None:
-            return request
-        wanted = cri.PullImageRequest()
-        wanted.CopyFrom(request)
-        wanted.auth.username, wanted.auth.password = found.username, found.password
-        return wanted
-
-    async def _allow(self, sandbox_id: str, reference: str, image_id: str) -> None:
-        def allow(record: SandboxRecord) -> SandboxRecord:
-            return msgspec.structs.replace(record, pulled={**record.pulled, reference: image_id})
-
-        await self._memory.change_sandbox(sandbox_id, allow)
-
-    def _already_pulled(self, sandbox: SandboxRecord, reference: str, fault: Fault) -> str:
-        """A container that is started again must not wait for a registry that is down."""
-        if fault.kind in {Kind.UNAVAILABLE, Kind.TIMEOUT} and reference in sandbox.pulled:
-            log.warning("registry out of reach; the pod's own image is used again", image=reference, cause=str(fault))
-            return sandbox.pulled[reference]
-        raise fault
 
 
 def _matches(wanted: cri.ImageFilter, image: cri.Image) -> bool:

@@ -22,11 +22,10 @@ from cellwire.rpc.written import Written
 from cellwire.stream.server import StreamingServer
 from cellwire.stream.session import SessionRequest
 from cellwire.version import VERSION as RELEASE
-from controller.sandboxes.memory import Memory
+from controller.sandboxes.room import Room
 from controller.sandboxes.stats import Stats
 from controller.shim.abilities import Abilities
-from controller.shim.containers import Containers
-from controller.shim.following import Following
+from controller.shim.containers import Creating
 from controller.shim.images import Images
 from controller.shim.sandboxes import Sandboxes
 
@@ -60,20 +59,19 @@ class RuntimeService(RuntimeServiceBase):
 
     def __init__(
         self,
-        memory: Memory,
+        room: Room,
         stats: Stats,
-        following: Following,
         sandboxes: Sandboxes,
-        containers: Containers,
+        creating: Creating,
         streaming: StreamingServer,
         abilities: Abilities,
     ) -> None:
         self._abilities = abilities
-        self._memory = memory
+        self._room = room
+        self._memory = room.memory
         self._stats = stats
-        self._following = following
         self._sandboxes = sandboxes
-        self._containers = containers
+        self._creating = creating
         self._streaming = streaming
 
     async def Version(self, stream: Stream[cri.VersionRequest, cri.VersionResponse]) -> None:
@@ -135,27 +133,27 @@ class RuntimeService(RuntimeServiceBase):
 
     async def CreateContainer(self, stream: Stream[cri.CreateContainerRequest, cri.CreateContainerResponse]) -> None:
         async def create(request: cri.CreateContainerRequest) -> cri.CreateContainerResponse:
-            return cri.CreateContainerResponse(container_id=await self._containers.create(request))
+            return cri.CreateContainerResponse(container_id=await self._creating.create(request))
 
         await answer(stream, create)
 
     async def StartContainer(self, stream: Stream[cri.StartContainerRequest, cri.StartContainerResponse]) -> None:
         async def start(request: cri.StartContainerRequest) -> cri.StartContainerResponse:
-            await self._containers.start(request.container_id)
+            await self._room.containers.start(request.container_id)
             return cri.StartContainerResponse()
 
         await answer(stream, start)
 
     async def StopContainer(self, stream: Stream[cri.StopContainerRequest, cri.StopContainerResponse]) -> None:
         async def stop(request: cri.StopContainerRequest) -> cri.StopContainerResponse:
-            await self._containers.stop(request.container_id, request.timeout)
+            await self._room.containers.stop(request.container_id, request.timeout)
             return cri.StopContainerResponse()
 
         await answer(stream, stop)
 
     async def RemoveContainer(self, stream: Stream[cri.RemoveContainerRequest, cri.RemoveContainerResponse]) -> None:
         async def remove(request: cri.RemoveContainerRequest) -> cri.RemoveContainerResponse:
-            await self._containers.remove(request.container_id)
+            await self._room.containers.remove(request.container_id)
             return cri.RemoveContainerResponse()
 
         await answer(stream, remove)
@@ -185,13 +183,17 @@ class RuntimeService(RuntimeServiceBase):
     async def UpdateContainerResources(
         self, stream: Stream[cri.UpdateContainerResourcesRequest, cri.UpdateContainerResourcesResponse]
     ) -> None:
-        await answer(stream, self._containers.update)
+        async def update(request: cri.UpdateContainerResourcesRequest) -> cri.UpdateContainerResourcesResponse:
+            await self._room.containers.update(request)
+            return cri.UpdateContainerResourcesResponse()
+
+        await answer(stream, update)
 
     async def ReopenContainerLog(
         self, stream: Stream[cri.ReopenContainerLogRequest, cri.ReopenContainerLogResponse]
     ) -> None:
         async def reopen(request: cri.ReopenContainerLogRequest) -> cri.ReopenContainerLogResponse:
-            self._following.reopen_log(self._memory.container(request.container_id).id)
+            self._room.following.reopen_log(self._memory.container(request.container_id).id)
             return cri.ReopenContainerLogResponse()
 
         await answer(stream, reopen)
@@ -201,7 +203,7 @@ class RuntimeService(RuntimeServiceBase):
         if request is None:
             return
         left = stream.deadline.time_remaining() if stream.deadline else max(request.timeout, 3600.0)
-        await stream.send_message(await self._containers.exec_sync(request, left))
+        await stream.send_message(await self._room.containers.exec_sync(request, left))
 
     async def Exec(self, stream: Stream[cri.ExecRequest, cri.ExecResponse]) -> None:
         async def url(request: cri.ExecRequest) -> cri.ExecResponse:
@@ -368,7 +370,8 @@ class RuntimeService(RuntimeServiceBase):
         self, stream: Stream[cri.UpdatePodSandboxResourcesRequest, cri.UpdatePodSandboxResourcesResponse]
     ) -> None:
         async def update(request: cri.UpdatePodSandboxResourcesRequest) -> cri.UpdatePodSandboxResourcesResponse:
-            return await self._sandboxes.update(request)
+            await self._room.sandboxes.update(request)
+            return cri.UpdatePodSandboxResourcesResponse()
 
         await answer(stream, update)
 

@@ -1,8 +1,4 @@
-"""The life of a sandbox: a cell is claimed for it, the sandbox is made on the cell, and the cell is given back.
-
-The cell is given back when the kubelet stops the sandbox, not when it removes the record of it, since a stopped
-sandbox costs as much as a running one. Before that the last byte of every log is here, or the wait for it is over.
-"""
+"""A kubelet's sandboxes: a cell is claimed for each attempt at a pod, within the time that the kubelet waits."""
 
 from __future__ import annotations
 
@@ -12,29 +8,25 @@ from collections import Counter
 from collections.abc import Callable
 from ipaddress import ip_address
 
-import msgspec
 import structlog
 
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from controller.fleet.cells import Cells
 from controller.model import cost
-from controller.model.cell import Cell, CellState
+from controller.model.cell import Cell
 from controller.model.names import CellName, PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
-from controller.sandboxes import reducer
-from controller.sandboxes.carried import Carrier
-from controller.sandboxes.cell import PATIENCE, OneCell
-from controller.sandboxes.memory import Memory
-from controller.sandboxes.records import CARRIED, CarriedSandbox, SandboxRecord
-from controller.sandboxes.resize import require_fits
-from controller.shim import follower, volumes
+from controller.sandboxes.cell import is_over
+from controller.sandboxes.records import SandboxRecord
+from controller.sandboxes.room import Room
+from controller.shim import volumes
 from controller.shim.abilities import HANDLERS
-from controller.shim.following import Following
 
 log = structlog.get_logger()
 CLAIMED_BY = "shim"
+WHY = "the kubelet stopped the pod"
 # A kubelet asks again within minutes; a claim that nobody has asked for since is over.
 ABANDONED_AFTER = 600.0
 
@@ -42,18 +34,9 @@ ABANDONED_AFTER = 600.0
 class Sandboxes:
     """RunPodSandbox, StopPodSandbox, RemovePodSandbox."""
 
-    def __init__(
-        self,
-        cells: Cells,
-        memory: Memory,
-        following: Following,
-        demand_of: Callable[[cri.PodSandboxConfig], Demand],
-        carrier: Carrier,
-    ) -> None:
+    def __init__(self, cells: Cells, room: Room, demand_of: Callable[[cri.PodSandboxConfig], Demand]) -> None:
         self._cells = cells
-        self._carrier = carrier
-        self._memory = memory
-        self._following = following
+        self._room = room
         self._demand_of = demand_of
         self._asked: dict[tuple[str, int], float] = {}
         self._running: dict[tuple[str, int], asyncio.Lock] = {}
@@ -70,7 +53,7 @@ class Sandboxes:
         lock = self._running.setdefault(key, asyncio.Lock())
         try:
             async with asyncio.timeout(patience), lock:
-                known = self._memory.sandbox_of_pod(*key)
+                known = self._room.memory.sandbox_of_pod(*key)
                 if known is not None:
                     return _standing(known)
                 claim = claim_of(config, self._demand_of(config))
@@ -82,38 +65,14 @@ class Sandboxes:
                 self._running.pop(key, None)
 
     async def stop(self, sandbox_id: str) -> None:
-        """Stop the sandbox, take what is left on the cell, give the cell back. The unknown is stopped already."""
-        try:
-            record = self._memory.sandbox(sandbox_id)
-        except Fault:
-            return
-        if record.released:
-            return
-        await self._stop_on(self._on(record.cell), record)
-        await follower.end(self._memory, record.id, "the sandbox was stopped")
-        await self._following.stop(record.id)
-        await self._cells.release(record.cell, "the kubelet stopped the pod")
-        await self._memory.change_sandbox(record.id, lambda known: msgspec.structs.replace(known, released=True))
+        """Stop the sandbox. The unknown is stopped already."""
+        await self._room.sandboxes.stop(sandbox_id, WHY)
 
     async def remove(self, sandbox_id: str) -> None:
         """Stop the sandbox and forget it. The unknown is removed already."""
-        await self.stop(sandbox_id)
-        try:
-            record = self._memory.sandbox(sandbox_id)
-        except Fault:
-            return
-        await self._memory.forget_sandbox(record)
-        self._asked.pop((record.uid, record.attempt), None)
-
-    async def update(self, request: cri.UpdatePodSandboxResourcesRequest) -> cri.UpdatePodSandboxResourcesResponse:
-        """Hold the pod to new resources, within what its cell has. Raises Fault."""
-        record = self._memory.sandbox(request.pod_sandbox_id)
-        cell = self._cells.get(record.cell)
-        if cell is not None:
-            require_fits(f"pod {cri.PodSandboxStatus.FromString(record.status).metadata.name}", request.resources, cell)
-        request.pod_sandbox_id = record.id
-        await self._on(record.cell).update_sandbox(request)
-        return cri.UpdatePodSandboxResourcesResponse()
+        record = await self._room.sandboxes.remove(sandbox_id, WHY)
+        if record is not None:
+            self._asked.pop((record.uid, record.attempt), None)
 
     def info(self, cell_name: CellName) -> dict[str, str]:
         """What is told of a sandbox's cell where a client asks for more than the status: what it is, what it costs."""
@@ -139,13 +98,12 @@ class Sandboxes:
         now = time.monotonic()
         waiting: set[tuple[str, int]] = set()
         for cell in self._cells.list():
-            over = cell.state in {CellState.RETIRING, CellState.LOST, CellState.GONE}
-            if cell.claim is None or cell.claim.by != CLAIMED_BY or over:
+            if cell.claim is None or cell.claim.by != CLAIMED_BY or is_over(cell):
                 continue
             key = (str(cell.claim.pod.uid), cell.claim.pod.attempt)
             waiting.add(key)
             asked = self._asked.setdefault(key, now)
-            if self._memory.sandbox_of_pod(*key) is None and now - asked > ABANDONED_AFTER:
+            if self._room.memory.sandbox_of_pod(*key) is None and now - asked > ABANDONED_AFTER:
                 log.warning("giving back a cell that no kubelet asks for", cell=cell.name)
                 await self._cells.release(cell.name, "no kubelet asked for it any more")
                 waiting.discard(key)
@@ -160,37 +118,9 @@ class Sandboxes:
             await self._cells.release(cell.name, cell.announced.message)
             cause = f"the instance of its cell {cell.name} will be reclaimed: {cell.announced.message}"
             raise Fault(Kind.UNAVAILABLE, f"pod {pod.namespace}/{pod.name}", cause, "ask again for another cell")
-        there = self._on(cell.name)
         asked = config_for_cell(config)
-        await volumes.send_seccomp(there, str(pod.uid), asked.linux.security_context)
-        sandbox_id = await there.run_sandbox(asked, runtime_handler, self._memory.knows_any)
-        status = await there.sandbox_status(sandbox_id)
-        reducer.name_sandbox(status, config, runtime_handler)
-        record = SandboxRecord(
-            id=sandbox_id,
-            cell=cell.name,
-            uid=str(pod.uid),
-            attempt=pod.attempt,
-            config=config.SerializeToString(),
-            status=status.SerializeToString(),
-        )
-        carried = CarriedSandbox(claim=claim, record=record)
-        await self._carrier.put(there, CARRIED, msgspec.msgpack.encode(carried))
-        await self._memory.put_sandbox(record)
-        self._following.start(record)
-        return record.id
-
-    async def _stop_on(self, there: OneCell, record: SandboxRecord) -> None:
-        try:
-            await there.stop_sandbox(record.id)
-            await self._following.refresh(record.id)
-        except Fault as fault:
-            log.warning("cell ended before its sandbox was stopped", cell=record.cell, cause=str(fault))
-            return
-        await self._following.logs_complete(record.id)
-
-    def _on(self, cell: CellName) -> OneCell:
-        return OneCell(self._cells, cell, patience=PATIENCE)
+        await volumes.send_seccomp(self._room.containers.on(cell.name), str(pod.uid), asked.linux.security_context)
+        return (await self._room.sandboxes.make(cell.name, claim, asked, config, runtime_handler)).id
 
     def _still_coming(self, pod: PodRef, patience: float) -> Fault:
         thing = f"pod {pod.namespace}/{pod.name}"

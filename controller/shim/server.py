@@ -26,19 +26,18 @@ from controller.clouds.protocol import LoginOf
 from controller.fleet.cells import Cells
 from controller.model.names import CellName
 from controller.model.offer import Demand
+from controller.sandboxes.cell import PATIENCE
 from controller.sandboxes.memory import Memory
+from controller.sandboxes.room import running as sandboxes_room
 from controller.sandboxes.stats import Stats
 from controller.sandboxes.ways import Ways
 from controller.shim.abilities import Abilities
-from controller.shim.containers import Containers
-from controller.shim.following import Following
+from controller.shim.containers import Creating
 from controller.shim.images import Images
-from controller.shim.interruption import Interruptions
 from controller.shim.runtime import ImageService, RuntimeService
-from controller.shim.sandboxes import Sandboxes
+from controller.shim.sandboxes import CLAIMED_BY, Sandboxes
 from controller.shim.stock import Stock
 from controller.shim.syncing import VolumeSync
-from controller.store.finishing import Finishing
 from controller.store.protocol import Store
 from hostkit.inotify import Inotify
 
@@ -98,36 +97,34 @@ async def running(
     """Serve CRI on the socket for as long as the context lives. `login` gives credentials of the cloud's registries."""
     settings.folder.mkdir(parents=True, exist_ok=True)
     with closing(Inotify()) as inotify:
-        async with asyncio.TaskGroup() as tasks:
-            memory = Memory(store, Finishing(tasks))
-            await memory.load()
-            stats = Stats(cells, memory, str(settings.folder))
-            stock = Stock(cells)
-            abilities = Abilities(cells)
-            volume_sync = VolumeSync(cells, memory, inotify, settings.pods_folder)
-            following = Following(tasks, cells, memory, stats, volume_sync, ways.mirror, ways.supervisor)
-            for record in memory.sandboxes():
-                if not record.released:
-                    following.start(record)
-            sandboxes = Sandboxes(cells, memory, following, demand_of, ways.carrier)
-            images = Images(cells, memory, stock, str(settings.folder), login)
-            containers = Containers(cells, memory, following, images, volume_sync, ways.carrier, settings.pods_folder)
-            interruptions = Interruptions(cells, memory, containers)
-            backend = CountedBackend(CellBackend(cells, memory), ways.sessions)
+        async with (
+            sandboxes_room(cells, store, ways, CLAIMED_BY, login, patience=PATIENCE) as room,
+            streaming_server(
+                CountedBackend(CellBackend(cells, room.memory), ways.sessions), settings.streaming_host
+            ) as streaming,
+            asyncio.TaskGroup() as tasks,
+        ):
+            stats, stock, abilities = (
+                Stats(cells, room.memory, str(settings.folder)),
+                Stock(cells, login),
+                Abilities(cells),
+            )
+            volume_sync = VolumeSync(cells, room.memory, inotify, settings.pods_folder)
+            room.following.take_up((("stats", stats.keep), ("volumes", volume_sync.keep)))
+            sandboxes = Sandboxes(cells, room, demand_of)
+            images = Images(room, stock, str(settings.folder))
+            creating = Creating(room, images, volume_sync, settings.pods_folder)
+            runtime = RuntimeService(room, stats, sandboxes, creating, streaming, abilities)
             beside = (
                 tasks.create_task(abilities.find_out(), name="what cells can do"),
-                tasks.create_task(interruptions.watch(), name="interruptions"),
                 tasks.create_task(_release_abandoned(sandboxes, stock), name="abandoned claims"),
             )
             try:
-                async with streaming_server(backend, settings.streaming_host) as streaming:
-                    runtime = RuntimeService(memory, stats, following, sandboxes, containers, streaming, abilities)
-                    async with serving([runtime, ImageService(images)], settings.socket):
-                        yield
+                async with serving([runtime, ImageService(images)], settings.socket):
+                    yield
             finally:
                 for task in beside:
                     task.cancel()
-                await following.close()
 
 
 async def _release_abandoned(sandboxes: Sandboxes, stock: Stock) -> None:

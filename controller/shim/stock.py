@@ -17,12 +17,14 @@ import structlog
 
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault
+from controller.clouds.protocol import LoginOf
 from controller.fleet.cells import Cells
-from controller.model.cell import Cell, CellState
+from controller.model.cell import Cell
 from controller.model.names import CellName, PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
-from controller.sandboxes.cell import PATIENCE, OneCell
+from controller.sandboxes.cell import PATIENCE, OneCell, is_over
+from controller.sandboxes.pulling import logged_in
 
 log = structlog.get_logger()
 CLAIMED_BY = "shim-images"
@@ -31,28 +33,29 @@ IDLE = 600.0
 DEADLINE = 30.0
 # A kubelet waits for the answer, and its pods with it.
 LIST_DEADLINE = 2.0
-OVER = frozenset({CellState.RETIRING, CellState.LOST, CellState.GONE})
 
 
 class Stock:
     """The images without a pod, and the cell that holds them, if there is one."""
 
-    def __init__(self, cells: Cells) -> None:
+    def __init__(self, cells: Cells, login: LoginOf | None) -> None:
         self._cells = cells
+        self._login = login
         self._claiming = asyncio.Lock()
         self._used = time.monotonic()
         # None: not known in this life of the controller.
         self._images: tuple[cri.Image, ...] | None = None
         # A cell of an earlier life of the controller goes on.
         mine = (one for one in cells.list() if one.claim is not None and one.claim.by == CLAIMED_BY)
-        self._cell: CellName | None = next((one.name for one in mine if one.state not in OVER), None)
+        self._cell: CellName | None = next((one.name for one in mine if not is_over(one)), None)
 
     async def pull(self, request: cri.PullImageRequest) -> str:
         """Pull for nobody in particular; the image's id. Raises Fault."""
         self._used = time.monotonic()
+        wanted = await logged_in(request, self._login)  # before there is a cell that has to be paid for
         there = await self._claimed()
         try:
-            image = await there.pull_image(request)
+            image = await there.pull_image(wanted)
             await self._look_again()
         finally:
             self._used = time.monotonic()
@@ -112,7 +115,7 @@ class Stock:
 
     def _alive(self) -> Cell | None:
         cell = self._cells.get(self._cell) if self._cell is not None else None
-        return cell if cell is not None and cell.state not in OVER else None
+        return None if is_over(cell) else cell
 
     def _there(self) -> OneCell | None:
         """The cell, if it is connected."""

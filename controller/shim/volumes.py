@@ -1,4 +1,4 @@
-"""Copies files between worker and cell: what the kubelet prepared goes there, the termination message comes back.
+"""Copies files from the worker to a cell: what the kubelet prepared for a pod.
 
 Owner, mode and symbolic links are kept. What is sent is one state of the folder: where the kubelet swaps a volume
 while it is read, it is read again. Nothing is visible on the cell before the whole is there.
@@ -21,9 +21,6 @@ from controller.shim.subpaths import part_of, path_of
 from hostkit import mountinfo
 
 CHUNK = 1 << 18
-READ_BACK_DEADLINE = 10.0
-# The kubelet itself shows no more of a termination message (12 KiB for a whole pod).
-TERMINATION_LIMIT = 12 << 10
 # A configMap or secret holds 1 MiB at most; a projected volume may gather many of them.
 LARGEST_VOLUME = 32 << 20
 MOST_ENTRIES = 10_000
@@ -112,16 +109,6 @@ async def make_folder(there: OneCell, on_cell: str, like: Path | None = None, *,
     if memory is not None:
         own.memory.CopyFrom(wire.Memory(size_bytes=memory))
     await there.put_files(wire.PutFilesStart(folder=on_cell, keep_existing=True), [wire.PutFilesInput(entry=own)])
-
-
-async def fetch(there: OneCell, on_cell: str, target: Path) -> None:
-    """Bring the end of a small file of the cell into an existing file here. Raises Fault."""
-    data = await there.read_file(on_cell, TERMINATION_LIMIT, READ_BACK_DEADLINE)
-    if data and target.exists():
-        try:
-            target.write_bytes(data)
-        except OSError as error:
-            raise Fault(Kind.BROKEN, f"termination message {target}", str(error)) from error
 
 
 def snapshot(source: Path) -> list[wire.PutFilesInput]:

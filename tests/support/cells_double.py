@@ -140,7 +140,7 @@ class CellsDouble:
         self.released: list[str] = []
         self.refuse: Fault | None = None
         self.serving: list[asyncio.Task[None]] = []
-        self.losses: asyncio.Queue[Cell] = asyncio.Queue()
+        self.watchers: list[asyncio.Queue[Cell]] = []
         self.said: dict[CellName, Vitals] = {}
 
     async def claim(self, claim: PodClaim) -> Cell:
@@ -178,7 +178,7 @@ class CellsDouble:
             created_at=time.time(),
             changed_at=time.time(),
         )
-        self.losses.put_nowait(self.cells[name])
+        self._tell(self.cells[name])
         return self.cells[name]
 
     async def events(self) -> AsyncIterator[tuple[CellName, Happened]]:
@@ -194,7 +194,7 @@ class CellsDouble:
     def lose(self, name: CellName) -> None:
         cell = self.cells.pop(name)
         self.doubles[name].kill_all()
-        self.losses.put_nowait(Cell(name=name, state=CellState.LOST, demand=cell.demand, reason="silent for 40 s"))
+        self._tell(Cell(name=name, state=CellState.LOST, demand=cell.demand, reason="silent for 40 s"))
 
     def announce(self, name: CellName, kind: str, seconds: float, *, ends: bool = True) -> None:
         """The cloud says that the instance ends in so many seconds, and the fleet that the pod is to end."""
@@ -203,7 +203,7 @@ class CellsDouble:
             kind=kind, at=now + seconds, message="taken", heard_at=now, ends=ends, ending_since=now if ends else 0.0
         )
         self.cells[name] = msgspec.structs.replace(self.cells[name], announced=said)
-        self.losses.put_nowait(self.cells[name])
+        self._tell(self.cells[name])
 
     def end(self) -> None:
         for double in self.doubles.values():
@@ -240,8 +240,16 @@ class CellsDouble:
         return self.channel(name)
 
     async def watch(self) -> AsyncIterator[Cell]:
+        news: asyncio.Queue[Cell] = asyncio.Queue()
+        self.watchers.append(news)
+        for cell in tuple(self.cells.values()):
+            news.put_nowait(cell)
         while True:
-            yield await self.losses.get()
+            yield await news.get()
+
+    def _tell(self, cell: Cell) -> None:
+        for news in self.watchers:
+            news.put_nowait(cell)
 
 
 def demand_of(spec: Any) -> Demand:

@@ -46,4 +46,4 @@ class MemoryStore:
 async def remembering(store: Store | None = None) -> AsyncGenerator[Memory]:
     """The memory of sandboxes and containers over a store, one that forgets for None."""
     async with asyncio.TaskGroup() as tasks:
-        yield Memory(store or MemoryStore(), Finishing(tasks))
+        yield Memory(store or MemoryStore(), Finishing(tasks), "shim")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import cast
 
 import pytest
@@ -13,11 +15,13 @@ from controller.fleet.cells import Cells
 from controller.model.names import PodUid
 from controller.model.pod import PodClaim, PodRef
 from controller.pods.cri import CellRuntime
-from controller.sandboxes.memory import Memory
+from controller.sandboxes import room
+from controller.sandboxes.carried import Carrier
+from controller.sandboxes.ways import Ways
 from controller.shim.images import Images
 from controller.shim.stock import Stock
 from tests.support.cells_double import CellsDouble, cells, demand_of
-from tests.support.memory_store import remembering
+from tests.support.memory_store import MemoryStore
 
 OWN, OTHER = "registry.cloud/app:1", "registry.other/app:1"
 
@@ -41,15 +45,16 @@ async def test_the_pod_engine_logs_in_to_the_clouds_registries_only() -> None:
         assert fleet.doubles[cell.name].logins == [("cloud", "secret"), ("", "")]
 
 
-def images(fleet: CellsDouble, memory: Memory, by: LoginOf | None) -> Images:
+@asynccontextmanager
+async def images(fleet: CellsDouble, by: LoginOf | None) -> AsyncGenerator[Images]:
     known = cast("Cells", fleet)
-    return Images(known, memory, Stock(known), "/", by)
+    async with room.running(known, MemoryStore(), Ways(Carrier(b"key")), "shim", by) as sandboxes:
+        yield Images(sandboxes, Stock(known, by), "/")
 
 
 async def test_the_shim_logs_in_where_the_kubelet_sends_no_credentials_of_its_own() -> None:
-    async with cells() as fleet, remembering() as memory:
+    async with cells() as fleet, images(fleet, login) as of_shim:
         mine = cri.AuthConfig(username="kubelet", password="own")
-        of_shim = images(fleet, memory, login)
         for image, auth in ((OWN, None), (OTHER, None), (OWN, mine)):
             await of_shim.pull(cri.PullImageRequest(image=cri.ImageSpec(image=image), auth=auth))
         (double,) = fleet.doubles.values()
@@ -57,10 +62,10 @@ async def test_the_shim_logs_in_where_the_kubelet_sends_no_credentials_of_its_ow
 
 
 async def test_a_cloud_without_registries_changes_nothing_and_a_refusal_is_told() -> None:
-    async with cells() as fleet, remembering() as memory:
+    async with cells() as fleet, images(fleet, None) as unknowing, images(fleet, denied) as refused:
         request = cri.PullImageRequest(image=cri.ImageSpec(image=OWN))
-        await images(fleet, memory, None).pull(request)
+        await unknowing.pull(request)
         with pytest.raises(Fault, match="the role may not"):
-            await images(fleet, memory, denied).pull(request)
+            await refused.pull(request)
         (double,) = fleet.doubles.values()
         assert double.logins == [("", "")]

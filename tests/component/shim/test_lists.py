@@ -16,8 +16,9 @@ from cellwire.rpc.limits import CELL
 from cellwire.rpc.mended import MendedChannel
 from controller.fleet.cells import Cells
 from controller.model.names import CellName
+from controller.sandboxes import records
 from controller.sandboxes.carried import Carrier
-from controller.sandboxes.records import CONTAINER, SANDBOX, ContainerRecord, SandboxRecord
+from controller.sandboxes.records import ContainerRecord, SandboxRecord
 from controller.sandboxes.ways import Ways
 from controller.shim import server
 from controller.shim.runtime import PAGE
@@ -47,7 +48,7 @@ async def fill(store: MemoryStore) -> None:
             id=sandbox.id, cell=CellName(f"c-{number}"), uid=str(number), attempt=0, config=b"", released=True,
             status=sandbox.SerializeToString(),
         )  # fmt: skip
-        await store.put(SANDBOX, record.id, msgspec.msgpack.encode(record))
+        await store.put(records.sandboxes("shim"), record.id, msgspec.msgpack.encode(record))
         for which in range(EACH):
             container = cri.ContainerStatus(
                 id=container_id(number, which), labels={"which": str(which)},
@@ -56,7 +57,7 @@ async def fill(store: MemoryStore) -> None:
             made = ContainerRecord(
                 id=container.id, sandbox=record.id, cell=record.cell, status=container.SerializeToString()
             )
-            await store.put(CONTAINER, made.id, msgspec.msgpack.encode(made))
+            await store.put(records.containers("shim"), made.id, msgspec.msgpack.encode(made))
 
 
 @asynccontextmanager

@@ -82,6 +82,6 @@ async def test_a_caller_who_gives_up_does_not_part_memory_and_store() -> None:
         store.answers.set()
         while not memory.knows("c"):
             await asyncio.sleep(0)
-    again = Memory(store, cast("Finishing", None))
+    again = Memory(store, cast("Finishing", None), "shim")
     await again.load()
     assert again.container("c") == record

@@ -1,4 +1,4 @@
-"""Knows a kubelet's pod again by what its cell carries, after the records of it were lost.
+"""Knows a sandbox again by what its cell carries, after the records of it were lost.
 
 The cell carries the records of its sandbox and containers as they were when they were made (`sandboxes.carried`). Of
 what it says itself only the state of those containers is heard, as at any time. Which images the pod was allowed to
@@ -15,28 +15,29 @@ from cellwire.faults import Fault, Kind
 from controller.model.cell import Cell
 from controller.model.names import CellName
 from controller.model.pod import PodClaim
-from controller.sandboxes import reducer
+from controller.sandboxes import records, reducer
 from controller.sandboxes.carried import Carrier
 from controller.sandboxes.cell import PATIENCE, Newcomer, OneCell
-from controller.sandboxes.records import CARRIED, CONTAINER, SANDBOX, CarriedSandbox, ContainerRecord
+from controller.sandboxes.records import CARRIED, CarriedSandbox, ContainerRecord
 from controller.store.protocol import Store
 
 
 class SandboxOwner:
-    """See `controller.fleet.adoption.Owner`, for sandboxes of a kubelet."""
+    """See `controller.fleet.adoption.Owner`, for the sandboxes of one of those that run pods."""
 
-    def __init__(self, store: Store, carrier: Carrier) -> None:
+    def __init__(self, store: Store, carrier: Carrier, owner: str) -> None:
         self._store = store
         self._carrier = carrier
+        self._owner = owner
 
     async def recognise(self, cell: CellName, channel: Channel) -> PodClaim | None:
         """The pod whose sandbox the cell carries. Raises Fault."""
-        found = await self._found(_newcomer(cell, channel))
-        return found.claim if found is not None else None
+        found = await self._found(newcomer(cell, channel))
+        return found.claim if found is not None and found.claim.by == self._owner else None
 
     async def take(self, cell: Cell, channel: Channel) -> None:
-        """Write the sandbox and its containers down, under the ids by which the kubelet knows them. Raises Fault."""
-        there = _newcomer(cell.name, channel)
+        """Write the sandbox and its containers down, under the ids by which they were known. Raises Fault."""
+        there = newcomer(cell.name, channel)
         found = await self._found(there)
         if found is None:
             raise Fault(Kind.UNAVAILABLE, f"cell {cell.name}", "its pod has ended meanwhile", "it is asked again")
@@ -49,9 +50,9 @@ class SandboxOwner:
             status = as_it_runs(cri.ContainerStatus.FromString(record.status), told)
             pulled[status.image.user_specified_image or status.image.image] = status.image_id
             record = msgspec.structs.replace(record, status=status.SerializeToString())
-            await self._store.put(CONTAINER, record.id, msgspec.msgpack.encode(record))
+            await self._store.put(records.containers(self._owner), record.id, msgspec.msgpack.encode(record))
         record = msgspec.structs.replace(found.record, pulled=pulled)
-        await self._store.put(SANDBOX, record.id, msgspec.msgpack.encode(record))
+        await self._store.put(records.sandboxes(self._owner), record.id, msgspec.msgpack.encode(record))
 
     async def _found(self, there: OneCell) -> CarriedSandbox | None:
         carried = await self._carrier.get(there, CARRIED)
@@ -63,7 +64,8 @@ class SandboxOwner:
         return msgspec.msgpack.decode(carried, type=ContainerRecord) if carried is not None else None
 
 
-def _newcomer(cell: CellName, channel: Channel) -> OneCell:
+def newcomer(cell: CellName, channel: Channel) -> OneCell:
+    """The runtime on a cell that nobody knows yet."""
     return OneCell(Newcomer(channel), cell, patience=PATIENCE)
 
 

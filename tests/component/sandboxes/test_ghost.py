@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+from typing import cast
 
 from cellwire.cri.v1 import runtime_pb2 as cri
 from controller.fleet.cells import Cells
 from controller.model.names import PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
+from controller.sandboxes.carried import Carrier
 from controller.sandboxes.cell import OneCell
+from controller.sandboxes.following import Following
 from controller.sandboxes.records import ContainerRecord, SandboxRecord
-from controller.shim.follower import Follower
+from controller.sandboxes.ways import Ways
 from tests.support.cells_double import cells
 from tests.support.memory_store import remembering
 
 POD = PodRef(uid=PodUid("u"), namespace="default", name="p")
-
-
-class Stats:
-    """Polls nothing."""
-
-    async def poll(self, sandbox_id: str, there: OneCell) -> None:
-        await asyncio.Event().wait()
 
 
 async def test_a_container_that_its_cell_does_not_know_has_ended_and_the_others_are_followed() -> None:
@@ -45,11 +40,12 @@ async def test_a_container_that_its_cell_does_not_know_has_ended_and_the_others_
             await memory.put_container(ContainerRecord(id=name, sandbox=sandbox, cell=cell.name, status=status))
         states: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
         memory.listen(lambda event: states.put_nowait((event.container_id, event.container_event_type)))
-        following = tasks.create_task(Follower(record, cast("Cells", fleet), memory, cast("Any", Stats())).follow())
+        following = Following(tasks, cast("Cells", fleet), memory, Ways(Carrier(b"key")))
+        following.take_up()
         assert await states.get() == ("0-ghost", cri.CONTAINER_STOPPED_EVENT)
         ghost = cri.ContainerStatus.FromString(memory.container("0-ghost").status)
         assert (ghost.state, ghost.exit_code, ghost.reason) == (cri.CONTAINER_EXITED, 137, "ContainerStatusUnknown")
 
         await there.stop_container(container, 0)
         assert await states.get() == (container, cri.CONTAINER_STOPPED_EVENT)
-        following.cancel()
+        await following.close()

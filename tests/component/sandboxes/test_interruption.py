@@ -15,15 +15,10 @@ from controller.sandboxes.carried import Carrier
 from controller.sandboxes.ending import GRACE
 from controller.sandboxes.memory import Memory
 from controller.sandboxes.records import ContainerRecord, SandboxRecord
-from controller.shim.containers import Containers
-from controller.shim.following import Following
-from controller.shim.images import Images
-from controller.shim.interruption import Interruptions
-from controller.shim.syncing import VolumeSync
+from controller.sandboxes.room import running as opened
+from controller.sandboxes.ways import Ways
 from tests.support.cells_double import CellsDouble, cells, demand_of
-from tests.support.memory_store import remembering
-
-NOTHING = cast("Following", None), cast("Images", None), cast("VolumeSync", None), Carrier(b"key")
+from tests.support.memory_store import MemoryStore
 
 
 async def running_container(fleet: CellsDouble, memory: Memory) -> str:
@@ -49,10 +44,8 @@ async def running_container(fleet: CellsDouble, memory: Memory) -> str:
 
 
 async def test_without_a_kubelet_the_containers_are_ended_while_a_whole_grace_period_fits() -> None:
-    async with cells() as fleet, remembering() as memory, asyncio.TaskGroup() as tasks:
-        known = cast("Cells", fleet)
-        containers = Containers(known, memory, *NOTHING, "/pods")
-        watching = tasks.create_task(Interruptions(known, memory, containers).watch())
+    async with cells() as fleet, opened(cast("Cells", fleet), MemoryStore(), Ways(Carrier(b"key")), "shim") as room:
+        memory = room.memory
         container = await running_container(fleet, memory)
         (cell,) = fleet.cells
 
@@ -65,4 +58,3 @@ async def test_without_a_kubelet_the_containers_are_ended_while_a_whole_grace_pe
         status = cri.ContainerStatus.FromString(memory.container(container).status)
         assert (status.exit_code, status.reason) == (5, "Interrupted")
         assert "will be reclaimed" in status.message
-        watching.cancel()

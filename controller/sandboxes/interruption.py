@@ -19,9 +19,9 @@ from controller.fleet.cells import Cells
 from controller.model.cell import Announcement, Cell, CellState
 from controller.model.names import CellName
 from controller.sandboxes import ending, reducer
+from controller.sandboxes.containers import Containers
 from controller.sandboxes.memory import Memory
 from controller.sandboxes.records import ContainerRecord, SandboxRecord
-from controller.shim.containers import Containers
 
 log = structlog.get_logger()
 # A sandbox may be on its way to a cell when its end is announced.
@@ -29,9 +29,10 @@ LOOK_AGAIN = 0.5
 
 
 class Interruptions:
-    """Watches the cells for announcements, and ends the sandboxes that they concern."""
+    """Watches the cells of one room for announcements, and ends the sandboxes that they concern."""
 
-    def __init__(self, cells: Cells, memory: Memory, containers: Containers) -> None:
+    def __init__(self, cells: Cells, memory: Memory, containers: Containers, owner: str) -> None:
+        self._owner = owner
         self._cells = cells
         self._memory = memory
         self._containers = containers
@@ -42,6 +43,8 @@ class Interruptions:
         async with asyncio.TaskGroup() as tasks:
             async for cell in self._cells.watch():
                 known = cell.announced
+                if cell.claim is None or cell.claim.by != self._owner:
+                    continue
                 if cell.state is not CellState.CLAIMED:
                     self._begun.discard(cell.name)
                 elif known is not None and known.ending_since and cell.name not in self._begun:
@@ -80,4 +83,4 @@ class Interruptions:
     async def _stop(self, container: ContainerRecord, known: Announcement) -> None:
         grace = ending.grace_of(cri.ContainerStatus.FromString(container.status))
         await asyncio.sleep(max(ending.signal_at(known, grace) - time.time(), 0.0))
-        await self._containers.stop(container.id, round(grace))
+        await self._containers.stop(container.id, grace)

@@ -12,11 +12,14 @@ import pytest
 
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
+from controller.model.cell import Cell, CellState
 from controller.model.names import CellName
+from controller.model.offer import Demand
+from controller.sandboxes.carried import Carrier
+from controller.sandboxes.following import Following
 from controller.sandboxes.memory import Memory
-from controller.sandboxes.owned import Supervisor
 from controller.sandboxes.records import ContainerRecord, SandboxRecord
-from controller.shim.following import Following
+from controller.sandboxes.ways import LOG_GRACE, Ways
 from tests.support.memory_store import remembering
 
 CELL = CellName("c-1")
@@ -30,7 +33,7 @@ class Refusing:
         self.hindered = ""
         self.copies = 0
 
-    async def copy(self, channel: Any, container_id: str, path: Path, *, follow: bool) -> None:
+    async def copy(self, channel: Any, container_id: str, path: Path, *, follow: bool, grown: Any) -> None:
         self.copies += 1
         if self.hindered:
             await asyncio.Event().wait()
@@ -45,14 +48,12 @@ class Refusing:
     async def connected(self, cell: CellName) -> None:
         await asyncio.Event().wait()
 
-    async def keep(self, record: SandboxRecord) -> None:
-        await asyncio.Event().wait()
-
-    def forget(self, sandbox: str, containers: list[str]) -> None: ...
+    def get(self, cell: CellName) -> Cell:
+        return Cell(name=cell, state=CellState.CLAIMED, demand=Demand(cpu_millis=1, memory_mib=1))
 
 
 @asynccontextmanager
-async def followed() -> AsyncGenerator[tuple[Following, Memory, Refusing]]:
+async def followed(grace: float = LOG_GRACE) -> AsyncGenerator[tuple[Following, Memory, Refusing]]:
     """A sandbox with a container that runs, whose log's copy has failed once."""
     refusing = Refusing()
     async with remembering() as memory:
@@ -62,7 +63,7 @@ async def followed() -> AsyncGenerator[tuple[Following, Memory, Refusing]]:
         await memory.put_container(ContainerRecord(id="k", sandbox="s", cell=CELL, status=status, log_path="/l/0.log"))
         double = cast("Any", refusing)
         async with asyncio.TaskGroup() as tasks:
-            following = Following(tasks, double, memory, double, double, double, Supervisor())
+            following = Following(tasks, double, memory, Ways(Carrier(b"key"), mirror=double, log_grace=grace))
             following.start(sandbox)
             while not refusing.copies:
                 await asyncio.sleep(0)
@@ -89,10 +90,9 @@ async def test_a_failed_copy_counts_as_lost_bytes_and_that_is_said(capsys: pytes
     [("log /l/0.log: No space left on device", "No space left"), (" ", "the cell did not send the last ones in time")],
 )
 async def test_a_log_that_is_late_when_its_cell_goes_is_told_with_what_held_it_up(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, hindered: str, cause: str
+    capsys: pytest.CaptureFixture[str], hindered: str, cause: str
 ) -> None:
-    monkeypatch.setattr("controller.shim.following.LOG_GRACE", 0.01)
-    async with followed() as (following, _, refusing):
+    async with followed(0.01) as (following, _, refusing):
         refusing.hindered = hindered
         await following.logs_complete("s")
     said = capsys.readouterr().out

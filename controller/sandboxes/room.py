@@ -1,0 +1,61 @@
+"""The room: the sandboxes of one of those that run pods on cells, each with a memory of its own.
+
+Opening it reads what an earlier life of the controller wrote; `Room.following.take_up` goes on where that was. Leaving
+ends no pod.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from controller.clouds.protocol import LoginOf
+from controller.fleet.cells import Cells
+from controller.sandboxes.containers import Containers
+from controller.sandboxes.following import Following, LogKeeping
+from controller.sandboxes.interruption import Interruptions
+from controller.sandboxes.lifecycle import Sandboxes
+from controller.sandboxes.memory import Memory
+from controller.sandboxes.pulling import Pulling
+from controller.sandboxes.ways import Ways
+from controller.store.finishing import Finishing
+from controller.store.protocol import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What is known of the sandboxes, and what can be done with them."""
+
+    memory: Memory
+    following: Following
+    containers: Containers
+    sandboxes: Sandboxes
+    pulling: Pulling
+
+
+@asynccontextmanager
+async def running(
+    cells: Cells,
+    store: Store,
+    ways: Ways,
+    owner: str,
+    login: LoginOf | None = None,
+    *,
+    patience: float | None = None,
+    logs: LogKeeping = LogKeeping(),  # noqa: B008 # a value that nobody changes
+) -> AsyncGenerator[Room]:
+    """The sandboxes of `owner`; `login` gives credentials of the cloud's registries. For `patience` see `OneCell`."""
+    async with asyncio.TaskGroup() as tasks:
+        memory = Memory(store, Finishing(tasks), owner)
+        await memory.load()
+        following = Following(tasks, cells, memory, ways, logs)
+        containers = Containers(cells, memory, following, ways.carrier, patience)
+        sandboxes = Sandboxes(cells, memory, following, ways.carrier, containers)
+        watching = tasks.create_task(Interruptions(cells, memory, containers, owner).watch(), name="interruptions")
+        try:
+            yield Room(memory, following, containers, sandboxes, Pulling(memory, login))
+        finally:
+            watching.cancel()
+            await following.close()
