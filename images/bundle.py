@@ -62,7 +62,7 @@ def pack(cell: Path, tools: Path, out: Path, epoch: int) -> str:
     _script(folder / "bin/python3", _PYTHON.format(loader=loader))
     _script(folder / "bin/cellagent", _LAUNCHER)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_bytes(_archive(made, epoch))
+    out.write_bytes(archive(made, epoch))
     shutil.rmtree(made)
     return run(["sha256sum", str(out)]).decode().split()[0]
 
@@ -84,7 +84,7 @@ def _libraries(cell: Path, folder: Path, python: str) -> str:
     return next(Path(path).name for path in found if Path(path).name.startswith("ld-linux"))
 
 
-def _archive(folder: Path, epoch: int) -> bytes:
+def archive(folder: Path, epoch: int) -> bytes:
     """A sorted archive whose times and owners are the same in each bake."""
 
     def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:

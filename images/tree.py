@@ -30,7 +30,8 @@ _PLATFORMS = {"amd64": "x86_64", "arm64": "aarch64"}
 def packages(work: Path, name: str, wanted: Sequence[str], architecture: str, epoch: int) -> Path:
     """A tree with these packages, made by mmdebstrap where it is not there yet. Raises Fault."""
     need("mmdebstrap", "chroot")
-    key = hashlib.sha256(repr((contents.SUITE, architecture, wanted, contents.NOT_UNPACKED)).encode()).hexdigest()[:12]
+    said = (contents.SUITE, architecture, wanted, contents.NOT_UNPACKED, contents.NO_FIRST_STAGE)
+    key = hashlib.sha256(repr(said).encode()).hexdigest()[:12]
     tree = work / f"{name}-{architecture}-{key}"
     if tree.exists():
         return tree
@@ -44,6 +45,7 @@ def packages(work: Path, name: str, wanted: Sequence[str], architecture: str, ep
             "--mode=root",
             f"--architectures={architecture}",
             f"--include={','.join(wanted)}",
+            f"--essential-hook={contents.NO_FIRST_STAGE}",
             *options,
             contents.SUITE,
             str(making),

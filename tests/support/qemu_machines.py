@@ -155,7 +155,7 @@ class QemuMachines:
     def _command(self, record: Record, disk: Path, tap: str) -> list[str]:
         hardware = self._hardware
         return [
-            "nice", "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-machine", "q35",
+            "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-machine", "q35",
             "-smp", str(hardware.cpus), "-m", str(hardware.memory_mib), "-nodefaults", "-display", "none",
             "-no-reboot", "-serial", f"file:{self.folder / f'{record.id}.console'}",
             *(("-bios", str(FIRMWARE)) if hardware.uefi else ()),
