@@ -12,7 +12,7 @@ import msgspec
 
 from cellagent.images.protocol import Image
 from cellagent.kernel import apparmor, cgroups, inside, mounts, selinux
-from cellagent.runtime import image_volumes, userns, users
+from cellagent.runtime import cdi, image_volumes, userns, users
 from cellagent.runtime.machine import Machine
 from cellagent.runtime.records import ContainerRecord, Phase, SandboxRecord
 from cellagent.runtime.spec import SpecInputs, oci_spec
@@ -72,7 +72,8 @@ def lay_out(
         cgroup_v2=cgroups.layout() is cgroups.Layout.V2,
         mountinfo=mountinfo.TABLE.read_text() if config.mounts else "",
     )
-    spec = oci_spec(inputs)
+    edits = cdi.find([device.name for device in config.CDI_devices], machine.settings.cdi)
+    spec = cdi.applied(oci_spec(inputs), edits, privileged=context.privileged)
     write_spec(machine.settings.bundle(record.id), spec)
     return msgspec.structs.replace(user, groups=tuple(spec["process"]["user"].get("additionalGids", ())))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from cellagent.network import cni, pod
+from cellagent.runtime import cdi
 from cellwire.faults import Fault, Kind
 
 
@@ -26,6 +27,8 @@ class RuntimeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Bridge and subnet of the pods of an agent that runs alone."""
     oci_runtime: str = ""
     """crun or runc; empty is the better one that works."""
+    cdi: tuple[Path, ...] = cdi.FOLDERS
+    """Where specifications of devices are; the later go before the earlier."""
     plugins: cni.Plugins = cni.Plugins()
     """Where CNI plugins and their configuration are, for an agent that runs alone."""
 

@@ -67,9 +67,6 @@ def oci_spec(inputs: SpecInputs) -> dict[str, Any]:
     config, context = inputs.container, inputs.container.linux.security_context
     name = f"container {config.metadata.name}"
     spec_security.check_selinux(name, context, enabled=inputs.selinux)
-    if config.CDI_devices:
-        devices = " ".join(device.name for device in config.CDI_devices)
-        raise Fault(Kind.UNSUPPORTED, f"{name}, CDI devices {devices}", "no device specifications are kept here")
     held = capabilities.capabilities(context, root=inputs.user.uid == 0, present=inputs.host_capabilities)
     process = spec_process.process(
         config, inputs.image, inputs.user, hostname=inputs.hostname, lowest_oom_score=inputs.lowest_oom_score

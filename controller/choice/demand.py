@@ -42,6 +42,14 @@ class Overhead(msgspec.Struct, frozen=True, kw_only=True):
 DEFAULT_OVERHEAD = Overhead()
 
 
+def cdi_devices(vendor: str) -> tuple[str, ...]:
+    """What a container asks its cell for, by the Container Device Interface, to have all GPUs of this maker; NVIDIA's
+    where none is named.
+    """
+    resource = next((name for name, its in GPU_VENDORS.items() if its == vendor), next(iter(GPU_VENDORS)))
+    return (f"{resource}=all",)
+
+
 def of_pod(spec: Mapping[str, Any], overhead: Overhead = DEFAULT_OVERHEAD) -> Demand:
     """The demand of a pod's spec, as decoded from its manifest. Raises Fault INVALID for what is no such spec."""
     spec = _mapping(spec, "spec")

@@ -21,6 +21,7 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import UnaryMethod, call, settled
 from cellwire.rpc.mended import HeldChannel
+from controller.choice.demand import cdi_devices
 from controller.model.cell import Cell
 from controller.model.names import CellName
 from controller.model.steps import LIVE
@@ -144,6 +145,14 @@ class OneCell:
             cri.ListContainersRequest(filter=cri.ContainerFilter(pod_sandbox_id=sandbox)),
             lambda reply: told.containers(reply, sandbox),
         )
+
+    def devices(self) -> tuple[str, ...]:
+        """What a container of the cell's pod asks for where nobody says which of them has the pod's GPUs."""
+        cell = self._cells.get(self.name)
+        if cell is None or cell.claim is None or not cell.claim.demand.gpus:
+            return ()
+        bought = cell.offer.shape.gpus if cell.offer is not None else None
+        return cdi_devices(cell.claim.demand.gpu_vendor or (bought.vendor if bought else ""))
 
     async def create_container(self, asked: cri.CreateContainerRequest, known: Callable[[str], bool]) -> str:
         """Make a container; its id, which nobody may know yet. One of the same name and attempt that nobody knows was

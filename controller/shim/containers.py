@@ -29,7 +29,10 @@ class Creating:
         sandbox = self._room.memory.sandbox(request.pod_sandbox_id)
         require_ready(sandbox, request.config.metadata.name)
         await self._require_images(sandbox, request)
-        config, copies = await self._placed(self._room.containers.on(sandbox.cell), sandbox, request.config)
+        there = self._room.containers.on(sandbox.cell)
+        config, copies = await self._placed(there, sandbox, request.config)
+        if not config.CDI_devices:
+            config.CDI_devices.extend(cri.CDIDevice(name=name) for name in there.devices())
         asked = cri.CreateContainerRequest(
             pod_sandbox_id=sandbox.id, config=config, sandbox_config=request.sandbox_config
         )

@@ -14,7 +14,7 @@ import pytest
 from cellagent.images.protocol import ImageConfig
 from cellagent.kernel import cgroups, mounts, namespaces, oci
 from cellagent.kernel.namespaces import IdMap
-from cellagent.runtime import users
+from cellagent.runtime import cdi, users
 from cellagent.runtime.spec import SpecInputs, oci_spec
 from cellwire.cri.v1 import runtime_pb2 as cri
 from hostkit import programs
@@ -71,7 +71,8 @@ async def run(folder: Path, script: str, context: cri.LinuxContainerSecurityCont
     )
     bundle, state = folder / "bundle", folder / "state"
     bundle.mkdir(exist_ok=True)
-    (bundle / "config.json").write_bytes(msgspec.json.encode(oci_spec(inputs)))
+    spec = cdi.applied(oci_spec(inputs), more.pop("edits", ()), privileged=context.privileged)
+    (bundle / "config.json").write_bytes(msgspec.json.encode(spec))
     group = cgroups.Group(f"/{name}")
     group.create(inner=True)
     try:
@@ -190,3 +191,56 @@ async def test_a_pod_in_a_user_namespace_is_root_only_inside(folder: Path) -> No
     finally:
         mounts.unmount(folder / "merged")
         shutil.rmtree(folder / "work")
+
+
+# Of the machine's devices one that no container may open unless it is told so.
+SOME_DEVICE = next((path for path in ("/dev/fuse", "/dev/kvm", "/dev/loop-control") if Path(path).exists()), "")
+DRIVER = """
+cdiVersion: "0.6.0"
+kind: example.com/gpu
+containerEdits:
+  env: [DRIVER=550]
+  mounts:
+  - hostPath: {folder}/driver
+    containerPath: /opt/driver
+    options: [ro, nosuid, nodev, bind]
+  hooks:
+  - hookName: createContainer
+    path: /usr/bin/touch
+    args: [touch, {folder}/hooked]
+devices:
+- name: "0"
+  containerEdits:
+    deviceNodes: [{{path: /dev/gpu0, hostPath: {device}, permissions: rw}}]
+- name: all
+  containerEdits:
+    env: [GPUS=all]
+    deviceNodes:
+    - {{path: /dev/gpu0, hostPath: {device}, permissions: rw, fileMode: 438}}
+"""
+
+
+@pytest.mark.skipif(not SOME_DEVICE, reason="NOT RUN: this machine has no device that containers may not open anyhow")
+async def test_a_container_has_the_devices_mounts_and_words_that_a_makers_specification_says(folder: Path) -> None:
+    (folder / "driver").mkdir()
+    (folder / "driver/libgpu.so").write_text("the driver")
+    (folder / "cdi").mkdir()
+    (folder / "cdi/gpu.yaml").write_text(DRIVER.format(folder=folder, device=SOME_DEVICE))
+    script = (
+        "cat /opt/driver/libgpu.so; touch /opt/driver/x || echo no-writing; echo $DRIVER $GPUS;"
+        "(exec 3<>/dev/gpu0) && echo opened"
+    )
+    edits = cdi.find(["example.com/gpu=all"], [folder / "cdi"])
+    said = await run(folder, script, cri.LinuxContainerSecurityContext(seccomp=USUAL), edits=edits)
+    assert "the driver" in said
+    assert "no-writing" in said
+    assert "550 all" in said
+    assert "opened" in said, said
+    assert (folder / "hooked").exists(), "the hook has run"
+
+
+@pytest.mark.skipif(not SOME_DEVICE, reason="NOT RUN: this machine has no device that containers may not open anyhow")
+async def test_without_the_specifications_rule_the_same_device_cannot_be_opened(folder: Path) -> None:
+    edits = cdi.Edits(device_nodes=(cdi.DeviceNode(path="/dev/gpu0", host_path=SOME_DEVICE, permissions="m"),))
+    script = "(exec 3<>/dev/gpu0) && echo opened"
+    assert "opened" not in await run(folder, script, cri.LinuxContainerSecurityContext(seccomp=USUAL), edits=(edits,))
