@@ -10,8 +10,8 @@ import signal
 import ssl
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -26,7 +26,7 @@ from cellwire import tasks
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.proxies import Proxies, merged, proxies_of
-from controller.api import admin, measuring
+from controller.api import admin, measuring, opening
 from controller.api import server as api
 from controller.api.kinds import WORKLOADS
 from controller.api.metrics import Measured, Metrics
@@ -41,7 +41,7 @@ from controller.cluster import room as cluster_room
 from controller.config import Settings
 from controller.fleet import registry_facts
 from controller.fleet import room as fleet_room
-from controller.fleet.adoption import Owner
+from controller.fleet.adoption import Owner, needed
 from controller.fleet.cells import Cells
 from controller.fleet.pool_classes import classes
 from controller.fleet.pool_classes import images as held
@@ -105,12 +105,13 @@ def _raise_descriptors() -> None:
 
 async def main(settings: Settings) -> None:
     """Open every room, wait for the signal, close every room. Pods run on."""
-    stop = _signalled()
+    stop = _Stop()
     state = settings.state
     metrics = Metrics()
     async with AsyncExitStack() as rooms:
+        await rooms.enter_async_context(stop.opening())
         rooms.enter_context(tasks.told_on_signal())
-        store = TimedStore(await _open_store(settings, rooms, stop), metrics.wrote)
+        store = TimedStore(await _open_store(settings, rooms, stop.told), metrics.wrote)
         cloud = await _open_cloud(settings, rooms)
         admission = _Later()
         link = await rooms.enter_async_context(link_port.running(_link_settings(settings), admission.now, cloud.verify))
@@ -121,9 +122,10 @@ async def main(settings: Settings) -> None:
         owners: list[Owner] = [PodOwner(store, ways.carrier, time.time)]
         if settings.shim.socket is not None:
             owners.append(SandboxOwner(store, ways.carrier, CLAIMED_BY))
-        fleet = await rooms.enter_async_context(
-            fleet_room.running(_fleet_settings(settings), store, cloud, link, owners=owners)
-        )
+        async with _answering(settings, link, store):
+            fleet = await rooms.enter_async_context(
+                fleet_room.running(_fleet_settings(settings), store, cloud, link, owners=owners)
+            )
         admission.fleet = fleet
         login = cloud.login if isinstance(cloud, Logins) else None
         images = worker.Images(login=login, patience=settings.api.image_patience)
@@ -181,18 +183,49 @@ class _Later:
         return self.fleet
 
 
-def _signalled() -> asyncio.Event:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
+class _Stop:
+    """Told by a signal; a second one exits at once."""
 
-    def heard(number: int) -> None:
-        if stop.is_set():
+    def __init__(self) -> None:
+        self.told = asyncio.Event()
+        self._limit: asyncio.Timeout | None = None
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, partial(self._heard, number))
+
+    @asynccontextmanager
+    async def opening(self) -> AsyncGenerator[None]:
+        """What is opened within is given up where the signal comes before `wait`: cells may be waited for meanwhile."""
+        try:
+            async with asyncio.timeout(None) as self._limit:
+                yield
+        except TimeoutError:
+            if not self.told.is_set():
+                raise
+
+    async def wait(self) -> None:
+        """Until the signal; from now on nothing is cut off."""
+        if self.told.is_set():
+            await asyncio.sleep(1)  # the end of the opening is on its way
+        self._limit = None
+        await self.told.wait()
+
+    def _heard(self, number: int) -> None:
+        if self.told.is_set():
             os._exit(128 + number)
-        stop.set()
+        self.told.set()
+        if self._limit is not None:
+            self._limit.reschedule(asyncio.get_running_loop().time())
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, partial(heard, number))
-    return stop
+
+@asynccontextmanager
+async def _answering(settings: Settings, link: link_port.Link, store: Store) -> AsyncGenerator[None]:
+    """Have kubectl told why it is not served, where cells may have to be taken back first."""
+    if settings.api.enabled and await needed(store):
+        async with opening.answering(_api_settings(settings, link)):
+            yield
+    else:
+        yield
 
 
 async def _open_store(settings: Settings, rooms: AsyncExitStack, stop: asyncio.Event) -> Store:

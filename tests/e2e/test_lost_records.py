@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import secrets
@@ -58,6 +59,48 @@ async def test_pods_run_on_and_kubectl_knows_them_again(tmp_path: Path) -> None:
 
         await kubectl("delete", "pods", "-n", "shop", "--all", seconds=120)
         await nothing_is_left(world)
+
+
+def agents_of(machine: int) -> list[int]:
+    """Agents on a machine, by its first process."""
+    found: list[int] = []
+    for each in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            same = (each / "ns/pid").readlink() == Path(f"/proc/{machine}/ns/pid").readlink()
+            if same and b"cellagent" in (each / "cmdline").read_bytes():
+                found.append(int(each.name))
+    return found
+
+
+async def test_while_lost_cells_are_waited_for_kubectl_is_told_so_and_a_signal_is_heard_at_once(tmp_path: Path) -> None:
+    async with running_on_ec2(tmp_path) as world:
+        await world.controller.kubectl("apply", "-f", "-", stdin=pod("web", COUNT))
+        await ready(world, "web")
+        stopped = agents_of(world.instances.pid(world.running()[0]))
+        assert stopped
+        for agent in stopped:
+            os.kill(agent, signal.SIGSTOP)
+
+        starting = asyncio.create_task(lose_the_records(world))
+        try:
+            async with asyncio.timeout(30):
+                while "their cells are waited for" not in world.controller.words():
+                    await asyncio.sleep(0.1)
+            status, _, said = await world.controller.kubectl_raw("get", "pods", seconds=5)
+            assert status == 1
+            assert "takes back the cells that run" in said
+            process = world.controller.process
+            assert process is not None
+            process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(5):
+                assert await process.wait() == 0, world.controller.words()
+        finally:
+            starting.cancel()
+            for agent in stopped:
+                os.kill(agent, signal.SIGCONT)
+        await world.controller.start()
+        await world.controller.kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=60s")
+        assert len(world.running()) == 1, "it was taken back all the same"
 
 
 def end_of(*command: str) -> None:
