@@ -6,16 +6,19 @@ Made anew when the cloud's offers change; a value otherwise.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import msgspec
 
+from controller.choice.wishes import Wishes
 from controller.model.offer import Gpus, LaunchType, Offer, Shape
 
 # The part of an EC2 instance's nominal memory that neither firmware nor hypervisor leaves to the kernel (Karpenter's
 # default for the same).
 VM_MEMORY_OVERHEAD = 0.075
+# Where the price on hardware of one's own is not known: it is seldom more than this above the usual one.
+DEDICATED_GUESS = 1.1
 # Sustained share of each vCPU that a burstable size may use without surcharge, in thousandths of a CPU in all
 # (Amazon EC2 user guide, "CPU credits and baseline utilization").
 BASELINES = {
@@ -40,6 +43,20 @@ class Catalogue:
             )
             for offer in self.offers
         )
+
+    def of(self, wishes: Wishes) -> Catalogue:
+        """The offers at the prices that hold for these wishes."""
+        return self._dedicated if wishes.tenancy == "dedicated" else self
+
+    @cached_property
+    def _dedicated(self) -> Catalogue:
+        return Catalogue(tuple(_dedicated(offer) for offer in self.offers if offer.dedicated_usd_per_hour != 0))
+
+
+def _dedicated(offer: Offer) -> Offer:
+    known = offer.dedicated_usd_per_hour
+    price = round(offer.usd_per_hour * DEDICATED_GUESS, 6) if known is None else known
+    return msgspec.structs.replace(offer, usd_per_hour=price)
 
 
 def baseline_millis(type_name: str, vcpus: int) -> int:

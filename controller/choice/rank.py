@@ -63,6 +63,7 @@ def rank(
     most: int = MOST,
 ) -> Ranking:
     """Rank the offers that fit. Among equals the current generation, then the smaller, then the name decides."""
+    catalogue = catalogue.of(wishes)
     best: list[tuple[float, bool, int, str, str, Offer]] = []
     ceiling = wishes.max_price or float("inf")
     limit = ceiling
@@ -102,6 +103,7 @@ class Explanation(msgspec.Struct, frozen=True):
 
 def explain(demand: Demand, wishes: Wishes, catalogue: Catalogue, unavailable: Unavailable, now: float) -> Explanation:
     """Ranking with reasons, for a person who asks. Looks at every offer."""
+    catalogue = catalogue.of(wishes)
     ranking = rank(demand, wishes, catalogue, unavailable, now)
     rejected: Counter[str] = Counter()
     examples: dict[str, str] = {}

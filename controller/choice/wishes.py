@@ -18,6 +18,7 @@ from controller.choice.quantity import mebibytes
 from controller.model.offer import LaunchType
 
 PREFIX = "chinampa.dev/"
+TENANCIES = frozenset({"default", "dedicated", "host"})
 T = TypeVar("T")
 
 
@@ -25,7 +26,7 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     """Limits on the choice. Empty means "any", but for `architectures`, where empty means what the pod's demand says.
 
     `types` and `denied_types` are shell patterns ("c7i.*"); `max_price` in USD per hour; `volume_gb` is the size of the
-    root volume.
+    root volume; `tenancy` as EC2 has it.
     """
 
     types: tuple[str, ...] = ()
@@ -41,6 +42,7 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     gpu_name: str = ""
     network_mbps: int = 0
     volume_gb: int = 0
+    tenancy: str = ""
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -71,6 +73,12 @@ def _price(text: str) -> float:
     if not 0 < price < float("inf"):
         raise ValueError("it must be a price in USD per hour above 0")
     return price
+
+
+def _tenancy(text: str) -> str:
+    if text.strip() not in TENANCIES:
+        raise ValueError(f"it must be one of {', '.join(sorted(TENANCIES))}")
+    return text.strip()
 
 
 def _size(text: str) -> int:
@@ -119,6 +127,7 @@ READ: dict[str, tuple[str, Callable[[str], Any]]] = {
     "gpu-name": ("gpu_name", str.lower),
     "network-mbps": ("network_mbps", _count),
     "volume-size": ("volume_gb", _size),
+    "tenancy": ("tenancy", _tenancy),
 }
 # What the kubelet of a sandbox does not say: annotation → field of Told and how its text is read.
 OF_DEMAND: dict[str, tuple[str, Callable[[str], int]]] = {"memory": ("memory_mib", mebibytes), "gpus": ("gpus", _count)}
@@ -130,7 +139,6 @@ OF_CLOUDS = frozenset(
         "instance-profile",
         "cloud-route",
         "public-address",
-        "tenancy",
         "capacity-reservation",
         "metadata",
     }
@@ -149,6 +157,20 @@ class Told(msgspec.Struct, frozen=True):
 
     memory_mib: int = 0
     gpus: int = 0
+
+
+def within(wishes: Wishes, type_name: str, zone: str) -> Wishes:
+    """The wishes of a pod for which capacity of this type is reserved in this zone: that type, whatever it is."""
+    return msgspec.structs.replace(
+        wishes,
+        types=(type_name,),
+        denied_types=(),
+        families=(),
+        zones=(zone,),
+        any_generation=True,
+        bare_metal=True,
+        burstable=True,
+    )
 
 
 def read(annotations: Mapping[str, str]) -> Wishes:

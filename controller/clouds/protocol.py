@@ -160,6 +160,22 @@ class Tagged(Protocol):
         ...
 
 
+class Reserved(msgspec.Struct, frozen=True, kw_only=True):
+    """Capacity that is paid for beforehand: it is of one type, in one zone."""
+
+    type: str
+    zone: str
+
+
+@runtime_checkable
+class Reserving(Protocol):
+    """A cloud at which capacity can be reserved."""
+
+    async def reserved(self, annotations: Mapping[str, str]) -> Reserved | None:
+        """What of it these annotations name; None where they name none, or leave the choice. Raises Fault."""
+        ...
+
+
 @runtime_checkable
 class Consoled(Protocol):
     """A cloud that keeps what an instance wrote to its console, also some time after its end."""

@@ -19,7 +19,7 @@ from cellwire.faults import Fault, Kind
 from controller.choice import rank, wishes
 from controller.choice.catalogue import Catalogue
 from controller.choice.unavailable import Unavailable, marked
-from controller.clouds.protocol import Cloud, Consoled, Launched
+from controller.clouds.protocol import Cloud, Consoled, Launched, Reserving
 from controller.clouds.userdata import UserData
 from controller.fleet import launch, plan
 from controller.fleet.book import Book
@@ -161,10 +161,12 @@ class Act:
             cell = self._book.get(name)
             if cell is None or cell.state not in {CellState.REQUESTED, CellState.LAUNCHING}:
                 return
-            wish = wishes.read(launch.wished(cell))
             try:
+                wish = await self._wish(cell)
                 offers = await self._offers_for(cell, wish)
             except Fault as fault:
+                if fault.kind is Kind.UNAVAILABLE:
+                    raise  # the cloud could not be asked
                 await self._give_up(cell, fault)
                 return
             if cell.state is CellState.REQUESTED:
@@ -179,6 +181,13 @@ class Act:
                 return
             await self._refused(cell, outcome)
 
+    async def _wish(self, cell: Cell) -> wishes.Wishes:
+        """What is wished of the cell's instance; a reservation knows best. Raises Fault."""
+        said = launch.wished(cell)
+        wish = wishes.read(said)
+        reserved = await self._cloud.reserved(said) if isinstance(self._cloud, Reserving) else None
+        return wish if reserved is None else wishes.within(wish, reserved.type, reserved.zone)
+
     async def _offers_for(self, cell: Cell, wish: wishes.Wishes) -> tuple[Offer, ...]:
         catalogue = await self.offers()
         now = self._clock()
@@ -188,6 +197,12 @@ class Act:
         if not found:
             raise _with(self._refusal, rank.nothing_fits(cell.demand, wish, catalogue, unavailable, now))
         return found
+
+    async def _sold_to(self, name: CellName) -> tuple[Offer, ...]:
+        """The offers at the prices that hold for a cell."""
+        cell = self._book.get(name)
+        catalogue = await self.offers()
+        return (catalogue.of(wishes.read(launch.wished(cell))) if cell is not None else catalogue).offers
 
     async def _announce(self, cell: Cell) -> Cell:
         """Write down that the cloud is about to be asked."""
@@ -224,7 +239,7 @@ class Act:
         await self._give_up(await self._book.change(cell.name, steps.Refused(outcome.fault)), fault)
 
     async def _launched(self, name: CellName, instance: Instance) -> None:
-        offer = launch.offer_of(instance, (await self.offers()).offers)
+        offer = launch.offer_of(instance, await self._sold_to(name))
         event = steps.Launched(
             instance=instance.id, offer=offer, address=instance.address, pod_address=instance.pod_address
         )

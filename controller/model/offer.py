@@ -42,12 +42,17 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that can be bought: a type in a zone, on-demand or spot, with its price in USD per hour."""
+    """One thing that can be bought: a type in a zone, on-demand or spot, with its price in USD per hour.
+
+    `dedicated_usd_per_hour` is the price on hardware that no other account shares: None while it is not known, 0 where
+    it is not sold so.
+    """
 
     shape: Shape
     zone: str
     launch_type: LaunchType
     usd_per_hour: float
+    dedicated_usd_per_hour: float | None = None
 
 
 class Demand(msgspec.Struct, frozen=True, kw_only=True):

@@ -37,7 +37,7 @@ from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
 from tests.support import ec2_pricing, ec2_snapshots, ec2_wire
 from tests.support.ec2_buckets import Buckets
-from tests.support.ec2_launches import Launches, backend
+from tests.support.ec2_launches import Launches, backend, market_of
 from tests.support.ec2_rules import Refused, Rules
 
 ACCOUNT = "123456789012"
@@ -159,7 +159,13 @@ class Front:
             raise Refused("RequestLimitExceeded")
         if call.service == "ec2" and call.parameters.get("DryRun"):
             raise Refused("DryRunOperation")
+        market, code, carried_out = self.rules.failing_market
+        fails = bool(market) and market_of(call.action, call.parameters) == market
+        if fails and not carried_out:
+            raise Refused(code)
         answer = await self._once(request, body, call)
+        if fails:
+            raise Refused(code)
         call.outcome = "ok" if answer.status < 300 else ec2_wire.error_code(answer.body)
         call.instances = answer.instances
         for heard in self._listeners:
@@ -197,6 +203,8 @@ class Front:
                 launched = ec2_wire.parse_answer("RunInstances", 200, answer.body)["Instances"]
                 await launches.finish(parameters, [one["InstanceId"] for one in launched])
                 return _Answer(200, answer.body, tuple(one["InstanceId"] for one in launched))
+            case "ec2", "DescribeCapacityReservations":
+                return _Answer(200, ec2_wire.answer(call.action, self._reservations(call.parameters)).encode())
             case "ec2", "DescribeInstances" if self._out(call.parameters):
                 raise Refused("Unavailable", "The server is overloaded and can't handle the request.")
             case "ec2", "TerminateInstances":
@@ -217,6 +225,15 @@ class Front:
                 return _Answer(200, json.dumps(quota).encode(), (), "application/x-amz-json-1.1")
             case service, _:
                 return await self._pass(request, body, service)
+
+    def _reservations(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        named = parameters.get("CapacityReservationIds", ())
+        if unknown := [each for each in named if each not in self.rules.reservations]:
+            code = "InvalidCapacityReservationId.NotFound"
+            raise Refused(code, f"The capacity reservation ID '{unknown[0]}' does not exist")
+        found = [(name, *self.rules.reservations[name]) for name in named]
+        keys = ("CapacityReservationId", "InstanceType", "AvailabilityZone", "State")
+        return {"CapacityReservations": [dict(zip(keys, each, strict=True)) for each in found]}
 
     def _out(self, parameters: dict[str, Any]) -> bool:
         """Whether this list is of instances of a zone that is out, or may be."""

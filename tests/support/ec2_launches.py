@@ -7,7 +7,7 @@ import functools
 import re
 import secrets
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, cast
 
 from moto.backends import get_backend
@@ -56,6 +56,15 @@ def unlaunchable(launch: dict[str, Any], tags: Sequence[dict[str, Any]], default
         if bad := next((key for key in keys if not _METADATA_KEY.fullmatch(key)), ""):
             return Refused("InvalidParameterValue", f"'{bad}' is not a valid tag key. {_METADATA_WORDS}")
     return None
+
+
+def market_of(action: str, parameters: Mapping[str, Any]) -> str:
+    """The market in which a call launches; "" for one that launches nothing."""
+    if action == "CreateFleet":
+        return str(parameters["TargetCapacitySpecification"]["DefaultTargetCapacityType"])
+    if action == "RunInstances":
+        return str(parameters.get("InstanceMarketOptions", {}).get("MarketType", "on-demand"))
+    return ""
 
 
 def _creditable(type_: str, launch: dict[str, Any]) -> bool:

@@ -11,6 +11,8 @@ from typing import Any
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "controller" / "clouds" / "ec2" / "catalogue.json"
 PAGE = 100
+DEDICATED = 1.07
+"""How much dearer than the usual a dedicated instance is here."""
 
 
 @functools.cache
@@ -20,21 +22,23 @@ def prices() -> dict[str, dict[str, float]]:
 
 
 def get_products(request: Mapping[str, Any]) -> dict[str, Any]:
-    """One page of the products that the filters leave; of the filters, instanceType and regionCode count."""
+    """One page of the products that the filters leave; of the filters, instanceType, tenancy and regionCode count."""
     wanted = {one["Field"]: one["Value"] for one in request.get("Filters", ())}
     region = wanted.get("regionCode", "us-east-1")
-    table = prices().get(region, {})
+    tenancy = wanted.get("tenancy", "Shared")
+    times = DEDICATED if tenancy == "Dedicated" else 1.0
+    table = {name: price * times for name, price in prices().get(region, {}).items() if price}
     types = [name for name in sorted(table) if table[name] and wanted.get("instanceType", name) == name]
     first = int(request.get("NextToken") or 0)
     size = int(request.get("MaxResults", PAGE))
     page = {
         "FormatVersion": "aws_v1",
-        "PriceList": [json.dumps(_product(name, table[name], region)) for name in types[first : first + size]],
+        "PriceList": [json.dumps(_product(name, table[name], region, tenancy)) for name in types[first : first + size]],
     }
     return page | ({"NextToken": str(first + size)} if first + size < len(types) else {})
 
 
-def _product(name: str, price: float, region: str) -> dict[str, Any]:
+def _product(name: str, price: float, region: str, tenancy: str) -> dict[str, Any]:
     sku = hashlib.sha256(f"{region}/{name}".encode()).hexdigest()[:16].upper()
     offer, rate = f"{sku}.JRTCKXETXF", f"{sku}.JRTCKXETXF.6YS6EN2CT7"
     return {
@@ -43,7 +47,7 @@ def _product(name: str, price: float, region: str) -> dict[str, Any]:
             "attributes": {
                 "instanceType": name,
                 "operatingSystem": "Linux",
-                "tenancy": "Shared",
+                "tenancy": tenancy,
                 "preInstalledSw": "NA",
                 "capacitystatus": "Used",
                 "licenseModel": "No License required",

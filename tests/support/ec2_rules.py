@@ -66,6 +66,10 @@ class Rules:
     """What spot capacity costs now, whatever its type."""
     outage: set[str] = field(default_factory=set[str])
     """Zones whose instances nobody can list: EC2 then fails each list that is not of ids in other zones."""
+    reservations: dict[str, tuple[str, str, str]] = field(default_factory=dict[str, tuple[str, str, str]])
+    """Type, zone and state of each capacity reservation, by its id: moto has none."""
+    failing_market: tuple[str, str, bool] = ("", "", False)
+    """Launches in this market are answered with this error; whether they are carried out all the same."""
     _failures: dict[str, tuple[str, int]] = field(default_factory=dict[str, tuple[str, int]])
     _hung: set[str] = field(default_factory=set[str])
     _lost: dict[str, int] = field(default_factory=dict[str, int])
@@ -81,6 +85,10 @@ class Rules:
     def fail(self, action: str, code: str, times: int = 1_000_000) -> None:
         """Answer the next `times` calls of this action with this error."""
         self._failures[action] = (code, times)
+
+    def fail_market(self, market: str, code: str, *, carried_out: bool = False) -> None:
+        """From now on answer launches in this market with this error, whether or not they are carried out."""
+        self.failing_market = (market, code, carried_out)
 
     def hang(self, *actions: str) -> None:
         """Never answer these actions, and do not carry them out."""
@@ -103,6 +111,7 @@ class Rules:
         self.pools.clear()
         self.outage.clear()
         self.spot_usd = 0.0
+        self.failing_market = ("", "", False)
         self._failures.clear()
         self._hung.clear()
         self._lost.clear()

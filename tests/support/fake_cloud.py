@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
 import msgspec
 
 from cellwire.faults import Fault, Kind
-from controller.clouds.protocol import Launched, LaunchRequest, Notice, Unfulfilled
+from controller.clouds.protocol import Launched, LaunchRequest, Notice, Reserved, Unfulfilled
 from controller.model.instance import Identity, Instance, InstanceState
 from controller.model.names import InstanceId
 from controller.model.offer import LaunchType, Offer, Shape
@@ -45,6 +45,7 @@ class FakeCloud:
         self.before: Callable[[str], None] = lambda call: None
         self.after: Callable[[str], None] = lambda call: None
         self.lag = 0.0
+        self.reservations: dict[str, Reserved] = {}
         self.told: asyncio.Queue[Notice] = asyncio.Queue()
         self._clock = clock
         self._offers = offers()
@@ -74,6 +75,9 @@ class FakeCloud:
         if signature != b"signed":
             raise Fault(Kind.DENIED, "identity document", "its signature is not the cloud's")
         return self.identity(InstanceId(document.decode()))
+
+    async def reserved(self, annotations: Mapping[str, str]) -> Reserved | None:
+        return self.reservations.get(annotations.get("chinampa.dev/capacity-reservation", ""))
 
     async def notices(self) -> AsyncGenerator[Notice]:
         while True:

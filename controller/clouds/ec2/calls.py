@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from cellwire.faults import Fault, Kind
 from controller.clouds.ec2 import errors, partitions
-from controller.clouds.ec2.buckets import Buckets, Draw, draws
+from controller.clouds.ec2.buckets import Buckets, Draw, draws, raised
 from controller.clouds.ec2.settings import Ec2Settings
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class Calls:
         self._clients: dict[str, Any] = {}
         self._opening = asyncio.Lock()
         self._buckets = Buckets()
+        self._limits = raised(settings.api_limits)
         self.counts: Counter[tuple[str, str, str]] = Counter()
         """Tries by service, action and outcome."""
         self.on_call: OnCall = _nobody
@@ -68,6 +69,11 @@ class Calls:
             cause = f"no answer within {limit:g} s"
             raise errors.unanswered(service, action, cause) from error
 
+    def throttled(self, action: str, parameters: dict[str, Any], resources: int) -> None:
+        """A call of EC2's was answered, but with throttling inside: what it launches draws tokens of its own."""
+        wanted = draws("ec2", action, parameters, resources, self._limits)
+        self._buckets.refused(wanted[1:] or wanted, time.monotonic())
+
     async def pages(
         self, service: str, action: str, result_key: str, /, **params: Any
     ) -> AsyncIterator[dict[str, Any]]:
@@ -84,15 +90,18 @@ class Calls:
     async def _persist(
         self, service: str, action: str, resources: int, params: dict[str, Any], patience: asyncio.Timeout
     ) -> dict[str, Any]:
-        wanted = draws(service, action, params, resources)
+        wanted = draws(service, action, params, resources, self._limits)
         harmless = bool(_READS.match(action)) or action in _REPEATABLE or "ClientToken" in params
         harmless = harmless or action.startswith(("Delete", "Modify"))
         pause = _FIRST_PAUSE
         doubt: Fault | None = None
         while True:
             try:
-                await self._turn(wanted, patience)
-                return await self._try(service, action, params)
+                waited = await self._turn(wanted, patience)
+                answer = await self._try(service, action, params)
+                if waited:
+                    self._buckets.passed(wanted, time.monotonic())
+                return answer
             except Fault as fault:
                 throttled = fault.reason in errors.THROTTLES
                 if errors.uncertain(fault):
@@ -105,11 +114,12 @@ class Calls:
                 if ends is not None and asyncio.get_running_loop().time() + pause >= ends:
                     raise told from fault  # whoever waits is told why, not that time ran out
                 if throttled:
-                    self._buckets.empty(wanted, time.monotonic())
+                    self._buckets.refused(wanted, time.monotonic())
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 # scatter, no secret
             pause = min(pause * 2, _LONGEST_PAUSE)
 
-    async def _turn(self, wanted: tuple[Draw, ...], patience: asyncio.Timeout) -> None:
+    async def _turn(self, wanted: tuple[Draw, ...], patience: asyncio.Timeout) -> bool:
+        """Wait for tokens; whether that took any time."""
         wait = self._buckets.take(wanted, time.monotonic())
         ends = patience.when()
         try:
@@ -118,6 +128,7 @@ class Calls:
                 raise Fault(Kind.UNAVAILABLE, wanted[0].bucket, cause, "it is asked again", reason=OWN_LIMIT)
             if wait > 0:
                 await asyncio.sleep(wait)
+            return wait > 0
         except (asyncio.CancelledError, Fault):
             self._buckets.give_back(wanted, time.monotonic())
             raise

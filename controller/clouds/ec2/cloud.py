@@ -15,20 +15,22 @@ import structlog
 from controller.clouds.ec2 import calls as door
 from controller.clouds.ec2 import console, errors, identity, place
 from controller.clouds.ec2.calls import Calls
-from controller.clouds.ec2.form import Place
+from controller.clouds.ec2.form import Place, Where
 from controller.clouds.ec2.launch import Launcher
 from controller.clouds.ec2.leftovers import Leftovers
 from controller.clouds.ec2.listing import Listing
 from controller.clouds.ec2.machine_images import choosing
+from controller.clouds.ec2.machine_images.replacing import Replacing
 from controller.clouds.ec2.naming import Naming
 from controller.clouds.ec2.notices import heard
 from controller.clouds.ec2.offers import Offers
 from controller.clouds.ec2.prices import Prices
 from controller.clouds.ec2.registries import Registries
+from controller.clouds.ec2.reservations import Reservations
 from controller.clouds.ec2.routes import Routes
 from controller.clouds.ec2.settings import Ec2Settings
 from controller.clouds.ec2.terminate import Terminator
-from controller.clouds.protocol import Called, Launched, LaunchRequest, Login, Notice, PriceSource
+from controller.clouds.protocol import Called, Launched, LaunchRequest, Login, Notice, PriceSource, Reserved
 from controller.model.instance import Identity, Instance
 from controller.model.names import InstanceId
 from controller.model.offer import Offer
@@ -49,13 +51,16 @@ class Ec2Cloud:
         verifier: identity.Verifier,
         tasks: asyncio.TaskGroup,
         notices: NoticeSource,
+        asked: Ec2Settings,
     ) -> None:
         self._settings = settings
         self._verifier = verifier
         self._notices = notices
+        self._where = Where(place)
         self._naming = Naming(calls, self._parts)
         self._listing = Listing(settings, calls, self._naming.add)
-        self._launcher = Launcher(settings, calls, place, self._listing, self._naming, tasks)
+        self._launcher = Launcher(settings, calls, self._where, self._listing, self._naming, tasks)
+        self._replacing = Replacing(asked, calls, self._where, self._launcher.templates.prepare)
         self._terminator = Terminator(settings, calls, tasks)
         self.calls = calls
         self.place = place
@@ -63,6 +68,7 @@ class Ec2Cloud:
         self.prices = Prices(settings.region, place.zones.values(), calls, self.offers_sold)
         self.leftovers = Leftovers(settings, calls, place, self._launcher.templates.in_use)
         self._routes = Routes(settings, place.vpc, calls)
+        self._reservations = Reservations(calls, place)
         self._registries = Registries(calls, home=settings.region)
 
     @property
@@ -73,7 +79,7 @@ class Ec2Cloud:
     @property
     def image(self) -> str:
         """The machine images of each architecture; see `controller.clouds.protocol.Imaged`."""
-        return ",".join(f"{name}={image}" for name, image in sorted(self._settings.images.items()))
+        return ",".join(f"{name}={image}" for name, image in sorted(self._where.now.images.items()))
 
     async def offers(self) -> tuple[Offer, ...]:
         """Types in the zones of our subnets; from memory."""
@@ -121,6 +127,10 @@ class Ec2Cloud:
             if lacking := self._listing.lacking(instance, {**tags, **self._settings.own_tags}):
                 self._naming.add(instance, lacking)
 
+    async def reserved(self, annotations: Mapping[str, str]) -> Reserved | None:
+        """Type and zone of the capacity reservation that they name."""
+        return await self._reservations.named(annotations)
+
     async def console(self, instance: InstanceId) -> str:
         """The newest of its serial console that EC2 has."""
         return await console.last_lines(self.calls, instance)
@@ -152,6 +162,7 @@ class Ec2Cloud:
             tasks.create_task(self.leftovers.work())
             tasks.create_task(self.prices.work(self._settings.prices_after_seconds))
             tasks.create_task(self._routes.work())
+            tasks.create_task(self._replacing.work(self._settings.images_seconds))
 
 
 @asynccontextmanager
@@ -159,11 +170,12 @@ async def running(settings: Ec2Settings, notices: NoticeSource = heard) -> Async
     """The cloud, open. Raises Fault for settings, rights or networks that keep it from launching."""
     keys = identity.keys_in(settings.certificates)
     async with door.running(settings) as calls:
-        settings = await choosing.resolved(settings, calls)
+        asked, settings = settings, await choosing.resolved(settings, calls)
         found = await place.find(settings, calls)
+        log.info("machine images", **found.images)
         verifier = identity.Verifier(keys, found.account, settings.region)
         async with asyncio.TaskGroup() as tasks:
-            cloud = Ec2Cloud(settings, calls, found, verifier, tasks, notices)
+            cloud = Ec2Cloud(settings, calls, found, verifier, tasks, notices, asked)
             work = tasks.create_task(cloud.work())
             try:
                 yield cloud

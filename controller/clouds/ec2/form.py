@@ -14,12 +14,12 @@ from typing import Any
 import msgspec
 
 from cellwire.faults import Fault, Kind
+from controller.choice.wishes import TENANCIES
 from controller.clouds import userdata
 from controller.clouds.ec2.settings import PREFIX, Ec2Settings
 from controller.clouds.protocol import LaunchRequest
 from controller.model.offer import LaunchType, Offer
 
-_TENANCIES = frozenset({"default", "dedicated", "host"})
 # Of EC2's types those that a root volume may have.
 _VOLUMES = frozenset({"gp3", "gp2", "io1", "io2", "standard"})
 # Types that EC2 makes only with a number of operations per second: what gp3 has, within what io1 allows per GB.
@@ -56,18 +56,27 @@ class Build(msgspec.Struct, frozen=True):
 class Place(msgspec.Struct, frozen=True, kw_only=True):
     """Where instances are launched, as found when the cloud was opened.
 
-    `zones` is subnet to zone; `roots` is image to its root device and the least GB that it needs.
+    `zones` is subnet to zone; `images` is the machine image of each architecture, `roots` image to its root device and
+    the least GB that it needs.
     """
 
     account: str
     vpc: str
     zones: dict[str, str]
     security_group: str
+    images: dict[str, str]
     roots: dict[str, tuple[str, int]]
 
     def subnets_of(self, zone: str) -> tuple[str, ...]:
         """The subnets in a zone, in a steady order."""
         return tuple(sorted(subnet for subnet, its in self.zones.items() if its == zone))
+
+
+class Where:
+    """The place as it is now: newer machine images may take the place of older ones."""
+
+    def __init__(self, place: Place) -> None:
+        self.now = place
 
 
 def key_of(offer: Offer) -> tuple[str, str, str]:
@@ -81,8 +90,8 @@ def form_of(request: LaunchRequest, settings: Ec2Settings) -> Form:
         raise Fault(Kind.INVALID, "launch", "the request has no offers", "rank some first", reason="MissingParameter")
     said = {key.removeprefix(PREFIX): value.strip() for key, value in request.annotations.items()}
     tenancy = said.get("tenancy", "")
-    if tenancy and tenancy not in _TENANCIES:
-        raise _unreadable("tenancy", tenancy, f"it must be one of {', '.join(sorted(_TENANCIES))}")
+    if tenancy and tenancy not in TENANCIES:
+        raise _unreadable("tenancy", tenancy, f"it must be one of {', '.join(sorted(TENANCIES))}")
     volume_type = said.get("volume-type", "")
     if volume_type and volume_type not in _VOLUMES:
         raise _unreadable("volume-type", volume_type, f"it must be one of {', '.join(sorted(_VOLUMES))}")
@@ -169,7 +178,7 @@ def packed_user_data(text: str) -> bytes:
 
 def launch_data(form: Form, build: Build, settings: Ec2Settings, place: Place) -> dict[str, Any]:
     """Launch parameters but for type, subnet, market, user-data and tags of instances."""
-    image = settings.images[build.architecture]
+    image = place.images[build.architecture]
     device, least = place.roots[image]
     volume: dict[str, Any] = {
         # What the pod may fill is beside what the system and its images take.

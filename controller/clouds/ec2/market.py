@@ -21,10 +21,11 @@ from controller.model.offer import LaunchType, Offer, Shape
 SPOT_GUESS = 0.4
 _SNAPSHOT_REGION = "us-east-1"
 _AGENT_RUNS_ON = frozenset({"x86_64", "arm64"})
+SHARED, DEDICATED = "Shared", "Dedicated"
 # What a price of the list must be of to be that of a plain Linux instance (others: reserved, dedicated, with licences).
 PLAIN_LINUX = {
     "operatingSystem": "Linux",
-    "tenancy": "Shared",
+    "tenancy": SHARED,
     "preInstalledSw": "NA",
     "capacitystatus": "Used",
     "marketoption": "OnDemand",
@@ -33,13 +34,15 @@ PLAIN_LINUX = {
 
 class Market(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a region. `sold` are types and zones, None where every type is taken to be in every zone;
-    prices are USD per hour; `spot` has those of the spot market by type and zone, None where they are not known.
+    prices are USD per hour; `spot` has those of the spot market by type and zone, `dedicated` those on demand on
+    hardware of one's own, None where they are not known.
     """
 
     shapes: dict[str, Shape]
     on_demand: dict[str, float]
     sold: frozenset[tuple[str, str]] | None = None
     spot: dict[tuple[str, str], float] | None = None
+    dedicated: dict[str, float] | None = None
 
 
 def offers(market: Market, zones: Sequence[str]) -> tuple[Offer, ...]:
@@ -53,11 +56,26 @@ def _offers(market: Market, zones: Sequence[str]) -> Iterator[Offer]:
         for zone in zones:
             if market.sold is not None and (name, zone) not in market.sold:
                 continue
+            own = market.dedicated.get(name, 0.0) if market.dedicated is not None else None
             if price:
-                yield Offer(shape=shape, zone=zone, launch_type=LaunchType.ON_DEMAND, usd_per_hour=price)
+                yield Offer(
+                    shape=shape,
+                    zone=zone,
+                    launch_type=LaunchType.ON_DEMAND,
+                    usd_per_hour=price,
+                    dedicated_usd_per_hour=own,
+                )
             spot = _spot_price(market, name, zone, price) if shape.spot else 0.0
             if spot:
-                yield Offer(shape=shape, zone=zone, launch_type=LaunchType.SPOT, usd_per_hour=spot)
+                # EC2 tells no spot prices of dedicated instances: they are dearer by as much as on demand.
+                dearer = round(spot * max(1.0, own / price), 6) if own is not None and price else own
+                yield Offer(
+                    shape=shape,
+                    zone=zone,
+                    launch_type=LaunchType.SPOT,
+                    usd_per_hour=spot,
+                    dedicated_usd_per_hour=dearer if own != 0 else 0.0,
+                )
 
 
 def _spot_price(market: Market, name: str, zone: str, on_demand: float) -> float:
@@ -126,12 +144,12 @@ def _entry(described: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def price(document: object, region: str, currency: str = "USD") -> tuple[str, float] | None:
+def price(document: object, region: str, currency: str = "USD", tenancy: str = SHARED) -> tuple[str, float] | None:
     """Type and hourly price, in this currency, of a document of the price list; None for a price of anything else."""
     try:
         told = cast("Any", json.loads(document) if isinstance(document, str) else document)
         attributes: Mapping[str, str] = told["product"]["attributes"]
-        wanted = {**PLAIN_LINUX, "regionCode": region}
+        wanted = {**PLAIN_LINUX, "tenancy": tenancy, "regionCode": region}
         # Older documents lack some of these; those that they have must agree.
         if any(attributes.get(key, value) != value for key, value in wanted.items()):
             return None

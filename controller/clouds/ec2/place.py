@@ -22,11 +22,11 @@ async def find(settings: Ec2Settings, calls: Calls) -> Place:
         raise Fault(Kind.INVALID, "cloud.ec2.subnets", "it is empty", "name the subnets in which instances may be")
     account = settings.account or str((await calls.call("sts", "GetCallerIdentity"))["Account"])
     zones, vpc = await _subnets(settings, calls)
-    roots = await _roots(settings, calls)
+    roots = await roots_of(settings, calls)
     group = await _security_group(settings, calls, vpc)
     if settings.kubernetes_cluster:
         await _be_found(settings, calls, group)
-    return Place(account=account, vpc=vpc, zones=zones, security_group=group, roots=roots)
+    return Place(account=account, vpc=vpc, zones=zones, security_group=group, images=settings.images, roots=roots)
 
 
 async def _subnets(settings: Ec2Settings, calls: Calls) -> tuple[dict[str, str], str]:
@@ -41,7 +41,8 @@ async def _subnets(settings: Ec2Settings, calls: Calls) -> tuple[dict[str, str],
     return {str(each["SubnetId"]): str(each["AvailabilityZone"]) for each in found}, vpcs.pop()
 
 
-async def _roots(settings: Ec2Settings, calls: Calls) -> dict[str, tuple[str, int]]:
+async def roots_of(settings: Ec2Settings, calls: Calls) -> dict[str, tuple[str, int]]:
+    """Root device, and the least GB that it needs, of each machine image. Raises Fault INVALID for one that is none."""
     images = sorted(set(settings.images.values()))
     roots: dict[str, tuple[str, int]] = {}
     async for image in calls.pages("ec2", "DescribeImages", "Images", ImageIds=images):

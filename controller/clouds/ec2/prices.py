@@ -1,8 +1,8 @@
 """Keeps what is sold, and for how much, up to date from AWS, as far as the credentials allow.
 
-Four parts, each refreshed by itself: types, zones, on-demand prices (every 12 h) and spot prices (every hour). A part
-that cannot be refreshed stays as it was, with its source and age; at first that is the bundled snapshot. An empty
-answer counts as a failure, so the catalogue never becomes empty by a refresh.
+Five parts, each refreshed by itself: types, zones, on-demand and dedicated prices (every 12 h), spot prices (every
+hour). A part that cannot be refreshed stays as it was, with its source and age; at first that is the bundled snapshot.
+An empty answer counts as a failure, so the catalogue never becomes empty by a refresh.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import msgspec
 import structlog
 
 from cellwire.faults import Fault, Kind
+from controller.choice.catalogue import DEDICATED_GUESS
 from controller.clouds.ec2 import market, partitions
 from controller.clouds.ec2.market import Market
 from controller.clouds.ec2.notices import Door
@@ -35,8 +36,8 @@ AGAIN_SECONDS = 300.0
 _SCATTER = 0.1
 _PAGE = 1000
 _TYPES_PAGE = 100
-TYPES, ZONES, ON_DEMAND, SPOT = "types", "zones", "on-demand", "spot"
-_EVERY = {TYPES: REFRESH_SECONDS, ZONES: REFRESH_SECONDS, ON_DEMAND: REFRESH_SECONDS, SPOT: SPOT_SECONDS}
+TYPES, ZONES, ON_DEMAND, SPOT, DEDICATED = "types", "zones", "on-demand", "spot", "dedicated"
+_EVERY = {**dict.fromkeys((TYPES, ZONES, ON_DEMAND, DEDICATED), REFRESH_SECONDS), SPOT: SPOT_SECONDS}
 
 
 class Shelf(Protocol):
@@ -68,6 +69,7 @@ class Prices:
             ZONES: PriceSource(part=ZONES, source="assumed: every type in every zone"),
             ON_DEMAND: PriceSource(part=ON_DEMAND, source=prices),
             SPOT: PriceSource(part=SPOT, source=f"guessed: {market.SPOT_GUESS:g} of the on-demand price"),
+            DEDICATED: PriceSource(part=DEDICATED, source=f"guessed: {DEDICATED_GUESS:g} times the usual price"),
         }
         self._due = dict.fromkeys(_EVERY, 0.0)
 
@@ -97,6 +99,7 @@ class Prices:
             ZONES: (self._sold, "DescribeInstanceTypeOfferings"),
             ON_DEMAND: (self._on_demand, f"price list (GetProducts){self._reckoned}"),
             SPOT: (self._spot, f"DescribeSpotPriceHistory{self._reckoned}"),
+            DEDICATED: (self._dedicated, f"price list (GetProducts){self._reckoned}"),
         }
         fresh = False
         for part, (ask, source) in parts.items():
@@ -148,19 +151,25 @@ class Prices:
         return msgspec.structs.replace(self._market, sold=sold)
 
     async def _on_demand(self) -> Market:
+        return msgspec.structs.replace(self._market, on_demand=await self._listed(market.SHARED))
+
+    async def _dedicated(self) -> Market:
+        return msgspec.structs.replace(self._market, dedicated=await self._listed(market.DEDICATED))
+
+    async def _listed(self, tenancy: str) -> dict[str, float]:
         its = self._partition
         if not its.prices:
             cause = f"the partition {its.name} has none"
             raise Fault(Kind.DENIED, "price list", cause, "the bundled snapshot's prices rank the types")
-        wanted = {**market.PLAIN_LINUX, "regionCode": self._region}
+        wanted = {**market.PLAIN_LINUX, "tenancy": tenancy, "regionCode": self._region}
         filters = [{"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in wanted.items()]
         prices: dict[str, float] = {}
         async for document in self._calls.pages(
             "pricing", "GetProducts", "PriceList", ServiceCode="AmazonEC2", Filters=filters, MaxResults=100
         ):
-            if found := market.price(document, self._region, its.currency):
+            if found := market.price(document, self._region, its.currency, tenancy):
                 prices[found[0]] = found[1] * its.usd
-        return msgspec.structs.replace(self._market, on_demand=_some(prices, "pricing GetProducts"))
+        return _some(prices, "pricing GetProducts")
 
     async def _spot(self) -> Market:
         entries: list[dict[str, Any]] = [

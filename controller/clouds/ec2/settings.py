@@ -93,6 +93,14 @@ class Ec2Cloud(Group, frozen=True, kw_only=True):
         Seconds,
         Meta(description="How long one try of a call to AWS may take; calls are tried for about twice as long in all."),
     ] = 30.0
+    api_limits: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Limits of EC2's API that AWS has raised for this account, burst and refill per second: "
+            '"RunInstances=100/20" of calls, "RunInstances resources=5000/10" of the instances that they launch (those '
+            "of CreateFleet are the same). Others are as documented; a higher one that is not named is found by and by."
+        ),
+    ] = ()
     key_profile: Annotated[
         str, Meta(description="Profile of the shared AWS configuration. Empty: the SDK's usual search.")
     ] = ""
@@ -119,6 +127,8 @@ class Ec2Settings(Ec2Cloud, frozen=True, kw_only=True):
     """How often volumes, interfaces, templates and groups that nobody uses are looked for."""
     prices_after_seconds: float = 60.0
     """How long after the start types and prices are first asked for: some thirty calls, which launches need first."""
+    images_seconds: float = 300.0
+    """How often machine images that are newer than those in use are looked for."""
     template_seconds: float = 900.0
     """How long an unused launch template is kept."""
 

@@ -17,7 +17,7 @@ import structlog
 from cellwire.faults import Fault, Kind
 from controller.clouds.ec2 import form
 from controller.clouds.ec2.calls import Calls
-from controller.clouds.ec2.form import Build, Form, Place
+from controller.clouds.ec2.form import Build, Form, Where
 from controller.clouds.ec2.settings import Ec2Settings
 
 log = structlog.get_logger()
@@ -26,20 +26,18 @@ log = structlog.get_logger()
 class Templates:
     """Makes them; `leftovers` collects those that are not in use."""
 
-    def __init__(self, settings: Ec2Settings, calls: Calls, place: Place) -> None:
+    def __init__(self, settings: Ec2Settings, calls: Calls, where: Where) -> None:
         self._settings = settings
         self._calls = calls
-        self._place = place
+        self._where = where
         self._made: set[str] = set()
         self._used: dict[str, float] = {}
         self._making = asyncio.Lock()
-        builds = (Build(each, burstable) for each in settings.images for burstable in (False, True))
-        self._usual = {build: self._name(form.plain(settings), build) for build in builds}
 
     async def prepare(self) -> None:
         """Make those that pods without special wishes need. Raises nothing: a launch tries again, and tells."""
         try:
-            await self.named(form.plain(self._settings), self._usual)
+            await self.named(form.plain(self._settings), self._usual())
         except Fault as fault:
             log.warning("launch templates cannot be made yet", cause=str(fault))
 
@@ -52,7 +50,7 @@ class Templates:
             if name not in self._made:
                 async with self._making:
                     if name not in self._made:
-                        await self._make(name, form.frame(its, build, self._settings, self._place))
+                        await self._make(name, form.frame(its, build, self._settings, self._where.now))
             found[build] = name
         return found
 
@@ -60,15 +58,21 @@ class Templates:
         """Names of those that are needed, or were lately."""
         now = time.monotonic()
         self._used = {name: at for name, at in self._used.items() if now - at < self._settings.template_seconds}
-        self._made &= self._used.keys() | set(self._usual.values())
-        return frozenset((*self._used, *self._usual.values()))
+        usual = self._usual().values()
+        self._made &= self._used.keys() | set(usual)
+        return frozenset((*self._used, *usual))
 
     def forget(self) -> None:
         """EC2 says that it lacks one: make them anew."""
         self._made.clear()
 
+    def _usual(self) -> dict[Build, str]:
+        """The names of those that pods without special wishes need."""
+        builds = (Build(each, burstable) for each in self._where.now.images for burstable in (False, True))
+        return {build: self._name(form.plain(self._settings), build) for build in builds}
+
     def _name(self, its: Form, build: Build) -> str:
-        data = form.frame(its, build, self._settings, self._place)
+        data = form.frame(its, build, self._settings, self._where.now)
         return f"chinampa-{self._settings.cluster}-{form.digest(data)[:24]}"
 
     async def _make(self, name: str, data: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import msgspec
 import pytest
 
 from controller.clouds.ec2 import naming
+from controller.clouds.ec2.machine_images.listing import TAG_CELL
 from controller.fleet import reconciler
 from controller.fleet.pool import Class
 from controller.fleet.pool_keeper import PoolSettings
@@ -17,6 +19,7 @@ from controller.model.cell import Cell, CellState
 from controller.model.names import PodUid
 from controller.model.offer import Demand, LaunchType
 from controller.model.pod import PodClaim, PodRef
+from tests.support.ec2_launches import backend
 from tests.support.ec2_world import SETTINGS, Life, World, world
 from tests.support.waiting import until, until_found
 
@@ -147,3 +150,31 @@ async def test_warm_cells_of_an_older_machine_image_and_those_that_waited_long_a
         async with w.controller(aged, image_amd64=newer, image_arm64=newer) as here:
             await until(lambda: second.name not in [cell.name for cell in here.fleet.list()])
             await until(lambda: ready(here))
+
+
+async def published(w: World, name: str, created: str) -> str:
+    """An image that bears our tag, as `chinampa image publish` leaves it."""
+    made = await w.front.ask("CopyImage", Name=name, SourceImageId=w.account.image, SourceRegion="us-east-1")
+    await w.front.ask("CreateTags", Resources=[made["ImageId"]], Tags=[{"Key": TAG_CELL, "Value": "amd64"}])
+    backend().amis[made["ImageId"]].creation_date = datetime.datetime.fromisoformat(created)
+    return made["ImageId"]
+
+
+async def test_an_image_that_is_published_while_the_controller_runs_is_launched_and_idle_older_cells_go(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as w:
+        older = await published(w, "older", "2026-01-01T00:00:00Z")
+        pool = with_pool(Class(name="web", demand=SMALL, count=1))
+        async with w.controller(pool, image_amd64="auto", image_arm64="none", images_seconds=0.5) as here:
+            await until(lambda: ready(here))
+            busy = await here.fleet.claim(claim("busy"))
+            await until(lambda: ready(here))
+            (idle,) = ready(here)
+            newer = await published(w, "newer", "2026-02-01T00:00:00Z")
+            await until(lambda: ready(here) and idle.name not in [cell.name for cell in here.fleet.list()])
+            boots = {
+                one["InstanceId"]: one["ImageId"] for one in await w.described() if one["State"]["Name"] == "running"
+            }
+            (fresh,) = ready(here)
+            assert boots == {busy.instance: older, fresh.instance: newer}, "the cell that has a pod is left alone"

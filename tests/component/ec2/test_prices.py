@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 
+from controller.choice.catalogue import Catalogue
+from controller.choice.rank import rank
+from controller.choice.unavailable import Unavailable
+from controller.choice.wishes import Wishes
 from controller.clouds.ec2 import calls
 from controller.clouds.ec2.prices import Prices
 from controller.clouds.ec2.settings import Ec2Settings
-from controller.model.offer import LaunchType, Offer
+from controller.model.offer import Demand, LaunchType, Offer
 from tests.support.ec2_front import Front, running_front
+from tests.support.ec2_pricing import DEDICATED
 
 ZONES = ("us-east-1a", "us-east-1b")
 
@@ -88,14 +94,14 @@ async def test_without_rights_the_snapshot_stays_on_sale_and_says_why() -> None:
         await prices.refresh()
 
         assert shelf.changes == 0, "what was sold before stays"
-        assert faults(prices) == {"types", "zones", "on-demand", "spot"}
+        assert faults(prices) == {"types", "zones", "on-demand", "spot", "dedicated"}
         assert {each.source.split()[0] for each in prices.sources} == {"bundled", "assumed:", "guessed:"}
 
         front.rules.heal()
         front.rules.fail("GetProducts", "UnauthorizedOperation")
         clock.now += 14 * 3600
         await prices.refresh()
-        assert faults(prices) == {"on-demand"}
+        assert faults(prices) == {"on-demand", "dedicated"}
         assert next(each for each in shelf.current if each.shape.type == "m7i.large").usd_per_hour == 0.1008
 
 
@@ -110,3 +116,17 @@ async def test_a_failed_part_is_asked_again_before_it_is_due() -> None:
         clock.now += 400
         await prices.refresh()
         assert faults(prices) == set()
+
+
+async def test_what_hardware_of_ones_own_costs_is_asked_for_and_ranks_pods_that_want_it() -> None:
+    async with opened() as (_, prices, shelf, _clock):
+        await prices.refresh()
+        sold = Catalogue(shelf.current)
+        ways = Wishes(launch_types=(LaunchType.ON_DEMAND, LaunchType.SPOT), types=("m7i.large",))
+        demand = Demand(cpu_millis=1000, memory_mib=1024)
+        usual = {each.launch_type: each for each in rank(demand, ways, sold, Unavailable(), 0.0).offers}
+        wish = msgspec.structs.replace(ways, tenancy="dedicated")
+        own = {each.launch_type: each for each in rank(demand, wish, sold, Unavailable(), 0.0).offers}
+        assert own[LaunchType.ON_DEMAND].usd_per_hour == pytest.approx(0.1008 * DEDICATED)
+        for way, offer in own.items():
+            assert offer.usd_per_hour == pytest.approx(usual[way].usd_per_hour * DEDICATED, rel=0.1)

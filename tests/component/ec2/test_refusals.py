@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cellwire.faults import Kind
+from cellwire.faults import Fault, Kind
+from controller.clouds.protocol import Reserved
 from controller.model.offer import LaunchType
 from tests.component.ec2.test_launch import cheapest, each_alone, request
 from tests.support.ec2_cloud import ZONES, stage
@@ -218,3 +219,70 @@ async def test_without_fleets_a_type_that_cannot_be_launched_as_asked_is_passed_
         assert launched.instance is not None, launched.fault
         assert launched.instance.type != first
         assert {each.type for each in launched.unfulfilled} == {first}
+
+
+async def test_where_ec2_only_fails_for_spot_the_pods_that_allow_both_run_on_demand(tmp_path: Path) -> None:
+    async with stage(tmp_path) as on, on.reopen(patience_seconds=5.0) as cloud:
+        both = (*await cheapest(cloud, LaunchType.SPOT, 5), *await cheapest(cloud, most=5))
+        on.front.rules.fail_market("spot", "InternalError")
+        (launched,) = await cloud.launch([request("c-1-1-a", both)])
+        assert launched.instance is not None, launched.fault
+        assert launched.instance.launch_type is LaunchType.ON_DEMAND
+        assert not launched.unfulfilled, "no offer is to blame"
+        before = on.front.count("CreateFleet")
+        (successor,) = await cloud.launch([request("c-2-1-a", both)])
+        assert successor.instance is not None, successor.fault
+        assert on.front.count("CreateFleet") == before + 1, "the market that fails is not tried first again"
+        assert len(await on.alive()) == 2
+
+
+async def test_a_pod_that_wants_spot_only_is_asked_for_again_with_the_same_call_while_ec2_fails(tmp_path: Path) -> None:
+    async with stage(tmp_path) as on, on.reopen(patience_seconds=5.0) as cloud:
+        spot = await cheapest(cloud, LaunchType.SPOT, 5)
+        on.front.rules.fail_market("spot", "InternalError")
+        (failed,) = await cloud.launch([request("c-1-1-a", spot)])
+        assert failed.fault_kind == Kind.UNAVAILABLE.value
+        on.front.rules.heal()
+        (launched,) = await cloud.launch([request("c-1-1-a", spot)])
+        assert launched.instance is not None, launched.fault
+        calls = [call for call in on.front.calls if call.action == "CreateFleet"]
+        assert len({call.parameters["ClientToken"] for call in calls}) == 1
+        assert len(await on.alive()) == 1
+
+
+async def test_a_spot_instance_that_was_launched_behind_an_error_is_found_and_no_other_is_bought(
+    tmp_path: Path,
+) -> None:
+    async with stage(tmp_path) as on, on.reopen(patience_seconds=5.0) as cloud:
+        both = (*await cheapest(cloud, LaunchType.SPOT, 5), *await cheapest(cloud, most=5))
+        on.front.rules.fail_market("spot", "InternalError", carried_out=True)
+        (launched,) = await cloud.launch([request("c-1-1-a", both)])
+        assert launched.instance is not None or launched.fault_kind == Kind.UNAVAILABLE.value
+        on.front.rules.heal()
+        (launched,) = await cloud.launch([request("c-1-1-a", both)])
+        assert launched.instance is not None, launched.fault
+        assert launched.instance.launch_type is LaunchType.SPOT
+        assert len(await on.alive()) == 1
+
+
+async def test_a_reservation_says_its_own_type_and_zone_or_why_it_does_not_do(tmp_path: Path) -> None:
+    async with stage(tmp_path) as on:
+        on.front.rules.reservations = {
+            "cr-1": ("m7i.large", ZONES[0], "active"),
+            "cr-2": ("m7i.large", ZONES[0], "expired"),
+            "cr-3": ("m7i.large", "us-east-1f", "active"),
+        }
+
+        def named(value: str) -> dict[str, str]:
+            return {"chinampa.dev/capacity-reservation": value}
+
+        assert await on.cloud.reserved({}) is None
+        for _ in range(2):
+            assert await on.cloud.reserved(named("cr-1")) == Reserved(type="m7i.large", zone=ZONES[0])
+        assert on.front.count("DescribeCapacityReservations") == 1, "it is remembered"
+        for name, why in (("cr-2", "expired"), ("cr-3", "us-east-1f"), ("cr-4", "does not exist")):
+            with pytest.raises(Fault, match=f"{name}.*{why}") as caught:
+                await on.cloud.reserved(named(name))
+            assert caught.value.kind is Kind.INVALID
+        on.front.rules.fail("DescribeCapacityReservations", "UnauthorizedOperation")
+        assert await on.cloud.reserved(named("cr-5")) is None, "an older role may not ask: the pod says type and zone"

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from cellwire.faults import Fault, Kind
-from controller.clouds.protocol import Notice
+from controller.clouds.protocol import Notice, Reserved
 from controller.clouds.userdata import parse
 from controller.fleet import pool_forecast, pool_keeper, reconciler, room
 from controller.fleet.plan import Limits
@@ -204,6 +204,16 @@ async def test_an_impossible_size_names_the_demand_that_no_type_meets(world: Wor
 
         assert fault.kind is Kind.INVALID
         assert "64000m CPU" in str(fault)
+
+
+async def test_a_reservation_chooses_its_own_type_and_zone(world: World) -> None:
+    world.cloud.reservations = {"cr-1": Reserved(type="large", zone="a"), "cr-2": Reserved(type="small", zone="a")}
+    async with world.controller() as fleet:
+        cell = await fleet.claim(pod("p", capacity_reservation="cr-1"))
+        assert cell.offer is not None
+        assert cell.offer.shape.type == "large", "though there are cheaper ones that fit"
+        with pytest.raises(Fault, match="memory"):
+            await fleet.claim(pod("q", demand=Demand(cpu_millis=100, memory_mib=700), capacity_reservation="cr-2"))
 
 
 async def test_an_unknown_wish_is_refused_by_name(world: World) -> None:

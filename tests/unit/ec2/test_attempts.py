@@ -19,6 +19,7 @@ PLACE = Place(
     vpc="vpc-1",
     zones={"subnet-a1": "a", "subnet-a2": "a", "subnet-b": "b"},
     security_group="sg-1",
+    images={"amd64": "ami-1"},
     roots={"ami-1": ("/dev/xvda", 8)},
 )
 

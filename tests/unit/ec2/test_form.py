@@ -17,7 +17,12 @@ from controller.model.offer import LaunchType, Offer, Shape
 
 SETTINGS = Ec2Settings(region="r", subnets=("subnet-1",), image_amd64="ami-1", security_groups=("sg-extra",))
 PLACE = Place(
-    account="1", vpc="v", zones={"subnet-1": "a"}, security_group="sg-own", roots={"ami-1": ("/dev/sda1", 30)}
+    account="1",
+    vpc="v",
+    zones={"subnet-1": "a"},
+    security_group="sg-own",
+    images={"amd64": "ami-1", "arm64": "ami-1"},
+    roots={"ami-1": ("/dev/sda1", 30)},
 )
 SHAPE = Shape(type="m1", architecture="amd64", cpu_millis=1, memory_mib=1, baseline_millis=1)
 OFFER = Offer(shape=SHAPE, zone="a", launch_type=LaunchType.ON_DEMAND, usd_per_hour=1.0)

@@ -13,6 +13,12 @@ from controller.clouds.ec2.settings import AUTO, NONE, Ec2Settings
 log = structlog.get_logger()
 
 
+def may_change(settings: Ec2Settings) -> bool:
+    """Whether the settings leave it to be found which image is the newest. Pure."""
+    named = (settings.image_amd64, settings.image_arm64)
+    return any(image in AUTO or stock.of("", image) for image in named)
+
+
 async def resolved(settings: Ec2Settings, calls: Calls) -> Ec2Settings:
     """The settings with an image, or "", for each architecture. Raises Fault INVALID where there is none for any."""
     named = {"amd64": settings.image_amd64, "arm64": settings.image_arm64}
@@ -27,7 +33,7 @@ async def resolved(settings: Ec2Settings, calls: Calls) -> Ec2Settings:
         found = listing.newest(published, architecture)
         named[architecture] = found.id if found else ""
         if found:
-            log.info(
+            log.debug(
                 "machine image", architecture=architecture, image=found.id, published=found.created, agent=found.agent
             )
     if not any(image for image in named.values() if image != NONE):
@@ -45,7 +51,7 @@ async def _newest_stock(calls: Calls, image: str, wanted: stock.Stock, architect
         cause = f"account {wanted.owner} publishes none called {wanted.name(architecture)} in this region"
         raise Fault(Kind.INVALID, f"cloud.ec2.image_{architecture} {image}", cause, "name an image by its id")
     created, newest = max(found)
-    log.info("machine image", architecture=architecture, image=newest, published=created, stock=image)
+    log.debug("machine image", architecture=architecture, image=newest, published=created, stock=image)
     return newest
 
 
