@@ -140,9 +140,6 @@ def refusals(router: web.UrlDispatcher) -> None:
         for method in ("PUT", "PATCH", "DELETE"):
             route(router, method, f"{places[-1]}/{{name}}", refuse)
 
-    # kubectl autoscale still begins with the first version.
-    scalers = next(one for one in unserved.KINDS if one.kind == "HorizontalPodAutoscaler")
-    route(router, "POST", "/apis/autoscaling/v1/namespaces/{namespace}/" + scalers.name, partial(_refused, one=scalers))
     for method in ("PUT", "PATCH", "DELETE"):
         route(router, method, f"{NODES.root}/nodes/{{name}}", _unwritable)
 
