@@ -16,7 +16,7 @@ import structlog
 
 from cellwire.faults import Fault, Kind
 from controller.objects.admission import How
-from controller.objects.collection import Change, Objects
+from controller.objects.collection import Objects
 from controller.objects.fields import Invalid, Json, Report
 from controller.objects.kinds import ENDPOINT_SLICES, ENDPOINTS, SERVICES
 from controller.objects.library import Library
@@ -26,11 +26,14 @@ from controller.objects.stored import Ending, Keeper
 from controller.services import addresses, endpoints, model
 from controller.services.book import Book
 from controller.services.model import Key
+from controller.services.observed import Observed
 
 log = structlog.get_logger()
 # Changes come in swarms; one pass takes what came within this.
 SETTLE = 0.02
 AGAIN = 5.0
+# Services whose endpoints are written at the same time: the store commits them together.
+AT_ONCE = 64
 MANAGER = "chinampa-services"
 PODS = "pods"
 
@@ -110,9 +113,8 @@ async def running(
 ) -> AsyncGenerator[None]:
     """Keep the book, and the endpoints of Services, as users and pods have them; `listed` is called once they are."""
     library.keep(SERVICES, keeper := Addressed(library.keeper(SERVICES), range_))
-    for one in keeper.objects.list():
-        if addresses.needed(one):
-            await keeper.change(one["metadata"]["namespace"], one["metadata"]["name"], lambda same: same)
+    for one in filter(addresses.needed, keeper.objects.list()):
+        await keeper.change(one["metadata"]["namespace"], one["metadata"]["name"], lambda same: same)
     async with asyncio.TaskGroup() as tasks:
         work = tasks.create_task(_Declared(library, book).work(listed), name="endpoints of Services")
         try:
@@ -126,6 +128,7 @@ class _Declared:
         self._library = library
         self._book = book
         self._due: set[Key] = set()
+        self._observed = Observed((), (), ())
 
     async def work(self, listed: Callable[[], None]) -> None:
         seen = self._library.revisions.last
@@ -150,64 +153,62 @@ class _Declared:
     def _all(self) -> None:
         """From the beginning: the book is made anew, and each Service looked at."""
         services, slices = self._objects(SERVICES.key).list(), self._objects(ENDPOINT_SLICES.key).list()
+        self._observed = Observed(services, self._objects(PODS).list(), slices)
         self._book.replace(map(model.service_of, services), map(model.slice_of, slices))
         self._due |= {model.key_of(one) for one in (*services, *self._objects(ENDPOINTS.key).list())}
         self._due |= {model.slice_of(one).service for one in slices}
 
     def _note(self, since: int) -> None:
         """Put into the book what has changed, and find the Services whose endpoints may have."""
+        kinds = (SERVICES.key, ENDPOINT_SLICES.key, ENDPOINTS.key, PODS)
         try:
-            for change in self._objects(SERVICES.key).changes(since):
-                key = model.key_of(change.object)
-                if change.type == "DELETED":
-                    self._book.drop_service(key)
-                else:
-                    self._book.put_service(model.service_of(change.object))
-                self._due.add(key)
-            for change in self._objects(ENDPOINT_SLICES.key).changes(since):
-                one = model.slice_of(change.object)
-                if change.type == "DELETED":
-                    self._book.drop_slice(one.key)
-                else:
-                    self._book.put_slice(one)
-                self._due.add(one.service)
-            self._due |= {model.key_of(change.object) for change in self._objects(ENDPOINTS.key).changes(since)}
-            self._pods(self._objects(PODS).changes(since))
+            services, slices, written, pods = (self._objects(key).changes(since) for key in kinds)
         except Fault:
             self._all()  # so much happened that it is not known any more what
-
-    def _pods(self, changes: Iterable[Change]) -> None:
-        for change in changes:
-            pod, before = change.object, change.before
-            if change.type == "MODIFIED" and before is not None and endpoints.seen_of(pod) == endpoints.seen_of(before):
-                continue
-            for service in self._objects(SERVICES.key).list(pod["metadata"]["namespace"]):
-                if endpoints.selects(service, pod) or (before is not None and endpoints.selects(service, before)):
-                    self._due.add(model.key_of(service))
+            return
+        for change in services:
+            key = model.key_of(change.object)
+            if change.type == "DELETED":
+                self._book.drop_service(key)
+            else:
+                self._book.put_service(model.service_of(change.object))
+            self._due.add(key)
+        for change in slices:
+            one = model.slice_of(change.object)
+            if change.type == "DELETED":
+                self._book.drop_slice(one.key)
+            else:
+                self._book.put_slice(one)
+            self._due.add(one.service)
+        self._due |= {model.key_of(change.object) for change in written}
+        self._observed.services_changed(services)
+        self._observed.slices_changed(slices)
+        self._due.update(self._observed.pods_changed(pods))
 
     async def _pass(self) -> None:
         """Write the endpoints of each Service that is due."""
-        for key in sorted(self._due):
+        room = asyncio.Semaphore(AT_ONCE)
+        async with asyncio.TaskGroup() as tasks:
+            for key in sorted(self._due):
+                tasks.create_task(self._written(key, room))
+
+    async def _written(self, key: Key, room: asyncio.Semaphore) -> None:
+        async with room:
             try:
-                await self._one(*key)
+                await self._one(key)
             except Fault as fault:
                 # It went meanwhile, or its namespace goes, or somebody has such an object: a change of it tells.
                 if fault.kind not in {Kind.NOT_FOUND, Kind.EXISTS, Kind.DENIED}:
                     log.warning("endpoints of a Service are written later", service="/".join(key), cause=str(fault))
-                    continue
+                    return
             except Exception:
                 log.exception("endpoints of a Service are written later", service="/".join(key))
-                continue
+                return
             self._due.discard(key)
 
-    async def _one(self, namespace: str, name: str) -> None:
-        service = self._objects(SERVICES.key).get(namespace, name)
-        ours = [
-            one
-            for one in self._objects(ENDPOINT_SLICES.key).list(namespace)
-            if one["metadata"].get("labels", {}).get(model.SERVICE_LABEL) == name
-            and one["metadata"]["labels"].get(endpoints.MANAGED_BY) in (endpoints.SELECTED, endpoints.MIRRORED)
-        ]
+    async def _one(self, key: Key) -> None:
+        namespace, name = key
+        service, ours = self._observed.service(key), self._observed.slices(key)
         written = self._objects(ENDPOINTS.key).get(namespace, name)
         own = written is not None and (written["metadata"].get("labels") or {}).get(endpoints.ENDPOINTS_LABEL)
         if service is None or service["spec"].get("type") == "ExternalName":
@@ -218,7 +219,7 @@ class _Declared:
             theirs = None if own else written
             await self._do(ENDPOINT_SLICES, namespace, endpoints.mirrored(service, theirs, ours))
         else:
-            found = endpoints.members(service, self._objects(PODS).list(namespace))
+            found = endpoints.members(service, self._observed.pods(namespace))
             await self._do(ENDPOINT_SLICES, namespace, endpoints.slices(service, found, ours))
             wanted = endpoints.endpoints(service, found)
             if written is None:
