@@ -9,9 +9,11 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import suppress
+from ipaddress import ip_network
 
-from cellagent.network import bridge, cell, services
+from cellagent.network import bridge, cell, dialled, services
 from cellagent.network.services import Around, Names
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault
@@ -19,6 +21,8 @@ from cellwire.faults import Fault
 log = logging.getLogger(__name__)
 # A first packet that comes before its Service is held is sent again a second later: an answer may wait for as long.
 PATIENCE = 1.0
+# A pod that goes on dialling what no Service has is told of no more often than this.
+TOLD_AGAIN = 5.0
 # A pod may be quicker than its controller, whose word it then awaits: once, and for no longer than a resolver does.
 FIRST_WORD = 3.0
 MOST_REMEMBERED = 4096
@@ -34,6 +38,9 @@ class Holding:
         self._held: dict[str, wire.HeldService] = {}
         self._names: Names | None = None
         self._start = wire.ServicesStart()
+        self._networks: tuple[str, ...] = ()
+        self._hears = False
+        self._dialled: dict[str, float] = {}
         self._started = asyncio.Event()
         self._first_question: float | None = None
         self._applied = 0
@@ -52,6 +59,7 @@ class Holding:
     async def serve(self, start: wire.ServicesStart, inputs: AsyncIterator[wire.ServicesInput], send: Send) -> None:
         """One controller's stream, to its end: what it says is taken, what the pod asks sent. The newest is asked."""
         self._start = start
+        self._networks = _networks(start.networks)
         self._started.set()
         self._out = out = asyncio.Queue[wire.ServicesOutput](MOST_WAITING)
         self._remembered.clear()
@@ -63,6 +71,20 @@ class Holding:
         finally:
             if self._out is out:
                 self._out = None
+
+    async def watch(self) -> None:
+        """Ask for Services that the pod dials without asking for their names, for ever."""
+        with dialled.heard(self._tell_dialled) as self._hears:
+            await asyncio.Event().wait()
+
+    def _tell_dialled(self, address: str) -> None:
+        now = time.monotonic()
+        if self._out is None or self._out.full() or self._dialled.get(address, 0.0) > now:
+            return
+        if len(self._dialled) >= MOST_REMEMBERED:
+            self._dialled.clear()
+        self._dialled[address] = now + TOLD_AGAIN
+        self._out.put_nowait(wire.ServicesOutput(dialled=address))
 
     async def ask(self, name: str, type_: int) -> wire.NameAnswer | None:
         """What the controller says to a name; None where it is none of Services', or nobody is there to say."""
@@ -134,9 +156,10 @@ class Holding:
         return wire.ServicesOutput(applied=changes.sequence)
 
     async def _apply(self, wanted: dict[str, wire.HeldService]) -> None:
-        if not wanted and self._names is None and not await cell.ruled(services.TABLE):
+        networks = self._networks if self._hears else ()
+        if not wanted and not networks and self._names is None and not await cell.ruled(services.TABLE):
             return  # a cell without Services has no rules for them
-        around = Around(pod=self.pod, name_server=self.name_server, resolver=cell.GATEWAY)
+        around = Around(pod=self.pod, name_server=self.name_server, resolver=cell.GATEWAY, networks=networks)
         text, names = services.transaction(wanted, self._names, around)
         try:
             await bridge.filters(text, needed="Services")
@@ -166,6 +189,15 @@ class Holding:
         # In a cluster the answer is "the cluster is asked", which stays so as long as the Service is held.
         seconds = min((record.ttl for record in said.records), default=5) if said.known else 30
         self._remembered[name, type_] = (time.monotonic() + seconds, said)
+
+
+def _networks(told: Iterable[str]) -> tuple[str, ...]:
+    """Those that are networks at all."""
+    found: list[str] = []
+    for one in told:
+        with suppress(ValueError):
+            found.append(str(ip_network(one)))
+    return tuple(found)
 
 
 async def _sent(out: asyncio.Queue[wire.ServicesOutput], send: Send) -> None:

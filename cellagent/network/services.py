@@ -13,6 +13,7 @@ from ipaddress import ip_address
 
 import msgspec
 
+from cellagent.network import dialled
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 
@@ -20,6 +21,9 @@ TABLE = "chinampa-services"
 PROTOCOLS = frozenset({"tcp", "udp", "sctp"})
 # An agent ends with less than a cell can bear, not with a kernel full of what a controller's fault has sent.
 MOST_BACKENDS = 20_000
+# Of packets that are told of: a scan of all addresses costs the agent no more than this.
+TOLD = "20/second burst 40 packets"
+_LOG = f"log group {dialled.GROUP} snaplen {dialled.SNAPLEN} queue-threshold 1"
 _FAMILIES = (("ip", "ipv4", "4"), ("ip6", "ipv6", "6"))
 
 
@@ -31,11 +35,14 @@ class Names(msgspec.Struct, frozen=True):
 
 
 class Around(msgspec.Struct, frozen=True, kw_only=True):
-    """What else the rules are made from: the pod's address, and the name server whose questions come to `resolver`."""
+    """What else the rules are made from: the pod's address, the name server whose questions come to `resolver`, and the
+    networks of Services: what is dialled there and not held is told by NFLOG, and is to be dialled again.
+    """
 
     pod: str = ""
     name_server: str = ""
     resolver: str = ""
+    networks: tuple[str, ...] = ()
 
 
 def checked(service: wire.HeldService) -> wire.HeldService:
@@ -166,6 +173,10 @@ def _hooks(around: Around) -> Iterable[str]:
         yield f"{add} postrouting {family} saddr {around.pod} {family} daddr {around.pod} masquerade"
     for chain in ("forward", "sent"):
         for family, _, number in _FAMILIES:
+            if inside := [network for network in around.networks if _family(network) == family]:
+                there = f"{family} daddr {{ {', '.join(inside)} }} {family} daddr != @vips{number}"
+                yield f"{add} {chain} {there} limit rate {TOLD} {_LOG}"
+                yield f"{add} {chain} {there} drop"
             yield f"{add} {chain} {family} daddr @vips{number} reject"
 
 

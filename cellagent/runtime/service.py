@@ -92,6 +92,7 @@ async def running(settings: RuntimeSettings, images: Images) -> AsyncGenerator[R
                     )
                     if holding is not None:
                         machine.flights.spawn(naming.resolve(holding), "names of Services")
+                        machine.flights.spawn(holding.watch(), "Services that are dialled")
                         machine.flights.spawn(keeping.keep(holding.restore), "Services in the kernel")
                     yield RuntimeRoom(machine, containers, sandboxes, holding)
                 finally:

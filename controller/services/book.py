@@ -42,18 +42,22 @@ class Book:
         self._here: dict[str, set[CellName]] = {}
         self._of_namespace: dict[str, set[Key]] = {}
         self._users: dict[Key, set[CellName]] = {}
+        self._of_address: dict[str, Key] = {}
         self._compiled: dict[Key, wire.HeldService] = {}
 
     def put_service(self, service: Service) -> None:
         """A Service is so from now on."""
         if self.services.get(service.key) == service:
             return
+        self._forget_addresses(service.key)
         self.services[service.key] = service
+        self._of_address |= dict.fromkeys(service.addresses, service.key)
         self._of_namespace.setdefault(service.key[0], set()).add(service.key)
         self._change(service.key)
 
     def drop_service(self, key: Key) -> None:
         """A Service is no more."""
+        self._forget_addresses(key)
         if self.services.pop(key, None) is not None:
             self._of_namespace.get(key[0], set()).discard(key)
             self._change(key)
@@ -98,6 +102,16 @@ class Book:
     def slices_of(self, key: Key) -> tuple[Slice, ...]:
         """Who answers for a Service."""
         return tuple(self._of_service.get(key, {}).values())
+
+    def at(self, address: str) -> Key | None:
+        """The Service that has an address."""
+        return self._of_address.get(address)
+
+    def _forget_addresses(self, key: Key) -> None:
+        former = self.services.get(key)
+        for address in former.addresses if former is not None else ():
+            if self._of_address.get(address) == key:
+                del self._of_address[address]
 
     def join(self, name: CellName, namespace: str, wake: Callable[[], None]) -> None:
         """A cell wants to be told, from the beginning; `wake` is called when there is something."""

@@ -5,8 +5,8 @@ What cannot be read of an object is left out, never a reason to lose the others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from ipaddress import ip_address
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, cast
 
 import msgspec
@@ -16,6 +16,8 @@ Key = tuple[str, str]
 """Namespace and name."""
 PROTOCOLS = {"TCP": "tcp", "UDP": "udp", "SCTP": "sctp"}
 AFFINITY_SECONDS = 10_800
+# Length of the prefix of the largest range that a Kubernetes API server takes.
+LARGEST_RANGE = {4: 12, 6: 108}
 SERVICE_LABEL = "kubernetes.io/service-name"
 
 
@@ -126,6 +128,23 @@ def key_of(found: Json) -> Key:
     """Namespace and name of an object."""
     metadata = _dict(found.get("metadata"))
     return str(metadata.get("namespace") or ""), str(metadata.get("name") or "")
+
+
+def networks(addresses: Iterable[str]) -> tuple[str, ...]:
+    """What can be said of the ranges from which a cluster has given these addresses: the smallest networks that have
+    them all, each within what a range may be at most. They are parts of the ranges, so nothing else lies in them.
+    """
+    found: list[IPv4Network | IPv6Network] = []
+    for one in sorted({ip_address(each) for each in addresses}, key=lambda one: (one.version, int(one))):
+        shortest = LARGEST_RANGE[one.version]
+        joined = found[-1] if found and found[-1].version == one.version else None
+        while joined is not None and one not in joined and joined.prefixlen > shortest:
+            joined = joined.supernet()
+        if joined is not None and one in joined:
+            found[-1] = joined
+        else:
+            found.append(ip_network(one))
+    return tuple(map(str, found))
 
 
 def _port(one: Json) -> Port | None:

@@ -18,7 +18,7 @@ from cellwire.rpc.call import settled
 from controller.fleet.cells import Cells
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName
-from controller.services import names
+from controller.services import model, names
 from controller.services.book import COMMON, Book
 from controller.services.model import Key
 from controller.services.settings import Services
@@ -38,11 +38,14 @@ _Wire = Stream[wire.ServicesInput, wire.ServicesOutput]
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """How names are answered: by a cluster's own name server, or by the controller."""
+    """How names are answered: by a cluster's own name server, or by the controller. `network` is that of Services, ""
+    where it is not known.
+    """
 
     domain: str
     clustered: bool
     name_server: str = ""
+    network: str = ""
 
 
 class Room:
@@ -98,7 +101,9 @@ class Room:
         bell = asyncio.Event()
         bell.set()
         self.book.join(name, namespace, bell.set)
-        start = wire.ServicesStart(domain=self._facts.domain, name_server=self._name_server())
+        start = wire.ServicesStart(
+            domain=self._facts.domain, name_server=self._name_server(), networks=self._networks()
+        )
         sending = asyncio.Lock()
         await stream.send_message(wire.ServicesInput(start=start))
         async with asyncio.TaskGroup() as both:
@@ -128,6 +133,10 @@ class Room:
                         if (changes := self.book.due(name)) is not None:
                             await stream.send_message(wire.ServicesInput(changes=changes))
                         await stream.send_message(wire.ServicesInput(answer=answer))
+                case "dialled":
+                    await pace.next()
+                    if (key := self.book.at(said.dialled)) is not None:
+                        self.book.want(name, key, MOST_WANTED)
                 case "failure":
                     log.warning("a cell could not take Services", cell=name, cause=said.failure.message[:500])
                 case _:
@@ -141,6 +150,12 @@ class Room:
         said = said or wire.NameAnswer(known=False)
         said.id, said.sequence = question.id, sequence
         return said
+
+    def _networks(self) -> tuple[str, ...]:
+        """Where Services are: the range of the settings, or what a cluster's own addresses show of its range."""
+        if self._facts.network:
+            return (self._facts.network,)
+        return model.networks(address for one in self.book.services.values() for address in one.cluster)
 
     def _name_server(self) -> str:
         if not self._facts.clustered:
@@ -170,7 +185,12 @@ async def running(settings: Services, cells: Cells, node: str, *, clustered: boo
     """The room, which has the book in which Services are to be written."""
     named = {(namespace, name) for namespace, _, name in (one.partition("/") for one in settings.common)}
     book = Book(node, COMMON | named | ({CLUSTER_DNS} if clustered else set()))
-    facts = Facts(domain=settings.domain, clustered=clustered, name_server=settings.name_server)
+    facts = Facts(
+        domain=settings.domain,
+        clustered=clustered,
+        name_server=settings.name_server,
+        network="" if clustered else settings.addresses,
+    )
     async with asyncio.TaskGroup() as tasks:
         room = Room(tasks, cells, book, facts)
         watching = tasks.create_task(room.watch(), name="services watch cells")

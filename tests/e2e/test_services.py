@@ -68,23 +68,29 @@ async def apply(controller: Controller, *objects: dict[str, Any]) -> None:
     )
 
 
-async def inside(controller: Controller, script: str) -> str:
-    return await controller.kubectl("exec", "client", "--", "sh", "-c", script)
+async def inside(controller: Controller, script: str, namespace: str = "default") -> str:
+    return await controller.kubectl("exec", "-n", namespace, "client", "--", "sh", "-c", script)
 
 
-async def pages(controller: Controller, where: str, times: int = 12, port: int = 80) -> set[str]:
+async def pages(
+    controller: Controller, where: str, times: int = 12, port: int = 80, namespace: str = "default"
+) -> set[str]:
     """Who answered at a name or address, each time asked anew."""
     look = f"nslookup -type=a {where} | grep -A1 ^Name | grep Address | head -n1 | cut -d' ' -f2"
     address = where if where[0].isdigit() else f"$({look})"
     ask = f"(printf 'GET /index.html HTTP/1.0\\r\\n\\r\\n'; sleep 0.3) | nc -w 3 $a {port} | tail -n1"
-    said = await inside(controller, f"for i in $(seq {times}); do a={address}; ({ask}) || echo none; done 2>&1")
+    said = await inside(
+        controller, f"for i in $(seq {times}); do a={address}; ({ask}) || echo none; done 2>&1", namespace
+    )
     return {"none" if "refused" in line else line for line in said.split("\n") if line.strip()}
 
 
 async def test_services_are_names_and_addresses_for_any_cell(tmp_path: Path) -> None:
     async with running_controller(tmp_path) as controller:
+        await controller.kubectl("create", "namespace", "other")
         await apply(
             controller,
+            {**CLIENT, "metadata": {"name": "client", "namespace": "other"}},
             workload("Deployment", "web", 2),
             workload("StatefulSet", "db", 1, serviceName="db"),
             service("web", "web"),
@@ -97,6 +103,9 @@ async def test_services_are_names_and_addresses_for_any_cell(tmp_path: Path) -> 
         await controller.kubectl("rollout", "status", "deployment/web", "--timeout=120s", seconds=130)
         await controller.kubectl("rollout", "status", "statefulset/db", "--timeout=60s", seconds=70)
         await controller.kubectl("wait", "--for=condition=Ready", "pod/client", "--timeout=60s", seconds=70)
+        await controller.kubectl(
+            "wait", "-n", "other", "--for=condition=Ready", "pod/client", "--timeout=60s", seconds=70
+        )
         web = set((await controller.kubectl("get", "pods", "-l", "app=web", "-o", "name")).replace("pod/", "").split())
 
         # What kubectl is told.
@@ -119,6 +128,9 @@ async def test_services_are_names_and_addresses_for_any_cell(tmp_path: Path) -> 
         assert await pages(controller, "db.default.svc.cluster.local", 1, 8080) == {"db-0"}
         assert len(await pages(controller, "same")) == 1
         assert await pages(controller, "none", 1) == {"none"}
+
+        # A Service of another namespace is there for who dials its address.
+        assert await pages(controller, address, 1, namespace="other") <= web
 
         # Who is not ready is dialled no more.
         gone = min(web)

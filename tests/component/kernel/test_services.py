@@ -175,6 +175,33 @@ async def test_what_is_taken_from_the_kernel_is_put_back_and_the_end_leaves_noth
         assert await listing(cell) == before
 
 
+async def test_a_service_that_is_dialled_without_its_name_is_asked_for_and_then_answers(folder: Path) -> None:
+    async with a_pod(folder) as (world, cell, pod):
+        inputs: asyncio.Queue[wire.ServicesInput | None] = asyncio.Queue()
+        outputs: asyncio.Queue[wire.ServicesOutput] = asyncio.Queue()
+        holding = Holding(POD)
+        start = wire.ServicesStart(domain="cluster.local", networks=["10.96.0.0/16"])
+        nothing = wire.ServiceChanges(sequence=1, whole=True)
+        wanted = wire.ServiceChanges(sequence=2, services=held("other/web", port(WORLD)).values())
+
+        async def told() -> None:
+            async with asyncio.TaskGroup() as tasks:
+                watching = tasks.create_task(holding.watch())
+                serving = tasks.create_task(holding.serve(start, _all(inputs), outputs.put))
+                await inputs.put(wire.ServicesInput(changes=nothing))
+                assert (await outputs.get()).applied == 1
+                dialling = tasks.create_task(ask(pod, VIP, 80))
+                assert (await outputs.get()).dialled == VIP
+                await inputs.put(wire.ServicesInput(changes=wanted))
+                assert (await outputs.get()).applied == 2
+                assert await dialling == POD
+                serving.cancel()
+                watching.cancel()
+
+        with answering(world, WORLD, 8080):
+            await within(cell, told)
+
+
 async def _all(queue: asyncio.Queue[wire.ServicesInput | None]) -> AsyncGenerator[wire.ServicesInput]:
     while (one := await queue.get()) is not None:
         yield one

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from hypothesis import settings
+from ipaddress import ip_network
+
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -10,7 +12,7 @@ from cellwire.cell.v1 import cell_pb2 as wire
 from controller.model.names import CellName
 from controller.services import compiling
 from controller.services.book import Book
-from controller.services.model import Endpoint, Key, Port, Service, Slice
+from controller.services.model import Endpoint, Key, Port, Service, Slice, networks
 
 KEYS = [("default", "kubernetes"), ("a", "one"), ("a", "two"), ("b", "one")]
 CELLS = [CellName("c-1"), CellName("c-2"), CellName("c-3")]
@@ -147,3 +149,32 @@ def test_a_pod_may_not_have_its_cell_hold_every_service_there_is() -> None:
         book.want(CELLS[1], ("a", f"s{number}"), 3)
     cell.take(book.due(CELLS[1]))
     assert len(cell.held) == 3
+
+
+def test_a_service_is_found_by_its_present_address() -> None:
+    book = Book()
+    book.put_service(service(("a", "one"), "10.96.0.1"))
+    book.put_service(service(("a", "one"), "10.96.0.2"))
+    assert (book.at("10.96.0.1"), book.at("10.96.0.2")) == (None, ("a", "one"))
+    # An address that another Service has taken over stays that one's.
+    book.put_service(service(("a", "two"), "10.96.0.2"))
+    book.drop_service(("a", "one"))
+    assert book.at("10.96.0.2") == ("a", "two")
+
+
+@given(st.integers(12, 24), st.sets(st.integers(0, 2**20 - 1), min_size=1, max_size=12))
+def test_the_networks_of_services_have_them_all_and_are_parts_of_their_range(length: int, hosts: set[int]) -> None:
+    range_ = ip_network(f"10.96.0.0/{length}") if length > 12 else ip_network("10.96.0.0/12")
+    addresses = [range_[host % range_.num_addresses] for host in hosts]
+    found = [ip_network(one) for one in networks(map(str, addresses))]
+    assert len(found) == 1
+    assert all(one in found[0] for one in addresses)
+    assert range_.supernet_of(found[0])  # type: ignore[arg-type]
+
+
+def test_ranges_that_lie_apart_are_not_joined_by_what_is_between_them() -> None:
+    assert networks(["10.96.0.1", "172.20.0.1", "10.96.3.9", "fd00::1"]) == (
+        "10.96.0.0/22",
+        "172.20.0.1/32",
+        "fd00::1/128",
+    )

@@ -1078,19 +1078,25 @@ class ServicesStart(message.Message):
 
     DOMAIN_FIELD_NUMBER: builtins.int
     NAME_SERVER_FIELD_NUMBER: builtins.int
+    NETWORKS_FIELD_NUMBER: builtins.int
     domain: builtins.str
     """The domain below which names are Services' and pods' ("cluster.local")."""
     name_server: builtins.str
     """Address of the cluster's name server as pods have it in resolv.conf; empty where the controller answers itself."""
+    @builtins.property
+    def networks(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Networks in which nothing but addresses of Services lies: whoever dials there one that is not held is told of."""
+
     def __init__(
         self,
         *,
         domain: builtins.str = ...,
         name_server: builtins.str = ...,
+        networks: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["domain", b"domain", "name_server", b"name_server"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["domain", b"domain", "name_server", b"name_server", "networks", b"networks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
