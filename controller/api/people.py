@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import base64
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -13,6 +14,7 @@ OWNER = "chinampa-owner"
 VIEW, EDIT, ADMIN = "view", "edit", "admin"
 # On a service account: what its pods may do in their namespace, view or edit. Without it they may view.
 ROLE = "chinampa.dev/role"
+_BEARER = "base64url.bearer.authorization.k8s.io."
 _WRITES = ("create", "update", "patch", "delete", "deletecollection")
 _SESSIONS = ("exec", "attach", "portforward", "ephemeralcontainers")
 _METHODS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
@@ -36,6 +38,23 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     part: str = ""
     namespace: str = ""
     name: str = ""
+
+
+def shown(headers: Mapping[str, str]) -> str:
+    """By what a request says who it is. A browser cannot give a WebSocket headers: as an API server does, a token is
+    taken from the protocols that it asks for, of which none is ever answered with.
+    """
+    if given := headers.get("Authorization"):
+        return given
+    for protocol in headers.get("Sec-WebSocket-Protocol", "").split(","):
+        name = protocol.strip()
+        if name.startswith(_BEARER):
+            text = name.removeprefix(_BEARER)
+            try:
+                return f"Bearer {base64.urlsafe_b64decode(text + '=' * (-len(text) % 4)).decode()}"
+            except ValueError:
+                return ""
+    return ""
 
 
 def owner() -> Who:

@@ -21,6 +21,7 @@ from controller.api import kubeconfig, measuring, people, routing, top
 from controller.api.answers import failure, status_of
 from controller.api.authorizing import WHO
 from controller.api.certificates import Certified
+from controller.api.dashboard import serving
 from controller.api.metrics import Metrics
 from controller.api.nodes import Nodes
 from controller.api.people import Who
@@ -38,7 +39,8 @@ __all__ = ["ApiSettings", "Server", "running"]
 
 log = structlog.get_logger()
 
-OPEN_PATHS = frozenset({"/healthz", "/livez", "/readyz"})
+_HEALTH = ("/healthz", "/livez", "/readyz")
+OPEN_PATHS = frozenset({*_HEALTH, *serving.PATHS})
 SHUTDOWN = 1.0
 
 
@@ -62,6 +64,8 @@ async def running(
     app = _app(library, pods, settings, token)
     nodes = library.keeper(NODES).objects
     routing.tops(app.router, top.Tops(pods, cells, nodes.list, settings.heartbeat))
+    dashboard = serving.Dashboard(library, cells)
+    dashboard.route(app.router)
     if metrics is not None:
         route(app.router, "GET", measuring.PATH, partial(_metrics, metrics=metrics))
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN)
@@ -75,11 +79,15 @@ async def running(
             raise Fault(Kind.UNAVAILABLE, thing, str(error), "choose another api.host or api.port") from error
         port = int(runner.addresses[0][1])
         async with asyncio.TaskGroup() as tasks:
-            keeping = tasks.create_task(certified.keep(), name="certificate of the pods API")
+            keeping = [
+                tasks.create_task(certified.keep(), name="certificate of the pods API"),
+                tasks.create_task(dashboard.keep(), name="samples for the dashboard"),
+            ]
             try:
                 yield Server(port, str(kubeconfig.write(settings, port, token)))
             finally:
-                keeping.cancel()
+                for task in keeping:
+                    task.cancel()
     finally:
         await runner.cleanup()
 
@@ -93,7 +101,7 @@ def _app(library: Library, pods: Pods, settings: ApiSettings, token: str) -> web
     routing.sessions(app.router, pods, library)
     routing.reviews(app.router, tokens)
     routing.refusals(app.router)
-    for path in OPEN_PATHS:
+    for path in _HEALTH:
         route(app.router, "GET", path, _healthy)
     return app
 
@@ -135,7 +143,7 @@ async def _guarded(request: web.Request, handler: Handler, *, known: _Known) -> 
     """Only who is known passes, and to what they may."""
     if request.path in OPEN_PATHS:
         return await handler(request)
-    who = known.who(request.headers.get("Authorization", ""))
+    who = known.who(people.shown(request.headers))
     if who is None:
         log.warning("a request without the token was refused", peer=request.remote)
         return answer(failure(401, "Unauthorized", "Unauthorized"), 401)

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import datetime
 import os
+import shlex
 import signal
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -199,7 +200,10 @@ class CellDouble:
     @asynccontextmanager
     async def exec(self, request: SessionRequest) -> AsyncGenerator[SessionDouble]:
         pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(*request.command, stdin=pipe, stdout=pipe, stderr=pipe)
+        command = request.command
+        if request.tty:
+            command = ("script", "--quiet", "--return", "--flush", "--command", shlex.join(command), "/dev/null")
+        process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
         queue: asyncio.Queue[Output] = asyncio.Queue()
 
         async def read(source: Any, kind: Any) -> None:

@@ -1,0 +1,1 @@
+"""The dashboard: files that a browser runs, and the one document that they show."""
