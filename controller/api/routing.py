@@ -140,12 +140,23 @@ def refusals(router: web.UrlDispatcher) -> None:
         for method in ("PUT", "PATCH", "DELETE"):
             route(router, method, f"{places[-1]}/{{name}}", refuse)
 
+    # kubectl autoscale begins with the first version.
+    route(router, "POST", "/apis/autoscaling/v1/namespaces/{namespace}/horizontalpodautoscalers", _first_scaler)
     for method in ("PUT", "PATCH", "DELETE"):
         route(router, method, f"{NODES.root}/nodes/{{name}}", _unwritable)
 
 
 async def _refused(_request: web.Request, one: unserved.Unserved) -> web.StreamResponse:
     raise Fault(Kind.UNSUPPORTED, "", unserved.sentence(one, SERVED))
+
+
+async def _first_scaler(_request: web.Request) -> web.StreamResponse:
+    raise Fault(
+        Kind.UNSUPPORTED,
+        "HorizontalPodAutoscaler of autoscaling/v1",
+        "is not served here; autoscaling/v2 is kept, and nothing scales by it",
+        "use kubectl scale, from a CronJob too",
+    )
 
 
 async def _unwritable(request: web.Request) -> web.StreamResponse:

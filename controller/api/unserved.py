@@ -31,20 +31,7 @@ KINDS = (
         *("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", not NAMESPACED),
         f"operators need an API server of their own; {_CLUSTER}",
     ),
-    Unserved(
-        "", "v1", "limitranges", "LimitRange", NAMESPACED, "say what each container needs; a ResourceQuota bounds all"
-    ),
-    Unserved(
-        "node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", not NAMESPACED, "every pod has a machine of its own"
-    ),
     Unserved("apps", "v1", "controllerrevisions", "ControllerRevision", NAMESPACED, "Deployments keep their history"),
-    Unserved(
-        "coordination.k8s.io", "v1", "leases", "Lease", NAMESPACED, f"who must elect a leader needs etcd; {_CLUSTER}"
-    ),
-    Unserved(
-        *("certificates.k8s.io", "v1", "certificatesigningrequests", "CertificateSigningRequest", not NAMESPACED),
-        "people get tokens (chinampa token create)",
-    ),
     *(
         Unserved("admissionregistration.k8s.io", "v1", f"{name}s", kind, not NAMESPACED, _NOT_CALLED)
         for name, kind in (
