@@ -73,6 +73,7 @@ class Containers:
         self._recorder = recorder
         self._logs = logs
         self._now = now
+        self._early: dict[str, asyncio.Future[cri.Image | Fault]] = {}
 
     @property
     def _record(self) -> PodRecord:
@@ -92,6 +93,22 @@ class Containers:
 
         return (await self._records.run(self._uid, apply)).of(name)
 
+    async def pull_early(self) -> None:
+        """Have the pod's images on the cell, the first that is wanted first, while its sandbox and volumes are made.
+
+        Each container's start takes what came of its image, once; what failed is told then.
+        """
+        record, loop = self._record, asyncio.get_running_loop()
+        wanted = [one for one, _ in lifecycle.containers_of(record.pod["spec"]) if one["imagePullPolicy"] != "Never"]
+        self._early = {container["image"]: loop.create_future() for container in wanted}
+        for container in wanted:
+            outcome = self._early[container["image"]]
+            if not outcome.done():
+                try:
+                    outcome.set_result(await self._found(record, container))
+                except Fault as fault:
+                    outcome.set_result(fault)
+
     async def start(self, name: str) -> str:
         """Start a container; returns its id, or "" where it cannot be started now."""
         record = self._record
@@ -109,20 +126,30 @@ class Containers:
             return ""
 
     async def _image(self, record: PodRecord, container: Json) -> cri.Image:
-        reference, name, pod = container["image"], container["name"], record.pod
+        reference = container["image"]
+        early = self._early.pop(reference, None)
         try:
-            present = await self._runtime.image(reference)
-            if present is not None and container["imagePullPolicy"] != "Always":
-                said = f'Container image "{reference}" already present on machine'
-                self._recorder.normal(pod, "Pulled", said, name)
-                return present
-            if container["imagePullPolicy"] == "Never":
-                cause = f'Container image "{reference}" is not present with pull policy of Never'
-                raise _Refused("ErrImageNeverPull", cause)
-            return await self._pull(record, container)
+            outcome = await early if early is not None else await self._found(record, container)
+            if isinstance(outcome, Fault):
+                raise outcome
         except Fault as fault:
-            self._recorder.warning(pod, "Failed", f'Failed to pull image "{reference}": {fault}', name)
+            said = f'Failed to pull image "{reference}": {fault}'
+            self._recorder.warning(record.pod, "Failed", said, container["name"])
             raise _Refused("ErrImagePull", str(fault)) from fault
+        return outcome
+
+    async def _found(self, record: PodRecord, container: Json) -> cri.Image:
+        """The image on the cell, pulled where the pod's policy says so. Raises Fault."""
+        reference, name, policy = container["image"], container["name"], container["imagePullPolicy"]
+        present = await self._runtime.image(reference)
+        if present is not None and policy != "Always":
+            said = f'Container image "{reference}" already present on machine'
+            self._recorder.normal(record.pod, "Pulled", said, name)
+            return present
+        if policy == "Never":
+            cause = f'Container image "{reference}" is not present with pull policy of Never'
+            raise _Refused("ErrImageNeverPull", cause)
+        return await self._pull(record, container)
 
     async def _pull(self, record: PodRecord, container: Json) -> cri.Image:
         reference, name = container["image"], container["name"]

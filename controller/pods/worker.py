@@ -242,6 +242,8 @@ class Worker:
             self.announced(known)
         async with asyncio.TaskGroup() as group:
             beside = [group.create_task(self._watch_loss()), group.create_task(self._watch_taking())]
+            if not self.record.run.sandbox:
+                beside.append(group.create_task(containers.pull_early()))
             await self._sandbox(runtime, containers)
             await containers.delivery.deliver()
             beside.append(group.create_task(containers.delivery.keep()))

@@ -142,6 +142,9 @@ class CellsDouble:
         self.serving: list[asyncio.Task[None]] = []
         self.watchers: list[asyncio.Queue[Cell]] = []
         self.said: dict[CellName, Vitals] = {}
+        self.sandboxes_go = asyncio.Event()
+        """Until this is set no cell makes a sandbox."""
+        self.sandboxes_go.set()
 
     async def claim(self, claim: PodClaim) -> Cell:
         if self.refuse is not None:
@@ -150,7 +153,7 @@ class CellsDouble:
             if cell.claim is not None and (cell.claim.pod == claim.pod):
                 return cell
         name = CellName(f"c-{len(self.doubles)}")
-        double = CellDouble(self.tasks)
+        double = CellDouble(self.tasks, self.sandboxes_go)
         path = self.folder / f"{name}.sock"
         ready = asyncio.Event()
 

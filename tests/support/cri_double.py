@@ -62,8 +62,9 @@ def stats_of(one: Process) -> cri.ContainerStats:
 class CellDouble:
     """One cell: containers, and the calls of the services on them."""
 
-    def __init__(self, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, tasks: asyncio.TaskGroup, sandboxes_go: asyncio.Event) -> None:
         self.tasks = tasks
+        self.sandboxes_go = sandboxes_go
         self.containers: dict[str, Process] = {}
         self.sandboxes: dict[str, cri.PodSandbox] = {}
         self.folders: dict[str, list[str]] = {}
@@ -71,9 +72,11 @@ class CellDouble:
         self.files: dict[str, bytes] = {}
         self.events: list[asyncio.Queue[str]] = []
         self.pulls = 0
+        self.pulled: list[str] = []
         self.logins: list[tuple[str, str]] = []
 
     async def run(self, request: cri.RunPodSandboxRequest) -> cri.RunPodSandboxResponse:
+        await self.sandboxes_go.wait()
         sandbox = f"sb-{request.config.metadata.uid}"
         config = request.config
         self.sandboxes[sandbox] = cri.PodSandbox(id=sandbox, metadata=config.metadata, labels=config.labels)
@@ -171,6 +174,7 @@ class CellDouble:
 
     async def pull(self, request: cri.PullImageRequest) -> cri.PullImageResponse:
         self.pulls += 1
+        self.pulled.append(request.image.image)
         self.logins.append((request.auth.username, request.auth.password))
         if "absent" in request.image.image:
             raise Fault(Kind.NOT_FOUND, f"image {request.image.image}", "the registry has no such tag")
