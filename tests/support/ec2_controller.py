@@ -96,12 +96,13 @@ async def running_on_ec2(
     store: str = "",
     also: tuple[str, ...] = (),
     hardware: Hardware | None = None,
+    link: str = "",
 ) -> AsyncGenerator[World]:
     """A controller on EC2 with a registry that holds "registry.demo/web:1"; nothing of it is left afterwards.
 
-    `more` is added to the [cloud.ec2] table of its config file, in which a queue of notices is named. With `hardware`,
-    its instances are virtual machines. `store` is the table of that name; cells may find another controller at the
-    addresses `also`.
+    `more` is added to the [cloud.ec2] table of its config file, in which a queue of notices is named, `link` to that of
+    the link. With `hardware`, its instances are virtual machines. `store` is the table of that name; cells may find
+    another controller at the addresses `also`.
     """
     name = secrets.token_hex(3)
     third = int(name[:2], 16)
@@ -131,7 +132,7 @@ async def running_on_ec2(
         (folder / "controller.toml").write_text(
             f'state = "{folder}/state"\ncluster = "{local.cluster}"\n'
             f'{store}[link]\nhost = "{gateway}"\naddresses = {json.dumps([gateway, *also])}\nport = {free_port()}\n'
-            f"[api]\nport = {free_port()}\n"
+            f"{link}[api]\nport = {free_port()}\n"
             f"[fleet]\n{fleet}survey = 2\norphan_grace = 2\n"
             f"{config}"
             f'[[registries]]\nhost = "registry.demo"\nmirrors = ["http://{gateway}:{registry}"]\n'

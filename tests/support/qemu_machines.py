@@ -6,6 +6,7 @@ Stands where `controller.clouds.local.machines.Machines` stands, for the tests' 
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -21,18 +22,23 @@ from controller.model.names import InstanceId
 from hostkit import programs
 
 SERVICE = "169.254.169.254"
+_DATED = re.compile(r"^/20\d\d-\d\d-\d\d/")
 FIRMWARE = Path("/usr/share/ovmf/OVMF.fd")
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """What is booted and how: `uefi` by the firmware instead of the BIOS; `console` ends each file that is written."""
+    """What is booted and how: `uefi` by the firmware instead of the BIOS; `kernel` and `first_stage` where the disk has
+    no boot loader.
+    """
 
     disk: Path
     memory_mib: int = 512
     cpus: int = 2
     disk_gib: int = 4
     uefi: bool = False
+    kernel: Path | None = None
+    first_stage: Path | None = None
 
 
 @dataclass
@@ -154,11 +160,15 @@ class QemuMachines:
 
     def _command(self, record: Record, disk: Path, tap: str) -> list[str]:
         hardware = self._hardware
+        uuid = f"ec2{record.id.removeprefix('i-')[:5]:0<5}-0000-4000-8000-{record.mac.replace(':', '')}"
         return [
             "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-machine", "q35",
             "-smp", str(hardware.cpus), "-m", str(hardware.memory_mib), "-nodefaults", "-display", "none",
             "-no-reboot", "-serial", f"file:{self.folder / f'{record.id}.console'}",
             *(("-bios", str(FIRMWARE)) if hardware.uefi else ()),
+            *_kernel(hardware),
+            # By these cloud-init knows an instance of EC2.
+            "-smbios", f"type=1,manufacturer=Amazon EC2,product={record.type},serial={uuid},uuid={uuid}",
             "-drive", f"if=none,id=disk,file={disk},format=qcow2,cache=unsafe",
             # As on EC2: an NVMe disk.
             "-device", "nvme,drive=disk,serial=vol0", "-netdev", f"tap,id=net,ifname={tap},script=no,downscript=no",
@@ -174,11 +184,20 @@ class QemuMachines:
         if known is None:
             return web.Response(status=404)
         headers = {name.lower(): value for name, value in request.headers.items()}
-        said = metadata.answer(known, request.method, request.path, headers, asyncio.get_running_loop().time())
+        # cloud-init asks for dated versions; those that it tries last are as good.
+        path = _DATED.sub("/latest/", request.path)
+        said = metadata.answer(known, request.method, path, headers, asyncio.get_running_loop().time())
         response = web.Response(status=said.status, text=said.body, headers={"Server": "EC2ws"})
         if said.ttl:
             response.headers["X-Aws-Ec2-Metadata-Token-Ttl-Seconds"] = str(said.ttl)
         return response
+
+
+def _kernel(hardware: Hardware) -> tuple[str, ...]:
+    if hardware.kernel is None:
+        return ()
+    line = "root=/dev/nvme0n1 rw console=ttyS0 net.ifnames=0 no_timer_check nvme_core.io_timeout=4294967295"
+    return "-kernel", str(hardware.kernel), "-initrd", str(hardware.first_stage), "-append", line
 
 
 async def _started(said: Path, *argv: str) -> asyncio.subprocess.Process:

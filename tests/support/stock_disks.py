@@ -1,4 +1,4 @@
-"""Disks like a distribution's own cloud images, for whoever cannot download those: Debian with cloud-init by mmdebstrap.
+"""Disks like a distribution's own cloud images, for whoever cannot download those: Debian and cloud-init by mmdebstrap.
 
 One file system without a table; kernel and first stage are the distribution's and lie beside it, for QEMU to load.
 """
