@@ -71,6 +71,10 @@ class Telling(Cells, Protocol):
         """Hits, misses and stock of each class of warm cells."""
         ...
 
+    def likely_images(self, of: str) -> tuple[str, ...]:
+        """Images that the next pods of a class of warm cells will likely need."""
+        ...
+
     def unavailable(self) -> Unavailable:
         """Which offers the cloud refused of late."""
         ...

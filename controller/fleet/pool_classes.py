@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from cellwire.faults import Fault, Kind
 from controller.choice import wishes
 from controller.choice.quantity import gigabytes, mebibytes, millis
@@ -26,9 +28,16 @@ def classes(standby: Sequence[StandbyTable], overhead: Overhead) -> tuple[Class,
     return tuple(made.values())
 
 
-def images(standby: Sequence[StandbyTable]) -> dict[str, tuple[str, ...]]:
-    """The images that each class is to hold, by the names that `classes` gives."""
-    return {_name(place, each): each.images for place, each in enumerate(standby) if each.images}
+class Images(msgspec.Struct, frozen=True):
+    """What the cells of a class are to hold: these, and, with `forecast`, what its pods will likely need."""
+
+    named: tuple[str, ...] = ()
+    forecast: bool = True
+
+
+def images(standby: Sequence[StandbyTable]) -> dict[str, Images]:
+    """What each class is to hold, by the names that `classes` gives."""
+    return {_name(place, each): Images(each.images, each.forecast_images) for place, each in enumerate(standby)}
 
 
 def _name(place: int, each: StandbyTable) -> str:

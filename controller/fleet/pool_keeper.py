@@ -19,7 +19,7 @@ from controller.choice.catalogue import Catalogue
 from controller.choice.rank import Ranked, rank
 from controller.choice.unavailable import Unavailable
 from controller.fleet import pool_forecast as forecasts
-from controller.fleet import pool_size
+from controller.fleet import pool_images, pool_size
 from controller.fleet.pool import Class, Versions, has_disk, serves, stands_by_for, suitable, usd_per_hour, warm
 from controller.fleet.pool_plan import Outlook, PoolPlan, plan_pool
 from controller.fleet.pool_size import Learnt
@@ -31,6 +31,7 @@ from controller.store.protocol import Store
 
 log = structlog.get_logger()
 KIND = "standby"
+KIND_IMAGES = "standby-images"
 REMEMBER_SECONDS = 60.0
 # After a warm cell could not be had: nobody waits for it.
 FIRST_PAUSE = 30.0
@@ -76,6 +77,7 @@ class _State:
     of: Class
     wish: wishes.Wishes
     learnt: Learnt = field(default_factory=Learnt)
+    images: pool_images.Seen = field(default_factory=pool_images.Seen)
     outlook: Outlook = field(default_factory=lambda: Outlook(want=0, keep=0))
     # The cheapest cell of the class, whatever was refused of late.
     nominal: Ranked | None = None
@@ -110,14 +112,18 @@ class Pool:
 
     async def load(self) -> None:
         """Find again what an earlier life learnt."""
-        for stored in await self._store.list(KIND):
-            state = self._states.get(stored.key)
-            if state is None:
-                continue
-            try:
-                state.learnt = decode(stored.value, Learnt)
-            except Fault as fault:
-                log.warning("what was learnt of a class of warm cells is lost", of=stored.key, cause=str(fault))
+        for kind in (KIND, KIND_IMAGES):
+            for stored in await self._store.list(kind):
+                state = self._states.get(stored.key)
+                if state is None:
+                    continue
+                try:
+                    if kind == KIND:
+                        state.learnt = decode(stored.value, Learnt)
+                    else:
+                        state.images = decode(stored.value, pool_images.Seen)
+                except Fault as fault:
+                    log.warning("what was learnt of a class of warm cells is lost", of=stored.key, cause=str(fault))
 
     async def remember_often(self) -> None:
         """Store what was learnt, now and then."""
@@ -130,6 +136,7 @@ class Pool:
         for state in self._states.values():
             try:
                 await self._store.put(KIND, state.of.name, encode(state.learnt))
+                await self._store.put(KIND_IMAGES, state.of.name, encode(state.images))
             except Fault as fault:
                 log.warning("what was learnt of warm cells cannot be stored", of=state.of.name, cause=str(fault))
 
@@ -179,6 +186,8 @@ class Pool:
         state = self._class_for(claim, wish)
         if state is None:
             return
+        if claim.images:
+            state.images = pool_images.came(state.images, claim.images)
         hit = took is not None and took.state is CellState.READY
         if hit:
             state.hits += 1
@@ -189,6 +198,11 @@ class Pool:
         now = self._clock()
         helpless = state.outlook.want >= state.of.most or state.paused_until > now
         state.learnt = pool_size.came(state.learnt, state.of.target_hit, now, hit=hit, helpless=helpless)
+
+    def likely_images(self, of: str) -> tuple[str, ...]:
+        """What the next pods of a class will need, as far as its latest pods tell."""
+        state = self._states.get(of)
+        return pool_images.wanted(state.images) if state is not None else ()
 
     def noticed(self, cell: Cell) -> None:
         """A cell is in another state than it was."""

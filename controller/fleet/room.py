@@ -204,6 +204,10 @@ class Fleet:
         """Hits, misses and stock of each class of warm cells."""
         return self._pool.figures(self._book.every())
 
+    def likely_images(self, of: str) -> tuple[str, ...]:
+        """Images that the next pods of a class of warm cells will likely need."""
+        return self._pool.likely_images(of)
+
     def unavailable(self) -> Unavailable:
         """Which offers the cloud refused of late."""
         return self._act.unavailable

@@ -86,6 +86,9 @@ class StandbyTable(Group, frozen=True, kw_only=True):
         Meta(description='What such pods have as chinampa.dev/ annotations: "launch-type=spot", "gpu-name=t4".'),
     ] = ()
     images: Annotated[tuple[str, ...], Meta(description="Images that are pulled while they wait.")] = ()
+    forecast_images: Annotated[
+        bool, Meta(description="Whether those that many of the latest such pods had are pulled as well.")
+    ] = True
 
 
 def limits(fleet: Fleet) -> Limits:

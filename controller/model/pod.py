@@ -21,6 +21,7 @@ class PodClaim(msgspec.Struct, frozen=True, kw_only=True):
     """A pod's wish for a cell. Idempotent on (uid, attempt).
 
     `annotations` carry the `chinampa.dev/…` wishes; `labels` become tags of the instance. `by` is the room that claims.
+    `images` are those of its containers, where the room knows them; names only, nobody's credentials.
     """
 
     pod: PodRef
@@ -28,3 +29,4 @@ class PodClaim(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
     by: str = ""
+    images: tuple[str, ...] = ()

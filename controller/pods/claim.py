@@ -7,6 +7,7 @@ from controller.model.names import PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
 from controller.objects.fields import Json
+from controller.pods import lifecycle
 from controller.pods.records import SHOWN
 
 
@@ -23,4 +24,5 @@ def claim_of(pod: Json, attempt: int, demand: Demand) -> PodClaim:
         annotations={
             name: value for name, value in annotations.items() if name.startswith(PREFIX) and name not in SHOWN
         },
+        images=tuple(dict.fromkeys(container["image"] for container, _ in lifecycle.containers_of(pod["spec"]))),
     )

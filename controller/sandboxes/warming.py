@@ -2,11 +2,14 @@
 
 It still has to be allowed to have them: its own pull asks the registry with its own credentials, and finds nothing left
 to fetch. What a killed controller had pulled is found again by pulling again, which costs a question.
+
+Beside the images that the settings name come those that the class's latest pods had, without those pods' credentials.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
@@ -16,7 +19,8 @@ import structlog
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault
 from controller.clouds.protocol import LoginOf
-from controller.fleet.cells import Cells
+from controller.fleet.cells import Telling
+from controller.fleet.pool_classes import Images
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName
 from controller.sandboxes.cell import PATIENCE, OneCell
@@ -25,6 +29,8 @@ from controller.sandboxes.pulling import pull
 log = structlog.get_logger()
 PULL_SECONDS = 1800.0
 AGAIN_SECONDS = 30.0
+# What nobody named and cannot be had (it may want a pod's own credentials) is not asked for all the time.
+LIKELY_AGAIN_SECONDS = 600.0
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,9 +46,9 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 class Warming:
     """See the module. Made by `running`. `wanted` are the images of each class of warm cells, by its name."""
 
-    def __init__(self, cells: Cells, wanted: Mapping[str, Sequence[str]], login: LoginOf | None) -> None:
+    def __init__(self, cells: Telling, wanted: Mapping[str, Images], login: LoginOf | None) -> None:
         self._cells = cells
-        self._wanted = {of: tuple(images) for of, images in wanted.items() if images}
+        self._wanted = {of: images for of, images in wanted.items() if images.named or images.forecast}
         self._login = login
         self._filled: dict[CellName, dict[str, str]] = {}
         """Of each cell the images that were pulled or tried: "" where one is there, else why it is not."""
@@ -50,15 +56,16 @@ class Warming:
     def held(self) -> tuple[Held, ...]:
         """Each image that is wanted, in the order of the settings."""
         waiting = [cell for cell in self._cells.list() if _waits(cell)]
-        return tuple(self._of(of, image, waiting) for of, images in self._wanted.items() for image in images)
+        return tuple(self._of(of, image, waiting) for of in self._wanted for image in self._images(of))
 
     async def work(self) -> None:
         """Fill each warm cell as it comes, for ever."""
         async with asyncio.TaskGroup() as tasks:
             async for cell in self._cells.watch():
-                if _waits(cell) and cell.name not in self._filled and self._images(cell):
+                of = cell.standby.of if cell.standby is not None else ""
+                if _waits(cell) and cell.name not in self._filled and of in self._wanted:
                     self._filled[cell.name] = {}
-                    tasks.create_task(self._fill(cell.name, self._images(cell)), name=f"images of {cell.name}")
+                    tasks.create_task(self._fill(cell.name, of), name=f"images of {cell.name}")
                 elif cell.state in {CellState.RETIRING, CellState.LOST, CellState.GONE}:
                     self._filled.pop(cell.name, None)
 
@@ -77,26 +84,34 @@ class Warming:
             fault=faults[0] if faults else "",
         )
 
-    def _images(self, cell: Cell) -> tuple[str, ...]:
-        return self._wanted.get(cell.standby.of, ()) if cell.standby is not None else ()
+    def _images(self, of: str) -> tuple[str, ...]:
+        wanted = self._wanted[of]
+        likely = self._cells.likely_images(of) if wanted.forecast else ()
+        return tuple(dict.fromkeys((*wanted.named, *likely)))
 
-    async def _fill(self, name: CellName, images: Sequence[str]) -> None:
-        left = list(images)
-        while left:
-            for image in tuple(left):
+    async def _fill(self, name: CellName, of: str) -> None:
+        """Have all that is wanted on the cell, also what will be wanted later, for as long as it waits."""
+        tried: dict[str, float] = {}
+        while True:
+            for image in self._images(of):
                 cell = self._cells.get(name)
                 if cell is None or not _waits(cell):
                     return  # a pod has it: the line to the registry is the pod's now
+                every = 0.0 if image in self._wanted[of].named else LIKELY_AGAIN_SECONDS
+                done = self._filled.get(name, {}).get(image) == ""
+                if done or time.monotonic() - tried.get(image, float("-inf")) < every:
+                    continue
+                tried[image] = time.monotonic()
                 try:
                     await self._pull(name, image)
                 except Fault as fault:
                     log.info("an image is not on a warm cell yet", cell=name, image=image, cause=str(fault))
                     self._note(name, image, str(fault))
                 else:
-                    left.remove(image)
                     self._note(name, image, "")
-            if left:
-                await asyncio.sleep(AGAIN_SECONDS)
+            await asyncio.sleep(AGAIN_SECONDS)
+            if (cell := self._cells.get(name)) is None or not _waits(cell):
+                return
 
     async def _pull(self, name: CellName, image: str) -> None:
         request = cri.PullImageRequest(image=cri.ImageSpec(image=image))
@@ -112,7 +127,7 @@ def _waits(cell: Cell) -> bool:
 
 
 @asynccontextmanager
-async def running(cells: Cells, wanted: Mapping[str, Sequence[str]], login: LoginOf | None) -> AsyncGenerator[Warming]:
+async def running(cells: Telling, wanted: Mapping[str, Images], login: LoginOf | None) -> AsyncGenerator[Warming]:
     """Warm cells are filled for as long as this lives."""
     warming = Warming(cells, wanted, login)
     async with asyncio.TaskGroup() as tasks:

@@ -53,3 +53,18 @@ async def test_a_warm_cell_holds_its_images_and_the_pod_that_takes_it_finds_them
                 path.unlink()
         await controller.kubectl("apply", "-f", "-", stdin=pod("web"))
         await controller.kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=60s", seconds=70)
+
+
+async def test_what_the_latest_pods_had_is_on_the_next_warm_cell_before_a_pod_comes(tmp_path: Path) -> None:
+    standby = '[[standby]]\nname = "web"\ncount = 1\ncpu = "100m"\nmemory = "32Mi"\n'
+    async with running_controller(tmp_path, standby) as controller:
+        for name in ("one", "two"):
+            await controller.kubectl("apply", "-f", "-", stdin=pod(name))
+            await controller.kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=60s", seconds=70)
+        await told(controller, "registry.demo/web:1: on 1 of 1\n")
+        layers = tmp_path / "registry/docker/registry/v2/blobs"
+        for path in sorted(layers.rglob("data")):
+            if path.stat().st_size > 100_000:
+                path.unlink()
+        await controller.kubectl("apply", "-f", "-", stdin=pod("three"))
+        await controller.kubectl("wait", "--for=condition=Ready", "pod/three", "--timeout=60s", seconds=70)

@@ -228,6 +228,9 @@ class CellsDouble:
     def pool(self) -> tuple[Figures, ...]:
         return ()
 
+    def likely_images(self, of: str) -> tuple[str, ...]:
+        return ()
+
     def unavailable(self) -> Unavailable:
         return Unavailable()
 
