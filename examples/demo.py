@@ -25,15 +25,13 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from examples import image
-from examples.site import FIRST_API_PORT, Site, addresses, free_port
+from examples import image, story
+from examples.asking import BIN, FOLDER, HERE, KUBECONFIG, SITE, Failed, chinampa, kubectl, kubectl_status, until
+from examples.site import FIRST_API_PORT, addresses, free_port
+from examples.telling import chapter, console, show, show_seconds, step, took
 
-HERE = Path(__file__).resolve().parent.parent
-SITE = Site(HERE)
-FOLDER = SITE.folder
-BIN = HERE / ".venv" / "bin"
 REGISTRY_PORT = 5055
-KUBECONFIG = FOLDER / "state" / "kubeconfig"
+ESCAPES = re.compile(rb"\x1b\[[0-9;]*[a-zA-Z]")
 POD = HERE / "examples" / "web.yaml"
 
 
@@ -73,10 +71,6 @@ http: {{addr: "{subnet}.1:{REGISTRY_PORT}"}}
 """
 
 
-class Failed(Exception):
-    """A step did not do what it must."""
-
-
 def main() -> int:
     """Run the demonstration; 0 when every step did what it must."""
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -89,8 +83,8 @@ def main() -> int:
     FOLDER.mkdir()
     kept = False
     try:
-        with started(), steps() as table:
-            walk(table)
+        with started():
+            walk()
             kept = keep
             if kept:
                 say_how_to_use()
@@ -112,9 +106,23 @@ def main() -> int:
     return 0
 
 
-def walk(table: dict[str, float]) -> None:
+def walk() -> None:
     """What a person does with kubectl."""
-    with step("kubectl apply -f examples/web.yaml, until Running"):
+    with chapter("A pod in a cell of its own"):
+        stages = one_pod()
+    story.tell()
+    with chapter("The end of it"):
+        with step("kubectl delete pod web"):
+            kubectl("delete", "pod", "web", "--grace-period=2")
+        with step("the instance is gone"):
+            until(lambda: not json.loads(chinampa("cells", "--json")), 30, "the instance of the deleted pod is there")
+    show_seconds("The first cell", stages)
+
+
+def one_pod() -> dict[str, float]:
+    """A pod, its log, terminal and port; seconds of each stage of its cell."""
+    title = "kubectl apply -f examples/web.yaml, until Running"
+    with step(title):
         kubectl("apply", "-f", str(POD))
         kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=60s")
     show(kubectl("get", "pods", "-o", "wide"))
@@ -126,50 +134,13 @@ def walk(table: dict[str, float]) -> None:
         status = kubectl_status("exec", "web", "--", "sh", "-c", "exit 7")
         if status != 7:
             raise Failed(f"exec ended with {status} where the command ended with 7")
-        print(f"    exit status {status}")
+        show(f"exit status {status}")
     with step("kubectl exec web -- true"):
         kubectl("exec", "web", "--", "true")
     with step("kubectl port-forward and an HTTP GET"):
         show(forwarded_page())
-    table.update(moments())
-    table["pull"] = pull_seconds()
-    table["apply to Running, in all"] = _clock["kubectl apply -f examples/web.yaml, until Running"]
-    cells = chinampa("cells")
-    show(cells)
-    with step("kubectl delete pod web"):
-        kubectl("delete", "pod", "web", "--grace-period=2")
-    with step("the instance is gone"):
-        until(lambda: not json.loads(chinampa("cells", "--json")), 30, "the instance of the deleted pod is still there")
-
-
-def kubectl(*arguments: str) -> str:
-    """Run kubectl against the controller; its output."""
-    done = subprocess.run(
-        ["kubectl", f"--kubeconfig={KUBECONFIG}", *arguments], capture_output=True, text=True, timeout=90, check=False
-    )
-    if done.returncode:
-        raise Failed(f"kubectl {' '.join(arguments)}: {(done.stderr or done.stdout).strip()}")
-    return done.stdout
-
-
-def kubectl_status(*arguments: str) -> int:
-    """Run kubectl; only how it ended."""
-    command = ["kubectl", f"--kubeconfig={KUBECONFIG}", *arguments]
-    return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode
-
-
-def chinampa(*arguments: str) -> str:
-    """Run our own command against the controller."""
-    done = subprocess.run(
-        [BIN / "chinampa", *arguments, "--config", str(FOLDER / "controller.toml")],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    if done.returncode:
-        raise Failed(f"chinampa {' '.join(arguments)}: {done.stderr.strip()}")
-    return done.stdout
+    show(chinampa("cells"))
+    return {**moments(), "pull": pull_seconds(), "apply to Running, in all": took[title]}
 
 
 def log_lines(count: int) -> str:
@@ -208,7 +179,7 @@ def in_terminal(lines: Sequence[str]) -> str:
         _, status = os.waitpid(pid, 0)
     if os.waitstatus_to_exitcode(status) != 0 or b"/dev/pts/" not in shown:
         raise Failed(f"the terminal session went wrong: {shown.decode(errors='replace')}")
-    return re.sub(r"\x1b\[[0-9;]*[a-zA-Z]|\r", "", shown.decode(errors="replace"))
+    return ESCAPES.sub(b"", shown).replace(b"\r", b"").decode(errors="replace")
 
 
 def read_until(terminal: int, prompt: bytes, seconds: float) -> bytes:
@@ -222,8 +193,8 @@ def read_until(terminal: int, prompt: bytes, seconds: float) -> bytes:
         with suppress(OSError):  # a closed terminal says EIO
             if data := os.read(terminal, 4096):
                 shown += data
-                # A shell may ask for the cursor's position behind its prompt.
-                if prompt and shown.removesuffix(b"\x1b[6n").endswith(prompt):
+                # A shell may ask for the cursor's position behind its prompt, and clear what is below.
+                if prompt and ESCAPES.sub(b"", shown).endswith(prompt):
                     return shown
                 continue
         return shown
@@ -261,30 +232,6 @@ def pull_seconds() -> float:
     events = kubectl("get", "events", "--field-selector", "reason=Pulled", "-o", "jsonpath={.items[*].message}")
     found = re.search(r" in ([0-9.]+)s", events)
     return float(found[1]) if found else 0.0
-
-
-_clock: dict[str, float] = {}
-
-
-@contextmanager
-def step(title: str) -> Generator[None]:
-    """One line for one step, with its time."""
-    begun = time.monotonic()
-    print(f"==> {title}", flush=True)
-    yield
-    seconds = time.monotonic() - begun
-    _clock[title] = seconds
-    print(f"    {seconds:.2f} s", flush=True)
-
-
-@contextmanager
-def steps() -> Generator[dict[str, float]]:
-    """The table at the end."""
-    table: dict[str, float] = {}
-    yield table
-    print("\nstage of the cell        seconds")
-    for name, seconds in table.items():
-        print(f"{name:<24} {seconds:7.3f}")
 
 
 @contextmanager
@@ -343,21 +290,6 @@ def _is_zombie(pid: int) -> bool:
     return not Path(f"/proc/{pid}").exists()
 
 
-def until(ready: object, seconds: float, otherwise: str) -> None:
-    """Wait for a condition."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if callable(ready) and ready():
-            return
-        time.sleep(0.1)
-    raise Failed(otherwise)
-
-
-def show(text: str) -> None:
-    """Indent what a program printed."""
-    print("\n".join(f"    {line}" for line in text.rstrip().splitlines()), flush=True)
-
-
 def show_logs() -> None:
     """The last words of what was started, for the person who must find out why."""
     for path in sorted(FOLDER.glob("*.log")):
@@ -368,10 +300,17 @@ def show_logs() -> None:
 
 def say_how_to_use() -> None:
     """What a person can do with what was left running."""
-    print(f"\nIt runs on. Use it:   export KUBECONFIG={KUBECONFIG}")
-    print("                      kubectl apply -f examples/web.yaml; kubectl get pods -o wide")
-    print(f"See its cells:        .venv/bin/chinampa cells --config {FOLDER}/controller.toml")
-    print("Stop it:              .venv/bin/python -m examples.stop")
+    server = re.search(r"server: (\S+)", KUBECONFIG.read_text())
+    lines = {
+        "It runs on. Use it": f"export KUBECONFIG={KUBECONFIG}",
+        "": "kubectl apply -f examples/web.yaml; kubectl get pods -o wide",
+        "See its dashboard": f"{server[1] if server else ''}/ui (log in with the token of that file)",
+        "See its cells": f".venv/bin/chinampa cells --config {FOLDER}/controller.toml",
+        "Stop it": ".venv/bin/python -m examples.stop",
+    }
+    console.print()
+    for what, how in lines.items():
+        console.print(f"{what + ':' if what else '':<20} {how}", markup=False)
 
 
 if __name__ == "__main__":

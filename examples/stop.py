@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 
-from examples.demo import FOLDER, stop_former
+from examples.asking import FOLDER
+from examples.demo import stop_former
 
 if __name__ == "__main__":
     stop_former()
