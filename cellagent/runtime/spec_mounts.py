@@ -18,8 +18,6 @@ PROPAGATION = {
     cri.PROPAGATION_HOST_TO_CONTAINER: "rslave",
     cri.PROPAGATION_BIDIRECTIONAL: "rshared",
 }
-# Group 5 is "tty" in every distribution.
-TERMINALS = ("ptmxmode=0666", "mode=0620", "gid=5")
 
 
 class Mounts(msgspec.Struct, frozen=True, kw_only=True):

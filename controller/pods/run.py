@@ -72,7 +72,6 @@ class PodRun(msgspec.Struct, frozen=True, kw_only=True):
     shown: dict[str, str] = {}
     sandbox: str = ""
     addresses: tuple[str, ...] = ()
-    scheduled_at: float = 0.0
     started_at: float = 0.0
     unschedulable: str = ""
     containers: dict[str, ContainerRun] = {}

@@ -215,7 +215,6 @@ class Worker:
                     cell=cell.name,
                     cell_address=cell.address,
                     shown=bought.shown(cell),
-                    scheduled_at=now,
                     started_at=run.started_at or now,
                     unschedulable="",
                 )

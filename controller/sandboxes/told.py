@@ -26,7 +26,7 @@ MOST_CONTAINERS, MOST_IMAGES, MOST_ADDRESSES = 1000, 10_000, 16
 # Of one status, image, or container's stats: an honest one is some KiB.
 LARGEST_PART = 256 << 10
 # Of all metrics of one cell.
-LARGEST_ALL = 4 << 20
+LARGEST_ALL = 1 << 20
 # What an API server takes in an exec's answer, and a kubelet in a message.
 LARGEST_OUTPUT = 16 << 20
 # Nanoseconds since 1970, in the year 2116: clocks may be wrong, but not without end.

@@ -23,7 +23,6 @@ from controller.workloads.steps import (
 )
 
 REVISION = "deployment.kubernetes.io/revision"
-CAUSE = "kubernetes.io/change-cause"
 HASH = "pod-template-hash"
 _OWN = (REVISION, "kubectl.kubernetes.io/last-applied-configuration")
 

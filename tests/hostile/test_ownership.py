@@ -93,9 +93,11 @@ async def files(cell: HostileCell, victim: Victim) -> None:
         mounts=[cri.Mount(host_path="/etc")],
     )
     cell.say("ContainerStatus", cri.ContainerStatusResponse(status=stolen))
+    answered = cell.answered["Logs"]
     cell.say("Logs", wire.LogChunk(data=b"2026-01-01T00:00:00Z stdout F overwritten\n", end=True))
+    await cell.until(lambda: cell.answered["Logs"] > answered)
     cell.redial()
-    await cell.until_asked("Logs", 2)
+    await cell.until_asked("ContainerStatus", 3)
 
 
 LIES: tuple[Callable[[HostileCell, Victim], Awaitable[None]], ...] = (events, lists, files)

@@ -15,7 +15,7 @@ import pytest
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
-from cellwire.rpc.limits import LONGEST
+from cellwire.rpc.limits import FROM_CELL
 from controller.pods.cri import TERMINATION_BYTES
 from tests.support.hostile import (
     HostileCell,
@@ -64,9 +64,9 @@ def many_events(cell: HostileCell, container: str) -> None:
 
 def unfolding_events(cell: HostileCell, container: str) -> None:
     del container
-    for_ever = LONGEST["/runtime.v1.RuntimeService/GetContainerEvents"] // len(EMPTY_STATUS) - 1
-    longest = cri.ContainerEventResponse.FromString(EMPTY_STATUS * for_ever)
-    cell.say("GetContainerEvents", *[longest] * 3)
+    longest = FROM_CELL.message_bytes // len(EMPTY_STATUS) - 1
+    events = [cri.ContainerEventResponse.FromString(EMPTY_STATUS * count) for count in (longest, 9 * longest)]
+    cell.say("GetContainerEvents", *events, stays=True)
 
 
 def unfolding_lists(cell: HostileCell, container: str) -> None:

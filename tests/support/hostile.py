@@ -56,6 +56,8 @@ class HostileCell:
         self.answered: Counter[str] = Counter()
         self.connections = 0
         self._visit: asyncio.Task[None] | None = None
+        self.ended = ""
+        """Why its last connection ended."""
         self._changed = asyncio.Event()
         self._scripted = asyncio.Event()
 
@@ -128,6 +130,7 @@ class HostileCell:
             )
             try:
                 await asyncio.wait([self._visit])
+                self.ended = "" if self._visit.cancelled() else str(self._visit.exception() or "")
             finally:
                 self._visit.cancel()
             await asyncio.sleep(REDIAL)

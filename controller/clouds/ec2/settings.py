@@ -133,11 +133,6 @@ class Ec2Settings(Ec2Cloud, frozen=True, kw_only=True):
     """How long an unused launch template is kept."""
 
     @property
-    def cluster_tag(self) -> tuple[str, str]:
-        """Key and value of the tag on all that is ours."""
-        return TAG_CLUSTER, self.cluster
-
-    @property
     def own_tags(self) -> dict[str, str]:
         """Tags of everything that is made."""
         more = (tag.partition("=") for tag in self.tags)

@@ -67,7 +67,7 @@ CELL_SERVER = dataclasses.replace(CELL, ping_after=10.0, ping_wait=10.0)
 # A frame costs 30 to 50 µs: a cell that sends nothing but small ones has a sixth of the controller's core at most.
 FROM_CELL = dataclasses.replace(
     CELL,
-    message_bytes=4 * MIB,
+    message_bytes=MIB,
     control_burst=1000,
     control_rate=50.0,
     unsent_bytes=32 * MIB,
@@ -80,16 +80,15 @@ LONGEST: Mapping[str, int] = {
     "/chinampa.cell.v1.Cell/ReadFile": MIB + 4 * KIB,
     "/chinampa.cell.v1.Cell/TrimLog": KIB,
     "/chinampa.cell.v1.Cell/PutFiles": KIB,
-    "/runtime.v1.RuntimeService/GetContainerEvents": 4 * MIB,
-    "/runtime.v1.RuntimeService/ListContainerStats": 4 * MIB,
+    "/chinampa.cell.v1.Cell/Logs": 2 * MIB,
     "/runtime.v1.RuntimeService/ContainerStats": 64 * KIB,
     "/runtime.v1.RuntimeService/ExecSync": 17 * MIB,
 }
 """Bytes of the longest message that a method answers with, where it is not what the connection allows.
 
-A protobuf message unfolds in memory to a hundred times its bytes (empty messages in a list). ExecSync answers with up
-to 16 MiB, as a kubelet allows it to; ReadFile with the record that a cell carries, which is up to 1 MiB. An event
-tells of every container of its pod: a thousand, of 2 KiB each, and a KiB each in stats.
+A protobuf message unfolds in memory to a hundred times its bytes (empty messages in a list): lists, events and stats of
+a cell's one pod are some KiB for each container. Bytes do not unfold: ExecSync answers with up to 16 MiB, as a kubelet
+allows it to, ReadFile with the record that a cell carries, of up to 1 MiB, and Logs with chunks of as much.
 """
 
 # Who has not proved anything: a signing request and an identity document are 4 KiB together, and a call is a dozen

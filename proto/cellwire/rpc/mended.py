@@ -29,7 +29,7 @@ from grpclib.config import Configuration
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
 from grpclib.metadata import Deadline
-from grpclib.protocol import Buffer, Connection, H2Protocol, Peer
+from grpclib.protocol import Connection, H2Protocol, Peer
 from grpclib.protocol import Stream as WireStream
 from grpclib.server import Handler as CallHandler
 from grpclib.server import Server
@@ -218,7 +218,7 @@ class _LimitedStream(WireStream):
 
     def init_stream(self, stream_id: int, connection: Connection) -> None:
         super().init_stream(stream_id, connection)
-        self.buffer = cast("Buffer", Arrived(functools.partial(connection.ack, stream_id)))
+        self.buffer = cast("Any", Arrived(functools.partial(connection.ack, stream_id)))
 
     async def recv_data(self, size: int) -> bytes:
         if size > self.longest:

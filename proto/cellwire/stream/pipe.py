@@ -157,10 +157,6 @@ class TransportPipe(asyncio.Protocol):
         """Whether the peer has gone, asked of the kernel, since a paused transport does not notice."""
         return self._transport is None or hung_up(self._transport)
 
-    async def wait_lost(self) -> None:
-        """Wait until the transport has let go."""
-        await self._lost.wait()
-
 
 def hung_up(transport: asyncio.BaseTransport) -> bool:
     """Whether the peer of a TCP connection has closed its end."""

@@ -85,7 +85,7 @@ def test_a_missing_platform_is_told_with_what_there_is() -> None:
 def described(**changes: Any) -> bytes:
     value: dict[str, Any] = {
         "schemaVersion": 2,
-        "config": {"mediaType": manifest.OCI_CONFIG, "digest": D, "size": 3},
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": D, "size": 3},
         "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": D, "size": 7}],
     }
     return json.dumps(value | changes).encode()
