@@ -20,16 +20,16 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Allowed(msgspec.Struct, frozen=True):
-    """Hosts of one request: those `named` by the settings may be anywhere, the one `asked` for the image in private
-    networks as well, all others in public ones only.
+    """Hosts of one request: those `named` by the settings, each with its port (see `place`), may be anywhere, the one
+    `asked` for the image in private networks as well, all others in public ones only.
     """
 
     named: frozenset[str] = frozenset()
     asked: str = ""
 
-    def admits(self, host: str, address: str) -> bool:
+    def admits(self, host: str, port: int, address: str) -> bool:
         """Whether the host may be asked at the address, IPv4 or IPv6. False for what is no address."""
-        if host in self.named:
+        if f"{host}:{port}" in self.named:
             return True
         try:
             found = _plain(ipaddress.ip_address(address.partition("%")[0]))
@@ -46,7 +46,19 @@ class Allowed(msgspec.Struct, frozen=True):
             ipaddress.ip_address(host.partition("%")[0])
         except ValueError:
             return False
-        return not self.admits(host, host)
+        return not self.admits(host, _port(url), host)
+
+
+def place(url: str) -> str:
+    """The host of a URL and its port: what else listens on a host that the settings name, they do not name."""
+    return f"{urlsplit(url).hostname or ''}:{_port(url)}"
+
+
+def _port(url: str) -> int:
+    try:
+        return urlsplit(url).port or (443 if urlsplit(url).scheme == "https" else 80)
+    except ValueError:
+        return 0
 
 
 def _plain(address: Address) -> Address:
@@ -79,7 +91,7 @@ class PublicResolver(AbstractResolver):
         """The addresses of a host. Raises OSError where it has none that may be asked."""
         allowed = REQUEST.get(Allowed())
         found = await self._inner.resolve(host, port, family)
-        kept = [each for each in found if allowed.admits(host, each["host"])]
+        kept = [each for each in found if allowed.admits(host, port, each["host"])]
         if not kept:
             raise OSError(None, f"{host} is at addresses of this machine or its network, and no setting names it")
         return kept

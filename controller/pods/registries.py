@@ -25,7 +25,7 @@ from cellwire.proxies import DIRECT, Proxies
 from controller.choice import platforms
 from controller.choice.platforms import DOCKER_HUB, Location
 from controller.clouds.protocol import Login, LoginOf
-from controller.pods.public import REQUEST, Allowed, PublicResolver
+from controller.pods.public import REQUEST, Allowed, PublicResolver, place
 
 log = structlog.get_logger()
 ACCEPTED = (
@@ -63,7 +63,7 @@ class Registries:
         self._clock = clock
         self._tls = tls or {}
         self._proxies = proxies
-        self._named = frozenset(urlsplit(base).hostname or "" for known in bases.values() for base in known)
+        self._named = frozenset(place(base) for known in bases.values() for base in known)
         self._known: dict[str, tuple[float, tuple[str, ...]]] = {}
 
     async def architectures(self, images: Sequence[str]) -> tuple[str, ...]:
@@ -143,7 +143,7 @@ class Registries:
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
         """One GET, redirects not followed; `asked` is the host that the image names. Raises ClientError, OSError."""
         tls, proxy = self._way(address)
-        named = self._named | {urlsplit(proxy).hostname or ""} if proxy else self._named
+        named = self._named | {place(proxy)} if proxy else self._named
         allowed = Allowed(named, asked)
         # Behind a proxy the proxy resolves names and decides what is reached.
         if not proxy and allowed.refuses_literal(address):

@@ -96,8 +96,9 @@ async def files(cell: HostileCell, victim: Victim) -> None:
     answered = cell.answered["Logs"]
     cell.say("Logs", wire.LogChunk(data=b"2026-01-01T00:00:00Z stdout F overwritten\n", end=True))
     await cell.until(lambda: cell.answered["Logs"] > answered)
+    asked = sum(method == "ContainerStatus" for method, _ in cell.asked)
     cell.redial()
-    await cell.until_asked("ContainerStatus", 3)
+    await cell.until_asked("ContainerStatus", asked + 1)
 
 
 LIES: tuple[Callable[[HostileCell, Victim], Awaitable[None]], ...] = (events, lists, files)

@@ -35,6 +35,8 @@ class Controller:
     cloud: LocalSettings
     process: asyncio.subprocess.Process | None = None
     environment: dict[str, str] = field(default_factory=dict[str, str])
+    prefix: tuple[str, ...] = ()
+    """What runs it."""
 
     @property
     def kubeconfig(self) -> Path:
@@ -49,7 +51,7 @@ class Controller:
         """Start it."""
         with (self.folder / "controller.log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", RUN, "controller", "--config", str(self.folder / "controller.toml"),
+                *self.prefix, sys.executable, "-c", RUN, "controller", "--config", str(self.folder / "controller.toml"),
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL, env={**ENVIRONMENT, **self.environment},
                 start_new_session=True,
             )  # fmt: skip
@@ -130,10 +132,13 @@ class Controller:
 
 
 @asynccontextmanager
-async def running_controller(folder: Path, more: str = "", lease: int = 10) -> AsyncGenerator[Controller]:
+async def running_controller(
+    folder: Path, more: str = "", lease: int = 10, prefix: tuple[str, ...] = ()
+) -> AsyncGenerator[Controller]:
     """A controller with a registry that holds "registry.demo/web:1"; nothing of it is left afterwards.
 
-    `more` is added to its config file; a cell that is silent for `lease` seconds is lost.
+    `more` is added to its config file; a cell that is silent for `lease` seconds is lost. `prefix` is
+    a command that runs it.
     """
     name = secrets.token_hex(3)
     third = int(name[:2], 16)
@@ -150,7 +155,7 @@ async def running_controller(folder: Path, more: str = "", lease: int = 10) -> A
         f'subnet = "{cloud.subnet}"\nvisible = ["{ROOT}"]\n{more}'
         f'[[registries]]\nhost = "registry.demo"\nmirrors = ["http://{gateway}:{registry}"]\n'
     )
-    controller = Controller(folder, cloud)
+    controller = Controller(folder, cloud, prefix=prefix)
     try:
         await controller.start()
         async with _registry(folder, gateway, registry):

@@ -35,7 +35,7 @@ from tests.support.manifests import COUNT, pod
 from tests.support.processes import command_line
 
 SANDBOX = "5a" * 32
-REDIAL = 0.1
+REDIAL = 0.3
 Answer = Callable[[Any], AsyncIterator[Any]]
 """The replies to one request, as a test wants them."""
 
@@ -123,7 +123,7 @@ class HostileCell:
         services = [self._service(base) for base in (RuntimeServiceBase, ImageServiceBase, CellBase)]
         server = prepared(services, details=True)
         host, port = endpoint(self.home.controllers[0])
-        while True:
+        while self.identity.certificate.exists():  # its instance lives
             context = client_context(self.identity, TURNED)
             self._visit = asyncio.get_running_loop().create_task(
                 serve_on(server, host, port, context, SERVER_NAME, connected)
@@ -307,10 +307,10 @@ class Honest:
 
 @asynccontextmanager
 async def beside_pods(
-    folder: Path, *names: str, more: str = "", lease: int = 10
+    folder: Path, *names: str, more: str = "", lease: int = 10, prefix: tuple[str, ...] = ()
 ) -> AsyncGenerator[tuple[Controller, Honest]]:
     """A controller, pods whose cells are to be in an attacker's hands, and an honest pod."""
-    async with running_controller(folder, more, lease) as controller:
+    async with running_controller(folder, more, lease, prefix) as controller:
         await controller.kubectl("apply", "-f", "-", stdin="".join(map(pod, names)) + pod(Honest.NAME, COUNT))
         pods = [f"pod/{name}" for name in (*names, Honest.NAME)]
         await controller.kubectl("wait", "--for=condition=Ready", *pods, "--timeout=150s", seconds=160)

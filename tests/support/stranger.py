@@ -151,6 +151,7 @@ async def flood(host: str, port: int, what: Flood, most: int, seconds: float = 3
                     writer.write(block)
                     await writer.drain()
                     sent += len(block)
+                    await asyncio.sleep(0)  # who is cut off hears of it
                     if sent >= most or reading.done() or writer.transport.is_closing():
                         break
             finally:

@@ -143,7 +143,9 @@ def leading_to(onwards: str) -> web.Application:
     return app
 
 
-@pytest.mark.parametrize("elsewhere", ["localhost", "127.0.0.2", "[::ffff:127.0.0.1]", "2130706433", "0.0.0.0"])
+@pytest.mark.parametrize(
+    "elsewhere", ["localhost", "127.0.0.1", "127.0.0.2", "[::ffff:127.0.0.1]", "2130706433", "0.0.0.0"]
+)
 async def test_no_redirect_leads_the_controller_to_what_listens_on_its_own_machine(elsewhere: str) -> None:
     asked: list[str] = []
 
@@ -161,7 +163,9 @@ async def test_no_redirect_leads_the_controller_to_what_listens_on_its_own_machi
         assert asked == []
         # What the settings name may be led to.
         async with serving(leading_to(f"http://{there}/v2/x/manifests/1")) as registry:
-            assert await told("registry.test", ["web"], f"http://{registry}") == ("arm64",)
+            bases = {"registry.test": (f"http://{registry}",), "named.test": (f"http://{there}",)}
+            async with asking(bases) as registries:
+                assert await registries.architectures(["registry.test/web"]) == ("arm64",)
         assert asked == ["/v2/x/manifests/1"]
 
 

@@ -30,20 +30,21 @@ PUBLIC = ["93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946"]
 
 @pytest.mark.parametrize("address", LOCAL)
 def test_nobody_is_led_to_this_machine_or_its_metadata_service(address: str) -> None:
-    assert not Allowed(asked="r.test").admits("r.test", address)
-    assert not Allowed(asked="r.test").admits("other.test", address)
-    assert Allowed(frozenset({"r.test"})).admits("r.test", address)
+    assert not Allowed(asked="r.test").admits("r.test", 443, address)
+    assert not Allowed(asked="r.test").admits("other.test", 443, address)
+    assert Allowed(frozenset({"r.test:443"})).admits("r.test", 443, address)
+    assert not Allowed(frozenset({"r.test:443"})).admits("r.test", 80, address)
 
 
 @pytest.mark.parametrize("address", PRIVATE)
 def test_only_the_images_own_registry_may_be_in_a_private_network(address: str) -> None:
-    assert Allowed(asked="r.test").admits("r.test", address)
-    assert not Allowed(asked="r.test").admits("other.test", address)
+    assert Allowed(asked="r.test").admits("r.test", 443, address)
+    assert not Allowed(asked="r.test").admits("other.test", 443, address)
 
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_public_addresses_may_be_asked(address: str) -> None:
-    assert Allowed(asked="r.test").admits("other.test", address)
+    assert Allowed(asked="r.test").admits("other.test", 443, address)
 
 
 @pytest.mark.parametrize(("url", "refused"), [
