@@ -56,6 +56,7 @@ class HostileCell:
         self.answered: Counter[str] = Counter()
         self.connections = 0
         self._visit: asyncio.Task[None] | None = None
+        self._leave = asyncio.Event()
         self.ended = ""
         """Why its last connection ended."""
         self._changed = asyncio.Event()
@@ -129,16 +130,20 @@ class HostileCell:
                 serve_on(server, host, port, context, SERVER_NAME, connected)
             )
             try:
-                await asyncio.wait([self._visit])
-                self.ended = "" if self._visit.cancelled() else str(self._visit.exception() or "")
+                leaving = asyncio.get_running_loop().create_task(self._leave.wait())
+                # Who leaves waits for none of its own calls.
+                await asyncio.wait([self._visit, leaving], return_when=asyncio.FIRST_COMPLETED)
+                leaving.cancel()
+                self._leave.clear()
+                if self._visit.done() and not self._visit.cancelled():
+                    self.ended = str(self._visit.exception() or "")
             finally:
                 self._visit.cancel()
             await asyncio.sleep(REDIAL)
 
     def redial(self) -> None:
         """End the connection, for another."""
-        if self._visit is not None:
-            self._visit.cancel()
+        self._leave.set()
 
     async def until(self, happened: Callable[[], bool], seconds: float = 30.0) -> None:
         """Wait until something has happened that a call or connection brings about."""
