@@ -51,12 +51,14 @@ from controller.link import port as link_port
 from controller.link.admission import Admission
 from controller.model.offer import Demand
 from controller.objects import library as objects
+from controller.objects import quotas
 from controller.objects.kinds import STORED
 from controller.objects.sealing import Sealing
 from controller.objects.tokens import Tokens
 from controller.pods import engine, registries, worker
 from controller.pods.adoption import PodOwner
 from controller.pods.delivery import Identity
+from controller.pods.prices import Prices
 from controller.sandboxes import warming as warm_images
 from controller.sandboxes.adoption import SandboxOwner
 from controller.sandboxes.carried import PURPOSE, Carrier
@@ -147,6 +149,7 @@ async def main(settings: Settings) -> None:
                 images=images,
             )
         )
+        await rooms.enter_async_context(quotas.running(library, Prices(fleet, of_pod).now))
         await rooms.enter_async_context(workloads.running(library, pods.teller))
         of_shims_pod = await _open_services(settings, rooms, library, fleet, of_pod, of_sandbox)
         if settings.shim.socket is not None:

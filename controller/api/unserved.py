@@ -25,6 +25,18 @@ class Unserved(NamedTuple):
 _CLUSTER = "use a cluster, with the shim beside its kubelet"
 _NOT_CALLED = f"nothing would call it, and what it guards against would pass; {_CLUSTER}"
 NAMESPACED = True
+SHORT = {
+    "daemonsets": ("ds",),
+    "persistentvolumeclaims": ("pvc",),
+    "persistentvolumes": ("pv",),
+    "replicationcontrollers": ("rc",),
+    "storageclasses": ("sc",),
+    "ingresses": ("ing",),
+    "horizontalpodautoscalers": ("hpa",),
+    "customresourcedefinitions": ("crd", "crds"),
+    "certificatesigningrequests": ("csr",),
+    "limitranges": ("limits",),
+}
 KINDS = (
     Unserved("", "v1", "podtemplates", "PodTemplate", NAMESPACED, "put the template into a Job or Deployment"),
     Unserved(
@@ -63,6 +75,7 @@ def resource_of(one: Unserved) -> Resource:
         group=one.group,
         version=one.version,
         namespaced=one.namespaced,
+        short=SHORT.get(one.name, ()),
         verbs=("create",),
     )
 

@@ -8,7 +8,7 @@ whole pod counts instead of the sum. A resource that no instance can give is ref
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from math import ceil
 from typing import Any, cast
@@ -53,18 +53,32 @@ def cdi_devices(vendor: str) -> tuple[str, ...]:
 def of_pod(spec: Mapping[str, Any], overhead: Overhead = DEFAULT_OVERHEAD) -> Demand:
     """The demand of a pod's spec, as decoded from its manifest. Raises Fault INVALID for what is no such spec."""
     spec = _mapping(spec, "spec")
-    together = _sum(_container(one) for one in _list(spec, "containers"))
-    peak, sidecars = dict[str, Decimal](), dict[str, Decimal]()
-    for init in _list(spec, "initContainers"):
-        need = _sum([sidecars, _container(init)])
-        peak = _largest(peak, need)
-        if init.get("restartPolicy") == "Always":
-            sidecars = need
-    need = _largest(_sum([together, sidecars]), peak)
+    need = _of_containers(spec, _container)
     need = _of_whole_pod(_mapping(spec.get("resources") or {}, "spec.resources"), need)
     need = _sum([need, _quantities(spec.get("overhead"), "spec.overhead")])
     architecture = _mapping(spec.get("nodeSelector") or {}, "spec.nodeSelector").get(ARCHITECTURE_LABEL)
     return _demand(need, overhead, (str(architecture),) if architecture else ())
+
+
+def total(spec: Mapping[str, Any], part: str) -> dict[str, Decimal]:
+    """What a pod's containers need together by their `requests` or `limits` alone. Raises Fault INVALID."""
+
+    def said(container: Mapping[str, Any]) -> dict[str, Decimal]:
+        return _quantities((container.get("resources") or {}).get(part), f"{part} of a container")
+
+    of_pod = _quantities((spec.get("resources") or {}).get(part), f"{part} of the pod")
+    return {**_of_containers(spec, said), **of_pod}
+
+
+def _of_containers(spec: Mapping[str, Any], of: Callable[[Mapping[str, Any]], Asked]) -> dict[str, Decimal]:
+    together = _sum(of(one) for one in _list(spec, "containers"))
+    peak, sidecars = dict[str, Decimal](), dict[str, Decimal]()
+    for init in _list(spec, "initContainers"):
+        need = _sum([sidecars, of(init)])
+        peak = _largest(peak, need)
+        if init.get("restartPolicy") == "Always":
+            sidecars = need
+    return _largest(_sum([together, sidecars]), peak)
 
 
 def of_sandbox(config: cri.PodSandboxConfig, overhead: Overhead = DEFAULT_OVERHEAD) -> Demand:

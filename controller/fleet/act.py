@@ -29,7 +29,7 @@ from controller.model import steps
 from controller.model.cell import Announcement, Cell, CellState
 from controller.model.instance import Instance
 from controller.model.names import CellName, InstanceId
-from controller.model.offer import Offer
+from controller.model.offer import Demand, Offer
 
 log = structlog.get_logger()
 # One answer of a cloud: longer than its own slowest retry, shorter than a kubelet's patience.
@@ -126,6 +126,11 @@ class Act:
         self.fence()
         async with asyncio.timeout(TERMINATE_SECONDS):
             await self._cloud.terminate(instances)
+
+    def estimate(self, demand: Demand, wish: wishes.Wishes) -> float:
+        """USD per hour of the cheapest offer that fits, among those that were known at the last launch."""
+        found = rank.rank(demand, wish, self._catalogue, self.unavailable, self._clock(), most=1).ranked
+        return found[0].usd_per_hour if found else 0.0
 
     async def offers(self) -> Catalogue:
         """All that can be bought, laid out for ranking; made anew only when the cloud's offers change."""

@@ -16,6 +16,7 @@ from controller.fleet.pool_keeper import Figures
 from controller.link.told import Happened
 from controller.model.cell import Cell
 from controller.model.names import CellName
+from controller.model.offer import Demand
 from controller.model.pod import PodClaim
 
 
@@ -73,6 +74,10 @@ class Telling(Cells, Protocol):
 
     def likely_images(self, of: str) -> tuple[str, ...]:
         """Images that the next pods of a class of warm cells will likely need."""
+        ...
+
+    def estimate(self, demand: Demand, annotations: Mapping[str, str]) -> float:
+        """What the cheapest offer for such a pod costs in USD per hour; 0 where none fits. Raises Fault INVALID."""
         ...
 
     def unavailable(self) -> Unavailable:

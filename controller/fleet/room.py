@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Protocol
 from weakref import WeakValueDictionary
@@ -184,6 +184,10 @@ class Fleet:
         """What cells say happened on them, from now on, until the caller stops iterating."""
         return self.hearing.events()
 
+    def estimate(self, demand: Demand, annotations: Mapping[str, str]) -> float:
+        """See Telling."""
+        return self._act.estimate(demand, wishes.read(annotations))
+
     def vitals(self, name: CellName) -> Vitals | None:
         """What a connected cell last said of itself; None where it has said nothing yet."""
         return self.hearing.vitals.get(name)
@@ -330,6 +334,8 @@ async def running(
             clock,
             store.check_lead,
         )
+        with suppress(Fault):
+            await act.offers()  # so that prices can be told before the first launch
         async with asyncio.TaskGroup() as tasks:
             pool = Pool(settings.standby, store, act.buyable, partial(_versions, cloud, settings.agent_version), clock)
             await pool.load()

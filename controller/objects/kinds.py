@@ -9,6 +9,7 @@ from typing import Any
 
 from controller.objects.fields import Check, Json, Report, dns_label, integer, one_of, quantity
 from controller.objects.kept import BROUGHT
+from controller.objects.quota_rules import known
 from controller.objects.resource import EVERY, NAMED, READ, STATUS, Resource, Subresource
 from controller.objects.schema import core, networking, nodes, policies, rbac, services
 
@@ -106,6 +107,11 @@ def _each(value: Any, field: str, check: Check, report: Report) -> None:
 def _quota(one: Json, before: Json | None, report: Report) -> None:
     del before
     _each((one.get("spec") or {}).get("hard"), "spec.hard", quantity, report)
+
+
+def _quota_warnings(one: Json) -> Sequence[str]:
+    hard: Json = (one.get("spec") or {}).get("hard") or {}
+    return [f"spec.hard[{name}]: nothing is counted against it here" for name in hard if not known(name)]
 
 
 def _service(one: Json, before: Json | None, report: Report) -> None:
@@ -231,7 +237,7 @@ QUOTAS = Resource(
     type=core.ResourceQuota,
     short=("quota",),
     check=_quota,
-    warnings=_says(f"this ResourceQuota {_UNUSED}: nothing is counted against it, and nothing is refused for it"),
+    warnings=_quota_warnings,
     subresources=(Subresource("status", "ResourceQuota", STATUS),),
 )
 BUDGETS = Resource(

@@ -43,6 +43,7 @@ class Library:
         self.guards: list[Guard] = []
         self._resources: dict[str, Resource] = {}
         self._keepers: dict[str, Keeper] = {}
+        self._coming: dict[str, dict[tuple[str, str], Json]] = {}
 
     @property
     def resources(self) -> Sequence[Resource]:
@@ -91,7 +92,24 @@ class Library:
         """Create an object. Raises Invalid, Fault NOT_FOUND (its namespace), EXISTS and DENIED."""
         one = self.prepared(resource, namespace, given, how)
         one = managed.updated(None, one, resource.shape, how.manager, resource.api_version, timestamp(self.now()))
-        return one if how.dry_run else await self.keeper(resource).create(one)
+        return one if how.dry_run else await self._made(resource, one)
+
+    async def _made(self, resource: Resource, one: Json) -> Json:
+        """Have a new object kept. While it is being written, it is there for whoever counts."""
+        coming, metadata = self._coming.setdefault(resource.key, {}), one["metadata"]
+        place = metadata.get("namespace", ""), metadata["name"]
+        coming[place] = one
+        try:
+            return await self.keeper(resource).create(one)
+        finally:
+            coming.pop(place, None)
+
+    def there(self, resource: Resource, namespace: str) -> list[Json]:
+        """The objects of a kind in a namespace, those too that are being written just now."""
+        objects = self.keeper(resource).objects
+        coming = self._coming.get(resource.key, {})
+        new = [one for place, one in coming.items() if place[0] == namespace and objects.get(*place) is None]
+        return [*objects.list(namespace), *new]
 
     def _inhabitable(self, resource: Resource, namespace: str, name: str) -> None:
         found = self.objects(NAMESPACES.key).get("", namespace)
@@ -143,7 +161,7 @@ class Library:
         if self.keeper(resource).objects.get(namespace, name) is None:
             one = self.prepared(resource, namespace, config, how)
             one, _ = managed.applied(one, config, resource.shape, how.manager, version, at, force=True)
-            return one if how.dry_run else await self.keeper(resource).create(one), True
+            return one if how.dry_run else await self._made(resource, one), True
         return await self._changed(resource, namespace, name, admitted, how), False
 
     async def _changed(self, resource: Resource, namespace: str, name: str, change: Change, how: How) -> Json:

@@ -225,6 +225,9 @@ class CellsDouble:
     def vitals(self, name: CellName) -> Vitals | None:
         return self.said.get(name)
 
+    def estimate(self, demand: Demand, annotations: Any) -> float:
+        return OFFER.usd_per_hour
+
     def pool(self) -> tuple[Figures, ...]:
         return ()
 

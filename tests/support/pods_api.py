@@ -17,13 +17,14 @@ from controller.api import server
 from controller.api.kinds import WORKLOADS
 from controller.api.settings import ApiSettings
 from controller.link.authority import Authority
-from controller.objects import library
+from controller.objects import library, quotas
 from controller.objects.kinds import STORED
 from controller.objects.library import Library
 from controller.objects.sealing import Sealing
 from controller.objects.tokens import Tokens
 from controller.pods import engine
 from controller.pods.delivery import Identity
+from controller.pods.prices import Prices
 from controller.sandboxes.carried import Carrier
 from controller.sandboxes.ways import Ways
 from controller.store import sqlite
@@ -106,6 +107,7 @@ async def world(folder: Path, fleet: CellsDouble | None = None, **own: Any) -> A
             fleet, shelves, identity(), Ways(Carrier(b"key")), folder=folder / "pods", demand_of=demand_of
         )
         pods = await rooms.enter_async_context(room)
+        await rooms.enter_async_context(quotas.running(shelves, Prices(fleet, demand_of).now))
         await rooms.enter_async_context(workloads.running(shelves, pods.teller))
         api = await rooms.enter_async_context(server.running(shelves, pods, fleet, settings))
         yield World(fleet, api.kubeconfig, folder)

@@ -76,8 +76,3 @@ async def test_a_token_ends_within_two_days_and_with_the_pod_that_it_is_bound_to
             "create", "--raw", "/api/v1/namespaces/default/serviceaccounts/default/token", "-f", "-", stdin=wrong
         )
         assert "is no TokenRequest" in ran.err
-
-
-async def test_whoever_makes_a_quota_is_told_that_it_has_no_effect(tmp_path: Path) -> None:
-    async with world(tmp_path) as it:
-        assert "no effect here" in (await it.kubectl("create", "quota", "q", "--hard=pods=1")).err
