@@ -10,7 +10,7 @@ import signal
 import ssl
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -21,15 +21,19 @@ from urllib.parse import urlsplit
 
 import structlog
 import uvloop
+from aiohttp import web
 
 from cellwire import tasks
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.proxies import Proxies, merged, proxies_of
-from controller.api import admin, measuring, opening
+from controller.api import admin, audit, measuring, opening
 from controller.api import server as api
+from controller.api.gate import Gate
+from controller.api.grants import Grants
 from controller.api.kinds import WORKLOADS
 from controller.api.metrics import Measured, Metrics
+from controller.api.token_routes import Desk
 from controller.choice import demand
 from controller.clouds.ec2 import cloud as ec2_cloud
 from controller.clouds.ec2.settings import Ec2Settings
@@ -151,6 +155,7 @@ async def main(settings: Settings) -> None:
         )
         await rooms.enter_async_context(quotas.running(library, Prices(fleet, of_pod).now))
         await rooms.enter_async_context(workloads.running(library, pods.teller))
+        routes: Sequence[web.RouteDef] = ()
         of_shims_pod = await _open_services(settings, rooms, library, fleet, of_pod, of_sandbox)
         if settings.shim.socket is not None:
             shim_settings = shim.ShimSettings(
@@ -161,14 +166,18 @@ async def main(settings: Settings) -> None:
             )
             await rooms.enter_async_context(shim.running(shim_settings, fleet, store, of_shims_pod, ways, images.login))
         if settings.api.enabled:
-            await rooms.enter_async_context(api.running(library, pods, fleet, _api_settings(settings, link), metrics))
+            gate = await _open_gate(settings, rooms, store)
+            served = await rooms.enter_async_context(
+                api.running(library, pods, fleet, _api_settings(settings, link), gate, metrics)
+            )
+            routes = Desk(gate.grants, library, gate.audit, served.cluster).routes()
         measured = Measured(fleet, cloud, settings.fleet.heartbeat, ways, _own_version(), link.untrue)
         await rooms.enter_async_context(
             measuring.running(metrics, measured, settings.metrics.host, settings.metrics.port)
         )
         facts = {"cloud": cloud.name, "link": list(link.controllers), "pid": os.getpid()}
         warming = await rooms.enter_async_context(warm_images.running(fleet, held(settings.standby), login))
-        await rooms.enter_async_context(admin.running(fleet, state, facts, cloud, metrics, warming.held))
+        await rooms.enter_async_context(admin.running(fleet, state, facts, cloud, metrics, warming.held, routes))
         log.info("ready", cloud=cloud.name, cells_dial=link.controllers)
         await stop.wait()
         log.info("stopping; pods run on")
@@ -366,6 +375,21 @@ def _identity(settings: Settings, link: link_port.Link) -> Identity:
         settings.api.port,
         domain=settings.services.domain,
     )
+
+
+async def _open_gate(settings: Settings, rooms: AsyncExitStack, store: Store) -> Gate:
+    """Who may what on the pods API, and the notes of who did what."""
+    grants = Grants(store, time.time)
+    await grants.load()
+    own = settings.api
+    path = settings.state / "audit.log" if own.audit else None
+    notes = audit.running(path, time.time, reads=own.audit_reads, largest=own.audit_mib << 20)
+    allowed = {
+        "cloud-route": own.others_cloud_route,
+        "security-groups": own.others_security_groups,
+        "instance-profile": own.others_instance_profile,
+    }
+    return Gate(grants, await rooms.enter_async_context(notes), allowed)
 
 
 def _api_settings(settings: Settings, link: link_port.Link) -> api.ApiSettings:

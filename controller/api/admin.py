@@ -91,9 +91,10 @@ async def running(
     cloud: Cloud,
     metrics: Metrics,
     held: Callable[[], Sequence[Held]],
+    routes: Sequence[web.RouteDef] = (),
 ) -> AsyncGenerator[None]:
     """Serve the socket in `folder`; `facts` are what `status` tells of this controller, `cloud` is asked for prices,
-    `held` for the images on warm cells.
+    `held` for the images on warm cells; `routes` are others' beside.
     """
     started = time.time()
 
@@ -125,6 +126,7 @@ async def running(
             web.get("/prices", prices),
             web.get("/offers", offers),
             web.get(measuring.PATH, measured),
+            *routes,
         ]
     )
     runner = web.AppRunner(app, access_log=None)

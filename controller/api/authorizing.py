@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from aiohttp import web
 
@@ -15,6 +15,8 @@ from controller.objects.resource import Resource
 from controller.objects.tokens import Tokens
 
 WHO = web.RequestKey("who", Who)
+# Values that everybody may write into annotations that reach beyond a cell (see `restricted`).
+ALLOWED = web.RequestKey("allowed", Mapping[str, Sequence[str]])
 
 
 class Reviews:

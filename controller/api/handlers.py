@@ -6,11 +6,14 @@ What a kind has of its own is in its row of the table; whatever is here holds fo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, cast
 
 from aiohttp import web
 
 from cellwire.faults import Fault, Kind
+from controller.api import restricted
+from controller.api.authorizing import ALLOWED, WHO
 from controller.api.requests import (
     answer,
     any_body,
@@ -157,6 +160,7 @@ async def how_of(request: web.Request, part: str = "", options: Json | None = No
         validation=validation,
         duplicates=() if validation == IGNORE else tuple(duplicates(await request.read(), request.content_type)),
         subresource=part,
+        veto=partial(restricted.check, request[WHO], request[ALLOWED]),
     )
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from controller.api import certificates
 from controller.api.settings import ApiSettings
+from controller.objects.fields import Json
 from hostkit import files
 
 TOKEN, KUBECONFIG = "token", "kubeconfig"
@@ -28,24 +29,31 @@ def token_of(folder: Path) -> str:
     return token
 
 
-def write(settings: ApiSettings, port: int, token: str) -> Path:
-    """Write the kubeconfig; JSON, which is YAML. Returns its path."""
+def cluster_of(settings: ApiSettings, port: int) -> Json:
+    """Where the API is and whom to trust, as a kubeconfig says it."""
     host = certificates.dialled(settings)
-    cluster = {
+    return {
         "server": f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}",
         "certificate-authority-data": base64.b64encode(settings.authority).decode(),
     }
-    config = {
+
+
+def document(cluster: Json, token: str, namespace: str = "default") -> Json:
+    """A kubeconfig with this token."""
+    context = {"cluster": "chinampa", "user": "chinampa", "namespace": namespace}
+    return {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": "chinampa", "cluster": cluster}],
         "users": [{"name": "chinampa", "user": {"token": token}}],
-        "contexts": [
-            {"name": "chinampa", "context": {"cluster": "chinampa", "user": "chinampa", "namespace": "default"}}
-        ],
+        "contexts": [{"name": "chinampa", "context": context}],
         "current-context": "chinampa",
     }
-    path = settings.folder / KUBECONFIG
+
+
+def write(folder: Path, config: Json) -> Path:
+    """Write a kubeconfig; JSON, which is YAML. Returns its path."""
+    path = folder / KUBECONFIG
     _write(path, msgspec.json.format(msgspec.json.encode(config), indent=2).decode() + "\n")
     return path
 

@@ -11,22 +11,30 @@ from controller.objects.fields import Json
 from controller.objects.resource import Resource
 
 OWNER = "chinampa-owner"
-VIEW, EDIT, ADMIN = "view", "edit", "admin"
+VIEW, EDIT, ADMIN = ROLES = ("view", "edit", "admin")
 # On a service account: what its pods may do in their namespace, view or edit. Without it they may view.
 ROLE = "chinampa.dev/role"
 _BEARER = "base64url.bearer.authorization.k8s.io."
 _WRITES = ("create", "update", "patch", "delete", "deletecollection")
 _SESSIONS = ("exec", "attach", "portforward", "ephemeralcontainers")
+_REVIEWED = frozenset({"authorization.k8s.io", "authentication.k8s.io"})
+RBAC = "rbac.authorization.k8s.io"
 _METHODS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
 class Who(msgspec.Struct, frozen=True, kw_only=True):
-    """Who asks: a name, groups, and a role, in one namespace or ("") everywhere."""
+    """Who asks: a name, groups, and a role, in one namespace or ("") everywhere; by which grant, if by one."""
 
     name: str
     groups: tuple[str, ...] = ()
     role: str = VIEW
     namespace: str = ""
+    grant: str = ""
+
+    @property
+    def owns_all(self) -> bool:
+        """Whether nothing is kept from them."""
+        return self.role == ADMIN and not self.namespace
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +87,9 @@ def wanted(method: str, path: str, *, watch: bool) -> Wanted | None:
     else:
         return None
     namespace = ""
+    if rest[0] == "namespaces" and len(rest) == 3 and rest[2] in {"status", "finalize"}:
+        part = rest[2]
+        return Wanted(verb=_METHODS.get(method, "get"), group=group, resource=rest[0], part=part, name=rest[1])
     if rest[0] == "namespaces" and len(rest) > 2:
         namespace, rest = rest[1], rest[2:]
     resource, name, part = (*rest[:3], "", "")[:3]
@@ -92,20 +103,24 @@ def wanted(method: str, path: str, *, watch: bool) -> Wanted | None:
 
 def refusal(who: Who, asked: Wanted) -> str:
     """Why they may not; "" where they may."""
-    if who.role == ADMIN and not who.namespace:
+    if who.owns_all or asked.group in _REVIEWED:
         return ""
-    if asked.group in {"authorization.k8s.io", "authentication.k8s.io"}:
-        return ""
+    changes = asked.part in _SESSIONS or asked.verb in _WRITES
     if who.namespace and asked.namespace != who.namespace:
-        own = asked.resource == "namespaces" and asked.name == who.namespace and asked.verb == "get"
-        return "" if own else f"it has rights in the namespace {who.namespace} only"
+        own = asked.resource == "namespaces" and asked.name == who.namespace and not asked.part
+        return "" if own and asked.verb == "get" else f"it has rights in the namespace {who.namespace} only"
     if asked.resource == "secrets" and who.role == VIEW:
         return "the role view does not show secrets"
-    if asked.part in _SESSIONS or asked.verb in _WRITES:
-        if who.role == VIEW:
-            return "the role view changes nothing"
-        if asked.resource in {"resourcequotas", "limitranges"} and who.role != ADMIN:
-            return f"the role {who.role} does not change quotas"
+    if not changes:
+        return ""
+    if who.role == VIEW:
+        return "the role view changes nothing"
+    if not asked.namespace:
+        return f"the role {who.role} changes nothing that is in no namespace"
+    if asked.resource == "resourcequotas":
+        return "quotas are changed by the role admin in all namespaces"
+    if asked.group == RBAC and who.role != ADMIN:
+        return f"the role {who.role} does not change roles"
     return ""
 
 

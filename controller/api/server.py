@@ -19,12 +19,14 @@ from aiohttp import web
 from cellwire.faults import Fault, Kind
 from controller.api import kubeconfig, measuring, people, routing, top
 from controller.api.answers import failure, status_of
-from controller.api.authorizing import WHO
+from controller.api.authorizing import ALLOWED, WHO
 from controller.api.certificates import Certified
 from controller.api.dashboard import serving
+from controller.api.gate import Gate
+from controller.api.grants import Grants
 from controller.api.metrics import Metrics
 from controller.api.nodes import Nodes
-from controller.api.people import Who
+from controller.api.people import Wanted, Who
 from controller.api.requests import LARGEST_BODY, answer
 from controller.api.routing import Handler, route
 from controller.api.settings import ApiSettings
@@ -45,15 +47,21 @@ SHUTDOWN = 1.0
 
 
 class Server(msgspec.Struct, frozen=True):
-    """A running server: its port, and where its kubeconfig is."""
+    """A running server: its port, where its kubeconfig is, and what that says of the server."""
 
     port: int
     kubeconfig: str
+    cluster: Json
 
 
 @asynccontextmanager
 async def running(
-    library: Library, pods: Pods, cells: Telling, settings: ApiSettings, metrics: Metrics | None = None
+    library: Library,
+    pods: Pods,
+    cells: Telling,
+    settings: ApiSettings,
+    gate: Gate,
+    metrics: Metrics | None = None,
 ) -> AsyncGenerator[Server]:
     """Serve until left, with /metrics where there are any. Raises Fault where the port cannot be had."""
     settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -61,7 +69,7 @@ async def running(
     certified = Certified(settings)
     await asyncio.to_thread(certified.renew)
     library.keep(NODES, Nodes(cells, library.revisions))
-    app = _app(library, pods, settings, token)
+    app = _app(library, pods, settings, token, gate)
     nodes = library.keeper(NODES).objects
     routing.tops(app.router, top.Tops(pods, cells, nodes.list, settings.heartbeat))
     dashboard = serving.Dashboard(library, cells)
@@ -84,7 +92,8 @@ async def running(
                 tasks.create_task(dashboard.keep(), name="samples for the dashboard"),
             ]
             try:
-                yield Server(port, str(kubeconfig.write(settings, port, token)))
+                cluster = kubeconfig.cluster_of(settings, port)
+                yield Server(port, str(kubeconfig.write(settings.folder, kubeconfig.document(cluster, token))), cluster)
             finally:
                 for task in keeping:
                     task.cancel()
@@ -92,9 +101,9 @@ async def running(
         await runner.cleanup()
 
 
-def _app(library: Library, pods: Pods, settings: ApiSettings, token: str) -> web.Application:
+def _app(library: Library, pods: Pods, settings: ApiSettings, token: str, gate: Gate) -> web.Application:
     tokens = pods.tokens
-    guard = partial(_guarded, known=_Known(f"Bearer {token}".encode(), tokens, library))
+    guard = partial(_guarded, known=_Known(f"Bearer {token}".encode(), tokens, library, gate.grants), gate=gate)
     app = web.Application(middlewares=[web.middleware(_statuses), web.middleware(guard)], client_max_size=LARGEST_BODY)
     routing.documents(app.router, f"{settings.host}:{settings.port}")
     routing.verbs(app.router, library, settings.bookmark_seconds)
@@ -115,17 +124,20 @@ async def _healthy(_request: web.Request) -> web.StreamResponse:
 
 
 class _Known:
-    """Who a token belongs to: the controller's owner, or a service account that is there."""
+    """Who a token belongs to: the controller's owner, somebody with a grant, or a service account that is there."""
 
-    def __init__(self, expected: bytes, tokens: Tokens, library: Library) -> None:
+    def __init__(self, expected: bytes, tokens: Tokens, library: Library, grants: Grants) -> None:
         self._expected = expected
         self._tokens = tokens
         self._library = library
+        self._grants = grants
 
     def who(self, shown: str) -> Who | None:
         """None for nobody."""
         if hmac.compare_digest(shown.encode(errors="replace"), self._expected):
             return people.owner()
+        if (holder := self._grants.holder(shown.removeprefix("Bearer "))) is not None:
+            return holder
         bearer = self._tokens.read(shown.removeprefix("Bearer "))
         if bearer is None or bearer.audience != AUDIENCE:
             return None
@@ -139,26 +151,40 @@ class _Known:
         return people.account(bearer.namespace, bearer.account, account["metadata"].get("annotations") or {})
 
 
-async def _guarded(request: web.Request, handler: Handler, *, known: _Known) -> web.StreamResponse:
-    """Only who is known passes, and to what they may."""
+async def _guarded(request: web.Request, handler: Handler, *, known: _Known, gate: Gate) -> web.StreamResponse:
+    """Only who is known passes, and to what they may; what they do is noted."""
     if request.path in OPEN_PATHS:
         return await handler(request)
     who = known.who(people.shown(request.headers))
+    asked = people.wanted(request.method, request.path, watch="watch" in request.query)
     if who is None:
         log.warning("a request without the token was refused", peer=request.remote)
+        gate.audit.request("nobody", asked or _document(request), 401, peer=request.remote)
         return answer(failure(401, "Unauthorized", "Unauthorized"), 401)
-    if request.path == measuring.PATH and who.role != people.ADMIN:
+    if (refused := _refused(request, who, asked)) is not None:
+        gate.note(request, who, asked or _document(request), refused)
+        return refused
+    request[WHO] = who
+    request[ALLOWED] = gate.allowed
+    with gate.grants.doing(who):
+        return await gate.noted(request, who, asked, handler)
+
+
+def _refused(request: web.Request, who: Who, asked: Wanted | None) -> web.Response | None:
+    if request.path == measuring.PATH and not who.owns_all:
         cause = f'forbidden: User "{who.name}" cannot get path "{measuring.PATH}": only the role admin may'
         return answer(failure(403, "Forbidden", cause), 403)
-    asked = people.wanted(request.method, request.path, watch="watch" in request.query)
     if asked is not None and request.headers.get("Impersonate-User"):
         cause = "nobody acts as somebody else here; use that one's own token"
         return answer(failure(403, "Forbidden", f"impersonation is not served: {cause}"), 403)
     if asked is not None and (why := people.refusal(who, asked)):
         details = {"name": asked.name, "group": asked.group, "kind": asked.resource}
         return answer(failure(403, "Forbidden", people.sentence(who, asked, why), details), 403)
-    request[WHO] = who
-    return await handler(request)
+    return None
+
+
+def _document(request: web.Request) -> Wanted:
+    return Wanted(verb="get", resource=request.path)
 
 
 async def _statuses(request: web.Request, handler: Handler) -> web.StreamResponse:

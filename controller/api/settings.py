@@ -44,6 +44,40 @@ class Api(Group, frozen=True, kw_only=True):
             extra={"unit": "s"},
         ),
     ] = 3600.0
+    audit: Annotated[
+        bool, Meta(description="Whether audit.log in the state folder says who did what, when, and what came of it.")
+    ] = True
+    audit_reads: Annotated[
+        bool, Meta(description="Whether it holds all reads, too; those of secrets and those refused it always does.")
+    ] = False
+    audit_mib: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="How large audit.log becomes before it is set aside; four older ones are kept.",
+            extra={"unit": "MiB"},
+        ),
+    ] = 64
+    others_cloud_route: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Networks (CIDR) in which `chinampa.dev/cloud-route` may lie for others than the role admin;"
+            ' "*": anywhere.'
+        ),
+    ] = ()
+    others_security_groups: Annotated[
+        tuple[str, ...],
+        Meta(
+            description='Groups that others than the role admin may name in `chinampa.dev/security-groups`; "*": any.'
+        ),
+    ] = ()
+    others_instance_profile: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Profiles that others than the role admin may name in `chinampa.dev/instance-profile`;"
+            ' "*": any.'
+        ),
+    ] = ()
     log_mib: Annotated[
         int,
         Meta(

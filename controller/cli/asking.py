@@ -28,19 +28,23 @@ def settings_of(config_path: Path | None, flags: Mapping[str, object] | None = N
     return load(config_path or (DEFAULT if DEFAULT.exists() else None), flags)
 
 
-def ask(config_path: Path | None, path: str) -> Any:
-    """What the controller answers, as decoded JSON. Raises Fault UNAVAILABLE where none runs."""
-    return asyncio.run(_ask(settings_of(config_path).state / "admin.sock", path))
+def ask(config_path: Path | None, path: str, method: str = "GET", wanted: Any = None) -> Any:
+    """What the controller answers, as decoded JSON. Raises Fault: UNAVAILABLE where none runs, else what it refuses."""
+    code, told = asyncio.run(_ask(settings_of(config_path).state / "admin.sock", path, method, wanted))
+    if code >= 400:
+        raise Fault(Kind.INVALID, "", str(told["error"]))
+    return told
 
 
-async def _ask(socket: Path, path: str) -> Any:
+async def _ask(socket: Path, path: str, method: str, wanted: Any) -> tuple[int, Any]:
     try:
         connector = aiohttp.UnixConnector(str(socket))
         async with (
             aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(10)) as session,
-            session.get(f"http://controller{path}") as reply,
+            session.request(method, f"http://controller{path}", json=wanted) as reply,
         ):
-            return json.loads(await reply.text())
+            text = await reply.text()
+            return reply.status, json.loads(text) if reply.content_type == "application/json" else {"error": text}
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         # aiohttp's own words speak of TLS where there is none.
         told = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
+from collections.abc import Callable
 from typing import Any, cast
 
 import msgspec
@@ -31,8 +32,14 @@ IMMUTABLE = ("name", "namespace", "uid", "creationTimestamp")
 _PATH_NAMES = frozenset({"roles", "rolebindings", "clusterroles", "clusterrolebindings"})
 
 
+def everything(resource: Resource, before: Json | None, after: Json) -> None:
+    """Nothing is kept from whoever writes."""
+
+
 class How(msgspec.Struct, kw_only=True):
-    """How a client wants something written. `warnings` collects what it is to be told."""
+    """How a client wants something written. `warnings` collects what it is to be told; `veto` raises Fault where who
+    writes may not make this of what was there before.
+    """
 
     dry_run: bool = False
     manager: str = "unknown"
@@ -40,6 +47,7 @@ class How(msgspec.Struct, kw_only=True):
     duplicates: tuple[str, ...] = ()
     subresource: str = ""
     warnings: list[str] = []
+    veto: Callable[[Resource, Json | None, Json], None] = everything
 
     def warn(self, sentence: str) -> None:
         """Tell the client something, once."""
@@ -103,6 +111,7 @@ def checked(resource: Resource, one: Json, before: Json | None, how: How) -> Jso
         resource.check(one, before, report)
     if report.causes:
         raise Invalid(name, report.causes, resource.kind, resource.group)
+    how.veto(resource, before, one)
     for sentence in resource.warnings(one):
         how.warn(sentence)
     return resource.defaults(one)

@@ -13,9 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from controller.api import server
+from controller.api import audit, server
+from controller.api.gate import Gate
+from controller.api.grants import Grants
 from controller.api.kinds import WORKLOADS
 from controller.api.settings import ApiSettings
+from controller.api.token_routes import Desk
 from controller.link.authority import Authority
 from controller.objects import library, quotas
 from controller.objects.kinds import STORED
@@ -57,6 +60,7 @@ class World:
     fleet: CellsDouble
     kubeconfig: str
     folder: Path
+    desk: Desk
 
     def command(self, *args: str) -> list[str]:
         cache = str(self.folder / "cache")
@@ -95,8 +99,10 @@ class World:
 
 
 @asynccontextmanager
-async def world(folder: Path, fleet: CellsDouble | None = None, **own: Any) -> AsyncGenerator[World]:
-    """`own` are settings of the API beyond the usual ones."""
+async def world(
+    folder: Path, fleet: CellsDouble | None = None, allowed: dict[str, tuple[str, ...]] | None = None, **own: Any
+) -> AsyncGenerator[World]:
+    """`own` are settings of the API beyond the usual ones, `allowed` the values of restricted annotations."""
     authority = Authority(folder / "link", ["127.0.0.1"])
     settings = ApiSettings(folder=folder, certify=partial(authority.certify, "api"), authority=authority.pem, **own)
     async with contextlib.AsyncExitStack() as rooms:
@@ -109,8 +115,12 @@ async def world(folder: Path, fleet: CellsDouble | None = None, **own: Any) -> A
         pods = await rooms.enter_async_context(room)
         await rooms.enter_async_context(quotas.running(shelves, Prices(fleet, demand_of).now))
         await rooms.enter_async_context(workloads.running(shelves, pods.teller))
-        api = await rooms.enter_async_context(server.running(shelves, pods, fleet, settings))
-        yield World(fleet, api.kubeconfig, folder)
+        grants = Grants(store, time.time)
+        await grants.load()
+        notes = await rooms.enter_async_context(audit.running(folder / "audit.log", time.time))
+        gate = Gate(grants, notes, allowed or {})
+        api = await rooms.enter_async_context(server.running(shelves, pods, fleet, settings, gate))
+        yield World(fleet, api.kubeconfig, folder, Desk(grants, shelves, notes, api.cluster))
 
 
 def manifest(script: str = "echo hello; sleep 1000", **spec: Any) -> str:

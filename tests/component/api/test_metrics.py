@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +19,9 @@ from cellwire.faults import Fault, Kind
 from cellwire.stream.counted import CountedBackend
 from cellwire.stream.session import SessionRequest
 from controller.api import admin, measuring, server
+from controller.api.audit import Audit
+from controller.api.gate import Gate
+from controller.api.grants import Grants
 from controller.api.metrics import Measured, Metrics
 from controller.api.settings import ApiSettings
 from controller.api.stages import Stages
@@ -253,6 +257,7 @@ async def test_metrics_are_served_with_the_token_on_the_api_without_on_their_own
     authority = Authority(tmp_path / "link", ["127.0.0.1"])
     settings = ApiSettings(folder=tmp_path, certify=partial(authority.certify, "api"), authority=authority.pem)
     metrics = Metrics()
+    gate = Gate(Grants(MemoryStore(), time.time), Audit(None, time.time, reads=False, largest=1, files=1))
     async with cells() as fleet:
         telling = cast("Any", fleet)
         measured = Measured(telling, Cloud(), 5.0, Ways(Carrier(b"key")))
@@ -261,7 +266,7 @@ async def test_metrics_are_served_with_the_token_on_the_api_without_on_their_own
             engine.running(
                 telling, library, identity(), Ways(Carrier(b"key")), folder=tmp_path / "pods", demand_of=demand_of
             ) as pods,
-            server.running(library, pods, telling, settings, metrics) as api,
+            server.running(library, pods, telling, settings, gate, metrics) as api,
             measuring.running(metrics, measured, "127.0.0.1", 0) as port,
             admin.running(telling, tmp_path, {}, Cloud(), metrics, tuple),
         ):

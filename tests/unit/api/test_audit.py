@@ -1,0 +1,44 @@
+"""What is noted in the audit log, and how its file grows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from controller.api import audit
+from controller.api.people import Wanted
+
+
+@pytest.mark.parametrize(
+    ("asked", "code", "noted"),
+    [
+        (Wanted(verb="get", resource="pods"), 200, False),
+        (Wanted(verb="get", resource="pods"), 403, True),
+        (Wanted(verb="list", resource="secrets"), 200, True),
+        (Wanted(verb="get", resource="pods", part="log"), 200, False),
+        (Wanted(verb="get", resource="pods", part="exec"), 101, True),
+        (Wanted(verb="delete", resource="pods"), 404, True),
+    ],
+)
+def test_changes_sessions_secrets_and_refusals_are_noted(asked: Wanted, code: int, *, noted: bool) -> None:
+    assert audit.worth(asked, code, reads=False) == noted
+    assert audit.worth(asked, code, reads=True)
+
+
+async def test_the_file_is_set_aside_when_it_is_full_and_the_oldest_goes(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    for number in range(6):
+        async with audit.running(path, lambda: 0.0, largest=100, files=3) as notes:
+            notes.note("me", "delete", "pods", f"p{number}", "default", 200)
+    kept = sorted(one.name for one in tmp_path.iterdir())
+    assert kept == ["audit.log", "audit.log.1", "audit.log.2"]
+    assert json.loads(path.read_text())["name"] == "p5"
+    assert json.loads((tmp_path / "audit.log.2").read_text())["name"] == "p3"
+
+
+async def test_nothing_is_written_where_nothing_is_wanted(tmp_path: Path) -> None:
+    async with audit.running(None, lambda: 0.0) as notes:
+        notes.note("me", "delete", "pods", "p", "default", 200)
+    assert not list(tmp_path.iterdir())
