@@ -156,7 +156,7 @@ async def main(settings: Settings) -> None:
         await rooms.enter_async_context(quotas.running(library, Prices(fleet, of_pod).now))
         await rooms.enter_async_context(workloads.running(library, pods.teller))
         routes: Sequence[web.RouteDef] = ()
-        of_shims_pod = await _open_services(settings, rooms, library, fleet, of_pod, of_sandbox)
+        of_shims_pod, images_of = await _open_services(settings, rooms, library, fleet, of_pod, of_sandbox)
         if settings.shim.socket is not None:
             shim_settings = shim.ShimSettings(
                 socket=settings.shim.socket,
@@ -164,7 +164,9 @@ async def main(settings: Settings) -> None:
                 pods_folder=settings.shim.pods_folder,
                 streaming_host=settings.shim.streaming_host,
             )
-            await rooms.enter_async_context(shim.running(shim_settings, fleet, store, of_shims_pod, ways, images.login))
+            await rooms.enter_async_context(
+                shim.running(shim_settings, fleet, store, of_shims_pod, ways, images.login, images_of)
+            )
         if settings.api.enabled:
             gate = await _open_gate(settings, rooms, store)
             served = await rooms.enter_async_context(
@@ -176,7 +178,9 @@ async def main(settings: Settings) -> None:
             measuring.running(metrics, measured, settings.metrics.host, settings.metrics.port)
         )
         facts = {"cloud": cloud.name, "link": list(link.controllers), "pid": os.getpid()}
-        warming = await rooms.enter_async_context(warm_images.running(fleet, held(settings.standby), login))
+        warming = await rooms.enter_async_context(
+            warm_images.running(fleet, held(settings.standby), login, early={CLAIMED_BY})
+        )
         await rooms.enter_async_context(admin.running(fleet, state, facts, cloud, metrics, warming.held, routes))
         log.info("ready", cloud=cloud.name, cells_dial=link.controllers)
         await stop.wait()
@@ -287,8 +291,10 @@ async def _open_services(
     fleet: Cells,
     of_pod: Callable[[Mapping[str, Any]], Demand],
     of_sandbox: Callable[[cri.PodSandboxConfig], Demand],
-) -> Callable[[cri.PodSandboxConfig], Demand]:
-    """Services for cells: those of the cluster, which also tells what its pods ask for, or those declared here."""
+) -> tuple[Callable[[cri.PodSandboxConfig], Demand], Callable[[cri.PodSandboxConfig], tuple[str, ...]]]:
+    """Services for cells: those of the cluster, which also tells what its pods ask for and which images they will have,
+    or those declared here.
+    """
     clustered = settings.kubernetes.kubeconfig is not None
     node = cluster_room.node_name(settings.kubernetes) if clustered else ""
     services = await rooms.enter_async_context(
@@ -302,13 +308,13 @@ async def _open_services(
             )
         range_ = service_addresses.network(settings.services.addresses)
         await rooms.enter_async_context(declared.running(library, services.book, range_, services.listed.set))
-        return of_sandbox
+        return of_sandbox, shim.no_images
     neighbour = await rooms.enter_async_context(
         cluster_room.running(
             settings.kubernetes, node, fleet, services.book, services.listed.set, claimed_by=CLAIMED_BY
         )
     )
-    return partial(neighbour.pods.demand, of_pod=of_pod, of_sandbox=of_sandbox)
+    return partial(neighbour.pods.demand, of_pod=of_pod, of_sandbox=of_sandbox), neighbour.pods.images
 
 
 def _link_settings(settings: Settings) -> link_port.LinkSettings:

@@ -43,6 +43,16 @@ class Pods:
         """A pod, if it is known."""
         return self._pods.get(uid)
 
+    def images(self, config: cri.PodSandboxConfig) -> tuple[str, ...]:
+        """Images that a pod will have pulled with nobody's credentials; none where it has secrets to pull with."""
+        pod = self._pods.get(config.metadata.uid)
+        spec: Json = pod["spec"] if pod is not None else {}
+        if spec.get("imagePullSecrets"):
+            return ()
+        every = (*(spec.get("initContainers") or ()), *(spec.get("containers") or ()))
+        wanted = (one.get("image") for one in every if one.get("imagePullPolicy") != "Never")
+        return tuple(dict.fromkeys(image for image in wanted if image))
+
     def demand(
         self,
         config: cri.PodSandboxConfig,

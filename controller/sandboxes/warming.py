@@ -4,13 +4,16 @@ It still has to be allowed to have them: its own pull asks the registry with its
 to fetch. What a killed controller had pulled is found again by pulling again, which costs a question.
 
 Beside the images that the settings name come those that the class's latest pods had, without those pods' credentials.
+
+A cell that a kubelet's pod takes begins with the pod's images as soon as it is connected: the kubelet asks only when
+the sandbox stands, for one after another. (The pods API does so itself, with the pod's credentials.)
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -31,6 +34,7 @@ PULL_SECONDS = 1800.0
 AGAIN_SECONDS = 30.0
 # What nobody named and cannot be had (it may want a pod's own credentials) is not asked for all the time.
 LIKELY_AGAIN_SECONDS = 600.0
+JUST_CLAIMED_SECONDS = 20.0
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,10 +50,14 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 class Warming:
     """See the module. Made by `running`. `wanted` are the images of each class of warm cells, by its name."""
 
-    def __init__(self, cells: Telling, wanted: Mapping[str, Images], login: LoginOf | None) -> None:
+    def __init__(
+        self, cells: Telling, wanted: Mapping[str, Images], login: LoginOf | None, early: Collection[str] = ()
+    ) -> None:
         self._cells = cells
         self._wanted = {of: images for of, images in wanted.items() if images.named or images.forecast}
         self._login = login
+        self._early = frozenset(early)
+        self._begun: set[CellName] = set()
         self._filled: dict[CellName, dict[str, str]] = {}
         """Of each cell the images that were pulled or tried: "" where one is there, else why it is not."""
 
@@ -66,8 +74,29 @@ class Warming:
                 if _waits(cell) and cell.name not in self._filled and of in self._wanted:
                     self._filled[cell.name] = {}
                     tasks.create_task(self._fill(cell.name, of), name=f"images of {cell.name}")
+                elif self._is_early(cell) and cell.claim is not None:
+                    self._begun.add(cell.name)
+                    tasks.create_task(self._begin(cell.name, cell.claim.images), name=f"early images of {cell.name}")
                 elif cell.state in {CellState.RETIRING, CellState.LOST, CellState.GONE}:
                     self._filled.pop(cell.name, None)
+                    self._begun.discard(cell.name)
+
+    def _is_early(self, cell: Cell) -> bool:
+        """Whether a pod that has just got this cell waits for its images, which somebody has told."""
+        if cell.claim is None or cell.claim.by not in self._early or not cell.claim.images:
+            return False
+        if cell.name in self._begun or not cell.connected or cell.state not in {CellState.READY, CellState.CLAIMED}:
+            return False
+        # After a restart of the controller its cells come back, whose pods have their images.
+        return time.time() - cell.moments.get(CellState.CLAIMED.value, time.time()) < JUST_CLAIMED_SECONDS
+
+    async def _begin(self, name: CellName, images: Sequence[str]) -> None:
+        """One after another, as the pod will want them. What fails is told when the kubelet asks."""
+        for image in images:
+            try:
+                await self._pull(name, image)
+            except Fault as fault:
+                log.info("an image did not come early", cell=name, image=image, cause=str(fault))
 
     def _of(self, of: str, image: str, waiting: Sequence[Cell]) -> Held:
         said = [
@@ -127,9 +156,11 @@ def _waits(cell: Cell) -> bool:
 
 
 @asynccontextmanager
-async def running(cells: Telling, wanted: Mapping[str, Images], login: LoginOf | None) -> AsyncGenerator[Warming]:
-    """Warm cells are filled for as long as this lives."""
-    warming = Warming(cells, wanted, login)
+async def running(
+    cells: Telling, wanted: Mapping[str, Images], login: LoginOf | None, early: Collection[str] = ()
+) -> AsyncGenerator[Warming]:
+    """Warm cells are filled for as long as this lives; `early` are the rooms whose pods' images are begun at once."""
+    warming = Warming(cells, wanted, login, early)
     async with asyncio.TaskGroup() as tasks:
         work = tasks.create_task(warming.work())
         try:

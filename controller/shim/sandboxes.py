@@ -34,10 +34,17 @@ ABANDONED_AFTER = 600.0
 class Sandboxes:
     """RunPodSandbox, StopPodSandbox, RemovePodSandbox."""
 
-    def __init__(self, cells: Cells, room: Room, demand_of: Callable[[cri.PodSandboxConfig], Demand]) -> None:
+    def __init__(
+        self,
+        cells: Cells,
+        room: Room,
+        demand_of: Callable[[cri.PodSandboxConfig], Demand],
+        images_of: Callable[[cri.PodSandboxConfig], tuple[str, ...]],
+    ) -> None:
         self._cells = cells
         self._room = room
         self._demand_of = demand_of
+        self._images_of = images_of
         self._asked: dict[tuple[str, int], float] = {}
         self._running: dict[tuple[str, int], asyncio.Lock] = {}
 
@@ -56,7 +63,7 @@ class Sandboxes:
                 known = self._room.memory.sandbox_of_pod(*key)
                 if known is not None:
                     return _standing(known)
-                claim = claim_of(config, self._demand_of(config))
+                claim = claim_of(config, self._demand_of(config), self._images_of(config))
                 return await self._run_on(await self._cells.claim(claim), claim, config, runtime_handler)
         except TimeoutError:
             raise self._still_coming(pod, patience) from None
@@ -152,7 +159,7 @@ def pod_of(config: cri.PodSandboxConfig) -> PodRef:
     return PodRef(uid=PodUid(metadata.uid), namespace=metadata.namespace, name=metadata.name, attempt=metadata.attempt)
 
 
-def claim_of(config: cri.PodSandboxConfig, demand: Demand) -> PodClaim:
+def claim_of(config: cri.PodSandboxConfig, demand: Demand, images: tuple[str, ...] = ()) -> PodClaim:
     """What this attempt asks of the fleet. Raises Fault INVALID without a uid."""
     return PodClaim(
         pod=pod_of(config),
@@ -160,6 +167,7 @@ def claim_of(config: cri.PodSandboxConfig, demand: Demand) -> PodClaim:
         labels=dict(config.labels),
         annotations={key: text for key, text in config.annotations.items() if key.startswith("chinampa.dev/")},
         by=CLAIMED_BY,
+        images=images,
     )
 
 

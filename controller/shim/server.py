@@ -85,6 +85,11 @@ class CellBackend:
         return RemoteBackend(channel)
 
 
+def no_images(_config: cri.PodSandboxConfig) -> tuple[str, ...]:
+    """Nobody tells."""
+    return ()
+
+
 @asynccontextmanager
 async def running(
     settings: ShimSettings,
@@ -93,8 +98,11 @@ async def running(
     demand_of: Callable[[cri.PodSandboxConfig], Demand],
     ways: Ways,
     login: LoginOf | None = None,
+    images_of: Callable[[cri.PodSandboxConfig], tuple[str, ...]] = no_images,
 ) -> AsyncGenerator[None]:
-    """Serve CRI on the socket for as long as the context lives. `login` gives credentials of the cloud's registries."""
+    """Serve CRI on the socket for as long as the context lives. `login` gives credentials of the cloud's registries,
+    `images_of` the images of a pod that its kubelet will ask for, as far as somebody tells.
+    """
     settings.folder.mkdir(parents=True, exist_ok=True)
     with closing(Inotify()) as inotify:
         async with (
@@ -111,7 +119,7 @@ async def running(
             )
             volume_sync = VolumeSync(cells, room.memory, inotify, settings.pods_folder)
             room.following.take_up((("stats", stats.keep), ("volumes", volume_sync.keep)))
-            sandboxes = Sandboxes(cells, room, demand_of)
+            sandboxes = Sandboxes(cells, room, demand_of, images_of)
             images = Images(room, stock, str(settings.folder))
             creating = Creating(room, images, volume_sync, settings.pods_folder)
             runtime = RuntimeService(room, stats, sandboxes, creating, streaming, abilities)

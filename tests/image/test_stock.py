@@ -7,21 +7,18 @@ Minutes long, so it is asked for by name (`make test-image`): AGENT_BUNDLE names
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from pathlib import Path
 
 import pytest
 
-from images import tree
 from tests.image.test_boot import PATIENT, booted, inside, joined_after
 from tests.support import qemu_machines, stock_disks
 from tests.support.ec2_controller import running_on_ec2
 from tests.support.qemu_machines import Hardware
 
 BUNDLE = Path(os.environ.get("AGENT_BUNDLE", ""))
-CHOSEN = os.environ.get("STOCK", "debian-13").split(",")
 NOT_HERE = (
     "AGENT_BUNDLE names no archive: run `make test-image`"
     if not BUNDLE.is_file()
@@ -38,9 +35,9 @@ pytestmark = [
 async def test_a_stock_image_fetches_its_agent_joins_and_runs_a_pod(tmp_path: Path, name: str) -> None:
     if name not in stock_disks.SUITES:
         pytest.skip(f"NOT RUN: {name}: its packages are not to be had here")
-    if name not in CHOSEN:
+    if name not in stock_disks.chosen():
         pytest.skip(f"NOT RUN: {name}: name it in STOCK")
-    disk = await asyncio.to_thread(stock_disks.made, name, tree.HERE / "build/stock")
+    disk = stock_disks.made(name, stock_disks.FOLDER)
     hardware = Hardware(disk.disk, memory_mib=1024, kernel=disk.kernel, first_stage=disk.first_stage)
     link = f'agent_amd64 = "{BUNDLE.resolve()}"\n'
     async with running_on_ec2(tmp_path, real=1, fleet=PATIENT, hardware=hardware, link=link) as world:

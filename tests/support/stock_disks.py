@@ -5,11 +5,13 @@ One file system without a table; kernel and first stage are the distribution's a
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+FOLDER = Path(__file__).resolve().parents[2] / "build/stock"
 SUITES = {"debian-12": "bookworm", "debian-13": "trixie"}
 # As the genericcloud images of Debian have them, as far as what boots and joins is concerned.
 PACKAGES = (
@@ -36,6 +38,18 @@ class StockDisk:
     disk: Path
     kernel: Path
     first_stage: Path
+
+
+def chosen() -> list[str]:
+    """Those that are booted: STOCK names them."""
+    return os.environ.get("STOCK", "debian-13").split(",")
+
+
+def make_all() -> None:
+    """Make the disks of those that are booted, where the tests look for them."""
+    for name in chosen():
+        if name in SUITES:
+            made(name, FOLDER)
 
 
 def lacking() -> str:
