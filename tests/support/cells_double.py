@@ -59,12 +59,11 @@ def _unary(function: Any) -> Any:
 
 async def _events(self: Any, stream: Any) -> None:
     await stream.recv_message()
-    queue: asyncio.Queue[str] = asyncio.Queue()
+    queue: asyncio.Queue[cri.ContainerEventResponse] = asyncio.Queue()
     self.cell.events.append(queue)
+    await stream.send_initial_metadata()
     while True:
-        name = await queue.get()
-        statuses = [one.status for one in self.cell.containers.values()]
-        await stream.send_message(cri.ContainerEventResponse(container_id=name, containers_statuses=statuses))
+        await stream.send_message(await queue.get())
 
 
 async def _logs(self: Any, stream: Any) -> None:
@@ -106,6 +105,7 @@ def _services(cell: CellDouble) -> list[Any]:
         CreateContainer=_unary(CellDouble.create),
         StartContainer=_unary(CellDouble.start),
         StopContainer=_unary(CellDouble.stop),
+        RemoveContainer=_unary(CellDouble.remove),
         ListContainers=_unary(CellDouble.list_containers),
         ContainerStatus=_unary(CellDouble.status),
         ListContainerStats=_unary(CellDouble.stats),

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import datetime
 import os
+import secrets
 import shlex
 import signal
 import time
@@ -28,9 +29,9 @@ from cellwire.stream.session import Exited, Output, SessionRequest, Stderr, Stdo
 class Process:
     """One container."""
 
-    def __init__(self, config: cri.ContainerConfig, sandbox: str, number: int) -> None:
+    def __init__(self, config: cri.ContainerConfig, sandbox: str) -> None:
         self.status = cri.ContainerStatus(
-            id=f"ctr-{number}", metadata=config.metadata, image=config.image, created_at=time.time_ns()
+            id=secrets.token_hex(32), metadata=config.metadata, image=config.image, created_at=time.time_ns()
         )
         self.config, self.sandbox = config, sandbox
         self.process: asyncio.subprocess.Process | None = None
@@ -66,38 +67,55 @@ class CellDouble:
         self.tasks = tasks
         self.sandboxes_go = sandboxes_go
         self.containers: dict[str, Process] = {}
-        self.sandboxes: dict[str, cri.PodSandbox] = {}
+        self.sandboxes: dict[str, cri.PodSandboxStatus] = {}
         self.folders: dict[str, list[str]] = {}
         self.trees: dict[str, dict[str, bytes]] = {}
         self.files: dict[str, bytes] = {}
-        self.events: list[asyncio.Queue[str]] = []
+        self.events: list[asyncio.Queue[cri.ContainerEventResponse]] = []
         self.pulls = 0
         self.pulled: list[str] = []
         self.logins: list[tuple[str, str]] = []
 
     async def run(self, request: cri.RunPodSandboxRequest) -> cri.RunPodSandboxResponse:
         await self.sandboxes_go.wait()
-        sandbox = f"sb-{request.config.metadata.uid}"
         config = request.config
-        self.sandboxes[sandbox] = cri.PodSandbox(id=sandbox, metadata=config.metadata, labels=config.labels)
+        pod = (config.metadata.uid, config.metadata.attempt)
+        for one in self.sandboxes.values():
+            if (one.metadata.uid, one.metadata.attempt) == pod:
+                return cri.RunPodSandboxResponse(pod_sandbox_id=one.id)
+        sandbox = secrets.token_hex(32)
+        network = cri.PodSandboxNetworkStatus(ip="10.8.0.3")
+        self.sandboxes[sandbox] = cri.PodSandboxStatus(
+            id=sandbox, metadata=config.metadata, labels=config.labels, network=network, created_at=time.time_ns()
+        )
         return cri.RunPodSandboxResponse(pod_sandbox_id=sandbox)
 
     async def list_sandboxes(self, request: cri.ListPodSandboxRequest) -> cri.ListPodSandboxResponse:
         wanted = dict(request.filter.label_selector).items()
         found = [one for one in self.sandboxes.values() if wanted <= dict(one.labels).items()]
-        return cri.ListPodSandboxResponse(items=found)
+        listed = [
+            cri.PodSandbox(id=one.id, metadata=one.metadata, labels=one.labels, created_at=one.created_at)
+            for one in found
+        ]
+        return cri.ListPodSandboxResponse(items=listed)
 
     async def sandbox_status(self, request: cri.PodSandboxStatusRequest) -> cri.PodSandboxStatusResponse:
-        network = cri.PodSandboxNetworkStatus(ip="10.8.0.3")
-        return cri.PodSandboxStatusResponse(status=cri.PodSandboxStatus(id=request.pod_sandbox_id, network=network))
+        return cri.PodSandboxStatusResponse(status=self._sandbox(request.pod_sandbox_id))
 
     async def create(self, request: cri.CreateContainerRequest) -> cri.CreateContainerResponse:
-        one = Process(request.config, request.pod_sandbox_id, len(self.containers))
+        sandbox, wanted = self._sandbox(request.pod_sandbox_id), request.config.metadata
+        for one in self.containers.values():
+            if (one.sandbox, one.status.metadata) == (sandbox.id, wanted):
+                raise Fault(Kind.EXISTS, f"container {wanted.name}", f"{one.status.id} has the same name and attempt")
+        one = Process(request.config, sandbox.id)
         self.containers[one.status.id] = one
+        self._tell(one)
         return cri.CreateContainerResponse(container_id=one.status.id)
 
     async def start(self, request: cri.StartContainerRequest) -> cri.StartContainerResponse:
         one = self.find(request.container_id)
+        if one.status.state != cri.CONTAINER_CREATED:
+            raise Fault(Kind.PRECONDITION, f"container {one.status.id}", "it has started already")
         command = [*one.config.command, *one.config.args] or ["sleep", "1000"]
         try:
             one.process = await asyncio.create_subprocess_exec(
@@ -110,8 +128,10 @@ class CellDouble:
             )
         except OSError as error:
             one.status.state, one.status.exit_code, one.status.reason = cri.CONTAINER_EXITED, 128, "StartError"
+            self._tell(one)
             raise Fault(Kind.BROKEN, f"container {one.status.id}", f"exec: {command[0]}: {error.strerror}") from error
         one.status.state, one.status.started_at = cri.CONTAINER_RUNNING, time.time_ns()
+        self._tell(one)
         self.tasks.create_task(self._wait(one))
         return cri.StartContainerResponse()
 
@@ -128,8 +148,16 @@ class CellDouble:
         for viewer in one.viewers:
             viewer.put_nowait(Exited(one.status.exit_code))
         one.touch()
+        self._tell(one)
+
+    def _tell(self, one: Process) -> None:
+        """As it is now, with all others of its sandbox."""
+        told = [other.status for other in self.containers.values() if other.sandbox == one.sandbox]
+        event = cri.ContainerEventResponse(
+            container_id=one.status.id, pod_sandbox_status=self._sandbox(one.sandbox), containers_statuses=told
+        )
         for queue in self.events:
-            queue.put_nowait(one.status.id)
+            queue.put_nowait(event)
 
     async def _read(self, one: Process, source: asyncio.StreamReader | None, name: str) -> None:
         assert source is not None
@@ -141,8 +169,8 @@ class CellDouble:
             one.touch()
 
     async def stop(self, request: cri.StopContainerRequest) -> cri.StopContainerResponse:
-        one = self.find(request.container_id)
-        if one.process is not None and one.process.returncode is None:
+        one = self.containers.get(request.container_id)
+        if one is not None and one.process is not None and one.process.returncode is None:
             signalled(one.process.pid, signal.SIGTERM)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(request.timeout):
@@ -154,9 +182,17 @@ class CellDouble:
         return cri.StopContainerResponse()
 
     async def list_containers(self, request: cri.ListContainersRequest) -> cri.ListContainersResponse:
-        found = [one for one in self.containers.values() if one.sandbox == request.filter.pod_sandbox_id]
+        wanted = request.filter.pod_sandbox_id
         listed = [
-            cri.Container(id=one.status.id, metadata=one.status.metadata, state=one.status.state) for one in found
+            cri.Container(
+                id=one.status.id,
+                pod_sandbox_id=one.sandbox,
+                metadata=one.status.metadata,
+                state=one.status.state,
+                created_at=one.status.created_at,
+            )
+            for one in self.containers.values()
+            if wanted in {"", one.sandbox}
         ]
         return cri.ListContainersResponse(containers=listed)
 
@@ -182,7 +218,13 @@ class CellDouble:
             raise Fault(Kind.UNAVAILABLE, f"image {request.image.image}", "its registry cannot be reached")
         return cri.PullImageResponse(image_ref="sha256:" + "1" * 64)
 
+    async def remove(self, request: cri.RemoveContainerRequest) -> cri.RemoveContainerResponse:
+        await self.stop(cri.StopContainerRequest(container_id=request.container_id))
+        self.containers.pop(request.container_id, None)
+        return cri.RemoveContainerResponse()
+
     async def exec_sync(self, request: cri.ExecSyncRequest) -> cri.ExecSyncResponse:
+        self.find(request.container_id)
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(*request.cmd, stdout=pipe, stderr=pipe)
         out, err = await process.communicate()
@@ -195,6 +237,11 @@ class CellDouble:
         if container not in self.containers:
             raise Fault(Kind.NOT_FOUND, f"container {container}", "there is none")
         return self.containers[container]
+
+    def _sandbox(self, sandbox: str) -> cri.PodSandboxStatus:
+        if sandbox not in self.sandboxes:
+            raise Fault(Kind.NOT_FOUND, f"sandbox {sandbox}", "there is none")
+        return self.sandboxes[sandbox]
 
     def kill_all(self) -> None:
         for one in self.containers.values():

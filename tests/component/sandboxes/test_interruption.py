@@ -30,15 +30,17 @@ async def running_container(fleet: CellsDouble, memory: Memory) -> str:
         metadata=cri.ContainerMetadata(name="c"),
         command=["sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.02; done"],
     )
-    asked = cri.CreateContainerRequest(pod_sandbox_id="sb-u", config=config)
+    pod = cri.RunPodSandboxRequest(config=cri.PodSandboxConfig(metadata=cri.PodSandboxMetadata(uid="u")))
+    sandbox = (await call(stub.RunPodSandbox, pod, deadline=5)).pod_sandbox_id
+    asked = cri.CreateContainerRequest(pod_sandbox_id=sandbox, config=config)
     container = (await call(stub.CreateContainer, asked, deadline=5)).container_id
     await call(stub.StartContainer, cri.StartContainerRequest(container_id=container), deadline=5)
     await asyncio.sleep(0.2)  # the shell sets its trap
-    ready = cri.PodSandboxStatus(id="sb-u", state=cri.SANDBOX_READY).SerializeToString()
-    await memory.put_sandbox(SandboxRecord(id="sb-u", cell=cell.name, uid="u", attempt=0, config=b"", status=ready))
+    ready = cri.PodSandboxStatus(id=sandbox, state=cri.SANDBOX_READY).SerializeToString()
+    await memory.put_sandbox(SandboxRecord(id=sandbox, cell=cell.name, uid="u", attempt=0, config=b"", status=ready))
     running = cri.ContainerStatus(id=container, state=cri.CONTAINER_RUNNING, annotations={GRACE: "1"})
     await memory.put_container(
-        ContainerRecord(id=container, sandbox="sb-u", cell=cell.name, status=running.SerializeToString())
+        ContainerRecord(id=container, sandbox=sandbox, cell=cell.name, status=running.SerializeToString())
     )
     return container
 
