@@ -12,10 +12,11 @@ import msgspec
 
 from cellagent.images.protocol import Image
 from cellagent.kernel import apparmor, cgroups, inside, mounts, selinux
-from cellagent.runtime import cdi, image_volumes, userns, users
+from cellagent.runtime import cdi, image_volumes, userns
+from cellagent.runtime.ledger import ContainerRecord, Phase, SandboxRecord
 from cellagent.runtime.machine import Machine
-from cellagent.runtime.records import ContainerRecord, Phase, SandboxRecord
-from cellagent.runtime.spec import SpecInputs, oci_spec
+from cellagent.runtime.spec import users
+from cellagent.runtime.spec.generator import SpecInputs, oci_spec
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from hostkit import mountinfo

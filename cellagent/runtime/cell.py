@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from grpclib.server import Stream
 
 from cellagent.runtime.answering import received
-from cellagent.runtime.files import Tree, read_end
+from cellagent.runtime.file_trees import Tree, read_end
 from cellagent.runtime.service import RuntimeRoom
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cell.v1.cell_grpc import CellBase

@@ -22,8 +22,8 @@ from pathlib import Path
 
 from cellagent.kernel import oci
 from cellagent.runtime import bundle, conmon
+from cellagent.runtime.ledger import ContainerRecord, Phase
 from cellagent.runtime.machine import Machine
-from cellagent.runtime.records import ContainerRecord, Phase
 from cellagent.runtime.settings import RuntimeSettings
 from cellwire.faults import Fault, Kind
 from hostkit import programs

@@ -19,10 +19,9 @@ import msgspec
 from cellagent.kernel import cgroups, mounts
 from cellagent.kernel.looks import Looks
 from cellagent.runtime import bundle, conmon, image_volumes, views
-from cellagent.runtime.command import Place
-from cellagent.runtime.machine import Machine, new_id
-from cellagent.runtime.records import ContainerRecord, Phase, SandboxRecord
-from cellagent.runtime.watch import Ended, Exits, hears
+from cellagent.runtime.exits import Ended, Exits, hears
+from cellagent.runtime.ledger import ContainerRecord, Phase, SandboxRecord
+from cellagent.runtime.machine import Machine, Place, new_id
 from cellwire.cri import profiles
 from cellwire.cri.unlimited import settled
 from cellwire.cri.v1 import runtime_pb2 as cri

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from grpclib.server import Stream
 
-from cellagent.runtime import exec, logs, pod_resources, resources  # noqa: A004  CRI's word
+from cellagent.runtime import container_logs, pod_resources, resources
 from cellagent.runtime.answering import received
 from cellagent.runtime.checkpoint import Checkpoints
 from cellagent.runtime.container import Containers
 from cellagent.runtime.machine import Machine
 from cellagent.runtime.sandbox import Sandboxes
-from cellagent.runtime.stats import Stats
-from cellagent.runtime.streaming import Streaming
+from cellagent.runtime.sessions import exec  # noqa: A004  CRI's word
+from cellagent.runtime.sessions.streaming import Streaming
+from cellagent.runtime.stats.summary import Stats
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.cri.v1.runtime_grpc import RuntimeServiceBase
 from cellwire.faults import Fault, Kind
@@ -79,7 +80,7 @@ class Lifecycle(RuntimeServiceBase):
         self, stream: Stream[cri.ReopenContainerLogRequest, cri.ReopenContainerLogResponse]
     ) -> None:
         record = self._machine.ledger.container((await received(stream)).container_id)
-        await logs.reopen(self._machine.ledger, self._machine.settings.bundle(record.id), record.id)
+        await container_logs.reopen(self._machine.ledger, self._machine.settings.bundle(record.id), record.id)
         await stream.send_message(cri.ReopenContainerLogResponse())
 
     async def ExecSync(self, stream: Stream[cri.ExecSyncRequest, cri.ExecSyncResponse]) -> None:

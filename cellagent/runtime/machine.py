@@ -13,9 +13,10 @@ from cellagent.kernel import oci
 from cellagent.runtime import userns, views
 from cellagent.runtime.events import Events
 from cellagent.runtime.flights import Flights
-from cellagent.runtime.records import Ledger
+from cellagent.runtime.ledger import Ledger
 from cellagent.runtime.settings import RuntimeSettings
 from cellwire.cri.v1 import runtime_pb2 as cri
+from hostkit import pids
 from hostkit.inotify import Inotify
 
 
@@ -55,3 +56,20 @@ class Machine:
 def new_id() -> str:
     """A fresh id, as container runtimes have them."""
     return os.urandom(32).hex()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A running container as exec needs it. `pid` is its first process, which started at `pid_started` ticks."""
+
+    container_id: str
+    name: str
+    runtime: Path
+    runtime_state: Path
+    bundle: Path
+    pid: int = 0
+    pid_started: int = 0
+
+    def ending(self) -> bool:
+        """Whether the first process has left its namespaces, which nobody can enter any more."""
+        return pids.started(self.pid) != self.pid_started or not os.path.lexists(f"/proc/{self.pid}/ns/mnt")

@@ -8,11 +8,12 @@ import time
 
 from grpclib.server import Stream
 
-from cellagent.runtime import bundle, metrics, status, views
+from cellagent.runtime import bundle, status, views
 from cellagent.runtime.answering import pages, received
+from cellagent.runtime.ledger import ContainerRecord, Phase, SandboxRecord
 from cellagent.runtime.lifecycle import Lifecycle
 from cellagent.runtime.machine import Machine
-from cellagent.runtime.records import ContainerRecord, Phase, SandboxRecord
+from cellagent.runtime.stats import cadvisor
 from cellwire.cri.v1 import runtime_pb2 as cri
 
 
@@ -132,7 +133,7 @@ class RuntimeService(Lifecycle):
         self, stream: Stream[cri.ListMetricDescriptorsRequest, cri.ListMetricDescriptorsResponse]
     ) -> None:
         await received(stream)
-        await stream.send_message(cri.ListMetricDescriptorsResponse(descriptors=metrics.descriptors()))
+        await stream.send_message(cri.ListMetricDescriptorsResponse(descriptors=cadvisor.descriptors()))
 
     async def ListPodSandboxMetrics(
         self, stream: Stream[cri.ListPodSandboxMetricsRequest, cri.ListPodSandboxMetricsResponse]
@@ -140,7 +141,7 @@ class RuntimeService(Lifecycle):
         await received(stream)
         await self._stats.look()
         await stream.send_message(
-            cri.ListPodSandboxMetricsResponse(pod_metrics=metrics.sandboxes(self._machine, self._stats))
+            cri.ListPodSandboxMetricsResponse(pod_metrics=cadvisor.sandboxes(self._machine, self._stats))
         )
 
     async def StreamPodSandboxMetrics(
@@ -148,7 +149,7 @@ class RuntimeService(Lifecycle):
     ) -> None:
         await received(stream)
         await self._stats.look()
-        for page in pages(metrics.sandboxes(self._machine, self._stats)):
+        for page in pages(cadvisor.sandboxes(self._machine, self._stats)):
             await stream.send_message(cri.StreamPodSandboxMetricsResponse(pod_sandbox_metrics=page))
 
     def _sandboxes_wanted(self, wanted: cri.PodSandboxFilter) -> list[SandboxRecord]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import msgspec
 
 from cellagent.kernel import cgroups, limits
+from cellagent.runtime.ledger import Phase, SandboxRecord
 from cellagent.runtime.machine import Machine
-from cellagent.runtime.records import Phase, SandboxRecord
 from cellagent.runtime.resources import require_machine
-from cellagent.runtime.spec_resources import enforceable
+from cellagent.runtime.spec.cgroup import enforceable
 from cellwire.cri.unlimited import NO_LIMIT, settled
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind

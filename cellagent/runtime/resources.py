@@ -9,9 +9,9 @@ import msgspec
 from cellagent.kernel import cgroups
 from cellagent.runtime import bundle, views
 from cellagent.runtime.conmon import plain_words
+from cellagent.runtime.ledger import Phase
 from cellagent.runtime.machine import Machine
-from cellagent.runtime.records import Phase
-from cellagent.runtime.spec_resources import enforceable
+from cellagent.runtime.spec.cgroup import enforceable
 from cellwire.cri.unlimited import UNLIMITED, settled
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind

@@ -19,17 +19,16 @@ import msgspec
 
 from cellagent.kernel import cgroups, mounts, namespaces, selinux, sysctls
 from cellagent.network import cni, files, pod, ports
-from cellagent.runtime import bundle, keeping, spec_security, userns
+from cellagent.runtime import bundle, networking, userns
 from cellagent.runtime.container import Containers
+from cellagent.runtime.ledger import Phase, SandboxRecord
 from cellagent.runtime.machine import Machine, new_id
-from cellagent.runtime.records import Phase, SandboxRecord
+from cellagent.runtime.spec import confinement
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 
 log = logging.getLogger(__name__)
 HANDLERS = ("", "runc", "crun", "chinampa")
-# Where a machine has a resolver of its own, the second tells which servers that asks.
-RESOLV_CONFS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 # "true" lets the pod reach the cloud's metadata service.
 METADATA_ANNOTATION = "chinampa.dev/metadata"
 # "true" leads to the pod what comes to the cell's public address.
@@ -65,7 +64,7 @@ class Sandboxes:
         if not (meta.name and meta.namespace and meta.uid):
             raise Fault(Kind.INVALID, "sandbox metadata", "name, namespace and uid must be given")
         security = config.linux.security_context
-        spec_security.check_selinux(f"pod {meta.namespace}/{meta.name}", security, enabled=selinux.enabled())
+        confinement.check_selinux(f"pod {meta.namespace}/{meta.name}", security, enabled=selinux.enabled())
         userns.mapping(config)
         ports.wanted(config.port_mappings)
         key = f"RunPodSandbox {meta.namespace}/{meta.name} {meta.uid} {meta.attempt}"
@@ -114,7 +113,7 @@ class Sandboxes:
                 self._machine.ledger.put_sandbox(msgspec.structs.replace(record, phase=Phase.STOPPED))
         self._machine.flights.spawn(self._clear_up(), "what is left of sandboxes")
         if self._machine.settings.pod_address:
-            self._machine.flights.spawn(keeping.keep(self.restore), "what pods' networks need")
+            self._machine.flights.spawn(networking.keep(self.restore), "what pods' networks need")
         self._retire_later()
 
     async def restore(self) -> None:
@@ -378,7 +377,7 @@ def _hostname(config: cri.PodSandboxConfig) -> str:
 
 
 def _write_files(folder: Path, config: cri.PodSandboxConfig, addresses: tuple[str, ...], *, host: bool) -> None:
-    present = [path.read_text() for path in RESOLV_CONFS if path.exists()]
+    present = [path.read_text() for path in networking.RESOLV_CONFS if path.exists()]
     own = present[0] if host and present else files.reachable(present)
     (folder / "resolv.conf").write_text(files.resolv_conf(config.dns_config, own))
     if host:

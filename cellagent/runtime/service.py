@@ -11,19 +11,19 @@ from pathlib import Path
 from cellagent.images.protocol import Images
 from cellagent.kernel import apparmor, cgroups, leash, oci
 from cellagent.network.holding import Holding
-from cellagent.runtime import checkpoint, keeping, logs, merging, naming, userns
-from cellagent.runtime.backend import LocalBackend
+from cellagent.runtime import checkpoint, container_logs, merging, networking, userns
 from cellagent.runtime.container import Containers
+from cellagent.runtime.container_logs import LogChunk
 from cellagent.runtime.events import Events
 from cellagent.runtime.flights import Flights
-from cellagent.runtime.logs import LogChunk
+from cellagent.runtime.ledger import Ledger, Phase
 from cellagent.runtime.machine import Machine
 from cellagent.runtime.observing import RuntimeService
-from cellagent.runtime.records import Ledger, Phase
 from cellagent.runtime.sandbox import Sandboxes
+from cellagent.runtime.sessions.backend import LocalBackend
+from cellagent.runtime.sessions.streaming import Streaming
 from cellagent.runtime.settings import RuntimeSettings
-from cellagent.runtime.stats import Stats
-from cellagent.runtime.streaming import Streaming
+from cellagent.runtime.stats.summary import Stats
 from hostkit.inotify import Inotify
 
 log = logging.getLogger(__name__)
@@ -44,11 +44,11 @@ class RuntimeRoom:
 
     def logs(self, container_id: str, offset: int, *, follow: bool) -> AsyncIterator[LogChunk]:
         """The bytes of a container's log from an offset; the last chunk says so."""
-        return logs.read(self._machine.ledger, self._machine.inotify, container_id, offset, follow=follow)
+        return container_logs.read(self._machine.ledger, self._machine.inotify, container_id, offset, follow=follow)
 
     async def trim_log(self, container_id: str, offset: int) -> None:
         """Give back the space of a log before an offset; whoever asks has those bytes durably. Raises Fault."""
-        await logs.trim(self._machine.ledger, container_id, offset)
+        await container_logs.trim(self._machine.ledger, container_id, offset)
 
     def remove_later(self, paths: Sequence[Path]) -> None:
         """Remove old generations of a volume's files, once no reader can be on its way through them."""
@@ -82,7 +82,7 @@ async def running(settings: RuntimeSettings, images: Images) -> AsyncGenerator[R
                 )
                 containers = Containers(machine)
                 sandboxes = Sandboxes(machine, containers)
-                holding = naming.holding(settings)
+                holding = networking.holding(settings)
                 try:
                     await containers.recover()
                     await sandboxes.recover()
@@ -91,9 +91,9 @@ async def running(settings: RuntimeSettings, images: Images) -> AsyncGenerator[R
                         userns.find_out(settings.root / "probe", machine.user_namespaces), "whether files can be mapped"
                     )
                     if holding is not None:
-                        machine.flights.spawn(naming.resolve(holding), "names of Services")
+                        machine.flights.spawn(networking.resolve(holding), "names of Services")
                         machine.flights.spawn(holding.watch(), "Services that are dialled")
-                        machine.flights.spawn(keeping.keep(holding.restore), "Services in the kernel")
+                        machine.flights.spawn(networking.keep(holding.restore), "Services in the kernel")
                     yield RuntimeRoom(machine, containers, sandboxes, holding)
                 finally:
                     containers.close()

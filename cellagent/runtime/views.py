@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Mapping
 
-from cellagent.runtime.records import ContainerRecord, Phase, SandboxRecord
+from cellagent.runtime.ledger import ContainerRecord, Phase, SandboxRecord
 from cellwire.cri.v1 import runtime_pb2 as cri
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from cellagent.runtime import capabilities
+from cellagent.runtime.spec import capabilities
 from cellwire.cri.v1 import runtime_pb2 as cri
 
 Context = cri.LinuxContainerSecurityContext

@@ -14,8 +14,9 @@ import pytest
 from cellagent.images.protocol import ImageConfig
 from cellagent.kernel import cgroups, mounts, namespaces, oci
 from cellagent.kernel.namespaces import IdMap
-from cellagent.runtime import cdi, users
-from cellagent.runtime.spec import SpecInputs, oci_spec
+from cellagent.runtime import cdi
+from cellagent.runtime.spec import users
+from cellagent.runtime.spec.generator import SpecInputs, oci_spec
 from cellwire.cri.v1 import runtime_pb2 as cri
 from hostkit import programs
 

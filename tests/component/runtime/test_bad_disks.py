@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cellagent.kernel import looks
-from cellagent.runtime import stats
+from cellagent.runtime.stats import summary
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
@@ -47,14 +47,14 @@ async def test_a_mount_whose_disk_is_dead_holds_up_its_own_container_only(
 async def test_a_large_writable_layer_is_walked_beside_everything_else(
     agent: Agents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers, walk = threading.Event(), stats.disk_usage
+    answers, walk = threading.Event(), summary.disk_usage
 
     def walked(folder: Path, ended: threading.Event) -> tuple[int, int]:
         answers.wait()
         return walk(folder, ended)
 
-    monkeypatch.setattr(stats, "disk_usage", walked)
-    monkeypatch.setattr(stats, "WALK_PATIENCE", 0.05)
+    monkeypatch.setattr(summary, "disk_usage", walked)
+    monkeypatch.setattr(summary, "WALK_PATIENCE", 0.05)
     async with agent() as client:
         container = await client.run("sh", "-c", "echo x > /tmp/a; echo x > /tmp/b; sleep 100")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from cellagent.kernel import mounts
-from cellagent.runtime.records import Phase, SandboxRecord
+from cellagent.runtime.ledger import Phase, SandboxRecord
 from cellwire.cri.v1 import runtime_pb2 as cri
 from tests.component.runtime.conftest import Processes
 

@@ -11,9 +11,9 @@ import pytest
 
 from cellagent.images.protocol import ImageConfig
 from cellagent.kernel import apparmor
-from cellagent.runtime import capabilities, spec_security
-from cellagent.runtime.spec import SpecInputs, limits, oci_spec
-from cellagent.runtime.users import User
+from cellagent.runtime.spec import capabilities, confinement
+from cellagent.runtime.spec.generator import SpecInputs, limits, oci_spec
+from cellagent.runtime.spec.users import User
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault
 
@@ -155,7 +155,7 @@ def test_system_calls_are_filtered_only_where_asked() -> None:
 
 def test_the_usual_filter_follows_capabilities_and_machine() -> None:
     def names(held: frozenset[str], machine: str) -> set[str]:
-        calls = spec_security.usual_calls(held, machine)["syscalls"]
+        calls = confinement.usual_calls(held, machine)["syscalls"]
         return {name for call in calls if call["action"] == "SCMP_ACT_ALLOW" for name in call["names"]}
 
     assert "mount" not in names(frozenset(), "x86_64")

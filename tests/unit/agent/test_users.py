@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cellagent.runtime import users
+from cellagent.runtime.spec import users
 from cellwire.faults import Fault
 
 

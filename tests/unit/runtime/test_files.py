@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cellagent.runtime.files import Tree, read_end
+from cellagent.runtime.file_trees import Tree, read_end
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 

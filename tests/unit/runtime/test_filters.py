@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from cellagent.runtime import views
-from cellagent.runtime.records import ContainerRecord, Phase, SandboxRecord
+from cellagent.runtime.ledger import ContainerRecord, Phase, SandboxRecord
 from cellwire.cri import match
 from cellwire.cri.v1 import runtime_pb2 as cri
 

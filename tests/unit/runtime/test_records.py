@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cellagent.runtime.records import ContainerRecord, Ledger, Phase
+from cellagent.runtime.ledger import ContainerRecord, Ledger, Phase
 from cellagent.runtime.settings import RuntimeSettings
 from cellwire.faults import Fault, Kind
 

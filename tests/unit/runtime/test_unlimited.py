@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellagent.runtime import pod_resources, resources, spec_resources
+from cellagent.runtime import pod_resources, resources
+from cellagent.runtime.spec import cgroup
 from cellwire.cri.unlimited import NO_LIMIT, UNLIMITED, settled
 from cellwire.cri.v1 import runtime_pb2 as cri
 
@@ -20,7 +21,7 @@ def test_each_spelling_of_no_limit_is_minus_one(spelling: int) -> None:
     found = settled(cri.LinuxContainerResources(memory_limit_in_bytes=spelling, cpu_quota=spelling))
     assert (found.memory_limit_in_bytes, found.cpu_quota) == (UNLIMITED, UNLIMITED)
     resources.require_machine("a pod", found)
-    limits = spec_resources.limits(found)
+    limits = cgroup.limits(found)
     assert limits["memory"] == {"limit": -1, "swap": -1}
     assert limits["cpu"]["quota"] == -1
 
@@ -50,4 +51,4 @@ def test_a_change_to_no_limit_lifts_that_of_swap_too() -> None:
 def test_huge_pages_without_a_limit_need_no_machine_that_counts_them() -> None:
     asked = cri.LinuxContainerResources()
     asked.hugepage_limits.add(page_size="2MB", limit=LARGEST >> 12 << 12)
-    assert spec_resources.enforceable("a container", asked, frozenset(), v2=True, cpu_bound=2) == {}
+    assert cgroup.enforceable("a container", asked, frozenset(), v2=True, cpu_bound=2) == {}

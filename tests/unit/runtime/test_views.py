@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from cellagent.runtime import views
-from cellagent.runtime.records import ContainerRecord, Phase
+from cellagent.runtime.ledger import ContainerRecord, Phase
 from cellwire.cri.v1 import runtime_pb2 as cri
 
 

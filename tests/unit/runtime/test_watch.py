@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from cellagent.runtime.watch import signal_heard
+from cellagent.runtime.exits import signal_heard
 
 FIRST = "Name:\tsh\nNSpid:\t4711\t1\nSigIgn:\t{ignored:016x}\nSigCgt:\t{caught:016x}\n"
 TERM = 1 << (signal.SIGTERM - 1)

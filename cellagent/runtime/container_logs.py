@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 
 from cellagent.runtime import conmon
-from cellagent.runtime.records import ContainerRecord, Ledger, Phase
+from cellagent.runtime.ledger import ContainerRecord, Ledger, Phase
 from cellwire.faults import Fault, Kind
 from hostkit import files
 from hostkit.inotify import WRITES, Inotify

@@ -16,8 +16,8 @@ import msgspec
 
 from cellagent.kernel import accounting, cgroups
 from cellagent.runtime import image_volumes, views
+from cellagent.runtime.ledger import ContainerRecord, Phase, SandboxRecord
 from cellagent.runtime.machine import Machine
-from cellagent.runtime.records import ContainerRecord, Phase, SandboxRecord
 from cellwire.cri.v1 import runtime_pb2 as cri
 
 # A writable layer is walked at most so often: it may hold a hundred thousand files.

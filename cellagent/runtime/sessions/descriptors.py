@@ -1,4 +1,4 @@
-"""A pseudo terminal's end that a session reads and writes; a program has the other one."""
+"""Descriptors without a stream around them: waiting for one, and a pseudo terminal's end."""
 
 from __future__ import annotations
 
@@ -9,11 +9,31 @@ import struct
 import termios
 from contextlib import suppress
 
-from cellagent.runtime.descriptors import writable
+
+async def readable(fd: int) -> None:
+    """Return once `fd` can be read, or is at its end."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(fd, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(fd)
+
+
+async def writable(fd: int) -> None:
+    """Return once `fd` takes bytes again, or is broken."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_writer(fd, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_writer(fd)
 
 
 class Terminal:
-    """Owns the descriptor; -1 is a terminal that never came to be."""
+    """The end of a pseudo terminal that a session reads and writes; -1 is a terminal that never came to be."""
 
     def __init__(self, master: int) -> None:
         self.master = master

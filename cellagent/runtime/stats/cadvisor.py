@@ -13,9 +13,9 @@ from pathlib import Path
 import msgspec
 
 from cellagent.kernel import accounting, cgroups
-from cellagent.runtime import stats
+from cellagent.runtime.ledger import ContainerRecord, Phase, SandboxRecord
 from cellagent.runtime.machine import Machine
-from cellagent.runtime.records import ContainerRecord, Phase, SandboxRecord
+from cellagent.runtime.stats import summary
 from cellwire.cri.v1 import runtime_pb2 as cri
 
 LABELS = ("id", "name", "image", "container", "pod", "namespace")
@@ -58,7 +58,7 @@ class DescribedInterface(msgspec.Struct, frozen=True):
 
     name: str
     help: str
-    read: Callable[[stats.Interface], int]
+    read: Callable[[summary.Interface], int]
 
 
 def _one(read: Callable[[Facts], int]) -> Callable[[Facts], Iterable[Sample]]:
@@ -287,18 +287,18 @@ def descriptors() -> list[cri.MetricDescriptor]:
     return found + [cri.MetricDescriptor(name=one.name, help=one.help, label_keys=network) for one in NETWORK]
 
 
-def sandboxes(machine: Machine, disk: stats.Stats) -> list[cri.PodSandboxMetrics]:
+def sandboxes(machine: Machine, disk: summary.Stats) -> list[cri.PodSandboxMetrics]:
     """Metrics of every standing sandbox and its running containers. Reads a few dozen files for each."""
     return [_sandbox(machine, disk, one) for one in machine.ledger.sandboxes() if one.phase is Phase.READY]
 
 
-def _sandbox(machine: Machine, disk: stats.Stats, record: SandboxRecord) -> cri.PodSandboxMetrics:
+def _sandbox(machine: Machine, disk: summary.Stats, record: SandboxRecord) -> cri.PodSandboxMetrics:
     now, meta = time.time_ns(), record.parsed().metadata
     running = [one for one in machine.ledger.containers(record.id) if one.phase is Phase.RUNNING]
     labels = (record.cgroup, record.id, "", "", meta.name, meta.namespace)
     facts = [_facts(machine, disk, one, now) for one in running]
     whole = Facts(
-        usage=stats.total([one.usage for one in facts]),
+        usage=summary.total([one.usage for one in facts]),
         figures=accounting.Figures(),
         tasks=accounting.Tasks(),
         started_at=record.created_at,
@@ -306,7 +306,7 @@ def _sandbox(machine: Machine, disk: stats.Stats, record: SandboxRecord) -> cri.
     )
     found = [
         _metric(one.name, COUNTER, (*labels, interface.name), one.read(interface), now)
-        for interface in stats.interfaces(running)
+        for interface in summary.interfaces(running)
         for one in NETWORK
     ]
     found += [_metric(one.name, one.kind, (*labels, *own), value, now) for one in POD for own, value in one.read(whole)]
@@ -314,7 +314,7 @@ def _sandbox(machine: Machine, disk: stats.Stats, record: SandboxRecord) -> cri.
     return cri.PodSandboxMetrics(pod_sandbox_id=record.id, metrics=found, container_metrics=told)
 
 
-def _facts(machine: Machine, disk: stats.Stats, record: ContainerRecord, now: int) -> Facts:
+def _facts(machine: Machine, disk: summary.Stats, record: ContainerRecord, now: int) -> Facts:
     used, _ = disk.layer(record)
     room = os.statvfs(machine.settings.root)
     return Facts(

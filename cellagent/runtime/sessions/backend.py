@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from cellagent.runtime import attach, exec, tunnel  # noqa: A004  the room's word for it is CRI's
 from cellagent.runtime.container import Containers
-from cellagent.runtime.records import Ledger, Phase
+from cellagent.runtime.ledger import Ledger, Phase
+from cellagent.runtime.sessions import attach, exec, tunnel  # noqa: A004  the room's word for it is CRI's
 from cellwire.faults import Fault, Kind
 from cellwire.stream.session import Session, SessionRequest, Tunnel
 

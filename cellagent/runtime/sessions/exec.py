@@ -16,10 +16,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 
-from cellagent.runtime import command
-from cellagent.runtime.command import Command, NotStarted, Place
-from cellagent.runtime.descriptors import readable
-from cellagent.runtime.terminal import Terminal
+from cellagent.runtime.sessions import command
+from cellagent.runtime.sessions.command import Command, NotStarted, Place
+from cellagent.runtime.sessions.descriptors import Terminal, readable
 from cellwire.faults import Fault, Kind
 from cellwire.stream.session import Exited, Output, SessionRequest, Stderr, Stdout
 

@@ -14,9 +14,9 @@ import msgspec
 
 from cellagent.images.protocol import ImageConfig
 from cellagent.kernel import cgroups
-from cellagent.runtime import capabilities, spec_mounts, spec_process, spec_resources, spec_security
-from cellagent.runtime.spec_resources import limits
-from cellagent.runtime.users import User
+from cellagent.runtime.spec import capabilities, cgroup, confinement, mount_points, process
+from cellagent.runtime.spec.cgroup import limits
+from cellagent.runtime.spec.users import User
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 
@@ -66,16 +66,16 @@ def oci_spec(inputs: SpecInputs) -> dict[str, Any]:
     """The whole spec. Raises Fault for what cannot be honoured, by name."""
     config, context = inputs.container, inputs.container.linux.security_context
     name = f"container {config.metadata.name}"
-    spec_security.check_selinux(name, context, enabled=inputs.selinux)
+    confinement.check_selinux(name, context, enabled=inputs.selinux)
     held = capabilities.capabilities(context, root=inputs.user.uid == 0, present=inputs.host_capabilities)
-    process = spec_process.process(
+    described = process.process(
         config, inputs.image, inputs.user, hostname=inputs.hostname, lowest_oom_score=inputs.lowest_oom_score
     )
-    process["capabilities"] = held
-    apparmor = spec_security.apparmor(name, context, inputs.apparmor)
+    described["capabilities"] = held
+    apparmor = confinement.apparmor(name, context, inputs.apparmor)
     if apparmor:
-        process["apparmorProfile"] = apparmor
-    mounts = spec_mounts.Mounts(
+        described["apparmorProfile"] = apparmor
+    mounts = mount_points.Mounts(
         files=inputs.files,
         shm=inputs.shm,
         volumes=inputs.volumes,
@@ -84,9 +84,9 @@ def oci_spec(inputs: SpecInputs) -> dict[str, Any]:
     )
     return {
         "ociVersion": OCI_VERSION,
-        "process": process,
+        "process": described,
         "root": {"path": str(inputs.rootfs), "readonly": context.readonly_rootfs},
-        "mounts": spec_mounts.mounts(config, mounts),
+        "mounts": mount_points.mounts(config, mounts),
         "linux": _linux(inputs, frozenset(held["bounding"])),
         "annotations": dict(config.annotations),
     }
@@ -97,21 +97,21 @@ def _linux(inputs: SpecInputs, held: frozenset[str]) -> dict[str, Any]:
     name = f"container {config.metadata.name}"
     linux: dict[str, Any] = {
         "cgroupsPath": inputs.cgroup,
-        "resources": spec_resources.resources(
+        "resources": cgroup.resources(
             config, inputs.host_devices, inputs.controllers, v2=inputs.cgroup_v2, cpu_bound=inputs.cpu_bound
         ),
         "namespaces": _namespaces(inputs),
         "devices": [{key: each for key, each in one.items() if key != "access"} for one in inputs.host_devices],
-        "rootfsPropagation": spec_mounts.root_propagation(config.mounts),
+        "rootfsPropagation": mount_points.root_propagation(config.mounts),
     }
     if "user" in inputs.namespaces:
         options = inputs.sandbox.linux.security_context.namespace_options.userns_options
-        linux["uidMappings"] = spec_mounts.mappings(options.uids)
-        linux["gidMappings"] = spec_mounts.mappings(options.gids)
+        linux["uidMappings"] = mount_points.mappings(options.uids)
+        linux["gidMappings"] = mount_points.mappings(options.gids)
     if not context.privileged:
         masked, readonly = _hidden(context, own_users="user" in inputs.namespaces)
         linux["maskedPaths"], linux["readonlyPaths"] = masked, readonly
-        seccomp = spec_security.seccomp(name, context, inputs.seccomp, held=held, machine=inputs.machine)
+        seccomp = confinement.seccomp(name, context, inputs.seccomp, held=held, machine=inputs.machine)
         if seccomp is not None:
             linux["seccomp"] = seccomp
     return linux
@@ -126,7 +126,7 @@ def _hidden(context: cri.LinuxContainerSecurityContext, *, own_users: bool) -> t
     if own_users and not context.masked_paths and not context.readonly_paths:
         return [], []
     masked, readonly = context.masked_paths, context.readonly_paths
-    return list(masked or spec_security.MASKED), list(readonly or spec_security.READONLY)
+    return list(masked or confinement.MASKED), list(readonly or confinement.READONLY)
 
 
 def _namespaces(inputs: SpecInputs) -> list[dict[str, str]]:

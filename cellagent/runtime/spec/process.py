@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cellagent.images.protocol import ImageConfig
-from cellagent.runtime.users import User
+from cellagent.runtime.spec.users import User
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 

@@ -21,8 +21,8 @@ from typing import Any
 import msgspec
 
 from cellagent.runtime import conmon
-from cellagent.runtime.descriptors import readable
-from cellagent.runtime.machine import new_id
+from cellagent.runtime.machine import Place, new_id
+from cellagent.runtime.sessions.descriptors import readable
 from cellwire.faults import Fault, Kind
 from cellwire.stream.session import SessionRequest
 from hostkit import pids, programs
@@ -34,23 +34,6 @@ LOOK_SECONDS = 0.05
 # A runtime that starts no command within this time is hung.
 START_DEADLINE = 60.0
 WORDS = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A running container as exec needs it. `pid` is its first process, which started at `pid_started` ticks."""
-
-    container_id: str
-    name: str
-    runtime: Path
-    runtime_state: Path
-    bundle: Path
-    pid: int = 0
-    pid_started: int = 0
-
-    def ending(self) -> bool:
-        """Whether the first process has left its namespaces, which nobody can enter any more."""
-        return pids.started(self.pid) != self.pid_started or not os.path.lexists(f"/proc/{self.pid}/ns/mnt")
 
 
 class _Held:

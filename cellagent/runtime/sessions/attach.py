@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cellagent.runtime import conmon
-from cellagent.runtime.descriptors import readable
+from cellagent.runtime.sessions.descriptors import readable
 from cellwire.faults import Fault, Kind
 from cellwire.stream.session import Exited, Output, SessionRequest, Stderr, Stdout
 
