@@ -14,6 +14,8 @@ A, CNAME, PTR, AAAA, SRV = 1, 5, 12, 28, 33
 _OPT = 41
 FORMAT_ERROR, SERVER_FAILURE, NO_NAME = 1, 2, 3
 SMALL = 512
+# Of a message by a stream, which says its length in two bytes.
+_LONGEST = 65535
 _HEADER = struct.Struct(">HHHHHH")
 _ANSWER, _TRUNCATED, _DESIRED, _AVAILABLE = 0x8000, 0x0200, 0x0100, 0x0080
 _INTERNET = 1
@@ -53,10 +55,15 @@ def question(data: bytes) -> Question | None:
 
 
 def answer(asked: Question, code: int, records: Sequence[wire.NameRecord] = (), *, stream: bool = False) -> bytes:
-    """The answer; cut and marked as cut where a datagram would be longer than the asker takes."""
+    """The answer; cut and marked as cut where a datagram would be longer than the asker takes. By a stream, as much of
+    it as there is room for.
+    """
     body = [_record(record) for record in records]
     flags = _ANSWER | _AVAILABLE | (asked.flags & _DESIRED) | code
     whole = _packed(asked, flags, body)
+    while stream and len(whole) > _LONGEST:
+        body = body[: len(body) * _LONGEST // len(whole)]
+        whole = _packed(asked, flags, body)
     if stream or len(whole) <= max(asked.size, SMALL):
         return whole
     return _packed(asked, flags | _TRUNCATED, [])

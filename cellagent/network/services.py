@@ -102,6 +102,7 @@ class _Made:
         self.sets: dict[str, str] = {}
         self.elements: dict[str, list[str]] = {name: [] for name in (*_maps(), "vips4", "vips6")}
         self.backends = 0
+        self._led: set[tuple[str, str]] = set()
 
     def port(self, service: str, port: wire.ServicePort) -> None:
         for family, type_, number in _FAMILIES:
@@ -116,11 +117,16 @@ class _Made:
             stay = [f"{family} saddr @a{one[1:]} goto {one}" for one in ends if port.affinity_seconds]
             choose = ", ".join(f"{index} : goto {one}" for index, one in enumerate(ends))
             self.chains[chain] = [*stay, f"numgen random mod {len(ends)} vmap {{ {choose} }}"]
-            self.elements[f"services{number}"] += [
-                f"{port.protocol} . {address} . {port.port} : goto {chain}" for address in addresses
-            ]
+            for address in addresses:
+                self._lead(f"services{number}", f"{port.protocol} . {address} . {port.port}", chain)
             if port.node_port:
-                self.elements[f"nodes{number}"].append(f"{port.protocol} . {port.node_port} : goto {chain}")
+                self._lead(f"nodes{number}", f"{port.protocol} . {port.node_port}", chain)
+
+    def _lead(self, where: str, key: str, chain: str) -> None:
+        """Two Services may say that they are at the same place: the first is, for nft takes a map with neither else."""
+        if (where, key) not in self._led:
+            self._led.add((where, key))
+            self.elements[where].append(f"{key} : goto {chain}")
 
     def _backend(self, chain: str, port: wire.ServicePort, there: tuple[str, int], family: tuple[str, str]) -> str:
         address, number = there

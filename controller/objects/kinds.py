@@ -153,6 +153,8 @@ def _service_warnings(one: Json) -> Sequence[str]:
     kind, found = spec.get("type"), list[str]()
     if kind in {"NodePort", "LoadBalancer"}:
         found.append(f"spec.type: {kind} is served as ClusterIP: no port is opened outside, for there are no nodes")
+    if spec.get("externalIPs"):
+        found.append("spec.externalIPs: they lead nowhere: a Service is reached at its cluster IP")
     if spec.get("internalTrafficPolicy") == "Local":
         found.append("spec.internalTrafficPolicy: Local finds nobody, for no two pods share a cell")
     return found

@@ -60,8 +60,8 @@ def given(service: Json, address: str) -> Json:
     return {**service, "spec": {**service["spec"], "clusterIP": address, "clusterIPs": [address]}}
 
 
-def check(service: Json, range_: IPv4Network, taken: Collection[str], report: Report) -> None:
-    """Report an address that a Service names and cannot have, and families of addresses that cells do not have."""
+def check(service: Json, before: Json | None, range_: IPv4Network, taken: Collection[str], report: Report) -> None:
+    """Report addresses that a Service newly names and cannot have, and families of addresses that cells have not."""
     spec: Json = service.get("spec") or {}
     if spec.get("type") == _EXTERNAL:
         return
@@ -71,7 +71,9 @@ def check(service: Json, range_: IPv4Network, taken: Collection[str], report: Re
         if family != "IPv4":
             report.invalid(f"spec.ipFamilies[{index}]", family, "cells have IPv4 addresses only")
     address = spec.get("clusterIP")
-    if not address or address == HEADLESS:
+    if address and (listed := spec.get("clusterIPs")) not in (None, [], [address]):
+        report.invalid("spec.clusterIPs", listed, "must be the one address of spec.clusterIP")
+    if not address or address == HEADLESS or (before and (before.get("spec") or {}).get("clusterIP") == address):
         return
     why = _refusal(str(address), range_, taken)
     if why:

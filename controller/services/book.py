@@ -44,6 +44,7 @@ class Book:
         self._users: dict[Key, set[CellName]] = {}
         self._of_address: dict[str, Key] = {}
         self._compiled: dict[Key, wire.HeldService] = {}
+        self._named_at: dict[str, set[Key]] = {}
 
     def put_service(self, service: Service) -> None:
         """A Service is so from now on."""
@@ -51,7 +52,7 @@ class Book:
             return
         self._forget_addresses(service.key)
         self.services[service.key] = service
-        self._of_address |= dict.fromkeys(service.addresses, service.key)
+        self._of_address |= dict.fromkeys(service.cluster, service.key)
         self._of_namespace.setdefault(service.key[0], set()).add(service.key)
         self._change(service.key)
 
@@ -69,7 +70,12 @@ class Book:
             return
         if former is not None and former.service != one.service:
             self.drop_slice(one.key)
+        elif former is not None:
+            self._forget_named(former)
         self._slices[one.key] = one
+        for endpoint in one.endpoints:
+            if endpoint.hostname:
+                self._named_at.setdefault(endpoint.address, set()).add(one.key)
         self._of_service.setdefault(one.service, {})[one.key] = one
         self._change(one.service)
 
@@ -78,6 +84,7 @@ class Book:
         former = self._slices.pop(key, None)
         if former is None:
             return
+        self._forget_named(former)
         there = self._of_service.get(former.service, {})
         there.pop(key, None)
         if not there:
@@ -104,12 +111,27 @@ class Book:
         return tuple(self._of_service.get(key, {}).values())
 
     def at(self, address: str) -> Key | None:
-        """The Service that has an address."""
+        """The Service that has an address of the cluster: external ones are said by whoever declares a Service."""
         return self._of_address.get(address)
+
+    def named_at(self, address: str) -> tuple[Slice, ...]:
+        """Slices in which an endpoint with a host name has an address."""
+        return tuple(self._slices[key] for key in sorted(self._named_at.get(address, ())))
+
+    def some_in(self, namespace: str) -> bool:
+        """Whether a namespace has any Service."""
+        return bool(self._of_namespace.get(namespace))
+
+    def _forget_named(self, one: Slice) -> None:
+        for endpoint in one.endpoints:
+            if (there := self._named_at.get(endpoint.address)) is not None:
+                there.discard(one.key)
+                if not there:
+                    del self._named_at[endpoint.address]
 
     def _forget_addresses(self, key: Key) -> None:
         former = self.services.get(key)
-        for address in former.addresses if former is not None else ():
+        for address in former.cluster if former is not None else ():
             if self._of_address.get(address) == key:
                 del self._of_address[address]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from cellwire.cell.v1 import cell_pb2 as wire
 from controller.services.model import Endpoint, Port, Service, Slice
@@ -53,11 +53,6 @@ def backends(service: Service, port: Port, slices: Iterable[Slice], node: str) -
     return sorted({(endpoint.address, number) for endpoint, number in chosen})
 
 
-def told(service: Service, slices: Iterable[Slice]) -> tuple[Endpoint, ...]:
+def told(service: Service, slices: Iterable[Slice]) -> Iterator[Endpoint]:
     """Who is told by the name of a headless Service."""
-    return tuple(
-        endpoint
-        for one in slices
-        for endpoint in one.endpoints
-        if endpoint.ready or service.not_ready_too
-    )  # fmt: skip
+    return (endpoint for one in slices for endpoint in one.endpoints if endpoint.ready or service.not_ready_too)

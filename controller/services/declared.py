@@ -88,8 +88,7 @@ class Addressed:
             if (one["metadata"]["namespace"], one["metadata"]["name"]) != own
         } | self._promised.keys()
         report = Report()
-        if before is None or before["spec"].get("clusterIP") != service["spec"].get("clusterIP"):
-            addresses.check(service, self._range, taken, report)
+        addresses.check(service, before, self._range, taken, report)
         if report.causes:
             raise Invalid(metadata["name"], report.causes, SERVICES.kind)
         if addresses.needed(service):
@@ -154,7 +153,7 @@ class _Declared:
         """From the beginning: the book is made anew, and each Service looked at."""
         services, slices = self._objects(SERVICES.key).list(), self._objects(ENDPOINT_SLICES.key).list()
         self._observed = Observed(services, self._objects(PODS).list(), slices)
-        self._book.replace(map(model.service_of, services), map(model.slice_of, slices))
+        self._book.replace(map(_read, services), map(model.slice_of, slices))
         self._due |= {model.key_of(one) for one in (*services, *self._objects(ENDPOINTS.key).list())}
         self._due |= {model.slice_of(one).service for one in slices}
 
@@ -171,7 +170,7 @@ class _Declared:
             if change.type == "DELETED":
                 self._book.drop_service(key)
             else:
-                self._book.put_service(model.service_of(change.object))
+                self._book.put_service(_read(change.object))
             self._due.add(key)
         for change in slices:
             one = model.slice_of(change.object)
@@ -238,6 +237,10 @@ class _Declared:
 
     def _objects(self, key: str) -> Objects:
         return self._library.objects(key)
+
+
+def _read(service: Json) -> model.Service:
+    return model.inside(model.service_of(service))
 
 
 def _into(wanted: Json) -> Changing:

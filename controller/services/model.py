@@ -6,7 +6,7 @@ What cannot be read of an object is left out, never a reason to lose the others.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, cast
 
 import msgspec
@@ -18,6 +18,8 @@ PROTOCOLS = {"TCP": "tcp", "UDP": "udp", "SCTP": "sctp"}
 AFFINITY_SECONDS = 10_800
 # Length of the prefix of the largest range that a Kubernetes API server takes.
 LARGEST_RANGE = {4: 12, 6: 108}
+# Of the metadata services, that which is not link-local.
+_METADATA = frozenset({IPv6Address("fd00:ec2::254")})
 SERVICE_LABEL = "kubernetes.io/service-name"
 
 
@@ -88,6 +90,14 @@ def service_of(found: Json) -> Service:
         not_ready_too=spec.get("publishNotReadyAddresses") is True,
         selector={str(name): str(text) for name, text in _dict(spec.get("selector")).items()},
     )
+
+
+def inside(service: Service) -> Service:
+    """The Service by its cluster IP alone, as whoever may declare one in a namespace gets it. A cell of another
+    namespace holds it too once its pod has asked for the name: external addresses or node ports would take its traffic.
+    """
+    ports = tuple(msgspec.structs.replace(one, node=0) for one in service.ports)
+    return msgspec.structs.replace(service, addresses=service.cluster, ports=ports)
 
 
 def slice_of(found: Json) -> Slice:
@@ -174,7 +184,15 @@ def _dialled(value: object) -> bool:
     if not _address(value):
         return False
     address = ip_address(cast("str", value))
-    return not (address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified)
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or address
+    return not (
+        address in _METADATA
+        or address.is_loopback
+        or address.is_link_local
+        or address.is_multicast
+        or address.is_unspecified
+    )
 
 
 def _dict(value: object) -> Json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from ipaddress import ip_address
+from itertools import islice
 
 from cellwire.cell.v1 import cell_pb2 as wire
 from controller.services import compiling
@@ -14,6 +15,8 @@ A, CNAME, PTR, AAAA, SRV = 1, 5, 12, 28, 33
 NO_NAME = 3
 TTL = 5
 """Seconds: an answer that is kept for longer keeps a pod from who has come since."""
+MOST = 1000
+"""Records of an answer: about as many as DNS has room for."""
 
 
 def service_asked(name: str, domain: str) -> Key | None:
@@ -43,7 +46,7 @@ def answer(book: Book, domain: str, name: str, type_: int) -> wire.NameAnswer | 
 
 
 def _has(book: Book, labels: list[str]) -> bool:
-    return len(labels) < 2 or any(key[0] == labels[0] for key in book.services)
+    return len(labels) < 2 or book.some_in(labels[0])
 
 
 def _of_service(book: Book, service: Service, name: str, before: list[str], type_: int) -> wire.NameAnswer:
@@ -56,7 +59,7 @@ def _of_service(book: Book, service: Service, name: str, before: list[str], type
     if len(before) == 2 and before[0].startswith("_") and before[1].startswith("_"):
         return _ports(service, book, name, whole, (before[0][1:], before[1][1:]), type_)
     if not before:
-        addresses = service.cluster or tuple(one.address for one in compiling.told(service, known))
+        addresses = service.cluster or tuple(one.address for one in islice(compiling.told(service, known), MOST))
     elif len(before) == 1 and not service.cluster:
         there = compiling.told(service, known)
         addresses = tuple(one.address for one in there if before[0] in {one.hostname, _dashed(one.address)})
@@ -75,15 +78,19 @@ def _ports(service: Service, book: Book, name: str, whole: str, asked: tuple[str
         return _none()
     if service.cluster:
         return _said([wire.NameRecord(name=name, type=SRV, ttl=TTL, text=whole, port=port.number)])
+    there = (
+        (endpoint, number)
+        for one in book.slices_of(service.key)
+        if (number := one.ports.get((port.name, port.protocol))) is not None
+        for endpoint in one.endpoints
+        if endpoint.ready or service.not_ready_too
+    )
     records = [
         wire.NameRecord(
             name=name, type=SRV, ttl=TTL, port=number,
             text=f"{endpoint.hostname or _dashed(endpoint.address)}.{whole}",
         )
-        for one in book.slices_of(service.key)
-        if (number := one.ports.get((port.name, port.protocol))) is not None
-        for endpoint in one.endpoints
-        if endpoint.ready or service.not_ready_too
+        for endpoint, number in islice(there, MOST)
     ]  # fmt: skip
     return _said(records) if records else _unknown()
 
@@ -98,19 +105,22 @@ def _pod(name: str, dashed: str, type_: int) -> wire.NameAnswer:
 
 
 def _reverse(book: Book, domain: str, name: str, type_: int) -> wire.NameAnswer | None:
-    address = _reversed(name)
-    for service in book.services.values() if address else ():
-        whole = f"{service.key[1]}.{service.key[0]}.svc.{domain}"
-        found = [whole] if address in service.cluster else []
-        if not service.cluster:
-            found = [
-                f"{one.hostname}.{whole}"
-                for one in compiling.told(service, book.slices_of(service.key))
-                if one.address == address and one.hostname
-            ]
-        if found and type_ == PTR:
-            return _said([wire.NameRecord(name=name, type=PTR, ttl=TTL, text=text) for text in found])
-    return None
+    address = _reversed(name) if type_ == PTR else ""
+    if (key := book.at(address)) is not None:
+        found = [_whole(key, domain)]
+    else:
+        found = [
+            f"{endpoint.hostname}.{_whole(one.service, domain)}"
+            for one in book.named_at(address)
+            if (service := book.services.get(one.service)) is not None and not service.cluster
+            for endpoint in compiling.told(service, (one,))
+            if endpoint.address == address and endpoint.hostname
+        ]
+    return _said([wire.NameRecord(name=name, type=PTR, ttl=TTL, text=text) for text in found]) if found else None
+
+
+def _whole(key: Key, domain: str) -> str:
+    return f"{key[1]}.{key[0]}.svc.{domain}"
 
 
 def _reversed(name: str) -> str:

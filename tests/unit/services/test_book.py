@@ -178,3 +178,22 @@ def test_ranges_that_lie_apart_are_not_joined_by_what_is_between_them() -> None:
         "172.20.0.1/32",
         "fd00::1/128",
     )
+
+
+def test_a_service_is_not_found_by_an_address_that_its_maker_says_is_outside() -> None:
+    book = Book()
+    book.put_service(service(("a", "one"), "10.96.0.1"))
+    taking = Service(key=("evil", "one"), cluster=("10.96.0.9",), addresses=("10.96.0.9", "10.96.0.1"))
+    book.put_service(taking)
+    assert book.at("10.96.0.1") == ("a", "one")
+    assert book.at("10.96.0.9") == ("evil", "one")
+
+
+def test_slices_are_found_by_the_addresses_of_those_with_host_names_as_they_are_now() -> None:
+    book = Book()
+    key, there = ("a", "db-x"), ("a", "db")
+    book.put_slice(Slice(key=key, service=there, endpoints=(Endpoint(address="10.0.0.1", hostname="db-0"),)))
+    book.put_slice(Slice(key=key, service=there, endpoints=(Endpoint(address="10.0.0.2", hostname="db-0"),)))
+    assert (len(book.named_at("10.0.0.1")), len(book.named_at("10.0.0.2"))) == (0, 1)
+    book.drop_slice(key)
+    assert not book.named_at("10.0.0.2")

@@ -139,3 +139,37 @@ def test_a_free_address_is_found_where_there_is_one(taken: set[int], drawn: int)
 def test_a_range_without_room_is_refused(text: str) -> None:
     with pytest.raises(Fault, match=r"services\.addresses"):
         addresses.network(text)
+
+
+async def test_a_service_takes_no_traffic_beside_its_own_address() -> None:
+    book = Book()
+    async with room(MemoryStore(), book) as found:
+        made = await found.create(SERVICES, "default", service("victim"), HOW)
+        theirs = made["spec"]["clusterIP"]
+        port = {"port": 80, "nodePort": 53, "protocol": "UDP"}
+        taking = service("taking", type="NodePort", ports=[port], externalIPs=["198.51.100.7", theirs])
+        await found.create(SERVICES, "default", taking, HOW)
+        balanced = {"loadBalancer": {"ingress": [{"ip": "198.51.100.8"}]}}
+        change = found.keeper(SERVICES).change("default", "taking", lambda before: {**before, "status": balanced})
+        own = (await change)["spec"]["clusterIP"]
+        await until(lambda: ("default", "taking") in book.services)
+        assert book.services["default", "taking"].addresses == (own,)
+        assert [one.node for one in book.services["default", "taking"].ports] == [0]
+        assert book.at(theirs) == ("default", "victim")
+
+
+async def test_a_service_names_one_address_and_no_second_that_is_anothers() -> None:
+    async with room(MemoryStore(), Book()) as found:
+        made = await found.create(SERVICES, "default", service("victim"), HOW)
+        theirs = made["spec"]["clusterIP"]
+        own = next(str(one) for one in RANGE.hosts() if str(one) != theirs)
+        both = [own, theirs]
+        with pytest.raises(Fault, match="clusterIPs"):
+            await found.create(SERVICES, "default", service("taking", clusterIP=own, clusterIPs=both), HOW)
+        await found.create(SERVICES, "default", service("taking", clusterIP=own), HOW)
+
+        def more(before: Json) -> Json:
+            return {**before, "spec": {**before["spec"], "clusterIPs": both}}
+
+        with pytest.raises(Fault, match="clusterIPs"):
+            await found.change(SERVICES, "default", "taking", more, HOW)

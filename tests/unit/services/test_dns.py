@@ -111,3 +111,31 @@ def test_an_answer_that_cannot_be_read_is_refused_and_does_no_harm(data: bytes) 
         dns.records(data)
     except ValueError:
         pass
+
+
+def test_an_answer_by_a_stream_has_as_many_records_as_there_is_room_for() -> None:
+    asked = dns.question(dns.query(7, "db.default.svc.cluster.local", dns.A))
+    assert asked is not None
+    records = [
+        wire.NameRecord(name=asked.name, type=dns.A, ttl=5, text=f"10.0.{number >> 8}.{number & 255}")
+        for number in range(5000)
+    ]
+    said = dns.answer(asked, 0, records, stream=True)
+    assert 65000 < len(said) < 65536
+    assert len(dns.records(said)) > 1000
+
+
+def test_of_two_services_at_one_place_the_first_is_there_and_nft_gets_no_map_with_two_ends() -> None:
+    def at(name: str, end: str) -> wire.HeldService:
+        backends = [wire.ServiceBackend(address=end, port=8080)]
+        return wire.HeldService(
+            name=name,
+            ports=[
+                wire.ServicePort(protocol="tcp", addresses=["192.0.2.9"], port=80, node_port=30080, backends=backends)
+            ],
+        )
+
+    both = {one.name: one for one in (at("a/one", "10.0.0.1"), at("b/two", "10.0.0.2"))}
+    text, _ = services.transaction(both, None, Around())
+    assert text.count("tcp . 192.0.2.9 . 80 : goto") == 1
+    assert text.count("tcp . 30080 : goto") == 1

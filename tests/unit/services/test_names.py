@@ -89,3 +89,21 @@ def test_an_external_name_is_an_alias(book: Book) -> None:
     said = names.answer(book, DOMAIN, "far.default.svc.cluster.local", A)
     assert said is not None
     assert [one.type for one in said.records] == [CNAME]
+
+
+def test_who_makes_a_headless_service_gives_no_names_to_addresses_of_other_services(book: Book) -> None:
+    book.put_service(Service(key=("evil", "db")))
+    endpoints = (Endpoint(address="10.96.0.7", hostname="bank"),)
+    book.put_slice(Slice(key=("evil", "db-1"), service=("evil", "db"), endpoints=endpoints))
+    assert asked(book, "7.0.96.10.in-addr.arpa", PTR) == (0, ["web.default.svc.cluster.local"])
+
+
+def test_an_answer_has_no_more_records_than_dns_has_room_for(book: Book) -> None:
+    endpoints = tuple(Endpoint(address=f"10.1.{number >> 8}.{number & 255}") for number in range(3000))
+    book.put_slice(
+        Slice(key=("default", "db-2"), service=("default", "db"), ports={("http", "tcp"): 1}, endpoints=endpoints)
+    )
+    for name, type_ in (("db.default.svc.cluster.local", A), ("_http._tcp.db.default.svc.cluster.local", SRV)):
+        found = asked(book, name, type_)
+        assert found is not None
+        assert len(found[1]) == names.MOST
