@@ -10,7 +10,7 @@ import signal
 import ssl
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -21,13 +21,12 @@ from urllib.parse import urlsplit
 
 import structlog
 import uvloop
-from aiohttp import web
 
 from cellwire import tasks
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.proxies import Proxies, merged, proxies_of
-from controller.api import admin, audit, measuring, opening
+from controller.api import admin, audit, costs, measuring, opening
 from controller.api import server as api
 from controller.api.gate import Gate
 from controller.api.grants import Grants
@@ -43,7 +42,7 @@ from controller.clouds.local.settings import LocalSettings
 from controller.clouds.protocol import Cloud, Logins
 from controller.cluster import room as cluster_room
 from controller.config import Settings
-from controller.fleet import registry_facts
+from controller.fleet import ledger, registry_facts
 from controller.fleet import room as fleet_room
 from controller.fleet.adoption import Owner, needed
 from controller.fleet.cells import Cells
@@ -133,6 +132,7 @@ async def main(settings: Settings) -> None:
                 fleet_room.running(_fleet_settings(settings), store, cloud, link, owners=owners)
             )
         admission.fleet = fleet
+        books = await rooms.enter_async_context(ledger.running(store, fleet, cloud))
         login = cloud.login if isinstance(cloud, Logins) else None
         images = worker.Images(login=login, patience=settings.api.image_patience)
         if settings.api.ask_registries:
@@ -155,7 +155,7 @@ async def main(settings: Settings) -> None:
         )
         await rooms.enter_async_context(quotas.running(library, Prices(fleet, of_pod).now))
         await rooms.enter_async_context(workloads.running(library, pods.teller))
-        routes: Sequence[web.RouteDef] = ()
+        routes = costs.routes(books)
         of_shims_pod, images_of = await _open_services(settings, rooms, library, fleet, of_pod, of_sandbox)
         if settings.shim.socket is not None:
             shim_settings = shim.ShimSettings(
@@ -168,11 +168,11 @@ async def main(settings: Settings) -> None:
                 shim.running(shim_settings, fleet, store, of_shims_pod, ways, images.login, images_of)
             )
         if settings.api.enabled:
-            gate = await _open_gate(settings, rooms, store)
+            gate = await _open_gate(settings, rooms, store, books.spent)
             served = await rooms.enter_async_context(
                 api.running(library, pods, fleet, _api_settings(settings, link), gate, metrics)
             )
-            routes = Desk(gate.grants, library, gate.audit, served.cluster).routes()
+            routes = *routes, *Desk(gate.grants, library, gate.audit, served.cluster).routes()
         measured = Measured(fleet, cloud, settings.fleet.heartbeat, ways, _own_version(), link.untrue)
         await rooms.enter_async_context(
             measuring.running(metrics, measured, settings.metrics.host, settings.metrics.port)
@@ -383,7 +383,7 @@ def _identity(settings: Settings, link: link_port.Link) -> Identity:
     )
 
 
-async def _open_gate(settings: Settings, rooms: AsyncExitStack, store: Store) -> Gate:
+async def _open_gate(settings: Settings, rooms: AsyncExitStack, store: Store, spent: Callable[[str], float]) -> Gate:
     """Who may what on the pods API, and the notes of who did what."""
     grants = Grants(store, time.time)
     await grants.load()
@@ -395,7 +395,7 @@ async def _open_gate(settings: Settings, rooms: AsyncExitStack, store: Store) ->
         "security-groups": own.others_security_groups,
         "instance-profile": own.others_instance_profile,
     }
-    return Gate(grants, await rooms.enter_async_context(notes), allowed)
+    return Gate(grants, await rooms.enter_async_context(notes), allowed, spent)
 
 
 def _api_settings(settings: Settings, link: link_port.Link) -> api.ApiSettings:

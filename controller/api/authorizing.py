@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from aiohttp import web
 
 from cellwire.faults import Fault, Kind
 from controller.api import people
+from controller.api.keys import WHO
 from controller.api.people import Wanted, Who
 from controller.api.requests import answer, body
 from controller.objects.fields import Json
 from controller.objects.resource import Resource
 from controller.objects.tokens import Tokens
-
-WHO = web.RequestKey("who", Who)
-# Values that everybody may write into annotations that reach beyond a cell (see `restricted`).
-ALLOWED = web.RequestKey("allowed", Mapping[str, Sequence[str]])
 
 
 class Reviews:

@@ -26,11 +26,14 @@ class _Made(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Grants, the audit log, and the values of restricted annotations that everybody may write."""
+    """Grants, the audit log, the values of restricted annotations that everybody may write, and what pods have cost by
+    their uids.
+    """
 
     grants: Grants
     audit: Audit
     allowed: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
+    spent: Callable[[str], float] = lambda _: 0.0
 
     async def noted(
         self,

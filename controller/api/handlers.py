@@ -13,7 +13,7 @@ from aiohttp import web
 
 from cellwire.faults import Fault, Kind
 from controller.api import restricted
-from controller.api.authorizing import ALLOWED, WHO
+from controller.api.keys import ALLOWED, WHO
 from controller.api.requests import (
     answer,
     any_body,

@@ -14,8 +14,9 @@ import msgspec
 from aiohttp import web
 
 from controller.api import yaml_bodies
+from controller.api.keys import SPENT
 from controller.api.kinds import KINDS
-from controller.api.tables import table, table_of
+from controller.api.tables import pods_table, table, table_of
 from controller.objects import protobuf, selectors
 from controller.objects.collection import Objects
 from controller.objects.fields import Json, bad_request
@@ -127,7 +128,8 @@ def shown(request: web.Request, resource: Resource, one: Json) -> web.Response:
 def as_table(request: web.Request, resource: Resource, objects: list[Json], revision: str) -> Json:
     """These objects as a table, as the request wants it."""
     include = request.query.get("includeObject", "Metadata")
-    return table(table_of(resource.key), objects, revision, time.time(), include)
+    kind = pods_table(request[SPENT]) if resource.key == "pods" else table_of(resource.key)
+    return table(kind, objects, revision, time.time(), include)
 
 
 def listed(request: web.Request, resource: Resource, objects: Objects, namespace: str = "") -> web.Response:

@@ -19,11 +19,11 @@ from aiohttp import web
 from cellwire.faults import Fault, Kind
 from controller.api import kubeconfig, measuring, people, routing, top
 from controller.api.answers import failure, status_of
-from controller.api.authorizing import ALLOWED, WHO
 from controller.api.certificates import Certified
 from controller.api.dashboard import serving
 from controller.api.gate import Gate
 from controller.api.grants import Grants
+from controller.api.keys import ALLOWED, SPENT, WHO
 from controller.api.metrics import Metrics
 from controller.api.nodes import Nodes
 from controller.api.people import Wanted, Who
@@ -165,7 +165,7 @@ async def _guarded(request: web.Request, handler: Handler, *, known: _Known, gat
         gate.note(request, who, asked or _document(request), refused)
         return refused
     request[WHO] = who
-    request[ALLOWED] = gate.allowed
+    request[ALLOWED], request[SPENT] = gate.allowed, gate.spent
     with gate.grants.doing(who):
         return await gate.noted(request, who, asked, handler)
 

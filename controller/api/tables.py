@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from controller.api.ages import duration, seconds_of, since
 from controller.api.columns import OBJECTS, PLAIN
 from controller.api.printing import NONE, Column, Table, table
+from controller.model.cost import dollars
 from controller.objects.fields import Json
 
 
@@ -135,20 +137,6 @@ def _node(node: Json, now: float) -> list[Any]:
 
 TABLES: dict[str, Table] = {
     **OBJECTS,
-    "pods": Table(
-        (
-            Column("Name"),
-            Column("Ready"),
-            Column("Status"),
-            Column("Restarts"),
-            Column("Age"),
-            Column("IP", wide=True),
-            Column("Node", wide=True),
-            Column("Nominated Node", wide=True),
-            Column("Readiness Gates", wide=True),
-        ),
-        _pod,
-    ),
     "events": Table(
         (
             Column("Last Seen"),
@@ -183,9 +171,24 @@ TABLES: dict[str, Table] = {
 }
 
 
+_POD_COLUMNS = (
+    *(Column(name) for name in ("Name", "Ready", "Status", "Restarts", "Age")),
+    *(Column(name, wide=True) for name in ("IP", "Node", "Nominated Node", "Readiness Gates", "USD")),
+)
+
+
+def pods_table(spent: Callable[[str], float]) -> Table:
+    """How pods are printed, given what each has cost by its uid."""
+
+    def cells(pod: Json, now: float) -> list[Any]:
+        return [*_pod(pod, now), dollars(spent(pod["metadata"].get("uid", "")))]
+
+    return Table(_POD_COLUMNS, cells)
+
+
 def table_of(key: str) -> Table:
     """How objects of a kind are printed, by its name with its group."""
     return TABLES.get(key, PLAIN)
 
 
-__all__ = ["TABLES", "table", "table_of"]
+__all__ = ["TABLES", "pods_table", "table", "table_of"]

@@ -7,7 +7,7 @@ import sys
 import click
 
 from cellwire.faults import Fault
-from controller.cli import cells, choose, config, controller, doctor, image, prices, status, teardown, token
+from controller.cli import cells, choose, config, controller, cost, doctor, image, prices, status, teardown, token
 
 
 @click.group()
@@ -23,6 +23,7 @@ COMMANDS = (
     choose.command,
     prices.command,
     image.command,
+    cost.command,
     token.command,
     teardown.command,
     config.command,

@@ -19,6 +19,7 @@ from controller.api.grants import Grants
 from controller.api.kinds import WORKLOADS
 from controller.api.settings import ApiSettings
 from controller.api.token_routes import Desk
+from controller.fleet import ledger
 from controller.link.authority import Authority
 from controller.objects import library, quotas
 from controller.objects.kinds import STORED
@@ -34,6 +35,7 @@ from controller.store import sqlite
 from controller.store.protocol import Store
 from controller.workloads import room as workloads
 from tests.support.cells_double import CellsDouble, cells, demand_of
+from tests.support.fake_cloud import FakeCloud
 
 
 @asynccontextmanager
@@ -61,6 +63,7 @@ class World:
     kubeconfig: str
     folder: Path
     desk: Desk
+    books: ledger.Ledger
 
     def command(self, *args: str) -> list[str]:
         cache = str(self.folder / "cache")
@@ -118,9 +121,10 @@ async def world(
         grants = Grants(store, time.time)
         await grants.load()
         notes = await rooms.enter_async_context(audit.running(folder / "audit.log", time.time))
-        gate = Gate(grants, notes, allowed or {})
+        books = await rooms.enter_async_context(ledger.running(store, fleet, FakeCloud()))
+        gate = Gate(grants, notes, allowed or {}, books.spent)
         api = await rooms.enter_async_context(server.running(shelves, pods, fleet, settings, gate))
-        yield World(fleet, api.kubeconfig, folder, Desk(grants, shelves, notes, api.cluster))
+        yield World(fleet, api.kubeconfig, folder, Desk(grants, shelves, notes, api.cluster), books)
 
 
 def manifest(script: str = "echo hello; sleep 1000", **spec: Any) -> str:

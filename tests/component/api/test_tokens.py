@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from controller.api import admin
+from controller.api import admin, costs
 from controller.api.metrics import Metrics
 from tests.support.fake_cloud import FakeCloud
 from tests.support.pods_api import Ran, World, manifest, world
@@ -27,10 +27,10 @@ class Site:
         self.it = it
         self._config = config
 
-    async def chinampa(self, *args: str) -> Ran:
+    async def chinampa(self, *args: str, command: str = "token") -> Ran:
         pipe = asyncio.subprocess.PIPE
-        command = (sys.executable, "-c", RUN, "token", *args, "--config", str(self._config))
-        process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe)
+        whole = (sys.executable, "-c", RUN, command, *args, "--config", str(self._config))
+        process = await asyncio.create_subprocess_exec(*whole, stdout=pipe, stderr=pipe)
         out, err = await process.communicate()
         return Ran(process.returncode or 0, out.decode(), err.decode())
 
@@ -49,7 +49,9 @@ async def site(folder: Path, **own: Any) -> AsyncGenerator[Site]:
     config.write_text(f'state = "{folder}"\n[cloud]\nkind = "local"\n')
     async with (
         world(folder, **own) as it,
-        admin.running(it.fleet, folder, {}, FakeCloud(), Metrics(), tuple, it.desk.routes()),
+        admin.running(
+            it.fleet, folder, {}, FakeCloud(), Metrics(), tuple, (*costs.routes(it.books), *it.desk.routes())
+        ),
     ):
         yield Site(it, config)
 
@@ -175,3 +177,16 @@ async def test_who_did_what_is_written_down_and_nothing_of_what_secrets_hold(tmp
     assert "Z2VoZWlt" not in text
     assert token.rpartition(".")[2] not in text
     assert (tmp_path / "audit.log").stat().st_mode & 0o777 == 0o600
+
+
+async def test_what_pods_have_cost_is_told_by_namespace_and_label_and_of_each_pod(tmp_path: Path) -> None:
+    async with site(tmp_path) as at:
+        await at.it.ok("apply", "-f", "-", stdin=manifest())
+        await at.it.ok("wait", "pod/web", "--for=condition=Ready", "--timeout=15s")
+        told = await at.chinampa("--since", "1h", "--by", "namespace,label=app", command="cost")
+        assert told.code == 0, told.err
+        assert ["default", "web", "0.000242", "0.02"] in [line.split() for line in told.out.splitlines()]
+        wide = await at.it.ok("get", "pods", "-o", "wide")
+        assert wide.split("\n")[0].split()[-1] == "USD"
+        assert wide.split("\n")[1].split()[-1] == "0.000242"
+        assert "is none of namespace" in (await at.chinampa("--by", "colour", command="cost")).err

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from cellwire.faults import Fault
 from controller.api.ages import duration
 from controller.api.kinds import KINDS
-from controller.api.tables import TABLES, table
+from controller.api.tables import pods_table, table
 from controller.objects import patches, protobuf, selectors
 from controller.objects.schema.pods import Pod, PodSpec
 from controller.objects.shapes import shape_of
@@ -40,7 +40,7 @@ def pod(**status: Any) -> dict[str, Any]:
 
 
 def cells(one: dict[str, Any], now: float = 10) -> list[Any]:
-    return table(TABLES["pods"], [one], "1", now, "None")["rows"][0]["cells"]
+    return table(pods_table(lambda _: 0.5), [one], "1", now, "None")["rows"][0]["cells"]
 
 
 def container(state: dict[str, Any], *, ready: bool = False, restarts: int = 0, ended: str = "") -> dict[str, Any]:
