@@ -73,7 +73,8 @@ def agents_of(machine: int) -> list[int]:
 
 
 async def test_while_lost_cells_are_waited_for_kubectl_is_told_so_and_a_signal_is_heard_at_once(tmp_path: Path) -> None:
-    async with running_on_ec2(tmp_path) as world:
+    # The cells would be waited for for minutes.
+    async with running_on_ec2(tmp_path, fleet="lease = 300\nheartbeat = 1\n") as world:
         await world.controller.kubectl("apply", "-f", "-", stdin=pod("web", COUNT))
         await ready(world, "web")
         stopped = agents_of(world.instances.pid(world.running()[0]))
@@ -83,16 +84,16 @@ async def test_while_lost_cells_are_waited_for_kubectl_is_told_so_and_a_signal_i
 
         starting = asyncio.create_task(lose_the_records(world))
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while "their cells are waited for" not in world.controller.words():
                     await asyncio.sleep(0.1)
-            status, _, said = await world.controller.kubectl_raw("get", "pods", seconds=5)
+            status, _, said = await world.controller.kubectl_raw("get", "pods", seconds=60)
             assert status == 1
             assert "takes back the cells that run" in said
             process = world.controller.process
             assert process is not None
             process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 assert await process.wait() == 0, world.controller.words()
         finally:
             starting.cancel()

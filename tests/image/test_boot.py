@@ -56,11 +56,13 @@ async def on_host(world: World, script: str) -> str:
     return await inside(world, *HOST, "sh", "-c", script)
 
 
-async def booted(world: World) -> str:
+async def booted(world: World, seconds: int = 900) -> str:
     """Declare the pod; its instance, once it runs."""
     await world.controller.kubectl("apply", "-f", "-", stdin=INSPECTOR)
     try:
-        await world.controller.kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=900s", seconds=910)
+        await world.controller.kubectl(
+            "wait", "--for=condition=Ready", "pod/web", f"--timeout={seconds}s", seconds=seconds + 10
+        )
     except AssertionError as error:
         told = {name: world.instances.console(name)[-3000:] for name in world.states()}
         raise AssertionError(f"{error}\n{told}") from error

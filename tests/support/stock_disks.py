@@ -28,7 +28,8 @@ PACKAGES = (
     "nftables",
 )
 _NOT_UNPACKED = ("/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/man/*")
-_DATASOURCE = "datasource_list: [ Ec2, None ]\n"
+# There is no ssh whose keys were to be made.
+_SETTINGS = "datasource_list: [ Ec2, None ]\nssh_deletekeys: false\nssh_genkeytypes: []\n"
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def made(name: str, folder: Path) -> StockDisk:
         "mmdebstrap", "--quiet", "--variant=essential", "--mode=root", f"--include={','.join(PACKAGES)}", *options,
         SUITES[name], str(tree),
     )  # fmt: skip
-    (tree / "etc/cloud/cloud.cfg.d/90_dpkg.cfg").write_text(_DATASOURCE)
+    (tree / "etc/cloud/cloud.cfg.d/90_dpkg.cfg").write_text(_SETTINGS)
     (tree / "etc/fstab").write_text("/dev/nvme0n1 / ext4 rw 0 1\n")
     (tree / "etc/hostname").write_text("stock\n")
     (tree / "etc/machine-id").write_text("")
