@@ -6,6 +6,7 @@ An index names a platform for each image in it; a manifest alone names none, its
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from cellwire.platforms import Platform, rank
 DOCKER_HUB = "docker.io"
 # Processors that an instance can have; an index also holds entries for others, and for "unknown" (attestations).
 KNOWN = ("amd64", "arm64")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class Location(msgspec.Struct, frozen=True):
@@ -48,6 +50,14 @@ def of_index(content: bytes) -> tuple[str, ...] | None:
         return None
     offered = [_mapping(_mapping(each).get("platform")) for each in cast("list[object]", manifests)]
     return _known([_platform(each) for each in offered if each])
+
+
+def unnamed(content: bytes) -> tuple[str, ...]:
+    """The digests of those in an index that name no platform: indexes again, or manifests whose configuration does."""
+    manifests = _document(content).get("manifests")
+    listed = [_mapping(each) for each in cast("list[object]", manifests)] if isinstance(manifests, list) else []
+    digests = [each.get("digest") for each in listed if not _mapping(each.get("platform"))]
+    return tuple(digest for digest in digests if isinstance(digest, str) and _DIGEST.fullmatch(digest))
 
 
 def config_digest(content: bytes) -> str:

@@ -39,6 +39,8 @@ REMEMBERED = 600.0
 SILENCE_REMEMBERED = 60.0
 MOST_REMEMBERED = 10_000
 LARGEST = 4 << 20
+# Indexes within indexes that are followed, and how many of one.
+MOST_DEPTH, MOST_WITHIN = 3, 8
 MOST_REDIRECTS = 3
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
@@ -97,13 +99,22 @@ class Registries:
             content, authorization = await self._manifest(base, image, own)
             if content is None:
                 continue
-            offered = platforms.of_index(content)
-            digest = "" if offered is not None else platforms.config_digest(content)
-            if digest:
-                config, _ = await self._got(f"{base}/v2/{image.repository}/blobs/{digest}", authorization)
-                offered = platforms.of_config(config or b"")
-            return offered or ()
+            return await self._offered(f"{base}/v2/{image.repository}", content, authorization, MOST_DEPTH)
         return ()
+
+    async def _offered(self, place: str, content: bytes, authorization: str, depth: int) -> tuple[str, ...]:
+        """The processors of what a manifest or an index says, and of the indexes within it."""
+        listed = platforms.of_index(content)
+        if listed is None:
+            digest = platforms.config_digest(content)
+            config, _ = await self._got(f"{place}/blobs/{digest}", authorization) if digest else (None, "")
+            return platforms.of_config(config or b"")
+        found = set(listed)
+        for digest in platforms.unnamed(content)[:MOST_WITHIN] if depth else ():
+            within, _ = await self._got(f"{place}/manifests/{digest}", authorization)
+            if within is not None:
+                found.update(await self._offered(place, within, authorization, depth - 1))
+        return tuple(name for name in platforms.KNOWN if name in found)
 
     async def _manifest(self, base: str, image: Location, login: Login | None) -> tuple[bytes | None, str]:
         address = f"{base}/v2/{image.repository}/manifests/{image.wanted}"

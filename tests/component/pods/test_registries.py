@@ -16,7 +16,7 @@ from controller.clouds.settings import Proxy, Registry
 from controller.fleet.registry_facts import context, proxies
 from controller.pods.registries import asking
 from tests.support.authorities import Authority
-from tests.support.oci import layer, push_image, push_index
+from tests.support.oci import OCI_INDEX, layer, push_image, push_index
 from tests.support.proxy import running_proxy
 from tests.support.registry import PASSWORD, USER, running_registry, serving
 
@@ -39,6 +39,22 @@ async def test_an_index_names_its_processors_and_an_image_its_own() -> None:
         assert await told(registry, [f"web@{arm.digest}"]) == ("arm64",)
         assert await told(registry, ["web:both", "web:arm", "web:both"]) == ("arm64",)
         assert await told(registry, ["web:odd"]) == ()
+
+
+async def test_indexes_within_an_index_are_followed_as_far_as_is_sane() -> None:
+    async with running_registry() as registry:
+        amd = await push_image(registry, "web:amd", [layer({"a": b"1"})], architecture="amd64")
+        arm = await push_image(registry, "web:arm", [layer({"a": b"2"})], architecture="arm64")
+        inner = await push_index(registry, "web:inner", {"linux/arm64": arm})
+        for depth in range(4):
+            own = {"": amd} if not depth else {}
+            outer = await push_index(
+                registry, f"web:{depth}", own, {"mediaType": OCI_INDEX, "digest": inner, "size": 1}
+            )
+            inner = outer
+        assert await told(registry, ["web:0"]) == ("amd64", "arm64")
+        assert await told(registry, ["web:2"]) == ("amd64", "arm64")
+        assert await told(registry, ["web:3"]) == ()
 
 
 async def test_a_registry_that_gives_tokens_to_anybody_is_asked_with_one() -> None:
