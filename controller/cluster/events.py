@@ -22,6 +22,7 @@ from controller.model import cost
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName
 from controller.model.pod import PodRef
+from controller.sandboxes.progress import Progress
 
 log = structlog.get_logger()
 MOST_KEPT = 2000
@@ -151,3 +152,12 @@ async def tell(cells: Cells, events: Events, claimed_by: str) -> None:
             continue
         for kind, reason, message in news:
             events.say(cell.claim.pod, kind, reason, message)
+
+
+async def tell_progress(cells: Cells, events: Events, claimed_by: str) -> None:
+    """For ever: say of those pods how far the pulls of their images are, and that their cells are not believed."""
+    progress = Progress()
+    async for name, happened in cells.events():
+        cell, news = cells.get(name), progress.news(name, happened, time.time())
+        if news is not None and cell is not None and cell.claim is not None and cell.claim.by == claimed_by:
+            events.say(cell.claim.pod, *news)

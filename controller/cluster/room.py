@@ -52,6 +52,7 @@ async def running(
         work = [tasks.create_task(follow(door, one), name=f"follow {one.path}") for one in followers]
         work.append(tasks.create_task(said.work(), name="events to the API server"))
         work.append(tasks.create_task(events.tell(cells, said, claimed_by), name="cells as events"))
+        work.append(tasks.create_task(events.tell_progress(cells, said, claimed_by), name="pulls as events"))
         log.info("in a cluster", server=access.server, node=node)
         try:
             yield Neighbour(node, pods, said)

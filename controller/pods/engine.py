@@ -42,6 +42,7 @@ from controller.pods.records import Records
 from controller.pods.run import PodRecord, PodRun, Running
 from controller.pods.usage import Usage, Usages
 from controller.pods.worker import Images, Surroundings, Worker
+from controller.sandboxes.progress import Progress
 from controller.sandboxes.ways import Ways
 from controller.store.finishing import Finishing
 
@@ -83,6 +84,7 @@ class Pods:
         for uid in await self._around.records.load():
             self._work_on(uid)
         self._begin(self._watch_cells(), "pods watch cells")
+        self._begin(self._tell_progress(), "pods hear cells")
 
     def stop(self) -> None:
         """End all tasks; pods run on without us."""
@@ -109,6 +111,18 @@ class Pods:
                     worker.cell_lost(cell.name, cell.reason or f"the cell is {cell.state.value}")
             elif cell.state is CellState.LAUNCHING and cell.reason and cell.claim is not None:
                 self._late(cell.claim.pod.uid, cell.reason)
+
+    async def _tell_progress(self) -> None:
+        """Tell on the pod how far pulls are, and that its cell is not believed."""
+        progress = Progress()
+        async for name, happened in self._around.cells.events():
+            cell, news = self._around.cells.get(name), progress.news(name, happened, self._around.now())
+            pod = cell.claim.pod if cell is not None and cell.claim is not None else None
+            one = self.objects.get(pod.namespace, pod.name) if pod is not None else None
+            if news is None or pod is None or one is None or one["metadata"]["uid"] != pod.uid:
+                continue
+            kind, reason, message = news
+            (self.teller.warning if kind == "Warning" else self.teller.normal)(one, reason, message)
 
     def _late(self, uid: str, why: str) -> None:
         if worker := self._workers.get(uid):
