@@ -426,7 +426,7 @@ def _log_to_stderr(level: str) -> None:
     # What is shared with the agent, and libraries, use the standard library's; those say much at lower levels.
     form = "timestamp='%(asctime)s' level='%(levelname)s' event=%(message)r logger='%(name)s'"
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format=form, force=True)
-    for ours in ("cellwire", "controller"):
+    for ours in ("cellwire", "controller", "hostkit"):
         logging.getLogger(ours).setLevel(level.upper())
 
 

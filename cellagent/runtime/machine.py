@@ -12,12 +12,12 @@ from cellagent.images.protocol import Images
 from cellagent.kernel import oci
 from cellagent.runtime import userns, views
 from cellagent.runtime.events import Events
-from cellagent.runtime.flights import Flights
 from cellagent.runtime.ledger import Ledger
 from cellagent.runtime.settings import RuntimeSettings
 from cellwire.cri.v1 import runtime_pb2 as cri
 from hostkit import pids
 from hostkit.inotify import Inotify
+from hostkit.tasks import Singleflight
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Machine:
     ledger: Ledger
     events: Events
     inotify: Inotify
-    flights: Flights
+    flights: Singleflight
     runtime: oci.OciRuntime
     user_namespaces: userns.Support
 

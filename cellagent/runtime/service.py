@@ -15,7 +15,6 @@ from cellagent.runtime import checkpoint, container_logs, merging, networking, u
 from cellagent.runtime.container import Containers
 from cellagent.runtime.container_logs import LogChunk
 from cellagent.runtime.events import Events
-from cellagent.runtime.flights import Flights
 from cellagent.runtime.ledger import Ledger, Phase
 from cellagent.runtime.machine import Machine
 from cellagent.runtime.observing import RuntimeService
@@ -25,6 +24,7 @@ from cellagent.runtime.sessions.streaming import Streaming
 from cellagent.runtime.settings import RuntimeSettings
 from cellagent.runtime.stats.summary import Stats
 from hostkit.inotify import Inotify
+from hostkit.tasks import Singleflight
 
 log = logging.getLogger(__name__)
 # A reader that has followed `..data` opens its file within microseconds; a stopped one gets the new file next time.
@@ -78,7 +78,7 @@ async def running(settings: RuntimeSettings, images: Images) -> AsyncGenerator[R
         with closing(Inotify()) as inotify:
             async with asyncio.TaskGroup() as group:
                 machine = Machine(
-                    settings, images, ledger, Events(), inotify, Flights(group), runtime, userns.Support()
+                    settings, images, ledger, Events(), inotify, Singleflight(group), runtime, userns.Support()
                 )
                 containers = Containers(machine)
                 sandboxes = Sandboxes(machine, containers)

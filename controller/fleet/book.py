@@ -18,8 +18,8 @@ from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, InstanceId, PodUid
 from controller.model.steps import LIVE, Ended, Event, step
 from controller.store.codec import decode, encode
-from controller.store.finishing import Finishing
 from controller.store.protocol import Store
+from hostkit.tasks import Finishing, KeyedLocks
 
 T = TypeVar("T")
 KIND = "cells"
@@ -37,7 +37,7 @@ class Book:
         self._revisions: dict[CellName, int] = {}
         self._of_pod: dict[tuple[PodUid, int], CellName] = {}
         self._of_instance: dict[InstanceId, CellName] = {}
-        self._locks: dict[CellName, asyncio.Lock] = {}
+        self._locks = KeyedLocks[CellName]()
         self._watchers = Watchers()
 
     async def load(self) -> None:
@@ -73,9 +73,10 @@ class Book:
         """Write a new cell down."""
         # Its pod is taken at once: two callers for one pod must not make two cells. Its lock, free as nobody knows the
         # name yet, is held until the record is written: nothing happens to the cell before.
-        await self._locks.setdefault(cell.name, asyncio.Lock()).acquire()
+        lock = self._locks[cell.name]
+        await lock.acquire()
         self._keep(cell)
-        return await self._finishing.done(self._added(cell))
+        return await self._finishing.done(self._added(cell, lock))
 
     async def change(self, name: CellName, event: Event) -> Cell:
         """Let an event happen to a cell. Raises InvalidStep, or Fault NOT_FOUND for a cell that is not there."""
@@ -117,19 +118,19 @@ class Book:
                 bell.clear()
             return answer
 
-    async def _added(self, cell: Cell) -> Cell:
+    async def _added(self, cell: Cell, lock: asyncio.Lock) -> Cell:
         try:
             self._revisions[cell.name] = await self._store.put(KIND, cell.name, encode(_stored(cell)), expected=0)
         except Fault:
             self._drop(cell)
             raise
         finally:
-            self._locks[cell.name].release()
+            lock.release()
         self._watchers.tell(cell)
         return cell
 
     async def _changed(self, name: CellName, event: Event) -> Cell:
-        async with self._locks.setdefault(name, asyncio.Lock()):
+        async with self._locks[name]:
             cell = self._cells.get(name)
             if cell is None:
                 raise Fault(Kind.NOT_FOUND, f"cell {name}", "there is none of that name")
@@ -146,7 +147,7 @@ class Book:
         return after
 
     async def _forgotten(self, name: CellName) -> None:
-        async with self._locks.setdefault(name, asyncio.Lock()):
+        async with self._locks[name]:
             cell = self._cells.get(name)
             if cell is None:
                 return
@@ -155,7 +156,6 @@ class Book:
                 cell = step(cell, Ended(), self._clock())
             self._drop(cell)
             self._revisions.pop(name, None)
-        self._locks.pop(name, None)
         self._watchers.tell(msgspec.structs.replace(cell, connected=False))
 
     def _keep(self, cell: Cell) -> None:

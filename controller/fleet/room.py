@@ -9,7 +9,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Protocol
-from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
@@ -41,6 +40,7 @@ from controller.model.offer import Demand
 from controller.model.pod import PodClaim
 from controller.model.steps import ENDING, LIVE, Assigned, Claimed, InvalidStep, Retired
 from controller.store.protocol import Store
+from hostkit.tasks import KeyedLocks
 
 log = structlog.get_logger()
 
@@ -122,7 +122,7 @@ class Fleet:
         self._admittance = admittance
         self._port = hearing.port
         self._clock = clock
-        self._turns: WeakValueDictionary[PodUid, asyncio.Lock] = WeakValueDictionary()
+        self._turns = KeyedLocks[PodUid]()
         self.hearing = hearing
 
     async def claim(self, claim: PodClaim) -> Cell:
@@ -222,7 +222,7 @@ class Fleet:
 
     async def _made(self, claim: PodClaim, wish: wishes.Wishes) -> Cell:
         """One cell for the pod, warm or new; one caller at a time for each pod."""
-        async with self._turns.setdefault(claim.pod.uid, asyncio.Lock()):
+        async with self._turns[claim.pod.uid]:
             cell = self._book.of_pod(claim.pod.uid, claim.pod.attempt)
             if cell is not None:
                 return cell

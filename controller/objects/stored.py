@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
@@ -16,6 +15,7 @@ from controller.objects.moments import timestamp
 from controller.objects.resource import Resource
 from controller.objects.sealing import Sealing
 from controller.store.protocol import Store
+from hostkit.tasks import KeyedLocks
 
 Change = Callable[[Json], Json]
 
@@ -66,7 +66,7 @@ class Stored:
         self._sealing = sealing
         self._now = now
         self._objects = Objects(revisions)
-        self._locks: dict[tuple[str, str], asyncio.Lock] = {}
+        self._locks = KeyedLocks[tuple[str, str]]()
         self._kind = f"object/{resource.key}"
 
     @property
@@ -86,14 +86,14 @@ class Stored:
         """See Keeper."""
         metadata = new["metadata"]
         namespace, name = metadata.get("namespace", ""), metadata["name"]
-        async with self._lock(namespace, name):
+        async with self._locks[namespace, name]:
             if self._objects.get(namespace, name) is not None:
                 raise Fault(Kind.EXISTS, f'{self.resource.key} "{name}"', "already exists")
             return await self._put(new)
 
     async def change(self, namespace: str, name: str, change: Change) -> Json:
         """See Keeper. One that was waiting for its last finalizer goes with it."""
-        async with self._lock(namespace, name):
+        async with self._locks[namespace, name]:
             before = self._found(namespace, name)
             after = change(before)
             if after == before:
@@ -104,7 +104,7 @@ class Stored:
 
     async def end(self, namespace: str, name: str, ending: Ending) -> Json:
         """See Keeper. Finalizers hold it back."""
-        async with self._lock(namespace, name):
+        async with self._locks[namespace, name]:
             before = self._found(namespace, name)
             metadata: Json = before["metadata"]
             finalizers: list[str] = list(metadata.get("finalizers") or ())
@@ -128,9 +128,6 @@ class Stored:
             raise absent(self.resource, name)
         return found
 
-    def _lock(self, namespace: str, name: str) -> asyncio.Lock:
-        return self._locks.setdefault((namespace, name), asyncio.Lock())
-
     async def _put(self, one: Json) -> Json:
         key = f"{one['metadata'].get('namespace', '')}/{one['metadata']['name']}"
         value = msgpack.encode(one)
@@ -140,5 +137,4 @@ class Stored:
     async def _drop(self, namespace: str, name: str, last: Json) -> Json:
         await self._store.delete(self._kind, f"{namespace}/{name}")
         self._objects.drop(namespace, name)
-        self._locks.pop((namespace, name), None)
         return last

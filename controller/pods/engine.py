@@ -44,7 +44,7 @@ from controller.pods.usage import Usage, Usages
 from controller.pods.worker import Images, Surroundings, Worker
 from controller.sandboxes.progress import Progress
 from controller.sandboxes.ways import Ways
-from controller.store.finishing import Finishing
+from hostkit.tasks import Finishing
 
 # The states of a cell that has an instance, and is not on its way out.
 HAD = frozenset({CellState.BOOTING, CellState.READY, CellState.CLAIMED})

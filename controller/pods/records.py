@@ -6,7 +6,6 @@ the same.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 import msgspec
@@ -17,8 +16,8 @@ from controller.objects.collection import Objects
 from controller.objects.fields import Json
 from controller.pods.run import PodRecord, PodRun
 from controller.pods.status import status_of
-from controller.store.finishing import Finishing
 from controller.store.protocol import Store
+from hostkit.tasks import Finishing, KeyedLocks
 
 KIND = "pod"
 SHOWN = frozenset(f"{wishes.PREFIX}{name}" for name in wishes.SHOWN)
@@ -33,7 +32,7 @@ class Records:
         self._objects = objects
         self._now = now
         self._records: dict[str, PodRecord] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks = KeyedLocks[str]()
 
     async def load(self) -> list[str]:
         """Take up what an earlier life of this controller wrote; returns the uids."""
@@ -72,7 +71,7 @@ class Records:
         return self._show(uid, record)
 
     async def _changed(self, uid: str, change: Callable[[PodRecord], PodRecord]) -> PodRecord:
-        async with self._locks.setdefault(uid, asyncio.Lock()):
+        async with self._locks[uid]:
             before = self._records[uid]
             changed = change(before)
             if changed == before:
@@ -83,10 +82,9 @@ class Records:
             return self._records[uid]
 
     async def _removed(self, uid: str) -> None:
-        async with self._locks.setdefault(uid, asyncio.Lock()):
+        async with self._locks[uid]:
             await self._store.delete(KIND, uid)
             record = self._records.pop(uid, None)
-            self._locks.pop(uid, None)
             if record is not None:
                 metadata = record.pod["metadata"]
                 self._objects.drop(metadata["namespace"], metadata["name"])

@@ -17,6 +17,7 @@ from controller.objects.fields import Json
 from controller.pods.run import PodRun, Running
 from controller.sandboxes.cell import OneCell
 from controller.sandboxes.told import Used
+from hostkit.tasks import KeyedLocks
 
 # An answer of this age is given again.
 FRESH = 5.0
@@ -51,7 +52,7 @@ class Usages:
         self._cells = cells
         self._now = now
         self._turns = asyncio.Semaphore(AT_ONCE)
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks = KeyedLocks[str]()
         self._looks: dict[str, _Look] = {}
         self._told: dict[str, Usage] = {}
 
@@ -64,12 +65,12 @@ class Usages:
 
     def forget(self, uid: str) -> None:
         """The pod is gone."""
-        for kept in (self._locks, self._looks, self._told):
+        for kept in (self._looks, self._told):
             kept.pop(uid, None)
 
     async def _one(self, uid: str, run: PodRun) -> Usage | None:
         own = {one.id: name for name, one in run.containers.items() if isinstance(one.state, Running)}
-        async with self._locks.setdefault(uid, asyncio.Lock()), self._turns:
+        async with self._locks[uid], self._turns:
             told = self._told.get(uid)
             if told is not None and self._now() - told.at < FRESH and set(own.values()) == told.memory_bytes.keys():
                 return told

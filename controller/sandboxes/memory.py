@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from typing import TypeVar
-from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -22,8 +21,8 @@ from controller.model.names import CellName
 from controller.sandboxes import announcing, records
 from controller.sandboxes.records import ContainerRecord, SandboxRecord
 from controller.sandboxes.reducer import listed_container, listed_sandbox, next_container, with_cause
-from controller.store.finishing import Finishing
 from controller.store.protocol import Store
+from hostkit.tasks import Finishing, KeyedLocks
 
 Known = TypeVar("Known", SandboxRecord, ContainerRecord)
 Listener = Callable[[cri.ContainerEventResponse], None]
@@ -47,7 +46,7 @@ class Memory:
         # Answers by their filter, while nothing has changed.
         self._sandbox_lists: dict[bytes, Written[cri.ListPodSandboxResponse]] = {}
         self._container_lists: dict[bytes, Written[cri.ListContainersResponse]] = {}
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._turns = KeyedLocks[str]()
         self._listeners: set[Listener] = set()
 
     async def load(self) -> None:
@@ -218,7 +217,7 @@ class Memory:
 
     def _turn(self, sandbox_id: str) -> asyncio.Lock:
         """Changes of one sandbox and its containers wait for each other, and for no other sandbox's."""
-        return self._turns.setdefault(sandbox_id, asyncio.Lock())
+        return self._turns[sandbox_id]
 
     def _announce(self, thing: str, sandbox_id: str, kinds: Iterable[announcing.Kind]) -> None:
         if not self._listeners:

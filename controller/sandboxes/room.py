@@ -20,8 +20,8 @@ from controller.sandboxes.lifecycle import Sandboxes
 from controller.sandboxes.memory import Memory
 from controller.sandboxes.pulling import Pulling
 from controller.sandboxes.ways import Ways
-from controller.store.finishing import Finishing
 from controller.store.protocol import Store
+from hostkit.tasks import Finishing
 
 
 @dataclass(frozen=True, slots=True)

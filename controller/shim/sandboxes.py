@@ -23,6 +23,7 @@ from controller.sandboxes.records import SandboxRecord
 from controller.sandboxes.room import Room
 from controller.shim import volumes
 from controller.shim.abilities import HANDLERS
+from hostkit.tasks import KeyedLocks
 
 log = structlog.get_logger()
 CLAIMED_BY = "shim"
@@ -46,7 +47,7 @@ class Sandboxes:
         self._demand_of = demand_of
         self._images_of = images_of
         self._asked: dict[tuple[str, int], float] = {}
-        self._running: dict[tuple[str, int], asyncio.Lock] = {}
+        self._running = KeyedLocks[tuple[str, int]]()
 
     async def run(self, config: cri.PodSandboxConfig, runtime_handler: str, patience: float) -> str:
         """The sandbox of this attempt at a pod. Idempotent. Raises Fault, TIMEOUT after `patience` seconds."""
@@ -57,9 +58,8 @@ class Sandboxes:
             raise Fault(Kind.INVALID, f"runtime handler {runtime_handler}", cause, "leave it empty")
         key = (str(pod.uid), pod.attempt)
         self._asked[key] = time.monotonic()
-        lock = self._running.setdefault(key, asyncio.Lock())
         try:
-            async with asyncio.timeout(patience), lock:
+            async with asyncio.timeout(patience), self._running[key]:
                 known = self._room.memory.sandbox_of_pod(*key)
                 if known is not None:
                     return _standing(known)
@@ -67,9 +67,6 @@ class Sandboxes:
                 return await self._run_on(await self._cells.claim(claim), claim, config, runtime_handler)
         except TimeoutError:
             raise self._still_coming(pod, patience) from None
-        finally:
-            if not lock.locked():
-                self._running.pop(key, None)
 
     async def stop(self, sandbox_id: str) -> None:
         """Stop the sandbox. The unknown is stopped already."""

@@ -20,8 +20,8 @@ import structlog
 
 from cellwire.faults import Fault, Kind
 from controller.store.etcd_gateway import MOST_CONNECTIONS, EtcdSettings, Gateway, Json, coded, context, plain
-from controller.store.finishing import Finishing
 from controller.store.protocol import Stored
+from hostkit.tasks import Finishing
 
 log = structlog.get_logger()
 T = TypeVar("T")

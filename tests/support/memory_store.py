@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 
 from cellwire.faults import Fault, Kind
 from controller.sandboxes.memory import Memory
-from controller.store.finishing import Finishing
 from controller.store.protocol import Store, Stored
+from hostkit.tasks import Finishing
 
 
 class MemoryStore:

@@ -9,9 +9,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cellagent.runtime.flights import Flights
 from cellwire.faults import Fault, Kind
 from cellwire.stream.session import Backend, SessionRequest
+from hostkit.tasks import Singleflight
 
 if TYPE_CHECKING:
     from cellwire.stream.server import StreamingServer
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Streaming:
     """The streaming server, once it is wanted. Runs as a task of the room until that ends."""
 
-    def __init__(self, backend: Backend, flights: Flights) -> None:
+    def __init__(self, backend: Backend, flights: Singleflight) -> None:
         self._backend = backend
         self._flights = flights
         self._starting = asyncio.Lock()

@@ -21,6 +21,7 @@ import msgspec
 from cellwire.faults import Fault, Kind
 from controller.clouds.ec2.notices import Door
 from controller.clouds.protocol import Login
+from hostkit.tasks import KeyedLocks
 
 # A pull that begins with the token must end before it expires; tokens live 12 h.
 MARGIN_SECONDS = 1800.0
@@ -66,7 +67,7 @@ class Registries:
         self._home = home
         self._clock = clock
         self._kept: dict[str, _Kept] = {}
-        self._turns: dict[str, asyncio.Lock] = {}
+        self._turns = KeyedLocks[str]()
 
     async def login(self, image: str) -> Login | None:
         """For a pull of this image; None where it is in no registry of ECR. Raises Fault."""
@@ -74,7 +75,7 @@ class Registries:
         # Whoever makes pods may write anything: an invented region would cost a client of its own, and its retries.
         if not region or (region != self._home and region not in await asyncio.to_thread(known_regions)):
             return None
-        async with self._turns.setdefault(region, asyncio.Lock()):
+        async with self._turns[region]:
             kept = self._kept.get(region)
             if kept is None or kept.until <= self._clock():
                 kept = _read(await self._calls.call(f"ecr@{region}", "GetAuthorizationToken"))

@@ -12,7 +12,6 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
-from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
@@ -25,6 +24,7 @@ from controller.clouds.ec2.naming import Naming
 from controller.clouds.ec2.settings import TAG_BATCH, TAG_TOKEN, Ec2Settings
 from controller.clouds.protocol import LaunchRequest
 from controller.model.names import InstanceId
+from hostkit.tasks import KeyedLocks
 
 log = structlog.get_logger()
 # So long after the start, what is asked for may have been launched by a former life and not be listed yet.
@@ -65,7 +65,7 @@ class Sender:
         self._opened = time.monotonic()
         self._open: dict[str, Sent] = {}
         self._in_vain: dict[str, int] = {}
-        self._repeating: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._repeating = KeyedLocks[str]()
 
     def undealt(self, tokens: Sequence[str] | Mapping[str, LaunchRequest]) -> list[str]:
         """Those of these tokens of which no instance is known."""
@@ -77,7 +77,7 @@ class Sender:
         lost = {call.batch: call for token in tokens if (call := self._open.get(token))}
         for sent in lost.values():
             # One at a time for each call: cells of one may ask apart. Other launches do not wait for it.
-            async with self._repeating.setdefault(sent.batch, asyncio.Lock()):
+            async with self._repeating[sent.batch]:
                 if sent.tokens[0] not in self._open:
                     continue
                 log.info("repeating a launch whose answer was lost", action=sent.action, cells=len(sent.tokens))

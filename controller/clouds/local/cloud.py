@@ -27,6 +27,7 @@ from controller.model.instance import Identity, Instance
 from controller.model.names import InstanceId
 from controller.model.offer import Offer
 from hostkit import locks
+from hostkit.tasks import KeyedLocks
 
 _AT_ONCE = 8  # launches that run side by side; more only take turns on the cores
 _EMPTY_TRASH_SECONDS = 30.0
@@ -44,7 +45,7 @@ class LocalCloud:
         self._records = Records(settings.root / "records")
         self._deaths: asyncio.Queue[InstanceId] = asyncio.Queue()
         self._machines = Machines(settings, signer, self._deaths.put_nowait)
-        self._turns: dict[str, asyncio.Lock] = {}
+        self._turns = KeyedLocks[str]()
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._listeners: set[asyncio.Queue[Notice]] = set()
         self._machine = os.uname().machine
@@ -138,7 +139,7 @@ class LocalCloud:
 
     async def _launch(self, request: LaunchRequest) -> Launched:
         try:
-            async with self._turn(request.client_token):
+            async with self._turns[request.client_token]:
                 known = self._records.with_token(request.client_token)
                 if known is not None:
                     return Launched(client_token=request.client_token, instance=instance_of(known))
@@ -204,7 +205,7 @@ class LocalCloud:
         known = self._records.get(instance)
         if known is None:
             return
-        async with self._turn(known.client_token):
+        async with self._turns[known.client_token]:
             record = self._records.get(instance)
             if record is None or not record.live:
                 return
@@ -260,17 +261,6 @@ class LocalCloud:
         for record in self._records.all():
             if not record.live and now - record.ended_at > self._settings.keep_terminated_seconds:
                 self._records.forget(record)
-
-    @asynccontextmanager
-    async def _turn(self, token: str) -> AsyncGenerator[None]:
-        """One at a time for the instance of this client token."""
-        lock = self._turns.setdefault(token, asyncio.Lock())
-        try:
-            async with lock:
-                yield
-        finally:
-            if not lock.locked() and self._turns.get(token) is lock:
-                del self._turns[token]
 
 
 def wants_public(annotations: Mapping[str, str]) -> bool:

@@ -9,7 +9,7 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from controller.model.names import CellName
 from controller.sandboxes.memory import Memory
 from controller.sandboxes.records import ContainerRecord
-from controller.store.finishing import Finishing
+from hostkit.tasks import Finishing
 from tests.support.memory_store import MemoryStore, remembering
 
 
