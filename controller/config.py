@@ -28,6 +28,7 @@ from controller.model.setting import Group
 from controller.services.settings import Services
 from controller.shim.settings import Shim
 from controller.store.settings import Store
+from controller.worker.settings import Worker
 
 
 class Cloud(Group, frozen=True, kw_only=True):
@@ -59,6 +60,7 @@ class Settings(Group, frozen=True, kw_only=True):
     shim: Shim = Shim()
     kubernetes: Kubernetes = Kubernetes()
     services: Services = Services()
+    worker: Worker = Worker()
     store: Store = Store()
     fleet: Fleet = Fleet()
     overhead: Overhead = Overhead()

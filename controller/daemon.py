@@ -69,6 +69,7 @@ from controller.sandboxes.ways import Ways
 from controller.services import addresses as service_addresses
 from controller.services import declared
 from controller.services import room as services_room
+from controller.shim import placing
 from controller.shim import server as shim
 from controller.shim.sandboxes import CLAIMED_BY
 from controller.store import etcd, etcd_gateway, sqlite
@@ -163,6 +164,8 @@ async def main(settings: Settings) -> None:
                 folder=state / "shim",
                 pods_folder=settings.shim.pods_folder,
                 streaming_host=settings.shim.streaming_host,
+                worker=settings.shim.worker,
+                rules=placing.rules_of(settings.shim),
             )
             await rooms.enter_async_context(
                 shim.running(shim_settings, fleet, store, of_shims_pod, ways, images.login, images_of)

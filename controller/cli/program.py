@@ -7,7 +7,20 @@ import sys
 import click
 
 from cellwire.faults import Fault
-from controller.cli import cells, choose, config, controller, cost, doctor, image, prices, status, teardown, token
+from controller.cli import (
+    cells,
+    choose,
+    config,
+    controller,
+    cost,
+    doctor,
+    image,
+    prices,
+    status,
+    teardown,
+    token,
+    worker,
+)
 
 
 @click.group()
@@ -26,6 +39,7 @@ COMMANDS = (
     cost.command,
     token.command,
     teardown.command,
+    worker.command,
     config.command,
 )
 for command in COMMANDS:

@@ -31,9 +31,11 @@ from controller.sandboxes.memory import Memory
 from controller.sandboxes.room import running as sandboxes_room
 from controller.sandboxes.stats import Stats
 from controller.sandboxes.ways import Ways
+from controller.shim import front
 from controller.shim.abilities import Abilities
 from controller.shim.containers import Creating
 from controller.shim.images import Images
+from controller.shim.placing import Rules
 from controller.shim.runtime import ImageService, RuntimeService
 from controller.shim.sandboxes import CLAIMED_BY, Sandboxes
 from controller.shim.stock import Stock
@@ -50,13 +52,16 @@ class ShimSettings:
     """Where the kubelet finds us, and where it keeps its pods' files.
 
     `socket` unix socket of CRI; `pods_folder` the kubelet's `pods` folder; `folder` of ours on this worker;
-    `streaming_host` the loopback address on which exec URLs are served.
+    `streaming_host` the loopback address on which exec URLs are served; `worker` the socket of the worker's own agent,
+    for the pods that `rules` name.
     """
 
     socket: Path
     folder: Path
     pods_folder: str = "/var/lib/kubelet/pods"
     streaming_host: str = "127.0.0.1"
+    worker: Path | None = None
+    rules: Rules = Rules()
 
 
 class CellBackend:
@@ -128,7 +133,12 @@ async def running(
                 tasks.create_task(_release_abandoned(sandboxes, stock), name="abandoned claims"),
             )
             try:
-                async with serving([runtime, ImageService(images)], settings.socket):
+                async with (
+                    front.before(
+                        [runtime, ImageService(images)], settings.worker, settings.rules, room.memory.knows_any
+                    ) as services,
+                    serving(services, settings.socket),
+                ):
                     yield
             finally:
                 for task in beside:

@@ -15,4 +15,19 @@ class Shim(Group, frozen=True, kw_only=True):
 
     socket: Annotated[Path | None, Meta(description="Unix socket on which CRI is served. Unset: no shim.")] = None
     pods_folder: Annotated[str, Meta(description="The kubelet's `pods` folder.")] = "/var/lib/kubelet/pods"
+    worker: Annotated[
+        Path | None,
+        Meta(
+            description="Socket of this machine's own agent (`cellagent serve`), for pods of DaemonSets. Unset: none."
+        ),
+    ] = None
+    worker_namespaces: Annotated[
+        tuple[str, ...], Meta(description="Namespaces whose pods run on this machine, too.")
+    ] = ()
+    worker_labels: Annotated[
+        tuple[str, ...], Meta(description='Labels ("key=value") whose pods run on this machine, too.')
+    ] = ()
+    worker_handler: Annotated[
+        str, Meta(description="Handler of the RuntimeClass whose pods run on this machine, too.")
+    ] = "worker"
     streaming_host: Annotated[str, Meta(description="Address on which exec and port-forward are served.")] = "127.0.0.1"

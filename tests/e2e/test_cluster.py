@@ -18,11 +18,22 @@ from typing import cast
 
 import pytest
 
-from tests.support.cluster import CLUSTER_DNS, Cluster, Entry, binaries, free_port, running_cluster
+from hostkit import programs
+from tests.support.cluster import (
+    CLUSTER_DNS,
+    Cluster,
+    Entry,
+    binaries,
+    free_port,
+    kubelet_configuration,
+    running_cluster,
+)
 from tests.support.controller import ROOT, Controller, running_controller
 
 PROGRAMS = binaries()
 IMAGE = "registry.demo/web:1"
+# What the worker offers, and this machine does not have.
+CPUS, MEMORY = 320, 2000
 pytestmark = [
     pytest.mark.skipif(PROGRAMS is None or os.geteuid() != 0, reason="KUBE_BIN names no Kubernetes binaries"),
     pytest.mark.timeout(400),
@@ -61,7 +72,7 @@ spec: {{{fixed}selector: {{app: {name}}}, ports: [{{port: 80, targetPort: 8080}}
 """
 
 
-def client(name: str, memory: str = "16Mi") -> str:
+def client(name: str, memory: str = "16Mi", cpu: str = "50m") -> str:
     return f"""
 apiVersion: v1
 kind: Pod
@@ -72,7 +83,7 @@ spec:
   - name: main
     image: {IMAGE}
     command: [sh, -c, "sleep 3600"]
-    resources: {{requests: {{cpu: 50m, memory: {memory}}}}}
+    resources: {{requests: {{cpu: {cpu}, memory: {memory}}}}}
 """
 
 
@@ -133,21 +144,51 @@ async def name_server(where: str, port: int, known: Mapping[str, str]) -> AsyncG
 
 @asynccontextmanager
 async def neighbours(folder: Path) -> AsyncGenerator[tuple[Controller, Cluster, str]]:
-    """A controller with its shim, and the cluster that its kubelet is the node of."""
+    """A controller with its shim, and the cluster whose worker is this machine, as `chinampa worker init` makes it."""
     assert PROGRAMS is not None
     entry = Entry(free_port(), secrets.token_hex(16))
     kubeconfig = entry.kubeconfig(folder / "node.kubeconfig")
+    own_folder = folder / "cluster"
+    base = kubelet_configuration(own_folder, folder / "s")
     more = (
-        f'[shim]\nsocket = "{folder}/s"\npods_folder = "{folder}/cluster/kubelet/pods"\n'
+        f'[shim]\nsocket = "{folder}/s"\npods_folder = "{own_folder}/kubelet/pods"\n'
         f'[kubernetes]\nkubeconfig = "{kubeconfig}"\nnode = "test-node"\n'
+        f'[worker]\nkubelet = "{PROGRAMS}/kubelet"\nroot = "{own_folder}/kubelet"\nbase = "{base}"\n'
+        f'cpu = {CPUS}\nmemory_gib = {MEMORY}\ndns = ["{CLUSTER_DNS}"]\n'
     )
     async with running_controller(folder, more) as own:
         gateway = own.cloud.subnet.replace(".0/24", ".1")
-        async with running_cluster(PROGRAMS, folder / "cluster", folder / "s", gateway, entry=entry) as cluster:
-            rights = (ROOT / "docs" / "cluster.md").read_text().split("```yaml\n")[1].split("```")[0]
-            await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=rights)
-            await cluster.until("default", "get", "serviceaccounts", "-o", "name")
-            yield own, cluster, gateway
+        async with installed(own, folder / "worker") as start:
+            async with running_cluster(
+                PROGRAMS, own_folder, folder / "s", gateway, entry=entry, kubelet=(*start, f"--node-ip={gateway}")
+            ) as cluster:
+                rights = (ROOT / "docs" / "cluster.md").read_text().split("```yaml\n")[1].split("```")[0]
+                await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=rights)
+                await cluster.until("default", "get", "serviceaccounts", "-o", "name")
+                yield own, cluster, gateway
+
+
+@asynccontextmanager
+async def installed(own: Controller, folder: Path) -> AsyncGenerator[tuple[str, ...]]:
+    """What `chinampa worker init` writes, in its place in this process' table of mounts; how the kubelet is started."""
+    config = str(own.folder / "controller.toml")
+    await own.run("worker", "init", "--config", config, "--to", str(folder))
+    there = Path("/etc/chinampa")
+    made = not there.exists()
+    there.mkdir(exist_ok=True)
+    unit = (folder / "etc/systemd/system/chinampa-kubelet.service").read_text()
+    try:
+        # As systemd has it: a kubelet's volumes are seen by all.
+        await programs.check(["mount", "--make-rshared", "/"])
+        await programs.check(["mount", "--bind", str(folder / "etc/chinampa"), str(there)])
+        try:
+            yield tuple(unit.split("ExecStart=")[1].splitlines()[0].split())
+        finally:
+            await programs.check(["umount", str(there)])
+            await programs.check(["mount", "--make-rprivate", "/"])
+    finally:
+        if made:
+            there.rmdir()
 
 
 async def page(cluster: Cluster, pod: str, where: str, namespace: str = "default") -> str:
@@ -216,3 +257,21 @@ async def test_a_pod_is_sized_by_what_it_asks_for_and_its_events_tell_of_its_cel
         told = {one["reason"]: one["message"] for one in events if one["source"].get("component") == "chinampa"}
         assert "USD" in told["Launched"], told
         assert "MiB" in told["Launching"], told
+
+
+async def test_a_worker_offers_what_its_settings_say_and_is_checked(tmp_path: Path) -> None:
+    async with neighbours(tmp_path) as (own, cluster, _):
+        node = json.loads(await cluster.kubectl("get", "node", "test-node", "-o", "json"))
+        assert node["status"]["capacity"]["cpu"] == str(CPUS)
+        assert node["status"]["capacity"]["memory"] == f"{MEMORY}Gi"
+        assert node["status"]["capacity"]["pods"] == "500"
+        assert node["metadata"]["labels"]["node.kubernetes.io/exclude-from-external-load-balancers"] == "true"
+        config = str(own.folder / "controller.toml")
+        said = await own.run("worker", "check", "--config", config, ends=1)
+        lacking = [line[6:].split()[0] for line in said.splitlines() if line.startswith("lacks")]
+        # The units are systemd's to have, which this test has not.
+        assert lacking == ["files"], said
+        await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=client("large", memory="64Mi", cpu="3"))
+        await cluster.kubectl("wait", "--for=condition=Ready", "pod/large", "--timeout=90s", seconds=100)
+        secret = await cluster.kubectl("exec", "large", "--", "ls", "/var/run/secrets/kubernetes.io/serviceaccount")
+        assert "token" in secret

@@ -12,7 +12,7 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,11 +99,19 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def running_cluster(
-    programs: Path, folder: Path, runtime_socket: Path, node_address: str, *, entry: Entry | None = None
+    programs: Path,
+    folder: Path,
+    runtime_socket: Path,
+    node_address: str,
+    *,
+    entry: Entry | None = None,
+    kubelet: Sequence[str] = (),
 ) -> AsyncGenerator[Cluster]:
-    """Start everything, wait until the node is Ready, stop everything. `node_address` must not be loopback."""
+    """Start everything, wait until the node is Ready, stop everything. `node_address` must not be loopback; `kubelet`
+    is the command of one that is set up otherwise.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    etcd, peer, kubelet = (free_port() for _ in range(3))
+    etcd, peer = free_port(), free_port()
     entry = entry or Entry(free_port(), secrets.token_hex(16))
     api, token = entry.port, secrets.token_hex(16)
     (folder / "tokens.csv").write_text(
@@ -125,15 +133,15 @@ async def running_cluster(
             port = free_port()
             flags = [f"--kubeconfig={kubeconfig}", "--leader-elect=false", f"--secure-port={port}", *more]
             await stack.enter_async_context(_process(folder, name, str(programs / name), *flags))
-        config = _kubelet_config(folder, runtime_socket, kubelet)
-        flags = [
-            f"--config={config}",
+        kubelet = kubelet or (
+            str(programs / "kubelet"),
+            f"--config={kubelet_configuration(folder, runtime_socket)}",
             f"--kubeconfig={kubeconfig}",
             f"--hostname-override={NODE}",
             f"--node-ip={node_address}",
             f"--root-dir={cluster.kubelet_folder}",
-        ]
-        await stack.enter_async_context(_process(folder, "kubelet", str(programs / "kubelet"), *flags))
+        )
+        await stack.enter_async_context(_process(folder, "kubelet", *kubelet))
         await cluster.until("True", "get", "node", NODE, "-o", _READY, seconds=START_SECONDS)
         yield cluster
 
@@ -224,12 +232,14 @@ def _kubeconfig(path: Path, port: int, token: str) -> Path:
     return path
 
 
-def _kubelet_config(folder: Path, runtime_socket: Path, port: int) -> Path:
+def kubelet_configuration(folder: Path, runtime_socket: Path) -> Path:
+    """The configuration of a kubelet for this machine, whatever its control groups, in a file."""
+    folder.mkdir(parents=True, exist_ok=True)
     config = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
         "containerRuntimeEndpoint": f"unix://{runtime_socket}",
-        "port": port,
+        "port": free_port(),
         "healthzPort": 0,
         "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
         "authorization": {"mode": "AlwaysAllow"},

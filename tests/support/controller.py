@@ -109,12 +109,16 @@ class Controller:
 
     async def cells(self) -> list[dict[str, Any]]:
         """`chinampa cells --json`."""
+        return json.loads(await self.run("cells", "--json", "--config", str(self.folder / "controller.toml")))
+
+    async def run(self, *arguments: str, ends: int = 0) -> str:
+        """Run `chinampa`; its output."""
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", RUN, "cells", "--json", "--config", str(self.folder / "controller.toml"),
-            stdout=subprocess.PIPE, env=ENVIRONMENT,
+            sys.executable, "-c", RUN, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT,
         )  # fmt: skip
-        output, _ = await process.communicate()
-        return json.loads(output)
+        output, errors = await process.communicate()
+        assert process.returncode == ends, f"chinampa {' '.join(arguments)}: {errors.decode()}{output.decode()}"
+        return output.decode()
 
     async def until(self, ready: Callable[[list[dict[str, Any]]], bool], seconds: float = 40.0) -> None:
         """Wait until the cells are so."""

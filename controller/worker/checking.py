@@ -1,0 +1,134 @@
+"""What is wrong with a worker: from facts that were found, each with its mend. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from controller.choice.quantity import quantity
+from controller.worker import kubelet
+from controller.worker.settings import Worker
+
+Finding = tuple[str, str, str]
+OLDEST, NEWEST = (1, 30), (1, 36)
+INIT = "run `chinampa worker init`"
+# Resources and verbs of the node's own rights that the controller needs, and where they come from.
+RIGHTS = (
+    ("", "pods", "list"),
+    ("", "services", "list"),
+    ("discovery.k8s.io", "endpointslices", "list"),
+    ("", "events", "create"),
+)
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found: "" or None is "nothing there". `differing` are files that are not as init would write them;
+    `rights` what the API server says of each of RIGHTS, `refusal` why it said nothing.
+    """
+
+    root: bool = True
+    kubelet_version: str = ""
+    programs: Mapping[str, str] = {}
+    shared_root: bool = True
+    socket: str = ""
+    sandbox_runtime: str = ""
+    differing: tuple[str, ...] = ()
+    refusal: str = ""
+    rights: Mapping[tuple[str, str, str], bool] = {}
+    node: Mapping[str, Any] | None = None
+
+
+def findings(worker: Worker, pods_folder: str, name: str, found: Found) -> Iterator[Finding]:
+    """Each as ("ok" | "note" | "lacks", what, why or mend)."""
+    yield ("ok", "root", "") if found.root else ("lacks", "root", "run as root")
+    yield _version(worker, found.kubelet_version)
+    for program, path in found.programs.items():
+        yield ("ok", program, path) if path else ("lacks", program, "install Debian's packages util-linux and mount")
+    if not found.shared_root:
+        mend = (
+            "mount --make-rshared / (systemd does): volumes that a kubelet mounts would not be seen by the controller"
+        )
+        yield "lacks", "mounts of /", f"they are not shared: {mend}"
+    if pods_folder != f"{worker.root}/pods":
+        yield (
+            "lacks",
+            "shim.pods_folder",
+            f"it is {pods_folder}, and worker.root is {worker.root}: set it to {worker.root}/pods",
+        )
+    yield ("ok", "files", "as init writes them") if not found.differing else (
+        "lacks", "files", f"{', '.join(found.differing[:4])}{_more(found.differing)} differ from the settings: {INIT}",
+    )  # fmt: skip
+    yield _runtime(found)
+    yield from _cluster(worker, name, found)
+
+
+def _version(worker: Worker, said: str) -> Finding:
+    number = re.search(r"v(\d+)\.(\d+)", said)
+    if number is None:
+        return "lacks", "kubelet", f"{worker.kubelet} does not say its version: install it, or set worker.kubelet"
+    version = int(number[1]), int(number[2])
+    if not OLDEST <= version <= NEWEST:
+        return "note", "kubelet", f"{said.strip()}: only 1.{OLDEST[1]} to 1.{NEWEST[1]} were tried"
+    return "ok", "kubelet", said.strip()
+
+
+def _runtime(found: Found) -> Finding:
+    if found.sandbox_runtime:
+        return "ok", "shim", f"{found.sandbox_runtime} at {found.socket}"
+    if not found.socket:
+        return "lacks", "shim", "shim.socket is not set: a kubelet has no runtime to ask"
+    return "lacks", "shim", f"nothing answers at {found.socket}: start chinampa-controller.service"
+
+
+def _cluster(worker: Worker, name: str, found: Found) -> Iterator[Finding]:
+    if found.refusal:
+        yield "lacks", "API server", found.refusal
+        return
+    for group, resource, verb in RIGHTS:
+        what = f"{verb} {resource}"
+        if found.rights.get((group, resource, verb)):
+            yield "ok", what, ""
+        else:
+            yield "lacks", what, "the node's user may not: apply the ClusterRole of docs/cluster.md"
+    if found.node is None:
+        yield "lacks", f"node {name}", "the cluster has none of that name: start chinampa-kubelet.service"
+        return
+    yield from _node(worker, name, found.node)
+
+
+def _node(worker: Worker, name: str, node: Mapping[str, Any]) -> Iterator[Finding]:
+    capacity = (node.get("status") or {}).get("capacity") or {}
+    for resource, wanted in (
+        ("cpu", str(worker.cpu)),
+        ("memory", f"{worker.memory_gib}Gi"),
+        ("pods", str(worker.pods)),
+    ):
+        told = str(capacity.get(resource) or "0")
+        if quantity(told) == quantity(wanted):
+            yield "ok", f"capacity: {resource}", told
+        else:
+            yield (
+                "lacks",
+                f"capacity: {resource}",
+                f"the node offers {told} and not {wanted}: {INIT}, restart the kubelet",
+            )
+    there = (node.get("metadata") or {}).get("labels") or {}
+    for label, value in kubelet.labels(worker).items():
+        if there.get(label) != value:
+            yield (
+                "lacks",
+                f"label {label}",
+                f"the node has {there.get(label)}: kubectl label node {name} {label}={value}",
+            )
+    ready = next((one for one in (node.get("status") or {}).get("conditions") or () if one.get("type") == "Ready"), {})
+    if ready.get("status") == "True":
+        yield "ok", f"node {name}", "Ready"
+    else:
+        yield "lacks", f"node {name}", f"it is not ready: {ready.get('message') or 'it has not said so yet'}"
+
+
+def _more(listed: tuple[str, ...]) -> str:
+    return f" and {len(listed) - 4} more" if len(listed) > 4 else ""

@@ -1,0 +1,113 @@
+"""All files of a worker by their paths: the kubelet's configuration and start, its capacity, systemd's units. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from controller.worker import capacity, kubelet
+from controller.worker.settings import Worker
+
+FOLDER = "/etc/chinampa"
+UNITS = "/etc/systemd/system"
+KUBELET_UNIT, AGENT_UNIT = "chinampa-kubelet.service", "chinampa-worker-agent.service"
+CAPACITY = f"{FOLDER}/capacity"
+CONFIGURATION = f"{FOLDER}/kubelet.yaml"
+START = f"{CAPACITY}-kubelet"
+
+
+class Around(msgspec.Struct, frozen=True, kw_only=True):
+    """What else a worker's files are made from: other settings, and texts of this machine."""
+
+    socket: Path
+    agent: Path | None = None
+    cellagent: str = "/usr/local/bin/cellagent"
+    kubeconfig: Path
+    node: str
+    domain: str
+    base: Mapping[str, Any]
+    meminfo: str
+    cpuinfo: str
+
+
+class File(msgspec.Struct, frozen=True):
+    """One file: its text, None for a folder; and whether it is a program."""
+
+    text: str | None
+    program: bool = False
+
+
+def files(worker: Worker, around: Around) -> dict[str, File]:
+    """Everything that `chinampa worker init` writes. Raises Fault for settings that make no sense."""
+    made = dict(_all(worker, around))
+    made |= {f"{CAPACITY}/{name}": File(text) for name, text in capacity.tree(worker, around.meminfo, around.cpuinfo)}
+    return made
+
+
+def _all(worker: Worker, around: Around) -> Iterator[tuple[str, File]]:
+    said = kubelet.configuration(worker, around.socket, around.domain, around.base)
+    yield CONFIGURATION, File("# Written by `chinampa worker init`.\n" + yaml.safe_dump(said))
+    flags = kubelet.flags(worker, around.kubeconfig, around.node, Path(CONFIGURATION))
+    yield START, File(capacity.script(CAPACITY, str(worker.kubelet), flags), program=True)
+    yield f"{UNITS}/{KUBELET_UNIT}", File(_KUBELET)
+    yield f"{UNITS}/chinampa-controller.service.d/worker.conf", File(_controller(worker, around))
+    if around.agent is not None:
+        yield f"{UNITS}/{AGENT_UNIT}", File(_agent(around.cellagent, around.agent))
+
+
+_KUBELET = f"""\
+# Written by `chinampa worker init`.
+[Unit]
+Description=kubelet of a worker whose pods are in cells
+Documentation=man:kubelet
+Conflicts=kubelet.service
+After=chinampa-controller.service network-online.target
+Wants=chinampa-controller.service network-online.target
+
+[Service]
+ExecStart=/usr/bin/unshare --mount --propagation unchanged {START}
+Restart=always
+RestartSec=5
+KillMode=process
+LimitNOFILE=1048576
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def _controller(worker: Worker, around: Around) -> str:
+    return f"""\
+# Written by `chinampa worker init`: the shim serves a kubelet, reads its volumes and writes its logs.
+[Service]
+RuntimeDirectory=chinampa
+RuntimeDirectoryPreserve=yes
+ProtectSystem=no
+PrivateTmp=no
+CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER
+AmbientCapabilities=
+ReadWritePaths=-{worker.root} -/var/log/pods -{around.socket.parent}
+"""
+
+
+def _agent(program: str, socket: Path) -> str:
+    return f"""\
+# Written by `chinampa worker init`: pods that run on this machine itself, as on any node.
+[Unit]
+Description=Chinampa agent for the pods of the worker itself
+Before=chinampa-controller.service {KUBELET_UNIT}
+
+[Service]
+ExecStart={program} serve --socket {socket} --root /var/lib/chinampa-worker --state /run/chinampa-worker
+Restart=always
+RestartSec=2
+KillMode=process
+Delegate=yes
+
+[Install]
+WantedBy={KUBELET_UNIT}
+"""
