@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -61,7 +61,7 @@ class ShimSettings:
     pods_folder: str = "/var/lib/kubelet/pods"
     streaming_host: str = "127.0.0.1"
     worker: Path | None = None
-    rules: Rules = Rules()
+    rules: Rules = field(default_factory=Rules)
 
 
 class CellBackend:

@@ -12,13 +12,14 @@ import re
 import secrets
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import cast
 
 import pytest
 
 from hostkit import programs
+from tests.support.agent import lone_agent
 from tests.support.cluster import (
     CLUSTER_DNS,
     Cluster,
@@ -29,6 +30,7 @@ from tests.support.cluster import (
     running_cluster,
 )
 from tests.support.controller import ROOT, Controller, running_controller
+from tests.support.registry import running_registry
 
 PROGRAMS = binaries()
 IMAGE = "registry.demo/web:1"
@@ -143,20 +145,23 @@ async def name_server(where: str, port: int, known: Mapping[str, str]) -> AsyncG
 
 
 @asynccontextmanager
-async def neighbours(folder: Path) -> AsyncGenerator[tuple[Controller, Cluster, str]]:
-    """A controller with its shim, and the cluster whose worker is this machine, as `chinampa worker init` makes it."""
+async def neighbours(folder: Path, shim: str = "", cloud: str = "") -> AsyncGenerator[tuple[Controller, Cluster, str]]:
+    """A controller with its shim, and the cluster whose worker is this machine, as `chinampa worker init` makes it.
+
+    `shim` and `cloud` are more of their settings.
+    """
     assert PROGRAMS is not None
     entry = Entry(free_port(), secrets.token_hex(16))
     kubeconfig = entry.kubeconfig(folder / "node.kubeconfig")
     own_folder = folder / "cluster"
     base = kubelet_configuration(own_folder, folder / "s")
     more = (
-        f'[shim]\nsocket = "{folder}/s"\npods_folder = "{own_folder}/kubelet/pods"\n'
+        f'[shim]\nsocket = "{folder}/s"\npods_folder = "{own_folder}/kubelet/pods"\n{shim}'
         f'[kubernetes]\nkubeconfig = "{kubeconfig}"\nnode = "test-node"\n'
         f'[worker]\nkubelet = "{PROGRAMS}/kubelet"\nroot = "{own_folder}/kubelet"\nbase = "{base}"\n'
         f'cpu = {CPUS}\nmemory_gib = {MEMORY}\ndns = ["{CLUSTER_DNS}"]\n'
     )
-    async with running_controller(folder, more) as own:
+    async with running_controller(folder, cloud + more) as own:
         gateway = own.cloud.subnet.replace(".0/24", ".1")
         async with installed(own, folder / "worker") as start:
             async with running_cluster(
@@ -272,6 +277,57 @@ async def test_a_worker_offers_what_its_settings_say_and_is_checked(tmp_path: Pa
         # The units are systemd's to have, which this test has not.
         assert lacking == ["files"], said
         await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=client("large", memory="64Mi", cpu="3"))
-        await cluster.kubectl("wait", "--for=condition=Ready", "pod/large", "--timeout=90s", seconds=100)
+        _, said, _ = await cluster.kubectl_raw(
+            "wait", "--for=condition=Ready", "pod/large", "--timeout=200s", seconds=210
+        )
+        assert said, await cluster.kubectl("describe", "pod", "large") + own.words()
         secret = await cluster.kubectl("exec", "large", "--", "ls", "/var/run/secrets/kubernetes.io/serviceaccount")
         assert "token" in secret
+
+
+DAEMONS = f"""
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {{name: each}}
+spec:
+  selector: {{matchLabels: {{app: each}}}}
+  template:
+    metadata: {{labels: {{app: each}}}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - name: main
+        image: {IMAGE}
+        command: [sh, -c, "echo here; mkdir /tmp/w; hostname > /tmp/w/index.html; exec httpd -f -p 8080 -h /tmp/w"]
+        resources: {{requests: {{cpu: 10m, memory: 16Mi}}}}
+        readinessProbe: {{httpGet: {{path: /, port: 8080}}, periodSeconds: 1}}
+"""
+
+
+async def test_a_daemon_sets_pod_runs_on_the_worker_beside_pods_in_cells(tmp_path: Path) -> None:
+    async with (
+        running_registry() as registry,
+        lone_agent(tmp_path / "own", registry) as (socket, _, network),
+        neighbours(tmp_path, f'worker = "{socket}"\n', f'routes = ["{network}"]\n') as (own, cluster, _),
+    ):
+        address = "10.96.0.78"
+        await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=DAEMONS)
+        await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=service("each", address))
+        await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=client("here"))
+        await cluster.kubectl("rollout", "status", "daemonset/each", "--timeout=90s", seconds=100)
+        await cluster.kubectl("wait", "--for=condition=Ready", "pod/here", "--timeout=90s", seconds=100)
+        assert len(await own.cells()) == 1
+
+        (pod,) = (await cluster.kubectl("get", "pods", "-l", "app=each", "-o", "name")).split()
+        there = await cluster.kubectl("get", pod, "-o", "jsonpath={.status.podIP}")
+        assert ip_address(there) in ip_network(network)
+        assert await cluster.kubectl("logs", pod) == "here\n"
+        assert (await cluster.kubectl("exec", pod, "--", "hostname")).strip() == pod.removeprefix("pod/")
+        assert (await cluster.kubectl("exec", "here", "--", "hostname")).strip() == "here"
+        await until_page(cluster, "here", address, re.compile(rf"^{pod.removeprefix('pod/')}$"))
+
+        summary = json.loads(await cluster.kubectl("get", "--raw", "/api/v1/nodes/test-node/proxy/stats/summary"))
+        assert {"here", pod.removeprefix("pod/")} <= {one["podRef"]["name"] for one in summary["pods"]}
+        await cluster.kubectl("delete", "daemonset", "each", "--timeout=60s", seconds=70)
+        await cluster.kubectl("wait", "--for=delete", pod, "--timeout=60s", seconds=70)
+        assert (await cluster.kubectl("get", "pod", "here", "-o", "jsonpath={.status.phase}")) == "Running"

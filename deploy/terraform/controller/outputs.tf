@@ -13,6 +13,11 @@ output "role_arn" {
   value       = aws_iam_role.controller.arn
 }
 
+output "role_name" {
+  description = "The controller's role, for more policies."
+  value       = aws_iam_role.controller.name
+}
+
 output "cell_profile" {
   description = "Instance profile that pods may name."
   value       = one(aws_iam_instance_profile.cell[*].name)
@@ -21,4 +26,9 @@ output "cell_profile" {
 output "address" {
   description = "Where cells dial."
   value       = local.address
+}
+
+output "user_data" {
+  description = "What the controller's machine runs at its first boot."
+  value       = local.user_data
 }

@@ -185,5 +185,5 @@ async def test_it_makes_all_that_a_controller_needs_and_leaves_nothing(tmp_path:
 async def test_its_files_are_formatted() -> None:
     if shutil.which("terraform") is None:
         pytest.skip("NOT RUN: there is no terraform here")
-    code, out = await terraform(MODULE, "fmt", "-check", "-recursive", "-diff")
+    code, out = await terraform(MODULE.parent, "fmt", "-check", "-recursive", "-diff")
     assert code == 0, out
