@@ -42,6 +42,7 @@ from controller.pods.records import Records
 from controller.pods.run import PodRecord, PodRun
 from controller.pods.translate import empty_folders, sandbox_config, volumes_folder
 from controller.sandboxes import ending
+from controller.sandboxes.owned import heed_cancellation
 from controller.sandboxes.ways import Ways
 from controller.store.protocol import Store
 
@@ -183,6 +184,7 @@ class Worker:
                 why = str(group.exceptions[0])
             except* _Taken:
                 log.info("the instance of a pod will be taken", pod=self.uid, cell=cell)
+            heed_cancellation()
             if finish is not None:
                 await self._finish(cell, finish)
             elif why:
@@ -395,6 +397,7 @@ class Worker:
                 await self._logs_complete()
         except* (CellLost, Fault, TimeoutError) as group:
             log.warning("a pod was not ended whole before its instance", pod=self.uid, cause=str(group.exceptions[0]))
+        heed_cancellation()
 
     async def _finish(self, cell: CellName, finish: lifecycle.Finish) -> None:
         """The pod is over by itself: stop what is left of it, write its end, keep its logs, give the cell back."""

@@ -40,6 +40,7 @@ class Supervisor:
             try:
                 await work()
             except Exception as error:
+                heed_cancellation()
                 cause = leaf(error)
                 if isinstance(cause, Fault):
                     raise cause from error
@@ -61,12 +62,24 @@ class Supervisor:
             try:
                 await self.keep(kind, owner, work, told)
             except Fault as fault:
+                heed_cancellation()
                 log.warning("work is tried again", kind=kind, owner=owner, cause=str(fault))
                 told(f"tried again: {fault}")
             else:
                 return
             tries = 0 if time.monotonic() - begun > LONGEST_PAUSE else tries + 1
             await asyncio.sleep(_pause(tries))
+
+
+def heed_cancellation() -> None:
+    """Raise CancelledError where this task was asked to end.
+
+    A TaskGroup that is cancelled while one of its tasks fails tells of the failure alone (CPython 3.11 and 3.12): who
+    goes on after that failure would never end.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _pause(tries: int) -> float:

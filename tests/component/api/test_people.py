@@ -15,13 +15,13 @@ async def test_the_owner_is_told_the_truth(tmp_path: Path) -> None:
     async with world(tmp_path) as it:
         assert "chinampa-owner" in await it.ok("auth", "whoami")
         assert "yes" in await it.ok("auth", "can-i", "create", "deployments")
-        ran = await it.kubectl("auth", "can-i", "create", "daemonsets")
+        ran = await it.kubectl("auth", "can-i", "create", "csidrivers")
         assert ran.out.startswith("no")
         ran = await it.kubectl("auth", "can-i", "create", "nodes")
         assert ran.out.startswith("no")
         listed = await it.ok("auth", "can-i", "--list")
         assert "configmaps" in listed
-        assert "daemonsets" not in listed
+        assert "csidrivers" not in listed
 
 
 async def test_nobody_acts_as_somebody_else(tmp_path: Path) -> None:
