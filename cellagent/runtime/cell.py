@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable
 
 from grpclib.server import Stream
@@ -9,6 +10,7 @@ from grpclib.server import Stream
 from cellagent.runtime.answering import received
 from cellagent.runtime.file_trees import Tree, read_end
 from cellagent.runtime.service import RuntimeRoom
+from cellagent.runtime.stats.held import Held
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cell.v1.cell_grpc import CellBase
 from cellwire.faults import Fault, Kind
@@ -24,6 +26,7 @@ class CellService(CellBase):
         self._room = room
         self._reports = reports
         self._sessions = SessionService(room.backend)
+        self._held = Held(time.monotonic)
 
     async def Report(self, stream: Stream[wire.ReportRequest, wire.ReportMessage]) -> None:
         await received(stream)
@@ -84,3 +87,7 @@ class CellService(CellBase):
     async def ReadFile(self, stream: Stream[wire.ReadFileRequest, wire.ReadFileReply]) -> None:
         request = await received(stream)
         await stream.send_message(wire.ReadFileReply(data=read_end(request.path, request.limit)))
+
+    async def DiskUsage(self, stream: Stream[wire.DiskUsageRequest, wire.DiskUsageReply]) -> None:
+        request = await received(stream)
+        await stream.send_message(wire.DiskUsageReply(bytes=[await self._held.of(one) for one in request.folders]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from grpclib.client import Channel
 
@@ -15,6 +15,7 @@ from controller.clouds.protocol import LoginOf
 from controller.fleet.cells import Cells
 from controller.model.names import CellName
 from controller.pods.contents import Entry
+from controller.pods.storage import Held
 from controller.pods.translate import Folder
 from controller.sandboxes import told
 from controller.sandboxes.cell import PAUSE, QUICK, OneCell
@@ -114,6 +115,13 @@ class CellRuntime:
     async def read_file(self, path: str) -> bytes:
         """The end of a small file of the cell."""
         return await self.there.read_file(path, TERMINATION_BYTES)
+
+    async def held(self, sandbox: str, own: Mapping[str, str], folders: Mapping[str, str]) -> Held:
+        """What containers (names by id) and folders hold on the cell's disk."""
+        used = await self.there.usage(sandbox, own.keys())
+        sizes = await self.there.disk_usage(list(folders.values()))
+        layers = {own[container]: one.layer_bytes for container, one in used.items()}
+        return Held(layers, dict(zip(folders, sizes, strict=True)))
 
     async def put_folders(self, folder: str, entries: tuple[Folder, ...]) -> None:
         """Make a folder of the cell with these entries; one that is there stays as it is."""

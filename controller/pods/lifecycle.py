@@ -95,7 +95,7 @@ def decide(spec: Json, run: PodRun, now: float, image_patience: float = 0.0) -> 
     """
     due: list[Action] = []
     waits: list[float] = []
-    for end in (_deadline(spec, run, now), _unpullable(spec, run, now, image_patience)):
+    for end in (_evicted(run), _deadline(spec, run, now), _unpullable(spec, run, now, image_patience)):
         if isinstance(end, Finish):
             return (end,)
         waits += [] if end is None else [end]
@@ -116,6 +116,10 @@ def decide(spec: Json, run: PodRun, now: float, image_patience: float = 0.0) -> 
     if initialized and (over := _over(spec, run)):
         return (over,)
     return tuple(due) or (Wait(min(waits)) if waits else Wait(),)
+
+
+def _evicted(run: PodRun) -> Finish | None:
+    return Finish("Failed", "Evicted", run.evicted) if run.evicted else None
 
 
 def _unpullable(spec: Json, run: PodRun, now: float, patience: float) -> Finish | float | None:

@@ -63,7 +63,7 @@ class ContainerRun(msgspec.Struct, frozen=True, kw_only=True):
 
 class PodRun(msgspec.Struct, frozen=True, kw_only=True):
     """The whole pod. `attempt` counts the cells it was given; `shown` are the annotations that tell of the
-    present one; `phase` is set only by its end.
+    present one; `phase` is set only by its end; `evicted` is why it is to end where it holds more than it may.
     """
 
     attempt: int = 0
@@ -74,6 +74,7 @@ class PodRun(msgspec.Struct, frozen=True, kw_only=True):
     addresses: tuple[str, ...] = ()
     started_at: float = 0.0
     unschedulable: str = ""
+    evicted: str = ""
     containers: dict[str, ContainerRun] = {}
     phase: str = ""
     reason: str = ""

@@ -47,6 +47,15 @@ def container_folder(uid: str, name: str, start: int) -> str:
     return f"{PODS_FOLDER}/{uid}/containers/{name}/{start}"
 
 
+def log_folder(pod: Json, container: str) -> str:
+    """Where the logs of a container are on its cell."""
+    return f"{_logs(pod['metadata'])}/{container}"
+
+
+def _logs(metadata: Json) -> str:
+    return f"/var/log/pods/{metadata['namespace']}_{metadata['name']}_{metadata['uid']}"
+
+
 def log_path(name: str, start: int) -> str:
     """Where the runtime writes a container's log below the sandbox's log folder."""
     return f"{name}/{start}.log"
@@ -89,7 +98,7 @@ def sandbox_config(pod: Json, run: PodRun, domain: str = "") -> cri.PodSandboxCo
             name=metadata["name"], uid=uid, namespace=metadata["namespace"], attempt=run.attempt
         ),
         hostname="" if spec.get("hostNetwork") else host_name(pod),
-        log_directory=f"/var/log/pods/{metadata['namespace']}_{metadata['name']}_{uid}",
+        log_directory=_logs(metadata),
         labels={**(metadata.get("labels") or {}), **identity},
         annotations=metadata.get("annotations") or {},
         linux=cri.LinuxPodSandboxConfig(security_context=_sandbox_security(spec), sysctls=_sysctls(spec)),

@@ -44,19 +44,11 @@ def sentences(spec: Json, at: str = "spec") -> Iterator[str]:
 
 def _of_volumes(spec: Json, at: str) -> Iterator[str]:
     for index, volume in enumerate(spec.get("volumes") or ()):
-        folder: Json = volume.get("emptyDir") or {}
-        if folder.get("sizeLimit") and folder.get("medium") != "Memory":
-            why = "nothing keeps a pod from writing more; only a folder in memory has a limit of its own"
-            yield f"{at}.volumes[{index}].emptyDir.sizeLimit: it has no effect: {why}"
         if claim := (volume.get("persistentVolumeClaim") or {}).get("claimName"):
             why = f'the pod waits until the claim "{claim}" is bound to a PersistentVolume: nothing here makes volumes'
             yield f"{at}.volumes[{index}].persistentVolumeClaim: {why}"
 
 
 def _of_container(container: Json, at: str) -> Iterator[str]:
-    limits: Json = (container.get("resources") or {}).get("limits") or {}
-    if "ephemeral-storage" in limits:
-        why = "the cell's disk has room for it, and nothing keeps a container from writing more"
-        yield f"{at}.resources.limits[ephemeral-storage]: {why}"
     if container.get("resizePolicy"):
         yield f"{at}.resizePolicy: it has no effect: a cell does not change its size"

@@ -28,7 +28,7 @@ from controller.model.offer import Demand
 from controller.model.pod import PodClaim
 from controller.objects.fields import Json
 from controller.objects.library import Library
-from controller.pods import bought, interruption, lifecycle
+from controller.pods import bought, interruption, lifecycle, storage
 from controller.pods.adoption import CARRIED, carried
 from controller.pods.claim import claim_of
 from controller.pods.claims import places
@@ -253,6 +253,8 @@ class Worker:
             beside.append(group.create_task(runtime.observe(self.record.run.sandbox, self._wake.set)))
             probes = probing(self.record, self._around.records, self._around.recorder, runtime, self._around.now)
             beside.extend(group.create_task(probe) for probe in probes)
+            if storage.limited(self.record.pod["spec"]):
+                beside.append(group.create_task(self._watch_storage(runtime)))
             finish = await self._converge(runtime, containers, tasks)
             for task in beside:
                 task.cancel()
@@ -261,6 +263,22 @@ class Worker:
     async def _watch_loss(self) -> None:
         await self._lost.wait()
         raise CellLost(self._lost_why)
+
+    async def _watch_storage(self, runtime: CellRuntime) -> None:
+        """Have the pod end once it holds more of the cell's disk than it may."""
+        while not self.record.run.evicted:
+            await asyncio.sleep(storage.EVERY)
+            pod, run = self.record.pod, self.record.run
+            own = {one.id: name for name, one in run.containers.items() if one.id}
+            try:
+                held = await runtime.held(run.sandbox, own, storage.folders(pod))
+            except Fault as fault:
+                log.info("what a pod holds is not known just now", pod=self.uid, cause=str(fault))
+                continue
+            if why := storage.excess(pod, held):
+                self._around.recorder.warning(pod, storage.EVICTED, why)
+                await self._set(lambda run, why=why: replace(run, evicted=why))
+                self._wake.set()
 
     async def _watch_taking(self) -> None:
         await self._taken.wait()
@@ -401,7 +419,8 @@ class Worker:
 
     async def _finish(self, cell: CellName, finish: lifecycle.Finish) -> None:
         """The pod is over by itself: stop what is left of it, write its end, keep its logs, give the cell back."""
-        grace = float(self.record.pod["spec"]["terminationGracePeriodSeconds"])
+        wanted = float(self.record.pod["spec"]["terminationGracePeriodSeconds"])
+        grace = min(wanted, storage.GRACE) if finish.reason == storage.EVICTED else wanted
         with contextlib.suppress(CellLost, Fault):
             await self._containers(CellRuntime(self._around.cells, cell)).stop_all(lambda: grace)
         await self._set(lambda run: replace(run, phase=finish.phase, reason=finish.reason, message=finish.message))

@@ -287,6 +287,15 @@ class OneCell:
             deadline,
         )
 
+    async def disk_usage(self, folders: Sequence[str]) -> tuple[int, ...]:
+        """How many bytes of disk each of these folders of the cell takes. Raises Fault."""
+        return await self._ask(
+            lambda channel: cell_grpc.CellStub(channel).DiskUsage,
+            wire.DiskUsageRequest(folders=folders),
+            lambda reply: told.sizes(reply.bytes, folders),
+            SHORT,
+        )
+
     async def put_files(self, start: wire.PutFilesStart, messages: Sequence[wire.PutFilesInput]) -> None:
         """Write a tree of files below one folder of the cell, whole or not at all. Raises Fault."""
         while True:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import msgspec
 
@@ -260,12 +260,13 @@ def stats(
 
 class Used(msgspec.Struct, frozen=True):
     """What a container has used: nanoseconds of CPU since its start, at a moment of the cell's clock, and the bytes of
-    memory that it works with.
+    memory that it works with; and the bytes of its writable layer.
     """
 
     at_ns: int
     cpu_ns: int
     memory_bytes: int
+    layer_bytes: int = 0
 
 
 def used(told: cri.ListContainerStatsResponse, sandbox_id: str, own: Collection[str]) -> dict[str, Used]:
@@ -276,9 +277,18 @@ def used(told: cri.ListContainerStatsResponse, sandbox_id: str, own: Collection[
     for one in told.stats:
         if one.attributes.id in own:
             numbers = (one.cpu.usage_core_nano_seconds.value, one.memory.working_set_bytes.value)
-            _moments((one.cpu.timestamp, *numbers), thing)
-            found[one.attributes.id] = Used(one.cpu.timestamp, *numbers)
+            layer = one.writable_layer.used_bytes.value
+            _moments((one.cpu.timestamp, *numbers, layer), thing)
+            found[one.attributes.id] = Used(one.cpu.timestamp, *numbers, layer)
     return found
+
+
+def sizes(told: Sequence[int], folders: Sequence[str]) -> tuple[int, ...]:
+    """Bytes of each folder that was asked for. Raises Fault."""
+    if len(told) != len(folders):
+        raise untrue("the sizes of folders", f"it tells {len(told)} of {len(folders)}")
+    _moments(told, "the sizes of folders")
+    return tuple(told)
 
 
 class Pace:

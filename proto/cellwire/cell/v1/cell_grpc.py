@@ -91,6 +91,10 @@ class CellBase(abc.ABC):
         pass
 
     @abc.abstractmethod
+    async def DiskUsage(self, stream: 'grpclib.server.Stream[cellwire.cell.v1.cell_pb2.DiskUsageRequest, cellwire.cell.v1.cell_pb2.DiskUsageReply]') -> None:
+        pass
+
+    @abc.abstractmethod
     async def Services(self, stream: 'grpclib.server.Stream[cellwire.cell.v1.cell_pb2.ServicesInput, cellwire.cell.v1.cell_pb2.ServicesOutput]') -> None:
         pass
 
@@ -143,6 +147,12 @@ class CellBase(abc.ABC):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 cellwire.cell.v1.cell_pb2.ReadFileRequest,
                 cellwire.cell.v1.cell_pb2.ReadFileReply,
+            ),
+            '/chinampa.cell.v1.Cell/DiskUsage': grpclib.const.Handler(
+                self.DiskUsage,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                cellwire.cell.v1.cell_pb2.DiskUsageRequest,
+                cellwire.cell.v1.cell_pb2.DiskUsageReply,
             ),
             '/chinampa.cell.v1.Cell/Services': grpclib.const.Handler(
                 self.Services,
@@ -203,6 +213,12 @@ class CellStub:
             '/chinampa.cell.v1.Cell/ReadFile',
             cellwire.cell.v1.cell_pb2.ReadFileRequest,
             cellwire.cell.v1.cell_pb2.ReadFileReply,
+        )
+        self.DiskUsage = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/chinampa.cell.v1.Cell/DiskUsage',
+            cellwire.cell.v1.cell_pb2.DiskUsageRequest,
+            cellwire.cell.v1.cell_pb2.DiskUsageReply,
         )
         self.Services = grpclib.client.StreamStreamMethod(
             channel,

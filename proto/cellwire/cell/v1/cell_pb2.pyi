@@ -1039,6 +1039,46 @@ class ReadFileReply(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class DiskUsageRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    FOLDERS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def folders(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Absolute folders on the cell."""
+
+    def __init__(
+        self,
+        *,
+        folders: abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["folders", b"folders"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class DiskUsageReply(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    BYTES_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def bytes(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Bytes on disk of each, in the same order; 0 for one that is not there."""
+
+    def __init__(
+        self,
+        *,
+        bytes: abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["bytes", b"bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class ServicesInput(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
