@@ -30,7 +30,8 @@ function open(pod, title, begin) {
 const say = (text, kind = "") => { $("session-state").textContent = text; $("session-state").className = `badge ${kind}`; };
 
 $("session-close").addEventListener("click", () => $("session").close());
-$("session").addEventListener("close", () => { end(); end = () => {}; });
+// The event comes a moment after the closing, when another session may have been opened.
+$("session").addEventListener("close", () => { if (!$("session").open) { end(); end = () => {}; } });
 // Escape belongs to what runs in the terminal.
 $("session").addEventListener("cancel", (event) => { if (!$("session-terminal").hidden) event.preventDefault(); });
 
@@ -99,7 +100,7 @@ function shell(pod, container, place) {
   const encoder = new TextEncoder();
   const terminal = new Terminal(place, (text) => send(STDIN, encoder.encode(text)),
     (columns, rows) => send(RESIZE, encoder.encode(JSON.stringify({ Width: columns, Height: rows }))));
-  let told = "";
+  let told = "", left = false;
   say("connecting");
   socket.onopen = () => { say("connected", "good"); terminal.fit(); place.focus(); };
   socket.onmessage = ({ data }) => {
@@ -108,6 +109,7 @@ function shell(pod, container, place) {
     else if (bytes[0] === ERROR) told = new TextDecoder().decode(bytes.subarray(1));
   };
   socket.onclose = () => {
+    if (left) return;
     let said = "the connection has ended";
     try {
       const status = JSON.parse(told);
@@ -116,5 +118,5 @@ function shell(pod, container, place) {
     say(said, said === "ended" ? "" : "bad");
     terminal.ended();
   };
-  return () => { terminal.drop(); socket.close(); };
+  return () => { left = true; terminal.drop(); socket.close(); };
 }
