@@ -19,21 +19,23 @@ class Arrived:
 
     def __init__(self, acknowledge: Callable[[int], None]) -> None:
         self._acknowledge = acknowledge
-        self._data = bytearray()
-        # Of frames that lie together: their bytes, and what is to be acknowledged for them.
-        self._unread: deque[list[int]] = deque()
-        self._wanted = 0  # bytes of `_data` that were acknowledged
+        # Nobody has asked for these yet; with each what is to be acknowledged for it.
+        self._unread: deque[tuple[bytearray | bytes, int]] = deque()
+        # These were acknowledged; of the first one so many bytes are read.
+        self._wanted: deque[bytearray | bytes] = deque()
+        self._offset = 0
+        self._held = 0
         self._ended = False
         self._more = asyncio.Event()
 
     def add(self, data: bytes, ack_size: int) -> None:
         """A frame has come, which takes `ack_size` of the window."""
-        if self._unread and self._unread[-1][0] < TOGETHER:
-            self._unread[-1][0] += len(data)
-            self._unread[-1][1] += ack_size
+        last, window = self._unread[-1] if self._unread else (b"", 0)
+        if isinstance(last, bytearray) and len(last) + len(data) < 2 * TOGETHER:
+            last += data
+            self._unread[-1] = (last, window + ack_size)
         else:
-            self._unread.append([len(data), ack_size])
-        self._data += data
+            self._unread.append((data if len(data) >= TOGETHER else bytearray(data), ack_size))
         self._more.set()
 
     def eof(self) -> None:
@@ -43,25 +45,44 @@ class Arrived:
 
     async def read(self, size: int) -> bytes:
         """So many bytes; none where the stream has ended before them. Raises EOFError where it ends within them."""
-        while self._wanted < size:
+        while self._held < size:
             if self._unread:
-                length, window = self._unread.popleft()
-                self._wanted += length
+                data, window = self._unread.popleft()
+                self._keep(data)
                 self._acknowledge(window)
             elif self._ended:
-                if self._wanted:
-                    raise EOFError(f"{self._wanted} bytes came of {size}")
+                if self._held:
+                    raise EOFError(f"{self._held} bytes came of {size}")
                 return b""
             else:
                 self._more.clear()
                 await self._more.wait()
-        taken = bytes(memoryview(self._data)[:size])
-        del self._data[:size]
-        self._wanted -= size
-        return taken
+        return self._taken(size)
 
     def unacked_size(self) -> int:
         """What of the window is to be given back for what nobody will read; forgets it."""
         left = sum(window for _, window in self._unread)
         self._unread.clear()
         return left
+
+    def _keep(self, data: bytearray | bytes) -> None:
+        self._held += len(data)
+        last = self._wanted[-1] if self._wanted else b""
+        if isinstance(last, bytearray) and len(last) + len(data) < 2 * TOGETHER:
+            last += data
+        else:
+            self._wanted.append(data)
+
+    def _taken(self, size: int) -> bytes:
+        self._held -= size
+        pieces: list[memoryview] = []
+        while size:
+            first = self._wanted[0]
+            piece = memoryview(first)[self._offset : self._offset + size]
+            pieces.append(piece)
+            size -= len(piece)
+            self._offset += len(piece)
+            if self._offset == len(first):
+                self._wanted.popleft()
+                self._offset = 0
+        return b"".join(pieces)
