@@ -1,7 +1,8 @@
 """The audit log: who wanted what, when, from where, and what came of it; a line of JSON each, in a file that rotates.
 
-Of objects it names them, and never their contents. Reads are noted where they are of secrets, or were refused, or where
-the settings want them all; sessions are noted when they begin and when they end.
+Of objects it names them, and never their contents. What nobody known asks is noted as far as there is room for it.
+Reads are noted where they are of secrets, or were refused, or where the settings want them all; sessions are noted when
+they begin and when they end.
 """
 
 from __future__ import annotations
@@ -23,6 +24,11 @@ READS = frozenset({"get", "list", "watch"})
 SESSIONS = frozenset({"exec", "attach", "portforward"})
 # What is kept in memory while the disk is slow; beyond it lines are counted and lost.
 MOST_WAITING = 10_000
+# Names come from whoever asks: a line is to be read by people, and no longer than what it tells.
+LONGEST = 300
+# Who has no token can ask as often as they like, and must not push what others did out of the file: so many of their
+# refusals are noted at once and each second; the next that is noted says how many were not.
+STRANGERS_AT_ONCE, STRANGERS_PER_SECOND = 50.0, 1.0
 
 
 def worth(asked: Wanted, code: int, *, reads: bool) -> bool:
@@ -42,12 +48,26 @@ class Audit:
         self._files = files
         self._waiting: asyncio.Queue[bytes] = asyncio.Queue(MOST_WAITING)
         self._lost = 0
+        self._room = STRANGERS_AT_ONCE
+        self._stranger_at = 0.0
+        self._passed_over = 0
 
     def request(self, who: str, asked: Wanted, code: int, **more: Any) -> None:
         """Note a request, if it is of those that are."""
-        if worth(asked, code, reads=self._reads):
+        if worth(asked, code, reads=self._reads) and (code != 401 or self._has_room(more)):
             told = {"group": asked.group, "subresource": asked.part, **more}
             self.note(who, asked.verb, asked.resource, asked.name, asked.namespace, code, **told)
+
+    def _has_room(self, more: dict[str, Any]) -> bool:
+        now = self._now()
+        passed = max(0.0, now - self._stranger_at)
+        self._room, self._stranger_at = min(STRANGERS_AT_ONCE, self._room + passed * STRANGERS_PER_SECOND), now
+        if self._room < 1:
+            self._passed_over += 1
+            return False
+        self._room -= 1
+        more["not_noted"], self._passed_over = self._passed_over or None, 0
+        return True
 
     def note(self, who: str, verb: str, resource: str, name: str, namespace: str, code: int, **more: Any) -> None:
         """Note that somebody did something; a code of 0 is for what has only begun."""
@@ -55,6 +75,7 @@ class Audit:
             return
         at = datetime.datetime.fromtimestamp(self._now(), datetime.UTC).isoformat(timespec="milliseconds")
         about = {"at": at, "who": who, "verb": verb, "resource": resource, "namespace": namespace, "name": name}
+        about = {key: value if len(value) <= LONGEST else f"{value[:LONGEST]}…" for key, value in about.items()}
         kept = {key: value for key, value in {**about, "code": code, **more}.items() if value not in ("", None, [])}
         try:
             self._waiting.put_nowait(msgspec.json.encode(kept) + b"\n")

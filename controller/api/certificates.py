@@ -15,6 +15,7 @@ from pathlib import Path
 
 import structlog
 
+from cellwire.faults import Fault
 from controller.api.settings import ApiSettings
 
 log = structlog.get_logger()
@@ -73,7 +74,7 @@ class Certified:
             await asyncio.sleep(LOOK)
             try:
                 await asyncio.to_thread(self.renew)
-            except OSError as error:
+            except (Fault, OSError) as error:
                 log.warning("the pods API's certificate is not renewed; it is tried again", cause=str(error))
 
 

@@ -65,13 +65,14 @@ def selector(given: Json | None) -> str:
     terms = [f"{name}={value}" for name, value in sorted((held.get("matchLabels") or {}).items())]
     for one in held.get("matchExpressions") or ():
         values = ",".join(one.get("values") or ())
-        match one["operator"]:
+        key = one.get("key", "")
+        match one.get("operator", ""):
             case "Exists":
-                terms.append(one["key"])
+                terms.append(key)
             case "DoesNotExist":
-                terms.append(f"!{one['key']}")
+                terms.append(f"!{key}")
             case operator:
-                terms.append(f"{one['key']} {operator.lower()} ({values})")
+                terms.append(f"{key} {operator.lower()} ({values})")
     return ",".join(terms) or NONE
 
 
@@ -153,7 +154,7 @@ def _quota(one: Json, now: float) -> list[Any]:
 
 def _endpoints(one: Json, now: float) -> list[Any]:
     found = [
-        f"{address['ip']}:{port['port']}"
+        f"{address.get('ip')}:{port.get('port')}"
         for subset in one.get("subsets") or ()
         for address in subset.get("addresses") or ()
         for port in subset.get("ports") or ()
@@ -163,9 +164,15 @@ def _endpoints(one: Json, now: float) -> list[Any]:
 
 def _slice(one: Json, now: float) -> list[Any]:
     ports = [str(port.get("port") or "*") for port in one.get("ports") or ()]
-    found = [address for endpoint in one.get("endpoints") or () for address in endpoint["addresses"]]
+    found = [address for endpoint in one.get("endpoints") or () for address in endpoint.get("addresses") or ()]
     unset = "<unset>"
-    return [name_of(one), one["addressType"], _first(ports) or unset, _first(found) or unset, age_of(one, now)]
+    return [
+        name_of(one),
+        one.get("addressType", unset),
+        _first(ports) or unset,
+        _first(found) or unset,
+        age_of(one, now),
+    ]
 
 
 def _first(found: list[str]) -> str:

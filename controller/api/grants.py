@@ -71,10 +71,12 @@ class Grants:
 
     async def revoke(self, name: str) -> Grant:
         """End a grant, and whatever its bearer is doing. Raises Fault NOT_FOUND."""
-        grant = self._grants.pop(name, None)
+        grant = self._grants.get(name)
         if grant is None:
             raise Fault(Kind.NOT_FOUND, f"token {name}", "there is none of this name", "see chinampa token list")
+        # Only then forgotten: what the store still has would hold again after a restart, and nobody could revoke it.
         await self._store.delete(KIND, name)
+        self._grants.pop(name, None)
         for task in self._under_way.pop(name, ()):
             task.cancel()
         return grant

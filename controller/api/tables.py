@@ -92,7 +92,7 @@ def _last_end(one: Json) -> float:
 
 
 def _event(event: Json, now: float) -> list[Any]:
-    about: Json = event["involvedObject"]
+    about: Json = event.get("involvedObject") or {}
     source: Json = event.get("source") or {}
     seen = since(event.get("lastTimestamp"), now)
     count = event.get("count") or 1

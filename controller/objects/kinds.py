@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
+from ipaddress import ip_address
 from typing import Any
 
 from controller.objects.fields import Check, Json, Report, dns_label, integer, one_of, quantity
@@ -14,6 +15,8 @@ from controller.objects.resource import EVERY, NAMED, READ, STATUS, Resource, Su
 from controller.objects.schema import core, networking, nodes, policies, rbac, services
 
 LARGEST = 1 << 20
+# Of a slice, as Kubernetes bounds it.
+MOST_ENDPOINTS = 1000
 _TYPES: dict[str, tuple[str, ...]] = {
     "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
     "kubernetes.io/dockercfg": (".dockercfg",),
@@ -160,6 +163,45 @@ def _service_warnings(one: Json) -> Sequence[str]:
     return found
 
 
+def _event(one: Json, before: Json | None, report: Report) -> None:
+    del before
+    if not one.get("involvedObject"):
+        report.required("involvedObject")
+
+
+def _endpoints(one: Json, before: Json | None, report: Report) -> None:
+    del before
+    for number, subset in enumerate(one.get("subsets") or ()):
+        for kind in ("addresses", "notReadyAddresses"):
+            for index, address in enumerate(subset.get(kind) or ()):
+                _address(address.get("ip"), f"subsets[{number}].{kind}[{index}].ip", report)
+        for index, port in enumerate(subset.get("ports") or ()):
+            integer(1, 65535)(port.get("port"), f"subsets[{number}].ports[{index}].port", report)
+
+
+def _slice(one: Json, before: Json | None, report: Report) -> None:
+    kinds = ("IPv4", "IPv6", "FQDN")
+    one_of(*kinds)(one.get("addressType", ""), "addressType", report)
+    if before is not None and before.get("addressType") != one.get("addressType"):
+        report.invalid("addressType", one.get("addressType"), "field is immutable")
+    listed: list[Json] = one.get("endpoints") or []
+    if len(listed) > MOST_ENDPOINTS:
+        report.invalid("endpoints", len(listed), f"Too many: must have at most {MOST_ENDPOINTS} items")
+        return
+    for index, endpoint in enumerate(listed):
+        if not endpoint.get("addresses"):
+            report.required(f"endpoints[{index}].addresses", "must contain at least 1 address")
+        for number, address in enumerate(endpoint.get("addresses") or () if one.get("addressType") != "FQDN" else ()):
+            _address(address, f"endpoints[{index}].addresses[{number}]", report)
+
+
+def _address(value: Any, field: str, report: Report) -> None:
+    try:
+        ip_address(value if isinstance(value, str) else "")
+    except ValueError:
+        report.invalid(field, value, "must be a valid IP address")
+
+
 def _says(sentence: str) -> Any:
     def warnings(_one: Json) -> Sequence[str]:
         return (sentence,)
@@ -192,6 +234,7 @@ EVENTS = Resource(
     kind="Event",
     type=core.Event,
     short=("ev",),
+    check=_event,
     selectable=(
         *NAMED,
         *("reason", "type", "source"),
@@ -228,9 +271,13 @@ SERVICES = Resource(
     subresources=(Subresource("status", "Service", STATUS),),
     selectable=(*NAMED, "spec.clusterIP", "spec.type"),
 )
-ENDPOINTS = Resource(name="endpoints", kind="Endpoints", type=services.Endpoints, short=("ep",))
+ENDPOINTS = Resource(name="endpoints", kind="Endpoints", type=services.Endpoints, short=("ep",), check=_endpoints)
 ENDPOINT_SLICES = Resource(
-    name="endpointslices", kind="EndpointSlice", type=policies.EndpointSlice, group="discovery.k8s.io"
+    name="endpointslices",
+    kind="EndpointSlice",
+    type=policies.EndpointSlice,
+    group="discovery.k8s.io",
+    check=_slice,
 )
 _UNUSED = "is kept, and has no effect here"
 QUOTAS = Resource(

@@ -63,14 +63,14 @@ def _computed(spec: Json, usd_per_hour: float) -> dict[str, Decimal]:
 
 def concerns(quota: Json, key: str, one: Json) -> bool:
     """Whether the quota's scopes hold for an object."""
-    spec: Json = quota["spec"]
+    spec: Json = quota.get("spec") or {}
     wanted: list[Json] = [{"scopeName": name, "operator": "Exists"} for name in spec.get("scopes") or ()]
     wanted += (spec.get("scopeSelector") or {}).get("matchExpressions") or ()
     return not wanted or (key == "pods" and all(_in_scope(each, one["spec"]) for each in wanted))
 
 
 def _in_scope(wanted: Json, spec: Json) -> bool:
-    match wanted["scopeName"]:
+    match wanted.get("scopeName"):
         case "Terminating":
             return spec.get("activeDeadlineSeconds") is not None
         case "NotTerminating":
@@ -87,7 +87,7 @@ def _in_scope(wanted: Json, spec: Json) -> bool:
 
 def _named(wanted: Json, name: str) -> bool:
     values = wanted.get("values") or ()
-    match wanted["operator"]:
+    match wanted.get("operator"):
         case "In":
             return name in values
         case "NotIn":

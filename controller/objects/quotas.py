@@ -53,6 +53,8 @@ class Quotas:
                     await self._tell(quota)
                 except Fault as fault:
                     log.info("a quota is told again", quota=quota["metadata"]["name"], cause=str(fault))
+                except Exception:
+                    log.exception("what is used of a quota is not told", quota=quota["metadata"]["name"])
             try:
                 async with asyncio.timeout(LOOK):
                     await revisions.after(seen)
@@ -78,7 +80,7 @@ class Quotas:
                 yield from ((resource.key, one) for one in self._library.there(resource, namespace))
 
     async def _tell(self, quota: Json) -> None:
-        hard: Json = quota["spec"].get("hard") or {}
+        hard: Json = (quota.get("spec") or {}).get("hard") or {}
         used = {name: rules.written(name, amount, str(hard[name])) for name, amount in self._used(quota).items()}
         status = {"hard": hard, "used": used}
         if quota.get("status") == status:

@@ -81,8 +81,8 @@ def matches(selector: Json | None, given: Json | None) -> bool:
 
 
 def _expressed(expression: Json, labelled: Json) -> bool:
-    name, values = expression["key"], expression.get("values") or ()
-    match expression["operator"]:
+    name, values = expression.get("key", ""), expression.get("values") or ()
+    match expression.get("operator"):
         case "In":
             return labelled.get(name) in values
         case "NotIn":

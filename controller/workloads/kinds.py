@@ -157,7 +157,13 @@ def _selected(spec: Json, template: Json, report: Report) -> None:
     labels: Json = (template.get("metadata") or {}).get("labels") or {}
     if not selector or not (selector.get("matchLabels") or selector.get("matchExpressions")):
         report.required("spec.selector")
-    elif not matches(selector, labels):
+        return
+    for index, one in enumerate(selector.get("matchExpressions") or ()):
+        field = f"spec.selector.matchExpressions[{index}]"
+        if not one.get("key"):
+            report.required(f"{field}.key")
+        one_of("In", "NotIn", "Exists", "DoesNotExist")(one.get("operator", ""), f"{field}.operator", report)
+    if not matches(selector, labels):
         report.invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
 
 

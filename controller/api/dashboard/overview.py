@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -33,13 +33,14 @@ def overview(seen: Seen, namespace: str, now: float) -> Json:
     cells = [cell for cell in seen.cells if not namespace or namespace_of(cell) == namespace]
     pods = [pod for pod in seen.pods if not namespace or pod["metadata"]["namespace"] == namespace]
     events = [one for one in seen.events if not namespace or one["metadata"]["namespace"] == namespace]
+    last = _last(events)
     return {
         "now": now,
         "namespace": namespace,
         "history": seen.history.seen(namespace),
         "cells": [_cell(cell, now) for cell in _newest(cells)[:MOST_CELLS]],
         "cells_in_all": len(cells),
-        "pods": [_pod(pod, events) for pod in _first(pods)[:MOST_PODS]],
+        "pods": [_pod(pod, last) for pod in _first(pods)[:MOST_PODS]],
         "pods_in_all": len(pods),
         "usd_per_hour": _spend(cells),
         "usd_so_far": round(sum(cost.usd_so_far(cell, now) for cell in cells), 6),
@@ -79,7 +80,17 @@ def _cell(cell: Cell, now: float) -> Json:
     }
 
 
-def _pod(pod: Json, events: Sequence[Json]) -> Json:
+def _last(events: Iterable[Json]) -> dict[str, Json]:
+    """The last event about each object, by its uid. Events are anybody's: any field may be missing."""
+    found: dict[str, Json] = {}
+    for one in events:
+        uid = (one.get("involvedObject") or {}).get("uid", "")
+        if uid not in found or _at(one) > _at(found[uid]):
+            found[uid] = one
+    return found
+
+
+def _pod(pod: Json, last: Mapping[str, Json]) -> Json:
     metadata, status = pod["metadata"], pod.get("status") or {}
     statuses: list[Json] = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
     phase = "Terminating" if metadata.get("deletionTimestamp") else _phase(pod)
@@ -93,11 +104,11 @@ def _pod(pod: Json, events: Sequence[Json]) -> Json:
         "restarts": sum(one.get("restartCount", 0) for one in statuses),
         "cell": pod["spec"].get("nodeName", ""),
         "since": seconds_of(metadata.get("creationTimestamp")) or 0,
-        "why": _why(pod, statuses, events) if phase == "Pending" else status.get("message", ""),
+        "why": _why(pod, statuses, last) if phase == "Pending" else status.get("message", ""),
     }
 
 
-def _why(pod: Json, statuses: Sequence[Json], events: Sequence[Json]) -> str:
+def _why(pod: Json, statuses: Sequence[Json], last: Mapping[str, Json]) -> str:
     """Why a pod does not run yet: what its status says, else its last event."""
     for condition in (pod.get("status") or {}).get("conditions") or ():
         if condition["type"] == "PodScheduled" and condition["status"] != "True" and condition.get("message"):
@@ -106,9 +117,7 @@ def _why(pod: Json, statuses: Sequence[Json], events: Sequence[Json]) -> str:
         waiting: Json = (one.get("state") or {}).get("waiting") or {}
         if waiting.get("message"):
             return f"{one['name']}: {waiting['message']}"
-    uid = pod["metadata"]["uid"]
-    told = [one for one in events if (one.get("involvedObject") or {}).get("uid") == uid]
-    return str(max(told, key=_at)["message"]) if told else ""
+    return str(last.get(pod["metadata"]["uid"], {}).get("message", ""))
 
 
 def _spend(cells: Iterable[Cell]) -> Json:
@@ -130,14 +139,17 @@ def _faults(events: Iterable[Json]) -> list[Json]:
     return [
         {
             "at": _at(one),
-            "about": f"{one['involvedObject'].get('kind', '')} {one['metadata']['namespace']}/"
-            f"{one['involvedObject'].get('name', '')}",
+            "about": _about(one.get("involvedObject") or {}, one["metadata"]["namespace"]),
             "reason": one.get("reason", ""),
             "message": one.get("message", ""),
             "count": one.get("count") or 1,
         }
         for one in warned[:MOST_FAULTS]
     ]
+
+
+def _about(involved: Json, namespace: str) -> str:
+    return f"{involved.get('kind', '')} {namespace}/{involved.get('name', '')}"
 
 
 def _at(event: Json) -> float:

@@ -42,3 +42,19 @@ async def test_nothing_is_written_where_nothing_is_wanted(tmp_path: Path) -> Non
     async with audit.running(None, lambda: 0.0) as notes:
         notes.note("me", "delete", "pods", "p", "default", 200)
     assert not list(tmp_path.iterdir())
+
+
+async def test_strangers_cannot_push_what_others_did_out_of_the_file(tmp_path: Path) -> None:
+    path, clock = tmp_path / "audit.log", [1000.0]
+    long = Wanted(verb="get", resource="/" + "x" * 8000)
+    async with audit.running(path, lambda: clock[0]) as notes:
+        for _ in range(2000):
+            notes.request("nobody", long, 401)
+        notes.request("me", Wanted(verb="delete", resource="pods", name="p"), 200)
+        clock[0] += 1
+        notes.request("nobody", long, 401)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert len(lines) == audit.STRANGERS_AT_ONCE + 2
+    assert lines[-2]["who"] == "me"
+    assert lines[-1]["not_noted"] == 2000 - audit.STRANGERS_AT_ONCE
+    assert path.stat().st_size < 40_000

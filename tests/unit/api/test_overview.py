@@ -72,3 +72,11 @@ def test_samples_are_kept_for_an_hour_and_no_longer() -> None:
         history.add(sample([], NOW + number))
     assert len(history.seen("")) == KEPT
     assert history.seen("")[-1][0] == NOW + KEPT + 9
+
+
+def test_events_of_which_fields_are_missing_keep_nobody_from_the_dashboard() -> None:
+    bare = {"metadata": {"name": "e", "namespace": "x"}, "type": "Warning"}
+    no_words = {**bare, "involvedObject": {"uid": "w"}, "lastTimestamp": "1970-01-01T02:46:50Z"}
+    found = overview(replace(_seen(), events=[bare, no_words]), "", NOW)
+    assert len(found["faults"]) == 2
+    assert [pod["why"] for pod in found["pods"] if pod["name"] == "w"] == [""]
