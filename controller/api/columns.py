@@ -148,8 +148,14 @@ def _policy(one: Json, now: float) -> list[Any]:
 def _quota(one: Json, now: float) -> list[Any]:
     hard: Json = (one.get("spec") or {}).get("hard") or {}
     used: Json = (one.get("status") or {}).get("used") or {}
-    told = ", ".join(f"{name}: {used.get(name, 0)}/{amount}" for name, amount in sorted(hard.items()))
-    return [name_of(one), told, age_of(one, now)]
+    told = {name: f"{name}: {used.get(name, 0)}/{amount}" for name, amount in sorted(hard.items())}
+    limits = [text for name, text in told.items() if name.startswith("limits.")]
+    return [
+        name_of(one),
+        ", ".join(text for text in told.values() if text not in limits),
+        ", ".join(limits),
+        age_of(one, now),
+    ]
 
 
 def _endpoints(one: Json, now: float) -> list[Any]:
@@ -278,7 +284,7 @@ OBJECTS = {
     ),
     "endpoints": Table(_columns("Name", "Endpoints", "Age"), _endpoints),
     "endpointslices.discovery.k8s.io": Table(_columns("Name", "AddressType", "Ports", "Endpoints", "Age"), _slice),
-    "resourcequotas": Table(_columns("Name", "Request", "Age"), _quota),
+    "resourcequotas": Table(_columns("Name", "Request", "Limit", "Age"), _quota),
     "poddisruptionbudgets.policy": Table(
         _columns("Name", "Min Available", "Max Unavailable", "Allowed Disruptions", "Age"), _budget
     ),

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import msgspec
 
+from cellwire.faults import Fault, Kind
 from controller.objects.fields import Json, bad_request
 from controller.objects.shapes import LOOSE, Shape
 
@@ -129,7 +130,7 @@ def _operate(document: Json, operation: Json, left: int) -> int:
                 _remove(document, path)
             case "test":
                 if _get(document, path) != operation.get("value"):
-                    raise bad_request(f"testing path {path} failed")
+                    raise Fault(Kind.INVALID, "the server rejected our request:", f"testing path {path} failed")
             case "copy":
                 copied, left = _copied(_get(document, operation["from"]), left)
                 _put(document, path, copied, insert=True)
