@@ -166,6 +166,7 @@ async def main(settings: Settings) -> None:
                 streaming_host=settings.shim.streaming_host,
                 worker=settings.shim.worker,
                 rules=placing.rules_of(settings.shim),
+                image_patience=settings.shim.image_patience,
             )
             await rooms.enter_async_context(
                 shim.running(shim_settings, fleet, store, of_shims_pod, ways, images.login, images_of)

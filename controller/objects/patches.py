@@ -130,7 +130,7 @@ def _operate(document: Json, operation: Json, left: int) -> int:
                 _remove(document, path)
             case "test":
                 if _get(document, path) != operation.get("value"):
-                    raise Fault(Kind.INVALID, "the server rejected our request:", f"testing path {path} failed")
+                    raise Fault(Kind.INVALID, "", f"testing path {path} failed")
             case "copy":
                 copied, left = _copied(_get(document, operation["from"]), left)
                 _put(document, path, copied, insert=True)

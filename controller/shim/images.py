@@ -19,6 +19,7 @@ from controller.choice.platforms import locate
 from controller.sandboxes.memory import SHORTEST_PREFIX
 from controller.sandboxes.records import SandboxRecord
 from controller.sandboxes.room import Room
+from controller.shim.patience import Patience
 from controller.shim.sandboxes import pod_of
 from controller.shim.stock import Stock
 
@@ -28,10 +29,11 @@ log = structlog.get_logger()
 class Images:
     """Pulls go to the pod's cell; lists are answered from what was pulled."""
 
-    def __init__(self, room: Room, stock: Stock, folder: str) -> None:
+    def __init__(self, room: Room, stock: Stock, folder: str, patience: Patience) -> None:
         self._room = room
         self._stock = stock
         self._folder = folder
+        self._patience = patience
         self._known: dict[str, cri.Image] = {}
 
     async def present(self, wanted: cri.ImageFilter) -> tuple[cri.Image, ...]:
@@ -83,11 +85,27 @@ class Images:
         if sandbox is None:
             raise Fault(Kind.PRECONDITION, f"pull of {request.image.image}", "the pod's sandbox does not run")
         there = self._room.containers.on(sandbox.cell)
-        image_id = await self._room.pulling.pull(there, sandbox, request)
+        try:
+            image_id = await self._room.pulling.pull(there, sandbox, request)
+        except Fault as fault:
+            if fault.kind is not Kind.UNREACHABLE:
+                await self._unpullable(sandbox)
+            raise
+        self._patience.pulled(sandbox.uid)
         found = await there.image(image_id)
         if found is not None and found.id == image_id:
             self._known[found.id] = found
         return image_id
+
+    async def _unpullable(self, sandbox: SandboxRecord) -> None:
+        """Give back a cell on which nothing runs and for whose image there has been too much waiting."""
+        held = self._room.memory.containers_of(sandbox.id)
+        states = [cri.ContainerStatus.FromString(one.status).state for one in held]
+        if cri.CONTAINER_RUNNING not in states and self._patience.failed(sandbox.uid):
+            why = f"its pod's image could not be pulled for {self._patience.seconds:g} s"
+            log.warning("a cell is given back", cell=sandbox.cell, cause=why)
+            self._patience.gave_up(sandbox.uid)
+            await self._room.sandboxes.stop(sandbox.id, why)
 
     def filesystem(self) -> cri.ImageFsInfoResponse:
         """The file system of this worker that holds what the shim keeps: images themselves are on the cells."""

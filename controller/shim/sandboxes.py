@@ -23,6 +23,7 @@ from controller.sandboxes.records import SandboxRecord
 from controller.sandboxes.room import Room
 from controller.shim import volumes
 from controller.shim.abilities import HANDLERS
+from controller.shim.patience import Patience
 from hostkit.tasks import KeyedLocks
 
 log = structlog.get_logger()
@@ -41,11 +42,13 @@ class Sandboxes:
         room: Room,
         demand_of: Callable[[cri.PodSandboxConfig], Demand],
         images_of: Callable[[cri.PodSandboxConfig], tuple[str, ...]],
+        patience: Patience,
     ) -> None:
         self._cells = cells
         self._room = room
         self._demand_of = demand_of
         self._images_of = images_of
+        self._patience = patience
         self._asked: dict[tuple[str, int], float] = {}
         self._running = KeyedLocks[tuple[str, int]]()
 
@@ -57,6 +60,8 @@ class Sandboxes:
             cause = "there is none of this name"
             raise Fault(Kind.INVALID, f"runtime handler {runtime_handler}", cause, "leave it empty")
         key = (str(pod.uid), pod.attempt)
+        if self._room.memory.sandbox_of_pod(*key) is None:
+            self._patience.check(str(pod.uid), f"{pod.namespace}/{pod.name}")
         self._asked[key] = time.monotonic()
         try:
             async with asyncio.timeout(patience), self._running[key]:

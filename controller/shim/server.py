@@ -35,6 +35,7 @@ from controller.shim import front
 from controller.shim.abilities import Abilities
 from controller.shim.containers import Creating
 from controller.shim.images import Images
+from controller.shim.patience import Patience
 from controller.shim.placing import Rules
 from controller.shim.runtime import ImageService, RuntimeService
 from controller.shim.sandboxes import CLAIMED_BY, Sandboxes
@@ -53,7 +54,8 @@ class ShimSettings:
 
     `socket` unix socket of CRI; `pods_folder` the kubelet's `pods` folder; `folder` of ours on this worker;
     `streaming_host` the loopback address on which exec URLs are served; `worker` the socket of the worker's own agent,
-    for the pods that `rules` name.
+    for the pods that `rules` name; `image_patience` for how many seconds a cell waits for an image that cannot be
+    pulled, 0 for ever.
     """
 
     socket: Path
@@ -62,6 +64,7 @@ class ShimSettings:
     streaming_host: str = "127.0.0.1"
     worker: Path | None = None
     rules: Rules = field(default_factory=Rules)
+    image_patience: float = 0.0
 
 
 class CellBackend:
@@ -124,8 +127,9 @@ async def running(
             )
             volume_sync = VolumeSync(cells, room.memory, inotify, settings.pods_folder)
             room.following.take_up((("stats", stats.keep), ("volumes", volume_sync.keep)))
-            sandboxes = Sandboxes(cells, room, demand_of, images_of)
-            images = Images(room, stock, str(settings.folder))
+            waiting = Patience(settings.image_patience)
+            sandboxes = Sandboxes(cells, room, demand_of, images_of, waiting)
+            images = Images(room, stock, str(settings.folder), waiting)
             creating = Creating(room, images, volume_sync, settings.pods_folder)
             runtime = RuntimeService(room, stats, sandboxes, creating, streaming, abilities)
             beside = (

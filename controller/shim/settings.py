@@ -31,3 +31,12 @@ class Shim(Group, frozen=True, kw_only=True):
         str, Meta(description="Handler of the RuntimeClass whose pods run on this machine, too.")
     ] = "worker"
     streaming_host: Annotated[str, Meta(description="Address on which exec and port-forward are served.")] = "127.0.0.1"
+    image_patience: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="How long a cell is kept, and paid for, that only waits for an image that cannot be pulled; its"
+            " pod gets the next one after a pause of as long, then of twice as long, up to a day. 0: for ever.",
+            extra={"unit": "s"},
+        ),
+    ] = 3600.0

@@ -19,6 +19,7 @@ from controller.sandboxes import room
 from controller.sandboxes.carried import Carrier
 from controller.sandboxes.ways import Ways
 from controller.shim.images import Images
+from controller.shim.patience import Patience
 from controller.shim.stock import Stock
 from tests.support.cells_double import CellsDouble, cells, demand_of
 from tests.support.memory_store import MemoryStore
@@ -49,7 +50,7 @@ async def test_the_pod_engine_logs_in_to_the_clouds_registries_only() -> None:
 async def images(fleet: CellsDouble, by: LoginOf | None) -> AsyncGenerator[Images]:
     known = cast("Cells", fleet)
     async with room.running(known, MemoryStore(), Ways(Carrier(b"key")), "shim", by) as sandboxes:
-        yield Images(sandboxes, Stock(known, by), "/")
+        yield Images(sandboxes, Stock(known, by), "/", Patience(0.0))
 
 
 async def test_the_shim_logs_in_where_the_kubelet_sends_no_credentials_of_its_own() -> None:

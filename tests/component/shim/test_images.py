@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,17 @@ async def test_an_image_is_a_read_only_volume_told_by_its_id(tmp_path: Path) -> 
         beside, told = (await shim.status(container)).mounts
         assert (beside.host_path, beside.HasField("image")) == ("/var/tmp", False)
         assert (told.image.image, told.image.image_ref, told.image_sub_path) == (IMAGE, image_id, "bin")
+
+
+async def test_a_cell_that_only_waits_for_an_image_is_given_back_and_its_pod_gets_another_later(tmp_path: Path) -> None:
+    async with running_shim(tmp_path, "image_patience = 3.0\n") as shim:
+        config = shim.config("u1")
+        sandbox = await shim.run(config)
+        ends = time.monotonic() + 120
+        while (await shim.sandbox_status(sandbox)).state == cri.SANDBOX_READY:
+            with pytest.raises(Fault, match="none"):
+                await pull(shim, config, "registry.demo/none:9")
+            assert time.monotonic() < ends
+            await asyncio.sleep(1)
+        with pytest.raises(Fault, match="image_patience"):
+            await shim.run(shim.config("u1", attempt=1))
