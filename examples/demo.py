@@ -243,7 +243,7 @@ def started() -> Generator[None]:
     (FOLDER / "registry.yml").write_text(registry_yml(subnet))
     with step("start the controller, its local cloud, and a registry with one image"):
         spawn("controller", [str(BIN / "chinampa"), "controller", "--config", str(FOLDER / "controller.toml")])
-        until(lambda: KUBECONFIG.exists() and kubectl_status("get", "--raw", "/healthz") == 0, 30, "no controller")
+        until(lambda: KUBECONFIG.exists() and kubectl_status("get", "--raw", "/healthz") == 0, 120, "no controller")
         spawn("registry", ["docker-registry", "serve", str(FOLDER / "registry.yml")])
         until(lambda: answers(registry), 15, "the registry does not answer")
         image.push(registry, "web", "1")
