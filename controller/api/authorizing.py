@@ -12,16 +12,19 @@ from controller.api.keys import WHO
 from controller.api.people import Wanted, Who
 from controller.api.requests import answer, body
 from controller.objects.fields import Json
+from controller.objects.kinds import SERVICE_ACCOUNTS
+from controller.objects.library import Library
 from controller.objects.resource import Resource
-from controller.objects.tokens import Tokens
+from controller.objects.tokens import AUDIENCE, Bearer, Tokens
 
 
 class Reviews:
     """Answers reviews about what is served."""
 
-    def __init__(self, served: Sequence[Resource], tokens: Tokens) -> None:
+    def __init__(self, served: Sequence[Resource], tokens: Tokens, library: Library) -> None:
         self._served = served
         self._tokens = tokens
+        self._library = library
 
     async def review(self, request: web.Request, resource: Resource) -> web.StreamResponse:
         """One review of any kind."""
@@ -38,7 +41,9 @@ class Reviews:
                 read = {"verbs": ["get"], "nonResourceURLs": paths}
                 status = {"resourceRules": found, "nonResourceRules": [read], "incomplete": False}
             case "TokenReview":
-                status = self._token(str(spec.get("token", "")))
+                bearer = self._tokens.read(str(spec.get("token", "")))
+                stands = bearer is not None and stands_for(bearer, self._library)
+                status = token_status(bearer if stands else None, spec.get("audiences") or [AUDIENCE])
             case "SubjectAccessReview" if spec.get("user") != who.name:
                 cause = "this server knows nobody's rights but those of the one who asks"
                 raise Fault(
@@ -64,10 +69,22 @@ class Reviews:
         allowed, why = people.decision(who, asked, self._served)
         return {"allowed": allowed, "reason": why}
 
-    def _token(self, token: str) -> Json:
-        bearer = self._tokens.read(token)
-        if bearer is None:
-            return {"authenticated": False, "error": "the token is none of this server's, or is over"}
-        groups = ["system:serviceaccounts", f"system:serviceaccounts:{bearer.namespace}", "system:authenticated"]
-        user = {"username": bearer.user, "uid": bearer.uid, "groups": groups}
-        return {"authenticated": True, "user": user, "audiences": [bearer.audience]}
+
+def stands_for(bearer: Bearer, library: Library) -> bool:
+    """Whether the account of a token is there, and the pod with which it ends, if any."""
+    account = library.objects(SERVICE_ACCOUNTS.key).get(bearer.namespace, bearer.account)
+    if account is None or account["metadata"]["uid"] != bearer.uid:
+        return False
+    pod = library.objects("pods").get(bearer.namespace, bearer.pod) if bearer.pod else None
+    return not bearer.pod or (pod is not None and pod["metadata"]["uid"] == bearer.pod_uid)
+
+
+def token_status(bearer: Bearer | None, audiences: Sequence[str]) -> Json:
+    """What a TokenReview says of a token: of one for other audiences too that it is none for these."""
+    if bearer is None:
+        return {"authenticated": False, "error": "the token is none of this server's, or is over"}
+    if bearer.audience not in audiences:
+        return {"authenticated": False, "error": f"the token is for {bearer.audience}, not for {', '.join(audiences)}"}
+    groups = ["system:serviceaccounts", f"system:serviceaccounts:{bearer.namespace}", "system:authenticated"]
+    user = {"username": bearer.user, "uid": bearer.uid, "groups": groups}
+    return {"authenticated": True, "user": user, "audiences": [bearer.audience]}

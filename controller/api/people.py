@@ -1,4 +1,6 @@
-"""Who asks, and what they may: the controller's owner everything, a service account a role in its namespace. Pure."""
+"""Who asks, and what they may: the controller's owner everything, a service account a role in its namespace, the bearer
+of a grant what that says. Pure.
+"""
 
 from __future__ import annotations
 

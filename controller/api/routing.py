@@ -104,9 +104,9 @@ def tops(router: web.UrlDispatcher, answers: top.Tops) -> None:
         route(router, "GET", f"{place}/{{name}}", one)
 
 
-def reviews(router: web.UrlDispatcher, tokens: Tokens) -> None:
+def reviews(router: web.UrlDispatcher, tokens: Tokens, library: Library) -> None:
     """Who one is, and what one may."""
-    handlers = Reviews((*KEPT, *METRICS, *REVIEWS), tokens)
+    handlers = Reviews((*KEPT, *METRICS, *REVIEWS), tokens, library)
     for resource in REVIEWS:
         route(router, "POST", f"{resource.root}/{resource.name}", partial(handlers.review, resource=resource))
 

@@ -1,7 +1,7 @@
 """The HTTP server of the pods API: routes, who may ask, and errors as Kubernetes Statuses.
 
-Loopback and TLS; a bearer token from a file of its owner's alone. Whatever a client sends, it gets a Status and
-never a traceback.
+TLS, and bearer tokens: the owner's, from a file of theirs alone, those of grants and of service accounts. Whatever a
+client sends, it gets a Status and never a traceback.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from aiohttp import web
 from cellwire.faults import Fault, Kind
 from controller.api import kubeconfig, measuring, people, routing, top
 from controller.api.answers import failure, status_of
+from controller.api.authorizing import stands_for
 from controller.api.certificates import Certified
 from controller.api.dashboard import serving
 from controller.api.gate import Gate
@@ -108,7 +109,7 @@ def _app(library: Library, pods: Pods, settings: ApiSettings, token: str, gate: 
     routing.documents(app.router, f"{settings.host}:{settings.port}")
     routing.verbs(app.router, library, settings.bookmark_seconds)
     routing.sessions(app.router, pods, library)
-    routing.reviews(app.router, tokens)
+    routing.reviews(app.router, tokens, library)
     routing.refusals(app.router)
     for path in _HEALTH:
         route(app.router, "GET", path, _healthy)
@@ -139,15 +140,9 @@ class _Known:
         if (holder := self._grants.holder(shown.removeprefix("Bearer "))) is not None:
             return holder
         bearer = self._tokens.read(shown.removeprefix("Bearer "))
-        if bearer is None or bearer.audience != AUDIENCE:
+        if bearer is None or bearer.audience != AUDIENCE or not stands_for(bearer, self._library):
             return None
-        account = self._library.objects(SERVICE_ACCOUNTS.key).get(bearer.namespace, bearer.account)
-        if account is None or account["metadata"]["uid"] != bearer.uid:
-            return None
-        if bearer.pod:
-            pod = self._library.objects("pods").get(bearer.namespace, bearer.pod)
-            if pod is None or pod["metadata"]["uid"] != bearer.pod_uid:
-                return None
+        account = self._library.find(SERVICE_ACCOUNTS, bearer.namespace, bearer.account)
         return people.account(bearer.namespace, bearer.account, account["metadata"].get("annotations") or {})
 
 
