@@ -74,7 +74,7 @@ async def kill_controller(world: World) -> str:
     async with world.controllers:
         await world.controller.kill()
         await asyncio.sleep(away)
-        await world.controller.start()
+        await _start(world)
     return f"controller killed, away for {away:.1f} s"
 
 
@@ -82,7 +82,7 @@ async def restart_controller(world: World) -> str:
     """SIGTERM, as an upgrade does."""
     async with world.controllers:
         await world.controller.kill(signal.SIGTERM)
-        await world.controller.start()
+        await _start(world)
     return "controller ended and started"
 
 
@@ -229,6 +229,19 @@ FAULTS: dict[Harm, int] = {
     fill_disk: 2,
 }
 """How often each comes, beside the others."""
+
+
+async def _start(world: World) -> None:
+    """As systemd would: again, where it ended because there was no room for what it must write before it begins."""
+    while True:
+        try:
+            await world.controller.start()
+        except AssertionError:
+            if "No space left" not in world.controller.words().splitlines()[-1]:
+                raise
+            await asyncio.sleep(0.5)
+        else:
+            return
 
 
 async def _filtered(world: World, instance: str, hooks: tuple[str, ...], rule: str, seconds: float) -> None:
