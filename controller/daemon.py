@@ -58,10 +58,11 @@ from controller.objects import quotas
 from controller.objects.kinds import STORED
 from controller.objects.sealing import Sealing
 from controller.objects.tokens import Tokens
-from controller.pods import engine, registries, worker
+from controller.pods import engine, registries
 from controller.pods.adoption import PodOwner
 from controller.pods.delivery import Identity
 from controller.pods.prices import Prices
+from controller.pods.surroundings import Images
 from controller.sandboxes import warming as warm_images
 from controller.sandboxes.adoption import SandboxOwner
 from controller.sandboxes.carried import PURPOSE, Carrier
@@ -135,7 +136,7 @@ async def main(settings: Settings) -> None:
         admission.fleet = fleet
         books = await rooms.enter_async_context(ledger.running(store, fleet, cloud))
         login = cloud.login if isinstance(cloud, Logins) else None
-        images = worker.Images(login=login, patience=settings.api.image_patience)
+        images = Images(login=login, patience=settings.api.image_patience)
         if settings.api.ask_registries:
             asking = await rooms.enter_async_context(
                 registries.asking(_bases(settings), images.login, _tls(settings), _proxies(settings))

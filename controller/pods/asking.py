@@ -14,10 +14,11 @@ from typing import Protocol
 import h2.connection
 import h2.events
 
+from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault
 from cellwire.stream.remote import RemoteBackend
 from controller.objects.fields import Json
-from controller.pods.cri import CellRuntime
+from controller.sandboxes.cell import QUICK, OneCell
 
 # Enough for a status line; the rest of an answer is of no interest.
 STATUS_LINE = 4096
@@ -56,28 +57,31 @@ class Asked(Protocol):
         ...
 
 
-async def answered(runtime: CellRuntime, handler: Json, asked: Asked, seconds: float) -> str:
+async def answered(there: OneCell, handler: Json, asked: Asked, seconds: float) -> str:
     """Nothing where the answer was good within so many seconds, else what was wrong with it."""
     try:
         async with asyncio.timeout(seconds + 1 if "exec" in handler else seconds):
             if "exec" in handler:
-                reply = await runtime.exec(asked.id, handler["exec"]["command"], seconds)
+                wanted = cri.ExecSyncRequest(
+                    container_id=asked.id, cmd=handler["exec"]["command"], timeout=max(1, round(seconds))
+                )
+                reply = await there.exec_sync(wanted, seconds + QUICK)
                 said = (reply.stdout + reply.stderr).decode(errors="replace")[:512]
                 return "" if reply.exit_code == 0 else said or f"the command ended with exit code {reply.exit_code}"
             if "sleep" in handler:
                 await asyncio.sleep(handler["sleep"]["seconds"])
                 return ""
-            return await _dialled(runtime, handler, asked)
+            return await _dialled(there, handler, asked)
     except TimeoutError:
         return f"no answer within {seconds:.0f} s"
     except (Fault, ssl.SSLError) as fault:
         return str(fault)
 
 
-async def _dialled(runtime: CellRuntime, handler: Json, asked: Asked) -> str:
+async def _dialled(there: OneCell, handler: Json, asked: Asked) -> str:
     kind = next(name for name in ("httpGet", "tcpSocket", "grpc") if name in handler)
     where: Json = handler[kind]
-    channel = await runtime.connect()
+    channel = await there.connect()
     port = _port(where["port"], asked.container)
     async with RemoteBackend(lambda: channel).port_forward(asked.sandbox, port) as tunnel:
         if kind == "tcpSocket":

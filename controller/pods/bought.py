@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from controller.choice.wishes import PREFIX, SHOWN
 from controller.model import cost
-from controller.model.cell import Cell
+from controller.model.cell import Announcement, Cell
 from controller.objects.fields import Json
+from controller.sandboxes.reducer import INTERRUPTED
+
+REASONS = {"rebalance": "RebalanceRecommended", "maintenance": "MaintenanceScheduled"}
 
 
 def assigned(pod: Json, cell: Cell) -> str:
@@ -26,6 +29,11 @@ def launched(cell: Cell) -> tuple[str, str]:
     if cell.standby is not None:
         return "Took", f"Took {cell.name}, which stood by, on {bought}"
     return "Launched", f"Launched {cell.name} on {bought}"
+
+
+def announced(known: Announcement) -> str:
+    """Reason of the event that the cloud will do something to the cell's instance."""
+    return INTERRUPTED if known.ending_since or known.kind not in REASONS else REASONS[known.kind]
 
 
 def shown(cell: Cell) -> dict[str, str]:

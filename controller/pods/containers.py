@@ -1,33 +1,34 @@
 """Starting one container of a pod on its cell: image, files, create, start; and what its end means.
 
 Every step writes what it is about to do before it does it, so that a controller that was killed finds the container
-that it made. Failures become states of the container, never exceptions; only the loss of the cell is one.
+that it made. Failures become states of the container, never exceptions.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import stat
 from collections.abc import Callable
 
-import msgspec
+import structlog
 from msgspec.structs import replace
 
 from cellwire.cri.v1 import runtime_pb2 as cri
-from cellwire.faults import Fault, Kind
+from cellwire.faults import Fault
 from controller.choice import platforms
+from controller.model.names import CellName
 from controller.objects.fields import Json
 from controller.pods import contents, lifecycle
 from controller.pods.asking import answered
 from controller.pods.contents import Entry, Missing
-from controller.pods.cri import CellRuntime
 from controller.pods.delivery import Delivery
-from controller.pods.events import Recorder
-from controller.pods.logs import Logs
+from controller.pods.files import put_folders, put_tree
+from controller.pods.logs import KEPT_STARTS
 from controller.pods.prober import Target
-from controller.pods.records import Records
 from controller.pods.run import ContainerRun, PodRecord, PodRun, Running, Terminated, Waiting
+from controller.pods.surroundings import Surroundings
 from controller.pods.translate import (
     Folder,
     container_config,
@@ -36,7 +37,12 @@ from controller.pods.translate import (
     part_folders,
     sandbox_config,
 )
+from controller.sandboxes import reducer
+from controller.sandboxes.cell import is_over
+from controller.sandboxes.pulling import pull
+from controller.sandboxes.records import SandboxRecord
 
+log = structlog.get_logger()
 _TERMINATION_FILE, _HOSTS_FILE = stat.S_IFREG | 0o666, stat.S_IFREG | 0o644
 # As a kubelet: what is left to a container whose preStop hook took all of its grace.
 LEAST_GRACE = 2.0
@@ -56,24 +62,17 @@ class _Refused(Exception):
 class Containers:
     """The containers of one pod on one cell."""
 
-    def __init__(
-        self,
-        uid: str,
-        runtime: CellRuntime,
-        records: Records,
-        recorder: Recorder,
-        logs: Logs,
-        delivery: Delivery,
-        now: Callable[[], float],
-    ) -> None:
+    def __init__(self, uid: str, cell: CellName, around: Surroundings) -> None:
         self._uid = uid
-        self.delivery = delivery
-        self._runtime = runtime
-        self._records = records
-        self._recorder = recorder
-        self._logs = logs
-        self._now = now
+        self._cell = cell
+        self._around = around
+        self._room = around.room
+        self._records = around.records
+        self._recorder = around.recorder
+        self._now = around.now
         self._early: dict[str, asyncio.Future[cri.Image | Fault]] = {}
+        self.there = around.room.containers.on(cell)
+        self.delivery = Delivery(uid, self.there, around.records, around.recorder, around.library, around.identity)
 
     @property
     def _record(self) -> PodRecord:
@@ -136,30 +135,39 @@ class Containers:
             said = f'Failed to pull image "{reference}": {fault}'
             self._recorder.warning(record.pod, "Failed", said, container["name"])
             raise _Refused("ErrImagePull", str(fault)) from fault
+        if early is not None:
+            await self._room.pulling.allow(record.run.sandbox, reference, outcome.id)
         return outcome
 
     async def _found(self, record: PodRecord, container: Json) -> cri.Image:
-        """The image on the cell, pulled where the pod's policy says so. Raises Fault."""
+        """The image on the cell, pulled where the pod's policy says so. One that was on the cell before is its pod's
+        only by a pull, which then fetches nothing, but where no pull is wanted. Raises Fault.
+        """
         reference, name, policy = container["image"], container["name"], container["imagePullPolicy"]
-        present = await self._runtime.image(reference)
-        if present is not None and policy != "Always":
+        sandbox = self._room.memory.sandbox_of_pod(self._uid, record.run.attempt)
+        known = reference if policy == "Never" else sandbox.pulled.get(reference) if sandbox is not None else None
+        if policy != "Always" and known is not None and (present := await self.there.image(known)) is not None:
             said = f'Container image "{reference}" already present on machine'
             self._recorder.normal(record.pod, "Pulled", said, name)
             return present
         if policy == "Never":
             cause = f'Container image "{reference}" is not present with pull policy of Never'
             raise _Refused("ErrImageNeverPull", cause)
-        return await self._pull(record, container)
+        return await self._pull(record, container, sandbox)
 
-    async def _pull(self, record: PodRecord, container: Json) -> cri.Image:
+    async def _pull(self, record: PodRecord, container: Json, sandbox: SandboxRecord | None) -> cri.Image:
         reference, name = container["image"], container["name"]
         began = self._now()
         self._recorder.normal(record.pod, "Pulling", f'Pulling image "{reference}"', name)
         place = platforms.locate(reference)
-        logins = contents.docker_logins(self.delivery.pull_secrets(), place.host, place.repository)
-        sandbox = sandbox_config(record.pod, record.run, self.delivery.domain)
-        pulled = await self._runtime.pull(reference, sandbox, logins)
-        image = await self._runtime.image(pulled) or cri.Image(id=pulled)
+        accounts = contents.docker_logins(self.delivery.pull_secrets(), place.host, place.repository)
+        config = sandbox_config(record.pod, record.run, self.delivery.domain)
+        asked = cri.PullImageRequest(image=cri.ImageSpec(image=reference), sandbox_config=config)
+        if sandbox is not None:
+            pulled = await self._room.pulling.pull(self.there, sandbox, asked, accounts)
+        else:
+            pulled = await pull(self.there, asked, self._room.pulling.login, accounts)
+        image = await self.there.image(pulled) or cri.Image(id=pulled)
         took = f"in {self._now() - began:.3f}s. Image size: {image.size} bytes."
         self._recorder.normal(record.pod, "Pulled", f'Successfully pulled image "{reference}" {took}', name)
         return image
@@ -187,14 +195,18 @@ class Containers:
         try:
             folder = container_folder(self._uid, name, start)
             full = self.delivery.container(container)
-            await self._runtime.put_tree(folder, self._files(record))
+            await put_tree(self.there, folder, self._files(record))
             for part in part_folders(record.pod, full, record.run):
-                await self._runtime.put_folders(part, (Folder(".", _OPEN_FOLDER, 0),))
+                await put_folders(self.there, part, (Folder(".", _OPEN_FOLDER, 0),))
             config = container_config(record.pod, full, record.run, image.id, start)
             if target := container.get("targetContainerName"):
                 options = config.linux.security_context.namespace_options
                 options.pid, options.target_id = cri.TARGET, record.run.of(target).id
-            made = await self._runtime.create(record.run.sandbox, config, sandbox)
+            asked = cri.CreateContainerRequest(pod_sandbox_id=record.run.sandbox, config=config, sandbox_config=sandbox)
+            log, message = self._around.logs.begin(self._uid, name, start)
+            made = await self._room.containers.create(
+                asked, config, log_path=str(log), copies={f"{folder}/termination-log": str(message)}
+            )
         except Missing as missing:
             raise _Refused("CreateContainerConfigError", str(missing)) from missing
         except Fault as fault:
@@ -219,7 +231,7 @@ class Containers:
     async def _started(self, container: Json, made: str) -> bool:
         name, pod = container["name"], self._record.pod
         try:
-            await self._runtime.start(made)
+            await self._room.containers.start(made)
         except Fault as fault:
             cause = str(fault)
             self._recorder.warning(pod, "Failed", f"Error: {cause}", name)
@@ -228,10 +240,33 @@ class Containers:
             return False
         self._recorder.normal(pod, "Started", f"Started container {name}", name)
         await self._hook(container, made, "postStart", math.inf)
-        status = await self._runtime.status(made)
-        at = status.started_at / 1e9 if status is not None and status.started_at else self._now()
+        at = self._status(made).started_at / 1e9 or self._now()
         await self._set(name, lambda one: running(container, one, at))
+        await self._clear(name)
         return True
+
+    async def _clear(self, name: str) -> None:
+        """Remove what was of starts before the last one; as with a kubelet, that one is kept."""
+        kept = self._record.run.of(name).starts - 1 - KEPT_STARTS
+        for status in self._made():
+            if status.metadata.name == name and status.metadata.attempt <= kept:
+                try:
+                    await self._room.containers.remove(status.id)
+                except Fault as fault:
+                    log.info("a container that has ended is removed later", container=status.id, cause=str(fault))
+
+    def _made(self) -> list[cri.ContainerStatus]:
+        """All containers of the sandbox that are known, of whatever start."""
+        known = self._room.memory.containers_of(self._record.run.sandbox)
+        return [cri.ContainerStatus.FromString(one.status) for one in known]
+
+    def _status(self, made: str) -> cri.ContainerStatus:
+        """What is known of a container; as one that its cell knows no more where there is nothing."""
+        if self._room.memory.knows(made):
+            return cri.ContainerStatus.FromString(self._room.memory.container(made).status)
+        return reducer.lost(
+            cri.ContainerStatus(id=made), "nothing is known of this container", self._now(), reducer.UNKNOWN
+        )
 
     async def _hook(self, container: Json, made: str, kind: str, seconds: float) -> None:
         """Run a hook of a container to its end, or for so many seconds; one that fails after the start ends it."""
@@ -240,14 +275,14 @@ class Containers:
             return
         record = self._record
         target = Target(container, made, record.run.sandbox)
-        why = await answered(self._runtime, handler, target, min(seconds, LONGEST_HOOK))
+        why = await answered(self.there, handler, target, min(seconds, LONGEST_HOOK))
         if not why:
             return
         reason = "FailedPostStartHook" if kind == "postStart" else "FailedPreStopHook"
         self._recorder.warning(record.pod, reason, f"{kind} hook failed: {why}", container["name"])
         if kind == "postStart":
             try:
-                await self._runtime.stop(made, float(record.pod["spec"]["terminationGracePeriodSeconds"]))
+                await self._room.containers.stop(made, float(record.pod["spec"]["terminationGracePeriodSeconds"]))
             except Fault as fault:
                 self._recorder.warning(record.pod, "FailedKillPod", str(fault), container["name"])
 
@@ -259,18 +294,17 @@ class Containers:
         return "Never"
 
     async def refresh(self, name: str) -> None:
-        """Ask the cell about a container that ran when last seen, and take in its end."""
+        """Take in the end of a container that ran when last seen. One that ended with its cell is left to that."""
         one = self._record.run.of(name)
         if not isinstance(one.state, Running) or not one.id:
             return
-        status = await self._runtime.status(one.id)
-        if status is not None and status.state != cri.CONTAINER_EXITED:
+        if not self._room.memory.knows(one.id):
+            with contextlib.suppress(Fault):  # as an older build has left it: it must not run beside the next
+                await self.there.remove_container(one.id)
+        status = self._status(one.id)
+        if status.state != cri.CONTAINER_EXITED or is_over(self._around.cells.get(self._cell)):
             return
-        if status is None:
-            state = Terminated(137, "ContainerStatusUnknown", "the cell knows this container no more")
-            state = msgspec.structs.replace(state, finished_at=self._now(), container_id=one.id)
-        else:
-            state = await self._end_of(name, one, status)
+        state = self._end_of(name, one, status)
         policy, whose = self._policy(name), self.whose()
         after = await self._set(name, lambda now: lifecycle.ended(now, state, policy=policy, whose=whose))
         if isinstance(after.state, Waiting):
@@ -288,7 +322,7 @@ class Containers:
             said = f"Container {name} definition changed, will be restarted"
             self._recorder.normal(record.pod, "Killing", said, name)
             try:
-                await self._runtime.stop(one.id, float(spec["terminationGracePeriodSeconds"]))
+                await self._room.containers.stop(one.id, float(spec["terminationGracePeriodSeconds"]))
             except Fault as fault:
                 self._recorder.warning(record.pod, "FailedKillPod", str(fault), name)
                 continue
@@ -319,40 +353,34 @@ class Containers:
                     await self._hook(container, one.id, "preStop", left)
                     # As a kubelet: whoever used up the grace gets two seconds more.
                     left = max(grace() if grace() != left else left, LEAST_GRACE)
-                await self._runtime.stop(one.id, left)
+                await self._room.containers.stop(one.id, left)
             except Fault as fault:
-                if fault.kind is not Kind.NOT_FOUND:
+                if not is_over(self._around.cells.get(self._cell)):
                     self._recorder.warning(self._record.pod, "FailedKillPod", str(fault), name)
 
-    async def _end_of(self, name: str, one: ContainerRun, status: cri.ContainerStatus) -> Terminated:
+    def _end_of(self, name: str, one: ContainerRun, status: cri.ContainerStatus) -> Terminated:
         began = one.state.started_at if isinstance(one.state, Running) else 0.0
         return Terminated(
             exit_code=status.exit_code,
             reason=status.reason or ("Completed" if status.exit_code == 0 else "Error"),
-            message=await self._message(name, one, status),
+            message=self._message(name, one, status),
             started_at=status.started_at / 1e9 or began,
             finished_at=status.finished_at / 1e9 or self._now(),
             container_id=one.id,
         )
 
-    async def _message(self, name: str, one: ContainerRun, status: cri.ContainerStatus) -> str:
+    def _message(self, name: str, one: ContainerRun, status: cri.ContainerStatus) -> str:
         container = lifecycle.container_named(self._record.pod["spec"], name) or {}
-        start = one.starts - 1
-        try:
-            written = await self._runtime.read_file(f"{container_folder(self._uid, name, start)}/termination-log")
-        except Fault as fault:
-            written = (
-                b"" if fault.kind is Kind.NOT_FOUND else f"the termination message cannot be read: {fault}".encode()
-            )
+        written = self._around.logs.message(self._uid, name, one.starts - 1)
         fallback = container.get("terminationMessagePolicy") == "FallbackToLogsOnError"
         if not written and fallback and status.exit_code != 0:
-            return self._logs.tail(self._logs.path(self._uid, name, start))
-        return written.decode(errors="replace") or status.message
+            return self._around.logs.tail(self._around.logs.path(self._uid, name, one.starts - 1))
+        return written or status.message
 
     async def adopt(self) -> None:
-        """After a restart of the controller: find the containers that were made and not written down."""
+        """After a restart of the controller: find the containers that were made and not written down in the pod."""
         run = self._record.run
-        found = {(one.name, one.attempt): one for one in await self._runtime.containers(run.sandbox)}
+        found = {(one.metadata.name, one.metadata.attempt): one for one in self._made()}
         for container, _ in lifecycle.containers_of(self._record.pod["spec"]):
             one = run.of(container["name"])
             made = found.get((one.name, one.starts - 1))
@@ -360,11 +388,11 @@ class Containers:
                 continue
             if one.last is not None and one.last.container_id == made.id:
                 continue  # its end is known, and the next start is due later
-            if made.created:
+            if made.state == cri.CONTAINER_CREATED:
                 await self._set(one.name, lambda before, id_=made.id: replace(before, id=id_))
                 await self._started(container, made.id)
             else:
-                at = made.created_at / 1e9
+                at = (made.started_at or made.created_at) / 1e9
                 change = _taken_up(container, made.id, one.starts - 1, at)
                 await self._set(one.name, change)
 

@@ -13,11 +13,12 @@ from controller.objects.library import Library
 from controller.objects.tokens import AUDIENCE, Bearer, Tokens
 from controller.pods import contents, service_links
 from controller.pods.contents import Entry, Missing, Sources
-from controller.pods.cri import CellRuntime
 from controller.pods.events import Recorder
+from controller.pods.files import put_tree
 from controller.pods.records import Records
 from controller.pods.run import PodRecord
 from controller.pods.translate import ACCOUNT_VOLUME, volumes_folder
+from controller.sandboxes.cell import OneCell
 
 # What is not there yet may come at any moment, which is told; this finds what was missed.
 AGAIN = 5.0
@@ -42,10 +43,10 @@ class Delivery:
     """The volumes of one pod on its present cell."""
 
     def __init__(
-        self, uid: str, runtime: CellRuntime, records: Records, recorder: Recorder, library: Library, identity: Identity
+        self, uid: str, there: OneCell, records: Records, recorder: Recorder, library: Library, identity: Identity
     ) -> None:
         self._uid = uid
-        self._runtime = runtime
+        self._there = there
         self._records = records
         self._recorder = recorder
         self._library = library
@@ -59,7 +60,7 @@ class Delivery:
         return self._identity.domain
 
     async def deliver(self) -> None:
-        """Return once all volumes have their content on the cell. Raises CellLost."""
+        """Return once all volumes have their content on the cell."""
         seen, said = 0, ""
         while True:
             seen = self._library.revisions.last
@@ -113,7 +114,7 @@ class Delivery:
                 content["ca.crt"] = contents.File(self._identity.authority.encode(), 0o644)
             entries = contents.tree(content, group)
             if self._sent.get(volume["name"]) != entries:
-                await self._runtime.put_tree(f"{volumes_folder(self._uid)}/{volume['name']}", entries)
+                await put_tree(self._there, f"{volumes_folder(self._uid)}/{volume['name']}", entries)
                 self._sent[volume["name"]] = entries
 
     def volumes(self, pod: Json) -> list[Json]:

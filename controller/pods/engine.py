@@ -17,6 +17,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.stream.counted import CountedBackend, Sessions
 from cellwire.stream.remote import RemoteBackend
@@ -33,6 +34,7 @@ from controller.objects.moments import timestamp
 from controller.objects.resource import Resource
 from controller.objects.stored import Change, Ending
 from controller.objects.tokens import Tokens
+from controller.pods.adoption import OWNER
 from controller.pods.delivery import Identity
 from controller.pods.events import Recorder
 from controller.pods.kind import PODS
@@ -40,9 +42,13 @@ from controller.pods.lifecycle import container_named, containers_of
 from controller.pods.logs import Logs
 from controller.pods.records import Records
 from controller.pods.run import PodRecord, PodRun, Running
+from controller.pods.surroundings import Images, Surroundings
 from controller.pods.usage import Usage, Usages
-from controller.pods.worker import Images, Surroundings, Worker
+from controller.pods.worker import Worker
+from controller.sandboxes.following import LogKeeping
 from controller.sandboxes.progress import Progress
+from controller.sandboxes.records import ContainerRecord
+from controller.sandboxes.room import running as sandboxes_room
 from controller.sandboxes.ways import Ways
 from hostkit.tasks import Finishing
 
@@ -81,7 +87,10 @@ class Pods:
         self._tasks = tasks
         await self._around.recorder.load()
         self._begin(self._around.recorder.work(), "events of pods")
-        for uid in await self._around.records.load():
+        uids = await self._around.records.load()
+        self._around.room.memory.listen(self._heard)
+        self._around.room.following.take_up(logs=LogKeeping(self._around.logs.bound, self._log_incomplete))
+        for uid in uids:
             self._work_on(uid)
         self._begin(self._watch_cells(), "pods watch cells")
         self._begin(self._tell_progress(), "pods hear cells")
@@ -96,19 +105,34 @@ class Pods:
         self._begun.add(task)
         task.add_done_callback(self._begun.discard)
 
+    def _heard(self, event: cri.ContainerEventResponse) -> None:
+        """Something has happened on a pod's cell."""
+        if worker := self._worker(event.pod_sandbox_status.metadata.uid):
+            worker.changed()
+
+    def _worker(self, uid: str) -> Worker | None:
+        """Whose the pod is, while there is the pod."""
+        return self._workers.get(uid) if self._around.records.get(uid) is not None else None
+
+    def _log_incomplete(self, container: ContainerRecord, said: str) -> None:
+        record = self._around.records.get(self._around.room.memory.sandbox(container.sandbox).uid)
+        if record is not None:
+            name = cri.ContainerStatus.FromString(container.status).metadata.name
+            self._around.recorder.warning(record.pod, "LogsIncomplete", f"log of container {name}: {said}", name)
+
     async def _watch_cells(self) -> None:
         """Tell a pod's worker that its cell has an instance, why it does not come, that the fleet gives it up, or that
         the cloud will take its instance.
         """
         async for cell in self._around.cells.watch():
-            worker = self._workers.get(cell.claim.pod.uid) if cell.claim else None
+            worker = self._worker(cell.claim.pod.uid) if cell.claim else None
             if worker is not None and cell.state in HAD:
                 worker.launched(cell)
             if worker is not None and cell.announced is not None:
                 worker.announced(cell)
             if cell.state in (CellState.LOST, CellState.GONE):
-                for worker in list(self._workers.values()):
-                    worker.cell_lost(cell.name, cell.reason or f"the cell is {cell.state.value}")
+                for one in filter(None, map(self._worker, tuple(self._workers))):
+                    one.cell_lost(cell.name, cell.reason or f"the cell is {cell.state.value}")
             elif cell.state is CellState.LAUNCHING and cell.reason and cell.claim is not None:
                 self._late(cell.claim.pod.uid, cell.reason)
 
@@ -125,7 +149,7 @@ class Pods:
             (self.teller.warning if kind == "Warning" else self.teller.normal)(one, reason, message)
 
     def _late(self, uid: str, why: str) -> None:
-        if worker := self._workers.get(uid):
+        if worker := self._worker(uid):
             worker.cell_late(why)
 
     def find(self, namespace: str, name: str) -> Json:
@@ -161,7 +185,7 @@ class Pods:
             record = await self._around.records.change(
                 uid, lambda record: replace(record, pod=change(copy.deepcopy(record.pod)))
             )
-        if worker := self._workers.get(uid):
+        if worker := self._worker(uid):
             worker.changed()
         return record.pod
 
@@ -226,7 +250,10 @@ class Pods:
 
     def log_file(self, pod: Json, name: str, *, previous: bool) -> tuple[Path, Callable[[], bool]]:
         """A container's log file, and whether nothing will follow in it. Raises Fault where there is none (yet)."""
-        return self._around.logs.file(pod, self.run_of(pod), self.container(pod, name), previous=previous)
+        run, wanted = self.run_of(pod), self.container(pod, name)
+        path = self._around.logs.file(pod, run, wanted, previous=previous)
+        copied, known = run.of(wanted).id, self._around.room.memory.log_over
+        return path, lambda: run.released or previous or known(copied) or not path.exists()
 
     def _work_on(self, uid: str) -> None:
         worker = Worker(uid, self._around)
@@ -238,7 +265,7 @@ class Pods:
 
     async def _work(self, uid: str, worker: Worker) -> None:
         try:
-            await self._around.ways.supervisor.persist("life of pod", uid, worker.live)
+            await self._around.supervisor.persist("life of pod", uid, worker.live)
         finally:
             self._workers.pop(uid, None)
             self._usages.forget(uid)
@@ -268,18 +295,21 @@ async def running(
 
     Leaving does not end pods: they run on, and the next life takes them up.
     """
-    now = library.now
+    now, images = library.now, images or Images()
     objects, events = Objects(library.revisions), Objects(library.revisions)
-    async with asyncio.TaskGroup() as tasks:
+    async with (
+        sandboxes_room(cells, library.store, ways, OWNER, images.login) as room,
+        asyncio.TaskGroup() as tasks,
+    ):
         around = Surroundings(
             cells=cells,
-            store=library.store,
+            room=room,
             records=Records(library.store, objects, Finishing(tasks), now),
             recorder=Recorder(events, library.store, now),
-            logs=Logs(folder / "logs", ways.mirror, ways.log_bytes),
-            ways=ways,
+            logs=Logs(folder / "logs", ways.log_bytes),
+            supervisor=ways.supervisor,
             demand=demand_of,
-            images=images or Images(),
+            images=images,
             library=library,
             identity=identity,
             now=now,

@@ -281,6 +281,8 @@ def lost(spec: Json, run: PodRun, cause: str, now: float, reason: str = "CellLos
     for container, _ in containers_of(spec):
         one = run.of(container["name"])
         state = one.state
+        if isinstance(state, Waiting) and one.last is not None and one.last.container_id == one.id:
+            state = one.last  # it waited to start again
         if isinstance(state, Running) or (isinstance(state, Waiting) and one.starts):
             began = state.started_at if isinstance(state, Running) else 0.0
             state = Terminated(137, reason, cause, started_at=began, finished_at=now, container_id=one.id)

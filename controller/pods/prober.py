@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 import msgspec
@@ -12,11 +12,10 @@ from msgspec.structs import replace
 from cellwire.faults import Fault
 from controller.objects.fields import Json
 from controller.pods.asking import answered
-from controller.pods.cri import CellRuntime
-from controller.pods.events import Recorder
 from controller.pods.lifecycle import containers_of
-from controller.pods.records import Records
 from controller.pods.run import ContainerRun, PodRecord, PodRun, Running
+from controller.pods.surroundings import Surroundings
+from controller.sandboxes.cell import OneCell
 
 KINDS = {"startupProbe": "Startup", "livenessProbe": "Liveness", "readinessProbe": "Readiness"}
 
@@ -46,39 +45,39 @@ def verdict(probe: Json, tally: Tally) -> bool | None:
     return tally.passed if tally.row >= needed else None
 
 
-def probing(
-    record: PodRecord, records: Records, recorder: Recorder, runtime: CellRuntime, now: Callable[[], float]
-) -> Iterator[Coroutine[Any, Any, None]]:
+def probing(record: PodRecord, around: Surroundings, there: OneCell) -> Iterator[Coroutine[Any, Any, None]]:
     """One endless task per probe of the pod."""
     for container, _ in containers_of(record.pod["spec"]):
         for kind in KINDS:
             if container.get(kind):
-                prober = Prober(record.pod, container, kind, records, runtime)
-                yield prober.run(recorder, now)
+                yield Prober(record.pod, container, kind, around, there).run()
 
 
 class Prober:
     """One probe of one container."""
 
-    def __init__(self, pod: Json, container: Json, kind: str, records: Records, runtime: CellRuntime) -> None:
+    def __init__(self, pod: Json, container: Json, kind: str, around: Surroundings, there: OneCell) -> None:
         self._pod = pod
         self._container = container
         self._kind = kind
         self._probe: Json = container[kind]
-        self._records = records
-        self._runtime = runtime
+        self._records = around.records
+        self._recorder = around.recorder
+        self._now = around.now
+        self._containers = around.room.containers
+        self._there = there
 
     def _one(self) -> ContainerRun:
         record = self._records.get(self._pod["metadata"]["uid"])
         return record.run.of(self._container["name"]) if record else ContainerRun(name="")
 
-    async def run(self, recorder: Recorder, now: Callable[[], float]) -> None:
+    async def run(self) -> None:
         """Probe for as long as the pod is on its cell."""
         watched, tally = "", Tally()
         while True:
             await asyncio.sleep(self._probe["periodSeconds"] if watched else min(self._probe["periodSeconds"], 1))
             one = self._one()
-            if not self._due(one, now()):
+            if not self._due(one, self._now()):
                 watched = ""
                 continue
             if one.id != watched:
@@ -87,26 +86,26 @@ class Prober:
             tally = tally.with_result(not failure)
             if failure:
                 said = f"{KINDS[self._kind]} probe failed: {failure}"
-                recorder.warning(self._pod, "Unhealthy", said, one.name)
+                self._recorder.warning(self._pod, "Unhealthy", said, one.name)
             result = verdict(self._probe, tally)
             if result is not None:
-                await self._conclude(one, result, recorder)
+                await self._conclude(one, result)
 
     def _due(self, one: ContainerRun, now: float) -> bool:
         if not isinstance(one.state, Running) or now < one.state.started_at + self._probe.get("initialDelaySeconds", 0):
             return False
         return one.started != (self._kind == "startupProbe")
 
-    async def _conclude(self, one: ContainerRun, passed: bool, recorder: Recorder) -> None:  # noqa: FBT001
+    async def _conclude(self, one: ContainerRun, passed: bool) -> None:  # noqa: FBT001
         if self._kind == "readinessProbe":
             await self._set(one, ready=passed)
         elif not passed:
             said = f"Container {one.name} failed {KINDS[self._kind].lower()} probe, will be restarted"
-            recorder.normal(self._pod, "Killing", said, one.name)
+            self._recorder.normal(self._pod, "Killing", said, one.name)
             try:
-                await self._runtime.stop(one.id, float(self._grace()))
+                await self._containers.stop(one.id, float(self._grace()))
             except Fault as fault:
-                recorder.warning(self._pod, "FailedKillPod", str(fault), one.name)
+                self._recorder.warning(self._pod, "FailedKillPod", str(fault), one.name)
         elif self._kind == "startupProbe":
             await self._set(one, started=True, ready="readinessProbe" not in self._container)
 
@@ -126,4 +125,4 @@ class Prober:
         """Nothing if the probe passed, else why it did not."""
         record = self._records.get(self._pod["metadata"]["uid"])
         target = Target(self._container, one.id, record.run.sandbox if record else "")
-        return await answered(self._runtime, self._probe, target, float(self._probe["timeoutSeconds"]))
+        return await answered(self._there, self._probe, target, float(self._probe["timeoutSeconds"]))

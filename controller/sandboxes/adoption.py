@@ -18,7 +18,7 @@ from controller.model.pod import PodClaim
 from controller.sandboxes import records, reducer
 from controller.sandboxes.carried import Carrier
 from controller.sandboxes.cell import PATIENCE, Newcomer, OneCell
-from controller.sandboxes.records import CARRIED, CarriedSandbox, ContainerRecord
+from controller.sandboxes.records import CARRIED, CarriedSandbox, ContainerRecord, SandboxRecord
 from controller.store.protocol import Store
 
 
@@ -37,10 +37,15 @@ class SandboxOwner:
 
     async def take(self, cell: Cell, channel: Channel) -> None:
         """Write the sandbox and its containers down, under the ids by which they were known. Raises Fault."""
+        await self.take_sandbox(cell, channel)
+
+    async def take_sandbox(self, cell: Cell, channel: Channel) -> tuple[SandboxRecord, list[ContainerRecord]]:
+        """As `take`; what was written down."""
         there = newcomer(cell.name, channel)
         found = await self._found(there)
         if found is None:
             raise Fault(Kind.UNAVAILABLE, f"cell {cell.name}", "its pod has ended meanwhile", "it is asked again")
+        taken: list[ContainerRecord] = []
         pulled: dict[str, str] = {}
         for one in await there.containers(found.record.id):
             record = await self._container(there, one.id)
@@ -51,8 +56,10 @@ class SandboxOwner:
             pulled[status.image.user_specified_image or status.image.image] = status.image_id
             record = msgspec.structs.replace(record, status=status.SerializeToString())
             await self._store.put(records.containers(self._owner), record.id, msgspec.msgpack.encode(record))
+            taken.append(record)
         record = msgspec.structs.replace(found.record, pulled=pulled)
         await self._store.put(records.sandboxes(self._owner), record.id, msgspec.msgpack.encode(record))
+        return record, taken
 
     async def _found(self, there: OneCell) -> CarriedSandbox | None:
         carried = await self._carrier.get(there, CARRIED)

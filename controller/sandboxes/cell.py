@@ -111,15 +111,6 @@ class OneCell:
             lambda reply: told.fresh(reply.pod_sandbox_id, "sandbox", known),
         )
 
-    async def sandboxes(self, uid: str) -> tuple[Made, ...]:
-        """The sandboxes of a pod. Raises Fault."""
-        wanted = cri.PodSandboxFilter(label_selector={"io.kubernetes.pod.uid": uid})
-        return await self._ask(
-            lambda channel: runtime_grpc.RuntimeServiceStub(channel).ListPodSandbox,
-            cri.ListPodSandboxRequest(filter=wanted),
-            told.sandboxes,
-        )
-
     async def sandbox_status(self, sandbox: str, deadline: float = QUICK) -> cri.PodSandboxStatus:
         """The status of the cell's sandbox. Raises Fault."""
         return await self._ask(

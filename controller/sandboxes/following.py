@@ -73,14 +73,16 @@ class Following:
         self._cells = cells
         self._memory = memory
         self._ways = ways
-        self._logs = logs
+        self._logs = LogKeeping()
         self._beside: tuple[Beside, ...] = ()
         self._tasks: dict[str, list[asyncio.Task[None]]] = {}
         self._copies: dict[str, asyncio.Task[None]] = {}
 
-    def take_up(self, beside: Sequence[Beside] = ()) -> None:
-        """Follow what an earlier life of the controller followed; `beside` is done for each sandbox from now on."""
-        self._beside = tuple(beside)
+    def take_up(self, beside: Sequence[Beside] = (), logs: LogKeeping | None = None) -> None:
+        """Follow what an earlier life of the controller followed; `beside` is done for each sandbox from now on, and
+        `logs` for each log.
+        """
+        self._beside, self._logs = tuple(beside), logs or self._logs
         for record in self._memory.sandboxes():
             if not record.released:
                 self.start(record)

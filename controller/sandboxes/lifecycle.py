@@ -12,10 +12,12 @@ import msgspec
 import structlog
 
 from cellwire.cri.v1 import runtime_pb2 as cri
-from cellwire.faults import Fault
+from cellwire.faults import Fault, Kind
+from controller.choice.wishes import PREFIX, SHOWN
 from controller.fleet.cells import Cells
-from controller.model.names import CellName
-from controller.model.pod import PodClaim
+from controller.model.names import CellName, PodUid
+from controller.model.offer import Demand
+from controller.model.pod import PodClaim, PodRef
 from controller.sandboxes import following, reducer
 from controller.sandboxes.carried import Carrier
 from controller.sandboxes.cell import PATIENCE, OneCell, is_over
@@ -26,6 +28,8 @@ from controller.sandboxes.records import CARRIED, CarriedSandbox, SandboxRecord
 from controller.sandboxes.resize import require_fits
 
 log = structlog.get_logger()
+# Labels of a sandbox by which its pod is known: those that a kubelet adds to the pod's own.
+IDENTITY = frozenset(f"io.kubernetes.pod.{part}" for part in ("name", "namespace", "uid"))
 
 
 class Sandboxes:
@@ -115,3 +119,29 @@ class Sandboxes:
             if is_over(self._cells.get(record.cell)):
                 return
         await self._following.logs_complete(record.id)
+
+
+def pod_of(config: cri.PodSandboxConfig) -> PodRef:
+    """Which attempt at which pod a sandbox config is for. Raises Fault INVALID without a uid."""
+    metadata = config.metadata
+    if not metadata.uid:
+        raise Fault(Kind.INVALID, "the sandbox config", "metadata.uid is empty", "name the pod by its uid")
+    return PodRef(uid=PodUid(metadata.uid), namespace=metadata.namespace, name=metadata.name, attempt=metadata.attempt)
+
+
+def claim_of(config: cri.PodSandboxConfig, demand: Demand, owner: str, images: tuple[str, ...] = ()) -> PodClaim:
+    """What this attempt at a pod asks of the fleet: with the pod's own labels, annotations that are wishes, and the
+    images that it will want, as far as they are known. Raises Fault INVALID without a uid.
+    """
+    return PodClaim(
+        pod=pod_of(config),
+        demand=demand,
+        labels={key: text for key, text in config.labels.items() if key not in IDENTITY},
+        annotations={
+            key: text
+            for key, text in config.annotations.items()
+            if key.startswith(PREFIX) and key.removeprefix(PREFIX) not in SHOWN
+        },
+        by=owner,
+        images=images,
+    )

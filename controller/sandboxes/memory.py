@@ -41,6 +41,8 @@ class Memory:
         self._finishing = finishing
         self._sandboxes: dict[str, SandboxRecord] = {}
         self._containers: dict[str, ContainerRecord] = {}
+        self._of_pod: dict[tuple[str, int], str] = {}
+        self._of_sandbox: dict[str, dict[str, ContainerRecord]] = {}
         self._sandbox_entries: dict[str, cri.PodSandbox] = {}
         self._container_entries: dict[str, cri.Container] = {}
         # Answers by their filter, while nothing has changed.
@@ -88,7 +90,7 @@ class Memory:
 
     def containers_of(self, sandbox_id: str) -> tuple[ContainerRecord, ...]:
         """The records of a sandbox's containers."""
-        return tuple(record for record in self._containers.values() if record.sandbox == sandbox_id)
+        return tuple(self._of_sandbox.get(sandbox_id, {}).values())
 
     def sandbox_of_cell(self, cell: CellName) -> SandboxRecord | None:
         """The sandbox that lives in a cell."""
@@ -96,8 +98,8 @@ class Memory:
 
     def sandbox_of_pod(self, uid: str, attempt: int) -> SandboxRecord | None:
         """The sandbox of one attempt at a pod."""
-        found = (record for record in self._sandboxes.values() if (record.uid, record.attempt) == (uid, attempt))
-        return next(found, None)
+        found = self._of_pod.get((uid, attempt))
+        return self._sandboxes.get(found) if found is not None else None
 
     def sandbox(self, sandbox_id: str) -> SandboxRecord:
         """A sandbox by id or unique prefix. Raises Fault NOT_FOUND."""
@@ -124,6 +126,11 @@ class Memory:
         """Whether a container is in this state, as far as is known."""
         entry = self._container_entries.get(container_id)
         return entry is not None and entry.state == state
+
+    def log_over(self, container_id: str) -> bool:
+        """Whether nothing of a container's log is to come any more: all of it is here, or nobody copies it."""
+        record = self._containers.get(container_id)
+        return record is None or record.log_complete
 
     async def put_sandbox(self, record: SandboxRecord) -> None:
         """Store a sandbox, new or changed."""
@@ -200,6 +207,7 @@ class Memory:
         async with self._turn(record.sandbox):
             await self._store.delete(self._container_kind, record.id)
             self._containers.pop(record.id, None)
+            self._of_sandbox.get(record.sandbox, {}).pop(record.id, None)
             self._container_entries.pop(record.id, None)
             self._container_lists.clear()
         self._announce(record.id, record.sandbox, (cri.CONTAINER_DELETED_EVENT,))
@@ -212,6 +220,9 @@ class Memory:
         async with self._turn(record.id):
             await self._store.delete(self._sandbox_kind, record.id)
             self._sandboxes.pop(record.id, None)
+            self._of_sandbox.pop(record.id, None)
+            if self._of_pod.get((record.uid, record.attempt)) == record.id:
+                del self._of_pod[record.uid, record.attempt]
             self._sandbox_entries.pop(record.id, None)
             self._sandbox_lists.clear()
 
@@ -231,11 +242,13 @@ class Memory:
 
     def _keep_sandbox(self, record: SandboxRecord) -> None:
         self._sandboxes[record.id] = record
+        self._of_pod.setdefault((record.uid, record.attempt), record.id)
         self._sandbox_lists.clear()
         self._sandbox_entries[record.id] = listed_sandbox(cri.PodSandboxStatus.FromString(record.status))
 
     def _keep_container(self, record: ContainerRecord) -> None:
         self._containers[record.id] = record
+        self._of_sandbox.setdefault(record.sandbox, {})[record.id] = record
         status = cri.ContainerStatus.FromString(record.status)
         self._container_lists.clear()
         self._container_entries[record.id] = listed_container(status, record.sandbox)

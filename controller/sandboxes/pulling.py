@@ -35,12 +35,16 @@ class Pulling:
             image_id = await pull(there, asked, self.login, accounts)
         except Fault as fault:
             image_id = _already_pulled(sandbox, reference, fault)
+        await self.allow(sandbox.id, reference, image_id)
+        return image_id
 
-        def allow(record: SandboxRecord) -> SandboxRecord:
+    async def allow(self, sandbox_id: str, reference: str, image_id: str) -> None:
+        """The sandbox's pod may have the image: it has pulled it."""
+
+        def allowed(record: SandboxRecord) -> SandboxRecord:
             return msgspec.structs.replace(record, pulled={**record.pulled, reference: image_id})
 
-        await self._memory.change_sandbox(sandbox.id, allow)
-        return image_id
+        await self._memory.change_sandbox(sandbox_id, allowed)
 
 
 async def pull(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from controller.clouds.protocol import LoginOf
 from controller.fleet.cells import Cells
 from controller.sandboxes.containers import Containers
-from controller.sandboxes.following import Following, LogKeeping
+from controller.sandboxes.following import Following
 from controller.sandboxes.interruption import Interruptions
 from controller.sandboxes.lifecycle import Sandboxes
 from controller.sandboxes.memory import Memory
@@ -44,13 +44,12 @@ async def running(
     login: LoginOf | None = None,
     *,
     patience: float | None = None,
-    logs: LogKeeping = LogKeeping(),  # noqa: B008 # a value that nobody changes
 ) -> AsyncGenerator[Room]:
     """The sandboxes of `owner`; `login` gives credentials of the cloud's registries. For `patience` see `OneCell`."""
     async with asyncio.TaskGroup() as tasks:
         memory = Memory(store, Finishing(tasks), owner)
         await memory.load()
-        following = Following(tasks, cells, memory, ways, logs)
+        following = Following(tasks, cells, memory, ways)
         containers = Containers(cells, memory, following, ways.carrier, patience)
         sandboxes = Sandboxes(cells, memory, following, ways.carrier, containers)
         watching = tasks.create_task(Interruptions(cells, memory, containers, owner).watch(), name="interruptions")

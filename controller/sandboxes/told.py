@@ -133,42 +133,22 @@ def addresses(told: cri.PodSandboxStatus, recorded: Collection[str] = ()) -> tup
 
 
 class Made(msgspec.Struct, frozen=True):
-    """A sandbox or container that a cell lists: its id, name, and which attempt at it."""
+    """A container that a cell lists: its id, name, and which attempt at it."""
 
     id: str
     name: str
     attempt: int
-    created: bool
-    created_at: int
 
 
 def containers(told: cri.ListContainersResponse, sandbox_id: str) -> tuple[Made, ...]:
     """The containers of a sandbox, as a cell lists them when asked for those. Raises Fault."""
     thing = f"containers of sandbox {sandbox_id[:13]}"
     _few(len(told.containers), MOST_CONTAINERS, thing)
-    found: list[Made] = []
     for one in told.containers:
         if one.pod_sandbox_id not in {"", sandbox_id}:
             raise untrue(thing, "the cell tells of another sandbox")
-        _moments((one.created_at,), thing)
-        created = one.state == cri.CONTAINER_CREATED
-        found.append(_made(one.id, one.metadata.name, one.metadata.attempt, one.created_at, thing, created=created))
-    return tuple(found)
-
-
-def sandboxes(told: cri.ListPodSandboxResponse) -> tuple[Made, ...]:
-    """The sandboxes of a cell. Raises Fault."""
-    _few(len(told.items), MOST_CONTAINERS, "sandboxes")
-    return tuple(
-        _made(one.id, one.metadata.name, one.metadata.attempt, one.created_at, "sandboxes", created=True)
-        for one in told.items
-    )
-
-
-def _made(made: str, name: str, attempt: int, created_at: int, thing: str, *, created: bool) -> Made:
-    _names((name,), thing)
-    _moments((created_at,), thing)
-    return Made(identifier(made, thing), name, attempt, created, created_at)
+        _names((one.metadata.name,), thing)
+    return tuple(Made(identifier(one.id, thing), one.metadata.name, one.metadata.attempt) for one in told.containers)
 
 
 def image(told: cri.Image) -> cri.Image:

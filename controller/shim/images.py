@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import time
 
-import msgspec
 import structlog
 
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from controller.choice.platforms import locate
+from controller.sandboxes.lifecycle import pod_of
 from controller.sandboxes.memory import SHORTEST_PREFIX
 from controller.sandboxes.records import SandboxRecord
 from controller.sandboxes.room import Room
 from controller.shim.patience import Patience
-from controller.shim.sandboxes import pod_of
 from controller.shim.stock import Stock
 
 log = structlog.get_logger()
@@ -70,11 +69,7 @@ class Images:
             )
         wanted = cri.PullImageRequest(image=cri.ImageSpec(image=names[0]), sandbox_config=config)
         image_id = await self.pull(wanted)
-
-        def allow(record: SandboxRecord) -> SandboxRecord:
-            return msgspec.structs.replace(record, pulled={**record.pulled, spec.image: image_id})
-
-        await self._room.memory.change_sandbox(sandbox.id, allow)
+        await self._room.pulling.allow(sandbox.id, spec.image, image_id)
 
     async def pull(self, request: cri.PullImageRequest) -> str:
         """Pull onto the cell of the pod that the request names; returns the image's id. Raises Fault."""

@@ -15,10 +15,11 @@ from cellwire.faults import Fault, Kind
 from controller.fleet.cells import Cells
 from controller.model import cost
 from controller.model.cell import Cell
-from controller.model.names import CellName, PodUid
+from controller.model.names import CellName
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
 from controller.sandboxes.cell import is_over
+from controller.sandboxes.lifecycle import claim_of, pod_of
 from controller.sandboxes.records import SandboxRecord
 from controller.sandboxes.room import Room
 from controller.shim import volumes
@@ -68,7 +69,7 @@ class Sandboxes:
                 known = self._room.memory.sandbox_of_pod(*key)
                 if known is not None:
                     return _standing(known)
-                claim = claim_of(config, self._demand_of(config), self._images_of(config))
+                claim = claim_of(config, self._demand_of(config), CLAIMED_BY, self._images_of(config))
                 return await self._run_on(await self._cells.claim(claim), claim, config, runtime_handler)
         except TimeoutError:
             raise self._still_coming(pod, patience) from None
@@ -151,26 +152,6 @@ def _standing(record: SandboxRecord) -> str:
         cause = f"{record.id[:13]} has the same uid and attempt and is over"
         raise Fault(Kind.EXISTS, thing, cause, "remove it, or count the attempt up")
     return record.id
-
-
-def pod_of(config: cri.PodSandboxConfig) -> PodRef:
-    """Which attempt at which pod a sandbox config is for. Raises Fault INVALID without a uid."""
-    metadata = config.metadata
-    if not metadata.uid:
-        raise Fault(Kind.INVALID, "the sandbox config", "metadata.uid is empty", "name the pod by its uid")
-    return PodRef(uid=PodUid(metadata.uid), namespace=metadata.namespace, name=metadata.name, attempt=metadata.attempt)
-
-
-def claim_of(config: cri.PodSandboxConfig, demand: Demand, images: tuple[str, ...] = ()) -> PodClaim:
-    """What this attempt asks of the fleet. Raises Fault INVALID without a uid."""
-    return PodClaim(
-        pod=pod_of(config),
-        demand=demand,
-        labels=dict(config.labels),
-        annotations={key: text for key, text in config.annotations.items() if key.startswith("chinampa.dev/")},
-        by=CLAIMED_BY,
-        images=images,
-    )
 
 
 def config_for_cell(config: cri.PodSandboxConfig) -> cri.PodSandboxConfig:

@@ -15,7 +15,7 @@ from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.limits import LONGEST
-from controller.pods.cri import TERMINATION_BYTES
+from controller.pods.logs import MESSAGE_BYTES
 from tests.support.hostile import (
     HostileCell,
     beside_pods,
@@ -150,7 +150,7 @@ async def test_what_cells_tell_without_measure_costs_an_honest_pod_nothing(tmp_p
         shown = await controller.kubectl("get", "pods", "-o", "json")
         assert len(shown) < 100_000
         message = "jsonpath={.status.containerStatuses[0].lastState.terminated.message}"
-        assert len(await controller.kubectl("get", "pod", "long-message", "-o", message)) <= TERMINATION_BYTES
+        assert len(await controller.kubectl("get", "pod", "long-message", "-o", message)) <= MESSAGE_BYTES
         assert "moment-1" not in str(await controller.cells())
         assert controller.process is not None
         assert controller.process.returncode is None, controller.words()

@@ -101,6 +101,7 @@ def _services(cell: CellDouble) -> list[Any]:
         RuntimeServiceBase,
         RunPodSandbox=_unary(CellDouble.run),
         ListPodSandbox=_unary(CellDouble.list_sandboxes),
+        StopPodSandbox=_unary(CellDouble.stop_sandbox),
         PodSandboxStatus=_unary(CellDouble.sandbox_status),
         CreateContainer=_unary(CellDouble.create),
         StartContainer=_unary(CellDouble.start),

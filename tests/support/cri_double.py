@@ -99,6 +99,13 @@ class CellDouble:
         ]
         return cri.ListPodSandboxResponse(items=listed)
 
+    async def stop_sandbox(self, request: cri.StopPodSandboxRequest) -> cri.StopPodSandboxResponse:
+        self.kill_all()
+        for one in self.containers.values():
+            while one.status.state == cri.CONTAINER_RUNNING:
+                await one.changed.wait()
+        return cri.StopPodSandboxResponse()
+
     async def sandbox_status(self, request: cri.PodSandboxStatusRequest) -> cri.PodSandboxStatusResponse:
         return cri.PodSandboxStatusResponse(status=self._sandbox(request.pod_sandbox_id))
 

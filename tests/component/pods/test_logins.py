@@ -14,9 +14,10 @@ from controller.clouds.protocol import Login, LoginOf
 from controller.fleet.cells import Cells
 from controller.model.names import PodUid
 from controller.model.pod import PodClaim, PodRef
-from controller.pods.cri import CellRuntime
 from controller.sandboxes import room
 from controller.sandboxes.carried import Carrier
+from controller.sandboxes.cell import OneCell
+from controller.sandboxes.pulling import pull
 from controller.sandboxes.ways import Ways
 from controller.shim.images import Images
 from controller.shim.patience import Patience
@@ -35,14 +36,14 @@ async def denied(image: str) -> Login | None:
     raise Fault(Kind.DENIED, f"login for {image}", "the role may not")
 
 
-async def test_the_pod_engine_logs_in_to_the_clouds_registries_only() -> None:
+async def test_without_accounts_of_its_own_a_pod_is_logged_in_to_the_clouds_registries_only() -> None:
     async with cells() as fleet:
         pod = PodRef(uid=PodUid("u"), namespace="default", name="p", attempt=0)
         cell = await fleet.claim(PodClaim(pod=pod, demand=demand_of(None)))
-        runtime = CellRuntime(cast("Cells", fleet), cell.name, login)
+        there = OneCell(cast("Cells", fleet), cell.name)
 
         for image in (OWN, OTHER):
-            await runtime.pull(image, cri.PodSandboxConfig())
+            await pull(there, cri.PullImageRequest(image=cri.ImageSpec(image=image)), login)
         assert fleet.doubles[cell.name].logins == [("cloud", "secret"), ("", "")]
 
 

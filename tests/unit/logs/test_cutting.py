@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -145,18 +146,26 @@ class Growing:
 
 async def test_a_pod_s_container_keeps_so_many_bytes_of_its_starts_while_they_grow(tmp_path: Path) -> None:
     mirror = Growing()
-    logs = Logs(tmp_path, mirror, MIB)
+    logs = Logs(tmp_path, MIB)
     for start in range(3):
-        await logs.copy(lambda: asyncio.sleep(0), "k", logs.path("u", "c", start))  # pyright: ignore[reportArgumentType]
+        path, _ = logs.begin("u", "c", start)
+        await mirror.copy(lambda: None, "k", path, follow=True, grown=partial(logs.bound, path))
+        await logs.bound(path)
     assert mirror.most < MIB + 100_000
-    assert sorted(path.name for path in (tmp_path / "u" / "c").iterdir()) == ["1.log", "2.log"]
+    assert sorted(path.name for path in (tmp_path / "u" / "c").iterdir()) == [
+        "1.log",
+        "1.message",
+        "2.log",
+        "2.message",
+    ]
     assert seen(logs.path("u", "c", 2))[-1] == b"line 99999"
     assert logs.tail(logs.path("u", "c", 1)).endswith("line 99999")
 
 
 async def test_without_a_bound_all_is_kept(tmp_path: Path) -> None:
-    logs = Logs(tmp_path, Growing())
-    await logs.copy(lambda: asyncio.sleep(0), "k", logs.path("u", "c", 0))  # pyright: ignore[reportArgumentType]
+    logs = Logs(tmp_path)
+    path, _ = logs.begin("u", "c", 0)
+    await Growing().copy(lambda: None, "k", path, follow=True, grown=partial(logs.bound, path))
     assert logs.path("u", "c", 0).read_bytes() == lines(100_000)
 
 

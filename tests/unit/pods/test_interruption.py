@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controller.pods.interruption import interrupted
+from controller.pods.lifecycle import lost
 from controller.pods.run import ContainerRun, PodRun, Running, Terminated, Waiting
 
 T = 10_000.0
@@ -10,14 +10,14 @@ SPEC = {"containers": [{"name": "web"}, {"name": "idle"}]}
 
 
 def run() -> PodRun:
-    ended = Terminated(143, "Error", started_at=T - 50, finished_at=T + 1, container_id="a")
+    ended = Terminated(143, "Interrupted", "why", started_at=T - 50, finished_at=T + 1, container_id="a")
     crashing = ContainerRun(name="web", id="a", state=Waiting("CrashLoopBackOff"), last=ended, starts=3, restarts=2)
     hanging = ContainerRun(name="idle", id="b", state=Running(T - 50), starts=1)
     return PodRun(attempt=4, cell="c-1", sandbox="s", containers={"web": crashing, "idle": hanging})  # type: ignore[arg-type]
 
 
 def test_a_pod_that_always_restarts_runs_anew_and_keeps_how_its_containers_ended() -> None:
-    after = interrupted({**SPEC, "restartPolicy": "Always"}, run(), "why", T, T + 5)
+    after = lost({**SPEC, "restartPolicy": "Always"}, run(), "why", T + 5, "Interrupted")
 
     assert (after.attempt, after.cell, after.sandbox, after.phase) == (5, "", "", "")
     web, idle = after.of("web").last, after.of("idle").last
@@ -29,13 +29,15 @@ def test_a_pod_that_always_restarts_runs_anew_and_keeps_how_its_containers_ended
 
 
 def test_a_pod_that_never_restarts_has_failed_and_says_why() -> None:
-    after = interrupted({**SPEC, "restartPolicy": "Never"}, run(), "why", T, T + 5)
+    after = lost({**SPEC, "restartPolicy": "Never"}, run(), "why", T + 5, "Interrupted")
 
     assert (after.phase, after.reason, after.message, after.attempt) == ("Failed", "Interrupted", "why", 4)
 
 
 def test_a_container_that_had_ended_before_keeps_its_reason() -> None:
     done = ContainerRun(name="web", id="a", state=Terminated(0, "Completed", finished_at=T - 1), starts=1)
-    after = interrupted({"containers": [{"name": "web"}], "restartPolicy": "Never"}, PodRun().having(done), "w", T, T)
+    after = lost(
+        {"containers": [{"name": "web"}], "restartPolicy": "Never"}, PodRun().having(done), "w", T, "Interrupted"
+    )
 
     assert after.of("web").state == done.state

@@ -1,0 +1,51 @@
+"""What a pod's worker needs of the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from controller.clouds.protocol import LoginOf
+from controller.fleet.cells import Cells
+from controller.model.offer import Demand
+from controller.objects.library import Library
+from controller.pods.delivery import Identity
+from controller.pods.events import Recorder
+from controller.pods.logs import Logs
+from controller.pods.records import Records
+from controller.sandboxes.owned import Supervisor
+from controller.sandboxes.room import Room
+
+
+async def _nobody_says(_: Sequence[str]) -> tuple[str, ...]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """What can be known of images before a cell has them: for which processors all of them are built (empty: unknown),
+    and the credentials for a registry of the cloud's own. `patience` is how long, in seconds, a cell is kept for a pod
+    of which an image cannot be pulled; 0 is for ever.
+    """
+
+    architectures: Callable[[Sequence[str]], Awaitable[tuple[str, ...]]] = _nobody_says
+    login: LoginOf | None = None
+    patience: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """See the module. `room` is where the pods' sandboxes are."""
+
+    cells: Cells
+    room: Room
+    records: Records
+    recorder: Recorder
+    logs: Logs
+    supervisor: Supervisor
+    demand: Callable[[Mapping[str, Any]], Demand]
+    images: Images
+    library: Library
+    identity: Identity
+    now: Callable[[], float]
