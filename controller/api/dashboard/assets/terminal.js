@@ -24,7 +24,8 @@ export class Terminal {
     place.addEventListener("paste", (event) => {
       event.preventDefault();
       const text = event.clipboardData.getData("text").replaceAll("\r\n", "\r").replaceAll("\n", "\r");
-      this.send(this.bracketed ? `\x1b[200~${text}\x1b[201~` : text);
+      // Who pastes gives no commands: the end of the brackets must not be in what is pasted.
+      this.send(this.bracketed ? `\x1b[200~${text.replaceAll("\x1b", "")}\x1b[201~` : text);
     }, { signal });
     this.watching = new ResizeObserver(() => this.fit());
     this.watching.observe(place);
@@ -35,6 +36,12 @@ export class Terminal {
     Object.assign(this, { x: 0, y: 0, pen: PLAIN, saved: [0, 0, PLAIN], top: 0, bottom: this.rows - 1, wrapping: false,
       application: false, bracketed: false, cursor: true, other: null });
     this.lines = Array.from({ length: this.rows }, () => this.blank());
+  }
+
+  /** To the place that was saved, which may lie outside since the window became smaller. */
+  restore() {
+    const [x, y, pen] = this.saved;
+    Object.assign(this, { x: Math.min(x, this.columns - 1), y: Math.min(y, this.rows - 1), pen });
   }
 
   blank() { return Array.from({ length: this.columns }, () => [" ", PLAIN]); }
@@ -148,7 +155,7 @@ export class Terminal {
     }
     if ("()*+#%".includes(kind)) return text[at + 2] === undefined ? 0 : 3;
     if (kind === "7") this.saved = [this.x, this.y, this.pen];
-    else if (kind === "8") [this.x, this.y, this.pen] = this.saved;
+    else if (kind === "8") this.restore();
     else if (kind === "D") this.feed();
     else if (kind === "E") { this.x = 0; this.feed(); }
     else if (kind === "M") { if (this.y === this.top) this.scroll(-1); else this.y = Math.max(0, this.y - 1); }
@@ -191,7 +198,7 @@ export class Terminal {
         this.x = this.y = 0;
         break;
       case "s": this.saved = [this.x, this.y, this.pen]; break;
-      case "u": [this.x, this.y, this.pen] = this.saved; break;
+      case "u": this.restore(); break;
       case "n": if (numbers[0] === 6) this.send(`\x1b[${this.y + 1};${this.x + 1}R`); else if (numbers[0] === 5) this.send("\x1b[0n"); break;
       case "c": if (mark !== ">") this.send("\x1b[?6c"); break;
       case "m": this.style(numbers); break;
