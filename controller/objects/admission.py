@@ -21,6 +21,8 @@ from controller.objects.shapes import mistyped, pruned, unknown
 STRICT, WARN, IGNORE = "Strict", "Warn", "Ignore"
 _SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 LONGEST_PREFIX = 58
+# Bytes of an object as JSON: what etcd takes of one request. Patches add up, so bounds of bodies alone are none.
+LARGEST = 3 << 19
 # What the server alone says of an object: whatever a client sends of it is passed over at its creation …
 SERVERS = (
     *("creationTimestamp", "deletionGracePeriodSeconds", "deletionTimestamp", "generation", "managedFields"),
@@ -115,6 +117,17 @@ def checked(resource: Resource, one: Json, before: Json | None, how: How) -> Jso
     for sentence in resource.warnings(one):
         how.warn(sentence)
     return resource.defaults(one)
+
+
+def sized(resource: Resource, one: Json) -> Json:
+    """The object, if it is not too large to be kept. Raises Fault."""
+    size = len(msgspec.json.encode(one))
+    if size > LARGEST:
+        name = one["metadata"]["name"]
+        fault = bad_request(f'{resource.key} "{name}": it has {size} bytes as JSON, and may have {LARGEST}')
+        fault.reason = "RequestEntityTooLarge"
+        raise fault
+    return one
 
 
 def _metadata(resource: Resource, metadata: Json, report: Report) -> None:

@@ -86,7 +86,7 @@ class Library:
             raise Fault(Kind.EXISTS, f'{resource.key} "{one["metadata"]["name"]}"', "already exists")
         for guard in self.guards:
             guard(resource, namespace, one, how)
-        return one
+        return admission.sized(resource, one)
 
     async def create(self, resource: Resource, namespace: str, given: Json, how: How) -> Json:
         """Create an object. Raises Invalid, Fault NOT_FOUND (its namespace), EXISTS and DENIED."""
@@ -131,7 +131,7 @@ class Library:
                 return before
             at = timestamp(self.now())
             own = how.manager, resource.api_version, at, how.subresource
-            return managed.updated(before, after, resource.shape, *own)
+            return admission.sized(resource, managed.updated(before, after, resource.shape, *own))
 
         return await self._changed(resource, namespace, name, admitted, how)
 
@@ -156,7 +156,7 @@ class Library:
             after = admission.checked(resource, carried, before, how)
             booked = {**after, "metadata": {**after["metadata"], "managedFields": entries}}
             unchanged = admission.same(before, after) and _held(before) == _held(booked)
-            return before if unchanged else booked
+            return before if unchanged else admission.sized(resource, booked)
 
         if self.keeper(resource).objects.get(namespace, name) is None:
             one = self.prepared(resource, namespace, config, how)
