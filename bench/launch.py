@@ -17,7 +17,7 @@ from pathlib import Path
 
 import structlog
 
-from controller.fleet.plan import Limits
+from controller.fleet.plan import FleetLimits
 from controller.fleet.room import Fleet, FleetSettings
 from controller.model.names import PodUid
 from controller.model.offer import Demand
@@ -34,7 +34,7 @@ SUBNET = "10.232.0.0/18"
 ZONES = ("us-east-1a", "us-east-1b", "us-east-1c", "us-east-1d")
 LAUNCHING = ("CreateFleet", "RunInstances")
 # A thousand doubles and their controller share this process: a late heartbeat says nothing about a cell here.
-LIMITS = Limits(lease=600.0, boot=900.0, launch=900.0)
+LIMITS = FleetLimits(lease=600.0, boot=900.0, launch=900.0)
 SETTINGS = FleetSettings(cluster="bench", limits=LIMITS, heartbeat=60.0, survey=30.0)
 
 

@@ -21,8 +21,8 @@ from bench._runtimes import listens, process, until
 from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.rpc.call import call
+from cellwire.rpc.grpclib_patches import MendedChannel
 from cellwire.rpc.limits import CELL
-from cellwire.rpc.mended import MendedChannel
 from controller.choice import demand
 from controller.model.names import CellName
 from controller.sandboxes.carried import Carrier

@@ -32,8 +32,8 @@ from cellagent.kernel import threads
 from cellagent.network.holding import Holding
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cell.v1.cell_grpc import CellBase
+from cellwire.rpc.grpclib_patches import MendedChannel
 from cellwire.rpc.limits import CELL
-from cellwire.rpc.mended import MendedChannel
 from cellwire.rpc.serve import serving
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, PodUid

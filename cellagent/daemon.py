@@ -14,16 +14,16 @@ from pathlib import Path
 
 import msgspec
 
-from cellagent.boot.identity import Home, Identity
+from cellagent.boot.identity import CellIdentity, Home
 from cellagent.boot.join import AGENT_VERSION, join_for_ever
 from cellagent.boot.metadata import Metadata
 from cellagent.boot.moments import started_at
 from cellagent.images import routes
 from cellagent.images import service as images
 from cellagent.images.messages import RegistrySettings
-from cellagent.kernel import leash, power
+from cellagent.kernel import agent_locks, power
 from cellagent.link import heartbeat
-from cellagent.link.events import Events
+from cellagent.link.events import CellEvents
 from cellagent.link.home import Homeless, stay
 from cellagent.runtime import service as runtime
 from cellagent.runtime.cell import CellService
@@ -32,8 +32,8 @@ from cellwire import tasks
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from cellwire.proxies import Proxies, merged, proxies_of
+from cellwire.rpc.grpclib_patches import MendedServer
 from cellwire.rpc.limits import CELL_SERVER
-from cellwire.rpc.mended import MendedServer
 from cellwire.rpc.serve import prepared, serving
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ async def serve(
         proxies=proxies_of(os.environ),
     )
     async with (
-        leash.sole(settings.root, settings.state),
+        agent_locks.sole(settings.root, settings.state),
         images.running(image_settings) as image_room,
         runtime.running(settings, image_room.store) as room,
         serving([room.service, image_room.service], socket),
@@ -80,8 +80,8 @@ async def cell(root: Path, state: Path, *, power_off: bool = False) -> None:
     if began := started_at():
         moments["user-data"] = began
     # Before anything else: two that join would each replace the other's key.
-    async with leash.sole(root, state):
-        identity = Identity(root / "identity")
+    async with agent_locks.sole(root, state):
+        identity = CellIdentity(root / "identity")
         home = identity.home()
         if home is None:
             home = await _joined(identity, power_off=power_off)
@@ -89,7 +89,7 @@ async def cell(root: Path, state: Path, *, power_off: bool = False) -> None:
         await _at_home(identity, home, moments, RuntimeSettings(root=root, state=state), power_off=power_off)
 
 
-async def _joined(identity: Identity, *, power_off: bool) -> Home:
+async def _joined(identity: CellIdentity, *, power_off: bool) -> Home:
     try:
         async with asyncio.timeout(UNJOINED if power_off else None):
             return await join_for_ever(identity, Metadata())
@@ -102,7 +102,7 @@ async def _joined(identity: Identity, *, power_off: bool) -> Home:
         raise
 
 
-async def _staying(server: MendedServer, identity: Identity, home: Home, *, power_off: bool) -> None:
+async def _staying(server: MendedServer, identity: CellIdentity, home: Home, *, power_off: bool) -> None:
     while True:
         try:
             await stay(server, identity, home, lambda: None)
@@ -112,7 +112,7 @@ async def _staying(server: MendedServer, identity: Identity, home: Home, *, powe
 
 
 async def _at_home(
-    identity: Identity, home: Home, moments: dict[str, float], folders: RuntimeSettings, *, power_off: bool
+    identity: CellIdentity, home: Home, moments: dict[str, float], folders: RuntimeSettings, *, power_off: bool
 ) -> None:
     settings = home.cell_settings()
     way = settings.proxies
@@ -133,7 +133,7 @@ async def _at_home(
         proxies=merged((told, proxies_of(os.environ))),
     )
     runtime_settings = msgspec.structs.replace(folders, pod_address=settings.pod_address, vpc=home.vpc)
-    events = Events()
+    events = CellEvents()
     async with (
         images.running(image_settings, events.pulling) as image_room,
         runtime.running(runtime_settings, image_room.store) as room,
@@ -151,7 +151,7 @@ async def _at_home(
 
 
 async def _reports(
-    name: str, moments: dict[str, float], room: runtime.RuntimeRoom, events: Events, interval: float
+    name: str, moments: dict[str, float], room: runtime.RuntimeRoom, events: CellEvents, interval: float
 ) -> AsyncIterator[wire.ReportMessage]:
     hello = heartbeat.hello(name, AGENT_VERSION, moments, room.oci_runtime)
     yield wire.ReportMessage(hello=hello)

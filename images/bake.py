@@ -81,13 +81,13 @@ def _alone(work: Path) -> Generator[None]:
         yield
 
 
-def bake(asked: Bake, say: Callable[[str], None]) -> papers.Manifest:
+def bake(asked: Bake, say: Callable[[str], None]) -> papers.BakeManifest:
     """Bake a disk. Raises Fault."""
     with _alone(asked.work):
         return _baked(asked, say)
 
 
-def _baked(asked: Bake, say: Callable[[str], None]) -> papers.Manifest:
+def _baked(asked: Bake, say: Callable[[str], None]) -> papers.BakeManifest:
     commit, epoch = _commit()
     trees = _prepared(asked.work, asked.architecture, say)
     cell, packages = trees.cell, trees.packages
@@ -107,9 +107,9 @@ def _baked(asked: Bake, say: Callable[[str], None]) -> papers.Manifest:
     return _papers(asked, commit, epoch, packages)
 
 
-def _papers(asked: Bake, commit: str, epoch: int, packages: Sequence[papers.Package]) -> papers.Manifest:
+def _papers(asked: Bake, commit: str, epoch: int, packages: Sequence[papers.Package]) -> papers.BakeManifest:
     digest, size, data = papers.measured(asked.out)
-    manifest = papers.Manifest(
+    manifest = papers.BakeManifest(
         commit=commit,
         architecture=asked.architecture,
         epoch=epoch,
@@ -130,7 +130,7 @@ def _compare(asked: Bake, packages: Sequence[papers.Package]) -> None:
     if asked.same_as is None:
         return
     try:
-        before = msgspec.json.decode(asked.same_as.read_bytes(), type=papers.Manifest)
+        before = msgspec.json.decode(asked.same_as.read_bytes(), type=papers.BakeManifest)
     except (OSError, msgspec.DecodeError) as error:
         raise Fault(Kind.INVALID, f"manifest {asked.same_as}", str(error)) from error
     if lines := papers.differences(before, packages):

@@ -92,7 +92,7 @@ MODULES = (
 )
 
 
-class File(msgspec.Struct, frozen=True):
+class ImageFile(msgspec.Struct, frozen=True):
     """A file of ours in the image: where, what, and its mode."""
 
     path: str
@@ -249,22 +249,22 @@ from cellagent.__main__ import main
 sys.exit(main())
 """
 FILES = (
-    File("etc/systemd/system/cellagent.service", _AGENT),
-    File("etc/systemd/system/resolv.path", _RESOLV_PATH),
-    File("etc/systemd/system/resolv.service", _RESOLV),
-    File("usr/lib/chinampa/resolv", _RESOLV_SCRIPT, 0o755),
-    File("etc/systemd/network/10-instance.network", _NETWORK),
-    File("etc/systemd/networkd.conf.d/foreign.conf", _NETWORKD),
-    File("etc/systemd/journald.conf.d/cell.conf", _JOURNAL),
-    File("etc/systemd/timesyncd.conf.d/cell.conf", "[Time]\nNTP=169.254.169.123\n"),
-    File("etc/repart.d/10-usr.conf", _REPART_USR),
-    File("etc/repart.d/20-root.conf", _REPART_ROOT),
-    File("etc/acpi/events/power", _POWER),
-    File("etc/sysctl.d/cell.conf", _SYSCTL),
-    File("etc/fstab", _FSTAB),
-    File("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
-    File("etc/machine-id", ""),
-    File("usr/bin/cellagent", _LAUNCHER, 0o755),
+    ImageFile("etc/systemd/system/cellagent.service", _AGENT),
+    ImageFile("etc/systemd/system/resolv.path", _RESOLV_PATH),
+    ImageFile("etc/systemd/system/resolv.service", _RESOLV),
+    ImageFile("usr/lib/chinampa/resolv", _RESOLV_SCRIPT, 0o755),
+    ImageFile("etc/systemd/network/10-instance.network", _NETWORK),
+    ImageFile("etc/systemd/networkd.conf.d/foreign.conf", _NETWORKD),
+    ImageFile("etc/systemd/journald.conf.d/cell.conf", _JOURNAL),
+    ImageFile("etc/systemd/timesyncd.conf.d/cell.conf", "[Time]\nNTP=169.254.169.123\n"),
+    ImageFile("etc/repart.d/10-usr.conf", _REPART_USR),
+    ImageFile("etc/repart.d/20-root.conf", _REPART_ROOT),
+    ImageFile("etc/acpi/events/power", _POWER),
+    ImageFile("etc/sysctl.d/cell.conf", _SYSCTL),
+    ImageFile("etc/fstab", _FSTAB),
+    ImageFile("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
+    ImageFile("etc/machine-id", ""),
+    ImageFile("usr/bin/cellagent", _LAUNCHER, 0o755),
 )
 LINKS = {
     "etc/resolv.conf": "../run/resolv.conf",

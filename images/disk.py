@@ -47,7 +47,7 @@ configfile ($root)/grub.cfg
 _GRUB = f"set timeout=0\nlinux /vmlinuz {KERNEL_LINE}\ninitrd /initrd.img\nboot\n"
 
 
-class Partition(msgspec.Struct, frozen=True):
+class DiskPartition(msgspec.Struct, frozen=True):
     """One partition: its name, type, place in MiB from the start, and size in MiB."""
 
     name: str
@@ -66,16 +66,16 @@ def identifier(name: str) -> str:
     return str(uuid.uuid5(_NAMES, name))
 
 
-def layout(architecture: str, usr_bytes: int, root_mib: int) -> tuple[Partition, ...]:
+def layout(architecture: str, usr_bytes: int, root_mib: int) -> tuple[DiskPartition, ...]:
     """The partitions. The root is the last: it grows at the first boot. Pure."""
     usr = -(-usr_bytes // MIB)
-    bios = Partition("cell-bios", _BIOS, 1, 1)
-    esp = Partition("cell-boot", _ESP, 2, ESP_MIB)
-    fixed = Partition("cell-usr", _USR[architecture], esp.start + esp.size, usr)
-    return bios, esp, fixed, Partition("cell-root", _ROOT[architecture], fixed.start + usr, root_mib)
+    bios = DiskPartition("cell-bios", _BIOS, 1, 1)
+    esp = DiskPartition("cell-boot", _ESP, 2, ESP_MIB)
+    fixed = DiskPartition("cell-usr", _USR[architecture], esp.start + esp.size, usr)
+    return bios, esp, fixed, DiskPartition("cell-root", _ROOT[architecture], fixed.start + usr, root_mib)
 
 
-def table(partitions: tuple[Partition, ...]) -> str:
+def table(partitions: tuple[DiskPartition, ...]) -> str:
     """What sfdisk is told. Pure."""
     lines = [f"label: gpt\nlabel-id: {identifier('disk')}\nunit: sectors\nfirst-lba: 34"]
     for each in partitions:
@@ -111,7 +111,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
 
 
-def assemble(parts: Parts, target: Path) -> tuple[Partition, ...]:
+def assemble(parts: Parts, target: Path) -> tuple[DiskPartition, ...]:
     """Write the disk. Raises Fault."""
     work = parts.tools / "work"
     inside = "/work"
@@ -188,7 +188,7 @@ def _boot(parts: Parts, work: Path, environment: dict[str, str]) -> Path:
     return image
 
 
-def _bios(parts: Parts, work: Path, raw: Path, partition: Partition, environment: dict[str, str]) -> None:
+def _bios(parts: Parts, work: Path, raw: Path, partition: DiskPartition, environment: dict[str, str]) -> None:
     run(
         ["grub-mkimage", "-O", "i386-pc", "-p", "/grub", "-c", "/work/first.cfg", "-o", "/work/core.img",
          *_GRUB_MODULES, "biosdisk"],

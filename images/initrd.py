@@ -42,7 +42,7 @@ exec switch_root /root /sbin/init
 """
 
 
-class Entry(msgspec.Struct, frozen=True):
+class CpioEntry(msgspec.Struct, frozen=True):
     """One member of the archive. `device` is major and minor of a character device."""
 
     path: str
@@ -51,10 +51,10 @@ class Entry(msgspec.Struct, frozen=True):
     device: tuple[int, int] = (0, 0)
 
 
-def archive(entries: Iterable[Entry], epoch: int) -> bytes:
+def archive(entries: Iterable[CpioEntry], epoch: int) -> bytes:
     """The entries as newc, in their order. Pure."""
     parts: list[bytes] = []
-    for number, entry in enumerate((*entries, Entry("TRAILER!!!", 0)), start=1):
+    for number, entry in enumerate((*entries, CpioEntry("TRAILER!!!", 0)), start=1):
         name = entry.path.encode() + b"\0"
         links = 2 if entry.mode & 0o170000 == 0o040000 else 1
         fields = (number, entry.mode, 0, 0, links, epoch, len(entry.data), 0, 0, *entry.device, len(name), 0)
@@ -92,16 +92,16 @@ def first_stage(busybox: Path, modules: Path, epoch: int) -> bytes:
     texts = ((modules / name).read_text() for name in ("modules.dep", "modules.builtin"))
     chosen = in_order(MODULES, *texts)
     folders = ("bin", "dev", "lib", "proc", "root", "sys")
-    shell = Entry("bin/busybox", 0o100755, busybox.read_bytes())
+    shell = CpioEntry("bin/busybox", 0o100755, busybox.read_bytes())
     applets = ("sh", "cat", "grep", "insmod", "mount", "poweroff", "switch_root", "usleep")
     entries = [
-        *(Entry(folder, 0o040755) for folder in folders),
-        Entry("dev/console", 0o020600, device=(5, 1)),
+        *(CpioEntry(folder, 0o040755) for folder in folders),
+        CpioEntry("dev/console", 0o020600, device=(5, 1)),
         shell,
-        *(Entry(f"bin/{applet}", 0o120777, b"busybox") for applet in applets),
-        *(Entry(f"lib/{_name(path)}.ko", 0o100644, _plain(modules / path)) for path in chosen),
-        Entry("modules", 0o100644, "".join(f"lib/{_name(path)}.ko\n" for path in chosen).encode()),
-        Entry("init", 0o100755, _INIT.encode()),
+        *(CpioEntry(f"bin/{applet}", 0o120777, b"busybox") for applet in applets),
+        *(CpioEntry(f"lib/{_name(path)}.ko", 0o100644, _plain(modules / path)) for path in chosen),
+        CpioEntry("modules", 0o100644, "".join(f"lib/{_name(path)}.ko\n" for path in chosen).encode()),
+        CpioEntry("init", 0o100755, _INIT.encode()),
     ]
     return gzip.compress(archive(entries, epoch), 9, mtime=0)
 

@@ -30,7 +30,7 @@ class Package(msgspec.Struct, frozen=True, kw_only=True):
     sha256: tuple[str, ...] = ()
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+class BakeManifest(msgspec.Struct, frozen=True, kw_only=True):
     """A baked disk: from what, and what it is. `data_bytes` is what a snapshot of it holds, in blocks of 512 KiB."""
 
     commit: str
@@ -89,7 +89,7 @@ def measured(disk: Path) -> tuple[str, int, int]:
     return whole.hexdigest(), size, data
 
 
-def differences(before: Manifest, packages: Iterable[Package]) -> tuple[str, ...]:
+def differences(before: BakeManifest, packages: Iterable[Package]) -> tuple[str, ...]:
     """A line for each package that is not as in another bake. Pure."""
     old = {(one.kind, one.name): one.version for one in before.packages}
     new = {(one.kind, one.name): one.version for one in packages}
@@ -100,7 +100,7 @@ def differences(before: Manifest, packages: Iterable[Package]) -> tuple[str, ...
     )
 
 
-def spdx(manifest: Manifest) -> bytes:
+def spdx(manifest: BakeManifest) -> bytes:
     """The manifest as a software bill of materials, SPDX 2.3 in JSON. Pure."""
     created = datetime.datetime.fromtimestamp(manifest.epoch, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     image = "SPDXRef-Image"

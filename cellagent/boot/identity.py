@@ -32,7 +32,7 @@ class Home(msgspec.Struct, frozen=True, kw_only=True):
         return wire.CellSettings.FromString(self.settings)
 
 
-class Identity:
+class CellIdentity:
     """The files of one cell's identity."""
 
     def __init__(self, folder: Path) -> None:

@@ -17,14 +17,14 @@ from ipaddress import ip_network
 
 import msgspec
 
-from cellagent.boot.identity import Home, Identity
+from cellagent.boot.identity import CellIdentity, Home
 from cellagent.boot.metadata import Metadata
 from cellagent.boot.userdata import UserData, parse
 from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
-from cellwire.rpc.turned import AUTHORITY, CALLS, calling
+from cellwire.rpc.reverse import AUTHORITY, CALLS, calling
 from cellwire.version import VERSION
 from hostkit import files
 
@@ -38,7 +38,7 @@ FINAL = frozenset({Kind.DENIED, Kind.INVALID})
 AGENT_VERSION = VERSION
 
 
-async def join(identity: Identity, metadata: Metadata) -> Home:
+async def join(identity: CellIdentity, metadata: Metadata) -> Home:
     """Join with the first controller that answers. Raises Fault: DENIED and INVALID are final, the others are not."""
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -64,7 +64,7 @@ async def join(identity: Identity, metadata: Metadata) -> Home:
     raise next((fault for fault in faults if fault.kind not in FINAL), faults[0])
 
 
-async def join_for_ever(identity: Identity, metadata: Metadata) -> Home:
+async def join_for_ever(identity: CellIdentity, metadata: Metadata) -> Home:
     """Join; try again for as long as trying may help. Raises Fault DENIED or INVALID."""
     tries = 0
     while True:
@@ -107,7 +107,7 @@ def _first_fault(group: ExceptionGroup) -> Fault:
     return Fault(Kind.BROKEN, "join", repr(group.exceptions[0]))
 
 
-async def renew(identity: Identity, home: Home) -> Home:
+async def renew(identity: CellIdentity, home: Home) -> Home:
     """Ask the first controller that answers for the next certificate, with the present one. Raises Fault."""
     request = wire.RenewRequest(signing_request=await identity.signing_request())
     fault = Fault(Kind.UNAVAILABLE, "renewal", "no controller was tried")
@@ -123,7 +123,7 @@ async def renew(identity: Identity, home: Home) -> Home:
     raise fault
 
 
-async def _renew_at(address: str, identity: Identity, request: wire.RenewRequest) -> wire.RenewReply:
+async def _renew_at(address: str, identity: CellIdentity, request: wire.RenewRequest) -> wire.RenewReply:
     host, port = endpoint(address)
     async with calling(host, port, client_context(identity, CALLS), SERVER_NAME) as channel:
         return await call(cell_grpc.EnrolmentStub(channel).Renew, request, deadline=DEADLINE)
@@ -137,7 +137,7 @@ def endpoint(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def client_context(identity: Identity, protocol: str) -> ssl.SSLContext:
+def client_context(identity: CellIdentity, protocol: str) -> ssl.SSLContext:
     """TLS with our authority as the only root, and our certificate where there is one."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -149,7 +149,7 @@ def client_context(identity: Identity, protocol: str) -> ssl.SSLContext:
 
 
 async def _join_at(
-    address: str, facts: UserData, identity: Identity, request: wire.JoinRequest, vpc: tuple[str, ...]
+    address: str, facts: UserData, identity: CellIdentity, request: wire.JoinRequest, vpc: tuple[str, ...]
 ) -> Home:
     host, port = endpoint(address)
     try:

@@ -10,7 +10,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 
-from cellagent.images.frames import Frames, Message
+from cellagent.images.frames import Message, MessageFrames
 from hostkit import programs
 
 _STDERR = 2
@@ -27,7 +27,7 @@ async def start(argv: Sequence[str], *, stdin: int = PIPE, stdout: int = PIPE) -
 
 async def messages(reader: asyncio.StreamReader, kind: type[Message]) -> AsyncGenerator[Message]:
     """The messages of a stream to its end; a last one that is cut short is dropped. Raises msgspec.DecodeError."""
-    frames = Frames(kind)
+    frames = MessageFrames(kind)
     while piece := await reader.read(_READ):
         for message in frames.feed(piece):
             yield message

@@ -21,7 +21,7 @@ from cellwire.platforms import Platform
 MANIFESTS_LIMIT = 32
 
 
-class Source(Protocol):
+class PullSource(Protocol):
     """Where manifests come from."""
 
     thing: str
@@ -41,7 +41,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     top: str
     content: bytes
     config: bytes
-    manifest: manifest.Manifest
+    manifest: manifest.ImageManifest
     decoded: manifest.DecodedConfig
 
 
@@ -54,7 +54,7 @@ class _Unsuited(Exception):
 
 
 class _Search:
-    def __init__(self, source: Source, platform: Platform) -> None:
+    def __init__(self, source: PullSource, platform: Platform) -> None:
         self._source = source
         self._platform = platform
         self._left = MANIFESTS_LIMIT
@@ -94,7 +94,7 @@ class _Search:
         return Chosen(top=self.top, content=content, config=config, manifest=found, decoded=decoded)
 
 
-async def choose(source: Source, reference: Reference, platform: Platform) -> Chosen:
+async def choose(source: PullSource, reference: Reference, platform: Platform) -> Chosen:
     """The image of `reference` for a machine that is `platform`. Raises Fault."""
     search = _Search(source, platform)
     try:

@@ -18,7 +18,7 @@ import stat
 from collections.abc import Iterable
 
 from cellagent.images import tarstream
-from cellagent.images.tarstream import Entry, TarReader
+from cellagent.images.tarstream import TarEntry, TarReader
 from cellwire.faults import Fault, Kind
 
 WHITEOUT = b".wh."
@@ -35,7 +35,7 @@ class Extractor:
         self.unpacked = 0
         self.implicit: set[bytes] = set()
         self._folders: set[bytes] = {b"."}
-        self._attributes: dict[bytes, Entry] = {}
+        self._attributes: dict[bytes, TarEntry] = {}
         self._removed: set[bytes] = set()
         self._opaque: set[bytes] = set()
 
@@ -60,7 +60,7 @@ class Extractor:
         """Names that the layer hides of those below and does not hold itself."""
         return sorted(name for name in self._removed if _is_whiteout(name))
 
-    def _write(self, entry: Entry, name: bytes, reader: TarReader) -> None:
+    def _write(self, entry: TarEntry, name: bytes, reader: TarReader) -> None:
         parent, _, base = name.rpartition(b"/")
         parent = parent or b"."
         if parent not in self._folders:
@@ -78,7 +78,7 @@ class Extractor:
             case _:
                 self._special(entry, name)
 
-    def _folder(self, entry: Entry, name: bytes) -> None:
+    def _folder(self, entry: TarEntry, name: bytes) -> None:
         if name != b"." and name not in self._folders:
             try:
                 os.mkdir(name, 0o755)
@@ -93,7 +93,7 @@ class Extractor:
         self.implicit.discard(name)
         self._attributes[name] = entry
 
-    def _regular(self, entry: Entry, name: bytes, reader: TarReader) -> None:
+    def _regular(self, entry: TarEntry, name: bytes, reader: TarReader) -> None:
         try:
             descriptor = os.open(name, _CREATE, entry.mode & 0o777)
         except FileExistsError:
@@ -118,7 +118,7 @@ class Extractor:
         finally:
             os.close(descriptor)
 
-    def _hardlink(self, entry: Entry, name: bytes) -> None:
+    def _hardlink(self, entry: TarEntry, name: bytes) -> None:
         target = safe_name(entry.link)
         if target == name:
             return
@@ -130,7 +130,7 @@ class Extractor:
             self._replace(name)
             os.link(target, name, follow_symlinks=False)
 
-    def _special(self, entry: Entry, name: bytes) -> None:
+    def _special(self, entry: TarEntry, name: bytes) -> None:
         try:
             _make_special(entry, name)
         except FileExistsError:
@@ -229,7 +229,7 @@ def fault_of(error: OSError, name: bytes) -> Fault:
     )
 
 
-def _write_pieces(descriptor: int, entry: Entry, reader: TarReader) -> int:
+def _write_pieces(descriptor: int, entry: TarEntry, reader: TarReader) -> int:
     """Write a sparse file: the pieces where they belong, nothing in between. How many bytes were written."""
     os.ftruncate(descriptor, entry.whole)
     pieces = iter(entry.pieces or ())
@@ -244,7 +244,7 @@ def _write_pieces(descriptor: int, entry: Entry, reader: TarReader) -> int:
     return written
 
 
-def _make_special(entry: Entry, name: bytes) -> None:
+def _make_special(entry: TarEntry, name: bytes) -> None:
     match entry.kind:
         case tarstream.SYMLINK:
             os.symlink(entry.link, name)
@@ -256,7 +256,7 @@ def _make_special(entry: Entry, name: bytes) -> None:
             os.mknod(name, stat.S_IFBLK | 0o600, os.makedev(entry.major, entry.minor))
 
 
-def _set_folder(name: bytes, entry: Entry) -> None:
+def _set_folder(name: bytes, entry: TarEntry) -> None:
     # Through a descriptor that follows no symlink, even if our own books were wrong.
     descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:

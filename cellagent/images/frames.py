@@ -19,7 +19,7 @@ LARGEST = 64 << 20
 Message = TypeVar("Message")
 
 
-class Frames(Generic[Message]):
+class MessageFrames(Generic[Message]):
     """Whole messages of one type out of a stream that comes in pieces."""
 
     def __init__(self, kind: type[Message], *, largest: int = LARGEST) -> None:

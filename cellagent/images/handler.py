@@ -14,7 +14,7 @@ from grpclib.server import Stream
 
 from cellagent.images.messages import Credentials
 from cellagent.images.protocol import Image
-from cellagent.images.store import Store
+from cellagent.images.store import ImageStore
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.cri.v1.runtime_grpc import ImageServiceBase
 from cellwire.faults import Fault, Kind
@@ -30,7 +30,7 @@ STREAM_IMAGES = 100
 class ImageService(ImageServiceBase):
     """The handler. `pull` takes a reference and credentials."""
 
-    def __init__(self, store: Store, pull: Callable[[str, Credentials], Awaitable[Image]]) -> None:
+    def __init__(self, store: ImageStore, pull: Callable[[str, Credentials], Awaitable[Image]]) -> None:
         self._store = store
         self._pull = pull
 

@@ -11,7 +11,7 @@ from cellagent.images import answers
 from cellagent.images import credentials as creds
 from cellagent.images.answers import Transient
 from cellagent.images.messages import Credentials
-from cellagent.images.routes import Routes
+from cellagent.images.routes import HttpRoutes
 from cellwire.faults import Fault, Kind
 
 TOKEN_LIMIT = 1 << 20
@@ -37,10 +37,10 @@ class _Token(msgspec.Struct, frozen=True):
     access_token: str = ""
 
 
-class Logins:
+class RegistryLogins:
     """Answers challenges. `thing` is what is pulled, `scope` what is asked for where a challenge does not say."""
 
-    def __init__(self, session: aiohttp.ClientSession, thing: str, scope: str, routes: Routes) -> None:
+    def __init__(self, session: aiohttp.ClientSession, thing: str, scope: str, routes: HttpRoutes) -> None:
         self._session = session
         self._thing = thing
         self._scope = scope

@@ -61,7 +61,7 @@ class _Kind(msgspec.Struct, frozen=True, rename={"media_type": "mediaType", "sch
     manifests: object = None
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+class ImageManifest(msgspec.Struct, frozen=True, kw_only=True):
     """One image of one platform: its configuration and its layers, the lowest first."""
 
     config: Descriptor
@@ -153,7 +153,7 @@ def unsuited(thing: str, cause: str) -> Fault:
     return Fault(Kind.NOT_FOUND, thing, cause, "choose an image or an instance type of the fitting architecture")
 
 
-def decode_manifest(content: bytes, thing: str) -> Manifest:
+def decode_manifest(content: bytes, thing: str) -> ImageManifest:
     """The manifest of one image, with every descriptor checked."""
     manifest = _decode(content, _Manifest, thing)
     if manifest.config is None or manifest.layers is None:
@@ -173,7 +173,7 @@ def decode_manifest(content: bytes, thing: str) -> Manifest:
                 f"layer {layer.digest} has the kind {kind[:100]!r}, which cannot be unpacked",
                 "name an image of tar layers (plain, gzip or zstd)",
             )
-    return Manifest(config=manifest.config, layers=tuple(manifest.layers))
+    return ImageManifest(config=manifest.config, layers=tuple(manifest.layers))
 
 
 def decode_config(content: bytes, thing: str) -> DecodedConfig:

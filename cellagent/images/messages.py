@@ -59,7 +59,7 @@ class PullRequest(msgspec.Struct, frozen=True, kw_only=True):
     stall_seconds: float = 60.0
 
 
-class Progress(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):
+class PullProgress(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):
     """How far a pull is. Totals are 0 while unknown; `bytes` are compressed ones."""
 
     image: str
@@ -130,5 +130,5 @@ class Unpacked(msgspec.Struct, frozen=True, kw_only=True, tag="unpacked"):
     whiteouts: list[bytes] = []
 
 
-PullMessage = Progress | LayerReady | Pulled | Failure
+PullMessage = PullProgress | LayerReady | Pulled | Failure
 UnpackMessage = Unpacked | Failure

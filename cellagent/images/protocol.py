@@ -35,7 +35,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     pinned: bool = False
 
 
-class Images(Protocol):
+class ImageProvider(Protocol):
     """Stored images, and who uses them."""
 
     def find(self, reference: str) -> Image:

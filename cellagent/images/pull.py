@@ -17,13 +17,13 @@ import uvloop
 
 from cellagent.images import children, choosing, frames, layers, manifest, reference, registry
 from cellagent.images.extract import fault_of
-from cellagent.images.messages import Failure, LayerReady, Progress, Pulled, PullMessage, PullRequest
+from cellagent.images.messages import Failure, LayerReady, Pulled, PullMessage, PullProgress, PullRequest
 from cellwire.faults import Fault, Kind
 
 PROGRESS_SECONDS = 0.2
 
 
-class Teller:
+class ProgressTeller:
     """Tells the parent how far we are, and the stall clock that we are alive."""
 
     def __init__(self, image: str, stall: asyncio.Timeout, stall_seconds: float) -> None:
@@ -62,7 +62,7 @@ class Teller:
 
     def _progress(self) -> None:
         tell(
-            Progress(
+            PullProgress(
                 image=self._image,
                 bytes_done=self._bytes,
                 bytes_total=self.bytes_total,
@@ -83,7 +83,7 @@ async def pull(request: PullRequest) -> Pulled:
     thing = f"image {wanted}"
     try:
         async with asyncio.timeout(request.stall_seconds) as stall:
-            teller = Teller(request.reference, stall, request.stall_seconds)
+            teller = ProgressTeller(request.reference, stall, request.stall_seconds)
             return await _pull(request, wanted, teller)
     except TimeoutError as error:
         cause = f"the pull made no progress for {request.stall_seconds:g} s"
@@ -92,7 +92,7 @@ async def pull(request: PullRequest) -> Pulled:
         raise _first(group, thing) from None
 
 
-async def _pull(request: PullRequest, wanted: reference.Reference, teller: Teller) -> Pulled:
+async def _pull(request: PullRequest, wanted: reference.Reference, teller: ProgressTeller) -> Pulled:
     async with registry.opened(wanted, request, teller.waits) as source:
         chosen = await choosing.choose(source, wanted, request.platform)
         found, decoded = chosen.manifest, chosen.decoded

@@ -20,15 +20,15 @@ from cellagent.images.messages import (
     Credentials,
     Failure,
     LayerReady,
-    Progress,
     Pulled,
     PullMessage,
+    PullProgress,
     PullRequest,
     RegistrySettings,
 )
 from cellagent.images.protocol import Image
 from cellagent.images.reference import Reference
-from cellagent.images.store import Store
+from cellagent.images.store import ImageStore
 from cellwire.faults import Fault, Kind
 from cellwire.platforms import Platform
 from cellwire.proxies import DIRECT, Proxies
@@ -58,9 +58,9 @@ class Puller:
 
     def __init__(
         self,
-        store: Store,
+        store: ImageStore,
         group: asyncio.TaskGroup,
-        on_progress: Callable[[Progress], None],
+        on_progress: Callable[[PullProgress], None],
         *,
         stall_seconds: float,
         proxies: Proxies = DIRECT,
@@ -163,7 +163,7 @@ class Puller:
         async with aclosing(told):
             async for message in told:
                 match message:
-                    case Progress() as progress:
+                    case PullProgress() as progress:
                         self._on_progress(progress)
                     case LayerReady() as layer:
                         self._store.adopt(layer, asyncio.get_running_loop().time())

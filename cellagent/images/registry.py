@@ -19,11 +19,11 @@ from yarl import URL
 from cellagent.images import answers
 from cellagent.images import credentials as creds
 from cellagent.images.answers import ATTEMPTS, CONNECT_SECONDS, Transient
-from cellagent.images.logins import Host, Logins
+from cellagent.images.logins import Host, RegistryLogins
 from cellagent.images.manifest import ACCEPTED, MANIFEST_LIMIT, Descriptor, digest_of
 from cellagent.images.messages import Credentials, PullRequest, RegistrySettings
 from cellagent.images.reference import DEFAULT_REGISTRY, Reference, is_digest
-from cellagent.images.routes import Routes
+from cellagent.images.routes import HttpRoutes
 from cellwire.faults import Fault, Kind
 
 # Once a mirror has said that it lacks an image: a registry behind the mirrors is often out of reach altogether.
@@ -44,7 +44,7 @@ class Base:
         """Hosts that it redirects to, by their origin."""
 
 
-class Registry:
+class RegistryClient:
     """One repository, at its host and the host's mirrors. `waits` is told of the seconds that a registry asks for."""
 
     def __init__(
@@ -52,7 +52,7 @@ class Registry:
         session: aiohttp.ClientSession,
         reference: Reference,
         bases: Sequence[Base],
-        routes: Routes,
+        routes: HttpRoutes,
         waits: Callable[[float], None],
     ) -> None:
         self._session = session
@@ -62,7 +62,7 @@ class Registry:
         self._waits = waits
         self.thing = f"image {reference}"
         scope = f"repository:{reference.repository}:pull"
-        self._logins = Logins(session, self.thing, scope, routes)
+        self._logins = RegistryLogins(session, self.thing, scope, routes)
 
     async def manifest(self, wanted: str) -> tuple[bytes, str, str]:
         """The manifest or index that `wanted` (a tag or digest) names: content, media type, digest."""
@@ -222,11 +222,11 @@ class Registry:
 @asynccontextmanager
 async def opened(
     reference: Reference, request: PullRequest, waits: Callable[[float], None]
-) -> AsyncGenerator[Registry]:
+) -> AsyncGenerator[RegistryClient]:
     """The repository of `reference`, reached as `request` says. Raises Fault."""
     plain = RegistrySettings(host=reference.registry)
     settings = next((each for each in request.registries if each.host == reference.registry), plain)
-    routes = Routes(settings, request.registries, request.proxies)
+    routes = HttpRoutes(settings, request.registries, request.proxies)
     timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
     async with aiohttp.ClientSession(
         timeout=timeout,
@@ -235,7 +235,7 @@ async def opened(
         headers={"User-Agent": "chinampa", "Accept-Encoding": "identity"},
         cookie_jar=aiohttp.DummyCookieJar(),
     ) as session:
-        yield Registry(session, reference, bases_of(settings, request.credentials), routes, waits)
+        yield RegistryClient(session, reference, bases_of(settings, request.credentials), routes, waits)
 
 
 def bases_of(settings: RegistrySettings, credentials: Credentials) -> list[Base]:

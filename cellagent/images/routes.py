@@ -17,14 +17,14 @@ from cellwire.proxies import Proxies
 PEM_LIMIT = 1 << 20
 
 
-class Sent(NamedTuple):
+class SentBlob(NamedTuple):
     """With what a request is sent: TLS as the settings want it, and the address of a proxy if there is one."""
 
     tls: ssl.SSLContext
     proxy: str | None
 
 
-class Routes:
+class HttpRoutes:
     """The ways to one registry and what it leads to. Trusted are the machine's authorities and those of settings."""
 
     def __init__(self, settings: RegistrySettings, others: Sequence[RegistrySettings], proxies: Proxies) -> None:
@@ -33,7 +33,7 @@ class Routes:
         self._proxies = proxies
         self._contexts: dict[tuple[str, bool], ssl.SSLContext] = {}
 
-    def to(self, address: str, *, own: bool) -> Sent:
+    def to(self, address: str, *, own: bool) -> SentBlob:
         """For an address of the registry itself or of a mirror of it (`own`), or one that it leads to.
 
         Settings of that very host go before those of the registry; whom a registry leads to sees no certificate of ours
@@ -45,7 +45,7 @@ class Routes:
         key = (settings.host, shown)
         if key not in self._contexts:
             self._contexts[key] = context(settings, shown=shown)
-        return Sent(self._contexts[key], self._proxies.to(address) or None)
+        return SentBlob(self._contexts[key], self._proxies.to(address) or None)
 
 
 def context(settings: RegistrySettings, *, shown: bool = True) -> ssl.SSLContext:

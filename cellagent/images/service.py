@@ -12,9 +12,9 @@ from pathlib import Path
 import msgspec
 
 from cellagent.images.handler import ImageService
-from cellagent.images.messages import Progress, RegistrySettings
+from cellagent.images.messages import PullProgress, RegistrySettings
 from cellagent.images.puller import Puller
-from cellagent.images.store import Store, delete
+from cellagent.images.store import ImageStore, delete
 from cellwire.faults import Fault, Kind
 from cellwire.proxies import Proxies
 from hostkit import files
@@ -36,7 +36,7 @@ class ImageSettings(msgspec.Struct, frozen=True, kw_only=True):
 class ImageRoom:
     """What the rest of the agent sees of images."""
 
-    def __init__(self, store: Store, puller: Puller) -> None:
+    def __init__(self, store: ImageStore, puller: Puller) -> None:
         self.store = store
         self.service = ImageService(store, puller.pull)
         self.puller = puller
@@ -46,13 +46,13 @@ class ImageRoom:
         self.puller.registries = tuple(registries)
 
 
-def _nothing(_: Progress) -> None:
+def _nothing(_: PullProgress) -> None:
     pass
 
 
 @asynccontextmanager
 async def running(
-    settings: ImageSettings, on_progress: Callable[[Progress], None] = _nothing
+    settings: ImageSettings, on_progress: Callable[[PullProgress], None] = _nothing
 ) -> AsyncGenerator[ImageRoom]:
     """The room, from its folder. Pulls under way end with it. Raises Fault BROKEN for a folder that cannot be used."""
     store, rubbish = _opened(settings)
@@ -68,18 +68,18 @@ async def running(
         keeping.cancel()
 
 
-def _opened(settings: ImageSettings) -> tuple[Store, list[Path]]:
+def _opened(settings: ImageSettings) -> tuple[ImageStore, list[Path]]:
     """The store, and what earlier lives have left in it to be deleted."""
     try:
         settings.root.mkdir(parents=True, exist_ok=True)
-        store = Store(settings.root.resolve(), pinned=settings.pinned)
+        store = ImageStore(settings.root.resolve(), pinned=settings.pinned)
         return store, store.rubbish()
     except OSError as error:
         mend = "mend its disk, or choose a folder that root may write"
         raise Fault(Kind.BROKEN, f"image folder {settings.root}", str(error), mend) from error
 
 
-async def _keep(store: Store, puller: Puller, rubbish: Iterable[Path]) -> None:
+async def _keep(store: ImageStore, puller: Puller, rubbish: Iterable[Path]) -> None:
     """Delete rubbish and settle new layers whenever something has changed and no pull runs.
 
     What the disk does not take now, as when it is full, is tried again.

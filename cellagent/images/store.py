@@ -75,7 +75,7 @@ class _Hold(msgspec.Struct, frozen=True):
     chain: tuple[str, ...]
 
 
-class Store:
+class ImageStore:
     """Implements `protocol.Images`. One owner, one thread. `freed` is called when layers may have become rubbish."""
 
     def __init__(self, root: Path, *, pinned: Iterable[str] = (), boot_id: str = "") -> None:

@@ -29,7 +29,7 @@ REGULAR, HARDLINK, SYMLINK, CHARACTER, BLOCK_DEVICE, FOLDER, FIFO = b"0", b"1", 
 _KNOWN = frozenset((REGULAR, HARDLINK, SYMLINK, CHARACTER, BLOCK_DEVICE, FOLDER, FIFO))
 
 
-class Entry(msgspec.Struct):
+class TarEntry(msgspec.Struct):
     """One entry, as written: nothing in it has been judged. `mtime` is in nanoseconds.
 
     `size` is what the archive holds of it. Of a sparse file that is in `pieces`, and the file has `whole` bytes.
@@ -50,7 +50,7 @@ class Entry(msgspec.Struct):
     whole: int = 0
 
 
-class Source:
+class ByteSource:
     """A stream of chunks, taken in pieces. `more` returns the next chunk, or b"" at the end."""
 
     def __init__(self, more: Callable[[], bytes]) -> None:
@@ -113,14 +113,14 @@ class _Pending:
 class TarReader:
     """Iterates over the entries; `content()` gives the present entry's bytes, at most once. The rest is skipped."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ByteSource) -> None:
         self._source = source
         self._global: dict[bytes, bytes] = {}
         self._global_size = 0
         self._left = 0
         self._padding = 0
 
-    def __iter__(self) -> Iterator[Entry]:
+    def __iter__(self) -> Iterator[TarEntry]:
         pending = _Pending()
         count = 0
         while True:
@@ -156,7 +156,7 @@ class TarReader:
         if self._left:
             raise broken("the archive ends in the middle of a file")
 
-    def _old_sparse(self, entry: Entry, header: bytes) -> list[tuple[int, int]]:
+    def _old_sparse(self, entry: TarEntry, header: bytes) -> list[tuple[int, int]]:
         """The map in an entry's header and in the blocks that follow it."""
         pieces = _old_pieces(header, *sparse.OLD_IN_HEADER)
         entry.whole, more = number(header[483:495]), header[482]
@@ -169,7 +169,7 @@ class TarReader:
         entry.kind = REGULAR
         return pieces
 
-    def _pax_sparse(self, entry: Entry, said: dict[bytes, bytes]) -> None:
+    def _pax_sparse(self, entry: TarEntry, said: dict[bytes, bytes]) -> None:
         """What records say of a sparse file, in any of their versions; a map in the content is read from there."""
         entry.name = said.get(b"GNU.sparse.name", entry.name)
         version = (said.get(b"GNU.sparse.major", b"0"), said.get(b"GNU.sparse.minor", b"0"))
@@ -199,7 +199,7 @@ class TarReader:
         self._source.take(self._padding)
         self._left = self._padding = 0
 
-    def _extends(self, entry: Entry, pending: _Pending) -> bool:
+    def _extends(self, entry: TarEntry, pending: _Pending) -> bool:
         """Whether `entry` is an extension header; if so, what it says is kept for the next entry."""
         match entry.kind:
             case b"L":
@@ -216,7 +216,7 @@ class TarReader:
                 return False
         return True
 
-    def _body(self, entry: Entry, limit: int) -> bytes:
+    def _body(self, entry: TarEntry, limit: int) -> bytes:
         if entry.size > limit:
             raise broken(f"an extension header claims {entry.size} bytes where at most {limit} are accepted")
         body = self._source.take(entry.size)
@@ -226,7 +226,7 @@ class TarReader:
         return body
 
 
-def parse_header(header: bytes) -> Entry:
+def parse_header(header: bytes) -> TarEntry:
     """One header block of 512 bytes."""
     checksum = number(header[148:156])
     if checksum != sum(header) - sum(header[148:156]) + 256:
@@ -240,7 +240,7 @@ def parse_header(header: bytes) -> Entry:
     if kind in {b"\0", b"7"}:
         kind = REGULAR
     device = kind in {CHARACTER, BLOCK_DEVICE}
-    return Entry(
+    return TarEntry(
         name,
         kind,
         number(header[100:108]) & 0o7777,
@@ -303,7 +303,7 @@ def _old_pieces(block: bytes, start: int, count: int) -> list[tuple[int, int]]:
     return [(number(pair[:12]), number(pair[12:])) for pair in pairs if pair[:1] != b"\0"]
 
 
-def _apply(entry: Entry, pending: _Pending, said: dict[bytes, bytes]) -> None:
+def _apply(entry: TarEntry, pending: _Pending, said: dict[bytes, bytes]) -> None:
     if pending.name is not None:
         entry.name = pending.name
     if pending.link is not None:
@@ -322,7 +322,7 @@ def _apply(entry: Entry, pending: _Pending, said: dict[bytes, bytes]) -> None:
         raise broken("a name holds a zero byte")
 
 
-def _apply_record(entry: Entry, key: bytes, value: bytes) -> None:
+def _apply_record(entry: TarEntry, key: bytes, value: bytes) -> None:
     match key:
         case b"path":
             entry.name = value

@@ -169,7 +169,7 @@ def unpack(stdin: Hashed, digest: str, diff_id: str) -> Unpacked:
             unpacked.update(chunk)
             return chunk
 
-        source = tarstream.Source(hashed)
+        source = tarstream.ByteSource(hashed)
         extractor = Extractor()
         extractor.run(tarstream.TarReader(source))
         source.drain()
@@ -220,7 +220,7 @@ def serve(connection: int, request: UnpackRequest) -> None:
 def main() -> None:
     """Fork a process for each request until nobody asks any more."""
     control = socket.socket(fileno=0)
-    requests = frames.Frames(UnpackRequest)
+    requests = frames.MessageFrames(UnpackRequest)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
     # What is here now is never freed: forks then share it instead of each copying the pages of its counts.
     gc.collect()

@@ -43,7 +43,7 @@ class Pressure(msgspec.Struct, frozen=True):
     full_ns: int
 
 
-class Figures(msgspec.Struct, frozen=True, kw_only=True):
+class CgroupFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Nanoseconds, bytes and counts of one group and all below. A limit of 0 is none."""
 
     cpu_user_ns: int = 0
@@ -76,7 +76,7 @@ class Tasks(msgspec.Struct, frozen=True, kw_only=True):
     sockets: int = 0
 
 
-def figures(path: str) -> Figures:
+def figures(path: str) -> CgroupFigures:
     """The figures of the group with this path."""
     relative = path.strip("/")
     return _figures_v2(cgroups.ROOT / relative) if cgroups.layout() is Layout.V2 else _figures_v1(relative)
@@ -85,7 +85,7 @@ def figures(path: str) -> Figures:
 def tasks(path: str) -> Tasks:
     """Threads, open files and sockets of the processes in this group. Those that end meanwhile are left out."""
     threads = descriptors = sockets = 0
-    for pid in cgroups.Group(path).pids():
+    for pid in cgroups.ControlGroup(path).pids():
         folder = Path(f"/proc/{pid}")
         try:
             threads += sum(1 for _ in (folder / "task").iterdir())
@@ -158,11 +158,11 @@ def shares_of(weight: int) -> int:
     return 2 + (weight - 1) * 262142 // 9999 if weight > 0 else 0
 
 
-def _figures_v2(folder: Path) -> Figures:
+def _figures_v2(folder: Path) -> CgroupFigures:
     cpu, memory = table(folder / "cpu.stat"), table(folder / "memory.stat")
     quota, _, period = text(folder / "cpu.max").strip().partition(" ")
     told = (pressure_of(name, text(folder / f"{name}.pressure")) for name in PRESSURES)
-    return Figures(
+    return CgroupFigures(
         cpu_user_ns=cpu.get("user_usec", 0) * 1000,
         cpu_system_ns=cpu.get("system_usec", 0) * 1000,
         cpu_periods=cpu.get("nr_periods", 0),
@@ -186,11 +186,11 @@ def _figures_v2(folder: Path) -> Figures:
     )
 
 
-def _figures_v1(relative: str) -> Figures:
+def _figures_v1(relative: str) -> CgroupFigures:
     cpu, acct = cgroups.ROOT / "cpu" / relative, cgroups.ROOT / "cpuacct" / relative
     memory, block = cgroups.ROOT / "memory" / relative, cgroups.ROOT / "blkio" / relative
     throttling, stat = table(cpu / "cpu.stat"), table(memory / "memory.stat")
-    return Figures(
+    return CgroupFigures(
         cpu_user_ns=number(acct / "cpuacct.usage_user"),
         cpu_system_ns=number(acct / "cpuacct.usage_sys"),
         cpu_periods=throttling.get("nr_periods", 0),

@@ -40,7 +40,7 @@ class Layout(enum.Enum):
     V2 = "v2"
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True):
+class CgroupUsage(msgspec.Struct, frozen=True, kw_only=True):
     """What a group has used: nanoseconds and bytes. `working_set_bytes` is cAdvisor's: usage without inactive file."""
 
     cpu_ns: int = 0
@@ -130,7 +130,7 @@ def make_room() -> None:
     raise Fault(Kind.UNSUPPORTED, f"control group {ROOT}", "new processes keep being put into it", "put them elsewhere")
 
 
-class Group:
+class ControlGroup:
     """One group, in every hierarchy."""
 
     def __init__(self, path: str) -> None:
@@ -197,7 +197,7 @@ class Group:
                 )
             _write(root / self._relative / name, text)
 
-    def limit(self, wanted: limits.Limits) -> None:
+    def limit(self, wanted: limits.CgroupLimits) -> None:
         """Write limits; memory and swap in the order that the kernel accepts."""
         version = 2 if layout() is Layout.V2 else 1
         self.update(limits.files(wanted, version, current_memory=self.usage().memory_limit))
@@ -206,7 +206,7 @@ class Group:
         # A process may be in one hierarchy only, so all are asked; those mounted together are links to one folder.
         return [top / self._relative for top in dict.fromkeys(root.resolve() for root in hierarchies().values())]
 
-    def usage(self) -> Usage:
+    def usage(self) -> CgroupUsage:
         """What it has used. Zeros where it is gone."""
         return self._usage_v2() if layout() is Layout.V2 else self._usage_v1()
 
@@ -216,12 +216,12 @@ class Group:
             return cgroups.table(ROOT / self._relative / "memory.events").get("oom_kill", 0)
         return cgroups.table(ROOT / "memory" / self._relative / "memory.oom_control").get("oom_kill", 0)
 
-    def _usage_v2(self) -> Usage:
+    def _usage_v2(self) -> CgroupUsage:
         folder = ROOT / self._relative
         cpu = cgroups.table(folder / "cpu.stat")
         memory = cgroups.table(folder / "memory.stat")
         used = cgroups.number(folder / "memory.current")
-        return Usage(
+        return CgroupUsage(
             cpu_ns=cpu.get("usage_usec", 0) * 1000,
             memory_bytes=used,
             working_set_bytes=max(used - memory.get("inactive_file", 0), 0),
@@ -233,11 +233,11 @@ class Group:
             memory_limit=cgroups.number(folder / "memory.max"),
         )
 
-    def _usage_v1(self) -> Usage:
+    def _usage_v1(self) -> CgroupUsage:
         memory = cgroups.table(ROOT / "memory" / self._relative / "memory.stat")
         used = cgroups.number(ROOT / "memory" / self._relative / "memory.usage_in_bytes")
         limit = cgroups.number(ROOT / "memory" / self._relative / "memory.limit_in_bytes")
-        return Usage(
+        return CgroupUsage(
             cpu_ns=cgroups.number(ROOT / "cpuacct" / self._relative / "cpuacct.usage"),
             memory_bytes=used,
             working_set_bytes=max(used - memory.get("total_inactive_file", 0), 0),

@@ -9,10 +9,10 @@ import msgspec
 
 from cellwire.cri.unlimited import NO_LIMIT, UNLIMITED
 
-__all__ = ["NO_LIMIT", "UNLIMITED", "Limits", "files", "weight"]
+__all__ = ["NO_LIMIT", "UNLIMITED", "CgroupLimits", "files", "weight"]
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class CgroupLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Numbers as CRI says them; zero is "leave it", -1 is "none" (memory, swap, quota, pids).
 
     `memory_swap` is memory and swap together, as in version 1.
@@ -29,7 +29,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     unified: dict[str, str] = {}
 
 
-def files(limits: Limits, version: int, *, current_memory: int = 0) -> dict[str, str]:
+def files(limits: CgroupLimits, version: int, *, current_memory: int = 0) -> dict[str, str]:
     """File name → text, in the order in which to write. `current_memory` is the limit now in force (0: none)."""
     return _version2(limits) if version == 2 else _version1(limits, current_memory)
 
@@ -39,7 +39,7 @@ def weight(shares: int) -> int:
     return 1 + (min(max(shares, 2), 262144) - 2) * 9999 // 262142
 
 
-def _version1(limits: Limits, current: int) -> dict[str, str]:
+def _version1(limits: CgroupLimits, current: int) -> dict[str, str]:
     found: dict[str, str] = {}
     if limits.cpu_shares:
         found["cpu.shares"] = str(max(limits.cpu_shares, 2))
@@ -61,7 +61,7 @@ def _version1(limits: Limits, current: int) -> dict[str, str]:
     return found
 
 
-def _version2(limits: Limits) -> dict[str, str]:
+def _version2(limits: CgroupLimits) -> dict[str, str]:
     found: dict[str, str] = {}
     if limits.cpu_shares:
         found["cpu.weight"] = str(weight(limits.cpu_shares))

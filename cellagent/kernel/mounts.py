@@ -45,7 +45,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
 
-class Mount(msgspec.Struct, frozen=True):
+class MountCall(msgspec.Struct, frozen=True):
     """The arguments of one mount(2)."""
 
     source: str
@@ -103,12 +103,12 @@ def bind_idmapped(source: Path, target: Path, userns: Path) -> None:
             os.close(namespace)
 
 
-def overlay_mount(lowers: Sequence[str], upper: Path | None, work: Path | None, target: Path) -> Mount:
+def overlay_mount(lowers: Sequence[str], upper: Path | None, work: Path | None, target: Path) -> MountCall:
     """The one mount that stacks `lowers`, topmost first. Pure."""
     options = "lowerdir=" + ":".join(_escaped(lower) for lower in lowers)
     if upper is not None:
         options += f",upperdir={_escaped(str(upper))},workdir={_escaped(str(work))}"
-    return Mount("overlay", str(target), "overlay", 0, options + ",index=off,redirect_dir=off")
+    return MountCall("overlay", str(target), "overlay", 0, options + ",index=off,redirect_dir=off")
 
 
 def overlay(

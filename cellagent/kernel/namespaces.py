@@ -14,9 +14,9 @@ import struct
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-from cellagent.kernel import holders, mounts
+from cellagent.kernel import mounts, namespace_init
 from cellagent.kernel import sysctls as kernel_settings
-from cellagent.kernel.holders import IdMap
+from cellagent.kernel.namespace_init import IdMap
 from cellagent.kernel.threads import Result, enter, leave, on_own_thread, set_hostname
 from cellwire.faults import Fault, Kind
 from hostkit import programs
@@ -51,7 +51,7 @@ async def create(
     try:
         if "user" in paths or "pid" in paths:
             held = tuple(paths) if "user" in paths else ("pid",)
-            await holders.hold(folder, held, uids=uids, gids=gids)
+            await namespace_init.hold(folder, held, uids=uids, gids=gids)
         await on_own_thread(lambda: _make(paths, hostname, sysctls or {}), undo=lambda: remove(folder))
         if "user" in paths:
             await _sysctls_as_owner(paths, sysctls or {})
@@ -63,7 +63,7 @@ async def create(
 
 def remove(folder: Path) -> None:
     """Unpin and end the holder; a namespace in which nothing runs is gone with that. The unknown is no error."""
-    holders.release(folder)
+    namespace_init.release(folder)
     for kind in KINDS:
         path = folder / kind
         if path.exists():
@@ -83,7 +83,7 @@ def pinned(path: Path) -> bool:
 
 def holder(folder: Path) -> int:
     """The process id of the holder of a folder's pid namespace, to be put into the pod's group; 0 without one."""
-    return holders.running(folder)
+    return namespace_init.running(folder)
 
 
 async def inside(netns: Path, function: Callable[[], Result]) -> Result:
@@ -108,7 +108,7 @@ def _make(paths: Mapping[str, Path], hostname: str, sysctls: Mapping[str, str]) 
         for name, text in sysctls.items():
             _sysctl(name, text)
     for kind in fresh:
-        holders.pin(Path(f"/proc/thread-self/ns/{kind}"), paths[kind])
+        namespace_init.pin(Path(f"/proc/thread-self/ns/{kind}"), paths[kind])
 
 
 def _furnish(paths: Mapping[str, Path], hostname: str) -> None:

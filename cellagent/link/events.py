@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from cellagent.images.messages import Progress
+from cellagent.images.messages import PullProgress
 from cellwire.cell.v1 import cell_pb2 as wire
 
 # A pull tells of each chunk; a person, and the controller's budget for a cell, are served by one word a second.
@@ -14,7 +14,7 @@ EACH_SECONDS = 1.0
 KEPT = 100
 
 
-class Events:
+class CellEvents:
     """A queue of them, and the pulls of which it tells."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
@@ -22,7 +22,7 @@ class Events:
         self._clock = clock
         self._told: dict[str, float] = {}
 
-    def pulling(self, progress: Progress) -> None:
+    def pulling(self, progress: PullProgress) -> None:
         """How far a pull is: told at its beginning, each second, and at its end."""
         now = self._clock()
         done = 0 < progress.layers_total <= progress.layers_done
@@ -54,7 +54,7 @@ class Events:
         self.queue.put_nowait(event)
 
 
-def _sentence(progress: Progress, *, done: bool) -> str:
+def _sentence(progress: PullProgress, *, done: bool) -> str:
     mib = progress.bytes_done / (1 << 20)
     if done:
         return f"image {progress.image} is pulled: {mib:.1f} MiB in {progress.layers_total} layers"

@@ -7,11 +7,11 @@ import logging
 import time
 from collections.abc import Callable
 
-from cellagent.boot.identity import Home, Identity
+from cellagent.boot.identity import CellIdentity, Home
 from cellagent.boot.join import SERVER_NAME, client_context, endpoint, pause, renew
 from cellwire.faults import Fault
-from cellwire.rpc.mended import MendedServer
-from cellwire.rpc.turned import TURNED, serve_on
+from cellwire.rpc.grpclib_patches import MendedServer
+from cellwire.rpc.reverse import TURNED, serve_on
 
 log = logging.getLogger(__name__)
 # A connection that held for so long says that all is well again; one that is cut sooner may be cut each time.
@@ -28,7 +28,7 @@ class Homeless(Exception):
 
 async def stay(
     server: MendedServer,
-    identity: Identity,
+    identity: CellIdentity,
     home: Home,
     on_connected: Callable[[], None],
     clock: Callable[[], float] = time.monotonic,
@@ -54,7 +54,7 @@ async def stay(
 
 
 async def _visit(
-    server: MendedServer, identity: Identity, address: str, cell: str, on_connected: Callable[[], None]
+    server: MendedServer, identity: CellIdentity, address: str, cell: str, on_connected: Callable[[], None]
 ) -> float:
     """One connection, to its end; the seconds that it held."""
     connected_at = 0.0
@@ -74,7 +74,7 @@ async def _visit(
     return time.monotonic() - connected_at if connected_at else 0.0
 
 
-async def _renew(identity: Identity, home: Home) -> None:
+async def _renew(identity: CellIdentity, home: Home) -> None:
     while True:
         await asyncio.sleep(min(max(home.renew_at - time.time(), 0), RENEW_LOOK))
         if home.renew_at > time.time():

@@ -15,7 +15,7 @@ from typing import Any, cast
 import msgspec
 
 from cellagent.kernel import namespaces
-from cellagent.network.ports import Port
+from cellagent.network.ports import PortMapping
 from cellwire.faults import Fault, Kind
 from hostkit import files, programs
 
@@ -37,7 +37,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     sandbox: str
     namespace: Path
     pod: tuple[str, str, str]
-    ports: tuple[Port, ...]
+    ports: tuple[PortMapping, ...]
     plugins: Plugins
     cache: Path
 
@@ -48,7 +48,7 @@ class Cached(msgspec.Struct, frozen=True, kw_only=True):
     network: dict[str, Any]
     namespace: str
     pod: tuple[str, str, str]
-    ports: tuple[Port, ...]
+    ports: tuple[PortMapping, ...]
     result: dict[str, Any] | None = None
 
 
@@ -153,7 +153,7 @@ def parse(text: bytes, name: str) -> dict[str, Any]:
 
 
 def request(
-    network: dict[str, Any], plugin: dict[str, Any], ports: Sequence[Port], previous: dict[str, Any] | None
+    network: dict[str, Any], plugin: dict[str, Any], ports: Sequence[PortMapping], previous: dict[str, Any] | None
 ) -> dict[str, Any]:
     """What one plugin reads. Pure."""
     asked = {key: value for key, value in plugin.items() if key != "capabilities"}

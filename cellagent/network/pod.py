@@ -12,13 +12,13 @@ import msgspec
 
 from cellagent.network import bridge, cell, cni, links, ports
 from cellagent.network.guard import Guard
-from cellagent.network.ports import Port
+from cellagent.network.ports import PortMapping
 from cellwire.faults import Fault, Kind
 
 __all__ = [
     "NetworkStatus",
     "PodNetwork",
-    "Port",
+    "PortMapping",
     "attach",
     "check",
     "detach",
@@ -57,7 +57,7 @@ class PodNetwork(msgspec.Struct, frozen=True, kw_only=True):
     subnet: str = BRIDGE_SUBNET
     subnet6: str = BRIDGE_SUBNET6
     bridge: str = BRIDGE
-    ports: tuple[Port, ...] = ()
+    ports: tuple[PortMapping, ...] = ()
     pod: tuple[str, str, str] = ("", "", "")
     plugins: cni.Plugins = cni.Plugins()
 

@@ -11,7 +11,7 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 
 
-class Port(msgspec.Struct, frozen=True, kw_only=True):
+class PortMapping(msgspec.Struct, frozen=True, kw_only=True):
     """One mapping; `host_ip` empty is "every address of this machine"."""
 
     protocol: str
@@ -20,9 +20,9 @@ class Port(msgspec.Struct, frozen=True, kw_only=True):
     host_ip: str = ""
 
 
-def wanted(mappings: Sequence[cri.PortMapping]) -> tuple[Port, ...]:
+def wanted(mappings: Sequence[cri.PortMapping]) -> tuple[PortMapping, ...]:
     """Those mappings that name a host port. Raises Fault for what is no port or no address."""
-    found: list[Port] = []
+    found: list[PortMapping] = []
     for one in mappings:
         if not one.host_port:
             continue
@@ -30,7 +30,7 @@ def wanted(mappings: Sequence[cri.PortMapping]) -> tuple[Port, ...]:
             raise Fault(Kind.INVALID, f"host port {one.host_port}:{one.container_port}", "ports go from 1 to 65535")
         protocol = cri.Protocol.Name(one.protocol).lower()
         address = "" if one.host_ip in {"", "0.0.0.0", "::"} else _address(one)  # noqa: S104
-        found.append(Port(protocol=protocol, container=one.container_port, host=one.host_port, host_ip=address))
+        found.append(PortMapping(protocol=protocol, container=one.container_port, host=one.host_port, host_ip=address))
     return tuple(found)
 
 
@@ -43,7 +43,7 @@ def _address(mapping: cri.PortMapping) -> str:
         ) from error
 
 
-def rules(table: str, link: str, addresses: Sequence[str], ports: Sequence[Port]) -> str:
+def rules(table: str, link: str, addresses: Sequence[str], ports: Sequence[PortMapping]) -> str:
     """What nft reads to send the ports to a pod behind `link`; replaces an older table of that name whole."""
     turned = [line for address in addresses for port in ports if (line := _turn(address, port))]
     hairpin: list[str] = []
@@ -80,7 +80,7 @@ def removal(table: str) -> str:
     return f"table inet {table}\ndelete table inet {table}\n"
 
 
-def _turn(address: str, port: Port) -> str:
+def _turn(address: str, port: PortMapping) -> str:
     family = _family(address)
     if port.host_ip and _family(port.host_ip) != family:
         return ""

@@ -40,7 +40,7 @@ class DeviceNode(msgspec.Struct, frozen=True, rename="camel"):
     gid: int | None = None
 
 
-class Mount(msgspec.Struct, frozen=True, rename="camel"):
+class CdiMount(msgspec.Struct, frozen=True, rename="camel"):
     """A path of the machine in the container."""
 
     host_path: str
@@ -64,7 +64,7 @@ class Edits(msgspec.Struct, frozen=True, rename="camel"):
 
     env: tuple[str, ...] = ()
     device_nodes: tuple[DeviceNode, ...] = ()
-    mounts: tuple[Mount, ...] = ()
+    mounts: tuple[CdiMount, ...] = ()
     hooks: tuple[Hook, ...] = ()
     additional_gids: tuple[int, ...] = ()
     intel_rdt: dict[str, Any] | None = None
@@ -200,7 +200,7 @@ def _with_env(present: Iterable[str], more: Sequence[str]) -> list[str]:
     return [*(each for each in present if each.partition("=")[0] not in named), *more]
 
 
-def _with_mounts(present: Iterable[dict[str, Any]], more: Sequence[Mount]) -> list[dict[str, Any]]:
+def _with_mounts(present: Iterable[dict[str, Any]], more: Sequence[CdiMount]) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = [
         {
             "destination": each.container_path,

@@ -26,7 +26,7 @@ HASTE = {"GOGC": "off"}
 
 
 @dataclass(frozen=True, slots=True)
-class Charge:
+class ConmonCharge:
     """What one conmon is told: one container, where its files are, how its input and output are meant."""
 
     container_id: str
@@ -56,14 +56,14 @@ class Exec:
     options: tuple[str, ...] = ()
 
 
-class Report(msgspec.Struct):
+class ConmonReport(msgspec.Struct):
     """The line conmon writes on its sync pipe. `data` is a process id, or negative with a message."""
 
     data: int = -1
     message: str = ""
 
 
-def command_line(charge: Charge) -> list[str]:
+def command_line(charge: ConmonCharge) -> list[str]:
     """The arguments for `charge`."""
     bundle = charge.bundle
     argv = [
@@ -129,16 +129,16 @@ def exec_command_line(order: Exec) -> list[str]:
     return argv
 
 
-def reports(said: bytes) -> list[Report]:
+def reports(said: bytes) -> list[ConmonReport]:
     """What conmon has written on its sync pipe."""
-    found: list[Report] = []
+    found: list[ConmonReport] = []
     for line in said.splitlines():
         with suppress(msgspec.MsgspecError):
-            found.append(msgspec.json.decode(line, type=Report))
+            found.append(msgspec.json.decode(line, type=ConmonReport))
     return found
 
 
-async def launch(charge: Charge) -> tuple[int, int]:
+async def launch(charge: ConmonCharge) -> tuple[int, int]:
     """Start conmon and create the container. Returns the process ids of container and conmon.
 
     Raises Fault BROKEN with the OCI runtime's own words where the container could not be created.
@@ -169,8 +169,8 @@ async def launch(charge: Charge) -> tuple[int, int]:
     return _understand(charge, said, complaints), _number(charge.bundle / "conmon.pid")
 
 
-def _understand(charge: Charge, said: bytes, complaints: Path) -> int:
-    report = next(iter(reports(said)), Report())
+def _understand(charge: ConmonCharge, said: bytes, complaints: Path) -> int:
+    report = next(iter(reports(said)), ConmonReport())
     if report.data > 0:
         return report.data
     words = report.message.strip() or complaints.read_text(errors="replace").strip() or "conmon ended without a word"

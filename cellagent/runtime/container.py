@@ -17,11 +17,11 @@ from pathlib import Path
 import msgspec
 
 from cellagent.kernel import cgroups, mounts
-from cellagent.kernel.looks import Looks
+from cellagent.kernel.slow_paths import SlowPaths
 from cellagent.runtime import bundle, conmon, image_volumes, views
-from cellagent.runtime.exits import Ended, Exits, hears
+from cellagent.runtime.exits import ContainerExit, Exits, hears
 from cellagent.runtime.ledger import ContainerRecord, Phase, SandboxRecord
-from cellagent.runtime.machine import Machine, Place, new_id
+from cellagent.runtime.machine import ExecTarget, Machine, new_id
 from cellwire.cri import profiles
 from cellwire.cri.unlimited import settled
 from cellwire.cri.v1 import runtime_pb2 as cri
@@ -38,13 +38,13 @@ START_DEADLINE = 60.0
 START_ERROR_CODE = 128
 
 
-class Containers:
+class RuntimeContainers:
     """The owner of containers."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._exits = Exits(machine.settings, machine.inotify, self._ended)
-        self._looks = Looks()
+        self._looks = SlowPaths()
 
     def close(self) -> None:
         """Look away; the containers run on."""
@@ -133,14 +133,14 @@ class Containers:
         record = self._machine.ledger.find_container(container_id)
         return record.exit_code if record else START_ERROR_CODE
 
-    def place(self, container_id: str) -> Place:
+    def place(self, container_id: str) -> ExecTarget:
         """A running container, as exec and attach need it. Raises Fault."""
         record = self._machine.ledger.container(container_id)
         name = record.parsed().metadata.name
         if record.phase is not Phase.RUNNING:
             raise Fault(Kind.PRECONDITION, f"container {name}", f"it is not running but {record.phase.value}")
         settings = self._machine.settings
-        return Place(
+        return ExecTarget(
             container_id=record.id,
             name=name,
             runtime=self._machine.runtime.path,
@@ -228,9 +228,9 @@ class Containers:
         layers, spec = settings.layers(record.id), bundle.read_spec(settings.bundle(record.id))
         await image_volumes.fill(layers / "rootfs", image_volumes.among(layers, spec["mounts"]))
 
-    def _charge(self, record: ContainerRecord, config: cri.ContainerConfig) -> conmon.Charge:
+    def _charge(self, record: ContainerRecord, config: cri.ContainerConfig) -> conmon.ConmonCharge:
         settings = self._machine.settings
-        return conmon.Charge(
+        return conmon.ConmonCharge(
             container_id=record.id,
             name=config.metadata.name,
             runtime=self._machine.runtime.path,
@@ -284,7 +284,7 @@ class Containers:
         if self._machine.ledger.container(record.id).phase is not Phase.RUNNING:
             return
         self._exits.send(record.id, signal.SIGKILL)
-        group = cgroups.Group(record.cgroup)
+        group = cgroups.ControlGroup(record.cgroup)
         try:
             async with asyncio.timeout(KILL_SECONDS):
                 group.kill()
@@ -293,11 +293,11 @@ class Containers:
             name = record.parsed().metadata.name
             raise Fault(Kind.TIMEOUT, f"container {name}", f"it lives {KILL_SECONDS:g} s after SIGKILL") from error
 
-    def _ended(self, ended: Ended) -> None:
+    def _ended(self, ended: ContainerExit) -> None:
         record = self._machine.ledger.find_container(ended.container_id)
         if record is None or record.phase is not Phase.RUNNING:
             return
-        oom = ended.oom_killed or cgroups.Group(record.cgroup).usage().oom_kills > 0
+        oom = ended.oom_killed or cgroups.ControlGroup(record.cgroup).usage().oom_kills > 0
         reason, message = views.ending(ended.code, oom_killed=oom, known=ended.known)
         record = self._machine.ledger.put_container(
             msgspec.structs.replace(
@@ -348,7 +348,7 @@ async def _remove_layers(layers: Path) -> None:
 
 
 def _sweep(record: ContainerRecord, oci_state: Path) -> None:
-    group = cgroups.Group(record.cgroup)
+    group = cgroups.ControlGroup(record.cgroup)
     group.kill()
     group.remove()
     shutil.rmtree(oci_state / record.id, ignore_errors=True)

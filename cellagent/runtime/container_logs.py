@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 
 from cellagent.runtime import conmon
-from cellagent.runtime.ledger import ContainerRecord, Ledger, Phase
+from cellagent.runtime.ledger import ContainerRecord, Phase, RuntimeLedger
 from cellwire.faults import Fault, Kind
 from hostkit import files
 from hostkit.inotify import WRITES, Inotify
@@ -44,7 +44,7 @@ class LogChunk:
 
 
 async def read(
-    ledger: Ledger, inotify: Inotify, container_id: str, offset: int, *, follow: bool
+    ledger: RuntimeLedger, inotify: Inotify, container_id: str, offset: int, *, follow: bool
 ) -> AsyncGenerator[LogChunk]:
     """Chunks from `offset`. Without `follow` up to what is there now; with it until the container is over."""
     record = ledger.container(container_id)
@@ -129,7 +129,7 @@ async def _next(changed: asyncio.Event) -> None:
 
 
 @asynccontextmanager
-async def _awakened(ledger: Ledger, inotify: Inotify, record: ContainerRecord) -> AsyncGenerator[asyncio.Event]:
+async def _awakened(ledger: RuntimeLedger, inotify: Inotify, record: ContainerRecord) -> AsyncGenerator[asyncio.Event]:
     path, changed = Path(record.log_path), asyncio.Event()
 
     def woken(name: str) -> None:
@@ -145,7 +145,7 @@ async def _awakened(ledger: Ledger, inotify: Inotify, record: ContainerRecord) -
         end()
 
 
-async def reopen(ledger: Ledger, bundle: Path, container_id: str) -> None:
+async def reopen(ledger: RuntimeLedger, bundle: Path, container_id: str) -> None:
     """Have conmon write to a new file at the log's path, and count on from where the old file ended."""
     record = ledger.container(container_id)
     name = f"log of container {record.id[:13]}"
@@ -169,7 +169,7 @@ async def reopen(ledger: Ledger, bundle: Path, container_id: str) -> None:
         os.close(old)
 
 
-async def trim(ledger: Ledger, container_id: str, offset: int) -> None:
+async def trim(ledger: RuntimeLedger, container_id: str, offset: int) -> None:
     """Give back the space of the bytes before `offset`, in whole blocks; whoever asks for this has them durably.
 
     conmon appends and all count as before. Raises Fault UNSUPPORTED where the file system cannot.

@@ -39,7 +39,7 @@ class Subscription:
         return await self._queue.get()
 
 
-class Events:
+class ContainerEvents:
     """The fan-out of GetContainerEvents."""
 
     def __init__(self) -> None:

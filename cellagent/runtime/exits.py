@@ -20,7 +20,7 @@ from hostkit.inotify import ARRIVALS, Inotify
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class ContainerExit:
     """How a container ended. `known` is false where conmon died before it could say."""
 
     container_id: str
@@ -40,7 +40,7 @@ class _Watched:
 class Exits:
     """Every running container, each with descriptors of its first process and of its conmon."""
 
-    def __init__(self, settings: RuntimeSettings, inotify: Inotify, tell: Callable[[Ended], None]) -> None:
+    def __init__(self, settings: RuntimeSettings, inotify: Inotify, tell: Callable[[ContainerExit], None]) -> None:
         self._settings = settings
         self._tell = tell
         self._watched: dict[str, _Watched] = {}
@@ -104,15 +104,15 @@ class Exits:
             code, at = int(file.read_text() or "255"), file.stat().st_mtime_ns
         except (OSError, ValueError):
             return
-        self._over(Ended(container_id, _as_shell(code), at, self._out_of_memory(container_id)))
+        self._over(ContainerExit(container_id, _as_shell(code), at, self._out_of_memory(container_id)))
 
     def _conmon_ended(self, container_id: str) -> None:
         self._arrived(container_id)
         if container_id in self._watched:
             self.send(container_id, signal.SIGKILL)
-            self._over(Ended(container_id, 255, 0, known=False))
+            self._over(ContainerExit(container_id, 255, 0, known=False))
 
-    def _over(self, ended: Ended) -> None:
+    def _over(self, ended: ContainerExit) -> None:
         self._tell(ended)
         self.forget(ended.container_id)
 

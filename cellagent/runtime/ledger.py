@@ -93,7 +93,7 @@ class ContainerRecord(msgspec.Struct, frozen=True, kw_only=True):
         return cri.ContainerConfig.FromString(self.config)
 
 
-class Ledger:
+class RuntimeLedger:
     """All records, in memory and on disk."""
 
     def __init__(self, settings: RuntimeSettings) -> None:

@@ -7,23 +7,28 @@ from grpclib.server import Stream
 from cellagent.runtime import container_logs, pod_resources, resources
 from cellagent.runtime.answering import received
 from cellagent.runtime.checkpoint import Checkpoints
-from cellagent.runtime.container import Containers
+from cellagent.runtime.container import RuntimeContainers
 from cellagent.runtime.machine import Machine
-from cellagent.runtime.sandbox import Sandboxes
+from cellagent.runtime.sandbox import RuntimeSandboxes
 from cellagent.runtime.sessions import exec  # noqa: A004  CRI's word
 from cellagent.runtime.sessions.streaming import Streaming
-from cellagent.runtime.stats.summary import Stats
+from cellagent.runtime.stats.summary import SandboxStats
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.cri.v1.runtime_grpc import RuntimeServiceBase
 from cellwire.faults import Fault, Kind
 from cellwire.stream.session import SessionRequest
 
 
-class Lifecycle(RuntimeServiceBase):
+class RuntimeLifecycle(RuntimeServiceBase):
     """The half of the service that acts."""
 
     def __init__(
-        self, machine: Machine, sandboxes: Sandboxes, containers: Containers, streaming: Streaming, stats: Stats
+        self,
+        machine: Machine,
+        sandboxes: RuntimeSandboxes,
+        containers: RuntimeContainers,
+        streaming: Streaming,
+        stats: SandboxStats,
     ) -> None:
         self._machine = machine
         self._sandboxes = sandboxes

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from cellagent.images.protocol import Images
+from cellagent.images.protocol import ImageProvider
 from cellagent.kernel import oci
 from cellagent.runtime import userns, views
-from cellagent.runtime.events import Events
-from cellagent.runtime.ledger import Ledger
+from cellagent.runtime.events import ContainerEvents
+from cellagent.runtime.ledger import RuntimeLedger
 from cellagent.runtime.settings import RuntimeSettings
 from cellwire.cri.v1 import runtime_pb2 as cri
 from hostkit import pids
@@ -25,9 +25,9 @@ class Machine:
     """The parts of the room, by name. `flights` owns every task that outlives a call."""
 
     settings: RuntimeSettings
-    images: Images
-    ledger: Ledger
-    events: Events
+    images: ImageProvider
+    ledger: RuntimeLedger
+    events: ContainerEvents
     inotify: Inotify
     flights: Singleflight
     runtime: oci.OciRuntime
@@ -59,7 +59,7 @@ def new_id() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ExecTarget:
     """A running container as exec needs it. `pid` is its first process, which started at `pid_started` ticks."""
 
     container_id: str

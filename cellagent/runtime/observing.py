@@ -11,13 +11,13 @@ from grpclib.server import Stream
 from cellagent.runtime import bundle, status, views
 from cellagent.runtime.answering import pages, received
 from cellagent.runtime.ledger import ContainerRecord, Phase, SandboxRecord
-from cellagent.runtime.lifecycle import Lifecycle
+from cellagent.runtime.lifecycle import RuntimeLifecycle
 from cellagent.runtime.machine import Machine
 from cellagent.runtime.stats import cadvisor
 from cellwire.cri.v1 import runtime_pb2 as cri
 
 
-class RuntimeService(Lifecycle):
+class RuntimeService(RuntimeLifecycle):
     """The whole service: what acts, and what tells."""
 
     async def Version(self, stream: Stream[cri.VersionRequest, cri.VersionResponse]) -> None:

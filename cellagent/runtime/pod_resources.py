@@ -61,9 +61,9 @@ def with_overhead(
     return wanted
 
 
-def group_limits(wanted: cri.LinuxContainerResources) -> limits.Limits:
+def group_limits(wanted: cri.LinuxContainerResources) -> limits.CgroupLimits:
     """CRI's words as a group's; zero means "not said" in both. Pure."""
-    return limits.Limits(
+    return limits.CgroupLimits(
         cpu_shares=wanted.cpu_shares,
         cpu_quota_us=wanted.cpu_quota,
         cpu_period_us=wanted.cpu_period,
@@ -82,7 +82,7 @@ def huge_pages(wanted: cri.LinuxContainerResources, *, v2: bool) -> dict[str, st
 
 
 def _hold(thing: str, record: SandboxRecord, wanted: cri.LinuxContainerResources, *, v2: bool) -> None:
-    group = cgroups.Group(record.cgroup)
+    group = cgroups.ControlGroup(record.cgroup)
     held = group.usage().rss_bytes
     if 0 < wanted.memory_limit_in_bytes < held:
         # Version 1 would refuse it by itself; version 2 takes the limit and then kills until what is left fits.

@@ -32,7 +32,7 @@ async def update(machine: Machine, container_id: str, asked: cri.LinuxContainerR
     v2 = cgroups.layout() is cgroups.Layout.V2
     wanted = enforceable(f"container {name}", merged, cgroups.controllers(), v2=v2, cpu_bound=cgroups.cpu_bound())
     if record.phase is Phase.RUNNING:
-        _holds(asked, name, cgroups.Group(record.cgroup).usage())
+        _holds(asked, name, cgroups.ControlGroup(record.cgroup).usage())
         argv = [str(machine.runtime.path), "--root", str(machine.settings.oci), "update", "--resources", "-", record.id]
         done = await programs.run(argv, stdin=msgspec.json.encode(wanted), deadline=UPDATE_DEADLINE)
         if done.returncode:
@@ -58,7 +58,7 @@ def merge(known: cri.LinuxContainerResources, asked: cri.LinuxContainerResources
     return merged
 
 
-def _holds(asked: cri.LinuxContainerResources, name: str, usage: cgroups.Usage) -> None:
+def _holds(asked: cri.LinuxContainerResources, name: str, usage: cgroups.CgroupUsage) -> None:
     """Refuse a memory limit below what the container holds and the kernel cannot take back. Pure.
 
     Version 1 would refuse it by itself; version 2 takes the limit and then kills until what is left fits.

@@ -20,7 +20,7 @@ import msgspec
 from cellagent.kernel import cgroups, mounts, namespaces, selinux, sysctls
 from cellagent.network import cni, files, pod, ports
 from cellagent.runtime import bundle, networking, userns
-from cellagent.runtime.container import Containers
+from cellagent.runtime.container import RuntimeContainers
 from cellagent.runtime.ledger import Phase, SandboxRecord
 from cellagent.runtime.machine import Machine, new_id
 from cellagent.runtime.spec import confinement
@@ -39,10 +39,10 @@ RETRY_SECONDS = 30.0
 LINGER_SECONDS = 5.0
 
 
-class Sandboxes:
+class RuntimeSandboxes:
     """The owner of sandboxes."""
 
-    def __init__(self, machine: Machine, containers: Containers) -> None:
+    def __init__(self, machine: Machine, containers: RuntimeContainers) -> None:
         self._machine = machine
         self._containers = containers
         self._undone: set[str] = set()
@@ -208,7 +208,7 @@ class Sandboxes:
             (folder / "shm").mkdir(exist_ok=True)
             mounts.tmpfs(folder / "shm", bundle.SHM_BYTES)
         self._require_wanted(record, config)
-        group = cgroups.Group(record.cgroup)
+        group = cgroups.ControlGroup(record.cgroup)
         group.create(inner=True)
         status = await pod.attach(self._network(record, config))
         _write_files(folder, config, status.addresses, host=record.network == "host")
@@ -286,7 +286,7 @@ class Sandboxes:
             return
         self._machine.emit(cri.CONTAINER_DELETED_EVENT, sandbox_id, sandbox_id)
         if not record.parsed().linux.cgroup_parent:
-            await asyncio.to_thread(cgroups.Group(record.cgroup).remove)
+            await asyncio.to_thread(cgroups.ControlGroup(record.cgroup).remove)
         self._machine.ledger.drop_sandbox(sandbox_id)
 
     async def _undo(self, record: SandboxRecord) -> bool:
@@ -300,7 +300,7 @@ class Sandboxes:
             return False
         self._undone.discard(record.id)
         if not record.parsed().linux.cgroup_parent:
-            await asyncio.to_thread(cgroups.Group(record.cgroup).remove)
+            await asyncio.to_thread(cgroups.ControlGroup(record.cgroup).remove)
         self._machine.ledger.drop_sandbox(record.id)
         return True
 

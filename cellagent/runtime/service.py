@@ -8,21 +8,21 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
-from cellagent.images.protocol import Images
-from cellagent.kernel import apparmor, cgroups, leash, oci
+from cellagent.images.protocol import ImageProvider
+from cellagent.kernel import agent_locks, apparmor, cgroups, oci
 from cellagent.network.holding import Holding
 from cellagent.runtime import checkpoint, container_logs, merging, networking, userns
-from cellagent.runtime.container import Containers
+from cellagent.runtime.container import RuntimeContainers
 from cellagent.runtime.container_logs import LogChunk
-from cellagent.runtime.events import Events
-from cellagent.runtime.ledger import Ledger, Phase
+from cellagent.runtime.events import ContainerEvents
+from cellagent.runtime.ledger import Phase, RuntimeLedger
 from cellagent.runtime.machine import Machine
 from cellagent.runtime.observing import RuntimeService
-from cellagent.runtime.sandbox import Sandboxes
+from cellagent.runtime.sandbox import RuntimeSandboxes
 from cellagent.runtime.sessions.backend import LocalBackend
 from cellagent.runtime.sessions.streaming import Streaming
 from cellagent.runtime.settings import RuntimeSettings
-from cellagent.runtime.stats.summary import Stats
+from cellagent.runtime.stats.summary import SandboxStats
 from hostkit.inotify import Inotify
 from hostkit.tasks import Singleflight
 
@@ -34,12 +34,14 @@ PASSAGE_SECONDS = 1.0
 class RuntimeRoom:
     """What the rest of the agent sees of the runtime."""
 
-    def __init__(self, machine: Machine, containers: Containers, sandboxes: Sandboxes, holding: Holding | None) -> None:
+    def __init__(
+        self, machine: Machine, containers: RuntimeContainers, sandboxes: RuntimeSandboxes, holding: Holding | None
+    ) -> None:
         self._machine = machine
         self.holding = holding
         self.backend = LocalBackend(machine.ledger, containers)
         streaming = Streaming(self.backend, machine.flights)
-        self.service = RuntimeService(machine, sandboxes, containers, streaming, Stats(machine))
+        self.service = RuntimeService(machine, sandboxes, containers, streaming, SandboxStats(machine))
         self.oci_runtime = f"{machine.runtime.name}: {machine.runtime.why}"
 
     def logs(self, container_id: str, offset: int, *, follow: bool) -> AsyncIterator[LogChunk]:
@@ -55,7 +57,7 @@ class RuntimeRoom:
         if paths:
             self._machine.flights.spawn(_removed(paths), "old files of a volume")
 
-    def events(self) -> Events:
+    def events(self) -> ContainerEvents:
         """Where to listen for what happens to containers."""
         return self._machine.events
 
@@ -65,23 +67,23 @@ class RuntimeRoom:
 
 
 @asynccontextmanager
-async def running(settings: RuntimeSettings, images: Images) -> AsyncGenerator[RuntimeRoom]:
+async def running(settings: RuntimeSettings, images: ImageProvider) -> AsyncGenerator[RuntimeRoom]:
     """The room, with whatever its folders hold from before. Containers outlive it."""
     settings.prepare()
-    async with leash.held(settings.state / "lock"):
+    async with agent_locks.held(settings.state / "lock"):
         cgroups.make_room()
         runtime = oci.detect(settings.oci_runtime)
         await apparmor.load_default()
         log.info("containers are made by %s: %s", runtime.name, runtime.why)
-        ledger = Ledger(settings)
+        ledger = RuntimeLedger(settings)
         ledger.load()
         with closing(Inotify()) as inotify:
             async with asyncio.TaskGroup() as group:
                 machine = Machine(
-                    settings, images, ledger, Events(), inotify, Singleflight(group), runtime, userns.Support()
+                    settings, images, ledger, ContainerEvents(), inotify, Singleflight(group), runtime, userns.Support()
                 )
-                containers = Containers(machine)
-                sandboxes = Sandboxes(machine, containers)
+                containers = RuntimeContainers(machine)
+                sandboxes = RuntimeSandboxes(machine, containers)
                 holding = networking.holding(settings)
                 try:
                     await containers.recover()

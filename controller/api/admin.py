@@ -19,8 +19,8 @@ from controller.api.priced import sheet
 from controller.choice.unavailable import Key
 from controller.clouds.protocol import Cloud, Priced, PriceSource
 from controller.fleet.cells import Telling
-from controller.fleet.hearing import Vitals
 from controller.fleet.pool_keeper import Figures
+from controller.fleet.reports import Vitals
 from controller.model import cost
 from controller.model.cell import Cell
 from controller.model.offer import Offer

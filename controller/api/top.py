@@ -10,7 +10,7 @@ from cellwire.faults import Fault, Kind
 from controller.api.kinds import NODE_METRICS, POD_METRICS
 from controller.api.requests import answer, as_table, selected, shown, wants_table
 from controller.fleet.cells import Telling
-from controller.fleet.hearing import Vitals
+from controller.fleet.reports import Vitals
 from controller.objects.fields import Json
 from controller.objects.moments import timestamp
 from controller.objects.resource import Resource

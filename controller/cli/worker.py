@@ -20,8 +20,8 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.cri.v1.runtime_grpc import RuntimeServiceStub
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
+from cellwire.rpc.grpclib_patches import MendedChannel
 from cellwire.rpc.limits import CELL
-from cellwire.rpc.mended import MendedChannel
 from controller.cli.asking import config_option, settings_of
 from controller.cluster import client, kubeconfig
 from controller.cluster.room import node_name

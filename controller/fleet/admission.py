@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from cellwire.proxies import DIRECT, Proxies
-from controller.fleet.book import Book
+from controller.fleet.cell_store import CellStore
 from controller.fleet.registry_facts import RegistryFacts
 from controller.link.admission import Admitted, check, check_renewal, token_hash
 from controller.model.cell import Cell, CellState
@@ -25,7 +25,7 @@ class Admittance:
 
     def __init__(
         self,
-        book: Book,
+        book: CellStore,
         registries: Sequence[RegistryFacts],
         heartbeat: float,
         clock: Callable[[], float],

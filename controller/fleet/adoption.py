@@ -22,9 +22,9 @@ from controller.choice import wishes
 from controller.choice.catalogue import Catalogue
 from controller.clouds.protocol import Cloud
 from controller.fleet import launch
-from controller.fleet.book import Book
-from controller.fleet.hearing import Hearing, Newcomer
-from controller.fleet.plan import RUNNING, Limits
+from controller.fleet.cell_store import CellStore
+from controller.fleet.plan import RUNNING, FleetLimits
+from controller.fleet.reports import Newcomer, Reports
 from controller.model.cell import Cell, CellState
 from controller.model.instance import Instance
 from controller.model.names import CellName, InstanceId
@@ -63,11 +63,11 @@ class Adoption:
 
     def __init__(
         self,
-        book: Book,
+        book: CellStore,
         cloud: Cloud,
         store: Store,
-        hearing: Hearing,
-        limits: Limits,
+        hearing: Reports,
+        limits: FleetLimits,
         clock: Callable[[], float],
     ) -> None:
         self._book = book

@@ -11,8 +11,8 @@ from typing import Protocol
 from grpclib.client import Channel
 
 from controller.choice.unavailable import Unavailable
-from controller.fleet.hearing import Vitals
 from controller.fleet.pool_keeper import Figures
+from controller.fleet.reports import Vitals
 from controller.link.told import Happened
 from controller.model.cell import Cell
 from controller.model.names import CellName

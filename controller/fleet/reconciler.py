@@ -15,10 +15,10 @@ import structlog
 from cellwire.faults import Fault
 from controller.clouds.protocol import Cloud, Routed, Tagged
 from controller.fleet import interruption, launch, plan, silence
-from controller.fleet.act import Act
-from controller.fleet.book import Book
+from controller.fleet.cell_store import CellStore
+from controller.fleet.executor import Executor
 from controller.fleet.orphans import Sighting, sort
-from controller.fleet.plan import Limits, Seen
+from controller.fleet.plan import FleetLimits, Seen
 from controller.fleet.pool_keeper import Pool
 from controller.fleet.pool_plan import Request
 from controller.fleet.routes import networks_of, routes
@@ -46,10 +46,10 @@ class Reconciler:
 
     def __init__(  # its neighbours; each is named where it is made
         self,
-        book: Book,
+        book: CellStore,
         cloud: Cloud,
-        act: Act,
-        limits: Limits,
+        act: Executor,
+        limits: FleetLimits,
         pool: Pool,
         clock: Callable[[], float],
         tasks: asyncio.TaskGroup,

@@ -19,17 +19,17 @@ from cellwire.proxies import Proxies
 from controller.choice import wishes
 from controller.choice.unavailable import Unavailable
 from controller.clouds.protocol import Cloud, Imaged
-from controller.fleet.act import Act, Home
 from controller.fleet.admission import Admittance
 from controller.fleet.adoption import Adoption, Owner, needed
-from controller.fleet.book import Book
-from controller.fleet.hearing import Hearing, Vitals
-from controller.fleet.plan import Limits
+from controller.fleet.cell_store import CellStore
+from controller.fleet.executor import Executor, Home
+from controller.fleet.plan import FleetLimits
 from controller.fleet.pool import Versions
 from controller.fleet.pool_keeper import Figures, Pool, PoolSettings
 from controller.fleet.pool_plan import Request
 from controller.fleet.reconciler import Reconciler
 from controller.fleet.registry_facts import RegistryFacts
+from controller.fleet.reports import Reports, Vitals
 from controller.link.admission import Admitted
 from controller.link.port import Change
 from controller.link.told import Happened
@@ -52,7 +52,7 @@ class FleetSettings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     cluster: str = "default"
-    limits: Limits = Limits()
+    limits: FleetLimits = FleetLimits()
     survey: float = 10.0
     heartbeat: float = 5.0
     homeless: float = 0.0
@@ -107,12 +107,12 @@ class Fleet:
 
     def __init__(
         self,
-        book: Book,
-        act: Act,
+        book: CellStore,
+        act: Executor,
         reconciler: Reconciler,
         pool: Pool,
         admittance: Admittance,
-        hearing: Hearing,
+        hearing: Reports,
         clock: Callable[[], float],
     ) -> None:
         self._book = book
@@ -324,9 +324,9 @@ async def running(
     orphaned = bool(owners) and await needed(store)
     # Records outlive the work: the inner group is cancelled, the outer one finishes what is being written.
     async with asyncio.TaskGroup() as writing:
-        book = Book(store, writing, clock)
+        book = CellStore(store, writing, clock)
         await book.load()
-        act = Act(
+        act = Executor(
             book,
             cloud,
             Home(settings.cluster, lambda: port.controllers, lambda: port.authority.fingerprint, lambda: port.agents),
@@ -343,7 +343,7 @@ async def running(
             admittance = Admittance(
                 book, settings.registries, settings.heartbeat, clock, settings.proxies, settings.homeless
             )
-            hearing = Hearing(book, port, welcomes=orphaned)
+            hearing = Reports(book, port, welcomes=orphaned)
             fleet = Fleet(book, act, reconciler, pool, admittance, hearing, clock)
 
             def add_warm(request: Request) -> None:
@@ -373,7 +373,7 @@ def _versions(cloud: Cloud, agent: str) -> Versions:
     return Versions(agent, cloud.image if isinstance(cloud, Imaged) else "")
 
 
-async def _added(book: Book, cell: Cell) -> None:
+async def _added(book: CellStore, cell: Cell) -> None:
     try:
         await book.add(cell)
     except Fault as fault:

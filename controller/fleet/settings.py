@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from controller.fleet.plan import Limits
+from controller.fleet.plan import FleetLimits
 from controller.model.setting import Group, Seconds
 
 
@@ -91,9 +91,9 @@ class StandbyTable(Group, frozen=True, kw_only=True):
     ] = True
 
 
-def limits(fleet: Fleet) -> Limits:
+def limits(fleet: Fleet) -> FleetLimits:
     """The plan's limits as the settings say."""
-    return Limits(
+    return FleetLimits(
         lease=fleet.lease,
         heartbeat=fleet.heartbeat,
         boot=fleet.boot,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cellwire.faults import Fault, Kind
-from cellwire.rpc.turned import TurnedChannel
+from cellwire.rpc.reverse import TurnedChannel
 from controller.model.names import CellName
 
 

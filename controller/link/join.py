@@ -14,8 +14,8 @@ from grpclib.server import Stream
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cell.v1.cell_grpc import EnrolmentBase
 from cellwire.faults import Fault, Kind
-from cellwire.rpc.mended import certificate_shown
-from cellwire.rpc.turned import common_name, device
+from cellwire.rpc.grpclib_patches import certificate_shown
+from cellwire.rpc.reverse import common_name, device
 from controller.link.admission import Admission, Admitted
 from controller.link.authority import CELL_LIFE, Authority, key_of, key_of_certificate
 from controller.model.instance import Identity

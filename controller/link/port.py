@@ -24,8 +24,8 @@ from cellwire.rpc.door import accepting
 from cellwire.rpc.giving import protocol_of
 from cellwire.rpc.guests import Places
 from cellwire.rpc.limits import STRANGER
+from cellwire.rpc.reverse import AUTHORITY, CALLS, TURNED, TurnedChannel, common_name, device
 from cellwire.rpc.serve import prepared
-from cellwire.rpc.turned import AUTHORITY, CALLS, TURNED, TurnedChannel, common_name, device
 from controller.link import told
 from controller.link.admission import Admission
 from controller.link.authority import SERVER_LIFE, Authority

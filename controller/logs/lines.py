@@ -32,7 +32,7 @@ class Line(msgspec.Struct, frozen=True):
     content: bytes
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+class LinesWanted(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be seen: lines from `since` on (unix nanoseconds), of one stream or all, with their times or
     without, at most so many bytes.
     """
@@ -100,10 +100,10 @@ def cut_line(count: int, most: int, after: bytes) -> bytes:
     return (following.time + b" stderr F " + said.encode()).ljust(ends) + b"\n"
 
 
-class Reader:
+class LineReader:
     """Turns the bytes of a log file, cut anywhere, into what is wanted of it. `full` once the limit is reached."""
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: LinesWanted) -> None:
         self._wanted = wanted
         self._stream = wanted.stream.encode()
         self._left = wanted.limit_bytes

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 from cellwire.faults import Fault, Kind
-from controller.logs.lines import Reader, Wanted, tail_start
+from controller.logs.lines import LineReader, LinesWanted, tail_start
 
 # Nothing else has a turn while one is looked through, whatever is in it.
 BLOCK = 32 << 10
@@ -17,7 +17,7 @@ LOOK = 0.1
 
 
 async def shown(
-    path: Path, wanted: Wanted, *, tail: int | None, follow: bool, complete: Callable[[], bool]
+    path: Path, wanted: LinesWanted, *, tail: int | None, follow: bool, complete: Callable[[], bool]
 ) -> AsyncGenerator[bytes]:
     """What is wanted of the file, in blocks. A follower stays until `complete()` and all is shown.
 
@@ -28,7 +28,7 @@ async def shown(
     except FileNotFoundError as error:
         raise Fault(Kind.NOT_FOUND, f"log {path.name}", "there is no such file") from error
     try:
-        reader = Reader(wanted)
+        reader = LineReader(wanted)
         position = 0
         if tail is not None and tail >= 0:
             position = await _tail_start(descriptor, tail)

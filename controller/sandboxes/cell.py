@@ -20,7 +20,7 @@ from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import UnaryMethod, call, settled
-from cellwire.rpc.mended import HeldChannel
+from cellwire.rpc.grpclib_patches import HeldChannel
 from controller.choice.demand import cdi_devices
 from controller.model.cell import Cell
 from controller.model.names import CellName

@@ -14,15 +14,15 @@ from dataclasses import dataclass
 import msgspec
 
 from cellagent.images import credentials, manifest, reference
-from cellagent.images.frames import Frames, encoded
+from cellagent.images.frames import MessageFrames, encoded
 from cellagent.images.messages import Unpacked, UnpackRequest
-from cellagent.images.tarstream import Source, TarReader
+from cellagent.images.tarstream import ByteSource, TarReader
 from cellwire.faults import Fault, Kind
 from cellwire.platforms import Platform
 from cellwire.stream import portforward, remotecommand, spdy, websocket
 from cellwire.stream.conversation import converse, while_connected
 from cellwire.stream.session import SessionRequest
-from cellwire.stream.spdy_link import Link
+from cellwire.stream.spdy_link import SpdyLink
 from cellwire.stream.spdy_session import SpdyClient, SpdyLine, serve_forward
 from tests.support.oci import Node, config_of, folder, layer, manifest_of, symlink, tar
 from tests.support.sessions import MemoryBackend
@@ -51,7 +51,7 @@ def spdy_frames(data: bytes) -> None:
                 if isinstance(event, spdy.Data):
                     passed += len(event.payload)
                 elif isinstance(event, spdy.StreamOpened | spdy.Replied | spdy.MoreHeaders):
-                    assert len(event.headers) <= spdy.Limits().headers
+                    assert len(event.headers) <= spdy.SpdyLimits().headers
     assert passed <= len(data)
 
 
@@ -104,10 +104,10 @@ def spdy_session(data: bytes) -> None:
 
     async def serve() -> None:
         async with asyncio.timeout(LATEST):
-            link = Link(_Pipe(data))
+            link = SpdyLink(_Pipe(data))
             client = SpdyClient(link, wanted, remotecommand.VERSIONS[0])
             await while_connected(SpdyLine(link), converse(client, lambda: backend.exec(wanted), attach=False))
-            await serve_forward(Link(_Pipe(data)), lambda port: backend.port_forward("s", port))
+            await serve_forward(SpdyLink(_Pipe(data)), lambda port: backend.port_forward("s", port))
         assert backend.open == 0
         assert len(asyncio.all_tasks()) == 1
 
@@ -143,7 +143,7 @@ def archives(data: bytes) -> None:
     content = _with_checksums(data)
     for step in (700, 512):
         pieces = iter([content[at : at + step] for at in range(0, len(content), step)])
-        reader = TarReader(Source(lambda pieces=pieces: next(pieces, b"")))
+        reader = TarReader(ByteSource(lambda pieces=pieces: next(pieces, b"")))
         with suppress(Fault):
             for entry in reader:
                 assert sum(len(span) for span in reader.content()) == entry.size
@@ -156,7 +156,7 @@ def frames_of_children(data: bytes) -> None:
     """What a child that a layer has taken over writes to its parent."""
     for kind in (Unpacked, UnpackRequest):
         with suppress(msgspec.DecodeError):
-            for message in Frames(kind, largest=1 << 16).feed(data):
+            for message in MessageFrames(kind, largest=1 << 16).feed(data):
                 assert isinstance(message, kind)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from cellagent.boot.identity import Home, Identity
+from cellagent.boot.identity import CellIdentity, Home
 from cellagent.boot.join import renew
 from cellwire.faults import Fault, Kind
 from tests.support.controller import Controller
@@ -74,7 +74,7 @@ async def test_a_cell_that_is_over_has_no_further_certificate_and_no_connection(
     async with beside_pods(tmp_path, "evil") as (controller, honest):
         cell = await cell_of(controller, "evil")
         async with in_place_of_its_agent(controller, cell) as (identity, home):
-            stolen = Identity(tmp_path / "stolen")
+            stolen = CellIdentity(tmp_path / "stolen")
             stolen.folder.mkdir(exist_ok=True)
             for name in ("key", "certificate", "authority"):
                 getattr(stolen, name).write_bytes(getattr(identity, name).read_bytes())
@@ -84,7 +84,7 @@ async def test_a_cell_that_is_over_has_no_further_certificate_and_no_connection(
         await honest.holds()
 
 
-async def _denied(identity: Identity, home: Home) -> None:
+async def _denied(identity: CellIdentity, home: Home) -> None:
     with pytest.raises(Fault) as raised:
         await renew(identity, home)
     assert raised.value.kind is Kind.DENIED

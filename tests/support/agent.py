@@ -12,8 +12,8 @@ from pathlib import Path
 from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.rpc.call import call
+from cellwire.rpc.grpclib_patches import MendedChannel
 from cellwire.rpc.limits import CELL
-from cellwire.rpc.mended import MendedChannel
 from examples import image
 from tests.support.cluster import free_port
 from tests.support.controller import ENVIRONMENT, ROOT

@@ -19,13 +19,13 @@ from cellwire.cell.v1.cell_grpc import CellBase
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.cri.v1.runtime_grpc import ImageServiceBase, RuntimeServiceBase
 from cellwire.faults import Fault, Kind
+from cellwire.rpc.grpclib_patches import MendedChannel
 from cellwire.rpc.limits import CELL
-from cellwire.rpc.mended import MendedChannel
 from cellwire.rpc.serve import serving
 from cellwire.stream.service import SessionService
 from controller.choice.unavailable import Unavailable
-from controller.fleet.hearing import Vitals
 from controller.fleet.pool_keeper import Figures
+from controller.fleet.reports import Vitals
 from controller.link.told import Happened
 from controller.model.cell import Announcement, Cell, CellState
 from controller.model.names import CellName, InstanceId

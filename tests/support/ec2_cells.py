@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cellagent.boot.identity import Home, Identity
+from cellagent.boot.identity import CellIdentity, Home
 from cellagent.boot.join import join_for_ever
 from cellagent.boot.metadata import Metadata
 from cellagent.link.heartbeat import beats, hello
@@ -41,7 +41,7 @@ class Told(Metadata):
             raise Fault(Kind.NOT_FOUND, f"metadata {path}", "there is no such thing") from error
 
 
-class _Shared(Identity):
+class _Shared(CellIdentity):
     """An identity with the key and the signing request of another."""
 
     def __init__(self, folder: Path, key: bytes, request: bytes) -> None:
@@ -92,7 +92,7 @@ class Doubles:
         started = time.time()
         async with self._turn:
             if not self._request:
-                first = Identity(self._folder / "first")
+                first = CellIdentity(self._folder / "first")
                 self._request = await first.signing_request()
                 self._key = first.key.read_bytes()
         identity = _Shared(self._folder / instance, self._key, self._request)

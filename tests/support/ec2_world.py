@@ -24,7 +24,7 @@ from controller.clouds.ec2.settings import Ec2Settings
 from controller.clouds.local import identity
 from controller.clouds.local.settings import LocalSettings
 from controller.fleet import room
-from controller.fleet.plan import Limits
+from controller.fleet.plan import FleetLimits
 from controller.fleet.room import Fleet, FleetSettings
 from controller.link import port
 from controller.link.port import Link, LinkSettings
@@ -38,7 +38,7 @@ from tests.support.ec2_instances import Account, Instances, booting, furnished
 from tests.support.registry import free_port
 
 ZONES = ("us-east-1a", "us-east-1b")
-LIMITS = Limits(lease=30.0, boot=60.0, launch=60.0, grace=0.5, terminate_again=2.0)
+LIMITS = FleetLimits(lease=30.0, boot=60.0, launch=60.0, grace=0.5, terminate_again=2.0)
 SETTINGS = FleetSettings(cluster="test", limits=LIMITS, heartbeat=1.0, survey=0.5)
 
 

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Mapping
 from grpclib.client import Channel
 
 from cellwire.faults import Fault, Kind
+from cellwire.rpc.grpclib_patches import MendedChannel
 from cellwire.rpc.limits import CELL
-from cellwire.rpc.mended import MendedChannel
 from controller.link import told
 from controller.link.port import Change
 from controller.model.names import CellName, InstanceId

@@ -19,7 +19,7 @@ from typing import Any
 
 from grpclib.const import Handler
 
-from cellagent.boot.identity import Home, Identity
+from cellagent.boot.identity import CellIdentity, Home
 from cellagent.boot.join import SERVER_NAME, client_context, endpoint
 from cellagent.link.heartbeat import hello
 from cellwire.cell.v1 import cell_pb2 as wire
@@ -27,8 +27,8 @@ from cellwire.cell.v1.cell_grpc import CellBase
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.cri.v1.runtime_grpc import ImageServiceBase, RuntimeServiceBase
 from cellwire.faults import Fault, Kind
+from cellwire.rpc.reverse import TURNED, serve_on
 from cellwire.rpc.serve import prepared
-from cellwire.rpc.turned import TURNED, serve_on
 from controller.clouds.local import cgroups
 from tests.support.controller import Controller, running_controller
 from tests.support.manifests import COUNT, pod
@@ -46,7 +46,7 @@ class HostileCell:
     Without an answer for Report it says hello and lives on, as any cell.
     """
 
-    def __init__(self, identity: Identity, home: Home) -> None:
+    def __init__(self, identity: CellIdentity, home: Home) -> None:
         self.identity = identity
         self.home = home
         self.name = home.cell
@@ -211,10 +211,12 @@ def agents_of(controller: Controller, instance: str) -> set[int]:
 
 
 @asynccontextmanager
-async def in_place_of_its_agent(controller: Controller, cell: dict[str, Any]) -> AsyncGenerator[tuple[Identity, Home]]:
+async def in_place_of_its_agent(
+    controller: Controller, cell: dict[str, Any]
+) -> AsyncGenerator[tuple[CellIdentity, Home]]:
     """The identity of a cell (as `Controller.cells` tells it), whose own agent stands still meanwhile."""
     instance = str(cell["instance"])
-    identity = Identity(disk_of(controller, instance) / "identity")
+    identity = CellIdentity(disk_of(controller, instance) / "identity")
     home = identity.home()
     assert home is not None
     stopped = agents_of(controller, instance)

@@ -20,9 +20,9 @@ from hyperframe.frame import (
     WindowUpdateFrame,
 )
 
-from cellagent.boot.identity import Home, Identity
+from cellagent.boot.identity import CellIdentity, Home
 from cellagent.boot.join import SERVER_NAME, client_context, endpoint
-from cellwire.rpc.turned import TURNED
+from cellwire.rpc.reverse import TURNED
 
 PREFACE_BYTES, HEAD, HEADERS = 24, 9, 1
 ANSWER = ((":status", "200"), ("content-type", "application/grpc+proto"))
@@ -154,7 +154,7 @@ FLOODS: tuple[Flood, ...] = (
 class RawCell:
     """Dials in place of the cell's agent, and floods the controller as soon as that asks for its report."""
 
-    def __init__(self, identity: Identity, home: Home) -> None:
+    def __init__(self, identity: CellIdentity, home: Home) -> None:
         self._identity = identity
         self._home = home
         self.connections = 0

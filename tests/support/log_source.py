@@ -11,8 +11,8 @@ from typing import Any
 from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
+from cellwire.rpc.grpclib_patches import MendedChannel
 from cellwire.rpc.limits import CELL
-from cellwire.rpc.mended import MendedChannel
 from cellwire.rpc.serve import prepared
 
 LOG = b"".join(b"2026-11-20T10:00:00Z stdout F line %d\n" % n for n in range(4000))

@@ -26,7 +26,7 @@ INPUT_PACKET = 8 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class AttachTarget:
     """A container to attach to: `keeps_input` where its own input goes on when that of a client has ended."""
 
     bundle: Path
@@ -37,7 +37,7 @@ class Attached:
     """A session on a container's own process."""
 
     def __init__(
-        self, link: socket.socket, target: Target, request: SessionRequest, code: Callable[[], Awaitable[int]]
+        self, link: socket.socket, target: AttachTarget, request: SessionRequest, code: Callable[[], Awaitable[int]]
     ) -> None:
         self._link = link
         self._target = target
@@ -88,7 +88,7 @@ class Attached:
 
 @asynccontextmanager
 async def attached(
-    target: Target, request: SessionRequest, code: Callable[[], Awaitable[int]]
+    target: AttachTarget, request: SessionRequest, code: Callable[[], Awaitable[int]]
 ) -> AsyncGenerator[Attached]:
     """Connect to the container; `code` waits for its end."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK) as link:

@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from cellagent.runtime.container import Containers
-from cellagent.runtime.ledger import Ledger, Phase
+from cellagent.runtime.container import RuntimeContainers
+from cellagent.runtime.ledger import Phase, RuntimeLedger
 from cellagent.runtime.sessions import attach, exec, tunnel  # noqa: A004  the room's word for it is CRI's
 from cellwire.faults import Fault, Kind
 from cellwire.stream.session import Session, SessionRequest, Tunnel
@@ -16,7 +16,7 @@ from cellwire.stream.session import Session, SessionRequest, Tunnel
 class LocalBackend:
     """Sessions in containers of this machine."""
 
-    def __init__(self, ledger: Ledger, containers: Containers) -> None:
+    def __init__(self, ledger: RuntimeLedger, containers: RuntimeContainers) -> None:
         self._ledger = ledger
         self._containers = containers
 
@@ -38,7 +38,7 @@ class LocalBackend:
 
         config = self._ledger.container(place.container_id).parsed()
         ends_with_client = config.stdin_once and not config.tty
-        target = attach.Target(place.bundle, keeps_input=config.stdin and not ends_with_client)
+        target = attach.AttachTarget(place.bundle, keeps_input=config.stdin and not ends_with_client)
         async with attach.attached(target, request, code) as session:
             yield session
 

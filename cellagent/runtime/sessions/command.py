@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from cellagent.runtime import conmon
-from cellagent.runtime.machine import Place, new_id
+from cellagent.runtime.machine import ExecTarget, new_id
 from cellagent.runtime.sessions.descriptors import readable
 from cellwire.faults import Fault, Kind
 from cellwire.stream.session import SessionRequest
@@ -59,7 +59,7 @@ class _Order:
     Hundreds of sessions may be open at once: a descriptor of each is held no longer than it is needed.
     """
 
-    place: Place
+    place: ExecTarget
     spec: _Held
     log: Path
     pid_file: Path
@@ -144,7 +144,7 @@ def process_spec(config: Mapping[str, Any], command: Sequence[str], *, terminal:
 
 
 @asynccontextmanager
-async def on_pipes(place: Place, request: SessionRequest, stdout: int, stderr: int) -> AsyncGenerator[Command]:
+async def on_pipes(place: ExecTarget, request: SessionRequest, stdout: int, stderr: int) -> AsyncGenerator[Command]:
     """Start a command on two descriptors, or DEVNULL, and on a pipe for its input; leaving ends it."""
     with _ordered(place, request) as order:
         if place.runtime.name == "crun":
@@ -167,7 +167,7 @@ async def on_pipes(place: Place, request: SessionRequest, stdout: int, stderr: i
 
 
 @asynccontextmanager
-async def on_terminal(place: Place, request: SessionRequest) -> AsyncGenerator[tuple[Command, int]]:
+async def on_terminal(place: ExecTarget, request: SessionRequest) -> AsyncGenerator[tuple[Command, int]]:
     """Start a command on a new terminal; leaving ends it.
 
     The second value is the terminal's other end, which is the caller's to close; -1 where there came none.
@@ -236,7 +236,7 @@ async def _ended(command: Command) -> AsyncGenerator[Command]:
 
 
 @contextmanager
-def _ordered(place: Place, request: SessionRequest) -> Generator[_Order]:
+def _ordered(place: ExecTarget, request: SessionRequest) -> Generator[_Order]:
     """The description in memory, where it costs nothing to take away, and names for the files of pid and log.
 
     Whoever has started the runtime closes the descriptor, which that has inherited.
@@ -255,7 +255,7 @@ def _ordered(place: Place, request: SessionRequest) -> Generator[_Order]:
 
 
 @contextmanager
-def _door(place: Place) -> Generator[tuple[socket.socket, int, str]]:
+def _door(place: ExecTarget) -> Generator[tuple[socket.socket, int, str]]:
     """A socket in the container's folder, a descriptor of that folder, and the socket's name in it.
 
     A socket's path may have 107 characters; the descriptor makes it short.

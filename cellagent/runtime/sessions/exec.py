@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 
 from cellagent.runtime.sessions import command
-from cellagent.runtime.sessions.command import Command, NotStarted, Place
+from cellagent.runtime.sessions.command import Command, ExecTarget, NotStarted
 from cellagent.runtime.sessions.descriptors import Terminal, readable
 from cellwire.faults import Fault, Kind
 from cellwire.stream.session import Exited, Output, SessionRequest, Stderr, Stdout
@@ -172,7 +172,7 @@ class OnTerminal(_Session):
 
 
 @asynccontextmanager
-async def running(place: Place, request: SessionRequest) -> AsyncGenerator[OnPipes | OnTerminal]:
+async def running(place: ExecTarget, request: SessionRequest) -> AsyncGenerator[OnPipes | OnTerminal]:
     """Start a command; leaving ends it. Raises Fault."""
     if request.tty:
         async with command.on_terminal(place, request) as (started, master):
@@ -193,7 +193,7 @@ async def running(place: Place, request: SessionRequest) -> AsyncGenerator[OnPip
                 yield session
 
 
-async def to_the_end(place: Place, argv: Sequence[str], timeout_seconds: float) -> Finished:
+async def to_the_end(place: ExecTarget, argv: Sequence[str], timeout_seconds: float) -> Finished:
     """Run a command and collect what it says. Raises Fault TIMEOUT after killing it; 0 seconds mean no limit."""
     said: dict[Said, bytearray] = {Stdout: bytearray(), Stderr: bytearray()}
     request = SessionRequest(place.container_id, tuple(argv))

@@ -23,11 +23,11 @@ SECOND = 1_000_000_000
 COUNTER, GAUGE = cri.COUNTER, cri.GAUGE
 
 
-class Facts(msgspec.Struct, frozen=True, kw_only=True):
+class ContainerFacts(msgspec.Struct, frozen=True, kw_only=True):
     """All that is told of one container. Disk figures in bytes and inodes; `device` is where its layers are."""
 
-    usage: cgroups.Usage
-    figures: accounting.Figures
+    usage: cgroups.CgroupUsage
+    figures: accounting.CgroupFigures
     tasks: accounting.Tasks
     started_at: int
     seen_at: int
@@ -49,7 +49,7 @@ class Described(msgspec.Struct, frozen=True):
     name: str
     help: str
     kind: cri.MetricType.ValueType
-    read: Callable[[Facts], Iterable[Sample]]
+    read: Callable[[ContainerFacts], Iterable[Sample]]
     labels: tuple[str, ...] = ()
 
 
@@ -58,38 +58,40 @@ class DescribedInterface(msgspec.Struct, frozen=True):
 
     name: str
     help: str
-    read: Callable[[summary.Interface], int]
+    read: Callable[[summary.InterfaceStats], int]
 
 
-def _one(read: Callable[[Facts], int]) -> Callable[[Facts], Iterable[Sample]]:
+def _one(read: Callable[[ContainerFacts], int]) -> Callable[[ContainerFacts], Iterable[Sample]]:
     return lambda facts: [((), read(facts))]
 
 
-def _faults(facts: Facts) -> Iterator[Sample]:
+def _faults(facts: ContainerFacts) -> Iterator[Sample]:
     yield ("pgfault", "container"), facts.usage.page_faults
     yield ("pgmajfault", "container"), facts.usage.major_page_faults
 
 
-def _devices(read: Callable[[accounting.DeviceIo], int]) -> Callable[[Facts], Iterable[Sample]]:
+def _devices(read: Callable[[accounting.DeviceIo], int]) -> Callable[[ContainerFacts], Iterable[Sample]]:
     return lambda facts: [((one.device,), read(one)) for one in facts.figures.devices]
 
 
-def _block_io(facts: Facts) -> Iterator[Sample]:
+def _block_io(facts: ContainerFacts) -> Iterator[Sample]:
     for one in facts.figures.devices:
         major, _, minor = one.device.partition(":")
         yield (one.device, major, minor, "Read"), one.read_bytes
         yield (one.device, major, minor, "Write"), one.written_bytes
 
 
-def _disk(read: Callable[[Facts], int]) -> Callable[[Facts], Iterable[Sample]]:
+def _disk(read: Callable[[ContainerFacts], int]) -> Callable[[ContainerFacts], Iterable[Sample]]:
     return lambda facts: [((facts.device,), read(facts))]
 
 
-def _pressure(resource: str, read: Callable[[accounting.Pressure], int]) -> Callable[[Facts], Iterable[Sample]]:
+def _pressure(
+    resource: str, read: Callable[[accounting.Pressure], int]
+) -> Callable[[ContainerFacts], Iterable[Sample]]:
     return lambda facts: [((), read(one) // SECOND) for one in facts.figures.pressures if one.resource == resource]
 
 
-def _most_huge(facts: Facts) -> Iterator[Sample]:
+def _most_huge(facts: ContainerFacts) -> Iterator[Sample]:
     for one in facts.figures.huge_pages:
         if one.most_used is not None:
             yield (one.size,), one.most_used
@@ -287,19 +289,19 @@ def descriptors() -> list[cri.MetricDescriptor]:
     return found + [cri.MetricDescriptor(name=one.name, help=one.help, label_keys=network) for one in NETWORK]
 
 
-def sandboxes(machine: Machine, disk: summary.Stats) -> list[cri.PodSandboxMetrics]:
+def sandboxes(machine: Machine, disk: summary.SandboxStats) -> list[cri.PodSandboxMetrics]:
     """Metrics of every standing sandbox and its running containers. Reads a few dozen files for each."""
     return [_sandbox(machine, disk, one) for one in machine.ledger.sandboxes() if one.phase is Phase.READY]
 
 
-def _sandbox(machine: Machine, disk: summary.Stats, record: SandboxRecord) -> cri.PodSandboxMetrics:
+def _sandbox(machine: Machine, disk: summary.SandboxStats, record: SandboxRecord) -> cri.PodSandboxMetrics:
     now, meta = time.time_ns(), record.parsed().metadata
     running = [one for one in machine.ledger.containers(record.id) if one.phase is Phase.RUNNING]
     labels = (record.cgroup, record.id, "", "", meta.name, meta.namespace)
     facts = [_facts(machine, disk, one, now) for one in running]
-    whole = Facts(
+    whole = ContainerFacts(
         usage=summary.total([one.usage for one in facts]),
-        figures=accounting.Figures(),
+        figures=accounting.CgroupFigures(),
         tasks=accounting.Tasks(),
         started_at=record.created_at,
         seen_at=now,
@@ -314,11 +316,11 @@ def _sandbox(machine: Machine, disk: summary.Stats, record: SandboxRecord) -> cr
     return cri.PodSandboxMetrics(pod_sandbox_id=record.id, metrics=found, container_metrics=told)
 
 
-def _facts(machine: Machine, disk: summary.Stats, record: ContainerRecord, now: int) -> Facts:
+def _facts(machine: Machine, disk: summary.SandboxStats, record: ContainerRecord, now: int) -> ContainerFacts:
     used, _ = disk.layer(record)
     room = os.statvfs(machine.settings.root)
-    return Facts(
-        usage=cgroups.Group(record.cgroup).usage(),
+    return ContainerFacts(
+        usage=cgroups.ControlGroup(record.cgroup).usage(),
         figures=accounting.figures(record.cgroup),
         tasks=accounting.tasks(record.cgroup),
         started_at=record.started_at,
@@ -332,7 +334,9 @@ def _facts(machine: Machine, disk: summary.Stats, record: ContainerRecord, now: 
     )
 
 
-def _container(record: ContainerRecord, facts: Facts, pod: cri.PodSandboxMetadata, now: int) -> cri.ContainerMetrics:
+def _container(
+    record: ContainerRecord, facts: ContainerFacts, pod: cri.PodSandboxMetadata, now: int
+) -> cri.ContainerMetrics:
     config = record.parsed()
     labels = (record.cgroup, record.id, config.image.image, config.metadata.name, pod.name, pod.namespace)
     found = [

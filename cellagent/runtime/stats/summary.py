@@ -28,7 +28,7 @@ WALK_PATIENCE = 1.0
 SHORTEST_WINDOW_NS = 100_000_000
 
 
-class Interface(msgspec.Struct, frozen=True):
+class InterfaceStats(msgspec.Struct, frozen=True):
     """Counters of one network interface."""
 
     name: str
@@ -42,7 +42,7 @@ class Interface(msgspec.Struct, frozen=True):
     tx_dropped: int
 
 
-class Stats:
+class SandboxStats:
     """Reads usage; remembers per group when it last looked, for rates."""
 
     def __init__(self, machine: Machine) -> None:
@@ -60,7 +60,7 @@ class Stats:
 
     def container(self, record: ContainerRecord) -> cri.ContainerStats:
         """Usage of one container."""
-        usage, now, config = cgroups.Group(record.cgroup).usage(), time.time_ns(), record.parsed()
+        usage, now, config = cgroups.ControlGroup(record.cgroup).usage(), time.time_ns(), record.parsed()
         used, inodes = self.layer(record)
         return cri.ContainerStats(
             attributes=cri.ContainerAttributes(
@@ -87,7 +87,7 @@ class Stats:
         """Usage of one sandbox: the sum of its containers, and its network."""
         now, config = time.time_ns(), record.parsed()
         running = [one for one in self._machine.ledger.containers(record.id) if one.phase is Phase.RUNNING]
-        usage = total([cgroups.Group(one.cgroup).usage() for one in running])
+        usage = total([cgroups.ControlGroup(one.cgroup).usage() for one in running])
         linux = cri.LinuxPodSandboxStats(
             cpu=self._cpu(record.id, usage, now),
             memory=_memory(usage, now),
@@ -100,7 +100,7 @@ class Stats:
         )
         return cri.PodSandboxStats(attributes=attributes, linux=linux)
 
-    def _cpu(self, key: str, usage: cgroups.Usage, now: int) -> cri.CpuUsage:
+    def _cpu(self, key: str, usage: cgroups.CgroupUsage, now: int) -> cri.CpuUsage:
         before, used, rate = self._last.get(key, (0, 0, 0))
         if now - before > SHORTEST_WINDOW_NS:
             rate = max(usage.cpu_ns - used, 0) * 1_000_000_000 // (now - before) if before else 0
@@ -151,10 +151,10 @@ class Stats:
         self._disk = {key: value for key, value in self._disk.items() if key in known}
 
 
-def total(usages: Sequence[cgroups.Usage]) -> cgroups.Usage:
+def total(usages: Sequence[cgroups.CgroupUsage]) -> cgroups.CgroupUsage:
     """The sum of several groups."""
-    names = cgroups.Usage.__struct_fields__
-    return cgroups.Usage(**{name: sum(getattr(one, name) for one in usages) for name in names})
+    names = cgroups.CgroupUsage.__struct_fields__
+    return cgroups.CgroupUsage(**{name: sum(getattr(one, name) for one in usages) for name in names})
 
 
 def disk_usage(folder: Path, ended: threading.Event) -> tuple[int, int]:
@@ -173,7 +173,7 @@ def disk_usage(folder: Path, ended: threading.Event) -> tuple[int, int]:
     return used, entries
 
 
-def interfaces(running: Sequence[ContainerRecord]) -> list[Interface]:
+def interfaces(running: Sequence[ContainerRecord]) -> list[InterfaceStats]:
     """Counters of the pod's interfaces but the loopback, seen through any process in it."""
     for record in running:
         try:
@@ -184,13 +184,13 @@ def interfaces(running: Sequence[ContainerRecord]) -> list[Interface]:
     return []
 
 
-def _interface(line: str) -> Interface:
+def _interface(line: str) -> InterfaceStats:
     name, _, counters = line.partition(":")
     numbers = [int(word) for word in counters.split()]
-    return Interface(name.strip(), *numbers[0:4], *numbers[8:12])
+    return InterfaceStats(name.strip(), *numbers[0:4], *numbers[8:12])
 
 
-def _memory(usage: cgroups.Usage, now: int) -> cri.MemoryUsage:
+def _memory(usage: cgroups.CgroupUsage, now: int) -> cri.MemoryUsage:
     available = max(usage.memory_limit - usage.working_set_bytes, 0) if usage.memory_limit else 0
     return cri.MemoryUsage(
         timestamp=now,
@@ -203,7 +203,7 @@ def _memory(usage: cgroups.Usage, now: int) -> cri.MemoryUsage:
     )
 
 
-def _swap(figures: accounting.Figures, now: int) -> cri.SwapUsage:
+def _swap(figures: accounting.CgroupFigures, now: int) -> cri.SwapUsage:
     return cri.SwapUsage(
         timestamp=now,
         swap_available_bytes=cri.UInt64Value(value=max(figures.swap_limit - figures.swap_bytes, 0)),
@@ -211,7 +211,7 @@ def _swap(figures: accounting.Figures, now: int) -> cri.SwapUsage:
     )
 
 
-def _network(found: Sequence[Interface], now: int) -> cri.NetworkUsage:
+def _network(found: Sequence[InterfaceStats], now: int) -> cri.NetworkUsage:
     told = [
         cri.NetworkInterfaceUsage(
             name=one.name,

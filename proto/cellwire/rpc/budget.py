@@ -17,7 +17,7 @@ from h2.events import (
     UnknownFrameReceived,
 )
 
-from cellwire.rpc.limits import Limits
+from cellwire.rpc.limits import MessageLimits
 
 CONTROL = (PingReceived, PriorityUpdated, RemoteSettingsChanged, StreamReset, UnknownFrameReceived)
 
@@ -25,7 +25,7 @@ CONTROL = (PingReceived, PriorityUpdated, RemoteSettingsChanged, StreamReset, Un
 class Budget:
     """Of one connection. Times are seconds of any clock that runs evenly."""
 
-    def __init__(self, limits: Limits, now: float) -> None:
+    def __init__(self, limits: MessageLimits, now: float) -> None:
         self._limits = limits
         self._events = 0
         self._bytes = 0

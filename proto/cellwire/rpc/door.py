@@ -20,12 +20,12 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
+from cellwire.rpc import grpclib_patches
 from cellwire.rpc import limits as bounds
-from cellwire.rpc import mended
 from cellwire.rpc.giving import Gifts
 from cellwire.rpc.guests import Guest, Guests, Places
 from cellwire.rpc.limits import FROM_CELL
-from cellwire.rpc.turned import AUTHORITY, CALLS, TURNED, Certificate, TurnedChannel, common_name
+from cellwire.rpc.reverse import AUTHORITY, CALLS, TURNED, Certificate, TurnedChannel, common_name
 
 log = logging.getLogger(__name__)
 BACKLOG = 1024
@@ -62,7 +62,7 @@ class Port:
 
     def __init__(
         self,
-        calls: mended.MendedServer,
+        calls: grpclib_patches.MendedServer,
         turned: Callable[[TurnedChannel], None],
         authority: bytes,
         gifts: Gifts,
@@ -77,7 +77,7 @@ class Port:
         # Cells that renew: they have proved who they are, and are told apart by it.
         self._known = Guests(dataclasses.replace(places, address=min(places.address, EACH_CELL)))
         self._sockets: dict[Guest, socket.socket] = {}
-        self._served: dict[mended.Served, list[asyncio.TimerHandle]] = {}
+        self._served: dict[grpclib_patches.Served, list[asyncio.TimerHandle]] = {}
         self._ended = False
         self._refused: Counter[str] = Counter()
         self._told_at = 0.0
@@ -231,7 +231,7 @@ async def accepting(
     at: tuple[str, int],
     context: ssl.SSLContext,
     *,
-    calls: mended.MendedServer,
+    calls: grpclib_patches.MendedServer,
     turned: Callable[[TurnedChannel], None],
     authority: bytes,
     files: Mapping[str, Path] | None = None,

@@ -15,7 +15,7 @@ MIB = 1024 * KIB
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class MessageLimits:
     """What one end grants the other.
 
     `message_bytes` longest message taken in; `stream_window` and `connection_window` bytes that may lie unread here;
@@ -48,7 +48,7 @@ class Limits:
 # A list of every container of a busy node is a few MiB, a kubelet's own cap is 16 MiB. A stream's window is what one
 # slow reader can make us keep; 8 MiB were no faster than 4. The connection's is the sum of 256 of them, so that slow
 # readers of some exec sessions do not stop all other calls on their cell.
-CELL = Limits(
+CELL = MessageLimits(
     message_bytes=32 * MIB,
     stream_window=4 * MIB,
     connection_window=1024 * MIB,
@@ -95,7 +95,7 @@ allows it to, ReadFile with the record that a cell carries, of up to 1 MiB, and 
 
 # Who has not proved anything: a signing request and an identity document are 4 KiB together, and a call is a dozen
 # frames. One count for all of them: a stranger may not choose what it wears us down with.
-STRANGER = Limits(
+STRANGER = MessageLimits(
     message_bytes=64 * KIB,
     stream_window=64 * KIB,
     connection_window=128 * KIB,

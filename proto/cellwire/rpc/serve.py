@@ -18,8 +18,8 @@ from grpclib.events import RecvRequest, listen
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from cellwire.faults import Fault
-from cellwire.rpc.limits import CELL, Limits
-from cellwire.rpc.mended import MendedServer
+from cellwire.rpc.grpclib_patches import MendedServer
+from cellwire.rpc.limits import CELL, MessageLimits
 from cellwire.rpc.status import error_of
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 Handler = Callable[[Any], Coroutine[Any, Any, None]]
 
 
-def prepared(handlers: Collection[IServable], *, details: bool, limits: Limits = CELL) -> MendedServer:
+def prepared(handlers: Collection[IServable], *, details: bool, limits: MessageLimits = CELL) -> MendedServer:
     """A server that knows these services. `details` where the other end is ours too: a foreign client would take
     them for a google.rpc.Status.
     """

@@ -23,9 +23,9 @@ from cellwire.stream.conversation import converse, while_connected
 from cellwire.stream.forward import Dial
 from cellwire.stream.pipe import TransportPipe
 from cellwire.stream.session import Backend, Session, SessionRequest
-from cellwire.stream.spdy_link import Link
+from cellwire.stream.spdy_link import SpdyLink
 from cellwire.stream.spdy_session import SpdyClient, SpdyLine, serve_forward
-from cellwire.stream.tokens import Tokens
+from cellwire.stream.tokens import StreamTokens
 from cellwire.stream.websocket_session import (
     CLOSING,
     LARGEST_MESSAGE,
@@ -61,7 +61,7 @@ class StreamingServer:
     def __init__(self, backend: Backend, clock: Callable[[], float]) -> None:
         self.base = ""
         self._backend = backend
-        self._tokens: Tokens[_Command | _Forward] = Tokens(clock)
+        self._tokens: StreamTokens[_Command | _Forward] = StreamTokens(clock)
 
     def exec_url(self, request: SessionRequest) -> str:
         """Where a client may run a command, once, within a minute. Raises Fault INVALID, UNAVAILABLE."""
@@ -153,7 +153,7 @@ async def serve_port_forward(request: web.Request, dial: Dial, ports: Sequence[i
             _check_ports(ports)
         response, socket = await _accept_websocket(request, supported)
         if response.ws_protocol == websocket.TUNNEL:
-            await serve_forward(Link(TunnelPipe(socket)), dial)
+            await serve_forward(SpdyLink(TunnelPipe(socket)), dial)
         else:
             await serve_channels(socket, response.ws_protocol or "", ports, dial)
         await socket.close()
@@ -229,7 +229,7 @@ def _spdy_version(request: web.Request, supported: Sequence[str]) -> str:
 
 
 @asynccontextmanager
-async def _taken_over(request: web.Request, version: str) -> AsyncGenerator[Link]:
+async def _taken_over(request: web.Request, version: str) -> AsyncGenerator[SpdyLink]:
     """Answer the upgrade, take the transport from aiohttp, and hang up at the end."""
     transport = request.transport
     if transport is None:
@@ -240,7 +240,7 @@ async def _taken_over(request: web.Request, version: str) -> AsyncGenerator[Link
     head = f"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {SPDY}\r\n"
     await pipe.write(f"{head}{remotecommand.VERSION_HEADER}: {version}\r\n\r\n".encode())
     try:
-        yield Link(pipe)
+        yield SpdyLink(pipe)
     finally:
         pipe.abort()
         # aiohttp counts its connections: tell it that this one is over.

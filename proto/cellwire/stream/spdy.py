@@ -27,7 +27,7 @@ _CONTROL_BIT = 0x80000000
 _STREAM_MASK = 0x7FFFFFFF
 
 
-class Kind(enum.IntEnum):
+class FrameKind(enum.IntEnum):
     """Types of control frames."""
 
     SYN_STREAM = 1
@@ -55,7 +55,7 @@ class Malformed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SpdyLimits:
     """What one peer may ask of us."""
 
     control_frame: int = 64 * 1024
@@ -131,8 +131,8 @@ Event = StreamOpened | Replied | MoreHeaders | Data | WasReset | Pinged | GoingA
 class Decoder:
     """Received bytes to events. After `Malformed` it must not be fed again."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
-        self._limits = limits or Limits()
+    def __init__(self, limits: SpdyLimits | None = None) -> None:
+        self._limits = limits or SpdyLimits()
         self._inflate = zlib.decompressobj(zdict=DICTIONARY)
         self._pending = bytearray()  # a frame's header or a control frame that has not wholly arrived
         self._needed = _HEADER.size
@@ -201,19 +201,19 @@ class Decoder:
     def _control(self, kind: int, flags: int, body: bytes) -> Event | None:
         fin = bool(flags & FIN)
         match kind:
-            case Kind.SYN_STREAM:
+            case FrameKind.SYN_STREAM:
                 stream = _long(body, 0, "SYN_STREAM", 10)
                 return StreamOpened(stream, self._headers(body[10:]), fin, bool(flags & UNIDIRECTIONAL))
-            case Kind.SYN_REPLY:
+            case FrameKind.SYN_REPLY:
                 return Replied(_long(body, 0, "SYN_REPLY", 4), self._headers(body[4:]), fin)
-            case Kind.HEADERS:
+            case FrameKind.HEADERS:
                 return MoreHeaders(_long(body, 0, "HEADERS", 4), self._headers(body[4:]), fin)
-            case Kind.RST_STREAM:
+            case FrameKind.RST_STREAM:
                 return WasReset(_long(body, 0, "RST_STREAM", 8), _LONG.unpack_from(body, 4)[0])
-            case Kind.PING:
+            case FrameKind.PING:
                 _long(body, 0, "PING", 4)
                 return Pinged(_LONG.unpack_from(body)[0])
-            case Kind.GOAWAY:
+            case FrameKind.GOAWAY:
                 return GoingAway(_long(body, 0, "GOAWAY", 4))
             case _:
                 return None  # the protocol says to ignore what one does not know
@@ -270,11 +270,11 @@ class Encoder:
     def open(self, stream: int, headers: Mapping[str, str], *, fin: bool = False) -> bytes:
         """SYN_STREAM."""
         block = self._block(headers)
-        return _control(Kind.SYN_STREAM, struct.pack(">IIH", stream, 0, 0) + block, FIN if fin else 0)
+        return _control(FrameKind.SYN_STREAM, struct.pack(">IIH", stream, 0, 0) + block, FIN if fin else 0)
 
     def reply(self, stream: int, headers: Mapping[str, str] | None = None) -> bytes:
         """SYN_REPLY: a stream of the peer's is accepted."""
-        return _control(Kind.SYN_REPLY, _LONG.pack(stream) + self._block(headers or {}))
+        return _control(FrameKind.SYN_REPLY, _LONG.pack(stream) + self._block(headers or {}))
 
     def _block(self, headers: Mapping[str, str]) -> bytes:
         plain = bytearray(_LONG.pack(len(headers)))
@@ -291,18 +291,18 @@ def data_header(stream: int, length: int, *, fin: bool = False) -> bytes:
 
 def reset(stream: int, status: Reset) -> bytes:
     """RST_STREAM."""
-    return _control(Kind.RST_STREAM, _HEADER.pack(stream, status))
+    return _control(FrameKind.RST_STREAM, _HEADER.pack(stream, status))
 
 
 def ping(number: int) -> bytes:
     """PING, or the answer to one."""
-    return _control(Kind.PING, _LONG.pack(number))
+    return _control(FrameKind.PING, _LONG.pack(number))
 
 
 def going_away(last_stream: int, status: int = 0) -> bytes:
     """GOAWAY: status 0 is an orderly end, 1 a protocol error."""
-    return _control(Kind.GOAWAY, _HEADER.pack(last_stream, status))
+    return _control(FrameKind.GOAWAY, _HEADER.pack(last_stream, status))
 
 
-def _control(kind: Kind, body: bytes, flags: int = 0) -> bytes:
+def _control(kind: FrameKind, body: bytes, flags: int = 0) -> bytes:
     return _HEADER.pack(_CONTROL_BIT | VERSION << 16 | kind, flags << 24 | len(body)) + body

@@ -29,7 +29,7 @@ _FRAME = 1 << 20
 class Stream:
     """One stream: bytes from the client in `inbox`, bytes to it with `write`."""
 
-    def __init__(self, link: Link, number: int, headers: Mapping[str, str], room: int = LIMIT) -> None:
+    def __init__(self, link: SpdyLink, number: int, headers: Mapping[str, str], room: int = LIMIT) -> None:
         self.number = number
         self.headers = headers
         self.inbox = Inbox(room)
@@ -70,10 +70,10 @@ class Stream:
         return not self._open and self.inbox.ended
 
 
-class Link:
+class SpdyLink:
     """One connection. `listen` must run for anything to arrive."""
 
-    def __init__(self, pipe: Pipe, limits: spdy.Limits | None = None, *, most_streams: int = MOST_STREAMS) -> None:
+    def __init__(self, pipe: Pipe, limits: spdy.SpdyLimits | None = None, *, most_streams: int = MOST_STREAMS) -> None:
         self.pipe = pipe
         self.moved = 0  # bytes of payload in both directions: who watches for idleness compares
         self._decoder = spdy.Decoder(limits)

@@ -13,7 +13,7 @@ from cellwire.stream.forward import Dial, carry
 from cellwire.stream.inbox import Inbox
 from cellwire.stream.remotecommand import Outcome
 from cellwire.stream.session import SessionRequest
-from cellwire.stream.spdy_link import Link, Stream
+from cellwire.stream.spdy_link import SpdyLink, Stream
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 class SpdyLine:
     """The connection, as those who watch over it need it."""
 
-    link: Link
+    link: SpdyLink
 
     @property
     def moved(self) -> int:
@@ -41,7 +41,7 @@ class SpdyLine:
 class SpdyClient:
     """The client's end of an exec or attach: one stream for each direction, one for errors, one for window sizes."""
 
-    def __init__(self, link: Link, wanted: SessionRequest, version: str) -> None:
+    def __init__(self, link: SpdyLink, wanted: SessionRequest, version: str) -> None:
         self.stdin = Inbox()
         self.resizes = Inbox()
         self._link = link
@@ -135,12 +135,12 @@ class _SpdyEnds:
         await self._error.reset()
 
 
-async def serve_forward(link: Link, dial: Dial) -> None:
+async def serve_forward(link: SpdyLink, dial: Dial) -> None:
     """Carry every pair of streams that the client opens, until it goes."""
     await while_connected(SpdyLine(link), _accept_pairs(link, dial))
 
 
-async def _accept_pairs(link: Link, dial: Dial) -> None:
+async def _accept_pairs(link: SpdyLink, dial: Dial) -> None:
     clock = asyncio.get_running_loop().time
     pairing = portforward.Pairing(CREATION)
     halves: dict[int, Stream] = {}

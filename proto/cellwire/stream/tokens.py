@@ -16,7 +16,7 @@ MOST = 1000
 T = TypeVar("T")
 
 
-class Tokens(Generic[T]):
+class StreamTokens(Generic[T]):
     """What waits to be fetched, by token. `clock` gives monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float], *, lifetime: float = LIFETIME, most: int = MOST) -> None:

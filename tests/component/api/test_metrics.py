@@ -27,8 +27,8 @@ from controller.api.settings import ApiSettings
 from controller.api.stages import Stages
 from controller.choice.unavailable import Unavailable
 from controller.clouds.protocol import Called
-from controller.fleet.hearing import Vitals
 from controller.fleet.pool_keeper import Figures
+from controller.fleet.reports import Vitals
 from controller.link.authority import Authority
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, InstanceId, PodUid

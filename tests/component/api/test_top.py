@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.fleet.hearing import Vitals
+from controller.fleet.reports import Vitals
 from controller.model.names import CellName
 from tests.support.pods_api import manifest, world
 

@@ -10,7 +10,7 @@ import pytest
 
 from controller.clouds.ec2 import cloud as ec2
 from controller.fleet import reconciler, room
-from controller.fleet.plan import Limits
+from controller.fleet.plan import FleetLimits
 from controller.fleet.room import FleetSettings
 from controller.model.cell import Cell, CellState
 from controller.model.names import PodUid
@@ -26,7 +26,7 @@ from tests.support.memory_store import MemoryStore
 PODS = ("a", "b")
 # Turns of the loop after which a call is sent; to be answered takes it far more.
 SENT = 10
-LIMITS = Limits(lease=600.0, boot=600.0, launch=60.0, grace=0.0, terminate_again=0.5)
+LIMITS = FleetLimits(lease=600.0, boot=600.0, launch=60.0, grace=0.0, terminate_again=0.5)
 SETTINGS = FleetSettings(cluster="test", limits=LIMITS, survey=0.2)
 # Where a launch begins: who asks for a cell, its worker, the calls made for many, the writing of records.
 BEGINNINGS = ("claim", "_work", "_hold", "_settle")

@@ -14,7 +14,7 @@ from grpclib.client import Channel
 
 from cellwire.faults import Fault, Kind
 from controller.fleet import adoption, reconciler, room
-from controller.fleet.plan import Limits
+from controller.fleet.plan import FleetLimits
 from controller.fleet.room import Fleet, FleetSettings
 from controller.model.cell import Cell, CellState
 from controller.model.instance import Instance
@@ -25,7 +25,7 @@ from tests.component.fleet.test_fleet import World, pod, until
 from tests.support.fake_cloud import FakeCloud
 from tests.support.fake_link import FakeLink
 
-LIMITS = Limits(lease=0.6, redial=0.4, boot=5.0, launch=5.0, unclaimed=5.0, grace=0.1, terminate_again=0.2)
+LIMITS = FleetLimits(lease=0.6, redial=0.4, boot=5.0, launch=5.0, unclaimed=5.0, grace=0.1, terminate_again=0.2)
 SETTINGS = FleetSettings(limits=LIMITS, survey=0.1)
 
 

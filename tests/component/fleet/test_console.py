@@ -9,8 +9,8 @@ import pytest
 
 from cellwire.faults import Fault, Kind
 from controller.fleet import plan
-from controller.fleet.act import Act, Home
-from controller.fleet.book import Book
+from controller.fleet.cell_store import CellStore
+from controller.fleet.executor import Executor, Home
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, InstanceId
 from controller.model.offer import Demand
@@ -37,12 +37,14 @@ class Consoling(FakeCloud):
 async def lost(folder: Path, cloud: FakeCloud, state: CellState) -> str:
     """The reason of a cell in this state, once it is lost."""
     async with sqlite.running(folder / "store.db") as store, asyncio.TaskGroup() as tasks:
-        book = Book(store, tasks, lambda: 1000.0)
+        book = CellStore(store, tasks, lambda: 1000.0)
         await book.load()
         demand = Demand(cpu_millis=100, memory_mib=128)
         await book.add(Cell(name=NAME, state=state, demand=demand, instance=InstanceId("i-1")))
         home = Home("test", lambda: ("10.0.0.1:1",), lambda: "sha256:" + "0" * 64, dict)
-        await Act(book, cloud, home, b"secret", lambda: 1000.0, lambda: None).do(plan.Lose(NAME, "it did not join"))
+        await Executor(book, cloud, home, b"secret", lambda: 1000.0, lambda: None).do(
+            plan.Lose(NAME, "it did not join")
+        )
         found = book.get(NAME)
         assert found is not None
         assert found.state is CellState.LOST

@@ -17,7 +17,7 @@ from cellwire.faults import Fault, Kind
 from controller.clouds.protocol import Notice, Reserved
 from controller.clouds.userdata import parse
 from controller.fleet import pool_forecast, pool_keeper, reconciler, room
-from controller.fleet.plan import Limits
+from controller.fleet.plan import FleetLimits
 from controller.fleet.pool import Class
 from controller.fleet.pool_keeper import PoolSettings
 from controller.fleet.registry_facts import RegistryFacts
@@ -31,7 +31,7 @@ from tests.support.fake_cloud import FakeCloud
 from tests.support.fake_link import FakeLink
 
 SMALL = Demand(cpu_millis=100, memory_mib=200)
-LIMITS = Limits(lease=2.0, heartbeat=0.1, boot=5.0, launch=5.0, unclaimed=5.0, grace=0.4, terminate_again=0.2)
+LIMITS = FleetLimits(lease=2.0, heartbeat=0.1, boot=5.0, launch=5.0, unclaimed=5.0, grace=0.4, terminate_again=0.2)
 WARM = Class(name="warm", count=2, demand=Demand(cpu_millis=400, memory_mib=400))
 SETTINGS = FleetSettings(limits=LIMITS, survey=0.1, registries=(RegistryFacts(host="registry.demo"),))
 

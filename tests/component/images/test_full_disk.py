@@ -14,7 +14,7 @@ import pytest
 
 from cellagent.images.messages import LayerReady
 from cellagent.images.service import ImageSettings, running
-from cellagent.images.store import SPARE_SECONDS, Store, delete
+from cellagent.images.store import SPARE_SECONDS, ImageStore, delete
 from cellwire.faults import Fault
 from tests.component.images.test_store import BASE, TOP, stored
 from tests.support.waiting import until
@@ -39,7 +39,7 @@ def fill(disk: Path) -> None:
             file.write(bytes(4096))
 
 
-def weighty(store: Store, name: str) -> list[Path]:
+def weighty(store: ImageStore, name: str) -> list[Path]:
     """An image whose upper layer takes a MiB; its layers' folders."""
     layers = store.find(stored(store, name, BASE, TOP)).layers
     (layers[0] / "weight").write_bytes(bytes(1 << 20))
@@ -57,18 +57,18 @@ async def test_an_image_is_removed_from_a_full_disk_and_gives_its_space_back(tmp
             with pytest.raises(Fault):
                 room.store.find("a:1")
             (disk / "more").write_bytes(bytes(1 << 19))
-        assert not Store(disk / "images").images()
+        assert not ImageStore(disk / "images").images()
 
 
 async def test_a_start_needs_no_free_byte(tmp_path: Path) -> None:
     with small_disk(tmp_path) as disk:
-        store = Store(disk / "images")
+        store = ImageStore(disk / "images")
         kept, gone = stored(store, "kept:1", BASE), stored(store, "gone:1", BASE, TOP)
         fill(disk)
         store.remove("gone:1")  # without a reserve this cannot be written down
         store.garbage(0)
         assert not store.saved
-        again = Store(disk / "images")
+        again = ImageStore(disk / "images")
         assert again.find("kept:1").id == kept
         assert gone not in {image.id for image in again.images()}
 
@@ -90,12 +90,12 @@ async def test_what_could_not_be_written_down_is_once_there_is_space(
             assert not room.store.saved
             (disk / "full").unlink()
             await until(lambda: room.store.saved)
-        assert [image.tags for image in Store(disk / "images").images()] == [("docker.io/library/a:1",)]
+        assert [image.tags for image in ImageStore(disk / "images").images()] == [("docker.io/library/a:1",)]
 
 
 async def test_an_image_that_cannot_be_written_down_is_not_there(tmp_path: Path) -> None:
     with small_disk(tmp_path) as disk:
-        store = Store(disk / "images")
+        store = ImageStore(disk / "images")
         first = stored(store, "a:1", BASE)
         fill(disk)
         with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
@@ -108,7 +108,7 @@ async def test_an_image_that_cannot_be_written_down_is_not_there(tmp_path: Path)
 
 async def test_a_layer_pulled_again_on_a_full_disk_is_not_trusted_for_what_it_was_before(tmp_path: Path) -> None:
     with small_disk(tmp_path) as disk:
-        store = Store(disk / "images", boot_id="one")
+        store = ImageStore(disk / "images", boot_id="one")
         stored(store, "a:1", BASE)
         store.settle(store.unsettled())
         again = store.work_folder()
@@ -120,7 +120,7 @@ async def test_a_layer_pulled_again_on_a_full_disk_is_not_trusted_for_what_it_wa
         fill(disk)
         with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
             store.adopt(ready, 0.0)
-        assert not Store(disk / "images", boot_id="two").present()
+        assert not ImageStore(disk / "images", boot_id="two").present()
         (disk / "full").unlink()
         store.adopt(ready, 0.0)
-        assert not Store(disk / "images", boot_id="three").present()
+        assert not ImageStore(disk / "images", boot_id="three").present()

@@ -17,7 +17,7 @@ from typing import Literal
 import pytest
 from aiohttp import ClientSession, web
 
-from cellagent.images.messages import Credentials, Progress, RegistrySettings
+from cellagent.images.messages import Credentials, PullProgress, RegistrySettings
 from cellagent.images.service import ImageRoom, ImageSettings, running
 from cellwire.faults import Fault, Kind
 from tests.support.files import names
@@ -41,7 +41,7 @@ NOBODY = Credentials()
 
 
 async def test_an_image_of_gzip_zstd_and_plain_layers_is_unpacked_and_found(tmp_path: Path) -> None:
-    progress: list[Progress] = []
+    progress: list[PullProgress] = []
     async with running_registry() as registry, running(ImageSettings(root=tmp_path), progress.append) as room:
         pushed = await push_image(
             registry,

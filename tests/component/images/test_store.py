@@ -16,12 +16,12 @@ from cellagent.images.manifest import chain_ids, digest_of
 from cellagent.images.messages import LayerReady, Pulled
 from cellagent.images.reference import parse
 from cellagent.images.service import ImageSettings, running
-from cellagent.images.store import SPARE_SECONDS, Store
+from cellagent.images.store import SPARE_SECONDS, ImageStore
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.cri.v1.runtime_grpc import ImageServiceStub
 from cellwire.faults import Fault, Kind
+from cellwire.rpc.grpclib_patches import MendedChannel
 from cellwire.rpc.limits import CELL
-from cellwire.rpc.mended import MendedChannel
 from tests.support.files import names
 from tests.support.oci import layer, push_image
 from tests.support.registry import PASSWORD, USER, running_registry
@@ -30,7 +30,7 @@ from tests.support.waiting import until
 BASE, TOP, OTHER = (digest_of(text) for text in (b"base", b"top", b"other"))
 
 
-def stored(store: Store, name: str, *diff_ids: str, user: str = "") -> str:
+def stored(store: ImageStore, name: str, *diff_ids: str, user: str = "") -> str:
     """An image of layers with one small file each, as a pull would bring it; its id."""
     work = store.work_folder()
     chain = chain_ids(diff_ids)
@@ -52,7 +52,7 @@ def stored(store: Store, name: str, *diff_ids: str, user: str = "") -> str:
 
 
 async def test_holds_keep_layers_over_removal_and_restart_and_let_go_once(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = ImageStore(tmp_path)
     first = stored(store, "a:1", BASE, TOP)
     stored(store, "b:1", BASE, OTHER)
     layers = store.find(first).layers
@@ -60,7 +60,7 @@ async def test_holds_keep_layers_over_removal_and_restart_and_let_go_once(tmp_pa
     store.hold(first[7:20], "container-1")
     store.remove("a:1")
     assert store.garbage(0) == []
-    store = Store(tmp_path)
+    store = ImageStore(tmp_path)
     assert store.garbage(0) == []
     assert all(folder.is_dir() for folder in layers)
     with pytest.raises(Fault):
@@ -75,7 +75,7 @@ async def test_holds_keep_layers_over_removal_and_restart_and_let_go_once(tmp_pa
 
 
 async def test_holders_that_are_no_file_names_and_images_that_are_not_there_are_refused(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = ImageStore(tmp_path)
     image = stored(store, "a:1", BASE)
     for holder in ("", "../x", ".hidden"):
         with pytest.raises(Fault):
@@ -94,21 +94,21 @@ async def test_images_are_removed_though_the_disk_hides_what_else_lies_there(tmp
 
 
 async def test_after_a_crash_of_the_machine_only_settled_layers_are_trusted(tmp_path: Path) -> None:
-    store = Store(tmp_path, boot_id="one")
+    store = ImageStore(tmp_path, boot_id="one")
     stored(store, "a:1", BASE)
     store.settle(store.unsettled())
     stored(store, "b:1", BASE, TOP)
-    store = Store(tmp_path, boot_id="two")
+    store = ImageStore(tmp_path, boot_id="two")
     assert [image.tags for image in store.images()] == [("docker.io/library/a:1",)]
     assert len(names(tmp_path / "layers")) == 1
     assert len(store.rubbish()) == 1
 
 
 async def test_a_torn_index_and_unknown_folders_are_not_trusted(tmp_path: Path) -> None:
-    stored(Store(tmp_path), "a:1", BASE)
+    stored(ImageStore(tmp_path), "a:1", BASE)
     (tmp_path / "index.json").write_bytes(b'{"images": ["\xff')
     (tmp_path / "work" / "pull-1-1").mkdir()
-    store = Store(tmp_path)
+    store = ImageStore(tmp_path)
     assert not store.images()
     assert names(tmp_path / "layers") == []
     assert len(store.rubbish()) == 2
@@ -118,7 +118,7 @@ async def test_what_an_interrupted_pull_left_does_not_hinder_the_next_life_of_th
     tmp_path: Path,
 ) -> None:
     for life in range(3):
-        store = Store(tmp_path)
+        store = ImageStore(tmp_path)
         assert len(store.rubbish()) == 2 * life
         (store.work_folder() / "half").touch()
         stored(store, "a:1", BASE)
@@ -127,7 +127,7 @@ async def test_what_an_interrupted_pull_left_does_not_hinder_the_next_life_of_th
 
 
 async def test_layers_of_a_failed_pull_wait_for_the_next_and_not_for_ever(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = ImageStore(tmp_path)
     folder = store.work_folder()
     ready = LayerReady(chain_id=BASE, diff_id=BASE, digest=BASE, folder=str(folder), size=1, unpacked=2, entries=1)
     store.adopt(ready, 100.0)
@@ -148,7 +148,7 @@ async def test_an_image_folder_that_cannot_be_used_is_named_with_its_cause(tmp_p
 
 
 async def test_an_ambiguous_prefix_finds_nothing_and_a_name_goes_before_a_prefix(tmp_path: Path) -> None:
-    store = Store(tmp_path, pinned=["abc:1"])
+    store = ImageStore(tmp_path, pinned=["abc:1"])
     ids = [stored(store, f"i{n}:1", BASE) for n in range(40)]
     firsts = [i[7] for i in ids]
     twice = next(c for c in firsts if (firsts.count(c) > 1 and c.isdigit()) or firsts.count(c) > 1)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cellagent.kernel import cgroups, mounts, namespaces
-from cellagent.kernel.limits import Limits
+from cellagent.kernel.limits import CgroupLimits
 from cellagent.kernel.namespaces import IdMap
 from cellwire.faults import Fault
 from hostkit import programs
@@ -196,9 +196,9 @@ def test_a_failed_mount_names_both_ends(folder: Path) -> None:
 
 async def test_a_group_limits_counts_kills_and_goes(folder: Path) -> None:
     name = f"chk-{secrets.token_hex(4)}"
-    group = cgroups.Group(f"/{name}/pod")
+    group = cgroups.ControlGroup(f"/{name}/pod")
     group.create()
-    group.limit(Limits(memory_bytes=32 << 20, pids=50, cpu_quota_us=100_000))
+    group.limit(CgroupLimits(memory_bytes=32 << 20, pids=50, cpu_quota_us=100_000))
     try:
         assert group.usage().memory_limit == 32 << 20
         sleeper = started("sleep", "60")
@@ -218,7 +218,7 @@ async def test_a_group_limits_counts_kills_and_goes(folder: Path) -> None:
         assert group.oom_kills() == group.usage().oom_kills == 1
     finally:
         group.kill()
-        cgroups.Group(f"/{name}").remove()
+        cgroups.ControlGroup(f"/{name}").remove()
     assert not group.exists()
     assert not [path for root in cgroups.hierarchies().values() for path in root.glob(name)]
 

@@ -13,7 +13,7 @@ import pytest
 from cellagent.kernel import namespaces
 from cellagent.network import cni, links, ports
 from cellagent.network.pod import PodNetwork, attach, check, detach, lone_mode, retire
-from cellagent.network.ports import Port
+from cellagent.network.ports import PortMapping
 from cellwire.faults import Fault
 from hostkit import programs
 from tests.support.netns import CELL, METADATA, WORLD, answering, ask, listing, make_cell, within
@@ -146,13 +146,13 @@ async def test_pods_on_a_bridge_meet_and_leave_by_the_machine(folder: Path) -> N
     first, second = await make_pod(folder, "p1"), await make_pod(folder, "p2")
     before = await listing(cell)
 
-    def network(name: str, namespace: Path, *mapped: Port) -> PodNetwork:
+    def network(name: str, namespace: Path, *mapped: PortMapping) -> PodNetwork:
         return PodNetwork(
             sandbox=name, mode="bridge", namespace=namespace, folder=folder / "state", bridge="chk3br",
             subnet="10.3.64.0/24", subnet6="fd03::/64", ports=mapped,
         )  # fmt: skip
 
-    one = network("one", first, Port(protocol="tcp", container=8080, host=18080))
+    one = network("one", first, PortMapping(protocol="tcp", container=8080, host=18080))
     two = network("two", second)
     try:
 
@@ -206,7 +206,7 @@ async def test_plugins_connect_a_pod_and_take_it_away(folder: Path) -> None:
     where = cni.Plugins(configuration=settings)
     network = PodNetwork(
         sandbox="plugged", mode=lone_mode(where), namespace=pod, folder=folder / "state", plugins=where,
-        ports=(Port(protocol="tcp", container=8080, host=18081),), pod=("default", "web", "u-1"),
+        ports=(PortMapping(protocol="tcp", container=8080, host=18081),), pod=("default", "web", "u-1"),
     )  # fmt: skip
     try:
         # Debian's port mapping plugin fails its own check for pods without IPv6: looked at without ports.
@@ -240,12 +240,12 @@ async def test_plugins_connect_a_pod_and_take_it_away(folder: Path) -> None:
 async def test_a_host_port_that_cannot_be_had_names_itself(folder: Path) -> None:
     _, cell = await make_cell(folder)
     pod = await make_pod(folder)
-    bad = Port(protocol="nonsense", container=1, host=2)
+    bad = PortMapping(protocol="nonsense", container=1, host=2)
     network = PodNetwork(sandbox="bad", mode="cell", namespace=pod, address=POD, ports=(bad,))
     try:
         with pytest.raises(Fault, match="host ports 2"):
             await within(cell, lambda: attach(network))
-        good = msgspec.structs.replace(network, ports=(Port(protocol="tcp", container=1, host=2),))
+        good = msgspec.structs.replace(network, ports=(PortMapping(protocol="tcp", container=1, host=2),))
         await within(cell, lambda: attach(good))
         assert await within(cell, rules_of) != ""
         await within(cell, lambda: detach(good))
@@ -262,7 +262,7 @@ async def test_an_agent_that_ends_at_any_moment_leaves_nothing_that_detaching_do
     pod = await make_pod(folder)
     network = PodNetwork(
         sandbox="cut", mode=mode, namespace=pod, address=POD, folder=folder / "state", bridge="chk3cut",
-        subnet="10.3.96.0/24", ports=(Port(protocol="tcp", container=1, host=2),),
+        subnet="10.3.96.0/24", ports=(PortMapping(protocol="tcp", container=1, host=2),),
     )  # fmt: skip
 
     async def cut(after: float) -> None:
@@ -290,7 +290,10 @@ async def rules_of() -> str:
 
 
 def test_rules_can_be_read_by_nft_for_both_families() -> None:
-    mapped = (Port(protocol="udp", container=53, host=5353), Port(protocol="tcp", container=1, host=2, host_ip="::1"))
+    mapped = (
+        PortMapping(protocol="udp", container=53, host=5353),
+        PortMapping(protocol="tcp", container=1, host=2, host_ip="::1"),
+    )
     text = ports.rules("t", "br", ("10.3.0.9", "fd03::9"), mapped)
     assert "meta nfproto ipv6 fib daddr type local udp dport 5353 dnat ip6 to [fd03::9]:53" in text
     assert "ip6 daddr ::1 tcp dport 2 dnat ip6 to [fd03::9]:1" in text

@@ -74,7 +74,7 @@ async def run(folder: Path, script: str, context: cri.LinuxContainerSecurityCont
     bundle.mkdir(exist_ok=True)
     spec = cdi.applied(oci_spec(inputs), more.pop("edits", ()), privileged=context.privileged)
     (bundle / "config.json").write_bytes(msgspec.json.encode(spec))
-    group = cgroups.Group(f"/{name}")
+    group = cgroups.ControlGroup(f"/{name}")
     group.create(inner=True)
     try:
         runtime = str(oci.detect().path)

@@ -15,7 +15,7 @@ import pytest
 import uvloop
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from cellagent.boot.identity import Home, Identity
+from cellagent.boot.identity import CellIdentity, Home
 from cellagent.boot.join import join
 from cellagent.boot.metadata import Metadata
 from cellagent.link.home import stay
@@ -134,12 +134,12 @@ class Site:
 
     async def boot(
         self, link: Link, instance: str, *, token: str = "t", known: bool = True
-    ) -> tuple[Identity, Metadata]:
+    ) -> tuple[CellIdentity, Metadata]:
         if known:
             self.fleet.launch(instance, "t")
         user_data = UserData(controllers=link.controllers, ca=link.authority.fingerprint, token=token)
         number = await self.cloud.metadata(instance, user_data)
-        return Identity(self.folder / instance), Metadata("127.0.0.1", number)
+        return CellIdentity(self.folder / instance), Metadata("127.0.0.1", number)
 
     @asynccontextmanager
     async def cell(self, link: Link, instance: str) -> AsyncGenerator[tuple[Small, Home]]:

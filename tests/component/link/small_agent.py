@@ -9,7 +9,7 @@ from typing import Any
 
 import uvloop
 
-from cellagent.boot.identity import Identity
+from cellagent.boot.identity import CellIdentity
 from cellagent.boot.join import join_for_ever
 from cellagent.boot.metadata import Metadata
 from cellagent.link.heartbeat import beats, hello
@@ -17,7 +17,7 @@ from cellagent.link.home import stay
 from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
-from cellwire.rpc.mended import MendedServer
+from cellwire.rpc.grpclib_patches import MendedServer
 from cellwire.rpc.serve import prepared
 
 CHUNK = bytes(64 << 10)
@@ -74,7 +74,7 @@ def serving(cell: Small) -> MendedServer:
 
 
 async def live(state: Path, metadata: Metadata, started: float) -> None:
-    identity = Identity(state)
+    identity = CellIdentity(state)
     moments = {"agent": started, "loaded": time.time()}
     home = identity.home() or await join_for_ever(identity, metadata)
     moments["joined"] = time.time()

@@ -15,7 +15,7 @@ from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call, settled
-from cellwire.rpc.turned import TURNED
+from cellwire.rpc.reverse import TURNED
 from controller.link import distrust, told
 from controller.link.port import Change, Link
 from controller.model.names import CellName
@@ -185,7 +185,7 @@ async def test_a_connection_cut_in_mid_stream_settles_on_both_sides(site: Site) 
 
 
 async def test_a_silent_stranger_is_cut_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cellwire.rpc import limits, turned
+    from cellwire.rpc import limits, reverse
 
     monkeypatch.setattr(limits, "FIRST_SECONDS", 0.2)
     async with site.open() as link:
@@ -193,7 +193,7 @@ async def test_a_silent_stranger_is_cut_off(site: Site, monkeypatch: pytest.Monk
         from cellagent.boot.join import client_context, join
 
         await join(identity, metadata)
-        context = client_context(identity, turned.CALLS)
+        context = client_context(identity, reverse.CALLS)
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", link.port, ssl=context, server_hostname="chinampa-controller"
         )

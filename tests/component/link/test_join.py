@@ -12,14 +12,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
-from cellagent.boot.identity import Identity
+from cellagent.boot.identity import CellIdentity
 from cellagent.boot.join import SERVER_NAME, client_context, join, renew
 from cellagent.boot.metadata import Metadata
 from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
-from cellwire.rpc.turned import CALLS, TURNED, calling, serve_on
+from cellwire.rpc.reverse import CALLS, TURNED, calling, serve_on
 from controller.clouds.local.identity import Signer
 from controller.clouds.userdata import UserData
 from controller.link import told
@@ -29,7 +29,7 @@ from tests.component.link.conftest import Site
 from tests.component.link.small_agent import Small, serving
 
 
-async def refused(identity: Identity, metadata: Metadata) -> Fault:
+async def refused(identity: CellIdentity, metadata: Metadata) -> Fault:
     with pytest.raises(Fault) as raised:
         await join(identity, metadata)
     assert raised.value.kind is Kind.DENIED
@@ -79,7 +79,7 @@ async def test_an_instance_joins_once(site: Site, tmp_path: Path) -> None:
     async with site.open() as link:
         identity, metadata = await site.boot(link, "i-1")
         await join(identity, metadata)
-        thief = Identity(tmp_path / "thief")
+        thief = CellIdentity(tmp_path / "thief")
         fault = await refused(thief, metadata)
         assert fault.reason == "JoinedBefore"
         assert site.fleet.admitted == 1
@@ -100,7 +100,7 @@ async def test_a_document_of_another_cloud_is_refused(site: Site) -> None:
         other = Signer(rsa.generate_private_key(public_exponent=65537, key_size=2048))
         user_data = UserData(controllers=link.controllers, ca=link.authority.fingerprint, token="t")
         number = await site.cloud.metadata("i-1", user_data, other)
-        await refused(Identity(site.folder / "i-1"), Metadata("127.0.0.1", number))
+        await refused(CellIdentity(site.folder / "i-1"), Metadata("127.0.0.1", number))
         assert site.fleet.admitted == 0
 
 
@@ -109,7 +109,7 @@ async def test_a_controller_with_another_authority_is_told_nothing(site: Site, t
         site.fleet.launch("i-1", "t")
         user_data = UserData(controllers=link.controllers, ca="sha256:" + "0" * 64, token="t")
         number = await site.cloud.metadata("i-1", user_data)
-        fault = await refused(Identity(tmp_path / "i-1"), Metadata("127.0.0.1", number))
+        fault = await refused(CellIdentity(tmp_path / "i-1"), Metadata("127.0.0.1", number))
         assert "authority" in str(fault)
         assert not (tmp_path / "i-1" / "ca.pem").exists()
         assert site.fleet.admitted == 0
@@ -120,7 +120,7 @@ async def test_the_first_controller_that_answers_is_joined(site: Site) -> None:
         site.fleet.launch("i-1", "t")
         user_data = UserData(controllers=("127.0.0.1:1", *link.controllers), ca=link.authority.fingerprint, token="t")
         number = await site.cloud.metadata("i-1", user_data)
-        home = await join(Identity(site.folder / "i-1"), Metadata("127.0.0.1", number))
+        home = await join(CellIdentity(site.folder / "i-1"), Metadata("127.0.0.1", number))
         assert home.cell == "c-i-1"
 
 
@@ -150,7 +150,7 @@ async def test_without_a_certificate_nothing_is_renewed(site: Site) -> None:
         assert link.refused == {"NoCertificate": 1}
 
 
-async def turned(site: Site, identity: Identity, link_port: int) -> Fault | None:
+async def turned(site: Site, identity: CellIdentity, link_port: int) -> Fault | None:
     """How an attempt to be a cell ends."""
     context = client_context(identity, TURNED)
     try:
@@ -164,7 +164,7 @@ async def turned(site: Site, identity: Identity, link_port: int) -> Fault | None
 
 
 async def joined(site: Site, link_port: int, certificate: bytes) -> Fault | None:
-    identity = Identity(site.folder / "i-1")
+    identity = CellIdentity(site.folder / "i-1")
     identity.certificate.write_bytes(certificate)
     return await turned(site, identity, link_port)
 

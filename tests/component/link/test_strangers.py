@@ -6,14 +6,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from cellagent.boot.identity import Identity
+from cellagent.boot.identity import CellIdentity
 from cellagent.boot.join import SERVER_NAME, client_context, join, renew
 from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from cellwire.rpc import guests, limits
 from cellwire.rpc.call import call
-from cellwire.rpc.turned import CALLS, calling
+from cellwire.rpc.reverse import CALLS, calling
 from controller.link import port
 from controller.link.port import Link
 from controller.model.cell import CellState
@@ -65,7 +65,7 @@ async def test_a_cell_renews_while_its_address_has_no_place_left(site: Site, mon
 
 
 @asynccontextmanager
-async def idle(link: Link, identity: Identity, count: int) -> AsyncGenerator[None]:
+async def idle(link: Link, identity: CellIdentity, count: int) -> AsyncGenerator[None]:
     """Connections for short calls, with a cell's certificate, on which nothing is asked."""
     async with AsyncExitStack() as stack:
         for _ in range(count):
@@ -96,7 +96,7 @@ async def test_a_handshake_that_drips_is_cut(site: Site, monkeypatch: pytest.Mon
         assert await write_slowly("127.0.0.1", link.port) < 30
 
 
-async def renewal(link: Link, identity: Identity, request: bytes) -> Fault:
+async def renewal(link: Link, identity: CellIdentity, request: bytes) -> Fault:
     message = wire.RenewRequest(signing_request=request)
     async with calling("127.0.0.1", link.port, client_context(identity, CALLS), SERVER_NAME) as channel:
         with pytest.raises(Fault) as raised:
@@ -120,7 +120,7 @@ async def test_a_certificate_is_renewed_for_its_own_key_only(site: Site) -> None
     async with site.open() as link:
         identity, metadata = await site.boot(link, "i-1")
         await join(identity, metadata)
-        other = Identity(site.folder / "other")
+        other = CellIdentity(site.folder / "other")
         fault = await renewal(link, identity, await other.signing_request())
         assert fault.reason == "AnotherKey"
         assert link.refused == {"AnotherKey": 1}

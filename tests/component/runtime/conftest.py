@@ -25,8 +25,8 @@ from cellagent.runtime.settings import RuntimeSettings
 from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.rpc.call import call
+from cellwire.rpc.grpclib_patches import MendedChannel
 from cellwire.rpc.limits import CELL
-from cellwire.rpc.mended import MendedChannel
 from cellwire.rpc.serve import serving
 from hostkit import programs
 from tests.support import machine

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cellagent.kernel import looks
+from cellagent.kernel import slow_paths
 from cellagent.runtime.stats import summary
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
@@ -19,15 +19,15 @@ from tests.component.runtime.conftest import Agents
 async def test_a_mount_whose_disk_is_dead_holds_up_its_own_container_only(
     agent: Agents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dead, answers, look = str(tmp_path / "dead"), threading.Event(), looks.place
+    dead, answers, look = str(tmp_path / "dead"), threading.Event(), slow_paths.place
 
     def place(path: str) -> Path:
         if path == dead:
             answers.wait()
         return look(path)
 
-    monkeypatch.setattr(looks, "place", place)
-    monkeypatch.setattr(looks, "SECONDS", 0.5)
+    monkeypatch.setattr(slow_paths, "place", place)
+    monkeypatch.setattr(slow_paths, "SECONDS", 0.5)
     async with agent() as client:
         sandbox = await client.sandbox()
         mounts = [cri.Mount(host_path=dead, container_path="/data")]

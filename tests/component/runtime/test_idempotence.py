@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cellagent.kernel import cgroups, holders, mounts
+from cellagent.kernel import cgroups, mounts, namespace_init
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
@@ -141,7 +141,7 @@ async def test_a_sandbox_that_is_ended_while_it_is_made_leaves_nothing(agent: Ag
             await asyncio.sleep(0)
         record = next(iter((client.folder / "state" / "sandboxes").iterdir()))
         await asyncio.sleep(pause)
-        holder = holders.running(record / "ns")
+        holder = namespace_init.running(record / "ns")
         await end(client, made[0])
         await asyncio.wait([making])
         if isinstance(fault := making.exception(), Fault):
@@ -151,7 +151,7 @@ async def test_a_sandbox_that_is_ended_while_it_is_made_leaves_nothing(agent: Ag
         await until(lambda: not holder or not Path(f"/proc/{holder}").exists())
         await remove_sandbox(client, made[0])
         assert await known(client) == ([], [])
-        assert not cgroups.Group(f"{cgroups.own_parent()}/pod{made[0][:13]}").exists()
+        assert not cgroups.ControlGroup(f"{cgroups.own_parent()}/pod{made[0][:13]}").exists()
 
 
 async def test_nothing_is_made_or_started_in_a_sandbox_that_is_stopped_or_unknown(agent: Agents) -> None:

@@ -21,8 +21,8 @@ from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault
 from cellwire.rpc.call import call
+from cellwire.rpc.grpclib_patches import MendedChannel
 from cellwire.rpc.limits import CELL
-from cellwire.rpc.mended import MendedChannel
 from cellwire.rpc.serve import serving
 from tests.component.runtime.conftest import BRIDGE, SUBNET
 from tests.support.waiting import until, until_found

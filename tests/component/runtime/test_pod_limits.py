@@ -130,7 +130,7 @@ async def test_a_group_that_the_caller_named_stays_as_the_caller_wrote_it(agent:
             assert await held(client, sandbox) == before
             await client.tidy()
         finally:
-            await asyncio.to_thread(cgroups.Group(config.linux.cgroup_parent).remove)
+            await asyncio.to_thread(cgroups.ControlGroup(config.linux.cgroup_parent).remove)
         assert not Path("/sys/fs/cgroup/memory", config.linux.cgroup_parent.lstrip("/")).exists()
 
 

@@ -14,8 +14,8 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.cri.v1.runtime_grpc import RuntimeServiceBase, RuntimeServiceStub
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call, settled
+from cellwire.rpc.grpclib_patches import MendedChannel
 from cellwire.rpc.limits import CELL
-from cellwire.rpc.mended import MendedChannel
 from cellwire.rpc.serve import serving
 from controller.shim import front
 from controller.shim.placing import DAEMON_SET, SOURCE, Rules

@@ -12,8 +12,8 @@ import msgspec
 from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.rpc.call import call
+from cellwire.rpc.grpclib_patches import MendedChannel
 from cellwire.rpc.limits import CELL
-from cellwire.rpc.mended import MendedChannel
 from controller.fleet.cells import Cells
 from controller.model.names import CellName
 from controller.sandboxes import records

@@ -15,8 +15,8 @@ from grpclib.client import Channel
 
 from cellwire.cell.v1.cell_grpc import CellBase
 from cellwire.faults import Fault
+from cellwire.rpc.grpclib_patches import MendedChannel
 from cellwire.rpc.limits import CELL
-from cellwire.rpc.mended import MendedChannel
 from cellwire.rpc.serve import prepared
 from cellwire.stream import server
 from cellwire.stream.remote import RemoteBackend

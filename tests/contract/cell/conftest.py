@@ -18,8 +18,8 @@ from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.rpc.call import call
+from cellwire.rpc.grpclib_patches import MendedChannel
 from cellwire.rpc.limits import CELL
-from cellwire.rpc.mended import MendedChannel
 from cellwire.rpc.serve import serving
 from controller.model.names import PodUid
 from controller.model.offer import Demand

@@ -30,7 +30,7 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_usage_is_read_from_the_files_of_version_two(recorded: str) -> None:
-    assert cgroups.Group(recorded).usage() == cgroups.Usage(
+    assert cgroups.ControlGroup(recorded).usage() == cgroups.CgroupUsage(
         cpu_ns=1_797_443_000,
         memory_bytes=8_810_496,
         working_set_bytes=8_810_496,

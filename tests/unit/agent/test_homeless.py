@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cellagent.boot.identity import Home, Identity
+from cellagent.boot.identity import CellIdentity, Home
 from cellagent.link import home as link
 from cellagent.link.home import Homeless, stay
 from cellwire.cell.v1 import cell_pb2 as wire
@@ -40,7 +40,7 @@ async def stayed(
     hours = itertools.count()
     server: Any = None
     with pytest.raises((Homeless, ExceptionGroup)) as end:
-        await stay(server, Identity(folder), at_home(seconds), lambda: None, lambda: next(hours) * 3600.0)
+        await stay(server, CellIdentity(folder), at_home(seconds), lambda: None, lambda: next(hours) * 3600.0)
     return made if end.type is Homeless else -1
 
 

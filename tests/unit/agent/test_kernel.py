@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cellagent.kernel import cgroups, limits, mounts, oci, sysctls
-from cellagent.kernel.limits import UNLIMITED, Limits
+from cellagent.kernel.limits import UNLIMITED, CgroupLimits
 from cellwire.faults import Fault
 from hostkit import programs
 
@@ -24,7 +24,7 @@ def test_groups_go_beside_an_instance_and_else_below_the_root() -> None:
 
 
 def test_version_one_raises_swap_before_memory_and_lowers_it_after() -> None:
-    wanted = Limits(memory_bytes=200, memory_swap_bytes=200)
+    wanted = CgroupLimits(memory_bytes=200, memory_swap_bytes=200)
     memory, swap = "memory.limit_in_bytes", "memory.memsw.limit_in_bytes"
     assert list(limits.files(wanted, 1, current_memory=100)) == [swap, memory]
     assert list(limits.files(wanted, 1, current_memory=300)) == [memory, swap]
@@ -32,9 +32,12 @@ def test_version_one_raises_swap_before_memory_and_lowers_it_after() -> None:
 
 
 def test_version_two_counts_swap_apart_and_weighs_shares() -> None:
-    found = limits.files(Limits(memory_bytes=100, memory_swap_bytes=150, cpu_shares=1024, cpu_quota_us=50000), 2)
+    found = limits.files(CgroupLimits(memory_bytes=100, memory_swap_bytes=150, cpu_shares=1024, cpu_quota_us=50000), 2)
     assert found == {"memory.max": "100", "memory.swap.max": "50", "cpu.weight": "39", "cpu.max": "50000 100000"}
-    assert limits.files(Limits(memory_bytes=UNLIMITED, pids=UNLIMITED), 2) == {"memory.max": "max", "pids.max": "max"}
+    assert limits.files(CgroupLimits(memory_bytes=UNLIMITED, pids=UNLIMITED), 2) == {
+        "memory.max": "max",
+        "pids.max": "max",
+    }
 
 
 @pytest.mark.parametrize(("shares", "weight"), [(2, 1), (262144, 10000), (0, 1), (1 << 40, 10000)])

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cellagent.boot import identity, join, userdata
-from cellagent.boot.identity import Home, Identity
+from cellagent.boot.identity import CellIdentity, Home
 from cellagent.boot.metadata import Metadata
 from cellwire.faults import Fault, Kind
 from controller.clouds.userdata import UserData, compress, render
@@ -73,7 +73,7 @@ async def test_a_key_is_made_once_and_its_request_is_signed(
             return None
 
         monkeypatch.setattr(identity, "_openssl", none)
-    mine = Identity(tmp_path / "state")
+    mine = CellIdentity(tmp_path / "state")
     first, second = await mine.signing_request(), await mine.signing_request()
     assert stat.S_IMODE(mine.key.stat().st_mode) == 0o600
     asked = [x509.load_pem_x509_csr(pem) for pem in (first, second)]
@@ -85,17 +85,17 @@ async def test_a_key_is_made_once_and_its_request_is_signed(
 
 
 async def test_a_key_half_written_by_a_killed_agent_is_made_anew(tmp_path: Path) -> None:
-    mine = Identity(tmp_path / "state")
+    mine = CellIdentity(tmp_path / "state")
     mine.key.with_name("cell.key.new").write_bytes(b"-----BEGIN PRI")
     assert x509.load_pem_x509_csr(await mine.signing_request()).is_signature_valid
 
 
 def test_an_identity_is_there_once_it_is_whole(tmp_path: Path) -> None:
-    mine = Identity(tmp_path / "state")
+    mine = CellIdentity(tmp_path / "state")
     assert mine.home() is None
     home = Home(cell="c-1", controllers=("h:1",), renew_at=1.0, settings=b"")
     mine.keep(home, b"certificate")
-    assert Identity(tmp_path / "state").home() == home
+    assert CellIdentity(tmp_path / "state").home() == home
 
 
 def test_the_agent_loads_no_cryptography_and_no_http_library() -> None:
@@ -186,5 +186,5 @@ async def run(work: Awaitable[object]) -> object:
 
 async def test_a_join_without_metadata_is_one_fault_and_not_a_group(tmp_path: Path) -> None:
     with pytest.raises(Fault) as told:
-        await run(join.join(Identity(tmp_path / "state"), Metadata("127.0.0.1", 1)))
+        await run(join.join(CellIdentity(tmp_path / "state"), Metadata("127.0.0.1", 1)))
     assert told.value.kind is Kind.UNAVAILABLE

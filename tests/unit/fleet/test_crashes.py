@@ -18,15 +18,15 @@ from cellwire.faults import Fault, Kind
 from controller.choice.unavailable import LIFETIME
 from controller.clouds.userdata import parse
 from controller.fleet import plan
-from controller.fleet.act import Act, Home
 from controller.fleet.admission import Admittance
-from controller.fleet.book import Book
-from controller.fleet.hearing import Hearing
-from controller.fleet.plan import Limits
+from controller.fleet.cell_store import CellStore
+from controller.fleet.executor import Executor, Home
+from controller.fleet.plan import FleetLimits
 from controller.fleet.pool import Class, Versions, warm
 from controller.fleet.pool_keeper import Pool, PoolSettings
 from controller.fleet.pool_plan import plan_pool
 from controller.fleet.reconciler import Reconciler
+from controller.fleet.reports import Reports
 from controller.fleet.room import Fleet, Port
 from controller.fleet.silence import LEASED, heard
 from controller.model.cell import Cell, CellState
@@ -129,18 +129,18 @@ class Machine(RuleBasedStateMachine):
         self.tasks = Tasks()
         group = cast("asyncio.TaskGroup", self.tasks)
         self.link = FakeLink()
-        self.book = Book(self.store, group, lambda: self.now)
+        self.book = CellStore(self.store, group, lambda: self.now)
         await self.book.load()
         home = Home("test", lambda: ("10.0.0.1:1",), lambda: "sha256:" + "0" * 64, dict)
-        self.act = Act(self.book, self.cloud, home, b"secret", lambda: self.now, self.store.check_lead)
+        self.act = Executor(self.book, self.cloud, home, b"secret", lambda: self.now, self.store.check_lead)
         pool = Pool(PoolSettings(classes=(WARM,)), self.store, self.act.buyable, Versions, lambda: self.now)
         self.pool = pool
-        limits = Limits(lease=30, boot=60, launch=60, unclaimed=60, grace=10, terminate_again=5)
+        limits = FleetLimits(lease=30, boot=60, launch=60, unclaimed=60, grace=10, terminate_again=5)
         self.reconciler = Reconciler(self.book, self.cloud, self.act, limits, pool, lambda: self.now, group)
         self.reconciler.wake = lambda name: None  # the machine plays the workers
         admittance = Admittance(self.book, (), 5.0, lambda: self.now)
         port = cast("Port", self.link)
-        hearing = Hearing(self.book, port)
+        hearing = Reports(self.book, port)
         self.fleet = Fleet(self.book, self.act, self.reconciler, pool, admittance, hearing, lambda: self.now)
         self.claims: dict[tuple[str, int], asyncio.Task[Cell]] = {}
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from controller.clouds.protocol import Notice
 from controller.fleet import plan
 from controller.fleet.interruption import announcement, due, weightier
-from controller.fleet.plan import Limits, Seen, plan_cell
+from controller.fleet.plan import FleetLimits, Seen, plan_cell
 from controller.model.cell import Announcement, Cell, CellState
 from controller.model.names import CellName, InstanceId, PodUid
 from controller.model.offer import Demand
@@ -21,8 +21,8 @@ from controller.model.pod import PodClaim, PodRef
 NAME, INSTANCE = CellName("c-1"), InstanceId("i-1")
 DEMAND = Demand(cpu_millis=100, memory_mib=100)
 CLAIM = PodClaim(pod=PodRef(uid=PodUid("u"), namespace="default", name="web"), demand=DEMAND)
-LIMITS = Limits(maintenance_lead=600)
-MOVING = Limits(maintenance_lead=600, rebalance_ends=True)
+LIMITS = FleetLimits(maintenance_lead=600)
+MOVING = FleetLimits(maintenance_lead=600, rebalance_ends=True)
 T = 10_000.0
 
 
@@ -35,7 +35,7 @@ def said(kind: str = "interruption", at: float = T + 120, **facts: Any) -> Annou
     return Announcement(kind=kind, at=at, **known)
 
 
-def planned(state: CellState, known: Announcement, *, warm: bool = False, limits: Limits = LIMITS) -> Any:
+def planned(state: CellState, known: Announcement, *, warm: bool = False, limits: FleetLimits = LIMITS) -> Any:
     cell = Cell(
         name=NAME, state=state, demand=DEMAND, instance=INSTANCE, claim=None if warm else CLAIM, announced=known,
         created_at=T, changed_at=T, last_heartbeat=T,
@@ -53,7 +53,7 @@ def planned(state: CellState, known: Announcement, *, warm: bool = False, limits
     ],
 )
 def test_a_cell_remembers_what_ends_it_and_a_rebalance_ends_it_where_the_settings_say_so(
-    told: Notice, limits: Limits, *, ends: bool
+    told: Notice, limits: FleetLimits, *, ends: bool
 ) -> None:
     news = announcement(told, limits, T)
 

@@ -9,7 +9,7 @@ import pytest
 
 from controller.fleet import plan
 from controller.fleet.orphans import Sighting, sort
-from controller.fleet.plan import Limits, Seen, plan_cell
+from controller.fleet.plan import FleetLimits, Seen, plan_cell
 from controller.fleet.silence import Listening, begun
 from controller.model.cell import Cell, CellState
 from controller.model.instance import Instance, InstanceState
@@ -20,7 +20,7 @@ from controller.model.pod import PodClaim, PodRef
 NAME = CellName("c-1")
 DEMAND = Demand(cpu_millis=100, memory_mib=100)
 CLAIM = PodClaim(pod=PodRef(uid=PodUid("u"), namespace="default", name="web"), demand=DEMAND)
-LIMITS = Limits(lease=30, boot=300, launch=600, unclaimed=300, grace=30, terminate_again=15)
+LIMITS = FleetLimits(lease=30, boot=300, launch=600, unclaimed=300, grace=30, terminate_again=15)
 T = 10_000.0
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.fleet.plan import Limits, Lose, Seen, plan_cell
+from controller.fleet.plan import FleetLimits, Lose, Seen, plan_cell
 from controller.fleet.silence import AWAY_SECONDS, Listening, begun, look
 from controller.model.cell import Cell, CellState
 from controller.model.instance import Instance, InstanceState
@@ -16,7 +16,7 @@ from controller.model.offer import Demand, LaunchType
 from controller.model.pod import PodClaim, PodRef
 
 DEMAND = Demand(cpu_millis=100, memory_mib=100)
-LIMITS = Limits()
+LIMITS = FleetLimits()
 PASS = 2.0
 T = 10_000.0
 

@@ -69,7 +69,7 @@ def test_a_module_that_the_kernel_lacks_is_named() -> None:
 
 @given(st.lists(st.tuples(st.text("abc/", min_size=1, max_size=20), st.binary(max_size=50)), max_size=5))
 def test_each_member_of_the_first_stage_begins_at_four_bytes_and_is_whole(members: list[tuple[str, bytes]]) -> None:
-    packed = initrd.archive([initrd.Entry(name, 0o100644, data) for name, data in members], 7)
+    packed = initrd.archive([initrd.CpioEntry(name, 0o100644, data) for name, data in members], 7)
     found: list[tuple[str, bytes]] = []
     at = 0
     while True:

@@ -17,7 +17,7 @@ left-pad==1.0 ; sys_platform == "win32" \\
     --hash=sha256:{}
 """.format("a" * 64, "b" * 64, "c" * 64)
 CURL = papers.Package(kind="deb", name="curl", version="8.1+deb13~1", architecture="amd64")
-MANIFEST = papers.Manifest(
+MANIFEST = papers.BakeManifest(
     commit="0" * 40,
     architecture="amd64",
     epoch=1_790_000_000,

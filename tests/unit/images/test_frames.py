@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellagent.images.frames import Frames, encoded
+from cellagent.images.frames import MessageFrames, encoded
 from cellagent.images.messages import Unpacked
 
 MESSAGES = st.lists(
@@ -28,7 +28,7 @@ MESSAGES = st.lists(
 @given(MESSAGES, st.lists(st.integers(0, 2000)))
 def test_messages_come_back_whole_from_any_pieces(sent: list[Unpacked], cuts: list[int]) -> None:
     stream = b"".join(encoded(message) for message in sent)
-    frames = Frames(Unpacked)
+    frames = MessageFrames(Unpacked)
     places = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
     assert [message for at, end in pairwise(places) for message in frames.feed(stream[at:end])] == sent
 
@@ -36,11 +36,11 @@ def test_messages_come_back_whole_from_any_pieces(sent: list[Unpacked], cuts: li
 @given(st.binary(max_size=200))
 def test_rubbish_is_an_error_of_decoding_and_nothing_else(data: bytes) -> None:
     with suppress(msgspec.DecodeError):
-        list(Frames(Unpacked).feed(data))
+        list(MessageFrames(Unpacked).feed(data))
 
 
 def test_no_message_is_kept_beyond_the_bound() -> None:
-    frames = Frames(Unpacked, largest=1000)
+    frames = MessageFrames(Unpacked, largest=1000)
     promised = b"\xc6\x7f\xff\xff\xff" + bytes(10_000)  # two GiB of bytes, of which some come
     with pytest.raises(msgspec.DecodeError):
         list(frames.feed(promised))

@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cellagent.images import extract, tarstream
-from cellagent.images.tarstream import Entry, Source, TarReader, number, parse_pax
+from cellagent.images.tarstream import ByteSource, TarEntry, TarReader, number, parse_pax
 from cellwire.faults import Fault
 from tests.support.oci import Node, tar
 
 
-def read(content: bytes, chunk: int = 1000) -> list[tuple[Entry, bytes]]:
+def read(content: bytes, chunk: int = 1000) -> list[tuple[TarEntry, bytes]]:
     pieces = iter([content[at : at + chunk] for at in range(0, len(content), chunk)])
-    reader = TarReader(Source(lambda: next(pieces, b"")))
+    reader = TarReader(ByteSource(lambda: next(pieces, b"")))
     return [(entry, b"".join(reader.content())) for entry in reader]
 
 

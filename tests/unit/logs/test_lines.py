@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from controller.logs import lines, reading
-from controller.logs.lines import Reader, Wanted, nanoseconds, parse, shown_time
+from controller.logs.lines import LineReader, LinesWanted, nanoseconds, parse, shown_time
 
 SECOND = 1_000_000_000
 T0 = 1_795_000_000
@@ -33,8 +33,8 @@ def file_of(log: Entries) -> bytes:
     )
 
 
-def fed(wanted: Wanted, data: bytes, at: list[int]) -> bytes:
-    reader = Reader(wanted)
+def fed(wanted: LinesWanted, data: bytes, at: list[int]) -> bytes:
+    reader = LineReader(wanted)
     borders = sorted({0, len(data), *(cut for cut in at if cut < len(data))})
     shown = b"".join(reader.feed(data[one:two]) for one, two in itertools.pairwise(borders))
     return shown + reader.finish()
@@ -43,19 +43,19 @@ def fed(wanted: Wanted, data: bytes, at: list[int]) -> bytes:
 @given(entries, cuts)
 def test_contents_come_back_whole_however_the_file_is_cut(log: Entries, at: list[int]) -> None:
     expected = b"".join(content + (b"\n" if ends else b"") for _, ends, content in log)
-    assert fed(Wanted(), file_of(log), at) == expected
+    assert fed(LinesWanted(), file_of(log), at) == expected
 
 
 @given(entries, cuts, st.sampled_from(["stdout", "stderr"]))
 def test_one_stream_alone(log: Entries, at: list[int], stream: str) -> None:
     expected = b"".join(content + (b"\n" if ends else b"") for name, ends, content in log if name == stream.encode())
-    assert fed(Wanted(stream=stream), file_of(log), at) == expected
+    assert fed(LinesWanted(stream=stream), file_of(log), at) == expected
 
 
 @given(entries, cuts, st.integers(-2, 40))
 def test_since_a_time(log: Entries, at: list[int], first: int) -> None:
     expected = b"".join(content + (b"\n" if ends else b"") for n, (_, ends, content) in enumerate(log) if n >= first)
-    assert fed(Wanted(since=(T0 + first) * SECOND + SECOND // 2), file_of(log), at) == expected
+    assert fed(LinesWanted(since=(T0 + first) * SECOND + SECOND // 2), file_of(log), at) == expected
 
 
 def begin_of_tail(read: Callable[[int, int], bytes], size: int, count: int) -> int:
@@ -69,8 +69,8 @@ def begin_of_tail(read: Callable[[int, int], bytes], size: int, count: int) -> i
 
 @given(entries, cuts, st.integers(0, 300))
 def test_a_limit_cuts_what_is_shown_at_that_byte(log: Entries, at: list[int], limit: int) -> None:
-    whole = fed(Wanted(timestamps=True), file_of(log), [])
-    assert fed(Wanted(timestamps=True, limit_bytes=limit), file_of(log), at) == whole[:limit]
+    whole = fed(LinesWanted(timestamps=True), file_of(log), [])
+    assert fed(LinesWanted(timestamps=True, limit_bytes=limit), file_of(log), at) == whole[:limit]
 
 
 @given(entries, st.integers(0, 12), st.integers(1, 40), st.binary(max_size=5).map(lambda b: b.replace(b"\n", b"")))
@@ -103,7 +103,7 @@ AFTER = file_of([(b"stdout", True, b"after")])
 
 
 def test_a_line_longer_than_any_is_passed_over_and_never_held_whole() -> None:
-    reader = Reader(Wanted())
+    reader = LineReader(LinesWanted())
     data, seen = LONG + b"\n" + AFTER, b""
     for start in range(0, len(data), 1000):
         seen += reader.feed(data[start : start + 1000])
@@ -128,13 +128,13 @@ def test_a_tail_reads_a_long_line_once_and_counts_it_as_one() -> None:
 
 @given(st.binary(max_size=200), cuts)
 def test_no_bytes_break_the_reader(data: bytes, at: list[int]) -> None:
-    assert fed(Wanted(timestamps=True, since=1), data, at) == fed(Wanted(timestamps=True, since=1), data, [])
+    assert fed(LinesWanted(timestamps=True, since=1), data, at) == fed(LinesWanted(timestamps=True, since=1), data, [])
     begin_of_tail(lambda position, length: data[position : position + length], len(data), 3)
 
 
 def test_a_time_is_shown_once_a_line_and_with_nine_digits() -> None:
     log = b"2026-11-20T10:00:00.5+00:00 stdout P one \n2026-11-20T10:00:01.25Z stdout F two\n"
-    assert fed(Wanted(timestamps=True), log, []) == b"2026-11-20T10:00:00.500000000Z one two\n"
+    assert fed(LinesWanted(timestamps=True), log, []) == b"2026-11-20T10:00:00.500000000Z one two\n"
 
 
 @pytest.mark.parametrize(
@@ -156,11 +156,11 @@ def test_times(text: bytes, expected: int | None) -> None:
 @pytest.mark.parametrize("raw", [b"", b"a b c", b"t stdout X y", b"t stdin F y", b"t stdout", b"t"])
 def test_what_is_no_line_is_passed_over(raw: bytes) -> None:
     assert parse(raw) is None
-    assert fed(Wanted(), raw + b"\nt stdout F:tag kept\n", []) == b"kept\n"
+    assert fed(LinesWanted(), raw + b"\nt stdout F:tag kept\n", []) == b"kept\n"
 
 
 def test_an_empty_line_is_a_line() -> None:
-    assert fed(Wanted(), b"t stdout F \nt stdout F\n", []) == b"\n\n"
+    assert fed(LinesWanted(), b"t stdout F \nt stdout F\n", []) == b"\n\n"
 
 
 async def test_a_follower_sees_what_is_added_and_ends_when_the_log_is_complete(tmp_path: Path) -> None:
@@ -181,9 +181,9 @@ async def test_a_follower_sees_what_is_added_and_ends_when_the_log_is_complete(t
     seen = b""
     async with asyncio.TaskGroup() as group:
         group.create_task(write())
-        async for text in reading.shown(path, Wanted(), tail=None, follow=True, complete=lambda: over):
+        async for text in reading.shown(path, LinesWanted(), tail=None, follow=True, complete=lambda: over):
             seen += text
-    assert seen == fed(Wanted(), data, [])
+    assert seen == fed(LinesWanted(), data, [])
 
 
 ODD_LOGS = {
@@ -203,7 +203,7 @@ async def test_no_log_holds_the_loop_for_long(tmp_path: Path, data: bytes, tail:
     longest = 0.0
 
     async def look() -> None:
-        shown = reading.shown(path, Wanted(since=1), tail=tail, follow=False, complete=lambda: True)
+        shown = reading.shown(path, LinesWanted(since=1), tail=tail, follow=False, complete=lambda: True)
         async for _ in shown:
             await asyncio.sleep(0)
 
@@ -223,5 +223,5 @@ async def test_no_log_holds_the_loop_for_long(tmp_path: Path, data: bytes, tail:
 async def test_a_tail_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "0.log"
     path.write_bytes(file_of([(b"stdout", True, b"%d" % n) for n in range(20_000)]))
-    seen = [text async for text in reading.shown(path, Wanted(), tail=2, follow=False, complete=lambda: True)]
+    seen = [text async for text in reading.shown(path, LinesWanted(), tail=2, follow=False, complete=lambda: True)]
     assert b"".join(seen) == b"19998\n19999\n"

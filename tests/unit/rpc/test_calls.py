@@ -12,8 +12,8 @@ from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call, settled
+from cellwire.rpc.grpclib_patches import MendedChannel
 from cellwire.rpc.limits import CELL
-from cellwire.rpc.mended import MendedChannel
 from cellwire.rpc.serve import prepared
 from cellwire.rpc.written import Written
 
@@ -53,7 +53,7 @@ async def test_grpclib_alone_leaves_its_task_asked_to_cancel(socket: str, told: 
             await cell_grpc.CellStub(channel).ReadFile(wire.ReadFileRequest(), timeout=0.05)
     task = asyncio.current_task()
     assert task is not None
-    assert task.cancelling() == 1, "grpclib was mended upstream: much of rpc/mended.py can go"
+    assert task.cancelling() == 1, "grpclib was mended upstream: much of rpc/grpclib_patches.py can go"
     task.uncancel()
 
 

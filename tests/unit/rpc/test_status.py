@@ -14,8 +14,8 @@ from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
+from cellwire.rpc.grpclib_patches import MendedChannel
 from cellwire.rpc.limits import CELL
-from cellwire.rpc.mended import MendedChannel
 from cellwire.rpc.serve import prepared, serving
 from cellwire.rpc.status import KINDS, STATUSES, FaultCodec, fault_of
 

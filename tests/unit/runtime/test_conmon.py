@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from cellagent.runtime.conmon import Charge, command_line, plain_words
+from cellagent.runtime.conmon import ConmonCharge, command_line, plain_words
 
-CHARGE = Charge("id", "main", Path("/r/runc"), Path("/oci"), Path("/b"), Path("/exits"), "/logs/0.log")
+CHARGE = ConmonCharge("id", "main", Path("/r/runc"), Path("/oci"), Path("/b"), Path("/exits"), "/logs/0.log")
 
 
 def test_the_log_is_written_in_the_format_of_cri() -> None:
@@ -18,8 +18,8 @@ def test_the_log_is_written_in_the_format_of_cri() -> None:
 
 
 def test_stdin_stays_open_unless_it_is_for_one_client() -> None:
-    held = Charge("id", "main", Path("/r"), Path("/o"), Path("/b"), Path("/e"), "", stdin=True)
-    once = Charge("id", "main", Path("/r"), Path("/o"), Path("/b"), Path("/e"), "", stdin=True, stdin_once=True)
+    held = ConmonCharge("id", "main", Path("/r"), Path("/o"), Path("/b"), Path("/e"), "", stdin=True)
+    once = ConmonCharge("id", "main", Path("/r"), Path("/o"), Path("/b"), Path("/e"), "", stdin=True, stdin_once=True)
     assert "--leave-stdin-open" in command_line(held)
     assert "--leave-stdin-open" not in command_line(once)
     assert "--leave-stdin-open" in command_line(dataclasses.replace(once, terminal=True))

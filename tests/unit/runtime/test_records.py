@@ -7,15 +7,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cellagent.runtime.ledger import ContainerRecord, Ledger, Phase
+from cellagent.runtime.ledger import ContainerRecord, Phase, RuntimeLedger
 from cellagent.runtime.settings import RuntimeSettings
 from cellwire.faults import Fault, Kind
 
 
-def ledger(folder: Path) -> Ledger:
+def ledger(folder: Path) -> RuntimeLedger:
     settings = RuntimeSettings(root=folder / "root", state=folder / "state")
     settings.prepare()
-    found = Ledger(settings)
+    found = RuntimeLedger(settings)
     found.load()
     return found
 

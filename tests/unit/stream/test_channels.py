@@ -13,7 +13,7 @@ from cellwire.stream import portforward, remotecommand, websocket
 from cellwire.stream.remotecommand import Ended, Failed
 from cellwire.stream.session import SessionRequest
 from cellwire.stream.spdy import Malformed
-from cellwire.stream.tokens import Tokens
+from cellwire.stream.tokens import StreamTokens
 
 PROTOCOLS = st.sampled_from(websocket.SESSION_PROTOCOLS)
 
@@ -130,7 +130,7 @@ def test_waiting_streams_are_limited() -> None:
 
 def test_a_token_is_good_once_and_for_a_minute() -> None:
     now = [0.0]
-    tokens: Tokens[str] = Tokens(lambda: now[0])
+    tokens: StreamTokens[str] = StreamTokens(lambda: now[0])
     first, second = tokens.add("a"), tokens.add("b")
     assert len(first) == 8
     assert tokens.take(first) == "a"
@@ -142,7 +142,7 @@ def test_a_token_is_good_once_and_for_a_minute() -> None:
 
 def test_tokens_are_limited_until_old_ones_expire() -> None:
     now = [0.0]
-    tokens: Tokens[int] = Tokens(lambda: now[0])
+    tokens: StreamTokens[int] = StreamTokens(lambda: now[0])
     for number in range(1000):
         tokens.add(number)
     with pytest.raises(Fault) as raised:

@@ -22,7 +22,7 @@ from controller.choice.unavailable import Unavailable, marked
 from controller.clouds.protocol import Cloud, Consoled, Launched, Reserving
 from controller.clouds.userdata import UserData
 from controller.fleet import launch, plan
-from controller.fleet.book import Book
+from controller.fleet.cell_store import CellStore
 from controller.fleet.interruption import INTERRUPTION, weightier
 from controller.link.admission import token_hash
 from controller.model import steps
@@ -52,12 +52,12 @@ class Home:
     agents: Callable[[], Mapping[str, str]]
 
 
-class Act:
+class Executor:
     """The hands of the fleet."""
 
     def __init__(
         self,
-        book: Book,
+        book: CellStore,
         cloud: Cloud,
         home: Home,
         secret: bytes,

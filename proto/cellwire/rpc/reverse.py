@@ -16,8 +16,8 @@ from typing import Any, cast
 from grpclib.client import Channel
 
 from cellwire.faults import Fault, Kind
-from cellwire.rpc import mended
-from cellwire.rpc.limits import CELL, HANDSHAKE_SECONDS, Limits
+from cellwire.rpc import grpclib_patches
+from cellwire.rpc.limits import CELL, HANDSHAKE_SECONDS, MessageLimits
 
 CALLS = "h2"
 TURNED = "chinampa-cell/1"
@@ -27,10 +27,10 @@ Certificate = Mapping[str, Any]
 """A peer's certificate as `SSLSocket.getpeercert()` tells it; empty where it showed none."""
 
 
-class TurnedChannel(mended.HeldChannel):
+class TurnedChannel(grpclib_patches.HeldChannel):
     """The controller's channel to a cell that dialled. `certificate` was checked by TLS, `address` is the peer's."""
 
-    def __init__(self, limits: Limits, certificate: Certificate, address: str) -> None:
+    def __init__(self, limits: MessageLimits, certificate: Certificate, address: str) -> None:
         super().__init__(limits)
         self.certificate = certificate
         self.address = address
@@ -57,7 +57,7 @@ def _of_subject(certificate: Certificate, wanted: str) -> str:
 @asynccontextmanager
 async def calling(host: str, port: int, context: ssl.SSLContext, name: str) -> AsyncGenerator[Channel]:
     """A channel for short calls to a controller, whose certificate must carry `name`."""
-    channel = mended.MendedChannel(CELL, name=name, host=host, port=port, ssl=context)
+    channel = grpclib_patches.MendedChannel(CELL, name=name, host=host, port=port, ssl=context)
     try:
         yield channel
     finally:
@@ -65,7 +65,7 @@ async def calling(host: str, port: int, context: ssl.SSLContext, name: str) -> A
 
 
 async def serve_on(
-    server: mended.MendedServer,
+    server: grpclib_patches.MendedServer,
     host: str,
     port: int,
     context: ssl.SSLContext,
@@ -89,7 +89,7 @@ async def serve_on(
     try:
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS + 5):
-                transport = await mended.connect(lambda: served, host, port, context, name)
+                transport = await grpclib_patches.connect(lambda: served, host, port, context, name)
         except ssl.SSLError as error:
             raise Fault(Kind.DENIED, thing, f"TLS failed: {error.reason or error}") from error
         except (OSError, TimeoutError) as error:

@@ -48,7 +48,7 @@ from cellwire.rpc.limits import (
     LOCAL_BUFFER,
     LONGEST,
     SHUTDOWN_SECONDS,
-    Limits,
+    MessageLimits,
     watch_socket,
     widen_local,
 )
@@ -72,7 +72,7 @@ def _length_only(self: DataFrame) -> str:
 DataFrame._body_repr = _length_only
 
 
-def configuration(limits: Limits, name: str = "") -> Configuration:
+def configuration(limits: MessageLimits, name: str = "") -> Configuration:
     """These limits as grpclib takes them. `name` is looked for in the peer's certificate in place of the host."""
     return Configuration(
         _keepalive_time=limits.ping_after,
@@ -89,7 +89,7 @@ def configuration(limits: Limits, name: str = "") -> Configuration:
 class LimitedProtocol(H2Protocol):
     """One HTTP/2 connection, either role, under limits. `on_lost` is called once, when the connection is no more."""
 
-    def __init__(self, made: H2Protocol, limits: Limits, on_lost: OnLost) -> None:
+    def __init__(self, made: H2Protocol, limits: MessageLimits, on_lost: OnLost) -> None:
         super().__init__(made.handler, made.config, made.h2_config)
         self._limits = limits
         self._on_lost = on_lost
@@ -231,7 +231,7 @@ class _LimitedStream(WireStream):
 
 
 def _limited_stream(
-    connection: Connection, limits: Limits, *, stream_id: int | None = None, wrapper: Wrapper | None = None
+    connection: Connection, limits: MessageLimits, *, stream_id: int | None = None, wrapper: Wrapper | None = None
 ) -> WireStream:
     stream = _LimitedStream(
         connection, connection._connection, connection._transport, stream_id=stream_id, wrapper=wrapper
@@ -337,7 +337,7 @@ class MendedChannel(Channel):
 
     by_method = False
 
-    def __init__(self, limits: Limits, *, name: str = "", **where: Any) -> None:
+    def __init__(self, limits: MessageLimits, *, name: str = "", **where: Any) -> None:
         config = configuration(limits, name)
         super().__init__(codec=Codec(), status_details_codec=FaultCodec(), config=config, **where)
         self.limits = limits
@@ -385,7 +385,7 @@ class HeldChannel(MendedChannel):
 
     by_method = True
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: MessageLimits) -> None:
         super().__init__(limits)
         self._scheme = "https"
         self._dead = False
@@ -434,7 +434,7 @@ class HeldChannel(MendedChannel):
 class MendedServer(Server):
     """A server under limits. `details` where the other end is ours too, and faults travel in parts."""
 
-    def __init__(self, services: Collection[IServable], limits: Limits, *, details: bool) -> None:
+    def __init__(self, services: Collection[IServable], limits: MessageLimits, *, details: bool) -> None:
         codec = FaultCodec() if details else None
         super().__init__(services, codec=Codec(), status_details_codec=codec, config=configuration(limits))
         self._limits = limits

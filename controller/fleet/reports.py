@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 from grpclib.client import Channel
 
-from controller.fleet.book import Book
+from controller.fleet.cell_store import CellStore
 from controller.link import told
 from controller.link.port import Change
 from controller.model.cell import Cell, CellState
@@ -73,10 +73,10 @@ class Port(Protocol):
         ...
 
 
-class Hearing:
+class Reports:
     """Listens to all cells. Those that nobody knows are sent away, or kept as `newcomers` until `turn_away`."""
 
-    def __init__(self, book: Book, port: Port, *, welcomes: bool = False) -> None:
+    def __init__(self, book: CellStore, port: Port, *, welcomes: bool = False) -> None:
         self._book = book
         self.port = port
         self._welcomes = welcomes

@@ -1,4 +1,4 @@
-"""What is relied on inside grpclib, and the limits. When a test here fails after an upgrade, read rpc/mended.py."""
+"""What is relied on inside grpclib, and the limits. When a test here fails after an upgrade, read rpc/grpclib_patches.py."""
 
 import asyncio
 import inspect
@@ -22,8 +22,8 @@ from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
+from cellwire.rpc.grpclib_patches import MendedChannel
 from cellwire.rpc.limits import CELL, STRANGER
-from cellwire.rpc.mended import MendedChannel
 from cellwire.rpc.serve import prepared
 
 

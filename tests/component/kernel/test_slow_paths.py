@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cellagent.kernel.looks import Looks
+from cellagent.kernel.slow_paths import SlowPaths
 
 
 async def test_folders_within_each_other_are_made_at_once(tmp_path: Path) -> None:
-    looks = Looks()
+    looks = SlowPaths()
     for number in range(100):
         nested = [str(tmp_path / f"{number}" / Path(*"abcd"[:depth])) for depth in range(5)]
         places = await looks.places(dict.fromkeys(nested, "a mount"))

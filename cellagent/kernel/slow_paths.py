@@ -19,7 +19,7 @@ from cellwire.faults import Fault, Kind
 SECONDS = 20.0
 
 
-class Looks:
+class SlowPaths:
     """Those that are under way."""
 
     def __init__(self) -> None:

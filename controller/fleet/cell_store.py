@@ -26,7 +26,7 @@ KIND = "cells"
 Clock = Callable[[], float]
 
 
-class Book:
+class CellStore:
     """Cells by name. `tasks` outlives every caller."""
 
     def __init__(self, store: Store, tasks: asyncio.TaskGroup, clock: Clock) -> None:
