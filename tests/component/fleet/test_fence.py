@@ -9,8 +9,8 @@ import pytest
 
 from cellwire.faults import Fault, Kind
 from controller.fleet import plan
-from controller.fleet.act import Act, Home
-from controller.fleet.book import Book
+from controller.fleet.cell_store import CellStore
+from controller.fleet.executor import Executor, Home
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, InstanceId
 from controller.model.offer import Demand
@@ -30,17 +30,17 @@ async def test_nothing_is_launched_or_ended_by_one_that_may_lead_no_more(tmp_pat
     cloud, told = FakeCloud(), list[str]()
     cloud.before = told.append
     async with sqlite.running(tmp_path / "store.db") as store, asyncio.TaskGroup() as tasks:
-        book = Book(store, tasks, lambda: 1000.0)
+        book = CellStore(store, tasks, lambda: 1000.0)
         await book.load()
         demand = Demand(cpu_millis=100, memory_mib=128)
         await book.add(Cell(name=NAME, state=CellState.REQUESTED, demand=demand))
         home = Home("test", lambda: ("10.0.0.1:1",), lambda: "sha256:" + "0" * 64, dict)
-        act = Act(book, cloud, home, b"secret", lambda: 1000.0, deposed)
+        act = Executor(book, cloud, home, b"secret", lambda: 1000.0, deposed)
         for action in (plan.Launch(NAME), plan.Terminate(NAME, STRANGER), plan.Collect(STRANGER)):
             with pytest.raises(Fault, match="another has it"):
                 await act.do(action)
         assert told == []
-        await Act(book, cloud, home, b"secret", lambda: 1000.0, lambda: None).do(plan.Launch(NAME))
+        await Executor(book, cloud, home, b"secret", lambda: 1000.0, lambda: None).do(plan.Launch(NAME))
         assert told == ["launch"]
 
 

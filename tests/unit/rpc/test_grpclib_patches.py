@@ -1,4 +1,7 @@
-"""What is relied on inside grpclib, and the limits. When a test here fails after an upgrade, read rpc/grpclib_patches.py."""
+"""What is relied on inside grpclib, and the limits.
+
+When a test here fails after an upgrade, read rpc/grpclib_patches.py.
+"""
 
 import asyncio
 import inspect
