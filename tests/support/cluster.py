@@ -110,10 +110,30 @@ async def running_cluster(
     """Start everything, wait until the node is Ready, stop everything. `node_address` must not be loopback; `kubelet`
     is the command of one that is set up otherwise.
     """
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(_unmount_below, folder)
+        cluster = await stack.enter_async_context(running_control_plane(programs, folder, entry))
+        flags = [f"--kubeconfig={cluster.kubeconfig}", "--leader-elect=false", f"--secure-port={free_port()}"]
+        await stack.enter_async_context(_process(folder, "kube-scheduler", str(programs / "kube-scheduler"), *flags))
+        kubelet = kubelet or (
+            str(programs / "kubelet"),
+            f"--config={kubelet_configuration(folder, runtime_socket)}",
+            f"--kubeconfig={cluster.kubeconfig}",
+            f"--hostname-override={NODE}",
+            f"--node-ip={node_address}",
+            f"--root-dir={cluster.kubelet_folder}",
+        )
+        await stack.enter_async_context(_process(folder, "kubelet", *kubelet))
+        await cluster.until("True", "get", "node", NODE, "-o", _READY, seconds=START_SECONDS)
+        yield cluster
+
+
+@asynccontextmanager
+async def running_control_plane(programs: Path, folder: Path, entry: Entry | None = None) -> AsyncGenerator[Cluster]:
+    """etcd, the API server and the controllers, without scheduler and node."""
     folder.mkdir(parents=True, exist_ok=True)
-    etcd, peer = free_port(), free_port()
     entry = entry or Entry(free_port(), secrets.token_hex(16))
-    api, token = entry.port, secrets.token_hex(16)
+    etcd, peer, api, token = free_port(), free_port(), entry.port, secrets.token_hex(16)
     (folder / "tokens.csv").write_text(
         f'{token},admin,admin,"system:masters"\n{entry.token},system:node:{NODE},node,"system:nodes"\n'
     )
@@ -122,27 +142,13 @@ async def running_cluster(
     await _run("openssl", "rsa", "-in", str(folder / "sa.key"), "-pubout", "-out", str(folder / "sa.pub"))
     cluster = Cluster(kubeconfig, folder / "kubelet", folder)
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(_unmount_below, folder)
         await stack.enter_async_context(_etcd(folder, etcd, peer))
         await stack.enter_async_context(_api_server(programs, folder, api, etcd))
         await cluster.until("ok", "get", "--raw", "/readyz", seconds=START_SECONDS)
-        for name, more in (
-            ("kube-controller-manager", [f"--service-account-private-key-file={folder}/sa.key"]),
-            ("kube-scheduler", []),
-        ):
-            port = free_port()
-            flags = [f"--kubeconfig={kubeconfig}", "--leader-elect=false", f"--secure-port={port}", *more]
-            await stack.enter_async_context(_process(folder, name, str(programs / name), *flags))
-        kubelet = kubelet or (
-            str(programs / "kubelet"),
-            f"--config={kubelet_configuration(folder, runtime_socket)}",
-            f"--kubeconfig={kubeconfig}",
-            f"--hostname-override={NODE}",
-            f"--node-ip={node_address}",
-            f"--root-dir={cluster.kubelet_folder}",
-        )
-        await stack.enter_async_context(_process(folder, "kubelet", *kubelet))
-        await cluster.until("True", "get", "node", NODE, "-o", _READY, seconds=START_SECONDS)
+        flags = [f"--kubeconfig={kubeconfig}", "--leader-elect=false", f"--secure-port={free_port()}"]
+        flags.append(f"--service-account-private-key-file={folder}/sa.key")
+        program = str(programs / "kube-controller-manager")
+        await stack.enter_async_context(_process(folder, "kube-controller-manager", program, *flags))
         yield cluster
 
 
