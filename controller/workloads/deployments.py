@@ -43,8 +43,9 @@ def plan(one: Json, replica_sets: Sequence[Json], now: float) -> Plan:
             steps += _revised(new, one, mine)
             steps += _rolled(spec, new, old)
             steps += _forgotten(spec, old)
-    elif new is not None and int(new["spec"].get("replicas", 0)) + _sum(old, "replicas") != int(spec["replicas"]):
-        steps += _scaled(new, max(0, int(spec["replicas"]) - _sum(old, "replicas")))
+    elif (held := new or _newest_active(old)) is not None and _sum(mine, "replicas") != int(spec["replicas"]):
+        others = [each for each in mine if each is not held]
+        steps += _scaled(held, max(0, int(spec["replicas"]) - _sum(others, "replicas")))
     status, again = _status(one, new, mine, now)
     for step in tuple(steps):
         if isinstance(step, Scale) and not step.annotations:
@@ -53,6 +54,11 @@ def plan(one: Json, replica_sets: Sequence[Json], now: float) -> Plan:
             said = f"Scaled {way} replica set {step.name} from {was} to {step.replicas}"
             steps.append(Tell("ScalingReplicaSet", said))
     return Plan(tuple(steps), status, again)
+
+
+def _newest_active(sets: Sequence[Json]) -> Json | None:
+    """The set that is scaled while a new template waits for the deployment to go on."""
+    return next((each for each in reversed(sets) if each["spec"].get("replicas")), None)
 
 
 def revision_of(replica_set: Json) -> int:
@@ -224,7 +230,7 @@ def _progress(one: Json, new: Json | None, status: Json, before: Json, now: floa
     name = new["metadata"]["name"] if new is not None else ""
     done = status["updatedReplicas"] == status["replicas"] == status["availableReplicas"] == wanted
     if spec.get("paused"):
-        return [condition(held, "Progressing", (True, "DeploymentPaused", "Deployment is paused"), now)], None
+        return [condition(held, "Progressing", (None, "DeploymentPaused", "Deployment is paused"), now)], None
     if done and new is not None:
         said = f'ReplicaSet "{name}" has successfully progressed.'
         return [condition(held, "Progressing", (True, "NewReplicaSetAvailable", said), now)], None

@@ -141,10 +141,13 @@ def available(pod: Json, least: int, now: float) -> tuple[bool, float | None]:
     return (True, None) if now >= since + least else (False, since + least)
 
 
-def condition(before: Sequence[Json], kind: str, told: tuple[bool, str, str], now: float) -> Json:
-    """A condition of a status (whether it holds, reason, message), with the moment at which that began."""
+_STATUSES = {True: "True", False: "False", None: "Unknown"}
+
+
+def condition(before: Sequence[Json], kind: str, told: tuple[bool | None, str, str], now: float) -> Json:
+    """A condition of a status (whether it holds, None for nobody knows; reason; message), with when that began."""
     holds, reason, message = told
-    status = "True" if holds else "False"
+    status = _STATUSES[holds]
     old = next((one for one in before if one["type"] == kind), None)
     at = timestamp(now)
     changed = old is None or old["status"] != status

@@ -1,8 +1,7 @@
-"""Two control planes with one face: Kubernetes' own, and ours. Pods are moved by the test, as a kubelet would tell them."""
+"""Two control planes with one face: Kubernetes' own, and ours. The test tells how pods are, as a kubelet would."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import ssl
 import time
@@ -151,5 +150,4 @@ async def theirs(programs: Path, folder: Path) -> AsyncGenerator[Plane]:
             plane = Theirs(client, config["clusters"][0]["cluster"]["server"])
             # Pods are admitted once their namespace has its account.
             await cluster.until("default", "get", "serviceaccount", "default", "-o", "name", seconds=60)
-            await asyncio.sleep(0)
             yield plane

@@ -35,7 +35,9 @@ class Player:
 
     async def pods(self, app: str) -> list[Json]:
         """The pods with this label that are not on their way out, by name."""
-        listed = [one for one in await self.plane.list("pods") if (one["metadata"].get("labels") or {}).get("app") == app]
+        listed = [
+            one for one in await self.plane.list("pods") if (one["metadata"].get("labels") or {}).get("app") == app
+        ]
         staying = [one for one in listed if not one["metadata"].get("deletionTimestamp")]
         return sorted(staying, key=lambda one: one["metadata"]["name"])
 
@@ -109,7 +111,9 @@ class Player:
         container = pod["spec"]["containers"][0]["name"]
         state = {"name": container, "ready": True, "restartCount": 0, "image": "x", "imageID": "x", "started": True}
         running = {**state, "state": {"running": {"startedAt": now()}}}
-        conditions = [{"type": kind, "status": "True", "lastTransitionTime": now()} for kind in ("Ready", "ContainersReady")]
+        conditions = [
+            {"type": kind, "status": "True", "lastTransitionTime": now()} for kind in ("Ready", "ContainersReady")
+        ]
         await self.plane.tell(
             pod["metadata"]["name"],
             {"phase": "Running", "startTime": now(), "conditions": conditions, "containerStatuses": [running]},

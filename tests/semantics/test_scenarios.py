@@ -1,5 +1,6 @@
-"""The same scenarios on Kubernetes' own control plane (where KUBE_BIN has one) and on ours: Jobs, CronJobs, Deployments,
-StatefulSets. What a scenario asserts holds for both, or one of them is not Kubernetes.
+"""The same scenarios on Kubernetes' own control plane (where KUBE_BIN has one) and on ours.
+
+Jobs, CronJobs, Deployments, StatefulSets: what a scenario asserts holds for both, or one of them is not Kubernetes.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ DEPLOYMENTS, SETS, STATEFUL, JOBS, CRON = (
     *("deployments.apps", "replicasets.apps", "statefulsets.apps"),
     *("jobs.batch", "cronjobs.batch"),
 )
-Open = Callable[[Path], Any]
+Scenario = Callable[[Player], Any]
 
 
 @asynccontextmanager
@@ -108,7 +109,7 @@ async def numbers_its_parts(it: Player) -> None:
 
 
 async def fails_an_index_for_good(it: Player) -> None:
-    spec = {"completions": 2, "parallelism": 2, "completionMode": "Indexed", "backoffLimitPerIndex": 0}
+    spec: Json = {"completions": 2, "parallelism": 2, "completionMode": "Indexed", "backoffLimitPerIndex": 0}
     await it.create(JOBS, job("perindex", **spec))
     pods = await it.count("perindex", 2)
     await it.ended(pods[0], 1)
@@ -249,6 +250,7 @@ async def is_paused_and_scaled(it: Player) -> None:
 
 async def comes_and_goes_in_order(it: Player) -> None:
     await it.create(STATEFUL, running("StatefulSet", "db", 3, serviceName="db"))
+    pods: list[Json] = []
     for number in range(3):
         pods = await it.count("db", number + 1)
         assert [pod["metadata"]["name"] for pod in pods] == [f"db-{one}" for one in range(number + 1)]
@@ -323,7 +325,7 @@ async def keeps_time(it: Player) -> None:
     await it.until("the success in the status", settled)
 
 
-SCENARIOS = [
+SCENARIOS: list[Scenario] = [
     *(completes_by_parts, gives_up_after_its_backoff_limit, waits_before_it_tries_again, numbers_its_parts),
     *(fails_an_index_for_good, is_suspended_and_taken_up, fails_by_its_pod_failure_policy),
     *(ignores_by_its_pod_failure_policy, ends_at_its_deadline, goes_after_its_time_to_live, rolls_out),
@@ -332,8 +334,20 @@ SCENARIOS = [
 ]
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.__name__)
-async def test_ours(tmp_path: Path, scenario: Callable[[Player], Any]) -> None:
+# In what ours is not Kubernetes, as docs/pods.md says.
+DIFFERENT: dict[Scenario, str] = {
+    is_renewed_from_the_last_down_to_its_partition: "no older template is kept: what is lost comes back new"
+}
+
+
+def _marked(scenario: Scenario) -> Any:
+    why = DIFFERENT.get(scenario)
+    marks = [pytest.mark.xfail(reason=why, strict=True)] if why else []
+    return pytest.param(scenario, marks=marks, id=getattr(scenario, "__name__", ""))
+
+
+@pytest.mark.parametrize("scenario", [_marked(one) for one in SCENARIOS])
+async def test_ours(tmp_path: Path, scenario: Scenario) -> None:
     async with ours(tmp_path) as plane:
         await scenario(Player(plane))
 
@@ -347,5 +361,5 @@ async def test_kubernetes_own(tmp_path: Path) -> None:
             try:
                 await scenario(Player(plane))
             except AssertionError as error:
-                wrong.append(f"{scenario.__name__}: {error}")
+                wrong.append(f"{scenario}: {error}")
     assert not wrong, "\n".join(wrong)
