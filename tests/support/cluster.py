@@ -130,7 +130,7 @@ async def running_cluster(
 
 @asynccontextmanager
 async def running_control_plane(programs: Path, folder: Path, entry: Entry | None = None) -> AsyncGenerator[Cluster]:
-    """etcd, the API server and the controllers, without scheduler and node."""
+    """An API server with etcd and the controllers, and no node: what is said of objects, by whoever keeps them."""
     folder.mkdir(parents=True, exist_ok=True)
     entry = entry or Entry(free_port(), secrets.token_hex(16))
     etcd, peer, api, token = free_port(), free_port(), entry.port, secrets.token_hex(16)
@@ -149,26 +149,6 @@ async def running_control_plane(programs: Path, folder: Path, entry: Entry | Non
         flags.append(f"--service-account-private-key-file={folder}/sa.key")
         program = str(programs / "kube-controller-manager")
         await stack.enter_async_context(_process(folder, "kube-controller-manager", program, *flags))
-        yield cluster
-
-
-@asynccontextmanager
-async def running_control_plane(programs: Path, folder: Path) -> AsyncGenerator[Cluster]:
-    """An API server with etcd and the controllers, and no node: what is said of objects, by whoever keeps them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    etcd, peer, api, token = free_port(), free_port(), free_port(), secrets.token_hex(16)
-    (folder / "tokens.csv").write_text(f'{token},admin,admin,"system:masters"\n')
-    kubeconfig = _kubeconfig(folder / "admin.kubeconfig", api, token)
-    await _run("openssl", "genrsa", "-out", str(folder / "sa.key"), "2048")
-    await _run("openssl", "rsa", "-in", str(folder / "sa.key"), "-pubout", "-out", str(folder / "sa.pub"))
-    cluster = Cluster(kubeconfig, folder / "kubelet", folder)
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(_etcd(folder, etcd, peer))
-        await stack.enter_async_context(_api_server(programs, folder, api, etcd))
-        await cluster.until("ok", "get", "--raw", "/readyz", seconds=START_SECONDS)
-        name, key = "kube-controller-manager", f"--service-account-private-key-file={folder}/sa.key"
-        flags = [f"--kubeconfig={kubeconfig}", "--leader-elect=false", f"--secure-port={free_port()}", key]
-        await stack.enter_async_context(_process(folder, name, str(programs / name), *flags))
         await cluster.until("default", "get", "serviceaccounts", seconds=START_SECONDS)
         yield cluster
 
