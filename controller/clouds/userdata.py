@@ -93,7 +93,8 @@ if ! command -v cellagent >/dev/null 2>&1; then
 fi
 """
 # Under systemd the agent is a unit of its own; elsewhere this script stays and starts it again. KillMode=process and
-# Delegate=yes, because containers outlive the agent that started them.
+# Delegate=yes, because containers outlive the agent that started them. The console is what the cloud shows of an
+# instance that was refused and powered itself off.
 _SCRIPT = """\
 #!/bin/sh
 {facts}
@@ -102,6 +103,7 @@ export CHINAMPA_USER_DATA_AT
 {fetch}if [ -d /run/systemd/system ] && command -v systemd-run >/dev/null 2>&1; then
     exec systemd-run --unit=cellagent -p Restart=always -p RestartSec=1 -p StartLimitIntervalSec=0 \\
         -p KillMode=process -p Delegate=yes -p OOMScoreAdjust=-900 \\
+        -p StandardOutput=journal+console -p StandardError=journal+console \\
         --setenv=CHINAMPA_USER_DATA_AT="$CHINAMPA_USER_DATA_AT" --setenv=PATH="$PATH" \\
         "$(command -v cellagent || echo /usr/bin/cellagent)" run --power-off
 fi
