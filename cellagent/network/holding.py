@@ -159,6 +159,10 @@ class Holding:
         networks = self._networks if self._hears else ()
         if not wanted and not networks and self._names is None and not await cell.ruled(services.TABLE):
             return  # a cell without Services has no rules for them
+        if len(fit := services.fitting(wanted)) < len(wanted):
+            log.warning(
+                "too many backends: these Services are not held: %s", ", ".join(sorted(wanted.keys() - set(fit)))
+            )
         around = Around(pod=self.pod, name_server=self.name_server, resolver=cell.GATEWAY, networks=networks)
         text, names = services.transaction(wanted, self._names, around)
         try:

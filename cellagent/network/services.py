@@ -65,11 +65,9 @@ def checked(service: wire.HeldService) -> wire.HeldService:
 def transaction(services: Mapping[str, wire.HeldService], held: Names | None, around: Around) -> tuple[str, Names]:
     """What nft reads to hold exactly these, and what it holds then. `held` None is "not known": all is made anew."""
     made = _Made()
-    for name in sorted(services):
+    for name in fitting(services):
         for port in services[name].ports:
             made.port(name, port)
-    if made.backends > MOST_BACKENDS:
-        raise Fault(Kind.INVALID, "Services", f"{made.backends} backends are more than {MOST_BACKENDS}")
     names = Names(frozenset(made.chains), frozenset(made.sets))
     lines = [f"add table inet {TABLE}"]
     if held is None:
@@ -89,6 +87,21 @@ def transaction(services: Mapping[str, wire.HeldService], held: Names | None, ar
         if elements
     ]
     return "\n".join([*lines, *_hooks(around), ""]), names
+
+
+def fitting(services: Mapping[str, wire.HeldService]) -> list[str]:
+    """The Services for whose backends there is room, by name: those with most are left out first, so that nobody's
+    large one keeps the kernel from taking changes of the others.
+    """
+    sizes = {name: sum(len(port.backends) for port in service.ports) for name, service in services.items()}
+    found: list[str] = []
+    left = MOST_BACKENDS
+    for name in sorted(services, key=lambda name: (sizes[name], name)):
+        left -= sizes[name]
+        if left < 0:
+            break
+        found.append(name)
+    return sorted(found)
 
 
 def removal() -> str:

@@ -139,3 +139,19 @@ def test_of_two_services_at_one_place_the_first_is_there_and_nft_gets_no_map_wit
     text, _ = services.transaction(both, None, Around())
     assert text.count("tcp . 192.0.2.9 . 80 : goto") == 1
     assert text.count("tcp . 30080 : goto") == 1
+
+
+def test_a_service_with_more_backends_than_there_is_room_for_keeps_no_other_out() -> None:
+    def of(name: str, count: int) -> wire.HeldService:
+        backends = [
+            wire.ServiceBackend(address=f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", port=80) for n in range(count)
+        ]
+        return wire.HeldService(name=name, ports=[wire.ServicePort(protocol="tcp", port=80, backends=backends)])
+
+    all_of_them = {
+        one.name: one for one in (of("evil/large", services.MOST_BACKENDS + 1), of("a/one", 2), of("b/two", 0))
+    }
+    assert services.fitting(all_of_them) == ["a/one", "b/two"]
+    text, _ = services.transaction(all_of_them, None, Around())
+    assert "10.0.0.1:80" in text
+    assert len(text) < 10_000
