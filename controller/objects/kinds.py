@@ -163,12 +163,6 @@ def _service_warnings(one: Json) -> Sequence[str]:
     return found
 
 
-def _event(one: Json, before: Json | None, report: Report) -> None:
-    del before
-    if not one.get("involvedObject"):
-        report.required("involvedObject")
-
-
 def _endpoints(one: Json, before: Json | None, report: Report) -> None:
     del before
     for number, subset in enumerate(one.get("subsets") or ()):
@@ -234,7 +228,6 @@ EVENTS = Resource(
     kind="Event",
     type=core.Event,
     short=("ev",),
-    check=_event,
     selectable=(
         *NAMED,
         *("reason", "type", "source"),

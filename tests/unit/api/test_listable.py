@@ -12,7 +12,7 @@ from controller.api.kinds import KEPT
 from controller.api.tables import table, table_of
 from controller.objects import admission, quota_rules
 from controller.objects.admission import How
-from controller.objects.kinds import ENDPOINT_SLICES, ENDPOINTS, EVENTS, NETWORK_POLICIES, QUOTAS
+from controller.objects.kinds import ENDPOINT_SLICES, ENDPOINTS, NETWORK_POLICIES, QUOTAS
 from controller.objects.resource import Resource
 from controller.objects.shapes import LOOSE, Shape
 
@@ -68,7 +68,6 @@ def test_whatever_is_let_in_can_be_listed(resource: Resource) -> None:
 @pytest.mark.parametrize(
     ("resource", "given"),
     [
-        (EVENTS, {}),
         (ENDPOINT_SLICES, {}),
         (ENDPOINT_SLICES, {"addressType": "IPv4", "endpoints": [{}]}),
         (ENDPOINT_SLICES, {"addressType": "IPv4", "endpoints": [{"addresses": ["here"]}]}),
@@ -77,7 +76,7 @@ def test_whatever_is_let_in_can_be_listed(resource: Resource) -> None:
         (ENDPOINTS, {"subsets": [{"addresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 0}]}]}),
     ],
 )
-def test_what_kubernetes_refuses_of_events_and_endpoints_is_refused(resource: Resource, given: dict[str, Any]) -> None:
+def test_what_kubernetes_refuses_of_endpoints_is_refused(resource: Resource, given: dict[str, Any]) -> None:
     with pytest.raises(Fault):
         admitted(resource, given)
 
