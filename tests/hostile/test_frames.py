@@ -12,7 +12,7 @@ import pytest
 from tests.support.hostile import beside_pods, in_place_of_its_agent, peak, peak_begins
 from tests.support.hostile_frames import FLOODS, RawCell
 
-pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(900)]
 
 # docs/threat-model.md says so of one cell's floods.
 MOST_BYTES = 64 << 20

@@ -11,7 +11,7 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.rpc.call import call
 from tests.support.shim import running_shim
 
-pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(900)]
 
 
 async def test_another_pods_secret_is_not_read_and_its_termination_message_not_written(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from cellwire.cell.v1 import cell_pb2 as wire
 from tests.support.hostile import beside_an_attacker, peak, peak_begins
 
-pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(900)]
 
 MIB = 1 << 20
 LONG = 16 * MIB

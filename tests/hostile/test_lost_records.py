@@ -21,7 +21,7 @@ from controller.sandboxes.records import CarriedSandbox, SandboxRecord
 from tests.support.hostile import Honest, HostileCell, beside_an_attacker, cell_of, disk_of
 from tests.support.shim import settings_in
 
-pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(900)]
 
 
 def forge(cell: HostileCell, victim: str, stolen: bytes, canary: Path) -> None:

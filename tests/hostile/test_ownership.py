@@ -17,7 +17,7 @@ from cellwire.rpc.call import call
 from tests.support.hostile import HostileCell, hostile_cell, peak, peak_begins
 from tests.support.shim import Shim, running_shim
 
-pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(900)]
 
 LOOP = "echo mine > /mine; n=0; while :; do n=$((n+1)); echo line $n; sleep 0.1; done"
 # docs/threat-model.md says so of the answers of one cell.

@@ -24,7 +24,7 @@ from tests.support.manifests import pod
 from tests.support.registry import serving
 from tests.support.stranger import FLOODS, flood, silent
 
-pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(900)]
 
 # docs/threat-model.md says so.
 MOST_BYTES = 64 << 20

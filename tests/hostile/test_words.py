@@ -25,7 +25,7 @@ from tests.support.hostile import (
     taken_over,
 )
 
-pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(900)]
 
 # docs/threat-model.md says so of the answers of one cell.
 MOST_BYTES = 256 << 20

@@ -320,7 +320,7 @@ async def beside_pods(
     async with running_controller(folder, more, lease, prefix) as controller:
         await controller.kubectl("apply", "-f", "-", stdin="".join(map(pod, names)) + pod(Honest.NAME, COUNT))
         pods = [f"pod/{name}" for name in (*names, Honest.NAME)]
-        await controller.kubectl("wait", "--for=condition=Ready", *pods, "--timeout=150s", seconds=160)
+        await controller.kubectl("wait", "--for=condition=Ready", *pods, "--timeout=300s", seconds=310)
         honest = Honest(controller)
         await honest.holds()
         yield controller, honest

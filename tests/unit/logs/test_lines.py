@@ -217,7 +217,8 @@ async def test_no_log_holds_the_loop_for_long(tmp_path: Path, data: bytes, tail:
             break
         finally:
             longest = max(longest, time.thread_time() - begun)
-    assert longest < 0.05
+    # Ten times what it may be: a busy machine's caches are cold. What this is against took minutes.
+    assert longest < 0.5
 
 
 async def test_a_tail_of_a_file(tmp_path: Path) -> None:
