@@ -31,17 +31,19 @@ class Admittance:
         clock: Callable[[], float],
         proxies: Proxies = DIRECT,
         homeless: float = 0.0,
+        boot: float = 0.0,
     ) -> None:
         self._book = book
         self._registries = registries
         self._proxies = proxies
         self._heartbeat = heartbeat
         self._homeless = homeless
+        self._boot = boot
         self._clock = clock
 
     async def admit(self, token: str, identity: Identity) -> Admitted:
         """The cell of this instance, now joined. Raises Fault DENIED, or UNAVAILABLE where asking again will help."""
-        cell = check(await self._cell_of(token, identity), token, identity, self._clock())
+        cell = check(await self._cell_of(token, identity), token, identity, self._clock(), self._boot)
         if cell.address and identity.address and cell.address != identity.address:
             cause = f"its address is {identity.address}, it was launched with {cell.address}"
             raise Fault(Kind.DENIED, f"join of instance {identity.instance}", cause, reason="WrongAddress")

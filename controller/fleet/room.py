@@ -341,7 +341,8 @@ async def running(
             await pool.load()
             reconciler = Reconciler(book, cloud, act, settings.limits, pool, clock, tasks)
             admittance = Admittance(
-                book, settings.registries, settings.heartbeat, clock, settings.proxies, settings.homeless
+                *(book, settings.registries, settings.heartbeat, clock, settings.proxies, settings.homeless),
+                settings.limits.boot,
             )
             hearing = Reports(book, port, welcomes=orphaned)
             fleet = Fleet(book, act, reconciler, pool, admittance, hearing, clock)

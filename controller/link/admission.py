@@ -49,8 +49,11 @@ def token_hash(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def check(cell: Cell | None, token: str, identity: Identity, now: float) -> Cell:
-    """The cell that may join. Raises Fault DENIED saying what is wrong, and to a stranger no more than that."""
+def check(cell: Cell | None, token: str, identity: Identity, now: float, boot: float = 0.0) -> Cell:
+    """The cell that may join. Raises Fault DENIED saying what is wrong, and to a stranger no more than that.
+
+    An instance that may take `boot` seconds to dial has a token that lives as long.
+    """
     thing = f"join of instance {identity.instance}"
     if cell is None:
         raise Fault(Kind.DENIED, thing, "no cell was launched on it", reason="UnknownInstance")
@@ -60,7 +63,7 @@ def check(cell: Cell | None, token: str, identity: Identity, now: float) -> Cell
         raise Fault(
             Kind.DENIED, thing, f"its cell is {cell.state.value}: an instance joins once", reason="JoinedBefore"
         )
-    if now - cell.moments.get("launching", now) > TOKEN_LIFE:
+    if now - cell.moments.get("launching", now) > max(TOKEN_LIFE, boot):
         raise Fault(Kind.DENIED, thing, "its join token has expired", reason="ExpiredToken")
     if identity.pending_at and identity.pending_at < cell.moments.get("launching", 0.0) - CLOCKS_APART:
         cause = "its document is older than its launch"

@@ -49,6 +49,12 @@ def test_all_others_are_denied_with_a_reason(cell: Cell | None, token: str, now:
     assert (told.value.kind, told.value.reason) == (Kind.DENIED, reason)
 
 
+def test_a_token_lives_as_long_as_an_instance_may_boot() -> None:
+    assert check(CELL, "right", IDENTITY, NOW + TOKEN_LIFE, boot=TOKEN_LIFE + 60) is CELL
+    with pytest.raises(Fault, match="has expired"):
+        check(CELL, "right", IDENTITY, NOW + TOKEN_LIFE + 60, boot=TOKEN_LIFE + 60)
+
+
 def test_a_document_that_is_older_than_the_launch_is_denied_whatever_it_proves() -> None:
     replace = msgspec.structs.replace
     assert check(CELL, "right", replace(IDENTITY, pending_at=NOW), NOW) is CELL
