@@ -84,6 +84,10 @@ class Logs:
         if previous:
             start -= 1 if isinstance(one.state, Running) or not _ended_last(run, container) else 0
         path = self.path(uid, container, start)
+        if start >= 0 and not previous and isinstance(one.state, Running) and not path.exists():
+            # Its copy has not begun yet, as on a controller that has just taken over.
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o640)
         if start < 0 or not path.exists():
             if previous:
                 cause = f'previous terminated container "{container}" in pod "{name}" not found'

@@ -202,12 +202,12 @@ async def fill_disk(world: World) -> str:
     if world.full is None:
         raise Nothing
     seconds, ballast = world.chance.uniform(1, 4), world.full / "ballast"
-    with ballast.open("wb") as file, suppress(OSError):
+    with suppress(OSError), ballast.open("wb") as file:
         while True:
             file.write(bytes(1 << 16))
             file.flush()
     await asyncio.sleep(seconds)
-    ballast.unlink()
+    ballast.unlink(missing_ok=True)
     return f"disk of the records full for {seconds:.1f} s"
 
 

@@ -139,7 +139,7 @@ async def test_a_pod_that_is_warned_in_the_queue_ends_in_order_and_its_successor
 
         async def ran_before() -> Any:
             status = json.loads(await kubectl("get", "pod", "web", "-o", "json"))["status"]
-            return status["containerStatuses"][0]["lastState"].get("terminated")
+            return next((one["lastState"].get("terminated") for one in status.get("containerStatuses", ())), None)
 
         last = await until_found(ran_before, 30)
         await ready(world, "web")

@@ -57,8 +57,8 @@ async def test_an_agent_in_a_container_makes_room_for_its_pods_beside_itself(top
         "cgroups.make_room()\n"
         "cgroups.make_room()\n"
         "pod = cgroups.own_parent() + '/pod1'\n"
-        "cgroups.Group(pod).create(inner=True)\n"
-        "print(pod, len(cgroups.Group('/init').pids()))\n"
+        "cgroups.ControlGroup(pod).create(inner=True)\n"
+        "print(pod, len(cgroups.ControlGroup('/init').pids()))\n"
         "print((cgroups.ROOT / pod.strip('/') / 'cgroup.subtree_control').read_text())\n"
     )
     first, second, *_ = await said_in(top, program)
@@ -72,7 +72,7 @@ async def test_controllers_that_are_not_handed_on_are_named(top: Path) -> None:
         "from cellagent.kernel import cgroups\n"
         "from cellwire.faults import Fault\n"
         "try:\n"
-        "    cgroups.Group('/pods/pod1').create(inner=True)\n"
+        "    cgroups.ControlGroup('/pods/pod1').create(inner=True)\n"
         "except Fault as fault:\n"
         "    print(fault)\n"
         "for one in ('pods/pod1', 'pods'):\n"

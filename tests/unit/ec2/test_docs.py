@@ -31,7 +31,7 @@ def test_every_setting_that_it_names_is_one() -> None:
 def test_every_annotation_that_it_names_is_one() -> None:
     named = set(re.findall(r"chinampa\.dev/([a-z-]+)[`:]", TEXT))
     assert named
-    assert named <= wishes.OF_CLOUDS
+    assert named <= wishes.OF_CLOUDS | set(wishes.READ)
 
 
 def test_the_rules_that_it_sets_up_send_events_that_are_understood() -> None:

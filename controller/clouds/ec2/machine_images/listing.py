@@ -63,12 +63,15 @@ def newest(images: Iterable[MachineImage], architecture: str) -> MachineImage | 
 
 
 def superfluous(
-    images: Collection[MachineImage], architecture: str, keep: int, used: Collection[str]
+    images: Collection[MachineImage], architecture: str, keep: int, used: Collection[str], latest: str = ""
 ) -> tuple[MachineImage, ...]:
-    """Those beyond the newest `keep` of an architecture from which no instance runs."""
+    """Those beyond the newest `keep` of an architecture from which no instance runs.
+
+    Times of creation have seconds only: `latest` is known to be newer than others of its second.
+    """
     mine = sorted(
         (image for image in images if image.architecture == architecture),
-        key=lambda image: (image.created, image.id),
+        key=lambda image: (image.id == latest, image.created, image.id),
         reverse=True,
     )
     return tuple(image for image in mine[keep:] if image.id not in used)

@@ -88,8 +88,8 @@ async def publish(calls: Calls, asked: Publication, progress: Progress) -> dict[
         if region != asked.home:
             progress.stage(f"copying to {region}")
             made[region] = await _copied(calls, asked, region, image, name, tags)
-    for region in made:
-        for gone in await _prune(calls, _of(region, asked.home), manifest.architecture, asked.keep):
+    for region, published in made.items():
+        for gone in await _prune(calls, _of(region, asked.home), manifest.architecture, asked.keep, published):
             progress.stage(f"{region}: took away {gone.id}, published {gone.created}")
     return made
 
@@ -196,17 +196,17 @@ async def _snapshot(calls: Calls, disk: str) -> str:
     return ""
 
 
-async def _prune(calls: Calls, service: str, architecture: str, keep: int) -> tuple[MachineImage, ...]:
+async def _prune(calls: Calls, service: str, architecture: str, keep: int, latest: str) -> tuple[MachineImage, ...]:
     images = await listing.published(calls, service)
     used: set[str] = set()
-    if old := listing.superfluous(images, architecture, keep, ()):
+    if old := listing.superfluous(images, architecture, keep, (), latest):
         filters = [
             {"Name": "image-id", "Values": [image.id for image in old]},
             {"Name": "instance-state-name", "Values": list(_LIVING)},
         ]
         async for reservation in calls.pages(service, "DescribeInstances", "Reservations", Filters=filters):
             used |= {str(instance["ImageId"]) for instance in reservation["Instances"]}
-    gone = listing.superfluous(images, architecture, keep, used)
+    gone = listing.superfluous(images, architecture, keep, used, latest)
     for image in gone:
         snapshots = await _snapshots_of(calls, service, image)
         await calls.call(service, "DeregisterImage", ImageId=image.id)
