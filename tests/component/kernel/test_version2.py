@@ -5,8 +5,10 @@ Version 2 is mounted over everything else in a mount namespace of the test's own
 
 from __future__ import annotations
 
+import errno
 import secrets
 import sys
+import time
 from collections.abc import Generator
 from pathlib import Path
 
@@ -35,10 +37,21 @@ def top() -> Generator[Path]:
     folder = UNIFIED / f"chk-{secrets.token_hex(4)}"
     folder.mkdir()
     yield folder
-    for below in sorted((one for one in folder.rglob("*") if one.is_dir()), reverse=True):
-        below.rmdir()
-    folder.rmdir()
+    for group in [*sorted((one for one in folder.rglob("*") if one.is_dir()), reverse=True), folder]:
+        _remove(group)
     knob.write_text(" ".join(f"-{name}" for name in fresh))
+
+
+def _remove(group: Path) -> None:
+    """Once the kernel has let go of who was killed in it."""
+    for _ in range(1000):
+        try:
+            return group.rmdir()
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            time.sleep(0.01)
+    raise AssertionError(f"{group} is still in use by {(group / 'cgroup.procs').read_text().split()}")
 
 
 async def said_in(top: Path, program: str) -> list[str]:
