@@ -1,7 +1,7 @@
 """Which instances belong to which cell, and which to nobody. Pure.
 
 The cloud is listed first and records are read after: a cell that was launched meanwhile has its record, so it is never
-taken for an orphan. Two sightings and a grace lie between the first sight of a stranger and its end, since a record
+taken for an orphan. Two lists and a grace lie between the first sight of an orphan and its end, since a record
 may be on its way (a standby controller that takes over, a store restored from a backup).
 """
 
@@ -18,25 +18,25 @@ from controller.model.names import CellName, InstanceId
 ENDED = frozenset({InstanceState.STOPPING, InstanceState.TERMINATED})
 
 
-class Sighting(msgspec.Struct, frozen=True):
-    """A stranger: when it was first seen, and in how many lists."""
+class Candidate(msgspec.Struct, frozen=True):
+    """Candidate for an orphan, an instance without a record: when it was first listed, and in how many lists."""
 
     first: float
     times: int
 
 
 class Sorted(msgspec.Struct, frozen=True, kw_only=True):
-    """A list of instances, sorted: each cell's, the strangers seen so far, and those of them that are due."""
+    """A list of instances, sorted: each cell's, the candidates for orphans, and the orphans due to be ended."""
 
     owned: dict[CellName, Instance]
-    strangers: dict[InstanceId, Sighting]
+    candidates: dict[InstanceId, Candidate]
     due: tuple[InstanceId, ...]
 
 
 def sort(
     cells: Iterable[Cell],
     instances: Iterable[Instance],
-    strangers: Mapping[InstanceId, Sighting],
+    candidates: Mapping[InstanceId, Candidate],
     grace: float,
     listed_at: float,
 ) -> Sorted:
@@ -45,7 +45,7 @@ def sort(
     # A cell that knows its instance owns no other, whatever token that has.
     by_token = {cell.client_token: cell.name for cell in cells if cell.client_token and cell.instance is None}
     owned: dict[CellName, Instance] = {}
-    seen: dict[InstanceId, Sighting] = {}
+    seen: dict[InstanceId, Candidate] = {}
     due: list[InstanceId] = []
     for instance in instances:
         owner = by_id.get(instance.id) or by_token.get(instance.client_token)
@@ -56,9 +56,9 @@ def sort(
             continue
         if instance.state in ENDED:
             continue
-        before = strangers.get(instance.id)
-        sighting = Sighting(before.first, before.times + 1) if before else Sighting(listed_at, 1)
-        seen[instance.id] = sighting
-        if sighting.times >= 2 and listed_at - sighting.first >= grace:
+        before = candidates.get(instance.id)
+        candidate = Candidate(before.first, before.times + 1) if before else Candidate(listed_at, 1)
+        seen[instance.id] = candidate
+        if candidate.times >= 2 and listed_at - candidate.first >= grace:
             due.append(instance.id)
-    return Sorted(owned=owned, strangers=seen, due=tuple(due))
+    return Sorted(owned=owned, candidates=seen, due=tuple(due))

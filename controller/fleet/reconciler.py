@@ -7,7 +7,6 @@ empty, and ends. What fails is tried again later and longer each time; a success
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Iterable
 
 import structlog
@@ -17,25 +16,24 @@ from controller.clouds.protocol import Cloud, Routed, Tagged
 from controller.fleet import interruption, launch, plan, silence
 from controller.fleet.cell_store import CellStore
 from controller.fleet.executor import Executor
-from controller.fleet.orphans import Sighting, sort
+from controller.fleet.orphans import Candidate, sort
 from controller.fleet.plan import FleetLimits, Seen
 from controller.fleet.pool_keeper import Pool
 from controller.fleet.pool_plan import Request
 from controller.fleet.routes import networks_of, routes
+from controller.fleet.work_item import WorkItem
 from controller.model.cell import Announcement, Cell, CellState
-from controller.model.instance import Instance
 from controller.model.names import CellName, InstanceId
 from controller.model.steps import LIVE, InvalidStep, Released
 
 log = structlog.get_logger()
 # Leases are tens of seconds: a pass over all cells need not be more frequent.
 PASS_SECONDS = 2.0
-FIRST_WAIT = 0.5
-LONGEST_WAIT = 30.0
 # Several terminations in a row are looked after by one list.
-SURVEY_SOON = 0.2
+RESYNC_SOON = 0.2
 DRAIN_SECONDS = 5.0
 LIST_SECONDS = 60.0
+LIST_AGAIN_SECONDS = 2.0
 FOREVER = float("inf")
 # Announcements kept for instances that no cell has (yet); a queue may tell of other people's.
 MOST_EARLY = 1000
@@ -65,43 +63,40 @@ class Reconciler:
         self._impaired: dict[InstanceId, tuple[str, float]] = {}
         self._listed_at = 0.0
         self._early: dict[InstanceId, Announcement] = {}
-        self._owned: dict[CellName, Instance] = {}
-        self._missing: dict[CellName, float] = {}
-        self._strangers: dict[InstanceId, Sighting] = {}
+        self._items: dict[CellName, WorkItem] = {}
+        self._candidates: dict[InstanceId, Candidate] = {}
         self._orphans: tuple[InstanceId, ...] = ()
-        self._asked: dict[CellName, float] = {}
-        self._waiting: Counter[CellName] = Counter()
-        self._states: dict[CellName, CellState] = {}
-        self._terminated: dict[CellName, float] = {}
-        self._waits: dict[CellName, float] = {}
-        self._not_before: dict[CellName, float] = {}
-        self._dirty: set[CellName] = set()
-        self._working: dict[CellName, asyncio.Task[None]] = {}
         self._ending: asyncio.Task[None] | None = None
-        self._survey_wanted = asyncio.Event()
+        self._resync_wanted = asyncio.Event()
         self._closing = False
 
     def wake(self, name: CellName) -> None:
         """Something about this cell changed: look at it."""
-        self._dirty.add(name)
-        if name not in self._working and not self._closing:
-            self._working[name] = self._tasks.create_task(self._work(name), name=f"cell {name}")
+        item = self.item(name)
+        item.dirty = True
+        if item.worker is None and not self._closing:
+            item.worker = self._tasks.create_task(self._work(name), name=f"cell {name}")
 
     def waits(self, name: CellName, change: int) -> None:
         """One more (or, with -1, one less) waits for this cell."""
-        self._waiting[name] += change
-        self._asked[name] = self._clock()
-        if not self._waiting[name]:
-            del self._waiting[name]
+        item = self.item(name)
+        item.callers += change
+        item.asked_at = self._clock()
+        self._dropped(name)
 
-    def survey_soon(self) -> None:
+    def item(self, name: CellName) -> WorkItem:
+        """The work item of a cell; made where there is none."""
+        return self._items.setdefault(name, WorkItem())
+
+    def resync_soon(self) -> None:
         """The list of instances is worth another look."""
-        self._survey_wanted.set()
+        self._resync_wanted.set()
 
     async def drain(self) -> None:
         """Start nothing more; give what is being done a moment, then leave it to the next life."""
         self._closing = True
-        busy = [task for task in (*self._working.values(), self._ending) if task is not None]
+        workers = (item.worker for item in self._items.values())
+        busy = [task for task in (*workers, self._ending) if task is not None]
         if busy:
             _, late = await asyncio.wait(busy, timeout=DRAIN_SECONDS)
             for task in late:
@@ -114,10 +109,10 @@ class Reconciler:
                 self._forget(cell.name)
                 self._route(cell)
                 continue
-            if self._states.get(cell.name) is not cell.state:
+            item = self.item(cell.name)
+            if item.state is not cell.state:
                 # Another state is another plan: what failed before says nothing about it.
-                self._states[cell.name] = cell.state
-                self._not_before.pop(cell.name, None)
+                item.state, item.not_before = cell.state, 0.0
                 self._pool.noticed(cell)
                 self._route(cell)
             if cell.instance is not None and cell.state is CellState.BOOTING and cell.instance in self._early:
@@ -140,34 +135,34 @@ class Reconciler:
         for request in pool.request:
             add_warm(request)
         cells = tuple((cell, self.seen(cell.name)) for cell in self._book.every())
-        # One that was a stranger when the list was made may have been taken back since.
+        # One that was an orphan when the list was made may have been taken back since.
         orphans = tuple(each for each in self._orphans if self._book.of_instance(each) is None)
         observed = plan.Observed(cells=cells, orphans=orphans, surplus=pool.surplus)
-        strangers: list[InstanceId] = []
+        ownerless: list[InstanceId] = []
         for action in plan.plan(observed, self._limits, now):
             match action:
                 case plan.Collect(instance):
-                    strangers.append(instance)
+                    ownerless.append(instance)
                 case plan.Retire(name, reason) if name in pool.surplus:
                     # Its own plan is empty: only the full pass knows that it is one too many.
                     self._book.soon(name, Released(reason))
                 case _:
                     self.wake(action.cell)
-        if strangers and (self._ending is None or self._ending.done()):
+        if ownerless and (self._ending is None or self._ending.done()):
             self._orphans = ()
-            self._ending = self._tasks.create_task(self._end(strangers), name="orphans")
+            self._ending = self._tasks.create_task(self._end(ownerless), name="orphans")
 
-    async def survey_often(self, interval: float) -> None:
+    async def resync_often(self, interval: float) -> None:
         """List the cloud's instances now and then, and whenever it is worth it."""
         while True:
             try:
-                await self.survey()
+                await self.resync()
                 await self._pause(interval)
             except (Fault, TimeoutError) as fault:
                 log.warning("the cloud's instances cannot be listed", cause=str(fault))
-                await asyncio.sleep(min(interval, FIRST_WAIT * 4))
+                await asyncio.sleep(min(interval, LIST_AGAIN_SECONDS))
 
-    async def survey(self) -> None:
+    async def resync(self) -> None:
         """List the cloud's instances; wake the cells for which that may change something."""
         listed_at = self._clock()
         async with asyncio.timeout(LIST_SECONDS):
@@ -175,25 +170,23 @@ class Reconciler:
         # What is found out below is told to the cloud as names and routes.
         self._act.fence()
         cells = self._book.every()
-        found = sort(cells, instances, self._strangers, self._limits.grace, listed_at)
+        found = sort(cells, instances, self._candidates, self._limits.grace, listed_at)
         first = not self._listed_at
-        before, self._owned = self._owned, found.owned
-        self._strangers, self._orphans = found.strangers, found.due
+        self._candidates, self._orphans = found.candidates, found.due
         self._listed_at = listed_at
-        self._name(cells)
         listed = {instance.id for instance in instances}
         self._impaired = {name: said for name, said in self._impaired.items() if name in listed}
         for cell in cells:
-            absent = cell.instance is not None and cell.changed_at < listed_at and cell.name not in found.owned
-            if absent:
-                self._missing.setdefault(cell.name, listed_at)
-            else:
-                self._missing.pop(cell.name, None)
+            item, instance = self.item(cell.name), found.owned.get(cell.name)
+            before, item.instance = item.instance, instance
+            absent = cell.instance is not None and cell.changed_at < listed_at and instance is None
+            item.missing_since = (item.missing_since or listed_at) if absent else 0.0
             ending = cell.state in {CellState.RETIRING, CellState.LOST}
             if first:
                 self._route(cell)
-            if first or absent or ending or before.get(cell.name) != found.owned.get(cell.name):
+            if first or absent or ending or before != instance:
                 self.wake(cell.name)
+        self._name(cells)
 
     def _name(self, cells: Iterable[Cell]) -> None:
         """Have instances bear the names of those whom they are for: a pod may have taken a warm one, and what was to be
@@ -203,7 +196,7 @@ class Reconciler:
             return
         wanted: dict[InstanceId, dict[str, str]] = {}
         for cell in cells:
-            instance = self._owned.get(cell.name)
+            instance = self.item(cell.name).instance
             if cell.state not in LIVE or instance is None:
                 continue
             tags = launch.tags(cell)
@@ -218,7 +211,7 @@ class Reconciler:
             if cell is not None:
                 log.info("notice", instance=notice.instance, kind=notice.kind, message=notice.message)
                 # Not for other people's instances: a queue tells of the whole account, and each look is calls.
-                self.survey_soon()
+                self.resync_soon()
             if notice.impaired:
                 self._impaired[notice.instance] = (notice.message, self._clock())
             news = interruption.announcement(notice, self._limits, self._clock())
@@ -234,13 +227,14 @@ class Reconciler:
         """What is known of a cell beside its record."""
         cell = self._book.get(name)
         impaired, at = self._impaired.get(cell.instance, ("", 0.0)) if cell and cell.instance else ("", 0.0)
+        item = self._items.get(name) or WorkItem()
         return Seen(
             listening=self._listening,
             listed_at=self._listed_at,
-            instance=self._owned.get(name),
-            missing_since=self._missing.get(name, 0.0),
-            asked_at=FOREVER if name in self._waiting else self._asked.get(name, 0.0),
-            terminated_at=self._terminated.get(name, 0.0),
+            instance=item.instance,
+            missing_since=item.missing_since,
+            asked_at=FOREVER if item.callers else item.asked_at,
+            terminated_at=item.terminated_at,
             impaired=impaired,
             impaired_at=at,
         )
@@ -252,8 +246,8 @@ class Reconciler:
         self._listening = after
         if after.started_at != before.started_at:
             log.warning("the controller was stopped or held up: leases count anew", seconds=now - before.looked_at)
-            # What was a stranger before may be another controller's by now.
-            self._strangers, self._orphans = {}, ()
+            # What was nobody's before may be another controller's by now.
+            self._candidates, self._orphans = {}, ()
         if after.mass and not before.mass:
             log.warning("many cells are silent at once: none is lost by that alone", silent=after.silent)
         elif before.mass and not after.mass:
@@ -262,28 +256,29 @@ class Reconciler:
     async def _pause(self, interval: float) -> None:
         try:
             async with asyncio.timeout(interval):
-                await self._survey_wanted.wait()
+                await self._resync_wanted.wait()
         except TimeoutError:
             return
-        await asyncio.sleep(SURVEY_SOON)
-        self._survey_wanted.clear()
+        await asyncio.sleep(RESYNC_SOON)
+        self._resync_wanted.clear()
 
-    async def _end(self, strangers: list[InstanceId]) -> None:
-        log.warning("ending instances that belong to no cell", instances=strangers)
+    async def _end(self, orphans: list[InstanceId]) -> None:
+        log.warning("ending instances that belong to no cell", instances=orphans)
         try:
-            await self._act.collect(strangers)
+            await self._act.collect(orphans)
         except (Fault, TimeoutError) as fault:
             log.warning("not all of them could be ended; it is tried again", cause=str(fault))
 
     async def _work(self, name: CellName) -> None:
         try:
-            while name in self._dirty and not self._closing:
-                self._dirty.discard(name)
-                if self._not_before.get(name, 0.0) > self._clock():
+            while (item := self.item(name)).dirty and not self._closing:
+                item.dirty = False
+                if item.not_before > self._clock():
                     return
                 await self._settle(name)
         finally:
-            del self._working[name]
+            self.item(name).worker = None
+            self._dropped(name)
 
     async def _settle(self, name: CellName) -> None:
         """Do what is planned for one cell until nothing is."""
@@ -302,10 +297,10 @@ class Reconciler:
                 log.exception("broken plan", cell=name, action=type(action).__name__)
                 self._later(name, "a bug")
                 return
-            self._waits.pop(name, None)
+            self.item(name).backoff = 0.0
             if isinstance(action, plan.Terminate):
-                self._terminated[name] = self._clock()
-                self.survey_soon()
+                self.item(name).terminated_at = self._clock()
+                self.resync_soon()
                 return
 
     async def _announce(self, name: CellName, news: Announcement) -> None:
@@ -326,14 +321,15 @@ class Reconciler:
         return plan.plan_cell(cell, self.seen(name), self._limits, now) if cell is not None else None
 
     def _later(self, name: CellName, cause: str) -> None:
-        wait = min(self._waits.get(name, FIRST_WAIT / 2) * 2, LONGEST_WAIT)
-        self._waits[name] = wait
-        self._not_before[name] = self._clock() + wait
+        wait = self.item(name).failed(self._clock())
         log.info("tried again later", cell=name, cause=cause, seconds=wait)
         asyncio.get_running_loop().call_later(wait + 0.01, self.wake, name)
 
     def _forget(self, name: CellName) -> None:
-        for memory in (self._owned, self._missing, self._asked, self._terminated, self._waits, self._not_before):
-            memory.pop(name, None)
-        self._states.pop(name, None)
-        self._dirty.discard(name)
+        self._items[name] = self.item(name).without_cell()
+        self._dropped(name)
+
+    def _dropped(self, name: CellName) -> None:
+        """Drop the item of a cell that is gone, once nobody works on it nor waits for it."""
+        if self.item(name).idle and self._book.get(name) is None:
+            del self._items[name]

@@ -352,7 +352,7 @@ async def running(
 
             work = [
                 tasks.create_task(reconciler.follow(), name="follow cells"),
-                tasks.create_task(reconciler.survey_often(settings.survey), name="survey"),
+                tasks.create_task(reconciler.resync_often(settings.survey), name="resync"),
                 tasks.create_task(reconciler.heed_notices(), name="notices"),
                 tasks.create_task(pool.remember_often(), name="memory of the pool"),
                 tasks.create_task(hearing.listen(clock), name="hear cells"),

@@ -50,7 +50,7 @@ class Fleet(Group, frozen=True, kw_only=True):
         Meta(ge=1, description="A pod takes a warm cell that costs at most so many times as much as a fresh one."),
     ] = 2.0
     orphan_grace: Annotated[
-        Seconds, Meta(description="An instance of ours that no record knows is ended after so long, and two sightings.")
+        Seconds, Meta(description="An instance of ours that no record knows is ended after so long, and two lists.")
     ] = 30.0
 
 

@@ -74,7 +74,7 @@ async def test_to_ask_for_tags_again_makes_no_call(tmp_path: Path) -> None:
         wanted = {launched.instance.id: POD, InstanceId("i-0123456789abcdef0"): POD}
         on.cloud.tag(wanted)
         await until(lambda: on.front.count("CreateTags") == 1)
-        on.cloud.tag(wanted)  # as a survey does whose list is older than the call
+        on.cloud.tag(wanted)  # as a resync does whose list is older than the call
         await on.cloud.instances()
         on.cloud.tag(wanted)
         await asyncio.sleep(0.6)

@@ -32,7 +32,7 @@ SETTINGS = FleetSettings(limits=LIMITS, survey=0.1)
 @pytest.fixture(autouse=True)
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconciler, "PASS_SECONDS", 0.05)
-    monkeypatch.setattr(reconciler, "SURVEY_SOON", 0.01)
+    monkeypatch.setattr(reconciler, "RESYNC_SOON", 0.01)
     monkeypatch.setattr(adoption, "AGAIN_SECONDS", 0.05)
 
 

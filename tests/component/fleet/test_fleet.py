@@ -16,7 +16,7 @@ import pytest
 from cellwire.faults import Fault, Kind
 from controller.clouds.protocol import Notice, Reserved
 from controller.clouds.userdata import parse
-from controller.fleet import pool_forecast, pool_keeper, reconciler, room
+from controller.fleet import pool_forecast, pool_keeper, reconciler, room, work_item
 from controller.fleet.plan import FleetLimits
 from controller.fleet.pool import Class
 from controller.fleet.pool_keeper import PoolSettings
@@ -39,8 +39,8 @@ SETTINGS = FleetSettings(limits=LIMITS, survey=0.1, registries=(RegistryFacts(ho
 @pytest.fixture(autouse=True)
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconciler, "PASS_SECONDS", 0.05)
-    monkeypatch.setattr(reconciler, "SURVEY_SOON", 0.01)
-    monkeypatch.setattr(reconciler, "FIRST_WAIT", 0.05)
+    monkeypatch.setattr(reconciler, "RESYNC_SOON", 0.01)
+    monkeypatch.setattr(work_item, "FIRST_WAIT", 0.05)
 
 
 def pod(name: str, attempt: int = 0, demand: Demand = SMALL, **annotations: str) -> PodClaim:
@@ -125,6 +125,16 @@ async def test_a_claimed_pod_gets_the_cheapest_cell_that_fits_connected(world: W
         assert instance.tags["chinampa.dev/cell"] == cell.name
         assert {"requested", "launching", "booting", "ready", "claimed"} <= cell.moments.keys()
         assert fleet.channel(cell.name) is await fleet.connected(cell.name)
+
+
+async def test_of_a_cell_that_is_gone_the_reconciler_keeps_nothing(world: World) -> None:
+    async with world.controller() as fleet:
+        cell = await fleet.claim(pod("web"))
+        items = fleet._reconciler._items
+        assert list(items) == [cell.name]
+
+        await fleet.release(cell.name, "deleted")
+        await until(lambda: fleet.list() == () and not items)
 
 
 async def test_the_same_attempt_is_the_same_cell_however_often_and_from_however_many_it_is_asked(world: World) -> None:
@@ -286,7 +296,7 @@ async def test_a_restarted_controller_keeps_its_cells_and_waits_for_them_to_redi
         assert len(world.cloud.known) == 1
 
 
-async def test_a_stranger_is_ended_after_two_sightings_and_the_grace_and_not_before(world: World) -> None:
+async def test_an_orphan_is_ended_after_two_lists_and_the_grace_and_not_before(world: World) -> None:
     async with world.controller() as fleet:
         await fleet.claim(pod("web"))
     (world.folder / "store.db").unlink()

@@ -300,7 +300,7 @@ class Machine(RuleBasedStateMachine):
 
     async def one_pass(self) -> None:
         try:
-            await self.reconciler.survey()
+            await self.reconciler.resync()
         except Fault:
             return
         for instance in self.reconciler._orphans:
@@ -334,7 +334,7 @@ class Machine(RuleBasedStateMachine):
             except Fault:
                 return
             if isinstance(action, plan.Terminate):
-                self.reconciler._terminated[name] = self.now
+                self.reconciler.item(name).terminated_at = self.now
                 return
         raise AssertionError(f"the plan of {self.book.get(name)} never ends")
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from controller.fleet import plan
-from controller.fleet.orphans import Sighting, sort
+from controller.fleet.orphans import Candidate, sort
 from controller.fleet.plan import FleetLimits, Seen, plan_cell
 from controller.fleet.silence import Listening, begun
 from controller.model.cell import Cell, CellState
@@ -172,16 +172,16 @@ def test_instances_are_sorted_by_id_and_by_the_token_of_a_launch_without_an_answ
     found = sort([known, coming], listed, {}, 30, T)
 
     assert {name: one.id for name, one in found.owned.items()} == {"c-1": "i-1", "c-2": "i-2"}
-    assert list(found.strangers) == ["i-3"], "a second instance of a token is nobody's"
+    assert list(found.candidates) == ["i-3"], "a second instance of a token is nobody's"
 
 
-def test_a_stranger_is_due_after_two_sightings_and_the_grace_and_an_ended_one_never() -> None:
+def test_an_orphan_is_due_after_two_lists_and_the_grace_and_an_ended_one_never() -> None:
     first = sort([], [instance()], {}, 30, T)
-    early = sort([], [instance()], first.strangers, 30, T + 29)
-    late = sort([], [instance()], early.strangers, 30, T + 30)
-    once = sort([], [instance()], {InstanceId("i-2"): Sighting(0, 5)}, 30, T)
-    stopped = sort([], [instance(InstanceState.STOPPED)], early.strangers, 30, T + 99)
+    early = sort([], [instance()], first.candidates, 30, T + 29)
+    late = sort([], [instance()], early.candidates, 30, T + 30)
+    once = sort([], [instance()], {InstanceId("i-2"): Candidate(0, 5)}, 30, T)
+    stopped = sort([], [instance(InstanceState.STOPPED)], early.candidates, 30, T + 99)
     assert stopped.due == ("i-1",), "what is stopped still costs its volumes"
-    ended = sort([], [instance(InstanceState.STOPPING)], early.strangers, 30, T + 99)
+    ended = sort([], [instance(InstanceState.STOPPING)], early.candidates, 30, T + 99)
 
     assert [each.due for each in (first, early, late, once, ended)] == [(), (), ("i-1",), (), ()]
