@@ -100,6 +100,12 @@ def _stateful_set(one: Json, now: float) -> list[Any]:
     return [name_of(one), f"{ready}/{one['spec'].get('replicas', 1)}", age_of(one, now), *_template(one)[:2]]
 
 
+def _controller_revision(one: Json, now: float) -> list[Any]:
+    owners = [each for each in one["metadata"].get("ownerReferences") or () if each.get("controller")]
+    named = [f"{each['kind'].lower()}.{each['apiVersion'].partition('/')[0]}/{each['name']}" for each in owners]
+    return [name_of(one), *(named or ["<none>"]), one.get("revision", 0), age_of(one, now)]
+
+
 def _job(one: Json, now: float) -> list[Any]:
     spec, status = one["spec"], one.get("status") or {}
     conditions = {each["type"]: each["status"] for each in status.get("conditions") or ()}
@@ -318,6 +324,7 @@ OBJECTS = {
         _columns("Name", "Reference", "MinPods", "MaxPods", "Replicas", "Age"), _autoscaler
     ),
     "leases.coordination.k8s.io": Table(_columns("Name", "Holder", "Age"), _lease),
+    "controllerrevisions.apps": Table(_columns("Name", "Controller", "Revision", "Age"), _controller_revision),
     "statefulsets.apps": Table((*_columns("Name", "Ready", "Age"), *_CONTAINERS[:2]), _stateful_set),
     "jobs.batch": Table((*_columns("Name", "Status", "Completions", "Duration", "Age"), *_CONTAINERS), _job),
     "cronjobs.batch": Table(

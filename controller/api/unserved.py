@@ -43,7 +43,6 @@ KINDS = (
         *("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", not NAMESPACED),
         f"operators need an API server of their own; {_CLUSTER}",
     ),
-    Unserved("apps", "v1", "controllerrevisions", "ControllerRevision", NAMESPACED, "Deployments keep their history"),
     *(
         Unserved("admissionregistration.k8s.io", "v1", f"{name}s", kind, not NAMESPACED, _NOT_CALLED)
         for name, kind in (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from controller.objects.fields import Json, Report, dns_label, one_of
+from controller.objects.fields import Json, Report, dns_label, integer, one_of
 from controller.objects.kept import check_claim
 from controller.objects.resource import STATUS, Resource, Subresource
 from controller.objects.schema import apps, core
@@ -15,6 +15,19 @@ from controller.workloads.checks import COUNT, Templates, unchanged
 _SCALE = Subresource("scale", "Scale", STATUS, "autoscaling")
 
 
+def _revision(one: Json, before: Json | None, report: Report) -> None:
+    integer(0, 2**63 - 1)(one.get("revision", 0), "revision", report)
+    if before is not None and before.get("data") != one.get("data"):
+        report.invalid("data", one.get("data"), "field is immutable")
+
+
+_REVISIONS = Resource(
+    name="controllerrevisions",
+    kind="ControllerRevision",
+    type=apps.ControllerRevision,
+    group="apps",
+    check=_revision,
+)
 Checking = Callable[[Json, Json | None, Report], None]
 
 
@@ -26,6 +39,7 @@ def resources(templates: Templates) -> tuple[Resource, ...]:
         _apps("statefulsets", "sts", apps.StatefulSet, templates, _stateful_filled, _stateful),
         _controller_row(templates),
         _daemon_row(templates),
+        _REVISIONS,
         job_row(templates),
         cron_job_row(templates),
     )
@@ -182,17 +196,35 @@ def _deployment(one: Json, before: Json | None, report: Report) -> None:
     if rolling and strategy.get("type") == "Recreate":
         report.forbidden("spec.strategy.rollingUpdate", "may not be specified when strategy `type` is 'Recreate'")
     for name in ("maxSurge", "maxUnavailable"):
-        value = rolling.get(name)
-        percent = isinstance(value, str) and value.endswith("%") and value[:-1].isdigit()
-        if value is not None and not percent and not (isinstance(value, int) and value >= 0):
-            report.invalid(f"spec.strategy.rollingUpdate.{name}", value, "must be a whole number or a percentage")
+        _share(rolling.get(name), f"spec.strategy.rollingUpdate.{name}", report)
     if rolling.get("maxSurge") in (0, "0%") and rolling.get("maxUnavailable") in (0, "0%"):
         report.invalid("spec.strategy.rollingUpdate.maxUnavailable", 0, "may not be 0 when `maxSurge` is 0")
+
+
+def _share(value: object, field: str, report: Report) -> None:
+    percent = isinstance(value, str) and value.endswith("%") and value[:-1].isdecimal() and value.isascii()
+    if value is not None and not percent and not (isinstance(value, int) and value >= 0):
+        report.invalid(field, value, "must be a whole number or a percentage")
+
+
+def _stateful_strategy(spec: Json, report: Report) -> None:
+    field = "spec.updateStrategy"
+    strategy: Json = spec.get("updateStrategy") or {}
+    one_of("RollingUpdate", "OnDelete")(strategy.get("type") or "RollingUpdate", f"{field}.type", report)
+    rolling: Json = strategy.get("rollingUpdate") or {}
+    if rolling and strategy.get("type") == "OnDelete":
+        report.invalid(f"{field}.rollingUpdate", rolling, "only allowed for updateStrategy 'RollingUpdate'")
+    if rolling.get("partition") is not None:
+        COUNT(rolling["partition"], f"{field}.rollingUpdate.partition", report)
+    _share(rolling.get("maxUnavailable"), f"{field}.rollingUpdate.maxUnavailable", report)
+    if rolling.get("maxUnavailable") in (0, "0%"):
+        report.invalid(f"{field}.rollingUpdate.maxUnavailable", rolling["maxUnavailable"], "cannot be 0")
 
 
 def _stateful(one: Json, before: Json | None, report: Report) -> None:
     _replicas(one, before, report)
     unchanged(one, before, ("serviceName", "podManagementPolicy"), report)
+    _stateful_strategy(one["spec"], report)
     for index, claim in enumerate(one["spec"].get("volumeClaimTemplates") or ()):
         dns_label(
             (claim.get("metadata") or {}).get("name"), f"spec.volumeClaimTemplates[{index}].metadata.name", report

@@ -6,6 +6,7 @@ Nothing is kept between two passes but what is in the library, so a controller t
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
@@ -18,8 +19,8 @@ from controller.objects.fields import Json
 from controller.objects.library import Library
 from controller.objects.resource import Resource
 from controller.objects.stored import Ending
-from controller.workloads import cron_jobs, daemon_sets, deployments, jobs, replica_sets, stateful_sets
-from controller.workloads.steps import Create, Delete, Plan, Scale, Step, Tell, earliest
+from controller.workloads import cron_jobs, daemon_sets, deployments, jobs, replica_sets, revisions, stateful_sets
+from controller.workloads.steps import Create, Delete, Plan, Renumber, Scale, Step, Tell, earliest
 
 log = structlog.get_logger()
 # Changes come in swarms; one pass takes what came within this.
@@ -27,15 +28,15 @@ SETTLE = 0.02
 AGAIN = 5.0
 MANAGER = "chinampa-workloads"
 Planner = Callable[[Json, Sequence[Json], float], Plan]
-# Each kind with how it is planned for, and of which kind the objects are that it owns.
-PLANNED: Mapping[str, tuple[Planner, str]] = {
-    "cronjobs.batch": (cron_jobs.plan, "jobs.batch"),
-    "jobs.batch": (jobs.plan, "pods"),
-    "deployments.apps": (deployments.plan, "replicasets.apps"),
-    "replicasets.apps": (replica_sets.plan, "pods"),
-    "replicationcontrollers": (replica_sets.plan, "pods"),
-    "statefulsets.apps": (stateful_sets.plan, "pods"),
-    "daemonsets.apps": (daemon_sets.plan, "pods"),
+# Each kind with how it is planned for, and of which kinds the objects are that it owns.
+PLANNED: Mapping[str, tuple[Planner, tuple[str, ...]]] = {
+    "cronjobs.batch": (cron_jobs.plan, ("jobs.batch",)),
+    "jobs.batch": (jobs.plan, ("pods",)),
+    "deployments.apps": (deployments.plan, ("replicasets.apps",)),
+    "replicasets.apps": (replica_sets.plan, ("pods",)),
+    "replicationcontrollers": (replica_sets.plan, ("pods",)),
+    "statefulsets.apps": (stateful_sets.plan, ("pods", revisions.KEY)),
+    "daemonsets.apps": (daemon_sets.plan, ()),
 }
 
 
@@ -90,10 +91,10 @@ class _Workloads:
                 due = earliest(due, await self._one(self._resources[key], one, mine, plan))
         return due
 
-    def _children(self, key: str) -> dict[tuple[str, str], list[Json]]:
-        """The objects of a kind by the namespace and the uid of their controller: it owns in its namespace only."""
+    def _children(self, keys: Sequence[str]) -> dict[tuple[str, str], list[Json]]:
+        """The objects of kinds by the namespace and the uid of their controller: it owns in its namespace only."""
         found: dict[tuple[str, str], list[Json]] = {}
-        for one in self._library.objects(key).list():
+        for one in itertools.chain.from_iterable(self._library.objects(key).list() for key in keys):
             for owner in one["metadata"].get("ownerReferences") or ():
                 if owner.get("controller"):
                     found.setdefault((one["metadata"]["namespace"], owner["uid"]), []).append(one)
@@ -150,6 +151,11 @@ class _Workloads:
                     name,
                     lambda before: _scaled(before, replicas, annotations),
                     how,
+                )
+            case Renumber(name, number):
+                resource = self._resources[revisions.KEY]
+                await self._library.change(
+                    resource, namespace, name, lambda before: {**before, "revision": number}, how
                 )
             case Tell(reason, message, warning):
                 (self._teller.warning if warning else self._teller.normal)(one, reason, message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from controller.objects.fields import Json
+from controller.workloads.revisions import Revisions, outlived, revisions
 from controller.workloads.steps import (
     BURST,
     Create,
@@ -13,11 +14,9 @@ from controller.workloads.steps import (
     Step,
     active,
     available,
-    digest,
     earliest,
     from_template,
     going,
-    owned,
     phase,
     ready_since,
 )
@@ -26,34 +25,41 @@ REVISION = "controller-revision-hash"
 NAME, INDEX = "statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"
 
 
-def plan(one: Json, pods: Sequence[Json], now: float) -> Plan:
-    """What to do for a stateful set whose namespace holds these pods."""
+def plan(one: Json, owned: Sequence[Json], now: float) -> Plan:
+    """What to do for a stateful set that owns these pods and controller revisions."""
     if one["metadata"].get("deletionTimestamp"):
         return Plan()
     spec = one["spec"]
+    kept = [each for each in owned if each["kind"] == "ControllerRevision"]
+    mine = {ordinal_of(pod): pod for pod in owned if pod["kind"] == "Pod"}
+    known = revisions(one, kept)
     first = int((spec.get("ordinals") or {}).get("start") or 0)
     wanted = range(first, first + int(spec.get("replicas", 1)))
-    revision = f"{one['metadata']['name']}-{digest(spec['template'])}"
-    mine = {ordinal_of(pod): pod for pod in owned(pods, one)}
     least = int(spec.get("minReadySeconds") or 0)
     seen = {ordinal: available(pod, least, now) for ordinal, pod in mine.items()}
-    steps = _steps(one, mine, wanted, revision, {ordinal for ordinal, (there, _) in seen.items() if there})
-    running = [pod for pod in mine.values() if active(pod)]
-    updated = [pod for pod in running if _revision(pod) == revision]
-    before: Json = one.get("status") or {}
-    done = len(updated) == len(wanted) == len(running)
-    status: Json = {
+    steps = _steps(one, mine, wanted, known, {ordinal for ordinal, (there, _) in seen.items() if there})
+    in_use = {known.update, known.current, *map(_revision, mine.values())}
+    status = _status(one, list(mine.values()), known, available=sum(there for there, _ in seen.values()))
+    ends = outlived(one, kept, in_use) if not known.steps else ()
+    return Plan((*known.steps, *steps, *ends), status, earliest(*(at for _, at in seen.values())))
+
+
+def _status(one: Json, pods: Sequence[Json], known: Revisions, available: int) -> Json:
+    there = [pod for pod in pods if not going(pod)]
+    updated = sum(_revision(pod) == known.update for pod in there)
+    ready = sum(ready_since(pod) is not None for pod in pods if active(pod))
+    renewed = updated == int(one["spec"].get("replicas", 1)) == ready and _rolling(one)
+    return {
         "observedGeneration": one["metadata"].get("generation", 1),
-        "replicas": len(running),
-        "readyReplicas": sum(ready_since(pod) is not None for pod in running),
-        "availableReplicas": sum(there for there, _ in seen.values()),
-        "currentReplicas": len(updated) if done else len(running) - len(updated),
-        "updatedReplicas": len(updated),
-        "updateRevision": revision,
-        "currentRevision": revision if done else before.get("currentRevision") or revision,
+        "replicas": len([pod for pod in pods if active(pod)]),
+        "readyReplicas": ready,
+        "availableReplicas": available,
+        "currentReplicas": updated if renewed else sum(_revision(pod) == known.current for pod in there),
+        "updatedReplicas": updated,
+        "updateRevision": known.update,
+        "currentRevision": known.update if renewed else known.current,
         "collisionCount": 0,
     }
-    return Plan(tuple(steps), status, earliest(*(at for _, at in seen.values())))
 
 
 def ordinal_of(pod: Json) -> int:
@@ -66,14 +72,25 @@ def _revision(pod: Json) -> str:
     return (pod["metadata"].get("labels") or {}).get(REVISION, "")
 
 
-def _steps(one: Json, mine: dict[int, Json], wanted: range, revision: str, there: set[int]) -> list[Step]:
+def _rolling(one: Json) -> bool:
+    return (one["spec"].get("updateStrategy") or {}).get("type") != "OnDelete"
+
+
+def _partition(one: Json) -> int:
+    """How many pods, from the first one on, keep the template that they have."""
+    rolling: Json = (one["spec"].get("updateStrategy") or {}).get("rollingUpdate") or {}
+    return int(rolling.get("partition") or 0)
+
+
+def _steps(one: Json, mine: dict[int, Json], wanted: range, known: Revisions, there: set[int]) -> list[Step]:
     ordered = one["spec"].get("podManagementPolicy", "OrderedReady") != "Parallel"
     steps: list[Step] = []
     for ordinal in wanted:
         pod = mine.get(ordinal)
         if pod is None:
             steps += [Create("persistentvolumeclaims", claim) for claim in _claims(one, ordinal)]
-            steps.append(Create("pods", _pod(one, ordinal, revision)))
+            held = _rolling(one) and ordinal - wanted.start < _partition(one)
+            steps.append(Create("pods", _pod(one, ordinal, known, known.current if held else known.update)))
             if len(steps) >= BURST:
                 break  # what was made brings the next pass
         elif phase(pod) in {"Succeeded", "Failed"} and not going(pod):
@@ -88,31 +105,38 @@ def _steps(one: Json, mine: dict[int, Json], wanted: range, revision: str, there
             steps.append(Delete("pods", mine[ordinal]["metadata"]["name"]))
         if ordered:
             return steps
-    return steps or _renewed(one, mine, wanted, revision, there)
+    return steps or _renewed(one, mine, wanted, known.update, there)
 
 
 def _renewed(one: Json, mine: dict[int, Json], wanted: range, revision: str, there: set[int]) -> list[Step]:
-    """From the last one down, one at a time, each pod of an older template gives way to one of the newest."""
-    strategy: Json = one["spec"].get("updateStrategy") or {}
-    if strategy.get("type") == "OnDelete":
-        return []
-    partition = int((strategy.get("rollingUpdate") or {}).get("partition") or 0)
-    for ordinal in reversed(wanted):
-        if ordinal < partition:
-            return []
+    """From the last one down, a few at a time, pods of an older template give way to ones of the newest."""
+    steps: list[Step] = []
+    if not _rolling(one):
+        return steps
+    missing, most = 0, _most_missing(one)
+    for ordinal in reversed(wanted[_partition(one) :]):
         pod = mine.get(ordinal)
-        if pod is None or going(pod):
-            return []
-        if _revision(pod) != revision:
-            return [Delete("pods", pod["metadata"]["name"])]
-        if ordinal not in there:
-            return []
-    return []
+        stale = pod is not None and not going(pod) and _revision(pod) != revision
+        if stale and pod is not None:
+            steps.append(Delete("pods", pod["metadata"]["name"]))
+        missing += stale or ordinal not in there
+        if missing >= most:
+            break
+    return steps
 
 
-def _pod(one: Json, ordinal: int, revision: str) -> Json:
+def _most_missing(one: Json) -> int:
+    """How many pods may be unavailable while they are renewed."""
+    rolling: Json = (one["spec"].get("updateStrategy") or {}).get("rollingUpdate") or {}
+    most = rolling.get("maxUnavailable", 1)
+    if isinstance(most, str):
+        most = int(one["spec"].get("replicas", 1)) * int(most.removesuffix("%")) // 100
+    return max(int(most), 1)
+
+
+def _pod(one: Json, ordinal: int, known: Revisions, revision: str) -> Json:
     name = f"{one['metadata']['name']}-{ordinal}"
-    pod = from_template(one, one["spec"]["template"], name)
+    pod = from_template(one, known.template(revision), name)
     own = {NAME: name, INDEX: str(ordinal), REVISION: revision}
     pod["metadata"]["labels"] = {**(pod["metadata"].get("labels") or {}), **own}
     pod["spec"]["hostname"] = name

@@ -44,6 +44,13 @@ class Scale(msgspec.Struct, frozen=True):
     annotations: dict[str, str] = {}
 
 
+class Renumber(msgspec.Struct, frozen=True):
+    """Give a controller revision another number."""
+
+    name: str
+    number: int
+
+
 class Tell(msgspec.Struct, frozen=True):
     """An event of the object that is planned for."""
 
@@ -52,7 +59,7 @@ class Tell(msgspec.Struct, frozen=True):
     warning: bool = False
 
 
-Step = Create | Delete | Scale | Tell
+Step = Create | Delete | Scale | Renumber | Tell
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -31,6 +31,7 @@ PLACES = {
     "deployments.apps": "/apis/apps/v1",
     "replicasets.apps": "/apis/apps/v1",
     "statefulsets.apps": "/apis/apps/v1",
+    "controllerrevisions.apps": "/apis/apps/v1",
     "jobs.batch": "/apis/batch/v1",
     "cronjobs.batch": "/apis/batch/v1",
 }

@@ -19,8 +19,8 @@ from tests.support.cluster import binaries
 
 pytestmark = pytest.mark.timeout(300)
 PROGRAMS = binaries()
-DEPLOYMENTS, SETS, STATEFUL, JOBS, CRON = (
-    *("deployments.apps", "replicasets.apps", "statefulsets.apps"),
+DEPLOYMENTS, SETS, STATEFUL, REVISIONS, JOBS, CRON = (
+    *("deployments.apps", "replicasets.apps", "statefulsets.apps", "controllerrevisions.apps"),
     *("jobs.batch", "cronjobs.batch"),
 )
 Scenario = Callable[[Player], Any]
@@ -300,6 +300,49 @@ async def is_renewed_from_the_last_down_to_its_partition(it: Player) -> None:
     assert status["currentRevision"] == status["updateRevision"]
 
 
+async def goes_back_to_an_earlier_revision(it: Player) -> None:
+    """As `kubectl rollout undo` does: what a revision holds is a patch of the set."""
+    await it.create(STATEFUL, running("StatefulSet", "undo", 1, serviceName="undo", revisionHistoryLimit=1))
+
+    async def runs(image: str) -> None:
+        async def there() -> list[Json] | None:
+            pods = await it.active("undo")
+            return pods if [pod["spec"]["containers"][0]["image"] for pod in pods] == [image] else None
+
+        await it.ready((await it.until(f"a pod of {image}", there))[0])
+        status = await it.status(STATEFUL, "undo", readyReplicas=1, updatedReplicas=1, currentReplicas=1)
+        assert status["currentRevision"] == status["updateRevision"]
+
+    async def history() -> list[Json]:
+        kept = [one for one in await it.plane.list(REVISIONS) if one["metadata"]["name"].startswith("undo-")]
+        return sorted(kept, key=lambda one: one["revision"])
+
+    def images(kept: list[Json]) -> list[tuple[int, str]]:
+        templates = [(one["revision"], one["data"]["spec"]["template"]) for one in kept]
+        assert all(template["$patch"] == "replace" for _, template in templates)
+        return [(number, template["spec"]["containers"][0]["image"]) for number, template in templates]
+
+    await runs("a:1")
+    await it.spec(STATEFUL, "undo", template=template("undo", "a:2"))
+    await runs("a:2")
+    (first, second) = await history()
+    assert images([first, second]) == [(1, "a:1"), (2, "a:2")]
+    assert first["metadata"]["labels"]["app"] == "undo"
+    assert first["metadata"]["ownerReferences"][0]["name"] == "undo"
+    earlier = {key: value for key, value in first["data"]["spec"]["template"].items() if key != "$patch"}
+    await it.spec(STATEFUL, "undo", template=earlier)
+    await runs("a:1")
+    assert images(await history()) == [(2, "a:2"), (3, "a:1")]
+    assert (await it.find(STATEFUL, "undo") or {})["status"]["updateRevision"] == first["metadata"]["name"]
+    await it.spec(STATEFUL, "undo", template=template("undo", "a:3"))
+    await runs("a:3")
+
+    async def forgotten() -> bool:
+        return images(await history()) == [(3, "a:1"), (4, "a:3")]
+
+    await it.until("the oldest revision gone", forgotten)
+
+
 async def keeps_time(it: Player) -> None:
     inner = {"template": template("tick", restart="Never")}
     spec = {"schedule": "* * * * *", "concurrencyPolicy": "Forbid", "jobTemplate": {"spec": inner}}
@@ -330,23 +373,11 @@ SCENARIOS: list[Scenario] = [
     *(fails_an_index_for_good, is_suspended_and_taken_up, fails_by_its_pod_failure_policy),
     *(ignores_by_its_pod_failure_policy, ends_at_its_deadline, goes_after_its_time_to_live, rolls_out),
     *(is_created_anew_at_once, is_too_slow, is_paused_and_scaled, comes_and_goes_in_order),
-    *(is_renewed_from_the_last_down_to_its_partition, keeps_time),
+    *(is_renewed_from_the_last_down_to_its_partition, goes_back_to_an_earlier_revision, keeps_time),
 ]
 
 
-# In what ours is not Kubernetes, as docs/pods.md says.
-DIFFERENT: dict[Scenario, str] = {
-    is_renewed_from_the_last_down_to_its_partition: "no older template is kept: what is lost comes back new"
-}
-
-
-def _marked(scenario: Scenario) -> Any:
-    why = DIFFERENT.get(scenario)
-    marks = [pytest.mark.xfail(reason=why, strict=True)] if why else []
-    return pytest.param(scenario, marks=marks, id=getattr(scenario, "__name__", ""))
-
-
-@pytest.mark.parametrize("scenario", [_marked(one) for one in SCENARIOS])
+@pytest.mark.parametrize("scenario", SCENARIOS)
 async def test_ours(tmp_path: Path, scenario: Scenario) -> None:
     async with ours(tmp_path) as plane:
         await scenario(Player(plane))

@@ -65,6 +65,36 @@ async def test_a_deployment_rolls_out_back_and_scales(tmp_path: Path) -> None:
         await it.ok("wait", "--for=delete", "rs", "--all", "--timeout=20s", deadline=LONG)
 
 
+async def test_a_stateful_set_keeps_its_history_and_goes_back(tmp_path: Path) -> None:
+    one = json.loads(deployment(1))
+    one |= {"kind": "StatefulSet", "spec": {**one["spec"], "serviceName": "web"}}
+    image = ("get", "pod", "web-0", "-o", "jsonpath={.spec.containers[0].image}")
+    async with world(tmp_path) as it:
+        await it.ok("apply", "-f", "-", stdin=json.dumps(one))
+        status = ("rollout", "status", "statefulset/web", "--timeout=50s")
+        await it.ok(*status, deadline=LONG)
+        await it.ok("annotate", "statefulset/web", "kubernetes.io/change-cause=a newer busybox")
+        await it.ok("set", "image", "statefulset/web", "web=busybox:2")
+        await it.ok(*status, deadline=LONG)
+        await it.until("busybox:2", *image, deadline=LONG)
+        history = await it.ok("rollout", "history", "statefulset/web")
+        assert [line.split(maxsplit=1) for line in history.splitlines()[2:] if line] == [
+            ["1", "<none>"],
+            ["2", "a newer busybox"],
+        ]
+        assert "busybox:1" in await it.ok("rollout", "history", "statefulset/web", "--revision=1")
+        shown = (await it.ok("get", "controllerrevisions")).splitlines()
+        assert shown[0].split() == ["NAME", "CONTROLLER", "REVISION", "AGE"]
+        assert {line.split()[1] for line in shown[1:]} == {"statefulset.apps/web"}
+        assert "rolled back" in await it.ok("rollout", "undo", "statefulset/web")
+        await it.ok(*status, deadline=LONG)
+        await it.until("busybox:1", *image, deadline=LONG)
+        history = await it.ok("rollout", "history", "sts/web")
+        assert [line.split()[0] for line in history.splitlines()[2:] if line] == ["2", "3"]
+        await it.ok("delete", "statefulset", "web")
+        await it.ok("wait", "--for=delete", "controllerrevisions", "--all", "--timeout=20s", deadline=LONG)
+
+
 async def test_a_jobs_pods_run_to_its_completions_and_go_with_it(tmp_path: Path) -> None:
     async with world(tmp_path) as it:
         spec = {"completions": 3, "parallelism": 2, "completionMode": "Indexed"}

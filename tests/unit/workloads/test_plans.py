@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from controller.objects.moments import timestamp
 from controller.workloads import deployments, jobs, replica_sets, stateful_sets
-from controller.workloads.steps import BURST, Create, Delete, Plan, Scale
+from controller.workloads.steps import BURST, Create, Delete, Plan, Renumber, Scale
 
 Json = dict[str, Any]
 NOW = 1_000_000.0
+REVISIONS = "controllerrevisions.apps"
 
 
 class World:
@@ -24,7 +25,7 @@ class World:
     def __init__(self) -> None:
         self.now = NOW
         self.numbers = itertools.count(1)
-        self.objects: dict[str, dict[str, Json]] = {"pods": {}, "replicasets.apps": {}, "jobs.batch": {}}
+        self.objects: dict[str, dict[str, Json]] = {"pods": {}, "replicasets.apps": {}, "jobs.batch": {}, REVISIONS: {}}
 
     def made(self, key: str, one: Json) -> Json:
         number = next(self.numbers)
@@ -50,12 +51,18 @@ class World:
                     found["spec"]["replicas"] = replicas
                     if annotations:
                         found["metadata"]["annotations"] = dict(annotations)
+                case Renumber(name, number):
+                    self.objects[REVISIONS][name]["revision"] = number
                 case _:
                     pass
 
     @property
     def pods(self) -> list[Json]:
         return list(self.objects["pods"].values())
+
+    @property
+    def pods_and_revisions(self) -> list[Json]:
+        return [*self.pods, *self.objects[REVISIONS].values()]
 
     def ready(self, pod: Json) -> None:
         condition = {"type": "Ready", "status": "True", "lastTransitionTime": timestamp(self.now)}
@@ -247,7 +254,7 @@ def test_a_stateful_set_comes_goes_and_is_renewed_in_order(policy: str) -> None:
 
     def turn() -> list[str]:
         before = set(world.objects["pods"])
-        world.act(one, stateful_sets.plan(one, world.pods, world.now))
+        world.act(one, stateful_sets.plan(one, world.pods_and_revisions, world.now))
         came = sorted(set(world.objects["pods"]) - before)
         for name in came:
             world.ready(world.objects["pods"][name])
@@ -263,6 +270,59 @@ def test_a_stateful_set_comes_goes_and_is_renewed_in_order(policy: str) -> None:
     for _ in range(3):
         turn()
     assert list(world.objects["pods"]) == ["it-0"]
+
+
+def image(one: Json) -> str:
+    return one["spec"]["containers"][0]["image"]
+
+
+def renewed(world: World, one: Json, wanted: str) -> list[list[str]]:
+    """Give a stateful set a new image and let it come to rest: which pods went at once, turn by turn."""
+    one["spec"]["template"]["spec"]["containers"][0]["image"] = wanted
+    went: list[list[str]] = []
+    for _ in range(12):
+        before = set(world.objects["pods"])
+        world.act(one, stateful_sets.plan(one, world.pods_and_revisions, world.now))
+        went += [gone] if (gone := sorted(before - set(world.objects["pods"]))) else []
+        for pod in world.pods:
+            world.ready(pod)
+    return went
+
+
+def test_a_stateful_set_has_a_revision_for_each_template_and_an_old_one_again_when_it_comes_back() -> None:
+    world, one = World(), owner("StatefulSet", replicas=2, revisionHistoryLimit=2)
+    one["metadata"]["annotations"] = {"kubernetes.io/change-cause": "the first"}
+    for number in (1, 2, 3, 2, 4, 5):
+        renewed(world, one, f"i:{number}")
+    kept = sorted(world.objects[REVISIONS].values(), key=lambda each: each["revision"])
+    images = [image(each["data"]["spec"]["template"]) for each in kept]
+    assert (images, [each["revision"] for each in kept]) == (["i:2", "i:4", "i:5"], [4, 5, 6])
+    assert kept[0]["metadata"]["labels"]["app"] == "a"
+    assert kept[0]["metadata"]["annotations"] == {"kubernetes.io/change-cause": "the first"}
+    assert one["status"]["currentRevision"] == one["status"]["updateRevision"] == kept[-1]["metadata"]["name"]
+
+
+def test_below_its_partition_a_stateful_set_makes_pods_of_the_template_that_they_had() -> None:
+    world, one = World(), owner("StatefulSet", replicas=4, ordinals={"start": 5})
+    renewed(world, one, "i:1")
+    one["spec"]["updateStrategy"] = {"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}
+    assert renewed(world, one, "i:2") == [["it-8"], ["it-7"]]
+    del world.objects["pods"]["it-5"], world.objects["pods"]["it-8"]
+    renewed(world, one, "i:2")
+    assert {name: image(pod) for name, pod in world.objects["pods"].items()} == {
+        "it-5": "i:1",
+        "it-6": "i:1",
+        "it-7": "i:2",
+        "it-8": "i:2",
+    }
+    assert (one["status"]["currentReplicas"], one["status"]["updatedReplicas"]) == (2, 2)
+
+
+def test_a_stateful_set_renews_so_many_pods_at_once_as_may_be_unavailable() -> None:
+    world, one = World(), owner("StatefulSet", replicas=5, podManagementPolicy="Parallel")
+    renewed(world, one, "i:1")
+    one["spec"]["updateStrategy"] = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "40%"}}
+    assert renewed(world, one, "i:2") == [["it-3", "it-4"], ["it-1", "it-2"], ["it-0"]]
 
 
 HUGE = 2**31 - 1
@@ -298,5 +358,5 @@ def test_whatever_a_status_says_of_completed_indexes_a_job_is_planned_for(text: 
 def test_a_parallel_stateful_set_of_any_size_makes_a_bounded_number_of_pods_at_once_and_goes_on() -> None:
     world, one = World(), owner("StatefulSet", replicas=HUGE, podManagementPolicy="Parallel")
     for number in (1, 2):
-        world.act(one, stateful_sets.plan(one, world.pods, world.now))
+        world.act(one, stateful_sets.plan(one, world.pods_and_revisions, world.now))
         assert {stateful_sets.ordinal_of(pod) for pod in world.pods} == set(range(number * BURST))
