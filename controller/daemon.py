@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-import resource
-import signal
 import ssl
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -20,12 +17,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
-import uvloop
 
 from cellwire import tasks
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.proxies import Proxies, merged, proxies_of
+from controller import process
 from controller.api import admin, audit, costs, measuring, opening
 from controller.api import server as api
 from controller.api.gate import Gate
@@ -63,6 +60,7 @@ from controller.pods.adoption import PodOwner
 from controller.pods.delivery import Identity
 from controller.pods.prices import Prices
 from controller.pods.surroundings import Images
+from controller.process import Stop
 from controller.sandboxes import warming as warm_images
 from controller.sandboxes.adoption import SandboxOwner
 from controller.sandboxes.carried import PURPOSE, Carrier
@@ -77,42 +75,19 @@ from controller.store import etcd, etcd_gateway, sqlite
 from controller.store.protocol import Store
 from controller.store.timed import TimedStore
 from controller.workloads import room as workloads
-from hostkit import locks
 
 log = structlog.get_logger()
 HERE = Path(__file__).resolve().parent.parent
-# As the unit in deploy/systemd says: ten thousand cells, and what a quarter kept from strangers leaves.
-DESCRIPTORS = 65_536
 
 
 def run(settings: Settings) -> None:
     """Run the controller until SIGTERM or SIGINT; a second signal exits at once. Raises Fault."""
-    _log_to_stderr(settings.log_level)
-    _raise_descriptors()
-    try:
-        with _alone(settings.state), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(main(settings))
-    except BaseExceptionGroup as group:
-        raise _told(group) or group from None
-    except OSError as error:
-        raise Fault(Kind.UNAVAILABLE, "controller", str(error)) from error
-
-
-def descriptors(soft: int, hard: int) -> int:
-    """How many files and connections may be open: as many as allowed, up to `DESCRIPTORS`, never fewer than now."""
-    allowed = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
-    return soft if soft == resource.RLIM_INFINITY else max(soft, allowed)
-
-
-def _raise_descriptors() -> None:
-    """Cells, strangers, sessions and copies of logs have a descriptor or more each; 1,024 is the usual soft limit."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors(soft, hard), hard))
+    process.run(partial(main, settings), settings.state, settings.log_level, "controller")
 
 
 async def main(settings: Settings) -> None:
     """Open every room, wait for the signal, close every room. Pods run on."""
-    stop = _Stop()
+    stop = Stop()
     state = settings.state
     metrics = Metrics()
     async with AsyncExitStack() as rooms:
@@ -202,41 +177,6 @@ class _Later:
         if self.fleet is None:
             raise Fault(Kind.UNAVAILABLE, "join", "the controller is starting", "ask again")
         return self.fleet
-
-
-class _Stop:
-    """Told by a signal; a second one exits at once."""
-
-    def __init__(self) -> None:
-        self.told = asyncio.Event()
-        self._limit: asyncio.Timeout | None = None
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, partial(self._heard, number))
-
-    @asynccontextmanager
-    async def opening(self) -> AsyncGenerator[None]:
-        """What is opened within is given up where the signal comes before `wait`: cells may be waited for meanwhile."""
-        try:
-            async with asyncio.timeout(None) as self._limit:
-                yield
-        except TimeoutError:
-            if not self.told.is_set():
-                raise
-
-    async def wait(self) -> None:
-        """Until the signal; from now on nothing is cut off."""
-        if self.told.is_set():
-            await asyncio.sleep(1)  # the end of the opening is on its way
-        self._limit = None
-        await self.told.wait()
-
-    def _heard(self, number: int) -> None:
-        if self.told.is_set():
-            os._exit(128 + number)
-        self.told.set()
-        if self._limit is not None:
-            self._limit.reschedule(asyncio.get_running_loop().time())
 
 
 @asynccontextmanager
@@ -415,49 +355,3 @@ def _api_settings(settings: Settings, link: link_port.Link) -> api.ApiSettings:
         authority=link.authority.pem,
         heartbeat=settings.fleet.heartbeat,
     )
-
-
-def _log_to_stderr(level: str) -> None:
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
-        ],
-    )
-    # What is shared with the agent, and libraries, use the standard library's; those say much at lower levels.
-    form = "timestamp='%(asctime)s' level='%(levelname)s' event=%(message)r logger='%(name)s'"
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format=form, force=True)
-    for ours in ("cellwire", "controller", "hostkit"):
-        logging.getLogger(ours).setLevel(level.upper())
-
-
-@contextmanager
-def _alone(state: Path) -> Generator[None]:
-    """Two controllers on one state folder would each end what the other launched."""
-    state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with locks.file(state / "lock") as lock:
-        if not locks.take(lock):
-            mend = "stop that one, or give this one a state folder of its own"
-            raise Fault(Kind.EXISTS, f"state {state}", "another controller has it", mend)
-        yield
-
-
-def _told(group: BaseExceptionGroup[BaseException]) -> Fault | None:
-    """The fault that a person can act on; None where there is anything in the group that only a programmer can."""
-    errors = list(_leaves(group))
-    if not all(isinstance(error, (Fault, OSError)) for error in errors):
-        return None
-    faults = [error for error in errors if isinstance(error, Fault)]
-    return faults[0] if faults else Fault(Kind.UNAVAILABLE, "controller", str(errors[0]))
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error

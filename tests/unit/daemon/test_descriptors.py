@@ -6,7 +6,7 @@ import resource
 
 import pytest
 
-from controller.daemon import DESCRIPTORS, descriptors
+from controller.process import DESCRIPTORS, descriptors
 
 NO_LIMIT = resource.RLIM_INFINITY
 
