@@ -1,0 +1,140 @@
+"""Many cells of `bench.scale` in one process: each joins, dials, heartbeats and redials as an agent does, by the
+agent's own code and from an address of its own, and runs no pod.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import socket
+import sys
+import time
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from bench._scale_controller import address
+from cellagent.boot.identity import CellIdentity, Home
+from cellagent.boot.join import join_for_ever
+from cellagent.link.heartbeat import beats, hello
+from cellagent.link.home import stay
+from cellwire.cell.v1 import cell_pb2 as wire
+from cellwire.cell.v1.cell_grpc import CellBase
+from cellwire.faults import Fault, Kind
+from cellwire.rpc.limits import CELL_SERVER
+from cellwire.rpc.serve import prepared
+from tests.support.ec2_cells import Told
+
+HERE: ContextVar[str] = ContextVar("HERE", default="127.0.0.1")
+"""The address of the cell whose task this is."""
+DAY = 86_400.0
+
+
+class _Loop(uvloop.Loop):
+    """Dials from the address of the cell."""
+
+    async def create_connection(self, *where: Any, **how: Any) -> Any:
+        return await super().create_connection(*where, local_addr=(HERE.get(), 0), **how)
+
+
+class _Cell(CellBase):
+    """Says that it is there, and nothing else."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    async def Report(self, stream: Any) -> None:
+        await stream.recv_message()
+        await stream.send_message(wire.ReportMessage(hello=hello(self._home.cell, "double", {}, "none", (1000, 1024))))
+        every = self._home.cell_settings().heartbeat_interval_ms / 1000
+        async for message in beats(every, lambda: 0, asyncio.Queue()):
+            await stream.send_message(message)
+
+    async def _not_here(self, stream: Any) -> None:
+        raise Fault(Kind.UNSUPPORTED, "a double of a cell", "it runs no pods")
+
+    Logs = TrimLog = ReadFile = DiskUsage = Exec = Attach = PortForward = PutFiles = Services = _not_here
+
+
+class _Shared(CellIdentity):
+    """An identity whose key and signing request are everybody's."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        super().__init__(folder / "shared")
+        if not folder.joinpath(f"{name}.pem").exists():
+            # It is written down at a join, by each for itself.
+            self.authority = folder / f"{name}.ca.pem"
+        self.certificate = folder / f"{name}.pem"
+        self._home = folder / f"{name}.home"
+        self._request = folder / "request"
+
+    async def signing_request(self) -> bytes:
+        return self._request.read_bytes()
+
+
+class Cells:
+    """All cells of this process."""
+
+    def __init__(self, folder: Path, tasks: asyncio.TaskGroup) -> None:
+        self._folder = folder
+        self._tasks = tasks
+
+    def known(self, number: int, port: int) -> None:
+        """A cell that has joined in an earlier life."""
+        settings = wire.CellSettings(heartbeat_interval_ms=5000).SerializeToString()
+        home = Home(
+            cell=f"c-{number}", controllers=(f"127.0.0.1:{port}",), renew_at=time.time() + DAY, settings=settings
+        )
+        self._start(self._stay(_Shared(self._folder, f"c-{number}"), home), address(number))
+
+    def boot(self, told: dict[str, str]) -> None:
+        """An instance was launched."""
+        self._start(self._join(told), told["address"])
+
+    def _start(self, work: Any, here: str) -> None:
+        token = HERE.set(here)
+        self._tasks.create_task(work)
+        HERE.reset(token)
+
+    async def _join(self, told: dict[str, str]) -> None:
+        identity = _Shared(self._folder, told["instance"])
+        document = told["instance"].encode()
+        tree = {
+            "user-data": told["user_data"].encode(),
+            "dynamic/instance-identity/document": document,
+            "dynamic/instance-identity/signature": b"",
+            "meta-data/mac": b"0",
+            "meta-data/network/interfaces/macs/0/vpc-ipv4-cidr-blocks": b"10.0.0.0/16",
+        }
+        await self._stay(identity, await join_for_ever(identity, Told(tree)))
+
+    async def _stay(self, identity: CellIdentity, home: Home) -> None:
+        server = prepared([_Cell(home)], details=True, limits=CELL_SERVER)
+        await stay(server, identity, home, lambda: None)
+
+
+async def run(folder: Path, name: str, port: int, first: int, last: int) -> None:
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listening.bind(str(folder / f"cells-{name}.sock"))
+    listening.setblocking(False)  # noqa: FBT003 # the socket's own signature
+    async with asyncio.TaskGroup() as tasks:
+        cells = Cells(folder, tasks)
+        for number in range(first, last):
+            cells.known(number, port)
+        while True:
+            cells.boot(json.loads(await asyncio.get_running_loop().sock_recv(listening, 1 << 16)))
+
+
+def main() -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    folder, name, port, first, last = sys.argv[1:]
+    with asyncio.Runner(loop_factory=_Loop) as runner:
+        runner.run(run(Path(folder), name, int(port), int(first), int(last)))
+
+
+if __name__ == "__main__":
+    main()

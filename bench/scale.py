@@ -1,0 +1,196 @@
+"""Many cells at one controller: what they cost it while all is quiet, when it was killed, and while pods are asked for.
+
+The controller is a process with the real store, link and fleet, and a cloud that only lists its instances. Cells dial
+it over real TLS and turned connections, each from an address of its own and by the agent's own code, many to a process.
+Measured at each size: CPU time, resident memory and how late the controller's loop is, while all cells are there; after
+`kill -9` until the last cell is back; and while 1,000 pods are asked for at once, whose instances join. CPU time is the
+process's own, so that it means something beside other work; times and lateness only do on a quiet machine.
+
+Beside it, where KUBE_BIN names one, a real API server with etcd keeps a kubelet's lease for as many nodes. The ratio is
+our CPU time for living cells over theirs; without KUBE_BIN it is our CPU at 10,000 cells, as the sizes let it be
+foreseen, over half a core.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import os
+import sys
+import tempfile
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench import _leases
+
+SIZES = tuple(int(word) for word in os.environ.get("BENCH_CELLS", "100,300,1000").split(","))
+PODS = int(os.environ.get("BENCH_PODS", "1000"))
+STEADY_SECONDS = float(os.environ.get("BENCH_SECONDS", "30"))
+EACH_PROCESS = 500
+BACK_SECONDS = 600.0
+# The first heartbeats, and what the start has put off.
+SETTLE_SECONDS = 8.0
+AIM_CELLS, AIM_CORE = 10_000, 0.5
+Json = dict[str, Any]
+
+
+class Controller:
+    """The controller's process: killed and started again at one port, it finds what it wrote."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: Process | None = None
+        self.port = 0
+
+    async def start(self, seed: int = 0) -> Json:
+        """What it tells once it listens; `seed` cells are made, the first time."""
+        words = ("bench._scale_controller", str(self._folder), str(self.port), str(seed))
+        self._process = await asyncio.create_subprocess_exec(sys.executable, "-m", *words, stdin=PIPE, stdout=PIPE)
+        told = await self._answer()
+        self.port = told["port"]
+        return told
+
+    async def ask(self, *words: object) -> Json:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(" ".join(map(str, words)).encode() + b"\n")
+        return await self._answer()
+
+    async def kill(self) -> None:
+        """SIGKILL."""
+        assert self._process is not None
+        self._process.kill()
+        await self._process.wait()
+
+    async def until_all(self, count: int) -> Json:
+        """Wait until so many cells are connected; what it tells then. No cell may be lost meanwhile."""
+        async with asyncio.timeout(BACK_SECONDS):
+            while (told := await self.ask("told"))["connected"] < count:
+                assert not told["lost"], f"{told['lost']} cells were lost"
+                await asyncio.sleep(0.25)
+        return told
+
+    async def _answer(self) -> Json:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        return json.loads(await self._process.stdout.readline())
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What passed between two looks: seconds, CPU seconds, resident bytes at the end, lateness in seconds."""
+
+    seconds: float
+    cpu: float
+    rss: int
+    lag: Mapping[str, float]
+
+    @classmethod
+    def between(cls, before: Json, after: Json) -> Phase:
+        return cls(after["at"] - before["at"], after["cpu"] - before["cpu"], after["rss"], after["lag"])
+
+    @property
+    def share(self) -> float:
+        """Of a core."""
+        return self.cpu / self.seconds
+
+
+@asynccontextmanager
+async def players(folder: Path, port: int, count: int) -> AsyncGenerator[None]:
+    """Processes that play so many cells."""
+    started: list[Process] = []
+    try:
+        for number, first in enumerate(range(0, count, EACH_PROCESS)):
+            span = (str(first), str(min(first + EACH_PROCESS, count)))
+            words = ("bench._scale_cells", str(folder), str(number), str(port), *span)
+            started.append(await asyncio.create_subprocess_exec(sys.executable, "-m", *words))
+        yield
+    finally:
+        for one in started:
+            if one.returncode is None:
+                one.kill()
+                await one.wait()
+
+
+async def measure(folder: Path, count: int) -> dict[str, Phase]:
+    """All phases with so many cells."""
+    controller = Controller(folder)
+    empty = await controller.start(count)
+    try:
+        async with players(folder, controller.port, count):
+            found = {"accepted": Phase.between(empty, await controller.until_all(count))}
+            await asyncio.sleep(SETTLE_SECONDS)
+            before = await controller.ask("told")
+            await asyncio.sleep(STEADY_SECONDS)
+            found["steady"] = Phase.between(before, await controller.ask("told"))
+            await controller.kill()
+            killed = time.monotonic()
+            empty = await controller.start()
+            back = await controller.until_all(count)
+            found["restart"] = Phase.between({**empty, "at": killed}, back)
+            await asyncio.sleep(SETTLE_SECONDS)
+            before = await controller.ask("told")
+            await controller.ask("ask", PODS)
+            after = await controller.ask("told")
+            assert after["connected"] == after["cells"] == count + PODS, f"not all pods have their cell: {after}"
+            found[f"{PODS} pods"] = Phase.between(before, after)
+    finally:
+        await controller.kill()
+    return found
+
+
+def show(count: int, found: Mapping[str, Phase]) -> None:
+    for name, one in found.items():
+        lag = "".join(f"{1000 * one.lag[part]:>8.1f}" for part in ("p50", "p99", "max"))
+        print(
+            f"{count:>6} {name:<12}{one.seconds:>8.1f}{one.cpu:>9.2f}{100 * one.share:>8.1f}%"
+            f"{1000 * one.cpu / count:>10.2f}{one.rss / 2**20:>8.0f}{lag}",
+            flush=True,
+        )
+
+
+def exponent(points: Mapping[int, float]) -> float:
+    """Of growth: the slope of a line through the logarithms; 1 is proportional, 0 constant."""
+    at = [(math.log(count), math.log(max(value, 1e-9))) for count, value in points.items()]
+    middle = [sum(part) / len(at) for part in zip(*at, strict=True)]
+    spread = sum((x - middle[0]) ** 2 for x, _ in at)
+    return sum((x - middle[0]) * (y - middle[1]) for x, y in at) / spread if spread else math.nan
+
+
+async def bench() -> float:
+    print(f"load {os.getloadavg()[0]:.1f}; CPU ms a cell; lateness of the loop in ms")
+    print(
+        f"{'cells':>6} {'':<12}{'s':>8}{'CPU s':>9}{'core':>9}{'ms/cell':>10}{'MiB':>8}{'p50':>8}{'p99':>8}{'max':>8}"
+    )
+    all_found: dict[int, dict[str, Phase]] = {}
+    for count in SIZES:
+        with tempfile.TemporaryDirectory(prefix="bench-scale-") as folder:
+            all_found[count] = await measure(Path(folder), count)
+        show(count, all_found[count])
+    for name in ("accepted", "steady", "restart"):
+        cpu = exponent({count: found[name].cpu for count, found in all_found.items()})
+        print(f"{name}: CPU grows with the number of cells to the power of {cpu:.2f}")
+    most = max(SIZES)
+    steady = all_found[most]["steady"]
+    grown = exponent({count: found["steady"].cpu for count, found in all_found.items()})
+    foreseen = steady.share * (AIM_CELLS / most) ** (1.0 if math.isnan(grown) else grown)
+    print(f"foreseen at {AIM_CELLS} cells: {100 * foreseen:.0f} % of a core (aim: {100 * AIM_CORE:.0f} %)")
+    theirs = await _leases.share(most, STEADY_SECONDS)
+    if theirs is None:
+        return foreseen / AIM_CORE
+    print(f"kubelet leases of {most} nodes: {100 * theirs:.1f} % of a core in the API server and etcd")
+    return steady.share / theirs
+
+
+def main() -> None:
+    print(f"ratio: {asyncio.run(bench()):.3f}")
+
+
+if __name__ == "__main__":
+    main()
