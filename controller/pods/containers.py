@@ -20,7 +20,7 @@ from cellwire.faults import Fault
 from controller.choice import platforms
 from controller.model.names import CellName
 from controller.objects.fields import Json
-from controller.pods import contents, lifecycle
+from controller.pods import contents, hosts, lifecycle
 from controller.pods.asking import answered
 from controller.pods.contents import Entry, Missing
 from controller.pods.delivery import Delivery
@@ -33,7 +33,6 @@ from controller.pods.translate import (
     Folder,
     container_config,
     container_folder,
-    host_name,
     part_folders,
     sandbox_config,
 )
@@ -99,14 +98,17 @@ class Containers:
         """
         record, loop = self._record, asyncio.get_running_loop()
         wanted = [one for one, _ in lifecycle.containers_of(record.pod["spec"]) if one["imagePullPolicy"] != "Never"]
-        self._early = {container["image"]: loop.create_future() for container in wanted}
+        first: dict[str, Json] = {}
         for container in wanted:
-            outcome = self._early[container["image"]]
-            if not outcome.done():
-                try:
-                    outcome.set_result(await self._found(record, container))
-                except Fault as fault:
-                    outcome.set_result(fault)
+            first.setdefault(container["image"], container)
+        # A start takes its image's entry away, maybe before this loop is there: the futures are held here too.
+        outcomes = {image: loop.create_future() for image in first}
+        self._early = dict(outcomes)
+        for image, container in first.items():
+            try:
+                outcomes[image].set_result(await self._found(record, container))
+            except Fault as fault:
+                outcomes[image].set_result(fault)
 
     async def start(self, name: str) -> str:
         """Start a container; returns its id, or "" where it cannot be started now."""
@@ -223,8 +225,8 @@ class Containers:
     def _files(self, record: PodRecord) -> list[Entry]:
         """The files that belong to one start of a container."""
         listed = [Entry("termination-log", _TERMINATION_FILE)]
-        if record.pod["spec"].get("hostAliases"):
-            data = contents.hosts_file(record.pod, record.run, host_name(record.pod))
+        if hosts.needs_file(record.pod["spec"]):
+            data = hosts.hosts_file(record.pod, record.run, self.delivery.domain)
             listed.append(Entry("etc-hosts", _HOSTS_FILE, data=data))
         return listed
 

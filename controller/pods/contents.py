@@ -230,15 +230,6 @@ def account_volume() -> Json:
     }
 
 
-def hosts_file(pod: Json, run: PodRun, hostname: str) -> bytes:
-    """/etc/hosts of a pod with aliases."""
-    lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
-    lines += [f"{address}\t{hostname}" for address in run.addresses]
-    for alias in pod["spec"].get("hostAliases") or ():
-        lines.append("\t".join([alias["ip"], *(alias.get("hostnames") or ())]))
-    return ("\n".join(lines) + "\n").encode()
-
-
 def docker_logins(secrets: list[Json], host: str, repository: str) -> list[tuple[str, str]]:
     """Names and passwords for a registry in secrets of type dockerconfigjson or dockercfg, the best match first."""
     found: list[tuple[int, str, str]] = []

@@ -12,7 +12,7 @@ import msgspec
 from cellwire.cri.v1 import runtime_pb2 as cri
 from controller.choice.quantity import millis, quantity
 from controller.objects.fields import Json
-from controller.pods import devices, dns
+from controller.pods import devices, dns, hosts
 from controller.pods.run import PodRun
 
 ACCOUNT_VOLUME = "kube-api-access"
@@ -23,6 +23,7 @@ LEAST_SHARES, MOST_SHARES = 2, 262_144
 # The medium of an emptyDir that is a file system in memory.
 MEMORY = "Memory"
 SPARED_BY_OOM, FIRST_FOR_OOM = -997, 1000
+_HOSTS = "/etc/hosts"
 _EVERY_FLAG = stat.S_IFDIR | 0o777
 
 
@@ -97,7 +98,7 @@ def sandbox_config(pod: Json, run: PodRun, domain: str = "") -> cri.PodSandboxCo
         metadata=cri.PodSandboxMetadata(
             name=metadata["name"], uid=uid, namespace=metadata["namespace"], attempt=run.attempt
         ),
-        hostname="" if spec.get("hostNetwork") else host_name(pod),
+        hostname="" if spec.get("hostNetwork") else hosts.host_name(pod, domain),
         log_directory=_logs(metadata),
         labels={**(metadata.get("labels") or {}), **identity},
         annotations=metadata.get("annotations") or {},
@@ -108,11 +109,6 @@ def sandbox_config(pod: Json, run: PodRun, domain: str = "") -> cri.PodSandboxCo
     if not spec.get("hostNetwork"):
         config.port_mappings.extend(_ports(spec))
     return config
-
-
-def host_name(pod: Json) -> str:
-    """What the pod calls itself."""
-    return pod["spec"].get("hostname") or pod["metadata"]["name"].replace(".", "-")[:63]
 
 
 def _ports(spec: Json) -> list[cri.PortMapping]:
@@ -313,8 +309,8 @@ def _mounts(pod: Json, container: Json, start: int, variables: dict[str, str]) -
         for mount in container.get("volumeMounts") or ()
     ]
     folder = container_folder(uid, container["name"], start)
-    if spec.get("hostAliases") and not spec.get("hostNetwork"):
-        mounts.append(cri.Mount(container_path="/etc/hosts", host_path=f"{folder}/etc-hosts"))
+    if hosts.needs_file(spec) and not any(mount.container_path == _HOSTS for mount in mounts):
+        mounts.append(cri.Mount(container_path=_HOSTS, host_path=f"{folder}/etc-hosts"))
     termination = cri.Mount(
         container_path=container.get("terminationMessagePath", "/dev/termination-log"),
         host_path=f"{folder}/termination-log",

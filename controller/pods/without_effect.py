@@ -19,7 +19,6 @@ FIELDS: Mapping[str, str] = {
     "topologySpreadConstraints": f"{_ALONE}; chinampa.dev/zone names zones",
     "runtimeClassName": "there is one runtime, and it has a machine of its own for each pod",
     "nodeName": "the cell is made for the pod",
-    "setHostnameAsFQDN": "a cell has no domain, the host name is the pod's name",
 }
 SELECTED = frozenset({"kubernetes.io/arch", "beta.kubernetes.io/arch", "kubernetes.io/os", "beta.kubernetes.io/os"})
 _DEFAULTS = {"priority": 0, "preemptionPolicy": "PreemptLowerPriority"}

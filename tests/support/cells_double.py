@@ -147,6 +147,9 @@ class CellsDouble:
         self.sandboxes_go = asyncio.Event()
         """Until this is set no cell makes a sandbox."""
         self.sandboxes_go.set()
+        self.pulls_go = asyncio.Event()
+        """Until this is set no pull that is asked for ends."""
+        self.pulls_go.set()
 
     async def claim(self, claim: PodClaim) -> Cell:
         if self.refuse is not None:
@@ -155,7 +158,7 @@ class CellsDouble:
             if cell.claim is not None and (cell.claim.pod == claim.pod):
                 return cell
         name = CellName(f"c-{len(self.doubles)}")
-        double = CellDouble(self.tasks, self.sandboxes_go)
+        double = CellDouble(self.tasks, self.sandboxes_go, self.pulls_go)
         path = self.folder / f"{name}.sock"
         ready = asyncio.Event()
 

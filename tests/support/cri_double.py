@@ -63,9 +63,9 @@ def stats_of(one: Process) -> cri.ContainerStats:
 class CellDouble:
     """One cell: containers, and the calls of the services on them."""
 
-    def __init__(self, tasks: asyncio.TaskGroup, sandboxes_go: asyncio.Event) -> None:
+    def __init__(self, tasks: asyncio.TaskGroup, sandboxes_go: asyncio.Event, pulls_go: asyncio.Event) -> None:
         self.tasks = tasks
-        self.sandboxes_go = sandboxes_go
+        self.sandboxes_go, self.pulls_go = sandboxes_go, pulls_go
         self.containers: dict[str, Process] = {}
         self.sandboxes: dict[str, cri.PodSandboxStatus] = {}
         self.folders: dict[str, list[str]] = {}
@@ -219,6 +219,7 @@ class CellDouble:
         self.pulls += 1
         self.pulled.append(request.image.image)
         self.logins.append((request.auth.username, request.auth.password))
+        await self.pulls_go.wait()
         if "absent" in request.image.image:
             raise Fault(Kind.NOT_FOUND, f"image {request.image.image}", "the registry has no such tag")
         if "unreachable" in request.image.image:
