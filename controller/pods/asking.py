@@ -13,9 +13,10 @@ from typing import Protocol
 
 import h2.connection
 import h2.events
+import msgspec
 
 from cellwire.cri.v1 import runtime_pb2 as cri
-from cellwire.faults import Fault
+from cellwire.faults import Fault, Kind
 from cellwire.stream.remote import RemoteBackend
 from controller.objects.fields import Json
 from controller.sandboxes.cell import QUICK, OneCell
@@ -38,23 +39,12 @@ class Tunnel(Protocol):
         ...
 
 
-class Asked(Protocol):
-    """Where to ask: the container's id, its pod's sandbox, and its ports by name."""
+class Asked(msgspec.Struct, frozen=True):
+    """Whom to ask: the container as it is declared, the id of its present start, its pod's sandbox."""
 
-    @property
-    def container(self) -> Json:
-        """The container as it is declared."""
-        ...
-
-    @property
-    def id(self) -> str:
-        """The id of its present start."""
-        ...
-
-    @property
-    def sandbox(self) -> str:
-        """The sandbox that it is in."""
-        ...
+    container: Json
+    id: str
+    sandbox: str
 
 
 async def answered(there: OneCell, handler: Json, asked: Asked, seconds: float) -> str:
@@ -89,8 +79,8 @@ async def _dialled(there: OneCell, handler: Json, asked: Asked) -> str:
         if kind == "grpc":
             return await _health(tunnel, where.get("service", ""))
         if where.get("scheme") == "HTTPS":
-            return _failure(await _over_tls(tunnel, _request(where)))
-        await tunnel.write(_request(where))
+            return _failure(await _over_tls(tunnel, _request(where, asked.container)))
+        await tunnel.write(_request(where, asked.container))
         answer = b""
         async for data in tunnel.received():
             answer += data
@@ -185,15 +175,24 @@ def _varint(value: int) -> bytes:
 def _port(port: int | str, container: Json) -> int:
     if isinstance(port, int):
         return port
-    return next(one["containerPort"] for one in container["ports"] if one.get("name") == port)
+    for one in container.get("ports") or ():
+        if one.get("name") == port:
+            return one["containerPort"]
+    raise Fault(Kind.INVALID, f"port {port}", f"no port of the container {container['name']} has this name")
 
 
-def _request(handler: Json) -> bytes:
-    given = {one["name"]: one.get("value", "") for one in handler.get("httpHeaders") or ()}
-    headers = {"Host": "localhost", "User-Agent": "kube-probe/chinampa", "Accept": "*/*", "Connection": "close"} | given
+def _request(handler: Json, container: Json) -> bytes:
+    given = [(one["name"], one.get("value", "")) for one in handler.get("httpHeaders") or ()]
+    names = {name.lower() for name, _ in given}
+    usual = {
+        "Host": f"localhost:{_port(handler['port'], container)}",
+        "User-Agent": "kube-probe/chinampa",
+        "Accept": "*/*",
+    }
+    headers = [*((name, value) for name, value in usual.items() if name.lower() not in names), *given]
     path = handler.get("path") or "/"
     path = path if path.startswith("/") else f"/{path}"
-    lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers), "Connection: close"]
     return ("\r\n".join(line.replace("\r", "").replace("\n", "") for line in lines) + "\r\n\r\n").encode()
 
 

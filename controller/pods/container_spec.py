@@ -188,13 +188,22 @@ _TIMING: dict[str, Check] = {
     "terminationGracePeriodSeconds": integer(1, 2**31 - 1),
     "timeoutSeconds": integer(1, 2**31 - 1),
 }
-_HEADER = record({"name": text, "value": text}, required=("name",))
+_TOKEN = re.compile(r"^[-A-Za-z0-9]+$")
+
+
+def _header_name(value: object, field: str, report: Report) -> None:
+    if not isinstance(value, str) or not _TOKEN.match(value):
+        report.invalid(field, value, "a valid HTTP header must consist of alphanumeric characters or '-'")
+
+
+_OWN_HOST = only("", "localhost", "127.0.0.1", why="a probe goes to the pod itself")
+_HEADER = record({"name": _header_name, "value": text}, required=("name",))
 _HANDLERS: dict[str, Check] = {
     "exec": record({"command": items(text)}, required=("command",)),
     "grpc": record({"port": PORT, "service": text}, required=("port",)),
     "httpGet": record(
         {
-            "host": only("", "localhost", "127.0.0.1", why="a probe goes to the pod itself"),
+            "host": _OWN_HOST,
             "httpHeaders": items(_HEADER),
             "path": text,
             "port": _port_or_name,
@@ -202,7 +211,7 @@ _HANDLERS: dict[str, Check] = {
         },
         required=("port",),
     ),
-    "tcpSocket": record({"host": refused("a probe goes to the pod itself"), "port": _port_or_name}, required=("port",)),
+    "tcpSocket": record({"host": _OWN_HOST, "port": _port_or_name}, required=("port",)),
 }
 
 
@@ -219,6 +228,12 @@ def _probe(*, once: bool) -> Check:
             report.required(field, "must specify a handler type")
         elif len(given) > 1:
             report.forbidden(f"{field}.{given[1]}", "may not specify more than 1 handler type")
+        if not once and probe.get("terminationGracePeriodSeconds") is not None:
+            report.invalid(
+                f"{field}.terminationGracePeriodSeconds",
+                probe["terminationGracePeriodSeconds"],
+                "must not be set for readinessProbes",
+            )
         if once and probe.get("successThreshold") not in (None, 1):
             report.invalid(f"{field}.successThreshold", probe["successThreshold"], "must be 1")
 
@@ -254,6 +269,24 @@ def _hook(value: object, field: str, report: Report) -> None:
         report.required(field, "must specify exactly one handler type")
 
 
+# As Kubernetes bounds them.
+MOST_RULES, MOST_CODES = 20, 255
+
+
+def _codes(value: object, field: str, report: Report) -> None:
+    items(integer(-(2**31), 2**31 - 1))(value, field, report)
+    if isinstance(value, list) and len(cast("list[Any]", value)) > MOST_CODES:
+        report.invalid(field, len(cast("list[Any]", value)), f"must have at most {MOST_CODES} items")
+
+
+_RULE = record(
+    {
+        "action": only("Restart", why="a cell restarts one container, not all of them"),
+        "exitCodes": record({"operator": one_of("In", "NotIn"), "values": _codes}, required=("operator",)),
+    },
+    required=("action", "exitCodes"),
+)
+
 FIELDS: dict[str, Check] = {
     "args": items(text),
     "command": items(text),
@@ -268,8 +301,8 @@ FIELDS: dict[str, Check] = {
     "readinessProbe": _probe(once=False),
     "resizePolicy": anything,
     "resources": _resources,
-    "restartPolicy": refused("only init containers have one of their own, as sidecars"),
-    "restartPolicyRules": refused(),
+    "restartPolicy": one_of("Always", "OnFailure", "Never"),
+    "restartPolicyRules": items(_RULE),
     "securityContext": _SECURITY,
     "startupProbe": _probe(once=True),
     "stdin": boolean,
@@ -282,18 +315,38 @@ FIELDS: dict[str, Check] = {
     "workingDir": text,
 }
 
-CONTAINER = record(FIELDS, required=("name", "image"))
-_SIDECAR = record({**FIELDS, "restartPolicy": only("Always")}, required=("name", "image"))
+_SHAPE = record(FIELDS, required=("name", "image"))
 PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 
 
+def main_container(value: object, field: str, report: Report) -> None:
+    """A container of a pod."""
+    _SHAPE(value, field, report)
+    if isinstance(value, dict):
+        _restarting(cast("Json", value), field, report)
+
+
+def _restarting(one: Json, field: str, report: Report) -> None:
+    rules = one.get("restartPolicyRules") or ()
+    if rules and not one.get("restartPolicy"):
+        report.required(f"{field}.restartPolicy", "must specify restartPolicy when restart rules are used")
+    if isinstance(rules, list) and len(cast("list[Any]", rules)) > MOST_RULES:
+        report.invalid(
+            f"{field}.restartPolicyRules", len(cast("list[Any]", rules)), f"must have at most {MOST_RULES} items"
+        )
+
+
 def init_container(value: object, field: str, report: Report) -> None:
-    """An init container; with restartPolicy Always a sidecar. Only sidecars have probes."""
-    _SIDECAR(value, field, report)
-    if isinstance(value, dict) and cast("Json", value).get("restartPolicy") != "Always":
-        for name in PROBES:
-            if cast("dict[str, Any]", value).get(name):
-                report.forbidden(f"{field}.{name}", "may not be set for init containers without restartPolicy=Always")
+    """An init container; with restartPolicy Always a sidecar. Only sidecars have probes and hooks."""
+    main_container(value, field, report)
+    if not isinstance(value, dict):
+        return
+    one = cast("Json", value)
+    if one.get("restartPolicy") == "Always":
+        return
+    for name in (*PROBES, "lifecycle"):
+        if one.get(name):
+            report.forbidden(f"{field}.{name}", "may not be set for init containers without restartPolicy=Always")
 
 
 # A container that is put into a pod that runs: it has neither probes nor hooks nor ports nor resources.
@@ -301,7 +354,9 @@ _NONE_LATER = refused("a container that is put into a running pod cannot have it
 EPHEMERAL = record(
     {
         **FIELDS,
-        **dict.fromkeys((*PROBES, "lifecycle", "ports", "resources", "restartPolicy"), _NONE_LATER),
+        **dict.fromkeys(
+            (*PROBES, "lifecycle", "ports", "resources", "restartPolicy", "restartPolicyRules"), _NONE_LATER
+        ),
         "targetContainerName": dns_label,
     },
     required=("name", "image"),

@@ -21,13 +21,13 @@ from controller.choice import platforms
 from controller.model.names import CellName
 from controller.objects.fields import Json
 from controller.pods import contents, hosts, lifecycle
-from controller.pods.asking import answered
 from controller.pods.contents import Entry, Missing
 from controller.pods.delivery import Delivery
 from controller.pods.files import put_folders, put_tree
 from controller.pods.logs import KEPT_STARTS
-from controller.pods.prober import Target
+from controller.pods.restarting import NEVER, Policy
 from controller.pods.run import ContainerRun, PodRecord, PodRun, Running, Terminated, Waiting
+from controller.pods.stopping import Hand, stop_all
 from controller.pods.surroundings import Surroundings
 from controller.pods.translate import (
     Folder,
@@ -43,10 +43,6 @@ from controller.sandboxes.records import SandboxRecord
 
 log = structlog.get_logger()
 _TERMINATION_FILE, _HOSTS_FILE = stat.S_IFREG | 0o666, stat.S_IFREG | 0o644
-# As a kubelet: what is left to a container whose preStop hook took all of its grace.
-LEAST_GRACE = 2.0
-# A hook has no limit of its own; the call that carries it has.
-LONGEST_HOOK = 3600.0
 _OPEN_FOLDER = stat.S_IFDIR | 0o777
 
 
@@ -71,6 +67,7 @@ class Containers:
         self._now = around.now
         self._early: dict[str, asyncio.Future[cri.Image | Fault]] = {}
         self.there = around.room.containers.on(cell)
+        self.hand = Hand(uid, cell, around, self.there)
         self.delivery = Delivery(uid, self.there, around.records, around.recorder, around.library, around.identity)
 
     @property
@@ -241,7 +238,7 @@ class Containers:
             await self._set(name, lambda one: lifecycle.not_started(one, cause, self._now(), policy=policy))
             return False
         self._recorder.normal(pod, "Started", f"Started container {name}", name)
-        await self._hook(container, made, "postStart", math.inf)
+        await self.hand.hook(container, made, "postStart", math.inf)
         at = self._status(made).started_at / 1e9 or self._now()
         await self._set(name, lambda one: running(container, one, at))
         await self._clear(name)
@@ -270,30 +267,12 @@ class Containers:
             cri.ContainerStatus(id=made), "nothing is known of this container", self._now(), reducer.UNKNOWN
         )
 
-    async def _hook(self, container: Json, made: str, kind: str, seconds: float) -> None:
-        """Run a hook of a container to its end, or for so many seconds; one that fails after the start ends it."""
-        handler = (container.get("lifecycle") or {}).get(kind)
-        if handler is None:
-            return
-        record = self._record
-        target = Target(container, made, record.run.sandbox)
-        why = await answered(self.there, handler, target, min(seconds, LONGEST_HOOK))
-        if not why:
-            return
-        reason = "FailedPostStartHook" if kind == "postStart" else "FailedPreStopHook"
-        self._recorder.warning(record.pod, reason, f"{kind} hook failed: {why}", container["name"])
-        if kind == "postStart":
-            try:
-                await self._room.containers.stop(made, float(record.pod["spec"]["terminationGracePeriodSeconds"]))
-            except Fault as fault:
-                self._recorder.warning(record.pod, "FailedKillPod", str(fault), container["name"])
-
-    def _policy(self, name: str) -> str:
+    def _policy(self, name: str) -> Policy:
         spec = self._record.pod["spec"]
         for container, init in lifecycle.containers_of(spec):
             if container["name"] == name:
                 return lifecycle.policy_of(spec, container, init=init)
-        return "Never"
+        return NEVER
 
     async def refresh(self, name: str) -> None:
         """Take in the end of a container that ran when last seen. One that ended with its cell is left to that."""
@@ -322,43 +301,18 @@ class Containers:
             if not isinstance(one.state, Running) or not one.id or one.image == container["image"]:
                 continue
             said = f"Container {name} definition changed, will be restarted"
-            self._recorder.normal(record.pod, "Killing", said, name)
-            try:
-                await self._room.containers.stop(one.id, float(spec["terminationGracePeriodSeconds"]))
-            except Fault as fault:
-                self._recorder.warning(record.pod, "FailedKillPod", str(fault), name)
-                continue
+            by = self._now() + spec["terminationGracePeriodSeconds"]
+            await self.hand.stop(name, lambda by=by: max(by - self._now(), 0.0), why=said)
             await self.refresh(name)
+            if isinstance(self._record.run.of(name).state, Running):
+                continue
             await self._set(name, lambda now: replace(now, state=Waiting(since=self._now()), retry_at=0.0))
 
     async def stop_all(self, grace: Callable[[], float]) -> None:
-        """Stop main containers together, then sidecars in reverse order of their start; each within `grace()` s."""
-        spec = self._record.pod["spec"]
-        listed = [(one["name"], lifecycle.is_sidecar(one)) for one, _ in lifecycle.containers_of(spec)]
-        async with asyncio.TaskGroup() as tasks:
-            for name, sidecar in listed:
-                if not sidecar:
-                    tasks.create_task(self._stop(name, grace))
-        for name, sidecar in reversed(listed):
-            if sidecar:
-                await self._stop(name, grace)
-        for name, _ in listed:
-            await self.refresh(name)
-
-    async def _stop(self, name: str, grace: Callable[[], float]) -> None:
-        one = self._record.run.of(name)
-        if one.id and isinstance(one.state, Running):
-            self._recorder.normal(self._record.pod, "Killing", f"Stopping container {name}", name)
-            try:
-                if (left := grace()) > 0:
-                    container = lifecycle.container_named(self._record.pod["spec"], name) or {}
-                    await self._hook(container, one.id, "preStop", left)
-                    # As a kubelet: whoever used up the grace gets two seconds more.
-                    left = max(grace() if grace() != left else left, LEAST_GRACE)
-                await self._room.containers.stop(one.id, left)
-            except Fault as fault:
-                if not is_over(self._around.cells.get(self._cell)):
-                    self._recorder.warning(self._record.pod, "FailedKillPod", str(fault), name)
+        """Stop all containers, each within `grace()` s from now, in Kubernetes' order; their ends are known then."""
+        await stop_all(self.hand, grace)
+        for container, _ in lifecycle.containers_of(self._record.pod["spec"]):
+            await self.refresh(container["name"])
 
     def _end_of(self, name: str, one: ContainerRun, status: cri.ContainerStatus) -> Terminated:
         began = one.state.started_at if isinstance(one.state, Running) else 0.0

@@ -12,6 +12,8 @@ import msgspec
 from msgspec.structs import replace
 
 from controller.objects.fields import Json
+from controller.pods import restarting
+from controller.pods.restarting import Policy, restarts
 from controller.pods.run import ContainerRun, PodRun, Running, State, Terminated, Waiting
 
 FIRST_BACKOFF = 10.0
@@ -73,19 +75,13 @@ def is_sidecar(container: Json) -> bool:
     return container.get("restartPolicy") == "Always"
 
 
-def restarts(policy: str, state: Terminated) -> bool:
-    """Whether a container that ended so is started again."""
-    return policy == "Always" or (policy == "OnFailure" and state.exit_code != 0)
-
-
-def policy_of(spec: Json, container: Json, *, init: bool) -> str:
+def policy_of(spec: Json, container: Json, *, init: bool) -> Policy:
     """The restart policy of one container: a sidecar's is its own, an init container's never restarts a success."""
-    if is_sidecar(container):
-        return "Always"
+    if init and is_sidecar(container):
+        return restarting.ALWAYS
     if is_ephemeral(spec, container):
-        return "Never"
-    policy = spec.get("restartPolicy", "Always")
-    return "OnFailure" if init and policy == "Always" else policy
+        return restarting.NEVER
+    return restarting.policy_of(container, spec.get("restartPolicy", "Always"), init=init)
 
 
 def decide(spec: Json, run: PodRun, now: float, image_patience: float = 0.0) -> tuple[Action, ...]:
@@ -99,10 +95,9 @@ def decide(spec: Json, run: PodRun, now: float, image_patience: float = 0.0) -> 
         if isinstance(end, Finish):
             return (end,)
         waits += [] if end is None else [end]
-    initialized = True
+    if over := _over(spec, run):
+        return (over,)
     for container, init in containers_of(spec):
-        if not init and not initialized:
-            break
         step = _container_step(spec, run, container, init=init, now=now)
         if isinstance(step, Finish):
             return (step,)
@@ -110,12 +105,14 @@ def decide(spec: Json, run: PodRun, now: float, image_patience: float = 0.0) -> 
             due.append(step)
         elif step is not None and step.until is not None:
             waits.append(step.until)
-        if init and not init_done(container, run):
-            initialized = False
-            break
-    if initialized and (over := _over(spec, run)):
-        return (over,)
+        if init and not init_done(container, run) and not _works(spec, run):
+            break  # a sidecar that ends later holds nothing back
     return tuple(due) or (Wait(min(waits)) if waits else Wait(),)
+
+
+def _works(spec: Json, run: PodRun) -> bool:
+    """Whether any main container runs."""
+    return any(isinstance(run.of(container["name"]).state, Running) for container in spec["containers"])
 
 
 def _evicted(run: PodRun) -> Finish | None:
@@ -129,8 +126,7 @@ def _unpullable(spec: Json, run: PodRun, now: float, patience: float) -> Finish 
         for container, _ in containers_of(spec)
         if (one := run.of(container["name"])).unpullable_since
     ]
-    works = any(isinstance(run.of(container["name"]).state, Running) for container in spec["containers"])
-    if not since or not patience or works:
+    if not since or not patience or _works(spec, run):
         return None
     first, image = min(since)
     if now < first + patience:
@@ -148,8 +144,14 @@ def init_done(container: Json, run: PodRun) -> bool:
 
 
 def initialized(spec: Json, run: PodRun) -> bool:
-    """Whether all init containers have done their part."""
-    return all(init_done(container, run) or is_sidecar(container) for container in spec.get("initContainers") or ())
+    """Whether the main containers have begun, or may: all init containers have done their part."""
+    begun = any(_begun(run.of(container["name"])) for container in spec["containers"])
+    return begun or all(init_done(container, run) for container in spec.get("initContainers") or ())
+
+
+def _begun(one: ContainerRun) -> bool:
+    """Whether anything was done for the container on its present cell."""
+    return bool(one.id or one.crashes) or not isinstance(one.state, Waiting)
 
 
 def _deadline(spec: Json, run: PodRun, now: float) -> Finish | float | None:
@@ -180,13 +182,14 @@ def _container_step(spec: Json, run: PodRun, container: Json, *, init: bool, now
 
 
 def _over(spec: Json, run: PodRun) -> Finish | None:
-    """The end, once every main container has ended for good."""
-    states = [run.of(container["name"]).state for container in spec["containers"]]
-    ended = [state for state in states if isinstance(state, Terminated)]
-    policy = spec.get("restartPolicy", "Always")
-    if len(ended) < len(states) or any(restarts(policy, state) for state in ended):
-        return None
-    return Finish("Succeeded" if all(state.exit_code == 0 for state in ended) else "Failed")
+    """The end, once every main container has ended for good; sidecars, whatever they do, keep no pod."""
+    codes: list[int] = []
+    for container in spec["containers"]:
+        state = run.of(container["name"]).state
+        if not isinstance(state, Terminated) or restarts(policy_of(spec, container, init=False), state):
+            return None
+        codes.append(state.exit_code)
+    return Finish("Failed" if any(codes) else "Succeeded")
 
 
 def backoff(crashes: int) -> float:
@@ -194,7 +197,7 @@ def backoff(crashes: int) -> float:
     return 0.0 if crashes <= 1 else min(FIRST_BACKOFF * 2.0 ** min(crashes - 2, 10), LONGEST_BACKOFF)
 
 
-def ended(one: ContainerRun, state: Terminated, *, policy: str, whose: str) -> ContainerRun:
+def ended(one: ContainerRun, state: Terminated, *, policy: Policy, whose: str) -> ContainerRun:
     """The container after its process ended; `whose` is name_namespace(uid) of the pod, for the message."""
     lasted = state.finished_at - state.started_at if state.started_at else 0.0
     crashes = 1 if lasted >= FORGIVEN_AFTER else one.crashes + 1
@@ -213,7 +216,7 @@ def ended(one: ContainerRun, state: Terminated, *, policy: str, whose: str) -> C
     )
 
 
-def not_started(one: ContainerRun, cause: str, now: float, *, policy: str) -> ContainerRun:
+def not_started(one: ContainerRun, cause: str, now: float, *, policy: Policy) -> ContainerRun:
     """The container after the runtime refused to start it."""
     state = Terminated(START_FAILED, "StartError", cause, finished_at=now, container_id=one.id)
     crashes = one.crashes + 1

@@ -9,23 +9,14 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from cellwire.faults import Fault
 from controller.objects.fields import Json
-from controller.pods.asking import answered
+from controller.pods.asking import Asked, answered
 from controller.pods.lifecycle import containers_of
 from controller.pods.run import ContainerRun, PodRecord, PodRun, Running
+from controller.pods.stopping import Hand
 from controller.pods.surroundings import Surroundings
-from controller.sandboxes.cell import OneCell
 
 KINDS = {"startupProbe": "Startup", "livenessProbe": "Liveness", "readinessProbe": "Readiness"}
-
-
-class Target(msgspec.Struct, frozen=True):
-    """See `asking.Asked`."""
-
-    container: Json
-    id: str
-    sandbox: str
 
 
 class Tally(msgspec.Struct, frozen=True):
@@ -45,18 +36,18 @@ def verdict(probe: Json, tally: Tally) -> bool | None:
     return tally.passed if tally.row >= needed else None
 
 
-def probing(record: PodRecord, around: Surroundings, there: OneCell) -> Iterator[Coroutine[Any, Any, None]]:
+def probing(record: PodRecord, around: Surroundings, hand: Hand) -> Iterator[Coroutine[Any, Any, None]]:
     """One endless task per probe of the pod."""
     for container, _ in containers_of(record.pod["spec"]):
         for kind in KINDS:
             if container.get(kind):
-                yield Prober(record.pod, container, kind, around, there).run()
+                yield Prober(record.pod, container, kind, around, hand).run()
 
 
 class Prober:
     """One probe of one container."""
 
-    def __init__(self, pod: Json, container: Json, kind: str, around: Surroundings, there: OneCell) -> None:
+    def __init__(self, pod: Json, container: Json, kind: str, around: Surroundings, hand: Hand) -> None:
         self._pod = pod
         self._container = container
         self._kind = kind
@@ -64,8 +55,7 @@ class Prober:
         self._records = around.records
         self._recorder = around.recorder
         self._now = around.now
-        self._containers = around.room.containers
-        self._there = there
+        self._hand = hand
 
     def _one(self) -> ContainerRun:
         record = self._records.get(self._pod["metadata"]["uid"])
@@ -101,11 +91,8 @@ class Prober:
             await self._set(one, ready=passed)
         elif not passed:
             said = f"Container {one.name} failed {KINDS[self._kind].lower()} probe, will be restarted"
-            self._recorder.normal(self._pod, "Killing", said, one.name)
-            try:
-                await self._containers.stop(one.id, float(self._grace()))
-            except Fault as fault:
-                self._recorder.warning(self._pod, "FailedKillPod", str(fault), one.name)
+            by = self._now() + self._grace()
+            await self._hand.stop(one.name, lambda: max(by - self._now(), 0.0), why=said)
         elif self._kind == "startupProbe":
             await self._set(one, started=True, ready="readinessProbe" not in self._container)
 
@@ -124,5 +111,5 @@ class Prober:
     async def _ask(self, one: ContainerRun) -> str:
         """Nothing if the probe passed, else why it did not."""
         record = self._records.get(self._pod["metadata"]["uid"])
-        target = Target(self._container, one.id, record.run.sandbox if record else "")
-        return await answered(self._there, self._probe, target, float(self._probe["timeoutSeconds"]))
+        asked = Asked(self._container, one.id, record.run.sandbox if record else "")
+        return await answered(self._hand.there, self._probe, asked, float(self._probe["timeoutSeconds"]))

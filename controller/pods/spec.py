@@ -35,7 +35,6 @@ from controller.objects.fields import (
 )
 from controller.pods import container_spec, defaults
 from controller.pods.container_spec import (
-    CONTAINER,
     EPHEMERAL,
     RESOURCE_REF,
     SECCOMP,
@@ -44,6 +43,7 @@ from controller.pods.container_spec import (
     WHOLE_FIELD_REF,
     WINDOWS,
     init_container,
+    main_container,
 )
 from controller.pods.translate import MEMORY
 
@@ -196,7 +196,7 @@ _SPEC = record(
         "activeDeadlineSeconds": integer(1, 2**31 - 1),
         "affinity": anything,
         "automountServiceAccountToken": boolean,
-        "containers": items(CONTAINER, key="name"),
+        "containers": items(main_container, key="name"),
         "dnsConfig": _DNS_CONFIG,
         "dnsPolicy": one_of("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"),
         "enableServiceLinks": boolean,

@@ -210,7 +210,7 @@ class Worker:
             await self._sandbox(cell, containers)
             await containers.delivery.deliver()
             beside.append(group.create_task(containers.delivery.keep()))
-            probes = probing(self.record, self._around, containers.there)
+            probes = probing(self.record, self._around, containers.hand)
             beside.extend(group.create_task(probe) for probe in probes)
             if storage.limited(self.record.pod["spec"]):
                 beside.append(group.create_task(self._watch_storage(containers.there)))
@@ -347,11 +347,16 @@ class Worker:
 
     async def _wind_down(self, cell: CellName, known: Announcement) -> None:
         wanted = float(self.record.pod["spec"]["terminationGracePeriodSeconds"])
-        left = known.over_by + MARGIN - self._around.now()
+        left, by = known.over_by + MARGIN - self._around.now(), self._around.now() + wanted
         sandbox = self._known_sandbox()
+
+        def grace() -> float:
+            now = self._around.now()
+            return ending.within(known, max(by - now, 0.0), now)
+
         try:
             async with asyncio.timeout(left if math.isfinite(left) else None):
-                await self._containers(cell).stop_all(lambda: ending.within(known, wanted, self._around.now()))
+                await self._containers(cell).stop_all(grace)
                 if sandbox is not None:
                     await self._around.room.following.logs_complete(sandbox.id)
         except TimeoutError:
@@ -361,7 +366,8 @@ class Worker:
         """The pod is over by itself: stop what is left of it, write its end, keep its logs, give the cell back."""
         wanted = float(self.record.pod["spec"]["terminationGracePeriodSeconds"])
         grace = min(wanted, storage.GRACE) if finish.reason == storage.EVICTED else wanted
-        await self._containers(cell).stop_all(lambda: grace)
+        by = self._around.now() + grace
+        await self._containers(cell).stop_all(lambda: max(by - self._around.now(), 0.0))
         await self._set(lambda run: replace(run, phase=finish.phase, reason=finish.reason, message=finish.message))
 
     async def _end_guarded(self) -> None:

@@ -16,8 +16,10 @@ from controller.pods.lifecycle import (
     not_started,
     settled,
 )
+from controller.pods.restarting import ALWAYS, NEVER
 from controller.pods.run import ContainerRun, PodRun, Running, Terminated, Waiting
 from controller.pods.status import status_of
+from controller.pods.stopping import turns
 
 WHOSE = "web_default(u-1)"
 
@@ -70,6 +72,77 @@ def test_a_sidecar_starts_before_and_does_not_hold_the_end() -> None:
     assert decide(wanted, run(side=side, main=exit_of(0)), 101) == (Finish("Succeeded"),)
 
 
+def sidecars(*names: str, **more: Any) -> dict[str, Any]:
+    return {
+        **spec("main", **more),
+        "initContainers": [{"name": name, "image": "i", "restartPolicy": "Always"} for name in names],
+    }
+
+
+def test_a_sidecar_that_crashes_later_holds_neither_the_end_nor_a_restart_back() -> None:
+    crashed = ContainerRun(name="side", state=Waiting("CrashLoopBackOff"), retry_at=300, crashes=6)
+    assert decide(sidecars("side", policy="Never"), run(side=crashed, main=exit_of(0)), 101) == (Finish("Succeeded"),)
+    two = {**sidecars("side"), "containers": [{"name": "main", "image": "i"}, {"name": "other", "image": "i"}]}
+    states = run(side=crashed, main=Running(1), other=exit_of(1))
+    assert decide(two, states, 101) == (Start("other"),)
+    assert decide(two, run(side=crashed, main=exit_of(1), other=exit_of(1)), 101) == (Wait(300),)
+
+
+def test_a_sidecar_whose_startup_probe_has_not_passed_holds_the_next_one_and_the_pod_pending() -> None:
+    wanted = sidecars("one", "two")
+    begins = run(one=ContainerRun(name="one", state=Running(1), started=False))
+    assert decide(wanted, begins, 2) == (Wait(),)
+    status = status_of(wanted, begins, {}, 2)
+    assert status["phase"] == "Pending"
+    assert {one["type"]: one["status"] for one in status["conditions"]}["Initialized"] == "False"
+    assert status["containerStatuses"][0]["state"]["waiting"]["reason"] == "PodInitializing"
+    assert decide(wanted, run(one=ContainerRun(name="one", state=Running(1), started=True)), 2) == (Start("two"),)
+
+
+def test_sidecars_stop_last_and_in_reverse_order() -> None:
+    wanted = {**sidecars("one", "two"), "containers": [{"name": "main"}, {"name": "other"}]}
+    wanted["initContainers"].append({"name": "once"})
+    assert turns(wanted) == {
+        "once": (),
+        "main": (),
+        "other": (),
+        "two": ("once", "main", "other"),
+        "one": ("once", "main", "other", "two"),
+    }
+
+
+def having(name: str, policy: str, *rules: tuple[str, list[int]]) -> dict[str, Any]:
+    listed = [{"action": "Restart", "exitCodes": {"operator": one, "values": codes}} for one, codes in rules]
+    return {"name": name, "image": "i", "restartPolicy": policy, "restartPolicyRules": listed}
+
+
+def test_a_container_has_a_restart_policy_of_its_own_and_rules_by_exit_code_before_it() -> None:
+    wanted = spec("main", policy="Never")
+    wanted["containers"] = [having("a", "Never", ("In", [42, 43]))]
+    assert decide(wanted, run(a=exit_of(42)), 101) == (Start("a"),)
+    assert decide(wanted, run(a=exit_of(1)), 101) == (Finish("Failed"),)
+    wanted["containers"] = [having("a", "Never", ("NotIn", [0, 3]))]
+    assert decide(wanted, run(a=exit_of(7)), 101) == (Start("a"),)
+    assert decide(wanted, run(a=exit_of(3)), 101) == (Finish("Failed"),)
+    wanted["containers"] = [having("a", "OnFailure"), {"name": "b", "image": "i"}]
+    assert decide(wanted, run(a=exit_of(0), b=exit_of(1)), 101) == (Finish("Failed"),)
+    assert decide(wanted, run(a=exit_of(1), b=exit_of(0)), 101) == (Start("a"),)
+    always = spec("main")
+    always["containers"] = [having("a", "Never"), {"name": "b", "image": "i"}]
+    assert decide(always, run(a=exit_of(1), b=Running(1)), 101) == (Wait(),)
+
+
+def test_an_init_container_may_end_its_pod_or_be_repeated_by_rules_of_its_own() -> None:
+    wanted = {**spec("main"), "initContainers": [having("one", "Never", ("In", [42]))]}
+    assert decide(wanted, run(one=exit_of(42)), 101) == (Start("one"),)
+    assert decide(wanted, run(one=exit_of(0)), 101) == (Start("main"),)
+    (end,) = decide(wanted, run(one=exit_of(1)), 101)
+    assert isinstance(end, Finish)
+    assert end.phase == "Failed"
+    wanted["initContainers"] = [having("one", "Never", ("In", [0]))]
+    assert decide(wanted, run(one=exit_of(0)), 101) == (Start("main"),), "a success is not repeated"
+
+
 def test_restart_policies_decide_what_an_end_means() -> None:
     assert decide(spec("a", policy="Never"), run(a=exit_of(0)), 101) == (Finish("Succeeded"),)
     assert decide(spec("a", policy="Never"), run(a=exit_of(1)), 101) == (Finish("Failed"),)
@@ -83,10 +156,10 @@ def test_the_back_off_is_the_kubelets() -> None:
 
 
 def test_the_second_crash_waits_ten_seconds_and_says_so() -> None:
-    one = ended(ContainerRun(name="a"), exit_of(1), policy="Always", whose=WHOSE)
+    one = ended(ContainerRun(name="a"), exit_of(1), policy=ALWAYS, whose=WHOSE)
     assert isinstance(one.state, Terminated)
     assert decide(spec("a"), run(a=one), 100) == (Start("a"),)
-    two = ended(one, exit_of(1, 102, 101), policy="Always", whose=WHOSE)
+    two = ended(one, exit_of(1, 102, 101), policy=ALWAYS, whose=WHOSE)
     assert two.state == Waiting("CrashLoopBackOff", f"back-off 10s restarting failed container=a pod={WHOSE}", 102)
     assert two.last == exit_of(1, 102, 101)
     assert decide(spec("a"), run(a=two), 103) == (Wait(112),)
@@ -95,7 +168,7 @@ def test_the_second_crash_waits_ten_seconds_and_says_so() -> None:
 
 def test_ten_minutes_of_running_are_forgiveness() -> None:
     worn = ContainerRun(name="a", crashes=7)
-    assert ended(worn, exit_of(1, at=1000, began=300), policy="Always", whose=WHOSE).crashes == 1
+    assert ended(worn, exit_of(1, at=1000, began=300), policy=ALWAYS, whose=WHOSE).crashes == 1
 
 
 def test_an_image_error_becomes_a_back_off_that_keeps_the_cause() -> None:
@@ -126,11 +199,11 @@ def test_a_cell_waits_for_an_image_as_long_as_is_set_and_not_longer() -> None:
 
 
 def test_a_command_that_is_not_there_shows_the_runtimes_words() -> None:
-    one = not_started(ContainerRun(name="a"), "exec: no such file", 100, policy="Always")
+    one = not_started(ContainerRun(name="a"), "exec: no such file", 100, policy=ALWAYS)
     assert one.state == Waiting("RunContainerError", "exec: no such file", 100)
     assert one.last is not None
     assert (one.last.reason, one.last.exit_code) == ("StartError", 128)
-    never = not_started(ContainerRun(name="a"), "exec: no such file", 100, policy="Never")
+    never = not_started(ContainerRun(name="a"), "exec: no such file", 100, policy=NEVER)
     assert decide(spec("a", policy="Never"), run(a=never), 100) == (Finish("Failed"),)
 
 
@@ -174,7 +247,7 @@ def test_status_moves_from_pending_to_running_and_keeps_its_transition_times() -
 
 
 def test_the_first_end_of_a_container_is_told_after_it_was_started_again_at_once() -> None:
-    first = ended(ContainerRun(name="a", state=Running(99)), exit_of(3), policy="Always", whose=WHOSE)
+    first = ended(ContainerRun(name="a", state=Running(99)), exit_of(3), policy=ALWAYS, whose=WHOSE)
     assert first.state == exit_of(3)
     again = begun(first, 101.0)
     assert isinstance(again.state, Waiting), "who is killed now finds the container that it made"
