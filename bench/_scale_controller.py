@@ -23,7 +23,7 @@ import uvloop
 
 from cellagent.boot.identity import CellIdentity
 from cellwire.faults import Fault, Kind
-from controller.clouds.protocol import Launched, LaunchRequest, Notice
+from controller.clouds.protocol import Cloud, LaunchOutcome, LaunchRequest, Notice
 from controller.fleet import room
 from controller.fleet.cell_store import KIND
 from controller.link import port as link_port
@@ -66,10 +66,8 @@ def instance_of(number: int, token: str) -> Instance:
     )
 
 
-class ListingCloud:
+class ListingCloud(Cloud):
     """A cloud that only lists what was launched, in a file that outlives us; whoever plays the cells is told of it."""
-
-    name = "list"
 
     def __init__(self, folder: Path) -> None:
         self._players = itertools.cycle(sorted(folder.glob("cells-*.sock")))
@@ -79,11 +77,20 @@ class ListingCloud:
         self._known = {token: instance_of(int(number), token) for number, token in map(str.split, self._file)}
         self._by_id = {one.id: one for one in self._known.values()}
 
+    @property
+    def name(self) -> str:
+        return "list"
+
     async def offers(self) -> tuple[Offer, ...]:
         return (OFFER,)
 
-    async def launch(self, requests: Sequence[LaunchRequest]) -> tuple[Launched, ...]:
-        return tuple(self._launched(request) for request in requests)
+    async def launch(self, request: LaunchRequest) -> LaunchOutcome:
+        known = self._known.get(request.client_token)
+        if known is None:
+            known = self.add(request.client_token)
+            boot = {"instance": known.id, "address": known.address, "user_data": request.user_data}
+            self._out.sendto(json.dumps(boot).encode(), str(next(self._players)))
+        return LaunchOutcome(client_token=request.client_token, instance=known)
 
     async def instances(self) -> tuple[Instance, ...]:
         return tuple(self._known.values())
@@ -106,14 +113,6 @@ class ListingCloud:
         self._file.write(f"{len(self._known) - 1} {token}\n")
         self._file.flush()
         return made
-
-    def _launched(self, request: LaunchRequest) -> Launched:
-        known = self._known.get(request.client_token)
-        if known is None:
-            known = self.add(request.client_token)
-            boot = {"instance": known.id, "address": known.address, "user_data": request.user_data}
-            self._out.sendto(json.dumps(boot).encode(), str(next(self._players)))
-        return Launched(client_token=request.client_token, instance=known)
 
 
 class Lag:

@@ -36,7 +36,7 @@ from controller.clouds.ec2.settings import Ec2Settings
 from controller.clouds.local import addresses
 from controller.clouds.local import cloud as local_cloud
 from controller.clouds.local.settings import LocalSettings
-from controller.clouds.protocol import Cloud, Logins
+from controller.clouds.protocol import Cloud
 from controller.cluster import room as cluster_room
 from controller.config import Settings
 from controller.fleet import ledger, registry_facts
@@ -110,8 +110,7 @@ async def main(settings: Settings) -> None:
             )
         admission.fleet = fleet
         books = await rooms.enter_async_context(ledger.running(store, fleet, cloud))
-        login = cloud.login if isinstance(cloud, Logins) else None
-        images = Images(login=login, patience=settings.api.image_patience)
+        images = Images(login=cloud.login, patience=settings.api.image_patience)
         if settings.api.ask_registries:
             asking = await rooms.enter_async_context(
                 registries.asking(_bases(settings), images.login, _tls(settings), _proxies(settings))
@@ -159,7 +158,7 @@ async def main(settings: Settings) -> None:
         )
         facts = {"cloud": cloud.name, "link": list(link.controllers), "pid": os.getpid()}
         warming = await rooms.enter_async_context(
-            warm_images.running(fleet, held(settings.standby), login, early={CLAIMED_BY})
+            warm_images.running(fleet, held(settings.standby), cloud.login, early={CLAIMED_BY})
         )
         await rooms.enter_async_context(admin.running(fleet, state, facts, cloud, metrics, warming.held, routes))
         log.info("ready", cloud=cloud.name, cells_dial=link.controllers)

@@ -17,7 +17,7 @@ from controller.api import measuring
 from controller.api.metrics import Metrics
 from controller.api.priced import sheet
 from controller.choice.unavailable import Key
-from controller.clouds.protocol import Cloud, Priced, PriceSource
+from controller.clouds.protocol import Cloud
 from controller.fleet.cells import Telling
 from controller.fleet.pool_keeper import Figures
 from controller.fleet.reports import Vitals
@@ -108,8 +108,7 @@ async def running(
         return web.json_response({**facts, "up_seconds": round(time.time() - started), **told, "images": images})
 
     async def prices(_: web.Request) -> web.Response:
-        sources = cloud.price_sources if isinstance(cloud, Priced) else (PriceSource(part="all", source=cloud.name),)
-        return web.json_response(sheet(await cloud.offers(), sources, time.time()))
+        return web.json_response(sheet(await cloud.offers(), cloud.price_sources, time.time()))
 
     async def offers(_: web.Request) -> web.Response:
         told = Sold(offers=await cloud.offers(), refused=cells.unavailable().refused(time.time()))

@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 from cellwire.stream.counted import KINDS
 from controller.api.bounded import Codes, spend
 from controller.api.stages import STAGES, Stages
-from controller.clouds.protocol import Called, Cloud, Counted
+from controller.clouds.protocol import Cloud
 from controller.fleet.cells import Telling
 from controller.model.cell import Cell, CellState
 from controller.sandboxes.ways import Ways
@@ -180,10 +180,9 @@ class _AtScrape(Collector):
 
     def _of_calls(self) -> Iterable[Metric]:
         cloud = self._measured.cloud
-        called: tuple[Called, ...] = cloud.called() if isinstance(cloud, Counted) else ()
         calls: Counter[tuple[str, ...]] = Counter()
         throttles: Counter[tuple[str, ...]] = Counter()
-        for each in called:
+        for each in cloud.called():
             calls[each.service, each.action, self._outcomes.label(each.outcome)] += each.count
             throttles[each.service, each.action] += each.count if each.throttled else 0
         labels = ("service", "action")

@@ -1,4 +1,5 @@
-"""What the fleet asks of a cloud. Small on purpose: a new cloud is these six methods.
+"""What the fleet asks of a cloud. Small on purpose: a new cloud is the seven abstract members, and what it
+can beside them.
 
 No method retries for long or blocks beyond its caller's deadline; all raise Fault and nothing else:
 NO_CAPACITY where the next offer may do, DENIED where a person must act, UNAVAILABLE where later may do.
@@ -6,11 +7,12 @@ NO_CAPACITY where the next offer may do, DENIED where a person must act, UNAVAIL
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from cellwire.faults import Fault
 from controller.model.instance import Identity, Instance
 from controller.model.names import InstanceId
 from controller.model.offer import Offer
@@ -43,13 +45,12 @@ class Unfulfilled(msgspec.Struct, frozen=True, kw_only=True):
     code: str
 
 
-class Launched(msgspec.Struct, frozen=True, kw_only=True):
-    """Outcome of one request: an instance, or the fault in words; and what was refused on the way."""
+class LaunchOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """Outcome of one request: an instance, or the fault; and what was refused on the way."""
 
     client_token: str
     instance: Instance | None = None
-    fault: str = ""
-    fault_kind: str = ""
+    fault: Fault | None = None
     unfulfilled: tuple[Unfulfilled, ...] = ()
 
 
@@ -67,16 +68,6 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     impaired: bool = False
 
 
-@runtime_checkable
-class Imaged(Protocol):
-    """A cloud whose instances boot a machine image, which may be replaced by a newer one."""
-
-    @property
-    def image(self) -> str:
-        """What an instance that is launched now would boot; "" while that is not known."""
-        ...
-
-
 class PriceSource(msgspec.Struct, frozen=True, kw_only=True):
     """Where one part of what is known of offers is from: `at` is the unix second at which it was asked for, 0 for what
     came with the code; `fault` says why it is no newer, "" where it is as new as it should be.
@@ -86,16 +77,6 @@ class PriceSource(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     at: float = 0.0
     fault: str = ""
-
-
-@runtime_checkable
-class Priced(Protocol):
-    """A cloud that can say where its prices are from."""
-
-    @property
-    def price_sources(self) -> tuple[PriceSource, ...]:
-        """Source and age of each part of the offers."""
-        ...
 
 
 class Login(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,49 +98,6 @@ class Called(msgspec.Struct, frozen=True, kw_only=True):
     throttled: bool = False
 
 
-@runtime_checkable
-class Counted(Protocol):
-    """A cloud that counts what it asks of an API."""
-
-    def called(self) -> tuple[Called, ...]:
-        """Every call by service, action and outcome."""
-        ...
-
-
-LoginOf = Callable[[str], Awaitable[Login | None]]
-"""`Logins.login` of a cloud that has it."""
-
-
-@runtime_checkable
-class Logins(Protocol):
-    """A cloud with image registries of its own, to which the controller can log its cells in."""
-
-    async def login(self, image: str) -> Login | None:
-        """For a pull of this image reference; None where the image is in no registry of the cloud. Raises Fault."""
-        ...
-
-
-@runtime_checkable
-class Routed(Protocol):
-    """A cloud whose networks can lead addresses beyond an instance's own to it."""
-
-    def route(self, wanted: Mapping[InstanceId, tuple[str, ...]]) -> None:
-        """From now on these instances have these networks (CIDR), and no others have any. Returns at once."""
-        ...
-
-
-@runtime_checkable
-class Tagged(Protocol):
-    """A cloud that can change the tags of an instance after its launch."""
-
-    def tag(self, wanted: Mapping[InstanceId, Mapping[str, str]]) -> None:
-        """These instances, and what was made with them, are to have these tags beside those that they have, soon.
-
-        Returns at once. To ask for what is there or on its way costs nothing.
-        """
-        ...
-
-
 class Reserved(msgspec.Struct, frozen=True, kw_only=True):
     """Capacity that is paid for beforehand: it is of one type, in one zone."""
 
@@ -167,52 +105,81 @@ class Reserved(msgspec.Struct, frozen=True, kw_only=True):
     zone: str
 
 
-@runtime_checkable
-class Reserving(Protocol):
-    """A cloud at which capacity can be reserved."""
-
-    async def reserved(self, annotations: Mapping[str, str]) -> Reserved | None:
-        """What of it these annotations name; None where they name none, or leave the choice. Raises Fault."""
-        ...
+LoginOf = Callable[[str], Awaitable[Login | None]]
+"""`Cloud.login`."""
 
 
-@runtime_checkable
-class Consoled(Protocol):
-    """A cloud that keeps what an instance wrote to its console, also some time after its end."""
-
-    async def console(self, instance: InstanceId) -> str:
-        """The last lines, "" where there are none yet. Written by the instance, so not to be believed. Raises Fault."""
-        ...
-
-
-class Cloud(Protocol):
-    """Where instances come from."""
+class Cloud(ABC):
+    """Where instances come from. Features that a cloud lacks keep the default, which says so or does nothing."""
 
     @property
+    @abstractmethod
     def name(self) -> str:
         """Short name: "ec2", "local"."""
-        ...
 
+    @abstractmethod
     async def offers(self) -> tuple[Offer, ...]:
         """All that can be bought now. Cheap: answered from a cache that the cloud keeps fresh."""
-        ...
 
-    async def launch(self, requests: Sequence[LaunchRequest]) -> tuple[Launched, ...]:
-        """Launch one instance per request, in as few calls as the cloud allows; one outcome per request, in order."""
-        ...
+    @abstractmethod
+    async def launch(self, request: LaunchRequest) -> LaunchOutcome:
+        """Launch one instance. A cloud may gather requests of about the same time into one call. Raises nothing."""
 
+    @abstractmethod
     async def instances(self) -> tuple[Instance, ...]:
         """Every instance tagged as this controller's that is not long terminated."""
-        ...
 
+    @abstractmethod
     async def terminate(self, instances: Sequence[InstanceId]) -> None:
         """Ask for the end of these instances; unknown ids are ended already. Idempotent."""
-        ...
 
+    @abstractmethod
     def verify(self, document: bytes, signature: bytes) -> Identity:
         """Check an identity document against the cloud's certificates. Raises Fault DENIED."""
-        ...
 
+    @abstractmethod
     def notices(self) -> AsyncGenerator[Notice]:
         """What the cloud announces, as long as the caller iterates."""
-        ...
+
+    @property
+    def image(self) -> str:
+        """The machine image that an instance which is launched now would boot; "" where there is none, or not known."""
+        return ""
+
+    @property
+    def price_sources(self) -> tuple[PriceSource, ...]:
+        """Source and age of each part of the offers."""
+        return (PriceSource(part="all", source=self.name),)
+
+    def called(self) -> tuple[Called, ...]:
+        """Calls of the cloud's API, by service, action and outcome."""
+        return ()
+
+    async def login(self, image: str) -> Login | None:
+        """Login for a pull of this image reference, of a registry that is the cloud's own; None for others.
+
+        Raises Fault.
+        """
+        return None
+
+    def route(self, wanted: Mapping[InstanceId, tuple[str, ...]]) -> None:
+        """Routes from now on: these networks (CIDR) lead to these instances, and none to others. Returns at once."""
+        return
+
+    def tag(self, wanted: Mapping[InstanceId, Mapping[str, str]]) -> None:
+        """Tags that these instances, and what was made with them, are to have beside those that they have, soon.
+
+        Returns at once. To ask for what is there or on its way costs nothing.
+        """
+        return
+
+    async def reserved(self, annotations: Mapping[str, str]) -> Reserved | None:
+        """Capacity that these annotations reserve; None where they name none, or leave the choice. Raises Fault."""
+        return None
+
+    async def console(self, instance: InstanceId) -> str:
+        """Last lines of the console of an instance, also some time after its end; "" where there are none (yet).
+
+        Written by the instance, so not to be believed. Raises Fault.
+        """
+        return ""

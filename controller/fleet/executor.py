@@ -19,7 +19,7 @@ from cellwire.faults import Fault, Kind
 from controller.choice import rank, wishes
 from controller.choice.catalogue import Catalogue
 from controller.choice.unavailable import Unavailable, marked
-from controller.clouds.protocol import Cloud, Consoled, Launched, Reserving
+from controller.clouds.protocol import Cloud, LaunchOutcome
 from controller.clouds.userdata import UserData
 from controller.fleet import launch, plan
 from controller.fleet.cell_store import CellStore
@@ -39,7 +39,7 @@ CONSOLE_SECONDS = 10.0
 # Offers are refused one call at a time at worst; a catalogue has a few thousand, a person less patience.
 MOST_TRIES = 30
 # Faults after which nothing was launched, whatever is tried; all others leave the outcome open.
-FINAL = frozenset({Kind.DENIED.value, Kind.INVALID.value, Kind.UNSUPPORTED.value, Kind.EXISTS.value})
+FINAL = frozenset({Kind.DENIED, Kind.INVALID, Kind.UNSUPPORTED, Kind.EXISTS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +111,6 @@ class Executor:
         cell = self._book.get(name)
         if cell is None or cell.instance is None or cell.state is not CellState.BOOTING:
             return reason
-        if not isinstance(self._cloud, Consoled):
-            return reason
         try:
             async with asyncio.timeout(CONSOLE_SECONDS):
                 said = await self._cloud.console(cell.instance)
@@ -178,8 +176,8 @@ class Executor:
                 cell = await self._announce(cell)
             outcome = await self._ask(cell, offers, wish)
             self.refusals.update(launch.codes(outcome))
-            if outcome.unfulfilled or outcome.fault_kind == Kind.NO_CAPACITY.value:
-                self._refusal = outcome.fault or self._refusal
+            if outcome.unfulfilled or (outcome.fault is not None and outcome.fault.kind is Kind.NO_CAPACITY):
+                self._refusal = str(outcome.fault or self._refusal)
                 self.unavailable = launch.refused(self.unavailable, outcome.unfulfilled, offers, self._clock())
             if outcome.instance is not None:
                 await self._launched(name, outcome.instance)
@@ -190,7 +188,7 @@ class Executor:
         """What is wished of the cell's instance; a reservation knows best. Raises Fault."""
         said = launch.wished(cell)
         wish = wishes.read(said)
-        reserved = await self._cloud.reserved(said) if isinstance(self._cloud, Reserving) else None
+        reserved = await self._cloud.reserved(said)
         return wish if reserved is None else wishes.within(wish, reserved.type, reserved.zone)
 
     async def _offers_for(self, cell: Cell, wish: wishes.Wishes) -> tuple[Offer, ...]:
@@ -215,7 +213,7 @@ class Executor:
         hashed = token_hash(launch.join_token(self._secret, token))
         return await self._book.change(cell.name, steps.Launching(client_token=token, join_token_hash=hashed))
 
-    async def _ask(self, cell: Cell, offers: tuple[Offer, ...], wish: wishes.Wishes) -> Launched:
+    async def _ask(self, cell: Cell, offers: tuple[Offer, ...], wish: wishes.Wishes) -> LaunchOutcome:
         facts = UserData(
             controllers=self._home.controllers(),
             ca=self._home.fingerprint(),
@@ -225,23 +223,22 @@ class Executor:
         self.fence()
         try:
             async with asyncio.timeout(LAUNCH_SECONDS):
-                (outcome,) = await self._cloud.launch([launch.request(cell, offers, wish, facts, self._home.cluster)])
+                return await self._cloud.launch(launch.request(cell, offers, wish, facts, self._home.cluster))
         except TimeoutError as error:
             self.refusals[Kind.TIMEOUT.value] += 1
             cause = f"the cloud has not answered within {LAUNCH_SECONDS:.0f} s"
             raise Fault(Kind.TIMEOUT, f"launch of cell {cell.name}", cause, "it is asked again") from error
-        return outcome
 
-    async def _refused(self, cell: Cell, outcome: Launched) -> None:
+    async def _refused(self, cell: Cell, outcome: LaunchOutcome) -> None:
         """Nothing was launched: give the token back where that is certain, else leave it and ask again later."""
-        if outcome.fault_kind == Kind.NO_CAPACITY.value:
-            await self._book.change(cell.name, steps.Refused(outcome.fault))
+        why = outcome.fault or Fault(Kind.BROKEN, "launch", "the cloud gave no reason")
+        if why.kind is Kind.NO_CAPACITY:
+            await self._book.change(cell.name, steps.Refused(str(why)))
             return
-        kind = Kind(outcome.fault_kind) if outcome.fault_kind else Kind.BROKEN
-        fault = Fault(kind, f"launch of cell {cell.name}", outcome.fault or "the cloud gave no reason")
-        if outcome.fault_kind not in FINAL:
+        fault = Fault(why.kind, f"launch of cell {cell.name}", str(why))
+        if why.kind not in FINAL:
             raise fault
-        await self._give_up(await self._book.change(cell.name, steps.Refused(outcome.fault)), fault)
+        await self._give_up(await self._book.change(cell.name, steps.Refused(str(why))), fault)
 
     async def _launched(self, name: CellName, instance: Instance) -> None:
         offer = launch.offer_of(instance, await self._sold_to(name))

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from controller.choice.unavailable import Key, Unavailable, marked
 from controller.choice.wishes import PREFIX, Wishes
-from controller.clouds.protocol import Launched, LaunchRequest, Unfulfilled
+from controller.clouds.protocol import LaunchOutcome, LaunchRequest, Unfulfilled
 from controller.clouds.userdata import UserData, render
 from controller.model.cell import Cell
 from controller.model.instance import Instance
@@ -82,11 +82,13 @@ def refused(known: Unavailable, refusals: Iterable[Unfulfilled], asked: Iterable
     return known
 
 
-def codes(outcome: Launched) -> tuple[str, ...]:
+def codes(outcome: LaunchOutcome) -> tuple[str, ...]:
     """Why offers were refused on the way to an instance, by the cloud's codes; else why all was, by kind of fault."""
     if refused := tuple(each.code for each in outcome.unfulfilled):
         return refused
-    return (outcome.fault_kind or "unknown",) if outcome.instance is None else ()
+    if outcome.instance is not None:
+        return ()
+    return (outcome.fault.kind.value if outcome.fault else "unknown",)
 
 
 def offer_of(instance: Instance, offers: Iterable[Offer]) -> Offer | None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 import structlog
 
 from cellwire.faults import Fault
-from controller.clouds.protocol import Cloud, Routed, Tagged
+from controller.clouds.protocol import Cloud
 from controller.fleet import interruption, launch, plan, silence
 from controller.fleet.cell_store import CellStore
 from controller.fleet.executor import Executor
@@ -192,8 +192,6 @@ class Reconciler:
         """Have instances bear the names of those whom they are for: a pod may have taken a warm one, and what was to be
         written when a controller was killed may not be.
         """
-        if not isinstance(self._cloud, Tagged):
-            return
         wanted: dict[InstanceId, dict[str, str]] = {}
         for cell in cells:
             instance = self.item(cell.name).instance
@@ -311,7 +309,7 @@ class Reconciler:
 
     def _route(self, changed: Cell) -> None:
         """Tell the cloud which networks lead to which cells, if that may have changed."""
-        if networks_of(changed) and isinstance(self._cloud, Routed):
+        if networks_of(changed):
             self._cloud.route(routes(self._book.every()))
 
     def _next(self, name: CellName) -> plan.Action | None:

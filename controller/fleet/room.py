@@ -18,7 +18,7 @@ from cellwire.faults import Fault, Kind
 from cellwire.proxies import Proxies
 from controller.choice import wishes
 from controller.choice.unavailable import Unavailable
-from controller.clouds.protocol import Cloud, Imaged
+from controller.clouds.protocol import Cloud
 from controller.fleet.admission import Admittance
 from controller.fleet.adoption import Adoption, Owner, needed
 from controller.fleet.cell_store import CellStore
@@ -371,7 +371,7 @@ async def running(
 
 
 def _versions(cloud: Cloud, agent: str) -> Versions:
-    return Versions(agent, cloud.image if isinstance(cloud, Imaged) else "")
+    return Versions(agent, cloud.image)
 
 
 async def _added(book: CellStore, cell: Cell) -> None:

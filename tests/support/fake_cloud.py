@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 import msgspec
 
 from cellwire.faults import Fault, Kind
-from controller.clouds.protocol import Launched, LaunchRequest, Notice, Reserved, Unfulfilled
+from controller.clouds.protocol import Cloud, LaunchOutcome, LaunchRequest, Notice, Reserved, Unfulfilled
 from controller.model.instance import Identity, Instance, InstanceState
 from controller.model.names import InstanceId
 from controller.model.offer import LaunchType, Offer, Shape
@@ -32,11 +32,9 @@ def offers() -> tuple[Offer, ...]:
     )
 
 
-class FakeCloud:
+class FakeCloud(Cloud):
     """See `controller.clouds.protocol.Cloud`. `refusals`: type → code. `before` and `after` are called
     around each call. What was launched less than `lag` seconds ago is not listed yet."""
-
-    name = "fake"
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self.known: dict[InstanceId, Instance] = {}
@@ -50,14 +48,18 @@ class FakeCloud:
         self._clock = clock
         self._offers = offers()
 
+    @property
+    def name(self) -> str:
+        return "fake"
+
     async def offers(self) -> tuple[Offer, ...]:
         return self._offers
 
-    async def launch(self, requests: Sequence[LaunchRequest]) -> tuple[Launched, ...]:
+    async def launch(self, request: LaunchRequest) -> LaunchOutcome:
         self.before("launch")
-        outcomes = tuple(self._launch(request) for request in requests)
+        outcome = self._launch(request)
         self.after("launch")
-        return outcomes
+        return outcome
 
     async def instances(self) -> tuple[Instance, ...]:
         self.before("instances")
@@ -98,23 +100,26 @@ class FakeCloud:
     def forget(self, name: InstanceId) -> None:
         del self.known[name]
 
-    def _launch(self, request: LaunchRequest) -> Launched:
+    def _launch(self, request: LaunchRequest) -> LaunchOutcome:
         self.requests.append(request)
         token = request.client_token
         for one in self.known.values():
             if one.client_token == token:
-                return Launched(client_token=token, instance=one)
+                return LaunchOutcome(client_token=token, instance=one)
         refused: list[Unfulfilled] = []
         for offer in request.offers:
             code = self.refusals.get(offer.shape.type, "")
             if not code:
-                return Launched(client_token=token, instance=self._started(request, offer), unfulfilled=tuple(refused))
+                return LaunchOutcome(
+                    client_token=token, instance=self._started(request, offer), unfulfilled=tuple(refused)
+                )
             refused.append(Unfulfilled(type=offer.shape.type, zone="a", launch_type=offer.launch_type.value, code=code))
             if code in KINDS:
-                return Launched(client_token=token, fault=code, fault_kind=KINDS[code].value)
-        fault = f"{refused[-1].type}: {refused[-1].code}" if refused else "the request has no offers"
-        kind = Kind.NO_CAPACITY if refused else Kind.INVALID
-        return Launched(client_token=token, fault=fault, fault_kind=kind.value, unfulfilled=tuple(refused))
+                return LaunchOutcome(client_token=token, fault=Fault(KINDS[code], "launch", code))
+        fault = Fault(Kind.INVALID, "launch", "the request has no offers")
+        if refused:
+            fault = Fault(Kind.NO_CAPACITY, refused[-1].type, refused[-1].code)
+        return LaunchOutcome(client_token=token, fault=fault, unfulfilled=tuple(refused))
 
     def _started(self, request: LaunchRequest, offer: Offer) -> Instance:
         number = len(self.known) + 1

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from cellwire.faults import Kind
+from cellwire.faults import Fault, Kind
 from controller.clouds.ec2 import errors, quotas
 from controller.clouds.ec2.form import Build, Place
 from controller.clouds.protocol import Unfulfilled
@@ -245,19 +245,19 @@ def unfulfilled(refused: Iterable[Refusal], options: Iterable[Option], place: Pl
     return tuple(told.values())
 
 
-def verdict(refused: Sequence[Refusal]) -> tuple[Kind, str]:
+def verdict(refused: Sequence[Refusal]) -> Fault:
     """Why nothing could be had, by the refusal about which most must be done."""
     if not refused:
-        return Kind.NO_CAPACITY, "EC2 launched nothing and gave no reason"
+        return Fault(Kind.NO_CAPACITY, "launch", "EC2 launched nothing and gave no reason")
     worst = min(refused, key=lambda each: _SEVERITY.get(errors.kind_of(each.code), len(_SEVERITY)))
-    kind = errors.kind_of(worst.code)
-    if kind is Kind.NOT_FOUND:
+    fault = errors.fault_of("ec2", "CreateFleet", worst.code, worst.message)
+    if fault.kind is Kind.NOT_FOUND:
         # A group, an image, a key: asking again does not make it.
-        kind = Kind.INVALID
-    if kind is not Kind.NO_CAPACITY:
-        return kind, str(errors.fault_of("ec2", "CreateFleet", worst.code, worst.message))
+        return Fault(Kind.INVALID, fault.thing, fault.cause, fault.mend)
+    if fault.kind is not Kind.NO_CAPACITY:
+        return fault
     offers = dict.fromkeys(f"{each.type or 'all'} ({each.market.value}): {each.code}" for each in refused)
     shown = ", ".join(list(offers)[:5]) + (f" and {len(offers) - 5} more" if len(offers) > 5 else "")
     mends = dict.fromkeys(mend for each in refused if (mend := errors.mend_of(each.code)))
     again = "; ".join((*mends, "they are asked for again in 3 minutes"))
-    return Kind.NO_CAPACITY, f"EC2 has none of the offers now: {shown}; {again}"
+    return Fault(Kind.NO_CAPACITY, "EC2 has none of the offers now", shown, again)

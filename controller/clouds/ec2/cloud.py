@@ -30,7 +30,7 @@ from controller.clouds.ec2.reservations import Reservations
 from controller.clouds.ec2.routes import Routes
 from controller.clouds.ec2.settings import Ec2Settings
 from controller.clouds.ec2.terminate import Terminator
-from controller.clouds.protocol import Called, Launched, LaunchRequest, Login, Notice, PriceSource, Reserved
+from controller.clouds.protocol import Called, Cloud, LaunchOutcome, LaunchRequest, Login, Notice, PriceSource, Reserved
 from controller.model.instance import Identity, Instance
 from controller.model.names import InstanceId
 from controller.model.offer import Offer
@@ -40,7 +40,7 @@ NoticeSource = Callable[[Ec2Settings, Calls], AsyncGenerator[Notice]]
 """Where notices come from; the room asks for one iterator per listener."""
 
 
-class Ec2Cloud:
+class Ec2Cloud(Cloud):
     """See `controller.clouds.protocol.Cloud`. Made by `running`."""
 
     def __init__(  # each part is named where it is made
@@ -78,18 +78,16 @@ class Ec2Cloud:
 
     @property
     def image(self) -> str:
-        """The machine images of each architecture; see `controller.clouds.protocol.Imaged`."""
+        """The machine images of each architecture."""
         return ",".join(f"{name}={image}" for name, image in sorted(self._where.now.images.items()))
 
     async def offers(self) -> tuple[Offer, ...]:
         """Types in the zones of our subnets; from memory."""
         return self.offers_sold.current
 
-    async def launch(self, requests: Sequence[LaunchRequest]) -> tuple[Launched, ...]:
-        """Launch one instance per request, together with what others ask for within the same moment."""
-        async with asyncio.TaskGroup() as tasks:
-            asked = [tasks.create_task(self._launcher.launch(request)) for request in requests]
-        return tuple(task.result() for task in asked)
+    async def launch(self, request: LaunchRequest) -> LaunchOutcome:
+        """Launch one instance, together with what others ask for within the same moment."""
+        return await self._launcher.launch(request)
 
     async def instances(self) -> tuple[Instance, ...]:
         """Every instance with our cluster's tag, ended ones for as long as EC2 tells of them."""

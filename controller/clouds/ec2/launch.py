@@ -22,7 +22,7 @@ from controller.clouds.ec2.naming import Naming
 from controller.clouds.ec2.sending import Sender
 from controller.clouds.ec2.settings import TAG_TOKEN, Ec2Settings
 from controller.clouds.ec2.templates import Templates
-from controller.clouds.protocol import Launched, LaunchRequest, Unfulfilled
+from controller.clouds.protocol import LaunchOutcome, LaunchRequest, Unfulfilled
 from controller.model.instance import Instance
 
 
@@ -44,17 +44,17 @@ class Launcher:
         self.templates = Templates(settings, calls, where)
         self._sender = Sender(settings, calls, listing, naming)
         self._buyer = Buyer(settings, where, self._sender, self.templates)
-        self._batches: Batcher[Form, LaunchRequest, Launched] = Batcher(
+        self._batches: Batcher[Form, LaunchRequest, LaunchOutcome] = Batcher(
             tasks, self._run, settings.idle_seconds, settings.window_seconds, settings.most_batched
         )
 
-    async def launch(self, request: LaunchRequest) -> Launched:
+    async def launch(self, request: LaunchRequest) -> LaunchOutcome:
         """The outcome of one request, by a call that it shares with others. Raises nothing."""
         token = request.client_token
         try:
             found = self._listing.find(token)
             if found is not None and complete(found):
-                return Launched(client_token=token, instance=_as(found, token))
+                return LaunchOutcome(client_token=token, instance=_as(found, token))
             its = form.form_of(request, self._settings)
             form.packed_user_data(request.user_data)
             return (await self._batches.ask(its, {token: request}))[token]
@@ -65,7 +65,7 @@ class Launcher:
         """Give up what is on its way: who asked is told so, the next life finds what came of it."""
         self._batches.close()
 
-    async def _run(self, its: Form, requests: Mapping[str, LaunchRequest]) -> dict[str, Launched]:
+    async def _run(self, its: Form, requests: Mapping[str, LaunchRequest]) -> dict[str, LaunchOutcome]:
         job = Job(form=its, requests=requests)
         faults = await self._sender.recall(sorted(requests), time.monotonic())
         wanted = [token for token in self._sender.undealt(requests) if token not in faults]
@@ -104,21 +104,21 @@ class Launcher:
                     self._naming.add(instance, {**job.requests[token].tags, **own})
         return faults
 
-    def _outcome(self, job: Job, token: str, fault: Fault | None) -> Launched:
+    def _outcome(self, job: Job, token: str, fault: Fault | None) -> LaunchOutcome:
         # What a reservation has no room for, or is not of, others can buy.
         unfulfilled = () if job.form.capacity_reservation else tuple(job.unfulfilled.values())
         found = self._listing.find(token)
         if found is not None and complete(found):
-            return Launched(client_token=token, instance=_as(found, token), unfulfilled=unfulfilled)
+            return LaunchOutcome(client_token=token, instance=_as(found, token), unfulfilled=unfulfilled)
         if fault is not None:
             return _failed(token, fault, unfulfilled)
         if self._listing.deals.instance_of(token) is not None:
             cause = "its instance is launched, but EC2 does not tell its addresses yet"
             return _failed(token, Fault(Kind.UNAVAILABLE, "launch", cause, "it is asked again"), unfulfilled)
-        kind, why = attempts.verdict(job.refused)
-        if job.form.capacity_reservation and kind is Kind.NO_CAPACITY:
-            kind = Kind.UNAVAILABLE
-        return Launched(client_token=token, fault=why, fault_kind=kind.value, unfulfilled=unfulfilled)
+        why = attempts.verdict(job.refused)
+        if job.form.capacity_reservation and why.kind is Kind.NO_CAPACITY:
+            why = Fault(Kind.UNAVAILABLE, why.thing, why.cause, why.mend)
+        return LaunchOutcome(client_token=token, fault=why, unfulfilled=unfulfilled)
 
 
 def _as(instance: Instance, token: str) -> Instance:
@@ -126,7 +126,8 @@ def _as(instance: Instance, token: str) -> Instance:
     return instance if instance.client_token == token else msgspec.structs.replace(instance, client_token=token)
 
 
-def _failed(token: str, fault: Fault, unfulfilled: tuple[Unfulfilled, ...] = ()) -> Launched:
+def _failed(token: str, fault: Fault, unfulfilled: tuple[Unfulfilled, ...] = ()) -> LaunchOutcome:
     # A group, an image, a key that is not there: asking again does not make it.
-    kind = Kind.INVALID if fault.kind is Kind.NOT_FOUND else fault.kind
-    return Launched(client_token=token, fault=str(fault), fault_kind=kind.value, unfulfilled=unfulfilled)
+    if fault.kind is Kind.NOT_FOUND:
+        fault = Fault(Kind.INVALID, fault.thing, fault.cause, fault.mend)
+    return LaunchOutcome(client_token=token, fault=fault, unfulfilled=unfulfilled)

@@ -19,9 +19,9 @@ from cellwire.faults import Fault, Kind
 from controller.clouds.local import addresses, catalogue, identity
 from controller.clouds.local.machines import Machines
 from controller.clouds.local.records import Record, Records, Stage, instance_of, unknown
-from controller.clouds.local.refusals import Refusal, first_fit
+from controller.clouds.local.refusals import first_fit, no_offers
 from controller.clouds.local.settings import LocalSettings
-from controller.clouds.protocol import Cloud, Launched, LaunchRequest, Notice
+from controller.clouds.protocol import Cloud, LaunchOutcome, LaunchRequest, Notice
 from controller.clouds.userdata import LIMIT_BYTES
 from controller.model.instance import Identity, Instance
 from controller.model.names import InstanceId
@@ -36,7 +36,7 @@ _BURY_AGAIN_SECONDS = 1.0
 _PUBLIC = "chinampa.dev/public-address"
 
 
-class LocalCloud:
+class LocalCloud(Cloud):
     """See `controller.clouds.protocol.Cloud`."""
 
     def __init__(self, settings: LocalSettings, signer: identity.Signer) -> None:
@@ -61,11 +61,17 @@ class LocalCloud:
         """Every type that this machine is large enough for."""
         return self._offers
 
-    async def launch(self, requests: Sequence[LaunchRequest]) -> tuple[Launched, ...]:
-        """Boot one instance per request; returns once their user-data can run."""
-        async with asyncio.TaskGroup() as tasks:
-            started = [tasks.create_task(self._launch(request)) for request in requests]
-        return tuple(task.result() for task in started)
+    async def launch(self, request: LaunchRequest) -> LaunchOutcome:
+        """Boot one instance; returns once its user-data can run."""
+        try:
+            async with self._turns[request.client_token]:
+                known = self._records.with_token(request.client_token)
+                if known is not None:
+                    return LaunchOutcome(client_token=request.client_token, instance=instance_of(known))
+                async with self._slots:
+                    return await self._boot(request)
+        except Fault as fault:
+            return LaunchOutcome(client_token=request.client_token, fault=fault)
 
     async def instances(self) -> tuple[Instance, ...]:
         """Every instance that is not long terminated. One whose launch is under way is none yet: it may fail."""
@@ -137,18 +143,7 @@ class LocalCloud:
         except TimeoutError:
             pass  # the next start goes on with it
 
-    async def _launch(self, request: LaunchRequest) -> Launched:
-        try:
-            async with self._turns[request.client_token]:
-                known = self._records.with_token(request.client_token)
-                if known is not None:
-                    return Launched(client_token=request.client_token, instance=instance_of(known))
-                async with self._slots:
-                    return await self._boot(request)
-        except Fault as fault:
-            return Launched(client_token=request.client_token, fault=str(fault), fault_kind=fault.kind.value)
-
-    async def _boot(self, request: LaunchRequest) -> Launched:
+    async def _boot(self, request: LaunchRequest) -> LaunchOutcome:
         if len(request.user_data.encode()) > LIMIT_BYTES:
             raise Fault(Kind.INVALID, "user-data", f"is longer than {LIMIT_BYTES} bytes", "shorten it")
         live = [record for record in self._records.all() if record.live]
@@ -156,13 +151,8 @@ class LocalCloud:
         found, refused = first_fit(request.offers, self._offers, self._settings.refusals, free_mib)
         unfulfilled = tuple(refusal.unfulfilled for refusal in refused)
         if found is None:
-            worst = refused[-1] if refused else Refusal.of_nothing()
-            return Launched(
-                client_token=request.client_token,
-                fault=worst.sentence,
-                fault_kind=worst.kind.value,
-                unfulfilled=unfulfilled,
-            )
+            why = refused[-1].fault if refused else no_offers()
+            return LaunchOutcome(client_token=request.client_token, fault=why, unfulfilled=unfulfilled)
         record = self._records.save(self._draw_up(request, found))
         try:
             record = await self._machines.boot(record, self._running)
@@ -170,7 +160,7 @@ class LocalCloud:
             self._records.forget(record)
             raise
         record = self._records.get(record.id) or record
-        return Launched(client_token=request.client_token, instance=instance_of(record), unfulfilled=unfulfilled)
+        return LaunchOutcome(client_token=request.client_token, instance=instance_of(record), unfulfilled=unfulfilled)
 
     def _running(self, record: Record) -> Record:
         return self._records.save(msgspec.structs.replace(record, stage=Stage.RUNNING))

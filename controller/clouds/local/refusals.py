@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from cellwire.faults import Kind
+from cellwire.faults import Fault, Kind
 from controller.clouds.protocol import Unfulfilled
 from controller.model.offer import Offer
 
@@ -21,17 +21,15 @@ _KINDS = {
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """An offer that is not fulfilled, with its code and kind."""
+    """Refusal of an offer: its code, as EC2 has them, and the fault."""
 
     unfulfilled: Unfulfilled
-    kind: Kind
-    sentence: str
+    fault: Fault
 
-    @classmethod
-    def of_nothing(cls) -> Refusal:
-        """The request wished for nothing."""
-        nothing = Unfulfilled(type="", zone="", launch_type="", code="MissingParameter")
-        return cls(nothing, Kind.INVALID, "launch: the request has no offers; rank some first")
+
+def no_offers() -> Fault:
+    """Fault of a request without offers."""
+    return Fault(Kind.INVALID, "launch", "the request has no offers", "rank some first")
 
 
 def first_fit(
@@ -49,7 +47,7 @@ def first_fit(
         if own is not None and not code:
             return own, tuple(refused)
         refused.append(_refusal(offer, code, free_mib))
-        if refused[-1].kind is not Kind.NO_CAPACITY:
+        if refused[-1].fault.kind is not Kind.NO_CAPACITY:
             break
     return None, tuple(refused)
 
@@ -69,4 +67,4 @@ def _refusal(offer: Offer, code: str, free_mib: int) -> Refusal:
     kind = _KINDS.get(code, Kind.NO_CAPACITY)
     where = f"{offer.shape.type} in {offer.zone} ({offer.launch_type.value})"
     why = f": {free_mib} MiB of this machine are free" if code == NO_ROOM else ""
-    return Refusal(told, kind, f"{where}: {code}{why}")
+    return Refusal(told, Fault(kind, where, f"{code}{why}"))

@@ -7,7 +7,6 @@ import json
 from contextlib import aclosing
 from pathlib import Path
 
-from controller.clouds.protocol import Logins, Priced, Routed
 from controller.model.names import InstanceId
 from tests.support.ec2_cloud import stage
 from tests.support.ec2_front import Front
@@ -32,7 +31,6 @@ async def test_a_spot_warning_in_the_queue_is_a_notice_of_the_cloud(tmp_path: Pa
 
 async def test_prices_are_refreshed_behind_the_offers_and_the_offers_stay_one_object_meanwhile(tmp_path: Path) -> None:
     async with stage(tmp_path) as on:
-        assert isinstance(on.cloud, Priced)
         assert await on.cloud.offers() is await on.cloud.offers()
         assert not any(each.at for each in on.cloud.price_sources)
 
@@ -48,8 +46,6 @@ async def test_prices_are_refreshed_behind_the_offers_and_the_offers_stay_one_ob
 
 async def test_a_network_that_is_asked_for_leads_to_its_instance_soon_after(tmp_path: Path) -> None:
     async with stage(tmp_path) as on:
-        assert isinstance(on.cloud, Routed)
-        assert isinstance(on.cloud, Logins)
         made = await on.front.ask(
             "RunInstances", ImageId="ami-03cf127a", MinCount=1, MaxCount=1, SubnetId=on.settings.subnets[0]
         )

@@ -13,6 +13,7 @@ from controller.clouds.ec2 import cloud as ec2
 from controller.clouds.protocol import LaunchRequest
 from controller.model.offer import LaunchType
 from tests.support.ec2_cloud import Stage, stage
+from tests.support.launching import launched_all
 
 CELLS = 4
 
@@ -35,7 +36,7 @@ async def first_life(on: Stage, requests: list[LaunchRequest], action: str, *, a
             cloud.calls.on_call = called
             async with asyncio.TaskGroup() as tasks:
                 for one in requests:
-                    tasks.create_task(cloud.launch([one]))
+                    tasks.create_task(cloud.launch(one))
                 await asyncio.sleep(0)
                 asked.set()
                 if answered:
@@ -64,9 +65,7 @@ async def test_a_controller_killed_around_a_call_leaves_what_its_next_life_repai
             known = {one.client_token: one.id for one in await later.instances()}
             # As the fleet: adopt what is listed, ask again for the rest, in another grouping.
             rest = [one for one in requests if one.client_token not in known]
-            async with asyncio.TaskGroup() as tasks:
-                asked = [tasks.create_task(later.launch([one])) for one in rest[::2]]
-            outcomes = [*(task.result()[0] for task in asked), *await later.launch(rest[1::2])]
+            outcomes = [*await launched_all(later, rest[::2]), *await launched_all(later, rest[1::2])]
             known |= {one.client_token: one.instance.id for one in outcomes if one.instance}
 
         assert set(known) == {one.client_token for one in requests}

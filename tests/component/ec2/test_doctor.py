@@ -57,7 +57,7 @@ async def test_a_good_account_lacks_nothing_and_an_event_is_seen_to_come(tmp_pat
         settings = await with_queue(on)
         await with_nat(on)
         home = await at_home(on)
-        (launched,) = await on.cloud.launch([request("c-1-1-a", await cheapest(on.cloud))])
+        launched = await on.cloud.launch(request("c-1-1-a", await cheapest(on.cloud)))
         assert launched.instance is not None, launched.fault
         before = len(await on.alive())
         config = config_file(tmp_path, settings, f'[link]\naddresses = ["{home}:7443"]')

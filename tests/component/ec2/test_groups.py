@@ -31,7 +31,7 @@ async def test_every_cell_is_in_the_clusters_group(tmp_path: Path) -> None:
     async with stage(tmp_path) as on:
         theirs = await group(on, "eks")
         async with on.reopen(cluster_security_group=theirs, kubernetes_cluster="prod") as cloud:
-            (launched,) = await cloud.launch([request("c-1-1-a", await cheapest(cloud))])
+            launched = await cloud.launch(request("c-1-1-a", await cheapest(cloud)))
             assert launched.instance is not None, launched.fault
             (known,) = await on.alive()
             assert {each["GroupId"] for each in known["NetworkInterfaces"][0]["Groups"]} == {

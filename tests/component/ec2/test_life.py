@@ -17,6 +17,7 @@ from controller.model.names import InstanceId
 from controller.model.offer import LaunchType
 from tests.support.ec2_cloud import Signer, Stage, credentials, settings_on, stage
 from tests.support.ec2_front import running_front
+from tests.support.launching import kind_of, launched_all
 
 
 async def launched(cloud: Ec2Cloud, count: int) -> list[InstanceId]:
@@ -24,7 +25,7 @@ async def launched(cloud: Ec2Cloud, count: int) -> list[InstanceId]:
     requests = [
         LaunchRequest(client_token=f"c-{number}-1-a", offers=offers, user_data="#!/bin/sh\n") for number in range(count)
     ]
-    return [one.instance.id for one in await cloud.launch(requests) if one.instance]
+    return [one.instance.id for one in await launched_all(cloud, requests) if one.instance]
 
 
 def tagged(kind: str) -> list[dict[str, Any]]:
@@ -180,7 +181,7 @@ async def test_a_room_that_closes_tells_those_who_wait_and_leaves_the_launch_to_
             on.front.rules.hang("CreateFleet")
             offers = tuple(await closing.offers())[:5]
             request = LaunchRequest(client_token="c-1-1-a", offers=offers, user_data="#!/bin/sh\n")
-            asked = tasks.create_task(closing.launch([request]))
+            asked = tasks.create_task(closing.launch(request))
             while not on.front.count("CreateFleet"):
                 await asyncio.sleep(0.01)
-        assert asked.result()[0].fault_kind == Kind.UNAVAILABLE.value
+        assert kind_of(asked.result()) is Kind.UNAVAILABLE

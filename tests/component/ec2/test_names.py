@@ -12,10 +12,10 @@ from structlog.testing import capture_logs
 
 from controller.clouds.ec2 import naming
 from controller.clouds.ec2.settings import TAG_CLUSTER
-from controller.clouds.protocol import Tagged
 from controller.model.names import InstanceId
-from tests.component.ec2.test_launch import cheapest, each_alone, request
+from tests.component.ec2.test_launch import cheapest, request
 from tests.support.ec2_cloud import Stage, stage
+from tests.support.launching import launched_all
 
 POD = {"Name": "shop/web-1", "chinampa.dev/pod": "web-1", "chinampa.dev/namespace": "shop", "tier": "front"}
 
@@ -50,8 +50,7 @@ async def until(there: Callable[[], bool], seconds: float = 20.0) -> None:
 
 async def test_a_warm_instance_bears_the_names_of_the_pod_that_took_it(tmp_path: Path) -> None:
     async with stage(tmp_path, tags=("team=blue",)) as on:
-        assert isinstance(on.cloud, Tagged)
-        (launched,) = await on.cloud.launch([request("c-1-1-a", await cheapest(on.cloud))])
+        launched = await on.cloud.launch(request("c-1-1-a", await cheapest(on.cloud)))
         assert launched.instance is not None
         instance = launched.instance.id
         await on.cloud.instances()
@@ -68,7 +67,7 @@ async def test_a_warm_instance_bears_the_names_of_the_pod_that_took_it(tmp_path:
 
 async def test_to_ask_for_tags_again_makes_no_call(tmp_path: Path) -> None:
     async with stage(tmp_path) as on:
-        (launched,) = await on.cloud.launch([request("c-1-1-a", await cheapest(on.cloud))])
+        launched = await on.cloud.launch(request("c-1-1-a", await cheapest(on.cloud)))
         assert launched.instance is not None
         await on.cloud.instances()
         wanted = {launched.instance.id: POD, InstanceId("i-0123456789abcdef0"): POD}
@@ -84,7 +83,7 @@ async def test_to_ask_for_tags_again_makes_no_call(tmp_path: Path) -> None:
 async def test_volumes_and_interfaces_of_a_batch_get_the_names_of_their_own_pods(tmp_path: Path) -> None:
     async with stage(tmp_path) as on:
         offers = await cheapest(on.cloud)
-        outcomes = await each_alone(on.cloud, [request(f"c-{number}-1-a", offers) for number in range(3)])
+        outcomes = await launched_all(on.cloud, [request(f"c-{number}-1-a", offers) for number in range(3)])
         await until(lambda: on.front.count("CreateTags") == 3)
         for one in outcomes:
             assert one.instance is not None
@@ -99,7 +98,7 @@ async def test_tags_that_could_not_be_written_are_written_when_ec2_takes_them_ag
     monkeypatch.setattr(naming, "_LATER_SECONDS", 0.2)
     # Long enough to open the cloud on a loaded machine, short enough to see a call given up.
     async with stage(tmp_path, patience_seconds=6.0) as on:
-        (launched,) = await on.cloud.launch([request("c-1-1-a", await cheapest(on.cloud))])
+        launched = await on.cloud.launch(request("c-1-1-a", await cheapest(on.cloud)))
         assert launched.instance is not None
         on.front.rules.fail("CreateTags", "Unavailable")
         on.cloud.tag({launched.instance.id: POD})

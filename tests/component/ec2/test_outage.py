@@ -6,8 +6,9 @@ from pathlib import Path
 
 from controller.model.instance import InstanceState
 from controller.model.names import InstanceId
-from tests.component.ec2.test_launch import cheapest, each_alone, request
+from tests.component.ec2.test_launch import cheapest, request
 from tests.support.ec2_cloud import ZONES, Stage, stage
+from tests.support.launching import launched_all
 
 
 async def one_in_each_zone(on: Stage) -> dict[str, InstanceId]:
@@ -16,7 +17,7 @@ async def one_in_each_zone(on: Stage) -> dict[str, InstanceId]:
     found: dict[str, InstanceId] = {}
     for zone in ZONES:
         here = [offer for offer in offers if offer.zone == zone]
-        (launched,) = await on.cloud.launch([request(f"c-{zone}-1-a", here)])
+        launched = await on.cloud.launch(request(f"c-{zone}-1-a", here))
         assert launched.instance is not None, launched.fault
         found[zone] = launched.instance.id
     return found
@@ -34,7 +35,7 @@ async def test_pods_are_launched_in_the_other_zones_and_known_instances_stay_kno
         assert listed[known[ZONES[1]]] is InstanceState.TERMINATED
 
         here = [offer for offer in await cheapest(on.cloud) if offer.zone == ZONES[1]]
-        outcomes = await each_alone(on.cloud, [request(f"c-{number}-1-b", here) for number in range(3)])
+        outcomes = await launched_all(on.cloud, [request(f"c-{number}-1-b", here) for number in range(3)])
         assert all(one.instance and one.instance.pod_address for one in outcomes), outcomes[0].fault
         assert len(await on.cloud.instances()) == 4, "the two, without the ended one of before, and three more"
 

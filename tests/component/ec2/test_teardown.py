@@ -8,9 +8,10 @@ from typing import Any
 from aiohttp import web
 
 from controller.clouds.ec2.settings import TAG_CLUSTER
-from tests.component.ec2.test_launch import cheapest, each_alone, request
+from tests.component.ec2.test_launch import cheapest, request
 from tests.support.commands import chinampa, config_file
 from tests.support.ec2_cloud import Stage, stage
+from tests.support.launching import launched_all
 
 NET = "10.8.0.0/24"
 
@@ -22,7 +23,7 @@ def tagged(kind: str, cluster: str = "test") -> dict[str, Any]:
 async def lived_in(on: Stage) -> None:
     """Two pods run, one has a route; a volume and an interface were left behind."""
     offers = await cheapest(on.cloud)
-    outcomes = await each_alone(on.cloud, [request(f"c-{number}-1-a", offers) for number in range(2)])
+    outcomes = await launched_all(on.cloud, [request(f"c-{number}-1-a", offers) for number in range(2)])
     assert outcomes[0].instance is not None
     on.cloud.route({outcomes[0].instance.id: (NET,)})
     await on.cloud._routes.settle()

@@ -20,6 +20,7 @@ from controller.clouds.local.sweep import Leftovers, leftovers
 from controller.clouds.protocol import LaunchRequest
 from controller.model.instance import InstanceState
 from tests.component.local.waiting import until, written
+from tests.support.launching import launched_all
 
 Playground = Callable[..., AbstractAsyncContextManager[LocalSettings]]
 TICK = "#!/bin/sh\nwhile :; do date +%s.%N >>/var/log/ticks; sleep 0.05; done\n"
@@ -29,13 +30,14 @@ import asyncio, sys, msgspec, uvloop
 from controller.clouds.local.cloud import running
 from controller.clouds.local.settings import LocalSettings
 from controller.clouds.protocol import LaunchRequest
+from tests.support.launching import launched_all
 settings = msgspec.json.decode(sys.argv[1], type=LocalSettings, dec_hook=lambda kind, value: kind(value))
 async def main():
     async with running(settings) as cloud:
         offers = (await cloud.offers())[:1]
         print("open", flush=True)
-        made = await cloud.launch([LaunchRequest(client_token=str(n), offers=offers, user_data=sys.argv[3])
-                                   for n in range(int(sys.argv[2]))])
+        made = await launched_all(cloud, [LaunchRequest(client_token=str(n), offers=offers, user_data=sys.argv[3])
+                                          for n in range(int(sys.argv[2]))])
         print(" ".join(one.instance.id for one in made), flush=True)
         await asyncio.sleep(600)
 uvloop.run(main())
@@ -82,7 +84,7 @@ async def test_instances_run_on_and_are_found_again_with_their_metadata(playgrou
             (known,) = await cloud.instances()
             assert (known.id, known.state, known.client_token) == (instance, InstanceState.RUNNING, "0")
             offers = (await cloud.offers())[:1]
-            (again,) = await cloud.launch([LaunchRequest(client_token="0", offers=offers, user_data=TICK)])
+            again = await cloud.launch(LaunchRequest(client_token="0", offers=offers, user_data=TICK))
             assert again.instance is not None
             assert again.instance.id == instance
             record = msgspec.json.decode((settings.root / "records" / f"{instance}.json").read_bytes(), type=Record)
@@ -128,8 +130,8 @@ async def test_a_kill_amid_launches_ends_with_one_running_instance_per_token(
 
         async with running(settings) as cloud:
             offers = (await cloud.offers())[:1]
-            outcomes = await cloud.launch(
-                [LaunchRequest(client_token=str(n), offers=offers, user_data=LATE) for n in range(6)]
+            outcomes = await launched_all(
+                cloud, [LaunchRequest(client_token=str(n), offers=offers, user_data=LATE) for n in range(6)]
             )
             ids = {outcome.instance.id for outcome in outcomes if outcome.instance}
             alive = {one.id for one in await cloud.instances() if one.state is InstanceState.RUNNING}

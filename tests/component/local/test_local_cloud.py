@@ -28,6 +28,7 @@ from controller.model.instance import Instance, InstanceState
 from controller.model.offer import Offer
 from hostkit import programs
 from tests.component.local.waiting import nothing_left, until, written
+from tests.support.launching import kind_of, launched_all
 
 Playground = Callable[..., AbstractAsyncContextManager[LocalSettings]]
 SLEEP = "#!/bin/sh\ndate +%s.%N >/var/log/at\nexec sleep 600\n"
@@ -54,7 +55,7 @@ def offer(offers: tuple[Offer, ...], name: str = "local.nano") -> tuple[Offer, .
 
 async def launch(cloud: Cloud, user_data: str = SLEEP, token: str = "t", name: str = "local.nano") -> Instance:
     offers = offer(await cloud.offers(), name)
-    (launched,) = await cloud.launch([LaunchRequest(client_token=token, offers=offers, user_data=user_data)])
+    launched = await cloud.launch(LaunchRequest(client_token=token, offers=offers, user_data=user_data))
     assert launched.instance is not None, launched.fault
     return launched.instance
 
@@ -135,8 +136,8 @@ async def test_user_data_runs_at_each_launch_and_an_end_leaves_nothing(playgroun
 async def test_twenty_instances_at_once_boot_and_end(playground: Playground) -> None:
     async with playground() as settings, running(settings) as cloud:
         offers = offer(await cloud.offers())
-        outcomes = await cloud.launch(
-            [LaunchRequest(client_token=str(n), offers=offers, user_data=SLEEP) for n in range(20)]
+        outcomes = await launched_all(
+            cloud, [LaunchRequest(client_token=str(n), offers=offers, user_data=SLEEP) for n in range(20)]
         )
         made = [outcome.instance for outcome in outcomes if outcome.instance]
         for instance in made:
@@ -333,9 +334,9 @@ async def test_more_memory_than_there_is_is_not_promised(playground: Playground)
     async with playground(memory_mib=300) as settings, running(settings) as cloud:
         first = await launch(cloud, token="a")
         offers = offer(await cloud.offers())
-        (second,) = await cloud.launch([LaunchRequest(client_token="b", offers=offers, user_data=SLEEP)])
+        second = await cloud.launch(LaunchRequest(client_token="b", offers=offers, user_data=SLEEP))
         assert second.instance is None
-        assert second.fault_kind == Kind.NO_CAPACITY.value
+        assert kind_of(second) is Kind.NO_CAPACITY
 
         await cloud.terminate([first.id])
         await launch(cloud, token="b")

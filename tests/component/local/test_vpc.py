@@ -33,7 +33,7 @@ LISTEN = (
 async def launch(cloud: Cloud, token: str, annotations: dict[str, str] | None = None) -> Instance:
     offers = (await cloud.offers())[:1]
     request = LaunchRequest(client_token=token, offers=offers, user_data=SLEEP, annotations=annotations or {})
-    (outcome,) = await cloud.launch([request])
+    outcome = await cloud.launch(request)
     assert outcome.instance is not None, outcome.fault
     return outcome.instance
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
@@ -14,6 +13,7 @@ from controller.clouds.protocol import Cloud, LaunchRequest
 from controller.model.instance import InstanceState
 from controller.model.names import InstanceId
 from controller.model.offer import LaunchType, Offer
+from tests.support.launching import kind_of, launched_all
 
 ALIVE = {InstanceState.PENDING, InstanceState.RUNNING}
 
@@ -52,7 +52,7 @@ async def test_offers_name_a_shape_a_zone_and_a_price_and_spot_is_cheaper(opened
 async def test_a_launched_instance_is_told_with_its_token_type_and_tags(opened: Open) -> None:
     async with opened() as it:
         offers = await cheapest(it.cloud)
-        (launched,) = await it.cloud.launch([request("a", offers)])
+        launched = await it.cloud.launch(request("a", offers))
 
         assert launched.instance is not None, launched.fault
         (known,) = [one for one in await it.cloud.instances() if one.state in ALIVE]
@@ -64,26 +64,24 @@ async def test_a_launched_instance_is_told_with_its_token_type_and_tags(opened: 
         await it.cloud.terminate([known.id])
 
 
-async def test_outcomes_come_in_the_order_of_the_requests(opened: Open) -> None:
+async def test_of_several_requests_at_once_the_one_without_offers_fails_alone(opened: Open) -> None:
     async with opened() as it:
         offers = await cheapest(it.cloud)
-        outcomes = await it.cloud.launch([request("a", offers), request("b", ()), request("c", offers)])
+        outcomes = await launched_all(it.cloud, [request("a", offers), request("b", ()), request("c", offers)])
 
         assert [outcome.client_token for outcome in outcomes] == ["a", "b", "c"]
         assert [outcome.instance is not None for outcome in outcomes] == [True, False, True]
-        assert outcomes[1].fault_kind == Kind.INVALID.value
+        assert kind_of(outcomes[1]) is Kind.INVALID
         await it.cloud.terminate([outcome.instance.id for outcome in outcomes if outcome.instance])
 
 
 async def test_a_repeated_token_gives_the_same_instance_also_at_the_same_time(opened: Open) -> None:
     async with opened() as it:
         offers = await cheapest(it.cloud)
-        async with asyncio.TaskGroup() as tasks:
-            calls = [tasks.create_task(it.cloud.launch([request("same", offers)])) for _ in range(5)]
-        again = await it.cloud.launch([request("same", offers)] * 2)
+        first = await launched_all(it.cloud, [request("same", offers)] * 5)
+        again = await launched_all(it.cloud, [request("same", offers)] * 2)
 
-        ids = {one.instance.id for call in calls for one in call.result() if one.instance}
-        ids |= {one.instance.id for one in again if one.instance}
+        ids = {one.instance.id for one in (*first, *again) if one.instance}
         assert len(ids) == 1
         assert len([one for one in await it.cloud.instances() if one.state in ALIVE]) == 1
         await it.cloud.terminate(list(ids))
@@ -93,7 +91,7 @@ async def test_where_an_offer_is_refused_the_next_is_taken_and_the_refusal_told(
     async with opened() as it:
         offers = await cheapest(it.cloud)
         it.refuse(offers[0].shape.type, "InsufficientInstanceCapacity")
-        (launched,) = await it.cloud.launch([request("a", offers)])
+        launched = await it.cloud.launch(request("a", offers))
 
         assert launched.instance is not None, launched.fault
         assert launched.instance.type != offers[0].shape.type
@@ -108,17 +106,17 @@ async def test_where_all_offers_are_refused_the_outcome_says_no_capacity_and_not
     async with opened() as it:
         offers = (await cheapest(it.cloud))[:1]
         it.refuse(offers[0].shape.type, "InsufficientInstanceCapacity")
-        (launched,) = await it.cloud.launch([request("a", offers)])
+        launched = await it.cloud.launch(request("a", offers))
 
         assert launched.instance is None
-        assert launched.fault_kind == Kind.NO_CAPACITY.value
-        assert offers[0].shape.type in launched.fault
+        assert kind_of(launched) is Kind.NO_CAPACITY
+        assert offers[0].shape.type in str(launched.fault)
         assert not [one for one in await it.cloud.instances() if one.state in ALIVE]
 
 
 async def test_ending_an_instance_twice_or_an_unknown_one_is_no_error(opened: Open) -> None:
     async with opened() as it:
-        (launched,) = await it.cloud.launch([request("a", await cheapest(it.cloud))])
+        launched = await it.cloud.launch(request("a", await cheapest(it.cloud)))
         assert launched.instance is not None, launched.fault
 
         await it.cloud.terminate([launched.instance.id, launched.instance.id])

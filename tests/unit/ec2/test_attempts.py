@@ -176,7 +176,7 @@ def test_a_type_that_a_zone_does_not_have_is_an_offer_to_leave_alone() -> None:
     words = "Your requested instance type (m1) is not supported in your requested Availability Zone (a)."
     refused = attempts.refusals({"Errors": [error("InvalidFleetConfiguration", message=words)]}, LaunchType.SPOT)
     assert [each.type for each in attempts.unfulfilled(refused, (), PLACE)] == ["m1"]
-    assert attempts.verdict(refused)[0] is Kind.NO_CAPACITY
+    assert attempts.verdict(refused).kind is Kind.NO_CAPACITY
 
 
 def test_an_exhausted_quota_is_that_of_all_types_of_its_class_that_are_as_large() -> None:
@@ -199,18 +199,18 @@ def test_an_exhausted_quota_is_that_of_all_types_of_its_class_that_are_as_large(
 def test_a_type_that_cannot_be_launched_so_ends_nothing_while_another_may_be_had_later() -> None:
     capacity = Refusal("m1", "subnet-b", LaunchType.SPOT, "InsufficientInstanceCapacity")
     invalid = Refusal("m2", "subnet-b", LaunchType.SPOT, "InvalidParameterCombination", "its firmware is another")
-    assert attempts.verdict([invalid, capacity])[0] is Kind.NO_CAPACITY
+    assert attempts.verdict([invalid, capacity]).kind is Kind.NO_CAPACITY
     assert {each.type for each in attempts.unfulfilled([invalid, capacity], (), PLACE)} == {"m1", "m2"}
-    kind, why = attempts.verdict([invalid])
-    assert kind is Kind.INVALID
-    assert "its firmware is another" in why
+    why = attempts.verdict([invalid])
+    assert why.kind is Kind.INVALID
+    assert "its firmware is another" in str(why)
 
 
 def test_what_is_wrong_with_one_pods_request_takes_no_offer_from_the_others() -> None:
     words = "Value (typo) for parameter iamInstanceProfile.name is invalid."
     invalid = Refusal("m1", "subnet-b", LaunchType.SPOT, "InvalidParameterValue", words)
     assert not attempts.unfulfilled([invalid], (), PLACE)
-    assert attempts.verdict([invalid])[0] is Kind.INVALID
+    assert attempts.verdict([invalid]).kind is Kind.INVALID
     words = "The architecture 'arm64' of the specified instance type does not match that of the specified AMI."
     assert attempts.unfulfilled([msgspec.structs.replace(invalid, message=words)], (), PLACE)
 
@@ -227,9 +227,9 @@ def test_what_is_not_there_is_not_there_for_any_type_and_asking_again_does_not_h
         "InvalidAMIID.NotFound": {"a1"},
         "InvalidSubnetID.NotFound": {"m1", "t1", "a1"},
     }
-    kind, why = attempts.verdict([Refusal("m1", "subnet-a1", LaunchType.ON_DEMAND, "InvalidGroup.NotFound")])
-    assert kind is Kind.INVALID
-    assert "chinampa.dev/security-groups" in why
+    why = attempts.verdict([Refusal("m1", "subnet-a1", LaunchType.ON_DEMAND, "InvalidGroup.NotFound")])
+    assert why.kind is Kind.INVALID
+    assert "chinampa.dev/security-groups" in str(why)
 
 
 def test_a_full_subnet_spoils_an_offer_only_when_its_zone_has_no_other() -> None:
@@ -255,12 +255,12 @@ def test_a_subnet_that_is_known_to_be_full_is_tried_last_in_its_zone() -> None:
 def test_the_verdict_is_the_refusal_about_which_most_must_be_done() -> None:
     capacity = Refusal("m1", "subnet-b", LaunchType.SPOT, "InsufficientInstanceCapacity")
     denied = Refusal("m2", "subnet-b", LaunchType.SPOT, "UnauthorizedOperation", "no right")
-    kind, why = attempts.verdict([capacity, denied])
-    assert kind is Kind.DENIED
-    assert "UnauthorizedOperation" in why
-    kind, why = attempts.verdict([capacity])
-    assert kind is Kind.NO_CAPACITY
-    assert "m1" in why
+    why = attempts.verdict([capacity, denied])
+    assert why.kind is Kind.DENIED
+    assert "UnauthorizedOperation" in str(why)
+    why = attempts.verdict([capacity])
+    assert why.kind is Kind.NO_CAPACITY
+    assert "m1" in str(why)
 
 
 def test_a_refusal_without_a_type_and_a_missing_spot_role_are_refusals_of_all_options_of_their_market() -> None:
@@ -271,11 +271,11 @@ def test_a_refusal_without_a_type_and_a_missing_spot_role_are_refusals_of_all_op
     ):
         told = attempts.unfulfilled([refusal], attempt.options, PLACE)
         assert {(each.type, each.zone, each.launch_type) for each in told} == {("m1", "a", "spot"), ("m2", "b", "spot")}
-    kind, why = attempts.verdict([refusal])
-    assert kind is Kind.NO_CAPACITY
-    assert "create-service-linked-role" in why
+    why = attempts.verdict([refusal])
+    assert why.kind is Kind.NO_CAPACITY
+    assert "create-service-linked-role" in str(why)
 
 
 def test_an_answer_with_nothing_in_it_has_no_refusals() -> None:
     assert attempts.refusals({}, LaunchType.SPOT) == ()
-    assert attempts.verdict(())[0] is Kind.NO_CAPACITY
+    assert attempts.verdict(()).kind is Kind.NO_CAPACITY

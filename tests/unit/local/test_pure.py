@@ -65,13 +65,13 @@ def test_a_refused_offer_leads_to_the_next_one() -> None:
 def test_a_refusal_that_no_other_offer_changes_ends_the_search() -> None:
     taken, refused = first_fit(SOLD, SOLD, {SOLD[0].shape.type: "UnauthorizedOperation"}, 4096)
     assert taken is None
-    assert [refusal.kind for refusal in refused] == [Kind.DENIED]
+    assert [refusal.fault.kind for refusal in refused] == [Kind.DENIED]
 
 
 def test_what_does_not_fit_beside_the_others_has_no_capacity() -> None:
     taken, refused = first_fit(SOLD[:1], SOLD, {}, 100)
     assert taken is None
-    assert "100 MiB of this machine are free" in refused[0].sentence
+    assert "100 MiB of this machine are free" in str(refused[0].fault)
 
 
 def test_metadata_asks_for_a_session_token() -> None:
