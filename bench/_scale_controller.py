@@ -201,11 +201,17 @@ async def run(folder: Path, port: int, count: int) -> None:
     cloud, lag = ListingCloud(folder), Lag()
     settings = link_port.LinkSettings(folder / "link", "127.0.0.1", port, ("127.0.0.1",))
     opened: list[room.Fleet] = []
+
+    def admission() -> room.Fleet:
+        if not opened:
+            raise Fault(Kind.UNAVAILABLE, "join", "the controller is starting", "ask again")
+        return opened[0]
+
     async with sqlite.running(folder / "records.sqlite") as store:
         if count:
             await seed(store, Authority(folder / "link", ("127.0.0.1",)), folder, count, cloud)
         async with (
-            link_port.running(settings, lambda: opened[0], cloud.verify) as link,
+            link_port.running(settings, admission, cloud.verify) as link,
             room.running(room.FleetSettings(), store, cloud, link) as fleet,
             asyncio.TaskGroup() as tasks,
         ):

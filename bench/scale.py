@@ -65,7 +65,8 @@ class Controller:
     async def kill(self) -> None:
         """SIGKILL."""
         assert self._process is not None
-        self._process.kill()
+        if self._process.returncode is None:
+            self._process.kill()
         await self._process.wait()
 
     async def until_all(self, count: int) -> Json:
@@ -79,7 +80,9 @@ class Controller:
     async def _answer(self) -> Json:
         assert self._process is not None
         assert self._process.stdout is not None
-        return json.loads(await self._process.stdout.readline())
+        line = await self._process.stdout.readline()
+        assert line, "the controller has ended"
+        return json.loads(line)
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,10 @@ class Admittance:
             raise Fault(Kind.DENIED, f"join of instance {identity.instance}", cause, reason="JoinedBefore") from error
         return Admitted(cell.name, self._settings(cell))
 
+    def familiar(self, address: str) -> bool:
+        """See `controller.link.admission.Admission`."""
+        return self._book.at(address)
+
     def renewable(self, cell: CellName, instance: InstanceId) -> None:
         """See `controller.link.admission.Admission`. Raises Fault DENIED."""
         check_renewal(self._book.get(cell), cell, instance)

@@ -37,6 +37,7 @@ class CellStore:
         self._revisions: dict[CellName, int] = {}
         self._of_pod: dict[tuple[PodUid, int], CellName] = {}
         self._of_instance: dict[InstanceId, CellName] = {}
+        self._of_address: dict[str, CellName] = {}
         self._locks = KeyedLocks[CellName]()
         self._watchers = Watchers()
 
@@ -68,6 +69,10 @@ class CellStore:
         """The cell on an instance."""
         name = self._of_instance.get(instance)
         return self._cells.get(name) if name else None
+
+    def at(self, address: str) -> bool:
+        """Whether a cell's instance has this address."""
+        return address in self._of_address
 
     async def add(self, cell: Cell) -> Cell:
         """Write a new cell down."""
@@ -162,6 +167,8 @@ class CellStore:
         self._cells[cell.name] = cell
         if cell.instance is not None:
             self._of_instance[cell.instance] = cell.name
+        if cell.address:
+            self._of_address[cell.address] = cell.name
         if cell.claim is not None:
             pod = (cell.claim.pod.uid, cell.claim.pod.attempt)
             if cell.state in LIVE:
@@ -173,6 +180,8 @@ class CellStore:
         self._cells.pop(cell.name, None)
         if cell.instance is not None:
             self._of_instance.pop(cell.instance, None)
+        if self._of_address.get(cell.address) == cell.name:
+            del self._of_address[cell.address]
         if cell.claim is not None:
             pod = (cell.claim.pod.uid, cell.claim.pod.attempt)
             if self._of_pod.get(pod) == cell.name:

@@ -196,6 +196,10 @@ class Fleet:
         """See `controller.link.admission.Admission`."""
         return await self._admittance.admit(token, identity)
 
+    def familiar(self, address: str) -> bool:
+        """See `controller.link.admission.Admission`."""
+        return self._admittance.familiar(address)
+
     def renewable(self, cell: CellName, instance: InstanceId) -> None:
         """See `controller.link.admission.Admission`. Raises Fault DENIED."""
         self._admittance.renewable(cell, instance)

@@ -39,6 +39,10 @@ class Admission(Protocol):
         """The cell of this instance, now joined. Raises Fault DENIED, or UNAVAILABLE where asking again will help."""
         ...
 
+    def familiar(self, address: str) -> bool:
+        """Whether a cell of ours is at this address: who dials from there does not wait among strangers."""
+        ...
+
     def renewable(self, cell: CellName, instance: InstanceId) -> None:
         """Nothing, where a cell may have its next certificate. Raises Fault DENIED where it is over or elsewhere."""
         ...

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -180,7 +181,9 @@ async def running(settings: LinkSettings, admission: Callable[[], Admission], ve
             turned=link.accept,
             authority=authority.pem,
             files=files,
-            places=replace(PLACES, total=min(PLACES.total, _descriptors() // 4)),
+            # Twice so many: strangers, and those who dial from cells' addresses.
+            places=replace(PLACES, total=min(PLACES.total, _descriptors() // 8)),
+            familiar=partial(_familiar, admission),
         ) as port:
             link.port = port.number
             renewal = tasks.create_task(_renew_server(authority, context))
@@ -198,6 +201,13 @@ def _hash(architecture: str, path: Path) -> str:
     except OSError as error:
         mend = "pack one with `make bundle`, or unset it"
         raise Fault(Kind.INVALID, f"link.agent_{architecture} {path}", error.strerror or str(error), mend) from error
+
+
+def _familiar(admission: Callable[[], Admission], host: str) -> bool:
+    try:
+        return admission().familiar(host.removeprefix("::ffff:"))
+    except Fault:  # the fleet is not there yet
+        return False
 
 
 def _descriptors() -> int:

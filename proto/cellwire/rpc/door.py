@@ -1,8 +1,9 @@
 """The open TLS port that cells and strangers dial: who gets in, who is served what, who is cut off.
 
 Nobody is believed before a certificate of ours is shown, so until then a connection is a guest (`guests`): counted from
-the moment at which it is accepted, with a time for its handshake, its first request and its whole life. A cell that
-has shown its certificate is no guest any more, and short calls with a certificate have places of their own.
+the moment at which it is accepted, with a time for its handshake, its first request and its whole life. Handshakes
+take turns (`handshakes`); who dials from an address at which a cell lives has places and turns apart from strangers'. A
+cell that has shown its certificate is no guest any more, and short calls with a certificate have places of their own.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import socket
 import ssl
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from cellwire.rpc import grpclib_patches
 from cellwire.rpc import limits as bounds
 from cellwire.rpc.giving import Gifts
 from cellwire.rpc.guests import Guest, Guests, Places
+from cellwire.rpc.handshakes import TURN_SECONDS, Turns
 from cellwire.rpc.limits import FROM_CELL
 from cellwire.rpc.reverse import AUTHORITY, CALLS, TURNED, Certificate, TurnedChannel, common_name
 
@@ -67,6 +69,7 @@ class Port:
         authority: bytes,
         gifts: Gifts,
         places: Places,
+        familiar: Callable[[str], bool],
     ) -> None:
         self._calls = calls
         self._turned = turned
@@ -74,6 +77,11 @@ class Port:
         self._gifts = gifts
         self._cells: set[TurnedChannel] = set()
         self._guests = Guests(places)
+        # From addresses of cells: strangers never have their places.
+        self._neighbours = Guests(places)
+        self._familiar = familiar
+        self._turns = Turns()
+        self._begin: Callable[[Guest], object] = lambda _: None
         # Cells that renew: they have proved who they are, and are told apart by it.
         self._known = Guests(dataclasses.replace(places, address=min(places.address, EACH_CELL)))
         self._sockets: dict[Guest, socket.socket] = {}
@@ -86,37 +94,62 @@ class Port:
     @property
     def guests(self) -> int:
         """How many are connected who have proved nothing."""
-        return self._guests.count
+        return self._guests.count + self._neighbours.count
 
-    async def accept(self, listening: socket.socket, context: ssl.SSLContext) -> None:
+    async def accept(self, listening: Sequence[socket.socket], context: ssl.SSLContext) -> None:
         """Take connections until cancelled."""
-        loop = asyncio.get_running_loop()
-        async with asyncio.TaskGroup() as shaking:
-            while True:
-                try:
-                    sock, peer = await loop.sock_accept(listening)
-                except OSError as error:
-                    # Mostly want of descriptors or memory. Those who have waited longest in vain give theirs.
-                    self._refuse(f"a connection could not be accepted: {error}")
-                    if (guest := self._guests.longest_silent()) is not None:
-                        self._cut(guest)
-                    await asyncio.sleep(SHORT_SECONDS)
-                    continue
-                guest, leaver = self._guests.enter(str(peer[0]), time.monotonic())
-                if leaver is not None:
-                    self._cut(leaver)
-                if guest is None:
-                    self._refuse("there are too many connections from one address, or in all")
-                    sock.close()
-                    continue
-                self._sockets[guest] = sock
-                shaking.create_task(self._shake(sock, guest, context), name="handshake")
+        async with asyncio.TaskGroup() as tasks:
+            self._begin = lambda guest: tasks.create_task(self._shake(guest, context), name="handshake")
+            for each in listening:
+                tasks.create_task(self._take(each), name="accept")
 
-    async def _shake(self, sock: socket.socket, guest: Guest, context: ssl.SSLContext) -> None:
+    async def _take(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                sock, peer = await loop.sock_accept(listening)
+            except OSError as error:
+                # Mostly want of descriptors or memory. Those who have waited longest in vain give theirs.
+                self._refuse(f"a connection could not be accepted: {error}")
+                if (guest := self._guests.longest_silent() or self._neighbours.longest_silent()) is not None:
+                    self._cut(guest)
+                await asyncio.sleep(SHORT_SECONDS)
+                continue
+            host = str(peer[0])
+            familiar = self._familiar(host)
+            guest, leaver = (self._neighbours if familiar else self._guests).enter(host, time.monotonic())
+            if leaver is not None:
+                self._cut(leaver)
+            if guest is None:
+                self._refuse("there are too many connections from one address, or in all")
+                sock.close()
+                continue
+            self._sockets[guest] = sock
+            self._turns.wait(guest, familiar=familiar)
+            self._next()
+            # A crowd is taken in between other work.
+            await asyncio.sleep(0)
+
+    def _next(self) -> None:
+        """Begin the handshakes whose turn it is."""
+        now = time.monotonic()
+        for guest in self._turns.late(now):
+            self._refuse("a handshake could not begin in time: too many dial at once")
+            self._cut(guest)
+        while not self._ended and (guest := self._turns.next(now)) is not None:
+            for guests in (self._guests, self._neighbours):
+                guests.attend(guest, now)
+            self._begin(guest)
+
+    async def _shake(self, guest: Guest, context: ssl.SSLContext) -> None:
         """The handshake; then what was asked for has the connection."""
-        threshold = _Threshold(self, guest)
+        sock, threshold = self._sockets.get(guest), _Threshold(self, guest)
+        if sock is None:  # it was cut off meanwhile
+            return
+        loop = asyncio.get_running_loop()
+        turn = loop.call_later(TURN_SECONDS, self._next)
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(
+            await loop.connect_accepted_socket(
                 lambda: threshold,
                 sock,
                 ssl=context,
@@ -127,8 +160,11 @@ class Port:
             self._refuse(f"the TLS handshake failed: {type(error).__name__}")
             sock.close()
         finally:
+            turn.cancel()
+            self._turns.leave(guest)
             if not threshold.passed:
                 self._gone(guest)
+            self._next()
 
     def admit(self, transport: asyncio.Transport, guest: Guest) -> asyncio.Protocol | None:
         """The protocol for a connection, or None: it is not wanted any longer."""
@@ -189,6 +225,7 @@ class Port:
         def heard() -> None:
             first.cancel()
             self._guests.heard(guest)
+            self._neighbours.heard(guest)
 
         served.on_request = heard
         return served
@@ -196,8 +233,11 @@ class Port:
     def _cut(self, guest: Guest) -> None:
         """End a guest's connection, whatever it is at."""
         sock = self._sockets.pop(guest, None)
-        self._guests.leave(guest)
+        self._leave(guest)
         if sock is not None:
+            if guest.waits:  # nobody else has it yet
+                sock.close()
+                return
             try:
                 # Not closed here: the transport has it, and sees it end.
                 sock.shutdown(socket.SHUT_RDWR)
@@ -206,7 +246,12 @@ class Port:
 
     def _gone(self, guest: Guest) -> None:
         self._sockets.pop(guest, None)
+        self._leave(guest)
+
+    def _leave(self, guest: Guest) -> None:
+        self._turns.leave(guest)
         self._guests.leave(guest)
+        self._neighbours.leave(guest)
 
     def _refuse(self, why: str) -> None:
         self._refused[why] += 1
@@ -219,6 +264,9 @@ class Port:
     async def end(self) -> None:
         """Close every connection; take no other."""
         self._ended = True
+        for guest in tuple(self._sockets):
+            if guest.waits:
+                self._cut(guest)
         for channel in tuple(self._cells):
             channel.close()
         self._gifts.end()
@@ -227,7 +275,7 @@ class Port:
 
 
 @asynccontextmanager
-async def accepting(
+async def accepting(  # noqa: PLR0913 # each is named where it is passed
     at: tuple[str, int],
     context: ssl.SSLContext,
     *,
@@ -236,23 +284,24 @@ async def accepting(
     authority: bytes,
     files: Mapping[str, Path] | None = None,
     places: Places | None = None,
+    familiar: Callable[[str], bool],
 ) -> AsyncGenerator[Port]:
     """Open the port at a host and a number. Raises OSError where it cannot listen.
 
     `calls` serves whoever connects with ALPN "h2"; `turned` is given a channel for each cell that dials with a
     certificate; `authority` is written to whoever asks for it; `files` are given to whoever asks for their ALPN word.
+    `familiar` tells whether a cell of ours lives at an address.
     """
-    opened = Port(calls, turned, authority, Gifts(files or {}), places or Places())
+    opened = Port(calls, turned, authority, Gifts(files or {}), places or Places(), familiar)
     listening = await _listening(*at)
     opened.number = listening[0].getsockname()[1]
     try:
         async with asyncio.TaskGroup() as tasks:
-            taking = [tasks.create_task(opened.accept(each, context), name="accept") for each in listening]
+            taking = tasks.create_task(opened.accept(listening, context), name="accept")
             try:
                 yield opened
             finally:
-                for task in taking:
-                    task.cancel()
+                taking.cancel()
                 await opened.end()
     finally:
         for each in listening:

@@ -31,10 +31,14 @@ class Places:
 
 @dataclass(eq=False, slots=True)
 class Guest:
-    """One connection from its first moment; `address` is the key of where it comes from."""
+    """One connection; `address` is the key of where it comes from, `since` when it came, or was attended to at last.
+
+    `waits` tells that it is we who have not begun with it yet: it does not make room for anybody.
+    """
 
     address: str
     since: float
+    waits: bool = False
 
 
 @dataclass(slots=True)
@@ -70,6 +74,13 @@ class Guests:
             return None, None
         self.leave(leaver)
         return self._placed(Guest(address, now)), leaver
+
+    def attend(self, guest: Guest, now: float) -> None:
+        """It waits no longer: from now on it is its own silence that counts."""
+        guest.waits, guest.since = False, now
+        silent = self._silent.get(guest.address, {})
+        if guest in silent:
+            silent[guest] = silent.pop(guest)
 
     def heard(self, guest: Guest) -> None:
         """It has put its whole request."""
@@ -130,5 +141,5 @@ def key(host: str) -> str:
 
 
 def _longest(silent: dict[Guest, None], now: float) -> Guest | None:
-    first = next(iter(silent), None)
+    first = next((guest for guest in silent if not guest.waits), None)
     return first if first is not None and now - first.since >= SILENT_SECONDS else None

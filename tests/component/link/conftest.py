@@ -46,6 +46,7 @@ class Fleet:
 
     def __init__(self) -> None:
         self.cells: dict[InstanceId, Cell] = {}
+        self.addresses: set[str] = set()
         self.admitted = 0
 
     def launch(self, instance: str, token: str) -> None:
@@ -67,6 +68,9 @@ class Fleet:
         self.cells[identity.instance] = msgspec.structs.replace(cell, state=CellState.READY)
         self.admitted += 1
         return Admitted(cell.name, wire.CellSettings(heartbeat_interval_ms=100, pod_address="10.5.0.9/32"))
+
+    def familiar(self, address: str) -> bool:
+        return address in self.addresses
 
     def renewable(self, cell: CellName, instance: InstanceId) -> None:
         check_renewal(self.cells.get(instance), cell, instance)
@@ -146,14 +150,21 @@ class Site:
         """A joined cell that stays at home for as long as the context."""
         identity, metadata = await self.boot(link, instance)
         home = await join(identity, metadata)
-        small = Small(home.cell, {})
-        staying = asyncio.get_running_loop().create_task(stay(serving(small), identity, home, lambda: None))
-        try:
+        async with at_home(identity, home) as small:
             yield small, home
-        finally:
-            staying.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await staying
+
+
+@asynccontextmanager
+async def at_home(identity: CellIdentity, home: Home) -> AsyncGenerator[Small]:
+    """A cell that has joined, at home for as long as the context."""
+    small = Small(home.cell, {})
+    staying = asyncio.get_running_loop().create_task(stay(serving(small), identity, home, lambda: None))
+    try:
+        yield small
+    finally:
+        staying.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await staying
 
 
 @pytest.fixture

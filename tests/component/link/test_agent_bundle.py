@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cellwire.faults import Fault
+from cellwire.faults import Fault, Kind
 from cellwire.rpc import giving
 from controller.clouds.userdata import LIMIT_BYTES, UserData, parse, render
 from controller.link import port
@@ -22,7 +22,7 @@ BUNDLE = os.urandom(3 << 20)
 
 
 def nobody() -> Admission:
-    raise AssertionError("nobody joins here")
+    raise Fault(Kind.UNAVAILABLE, "join", "nobody joins here")
 
 
 def unknown(document: bytes, signature: bytes) -> Identity:

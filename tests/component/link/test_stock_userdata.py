@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from cellwire.faults import Fault, Kind
 from cellwire.rpc import giving
 from controller.clouds.userdata import UserData, render
 from controller.link import port
@@ -45,7 +46,7 @@ AGENT = "#!/bin/sh\necho started $0 $* at $CHINAMPA_USER_DATA_AT >/run/started\n
 
 
 def nobody() -> Admission:
-    raise AssertionError("nobody joins here")
+    raise Fault(Kind.UNAVAILABLE, "join", "nobody joins here")
 
 
 def unknown(document: bytes, signature: bytes) -> Identity:

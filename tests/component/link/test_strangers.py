@@ -11,7 +11,7 @@ from cellagent.boot.join import SERVER_NAME, client_context, join, renew
 from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
-from cellwire.rpc import guests, limits
+from cellwire.rpc import guests, handshakes, limits
 from cellwire.rpc.call import call
 from cellwire.rpc.reverse import CALLS, calling
 from controller.link import port
@@ -19,7 +19,7 @@ from controller.link.port import Link
 from controller.model.cell import CellState
 from controller.model.names import CellName, InstanceId
 from controller.sandboxes import carried
-from tests.component.link.conftest import Site, until
+from tests.component.link.conftest import Site, at_home, until
 from tests.support.stranger import FLOODS, Flood, flood, silent, write_slowly
 
 # Far more than the kernel keeps for both ends.
@@ -53,6 +53,22 @@ async def test_silent_connections_make_room_for_an_instance_that_joins(
             async with silent("127.0.0.1", link.port, 30, tls=tls):
                 identity, metadata = await site.boot(link, f"i-{tls}")
                 assert (await join(identity, metadata)).cell == f"c-i-{tls}"
+
+
+async def test_a_cell_comes_home_while_strangers_have_all_places_and_turns(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guests, "SILENT_SECONDS", 60.0)
+    monkeypatch.setattr(handshakes, "TURN_SECONDS", 60.0)
+    monkeypatch.setattr(port, "PLACES", guests.Places(total=20, address=20))
+    async with site.open() as link:
+        identity, metadata = await site.boot(link, "i-1")
+        home = await join(identity, metadata)
+        async with silent("127.0.0.1", link.port, 30, tls=False):
+            # From now on its address is known: before, it would have been one of them.
+            site.fleet.addresses.add("127.0.0.1")
+            async with at_home(identity, home):
+                await until(link.connected)
 
 
 async def test_a_cell_renews_while_its_address_has_no_place_left(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
