@@ -250,8 +250,8 @@ async def _open_services(
                 "kubernetes.kubeconfig is not set: pods are sized by their limits, without the cluster's Services",
                 mend="name the node's own kubeconfig",
             )
-        range_ = service_addresses.network(settings.services.addresses)
-        await rooms.enter_async_context(declared.running(library, services.book, range_, services.listed.set))
+        ranges = service_addresses.ranges(settings.services.addresses, settings.services.addresses6)
+        await rooms.enter_async_context(declared.running(library, services.book, ranges, services.listed.set))
         return of_sandbox, shim.no_images
     neighbour = await rooms.enter_async_context(
         cluster_room.running(

@@ -141,7 +141,8 @@ def _service_filled(one: Json) -> Json:
     spec.setdefault("sessionAffinity", "None")
     if spec["type"] != "ExternalName":
         spec.setdefault("internalTrafficPolicy", "Cluster")
-        spec.setdefault("ipFamilies", ["IPv4"])
+        named = [one for one in spec.get("clusterIPs") or [spec.get("clusterIP")] if one and one != "None"]
+        spec.setdefault("ipFamilies", ["IPv6" if ":" in str(one) else "IPv4" for one in named] or ["IPv4"])
         spec.setdefault("ipFamilyPolicy", "SingleStack")
     if spec.get("clusterIP") and not spec.get("clusterIPs"):
         spec["clusterIPs"] = [spec["clusterIP"]]

@@ -10,7 +10,6 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
-from ipaddress import IPv4Network
 
 import structlog
 
@@ -24,6 +23,7 @@ from controller.objects.resource import Resource
 from controller.objects.stored import Change as Changing
 from controller.objects.stored import Ending, Keeper
 from controller.services import addresses, endpoints, model
+from controller.services.addresses import Ranges
 from controller.services.book import Book
 from controller.services.model import Key
 from controller.services.observed import Observed
@@ -39,11 +39,11 @@ PODS = "pods"
 
 
 class Addressed:
-    """Keeps Services by another keeper, and gives each the address that it is dialled by."""
+    """Keeps Services by another keeper, and gives each the addresses that it is dialled by."""
 
-    def __init__(self, inner: Keeper, range_: IPv4Network, draw: Callable[[int], int] = secrets.randbelow) -> None:
+    def __init__(self, inner: Keeper, ranges: Ranges, draw: Callable[[int], int] = secrets.randbelow) -> None:
         self._inner = inner
-        self._range = range_
+        self._ranges = ranges
         self._draw = draw
         self._promised: dict[str, int] = {}
 
@@ -79,40 +79,35 @@ class Addressed:
         return await self._inner.end(namespace, name, ending)
 
     def _addressed(self, service: Json, before: Json | None) -> Json:
-        service = addresses.kept(service, before)
+        service = addresses.kept(service, before, self._ranges)
         metadata = service["metadata"]
         own = metadata.get("namespace", ""), metadata["name"]
-        taken = {
-            one["spec"].get("clusterIP")
-            for one in self.objects.list()
-            if (one["metadata"]["namespace"], one["metadata"]["name"]) != own
-        } | self._promised.keys()
+        others = (one for one in self.objects.list() if model.key_of(one) != own)
+        taken = {address for one in others for address in addresses.held(one)} | self._promised.keys()
         report = Report()
-        addresses.check(service, before, self._range, taken, report)
+        addresses.check(service, before, self._ranges, taken, report)
         if report.causes:
             raise Invalid(metadata["name"], report.causes, SERVICES.kind)
-        if addresses.needed(service):
-            service = addresses.given(service, addresses.free(self._range, taken, self._draw))
-        if address := service["spec"].get("clusterIP"):
+        if addresses.needed(service, self._ranges):
+            service = addresses.given(service, self._ranges, taken, self._draw)
+        for address in addresses.held(service):
             self._promised[address] = self._promised.get(address, 0) + 1
         return service
 
     def _kept(self, service: Json) -> None:
         """What is promised to a Service that is being written is no longer needed: it is written, or is not."""
-        address = service["spec"].get("clusterIP", "")
-        if (count := self._promised.get(address, 0)) > 1:
-            self._promised[address] = count - 1
-        else:
-            self._promised.pop(address, None)
+        for address in addresses.held(service):
+            if (count := self._promised.get(address, 0)) > 1:
+                self._promised[address] = count - 1
+            else:
+                self._promised.pop(address, None)
 
 
 @asynccontextmanager
-async def running(
-    library: Library, book: Book, range_: IPv4Network, listed: Callable[[], None]
-) -> AsyncGenerator[None]:
+async def running(library: Library, book: Book, ranges: Ranges, listed: Callable[[], None]) -> AsyncGenerator[None]:
     """Keep the book, and the endpoints of Services, as users and pods have them; `listed` is called once they are."""
-    library.keep(SERVICES, keeper := Addressed(library.keeper(SERVICES), range_))
-    for one in filter(addresses.needed, keeper.objects.list()):
+    library.keep(SERVICES, keeper := Addressed(library.keeper(SERVICES), ranges))
+    for one in [one for one in keeper.objects.list() if addresses.needed(one, ranges)]:
         await keeper.change(one["metadata"]["namespace"], one["metadata"]["name"], lambda same: same)
     async with asyncio.TaskGroup() as tasks:
         work = tasks.create_task(_Declared(library, book).work(listed), name="endpoints of Services")

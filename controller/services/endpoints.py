@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from controller.objects.fields import Json
+from controller.services.addresses import V4, family
 from controller.services.model import SERVICE_LABEL
 
 MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
@@ -38,6 +39,11 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     def address(self) -> str:
         """Where it is dialled."""
         return self.endpoint["addresses"][0]
+
+    @property
+    def family(self) -> str:
+        """Of the address."""
+        return family(self.address)
 
     @property
     def uid(self) -> str:
@@ -67,6 +73,7 @@ def seen_of(pod: Json) -> tuple[Any, ...]:
         pod["metadata"].get("labels"),
         bool(pod["metadata"].get("deletionTimestamp")),
         status.get("podIP"),
+        status.get("podIPs"),
         status.get("phase"),
         _is_ready(pod),
         pod["spec"].get("nodeName"),
@@ -74,20 +81,27 @@ def seen_of(pod: Json) -> tuple[Any, ...]:
 
 
 def members(service: Json, pods: Iterable[Json]) -> list[Member]:
-    """The pods that answer for a Service, or will: those that have an address and are not over."""
+    """The pods that answer for a Service, or will, at each of its families of addresses: those that have an address
+    and are not over.
+    """
     found = [
-        Member(ports=_ports(service, pod), endpoint=_endpoint(service, pod))
+        Member(ports=_ports(service, pod), endpoint=_endpoint(service, pod, address))
         for pod in pods
-        if selects(service, pod)
-        and (pod.get("status") or {}).get("podIP")
-        and (pod.get("status") or {}).get("phase") not in _OVER
+        if selects(service, pod) and (pod.get("status") or {}).get("phase") not in _OVER
+        for address in _addresses(pod)
+        if family(address) in families(service)
     ]
-    return sorted(found, key=lambda one: (one.endpoint["targetRef"]["name"], one.uid))
+    return sorted(found, key=lambda one: (one.endpoint["targetRef"]["name"], one.uid, one.family))
+
+
+def families(service: Json) -> list[str]:
+    """The families of a Service's addresses, the first its main one."""
+    return service["spec"].get("ipFamilies") or [V4]
 
 
 def slices(service: Json, found: Sequence[Member], there: Sequence[Json]) -> Plan:
     """What to do about the slices of a Service that these pods answer for. Who is in one stays in it."""
-    return _planned(service, found, there, SELECTED)
+    return _planned(service, found, there, SELECTED, families(service))
 
 
 def mirrored(service: Json, endpoints: Json | None, there: Sequence[Json]) -> Plan:
@@ -100,12 +114,15 @@ def mirrored(service: Json, endpoints: Json | None, there: Sequence[Json]) -> Pl
             found += [Member(ports=ports, endpoint=_mirror(one, ready=ready)) for one in subset.get(kind) or ()]
     if not found:
         return Plan(delete=tuple(one["metadata"]["name"] for one in there))
-    return _planned(service, found, there, MIRRORED)
+    return _planned(service, found, there, MIRRORED, list(dict.fromkeys(one.family for one in found)))
 
 
 def endpoints(service: Json, found: Sequence[Member]) -> Json:
-    """The Endpoints of a Service: ready and not ready ones by their ports, those that end left out."""
+    """The Endpoints of a Service: ready and not ready ones of its main family by their ports, those that end left
+    out.
+    """
     subsets: dict[Ports, dict[str, list[Json]]] = {}
+    found = [one for one in found if one.family == families(service)[0]]
     too_many = len(found) > IN_ENDPOINTS
     # Where not all have room, those that answer have it first.
     chosen = sorted(found, key=lambda one: not one.endpoint["conditions"]["ready"])[:IN_ENDPOINTS]
@@ -132,9 +149,23 @@ def endpoints(service: Json, found: Sequence[Member]) -> Json:
     return made
 
 
-def _planned(service: Json, found: Sequence[Member], there: Sequence[Json], by: str) -> Plan:
-    plans: list[Plan] = []
+def _planned(service: Json, found: Sequence[Member], there: Sequence[Json], by: str, wanted: Sequence[str]) -> Plan:
     names = {one["metadata"]["name"] for one in there}
+    plans = [
+        _of_family(service, [one for one in found if one.family == each], _of_type(there, each), names, (by, each))
+        for each in wanted
+    ]
+    gone = tuple(one["metadata"]["name"] for one in there if one.get("addressType", V4) not in wanted)
+    return _joined(plans, gone)
+
+
+def _of_type(there: Sequence[Json], type_: str) -> list[Json]:
+    return [one for one in there if one.get("addressType", V4) == type_]
+
+
+def _of_family(
+    service: Json, found: Sequence[Member], there: Sequence[Json], names: set[str], kind: tuple[str, str]
+) -> Plan:
     # One without endpoints says that nobody answers.
     groups: dict[Ports, list[Member]] = {} if found else {(): []}
     for one in found:
@@ -142,9 +173,11 @@ def _planned(service: Json, found: Sequence[Member], there: Sequence[Json], by: 
     of_ports: dict[Ports, list[Json]] = {}
     for one in there:
         of_ports.setdefault(_numbers(one.get("ports") or ()), []).append(one)
-    for ports, some in groups.items():
-        plans.append(_group(service, ports, some, of_ports.pop(ports, []), names, by))
-    gone = tuple(one["metadata"]["name"] for rest in of_ports.values() for one in rest)
+    plans = [_group(service, ports, some, of_ports.pop(ports, []), names, kind) for ports, some in groups.items()]
+    return _joined(plans, tuple(one["metadata"]["name"] for rest in of_ports.values() for one in rest))
+
+
+def _joined(plans: Sequence[Plan], gone: tuple[str, ...]) -> Plan:
     return Plan(
         create=tuple(one for plan in plans for one in plan.create),
         change=tuple(one for plan in plans for one in plan.change),
@@ -153,9 +186,14 @@ def _planned(service: Json, found: Sequence[Member], there: Sequence[Json], by: 
 
 
 def _group(
-    service: Json, ports: Ports, found: Sequence[Member], there: Sequence[Json], names: set[str], by: str
+    service: Json,
+    ports: Ports,
+    found: Sequence[Member],
+    there: Sequence[Json],
+    names: set[str],
+    kind: tuple[str, str],
 ) -> Plan:
-    """The slices of those who answer by the same ports."""
+    """The slices of those who answer by the same ports at addresses of one family; `kind` is by whom, and which."""
     left = {(one.uid, one.address): one.endpoint for one in found}
     filled: list[tuple[Json | None, list[Json]]] = []
     for one in sorted(there, key=lambda one: one["metadata"]["name"]):
@@ -176,9 +214,9 @@ def _group(
         if one is not None and not kept and (found or index):
             delete.append(one["metadata"]["name"])
             continue
-        name = one["metadata"]["name"] if one is not None else _name(service, ports, names)
+        name = one["metadata"]["name"] if one is not None else _name(service, ports, kind[1], names)
         names.add(name)
-        wanted = _slice(service, name, ports, kept, by)
+        wanted = _slice(service, name, ports, kept, kind)
         if one is None:
             create.append(wanted)
         elif content(one) != content(wanted):
@@ -186,10 +224,11 @@ def _group(
     return Plan(create=tuple(create), change=tuple(change), delete=tuple(delete))
 
 
-def _slice(service: Json, name: str, ports: Ports, kept: Sequence[Json], by: str) -> Json:
+def _slice(service: Json, name: str, ports: Ports, kept: Sequence[Json], kind: tuple[str, str]) -> Json:
+    by, type_ = kind
     return {
         "metadata": _metadata(service, name, {MANAGED_BY: by}),
-        "addressType": "IPv4",
+        "addressType": type_,
         "endpoints": list(kept),
         **_listed(ports),
     }
@@ -215,10 +254,11 @@ def _metadata(service: Json, name: str, more: Mapping[str, str]) -> Json:
     }
 
 
-def _name(service: Json, ports: Ports, names: set[str]) -> str:
+def _name(service: Json, ports: Ports, type_: str, names: set[str]) -> str:
     """A name that nobody has; the same for the same Service and ports, so that a repeated creation is one."""
     for number in range(len(names) + 1):
-        mark = hashlib.sha256(json.dumps([service["metadata"]["uid"], ports, number]).encode()).hexdigest()[:5]
+        what = [service["metadata"]["uid"], ports, number, *([] if type_ == V4 else [type_])]
+        mark = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:5]
         name = f"{service['metadata']['name']}-{mark}"
         if name not in names:
             return name
@@ -230,12 +270,22 @@ def _key(endpoint: Json) -> tuple[str, str]:
     return (endpoint.get("targetRef") or {}).get("uid", address), address
 
 
-def _endpoint(service: Json, pod: Json) -> Json:
+def _addresses(pod: Json) -> list[str]:
+    """A pod's addresses, one of each family at most."""
+    status: Json = pod.get("status") or {}
+    listed = [status.get("podIP"), *(one.get("ip") for one in status.get("podIPs") or ())]
+    found: dict[str, str] = {}
+    for one in filter(None, listed):
+        found.setdefault(family(one), one)
+    return list(found.values())
+
+
+def _endpoint(service: Json, pod: Json, address: str) -> Json:
     metadata, spec = pod["metadata"], pod["spec"]
     serving, terminating = _is_ready(pod), bool(metadata.get("deletionTimestamp"))
     ready = bool(service["spec"].get("publishNotReadyAddresses")) or (serving and not terminating)
     made: Json = {
-        "addresses": [pod["status"]["podIP"]],
+        "addresses": [address],
         "conditions": {"ready": ready, "serving": serving, "terminating": terminating},
         "targetRef": {name: metadata[name] for name in ("name", "namespace", "uid")} | {"kind": "Pod"},
     }

@@ -38,14 +38,14 @@ _Wire = Stream[wire.ServicesInput, wire.ServicesOutput]
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """How names are answered: by a cluster's own name server, or by the controller. `network` is that of Services, ""
-    where it is not known.
+    """How names are answered: by a cluster's own name server, or by the controller. `networks` are those of Services;
+    none is "not known".
     """
 
     domain: str
     clustered: bool
     name_server: str = ""
-    network: str = ""
+    networks: tuple[str, ...] = ()
 
 
 class Room:
@@ -153,8 +153,8 @@ class Room:
 
     def _networks(self) -> tuple[str, ...]:
         """Where Services are: the range of the settings, or what a cluster's own addresses show of its range."""
-        if self._facts.network:
-            return (self._facts.network,)
+        if self._facts.networks:
+            return self._facts.networks
         return model.networks(address for one in self.book.services.values() for address in one.cluster)
 
     def _name_server(self) -> str:
@@ -189,7 +189,7 @@ async def running(settings: Services, cells: Cells, node: str, *, clustered: boo
         domain=settings.domain,
         clustered=clustered,
         name_server=settings.name_server,
-        network="" if clustered else settings.addresses,
+        networks=() if clustered else tuple(filter(None, (settings.addresses, settings.addresses6))),
     )
     async with asyncio.TaskGroup() as tasks:
         room = Room(tasks, cells, book, facts)

@@ -28,3 +28,10 @@ class Services(Group, frozen=True, kw_only=True):
             min_length=1,
         ),
     ] = "10.96.0.0/16"
+    addresses6: Annotated[
+        str,
+        Meta(
+            description="Without a cluster: range of Services' second cluster IPs, of IPv6 (`fd00:10:96::/112`), where"
+            " cells have addresses of both families. Empty: Services have IPv4 only."
+        ),
+    ] = ""

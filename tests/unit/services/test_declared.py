@@ -22,12 +22,14 @@ from controller.objects.sealing import Sealing
 from controller.objects.stored import Ending
 from controller.pods.kind import PODS
 from controller.services import addresses, declared
+from controller.services.addresses import Ranges
 from controller.services.book import Book
 from tests.support.memory_store import MemoryStore
 from tests.support.waiting import until
 
 Json = dict[str, Any]
 RANGE = IPv4Network("10.96.0.0/29")
+RANGES = addresses.ranges("10.96.0.0/29", "fd00:10:96::/112")
 HOW = How()
 
 
@@ -41,22 +43,23 @@ def pod(name: str, app: str, address: str) -> Json:
 
 
 @asynccontextmanager
-async def room(store: MemoryStore, book: Book) -> AsyncGenerator[Library]:
+async def room(store: MemoryStore, book: Book, ranges: Ranges = RANGES) -> AsyncGenerator[Library]:
     listed = asyncio.Event()
     async with (
         library.running(store, Sealing(bytes(32)), (*STORED, PODS), time.time) as found,
-        declared.running(found, book, RANGE, listed.set),
+        declared.running(found, book, ranges, listed.set),
     ):
         await listed.wait()
         yield found
 
 
-async def ready(found: Library, name: str, address: str, *, ready: bool = True) -> None:
+async def ready(found: Library, name: str, address: str, *, ready: bool = True, more: str = "") -> None:
     """A pod that runs at an address."""
     if found.objects(PODS.key).get("default", name) is None:
         await found.create(PODS, "default", pod(name, name.partition("-")[0], address), HOW)
     state = {"type": "Ready", "status": str(ready)}
-    status = {"phase": "Running", "podIP": address, "conditions": [state]}
+    both = [{"ip": one} for one in (address, more) if one]
+    status = {"phase": "Running", "podIP": address, "podIPs": both, "conditions": [state]}
     await found.keeper(PODS).change("default", name, lambda before: {**before, "status": status})
 
 
@@ -123,6 +126,64 @@ async def test_services_of_an_earlier_life_without_an_address_get_one() -> None:
         assert book.services["default", "old"].addresses
 
 
+BOTH = {"ipFamilyPolicy": "PreferDualStack"}
+
+
+async def test_a_service_of_two_families_has_an_address_and_slices_of_each() -> None:
+    book = Book()
+    async with room(MemoryStore(), book) as found:
+        made = (await found.create(SERVICES, "default", service("web", **BOTH), HOW))["spec"]
+        assert made["ipFamilies"] == ["IPv4", "IPv6"]
+        first, second = made["clusterIPs"]
+        assert first == made["clusterIP"]
+        assert (":" in first, ":" in second) == (False, True)
+        await ready(found, "web-1", "10.0.0.1", more="fd00::1")
+        await until(lambda: backends(book, "web") == ["10.0.0.1", "fd00::1"], 5)
+        types = {one["addressType"]: one["endpoints"] for one in found.objects(ENDPOINT_SLICES.key).list()}
+        assert types.keys() == {"IPv4", "IPv6"}
+        (subset,) = found.find(ENDPOINTS, "default", "web")["subsets"]
+        assert [one["ip"] for one in subset["addresses"]] == ["10.0.0.1"]
+
+        def one_family(before: Json) -> Json:
+            return {**before, "spec": {**before["spec"], "ipFamilyPolicy": "SingleStack"}}
+
+        after = (await found.change(SERVICES, "default", "web", one_family, HOW))["spec"]
+        assert (after["clusterIPs"], after["ipFamilies"]) == ([first], ["IPv4"])
+        await until(lambda: backends(book, "web") == ["10.0.0.1"], 5)
+        await found.create(SERVICES, "default", service("next", clusterIP=second), HOW)
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ({"ipFamilies": ["IPv4", "IPv6"]}, "when multiple IP families are specified"),
+        ({"ipFamilies": ["IPv6", "IPv6"], **BOTH}, "Duplicate value"),
+        ({"ipFamilies": ["IPv5"]}, "supported values"),
+        ({"ipFamilyPolicy": "Both"}, "supported values"),
+        ({"ipFamilies": ["IPv6"], "clusterIP": "10.96.0.1"}, "expected an IPv6 value"),
+        ({"clusterIP": "fd00::1"}, "not in the valid range"),
+        ({"clusterIP": "10.96.0.1", "clusterIPs": ["fd00:10:96::1"]}, "must match"),
+    ],
+)
+async def test_families_that_cannot_be_had_are_refused(spec: Json, why: str) -> None:
+    async with room(MemoryStore(), Book()) as found:
+        with pytest.raises(Fault, match=why):
+            await found.create(SERVICES, "default", service("web", **spec), HOW)
+
+
+async def test_one_range_gives_one_family_and_nobody_is_kept_from_starting_by_a_former_second() -> None:
+    store = MemoryStore()
+    async with room(store, Book()) as found:
+        await found.create(SERVICES, "default", service("old", **BOTH), HOW)
+    async with room(store, Book(), addresses.ranges("10.96.0.0/29")) as found:
+        with pytest.raises(Fault, match="not configured for dual-stack"):
+            await found.create(SERVICES, "default", service("web", ipFamilyPolicy="RequireDualStack"), HOW)
+        made = (await found.create(SERVICES, "default", service("web", **BOTH), HOW))["spec"]
+        assert made["ipFamilies"] == ["IPv4"]
+        by_hand = {"clusterIP": "None", "selector": {}, "ipFamilies": ["IPv6"]}
+        await found.create(SERVICES, "default", service("hand", **by_hand), HOW)
+
+
 @given(st.sets(st.integers(1, 6)), st.integers(0, 5))
 def test_a_free_address_is_found_where_there_is_one(taken: set[int], drawn: int) -> None:
     there = {str(RANGE[one]) for one in taken}
@@ -138,7 +199,7 @@ def test_a_free_address_is_found_where_there_is_one(taken: set[int], drawn: int)
 @pytest.mark.parametrize("text", ["10.96.0.0/30", "10.96.0.1/16", "fd00::/64", "x"])
 def test_a_range_without_room_is_refused(text: str) -> None:
     with pytest.raises(Fault, match=r"services\.addresses"):
-        addresses.network(text)
+        addresses.ranges(text)
 
 
 async def test_a_service_takes_no_traffic_beside_its_own_address() -> None:
