@@ -132,7 +132,9 @@ async def _at_home(
         ),
         proxies=merged((told, proxies_of(os.environ))),
     )
-    runtime_settings = msgspec.structs.replace(folders, pod_address=settings.pod_address, vpc=home.vpc)
+    runtime_settings = msgspec.structs.replace(
+        folders, pod_address=settings.pod_address, pod_address6=settings.pod_address6, vpc=home.vpc
+    )
     events = CellEvents()
     async with (
         images.running(image_settings, events.pulling) as image_room,

@@ -37,7 +37,7 @@ async def attach(bridge: Bridge, sandbox: str, namespace: Path) -> tuple[str, ..
     """Connect the pod. Raises Fault."""
     lease = await asyncio.to_thread(leases.take, bridge.folder, sandbox, bridge.subnet)
     addresses = (lease,)
-    if bridge.subnet6 and _has_ipv6():
+    if bridge.subnet6 and links.has_ipv6():
         addresses = (lease, leases.sixth(lease, bridge.subnet, bridge.subnet6))
     async with _lock():
         await _ready(bridge, six=len(addresses) > 1)
@@ -111,24 +111,10 @@ async def _ready(bridge: Bridge, *, six: bool) -> None:
     # Lets this machine reach host ports by its loopback address.
     links.setting(f"net/ipv4/conf/{bridge.name}/route_localnet", "1")
     if six:
-        await _forward6()
+        await links.forward6()
     await filters(ports.masquerade(bridge.name, bridge.name, subnets))
     _prepared.add(known)
 
 
-async def _forward6() -> None:
-    # A machine that forwards no longer listens to its router's advertisements, unless it is told to ("2").
-    for route in await links.show("-6", "route", "show", "default"):
-        listens = f"net/ipv6/conf/{route.get('dev')}/accept_ra"
-        if Path("/proc/sys", listens).exists() and Path("/proc/sys", listens).read_text().strip() == "1":
-            links.setting(listens, "2")
-    links.setting("net/ipv6/conf/all/forwarding", "1")
-
-
 def _lock() -> asyncio.Lock:
     return _locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
-
-
-def _has_ipv6() -> bool:
-    off = Path("/proc/sys/net/ipv6/conf/all/disable_ipv6")
-    return off.exists() and off.read_text().strip() == "0"

@@ -29,6 +29,7 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True):
     table: str
     cable: str = ""
     address: str = ""
+    address6: str = ""
     uplink: str = ""
     vpc: tuple[str, ...] = ()
     metadata: bool = False

@@ -31,10 +31,13 @@ Send = Callable[[wire.ServicesOutput], Awaitable[None]]
 
 
 class Holding:
-    """The owner of the cell's table of Services. `pod` is the pod's address, without its length."""
+    """The owner of the cell's table of Services. `pod` is the pod's address, without its length, and `pod6` that of
+    IPv6, if it has one.
+    """
 
-    def __init__(self, pod: str) -> None:
+    def __init__(self, pod: str, pod6: str = "") -> None:
         self.pod = pod
+        self._pods = (pod, pod6) if pod6 else (pod,)
         self._held: dict[str, wire.HeldService] = {}
         self._names: Names | None = None
         self._start = wire.ServicesStart()
@@ -163,7 +166,7 @@ class Holding:
             log.warning(
                 "too many backends: these Services are not held: %s", ", ".join(sorted(wanted.keys() - set(fit)))
             )
-        around = Around(pod=self.pod, name_server=self.name_server, resolver=cell.GATEWAY, networks=networks)
+        around = Around(pods=self._pods, name_server=self.name_server, resolver=cell.GATEWAY, networks=networks)
         text, names = services.transaction(wanted, self._names, around)
         try:
             await bridge.filters(text, needed="Services")

@@ -93,3 +93,19 @@ def setting(name: str, text: str) -> None:
             path.write_text(text)
     except OSError as error:
         raise Fault(Kind.BROKEN, f"sysctl {name}", str(error.strerror), "the agent must run as root") from error
+
+
+async def forward6() -> None:
+    """Have this machine forward IPv6. Raises Fault."""
+    # A machine that forwards no longer listens to its router's advertisements, unless it is told to ("2").
+    for route in await show("-6", "route", "show", "default"):
+        listens = f"net/ipv6/conf/{route.get('dev')}/accept_ra"
+        if Path("/proc/sys", listens).exists() and Path("/proc/sys", listens).read_text().strip() == "1":
+            setting(listens, "2")
+    setting("net/ipv6/conf/all/forwarding", "1")
+
+
+def has_ipv6() -> bool:
+    """Whether this machine has IPv6."""
+    off = Path("/proc/sys/net/ipv6/conf/all/disable_ipv6")
+    return off.exists() and off.read_text().strip() == "0"

@@ -37,7 +37,8 @@ METADATA = cell.METADATA
 class PodNetwork(msgspec.Struct, frozen=True, kw_only=True):
     """What a sandbox's network is made from.
 
-    `mode` is "host", "cell", "bridge" or "cni". `address` is the pod's own in a cell ("10.0.0.7" or with "/32");
+    `mode` is "host", "cell", "bridge" or "cni". `address` is the pod's own in a cell ("10.0.0.7" or with "/32"), and
+    `address6` that of IPv6, if it has one;
     `folder` keeps the leases of the bridge, and `cache`, which outlives a reboot, what plugins answered. `uplink` empty
     is "that of the default route". `metadata` lets the pod reach the cloud's metadata service. `vpc` are the networks
     in which a cell's pod is known by its address; beyond them it goes by the cell's, and so is a `public` pod reached.
@@ -48,6 +49,7 @@ class PodNetwork(msgspec.Struct, frozen=True, kw_only=True):
     mode: str
     namespace: Path
     address: str = ""
+    address6: str = ""
     folder: Path = Path("/run/chinampa/network")
     cache: Path = Path("/var/lib/chinampa/network")
     uplink: str = ""
@@ -132,7 +134,7 @@ async def detach(network: PodNetwork) -> None:
     """Take the pod's network away. Idempotent."""
     match network.mode:
         case "cell":
-            await cell.detach(network.sandbox, network.address, network.uplink)
+            await cell.detach(network.sandbox, (network.address, network.address6), network.uplink)
         case "bridge":
             await bridge.detach(_bridge(network), network.sandbox)
         case "cni":
@@ -160,6 +162,7 @@ def _guard(network: PodNetwork) -> Guard:
     return Guard(
         table="",
         address=network.address if network.mode == "cell" else "",
+        address6=network.address6 if network.mode == "cell" else "",
         uplink=network.uplink,
         vpc=network.vpc,
         metadata=network.metadata,

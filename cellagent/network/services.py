@@ -35,11 +35,11 @@ class Names(msgspec.Struct, frozen=True):
 
 
 class Around(msgspec.Struct, frozen=True, kw_only=True):
-    """What else the rules are made from: the pod's address, the name server whose questions come to `resolver`, and the
-    networks of Services: what is dialled there and not held is told by NFLOG, and is to be dialled again.
+    """What else the rules are made from: the pod's addresses, the name server whose questions come to `resolver`, and
+    the networks of Services: what is dialled there and not held is told by NFLOG, and is to be dialled again.
     """
 
-    pod: str = ""
+    pods: tuple[str, ...] = ()
     name_server: str = ""
     resolver: str = ""
     networks: tuple[str, ...] = ()
@@ -186,10 +186,10 @@ def _hooks(around: Around) -> Iterable[str]:
             yield f"{add} {chain} meta l4proto . {family} daddr . th dport vmap @services{number}"
             local = f"meta nfproto ipv{number} fib daddr type local meta l4proto . th dport"
             yield f"{add} {chain} {local} vmap @nodes{number}"
-    if around.pod:
-        family = _family(around.pod)
+    for pod in around.pods:
+        family = _family(pod)
         # Who is led to itself must hear the answer by the way of the question.
-        yield f"{add} postrouting {family} saddr {around.pod} {family} daddr {around.pod} masquerade"
+        yield f"{add} postrouting {family} saddr {pod} {family} daddr {pod} masquerade"
     for chain in ("forward", "sent"):
         for family, _, number in _FAMILIES:
             if inside := [network for network in around.networks if _family(network) == family]:

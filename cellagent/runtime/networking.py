@@ -42,7 +42,9 @@ async def keep(restore: Callable[[], Awaitable[None]]) -> None:
 
 def holding(settings: RuntimeSettings) -> Holding | None:
     """What this agent can hold of Services; None where it is in no cell."""
-    return Holding(settings.pod_address.partition("/")[0]) if settings.pod_address else None
+    if not settings.pod_address:
+        return None
+    return Holding(settings.pod_address.partition("/")[0], settings.pod_address6.partition("/")[0])
 
 
 async def resolve(held: Holding) -> None:

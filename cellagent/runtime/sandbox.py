@@ -237,6 +237,7 @@ class RuntimeSandboxes:
             mode=record.network,
             namespace=settings.sandbox_folder(record.id) / "ns" / "net",
             address=settings.pod_address,
+            address6=settings.pod_address6,
             folder=settings.networks_here,
             cache=settings.networks,
             bridge=settings.bridge,

@@ -20,6 +20,8 @@ class RuntimeSettings(msgspec.Struct, frozen=True, kw_only=True):
     state: Path
     pod_address: str = ""
     """The cell's second address in CIDR form; empty where the agent runs alone."""
+    pod_address6: str = ""
+    """The pod's address of IPv6 in CIDR form; empty where there is none."""
     vpc: tuple[str, ...] = ()
     """The networks in which that address is known."""
     bridge: str = pod.BRIDGE

@@ -89,4 +89,5 @@ class Admittance:
             heartbeat_interval_ms=int(self._heartbeat * 1000),
             homeless_seconds=int(self._homeless),
             pod_address=f"{cell.pod_address}/32" if cell.pod_address else "",
+            pod_address6=f"{cell.pod_address6}/128" if cell.pod_address6 else "",
         )

@@ -163,6 +163,7 @@ def _record(name: CellName, instance: Instance, claim: PodClaim, offers: Sequenc
         client_token=instance.client_token,
         address=instance.address,
         pod_address=instance.pod_address,
+        pod_address6=instance.pod_address6,
         created_at=launched,
         # Not now: it is sent away once more, and has the time of one that dialled in vain to come back.
         changed_at=launched,

@@ -243,7 +243,11 @@ class Executor:
     async def _launched(self, name: CellName, instance: Instance) -> None:
         offer = launch.offer_of(instance, await self._sold_to(name))
         event = steps.Launched(
-            instance=instance.id, offer=offer, address=instance.address, pod_address=instance.pod_address
+            instance=instance.id,
+            offer=offer,
+            address=instance.address,
+            pod_address=instance.pod_address,
+            pod_address6=instance.pod_address6,
         )
         cell = await self._book.change(name, event)
         log.info("instance launched", cell=name, instance=instance.id, type=instance.type, state=cell.state.value)

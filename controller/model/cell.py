@@ -84,6 +84,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     join_token_hash: str = ""
     address: str = ""
     pod_address: str = ""
+    pod_address6: str = ""
     reason: str = ""
     announced: Announcement | None = None
     created_at: float = 0.0

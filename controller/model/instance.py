@@ -21,7 +21,9 @@ class InstanceState(enum.Enum):
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
-    """One instance. `client_token` is the one it was launched with; addresses are empty until known."""
+    """One instance. `client_token` is the one it was launched with; addresses are empty until known, and `pod_address6`
+    where the cloud gives none of IPv6.
+    """
 
     id: InstanceId
     state: InstanceState
@@ -31,6 +33,7 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     client_token: str
     address: str = ""
     pod_address: str = ""
+    pod_address6: str = ""
     launched_at: float = 0.0
     tags: dict[str, str] = {}
     state_reason: str = ""

@@ -48,6 +48,7 @@ class Launched(msgspec.Struct, frozen=True, kw_only=True):
     offer: Offer | None = None
     address: str = ""
     pod_address: str = ""
+    pod_address6: str = ""
 
 
 class Assigned(msgspec.Struct, frozen=True):
@@ -148,8 +149,15 @@ def _with_facts(cell: Cell, event: Event, now: float) -> Cell:
         case Refused(reason):
             spent = replace(cell, client_token="", join_token_hash="")
             return replace(spent, reason=reason) if cell.state is S.REQUESTED else spent
-        case Launched(instance=instance, offer=offer, address=address, pod_address=pod_address):
-            return replace(cell, instance=instance, offer=offer, address=address, pod_address=pod_address)
+        case Launched():
+            return replace(
+                cell,
+                instance=event.instance,
+                offer=event.offer,
+                address=event.address,
+                pod_address=event.pod_address,
+                pod_address6=event.pod_address6,
+            )
         case Assigned(claim):
             return replace(cell, claim=claim, assigned_at=now)
         case Told(moments):

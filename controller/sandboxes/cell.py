@@ -333,7 +333,9 @@ class OneCell:
     def _recorded(self) -> frozenset[str]:
         """The addresses that the cloud has told of the cell; none where it has told no pod's."""
         cell = self._cells.get(self.name)
-        return frozenset((cell.pod_address, cell.address)) if cell is not None and cell.pod_address else frozenset()
+        if cell is None or not cell.pod_address:
+            return frozenset()
+        return frozenset(filter(None, (cell.pod_address, cell.pod_address6, cell.address)))
 
     async def _create(self, asked: cri.CreateContainerRequest, known: Callable[[str], bool]) -> str:
         return await self._ask(

@@ -42,6 +42,14 @@ def free_public(subnet: str, used: Collection[str]) -> str:
     raise Fault(Kind.NO_CAPACITY, f"public addresses {subnet}", "none is free", "end instances or choose a larger one")
 
 
+def sixth(subnet6: str, subnet: str, address: str) -> str:
+    """The address of IPv6 that goes with one of IPv4, by the same number in its subnet; "" without a subnet."""
+    if not subnet6:
+        return ""
+    number = int(ipaddress.ip_address(address)) - int(ipaddress.ip_network(subnet)[0])
+    return str(ipaddress.ip_network(subnet6)[number])
+
+
 def length(subnet: str) -> int:
     """The number of bits that name the network."""
     return ipaddress.ip_network(subnet).prefixlen

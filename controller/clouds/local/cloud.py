@@ -183,6 +183,7 @@ class LocalCloud(Cloud):
             memory_mib=offer.shape.memory_mib,
             address=address,
             pod_address=pod_address,
+            pod_address6=addresses.sixth(self._settings.subnet6, self._settings.subnet, pod_address),
             mac=addresses.mac(address),
             hostname=addresses.hostname(address),
             user_data=request.user_data,

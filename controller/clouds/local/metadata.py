@@ -56,6 +56,7 @@ def facts(settings: LocalSettings, record: Record, *, document: str, signature: 
         f"{network}/local-hostname": record.hostname,
         f"{network}/local-ipv4s": both,
         f"{network}/mac": record.mac,
+        **_sixths(settings, record, network),
         f"{network}/owner-id": settings.account,
         f"{network}/subnet-ipv4-cidr-block": settings.subnet,
         f"{network}/vpc-ipv4-cidr-block": settings.subnet,
@@ -65,6 +66,16 @@ def facts(settings: LocalSettings, record: Record, *, document: str, signature: 
     }
     tree.update({f"meta-data/tags/instance/{name}": value for name, value in record.tags.items()})
     return Facts({path: text for path, text in tree.items() if path != "user-data" or text}, key)
+
+
+def _sixths(settings: LocalSettings, record: Record, network: str) -> dict[str, str]:
+    if not record.pod_address6:
+        return {}
+    return {
+        f"{network}/ipv6s": record.pod_address6,
+        f"{network}/subnet-ipv6-cidr-blocks": settings.subnet6,
+        f"{network}/vpc-ipv6-cidr-blocks": settings.subnet6,
+    }
 
 
 def answer(known: Facts, method: str, path: str, headers: Mapping[str, str], now: float) -> Answer:

@@ -28,6 +28,11 @@ async def configure(settings: LocalSettings, record: Record) -> None:
         f"address replace {record.address}/{addresses.length(settings.subnet)} dev eth0",
         f"route replace default via {addresses.gateway(settings.subnet)}",
     ]
+    if record.pod_address6:
+        inside += [
+            f"address replace {router.OWN6}/64 dev eth0 nodad",
+            f"route replace default via {router.ROUTER6} dev eth0",
+        ]
     enter = ["nsenter", f"--net=/proc/{record.pid}/ns/net"]
     await programs.check([*enter, "ip", "-batch", "-"], stdin="\n".join(inside).encode())
 

@@ -41,6 +41,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     memory_mib: int
     address: str
     pod_address: str
+    pod_address6: str = ""
     mac: str
     hostname: str
     user_data: str
@@ -80,6 +81,7 @@ def instance_of(record: Record) -> Instance:
         client_token=record.client_token,
         address=record.address,
         pod_address=record.pod_address,
+        pod_address6=record.pod_address6,
         launched_at=record.launched_at,
         tags=dict(record.tags),
         state_reason=record.reason,

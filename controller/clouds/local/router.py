@@ -27,13 +27,16 @@ from hostkit.syscalls import CLONE_NEWNET, setns, unmount
 
 _PREFIX = "ch"
 _SETTINGS = {
-    "ip_forward": "1",
+    "ipv4/ip_forward": "1",
     # The router answers for every address that it knows a way to.
-    "conf/default/proxy_arp": "1",
+    "ipv4/conf/default/proxy_arp": "1",
     # EC2's source check: nothing comes in by a link that does not lead back to its sender.
-    "conf/all/rp_filter": "0",
-    "conf/default/rp_filter": "1",
+    "ipv4/conf/all/rp_filter": "0",
+    "ipv4/conf/default/rp_filter": "1",
 }
+_SETTINGS6 = {"ipv6/conf/all/forwarding": "1"}
+ROUTER6, OWN6 = "fe80::1", "fe80::2"
+"""Of each link, the router's end and the other, which are alone on it."""
 Result = TypeVar("Result")
 
 
@@ -76,7 +79,7 @@ class Router:
         if not pinned(settings):
             namespace.touch()
             await programs.check(["unshare", f"--net={namespace}", "true"])
-        within(namespace, lambda: _write(_SETTINGS))
+        within(namespace, lambda: _write(_SETTINGS | (_SETTINGS6 if settings.subnet6 else {})))
         await self._link_to_this_machine(namespace)
         await self.draw()
         if settings.masquerade:
@@ -88,6 +91,7 @@ class Router:
             self._groups, self._machine_groups = groups, machine_groups
         known = Vpc(
             subnet=self._settings.subnet,
+            subnet6=self._settings.subnet6,
             reachable=self._reachable,
             nat=self._settings.masquerade,
             groups=self._groups,
@@ -105,6 +109,12 @@ class Router:
             lines.append(f"route replace {address}/32 dev {one.link}")
             if address != one.public:
                 lines.append(f"neigh replace {address} lladdr {record.mac} dev {one.link} nud permanent")
+        if one.sixth:
+            lines += [
+                f"address replace {ROUTER6}/64 dev {one.link} nodad",
+                f"route replace {one.sixth}/128 dev {one.link}",
+                f"neigh replace {one.sixth} lladdr {record.mac} dev {one.link} nud permanent",
+            ]
         await self._inside(["ip", "-batch", "-"], "\n".join(lines))
         self._at_once(one.link)
         await self._know(record, one)
@@ -166,10 +176,10 @@ class Router:
 
     def _at_once(self, link: str) -> None:
         # Else the kernel waits for up to 0.8 s before it answers for others. No namespace but the first has a default.
-        within(pin(self._settings), lambda: _write({f"neigh/{link}/proxy_delay": "0"}))
+        within(pin(self._settings), lambda: _write({f"ipv4/neigh/{link}/proxy_delay": "0"}))
 
     def _check(self, one: Interface) -> None:
-        within(pin(self._settings), lambda: _write({f"conf/{one.link}/rp_filter": "1" if one.checked else "0"}))
+        within(pin(self._settings), lambda: _write({f"ipv4/conf/{one.link}/rp_filter": "1" if one.checked else "0"}))
 
     async def _link_to_this_machine(self, namespace: Path) -> None:
         settings = self._settings
@@ -181,6 +191,13 @@ class Router:
         if settings.public_subnet:
             outside = f"{addresses.gateway(settings.public_subnet)}/{addresses.length(settings.public_subnet)}"
             here.append(f"address replace {outside} dev {settings.bridge}")
+        if settings.subnet6:
+            # Packets there are the router's to lead on: nobody is a neighbour.
+            here += [
+                f"address replace {addresses.gateway(settings.subnet6)}/128 dev {settings.bridge} nodad",
+                f"address replace {OWN6}/64 dev {settings.bridge} nodad",
+                f"route replace {settings.subnet6} via {ROUTER6} dev {settings.bridge}",
+            ]
         if not exists(settings.bridge):
             mac = addresses.mac(gateway)
             here.insert(0, f"link add {settings.bridge} address {mac} type veth peer name {MACHINE} netns {namespace}")
@@ -195,6 +212,12 @@ class Router:
             # Unknown addresses of the VPC are nobody's, not this machine's.
             f"route replace unreachable {settings.subnet} metric 1000",
         ]
+        if settings.subnet6:
+            there += [
+                f"address replace {ROUTER6}/64 dev {MACHINE} nodad",
+                f"route replace {addresses.gateway(settings.subnet6)}/128 via {OWN6} dev {MACHINE}",
+                f"route replace unreachable {settings.subnet6} metric 2000",
+            ]
         await self._inside(["ip", "-batch", "-"], "\n".join(there))
         self._at_once(MACHINE)
 
@@ -208,6 +231,7 @@ def interface_of(record: Record) -> Interface:
         link=addresses.veth(record.id),
         address=record.address,
         others=(record.pod_address,) if record.pod_address else (),
+        sixth=record.pod_address6,
         public=record.public_address,
         groups=record.groups,
         checked=record.checked,
@@ -282,7 +306,7 @@ def _enter(settings: LocalSettings) -> list[str]:
 
 def _write(values: Mapping[str, str]) -> None:
     for name, text in values.items():
-        Path("/proc/sys/net/ipv4", name).write_text(text)
+        Path("/proc/sys/net", name).write_text(text)
 
 
 async def _addresses() -> list[tuple[str, str, int]]:

@@ -24,6 +24,10 @@ class LocalCloud(Group, frozen=True, kw_only=True):
         str, Meta(description="Name of this machine's link to the VPC of instances.", min_length=1, max_length=15)
     ] = "chinampa0"
     subnet: Annotated[str, Meta(description="Addresses of the VPC; this machine has the first.")] = "10.201.0.0/16"
+    subnet6: Annotated[
+        str,
+        Meta(description="Addresses of IPv6 of the VPC (`fd00:c1::/64`), of which each pod has one. Empty: IPv4 only."),
+    ] = ""
     public_subnet: Annotated[
         str, Meta(description="Addresses that stand for public ones, for pods that ask for one. Empty: none.")
     ] = ""

@@ -40,13 +40,15 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Interface(msgspec.Struct, frozen=True, kw_only=True):
-    """An instance's link as the router sees it. No `groups` is "everything is admitted". `checked` is EC2's source and
-    destination check: without it the instance may send and be sent what is not its own.
+    """An instance's link as the router sees it; `sixth` is its address of IPv6, "" without one. No `groups` is
+    "everything is admitted". `checked` is EC2's source and destination check: without it the instance may send and be
+    sent what is not its own.
     """
 
     link: str
     address: str
     others: tuple[str, ...] = ()
+    sixth: str = ""
     public: str = ""
     groups: tuple[str, ...] = ()
     checked: bool = True
@@ -63,6 +65,7 @@ class Vpc(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     subnet: str
+    subnet6: str = ""
     reachable: tuple[str, ...] = ()
     nat: bool = False
     groups: Mapping[str, Group] = {}
@@ -140,19 +143,35 @@ def _sets(vpc: Vpc) -> list[str]:
         ]  # fmt: skip
         if name in vpc.machine_groups:
             members.append(vpc.machine)
-        elements = f"; elements = {{ {', '.join(members)} }}" if members else ""
-        lines.append(f"  set of_{_plain(name)} {{ type ipv4_addr{elements}; }}")
+        lines.append(_set(f"of_{_plain(name)}", "ipv4_addr", members))
+        sixths = [one.sixth for one in vpc.interfaces if name in one.groups and one.sixth]
+        if name in vpc.machine_groups and vpc.subnet6:
+            sixths.append(str(ipaddress.ip_network(vpc.subnet6)[1]))
+        lines.append(_set(f"of6_{_plain(name)}", "ipv6_addr", sixths))
     return lines
+
+
+def _set(name: str, kind: str, members: Sequence[str]) -> str:
+    elements = f"; elements = {{ {', '.join(members)} }}" if members else ""
+    return f"  set {name} {{ type {kind}{elements}; }}"
 
 
 def _forward(vpc: Vpc, grouped: Sequence[Interface]) -> list[str]:
     leaving = [f"ip daddr {_within(vpc)} accept", "ip saddr @with_public accept"]
     if vpc.nat:
         leaving.append(f"ip daddr != {{ {', '.join(_PRIVATE)} }} accept")
+    if vpc.subnet6:
+        leaving.append(f"ip6 daddr {vpc.subnet6} accept")
     lines = _chain("leaving", [*leaving, "drop"])
     # Two chains at one hook: what the sender's groups let out, the receiver's must still let in.
     answers = "ct state established,related accept"
-    out = [answers, *(f'iifname "{one.link}" jump from_{number}' for number, one in enumerate(grouped))]
+    # The source check; of IPv4 the kernel has one.
+    false = [
+        f'iifname "{one.link}" meta nfproto ipv6 ip6 saddr != {one.sixth} drop'
+        for one in vpc.interfaces
+        if one.checked and one.sixth
+    ]
+    out = [*false, answers, *(f'iifname "{one.link}" jump from_{number}' for number, one in enumerate(grouped))]
     into = [answers, *(f'oifname "{one.link}" jump to_{number}' for number, one in enumerate(grouped))]
     lines += _chain("egress", out, "type filter hook forward priority -10")
     return lines + _chain(
@@ -167,19 +186,20 @@ def _within(vpc: Vpc) -> str:
 
 
 def _admitted(permission: Permission, side: str) -> str:
-    there = [network for network in permission.networks if ":" not in network]
     found: list[str] = []
     what = _what(permission)
-    if there:
-        found.append(f"{what}ip {side}addr {{ {', '.join(there)} }} accept")
+    for family, mark in (("ip", False), ("ip6", True)):
+        if there := [network for network in permission.networks if (":" in network) == mark]:
+            found.append(f"{what}{family} {side}addr {{ {', '.join(there)} }} accept")
     found += [f"{what}ip {side}addr @of_{_plain(name)} accept" for name in permission.groups]
+    found += [f"{what}ip6 {side}addr @of6_{_plain(name)} accept" for name in permission.groups]
     return "\n    ".join(found)
 
 
 def _what(permission: Permission) -> str:
     if permission.protocol in _PORTS:
         return f"{permission.protocol} dport {permission.first}-{permission.last} "
-    return "" if permission.protocol == _ANY else f"ip protocol {permission.protocol} "
+    return "" if permission.protocol == _ANY else f"meta l4proto {permission.protocol} "
 
 
 def _chain(name: str, lines: Sequence[str], hook: str = "") -> list[str]:

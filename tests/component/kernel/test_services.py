@@ -38,7 +38,7 @@ def port(
 
 
 async def hold(cell: Path, wanted: dict[str, wire.HeldService], names: Names | None = None) -> Names:
-    text, now = services.transaction(wanted, names, Around(pod=POD))
+    text, now = services.transaction(wanted, names, Around(pods=(POD,)))
     await within(cell, lambda: bridge.filters(text, needed="Services"))
     return now
 

@@ -79,8 +79,8 @@ def test_a_transaction_removes_what_is_held_no_more_and_jumps_to_nothing_else(
     def made(ports: dict[str, list[wire.ServicePort]]) -> dict[str, wire.HeldService]:
         return {name: wire.HeldService(name=name, ports=found) for name, found in ports.items()}
 
-    _, names = services.transaction(made(before), None, Around(pod="10.0.0.1"))
-    text, now = services.transaction(made(after), names, Around(pod="10.0.0.1"))
+    _, names = services.transaction(made(before), None, Around(pods=("10.0.0.1",)))
+    text, now = services.transaction(made(after), names, Around(pods=("10.0.0.1",)))
     for name in names.chains - now.chains:
         assert f"delete chain inet {TABLE} {name}" in text
     gone = {line.split()[-1] for line in text.splitlines() if line.startswith("delete ")}

@@ -139,12 +139,15 @@ class CellSettings(message.Message):
     POD_ADDRESS_FIELD_NUMBER: builtins.int
     PROXIES_FIELD_NUMBER: builtins.int
     HOMELESS_SECONDS_FIELD_NUMBER: builtins.int
+    POD_ADDRESS6_FIELD_NUMBER: builtins.int
     heartbeat_interval_ms: builtins.int
     """Milliseconds between heartbeats."""
     pod_address: builtins.str
     """Address of the pod in CIDR form ("10.11.0.131/32"); empty where the cloud gives none."""
     homeless_seconds: builtins.int
     """Seconds without a controller after which the cell's machine powers itself off; 0: never."""
+    pod_address6: builtins.str
+    """The pod's address of IPv6 ("fd00::5/128"); empty where the cloud gives none."""
     @builtins.property
     def registries(self) -> containers.RepeatedCompositeFieldContainer[Registry]:
         """How image registries are reached."""
@@ -161,10 +164,11 @@ class CellSettings(message.Message):
         pod_address: builtins.str = ...,
         proxies: Proxies | None = ...,
         homeless_seconds: builtins.int = ...,
+        pod_address6: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["proxies", b"proxies"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["heartbeat_interval_ms", b"heartbeat_interval_ms", "homeless_seconds", b"homeless_seconds", "pod_address", b"pod_address", "proxies", b"proxies", "registries", b"registries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["heartbeat_interval_ms", b"heartbeat_interval_ms", "homeless_seconds", b"homeless_seconds", "pod_address", b"pod_address", "pod_address6", b"pod_address6", "proxies", b"proxies", "registries", b"registries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
