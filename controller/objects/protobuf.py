@@ -18,6 +18,8 @@ from controller.objects.shapes import LOOSE, Field, Shape, fields_of
 CONTENT_TYPE = "application/vnd.kubernetes.protobuf"
 _MAGIC = b"k8s\x00"
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+# Of these an empty value on the wire says something: that there is one.
+_SAID_IF_EMPTY = frozenset({"object", "whole", "number", "truth"})
 _Message = dict[int, list[bytes | int]]
 
 
@@ -51,7 +53,7 @@ def _object(data: bytes, kind: type[Part]) -> Json:
             source = held[wire.within]
         if wire.number in source:
             value = _field(source[wire.number], field)
-            if value not in (None, "", [], {}):
+            if value or field.shape.form in _SAID_IF_EMPTY or wire.zero_counts:
                 found[name] = value
     return found
 

@@ -39,6 +39,7 @@ class Field(msgspec.Struct, frozen=True):
 
 
 LOOSE = Shape("loose")
+_ZEROS = frozenset({"text", "whole", "truth"})
 _PLAIN = {str: "text", int: "whole", float: "number", bool: "truth"}
 
 
@@ -106,22 +107,29 @@ def unknown(value: object, shape: Shape, path: str = "") -> list[str]:
     return found
 
 
-def pruned(value: Any, shape: Shape) -> Any:
-    """The value without fields that the shape does not have, and without nulls."""
+def pruned(value: Any, shape: Shape, *, zeros: bool = False) -> Any:
+    """The value without fields that the shape does not have and without nulls; without zeros that say no more than
+    their absence, too, but with `zeros` and in a status. Clients that send protobuf write those of every field.
+    """
     match value, shape.form:
         case dict(), "object":
             fields = shape.fields
             return {
-                name: pruned(member, fields[name].shape)
+                name: pruned(member, fields[name].shape, zeros=zeros or name == "status")
                 for name, member in value.items()
-                if name in fields and member is not None
+                if name in fields and member is not None and (zeros or not _is_none(member, fields[name]))
             }
         case dict(), "map":
-            return {name: pruned(member, shape.item or LOOSE) for name, member in value.items() if member is not None}
+            item = shape.item or LOOSE
+            return {name: pruned(member, item, zeros=zeros) for name, member in value.items() if member is not None}
         case list(), "list":
-            return [pruned(member, shape.item or LOOSE) for member in value]
+            return [pruned(member, shape.item or LOOSE, zeros=zeros) for member in value]
         case _:
             return value
+
+
+def _is_none(member: object, field: Field) -> bool:
+    return member in (0, False, "") and field.shape.form in _ZEROS and not field.wire.zero_counts
 
 
 def mistyped(value: Json, kind: type[Part]) -> str:

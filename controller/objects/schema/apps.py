@@ -21,14 +21,14 @@ class Deployment(Part, frozen=True, kw_only=True):
 
 
 class DeploymentSpec(Part, frozen=True, kw_only=True):
-    replicas: Annotated[int | None, Wire(1)] = None
+    replicas: Annotated[int | None, Wire(1, zero_counts=True)] = None
     selector: Annotated[LabelSelector | None, Wire(2, required=True)] = None
     template: Annotated[PodTemplateSpec | None, Wire(3, required=True)] = None
     strategy: Annotated[DeploymentStrategy | None, Wire(4)] = None
     minReadySeconds: Annotated[int | None, Wire(5)] = None
-    revisionHistoryLimit: Annotated[int | None, Wire(6)] = None
+    revisionHistoryLimit: Annotated[int | None, Wire(6, zero_counts=True)] = None
     paused: Annotated[bool | None, Wire(7)] = None
-    progressDeadlineSeconds: Annotated[int | None, Wire(9)] = None
+    progressDeadlineSeconds: Annotated[int | None, Wire(9, zero_counts=True)] = None
 
 
 class DeploymentStrategy(Part, frozen=True, kw_only=True):
@@ -73,7 +73,7 @@ class ReplicaSet(Part, frozen=True, kw_only=True):
 
 
 class ReplicaSetSpec(Part, frozen=True, kw_only=True):
-    replicas: Annotated[int | None, Wire(1)] = None
+    replicas: Annotated[int | None, Wire(1, zero_counts=True)] = None
     minReadySeconds: Annotated[int | None, Wire(4)] = None
     selector: Annotated[LabelSelector | None, Wire(2, required=True)] = None
     template: Annotated[PodTemplateSpec | None, Wire(3)] = None
@@ -112,7 +112,7 @@ class DaemonSetSpec(Part, frozen=True, kw_only=True):
     template: Annotated[PodTemplateSpec | None, Wire(2, required=True)] = None
     updateStrategy: Annotated[DaemonSetUpdateStrategy | None, Wire(3)] = None
     minReadySeconds: Annotated[int | None, Wire(4)] = None
-    revisionHistoryLimit: Annotated[int | None, Wire(6)] = None
+    revisionHistoryLimit: Annotated[int | None, Wire(6, zero_counts=True)] = None
 
 
 class DaemonSetUpdateStrategy(Part, frozen=True, kw_only=True):
@@ -157,14 +157,14 @@ class StatefulSet(Part, frozen=True, kw_only=True):
 
 
 class StatefulSetSpec(Part, frozen=True, kw_only=True):
-    replicas: Annotated[int | None, Wire(1)] = None
+    replicas: Annotated[int | None, Wire(1, zero_counts=True)] = None
     selector: Annotated[LabelSelector | None, Wire(2, required=True)] = None
     template: Annotated[PodTemplateSpec | None, Wire(3, required=True)] = None
     volumeClaimTemplates: Annotated[list[PersistentVolumeClaim] | None, Wire(4)] = None
     serviceName: Annotated[str | None, Wire(5)] = None
     podManagementPolicy: Annotated[str | None, Wire(6)] = None
     updateStrategy: Annotated[StatefulSetUpdateStrategy | None, Wire(7)] = None
-    revisionHistoryLimit: Annotated[int | None, Wire(8)] = None
+    revisionHistoryLimit: Annotated[int | None, Wire(8, zero_counts=True)] = None
     minReadySeconds: Annotated[int | None, Wire(9)] = None
     persistentVolumeClaimRetentionPolicy: Annotated[
         StatefulSetPersistentVolumeClaimRetentionPolicy | None, Wire(10)
@@ -178,7 +178,7 @@ class StatefulSetUpdateStrategy(Part, frozen=True, kw_only=True):
 
 
 class RollingUpdateStatefulSetStrategy(Part, frozen=True, kw_only=True):
-    partition: Annotated[int | None, Wire(1)] = None
+    partition: Annotated[int | None, Wire(1, zero_counts=True)] = None
     maxUnavailable: Annotated[IntOrString | None, Wire(2)] = None
 
 
@@ -219,4 +219,4 @@ class ControllerRevision(Part, frozen=True, kw_only=True):
     kind: str | None = None
     metadata: Annotated[ObjectMeta | None, Wire(1)] = None
     data: Annotated[Loose | None, Wire(2, required=True)] = None
-    revision: Annotated[int | None, Wire(3)] = None
+    revision: Annotated[int | None, Wire(3, zero_counts=True)] = None

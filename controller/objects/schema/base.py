@@ -24,7 +24,8 @@ class Wire(msgspec.Struct, frozen=True):
     `number` is its protobuf number, `within` that of the message that holds it where JSON has no such level. `keys`
     tell the members of a list apart; `merge` is the key by which a strategic patch does, where that is another one; `joins`
     says that such a patch adds to a list of texts. An `atomic` value has one owner as a whole; a list `is_set` has no
-    member twice.
+    member twice. `zero_counts` says that 0, false or "" is a value of its own; of other fields it is the same as none,
+    as in the API's own types, where only a pointer tells the two apart.
     """
 
     number: int = 0
@@ -33,5 +34,6 @@ class Wire(msgspec.Struct, frozen=True):
     merge: str = ""
     joins: bool = False
     is_set: bool = False
+    zero_counts: bool = False
     atomic: bool = False
     required: bool = False

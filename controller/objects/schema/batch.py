@@ -21,20 +21,20 @@ class Job(Part, frozen=True, kw_only=True):
 
 
 class JobSpec(Part, frozen=True, kw_only=True):
-    parallelism: Annotated[int | None, Wire(1)] = None
-    completions: Annotated[int | None, Wire(2)] = None
-    activeDeadlineSeconds: Annotated[int | None, Wire(3)] = None
+    parallelism: Annotated[int | None, Wire(1, zero_counts=True)] = None
+    completions: Annotated[int | None, Wire(2, zero_counts=True)] = None
+    activeDeadlineSeconds: Annotated[int | None, Wire(3, zero_counts=True)] = None
     podFailurePolicy: Annotated[PodFailurePolicy | None, Wire(11)] = None
     successPolicy: Annotated[SuccessPolicy | None, Wire(16)] = None
-    backoffLimit: Annotated[int | None, Wire(7)] = None
-    backoffLimitPerIndex: Annotated[int | None, Wire(12)] = None
-    maxFailedIndexes: Annotated[int | None, Wire(13)] = None
+    backoffLimit: Annotated[int | None, Wire(7, zero_counts=True)] = None
+    backoffLimitPerIndex: Annotated[int | None, Wire(12, zero_counts=True)] = None
+    maxFailedIndexes: Annotated[int | None, Wire(13, zero_counts=True)] = None
     selector: Annotated[LabelSelector | None, Wire(4)] = None
-    manualSelector: Annotated[bool | None, Wire(5)] = None
+    manualSelector: Annotated[bool | None, Wire(5, zero_counts=True)] = None
     template: Annotated[PodTemplateSpec | None, Wire(6, required=True)] = None
-    ttlSecondsAfterFinished: Annotated[int | None, Wire(8)] = None
+    ttlSecondsAfterFinished: Annotated[int | None, Wire(8, zero_counts=True)] = None
     completionMode: Annotated[str | None, Wire(9)] = None
-    suspend: Annotated[bool | None, Wire(10)] = None
+    suspend: Annotated[bool | None, Wire(10, zero_counts=True)] = None
     podReplacementPolicy: Annotated[str | None, Wire(14)] = None
     managedBy: Annotated[str | None, Wire(15)] = None
     scheduling: Annotated[JobSchedulingConfiguration | None, Wire(17)] = None
@@ -67,7 +67,7 @@ class SuccessPolicy(Part, frozen=True, kw_only=True):
 
 class SuccessPolicyRule(Part, frozen=True, kw_only=True):
     succeededIndexes: Annotated[str | None, Wire(1)] = None
-    succeededCount: Annotated[int | None, Wire(2)] = None
+    succeededCount: Annotated[int | None, Wire(2, zero_counts=True)] = None
 
 
 class JobSchedulingConfiguration(Part, frozen=True, kw_only=True):
@@ -115,12 +115,12 @@ class CronJob(Part, frozen=True, kw_only=True):
 class CronJobSpec(Part, frozen=True, kw_only=True):
     schedule: Annotated[str | None, Wire(1, required=True)] = None
     timeZone: Annotated[str | None, Wire(8)] = None
-    startingDeadlineSeconds: Annotated[int | None, Wire(2)] = None
+    startingDeadlineSeconds: Annotated[int | None, Wire(2, zero_counts=True)] = None
     concurrencyPolicy: Annotated[str | None, Wire(3)] = None
-    suspend: Annotated[bool | None, Wire(4)] = None
+    suspend: Annotated[bool | None, Wire(4, zero_counts=True)] = None
     jobTemplate: Annotated[JobTemplateSpec | None, Wire(5, required=True)] = None
-    successfulJobsHistoryLimit: Annotated[int | None, Wire(6)] = None
-    failedJobsHistoryLimit: Annotated[int | None, Wire(7)] = None
+    successfulJobsHistoryLimit: Annotated[int | None, Wire(6, zero_counts=True)] = None
+    failedJobsHistoryLimit: Annotated[int | None, Wire(7, zero_counts=True)] = None
 
 
 class JobTemplateSpec(Part, frozen=True, kw_only=True):

@@ -60,12 +60,12 @@ class EnvFromSource(Part, frozen=True, kw_only=True):
 
 class ConfigMapEnvSource(Part, frozen=True, kw_only=True):
     name: Annotated[str | None, Wire(1, within=1)] = None
-    optional: Annotated[bool | None, Wire(2)] = None
+    optional: Annotated[bool | None, Wire(2, zero_counts=True)] = None
 
 
 class SecretEnvSource(Part, frozen=True, kw_only=True):
     name: Annotated[str | None, Wire(1, within=1)] = None
-    optional: Annotated[bool | None, Wire(2)] = None
+    optional: Annotated[bool | None, Wire(2, zero_counts=True)] = None
 
 
 class EnvVar(Part, frozen=True, kw_only=True):
@@ -86,7 +86,7 @@ class FileKeySelector(Part, frozen=True, kw_only=True):
     volumeName: Annotated[str | None, Wire(1, required=True)] = None
     path: Annotated[str | None, Wire(2, required=True)] = None
     key: Annotated[str | None, Wire(3, required=True)] = None
-    optional: Annotated[bool | None, Wire(4)] = None
+    optional: Annotated[bool | None, Wire(4, zero_counts=True)] = None
 
 
 class ContainerResizePolicy(Part, frozen=True, kw_only=True):
@@ -130,7 +130,7 @@ class Probe(Part, frozen=True, kw_only=True):
     periodSeconds: Annotated[int | None, Wire(4)] = None
     successThreshold: Annotated[int | None, Wire(5)] = None
     failureThreshold: Annotated[int | None, Wire(6)] = None
-    terminationGracePeriodSeconds: Annotated[int | None, Wire(7)] = None
+    terminationGracePeriodSeconds: Annotated[int | None, Wire(7, zero_counts=True)] = None
 
 
 class ExecAction(Part, frozen=True, kw_only=True):
@@ -176,19 +176,19 @@ class LifecycleHandler(Part, frozen=True, kw_only=True):
 
 
 class SleepAction(Part, frozen=True, kw_only=True):
-    seconds: Annotated[int | None, Wire(1, required=True)] = None
+    seconds: Annotated[int | None, Wire(1, required=True, zero_counts=True)] = None
 
 
 class SecurityContext(Part, frozen=True, kw_only=True):
     capabilities: Annotated[Capabilities | None, Wire(1)] = None
-    privileged: Annotated[bool | None, Wire(2)] = None
+    privileged: Annotated[bool | None, Wire(2, zero_counts=True)] = None
     seLinuxOptions: Annotated[SELinuxOptions | None, Wire(3)] = None
     windowsOptions: Annotated[WindowsSecurityContextOptions | None, Wire(10)] = None
-    runAsUser: Annotated[int | None, Wire(4)] = None
-    runAsGroup: Annotated[int | None, Wire(8)] = None
-    runAsNonRoot: Annotated[bool | None, Wire(5)] = None
-    readOnlyRootFilesystem: Annotated[bool | None, Wire(6)] = None
-    allowPrivilegeEscalation: Annotated[bool | None, Wire(7)] = None
+    runAsUser: Annotated[int | None, Wire(4, zero_counts=True)] = None
+    runAsGroup: Annotated[int | None, Wire(8, zero_counts=True)] = None
+    runAsNonRoot: Annotated[bool | None, Wire(5, zero_counts=True)] = None
+    readOnlyRootFilesystem: Annotated[bool | None, Wire(6, zero_counts=True)] = None
+    allowPrivilegeEscalation: Annotated[bool | None, Wire(7, zero_counts=True)] = None
     procMount: Annotated[str | None, Wire(9)] = None
     seccompProfile: Annotated[SeccompProfile | None, Wire(11)] = None
     appArmorProfile: Annotated[AppArmorProfile | None, Wire(12)] = None
@@ -210,7 +210,7 @@ class WindowsSecurityContextOptions(Part, frozen=True, kw_only=True):
     gmsaCredentialSpecName: Annotated[str | None, Wire(1)] = None
     gmsaCredentialSpec: Annotated[str | None, Wire(2)] = None
     runAsUserName: Annotated[str | None, Wire(3)] = None
-    hostProcess: Annotated[bool | None, Wire(4)] = None
+    hostProcess: Annotated[bool | None, Wire(4, zero_counts=True)] = None
 
 
 class SeccompProfile(Part, frozen=True, kw_only=True):

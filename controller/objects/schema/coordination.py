@@ -19,10 +19,10 @@ class Lease(Part, frozen=True, kw_only=True):
 
 class LeaseSpec(Part, frozen=True, kw_only=True):
     holderIdentity: Annotated[str | None, Wire(1)] = None
-    leaseDurationSeconds: Annotated[int | None, Wire(2)] = None
+    leaseDurationSeconds: Annotated[int | None, Wire(2, zero_counts=True)] = None
     acquireTime: Annotated[Time | None, Wire(3)] = None
     renewTime: Annotated[Time | None, Wire(4)] = None
-    leaseTransitions: Annotated[int | None, Wire(5)] = None
+    leaseTransitions: Annotated[int | None, Wire(5, zero_counts=True)] = None
     strategy: Annotated[str | None, Wire(6)] = None
     preferredHolder: Annotated[str | None, Wire(7)] = None
 
@@ -39,7 +39,7 @@ class HorizontalPodAutoscaler(Part, frozen=True, kw_only=True):
 
 class HorizontalPodAutoscalerSpec(Part, frozen=True, kw_only=True):
     scaleTargetRef: Annotated[CrossVersionObjectReference | None, Wire(1, required=True)] = None
-    minReplicas: Annotated[int | None, Wire(2)] = None
+    minReplicas: Annotated[int | None, Wire(2, zero_counts=True)] = None
     maxReplicas: Annotated[int | None, Wire(3, required=True)] = None
     metrics: Annotated[list[Loose] | None, Wire(4, atomic=True)] = None
     behavior: Annotated[Loose | None, Wire(5)] = None

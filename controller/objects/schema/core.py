@@ -50,7 +50,7 @@ class ConfigMap(Part, frozen=True, kw_only=True):
     apiVersion: str | None = None
     kind: str | None = None
     metadata: Annotated[ObjectMeta | None, Wire(1)] = None
-    immutable: Annotated[bool | None, Wire(4)] = None
+    immutable: Annotated[bool | None, Wire(4, zero_counts=True)] = None
     data: Annotated[dict[str, str] | None, Wire(2)] = None
     binaryData: Annotated[dict[str, Bytes] | None, Wire(3)] = None
 
@@ -61,7 +61,7 @@ class Secret(Part, frozen=True, kw_only=True):
     apiVersion: str | None = None
     kind: str | None = None
     metadata: Annotated[ObjectMeta | None, Wire(1)] = None
-    immutable: Annotated[bool | None, Wire(5)] = None
+    immutable: Annotated[bool | None, Wire(5, zero_counts=True)] = None
     data: Annotated[dict[str, Bytes] | None, Wire(2)] = None
     stringData: Annotated[dict[str, str] | None, Wire(4)] = None
     type: Annotated[str | None, Wire(3)] = None
@@ -75,7 +75,7 @@ class ServiceAccount(Part, frozen=True, kw_only=True):
     metadata: Annotated[ObjectMeta | None, Wire(1)] = None
     secrets: Annotated[list[ObjectReference] | None, Wire(2, keys=("name",))] = None
     imagePullSecrets: Annotated[list[LocalObjectReference] | None, Wire(3)] = None
-    automountServiceAccountToken: Annotated[bool | None, Wire(4)] = None
+    automountServiceAccountToken: Annotated[bool | None, Wire(4, zero_counts=True)] = None
 
 
 class ResourceQuota(Part, frozen=True, kw_only=True):
@@ -142,7 +142,7 @@ class ReplicationController(Part, frozen=True, kw_only=True):
 
 
 class ReplicationControllerSpec(Part, frozen=True, kw_only=True):
-    replicas: Annotated[int | None, Wire(1)] = None
+    replicas: Annotated[int | None, Wire(1, zero_counts=True)] = None
     minReadySeconds: Annotated[int | None, Wire(4)] = None
     selector: Annotated[dict[str, str] | None, Wire(2, atomic=True)] = None
     template: Annotated[PodTemplateSpec | None, Wire(3)] = None

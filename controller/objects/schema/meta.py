@@ -32,8 +32,8 @@ class OwnerReference(Part, frozen=True, kw_only=True):
     kind: Annotated[str | None, Wire(1, required=True)] = None
     name: Annotated[str | None, Wire(3, required=True)] = None
     uid: Annotated[str | None, Wire(4, required=True)] = None
-    controller: Annotated[bool | None, Wire(6)] = None
-    blockOwnerDeletion: Annotated[bool | None, Wire(7)] = None
+    controller: Annotated[bool | None, Wire(6, zero_counts=True)] = None
+    blockOwnerDeletion: Annotated[bool | None, Wire(7, zero_counts=True)] = None
 
 
 class ManagedFieldsEntry(Part, frozen=True, kw_only=True):

@@ -36,7 +36,7 @@ class NetworkPolicyIngressRule(Part, frozen=True, kw_only=True):
 class NetworkPolicyPort(Part, frozen=True, kw_only=True):
     protocol: Annotated[str | None, Wire(1)] = None
     port: Annotated[IntOrString | None, Wire(2)] = None
-    endPort: Annotated[int | None, Wire(3)] = None
+    endPort: Annotated[int | None, Wire(3, zero_counts=True)] = None
 
 
 class NetworkPolicyPeer(Part, frozen=True, kw_only=True):

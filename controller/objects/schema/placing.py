@@ -35,7 +35,7 @@ class NodeSelectorRequirement(Part, frozen=True, kw_only=True):
 
 
 class PreferredSchedulingTerm(Part, frozen=True, kw_only=True):
-    weight: Annotated[int | None, Wire(1, required=True)] = None
+    weight: Annotated[int | None, Wire(1, required=True, zero_counts=True)] = None
     preference: Annotated[NodeSelectorTerm | None, Wire(2, required=True)] = None
 
 
@@ -68,7 +68,7 @@ class TopologySpreadConstraint(Part, frozen=True, kw_only=True):
     topologyKey: Annotated[str | None, Wire(2, required=True)] = None
     whenUnsatisfiable: Annotated[str | None, Wire(3, required=True)] = None
     labelSelector: Annotated[LabelSelector | None, Wire(4)] = None
-    minDomains: Annotated[int | None, Wire(5)] = None
+    minDomains: Annotated[int | None, Wire(5, zero_counts=True)] = None
     nodeAffinityPolicy: Annotated[str | None, Wire(6)] = None
     nodeTaintsPolicy: Annotated[str | None, Wire(7)] = None
     matchLabelKeys: Annotated[list[str] | None, Wire(8)] = None

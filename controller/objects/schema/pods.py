@@ -38,18 +38,18 @@ class PodSpec(Part, frozen=True, kw_only=True):
     containers: Annotated[list[Container] | None, Wire(2, keys=("name",), required=True)] = None
     ephemeralContainers: Annotated[list[EphemeralContainer] | None, Wire(34, keys=("name",))] = None
     restartPolicy: Annotated[str | None, Wire(3)] = None
-    terminationGracePeriodSeconds: Annotated[int | None, Wire(4)] = None
-    activeDeadlineSeconds: Annotated[int | None, Wire(5)] = None
+    terminationGracePeriodSeconds: Annotated[int | None, Wire(4, zero_counts=True)] = None
+    activeDeadlineSeconds: Annotated[int | None, Wire(5, zero_counts=True)] = None
     dnsPolicy: Annotated[str | None, Wire(6)] = None
     nodeSelector: Annotated[dict[str, str] | None, Wire(7, atomic=True)] = None
     serviceAccountName: Annotated[str | None, Wire(8)] = None
     serviceAccount: Annotated[str | None, Wire(9)] = None
-    automountServiceAccountToken: Annotated[bool | None, Wire(21)] = None
+    automountServiceAccountToken: Annotated[bool | None, Wire(21, zero_counts=True)] = None
     nodeName: Annotated[str | None, Wire(10)] = None
     hostNetwork: Annotated[bool | None, Wire(11)] = None
     hostPID: Annotated[bool | None, Wire(12)] = None
     hostIPC: Annotated[bool | None, Wire(13)] = None
-    shareProcessNamespace: Annotated[bool | None, Wire(27)] = None
+    shareProcessNamespace: Annotated[bool | None, Wire(27, zero_counts=True)] = None
     securityContext: Annotated[PodSecurityContext | None, Wire(14)] = None
     imagePullSecrets: Annotated[list[LocalObjectReference] | None, Wire(15, keys=("name",))] = None
     hostname: Annotated[str | None, Wire(16)] = None
@@ -59,19 +59,19 @@ class PodSpec(Part, frozen=True, kw_only=True):
     tolerations: Annotated[list[Toleration] | None, Wire(22)] = None
     hostAliases: Annotated[list[HostAlias] | None, Wire(23, keys=("ip",))] = None
     priorityClassName: Annotated[str | None, Wire(24)] = None
-    priority: Annotated[int | None, Wire(25)] = None
+    priority: Annotated[int | None, Wire(25, zero_counts=True)] = None
     dnsConfig: Annotated[PodDNSConfig | None, Wire(26)] = None
     readinessGates: Annotated[list[PodReadinessGate] | None, Wire(28)] = None
     runtimeClassName: Annotated[str | None, Wire(29)] = None
-    enableServiceLinks: Annotated[bool | None, Wire(30)] = None
+    enableServiceLinks: Annotated[bool | None, Wire(30, zero_counts=True)] = None
     preemptionPolicy: Annotated[str | None, Wire(31)] = None
     overhead: Annotated[dict[str, Quantity] | None, Wire(32)] = None
     topologySpreadConstraints: Annotated[
         list[TopologySpreadConstraint] | None, Wire(33, keys=("topologyKey", "whenUnsatisfiable"))
     ] = None
-    setHostnameAsFQDN: Annotated[bool | None, Wire(35)] = None
+    setHostnameAsFQDN: Annotated[bool | None, Wire(35, zero_counts=True)] = None
     os: Annotated[PodOS | None, Wire(36)] = None
-    hostUsers: Annotated[bool | None, Wire(37)] = None
+    hostUsers: Annotated[bool | None, Wire(37, zero_counts=True)] = None
     schedulingGates: Annotated[list[PodSchedulingGate] | None, Wire(38, keys=("name",))] = None
     resourceClaims: Annotated[list[PodResourceClaim] | None, Wire(39, keys=("name",))] = None
     resources: Annotated[ResourceRequirements | None, Wire(40)] = None
@@ -83,12 +83,12 @@ class PodSpec(Part, frozen=True, kw_only=True):
 class PodSecurityContext(Part, frozen=True, kw_only=True):
     seLinuxOptions: Annotated[SELinuxOptions | None, Wire(1)] = None
     windowsOptions: Annotated[WindowsSecurityContextOptions | None, Wire(8)] = None
-    runAsUser: Annotated[int | None, Wire(2)] = None
-    runAsGroup: Annotated[int | None, Wire(6)] = None
-    runAsNonRoot: Annotated[bool | None, Wire(3)] = None
+    runAsUser: Annotated[int | None, Wire(2, zero_counts=True)] = None
+    runAsGroup: Annotated[int | None, Wire(6, zero_counts=True)] = None
+    runAsNonRoot: Annotated[bool | None, Wire(3, zero_counts=True)] = None
     supplementalGroups: Annotated[list[int] | None, Wire(4)] = None
     supplementalGroupsPolicy: Annotated[str | None, Wire(12)] = None
-    fsGroup: Annotated[int | None, Wire(5)] = None
+    fsGroup: Annotated[int | None, Wire(5, zero_counts=True)] = None
     sysctls: Annotated[list[Sysctl] | None, Wire(7)] = None
     fsGroupChangePolicy: Annotated[str | None, Wire(9)] = None
     seccompProfile: Annotated[SeccompProfile | None, Wire(10)] = None

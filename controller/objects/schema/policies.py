@@ -68,9 +68,9 @@ class Endpoint(Part, frozen=True, kw_only=True):
 
 
 class EndpointConditions(Part, frozen=True, kw_only=True):
-    ready: Annotated[bool | None, Wire(1)] = None
-    serving: Annotated[bool | None, Wire(2)] = None
-    terminating: Annotated[bool | None, Wire(3)] = None
+    ready: Annotated[bool | None, Wire(1, zero_counts=True)] = None
+    serving: Annotated[bool | None, Wire(2, zero_counts=True)] = None
+    terminating: Annotated[bool | None, Wire(3, zero_counts=True)] = None
 
 
 class EndpointHints(Part, frozen=True, kw_only=True):
@@ -89,7 +89,7 @@ class ForNode(Part, frozen=True, kw_only=True):
 class EndpointPort(Part, frozen=True, kw_only=True):
     name: Annotated[str | None, Wire(1)] = None
     protocol: Annotated[str | None, Wire(2)] = None
-    port: Annotated[int | None, Wire(3)] = None
+    port: Annotated[int | None, Wire(3, zero_counts=True)] = None
     appProtocol: Annotated[str | None, Wire(4)] = None
 
 
@@ -118,7 +118,7 @@ class PriorityClass(Part, frozen=True, kw_only=True):
     apiVersion: str | None = None
     kind: str | None = None
     metadata: Annotated[ObjectMeta | None, Wire(1)] = None
-    value: Annotated[int | None, Wire(2)] = None
+    value: Annotated[int | None, Wire(2, zero_counts=True)] = None
     globalDefault: Annotated[bool | None, Wire(3)] = None
     description: Annotated[str | None, Wire(4)] = None
     preemptionPolicy: Annotated[str | None, Wire(5)] = None

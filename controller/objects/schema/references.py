@@ -10,7 +10,7 @@ from controller.objects.schema.base import Part, Quantity, Time, Wire
 class KeyToPath(Part, frozen=True, kw_only=True):
     key: Annotated[str | None, Wire(1, required=True)] = None
     path: Annotated[str | None, Wire(2, required=True)] = None
-    mode: Annotated[int | None, Wire(3)] = None
+    mode: Annotated[int | None, Wire(3, zero_counts=True)] = None
     user: Annotated[int | None, Wire(4)] = None
 
 
@@ -50,13 +50,13 @@ class TypedObjectReference(Part, frozen=True, kw_only=True):
 class ConfigMapKeySelector(Part, frozen=True, kw_only=True):
     name: Annotated[str | None, Wire(1, within=1)] = None
     key: Annotated[str | None, Wire(2, required=True)] = None
-    optional: Annotated[bool | None, Wire(3)] = None
+    optional: Annotated[bool | None, Wire(3, zero_counts=True)] = None
 
 
 class SecretKeySelector(Part, frozen=True, kw_only=True):
     name: Annotated[str | None, Wire(1, within=1)] = None
     key: Annotated[str | None, Wire(2, required=True)] = None
-    optional: Annotated[bool | None, Wire(3)] = None
+    optional: Annotated[bool | None, Wire(3, zero_counts=True)] = None
 
 
 class ResourceRequirements(Part, frozen=True, kw_only=True):
@@ -75,7 +75,7 @@ class Toleration(Part, frozen=True, kw_only=True):
     operator: Annotated[str | None, Wire(2)] = None
     value: Annotated[str | None, Wire(3)] = None
     effect: Annotated[str | None, Wire(4)] = None
-    tolerationSeconds: Annotated[int | None, Wire(5)] = None
+    tolerationSeconds: Annotated[int | None, Wire(5, zero_counts=True)] = None
 
 
 class Taint(Part, frozen=True, kw_only=True):

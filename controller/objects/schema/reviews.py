@@ -163,7 +163,7 @@ class TokenRequest(Part, frozen=True, kw_only=True):
 
 class TokenRequestSpec(Part, frozen=True, kw_only=True):
     audiences: Annotated[list[str] | None, Wire(1)] = None
-    expirationSeconds: Annotated[int | None, Wire(4)] = None
+    expirationSeconds: Annotated[int | None, Wire(4, zero_counts=True)] = None
     boundObjectRef: Annotated[BoundObjectReference | None, Wire(3)] = None
     attestations: Annotated[dict[str, list[str]] | None, Wire(5)] = None
 

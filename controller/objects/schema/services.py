@@ -36,7 +36,7 @@ class ServiceSpec(Part, frozen=True, kw_only=True):
     sessionAffinityConfig: Annotated[SessionAffinityConfig | None, Wire(14)] = None
     ipFamilies: Annotated[list[str] | None, Wire(19)] = None
     ipFamilyPolicy: Annotated[str | None, Wire(17)] = None
-    allocateLoadBalancerNodePorts: Annotated[bool | None, Wire(20)] = None
+    allocateLoadBalancerNodePorts: Annotated[bool | None, Wire(20, zero_counts=True)] = None
     loadBalancerClass: Annotated[str | None, Wire(21)] = None
     internalTrafficPolicy: Annotated[str | None, Wire(22)] = None
     trafficDistribution: Annotated[str | None, Wire(23)] = None
@@ -56,7 +56,7 @@ class SessionAffinityConfig(Part, frozen=True, kw_only=True):
 
 
 class ClientIPConfig(Part, frozen=True, kw_only=True):
-    timeoutSeconds: Annotated[int | None, Wire(1)] = None
+    timeoutSeconds: Annotated[int | None, Wire(1, zero_counts=True)] = None
 
 
 class ServiceStatus(Part, frozen=True, kw_only=True):

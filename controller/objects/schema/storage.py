@@ -73,6 +73,6 @@ class StorageClass(Part, frozen=True, kw_only=True):
     parameters: Annotated[dict[str, str] | None, Wire(3)] = None
     reclaimPolicy: Annotated[str | None, Wire(4)] = None
     mountOptions: Annotated[list[str] | None, Wire(5)] = None
-    allowVolumeExpansion: Annotated[bool | None, Wire(6)] = None
+    allowVolumeExpansion: Annotated[bool | None, Wire(6, zero_counts=True)] = None
     volumeBindingMode: Annotated[str | None, Wire(7)] = None
     allowedTopologies: Annotated[list[Loose] | None, Wire(8, atomic=True)] = None

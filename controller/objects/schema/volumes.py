@@ -85,8 +85,8 @@ class GitRepoVolumeSource(Part, frozen=True, kw_only=True):
 class SecretVolumeSource(Part, frozen=True, kw_only=True):
     secretName: Annotated[str | None, Wire(1)] = None
     items: Annotated[list[KeyToPath] | None, Wire(2)] = None
-    defaultMode: Annotated[int | None, Wire(3)] = None
-    optional: Annotated[bool | None, Wire(4)] = None
+    defaultMode: Annotated[int | None, Wire(3, zero_counts=True)] = None
+    optional: Annotated[bool | None, Wire(4, zero_counts=True)] = None
     defaultUser: Annotated[int | None, Wire(5)] = None
 
 
@@ -99,7 +99,7 @@ class NFSVolumeSource(Part, frozen=True, kw_only=True):
 class ISCSIVolumeSource(Part, frozen=True, kw_only=True):
     targetPortal: Annotated[str | None, Wire(1, required=True)] = None
     iqn: Annotated[str | None, Wire(2, required=True)] = None
-    lun: Annotated[int | None, Wire(3, required=True)] = None
+    lun: Annotated[int | None, Wire(3, required=True, zero_counts=True)] = None
     iscsiInterface: Annotated[str | None, Wire(4)] = None
     fsType: Annotated[str | None, Wire(5)] = None
     readOnly: Annotated[bool | None, Wire(6)] = None
@@ -163,7 +163,7 @@ class FlockerVolumeSource(Part, frozen=True, kw_only=True):
 
 class DownwardAPIVolumeSource(Part, frozen=True, kw_only=True):
     items: Annotated[list[DownwardAPIVolumeFile] | None, Wire(1)] = None
-    defaultMode: Annotated[int | None, Wire(2)] = None
+    defaultMode: Annotated[int | None, Wire(2, zero_counts=True)] = None
     defaultUser: Annotated[int | None, Wire(3)] = None
 
 
@@ -171,13 +171,13 @@ class DownwardAPIVolumeFile(Part, frozen=True, kw_only=True):
     path: Annotated[str | None, Wire(1, required=True)] = None
     fieldRef: Annotated[ObjectFieldSelector | None, Wire(2)] = None
     resourceFieldRef: Annotated[ResourceFieldSelector | None, Wire(3)] = None
-    mode: Annotated[int | None, Wire(4)] = None
+    mode: Annotated[int | None, Wire(4, zero_counts=True)] = None
     user: Annotated[int | None, Wire(5)] = None
 
 
 class FCVolumeSource(Part, frozen=True, kw_only=True):
     targetWWNs: Annotated[list[str] | None, Wire(1)] = None
-    lun: Annotated[int | None, Wire(2)] = None
+    lun: Annotated[int | None, Wire(2, zero_counts=True)] = None
     fsType: Annotated[str | None, Wire(3)] = None
     readOnly: Annotated[bool | None, Wire(4)] = None
     wwids: Annotated[list[str] | None, Wire(5)] = None
@@ -192,8 +192,8 @@ class AzureFileVolumeSource(Part, frozen=True, kw_only=True):
 class ConfigMapVolumeSource(Part, frozen=True, kw_only=True):
     name: Annotated[str | None, Wire(1, within=1)] = None
     items: Annotated[list[KeyToPath] | None, Wire(2)] = None
-    defaultMode: Annotated[int | None, Wire(3)] = None
-    optional: Annotated[bool | None, Wire(4)] = None
+    defaultMode: Annotated[int | None, Wire(3, zero_counts=True)] = None
+    optional: Annotated[bool | None, Wire(4, zero_counts=True)] = None
     defaultUser: Annotated[int | None, Wire(5)] = None
 
 
@@ -218,7 +218,7 @@ class AzureDiskVolumeSource(Part, frozen=True, kw_only=True):
     diskURI: Annotated[str | None, Wire(2, required=True)] = None
     cachingMode: Annotated[str | None, Wire(3)] = None
     fsType: Annotated[str | None, Wire(4)] = None
-    readOnly: Annotated[bool | None, Wire(5)] = None
+    readOnly: Annotated[bool | None, Wire(5, zero_counts=True)] = None
     kind: Annotated[str | None, Wire(6)] = None
 
 
@@ -229,7 +229,7 @@ class PhotonPersistentDiskVolumeSource(Part, frozen=True, kw_only=True):
 
 class ProjectedVolumeSource(Part, frozen=True, kw_only=True):
     sources: Annotated[list[VolumeProjection] | None, Wire(1)] = None
-    defaultMode: Annotated[int | None, Wire(2)] = None
+    defaultMode: Annotated[int | None, Wire(2, zero_counts=True)] = None
     defaultUser: Annotated[int | None, Wire(3)] = None
 
 
@@ -245,7 +245,7 @@ class VolumeProjection(Part, frozen=True, kw_only=True):
 class SecretProjection(Part, frozen=True, kw_only=True):
     name: Annotated[str | None, Wire(1, within=1)] = None
     items: Annotated[list[KeyToPath] | None, Wire(2)] = None
-    optional: Annotated[bool | None, Wire(4)] = None
+    optional: Annotated[bool | None, Wire(4, zero_counts=True)] = None
 
 
 class DownwardAPIProjection(Part, frozen=True, kw_only=True):
@@ -255,12 +255,12 @@ class DownwardAPIProjection(Part, frozen=True, kw_only=True):
 class ConfigMapProjection(Part, frozen=True, kw_only=True):
     name: Annotated[str | None, Wire(1, within=1)] = None
     items: Annotated[list[KeyToPath] | None, Wire(2)] = None
-    optional: Annotated[bool | None, Wire(4)] = None
+    optional: Annotated[bool | None, Wire(4, zero_counts=True)] = None
 
 
 class ServiceAccountTokenProjection(Part, frozen=True, kw_only=True):
     audience: Annotated[str | None, Wire(1)] = None
-    expirationSeconds: Annotated[int | None, Wire(2)] = None
+    expirationSeconds: Annotated[int | None, Wire(2, zero_counts=True)] = None
     path: Annotated[str | None, Wire(3, required=True)] = None
     user: Annotated[int | None, Wire(4)] = None
 
@@ -269,7 +269,7 @@ class ClusterTrustBundleProjection(Part, frozen=True, kw_only=True):
     name: Annotated[str | None, Wire(1)] = None
     signerName: Annotated[str | None, Wire(2)] = None
     labelSelector: Annotated[LabelSelector | None, Wire(3)] = None
-    optional: Annotated[bool | None, Wire(5)] = None
+    optional: Annotated[bool | None, Wire(5, zero_counts=True)] = None
     path: Annotated[str | None, Wire(4, required=True)] = None
     user: Annotated[int | None, Wire(6)] = None
 
@@ -277,7 +277,7 @@ class ClusterTrustBundleProjection(Part, frozen=True, kw_only=True):
 class PodCertificateProjection(Part, frozen=True, kw_only=True):
     signerName: Annotated[str | None, Wire(1)] = None
     keyType: Annotated[str | None, Wire(2)] = None
-    maxExpirationSeconds: Annotated[int | None, Wire(3)] = None
+    maxExpirationSeconds: Annotated[int | None, Wire(3, zero_counts=True)] = None
     credentialBundlePath: Annotated[str | None, Wire(4)] = None
     keyPath: Annotated[str | None, Wire(5)] = None
     certificateChainPath: Annotated[str | None, Wire(6)] = None
@@ -314,7 +314,7 @@ class StorageOSVolumeSource(Part, frozen=True, kw_only=True):
 
 class CSIVolumeSource(Part, frozen=True, kw_only=True):
     driver: Annotated[str | None, Wire(1, required=True)] = None
-    readOnly: Annotated[bool | None, Wire(2)] = None
+    readOnly: Annotated[bool | None, Wire(2, zero_counts=True)] = None
     fsType: Annotated[str | None, Wire(3)] = None
     volumeAttributes: Annotated[dict[str, str] | None, Wire(4)] = None
     nodePublishSecretRef: Annotated[LocalObjectReference | None, Wire(5)] = None
@@ -334,7 +334,7 @@ class PersistentVolumeClaimSpec(Part, frozen=True, kw_only=True):
     selector: Annotated[LabelSelector | None, Wire(4)] = None
     resources: Annotated[VolumeResourceRequirements | None, Wire(2)] = None
     volumeName: Annotated[str | None, Wire(3)] = None
-    storageClassName: Annotated[str | None, Wire(5)] = None
+    storageClassName: Annotated[str | None, Wire(5, zero_counts=True)] = None
     volumeMode: Annotated[str | None, Wire(6)] = None
     dataSource: Annotated[TypedLocalObjectReference | None, Wire(7)] = None
     dataSourceRef: Annotated[TypedObjectReference | None, Wire(8)] = None

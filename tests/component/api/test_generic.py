@@ -269,3 +269,10 @@ async def test_an_event_that_could_not_be_read_again_is_refused(tmp_path: Path) 
         ran = await it.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps({**event, "count": 10**26}))
         assert ran.code != 0
         await it.ok("create", "-f", "-", stdin=json.dumps(event))
+
+
+async def test_zeros_that_a_go_client_writes_into_protobuf_are_the_same_as_none(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.ok("create", "deployment", "web", "--image=busybox:1", "--port=8080", "--replicas=0")
+        port = "jsonpath={.spec.replicas} {.spec.template.spec.containers[0].ports[0]}"
+        assert await it.ok("get", "deployment", "web", "-o", port) == '0 {"containerPort":8080,"protocol":"TCP"}'
