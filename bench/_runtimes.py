@@ -156,10 +156,11 @@ async def agent(folder: Path, reference: str) -> AsyncGenerator[Runtime]:
 
 
 @asynccontextmanager
-async def containerd(folder: Path, reference: str) -> AsyncGenerator[Runtime]:
+async def containerd(folder: Path, reference: str, pause: str = "") -> AsyncGenerator[Runtime]:
     """Debian's containerd with runc, a bridge network by Debian's CNI plugins."""
     folder.mkdir(parents=True)
     path = folder / "cri.sock"
+    pause = pause or reference.replace("/web:", "/pause:")
     (folder / "cni").mkdir()
     network = {
         "cniVersion": "1.0.0",
@@ -173,7 +174,7 @@ async def containerd(folder: Path, reference: str) -> AsyncGenerator[Runtime]:
     with state_in_memory() as state:
         (folder / "config.toml").write_text(
             f'version = 2\nroot = "{folder}/root"\nstate = "{state}"\n[grpc]\naddress = "{path}"\n'
-            f'[plugins."io.containerd.grpc.v1.cri"]\nsandbox_image = "{reference.replace("/web:", "/pause:")}"\n'
+            f'[plugins."io.containerd.grpc.v1.cri"]\nsandbox_image = "{pause}"\n'
             "restrict_oom_score_adj = true\n"
             f'[plugins."io.containerd.grpc.v1.cri".cni]\nbin_dir = "/usr/lib/cni"\nconf_dir = "{folder}/cni"\n'
         )

@@ -6,14 +6,18 @@ Cells are joined before a round begins (a warm pool), and have two CPUs each, as
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import secrets
 import shutil
+import ssl
 import sys
 import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+
+import aiohttp
 
 from bench._machine import ready_for_crun
 from bench._runtimes import Runtime, answers, connected, containerd, free_port, process, until
@@ -33,21 +37,44 @@ class ShimRuntime(Runtime):
     """The shim as a runtime: a pod pulls to its own cell, and a warm cell is waited for before it is asked for."""
 
     warm: int = 1
+    api: str = ""
+    """Address of the pods API; "" where it is not served."""
 
     def sandbox_config(self) -> cri.PodSandboxConfig:
         config = super().sandbox_config()
         config.linux.resources.cpu_shares = CPUS * 1024
         return config
 
-    async def cells_ready(self) -> None:
-        """Wait until the whole pool has booted and nothing else boots."""
-        async with asyncio.timeout(60):
+    async def cells_ready(self, holding: str = "") -> None:
+        """Wait until the whole pool has booted and nothing else boots; with the image that it is to hold."""
+        async with asyncio.timeout(120):
             while True:
                 reply = await call(self.stub.Status, cri.StatusRequest(verbose=True), deadline=10)
                 cells = json.loads(reply.info["config"])["cells"]
-                if cells.get("ready", 0) >= self.warm and not cells.keys() & {"launching", "booting", "requested"}:
+                booting = cells.keys() & {"launching", "booting", "requested"}
+                enough = cells.get("ready", 0) >= self.warm and not booting
+                if enough and (not holding or await self._held() >= self.warm):
                     return
                 await asyncio.sleep(0.1)
+
+    async def _held(self) -> int:
+        """On how many warm cells the image is that they are to hold."""
+        connector = aiohttp.UnixConnector(str(self.folder / "state/admin.sock"))
+        async with aiohttp.ClientSession(connector=connector) as session:
+            async with session.get("http://controller/status") as reply:
+                return sum(one["there"] for one in (await reply.json())["images"])
+
+    def api_session(self) -> aiohttp.ClientSession:
+        """A client of the pods API, as its kubeconfig has it."""
+        config = json.loads((self.folder / "state/kubeconfig").read_text())
+        trusted = ssl.create_default_context(
+            cadata=base64.b64decode(config["clusters"][0]["cluster"]["certificate-authority-data"]).decode()
+        )
+        self.api = config["clusters"][0]["cluster"]["server"]
+        token = config["users"][0]["user"]["token"]
+        return aiohttp.ClientSession(
+            headers={"Authorization": f"Bearer {token}"}, connector=aiohttp.TCPConnector(ssl=trusted)
+        )
 
     async def pull_for(self, config: cri.PodSandboxConfig) -> None:
         """PullImage to the cell of one pod."""
@@ -74,7 +101,7 @@ async def both_with_shim() -> AsyncGenerator[tuple[ShimRuntime, Runtime]]:
         async with AsyncExitStack() as stack:
             ready_for_crun()
             await stack.enter_async_context(_registry(folder, port))
-            ours = await stack.enter_async_context(_shim(folder / "ours", port, reference))
+            ours = await stack.enter_async_context(shim(folder / "ours", port, reference))
             theirs = await stack.enter_async_context(containerd(folder / "theirs", reference))
             await theirs.pull()
             yield ours, theirs
@@ -97,7 +124,10 @@ async def _registry(folder: Path, port: int) -> AsyncGenerator[None]:
 
 
 @asynccontextmanager
-async def _shim(folder: Path, registry: int, reference: str) -> AsyncGenerator[ShimRuntime]:
+async def shim(
+    folder: Path, registry: int, reference: str, *, holds: str = "", api: bool = False
+) -> AsyncGenerator[ShimRuntime]:
+    """A controller with a shim and a warm cell, which holds the image `holds`; with the pods API too where asked."""
     folder.mkdir()
     name = secrets.token_hex(3)
     third = int(name[:2], 16)
@@ -107,11 +137,12 @@ async def _shim(folder: Path, registry: int, reference: str) -> AsyncGenerator[S
     )
     (folder / "controller.toml").write_text(
         f'state = "{folder}/state"\nlog_level = "warning"\n'
-        f'[link]\nhost = "{gateway}"\nport = {free_port()}\n[api]\nenabled = false\n'
+        f'[link]\nhost = "{gateway}"\nport = {free_port()}\n[api]\nport = {free_port()}\nenabled = {str(api).lower()}\n'
         f'[shim]\nsocket = "{folder}/s"\npods_folder = "{folder}/pods"\n'
         f'[cloud.local]\ncluster = "{cloud.cluster}"\nroot = "{cloud.root}"\nbridge = "{cloud.bridge}"\n'
         f'subnet = "{cloud.subnet}"\nvisible = ["{HERE}"]\n'
         f'[[standby]]\ncount = {ShimRuntime.warm}\ncpu = "{CPUS}"\nmemory = "64Mi"\n'
+        f"images = {json.dumps([holds] if holds else [])}\n"
         f'[[registries]]\nhost = "127.0.0.1:{registry}"\nmirrors = ["http://{gateway}:{registry}"]\n'
     )
     command = [sys.executable, "-c", RUN, "controller", "--config", str(folder / "controller.toml")]

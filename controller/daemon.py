@@ -64,6 +64,7 @@ from controller.process import Stop
 from controller.sandboxes import warming as warm_images
 from controller.sandboxes.adoption import SandboxOwner
 from controller.sandboxes.carried import PURPOSE, Carrier
+from controller.sandboxes.pulling import RegistryAccess
 from controller.sandboxes.ways import Ways
 from controller.services import addresses as service_addresses
 from controller.services import declared
@@ -110,12 +111,13 @@ async def main(settings: Settings) -> None:
             )
         admission.fleet = fleet
         books = await rooms.enter_async_context(ledger.running(store, fleet, cloud))
-        images = Images(login=cloud.login, patience=settings.api.image_patience)
+        images = Images(access=RegistryAccess(cloud.login), patience=settings.api.image_patience)
         if settings.api.ask_registries:
             asking = await rooms.enter_async_context(
-                registries.asking(_bases(settings), images.login, _tls(settings), _proxies(settings))
+                registries.asking(_bases(settings), cloud.login, _tls(settings), _proxies(settings))
             )
-            images = replace(images, architectures=asking.architectures)
+            access = RegistryAccess(cloud.login, asking.digest)
+            images = replace(images, architectures=asking.architectures, access=access)
         sealing = Sealing(link.authority.secret("objects"))
         library = await rooms.enter_async_context(objects.running(store, sealing, (*STORED, *WORKLOADS), time.time))
         pods = await rooms.enter_async_context(
@@ -144,7 +146,7 @@ async def main(settings: Settings) -> None:
                 image_patience=settings.shim.image_patience,
             )
             await rooms.enter_async_context(
-                shim.running(shim_settings, fleet, store, of_shims_pod, ways, images.login, images_of)
+                shim.running(shim_settings, fleet, store, of_shims_pod, ways, images.access, images_of)
             )
         if settings.api.enabled:
             gate = await _open_gate(settings, rooms, store, books.spent)

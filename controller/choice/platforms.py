@@ -43,6 +43,11 @@ def locate(image: str) -> Location:
     return Location(host, repository, digest or tag)
 
 
+def is_digest(text: str) -> bool:
+    """Whether it is the SHA-256 digest of something."""
+    return _DIGEST.fullmatch(text) is not None
+
+
 def of_index(content: bytes) -> tuple[str, ...] | None:
     """The processors that an index has a Linux image for; None where it is no index."""
     manifests = _document(content).get("manifests")

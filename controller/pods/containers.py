@@ -165,7 +165,7 @@ class Containers:
         if sandbox is not None:
             pulled = await self._room.pulling.pull(self.there, sandbox, asked, accounts)
         else:
-            pulled = await pull(self.there, asked, self._room.pulling.login, accounts)
+            pulled = await pull(self.there, asked, self._room.pulling.access, accounts)
         image = await self.there.image(pulled) or cri.Image(id=pulled)
         took = f"in {self._now() - began:.3f}s. Image size: {image.size} bytes."
         self._recorder.normal(record.pod, "Pulled", f'Successfully pulled image "{reference}" {took}', name)

@@ -298,7 +298,7 @@ async def running(
     now, images = library.now, images or Images()
     objects, events = Objects(library.revisions), Objects(library.revisions)
     async with (
-        sandboxes_room(cells, library.store, ways, OWNER, images.login) as room,
+        sandboxes_room(cells, library.store, ways, OWNER, images.access) as room,
         asyncio.TaskGroup() as tasks,
     ):
         around = Surroundings(

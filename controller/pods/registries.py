@@ -1,8 +1,10 @@
-"""Asks registries for which processors a pod's images are built, before an instance is chosen for it.
+"""Asks registries for which processors a pod's images are built, before an instance is chosen for it; and which image
+a name stands for now, as its pod is told, so that a cell which has that image need not ask itself.
 
 A registry that does not answer in time, or wants credentials that the cloud has not, says nothing: the choice then
 takes its default. So this never fails and never holds a pod up for long; what was learnt, a silence too, is
-remembered for a while. Where an answer leads on, only public addresses are asked, but for those that the settings name.
+remembered for a while, but not what a pod may have. Where an answer leads on, only public addresses are asked, but for
+those that the settings name.
 """
 
 from __future__ import annotations
@@ -37,6 +39,8 @@ PATIENCE = 3.0
 # A tag may be pushed anew; an image does not often change its processors.
 REMEMBERED = 600.0
 SILENCE_REMEMBERED = 60.0
+# A cell that asks itself needs about half a second for it.
+DIGEST_PATIENCE = 2.0
 MOST_REMEMBERED = 10_000
 LARGEST = 4 << 20
 # Indexes within indexes that are followed, and how many of one.
@@ -67,6 +71,8 @@ class Registries:
         self._proxies = proxies
         self._named = frozenset(place(base) for known in bases.values() for base in known)
         self._known: dict[str, tuple[float, tuple[str, ...]]] = {}
+        self._silent: dict[str, float] = {}
+        """Hosts that did not answer at all, and until when they are left alone."""
 
     async def architectures(self, images: Sequence[str]) -> tuple[str, ...]:
         """The processors that all these images run on; empty where nobody said."""
@@ -74,6 +80,35 @@ class Registries:
         async with asyncio.TaskGroup() as tasks:
             asked = [tasks.create_task(self._of(image)) for image in wanted]
         return platforms.common(task.result() for task in asked)
+
+    async def digest(self, image: str, login: Login | None) -> str:
+        """What this reference stands for now, told to who logs in so, or to anybody; "" where nobody says. Asked anew
+        each time: it is the answer to whether a pod may have the image.
+        """
+        try:
+            place = platforms.locate(image)
+            if self._silent.get(place.host, 0.0) > self._clock():
+                return ""
+            async with asyncio.timeout(DIGEST_PATIENCE):
+                return await self._stands_for(place, login)
+        except (ValueError, Fault) as error:
+            log.info("a registry did not say what an image's name stands for", image=image, cause=str(error))
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            log.info("a registry is not asked for a while whose image is whose", image=image, cause=str(error))
+            self._silent[platforms.locate(image).host] = self._clock() + SILENCE_REMEMBERED
+        return ""
+
+    async def _stands_for(self, image: Location, login: Login | None) -> str:
+        fallback = _registry(image.host)
+        for base in self._bases.get(image.host, (fallback,)):
+            own = login if base == fallback or urlsplit(base).netloc == image.host else None
+            address = f"{base}/v2/{image.repository}/manifests/{image.wanted}"
+            found, challenge = await self._told(address, "")
+            if challenge and (authorization := await self._authorization(base, challenge, own, told=own)):
+                found, _ = await self._told(address, authorization)
+            if found:
+                return found
+        return ""
 
     async def _of(self, image: str) -> tuple[str, ...]:
         until, known = self._known.get(image, (0.0, ()))
@@ -92,8 +127,7 @@ class Registries:
         return known
 
     async def _asked(self, image: Location, login: Login | None) -> tuple[str, ...]:
-        fallback = "https://registry-1.docker.io" if image.host == DOCKER_HUB else f"https://{image.host}"
-        for base in self._bases.get(image.host, (fallback,)):
+        for base in self._bases.get(image.host, (_registry(image.host),)):
             # The cloud's credentials are for the registry itself, not for mirrors of it.
             own = login if urlsplit(base).netloc == image.host else None
             content, authorization = await self._manifest(base, image, own)
@@ -121,38 +155,59 @@ class Registries:
         content, challenge = await self._got(address, "")
         if content is not None or not challenge:
             return content, ""
-        if login is not None and challenge.lower().startswith("basic"):
-            told = f"{login.username}:{login.password}"
-            authorization = f"Basic {base64.b64encode(told.encode()).decode()}"
-        else:
-            token = await self._token(base, challenge)
-            authorization = f"Bearer {token}" if token else ""
+        authorization = await self._authorization(base, challenge, login)
         content, _ = await self._got(address, authorization)
         return content, authorization
 
+    async def _authorization(self, base: str, challenge: str, login: Login | None, told: Login | None = None) -> str:
+        """What answers a challenge, "" where nothing does; `told` is whom a token is asked for, else it is nobody."""
+        if login is not None and challenge.lower().startswith("basic"):
+            return _basic(login)
+        token = await self._token(base, challenge, told)
+        return f"Bearer {token}" if token else ""
+
     async def _got(self, address: str, authorization: str) -> tuple[bytes | None, str]:
         """What is there, or None; and with what the registry wants one to log in."""
+        async with self._followed("GET", address, authorization) as answer:
+            content = await _read(answer) if answer is not None and answer.status == 200 else None
+            return content, _challenge(answer)
+
+    async def _told(self, address: str, authorization: str) -> tuple[str, str]:
+        """The digest of what is there, ""; and with what the registry wants one to log in. No registry counts it."""
+        async with self._followed("HEAD", address, authorization) as answer:
+            found = answer.headers.get("Docker-Content-Digest", "") if answer is not None and answer.ok else ""
+            return found if platforms.is_digest(found) else "", _challenge(answer)
+
+    @asynccontextmanager
+    async def _followed(
+        self, method: str, address: str, authorization: str
+    ) -> AsyncGenerator[aiohttp.ClientResponse | None]:
+        """The answer after redirects; None where they lead nowhere."""
         asked = urlsplit(address).hostname or ""
         headers = {"Accept": ACCEPTED, **({"Authorization": authorization} if authorization else {})}
         for _ in range(MOST_REDIRECTS + 1):
-            async with self._asking(address, asked, headers) as answer:
-                if answer.status == 200:
-                    return await _read(answer), ""
+            async with self._asking(address, asked, headers, method=method) as answer:
                 if answer.status not in REDIRECTS:
-                    return None, answer.headers.get("WWW-Authenticate", "") if answer.status == 401 else ""
+                    yield answer
+                    return
                 onwards = urljoin(address, answer.headers.get("Location", ""))
             if urlsplit(onwards).netloc != urlsplit(address).netloc:
                 headers.pop("Authorization", None)  # it was for the registry, not for whom the registry names
             if urlsplit(onwards).scheme not in {"https", urlsplit(address).scheme}:
-                return None, ""
+                break
             address = onwards
-        return None, ""
+        yield None
 
     @asynccontextmanager
     async def _asking(
-        self, address: str, asked: str, headers: Mapping[str, str], query: Mapping[str, str] | None = None
+        self,
+        address: str,
+        asked: str,
+        headers: Mapping[str, str],
+        query: Mapping[str, str] | None = None,
+        method: str = "GET",
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
-        """One GET, redirects not followed; `asked` is the host that the image names. Raises ClientError, OSError."""
+        """One request, no redirects followed; `asked` is the host that the image names. Raises ClientError, OSError."""
         tls, proxy = self._way(address)
         named = self._named | {place(proxy)} if proxy else self._named
         allowed = Allowed(named, asked)
@@ -163,8 +218,8 @@ class Registries:
             )
         token = REQUEST.set(allowed)
         try:
-            async with self._session.get(
-                address, headers=headers, params=query, allow_redirects=False, ssl=tls, proxy=proxy
+            async with self._session.request(
+                method, address, headers=headers, params=query, allow_redirects=False, ssl=tls, proxy=proxy
             ) as answer:
                 yield answer
         finally:
@@ -173,9 +228,9 @@ class Registries:
     def _way(self, address: str) -> tuple[ssl.SSLContext | bool, str | None]:
         return self._tls.get(urlsplit(address).netloc, True), self._proxies.to(address) or None
 
-    async def _token(self, base: str, challenge: str) -> str:
-        """A token for somebody without a name. The answer to an address that a registry names is given to it: https
-        only, but for a registry that is itself asked in the clear.
+    async def _token(self, base: str, challenge: str, login: Login | None) -> str:
+        """A token for who logs in so, or for somebody without a name. The answer to an address that a registry names is
+        given to it: https only, but for a registry that is itself asked in the clear.
         """
         fields = dict(CHALLENGE.findall(challenge))
         realm = fields.pop("realm", "")
@@ -183,11 +238,25 @@ class Registries:
         if not challenge.lower().startswith("bearer") or (scheme != "https" and scheme != urlsplit(base).scheme):
             return ""
         query = {key: value for key, value in fields.items() if key in {"service", "scope"}}
-        async with self._asking(realm, urlsplit(base).hostname or "", {}, query) as answer:
+        headers = {"Authorization": _basic(login)} if login is not None else {}
+        async with self._asking(realm, urlsplit(base).hostname or "", headers, query) as answer:
             if answer.status != 200:
                 return ""
             given = json.loads(await _read(answer))
         return str(given.get("token") or given.get("access_token") or "") if isinstance(given, dict) else ""
+
+
+def _registry(host: str) -> str:
+    """Where a registry is asked that no setting names."""
+    return "https://registry-1.docker.io" if host == DOCKER_HUB else f"https://{host}"
+
+
+def _basic(login: Login) -> str:
+    return f"Basic {base64.b64encode(f'{login.username}:{login.password}'.encode()).decode()}"
+
+
+def _challenge(answer: aiohttp.ClientResponse | None) -> str:
+    return answer.headers.get("WWW-Authenticate", "") if answer is not None and answer.status == 401 else ""
 
 
 async def _read(answer: aiohttp.ClientResponse) -> bytes:

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from controller.clouds.protocol import LoginOf
 from controller.fleet.cells import Cells
 from controller.model.offer import Demand
 from controller.objects.library import Library
@@ -15,6 +14,7 @@ from controller.pods.events import Recorder
 from controller.pods.logs import Logs
 from controller.pods.records import Records
 from controller.sandboxes.owned import Supervisor
+from controller.sandboxes.pulling import NOBODY, RegistryAccess
 from controller.sandboxes.room import Room
 
 
@@ -25,12 +25,12 @@ async def _nobody_says(_: Sequence[str]) -> tuple[str, ...]:
 @dataclass(frozen=True, slots=True)
 class Images:
     """What can be known of images before a cell has them: for which processors all of them are built (empty: unknown),
-    and the credentials for a registry of the cloud's own. `patience` is how long, in seconds, a cell is kept for a pod
+    and how registries are asked for what a pod may have. `patience` is how long, in seconds, a cell is kept for a pod
     of which an image cannot be pulled; 0 is for ever.
     """
 
     architectures: Callable[[Sequence[str]], Awaitable[tuple[str, ...]]] = _nobody_says
-    login: LoginOf | None = None
+    access: RegistryAccess = NOBODY
     patience: float = 0.0
 
 

@@ -1,15 +1,23 @@
-"""Pulls of images onto cells, each with a login that may, and what a sandbox's own pod has been allowed to pull."""
+"""Pulls of images onto cells, each with a login that may, and what a sandbox's own pod has been allowed to pull.
+
+A pod may have an image where its registry says so, to the pod's own credentials, at each start. What a cell has already
+is asked for from here: that is one request, where the cell itself would begin a pull that fetches nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+import binascii
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 import msgspec
 import structlog
 
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
-from controller.clouds.protocol import LoginOf
+from controller.choice.platforms import locate
+from controller.clouds.protocol import Login, LoginOf
 from controller.sandboxes.cell import PULL, OneCell
 from controller.sandboxes.memory import Memory
 from controller.sandboxes.records import SandboxRecord
@@ -19,12 +27,25 @@ log = structlog.get_logger()
 Account = tuple[str, str]
 
 
-class Pulling:
-    """Pulls onto the cells of sandboxes. `login` gives credentials of the cloud's own registries."""
+@dataclass(frozen=True, slots=True)
+class RegistryAccess:
+    """How registries are asked: `login` gives credentials of the cloud's own, `digest` tells what a reference stands
+    for now where these credentials may know it, else "".
+    """
 
-    def __init__(self, memory: Memory, login: LoginOf | None) -> None:
+    login: LoginOf | None = None
+    digest: Callable[[str, Login | None], Awaitable[str]] | None = None
+
+
+NOBODY = RegistryAccess()
+
+
+class Pulling:
+    """Pulls onto the cells of sandboxes."""
+
+    def __init__(self, memory: Memory, access: RegistryAccess) -> None:
         self._memory = memory
-        self.login = login
+        self.access = access
 
     async def pull(
         self, there: OneCell, sandbox: SandboxRecord, asked: cri.PullImageRequest, accounts: Sequence[Account] = ()
@@ -32,7 +53,7 @@ class Pulling:
         """Pull onto the sandbox's cell, and note that its pod was allowed to; the image's id. Raises Fault."""
         reference = asked.image.image
         try:
-            image_id = await pull(there, asked, self.login, accounts)
+            image_id = await pull(there, asked, self.access, accounts)
         except Fault as fault:
             image_id = _already_pulled(sandbox, reference, fault)
         await self.allow(sandbox.id, reference, image_id)
@@ -50,7 +71,7 @@ class Pulling:
 async def pull(
     there: OneCell,
     asked: cri.PullImageRequest,
-    login: LoginOf | None,
+    access: RegistryAccess,
     accounts: Sequence[Account] = (),
     deadline: float = PULL,
 ) -> str:
@@ -58,14 +79,43 @@ async def pull(
     those of the cloud's own registries. What CreateContainer wants of it. Raises Fault.
     """
     if asked.auth.ByteSize() or not accounts:
-        return await there.pull_image(await logged_in(asked, login), deadline)
+        return await _pull(there, await logged_in(asked, access.login), access, deadline)
     for account in accounts[:-1]:
         try:
-            return await there.pull_image(_by(asked, account), deadline)
+            return await _pull(there, _by(asked, account), access, deadline)
         except Fault as fault:
             if fault.kind is not Kind.DENIED:
                 raise
-    return await there.pull_image(_by(asked, accounts[-1]), deadline)
+    return await _pull(there, _by(asked, accounts[-1]), access, deadline)
+
+
+async def _pull(there: OneCell, asked: cri.PullImageRequest, access: RegistryAccess, deadline: float) -> str:
+    return await _found(there, asked, access) or await there.pull_image(asked, deadline)
+
+
+async def _found(there: OneCell, asked: cri.PullImageRequest, access: RegistryAccess) -> str:
+    """The id of an image that the cell has and its registry gives to these credentials under this name; else ""."""
+    reference, login = asked.image.image, _login_in(asked.auth)
+    if access.digest is None or (login is None and asked.auth.ByteSize()):
+        return ""
+    present = await there.image(reference)
+    if present is None or not (digest := await access.digest(reference, login)):
+        return ""
+    place = locate(reference)
+    return present.id if f"{place.host}/{place.repository}@{digest}" in present.repo_digests else ""
+
+
+def _login_in(auth: cri.AuthConfig) -> Login | None:
+    """Name and password of credentials; None where they are of another kind, or none."""
+    if auth.identity_token or auth.registry_token:
+        return None
+    if auth.auth and not auth.username:
+        try:
+            name, _, password = base64.b64decode(auth.auth, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            return None
+        return Login(username=name, password=password)
+    return Login(username=auth.username, password=auth.password) if auth.username else None
 
 
 async def logged_in(asked: cri.PullImageRequest, login: LoginOf | None) -> cri.PullImageRequest:

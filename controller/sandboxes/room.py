@@ -11,14 +11,13 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from controller.clouds.protocol import LoginOf
 from controller.fleet.cells import Cells
 from controller.sandboxes.containers import Containers
 from controller.sandboxes.following import Following
 from controller.sandboxes.interruption import Interruptions
 from controller.sandboxes.lifecycle import Sandboxes
 from controller.sandboxes.memory import Memory
-from controller.sandboxes.pulling import Pulling
+from controller.sandboxes.pulling import NOBODY, Pulling, RegistryAccess
 from controller.sandboxes.ways import Ways
 from controller.store.protocol import Store
 from hostkit.tasks import Finishing
@@ -41,11 +40,11 @@ async def running(
     store: Store,
     ways: Ways,
     owner: str,
-    login: LoginOf | None = None,
+    access: RegistryAccess = NOBODY,
     *,
     patience: float | None = None,
 ) -> AsyncGenerator[Room]:
-    """The sandboxes of `owner`; `login` gives credentials of the cloud's registries. For `patience` see `OneCell`."""
+    """The sandboxes of `owner`; `access` is how registries are asked. For `patience` see `OneCell`."""
     async with asyncio.TaskGroup() as tasks:
         memory = Memory(store, Finishing(tasks), owner)
         await memory.load()
@@ -54,7 +53,7 @@ async def running(
         sandboxes = Sandboxes(cells, memory, following, ways.carrier, containers)
         watching = tasks.create_task(Interruptions(cells, memory, containers, owner).watch(), name="interruptions")
         try:
-            yield Room(memory, following, containers, sandboxes, Pulling(memory, login))
+            yield Room(memory, following, containers, sandboxes, Pulling(memory, access))
         finally:
             watching.cancel()
             await following.close()

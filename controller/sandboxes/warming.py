@@ -27,7 +27,7 @@ from controller.fleet.pool_classes import Images
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName
 from controller.sandboxes.cell import PATIENCE, OneCell
-from controller.sandboxes.pulling import pull
+from controller.sandboxes.pulling import RegistryAccess, pull
 
 log = structlog.get_logger()
 PULL_SECONDS = 1800.0
@@ -55,7 +55,7 @@ class Warming:
     ) -> None:
         self._cells = cells
         self._wanted = {of: images for of, images in wanted.items() if images.named or images.forecast}
-        self._login = login
+        self._access = RegistryAccess(login)
         self._early = frozenset(early)
         self._begun: set[CellName] = set()
         self._filled: dict[CellName, dict[str, str]] = {}
@@ -144,7 +144,7 @@ class Warming:
 
     async def _pull(self, name: CellName, image: str) -> None:
         request = cri.PullImageRequest(image=cri.ImageSpec(image=image))
-        await pull(OneCell(self._cells, name, patience=PATIENCE), request, self._login, deadline=PULL_SECONDS)
+        await pull(OneCell(self._cells, name, patience=PATIENCE), request, self._access, deadline=PULL_SECONDS)
 
     def _note(self, name: CellName, image: str, fault: str) -> None:
         if name in self._filled:

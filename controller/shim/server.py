@@ -22,12 +22,12 @@ from cellwire.stream.counted import CountedBackend
 from cellwire.stream.remote import RemoteBackend
 from cellwire.stream.server import running as streaming_server
 from cellwire.stream.session import Session, SessionRequest, Tunnel
-from controller.clouds.protocol import LoginOf
 from controller.fleet.cells import Cells
 from controller.model.names import CellName
 from controller.model.offer import Demand
 from controller.sandboxes.cell import PATIENCE
 from controller.sandboxes.memory import Memory
+from controller.sandboxes.pulling import NOBODY, RegistryAccess
 from controller.sandboxes.room import running as sandboxes_room
 from controller.sandboxes.stats import Stats
 from controller.sandboxes.ways import Ways
@@ -105,16 +105,16 @@ async def running(
     store: Store,
     demand_of: Callable[[cri.PodSandboxConfig], Demand],
     ways: Ways,
-    login: LoginOf | None = None,
+    access: RegistryAccess = NOBODY,
     images_of: Callable[[cri.PodSandboxConfig], tuple[str, ...]] = no_images,
 ) -> AsyncGenerator[None]:
-    """Serve CRI on the socket for as long as the context lives. `login` gives credentials of the cloud's registries,
+    """Serve CRI on the socket for as long as the context lives. `access` is how registries are asked,
     `images_of` the images of a pod that its kubelet will ask for, as far as somebody tells.
     """
     settings.folder.mkdir(parents=True, exist_ok=True)
     with closing(Inotify()) as inotify:
         async with (
-            sandboxes_room(cells, store, ways, CLAIMED_BY, login, patience=PATIENCE) as room,
+            sandboxes_room(cells, store, ways, CLAIMED_BY, access, patience=PATIENCE) as room,
             streaming_server(
                 CountedBackend(CellBackend(cells, room.memory), ways.sessions), settings.streaming_host
             ) as streaming,
@@ -122,7 +122,7 @@ async def running(
         ):
             stats, stock, abilities = (
                 Stats(cells, room.memory, str(settings.folder)),
-                Stock(cells, login),
+                Stock(cells, access.login),
                 Abilities(cells),
             )
             volume_sync = VolumeSync(cells, room.memory, inotify, settings.pods_folder)

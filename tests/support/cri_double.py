@@ -74,6 +74,8 @@ class CellDouble:
         self.events: list[asyncio.Queue[cri.ContainerEventResponse]] = []
         self.pulls = 0
         self.pulled: list[str] = []
+        self.held: dict[str, cri.Image] = {}
+        """Images that were there before, by the reference that finds them."""
         self.logins: list[tuple[str, str]] = []
 
     async def run(self, request: cri.RunPodSandboxRequest) -> cri.RunPodSandboxResponse:
@@ -211,6 +213,8 @@ class CellDouble:
         return cri.ListContainerStatsResponse(stats=[stats_of(one) for one in found if alive(one)])
 
     async def image(self, request: cri.ImageStatusRequest) -> cri.ImageStatusResponse:
+        if request.image.image in self.held:
+            return cri.ImageStatusResponse(image=self.held[request.image.image])
         if request.image.image.startswith("sha256:"):
             return cri.ImageStatusResponse(image=cri.Image(id=request.image.image, size=7))
         return cri.ImageStatusResponse()

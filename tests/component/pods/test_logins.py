@@ -17,7 +17,7 @@ from controller.model.pod import PodClaim, PodRef
 from controller.sandboxes import room
 from controller.sandboxes.carried import Carrier
 from controller.sandboxes.cell import OneCell
-from controller.sandboxes.pulling import pull
+from controller.sandboxes.pulling import RegistryAccess, pull
 from controller.sandboxes.ways import Ways
 from controller.shim.images import Images
 from controller.shim.patience import Patience
@@ -43,14 +43,14 @@ async def test_without_accounts_of_its_own_a_pod_is_logged_in_to_the_clouds_regi
         there = OneCell(cast("Cells", fleet), cell.name)
 
         for image in (OWN, OTHER):
-            await pull(there, cri.PullImageRequest(image=cri.ImageSpec(image=image)), login)
+            await pull(there, cri.PullImageRequest(image=cri.ImageSpec(image=image)), RegistryAccess(login))
         assert fleet.doubles[cell.name].logins == [("cloud", "secret"), ("", "")]
 
 
 @asynccontextmanager
 async def images(fleet: CellsDouble, by: LoginOf | None) -> AsyncGenerator[Images]:
     known = cast("Cells", fleet)
-    async with room.running(known, MemoryStore(), Ways(Carrier(b"key")), "shim", by) as sandboxes:
+    async with room.running(known, MemoryStore(), Ways(Carrier(b"key")), "shim", RegistryAccess(by)) as sandboxes:
         yield Images(sandboxes, Stock(known, by), "/", Patience(0.0))
 
 

@@ -7,9 +7,10 @@ import gzip
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, web
 
 from controller.clouds.protocol import Login
 from controller.clouds.settings import Proxy, Registry
@@ -207,3 +208,60 @@ async def test_a_token_server_is_believed_in_no_more_than_a_token() -> None:
         for number in range(len(answers)):
             assert await registries.architectures([f"registry.test/web:{number}"]) == ()
     assert answers == []
+
+
+async def digest_of(registry: str, image: str, login: Login | None = None) -> str:
+    named = {registry: (f"http://{registry}",)}
+    async with ClientSession() as session, session.get(f"http://{registry}/v2/") as answer:
+        challenge = answer.headers["WWW-Authenticate"]
+        if challenge.startswith("Bearer"):  # on this machine no token server is asked that no setting names
+            named["tokens"] = (challenge.split('realm="')[1].partition("/token")[0],)
+    async with asking(named) as registries:
+        return await registries.digest(f"{registry}/{image}", login)
+
+
+OWN, WRONG = Login(username=USER, password=PASSWORD), Login(username=USER, password="guessed")
+
+
+@pytest.mark.parametrize("way", ["basic", "token"])
+async def test_only_who_may_pull_an_image_is_told_what_its_name_stands_for(way: Literal["basic", "token"]) -> None:
+    async with running_registry(way) as registry:
+        pushed = await push_image(registry, "web:1", [layer({"a": b"1"})], auth=way)
+        assert await digest_of(registry, "web:1", OWN) == pushed.digest
+        assert await digest_of(registry, f"web@{pushed.digest}", OWN) == pushed.digest
+        for nobody in (None, WRONG):
+            assert await digest_of(registry, "web:1", nobody) == ""
+        assert await digest_of(registry, "web:2", OWN) == ""
+
+
+async def test_a_pods_login_is_not_shown_to_a_mirror_or_to_a_token_server_without_tls() -> None:
+    shown: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        shown.append(request.headers.get("Authorization", ""))
+        realm = 'Basic realm="x"' if "mirror" in request.path else 'Bearer realm="http://127.0.0.1:1/token"'
+        return web.Response(status=401, headers={"WWW-Authenticate": realm})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    async with serving(app) as address, asking({"r.test": (f"http://{address}",)}) as registries:
+        assert await registries.digest("r.test/mirror:1", OWN) == ""
+        assert await registries.digest("r.test/other:1", OWN) == ""
+        assert shown == ["", ""]
+
+
+async def test_a_registry_out_of_reach_is_not_waited_for_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controller.pods.registries.DIGEST_PATIENCE", 0.2)
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        await asyncio.sleep(5)
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    async with serving(app) as address, asking({"r.test": (f"http://{address}",)}) as registries:
+        for image in ("r.test/a", "r.test/b"):
+            assert await registries.digest(image, None) == ""
+    assert len(asked) == 1
