@@ -122,13 +122,19 @@ class Fleet:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._claimed: asyncio.Queue[Cell] = asyncio.Queue()
+        self._cells: dict[CellName, Cell] = {}
 
     def add(self, number: int, namespace: str) -> None:
         """A cell has a pod of this namespace from now on."""
         pod = PodRef(uid=PodUid(f"u-{number}"), namespace=namespace, name=f"user-{number}")
         demand = Demand(cpu_millis=100, memory_mib=64)
         claim = PodClaim(pod=pod, demand=demand)
-        self._claimed.put_nowait(Cell(name=name_of(number), state=CellState.CLAIMED, demand=demand, claim=claim))
+        cell = Cell(name=name_of(number), state=CellState.CLAIMED, demand=demand, claim=claim)
+        self._cells[cell.name] = cell
+        self._claimed.put_nowait(cell)
+
+    def get(self, name: CellName) -> Cell | None:
+        return self._cells.get(name)
 
     async def watch(self) -> AsyncIterator[Cell]:
         while True:

@@ -27,6 +27,8 @@ TOLD_AGAIN = 5.0
 FIRST_WORD = 3.0
 MOST_REMEMBERED = 4096
 MOST_WAITING = 256
+# The kernel's own words can be as long as what it was told.
+LONGEST_CAUSE = 1000
 Send = Callable[[wire.ServicesOutput], Awaitable[None]]
 
 
@@ -151,7 +153,7 @@ class Holding:
                 await self._apply(wanted)
         except Fault as fault:
             log.warning("Services could not be changed: %s", fault)
-            return wire.ServicesOutput(failure=wire.SessionFailure(message=str(fault)))
+            return wire.ServicesOutput(failure=wire.SessionFailure(message=str(fault)[:LONGEST_CAUSE]))
         self._applied = changes.sequence
         self._remembered.clear()
         self._news.set()

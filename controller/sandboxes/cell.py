@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
 from typing import Protocol, TypeVar
 
 import structlog
@@ -20,12 +20,12 @@ from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import UnaryMethod, call, settled
-from cellwire.rpc.grpclib_patches import HeldChannel
 from controller.choice.demand import cdi_devices
 from controller.model.cell import Cell
 from controller.model.names import CellName
 from controller.model.steps import LIVE
 from controller.sandboxes import told
+from controller.sandboxes.gate import ServicesStream, gate
 from controller.sandboxes.told import Made, Measured, News, Pace
 
 log = structlog.get_logger()
@@ -247,7 +247,7 @@ class OneCell:
         containers = await call(stub.ListContainerStats, cri.ListContainerStatsRequest(), deadline=SHORT)
         sandboxes = await call(stub.ListPodSandboxStats, cri.ListPodSandboxStatsRequest(), deadline=SHORT)
         metrics = await call(stub.ListPodSandboxMetrics, cri.ListPodSandboxMetricsRequest(), deadline=SHORT)
-        with _gate(channel, self.name):
+        with gate(channel, self.name):
             return told.stats(containers, sandboxes, metrics, sandbox, own)
 
     async def usage(self, sandbox: str, own: Collection[str]) -> dict[str, told.Used]:
@@ -266,7 +266,7 @@ class OneCell:
         stub = runtime_grpc.RuntimeServiceStub(channel)
         descriptors = await call(stub.ListMetricDescriptors, cri.ListMetricDescriptorsRequest(), deadline=SHORT)
         status = await call(stub.Status, cri.StatusRequest(), deadline=SHORT)
-        with _gate(channel, self.name):
+        with gate(channel, self.name):
             return told.abilities(descriptors, status)
 
     async def read_file(self, path: str, limit: int, deadline: float = SHORT) -> bytes:
@@ -321,7 +321,7 @@ class OneCell:
                 await stream.send_message(cri.GetEventsRequest(), end=True)
                 await begun()
                 async for event in stream:
-                    with _gate(channel, self.name):
+                    with gate(channel, self.name):
                         if not pace.take(1 + event.ByteSize() / EVENT_BYTES, time.monotonic()):
                             raise told.untrue("events", f"the cell tells more than {EVENTS_EACH_SECOND:g} a second")
                         news = told.event(event, sandbox, owner_of, self._recorded())
@@ -329,6 +329,16 @@ class OneCell:
                     taken += 1
                     if taken % TURN == 0:
                         await asyncio.sleep(0)
+
+    @asynccontextmanager
+    async def services(self, start: wire.ServicesStart) -> AsyncGenerator[ServicesStream]:
+        """The stream by which it is told of Services and asks for them. Raises Fault."""
+        channel = await self.connect()
+        with settled():
+            async with cell_grpc.CellStub(channel).Services.open() as stream:
+                telling = ServicesStream(stream, channel, self.name)
+                await telling.tell(wire.ServicesInput(start=start))
+                yield telling
 
     def _recorded(self) -> frozenset[str]:
         """The addresses that the cloud has told of the cell; none where it has told no pod's."""
@@ -365,23 +375,9 @@ class OneCell:
                 if fault.kind is not Kind.UNREACHABLE or self._patience is not None:
                     raise
             else:
-                with _gate(channel, self.name):
+                with gate(channel, self.name):
                     return check(reply)
             await asyncio.sleep(PAUSE)
-
-
-@contextmanager
-def _gate(channel: Channel, cell: CellName) -> Generator[None]:
-    """What is found untrue inside ends the connection on which it was told."""
-    try:
-        yield
-    except Fault as fault:
-        log.info("a cell is not believed", cell=cell, cause=str(fault))
-        if isinstance(channel, HeldChannel):
-            channel.distrust(str(fault))
-        else:
-            channel.close()
-        raise
 
 
 async def _sent(channel: Channel, start: wire.PutFilesStart, messages: Sequence[wire.PutFilesInput]) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 import msgspec
 
+from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 
@@ -29,6 +30,8 @@ LARGEST_PART = 256 << 10
 LARGEST_ALL = 1 << 20
 # What an API server takes in an exec's answer, and a kubelet in a message.
 LARGEST_OUTPUT = 16 << 20
+# Of a name in DNS, as RFC 1035 has it, and the highest number of a type.
+LONGEST_NAME, HIGHEST_TYPE = 255, 0xFFFF
 # Nanoseconds since 1970, in the year 2116: clocks may be wrong, but not without end.
 LATEST = 1 << 62
 STATES = frozenset({cri.CONTAINER_CREATED, cri.CONTAINER_RUNNING, cri.CONTAINER_EXITED, cri.CONTAINER_UNKNOWN})
@@ -125,10 +128,7 @@ def addresses(told: cri.PodSandboxStatus, recorded: Collection[str] = ()) -> tup
         raise untrue("the pod's addresses", f"the cell tells {len(told.network.additional_ips)} of them")
     found = [one for one in (told.network.ip, *(one.ip for one in told.network.additional_ips)) if one]
     for one in found:
-        try:
-            ipaddress.ip_address(one)
-        except ValueError:
-            raise untrue("the pod's addresses", f"{one[:50]!r} is none") from None
+        _address(one, "the pod's addresses")
     return tuple(one for one in found if not recorded or one in recorded)
 
 
@@ -271,6 +271,55 @@ def sizes(told: Sequence[int], folders: Sequence[str]) -> tuple[int, ...]:
     return tuple(told)
 
 
+class Question(msgspec.Struct, frozen=True):
+    """A name that a cell's pod asks for, what the answer is told back with, and the type as DNS numbers it."""
+
+    id: int
+    name: str
+    type: int
+
+
+class Dialled(msgspec.Struct, frozen=True):
+    """An address of a Service's that a cell's pod has dialled, and that the cell does not hold."""
+
+    address: str
+
+
+class Unapplied(msgspec.Struct, frozen=True):
+    """Why the kernel of a cell does not hold what it was told."""
+
+    cause: str
+
+
+def services(told: wire.ServicesOutput, sequence: int, unconfirmed: int) -> Question | Dialled | Unapplied | int | None:
+    """What a cell tells of Services: the sequence that its kernel holds is a number; None is what later agents may say.
+    `sequence` is the last that it was told, `unconfirmed` are the changes whose end it has not told yet. Raises Fault.
+
+    The bytes of a name are the pod's own, and any that DNS carries are no lie of the cell.
+    """
+    thing = "Services"
+    kind = told.WhichOneof("output")
+    if kind in {"applied", "failure"} and unconfirmed < 1:
+        raise untrue(thing, "the cell tells of a change that nobody sent")
+    match kind:
+        case "question":
+            name = told.question.name
+            if len(name) > LONGEST_NAME or any(ord(one) > 0xFF for one in name) or told.question.type > HIGHEST_TYPE:
+                raise untrue(thing, f"the cell asks for a name of {len(name)} characters that DNS cannot carry")
+            return Question(told.question.id, name, told.question.type)
+        case "dialled":
+            _address(told.dialled, "an address that the pod has dialled")
+            return Dialled(told.dialled)
+        case "applied":
+            if told.applied > sequence:
+                raise untrue(thing, f"the cell holds change {told.applied}, and was told {sequence}")
+            return told.applied
+        case "failure":
+            return Unapplied(told.failure.message[:REASON])
+        case _:
+            return None
+
+
 class Pace:
     """How much a cell may say: `burst` at once, and `rate` for each second after. Time comes in."""
 
@@ -282,14 +331,25 @@ class Pace:
 
     def take(self, cost: float, now: float) -> bool:
         """Whether the cell may say so much more now."""
+        return self.wait(cost, now) == 0
+
+    def wait(self, cost: float, now: float) -> float:
+        """After how many seconds the cell may have said so much more."""
         self._left = min(self._left + (now - self._at) * self._rate, self._burst) - cost
         self._at = now
-        return self._left >= 0
+        return max(-self._left / self._rate, 0.0)
 
 
 def _small(told: cri.ContainerStatus | cri.PodSandboxStatus | cri.Image, thing: str) -> None:
     if told.ByteSize() > LARGEST_PART:
         raise untrue(thing, f"it has {told.ByteSize()} bytes")
+
+
+def _address(told: str, thing: str) -> None:
+    try:
+        ipaddress.ip_address(told)
+    except ValueError:
+        raise untrue(thing, f"{told[:50]!r} is none") from None
 
 
 def _few(count: int, most: int, thing: str) -> None:

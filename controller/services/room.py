@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import msgspec
 import structlog
-from grpclib.client import Stream
 
-from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
-from cellwire.rpc.call import settled
 from controller.fleet.cells import Cells
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName
+from controller.sandboxes.cell import OneCell, is_over
+from controller.sandboxes.gate import ServicesStream
+from controller.sandboxes.told import Dialled, Question, Unapplied
 from controller.services import model, names
 from controller.services.book import COMMON, Book
 from controller.services.model import Key
@@ -26,15 +25,10 @@ from controller.services.settings import Services
 log = structlog.get_logger()
 # After a broken stream; the next try waits for the cell to be connected anyway.
 PAUSE = 0.5
-# A pod asks for some names a second; one that asks for more is answered as slowly.
-QUESTIONS_PER_SECOND = 200.0
-BURST = 400.0
 # Services of other namespaces that one cell may hold.
 MOST_WANTED = 2000
 CLUSTER_DNS: Key = ("kube-system", "kube-dns")
 _OVER = frozenset({CellState.RETIRING, CellState.LOST, CellState.GONE})
-
-_Wire = Stream[wire.ServicesInput, wire.ServicesOutput]
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,13 +70,11 @@ class Room:
 
     async def _keep(self, cell: Cell) -> None:
         assert cell.claim is not None
+        there = OneCell(self._cells, cell.name)
         try:
             while True:
-                channel = await self._cells.connected(cell.name)
                 try:
-                    with settled():
-                        async with cell_grpc.CellStub(channel).Services.open() as stream:
-                            await self._told(cell.name, cell.claim.pod.namespace, stream)
+                    await self._told(there, cell.claim.pod.namespace)
                 except Fault as fault:
                     if fault.kind is Kind.UNSUPPORTED:
                         log.warning("a cell's agent knows no Services", cell=cell.name)
@@ -90,60 +82,53 @@ class Room:
                     log.info("a cell is not told of Services now", cell=cell.name, cause=str(fault))
                 except ExceptionGroup as several:
                     log.info("a cell is not told of Services now", cell=cell.name, cause=str(several.exceptions[0]))
+                if is_over(self._cells.get(cell.name)):
+                    return
                 await asyncio.sleep(PAUSE)
-        except Fault:
-            return  # it is lost or gone
         finally:
             self.book.leave(cell.name)
             self._telling.pop(cell.name, None)
 
-    async def _told(self, name: CellName, namespace: str, stream: _Wire) -> None:
-        bell = asyncio.Event()
-        bell.set()
-        self.book.join(name, namespace, bell.set)
+    async def _told(self, there: OneCell, namespace: str) -> None:
         start = wire.ServicesStart(
             domain=self._facts.domain, name_server=self._name_server(), networks=self._networks()
         )
-        sending = asyncio.Lock()
-        await stream.send_message(wire.ServicesInput(start=start))
-        async with asyncio.TaskGroup() as both:
-            hearing = both.create_task(self._hear(name, stream, sending))
-            changing = both.create_task(self._change(name, stream, bell, sending))
-            await asyncio.wait((hearing, changing), return_when=asyncio.FIRST_COMPLETED)
-            hearing.cancel()
-            changing.cancel()
+        async with there.services(start) as stream:
+            bell = asyncio.Event()
+            bell.set()
+            self.book.join(there.name, namespace, bell.set)
+            async with asyncio.TaskGroup() as both:
+                hearing = both.create_task(self._hear(there.name, stream))
+                changing = both.create_task(self._change(there.name, stream, bell))
+                await asyncio.wait((hearing, changing), return_when=asyncio.FIRST_COMPLETED)
+                hearing.cancel()
+                changing.cancel()
 
-    async def _change(self, name: CellName, stream: _Wire, bell: asyncio.Event, sending: asyncio.Lock) -> None:
+    async def _change(self, name: CellName, stream: ServicesStream, bell: asyncio.Event) -> None:
         while True:
             await bell.wait()
             bell.clear()
-            async with sending:
-                if (changes := self.book.due(name)) is not None:
-                    await stream.send_message(wire.ServicesInput(changes=changes))
+            await stream.tell(*self._due(name))
 
-    async def _hear(self, name: CellName, stream: _Wire, sending: asyncio.Lock) -> None:
-        pace = _Pace(time.monotonic)
-        async for said in stream:
-            match said.WhichOneof("output"):
-                case "question":
-                    await pace.next()
-                    answer = self._answer(name, said.question)
-                    async with sending:
-                        # What the pod is about to dial goes before the answer.
-                        if (changes := self.book.due(name)) is not None:
-                            await stream.send_message(wire.ServicesInput(changes=changes))
-                        await stream.send_message(wire.ServicesInput(answer=answer))
-                case "dialled":
-                    await pace.next()
-                    if (key := self.book.at(said.dialled)) is not None:
+    async def _hear(self, name: CellName, stream: ServicesStream) -> None:
+        async for said in stream.heard():
+            match said:
+                case Question():
+                    answer = wire.ServicesInput(answer=self._answer(name, said))
+                    # What the pod is about to dial goes before the answer.
+                    await stream.tell(*self._due(name), answer)
+                case Dialled(address):
+                    if (key := self.book.at(address)) is not None:
                         self.book.want(name, key, MOST_WANTED)
-                case "failure":
-                    log.warning("a cell could not take Services", cell=name, cause=said.failure.message[:500])
-                case _:
-                    continue
+                case Unapplied(cause):
+                    log.warning("a cell could not take Services", cell=name, cause=cause)
 
-    def _answer(self, name: CellName, question: wire.NameQuestion) -> wire.NameAnswer:
-        asked = question.name[:255].lower()
+    def _due(self, name: CellName) -> tuple[wire.ServicesInput, ...]:
+        changes = self.book.due(name)
+        return (wire.ServicesInput(changes=changes),) if changes is not None else ()
+
+    def _answer(self, name: CellName, question: Question) -> wire.NameAnswer:
+        asked = question.name.lower()
         key = names.service_asked(asked, self._facts.domain)
         sequence = self.book.want(name, key, MOST_WANTED) if key is not None else 0
         said = None if self._facts.clustered else names.answer(self.book, self._facts.domain, asked, question.type)
@@ -162,22 +147,6 @@ class Room:
             return ""
         found = self.book.services.get(CLUSTER_DNS)
         return self._facts.name_server or (found.cluster[0] if found is not None and found.cluster else "")
-
-
-class _Pace:
-    """Lets a burst through, then so many a second."""
-
-    def __init__(self, now: Callable[[], float]) -> None:
-        self._now = now
-        self._left = BURST
-        self._at = now()
-
-    async def next(self) -> None:
-        now = self._now()
-        self._left = min(BURST, self._left + (now - self._at) * QUESTIONS_PER_SECOND) - 1
-        self._at = now
-        if self._left < 0:
-            await asyncio.sleep(-self._left / QUESTIONS_PER_SECOND)
 
 
 @asynccontextmanager

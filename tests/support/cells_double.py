@@ -39,6 +39,8 @@ OFFER = Offer(
     launch_type=LaunchType.SPOT,
     usd_per_hour=0.0145,
 )
+# Of a log at a time, as an agent reads it.
+CHUNK = 256 << 10
 
 
 def _concrete(base: type, **methods: Any) -> type:
@@ -71,13 +73,14 @@ async def _logs(self: Any, stream: Any) -> None:
     one = self.cell.find(request.container_id)
     at = request.offset
     while True:
-        changed, over = one.changed, one.status.state == cri.CONTAINER_EXITED
-        data = bytes(one.log[at:])
+        changed, data = one.changed, bytes(one.log[at : at + CHUNK])
+        over = one.status.state == cri.CONTAINER_EXITED and at + len(data) == len(one.log)
         await stream.send_message(wire.LogChunk(offset=at, data=data, end=over))
         at += len(data)
         if over:
             return
-        await changed.wait()
+        if at == len(one.log):
+            await changed.wait()
 
 
 async def _put_files(self: Any, stream: Any) -> None:
@@ -96,7 +99,8 @@ async def _put_files(self: Any, stream: Any) -> None:
     await stream.send_message(wire.PutFilesReply(entries=len(entries)))
 
 
-def _services(cell: CellDouble) -> list[Any]:
+def services(cell: CellDouble, **more: Any) -> list[Any]:
+    """What a double answers; `more` are handlers of cell.v1 for what it does not do itself, such as Report."""
     runtime = _concrete(
         RuntimeServiceBase,
         RunPodSandbox=_unary(CellDouble.run),
@@ -123,6 +127,7 @@ def _services(cell: CellDouble) -> list[Any]:
         Exec=lambda _, stream: sessions.Exec(stream),
         Attach=lambda _, stream: sessions.Attach(stream),
         PortForward=lambda _, stream: sessions.PortForward(stream),
+        **more,
     )
     made = [runtime(), images(), own()]
     for service in made:
@@ -164,7 +169,7 @@ class CellsDouble:
 
         async def serve() -> None:
             try:
-                async with serving(_services(double), path):
+                async with serving(services(double), path):
                     ready.set()
                     await asyncio.Event().wait()
             finally:

@@ -111,6 +111,7 @@ class HostileCell:
         self.say("ContainerStatus", cri.ContainerStatusResponse(status=status))
         self.say("GetContainerEvents", stays=True)
         self.say("Logs", stays=True)
+        self.say("Services", stays=True)
         self.say("PutFiles", wire.PutFilesReply())
         self.say("ReadFile", wire.ReadFileReply())
 
@@ -210,6 +211,14 @@ def agents_of(controller: Controller, instance: str) -> set[int]:
     return {pid for pid in pids if b"cellagent" in command_line(pid)}
 
 
+def sandbox_of(controller: Controller, cell: dict[str, Any]) -> str:
+    """The id of a cell's one sandbox, as its agent has it."""
+    agents = agents_of(controller, str(cell["instance"]))
+    found = {one.name for pid in agents for one in Path(f"/proc/{pid}/root/run").glob("chinampa/sandboxes/*")}
+    (sandbox,) = found
+    return sandbox
+
+
 @asynccontextmanager
 async def in_place_of_its_agent(
     controller: Controller, cell: dict[str, Any]
@@ -234,8 +243,8 @@ async def in_place_of_its_agent(
 @asynccontextmanager
 async def taken_over(controller: Controller, pod: str) -> AsyncGenerator[HostileCell]:
     """The cell of this pod in the attacker's hands, playing along at first."""
-    container = await container_of(controller, pod)
-    async with hostile_cell(controller, await cell_of(controller, pod), container) as hostile:
+    container, cell = await container_of(controller, pod), await cell_of(controller, pod)
+    async with hostile_cell(controller, cell, container, sandbox_of(controller, cell)) as hostile:
         yield hostile
 
 

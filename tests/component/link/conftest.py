@@ -31,7 +31,7 @@ from controller.model import instance as model
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, InstanceId
 from controller.model.offer import Demand
-from tests.component.link.small_agent import Small, serving
+from tests.component.link.small_agent import Small, small
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Any]:
@@ -150,21 +150,21 @@ class Site:
         """A joined cell that stays at home for as long as the context."""
         identity, metadata = await self.boot(link, instance)
         home = await join(identity, metadata)
-        async with at_home(identity, home) as small:
-            yield small, home
+        async with at_home(identity, home) as agent:
+            yield agent, home
 
 
 @asynccontextmanager
 async def at_home(identity: CellIdentity, home: Home) -> AsyncGenerator[Small]:
     """A cell that has joined, at home for as long as the context."""
-    small = Small(home.cell, {})
-    staying = asyncio.get_running_loop().create_task(stay(serving(small), identity, home, lambda: None))
-    try:
-        yield small
-    finally:
-        staying.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await staying
+    async with small(home.cell, {}) as agent:
+        staying = asyncio.get_running_loop().create_task(stay(agent.server(), identity, home, lambda: None))
+        try:
+            yield agent
+        finally:
+            staying.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await staying
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import resource
 import ssl
 import sys
 import time
@@ -13,6 +14,8 @@ import pytest
 from cellagent.boot.join import SERVER_NAME, client_context, join
 from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
+from cellwire.cri.v1 import runtime_grpc
+from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call, settled
 from cellwire.rpc.reverse import TURNED
@@ -22,13 +25,33 @@ from controller.model.names import CellName
 from tests.component.link.conftest import Site, until
 
 C1 = CellName("c-i-1")
+LINE = 60_000
 Said = TypeVar("Said", told.Hello, told.Heartbeat, told.Happened)
 
 
+def runtime(link: Link) -> runtime_grpc.RuntimeServiceStub:
+    return runtime_grpc.RuntimeServiceStub(link.channel(C1))
+
+
 async def echo(link: Link, text: str, deadline: float = 5) -> str:
-    request = wire.ReadFileRequest(path=text)
-    reply = await call(cell_grpc.CellStub(link.channel(C1)).ReadFile, request, deadline=deadline)
-    return reply.data.decode()
+    """A sandbox of this name is made, and its name told back."""
+    config = cri.PodSandboxConfig(metadata=cri.PodSandboxMetadata(name=text, uid=text))
+    run = cri.RunPodSandboxRequest(config=config)
+    sandbox = (await call(runtime(link).RunPodSandbox, run, deadline=deadline)).pod_sandbox_id
+    asked = cri.PodSandboxStatusRequest(pod_sandbox_id=sandbox)
+    return (await call(runtime(link).PodSandboxStatus, asked, deadline=deadline)).status.metadata.name
+
+
+async def writer(link: Link, script: str) -> str:
+    """A container that runs a script, each line of whose output is 60,000 zeros where it calls `line`."""
+    run = cri.RunPodSandboxRequest(config=cri.PodSandboxConfig(metadata=cri.PodSandboxMetadata(name="w", uid="w")))
+    sandbox = (await call(runtime(link).RunPodSandbox, run, deadline=5)).pod_sandbox_id
+    config = cri.ContainerConfig(metadata=cri.ContainerMetadata(name="main"))
+    config.command.extend(["sh", "-c", f"line() {{ printf '%0{LINE}d\\n' 0; }}; {script}"])
+    made = cri.CreateContainerRequest(pod_sandbox_id=sandbox, config=config)
+    container = (await call(runtime(link).CreateContainer, made, deadline=5)).container_id
+    await call(runtime(link).StartContainer, cri.StartContainerRequest(container_id=container), deadline=5)
+    return container
 
 
 def said(site: Site, kind: type[Said]) -> list[Said]:
@@ -37,15 +60,18 @@ def said(site: Site, kind: type[Said]) -> list[Said]:
 
 
 async def test_a_cell_is_called_on_the_connection_that_it_dialled(site: Site) -> None:
-    async with site.open() as link, site.cell(link, "i-1"):
+    async with site.open() as link, site.cell(link, "i-1") as (small, _):
         await until(link.connected)
         assert await echo(link, "hello") == "hello"
+        nobody = cri.ContainerStatusRequest(container_id="nobody")
         with pytest.raises(Fault) as refused:
-            await echo(link, "refuse")
-        assert (refused.value.kind, refused.value.reason) == (Kind.NOT_FOUND, "Gone")
+            await call(runtime(link).ContainerStatus, nobody, deadline=5)
+        assert (refused.value.kind, refused.value.thing) == (Kind.NOT_FOUND, "container nobody")
+        small.double.sandboxes_go.clear()
         with pytest.raises(Fault) as refused:
-            await echo(link, "hang", deadline=0.1)
+            await echo(link, "slow", deadline=0.1)
         assert refused.value.kind is Kind.TIMEOUT
+        small.double.sandboxes_go.set()
         assert await echo(link, "again") == "again"
 
 
@@ -163,9 +189,11 @@ async def test_a_connection_cut_in_mid_stream_settles_on_both_sides(site: Site) 
     async with site.open() as link, site.cell(link, "i-1"):
         await until(link.connected)
 
+        container = await writer(link, "line; line; sleep 100")
+
         async def read() -> None:
             async with cell_grpc.CellStub(link.channel(C1)).Logs.open() as stream:
-                await stream.send_message(wire.LogsRequest(offset=1 << 40), end=True)
+                await stream.send_message(wire.LogsRequest(container_id=container, follow=True), end=True)
                 await stream.recv_message()
                 asyncio.get_running_loop().call_later(0.05, link.disconnect, C1)
                 async for _ in stream:
@@ -219,7 +247,9 @@ async def test_a_cell_as_a_process_survives_its_own_restart_without_a_new_join(s
                 await until(lambda: said(site, told.Hello), 20)
                 took = time.time() - started
                 moments = {name: round(at - started, 3) for name, at in said(site, told.Hello)[0].moments.items()}
-                rss = int(await echo(link, "rss")) / 1e6
+                assert await echo(link, life) == life
+                pages = Path(f"/proc/{process.pid}/statm").read_text().split()[1]
+                rss = int(pages) * resource.getpagesize() / 1e6
                 print(f"{life}: hello after {took:.3f} s {moments}, agent {rss:.1f} MB")
             finally:
                 process.kill()
@@ -236,13 +266,14 @@ async def test_a_long_stream_from_a_cell_arrives_whole(site: Site) -> None:
         process = await asyncio.create_subprocess_exec(*command)
         try:
             await until(link.connected, 20)
-            size, got = 200 << 20, 0
+            container, lines, got, ends = await writer(link, "for n in $(seq 1000); do line; done"), 0, 0, False
             with settled():
                 async with cell_grpc.CellStub(link.channel(C1)).Logs.open() as stream:
-                    await stream.send_message(wire.LogsRequest(offset=size), end=True)
+                    await stream.send_message(wire.LogsRequest(container_id=container, follow=True), end=True)
                     async for chunk in stream:
-                        got += len(chunk.data)
-            assert got == size
+                        assert chunk.offset == got
+                        got, lines, ends = got + len(chunk.data), lines + chunk.data.count(b"\n"), chunk.end
+            assert (lines, got > 1000 * LINE, ends) == (1000, True, True)
         finally:
             process.kill()
             await process.wait()

@@ -26,7 +26,7 @@ from controller.link import told
 from controller.link.authority import Authority
 from controller.model.names import CellName, InstanceId
 from tests.component.link.conftest import Site
-from tests.component.link.small_agent import Small, serving
+from tests.component.link.small_agent import small
 
 
 async def refused(identity: CellIdentity, metadata: Metadata) -> Fault:
@@ -153,13 +153,14 @@ async def test_without_a_certificate_nothing_is_renewed(site: Site) -> None:
 async def turned(site: Site, identity: CellIdentity, link_port: int) -> Fault | None:
     """How an attempt to be a cell ends."""
     context = client_context(identity, TURNED)
-    try:
-        async with asyncio.timeout(1):
-            await serve_on(serving(Small("?", {})), "127.0.0.1", link_port, context, SERVER_NAME, lambda: None)
-    except Fault as fault:
-        return fault
-    except TimeoutError:
-        return None
+    async with small("?", {}) as agent:
+        try:
+            async with asyncio.timeout(1):
+                await serve_on(agent.server(), "127.0.0.1", link_port, context, SERVER_NAME, lambda: None)
+        except Fault as fault:
+            return fault
+        except TimeoutError:
+            return None
     return Fault(Kind.DENIED, "cell", "cut off")
 
 

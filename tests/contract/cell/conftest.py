@@ -1,4 +1,6 @@
-"""Cells that answer one suite: the real agent on a socket, and the double that tests of the controller drive."""
+"""Cells that answer one suite: the real agent on a socket; the double that tests of the controller drive, on a socket,
+and at home, where the tests of the link have it.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +23,10 @@ from cellwire.rpc.call import call
 from cellwire.rpc.grpclib_patches import MendedChannel
 from cellwire.rpc.limits import CELL
 from cellwire.rpc.serve import serving
-from controller.model.names import PodUid
+from controller.model.names import CellName, PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
+from tests.component.link.conftest import Site, until
 from tests.component.runtime.conftest import pulled, running_agent
 from tests.support.cells_double import cells
 
@@ -97,7 +100,7 @@ async def _no_reports() -> AsyncIterator[wire.ReportMessage]:
     yield wire.ReportMessage()
 
 
-@pytest.fixture(params=["agent", "double"])
+@pytest.fixture(params=["agent", "double", "double at home"])
 def peers(request: pytest.FixtureRequest, tmp_path: Path) -> Peers:
     """One of those that answer."""
     root, image = tmp_path, ""
@@ -120,8 +123,16 @@ def peers(request: pytest.FixtureRequest, tmp_path: Path) -> Peers:
             cell = await fleet.claim(PodClaim(pod=pod, demand=Demand(cpu_millis=1, memory_mib=1)))
             yield Peer(fleet.channel(cell.name), "any", tmp_path)
 
+    @asynccontextmanager
+    async def at_home() -> AsyncGenerator[Peer]:
+        site = Site(tmp_path)
+        async with site.open() as link, site.cell(link, "i-1") as (small, _):
+            await until(link.connected)
+            yield Peer(link.channel(CellName(small.cell)), "any", tmp_path)
+        await site.cloud.servers.close_all()
+
     if request.param == "agent":
         if os.geteuid() != 0:
             pytest.skip("containers need root")
         root, image = request.getfixturevalue("pulled")
-    return {"agent": agent, "double": double}[request.param]
+    return {"agent": agent, "double": double, "double at home": at_home}[request.param]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3] / "controller"
-# Beside it, each with checks of its own: the copy of logs, what a cell reports of itself, and the names it asks for.
-ALLOWED = {"sandboxes/cell.py", "logs/mirror.py", "logs/keeping.py", "link/heartbeat.py", "services/room.py"}
+# Beside it, each with checks of its own: the copy of logs, and what a cell reports of itself.
+ALLOWED = {"sandboxes/cell.py", "logs/mirror.py", "logs/keeping.py", "link/heartbeat.py"}
 # The worker's own agent is no cell.
 OWN_AGENT = {"shim/front.py", "cli/worker.py"}
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cellagent.network import dns
+from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault
 from controller.sandboxes import told
@@ -31,6 +34,10 @@ def owner(container: str) -> str | None:
 
 def event(*containers: cri.ContainerStatus, sandbox: cri.PodSandboxStatus | None = None) -> cri.ContainerEventResponse:
     return cri.ContainerEventResponse(containers_statuses=containers, pod_sandbox_status=sandbox)
+
+
+def asked(name: str, type_: int = dns.A) -> wire.ServicesOutput:
+    return wire.ServicesOutput(question=wire.NameQuestion(id=7, name=name, type=type_))
 
 
 LIES: dict[str, Callable[[], object]] = {
@@ -73,6 +80,13 @@ LIES: dict[str, Callable[[], object]] = {
         SANDBOX,
         {MINE},
     ),
+    "a name longer than DNS has": lambda: told.services(asked("x" * 256), 1, 1),
+    "a name of what is no byte": lambda: told.services(asked("\u0142"), 1, 1),
+    "a type beyond all types": lambda: told.services(asked("web", 1 << 16), 1, 1),
+    "a dialled address that is none": lambda: told.services(wire.ServicesOutput(dialled="web"), 1, 1),
+    "a change that nobody told": lambda: told.services(wire.ServicesOutput(applied=2), 1, 1),
+    "a change told twice": lambda: told.services(wire.ServicesOutput(applied=1), 1, 0),
+    "a failure of nothing": lambda: told.services(wire.ServicesOutput(failure=wire.SessionFailure()), 1, 0),
 }
 
 
@@ -158,3 +172,23 @@ def test_a_cell_says_no_more_than_its_pace_allows(said: list[tuple[float, float]
 def test_who_keeps_to_the_pace_is_never_cut_off() -> None:
     pace = Pace(10.0, 100.0, 0.0)
     assert all(pace.take(1.0, number / 10) for number in range(1, 1000))
+
+
+@given(st.lists(st.binary(min_size=1, max_size=63), max_size=6), st.integers(0, 0xFFFF))
+def test_whatever_a_pod_asks_of_dns_is_no_lie_of_its_cell(labels: list[bytes], type_: int) -> None:
+    name = b"".join(bytes([len(one)]) + one for one in labels) + b"\0"
+    query = struct.pack(">HHHHHH", 1, 0x0100, 1, 0, 0, 0) + name + struct.pack(">HH", type_, 1)
+    question = dns.question(query)
+    if question is None:
+        assert len(name) > 255, "an agent passes on each name that DNS allows"
+        return
+    crossed = wire.ServicesOutput.FromString(asked(question.name, question.type).SerializeToString())
+    assert told.services(crossed, 0, 0) == told.Question(7, question.name, type_)
+
+
+def test_what_a_cell_says_of_services_comes_in() -> None:
+    assert told.services(wire.ServicesOutput(applied=3), 4, 2) == 3
+    assert told.services(wire.ServicesOutput(dialled="10.96.0.7"), 0, 0) == told.Dialled("10.96.0.7")
+    failure = wire.ServicesOutput(failure=wire.SessionFailure(message="f" * 10_000))
+    assert told.services(failure, 1, 1) == told.Unapplied("f" * told.REASON)
+    assert told.services(wire.ServicesOutput(), 0, 0) is None, "a later agent may say more"
