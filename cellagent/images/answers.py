@@ -5,7 +5,6 @@ A fault tells the registry's own words. It names a mend only where the answer le
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 import time
 from collections.abc import AsyncGenerator
@@ -19,12 +18,18 @@ import msgspec
 from cellwire.faults import Fault, Kind
 
 ATTEMPTS = 5
-# Name, connection and TLS. A person is told within 5 s of what cannot be had; their pod is tried again after that.
-CONNECT_SECONDS = 4.0
-# Of an address to which no connection comes about at all within that time.
+# A person is told within 5 s of asking of what cannot be had, and their pod is tried again after that: for so long all
+# addresses of a registry are tried together, the start of the pull with it; and for so long where that was slow.
+TRIED_SECONDS, LEAST_TRIED = 4.0, 2.0
+# Of name, connection and TLS, however little of that is left.
+LEAST_SECONDS = 0.25
+# Of an address to which no connection comes about at all within its share of that time.
 ATTEMPTS_IN_SILENCE = 1
 # Who is asked to wait for longer is told instead.
 LONGEST_ASKED = 60.0
+FIRST_PAUSE = 0.2
+# Of a connection on which an answer is awaited or under way.
+SILENCE_SECONDS = 30.0
 WORDS_LIMIT = 4000
 WORDS_SHOWN = 300
 
@@ -41,6 +46,44 @@ class Transient(Exception):
         self.pause = pause
         self.attempts = attempts
         self.reason = reason or "RegistryUnavailable"
+
+
+class Patience:
+    """How long one request is tried, at so many addresses one after another: each has an equal share of what is left.
+
+    What a registry asks us to wait does not count; what has passed since somebody asked does. Times come in, as seconds
+    of one clock.
+    """
+
+    def __init__(self, addresses: int, now: float, asked_at: float | None = None) -> None:
+        self._ends = now + TRIED_SECONDS if asked_at is None else max(asked_at + TRIED_SECONDS, now + LEAST_TRIED)
+        self._addresses = addresses
+        self.turn(now)
+
+    def turn(self, now: float) -> None:
+        """The next address is tried from now on."""
+        self._until = now + max(self._ends - now, LEAST_SECONDS) / max(self._addresses, 1)
+        self._addresses -= 1
+
+    def connecting(self, now: float) -> float:
+        """Seconds for a connection."""
+        return max(self._until - now, LEAST_SECONDS)
+
+    def is_over(self, now: float) -> bool:
+        """Whether this address has had its share."""
+        return now >= self._until
+
+    def pause(self, failures: int, asked: float, jitter: float, now: float) -> float:
+        """Seconds before the next try: what was asked for, or a back-off, no longer than the share."""
+        if asked:
+            self._ends, self._until = self._ends + asked, self._until + asked
+            return asked
+        return min(FIRST_PAUSE * 2.0 ** (failures - 1) * jitter, max(self._until - now, 0.0))
+
+
+def limits(connecting: float) -> aiohttp.ClientTimeout:
+    """Of one request, whose connection may take so many seconds."""
+    return aiohttp.ClientTimeout(total=None, connect=connecting, sock_read=SILENCE_SECONDS)
 
 
 async def judge(answer: aiohttp.ClientResponse, who: str, thing: str, missing: str) -> None:
@@ -120,8 +163,11 @@ def seconds_asked(text: str, now: float) -> float:
 
 
 @asynccontextmanager
-async def network_faults(thing: str, host: str, it: str = "it") -> AsyncGenerator[None]:
-    """What the network does to us on the way to `host`, in short `it`: Transient, or Fault if the same would come."""
+async def network_faults(thing: str, host: str, it: str, connecting: float) -> AsyncGenerator[None]:
+    """What the network does to us on the way to `host`, in short `it`: Transient, or Fault if the same would come.
+
+    `connecting` is how long, in seconds, a connection was waited for.
+    """
     try:
         yield
     except ssl.SSLCertVerificationError as error:
@@ -137,7 +183,7 @@ async def network_faults(thing: str, host: str, it: str = "it") -> AsyncGenerato
     except aiohttp.ClientConnectorError as error:
         raise Transient(f"{it} cannot be reached ({error.strerror or error.os_error})") from error
     except aiohttp.ConnectionTimeoutError as error:
-        cause = f"{it} cannot be reached (no connection within {CONNECT_SECONDS:g} s)"
+        cause = f"{it} cannot be reached (no connection within {connecting:.1f} s)"
         raise Transient(cause, attempts=ATTEMPTS_IN_SILENCE) from error
     except (aiohttp.ServerTimeoutError, TimeoutError) as error:
         raise Transient(f"{it} was silent for too long") from error
@@ -178,8 +224,3 @@ def _within(error: BaseException, kind: type[BaseException]) -> BaseException | 
         inner = getattr(seen, "certificate_error", None) or getattr(seen, "os_error", None)
         seen = inner if isinstance(inner, BaseException) and inner is not seen else seen.__cause__
     return best
-
-
-async def pause(failures: int, asked: float, jitter: float, *, first: float = 0.2, longest: float = 5.0) -> None:
-    """Wait before the next try: what was asked for, or a back-off."""
-    await asyncio.sleep(max(asked, min(first * 2 ** (failures - 1), longest) * jitter))

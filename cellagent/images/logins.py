@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -46,14 +47,16 @@ class RegistryLogins:
         self._scope = scope
         self._routes = routes
 
-    async def log_in(self, host: Host, answer: aiohttp.ClientResponse) -> str:
-        """The Authorization header that a 401 of `host` asks for. Raises Fault DENIED where we have nothing to show."""
+    async def log_in(self, host: Host, answer: aiohttp.ClientResponse, connecting: float) -> str:
+        """The Authorization header that a 401 of `host` asks for; whom it sends us to is reached within `connecting`
+        seconds. Raises Fault DENIED where we have nothing to show.
+        """
         basic = creds.basic_of(host.credentials, self._thing)
         headers = answer.headers.getall("WWW-Authenticate", [])
         asked = [challenge for header in headers for challenge in creds.challenges_of(header)]
         for challenge in asked:
             if challenge.scheme == "bearer" and challenge.realm and not host.credentials.registry_token:
-                return "Bearer " + await self._token(host, challenge, basic)
+                return "Bearer " + await self._token(host, challenge, basic, connecting)
             if challenge.scheme == "basic" and basic:
                 return basic.header
         said = await answers.words(answer)
@@ -61,24 +64,26 @@ class RegistryLogins:
             raise self.denied(host, f"{host} wants a user and a password, and none were given{said}")
         raise self.denied(host, f"{host} refused with 401{said}")
 
-    async def _token(self, host: Host, challenge: creds.Challenge, basic: creds.Basic | None) -> str:
+    async def _token(self, host: Host, challenge: creds.Challenge, basic: creds.Basic | None, connecting: float) -> str:
         if not creds.may_send_to(challenge.realm, registry_is_plain=host.plain):
             raise self.denied(host, f"{host} wants a token fetched without TLS or nowhere", known=True)
         scope = challenge.scope or self._scope
         asked = {"service": challenge.service, "scope": scope}
-        sent = self._routes.to(challenge.realm, own=False)
+        way = self._routes.to(challenge.realm, own=False)
+        sent: dict[str, Any] = {
+            "allow_redirects": False,
+            "ssl": way.tls,
+            "proxy": way.proxy,
+            "timeout": answers.limits(connecting),
+        }
         if identity := host.credentials.identity_token:
             form = {**asked, "grant_type": "refresh_token", "client_id": "chinampa", "refresh_token": identity}
-            request = self._session.post(
-                challenge.realm, data=form, allow_redirects=False, ssl=sent.tls, proxy=sent.proxy
-            )
+            request = self._session.post(challenge.realm, data=form, **sent)
         else:
             headers = {"Authorization": basic.header} if basic else {}
-            request = self._session.get(
-                challenge.realm, params=asked, headers=headers, allow_redirects=False, ssl=sent.tls, proxy=sent.proxy
-            )
+            request = self._session.get(challenge.realm, params=asked, headers=headers, **sent)
         where = f"its token server {urlsplit(challenge.realm).netloc}"
-        async with answers.network_faults(self._thing, where, where), request as answer:
+        async with answers.network_faults(self._thing, where, where, connecting), request as answer:
             if answer.status == 429 or answer.status >= 500:
                 await answers.judge(answer, where, self._thing, "no token")
             if answer.status != 200:

@@ -47,7 +47,10 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PullRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One pull. `present` maps chain ids to folders that need not be fetched; `work` is the child's own folder."""
+    """One pull. `present` maps chain ids to folders that need not be fetched; `work` is the child's own folder.
+
+    `asked_at` is when somebody asked for it, by the machine's monotonic clock, in seconds.
+    """
 
     reference: str
     work: str
@@ -57,6 +60,7 @@ class PullRequest(msgspec.Struct, frozen=True, kw_only=True):
     credentials: Credentials = Credentials()
     present: dict[str, str] = {}
     stall_seconds: float = 60.0
+    asked_at: float = 0.0
 
 
 class PullProgress(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
+import time
 from asyncio.subprocess import Process
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -138,6 +139,7 @@ class Puller:
             credentials=credentials,
             present=self._store.present(),
             stall_seconds=self._stall_seconds,
+            asked_at=time.monotonic(),
         )
         try:
             process = await children.start(["cellagent.images.pull"])

@@ -7,7 +7,9 @@ Nothing here verifies a blob's digest: whoever takes the stream does.
 
 from __future__ import annotations
 
+import asyncio
 import random
+import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
@@ -18,7 +20,7 @@ from yarl import URL
 
 from cellagent.images import answers
 from cellagent.images import credentials as creds
-from cellagent.images.answers import ATTEMPTS, CONNECT_SECONDS, Transient
+from cellagent.images.answers import ATTEMPTS, Patience, Transient
 from cellagent.images.logins import Host, RegistryLogins
 from cellagent.images.manifest import ACCEPTED, MANIFEST_LIMIT, Descriptor, digest_of
 from cellagent.images.messages import Credentials, PullRequest, RegistrySettings
@@ -28,7 +30,6 @@ from cellwire.faults import Fault, Kind
 
 # Once a mirror has said that it lacks an image: a registry behind the mirrors is often out of reach altogether.
 ATTEMPTS_AFTER_AN_ANSWER = 2
-SILENCE_SECONDS = 30.0
 REDIRECTS = 5
 READ_BUFFER = 1 << 20
 
@@ -45,7 +46,9 @@ class Base:
 
 
 class RegistryClient:
-    """One repository, at its host and the host's mirrors. `waits` is told of the seconds that a registry asks for."""
+    """One repository, at its host and the host's mirrors. `waits` is told of the seconds that a registry asks for;
+    `asked_at` is when somebody asked for it (monotonic).
+    """
 
     def __init__(
         self,
@@ -54,8 +57,10 @@ class RegistryClient:
         bases: Sequence[Base],
         routes: HttpRoutes,
         waits: Callable[[float], None],
+        asked_at: float | None = None,
     ) -> None:
         self._session = session
+        self._asked_at = asked_at
         self._reference = reference
         self._bases = list(bases)
         self._routes = routes
@@ -85,10 +90,11 @@ class RegistryClient:
     async def blob(self, descriptor: Descriptor) -> AsyncGenerator[bytes]:
         """The bytes of a blob, not verified, resumed where a connection breaks."""
         at, failures, bases = 0, 0, list(self._bases)
+        patience = Patience(len(bases), _now())
         notes: list[str] = []
         while at < descriptor.size or not at:
             try:
-                async with self._open(bases[0], f"blobs/{descriptor.digest}", _range(at)) as answer:
+                async with self._open(bases[0], f"blobs/{descriptor.digest}", _range(at), patience) as answer:
                     skip = at if answer.status == 200 else _skip(answer, at)
                     async for chunk in answer.content.iter_any():
                         fresh = chunk[skip:] if skip else chunk
@@ -96,7 +102,7 @@ class RegistryClient:
                         at += len(fresh)
                         if at > descriptor.size:
                             raise self._mismatch(f"layer {descriptor.digest}", "more bytes", f"{descriptor.size} bytes")
-                        failures = 0
+                        failures, patience = 0, Patience(len(bases), _now())
                         if fresh:
                             yield fresh
                 if at < descriptor.size:
@@ -104,8 +110,8 @@ class RegistryClient:
                 return
             except Transient as error:
                 failures += 1
-                if failures < error.attempts:
-                    await self._pause(failures, error)
+                if failures < error.attempts and not patience.is_over(_now()):
+                    await self._pause(failures, error, patience)
                     continue
                 fault = self._down(bases[0], error, failures)
             except Fault as refused:
@@ -114,17 +120,20 @@ class RegistryClient:
                 raise _with_notes(fault, notes)
             notes.append(f"{bases.pop(0).host}: {fault.cause}")
             failures = 0
+            patience.turn(_now())
 
     async def _whole(self, path: str, headers: dict[str, str], limit: int) -> tuple[bytes, dict[str, str]]:
         notes: list[str] = []
-        attempts = ATTEMPTS
+        attempts, patience = ATTEMPTS, Patience(len(self._bases), _now(), self._asked_at)
+        self._asked_at = None  # what follows an answer has its own time
         for base in list(self._bases):
             try:
-                content, answer = await self._persist(base, path, headers, limit, attempts)
+                content, answer = await self._persist(base, path, headers, limit, attempts, patience)
             except Fault as fault:
                 if base is self._bases[-1] or fault.kind is Kind.BROKEN:
                     raise _with_notes(fault, notes) from fault.__cause__
                 notes.append(f"{base.host}: {fault.cause}")
+                patience.turn(_now())
                 if fault.kind is Kind.NOT_FOUND:
                     attempts = ATTEMPTS_AFTER_AN_ANSWER
             else:
@@ -134,22 +143,24 @@ class RegistryClient:
         raise AssertionError("a repository has at least one address")
 
     async def _persist(
-        self, base: Base, path: str, headers: dict[str, str], limit: int, attempts: int
+        self, base: Base, path: str, headers: dict[str, str], limit: int, attempts: int, patience: Patience
     ) -> tuple[bytes, dict[str, str]]:
         failures = 0
         while True:
             try:
-                async with self._open(base, path, headers) as answer:
+                async with self._open(base, path, headers, patience) as answer:
                     content = await answers.read(answer, limit, self.thing)
                     return content, {name.title(): value for name, value in answer.headers.items()}
             except Transient as error:
                 failures += 1
-                if failures >= min(attempts, error.attempts):
+                if failures >= min(attempts, error.attempts) or patience.is_over(_now()):
                     raise self._down(base, error, failures) from error
-                await self._pause(failures, error)
+                await self._pause(failures, error, patience)
 
     @asynccontextmanager
-    async def _open(self, base: Base, path: str, headers: dict[str, str]) -> AsyncGenerator[aiohttp.ClientResponse]:
+    async def _open(
+        self, base: Base, path: str, headers: dict[str, str], patience: Patience
+    ) -> AsyncGenerator[aiohttp.ClientResponse]:
         """A good answer to GET `path`, after whatever redirects and log-ins it takes."""
         # A mirror of several registries is told which one is meant, as containerd does it.
         query = f"?ns={self._reference.registry}" if base.mirror else ""
@@ -159,16 +170,20 @@ class RegistryClient:
             host = self._host(base, url)
             sent = {**headers, "Authorization": host.authorization} if host.authorization else headers
             tls, proxy = self._routes.to(str(url), own=host is base.host)
+            connecting = patience.connecting(_now())
+            within = answers.limits(connecting)
             async with (
-                answers.network_faults(self.thing, str(host), "it" if host is base.host else str(host)),
-                self._session.get(url, headers=sent, allow_redirects=False, ssl=tls, proxy=proxy) as answer,
+                answers.network_faults(self.thing, str(host), "it" if host is base.host else str(host), connecting),
+                self._session.get(
+                    url, headers=sent, allow_redirects=False, ssl=tls, proxy=proxy, timeout=within
+                ) as answer,
             ):
                 if answer.status in {301, 302, 303, 307, 308}:
                     url = self._redirected(base, answer)
                     continue
                 if answer.status == 401 and host not in asked:
                     asked.add(host)
-                    host.authorization = await self._logins.log_in(host, answer)
+                    host.authorization = await self._logins.log_in(host, answer, patience.connecting(_now()))
                     continue
                 if answer.status in {401, 403}:
                     cause = f"{host} refused with {answer.status}{await answers.words(answer)}"
@@ -200,9 +215,10 @@ class RegistryClient:
             raise Fault(Kind.BROKEN, self.thing, f"{base.host} redirects to a place without TLS or none")
         return target
 
-    async def _pause(self, failures: int, error: Transient) -> None:
+    async def _pause(self, failures: int, error: Transient, patience: Patience) -> None:
         self._waits(error.pause)
-        await answers.pause(failures, error.pause, random.uniform(0.75, 1.25))  # noqa: S311 (jitter, no secret)
+        jitter = random.uniform(0.75, 1.25)  # noqa: S311 (no secret)
+        await asyncio.sleep(patience.pause(failures, error.pause, jitter, _now()))
 
     def _down(self, base: Base, error: Transient, attempts: int) -> Fault:
         tried = f" (tried {attempts} times)" if attempts > 1 else ""
@@ -227,15 +243,19 @@ async def opened(
     plain = RegistrySettings(host=reference.registry)
     settings = next((each for each in request.registries if each.host == reference.registry), plain)
     routes = HttpRoutes(settings, request.registries, request.proxies)
-    timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
     async with aiohttp.ClientSession(
-        timeout=timeout,
         auto_decompress=False,
         read_bufsize=READ_BUFFER,
         headers={"User-Agent": "chinampa", "Accept-Encoding": "identity"},
         cookie_jar=aiohttp.DummyCookieJar(),
     ) as session:
-        yield RegistryClient(session, reference, bases_of(settings, request.credentials), routes, waits)
+        yield RegistryClient(
+            session, reference, bases_of(settings, request.credentials), routes, waits, request.asked_at or None
+        )
+
+
+def _now() -> float:
+    return time.monotonic()
 
 
 def bases_of(settings: RegistrySettings, credentials: Credentials) -> list[Base]:

@@ -37,6 +37,8 @@ class Controller:
     environment: dict[str, str] = field(default_factory=dict[str, str])
     prefix: tuple[str, ...] = ()
     """What runs it."""
+    gateway: str = ""
+    """This machine's address, as its cells see it."""
 
     @property
     def kubeconfig(self) -> Path:
@@ -141,8 +143,8 @@ async def running_controller(
 ) -> AsyncGenerator[Controller]:
     """A controller with a registry that holds "registry.demo/web:1"; nothing of it is left afterwards.
 
-    `more` is added to its config file; a cell that is silent for `lease` seconds is lost. `prefix` is
-    a command that runs it.
+    `more` is added to its config file, with this machine's address for GATEWAY; a cell that is silent for `lease`
+    seconds is lost. `prefix` is a command that runs it.
     """
     name = secrets.token_hex(3)
     third = int(name[:2], 16)
@@ -156,10 +158,10 @@ async def running_controller(
         f'[link]\nhost = "{gateway}"\nport = {free_port()}\n[api]\nport = {free_port()}\n'
         f"[fleet]\nlease = {lease}\nheartbeat = 1\n"
         f'[cloud.local]\ncluster = "{cloud.cluster}"\nroot = "{cloud.root}"\nbridge = "{cloud.bridge}"\n'
-        f'subnet = "{cloud.subnet}"\nvisible = ["{ROOT}"]\n{more}'
+        f'subnet = "{cloud.subnet}"\nvisible = ["{ROOT}"]\n{more.replace("GATEWAY", gateway)}'
         f'[[registries]]\nhost = "registry.demo"\nmirrors = ["http://{gateway}:{registry}"]\n'
     )
-    controller = Controller(folder, cloud, prefix=prefix)
+    controller = Controller(folder, cloud, prefix=prefix, gateway=gateway)
     try:
         await controller.start()
         async with _registry(folder, gateway, registry):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import os
+import re
 import signal
-import socket
 import stat
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
@@ -20,6 +19,7 @@ from aiohttp import ClientSession, web
 from cellagent.images.messages import Credentials, PullProgress, RegistrySettings
 from cellagent.images.service import ImageRoom, ImageSettings, running
 from cellwire.faults import Fault, Kind
+from tests.support.deaf import deaf
 from tests.support.files import names
 from tests.support.oci import (
     ARCHITECTURE,
@@ -216,18 +216,23 @@ async def test_who_named_a_platform_or_a_digest_is_trusted(tmp_path: Path) -> No
 
 
 async def test_an_address_that_takes_no_connection_is_told_within_seconds(tmp_path: Path) -> None:
-    # A listener whose queue is full answers no further connection, like an address behind a firewall.
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf, contextlib.ExitStack() as held:
-        host = f"127.0.0.1:{deaf.getsockname()[1]}"
-        for _ in range(4):
-            one = held.enter_context(socket.socket())
-            one.setblocking(False)
-            one.connect_ex(deaf.getsockname())
+    with deaf() as host:
         async with running(ImageSettings(root=tmp_path)) as room:
             fault = await failure(room, f"{host}/a:1")
     assert fault.kind is Kind.UNAVAILABLE
-    assert "cannot be reached (no connection within 4 s)" in str(fault)
+    assert re.search(r"cannot be reached \(no connection within [23]\.\d s\)", str(fault)), str(fault)
     assert "tried" not in str(fault)
+
+
+async def test_all_addresses_of_a_registry_share_the_time_in_which_a_person_is_told(tmp_path: Path) -> None:
+    with deaf() as host, deaf() as first, deaf() as second:
+        async with running(ImageSettings(root=tmp_path)) as room:
+            room.configure([RegistrySettings(host=host, mirrors=(f"http://{first}", f"http://{second}"))])
+            fault = await failure(room, f"{host}/a:1")
+    waited = [float(one) for one in re.findall(r"no connection within ([\d.]+) s", str(fault))]
+    assert len(waited) == 3, str(fault)
+    assert sum(waited) <= 4.1
+    assert all(f"{one}" in str(fault) for one in (first, second, host))
 
 
 async def test_mirrors_come_first_and_the_host_itself_last(tmp_path: Path) -> None:
