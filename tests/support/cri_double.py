@@ -20,6 +20,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from cellagent.runtime.file_trees import read_end
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
@@ -70,7 +71,6 @@ class CellDouble:
         self.sandboxes: dict[str, cri.PodSandboxStatus] = {}
         self.folders: dict[str, list[str]] = {}
         self.trees: dict[str, dict[str, bytes]] = {}
-        self.files: dict[str, bytes] = {}
         self.events: list[asyncio.Queue[cri.ContainerEventResponse]] = []
         self.pulls = 0
         self.pulled: list[str] = []
@@ -243,7 +243,7 @@ class CellDouble:
         return cri.ExecSyncResponse(stdout=out, stderr=err, exit_code=process.returncode or 0)
 
     async def read_file(self, request: wire.ReadFileRequest) -> wire.ReadFileReply:
-        return wire.ReadFileReply(data=self.files.get(request.path, b""))
+        return wire.ReadFileReply(data=read_end(request.path, request.limit))
 
     def find(self, container: str) -> Process:
         if container not in self.containers:

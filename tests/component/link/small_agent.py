@@ -52,7 +52,7 @@ async def small(cell: str, moments: dict[str, float]) -> AsyncGenerator[Small]:
     go = asyncio.Event()
     go.set()
     async with asyncio.TaskGroup() as tasks:
-        double = CellDouble(tasks, go)
+        double = CellDouble(tasks, go, go)
         try:
             yield Small(cell, moments, double)
         finally:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,7 @@ from controller.model.cell import CellState
 from controller.model.names import CellName, InstanceId
 from controller.sandboxes import carried
 from tests.component.link.conftest import Site, at_home, until
+from tests.support.cri_double import CellDouble
 from tests.support.stranger import FLOODS, Flood, flood, silent, write_slowly
 
 # Far more than the kernel keeps for both ends.
@@ -142,20 +144,25 @@ async def test_a_certificate_is_renewed_for_its_own_key_only(site: Site) -> None
         assert link.refused == {"AnotherKey": 1}
 
 
-async def test_the_longest_answer_depends_on_the_method(site: Site) -> None:
+async def test_the_longest_answer_depends_on_the_method(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def answers(cell: CellDouble, request: wire.ReadFileRequest) -> wire.ReadFileReply:
+        del cell
+        return wire.ReadFileReply(data=bytes(request.limit))
+
+    monkeypatch.setattr(CellDouble, "read_file", answers)
     async with site.open() as link, site.cell(link, "i-1"):
         await until(link.connected)
         stub = cell_grpc.CellStub(link.channel(CellName("c-i-1")))
-        # A small cell answers with the path that it is asked for.
-        long = "x" * (limits.LONGEST["/chinampa.cell.v1.Cell/ReadFile"] + 1)
+        longest = limits.LONGEST["/chinampa.cell.v1.Cell/ReadFile"]
         with pytest.raises(Fault, match="above the limit"):
-            await call(stub.ReadFile, wire.ReadFileRequest(path=long), deadline=20)
-        assert (await call(stub.ReadFile, wire.ReadFileRequest(path="short"), deadline=20)).data == b"short"
+            await call(stub.ReadFile, wire.ReadFileRequest(limit=longest + 1), deadline=20)
+        assert (await call(stub.ReadFile, wire.ReadFileRequest(limit=5), deadline=20)).data == bytes(5)
 
 
-async def test_a_record_as_long_as_a_cell_may_carry_is_read_back(site: Site) -> None:
+async def test_a_record_as_long_as_a_cell_may_carry_is_read_back(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "record").write_bytes(b"x" * (carried.LARGEST + 1))
     async with site.open() as link, site.cell(link, "i-1"):
         await until(link.connected)
         stub = cell_grpc.CellStub(link.channel(CellName("c-i-1")))
-        asked = wire.ReadFileRequest(path="x" * carried.LARGEST, limit=carried.LARGEST)
+        asked = wire.ReadFileRequest(path=str(tmp_path / "record"), limit=carried.LARGEST)
         assert len((await call(stub.ReadFile, asked, deadline=20)).data) == carried.LARGEST

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from pathlib import Path
 
 import pytest
 
@@ -136,6 +137,14 @@ async def test_a_command_in_a_container_says_and_ends(peers: Peers) -> None:
         )
         said = await call(peer.runtime.ExecSync, asked, deadline=20)
         assert (said.stdout, said.stderr, said.exit_code) == (b"out\n", b"err\n", 3)
+
+
+async def test_of_a_file_comes_its_end_no_longer_than_was_asked_for(peers: Peers, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"0123456789")
+    async with peers() as peer:
+        for limit, end in ((3, b"789"), (100, b"0123456789")):
+            asked = wire.ReadFileRequest(path=str(tmp_path / "file"), limit=limit)
+            assert (await call(peer.cell.ReadFile, asked, deadline=10)).data == end
 
 
 async def _log(peer: Peer, container: str, offset: int) -> bytes:
