@@ -15,7 +15,7 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 class Mount(NamedTuple):
     """One mount: `root` is what it shows of the file system on `device`, `options` are the file system's own.
 
-    `peers` tells how it passes mounts on ("shared:7", "master:3").
+    `peers` tells how it passes mounts on ("shared:7", "master:3"); `source` is what was mounted, as it was named.
     """
 
     device: str
@@ -24,6 +24,7 @@ class Mount(NamedTuple):
     peers: tuple[str, ...]
     kind: str
     options: tuple[str, ...]
+    source: str = ""
 
 
 def own() -> list[Mount]:
@@ -39,7 +40,11 @@ def parsed(text: str) -> list[Mount]:
         row, of_system = mount.split(" "), system.split(" ")
         if mark and len(row) > 4 and len(of_system) > 2:
             options = tuple(of_system[2].split(","))
-            found.append(Mount(row[2], _plain(row[3]), _plain(row[4]), tuple(row[6:]), of_system[0], options))
+            found.append(
+                Mount(
+                    row[2], _plain(row[3]), _plain(row[4]), tuple(row[6:]), of_system[0], options, _plain(of_system[1])
+                )
+            )
     return found
 
 

@@ -12,6 +12,7 @@ PACKAGES = (
     "crun",
     "iproute2",
     "kmod",
+    "mount",  # folders of NFS servers; the kernel's package has the client
     "libstdc++6",  # of the agent's compiled protobuf, which without it would be Python, slow and large
     "nftables",
     "openssl",

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from grpclib.server import Stream
 
 from cellagent.runtime.answering import received
+from cellagent.runtime.file_servers import FileServers
 from cellagent.runtime.file_trees import Tree, read_end
 from cellagent.runtime.service import RuntimeRoom
 from cellagent.runtime.stats.held import Held
@@ -27,6 +28,7 @@ class CellService(CellBase):
         self._reports = reports
         self._sessions = SessionService(room.backend)
         self._held = Held(time.monotonic)
+        self._file_servers = FileServers()
 
     async def Report(self, stream: Stream[wire.ReportRequest, wire.ReportMessage]) -> None:
         await received(stream)
@@ -91,3 +93,7 @@ class CellService(CellBase):
     async def DiskUsage(self, stream: Stream[wire.DiskUsageRequest, wire.DiskUsageReply]) -> None:
         request = await received(stream)
         await stream.send_message(wire.DiskUsageReply(bytes=[await self._held.of(one) for one in request.folders]))
+
+    async def MountFolder(self, stream: Stream[wire.MountFolderRequest, wire.MountFolderReply]) -> None:
+        await self._file_servers.mount(await received(stream))
+        await stream.send_message(wire.MountFolderReply())

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import math
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 from msgspec.structs import replace
@@ -20,7 +20,7 @@ from cellwire.faults import Fault
 from controller.choice import platforms
 from controller.model.names import CellName
 from controller.objects.fields import Json
-from controller.pods import contents, hosts, lifecycle
+from controller.pods import contents, hosts, image_volumes, lifecycle
 from controller.pods.contents import Entry, Missing
 from controller.pods.delivery import Delivery
 from controller.pods.files import put_folders, put_tree
@@ -94,7 +94,9 @@ class Containers:
         Each container's start takes what came of its image, once; what failed is told then.
         """
         record, loop = self._record, asyncio.get_running_loop()
-        wanted = [one for one, _ in lifecycle.containers_of(record.pod["spec"]) if one["imagePullPolicy"] != "Never"]
+        containers = [one for one, _ in lifecycle.containers_of(record.pod["spec"])]
+        shown = [each for one in containers for each in image_volumes.of(record.pod["spec"], one).values()]
+        wanted = [one for one in (*containers, *shown) if one["imagePullPolicy"] != "Never"]
         first: dict[str, Json] = {}
         for container in wanted:
             first.setdefault(container["image"], container)
@@ -116,7 +118,9 @@ class Containers:
         try:
             image = await self._image(record, container)
             self._check_user(record.pod["spec"], container, image)
-            return await self._create_and_start(container, image)
+            volumes = image_volumes.of(record.pod["spec"], container)
+            shown = {name: (await self._image(record, one)).id for name, one in volumes.items()}
+            return await self._create_and_start(container, image, shown)
         except _Refused as refusal:
             reason, cause = refusal.reason, refusal.cause
             self._recorder.warning(record.pod, "Failed", f"Error: {reason}: {cause}", name)
@@ -185,7 +189,7 @@ class Containers:
             whose = "image will run as root" if user is None else "container's runAsUser breaks non-root policy"
             raise _Refused("CreateContainerConfigError", f"container has runAsNonRoot and {whose}")
 
-    async def _create_and_start(self, container: Json, image: cri.Image) -> str:
+    async def _create_and_start(self, container: Json, image: cri.Image, shown: Mapping[str, str]) -> str:
         name = container["name"]
         begun = await self._set(name, lambda one: lifecycle.begun(one, self._now()))
         record = self._record
@@ -197,7 +201,7 @@ class Containers:
             await put_tree(self.there, folder, self._files(record))
             for part in part_folders(record.pod, full, record.run):
                 await put_folders(self.there, part, (Folder(".", _OPEN_FOLDER, 0),))
-            config = container_config(record.pod, full, record.run, image.id, start)
+            config = container_config(record.pod, full, record.run, image.id, start, shown)
             if target := container.get("targetContainerName"):
                 options = config.linux.security_context.namespace_options
                 options.pid, options.target_id = cri.TARGET, record.run.of(target).id

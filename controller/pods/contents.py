@@ -17,7 +17,8 @@ import msgspec
 
 from controller.objects.fields import Json
 from controller.pods.run import PodRun
-from controller.pods.translate import ACCOUNT_VOLUME, field_text, resource_text
+from controller.pods.translate import ACCOUNT_VOLUME
+from controller.pods.variables import field_text, resource_text
 
 # An object by kind, namespace and name.
 Lookup = Callable[[str, str, str], Json | None]

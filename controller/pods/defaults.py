@@ -23,6 +23,8 @@ def with_defaults(pod: Json) -> Json:
     for volume in spec.get("volumes", ()):
         if "hostPath" in volume:
             volume["hostPath"].setdefault("type", "")
+        if "image" in volume:
+            volume["image"].setdefault("pullPolicy", _pull_policy(volume["image"]["reference"]))
         for kind in ("configMap", "secret", "downwardAPI", "projected"):
             if kind in volume:
                 volume[kind].setdefault("defaultMode", 0o644)

@@ -102,6 +102,12 @@ _PROJECTIONS: dict[str, Check] = {
     "podCertificate": refused("there are no pod certificates"),
 }
 
+
+def _reference(value: object, field: str, report: Report) -> None:
+    if not isinstance(value, str) or not value or value != value.strip():
+        report.invalid(field, value, "must be the name of an image, without leading or trailing whitespace")
+
+
 _HOST_TYPES = ("", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket", "CharDevice", "BlockDevice")
 _VOLUME_KINDS: dict[str, Check] = {
     "emptyDir": _EMPTY_DIR,
@@ -112,13 +118,17 @@ _VOLUME_KINDS: dict[str, Check] = {
     ),
     "downwardAPI": record({"items": _DOWNWARD_ITEMS, "defaultMode": _MODE}),
     "projected": record({"sources": items(record(_PROJECTIONS)), "defaultMode": _MODE}),
+    "image": record(
+        {"reference": _reference, "pullPolicy": one_of("Always", "IfNotPresent", "Never")}, required=("reference",)
+    ),
+    "nfs": record({"server": text, "path": absolute, "readOnly": boolean}, required=("server", "path")),
     "persistentVolumeClaim": record({"claimName": dns_name, "readOnly": boolean}, required=("claimName",)),
 }
 _REFUSED_KINDS = {
     **dict.fromkeys(
         (
             *("awsElasticBlockStore", "azureDisk", "azureFile", "cephfs", "cinder", "csi", "fc", "flexVolume"),
-            *("flocker", "gcePersistentDisk", "gitRepo", "glusterfs", "image", "iscsi", "nfs"),
+            *("flocker", "gcePersistentDisk", "gitRepo", "glusterfs", "iscsi"),
             *("photonPersistentDisk", "portworxVolume", "quobyte", "rbd", "scaleIO", "storageos", "vsphereVolume"),
         ),
         "there is nothing here that could mount it",
@@ -308,7 +318,7 @@ def _annotations(manifest: Json, report: Report) -> None:
 def _cross_check(spec: Json, report: Report) -> None:
     """What only shows when several fields are seen together."""
     names: set[str] = set()
-    volumes = {volume["name"] for volume in spec.get("volumes") or ()}
+    volumes = {volume["name"]: volume for volume in spec.get("volumes") or ()}
     for kind in ("initContainers", "containers"):
         for index, container in enumerate(spec.get(kind) or ()):
             field = f"spec.{kind}[{index}]"
@@ -327,7 +337,7 @@ def _cross_check(spec: Json, report: Report) -> None:
         report.invalid("spec.shareProcessNamespace", True, "ShareProcessNamespace and HostPID cannot both be enabled")  # noqa: FBT003
 
 
-def _cross_check_container(container: Json, field: str, volumes: set[str], report: Report) -> None:
+def _cross_check_container(container: Json, field: str, volumes: dict[str, Json], report: Report) -> None:
     if container["image"] != container["image"].strip():
         report.invalid(f"{field}.image", container["image"], "must not have leading or trailing whitespace")
     for index, mount in enumerate(container.get("volumeMounts") or ()):
@@ -335,6 +345,9 @@ def _cross_check_container(container: Json, field: str, volumes: set[str], repor
             path = f"{field}.volumeMounts[{index}].name"
             message = f'Not found: "{mount["name"]}"'
             report.causes.append(Cause(path, "FieldValueNotFound", message))
+        elif volumes[mount["name"]].get("image") and mount.get("mountPropagation") not in (None, "None"):
+            path = f"{field}.volumeMounts[{index}].mountPropagation"
+            report.invalid(path, mount["mountPropagation"], "must be None for a volume that is an image")
     security: dict[str, Any] = container.get("securityContext") or {}
     if security.get("privileged") and security.get("allowPrivilegeEscalation") is False:
         report.invalid(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import stat
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +15,7 @@ from controller.choice.quantity import millis, quantity
 from controller.objects.fields import Json
 from controller.pods import devices, dns, hosts
 from controller.pods.run import PodRun
+from controller.pods.variables import environment, expand
 
 ACCOUNT_VOLUME = "kube-api-access"
 PODS_FOLDER = "/var/lib/chinampa/pods"
@@ -24,6 +26,7 @@ LEAST_SHARES, MOST_SHARES = 2, 262_144
 MEMORY = "Memory"
 SPARED_BY_OOM, FIRST_FOR_OOM = -997, 1000
 _HOSTS = "/etc/hosts"
+NO_IMAGES: Mapping[str, str] = {}
 _EVERY_FLAG = stat.S_IFDIR | 0o777
 
 
@@ -183,8 +186,12 @@ def _profile(profile: Json | None, default: Any) -> cri.SecurityProfile:
     )
 
 
-def container_config(pod: Json, container: Json, run: PodRun, image_id: str, start: int) -> cri.ContainerConfig:
-    """One start of a container: `image_id` is what PullImage or ImageStatus answered, `start` its number."""
+def container_config(
+    pod: Json, container: Json, run: PodRun, image_id: str, start: int, shown: Mapping[str, str] = NO_IMAGES
+) -> cri.ContainerConfig:
+    """One start of a container: `image_id` is what PullImage or ImageStatus answered, `start` its number; `shown` are
+    the ids of the images that are volumes, by volume.
+    """
     metadata, spec = pod["metadata"], pod["spec"]
     variables = environment(pod, container, run)
     security: Json = container.get("securityContext") or {}
@@ -195,7 +202,7 @@ def container_config(pod: Json, container: Json, run: PodRun, image_id: str, sta
         args=[expand(one, variables) for one in container.get("args") or ()],
         working_dir=container.get("workingDir", ""),
         envs=[cri.KeyValue(key=name, value=value.encode()) for name, value in variables.items()],
-        mounts=_mounts(pod, container, start, variables),
+        mounts=_mounts(pod, container, start, variables, shown),
         devices=[
             cri.Device(host_path=path, container_path=path, permissions="rwm")
             for path in devices.others(metadata.get("annotations") or {})
@@ -293,21 +300,27 @@ _PROPAGATION = {
 }
 
 
-def _mounts(pod: Json, container: Json, start: int, variables: dict[str, str]) -> list[cri.Mount]:
+def _mounts(
+    pod: Json, container: Json, start: int, variables: dict[str, str], shown: Mapping[str, str]
+) -> list[cri.Mount]:
     uid, spec = pod["metadata"]["uid"], pod["spec"]
     volumes: dict[str, Json] = {volume["name"]: volume for volume in spec.get("volumes") or ()}
     # Of the account's own volume the spec says nothing.
     volumes.setdefault(ACCOUNT_VOLUME, {"name": ACCOUNT_VOLUME})
-    mounts = [
-        cri.Mount(
+    mounts: list[cri.Mount] = []
+    for mount in container.get("volumeMounts") or ():
+        made = cri.Mount(
             container_path=mount["mountPath"] if mount["mountPath"].startswith("/") else f"/{mount['mountPath']}",
-            host_path=mount_source(uid, volumes[mount["name"]], mount, variables),
             readonly=mount.get("readOnly", False),
             propagation=_PROPAGATION[mount.get("mountPropagation", "None")],
             recursive_read_only=mount.get("recursiveReadOnly", "Disabled") != "Disabled",
         )
-        for mount in container.get("volumeMounts") or ()
-    ]
+        if (image := shown.get(mount["name"])) is not None:
+            made.image.image, made.readonly = image, True
+            made.image_sub_path = _part(mount, variables)
+        else:
+            made.host_path = mount_source(uid, volumes[mount["name"]], mount, variables)
+        mounts.append(made)
     folder = container_folder(uid, container["name"], start)
     if hosts.needs_file(spec) and not any(mount.container_path == _HOSTS for mount in mounts):
         mounts.append(cri.Mount(container_path=_HOSTS, host_path=f"{folder}/etc-hosts"))
@@ -321,12 +334,16 @@ def _mounts(pod: Json, container: Json, start: int, variables: dict[str, str]) -
 def mount_source(uid: str, volume: Json, mount: Json, variables: dict[str, str]) -> str:
     """The path on the cell of what a mount shows."""
     source = volume["hostPath"]["path"] if "hostPath" in volume else f"{volumes_folder(uid)}/{volume['name']}"
-    part = mount.get("subPath") or expand(mount.get("subPathExpr") or "", variables)
+    part = _part(mount, variables)
     return f"{source}/{part}" if part else source
 
 
+def _part(mount: Json, variables: dict[str, str]) -> str:
+    return mount.get("subPath") or expand(mount.get("subPathExpr") or "", variables)
+
+
 def part_folders(pod: Json, container: Json, run: PodRun) -> list[str]:
-    """Folders on the cell that mounts show a part of, and that must be there: of volumes that begin empty."""
+    """Folders on the cell that mounts show a part of, and that must be there: of volumes that pods fill."""
     uid, variables = pod["metadata"]["uid"], environment(pod, container, run)
     volumes: dict[str, Json] = {volume["name"]: volume for volume in pod["spec"].get("volumes") or ()}
     found: list[str] = []
@@ -334,74 +351,7 @@ def part_folders(pod: Json, container: Json, run: PodRun) -> list[str]:
         volume: Json = volumes.get(mount["name"]) or {}
         part = bool(mount.get("subPath") or mount.get("subPathExpr"))
         created = (volume.get("hostPath") or {}).get("type") == "DirectoryOrCreate"
-        if (part and "emptyDir" in volume) or created:
+        begins_empty = not volume.keys().isdisjoint(("emptyDir", "nfs", "persistentVolumeClaim"))
+        if (part and begins_empty) or created:
             found.append(mount_source(uid, volume, mount, variables))
     return found
-
-
-def environment(pod: Json, container: Json, run: PodRun) -> dict[str, str]:
-    """The container's variables, with $(NAME) of earlier ones expanded and the downward API filled in."""
-    variables: dict[str, str] = {}
-    for entry in container.get("env") or ():
-        source: Json = entry.get("valueFrom") or {}
-        if "fieldRef" in source:
-            variables[entry["name"]] = field_text(pod, run, source["fieldRef"]["fieldPath"])
-        elif "resourceFieldRef" in source:
-            variables[entry["name"]] = resource_text(pod["spec"], container, source["resourceFieldRef"])
-        else:
-            variables[entry["name"]] = expand(entry.get("value") or "", variables)
-    return variables
-
-
-def expand(text: str, variables: dict[str, str]) -> str:
-    """Kubernetes' $(NAME): unknown names stay as written, $$ is one dollar."""
-    out: list[str] = []
-    at = 0
-    while at < len(text):
-        if text[at] != "$" or at + 1 == len(text):
-            out.append(text[at])
-            at += 1
-        elif text[at + 1] == "$":
-            out.append("$")
-            at += 2
-        else:
-            close = text.find(")", at) if text[at + 1] == "(" else -1
-            if close < 0:
-                out.append(text[at])
-                at += 1
-                continue
-            whole = text[at : close + 1]
-            out.append(variables.get(whole[2:-1], whole))
-            at = close + 1
-    return "".join(out)
-
-
-def field_text(pod: Json, run: PodRun, path: str) -> str:
-    """A field of the pod by its path, as text."""
-    metadata, spec = pod["metadata"], pod["spec"]
-    if path.startswith(("metadata.labels[", "metadata.annotations[")):
-        kind, _, rest = path.removeprefix("metadata.").partition("['")
-        return (metadata.get(kind) or {}).get(rest.removesuffix("']"), "")
-    return {
-        "metadata.name": metadata["name"],
-        "metadata.namespace": metadata["namespace"],
-        "metadata.uid": metadata["uid"],
-        "spec.nodeName": run.cell,
-        "spec.serviceAccountName": spec.get("serviceAccountName", ""),
-        "status.hostIP": run.cell_address,
-        "status.hostIPs": run.cell_address,
-        "status.podIP": run.addresses[0] if run.addresses else "",
-        "status.podIPs": ",".join(run.addresses),
-    }[path]
-
-
-def resource_text(spec: Json, container: Json, reference: Json) -> str:
-    """A request or limit of a container, as text."""
-    kind, name = reference["resource"].split(".")
-    wanted = reference.get("containerName") or container["name"]
-    for one in (*(spec.get("initContainers") or ()), *spec["containers"]):
-        if one["name"] == wanted:
-            amount = ((one.get("resources") or {}).get(kind) or {}).get(name, 0)
-            # A divisor of 0 counts as 1, the default.
-            return str(math.ceil(quantity(amount) / (quantity(reference.get("divisor", 1)) or 1)))
-    return "0"

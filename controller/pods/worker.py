@@ -25,6 +25,7 @@ from controller.pods import bought, lifecycle, storage
 from controller.pods.adoption import OWNER, carried
 from controller.pods.claims import places
 from controller.pods.containers import Containers
+from controller.pods.file_volumes import mount_all
 from controller.pods.files import held, put_folders
 from controller.pods.prober import probing
 from controller.pods.run import PodRecord, PodRun
@@ -208,6 +209,7 @@ class Worker:
             if self._known_sandbox() is None:
                 beside.append(group.create_task(containers.pull_early()))
             await self._sandbox(cell, containers)
+            await mount_all(self.record.pod, containers.there, self._around.library.lookup, self._around.recorder)
             await containers.delivery.deliver()
             beside.append(group.create_task(containers.delivery.keep()))
             probes = probing(self.record, self._around, containers.hand)

@@ -287,6 +287,10 @@ class OneCell:
             SHORT,
         )
 
+    async def mount_folder(self, asked: wire.MountFolderRequest) -> None:
+        """Mount a folder of a file server on the cell, within `QUICK` s whatever the server does. Raises Fault."""
+        await self._do(lambda channel: cell_grpc.CellStub(channel).MountFolder, asked)
+
     async def put_files(self, start: wire.PutFilesStart, messages: Sequence[wire.PutFilesInput]) -> None:
         """Write a tree of files below one folder of the cell, whole or not at all. Raises Fault."""
         while True:

@@ -77,6 +77,7 @@ class Creating:
             container=container,
             subpath=volumes.subpath(self._pods_folder, sandbox.uid, mount.host_path),
             medium=volumes.medium(self._pods_folder, sandbox.uid, mount.host_path),
+            served=volumes.served(self._pods_folder, sandbox.uid, mount.host_path),
         )
 
     async def _place(self, there: OneCell, sandbox: SandboxRecord, planned: mounts.PlannedMount) -> str:
@@ -92,6 +93,8 @@ class Creating:
                 if planned.part != ".":
                     await volumes.make_folder(there, f"{planned.on_cell}/{planned.part}", source / planned.part)
                 return str(PurePosixPath(planned.on_cell) / planned.part)
+            case mounts.Fate.SERVED:
+                return await volumes.mount_served(there, planned)
             case mounts.Fate.AS_IS:
                 return planned.on_cell
 

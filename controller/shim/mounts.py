@@ -14,6 +14,7 @@ import msgspec
 
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
+from hostkit import mountinfo
 
 
 class Fate(enum.Enum):
@@ -23,6 +24,7 @@ class Fate(enum.Enum):
     COPIED = "copied"
     RETURNED = "returned"
     CELL_FOLDER = "cell folder"
+    SERVED = "mounted from the same server"
     AS_IS = "as is"
 
 
@@ -30,7 +32,7 @@ class PlannedMount(msgspec.Struct, frozen=True, kw_only=True):
     """A mount with its fate: `source` is the path on this machine, `on_cell` where it is on the cell.
 
     `part` is the part of a cell's folder that a subPath names, "." for all of it. `memory` is how many bytes a cell's
-    folder in memory may hold (0: as many as the kernel gives), None for one on disk.
+    folder in memory may hold (0: as many as the kernel gives), None for one on disk. `served` is what the cell mounts.
     """
 
     fate: Fate
@@ -38,6 +40,7 @@ class PlannedMount(msgspec.Struct, frozen=True, kw_only=True):
     on_cell: str
     part: str = "."
     memory: int | None = None
+    served: Served | None = None
 
 
 class SubPath(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +50,15 @@ class SubPath(msgspec.Struct, frozen=True, kw_only=True):
 
     plugin: str
     part: str | None
+
+
+class Served(msgspec.Struct, frozen=True, kw_only=True):
+    """A folder of an NFS server that the kubelet has mounted: which, and with which options."""
+
+    server: str
+    path: str
+    options: tuple[str, ...] = ()
+    read_only: bool = False
 
 
 class Medium(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,10 +84,11 @@ def plan(
     container: str,
     subpath: SubPath | None = None,
     medium: Medium | None = None,
+    served: Served | None = None,
 ) -> PlannedMount:
     """Decide the fate of one mount. Raises Fault UNSUPPORTED naming a volume that cannot be honoured.
 
-    `subpath` and `medium` tell what the kubelet has prepared there.
+    `subpath`, `medium` and `served` tell what the kubelet has prepared there.
     """
     if mount.HasField("image") and not mount.host_path:
         return PlannedMount(fate=Fate.AS_IS, source="", on_cell="")
@@ -83,6 +96,9 @@ def plan(
     if parts is None:
         return PlannedMount(fate=Fate.AS_IS, source=mount.host_path, on_cell=mount.host_path)
     on_cell = f"{CELL_ROOT}/{uid}/" + "/".join(parts)
+    if served is not None and (shown := _served(parts, on_cell, f"{CELL_ROOT}/{uid}", subpath)) is not None:
+        path, part = shown
+        return PlannedMount(fate=Fate.SERVED, source=mount.host_path, on_cell=path, part=part, served=served)
     match parts:
         case ("etc-hosts",):
             return PlannedMount(fate=Fate.COPIED, source=mount.host_path, on_cell=on_cell)
@@ -99,6 +115,36 @@ def plan(
             return _part(mount, container, volume, f"{CELL_ROOT}/{uid}", subpath, medium)
         case _:
             raise _refused(mount, container, "the shim does not know what the kubelet keeps there")
+
+
+def _served(parts: tuple[str, ...], on_cell: str, pod: str, subpath: SubPath | None) -> tuple[str, str] | None:
+    """Where the cell mounts what a server has, and which part of it is shown; None where that cannot be seen."""
+    match parts:
+        case ("volumes", *_):
+            return on_cell, "."
+        case ("volume-subpaths", volume, _, _) if subpath is not None and subpath.part is not None:
+            return f"{pod}/volumes/{subpath.plugin}/{volume}", subpath.part
+        case _:
+            return None
+
+
+# Of a mount on the worker: what says how NFS is spoken, and nothing that is the worker's own.
+_KEPT_OPTIONS = frozenset(
+    ("vers", "rsize", "wsize", "timeo", "retrans", "acregmin", "acregmax", "acdirmin", "acdirmax")
+)
+_KEPT_FLAGS = frozenset(("hard", "soft", "softerr", "noresvport", "nolock", "noac", "nocto", "sync"))
+
+
+def served_by(found: mountinfo.Mount | None) -> Served | None:
+    """What a mount of the worker shows of an NFS server; None for any other, and for one of this very worker."""
+    if found is None or found.kind not in {"nfs", "nfs4"}:
+        return None
+    server, _, path = found.source.rpartition(":/")
+    server = server.removeprefix("[").removesuffix("]")
+    if not server or server.startswith("127.") or server in {"localhost", "::1"}:
+        return None
+    options = [one for one in found.options if one in _KEPT_FLAGS or one.partition("=")[0] in _KEPT_OPTIONS]
+    return Served(server=server, path=f"/{path}", options=tuple(options), read_only="ro" in found.options)
 
 
 def below(pods_folder: str, uid: str, path: str) -> tuple[str, ...] | None:
@@ -162,6 +208,6 @@ def _refused(mount: cri.Mount, container: str, cause: str) -> Fault:
         Kind.UNSUPPORTED,
         f"container {container}: mount of {mount.host_path} at {mount.container_path}",
         cause,
-        "use a configMap, secret, projected, downwardAPI, emptyDir or hostPath volume",
+        "use a configMap, secret, projected, downwardAPI, emptyDir, hostPath or nfs volume",
         reason="UnsupportedVolume",
     )

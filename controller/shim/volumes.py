@@ -74,6 +74,38 @@ def medium(pods_folder: str, uid: str, path: str) -> mounts.Medium | None:
     return mounts.Medium(kind=found.kind, size=mountinfo.size(found)) if found is not None else None
 
 
+def served(pods_folder: str, uid: str, path: str) -> mounts.Served | None:
+    """The folder of an NFS server that the kubelet has mounted for a volume, asked by a mount of it or of a part of it.
+
+    None for any other, and for one that a helper on this worker serves: a cell has none.
+    """
+    present = mountinfo.own()
+    match mounts.below(pods_folder, uid, path):
+        case ("volumes", _, _, *_):
+            return mounts.served_by(mountinfo.at(path, present))
+        case ("volume-subpaths", volume, _, _):
+            found = (Path(path).parents[3] / "volumes").glob(f"*/{glob.escape(volume)}")
+            return next((one for each in found if (one := mounts.served_by(mountinfo.at(str(each), present)))), None)
+        case _:
+            return None
+
+
+async def mount_served(there: OneCell, planned: mounts.PlannedMount) -> str:
+    """Have the cell mount the same folder of the same server; the path there of what is shown. Raises Fault."""
+    if (served := planned.served) is None:
+        raise Fault(Kind.BROKEN, f"mount of {planned.source}", "no server is known for it")
+    await there.mount_folder(
+        wire.MountFolderRequest(
+            target=planned.on_cell,
+            server=served.server,
+            path=served.path,
+            options=served.options,
+            read_only=served.read_only,
+        )
+    )
+    return str(PurePosixPath(planned.on_cell) / planned.part)
+
+
 async def send(there: OneCell, source: Path, on_cell: str) -> str:
     """Copy a folder or file to the cell; returns its path there. Raises Fault."""
     messages = await asyncio.to_thread(snapshot, source)

@@ -1,4 +1,4 @@
-"""The workloads room: plans for each object whenever something changes, and does what the plans say.
+"""The workloads room: plans for each object whenever something changes, and does what the plans say; binds claims.
 
 Nothing is kept between two passes but what is in the library, so a controller that was killed goes on from there.
 """
@@ -19,7 +19,16 @@ from controller.objects.fields import Json
 from controller.objects.library import Library
 from controller.objects.resource import Resource
 from controller.objects.stored import Ending
-from controller.workloads import cron_jobs, daemon_sets, deployments, jobs, replica_sets, revisions, stateful_sets
+from controller.workloads import (
+    binding,
+    cron_jobs,
+    daemon_sets,
+    deployments,
+    jobs,
+    replica_sets,
+    revisions,
+    stateful_sets,
+)
 from controller.workloads.steps import Create, Delete, Plan, Renumber, Scale, Step, Tell, earliest
 
 log = structlog.get_logger()
@@ -83,13 +92,26 @@ class _Workloads:
 
     async def _pass(self) -> float | None:
         """Plan for everything and do it; when to look again at the latest."""
-        due: float | None = None
+        due: float | None = await self._bind()
         for key, (plan, below) in PLANNED.items():
             children = self._children(below)
             for one in self._library.objects(key).list():
                 mine = children.get((one["metadata"]["namespace"], one["metadata"]["uid"]), [])
                 due = earliest(due, await self._one(self._resources[key], one, mine, plan))
         return due
+
+    async def _bind(self) -> float | None:
+        """Give claims their volumes; when to try again what failed."""
+        claims, volumes = (self._library.objects(key).list() for key in (binding.CLAIMS, binding.VOLUMES))
+        for write in binding.plan(claims, volumes) if claims or volumes else ():
+            try:
+                keeper = self._library.keeper(self._resources[write.key])
+                await keeper.change(write.namespace, write.name, write.applied)
+            except Fault as fault:
+                if fault.kind is not Kind.NOT_FOUND:
+                    log.warning("a claim is bound later", claim=write.name, cause=str(fault))
+                return self._library.now() + AGAIN
+        return None
 
     def _children(self, keys: Sequence[str]) -> dict[tuple[str, str], list[Json]]:
         """The objects of kinds by the namespace and the uid of their controller: it owns in its namespace only."""

@@ -82,6 +82,7 @@ LONGEST: Mapping[str, int] = {
     "/chinampa.cell.v1.Cell/DiskUsage": 16 * KIB,
     "/chinampa.cell.v1.Cell/PutFiles": KIB,
     "/chinampa.cell.v1.Cell/Services": 16 * KIB,
+    "/chinampa.cell.v1.Cell/MountFolder": KIB,
     "/chinampa.cell.v1.Cell/Logs": 2 * MIB,
     "/runtime.v1.RuntimeService/GetContainerEvents": 512 * KIB,
     "/runtime.v1.RuntimeService/ContainerStats": 64 * KIB,

@@ -6,7 +6,8 @@ import pytest
 from cellwire.cri.v1 import runtime_pb2 as cri
 from controller.pods.defaults import with_defaults
 from controller.pods.run import PodRun
-from controller.pods.translate import container_config, empty_folders, environment, expand, resources, sandbox_config
+from controller.pods.translate import container_config, empty_folders, resources, sandbox_config
+from controller.pods.variables import environment, expand
 
 
 def admitted(container: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:

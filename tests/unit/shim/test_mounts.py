@@ -6,7 +6,7 @@ import pytest
 
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
-from controller.shim.mounts import Fate, Medium, PlannedMount, SubPath, plan, refuse_devices
+from controller.shim.mounts import Fate, Medium, PlannedMount, Served, SubPath, plan, refuse_devices, served_by
 from controller.shim.subpaths import part_of, path_of
 from hostkit import mountinfo
 
@@ -37,6 +37,46 @@ def test_a_mount_meets_the_fate_of_its_kind(path: str, fate: Fate) -> None:
 
 def test_what_the_kubelet_prepared_lies_below_the_pods_own_folder_on_the_cell() -> None:
     assert planned(f"{PODS}/u1/etc-hosts").on_cell == "/var/lib/chinampa/pods/u1/etc-hosts"
+
+
+NFS = mountinfo.parsed(
+    f"90 80 0:50 /export/a {PODS}/u1/volumes/kubernetes.io~nfs/data rw - nfs4 fs-1.efs.test:/export/a "
+    "rw,vers=4.1,rsize=1048576,hard,noresvport,proto=tcp,timeo=600,clientaddr=10.0.0.9,local_lock=none,addr=10.0.0.5"
+)[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "subpath", "on_cell", "part"),
+    [
+        (f"{PODS}/u1/volumes/kubernetes.io~nfs/data", None, "volumes/kubernetes.io~nfs/data", "."),
+        (f"{PODS}/u1/volumes/kubernetes.io~csi/pv/mount", None, "volumes/kubernetes.io~csi/pv/mount", "."),
+        (
+            f"{PODS}/u1/volume-subpaths/data/web/0",
+            SubPath(plugin="kubernetes.io~nfs", part="logs"),
+            *("volumes/kubernetes.io~nfs/data", "logs"),
+        ),
+    ],
+)
+def test_a_folder_of_a_file_server_is_mounted_from_there_on_the_cell(
+    path: str, subpath: SubPath | None, on_cell: str, part: str
+) -> None:
+    mount = cri.Mount(host_path=path, container_path="/data")
+    served = served_by(NFS)
+    assert served is not None
+    assert (served.server, served.path) == ("fs-1.efs.test", "/export/a")
+    assert served.options == ("vers=4.1", "rsize=1048576", "hard", "noresvport", "timeo=600")
+    found = plan(mount, pods_folder=PODS, uid="u1", container="web", subpath=subpath, served=served)
+    assert (found.fate, found.served, found.part) == (Fate.SERVED, served, part)
+    assert found.on_cell == f"/var/lib/chinampa/pods/u1/{on_cell}"
+
+
+def test_what_a_helper_on_the_worker_serves_cannot_follow_a_pod() -> None:
+    assert served_by(NFS._replace(source="127.0.0.1:/")) is None
+    assert served_by(NFS._replace(kind="ext4")) is None
+    assert served_by(None) is None
+    assert served_by(NFS._replace(source="[fd00::1]:/x")) == Served(
+        server="fd00::1", path="/x", options=("vers=4.1", "rsize=1048576", "hard", "noresvport", "timeo=600")
+    )
 
 
 def test_a_host_path_is_the_cells_own_path() -> None:

@@ -95,6 +95,10 @@ class CellBase(abc.ABC):
         pass
 
     @abc.abstractmethod
+    async def MountFolder(self, stream: 'grpclib.server.Stream[cellwire.cell.v1.cell_pb2.MountFolderRequest, cellwire.cell.v1.cell_pb2.MountFolderReply]') -> None:
+        pass
+
+    @abc.abstractmethod
     async def Services(self, stream: 'grpclib.server.Stream[cellwire.cell.v1.cell_pb2.ServicesInput, cellwire.cell.v1.cell_pb2.ServicesOutput]') -> None:
         pass
 
@@ -153,6 +157,12 @@ class CellBase(abc.ABC):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 cellwire.cell.v1.cell_pb2.DiskUsageRequest,
                 cellwire.cell.v1.cell_pb2.DiskUsageReply,
+            ),
+            '/chinampa.cell.v1.Cell/MountFolder': grpclib.const.Handler(
+                self.MountFolder,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                cellwire.cell.v1.cell_pb2.MountFolderRequest,
+                cellwire.cell.v1.cell_pb2.MountFolderReply,
             ),
             '/chinampa.cell.v1.Cell/Services': grpclib.const.Handler(
                 self.Services,
@@ -219,6 +229,12 @@ class CellStub:
             '/chinampa.cell.v1.Cell/DiskUsage',
             cellwire.cell.v1.cell_pb2.DiskUsageRequest,
             cellwire.cell.v1.cell_pb2.DiskUsageReply,
+        )
+        self.MountFolder = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/chinampa.cell.v1.Cell/MountFolder',
+            cellwire.cell.v1.cell_pb2.MountFolderRequest,
+            cellwire.cell.v1.cell_pb2.MountFolderReply,
         )
         self.Services = grpclib.client.StreamStreamMethod(
             channel,

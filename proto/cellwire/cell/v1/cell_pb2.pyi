@@ -1083,6 +1083,55 @@ class DiskUsageReply(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class MountFolderRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: builtins.int
+    SERVER_FIELD_NUMBER: builtins.int
+    PATH_FIELD_NUMBER: builtins.int
+    OPTIONS_FIELD_NUMBER: builtins.int
+    READ_ONLY_FIELD_NUMBER: builtins.int
+    target: builtins.str
+    """Absolute folder of the cell to mount at; made where it is not there. One that shows this very folder is left as it is."""
+    server: builtins.str
+    """Name or address of the NFS server."""
+    path: builtins.str
+    """Absolute folder of the server."""
+    read_only: builtins.bool
+    """Whether nothing may be written through this mount."""
+    @builtins.property
+    def options(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Options of NFS, as mount(8) takes them ("nfsvers=4.1")."""
+
+    def __init__(
+        self,
+        *,
+        target: builtins.str = ...,
+        server: builtins.str = ...,
+        path: builtins.str = ...,
+        options: abc.Iterable[builtins.str] | None = ...,
+        read_only: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["options", b"options", "path", b"path", "read_only", b"read_only", "server", b"server", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class MountFolderReply(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class ServicesInput(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
