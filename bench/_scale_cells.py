@@ -56,7 +56,7 @@ class _Cell(CellBase):
     async def _not_here(self, stream: Any) -> None:
         raise Fault(Kind.UNSUPPORTED, "a double of a cell", "it runs no pods")
 
-    Logs = TrimLog = ReadFile = DiskUsage = Exec = Attach = PortForward = PutFiles = Services = _not_here
+    Logs = TrimLog = ReadFile = DiskUsage = MountFolder = Exec = Attach = PortForward = PutFiles = Services = _not_here
 
 
 class _Shared(CellIdentity):

@@ -45,6 +45,8 @@ class Small:
 
         return prepared(services(self.double, Report=report), details=True)
 
+    async def MountFolder(self, stream: Any) -> None: ...
+
 
 @asynccontextmanager
 async def small(cell: str, moments: dict[str, float]) -> AsyncGenerator[Small]:

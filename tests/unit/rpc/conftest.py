@@ -42,6 +42,8 @@ class Told(cell_grpc.CellBase):
 
     async def DiskUsage(self, stream: Any) -> None: ...
 
+    async def MountFolder(self, stream: Any) -> None: ...
+
 
 @pytest.fixture
 def told() -> Told:
