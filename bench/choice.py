@@ -21,7 +21,7 @@ from controller.choice.wishes import Wishes
 from controller.model.offer import Demand, Offer
 
 PODS = 1000
-DATA = Path(__file__).parent.parent / "controller" / "clouds" / "ec2" / "catalogue.json"
+DATA = Path(__file__).parent.parent / "controller" / "clouds" / "ec2" / "market" / "catalogue.json"
 
 
 def pods() -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from msgspec import Meta
 
 from cellwire.faults import Fault, Kind
 from controller.api.settings import Api, Metrics
-from controller.clouds.ec2.settings import Ec2Cloud
+from controller.clouds.ec2.settings import Ec2Options
 from controller.clouds.local.settings import LocalCloud
 from controller.clouds.settings import Proxy, Registry
 from controller.cluster.settings import Kubernetes
@@ -36,7 +36,7 @@ class Cloud(Group, frozen=True, kw_only=True):
 
     kind: Annotated[str, Meta(description='"local" or "ec2".', pattern="^(local|ec2)$")] = "local"
     local: LocalCloud = LocalCloud()
-    ec2: Ec2Cloud = Ec2Cloud()
+    ec2: Ec2Options = Ec2Options()
 
 
 class Settings(Group, frozen=True, kw_only=True):

@@ -31,7 +31,7 @@ from controller.api.kinds import WORKLOADS
 from controller.api.metrics import Measured, Metrics
 from controller.api.token_routes import Desk
 from controller.choice import demand
-from controller.clouds.ec2 import cloud as ec2_cloud
+from controller.clouds.ec2 import ec2_cloud
 from controller.clouds.ec2.settings import Ec2Settings
 from controller.clouds.local import addresses
 from controller.clouds.local import cloud as local_cloud

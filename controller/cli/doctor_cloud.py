@@ -9,7 +9,7 @@ from cellwire.faults import Fault, Kind
 from controller.choice.quantity import millis
 from controller.clouds.ec2 import calls as door
 from controller.clouds.ec2.doctor import examination
-from controller.clouds.ec2.doctor.examination import Wanted
+from controller.clouds.ec2.doctor.examination import DesiredSetup
 from controller.clouds.ec2.doctor.finding import Finding
 from controller.clouds.ec2.settings import Ec2Settings
 from controller.config import Settings
@@ -35,6 +35,8 @@ async def _examine(settings: Settings, told: Callable[[Finding], None]) -> None:
             told(finding)
 
 
-def _wanted(settings: Settings) -> Wanted:
+def _wanted(settings: Settings) -> DesiredSetup:
     kept = [(max(each.count, each.most) * millis(each.cpu) / 1000, each.gpus) for each in settings.standby]
-    return Wanted(cpus=sum(cpus for cpus, gpus in kept if not gpus), gpu_cpus=sum(cpus for cpus, gpus in kept if gpus))
+    return DesiredSetup(
+        cpus=sum(cpus for cpus, gpus in kept if not gpus), gpu_cpus=sum(cpus for cpus, gpus in kept if gpus)
+    )

@@ -84,10 +84,10 @@ async def _publish(settings: Ec2Settings, disk: Path, regions: tuple[str, ...], 
 
 async def _list(settings: Ec2Settings) -> tuple[Any, ...]:
     from controller.clouds.ec2 import calls as door  # noqa: PLC0415
-    from controller.clouds.ec2.machine_images import listing  # noqa: PLC0415
+    from controller.clouds.ec2.machine_images import own_images  # noqa: PLC0415
 
     async with door.running(settings) as calls:
-        return await listing.published(calls)
+        return await own_images.published(calls)
 
 
 def _bar() -> Progress:
@@ -102,7 +102,7 @@ def _bar() -> Progress:
 
 
 class _Shown:
-    """See `controller.clouds.ec2.machine_images.publish.Progress`."""
+    """See `controller.clouds.ec2.machine_images.publish.PublishProgress`."""
 
     def __init__(self, bar: Progress) -> None:
         self._bar = bar

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from cellwire.faults import Fault, Kind
 from controller.choice.catalogue import read
-from controller.clouds.ec2 import market
+from controller.clouds.ec2.market import market
 from controller.clouds.protocol import PriceSource
 from controller.model.offer import Offer
 
-CATALOGUE = Path(__file__).resolve().parent.parent / "clouds" / "ec2" / "catalogue.json"
+CATALOGUE = Path(__file__).resolve().parent.parent / "clouds" / "ec2" / "market" / "catalogue.json"
 
 
 def offers(region: str, zones: Sequence[str]) -> tuple[tuple[Offer, ...], tuple[PriceSource, ...]]:

@@ -14,9 +14,9 @@ import msgspec
 from cellwire.faults import Fault, Kind
 from controller.cli.asking import ask, config_option, settings_of
 from controller.clouds.ec2 import calls as door
-from controller.clouds.ec2 import teardown
+from controller.clouds.ec2 import cluster_teardown
+from controller.clouds.ec2.cluster_teardown import Outcome, Thing
 from controller.clouds.ec2.settings import Ec2Settings
-from controller.clouds.ec2.teardown import Outcome, Thing
 
 # An account that is busy lets a call through in minutes; nothing waits for this one.
 _PATIENCE_SECONDS = 300.0
@@ -70,12 +70,14 @@ def _require_no_controller(config_path: Path | None) -> None:
 
 async def _found(ec2: Ec2Settings, *, images: bool) -> tuple[Thing, ...]:
     async with door.running(ec2) as calls:
-        return await teardown.found(ec2, calls, images=images)
+        return await cluster_teardown.found(ec2, calls, images=images)
 
 
 async def _end(ec2: Ec2Settings, *, images: bool) -> Outcome:
     async with door.running(ec2) as calls:
-        return await teardown.end(ec2, calls, images=images, told=lambda thing: click.echo(f"ended {_told(thing)}"))
+        return await cluster_teardown.end(
+            ec2, calls, images=images, told=lambda thing: click.echo(f"ended {_told(thing)}")
+        )
 
 
 def _told(thing: Thing) -> str:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import NameOID
 
-from controller.clouds.ec2.cloud import Ec2Cloud, running
+from controller.clouds.ec2.ec2_cloud import Ec2Cloud, running
 from controller.clouds.ec2.settings import Ec2Settings
 from tests.support.ec2_front import ACCOUNT, REGION, Front, running_front
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-CATALOGUE = Path(__file__).resolve().parents[2] / "controller" / "clouds" / "ec2" / "catalogue.json"
+CATALOGUE = Path(__file__).resolve().parents[2] / "controller" / "clouds" / "ec2" / "market" / "catalogue.json"
 PAGE = 100
 DEDICATED = 1.07
 """How much dearer than the usual a dedicated instance is here."""

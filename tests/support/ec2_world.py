@@ -18,8 +18,8 @@ from typing import Any
 
 import msgspec
 
-from controller.clouds.ec2 import cloud as ec2_cloud
-from controller.clouds.ec2.cloud import Ec2Cloud
+from controller.clouds.ec2 import ec2_cloud
+from controller.clouds.ec2.ec2_cloud import Ec2Cloud
 from controller.clouds.ec2.settings import Ec2Settings
 from controller.clouds.local import identity
 from controller.clouds.local.settings import LocalSettings

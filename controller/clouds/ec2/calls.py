@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from cellwire.faults import Fault, Kind
 from controller.clouds.ec2 import errors, partitions
@@ -38,6 +38,18 @@ _REPEATABLE = frozenset(
 _CONNECTIONS = 32
 _MOST_SAID = 300
 OWN_LIMIT = "OwnLimit"
+
+
+class Door(Protocol):
+    """What is asked of `controller.clouds.ec2.calls.Calls`."""
+
+    async def call(self, service: str, action: str, /, *, resources: int = 1, **params: Any) -> dict[str, Any]:
+        """Ask AWS. Raises Fault."""
+        ...
+
+    def pages(self, service: str, action: str, result_key: str, /, **params: Any) -> AsyncIterator[dict[str, Any]]:
+        """Each item of a listing. Raises Fault."""
+        ...
 
 
 class Calls:

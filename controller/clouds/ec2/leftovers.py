@@ -17,7 +17,7 @@ import structlog
 
 from cellwire.faults import Fault, Kind
 from controller.clouds.ec2.calls import Calls
-from controller.clouds.ec2.form import Place
+from controller.clouds.ec2.network.environment import Ec2Environment
 from controller.clouds.ec2.settings import TAG_CLUSTER, Ec2Settings
 
 log = structlog.get_logger()
@@ -31,11 +31,11 @@ class Leftover(msgspec.Struct, frozen=True):
     id: str
 
 
-class Leftovers:
+class LeftoverCollector:
     """See the module. `templates` tells the names of those that are in use."""
 
     def __init__(
-        self, settings: Ec2Settings, calls: Calls, place: Place, templates: Callable[[], frozenset[str]]
+        self, settings: Ec2Settings, calls: Calls, place: Ec2Environment, templates: Callable[[], frozenset[str]]
     ) -> None:
         self._templates_in_use = templates
         self._settings = settings

@@ -33,7 +33,7 @@ AUTO = frozenset({"", "auto"})
 NONE = "none"
 
 
-class Ec2Cloud(Group, frozen=True, kw_only=True):
+class Ec2Options(Group, frozen=True, kw_only=True):
     """The cloud whose instances are those of Amazon EC2."""
 
     region: Annotated[str, Meta(description='As in "eu-central-1".')] = ""
@@ -108,7 +108,7 @@ class Ec2Cloud(Group, frozen=True, kw_only=True):
     endpoint_url: Annotated[str, Meta(description="Address of all AWS services, for tests. Empty: AWS's own.")] = ""
 
 
-class Ec2Settings(Ec2Cloud, frozen=True, kw_only=True):
+class Ec2Settings(Ec2Options, frozen=True, kw_only=True):
     """The same, and what no file says: whose instances they are, and how patiently EC2 is asked."""
 
     cluster: str = "default"
@@ -150,7 +150,7 @@ class Ec2Settings(Ec2Cloud, frozen=True, kw_only=True):
         return {architecture: image for architecture, image in named.items() if image}
 
     @classmethod
-    def of(cls, chosen: Ec2Cloud, cluster: str) -> Ec2Settings:
+    def of(cls, chosen: Ec2Options, cluster: str) -> Ec2Settings:
         """What a file says, completed. Raises Fault INVALID where it names no region."""
         if not chosen.region:
             raise Fault(Kind.INVALID, "cloud.ec2.region", "it is not set", 'name one, as "eu-central-1"')

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from controller.clouds.ec2 import cloud as ec2
+from controller.clouds.ec2 import ec2_cloud as ec2
 from controller.clouds.protocol import LaunchRequest
 from controller.model.offer import LaunchType
 from tests.support.ec2_cloud import Stage, stage

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from controller.clouds.ec2.doctor import examination, network, queue
+from controller.clouds.ec2.doctor import examination, network_findings, queue
 from controller.clouds.ec2.doctor.finding import Finding
-from controller.clouds.ec2.doctor.network import Network
+from controller.clouds.ec2.doctor.network_findings import Network
 from controller.clouds.ec2.settings import Ec2Settings
 from tests.component.ec2.test_launch import cheapest, request
 from tests.support.commands import chinampa, config_file
@@ -35,7 +35,7 @@ async def with_nat(on: Stage) -> None:
     """The VPC's main table leads out by a NAT gateway."""
     address = await on.front.ask("AllocateAddress", Domain="vpc")
     made = await on.front.ask("CreateNatGateway", SubnetId=on.settings.subnets[0], AllocationId=address["AllocationId"])
-    here = [{"Name": "vpc-id", "Values": [on.cloud.place.vpc]}]
+    here = [{"Name": "vpc-id", "Values": [on.cloud.environment.vpc]}]
     (table,) = (await on.front.ask("DescribeRouteTables", Filters=here))["RouteTables"]
     nat = made["NatGateway"]["NatGatewayId"]
     route = {"RouteTableId": table["RouteTableId"], "DestinationCidrBlock": "0.0.0.0/0", "NatGatewayId": nat}
@@ -44,8 +44,10 @@ async def with_nat(on: Stage) -> None:
 
 async def at_home(on: Stage, port: int = 7443) -> str:
     """The address of a machine in the VPC whose group admits cells on a port."""
-    made = await on.front.ask("CreateSecurityGroup", GroupName="home", Description="home", VpcId=on.cloud.place.vpc)
-    pairs = [{"GroupId": on.cloud.place.security_group}]
+    made = await on.front.ask(
+        "CreateSecurityGroup", GroupName="home", Description="home", VpcId=on.cloud.environment.vpc
+    )
+    pairs = [{"GroupId": on.cloud.environment.security_group}]
     rule = {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "UserIdGroupPairs": pairs}
     await on.front.ask("AuthorizeSecurityGroupIngress", GroupId=made["GroupId"], IpPermissions=[rule])
     card = await on.front.ask("CreateNetworkInterface", SubnetId=on.settings.subnets[0], Groups=[made["GroupId"]])
@@ -88,7 +90,7 @@ async def test_what_is_missing_is_named_with_its_mend(tmp_path: Path) -> None:
         lacking = [line for line in done.out.splitlines() if line.startswith("lacks")]
         told = "\n".join(lacking)
         assert "allow ec2:CreateFleet for the controller's role" in told
-        assert f"let {on.cloud.place.security_group} in: TCP 7443" in told
+        assert f"let {on.cloud.environment.security_group} in: TCP 7443" in told
         assert "it is for x86_64; name one for arm64" in told
         assert "5 are allowed, warm cells alone take 20; ask AWS for more" in told
         assert "note   queue of notices" in done.out, "a queue is no duty"
@@ -126,12 +128,12 @@ async def test_beside_a_controller_that_reads_the_queue_an_event_is_seen_all_the
 
 def test_a_subnet_says_why_cells_would_get_nowhere() -> None:
     plain = {"SubnetId": "subnet-1", "AvailabilityZone": "a", "AvailableIpAddressCount": 200}
-    assert network.subnet(plain, "nat-1", public=False).verdict == "ok"
-    assert "internet gateway" in network.subnet(plain, "igw-1", public=False).cause
-    assert network.subnet(plain, "igw-1", public=True).verdict == "ok"
-    assert network.subnet(plain, "", public=False).verdict == "note"
-    assert network.subnet(plain | {"Ipv6Native": True}, "nat-1", public=False).verdict == "lacks"
-    assert network.subnet(plain | {"AvailableIpAddressCount": 11}, "nat-1", public=False).verdict == "note"
+    assert network_findings.subnet(plain, "nat-1", public=False).verdict == "ok"
+    assert "internet gateway" in network_findings.subnet(plain, "igw-1", public=False).cause
+    assert network_findings.subnet(plain, "igw-1", public=True).verdict == "ok"
+    assert network_findings.subnet(plain, "", public=False).verdict == "note"
+    assert network_findings.subnet(plain | {"Ipv6Native": True}, "nat-1", public=False).verdict == "lacks"
+    assert network_findings.subnet(plain | {"AvailableIpAddressCount": 11}, "nat-1", public=False).verdict == "note"
 
 
 def test_an_address_is_reached_by_group_or_by_network_on_its_port_only() -> None:
@@ -142,7 +144,7 @@ def test_an_address_is_reached_by_group_or_by_network_on_its_port_only() -> None
             "GroupId": "sg-home",
             "IpPermissions": [{"IpProtocol": "tcp", "FromPort": 7443, "ToPort": 7443} | rule],
         }
-        return network.admitted("10.0.0.1:7443", 7443, [group], seen).verdict
+        return network_findings.admitted("10.0.0.1:7443", 7443, [group], seen).verdict
 
     assert verdict(UserIdGroupPairs=[{"GroupId": "sg-own"}]) == "ok"
     assert verdict(UserIdGroupPairs=[{"GroupId": "sg-else"}]) == "lacks"
@@ -155,7 +157,7 @@ def test_an_address_is_reached_by_group_or_by_network_on_its_port_only() -> None
 def test_two_groups_of_the_load_balancers_are_told() -> None:
     tagged = {"Tags": [{"Key": "kubernetes.io/cluster/prod", "Value": "owned"}]}
     settings = Ec2Settings(region="r", kubernetes_cluster="prod", cluster_security_group="sg-b")
-    found = list(network.reachable(settings, {"sg-a": tagged, "sg-b": tagged}))
+    found = list(network_findings.reachable(settings, {"sg-a": tagged, "sg-b": tagged}))
     assert Finding("lacks", "load balancers", found[1].cause, found[1].mend) == found[1]
     assert "sg-a, sg-b all bear" in found[1].cause
 

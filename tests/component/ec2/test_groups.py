@@ -15,7 +15,7 @@ KEY = "kubernetes.io/cluster/prod"
 
 async def group(on: Stage, name: str, *, marked: bool = True) -> str:
     """A security group, as a Kubernetes cluster has one."""
-    made = await on.front.ask("CreateSecurityGroup", GroupName=name, Description=name, VpcId=on.cloud.place.vpc)
+    made = await on.front.ask("CreateSecurityGroup", GroupName=name, Description=name, VpcId=on.cloud.environment.vpc)
     if marked:
         await on.front.ask("CreateTags", Resources=[made["GroupId"]], Tags=[{"Key": KEY, "Value": "owned"}])
     return str(made["GroupId"])
@@ -35,7 +35,7 @@ async def test_every_cell_is_in_the_clusters_group(tmp_path: Path) -> None:
             assert launched.instance is not None, launched.fault
             (known,) = await on.alive()
             assert {each["GroupId"] for each in known["NetworkInterfaces"][0]["Groups"]} == {
-                cloud.place.security_group,
+                cloud.environment.security_group,
                 theirs,
             }
         assert await marked(on) == [theirs]
@@ -44,7 +44,7 @@ async def test_every_cell_is_in_the_clusters_group(tmp_path: Path) -> None:
 async def test_where_no_group_is_the_load_balancers_ours_becomes_it_until_another_is(tmp_path: Path) -> None:
     async with stage(tmp_path) as on:
         async with on.reopen(kubernetes_cluster="prod") as cloud:
-            assert await marked(on) == [cloud.place.security_group]
+            assert await marked(on) == [cloud.environment.security_group]
         theirs = await group(on, "eks")
         async with on.reopen(kubernetes_cluster="prod", cluster_security_group=theirs):
             assert await marked(on) == [theirs]

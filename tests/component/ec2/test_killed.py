@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.clouds.ec2 import cloud as ec2
+from controller.clouds.ec2 import ec2_cloud as ec2
 from controller.fleet import reconciler, room
 from controller.fleet.plan import FleetLimits
 from controller.fleet.room import FleetSettings

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from cellwire.faults import Kind
-from controller.clouds.ec2 import listing
-from controller.clouds.ec2.cloud import Ec2Cloud
+from controller.clouds.ec2.ec2_cloud import Ec2Cloud
+from controller.clouds.ec2.instances import instance_list
 from controller.clouds.ec2.settings import TAG_BATCH, TAG_CLUSTER, TAG_TOKEN
 from controller.clouds.protocol import LaunchRequest
 from controller.model.offer import LaunchType, Offer
@@ -67,7 +67,7 @@ async def test_an_instance_is_as_the_design_wants_it(tmp_path: Path) -> None:
         data = made.parameters["LaunchTemplateData"]
         assert data["MetadataOptions"]["HttpTokens"] == "required"
         assert int(data["MetadataOptions"]["HttpPutResponseHopLimit"]) == 1
-        assert data["NetworkInterfaces"][0]["Groups"] == [on.cloud.place.security_group]
+        assert data["NetworkInterfaces"][0]["Groups"] == [on.cloud.environment.security_group]
         (config,) = next(call for call in on.front.calls if call.action == "CreateFleet").parameters[
             "LaunchTemplateConfigs"
         ]
@@ -270,7 +270,7 @@ async def test_an_instance_that_lists_show_late_is_waited_for_and_launched_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lists: int
 ) -> None:
     async with stage(tmp_path) as on:
-        monkeypatch.setattr(listing, "_PAUSES", (0.0,) + (0.05,) * 7)
+        monkeypatch.setattr(instance_list, "_PAUSES", (0.0,) + (0.05,) * 7)
         call, empty = on.cloud.calls.call, iter(range(lists))
 
         async def late(service: str, action: str, /, **parameters: Any) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from cellwire.faults import Fault, Kind
-from controller.clouds.ec2 import cloud as ec2
-from controller.clouds.ec2.cloud import Ec2Cloud
+from controller.clouds.ec2 import ec2_cloud as ec2
+from controller.clouds.ec2.ec2_cloud import Ec2Cloud
 from controller.clouds.ec2.settings import TAG_CLUSTER
 from controller.clouds.protocol import LaunchRequest
 from controller.model.names import InstanceId
@@ -76,8 +76,8 @@ async def test_one_instance_that_may_not_be_ended_is_told_and_the_rest_end(tmp_p
 
 async def test_subnets_that_give_no_ipv4_address_are_refused_at_the_start(tmp_path: Path) -> None:
     async with stage(tmp_path) as on:
-        await on.front.ask("AssociateVpcCidrBlock", VpcId=on.cloud.place.vpc, AmazonProvidedIpv6CidrBlock=True)
-        (vpc,) = (await on.front.ask("DescribeVpcs", VpcIds=[on.cloud.place.vpc]))["Vpcs"]
+        await on.front.ask("AssociateVpcCidrBlock", VpcId=on.cloud.environment.vpc, AmazonProvidedIpv6CidrBlock=True)
+        (vpc,) = (await on.front.ask("DescribeVpcs", VpcIds=[on.cloud.environment.vpc]))["Vpcs"]
         block = vpc["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"].replace("/56", "/64")
         made = await on.front.ask("CreateSubnet", VpcId=vpc["VpcId"], Ipv6CidrBlock=block, Ipv6Native=True)
         with pytest.raises(Fault, match=r"IPv6 addresses only.*IPv4") as caught:
@@ -101,7 +101,7 @@ async def test_what_is_ours_and_unused_is_deleted_at_the_second_sight_and_nothin
             "CreateSecurityGroup",
             GroupName="old",
             Description="old",
-            VpcId=on.cloud.place.vpc,
+            VpcId=on.cloud.environment.vpc,
             TagSpecifications=tagged("security-group"),
         )
         await asyncio.sleep(1)
@@ -121,7 +121,7 @@ async def test_what_is_ours_and_unused_is_deleted_at_the_second_sight_and_nothin
         assert lost["VolumeId"] not in left
         assert foreign["VolumeId"] in left
         groups = {each["GroupId"] for each in (await on.front.ask("DescribeSecurityGroups"))["SecurityGroups"]}
-        assert on.cloud.place.security_group in groups
+        assert on.cloud.environment.security_group in groups
         assert len(await on.alive()) == 2
 
 
@@ -133,7 +133,7 @@ async def test_what_may_not_be_looked_at_keeps_nothing_else_from_being_deleted(t
             "CreateSecurityGroup",
             GroupName="old",
             Description="old",
-            VpcId=on.cloud.place.vpc,
+            VpcId=on.cloud.environment.vpc,
             TagSpecifications=tagged("security-group"),
         )
         on.front.rules.fail("DescribeNetworkInterfaces", "UnauthorizedOperation")
@@ -161,7 +161,7 @@ async def test_a_cloud_that_cannot_be_opened_names_the_setting(tmp_path: Path) -
 
 async def test_a_second_start_takes_the_same_security_group(tmp_path: Path) -> None:
     async with stage(tmp_path) as on, on.reopen() as again:
-        assert again.place == on.cloud.place
+        assert again.environment == on.cloud.environment
 
 
 async def test_a_security_group_that_ec2_does_not_know_at_once_gets_its_rule_all_the_same(tmp_path: Path) -> None:
@@ -170,9 +170,9 @@ async def test_a_security_group_that_ec2_does_not_know_at_once_gets_its_rule_all
             Signer(tmp_path / "certificates")
             front.rules.fail("AuthorizeSecurityGroupIngress", "InvalidGroup.NotFound", 2)
             async with ec2.running(await settings_on(front, tmp_path)) as cloud:
-                answer = await front.ask("DescribeSecurityGroups", GroupIds=[cloud.place.security_group])
+                answer = await front.ask("DescribeSecurityGroups", GroupIds=[cloud.environment.security_group])
                 (rule,) = answer["SecurityGroups"][0]["IpPermissions"]
-                assert rule["UserIdGroupPairs"][0]["GroupId"] == cloud.place.security_group
+                assert rule["UserIdGroupPairs"][0]["GroupId"] == cloud.environment.security_group
 
 
 async def test_a_room_that_closes_tells_those_who_wait_and_leaves_the_launch_to_the_next_life(tmp_path: Path) -> None:

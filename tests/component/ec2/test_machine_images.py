@@ -17,7 +17,7 @@ import pytest
 from cellwire.faults import Fault
 from controller.clouds.ec2 import calls as door
 from controller.clouds.ec2.calls import Calls
-from controller.clouds.ec2.machine_images import blocks, choosing, listing
+from controller.clouds.ec2.machine_images import blocks, choosing, own_images
 from controller.clouds.ec2.machine_images.publish import Publication, publish
 from controller.clouds.ec2.settings import Ec2Settings
 from tests.support.ec2_cloud import credentials
@@ -81,7 +81,7 @@ async def test_a_published_disk_is_a_tagged_image_whose_snapshot_holds_the_block
     disk, told = a_disk(tmp_path), Told()
     async with account() as calls:
         made = await publish(calls, Publication(disk=disk, home=REGION), told)
-        (image,) = await listing.published(calls)
+        (image,) = await own_images.published(calls)
         assert made == {REGION: image.id}
         assert (image.architecture, image.state) == ("amd64", "available")
         (snapshot,) = (await calls.call("ec2", "DescribeSnapshots", OwnerIds=["self"], Filters=disk_tag(image.disk)))[
@@ -97,7 +97,7 @@ async def test_a_published_disk_is_a_tagged_image_whose_snapshot_holds_the_block
 
 
 def disk_tag(disk: str) -> list[dict[str, object]]:
-    return [{"Name": f"tag:{listing.TAG_DISK}", "Values": [disk]}]
+    return [{"Name": f"tag:{own_images.TAG_DISK}", "Values": [disk]}]
 
 
 async def test_a_disk_that_is_published_is_neither_uploaded_nor_registered_again(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ async def test_a_disk_that_is_published_is_neither_uploaded_nor_registered_again
         uploaded = await put(calls)
         assert await publish(calls, Publication(disk=disk, home=REGION), Told()) == first
         assert await put(calls) == uploaded
-        assert len(await listing.published(calls)) == 1
+        assert len(await own_images.published(calls)) == 1
 
 
 async def test_an_upload_that_was_cut_off_goes_on_with_the_blocks_that_are_missing(tmp_path: Path) -> None:
@@ -131,14 +131,14 @@ async def test_an_upload_that_was_cut_off_goes_on_with_the_blocks_that_are_missi
 async def test_images_beyond_those_to_keep_go_with_their_snapshots_except_where_an_instance_runs_from_them(
     tmp_path: Path,
 ) -> None:
-    any_disk = {"Name": "tag-key", "Values": [listing.TAG_DISK]}
+    any_disk = {"Name": "tag-key", "Values": [own_images.TAG_DISK]}
     async with account() as calls:
         asked = [Publication(disk=a_disk(tmp_path, name=f"cell{n}"), home=REGION, keep=9) for n in range(3)]
         first, second, third = [(await publish(calls, each, Told()))[REGION] for each in asked]
         await calls.call("ec2", "RunInstances", ImageId=first, MinCount=1, MaxCount=1, InstanceType="m5.large")
         fourth = Publication(disk=a_disk(tmp_path, name="cell4"), home=REGION, keep=2)
         newest = (await publish(calls, fourth, Told()))[REGION]
-        left = {image.id for image in await listing.published(calls)}
+        left = {image.id for image in await own_images.published(calls)}
         assert first in left
         assert newest in left
         # Times have seconds: which of those made in one second is the older is nobody's to say.
@@ -155,7 +155,7 @@ async def test_a_copy_is_made_once_in_each_other_region(tmp_path: Path) -> None:
         made = await publish(calls, asked, Told())
         assert set(made) == {REGION, "eu-west-1"}
         assert await publish(calls, asked, Told()) == made
-        assert [image.id for image in await listing.published(calls, "ec2@eu-west-1")] == [made["eu-west-1"]]
+        assert [image.id for image in await own_images.published(calls, "ec2@eu-west-1")] == [made["eu-west-1"]]
 
 
 async def test_a_disk_is_not_published_under_the_manifest_of_another(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from controller.clouds.ec2 import naming
+from controller.clouds.ec2.instances import tagging
 from controller.clouds.ec2.settings import TAG_CLUSTER
 from controller.model.names import InstanceId
 from tests.component.ec2.test_launch import cheapest, request
@@ -22,7 +22,7 @@ POD = {"Name": "shop/web-1", "chinampa.dev/pod": "web-1", "chinampa.dev/namespac
 
 @pytest.fixture(autouse=True)
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(naming, "_QUIET_SECONDS", 0.2)
+    monkeypatch.setattr(tagging, "_QUIET_SECONDS", 0.2)
 
 
 async def tags_of_all(on: Stage, instance: str) -> dict[str, dict[str, str]]:
@@ -95,7 +95,7 @@ async def test_volumes_and_interfaces_of_a_batch_get_the_names_of_their_own_pods
 async def test_tags_that_could_not_be_written_are_written_when_ec2_takes_them_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(naming, "_LATER_SECONDS", 0.2)
+    monkeypatch.setattr(tagging, "_LATER_SECONDS", 0.2)
     # Long enough to open the cloud on a loaded machine, short enough to see a call given up.
     async with stage(tmp_path, patience_seconds=6.0) as on:
         launched = await on.cloud.launch(request("c-1-1-a", await cheapest(on.cloud)))

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from controller.clouds.ec2 import calls, notices
+from controller.clouds.ec2 import calls
 from controller.clouds.ec2.calls import Calls
+from controller.clouds.ec2.notices import notice_queue
 from controller.clouds.ec2.settings import Ec2Settings
 from tests.support.ec2_front import running_front
 
@@ -20,7 +21,7 @@ FIRST, SECOND = "i-0b662ef9931388ba0", "i-0b662ef9931388ba1"
 def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setattr(notices, "POLL_SECONDS", 1)
+    monkeypatch.setattr(notice_queue, "POLL_SECONDS", 1)
 
 
 def warning(instance: str) -> str:
@@ -48,7 +49,7 @@ async def test_a_message_is_deleted_when_its_notice_was_taken_and_not_before() -
             url = str((await door.call("sqs", "CreateQueue", QueueName="notices"))["QueueUrl"])
             for body in ("rubbish", warning(FIRST), warning(SECOND)):
                 await door.call("sqs", "SendMessage", QueueUrl=url, MessageBody=body)
-            queue = notices.Queue(url, door)
+            queue = notice_queue.Queue(url, door)
 
             told = await queue.poll()
             while len(told) < 3:
@@ -72,7 +73,7 @@ async def test_notices_go_on_over_rubbish_and_leave_an_empty_queue() -> None:
             with_queue = Ec2Settings(region="us-east-1", endpoint_url=front.url, subnets=(), queue_url=url)
             seen: set[str] = set()
 
-            async for notice in notices.heard(with_queue, door):
+            async for notice in notice_queue.heard(with_queue, door):
                 seen.add(notice.instance)
                 if seen == {FIRST, SECOND}:
                     await door.call("sqs", "SendMessage", QueueUrl=url, MessageBody=warning("i-0000aaaa"))
@@ -82,11 +83,11 @@ async def test_notices_go_on_over_rubbish_and_leave_an_empty_queue() -> None:
 
 
 async def test_a_queue_that_is_not_there_is_told_once_and_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notices, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(notice_queue, "_FIRST_PAUSE", 0.01)
     async with running_front() as front:
         settings = Ec2Settings(region="us-east-1", endpoint_url=front.url, subnets=())
         async with calls.running(settings) as door:
-            queue = notices.Queue(f"{front.url}/123456789012/none", door)
+            queue = notice_queue.Queue(f"{front.url}/123456789012/none", door)
             assert await queue.poll() == ()
             url = str((await door.call("sqs", "CreateQueue", QueueName="none"))["QueueUrl"])
             await door.call("sqs", "SendMessage", QueueUrl=url, MessageBody=warning(FIRST))
@@ -104,7 +105,7 @@ async def test_a_failed_check_is_told_once_for_as_long_as_it_fails() -> None:
             yield {"InstanceId": FIRST, "SystemStatus": {"Status": "impaired" if self.impaired else "ok"}}
 
     door = Door()
-    checks = notices.StatusChecks(door)
+    checks = notice_queue.StatusChecks(door)
     assert [each.instance for each in await checks.news()] == [FIRST]
     assert await checks.news() == ()
     door.impaired = False
@@ -120,5 +121,5 @@ async def test_running_instances_are_asked_for_in_pages() -> None:
             await door.call(
                 "ec2", "RunInstances", MinCount=1, MaxCount=1, ImageId="ami-03cf127a", InstanceType="t3.small"
             )
-            assert await notices.StatusChecks(door).news() == ()
+            assert await notice_queue.StatusChecks(door).news() == ()
             assert front.count("DescribeInstanceStatus") == 1

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from controller.clouds.ec2 import naming
-from controller.clouds.ec2.machine_images.listing import TAG_CELL
+from controller.clouds.ec2.instances import tagging
+from controller.clouds.ec2.machine_images.own_images import TAG_CELL
 from controller.fleet import reconciler
 from controller.fleet.pool import Class
 from controller.fleet.pool_keeper import PoolSettings
@@ -31,7 +31,7 @@ P = "chinampa.dev/"
 @pytest.fixture(autouse=True)
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconciler, "PASS_SECONDS", 0.2)
-    monkeypatch.setattr(naming, "_QUIET_SECONDS", 0.5)
+    monkeypatch.setattr(tagging, "_QUIET_SECONDS", 0.5)
 
 
 def with_pool(*classes: Class) -> Any:
@@ -96,13 +96,13 @@ async def test_a_controller_that_was_killed_before_it_named_an_instance_names_it
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = with_pool(Class(name="web", demand=SMALL, count=1))
-    monkeypatch.setattr(naming, "_QUIET_SECONDS", 60.0)
+    monkeypatch.setattr(tagging, "_QUIET_SECONDS", 60.0)
     async with world(tmp_path) as w:
         async with w.controller(pool) as here:
             await until(lambda: ready(here))
             async with here.asking(claim("web")) as (asked,):
                 cell = await asked
-        monkeypatch.setattr(naming, "_QUIET_SECONDS", 0.2)
+        monkeypatch.setattr(tagging, "_QUIET_SECONDS", 0.2)
         assert (await w.alive())[str(cell.instance)]["Name"] != "shop/web"
         async with w.controller(SETTINGS):
 

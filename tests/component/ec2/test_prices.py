@@ -13,7 +13,7 @@ from controller.choice.rank import rank
 from controller.choice.unavailable import Unavailable
 from controller.choice.wishes import Wishes
 from controller.clouds.ec2 import calls
-from controller.clouds.ec2.prices import Prices
+from controller.clouds.ec2.market.price_feed import PriceFeed
 from controller.clouds.ec2.settings import Ec2Settings
 from controller.model.offer import Demand, LaunchType, Offer
 from tests.support.ec2_front import Front, running_front
@@ -29,7 +29,7 @@ def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Shelf:
-    """As controller.clouds.ec2.offers.Offers."""
+    """As controller.clouds.ec2.market.offers.Offers."""
 
     def __init__(self) -> None:
         self.current: tuple[Offer, ...] = ()
@@ -50,17 +50,17 @@ class Clock:
 
 
 @asynccontextmanager
-async def opened() -> AsyncGenerator[tuple[Front, Prices, Shelf, Clock]]:
+async def opened() -> AsyncGenerator[tuple[Front, PriceFeed, Shelf, Clock]]:
     async with running_front() as front:
         settings = Ec2Settings(
             region="us-east-1", endpoint_url=front.url, subnets=(), patience_seconds=20, call_seconds=20
         )
         async with calls.running(settings) as door:
             shelf, clock = Shelf(), Clock()
-            yield front, Prices("us-east-1", ZONES, door, shelf, clock), shelf, clock
+            yield front, PriceFeed("us-east-1", ZONES, door, shelf, clock), shelf, clock
 
 
-def faults(prices: Prices) -> set[str]:
+def faults(prices: PriceFeed) -> set[str]:
     return {each.part for each in prices.sources if each.fault}
 
 

@@ -91,7 +91,9 @@ async def test_a_template_that_somebody_has_deleted_is_made_anew(tmp_path: Path)
 async def test_two_subnets_of_one_zone_are_filled_one_after_the_other(tmp_path: Path) -> None:
     async with stage(tmp_path) as on:
         made = [
-            await on.front.ask("CreateSubnet", VpcId=on.cloud.place.vpc, CidrBlock=block, AvailabilityZone=ZONES[0])
+            await on.front.ask(
+                "CreateSubnet", VpcId=on.cloud.environment.vpc, CidrBlock=block, AvailabilityZone=ZONES[0]
+            )
             for block in ("10.240.192.0/28", "10.240.192.16/28")
         ]
         subnets = tuple(str(each["Subnet"]["SubnetId"]) for each in made)

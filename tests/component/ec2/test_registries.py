@@ -13,7 +13,7 @@ import pytest
 
 from cellwire.faults import Fault
 from controller.clouds.ec2 import calls
-from controller.clouds.ec2.registries import MARGIN_SECONDS, Registries, region_of
+from controller.clouds.ec2.ecr import MARGIN_SECONDS, EcrLogins, region_of
 from controller.clouds.protocol import Login
 from tests.support.ec2_cloud import credentials, settings_on
 from tests.support.ec2_front import running_front
@@ -66,7 +66,7 @@ def test_only_hosts_of_ecr_get_a_token(image: str, region: str) -> None:
 async def test_one_token_serves_all_pulls_until_shortly_before_it_expires() -> None:
     now = 1_000_000.0
     door = Door(expires=now + 12 * 3600)
-    registries = Registries(door, clock=lambda: now)
+    registries = EcrLogins(door, clock=lambda: now)
     async with asyncio.TaskGroup() as tasks:
         pulls = [tasks.create_task(registries.login(IMAGE)) for _ in range(20)]
     assert {pull.result() for pull in pulls} == {Login(username="AWS", password="secret")}
@@ -79,7 +79,7 @@ async def test_one_token_serves_all_pulls_until_shortly_before_it_expires() -> N
 
 async def test_a_token_that_has_expired_already_is_used_once() -> None:
     door = Door(expires=100.0)
-    registries = Registries(door, clock=lambda: 1_000_000.0)
+    registries = EcrLogins(door, clock=lambda: 1_000_000.0)
     assert await registries.login(IMAGE) == await registries.login(IMAGE)
     assert len(door.asked) == 2
 
@@ -88,13 +88,13 @@ async def test_a_token_that_cannot_be_read_is_a_fault() -> None:
     door = Door(expires=2_000_000.0)
     door.token = "no base64"
     with pytest.raises(Fault, match="GetAuthorizationToken"):
-        await Registries(door, clock=lambda: 1_000_000.0).login(IMAGE)
+        await EcrLogins(door, clock=lambda: 1_000_000.0).login(IMAGE)
 
 
 async def test_the_token_comes_from_the_region_of_the_image(tmp_path: Path) -> None:
     with credentials():
         async with running_front() as front, calls.running(await settings_on(front, tmp_path)) as door:
-            found = await Registries(door).login(IMAGE)
+            found = await EcrLogins(door).login(IMAGE)
 
             assert found is not None
             assert found.username == "AWS"
@@ -105,7 +105,7 @@ async def test_the_token_comes_from_the_region_of_the_image(tmp_path: Path) -> N
 async def test_a_region_that_nobody_knows_is_asked_nothing_but_our_own_always() -> None:
     door = Door(4e9)
     invented = "123456789012.dkr.ecr.mars-central-7.amazonaws.com/app"
-    assert await Registries(door).login(invented) is None
+    assert await EcrLogins(door).login(invented) is None
     assert door.asked == []
-    assert await Registries(door, home="mars-central-7").login(invented) is not None
-    assert await Registries(door).login(IMAGE) is not None
+    assert await EcrLogins(door, home="mars-central-7").login(invented) is not None
+    assert await EcrLogins(door).login(IMAGE) is not None

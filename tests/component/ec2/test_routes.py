@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from controller.clouds.ec2 import calls
-from controller.clouds.ec2.routes import Routes
+from controller.clouds.ec2.network.route_sync import RouteSync
 from controller.clouds.ec2.settings import Ec2Settings
 from controller.model.names import InstanceId
 from tests.support.ec2_cloud import credentials, settings_on
@@ -21,9 +21,9 @@ class Stage:
     def __init__(self, front: Front, settings: Ec2Settings, door: calls.Calls, vpc: str) -> None:
         self.front, self.settings, self.door, self.vpc = front, settings, door, vpc
 
-    def routes(self) -> Routes:
+    def routes(self) -> RouteSync:
         """A controller's life."""
-        return Routes(self.settings, self.vpc, self.door)
+        return RouteSync(self.settings, self.vpc, self.door)
 
     async def launch(self) -> InstanceId:
         answer = await self.front.ask(
@@ -151,7 +151,7 @@ class Late:
 
 async def test_a_route_of_ours_that_lists_do_not_show_yet_stays_ours(tmp_path: Path) -> None:
     async with staged(tmp_path) as on:
-        cell, routes = await on.launch(), Routes(on.settings, on.vpc, Late(on.door))
+        cell, routes = await on.launch(), RouteSync(on.settings, on.vpc, Late(on.door))
         routes.want({cell: (NET,)})
         assert await routes.settle()
         on.front.rules.fail("CreateRoute", "RouteAlreadyExists")

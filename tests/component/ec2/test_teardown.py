@@ -44,7 +44,7 @@ async def others(on: Stage) -> dict[str, str]:
     )
     volume = await on.front.ask("CreateVolume", AvailabilityZone="us-east-1a", Size=1, **tagged("volume", "another"))
     template = await on.front.ask("CreateLaunchTemplate", LaunchTemplateName="plain", LaunchTemplateData={})
-    group = await on.front.ask("CreateSecurityGroup", GroupName="g", Description="g", VpcId=on.cloud.place.vpc)
+    group = await on.front.ask("CreateSecurityGroup", GroupName="g", Description="g", VpcId=on.cloud.environment.vpc)
     return {
         "Instances": instance["Instances"][0]["InstanceId"],
         "Volumes": volume["VolumeId"],

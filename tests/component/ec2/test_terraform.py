@@ -104,7 +104,7 @@ async def begun(folder: Path, text: str) -> None:
 
 async def furnished(on: Stage) -> tuple[str, list[str]]:
     """A VPC whose subnets have a route table of their own."""
-    vpc, subnets = on.cloud.place.vpc, list(on.settings.subnets)
+    vpc, subnets = on.cloud.environment.vpc, list(on.settings.subnets)
     table = (await on.front.ask("CreateRouteTable", VpcId=vpc))["RouteTable"]["RouteTableId"]
     for each in subnets:
         await on.front.ask("AssociateRouteTable", RouteTableId=table, SubnetId=each)

@@ -16,7 +16,7 @@ from controller.choice.unavailable import ANY, Unavailable, marked
 from controller.choice.wishes import Wishes, read
 from controller.model.offer import Demand, Gpus, LaunchType, Offer, Shape
 
-CATALOGUE = Path(__file__).parents[3] / "controller" / "clouds" / "ec2" / "catalogue.json"
+CATALOGUE = Path(__file__).parents[3] / "controller" / "clouds" / "ec2" / "market" / "catalogue.json"
 FAMILIES, SIZES = ("m7i", "m7g", "t3", "g5"), ("large", "xlarge", "metal")
 
 

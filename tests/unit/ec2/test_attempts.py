@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cellwire.faults import Kind
-from controller.clouds.ec2 import attempts
-from controller.clouds.ec2.attempts import Frame, Refusal
-from controller.clouds.ec2.form import Place
+from controller.clouds.ec2.launch import attempts
+from controller.clouds.ec2.launch.attempts import CallRefusal, Frame
+from controller.clouds.ec2.network.environment import Ec2Environment
 from controller.model.offer import LaunchType, Offer, Shape
 
-PLACE = Place(
+PLACE = Ec2Environment(
     account="1",
     vpc="vpc-1",
     zones={"subnet-a1": "a", "subnet-a2": "a", "subnet-b": "b"},
@@ -189,7 +189,7 @@ def test_an_exhausted_quota_is_that_of_all_types_of_its_class_that_are_as_large(
         offer("inf2.xlarge", cpus=4),
     ]
     (attempt,) = attempts.attempts(offers, PLACE)
-    refusal = Refusal("t3.small", "subnet-a1", LaunchType.ON_DEMAND, "VcpuLimitExceeded")
+    refusal = CallRefusal("t3.small", "subnet-a1", LaunchType.ON_DEMAND, "VcpuLimitExceeded")
     left = attempts.without(attempt, [refusal])
     assert {each.type for each in left.options} == {"m7g.medium", "g5.xlarge", "inf2.xlarge"}
     told = attempts.unfulfilled([refusal], attempt.options, PLACE)
@@ -197,8 +197,8 @@ def test_an_exhausted_quota_is_that_of_all_types_of_its_class_that_are_as_large(
 
 
 def test_a_type_that_cannot_be_launched_so_ends_nothing_while_another_may_be_had_later() -> None:
-    capacity = Refusal("m1", "subnet-b", LaunchType.SPOT, "InsufficientInstanceCapacity")
-    invalid = Refusal("m2", "subnet-b", LaunchType.SPOT, "InvalidParameterCombination", "its firmware is another")
+    capacity = CallRefusal("m1", "subnet-b", LaunchType.SPOT, "InsufficientInstanceCapacity")
+    invalid = CallRefusal("m2", "subnet-b", LaunchType.SPOT, "InvalidParameterCombination", "its firmware is another")
     assert attempts.verdict([invalid, capacity]).kind is Kind.NO_CAPACITY
     assert {each.type for each in attempts.unfulfilled([invalid, capacity], (), PLACE)} == {"m1", "m2"}
     why = attempts.verdict([invalid])
@@ -208,7 +208,7 @@ def test_a_type_that_cannot_be_launched_so_ends_nothing_while_another_may_be_had
 
 def test_what_is_wrong_with_one_pods_request_takes_no_offer_from_the_others() -> None:
     words = "Value (typo) for parameter iamInstanceProfile.name is invalid."
-    invalid = Refusal("m1", "subnet-b", LaunchType.SPOT, "InvalidParameterValue", words)
+    invalid = CallRefusal("m1", "subnet-b", LaunchType.SPOT, "InvalidParameterValue", words)
     assert not attempts.unfulfilled([invalid], (), PLACE)
     assert attempts.verdict([invalid]).kind is Kind.INVALID
     words = "The architecture 'arm64' of the specified instance type does not match that of the specified AMI."
@@ -220,21 +220,21 @@ def test_what_is_not_there_is_not_there_for_any_type_and_asking_again_does_not_h
     left = {
         code: {option.type for option in attempts.without(attempt, [refusal]).options}
         for code in ("InvalidGroup.NotFound", "InvalidAMIID.NotFound", "InvalidSubnetID.NotFound")
-        if (refusal := Refusal("m1", "subnet-a1", LaunchType.ON_DEMAND, code))
+        if (refusal := CallRefusal("m1", "subnet-a1", LaunchType.ON_DEMAND, code))
     }
     assert left == {
         "InvalidGroup.NotFound": set(),
         "InvalidAMIID.NotFound": {"a1"},
         "InvalidSubnetID.NotFound": {"m1", "t1", "a1"},
     }
-    why = attempts.verdict([Refusal("m1", "subnet-a1", LaunchType.ON_DEMAND, "InvalidGroup.NotFound")])
+    why = attempts.verdict([CallRefusal("m1", "subnet-a1", LaunchType.ON_DEMAND, "InvalidGroup.NotFound")])
     assert why.kind is Kind.INVALID
     assert "chinampa.dev/security-groups" in str(why)
 
 
 def test_a_full_subnet_spoils_an_offer_only_when_its_zone_has_no_other() -> None:
     (attempt,) = attempts.attempts([offer("m1")], PLACE)
-    one = [Refusal("m1", "subnet-a1", LaunchType.ON_DEMAND, attempts.FULL_SUBNET)]
+    one = [CallRefusal("m1", "subnet-a1", LaunchType.ON_DEMAND, attempts.FULL_SUBNET)]
     both = [*one, msgspec.structs.replace(one[0], subnet="subnet-a2")]
     assert not attempts.unfulfilled(one, attempt.options, PLACE)
     assert len(attempts.unfulfilled(both, attempt.options, PLACE)) == 1
@@ -242,7 +242,7 @@ def test_a_full_subnet_spoils_an_offer_only_when_its_zone_has_no_other() -> None
 
 def test_a_fleet_launches_in_a_zones_other_subnet_when_the_first_is_full_whatever_the_type() -> None:
     (attempt,) = attempts.attempts([offer("m1"), offer("m2"), offer("m1", "b")], PLACE)
-    left = attempts.without(attempt, [Refusal("m1", "subnet-a1", LaunchType.ON_DEMAND, attempts.FULL_SUBNET)])
+    left = attempts.without(attempt, [CallRefusal("m1", "subnet-a1", LaunchType.ON_DEMAND, attempts.FULL_SUBNET)])
     chosen = [(each.type, each.subnet) for each in attempts.one_of_each_pool(left.options)]
     assert chosen == [("m1", "subnet-a2"), ("m2", "subnet-a2"), ("m1", "subnet-b")]
 
@@ -253,8 +253,8 @@ def test_a_subnet_that_is_known_to_be_full_is_tried_last_in_its_zone() -> None:
 
 
 def test_the_verdict_is_the_refusal_about_which_most_must_be_done() -> None:
-    capacity = Refusal("m1", "subnet-b", LaunchType.SPOT, "InsufficientInstanceCapacity")
-    denied = Refusal("m2", "subnet-b", LaunchType.SPOT, "UnauthorizedOperation", "no right")
+    capacity = CallRefusal("m1", "subnet-b", LaunchType.SPOT, "InsufficientInstanceCapacity")
+    denied = CallRefusal("m2", "subnet-b", LaunchType.SPOT, "UnauthorizedOperation", "no right")
     why = attempts.verdict([capacity, denied])
     assert why.kind is Kind.DENIED
     assert "UnauthorizedOperation" in str(why)
@@ -266,8 +266,8 @@ def test_the_verdict_is_the_refusal_about_which_most_must_be_done() -> None:
 def test_a_refusal_without_a_type_and_a_missing_spot_role_are_refusals_of_all_options_of_their_market() -> None:
     (attempt,) = attempts.attempts([offer("m1", market=LaunchType.SPOT), offer("m2", "b", LaunchType.SPOT)], PLACE)
     for refusal in (
-        Refusal("", "", LaunchType.SPOT, "InstanceLimitExceeded"),
-        Refusal("m1", "subnet-a1", LaunchType.SPOT, "AuthFailure.ServiceLinkedRoleCreationNotPermitted"),
+        CallRefusal("", "", LaunchType.SPOT, "InstanceLimitExceeded"),
+        CallRefusal("m1", "subnet-a1", LaunchType.SPOT, "AuthFailure.ServiceLinkedRoleCreationNotPermitted"),
     ):
         told = attempts.unfulfilled([refusal], attempt.options, PLACE)
         assert {(each.type, each.zone, each.launch_type) for each in told} == {("m1", "a", "spot"), ("m2", "b", "spot")}

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from cellwire.faults import Fault, Kind
-from controller.clouds.ec2.batch import Batcher
+from controller.clouds.ec2.batcher import Batcher
 
 
 class Work:

@@ -7,7 +7,7 @@ import base64
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.clouds.ec2.console import MOST_LINES, MOST_SIGNS, readable
+from controller.clouds.ec2.instances.console import MOST_LINES, MOST_SIGNS, readable
 
 
 def of(text: str) -> str:

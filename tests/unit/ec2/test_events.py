@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cellwire.faults import Fault, Kind
-from controller.clouds.ec2 import events
+from controller.clouds.ec2.notices import eventbridge
 from controller.clouds.protocol import Notice
 
 ID = "i-0b662ef9931388ba0"
@@ -46,7 +46,7 @@ HEALTH = {
 
 def test_a_spot_warning_says_when_the_instance_goes() -> None:
     body = event("EC2 Spot Instance Interruption Warning", {"instance-id": ID, "instance-action": "stop"})
-    (notice,) = events.read(json.dumps(body))
+    (notice,) = eventbridge.read(json.dumps(body))
 
     assert (notice.instance, notice.kind, notice.at) == (ID, "interruption", NOON + 120)
     assert "stop" in notice.message
@@ -55,30 +55,30 @@ def test_a_spot_warning_says_when_the_instance_goes() -> None:
 @pytest.mark.parametrize("kind", ["Capacity Reservation", "Interruptible Capacity Reservation"])
 def test_a_reservation_that_is_taken_back_says_when_the_instance_goes(kind: str) -> None:
     told = {"instance-id": ID, "instance-action": "terminate", "instance-termination-time": "2026-11-24T12:05:00Z"}
-    (notice,) = events.read(json.dumps(event(f"EC2 {kind} Instance Interruption Warning", told)))
+    (notice,) = eventbridge.read(json.dumps(event(f"EC2 {kind} Instance Interruption Warning", told)))
     assert (notice.instance, notice.kind, notice.at, notice.ends) == (ID, "interruption", NOON + 300, True)
 
 
 def test_checks_of_disks_and_applications_are_heard() -> None:
     told = {"InstanceId": ID, "AttachedEbsStatus": {"Status": "impaired"}, "ApplicationStatus": {"Status": "impaired"}}
-    assert [each.message for each in events.of_status(told)] == [
+    assert [each.message for each in eventbridge.of_status(told)] == [
         "the attached EBS status check fails",
         "the application status check fails",
     ]
 
 
 def test_rebalance_and_state_changes_name_their_instance() -> None:
-    rebalance = events.read(json.dumps(event("EC2 Instance Rebalance Recommendation", {"instance-id": ID})))
-    changed = events.read(
+    rebalance = eventbridge.read(json.dumps(event("EC2 Instance Rebalance Recommendation", {"instance-id": ID})))
+    changed = eventbridge.read(
         json.dumps(event("EC2 Instance State-change Notification", {"instance-id": ID, "state": "stopping"}))
     )
 
     assert [(each.instance, each.kind) for each in rebalance] == [(ID, "rebalance")]
-    assert changed == (Notice(instance=events.InstanceId(ID), kind="state-change", at=NOON, message="stopping"),)
+    assert changed == (Notice(instance=eventbridge.InstanceId(ID), kind="state-change", at=NOON, message="stopping"),)
 
 
 def test_a_health_event_is_a_notice_for_each_instance_that_it_names() -> None:
-    found = events.read(json.dumps(event("AWS Health Event", HEALTH, "aws.health")))
+    found = eventbridge.read(json.dumps(event("AWS Health Event", HEALTH, "aws.health")))
 
     assert [each.instance for each in found] == [ID, "i-0000aaaa"]
     assert {(each.kind, each.at) for each in found} == {("maintenance", NOON)}
@@ -90,11 +90,11 @@ def test_a_health_event_is_a_notice_for_each_instance_that_it_names() -> None:
     [{"service": "RDS"}, {"eventTypeCategory": "accountNotification"}, {"statusCode": "closed"}],
 )
 def test_health_events_that_threaten_no_instance_are_no_notices(change: dict[str, str]) -> None:
-    assert events.read(json.dumps(event("AWS Health Event", HEALTH | change, "aws.health"))) == ()
+    assert eventbridge.read(json.dumps(event("AWS Health Event", HEALTH | change, "aws.health"))) == ()
 
 
 def test_events_about_something_else_are_no_notices() -> None:
-    assert events.read(json.dumps(event("Object Created", {}, "aws.s3"))) == ()
+    assert eventbridge.read(json.dumps(event("Object Created", {}, "aws.s3"))) == ()
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_events_about_something_else_are_no_notices() -> None:
 )
 def test_what_is_no_event_is_refused(body: str) -> None:
     with pytest.raises(Fault) as raised:
-        events.read(body)
+        eventbridge.read(body)
     assert raised.value.kind is Kind.INVALID
 
 
@@ -148,7 +148,7 @@ def test_whatever_a_message_holds_it_is_notices_of_instances_or_a_fault(
 ) -> None:
     body = json.dumps(event(known[1], detail, known[0], resources=resources, time=moment))
     try:
-        found = events.read(body)
+        found = eventbridge.read(body)
     except Fault as fault:
         assert fault.kind is Kind.INVALID
         return
@@ -162,13 +162,13 @@ def test_whatever_a_message_holds_it_is_notices_of_instances_or_a_fault(
 @given(st.text() | st.binary().map(lambda data: data.decode("latin-1")))
 def test_any_text_at_all_is_notices_or_a_fault(body: str) -> None:
     try:
-        assert isinstance(events.read(body), tuple)
+        assert isinstance(eventbridge.read(body), tuple)
     except Fault as fault:
         assert fault.kind is Kind.INVALID
 
 
 def test_failed_checks_and_coming_events_are_notices_and_past_events_are_not() -> None:
-    found = events.of_status(
+    found = eventbridge.of_status(
         {
             "InstanceId": ID,
             "SystemStatus": {"Status": "impaired"},

@@ -17,7 +17,7 @@ EC2 = ROOT / "controller" / "clouds" / "ec2"
 # These hold tables of actions; they call none of their own.
 TABLES = {"buckets.py", "calls.py", "errors.py"}
 # What a person does, with rights of their own.
-BY_PEOPLE = ("teardown.py", "machine_images")
+BY_PEOPLE = ("cluster_teardown.py", "machine_images")
 # What AWS checks where its name is not that of the call.
 OTHER_NAME = {
     "sqs:DeleteMessageBatch": "sqs:DeleteMessage",

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cellwire.faults import Fault, Kind
-from controller.clouds.ec2 import identity
-from controller.clouds.ec2.identity import Verifier
+from controller.clouds.ec2 import identity_document
+from controller.clouds.ec2.identity_document import Verifier
 from tests.support.ec2_cloud import Signer
 
 DOCUMENT = {
@@ -28,7 +28,7 @@ DOCUMENT = {
 
 
 def verifier(signer: Signer) -> Verifier:
-    return Verifier(identity.keys_in(signer.folder), "123456789012", "us-east-1")
+    return Verifier(identity_document.keys_in(signer.folder), "123456789012", "us-east-1")
 
 
 # AWS's own keys have 1024 bits.
@@ -70,4 +70,4 @@ def test_a_changed_document_a_foreign_signature_and_noise_are_denied(tmp_path: P
 def test_without_certificates_the_cloud_does_not_open_and_says_where_they_are(tmp_path: Path) -> None:
     for folder in (None, tmp_path, tmp_path / "absent"):
         with pytest.raises(Fault, match="AWS public certificates"):
-            identity.keys_in(folder)
+            identity_document.keys_in(folder)

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.clouds.ec2 import market, partitions
-from controller.clouds.ec2.prices import CATALOGUE
+from controller.clouds.ec2 import partitions
+from controller.clouds.ec2.market import market
+from controller.clouds.ec2.market.price_feed import CATALOGUE
 from controller.model.offer import LaunchType
 
 PRODUCT: dict[str, Any] = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.clouds.ec2 import roster
-from controller.clouds.ec2.roster import Deals
+from controller.clouds.ec2.instances import roster
+from controller.clouds.ec2.instances.roster import Deals
 from controller.model.names import InstanceId
 
 TOKENS = st.lists(st.text("abcdef0123456789-", min_size=1, max_size=40), min_size=1, max_size=60, unique=True)

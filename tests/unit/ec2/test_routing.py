@@ -6,19 +6,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from controller.clouds.ec2 import routing
-from controller.clouds.ec2.routing import Drop, Plan, Port, Put, Table, Target
+from controller.clouds.ec2.network import route_plan
+from controller.clouds.ec2.network.route_plan import Drop, PrimaryInterface, Put, RoutePlan, RouteTable, RouteTarget
 from controller.model.names import InstanceId
 
 A, B = InstanceId("i-a"), InstanceId("i-b")
 NET, OTHER = "10.8.0.0/24", "10.9.0.0/24"
-PORTS = {A: Port("eni-a", "subnet-1"), B: Port("eni-b", "subnet-2")}
-MAIN = Table(id="rtb-main", main=True, routes={"10.0.0.0/16": Target("")})
-OWN = Table(id="rtb-own", subnets=frozenset({"subnet-1"}), routes={"10.0.0.0/16": Target("")})
+PORTS = {A: PrimaryInterface("eni-a", "subnet-1"), B: PrimaryInterface("eni-b", "subnet-2")}
+MAIN = RouteTable(id="rtb-main", main=True, routes={"10.0.0.0/16": RouteTarget("")})
+OWN = RouteTable(id="rtb-own", subnets=frozenset({"subnet-1"}), routes={"10.0.0.0/16": RouteTarget("")})
 
 
 def test_a_subnet_with_a_table_of_its_own_uses_it_and_the_others_the_main_one() -> None:
-    plan = routing.plan([MAIN, OWN], {A: (NET,), B: (OTHER,)}, PORTS)
+    plan = route_plan.plan([MAIN, OWN], {A: (NET,), B: (OTHER,)}, PORTS)
 
     assert set(plan.puts) == {
         Put("rtb-own", NET, A, "eni-a", replace=False),
@@ -27,43 +27,43 @@ def test_a_subnet_with_a_table_of_its_own_uses_it_and_the_others_the_main_one() 
 
 
 def test_a_route_that_somebody_made_is_left_alone_and_said() -> None:
-    table = replace(OWN, routes={NET: Target("eni-of-a-vpn")})
-    plan = routing.plan([MAIN, table], {A: (NET,)}, PORTS)
+    table = replace(OWN, routes={NET: RouteTarget("eni-of-a-vpn")})
+    plan = route_plan.plan([MAIN, table], {A: (NET,)}, PORTS)
 
     assert (plan.puts, plan.drops) == ((), ())
     assert plan.refused == (f"network {NET}: table rtb-own has a route for it that is not ours",)
 
 
 def test_a_route_of_ours_to_what_is_gone_is_replaced_where_it_is_wanted_and_dropped_where_not() -> None:
-    table = replace(OWN, routes={NET: Target("eni-gone", lost=True)}, owners={NET: InstanceId("i-gone")})
+    table = replace(OWN, routes={NET: RouteTarget("eni-gone", lost=True)}, owners={NET: InstanceId("i-gone")})
 
-    wanted = routing.plan([MAIN, table], {A: (NET,)}, PORTS)
-    assert wanted == Plan(puts=(Put("rtb-own", NET, A, "eni-a", replace=True),))
-    unwanted = routing.plan([MAIN, table], {}, PORTS)
-    assert unwanted == Plan(drops=(Drop("rtb-own", NET, route=True),))
+    wanted = route_plan.plan([MAIN, table], {A: (NET,)}, PORTS)
+    assert wanted == RoutePlan(puts=(Put("rtb-own", NET, A, "eni-a", replace=True),))
+    unwanted = route_plan.plan([MAIN, table], {}, PORTS)
+    assert unwanted == RoutePlan(drops=(Drop("rtb-own", NET, route=True),))
 
 
 def test_a_tag_of_ours_whose_route_a_person_has_led_elsewhere_loses_only_its_tag() -> None:
-    table = replace(OWN, routes={NET: Target("")}, owners={NET: A})
-    assert routing.plan([MAIN, table], {}, {}).drops == (Drop("rtb-own", NET, route=False),)
+    table = replace(OWN, routes={NET: RouteTarget("")}, owners={NET: A})
+    assert route_plan.plan([MAIN, table], {}, {}).drops == (Drop("rtb-own", NET, route=False),)
 
 
 def test_of_two_that_want_a_network_the_one_that_has_it_keeps_it() -> None:
-    both = {A: Port("eni-a", "subnet-1"), B: Port("eni-b", "subnet-1")}
-    table = replace(OWN, routes={NET: Target("eni-b")}, owners={NET: B})
+    both = {A: PrimaryInterface("eni-a", "subnet-1"), B: PrimaryInterface("eni-b", "subnet-1")}
+    table = replace(OWN, routes={NET: RouteTarget("eni-b")}, owners={NET: B})
 
-    plan = routing.plan([MAIN, table], {A: (NET,), B: (NET,)}, both)
+    plan = route_plan.plan([MAIN, table], {A: (NET,), B: (NET,)}, both)
     assert (plan.puts, plan.drops) == ((), ())
     assert plan.refused
 
 
 def test_while_an_instance_is_not_described_it_keeps_what_it_has() -> None:
-    table = replace(OWN, routes={NET: Target("eni-a")}, owners={NET: A})
-    assert routing.plan([MAIN, table], {A: (NET,)}, {}) == Plan()
+    table = replace(OWN, routes={NET: RouteTarget("eni-a")}, owners={NET: A})
+    assert route_plan.plan([MAIN, table], {A: (NET,)}, {}) == RoutePlan()
 
 
 def test_a_table_is_read_with_its_tags() -> None:
-    table = routing.table(
+    table = route_plan.table(
         {
             "RouteTableId": "rtb-1",
             "Associations": [{"Main": True}, {"SubnetId": "subnet-1"}],
@@ -78,28 +78,28 @@ def test_a_table_is_read_with_its_tags() -> None:
         },
         "blue",
     )
-    assert table == Table(
+    assert table == RouteTable(
         id="rtb-1",
         main=True,
         subnets=frozenset({"subnet-1"}),
-        routes={NET: Target("eni-a", lost=True), "fd00::/64": Target("")},
+        routes={NET: RouteTarget("eni-a", lost=True), "fd00::/64": RouteTarget("")},
         owners={NET: A},
     )
 
 
 NETWORKS = st.sampled_from([NET, OTHER, "10.10.0.0/24"])
 INSTANCES = st.sampled_from([A, B, InstanceId("i-c")])
-TARGETS = st.builds(Target, st.sampled_from(["", "eni-a", "eni-b", "eni-x"]), st.booleans())
+TARGETS = st.builds(RouteTarget, st.sampled_from(["", "eni-a", "eni-b", "eni-x"]), st.booleans())
 TABLES = st.tuples(
     st.builds(
-        Table,
+        RouteTable,
         id=st.just("rtb-main"),
         main=st.just(True),
         routes=st.dictionaries(NETWORKS, TARGETS),
         owners=st.dictionaries(NETWORKS, INSTANCES),
     ),
     st.builds(
-        Table,
+        RouteTable,
         id=st.just("rtb-own"),
         subnets=st.just(frozenset({"subnet-1"})),
         routes=st.dictionaries(NETWORKS, TARGETS),
@@ -109,7 +109,7 @@ TABLES = st.tuples(
 WANTED = st.dictionaries(INSTANCES, st.lists(NETWORKS, max_size=3, unique=True).map(tuple))
 
 
-def carried_out(table: Table, plan: Plan) -> Table:
+def carried_out(table: RouteTable, plan: RoutePlan) -> RouteTable:
     routes, owners = dict(table.routes), dict(table.owners)
     for drop in (each for each in plan.drops if each.table == table.id):
         del owners[drop.network]
@@ -117,17 +117,17 @@ def carried_out(table: Table, plan: Plan) -> Table:
             del routes[drop.network]
     for put in (each for each in plan.puts if each.table == table.id):
         assert put.replace == (put.network in routes)
-        routes[put.network], owners[put.network] = Target(put.interface), put.instance
+        routes[put.network], owners[put.network] = RouteTarget(put.interface), put.instance
     return replace(table, routes=routes, owners=owners)
 
 
 @given(tables=TABLES, wanted=WANTED)
 def test_a_plan_carried_out_leaves_nothing_to_do_and_what_is_not_ours_as_it_was(
-    tables: tuple[Table, Table], wanted: dict[InstanceId, tuple[str, ...]]
+    tables: tuple[RouteTable, RouteTable], wanted: dict[InstanceId, tuple[str, ...]]
 ) -> None:
-    plan = routing.plan(tables, wanted, PORTS)
+    plan = route_plan.plan(tables, wanted, PORTS)
     after = [carried_out(table, plan) for table in tables]
-    again = routing.plan(after, wanted, PORTS)
+    again = route_plan.plan(after, wanted, PORTS)
 
     assert (again.puts, again.drops) == ((), ())
     for before, now in zip(tables, after, strict=True):

@@ -11,11 +11,11 @@ import msgspec
 from cryptography import x509
 
 from cellwire.faults import Fault, Kind
-from controller.clouds.ec2 import identity
+from controller.clouds.ec2 import identity_document
 from controller.clouds.ec2.calls import Calls
-from controller.clouds.ec2.doctor import network, queue, rights
+from controller.clouds.ec2.doctor import network_findings, queue, rights
 from controller.clouds.ec2.doctor.finding import LACKS, NOTE, OK, Finding, of_fault
-from controller.clouds.ec2.doctor.network import Network
+from controller.clouds.ec2.doctor.network_findings import Network
 from controller.clouds.ec2.settings import Ec2Settings
 
 _MACHINES = {"amd64": "x86_64", "arm64": "arm64"}
@@ -29,14 +29,16 @@ _QUOTAS = (
 )
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+class DesiredSetup(msgspec.Struct, frozen=True, kw_only=True):
     """What the settings would launch by themselves: vCPUs of warm cells, those with GPUs apart."""
 
     cpus: float = 0.0
     gpu_cpus: float = 0.0
 
 
-async def findings(settings: Ec2Settings, calls: Calls, homes: Sequence[str], wanted: Wanted) -> AsyncIterator[Finding]:
+async def findings(
+    settings: Ec2Settings, calls: Calls, homes: Sequence[str], wanted: DesiredSetup
+) -> AsyncIterator[Finding]:
     """Everything that there is to say; `homes` are the addresses that cells dial. Raises nothing."""
     try:
         who = await calls.call("sts", "GetCallerIdentity")
@@ -52,7 +54,7 @@ async def findings(settings: Ec2Settings, calls: Calls, homes: Sequence[str], wa
     async for each in _images(settings, calls):
         yield each
     seen = Network()
-    async for each in network.look(settings, calls, homes, seen):
+    async for each in network_findings.look(settings, calls, homes, seen):
         yield each
     async for each in rights.look(settings, calls, seen):
         yield each
@@ -64,7 +66,7 @@ async def findings(settings: Ec2Settings, calls: Calls, homes: Sequence[str], wa
 def certificates(settings: Ec2Settings, now: datetime) -> Iterator[Finding]:
     """Whether identity documents can be checked, and for how long."""
     try:
-        identity.keys_in(settings.certificates)
+        identity_document.keys_in(settings.certificates)
     except Fault as fault:
         yield of_fault("certificates", fault)
         return
@@ -107,7 +109,7 @@ def described(thing: str, architecture: str, found: dict[str, Any] | None, regio
     return Finding(OK, thing, f"{found.get('Name') or 'without a name'}, {architecture}")
 
 
-async def _quotas(settings: Ec2Settings, calls: Calls, wanted: Wanted) -> AsyncIterator[Finding]:
+async def _quotas(settings: Ec2Settings, calls: Calls, wanted: DesiredSetup) -> AsyncIterator[Finding]:
     for code, of, gpus in _QUOTAS:
         if of.startswith("spot") and not settings.spot:
             continue

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from cellwire.faults import Fault, Kind
-from controller.clouds.ec2 import form
 from controller.clouds.ec2.calls import Calls
 from controller.clouds.ec2.doctor.finding import LACKS, NOTE, OK, Finding
-from controller.clouds.ec2.doctor.network import Network
+from controller.clouds.ec2.doctor.network_findings import Network
 from controller.clouds.ec2.settings import TAG_CLUSTER, Ec2Settings
+from controller.clouds.ec2.tags import tag_specifications
 
 # EC2's answer to a dry run of what is allowed.
 _WOULD = "DryRunOperation"
@@ -55,7 +55,7 @@ async def look(settings: Ec2Settings, calls: Calls, seen: Network) -> AsyncItera
 
 def _launching(settings: Ec2Settings, seen: Network) -> list[tuple[str, dict[str, Any]]]:
     tried: list[tuple[str, dict[str, Any]]] = []
-    ours = form.tag_specifications(settings.own_tags, ["instance", "volume", "network-interface"])
+    ours = tag_specifications(settings.own_tags, ["instance", "volume", "network-interface"])
     architecture = next((each for each in settings.images if each in _TYPES), "")
     if architecture and settings.subnets:
         card: dict[str, Any] = {"DeviceIndex": 0, "SubnetId": settings.subnets[0], "SecondaryPrivateIpAddressCount": 1}
@@ -71,11 +71,11 @@ def _launching(settings: Ec2Settings, seen: Network) -> list[tuple[str, dict[str
     template = {"LaunchTemplateName": name, "Version": "$Latest"}
     fleet: dict[str, Any] = {"Type": "instant", "LaunchTemplateConfigs": [{"LaunchTemplateSpecification": template}]}
     fleet |= {"TargetCapacitySpecification": {"TotalTargetCapacity": 1}, "TagSpecifications": ours}
-    tags = form.tag_specifications(settings.own_tags, ["launch-template"])
+    tags = tag_specifications(settings.own_tags, ["launch-template"])
     made = {"LaunchTemplateName": name, "LaunchTemplateData": {"InstanceType": "t3.micro"}, "TagSpecifications": tags}
     tried += [("CreateLaunchTemplate", made), ("CreateFleet", fleet)]
     if not seen.own and seen.vpc:
-        group = form.tag_specifications(settings.own_tags, ["security-group"])
+        group = tag_specifications(settings.own_tags, ["security-group"])
         tried.append(
             (
                 "CreateSecurityGroup",

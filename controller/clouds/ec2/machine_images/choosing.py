@@ -7,7 +7,7 @@ import structlog
 
 from cellwire.faults import Fault, Kind
 from controller.clouds.ec2.calls import Calls
-from controller.clouds.ec2.machine_images import listing, stock
+from controller.clouds.ec2.machine_images import own_images, stock_images
 from controller.clouds.ec2.settings import AUTO, NONE, Ec2Settings
 
 log = structlog.get_logger()
@@ -16,21 +16,21 @@ log = structlog.get_logger()
 def may_change(settings: Ec2Settings) -> bool:
     """Whether the settings leave it to be found which image is the newest. Pure."""
     named = (settings.image_amd64, settings.image_arm64)
-    return any(image in AUTO or stock.of("", image) for image in named)
+    return any(image in AUTO or stock_images.of("", image) for image in named)
 
 
 async def resolved(settings: Ec2Settings, calls: Calls) -> Ec2Settings:
     """The settings with an image, or "", for each architecture. Raises Fault INVALID where there is none for any."""
     named = {"amd64": settings.image_amd64, "arm64": settings.image_arm64}
     for architecture, image in named.items():
-        if found := stock.of(f"cloud.ec2.image_{architecture}", image):
+        if found := stock_images.of(f"cloud.ec2.image_{architecture}", image):
             named[architecture] = await _newest_stock(calls, image, found, architecture)
     wanted = [architecture for architecture, image in named.items() if image in AUTO]
     if not wanted:
         return _with(settings, named)
-    published = await listing.published(calls)
+    published = await own_images.published(calls)
     for architecture in wanted:
-        found = listing.newest(published, architecture)
+        found = own_images.newest(published, architecture)
         named[architecture] = found.id if found else ""
         if found:
             log.debug(
@@ -43,7 +43,7 @@ async def resolved(settings: Ec2Settings, calls: Calls) -> Ec2Settings:
     return _with(settings, named)
 
 
-async def _newest_stock(calls: Calls, image: str, wanted: stock.Stock, architecture: str) -> str:
+async def _newest_stock(calls: Calls, image: str, wanted: stock_images.StockImages, architecture: str) -> str:
     filters = [{"Name": "name", "Values": [wanted.name(architecture)]}, {"Name": "state", "Values": ["available"]}]
     pages = calls.pages("ec2", "DescribeImages", "Images", Owners=[wanted.owner], Filters=filters)
     found = [(str(one.get("CreationDate")), str(one["ImageId"])) async for one in pages]

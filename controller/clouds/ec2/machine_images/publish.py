@@ -13,11 +13,11 @@ from typing import Any, Protocol
 import msgspec
 
 from cellwire.faults import Fault, Kind
-from controller.clouds.ec2 import form
 from controller.clouds.ec2.calls import Calls
-from controller.clouds.ec2.machine_images import blocks, listing, upload
+from controller.clouds.ec2.machine_images import blocks, own_images, upload
 from controller.clouds.ec2.machine_images.blocks import Surveyed
-from controller.clouds.ec2.machine_images.listing import ARCHITECTURES, MachineImage
+from controller.clouds.ec2.machine_images.own_images import ARCHITECTURES, MachineImage
+from controller.clouds.ec2.tags import digest, tag_list, tag_specifications
 
 DEVICE = "/dev/xvda"
 _AVAILABLE = 3600.0
@@ -47,7 +47,7 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     tags: dict[str, str] = {}
 
 
-class Progress(Protocol):
+class PublishProgress(Protocol):
     """Told of what goes on."""
 
     def stage(self, words: str) -> None:
@@ -67,7 +67,7 @@ def manifest_of(disk: Path) -> Manifest:
         raise Fault(Kind.INVALID, f"manifest {path}", str(error), mend) from error
 
 
-async def publish(calls: Calls, asked: Publication, progress: Progress) -> dict[str, str]:
+async def publish(calls: Calls, asked: Publication, progress: PublishProgress) -> dict[str, str]:
     """Publish a disk; the image in each region. Raises Fault."""
     manifest = manifest_of(asked.disk)
     surveyed = await asyncio.to_thread(blocks.survey, asked.disk)
@@ -75,10 +75,10 @@ async def publish(calls: Calls, asked: Publication, progress: Progress) -> dict[
         raise Fault(Kind.INVALID, f"disk {asked.disk}", "its manifest is another disk's", "bake it again")
     tags = {
         **asked.tags,
-        listing.TAG_CELL: manifest.architecture,
-        listing.TAG_DISK: surveyed.sha256,
-        listing.TAG_AGENT: manifest.agent,
-        listing.TAG_COMMIT: manifest.commit,
+        own_images.TAG_CELL: manifest.architecture,
+        own_images.TAG_DISK: surveyed.sha256,
+        own_images.TAG_AGENT: manifest.agent,
+        own_images.TAG_COMMIT: manifest.commit,
         "Name": f"chinampa cell {manifest.architecture}",
     }
     name = f"chinampa-cell-{manifest.architecture}-{manifest.agent}-{surveyed.sha256[:12]}"
@@ -95,7 +95,7 @@ async def publish(calls: Calls, asked: Publication, progress: Progress) -> dict[
 
 
 async def _at_home(
-    calls: Calls, asked: Publication, surveyed: Surveyed, name: str, tags: Mapping[str, str], progress: Progress
+    calls: Calls, asked: Publication, surveyed: Surveyed, name: str, tags: Mapping[str, str], progress: PublishProgress
 ) -> str:
     if known := await _same(calls, "ec2", surveyed.sha256):
         progress.stage(f"{asked.home}: this disk is published as {known.id}")
@@ -111,16 +111,16 @@ async def _at_home(
     made = await calls.call("ec2", "RegisterImage", **registration(name, tags, snapshot, surveyed.gib))
     image = str(made["ImageId"])
     # Repeated for those who take no tags at the registration: an image without them is found by nobody.
-    await calls.call("ec2", "CreateTags", Resources=[image], Tags=form.tag_list(tags))
+    await calls.call("ec2", "CreateTags", Resources=[image], Tags=tag_list(tags))
     return await _available(calls, "ec2", image)
 
 
 def registration(name: str, tags: Mapping[str, str], snapshot: str, gib: int) -> dict[str, Any]:
     """What RegisterImage is told. Pure."""
-    architecture = tags[listing.TAG_CELL]
+    architecture = tags[own_images.TAG_CELL]
     return {
         "Name": name,
-        "Description": f"Chinampa cell, agent {tags[listing.TAG_AGENT]}",
+        "Description": f"Chinampa cell, agent {tags[own_images.TAG_AGENT]}",
         "Architecture": ARCHITECTURES[architecture],
         # Types without UEFI boot the same disk by its BIOS loader; arm has none.
         "BootMode": "uefi-preferred" if architecture == "amd64" else "uefi",
@@ -140,13 +140,13 @@ def registration(name: str, tags: Mapping[str, str], snapshot: str, gib: int) ->
                 },
             }
         ],
-        "TagSpecifications": form.tag_specifications(tags, ["image"]),
+        "TagSpecifications": tag_specifications(tags, ["image"]),
     }
 
 
 async def _copied(calls: Calls, asked: Publication, region: str, image: str, name: str, tags: Mapping[str, str]) -> str:
     service = _of(region, asked.home)
-    known = await _same(calls, service, tags[listing.TAG_DISK])
+    known = await _same(calls, service, tags[own_images.TAG_DISK])
     if known is None:
         copied = await calls.call(
             service,
@@ -155,11 +155,11 @@ async def _copied(calls: Calls, asked: Publication, region: str, image: str, nam
             SourceImageId=image,
             SourceRegion=asked.home,
             Encrypted=True,
-            ClientToken=form.digest(region, image)[:32],
-            TagSpecifications=form.tag_specifications(tags, ["image", "snapshot"]),
+            ClientToken=digest(region, image)[:32],
+            TagSpecifications=tag_specifications(tags, ["image", "snapshot"]),
         )
         copy = str(copied["ImageId"])
-        await calls.call(service, "CreateTags", Resources=[copy], Tags=form.tag_list(tags))
+        await calls.call(service, "CreateTags", Resources=[copy], Tags=tag_list(tags))
     else:
         copy = known.id
     return await _available(calls, service, copy)
@@ -183,13 +183,13 @@ async def _available(calls: Calls, service: str, image: str) -> str:
 
 async def _same(calls: Calls, service: str, disk: str) -> MachineImage | None:
     """An image of the same disk that is published or on its way."""
-    images = await listing.published(calls, service)
+    images = await own_images.published(calls, service)
     return next((one for one in images if one.disk == disk and one.state in {"available", "pending"}), None)
 
 
 async def _snapshot(calls: Calls, disk: str) -> str:
     """A completed snapshot of this disk, from a publication that was cut off before it registered."""
-    wanted = [{"Name": f"tag:{listing.TAG_DISK}", "Values": [disk]}]
+    wanted = [{"Name": f"tag:{own_images.TAG_DISK}", "Values": [disk]}]
     async for one in calls.pages("ec2", "DescribeSnapshots", "Snapshots", OwnerIds=["self"], Filters=wanted):
         if one.get("State") == "completed":
             return str(one["SnapshotId"])
@@ -197,16 +197,16 @@ async def _snapshot(calls: Calls, disk: str) -> str:
 
 
 async def _prune(calls: Calls, service: str, architecture: str, keep: int, latest: str) -> tuple[MachineImage, ...]:
-    images = await listing.published(calls, service)
+    images = await own_images.published(calls, service)
     used: set[str] = set()
-    if old := listing.superfluous(images, architecture, keep, (), latest):
+    if old := own_images.superfluous(images, architecture, keep, (), latest):
         filters = [
             {"Name": "image-id", "Values": [image.id for image in old]},
             {"Name": "instance-state-name", "Values": list(_LIVING)},
         ]
         async for reservation in calls.pages(service, "DescribeInstances", "Reservations", Filters=filters):
             used |= {str(instance["ImageId"]) for instance in reservation["Instances"]}
-    gone = listing.superfluous(images, architecture, keep, used, latest)
+    gone = own_images.superfluous(images, architecture, keep, used, latest)
     for image in gone:
         snapshots = await _snapshots_of(calls, service, image)
         await calls.call(service, "DeregisterImage", ImageId=image.id)
@@ -224,7 +224,7 @@ async def _snapshots_of(calls: Calls, service: str, image: MachineImage) -> tupl
         for mapping in one.get("BlockDeviceMappings") or ()
         if (mapping.get("Ebs") or {}).get("SnapshotId")
     ]
-    wanted = [{"Name": f"tag:{listing.TAG_DISK}", "Values": [image.disk]}]
+    wanted = [{"Name": f"tag:{own_images.TAG_DISK}", "Values": [image.disk]}]
     pages = calls.pages(service, "DescribeSnapshots", "Snapshots", OwnerIds=["self"], Filters=wanted)
     found += [str(one["SnapshotId"]) async for one in pages]
     return tuple(dict.fromkeys(found))

@@ -11,10 +11,10 @@ import msgspec
 import structlog
 
 from cellwire.faults import Fault
-from controller.clouds.ec2 import place
 from controller.clouds.ec2.calls import Calls
-from controller.clouds.ec2.form import Where
 from controller.clouds.ec2.machine_images import choosing
+from controller.clouds.ec2.network import environment
+from controller.clouds.ec2.network.environment import CurrentEnvironment
 from controller.clouds.ec2.settings import Ec2Settings
 
 log = structlog.get_logger()
@@ -23,7 +23,9 @@ log = structlog.get_logger()
 class Replacing:
     """Looks for them by what the settings ask for. `prepare` makes what a launch of the new ones needs."""
 
-    def __init__(self, asked: Ec2Settings, calls: Calls, where: Where, prepare: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, asked: Ec2Settings, calls: Calls, where: CurrentEnvironment, prepare: Callable[[], Awaitable[None]]
+    ) -> None:
         self._asked = asked
         self._calls = calls
         self._where = where
@@ -46,7 +48,7 @@ class Replacing:
         images = {name: found.images.get(name, image) for name, image in before.images.items()}
         if images == before.images:
             return False
-        roots = await place.roots_of(found, self._calls)
+        roots = await environment.roots_of(found, self._calls)
         self._where.now = msgspec.structs.replace(before, images=images, roots={**before.roots, **roots})
         log.info("newer machine images: idle cells of the older ones are replaced", **images)
         await self._prepare()

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from cellwire.faults import Fault, Kind
-from controller.clouds.ec2 import form
 from controller.clouds.ec2.calls import Calls
 from controller.clouds.ec2.machine_images import blocks
 from controller.clouds.ec2.machine_images.blocks import Block, Journal, Surveyed
+from controller.clouds.ec2.tags import tag_list
 
 AT_ONCE = 24
 # Minutes without a block after which AWS gives up a snapshot that was begun.
@@ -88,7 +88,7 @@ async def _begin(calls: Calls, surveyed: Surveyed, tags: Mapping[str, str], key:
         "StartSnapshot",
         VolumeSize=surveyed.gib,
         Description=f"Chinampa cell {surveyed.sha256[:12]}",
-        Tags=form.tag_list(tags),
+        Tags=tag_list(tags),
         Timeout=TIMEOUT_MINUTES,
         **encryption,
     )

@@ -1,22 +1,49 @@
-"""What the cloud must know of its account before it launches: subnets, images, its own security group."""
+"""Environment of launches: the account, its VPC and subnets, machine images, and a security group of our own."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
+import msgspec
+
 from cellwire.faults import Fault, Kind
-from controller.clouds.ec2 import describe, form
 from controller.clouds.ec2.calls import Calls
-from controller.clouds.ec2.form import Place
 from controller.clouds.ec2.settings import Ec2Settings
+from controller.clouds.ec2.tags import tag_list, tag_specifications, tags_of
 
 # EC2 may not know a group by its id for a moment after it has made it. A start that ended there would leave the group
 # without its rule for good: the next start finds it by its name.
 _KNOWN_AFTER = (0.0, 0.5, 1.0, 2.0, 4.0)
 
 
-async def find(settings: Ec2Settings, calls: Calls) -> Place:
+class Ec2Environment(msgspec.Struct, frozen=True, kw_only=True):
+    """Where instances are launched, as found when the cloud was opened.
+
+    `zones` is subnet to zone; `images` is the machine image of each architecture, `roots` image to its root device and
+    the least GB that it needs.
+    """
+
+    account: str
+    vpc: str
+    zones: dict[str, str]
+    security_group: str
+    images: dict[str, str]
+    roots: dict[str, tuple[str, int]]
+
+    def subnets_of(self, zone: str) -> tuple[str, ...]:
+        """The subnets in a zone, in a steady order."""
+        return tuple(sorted(subnet for subnet, its in self.zones.items() if its == zone))
+
+
+class CurrentEnvironment:
+    """The place as it is now: newer machine images may take the place of older ones."""
+
+    def __init__(self, place: Ec2Environment) -> None:
+        self.now = place
+
+
+async def find(settings: Ec2Settings, calls: Calls) -> Ec2Environment:
     """Look it all up, make the security group where it is missing. Raises Fault naming the setting to mend."""
     if not settings.subnets:
         raise Fault(Kind.INVALID, "cloud.ec2.subnets", "it is empty", "name the subnets in which instances may be")
@@ -26,7 +53,9 @@ async def find(settings: Ec2Settings, calls: Calls) -> Place:
     group = await _security_group(settings, calls, vpc)
     if settings.kubernetes_cluster:
         await _be_found(settings, calls, group)
-    return Place(account=account, vpc=vpc, zones=zones, security_group=group, images=settings.images, roots=roots)
+    return Ec2Environment(
+        account=account, vpc=vpc, zones=zones, security_group=group, images=settings.images, roots=roots
+    )
 
 
 async def _subnets(settings: Ec2Settings, calls: Calls) -> tuple[dict[str, str], str]:
@@ -71,7 +100,7 @@ async def _security_group(settings: Ec2Settings, calls: Calls, vpc: str) -> str:
             GroupName=name,
             Description=f"Cells of the Chinampa cluster {settings.cluster}",
             VpcId=vpc,
-            TagSpecifications=form.tag_specifications(settings.own_tags, ["security-group"]),
+            TagSpecifications=tag_specifications(settings.own_tags, ["security-group"]),
         )
     except Fault as fault:
         group = await _group_named(calls, name, vpc) if fault.kind is Kind.EXISTS else ""
@@ -90,9 +119,9 @@ async def _be_found(settings: Ec2Settings, calls: Calls, own: str) -> None:
     key = f"kubernetes.io/cluster/{settings.kubernetes_cluster}"
     named = [own, *(each for each in settings.groups if each != own)]
     found = calls.pages("ec2", "DescribeSecurityGroups", "SecurityGroups", GroupIds=named)
-    bearing = {str(each["GroupId"]) async for each in found if key in describe.tags_of(each)}
+    bearing = {str(each["GroupId"]) async for each in found if key in tags_of(each)}
     if not bearing:
-        await calls.call("ec2", "CreateTags", Resources=[own], Tags=form.tag_list({key: "owned"}))
+        await calls.call("ec2", "CreateTags", Resources=[own], Tags=tag_list({key: "owned"}))
     elif len(bearing) > 1 and own in bearing:
         await calls.call("ec2", "DeleteTags", Resources=[own], Tags=[{"Key": key}])
         bearing.discard(own)

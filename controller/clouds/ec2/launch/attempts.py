@@ -8,14 +8,16 @@ fleet that could not give all is followed by one over what it did not refuse.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from cellwire.faults import Fault, Kind
-from controller.clouds.ec2 import errors, quotas
-from controller.clouds.ec2.form import Build, Place
+from controller.clouds.ec2 import errors
+from controller.clouds.ec2.launch.launch_spec import Build
+from controller.clouds.ec2.network.environment import Ec2Environment
 from controller.clouds.protocol import Unfulfilled
 from controller.model.offer import LaunchType, Offer
 
@@ -38,6 +40,12 @@ _OF_THE_TYPE_WORDS = ("instance type", "instancetype")
 _NO_SUBNET = "InvalidSubnetID.NotFound"
 _NO_IMAGE = "InvalidAMIID.NotFound"
 _SEVERITY = {Kind.DENIED: 0, Kind.UNAVAILABLE: 1, Kind.NO_CAPACITY: 2}
+# What refuses a type for its class's limit of vCPUs: the same for every type of the class that is as large. Classes of
+# instance families as in "Amazon EC2 service quotas", On-Demand and Spot instance limits.
+_VCPU_LIMITS = frozenset({"VcpuLimitExceeded", "MaxSpotInstanceCountExceeded"})
+_FAMILY = re.compile(r"[a-z]+")
+_NAMED = {"g": "g", "gr": "g", "vt": "g", "u": "u", "dl": "dl", "hpc": "hpc", "inf": "inf", "trn": "trn", "mac": "mac"}
+_STANDARD = frozenset("acdhimrtz")
 
 
 class Option(msgspec.Struct, frozen=True):
@@ -58,7 +66,7 @@ class Attempt(msgspec.Struct, frozen=True):
     options: tuple[Option, ...]
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class CallRefusal(msgspec.Struct, frozen=True):
     """An option that was refused, or (without a type) the whole call."""
 
     type: str
@@ -68,7 +76,7 @@ class Refusal(msgspec.Struct, frozen=True):
     message: str = ""
 
 
-def attempts(offers: Sequence[Offer], place: Place, full: Collection[str] = ()) -> tuple[Attempt, ...]:
+def attempts(offers: Sequence[Offer], place: Ec2Environment, full: Collection[str] = ()) -> tuple[Attempt, ...]:
     """One attempt for each market, the better ranked first; more for spot that is much dearer than the cheapest, and
     for spot that is ranked after on-demand. Of a zone's subnets those that are `full` come last.
     """
@@ -118,13 +126,13 @@ def builds(attempt: Attempt) -> tuple[Build, ...]:
     return tuple(sorted({option.build for option in attempt.options}, key=msgspec.structs.astuple))
 
 
-def without(attempt: Attempt, refused: Collection[Refusal]) -> Attempt:
+def without(attempt: Attempt, refused: Collection[CallRefusal]) -> Attempt:
     """What is left to try after refusals."""
     gone = {option for each in refused for option in meant(each, attempt.options)}
     return Attempt(attempt.market, tuple(each for each in attempt.options if each not in gone))
 
 
-def meant(refusal: Refusal, options: Iterable[Option]) -> tuple[Option, ...]:
+def meant(refusal: CallRefusal, options: Iterable[Option]) -> tuple[Option, ...]:
     """Of all options those that a refusal tells of: mostly one, but a limit of the account's is one of many."""
     options = tuple(options)
     if not refusal.type or refusal.code in errors.WHOLE_MARKET:
@@ -135,14 +143,14 @@ def meant(refusal: Refusal, options: Iterable[Option]) -> tuple[Option, ...]:
     if errors.kind_of(refusal.code) is Kind.NOT_FOUND:
         architectures = {each.build.architecture for each in here if refusal.code == _NO_IMAGE}
         return tuple(each for each in options if not architectures or each.build.architecture in architectures)
-    if refusal.code not in quotas.CODES or not here:
+    if refusal.code not in _VCPU_LIMITS or not here:
         return here
-    least, its_class = here[0].cpus, quotas.quota_class(refusal.type)
-    return tuple(each for each in options if each.cpus >= least and quotas.quota_class(each.type) == its_class)
+    least, its_class = here[0].cpus, quota_class(refusal.type)
+    return tuple(each for each in options if each.cpus >= least and quota_class(each.type) == its_class)
 
 
 class Frame(msgspec.Struct, frozen=True):
-    """How one build is made: the name of its launch template, and what is said beside it (`form.beside`)."""
+    """How one build is made: the name of its launch template, and what is said beside it (`launch_spec.beside`)."""
 
     template: str
     beside: dict[str, Any]
@@ -191,17 +199,17 @@ def fleet(
     }
 
 
-def refusals(answer: Mapping[str, Any], market: LaunchType) -> tuple[Refusal, ...]:
+def refusals(answer: Mapping[str, Any], market: LaunchType) -> tuple[CallRefusal, ...]:
     """The errors in CreateFleet's answer, which has them also where instances were launched.
 
     Options that it did not try are left out, unless it tells of no other.
     """
-    found: list[Refusal] = []
-    untried: list[Refusal] = []
+    found: list[CallRefusal] = []
+    untried: list[CallRefusal] = []
     for error in answer.get("Errors") or ():
         override = (error.get("LaunchTemplateAndOverrides") or {}).get("Overrides") or {}
         code, message = str(error.get("ErrorCode", "")), str(error.get("ErrorMessage", ""))
-        refusal = Refusal(
+        refusal = CallRefusal(
             str(override.get("InstanceType", "")),
             str(override.get("SubnetId", "")),
             LaunchType(error.get("Lifecycle") or market.value),
@@ -212,12 +220,12 @@ def refusals(answer: Mapping[str, Any], market: LaunchType) -> tuple[Refusal, ..
     return tuple(found or untried)
 
 
-def full_subnets(refused: Iterable[Refusal]) -> frozenset[str]:
+def full_subnets(refused: Iterable[CallRefusal]) -> frozenset[str]:
     """The subnets that have too few free addresses, or are no more, whatever type is launched in them."""
     return frozenset(each.subnet for each in refused if each.code in {FULL_SUBNET, _NO_SUBNET} and each.type)
 
 
-def of_the_offer(refusal: Refusal) -> bool:
+def of_the_offer(refusal: CallRefusal) -> bool:
     """Whether another offer may do, and this one does for nobody now."""
     kind = errors.kind_of(refusal.code)
     if kind is not Kind.INVALID:
@@ -226,7 +234,9 @@ def of_the_offer(refusal: Refusal) -> bool:
     return refusal.code in _OF_THE_TYPE or any(words in message for words in _OF_THE_TYPE_WORDS)
 
 
-def unfulfilled(refused: Iterable[Refusal], options: Iterable[Option], place: Place) -> tuple[Unfulfilled, ...]:
+def unfulfilled(
+    refused: Iterable[CallRefusal], options: Iterable[Option], place: Ec2Environment
+) -> tuple[Unfulfilled, ...]:
     """The offers that the fleet is to leave alone for a while; a full subnet is none whose zone has another."""
     told: dict[tuple[str, str, str], Unfulfilled] = {}
     options, refused = tuple(options), tuple(refused)
@@ -245,7 +255,7 @@ def unfulfilled(refused: Iterable[Refusal], options: Iterable[Option], place: Pl
     return tuple(told.values())
 
 
-def verdict(refused: Sequence[Refusal]) -> Fault:
+def verdict(refused: Sequence[CallRefusal]) -> Fault:
     """Why nothing could be had, by the refusal about which most must be done."""
     if not refused:
         return Fault(Kind.NO_CAPACITY, "launch", "EC2 launched nothing and gave no reason")
@@ -261,3 +271,12 @@ def verdict(refused: Sequence[Refusal]) -> Fault:
     mends = dict.fromkeys(mend for each in refused if (mend := errors.mend_of(each.code)))
     again = "; ".join((*mends, "they are asked for again in 3 minutes"))
     return Fault(Kind.NO_CAPACITY, "EC2 has none of the offers now", shown, again)
+
+
+def quota_class(type_: str) -> str:
+    """The class whose limit a type counts against, such as "standard" for m7g.large. Types of two classes differ."""
+    found = _FAMILY.match(type_)
+    family = found.group() if found else ""
+    if family in _NAMED:
+        return _NAMED[family]
+    return "standard" if family[:1] in _STANDARD else family[:1]

@@ -14,12 +14,14 @@ import msgspec
 import structlog
 
 from cellwire.faults import Fault, Kind
-from controller.clouds.ec2 import attempts, errors, form
-from controller.clouds.ec2.attempts import Attempt, Frame, Refusal
-from controller.clouds.ec2.form import Build, Form, Where
-from controller.clouds.ec2.sending import Order, Sender
+from controller.clouds.ec2 import errors
+from controller.clouds.ec2.launch import attempts, launch_spec
+from controller.clouds.ec2.launch.attempts import Attempt, CallRefusal, Frame
+from controller.clouds.ec2.launch.launch_spec import Build, LaunchSpec
+from controller.clouds.ec2.launch.launch_templates import LaunchTemplates
+from controller.clouds.ec2.launch.sending import Order, Sender
+from controller.clouds.ec2.network.environment import CurrentEnvironment
 from controller.clouds.ec2.settings import Ec2Settings
-from controller.clouds.ec2.templates import Templates
 from controller.clouds.protocol import LaunchRequest, Unfulfilled
 from controller.model.offer import LaunchType
 
@@ -42,21 +44,23 @@ _NO_TEMPLATE = frozenset(
 _PAUSE = 1.0
 
 
-class Job(msgspec.Struct, kw_only=True):
-    """What is being launched: the requests of one form by token, and what came of it so far."""
+class LaunchBatch(msgspec.Struct, kw_only=True):
+    """What is being launched: the requests of one launch spec by token, and what came of it so far."""
 
-    form: Form
+    spec: LaunchSpec
     requests: Mapping[str, LaunchRequest]
     calls: int = 0
     batches: dict[str, tuple[str, ...]] = {}
-    refused: list[Refusal] = []
+    refused: list[CallRefusal] = []
     unfulfilled: dict[tuple[str, str, str], Unfulfilled] = {}
 
 
 class Buyer:
     """See the module."""
 
-    def __init__(self, settings: Ec2Settings, where: Where, sender: Sender, templates: Templates) -> None:
+    def __init__(
+        self, settings: Ec2Settings, where: CurrentEnvironment, sender: Sender, templates: LaunchTemplates
+    ) -> None:
         self._settings = settings
         self._where = where
         self._sender = sender
@@ -65,10 +69,10 @@ class Buyer:
         self._failing: dict[LaunchType, float] = {}
         self._fleets_after = 0.0 if settings.fleets else float("inf")
 
-    async def buy(self, job: Job, tokens: tuple[str, ...]) -> None:
+    async def buy(self, job: LaunchBatch, tokens: tuple[str, ...]) -> None:
         """Launch for these tokens, over all offers. Raises Fault where no other offer would help."""
         job.calls = 0
-        offers = form.launchable(job.form, job.requests[tokens[0]].offers)
+        offers = launch_spec.launchable(job.spec, job.requests[tokens[0]].offers)
         now = time.monotonic()
         full = [subnet for subnet, until in self._full.items() if until > now]
         failing = [market for market, until in self._failing.items() if until > now]
@@ -85,9 +89,9 @@ class Buyer:
                     raise
                 log.warning("EC2 fails in one market; trying the other", market=attempt.market.value, cause=str(fault))
                 self._failing[attempt.market] = time.monotonic() + _FAILING_SECONDS
-                self._refused(job, attempt, (Refusal("", "", attempt.market, fault.reason, fault.cause),))
+                self._refused(job, attempt, (CallRefusal("", "", attempt.market, fault.reason, fault.cause),))
 
-    async def _by_either(self, job: Job, attempt: Attempt, tokens: tuple[str, ...]) -> None:
+    async def _by_either(self, job: LaunchBatch, attempt: Attempt, tokens: tuple[str, ...]) -> None:
         if time.monotonic() >= self._fleets_after:
             try:
                 await self._by_fleet(job, attempt, tokens)
@@ -100,15 +104,15 @@ class Buyer:
                 return
         await self._by_run(job, attempt, tokens)
 
-    async def _by_fleet(self, job: Job, attempt: Attempt, tokens: tuple[str, ...]) -> None:
+    async def _by_fleet(self, job: LaunchBatch, attempt: Attempt, tokens: tuple[str, ...]) -> None:
         at_first = len(self._sender.undealt(tokens))
         for _ in range(_MOST_FLEETS):
             missing = tuple(self._sender.undealt(tokens))
             if not missing or not attempt.options:
                 return
-            frames = await self._frames(job.form, attempt)
-            user_data = base64.b64encode(form.packed_user_data(job.form.user_data)).decode()
-            most = form.price(job.form.max_price) if job.form.max_price else ""
+            frames = await self._frames(job.spec, attempt)
+            user_data = base64.b64encode(launch_spec.packed_user_data(job.spec.user_data)).decode()
+            most = launch_spec.price(job.spec.max_price) if job.spec.max_price else ""
             parameters = attempts.fleet(attempt, frames, len(missing), user_data, most)
             try:
                 answer = await self._new(job, "CreateFleet", parameters, missing)
@@ -119,7 +123,7 @@ class Buyer:
                 if fault.kind is not Kind.NO_CAPACITY or fault.reason in errors.NO_FLEETS:
                     raise
                 # Of the whole call: another market may do.
-                self._refused(job, attempt, (Refusal("", "", attempt.market, fault.reason, fault.cause),))
+                self._refused(job, attempt, (CallRefusal("", "", attempt.market, fault.reason, fault.cause),))
                 return
             refused = attempts.refusals(answer, attempt.market)
             self._refused(job, attempt, refused)
@@ -133,10 +137,10 @@ class Buyer:
             attempt = left
         if len(self._sender.undealt(tokens)) == at_first:
             # So many in vain are a shortage of all: to ask for each would take hundreds of calls, of every pod.
-            rest = (Refusal(each.type, each.subnet, attempt.market, attempts.SHORT) for each in attempt.options)
+            rest = (CallRefusal(each.type, each.subnet, attempt.market, attempts.SHORT) for each in attempt.options)
             self._refused(job, attempt, tuple(rest))
 
-    def _require_hope(self, parameters: dict[str, Any], tokens: Sequence[str], refused: Sequence[Refusal]) -> None:
+    def _require_hope(self, parameters: dict[str, Any], tokens: Sequence[str], refused: Sequence[CallRefusal]) -> None:
         """Raise Fault for a refusal of launching as such: another option or market would be refused no less."""
         if any(each.code in errors.THROTTLES for each in refused):
             self._sender.throttled("CreateFleet", parameters, len(tokens))
@@ -147,10 +151,10 @@ class Buyer:
                 if each.code in codes:
                     raise errors.fault_of("ec2", "CreateFleet", each.code, each.message)
 
-    async def _frames(self, its: Form, attempt: Attempt) -> dict[Build, Frame]:
+    async def _frames(self, its: LaunchSpec, attempt: Attempt) -> dict[Build, Frame]:
         templates = await self._templates.named(its, attempts.builds(attempt))
         return {
-            build: Frame(name, form.beside(its, build, self._settings, self._where.now))
+            build: Frame(name, launch_spec.beside(its, build, self._settings, self._where.now))
             for build, name in templates.items()
         }
 
@@ -159,26 +163,26 @@ class Buyer:
         self._templates.forget()
         await asyncio.sleep(_PAUSE)
 
-    async def _by_run(self, job: Job, attempt: Attempt, tokens: tuple[str, ...]) -> None:
+    async def _by_run(self, job: LaunchBatch, attempt: Attempt, tokens: tuple[str, ...]) -> None:
         left = attempt
         for _ in range(_MOST_RUNS):
             missing = tuple(self._sender.undealt(tokens))
             if not missing or not left.options:
                 return
             option = left.options[0]
-            data = form.launch_data(job.form, option.build, self._settings, self._where.now)
+            data = launch_spec.launch_data(job.spec, option.build, self._settings, self._where.now)
             data["NetworkInterfaces"][0]["SubnetId"] = option.subnet
             data |= {"InstanceType": option.type, "MinCount": 1, "MaxCount": len(missing)}
-            data["UserData"] = form.packed_user_data(job.form.user_data)
+            data["UserData"] = launch_spec.packed_user_data(job.spec.user_data)
             if attempt.market is LaunchType.SPOT:
                 once = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
-                if job.form.max_price:
-                    once["MaxPrice"] = form.price(job.form.max_price)
+                if job.spec.max_price:
+                    once["MaxPrice"] = launch_spec.price(job.spec.max_price)
                 data["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": once}
             try:
                 await self._new(job, "RunInstances", data, missing)
             except Fault as fault:
-                refusal = Refusal(option.type, option.subnet, attempt.market, fault.reason, fault.cause)
+                refusal = CallRefusal(option.type, option.subnet, attempt.market, fault.reason, fault.cause)
                 if not attempts.of_the_offer(refusal):
                     raise
                 earlier = [each for each in job.refused if each.type == option.type and each.market is attempt.market]
@@ -187,7 +191,9 @@ class Buyer:
             else:
                 left = msgspec.structs.replace(left, options=left.options[1:])
 
-    async def _new(self, job: Job, action: str, parameters: dict[str, Any], tokens: tuple[str, ...]) -> dict[str, Any]:
+    async def _new(
+        self, job: LaunchBatch, action: str, parameters: dict[str, Any], tokens: tuple[str, ...]
+    ) -> dict[str, Any]:
         job.calls += 1
         order = Order(action=action, parameters=parameters, requests=job.requests, tokens=tokens, count=job.calls)
         answer, batch = await self._sender.new(order)
@@ -195,7 +201,7 @@ class Buyer:
             job.batches[batch] = tokens
         return answer
 
-    def _refused(self, job: Job, attempt: Attempt, refused: Sequence[Refusal]) -> None:
+    def _refused(self, job: LaunchBatch, attempt: Attempt, refused: Sequence[CallRefusal]) -> None:
         job.refused.extend(each for each in refused if each not in job.refused)
         self._full.update(dict.fromkeys(attempts.full_subnets(refused), time.monotonic() + _FULL_SECONDS))
         told = attempts.unfulfilled(refused, attempt.options, self._where.now)

@@ -11,31 +11,31 @@ from typing import Any
 
 import msgspec
 
-from controller.clouds.ec2.describe import tags_of
 from controller.clouds.ec2.settings import PREFIX
+from controller.clouds.ec2.tags import tags_of
 from controller.model.names import InstanceId
 
 TAG_ROUTE = f"{PREFIX}route/"
 
 
-class Target(msgspec.Struct, frozen=True):
+class RouteTarget(msgspec.Struct, frozen=True):
     """Where a route leads: an interface, or "" for a gateway or the like; `lost` for what is there no more."""
 
     interface: str
     lost: bool = False
 
 
-class Table(msgspec.Struct, frozen=True, kw_only=True):
+class RouteTable(msgspec.Struct, frozen=True, kw_only=True):
     """A route table: its routes by network, and the instance for which each route of ours was made."""
 
     id: str
     main: bool = False
     subnets: frozenset[str] = frozenset()
-    routes: dict[str, Target] = {}
+    routes: dict[str, RouteTarget] = {}
     owners: dict[str, InstanceId] = {}
 
 
-class Port(msgspec.Struct, frozen=True):
+class PrimaryInterface(msgspec.Struct, frozen=True):
     """The first interface of an instance and its subnet; `checked` where it drops what is not addressed to it."""
 
     interface: str
@@ -61,7 +61,7 @@ class Drop(msgspec.Struct, frozen=True):
     route: bool
 
 
-class Plan(msgspec.Struct, frozen=True):
+class RoutePlan(msgspec.Struct, frozen=True):
     """What to do; `refused` are sentences on what cannot be done."""
 
     puts: tuple[Put, ...] = ()
@@ -69,7 +69,7 @@ class Plan(msgspec.Struct, frozen=True):
     refused: tuple[str, ...] = ()
 
 
-def table(described: Mapping[str, Any], cluster: str) -> Table:
+def table(described: Mapping[str, Any], cluster: str) -> RouteTable:
     """One entry of DescribeRouteTables."""
     associations: Sequence[Mapping[str, Any]] = described.get("Associations") or ()
     owners: dict[str, InstanceId] = {}
@@ -77,12 +77,12 @@ def table(described: Mapping[str, Any], cluster: str) -> Table:
         owner, _, instance = value.rpartition("/")
         if key.startswith(TAG_ROUTE) and owner == cluster:
             owners[key.removeprefix(TAG_ROUTE)] = InstanceId(instance)
-    return Table(
+    return RouteTable(
         id=str(described["RouteTableId"]),
         main=any(bool(each.get("Main")) for each in associations),
         subnets=frozenset(str(each["SubnetId"]) for each in associations if each.get("SubnetId")),
         routes={
-            str(route.get("DestinationCidrBlock") or route.get("DestinationIpv6CidrBlock") or ""): Target(
+            str(route.get("DestinationCidrBlock") or route.get("DestinationIpv6CidrBlock") or ""): RouteTarget(
                 str(route.get("NetworkInterfaceId") or ""), str(route.get("State") or "") == "blackhole"
             )
             for route in described.get("Routes") or ()
@@ -91,16 +91,16 @@ def table(described: Mapping[str, Any], cluster: str) -> Table:
     )
 
 
-def port(described: Mapping[str, Any]) -> Port | None:
+def port(described: Mapping[str, Any]) -> PrimaryInterface | None:
     """Of one entry of DescribeInstances; None while it has no interface."""
     for interface in described.get("NetworkInterfaces") or ():
         if (interface.get("Attachment") or {}).get("DeviceIndex", 0) == 0:
             checked = bool(interface.get("SourceDestCheck", True))
-            return Port(str(interface["NetworkInterfaceId"]), str(interface.get("SubnetId") or ""), checked)
+            return PrimaryInterface(str(interface["NetworkInterfaceId"]), str(interface.get("SubnetId") or ""), checked)
     return None
 
 
-def of_subnet(tables: Iterable[Table], subnet: str) -> Table | None:
+def of_subnet(tables: Iterable[RouteTable], subnet: str) -> RouteTable | None:
     """The table that holds for a subnet: its own, else the VPC's main one."""
     main = None
     for each in tables:
@@ -111,8 +111,10 @@ def of_subnet(tables: Iterable[Table], subnet: str) -> Table | None:
 
 
 def plan(
-    tables: Sequence[Table], wanted: Mapping[InstanceId, tuple[str, ...]], ports: Mapping[InstanceId, Port]
-) -> Plan:
+    tables: Sequence[RouteTable],
+    wanted: Mapping[InstanceId, tuple[str, ...]],
+    ports: Mapping[InstanceId, PrimaryInterface],
+) -> RoutePlan:
     """What is to be done. Of several that want one network, the one that has it keeps it, else the first gets it."""
     holders: dict[tuple[str, str], InstanceId] = {}
     refused: list[str] = []
@@ -133,12 +135,14 @@ def plan(
         for network in each.owners
         if (each.id, network) not in holders
     ]
-    return Plan(tuple(puts), tuple(drops), tuple(refused))
+    return RoutePlan(tuple(puts), tuple(drops), tuple(refused))
 
 
 def _claims(
-    tables: Sequence[Table], wanted: Mapping[InstanceId, tuple[str, ...]], ports: Mapping[InstanceId, Port]
-) -> Iterable[tuple[InstanceId, str, Table]]:
+    tables: Sequence[RouteTable],
+    wanted: Mapping[InstanceId, tuple[str, ...]],
+    ports: Mapping[InstanceId, PrimaryInterface],
+) -> Iterable[tuple[InstanceId, str, RouteTable]]:
     for instance, networks in wanted.items():
         held = of_subnet(tables, ports[instance].subnet) if instance in ports else None
         if held is None:
@@ -151,7 +155,7 @@ def _claims(
 
 
 def _puts(
-    held: Table, holders: Mapping[tuple[str, str], InstanceId], ports: Mapping[InstanceId, Port]
+    held: RouteTable, holders: Mapping[tuple[str, str], InstanceId], ports: Mapping[InstanceId, PrimaryInterface]
 ) -> Iterable[Put]:
     for (table_id, network), instance in holders.items():
         if table_id != held.id or instance not in ports:
@@ -162,6 +166,6 @@ def _puts(
             yield Put(held.id, network, instance, interface, replace=there is not None)
 
 
-def _still_ours(held: Table, network: str) -> bool:
+def _still_ours(held: RouteTable, network: str) -> bool:
     there = held.routes.get(network)
     return there is not None and (there.lost or bool(there.interface))

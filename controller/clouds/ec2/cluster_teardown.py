@@ -14,11 +14,12 @@ from typing import Any
 import msgspec
 
 from cellwire.faults import Fault, Kind
-from controller.clouds.ec2 import describe, routing
 from controller.clouds.ec2.calls import Calls
-from controller.clouds.ec2.machine_images.listing import TAG_CELL
-from controller.clouds.ec2.routing import TAG_ROUTE
+from controller.clouds.ec2.machine_images.own_images import TAG_CELL
+from controller.clouds.ec2.network import route_plan
+from controller.clouds.ec2.network.route_plan import TAG_ROUTE
 from controller.clouds.ec2.settings import TAG_CLUSTER, Ec2Settings
+from controller.clouds.ec2.tags import tags_of
 
 INSTANCE, ROUTE, INTERFACE, VOLUME = "instance", "route", "interface", "volume"
 TEMPLATE, GROUP, IMAGE, SNAPSHOT = "launch template", "security group", "image", "snapshot"
@@ -49,7 +50,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 async def found(settings: Ec2Settings, calls: Calls, *, images: bool = False) -> tuple[Thing, ...]:
     """All that there is to end, in order. Raises Fault where AWS does not tell."""
-    look = _Look(settings, calls)
+    look = _Inventory(settings, calls)
     things = [each async for each in look.all()]
     if images:
         things += [each async for each in look.images()]
@@ -152,7 +153,7 @@ async def _unless_gone(calls: Calls, action: str, **which: Any) -> None:
             raise
 
 
-class _Look:
+class _Inventory:
     """One look at an account."""
 
     def __init__(self, settings: Ec2Settings, calls: Calls) -> None:
@@ -164,7 +165,7 @@ class _Look:
         states: dict[str, list[str]] = {"instance-state-name": list(_LIVING)}
         async for reservation in self._ours("DescribeInstances", "Reservations", **states):
             for each in reservation.get("Instances") or ():
-                yield Thing(INSTANCE, str(each["InstanceId"]), describe.tags_of(each).get("Name", ""))
+                yield Thing(INSTANCE, str(each["InstanceId"]), tags_of(each).get("Name", ""))
         async for route in self._routes():
             yield route
         for kind, action, key, name in (
@@ -180,8 +181,8 @@ class _Look:
     async def _routes(self) -> AsyncIterator[Thing]:
         # A table is not ours; the tags on it say which of its routes are.
         async for each in self._calls.pages("ec2", "DescribeRouteTables", "RouteTables", MaxResults=100):
-            table = routing.table(each, self._settings.cluster)
-            for drop in routing.plan([table], {}, {}).drops:
+            table = route_plan.table(each, self._settings.cluster)
+            for drop in route_plan.plan([table], {}, {}).drops:
                 yield Thing(ROUTE, drop.network, str(table.owners[drop.network]) if drop.route else "", drop.table)
 
     async def images(self) -> AsyncIterator[Thing]:
@@ -192,7 +193,7 @@ class _Look:
             "ec2", "DescribeInstances", "Reservations", Filters=living, MaxResults=_PAGE
         ):
             for each in reservation.get("Instances") or ():
-                if describe.tags_of(each).get(TAG_CLUSTER) != self._settings.cluster:
+                if tags_of(each).get(TAG_CLUSTER) != self._settings.cluster:
                     used.add(str(each.get("ImageId")))
         ours = [{"Name": "tag-key", "Values": [TAG_CELL]}]
         kept: set[str] = set()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import structlog
 
-from controller.clouds.ec2 import market
+from controller.clouds.ec2.market import market
 from controller.clouds.ec2.settings import Ec2Settings
 from controller.model.offer import LaunchType, Offer
 

@@ -20,9 +20,10 @@ import structlog
 
 from cellwire.faults import Fault, Kind
 from controller.choice.catalogue import DEDICATED_GUESS
-from controller.clouds.ec2 import market, partitions
-from controller.clouds.ec2.market import Market
-from controller.clouds.ec2.notices import Door
+from controller.clouds.ec2 import partitions
+from controller.clouds.ec2.calls import Door
+from controller.clouds.ec2.market import market
+from controller.clouds.ec2.market.market import Market
 from controller.clouds.protocol import PriceSource
 from controller.model.offer import Offer, Shape
 
@@ -48,7 +49,7 @@ class Shelf(Protocol):
         ...
 
 
-class Prices:
+class PriceFeed:
     """See the module. `clock` gives unix seconds."""
 
     def __init__(

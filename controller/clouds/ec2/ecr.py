@@ -19,7 +19,7 @@ from typing import Any, cast
 import msgspec
 
 from cellwire.faults import Fault, Kind
-from controller.clouds.ec2.notices import Door
+from controller.clouds.ec2.calls import Door
 from controller.clouds.protocol import Login
 from hostkit.tasks import KeyedLocks
 
@@ -34,7 +34,7 @@ _HOSTS = (
 )
 
 
-class _Kept(msgspec.Struct, frozen=True):
+class _CachedToken(msgspec.Struct, frozen=True):
     login: Login
     until: float
 
@@ -59,14 +59,14 @@ def region_of(image: str) -> str:
     return found[1] if slash and found else ""
 
 
-class Registries:
+class EcrLogins:
     """See the module. `home` is the region that is asked though the SDK may not know it; `clock` gives unix seconds."""
 
     def __init__(self, calls: Door, clock: Callable[[], float] = time.time, home: str = "") -> None:
         self._calls = calls
         self._home = home
         self._clock = clock
-        self._kept: dict[str, _Kept] = {}
+        self._kept: dict[str, _CachedToken] = {}
         self._turns = KeyedLocks[str]()
 
     async def login(self, image: str) -> Login | None:
@@ -84,7 +84,7 @@ class Registries:
             return kept.login
 
 
-def _read(answer: Mapping[str, Any]) -> _Kept:
+def _read(answer: Mapping[str, Any]) -> _CachedToken:
     thing = "ecr GetAuthorizationToken"
     told = cast("list[Mapping[str, Any]]", answer.get("authorizationData") or [])
     try:
@@ -95,4 +95,4 @@ def _read(answer: Mapping[str, Any]) -> _Kept:
         raise Fault(Kind.BROKEN, thing, "the token is not user:password", "it is asked again")
     expires = told[0].get("expiresAt")
     until = expires.timestamp() - MARGIN_SECONDS if isinstance(expires, datetime) else 0.0
-    return _Kept(Login(username=username, password=password), until)
+    return _CachedToken(Login(username=username, password=password), until)

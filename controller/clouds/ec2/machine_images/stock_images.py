@@ -14,7 +14,7 @@ PREFIX = "stock:"
 _DEBIAN, _CANONICAL = "136693071363", "099720109477"
 
 
-class Stock(msgspec.Struct, frozen=True):
+class StockImages(msgspec.Struct, frozen=True):
     """A distribution's images: their owner's account, and their names with "{}" for the architecture."""
 
     owner: str
@@ -26,13 +26,13 @@ class Stock(msgspec.Struct, frozen=True):
 
 
 KNOWN = {
-    "debian-12": Stock(_DEBIAN, "debian-12-{}-*"),
-    "debian-13": Stock(_DEBIAN, "debian-13-{}-*"),
-    "ubuntu-24.04": Stock(_CANONICAL, "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-{}-server-*"),
+    "debian-12": StockImages(_DEBIAN, "debian-12-{}-*"),
+    "debian-13": StockImages(_DEBIAN, "debian-13-{}-*"),
+    "ubuntu-24.04": StockImages(_CANONICAL, "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-{}-server-*"),
 }
 
 
-def of(setting: str, image: str) -> Stock | None:
+def of(setting: str, image: str) -> StockImages | None:
     """The stock images that a setting asks for; None where it names an image itself. Raises Fault INVALID."""
     if not image.startswith(PREFIX):
         return None

@@ -9,7 +9,7 @@ import structlog
 
 from cellwire.faults import Fault, Kind
 from controller.clouds.ec2.calls import Calls
-from controller.clouds.ec2.form import Place
+from controller.clouds.ec2.network.environment import Ec2Environment
 from controller.clouds.ec2.settings import PREFIX
 from controller.clouds.protocol import Reserved
 
@@ -23,7 +23,7 @@ _MOST_KEPT = 1000
 class Reservations:
     """What is known of the account's."""
 
-    def __init__(self, calls: Calls, place: Place) -> None:
+    def __init__(self, calls: Calls, place: Ec2Environment) -> None:
         self._calls = calls
         self._zones = frozenset(place.zones.values())
         self._known: dict[str, tuple[float, Reserved]] = {}

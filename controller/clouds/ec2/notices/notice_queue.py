@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import Any, Protocol, cast
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, cast
 
 import structlog
 
 from cellwire.faults import Fault
-from controller.clouds.ec2 import events
+from controller.clouds.ec2.calls import Door
+from controller.clouds.ec2.notices import eventbridge
 from controller.clouds.ec2.settings import Ec2Settings
 from controller.clouds.protocol import Notice
 
@@ -28,18 +29,6 @@ STATUS_SECONDS = 60.0
 _PAGE = 1000
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 60.0
-
-
-class Door(Protocol):
-    """What is asked of `controller.clouds.ec2.calls.Calls`."""
-
-    async def call(self, service: str, action: str, /, *, resources: int = 1, **params: Any) -> dict[str, Any]:
-        """Ask AWS. Raises Fault."""
-        ...
-
-    def pages(self, service: str, action: str, result_key: str, /, **params: Any) -> AsyncIterator[dict[str, Any]]:
-        """Each item of a listing. Raises Fault."""
-        ...
 
 
 async def heard(
@@ -113,7 +102,7 @@ class Queue:
 
     def _read(self, message: dict[str, Any]) -> tuple[Notice, ...]:
         try:
-            return events.read(str(message.get("Body") or ""))
+            return eventbridge.read(str(message.get("Body") or ""))
         except Fault as fault:
             log.warning("threw away a message that cannot be read", id=message.get("MessageId"), cause=str(fault))
             return ()
@@ -142,7 +131,7 @@ class StatusChecks:
             async for status in self._calls.pages(
                 "ec2", "DescribeInstanceStatus", "InstanceStatuses", Filters=running, MaxResults=_PAGE
             ):
-                found.extend(events.of_status(status))
+                found.extend(eventbridge.of_status(status))
         except Fault as fault:
             if str(fault) != self._told:
                 self._told = str(fault)

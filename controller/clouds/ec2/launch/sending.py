@@ -17,11 +17,14 @@ import msgspec
 import structlog
 
 from cellwire.faults import Fault, Kind
-from controller.clouds.ec2 import errors, form, roster
+from controller.clouds.ec2 import errors
 from controller.clouds.ec2.calls import Calls
-from controller.clouds.ec2.listing import Listing
-from controller.clouds.ec2.naming import Naming
+from controller.clouds.ec2.instances import roster
+from controller.clouds.ec2.instances.instance_list import InstanceList
+from controller.clouds.ec2.instances.tagging import Tagging
+from controller.clouds.ec2.launch import launch_spec
 from controller.clouds.ec2.settings import TAG_BATCH, TAG_TOKEN, Ec2Settings
+from controller.clouds.ec2.tags import digest, tag_specifications
 from controller.clouds.protocol import LaunchRequest
 from controller.model.names import InstanceId
 from hostkit.tasks import KeyedLocks
@@ -57,7 +60,7 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
 class Sender:
     """See the module."""
 
-    def __init__(self, settings: Ec2Settings, calls: Calls, listing: Listing, naming: Naming) -> None:
+    def __init__(self, settings: Ec2Settings, calls: Calls, listing: InstanceList, naming: Tagging) -> None:
         self._settings = settings
         self._calls = calls
         self._listing = listing
@@ -138,13 +141,13 @@ class Sender:
     def _drawn_up(self, order: Order, salt: tuple[object, ...]) -> Sent:
         # EC2 would give the answer to an earlier call again, even one that launched nothing.
         tokens = order.tokens
-        batch = form.digest(tokens, order.count, salt, max(self._in_vain.get(token, 0) for token in tokens))
-        alike = {**form.common(order.requests[token] for token in tokens), **self._settings.own_tags}
+        batch = digest(tokens, order.count, salt, max(self._in_vain.get(token, 0) for token in tokens))
+        alike = {**launch_spec.common(order.requests[token] for token in tokens), **self._settings.own_tags}
         own = {TAG_TOKEN: tokens[0]} if len(tokens) == 1 else roster.written(tokens)
-        tags = form.tag_specifications({**alike, **own, TAG_BATCH: batch}, ["instance"])
-        tags += form.tag_specifications(alike, ["volume", "network-interface"])
+        tags = tag_specifications({**alike, **own, TAG_BATCH: batch}, ["instance"])
+        tags += tag_specifications(alike, ["volume", "network-interface"])
         if order.action == "CreateFleet":
-            tags += form.tag_specifications(self._settings.own_tags, ["fleet"])
+            tags += tag_specifications(self._settings.own_tags, ["fleet"])
         whole = {**order.parameters, "ClientToken": batch, "TagSpecifications": tags}
         return Sent(action=order.action, parameters=whole, batch=batch, tokens=tokens)
 

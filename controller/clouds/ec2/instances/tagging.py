@@ -14,7 +14,7 @@ import structlog
 
 from cellwire.faults import Fault, Kind
 from controller.clouds.ec2.calls import Calls
-from controller.clouds.ec2.form import tag_list
+from controller.clouds.ec2.tags import tag_list
 from controller.model.names import InstanceId
 
 log = structlog.get_logger()
@@ -28,7 +28,7 @@ _LATER_SECONDS = 10.0
 _LISTED_SECONDS = 120.0
 
 
-class Naming:
+class Tagging:
     """See the module."""
 
     def __init__(self, calls: Calls, parts: Callable[[InstanceId], tuple[str, ...]] = lambda _: ()) -> None:

@@ -1,13 +1,12 @@
 """What an instance looks like: a request's wishes as EC2's launch parameters. Pure.
 
-Requests of one form can be launched by one call. What differs (names of pods, labels) goes into tags afterwards. The
-parameters are those of RunInstances. For a fleet they are cut in two: the frame, which only a launch template can say
-and which is the same for nearly all pods, and what a call says itself beside it.
+Requests of one launch spec can be launched by one call. What differs (names of pods, labels) goes into tags
+afterwards. The parameters are those of RunInstances. For a fleet they are cut in two: the frame, which only a launch
+template can say and which is the same for nearly all pods, and what a call says itself beside it.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ import msgspec
 from cellwire.faults import Fault, Kind
 from controller.choice.wishes import TENANCIES
 from controller.clouds import userdata
+from controller.clouds.ec2.network.environment import Ec2Environment
 from controller.clouds.ec2.settings import PREFIX, Ec2Settings
 from controller.clouds.protocol import LaunchRequest
 from controller.model.offer import LaunchType, Offer
@@ -27,7 +27,7 @@ _PROVISIONED = frozenset({"io1", "io2"})
 _IOPS, _IOPS_PER_GB = 3000, 50
 
 
-class Form(msgspec.Struct, frozen=True, kw_only=True):
+class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
     """All that must be equal in one launching call. Hashable. `volume_gb` and `disk_gb` as in the request; `max_price`
     is the most that spot may cost, now and later, in USD per hour; 0: the on-demand price, EC2's own limit.
     """
@@ -53,39 +53,13 @@ class Build(msgspec.Struct, frozen=True):
     burstable: bool = False
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where instances are launched, as found when the cloud was opened.
-
-    `zones` is subnet to zone; `images` is the machine image of each architecture, `roots` image to its root device and
-    the least GB that it needs.
-    """
-
-    account: str
-    vpc: str
-    zones: dict[str, str]
-    security_group: str
-    images: dict[str, str]
-    roots: dict[str, tuple[str, int]]
-
-    def subnets_of(self, zone: str) -> tuple[str, ...]:
-        """The subnets in a zone, in a steady order."""
-        return tuple(sorted(subnet for subnet, its in self.zones.items() if its == zone))
-
-
-class Where:
-    """The place as it is now: newer machine images may take the place of older ones."""
-
-    def __init__(self, place: Place) -> None:
-        self.now = place
-
-
 def key_of(offer: Offer) -> tuple[str, str, str]:
     """An offer in three words."""
     return offer.shape.type, offer.zone, offer.launch_type.value
 
 
-def form_of(request: LaunchRequest, settings: Ec2Settings) -> Form:
-    """The form of a request. Raises Fault INVALID naming the annotation that cannot be read."""
+def spec_of(request: LaunchRequest, settings: Ec2Settings) -> LaunchSpec:
+    """The launch spec of a request. Raises Fault INVALID naming the annotation that cannot be read."""
     if not request.offers:
         raise Fault(Kind.INVALID, "launch", "the request has no offers", "rank some first", reason="MissingParameter")
     said = {key.removeprefix(PREFIX): value.strip() for key, value in request.annotations.items()}
@@ -95,7 +69,7 @@ def form_of(request: LaunchRequest, settings: Ec2Settings) -> Form:
     volume_type = said.get("volume-type", "")
     if volume_type and volume_type not in _VOLUMES:
         raise _unreadable("volume-type", volume_type, f"it must be one of {', '.join(sorted(_VOLUMES))}")
-    return Form(
+    return LaunchSpec(
         offers=tuple(key_of(offer) for offer in request.offers),
         user_data=request.user_data,
         volume_gb=request.volume_gb,
@@ -111,9 +85,9 @@ def form_of(request: LaunchRequest, settings: Ec2Settings) -> Form:
     )
 
 
-def plain(settings: Ec2Settings, its: Form | None = None) -> Form:
-    """The form of a pod that wishes for nothing, but for what of `its` only a launch template can say."""
-    return Form(
+def plain(settings: Ec2Settings, its: LaunchSpec | None = None) -> LaunchSpec:
+    """The launch spec of a pod that wishes for nothing, but for what of `its` only a launch template can say."""
+    return LaunchSpec(
         offers=(),
         user_data="",
         volume_gb=0,
@@ -128,8 +102,8 @@ def plain(settings: Ec2Settings, its: Form | None = None) -> Form:
     )
 
 
-def launchable(its: Form, offers: Sequence[Offer]) -> tuple[Offer, ...]:
-    """The offers that can be launched in this form. Raises Fault INVALID where only spot is wished for."""
+def launchable(its: LaunchSpec, offers: Sequence[Offer]) -> tuple[Offer, ...]:
+    """The offers that can be launched so. Raises Fault INVALID where only spot is wished for."""
     if not its.capacity_reservation and its.tenancy != "host":
         return tuple(offers)
     left = tuple(offer for offer in offers if offer.launch_type is LaunchType.ON_DEMAND)
@@ -176,22 +150,22 @@ def packed_user_data(text: str) -> bytes:
     return shorter
 
 
-def launch_data(form: Form, build: Build, settings: Ec2Settings, place: Place) -> dict[str, Any]:
+def launch_data(spec: LaunchSpec, build: Build, settings: Ec2Settings, place: Ec2Environment) -> dict[str, Any]:
     """Launch parameters but for type, subnet, market, user-data and tags of instances."""
     image = place.images[build.architecture]
     device, least = place.roots[image]
     volume: dict[str, Any] = {
         # What the pod may fill is beside what the system and its images take.
-        "VolumeSize": max(form.volume_gb, max(settings.volume_gb, least) + form.disk_gb),
-        "VolumeType": form.volume_type,
+        "VolumeSize": max(spec.volume_gb, max(settings.volume_gb, least) + spec.disk_gb),
+        "VolumeType": spec.volume_type,
         "Encrypted": True,
         "DeleteOnTermination": True,
     }
-    if form.volume_type in _PROVISIONED:
+    if spec.volume_type in _PROVISIONED:
         volume["Iops"] = min(_IOPS, _IOPS_PER_GB * volume["VolumeSize"])
     if settings.volume_key:
         volume["KmsKeyId"] = settings.volume_key
-    groups = dict.fromkeys((place.security_group, *settings.groups, *form.security_groups))
+    groups = dict.fromkeys((place.security_group, *settings.groups, *spec.security_groups))
     data: dict[str, Any] = {
         "ImageId": image,
         "BlockDeviceMappings": [{"DeviceName": device, "Ebs": volume}],
@@ -199,7 +173,7 @@ def launch_data(form: Form, build: Build, settings: Ec2Settings, place: Place) -
             {
                 "DeviceIndex": 0,
                 "Groups": list(groups),
-                "AssociatePublicIpAddress": form.public_address,
+                "AssociatePublicIpAddress": spec.public_address,
                 "DeleteOnTermination": True,
                 # The second address is the pod's.
                 "SecondaryPrivateIpAddressCount": 1,
@@ -208,7 +182,7 @@ def launch_data(form: Form, build: Build, settings: Ec2Settings, place: Place) -
         # A pod is one hop further from the metadata service than its agent.
         "MetadataOptions": {
             "HttpTokens": "required",
-            "HttpPutResponseHopLimit": 2 if form.pod_metadata else 1,
+            "HttpPutResponseHopLimit": 2 if spec.pod_metadata else 1,
             "HttpEndpoint": "enabled",
             # Where the account has them in metadata, EC2 refuses every tag with a slash in its key, as ours are.
             "InstanceMetadataTags": "disabled",
@@ -217,9 +191,9 @@ def launch_data(form: Form, build: Build, settings: Ec2Settings, place: Place) -
     }
     # As the ranking reckons: T2 would be held to its baseline, and an account may have the same made of the others. EC2
     # refuses it for all other types, and on a host of one's own.
-    if build.burstable and form.tenancy != "host":
+    if build.burstable and spec.tenancy != "host":
         data["CreditSpecification"] = {"CpuCredits": "unlimited"}
-    return {**data, **_optional(form, settings)}
+    return {**data, **_optional(spec, settings)}
 
 
 # What CreateFleet takes beside a launch template, for each of its options.
@@ -227,49 +201,34 @@ _SAID_BY_FLEETS = ("BlockDeviceMappings", "IamInstanceProfile")
 _METADATA_BY_FLEETS = ("HttpTokens", "HttpPutResponseHopLimit", "HttpEndpoint")
 
 
-def frame(form: Form, build: Build, settings: Ec2Settings, place: Place) -> dict[str, Any]:
+def frame(spec: LaunchSpec, build: Build, settings: Ec2Settings, place: Ec2Environment) -> dict[str, Any]:
     """What of the launch parameters only a launch template can say; the rest as it is for most."""
-    return launch_data(plain(settings, form), build, settings, place)
+    return launch_data(plain(settings, spec), build, settings, place)
 
 
-def beside(form: Form, build: Build, settings: Ec2Settings, place: Place) -> dict[str, Any]:
+def beside(spec: LaunchSpec, build: Build, settings: Ec2Settings, place: Ec2Environment) -> dict[str, Any]:
     """What a fleet's option must say beside its `frame`."""
-    framed, whole = frame(form, build, settings, place), launch_data(form, build, settings, place)
+    framed, whole = frame(spec, build, settings, place), launch_data(spec, build, settings, place)
     said = {key: whole[key] for key in _SAID_BY_FLEETS if whole.get(key) != framed.get(key)}
     if whole["MetadataOptions"] != framed["MetadataOptions"]:
         said["MetadataOptions"] = {key: whole["MetadataOptions"][key] for key in _METADATA_BY_FLEETS}
     return said
 
 
-def _optional(form: Form, settings: Ec2Settings) -> dict[str, Any]:
+def _optional(spec: LaunchSpec, settings: Ec2Settings) -> dict[str, Any]:
     data: dict[str, Any] = {}
-    if form.instance_profile:
-        which = "Arn" if form.instance_profile.startswith("arn:") else "Name"
-        data["IamInstanceProfile"] = {which: form.instance_profile}
+    if spec.instance_profile:
+        which = "Arn" if spec.instance_profile.startswith("arn:") else "Name"
+        data["IamInstanceProfile"] = {which: spec.instance_profile}
     if settings.key_name:
         data["KeyName"] = settings.key_name
-    if form.tenancy:
-        data["Placement"] = {"Tenancy": form.tenancy}
-    if form.capacity_reservation:
-        which = "Id" if form.capacity_reservation.startswith("cr-") else "ResourceGroupArn"
-        target = {f"CapacityReservation{which}": form.capacity_reservation}
+    if spec.tenancy:
+        data["Placement"] = {"Tenancy": spec.tenancy}
+    if spec.capacity_reservation:
+        which = "Id" if spec.capacity_reservation.startswith("cr-") else "ResourceGroupArn"
+        target = {f"CapacityReservation{which}": spec.capacity_reservation}
         data["CapacityReservationSpecification"] = {"CapacityReservationTarget": target}
     return data
-
-
-def fitting(tags: Mapping[str, str]) -> dict[str, str]:
-    """The tags within EC2's lengths: 128 characters a key, 256 a value."""
-    return {key[:128]: value[:256] for key, value in sorted(tags.items())}
-
-
-def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
-    """Tags as EC2 writes them."""
-    return [{"Key": key, "Value": value} for key, value in fitting(tags).items()]
-
-
-def tag_specifications(tags: Mapping[str, str], kinds: Iterable[str]) -> list[dict[str, Any]]:
-    """The same tags for each kind of resource."""
-    return [{"ResourceType": kind, "Tags": tag_list(tags)} for kind in kinds]
 
 
 def common(requests: Iterable[LaunchRequest]) -> dict[str, str]:
@@ -281,8 +240,3 @@ def common(requests: Iterable[LaunchRequest]) -> dict[str, str]:
         else:
             found = {key: value for key, value in found.items() if request.tags.get(key) == value}
     return found or {}
-
-
-def digest(*parts: object) -> str:
-    """A short name for values: equal for equal ones, also in another process."""
-    return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:40]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, cast
 
+from controller.clouds.ec2.tags import tags_of
 from controller.model.instance import Instance, InstanceState
 from controller.model.names import InstanceId
 from controller.model.offer import LaunchType
@@ -18,11 +19,6 @@ _STATES = {
     "stopped": InstanceState.STOPPED,
     "terminated": InstanceState.TERMINATED,
 }
-
-
-def tags_of(described: Mapping[str, Any]) -> dict[str, str]:
-    """Tags of anything that EC2 describes."""
-    return {str(tag["Key"]): str(tag.get("Value", "")) for tag in described.get("Tags") or ()}
 
 
 def instance_of(described: Mapping[str, Any], client_token: str) -> Instance:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from cellwire.faults import Fault, Kind
 from controller.clouds.ec2 import errors
-from controller.clouds.ec2.batch import Batcher
+from controller.clouds.ec2.batcher import Batcher
 from controller.clouds.ec2.calls import Calls
 from controller.clouds.ec2.settings import Ec2Settings
 from controller.model.names import InstanceId

@@ -12,16 +12,18 @@ from collections.abc import Mapping
 import msgspec
 
 from cellwire.faults import Fault, Kind
-from controller.clouds.ec2 import attempts, form, roster
-from controller.clouds.ec2.batch import Batcher
-from controller.clouds.ec2.buying import Buyer, Job
+from controller.clouds.ec2.batcher import Batcher
 from controller.clouds.ec2.calls import Calls
-from controller.clouds.ec2.form import Form, Where
-from controller.clouds.ec2.listing import Listing, complete
-from controller.clouds.ec2.naming import Naming
-from controller.clouds.ec2.sending import Sender
+from controller.clouds.ec2.instances import roster
+from controller.clouds.ec2.instances.instance_list import InstanceList, complete
+from controller.clouds.ec2.instances.tagging import Tagging
+from controller.clouds.ec2.launch import attempts, launch_spec
+from controller.clouds.ec2.launch.buying import Buyer, LaunchBatch
+from controller.clouds.ec2.launch.launch_spec import LaunchSpec
+from controller.clouds.ec2.launch.launch_templates import LaunchTemplates
+from controller.clouds.ec2.launch.sending import Sender
+from controller.clouds.ec2.network.environment import CurrentEnvironment
 from controller.clouds.ec2.settings import TAG_TOKEN, Ec2Settings
-from controller.clouds.ec2.templates import Templates
 from controller.clouds.protocol import LaunchOutcome, LaunchRequest, Unfulfilled
 from controller.model.instance import Instance
 
@@ -33,18 +35,18 @@ class Launcher:
         self,
         settings: Ec2Settings,
         calls: Calls,
-        where: Where,
-        listing: Listing,
-        naming: Naming,
+        where: CurrentEnvironment,
+        listing: InstanceList,
+        naming: Tagging,
         tasks: asyncio.TaskGroup,
     ) -> None:
         self._settings = settings
         self._listing = listing
         self._naming = naming
-        self.templates = Templates(settings, calls, where)
+        self.templates = LaunchTemplates(settings, calls, where)
         self._sender = Sender(settings, calls, listing, naming)
         self._buyer = Buyer(settings, where, self._sender, self.templates)
-        self._batches: Batcher[Form, LaunchRequest, LaunchOutcome] = Batcher(
+        self._batches: Batcher[LaunchSpec, LaunchRequest, LaunchOutcome] = Batcher(
             tasks, self._run, settings.idle_seconds, settings.window_seconds, settings.most_batched
         )
 
@@ -55,8 +57,8 @@ class Launcher:
             found = self._listing.find(token)
             if found is not None and complete(found):
                 return LaunchOutcome(client_token=token, instance=_as(found, token))
-            its = form.form_of(request, self._settings)
-            form.packed_user_data(request.user_data)
+            its = launch_spec.spec_of(request, self._settings)
+            launch_spec.packed_user_data(request.user_data)
             return (await self._batches.ask(its, {token: request}))[token]
         except Fault as fault:
             return _failed(token, fault)
@@ -65,8 +67,8 @@ class Launcher:
         """Give up what is on its way: who asked is told so, the next life finds what came of it."""
         self._batches.close()
 
-    async def _run(self, its: Form, requests: Mapping[str, LaunchRequest]) -> dict[str, LaunchOutcome]:
-        job = Job(form=its, requests=requests)
+    async def _run(self, its: LaunchSpec, requests: Mapping[str, LaunchRequest]) -> dict[str, LaunchOutcome]:
+        job = LaunchBatch(spec=its, requests=requests)
         faults = await self._sender.recall(sorted(requests), time.monotonic())
         wanted = [token for token in self._sender.undealt(requests) if token not in faults]
         for tokens in roster.split(wanted, self._room(requests)):
@@ -82,7 +84,7 @@ class Launcher:
         most = max(len({*request.tags, *self._settings.own_tags}) for request in requests.values())
         return max(1, roster.MOST_TAGS - most - 2)
 
-    async def _learn(self, job: Job) -> dict[str, Fault]:
+    async def _learn(self, job: LaunchBatch) -> dict[str, Fault]:
         """The addresses of what was launched, and its own tags."""
         faults: dict[str, Fault] = {}
         for batch, tokens in job.batches.items():
@@ -104,9 +106,9 @@ class Launcher:
                     self._naming.add(instance, {**job.requests[token].tags, **own})
         return faults
 
-    def _outcome(self, job: Job, token: str, fault: Fault | None) -> LaunchOutcome:
+    def _outcome(self, job: LaunchBatch, token: str, fault: Fault | None) -> LaunchOutcome:
         # What a reservation has no room for, or is not of, others can buy.
-        unfulfilled = () if job.form.capacity_reservation else tuple(job.unfulfilled.values())
+        unfulfilled = () if job.spec.capacity_reservation else tuple(job.unfulfilled.values())
         found = self._listing.find(token)
         if found is not None and complete(found):
             return LaunchOutcome(client_token=token, instance=_as(found, token), unfulfilled=unfulfilled)
@@ -116,7 +118,7 @@ class Launcher:
             cause = "its instance is launched, but EC2 does not tell its addresses yet"
             return _failed(token, Fault(Kind.UNAVAILABLE, "launch", cause, "it is asked again"), unfulfilled)
         why = attempts.verdict(job.refused)
-        if job.form.capacity_reservation and why.kind is Kind.NO_CAPACITY:
+        if job.spec.capacity_reservation and why.kind is Kind.NO_CAPACITY:
             why = Fault(Kind.UNAVAILABLE, why.thing, why.cause, why.mend)
         return LaunchOutcome(client_token=token, fault=why, unfulfilled=unfulfilled)
 

@@ -8,15 +8,18 @@ import msgspec
 import pytest
 
 from cellwire.faults import Fault
-from controller.clouds.ec2 import describe, form
-from controller.clouds.ec2.form import Build, Place
+from controller.clouds.ec2.instances import descriptions
+from controller.clouds.ec2.launch import launch_spec
+from controller.clouds.ec2.launch.launch_spec import Build
+from controller.clouds.ec2.network.environment import Ec2Environment
 from controller.clouds.ec2.settings import Ec2Settings
+from controller.clouds.ec2.tags import digest
 from controller.clouds.protocol import LaunchRequest
 from controller.model.instance import InstanceState
 from controller.model.offer import LaunchType, Offer, Shape
 
 SETTINGS = Ec2Settings(region="r", subnets=("subnet-1",), image_amd64="ami-1", security_groups=("sg-extra",))
-PLACE = Place(
+PLACE = Ec2Environment(
     account="1",
     vpc="v",
     zones={"subnet-1": "a"},
@@ -34,12 +37,14 @@ def request(tags: dict[str, str] | None = None, **annotations: str) -> LaunchReq
 
 
 def data(**annotations: str) -> dict[str, Any]:
-    return form.launch_data(form.form_of(request({}, **annotations), SETTINGS), Build("amd64"), SETTINGS, PLACE)
+    return launch_spec.launch_data(
+        launch_spec.spec_of(request({}, **annotations), SETTINGS), Build("amd64"), SETTINGS, PLACE
+    )
 
 
 def burstable(**annotations: str) -> dict[str, Any]:
-    its = form.form_of(request({}, **annotations), SETTINGS)
-    return form.launch_data(its, Build("amd64", burstable=True), SETTINGS, PLACE)
+    its = launch_spec.spec_of(request({}, **annotations), SETTINGS)
+    return launch_spec.launch_data(its, Build("amd64", burstable=True), SETTINGS, PLACE)
 
 
 def test_without_annotations_an_instance_is_private_encrypted_and_shut_off_from_metadata() -> None:
@@ -90,7 +95,7 @@ def test_burstable_types_may_use_more_than_their_baseline_and_no_others_are_told
 def test_what_a_pod_may_fill_is_beside_what_the_image_takes() -> None:
     def size(**more: int) -> int:
         asked = msgspec.structs.replace(request(), **more)
-        made = form.launch_data(form.form_of(asked, SETTINGS), Build("amd64"), SETTINGS, PLACE)
+        made = launch_spec.launch_data(launch_spec.spec_of(asked, SETTINGS), Build("amd64"), SETTINGS, PLACE)
         return made["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"]
 
     assert size(disk_gb=40) == 30 + 40, "the image has 30"
@@ -101,11 +106,11 @@ def test_what_a_pod_may_fill_is_beside_what_the_image_takes() -> None:
 def test_a_reservation_and_a_host_of_ones_own_are_never_taken_as_spot() -> None:
     spot = msgspec.structs.replace(OFFER, launch_type=LaunchType.SPOT)
     for name, value in (("capacity_reservation", "cr-1"), ("tenancy", "host")):
-        its = form.form_of(request({}, **{name: value}), SETTINGS)
-        assert form.launchable(its, [spot, OFFER]) == (OFFER,)
+        its = launch_spec.spec_of(request({}, **{name: value}), SETTINGS)
+        assert launch_spec.launchable(its, [spot, OFFER]) == (OFFER,)
         with pytest.raises(Fault, match="launch-type"):
-            form.launchable(its, [spot])
-    assert form.launchable(form.form_of(request(tenancy="dedicated"), SETTINGS), [spot]) == (spot,)
+            launch_spec.launchable(its, [spot])
+    assert launch_spec.launchable(launch_spec.spec_of(request(tenancy="dedicated"), SETTINGS), [spot]) == (spot,)
 
 
 @pytest.mark.parametrize(
@@ -120,12 +125,12 @@ def test_an_annotation_that_cannot_be_read_is_refused_by_name(name: str, value: 
 def test_user_data_that_is_too_long_even_packed_is_refused() -> None:
     noise = "".join(chr(33 + (number * number * 7919) % 94) for number in range(40_000))
     with pytest.raises(Fault, match="user-data"):
-        form.packed_user_data("#!/bin/sh\n" + form.digest(noise) + "".join(form.digest(n) for n in range(2000)))
+        launch_spec.packed_user_data("#!/bin/sh\n" + digest(noise) + "".join(digest(n) for n in range(2000)))
 
 
 def test_common_tags_are_those_with_one_value_everywhere() -> None:
     both = [request({"app": "web", "pod": "a"}), request({"app": "web", "pod": "b", "x": "y"})]
-    assert form.common(both) == {"app": "web"}
+    assert launch_spec.common(both) == {"app": "web"}
 
 
 def test_an_instance_is_read_with_its_two_addresses_and_why_it_ended() -> None:
@@ -148,32 +153,34 @@ def test_an_instance_is_read_with_its_two_addresses_and_why_it_ended() -> None:
         ],
         "Tags": [{"Key": "app", "Value": "web"}],
     }
-    instance = describe.instance_of(described, "t")
+    instance = descriptions.instance_of(described, "t")
     assert (instance.address, instance.pod_address) == ("10.0.0.4", "10.0.0.5")
     assert (instance.state, instance.launch_type) == (InstanceState.STOPPING, LaunchType.SPOT)
     assert instance.state_reason == "Spot instance termination"
 
 
 def test_an_instance_of_which_hardly_anything_is_told_is_still_read() -> None:
-    instance = describe.instance_of({"InstanceId": "i-1"}, "")
+    instance = descriptions.instance_of({"InstanceId": "i-1"}, "")
     assert (instance.id, instance.state, instance.address) == ("i-1", InstanceState.PENDING, "")
 
 
 def test_a_limit_of_the_settings_and_one_of_the_pod_bind_spot_by_the_lower() -> None:
     most = msgspec.structs.replace(SETTINGS, max_price=0.5)
-    assert form.form_of(request({}, max_price="0.2"), most).max_price == 0.2
-    assert form.form_of(request({}, max_price="0.9"), most).max_price == 0.5
-    assert form.form_of(request(), SETTINGS).max_price == 0.0
-    assert form.price(0.25) == "0.25"
-    assert float(form.price(0.0001)) > 0.001, "EC2 refuses what is no more"
+    assert launch_spec.spec_of(request({}, max_price="0.2"), most).max_price == 0.2
+    assert launch_spec.spec_of(request({}, max_price="0.9"), most).max_price == 0.5
+    assert launch_spec.spec_of(request(), SETTINGS).max_price == 0.0
+    assert launch_spec.price(0.25) == "0.25"
+    assert float(launch_spec.price(0.0001)) > 0.001, "EC2 refuses what is no more"
 
 
 def test_pods_that_differ_in_disk_profile_and_metadata_need_no_template_of_their_own() -> None:
-    plain, odd = (form.form_of(each, SETTINGS) for each in (request(), request({}, metadata="true", volume_type="gp2")))
+    plain, odd = (
+        launch_spec.spec_of(each, SETTINGS) for each in (request(), request({}, metadata="true", volume_type="gp2"))
+    )
     build = Build("amd64")
-    assert form.frame(plain, build, SETTINGS, PLACE) == form.frame(odd, build, SETTINGS, PLACE)
-    assert form.beside(plain, build, SETTINGS, PLACE) == {}
-    said = form.beside(odd, build, SETTINGS, PLACE)
+    assert launch_spec.frame(plain, build, SETTINGS, PLACE) == launch_spec.frame(odd, build, SETTINGS, PLACE)
+    assert launch_spec.beside(plain, build, SETTINGS, PLACE) == {}
+    said = launch_spec.beside(odd, build, SETTINGS, PLACE)
     assert said["MetadataOptions"]["HttpPutResponseHopLimit"] == 2
     assert said["BlockDeviceMappings"][0]["Ebs"]["VolumeType"] == "gp2"
 
@@ -181,7 +188,7 @@ def test_pods_that_differ_in_disk_profile_and_metadata_need_no_template_of_their
 def test_pods_of_other_groups_or_tenancy_have_a_template_of_their_own() -> None:
     build = Build("amd64")
     frames = [
-        form.digest(form.frame(form.form_of(each, SETTINGS), build, SETTINGS, PLACE))
+        digest(launch_spec.frame(launch_spec.spec_of(each, SETTINGS), build, SETTINGS, PLACE))
         for each in (
             request(),
             request({}, security_groups="sg-a"),

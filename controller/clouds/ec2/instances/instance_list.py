@@ -17,9 +17,11 @@ import msgspec
 import structlog
 
 from cellwire.faults import Fault, Kind
-from controller.clouds.ec2 import describe, errors, form, roster
+from controller.clouds.ec2 import errors
 from controller.clouds.ec2.calls import Calls
+from controller.clouds.ec2.instances import descriptions, roster
 from controller.clouds.ec2.settings import TAG_BATCH, TAG_CLUSTER, TAG_TOKEN, Ec2Settings
+from controller.clouds.ec2.tags import fitting, tags_of
 from controller.model.instance import Instance, InstanceState
 from controller.model.names import InstanceId
 
@@ -35,7 +37,7 @@ _WHOLE_AGAIN_SECONDS = 60.0
 _PAUSES = (0.0, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 3.0)
 
 
-class Listing:
+class InstanceList:
     """What is known of instances. `named` is told of instances whose token only their batch's roster says."""
 
     def __init__(
@@ -109,7 +111,7 @@ class Listing:
         known = self._known.get(instance)
         if known is None:
             return {}
-        return {key: value for key, value in form.fitting(tags).items() if known.tags.get(key) != value}
+        return {key: value for key, value in fitting(tags).items() if known.tags.get(key) != value}
 
     def parts(self, instance: InstanceId) -> tuple[str, ...]:
         """The instance's volumes and interfaces, as last seen."""
@@ -147,13 +149,13 @@ class Listing:
         now = time.monotonic()
         found: list[Instance] = []
         for entry in entries:
-            instance = describe.instance_of(entry, self.deals.token_of(InstanceId(str(entry["InstanceId"]))))
+            instance = descriptions.instance_of(entry, self.deals.token_of(InstanceId(str(entry["InstanceId"]))))
             before = self._known.get(instance.id)
             if before is not None and not complete(instance):
                 # An ended instance has no addresses any more.
                 instance = msgspec.structs.replace(instance, address=before.address, pod_address=before.pod_address)
             self._known[instance.id] = instance
-            self._parts[instance.id] = describe.parts_of(entry)
+            self._parts[instance.id] = descriptions.parts_of(entry)
             self._seen_at[instance.id] = now
             found.append(instance)
         return tuple(found)
@@ -162,7 +164,7 @@ class Listing:
         batches: dict[str, tuple[tuple[str, ...], list[InstanceId]]] = {}
         members: defaultdict[str, list[InstanceId]] = defaultdict(list)
         for entry in entries:
-            tags, instance = describe.tags_of(entry), InstanceId(str(entry["InstanceId"]))
+            tags, instance = tags_of(entry), InstanceId(str(entry["InstanceId"]))
             if token := tags.get(TAG_TOKEN):
                 self.deals.know(token, instance)
             if batch := tags.get(TAG_BATCH):

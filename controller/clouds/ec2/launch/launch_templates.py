@@ -15,18 +15,20 @@ from typing import Any
 import structlog
 
 from cellwire.faults import Fault, Kind
-from controller.clouds.ec2 import form
 from controller.clouds.ec2.calls import Calls
-from controller.clouds.ec2.form import Build, Form, Where
+from controller.clouds.ec2.launch import launch_spec
+from controller.clouds.ec2.launch.launch_spec import Build, LaunchSpec
+from controller.clouds.ec2.network.environment import CurrentEnvironment
 from controller.clouds.ec2.settings import Ec2Settings
+from controller.clouds.ec2.tags import digest, tag_specifications
 
 log = structlog.get_logger()
 
 
-class Templates:
+class LaunchTemplates:
     """Makes them; `leftovers` collects those that are not in use."""
 
-    def __init__(self, settings: Ec2Settings, calls: Calls, where: Where) -> None:
+    def __init__(self, settings: Ec2Settings, calls: Calls, where: CurrentEnvironment) -> None:
         self._settings = settings
         self._calls = calls
         self._where = where
@@ -37,12 +39,12 @@ class Templates:
     async def prepare(self) -> None:
         """Make those that pods without special wishes need. Raises nothing: a launch tries again, and tells."""
         try:
-            await self.named(form.plain(self._settings), self._usual())
+            await self.named(launch_spec.plain(self._settings), self._usual())
         except Fault as fault:
             log.warning("launch templates cannot be made yet", cause=str(fault))
 
-    async def named(self, its: Form, builds: Iterable[Build]) -> dict[Build, str]:
-        """The name of a template with the frame of this form, for each build. Raises Fault."""
+    async def named(self, its: LaunchSpec, builds: Iterable[Build]) -> dict[Build, str]:
+        """The name of a template with the frame of this launch spec, for each build. Raises Fault."""
         found: dict[Build, str] = {}
         for build in builds:
             name = self._name(its, build)
@@ -50,7 +52,7 @@ class Templates:
             if name not in self._made:
                 async with self._making:
                     if name not in self._made:
-                        await self._make(name, form.frame(its, build, self._settings, self._where.now))
+                        await self._make(name, launch_spec.frame(its, build, self._settings, self._where.now))
             found[build] = name
         return found
 
@@ -69,11 +71,11 @@ class Templates:
     def _usual(self) -> dict[Build, str]:
         """The names of those that pods without special wishes need."""
         builds = (Build(each, burstable) for each in self._where.now.images for burstable in (False, True))
-        return {build: self._name(form.plain(self._settings), build) for build in builds}
+        return {build: self._name(launch_spec.plain(self._settings), build) for build in builds}
 
-    def _name(self, its: Form, build: Build) -> str:
-        data = form.frame(its, build, self._settings, self._where.now)
-        return f"chinampa-{self._settings.cluster}-{form.digest(data)[:24]}"
+    def _name(self, its: LaunchSpec, build: Build) -> str:
+        data = launch_spec.frame(its, build, self._settings, self._where.now)
+        return f"chinampa-{self._settings.cluster}-{digest(data)[:24]}"
 
     async def _make(self, name: str, data: dict[str, Any]) -> None:
         # The name makes it unique. A token that was used before would have EC2 answer that a template which somebody
@@ -86,7 +88,7 @@ class Templates:
                 LaunchTemplateName=name,
                 LaunchTemplateData=data,
                 ClientToken=token,
-                TagSpecifications=form.tag_specifications(self._settings.own_tags, ["launch-template"]),
+                TagSpecifications=tag_specifications(self._settings.own_tags, ["launch-template"]),
             )
         except Fault as fault:
             if fault.kind is not Kind.EXISTS:

@@ -13,23 +13,25 @@ from contextlib import asynccontextmanager
 import structlog
 
 from controller.clouds.ec2 import calls as door
-from controller.clouds.ec2 import console, errors, identity, place
+from controller.clouds.ec2 import errors, identity_document
 from controller.clouds.ec2.calls import Calls
-from controller.clouds.ec2.form import Place, Where
-from controller.clouds.ec2.launch import Launcher
-from controller.clouds.ec2.leftovers import Leftovers
-from controller.clouds.ec2.listing import Listing
+from controller.clouds.ec2.ecr import EcrLogins
+from controller.clouds.ec2.instances import console
+from controller.clouds.ec2.instances.instance_list import InstanceList
+from controller.clouds.ec2.instances.tagging import Tagging
+from controller.clouds.ec2.instances.terminator import Terminator
+from controller.clouds.ec2.launch.launcher import Launcher
+from controller.clouds.ec2.launch.reservations import Reservations
+from controller.clouds.ec2.leftovers import LeftoverCollector
 from controller.clouds.ec2.machine_images import choosing
 from controller.clouds.ec2.machine_images.replacing import Replacing
-from controller.clouds.ec2.naming import Naming
-from controller.clouds.ec2.notices import heard
-from controller.clouds.ec2.offers import Offers
-from controller.clouds.ec2.prices import Prices
-from controller.clouds.ec2.registries import Registries
-from controller.clouds.ec2.reservations import Reservations
-from controller.clouds.ec2.routes import Routes
+from controller.clouds.ec2.market.offers import Offers
+from controller.clouds.ec2.market.price_feed import PriceFeed
+from controller.clouds.ec2.network import environment
+from controller.clouds.ec2.network.environment import CurrentEnvironment, Ec2Environment
+from controller.clouds.ec2.network.route_sync import RouteSync
+from controller.clouds.ec2.notices.notice_queue import heard
 from controller.clouds.ec2.settings import Ec2Settings
-from controller.clouds.ec2.terminate import Terminator
 from controller.clouds.protocol import Called, Cloud, LaunchOutcome, LaunchRequest, Login, Notice, PriceSource, Reserved
 from controller.model.instance import Identity, Instance
 from controller.model.names import InstanceId
@@ -47,8 +49,8 @@ class Ec2Cloud(Cloud):
         self,
         settings: Ec2Settings,
         calls: Calls,
-        place: Place,
-        verifier: identity.Verifier,
+        found: Ec2Environment,
+        verifier: identity_document.Verifier,
         tasks: asyncio.TaskGroup,
         notices: NoticeSource,
         asked: Ec2Settings,
@@ -56,20 +58,20 @@ class Ec2Cloud(Cloud):
         self._settings = settings
         self._verifier = verifier
         self._notices = notices
-        self._where = Where(place)
-        self._naming = Naming(calls, self._parts)
-        self._listing = Listing(settings, calls, self._naming.add)
+        self._where = CurrentEnvironment(found)
+        self._naming = Tagging(calls, self._parts)
+        self._listing = InstanceList(settings, calls, self._naming.add)
         self._launcher = Launcher(settings, calls, self._where, self._listing, self._naming, tasks)
         self._replacing = Replacing(asked, calls, self._where, self._launcher.templates.prepare)
         self._terminator = Terminator(settings, calls, tasks)
         self.calls = calls
-        self.place = place
-        self.offers_sold = Offers(settings, place.zones.values())
-        self.prices = Prices(settings.region, place.zones.values(), calls, self.offers_sold)
-        self.leftovers = Leftovers(settings, calls, place, self._launcher.templates.in_use)
-        self._routes = Routes(settings, place.vpc, calls)
-        self._reservations = Reservations(calls, place)
-        self._registries = Registries(calls, home=settings.region)
+        self.environment = found
+        self.offers_sold = Offers(settings, found.zones.values())
+        self.prices = PriceFeed(settings.region, found.zones.values(), calls, self.offers_sold)
+        self.leftovers = LeftoverCollector(settings, calls, found, self._launcher.templates.in_use)
+        self._routes = RouteSync(settings, found.vpc, calls)
+        self._reservations = Reservations(calls, found)
+        self._registries = EcrLogins(calls, home=settings.region)
 
     @property
     def name(self) -> str:
@@ -166,12 +168,12 @@ class Ec2Cloud(Cloud):
 @asynccontextmanager
 async def running(settings: Ec2Settings, notices: NoticeSource = heard) -> AsyncGenerator[Ec2Cloud]:
     """The cloud, open. Raises Fault for settings, rights or networks that keep it from launching."""
-    keys = identity.keys_in(settings.certificates)
+    keys = identity_document.keys_in(settings.certificates)
     async with door.running(settings) as calls:
         asked, settings = settings, await choosing.resolved(settings, calls)
-        found = await place.find(settings, calls)
+        found = await environment.find(settings, calls)
         log.info("machine images", **found.images)
-        verifier = identity.Verifier(keys, found.account, settings.region)
+        verifier = identity_document.Verifier(keys, found.account, settings.region)
         async with asyncio.TaskGroup() as tasks:
             cloud = Ec2Cloud(settings, calls, found, verifier, tasks, notices, asked)
             work = tasks.create_task(cloud.work())

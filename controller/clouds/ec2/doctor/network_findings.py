@@ -9,10 +9,10 @@ from typing import Any, cast
 import msgspec
 
 from cellwire.faults import Fault
-from controller.clouds.ec2 import describe
 from controller.clouds.ec2.calls import Calls
 from controller.clouds.ec2.doctor.finding import LACKS, NOTE, OK, Finding, of_fault
 from controller.clouds.ec2.settings import Ec2Settings
+from controller.clouds.ec2.tags import tags_of
 
 # Two addresses a cell.
 _FEW_ADDRESSES = 64
@@ -130,7 +130,7 @@ def reachable(settings: Ec2Settings, groups: Mapping[str, Mapping[str, Any]]) ->
         yield Finding(NOTE, "who reaches pods", cause, "behind a kubelet, set cloud.ec2.cluster_security_group")
     if settings.kubernetes_cluster:
         key = f"kubernetes.io/cluster/{settings.kubernetes_cluster}"
-        bearing = sorted(name for name, group in groups.items() if key in describe.tags_of(group))
+        bearing = sorted(name for name, group in groups.items() if key in tags_of(group))
         if len(bearing) > 1:
             cause = f"{', '.join(bearing)} all bear {key}: load balancers take none of the pods"
             yield Finding(LACKS, "load balancers", cause, "leave all but one of them out")

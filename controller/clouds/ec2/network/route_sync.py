@@ -13,9 +13,9 @@ from typing import Any
 import structlog
 
 from cellwire.faults import Fault, Kind
-from controller.clouds.ec2 import routing
-from controller.clouds.ec2.notices import Door
-from controller.clouds.ec2.routing import TAG_ROUTE, Drop, Port, Put
+from controller.clouds.ec2.calls import Door
+from controller.clouds.ec2.network import route_plan
+from controller.clouds.ec2.network.route_plan import TAG_ROUTE, Drop, PrimaryInterface, Put
 from controller.clouds.ec2.settings import Ec2Settings
 from controller.model.names import InstanceId
 
@@ -28,7 +28,7 @@ _FILTER_VALUES = 200
 _PAGE = 100
 
 
-class Routes:
+class RouteSync:
     """See the module."""
 
     def __init__(self, settings: Ec2Settings, vpc: str, calls: Door) -> None:
@@ -36,7 +36,7 @@ class Routes:
         self._vpc = vpc
         self._calls = calls
         self._wanted: dict[InstanceId, tuple[str, ...]] = {}
-        self._ports: dict[InstanceId, Port] = {}
+        self._ports: dict[InstanceId, PrimaryInterface] = {}
         self._made: set[tuple[str, str]] = set()
         self._before: frozenset[Drop] = frozenset()
         self._told: frozenset[str] = frozenset()
@@ -78,12 +78,12 @@ class Routes:
         whole = await self._look_up(wanted)
         vpc = [{"Name": "vpc-id", "Values": [self._vpc]}]
         tables = [
-            routing.table(each, self._settings.cluster)
+            route_plan.table(each, self._settings.cluster)
             async for each in self._calls.pages(
                 "ec2", "DescribeRouteTables", "RouteTables", Filters=vpc, MaxResults=_PAGE
             )
         ]
-        plan = routing.plan(tables, wanted, self._ports)
+        plan = route_plan.plan(tables, wanted, self._ports)
         self._tell(plan.refused)
         # What goes first makes room for what comes.
         due = [drop for drop in plan.drops if drop in self._before or (drop.table, drop.network) in self._made]
@@ -102,12 +102,12 @@ class Routes:
             named = [{"Name": "instance-id", "Values": [str(each) for each in new[first : first + _FILTER_VALUES]]}]
             async for reservation in self._calls.pages("ec2", "DescribeInstances", "Reservations", Filters=named):
                 for described in reservation.get("Instances") or ():
-                    found = routing.port(described)
+                    found = route_plan.port(described)
                     if found and await self._done(self._open(found), str(described["InstanceId"])):
                         self._ports[InstanceId(str(described["InstanceId"]))] = found
         return all(instance in self._ports for instance in wanted)
 
-    async def _open(self, port: Port) -> None:
+    async def _open(self, port: PrimaryInterface) -> None:
         if port.checked:
             await self._calls.call(
                 "ec2",

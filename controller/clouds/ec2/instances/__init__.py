@@ -1,0 +1,1 @@
+"""Instances of the account: lists, tags, ends."""

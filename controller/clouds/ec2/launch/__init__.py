@@ -1,0 +1,1 @@
+"""Launches of instances, each exactly once."""

@@ -1,0 +1,1 @@
+"""What EC2 sells, and for how much."""

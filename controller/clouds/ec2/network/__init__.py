@@ -1,0 +1,1 @@
+"""The account's network: where launches go, and routes to cells."""
