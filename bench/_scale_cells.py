@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ import uvloop
 from bench._scale_controller import address
 from cellagent.boot.identity import CellIdentity, Home
 from cellagent.boot.join import join_for_ever
-from cellagent.link.heartbeat import beats, hello
+from cellagent.link.heartbeat import hello
 from cellagent.link.home import stay
+from cellagent.link.reporting import Reporting
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cell.v1.cell_grpc import CellBase
 from cellwire.faults import Fault, Kind
@@ -47,11 +49,9 @@ class _Cell(CellBase):
         self._home = home
 
     async def Report(self, stream: Any) -> None:
-        await stream.recv_message()
-        await stream.send_message(wire.ReportMessage(hello=hello(self._home.cell, "double", {}, "none", (1000, 1024))))
+        said = partial(hello, self._home.cell, "double", {}, "none", (1000, 1024))
         every = self._home.cell_settings().heartbeat_interval_ms / 1000
-        async for message in beats(every, lambda: 0, asyncio.Queue()):
-            await stream.send_message(message)
+        await Reporting(said, every, lambda: 0, asyncio.Queue()).serve(stream)
 
     async def _not_here(self, stream: Any) -> None:
         raise Fault(Kind.UNSUPPORTED, "a double of a cell", "it runs no pods")

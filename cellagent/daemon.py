@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -25,11 +25,11 @@ from cellagent.kernel import agent_locks, power
 from cellagent.link import heartbeat
 from cellagent.link.events import CellEvents
 from cellagent.link.home import Homeless, stay
+from cellagent.link.reporting import Reporting
 from cellagent.runtime import service as runtime
 from cellagent.runtime.cell import CellService
 from cellagent.runtime.settings import RuntimeSettings
 from cellwire import tasks
-from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from cellwire.proxies import Proxies, merged, proxies_of
 from cellwire.rpc.grpclib_patches import MendedServer
@@ -142,23 +142,15 @@ async def _at_home(
         until_told() as told,
     ):
         interval = settings.heartbeat_interval_ms / 1000 or 5.0
-        reports = partial(_reports, home.cell, moments, room, events, interval)
+        hello = partial(heartbeat.hello, home.cell, AGENT_VERSION, moments, room.oci_runtime)
+        reporting = Reporting(hello, interval, room.running_containers, events.queue)
         server = prepared(
-            [room.service, image_room.service, CellService(room, reports)], details=True, limits=CELL_SERVER
+            [room.service, image_room.service, CellService(room, reporting.serve)], details=True, limits=CELL_SERVER
         )
         async with asyncio.TaskGroup() as tasks:
             staying = tasks.create_task(_staying(server, identity, home, power_off=power_off), name="stay at home")
             await told.wait()
             staying.cancel()
-
-
-async def _reports(
-    name: str, moments: dict[str, float], room: runtime.RuntimeRoom, events: CellEvents, interval: float
-) -> AsyncIterator[wire.ReportMessage]:
-    hello = heartbeat.hello(name, AGENT_VERSION, moments, room.oci_runtime)
-    yield wire.ReportMessage(hello=hello)
-    async for message in heartbeat.beats(interval, room.running_containers, events.queue):
-        yield message
 
 
 def registries(mirrors: Sequence[str], certificates: Path | None = None) -> tuple[RegistrySettings, ...]:

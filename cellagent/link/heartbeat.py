@@ -16,6 +16,8 @@ PROC = Path("/proc")
 # In a cell that is a group of a machine these are the group's, by its cgroup namespace; else they are the machine's.
 GROUPS = Path("/sys/fs/cgroup")
 ENDLESS = 1 << 60
+# Whatever a controller asks for: a heartbeat is to cost the pod nothing, and to be heard within minutes.
+SHORTEST, LONGEST = 0.05, 120.0
 
 
 def hello(
@@ -45,8 +47,21 @@ def heartbeat(running_containers: int) -> wire.Heartbeat:
     )
 
 
+class Interval:
+    """Seconds between the heartbeats of one report: at first what the cell's settings say, then what it is told."""
+
+    def __init__(self, seconds: float) -> None:
+        self._usual = seconds
+        self.seconds = seconds
+
+    def heed(self, request: wire.ReportRequest) -> None:
+        """Keep to what the controller asks for, within bounds."""
+        asked = request.heartbeat_interval_ms / 1000
+        self.seconds = min(max(asked, SHORTEST), LONGEST) if asked else self._usual
+
+
 async def beats(
-    interval: float, running_containers: Callable[[], int], events: asyncio.Queue[wire.CellEvent]
+    interval: Interval, running_containers: Callable[[], int], events: asyncio.Queue[wire.CellEvent]
 ) -> AsyncIterator[wire.ReportMessage]:
     """Heartbeats at each interval, and events as they come, for one report."""
     due = asyncio.get_running_loop().time()
@@ -56,7 +71,7 @@ async def beats(
                 event = await events.get()
         except TimeoutError:
             yield wire.ReportMessage(heartbeat=heartbeat(running_containers()))
-            due = max(due + interval, asyncio.get_running_loop().time())
+            due = max(due + interval.seconds, asyncio.get_running_loop().time())
         else:
             yield wire.ReportMessage(event=event)
 

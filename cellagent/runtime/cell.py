@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Awaitable, Callable
 
 from grpclib.server import Stream
 
@@ -17,23 +17,21 @@ from cellwire.cell.v1.cell_grpc import CellBase
 from cellwire.faults import Fault, Kind
 from cellwire.stream.service import SessionService
 
-Reports = Callable[[], AsyncIterator[wire.ReportMessage]]
+Reporting = Callable[[Stream[wire.ReportRequest, wire.ReportMessage]], Awaitable[None]]
 
 
 class CellService(CellBase):
-    """The handler. `reports` gives the messages of one report for as long as it is wanted."""
+    """The handler. `reporting` answers Report."""
 
-    def __init__(self, room: RuntimeRoom, reports: Reports) -> None:
+    def __init__(self, room: RuntimeRoom, reporting: Reporting) -> None:
         self._room = room
-        self._reports = reports
+        self._reporting = reporting
         self._sessions = SessionService(room.backend)
         self._held = Held(time.monotonic)
         self._file_servers = FileServers()
 
     async def Report(self, stream: Stream[wire.ReportRequest, wire.ReportMessage]) -> None:
-        await received(stream)
-        async for message in self._reports():
-            await stream.send_message(message)
+        await self._reporting(stream)
 
     async def Exec(self, stream: Stream[wire.SessionInput, wire.SessionOutput]) -> None:
         await self._sessions.Exec(stream)

@@ -35,11 +35,11 @@ _LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5,
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What is read off at a scrape. `heartbeat` in seconds, as cells are told."""
+    """What is read off at a scrape. `heartbeat` tells seconds, as cells are told."""
 
     cells: Telling
     cloud: Cloud
-    heartbeat: float
+    heartbeat: Callable[[], float]
     ways: Ways
     version: str = ""
     untrue: Counter[str] = field(default_factory=Counter[str])
@@ -146,7 +146,7 @@ class _AtScrape(Collector):
         cpu = sum(each.cpu_millis for each in said) / 1000
         yield _gauge("cells_cpus", "CPUs in use on all connected cells, as they tell.", (), {(): cpu})
         yield _gauge("cells_connected", "Cells whose connection stands.", (), {(): len(connected)})
-        oldest = self._now() - MISSED * self._measured.heartbeat
+        oldest = self._now() - MISSED * self._measured.heartbeat()
         # After a restart of the controller a cell has not been heard yet: that is no lateness of its own.
         late = sum(0 < cell.last_heartbeat < oldest for cell in connected)
         yield _gauge("heartbeats_late", f"Connected cells silent for over {MISSED} heartbeats.", (), {(): late})

@@ -13,7 +13,7 @@ import structlog
 
 from cellwire.faults import Fault
 from controller.clouds.protocol import Cloud
-from controller.fleet import interruption, launch, plan, silence
+from controller.fleet import interruption, launch, plan, rhythm, silence
 from controller.fleet.cell_store import CellStore
 from controller.fleet.executor import Executor
 from controller.fleet.orphans import Candidate, sort
@@ -55,11 +55,14 @@ class Reconciler:
         self._book = book
         self._cloud = cloud
         self._act = act
+        self._basic = limits
         self._limits = limits
         self._pool = pool
         self._clock = clock
         self._tasks = tasks
         self._listening = silence.begun(clock())
+        self.rhythm = rhythm.Rhythm(limits.heartbeat, limits.heartbeat)
+        """Of the cells' heartbeats."""
         self._impaired: dict[InstanceId, tuple[str, float]] = {}
         self._listed_at = 0.0
         self._early: dict[InstanceId, Announcement] = {}
@@ -238,9 +241,12 @@ class Reconciler:
         )
 
     def _listen(self, now: float) -> None:
-        """See whose silence counts."""
-        before = self._listening
-        after = silence.look(before, self._book.every(), self._limits.lease, self._limits.heartbeat, now)
+        """See whose silence counts, and for how long it may last."""
+        before, cells = self._listening, self._book.every()
+        leased = sum(cell.state in silence.LEASED for cell in cells)
+        self.rhythm = rhythm.after(self.rhythm, leased, self._basic.heartbeat, now)
+        self._limits = rhythm.stretched(self._basic, self.rhythm)
+        after = silence.look(before, cells, self._limits.lease, self._limits.heartbeat, now)
         self._listening = after
         if after.started_at != before.started_at:
             log.warning("the controller was stopped or held up: leases count anew", seconds=now - before.looked_at)

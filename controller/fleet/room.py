@@ -196,6 +196,10 @@ class Fleet:
         """See `controller.link.admission.Admission`."""
         return await self._admittance.admit(token, identity)
 
+    def heartbeat(self) -> float:
+        """See `controller.link.admission.Admission`."""
+        return self._reconciler.rhythm.told
+
     def familiar(self, address: str) -> bool:
         """See `controller.link.admission.Admission`."""
         return self._admittance.familiar(address)

@@ -13,8 +13,16 @@ from controller.model.setting import Group, Seconds
 class Fleet(Group, frozen=True, kw_only=True):
     """How cells are launched, watched and collected."""
 
-    lease: Annotated[Seconds, Meta(description="A cell that is silent for so long is lost.")] = 30.0
-    heartbeat: Annotated[Seconds, Meta(description="How often a cell says that it is alive.")] = 5.0
+    lease: Annotated[
+        Seconds, Meta(description="A cell that is silent for so long is lost; longer where heartbeats are rarer.")
+    ] = 30.0
+    heartbeat: Annotated[
+        Seconds,
+        Meta(
+            description="How often a cell says that it is alive, where there are few: "
+            "all together 400 times a second, each at least every 30 s."
+        ),
+    ] = 5.0
     boot: Annotated[Seconds, Meta(description="An instance that has not dialled by then is given up.")] = 300.0
     launch: Annotated[Seconds, Meta(description="A launch without an answer by then is given up.")] = 600.0
     unclaimed: Annotated[

@@ -39,6 +39,10 @@ class Admission(Protocol):
         """The cell of this instance, now joined. Raises Fault DENIED, or UNAVAILABLE where asking again will help."""
         ...
 
+    def heartbeat(self) -> float:
+        """Seconds that there are to be between two heartbeats of a cell now."""
+        ...
+
     def familiar(self, address: str) -> bool:
         """Whether a cell of ours is at this address: who dials from there does not wait among strangers."""
         ...

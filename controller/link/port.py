@@ -72,13 +72,16 @@ class Change:
 class Link:
     """The connected cells."""
 
-    def __init__(self, settings: LinkSettings, authority: Authority, tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self, settings: LinkSettings, authority: Authority, tasks: asyncio.TaskGroup, interval: Callable[[], float]
+    ) -> None:
         self.authority = authority
         self.agents: Mapping[str, str] = {}
         self.refused: Counter[str] = Counter()
         self.port = settings.port
         self._settings = settings
         self._tasks = tasks
+        self._interval = interval
         self._channels = Channels()
         self._distrust = Distrust()
         self.untrue: Counter[str] = Counter()
@@ -132,7 +135,7 @@ class Link:
         self._tell(Change(cell, "connected", instance=InstanceId(device(channel.certificate))))
         pace = told.Pace()
         try:
-            async for message in report(channel):
+            async for message in report(channel, self._interval):
                 pace = pace.after(time.monotonic(), cell)
                 self._tell(Change(cell, "told", told.of(message, cell)))
         except Fault as fault:
@@ -169,7 +172,7 @@ async def running(settings: LinkSettings, admission: Callable[[], Admission], ve
     """The port, open for as long as the context lives. `admission` is asked once the fleet is there."""
     authority = Authority(settings.folder, (*settings.addresses, settings.host))
     async with asyncio.TaskGroup() as tasks:
-        link = Link(settings, authority, tasks)
+        link = Link(settings, authority, tasks, partial(_interval, admission))
         link.agents = {name: await asyncio.to_thread(_hash, name, path) for name, path in settings.agents.items()}
         files = {protocol_of(name): path for name, path in settings.agents.items()}
         enrolment = Enrolment(authority, admission, verify, link.refused)
@@ -208,6 +211,13 @@ def _familiar(admission: Callable[[], Admission], host: str) -> bool:
         return admission().familiar(host.removeprefix("::ffff:"))
     except Fault:  # the fleet is not there yet
         return False
+
+
+def _interval(admission: Callable[[], Admission]) -> float:
+    try:
+        return admission().heartbeat()
+    except Fault:
+        return 0.0
 
 
 def _descriptors() -> int:

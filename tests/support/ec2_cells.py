@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cellagent.boot.identity import CellIdentity, Home
 from cellagent.boot.join import join_for_ever
 from cellagent.boot.metadata import Metadata
-from cellagent.link.heartbeat import beats, hello
+from cellagent.link.heartbeat import hello
 from cellagent.link.home import stay
-from cellwire.cell.v1 import cell_pb2 as wire
+from cellagent.link.reporting import Reporting
 from cellwire.cell.v1.cell_grpc import CellBase
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.serve import prepared
@@ -61,13 +62,9 @@ class _Cell(CellBase):
         self._moments = {"agent": started, "joined": time.time()}
 
     async def Report(self, stream: Any) -> None:
-        await stream.recv_message()
-        told = hello(self._home.cell, "double", self._moments, "none")
-        await stream.send_message(wire.ReportMessage(hello=told))
+        told = partial(hello, self._home.cell, "double", self._moments, "none")
         every = self._home.cell_settings().heartbeat_interval_ms / 1000
-        events: asyncio.Queue[wire.CellEvent] = asyncio.Queue()
-        async for message in beats(every, lambda: 0, events):
-            await stream.send_message(message)
+        await Reporting(told, every, lambda: 0, asyncio.Queue()).serve(stream)
 
     async def _not_here(self, stream: Any) -> None:
         raise Fault(Kind.UNSUPPORTED, "a double of a cell", "it runs no pods", "boot more real instances")

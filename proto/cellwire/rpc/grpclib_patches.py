@@ -13,6 +13,7 @@ tests/unit/rpc/test_mended.py fails when a release of grpclib changes what is re
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import logging
 import socket
@@ -33,6 +34,7 @@ from grpclib.protocol import Connection, H2Protocol, Peer
 from grpclib.protocol import Stream as WireStream
 from grpclib.server import Handler as CallHandler
 from grpclib.server import Server
+from grpclib.server import Stream as ServerStream
 from grpclib.utils import DeadlineWrapper, Wrapper
 from h2.events import Event, StreamEnded, UnknownFrameReceived
 from h2.exceptions import ProtocolError
@@ -457,6 +459,14 @@ class Served(LimitedProtocol):
         handler = self.handler
         if isinstance(handler, CallHandler):
             await handler.wait_closed()
+
+
+def ping_each(stream: ServerStream[Any, Any], seconds: float) -> None:
+    """From its next ping on, ping the peer of this call's connection so often."""
+    connection = stream._stream.connection
+    connection._config = dataclasses.replace(
+        connection._config, _keepalive_time=seconds, _http2_min_sent_ping_interval_without_data=seconds
+    )
 
 
 def certificate_shown(peer: Peer) -> bytes:

@@ -47,6 +47,7 @@ class Fleet:
     def __init__(self) -> None:
         self.cells: dict[InstanceId, Cell] = {}
         self.addresses: set[str] = set()
+        self.interval = 0.0
         self.admitted = 0
 
     def launch(self, instance: str, token: str) -> None:
@@ -71,6 +72,9 @@ class Fleet:
 
     def familiar(self, address: str) -> bool:
         return address in self.addresses
+
+    def heartbeat(self) -> float:
+        return self.interval
 
     def renewable(self, cell: CellName, instance: InstanceId) -> None:
         check_renewal(self.cells.get(instance), cell, instance)

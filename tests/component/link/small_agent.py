@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ import uvloop
 from cellagent.boot.identity import CellIdentity
 from cellagent.boot.join import join_for_ever
 from cellagent.boot.metadata import Metadata
-from cellagent.link.heartbeat import beats, hello
+from cellagent.link.heartbeat import hello
 from cellagent.link.home import stay
+from cellagent.link.reporting import Reporting
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.rpc.grpclib_patches import MendedServer
 from cellwire.rpc.serve import prepared
@@ -38,10 +40,8 @@ class Small:
         """What it serves at home."""
 
         async def report(_: Any, stream: Any) -> None:
-            await stream.recv_message()
-            await stream.send_message(wire.ReportMessage(hello=hello(self.cell, "0", self.moments, "none")))
-            async for message in beats(0.1, lambda: 0, self.events):
-                await stream.send_message(message)
+            said = partial(hello, self.cell, "0", self.moments, "none")
+            await Reporting(said, 0.1, lambda: 0, self.events).serve(stream)
 
         return prepared(services(self.double, Report=report), details=True)
 

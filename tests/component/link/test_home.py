@@ -126,6 +126,23 @@ async def test_a_cell_that_reports_without_end_is_cut_off(site: Site) -> None:
         assert len(said(site, told.Happened)) < 300
 
 
+async def test_a_cell_heeds_how_often_it_is_to_be_heard_from_its_next_heartbeat_on(site: Site) -> None:
+    site.fleet.interval = 0.1
+    async with site.open() as link, site.cell(link, "i-1"):
+        await until(lambda: len(said(site, told.Heartbeat)) >= 3)
+        site.fleet.interval = 60.0
+        # The one that learns of it, and perhaps one that was on its way.
+        heard = len(said(site, told.Heartbeat))
+        await asyncio.sleep(1.0)
+        assert len(said(site, told.Heartbeat)) <= heard + 2
+        assert await echo(link, "there")
+
+
+async def test_a_cell_of_which_nothing_is_asked_keeps_to_its_settings(site: Site) -> None:
+    async with site.open() as link, site.cell(link, "i-1"):
+        await until(lambda: len(said(site, told.Heartbeat)) >= 3)
+
+
 async def test_a_cell_that_is_not_there_is_unreachable(site: Site) -> None:
     async with site.open() as link:
         with pytest.raises(Fault) as refused:

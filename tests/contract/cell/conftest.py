@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from grpclib.client import Channel
+from grpclib.server import Stream
 
 from cellagent.runtime.cell import CellService
 from cellwire.cell.v1 import cell_grpc
@@ -95,9 +96,8 @@ class Peer:
 Peers = Callable[[], AbstractAsyncContextManager[Peer]]
 
 
-async def _no_reports() -> AsyncIterator[wire.ReportMessage]:
+async def _no_reports(stream: Stream[wire.ReportRequest, wire.ReportMessage]) -> None:
     await asyncio.Event().wait()
-    yield wire.ReportMessage()
 
 
 @pytest.fixture(params=["agent", "double", "double at home"])

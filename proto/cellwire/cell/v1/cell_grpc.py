@@ -106,7 +106,7 @@ class CellBase(abc.ABC):
         return {
             '/chinampa.cell.v1.Cell/Report': grpclib.const.Handler(
                 self.Report,
-                grpclib.const.Cardinality.UNARY_STREAM,
+                grpclib.const.Cardinality.STREAM_STREAM,
                 cellwire.cell.v1.cell_pb2.ReportRequest,
                 cellwire.cell.v1.cell_pb2.ReportMessage,
             ),
@@ -176,7 +176,7 @@ class CellBase(abc.ABC):
 class CellStub:
 
     def __init__(self, channel: grpclib.client.Channel) -> None:
-        self.Report = grpclib.client.UnaryStreamMethod(
+        self.Report = grpclib.client.StreamStreamMethod(
             channel,
             '/chinampa.cell.v1.Cell/Report',
             cellwire.cell.v1.cell_pb2.ReportRequest,

@@ -244,12 +244,17 @@ class Registry(message.Message):
 class ReportRequest(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
+    HEARTBEAT_INTERVAL_MS_FIELD_NUMBER: builtins.int
+    heartbeat_interval_ms: builtins.int
+    """Milliseconds between heartbeats from now on; 0: as the settings of the cell say."""
     def __init__(
         self,
+        *,
+        heartbeat_interval_ms: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["heartbeat_interval_ms", b"heartbeat_interval_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
