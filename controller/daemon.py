@@ -131,6 +131,7 @@ async def main(settings: Settings) -> None:
                 images=images,
             )
         )
+        quotas.bound(library, settings.api.most_objects)
         await rooms.enter_async_context(quotas.running(library, Prices(fleet, of_pod).now))
         await rooms.enter_async_context(workloads.running(library, pods.teller))
         routes = costs.routes(books)

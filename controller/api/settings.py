@@ -58,6 +58,14 @@ class Api(Group, frozen=True, kw_only=True):
             extra={"unit": "MiB"},
         ),
     ] = 64
+    most_objects: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="How many objects of all kinds, events aside, a namespace may have, and how many may be outside"
+            " of namespaces; one more is refused with this number. 0: no bound.",
+        ),
+    ] = 20_000
     others_cloud_route: Annotated[
         tuple[str, ...],
         Meta(

@@ -58,6 +58,7 @@ class Objects:
     def __init__(self, revisions: Revisions) -> None:
         self.revisions = revisions
         self._objects: dict[tuple[str, str], Json] = {}
+        self._counts: dict[str, int] = {}
         self._history: deque[Change] = deque(maxlen=KEPT_CHANGES)
         self._forgotten = revisions.last
         self._changed = asyncio.Event()
@@ -70,6 +71,10 @@ class Objects:
         """All objects, or those of a namespace, by name."""
         return [self._objects[key] for key in sorted(self._objects) if not namespace or key[0] == namespace]
 
+    def count(self, namespace: str) -> int:
+        """How many objects there are in a namespace."""
+        return self._counts.get(namespace, 0)
+
     def put(self, new: Json) -> Json:
         """Show an object, which gets the next resource version."""
         metadata: Json = new["metadata"]
@@ -78,6 +83,8 @@ class Objects:
         revision = self.revisions.next()
         new = {**new, "metadata": {**metadata, "resourceVersion": str(revision)}}
         self._objects[key] = new
+        if before is None:
+            self._counts[key[0]] = self._counts.get(key[0], 0) + 1
         self._note(Change("MODIFIED" if before else "ADDED", revision, new, before))
         return new
 
@@ -85,6 +92,9 @@ class Objects:
         """Show an object no longer; the unknown is no error."""
         before = self._objects.pop((namespace, name), None)
         if before is not None:
+            self._counts[namespace] -= 1
+            if not self._counts[namespace]:
+                del self._counts[namespace]
             revision = self.revisions.next()
             last = {**before, "metadata": {**before["metadata"], "resourceVersion": str(revision)}}
             self._note(Change("DELETED", revision, last, before))

@@ -29,6 +29,8 @@ from controller.store.protocol import Store
 
 log = structlog.get_logger()
 AGAIN = 5.0
+# Their keeper bounds them, and forgets the oldest.
+EVENTS = "events"
 # Looks before a creation: raises where it is not to be.
 Guard = Callable[[Resource, str, Json, How], None]
 
@@ -110,6 +112,16 @@ class Library:
         coming = self._coming.get(resource.key, {})
         new = [one for place, one in coming.items() if place[0] == namespace and objects.get(*place) is None]
         return [*objects.list(namespace), *new]
+
+    def count(self, namespace: str) -> int:
+        """How many objects of all kinds a namespace has ("": those of none), with those that are being written."""
+        kept = [(key, keeper.objects) for key, keeper in self._keepers.items() if key != EVENTS]
+        coming = sum(
+            place[0] == namespace and objects.get(*place) is None
+            for key, objects in kept
+            for place in self._coming.get(key, ())
+        )
+        return coming + sum(objects.count(namespace) for _, objects in kept)
 
     def _inhabitable(self, resource: Resource, namespace: str, name: str) -> None:
         found = self.objects(NAMESPACES.key).get("", namespace)

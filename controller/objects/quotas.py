@@ -91,6 +91,20 @@ class Quotas:
         )
 
 
+def bound(library: Library, most: int) -> None:
+    """From now on nobody makes more than so many objects in a namespace, nor of those that are in none; 0: no bound."""
+
+    def guard(resource: Resource, namespace: str, one: Json, how: How) -> None:
+        del how
+        if 0 < most <= library.count(namespace):
+            where = f"the namespace {namespace} has" if namespace else "there are outside namespaces"
+            cause = f"is forbidden: {where} {most} objects, as many as there may be (api.most_objects)"
+            mend = "delete some, or have the bound raised"
+            raise Fault(Kind.DENIED, f'{resource.key} "{one["metadata"]["name"]}"', cause, mend)
+
+    library.guards.append(guard)
+
+
 @asynccontextmanager
 async def running(library: Library, prices: Callable[[], PriceOf]) -> AsyncGenerator[None]:
     """Hold creations to the quotas until left; `prices` tells what pods cost."""
