@@ -14,75 +14,25 @@ foreseen, over half a core.
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import os
-import sys
 import tempfile
 import time
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench import _leases
+from tests.support.light_cells_process import Controller, players
 
 SIZES = tuple(int(word) for word in os.environ.get("BENCH_CELLS", "100,300,1000").split(","))
 PODS = int(os.environ.get("BENCH_PODS", "1000"))
 STEADY_SECONDS = float(os.environ.get("BENCH_SECONDS", "30"))
-EACH_PROCESS = 500
-BACK_SECONDS = 600.0
 # The first heartbeats, and what the start has put off.
 SETTLE_SECONDS = 8.0
 AIM_CELLS, AIM_CORE = 10_000, 0.5
 Json = dict[str, Any]
-
-
-class Controller:
-    """The controller's process: killed and started again at one port, it finds what it wrote."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._process: Process | None = None
-        self.port = 0
-
-    async def start(self, seed: int = 0) -> Json:
-        """What it tells once it listens; `seed` cells are made, the first time."""
-        words = ("bench._scale_controller", str(self._folder), str(self.port), str(seed))
-        self._process = await asyncio.create_subprocess_exec(sys.executable, "-m", *words, stdin=PIPE, stdout=PIPE)
-        told = await self._answer()
-        self.port = told["port"]
-        return told
-
-    async def ask(self, *words: object) -> Json:
-        assert self._process is not None
-        assert self._process.stdin is not None
-        self._process.stdin.write(" ".join(map(str, words)).encode() + b"\n")
-        return await self._answer()
-
-    async def kill(self) -> None:
-        """SIGKILL."""
-        assert self._process is not None
-        if self._process.returncode is None:
-            self._process.kill()
-        await self._process.wait()
-
-    async def until_all(self, count: int) -> Json:
-        """Wait until so many cells are connected; what it tells then. No cell may be lost meanwhile."""
-        async with asyncio.timeout(BACK_SECONDS):
-            while (told := await self.ask("told"))["connected"] < count:
-                assert not told["lost"], f"{told['lost']} cells were lost"
-                await asyncio.sleep(0.25)
-        return told
-
-    async def _answer(self) -> Json:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        line = await self._process.stdout.readline()
-        assert line, "the controller has ended"
-        return json.loads(line)
 
 
 @dataclass(frozen=True)
@@ -102,23 +52,6 @@ class Phase:
     def share(self) -> float:
         """Of a core."""
         return self.cpu / self.seconds
-
-
-@asynccontextmanager
-async def players(folder: Path, port: int, count: int) -> AsyncGenerator[None]:
-    """Processes that play so many cells."""
-    started: list[Process] = []
-    try:
-        for number, first in enumerate(range(0, count, EACH_PROCESS)):
-            span = (str(first), str(min(first + EACH_PROCESS, count)))
-            words = ("bench._scale_cells", str(folder), str(number), str(port), *span)
-            started.append(await asyncio.create_subprocess_exec(sys.executable, "-m", *words))
-        yield
-    finally:
-        for one in started:
-            if one.returncode is None:
-                one.kill()
-                await one.wait()
 
 
 async def measure(folder: Path, count: int) -> dict[str, Phase]:

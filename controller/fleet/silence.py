@@ -22,7 +22,8 @@ SHARE = 0.1
 # that those who fall silent together are seen as many before the first of their leases runs out.
 QUIET_LEASES = 0.5
 QUIET_HEARTBEATS = 2.0
-# Looks are two seconds apart. Who looks only now has been away, or could do nothing for so long.
+# Looks are two seconds apart. Who looks only now has been away, or could do nothing for so long: for half a lease,
+# where that is less, since what came meanwhile is still to be read.
 AWAY_SECONDS = 10.0
 
 
@@ -49,7 +50,7 @@ def begun(now: float) -> Listening:
 
 def look(before: Listening, cells: Iterable[Cell], lease: float, heartbeat: float, now: float) -> Listening:
     """The next look. In seconds: one silent cell alone is lost after `lease`; a live one is heard each `heartbeat`."""
-    if now - before.looked_at > AWAY_SECONDS:
+    if now - before.looked_at > min(AWAY_SECONDS, lease * QUIET_LEASES):
         before = begun(now)
     leased = [cell for cell in cells if cell.state in LEASED]
     awaited = frozenset(cell.name for cell in leased if heard(cell) < before.started_at)

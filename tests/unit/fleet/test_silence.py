@@ -143,6 +143,14 @@ def test_a_controller_that_stood_still_hears_its_cells_before_it_gives_any_up() 
     assert list(watch.lost) == [2]
 
 
+def test_a_pause_of_half_a_lease_is_one_of_the_controllers_own_where_leases_are_short() -> None:
+    before = begun(0.0)
+    cells = [cell(number) for number in range(3)]
+    assert look(before, cells, 6.0, 1.0, 3.5).started_at == 3.5
+    assert look(before, cells, 6.0, 1.0, 2.0).started_at == 0.0
+    assert look(before, cells, 600.0, 100.0, AWAY_SECONDS + 1).started_at == AWAY_SECONDS + 1
+
+
 @given(
     st.lists(st.tuples(st.floats(0, 200), st.floats(0, 200)), max_size=40),
     st.floats(0, 200),

@@ -1,4 +1,4 @@
-"""Many cells of `bench.scale` in one process: each joins, dials, heartbeats and redials as an agent does, by the
+"""Many cells in one process: each joins, dials, heartbeats and redials as an agent does, by the
 agent's own code and from an address of its own, and runs no pod.
 """
 
@@ -17,7 +17,6 @@ from typing import Any
 
 import uvloop
 
-from bench._scale_controller import address
 from cellagent.boot.identity import CellIdentity, Home
 from cellagent.boot.join import join_for_ever
 from cellagent.link.heartbeat import hello
@@ -29,6 +28,7 @@ from cellwire.faults import Fault, Kind
 from cellwire.rpc.limits import CELL_SERVER
 from cellwire.rpc.serve import prepared
 from tests.support.ec2_cells import Told
+from tests.support.listing_controller import address
 
 HERE: ContextVar[str] = ContextVar("HERE", default="127.0.0.1")
 """The address of the cell whose task this is."""
@@ -81,6 +81,7 @@ class Cells:
     def __init__(self, folder: Path, tasks: asyncio.TaskGroup) -> None:
         self._folder = folder
         self._tasks = tasks
+        self._lives: dict[str, asyncio.Task[None]] = {}
 
     def known(self, number: int, port: int) -> None:
         """A cell that has joined in an earlier life."""
@@ -88,15 +89,19 @@ class Cells:
         home = Home(
             cell=f"c-{number}", controllers=(f"127.0.0.1:{port}",), renew_at=time.time() + DAY, settings=settings
         )
-        self._start(self._stay(_Shared(self._folder, f"c-{number}"), home), address(number))
+        self._start(self._stay(_Shared(self._folder, home.cell), home), address(number), home.cell)
 
     def boot(self, told: dict[str, str]) -> None:
         """An instance was launched."""
-        self._start(self._join(told), told["address"])
+        self._start(self._join(told), told["address"], told["instance"])
 
-    def _start(self, work: Any, here: str) -> None:
+    def end(self, cell: str) -> None:
+        """A cell, as its name is, has lost its instance."""
+        self._lives[cell].cancel()
+
+    def _start(self, work: Any, here: str, name: str) -> None:
         token = HERE.set(here)
-        self._tasks.create_task(work)
+        self._lives[name] = self._tasks.create_task(work)
         HERE.reset(token)
 
     async def _join(self, told: dict[str, str]) -> None:
@@ -119,13 +124,14 @@ class Cells:
 async def run(folder: Path, name: str, port: int, first: int, last: int) -> None:
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     listening.bind(str(folder / f"cells-{name}.sock"))
-    listening.setblocking(False)  # noqa: FBT003 # the socket's own signature
+    listening.setblocking(False)
     async with asyncio.TaskGroup() as tasks:
         cells = Cells(folder, tasks)
         for number in range(first, last):
             cells.known(number, port)
         while True:
-            cells.boot(json.loads(await asyncio.get_running_loop().sock_recv(listening, 1 << 16)))
+            told = json.loads(await asyncio.get_running_loop().sock_recv(listening, 1 << 16))
+            cells.end(told["end"]) if "end" in told else cells.boot(told)
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
-"""The controller of `bench.scale`, a process of its own: real store, link and fleet; its cloud only keeps a list.
+"""A controller as a process: real store, link and fleet, and a cloud that only keeps a list of its instances.
 
-It obeys lines on its standard input ("told", "ask COUNT") and answers each with a line of JSON. On its first start it
-makes the records and certificates of the cells that are to dial; on any other it finds what an earlier life has left.
+It obeys lines on its standard input ("told", "names", "ask COUNT") and answers each with a line of JSON. On its first
+start it makes the records and certificates of the cells that are to dial (`light_cells`); on any other it finds what an
+earlier life has left. `Controller` is its other end.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from cellwire.faults import Fault, Kind
 from controller.clouds.protocol import Cloud, LaunchOutcome, LaunchRequest, Notice
 from controller.fleet import room
 from controller.fleet.cell_store import KIND
+from controller.fleet.plan import FleetLimits
 from controller.link import port as link_port
 from controller.link.authority import Authority
 from controller.model.cell import Cell, CellState
@@ -96,7 +98,7 @@ class ListingCloud(Cloud):
         return tuple(self._known.values())
 
     async def terminate(self, instances: Sequence[InstanceId]) -> None:
-        raise AssertionError(f"an instance is to be ended: {instances}")
+        self._known = {token: one for token, one in self._known.items() if one.id not in instances}
 
     def verify(self, document: bytes, signature: bytes) -> Identity:
         one = self._by_id.get(InstanceId(document.decode()))
@@ -108,9 +110,9 @@ class ListingCloud(Cloud):
         yield await asyncio.Event().wait()  # type: ignore[misc] # there are none
 
     def add(self, token: str) -> Instance:
-        made = instance_of(len(self._known), token)
+        made = instance_of(len(self._by_id), token)
         self._known[token] = self._by_id[made.id] = made
-        self._file.write(f"{len(self._known) - 1} {token}\n")
+        self._file.write(f"{len(self._by_id) - 1} {token}\n")
         self._file.flush()
         return made
 
@@ -193,13 +195,20 @@ async def obey(fleet: room.Fleet, lag: Lag) -> None:
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while word := (await reader.readline()).decode().split():
-        answer = await asked(fleet, int(word[1])) if word[0] == "ask" else told(lag, fleet)
+        match word[0]:
+            case "ask":
+                answer = await asked(fleet, int(word[1]))
+            case "names":
+                answer = {"connected": [cell.name for cell in fleet.list() if cell.connected]}
+            case _:
+                answer = told(lag, fleet)
         print(json.dumps(answer), flush=True)
 
 
-async def run(folder: Path, port: int, count: int) -> None:
+async def run(folder: Path, port: int, count: int, lease: float) -> None:
     cloud, lag = ListingCloud(folder), Lag()
     settings = link_port.LinkSettings(folder / "link", "127.0.0.1", port, ("127.0.0.1",))
+    fleet_settings = room.FleetSettings(limits=FleetLimits(lease=lease, heartbeat=lease / 6))
     opened: list[room.Fleet] = []
 
     def admission() -> room.Fleet:
@@ -212,7 +221,7 @@ async def run(folder: Path, port: int, count: int) -> None:
             await seed(store, Authority(folder / "link", ("127.0.0.1",)), folder, count, cloud)
         async with (
             link_port.running(settings, admission, cloud.verify) as link,
-            room.running(room.FleetSettings(), store, cloud, link) as fleet,
+            room.running(fleet_settings, store, cloud, link) as fleet,
             asyncio.TaskGroup() as tasks,
         ):
             opened.append(fleet)
@@ -229,7 +238,7 @@ def main() -> None:
         wrapper_class=structlog.make_filtering_bound_logger(30),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    uvloop.run(run(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
+    uvloop.run(run(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])))
 
 
 if __name__ == "__main__":
