@@ -26,6 +26,7 @@ from cellagent.link import heartbeat
 from cellagent.link.events import CellEvents
 from cellagent.link.home import Homeless, stay
 from cellagent.link.reporting import Reporting
+from cellagent.link.worker import WorkerLink
 from cellagent.runtime import service as runtime
 from cellagent.runtime.cell import CellService
 from cellagent.runtime.settings import RuntimeSettings
@@ -144,13 +145,15 @@ async def _at_home(
         interval = settings.heartbeat_interval_ms / 1000 or 5.0
         hello = partial(heartbeat.hello, home.cell, AGENT_VERSION, moments, room.oci_runtime)
         reporting = Reporting(hello, interval, room.running_containers, events.queue)
-        server = prepared(
-            [room.service, image_room.service, CellService(room, reporting.serve)], details=True, limits=CELL_SERVER
-        )
+        worker = WorkerLink(identity)
+        cell_service = CellService(room, reporting.serve, worker.dial)
+        server = prepared([room.service, image_room.service, cell_service], details=True, limits=CELL_SERVER)
         async with asyncio.TaskGroup() as tasks:
             staying = tasks.create_task(_staying(server, identity, home, power_off=power_off), name="stay at home")
+            beside = tasks.create_task(worker.stay(server), name="stay with the worker")
             await told.wait()
             staying.cancel()
+            beside.cancel()
 
 
 def registries(mirrors: Sequence[str], certificates: Path | None = None) -> tuple[RegistrySettings, ...]:

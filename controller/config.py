@@ -25,6 +25,7 @@ from controller.cluster.settings import Kubernetes
 from controller.fleet.settings import Fleet, Overhead, StandbyTable
 from controller.link.settings import Link
 from controller.model.setting import Group
+from controller.remote.settings import Remote
 from controller.services.settings import Services
 from controller.shim.settings import Shim
 from controller.store.settings import Store
@@ -61,6 +62,7 @@ class Settings(Group, frozen=True, kw_only=True):
     kubernetes: Kubernetes = Kubernetes()
     services: Services = Services()
     worker: Worker = Worker()
+    remote: Remote = Remote()
     store: Store = Store()
     fleet: Fleet = Fleet()
     overhead: Overhead = Overhead()

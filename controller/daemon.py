@@ -7,7 +7,8 @@ import os
 import ssl
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -19,10 +20,9 @@ from urllib.parse import urlsplit
 import structlog
 
 from cellwire import tasks
-from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.proxies import Proxies, merged, proxies_of
-from controller import process
+from controller import process, shim_rooms
 from controller.api import admin, audit, costs, measuring, opening
 from controller.api import server as api
 from controller.api.gate import Gate
@@ -30,14 +30,18 @@ from controller.api.grants import Grants
 from controller.api.kinds import WORKLOADS
 from controller.api.metrics import Measured, Metrics
 from controller.api.token_routes import Desk
+from controller.api.worker_routes import WorkerDesk
+from controller.central import silence
+from controller.central.enrolment import WorkerEnrolment
+from controller.central.registry import Registry
+from controller.central.service import WorkerService
 from controller.choice import demand
 from controller.clouds.ec2 import ec2_cloud
 from controller.clouds.ec2.settings import Ec2Settings
 from controller.clouds.local import addresses
 from controller.clouds.local import cloud as local_cloud
 from controller.clouds.local.settings import LocalSettings
-from controller.clouds.protocol import Cloud
-from controller.cluster import room as cluster_room
+from controller.clouds.protocol import Cloud, LoginOf
 from controller.config import Settings
 from controller.fleet import ledger, registry_facts
 from controller.fleet import room as fleet_room
@@ -48,8 +52,7 @@ from controller.fleet.pool_classes import images as held
 from controller.fleet.pool_keeper import PoolSettings
 from controller.fleet.settings import limits
 from controller.link import port as link_port
-from controller.link.admission import Admission
-from controller.model.offer import Demand
+from controller.link.authority import Authority
 from controller.objects import library as objects
 from controller.objects import quotas
 from controller.objects.kinds import STORED
@@ -69,9 +72,9 @@ from controller.sandboxes.ways import Ways
 from controller.services import addresses as service_addresses
 from controller.services import declared
 from controller.services import room as services_room
-from controller.shim import placing
-from controller.shim import server as shim
 from controller.shim.sandboxes import CLAIMED_BY
+from controller.shim.server import no_images
+from controller.shim_rooms import DemandOf, ImagesOf
 from controller.store import etcd, etcd_gateway, sqlite
 from controller.store.protocol import Store
 from controller.store.timed import TimedStore
@@ -96,11 +99,18 @@ async def main(settings: Settings) -> None:
         rooms.enter_context(tasks.told_on_signal())
         store = TimedStore(await _open_store(settings, rooms, stop.told), metrics.wrote)
         cloud = await _open_cloud(settings, rooms)
-        admission = _Later()
-        link = await rooms.enter_async_context(link_port.running(_link_settings(settings), admission.now, cloud.verify))
-        overhead = demand.Overhead(cpu_millis=settings.overhead.cpu, memory_mib=settings.overhead.memory)
-        of_pod = partial(demand.of_pod, overhead=overhead)
-        of_sandbox = partial(demand.of_sandbox, overhead=overhead)
+        later = _Later()
+        workers = Registry(store, time.time)
+        await workers.load()
+        link = await rooms.enter_async_context(
+            link_port.running(
+                _link_settings(settings),
+                later.now,
+                cloud.verify,
+                partial(_for_workers, workers, later, store, cloud.login),
+            )
+        )
+        of_pod = partial(demand.of_pod, overhead=shim_rooms.overhead_of(settings))
         ways = Ways(Carrier(link.authority.secret(PURPOSE)), log_bytes=settings.api.log_mib << 20)
         owners: list[Owner] = [PodOwner(store, ways.carrier, time.time)]
         if settings.shim.socket is not None:
@@ -109,7 +119,7 @@ async def main(settings: Settings) -> None:
             fleet = await rooms.enter_async_context(
                 fleet_room.running(_fleet_settings(settings), store, cloud, link, owners=owners)
             )
-        admission.fleet = fleet
+        later.fleet = fleet
         books = await rooms.enter_async_context(ledger.running(store, fleet, cloud))
         images = Images(access=RegistryAccess(cloud.login), patience=settings.api.image_patience)
         if settings.api.ask_registries:
@@ -134,21 +144,11 @@ async def main(settings: Settings) -> None:
         quotas.bound(library, settings.api.most_objects)
         await rooms.enter_async_context(quotas.running(library, Prices(fleet, of_pod).now))
         await rooms.enter_async_context(workloads.running(library, pods.teller))
-        routes = costs.routes(books)
-        of_shims_pod, images_of = await _open_services(settings, rooms, library, fleet, of_pod, of_sandbox)
-        if settings.shim.socket is not None:
-            shim_settings = shim.ShimSettings(
-                socket=settings.shim.socket,
-                folder=state / "shim",
-                pods_folder=settings.shim.pods_folder,
-                streaming_host=settings.shim.streaming_host,
-                worker=settings.shim.worker,
-                rules=placing.rules_of(settings.shim),
-                image_patience=settings.shim.image_patience,
-            )
-            await rooms.enter_async_context(
-                shim.running(shim_settings, fleet, store, of_shims_pod, ways, images.access, images_of)
-            )
+        await rooms.enter_async_context(silence.running(fleet, workers, settings.fleet.worker_lease))
+        desk = WorkerDesk(workers, fleet, partial(_dialled, link))
+        routes = *costs.routes(books), *desk.routes()
+        asked = await _open_services(settings, rooms, library, fleet)
+        await shim_rooms.open_shim(settings, rooms, fleet, store, ways, images.access, asked)
         if settings.api.enabled:
             gate = await _open_gate(settings, rooms, store, books.spent)
             served = await rooms.enter_async_context(
@@ -173,12 +173,30 @@ class _Later:
     """The link is open before the fleet is: who dials in between is told to dial again."""
 
     def __init__(self) -> None:
-        self.fleet: Admission | None = None
+        self.fleet: fleet_room.Fleet | None = None
 
-    def now(self) -> Admission:
+    def now(self) -> fleet_room.Fleet:
         if self.fleet is None:
             raise Fault(Kind.UNAVAILABLE, "join", "the controller is starting", "ask again")
         return self.fleet
+
+
+def _for_workers(
+    workers: Registry,
+    later: _Later,
+    store: Store,
+    login: LoginOf,
+    authority: Authority,
+    refused: Counter[str],
+) -> tuple[WorkerEnrolment, WorkerService]:
+    """What workers ask on the link: as strangers, and as those that have joined."""
+    service = WorkerService(workers, later.now, store.check_lead, login)
+    return WorkerEnrolment(authority, workers, refused), service
+
+
+def _dialled(link: link_port.Link) -> dict[str, Any]:
+    """What a worker must know to join."""
+    return {"controllers": link.controllers, "fingerprint": link.authority.fingerprint}
 
 
 @asynccontextmanager
@@ -232,36 +250,15 @@ def _check_stock(settings: Settings) -> None:
 
 
 async def _open_services(
-    settings: Settings,
-    rooms: AsyncExitStack,
-    library: objects.Library,
-    fleet: Cells,
-    of_pod: Callable[[Mapping[str, Any]], Demand],
-    of_sandbox: Callable[[cri.PodSandboxConfig], Demand],
-) -> tuple[Callable[[cri.PodSandboxConfig], Demand], Callable[[cri.PodSandboxConfig], tuple[str, ...]]]:
-    """Services for cells: those of the cluster, which also tells what its pods ask for and which images they will have,
-    or those declared here.
-    """
-    clustered = settings.kubernetes.kubeconfig is not None
-    node = cluster_room.node_name(settings.kubernetes) if clustered else ""
-    services = await rooms.enter_async_context(
-        services_room.running(settings.services, fleet, node, clustered=clustered)
-    )
-    if not clustered:
-        if settings.shim.socket is not None:
-            log.warning(
-                "kubernetes.kubeconfig is not set: pods are sized by their limits, without the cluster's Services",
-                mend="name the node's own kubeconfig",
-            )
-        ranges = service_addresses.ranges(settings.services.addresses, settings.services.addresses6)
-        await rooms.enter_async_context(declared.running(library, services.book, ranges, services.listed.set))
-        return of_sandbox, shim.no_images
-    neighbour = await rooms.enter_async_context(
-        cluster_room.running(
-            settings.kubernetes, node, fleet, services.book, services.listed.set, claimed_by=CLAIMED_BY
-        )
-    )
-    return partial(neighbour.pods.demand, of_pod=of_pod, of_sandbox=of_sandbox), neighbour.pods.images
+    settings: Settings, rooms: AsyncExitStack, library: objects.Library, fleet: Cells
+) -> tuple[DemandOf, ImagesOf]:
+    """Services for cells: those of the cluster, or those declared here; and what a kubelet's pods ask for."""
+    if settings.kubernetes.kubeconfig is not None:
+        return await shim_rooms.open_cluster(settings, rooms, fleet)
+    services = await rooms.enter_async_context(services_room.running(settings.services, fleet, "", clustered=False))
+    ranges = service_addresses.ranges(settings.services.addresses, settings.services.addresses6)
+    await rooms.enter_async_context(declared.running(library, services.book, ranges, services.listed.set))
+    return shim_rooms.sized_by_limits(settings), no_images
 
 
 def _link_settings(settings: Settings) -> link_port.LinkSettings:

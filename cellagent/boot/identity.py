@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import msgspec
+from google.protobuf.message import DecodeError
 
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
@@ -42,6 +43,7 @@ class CellIdentity:
         self.certificate = folder / "cell.pem"
         self.authority = folder / "ca.pem"
         self._home = folder / "home"
+        self._worker = folder / "worker"
 
     def home(self) -> Home | None:
         """What joining told, if this cell has joined."""
@@ -54,6 +56,19 @@ class CellIdentity:
         """Write down a certificate, then that it is there."""
         files.replace(self.certificate, certificate, durable=True)
         files.replace(self._home, msgspec.msgpack.encode(home), durable=True)
+
+    def worker(self) -> wire.DialWorkerRequest | None:
+        """The worker that is dialled beside the controller, if one is."""
+        try:
+            return wire.DialWorkerRequest.FromString(self._worker.read_bytes())
+        except (OSError, DecodeError):
+            return None
+
+    def keep_worker(self, worker: wire.DialWorkerRequest) -> None:
+        """Write down which worker is dialled. Raises Fault INVALID where nothing could be."""
+        if not worker.name or not worker.addresses:
+            raise Fault(Kind.INVALID, "the worker to dial", "its name or its addresses are missing")
+        files.replace(self._worker, worker.SerializeToString(), durable=True)
 
     async def signing_request(self) -> bytes:
         """A request for this cell's key, which is made on first use. PEM. Raises Fault BROKEN."""

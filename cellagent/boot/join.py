@@ -6,8 +6,6 @@ Done once in the life of an instance; a restarted agent finds its identity on di
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import logging
 import random
 import ssl
@@ -23,17 +21,17 @@ from cellagent.boot.userdata import UserData, parse
 from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
+from cellwire.rpc import pinned
 from cellwire.rpc.call import call
-from cellwire.rpc.reverse import AUTHORITY, CALLS, calling
+from cellwire.rpc.pinned import SERVER_NAME, endpoint
+from cellwire.rpc.reverse import CALLS, calling
 from cellwire.version import VERSION
 from hostkit import files
 
 log = logging.getLogger(__name__)
-SERVER_NAME = "chinampa-controller"
 DEADLINE = 20.0
 SHORTEST_PAUSE = 0.2
 LONGEST_PAUSE = 30.0
-LARGEST_AUTHORITY = 1 << 16
 FINAL = frozenset({Kind.DENIED, Kind.INVALID})
 AGENT_VERSION = VERSION
 
@@ -129,14 +127,6 @@ async def _renew_at(address: str, identity: CellIdentity, request: wire.RenewReq
         return await call(cell_grpc.EnrolmentStub(channel).Renew, request, deadline=DEADLINE)
 
 
-def endpoint(address: str) -> tuple[str, int]:
-    """Host and port of "host:port", the host of IPv6 in brackets. Raises Fault INVALID."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
-        raise Fault(Kind.INVALID, f"controller {address!r}", "it is not of the form host:port")
-    return host.strip("[]"), int(port)
-
-
 def client_context(identity: CellIdentity, protocol: str) -> ssl.SSLContext:
     """TLS with our authority as the only root, and our certificate where there is one."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -151,14 +141,9 @@ def client_context(identity: CellIdentity, protocol: str) -> ssl.SSLContext:
 async def _join_at(
     address: str, facts: UserData, identity: CellIdentity, request: wire.JoinRequest, vpc: tuple[str, ...]
 ) -> Home:
-    host, port = endpoint(address)
-    try:
-        authority = await _authority(host, port)
-    except (OSError, TimeoutError, EOFError) as error:
-        raise Fault(Kind.UNAVAILABLE, f"controller {address}", str(error) or "it did not answer in time") from error
-    if not hmac.compare_digest(fingerprint(authority), facts.ca):
-        raise Fault(Kind.DENIED, f"controller {address}", "its authority is not the one that the user-data names")
+    authority = await pinned.authority(address, facts.ca, "the user-data")
     files.replace(identity.authority, authority, durable=True)
+    host, port = endpoint(address)
     async with calling(host, port, client_context(identity, CALLS), SERVER_NAME) as channel:
         reply = await call(cell_grpc.EnrolmentStub(channel).Join, request, deadline=DEADLINE)
     home = Home(
@@ -170,32 +155,3 @@ async def _join_at(
     )
     identity.keep(home, reply.certificate)
     return home
-
-
-async def _authority(host: str, port: int) -> bytes:
-    # Nothing is believed of this connection: what it brings is checked by the pinned fingerprint.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.set_alpn_protocols([AUTHORITY])
-    async with asyncio.timeout(DEADLINE):
-        reader, writer = await asyncio.open_connection(host, port, ssl=context)
-        try:
-            return await _to_end(reader)
-        finally:
-            writer.close()
-
-
-async def _to_end(reader: asyncio.StreamReader) -> bytes:
-    got = b""
-    while len(got) < LARGEST_AUTHORITY and (more := await reader.read(LARGEST_AUTHORITY - len(got))):
-        got += more
-    return got
-
-
-def fingerprint(certificate: bytes) -> str:
-    """The pinned form, "sha256:" and hex digest, of a PEM certificate's DER."""
-    try:
-        return "sha256:" + hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate.decode())).hexdigest()
-    except ValueError:
-        return ""

@@ -18,14 +18,18 @@ from cellwire.faults import Fault, Kind
 from cellwire.stream.service import SessionService
 
 Reporting = Callable[[Stream[wire.ReportRequest, wire.ReportMessage]], Awaitable[None]]
+DialWorker = Callable[[wire.DialWorkerRequest], None]
 
 
 class CellService(CellBase):
-    """The handler. `reporting` answers Report."""
+    """The handler. `reporting` answers Report; `dial_worker` is told which worker is to be dialled beside the
+    controller.
+    """
 
-    def __init__(self, room: RuntimeRoom, reporting: Reporting) -> None:
+    def __init__(self, room: RuntimeRoom, reporting: Reporting, dial_worker: DialWorker) -> None:
         self._room = room
         self._reporting = reporting
+        self._dial_worker = dial_worker
         self._sessions = SessionService(room.backend)
         self._held = Held(time.monotonic)
         self._file_servers = FileServers()
@@ -95,3 +99,7 @@ class CellService(CellBase):
     async def MountFolder(self, stream: Stream[wire.MountFolderRequest, wire.MountFolderReply]) -> None:
         await self._file_servers.mount(await received(stream))
         await stream.send_message(wire.MountFolderReply())
+
+    async def DialWorker(self, stream: Stream[wire.DialWorkerRequest, wire.DialWorkerReply]) -> None:
+        self._dial_worker(await received(stream))
+        await stream.send_message(wire.DialWorkerReply())

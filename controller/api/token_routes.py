@@ -59,9 +59,9 @@ class Desk:
     def routes(self) -> Sequence[web.RouteDef]:
         """For the admin socket."""
         return (
-            web.get("/tokens", _told(self._list)),
-            web.post("/tokens", _told(self._create)),
-            web.delete("/tokens/{name}", _told(self._revoke)),
+            web.get("/tokens", told(self._list)),
+            web.post("/tokens", told(self._create)),
+            web.delete("/tokens/{name}", told(self._revoke)),
         )
 
     async def _list(self, _request: web.Request) -> web.StreamResponse:
@@ -106,7 +106,7 @@ def _shown(grant: Grant) -> dict[str, Any]:
     return {name: getattr(grant, name) for name in names}
 
 
-def _told(handler: Handler) -> Handler:
+def told(handler: Handler) -> Handler:
     """Faults as an error in a sentence."""
 
     async def handle(request: web.Request) -> web.StreamResponse:

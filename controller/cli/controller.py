@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ def _parameter(row: Row) -> str:
 FLAGS = {_parameter(row): row for row in table() if row.flag}
 
 
-def _with_flags(command: Callable[..., None]) -> Callable[..., None]:
+def with_flags(command: Callable[..., None]) -> Callable[..., None]:
     """A flag for each setting of the table."""
     for row in reversed(FLAGS.values()):
         kinds: dict[type, Any] = {bool: bool, int: int, float: float, Path: click.Path(path_type=Path)}
@@ -34,13 +34,17 @@ def _with_flags(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def given(flags: Mapping[str, object]) -> dict[str, object]:
+    """The settings that flags name, by their keys."""
+    return {FLAGS[name].key: value for name, value in flags.items() if value not in (None, ())}
+
+
 @click.command("controller")
 @config_option
-@_with_flags
+@with_flags
 def command(config_path: Path | None, **flags: object) -> None:
     """Run the controller until SIGTERM; pods outlive it. Flags win over the file."""
-    given = {FLAGS[name].key: value for name, value in flags.items() if value not in (None, ())}
-    settings = settings_of(config_path, given)
+    settings = settings_of(config_path, given(flags))
     # Only here: the other commands need none of the rooms, and are quicker without.
     from controller import daemon  # noqa: PLC0415
 

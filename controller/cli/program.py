@@ -16,6 +16,7 @@ from controller.cli import (
     doctor,
     image,
     prices,
+    shim,
     status,
     teardown,
     token,
@@ -40,6 +41,7 @@ COMMANDS = (
     token.command,
     teardown.command,
     worker.command,
+    shim.command,
     config.command,
 )
 for command in COMMANDS:

@@ -1,4 +1,4 @@
-"""chinampa token: rights for people and programs, by tokens of their own."""
+"""chinampa token: rights for people, programs and workers, by tokens of their own."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def seconds(text: str) -> float:
 
 @click.group("token")
 def command() -> None:
-    """Make, list and revoke tokens for the pods API."""
+    """Make, list and revoke tokens, for the pods API and for workers."""
 
 
 @command.command("create")
@@ -72,10 +72,60 @@ def listing(config_path: Path | None, *, as_json: bool) -> None:
 @command.command("revoke")
 @config_option
 @click.argument("name")
-def revoke(config_path: Path | None, name: str) -> None:
-    """End a token at once, its sessions and watches too. Pods that were made with it run on."""
+@click.option("--worker", "is_worker", is_flag=True, help="NAME is a worker: its pods end with it.")
+def revoke(config_path: Path | None, name: str, *, is_worker: bool) -> None:
+    """End a token at once, its sessions and watches too. Pods that were made with it run on.
+
+    A worker's cells are retired, and their pods end.
+    """
+    if is_worker:
+        ended = ask(config_path, f"/workers/{name}", "DELETE")
+        click.echo(f"worker {name} is revoked; {ended['cells']} of its cells are retired")
+        return
     ask(config_path, f"/tokens/{name}", "DELETE")
     click.echo(f"token {name} is revoked")
+
+
+@command.command("worker")
+@config_option
+@click.argument("name")
+@click.option("--ttl", default="1h", show_default=True, help='How long it is good for ("30m", "1h").')
+def worker(config_path: Path | None, name: str, ttl: str) -> None:
+    """Make a token by which the worker NAME joins once with `chinampa shim`; take the name of its node."""
+    lasting = seconds(ttl)
+    if not lasting:
+        raise click.BadParameter("the token of a worker is over at some time", param_hint="--ttl")
+    made = ask(config_path, "/workers", "POST", {"name": name, "seconds": lasting})
+    click.echo(made["token"])
+    controllers = " ".join(f"--controller {one}" for one in made["controllers"])
+    click.echo(
+        f"good once, for {ttl}; on the worker:\n  CHINAMPA_WORKER_TOKEN=… chinampa shim {controllers}"
+        f" --fingerprint {made['fingerprint']} --shim-socket /run/chinampa/shim.sock --remote-addresses ITS-ADDRESS",
+        err=True,
+    )
+
+
+@command.command("workers")
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def workers(config_path: Path | None, *, as_json: bool) -> None:
+    """List the workers that have joined or may join."""
+    found = ask(config_path, "/workers")
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    table = Table(box=None, pad_edge=False)
+    for title in ("NAME", "CELLS", "JOINED", "HEARD", "TOKEN"):
+        table.add_column(title, no_wrap=True)
+    for one in found:
+        times = ("" if not one[key] else _moment(one[key]) for key in ("joined_at", "heard_at"))
+        token = _until(one["token_until"]) if one["token_until"] else ""
+        table.add_row(one["name"], str(one["cells"]), *times, token)
+    Console(width=160, highlight=False).print(table)
+
+
+def _moment(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(at))
 
 
 def _until(at: float) -> str:

@@ -133,6 +133,9 @@ class Fleet:
             if cell is None:
                 # To the end even if the caller leaves: half of it would let the next caller make a second cell.
                 cell = await self._book.owned(self._made(claim, wish))
+            if cell.claim is not None and cell.claim.by != claim.by:
+                thing = f"pod {claim.pod.namespace}/{claim.pod.name}"
+                raise Fault(Kind.DENIED, thing, "its cell was claimed by another", reason="ClaimedByAnother")
             try:
                 return await self._handed_over(cell.name, claim)
             except Fault:
@@ -273,7 +276,7 @@ class Fleet:
     async def _retire_former(self, claim: PodClaim) -> None:
         """Cells of earlier attempts that were never handed over are nobody's now."""
         for cell in self._book.every():
-            of = cell.claim.pod if cell.claim else None
+            of = cell.claim.pod if cell.claim and cell.claim.by == claim.by else None
             if of is None or of.uid != claim.pod.uid or of.attempt >= claim.pod.attempt:
                 continue
             if cell.state in LIVE - {CellState.CLAIMED}:

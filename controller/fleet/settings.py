@@ -60,6 +60,14 @@ class Fleet(Group, frozen=True, kw_only=True):
     orphan_grace: Annotated[
         Seconds, Meta(description="An instance of ours that no record knows is ended after so long, and two lists.")
     ] = 30.0
+    worker_lease: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="Cells of a worker (`chinampa shim`) that is silent for so long are retired; 0: never.",
+            extra={"unit": "seconds"},
+        ),
+    ] = 3600.0
 
 
 class Overhead(Group, frozen=True, kw_only=True):

@@ -20,6 +20,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from cellwire.faults import Fault, Kind
+from cellwire.rpc.pinned import SERVER_NAME
+from cellwire.rpc.reverse import worker_host, worker_subject
 from controller.model.names import CellName, InstanceId
 from hostkit import files
 
@@ -28,7 +30,6 @@ SERVER_LIFE = datetime.timedelta(days=90)
 CELL_LIFE = datetime.timedelta(hours=24)
 # A cell's clock may be behind ours when it boots.
 SKEW = datetime.timedelta(minutes=5)
-SERVER_NAME = "chinampa-controller"
 
 
 class Authority:
@@ -61,8 +62,17 @@ class Authority:
 
     def sign(self, request: bytes, cell: CellName, instance: InstanceId, life: datetime.timedelta = CELL_LIFE) -> bytes:
         """A client certificate naming the cell and its instance. Raises Fault INVALID for a request that is none."""
-        signed = self._leaf(str(cell), life, _asked(request), ExtendedKeyUsageOID.CLIENT_AUTH, str(instance))
+        signed = self._leaf(str(cell), life, _asked(request), (ExtendedKeyUsageOID.CLIENT_AUTH,), str(instance))
         return signed.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+    def sign_worker(self, request: bytes, worker: str) -> bytes:
+        """A certificate naming a worker: for its calls, and for the port that its cells dial. Raises Fault INVALID."""
+        both = (ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH)
+        builder = self._leaf(worker_subject(worker), CELL_LIFE, _asked(request), both)
+        builder = builder.add_extension(
+            x509.SubjectAlternativeName([x509.DNSName(worker_host(worker))]), critical=False
+        )
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     def server_context(self, protocols: Sequence[str]) -> ssl.SSLContext:
         """TLS 1.3 for the port; a client certificate is checked where one is shown."""
@@ -90,7 +100,7 @@ class Authority:
             held = [_general_name(name) for name in names]
         except ValueError as error:
             raise Fault(Kind.INVALID, f"names of the server {', '.join(names)}", str(error)) from error
-        builder = self._leaf(SERVER_NAME, SERVER_LIFE, key.public_key(), ExtendedKeyUsageOID.SERVER_AUTH)
+        builder = self._leaf(SERVER_NAME, SERVER_LIFE, key.public_key(), (ExtendedKeyUsageOID.SERVER_AUTH,))
         builder = builder.add_extension(x509.SubjectAlternativeName(held), critical=False)
         certificate = builder.sign(self._key, hashes.SHA256())
         pair = self._folder / f"{stem}.pem", self._folder / f"{stem}.key"
@@ -122,7 +132,7 @@ class Authority:
         name: str,
         life: datetime.timedelta,
         key: ec.EllipticCurvePublicKey,
-        usage: x509.ObjectIdentifier,
+        usages: Sequence[x509.ObjectIdentifier],
         device: str = "",
     ) -> x509.CertificateBuilder:
         return (
@@ -130,7 +140,7 @@ class Authority:
             .public_key(key)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(signs=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([usage]), critical=True)
+            .add_extension(x509.ExtendedKeyUsage(usages), critical=True)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
 

@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 from grpclib.client import Channel
@@ -24,8 +25,8 @@ from cellwire.faults import Fault, Kind
 from cellwire.rpc.door import accepting
 from cellwire.rpc.giving import protocol_of
 from cellwire.rpc.guests import Places
-from cellwire.rpc.limits import STRANGER
-from cellwire.rpc.reverse import AUTHORITY, CALLS, TURNED, TurnedChannel, common_name, device
+from cellwire.rpc.limits import FROM_WORKER, STRANGER
+from cellwire.rpc.reverse import AUTHORITY, CALLS, TURNED, WORKER, TurnedChannel, common_name, device
 from cellwire.rpc.serve import prepared
 from controller.link import told
 from controller.link.admission import Admission
@@ -36,12 +37,18 @@ from controller.link.heartbeat import report
 from controller.link.join import Enrolment, Verifier
 from controller.model.names import CellName, InstanceId
 
+if TYPE_CHECKING:
+    from grpclib._typing import IServable
+
 log = structlog.get_logger()
 CHANGES_KEPT = 100_000
 # How a report ends whose connection ends; whatever else ends it, the cell has said.
 BROKEN_OFF = frozenset({Kind.UNREACHABLE, Kind.UNAVAILABLE})
 PLACES = Places()
 RENEW_SERVER_AFTER = SERVER_LIFE.total_seconds() * 2 / 3
+
+
+WorkerServices = Callable[[Authority, Counter[str]], "tuple[IServable, IServable]"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,19 +175,30 @@ class Link:
 
 
 @asynccontextmanager
-async def running(settings: LinkSettings, admission: Callable[[], Admission], verify: Verifier) -> AsyncGenerator[Link]:
-    """The port, open for as long as the context lives. `admission` is asked once the fleet is there."""
+async def running(
+    settings: LinkSettings, admission: Callable[[], Admission], verify: Verifier, workers: WorkerServices | None = None
+) -> AsyncGenerator[Link]:
+    """The port, open for as long as the context lives. `admission` is asked once the fleet is there; `workers` gives
+    the two services of workers, that of strangers first.
+    """
     authority = Authority(settings.folder, (*settings.addresses, settings.host))
     async with asyncio.TaskGroup() as tasks:
         link = Link(settings, authority, tasks, partial(_interval, admission))
         link.agents = {name: await asyncio.to_thread(_hash, name, path) for name, path in settings.agents.items()}
         files = {protocol_of(name): path for name, path in settings.agents.items()}
         enrolment = Enrolment(authority, admission, verify, link.refused)
-        context = authority.server_context((TURNED, CALLS, AUTHORITY, *files))
+        servers = {CALLS: prepared([enrolment], details=True, limits=STRANGER)}
+        if workers is not None:
+            newcomers, known = workers(authority, link.refused)
+            servers = {
+                CALLS: prepared([enrolment, newcomers], details=True, limits=STRANGER),
+                WORKER: prepared([known], details=True, limits=FROM_WORKER),
+            }
+        context = authority.server_context((TURNED, AUTHORITY, *servers, *files))
         async with accepting(
             (settings.host, settings.port),
             context,
-            calls=prepared([enrolment], details=True, limits=STRANGER),
+            servers=servers,
             turned=link.accept,
             authority=authority.pem,
             files=files,

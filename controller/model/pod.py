@@ -20,7 +20,8 @@ class PodRef(msgspec.Struct, frozen=True, kw_only=True):
 class PodClaim(msgspec.Struct, frozen=True, kw_only=True):
     """A pod's wish for a cell. Idempotent on (uid, attempt).
 
-    `annotations` carry the `chinampa.dev/…` wishes; `labels` become tags of the instance. `by` is the room that claims.
+    `annotations` carry the `chinampa.dev/…` wishes; `labels` become tags of the instance. `by` is the room that claims,
+    "room@worker" where that is in a worker's shim.
     `images` are those of its containers, where the room knows them; names only, nobody's credentials.
     """
 
@@ -30,3 +31,8 @@ class PodClaim(msgspec.Struct, frozen=True, kw_only=True):
     annotations: dict[str, str] = {}
     by: str = ""
     images: tuple[str, ...] = ()
+
+    @property
+    def worker(self) -> str:
+        """The worker whose shim claims; "" where the controller itself does."""
+        return self.by.partition("@")[2]

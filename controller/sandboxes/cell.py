@@ -291,6 +291,10 @@ class OneCell:
         """Mount a folder of a file server on the cell, within `QUICK` s whatever the server does. Raises Fault."""
         await self._do(lambda channel: cell_grpc.CellStub(channel).MountFolder, asked)
 
+    async def dial_worker(self, worker: wire.DialWorkerRequest) -> None:
+        """Have the cell dial this worker as well. Raises Fault."""
+        await self._do(lambda channel: cell_grpc.CellStub(channel).DialWorker, worker)
+
     async def put_files(self, start: wire.PutFilesStart, messages: Sequence[wire.PutFilesInput]) -> None:
         """Write a tree of files below one folder of the cell, whole or not at all. Raises Fault."""
         while True:

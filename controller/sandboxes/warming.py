@@ -83,7 +83,7 @@ class Warming:
 
     def _is_early(self, cell: Cell) -> bool:
         """Whether a pod that has just got this cell waits for its images, which somebody has told."""
-        if cell.claim is None or cell.claim.by not in self._early or not cell.claim.images:
+        if cell.claim is None or cell.claim.by.partition("@")[0] not in self._early or not cell.claim.images:
             return False
         if cell.name in self._begun or not cell.connected or cell.state not in {CellState.READY, CellState.CLAIMED}:
             return False

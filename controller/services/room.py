@@ -58,6 +58,8 @@ class Room:
         await self.listed.wait()
         async for cell in self._cells.watch():
             telling = self._telling.get(cell.name)
+            if cell.claim is not None and cell.claim.worker:
+                continue  # its shim tells it
             if cell.state is CellState.CLAIMED and cell.claim is not None and telling is None:
                 self._telling[cell.name] = self._tasks.create_task(self._keep(cell), name=f"Services of {cell.name}")
             elif cell.state in _OVER and telling is not None:

@@ -27,7 +27,7 @@ from cellwire.rpc.giving import Gifts
 from cellwire.rpc.guests import Guest, Guests, Places
 from cellwire.rpc.handshakes import TURN_SECONDS, Turns
 from cellwire.rpc.limits import FROM_CELL
-from cellwire.rpc.reverse import AUTHORITY, CALLS, TURNED, Certificate, TurnedChannel, common_name
+from cellwire.rpc.reverse import AUTHORITY, CALLS, TURNED, WORKER, Certificate, TurnedChannel, common_name, worker_of
 
 log = logging.getLogger(__name__)
 BACKLOG = 1024
@@ -64,14 +64,14 @@ class Port:
 
     def __init__(
         self,
-        calls: grpclib_patches.MendedServer,
+        servers: Mapping[str, grpclib_patches.MendedServer],
         turned: Callable[[TurnedChannel], None],
         authority: bytes,
         gifts: Gifts,
         places: Places,
         familiar: Callable[[str], bool],
     ) -> None:
-        self._calls = calls
+        self._servers = dict(servers)
         self._turned = turned
         self._authority = authority
         self._gifts = gifts
@@ -178,7 +178,10 @@ class Port:
         certificate: Certificate = session.getpeercert() or {}
         peer: tuple[str, int] = transport.get_extra_info("peername") or ("?", 0)
         name = common_name(certificate)
-        if asked == TURNED and name:
+        worker = worker_of(certificate)
+        if asked == WORKER and worker:
+            return self._admit_worker(guest, name)
+        if asked == TURNED and name and not worker:
             self._gone(guest)
             return self._admit_cell(TurnedChannel(FROM_CELL, certificate, peer[0]))
         if asked == CALLS:
@@ -196,19 +199,41 @@ class Port:
         asyncio.get_running_loop().call_soon(self._turned, channel)
         return protocol
 
+    def _admit_worker(self, guest: Guest, name: str) -> asyncio.Protocol | None:
+        """The calls of a worker's shim, for as long as its connection stands; the newest of its connections wins."""
+        known = self._recognise(guest, name)
+        if known is None:
+            return None
+
+        def lost(error: Exception | None) -> None:
+            del error
+            self._known.leave(known)
+            self._gone(known)
+            self._served.pop(served, None)
+
+        served = self._servers[WORKER].protocol(lost)
+        self._served[served] = []
+        return served
+
+    def _recognise(self, guest: Guest, name: str) -> Guest | None:
+        """The place of one who has shown a certificate, in place of the stranger's; None where it has none left."""
+        sock = self._sockets.get(guest)
+        self._gone(guest)
+        known, leaver = self._known.enter(name, time.monotonic())
+        if leaver is not None:
+            self._cut(leaver)
+        if known is None:
+            self._refuse("a cell or worker has too many connections for calls")
+        elif sock is not None:
+            self._sockets[known] = sock
+        return known
+
     def _admit_caller(self, transport: asyncio.Transport, guest: Guest, name: str) -> asyncio.Protocol | None:
         loop = asyncio.get_running_loop()
         if name:
-            sock = self._sockets.get(guest)
-            self._gone(guest)
-            known, leaver = self._known.enter(name, time.monotonic())
-            if leaver is not None:
-                self._cut(leaver)
+            known = self._recognise(guest, name)
             if known is None:
-                self._refuse("a cell has too many connections for short calls")
                 return None
-            if sock is not None:
-                self._sockets[known] = sock
             guest = known
 
         def lost(error: Exception | None) -> None:
@@ -218,7 +243,7 @@ class Port:
             for timer in self._served.pop(served, ()):
                 timer.cancel()
 
-        served = self._calls.protocol(lost)
+        served = self._servers[CALLS].protocol(lost)
         first = loop.call_later(bounds.FIRST_SECONDS, transport.abort)
         self._served[served] = [first, loop.call_later(bounds.STRANGER_SECONDS, transport.abort)]
 
@@ -279,7 +304,7 @@ async def accepting(  # noqa: PLR0913 # each is named where it is passed
     at: tuple[str, int],
     context: ssl.SSLContext,
     *,
-    calls: grpclib_patches.MendedServer,
+    servers: Mapping[str, grpclib_patches.MendedServer],
     turned: Callable[[TurnedChannel], None],
     authority: bytes,
     files: Mapping[str, Path] | None = None,
@@ -288,11 +313,11 @@ async def accepting(  # noqa: PLR0913 # each is named where it is passed
 ) -> AsyncGenerator[Port]:
     """Open the port at a host and a number. Raises OSError where it cannot listen.
 
-    `calls` serves whoever connects with ALPN "h2"; `turned` is given a channel for each cell that dials with a
-    certificate; `authority` is written to whoever asks for it; `files` are given to whoever asks for their ALPN word.
-    `familiar` tells whether a cell of ours lives at an address.
+    `servers` serve by the ALPN word: "h2" whoever connects, that of workers their shims; no other is offered. `turned`
+    is given a channel for each cell that dials with a certificate; `authority` is written to whoever asks for it;
+    `files` are given to whoever asks for their ALPN word. `familiar` tells whether a cell of ours lives at an address.
     """
-    opened = Port(calls, turned, authority, Gifts(files or {}), places or Places(), familiar)
+    opened = Port(servers, turned, authority, Gifts(files or {}), places or Places(), familiar)
     listening = await _listening(*at)
     opened.number = listening[0].getsockname()[1]
     try:

@@ -418,6 +418,10 @@ class HeldChannel(MendedChannel):
         self._dead = True
         super().close()
 
+    def on_lost(self, call: Callable[[], object]) -> None:
+        """Have this called, too, when the connection has ended."""
+        self._told.append(call)
+
     def distrust(self, why: str) -> None:
         """End the connection, since its peer has said what nobody honest says."""
         self._over(why)

@@ -75,11 +75,15 @@ FROM_CELL = dataclasses.replace(
     frames_rate=4000.0,
 )
 
+# Of a worker's shim: a claim is a pod's labels and annotations, of which Kubernetes takes 256 KiB.
+FROM_WORKER = dataclasses.replace(CELL, message_bytes=2 * MIB, unsent_bytes=32 * MIB)
+
 LONGEST: Mapping[str, int] = {
     "/chinampa.cell.v1.Cell/Report": 16 * KIB,
     "/chinampa.cell.v1.Cell/ReadFile": MIB + 4 * KIB,
     "/chinampa.cell.v1.Cell/TrimLog": KIB,
     "/chinampa.cell.v1.Cell/DiskUsage": 16 * KIB,
+    "/chinampa.cell.v1.Cell/DialWorker": KIB,
     "/chinampa.cell.v1.Cell/PutFiles": KIB,
     "/chinampa.cell.v1.Cell/Services": 16 * KIB,
     "/chinampa.cell.v1.Cell/MountFolder": KIB,

@@ -1,8 +1,9 @@
 """Connections whose roles are turned: the cell dials and is the gRPC server, the controller accepts and is the client.
 
-One TLS port (`door`) takes three kinds, told apart by ALPN: "h2" for the short calls (Join, Renew) that an agent makes,
-"chinampa-cell/1" for the one connection that stays, "chinampa-ca/1" for who wants the authority's certificate, which
-it knows by its fingerprint. What of grpclib this needs beyond its public face is in `mended`.
+One TLS port (`door`) takes four kinds, told apart by ALPN: "h2" for the short calls (Join, Renew) that an agent makes,
+"chinampa-cell/1" for the one connection that stays, "chinampa-worker/1" for the calls of a worker's shim, and
+"chinampa-ca/1" for who wants the authority's certificate, which it knows by its fingerprint. What of grpclib this
+needs beyond its public face is in `mended`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from cellwire.rpc.limits import CELL, HANDSHAKE_SECONDS, MessageLimits
 CALLS = "h2"
 TURNED = "chinampa-cell/1"
 AUTHORITY = "chinampa-ca/1"
+WORKER = "chinampa-worker/1"
+# No cell is called so.
+_WORKER_PREFIX = "worker:"
 
 Certificate = Mapping[str, Any]
 """A peer's certificate as `SSLSocket.getpeercert()` tells it; empty where it showed none."""
@@ -54,6 +58,22 @@ def _of_subject(certificate: Certificate, wanted: str) -> str:
     return ""
 
 
+def worker_subject(worker: str) -> str:
+    """The CN of a worker's certificate."""
+    return f"{_WORKER_PREFIX}{worker}"
+
+
+def worker_host(worker: str) -> str:
+    """The name that a worker's certificate carries as a server's, by which its cells know it."""
+    return f"{worker}.worker.chinampa"
+
+
+def worker_of(certificate: Certificate) -> str:
+    """The worker that a certificate names; empty where it names none."""
+    name = common_name(certificate)
+    return name.removeprefix(_WORKER_PREFIX) if name.startswith(_WORKER_PREFIX) else ""
+
+
 @asynccontextmanager
 async def calling(host: str, port: int, context: ssl.SSLContext, name: str) -> AsyncGenerator[Channel]:
     """A channel for short calls to a controller, whose certificate must carry `name`."""
@@ -77,7 +97,7 @@ async def serve_on(
     Returns when the peer ends it; raises Fault UNREACHABLE where nothing answers, DENIED where either side refuses
     the other's certificate. A cancelled caller ends the connection and its handlers.
     """
-    thing = f"controller {host}:{port}"
+    thing = f"{name} at {host}:{port}"
     ended: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
 
     def lost(error: Exception | None) -> None:

@@ -578,3 +578,20 @@ async def test_notices_of_other_peoples_instances_make_nobody_look_at_ours(world
         assert "instances" not in looks
         world.cloud.told.put_nowait(Notice(instance=cell.instance, kind="state-change", at=0.0, message="stopping"))
         await until(lambda: "instances" in looks)
+
+
+async def test_who_claims_the_pod_of_another_gets_its_cell_not_nor_ends_it(world: World) -> None:
+    async with world.controller() as fleet:
+        mine = msgspec.structs.replace(pod("a"), by="shim@node-1")
+        cell = await fleet.claim(mine)
+        with pytest.raises(Fault) as told:
+            await fleet.claim(msgspec.structs.replace(mine, by="shim@node-2"))
+        assert told.value.reason == "ClaimedByAnother"
+        world.refuse_joins = True
+        async with asyncio.TaskGroup() as tasks:
+            coming = tasks.create_task(fleet.claim(msgspec.structs.replace(pod("b"), by="shim@node-1")))
+            await until(lambda: len(fleet.list()) == 2)
+            world.refuse_joins = False
+            await fleet.claim(msgspec.structs.replace(pod("b", attempt=1), by="shim@node-2"))
+        assert coming.result().state is CellState.CLAIMED
+        assert fleet.get(cell.name) is not None

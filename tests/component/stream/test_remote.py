@@ -44,7 +44,7 @@ class Cell(CellBase):
     async def _none(self, stream: Any) -> None:
         raise NotImplementedError
 
-    Report = Logs = TrimLog = PutFiles = ReadFile = DiskUsage = MountFolder = Services = _none
+    Report = Logs = TrimLog = PutFiles = ReadFile = DiskUsage = MountFolder = Services = DialWorker = _none
 
 
 @asynccontextmanager

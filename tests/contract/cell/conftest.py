@@ -108,7 +108,7 @@ def peers(request: pytest.FixtureRequest, tmp_path: Path) -> Peers:
     @asynccontextmanager
     async def agent() -> AsyncGenerator[Peer]:
         async with running_agent(root, image, tmp_path) as client:
-            service = CellService(client.room, _no_reports)
+            service = CellService(client.room, _no_reports, lambda _: None)
             async with serving([client.room.service, service], tmp_path / "cell"):
                 channel = MendedChannel(CELL, path=str(tmp_path / "cell"))
                 try:

@@ -102,6 +102,10 @@ class CellBase(abc.ABC):
     async def Services(self, stream: 'grpclib.server.Stream[cellwire.cell.v1.cell_pb2.ServicesInput, cellwire.cell.v1.cell_pb2.ServicesOutput]') -> None:
         pass
 
+    @abc.abstractmethod
+    async def DialWorker(self, stream: 'grpclib.server.Stream[cellwire.cell.v1.cell_pb2.DialWorkerRequest, cellwire.cell.v1.cell_pb2.DialWorkerReply]') -> None:
+        pass
+
     def __mapping__(self) -> typing.Dict[str, grpclib.const.Handler]:
         return {
             '/chinampa.cell.v1.Cell/Report': grpclib.const.Handler(
@@ -169,6 +173,12 @@ class CellBase(abc.ABC):
                 grpclib.const.Cardinality.STREAM_STREAM,
                 cellwire.cell.v1.cell_pb2.ServicesInput,
                 cellwire.cell.v1.cell_pb2.ServicesOutput,
+            ),
+            '/chinampa.cell.v1.Cell/DialWorker': grpclib.const.Handler(
+                self.DialWorker,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                cellwire.cell.v1.cell_pb2.DialWorkerRequest,
+                cellwire.cell.v1.cell_pb2.DialWorkerReply,
             ),
         }
 
@@ -241,4 +251,10 @@ class CellStub:
             '/chinampa.cell.v1.Cell/Services',
             cellwire.cell.v1.cell_pb2.ServicesInput,
             cellwire.cell.v1.cell_pb2.ServicesOutput,
+        )
+        self.DialWorker = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/chinampa.cell.v1.Cell/DialWorker',
+            cellwire.cell.v1.cell_pb2.DialWorkerRequest,
+            cellwire.cell.v1.cell_pb2.DialWorkerReply,
         )

@@ -1,0 +1,208 @@
+"""What a worker may ask on the link: of its own cells, by its own certificate, for as long as it is not revoked."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import pytest
+from grpclib.client import Channel
+
+from cellagent.boot.join import client_context, join
+from cellwire.faults import Fault, Kind
+from cellwire.rpc.call import call, settled
+from cellwire.rpc.pinned import SERVER_NAME, endpoint
+from cellwire.rpc.reverse import TURNED, WORKER, calling, serve_on
+from cellwire.rpc.serve import prepared
+from cellwire.worker.v1 import worker_grpc
+from cellwire.worker.v1 import worker_pb2 as wire
+from controller.central import service
+from controller.central.enrolment import WorkerEnrolment
+from controller.central.registry import Registry
+from controller.central.service import WorkerService
+from controller.link import port
+from controller.link.port import Link, LinkSettings
+from controller.model.cell import Cell, CellState
+from controller.model.names import CellName, PodUid
+from controller.model.offer import Demand
+from controller.model.pod import PodClaim, PodRef
+from controller.remote import enrolment
+from controller.remote.identity import WorkerIdentity
+from tests.component.link.conftest import Site
+from tests.support.memory_store import MemoryStore
+
+DEMAND = Demand(cpu_millis=100, memory_mib=64)
+
+
+def claimed(name: str, by: str) -> Cell:
+    """A cell of a pod."""
+    pod = PodRef(uid=PodUid(name), namespace="default", name=name)
+    claim = PodClaim(pod=pod, demand=DEMAND, by=by)
+    return Cell(name=CellName(name), state=CellState.CLAIMED, demand=DEMAND, claim=claim)
+
+
+@dataclass
+class Held:
+    """Cells of two workers and of the controller itself, that never change."""
+
+    released: list[str] = field(default_factory=list[str])
+    cells: tuple[Cell, ...] = (claimed("c-1", "shim@node-1"), claimed("c-2", "shim@node-2"), claimed("c-0", "shim"))
+
+    def list(self) -> tuple[Cell, ...]:
+        return self.cells
+
+    def get(self, name: CellName) -> Cell | None:
+        return next((cell for cell in self.cells if cell.name == name), None)
+
+    async def watch(self) -> AsyncIterator[Cell]:
+        for cell in self.cells:
+            yield cell
+        await asyncio.Event().wait()
+
+    async def events(self) -> AsyncIterator[Any]:
+        await asyncio.Event().wait()
+        yield
+
+    async def release(self, name: CellName, reason: str) -> None:
+        del reason
+        self.released.append(name)
+
+
+@dataclass
+class Place:
+    """A link on which workers join."""
+
+    link: Link
+    registry: Registry
+    held: Held
+    folder: Path
+
+    async def worker(self, name: str, token: str = "") -> WorkerIdentity:
+        """One that has joined."""
+        identity = WorkerIdentity(self.folder / name)
+        token = token or await self.registry.issue(name, 60)
+        fingerprint = self.link.authority.fingerprint
+        await enrolment.joined(identity, self.link.controllers, fingerprint, token, lambda: False)
+        return identity
+
+    @asynccontextmanager
+    async def calls(self, identity: WorkerIdentity) -> AsyncGenerator[worker_grpc.WorkersStub]:
+        """Its connection."""
+        host, number = endpoint(self.link.controllers[0])
+        async with calling(host, number, identity.calling(WORKER), SERVER_NAME) as channel:
+            yield worker_grpc.WorkersStub(channel)
+
+
+async def no_login(image: str) -> None:
+    del image
+
+
+@asynccontextmanager
+async def opened(site: Site) -> AsyncGenerator[Place]:
+    registry, held = Registry(MemoryStore(), time.time), Held()
+    calls = WorkerService(registry, lambda: cast("Any", held), lambda: None, no_login)
+    settings = LinkSettings(site.folder / "link", "127.0.0.1", 0, ("127.0.0.1",))
+    async with port.running(
+        settings,
+        lambda: site.fleet,
+        site.cloud.signer.verify,
+        lambda authority, refused: (WorkerEnrolment(authority, registry, refused), calls),
+    ) as link:
+        yield Place(link, registry, held, site.folder)
+
+
+async def told_to(stub: worker_grpc.WorkersStub) -> list[str]:
+    """The cells of a watch, up to the end of its list."""
+    found: list[str] = []
+    with settled():
+        async with stub.Watch.open() as stream:
+            await stream.send_message(wire.WatchRequest(addresses=["127.0.0.1:1"]), end=True)
+            async for message in stream:
+                if message.HasField("listed"):
+                    break
+                found.append(msgspec.msgpack.decode(message.cell, type=Cell).name)
+            await stream.cancel()
+    return found
+
+
+async def test_a_worker_sees_and_ends_the_cells_that_it_has_claimed(site: Site) -> None:
+    async with opened(site) as place, place.calls(await place.worker("node-1")) as stub:
+        assert await told_to(stub) == ["c-1"]
+        for other in ("c-2", "c-0"):
+            with pytest.raises(Fault) as told:
+                await call(stub.Release, wire.ReleaseRequest(cell=other, reason="mine"), deadline=10)
+            assert told.value.kind is Kind.DENIED
+        await call(stub.Release, wire.ReleaseRequest(cell="c-1", reason="over"), deadline=10)
+        await call(stub.Release, wire.ReleaseRequest(cell="c-9", reason="unknown is over"), deadline=10)
+        assert place.held.released == ["c-1"]
+
+
+async def watched(stub: worker_grpc.WorkersStub, registry: Registry) -> None:
+    """A watch by a worker that is revoked meanwhile, to its end."""
+    with settled():
+        async with stub.Watch.open() as stream:
+            await stream.send_message(wire.WatchRequest(addresses=["127.0.0.1:1"]), end=True)
+            async for message in stream:
+                if message.HasField("listed"):
+                    await registry.revoke("node-1")
+
+
+async def test_a_revoked_worker_is_told_so_on_its_watch_and_calls_and_may_not_renew(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "QUIET_SECONDS", 0.05)
+    async with opened(site) as place:
+        identity = await place.worker("node-1")
+        async with place.calls(identity) as stub:
+            with pytest.raises(Fault) as told:
+                await watched(stub, place.registry)
+            assert (told.value.kind, told.value.reason) == (Kind.DENIED, "RevokedWorker")
+            with pytest.raises(Fault) as told:
+                await call(stub.Login, wire.LoginRequest(image="web"), deadline=10)
+            assert told.value.reason == "RevokedWorker"
+        host, number = endpoint(place.link.controllers[0])
+        async with calling(host, number, identity.calling("h2"), SERVER_NAME) as channel:
+            renewal = wire.RenewRequest(signing_request=identity.signing_request())
+            with pytest.raises(Fault) as told:
+                await call(worker_grpc.WorkerEnrolmentStub(channel).Renew, renewal, deadline=10)
+            assert told.value.reason == "RevokedWorker"
+
+
+async def test_a_worker_renews_for_the_key_that_it_has_and_no_other(site: Site) -> None:
+    async with opened(site) as place:
+        identity, other = await place.worker("node-1"), await place.worker("node-2")
+        host, number = endpoint(place.link.controllers[0])
+        async with calling(host, number, identity.calling("h2"), SERVER_NAME) as channel:
+            stub = worker_grpc.WorkerEnrolmentStub(channel)
+            own = wire.RenewRequest(signing_request=identity.signing_request())
+            assert (await call(stub.Renew, own, deadline=10)).certificate
+            theirs = wire.RenewRequest(signing_request=other.signing_request())
+            with pytest.raises(Fault) as told:
+                await call(stub.Renew, theirs, deadline=10)
+            assert told.value.reason == "AnotherKey"
+
+
+async def test_a_cell_is_no_worker_and_a_worker_is_no_cell(site: Site) -> None:
+    async with opened(site) as place:
+        cell, metadata = await site.boot(place.link, "i-1")
+        await join(cell, metadata)
+        host, number = endpoint(place.link.controllers[0])
+        async with calling(host, number, client_context(cell, WORKER), SERVER_NAME) as channel:
+            await refused(channel)
+        worker = await place.worker("node-1")
+        nobody = prepared([], details=True)
+        await serve_on(nobody, host, number, worker.calling(TURNED), SERVER_NAME, lambda: None)
+        assert not place.link.connected()
+
+
+async def refused(channel: Channel) -> None:
+    """The connection is ended before a call is answered."""
+    with pytest.raises(Fault) as told:
+        await call(worker_grpc.WorkersStub(channel).Login, wire.LoginRequest(image="web"), deadline=10)
+    assert told.value.kind is Kind.UNREACHABLE

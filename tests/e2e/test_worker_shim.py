@@ -1,0 +1,82 @@
+"""A shim that is a process of its own on its worker: either side is killed, and the other notices a pause."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from cellwire.faults import Fault, Kind
+from tests.support.controller import running_controller
+from tests.support.shim import STANDBY
+from tests.support.waiting import until, until_found
+from tests.support.worker import COUNT, Worker, fingerprint_of, joining, link_of, running_worker
+
+pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(600)]
+
+
+async def test_worker_and_controller_outlive_each_other(tmp_path: Path) -> None:
+    async with running_controller(tmp_path, STANDBY, lease=120) as controller:
+        host, link = link_of(controller)
+        there = running_worker("node-1", tmp_path / "w", controller, host, [link], fingerprint_of(controller))
+        async with there as worker:
+            shim = worker.shim
+            sandbox, container = await shim.pod(*COUNT, uid="u1")
+            assert await shim.said(container, "echo there") == "there\n"
+            await worker.counts_on("u1")
+            (cell,) = [one for one in await controller.cells() if one["state"] == "claimed"]
+
+            await worker.kill()
+            await worker.start()
+            assert await until_found(lambda: worker.said_again(container)) == "again\n"
+            await worker.counts_on("u1")
+
+            await controller.kill()
+            assert await shim.said(container, "echo alone") == "alone\n"
+            await worker.counts_on("u1")
+            with pytest.raises(Fault) as refused:
+                await shim.run(shim.config("u2"))
+            assert refused.value.kind is Kind.UNAVAILABLE
+            assert link in str(refused.value)
+            assert "ask again" in str(refused.value)
+            await worker.kill()  # and both are gone
+            await worker.start()
+            assert await until_found(lambda: worker.said_again(container)) == "again\n"
+
+            await controller.start()
+            assert await until_found(lambda: worker.pod_in_time(*COUNT, uid="u3"))
+            await worker.counts_on("u1")
+            assert cell["name"] in [one["name"] for one in await controller.cells() if one["state"] == "claimed"]
+            await shim.remove(sandbox)
+            await controller.until(lambda cells: cell["name"] not in [one["name"] for one in cells])
+
+            config = str(tmp_path / "controller.toml")
+            told = await controller.run("token", "revoke", "--worker", "node-1", "--config", config)
+            assert "1 of its cells" in told
+            await until(lambda: "was revoked" in worker.words())
+            await controller.until(lambda cells: all(one["state"] != "claimed" for one in cells))
+
+
+async def test_a_worker_is_who_its_token_names_and_once(tmp_path: Path) -> None:
+    async with running_controller(tmp_path) as controller:
+        host, link = link_of(controller)
+        token = await joining(controller, "node-1")
+        first = Worker("node-1", tmp_path / "w1", controller, host, [link])
+        second = Worker("node-1", tmp_path / "w2", controller, host, [link])
+        try:
+            with pytest.raises(AssertionError, match="not the one that --fingerprint names"):
+                await first.start(token, "sha256:" + "0" * 64)
+            await first.start(token, fingerprint_of(controller))
+            with pytest.raises(AssertionError, match="another has joined with its token"):
+                await second.start(token, fingerprint_of(controller))
+            await second.start(await joining(controller, "node-1"), fingerprint_of(controller))
+            await until(lambda: "another has joined under its name since" in first.words())
+        finally:
+            for worker in (first, second):
+                worker.shim.close()
+                if worker.process is not None:
+                    await worker.kill(signal.SIGTERM)
+            await asyncio.sleep(0)
