@@ -78,4 +78,4 @@ def begun(made: Iterable[ContainerRecord]) -> dict[str, ContainerRun]:
     for one in made:
         metadata = cri.ContainerStatus.FromString(one.status).metadata
         starts[metadata.name] = max(starts.get(metadata.name, 0), metadata.attempt + 1)
-    return {name: ContainerRun(name=name, starts=count) for name, count in starts.items()}
+    return {name: ContainerRun(name=name, starts=count, restarts=count - 1) for name, count in starts.items()}

@@ -218,7 +218,7 @@ class Containers:
         image_id = digests[0] if digests else image.id
         await self._set(
             name,
-            lambda one: replace(one, id=made, restarts=start, image=container["image"], image_id=image_id),
+            lambda one: replace(lifecycle.made(one, made), image=container["image"], image_id=image_id),
         )
         self._recorder.normal(record.pod, "Created", f"Created container: {name}", name)
         return made if await self._started(container, made) else ""
@@ -349,16 +349,16 @@ class Containers:
             if one.last is not None and one.last.container_id == made.id:
                 continue  # its end is known, and the next start is due later
             if made.state == cri.CONTAINER_CREATED:
-                await self._set(one.name, lambda before, id_=made.id: replace(before, id=id_))
+                await self._set(one.name, lambda before, id_=made.id: lifecycle.made(before, id_))
                 await self._started(container, made.id)
             else:
                 at = (made.started_at or made.created_at) / 1e9
-                change = _taken_up(container, made.id, one.starts - 1, at)
+                change = _taken_up(container, made.id, at)
                 await self._set(one.name, change)
 
 
-def _taken_up(container: Json, made: str, start: int, at: float) -> Callable[[ContainerRun], ContainerRun]:
-    return lambda one: replace(running(container, one, at), id=made, restarts=start, image=container["image"])
+def _taken_up(container: Json, made: str, at: float) -> Callable[[ContainerRun], ContainerRun]:
+    return lambda one: replace(running(container, lifecycle.made(one, made), at), image=container["image"])
 
 
 def running(container: Json, one: ContainerRun, at: float) -> ContainerRun:

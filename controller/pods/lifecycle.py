@@ -251,6 +251,14 @@ def begun(one: ContainerRun, now: float) -> ContainerRun:
     return replace(one, id="", state=Waiting(since=now), last=_former(one), starts=one.starts + 1, unpullable_since=0.0)
 
 
+def made(one: ContainerRun, container_id: str) -> ContainerRun:
+    """The container once its present start has one, with this id. A start that came to none is no restart."""
+    if one.id == container_id:
+        return one
+    again = one.last is not None and bool(one.last.container_id)
+    return replace(one, id=container_id, restarts=one.restarts + again)
+
+
 def _former(one: ContainerRun) -> Terminated | None:
     """How the start before the next one ended."""
     return one.state if isinstance(one.state, Terminated) else one.last

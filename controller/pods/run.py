@@ -41,7 +41,8 @@ State = Waiting | Running | Terminated
 
 
 class ContainerRun(msgspec.Struct, frozen=True, kw_only=True):
-    """One container. `starts` counts containers begun, so that a log file and a CRI attempt are never used twice;
+    """One container. `starts` counts containers begun, so that a log file and a CRI attempt are never used twice, and
+    `restarts` those that were made after another had ended;
     `crashes` is the length of the present row of ends that makes the back-off; `retry_at` is when it may start again.
     `unpullable_since` is the first of the present row of pulls that failed.
     """

@@ -13,4 +13,4 @@ def made(name: str, attempt: int) -> ContainerRecord:
 
 def test_a_container_was_begun_as_often_as_its_records_say() -> None:
     found = begun([made("web", 0), made("web", 2), made("first", 0)])
-    assert {name: one.starts for name, one in found.items()} == {"web": 3, "first": 1}
+    assert {name: (one.starts, one.restarts) for name, one in found.items()} == {"web": (3, 2), "first": (1, 0)}

@@ -12,6 +12,7 @@ from controller.pods.lifecycle import (
     decide,
     ended,
     lost,
+    made,
     not_prepared,
     not_started,
     settled,
@@ -254,6 +255,26 @@ def test_the_first_end_of_a_container_is_told_after_it_was_started_again_at_once
     for one in (again, running({"name": "a"}, again, 101.0), not_prepared(first, "ErrImagePull", "gone", 101.0)):
         (status,) = status_of(spec("a"), run(a=one), {}, 102)["containerStatuses"]
         assert status["lastState"]["terminated"]["exitCode"] == 3
+
+
+def test_a_start_that_came_to_no_container_is_no_restart() -> None:
+    """As where the disk of the records is full: it is begun again, for its number is used up."""
+    first = made(begun(not_prepared(begun(ContainerRun(name="a"), 1.0), "CreateContainerError", "full", 2.0), 3.0), "x")
+    assert (first.starts, first.restarts) == (2, 0)
+    crashed = ended(
+        running({"name": "a"}, first, 4.0), replace(exit_of(3), container_id="x"), policy=ALWAYS, whose=WHOSE
+    )
+    tried = begun(not_prepared(begun(crashed, 6.0), "CreateContainerError", "full", 7.0), 8.0)
+    assert tried.restarts == 0
+    again = made(tried, "y")
+    assert (again.starts, again.restarts) == (4, 1)
+    assert made(again, "y") == again, "whoever finds it after a restart of the controller does not count it again"
+
+
+def test_a_cell_that_was_lost_costs_one_restart() -> None:
+    before = run(a=made(begun(ContainerRun(name="a"), 1.0), "x"))
+    anew = lost(spec("a"), before, "silent for 40 s", 50).of("a")
+    assert made(begun(anew, 60.0), "y").restarts == 1
 
 
 def test_a_crashing_container_keeps_the_pod_running() -> None:
