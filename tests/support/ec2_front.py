@@ -12,6 +12,7 @@
 - Launch templates in RunInstances, secondary addresses, tags of interfaces, `MaxCount` where there is less. (moto
   ignores most of it.) InsufficientFreeAddressesInSubnet where a subnet is full. (moto breaks.)
 - GetProducts of the price list service. (moto has none.)
+- EKS' access entries, add-ons and groups of clusters (see ec2_eks). (moto has none.)
 - Dry runs of all actions, and limits of vCPUs, those of a new account at first. (moto has few and none.)
 - What a test has go wrong (`rules`, see ec2_rules), and a log of every call (`calls`, `watch`).
 
@@ -35,7 +36,7 @@ from typing import Any
 from aiohttp import ClientConnectionError, ClientSession, ClientTimeout, web
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
-from tests.support import ec2_pricing, ec2_snapshots, ec2_wire
+from tests.support import ec2_eks, ec2_pricing, ec2_snapshots, ec2_wire
 from tests.support.ec2_buckets import Buckets
 from tests.support.ec2_launches import Launches, backend, market_of
 from tests.support.ec2_rules import Refused, Rules
@@ -43,6 +44,7 @@ from tests.support.ec2_rules import Refused, Rules
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
 _CREDENTIAL = re.compile(r"Credential=[^/]+/\d+/([^/]+)/([^/]+)/")
+_ERROR = "x-amzn-ErrorType"
 _HOP_BY_HOP = frozenset({"host", "connection", "content-length", "transfer-encoding", "content-encoding"})
 
 
@@ -68,6 +70,8 @@ class _Answer:
     body: bytes
     instances: tuple[str, ...] = ()
     content_type: str = "text/xml"
+    error: str = ""
+    """The name of an error, of services that say it in a header."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +94,13 @@ class Front:
     alone: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by whoever is in moto's EC2, which breaks where two of its threads meet."""
     _session: ClientSession | None = None
+    _eks: ec2_eks.Eks = field(init=False)
     _kept: dict[tuple[str, str], _Kept] = field(default_factory=dict[tuple[str, str], _Kept])
     _turns: dict[tuple[str, str], asyncio.Lock] = field(default_factory=dict[tuple[str, str], asyncio.Lock])
     _listeners: list[asyncio.Queue[Call]] = field(default_factory=list[asyncio.Queue[Call]])
+
+    def __post_init__(self) -> None:
+        self._eks = ec2_eks.Eks(self.ask)
 
     def count(self, *actions: str, service: str = "ec2") -> int:
         """How many calls there were of these actions (of all, without any), whatever became of them."""
@@ -143,7 +151,8 @@ class Front:
             assert request.transport is not None
             request.transport.abort()
         answer = carried_out.result()
-        return web.Response(status=answer.status, body=answer.body, headers={"Content-Type": answer.content_type})
+        headers = {"Content-Type": answer.content_type} | ({_ERROR: answer.error} if answer.error else {})
+        return web.Response(status=answer.status, body=answer.body, headers=headers)
 
     async def _answer(self, request: web.Request, body: bytes, call: Call) -> _Answer:
         try:
@@ -215,16 +224,29 @@ class Front:
                 page = json.dumps(ec2_pricing.get_products(call.parameters))
                 return _Answer(200, page.encode(), (), "application/x-amz-json-1.1")
             case "ebs", _:
-                ec2_snapshots.check(request.method, request.path, request.headers, body)
-                answer = await self._pass(request, body, "ebs")
-                ec2_snapshots.follow(request.method, request.path, answer.body)
-                return answer
+                return await self._ebs_answer(request, body)
             case "servicequotas", "GetServiceQuota":
                 code = str(call.parameters["QuotaCode"])
                 quota = {"Quota": {"ServiceCode": "ec2", "QuotaCode": code, "Value": self.rules.quotas.get(code, 0.0)}}
                 return _Answer(200, json.dumps(quota).encode(), (), "application/x-amz-json-1.1")
             case service, _:
-                return await self._pass(request, body, service)
+                return await (
+                    self._eks_answer(request, body) if service == "eks" else self._pass(request, body, service)
+                )
+
+    async def _ebs_answer(self, request: web.Request, body: bytes) -> _Answer:
+        ec2_snapshots.check(request.method, request.path, request.headers, body)
+        answer = await self._pass(request, body, "ebs")
+        ec2_snapshots.follow(request.method, request.path, answer.body)
+        return answer
+
+    async def _eks_answer(self, request: web.Request, body: bytes) -> _Answer:
+        async def passed() -> ec2_eks.Answer:
+            answer = await self._pass(request, body, "eks")
+            return answer.status, answer.body, answer.error
+
+        status, text, error = await self._eks.answer(request.method, request.raw_path, body, passed)
+        return _Answer(status, text, (), "application/json", error)
 
     def _reservations(self, parameters: dict[str, Any]) -> dict[str, Any]:
         named = parameters.get("CapacityReservationIds", ())
@@ -265,7 +287,7 @@ class Front:
         try:
             async with turn, self._session.request(request.method, url, data=body, headers=headers) as response:
                 kind = response.headers.get("Content-Type", "text/xml")
-                return _Answer(response.status, await response.read(), (), kind)
+                return _Answer(response.status, await response.read(), (), kind, response.headers.get(_ERROR, ""))
         except (ClientConnectionError, RuntimeError):
             # At the end of the test: a long poll whose caller is long gone, or who has waited for a turn.
             if not self._session.closed:

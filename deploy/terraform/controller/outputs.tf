@@ -8,14 +8,9 @@ output "queue_url" {
   value       = aws_sqs_queue.notices.url
 }
 
-output "role_arn" {
-  description = "The controller's role."
-  value       = aws_iam_role.controller.arn
-}
-
-output "role_name" {
-  description = "The controller's role, for more policies."
-  value       = aws_iam_role.controller.name
+output "role" {
+  description = "The controller's role: its ARN, and its name for more policies."
+  value       = { arn = aws_iam_role.controller.arn, name = aws_iam_role.controller.name }
 }
 
 output "cell_profile" {

@@ -1,5 +1,6 @@
 # A cluster on EKS whose one worker is a controller of cells: the kubelet's pods are instances. The control plane knows
-# the admins that are named and the worker's role, and nobody anonymous.
+# the admins that are named and the worker's role, and nobody anonymous. The worker's machine is of the module
+# ../controller, which gets from here what it is to be beside that, and from which this module knows its role.
 
 data "aws_partition" "here" {}
 
@@ -75,7 +76,7 @@ resource "aws_eks_access_policy_association" "admins" {
 # The worker is the node that its private DNS name says, with a node's rights.
 resource "aws_eks_access_entry" "worker" {
   cluster_name  = aws_eks_cluster.here.name
-  principal_arn = module.controller.role_arn
+  principal_arn = var.worker_role.arn
   type          = "EC2_LINUX"
   tags          = local.tags
 }

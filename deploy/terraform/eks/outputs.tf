@@ -3,17 +3,17 @@ output "cluster" {
   value       = aws_eks_cluster.here.name
 }
 
+output "security_group" {
+  description = "Group of the cluster: `cluster_security_group` of the controller's module."
+  value       = aws_eks_cluster.here.vpc_config[0].cluster_security_group_id
+}
+
 output "settings" {
-  description = "The controller's config file."
-  value       = module.controller.settings
+  description = "Tables of the worker: `settings` of the controller's module, with others of your own behind them."
+  value       = local.worker
 }
 
-output "address" {
-  description = "Where cells dial."
-  value       = module.controller.address
-}
-
-output "user_data" {
-  description = "What the worker's machine runs at its first boot."
-  value       = module.controller.user_data
+output "install" {
+  description = "What makes the machine the worker: `controller_install` of the controller's module, behind your own lines."
+  value       = local.install
 }

@@ -8,53 +8,23 @@ variable "cluster" {
 }
 
 variable "kubernetes_version" {
-  description = "Version of the control plane; that of the kubelet that `worker_install` leaves is the same or older."
+  description = "Version of the control plane; that of the worker's kubelet is the same or older."
   type        = string
   default     = "1.33"
 }
 
-variable "vpc_id" {
-  description = "VPC of the cluster, the worker and the cells."
-  type        = string
-}
-
 variable "subnet_ids" {
-  description = "Subnets of cells and of the control plane's interfaces, in two zones at least."
+  description = "Subnets of the control plane's interfaces, in two zones at least."
   type        = list(string)
 }
 
-variable "worker_subnet_id" {
-  description = "Subnet of the worker, as `controller_subnet_id` of the controller's module."
-  type        = string
-  default     = ""
-}
-
-variable "worker_image" {
-  description = "AMI of the worker: Debian 12 or 13, or Ubuntu 24.04, with cloud-init. Empty: no machine is made."
-  type        = string
-  default     = ""
-}
-
-variable "worker_type" {
-  description = "Instance type of the worker: it runs the kubelet and the controller, not the pods."
-  type        = string
-  default     = "t3.medium"
-}
-
-variable "worker_install" {
-  description = "Shell lines, run once as root, that leave `chinampa` in /usr/local/bin, and `kubelet` and `aws-iam-authenticator` beside it."
-  type        = string
-  default     = ""
+variable "worker_role" {
+  description = "Role of the worker: output `role` of the controller's module."
+  type        = object({ arn = string, name = string })
 }
 
 variable "worker_settings" {
   description = "More lines of the table [worker] of the config file."
-  type        = string
-  default     = ""
-}
-
-variable "settings" {
-  description = "More tables of the config file, such as `[[standby]]`."
   type        = string
   default     = ""
 }
@@ -70,34 +40,10 @@ variable "public_access_cidrs" {
   default     = []
 }
 
-variable "cell_image_amd64" {
-  description = "Image of cells for x86; as `chinampa image publish` made it."
-  type        = string
-  default     = ""
-}
-
-variable "cell_image_arm64" {
-  description = "Image of cells for arm."
-  type        = string
-  default     = ""
-}
-
-variable "certificates" {
-  description = "AWS's RSA certificate of the region, PEM, against which identity documents of cells are checked."
-  type        = string
-  default     = ""
-}
-
 variable "coredns" {
   description = "Whether EKS' add-on for DNS is installed. Its pods run in cells, as all others do."
   type        = bool
   default     = true
-}
-
-variable "nat" {
-  description = "Whether a NAT gateway is made, as in the controller's module."
-  type        = bool
-  default     = false
 }
 
 variable "tags" {

@@ -1,4 +1,4 @@
-# The worker: the controller's machine, with a kubelet that `chinampa worker init` sets up.
+# What makes the controller's machine the worker: settings, and a kubelet that `chinampa worker init` sets up.
 
 data "aws_region" "here" {}
 
@@ -17,8 +17,6 @@ locals {
     dns = ["${cidrhost(local.network, 10)}"]
     eks = true
     ${var.worker_settings}
-
-    ${var.settings}
   TOML
   kubeconfig = yamlencode({
     apiVersion      = "v1"
@@ -37,7 +35,6 @@ locals {
   })
   # A node of EKS is called as its instance in the VPC's DNS, which the metadata service tells.
   install = <<-SHELL
-    ${var.worker_install}
     umask 077
     cat > /etc/chinampa/node.kubeconfig <<'KUBECONFIG'
     ${local.kubeconfig}
@@ -53,28 +50,9 @@ locals {
   SHELL
 }
 
-module "controller" {
-  source = "../controller"
-
-  cluster                = var.cluster
-  vpc_id                 = var.vpc_id
-  subnet_ids             = var.subnet_ids
-  controller_subnet_id   = var.worker_subnet_id
-  controller_image       = var.worker_image
-  controller_type        = var.worker_type
-  controller_install     = local.install
-  cell_image_amd64       = var.cell_image_amd64
-  cell_image_arm64       = var.cell_image_arm64
-  certificates           = var.certificates
-  cluster_security_group = aws_eks_cluster.here.vpc_config[0].cluster_security_group_id
-  nat                    = var.nat
-  settings               = local.worker
-  tags                   = var.tags
-}
-
 # What a node of EKS may ask of AWS beside that: which cluster it is of, and images of EKS' add-ons.
 resource "aws_iam_role_policy_attachment" "worker" {
   for_each   = toset(["AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryReadOnly"])
-  role       = module.controller.role_name
+  role       = var.worker_role.name
   policy_arn = "${local.arn}:iam::aws:policy/${each.value}"
 }
