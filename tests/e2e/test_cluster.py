@@ -5,7 +5,6 @@ them. Runs where KUBE_BIN names a folder with the Kubernetes binaries, and says 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import re
@@ -24,6 +23,7 @@ from tests.support.cluster import (
     CLUSTER_DNS,
     Cluster,
     Entry,
+    Progress,
     binaries,
     free_port,
     kubelet_configuration,
@@ -38,7 +38,7 @@ IMAGE = "registry.demo/web:1"
 CPUS, MEMORY = 320, 2000
 pytestmark = [
     pytest.mark.skipif(PROGRAMS is None or os.geteuid() != 0, reason="KUBE_BIN names no Kubernetes binaries"),
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(1500),
 ]
 GONE = re.compile(r"refused|timed out|unreachable|exit code 1")
 
@@ -206,12 +206,10 @@ async def page(cluster: Cluster, pod: str, where: str, namespace: str = "default
 async def until_page(
     cluster: Cluster, pod: str, where: str, wanted: re.Pattern[str], namespace: str = "default"
 ) -> None:
-    said = ""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(60):
-            while not wanted.search(said := await page(cluster, pod, where, namespace)):
-                await asyncio.sleep(0.3)
-    assert wanted.search(said), said
+    progress = Progress(cluster)
+    while not wanted.search(said := await page(cluster, pod, where, namespace)):
+        progress.check(f"{where} to answer {pod} with {wanted.pattern}", said)
+        await asyncio.sleep(0.3)
 
 
 async def test_services_and_names_reach_pods_in_cells(tmp_path: Path) -> None:
@@ -227,9 +225,9 @@ async def test_services_and_names_reach_pods_in_cells(tmp_path: Path) -> None:
         await cluster.until("default", "get", "serviceaccounts", "-n", "other", "-o", "name")
         await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=client("here"))
         await cluster.kubectl("apply", "--validate=false", "-n", "other", "-f", "-", stdin=client("there"))
-        await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=90s", seconds=100)
-        await cluster.kubectl("wait", "--for=condition=Ready", "pod/here", "--timeout=60s", seconds=70)
-        await cluster.kubectl("wait", "-n", "other", "--for=condition=Ready", "pod/there", "--timeout=60s", seconds=70)
+        await cluster.rolled_out("deployment/web")
+        await cluster.ready("pod/here")
+        await cluster.ready("pod/there", "-n", "other")
 
         await until_page(cluster, "here", address, web)
         asked = await cluster.kubectl("exec", "here", "--", "busybox", "nslookup", "web.default.svc.cluster.local")
@@ -254,7 +252,7 @@ async def test_services_and_names_reach_pods_in_cells(tmp_path: Path) -> None:
 async def test_a_pod_is_sized_by_what_it_asks_for_and_its_events_tell_of_its_cell(tmp_path: Path) -> None:
     async with neighbours(tmp_path) as (own, cluster, _):
         await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=client("large", memory="700Mi"))
-        await cluster.kubectl("wait", "--for=condition=Ready", "pod/large", "--timeout=90s", seconds=100)
+        await cluster.ready("pod/large")
 
         (cell,) = await own.cells()
         assert cell["type"] not in {"local.nano", "local.micro"}, cell
@@ -281,10 +279,10 @@ async def test_a_worker_offers_what_its_settings_say_and_is_checked(tmp_path: Pa
         await cluster.until("Launching", "get", "events", "-o", "jsonpath={.items[*].reason}")
         told = await cluster.kubectl("get", "events", "-o", "jsonpath={.items[*].message}")
         assert f"for {CPUS - 1}000 thousandths of a CPU" in told
-        await cluster.kubectl("delete", "pod", "large", "--timeout=60s", seconds=70)
+        await cluster.gone("pod", "large")
         # The kubelet's own mounts reach the controller, and by it the cell.
         await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=client("small"))
-        await cluster.kubectl("wait", "--for=condition=Ready", "pod/small", "--timeout=90s", seconds=100)
+        await cluster.ready("pod/small")
         secret = await cluster.kubectl("exec", "small", "--", "ls", "/var/run/secrets/kubernetes.io/serviceaccount")
         assert "token" in secret
 
@@ -318,8 +316,8 @@ async def test_a_daemon_sets_pod_runs_on_the_worker_beside_pods_in_cells(tmp_pat
         await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=DAEMONS)
         await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=service("each", address))
         await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=client("here"))
-        await cluster.kubectl("rollout", "status", "daemonset/each", "--timeout=90s", seconds=100)
-        await cluster.kubectl("wait", "--for=condition=Ready", "pod/here", "--timeout=90s", seconds=100)
+        await cluster.rolled_out("daemonset/each")
+        await cluster.ready("pod/here")
         assert len(await own.cells()) == 1
 
         (pod,) = (await cluster.kubectl("get", "pods", "-l", "app=each", "-o", "name")).split()
@@ -332,6 +330,6 @@ async def test_a_daemon_sets_pod_runs_on_the_worker_beside_pods_in_cells(tmp_pat
 
         summary = json.loads(await cluster.kubectl("get", "--raw", "/api/v1/nodes/test-node/proxy/stats/summary"))
         assert {"here", pod.removeprefix("pod/")} <= {one["podRef"]["name"] for one in summary["pods"]}
-        await cluster.kubectl("delete", "daemonset", "each", "--timeout=60s", seconds=70)
-        await cluster.kubectl("wait", "--for=delete", pod, "--timeout=60s", seconds=70)
+        await cluster.gone("daemonset", "each")
+        await cluster.gone(pod)
         assert (await cluster.kubectl("get", "pod", "here", "-o", "jsonpath={.status.phase}")) == "Running"

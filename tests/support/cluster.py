@@ -12,15 +12,33 @@ import os
 import secrets
 import socket
 import sys
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet")
 NODE = "test-node"
 CLUSTER_DNS = "10.96.0.10"
-START_SECONDS = 90.0
+# Without a word from any program for so long, what is waited for does not come. However slow the machine is, whoever
+# works on it says something.
+STILL_SECONDS = 180.0
+PAUSE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program of a cluster, and where its words go."""
+
+    name: str
+    argv: tuple[str, ...]
+    process: asyncio.subprocess.Process
+    log: Path
+
+    def words(self) -> str:
+        """The end of what it has said."""
+        return f"{self.name}:\n" + "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +48,17 @@ class Cluster:
     kubeconfig: Path
     kubelet_folder: Path
     folder: Path
+    programs: list[Program] = field(default_factory=list["Program"])
 
-    async def kubectl(self, *arguments: str, stdin: str = "", seconds: float = 60.0) -> str:
+    async def kubectl(self, *arguments: str, stdin: str = "", seconds: float = STILL_SECONDS) -> str:
         """Run kubectl; what it printed. Raises AssertionError with its words where it failed."""
         status, stdout, stderr = await self.kubectl_raw(*arguments, stdin=stdin, seconds=seconds)
         assert status == 0, f"kubectl {' '.join(arguments)}: {status}: {stderr or stdout}"
         return stdout
 
-    async def kubectl_raw(self, *arguments: str, stdin: str = "", seconds: float = 60.0) -> tuple[int, str, str]:
+    async def kubectl_raw(
+        self, *arguments: str, stdin: str = "", seconds: float = STILL_SECONDS
+    ) -> tuple[int, str, str]:
         """Run kubectl; exit status, output, errors."""
         process = await asyncio.create_subprocess_exec(
             "kubectl",
@@ -56,16 +77,65 @@ class Cluster:
                 await process.wait()
         return process.returncode or 0, stdout.decode(), stderr.decode()
 
-    async def until(self, wanted: str, *arguments: str, seconds: float = 60.0) -> str:
-        """Repeat kubectl until its output contains `wanted`; the output."""
-        output = ""
-        for _ in range(int(seconds * 2)):
+    async def until(self, wanted: str, *arguments: str) -> str:
+        """Repeat kubectl until its output contains `wanted`; the output. Raises AssertionError where a program of the
+        cluster has ended, or nothing moves any more.
+        """
+        progress = Progress(self)
+        while True:
             _, output, errors = await self.kubectl_raw(*arguments)
             if wanted in output:
                 return output
-            output = output or errors
-            await asyncio.sleep(0.5)
-        raise AssertionError(f"kubectl {' '.join(arguments)} never said {wanted!r}; last: {output}")
+            progress.check(f"kubectl {' '.join(arguments)} to say {wanted!r}", output or errors)
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    async def ready(self, pod: str, *more: str) -> None:
+        """Wait until a pod ("pod/web") or a node is ready."""
+        await self.until("True", "get", pod, "-o", _READY, *more)
+
+    async def rolled_out(self, workload: str) -> None:
+        """Wait until a workload ("deployment/web") has all that it wants."""
+        await self.until("successfully rolled out", "rollout", "status", workload, "--watch=false")
+
+    async def gone(self, *what: str) -> None:
+        """Delete what kubectl's arguments name, and wait until it is gone."""
+        await self.kubectl("delete", *what, "--wait=false", "--ignore-not-found")
+        listed = [one for one in what if one != "--all"]
+        progress = Progress(self)
+        while output := (await self.kubectl("get", *listed, "-o", "name", "--ignore-not-found")).strip():
+            progress.check(f"{' '.join(what)} to be gone", output)
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    async def restart(self, name: str) -> None:
+        """End a program, and start it again as it was."""
+        index = next(index for index, one in enumerate(self.programs) if one.name == name)
+        one = self.programs[index]
+        await _stopped(one)
+        self.programs[index] = await _started(name, one.argv, one.log)
+
+
+class Progress:
+    """Whether it makes sense to wait any longer: while all programs run, and any of them, or the answer, says something
+    new.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._seen: tuple[str, list[int]] = "", []
+        self._since = time.monotonic()
+
+    def check(self, wanted: str, answer: str) -> None:
+        """Raises AssertionError with the last words of who has ended, or of all where all are still."""
+        programs = self._cluster.programs
+        for one in programs:
+            assert one.process.returncode is None, f"waiting for {wanted}, and {one.words()}"
+        seen = answer, [one.log.stat().st_size for one in programs]
+        now = time.monotonic()
+        if seen != self._seen:
+            self._seen, self._since = seen, now
+        if now - self._since > STILL_SECONDS:
+            words = "\n".join(one.words() for one in programs)
+            raise AssertionError(f"waited for {wanted}; the last answer: {answer}\n{words}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +184,8 @@ async def running_cluster(
         stack.push_async_callback(_unmount_below, folder)
         cluster = await stack.enter_async_context(running_control_plane(programs, folder, entry))
         flags = [f"--kubeconfig={cluster.kubeconfig}", "--leader-elect=false", f"--secure-port={free_port()}"]
-        await stack.enter_async_context(_process(folder, "kube-scheduler", str(programs / "kube-scheduler"), *flags))
+        program = str(programs / "kube-scheduler")
+        await stack.enter_async_context(_process(cluster, "kube-scheduler", program, *flags))
         kubelet = kubelet or (
             str(programs / "kubelet"),
             f"--config={kubelet_configuration(folder, runtime_socket)}",
@@ -123,8 +194,8 @@ async def running_cluster(
             f"--node-ip={node_address}",
             f"--root-dir={cluster.kubelet_folder}",
         )
-        await stack.enter_async_context(_process(folder, "kubelet", *kubelet))
-        await cluster.until("True", "get", "node", NODE, "-o", _READY, seconds=START_SECONDS)
+        await stack.enter_async_context(_process(cluster, "kubelet", *kubelet))
+        await cluster.ready(f"node/{NODE}")
         yield cluster
 
 
@@ -142,14 +213,14 @@ async def running_control_plane(programs: Path, folder: Path, entry: Entry | Non
     await _run("openssl", "rsa", "-in", str(folder / "sa.key"), "-pubout", "-out", str(folder / "sa.pub"))
     cluster = Cluster(kubeconfig, folder / "kubelet", folder)
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(_etcd(folder, etcd, peer))
-        await stack.enter_async_context(_api_server(programs, folder, api, etcd))
-        await cluster.until("ok", "get", "--raw", "/readyz", seconds=START_SECONDS)
+        await stack.enter_async_context(_etcd(cluster, etcd, peer))
+        await stack.enter_async_context(_api_server(programs, cluster, api, etcd))
+        await cluster.until("ok", "get", "--raw", "/readyz")
         flags = [f"--kubeconfig={kubeconfig}", "--leader-elect=false", f"--secure-port={free_port()}"]
         flags.append(f"--service-account-private-key-file={folder}/sa.key")
         program = str(programs / "kube-controller-manager")
-        await stack.enter_async_context(_process(folder, "kube-controller-manager", program, *flags))
-        await cluster.until("default", "get", "serviceaccounts", seconds=START_SECONDS)
+        await stack.enter_async_context(_process(cluster, "kube-controller-manager", program, *flags))
+        await cluster.until("default", "get", "serviceaccounts")
         yield cluster
 
 
@@ -157,10 +228,10 @@ _READY = "jsonpath={.status.conditions[?(@.type=='Ready')].status}"
 
 
 @asynccontextmanager
-async def _etcd(folder: Path, port: int, peer: int) -> AsyncGenerator[None]:
+async def _etcd(cluster: Cluster, port: int, peer: int) -> AsyncGenerator[None]:
     client, peers = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peer}"
     flags = [
-        f"--data-dir={folder}/etcd",
+        f"--data-dir={cluster.folder}/etcd",
         f"--listen-client-urls={client}",
         f"--advertise-client-urls={client}",
         f"--listen-peer-urls={peers}",
@@ -168,12 +239,13 @@ async def _etcd(folder: Path, port: int, peer: int) -> AsyncGenerator[None]:
         f"--initial-cluster=default={peers}",
         "--unsafe-no-fsync",
     ]
-    async with _process(folder, "etcd", "etcd", *flags):
+    async with _process(cluster, "etcd", "etcd", *flags):
         yield
 
 
 @asynccontextmanager
-async def _api_server(programs: Path, folder: Path, port: int, etcd: int) -> AsyncGenerator[None]:
+async def _api_server(programs: Path, cluster: Cluster, port: int, etcd: int) -> AsyncGenerator[None]:
+    folder = cluster.folder
     flags = [
         f"--etcd-servers=http://127.0.0.1:{etcd}",
         "--bind-address=127.0.0.1",
@@ -190,25 +262,37 @@ async def _api_server(programs: Path, folder: Path, port: int, etcd: int) -> Asy
         "--endpoint-reconciler-type=none",
         "--kubelet-preferred-address-types=InternalIP",
     ]
-    async with _process(folder, "kube-apiserver", str(programs / "kube-apiserver"), *flags):
+    async with _process(cluster, "kube-apiserver", str(programs / "kube-apiserver"), *flags):
         yield
 
 
 @asynccontextmanager
-async def _process(folder: Path, name: str, *argv: str) -> AsyncGenerator[None]:
-    with (folder / f"{name}.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(*argv, stdout=log, stderr=log, stdin=asyncio.subprocess.DEVNULL)
+async def _process(cluster: Cluster, name: str, *argv: str) -> AsyncGenerator[None]:
+    cluster.programs.append(await _started(name, argv, cluster.folder / f"{name}.log"))
     try:
         yield
     finally:
-        if process.returncode is None:
-            process.terminate()
-            try:
-                async with asyncio.timeout(15):
-                    await process.wait()
-            except TimeoutError:
-                process.kill()
+        program = next(one for one in cluster.programs if one.name == name)
+        cluster.programs.remove(program)
+        await _stopped(program)
+
+
+async def _started(name: str, argv: tuple[str, ...], path: Path) -> Program:
+    with path.open("ab") as log:
+        process = await asyncio.create_subprocess_exec(*argv, stdout=log, stderr=log, stdin=asyncio.subprocess.DEVNULL)
+    return Program(name, argv, process, path)
+
+
+async def _stopped(program: Program) -> None:
+    process = program.process
+    if process.returncode is None:
+        process.terminate()
+        try:
+            async with asyncio.timeout(15):
                 await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
 
 
 async def _unmount_below(folder: Path) -> None:

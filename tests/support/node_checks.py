@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.support.cluster import NODE, Cluster
+from tests.support.cluster import NODE, STILL_SECONDS, Cluster, Progress
 
 COUNT = "httpd -p 8080 -h /www; n=0; while :; do n=$((n+1)); echo line $n; sleep 0.2; done"
 SERVE = "touch /tmp/alive; httpd -f -p 8080 -h /www"
@@ -91,7 +91,7 @@ async def works_as_a_node(cluster: Cluster, image: str) -> None:
     await cluster.until("default", "get", "serviceaccounts")
     await cluster.kubectl("create", "configmap", "settings", "--from-literal=colour=green")
     await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=pod(image, "web", COUNT))
-    await cluster.kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=60s", seconds=70)
+    await cluster.ready("pod/web")
 
     said = await cluster.kubectl(
         "exec", "web", "--", "sh", "-c", "cat /settings/colour /etc/colour; echo; echo $WHO; touch /scratch/x"
@@ -129,21 +129,22 @@ async def takes_part_in_debugging(cluster: Cluster, image: str, folder: Path) ->
     assert int(await cluster.kubectl("logs", "web", "-c", "looker")) >= 1
 
     main: list[dict[str, Any]] = []
-    for _ in range(60):
+    progress = Progress(cluster)
+    while True:
         summary = json.loads(await cluster.kubectl("get", "--raw", f"/api/v1/nodes/{NODE}/proxy/stats/summary"))
         web = [one for one in summary["pods"] if one["podRef"]["name"] == "web"]
         main = [one for each in web for one in each["containers"] if one["name"] == "main"]
         if main and main[0].get("memory", {}).get("workingSetBytes", 0) > 0:
             assert main[0]["cpu"]["usageCoreNanoSeconds"] > 0
             return
+        progress.check("stats of the container", str([one["cpu"] for one in main]))
         await asyncio.sleep(0.5)
-    raise AssertionError(f"no stats of the container: {main}")
 
 
 async def minds_probes_and_ends(cluster: Cluster, image: str) -> None:
     """Probes of each kind, init containers, OOM kills, crashes and their logs."""
     await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=probed(image) + "---" + failing(image))
-    await cluster.kubectl("wait", "--for=condition=Ready", "pod/probed", "--timeout=60s", seconds=70)
+    await cluster.ready("pod/probed")
     assert await cluster.kubectl("exec", "probed", "-c", "main", "--", "cat", "/scratch/x") == "prepared\n"
     await cluster.kubectl("exec", "probed", "-c", "main", "--", "rm", "/tmp/alive")
     restarts = "jsonpath={.status.containerStatuses[0].restartCount}"
@@ -161,7 +162,7 @@ async def takes_up_changed_settings(cluster: Cluster) -> None:
     """A configMap that changes reaches the running container."""
     changed = '{"data":{"colour":"blue"}}'
     await cluster.kubectl("patch", "configmap", "settings", "-p", changed)
-    await cluster.until("blue", "exec", "web", "--", "cat", "/settings/colour", seconds=100)
+    await cluster.until("blue", "exec", "web", "--", "cat", "/settings/colour")
 
 
 async def scales(cluster: Cluster, image: str, most: int) -> None:
@@ -183,7 +184,7 @@ async def forwarded(cluster: Cluster) -> str:
     process = await _kubectl(cluster, "port-forward", "pod/web", ":8080")
     try:
         assert process.stdout is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(STILL_SECONDS):
             line = (await process.stdout.readline()).decode()
         reader, writer = await asyncio.open_connection("127.0.0.1", int(line.split("127.0.0.1:")[1].split()[0]))
         writer.write(b"GET / HTTP/1.0\r\n\r\n")
@@ -199,7 +200,7 @@ async def _first_line(cluster: Cluster, *arguments: str) -> str:
     process = await _kubectl(cluster, *arguments)
     try:
         assert process.stdout is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(STILL_SECONDS):
             return (await process.stdout.readline()).decode()
     finally:
         process.terminate()
