@@ -14,6 +14,7 @@ from cellagent.runtime.ledger import ContainerRecord, Phase, SandboxRecord
 from cellagent.runtime.lifecycle import RuntimeLifecycle
 from cellagent.runtime.machine import Machine
 from cellagent.runtime.stats import cadvisor
+from cellwire.cri import metrics
 from cellwire.cri.v1 import runtime_pb2 as cri
 
 
@@ -133,7 +134,7 @@ class RuntimeService(RuntimeLifecycle):
         self, stream: Stream[cri.ListMetricDescriptorsRequest, cri.ListMetricDescriptorsResponse]
     ) -> None:
         await received(stream)
-        await stream.send_message(cri.ListMetricDescriptorsResponse(descriptors=cadvisor.descriptors()))
+        await stream.send_message(cri.ListMetricDescriptorsResponse(descriptors=metrics.descriptors()))
 
     async def ListPodSandboxMetrics(
         self, stream: Stream[cri.ListPodSandboxMetricsRequest, cri.ListPodSandboxMetricsResponse]

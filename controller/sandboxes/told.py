@@ -224,18 +224,27 @@ def stats(
     for message in (containers_told, sandboxes_told, metrics_told):
         if message.ByteSize() > LARGEST_ALL:
             raise untrue(thing, f"they have {message.ByteSize()} bytes")
-    of_containers = {one.attributes.id: one for one in containers_told.stats if one.attributes.id in own}
+    of_containers = {one.attributes.id: one for one in containers_told.stats if _of(one, own)}
     of_sandbox = next((one for one in sandboxes_told.stats if one.attributes.id == sandbox_id), None)
     if of_sandbox is not None:
-        mine = [one for one in of_sandbox.linux.containers if one.attributes.id in own]
+        mine = [one for one in of_sandbox.linux.containers if _of(one, own)]
         del of_sandbox.linux.containers[:]
         of_sandbox.linux.containers.extend(mine)
+        # A kubelet takes these for there, and ends where they are not.
+        of_sandbox.linux.SetInParent()
+        if not of_sandbox.linux.network.HasField("default_interface"):
+            of_sandbox.linux.ClearField("network")
     metrics = next((one for one in metrics_told.pod_metrics if one.pod_sandbox_id == sandbox_id), None)
     if metrics is not None:
         kept = [one for one in metrics.container_metrics if one.container_id in own]
         del metrics.container_metrics[:]
         metrics.container_metrics.extend(kept)
     return Measured(of_containers, of_sandbox, metrics)
+
+
+def _of(stats: cri.ContainerStats, own: Collection[str]) -> bool:
+    """Whether stats are of one of these containers. A kubelet takes its name for there, and ends where it is not."""
+    return stats.attributes.id in own and stats.attributes.HasField("metadata")
 
 
 class Used(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ import asyncio
 
 import structlog
 
+from cellwire.cri import metrics
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault
 from controller.fleet.cells import Cells
@@ -30,7 +31,7 @@ class Abilities:
         self._handlers = tuple(
             cri.RuntimeHandler(name=name, features=cri.RuntimeHandlerFeatures()) for name in HANDLERS
         )
-        self._descriptors: tuple[cri.MetricDescriptor, ...] = ()
+        self._descriptors = metrics.descriptors()
 
     def status(self) -> cri.StatusResponse:
         """Ready, whatever single cells are: a node without cells takes pods as well."""
@@ -40,7 +41,7 @@ class Abilities:
         )
 
     def descriptors(self) -> tuple[cri.MetricDescriptor, ...]:
-        """What the metrics are called; none before there was a cell."""
+        """What the metrics are called. A kubelet asks once, at its start."""
         return self._descriptors
 
     async def find_out(self) -> None:

@@ -1,6 +1,7 @@
 """Pod metrics under cAdvisor's names, for a kubelet that asks its runtime instead of looking itself.
 
-One table: a metric's name, words, kind, labels beside the usual ones, and how it is read from a container's facts.
+One table: a metric's name, kind, and how it is read from a container's facts; what they mean and their labels are in
+`cellwire.cri.metrics`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from cellagent.runtime.machine import Machine
 from cellagent.runtime.stats import summary
 from cellwire.cri.v1 import runtime_pb2 as cri
 
-LABELS = ("id", "name", "image", "container", "pod", "namespace")
 SECOND = 1_000_000_000
 COUNTER, GAUGE = cri.COUNTER, cri.GAUGE
 
@@ -47,17 +47,14 @@ class Described(msgspec.Struct, frozen=True):
     """One metric of containers."""
 
     name: str
-    help: str
     kind: cri.MetricType.ValueType
     read: Callable[[ContainerFacts], Iterable[Sample]]
-    labels: tuple[str, ...] = ()
 
 
 class DescribedInterface(msgspec.Struct, frozen=True):
     """One metric of a pod's network interfaces."""
 
     name: str
-    help: str
     read: Callable[[summary.InterfaceStats], int]
 
 
@@ -98,33 +95,25 @@ def _most_huge(facts: ContainerFacts) -> Iterator[Sample]:
 
 
 CPU = (
-    Described(
-        "container_cpu_usage_seconds_total", "CPU time, seconds.", COUNTER, _one(lambda f: f.usage.cpu_ns // SECOND)
-    ),
+    Described("container_cpu_usage_seconds_total", COUNTER, _one(lambda f: f.usage.cpu_ns // SECOND)),
     Described(
         "container_cpu_user_seconds_total",
-        "CPU time in user mode, seconds.",
         COUNTER,
         _one(lambda f: f.figures.cpu_user_ns // SECOND),
     ),
     Described(
         "container_cpu_system_seconds_total",
-        "CPU time in the kernel, seconds.",
         COUNTER,
         _one(lambda f: f.figures.cpu_system_ns // SECOND),
     ),
-    Described(
-        "container_cpu_cfs_periods_total", "Periods of the quota.", COUNTER, _one(lambda f: f.figures.cpu_periods)
-    ),
+    Described("container_cpu_cfs_periods_total", COUNTER, _one(lambda f: f.figures.cpu_periods)),
     Described(
         "container_cpu_cfs_throttled_periods_total",
-        "Periods in which the quota was used up.",
         COUNTER,
         _one(lambda f: f.figures.throttled_periods),
     ),
     Described(
         "container_cpu_cfs_throttled_seconds_total",
-        "Time held back by the quota, seconds.",
         COUNTER,
         _one(lambda f: f.figures.throttled_ns // SECOND),
     ),
@@ -132,128 +121,102 @@ CPU = (
 MEMORY = (
     Described(
         "container_memory_usage_bytes",
-        "Memory used, bytes, caches included.",
         GAUGE,
         _one(lambda f: f.usage.memory_bytes),
     ),
     Described(
         "container_memory_working_set_bytes",
-        "Memory in active use, bytes.",
         GAUGE,
         _one(lambda f: f.usage.working_set_bytes),
     ),
-    Described("container_memory_rss", "Anonymous memory, bytes.", GAUGE, _one(lambda f: f.usage.rss_bytes)),
-    Described("container_memory_cache", "Page cache, bytes.", GAUGE, _one(lambda f: f.figures.cache_bytes)),
-    Described("container_memory_mapped_file", "Mapped files, bytes.", GAUGE, _one(lambda f: f.figures.mapped_bytes)),
-    Described("container_memory_kernel_usage", "Kernel memory, bytes.", GAUGE, _one(lambda f: f.figures.kernel_bytes)),
-    Described("container_memory_swap", "Swap used, bytes.", GAUGE, _one(lambda f: f.figures.swap_bytes)),
+    Described("container_memory_rss", GAUGE, _one(lambda f: f.usage.rss_bytes)),
+    Described("container_memory_cache", GAUGE, _one(lambda f: f.figures.cache_bytes)),
+    Described("container_memory_mapped_file", GAUGE, _one(lambda f: f.figures.mapped_bytes)),
+    Described("container_memory_kernel_usage", GAUGE, _one(lambda f: f.figures.kernel_bytes)),
+    Described("container_memory_swap", GAUGE, _one(lambda f: f.figures.swap_bytes)),
     Described(
         "container_memory_max_usage_bytes",
-        "Highest use so far, bytes.",
         GAUGE,
         _one(lambda f: f.figures.most_memory_bytes),
     ),
     Described(
         "container_memory_failcnt",
-        "How often the limit was hit.",
         COUNTER,
         _one(lambda f: f.figures.memory_limit_hits),
     ),
-    Described("container_memory_failures_total", "Page faults.", COUNTER, _faults, ("failure_type", "scope")),
+    Described("container_memory_failures_total", COUNTER, _faults),
     Described(
         "container_oom_events_total",
-        "Processes killed for want of memory.",
         COUNTER,
         _one(lambda f: f.usage.oom_kills),
     ),
     Described(
         "container_hugetlb_usage_bytes",
-        "Huge pages used, bytes.",
         GAUGE,
         lambda f: [((one.size,), one.used) for one in f.figures.huge_pages],
-        ("pagesize",),
     ),
-    Described(
-        "container_hugetlb_max_usage_bytes", "Highest use of huge pages, bytes.", GAUGE, _most_huge, ("pagesize",)
-    ),
+    Described("container_hugetlb_max_usage_bytes", GAUGE, _most_huge),
 )
 DISK = (
-    Described(
-        "container_fs_usage_bytes", "The writable layer, bytes.", GAUGE, _disk(lambda f: f.disk_used), ("device",)
-    ),
-    Described(
-        "container_fs_limit_bytes", "Size of its filesystem, bytes.", GAUGE, _disk(lambda f: f.disk_size), ("device",)
-    ),
-    Described("container_fs_inodes_total", "Inodes of its filesystem.", GAUGE, _disk(lambda f: f.inodes), ("device",)),
-    Described("container_fs_inodes_free", "Inodes free there.", GAUGE, _disk(lambda f: f.inodes_free), ("device",)),
-    Described(
-        "container_fs_reads_bytes_total", "Bytes read.", COUNTER, _devices(lambda one: one.read_bytes), ("device",)
-    ),
-    Described("container_fs_reads_total", "Reads.", COUNTER, _devices(lambda one: one.reads), ("device",)),
+    Described("container_fs_usage_bytes", GAUGE, _disk(lambda f: f.disk_used)),
+    Described("container_fs_limit_bytes", GAUGE, _disk(lambda f: f.disk_size)),
+    Described("container_fs_inodes_total", GAUGE, _disk(lambda f: f.inodes)),
+    Described("container_fs_inodes_free", GAUGE, _disk(lambda f: f.inodes_free)),
+    Described("container_fs_reads_bytes_total", COUNTER, _devices(lambda one: one.read_bytes)),
+    Described("container_fs_reads_total", COUNTER, _devices(lambda one: one.reads)),
     Described(
         "container_fs_writes_bytes_total",
-        "Bytes written.",
         COUNTER,
         _devices(lambda one: one.written_bytes),
-        ("device",),
     ),
-    Described("container_fs_writes_total", "Writes.", COUNTER, _devices(lambda one: one.writes), ("device",)),
+    Described("container_fs_writes_total", COUNTER, _devices(lambda one: one.writes)),
     Described(
         "container_blkio_device_usage_total",
-        "Bytes by block device.",
         COUNTER,
         _block_io,
-        ("device", "major", "minor", "operation"),
     ),
 )
 TASKS = (
-    Described("container_processes", "Processes inside.", GAUGE, _one(lambda f: f.usage.pids)),
-    Described("container_threads", "Threads inside.", GAUGE, _one(lambda f: f.tasks.threads)),
-    Described("container_threads_max", "Threads allowed; 0 is no limit.", GAUGE, _one(lambda f: f.figures.threads_max)),
-    Described("container_file_descriptors", "Open files.", GAUGE, _one(lambda f: f.tasks.file_descriptors)),
-    Described("container_sockets", "Open sockets.", GAUGE, _one(lambda f: f.tasks.sockets)),
+    Described("container_processes", GAUGE, _one(lambda f: f.usage.pids)),
+    Described("container_threads", GAUGE, _one(lambda f: f.tasks.threads)),
+    Described("container_threads_max", GAUGE, _one(lambda f: f.figures.threads_max)),
+    Described("container_file_descriptors", GAUGE, _one(lambda f: f.tasks.file_descriptors)),
+    Described("container_sockets", GAUGE, _one(lambda f: f.tasks.sockets)),
     Described(
         "container_ulimits_soft",
-        "Soft limits of the first process.",
         GAUGE,
         lambda f: [(("max_open_files",), f.open_files)] if f.open_files else [],
-        ("ulimit",),
     ),
 )
 SPEC = (
-    Described("container_spec_cpu_period", "Period of the quota, µs.", GAUGE, _one(lambda f: f.figures.cpu_period_us)),
+    Described("container_spec_cpu_period", GAUGE, _one(lambda f: f.figures.cpu_period_us)),
     Described(
         "container_spec_cpu_quota",
-        "CPU quota, µs; absent where there is none.",
         GAUGE,
         lambda f: [((), f.figures.cpu_quota_us)] if f.figures.cpu_quota_us else [],
     ),
-    Described("container_spec_cpu_shares", "CPU shares.", GAUGE, _one(lambda f: f.figures.cpu_shares)),
+    Described("container_spec_cpu_shares", GAUGE, _one(lambda f: f.figures.cpu_shares)),
     Described(
         "container_spec_memory_limit_bytes",
-        "Memory limit, bytes; 0 is none.",
         GAUGE,
         _one(lambda f: f.usage.memory_limit),
     ),
     Described(
         "container_spec_memory_reservation_limit_bytes",
-        "Memory kept for it, bytes; 0 is none.",
         GAUGE,
         _one(lambda f: f.figures.memory_reservation),
     ),
     Described(
         "container_spec_memory_swap_limit_bytes",
-        "Swap limit, bytes; 0 is none.",
         GAUGE,
         _one(lambda f: f.figures.swap_limit),
     ),
-    Described("container_start_time_seconds", "Start, unix seconds.", GAUGE, _one(lambda f: f.started_at // SECOND)),
-    Described("container_last_seen", "Last look at it, unix seconds.", GAUGE, _one(lambda f: f.seen_at // SECOND)),
+    Described("container_start_time_seconds", GAUGE, _one(lambda f: f.started_at // SECOND)),
+    Described("container_last_seen", GAUGE, _one(lambda f: f.seen_at // SECOND)),
 )
 PRESSURE = tuple(
     Described(
         f"container_pressure_{resource}_{word}_seconds_total",
-        f"Time in which {whom} waited for {resource}, seconds.",
         COUNTER,
         _pressure(resource, read),
     )
@@ -267,26 +230,15 @@ CONTAINER: tuple[Described, ...] = (*CPU, *MEMORY, *DISK, *TASKS, *SPEC, *PRESSU
 # What is told of a pod as a whole: the sum of its containers.
 POD = (CPU[0], *MEMORY[:3])
 NETWORK = (
-    DescribedInterface("container_network_receive_bytes_total", "Bytes received.", lambda one: one.rx_bytes),
-    DescribedInterface("container_network_receive_packets_total", "Packets received.", lambda one: one.rx_packets),
-    DescribedInterface("container_network_receive_errors_total", "Errors on receipt.", lambda one: one.rx_errors),
-    DescribedInterface(
-        "container_network_receive_packets_dropped_total", "Received and dropped.", lambda one: one.rx_dropped
-    ),
-    DescribedInterface("container_network_transmit_bytes_total", "Bytes sent.", lambda one: one.tx_bytes),
-    DescribedInterface("container_network_transmit_packets_total", "Packets sent.", lambda one: one.tx_packets),
-    DescribedInterface("container_network_transmit_errors_total", "Errors on sending.", lambda one: one.tx_errors),
-    DescribedInterface(
-        "container_network_transmit_packets_dropped_total", "Not sent but dropped.", lambda one: one.tx_dropped
-    ),
+    DescribedInterface("container_network_receive_bytes_total", lambda one: one.rx_bytes),
+    DescribedInterface("container_network_receive_packets_total", lambda one: one.rx_packets),
+    DescribedInterface("container_network_receive_errors_total", lambda one: one.rx_errors),
+    DescribedInterface("container_network_receive_packets_dropped_total", lambda one: one.rx_dropped),
+    DescribedInterface("container_network_transmit_bytes_total", lambda one: one.tx_bytes),
+    DescribedInterface("container_network_transmit_packets_total", lambda one: one.tx_packets),
+    DescribedInterface("container_network_transmit_errors_total", lambda one: one.tx_errors),
+    DescribedInterface("container_network_transmit_packets_dropped_total", lambda one: one.tx_dropped),
 )
-
-
-def descriptors() -> list[cri.MetricDescriptor]:
-    """All that is ever told."""
-    found = [cri.MetricDescriptor(name=one.name, help=one.help, label_keys=(*LABELS, *one.labels)) for one in CONTAINER]
-    network = (*LABELS, "interface")
-    return found + [cri.MetricDescriptor(name=one.name, help=one.help, label_keys=network) for one in NETWORK]
 
 
 def sandboxes(machine: Machine, disk: summary.SandboxStats) -> list[cri.PodSandboxMetrics]:

@@ -211,7 +211,10 @@ def _swap(figures: accounting.CgroupFigures, now: int) -> cri.SwapUsage:
     )
 
 
-def _network(found: Sequence[InterfaceStats], now: int) -> cri.NetworkUsage:
+def _network(found: Sequence[InterfaceStats], now: int) -> cri.NetworkUsage | None:
+    """None of a pod without interfaces: a kubelet 1.36 takes the first for there, and ends where it is not."""
+    if not found:
+        return None
     told = [
         cri.NetworkInterfaceUsage(
             name=one.name,
@@ -222,4 +225,4 @@ def _network(found: Sequence[InterfaceStats], now: int) -> cri.NetworkUsage:
         )
         for one in found
     ]
-    return cri.NetworkUsage(timestamp=now, default_interface=told[0] if told else None, interfaces=told[1:])
+    return cri.NetworkUsage(timestamp=now, default_interface=told[0], interfaces=told[1:])

@@ -129,7 +129,7 @@ def test_an_address_that_the_cloud_has_not_given_the_cell_is_none_of_its_pods() 
 
 def test_stats_are_of_the_cells_own_containers_only() -> None:
     def of(name: str) -> cri.ContainerStats:
-        return cri.ContainerStats(attributes=cri.ContainerAttributes(id=name))
+        return cri.ContainerStats(attributes=cri.ContainerAttributes(id=name, metadata=cri.ContainerMetadata()))
 
     pods = [
         cri.PodSandboxStats(
@@ -156,6 +156,24 @@ def test_stats_are_of_the_cells_own_containers_only() -> None:
     assert [one.attributes.id for one in found.sandbox.linux.containers] == [MINE]
     assert found.metrics is not None
     assert [one.container_id for one in found.metrics.container_metrics] == [MINE]
+
+
+def test_what_would_end_a_kubelet_is_not_passed_on() -> None:
+    nameless = cri.ContainerStats(attributes=cri.ContainerAttributes(id=MINE))
+    bare = cri.PodSandboxStats(attributes=cri.PodSandboxAttributes(id=SANDBOX))
+    bare.linux.network.timestamp = 1
+    for pod in (bare, cri.PodSandboxStats(attributes=cri.PodSandboxAttributes(id=SANDBOX))):
+        found = told.stats(
+            cri.ListContainerStatsResponse(stats=[nameless]),
+            cri.ListPodSandboxStatsResponse(stats=[pod]),
+            cri.ListPodSandboxMetricsResponse(),
+            SANDBOX,
+            {MINE},
+        )
+        assert not found.containers
+        assert found.sandbox is not None
+        assert found.sandbox.HasField("linux")
+        assert not found.sandbox.linux.HasField("network")
 
 
 @given(st.lists(st.tuples(st.floats(0.001, 5), st.floats(0.1, 50)), max_size=60))
