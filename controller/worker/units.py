@@ -63,7 +63,7 @@ _KUBELET = f"""\
 # Written by `chinampa worker init`.
 [Unit]
 Description=kubelet of a worker whose pods are in cells
-Documentation=man:kubelet
+Documentation=https://kubernetes.io/docs/reference/command-line-tools-reference/kubelet/
 Conflicts=kubelet.service
 After=chinampa-controller.service network-online.target
 Wants=chinampa-controller.service network-online.target
