@@ -73,8 +73,7 @@ from controller.services import addresses as service_addresses
 from controller.services import declared
 from controller.services import room as services_room
 from controller.shim.sandboxes import CLAIMED_BY
-from controller.shim.server import no_images
-from controller.shim_rooms import DemandOf, ImagesOf
+from controller.shim.server import Told
 from controller.store import etcd, etcd_gateway, sqlite
 from controller.store.protocol import Store
 from controller.store.timed import TimedStore
@@ -147,8 +146,8 @@ async def main(settings: Settings) -> None:
         await rooms.enter_async_context(silence.running(fleet, workers, settings.fleet.worker_lease))
         desk = WorkerDesk(workers, fleet, partial(_dialled, link))
         routes = *costs.routes(books), *desk.routes()
-        asked = await _open_services(settings, rooms, library, fleet)
-        await shim_rooms.open_shim(settings, rooms, fleet, store, ways, images.access, asked)
+        told = await _open_services(settings, rooms, library, fleet)
+        await shim_rooms.open_shim(settings, rooms, fleet, store, ways, images.access, told)
         if settings.api.enabled:
             gate = await _open_gate(settings, rooms, store, books.spent)
             served = await rooms.enter_async_context(
@@ -249,16 +248,14 @@ def _check_stock(settings: Settings) -> None:
             raise Fault(Kind.INVALID, f"cloud.ec2.image_{architecture} {image}", "there is no agent for it", mend)
 
 
-async def _open_services(
-    settings: Settings, rooms: AsyncExitStack, library: objects.Library, fleet: Cells
-) -> tuple[DemandOf, ImagesOf]:
-    """Services for cells: those of the cluster, or those declared here; and what a kubelet's pods ask for."""
+async def _open_services(settings: Settings, rooms: AsyncExitStack, library: objects.Library, fleet: Cells) -> Told:
+    """Services for cells: those of the cluster, or those declared here; and what is told of a kubelet's pods."""
     if settings.kubernetes.kubeconfig is not None:
         return await shim_rooms.open_cluster(settings, rooms, fleet)
     services = await rooms.enter_async_context(services_room.running(settings.services, fleet, "", clustered=False))
     ranges = service_addresses.ranges(settings.services.addresses, settings.services.addresses6)
     await rooms.enter_async_context(declared.running(library, services.book, ranges, services.listed.set))
-    return shim_rooms.sized_by_limits(settings), no_images
+    return shim_rooms.sized_by_limits(settings)
 
 
 def _link_settings(settings: Settings) -> link_port.LinkSettings:

@@ -19,7 +19,6 @@ from controller.remote.identity import WorkerIdentity
 from controller.sandboxes.carried import Carrier
 from controller.sandboxes.pulling import RegistryAccess
 from controller.sandboxes.ways import Ways
-from controller.shim.server import no_images
 from controller.store import sqlite
 
 log = structlog.get_logger()
@@ -50,9 +49,7 @@ async def main(settings: Settings, token: str) -> None:
         cells = await rooms.enter_async_context(remote.running(own, identity, joined, central, store))
         clustered = settings.kubernetes.kubeconfig is not None
         asked = (
-            await shim_rooms.open_cluster(settings, rooms, cells)
-            if clustered
-            else (shim_rooms.sized_by_limits(settings), no_images)
+            await shim_rooms.open_cluster(settings, rooms, cells) if clustered else shim_rooms.sized_by_limits(settings)
         )
         ways = Ways(Carrier(joined.carried_key))
         await shim_rooms.open_shim(settings, rooms, cells, store, ways, RegistryAccess(central.login), asked)

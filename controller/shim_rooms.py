@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 
 import structlog
 
-from cellwire.cri.v1 import runtime_pb2 as cri
 from controller.choice import demand
 from controller.cluster import room as cluster_room
 from controller.config import Settings
 from controller.fleet.cells import Cells
-from controller.model.offer import Demand
 from controller.sandboxes.pulling import RegistryAccess
 from controller.sandboxes.ways import Ways
 from controller.services import room as services_room
 from controller.shim import placing
 from controller.shim import server as shim
 from controller.shim.sandboxes import CLAIMED_BY
+from controller.shim.server import Told
 from controller.store.protocol import Store
 
 log = structlog.get_logger()
-DemandOf = Callable[[cri.PodSandboxConfig], Demand]
-ImagesOf = Callable[[cri.PodSandboxConfig], tuple[str, ...]]
 
 
 def overhead_of(settings: Settings) -> demand.Overhead:
@@ -32,18 +28,18 @@ def overhead_of(settings: Settings) -> demand.Overhead:
     return demand.Overhead(cpu_millis=settings.overhead.cpu, memory_mib=settings.overhead.memory)
 
 
-def sized_by_limits(settings: Settings) -> DemandOf:
+def sized_by_limits(settings: Settings) -> Told:
     """What a pod asks for where no cluster tells of it."""
     if settings.shim.socket is not None:
         log.warning(
             "kubernetes.kubeconfig is not set: pods are sized by their limits, without the cluster's Services",
             mend="name the node's own kubeconfig",
         )
-    return partial(demand.of_sandbox, overhead=overhead_of(settings))
+    return Told(partial(demand.of_sandbox, overhead=overhead_of(settings)))
 
 
-async def open_cluster(settings: Settings, rooms: AsyncExitStack, cells: Cells) -> tuple[DemandOf, ImagesOf]:
-    """The cluster's Services for cells; it tells also what its pods ask for, and which images they will have."""
+async def open_cluster(settings: Settings, rooms: AsyncExitStack, cells: Cells) -> Told:
+    """The cluster's Services for cells; it tells of its pods, too."""
     node = cluster_room.node_name(settings.kubernetes)
     services = await rooms.enter_async_context(services_room.running(settings.services, cells, node, clustered=True))
     neighbour = await rooms.enter_async_context(
@@ -53,7 +49,8 @@ async def open_cluster(settings: Settings, rooms: AsyncExitStack, cells: Cells) 
     )
     overhead = overhead_of(settings)
     of_pod, of_sandbox = (partial(of, overhead=overhead) for of in (demand.of_pod, demand.of_sandbox))
-    return partial(neighbour.pods.demand, of_pod=of_pod, of_sandbox=of_sandbox), neighbour.pods.images
+    pods = neighbour.pods
+    return Told(partial(pods.demand, of_pod=of_pod, of_sandbox=of_sandbox), pods.images, pods.find, pods.never)
 
 
 async def open_shim(
@@ -63,7 +60,7 @@ async def open_shim(
     store: Store,
     ways: Ways,
     access: RegistryAccess,
-    asked: tuple[DemandOf, ImagesOf],
+    told: Told,
 ) -> None:
     """Serve the kubelet's socket, where the settings name one."""
     own = settings.shim
@@ -78,5 +75,4 @@ async def open_shim(
         rules=placing.rules_of(own),
         image_patience=own.image_patience,
     )
-    demand_of, images_of = asked
-    await rooms.enter_async_context(shim.running(shim_settings, cells, store, demand_of, ways, access, images_of))
+    await rooms.enter_async_context(shim.running(shim_settings, cells, store, told, ways, access))

@@ -43,13 +43,17 @@ class Pods:
         """A pod, if it is known."""
         return self._pods.get(uid)
 
+    def never(self, image: str) -> tuple[str, ...]:
+        """Uids of the pods with a container of an image that they may not pull."""
+        return tuple(uid for uid, pod in self._pods.items() if any(_as_it_is(one, image) for one in _containers(pod)))
+
     def images(self, config: cri.PodSandboxConfig) -> tuple[str, ...]:
         """Images that a pod will have pulled with nobody's credentials; none where it has secrets to pull with."""
         pod = self._pods.get(config.metadata.uid)
         spec: Json = pod["spec"] if pod is not None else {}
         if spec.get("imagePullSecrets"):
             return ()
-        every = (*(spec.get("initContainers") or ()), *(spec.get("containers") or ()))
+        every = _containers(pod) if pod is not None else ()
         wanted = (one.get("image") for one in every if one.get("imagePullPolicy") != "Never")
         return tuple(dict.fromkeys(image for image in wanted if image))
 
@@ -85,6 +89,18 @@ def larger(asked: Demand, told: Demand) -> Demand:
         gpus=max(asked.gpus, told.gpus),
         disk_gb=max(asked.disk_gb, told.disk_gb),
     )
+
+
+def _containers(pod: Json) -> tuple[Json, ...]:
+    spec: Json = pod.get("spec") or {}
+    return (*(spec.get("initContainers") or ()), *(spec.get("containers") or ()))
+
+
+def _as_it_is(container: Json, image: str) -> bool:
+    return container.get("imagePullPolicy") == "Never" and container.get("image") in {
+        image,
+        image.removesuffix(":latest"),
+    }
 
 
 def _uid(one: Json) -> str:

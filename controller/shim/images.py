@@ -3,12 +3,15 @@
 A kubelet asks ImageStatus without saying for which pod, and every cell starts with no images. So an image is never
 present until it is pulled with a pod's sandbox config: the kubelet is led to PullImage, with that pod's credentials,
 for every container. A pull of what the pod's cell already has is answered by the cell within a round trip. Only what
-a person pulled without a pod counts as present (`stock`).
+a person pulled without a pod counts as present (`stock`), and to a pod that may not pull (imagePullPolicy Never) what
+its own cell was given: by its machine image, or while it was warm. A kubelet sends the pod's annotations along, among
+them the moment at which it has seen the pod first, by which the pod is known.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -23,16 +26,20 @@ from controller.shim.patience import Patience
 from controller.shim.stock import Stock
 
 log = structlog.get_logger()
+SEEN = "kubernetes.io/config.seen"
 
 
 class Images:
     """Pulls go to the pod's cell; lists are answered from what was pulled."""
 
-    def __init__(self, room: Room, stock: Stock, folder: str, patience: Patience) -> None:
+    def __init__(
+        self, room: Room, stock: Stock, folder: str, patience: Patience, never: Callable[[str], tuple[str, ...]]
+    ) -> None:
         self._room = room
         self._stock = stock
         self._folder = folder
         self._patience = patience
+        self._never = never
         self._known: dict[str, cri.Image] = {}
 
     async def present(self, wanted: cri.ImageFilter) -> tuple[cri.Image, ...]:
@@ -46,10 +53,26 @@ class Images:
         return tuple(image for image in known.values() if _matches(wanted, image))
 
     async def status(self, request: cri.ImageStatusRequest) -> cri.ImageStatusResponse:
-        """An image that was pulled without a pod; none otherwise. Raises Fault where more than the image is asked."""
+        """An image that was pulled without a pod, or that a pod which may not pull has on its cell; none otherwise.
+        Raises Fault where more than the image is asked, or the pod's cell does not answer.
+        """
         if request.verbose:
             return await self._stock.described(request.image)
-        return cri.ImageStatusResponse(image=await self._in_stock(request.image))
+        return cri.ImageStatusResponse(image=await self._in_stock(request.image) or await self._given(request.image))
+
+    async def _given(self, spec: cri.ImageSpec) -> cri.Image | None:
+        """The image on the cell of the pod that asks, if that pod may not pull it."""
+        seen = spec.annotations.get(SEEN)
+        for uid in self._never(spec.image) if seen else ():
+            for sandbox in self._room.memory.sandboxes():
+                config = cri.PodSandboxConfig.FromString(sandbox.config) if sandbox.uid == uid else None
+                if config is None or sandbox.released or config.annotations.get(SEEN) != seen:
+                    continue
+                found = await self._room.containers.on(sandbox.cell).image(spec.image)
+                if found is not None:
+                    await self._room.pulling.allow(sandbox.id, spec.image, found.id)
+                return found
+        return None
 
     async def remove(self, spec: cri.ImageSpec) -> None:
         """Remove an image without a pod; a pod's own ends with its cell. Raises Fault."""
@@ -64,7 +87,7 @@ class Images:
                 Kind.PRECONDITION,
                 f"image {spec.user_specified_image or spec.image}",
                 "this pod has not pulled it to its cell",
-                "pull it with this pod's sandbox config first; imagePullPolicy Never cannot be used with cells",
+                "pull it with this pod's sandbox config first",
                 reason="ErrImageNeverPull",
             )
         wanted = cri.PullImageRequest(image=cri.ImageSpec(image=names[0]), sandbox_config=config)

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import structlog
 from grpclib.client import Channel
@@ -34,6 +35,7 @@ from controller.sandboxes.ways import Ways
 from controller.shim import front
 from controller.shim.abilities import Abilities
 from controller.shim.containers import Creating
+from controller.shim.disk import VolumeLimits
 from controller.shim.images import Images
 from controller.shim.patience import Patience
 from controller.shim.placing import Rules
@@ -93,9 +95,18 @@ class CellBackend:
         return RemoteBackend(channel)
 
 
-def no_images(_config: cri.PodSandboxConfig) -> tuple[str, ...]:
-    """Nobody tells."""
-    return ()
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is told of a kubelet's pods beside CRI: by an API server, where there is one.
+
+    `demand` of what a pod asks for, `images` the images that its kubelet will ask for, `pod` its object by its uid;
+    `never` the uids of pods that may not pull an image.
+    """
+
+    demand: Callable[[cri.PodSandboxConfig], Demand]
+    images: Callable[[cri.PodSandboxConfig], tuple[str, ...]] = lambda _: ()
+    pod: Callable[[str], dict[str, Any] | None] = lambda _: None
+    never: Callable[[str], tuple[str, ...]] = lambda _: ()
 
 
 @asynccontextmanager
@@ -103,14 +114,11 @@ async def running(
     settings: ShimSettings,
     cells: Cells,
     store: Store,
-    demand_of: Callable[[cri.PodSandboxConfig], Demand],
+    told: Told,
     ways: Ways,
     access: RegistryAccess = NOBODY,
-    images_of: Callable[[cri.PodSandboxConfig], tuple[str, ...]] = no_images,
 ) -> AsyncGenerator[None]:
-    """Serve CRI on the socket for as long as the context lives. `access` is how registries are asked,
-    `images_of` the images of a pod that its kubelet will ask for, as far as somebody tells.
-    """
+    """Serve CRI on the socket for as long as the context lives. `access` is how registries are asked."""
     settings.folder.mkdir(parents=True, exist_ok=True)
     with closing(Inotify()) as inotify:
         async with (
@@ -126,10 +134,13 @@ async def running(
                 Abilities(cells),
             )
             volume_sync = VolumeSync(cells, room.memory, inotify, settings.pods_folder)
-            room.following.take_up((("stats", stats.keep), ("volumes", volume_sync.keep)))
+            limits = VolumeLimits(cells, room.memory, stats, settings.pods_folder, told.pod)
+            room.following.take_up(
+                (("stats", stats.keep), ("volumes", volume_sync.keep), ("limits of volumes", limits.keep))
+            )
             waiting = Patience(settings.image_patience)
-            sandboxes = Sandboxes(cells, room, demand_of, images_of, waiting)
-            images = Images(room, stock, str(settings.folder), waiting)
+            sandboxes = Sandboxes(cells, room, told.demand, told.images, waiting)
+            images = Images(room, stock, str(settings.folder), waiting, told.never)
             creating = Creating(room, images, volume_sync, settings.pods_folder)
             runtime = RuntimeService(room, stats, sandboxes, creating, streaming, abilities)
             beside = (

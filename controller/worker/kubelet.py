@@ -44,8 +44,9 @@ def configuration(worker: Worker, socket: Path, domain: str, base: Mapping[str, 
         "imageServiceEndpoint": f"unix://{socket}",
         "maxPods": worker.pods,
         "podsPerCore": 0,
-        # A pod's group on this machine would be empty, and its totals zero: they are summed from its containers then.
+        # A pod's group on this machine would be empty, and its totals zero: cells tell them, its network's too.
         "cgroupsPerQOS": False,
+        "featureGates": {**(base.get("featureGates") or {}), "PodAndContainerStatsFromCRI": True},
         "enforceNodeAllocatable": [],
         "failCgroupV1": False,
         "cpuManagerPolicy": "none",
@@ -56,6 +57,8 @@ def configuration(worker: Worker, socket: Path, domain: str, base: Mapping[str, 
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "5%", "nodefs.inodesFree": "3%"},
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
+        # Little is in the kubelet's own folders; who holds more than it may is evicted the sooner.
+        "volumeStatsAggPeriod": "10s",
         # Each cell pulls by itself.
         "serializeImagePulls": False,
         "maxParallelImagePulls": None,
