@@ -221,10 +221,7 @@ PRESSURE = tuple(
         _pressure(resource, read),
     )
     for resource in accounting.PRESSURES
-    for word, whom, read in (
-        ("waiting", "some tasks", lambda one: one.some_ns),
-        ("stalled", "all tasks", lambda one: one.full_ns),
-    )
+    for word, read in (("waiting", lambda one: one.some_ns), ("stalled", lambda one: one.full_ns))
 )
 CONTAINER: tuple[Described, ...] = (*CPU, *MEMORY, *DISK, *TASKS, *SPEC, *PRESSURE)
 # What is told of a pod as a whole: the sum of its containers.

@@ -51,7 +51,7 @@ async def test_without_accounts_of_its_own_a_pod_is_logged_in_to_the_clouds_regi
 async def images(fleet: CellsDouble, by: LoginOf | None) -> AsyncGenerator[Images]:
     known = cast("Cells", fleet)
     async with room.running(known, MemoryStore(), Ways(Carrier(b"key")), "shim", RegistryAccess(by)) as sandboxes:
-        yield Images(sandboxes, Stock(known, by), "/", Patience(0.0))
+        yield Images(sandboxes, Stock(known, by), "/", Patience(0.0), lambda _: ())
 
 
 async def test_the_shim_logs_in_where_the_kubelet_sends_no_credentials_of_its_own() -> None:
