@@ -70,7 +70,7 @@ from controller.sandboxes.carried import PURPOSE, Carrier
 from controller.sandboxes.pulling import RegistryAccess
 from controller.sandboxes.ways import Ways
 from controller.services import addresses as service_addresses
-from controller.services import declared
+from controller.services import api_service, declared
 from controller.services import room as services_room
 from controller.shim.sandboxes import CLAIMED_BY
 from controller.shim.server import Told
@@ -255,6 +255,7 @@ async def _open_services(settings: Settings, rooms: AsyncExitStack, library: obj
     services = await rooms.enter_async_context(services_room.running(settings.services, fleet, "", clustered=False))
     ranges = service_addresses.ranges(settings.services.addresses, settings.services.addresses6)
     await rooms.enter_async_context(declared.running(library, services.book, ranges, services.listed.set))
+    await rooms.enter_async_context(api_service.running(library, settings.api.pods_address, settings.api.port))
     return shim_rooms.sized_by_limits(settings)
 
 

@@ -142,3 +142,33 @@ async def test_services_are_names_and_addresses_for_any_cell(tmp_path: Path) -> 
         assert await pages(controller, "web", 1) == {"none"}
         await controller.kubectl("delete", "service", "web")
         assert not await controller.kubectl("get", "endpoints", "web", "--ignore-not-found")
+
+
+# The image has no TLS of its own: the machine's, by hostPath. The name and the authority are checked as Go clients do.
+CALL = """
+cd /var/run/secrets/kubernetes.io/serviceaccount
+printf 'GET /api/v1/namespaces/%s/pods HTTP/1.0\\r\\nAuthorization: Bearer %s\\r\\n\\r\\n' \
+    $(cat namespace) $(cat token) \
+    | /usr/bin/openssl s_client -quiet -verify_return_error -CAfile ca.crt -verify_hostname kubernetes.default.svc \
+    -connect kubernetes.default.svc:443
+"""
+
+
+async def test_a_pod_calls_this_api_by_the_name_that_it_has_in_every_cluster(tmp_path: Path) -> None:
+    pod = json.loads(json.dumps(CLIENT))
+    folders = {"usr": "/usr", "lib": "/lib", "lib64": "/lib64"}
+    pod["spec"]["volumes"] = [
+        {"name": name, "hostPath": {"path": "/usr" if name == "usr" else f"/usr{path}"}}
+        for name, path in folders.items()
+    ]
+    pod["spec"]["containers"][0]["volumeMounts"] = [
+        {"name": name, "mountPath": path, "readOnly": True} for name, path in folders.items()
+    ]
+    async with running_controller(tmp_path, pods_call_it=True) as controller:
+        await controller.kubectl("apply", "-f", "-", stdin=json.dumps(pod))
+        await controller.kubectl("wait", "--for=condition=Ready", "pod/client", "--timeout=60s", seconds=70)
+        assert "443/TCP" in await controller.kubectl("get", "service", "kubernetes")
+        answer = await controller.kubectl("exec", "client", "--", "sh", "-c", CALL)
+        head, _, body = answer.partition("\r\n\r\n")
+        assert " 200 " in head, answer
+        assert [one["metadata"]["name"] for one in json.loads(body)["items"]] == ["client"]
