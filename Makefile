@@ -26,6 +26,9 @@ test-kubelet: setup ## the same with a real kubelet and control plane, from the 
 test-cluster: setup ## Services, names, requests and events in a real cluster, from the binaries in KUBE_BIN
 	@bash scripts/test tests/e2e/test_cluster.py -rs
 
+test-ha: setup ## two workers, two controllers, three members of etcd: leaders and shims killed and frozen; prints the pauses
+	@bash scripts/test tests/e2e/test_ha.py -rs
+
 lint: setup ## style, types, dependency directions, generated code
 	@bash scripts/lint
 
@@ -47,4 +50,4 @@ test-image: setup ## boot the baked image in QEMU, under a real controller (minu
 proto: setup ## regenerate the code under proto/ from the .proto files
 	@bash scripts/proto
 
-.PHONY: help setup demo check test thorough test-kubelet test-cluster lint bench image bundle test-image proto
+.PHONY: help setup demo check test thorough test-kubelet test-cluster test-ha lint bench image bundle test-image proto

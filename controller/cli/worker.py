@@ -52,7 +52,7 @@ def init(config_path: Path | None, to: Path) -> None:
     click.echo("\n".join(f"wrote {to / name.lstrip('/')}" for name in shown))
     click.echo(f"wrote {to / units.CAPACITY.lstrip('/')}: {settings.worker.cpu} CPUs, {settings.worker.memory_gib} GiB")
     if to == Path("/"):
-        started = ["chinampa-controller", *([units.AGENT_UNIT] if settings.shim.worker else []), units.KUBELET_UNIT]
+        started = [_runtime_unit(settings), *([units.AGENT_UNIT] if settings.shim.worker else []), units.KUBELET_UNIT]
         click.echo(f"now: systemctl daemon-reload && systemctl enable --now {' '.join(started)}")
 
 
@@ -83,6 +83,7 @@ def _files(settings: Settings) -> dict[str, File]:
         node = node_name(settings.kubernetes)
     around = units.Around(
         socket=settings.shim.socket,
+        runtime=_runtime_unit(settings),
         agent=settings.shim.worker,
         cellagent=shutil.which("cellagent") or "/usr/local/bin/cellagent",
         kubeconfig=settings.kubernetes.kubeconfig,
@@ -93,6 +94,11 @@ def _files(settings: Settings) -> dict[str, File]:
         cpuinfo=Path("/proc/cpuinfo").read_text(),
     )
     return units.files(worker, around)
+
+
+def _runtime_unit(settings: Settings) -> str:
+    """What serves the kubelet here: the controller, or a shim with a controller elsewhere."""
+    return units.SHIM_UNIT if settings.remote.controllers else units.CONTROLLER_UNIT
 
 
 def _base(path: Path | None) -> Mapping[str, Any]:
@@ -127,6 +133,7 @@ async def _found(settings: Settings) -> Found:
         programs={name: shutil.which(name) or "" for name in ("unshare", "mount")},
         shared_root=_shared(Path("/proc/self/mountinfo").read_text()),
         socket=str(settings.shim.socket or ""),
+        runtime=_runtime_unit(settings),
         sandbox_runtime=await _runtime(settings.shim.socket),
         differing=tuple(name for name, one in static.items() if not _same(Path(name), one)),
         refusal=refusal,

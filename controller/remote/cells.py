@@ -32,6 +32,8 @@ KIND = "cells"
 RELEASES = "releases"
 EVENTS_KEPT = 1000
 RELEASE_AGAIN = 1.0
+# A cell that is claimed is told to dial us at once; one that does not come cannot reach us.
+DIAL_PATIENCE = 60.0
 
 
 class RemoteCells:
@@ -46,6 +48,8 @@ class RemoteCells:
         """Names that the present connection has told so far, until its list is whole."""
         self._releases: dict[CellName, str] = {}
         self._to_release = asyncio.Event()
+        self.reached_at: tuple[str, ...] = ()
+        """How cells reach this worker, for who asks why one does not come."""
         self._watchers = Watchers()
         self._listeners: set[asyncio.Queue[tuple[CellName, Happened]]] = set()
         self._learning = asyncio.Lock()
@@ -64,7 +68,13 @@ class RemoteCells:
         cell = await self._central.claim(claim)
         if cell.name not in self._cells:
             await self._finishing.done(self._learn(cell))
-        await self.connected(cell.name)
+        try:
+            async with asyncio.timeout(DIAL_PATIENCE):
+                await self.connected(cell.name)
+        except TimeoutError as error:
+            cause = f"it is claimed, and has not dialled this worker within {DIAL_PATIENCE:g} s"
+            mend = f"cells must reach {' or '.join(self.reached_at)} (remote.addresses, remote.port)"
+            raise Fault(Kind.UNAVAILABLE, f"cell {cell.name}", cause, mend) from error
         return self._cells[cell.name]
 
     async def release(self, name: CellName, reason: str) -> None:

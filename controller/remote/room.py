@@ -34,6 +34,7 @@ async def running(
             asyncio.TaskGroup() as tasks,
         ):
             addresses = tuple(f"{host}:{number}" for host in settings.addresses or (settings.host,))
+            cells.reached_at = addresses
             renewed = partial(identity.show, context)
             work = [
                 tasks.create_task(central.stay(addresses, cells), name="the controller"),

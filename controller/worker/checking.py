@@ -11,6 +11,7 @@ import msgspec
 from controller.choice.quantity import quantity
 from controller.worker import kubelet
 from controller.worker.settings import Worker
+from controller.worker.units import CONTROLLER_UNIT
 
 Finding = tuple[str, str, str]
 OLDEST, NEWEST = (1, 30), (1, 36)
@@ -26,7 +27,8 @@ RIGHTS = (
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
     """What was found: "" or None is "nothing there". `differing` are files that are not as init would write them;
-    `rights` what the API server says of each of RIGHTS, `refusal` why it said nothing.
+    `runtime` is the unit of what is to serve the socket, `rights` what the API server says of each of RIGHTS, `refusal`
+    why it said nothing.
     """
 
     root: bool = True
@@ -34,6 +36,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     programs: Mapping[str, str] = {}
     shared_root: bool = True
     socket: str = ""
+    runtime: str = CONTROLLER_UNIT
     sandbox_runtime: str = ""
     differing: tuple[str, ...] = ()
     refusal: str = ""
@@ -80,7 +83,7 @@ def _runtime(found: Found) -> Finding:
         return "ok", "shim", f"{found.sandbox_runtime} at {found.socket}"
     if not found.socket:
         return "lacks", "shim", "shim.socket is not set: a kubelet has no runtime to ask"
-    return "lacks", "shim", f"nothing answers at {found.socket}: start chinampa-controller.service"
+    return "lacks", "shim", f"nothing answers at {found.socket}: start {found.runtime}"
 
 
 def _cluster(worker: Worker, name: str, found: Found) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from controller.worker.settings import Worker
 
 FOLDER = "/etc/chinampa"
 UNITS = "/etc/systemd/system"
+CONTROLLER_UNIT, SHIM_UNIT = "chinampa-controller.service", "chinampa-shim.service"
 KUBELET_UNIT, AGENT_UNIT = "chinampa-kubelet.service", "chinampa-worker-agent.service"
 CAPACITY = f"{FOLDER}/capacity"
 CONFIGURATION = f"{FOLDER}/kubelet.yaml"
@@ -21,9 +22,12 @@ START = f"{CAPACITY}-kubelet"
 
 
 class Around(msgspec.Struct, frozen=True, kw_only=True):
-    """What else a worker's files are made from: other settings, and texts of this machine."""
+    """What else a worker's files are made from: other settings, and texts of this machine. `runtime` is the unit of
+    what serves the socket: the controller, or a shim of the worker's own.
+    """
 
     socket: Path
+    runtime: str = CONTROLLER_UNIT
     agent: Path | None = None
     cellagent: str = "/usr/local/bin/cellagent"
     kubeconfig: Path
@@ -53,20 +57,21 @@ def _all(worker: Worker, around: Around) -> Iterator[tuple[str, File]]:
     yield CONFIGURATION, File("# Written by `chinampa worker init`.\n" + yaml.safe_dump(said))
     flags = kubelet.flags(worker, around.kubeconfig, around.node, Path(CONFIGURATION))
     yield START, File(capacity.script(CAPACITY, str(worker.kubelet), flags), program=True)
-    yield f"{UNITS}/{KUBELET_UNIT}", File(_KUBELET)
-    yield f"{UNITS}/chinampa-controller.service.d/worker.conf", File(_controller(worker, around))
+    yield f"{UNITS}/{KUBELET_UNIT}", File(_kubelet(around.runtime))
+    yield f"{UNITS}/{around.runtime}.d/worker.conf", File(_runtime(worker, around))
     if around.agent is not None:
-        yield f"{UNITS}/{AGENT_UNIT}", File(_agent(around.cellagent, around.agent))
+        yield f"{UNITS}/{AGENT_UNIT}", File(_agent(around, around.agent))
 
 
-_KUBELET = f"""\
+def _kubelet(runtime: str) -> str:
+    return f"""\
 # Written by `chinampa worker init`.
 [Unit]
 Description=kubelet of a worker whose pods are in cells
 Documentation=https://kubernetes.io/docs/reference/command-line-tools-reference/kubelet/
 Conflicts=kubelet.service
-After=chinampa-controller.service network-online.target
-Wants=chinampa-controller.service network-online.target
+After={runtime} network-online.target
+Wants={runtime} network-online.target
 
 [Service]
 ExecStart=/usr/bin/unshare --mount --propagation unchanged {START}
@@ -80,7 +85,7 @@ WantedBy=multi-user.target
 """
 
 
-def _controller(worker: Worker, around: Around) -> str:
+def _runtime(worker: Worker, around: Around) -> str:
     return f"""\
 # Written by `chinampa worker init`: the shim serves a kubelet, reads its volumes and writes its logs.
 [Service]
@@ -94,15 +99,15 @@ ReadWritePaths=-{worker.root} -/var/log/pods -{around.socket.parent}
 """
 
 
-def _agent(program: str, socket: Path) -> str:
+def _agent(around: Around, socket: Path) -> str:
     return f"""\
 # Written by `chinampa worker init`: pods that run on this machine itself, as on any node.
 [Unit]
 Description=Chinampa agent for the pods of the worker itself
-Before=chinampa-controller.service {KUBELET_UNIT}
+Before={around.runtime} {KUBELET_UNIT}
 
 [Service]
-ExecStart={program} serve --socket {socket} --root /var/lib/chinampa-worker --state /run/chinampa-worker
+ExecStart={around.cellagent} serve --socket {socket} --root /var/lib/chinampa-worker --state /run/chinampa-worker
 Restart=always
 RestartSec=2
 KillMode=process

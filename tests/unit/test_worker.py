@@ -127,3 +127,13 @@ def test_what_is_wrong_is_named(changes: dict[str, Any], wanted: str) -> None:
 
 def test_another_pods_folder_than_the_kubelets_is_named() -> None:
     assert lacking(WELL, "/elsewhere/pods") == ["shim.pods_folder"]
+
+
+def test_a_kubelet_starts_after_what_serves_it_here() -> None:
+    for runtime in (units.CONTROLLER_UNIT, units.SHIM_UNIT):
+        made = units.files(Worker(), replace(AROUND, runtime=runtime, agent=Path("/run/agent.sock")))
+        assert f"{units.UNITS}/{runtime}.d/worker.conf" in made
+        assert f"Wants={runtime} " in (made[f"{units.UNITS}/{units.KUBELET_UNIT}"].text or "")
+        assert f"Before={runtime} " in (made[f"{units.UNITS}/{units.AGENT_UNIT}"].text or "")
+        program = Path(__file__).resolve().parents[2] / "deploy/systemd" / runtime
+        assert "ExecStart=/usr/local/bin/chinampa " in program.read_text()

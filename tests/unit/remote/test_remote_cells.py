@@ -37,6 +37,9 @@ class Central:
         self.answers = True
         self.released: list[tuple[str, str]] = []
 
+    async def claim(self, claim: PodClaim) -> Cell:
+        return claimed(str(claim.pod.uid))
+
     async def release(self, cell: CellName, reason: str) -> None:
         if not self.answers:
             raise Fault(Kind.UNAVAILABLE, "the controller", "it does not answer")
@@ -131,3 +134,15 @@ async def test_who_watches_sees_each_cell_and_its_end() -> None:
         await listed(cells)
         seen.append((await anext(watch)).state)
         assert seen == [CellState.CLAIMED, CellState.LOST, CellState.GONE]
+
+
+async def test_who_asks_is_told_where_a_cell_must_reach_this_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DIAL_PATIENCE", 0.01)
+    async with life(MemoryStore(), Central()) as cells:
+        cells.reached_at = ("10.0.0.7:7444",)
+        wanted = claimed().claim
+        assert wanted is not None
+        with pytest.raises(Fault, match=r"c-1: it is claimed.*10\.0\.0\.7:7444") as told:
+            await cells.claim(wanted)
+        assert told.value.kind is Kind.UNAVAILABLE
+        assert cells.get(ONE) is not None, "it is kept for who asks again"
