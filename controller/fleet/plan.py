@@ -247,7 +247,7 @@ def _why(instance: Instance) -> str:
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a full pass looks at. `orphans` are due for their end, `surplus` are warm cells to let go, and why."""
+    """What a full pass looks at once: `orphans` are due for their end, `surplus` are warm cells to let go, and why."""
 
     cells: tuple[tuple[Cell, Seen], ...]
     orphans: tuple[InstanceId, ...] = ()

@@ -29,6 +29,8 @@ from controller.model.steps import LIVE, InvalidStep, Released
 log = structlog.get_logger()
 # Leases are tens of seconds: a pass over all cells need not be more frequent.
 PASS_SECONDS = 2.0
+# Cells that are looked at in one go, some milliseconds; between two goes the loop is others'.
+AT_ONCE = 500
 # Several terminations in a row are looked after by one list.
 RESYNC_SOON = 0.2
 DRAIN_SECONDS = 5.0
@@ -137,20 +139,24 @@ class Reconciler:
         self._listen(now)
         for request in pool.request:
             add_warm(request)
-        cells = tuple((cell, self.seen(cell.name)) for cell in self._book.every())
-        # One that was an orphan when the list was made may have been taken back since.
-        orphans = tuple(each for each in self._orphans if self._book.of_instance(each) is None)
-        observed = plan.Observed(cells=cells, orphans=orphans, surplus=pool.surplus)
         ownerless: list[InstanceId] = []
-        for action in plan.plan(observed, self._limits, now):
-            match action:
-                case plan.Collect(instance):
-                    ownerless.append(instance)
-                case plan.Retire(name, reason) if name in pool.surplus:
-                    # Its own plan is empty: only the full pass knows that it is one too many.
-                    self._book.soon(name, Released(reason))
-                case _:
-                    self.wake(action.cell)
+        names = [cell.name for cell in self._book.every()]
+        for first in range(0, max(len(names), 1), AT_ONCE):
+            known = (self._book.get(name) for name in names[first : first + AT_ONCE])
+            cells = tuple((cell, self.seen(cell.name)) for cell in known if cell is not None)
+            observed = plan.Observed(cells=cells, orphans=self._orphans if not first else (), surplus=pool.surplus)
+            for action in plan.plan(observed, self._limits, now):
+                match action:
+                    case plan.Collect(instance):
+                        ownerless.append(instance)
+                    case plan.Retire(name, reason) if name in pool.surplus:
+                        # Its own plan is empty: only the full pass knows that it is one too many.
+                        self._book.soon(name, Released(reason))
+                    case _:
+                        self.wake(action.cell)
+            await asyncio.sleep(0)
+        # One that was an orphan when the list was made may have been taken back since.
+        ownerless = [each for each in ownerless if self._book.of_instance(each) is None]
         if ownerless and (self._ending is None or self._ending.done()):
             self._orphans = ()
             self._ending = self._tasks.create_task(self._end(ownerless), name="orphans")

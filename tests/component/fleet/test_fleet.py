@@ -39,6 +39,7 @@ SETTINGS = FleetSettings(limits=LIMITS, survey=0.1, registries=(RegistryFacts(ho
 @pytest.fixture(autouse=True)
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconciler, "PASS_SECONDS", 0.05)
+    monkeypatch.setattr(reconciler, "AT_ONCE", 1)
     monkeypatch.setattr(reconciler, "RESYNC_SOON", 0.01)
     monkeypatch.setattr(work_item, "FIRST_WAIT", 0.05)
 
