@@ -23,7 +23,7 @@ from cellwire import tasks
 from cellwire.faults import Fault, Kind
 from cellwire.proxies import Proxies, merged, proxies_of
 from controller import process, shim_rooms
-from controller.api import admin, audit, costs, measuring, opening
+from controller.api import admin, audit, costs, measuring, opening, restricted
 from controller.api import server as api
 from controller.api.gate import Gate
 from controller.api.grants import Grants
@@ -110,7 +110,11 @@ async def main(settings: Settings) -> None:
             )
         )
         of_pod = partial(demand.of_pod, overhead=shim_rooms.overhead_of(settings))
-        ways = Ways(Carrier(link.authority.secret(PURPOSE)), log_bytes=settings.api.log_mib << 20)
+        ways = Ways(
+            Carrier(link.authority.secret(PURPOSE)),
+            log_bytes=settings.api.log_mib << 20,
+            log_grace=settings.fleet.log_grace,
+        )
         owners: list[Owner] = [PodOwner(store, ways.carrier, time.time)]
         if settings.shim.socket is not None:
             owners.append(SandboxOwner(store, ways.carrier, CLAIMED_BY))
@@ -336,6 +340,9 @@ async def _open_gate(settings: Settings, rooms: AsyncExitStack, store: Store, sp
         "cloud-route": own.others_cloud_route,
         "security-groups": own.others_security_groups,
         "instance-profile": own.others_instance_profile,
+        "capacity-reservation": own.others_capacity_reservation,
+        "public-address": (restricted.ANY,) if own.others_public_address else (),
+        "metadata": (restricted.ANY,) if own.others_metadata else (),
     }
     return Gate(grants, await rooms.enter_async_context(notes), allowed, spent)
 

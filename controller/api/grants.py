@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 
 import msgspec
 from msgspec import msgpack
@@ -33,13 +32,14 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Grants:
-    """All grants, and what is being done by the bearers of their tokens just now."""
+    """All grants."""
 
     def __init__(self, store: Store, now: Callable[[], float]) -> None:
         self._store = store
         self._now = now
         self._grants: dict[str, Grant] = {}
-        self._under_way: dict[str, set[asyncio.Task[object]]] = {}
+        self.revoked = asyncio.Event()
+        """Set when one was revoked; whoever has ended what its bearer does clears it."""
 
     async def load(self) -> None:
         """Take up what an earlier life wrote."""
@@ -70,15 +70,14 @@ class Grants:
         return grant, f"{PREFIX}{name}.{secret}"
 
     async def revoke(self, name: str) -> Grant:
-        """End a grant, and whatever its bearer is doing. Raises Fault NOT_FOUND."""
+        """End a grant, and with it whatever its bearer is doing. Raises Fault NOT_FOUND."""
         grant = self._grants.get(name)
         if grant is None:
             raise Fault(Kind.NOT_FOUND, f"token {name}", "there is none of this name", "see chinampa token list")
         # Only then forgotten: what the store still has would hold again after a restart, and nobody could revoke it.
         await self._store.delete(KIND, name)
         self._grants.pop(name, None)
-        for task in self._under_way.pop(name, ()):
-            task.cancel()
+        self.revoked.set()
         return grant
 
     def holder(self, token: str) -> Who | None:
@@ -91,20 +90,6 @@ class Grants:
             return None
         groups = (f"chinampa:{grant.role}", "system:authenticated")
         return Who(name=f"token:{name}", groups=groups, role=grant.role, namespace=grant.namespace, grant=name)
-
-    @contextlib.contextmanager
-    def doing(self, who: Who) -> Generator[None]:
-        """What is done inside ends when the grant is revoked."""
-        task = asyncio.current_task()
-        if not who.grant or task is None:
-            yield
-            return
-        under_way = self._under_way.setdefault(who.grant, set())
-        under_way.add(task)
-        try:
-            yield
-        finally:
-            under_way.discard(task)
 
 
 def _check(name: str, role: str) -> None:

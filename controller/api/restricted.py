@@ -1,4 +1,4 @@
-"""Annotations that reach beyond a pod's own cell: routes, security groups, rights of the instance. Pure.
+"""Annotations that reach beyond a pod's own cell: routes, groups, addresses and rights of the instance, money. Pure.
 
 The role admin may write what it likes; everybody else only the values that the settings list.
 """
@@ -41,7 +41,13 @@ CHECKS: Mapping[str, Callable[[str, Sequence[str]], bool]] = {
     "cloud-route": _within,
     "security-groups": _listed,
     "instance-profile": _listed,
+    "capacity-reservation": _listed,
+    "public-address": _listed,
+    "metadata": _listed,
 }
+# These give something, or nothing where they say so: that anybody may write.
+SWITCHES = frozenset({"public-address", "metadata"})
+OFF = "false"
 
 
 def check(who: Who, allowed: Mapping[str, Sequence[str]], resource: Resource, before: Json | None, after: Json) -> None:
@@ -55,12 +61,18 @@ def check(who: Who, allowed: Mapping[str, Sequence[str]], resource: Resource, be
             if text is None or any(one.get(f"{PREFIX}{name}") == text for one in old):
                 continue
             values = [word.strip() for word in str(text).split(",") if word.strip()]
-            mine = allowed.get(name, ())
+            mine = (*allowed.get(name, ()), *((OFF,) if name in SWITCHES else ()))
             if ANY not in mine and not all(holds(value, mine) for value in values):
-                listed = f"it lists {', '.join(mine)}" if mine else "it lists none"
-                setting = f"api.others_{name.replace('-', '_')}"
-                cause = f"is forbidden: the annotation {PREFIX}{name} may have the values of {setting} only; {listed}"
+                cause = f"is forbidden: the annotation {PREFIX}{name} {_rule(name, mine)}"
                 raise Fault(Kind.DENIED, f'{resource.key} "{after["metadata"].get("name", "")}"', cause)
+
+
+def _rule(name: str, mine: Sequence[str]) -> str:
+    setting = f"api.others_{name.replace('-', '_')}"
+    if name in SWITCHES:
+        return f'may be "{OFF}" only, unless {setting} is true'
+    listed = f"it lists {', '.join(mine)}" if mine else "it lists none"
+    return f"may have the values of {setting} only; {listed}"
 
 
 def _annotations(one: Any) -> Iterator[Json]:

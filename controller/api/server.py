@@ -31,6 +31,7 @@ from controller.api.people import Wanted, Who
 from controller.api.requests import LARGEST_BODY, answer
 from controller.api.routing import Handler, route
 from controller.api.settings import ApiSettings
+from controller.api.standing import Standing
 from controller.fleet.cells import Telling
 from controller.objects.fields import Json
 from controller.objects.kinds import NODES, SERVICE_ACCOUNTS
@@ -70,7 +71,9 @@ async def running(
     certified = Certified(settings)
     await asyncio.to_thread(certified.renew)
     library.keep(NODES, Nodes(cells, library.revisions))
-    app = _app(library, pods, settings, token, gate)
+    known = _Known(f"Bearer {token}".encode(), pods.tokens, library, gate.grants)
+    standing = Standing(known.who, gate.grants.revoked)
+    app = _app(library, pods, settings, known, _Gates(gate, standing))
     nodes = library.keeper(NODES).objects
     routing.tops(app.router, top.Tops(pods, cells, nodes.list, settings.heartbeat))
     dashboard = serving.Dashboard(library, cells)
@@ -91,6 +94,7 @@ async def running(
             keeping = [
                 tasks.create_task(certified.keep(), name="certificate of the pods API"),
                 tasks.create_task(dashboard.keep(), name="samples for the dashboard"),
+                tasks.create_task(standing.keep(), name="ends of tokens"),
             ]
             try:
                 cluster = kubeconfig.cluster_of(settings, port)
@@ -102,14 +106,13 @@ async def running(
         await runner.cleanup()
 
 
-def _app(library: Library, pods: Pods, settings: ApiSettings, token: str, gate: Gate) -> web.Application:
-    tokens = pods.tokens
-    guard = partial(_guarded, known=_Known(f"Bearer {token}".encode(), tokens, library, gate.grants), gate=gate)
+def _app(library: Library, pods: Pods, settings: ApiSettings, known: _Known, gates: _Gates) -> web.Application:
+    guard = partial(_guarded, known=known, gates=gates)
     app = web.Application(middlewares=[web.middleware(_statuses), web.middleware(guard)], client_max_size=LARGEST_BODY)
     routing.documents(app.router, f"{settings.host}:{settings.port}")
     routing.verbs(app.router, library, settings.bookmark_seconds)
     routing.sessions(app.router, pods, library)
-    routing.reviews(app.router, tokens, library)
+    routing.reviews(app.router, pods.tokens, library)
     routing.refusals(app.router)
     for path in _HEALTH:
         route(app.router, "GET", path, _healthy)
@@ -146,11 +149,19 @@ class _Known:
         return people.account(bearer.namespace, bearer.account, account["metadata"].get("annotations") or {})
 
 
-async def _guarded(request: web.Request, handler: Handler, *, known: _Known, gate: Gate) -> web.StreamResponse:
-    """Only who is known passes, and to what they may; what they do is noted."""
+class _Gates(msgspec.Struct, frozen=True):
+    """Through which each request goes, and by which what it began is ended."""
+
+    gate: Gate
+    standing: Standing
+
+
+async def _guarded(request: web.Request, handler: Handler, *, known: _Known, gates: _Gates) -> web.StreamResponse:
+    """Only who is known passes, and to what they may, as long as they may; what they do is noted."""
     if request.path in OPEN_PATHS:
         return await handler(request)
-    who = known.who(people.shown(request.headers))
+    gate, shown = gates.gate, people.shown(request.headers)
+    who = known.who(shown)
     asked = people.wanted(request.method, request.path, watch="watch" in request.query)
     if who is None:
         log.warning("a request without the token was refused", peer=request.remote)
@@ -161,7 +172,7 @@ async def _guarded(request: web.Request, handler: Handler, *, known: _Known, gat
         return refused
     request[WHO] = who
     request[ALLOWED], request[SPENT] = gate.allowed, gate.spent
-    with gate.grants.doing(who):
+    with gates.standing.doing(shown, who):
         return await gate.noted(request, who, asked, handler)
 
 

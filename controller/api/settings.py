@@ -86,6 +86,26 @@ class Api(Group, frozen=True, kw_only=True):
             ' "*": any.'
         ),
     ] = ()
+    others_capacity_reservation: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Reservations that others than the role admin may name in `chinampa.dev/capacity-reservation`;"
+            ' "*": any.'
+        ),
+    ] = ()
+    others_public_address: Annotated[
+        bool,
+        Meta(
+            description="Whether others than the role admin may have public addresses (`chinampa.dev/public-address`)."
+        ),
+    ] = False
+    others_metadata: Annotated[
+        bool,
+        Meta(
+            description="Whether pods of others than the role admin may ask their cell's metadata service"
+            " (`chinampa.dev/metadata`), and so have the rights of its instance."
+        ),
+    ] = False
     log_mib: Annotated[
         int,
         Meta(

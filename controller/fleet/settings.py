@@ -37,6 +37,13 @@ class Fleet(Group, frozen=True, kw_only=True):
             extra={"unit": "hours"},
         ),
     ] = 24.0
+    log_grace: Annotated[
+        Seconds,
+        Meta(
+            description="How long a cell whose pod has ended is kept for the last bytes of its logs; a kubelet waits no"
+            " longer than 120 s for a stop in which that happens."
+        ),
+    ] = 60.0
     survey: Annotated[Seconds, Meta(description="How often the cloud's instances are listed.")] = 10.0
     maintenance_lead: Annotated[
         Seconds, Meta(description="How long before maintenance that ends its instance a pod is told to end.")

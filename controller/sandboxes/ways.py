@@ -9,10 +9,6 @@ from controller.logs.mirror import Mirror
 from controller.sandboxes.carried import Carrier
 from controller.sandboxes.owned import Supervisor
 
-# How long a cell is kept for the last bytes of its logs, in seconds. A cell that has lost its connection dials again
-# within half of that; and a kubelet waits two minutes for the answer to its stop, of which the stop itself takes some.
-LOG_GRACE = 60.0
-
 
 @dataclass(frozen=True, slots=True)
 class Ways:
@@ -26,4 +22,7 @@ class Ways:
     supervisor: Supervisor = field(default_factory=Supervisor)
     log_bytes: int = 0
     """What is kept of a container's logs where no kubelet rotates them; 0: all."""
-    log_grace: float = LOG_GRACE
+    log_grace: float = 60.0
+    """How long a cell is kept for the last bytes of its logs, in seconds. A cell that has lost its connection dials
+    again within half of that; and a kubelet waits two minutes for the answer to its stop, of which the stop takes some.
+    """

@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,16 @@ def identity() -> Identity:
 
 
 @dataclass
+class Clock:
+    """The time by which tokens of grants are over, which a test may put forward."""
+
+    ahead: float = 0.0
+
+    def now(self) -> float:
+        return time.time() + self.ahead
+
+
+@dataclass
 class Ran:
     code: int
     out: str
@@ -64,6 +74,7 @@ class World:
     folder: Path
     desk: Desk
     books: ledger.Ledger
+    clock: Clock = field(default_factory=Clock)
 
     def command(self, *args: str) -> list[str]:
         cache = str(self.folder / "cache")
@@ -118,13 +129,14 @@ async def world(
         pods = await rooms.enter_async_context(room)
         await rooms.enter_async_context(quotas.running(shelves, Prices(fleet, demand_of).now))
         await rooms.enter_async_context(workloads.running(shelves, pods.teller))
-        grants = Grants(store, time.time)
+        clock = Clock()
+        grants = Grants(store, clock.now)
         await grants.load()
         notes = await rooms.enter_async_context(audit.running(folder / "audit.log", time.time))
         books = await rooms.enter_async_context(ledger.running(store, fleet, FakeCloud()))
         gate = Gate(grants, notes, allowed or {}, books.spent)
         api = await rooms.enter_async_context(server.running(shelves, pods, fleet, settings, gate))
-        yield World(fleet, api.kubeconfig, folder, Desk(grants, shelves, notes, api.cluster), books)
+        yield World(fleet, api.kubeconfig, folder, Desk(grants, shelves, notes, api.cluster), books, clock)
 
 
 def manifest(script: str = "echo hello; sleep 1000", **spec: Any) -> str:

@@ -115,6 +115,45 @@ async def test_a_revoked_token_is_over_at_once_its_watches_too(tmp_path: Path) -
         assert "there is none of this name" in (await at.chinampa("revoke", "eve")).err
 
 
+async def test_what_was_begun_with_a_token_ends_with_the_tokens_time(tmp_path: Path) -> None:
+    async with site(tmp_path) as at:
+        it = at.it
+        await it.ok("apply", "-f", "-", stdin=manifest())
+        await it.ok("wait", "pod/web", "--for=condition=Ready", "--timeout=15s")
+        token = await at.token("--namespace", "default", "--role", "edit", "--name", "brief", "--expires", "1h")
+        begun = [
+            asyncio.create_task(it.kubectl(token, *args, deadline=60))
+            for args in (
+                ("get", "configmaps", "-w"),
+                ("logs", "-f", "web"),
+                ("exec", "web", "--", "sleep", "1000"),
+            )
+        ]
+        async with asyncio.timeout(60):
+            while not any((one.get("who"), one.get("code")) == ("token:brief", 0) for one in at.notes()):
+                await asyncio.sleep(0.05)
+        await it.ok("create", "configmap", "c", token)
+        assert not any(one.done() for one in begun)
+        it.clock.ahead = 3601.0
+        await asyncio.gather(*begun)
+        assert "Unauthorized" in (await it.kubectl("get", "pods", token)).err
+
+
+async def test_what_a_service_account_began_ends_with_it(tmp_path: Path) -> None:
+    async with site(tmp_path) as at:
+        it = at.it
+        await it.ok("create", "serviceaccount", "robot")
+        token = f"--token={(await it.ok('create', 'token', 'robot')).strip()}"
+        watching = asyncio.create_task(it.kubectl("get", "configmaps", "-w", token, deadline=60))
+        await it.ok("create", "configmap", "c")
+        while not any(one.get("verb") == "create" and one.get("name") == "c" for one in at.notes()):
+            await asyncio.sleep(0.05)
+        assert not watching.done()
+        await it.ok("delete", "serviceaccount", "robot")
+        await watching
+        assert "Unauthorized" in (await it.kubectl("get", "pods", token)).err
+
+
 async def test_a_namespaces_cells_are_bounded_in_money_number_and_gpus(tmp_path: Path) -> None:
     async with site(tmp_path) as at:
         it = at.it

@@ -8,7 +8,7 @@ import pytest
 
 from cellwire.faults import Fault
 from controller.api.people import Who, refusal, wanted
-from controller.api.restricted import check
+from controller.api.restricted import CHECKS, check
 from controller.pods.kind import PODS
 
 POD = "/api/v1/namespaces/ci/pods/web"
@@ -79,12 +79,17 @@ def _deployment(pod: dict[str, Any]) -> dict[str, Any]:
 
 
 EDIT, ADMIN = Who(name="e", role="edit", namespace="ci"), Who(name="a", role="admin")
-ALLOWED = {"cloud-route": ("10.8.0.0/16", "fd00::/8"), "security-groups": ("sg-1", "sg-2")}
+ALLOWED = {
+    "cloud-route": ("10.8.0.0/16", "fd00::/8"),
+    "security-groups": ("sg-1", "sg-2"),
+    "capacity-reservation": ("cr-1",),
+}
 TAKEN = [
     _pod(cloud_route="10.8.3.0/24"),
     _pod(cloud_route="10.8.3.0/24, fd00:1::/64"),
     _pod(security_groups="sg-1,sg-2"),
-    _pod(public_address="true"),
+    _pod(public_address="false", metadata="false"),
+    _pod(capacity_reservation="cr-1"),
     {"metadata": {"name": "p"}},
 ]
 REFUSED = [
@@ -93,6 +98,9 @@ REFUSED = [
     _pod(cloud_route="::/0"),
     _pod(security_groups="sg-1,sg-3"),
     _pod(instance_profile="admin"),
+    _pod(capacity_reservation="cr-2"),
+    _pod(public_address="true"),
+    _pod(metadata="true"),
 ]
 
 
@@ -105,10 +113,10 @@ def test_values_of_the_settings_are_everybodys(one: dict[str, Any]) -> None:
 @pytest.mark.parametrize("one", REFUSED)
 def test_other_values_are_the_admins(one: dict[str, Any]) -> None:
     for written in (one, _deployment(one), {"metadata": {}, "spec": {"jobTemplate": _deployment(one)}}):
-        with pytest.raises(Fault, match="may have the values of api"):
+        with pytest.raises(Fault, match=r"may have the values of api|may be \"false\" only, unless api"):
             check(EDIT, ALLOWED, PODS, None, written)
         check(ADMIN, ALLOWED, PODS, None, written)
-        check(EDIT, dict.fromkeys(("cloud-route", "security-groups", "instance-profile"), ("*",)), PODS, None, written)
+        check(EDIT, dict.fromkeys(CHECKS, ("*",)), PODS, None, written)
 
 
 def test_what_an_admin_has_written_may_stay_while_others_change_the_rest() -> None:

@@ -19,7 +19,7 @@ from controller.sandboxes.carried import Carrier
 from controller.sandboxes.following import Following
 from controller.sandboxes.memory import Memory
 from controller.sandboxes.records import ContainerRecord, SandboxRecord
-from controller.sandboxes.ways import LOG_GRACE, Ways
+from controller.sandboxes.ways import Ways
 from tests.support.memory_store import remembering
 
 CELL = CellName("c-1")
@@ -53,7 +53,7 @@ class Refusing:
 
 
 @asynccontextmanager
-async def followed(grace: float = LOG_GRACE) -> AsyncGenerator[tuple[Following, Memory, Refusing]]:
+async def followed(grace: float = 60.0) -> AsyncGenerator[tuple[Following, Memory, Refusing]]:
     """A sandbox with a container that runs, whose log's copy has failed once."""
     refusing = Refusing()
     async with remembering() as memory:
