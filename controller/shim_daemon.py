@@ -51,7 +51,7 @@ async def main(settings: Settings, token: str) -> None:
         asked = (
             await shim_rooms.open_cluster(settings, rooms, cells) if clustered else shim_rooms.sized_by_limits(settings)
         )
-        ways = Ways(Carrier(joined.carried_key))
+        ways = Ways(Carrier(joined.carried_key), log_grace=settings.fleet.log_grace)
         await shim_rooms.open_shim(settings, rooms, cells, store, ways, RegistryAccess(central.login), asked)
         log.info("ready", worker=joined.worker, controllers=own.controllers)
         await stop.wait()
