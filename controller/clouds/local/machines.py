@@ -20,6 +20,7 @@ import msgspec
 
 from cellwire.faults import Fault, Kind
 from controller.clouds.local import cgroups, identity, metadata, network, router
+from controller.clouds.local.bytecode import compile_agent
 from controller.clouds.local.catalogue import architecture
 from controller.clouds.local.inside.filesystem import ON_DISK
 from controller.clouds.local.inside.plan import BootPlan
@@ -63,6 +64,7 @@ class Machines:
             (self._settings.root / folder).mkdir(parents=True, exist_ok=True, mode=0o711)
         for target in ON_DISK:
             Path(target).mkdir(parents=True, exist_ok=True)
+        await asyncio.to_thread(compile_agent, self._settings.python_path)
         for left in (self._settings.root / "trash").iterdir():
             self._trash.put_nowait(left)
         await self.router.prepare()  # first, because it refuses what another cluster has
