@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cellwire.faults import Fault, Kind
+from hostkit import mountinfo
 from images import contents
 from images.programs import need, run
 
@@ -36,7 +37,7 @@ def packages(work: Path, name: str, wanted: Sequence[str], architecture: str, ep
     if tree.exists():
         return tree
     making = tree.with_suffix(".new")
-    shutil.rmtree(making, ignore_errors=True)
+    clear(making)
     options = [f"--dpkgopt=path-exclude={pattern}" for pattern in contents.NOT_UNPACKED]
     run(
         [
@@ -145,6 +146,18 @@ def kernel(tree: Path) -> tuple[Path, Path]:
     if len(found) != 1:
         raise Fault(Kind.BROKEN, f"tree {tree}", f"it has {len(found)} kernels, one is needed")
     return found[0], tree / "usr/lib/modules" / found[0].name.removeprefix("vmlinuz-")
+
+
+def clear(folder: Path) -> None:
+    """Remove what an interrupted bake left, in which /proc may still be mounted. Raises Fault BROKEN."""
+    for point in mountinfo.below(folder.resolve(), mountinfo.own()):
+        run(["umount", "--lazy", str(point)])
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise Fault(Kind.BROKEN, f"tree {folder}", str(error), "remove it") from error
 
 
 def _write(path: Path, text: str, mode: int) -> None:
