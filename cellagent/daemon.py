@@ -21,6 +21,7 @@ from cellagent.boot.moments import started_at
 from cellagent.images import routes
 from cellagent.images import service as images
 from cellagent.images.messages import RegistrySettings
+from cellagent.images.shared import shared_layers
 from cellagent.kernel import agent_locks, power
 from cellagent.link import heartbeat
 from cellagent.link.events import CellEvents
@@ -132,6 +133,7 @@ async def _at_home(
             for one in settings.registries
         ),
         proxies=merged((told, proxies_of(os.environ))),
+        shared=shared_layers(folders.root),
     )
     runtime_settings = msgspec.structs.replace(
         folders, pod_address=settings.pod_address, pod_address6=settings.pod_address6, vpc=home.vpc

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import structlog
 
 from cellwire import tasks
@@ -124,13 +125,7 @@ async def main(settings: Settings) -> None:
             )
         later.fleet = fleet
         books = await rooms.enter_async_context(ledger.running(store, fleet, cloud))
-        images = Images(access=RegistryAccess(cloud.login), patience=settings.api.image_patience)
-        if settings.api.ask_registries:
-            asking = await rooms.enter_async_context(
-                registries.asking(_bases(settings), cloud.login, _tls(settings), _proxies(settings))
-            )
-            access = RegistryAccess(cloud.login, asking.digest)
-            images = replace(images, architectures=asking.architectures, access=access)
+        images = await _open_registries(settings, rooms, cloud)
         sealing = Sealing(link.authority.secret("objects"))
         library = await rooms.enter_async_context(objects.running(store, sealing, (*STORED, *WORKLOADS), time.time))
         pods = await rooms.enter_async_context(
@@ -164,7 +159,7 @@ async def main(settings: Settings) -> None:
         )
         facts = {"cloud": cloud.name, "link": list(link.controllers), "pid": os.getpid()}
         warming = await rooms.enter_async_context(
-            warm_images.running(fleet, held(settings.standby), cloud.login, early={CLAIMED_BY})
+            warm_images.running(fleet, held(settings.standby), replace(images.access, digest=None), early={CLAIMED_BY})
         )
         await rooms.enter_async_context(admin.running(fleet, state, facts, cloud, metrics, warming.held, routes))
         log.info("ready", cloud=cloud.name, cells_dial=link.controllers)
@@ -227,6 +222,18 @@ async def _open_store(settings: Settings, rooms: AsyncExitStack, stop: asyncio.E
     return await rooms.enter_async_context(etcd.running(there, stop.is_set))
 
 
+async def _open_registries(settings: Settings, rooms: AsyncExitStack, cloud: Cloud) -> Images:
+    """What pods are told of images, and how registries are asked."""
+    access = RegistryAccess(cloud.login, share=cloud.share)
+    images = Images(access=access, patience=settings.api.image_patience)
+    if not settings.api.ask_registries:
+        return images
+    asking = await rooms.enter_async_context(
+        registries.asking(_bases(settings), cloud.login, _tls(settings), _proxies(settings))
+    )
+    return replace(images, architectures=asking.architectures, access=replace(access, digest=asking.digest))
+
+
 async def _open_cloud(settings: Settings, rooms: AsyncExitStack) -> Cloud:
     if settings.cloud.kind == "ec2":
         _check_stock(settings)
@@ -239,6 +246,9 @@ async def _open_cloud(settings: Settings, rooms: AsyncExitStack) -> Cloud:
         path=(str(Path(sys.executable).parent),),
         python_path=(str(HERE), str(HERE / "proto")),
         needed=(str(HERE), sys.prefix, sys.base_prefix),
+    )
+    local = msgspec.structs.replace(
+        local, registries=registry_facts.facts(settings.registries), proxies=_proxies(settings)
     )
     return await rooms.enter_async_context(local_cloud.running(local))
 

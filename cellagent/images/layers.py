@@ -2,7 +2,8 @@
 
 Each is unpacked by a process of its own that is locked into the layer's folder (see unpack and extract). Folders that
 a layer uses without describing them take their attributes from the layers below, and whiteouts of what no layer below
-has go, as if the layers were laid over each other one by one.
+has go, as if the layers were laid over each other one by one. What other machines have brought to where all share it
+(`shared`) is used where it lies.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,10 +19,12 @@ from cellagent.images import unpackers
 from cellagent.images.extract import OPAQUE_XATTR
 from cellagent.images.manifest import Descriptor, chain_ids
 from cellagent.images.messages import LayerReady, Unpacked
+from cellagent.images.shared import SharedLayers
 from cellagent.images.unpackers import Blobs, Unpackers
 from cellwire.faults import Fault
 
 AT_ONCE = 3
+NONE_SHARED = SharedLayers("")
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -36,18 +40,21 @@ class Stack:
         work: str,
         arrived: Callable[[int], None],
         ready: Callable[[LayerReady], None],
+        shared: SharedLayers = NONE_SHARED,
     ) -> None:
         self.chain = chain_ids(diff_ids)
         self._layers = layers
         self._diff_ids = diff_ids
+        self._shared = shared
         self._folders = [present.get(chain) or f"{work}/layer-{n}" for n, chain in enumerate(self.chain)]
         # Open folders of whole layers: their paths change when the parent takes them over.
         self._roots = {n: os.open(present[chain], _OPEN) for n, chain in enumerate(self.chain) if chain in present}
-        self._missing = [n for n, chain in enumerate(self.chain) if chain not in present]
+        self._untold = deque(n for n, chain in enumerate(self.chain) if chain not in present)
+        found = ((n, shared.find(self.chain[n])) for n in self._untold)
+        self._whole: dict[int, Unpacked | LayerReady] = {n: layer for n, layer in found if layer is not None}
+        self._missing = [n for n in self._untold if n not in self._whole]
         self._arrived = arrived
         self._ready = ready
-        self._unpacked: dict[int, Unpacked] = {}
-        self._told = 0
 
     @property
     def missing(self) -> list[int]:
@@ -58,8 +65,10 @@ class Stack:
         """Fetch and unpack what is missing, once. Raises Fault."""
         slots = asyncio.Semaphore(AT_ONCE)
         try:
+            self._tell()
             if not self._missing:
                 return
+            self._shared.announce(self.chain[number] for number in self._missing)
             async with unpackers.running() as processes, asyncio.TaskGroup() as group:
                 for number in self._missing:
                     await slots.acquire()
@@ -67,13 +76,18 @@ class Stack:
         finally:
             for descriptor in self._roots.values():
                 os.close(descriptor)
+            self._shared.close()
 
     async def _one(self, number: int, blobs: Blobs, slots: asyncio.Semaphore, processes: Unpackers) -> None:
         layer = self._layers[number]
         folder = self._folders[number]
-        Path(folder).mkdir(mode=0o755)
         try:
-            self._unpacked[number] = await processes.unpack(folder, layer, self._diff_ids[number], blobs, self._arrived)
+            if (found := await self._shared.waited_for(self.chain[number], lambda: self._arrived(0))) is not None:
+                self._whole[number] = found
+                self._tell()
+                return
+            Path(folder).mkdir(mode=0o755)
+            self._whole[number] = await processes.unpack(folder, layer, self._diff_ids[number], blobs, self._arrived)
         except Fault as fault:
             if fault.thing != "layer":
                 raise
@@ -84,24 +98,27 @@ class Stack:
 
     def _tell(self) -> None:
         """Tell of layers that are whole and have only whole ones below them."""
-        while self._told < len(self._missing) and (number := self._missing[self._told]) in self._unpacked:
-            done = self._unpacked.pop(number)
-            self._told += 1
-            self._roots[number] = os.open(self._folders[number], _OPEN)
-            below = [self._roots[n] for n in reversed(range(number))]
-            inherit(self._roots[number], done.implicit, below)
-            forget_idle_whiteouts(self._roots[number], done.whiteouts, below)
-            self._ready(
-                LayerReady(
-                    chain_id=self.chain[number],
-                    diff_id=self._diff_ids[number],
-                    digest=self._layers[number].digest,
-                    folder=self._folders[number],
-                    size=done.size,
-                    unpacked=done.unpacked,
-                    entries=done.entries,
-                )
-            )
+        while self._untold and (number := self._untold[0]) in self._whole:
+            self._untold.popleft()
+            done = self._whole.pop(number)
+            ready = done if isinstance(done, LayerReady) else self._finished(number, done)
+            self._roots[number] = os.open(ready.folder, _OPEN)
+            if isinstance(done, Unpacked):
+                below = [self._roots[n] for n in reversed(range(number))]
+                inherit(self._roots[number], done.implicit, below)
+                forget_idle_whiteouts(self._roots[number], done.whiteouts, below)
+            self._ready(ready)
+
+    def _finished(self, number: int, done: Unpacked) -> LayerReady:
+        return LayerReady(
+            chain_id=self.chain[number],
+            diff_id=self._diff_ids[number],
+            digest=self._layers[number].digest,
+            folder=self._folders[number],
+            size=done.size,
+            unpacked=done.unpacked,
+            entries=done.entries,
+        )
 
 
 def inherit(folder: int, implicit: Sequence[bytes], below: Sequence[int]) -> None:

@@ -50,6 +50,7 @@ class PullRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One pull. `present` maps chain ids to folders that need not be fetched; `work` is the child's own folder.
 
     `asked_at` is when somebody asked for it, by the machine's monotonic clock, in seconds.
+    `shared` is a folder of layers that are not fetched either (see `shared`); a pull that `fills` it brings them there.
     """
 
     reference: str
@@ -59,6 +60,8 @@ class PullRequest(msgspec.Struct, frozen=True, kw_only=True):
     proxies: Proxies = Proxies()
     credentials: Credentials = Credentials()
     present: dict[str, str] = {}
+    shared: str = ""
+    fills: bool = False
     stall_seconds: float = 60.0
     asked_at: float = 0.0
 
@@ -74,7 +77,7 @@ class PullProgress(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):
 
 
 class LayerReady(msgspec.Struct, frozen=True, kw_only=True, tag="layer"):
-    """A verified, complete layer, told in the order of the chain. `folder` is in the work folder."""
+    """A verified, complete layer, told in the order of the chain. `folder` is in the work folder, or `shared`."""
 
     chain_id: str
     diff_id: str
@@ -83,6 +86,7 @@ class LayerReady(msgspec.Struct, frozen=True, kw_only=True, tag="layer"):
     size: int
     unpacked: int
     entries: int
+    shared: bool = False
 
 
 class Pulled(msgspec.Struct, frozen=True, kw_only=True, tag="pulled"):

@@ -18,6 +18,7 @@ import uvloop
 from cellagent.images import children, choosing, frames, layers, manifest, reference, registry
 from cellagent.images.extract import fault_of
 from cellagent.images.messages import Failure, LayerReady, Pulled, PullMessage, PullProgress, PullRequest
+from cellagent.images.shared import SharedLayers
 from cellwire.faults import Fault, Kind
 
 PROGRESS_SECONDS = 0.2
@@ -103,6 +104,7 @@ async def _pull(request: PullRequest, wanted: reference.Reference, teller: Progr
             work=request.work,
             arrived=teller.arrived,
             ready=teller.ready,
+            shared=SharedLayers(request.shared, fills=request.fills),
         )
         teller.bytes_total = sum(found.layers[n].size for n in stack.missing)
         teller.layers_total = len(stack.missing)

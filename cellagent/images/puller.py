@@ -12,7 +12,8 @@ import time
 from asyncio.subprocess import Process
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Any, cast
+from pathlib import Path
+from typing import Any, Protocol, cast
 
 import msgspec
 
@@ -29,7 +30,6 @@ from cellagent.images.messages import (
 )
 from cellagent.images.protocol import Image
 from cellagent.images.reference import Reference
-from cellagent.images.store import ImageStore
 from cellwire.faults import Fault, Kind
 from cellwire.platforms import Platform
 from cellwire.proxies import DIRECT, Proxies
@@ -42,6 +42,35 @@ _ARCHITECTURES = {
     "armv6l": ("arm", "v6"),
     "i686": ("386", ""),
 }
+
+
+class PullStore(Protocol):
+    """Where pulls go."""
+
+    @property
+    def freed(self) -> Callable[[], None]:
+        """Called at the end of each pull."""
+        ...
+
+    def present(self) -> dict[str, str]:
+        """Complete layers by chain id."""
+        ...
+
+    def work_folder(self) -> Path:
+        """A new empty folder for one pull. Raises OSError."""
+        ...
+
+    def done_with(self, work: Path) -> None:
+        """A pull has ended."""
+        ...
+
+    def adopt(self, layer: LayerReady, now: float) -> None:
+        """Take over a complete layer. Raises OSError."""
+        ...
+
+    def add(self, wanted: Reference, pulled: Pulled) -> Image:
+        """Take note of a pulled image, whose layers have all been adopted. Raises Fault, OSError."""
+        ...
 
 
 class _Shared:
@@ -59,12 +88,14 @@ class Puller:
 
     def __init__(
         self,
-        store: ImageStore,
+        store: PullStore,
         group: asyncio.TaskGroup,
         on_progress: Callable[[PullProgress], None],
         *,
         stall_seconds: float,
         proxies: Proxies = DIRECT,
+        shared: Path | None = None,
+        fills: bool = False,
     ) -> None:
         self.registries: tuple[RegistrySettings, ...] = ()
         self._proxies = proxies
@@ -72,6 +103,8 @@ class Puller:
         self._group = group
         self._on_progress = on_progress
         self._stall_seconds = stall_seconds
+        self._shared = str(shared or "")
+        self._fills = fills
         self.ending = 0
         """Pulls whose callers have gone and whose processes have not yet."""
         self._running: dict[tuple[str, Credentials], _Shared] = {}
@@ -138,6 +171,8 @@ class Puller:
             proxies=self._proxies,
             credentials=credentials,
             present=self._store.present(),
+            shared=self._shared,
+            fills=self._fills,
             stall_seconds=self._stall_seconds,
             asked_at=time.monotonic(),
         )

@@ -31,6 +31,8 @@ class ImageSettings(msgspec.Struct, frozen=True, kw_only=True):
     pinned: tuple[str, ...] = ()
     stall_seconds: float = 60.0
     proxies: Proxies = Proxies()
+    shared: Path | None = None
+    """Layers that this machine has in common with others (see `shared`), if any."""
 
 
 class ImageRoom:
@@ -58,7 +60,14 @@ async def running(
     store, rubbish = _opened(settings)
     async with asyncio.TaskGroup() as keeper:
         async with asyncio.TaskGroup() as pulls:
-            puller = Puller(store, pulls, on_progress, stall_seconds=settings.stall_seconds, proxies=settings.proxies)
+            puller = Puller(
+                store,
+                pulls,
+                on_progress,
+                stall_seconds=settings.stall_seconds,
+                proxies=settings.proxies,
+                shared=settings.shared,
+            )
             puller.registries = settings.registries
             keeping = keeper.create_task(_keep(store, puller, rubbish))
             try:
@@ -72,7 +81,7 @@ def _opened(settings: ImageSettings) -> tuple[ImageStore, list[Path]]:
     """The store, and what earlier lives have left in it to be deleted."""
     try:
         settings.root.mkdir(parents=True, exist_ok=True)
-        store = ImageStore(settings.root.resolve(), pinned=settings.pinned)
+        store = ImageStore(settings.root.resolve(), pinned=settings.pinned, shared=settings.shared)
         return store, store.rubbish()
     except OSError as error:
         mend = "mend its disk, or choose a folder that root may write"

@@ -31,6 +31,7 @@ from cellagent.images.manifest import decode_config
 from cellagent.images.messages import LayerReady, Pulled
 from cellagent.images.protocol import Image, ImageConfig
 from cellagent.images.reference import Reference
+from cellagent.images.shared import name_of
 from cellwire.faults import Fault, Kind
 from hostkit import files, pids
 
@@ -51,6 +52,8 @@ class StoredLayer(msgspec.Struct, frozen=True, kw_only=True):
     unpacked: int
     entries: int
     durable: bool = False
+    shared: bool = False
+    """It lies where machines share layers, and is not this store's to remove."""
 
 
 class StoredImage(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,8 +81,11 @@ class _Hold(msgspec.Struct, frozen=True):
 class ImageStore:
     """Implements `protocol.Images`. One owner, one thread. `freed` is called when layers may have become rubbish."""
 
-    def __init__(self, root: Path, *, pinned: Iterable[str] = (), boot_id: str = "") -> None:
+    def __init__(
+        self, root: Path, *, pinned: Iterable[str] = (), boot_id: str = "", shared: Path | None = None
+    ) -> None:
         self.root = root
+        self._shared = shared
         self.freed: Callable[[], None] = lambda: None
         self._pinned = frozenset(str(references.parse(text)) for text in pinned)
         self._boot_id = boot_id or pids.boot_id()
@@ -155,8 +161,9 @@ class ImageStore:
         return chain[-1] if chain else ""
 
     def usage(self) -> tuple[int, int]:
-        """Bytes and inodes that unpacked layers take."""
-        return sum(x.unpacked for x in self._layers.values()), sum(x.entries for x in self._layers.values())
+        """Bytes and inodes that unpacked layers take of this disk."""
+        own = [layer for layer in self._layers.values() if not layer.shared]
+        return sum(layer.unpacked for layer in own), sum(layer.entries for layer in own)
 
     # What a pull does
 
@@ -184,10 +191,11 @@ class ImageStore:
         if not self.saved:
             # The index on disk may name a layer of this chain id that is gone, and call it durable.
             self._save()
-        target = self._folder(layer.chain_id)
-        if target.exists():
-            self._discard(target)
-        Path(layer.folder).rename(target)
+        if not layer.shared:
+            target = self._folder(layer.chain_id)
+            if target.exists():
+                self._discard(target)
+            Path(layer.folder).rename(target)
         self._spare[layer.chain_id] = now
         self._layers[layer.chain_id] = StoredLayer(
             chain_id=layer.chain_id,
@@ -196,6 +204,8 @@ class ImageStore:
             size=layer.size,
             unpacked=layer.unpacked,
             entries=layer.entries,
+            durable=layer.shared,
+            shared=layer.shared,
         )
         self._save()
 
@@ -251,7 +261,8 @@ class ImageStore:
         gone = [chain for chain in self._layers if chain not in needed]
         for chain in gone:
             try:
-                self._doomed.append(self._discard(self._folder(chain)))
+                if not self._layers[chain].shared:
+                    self._doomed.append(self._discard(self._folder(chain)))
             except FileNotFoundError:
                 pass
             except OSError as error:
@@ -340,7 +351,15 @@ class ImageStore:
             pinned=not self._pinned.isdisjoint((*image.tags, *image.digests)),
         )
 
+    def _place(self, layer: StoredLayer) -> Path:
+        # Where layers are not shared any more, it is looked for where it never is.
+        return (self._shared or self.root) / name_of(layer.chain_id) if layer.shared else self._own(layer.chain_id)
+
     def _folder(self, chain_id: str) -> Path:
+        known = self._layers.get(chain_id)
+        return self._place(known) if known is not None else self._own(chain_id)
+
+    def _own(self, chain_id: str) -> Path:
         # Half of the hex tells layers apart well enough and keeps overlayfs's option page short.
         return self.root / "layers" / chain_id.partition(":")[2][:32]
 
@@ -379,7 +398,7 @@ class ImageStore:
             index = _Index()
         same_boot = index.boot_id == self._boot_id
         for layer in index.layers:
-            if (layer.durable or same_boot) and self._folder(layer.chain_id).is_dir():
+            if (layer.durable or same_boot) and self._place(layer).is_dir():
                 self._layers[layer.chain_id] = layer
         for image in index.images:
             if self._layers.keys() >= set(image.chain) and self._blob(image.id).is_file():

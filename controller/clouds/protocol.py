@@ -162,6 +162,12 @@ class Cloud(ABC):
         """
         return None
 
+    def share(self, image: str, login: Login | None, image_id: str = "") -> None:
+        """Have the layers of an image, which this login may pull, where instances of one machine find them. Returns at
+        once. `image_id` is what an instance pulled by that reference just now, if one did.
+        """
+        return
+
     def route(self, wanted: Mapping[InstanceId, tuple[str, ...]]) -> None:
         """Routes from now on: these networks (CIDR) lead to these instances, and none to others. Returns at once."""
         return

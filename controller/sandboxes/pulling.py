@@ -30,11 +30,12 @@ Account = tuple[str, str]
 @dataclass(frozen=True, slots=True)
 class RegistryAccess:
     """How registries are asked: `login` gives credentials of the cloud's own, `digest` tells what a reference stands
-    for now where these credentials may know it, else "".
+    for now where these credentials may know it, else "". `share` hears of each pull, before and after it.
     """
 
     login: LoginOf | None = None
     digest: Callable[[str, Login | None], Awaitable[str]] | None = None
+    share: Callable[[str, Login | None, str], None] | None = None
 
 
 NOBODY = RegistryAccess()
@@ -90,7 +91,14 @@ async def pull(
 
 
 async def _pull(there: OneCell, asked: cri.PullImageRequest, access: RegistryAccess, deadline: float) -> str:
-    return await _found(there, asked, access) or await there.pull_image(asked, deadline)
+    if access.share is not None:
+        access.share(asked.image.image, _login_in(asked.auth), "")
+    if found := await _found(there, asked, access):
+        return found
+    pulled = await there.pull_image(asked, deadline)
+    if access.share is not None:
+        access.share(asked.image.image, _login_in(asked.auth), pulled)
+    return pulled
 
 
 async def _found(there: OneCell, asked: cri.PullImageRequest, access: RegistryAccess) -> str:

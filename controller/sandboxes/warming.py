@@ -21,7 +21,6 @@ import structlog
 
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault
-from controller.clouds.protocol import LoginOf
 from controller.fleet.cells import Telling
 from controller.fleet.pool_classes import Images
 from controller.model.cell import Cell, CellState
@@ -51,11 +50,11 @@ class Warming:
     """See the module. Made by `running`. `wanted` are the images of each class of warm cells, by its name."""
 
     def __init__(
-        self, cells: Telling, wanted: Mapping[str, Images], login: LoginOf | None, early: Collection[str] = ()
+        self, cells: Telling, wanted: Mapping[str, Images], access: RegistryAccess, early: Collection[str] = ()
     ) -> None:
         self._cells = cells
         self._wanted = {of: images for of, images in wanted.items() if images.named or images.forecast}
-        self._access = RegistryAccess(login)
+        self._access = access
         self._early = frozenset(early)
         self._begun: set[CellName] = set()
         self._filled: dict[CellName, dict[str, str]] = {}
@@ -157,10 +156,10 @@ def _waits(cell: Cell) -> bool:
 
 @asynccontextmanager
 async def running(
-    cells: Telling, wanted: Mapping[str, Images], login: LoginOf | None, early: Collection[str] = ()
+    cells: Telling, wanted: Mapping[str, Images], access: RegistryAccess, early: Collection[str] = ()
 ) -> AsyncGenerator[Warming]:
     """Warm cells are filled for as long as this lives; `early` are the rooms whose pods' images are begun at once."""
-    warming = Warming(cells, wanted, login, early)
+    warming = Warming(cells, wanted, access, early)
     async with asyncio.TaskGroup() as tasks:
         work = tasks.create_task(warming.work())
         try:

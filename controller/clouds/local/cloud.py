@@ -21,7 +21,7 @@ from controller.clouds.local.machines import Machines
 from controller.clouds.local.records import Record, Records, Stage, instance_of, unknown
 from controller.clouds.local.refusals import first_fit, no_offers
 from controller.clouds.local.settings import LocalSettings
-from controller.clouds.protocol import Cloud, LaunchOutcome, LaunchRequest, Notice
+from controller.clouds.protocol import Cloud, LaunchOutcome, LaunchRequest, Login, Notice
 from controller.clouds.userdata import LIMIT_BYTES
 from controller.model.instance import Identity, Instance
 from controller.model.names import InstanceId
@@ -101,6 +101,10 @@ class LocalCloud(Cloud):
         """Check against the key of this cloud."""
         return self._signer.verify(document, signature)
 
+    def share(self, image: str, login: Login | None, image_id: str = "") -> None:
+        """Bring its layers to where instances of this machine find them."""
+        self._machines.layers.want(image, login, image_id)
+
     async def notices(self) -> AsyncGenerator[Notice]:
         """Instances that ended by themselves."""
         heard: asyncio.Queue[Notice] = asyncio.Queue()
@@ -125,12 +129,14 @@ class LocalCloud(Cloud):
         known = {str(record.id) for record in self._records.all() if record.live}
         for stranger in self._machines.strangers(known):
             await self._clear(unknown(InstanceId(stranger)))
+        self._drop_layers()
 
     async def work(self) -> None:
         """What goes on as long as the cloud is open."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._machines.empty_trash())
             tasks.create_task(self._bury())
+            tasks.create_task(self._machines.layers.work())
 
     async def close(self) -> None:
         """Let go of the instances, which run on; wait for the disks of ended ones to be removed."""
@@ -190,6 +196,7 @@ class LocalCloud(Cloud):
             tags=dict(request.tags),
             launched_at=time.time(),
             public_address=addresses.free_public(public, taken) if public else "",
+            shared=self._machines.layers.generation,
         )
 
     async def _terminate(self, instance: InstanceId, reason: str) -> None:
@@ -205,6 +212,7 @@ class LocalCloud(Cloud):
             self._records.save(
                 msgspec.structs.replace(record, stage=Stage.TERMINATED, ended_at=time.time(), user_data="")
             )
+            self._drop_layers()
 
     async def _clear(self, record: Record) -> None:
         """Remove what there is of an instance that nobody was promised; where it does not end, it is buried later."""
@@ -247,6 +255,9 @@ class LocalCloud(Cloud):
             self._deaths.put_nowait(instance)
             return False
         return True
+
+    def _drop_layers(self) -> None:
+        self._machines.drop_layers({record.shared for record in self._records.all() if record.live})
 
     def _forget_old(self, now: float) -> None:
         for record in self._records.all():

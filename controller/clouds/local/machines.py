@@ -24,6 +24,7 @@ from controller.clouds.local.bytecode import compile_agent
 from controller.clouds.local.catalogue import architecture
 from controller.clouds.local.inside.filesystem import ON_DISK
 from controller.clouds.local.inside.plan import BootPlan
+from controller.clouds.local.layers import LayerShare
 from controller.clouds.local.metadata_server import MetadataServers
 from controller.clouds.local.records import Record
 from controller.clouds.local.settings import LocalSettings
@@ -54,6 +55,7 @@ class Machines:
         self._groups = cgroups.Groups(settings.cluster, settings.cgroup_parent)
         self._servers = MetadataServers()
         self.router = router.Router(settings)
+        self.layers = LayerShare(settings)
         self._watched: dict[InstanceId, int] = {}
         self._credits: dict[InstanceId, tuple[asyncio.TimerHandle, int]] = {}
         self._trash: asyncio.Queue[Path] = asyncio.Queue()
@@ -67,6 +69,7 @@ class Machines:
         await asyncio.to_thread(compile_agent, self._settings.python_path)
         for left in (self._settings.root / "trash").iterdir():
             self._trash.put_nowait(left)
+        self.layers.prepare()
         await self.router.prepare()  # first, because it refuses what another cluster has
         try:
             self._groups.prepare()
@@ -185,6 +188,11 @@ class Machines:
         if folder.exists():
             self._trash.put_nowait(folder.rename(self._settings.root / "trash" / f"{record.id}-{time.time_ns()}"))
 
+    def drop_layers(self, used: Collection[str]) -> None:
+        """Remove layers that are shared by none of these generations any more, and by no instance to come."""
+        for folder in self.layers.unused(used):
+            self._trash.put_nowait(folder.rename(self._settings.root / "trash" / f"layers-{time.time_ns()}"))
+
     async def empty_trash(self) -> None:
         """Remove the disks of ended machines, one after another, for ever."""
         while True:
@@ -272,6 +280,7 @@ class Machines:
             "cgroup_mounts": self._groups.mounts(),
             "root": str(folder / "root"),
             "disk": str(folder / "disk"),
+            "shared": str(self.layers.folder(record.shared)) if record.shared else "",
             "disks": [mount.point for mount in mountinfo.own() if mount.kind not in _NOT_DISKS],
             "visible": self._visible(),
             "files": self._files(record),

@@ -51,6 +51,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     public_address: str = ""
     groups: tuple[str, ...] = ()
     checked: bool = True
+    shared: str = ""
+    """The generation of shared layers that it sees, if any."""
     pid: int = 0
     pid_started: int = 0
     boot: str = ""

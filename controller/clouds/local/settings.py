@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from cellwire.proxies import DIRECT, Proxies
 from controller.model.setting import Group
 
 
@@ -40,6 +41,14 @@ class LocalCloud(Group, frozen=True, kw_only=True):
     memory_mib: Annotated[
         int, Meta(ge=0, description="Memory of all instances together; 0: all there is.", extra={"unit": "MiB"})
     ] = 0
+    shared_layers_gib: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Unpacked layers of images that instances share, on this machine's disk; 0: each has its own.",
+            extra={"unit": "GiB"},
+        ),
+    ] = 20
     cgroup_parent: Annotated[str, Meta(description="cgroup below which instances' groups are made.")] = ""
 
 
@@ -57,6 +66,9 @@ class LocalSettings(LocalCloud, frozen=True, kw_only=True):
     """Folders put before the usual PATH of instances: where `cellagent` is."""
     python_path: tuple[str, ...] = ()
     """PYTHONPATH inside instances, for an agent that runs from a checkout."""
+    registries: tuple[object, ...] = ()
+    """How registries are reached for layers that instances share, in the words that instances are told."""
+    proxies: Proxies = DIRECT
     environment: dict[str, str] = {}
     """More variables for the user-data."""
     launch_credit_seconds: float = 15.0

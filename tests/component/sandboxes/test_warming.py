@@ -11,6 +11,7 @@ from controller.fleet.pool_classes import Images
 from controller.model.names import PodUid
 from controller.model.pod import PodClaim, PodRef
 from controller.sandboxes import warming
+from controller.sandboxes.pulling import NOBODY
 from tests.support.cells_double import CellsDouble, cells, demand_of
 from tests.support.waiting import until
 
@@ -25,7 +26,7 @@ def pulled(fleet: CellsDouble) -> list[list[str]]:
 
 
 def early(fleet: CellsDouble, wanted: dict[str, Images] | None = None) -> Any:
-    return warming.running(cast("Telling", fleet), wanted or {}, None, early={"shim"})
+    return warming.running(cast("Telling", fleet), wanted or {}, NOBODY, early={"shim"})
 
 
 async def test_the_images_of_a_kubelets_pod_come_before_its_kubelet_asks_and_each_once() -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Folders kept on the instance's disk, by where they are seen.
 ON_DISK = {"/tmp": "tmp", "/var/tmp": "var-tmp", "/var/log": "log", "/var/lib/chinampa": "chinampa"}
+# Where the agent looks for layers that it need not pull.
+SHARED = "/var/lib/chinampa/shared"
 _OWN = ("/proc", "/sys", "/dev", "/run", "/tmp", "/var")
 _DEVICES = {
     "null": (1, 3),
@@ -40,6 +42,9 @@ def enter(plan: BootPlan) -> None:
     root = plan["root"]
     _disks(root, plan["disks"])
     _private(root, plan["disk"])
+    if plan["shared"]:
+        _folder(root + SHARED, 0o755)
+        _bind_readonly(plan["shared"], root + SHARED)
     _bring_back(root, plan["visible"])
     _etc(root, plan)
     syscalls.mount("proc", f"{root}/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)

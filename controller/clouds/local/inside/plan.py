@@ -25,6 +25,8 @@ class BootPlan(TypedDict):
     """An empty folder on which the new root is built."""
     disk: str
     """The folder that is the instance's disk."""
+    shared: str
+    """A folder of this machine's that the agent sees read-only as that of shared layers; "" where there is none."""
     disks: list[str]
     """Where file systems of this machine's disks are mounted."""
     visible: list[str]

@@ -1,0 +1,126 @@
+"""Unpacked layers that machines share: a folder which one writer fills, and which everybody else has read-only.
+
+    <chain id>/           an unpacked layer, complete by the time it is here
+    <chain id>.json       what it is; there before the layer
+    <chain id>.coming     locked by the process that is about to put the layer here
+
+A layer is in it under the chain id that its content was verified to have, so a reader asks its own registry whether it
+may have an image, and needs no word of anybody about what is in a layer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import msgspec
+
+from cellagent.images.messages import LayerReady
+
+_LOOK_SECONDS = 0.05
+# Who holds a lock without bringing the layer is not waited for longer.
+PATIENCE = 300.0
+
+
+def name_of(chain_id: str) -> str:
+    """A layer's name in the folder."""
+    return chain_id.partition(":")[2]
+
+
+def shared_layers(root: Path) -> Path | None:
+    """The folder below the agent's root, where this machine has one: it is read-only, or it is somebody else's."""
+    folder = root / "shared"
+    with contextlib.suppress(OSError):
+        if folder.is_dir() and os.statvfs(folder).f_flag & os.ST_RDONLY:
+            return folder
+    return None
+
+
+class SharedLayers:
+    """The folder as one pull has it; no folder is an empty one that nobody fills. Who `fills` it tells readers of the
+    layers that it is about to put there, until they are there, or until its process ends, however it does.
+    """
+
+    def __init__(self, folder: str, *, fills: bool = False) -> None:
+        self._folder = Path(folder) if folder else None
+        self._fills = fills
+        self._held: list[int] = []
+
+    def find(self, chain_id: str) -> LayerReady | None:
+        """A layer, if it is there."""
+        if self._folder is None:
+            return None
+        folder = self._folder / name_of(chain_id)
+        if not folder.is_dir():
+            return None
+        try:
+            found = msgspec.json.decode(folder.with_suffix(".json").read_bytes(), type=LayerReady)
+        except (OSError, msgspec.DecodeError):
+            return None
+        return msgspec.structs.replace(found, folder=str(folder), shared=True) if found.chain_id == chain_id else None
+
+    async def waited_for(self, chain_id: str, waits: Callable[[], None]) -> LayerReady | None:
+        """A layer, if it is there or another process brings it; `waits` is called now and then meanwhile."""
+        if self._fills:
+            return None
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while (found := self.find(chain_id)) is None and self._is_coming(chain_id):
+                    waits()
+                    await asyncio.sleep(_LOOK_SECONDS)
+        except TimeoutError:
+            return None
+        return found or self.find(chain_id)
+
+    def announce(self, chain_ids: Iterable[str]) -> None:
+        """Tell readers of layers, where this fills the folder. Raises OSError."""
+        if not self._fills or self._folder is None:
+            return
+        for chain_id in chain_ids:
+            path = self._folder / f"{name_of(chain_id)}.coming"
+            own = path.with_name(f"{path.name}-{os.getpid()}")
+            descriptor = os.open(own, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._held.append(descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            own.rename(path)
+
+    def close(self) -> None:
+        """Let readers look for what is there."""
+        for descriptor in self._held:
+            os.close(descriptor)
+        self._held.clear()
+
+    def _is_coming(self, chain_id: str) -> bool:
+        if self._folder is None:
+            return False
+        try:
+            descriptor = os.open(self._folder / f"{name_of(chain_id)}.coming", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+
+def put(folder: Path, layer: LayerReady) -> None:
+    """Put a complete layer into the shared folder, unless it is there. Raises OSError."""
+    target = folder / name_of(layer.chain_id)
+    if not target.is_dir():
+        about = target.with_name(f"{target.name}.json-{os.getpid()}")
+        about.write_bytes(msgspec.json.encode(layer))
+        about.rename(target.with_suffix(".json"))
+        # Somebody else may have put it there meanwhile: it is the same.
+        try:
+            Path(layer.folder).rename(target)
+        except OSError:
+            if not target.is_dir():
+                raise
+    target.with_suffix(".coming").unlink(missing_ok=True)
