@@ -24,7 +24,7 @@ test-kubelet: setup ## the same with a real kubelet and control plane, from the 
 	@bash scripts/test tests/e2e/test_kubelet.py -rs
 
 test-cluster: setup ## Services, names, requests and events in a real cluster, from the binaries in KUBE_BIN
-	@bash scripts/test tests/e2e/test_cluster.py -rs
+	@bash scripts/test tests/e2e/test_cluster.py tests/e2e/test_cluster_life.py tests/e2e/test_worker_units.py -rs
 
 test-ha: setup ## two workers, two controllers, three members of etcd: leaders and shims killed and frozen; prints the pauses
 	@bash scripts/test tests/e2e/test_ha.py -rs

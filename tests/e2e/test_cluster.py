@@ -178,22 +178,24 @@ async def installed(own: Controller, folder: Path) -> AsyncGenerator[tuple[str, 
     """What `chinampa worker init` writes, in its place in this process' table of mounts; how the kubelet is started."""
     config = str(own.folder / "controller.toml")
     await own.run("worker", "init", "--config", config, "--to", str(folder))
-    there = Path("/etc/chinampa")
-    made = not there.exists()
-    there.mkdir(exist_ok=True)
     unit = (folder / "etc/systemd/system/chinampa-kubelet.service").read_text()
+    layers = {name: folder / f"layer-{name}" for name in ("upper", "work")}
+    for layer in layers.values():
+        layer.mkdir()
+    where = f"lowerdir=/etc,upperdir={layers['upper']},workdir={layers['work']}"
+    # As systemd has it: a kubelet's volumes are seen by all.
+    await programs.check(["mount", "--make-rshared", "/"])
     try:
-        # As systemd has it: a kubelet's volumes are seen by all.
-        await programs.check(["mount", "--make-rshared", "/"])
-        await programs.check(["mount", "--bind", str(folder / "etc/chinampa"), str(there)])
+        # Not this machine's own /etc, where others who do the same would meet.
+        await programs.check(["mount", "-t", "overlay", "overlay", "-o", where, "/etc"])
         try:
+            Path("/etc/chinampa").mkdir(exist_ok=True)
+            await programs.check(["mount", "--bind", str(folder / "etc/chinampa"), "/etc/chinampa"])
             yield tuple(unit.split("ExecStart=")[1].splitlines()[0].split())
         finally:
-            await programs.check(["umount", str(there)])
-            await programs.check(["mount", "--make-rprivate", "/"])
+            await programs.check(["umount", "--lazy", "--recursive", "/etc"])
     finally:
-        if made:
-            there.rmdir()
+        await programs.check(["mount", "--make-rprivate", "/"])
 
 
 async def page(cluster: Cluster, pod: str, where: str, namespace: str = "default") -> str:
