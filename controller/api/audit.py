@@ -24,6 +24,8 @@ READS = frozenset({"get", "list", "watch"})
 SESSIONS = frozenset({"exec", "attach", "portforward"})
 # What is kept in memory while the disk is slow; beyond it lines are counted and lost.
 MOST_WAITING = 10_000
+# Lines of so many seconds are written at once: handing them to a thread costs more than writing them.
+GATHER = 0.05
 # Names come from whoever asks: a line is to be read by people, and no longer than what it tells.
 LONGEST = 300
 # Who has no token can ask as often as they like, and must not push what others did out of the file: so many of their
@@ -47,6 +49,7 @@ class Audit:
         self._largest = largest
         self._files = files
         self._waiting: asyncio.Queue[bytes] = asyncio.Queue(MOST_WAITING)
+        self._taken: list[bytes] = []
         self._lost = 0
         self._room = STRANGERS_AT_ONCE
         self._stranger_at = 0.0
@@ -85,15 +88,17 @@ class Audit:
     async def write(self) -> None:
         """Write what is noted. Never returns."""
         while True:
-            lines = [await self._waiting.get()]
-            await self._flush(lines)
+            self._taken.append(await self._waiting.get())
+            await asyncio.sleep(GATHER)
+            await self._flush()
 
     async def flush(self) -> None:
         """Write what is noted now."""
-        if not self._waiting.empty():
-            await self._flush([])
+        if self._taken or not self._waiting.empty():
+            await self._flush()
 
-    async def _flush(self, lines: list[bytes]) -> None:
+    async def _flush(self) -> None:
+        lines, self._taken = self._taken, []
         while not self._waiting.empty():
             lines.append(self._waiting.get_nowait())
         try:

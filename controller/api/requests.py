@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import json
 import math
 import time
@@ -109,6 +110,8 @@ def selected(request: web.Request, resource: Resource) -> Callable[[Json], bool]
     """What the request's selectors match."""
     by_label = selectors.labels(request.query.get("labelSelector", ""))
     by_field = selectors.fields(request.query.get("fieldSelector", ""), resource.selectable)
+    if not request.query.get("labelSelector") and not request.query.get("fieldSelector"):
+        return lambda _: True
     return lambda one: by_label(one) and by_field(one)
 
 
@@ -135,12 +138,11 @@ def as_table(request: web.Request, resource: Resource, objects: list[Json], revi
 def listed(request: web.Request, resource: Resource, objects: Objects, namespace: str = "") -> web.Response:
     """A list of objects, or a table of it; in pieces where the client sets a limit."""
     matches, limit = selected(request, resource), number(request, "limit")
-    after = _continued(request.query.get("continue", ""))
-    found = [one for one in objects.list(namespace) if _place(one) > after and matches(one)]
+    rest = (one for one in objects.after(_continued(request.query.get("continue", "")), namespace) if matches(one))
     metadata: Json = {"resourceVersion": str(objects.revisions.last)}
-    if limit and len(found) > limit:
-        metadata["remainingItemCount"] = len(found) - limit
-        found = found[:limit]
+    found = list(itertools.islice(rest, limit or None))
+    if limit and (left := sum(1 for _ in rest)):
+        metadata["remainingItemCount"] = left
         place = msgspec.json.encode(_place(found[-1]))
         metadata["continue"] = base64.urlsafe_b64encode(place).decode()
     if wants_table(request):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Iterable
 
 import msgspec
 from aiohttp import web
@@ -21,6 +22,7 @@ from controller.objects.resource import Resource
 
 # How soon a client that went away is noticed while nothing happens.
 LOOK_UP = 5.0
+PIECE = 64 << 10
 
 
 async def watch(
@@ -53,9 +55,8 @@ class _Watch:
         seen = since or 0
         if initial:
             seen = self._objects.revisions.last
-            for one in self._objects.list(self._namespace):
-                if self._matches(one):
-                    await self._say("ADDED", one)
+            there = [one for one in self._objects.list(self._namespace) if self._matches(one)]
+            await self._send(self._said("ADDED", one) for one in there)
             if flag(self._request, "sendInitialEvents"):
                 await self._bookmark(seen, {"k8s.io/initial-events-end": "true"})
         with contextlib.suppress(ConnectionError):
@@ -68,11 +69,11 @@ class _Watch:
             try:
                 changes = self._objects.changes(seen)
             except Fault as fault:
-                await self._write({"type": "ERROR", "object": status_of(fault)})
+                await self._send([{"type": "ERROR", "object": status_of(fault)}])
                 return
-            for change in changes:
-                await self._show(change)
-                seen = change.revision
+            if changes:
+                seen = changes[-1].revision
+                await self._send(line for change in changes if (line := self._shown(change)) is not None)
             if self._bookmarks and now - marked >= self._bookmarks:
                 marked, seen = now, max(seen, self._objects.revisions.last)
                 await self._bookmark(seen, {})
@@ -80,21 +81,31 @@ class _Watch:
                 async with asyncio.timeout(min(LOOK_UP, max(ends - now, 0.0))):
                     await self._objects.changed(seen)
 
-    async def _show(self, change: Change) -> None:
+    def _shown(self, change: Change) -> Json | None:
+        """What is told of a change; None for nothing."""
         if self._namespace and change.object["metadata"].get("namespace") != self._namespace:
-            return
+            return None
         after = change.type != "DELETED" and self._matches(change.object)
         before = change.before is not None and self._matches(change.before)
         if after:
-            await self._say("MODIFIED" if before else "ADDED", change.object)
-        elif before:
-            await self._say("DELETED", change.object)
+            return self._said("MODIFIED" if before else "ADDED", change.object)
+        return self._said("DELETED", change.object) if before else None
 
-    async def _say(self, kind: str, one: Json) -> None:
-        shown = one
+    def _said(self, kind: str, one: Json) -> Json:
         if self._table:
-            shown = as_table(self._request, self._resource, [one], one["metadata"]["resourceVersion"])
-        await self._write({"type": kind, "object": shown})
+            one = as_table(self._request, self._resource, [one], one["metadata"]["resourceVersion"])
+        return {"type": kind, "object": one}
+
+    async def _send(self, lines: Iterable[Json]) -> None:
+        """Many lines by few writes: each is a record of TLS and a system call."""
+        data = bytearray()
+        for line in lines:
+            data += msgspec.json.encode(line) + b"\n"
+            if len(data) >= PIECE:
+                await self._response.write(bytes(data))
+                data.clear()
+        if data:
+            await self._response.write(bytes(data))
 
     async def _bookmark(self, revision: int, annotations: Json) -> None:
         metadata: Json = {"resourceVersion": str(revision)}
@@ -104,10 +115,7 @@ class _Watch:
         marked: Json = {"kind": kind, "apiVersion": version, "metadata": metadata}
         if self._table:
             marked = as_table(self._request, self._resource, [], str(revision))
-        await self._write({"type": "BOOKMARK", "object": marked})
-
-    async def _write(self, line: Json) -> None:
-        await self._response.write(msgspec.json.encode(line) + b"\n")
+        await self._send([{"type": "BOOKMARK", "object": marked}])
 
 
 def _gone(request: web.Request) -> bool:

@@ -7,8 +7,10 @@ is told so (410, Expired) and lists anew.
 from __future__ import annotations
 
 import asyncio
+import bisect
 import itertools
 from collections import deque
+from collections.abc import Iterator
 
 import msgspec
 
@@ -59,6 +61,8 @@ class Objects:
         self.revisions = revisions
         self._objects: dict[tuple[str, str], Json] = {}
         self._counts: dict[str, int] = {}
+        # In order, so that a list, or a piece of one, is cut out and nothing is sorted.
+        self._places: list[tuple[str, str]] = []
         self._history: deque[Change] = deque(maxlen=KEPT_CHANGES)
         self._forgotten = revisions.last
         self._changed = asyncio.Event()
@@ -69,7 +73,19 @@ class Objects:
 
     def list(self, namespace: str = "") -> list[Json]:
         """All objects, or those of a namespace, by name."""
-        return [self._objects[key] for key in sorted(self._objects) if not namespace or key[0] == namespace]
+        return list(self.after(("", ""), namespace))
+
+    def after(self, place: tuple[str, str], namespace: str = "") -> Iterator[Json]:
+        """The objects that come after a place (namespace, name), of all namespaces or of one, by name.
+
+        For one step of the loop only: it does not outlast a change.
+        """
+        first = bisect.bisect_right(self._places, max(place, (namespace, "")))
+        for index in range(first, len(self._places)):
+            at = self._places[index]
+            if namespace and at[0] != namespace:
+                return
+            yield self._objects[at]
 
     def count(self, namespace: str) -> int:
         """How many objects there are in a namespace."""
@@ -85,6 +101,7 @@ class Objects:
         self._objects[key] = new
         if before is None:
             self._counts[key[0]] = self._counts.get(key[0], 0) + 1
+            bisect.insort(self._places, key)
         self._note(Change("MODIFIED" if before else "ADDED", revision, new, before))
         return new
 
@@ -92,6 +109,7 @@ class Objects:
         """Show an object no longer; the unknown is no error."""
         before = self._objects.pop((namespace, name), None)
         if before is not None:
+            del self._places[bisect.bisect_left(self._places, (namespace, name))]
             self._counts[namespace] -= 1
             if not self._counts[namespace]:
                 del self._counts[namespace]

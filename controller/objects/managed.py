@@ -59,6 +59,32 @@ def paths(value: object, shape: Shape, wire: Wire = PLAIN, at: Path = ()) -> Ite
             yield at
 
 
+def _changed(old: object, value: object, shape: Shape, wire: Wire = PLAIN, at: Path = ()) -> Iterator[Path]:
+    """The paths of all fields that are set in a value and were different, or absent. Passes over what is the same."""
+    if at in UNMANAGED or (at and old == value):
+        return
+    match value, shape.form:
+        case dict(), "object" | "map" if not wire.atomic and (value or not at):
+            held = cast("Json", old) if isinstance(old, dict) else {}
+            for name, member in cast("Json", value).items():
+                below = _below(shape, name)
+                yield from _changed(held.get(name), member, below.shape, below.wire, (*at, f"f:{name}"))
+        case list(), "list" if wire.keys:
+            for member in cast("list[Any]", value):
+                key = _key(member, wire.keys)
+                was = value_at(old, (key,))
+                if was != member:
+                    yield (*at, key)
+                    yield from _changed(was, member, shape.item or LOOSE, PLAIN, (*at, key))
+        case list(), "list" if wire.is_set or wire.joins:
+            held = cast("list[Any]", old) if isinstance(old, list) else []
+            for member in cast("list[Any]", value):
+                if member not in held:
+                    yield (*at, f"v:{json.dumps(member)}")
+        case _:
+            yield at
+
+
 def _below(shape: Shape, name: str) -> Field:
     found = shape.fields.get(name)
     return found if found is not None else Field(shape.item or LOOSE, PLAIN)
@@ -176,8 +202,8 @@ def updated(
 ) -> Json:
     """The object with its bookkeeping after a manager changed it in another way than by applying."""
     old: Json = before or {}
-    changed = {path for path in paths(after, shape) if before is None or value_at(old, path) != value_at(after, path)}
     held_now = set(paths(after, shape))
+    changed = held_now if before is None else set(_changed(old, after, shape))
     entries: list[tuple[Json, set[Path]]] = []
     own: tuple[Json, set[Path]] | None = None
     for entry, held in entries_of(old):

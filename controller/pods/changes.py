@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from typing import Any
 
 from controller.choice.wishes import PREFIX, SHOWN
-from controller.objects.fields import Json, Report
+from controller.objects.fields import Json, Report, copied
 from controller.pods.defaults import with_defaults
 
 _ALLOWED = (
@@ -20,7 +19,8 @@ KEYED = {"containers": "name", "initContainers": "name", "ephemeralContainers": 
 
 def check(before: Json, after: Json, report: Report) -> None:
     """Report each change that is not possible."""
-    was, new = filled(before["spec"]), filled(after["spec"])
+    same = before["spec"] == after["spec"]
+    was, new = ({}, {}) if same else (filled(before["spec"]), filled(after["spec"]))
     for path in differences(was, new, "spec"):
         if path.endswith(".image") and path.startswith(("spec.containers[", "spec.initContainers[")):
             continue
@@ -50,7 +50,7 @@ def _deadline(was: int | None, new: int | None, report: Report) -> None:
 
 def filled(spec: Json) -> Json:
     """The spec with its defaults, for comparison."""
-    return with_defaults({"metadata": {}, "spec": copy.deepcopy(spec)})["spec"]
+    return with_defaults({"metadata": {}, "spec": copied(spec)})["spec"]
 
 
 def differences(was: Any, new: Any, path: str) -> Iterator[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
 import datetime
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -27,7 +26,7 @@ from controller.model.cell import CellState
 from controller.model.offer import Demand
 from controller.objects.admission import How
 from controller.objects.collection import Objects
-from controller.objects.fields import Json
+from controller.objects.fields import Json, copied
 from controller.objects.kinds import EVENTS
 from controller.objects.library import Library
 from controller.objects.moments import timestamp
@@ -183,7 +182,7 @@ class Pods:
         uid = self.find(namespace, name)["metadata"]["uid"]
         with _gone(name):
             record = await self._around.records.change(
-                uid, lambda record: replace(record, pod=change(copy.deepcopy(record.pod)))
+                uid, lambda record: replace(record, pod=change(copied(record.pod)))
             )
         if worker := self._worker(uid):
             worker.changed()

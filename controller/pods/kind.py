@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
-from controller.objects.fields import Json, Report
+from controller.objects.fields import Json, Report, copied
 from controller.objects.resource import NAMED, STATUS, Resource, Subresource
 from controller.objects.schema import pods
 from controller.pods import changes, spec, without_effect
@@ -22,7 +21,7 @@ def _check(one: Json, before: Json | None, report: Report) -> None:
 
 def _defaults(one: Json) -> Json:
     status = {"status": one["status"]} if "status" in one else {}
-    return {**with_defaults(copy.deepcopy(one)), **status}
+    return {**with_defaults(copied(one)), **status}
 
 
 def _warnings(one: Json) -> Sequence[str]:
@@ -64,7 +63,7 @@ class Templates:
 
     def filled(self, template: Json) -> Json:
         """The template with the defaults of a pod."""
-        full = with_defaults({"metadata": {}, "spec": copy.deepcopy(template["spec"])})
+        full = with_defaults({"metadata": {}, "spec": copied(template["spec"])})
         return {**template, "metadata": template.get("metadata") or {}, "spec": full["spec"]}
 
     def warnings(self, template: Json, field: str) -> Sequence[str]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import datetime
 from collections.abc import Sequence
 
-from controller.objects.fields import Json
+from controller.objects.fields import Json, copied
 from controller.objects.moments import seconds_of, timestamp
 from controller.workloads import schedule
 from controller.workloads.jobs import ended
@@ -81,7 +80,7 @@ def _reference(job: Json) -> Json:
 
 
 def _job(one: Json, name: str, due: float) -> Json:
-    template = copy.deepcopy(one["spec"]["jobTemplate"])
+    template = copied(one["spec"]["jobTemplate"])
     metadata: Json = template.get("metadata") or {}
     annotations = {**(metadata.get("annotations") or {}), SCHEDULED: timestamp(due)}
     return {

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 
-from controller.objects.fields import Json
+from controller.objects.fields import Json, copied
 from controller.objects.moments import seconds_of
 from controller.workloads.steps import (
     Create,
@@ -83,10 +82,10 @@ def _annotations(one: Json, revision: int) -> dict[str, str]:
 
 
 def _made(one: Json, mine: Sequence[Json]) -> Json:
-    template = copy.deepcopy(one["spec"]["template"])
+    template = copied(one["spec"]["template"])
     name = digest(_bare(template))
     template.setdefault("metadata", {}).setdefault("labels", {})[HASH] = name
-    selector = copy.deepcopy(one["spec"]["selector"])
+    selector = copied(one["spec"]["selector"])
     selector.setdefault("matchLabels", {})[HASH] = name
     revision = max((revision_of(each) for each in mine), default=0) + 1
     return {

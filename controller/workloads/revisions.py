@@ -5,11 +5,10 @@ Each is named after its template, so the same template finds the revision that i
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from controller.objects.fields import Json
+from controller.objects.fields import Json, copied
 from controller.workloads.steps import Create, Delete, Renumber, Step, digest, owner_reference
 
 KEY, HASH = "controllerrevisions.apps", "controller.kubernetes.io/hash"
@@ -62,7 +61,7 @@ def _number(revision: Json) -> int:
 
 
 def _revision(one: Json, name: str, number: int) -> Json:
-    template = copy.deepcopy(one["spec"]["template"])
+    template = copied(one["spec"]["template"])
     labels: Json = (template.get("metadata") or {}).get("labels") or {}
     metadata: Json = {
         "name": name,

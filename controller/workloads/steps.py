@@ -6,14 +6,13 @@ killed at any step, and the next pass goes on from what is there.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from controller.objects.fields import Json
+from controller.objects.fields import Json, copied
 from controller.objects.moments import seconds_of, timestamp
 
 # As Kubernetes, which makes at most so many pods of one owner at once.
@@ -99,12 +98,12 @@ def owner_reference(owner: Json) -> Json:
 
 def from_template(owner: Json, template: Json, name: str = "") -> Json:
     """A pod made of a template, owned by its controller; its name is generated where none is given."""
-    metadata: Json = copy.deepcopy(template.get("metadata") or {})
+    metadata: Json = copied(template.get("metadata") or {})
     for field in ("name", "creationTimestamp", "namespace"):
         metadata.pop(field, None)
     named = {"name": name} if name else {"generateName": f"{owner['metadata']['name']}-"}
     metadata = {**metadata, **named, "ownerReferences": [owner_reference(owner)]}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": copy.deepcopy(template["spec"])}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": copied(template["spec"])}
 
 
 def digest(value: object) -> str:
