@@ -21,7 +21,7 @@ from tests.support.controller import Controller
 from tests.support.ec2_controller import running_on_ec2
 from tests.support.etcd import running_etcds
 from tests.support.waiting import until_found
-from tests.support.worker import COUNT, Worker, fingerprint_of, link_of, running_worker
+from tests.support.worker import COUNT, Worker, link_of, running_worker
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(1500)]
 
@@ -89,9 +89,9 @@ async def test_no_pod_notices_more_than_a_pause(tmp_path: Path, capsys: pytest.C
         second = next_to(first, tmp_path / "second")
         await second.spawn()
         stack.push_async_callback(_ended, second)
-        links, authority = [link, f"{SECOND}:{link.rpartition(':')[2]}"], fingerprint_of(first)
+        links = [link, f"{SECOND}:{link.rpartition(':')[2]}"]
         one, two = [
-            await stack.enter_async_context(running_worker(name, tmp_path / name, first, host, links, authority))
+            await stack.enter_async_context(running_worker(name, tmp_path / name, first, host, links))
             for name in ("node-1", "node-2")
         ]
         pods = Pods()

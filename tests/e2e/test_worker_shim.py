@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cellwire.faults import Fault, Kind
+from tests.e2e.test_the_whole_way import processes_of
 from tests.support.controller import running_controller
 from tests.support.shim import STANDBY
 from tests.support.waiting import until, until_found
@@ -21,8 +22,7 @@ pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"
 async def test_worker_and_controller_outlive_each_other(tmp_path: Path) -> None:
     async with running_controller(tmp_path, STANDBY, lease=120) as controller:
         host, link = link_of(controller)
-        there = running_worker("node-1", tmp_path / "w", controller, host, [link], fingerprint_of(controller))
-        async with there as worker:
+        async with running_worker("node-1", tmp_path / "w", controller, host) as worker:
             shim = worker.shim
             sandbox, container = await shim.pod(*COUNT, uid="u1")
             assert await shim.said(container, "echo there") == "there\n"
@@ -42,6 +42,9 @@ async def test_worker_and_controller_outlive_each_other(tmp_path: Path) -> None:
             assert refused.value.kind is Kind.UNAVAILABLE
             assert link in str(refused.value)
             assert "ask again" in str(refused.value)
+            for agent in processes_of(controller, cell["instance"], "cellagent\0run"):
+                os.kill(agent, signal.SIGKILL)  # it knows by itself whom to dial
+            assert await until_found(lambda: worker.said_again(container)) == "again\n"
             await worker.kill()  # and both are gone
             await worker.start()
             assert await until_found(lambda: worker.said_again(container)) == "again\n"

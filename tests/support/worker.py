@@ -27,15 +27,23 @@ COUNT = ("sh", "-c", "i=0; while :; do i=$((i+1)); echo line $i; sleep 0.1; done
 class Worker:
     """The process, which may be killed and started again over the same folder, and its kubelet's client."""
 
-    def __init__(self, name: str, folder: Path, controller: Controller, address: str, links: Sequence[str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        controller: Controller,
+        address: str,
+        links: Sequence[str],
+        pods: Path | None = None,
+    ) -> None:
         self.name = name
         self.folder = folder
-        self.shim = Shim(controller, folder / "s", folder / "pods", folder / "logs")
+        self.shim = Shim(controller, folder / "s", pods or folder / "pods", folder / "logs")
         self.process: asyncio.subprocess.Process | None = None
         self._links = links
         folder.mkdir(parents=True)
         (folder / "shim.toml").write_text(
-            f'state = "{folder}/state"\n[shim]\nsocket = "{folder}/s"\npods_folder = "{folder}/pods"\n'
+            f'state = "{folder}/state"\n[shim]\nsocket = "{folder}/s"\npods_folder = "{self.shim.pods_folder}"\n'
             f'[remote]\nhost = "{address}"\nport = {free_port()}\n'
         )
 
@@ -129,12 +137,17 @@ async def joining(controller: Controller, name: str) -> str:
 
 @asynccontextmanager
 async def running_worker(
-    name: str, folder: Path, controller: Controller, address: str, links: Sequence[str], fingerprint: str
+    name: str,
+    folder: Path,
+    controller: Controller,
+    address: str,
+    links: Sequence[str] = (),
+    pods: Path | None = None,
 ) -> AsyncGenerator[Worker]:
-    """A worker that has joined; its process is gone afterwards."""
-    worker = Worker(name, folder, controller, address, links)
+    """A worker that has joined; its process is gone afterwards. `pods` is the folder of its kubelet, if it has one."""
+    worker = Worker(name, folder, controller, address, links or [link_of(controller)[1]], pods)
     try:
-        await worker.start(await joining(controller, name), fingerprint)
+        await worker.start(await joining(controller, name), fingerprint_of(controller))
         yield worker
     finally:
         worker.shim.close()
