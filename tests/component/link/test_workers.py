@@ -18,7 +18,7 @@ from cellagent.boot.join import client_context, join
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call, settled
 from cellwire.rpc.pinned import SERVER_NAME, endpoint
-from cellwire.rpc.reverse import TURNED, WORKER, calling, serve_on
+from cellwire.rpc.reverse import TURNED, WORKER, calling, serve_on, worker_host
 from cellwire.rpc.serve import prepared
 from cellwire.worker.v1 import worker_grpc
 from cellwire.worker.v1 import worker_pb2 as wire
@@ -33,7 +33,9 @@ from controller.model.names import CellName, PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
 from controller.remote import enrolment
+from controller.remote import port as cell_port
 from controller.remote.identity import WorkerIdentity
+from controller.remote.port import CellPort
 from tests.component.link.conftest import Site
 from tests.support.memory_store import MemoryStore
 
@@ -206,3 +208,30 @@ async def refused(channel: Channel) -> None:
     with pytest.raises(Fault) as told:
         await call(worker_grpc.WorkersStub(channel).Login, wire.LoginRequest(image="web"), deadline=10)
     assert told.value.kind is Kind.UNREACHABLE
+
+
+async def test_a_worker_lets_in_its_own_cells_which_let_nobody_else_pass_for_it(site: Site) -> None:
+    async with opened(site) as place:
+        worker, told = await place.worker("node-1"), asyncio.Event()
+        cells = CellPort(lambda name: name == "c-i-1", lambda _: False, lambda _: told.set())
+        async with cell_port.opened(cells, "127.0.0.1", 0, worker.answering(cell_port.PROTOCOLS)) as number:
+
+            async def dial(instance: str, name: str) -> None:
+                cell, metadata = await site.boot(place.link, instance)
+                await join(cell, metadata)
+                nobody = prepared([], details=True)
+                await serve_on(nobody, "127.0.0.1", number, client_context(cell, TURNED), name, lambda: None)
+
+            await dial("i-2", worker_host("node-1"))
+            assert not told.is_set(), "it is another worker's"
+            with pytest.raises(Fault) as refused:
+                await dial("i-3", worker_host("node-2"))
+            assert refused.value.kind is Kind.DENIED
+            with pytest.raises(Fault) as refused:
+                await dial("i-4", SERVER_NAME)
+            assert refused.value.kind is Kind.DENIED
+            async with asyncio.TaskGroup() as tasks:
+                staying = tasks.create_task(dial("i-1", worker_host("node-1")))
+                await told.wait()
+                assert cells.channels.names() == {"c-i-1"}
+                staying.cancel()
