@@ -24,7 +24,7 @@ from bench._runtimes import Runtime, answers, connected, containerd, free_port, 
 from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.rpc.call import call
-from controller.clouds.local.settings import LocalSettings
+from controller.clouds.local.local_settings import LocalSettings
 from controller.clouds.local.sweep import sweep
 from examples import image
 

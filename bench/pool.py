@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from math import exp
 from typing import Protocol
 
-from controller.fleet.pool import Class
-from controller.fleet.pool_forecast import booted
-from controller.fleet.pool_size import Learnt, came, looked, release, stock
+from controller.fleet.pool.forecast import booted
+from controller.fleet.pool.stock_size import Learnt, came, looked, release, stock
+from controller.fleet.pool.warm_cells import Class
 from controller.model.offer import Demand
 
 SEED = 20_261_124

@@ -17,26 +17,26 @@ import msgspec
 from msgspec import Meta
 
 from cellwire.faults import Fault, Kind
-from controller.api.settings import Api, Metrics
-from controller.clouds.ec2.settings import Ec2Options
-from controller.clouds.local.settings import LocalCloud
+from controller.api.settings import Api, MetricsOptions
+from controller.clouds.ec2.ec2_settings import Ec2Options
+from controller.clouds.local.local_settings import LocalOptions
 from controller.clouds.settings import Proxy, Registry
 from controller.cluster.settings import Kubernetes
-from controller.fleet.settings import Fleet, Overhead, StandbyTable
-from controller.link.settings import Link
+from controller.fleet.fleet_settings import FleetOptions, OverheadOptions, StandbyTable
+from controller.link.link_settings import LinkOptions
 from controller.model.setting import Group
 from controller.remote.settings import Remote
 from controller.services.settings import Services
 from controller.shim.settings import Shim
-from controller.store.settings import Store
-from controller.worker.settings import Worker
+from controller.store.store_settings import StoreOptions
+from controller.worker.settings import WorkerOptions
 
 
-class Cloud(Group, frozen=True, kw_only=True):
+class CloudOptions(Group, frozen=True, kw_only=True):
     """Where instances come from."""
 
     kind: Annotated[str, Meta(description='"local" or "ec2".', pattern="^(local|ec2)$")] = "local"
-    local: LocalCloud = LocalCloud()
+    local: LocalOptions = LocalOptions()
     ec2: Ec2Options = Ec2Options()
 
 
@@ -55,18 +55,18 @@ class Settings(Group, frozen=True, kw_only=True):
     log_level: Annotated[
         str, Meta(description='"debug", "info", "warning" or "error".', pattern="^(debug|info|warning|error)$")
     ] = "info"
-    link: Link = Link()
+    link: LinkOptions = LinkOptions()
     api: Api = Api()
-    metrics: Metrics = Metrics()
+    metrics: MetricsOptions = MetricsOptions()
     shim: Shim = Shim()
     kubernetes: Kubernetes = Kubernetes()
     services: Services = Services()
-    worker: Worker = Worker()
+    worker: WorkerOptions = WorkerOptions()
     remote: Remote = Remote()
-    store: Store = Store()
-    fleet: Fleet = Fleet()
-    overhead: Overhead = Overhead()
-    cloud: Cloud = Cloud()
+    store: StoreOptions = StoreOptions()
+    fleet: FleetOptions = FleetOptions()
+    overhead: OverheadOptions = OverheadOptions()
+    cloud: CloudOptions = CloudOptions()
     standby: tuple[StandbyTable, ...] = ()
     registries: tuple[Registry, ...] = ()
     proxy: Proxy = Proxy()

@@ -29,7 +29,7 @@ from controller.api import server as api
 from controller.api.gate import Gate
 from controller.api.grants import Grants
 from controller.api.kinds import WORKLOADS
-from controller.api.metrics import Measured, Metrics
+from controller.api.metrics import Metrics, ScrapeSources
 from controller.api.token_routes import Desk
 from controller.api.worker_routes import WorkerDesk
 from controller.central import silence
@@ -38,20 +38,20 @@ from controller.central.registry import Registry
 from controller.central.service import WorkerService
 from controller.choice import demand
 from controller.clouds.ec2 import ec2_cloud
-from controller.clouds.ec2.settings import Ec2Settings
+from controller.clouds.ec2.ec2_settings import Ec2Settings
 from controller.clouds.local import addresses
 from controller.clouds.local import cloud as local_cloud
-from controller.clouds.local.settings import LocalSettings
+from controller.clouds.local.local_settings import LocalSettings
 from controller.clouds.protocol import Cloud, LoginOf
 from controller.config import Settings
-from controller.fleet import ledger, registry_facts
+from controller.fleet import cost_ledger, registry_facts
 from controller.fleet import room as fleet_room
 from controller.fleet.adoption import Owner, needed
 from controller.fleet.cells import Cells
-from controller.fleet.pool_classes import classes
-from controller.fleet.pool_classes import images as held
-from controller.fleet.pool_keeper import PoolSettings
-from controller.fleet.settings import limits
+from controller.fleet.fleet_settings import limits
+from controller.fleet.pool.configured import classes
+from controller.fleet.pool.configured import images as held
+from controller.fleet.pool.keeper import PoolSettings
 from controller.link import port as link_port
 from controller.link.authority import Authority
 from controller.objects import library as objects
@@ -124,7 +124,7 @@ async def main(settings: Settings) -> None:
                 fleet_room.running(_fleet_settings(settings), store, cloud, link, owners=owners)
             )
         later.fleet = fleet
-        books = await rooms.enter_async_context(ledger.running(store, fleet, cloud))
+        books = await rooms.enter_async_context(cost_ledger.running(store, fleet, cloud))
         images = await _open_registries(settings, rooms, cloud)
         sealing = Sealing(link.authority.secret("objects"))
         library = await rooms.enter_async_context(objects.running(store, sealing, (*STORED, *WORKLOADS), time.time))
@@ -153,7 +153,7 @@ async def main(settings: Settings) -> None:
                 api.running(library, pods, fleet, _api_settings(settings, link), gate, metrics)
             )
             routes = *routes, *Desk(gate.grants, library, gate.audit, served.cluster).routes()
-        measured = Measured(fleet, cloud, fleet.heartbeat, ways, _own_version(), link.untrue)
+        measured = ScrapeSources(fleet, cloud, fleet.heartbeat, ways, _own_version(), link.untrue)
         await rooms.enter_async_context(
             measuring.running(metrics, measured, settings.metrics.host, settings.metrics.port)
         )

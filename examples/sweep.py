@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from controller.clouds.local.settings import LocalSettings
+from controller.clouds.local.local_settings import LocalSettings
 from controller.clouds.local.sweep import sweep
 from examples.site import Site
 

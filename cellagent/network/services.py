@@ -64,7 +64,7 @@ def checked(service: wire.HeldService) -> wire.HeldService:
 
 def transaction(services: Mapping[str, wire.HeldService], held: Names | None, around: Around) -> tuple[str, Names]:
     """What nft reads to hold exactly these, and what it holds then. `held` None is "not known": all is made anew."""
-    made = _Made()
+    made = _ServiceRules()
     for name in fitting(services):
         for port in services[name].ports:
             made.port(name, port)
@@ -109,7 +109,7 @@ def removal() -> str:
     return f"add table inet {TABLE}\ndelete table inet {TABLE}\n"
 
 
-class _Made:
+class _ServiceRules:
     def __init__(self) -> None:
         self.chains: dict[str, list[str]] = {}
         self.sets: dict[str, str] = {}

@@ -13,7 +13,7 @@ import msgspec
 from cellagent.images.protocol import Image
 from cellagent.kernel import apparmor, cgroups, inside, mounts, selinux
 from cellagent.runtime import cdi, image_volumes, userns
-from cellagent.runtime.ledger import ContainerRecord, Phase, SandboxRecord
+from cellagent.runtime.ledger import ContainerEntry, Phase, SandboxEntry
 from cellagent.runtime.machine import Machine
 from cellagent.runtime.spec import users
 from cellagent.runtime.spec.generator import SpecInputs, oci_spec
@@ -27,7 +27,7 @@ NOT_DEVICES = frozenset({"pts", "shm", "fd", "mqueue", "hugepages", ".lxc", ".lx
 
 
 def lay_out(
-    machine: Machine, sandbox: SandboxRecord, record: ContainerRecord, image: Image, places: Mapping[str, Path]
+    machine: Machine, sandbox: SandboxEntry, record: ContainerEntry, image: Image, places: Mapping[str, Path]
 ) -> users.User:
     """Mount the root and write config.json. Returns the user and groups that the container runs as.
 
@@ -79,7 +79,7 @@ def lay_out(
     return msgspec.structs.replace(user, groups=tuple(spec["process"]["user"].get("additionalGids", ())))
 
 
-def _namespaces(machine: Machine, sandbox: SandboxRecord, options: cri.NamespaceOption) -> dict[str, Path]:
+def _namespaces(machine: Machine, sandbox: SandboxEntry, options: cri.NamespaceOption) -> dict[str, Path]:
     paths = {kind: Path(path) for kind, path in sandbox.namespaces.items()}
     for kind, mode in (("pid", options.pid), ("net", options.network), ("ipc", options.ipc)):
         if mode == cri.TARGET:
@@ -87,7 +87,7 @@ def _namespaces(machine: Machine, sandbox: SandboxRecord, options: cri.Namespace
     return paths
 
 
-def _target(machine: Machine, sandbox: SandboxRecord, options: cri.NamespaceOption) -> ContainerRecord:
+def _target(machine: Machine, sandbox: SandboxEntry, options: cri.NamespaceOption) -> ContainerEntry:
     target = machine.ledger.container(options.target_id)
     if target.phase is not Phase.RUNNING or target.sandbox_id != sandbox.id:
         cause = "it is no running container of this sandbox, so its namespaces cannot be shared"
@@ -96,7 +96,7 @@ def _target(machine: Machine, sandbox: SandboxRecord, options: cri.NamespaceOpti
 
 
 def _shared_memory(
-    machine: Machine, sandbox: SandboxRecord, record: ContainerRecord, options: cri.NamespaceOption
+    machine: Machine, sandbox: SandboxEntry, record: ContainerEntry, options: cri.NamespaceOption
 ) -> Path:
     """What is at /dev/shm: it goes with the ipc namespace."""
     match options.ipc:
@@ -137,7 +137,7 @@ def _user(rootfs: Path, context: cri.LinuxContainerSecurityContext, of_image: st
 
 def _resolve(
     machine: Machine,
-    record: ContainerRecord,
+    record: ContainerEntry,
     mount: cri.Mount,
     number: int,
     mapped: Path | None,
@@ -165,9 +165,7 @@ def _resolve(
         mount.ClearField("gidMappings")
 
 
-def _image_volume(
-    machine: Machine, record: ContainerRecord, mount: cri.Mount, number: int, mapped: Path | None
-) -> Path:
+def _image_volume(machine: Machine, record: ContainerEntry, mount: cri.Mount, number: int, mapped: Path | None) -> Path:
     if not mount.readonly:
         cause = "an image cannot be written to"
         raise Fault(Kind.INVALID, f"mount {mount.container_path}", cause, "make the mount read-only")

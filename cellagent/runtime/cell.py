@@ -11,7 +11,7 @@ from cellagent.runtime.answering import received
 from cellagent.runtime.file_servers import FileServers
 from cellagent.runtime.file_trees import Tree, read_end
 from cellagent.runtime.service import RuntimeRoom
-from cellagent.runtime.stats.held import Held
+from cellagent.runtime.stats.held import FolderSizes
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cell.v1.cell_grpc import CellBase
 from cellwire.faults import Fault, Kind
@@ -31,7 +31,7 @@ class CellService(CellBase):
         self._reporting = reporting
         self._dial_worker = dial_worker
         self._sessions = SessionService(room.backend)
-        self._held = Held(time.monotonic)
+        self._held = FolderSizes(time.monotonic)
         self._file_servers = FileServers()
 
     async def Report(self, stream: Stream[wire.ReportRequest, wire.ReportMessage]) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from cellagent.kernel import oci
 from cellagent.runtime import bundle, conmon
-from cellagent.runtime.ledger import ContainerRecord, Phase
+from cellagent.runtime.ledger import ContainerEntry, Phase
 from cellagent.runtime.machine import Machine
 from cellagent.runtime.settings import RuntimeSettings
 from cellwire.faults import Fault, Kind
@@ -67,7 +67,7 @@ class Checkpoints:
         finally:
             given_up.set()
 
-    async def _write(self, record: ContainerRecord, thing: str, target: Path, given_up: asyncio.Event) -> None:
+    async def _write(self, record: ContainerEntry, thing: str, target: Path, given_up: asyncio.Event) -> None:
         async with self._turn:
             if given_up.is_set():
                 return
@@ -90,7 +90,7 @@ class Checkpoints:
                 partial.unlink(missing_ok=True)
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    async def _dump(self, record: ContainerRecord, thing: str, folder: Path) -> None:
+    async def _dump(self, record: ContainerEntry, thing: str, folder: Path) -> None:
         work = folder / "work"
         for part in (folder / "checkpoint", work):
             part.mkdir()
@@ -117,7 +117,7 @@ class Checkpoints:
             with suppress(FileNotFoundError):
                 (work / name).rename(folder / name)
 
-    async def _pack(self, record: ContainerRecord, thing: str, folder: Path) -> None:
+    async def _pack(self, record: ContainerEntry, thing: str, folder: Path) -> None:
         upper = self._machine.settings.layers(record.id) / "upper"
         layers = self._machine.images.find(record.image_id).layers
         written, removed = await asyncio.to_thread(changes, upper, layers)
@@ -185,7 +185,7 @@ def _hidden(folder: Path, path: Path, layers: Iterable[Path], names: set[str]) -
         yield from (f"/{path / name}" for name in below - names)
 
 
-def _describe(machine: Machine, record: ContainerRecord, folder: Path) -> None:
+def _describe(machine: Machine, record: ContainerEntry, folder: Path) -> None:
     config = record.parsed()
     told = {
         "id": record.id,

@@ -20,7 +20,7 @@ from cellagent.kernel import cgroups, mounts
 from cellagent.kernel.slow_paths import SlowPaths
 from cellagent.runtime import bundle, conmon, image_volumes, views
 from cellagent.runtime.exits import ContainerExit, Exits, hears
-from cellagent.runtime.ledger import ContainerRecord, Phase, SandboxRecord
+from cellagent.runtime.ledger import ContainerEntry, Phase, SandboxEntry
 from cellagent.runtime.machine import ExecTarget, Machine, new_id
 from cellwire.cri import profiles
 from cellwire.cri.unlimited import settled
@@ -75,7 +75,7 @@ class RuntimeContainers:
         container_id = new_id()
         machine.images.hold(image.id, container_id)
         record = machine.ledger.put_container(
-            ContainerRecord(
+            ContainerEntry(
                 id=container_id,
                 sandbox_id=sandbox.id,
                 config=config.SerializeToString(),
@@ -162,7 +162,7 @@ class RuntimeContainers:
                 await self._clean_up(record)
         self._forget_strangers()
 
-    def _ready(self, sandbox_id: str, container: str) -> SandboxRecord:
+    def _ready(self, sandbox_id: str, container: str) -> SandboxEntry:
         """The sandbox that a container is to be in. Raises Fault."""
         sandbox = self._machine.ledger.sandbox(sandbox_id)
         if sandbox.phase is not Phase.READY:
@@ -181,7 +181,7 @@ class RuntimeContainers:
                 log.info("files of container %s, which has no record, are removed", layers.name[:13])
                 machine.flights.spawn(_remove_layers(layers), f"files of container {layers.name[:13]}")
 
-    async def _once_started(self, container_id: str) -> ContainerRecord | None:
+    async def _once_started(self, container_id: str) -> ContainerEntry | None:
         """The record of a container that is being started, as that has ended."""
         with suppress(Fault):
             # Told to whoever has asked for the start.
@@ -222,13 +222,13 @@ class RuntimeContainers:
         machine.emit(cri.CONTAINER_STARTED_EVENT, container_id, record.sandbox_id)
         self._exits.add(container_id, pid, conmon_pid)
 
-    async def _fill_volumes(self, record: ContainerRecord) -> None:
+    async def _fill_volumes(self, record: ContainerEntry) -> None:
         """Copy what the image has in its volumes: not before the start, which is done once and to its end or not."""
         settings = self._machine.settings
         layers, spec = settings.layers(record.id), bundle.read_spec(settings.bundle(record.id))
         await image_volumes.fill(layers / "rootfs", image_volumes.among(layers, spec["mounts"]))
 
-    def _charge(self, record: ContainerRecord, config: cri.ContainerConfig) -> conmon.ConmonCharge:
+    def _charge(self, record: ContainerEntry, config: cri.ContainerConfig) -> conmon.ConmonCharge:
         settings = self._machine.settings
         return conmon.ConmonCharge(
             container_id=record.id,
@@ -243,13 +243,13 @@ class RuntimeContainers:
             stdin_once=config.stdin_once,
         )
 
-    async def _let_run(self, record: ContainerRecord, name: str) -> None:
+    async def _let_run(self, record: ContainerEntry, name: str) -> None:
         argv = [str(self._machine.runtime.path), "--root", str(self._machine.settings.oci), "start", record.id]
         done = await programs.run(argv, deadline=START_DEADLINE)
         if done.returncode:
             raise Fault(Kind.BROKEN, f"container {name}", conmon.plain_words(done.words), reason="StartError")
 
-    async def _failed(self, record: ContainerRecord, words: str) -> None:
+    async def _failed(self, record: ContainerEntry, words: str) -> None:
         """It could not be started: nothing of it runs, and its record says why."""
         await self._clean_up(record)
         (self._machine.settings.exits / record.id).unlink(missing_ok=True)
@@ -268,7 +268,7 @@ class RuntimeContainers:
         )
         self._machine.emit(cri.CONTAINER_STOPPED_EVENT, record.id, record.sandbox_id)
 
-    async def _repeat(self, record: ContainerRecord, number: int) -> None:
+    async def _repeat(self, record: ContainerEntry, number: int) -> None:
         """The signal once more, as soon as the container's first process can hear it.
 
         The kernel drops a signal for which the first process of a PID namespace has no handler (signal(7)): one that
@@ -280,7 +280,7 @@ class RuntimeContainers:
             pause = min(pause * 2, LONGEST_LOOK)
         self._exits.send(record.id, number)
 
-    async def _kill(self, record: ContainerRecord) -> None:
+    async def _kill(self, record: ContainerEntry) -> None:
         if self._machine.ledger.container(record.id).phase is not Phase.RUNNING:
             return
         self._exits.send(record.id, signal.SIGKILL)
@@ -312,7 +312,7 @@ class RuntimeContainers:
         self._machine.emit(cri.CONTAINER_STOPPED_EVENT, record.id, record.sandbox_id)
         self._machine.flights.spawn(self._clean_up(record), f"clean-up of container {record.id[:13]}")
 
-    async def _clean_up(self, record: ContainerRecord) -> None:
+    async def _clean_up(self, record: ContainerEntry) -> None:
         """What the OCI runtime's `delete` would do: nothing runs, no group, no state. Idempotent."""
 
         async def sweep() -> None:
@@ -332,7 +332,7 @@ class RuntimeContainers:
         await self._clear(record)
         self._machine.emit(cri.CONTAINER_DELETED_EVENT, record.id, record.sandbox_id)
 
-    async def _clear(self, record: ContainerRecord) -> None:
+    async def _clear(self, record: ContainerEntry) -> None:
         machine = self._machine
         await self._clean_up(record)
         await _remove_layers(machine.settings.layers(record.id))
@@ -347,7 +347,7 @@ async def _remove_layers(layers: Path) -> None:
     await asyncio.to_thread(shutil.rmtree, layers, ignore_errors=True)
 
 
-def _sweep(record: ContainerRecord, oci_state: Path) -> None:
+def _sweep(record: ContainerEntry, oci_state: Path) -> None:
     group = cgroups.ControlGroup(record.cgroup)
     group.kill()
     group.remove()
@@ -360,7 +360,7 @@ def _stop_signal(config: cri.ContainerConfig, image_signal: str) -> str:
     return image_signal or "SIGTERM"
 
 
-def _same_conmon(record: ContainerRecord) -> int:
+def _same_conmon(record: ContainerEntry) -> int:
     """Conmon's process id, unless the number belongs to another program by now."""
     try:
         words = Path(f"/proc/{record.conmon_pid}/cmdline").read_bytes()

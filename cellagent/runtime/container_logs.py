@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 
 from cellagent.runtime import conmon
-from cellagent.runtime.ledger import ContainerRecord, Phase, RuntimeLedger
+from cellagent.runtime.ledger import ContainerEntry, Phase, RuntimeLedger
 from cellwire.faults import Fault, Kind
 from hostkit import files
 from hostkit.inotify import WRITES, Inotify
@@ -129,7 +129,7 @@ async def _next(changed: asyncio.Event) -> None:
 
 
 @asynccontextmanager
-async def _awakened(ledger: RuntimeLedger, inotify: Inotify, record: ContainerRecord) -> AsyncGenerator[asyncio.Event]:
+async def _awakened(ledger: RuntimeLedger, inotify: Inotify, record: ContainerEntry) -> AsyncGenerator[asyncio.Event]:
     path, changed = Path(record.log_path), asyncio.Event()
 
     def woken(name: str) -> None:

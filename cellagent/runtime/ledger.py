@@ -38,7 +38,7 @@ class Phase(enum.StrEnum):
     STOPPED = "stopped"
 
 
-class SandboxRecord(msgspec.Struct, frozen=True, kw_only=True):
+class SandboxEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One sandbox. `config` is the CRI message as it came; times are unix nanoseconds."""
 
     id: str
@@ -59,7 +59,7 @@ class SandboxRecord(msgspec.Struct, frozen=True, kw_only=True):
         return cri.PodSandboxConfig.FromString(self.config)
 
 
-class ContainerRecord(msgspec.Struct, frozen=True, kw_only=True):
+class ContainerEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One container. Times are unix nanoseconds, 0 where it has not come so far."""
 
     id: str
@@ -98,8 +98,8 @@ class RuntimeLedger:
 
     def __init__(self, settings: RuntimeSettings) -> None:
         self._settings = settings
-        self._sandboxes: dict[str, SandboxRecord] = {}
-        self._containers: dict[str, ContainerRecord] = {}
+        self._sandboxes: dict[str, SandboxEntry] = {}
+        self._containers: dict[str, ContainerEntry] = {}
         self._listeners: dict[str, set[Callable[[], None]]] = {}
 
     @contextmanager
@@ -120,24 +120,24 @@ class RuntimeLedger:
 
     def load(self) -> None:
         """Read every record again after a start. Folders without a readable record are removed."""
-        self._sandboxes = _load(self._settings.state / "sandboxes", SandboxRecord)
-        self._containers = _load(self._settings.state / "containers", ContainerRecord)
+        self._sandboxes = _load(self._settings.state / "sandboxes", SandboxEntry)
+        self._containers = _load(self._settings.state / "containers", ContainerEntry)
 
-    def sandboxes(self) -> Iterator[SandboxRecord]:
+    def sandboxes(self) -> Iterator[SandboxEntry]:
         """Every sandbox, oldest first."""
         return iter(tuple(self._sandboxes.values()))
 
-    def containers(self, sandbox_id: str = "") -> Iterator[ContainerRecord]:
+    def containers(self, sandbox_id: str = "") -> Iterator[ContainerEntry]:
         """Every container, or those of one sandbox, oldest first."""
         return (c for c in tuple(self._containers.values()) if not sandbox_id or c.sandbox_id == sandbox_id)
 
-    def put_sandbox(self, record: SandboxRecord) -> SandboxRecord:
+    def put_sandbox(self, record: SandboxEntry) -> SandboxEntry:
         """Write a new or changed record."""
         _write(self._settings.sandbox_folder(record.id), record)
         self._sandboxes[record.id] = record
         return record
 
-    def put_container(self, record: ContainerRecord) -> ContainerRecord:
+    def put_container(self, record: ContainerEntry) -> ContainerEntry:
         """Write a new or changed record."""
         _write(self._settings.bundle(record.id), record)
         self._containers[record.id] = record
@@ -155,31 +155,31 @@ class RuntimeLedger:
         self._containers.pop(container_id, None)
         self._tell(container_id)
 
-    def find_sandbox(self, sandbox_id: str) -> SandboxRecord | None:
+    def find_sandbox(self, sandbox_id: str) -> SandboxEntry | None:
         """By id or an unambiguous beginning of it."""
         return self._sandboxes.get(sandbox_id) or _by_prefix(self._sandboxes, sandbox_id)
 
-    def find_container(self, container_id: str) -> ContainerRecord | None:
+    def find_container(self, container_id: str) -> ContainerEntry | None:
         """By id or an unambiguous beginning of it."""
         return self._containers.get(container_id) or _by_prefix(self._containers, container_id)
 
-    def sandbox(self, sandbox_id: str) -> SandboxRecord:
+    def sandbox(self, sandbox_id: str) -> SandboxEntry:
         """As find_sandbox; raises Fault NOT_FOUND."""
         if (record := self.find_sandbox(sandbox_id)) is None:
             raise Fault(Kind.NOT_FOUND, f"sandbox {sandbox_id or '(no id given)'}", "there is none with this id")
         return record
 
-    def container(self, container_id: str) -> ContainerRecord:
+    def container(self, container_id: str) -> ContainerEntry:
         """As find_container; raises Fault NOT_FOUND."""
         if (record := self.find_container(container_id)) is None:
             raise Fault(Kind.NOT_FOUND, f"container {container_id or '(no id given)'}", "there is none with this id")
         return record
 
 
-Record = SandboxRecord | ContainerRecord
+Record = SandboxEntry | ContainerEntry
 
 
-SomeRecord = TypeVar("SomeRecord", SandboxRecord, ContainerRecord)
+SomeRecord = TypeVar("SomeRecord", SandboxEntry, ContainerEntry)
 
 
 def _by_prefix(records: dict[str, SomeRecord], start: str) -> SomeRecord | None:

@@ -10,7 +10,7 @@ from grpclib.server import Stream
 
 from cellagent.runtime import bundle, status, views
 from cellagent.runtime.answering import pages, received
-from cellagent.runtime.ledger import ContainerRecord, Phase, SandboxRecord
+from cellagent.runtime.ledger import ContainerEntry, Phase, SandboxEntry
 from cellagent.runtime.lifecycle import RuntimeLifecycle
 from cellagent.runtime.machine import Machine
 from cellagent.runtime.stats import cadvisor
@@ -153,20 +153,20 @@ class RuntimeService(RuntimeLifecycle):
         for page in pages(cadvisor.sandboxes(self._machine, self._stats)):
             await stream.send_message(cri.StreamPodSandboxMetricsResponse(pod_sandbox_metrics=page))
 
-    def _sandboxes_wanted(self, wanted: cri.PodSandboxFilter) -> list[SandboxRecord]:
+    def _sandboxes_wanted(self, wanted: cri.PodSandboxFilter) -> list[SandboxEntry]:
         return [one for one in self._machine.ledger.sandboxes() if views.sandbox_wanted(one, wanted)]
 
-    def _containers_wanted(self, wanted: cri.ContainerFilter) -> list[ContainerRecord]:
+    def _containers_wanted(self, wanted: cri.ContainerFilter) -> list[ContainerEntry]:
         return [one for one in self._machine.ledger.containers() if views.container_wanted(one, wanted)]
 
 
-def _sandbox_info(record: SandboxRecord) -> dict[str, object]:
+def _sandbox_info(record: SandboxEntry) -> dict[str, object]:
     told: dict[str, object] = {"cgroup": record.cgroup, "namespaces": record.namespaces, "network": record.network}
     for name, given in (("resources", record.resources), ("overhead", record.overhead)):
         told[name] = views.plain_resources(cri.LinuxContainerResources.FromString(given))
     return told
 
 
-def _container_info(machine: Machine, record: ContainerRecord) -> dict[str, object]:
+def _container_info(machine: Machine, record: ContainerEntry) -> dict[str, object]:
     spec = bundle.read_spec(machine.settings.bundle(record.id))
     return {"pid": record.pid, "sandboxID": record.sandbox_id, "cgroup": record.cgroup, "runtimeSpec": spec}

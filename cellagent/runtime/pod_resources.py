@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from cellagent.kernel import cgroups, limits
-from cellagent.runtime.ledger import Phase, SandboxRecord
+from cellagent.runtime.ledger import Phase, SandboxEntry
 from cellagent.runtime.machine import Machine
 from cellagent.runtime.resources import require_machine
 from cellagent.runtime.spec.cgroup import enforceable
@@ -81,7 +81,7 @@ def huge_pages(wanted: cri.LinuxContainerResources, *, v2: bool) -> dict[str, st
     return {f"hugetlb.{one.page_size}.{end}": str(one.limit) for one in wanted.hugepage_limits if one.limit}
 
 
-def _hold(thing: str, record: SandboxRecord, wanted: cri.LinuxContainerResources, *, v2: bool) -> None:
+def _hold(thing: str, record: SandboxEntry, wanted: cri.LinuxContainerResources, *, v2: bool) -> None:
     group = cgroups.ControlGroup(record.cgroup)
     held = group.usage().rss_bytes
     if 0 < wanted.memory_limit_in_bytes < held:

@@ -21,7 +21,7 @@ from cellagent.kernel import cgroups, mounts, namespaces, selinux, sysctls
 from cellagent.network import cni, files, pod, ports
 from cellagent.runtime import bundle, networking, userns
 from cellagent.runtime.container import RuntimeContainers
-from cellagent.runtime.ledger import Phase, SandboxRecord
+from cellagent.runtime.ledger import Phase, SandboxEntry
 from cellagent.runtime.machine import Machine, new_id
 from cellagent.runtime.spec import confinement
 from cellwire.cri.v1 import runtime_pb2 as cri
@@ -84,7 +84,7 @@ class RuntimeSandboxes:
         if (record := self._machine.ledger.find_sandbox(sandbox_id)) is not None:
             await self._machine.flights.join(f"RemovePodSandbox {record.id}", lambda: self._remove(record.id))
 
-    async def network_trouble(self, record: SandboxRecord) -> str:
+    async def network_trouble(self, record: SandboxEntry) -> str:
         """Why the sandbox's network is not as it was made; "" where it is."""
         try:
             await pod.check(self._network(record, record.parsed()))
@@ -159,18 +159,18 @@ class RuntimeSandboxes:
         self._machine.emit(cri.CONTAINER_STARTED_EVENT, record.id, record.id)
         return record.id
 
-    def _same(self, meta: cri.PodSandboxMetadata) -> SandboxRecord | None:
+    def _same(self, meta: cri.PodSandboxMetadata) -> SandboxEntry | None:
         wanted = meta.SerializeToString(deterministic=True)
         for record in self._machine.ledger.sandboxes():
             if record.parsed().metadata.SerializeToString(deterministic=True) == wanted:
                 return record
         return None
 
-    def _described(self, config: cri.PodSandboxConfig, handler: str) -> SandboxRecord:
+    def _described(self, config: cri.PodSandboxConfig, handler: str) -> SandboxEntry:
         options = config.linux.security_context.namespace_options
         mode = "cell" if self._machine.settings.pod_address else pod.lone_mode(self._machine.settings.plugins)
         sandbox_id = new_id()
-        return SandboxRecord(
+        return SandboxEntry(
             id=sandbox_id,
             config=config.SerializeToString(),
             handler=handler,
@@ -180,7 +180,7 @@ class RuntimeSandboxes:
             network="host" if options.network == cri.NODE else mode,
         )
 
-    async def _make(self, record: SandboxRecord, config: cri.PodSandboxConfig) -> SandboxRecord:
+    async def _make(self, record: SandboxEntry, config: cri.PodSandboxConfig) -> SandboxEntry:
         folder = self._machine.settings.sandbox_folder(record.id)
         options = config.linux.security_context.namespace_options
         kinds = [] if record.network == "host" else ["net", "uts"]
@@ -225,12 +225,12 @@ class RuntimeSandboxes:
             )
         )
 
-    def _require_wanted(self, record: SandboxRecord, config: cri.PodSandboxConfig) -> None:
+    def _require_wanted(self, record: SandboxEntry, config: cri.PodSandboxConfig) -> None:
         if self._machine.ledger.sandbox(record.id).phase is not Phase.MAKING:
             name = f"sandbox of pod {config.metadata.namespace}/{config.metadata.name}"
             raise Fault(Kind.PRECONDITION, name, "it was stopped while it was being made", "run the pod anew")
 
-    def _network(self, record: SandboxRecord, config: cri.PodSandboxConfig) -> pod.PodNetwork:
+    def _network(self, record: SandboxEntry, config: cri.PodSandboxConfig) -> pod.PodNetwork:
         settings = self._machine.settings
         return pod.PodNetwork(
             sandbox=record.id,
@@ -270,7 +270,7 @@ class RuntimeSandboxes:
             raise
         self._machine.emit(cri.CONTAINER_STOPPED_EVENT, sandbox_id, sandbox_id)
 
-    async def _end(self, record: SandboxRecord) -> None:
+    async def _end(self, record: SandboxEntry) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 for container in self._machine.ledger.containers(record.id):
@@ -290,7 +290,7 @@ class RuntimeSandboxes:
             await asyncio.to_thread(cgroups.ControlGroup(record.cgroup).remove)
         self._machine.ledger.drop_sandbox(sandbox_id)
 
-    async def _undo(self, record: SandboxRecord) -> bool:
+    async def _undo(self, record: SandboxEntry) -> bool:
         """Take away what was made of it, and forget it; false where that must be tried again, which it is."""
         try:
             await self._dismantle(record)
@@ -305,7 +305,7 @@ class RuntimeSandboxes:
         self._machine.ledger.drop_sandbox(record.id)
         return True
 
-    async def _dismantle(self, record: SandboxRecord) -> None:
+    async def _dismantle(self, record: SandboxEntry) -> None:
         # Plugins find in the namespace what they have made elsewhere for it: it goes last.
         async with self._restoring:
             await pod.detach(self._network(record, record.parsed()))
@@ -324,7 +324,7 @@ class RuntimeSandboxes:
         self._retiring = False
         await pod.retire(self._machine.settings.bridge, self._machine.settings.networks_here)
 
-    def _unpin(self, record: SandboxRecord) -> None:
+    def _unpin(self, record: SandboxEntry) -> None:
         folder = self._machine.settings.sandbox_folder(record.id)
         namespaces.remove(folder / "ns")
         mounts.unmount(folder / "shm")

@@ -5,16 +5,16 @@ from __future__ import annotations
 import signal
 from collections.abc import Mapping
 
-from cellagent.runtime.ledger import ContainerRecord, Phase, SandboxRecord
+from cellagent.runtime.ledger import ContainerEntry, Phase, SandboxEntry
 from cellwire.cri.v1 import runtime_pb2 as cri
 
 
-def sandbox_state(record: SandboxRecord) -> cri.PodSandboxState.ValueType:
+def sandbox_state(record: SandboxEntry) -> cri.PodSandboxState.ValueType:
     """READY while its namespaces and network stand."""
     return cri.SANDBOX_READY if record.phase is Phase.READY else cri.SANDBOX_NOTREADY
 
 
-def container_state(record: ContainerRecord) -> cri.ContainerState.ValueType:
+def container_state(record: ContainerEntry) -> cri.ContainerState.ValueType:
     """CRI's word for a container's phase."""
     match record.phase:
         case Phase.RUNNING:
@@ -25,7 +25,7 @@ def container_state(record: ContainerRecord) -> cri.ContainerState.ValueType:
             return cri.CONTAINER_CREATED
 
 
-def sandbox(record: SandboxRecord) -> cri.PodSandbox:
+def sandbox(record: SandboxEntry) -> cri.PodSandbox:
     """As a line of ListPodSandbox."""
     config = record.parsed()
     return cri.PodSandbox(
@@ -39,7 +39,7 @@ def sandbox(record: SandboxRecord) -> cri.PodSandbox:
     )
 
 
-def sandbox_status(record: SandboxRecord) -> cri.PodSandboxStatus:
+def sandbox_status(record: SandboxEntry) -> cri.PodSandboxStatus:
     """As PodSandboxStatus tells it."""
     config = record.parsed()
     network = cri.PodSandboxNetworkStatus()
@@ -60,7 +60,7 @@ def sandbox_status(record: SandboxRecord) -> cri.PodSandboxStatus:
     )
 
 
-def container(record: ContainerRecord) -> cri.Container:
+def container(record: ContainerEntry) -> cri.Container:
     """As a line of ListContainers."""
     config = record.parsed()
     return cri.Container(
@@ -77,7 +77,7 @@ def container(record: ContainerRecord) -> cri.Container:
     )
 
 
-def container_status(record: ContainerRecord) -> cri.ContainerStatus:
+def container_status(record: ContainerEntry) -> cri.ContainerStatus:
     """As ContainerStatus tells it."""
     config = record.parsed()
     user = cri.LinuxContainerUser(uid=record.uid, gid=record.gid, supplemental_groups=record.groups)
@@ -105,7 +105,7 @@ def container_status(record: ContainerRecord) -> cri.ContainerStatus:
     return status
 
 
-def resources(record: ContainerRecord) -> cri.LinuxContainerResources:
+def resources(record: ContainerEntry) -> cri.LinuxContainerResources:
     """Its present limits: those of the last update, else those it was created with."""
     if record.resources:
         return cri.LinuxContainerResources.FromString(record.resources)
@@ -157,7 +157,7 @@ def has_labels(labels: Mapping[str, str], selector: Mapping[str, str]) -> bool:
     return all(labels.get(key) == value for key, value in selector.items())
 
 
-def sandbox_wanted(record: SandboxRecord, wanted: cri.PodSandboxFilter) -> bool:
+def sandbox_wanted(record: SandboxEntry, wanted: cri.PodSandboxFilter) -> bool:
     """CRI's filter of sandboxes; every condition given must hold."""
     if wanted.id and not record.id.startswith(wanted.id):
         return False
@@ -166,7 +166,7 @@ def sandbox_wanted(record: SandboxRecord, wanted: cri.PodSandboxFilter) -> bool:
     return not wanted.label_selector or has_labels(record.parsed().labels, wanted.label_selector)
 
 
-def container_wanted(record: ContainerRecord, wanted: cri.ContainerFilter) -> bool:
+def container_wanted(record: ContainerEntry, wanted: cri.ContainerFilter) -> bool:
     """CRI's filter of containers; every condition given must hold."""
     if wanted.id and not record.id.startswith(wanted.id):
         return False
@@ -181,8 +181,8 @@ def event(
     kind: cri.ContainerEventType.ValueType,
     at: int,
     container_id: str,
-    of: SandboxRecord,
-    beside: tuple[ContainerRecord, ...],
+    of: SandboxEntry,
+    beside: tuple[ContainerEntry, ...],
 ) -> cri.ContainerEventResponse:
     """An event with the sandbox and all its containers as they stand after it."""
     return cri.ContainerEventResponse(

@@ -19,7 +19,7 @@ from controller.api.priced import sheet
 from controller.choice.unavailable import Key
 from controller.clouds.protocol import Cloud
 from controller.fleet.cells import Telling
-from controller.fleet.pool_keeper import Figures
+from controller.fleet.pool.keeper import Figures
 from controller.fleet.reports import Vitals
 from controller.model import cost
 from controller.model.cell import Cell
@@ -67,7 +67,7 @@ def described(cell: Cell, now: float, vitals: Vitals | None = None) -> dict[str,
     }
 
 
-class Sold(msgspec.Struct, frozen=True):
+class OfferSheet(msgspec.Struct, frozen=True):
     """All that can be bought, and which of it (type, zone, launch type) the cloud refused of late, until when."""
 
     offers: tuple[Offer, ...]
@@ -112,7 +112,7 @@ async def running(
         return web.json_response(sheet(await cloud.offers(), cloud.price_sources, time.time()))
 
     async def offers(_: web.Request) -> web.Response:
-        told = Sold(offers=await cloud.offers(), refused=cells.unavailable().refused(time.time()))
+        told = OfferSheet(offers=await cloud.offers(), refused=cells.unavailable().refused(time.time()))
         return web.Response(body=msgspec.json.encode(told), content_type="application/json")
 
     async def measured(request: web.Request) -> web.Response:

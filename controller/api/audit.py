@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from controller.api.people import Wanted
+from controller.api.people import AccessRequest
 
 log = structlog.get_logger()
 READS = frozenset({"get", "list", "watch"})
@@ -33,7 +33,7 @@ LONGEST = 300
 STRANGERS_AT_ONCE, STRANGERS_PER_SECOND = 50.0, 1.0
 
 
-def worth(asked: Wanted, code: int, *, reads: bool) -> bool:
+def worth(asked: AccessRequest, code: int, *, reads: bool) -> bool:
     """Whether a request is noted. Pure."""
     quiet = asked.verb in READS and asked.part not in SESSIONS and asked.resource != "secrets"
     return reads or not quiet or code in {401, 403}
@@ -55,7 +55,7 @@ class Audit:
         self._stranger_at = 0.0
         self._passed_over = 0
 
-    def request(self, who: str, asked: Wanted, code: int, **more: Any) -> None:
+    def request(self, who: str, asked: AccessRequest, code: int, **more: Any) -> None:
         """Note a request, if it is of those that are."""
         if worth(asked, code, reads=self._reads) and (code != 401 or self._has_room(more)):
             told = {"group": asked.group, "subresource": asked.part, **more}

@@ -9,7 +9,7 @@ from aiohttp import web
 from cellwire.faults import Fault, Kind
 from controller.api import people
 from controller.api.keys import WHO
-from controller.api.people import Wanted, Who
+from controller.api.people import AccessRequest, Who
 from controller.api.requests import answer, body
 from controller.objects.fields import Json
 from controller.objects.kinds import SERVICE_ACCOUNTS
@@ -58,7 +58,7 @@ class Reviews:
         if attributes is None:
             verb = (spec.get("nonResourceAttributes") or {}).get("verb", "")
             return {"allowed": verb == "get", "reason": "documents of the API can be read, and nothing else"}
-        asked = Wanted(
+        asked = AccessRequest(
             verb=attributes.get("verb", ""),
             group=attributes.get("group", ""),
             resource=attributes.get("resource", ""),

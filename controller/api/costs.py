@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from controller.fleet.ledger import Ledger, rows
+from controller.fleet.cost_ledger import Ledger, rows
 
 
 def routes(ledger: Ledger) -> Sequence[web.RouteDef]:

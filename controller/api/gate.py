@@ -13,7 +13,7 @@ from cellwire.faults import Fault
 from controller.api.answers import status_of
 from controller.api.audit import SESSIONS, Audit
 from controller.api.grants import Grants
-from controller.api.people import Wanted, Who
+from controller.api.people import AccessRequest, Who
 
 
 class _Named(msgspec.Struct):
@@ -39,7 +39,7 @@ class Gate:
         self,
         request: web.Request,
         who: Who,
-        asked: Wanted | None,
+        asked: AccessRequest | None,
         handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
     ) -> web.StreamResponse:
         """The handler's answer, which is noted, however it ends."""
@@ -67,12 +67,12 @@ class Gate:
             self.audit.request(who.name, made, code, dry_run="dryRun" in request.query or None, **more)
         return response
 
-    def note(self, request: web.Request, who: Who, asked: Wanted, response: web.Response) -> None:
+    def note(self, request: web.Request, who: Who, asked: AccessRequest, response: web.Response) -> None:
         """An answer that was given before anybody was asked."""
         self.audit.request(who.name, asked, response.status, peer=request.remote)
 
 
-def _named(asked: Wanted, response: web.StreamResponse) -> Wanted:
+def _named(asked: AccessRequest, response: web.StreamResponse) -> AccessRequest:
     """With the name that a new object was given."""
     if asked.verb != "create" or asked.name or not isinstance(response, web.Response) or response.status != 201:
         return asked

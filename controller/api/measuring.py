@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from cellwire.faults import Fault, Kind
-from controller.api.metrics import Measured, Metrics
+from controller.api.metrics import Metrics, ScrapeSources
 from controller.api.stages import Stages
 from controller.fleet.cells import Telling
 
@@ -18,7 +18,7 @@ LAG_EVERY = 0.5
 
 
 @asynccontextmanager
-async def running(metrics: Metrics, measured: Measured, host: str, port: int | None) -> AsyncGenerator[int | None]:
+async def running(metrics: Metrics, measured: ScrapeSources, host: str, port: int | None) -> AsyncGenerator[int | None]:
     """Measure, and serve plain HTTP on `port` unless that is None; yields the port. Raises Fault where it is taken."""
     metrics.measure(measured)
     async with asyncio.TaskGroup() as tasks:

@@ -34,7 +34,7 @@ _LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5,
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class ScrapeSources:
     """What is read off at a scrape. `heartbeat` tells seconds, as cells are told."""
 
     cells: Telling
@@ -79,7 +79,7 @@ class Metrics:
         )
         ProcessCollector(registry=self.registry)
 
-    def measure(self, measured: Measured) -> None:
+    def measure(self, measured: ScrapeSources) -> None:
         """From now on a scrape reads this off too."""
         self.registry.register(_AtScrape(measured, self._now))
 
@@ -107,7 +107,7 @@ class Metrics:
 class _AtScrape(Collector):
     """Reads off what others keep anyway."""
 
-    def __init__(self, measured: Measured, now: Callable[[], float]) -> None:
+    def __init__(self, measured: ScrapeSources, now: Callable[[], float]) -> None:
         self._measured = measured
         self._now = now
         self._codes, self._outcomes = Codes(), Codes()

@@ -7,7 +7,7 @@ import builtins
 from cellwire.faults import Fault, Kind
 from controller.fleet.cells import Cells
 from controller.model.cell import Cell, CellState
-from controller.objects.collection import Change, Objects, Revisions
+from controller.objects.collection import ObjectChange, Objects, RevisionCounter
 from controller.objects.fields import Json
 from controller.objects.moments import timestamp
 from controller.objects.stored import Change as Altering
@@ -82,7 +82,7 @@ def node_of(cell: Cell) -> Json:
 class Nodes(Objects):
     """Cells as nodes, looked at whenever they are asked for. Nobody writes them."""
 
-    def __init__(self, cells: Cells, revisions: Revisions) -> None:
+    def __init__(self, cells: Cells, revisions: RevisionCounter) -> None:
         super().__init__(revisions)
         self._cells = cells
 
@@ -99,7 +99,7 @@ class Nodes(Objects):
         self._look()
         return super().list(namespace)
 
-    def changes(self, since: int) -> builtins.list[Change]:
+    def changes(self, since: int) -> builtins.list[ObjectChange]:
         self._look()
         return super().changes(since)
 

@@ -39,7 +39,7 @@ class Who(msgspec.Struct, frozen=True, kw_only=True):
         return self.role == ADMIN and not self.namespace
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+class AccessRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked for: a verb on a resource, its part, in a namespace ("" for all), maybe of one name."""
 
     verb: str
@@ -79,7 +79,7 @@ def account(namespace: str, name: str, annotations: Json) -> Who:
     return Who(name=f"system:serviceaccount:{namespace}:{name}", groups=groups, role=role, namespace=namespace)
 
 
-def wanted(method: str, path: str, *, watch: bool) -> Wanted | None:
+def wanted(method: str, path: str, *, watch: bool) -> AccessRequest | None:
     """What a request asks for; None for documents that everybody who is known may read."""
     parts = [part for part in path.split("/") if part]
     if parts[:1] == ["api"] and len(parts) > 2:
@@ -91,7 +91,7 @@ def wanted(method: str, path: str, *, watch: bool) -> Wanted | None:
     namespace = ""
     if rest[0] == "namespaces" and len(rest) == 3 and rest[2] in {"status", "finalize"}:
         part = rest[2]
-        return Wanted(verb=_METHODS.get(method, "get"), group=group, resource=rest[0], part=part, name=rest[1])
+        return AccessRequest(verb=_METHODS.get(method, "get"), group=group, resource=rest[0], part=part, name=rest[1])
     if rest[0] == "namespaces" and len(rest) > 2:
         namespace, rest = rest[1], rest[2:]
     resource, name, part = (*rest[:3], "", "")[:3]
@@ -100,10 +100,10 @@ def wanted(method: str, path: str, *, watch: bool) -> Wanted | None:
         verb = "watch" if watch else "list"
     if verb == "delete" and not name:
         verb = "deletecollection"
-    return Wanted(verb=verb, group=group, resource=resource, part=part, namespace=namespace, name=name)
+    return AccessRequest(verb=verb, group=group, resource=resource, part=part, namespace=namespace, name=name)
 
 
-def refusal(who: Who, asked: Wanted) -> str:
+def refusal(who: Who, asked: AccessRequest) -> str:
     """Why they may not; "" where they may."""
     if who.owns_all or asked.group in _REVIEWED:
         return ""
@@ -126,7 +126,7 @@ def refusal(who: Who, asked: Wanted) -> str:
     return ""
 
 
-def sentence(who: Who, asked: Wanted, why: str) -> str:
+def sentence(who: Who, asked: AccessRequest, why: str) -> str:
     """A refusal as Kubernetes words it, with the reason."""
     part = f"/{asked.part}" if asked.part else ""
     where = f' in the namespace "{asked.namespace}"' if asked.namespace else " at the cluster scope"
@@ -135,7 +135,7 @@ def sentence(who: Who, asked: Wanted, why: str) -> str:
     return f"{named}{can}: {why}"
 
 
-def decision(who: Who, asked: Wanted, served: Iterable[Resource]) -> tuple[bool, str]:
+def decision(who: Who, asked: AccessRequest, served: Iterable[Resource]) -> tuple[bool, str]:
     """Whether a thing can be done, and why (not): what is not served nobody can do."""
     found = [one for one in served if asked.resource in {one.name, "*"} and asked.group in {one.group, "*"}]
     if not found:
@@ -160,13 +160,13 @@ def rules(who: Who, namespace: str, served: Sequence[Resource]) -> list[Json]:
         verbs = [
             verb
             for verb in one.verbs
-            if not refusal(who, Wanted(verb=verb, group=one.group, resource=one.name, namespace=place))
+            if not refusal(who, AccessRequest(verb=verb, group=one.group, resource=one.name, namespace=place))
         ]
         if verbs:
             found.append({"verbs": verbs, "apiGroups": [one.group], "resources": [one.name]})
         for part in one.subresources:
             asked = [
-                Wanted(verb=verb, group=one.group, resource=one.name, part=part.name, namespace=place)
+                AccessRequest(verb=verb, group=one.group, resource=one.name, part=part.name, namespace=place)
                 for verb in part.verbs
             ]
             if verbs := [each.verb for each in asked if not refusal(who, each)]:

@@ -27,7 +27,7 @@ from controller.api.grants import Grants
 from controller.api.keys import ALLOWED, SPENT, WHO
 from controller.api.metrics import Metrics
 from controller.api.nodes import Nodes
-from controller.api.people import Wanted, Who
+from controller.api.people import AccessRequest, Who
 from controller.api.requests import LARGEST_BODY, answer
 from controller.api.routing import Handler, route
 from controller.api.settings import ApiSettings
@@ -176,7 +176,7 @@ async def _guarded(request: web.Request, handler: Handler, *, known: _Known, gat
         return await gate.noted(request, who, asked, handler)
 
 
-def _refused(request: web.Request, who: Who, asked: Wanted | None) -> web.Response | None:
+def _refused(request: web.Request, who: Who, asked: AccessRequest | None) -> web.Response | None:
     if request.path == measuring.PATH and not who.owns_all:
         cause = f'forbidden: User "{who.name}" cannot get path "{measuring.PATH}": only the role admin may'
         return answer(failure(403, "Forbidden", cause), 403)
@@ -189,8 +189,8 @@ def _refused(request: web.Request, who: Who, asked: Wanted | None) -> web.Respon
     return None
 
 
-def _document(request: web.Request) -> Wanted:
-    return Wanted(verb="get", resource=request.path)
+def _document(request: web.Request) -> AccessRequest:
+    return AccessRequest(verb="get", resource=request.path)
 
 
 async def _statuses(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -116,7 +116,7 @@ class Api(Group, frozen=True, kw_only=True):
     ] = 256
 
 
-class Metrics(Group, frozen=True, kw_only=True):
+class MetricsOptions(Group, frozen=True, kw_only=True):
     """A port for /metrics, beside the pods API and the admin socket."""
 
     host: Annotated[str, Meta(description="Address of the port for /metrics without TLS and token.")] = "127.0.0.1"

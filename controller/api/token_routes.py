@@ -25,7 +25,7 @@ ADMIN_SOCKET = "admin socket"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class NewToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A token that is asked for; bounds of 0 are none."""
 
     role: str
@@ -69,7 +69,7 @@ class Desk:
 
     async def _create(self, request: web.Request) -> web.StreamResponse:
         try:
-            wanted = msgspec.json.decode(await request.read(), type=Wanted)
+            wanted = msgspec.json.decode(await request.read(), type=NewToken)
         except msgspec.DecodeError as error:
             raise bad_request(f"the request for a token: {error}") from error
         if wanted.hard and not wanted.namespace:

@@ -16,7 +16,7 @@ from aiohttp import web
 from cellwire.faults import Fault
 from controller.api.answers import status_of
 from controller.api.requests import as_table, flag, number, selected, until, wants_table
-from controller.objects.collection import Change, Objects
+from controller.objects.collection import ObjectChange, Objects
 from controller.objects.fields import Json
 from controller.objects.resource import Resource
 
@@ -81,7 +81,7 @@ class _Watch:
                 async with asyncio.timeout(min(LOOK_UP, max(ends - now, 0.0))):
                     await self._objects.changed(seen)
 
-    def _shown(self, change: Change) -> Json | None:
+    def _shown(self, change: ObjectChange) -> Json | None:
         """What is told of a change; None for nothing."""
         if self._namespace and change.object["metadata"].get("namespace") != self._namespace:
             return None

@@ -152,7 +152,7 @@ SHOWN = ("cell-type", "cell-launch-type", "cell-zone", "hourly-price")
 CHECKED: dict[str, Callable[[str], Any]] = {"cloud-route": networks, "devices": devices}
 
 
-class Told(msgspec.Struct, frozen=True):
+class ImpliedDemand(msgspec.Struct, frozen=True):
     """What annotations add to a demand that comes without them."""
 
     memory_mib: int = 0
@@ -190,14 +190,14 @@ def read(annotations: Mapping[str, str]) -> Wishes:
     return Wishes(**fields)
 
 
-def of_demand(annotations: Mapping[str, str]) -> Told:
+def of_demand(annotations: Mapping[str, str]) -> ImpliedDemand:
     """What annotations say of the demand. Raises Fault INVALID for one that cannot be read."""
     fields: dict[str, int] = {}
     for name, text in _ours(annotations):
         if name in OF_DEMAND:
             field, parse = OF_DEMAND[name]
             fields[field] = _parsed(name, text, parse)
-    return Told(**fields)
+    return ImpliedDemand(**fields)
 
 
 def _ours(annotations: Mapping[str, object]) -> Iterator[tuple[str, str]]:

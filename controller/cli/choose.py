@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cellwire.faults import Fault, Kind
-from controller.api.admin import Sold
+from controller.api.admin import OfferSheet
 from controller.choice.catalogue import Catalogue
 from controller.choice.demand import Overhead, of_pod
 from controller.choice.filters import DEFAULT_ARCHITECTURES
@@ -77,7 +77,7 @@ def _known(
     """What the running controller could buy now; by the snapshot where none runs."""
     if not only_bundled:
         try:
-            sold = msgspec.convert(ask(config_path, "/offers"), Sold)
+            sold = msgspec.convert(ask(config_path, "/offers"), OfferSheet)
         except Fault as fault:
             if fault.kind is not Kind.UNAVAILABLE:
                 raise

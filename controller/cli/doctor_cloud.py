@@ -11,7 +11,7 @@ from controller.clouds.ec2 import calls as door
 from controller.clouds.ec2.doctor import examination
 from controller.clouds.ec2.doctor.examination import DesiredSetup
 from controller.clouds.ec2.doctor.finding import Finding
-from controller.clouds.ec2.settings import Ec2Settings
+from controller.clouds.ec2.ec2_settings import Ec2Settings
 from controller.config import Settings
 
 

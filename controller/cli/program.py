@@ -8,19 +8,19 @@ import click
 
 from cellwire.faults import Fault
 from controller.cli import (
-    cells,
+    cells_command,
     choose,
-    config,
+    config_command,
     controller,
-    cost,
+    cost_command,
     doctor,
-    image,
-    prices,
+    image_command,
+    prices_command,
     shim,
-    status,
-    teardown,
+    status_command,
+    teardown_command,
     token,
-    worker,
+    worker_command,
 )
 
 
@@ -31,18 +31,18 @@ def chinampa() -> None:
 
 COMMANDS = (
     controller.command,
-    cells.command,
-    status.command,
+    cells_command.command,
+    status_command.command,
     doctor.command,
     choose.command,
-    prices.command,
-    image.command,
-    cost.command,
+    prices_command.command,
+    image_command.command,
+    cost_command.command,
     token.command,
-    teardown.command,
-    worker.command,
+    teardown_command.command,
+    worker_command.command,
     shim.command,
-    config.command,
+    config_command.command,
 )
 for command in COMMANDS:
     chinampa.add_command(command)

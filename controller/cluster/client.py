@@ -15,7 +15,7 @@ import msgspec
 
 from cellwire.faults import Fault, Kind
 from controller.cluster import kubeconfig
-from controller.cluster.kubeconfig import Access, Json, Tokens
+from controller.cluster.kubeconfig import Access, BearerToken, Json
 
 SECONDS = 30.0
 # The server ends a watch by itself; one that says nothing for this much longer is dead.
@@ -26,13 +26,13 @@ EXPIRED = "Expired"
 _KINDS = {401: Kind.DENIED, 403: Kind.DENIED, 404: Kind.NOT_FOUND, 409: Kind.EXISTS, 429: Kind.UNAVAILABLE}
 
 
-class Client:
+class ApiClient:
     """Requests to one API server."""
 
     def __init__(self, access: Access, session: aiohttp.ClientSession) -> None:
         self._access = access
         self._session = session
-        self._tokens = Tokens(access)
+        self._tokens = BearerToken(access)
         self._tls = kubeconfig.context(access)
 
     async def get(self, path: str, **parameters: str) -> Json:
@@ -133,7 +133,7 @@ def _unreachable(server: str, error: Exception) -> Fault:
 
 
 @asynccontextmanager
-async def connected(access: Access) -> AsyncGenerator[Client]:
+async def connected(access: Access) -> AsyncGenerator[ApiClient]:
     """A client, with connections of its own. Raises Fault."""
     async with aiohttp.ClientSession(auto_decompress=True) as session:
-        yield Client(access, session)
+        yield ApiClient(access, session)

@@ -15,7 +15,7 @@ from collections import OrderedDict
 import structlog
 
 from cellwire.faults import Fault, Kind
-from controller.cluster.client import Client
+from controller.cluster.client import ApiClient
 from controller.cluster.kubeconfig import Json
 from controller.fleet.cells import Cells
 from controller.model import cost
@@ -35,7 +35,7 @@ _HAD = frozenset({CellState.BOOTING, CellState.READY, CellState.CLAIMED})
 class Events:
     """What is said of pods, and the way to the API server."""
 
-    def __init__(self, client: Client, node: str) -> None:
+    def __init__(self, client: ApiClient, node: str) -> None:
         self._client = client
         self._node = node
         self._sent: OrderedDict[tuple[str, ...], Json] = OrderedDict()
@@ -96,7 +96,7 @@ class Events:
         }  # fmt: skip
 
 
-class Told:
+class EventMemory:
     """What has been said of each cell, so that nothing is said twice."""
 
     def __init__(self) -> None:
@@ -142,7 +142,7 @@ def _worth_saying(cell: Cell) -> list[tuple[str, str, str]]:
 
 async def tell(cells: Cells, events: Events, claimed_by: str) -> None:
     """For ever: say of the pods that a room has claimed cells for what becomes of their cells."""
-    told, began = Told(), time.time()
+    told, began = EventMemory(), time.time()
     async for cell in cells.watch():
         if cell.claim is None or cell.claim.by != claimed_by:
             continue

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from cellwire.faults import Fault
-from controller.cluster.client import EXPIRED, Client
+from controller.cluster.client import EXPIRED, ApiClient
 from controller.cluster.kubeconfig import Json
 
 log = structlog.get_logger()
@@ -30,7 +30,7 @@ class Follower(msgspec.Struct, frozen=True, kw_only=True):
     gone: Callable[[Json], None]
 
 
-async def follow(client: Client, wanted: Follower, *, pause: Callable[[int], float] | None = None) -> None:
+async def follow(client: ApiClient, wanted: Follower, *, pause: Callable[[int], float] | None = None) -> None:
     """For ever. A server that refuses or cannot be reached is asked again; it is said once for each cause."""
     wait = pause or _pause
     revision, tries, said = "", 0, ""
@@ -63,7 +63,7 @@ def _take(event: Json, wanted: Follower) -> str:
     return str((found.get("metadata") or {}).get("resourceVersion") or "")
 
 
-async def _list(client: Client, wanted: Follower) -> str:
+async def _list(client: ApiClient, wanted: Follower) -> str:
     items: list[Json] = []
     more = ""
     while True:

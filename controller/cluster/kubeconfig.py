@@ -109,7 +109,7 @@ def node_of(access: Access) -> str:
     return name.removeprefix(NODE_USER) if name.startswith(NODE_USER) else ""
 
 
-class Tokens:
+class BearerToken:
     """The bearer token of now."""
 
     def __init__(self, access: Access) -> None:

@@ -18,7 +18,7 @@ MIRROR = "kubernetes.io/config.mirror"
 MOST_AWAITED = 10_000
 
 
-class Pods:
+class NodePods:
     """Pods by uid; a static pod by the uid that its kubelet gave it."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:

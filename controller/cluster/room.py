@@ -14,7 +14,7 @@ from controller.cluster import client, events, kubeconfig
 from controller.cluster.events import Events
 from controller.cluster.following import Follower, follow
 from controller.cluster.kubeconfig import Json
-from controller.cluster.pods import Pods
+from controller.cluster.pods import NodePods
 from controller.cluster.settings import Kubernetes
 from controller.fleet.cells import Cells
 from controller.services import model
@@ -26,7 +26,7 @@ log = structlog.get_logger()
 class Neighbour:
     """The cluster: its pods on this node, and where events go."""
 
-    def __init__(self, node: str, pods: Pods, said: Events) -> None:
+    def __init__(self, node: str, pods: NodePods, said: Events) -> None:
         self.node = node
         self.pods = pods
         self.events = said
@@ -47,7 +47,7 @@ async def running(
     """The room. `book` is kept as the cluster says, and `listed` called when it is so for the first time."""
     access = kubeconfig.read(_path(settings))
     async with client.connected(access) as door, asyncio.TaskGroup() as tasks:
-        pods, said = Pods(), Events(door, node)
+        pods, said = NodePods(), Events(door, node)
         followers = [*_services(book, listed), _pods(pods, node)]
         work = [tasks.create_task(follow(door, one), name=f"follow {one.path}") for one in followers]
         work.append(tasks.create_task(said.work(), name="events to the API server"))
@@ -61,7 +61,7 @@ async def running(
                 task.cancel()
 
 
-def _pods(pods: Pods, node: str) -> Follower:
+def _pods(pods: NodePods, node: str) -> Follower:
     return Follower(
         path="/api/v1/pods",
         parameters={"fieldSelector": f"spec.nodeName={node}"},

@@ -10,7 +10,7 @@ from cellwire.faults import Fault, Kind
 from cellwire.proxies import DIRECT, Proxies
 from controller.fleet.cell_store import CellStore
 from controller.fleet.registry_facts import RegistryFacts
-from controller.link.admission import Admitted, check, check_renewal, token_hash
+from controller.link.join_checks import Admitted, check, check_renewal, token_hash
 from controller.model.cell import Cell, CellState
 from controller.model.instance import Identity
 from controller.model.names import CellName, InstanceId
@@ -21,7 +21,7 @@ PATIENCE = 15.0
 
 
 class Admittance:
-    """See `controller.link.admission.Admission`."""
+    """See `controller.link.join_checks.Admission`."""
 
     def __init__(
         self,
@@ -55,11 +55,11 @@ class Admittance:
         return Admitted(cell.name, self._settings(cell))
 
     def familiar(self, address: str) -> bool:
-        """See `controller.link.admission.Admission`."""
+        """See `controller.link.join_checks.Admission`."""
         return self._book.at(address)
 
     def renewable(self, cell: CellName, instance: InstanceId) -> None:
-        """See `controller.link.admission.Admission`. Raises Fault DENIED."""
+        """See `controller.link.join_checks.Admission`. Raises Fault DENIED."""
         check_renewal(self._book.get(cell), cell, instance)
 
     async def _cell_of(self, token: str, identity: Identity) -> Cell | None:

@@ -24,7 +24,7 @@ from controller.clouds.protocol import Cloud
 from controller.fleet import launch
 from controller.fleet.cell_store import CellStore
 from controller.fleet.plan import RUNNING, FleetLimits
-from controller.fleet.reports import Newcomer, Reports
+from controller.fleet.reports import Reports, UnknownCell
 from controller.model.cell import Cell, CellState
 from controller.model.instance import Instance
 from controller.model.names import CellName, InstanceId
@@ -146,7 +146,7 @@ class Adoption:
                 await self._book.change(each.name, Retired(f"superseded by attempt {claim.pod.attempt} of its pod"))
 
 
-def _agree(cell: Newcomer, instance: Instance) -> bool:
+def _agree(cell: UnknownCell, instance: Instance) -> bool:
     """Whether the tag is that of the cell. Instances of one launch get their own a moment later."""
     return instance.tags.get(launch.TAG_CELL, cell.name) == cell.name
 

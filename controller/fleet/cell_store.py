@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from cellwire.faults import Fault, Kind
-from controller.fleet.watch import Watchers
+from controller.fleet.watchers import Watchers
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, InstanceId, PodUid
 from controller.model.steps import LIVE, Ended, Event, step

@@ -11,7 +11,7 @@ from typing import Protocol
 from grpclib.client import Channel
 
 from controller.choice.unavailable import Unavailable
-from controller.fleet.pool_keeper import Figures
+from controller.fleet.pool.keeper import Figures
 from controller.fleet.reports import Vitals
 from controller.link.told import Happened
 from controller.model.cell import Cell

@@ -22,9 +22,9 @@ from controller.choice.unavailable import Unavailable, marked
 from controller.clouds.protocol import Cloud, LaunchOutcome
 from controller.clouds.userdata import UserData
 from controller.fleet import launch, plan
+from controller.fleet.announcements import INTERRUPTION, weightier
 from controller.fleet.cell_store import CellStore
-from controller.fleet.interruption import INTERRUPTION, weightier
-from controller.link.admission import token_hash
+from controller.link.join_checks import token_hash
 from controller.model import steps
 from controller.model.cell import Announcement, Cell, CellState
 from controller.model.instance import Instance
@@ -43,7 +43,7 @@ FINAL = frozenset({Kind.DENIED, Kind.INVALID, Kind.UNSUPPORTED, Kind.EXISTS})
 
 
 @dataclass(frozen=True, slots=True)
-class Home:
+class LaunchFacts:
     """What user-data and tags say of home; asked at each launch, since ports may be chosen late."""
 
     cluster: str
@@ -59,7 +59,7 @@ class Executor:
         self,
         book: CellStore,
         cloud: Cloud,
-        home: Home,
+        home: LaunchFacts,
         secret: bytes,
         clock: Callable[[], float],
         fence: Callable[[], None],

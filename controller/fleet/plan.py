@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from controller.fleet import interruption
+from controller.fleet import announcements
 from controller.fleet.silence import Listening, heard
 from controller.model.cell import Cell, CellState
 from controller.model.instance import Instance, InstanceState
@@ -26,7 +26,7 @@ class FleetLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     `lease` is that of a cell, which is heard each `heartbeat`. `redial` is the longest that a cell which found no
     controller waits before it dials again, and the handshake. `maintenance_lead` and `rebalance_ends` say what
-    announcements lead to; see `controller.fleet.interruption`.
+    announcements lead to; see `controller.fleet.announcements`.
     """
 
     lease: float = 30.0
@@ -176,7 +176,7 @@ def _announced(cell: Cell, limits: FleetLimits, now: float) -> Action | None:
     why = f"its instance {cell.instance} is announced to end: {known.message}"
     if cell.claim is None:
         return Release(cell.name, why)
-    if not interruption.due(known, limits, now):
+    if not announcements.due(known, limits, now):
         return None
     # In a cell that was not handed over nothing runs yet: whoever waits for it gets another.
     return End(cell.name) if cell.state is S.CLAIMED else Retire(cell.name, why)

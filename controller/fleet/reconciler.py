@@ -13,14 +13,14 @@ import structlog
 
 from cellwire.faults import Fault
 from controller.clouds.protocol import Cloud
-from controller.fleet import interruption, launch, plan, rhythm, silence
+from controller.fleet import announcements, launch, plan, rhythm, silence
 from controller.fleet.cell_store import CellStore
+from controller.fleet.cloud_routes import networks_of, routes
 from controller.fleet.executor import Executor
 from controller.fleet.orphans import Candidate, sort
 from controller.fleet.plan import FleetLimits, Seen
-from controller.fleet.pool_keeper import Pool
-from controller.fleet.pool_plan import Request
-from controller.fleet.routes import networks_of, routes
+from controller.fleet.pool.keeper import Pool
+from controller.fleet.pool.pool_plan import Request
 from controller.fleet.work_item import WorkItem
 from controller.model.cell import Announcement, Cell, CellState
 from controller.model.names import CellName, InstanceId
@@ -221,7 +221,7 @@ class Reconciler:
                 self.resync_soon()
             if notice.impaired:
                 self._impaired[notice.instance] = (notice.message, self._clock())
-            news = interruption.announcement(notice, self._limits, self._clock())
+            news = announcements.announcement(notice, self._limits, self._clock())
             if news is None:
                 continue
             if cell is None:

@@ -11,7 +11,7 @@ from grpclib.client import Channel
 
 from controller.fleet.cell_store import CellStore
 from controller.link import told
-from controller.link.port import Change
+from controller.link.port import ConnectionChange
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, InstanceId
 from controller.model.steps import Told
@@ -50,17 +50,17 @@ def after(vitals: Vitals, said: told.Hello | told.Heartbeat, at: float) -> Vital
     )
 
 
-class Newcomer(msgspec.Struct, frozen=True):
+class UnknownCell(msgspec.Struct, frozen=True):
     """A cell of which there is no record has connected; its certificate names its instance."""
 
     name: CellName
     instance: InstanceId
 
 
-class Port(Protocol):
+class ConnectionSource(Protocol):
     """Where changes come from."""
 
-    def changes(self) -> AsyncIterator[Change]:
+    def changes(self) -> AsyncIterator[ConnectionChange]:
         """For one reader."""
         ...
 
@@ -76,11 +76,11 @@ class Port(Protocol):
 class Reports:
     """Listens to all cells. Those that nobody knows are sent away, or kept as `newcomers` until `turn_away`."""
 
-    def __init__(self, book: CellStore, port: Port, *, welcomes: bool = False) -> None:
+    def __init__(self, book: CellStore, port: ConnectionSource, *, welcomes: bool = False) -> None:
         self._book = book
         self.port = port
         self._welcomes = welcomes
-        self.newcomers: asyncio.Queue[Newcomer] = asyncio.Queue()
+        self.newcomers: asyncio.Queue[UnknownCell] = asyncio.Queue()
         self._listeners: set[asyncio.Queue[tuple[CellName, told.Happened]]] = set()
         self.vitals: dict[CellName, Vitals] = {}
 
@@ -105,11 +105,11 @@ class Reports:
         finally:
             self._listeners.discard(queue)
 
-    def _heed(self, change: Change, now: float) -> None:
+    def _heed(self, change: ConnectionChange, now: float) -> None:
         cell = self._book.get(change.cell)
         if cell is None and self._welcomes:
             if change.kind == "connected" and change.instance is not None:
-                self.newcomers.put_nowait(Newcomer(change.cell, change.instance))
+                self.newcomers.put_nowait(UnknownCell(change.cell, change.instance))
             return
         if cell is None or cell.state in {CellState.LOST, CellState.GONE}:
             # It was declared dead, and its pod is running elsewhere: it must not be spoken with again.

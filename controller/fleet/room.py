@@ -22,16 +22,16 @@ from controller.clouds.protocol import Cloud
 from controller.fleet.admission import Admittance
 from controller.fleet.adoption import Adoption, Owner, needed
 from controller.fleet.cell_store import CellStore
-from controller.fleet.executor import Executor, Home
+from controller.fleet.executor import Executor, LaunchFacts
 from controller.fleet.plan import FleetLimits
-from controller.fleet.pool import Versions
-from controller.fleet.pool_keeper import Figures, Pool, PoolSettings
-from controller.fleet.pool_plan import Request
+from controller.fleet.pool.keeper import Figures, Pool, PoolSettings
+from controller.fleet.pool.pool_plan import Request
+from controller.fleet.pool.warm_cells import Versions
 from controller.fleet.reconciler import Reconciler
 from controller.fleet.registry_facts import RegistryFacts
 from controller.fleet.reports import Reports, Vitals
-from controller.link.admission import Admitted
-from controller.link.port import Change
+from controller.link.join_checks import Admitted
+from controller.link.port import ConnectionChange
 from controller.link.told import Happened
 from controller.model.cell import Cell, CellState
 from controller.model.instance import Identity
@@ -71,7 +71,7 @@ class Fingerprinted(Protocol):
         ...
 
 
-class Port(Protocol):
+class CellConnections(Protocol):
     """What the fleet asks of the link."""
 
     @property
@@ -97,7 +97,7 @@ class Port(Protocol):
         """End a cell's connection, if there is one."""
         ...
 
-    def changes(self) -> AsyncIterator[Change]:
+    def changes(self) -> AsyncIterator[ConnectionChange]:
         """What happens to connections and what cells report."""
         ...
 
@@ -196,19 +196,19 @@ class Fleet:
         return self.hearing.vitals.get(name)
 
     async def admit(self, token: str, identity: Identity) -> Admitted:
-        """See `controller.link.admission.Admission`."""
+        """See `controller.link.join_checks.Admission`."""
         return await self._admittance.admit(token, identity)
 
     def heartbeat(self) -> float:
-        """See `controller.link.admission.Admission`."""
+        """See `controller.link.join_checks.Admission`."""
         return self._reconciler.rhythm.told
 
     def familiar(self, address: str) -> bool:
-        """See `controller.link.admission.Admission`."""
+        """See `controller.link.join_checks.Admission`."""
         return self._admittance.familiar(address)
 
     def renewable(self, cell: CellName, instance: InstanceId) -> None:
-        """See `controller.link.admission.Admission`. Raises Fault DENIED."""
+        """See `controller.link.join_checks.Admission`. Raises Fault DENIED."""
         self._admittance.renewable(cell, instance)
 
     def new_warm(self, request: Request) -> Cell:
@@ -323,7 +323,7 @@ async def running(
     settings: FleetSettings,
     store: Store,
     cloud: Cloud,
-    port: Port,
+    port: CellConnections,
     clock: Callable[[], float] = time.time,
     owners: Sequence[Owner] = (),
 ) -> AsyncGenerator[Fleet]:
@@ -340,7 +340,9 @@ async def running(
         act = Executor(
             book,
             cloud,
-            Home(settings.cluster, lambda: port.controllers, lambda: port.authority.fingerprint, lambda: port.agents),
+            LaunchFacts(
+                settings.cluster, lambda: port.controllers, lambda: port.authority.fingerprint, lambda: port.agents
+            ),
             secret,
             clock,
             store.check_lead,

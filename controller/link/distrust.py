@@ -16,7 +16,7 @@ LONGEST_SECONDS = 60.0
 FORGOTTEN_SECONDS = 600.0
 
 
-class Record(msgspec.Struct, frozen=True):
+class DistrustRecord(msgspec.Struct, frozen=True):
     """How often in a row a cell was not believed, when it last was not, and until when it is kept out."""
 
     times: int
@@ -24,17 +24,17 @@ class Record(msgspec.Struct, frozen=True):
     until: float
 
 
-def after(former: Record | None, now: float) -> Record:
+def after(former: DistrustRecord | None, now: float) -> DistrustRecord:
     """The record after one more lie."""
     times = former.times + 1 if former is not None and now - former.at < FORGOTTEN_SECONDS else 1
-    return Record(times, now, now + min(FIRST_SECONDS * 2.0 ** min(times - 1, 20), LONGEST_SECONDS))
+    return DistrustRecord(times, now, now + min(FIRST_SECONDS * 2.0 ** min(times - 1, 20), LONGEST_SECONDS))
 
 
 class Distrust:
     """All cells that were not believed of late."""
 
     def __init__(self) -> None:
-        self._records: dict[CellName, Record] = {}
+        self._records: dict[CellName, DistrustRecord] = {}
 
     def lied(self, cell: CellName, now: float) -> float:
         """One more lie; for how many seconds the cell is kept out."""

@@ -16,8 +16,8 @@ from cellwire.cell.v1.cell_grpc import EnrolmentBase
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.grpclib_patches import certificate_shown
 from cellwire.rpc.reverse import common_name, device
-from controller.link.admission import Admission, Admitted
 from controller.link.authority import CELL_LIFE, Authority, key_of, key_of_certificate
+from controller.link.join_checks import Admission, Admitted
 from controller.model.instance import Identity
 from controller.model.names import CellName, InstanceId
 

@@ -29,12 +29,12 @@ from cellwire.rpc.limits import FROM_WORKER, STRANGER
 from cellwire.rpc.reverse import AUTHORITY, CALLS, TURNED, WORKER, TurnedChannel, common_name, device
 from cellwire.rpc.serve import prepared
 from controller.link import told
-from controller.link.admission import Admission
 from controller.link.authority import SERVER_LIFE, Authority
 from controller.link.channels import Channels
 from controller.link.distrust import Distrust
-from controller.link.heartbeat import report
+from controller.link.heartbeats import report
 from controller.link.join import Enrolment, Verifier
+from controller.link.join_checks import Admission
 from controller.model.names import CellName, InstanceId
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class LinkSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ConnectionChange:
     """Something about a cell's connection: "connected", "disconnected", or "told", with what its report said.
 
     `instance` is the one that the certificate names with which the cell connected.
@@ -93,7 +93,7 @@ class Link:
         self._distrust = Distrust()
         self.untrue: Counter[str] = Counter()
         """How often cells were not believed, and how often they were kept out for it, since the start."""
-        self._changes: asyncio.Queue[Change] = asyncio.Queue()
+        self._changes: asyncio.Queue[ConnectionChange] = asyncio.Queue()
         self._closed = False
 
     @property
@@ -114,7 +114,7 @@ class Link:
         if cell in self._channels.names():
             self._channels.get(cell).close()
 
-    async def changes(self) -> AsyncIterator[Change]:
+    async def changes(self) -> AsyncIterator[ConnectionChange]:
         """What happens to connections and what cells report, for one reader."""
         while True:
             yield await self._changes.get()
@@ -139,12 +139,12 @@ class Link:
 
     async def _hear(self, cell: CellName, channel: TurnedChannel) -> None:
         log.info("cell connected", cell=cell, address=channel.address)
-        self._tell(Change(cell, "connected", instance=InstanceId(device(channel.certificate))))
-        pace = told.Pace()
+        self._tell(ConnectionChange(cell, "connected", instance=InstanceId(device(channel.certificate))))
+        pace = told.MessageLevel()
         try:
             async for message in report(channel, self._interval):
                 pace = pace.after(time.monotonic(), cell)
-                self._tell(Change(cell, "told", told.of(message, cell)))
+                self._tell(ConnectionChange(cell, "told", told.of(message, cell)))
         except Fault as fault:
             if fault.kind not in BROKEN_OFF:
                 channel.distrust(str(fault))
@@ -155,7 +155,7 @@ class Link:
             if channel.untrue:
                 self._disbelieve(cell, channel.untrue)
             if self._channels.remove(cell, channel):
-                self._tell(Change(cell, "disconnected"))
+                self._tell(ConnectionChange(cell, "disconnected"))
 
     def _disbelieve(self, cell: CellName, why: str) -> None:
         seconds = self._distrust.lied(cell, time.monotonic())
@@ -164,9 +164,9 @@ class Link:
         message = f"what the cell says is not believed, and it is kept out for {seconds:g} s: {why}"
         message = message[: told.LONGEST_SENTENCE]
         said = told.Happened(at=time.time(), reason="NotBelieved", message=message, warning=True)
-        self._tell(Change(cell, "told", said))
+        self._tell(ConnectionChange(cell, "told", said))
 
-    def _tell(self, change: Change) -> None:
+    def _tell(self, change: ConnectionChange) -> None:
         if isinstance(change.said, told.Heartbeat) and self._changes.qsize() > CHANGES_KEPT:
             # The next one says the same; nothing else may be lost.
             log.error("the fleet does not keep up with its cells; a heartbeat is dropped", cell=change.cell)

@@ -129,16 +129,16 @@ def _text(value: str, longest: int) -> str:
     return "".join(char if char.isprintable() else " " for char in value[:longest])
 
 
-class Pace(msgspec.Struct, frozen=True):
+class MessageLevel(msgspec.Struct, frozen=True):
     """How much a cell has said of late: `level` messages as of `at`, which sink by `RATE` a second."""
 
     level: float = 0.0
     at: float = 0.0
 
-    def after(self, now: float, cell: CellName) -> Pace:
+    def after(self, now: float, cell: CellName) -> MessageLevel:
         """The same after one more message. Raises Fault EXHAUSTED where it says too much."""
         level = max(self.level - (now - self.at) * RATE, 0.0) + 1
         if level > BURST:
             cause = f"it sends more than {RATE:.0f} messages a second, {BURST:.0f} at once"
             raise Fault(Kind.INVALID, f"report of cell {cell}", cause)
-        return Pace(level, now)
+        return MessageLevel(level, now)

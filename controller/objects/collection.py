@@ -20,7 +20,7 @@ from controller.objects.fields import Json
 KEPT_CHANGES = 4096
 
 
-class Change(msgspec.Struct, frozen=True):
+class ObjectChange(msgspec.Struct, frozen=True):
     """One change: ADDED, MODIFIED or DELETED; the object after it (for DELETED its last form) and before it."""
 
     type: str
@@ -29,7 +29,7 @@ class Change(msgspec.Struct, frozen=True):
     before: Json | None = None
 
 
-class Revisions:
+class RevisionCounter:
     """One rising number for all kinds. Starts from the clock, so that a restart never goes back."""
 
     def __init__(self, start: int) -> None:
@@ -57,13 +57,13 @@ class Revisions:
 class Objects:
     """The objects of one kind by (namespace, name). Values are never changed in place."""
 
-    def __init__(self, revisions: Revisions) -> None:
+    def __init__(self, revisions: RevisionCounter) -> None:
         self.revisions = revisions
         self._objects: dict[tuple[str, str], Json] = {}
         self._counts: dict[str, int] = {}
         # In order, so that a list, or a piece of one, is cut out and nothing is sorted.
         self._places: list[tuple[str, str]] = []
-        self._history: deque[Change] = deque(maxlen=KEPT_CHANGES)
+        self._history: deque[ObjectChange] = deque(maxlen=KEPT_CHANGES)
         self._forgotten = revisions.last
         self._changed = asyncio.Event()
 
@@ -102,7 +102,7 @@ class Objects:
         if before is None:
             self._counts[key[0]] = self._counts.get(key[0], 0) + 1
             bisect.insort(self._places, key)
-        self._note(Change("MODIFIED" if before else "ADDED", revision, new, before))
+        self._note(ObjectChange("MODIFIED" if before else "ADDED", revision, new, before))
         return new
 
     def drop(self, namespace: str, name: str) -> None:
@@ -115,16 +115,16 @@ class Objects:
                 del self._counts[namespace]
             revision = self.revisions.next()
             last = {**before, "metadata": {**before["metadata"], "resourceVersion": str(revision)}}
-            self._note(Change("DELETED", revision, last, before))
+            self._note(ObjectChange("DELETED", revision, last, before))
 
-    def _note(self, change: Change) -> None:
+    def _note(self, change: ObjectChange) -> None:
         if len(self._history) == KEPT_CHANGES:
             self._forgotten = self._history[0].revision
         self._history.append(change)
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def changes(self, since: int) -> list[Change]:
+    def changes(self, since: int) -> list[ObjectChange]:
         """The changes after revision `since`. Raises Fault with reason Expired where they are no longer known."""
         if since < self._forgotten:
             raise expired(since, self._forgotten)

@@ -17,14 +17,14 @@ import structlog
 from cellwire.faults import Fault, Kind
 from controller.objects import admission, collecting, managed
 from controller.objects.admission import How
-from controller.objects.collection import Objects, Revisions
+from controller.objects.collection import Objects, RevisionCounter
 from controller.objects.fields import Cause, Invalid, Json
 from controller.objects.kinds import NAMESPACES, SERVICE_ACCOUNTS
 from controller.objects.moments import timestamp
 from controller.objects.namespaces import Namespaces
 from controller.objects.resource import Resource
 from controller.objects.sealing import Sealing
-from controller.objects.stored import Change, Ending, Keeper, Stored
+from controller.objects.stored import Change, Ending, Keeper, ObjectStore
 from controller.store.protocol import Store
 
 log = structlog.get_logger()
@@ -38,7 +38,7 @@ Guard = Callable[[Resource, str, Json, How], None]
 class Library:
     """All objects."""
 
-    def __init__(self, store: Store, revisions: Revisions, now: Callable[[], float]) -> None:
+    def __init__(self, store: Store, revisions: RevisionCounter, now: Callable[[], float]) -> None:
         self.store = store
         self.revisions = revisions
         self.now = now
@@ -251,12 +251,12 @@ async def running(
     store: Store, sealing: Sealing, resources: Sequence[Resource], now: Callable[[], float]
 ) -> AsyncGenerator[Library]:
     """Keep all objects of these kinds, those of an earlier life too; who keeps others says so by `keep`."""
-    revisions = Revisions(int(now() * 1000))
+    revisions = RevisionCounter(int(now() * 1000))
     library = Library(store, revisions, now)
     namespaces = Namespaces(store, revisions, now)
     library.keep(NAMESPACES, namespaces)
     for resource in resources:
-        stored = Stored(resource, store, revisions, sealing, now)
+        stored = ObjectStore(resource, store, revisions, sealing, now)
         await stored.load()
         library.keep(resource, stored)
     await namespaces.load()

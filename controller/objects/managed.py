@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 
 from controller.objects.fields import Json
 from controller.objects.schema.base import Wire
-from controller.objects.shapes import LOOSE, Field, Shape
+from controller.objects.shapes import LOOSE, Field, ValueShape
 
 Path = tuple[str, ...]
 PLAIN = Wire()
@@ -38,7 +38,7 @@ class Conflict(NamedTuple):
     path: Path
 
 
-def paths(value: object, shape: Shape, wire: Wire = PLAIN, at: Path = ()) -> Iterator[Path]:
+def paths(value: object, shape: ValueShape, wire: Wire = PLAIN, at: Path = ()) -> Iterator[Path]:
     """The paths of all fields that are set in a value."""
     if at in UNMANAGED:
         return
@@ -59,7 +59,7 @@ def paths(value: object, shape: Shape, wire: Wire = PLAIN, at: Path = ()) -> Ite
             yield at
 
 
-def _changed(old: object, value: object, shape: Shape, wire: Wire = PLAIN, at: Path = ()) -> Iterator[Path]:
+def _changed(old: object, value: object, shape: ValueShape, wire: Wire = PLAIN, at: Path = ()) -> Iterator[Path]:
     """The paths of all fields that are set in a value and were different, or absent. Passes over what is the same."""
     if at in UNMANAGED or (at and old == value):
         return
@@ -85,7 +85,7 @@ def _changed(old: object, value: object, shape: Shape, wire: Wire = PLAIN, at: P
             yield at
 
 
-def _below(shape: Shape, name: str) -> Field:
+def _below(shape: ValueShape, name: str) -> Field:
     found = shape.fields.get(name)
     return found if found is not None else Field(shape.item or LOOSE, PLAIN)
 
@@ -140,7 +140,7 @@ def without(value: Any, path: Path) -> Any:
     return value
 
 
-def merged(current: Any, applied: Any, shape: Shape, wire: Wire = PLAIN) -> Any:
+def merged(current: Any, applied: Any, shape: ValueShape, wire: Wire = PLAIN) -> Any:
     """What is there with what was applied laid over it."""
     match current, applied, shape.form:
         case dict(), dict(), "object" | "map" if not wire.atomic:
@@ -157,7 +157,7 @@ def merged(current: Any, applied: Any, shape: Shape, wire: Wire = PLAIN) -> Any:
             return applied
 
 
-def _merged_lists(current: list[Any], applied: list[Any], item: Shape, wire: Wire) -> list[Any]:
+def _merged_lists(current: list[Any], applied: list[Any], item: ValueShape, wire: Wire) -> list[Any]:
     over = list(current)
     for one in applied:
         key = _key(one, wire.keys)
@@ -170,7 +170,7 @@ def _merged_lists(current: list[Any], applied: list[Any], item: Shape, wire: Wir
 
 
 def applied(
-    current: Json, config: Json, shape: Shape, manager: str, version: str, now: str, *, force: bool
+    current: Json, config: Json, shape: ValueShape, manager: str, version: str, now: str, *, force: bool
 ) -> tuple[Json, list[Conflict]]:
     """The object after a manager applied its configuration, with the fields that it had and no longer names taken away
     where nobody else has them; and the conflicts, with which nothing must be written.
@@ -198,7 +198,7 @@ def applied(
 
 
 def updated(
-    before: Json | None, after: Json, shape: Shape, manager: str, version: str, now: str, subresource: str = ""
+    before: Json | None, after: Json, shape: ValueShape, manager: str, version: str, now: str, subresource: str = ""
 ) -> Json:
     """The object with its bookkeeping after a manager changed it in another way than by applying."""
     old: Json = before or {}

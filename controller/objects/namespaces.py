@@ -8,7 +8,7 @@ from collections.abc import Callable
 from msgspec import msgpack
 
 from cellwire.faults import Fault, Kind
-from controller.objects.collection import Objects, Revisions
+from controller.objects.collection import Objects, RevisionCounter
 from controller.objects.fields import Json
 from controller.objects.moments import timestamp
 from controller.objects.stored import Change, Ending
@@ -22,7 +22,7 @@ KEPT = (DEFAULT, "kube-system")
 class Namespaces:
     """Keeps all namespaces. `began` is told of each, new or loaded, and `ending` of each that is to end."""
 
-    def __init__(self, store: Store, revisions: Revisions, now: Callable[[], float]) -> None:
+    def __init__(self, store: Store, revisions: RevisionCounter, now: Callable[[], float]) -> None:
         self._store = store
         self._objects = Objects(revisions)
         self._now = now

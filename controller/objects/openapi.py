@@ -8,7 +8,7 @@ from typing import Any
 from controller.objects.fields import Json
 from controller.objects.resource import Resource
 from controller.objects.schema.base import Part
-from controller.objects.shapes import Field, Shape, fields_of
+from controller.objects.shapes import Field, ValueShape, fields_of
 
 _PREFIX = "io.k8s.api."
 _PLAIN: dict[str, Json] = {
@@ -118,7 +118,7 @@ def _property(field: Field, schemas: Json) -> Json:
     return schema
 
 
-def _schema(shape: Shape, schemas: Json) -> Json:
+def _schema(shape: ValueShape, schemas: Json) -> Json:
     if shape.type is not None:
         _add(shape.type, schemas)
         return {"allOf": [{"$ref": _reference(shape.type)}], "default": {}}

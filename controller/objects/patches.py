@@ -11,7 +11,7 @@ import msgspec
 
 from cellwire.faults import Fault, Kind
 from controller.objects.fields import Json, bad_request
-from controller.objects.shapes import LOOSE, Shape
+from controller.objects.shapes import LOOSE, ValueShape
 
 DEEPEST = 64
 # kube-apiserver's own bounds: each copy may double what the next one copies.
@@ -32,7 +32,7 @@ def merge(target: object, patch: object, depth: int = 0) -> object:
     return merged
 
 
-def strategic(target: object, patch: object, shape: Shape, depth: int = 0) -> object:
+def strategic(target: object, patch: object, shape: ValueShape, depth: int = 0) -> object:
     """A strategic merge patch: lists whose members have a key are merged by it, as the shape says."""
     _not_too_deep(depth)
     if not isinstance(patch, dict):
@@ -59,7 +59,7 @@ def strategic(target: object, patch: object, shape: Shape, depth: int = 0) -> ob
     return merged
 
 
-def _member(target: object, value: object, shape: Shape, name: str, depth: int) -> object:
+def _member(target: object, value: object, shape: ValueShape, name: str, depth: int) -> object:
     field = shape.fields.get(name)
     below = field.shape if field is not None else (shape.item or LOOSE)
     if isinstance(value, list) and field is not None:
@@ -72,7 +72,7 @@ def _member(target: object, value: object, shape: Shape, name: str, depth: int) 
     return strategic(target, value, below, depth + 1)
 
 
-def _lists(target: list[Any], patch: list[Any], key: str, shape: Shape, depth: int) -> list[Any]:
+def _lists(target: list[Any], patch: list[Any], key: str, shape: ValueShape, depth: int) -> list[Any]:
     merged = list(target)
     for one in patch:
         if isinstance(one, dict) and one.get("$patch") == "replace" and key not in one:

@@ -13,7 +13,7 @@ from typing import Any
 
 from controller.objects.fields import Json, bad_request
 from controller.objects.schema.base import Part
-from controller.objects.shapes import LOOSE, Field, Shape, fields_of
+from controller.objects.shapes import LOOSE, Field, ValueShape, fields_of
 
 CONTENT_TYPE = "application/vnd.kubernetes.protobuf"
 _MAGIC = b"k8s\x00"
@@ -70,7 +70,7 @@ def _field(given: list[bytes | int], field: Field) -> Any:
     return _value(given[-1], shape)
 
 
-def _value(given: bytes | int, shape: Shape) -> Any:
+def _value(given: bytes | int, shape: ValueShape) -> Any:
     match shape.form:
         case "whole":
             return _signed(given) if isinstance(given, int) else 0
@@ -82,7 +82,7 @@ def _value(given: bytes | int, shape: Shape) -> Any:
             return _bytes(given if isinstance(given, bytes) else b"", shape)
 
 
-def _bytes(given: bytes, shape: Shape) -> Any:
+def _bytes(given: bytes, shape: ValueShape) -> Any:
     match shape.form:
         case "object" if shape.type is not None:
             return _object(given, shape.type)

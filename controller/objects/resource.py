@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from controller.objects.fields import Json, Report
 from controller.objects.schema.base import Part
-from controller.objects.shapes import Shape, shape_of
+from controller.objects.shapes import ValueShape, shape_of
 
 READ = ("get", "list", "watch")
 EVERY = ("create", "delete", "deletecollection", *READ, "patch", "update")
@@ -84,7 +84,7 @@ class Resource:
         return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> ValueShape:
         """The shape of its objects."""
         return shape_of(self.type)
 

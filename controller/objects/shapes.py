@@ -16,14 +16,14 @@ from controller.objects.fields import Json
 from controller.objects.schema.base import Part, Wire
 
 
-class Shape(msgspec.Struct, frozen=True):
+class ValueShape(msgspec.Struct, frozen=True):
     """The form of a value: "object" (of a type), "list" and "map" (of items), or a word for a plain value: "text",
     "whole", "number", "truth", "quantity", "time", "int-or-string", "bytes", "loose".
     """
 
     form: str
     type: type[Part] | None = None
-    item: Shape | None = None
+    item: ValueShape | None = None
 
     @property
     def fields(self) -> dict[str, Field]:
@@ -34,18 +34,18 @@ class Shape(msgspec.Struct, frozen=True):
 class Field(msgspec.Struct, frozen=True):
     """A field: its shape, and what the wire says of it."""
 
-    shape: Shape
+    shape: ValueShape
     wire: Wire
 
 
-LOOSE = Shape("loose")
+LOOSE = ValueShape("loose")
 _ZEROS = frozenset({"text", "whole", "truth"})
 _PLAIN = {str: "text", int: "whole", float: "number", bool: "truth"}
 
 
-def shape_of(kind: type[Part]) -> Shape:
+def shape_of(kind: type[Part]) -> ValueShape:
     """The shape of a type."""
-    return Shape("object", type=kind)
+    return ValueShape("object", type=kind)
 
 
 @cache
@@ -64,27 +64,27 @@ def _field(hint: Any) -> Field:
     return Field(_shape(hint), wire)
 
 
-def _shape(hint: Any) -> Shape:
+def _shape(hint: Any) -> ValueShape:
     origin = get_origin(hint)
     if origin is Annotated:
         inner, *notes = get_args(hint)
         for note in notes:
             if isinstance(note, Meta) and note.extra and "form" in note.extra:
-                return Shape(note.extra["form"])
+                return ValueShape(note.extra["form"])
         return _shape(inner)
     if origin in (Union, types.UnionType):
         (inner,) = [one for one in get_args(hint) if one is not type(None)]
         return _shape(inner)
     if origin is list:
-        return Shape("list", item=_shape(get_args(hint)[0]))
+        return ValueShape("list", item=_shape(get_args(hint)[0]))
     if origin is dict:
-        return Shape("map", item=_shape(get_args(hint)[1]))
+        return ValueShape("map", item=_shape(get_args(hint)[1]))
     if isinstance(hint, type) and issubclass(hint, Part):
-        return Shape("object", type=hint)
-    return Shape(_PLAIN[hint]) if hint in _PLAIN else LOOSE
+        return ValueShape("object", type=hint)
+    return ValueShape(_PLAIN[hint]) if hint in _PLAIN else LOOSE
 
 
-def unknown(value: object, shape: Shape, path: str = "") -> list[str]:
+def unknown(value: object, shape: ValueShape, path: str = "") -> list[str]:
     """The paths of all fields that the shape does not have."""
     found: list[str] = []
     match value, shape.form:
@@ -107,7 +107,7 @@ def unknown(value: object, shape: Shape, path: str = "") -> list[str]:
     return found
 
 
-def pruned(value: Any, shape: Shape, *, zeros: bool = False) -> Any:
+def pruned(value: Any, shape: ValueShape, *, zeros: bool = False) -> Any:
     """The value without fields that the shape does not have and without nulls; without zeros that say no more than
     their absence, too, but with `zeros` and in a status. Clients that send protobuf write those of every field.
     """

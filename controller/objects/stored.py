@@ -9,7 +9,7 @@ import msgspec
 from msgspec import msgpack
 
 from cellwire.faults import Fault, Kind
-from controller.objects.collection import Objects, Revisions
+from controller.objects.collection import Objects, RevisionCounter
 from controller.objects.fields import Json
 from controller.objects.moments import timestamp
 from controller.objects.resource import Resource
@@ -55,11 +55,11 @@ def absent(resource: Resource, name: str) -> Fault:
     return Fault(Kind.NOT_FOUND, f'{resource.key} "{name}"', "not found")
 
 
-class Stored:
+class ObjectStore:
     """Keeps objects of one kind in the store."""
 
     def __init__(
-        self, resource: Resource, store: Store, revisions: Revisions, sealing: Sealing, now: Callable[[], float]
+        self, resource: Resource, store: Store, revisions: RevisionCounter, sealing: Sealing, now: Callable[[], float]
     ) -> None:
         self.resource = resource
         self._store = store

@@ -15,7 +15,7 @@ from grpclib.client import Channel
 
 from cellwire.faults import Fault, Kind
 from cellwire.worker.v1 import worker_pb2 as wire
-from controller.fleet.watch import Watchers
+from controller.fleet.watchers import Watchers
 from controller.link.told import Happened
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName

@@ -22,7 +22,7 @@ import structlog
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault
 from controller.fleet.cells import Telling
-from controller.fleet.pool_classes import Images
+from controller.fleet.pool.configured import ClassImages
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName
 from controller.sandboxes.cell import PATIENCE, OneCell
@@ -50,7 +50,7 @@ class Warming:
     """See the module. Made by `running`. `wanted` are the images of each class of warm cells, by its name."""
 
     def __init__(
-        self, cells: Telling, wanted: Mapping[str, Images], access: RegistryAccess, early: Collection[str] = ()
+        self, cells: Telling, wanted: Mapping[str, ClassImages], access: RegistryAccess, early: Collection[str] = ()
     ) -> None:
         self._cells = cells
         self._wanted = {of: images for of, images in wanted.items() if images.named or images.forecast}
@@ -156,7 +156,7 @@ def _waits(cell: Cell) -> bool:
 
 @asynccontextmanager
 async def running(
-    cells: Telling, wanted: Mapping[str, Images], access: RegistryAccess, early: Collection[str] = ()
+    cells: Telling, wanted: Mapping[str, ClassImages], access: RegistryAccess, early: Collection[str] = ()
 ) -> AsyncGenerator[Warming]:
     """Warm cells are filled for as long as this lives; `early` are the rooms whose pods' images are begun at once."""
     warming = Warming(cells, wanted, access, early)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-from controller.objects.collection import Change
+from controller.objects.collection import ObjectChange
 from controller.objects.fields import Json
 from controller.services import endpoints, model
 from controller.services.model import Key
@@ -39,12 +39,12 @@ class Observed:
         """The slices of a Service that are ours."""
         return list(self._slices.get(key, {}).values())
 
-    def services_changed(self, changes: Iterable[Change]) -> None:
+    def services_changed(self, changes: Iterable[ObjectChange]) -> None:
         """Services are so from now on."""
         for change in changes:
             self._put(self._services, change.object, gone=change.type == "DELETED")
 
-    def slices_changed(self, changes: Iterable[Change]) -> None:
+    def slices_changed(self, changes: Iterable[ObjectChange]) -> None:
         """Slices are so from now on."""
         for change in changes:
             if change.before is not None:
@@ -52,7 +52,7 @@ class Observed:
             if change.type != "DELETED":
                 self._slice(change.object)
 
-    def pods_changed(self, changes: Iterable[Change]) -> Iterator[Key]:
+    def pods_changed(self, changes: Iterable[ObjectChange]) -> Iterator[Key]:
         """Pods are so from now on; the Services whose endpoints that may concern."""
         for change in changes:
             pod, before = change.object, change.before

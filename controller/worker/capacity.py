@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from shlex import quote
 
-from controller.worker.settings import Worker
+from controller.worker.settings import WorkerOptions
 
 MEMINFO, CPUINFO, CPUS, NODES = "meminfo", "cpuinfo", "cpu", "node"
 _OVERLAID = {
@@ -24,7 +24,7 @@ _COUNTED = ("MemTotal", "MemFree", "MemAvailable")
 _FIRST = "processor"
 
 
-def meminfo(own: str, worker: Worker) -> str:
+def meminfo(own: str, worker: WorkerOptions) -> str:
     """/proc/meminfo with the node's memory; `own` is this machine's."""
     size = worker.memory_gib << 20
     lines = own.splitlines() or [f"{name}: 0 kB" for name in _COUNTED]
@@ -36,7 +36,7 @@ def _line(line: str, size: int) -> str:
     return f"{name + ':':<16}{size:>8} kB" if name in _COUNTED else line
 
 
-def cpuinfo(own: str, worker: Worker) -> str:
+def cpuinfo(own: str, worker: WorkerOptions) -> str:
     """/proc/cpuinfo with the node's CPUs, each as the first of this machine."""
     first = own.split("\n\n", maxsplit=1)[0].rstrip("\n")
     if not first.startswith(_FIRST):
@@ -50,7 +50,7 @@ def _numbered(block: str, number: int) -> str:
     )
 
 
-def tree(worker: Worker, own_meminfo: str, own_cpuinfo: str) -> Iterator[tuple[str, str | None]]:
+def tree(worker: WorkerOptions, own_meminfo: str, own_cpuinfo: str) -> Iterator[tuple[str, str | None]]:
     """All files by their path below the folder of the capacity, with their text; None is a folder."""
     listed = f"0-{worker.cpu - 1}\n" if worker.cpu > 1 else "0\n"
     yield MEMINFO, meminfo(own_meminfo, worker)

@@ -10,7 +10,7 @@ import msgspec
 
 from controller.choice.quantity import quantity
 from controller.worker import kubelet
-from controller.worker.settings import Worker
+from controller.worker.settings import WorkerOptions
 from controller.worker.units import CONTROLLER_UNIT
 
 Finding = tuple[str, str, str]
@@ -44,7 +44,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     node: Mapping[str, Any] | None = None
 
 
-def findings(worker: Worker, pods_folder: str, name: str, found: Found) -> Iterator[Finding]:
+def findings(worker: WorkerOptions, pods_folder: str, name: str, found: Found) -> Iterator[Finding]:
     """Each as ("ok" | "note" | "lacks", what, why or mend)."""
     yield ("ok", "root", "") if found.root else ("lacks", "root", "run as root")
     yield _version(worker, found.kubelet_version)
@@ -68,7 +68,7 @@ def findings(worker: Worker, pods_folder: str, name: str, found: Found) -> Itera
     yield from _cluster(worker, name, found)
 
 
-def _version(worker: Worker, said: str) -> Finding:
+def _version(worker: WorkerOptions, said: str) -> Finding:
     number = re.search(r"v(\d+)\.(\d+)", said)
     if number is None:
         return "lacks", "kubelet", f"{worker.kubelet} does not say its version: install it, or set worker.kubelet"
@@ -86,7 +86,7 @@ def _runtime(found: Found) -> Finding:
     return "lacks", "shim", f"nothing answers at {found.socket}: start {found.runtime}"
 
 
-def _cluster(worker: Worker, name: str, found: Found) -> Iterator[Finding]:
+def _cluster(worker: WorkerOptions, name: str, found: Found) -> Iterator[Finding]:
     if found.refusal:
         yield "lacks", "API server", found.refusal
         return
@@ -102,7 +102,7 @@ def _cluster(worker: Worker, name: str, found: Found) -> Iterator[Finding]:
     yield from _node(worker, name, found.node)
 
 
-def _node(worker: Worker, name: str, node: Mapping[str, Any]) -> Iterator[Finding]:
+def _node(worker: WorkerOptions, name: str, node: Mapping[str, Any]) -> Iterator[Finding]:
     capacity = (node.get("status") or {}).get("capacity") or {}
     for resource, wanted in (
         ("cpu", str(worker.cpu)),

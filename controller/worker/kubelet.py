@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cellwire.faults import Fault, Kind
-from controller.worker.settings import Worker
+from controller.worker.settings import WorkerOptions
 
 Json = dict[str, Any]
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
@@ -20,7 +20,7 @@ NODELESS = "chinampa.dev/nodeless"
 EKS_NODELESS = ("eks.amazonaws.com/compute-type", "fargate")
 
 
-def configuration(worker: Worker, socket: Path, domain: str, base: Mapping[str, Any]) -> Json:
+def configuration(worker: WorkerOptions, socket: Path, domain: str, base: Mapping[str, Any]) -> Json:
     """KubeletConfiguration: what a base says, and over it what a worker needs. Raises Fault for what is no taint."""
     names: Json = {"clusterDNS": list(worker.dns), "clusterDomain": domain}
     # A base says by itself whom it believes.
@@ -75,7 +75,7 @@ def configuration(worker: Worker, socket: Path, domain: str, base: Mapping[str, 
     return {**names, **usual, **base, **{name: value for name, value in needed.items() if value is not None}}
 
 
-def labels(worker: Worker) -> dict[str, str]:
+def labels(worker: WorkerOptions) -> dict[str, str]:
     """Labels of the node. Raises Fault for one that cannot be read."""
     found = {NOT_BALANCED: "true", NODELESS: "true"}
     if worker.eks:
@@ -88,7 +88,7 @@ def labels(worker: Worker) -> dict[str, str]:
     return found
 
 
-def flags(worker: Worker, kubeconfig: Path, node: str, configuration_file: Path) -> tuple[str, ...]:
+def flags(worker: WorkerOptions, kubeconfig: Path, node: str, configuration_file: Path) -> tuple[str, ...]:
     """The kubelet's flags: what its configuration cannot say."""
     found = {
         "config": str(configuration_file),

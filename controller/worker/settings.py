@@ -10,7 +10,7 @@ from msgspec import Meta
 from controller.model.setting import Group
 
 
-class Worker(Group, frozen=True, kw_only=True):
+class WorkerOptions(Group, frozen=True, kw_only=True):
     """The kubelet of this machine, as `chinampa worker init` sets it up."""
 
     cpu: Annotated[

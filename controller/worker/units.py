@@ -10,7 +10,7 @@ import msgspec
 import yaml
 
 from controller.worker import capacity, kubelet
-from controller.worker.settings import Worker
+from controller.worker.settings import WorkerOptions
 
 FOLDER = "/etc/chinampa"
 UNITS = "/etc/systemd/system"
@@ -21,7 +21,7 @@ CONFIGURATION = f"{FOLDER}/kubelet.yaml"
 START = f"{CAPACITY}-kubelet"
 
 
-class Around(msgspec.Struct, frozen=True, kw_only=True):
+class UnitInputs(msgspec.Struct, frozen=True, kw_only=True):
     """What else a worker's files are made from: other settings, and texts of this machine. `runtime` is the unit of
     what serves the socket: the controller, or a shim of the worker's own.
     """
@@ -38,29 +38,31 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
     cpuinfo: str
 
 
-class File(msgspec.Struct, frozen=True):
+class UnitFile(msgspec.Struct, frozen=True):
     """One file: its text, None for a folder; and whether it is a program."""
 
     text: str | None
     program: bool = False
 
 
-def files(worker: Worker, around: Around) -> dict[str, File]:
+def files(worker: WorkerOptions, around: UnitInputs) -> dict[str, UnitFile]:
     """Everything that `chinampa worker init` writes. Raises Fault for settings that make no sense."""
     made = dict(_all(worker, around))
-    made |= {f"{CAPACITY}/{name}": File(text) for name, text in capacity.tree(worker, around.meminfo, around.cpuinfo)}
+    made |= {
+        f"{CAPACITY}/{name}": UnitFile(text) for name, text in capacity.tree(worker, around.meminfo, around.cpuinfo)
+    }
     return made
 
 
-def _all(worker: Worker, around: Around) -> Iterator[tuple[str, File]]:
+def _all(worker: WorkerOptions, around: UnitInputs) -> Iterator[tuple[str, UnitFile]]:
     said = kubelet.configuration(worker, around.socket, around.domain, around.base)
-    yield CONFIGURATION, File("# Written by `chinampa worker init`.\n" + yaml.safe_dump(said))
+    yield CONFIGURATION, UnitFile("# Written by `chinampa worker init`.\n" + yaml.safe_dump(said))
     flags = kubelet.flags(worker, around.kubeconfig, around.node, Path(CONFIGURATION))
-    yield START, File(capacity.script(CAPACITY, str(worker.kubelet), flags), program=True)
-    yield f"{UNITS}/{KUBELET_UNIT}", File(_kubelet(around.runtime))
-    yield f"{UNITS}/{around.runtime}.d/worker.conf", File(_runtime(worker, around))
+    yield START, UnitFile(capacity.script(CAPACITY, str(worker.kubelet), flags), program=True)
+    yield f"{UNITS}/{KUBELET_UNIT}", UnitFile(_kubelet(around.runtime))
+    yield f"{UNITS}/{around.runtime}.d/worker.conf", UnitFile(_runtime(worker, around))
     if around.agent is not None:
-        yield f"{UNITS}/{AGENT_UNIT}", File(_agent(around, around.agent))
+        yield f"{UNITS}/{AGENT_UNIT}", UnitFile(_agent(around, around.agent))
 
 
 def _kubelet(runtime: str) -> str:
@@ -85,7 +87,7 @@ WantedBy=multi-user.target
 """
 
 
-def _runtime(worker: Worker, around: Around) -> str:
+def _runtime(worker: WorkerOptions, around: UnitInputs) -> str:
     return f"""\
 # Written by `chinampa worker init`: the shim serves a kubelet, reads its volumes and writes its logs.
 [Service]
@@ -99,7 +101,7 @@ ReadWritePaths=-{worker.root} -/var/log/pods -{around.socket.parent}
 """
 
 
-def _agent(around: Around, socket: Path) -> str:
+def _agent(around: UnitInputs, socket: Path) -> str:
     return f"""\
 # Written by `chinampa worker init`: pods that run on this machine itself, as on any node.
 [Unit]

@@ -24,7 +24,7 @@ from cellwire.rpc.limits import CELL
 from cellwire.rpc.serve import serving
 from cellwire.stream.service import SessionService
 from controller.choice.unavailable import Unavailable
-from controller.fleet.pool_keeper import Figures
+from controller.fleet.pool.keeper import Figures
 from controller.fleet.reports import Vitals
 from controller.link.told import Happened
 from controller.model.cell import Announcement, Cell, CellState

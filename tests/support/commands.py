@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from controller.clouds.ec2.settings import Ec2Settings
+from controller.clouds.ec2.ec2_settings import Ec2Settings
 from tests.support.controller import ROOT
 
 RUN = "import sys; from controller.cli import main; sys.exit(main())"

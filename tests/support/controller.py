@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from controller.clouds.local.settings import LocalSettings
+from controller.clouds.local.local_settings import LocalSettings
 from controller.clouds.local.sweep import Leftovers, leftovers, sweep
 from examples import image
 from tests.support.registry import free_port

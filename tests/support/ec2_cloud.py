@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import NameOID
 
 from controller.clouds.ec2.ec2_cloud import Ec2Cloud, running
-from controller.clouds.ec2.settings import Ec2Settings
+from controller.clouds.ec2.ec2_settings import Ec2Settings
 from tests.support.ec2_front import ACCOUNT, REGION, Front, running_front
 
 IMAGE = "ami-03cf127a"

@@ -19,8 +19,8 @@ import msgspec
 
 from controller.clouds.ec2 import calls
 from controller.clouds.ec2.calls import Calls
-from controller.clouds.ec2.settings import Ec2Settings
-from controller.clouds.local.settings import LocalSettings
+from controller.clouds.ec2.ec2_settings import Ec2Settings
+from controller.clouds.local.local_settings import LocalSettings
 from tests.support.controller import ROOT, Controller, _registry
 from tests.support.ec2_cloud import credentials
 from tests.support.ec2_front import ACCOUNT, REGION, Call, Front, running_front

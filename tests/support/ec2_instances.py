@@ -34,9 +34,9 @@ from cellwire.faults import Fault
 from controller.choice.catalogue import shape_of
 from controller.clouds.local import addresses, identity
 from controller.clouds.local.catalogue import architecture
+from controller.clouds.local.local_settings import LocalSettings
 from controller.clouds.local.machines import Machines
 from controller.clouds.local.records import Record, Stage
-from controller.clouds.local.settings import LocalSettings
 from controller.clouds.local.sweep import sweep
 from controller.model.names import InstanceId
 from controller.model.offer import LaunchType, Shape

@@ -20,9 +20,9 @@ import msgspec
 
 from controller.clouds.ec2 import ec2_cloud
 from controller.clouds.ec2.ec2_cloud import Ec2Cloud
-from controller.clouds.ec2.settings import Ec2Settings
+from controller.clouds.ec2.ec2_settings import Ec2Settings
 from controller.clouds.local import identity
-from controller.clouds.local.settings import LocalSettings
+from controller.clouds.local.local_settings import LocalSettings
 from controller.fleet import room
 from controller.fleet.plan import FleetLimits
 from controller.fleet.room import Fleet, FleetSettings

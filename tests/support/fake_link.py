@@ -11,7 +11,7 @@ from cellwire.faults import Fault, Kind
 from cellwire.rpc.grpclib_patches import MendedChannel
 from cellwire.rpc.limits import CELL
 from controller.link import told
-from controller.link.port import Change
+from controller.link.port import ConnectionChange
 from controller.model.names import CellName, InstanceId
 
 
@@ -20,7 +20,7 @@ class FakeAuthority:
 
 
 class FakeLink:
-    """See `controller.fleet.room.Port`."""
+    """See `controller.fleet.room.CellConnections`."""
 
     controllers = ("10.0.0.1:7443",)
 
@@ -28,7 +28,7 @@ class FakeLink:
         self.authority = FakeAuthority()
         self.agents: Mapping[str, str] = {}
         self.channels: dict[CellName, Channel] = {}
-        self.queue: asyncio.Queue[Change] = asyncio.Queue()
+        self.queue: asyncio.Queue[ConnectionChange] = asyncio.Queue()
 
     def channel(self, cell: CellName) -> Channel:
         if cell not in self.channels:
@@ -37,19 +37,19 @@ class FakeLink:
 
     def disconnect(self, cell: CellName) -> None:
         if self.channels.pop(cell, None) is not None:
-            self.queue.put_nowait(Change(cell, "disconnected"))
+            self.queue.put_nowait(ConnectionChange(cell, "disconnected"))
 
-    async def changes(self) -> AsyncIterator[Change]:
+    async def changes(self) -> AsyncIterator[ConnectionChange]:
         while True:
             yield await self.queue.get()
 
     def connect(self, cell: CellName, instance: str = "", **moments: float) -> None:
         self.channels[cell] = MendedChannel(CELL, host="127.0.0.1", port=1)
-        self.queue.put_nowait(Change(cell, "connected", instance=InstanceId(instance)))
-        self.queue.put_nowait(Change(cell, "told", told.Hello(moments=moments)))
+        self.queue.put_nowait(ConnectionChange(cell, "connected", instance=InstanceId(instance)))
+        self.queue.put_nowait(ConnectionChange(cell, "told", told.Hello(moments=moments)))
 
     def heartbeat(self, cell: CellName) -> None:
-        self.queue.put_nowait(Change(cell, "told", told.Heartbeat()))
+        self.queue.put_nowait(ConnectionChange(cell, "told", told.Heartbeat()))
 
     def event(self, cell: CellName, reason: str, at: float) -> None:
-        self.queue.put_nowait(Change(cell, "told", told.Happened(at=at, reason=reason, message="")))
+        self.queue.put_nowait(ConnectionChange(cell, "told", told.Happened(at=at, reason=reason, message="")))

@@ -19,7 +19,7 @@ from controller.api.grants import Grants
 from controller.api.kinds import WORKLOADS
 from controller.api.settings import ApiSettings
 from controller.api.token_routes import Desk
-from controller.fleet import ledger
+from controller.fleet import cost_ledger
 from controller.link.authority import Authority
 from controller.objects import library, quotas
 from controller.objects.kinds import STORED
@@ -73,7 +73,7 @@ class World:
     kubeconfig: str
     folder: Path
     desk: Desk
-    books: ledger.Ledger
+    books: cost_ledger.Ledger
     clock: Clock = field(default_factory=Clock)
 
     def command(self, *args: str) -> list[str]:
@@ -133,7 +133,7 @@ async def world(
         grants = Grants(store, clock.now)
         await grants.load()
         notes = await rooms.enter_async_context(audit.running(folder / "audit.log", time.time))
-        books = await rooms.enter_async_context(ledger.running(store, fleet, FakeCloud()))
+        books = await rooms.enter_async_context(cost_ledger.running(store, fleet, FakeCloud()))
         gate = Gate(grants, notes, allowed or {}, books.spent)
         api = await rooms.enter_async_context(server.running(shelves, pods, fleet, settings, gate))
         yield World(fleet, api.kubeconfig, folder, Desk(grants, shelves, notes, api.cluster), books, clock)

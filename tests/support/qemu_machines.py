@@ -16,8 +16,8 @@ from pathlib import Path
 from aiohttp import web
 
 from controller.clouds.local import addresses, identity, metadata
+from controller.clouds.local.local_settings import LocalSettings
 from controller.clouds.local.records import Record
-from controller.clouds.local.settings import LocalSettings
 from controller.model.names import InstanceId
 from hostkit import programs
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.objects import managed
-from controller.objects.collection import Objects, Revisions
+from controller.objects.collection import Objects, RevisionCounter
 from controller.objects.schema.pods import Pod
 from controller.objects.shapes import shape_of
 
@@ -21,7 +21,7 @@ PLACES = st.tuples(st.sampled_from(["a", "b", "c-d"]), st.sampled_from(["x", "y"
 def test_objects_are_listed_by_name_as_a_whole_by_namespace_and_from_any_place_on(
     steps: list[tuple[bool, tuple[str, str]]], place: tuple[str, str]
 ) -> None:
-    objects, there = Objects(Revisions(1)), set[tuple[str, str]]()
+    objects, there = Objects(RevisionCounter(1)), set[tuple[str, str]]()
     for comes, (namespace, name) in steps:
         if comes:
             objects.put({"metadata": {"namespace": namespace, "name": name}})

@@ -14,12 +14,12 @@ from msgspec.structs import replace
 from cellwire.faults import Fault
 from controller.worker import capacity, checking, kubelet, units
 from controller.worker.checking import Found
-from controller.worker.settings import Worker
-from controller.worker.units import Around
+from controller.worker.settings import WorkerOptions
+from controller.worker.units import UnitInputs
 
 MEMINFO = "MemTotal:        3904 kB\nMemFree:         1 kB\nMemAvailable:    2 kB\nBuffers:         7 kB\n"
 CPUINFO = "processor\t: 0\ncpu MHz\t\t: 2500.000\ncore id\t\t: 0\n\nprocessor\t: 1\ncore id\t\t: 1\n\n"
-AROUND = Around(
+AROUND = UnitInputs(
     socket=Path("/run/chinampa/shim.sock"),
     kubeconfig=Path("/var/lib/kubelet/kubeconfig"),
     node="node-1",
@@ -32,7 +32,7 @@ AROUND = Around(
 
 @given(st.integers(1, 200), st.integers(1, 9000))
 def test_a_kubelet_counts_the_cpus_and_the_memory_of_the_settings(cpu: int, memory: int) -> None:
-    worker = Worker(cpu=cpu, memory_gib=memory)
+    worker = WorkerOptions(cpu=cpu, memory_gib=memory)
     made = dict(capacity.tree(worker, MEMINFO, CPUINFO))
     assert sum(name.startswith("node/node0/cpu") and name.endswith("/core_id") for name in made) == cpu
     total = next(line for line in (made["meminfo"] or "").splitlines() if line.startswith("MemTotal"))
@@ -45,16 +45,16 @@ def test_a_kubelet_counts_the_cpus_and_the_memory_of_the_settings(cpu: int, memo
 
 def test_a_base_is_kept_but_for_what_a_worker_needs() -> None:
     base = {"authentication": {"anonymous": {"enabled": True}}, "maxPods": 110, "tlsCertFile": "/x"}
-    said = kubelet.configuration(Worker(), Path("/s"), "cluster.local", base)
+    said = kubelet.configuration(WorkerOptions(), Path("/s"), "cluster.local", base)
     assert (said["authentication"], said["maxPods"], said["tlsCertFile"]) == (base["authentication"], 500, "/x")
     assert "authorization" not in said
-    alone = kubelet.configuration(Worker(), Path("/s"), "cluster.local", {})
+    alone = kubelet.configuration(WorkerOptions(), Path("/s"), "cluster.local", {})
     assert alone["authentication"]["anonymous"] == {"enabled": False}
     assert alone["authorization"] == {"mode": "Webhook"}
 
 
 def test_taints_and_labels_are_as_the_settings_say() -> None:
-    worker = Worker(taints=("a/b=c:NoSchedule", "d:NoExecute"), labels=("x=y",), eks=True)
+    worker = WorkerOptions(taints=("a/b=c:NoSchedule", "d:NoExecute"), labels=("x=y",), eks=True)
     said = kubelet.configuration(worker, Path("/s"), "cluster.local", {})
     assert said["registerWithTaints"] == [
         {"key": "a/b", "value": "c", "effect": "NoSchedule"},
@@ -64,15 +64,15 @@ def test_taints_and_labels_are_as_the_settings_say() -> None:
     assert found["x"] == "y"
     assert found["eks.amazonaws.com/compute-type"] == "fargate"
     assert found[kubelet.NOT_BALANCED] == "true"
-    for bad in (Worker(taints=("a=b",)), Worker(taints=(":NoSchedule",))):
+    for bad in (WorkerOptions(taints=("a=b",)), WorkerOptions(taints=(":NoSchedule",))):
         with pytest.raises(Fault, match=r"worker\.taints"):
             kubelet.configuration(bad, Path("/s"), "cluster.local", {})
     with pytest.raises(Fault, match=r"worker\.labels"):
-        kubelet.labels(Worker(labels=("x",)))
+        kubelet.labels(WorkerOptions(labels=("x",)))
 
 
 def test_the_units_start_the_kubelet_with_the_capacity_and_the_configuration() -> None:
-    made = units.files(Worker(kubelet=Path("/opt/kube let")), AROUND)
+    made = units.files(WorkerOptions(kubelet=Path("/opt/kube let")), AROUND)
     unit = made["/etc/systemd/system/chinampa-kubelet.service"].text or ""
     start = unit.split("ExecStart=")[1].splitlines()[0].split()[-1]
     assert made[start].program
@@ -83,7 +83,7 @@ def test_the_units_start_the_kubelet_with_the_capacity_and_the_configuration() -
 
 
 NODE: dict[str, Any] = {
-    "metadata": {"labels": kubelet.labels(Worker())},
+    "metadata": {"labels": kubelet.labels(WorkerOptions())},
     "status": {
         "capacity": {"cpu": "1000", "memory": f"{4000 << 20}Ki", "pods": "500"},
         "conditions": [{"type": "Ready", "status": "True"}],
@@ -100,7 +100,7 @@ WELL = Found(
 
 
 def lacking(found: Found, pods: str = "/var/lib/kubelet/pods") -> list[str]:
-    return [what for verdict, what, _ in checking.findings(Worker(), pods, "n", found) if verdict == "lacks"]
+    return [what for verdict, what, _ in checking.findings(WorkerOptions(), pods, "n", found) if verdict == "lacks"]
 
 
 def test_a_worker_that_is_well_lacks_nothing() -> None:
@@ -131,7 +131,7 @@ def test_another_pods_folder_than_the_kubelets_is_named() -> None:
 
 def test_a_kubelet_starts_after_what_serves_it_here() -> None:
     for runtime in (units.CONTROLLER_UNIT, units.SHIM_UNIT):
-        made = units.files(Worker(), replace(AROUND, runtime=runtime, agent=Path("/run/agent.sock")))
+        made = units.files(WorkerOptions(), replace(AROUND, runtime=runtime, agent=Path("/run/agent.sock")))
         assert f"{units.UNITS}/{runtime}.d/worker.conf" in made
         assert f"Wants={runtime} " in (made[f"{units.UNITS}/{units.KUBELET_UNIT}"].text or "")
         assert f"Before={runtime} " in (made[f"{units.UNITS}/{units.AGENT_UNIT}"].text or "")

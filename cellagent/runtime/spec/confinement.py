@@ -26,7 +26,7 @@ READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trig
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
-class Rule(msgspec.Struct, frozen=True, kw_only=True):
+class SyscallRule(msgspec.Struct, frozen=True, kw_only=True):
     """Calls and what becomes of them; for all, for one machine, for who holds a capability, or for who does not."""
 
     subject: str
@@ -45,7 +45,7 @@ class Usual(msgspec.Struct, frozen=True, kw_only=True):
     default_action: str = msgspec.field(name="defaultAction")
     default_errno: int = msgspec.field(name="defaultErrnoRet")
     architectures: dict[str, tuple[str, ...]]
-    rules: tuple[Rule, ...]
+    rules: tuple[SyscallRule, ...]
 
 
 def seccomp(

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from cellagent.kernel import accounting, cgroups
-from cellagent.runtime.ledger import ContainerRecord, Phase, SandboxRecord
+from cellagent.runtime.ledger import ContainerEntry, Phase, SandboxEntry
 from cellagent.runtime.machine import Machine
 from cellagent.runtime.stats import summary
 from cellwire.cri.v1 import runtime_pb2 as cri
@@ -243,7 +243,7 @@ def sandboxes(machine: Machine, disk: summary.SandboxStats) -> list[cri.PodSandb
     return [_sandbox(machine, disk, one) for one in machine.ledger.sandboxes() if one.phase is Phase.READY]
 
 
-def _sandbox(machine: Machine, disk: summary.SandboxStats, record: SandboxRecord) -> cri.PodSandboxMetrics:
+def _sandbox(machine: Machine, disk: summary.SandboxStats, record: SandboxEntry) -> cri.PodSandboxMetrics:
     now, meta = time.time_ns(), record.parsed().metadata
     running = [one for one in machine.ledger.containers(record.id) if one.phase is Phase.RUNNING]
     labels = (record.cgroup, record.id, "", "", meta.name, meta.namespace)
@@ -265,7 +265,7 @@ def _sandbox(machine: Machine, disk: summary.SandboxStats, record: SandboxRecord
     return cri.PodSandboxMetrics(pod_sandbox_id=record.id, metrics=found, container_metrics=told)
 
 
-def _facts(machine: Machine, disk: summary.SandboxStats, record: ContainerRecord, now: int) -> ContainerFacts:
+def _facts(machine: Machine, disk: summary.SandboxStats, record: ContainerEntry, now: int) -> ContainerFacts:
     used, _ = disk.layer(record)
     room = os.statvfs(machine.settings.root)
     return ContainerFacts(
@@ -284,7 +284,7 @@ def _facts(machine: Machine, disk: summary.SandboxStats, record: ContainerRecord
 
 
 def _container(
-    record: ContainerRecord, facts: ContainerFacts, pod: cri.PodSandboxMetadata, now: int
+    record: ContainerEntry, facts: ContainerFacts, pod: cri.PodSandboxMetadata, now: int
 ) -> cri.ContainerMetrics:
     config = record.parsed()
     labels = (record.cgroup, record.id, config.image.image, config.metadata.name, pod.name, pod.namespace)

@@ -14,7 +14,7 @@ FRESH, SPARED = 5.0, 20.0
 MOST_FOLDERS = 256
 
 
-class Held:
+class FolderSizes:
     """Looks at folders, and remembers what it saw."""
 
     def __init__(self, clock: Callable[[], float]) -> None:

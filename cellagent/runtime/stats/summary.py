@@ -16,7 +16,7 @@ import msgspec
 
 from cellagent.kernel import accounting, cgroups
 from cellagent.runtime import image_volumes, views
-from cellagent.runtime.ledger import ContainerRecord, Phase, SandboxRecord
+from cellagent.runtime.ledger import ContainerEntry, Phase, SandboxEntry
 from cellagent.runtime.machine import Machine
 from cellwire.cri.v1 import runtime_pb2 as cri
 
@@ -58,7 +58,7 @@ class SandboxStats:
         running = (one for one in self._machine.ledger.containers() if one.phase is Phase.RUNNING)
         return [self.container(one) for one in running if views.container_wanted(one, chosen)]
 
-    def container(self, record: ContainerRecord) -> cri.ContainerStats:
+    def container(self, record: ContainerEntry) -> cri.ContainerStats:
         """Usage of one container."""
         usage, now, config = cgroups.ControlGroup(record.cgroup).usage(), time.time_ns(), record.parsed()
         used, inodes = self.layer(record)
@@ -83,7 +83,7 @@ class SandboxStats:
         standing = (one for one in self._machine.ledger.sandboxes() if one.phase is Phase.READY)
         return [self.sandbox(one) for one in standing if views.sandbox_wanted(one, chosen)]
 
-    def sandbox(self, record: SandboxRecord) -> cri.PodSandboxStats:
+    def sandbox(self, record: SandboxEntry) -> cri.PodSandboxStats:
         """Usage of one sandbox: the sum of its containers, and its network."""
         now, config = time.time_ns(), record.parsed()
         running = [one for one in self._machine.ledger.containers(record.id) if one.phase is Phase.RUNNING]
@@ -111,7 +111,7 @@ class SandboxStats:
             usage_nano_cores=cri.UInt64Value(value=rate),
         )
 
-    def layer(self, record: ContainerRecord) -> tuple[int, int]:
+    def layer(self, record: ContainerEntry) -> tuple[int, int]:
         """Bytes and inodes of a container's writable layer, as walked last; zeros before the first walk."""
         _, used, inodes = self._disk.get(record.id, (0.0, 0, 0))
         return used, inodes
@@ -124,7 +124,7 @@ class SandboxStats:
             async with asyncio.timeout(WALK_PATIENCE):
                 await self._machine.flights.join("a look at the writable layers", self._walk)
 
-    def _stale(self) -> list[ContainerRecord]:
+    def _stale(self) -> list[ContainerEntry]:
         since = time.monotonic() - DISK_SECONDS
         running = (one for one in self._machine.ledger.containers() if one.phase is Phase.RUNNING)
         return [one for one in running if one.id not in self._disk or self._disk[one.id][0] < since]
@@ -173,7 +173,7 @@ def disk_usage(folder: Path, ended: threading.Event) -> tuple[int, int]:
     return used, entries
 
 
-def interfaces(running: Sequence[ContainerRecord]) -> list[InterfaceStats]:
+def interfaces(running: Sequence[ContainerEntry]) -> list[InterfaceStats]:
     """Counters of the pod's interfaces but the loopback, seen through any process in it."""
     for record in running:
         try:

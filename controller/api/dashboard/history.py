@@ -51,7 +51,7 @@ def namespace_of(cell: Cell) -> str:
     return cell.claim.pod.namespace if cell.claim else ""
 
 
-class History:
+class SampleHistory:
     """The samples of the last hour."""
 
     def __init__(self) -> None:

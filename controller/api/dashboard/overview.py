@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from controller.api.dashboard.history import History, namespace_of
-from controller.fleet.pool_keeper import Figures
+from controller.api.dashboard.history import SampleHistory, namespace_of
+from controller.fleet.pool.keeper import Figures
 from controller.model import cost
 from controller.model.cell import Cell
 from controller.objects.fields import Json
@@ -18,17 +18,17 @@ from controller.objects.moments import seconds_of
 MOST_CELLS, MOST_PODS, MOST_FAULTS = 300, 500, 40
 
 
-class Seen(msgspec.Struct, frozen=True):
+class DashboardInput(msgspec.Struct, frozen=True):
     """All that there is to show."""
 
     cells: Sequence[Cell]
     pods: Sequence[Json]
     events: Sequence[Json]
     pool: Sequence[Figures]
-    history: History
+    history: SampleHistory
 
 
-def overview(seen: Seen, namespace: str, now: float) -> Json:
+def overview(seen: DashboardInput, namespace: str, now: float) -> Json:
     """The document for somebody who may see one namespace, or ("") all."""
     cells = [cell for cell in seen.cells if not namespace or namespace_of(cell) == namespace]
     pods = [pod for pod in seen.pods if not namespace or pod["metadata"]["namespace"] == namespace]

@@ -9,8 +9,8 @@ import time
 from aiohttp import web
 
 from controller.api.authorizing import WHO
-from controller.api.dashboard.history import EVERY, History, sample
-from controller.api.dashboard.overview import Seen, overview
+from controller.api.dashboard.history import EVERY, SampleHistory, sample
+from controller.api.dashboard.overview import DashboardInput, overview
 from controller.api.requests import answer
 from controller.fleet.cells import Telling
 from controller.objects.kinds import EVENTS
@@ -49,7 +49,7 @@ class Dashboard:
     def __init__(self, library: Library, cells: Telling) -> None:
         self._library = library
         self._cells = cells
-        self._history = History()
+        self._history = SampleHistory()
 
     def route(self, router: web.UrlDispatcher) -> None:
         """Serve the files and the document."""
@@ -63,7 +63,7 @@ class Dashboard:
             await asyncio.sleep(EVERY)
 
     async def _overview(self, request: web.Request) -> web.StreamResponse:
-        seen = Seen(
+        seen = DashboardInput(
             cells=self._cells.list(),
             pods=self._library.objects("pods").list(),
             events=self._library.objects(EVENTS.key).list(),

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from cellwire.faults import Fault, Kind
 from controller.clouds.ec2 import errors, partitions
 from controller.clouds.ec2.buckets import Buckets, Draw, draws, raised
-from controller.clouds.ec2.settings import Ec2Settings
+from controller.clouds.ec2.ec2_settings import Ec2Settings
 
 if TYPE_CHECKING:
     from aiobotocore.session import AioSession

@@ -15,10 +15,10 @@ import msgspec
 
 from cellwire.faults import Fault, Kind
 from controller.clouds.ec2.calls import Calls
+from controller.clouds.ec2.ec2_settings import TAG_CLUSTER, Ec2Settings
 from controller.clouds.ec2.machine_images.own_images import TAG_CELL
 from controller.clouds.ec2.network import route_plan
 from controller.clouds.ec2.network.route_plan import TAG_ROUTE
-from controller.clouds.ec2.settings import TAG_CLUSTER, Ec2Settings
 from controller.clouds.ec2.tags import tags_of
 
 INSTANCE, ROUTE, INTERFACE, VOLUME = "instance", "route", "interface", "volume"

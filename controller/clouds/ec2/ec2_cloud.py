@@ -15,6 +15,7 @@ import structlog
 from controller.clouds.ec2 import calls as door
 from controller.clouds.ec2 import errors, identity_document
 from controller.clouds.ec2.calls import Calls
+from controller.clouds.ec2.ec2_settings import Ec2Settings
 from controller.clouds.ec2.ecr import EcrLogins
 from controller.clouds.ec2.instances import console
 from controller.clouds.ec2.instances.instance_list import InstanceList
@@ -31,7 +32,6 @@ from controller.clouds.ec2.network import environment
 from controller.clouds.ec2.network.environment import CurrentEnvironment, Ec2Environment
 from controller.clouds.ec2.network.route_sync import RouteSync
 from controller.clouds.ec2.notices.notice_queue import heard
-from controller.clouds.ec2.settings import Ec2Settings
 from controller.clouds.protocol import Called, Cloud, LaunchOutcome, LaunchRequest, Login, Notice, PriceSource, Reserved
 from controller.model.instance import Identity, Instance
 from controller.model.names import InstanceId

@@ -17,8 +17,8 @@ import structlog
 
 from cellwire.faults import Fault, Kind
 from controller.clouds.ec2.calls import Calls
+from controller.clouds.ec2.ec2_settings import TAG_CLUSTER, Ec2Settings
 from controller.clouds.ec2.network.environment import Ec2Environment
-from controller.clouds.ec2.settings import TAG_CLUSTER, Ec2Settings
 
 log = structlog.get_logger()
 

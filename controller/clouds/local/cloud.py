@@ -17,10 +17,10 @@ import msgspec
 
 from cellwire.faults import Fault, Kind
 from controller.clouds.local import addresses, catalogue, identity
+from controller.clouds.local.local_settings import LocalSettings
 from controller.clouds.local.machines import Machines
 from controller.clouds.local.records import Record, Records, Stage, instance_of, unknown
 from controller.clouds.local.refusals import first_fit, no_offers
-from controller.clouds.local.settings import LocalSettings
 from controller.clouds.protocol import Cloud, LaunchOutcome, LaunchRequest, Login, Notice
 from controller.clouds.userdata import LIMIT_BYTES
 from controller.model.instance import Identity, Instance

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from cellwire.faults import Fault, Kind
+from controller.clouds.local.local_settings import LocalSettings
 from controller.clouds.local.records import Record
-from controller.clouds.local.settings import LocalSettings
 from controller.model.instance import Identity
 from controller.model.names import InstanceId
 from hostkit import files

@@ -21,7 +21,7 @@ import msgspec
 import structlog
 
 from cellwire.faults import Fault
-from controller.clouds.local.settings import LocalSettings
+from controller.clouds.local.local_settings import LocalSettings
 from controller.clouds.protocol import Login
 from hostkit import pids, programs
 

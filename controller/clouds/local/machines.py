@@ -25,9 +25,9 @@ from controller.clouds.local.catalogue import architecture
 from controller.clouds.local.inside.filesystem import ON_DISK
 from controller.clouds.local.inside.plan import BootPlan
 from controller.clouds.local.layers import LayerShare
+from controller.clouds.local.local_settings import LocalSettings
 from controller.clouds.local.metadata_server import MetadataServers
 from controller.clouds.local.records import Record
-from controller.clouds.local.settings import LocalSettings
 from controller.model.names import InstanceId
 from hostkit import mountinfo, pids, programs
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 
 from controller.clouds.local import cgroups, router
+from controller.clouds.local.local_settings import LocalSettings
 from controller.clouds.local.machines import until_none
-from controller.clouds.local.settings import LocalSettings
 from hostkit import mountinfo
 
 _SECONDS = 30.0

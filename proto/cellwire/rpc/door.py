@@ -85,7 +85,7 @@ class Port:
         # Cells that renew: they have proved who they are, and are told apart by it.
         self._known = Guests(dataclasses.replace(places, address=min(places.address, EACH_CELL)))
         self._sockets: dict[Guest, socket.socket] = {}
-        self._served: dict[grpclib_patches.Served, list[asyncio.TimerHandle]] = {}
+        self._served: dict[grpclib_patches.ServerConnection, list[asyncio.TimerHandle]] = {}
         self._ended = False
         self._refused: Counter[str] = Counter()
         self._told_at = 0.0

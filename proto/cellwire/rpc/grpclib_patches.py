@@ -445,15 +445,15 @@ class MendedServer(Server):
         super().__init__(services, codec=Codec(), status_details_codec=codec, config=configuration(limits))
         self._limits = limits
 
-    def protocol(self, on_lost: OnLost) -> Served:
+    def protocol(self, on_lost: OnLost) -> ServerConnection:
         """The protocol of one more connection, that somebody else makes; `on_lost` is called when it has ended."""
-        return Served(super()._protocol_factory(), self._limits, on_lost)
+        return ServerConnection(super()._protocol_factory(), self._limits, on_lost)
 
     def _protocol_factory(self) -> H2Protocol:
         return self.protocol(lambda _: None)
 
 
-class Served(LimitedProtocol):
+class ServerConnection(LimitedProtocol):
     """One connection on which we are the server."""
 
     async def end(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from cellwire.faults import Fault
 from cellwire.stream.inbox import Aborted, Inbox
-from cellwire.stream.remotecommand import Ended, Failed, Outcome, WindowSizes
+from cellwire.stream.remotecommand import CommandEnded, Failed, Outcome, WindowSizes
 from cellwire.stream.session import Exited, Session, Stderr, Stdout
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ WATCH = 10.0
 """Seconds between looks at whether a client is still there and not idle."""
 
 
-class Client(Protocol):
+class ClientEnd(Protocol):
     """The client's end of an exec or attach."""
 
     stdin: Inbox
@@ -50,7 +50,7 @@ class Client(Protocol):
         ...
 
 
-class Line(Protocol):
+class ClientConnection(Protocol):
     """The connection to a client."""
 
     @property
@@ -71,7 +71,7 @@ class _Gone(Exception):
     """The client left."""
 
 
-async def while_connected(line: Line, *works: Coroutine[Any, Any, None]) -> None:
+async def while_connected(line: ClientConnection, *works: Coroutine[Any, Any, None]) -> None:
     """Run `works` for as long as the client is there; nothing of them is left afterwards."""
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -83,7 +83,7 @@ async def while_connected(line: Line, *works: Coroutine[Any, Any, None]) -> None
         pass
 
 
-async def _watch(line: Line) -> None:
+async def _watch(line: ClientConnection) -> None:
     """Notice a client that left while it was not read from, and one that has been idle for too long."""
     clock = asyncio.get_running_loop().time
     moved, since = line.moved, clock()
@@ -98,7 +98,7 @@ async def _watch(line: Line) -> None:
 
 
 async def converse(
-    client: Client, open_session: Callable[[], AbstractAsyncContextManager[Session]], *, attach: bool
+    client: ClientEnd, open_session: Callable[[], AbstractAsyncContextManager[Session]], *, attach: bool
 ) -> None:
     """Hold one session with one client."""
     try:
@@ -116,7 +116,7 @@ async def converse(
     await client.finish(outcome)
 
 
-async def _exchange(client: Client, session: Session, *, attach: bool) -> Outcome:
+async def _exchange(client: ClientEnd, session: Session, *, attach: bool) -> Outcome:
     async with asyncio.TaskGroup() as tasks:
         feeding = tasks.create_task(_feed(client.stdin, session))
         resizing = tasks.create_task(_resize(client.resizes, session))
@@ -127,10 +127,10 @@ async def _exchange(client: Client, session: Session, *, attach: bool) -> Outcom
         finally:
             feeding.cancel()
             resizing.cancel()
-    return Ended(0 if attach else code)
+    return CommandEnded(0 if attach else code)
 
 
-async def _show(client: Client, session: Session) -> int:
+async def _show(client: ClientEnd, session: Session) -> int:
     async for said in session.output():
         match said:
             case Stdout(data):

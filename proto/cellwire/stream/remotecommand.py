@@ -21,7 +21,7 @@ RESIZE_LIMIT = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class CommandEnded:
     """The command ended by itself. Attach never tells the code: a client would take it for a failure to attach."""
 
     code: int = 0
@@ -34,7 +34,7 @@ class Failed:
     sentence: str
 
 
-Outcome = Ended | Failed
+Outcome = CommandEnded | Failed
 
 
 def negotiate(offered: Iterable[str], supported: Sequence[str]) -> str | None:
@@ -57,16 +57,16 @@ def status(outcome: Outcome, version: str) -> bytes:
     """What the error stream says at the end: a Status as JSON since v4, before that text, and only of a failure."""
     if version.endswith(("v4.channel.k8s.io", "v4.base64.channel.k8s.io", "v5.channel.k8s.io")):
         return json.dumps(_status(outcome), separators=(",", ":")).encode()
-    if outcome == Ended():
+    if outcome == CommandEnded():
         return b""
     return str(_status(outcome)["message"]).encode()
 
 
 def _status(outcome: Outcome) -> dict[str, object]:
     match outcome:
-        case Ended(0):
+        case CommandEnded(0):
             return {"metadata": {}, "status": "Success"}
-        case Ended(code):
+        case CommandEnded(code):
             return {
                 "metadata": {},
                 "status": "Failure",

@@ -9,7 +9,7 @@ import aiohttp
 import msgspec
 
 from controller.api import admin
-from controller.api.admin import Sold
+from controller.api.admin import OfferSheet
 from controller.api.metrics import Metrics
 from controller.choice.unavailable import Unavailable, marked
 from tests.support.fake_cloud import FakeCloud
@@ -29,6 +29,6 @@ async def test_all_that_can_be_bought_is_told_with_what_was_refused_of_late(tmp_
             aiohttp.ClientSession(connector=connector) as session,
             session.get("http://controller/offers") as reply,
         ):
-            sold = msgspec.json.decode(await reply.read(), type=Sold)
+            sold = msgspec.json.decode(await reply.read(), type=OfferSheet)
     assert sold.offers == await cloud.offers()
     assert [key for key, _ in sold.refused] == [("medium", "a", "spot")]

@@ -22,12 +22,12 @@ from controller.api import admin, measuring, server
 from controller.api.audit import Audit
 from controller.api.gate import Gate
 from controller.api.grants import Grants
-from controller.api.metrics import Measured, Metrics
+from controller.api.metrics import Metrics, ScrapeSources
 from controller.api.settings import ApiSettings
 from controller.api.stages import Stages
 from controller.choice.unavailable import Unavailable
 from controller.clouds.protocol import Called
-from controller.fleet.pool_keeper import Figures
+from controller.fleet.pool.keeper import Figures
 from controller.fleet.reports import Vitals
 from controller.link.authority import Authority
 from controller.model.cell import Cell, CellState
@@ -113,7 +113,7 @@ def metrics_of(fleet: Fleet, ways: Ways | None = None) -> Metrics:
     metrics = Metrics(lambda: NOW)
     ways = ways or Ways(Carrier(b"key"))
     ways.supervisor.failures["pod"] += 1
-    measured = Measured(cast("Any", fleet), cast("Any", Cloud()), lambda: 5.0, ways, "1.0")
+    measured = ScrapeSources(cast("Any", fleet), cast("Any", Cloud()), lambda: 5.0, ways, "1.0")
     metrics.measure(measured)
     return metrics
 
@@ -260,7 +260,7 @@ async def test_metrics_are_served_with_the_token_on_the_api_without_on_their_own
     gate = Gate(Grants(MemoryStore(), time.time), Audit(None, time.time, reads=False, largest=1, files=1))
     async with cells() as fleet:
         telling = cast("Any", fleet)
-        measured = Measured(telling, Cloud(), lambda: 5.0, Ways(Carrier(b"key")))
+        measured = ScrapeSources(telling, Cloud(), lambda: 5.0, Ways(Carrier(b"key")))
         async with (
             objects(MemoryStore()) as library,
             engine.running(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.cli.config import documentation
+from controller.cli.config_command import documentation
 
 ROOT = Path(__file__).resolve().parents[3]
 RUN = "import sys; from controller.cli import main; sys.exit(main())"

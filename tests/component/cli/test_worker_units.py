@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from controller.cli import worker
+from controller.cli import worker_command
 from hostkit import programs
 from tests.support.controller import ROOT
 
@@ -28,7 +28,9 @@ UNITS = ("chinampa-controller.service", "chinampa-kubelet.service", "chinampa-wo
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="NOT RUN: there is no systemd-analyze here")
 async def test_systemd_has_nothing_to_say_against_a_workers_units(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(SETTINGS)
-    made = CliRunner().invoke(worker.command, ["init", "--config", str(tmp_path / "c.toml"), "--to", str(tmp_path)])
+    made = CliRunner().invoke(
+        worker_command.command, ["init", "--config", str(tmp_path / "c.toml"), "--to", str(tmp_path)]
+    )
     assert made.exit_code == 0, made.output
     folder = tmp_path / "etc/systemd/system"
     shutil.copy(ROOT / "deploy/systemd/chinampa-controller.service", folder)

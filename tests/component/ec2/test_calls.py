@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestServer
 
 from cellwire.faults import Fault, Kind
 from controller.clouds.ec2 import calls, errors
-from controller.clouds.ec2.settings import Ec2Settings
+from controller.clouds.ec2.ec2_settings import Ec2Settings
 from tests.support.ec2_front import Front, running_front
 
 LAUNCH: dict[str, Any] = {"ImageId": "ami-03cf127a", "InstanceType": "t3.small"}

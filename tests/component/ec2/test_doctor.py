@@ -13,7 +13,7 @@ import pytest
 from controller.clouds.ec2.doctor import examination, network_findings, queue
 from controller.clouds.ec2.doctor.finding import Finding
 from controller.clouds.ec2.doctor.network_findings import Network
-from controller.clouds.ec2.settings import Ec2Settings
+from controller.clouds.ec2.ec2_settings import Ec2Settings
 from tests.component.ec2.test_launch import cheapest, request
 from tests.support.commands import chinampa, config_file
 from tests.support.ec2_cloud import Stage, stage

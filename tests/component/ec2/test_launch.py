@@ -13,8 +13,8 @@ import pytest
 
 from cellwire.faults import Kind
 from controller.clouds.ec2.ec2_cloud import Ec2Cloud
+from controller.clouds.ec2.ec2_settings import TAG_BATCH, TAG_CLUSTER, TAG_TOKEN
 from controller.clouds.ec2.instances import instance_list
-from controller.clouds.ec2.settings import TAG_BATCH, TAG_CLUSTER, TAG_TOKEN
 from controller.clouds.protocol import LaunchRequest
 from controller.model.offer import LaunchType, Offer
 from tests.support.ec2_cloud import Stage, stage

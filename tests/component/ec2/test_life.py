@@ -11,7 +11,7 @@ import pytest
 from cellwire.faults import Fault, Kind
 from controller.clouds.ec2 import ec2_cloud as ec2
 from controller.clouds.ec2.ec2_cloud import Ec2Cloud
-from controller.clouds.ec2.settings import TAG_CLUSTER
+from controller.clouds.ec2.ec2_settings import TAG_CLUSTER
 from controller.clouds.protocol import LaunchRequest
 from controller.model.names import InstanceId
 from controller.model.offer import LaunchType

@@ -17,9 +17,9 @@ import pytest
 from cellwire.faults import Fault
 from controller.clouds.ec2 import calls as door
 from controller.clouds.ec2.calls import Calls
+from controller.clouds.ec2.ec2_settings import Ec2Settings
 from controller.clouds.ec2.machine_images import blocks, choosing, own_images
 from controller.clouds.ec2.machine_images.publish import Publication, publish
-from controller.clouds.ec2.settings import Ec2Settings
 from tests.support.ec2_cloud import credentials
 from tests.support.ec2_front import REGION, running_front
 from tests.support.ec2_launches import backend

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from controller.clouds.ec2.ec2_settings import TAG_CLUSTER
 from controller.clouds.ec2.instances import tagging
-from controller.clouds.ec2.settings import TAG_CLUSTER
 from controller.model.names import InstanceId
 from tests.component.ec2.test_launch import cheapest, request
 from tests.support.ec2_cloud import Stage, stage

@@ -10,8 +10,8 @@ import pytest
 
 from controller.clouds.ec2 import calls
 from controller.clouds.ec2.calls import Calls
+from controller.clouds.ec2.ec2_settings import Ec2Settings
 from controller.clouds.ec2.notices import notice_queue
-from controller.clouds.ec2.settings import Ec2Settings
 from tests.support.ec2_front import running_front
 
 FIRST, SECOND = "i-0b662ef9931388ba0", "i-0b662ef9931388ba1"

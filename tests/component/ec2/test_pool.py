@@ -13,8 +13,8 @@ import pytest
 from controller.clouds.ec2.instances import tagging
 from controller.clouds.ec2.machine_images.own_images import TAG_CELL
 from controller.fleet import reconciler
-from controller.fleet.pool import Class
-from controller.fleet.pool_keeper import PoolSettings
+from controller.fleet.pool.keeper import PoolSettings
+from controller.fleet.pool.warm_cells import Class
 from controller.model.cell import Cell, CellState
 from controller.model.names import PodUid
 from controller.model.offer import Demand, LaunchType

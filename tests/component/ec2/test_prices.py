@@ -13,8 +13,8 @@ from controller.choice.rank import rank
 from controller.choice.unavailable import Unavailable
 from controller.choice.wishes import Wishes
 from controller.clouds.ec2 import calls
+from controller.clouds.ec2.ec2_settings import Ec2Settings
 from controller.clouds.ec2.market.price_feed import PriceFeed
-from controller.clouds.ec2.settings import Ec2Settings
 from controller.model.offer import Demand, LaunchType, Offer
 from tests.support.ec2_front import Front, running_front
 from tests.support.ec2_pricing import DEDICATED

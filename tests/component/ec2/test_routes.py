@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from controller.clouds.ec2 import calls
+from controller.clouds.ec2.ec2_settings import Ec2Settings
 from controller.clouds.ec2.network.route_sync import RouteSync
-from controller.clouds.ec2.settings import Ec2Settings
 from controller.model.names import InstanceId
 from tests.support.ec2_cloud import credentials, settings_on
 from tests.support.ec2_front import Front, running_front

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from controller.clouds.ec2.settings import TAG_CLUSTER
+from controller.clouds.ec2.ec2_settings import TAG_CLUSTER
 from tests.component.ec2.test_launch import cheapest, request
 from tests.support.commands import chinampa, config_file
 from tests.support.ec2_cloud import Stage, stage

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from controller.clouds.ec2 import calls
-from controller.clouds.local.settings import LocalSettings
+from controller.clouds.local.local_settings import LocalSettings
 from controller.clouds.local.sweep import Leftovers, leftovers
 from tests.support.ec2_front import ACCOUNT, Front, running_front
 from tests.support.ec2_instances import Account, Instances, booting, furnished

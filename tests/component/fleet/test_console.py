@@ -10,7 +10,7 @@ import pytest
 from cellwire.faults import Fault, Kind
 from controller.fleet import plan
 from controller.fleet.cell_store import CellStore
-from controller.fleet.executor import Executor, Home
+from controller.fleet.executor import Executor, LaunchFacts
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, InstanceId
 from controller.model.offer import Demand
@@ -41,7 +41,7 @@ async def lost(folder: Path, cloud: FakeCloud, state: CellState) -> str:
         await book.load()
         demand = Demand(cpu_millis=100, memory_mib=128)
         await book.add(Cell(name=NAME, state=state, demand=demand, instance=InstanceId("i-1")))
-        home = Home("test", lambda: ("10.0.0.1:1",), lambda: "sha256:" + "0" * 64, dict)
+        home = LaunchFacts("test", lambda: ("10.0.0.1:1",), lambda: "sha256:" + "0" * 64, dict)
         await Executor(book, cloud, home, b"secret", lambda: 1000.0, lambda: None).do(
             plan.Lose(NAME, "it did not join")
         )

@@ -10,7 +10,7 @@ import pytest
 from cellwire.faults import Fault, Kind
 from controller.fleet import plan
 from controller.fleet.cell_store import CellStore
-from controller.fleet.executor import Executor, Home
+from controller.fleet.executor import Executor, LaunchFacts
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, InstanceId
 from controller.model.offer import Demand
@@ -34,7 +34,7 @@ async def test_nothing_is_launched_or_ended_by_one_that_may_lead_no_more(tmp_pat
         await book.load()
         demand = Demand(cpu_millis=100, memory_mib=128)
         await book.add(Cell(name=NAME, state=CellState.REQUESTED, demand=demand))
-        home = Home("test", lambda: ("10.0.0.1:1",), lambda: "sha256:" + "0" * 64, dict)
+        home = LaunchFacts("test", lambda: ("10.0.0.1:1",), lambda: "sha256:" + "0" * 64, dict)
         act = Executor(book, cloud, home, b"secret", lambda: 1000.0, deposed)
         for action in (plan.Launch(NAME), plan.Terminate(NAME, STRANGER), plan.Collect(STRANGER)):
             with pytest.raises(Fault, match="another has it"):

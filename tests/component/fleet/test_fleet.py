@@ -16,10 +16,11 @@ import pytest
 from cellwire.faults import Fault, Kind
 from controller.clouds.protocol import Notice, Reserved
 from controller.clouds.userdata import parse
-from controller.fleet import pool_forecast, pool_keeper, reconciler, room, work_item
+from controller.fleet import reconciler, room, work_item
 from controller.fleet.plan import FleetLimits
-from controller.fleet.pool import Class
-from controller.fleet.pool_keeper import PoolSettings
+from controller.fleet.pool import forecast, keeper
+from controller.fleet.pool.keeper import PoolSettings
+from controller.fleet.pool.warm_cells import Class
 from controller.fleet.registry_facts import RegistryFacts
 from controller.fleet.room import Fleet, FleetSettings
 from controller.model.cell import Cell, CellState
@@ -385,9 +386,9 @@ async def test_hits_and_misses_of_the_pool_are_counted_for_the_class_that_would_
 async def test_an_adaptive_pool_learns_from_arrivals_and_still_knows_after_a_restart(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool_keeper, "REMEMBER_SECONDS", 0.05)
-    monkeypatch.setattr(pool_forecast, "FIRST_BOOT", 0.2)
-    monkeypatch.setattr(pool_forecast, "SHORTEST_BIN", 0.2)
+    monkeypatch.setattr(keeper, "REMEMBER_SECONDS", 0.05)
+    monkeypatch.setattr(forecast, "FIRST_BOOT", 0.2)
+    monkeypatch.setattr(forecast, "SHORTEST_BIN", 0.2)
     warm = Class(name="warm", most=3, demand=Demand(cpu_millis=400, memory_mib=400))
     settings = FleetSettings(limits=LIMITS, survey=0.1, standby=PoolSettings(classes=(warm,)))
     async with world.controller(settings) as fleet:

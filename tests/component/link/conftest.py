@@ -25,8 +25,8 @@ from controller.clouds.local.metadata import Facts
 from controller.clouds.local.metadata_server import MetadataServers
 from controller.clouds.userdata import UserData, render
 from controller.link import port
-from controller.link.admission import Admitted, check, check_renewal, token_hash
-from controller.link.port import Change, Link, LinkSettings
+from controller.link.join_checks import Admitted, check, check_renewal, token_hash
+from controller.link.port import ConnectionChange, Link, LinkSettings
 from controller.model import instance as model
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, InstanceId
@@ -120,7 +120,7 @@ class Site:
         self.fleet = Fleet()
         self.cloud = Cloud()
         self.number = 0
-        self.changes: list[Change] = []
+        self.changes: list[ConnectionChange] = []
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Link]:

@@ -20,7 +20,7 @@ from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call, settled
 from cellwire.rpc.reverse import TURNED
 from controller.link import distrust, told
-from controller.link.port import Change, Link
+from controller.link.port import ConnectionChange, Link
 from controller.model.names import CellName
 from tests.component.link.conftest import Site, until
 
@@ -100,7 +100,7 @@ async def test_a_cell_that_reports_nonsense_is_cut_off_and_others_are_heard(site
     async with site.open() as link, site.cell(link, "i-1") as (bad, _), site.cell(link, "i-2"):
         await until(lambda: len(link.connected()) == 2)
         bad.events.put_nowait(event)
-        await until(lambda: Change(CellName("c-i-1"), "disconnected") in site.changes)
+        await until(lambda: ConnectionChange(CellName("c-i-1"), "disconnected") in site.changes)
         heard = len(said(site, told.Heartbeat))
         await until(lambda: len(said(site, told.Heartbeat)) > heard + 2)
         assert [one.reason for one in said(site, told.Happened)] == ["NotBelieved"], "which we say ourselves"
@@ -122,7 +122,7 @@ async def test_a_cell_that_reports_without_end_is_cut_off(site: Site) -> None:
     async with site.open() as link, site.cell(link, "i-1") as (bad, _):
         for _ in range(300):
             bad.events.put_nowait(wire.CellEvent(at=time.time(), reason="Pulling"))
-        await until(lambda: Change(CellName("c-i-1"), "disconnected") in site.changes)
+        await until(lambda: ConnectionChange(CellName("c-i-1"), "disconnected") in site.changes)
         assert len(said(site, told.Happened)) < 300
 
 

@@ -17,7 +17,7 @@ from cellwire.faults import Fault, Kind
 from cellwire.rpc import giving
 from controller.clouds.userdata import UserData, render
 from controller.link import port
-from controller.link.admission import Admission
+from controller.link.join_checks import Admission
 from controller.link.port import LinkSettings
 from controller.model.instance import Identity
 

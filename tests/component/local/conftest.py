@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.clouds.local.settings import LocalSettings
+from controller.clouds.local.local_settings import LocalSettings
 from controller.clouds.local.sweep import Leftovers, leftovers, sweep
 
 _NUMBERS = itertools.count()

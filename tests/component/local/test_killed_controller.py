@@ -14,8 +14,8 @@ import msgspec
 import pytest
 
 from controller.clouds.local.cloud import running
+from controller.clouds.local.local_settings import LocalSettings
 from controller.clouds.local.records import Record
-from controller.clouds.local.settings import LocalSettings
 from controller.clouds.local.sweep import Leftovers, leftovers
 from controller.clouds.protocol import LaunchRequest
 from controller.model.instance import InstanceState
@@ -28,7 +28,7 @@ LATE = "#!/bin/sh\necho booted >/var/log/booted\nexec sleep 600\n"
 CONTROLLER = """
 import asyncio, sys, msgspec, uvloop
 from controller.clouds.local.cloud import running
-from controller.clouds.local.settings import LocalSettings
+from controller.clouds.local.local_settings import LocalSettings
 from controller.clouds.protocol import LaunchRequest
 from tests.support.launching import launched_all
 settings = msgspec.json.decode(sys.argv[1], type=LocalSettings, dec_hook=lambda kind, value: kind(value))

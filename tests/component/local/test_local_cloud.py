@@ -19,9 +19,9 @@ import pytest
 from cellwire.faults import Fault, Kind
 from controller.clouds.local import cgroups, router
 from controller.clouds.local.cloud import running
+from controller.clouds.local.local_settings import LocalSettings
 from controller.clouds.local.machines import Machines
 from controller.clouds.local.records import Record
-from controller.clouds.local.settings import LocalSettings
 from controller.clouds.local.sweep import Leftovers, leftovers
 from controller.clouds.protocol import Cloud, LaunchRequest
 from controller.model.instance import Instance, InstanceState

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from controller.clouds.local.settings import LocalSettings
+from controller.clouds.local.local_settings import LocalSettings
 from controller.clouds.local.sweep import Leftovers, leftovers
 
 

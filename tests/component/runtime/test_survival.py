@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from cellagent.kernel import mounts
-from cellagent.runtime.ledger import Phase, SandboxRecord
+from cellagent.runtime.ledger import Phase, SandboxEntry
 from cellwire.cri.v1 import runtime_pb2 as cri
 from tests.component.runtime.conftest import Processes
 
@@ -49,7 +49,7 @@ async def test_a_stop_of_a_sandbox_that_the_agent_did_not_finish_goes_on_when_it
         await agent.end(signal.SIGKILL)
         # As it stands between the first step of a stop and the next.
         file = agent.client.folder / "state/sandboxes" / sandbox / "record"
-        record = msgspec.msgpack.decode(file.read_bytes(), type=SandboxRecord)
+        record = msgspec.msgpack.decode(file.read_bytes(), type=SandboxEntry)
         file.write_bytes(msgspec.msgpack.encode(msgspec.structs.replace(record, phase=Phase.STOPPING)))
         await agent.start()
         assert (await agent.client.exited(container)).exit_code == 137

@@ -7,7 +7,7 @@ import time
 from typing import Any, cast
 
 from controller.fleet.cells import Telling
-from controller.fleet.pool_classes import Images
+from controller.fleet.pool.configured import ClassImages
 from controller.model.names import PodUid
 from controller.model.pod import PodClaim, PodRef
 from controller.sandboxes import warming
@@ -25,7 +25,7 @@ def pulled(fleet: CellsDouble) -> list[list[str]]:
     return [double.pulled for double in fleet.doubles.values()]
 
 
-def early(fleet: CellsDouble, wanted: dict[str, Images] | None = None) -> Any:
+def early(fleet: CellsDouble, wanted: dict[str, ClassImages] | None = None) -> Any:
     return warming.running(cast("Telling", fleet), wanted or {}, NOBODY, early={"shim"})
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from controller.clouds.local.cloud import running
-from controller.clouds.local.settings import LocalSettings
+from controller.clouds.local.local_settings import LocalSettings
 from controller.clouds.local.sweep import sweep
 from controller.clouds.protocol import Cloud
 from tests.support.ec2_cloud import stage

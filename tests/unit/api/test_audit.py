@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 
 from controller.api import audit
-from controller.api.people import Wanted
+from controller.api.people import AccessRequest
 
 
 @pytest.mark.parametrize(
     ("asked", "code", "noted"),
     [
-        (Wanted(verb="get", resource="pods"), 200, False),
-        (Wanted(verb="get", resource="pods"), 403, True),
-        (Wanted(verb="list", resource="secrets"), 200, True),
-        (Wanted(verb="get", resource="pods", part="log"), 200, False),
-        (Wanted(verb="get", resource="pods", part="exec"), 101, True),
-        (Wanted(verb="delete", resource="pods"), 404, True),
+        (AccessRequest(verb="get", resource="pods"), 200, False),
+        (AccessRequest(verb="get", resource="pods"), 403, True),
+        (AccessRequest(verb="list", resource="secrets"), 200, True),
+        (AccessRequest(verb="get", resource="pods", part="log"), 200, False),
+        (AccessRequest(verb="get", resource="pods", part="exec"), 101, True),
+        (AccessRequest(verb="delete", resource="pods"), 404, True),
     ],
 )
-def test_changes_sessions_secrets_and_refusals_are_noted(asked: Wanted, code: int, *, noted: bool) -> None:
+def test_changes_sessions_secrets_and_refusals_are_noted(asked: AccessRequest, code: int, *, noted: bool) -> None:
     assert audit.worth(asked, code, reads=False) == noted
     assert audit.worth(asked, code, reads=True)
 
@@ -46,11 +46,11 @@ async def test_nothing_is_written_where_nothing_is_wanted(tmp_path: Path) -> Non
 
 async def test_strangers_cannot_push_what_others_did_out_of_the_file(tmp_path: Path) -> None:
     path, clock = tmp_path / "audit.log", [1000.0]
-    long = Wanted(verb="get", resource="/" + "x" * 8000)
+    long = AccessRequest(verb="get", resource="/" + "x" * 8000)
     async with audit.running(path, lambda: clock[0]) as notes:
         for _ in range(2000):
             notes.request("nobody", long, 401)
-        notes.request("me", Wanted(verb="delete", resource="pods", name="p"), 200)
+        notes.request("me", AccessRequest(verb="delete", resource="pods", name="p"), 200)
         clock[0] += 1
         notes.request("nobody", long, 401)
     lines = [json.loads(line) for line in path.read_text().splitlines()]

@@ -14,7 +14,7 @@ from controller.objects import admission, quota_rules
 from controller.objects.admission import How
 from controller.objects.kinds import ENDPOINT_SLICES, ENDPOINTS, NETWORK_POLICIES, QUOTAS
 from controller.objects.resource import Resource
-from controller.objects.shapes import LOOSE, Shape
+from controller.objects.shapes import LOOSE, ValueShape
 
 _PLAIN: dict[str, Any] = {
     "text": "x",
@@ -28,7 +28,7 @@ _PLAIN: dict[str, Any] = {
 }
 
 
-def some(shape: Shape, draw: random.Random, depth: int = 0) -> Any:
+def some(shape: ValueShape, draw: random.Random, depth: int = 0) -> Any:
     """A value of the shape in which any field may be missing."""
     match shape.form:
         case "object":

@@ -6,8 +6,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from controller.api.dashboard.history import KEPT, History, sample
-from controller.api.dashboard.overview import Seen, overview
+from controller.api.dashboard.history import KEPT, SampleHistory, sample
+from controller.api.dashboard.overview import DashboardInput, overview
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, InstanceId, PodUid
 from controller.model.offer import Demand
@@ -36,9 +36,9 @@ def _event(pod: str, namespace: str, message: str, at: str) -> dict[str, Any]:
     return {"metadata": {"namespace": namespace}, "involvedObject": about, **told}
 
 
-def _seen() -> Seen:
+def _seen() -> DashboardInput:
     cells = [_cell("a", CellState.CLAIMED, "x"), _cell("b", CellState.BOOTING, "y"), _cell("c", CellState.READY)]
-    history = History()
+    history = SampleHistory()
     history.add(sample(cells, NOW))
     waiting = _pod("w", "x", phase="Pending")
     events = [
@@ -46,7 +46,9 @@ def _seen() -> Seen:
         _event("w", "x", "no room", "1970-01-01T02:46:10Z"),
         _event("z", "y", "of another", "1970-01-01T02:46:35Z"),
     ]
-    return Seen(cells, [_pod("r", "x", phase="Running"), waiting, _pod("z", "y", phase="Running")], events, [], history)
+    return DashboardInput(
+        cells, [_pod("r", "x", phase="Running"), waiting, _pod("z", "y", phase="Running")], events, [], history
+    )
 
 
 def test_a_pod_that_waits_comes_first_with_its_last_word() -> None:
@@ -67,7 +69,7 @@ def test_of_other_namespaces_nothing_is_told() -> None:
 
 
 def test_samples_are_kept_for_an_hour_and_no_longer() -> None:
-    history = History()
+    history = SampleHistory()
     for number in range(KEPT + 10):
         history.add(sample([], NOW + number))
     assert len(history.seen("")) == KEPT

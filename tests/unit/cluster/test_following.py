@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cellwire.faults import Fault, Kind
-from controller.cluster.client import EXPIRED, Client
+from controller.cluster.client import EXPIRED, ApiClient
 from controller.cluster.following import PAGE, Follower, follow
 
 Json = dict[str, Any]
@@ -107,7 +107,7 @@ async def _followed(actions: list[str]) -> None:
 
     wanted = Follower(path="/things", parameters={}, listed=listed, changed=changed, gone=gone)
     async with asyncio.TaskGroup() as tasks:
-        work = tasks.create_task(follow(cast("Client", server), wanted, pause=lambda _: 0.0))
+        work = tasks.create_task(follow(cast("ApiClient", server), wanted, pause=lambda _: 0.0))
         async with asyncio.timeout(10):
             await server.over.wait()
         work.cancel()

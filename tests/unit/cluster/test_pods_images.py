@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from cellwire.cri.v1 import runtime_pb2 as cri
-from controller.cluster.pods import Pods
+from controller.cluster.pods import NodePods
 
 
 def images(**spec: Any) -> tuple[str, ...]:
-    pods = Pods()
+    pods = NodePods()
     pods.changed({"metadata": {"uid": "u"}, "spec": spec})
     return pods.images(cri.PodSandboxConfig(metadata=cri.PodSandboxMetadata(uid="u")))
 
@@ -21,7 +21,7 @@ def test_they_are_those_of_all_containers_in_their_order_each_once() -> None:
 
 def test_a_pod_with_secrets_to_pull_with_and_one_that_nobody_has_told_of_have_none() -> None:
     assert images(containers=[{"image": "web:1"}], imagePullSecrets=[{"name": "login"}]) == ()
-    assert Pods().images(cri.PodSandboxConfig(metadata=cri.PodSandboxMetadata(uid="other"))) == ()
+    assert NodePods().images(cri.PodSandboxConfig(metadata=cri.PodSandboxMetadata(uid="other"))) == ()
 
 
 def test_an_image_that_is_never_to_be_pulled_is_none_of_them() -> None:

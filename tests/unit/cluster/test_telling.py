@@ -14,9 +14,9 @@ from msgspec.structs import replace
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from controller.cluster import kubeconfig
-from controller.cluster.client import Client
-from controller.cluster.events import Events, Told
-from controller.cluster.pods import PATIENCE, Pods
+from controller.cluster.client import ApiClient
+from controller.cluster.events import EventMemory, Events
+from controller.cluster.pods import PATIENCE, NodePods
 from controller.model.cell import Announcement, Cell, CellState
 from controller.model.names import CellName, InstanceId, PodUid
 from controller.model.offer import Demand
@@ -42,7 +42,7 @@ def of_sandbox(_config: Any) -> Demand:
 
 
 def test_a_pod_is_sized_by_the_larger_of_what_it_asks_and_what_cri_tells() -> None:
-    pods = Pods()
+    pods = NodePods()
     pods.listed([{"metadata": {"uid": "u"}, "spec": {}}])
     asked = pods.demand(sandbox(), of_pod, of_sandbox)
     assert (asked.cpu_millis, asked.memory_mib, asked.gpus) == (100, 900, 1)
@@ -50,7 +50,7 @@ def test_a_pod_is_sized_by_the_larger_of_what_it_asks_and_what_cri_tells() -> No
 
 def test_a_pod_that_nobody_told_of_is_waited_for_and_then_sized_by_cri() -> None:
     now = [100.0]
-    pods = Pods(lambda: now[0])
+    pods = NodePods(lambda: now[0])
     with pytest.raises(Fault) as refused:
         pods.demand(sandbox(), of_pod, of_sandbox)
     assert refused.value.kind is Kind.UNAVAILABLE
@@ -62,7 +62,7 @@ def test_a_pod_that_nobody_told_of_is_waited_for_and_then_sized_by_cri() -> None
 
 
 def test_a_static_pod_is_known_by_the_uid_that_its_kubelet_gave_it() -> None:
-    pods = Pods()
+    pods = NodePods()
     pods.changed({"metadata": {"uid": "mirror", "annotations": {"kubernetes.io/config.mirror": "u"}}, "spec": {}})
     assert pods.demand(sandbox(), of_pod, of_sandbox).memory_mib == 900
 
@@ -72,7 +72,7 @@ def cell(state: CellState, **more: Any) -> Cell:
 
 
 def test_each_thing_is_told_of_a_cell_once() -> None:
-    told = Told()
+    told = EventMemory()
     assert [reason for _, reason, _ in told.news(cell(CellState.REQUESTED))] == ["Launching"]
     assert told.news(cell(CellState.LAUNCHING)) == []
     late = cell(CellState.LAUNCHING, reason="no capacity in any zone")
@@ -113,7 +113,7 @@ class Door:
 
 async def test_what_is_said_again_raises_a_count_and_an_event_that_was_deleted_is_made_anew() -> None:
     door = Door()
-    events = Events(cast("Client", door), "node-1")
+    events = Events(cast("ApiClient", door), "node-1")
     async with asyncio.TaskGroup() as tasks:
         work = tasks.create_task(events.work())
         for _ in range(3):
@@ -155,7 +155,7 @@ async def test_a_program_that_answers_with_a_token_is_asked_once_and_again_when_
     )
     program.chmod(0o755)
     run = {"command": str(program), "apiVersion": "client.authentication.k8s.io/v1"}
-    tokens = kubeconfig.Tokens(kubeconfig.read(written(tmp_path, exec=run)))
+    tokens = kubeconfig.BearerToken(kubeconfig.read(written(tmp_path, exec=run)))
     assert [await tokens.now(), await tokens.now()] == ["t", "t"]
     assert (tmp_path / "asked").read_text() == "x\n"
     tokens.refused()

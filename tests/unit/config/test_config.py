@@ -8,7 +8,7 @@ import pytest
 
 from cellwire.faults import Fault, Kind
 from controller import config
-from controller.cli.config import documentation
+from controller.cli.config_command import documentation
 
 FILE = """\
 state = "/tmp/state"
@@ -54,7 +54,7 @@ def test_a_file_gives_settings_grouped_by_room() -> None:
     assert settings.cloud.local.cluster == "demo"
     assert [each.host for each in settings.registries] == ["registry.demo", "other.demo"]
     assert settings.standby[0].count == 2
-    assert settings.fleet == config.Fleet()
+    assert settings.fleet == config.FleetOptions()
 
 
 def test_no_file_gives_the_defaults() -> None:

@@ -8,11 +8,11 @@ import msgspec
 import pytest
 
 from cellwire.faults import Fault
+from controller.clouds.ec2.ec2_settings import Ec2Settings
 from controller.clouds.ec2.instances import descriptions
 from controller.clouds.ec2.launch import launch_spec
 from controller.clouds.ec2.launch.launch_spec import Build
 from controller.clouds.ec2.network.environment import Ec2Environment
-from controller.clouds.ec2.settings import Ec2Settings
 from controller.clouds.ec2.tags import digest
 from controller.clouds.protocol import LaunchRequest
 from controller.model.instance import InstanceState

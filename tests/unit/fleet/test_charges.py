@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from controller.fleet import charges
-from controller.fleet.ledger import Ledger
+from controller.fleet.cost_ledger import Ledger
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, InstanceId, PodUid
 from controller.model.offer import Demand, LaunchType, Offer

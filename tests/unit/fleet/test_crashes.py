@@ -20,14 +20,14 @@ from controller.clouds.userdata import parse
 from controller.fleet import plan
 from controller.fleet.admission import Admittance
 from controller.fleet.cell_store import CellStore
-from controller.fleet.executor import Executor, Home
+from controller.fleet.executor import Executor, LaunchFacts
 from controller.fleet.plan import FleetLimits
-from controller.fleet.pool import Class, Versions, warm
-from controller.fleet.pool_keeper import Pool, PoolSettings
-from controller.fleet.pool_plan import plan_pool
+from controller.fleet.pool.keeper import Pool, PoolSettings
+from controller.fleet.pool.pool_plan import plan_pool
+from controller.fleet.pool.warm_cells import Class, Versions, warm
 from controller.fleet.reconciler import Reconciler
 from controller.fleet.reports import Reports
-from controller.fleet.room import Fleet, Port
+from controller.fleet.room import CellConnections, Fleet
 from controller.fleet.silence import LEASED, heard
 from controller.model.cell import Cell, CellState
 from controller.model.instance import Instance, InstanceState
@@ -131,7 +131,7 @@ class Machine(RuleBasedStateMachine):
         self.link = FakeLink()
         self.book = CellStore(self.store, group, lambda: self.now)
         await self.book.load()
-        home = Home("test", lambda: ("10.0.0.1:1",), lambda: "sha256:" + "0" * 64, dict)
+        home = LaunchFacts("test", lambda: ("10.0.0.1:1",), lambda: "sha256:" + "0" * 64, dict)
         self.act = Executor(self.book, self.cloud, home, b"secret", lambda: self.now, self.store.check_lead)
         pool = Pool(PoolSettings(classes=(WARM,)), self.store, self.act.buyable, Versions, lambda: self.now)
         self.pool = pool
@@ -139,7 +139,7 @@ class Machine(RuleBasedStateMachine):
         self.reconciler = Reconciler(self.book, self.cloud, self.act, limits, pool, lambda: self.now, group)
         self.reconciler.wake = lambda name: None  # the machine plays the workers
         admittance = Admittance(self.book, (), 5.0, lambda: self.now)
-        port = cast("Port", self.link)
+        port = cast("CellConnections", self.link)
         hearing = Reports(self.book, port)
         self.fleet = Fleet(self.book, self.act, self.reconciler, pool, admittance, hearing, lambda: self.now)
         self.claims: dict[tuple[str, int], asyncio.Task[Cell]] = {}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from controller.clouds.protocol import Notice
 from controller.fleet import plan
-from controller.fleet.interruption import announcement, due, weightier
+from controller.fleet.announcements import announcement, due, weightier
 from controller.fleet.plan import FleetLimits, Seen, plan_cell
 from controller.model.cell import Announcement, Cell, CellState
 from controller.model.names import CellName, InstanceId, PodUid

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from cellwire.faults import Fault
 from controller.choice.wishes import Wishes, read
+from controller.fleet.fleet_settings import OverheadOptions, StandbyTable
 from controller.fleet.launch import wished
-from controller.fleet.pool import Class, Versions, suitable, usd_per_hour, warm
-from controller.fleet.pool_classes import classes
-from controller.fleet.pool_plan import DEARER, Outlook, PoolPlan, plan_pool
-from controller.fleet.settings import Overhead, StandbyTable
+from controller.fleet.pool.configured import classes
+from controller.fleet.pool.pool_plan import DEARER, Outlook, PoolPlan, plan_pool
+from controller.fleet.pool.warm_cells import Class, Versions, suitable, usd_per_hour, warm
 from controller.model.cell import Cell, CellState, Standby
 from controller.model.names import CellName, PodUid
 from controller.model.offer import Demand, Gpus, LaunchType, Offer, Shape
@@ -278,7 +278,7 @@ def test_settings_make_classes() -> None:
             annotations=("launch-type=spot", "gpu-name = t4"),
         ),
     )
-    web, gpu = classes(tables, Overhead(cpu=10, memory=96))
+    web, gpu = classes(tables, OverheadOptions(cpu=10, memory=96))
 
     assert (web.name, web.count, web.demand) == ("standby-1", 2, Demand(cpu_millis=510, memory_mib=352))
     assert gpu.annotations == {"chinampa.dev/launch-type": "spot", "chinampa.dev/gpu-name": "t4"}
@@ -296,7 +296,7 @@ def test_settings_make_classes() -> None:
 def test_a_class_that_cannot_be_is_refused_by_name(wrong: dict[str, Any], said: str) -> None:
     table: dict[str, Any] = {"cpu": "1", "memory": "1Gi", "name": "ci", **wrong}
     with pytest.raises(Fault) as raised:
-        classes([StandbyTable(**table)], Overhead())
+        classes([StandbyTable(**table)], OverheadOptions())
 
     assert "standby ci" in str(raised.value)
     assert said in str(raised.value)
@@ -305,4 +305,4 @@ def test_a_class_that_cannot_be_is_refused_by_name(wrong: dict[str, Any], said: 
 def test_two_classes_of_one_name_are_refused() -> None:
     table = StandbyTable(name="ci", cpu="1", memory="1Gi")
     with pytest.raises(Fault, match="two have that name"):
-        classes([table, table], Overhead())
+        classes([table, table], OverheadOptions())

@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.fleet.pool import Class
-from controller.fleet.pool_forecast import (
+from controller.fleet.pool.forecast import (
     BUCKETS,
+    ArrivalHistory,
     Forecast,
-    History,
     advanced,
     arrived,
     boot_seconds,
@@ -22,7 +21,7 @@ from controller.fleet.pool_forecast import (
     dispersion,
     forecast,
 )
-from controller.fleet.pool_size import (
+from controller.fleet.pool.stock_size import (
     LEAST_PATIENCE,
     MOST_PATIENCE,
     Learnt,
@@ -34,15 +33,16 @@ from controller.fleet.pool_size import (
     stock,
     worthwhile,
 )
+from controller.fleet.pool.warm_cells import Class
 from controller.model.offer import Demand
 
 HOUR = 3600.0
 START = 1_700_006_400.0  # midnight, UTC
 
 
-def lived(arrivals: Iterable[float], until: float, history: History | None = None) -> History:
+def lived(arrivals: Iterable[float], until: float, history: ArrivalHistory | None = None) -> ArrivalHistory:
     """The history after these arrivals (seconds after START), looked at every ten seconds."""
-    history = history or advanced(History(), START)
+    history = history or advanced(ArrivalHistory(), START)
     coming = sorted(arrivals)
     looked = history.opened - START
     while looked < until:
@@ -69,7 +69,7 @@ def pmf(mean: float, count: int) -> float:
 
 def test_nobody_is_expected_before_anybody_came() -> None:
     assert forecast(lived([], HOUR), START + HOUR).rate == 0.0
-    assert worthwhile(forecast(History(), START), MOST_PATIENCE, 50) == 0
+    assert worthwhile(forecast(ArrivalHistory(), START), MOST_PATIENCE, 50) == 0
 
 
 @pytest.mark.parametrize("per_hour", [20, 120, 1200])
@@ -111,19 +111,19 @@ def test_a_clock_that_goes_back_does_no_harm() -> None:
 
 
 def test_boot_time_is_what_was_measured() -> None:
-    history = History()
+    history = ArrivalHistory()
     for _ in range(40):
         history = booted(history, 20.0)
 
     assert boot_seconds(history) == pytest.approx(20.0, rel=0.15)
-    assert boot_seconds(booted(History(), -5.0)) > 0
+    assert boot_seconds(booted(ArrivalHistory(), -5.0)) > 0
 
 
 @given(gaps=st.lists(st.floats(0, 5000), max_size=60), boots=st.lists(st.floats(0, 900), max_size=10))
 def test_no_arrivals_make_a_forecast_that_is_not_a_finite_number_above_zero(
     gaps: list[float], boots: list[float]
 ) -> None:
-    history, now = History(), START
+    history, now = ArrivalHistory(), START
     for each in boots:
         history = booted(history, each)
     for gap in gaps:

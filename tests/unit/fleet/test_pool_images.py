@@ -5,13 +5,13 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.fleet.pool_images import MOST, Seen, came, wanted
+from controller.fleet.pool.image_forecast import MOST, ImageShares, came, wanted
 
 PODS = st.lists(st.lists(st.sampled_from(["a", "b", "c", "d", "e", "f"]), max_size=4), max_size=60)
 
 
-def after(*pods: list[str]) -> Seen:
-    seen = Seen()
+def after(*pods: list[str]) -> ImageShares:
+    seen = ImageShares()
     for images in pods:
         seen = came(seen, images)
     return seen

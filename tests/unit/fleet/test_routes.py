@@ -6,7 +6,7 @@ import pytest
 
 from cellwire.faults import Fault
 from controller.choice import wishes
-from controller.fleet.routes import routes
+from controller.fleet.cloud_routes import routes
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, InstanceId, PodUid
 from controller.model.offer import Demand

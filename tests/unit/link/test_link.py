@@ -7,7 +7,7 @@ import pytest
 
 from cellagent.link import heartbeat
 from cellwire.faults import Fault, Kind
-from controller.link.admission import CLOCKS_APART, TOKEN_LIFE, check, token_hash
+from controller.link.join_checks import CLOCKS_APART, TOKEN_LIFE, check, token_hash
 from controller.model.cell import Cell, CellState
 from controller.model.instance import Identity
 from controller.model.names import CellName, InstanceId

@@ -9,9 +9,9 @@ import pytest
 from cellwire.faults import Fault, Kind
 from controller.clouds.local import addresses, catalogue, metadata
 from controller.clouds.local.cgroups import Hierarchy, hierarchies
+from controller.clouds.local.local_settings import LocalSettings
 from controller.clouds.local.records import unknown
 from controller.clouds.local.refusals import first_fit
-from controller.clouds.local.settings import LocalSettings
 from controller.model.names import InstanceId
 from hostkit import mountinfo
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from cellwire.faults import Fault, Kind
-from controller.objects.collection import Objects, Revisions
+from controller.objects.collection import Objects, RevisionCounter
 from controller.objects.stored import Ending
 from controller.pods import events
 from controller.pods.events import Recorder
@@ -29,7 +29,7 @@ class World:
     @asynccontextmanager
     async def life(self) -> AsyncGenerator[tuple[Recorder, Objects]]:
         """A life of a controller, ended as by SIGTERM."""
-        objects = Objects(Revisions(int(self.at * 1000)))
+        objects = Objects(RevisionCounter(int(self.at * 1000)))
         recorder = Recorder(objects, self.store, self.now)
         await recorder.load()
         async with asyncio.TaskGroup() as tasks:
@@ -122,7 +122,7 @@ async def test_a_crash_loses_what_was_not_stored_and_nothing_else(monkeypatch: p
         recorder.normal(pod(), "Stored", "m")
         while not await world.store.list(events.KIND):
             await asyncio.sleep(0)
-        objects = Objects(Revisions(1))
+        objects = Objects(RevisionCounter(1))
         await Recorder(objects, world.store, world.now).load()
         assert told(objects) == [("Stored", "m", 1)]
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from cellagent.runtime import views
-from cellagent.runtime.ledger import ContainerRecord, Phase, SandboxRecord
+from cellagent.runtime.ledger import ContainerEntry, Phase, SandboxEntry
 from cellwire.cri import match
 from cellwire.cri.v1 import runtime_pb2 as cri
 
@@ -32,7 +32,7 @@ def test_a_sandbox_is_wanted_at_both_ends_or_at_none(
     key: str, labels: dict[str, str], phase: Phase, wanted: cri.PodSandboxFilter
 ) -> None:
     config = cri.PodSandboxConfig(labels=labels).SerializeToString()
-    record = SandboxRecord(id=key, config=config, handler="", created_at=1, phase=phase)
+    record = SandboxEntry(id=key, config=config, handler="", created_at=1, phase=phase)
     assert views.sandbox_wanted(record, wanted) == match.sandbox_matches(wanted, views.sandbox(record))
 
 
@@ -41,7 +41,7 @@ def test_a_container_is_wanted_at_both_ends_or_at_none(
     key: str, sandbox: str, labels: dict[str, str], phase: Phase, wanted: cri.ContainerFilter
 ) -> None:
     config = cri.ContainerConfig(labels=labels).SerializeToString()
-    record = ContainerRecord(
+    record = ContainerEntry(
         id=key, sandbox_id=sandbox, config=config, image_id="i", image_ref="r", created_at=1, phase=phase
     )
     assert views.container_wanted(record, wanted) == match.container_matches(wanted, views.container(record))

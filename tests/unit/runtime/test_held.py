@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cellagent.runtime.stats.held import FRESH, SPARED, Held
+from cellagent.runtime.stats.held import FRESH, SPARED, FolderSizes
 
 
 async def test_what_was_seen_is_told_again_for_a_while_and_longer_after_a_long_look(tmp_path: Path) -> None:
@@ -15,7 +15,7 @@ async def test_what_was_seen_is_told_again_for_a_while_and_longer_after_a_long_l
         now += 1.0  # each look takes so long
         return now
 
-    held = Held(clock)
+    held = FolderSizes(clock)
     (tmp_path / "a").write_bytes(bytes(8192))
     first = await held.of(str(tmp_path))
     assert first >= 8192
@@ -27,4 +27,4 @@ async def test_what_was_seen_is_told_again_for_a_while_and_longer_after_a_long_l
 
 
 async def test_a_folder_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
-    assert await Held(lambda: 0.0).of(str(tmp_path / "absent")) == 0
+    assert await FolderSizes(lambda: 0.0).of(str(tmp_path / "absent")) == 0

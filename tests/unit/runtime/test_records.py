@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cellagent.runtime.ledger import ContainerRecord, Phase, RuntimeLedger
+from cellagent.runtime.ledger import ContainerEntry, Phase, RuntimeLedger
 from cellagent.runtime.settings import RuntimeSettings
 from cellwire.faults import Fault, Kind
 
@@ -20,8 +20,8 @@ def ledger(folder: Path) -> RuntimeLedger:
     return found
 
 
-def container(identity: str, at: int = 1) -> ContainerRecord:
-    return ContainerRecord(id=identity, sandbox_id="s", config=b"", image_id="i", image_ref="r", created_at=at)
+def container(identity: str, at: int = 1) -> ContainerEntry:
+    return ContainerEntry(id=identity, sandbox_id="s", config=b"", image_id="i", image_ref="r", created_at=at)
 
 
 def test_a_new_ledger_finds_what_an_old_one_wrote_oldest_first(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ import signal
 import pytest
 
 from cellagent.runtime import views
-from cellagent.runtime.ledger import ContainerRecord, Phase
+from cellagent.runtime.ledger import ContainerEntry, Phase
 from cellwire.cri.v1 import runtime_pb2 as cri
 
 
-def record(**changes: object) -> ContainerRecord:
+def record(**changes: object) -> ContainerEntry:
     config = cri.ContainerConfig(labels={"app": "web", "tier": "front"})
     fields: dict[str, object] = {
         "id": "abcdef",
@@ -22,7 +22,7 @@ def record(**changes: object) -> ContainerRecord:
         "created_at": 1,
         **changes,
     }
-    return ContainerRecord(**fields)  # pyright: ignore[reportArgumentType]
+    return ContainerEntry(**fields)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cellwire.faults import Fault, Kind
 from cellwire.stream import portforward, remotecommand, websocket
-from cellwire.stream.remotecommand import Ended, Failed
+from cellwire.stream.remotecommand import CommandEnded, Failed
 from cellwire.stream.session import SessionRequest
 from cellwire.stream.spdy import Malformed
 from cellwire.stream.tokens import StreamTokens
@@ -57,12 +57,12 @@ def test_the_streams_of_a_request() -> None:
 
 
 def test_statuses_are_json_since_version_four_and_text_before() -> None:
-    failed = json.loads(remotecommand.status(Ended(137), "v5.channel.k8s.io"))
+    failed = json.loads(remotecommand.status(CommandEnded(137), "v5.channel.k8s.io"))
     assert failed["reason"] == "NonZeroExitCode"
     assert failed["details"] == {"causes": [{"reason": "ExitCode", "message": "137"}]}
     broken = json.loads(remotecommand.status(Failed("a: b"), "v4.base64.channel.k8s.io"))
     assert (broken["reason"], broken["code"]) == ("InternalError", 500)
-    assert remotecommand.status(Ended(), "v3.channel.k8s.io") == b""
+    assert remotecommand.status(CommandEnded(), "v3.channel.k8s.io") == b""
     assert remotecommand.status(Failed("a: b"), "channel.k8s.io") == b"Internal error occurred: a: b"
 
 

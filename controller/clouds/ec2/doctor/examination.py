@@ -16,7 +16,7 @@ from controller.clouds.ec2.calls import Calls
 from controller.clouds.ec2.doctor import network_findings, queue, rights
 from controller.clouds.ec2.doctor.finding import LACKS, NOTE, OK, Finding, of_fault
 from controller.clouds.ec2.doctor.network_findings import Network
-from controller.clouds.ec2.settings import Ec2Settings
+from controller.clouds.ec2.ec2_settings import Ec2Settings
 
 _MACHINES = {"amd64": "x86_64", "arm64": "arm64"}
 _SOON_DAYS = 60

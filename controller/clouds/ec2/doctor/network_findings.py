@@ -11,7 +11,7 @@ import msgspec
 from cellwire.faults import Fault
 from controller.clouds.ec2.calls import Calls
 from controller.clouds.ec2.doctor.finding import LACKS, NOTE, OK, Finding, of_fault
-from controller.clouds.ec2.settings import Ec2Settings
+from controller.clouds.ec2.ec2_settings import Ec2Settings
 from controller.clouds.ec2.tags import tags_of
 
 # Two addresses a cell.

@@ -13,7 +13,7 @@ from typing import Any, cast
 from cellwire.faults import Fault
 from controller.clouds.ec2.calls import Calls
 from controller.clouds.ec2.doctor.finding import LACKS, NOTE, OK, Finding, of_fault
-from controller.clouds.ec2.settings import Ec2Settings
+from controller.clouds.ec2.ec2_settings import Ec2Settings
 
 SOURCE = "chinampa.doctor"
 # A controller that runs reads the queue too and may be first: then the next event is for us.

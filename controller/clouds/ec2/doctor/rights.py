@@ -9,7 +9,7 @@ from cellwire.faults import Fault, Kind
 from controller.clouds.ec2.calls import Calls
 from controller.clouds.ec2.doctor.finding import LACKS, NOTE, OK, Finding
 from controller.clouds.ec2.doctor.network_findings import Network
-from controller.clouds.ec2.settings import TAG_CLUSTER, Ec2Settings
+from controller.clouds.ec2.ec2_settings import TAG_CLUSTER, Ec2Settings
 from controller.clouds.ec2.tags import tag_specifications
 
 # EC2's answer to a dry run of what is allowed.

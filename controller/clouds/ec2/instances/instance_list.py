@@ -19,8 +19,8 @@ import structlog
 from cellwire.faults import Fault, Kind
 from controller.clouds.ec2 import errors
 from controller.clouds.ec2.calls import Calls
+from controller.clouds.ec2.ec2_settings import TAG_BATCH, TAG_CLUSTER, TAG_TOKEN, Ec2Settings
 from controller.clouds.ec2.instances import descriptions, roster
-from controller.clouds.ec2.settings import TAG_BATCH, TAG_CLUSTER, TAG_TOKEN, Ec2Settings
 from controller.clouds.ec2.tags import fitting, tags_of
 from controller.model.instance import Instance, InstanceState
 from controller.model.names import InstanceId

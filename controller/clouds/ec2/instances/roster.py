@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from controller.clouds.ec2.settings import TAG_ROSTER
+from controller.clouds.ec2.ec2_settings import TAG_ROSTER
 from controller.model.names import InstanceId
 
 # EC2: 50 tags a resource, 256 characters a value.

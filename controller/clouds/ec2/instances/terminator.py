@@ -9,7 +9,7 @@ from cellwire.faults import Fault, Kind
 from controller.clouds.ec2 import errors
 from controller.clouds.ec2.batcher import Batcher
 from controller.clouds.ec2.calls import Calls
-from controller.clouds.ec2.settings import Ec2Settings
+from controller.clouds.ec2.ec2_settings import Ec2Settings
 from controller.model.names import InstanceId
 
 

@@ -15,13 +15,13 @@ import structlog
 
 from cellwire.faults import Fault, Kind
 from controller.clouds.ec2 import errors
+from controller.clouds.ec2.ec2_settings import Ec2Settings
 from controller.clouds.ec2.launch import attempts, launch_spec
 from controller.clouds.ec2.launch.attempts import Attempt, CallRefusal, Frame
 from controller.clouds.ec2.launch.launch_spec import Build, LaunchSpec
 from controller.clouds.ec2.launch.launch_templates import LaunchTemplates
 from controller.clouds.ec2.launch.sending import Order, Sender
 from controller.clouds.ec2.network.environment import CurrentEnvironment
-from controller.clouds.ec2.settings import Ec2Settings
 from controller.clouds.protocol import LaunchRequest, Unfulfilled
 from controller.model.offer import LaunchType
 

@@ -15,8 +15,8 @@ import msgspec
 from cellwire.faults import Fault, Kind
 from controller.choice.wishes import TENANCIES
 from controller.clouds import userdata
+from controller.clouds.ec2.ec2_settings import PREFIX, Ec2Settings
 from controller.clouds.ec2.network.environment import Ec2Environment
-from controller.clouds.ec2.settings import PREFIX, Ec2Settings
 from controller.clouds.protocol import LaunchRequest
 from controller.model.offer import LaunchType, Offer
 

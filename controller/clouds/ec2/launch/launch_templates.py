@@ -16,10 +16,10 @@ import structlog
 
 from cellwire.faults import Fault, Kind
 from controller.clouds.ec2.calls import Calls
+from controller.clouds.ec2.ec2_settings import Ec2Settings
 from controller.clouds.ec2.launch import launch_spec
 from controller.clouds.ec2.launch.launch_spec import Build, LaunchSpec
 from controller.clouds.ec2.network.environment import CurrentEnvironment
-from controller.clouds.ec2.settings import Ec2Settings
 from controller.clouds.ec2.tags import digest, tag_specifications
 
 log = structlog.get_logger()

@@ -14,6 +14,7 @@ import msgspec
 from cellwire.faults import Fault, Kind
 from controller.clouds.ec2.batcher import Batcher
 from controller.clouds.ec2.calls import Calls
+from controller.clouds.ec2.ec2_settings import TAG_TOKEN, Ec2Settings
 from controller.clouds.ec2.instances import roster
 from controller.clouds.ec2.instances.instance_list import InstanceList, complete
 from controller.clouds.ec2.instances.tagging import Tagging
@@ -23,7 +24,6 @@ from controller.clouds.ec2.launch.launch_spec import LaunchSpec
 from controller.clouds.ec2.launch.launch_templates import LaunchTemplates
 from controller.clouds.ec2.launch.sending import Sender
 from controller.clouds.ec2.network.environment import CurrentEnvironment
-from controller.clouds.ec2.settings import TAG_TOKEN, Ec2Settings
 from controller.clouds.protocol import LaunchOutcome, LaunchRequest, Unfulfilled
 from controller.model.instance import Instance
 

@@ -9,8 +9,8 @@ import structlog
 
 from cellwire.faults import Fault, Kind
 from controller.clouds.ec2.calls import Calls
+from controller.clouds.ec2.ec2_settings import PREFIX
 from controller.clouds.ec2.network.environment import Ec2Environment
-from controller.clouds.ec2.settings import PREFIX
 from controller.clouds.protocol import Reserved
 
 log = structlog.get_logger()

@@ -19,11 +19,11 @@ import structlog
 from cellwire.faults import Fault, Kind
 from controller.clouds.ec2 import errors
 from controller.clouds.ec2.calls import Calls
+from controller.clouds.ec2.ec2_settings import TAG_BATCH, TAG_TOKEN, Ec2Settings
 from controller.clouds.ec2.instances import roster
 from controller.clouds.ec2.instances.instance_list import InstanceList
 from controller.clouds.ec2.instances.tagging import Tagging
 from controller.clouds.ec2.launch import launch_spec
-from controller.clouds.ec2.settings import TAG_BATCH, TAG_TOKEN, Ec2Settings
 from controller.clouds.ec2.tags import digest, tag_specifications
 from controller.clouds.protocol import LaunchRequest
 from controller.model.names import InstanceId

@@ -7,8 +7,8 @@ import structlog
 
 from cellwire.faults import Fault, Kind
 from controller.clouds.ec2.calls import Calls
+from controller.clouds.ec2.ec2_settings import AUTO, NONE, Ec2Settings
 from controller.clouds.ec2.machine_images import own_images, stock_images
-from controller.clouds.ec2.settings import AUTO, NONE, Ec2Settings
 
 log = structlog.get_logger()
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from controller.clouds.ec2.calls import Calls
-from controller.clouds.ec2.settings import PREFIX
+from controller.clouds.ec2.ec2_settings import PREFIX
 
 TAG_CELL = f"{PREFIX}cell-image"
 """On an image and its snapshots; its value is the architecture, in our words."""

@@ -12,10 +12,10 @@ import structlog
 
 from cellwire.faults import Fault
 from controller.clouds.ec2.calls import Calls
+from controller.clouds.ec2.ec2_settings import Ec2Settings
 from controller.clouds.ec2.machine_images import choosing
 from controller.clouds.ec2.network import environment
 from controller.clouds.ec2.network.environment import CurrentEnvironment
-from controller.clouds.ec2.settings import Ec2Settings
 
 log = structlog.get_logger()
 

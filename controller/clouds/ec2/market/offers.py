@@ -7,8 +7,8 @@ from pathlib import Path
 
 import structlog
 
+from controller.clouds.ec2.ec2_settings import Ec2Settings
 from controller.clouds.ec2.market import market
-from controller.clouds.ec2.settings import Ec2Settings
 from controller.model.offer import LaunchType, Offer
 
 log = structlog.get_logger()

@@ -9,7 +9,7 @@ import msgspec
 
 from cellwire.faults import Fault, Kind
 from controller.clouds.ec2.calls import Calls
-from controller.clouds.ec2.settings import Ec2Settings
+from controller.clouds.ec2.ec2_settings import Ec2Settings
 from controller.clouds.ec2.tags import tag_list, tag_specifications, tags_of
 
 # EC2 may not know a group by its id for a moment after it has made it. A start that ended there would leave the group

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from controller.clouds.ec2.settings import PREFIX
+from controller.clouds.ec2.ec2_settings import PREFIX
 from controller.clouds.ec2.tags import tags_of
 from controller.model.names import InstanceId
 

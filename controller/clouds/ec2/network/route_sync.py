@@ -14,9 +14,9 @@ import structlog
 
 from cellwire.faults import Fault, Kind
 from controller.clouds.ec2.calls import Door
+from controller.clouds.ec2.ec2_settings import Ec2Settings
 from controller.clouds.ec2.network import route_plan
 from controller.clouds.ec2.network.route_plan import TAG_ROUTE, Drop, PrimaryInterface, Put
-from controller.clouds.ec2.settings import Ec2Settings
 from controller.model.names import InstanceId
 
 log = structlog.get_logger()

@@ -15,8 +15,8 @@ import structlog
 
 from cellwire.faults import Fault
 from controller.clouds.ec2.calls import Door
+from controller.clouds.ec2.ec2_settings import Ec2Settings
 from controller.clouds.ec2.notices import eventbridge
-from controller.clouds.ec2.settings import Ec2Settings
 from controller.clouds.protocol import Notice
 
 log = structlog.get_logger()

@@ -13,8 +13,8 @@ from math import exp, log
 
 import msgspec
 
-from controller.fleet.pool import Class
-from controller.fleet.pool_forecast import Forecast, History, advanced, arrived, forecast
+from controller.fleet.pool.forecast import ArrivalHistory, Forecast, advanced, arrived, forecast
+from controller.fleet.pool.warm_cells import Class
 
 FIRST_PATIENCE = 900.0
 LEAST_PATIENCE = 10.0
@@ -63,11 +63,11 @@ def patience_after(patience: float, target_hit: float, *, hit: bool) -> float:
 class Learnt(msgspec.Struct, frozen=True):
     """What is remembered and stored of one class."""
 
-    history: History = History()
+    history: ArrivalHistory = ArrivalHistory()
     patience: float = FIRST_PATIENCE
 
 
-class Stock(msgspec.Struct, frozen=True):
+class StockTarget(msgspec.Struct, frozen=True):
     """Cells of one class to request up to and to keep up to, and the hits per idle second that each adds."""
 
     want: int
@@ -75,13 +75,13 @@ class Stock(msgspec.Struct, frozen=True):
     worth: tuple[float, ...]
 
 
-def stock(learnt: Learnt, each: Class, now: float) -> Stock:
+def stock(learnt: Learnt, each: Class, now: float) -> StockTarget:
     """The stock that a class should have now: never below its `count`, never above its `most`."""
     ahead = forecast(learnt.history, now)
     most = max(each.most, each.count)
     want = max(worthwhile(ahead, learnt.patience, most), each.count)
     keep = max(worthwhile(ahead, learnt.patience / KEEP, most), want)
-    return Stock(want, keep, tuple(hits_per_idle_second(ahead, keep)))
+    return StockTarget(want, keep, tuple(hits_per_idle_second(ahead, keep)))
 
 
 def looked(learnt: Learnt, now: float) -> Learnt:

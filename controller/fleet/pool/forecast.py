@@ -37,7 +37,7 @@ AWAY_BINS = 20.0
 EMPTY = (0.0,) * BUCKETS
 
 
-class History(msgspec.Struct, frozen=True, kw_only=True):
+class ArrivalHistory(msgspec.Struct, frozen=True, kw_only=True):
     """What is remembered of the arrivals for one class. Sums decay; times in unix seconds.
 
     `opened` and `bin_seconds` are the open bin's, `count` its arrivals; `before` are the arrivals of the bin before.
@@ -71,12 +71,12 @@ class Forecast(msgspec.Struct, frozen=True):
     dispersion: float
 
 
-def boot_seconds(history: History) -> float:
+def boot_seconds(history: ArrivalHistory) -> float:
     """Mean seconds from request to ready."""
     return (history.booted + BOOT_PRIOR * FIRST_BOOT) / (history.boots + BOOT_PRIOR)
 
 
-def booted(history: History, seconds: float) -> History:
+def booted(history: ArrivalHistory, seconds: float) -> ArrivalHistory:
     """A cell of the class was ready after so many seconds."""
     fade = 1 - 1 / BOOT_MEMORY
     return msgspec.structs.replace(
@@ -84,13 +84,13 @@ def booted(history: History, seconds: float) -> History:
     )
 
 
-def arrived(history: History, now: float) -> History:
+def arrived(history: ArrivalHistory, now: float) -> ArrivalHistory:
     """A pod came for which a cell of the class would have done."""
     history = advanced(history, now)
     return msgspec.structs.replace(history, count=history.count + 1)
 
 
-def advanced(history: History, now: float) -> History:
+def advanced(history: ArrivalHistory, now: float) -> ArrivalHistory:
     """The history at `now`: bins that are over are closed and learnt from."""
     behind = now - history.opened
     if not 0 <= behind <= AWAY_BINS * history.bin_seconds:
@@ -102,7 +102,7 @@ def advanced(history: History, now: float) -> History:
     return history
 
 
-def forecast(history: History, now: float) -> Forecast:
+def forecast(history: ArrivalHistory, now: float) -> Forecast:
     """What is expected of the time in which a cell that is requested now boots."""
     boot = boot_seconds(history)
     mean = _mean(history, now + boot / 2)
@@ -112,17 +112,17 @@ def forecast(history: History, now: float) -> Forecast:
     return Forecast(max(rate, 0.0), boot, dispersion(history))
 
 
-def persistence(history: History) -> float:
+def persistence(history: ArrivalHistory) -> float:
     """Which part of a bin's excess over its mean goes on into the next."""
     return min(max(history.carried / (history.excess + SHAPE_PRIOR), 0.0), MOST_PERSISTENCE)
 
 
-def dispersion(history: History) -> float:
+def dispersion(history: ArrivalHistory) -> float:
     """Variance over mean of what could not be foreseen, less 1; 0 for independent arrivals."""
     return max((history.squared + SHAPE_PRIOR) / (history.foreseen + SHAPE_PRIOR) - 1, 0.0)
 
 
-def _closed(history: History) -> History:
+def _closed(history: ArrivalHistory) -> ArrivalHistory:
     seconds = history.bin_seconds
     middle = history.opened + seconds / 2
     usual = _usual(history, middle)
@@ -155,7 +155,7 @@ def _put(values: tuple[float, ...], index: int, value: float) -> tuple[float, ..
     return (*values[:index], value, *values[index + 1 :])
 
 
-def _mean(history: History, at: float) -> float:
+def _mean(history: ArrivalHistory, at: float) -> float:
     """Arrivals per second at that time: the usual, times how the last hours compare with it."""
     prior = LEVEL_PRIOR * (1 + dispersion(history))
     level = (history.level_came + prior) / (history.level_usual + prior)
@@ -163,7 +163,7 @@ def _mean(history: History, at: float) -> float:
     return _usual(history, at) * min(level, prior / (history.quiet + prior))
 
 
-def _usual(history: History, at: float) -> float:
+def _usual(history: ArrivalHistory, at: float) -> float:
     """Arrivals per second usual at that time of the day, between the middles of two half hours."""
     day = sum(history.came) / (sum(history.watched) + DAY_PRIOR)
     if not day:

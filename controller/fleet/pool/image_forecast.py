@@ -19,14 +19,14 @@ _MOST_KEPT = 50
 _LONGEST = 512
 
 
-class Seen(msgspec.Struct, frozen=True):
+class ImageShares(msgspec.Struct, frozen=True):
     """Share of the latest pods by image, and how many pods that is of, up to the memory."""
 
     shares: dict[str, float] = {}
     pods: float = 0.0
 
 
-def came(seen: Seen, images: Iterable[str]) -> Seen:
+def came(seen: ImageShares, images: Iterable[str]) -> ImageShares:
     """A pod with these images came."""
     had = {image for image in images if len(image) <= _LONGEST}
     pods = min(seen.pods + 1, MEMORY)
@@ -36,10 +36,10 @@ def came(seen: Seen, images: Iterable[str]) -> Seen:
         for image in {*seen.shares, *had}
     }
     kept = sorted(shares.items(), key=lambda item: (-item[1], item[0]))[:_MOST_KEPT]
-    return Seen(dict(kept), pods)
+    return ImageShares(dict(kept), pods)
 
 
-def wanted(seen: Seen) -> tuple[str, ...]:
+def wanted(seen: ImageShares) -> tuple[str, ...]:
     """What the next pods will need, the likeliest first. One pod makes no rule."""
     if seen.pods < 2:
         return ()

@@ -16,7 +16,7 @@ from controller.cli.asking import ask, config_option, settings_of
 from controller.clouds.ec2 import calls as door
 from controller.clouds.ec2 import cluster_teardown
 from controller.clouds.ec2.cluster_teardown import Outcome, Thing
-from controller.clouds.ec2.settings import Ec2Settings
+from controller.clouds.ec2.ec2_settings import Ec2Settings
 
 # An account that is busy lets a call through in minutes; nothing waits for this one.
 _PATIENCE_SECONDS = 300.0

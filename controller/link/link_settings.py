@@ -14,7 +14,7 @@ _AGENT = (
 )
 
 
-class Link(Group, frozen=True, kw_only=True):
+class LinkOptions(Group, frozen=True, kw_only=True):
     """The port that cells dial."""
 
     host: Annotated[str, Meta(description="Address to listen on.")] = "0.0.0.0"  # noqa: S104 # cells come from elsewhere

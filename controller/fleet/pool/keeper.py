@@ -18,11 +18,20 @@ from controller.choice import wishes
 from controller.choice.catalogue import Catalogue
 from controller.choice.rank import Ranked, rank
 from controller.choice.unavailable import Unavailable
-from controller.fleet import pool_forecast as forecasts
-from controller.fleet import pool_images, pool_size
-from controller.fleet.pool import Class, Versions, has_disk, serves, stands_by_for, suitable, usd_per_hour, warm
-from controller.fleet.pool_plan import Outlook, PoolPlan, plan_pool
-from controller.fleet.pool_size import Learnt
+from controller.fleet.pool import forecast as forecasts
+from controller.fleet.pool import image_forecast, stock_size
+from controller.fleet.pool.pool_plan import Outlook, PoolPlan, plan_pool
+from controller.fleet.pool.stock_size import Learnt
+from controller.fleet.pool.warm_cells import (
+    Class,
+    Versions,
+    has_disk,
+    serves,
+    stands_by_for,
+    suitable,
+    usd_per_hour,
+    warm,
+)
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName
 from controller.model.pod import PodClaim
@@ -77,7 +86,7 @@ class _State:
     of: Class
     wish: wishes.Wishes
     learnt: Learnt = field(default_factory=Learnt)
-    images: pool_images.Seen = field(default_factory=pool_images.Seen)
+    images: image_forecast.ImageShares = field(default_factory=image_forecast.ImageShares)
     outlook: Outlook = field(default_factory=lambda: Outlook(want=0, keep=0))
     # The cheapest cell of the class, whatever was refused of late.
     nominal: Ranked | None = None
@@ -121,7 +130,7 @@ class Pool:
                     if kind == KIND:
                         state.learnt = decode(stored.value, Learnt)
                     else:
-                        state.images = decode(stored.value, pool_images.Seen)
+                        state.images = decode(stored.value, image_forecast.ImageShares)
                 except Fault as fault:
                     log.warning("what was learnt of a class of warm cells is lost", of=stored.key, cause=str(fault))
 
@@ -187,7 +196,7 @@ class Pool:
         if state is None:
             return
         if claim.images:
-            state.images = pool_images.came(state.images, claim.images)
+            state.images = image_forecast.came(state.images, claim.images)
         hit = took is not None and took.state is CellState.READY
         if hit:
             state.hits += 1
@@ -197,12 +206,12 @@ class Pool:
             state.misses += 1
         now = self._clock()
         helpless = state.outlook.want >= state.of.most or state.paused_until > now
-        state.learnt = pool_size.came(state.learnt, state.of.target_hit, now, hit=hit, helpless=helpless)
+        state.learnt = stock_size.came(state.learnt, state.of.target_hit, now, hit=hit, helpless=helpless)
 
     def likely_images(self, of: str) -> tuple[str, ...]:
         """What the next pods of a class will need, as far as its latest pods tell."""
         state = self._states.get(of)
-        return pool_images.wanted(state.images) if state is not None else ()
+        return image_forecast.wanted(state.images) if state is not None else ()
 
     def noticed(self, cell: Cell) -> None:
         """A cell is in another state than it was."""
@@ -252,9 +261,9 @@ def _look_ahead(
     # A class made for small pods does not wait for them on large instances, even while nothing else can be had.
     most_usd = nominal[0].usd_per_hour * max_waste if nominal else 0.0
     price = buyable[0].usd_per_hour if buyable and buyable[0].usd_per_hour <= most_usd else None
-    state.learnt = pool_size.looked(state.learnt, now)
-    stock = pool_size.stock(state.learnt, each, now)
-    may_go, state.release_after = pool_size.release(have - stock.keep, state.release_after, now)
+    state.learnt = stock_size.looked(state.learnt, now)
+    stock = stock_size.stock(state.learnt, each, now)
+    may_go, state.release_after = stock_size.release(have - stock.keep, state.release_after, now)
     state.outlook = Outlook(
         want=stock.want,
         keep=stock.keep,

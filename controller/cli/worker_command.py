@@ -28,7 +28,7 @@ from controller.cluster.room import node_name
 from controller.config import Settings
 from controller.worker import checking, units
 from controller.worker.checking import Found
-from controller.worker.units import File
+from controller.worker.units import UnitFile
 from hostkit import programs
 
 COLOURS = {"ok": "green", "note": "yellow", "lacks": "red"}
@@ -72,7 +72,7 @@ def check(config_path: Path | None) -> None:
         sys.exit(1)
 
 
-def _files(settings: Settings) -> dict[str, File]:
+def _files(settings: Settings) -> dict[str, UnitFile]:
     if settings.shim.socket is None:
         raise Fault(Kind.INVALID, "shim.socket", "it is not set", "name the socket on which the kubelet is served")
     if settings.kubernetes.kubeconfig is None:
@@ -81,7 +81,7 @@ def _files(settings: Settings) -> dict[str, File]:
     node = settings.kubernetes.node
     with contextlib.suppress(Fault):  # of a kubelet that has yet to ask for its certificate nothing names the node
         node = node_name(settings.kubernetes)
-    around = units.Around(
+    around = units.UnitInputs(
         socket=settings.shim.socket,
         runtime=_runtime_unit(settings),
         agent=settings.shim.worker,
@@ -113,7 +113,7 @@ def _base(path: Path | None) -> Mapping[str, Any]:
     return found  # type: ignore[return-value]
 
 
-def _write(path: Path, one: File) -> None:
+def _write(path: Path, one: UnitFile) -> None:
     if one.text is None:
         path.mkdir(parents=True, exist_ok=True)
         return
@@ -142,7 +142,7 @@ async def _found(settings: Settings) -> Found:
     )
 
 
-def _same(path: Path, one: File) -> bool:
+def _same(path: Path, one: UnitFile) -> bool:
     try:
         return path.is_dir() if one.text is None else path.read_text() == one.text
     except OSError:
@@ -193,7 +193,7 @@ async def _cluster(settings: Settings) -> tuple[str, dict[tuple[str, str, str], 
         return str(fault), {}, None
 
 
-async def _may(door: client.Client, node: str, group: str, resource: str, verb: str) -> bool:
+async def _may(door: client.ApiClient, node: str, group: str, resource: str, verb: str) -> bool:
     asked: dict[str, Any] = {"group": group, "resource": resource, "verb": verb}
     if resource == "pods":
         # A node may see its own only.

@@ -10,7 +10,7 @@ from controller.fleet.plan import FleetLimits
 from controller.model.setting import Group, Seconds
 
 
-class Fleet(Group, frozen=True, kw_only=True):
+class FleetOptions(Group, frozen=True, kw_only=True):
     """How cells are launched, watched and collected."""
 
     lease: Annotated[
@@ -77,7 +77,7 @@ class Fleet(Group, frozen=True, kw_only=True):
     ] = 3600.0
 
 
-class Overhead(Group, frozen=True, kw_only=True):
+class OverheadOptions(Group, frozen=True, kw_only=True):
     """What the agent takes of an instance, beside the pod."""
 
     cpu: Annotated[int, Meta(ge=0, description="CPU.", extra={"unit": "thousandths of a CPU"})] = 0
@@ -114,7 +114,7 @@ class StandbyTable(Group, frozen=True, kw_only=True):
     ] = True
 
 
-def limits(fleet: Fleet) -> FleetLimits:
+def limits(fleet: FleetOptions) -> FleetLimits:
     """The plan's limits as the settings say."""
     return FleetLimits(
         lease=fleet.lease,

@@ -25,7 +25,7 @@ DAYS = 31
 DAY = 86400.0
 
 
-class Sold(Protocol):
+class OfferSource(Protocol):
     """Who tells prices: a cloud."""
 
     async def offers(self) -> tuple[Offer, ...]:
@@ -48,7 +48,7 @@ class Watched(Protocol):
 class Ledger:
     """What all cells have cost within the last days."""
 
-    def __init__(self, store: Store, cells: Watched, sold: Sold, now: Callable[[], float]) -> None:
+    def __init__(self, store: Store, cells: Watched, sold: OfferSource, now: Callable[[], float]) -> None:
         self._store = store
         self._cells = cells
         self._sold = sold
@@ -139,7 +139,7 @@ class Ledger:
 
 @asynccontextmanager
 async def running(
-    store: Store, cells: Watched, sold: Sold, now: Callable[[], float] = time.time
+    store: Store, cells: Watched, sold: OfferSource, now: Callable[[], float] = time.time
 ) -> AsyncGenerator[Ledger]:
     """Charge all cells until left."""
     ledger = Ledger(store, cells, sold, now)

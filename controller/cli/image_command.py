@@ -13,7 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from controller.cli.asking import config_option, settings_of
-from controller.clouds.ec2.settings import Ec2Settings
+from controller.clouds.ec2.ec2_settings import Ec2Settings
 
 _region = click.option("--region", default="", help="Home region.  [default: cloud.ec2.region]")
 

@@ -9,12 +9,12 @@ import msgspec
 from cellwire.faults import Fault, Kind
 from controller.choice import wishes
 from controller.choice.quantity import gigabytes, mebibytes, millis
-from controller.fleet.pool import Class
-from controller.fleet.settings import Overhead, StandbyTable
+from controller.fleet.fleet_settings import OverheadOptions, StandbyTable
+from controller.fleet.pool.warm_cells import Class
 from controller.model.offer import Demand
 
 
-def classes(standby: Sequence[StandbyTable], overhead: Overhead) -> tuple[Class, ...]:
+def classes(standby: Sequence[StandbyTable], overhead: OverheadOptions) -> tuple[Class, ...]:
     """One class for each table of the settings. Raises Fault INVALID, naming the table and what is wrong in it."""
     made: dict[str, Class] = {}
     for place, each in enumerate(standby):
@@ -28,23 +28,23 @@ def classes(standby: Sequence[StandbyTable], overhead: Overhead) -> tuple[Class,
     return tuple(made.values())
 
 
-class Images(msgspec.Struct, frozen=True):
+class ClassImages(msgspec.Struct, frozen=True):
     """What the cells of a class are to hold: these, and, with `forecast`, what its pods will likely need."""
 
     named: tuple[str, ...] = ()
     forecast: bool = True
 
 
-def images(standby: Sequence[StandbyTable]) -> dict[str, Images]:
+def images(standby: Sequence[StandbyTable]) -> dict[str, ClassImages]:
     """What each class is to hold, by the names that `classes` gives."""
-    return {_name(place, each): Images(each.images, each.forecast_images) for place, each in enumerate(standby)}
+    return {_name(place, each): ClassImages(each.images, each.forecast_images) for place, each in enumerate(standby)}
 
 
 def _name(place: int, each: StandbyTable) -> str:
     return each.name or f"standby-{place + 1}"
 
 
-def _class(name: str, each: StandbyTable, overhead: Overhead) -> Class:
+def _class(name: str, each: StandbyTable, overhead: OverheadOptions) -> Class:
     annotations = dict(_annotation(text) for text in each.annotations)
     wishes.read(annotations)
     return Class(

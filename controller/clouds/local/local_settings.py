@@ -12,7 +12,7 @@ from cellwire.proxies import DIRECT, Proxies
 from controller.model.setting import Group
 
 
-class LocalCloud(Group, frozen=True, kw_only=True):
+class LocalOptions(Group, frozen=True, kw_only=True):
     """The cloud whose instances are namespaces of this machine."""
 
     cluster: Annotated[
@@ -52,7 +52,7 @@ class LocalCloud(Group, frozen=True, kw_only=True):
     cgroup_parent: Annotated[str, Meta(description="cgroup below which instances' groups are made.")] = ""
 
 
-class LocalSettings(LocalCloud, frozen=True, kw_only=True):
+class LocalSettings(LocalOptions, frozen=True, kw_only=True):
     """What one local cloud is called, where it keeps its things, and what its instances see.
 
     Two clusters on one machine must differ in `cluster`, `root`, `bridge` and `subnet`.
@@ -85,7 +85,7 @@ class LocalSettings(LocalCloud, frozen=True, kw_only=True):
     @classmethod
     def of(
         cls,
-        chosen: LocalCloud,
+        chosen: LocalOptions,
         cluster: str,
         state: Path,
         *,

@@ -17,7 +17,7 @@ REBALANCE = "rebalance"
 WARNING_SECONDS = 120.0
 
 
-class Policy(Protocol):
+class AnnouncementPolicy(Protocol):
     """Of `controller.fleet.plan.Limits`."""
 
     @property
@@ -31,7 +31,7 @@ class Policy(Protocol):
         ...
 
 
-def announcement(notice: Notice, policy: Policy, now: float) -> Announcement | None:
+def announcement(notice: Notice, policy: AnnouncementPolicy, now: float) -> Announcement | None:
     """What a cell is to remember of a notice; None where it is no announcement of anything."""
     ends = notice.ends or (notice.kind == REBALANCE and policy.rebalance_ends)
     if not ends and notice.kind != REBALANCE:
@@ -51,7 +51,7 @@ def weightier(known: Announcement | None, news: Announcement) -> bool:
     return bool(news.ends and not known.ending_since and _at(news) < _at(known))
 
 
-def due(known: Announcement | None, policy: Policy, now: float) -> bool:
+def due(known: Announcement | None, policy: AnnouncementPolicy, now: float) -> bool:
     """Whether the pod is to be told now, or was told before, that its instance ends."""
     if known is None or not known.ends:
         return False

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from controller.fleet.pool import NEARNESS, Class, Versions, outdated, stands_by_for, usd_per_hour, warm
+from controller.fleet.pool.warm_cells import NEARNESS, Class, Versions, outdated, stands_by_for, usd_per_hour, warm
 from controller.model.cell import Cell, CellState, Standby
 from controller.model.names import CellName
 from controller.model.offer import Demand

@@ -10,7 +10,7 @@ from msgspec import Meta
 from controller.model.setting import Group
 
 
-class Store(Group, frozen=True, kw_only=True):
+class StoreOptions(Group, frozen=True, kw_only=True):
     """Where records are kept."""
 
     kind: Annotated[
