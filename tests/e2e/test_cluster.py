@@ -309,12 +309,14 @@ spec:
 
 
 async def test_a_daemon_sets_pod_runs_on_the_worker_beside_pods_in_cells(tmp_path: Path) -> None:
+    address, port, name = "10.96.0.78", free_port(), "each.default.svc.cluster.local"
     async with (
         running_registry() as registry,
         lone_agent(tmp_path / "own", registry) as (socket, _, network),
-        neighbours(tmp_path, f'worker = "{socket}"\n', f'routes = ["{network}"]\n') as (own, cluster, _),
+        neighbours(tmp_path, f'worker = "{socket}"\n', f'routes = ["{network}"]\n') as (own, cluster, gateway),
+        name_server(gateway, port, {name: address}),
     ):
-        address = "10.96.0.78"
+        await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=names_of_the_cluster(gateway, port))
         await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=DAEMONS)
         await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=service("each", address))
         await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=client("here"))
@@ -329,6 +331,7 @@ async def test_a_daemon_sets_pod_runs_on_the_worker_beside_pods_in_cells(tmp_pat
         assert (await cluster.kubectl("exec", pod, "--", "hostname")).strip() == pod.removeprefix("pod/")
         assert (await cluster.kubectl("exec", "here", "--", "hostname")).strip() == "here"
         await until_page(cluster, "here", address, re.compile(rf"^{pod.removeprefix('pod/')}$"))
+        assert address in await cluster.kubectl("exec", "here", "--", "busybox", "nslookup", name)
 
         summary = json.loads(await cluster.kubectl("get", "--raw", "/api/v1/nodes/test-node/proxy/stats/summary"))
         assert {"here", pod.removeprefix("pod/")} <= {one["podRef"]["name"] for one in summary["pods"]}

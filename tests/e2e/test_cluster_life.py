@@ -64,6 +64,23 @@ async def test_a_deployment_goes_from_one_to_five_to_none_and_its_services_follo
         await own.until(lambda cells: len(cells) == 1)
 
 
+async def test_a_service_of_two_families_is_dialled_by_both(tmp_path: Path) -> None:
+    four, six = "10.96.0.84", "fd00:10:96::84"
+    both = "ipFamilyPolicy: RequireDualStack, clusterIPs: ["
+    dual = service("web", four).replace("selector", f'{both}"{four}", "{six}"], selector')
+    async with neighbours(tmp_path, cloud='subnet6 = "fd00:c1::/64"\n') as (_, cluster, _):
+        await apply(cluster, deployment("web", 2), dual, client("here"))
+        await cluster.rolled_out("deployment/web")
+        await cluster.ready("pod/here")
+        listed = "jsonpath={.items[*].status.podIPs[1].ip}"
+        own = (await cluster.kubectl("get", "pods", "-l", "app=web", "-o", listed)).split()
+        assert [one.startswith("fd00:c1::") for one in own] == [True, True]
+        for address in (four, six):
+            await until_page(cluster, "here", address, re.compile(r"^web-"))
+        await cluster.kubectl("scale", "deployment/web", "--replicas=0")
+        await until_page(cluster, "here", six, re.compile("refused"))
+
+
 async def test_restarts_of_controller_and_kubelet_lose_no_container(tmp_path: Path) -> None:
     async with neighbours(tmp_path) as (own, cluster, _):
         address = "10.96.0.83"

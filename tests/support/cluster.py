@@ -252,7 +252,7 @@ async def _api_server(programs: Path, cluster: Cluster, port: int, etcd: int) ->
         "--advertise-address=127.0.0.1",
         f"--secure-port={port}",
         f"--cert-dir={folder}/api",
-        "--service-cluster-ip-range=10.96.0.0/16",
+        "--service-cluster-ip-range=10.96.0.0/16,fd00:10:96::/112",
         "--service-account-issuer=https://kubernetes.default.svc",
         f"--service-account-signing-key-file={folder}/sa.key",
         f"--service-account-key-file={folder}/sa.pub",
