@@ -35,7 +35,7 @@ STRANGERS_AT_ONCE, STRANGERS_PER_SECOND = 50.0, 1.0
 
 def worth(asked: AccessRequest, code: int, *, reads: bool) -> bool:
     """Whether a request is noted. Pure."""
-    quiet = asked.verb in READS and asked.part not in SESSIONS and asked.resource != "secrets"
+    quiet = asked.verb in READS and asked.part not in {*SESSIONS, "proxy"} and asked.resource != "secrets"
     return reads or not quiet or code in {401, 403}
 
 

@@ -68,6 +68,11 @@ class Certified:
         self._names, self._made_at = wanted, now
         log.info("the pods API has a certificate", names=wanted)
 
+    @property
+    def holds(self) -> bool:
+        """Whether who is shown it now can trust it: it is renewed at two thirds of its life."""
+        return time.monotonic() - self._made_at < 1.5 * self._settings.renew_after
+
     async def keep(self) -> None:
         """Renew it for ever."""
         while True:

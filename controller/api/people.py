@@ -18,7 +18,7 @@ VIEW, EDIT, ADMIN = ROLES = ("view", "edit", "admin")
 ROLE = "chinampa.dev/role"
 _BEARER = "base64url.bearer.authorization.k8s.io."
 _WRITES = ("create", "update", "patch", "delete", "deletecollection")
-_SESSIONS = ("exec", "attach", "portforward", "ephemeralcontainers")
+_SESSIONS = ("exec", "attach", "portforward", "proxy", "ephemeralcontainers")
 _REVIEWED = frozenset({"authorization.k8s.io", "authentication.k8s.io"})
 RBAC = "rbac.authorization.k8s.io"
 _METHODS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}

@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 
 from cellwire.faults import Fault, Kind
-from controller.api import discovery, logs, streams, subresources, top, unserved
+from controller.api import discovery, logs, proxying, streams, subresources, top, unserved
 from controller.api.authorizing import Reviews
 from controller.api.handlers import Handlers, list_of, told
 from controller.api.kinds import KEPT, METRICS, NODE_METRICS, POD_METRICS, REVIEWS
@@ -87,6 +87,9 @@ def sessions(router: web.UrlDispatcher, pods: Pods, library: Library) -> None:
     ):
         for method in ("GET", "POST"):
             route(router, method, f"{one}/{name}", partial(serve, pods=pods))
+    for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
+        for path in (f"{one}/proxy", f"{one}/proxy/{{path:.*}}"):
+            route(router, method, path, partial(proxying.proxy, pods=pods))
     subresources.route_all(router, library, pods.tokens)
 
 

@@ -17,7 +17,7 @@ import structlog
 from aiohttp import web
 
 from cellwire.faults import Fault, Kind
-from controller.api import kubeconfig, measuring, people, routing, top
+from controller.api import health, kubeconfig, measuring, people, routing, top
 from controller.api.answers import failure, status_of
 from controller.api.authorizing import stands_for
 from controller.api.certificates import Certified
@@ -34,7 +34,7 @@ from controller.api.settings import ApiSettings
 from controller.api.standing import Standing
 from controller.fleet.cells import Telling
 from controller.objects.fields import Json
-from controller.objects.kinds import NODES, SERVICE_ACCOUNTS
+from controller.objects.kinds import NAMESPACES, NODES, SERVICE_ACCOUNTS
 from controller.objects.library import Library
 from controller.objects.tokens import AUDIENCE, Tokens
 from controller.pods.engine import Pods
@@ -43,8 +43,7 @@ __all__ = ["ApiSettings", "Server", "running"]
 
 log = structlog.get_logger()
 
-_HEALTH = ("/healthz", "/livez", "/readyz")
-OPEN_PATHS = frozenset({*_HEALTH, *serving.PATHS})
+OPEN_PATHS = frozenset({*health.PATHS, *serving.PATHS})
 SHUTDOWN = 1.0
 
 
@@ -76,6 +75,8 @@ async def running(
     app = _app(library, pods, settings, known, _Gates(gate, standing))
     nodes = library.keeper(NODES).objects
     routing.tops(app.router, top.Tops(pods, cells, nodes.list, settings.heartbeat))
+    checks = {"objects": lambda: _has_default(library), "certificate": lambda: certified.holds}
+    health.route_all(app.router, checks)
     dashboard = serving.Dashboard(library, cells)
     dashboard.route(app.router)
     if metrics is not None:
@@ -114,17 +115,16 @@ def _app(library: Library, pods: Pods, settings: ApiSettings, known: _Known, gat
     routing.sessions(app.router, pods, library)
     routing.reviews(app.router, pods.tokens, library)
     routing.refusals(app.router)
-    for path in _HEALTH:
-        route(app.router, "GET", path, _healthy)
     return app
+
+
+def _has_default(library: Library) -> bool:
+    """Whether the objects are there: one of them is from the first start on."""
+    return library.objects(NAMESPACES.key).get("", "default") is not None
 
 
 async def _metrics(request: web.Request, metrics: Metrics) -> web.StreamResponse:
     return measuring.answer(request, metrics)
-
-
-async def _healthy(_request: web.Request) -> web.StreamResponse:
-    return web.Response(text="ok")
 
 
 class _Known:

@@ -49,6 +49,7 @@ PODS = Resource(
         Subresource("exec", "PodExecOptions", _SESSION),
         Subresource("log", "Pod", ("get",)),
         Subresource("portforward", "PodPortForwardOptions", _SESSION),
+        Subresource("proxy", "PodProxyOptions", ("create", "delete", "get", "patch", "update")),
         Subresource("status", "Pod", ("get",)),
     ),
 )

@@ -8,11 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from cellwire.faults import Fault, Kind
 from controller.model.names import CellName
 from tests.support.cells_double import cells
 from tests.support.pods_api import manifest, world
+from tests.support.registry import serving
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed: NOTHING here ran")
 
@@ -72,6 +74,44 @@ async def test_port_forward_carries_bytes(tmp_path: Path) -> None:
         finally:
             process.terminate()
             await process.wait()
+
+
+async def test_a_pod_is_asked_through_the_proxy_and_knows_nobodys_token(tmp_path: Path) -> None:
+    asked: list[web.Request] = []
+
+    async def answers(request: web.Request) -> web.StreamResponse:
+        asked.append(request)
+        headers = {"Set-Cookie": "a=b", "Location": "/there", "X-Own": "1"}
+        return web.Response(text=f"{request.method} {request.rel_url} {await request.text()}", headers=headers)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answers)
+    async with serving(app) as address, world(tmp_path) as it:
+        port = address.rpartition(":")[2]
+        await it.ok("apply", "-f", "-", stdin=manifest())
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
+        place = f"/api/v1/namespaces/default/pods/web:{port}/proxy"
+        assert await it.ok("get", "--raw", f"{place}/a%20b/c?d=e") == "GET /a%20b/c?d=e "
+        assert await it.ok("get", "--raw", place) == "GET / "
+        assert await it.ok("create", "--raw", f"{place}/x", "-f", "-", stdin="body") == "POST /x body"
+        assert not any("Authorization" in one.headers for one in asked)
+        for name, said in (
+            ("web:1", "503|refused|Unavailable|unavailable"),
+            ("web:none", "no port none"),
+            ("x", "not found"),
+        ):
+            ran = await it.kubectl("get", "--raw", f"/api/v1/namespaces/default/pods/{name}/proxy/")
+            assert re.search(said, ran.err), ran.err
+
+
+async def test_who_is_ready_says_what_was_looked_at(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        told = await it.ok("get", "--raw", "/readyz?verbose")
+        assert told.splitlines() == ["[+]ping ok", "[+]objects ok", "[+]certificate ok", "readyz check passed"]
+        assert "[+]ping ok\nlivez check passed" in await it.ok("get", "--raw", "/livez?verbose")
+        assert "certificate excluded" in await it.ok("get", "--raw", "/readyz?verbose&exclude=certificate")
+        for path in ("/readyz", "/livez", "/healthz", "/readyz/ping"):
+            assert await it.ok("get", "--raw", path) == "ok"
 
 
 async def test_run_with_rm_attaches_and_leaves_nothing(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ PATHS = {
     "exec by post": ("POST", f"{POD}/exec"),
     "attach": ("GET", f"{POD}/attach"),
     "port-forward": ("GET", f"{POD}/portforward"),
+    "proxy": ("GET", f"{POD}:80/proxy/index.html"),
     "debug": ("PATCH", f"{POD}/ephemeralcontainers"),
     "evict": ("POST", f"{POD}/eviction"),
     "scale": ("PATCH", "/apis/apps/v1/namespaces/ci/deployments/d/scale"),
@@ -48,7 +49,7 @@ PATHS = {
 }
 _READS = {"read", "list", "log", "top", "quota", "own namespace", "review"}
 _WRITES = {
-    *("create", "replace", "patch", "delete", "delete all", "exec", "exec by post", "attach", "port-forward"),
+    *("create", "replace", "patch", "delete", "delete all", "exec", "exec by post", "attach", "port-forward", "proxy"),
     *("debug", "evict", "scale", "secrets", "token"),
 }
 _ABROAD = {"elsewhere", "everywhere", "nodes", "namespaces"}
