@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from controller.objects import descriptions
 from controller.objects.fields import Json
 from controller.objects.resource import Resource
 from controller.objects.schema.base import Part
@@ -100,6 +101,8 @@ def _add(kind: type[Part], schemas: Json) -> None:
         schema["required"] = required
     for name, field in fields.items():
         schema["properties"][name] = _property(field, schemas)
+        if text := descriptions.of_field(kind, name):
+            schema["properties"][name]["description"] = text
 
 
 def _property(field: Field, schemas: Json) -> Json:

@@ -119,6 +119,7 @@ async def test_server_side_apply_keeps_book_of_managers_and_their_conflicts(tmp_
     ("args", "words"),
     [
         (("explain", "pod.spec.containers"), "A container: an image"),
+        (("explain", "pod.spec.containers"), "The ports that are meant to be reached."),
         (("explain", "configmap.data"), "map[string]string"),
         (("explain", "pods", "--recursive"), "terminationGracePeriodSeconds"),
         (("cluster-info",), "is running at"),
