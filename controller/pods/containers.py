@@ -310,7 +310,7 @@ class Containers:
             await self.refresh(name)
             if isinstance(self._record.run.of(name).state, Running):
                 continue
-            await self._set(name, lambda now: replace(now, state=Waiting(since=self._now()), retry_at=0.0))
+            await self._set(name, lambda now: lifecycle.renewed(now, self._now()))
 
     async def stop_all(self, grace: Callable[[], float]) -> None:
         """Stop all containers, each within `grace()` s from now, in Kubernetes' order; their ends are known then."""

@@ -259,6 +259,11 @@ def made(one: ContainerRun, container_id: str) -> ContainerRun:
     return replace(one, id=container_id, restarts=one.restarts + again)
 
 
+def renewed(one: ContainerRun, now: float) -> ContainerRun:
+    """The container that has ended to start anew with another image, at once."""
+    return replace(one, state=Waiting(since=now), last=_former(one), retry_at=0.0)
+
+
 def _former(one: ContainerRun) -> Terminated | None:
     """How the start before the next one ended."""
     return one.state if isinstance(one.state, Terminated) else one.last
