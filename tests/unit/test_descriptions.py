@@ -7,7 +7,7 @@ import re
 from controller.api.kinds import KEPT
 from controller.objects import descriptions, openapi
 from controller.objects.schema.base import Part
-from controller.objects.shapes import Shape, fields_of
+from controller.objects.shapes import ValueShape, fields_of
 
 KINDS = {
     *("Pod", "Deployment", "ReplicaSet", "StatefulSet", "Job", "CronJob", "DaemonSet", "ReplicationController"),
@@ -20,7 +20,7 @@ def types(kind: type[Part], found: set[type[Part]]) -> set[type[Part]]:
     if kind not in found:
         found.add(kind)
         for field in fields_of(kind).values():
-            shape: Shape | None = field.shape
+            shape: ValueShape | None = field.shape
             while shape is not None:
                 if shape.type is not None:
                     types(shape.type, found)
