@@ -26,16 +26,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
 from grpclib.client import Channel, Stream
-from grpclib.config import Configuration
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
 from grpclib.metadata import Deadline
-from grpclib.protocol import Connection, H2Protocol, Peer
+from grpclib.protocol import Connection, EventsProcessor, H2Protocol, Peer, _set_nodelay
 from grpclib.protocol import Stream as WireStream
 from grpclib.server import Handler as CallHandler
 from grpclib.server import Server
 from grpclib.server import Stream as ServerStream
 from grpclib.utils import DeadlineWrapper, Wrapper
+from h2.connection import H2Connection
 from h2.events import Event, StreamEnded, UnknownFrameReceived
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
@@ -44,6 +44,7 @@ from multidict import MultiDict
 
 from cellwire.rpc.arrived import Arrived
 from cellwire.rpc.budget import Budget
+from cellwire.rpc.configuration import configuration
 from cellwire.rpc.frames import Frames
 from cellwire.rpc.limits import (
     HANDSHAKE_SECONDS,
@@ -62,6 +63,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 STEP = 4096
+# Of a connection, by HTTP/2: settings do not change it.
+FIRST_WINDOW = 65_535
 # What one peer's frames may cost in one turn of the loop (`frames`): some milliseconds.
 TURN = 100
 OnLost = Callable[[Exception | None], None]
@@ -72,20 +75,6 @@ def _length_only(self: DataFrame) -> str:
 
 
 DataFrame._body_repr = _length_only
-
-
-def configuration(limits: MessageLimits, name: str = "") -> Configuration:
-    """These limits as grpclib takes them. `name` is looked for in the peer's certificate in place of the host."""
-    return Configuration(
-        _keepalive_time=limits.ping_after,
-        _keepalive_timeout=limits.ping_wait,
-        _keepalive_permit_without_calls=True,
-        _http2_max_pings_without_data=0,
-        _http2_min_sent_ping_interval_without_data=limits.ping_after or 1.0,
-        http2_connection_window_size=limits.connection_window,
-        http2_stream_window_size=limits.stream_window,
-        ssl_target_name_override=name or None,
-    )
 
 
 class LimitedProtocol(H2Protocol):
@@ -106,23 +95,38 @@ class LimitedProtocol(H2Protocol):
         """Called when the peer is cut off, with the reason."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Announce the limits that HTTP/2 knows, and stand before each message for the one that it does not."""
-        super().connection_made(transport)
+        """Announce the limits that HTTP/2 knows, and stand before each message for the one that it does not.
+
+        In place of grpclib's, which tells in three frames, each to be acknowledged, what fits in one.
+        """
         sock: socket.socket | None = transport.get_extra_info("socket")
         if sock is not None:
+            _set_nodelay(sock)
             watch_socket(sock)
             if widen_local(sock):
                 cast("asyncio.WriteTransport", transport).set_write_buffer_limits(high=LOCAL_BUFFER)
-        settings: dict[SettingCodes | int, int] = {
-            SettingCodes.MAX_FRAME_SIZE: self._limits.frame_bytes,
-            SettingCodes.MAX_CONCURRENT_STREAMS: self._limits.streams,
-        }
-        wire = self.connection._connection
-        wire.update_settings(settings)
-        # h2 grants it to itself one read after the peer's acknowledgement, and would refuse a frame that came with it.
-        wire.max_inbound_frame_size = self._limits.frame_bytes
+        wire = H2Connection(config=self.h2_config)
+        self._announce(wire)
+        self.connection = Connection(wire, cast("asyncio.Transport", transport), config=self.config)
         self.connection.flush()
+        self.connection.initialize()
+        self.processor = EventsProcessor(self.handler, self.connection)
         self.connection.create_stream = functools.partial(_limited_stream, self.connection, self._limits)
+
+    def _announce(self, wire: H2Connection) -> None:
+        wire.local_settings.update(
+            {
+                SettingCodes.INITIAL_WINDOW_SIZE: self._limits.stream_window,
+                SettingCodes.MAX_FRAME_SIZE: self._limits.frame_bytes,
+                SettingCodes.MAX_CONCURRENT_STREAMS: self._limits.streams,
+            }
+        )
+        # What the peer sends before it knows them is refused only where it opens more streams than it will be allowed.
+        wire.local_settings.acknowledge()
+        wire.max_inbound_frame_size = self._limits.frame_bytes
+        wire.initiate_connection()
+        if more := self._limits.connection_window - FIRST_WINDOW:
+            wire.increment_flow_control_window(more)
 
     def data_received(self, data: bytes) -> None:
         """As grpclib's; ends a connection whose peer has used up its budget, or sends what nobody asked for."""

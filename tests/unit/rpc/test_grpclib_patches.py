@@ -10,6 +10,7 @@ import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import grpclib.client
 import grpclib.protocol
@@ -19,14 +20,14 @@ import grpclib.utils
 import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from hyperframe.frame import DataFrame
+from hyperframe.frame import DataFrame, Frame, SettingsFrame, WindowUpdateFrame
 
 from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
-from cellwire.rpc.grpclib_patches import MendedChannel
-from cellwire.rpc.limits import CELL, STRANGER
+from cellwire.rpc.grpclib_patches import MendedChannel, MendedServer
+from cellwire.rpc.limits import CELL, FROM_CELL, STRANGER
 from cellwire.rpc.serve import prepared
 
 
@@ -35,12 +36,16 @@ def test_grpclib_is_inside_as_we_know_it() -> None:
     assert "self.connection.create_stream(" in inspect.getsource(grpclib.protocol.EventsProcessor)
     assert "create_stream(wrapper=self._wrapper)" in inspect.getsource(grpclib.client.Stream.send_request)
     assert "await stream.recv_data(message_len)" in inspect.getsource(grpclib.stream.recv_message)
+    made = inspect.getsource(grpclib.protocol.H2Protocol.connection_made)
+    assert "self.connection = Connection(" in made, "LimitedProtocol does as it does, with fewer frames"
+    assert "self.processor = EventsProcessor(self.handler, self.connection)" in made
     assert "_channel.__connect__()" in inspect.getsource(grpclib.client.Stream.send_request)
     for holder, member in (
         (grpclib.client.Channel, "_protocol_factory"),
         (grpclib.client.Channel, "_connected"),
         (grpclib.server.Server, "_protocol_factory"),
         (grpclib.utils.Wrapper, "_error"),
+        (grpclib.protocol, "_set_nodelay"),
     ):
         assert hasattr(holder, member), f"{holder.__name__}.{member} is gone"
 
@@ -135,6 +140,29 @@ async def test_two_hundred_calls_at_once_beside_readers_that_do_not_read(tmp_pat
             await stuck.cancel()
     server.close()
     await server.wait_closed()
+
+
+async def test_limits_are_announced_in_one_frame_of_settings_and_hold() -> None:
+    served = MendedServer([], FROM_CELL, details=True).protocol(lambda _: None)
+    sent = bytearray()
+    transport = Mock(write=sent.extend, get_extra_info=Mock(return_value=None))
+    served.connection_made(transport)
+
+    frames = []
+    while sent:
+        frame, length = Frame.parse_frame_header(memoryview(bytes(sent[:9])))
+        frame.parse_body(memoryview(bytes(sent[9 : 9 + length])))
+        frames.append(frame)
+        del sent[: 9 + length]
+    settings, window = frames
+    assert isinstance(settings, SettingsFrame)
+    assert isinstance(window, WindowUpdateFrame)
+    assert settings.settings[SettingsFrame.INITIAL_WINDOW_SIZE] == FROM_CELL.stream_window
+    assert settings.settings[SettingsFrame.MAX_FRAME_SIZE] == FROM_CELL.frame_bytes
+    assert settings.settings[SettingsFrame.MAX_CONCURRENT_STREAMS] == FROM_CELL.streams
+    assert window.window_increment + 65_535 == FROM_CELL.connection_window
+    # In force before the peer has acknowledged them: a frame that comes with its first words may be as long.
+    assert served.connection._connection.max_inbound_frame_size == FROM_CELL.frame_bytes
 
 
 def test_received_data_is_not_written_out_for_a_logger_that_is_not_there() -> None:
