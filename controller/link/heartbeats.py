@@ -8,7 +8,7 @@ from grpclib.client import Channel
 
 from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
-from cellwire.rpc.call import settled
+from cellwire.rpc.call import translate_errors
 
 
 async def report(channel: Channel, interval: Callable[[], float]) -> AsyncIterator[wire.ReportMessage]:
@@ -17,7 +17,7 @@ async def report(channel: Channel, interval: Callable[[], float]) -> AsyncIterat
     `interval` is asked how many seconds there are to be between heartbeats, 0 for what the cell's settings say. The
     cell is told at the beginning, and after the first heartbeat after a change: so not all are told at once.
     """
-    with settled():
+    with translate_errors():
         async with cell_grpc.CellStub(channel).Report.open() as stream:
             told = interval()
             await stream.send_message(wire.ReportRequest(heartbeat_interval_ms=round(told * 1000)))

@@ -17,7 +17,7 @@ from grpclib.client import Channel
 from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
-from cellwire.rpc.call import settled
+from cellwire.rpc.call import translate_errors
 from controller.logs.copy import MOST_BYTES, Copy
 from controller.logs.keeping import WORTH_A_CALL, Connect, Grown, keep, make_durable, refused, trim
 from controller.logs.lines import missing
@@ -155,7 +155,7 @@ async def _visit(channel: Channel, container_id: str, copy: Copy, *, follow: boo
 async def _once(channel: Channel, container_id: str, copy: Copy, *, follow: bool) -> bool:
     """One stream, to its end; whether that is the end of the log. Raises Fault."""
     request = wire.LogsRequest(container_id=container_id, offset=copy.offset, follow=follow)
-    with settled():
+    with translate_errors():
         async with cell_grpc.CellStub(channel).Logs.open() as stream:
             await stream.send_message(request, end=True)
             gaps = taken = 0

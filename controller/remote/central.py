@@ -16,7 +16,7 @@ import structlog
 from grpclib.client import Channel
 
 from cellwire.faults import Fault, Kind
-from cellwire.rpc.call import call, settled
+from cellwire.rpc.call import call, translate_errors
 from cellwire.rpc.pinned import SERVER_NAME, endpoint
 from cellwire.rpc.reverse import WORKER, calling
 from cellwire.worker.v1 import worker_grpc
@@ -140,7 +140,7 @@ class Central:
 
 
 async def _watched(channel: Channel, watch: wire.WatchRequest) -> AsyncIterator[wire.WatchMessage]:
-    with settled():
+    with translate_errors():
         async with worker_grpc.WorkersStub(channel).Watch.open() as stream:
             await stream.send_message(watch, end=True)
             async for message in stream:

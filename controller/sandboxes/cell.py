@@ -19,7 +19,7 @@ from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
-from cellwire.rpc.call import UnaryMethod, call, settled
+from cellwire.rpc.call import UnaryMethod, call, translate_errors
 from controller.choice.demand import cdi_devices
 from controller.model.cell import Cell
 from controller.model.names import CellName
@@ -324,7 +324,7 @@ class OneCell:
         channel = await self.connect()
         pace = Pace(EVENTS_EACH_SECOND, EVENTS_AT_ONCE, time.monotonic())
         taken = 0
-        with settled():
+        with translate_errors():
             async with runtime_grpc.RuntimeServiceStub(channel).GetContainerEvents.open() as stream:
                 await stream.send_message(cri.GetEventsRequest(), end=True)
                 await begun()
@@ -342,7 +342,7 @@ class OneCell:
     async def services(self, start: wire.ServicesStart) -> AsyncGenerator[ServicesStream]:
         """The stream by which it is told of Services and asks for them. Raises Fault."""
         channel = await self.connect()
-        with settled():
+        with translate_errors():
             async with cell_grpc.CellStub(channel).Services.open() as stream:
                 telling = ServicesStream(stream, channel, self.name)
                 await telling.tell(wire.ServicesInput(start=start))
@@ -389,7 +389,7 @@ class OneCell:
 
 
 async def _sent(channel: Channel, start: wire.PutFilesStart, messages: Sequence[wire.PutFilesInput]) -> None:
-    with settled():
+    with translate_errors():
         async with cell_grpc.CellStub(channel).PutFiles.open() as stream:
             await stream.send_message(wire.PutFilesInput(start=start))
             for message in messages:

@@ -65,7 +65,7 @@ class Creating:
         copies: dict[str, str] = {}
         for mount, planned in zip(placed.mounts, plans, strict=True):
             mount.host_path = await self._place(there, sandbox, planned)
-            if planned.fate is mounts.Fate.RETURNED:
+            if planned.fate is mounts.Handling.RETURNED:
                 copies[mount.host_path] = planned.source
         return placed, copies
 
@@ -84,18 +84,18 @@ class Creating:
         """Put on the cell what a mount shows; its path there. Raises Fault."""
         source = Path(planned.source)
         match planned.fate:
-            case mounts.Fate.SYNCED:
+            case mounts.Handling.SYNCED:
                 return await self._volume_sync.put(sandbox.id, there, planned.source, planned.on_cell)
-            case mounts.Fate.COPIED | mounts.Fate.RETURNED:
+            case mounts.Handling.COPIED | mounts.Handling.RETURNED:
                 return await volumes.send(there, source, planned.on_cell)
-            case mounts.Fate.CELL_FOLDER:
+            case mounts.Handling.CELL_FOLDER:
                 await volumes.make_folder(there, planned.on_cell, source, memory=planned.memory)
                 if planned.part != ".":
                     await volumes.make_folder(there, f"{planned.on_cell}/{planned.part}", source / planned.part)
                 return str(PurePosixPath(planned.on_cell) / planned.part)
-            case mounts.Fate.SERVED:
+            case mounts.Handling.SERVED:
                 return await volumes.mount_served(there, planned)
-            case mounts.Fate.AS_IS:
+            case mounts.Handling.AS_IS:
                 return planned.on_cell
 
 

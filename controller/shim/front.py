@@ -22,7 +22,7 @@ from grpclib.const import Cardinality, Handler
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.cri.v1.runtime_grpc import RuntimeServiceStub
 from cellwire.faults import Fault, Kind
-from cellwire.rpc.call import call, settled
+from cellwire.rpc.call import call, translate_errors
 from cellwire.rpc.grpclib_patches import MendedChannel
 from cellwire.rpc.limits import CELL
 from cellwire.rpc.written import Written
@@ -118,7 +118,7 @@ class Front:
 
         async def beside() -> None:
             try:
-                with settled():
+                with translate_errors():
                     async with self._worker.request(
                         path, inner.cardinality, inner.request_type, inner.reply_type
                     ) as theirs:
@@ -156,7 +156,7 @@ class Front:
         """What the worker's agent answers. Raises Fault."""
         thing = "the worker's own agent"
         try:
-            with settled():
+            with translate_errors():
                 async with self._worker.request(
                     path, Cardinality.UNARY_UNARY, inner.request_type, inner.reply_type, timeout=LONGEST
                 ) as stream:

@@ -17,7 +17,7 @@ from cellwire.faults import Fault, Kind
 from hostkit import mountinfo
 
 
-class Fate(enum.Enum):
+class Handling(enum.Enum):
     """What becomes of a mount."""
 
     SYNCED = "copied and kept in sync"
@@ -35,7 +35,7 @@ class PlannedMount(msgspec.Struct, frozen=True, kw_only=True):
     folder in memory may hold (0: as many as the kernel gives), None for one on disk. `served` is what the cell mounts.
     """
 
-    fate: Fate
+    fate: Handling
     source: str
     on_cell: str
     part: str = "."
@@ -91,24 +91,24 @@ def plan(
     `subpath`, `medium` and `served` tell what the kubelet has prepared there.
     """
     if mount.HasField("image") and not mount.host_path:
-        return PlannedMount(fate=Fate.AS_IS, source="", on_cell="")
+        return PlannedMount(fate=Handling.AS_IS, source="", on_cell="")
     parts = below(pods_folder, uid, mount.host_path)
     if parts is None:
-        return PlannedMount(fate=Fate.AS_IS, source=mount.host_path, on_cell=mount.host_path)
+        return PlannedMount(fate=Handling.AS_IS, source=mount.host_path, on_cell=mount.host_path)
     on_cell = f"{CELL_ROOT}/{uid}/" + "/".join(parts)
     if served is not None and (shown := _served(parts, on_cell, f"{CELL_ROOT}/{uid}", subpath)) is not None:
         path, part = shown
-        return PlannedMount(fate=Fate.SERVED, source=mount.host_path, on_cell=path, part=part, served=served)
+        return PlannedMount(fate=Handling.SERVED, source=mount.host_path, on_cell=path, part=part, served=served)
     match parts:
         case ("etc-hosts",):
-            return PlannedMount(fate=Fate.COPIED, source=mount.host_path, on_cell=on_cell)
+            return PlannedMount(fate=Handling.COPIED, source=mount.host_path, on_cell=on_cell)
         case ("containers", _, _):
-            return PlannedMount(fate=Fate.RETURNED, source=mount.host_path, on_cell=on_cell)
+            return PlannedMount(fate=Handling.RETURNED, source=mount.host_path, on_cell=on_cell)
         case ("volumes", plugin, *_) if plugin == EMPTY_DIR:
             memory = _memory(mount, container, medium)
-            return PlannedMount(fate=Fate.CELL_FOLDER, source=mount.host_path, on_cell=on_cell, memory=memory)
+            return PlannedMount(fate=Handling.CELL_FOLDER, source=mount.host_path, on_cell=on_cell, memory=memory)
         case ("volumes", plugin, *_) if plugin in COPIED_PLUGINS:
-            return PlannedMount(fate=Fate.SYNCED, source=mount.host_path, on_cell=on_cell)
+            return PlannedMount(fate=Handling.SYNCED, source=mount.host_path, on_cell=on_cell)
         case ("volumes", plugin, *_):
             raise _refused(mount, container, _cannot_follow(plugin))
         case ("volume-subpaths", volume, _, _):
@@ -175,15 +175,15 @@ def _part(
     if plugin in COPIED_PLUGINS:
         # As on any node a subPath shows what the volume held when the container started.
         on_cell = f"{pod_on_cell}/" + "/".join(PurePosixPath(mount.host_path).parts[-4:])
-        return PlannedMount(fate=Fate.COPIED, source=mount.host_path, on_cell=on_cell)
+        return PlannedMount(fate=Handling.COPIED, source=mount.host_path, on_cell=on_cell)
     if plugin not in {"", EMPTY_DIR}:
         raise _refused(mount, container, _cannot_follow(plugin))
     if shown is None or shown.part is None:
         raise _refused(mount, container, f"the shim cannot see which part of volume {volume} the kubelet has bound")
     if not plugin:
-        return PlannedMount(fate=Fate.AS_IS, source=mount.host_path, on_cell=shown.part)
+        return PlannedMount(fate=Handling.AS_IS, source=mount.host_path, on_cell=shown.part)
     return PlannedMount(
-        fate=Fate.CELL_FOLDER,
+        fate=Handling.CELL_FOLDER,
         source=str(PurePosixPath(mount.host_path).parents[3] / "volumes" / EMPTY_DIR / volume),
         on_cell=f"{pod_on_cell}/volumes/{EMPTY_DIR}/{volume}",
         part=shown.part,

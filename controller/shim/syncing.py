@@ -115,7 +115,7 @@ class VolumeSync:
                 if parts is None or parts[0:1] != ("volumes",):
                     continue
                 planned = mounts.plan(mount, pods_folder=self._pods_folder, uid=sandbox.uid, container="")
-                if planned.fate is mounts.Fate.SYNCED:
+                if planned.fate is mounts.Handling.SYNCED:
                     found[planned.source] = planned.on_cell
         return found
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
-from cellwire.rpc.call import settled
+from cellwire.rpc.call import translate_errors
 
 CREATED, STARTED = cri.CONTAINER_CREATED_EVENT, cri.CONTAINER_STARTED_EVENT
 STOPPED, DELETED = cri.CONTAINER_STOPPED_EVENT, cri.CONTAINER_DELETED_EVENT
@@ -40,7 +40,7 @@ async def listening(stub: runtime_grpc.RuntimeServiceStub) -> AsyncGenerator[Hea
     heard, ready = Heard(), asyncio.Event()
 
     async def listen() -> None:
-        with settled():
+        with translate_errors():
             async with stub.GetContainerEvents.open() as stream:
                 await stream.send_message(cri.GetEventsRequest(), end=True)
                 await stream.recv_initial_metadata()

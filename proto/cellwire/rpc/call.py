@@ -2,8 +2,9 @@
 
 grpclib 0.4.9 wakes its waiters with `task.cancel()` and never takes the request back, so that after an expired or
 broken call `current_task().cancelling()` stays raised, and an `asyncio.timeout` further out ends in CancelledError.
-Calls on our own channels (`mended`) take it back, each its own; a channel of grpclib's is not for `call` and `settled`,
-which turn grpclib's exceptions into faults and see to it that a caller who was asked to cancel is cancelled.
+Calls on our own channels (`mended`) take it back, each its own; a channel of grpclib's is not for `call` and
+`translate_errors`, which turn grpclib's exceptions into faults and see to it that a caller who was asked to cancel is
+cancelled.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class UnaryMethod(Protocol[Request_contra, Reply_co]):
 
 
 @contextmanager
-def settled() -> Generator[None]:
+def translate_errors() -> Generator[None]:
     """Raise Fault for what grpclib or protobuf raises; CancelledError for any once the task was asked to cancel."""
     task = asyncio.current_task()
     before = task.cancelling() if task else 0
@@ -54,7 +55,7 @@ async def call(method: UnaryMethod[Request_contra, Reply_co], message: Request_c
     """Call `method` with `message`, for at most `deadline` seconds. Raises Fault and nothing else."""
     try:
         async with asyncio.timeout(deadline):
-            with settled():
+            with translate_errors():
                 # The server's copy of the deadline is later than ours, so that ours is the one that fires.
                 return await method(message, timeout=deadline + 1)
     except TimeoutError as error:

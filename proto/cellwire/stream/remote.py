@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from cellwire.cell.v1 import cell_pb2 as pb
 from cellwire.cell.v1.cell_grpc import CellStub
 from cellwire.faults import Fault, Kind
-from cellwire.rpc.call import settled
+from cellwire.rpc.call import translate_errors
 from cellwire.stream.service import pieces
 from cellwire.stream.session import Exited, Output, Session, SessionRequest, Stderr, Stdout, Tunnel
 
@@ -48,7 +48,7 @@ class RemoteBackend:
         """Dial a port in the cell; entering waits until the port has answered."""
         start = pb.PortForwardStart(sandbox_id=sandbox_id, port=port)
         async with _opened(CellStub(self._channel()).PortForward) as stream:
-            with settled():
+            with translate_errors():
                 await stream.send_message(pb.PortForwardInput(start=start))
                 reply = await stream.recv_message()
             if reply is None or reply.WhichOneof("output") != "connected":
@@ -67,7 +67,7 @@ async def _session(method: Callable[[], SessionMethod], request: SessionRequest)
         stderr=request.stderr,
     )
     async with _opened(method()) as stream:
-        with settled():
+        with translate_errors():
             await stream.send_message(pb.SessionInput(start=start))
         yield _RemoteSession(stream)
 
@@ -114,14 +114,14 @@ class _RemoteSession:
 
     async def _send(self, message: pb.SessionInput) -> None:
         async with self._sending:
-            with settled():
+            with translate_errors():
                 await self._stream.send_message(message)
 
     async def output(self) -> AsyncIterator[Output]:
         for taken in count(1):
             if taken % TURN == 0:
                 await asyncio.sleep(0)
-            with settled():
+            with translate_errors():
                 message = await self._stream.recv_message()
             if message is None:
                 raise Fault(Kind.BROKEN, "the session", "the cell ended it without an exit code")
@@ -147,7 +147,7 @@ class _RemoteTunnel:
     async def write(self, data: bytes) -> None:
         if self._ended:
             return
-        with settled():
+        with translate_errors():
             for piece in pieces(data):
                 await self._stream.send_message(pb.PortForwardInput(data=piece))
 
@@ -155,14 +155,14 @@ class _RemoteTunnel:
         if self._ended:
             return
         self._ended = True
-        with settled():
+        with translate_errors():
             await self._stream.send_message(pb.PortForwardInput(end=pb.DataEnd()))
 
     async def received(self) -> AsyncIterator[bytes]:
         for taken in count(1):
             if taken % TURN == 0:
                 await asyncio.sleep(0)
-            with settled():
+            with translate_errors():
                 message = await self._stream.recv_message()
             if message is None:
                 raise Fault(Kind.BROKEN, "the tunnel", "the cell ended it before the pod did")

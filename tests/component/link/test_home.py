@@ -17,7 +17,7 @@ from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
-from cellwire.rpc.call import call, settled
+from cellwire.rpc.call import call, translate_errors
 from cellwire.rpc.reverse import TURNED
 from controller.link import distrust, told
 from controller.link.port import ConnectionChange, Link
@@ -217,7 +217,7 @@ async def test_a_connection_cut_in_mid_stream_settles_on_both_sides(site: Site) 
                     pass
 
         async def asked_to_cancel() -> int:
-            with pytest.raises(Fault) as refused, settled():
+            with pytest.raises(Fault) as refused, translate_errors():
                 await read()
             assert refused.value.kind is Kind.UNREACHABLE
             task = asyncio.current_task()
@@ -284,7 +284,7 @@ async def test_a_long_stream_from_a_cell_arrives_whole(site: Site) -> None:
         try:
             await until(link.connected, 20)
             container, lines, got, ends = await writer(link, "for n in $(seq 1000); do line; done"), 0, 0, False
-            with settled():
+            with translate_errors():
                 async with cell_grpc.CellStub(link.channel(C1)).Logs.open() as stream:
                     await stream.send_message(wire.LogsRequest(container_id=container, follow=True), end=True)
                     async for chunk in stream:

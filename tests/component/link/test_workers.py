@@ -16,7 +16,7 @@ from grpclib.client import Channel
 
 from cellagent.boot.join import client_context, join
 from cellwire.faults import Fault, Kind
-from cellwire.rpc.call import call, settled
+from cellwire.rpc.call import call, translate_errors
 from cellwire.rpc.pinned import SERVER_NAME, endpoint
 from cellwire.rpc.reverse import TURNED, WORKER, calling, serve_on, worker_host
 from cellwire.rpc.serve import prepared
@@ -122,7 +122,7 @@ async def opened(site: Site) -> AsyncGenerator[Place]:
 async def told_to(stub: worker_grpc.WorkersStub) -> list[str]:
     """The cells of a watch, up to the end of its list."""
     found: list[str] = []
-    with settled():
+    with translate_errors():
         async with stub.Watch.open() as stream:
             await stream.send_message(wire.WatchRequest(addresses=["127.0.0.1:1"]), end=True)
             async for message in stream:
@@ -147,7 +147,7 @@ async def test_a_worker_sees_and_ends_the_cells_that_it_has_claimed(site: Site) 
 
 async def watched(stub: worker_grpc.WorkersStub, registry: Registry) -> None:
     """A watch by a worker that is revoked meanwhile, to its end."""
-    with settled():
+    with translate_errors():
         async with stub.Watch.open() as stream:
             await stream.send_message(wire.WatchRequest(addresses=["127.0.0.1:1"]), end=True)
             async for message in stream:

@@ -13,7 +13,7 @@ import pytest
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.cri.v1.runtime_grpc import RuntimeServiceBase, RuntimeServiceStub
 from cellwire.faults import Fault, Kind
-from cellwire.rpc.call import call, settled
+from cellwire.rpc.call import call, translate_errors
 from cellwire.rpc.grpclib_patches import MendedChannel
 from cellwire.rpc.limits import CELL
 from cellwire.rpc.serve import serving
@@ -150,7 +150,7 @@ async def test_events_of_both_come_by_one_stream(tmp_path: Path) -> None:
     async with both(tmp_path) as there, asyncio.timeout(20):
         there.cells.events.put_nowait("of a cell")
         there.worker.events.put_nowait("of the worker")
-        with settled():
+        with translate_errors():
             async with there.kubelet.GetContainerEvents.open() as stream:
                 await stream.send_message(cri.GetEventsRequest(), end=True)
                 seen = {message.container_id for message in [await anext(aiter(stream)), await anext(aiter(stream))]}

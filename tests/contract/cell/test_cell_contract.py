@@ -11,7 +11,7 @@ import pytest
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
-from cellwire.rpc.call import call, settled
+from cellwire.rpc.call import call, translate_errors
 from controller.sandboxes import told
 from tests.contract.cell.conftest import Peer, Peers
 
@@ -103,7 +103,7 @@ async def test_each_change_is_an_event_with_what_became_of_the_container(peers: 
     async with peers() as peer:
         sandbox = await peer.sandbox()
         states: list[int] = []
-        with settled():
+        with translate_errors():
             async with asyncio.timeout(30), peer.runtime.GetContainerEvents.open() as stream:
                 await stream.send_message(cri.GetEventsRequest(), end=True)
                 await stream.recv_initial_metadata()
@@ -161,7 +161,7 @@ async def _log(peer: Peer, container: str, offset: int) -> bytes:
 
 
 async def _first_chunk(peer: Peer, container: str) -> wire.LogChunk | None:
-    with settled():
+    with translate_errors():
         async with asyncio.timeout(10), peer.cell.Logs.open() as stream:
             await stream.send_message(wire.LogsRequest(container_id=container), end=True)
             return await stream.recv_message()

@@ -11,7 +11,7 @@ from grpclib.client import Channel
 from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
-from cellwire.rpc.call import call, settled
+from cellwire.rpc.call import call, translate_errors
 from cellwire.rpc.grpclib_patches import MendedChannel
 from cellwire.rpc.limits import CELL
 from cellwire.rpc.serve import prepared
@@ -126,7 +126,7 @@ async def test_an_error_on_the_way_out_does_not_hide_that_the_caller_was_cancell
     told.stream = hang
 
     async def keeper() -> None:
-        with settled():
+        with translate_errors():
             async with cell_grpc.CellStub(channel).Logs.open() as stream:
                 await stream.send_message(wire.LogsRequest(), end=True)
                 try:
@@ -167,7 +167,7 @@ async def test_two_streams_of_one_task_settle_when_their_connection_breaks(socke
     async def both() -> int:
         for _ in range(2):
             try:
-                with settled():
+                with translate_errors():
                     async with stub.Logs.open() as one, stub.Logs.open() as two:
                         await one.send_message(wire.LogsRequest(), end=True)
                         await two.send_message(wire.LogsRequest(), end=True)

@@ -6,7 +6,7 @@ import pytest
 
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
-from controller.shim.mounts import Fate, Medium, PlannedMount, Served, SubPath, plan, refuse_devices, served_by
+from controller.shim.mounts import Handling, Medium, PlannedMount, Served, SubPath, plan, refuse_devices, served_by
 from controller.shim.subpaths import part_of, path_of
 from hostkit import mountinfo
 
@@ -21,17 +21,17 @@ def planned(path: str) -> PlannedMount:
 @pytest.mark.parametrize(
     ("path", "fate"),
     [
-        (f"{PODS}/u1/etc-hosts", Fate.COPIED),
-        (f"{PODS}/u1/containers/web/0a1b", Fate.RETURNED),
-        (f"{PODS}/u1/volumes/kubernetes.io~configmap/settings", Fate.SYNCED),
-        (f"{PODS}/u1/volumes/kubernetes.io~secret/keys", Fate.SYNCED),
-        (f"{PODS}/u1/volumes/kubernetes.io~projected/kube-api-access-x", Fate.SYNCED),
-        (f"{PODS}/u1/volumes/kubernetes.io~downward-api/about", Fate.SYNCED),
-        (f"{PODS}/u1/volumes/kubernetes.io~empty-dir/cache", Fate.CELL_FOLDER),
-        ("/var/log", Fate.AS_IS),
+        (f"{PODS}/u1/etc-hosts", Handling.COPIED),
+        (f"{PODS}/u1/containers/web/0a1b", Handling.RETURNED),
+        (f"{PODS}/u1/volumes/kubernetes.io~configmap/settings", Handling.SYNCED),
+        (f"{PODS}/u1/volumes/kubernetes.io~secret/keys", Handling.SYNCED),
+        (f"{PODS}/u1/volumes/kubernetes.io~projected/kube-api-access-x", Handling.SYNCED),
+        (f"{PODS}/u1/volumes/kubernetes.io~downward-api/about", Handling.SYNCED),
+        (f"{PODS}/u1/volumes/kubernetes.io~empty-dir/cache", Handling.CELL_FOLDER),
+        ("/var/log", Handling.AS_IS),
     ],
 )
-def test_a_mount_meets_the_fate_of_its_kind(path: str, fate: Fate) -> None:
+def test_a_mount_meets_the_fate_of_its_kind(path: str, fate: Handling) -> None:
     assert planned(path).fate is fate
 
 
@@ -66,7 +66,7 @@ def test_a_folder_of_a_file_server_is_mounted_from_there_on_the_cell(
     assert (served.server, served.path) == ("fs-1.efs.test", "/export/a")
     assert served.options == ("vers=4.1", "rsize=1048576", "hard", "noresvport", "timeo=600")
     found = plan(mount, pods_folder=PODS, uid="u1", container="web", subpath=subpath, served=served)
-    assert (found.fate, found.served, found.part) == (Fate.SERVED, served, part)
+    assert (found.fate, found.served, found.part) == (Handling.SERVED, served, part)
     assert found.on_cell == f"/var/lib/chinampa/pods/u1/{on_cell}"
 
 
@@ -101,7 +101,7 @@ def test_a_host_path_is_the_cells_own_path() -> None:
 )
 def test_a_host_path_to_what_the_worker_keeps_of_another_pod_is_the_cells_own_path(path: str) -> None:
     found = planned(path)
-    assert (found.fate, found.on_cell) == (Fate.AS_IS, path)
+    assert (found.fate, found.on_cell) == (Handling.AS_IS, path)
 
 
 @pytest.mark.parametrize(
@@ -123,20 +123,20 @@ def part(plugin: str, shown: str | None, medium: Medium | None = None) -> Planne
 
 def test_a_sub_path_of_what_the_kubelet_wrote_is_copied() -> None:
     found = part("kubernetes.io~configmap", "..1/key")
-    assert found.fate is Fate.COPIED
+    assert found.fate is Handling.COPIED
     assert found.on_cell == "/var/lib/chinampa/pods/u1/volume-subpaths/files/web/0"
 
 
 def test_a_sub_path_of_an_empty_dir_is_a_part_of_the_cells_folder() -> None:
     found = part("kubernetes.io~empty-dir", "a/b", Medium(kind="tmpfs", size=4096))
-    assert (found.fate, found.part, found.memory) == (Fate.CELL_FOLDER, "a/b", 4096)
+    assert (found.fate, found.part, found.memory) == (Handling.CELL_FOLDER, "a/b", 4096)
     assert found.on_cell == "/var/lib/chinampa/pods/u1/volumes/kubernetes.io~empty-dir/files"
     assert found.source == f"{PODS}/u1/volumes/kubernetes.io~empty-dir/files"
 
 
 def test_a_sub_path_of_a_host_path_is_the_cells_own_path() -> None:
     found = part("", "/srv/data/part")
-    assert (found.fate, found.on_cell) == (Fate.AS_IS, "/srv/data/part")
+    assert (found.fate, found.on_cell) == (Handling.AS_IS, "/srv/data/part")
 
 
 @pytest.mark.parametrize(
