@@ -13,7 +13,7 @@ import msgspec
 from cellagent.boot.join import AGENT_VERSION
 from cellwire.faults import Fault, Kind
 from hostkit import locks
-from images import bundle, contents, disk, initrd, papers, preload, tree
+from images import bundle, contents, disk, foreign, initrd, papers, preload, tree
 from images.programs import run
 
 
@@ -42,11 +42,10 @@ def _prepared(folder: Path, architecture: str, say: Callable[[str], None]) -> Tr
         raise Fault(Kind.DENIED, "bake", "files of an image belong to root", "run it as root")
     if architecture not in contents.KERNELS:
         raise Fault(Kind.INVALID, f"architecture {architecture}", "amd64 and arm64 are known")
-    if architecture != (own := _own_architecture()):
-        cause = f"this machine is {own}: it has neither the boot loader nor can it run the packages' scripts"
-        raise Fault(
-            Kind.UNSUPPORTED, f"an image for {architecture}", cause, f"bake it on a machine that is {architecture}"
-        )
+    if architecture != (own := _own_architecture()) and not foreign.runs(architecture):
+        cause = f"this machine is {own}, and its kernel cannot run the packages' own scripts"
+        mend = f"install qemu-user-static and binfmt-support, or bake it on a machine that is {architecture}"
+        raise Fault(Kind.UNSUPPORTED, f"an image for {architecture}", cause, mend)
     say("packages of the disk's tools")
     wanted = tuple(sorted((*contents.TOOLS, *contents.LOADERS[architecture])))
     tools = tree.packages(folder, "tools", wanted, architecture, 0)

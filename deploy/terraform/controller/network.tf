@@ -11,15 +11,38 @@ resource "aws_nat_gateway" "out" {
   allocation_id = aws_eip.nat[0].id
   subnet_id     = local.controller_subnet
   tags          = local.tags
+
+  lifecycle {
+    precondition {
+      condition     = alltrue([for each in data.aws_route_tables.cells : length(each.ids) > 0])
+      error_message = "A subnet of subnet_ids has no route table of its own: the way out would become that of the whole VPC. Give cells private subnets with a table of their own (docs/aws.md)."
+    }
+  }
 }
 
-data "aws_route_table" "cells" {
-  for_each  = var.nat || var.endpoints ? toset(var.subnet_ids) : toset([])
-  subnet_id = each.value
+# Subnets without a table of their own go by the VPC's main one.
+data "aws_route_tables" "cells" {
+  for_each = var.nat || var.endpoints ? toset(var.subnet_ids) : toset([])
+  vpc_id   = var.vpc_id
+
+  filter {
+    name   = "association.subnet-id"
+    values = [each.value]
+  }
+}
+
+data "aws_route_table" "main" {
+  count  = var.nat || var.endpoints ? 1 : 0
+  vpc_id = var.vpc_id
+
+  filter {
+    name   = "association.main"
+    values = ["true"]
+  }
 }
 
 locals {
-  tables    = toset([for each in data.aws_route_table.cells : each.id])
+  tables    = toset([for each in data.aws_route_tables.cells : try(each.ids[0], data.aws_route_table.main[0].id)])
   services  = var.endpoints ? toset(["ec2", "ecr.api", "ecr.dkr", "sqs", "sts"]) : toset([])
   dns_first = local.partition == "aws-cn" ? "cn.com.amazonaws" : "com.amazonaws"
 }
