@@ -23,7 +23,7 @@ from tests.support.etcd import running_etcds
 from tests.support.waiting import until_found
 from tests.support.worker import COUNT, Worker, link_of, running_worker
 
-pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(3000)]
 
 FLEET = "lease = 90\nheartbeat = 1\n"
 LEASE = 15.0
@@ -38,7 +38,7 @@ class Pods:
     async def new(self, worker: Worker, uid: str) -> float:
         """One more, which may have to wait for a leader; after how many seconds it ran."""
         begun = time.monotonic()
-        made = await until_found(lambda: worker.pod_in_time(*COUNT, uid=uid), seconds=240)
+        made = await until_found(lambda: worker.pod_in_time(*COUNT, uid=uid), seconds=600)
         assert made is not None
         self.all[uid] = worker, *made
         return time.monotonic() - begun
