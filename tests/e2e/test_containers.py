@@ -18,7 +18,7 @@ from tests.support.controller import ROOT, Controller, running_controller
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: NOTHING here ran"),
     pytest.mark.skipif(shutil.which("docker-registry") is None, reason="docker-registry is missing: NOTHING here ran"),
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
 ]
 IMAGE = "registry.demo/web:1"
 SHARED = {"name": "shared", "mountPath": "/shared"}
@@ -133,8 +133,8 @@ async def test_restart_rules_graces_of_probes_and_the_order_of_sidecars(tmp_path
         items = json.dumps({"kind": "List", "apiVersion": "v1", "items": [ruled(), stubborn(), beside()]})
         await controller.kubectl("apply", "-f", "-", stdin=items)
         for name in ("ruled", "beside"):
-            over = ("wait", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{name}", "--timeout=150s")
-            await controller.kubectl(*over, seconds=160)
+            over = ("wait", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{name}", "--timeout=280s")
+            await controller.kubectl(*over, seconds=290)
         count = ("get", "pod", "ruled", "-o", "jsonpath={.status.containerStatuses[0].restartCount}")
         assert await controller.kubectl(*count) == "1"
         logs = await controller.kubectl("logs", "beside", "-c", "one")
