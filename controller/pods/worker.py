@@ -16,14 +16,12 @@ from msgspec.structs import replace
 
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault
-from controller.choice.wishes import PREFIX
 from controller.model.cell import MARGIN, Announcement, Cell
 from controller.model.names import CellName
-from controller.model.pod import PodClaim
 from controller.objects.fields import Json
 from controller.pods import bought, lifecycle, storage
 from controller.pods.adoption import OWNER, carried
-from controller.pods.claims import places
+from controller.pods.claiming import CLAIM_AGAIN, Claiming
 from controller.pods.containers import Containers
 from controller.pods.file_volumes import mount_all
 from controller.pods.files import held, put_folders
@@ -42,7 +40,6 @@ log = structlog.get_logger()
 
 # News wake a worker at once; this finds what was missed.
 POLL = 10.0
-CLAIM_AGAIN, CLAIM_AGAIN_AT_MOST = 5.0, 60.0
 
 
 class _Lost(Exception):
@@ -67,6 +64,7 @@ class Worker:
         self._lost_why = ""
         self._taken = asyncio.Event()
         self._said: set[str] = set()
+        self._claiming = Claiming(uid, around)
 
     @property
     def record(self) -> PodRecord:
@@ -138,7 +136,7 @@ class Worker:
 
     async def _run(self) -> None:
         while not self.record.run.phase:
-            cell = await self._claim()
+            cell = await self._claiming.claim()
             why, finish = "", None
             try:
                 finish = await self._on_cell(cell)
@@ -154,47 +152,8 @@ class Worker:
             else:
                 await self._cell_is_taken(cell)
         if not self.record.run.released:
-            await self._give_back("the pod is over")
+            await self._claiming.give_back("the pod is over")
             await self._set(lambda run: replace(run, released=True))
-
-    async def _claim(self) -> CellName:
-        """A cell for this attempt; waits for it, and says why where it takes long."""
-        again = CLAIM_AGAIN
-        while not self.record.run.cell:
-            pod, run = self.record.pod, self.record.run
-            if run.attempt:
-                # What comes after an attempt is written down before its cell is given back: that may have been cut off.
-                await self._give_back(f"superseded by attempt {run.attempt} of its pod", before=run.attempt)
-            try:
-                cell = await self._around.cells.claim(await self._claim_of(pod, run))
-            except Fault as fault:
-                self._around.recorder.warning(pod, "FailedScheduling", str(fault))
-                await self._set(lambda run, why=str(fault): replace(run, unschedulable=why))
-                await asyncio.sleep(again)
-                again = min(again * 2, CLAIM_AGAIN_AT_MOST)
-                continue
-            now = self._around.now()
-            await self._set(
-                lambda run, cell=cell, now=now: replace(
-                    run,
-                    cell=cell.name,
-                    cell_address=cell.address,
-                    shown=bought.shown(cell),
-                    started_at=run.started_at or now,
-                    unschedulable="",
-                )
-            )
-            self._around.recorder.normal(self.record.pod, "Scheduled", bought.assigned(self.record.pod, cell))
-        return self.record.run.cell
-
-    async def _claim_of(self, pod: Json, run: PodRun) -> PodClaim:
-        places(pod, self._around.library.lookup)  # what waits for a volume has no cell meanwhile
-        annotations: dict[str, str] = pod["metadata"].get("annotations") or {}
-        demand = self._around.demand(pod["spec"])
-        images = tuple(dict.fromkeys(container["image"] for container, _ in lifecycle.containers_of(pod["spec"])))
-        if not demand.architectures and f"{PREFIX}architecture" not in annotations:
-            demand = replace(demand, architectures=await self._around.images.architectures(images))
-        return claim_of(self._sandbox_config(pod, run), demand, OWNER, images)
 
     async def _on_cell(self, cell: CellName) -> lifecycle.Finish:
         """Run the pod on this cell to its end. Raises a group with _Lost or _Taken in it."""
@@ -322,7 +281,7 @@ class Worker:
         now, attempt = self._around.now(), self.record.run.attempt
         self._around.recorder.warning(self.record.pod, "CellLost", f"cell {cell}: {why}")
         await self._set(lambda run: lifecycle.lost(self.record.pod["spec"], run, why, now))
-        await self._give_back("lost", before=attempt + 1)
+        await self._claiming.give_back("lost", before=attempt + 1)
 
     async def _cell_is_taken(self, cell: CellName) -> None:
         """End the pod within what is left of its instance; its next cell is launched meanwhile."""
@@ -330,7 +289,7 @@ class Worker:
         said = known.announced if known is not None else None
         why = ending.sentence(known, said) if known is not None and said is not None else "it was taken"
         async with asyncio.TaskGroup() as tasks:
-            ahead = [tasks.create_task(self._claim_ahead())] if lifecycle.runs_anew(spec) else []
+            ahead = [tasks.create_task(self._claiming.claim_ahead())] if lifecycle.runs_anew(spec) else []
             if said is not None:
                 await self._wind_down(cell, said)
             for task in ahead:
@@ -339,13 +298,7 @@ class Worker:
         await self._set(lambda run: lifecycle.lost(spec, run, why, now, INTERRUPTED))
         if not self.record.run.phase:
             await self._around.cells.release(cell, why)
-            await self._give_back(why, before=attempt + 1)
-
-    async def _claim_ahead(self) -> None:
-        """Ask for the cell of the next attempt, so that it is there when this one has ended."""
-        pod, run = self.record.pod, self.record.run
-        with contextlib.suppress(Fault):  # it is told when the pod itself waits for it
-            await self._around.cells.claim(await self._claim_of(pod, replace(run, attempt=run.attempt + 1)))
+            await self._claiming.give_back(why, before=attempt + 1)
 
     async def _wind_down(self, cell: CellName, known: Announcement) -> None:
         wanted = float(self.record.pod["spec"]["terminationGracePeriodSeconds"])
@@ -380,16 +333,7 @@ class Worker:
         run = self.record.run
         if run.cell and not run.released and not run.phase:
             await self._stop_within_grace(run.cell)
-        await self._give_back("the pod was deleted")
-
-    async def _give_back(self, why: str, before: float = math.inf) -> None:
-        """End the sandboxes of all attempts before this one, and give back their cells."""
-        for sandbox in self._around.room.memory.sandboxes():
-            if sandbox.uid == self.uid and sandbox.attempt < before:
-                await self._around.room.sandboxes.remove(sandbox.id, why)
-        for cell in self._around.cells.list():
-            if cell.claim and cell.claim.pod.uid == self.uid and cell.claim.pod.attempt < before:
-                await self._around.cells.release(cell.name, why)
+        await self._claiming.give_back("the pod was deleted")
 
     async def _stop_within_grace(self, cell: CellName) -> None:
         """Stop the pod; a second deletion with less grace stops it sooner; a cell that is not there is no matter."""

@@ -1,0 +1,101 @@
+"""The cells of one pod: asked for by each attempt, given back when it is over.
+
+Nothing is launched or ended here: the fleet does that, by what is claimed and released.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from cellwire.faults import Fault
+from controller.choice.wishes import PREFIX
+from controller.model.names import CellName
+from controller.model.pod import PodClaim
+from controller.objects.fields import Json
+from controller.pods import bought, lifecycle
+from controller.pods.adoption import OWNER
+from controller.pods.claims import places
+from controller.pods.run import PodRecord, PodRun
+from controller.pods.surroundings import Surroundings
+from controller.pods.translate import sandbox_config
+from controller.sandboxes.lifecycle import claim_of
+
+# Seconds until a cell that could not be had is asked for again: at first, and at most.
+CLAIM_AGAIN, CLAIM_AGAIN_AT_MOST = 5.0, 60.0
+
+
+class Claiming:
+    """Claims and gives back the cells of one pod."""
+
+    def __init__(self, uid: str, around: Surroundings) -> None:
+        self._uid = uid
+        self._around = around
+
+    @property
+    def _record(self) -> PodRecord:
+        record = self._around.records.get(self._uid)
+        if record is None:
+            raise KeyError(self._uid)
+        return record
+
+    async def claim(self) -> CellName:
+        """A cell for this attempt; waits for it, and says why where it takes long."""
+        again = CLAIM_AGAIN
+        while not self._record.run.cell:
+            pod, run = self._record.pod, self._record.run
+            if run.attempt:
+                # What comes after an attempt is written down before its cell is given back: that may have been cut off.
+                await self.give_back(f"superseded by attempt {run.attempt} of its pod", before=run.attempt)
+            try:
+                cell = await self._around.cells.claim(await self._claim_of(pod, run))
+            except Fault as fault:
+                self._around.recorder.warning(pod, "FailedScheduling", str(fault))
+                await self._set(lambda run, why=str(fault): replace(run, unschedulable=why))
+                await asyncio.sleep(again)
+                again = min(again * 2, CLAIM_AGAIN_AT_MOST)
+                continue
+            now = self._around.now()
+            await self._set(
+                lambda run, cell=cell, now=now: replace(
+                    run,
+                    cell=cell.name,
+                    cell_address=cell.address,
+                    shown=bought.shown(cell),
+                    started_at=run.started_at or now,
+                    unschedulable="",
+                )
+            )
+            self._around.recorder.normal(self._record.pod, "Scheduled", bought.assigned(self._record.pod, cell))
+        return self._record.run.cell
+
+    async def _claim_of(self, pod: Json, run: PodRun) -> PodClaim:
+        places(pod, self._around.library.lookup)  # what waits for a volume has no cell meanwhile
+        annotations: dict[str, str] = pod["metadata"].get("annotations") or {}
+        demand = self._around.demand(pod["spec"])
+        images = tuple(dict.fromkeys(container["image"] for container, _ in lifecycle.containers_of(pod["spec"])))
+        if not demand.architectures and f"{PREFIX}architecture" not in annotations:
+            demand = replace(demand, architectures=await self._around.images.architectures(images))
+        return claim_of(sandbox_config(pod, run, self._around.identity.domain), demand, OWNER, images)
+
+    async def claim_ahead(self) -> None:
+        """Ask for the cell of the next attempt, so that it is there when this one has ended."""
+        pod, run = self._record.pod, self._record.run
+        with contextlib.suppress(Fault):  # it is told when the pod itself waits for it
+            await self._around.cells.claim(await self._claim_of(pod, replace(run, attempt=run.attempt + 1)))
+
+    async def give_back(self, why: str, before: float = math.inf) -> None:
+        """End the sandboxes of all attempts before this one, and give back their cells."""
+        for sandbox in self._around.room.memory.sandboxes():
+            if sandbox.uid == self._uid and sandbox.attempt < before:
+                await self._around.room.sandboxes.remove(sandbox.id, why)
+        for cell in self._around.cells.list():
+            if cell.claim and cell.claim.pod.uid == self._uid and cell.claim.pod.attempt < before:
+                await self._around.cells.release(cell.name, why)
+
+    async def _set(self, change: Callable[[PodRun], PodRun]) -> PodRun:
+        return await self._around.records.run(self._uid, change)
