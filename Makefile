@@ -27,7 +27,7 @@ test-cluster: setup ## Services, names, requests and events in a real cluster, f
 	@bash scripts/test tests/e2e/test_cluster.py tests/e2e/test_cluster_life.py tests/e2e/test_worker_units.py -rs
 
 test-ha: setup ## two workers, two controllers, three members of etcd: leaders and shims killed and frozen; prints the pauses
-	@bash scripts/test tests/e2e/test_ha.py -rs
+	@HA=1 bash scripts/test tests/e2e/test_ha.py -rs
 
 lint: setup ## style, types, dependency directions, generated code
 	@bash scripts/lint
