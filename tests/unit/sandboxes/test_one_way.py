@@ -6,9 +6,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3] / "controller"
 # Beside it, each with checks of its own: the copy of logs, and what a cell reports of itself.
-ALLOWED = {"sandboxes/cell.py", "logs/mirror.py", "logs/keeping.py", "link/heartbeat.py"}
+ALLOWED = {"sandboxes/cell.py", "logs/mirror.py", "logs/keeping.py", "link/heartbeats.py"}
 # The worker's own agent is no cell.
-OWN_AGENT = {"shim/front.py", "cli/worker.py"}
+OWN_AGENT = {"shim/front.py", "cli/worker_command.py"}
 
 
 def test_calls_on_cells_are_made_in_one_file_behind_the_gate() -> None:
