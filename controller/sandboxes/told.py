@@ -20,8 +20,8 @@ from cellwire.faults import Fault, Kind
 UNTRUE = "Untrue"
 # As agents make ids, and as other runtimes do.
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
-# Reasons are words; messages are what a kubelet shows of them, 12 KiB for a whole pod; names are references.
-REASON, MESSAGE, NAME = 256, 12 << 10, 4 << 10
+# Reasons are words; messages have what a kubelet reads of a termination message; names are references.
+REASON, MESSAGE, NAME = 256, 4 << 10, 4 << 10
 # A kubelet keeps one ended container of each that runs; who lists more lists what nobody made.
 MOST_CONTAINERS, MOST_IMAGES, MOST_ADDRESSES = 1000, 10_000, 16
 # Of one status, image, or container's stats: an honest one is some KiB.

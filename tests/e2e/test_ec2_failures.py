@@ -18,11 +18,14 @@ QUICK = "call_seconds = 2.0\n"
 
 
 async def described(world: World, name: str, *words: str, seconds: float = 40.0) -> str:
-    """What `kubectl describe` says of a pod once all these words are in it."""
-    text = ""
+    """What `kubectl describe` says of a pod once all these words are in it: there is time while launches are tried."""
+    text, tried = "", 0
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(seconds) as patience:
             while not all(word in text for word in words):
+                if (now_tried := len(world.launches())) != tried:
+                    tried = now_tried
+                    patience.reschedule(asyncio.get_running_loop().time() + seconds)
                 text = await world.controller.kubectl("describe", "pod", name)
                 await asyncio.sleep(0.3)
     except TimeoutError:

@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from cellwire.faults import Fault, Kind
 from controller.clouds.ec2 import ec2_cloud
 from controller.clouds.ec2.ec2_cloud import Ec2Cloud
 from controller.clouds.ec2.ec2_settings import Ec2Settings
@@ -84,11 +85,17 @@ class World:
         """A controller with these settings; `ec2` are settings of the cloud."""
         settings = msgspec.structs.replace(self.settings, cluster=fleet.cluster, **ec2)
         fleets: list[Fleet] = []
+
+        def admission() -> Fleet:
+            if not fleets:
+                raise Fault(Kind.UNAVAILABLE, "join", "the controller is starting", "ask again")
+            return fleets[0]
+
         here = LinkSettings(self.folder / "link", self.host, self.number, (self.host,))
         async with (
             sqlite.running(self.folder / "records.sqlite") as store,
             ec2_cloud.running(settings) as cloud,
-            port.running(here, lambda: fleets[0], cloud.verify) as link,
+            port.running(here, admission, cloud.verify) as link,
             room.running(fleet, store, cloud, link) as opened,
         ):
             fleets.append(opened)
