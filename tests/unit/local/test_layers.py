@@ -9,7 +9,7 @@ from controller.clouds.local.local_settings import LocalSettings
 
 
 def test_a_generation_goes_on_after_a_restart_and_the_one_of_an_earlier_boot_does_not(tmp_path: Path) -> None:
-    settings = LocalSettings(root=tmp_path)
+    settings = LocalSettings(root=tmp_path, shared_layers_gib=20)
     (tmp_path / "shared/00000000-other-boot-1/layers").mkdir(parents=True)
     first = LayerShare(settings)
     first.prepare()
@@ -21,7 +21,7 @@ def test_a_generation_goes_on_after_a_restart_and_the_one_of_an_earlier_boot_doe
 
 
 def test_a_generation_that_an_instance_sees_stays(tmp_path: Path) -> None:
-    settings = LocalSettings(root=tmp_path)
+    settings = LocalSettings(root=tmp_path, shared_layers_gib=20)
     (tmp_path / "shared/used/layers").mkdir(parents=True)
     share = LayerShare(settings)
     share.prepare()
