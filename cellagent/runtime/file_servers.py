@@ -17,6 +17,7 @@ from pathlib import Path
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from hostkit import mountinfo, programs
+from hostkit.tasks import KeyedLocks
 
 PORT = 2049
 # For an answer to a first packet, and for a mount: a server in the same region needs milliseconds.
@@ -33,7 +34,7 @@ class FileServers:
     """Mounts folders of file servers, one at a time for each target."""
 
     def __init__(self) -> None:
-        self._turns: dict[str, asyncio.Lock] = {}
+        self._turns = KeyedLocks[str]()
 
     async def mount(self, asked: wire.MountFolderRequest) -> None:
         """Mount what is asked for, unless it is there. Raises Fault that names the server and the path."""
@@ -42,7 +43,7 @@ class FileServers:
             raise Fault(Kind.INVALID, f"folder {asked.target}", "it must be absolute and below another folder")
         thing = f"NFS server {asked.server}, folder {asked.path}"
         given = options(asked.options, thing)
-        async with self._turns.setdefault(target, asyncio.Lock()):
+        async with self._turns[target]:
             if _mounted(target, source(asked.server, asked.path)):
                 return
             own, address = await _reached(asked.server, _port(given), thing)
