@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -68,14 +69,18 @@ class Gateway:
         self._session = session
         self._endpoints = [each.rstrip("/") for each in endpoints]
 
-    async def ask(self, path: str, body: Mapping[str, object], patience: float = PATIENCE) -> tuple[Json, bool]:
-        """The answer, and whether an earlier try may have been heard, too. Raises Fault UNAVAILABLE or BROKEN."""
+    async def ask(
+        self, path: str, body: Mapping[str, object], patience: float = PATIENCE, each: float = ANSWER_SECONDS
+    ) -> tuple[Json, bool]:
+        """The answer, and whether an earlier try may have been heard, too. One member is given `each` seconds. Raises
+        Fault UNAVAILABLE or BROKEN.
+        """
         cause, repeated = "", False
         try:
             async with asyncio.timeout(patience):
                 while True:
                     try:
-                        return await self._ask(self._endpoints[0], path, body), repeated
+                        return await self._ask(self._endpoints[0], path, body, each), repeated
                     except (aiohttp.ClientError, TimeoutError, _Passing) as error:
                         cause = str(error) or type(error).__name__
                     repeated = True
@@ -87,8 +92,8 @@ class Gateway:
             thing = f"store etcd at {members}"
             raise Fault(Kind.UNAVAILABLE, thing, cause or f"no answer within {patience:.0f} s", mend) from error
 
-    async def _ask(self, endpoint: str, path: str, body: Mapping[str, object]) -> Json:
-        limit = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
+    async def _ask(self, endpoint: str, path: str, body: Mapping[str, object], seconds: float) -> Json:
+        limit = aiohttp.ClientTimeout(total=seconds)
         async with self._session.post(f"{endpoint}/v3/{path}", data=msgspec.json.encode(body), timeout=limit) as answer:
             raw = await answer.read()
             try:
@@ -119,3 +124,29 @@ def _judge(endpoint: str, found: Json) -> None:
     if code in {7, 16} or "auth" in message:
         raise Fault(Kind.DENIED, f"store etcd at {endpoint}", message, "give it a certificate that etcd lets in")
     raise Fault(Kind.BROKEN, f"store etcd at {endpoint}", message, reason="EtcdRefused")
+
+
+@asynccontextmanager
+async def connected(settings: EtcdSettings) -> AsyncGenerator[Gateway]:
+    """The gateway to the members. Raises Fault INVALID for TLS files that cannot be used."""
+    tls = context(settings) if any(each.startswith("https") for each in settings.endpoints) else False
+    connector = aiohttp.TCPConnector(limit=MOST_CONNECTIONS, ssl=tls)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        yield Gateway(session, settings.endpoints)
+
+
+def compare(key: str, target: str, revision: int) -> Json:
+    """A transaction's condition: that a record is at this revision."""
+    field = "create_revision" if target == "CREATE" else "mod_revision"
+    return {"key": coded(key), "target": target, "result": "EQUAL", field: str(revision)}
+
+
+def ranged(key: str) -> Json:
+    """A transaction's question for one record."""
+    return {"requestRange": {"key": coded(key)}}
+
+
+def first(answer: Json, response: int = 0) -> Json | None:
+    """The record in one response of a transaction; None where there is none."""
+    found = answer["responses"][response]["response_range"].get("kvs")
+    return found[0] if found else None

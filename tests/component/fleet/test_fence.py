@@ -14,9 +14,10 @@ from controller.fleet.executor import Executor, LaunchFacts
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, InstanceId
 from controller.model.offer import Demand
-from controller.store import etcd, sqlite
-from controller.store.etcd import Lead
+from controller.store import lead as lead_module
+from controller.store import sqlite
 from controller.store.etcd_gateway import EtcdSettings
+from controller.store.lead import Lead
 from tests.support.fake_cloud import FakeCloud
 
 NAME, STRANGER = CellName("c-1"), InstanceId("i-9")
@@ -48,7 +49,7 @@ def test_a_lease_counts_from_before_it_was_asked_for_and_while_the_machine_sleep
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 100.0
-    monkeypatch.setattr(etcd, "_now", lambda: now)
+    monkeypatch.setattr(lead_module, "_now", lambda: now)
 
     class Gateway:
         async def ask(self, path: str, body: object, patience: float = 0.0) -> tuple[dict[str, object], bool]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cellwire.faults import Fault, Kind
-from controller.store import etcd, etcd_gateway
+from controller.store import etcd, etcd_gateway, lead
 from controller.store.etcd_gateway import EtcdSettings
 from tests.support.etcd import Etcd, running_etcd
 
@@ -31,7 +31,7 @@ def settings(member: Etcd, request: pytest.FixtureRequest) -> EtcdSettings:
 
 @pytest.fixture(autouse=True)
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(etcd, "CAMPAIGN_SECONDS", 0.05)
+    monkeypatch.setattr(lead, "CAMPAIGN_SECONDS", 0.05)
 
 
 def ask(member: Etcd, path: str, **body: object) -> dict[str, Any]:
@@ -164,7 +164,7 @@ async def test_writes_wait_while_etcd_is_started_again(tmp_path: Path) -> None:
 
 
 async def test_an_etcd_that_is_not_there_is_told_with_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(etcd_gateway.Gateway.ask, "__defaults__", (0.3,))
+    monkeypatch.setattr(etcd_gateway.Gateway.ask, "__defaults__", (0.3, 0.3))
     with pytest.raises(Fault) as raised:
         async with etcd.running(EtcdSettings(endpoints=("http://127.0.0.1:1",), prefix="/c")):
             pass

@@ -1,0 +1,84 @@
+"""Work in a thread with a loop of its own: in time beside a busy loop, ended with who awaits it, its faults raised."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from hostkit.own_loop import beside
+
+
+async def test_it_goes_on_while_the_loop_stands_still() -> None:
+    turned = threading.Event()
+
+    async def turn() -> None:
+        for _ in range(5):
+            await asyncio.sleep(0.01)
+        turned.set()
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(beside(turn, "turns"))
+        await asyncio.sleep(0)
+        assert turned.wait(60), "this loop stands still here, and the other must turn"
+
+
+async def test_what_it_raises_is_raised_where_it_is_awaited() -> None:
+    async def fail() -> None:
+        raise ValueError("it failed")
+
+    with pytest.raises(ValueError, match="it failed"):
+        await beside(fail, "fails")
+
+
+async def test_cancelled_it_has_ended_when_the_caller_goes_on() -> None:
+    told = list[str]()
+
+    async def live() -> None:
+        try:
+            told.append("begun")
+            await asyncio.Event().wait()
+        finally:
+            told.append("ended")
+
+    task = asyncio.get_running_loop().create_task(beside(live, "lives"))
+    while not told:
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert told == ["begun", "ended"]
+    assert "lives" not in {one.name for one in threading.enumerate()}
+
+
+async def test_one_cancelled_before_it_began_leaves_no_thread() -> None:
+    async def live() -> None:
+        await asyncio.Event().wait()
+
+    for _ in range(20):
+        task = asyncio.get_running_loop().create_task(beside(live, "lives"))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    assert "lives" not in {one.name for one in threading.enumerate()}
+
+
+async def test_it_shares_the_interpreter_with_a_loop_that_computes() -> None:
+    late = list[float]()
+
+    async def turn() -> None:
+        for _ in range(20):
+            begun = time.monotonic()
+            await asyncio.sleep(0.01)
+            late.append(time.monotonic() - begun)
+
+    working = asyncio.get_running_loop().create_task(beside(turn, "turns"))
+    await asyncio.sleep(0)
+    while len(late) < 20:
+        sum(range(10_000))
+    await working
