@@ -127,6 +127,7 @@ async def running(settings: EtcdSettings, stopped: Callable[[], bool] = lambda: 
             # Writes outlive the work, and the lead outlives the writes.
             async with asyncio.TaskGroup() as keeping:
                 keeper = keeping.create_task(lead.keep(), name="lead")
+                await asyncio.sleep(0)  # the body may be busy from its first line
                 try:
                     async with asyncio.TaskGroup() as writing:
                         store = EtcdStore(gateway, settings, lead, writing)

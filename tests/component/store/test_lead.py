@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,15 +31,13 @@ async def test_a_loop_that_is_busy_for_longer_than_the_lease_leads_on(tmp_path: 
 
 
 async def test_a_member_that_accepts_and_never_answers_costs_no_lead(tmp_path: Path) -> None:
-    deaf = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
-    address, port = deaf.sockets[0].getsockname()
-    with running_etcd(tmp_path) as member:
-        settings = EtcdSettings(endpoints=(f"http://{address}:{port}", member.endpoint), prefix="/deaf", lease=SHORT)
+    with socket.create_server(("127.0.0.1", 0)) as deaf, running_etcd(tmp_path) as member:
+        endpoints = (f"http://127.0.0.1:{deaf.getsockname()[1]}", member.endpoint)
+        settings = EtcdSettings(endpoints=endpoints, prefix="/deaf", lease=SHORT)
         async with etcd.running(settings) as store:
             # Its renewals begin with the deaf one; ours have found the other.
             await asyncio.sleep(2 * SHORT)
             await store.put("k", "a", b"1")
-    deaf.close()
 
 
 class Answers:
