@@ -11,7 +11,7 @@ from cellwire.proxies import DIRECT, Proxies
 from controller.fleet.cell_store import CellStore
 from controller.fleet.registry_facts import RegistryFacts
 from controller.link.join_checks import Admitted, check, check_renewal, token_hash
-from controller.model.cell import Cell, CellState
+from controller.model.cell import Cell
 from controller.model.instance import Identity
 from controller.model.names import CellName, InstanceId
 from controller.model.steps import InvalidStep, Joined
@@ -64,19 +64,17 @@ class Admittance:
 
     async def _cell_of(self, token: str, identity: Identity) -> Cell | None:
         hashed = token_hash(token)
+        coming = self._book.launching(hashed)
+        if coming is None:
+            return self._book.of_instance(identity.instance)
 
         def known() -> tuple[Cell | None] | None:
             cell = self._book.of_instance(identity.instance)
-            if cell is not None:
-                return (cell,)
-            coming = any(
-                each.state is CellState.LAUNCHING and each.join_token_hash == hashed for each in self._book.every()
-            )
-            return None if coming else (None,)
+            return (cell,) if cell is not None or self._book.launching(hashed) is None else None
 
         try:
             async with asyncio.timeout(PATIENCE):
-                (cell,) = await self._book.until(None, known)
+                (cell,) = await self._book.until(coming.name, known)
         except TimeoutError as error:
             cause = "the answer to its launch is not written down yet"
             raise Fault(Kind.UNAVAILABLE, f"join of instance {identity.instance}", cause, "ask again") from error

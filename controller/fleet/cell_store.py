@@ -38,6 +38,7 @@ class CellStore:
         self._of_pod: dict[tuple[PodUid, int], CellName] = {}
         self._of_instance: dict[InstanceId, CellName] = {}
         self._of_address: dict[str, CellName] = {}
+        self._of_token: dict[str, CellName] = {}
         self._locks = KeyedLocks[CellName]()
         self._watchers = Watchers()
 
@@ -68,6 +69,11 @@ class CellStore:
     def of_instance(self, instance: InstanceId) -> Cell | None:
         """The cell on an instance."""
         name = self._of_instance.get(instance)
+        return self._cells.get(name) if name else None
+
+    def launching(self, token_hash: str) -> Cell | None:
+        """The cell that is launched with a token of this hash, while the answer to its launch is not written down."""
+        name = self._of_token.get(token_hash)
         return self._cells.get(name) if name else None
 
     def at(self, address: str) -> bool:
@@ -164,7 +170,10 @@ class CellStore:
         self._watchers.tell(msgspec.structs.replace(cell, connected=False))
 
     def _keep(self, cell: Cell) -> None:
+        self._drop_token(cell.name)
         self._cells[cell.name] = cell
+        if cell.state is CellState.LAUNCHING:
+            self._of_token[cell.join_token_hash] = cell.name
         if cell.instance is not None:
             self._of_instance[cell.instance] = cell.name
         if cell.address:
@@ -177,6 +186,7 @@ class CellStore:
                 del self._of_pod[pod]
 
     def _drop(self, cell: Cell) -> None:
+        self._drop_token(cell.name)
         self._cells.pop(cell.name, None)
         if cell.instance is not None:
             self._of_instance.pop(cell.instance, None)
@@ -186,6 +196,11 @@ class CellStore:
             pod = (cell.claim.pod.uid, cell.claim.pod.attempt)
             if self._of_pod.get(pod) == cell.name:
                 del self._of_pod[pod]
+
+    def _drop_token(self, name: CellName) -> None:
+        before = self._cells.get(name)
+        if before is not None and self._of_token.get(before.join_token_hash) == name:
+            del self._of_token[before.join_token_hash]
 
     async def owned(self, work: Coroutine[Any, Any, T]) -> T:
         """Run work to its end, whatever happens to the caller."""
