@@ -142,7 +142,7 @@ async def main(settings: Settings) -> None:
         quotas.bound(library, settings.api.most_objects)
         await rooms.enter_async_context(quotas.running(library, Prices(fleet, of_pod).now))
         await rooms.enter_async_context(workloads.running(library, pods.teller))
-        await rooms.enter_async_context(silence.running(fleet, workers, settings.fleet.worker_lease))
+        await rooms.enter_async_context(silence.running(fleet, workers, settings.fleet.worker_lease, time.monotonic))
         desk = WorkerDesk(workers, fleet, partial(_dialled, link))
         routes = *costs.routes(books), *desk.routes()
         told = await _open_services(settings, rooms, library, fleet)

@@ -83,3 +83,24 @@ async def test_a_worker_is_who_its_token_names_and_once(tmp_path: Path) -> None:
                 if worker.process is not None:
                     await worker.kill(signal.SIGTERM)
             await asyncio.sleep(0)
+
+
+async def test_cells_of_a_worker_that_is_gone_for_good_are_retired_and_those_of_another_are_not(tmp_path: Path) -> None:
+    patience = ("env", "CHINAMPA_FLEET_WORKER_LEASE=15")
+    async with running_controller(tmp_path, STANDBY, lease=120, prefix=patience) as controller:
+        host, _ = link_of(controller)
+        async with (
+            running_worker("node-1", tmp_path / "w1", controller, host) as gone,
+            running_worker("node-2", tmp_path / "w2", controller, host) as stays,
+        ):
+            await gone.shim.pod(*COUNT, uid="u1")
+            _, container = await stays.shim.pod(*COUNT, uid="u2")
+            assert len([one for one in await controller.cells() if one["state"] == "claimed"]) == 2
+
+            await gone.kill()
+            await controller.until(
+                lambda cells: [one["pod"] for one in cells if one["state"] == "claimed"] == ["default/u2"], seconds=120
+            )
+            assert "its worker node-1 has been silent for 15 s" in (tmp_path / "controller.log").read_text()
+            assert await until_found(lambda: stays.said_again(container)) == "again\n"
+            await stays.counts_on("u2")
