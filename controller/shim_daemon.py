@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -10,6 +11,8 @@ import structlog
 from cellwire import tasks
 from cellwire.faults import Fault, Kind
 from controller import process, shim_rooms
+from controller.api import measuring, worker_admin
+from controller.api.process_metrics import ProcessMetrics
 from controller.config import Settings
 from controller.process import Stop
 from controller.remote import enrolment
@@ -20,6 +23,7 @@ from controller.sandboxes.carried import Carrier
 from controller.sandboxes.pulling import RegistryAccess
 from controller.sandboxes.ways import Ways
 from controller.store import sqlite
+from controller.store.timed import TimedStore
 
 log = structlog.get_logger()
 
@@ -44,7 +48,9 @@ async def main(settings: Settings, token: str) -> None:
         rooms.enter_context(tasks.told_on_signal())
         identity = WorkerIdentity(settings.state / "worker")
         joined = await enrolment.joined(identity, own.controllers, own.fingerprint, token, stop.told.is_set)
-        store = await rooms.enter_async_context(sqlite.running(settings.state / "records.sqlite"))
+        metrics = ProcessMetrics()
+        records = await rooms.enter_async_context(sqlite.running(settings.state / "records.sqlite"))
+        store = TimedStore(records, metrics.wrote)
         central = Central(identity, own.controllers)
         cells = await rooms.enter_async_context(remote.running(own, identity, joined, central, store))
         clustered = settings.kubernetes.kubeconfig is not None
@@ -53,6 +59,9 @@ async def main(settings: Settings, token: str) -> None:
         )
         ways = Ways(Carrier(joined.carried_key), log_grace=settings.fleet.log_grace)
         await shim_rooms.open_shim(settings, rooms, cells, store, ways, RegistryAccess(central.login), asked)
+        await rooms.enter_async_context(measuring.of_process(metrics, settings.metrics.host, settings.metrics.port))
+        facts = {"worker": joined.worker, "controllers": list(own.controllers), "pid": os.getpid()}
+        await rooms.enter_async_context(worker_admin.running(cells, central, ways, metrics, settings.state, facts))
         log.info("ready", worker=joined.worker, controllers=own.controllers)
         await stop.wait()
         log.info("stopping; pods run on")

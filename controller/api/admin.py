@@ -118,17 +118,22 @@ async def running(
     async def measured(request: web.Request) -> web.Response:
         return measuring.answer(request, metrics)
 
+    asked = [
+        web.get("/cells", listed),
+        web.get("/status", status),
+        web.get("/prices", prices),
+        web.get("/offers", offers),
+        web.get(measuring.PATH, measured),
+    ]
+    async with served(folder, [*asked, *routes]):
+        yield
+
+
+@asynccontextmanager
+async def served(folder: Path, routes: Sequence[web.RouteDef]) -> AsyncGenerator[None]:
+    """Serve these over the socket in `folder`. Raises Fault INVALID where its path is too long."""
     app = web.Application()
-    app.add_routes(
-        [
-            web.get("/cells", listed),
-            web.get("/status", status),
-            web.get("/prices", prices),
-            web.get("/offers", offers),
-            web.get(measuring.PATH, measured),
-            *routes,
-        ]
-    )
+    app.add_routes(routes)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     path = folder / SOCKET

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from cellwire.faults import Fault, Kind
 from controller.api.metrics import Metrics, ScrapeSources
+from controller.api.process_metrics import ProcessMetrics
 from controller.api.stages import Stages
 from controller.fleet.cells import Telling
 
@@ -22,10 +23,19 @@ async def running(metrics: Metrics, measured: ScrapeSources, host: str, port: in
     """Measure, and serve plain HTTP on `port` unless that is None; yields the port. Raises Fault where it is taken."""
     metrics.measure(measured)
     async with asyncio.TaskGroup() as tasks:
-        work = [
-            tasks.create_task(_watch(metrics, measured.cells), name="stages of launches"),
-            tasks.create_task(_lag(metrics), name="lag of the event loop"),
-        ]
+        watching = tasks.create_task(_watch(metrics, measured.cells), name="stages of launches")
+        try:
+            async with of_process(metrics, host, port) as taken:
+                yield taken
+        finally:
+            watching.cancel()
+
+
+@asynccontextmanager
+async def of_process(metrics: ProcessMetrics, host: str, port: int | None) -> AsyncGenerator[int | None]:
+    """The same for any process of ours."""
+    async with asyncio.TaskGroup() as tasks:
+        lagging = tasks.create_task(_lag(metrics), name="lag of the event loop")
         try:
             if port is None:
                 yield None
@@ -33,18 +43,17 @@ async def running(metrics: Metrics, measured: ScrapeSources, host: str, port: in
                 async with _served(metrics, host, port) as taken:
                     yield taken
         finally:
-            for task in work:
-                task.cancel()
+            lagging.cancel()
 
 
-def answer(request: web.Request, metrics: Metrics) -> web.Response:
+def answer(request: web.Request, metrics: ProcessMetrics) -> web.Response:
     """All metrics, as the scraper wants them."""
     body, content_type = metrics.text(request.headers.get("Accept", ""))
     return web.Response(body=body, headers={"Content-Type": content_type})
 
 
 @asynccontextmanager
-async def _served(metrics: Metrics, host: str, port: int) -> AsyncGenerator[int]:
+async def _served(metrics: ProcessMetrics, host: str, port: int) -> AsyncGenerator[int]:
     async def serve(request: web.Request) -> web.Response:
         return answer(request, metrics)
 
@@ -69,7 +78,7 @@ async def _watch(metrics: Metrics, cells: Telling) -> None:
         metrics.changed(cell, stages)
 
 
-async def _lag(metrics: Metrics) -> None:
+async def _lag(metrics: ProcessMetrics) -> None:
     loop = asyncio.get_running_loop()
     while True:
         due = loop.time() + LAG_EVERY

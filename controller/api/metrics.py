@@ -1,7 +1,6 @@
 """What the controller measures, for Prometheus. docs/metrics.md says what each is for; a test holds the two together.
 
-What can be read off at a scrape is read then, and costs nothing between; what happens is observed as it does. The
-registry is the daemon's own: nothing that a library measures of itself gets in.
+What can be read off at a scrape is read then, and costs nothing between; what happens is observed as it does.
 """
 
 from __future__ import annotations
@@ -11,26 +10,22 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
 from prometheus_client import Counter as CounterOf
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.exposition import choose_encoder
+from prometheus_client import Histogram
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from cellwire.stream.counted import KINDS
 from controller.api.bounded import Codes, spend
+from controller.api.process_metrics import PREFIX, ProcessMetrics, counter, gauge, of_ways
 from controller.api.stages import STAGES, Stages
 from controller.clouds.protocol import Cloud
 from controller.fleet.cells import Telling
 from controller.model.cell import Cell, CellState
 from controller.sandboxes.ways import Ways
 
-PREFIX = "chinampa"
 # Heartbeats that a connected cell may miss before it is late.
 MISSED = 2
 _STAGE_SECONDS = (0.1, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600)
-_WRITE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
-_LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +41,12 @@ class ScrapeSources:
     """See `controller.link.port.Link.untrue`."""
 
 
-class Metrics:
-    """The registry, and what is observed as it happens."""
+class Metrics(ProcessMetrics):
+    """What a controller observes as it happens, beside what every process does."""
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
+        super().__init__()
         self._now = now
-        self.registry = CollectorRegistry(auto_describe=False)
         self._stages = Histogram(
             f"{PREFIX}_launch_stage_seconds",
             "How long each stage of a cell's start took.",
@@ -64,32 +59,10 @@ class Metrics:
         self._lost = CounterOf(
             f"{PREFIX}_cells_lost", "Cells lost, by what they were doing.", ("stage",), registry=self.registry
         )
-        self._writes = Histogram(
-            f"{PREFIX}_store_write_seconds",
-            "How long writes to the store took, until they were durable.",
-            ("outcome",),
-            buckets=_WRITE_SECONDS,
-            registry=self.registry,
-        )
-        self._lag = Histogram(
-            f"{PREFIX}_event_loop_lag_seconds",
-            "By how much the event loop was late with what was due.",
-            buckets=_LAG_SECONDS,
-            registry=self.registry,
-        )
-        ProcessCollector(registry=self.registry)
 
     def measure(self, measured: ScrapeSources) -> None:
         """From now on a scrape reads this off too."""
         self.registry.register(_AtScrape(measured, self._now))
-
-    def wrote(self, seconds: float, outcome: str) -> None:
-        """A write to the store took so long."""
-        self._writes.labels(outcome).observe(seconds)
-
-    def lagged(self, seconds: float) -> None:
-        """The event loop was so late."""
-        self._lag.observe(max(0.0, seconds))
 
     def changed(self, cell: Cell, stages: Stages) -> None:
         """A cell is in another state than it was."""
@@ -97,11 +70,6 @@ class Metrics:
             self._stages.labels(stage).observe(seconds)
         if stage := stages.lost_at(cell):
             self._lost.labels(stage).inc()
-
-    def text(self, accept: str = "") -> tuple[bytes, str]:
-        """All metrics in the format that the scraper accepts, and its content type."""
-        encode, content_type = choose_encoder(accept)
-        return encode(self.registry), content_type
 
 
 class _AtScrape(Collector):
@@ -114,10 +82,10 @@ class _AtScrape(Collector):
 
     def collect(self) -> Iterable[Metric]:
         known = self._measured.cells.list()
-        yield _gauge("info", "Version and cloud of the controller; always 1.", ("version", "cloud"), self._info())
+        yield gauge("info", "Version and cloud of the controller; always 1.", ("version", "cloud"), self._info())
         yield from self._of_cells(known)
         yield from self._of_pool()
-        yield _counter(
+        yield counter(
             "launch_refusals",
             "Offers and launches that the cloud refused, by its code or else the kind of fault.",
             ("code",),
@@ -130,7 +98,7 @@ class _AtScrape(Collector):
         return {(self._measured.version, self._measured.cloud.name): 1}
 
     def _of_cells(self, known: tuple[Cell, ...]) -> Iterable[Metric]:
-        yield _gauge(
+        yield gauge(
             "usd_per_hour",
             "What the instances that run cost, at the prices of their launches.",
             ("namespace", "launch_type", "instance_type"),
@@ -138,22 +106,22 @@ class _AtScrape(Collector):
         )
         states = Counter(cell.state for cell in known)
         counts = {(state.value,): states[state] for state in CellState if state is not CellState.GONE}
-        yield _gauge("cells", "Cells by state.", ("state",), counts)
+        yield gauge("cells", "Cells by state.", ("state",), counts)
         connected = [cell for cell in known if cell.connected]
         said = [vitals for cell in connected if (vitals := self._measured.cells.vitals(cell.name)) is not None]
         memory = sum(each.memory_bytes for each in said)
-        yield _gauge("cells_memory_bytes", "Memory in use on all connected cells, as they tell.", (), {(): memory})
+        yield gauge("cells_memory_bytes", "Memory in use on all connected cells, as they tell.", (), {(): memory})
         cpu = sum(each.cpu_millis for each in said) / 1000
-        yield _gauge("cells_cpus", "CPUs in use on all connected cells, as they tell.", (), {(): cpu})
-        yield _gauge("cells_connected", "Cells whose connection stands.", (), {(): len(connected)})
+        yield gauge("cells_cpus", "CPUs in use on all connected cells, as they tell.", (), {(): cpu})
+        yield gauge("cells_connected", "Cells whose connection stands.", (), {(): len(connected)})
         oldest = self._now() - MISSED * self._measured.heartbeat()
         # After a restart of the controller a cell has not been heard yet: that is no lateness of its own.
         late = sum(0 < cell.last_heartbeat < oldest for cell in connected)
-        yield _gauge("heartbeats_late", f"Connected cells silent for over {MISSED} heartbeats.", (), {(): late})
+        yield gauge("heartbeats_late", f"Connected cells silent for over {MISSED} heartbeats.", (), {(): late})
 
     def _of_pool(self) -> Iterable[Metric]:
         pool = self._measured.cells.pool()
-        yield _counter(
+        yield counter(
             "pool_pods",
             "Pods that a class of warm cells would do for: hit found one ready, waited one booting, miss none.",
             ("class", "outcome"),
@@ -163,7 +131,7 @@ class _AtScrape(Collector):
                 for outcome, count in (("hit", each.hits), ("waited", each.waited), ("miss", each.misses))
             },
         )
-        yield _gauge(
+        yield gauge(
             "pool_cells",
             "Warm cells of a class: how many are wanted, how many there are, how many of those are ready.",
             ("class", "what"),
@@ -174,9 +142,9 @@ class _AtScrape(Collector):
             },
         )
         costs = {(each.of,): each.usd_per_hour for each in pool}
-        yield _gauge("pool_usd_per_hour", "What the warm cells of a class cost.", ("class",), costs)
+        yield gauge("pool_usd_per_hour", "What the warm cells of a class cost.", ("class",), costs)
         failed = {(each.of,): each.failed for each in pool}
-        yield _counter("pool_failures", "Warm cells that were lost before a pod came.", ("class",), failed)
+        yield counter("pool_failures", "Warm cells that were lost before a pod came.", ("class",), failed)
 
     def _of_calls(self) -> Iterable[Metric]:
         cloud = self._measured.cloud
@@ -186,32 +154,10 @@ class _AtScrape(Collector):
             calls[each.service, each.action, self._outcomes.label(each.outcome)] += each.count
             throttles[each.service, each.action] += each.count if each.throttled else 0
         labels = ("service", "action")
-        yield _counter("cloud_calls", "Calls of the cloud's API.", (*labels, "outcome"), calls)
-        yield _counter("cloud_throttles", "Those that were turned away for being one too many.", labels, throttles)
+        yield counter("cloud_calls", "Calls of the cloud's API.", (*labels, "outcome"), calls)
+        yield counter("cloud_throttles", "Those that were turned away for being one too many.", labels, throttles)
 
     def _of_streams(self) -> Iterable[Metric]:
-        mirror, sessions = self._measured.ways.mirror, self._measured.ways.sessions
-        yield _gauge("log_copies", "Logs that are being copied from their cells.", (), {(): mirror.under_way})
-        yield _gauge("log_lag_seconds", "For how long the log that waits longest has not come.", (), {(): mirror.lag()})
-        now = {(kind,): sessions.open[kind] for kind in KINDS}
-        yield _gauge("sessions", "Exec, attach and port-forward sessions that there are.", ("kind",), now)
-        begun = {(kind,): sessions.begun[kind] for kind in KINDS}
-        yield _counter("sessions_begun", "Sessions that there were.", ("kind",), begun)
-        failed = {(kind,): count for kind, count in self._measured.ways.supervisor.failures.items()}
-        yield _counter("work_failures", "Work for one pod or cell that was begun anew.", ("kind",), failed)
+        yield from of_ways(self._measured.ways)
         untrue = {(outcome,): self._measured.untrue[outcome] for outcome in ("ended", "kept-out")}
-        yield _counter("cells_not_believed", "Connections of cells that were not believed.", ("outcome",), untrue)
-
-
-def _gauge(name: str, help_text: str, labels: tuple[str, ...], values: Mapping[tuple[str, ...], float]) -> Metric:
-    family = GaugeMetricFamily(f"{PREFIX}_{name}", help_text, labels=labels)
-    for row, value in values.items():
-        family.add_metric(row, value)
-    return family
-
-
-def _counter(name: str, help_text: str, labels: tuple[str, ...], values: Mapping[tuple[str, ...], float]) -> Metric:
-    family = CounterMetricFamily(f"{PREFIX}_{name}", help_text, labels=labels)
-    for row, value in values.items():
-        family.add_metric(row, value)
-    return family
+        yield counter("cells_not_believed", "Connections of cells that were not believed.", ("outcome",), untrue)

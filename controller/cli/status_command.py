@@ -1,4 +1,4 @@
-"""chinampa status: how the running controller is."""
+"""chinampa status: how the running controller is, or a worker's shim."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from controller.model.cost import dollars
 @click.command("status")
 @config_option
 def command(config_path: Path | None) -> None:
-    """Say how the running controller is."""
+    """Say how the running controller is, or on a worker its shim."""
     status = ask(config_path, "/status")
+    if "worker" in status:
+        _tell_worker(status)
+        return
     click.echo(f"controller  pid {status['pid']}, up {status['up_seconds']} s, cloud {status['cloud']}")
     click.echo(f"cells dial  {', '.join(status['link'])}")
-    states = ", ".join(f"{count} {state}" for state, count in sorted(status["cells"].items())) or "none"
-    click.echo(f"cells       {states}")
+    click.echo(f"cells       {_states(status)}")
     click.echo(
         f"cost        {dollars(status['usd_per_hour'])} USD/h; the cells that run have cost"
         f" {dollars(status['usd_so_far'])} USD so far"
@@ -32,6 +34,16 @@ def command(config_path: Path | None) -> None:
         for held in status["images"]:
             if held["of"] == each["of"]:
                 click.echo(f"{'':12}{_held(held)}")
+
+
+def _tell_worker(status: dict[str, Any]) -> None:
+    click.echo(f"shim        pid {status['pid']}, up {status['up_seconds']} s, worker {status['worker']}")
+    click.echo(f"controller  {status['controller'] or 'none answers: ' + status['why']}")
+    click.echo(f"cells       {_states(status)}")
+
+
+def _states(status: dict[str, Any]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in sorted(status["cells"].items())) or "none"
 
 
 def _stock(each: dict[str, Any]) -> str:

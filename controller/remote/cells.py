@@ -144,6 +144,10 @@ class RemoteCells:
         """A new connection is about to tell every cell."""
         self._listed = set()
 
+    def releases_waiting(self) -> int:
+        """How many cells are over here, of which no controller has heard yet."""
+        return len(self._releases)
+
     async def release_often(self) -> None:
         """For ever: tell the controller which cells are over."""
         while True:

@@ -54,6 +54,14 @@ class Listener(Protocol):
         ...
 
 
+class Reach(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a controller that leads answers, "" and why not where none does, and how many connections there were."""
+
+    address: str
+    why: str
+    connections: int
+
+
 class Central:
     """The connection, at one of the addresses of the controllers."""
 
@@ -63,6 +71,12 @@ class Central:
         self._channel: Channel | None = None
         self._up = asyncio.Event()
         self._why = "it has not been dialled yet"
+        self._reached = ""
+        self._connections = 0
+
+    def reach(self) -> Reach:
+        """How the way to the controller is now."""
+        return Reach(address=self._reached, why="" if self._reached else self._why, connections=self._connections)
 
     async def stay(self, addresses: Sequence[str], listener: Listener) -> None:
         """Stay connected, for ever. `addresses` are those by which cells reach this worker."""
@@ -133,9 +147,12 @@ class Central:
                         if message.HasField("listed"):
                             self._channel = channel
                             self._up.set()
+                            self._reached = address
+                            self._connections += 1
                             log.info("connected to the controller", address=address)
             finally:
                 self._channel = None
+                self._reached = ""
                 self._up.clear()
 
 

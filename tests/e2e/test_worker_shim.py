@@ -27,6 +27,10 @@ async def test_worker_and_controller_outlive_each_other(tmp_path: Path) -> None:
             sandbox, container = await shim.pod(*COUNT, uid="u1")
             assert await shim.said(container, "echo there") == "there\n"
             await worker.counts_on("u1")
+            told = await controller.run("status", "--config", str(worker.folder / "shim.toml"))
+            assert "worker node-1" in told, told
+            assert link in told, told
+            assert "1 claimed" in told, told
             (cell,) = [one for one in await controller.cells() if one["state"] == "claimed"]
 
             await worker.kill()
@@ -36,6 +40,8 @@ async def test_worker_and_controller_outlive_each_other(tmp_path: Path) -> None:
 
             await controller.kill()
             assert await shim.said(container, "echo alone") == "alone\n"
+            told = await controller.run("status", "--config", str(worker.folder / "shim.toml"))
+            assert "none answers: " in told, told
             await worker.counts_on("u1")
             with pytest.raises(Fault) as refused:
                 await shim.run(shim.config("u2"))
@@ -86,8 +92,7 @@ async def test_a_worker_is_who_its_token_names_and_once(tmp_path: Path) -> None:
 
 
 async def test_cells_of_a_worker_that_is_gone_for_good_are_retired_and_those_of_another_are_not(tmp_path: Path) -> None:
-    patience = ("env", "CHINAMPA_FLEET_WORKER_LEASE=15")
-    async with running_controller(tmp_path, STANDBY, lease=120, prefix=patience) as controller:
+    async with running_controller(tmp_path, STANDBY, lease=120, fleet="worker_lease = 15") as controller:
         host, _ = link_of(controller)
         async with (
             running_worker("node-1", tmp_path / "w1", controller, host) as gone,

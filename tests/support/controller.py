@@ -139,12 +139,19 @@ class Controller:
 
 @asynccontextmanager
 async def running_controller(
-    folder: Path, more: str = "", lease: int = 10, prefix: tuple[str, ...] = (), *, pods_call_it: bool = False
+    folder: Path,
+    more: str = "",
+    lease: int = 10,
+    prefix: tuple[str, ...] = (),
+    *,
+    fleet: str = "",
+    pods_call_it: bool = False,
 ) -> AsyncGenerator[Controller]:
     """A controller with a registry that holds "registry.demo/web:1"; nothing of it is left afterwards.
 
-    `more` is added to its config file, with this machine's address for GATEWAY; a cell that is silent for `lease`
-    seconds is lost. `prefix` is a command that runs it. Pods reach its API where `pods_call_it`.
+    `more` is added to its config file, with this machine's address for GATEWAY, `fleet` to its table of that name; a
+    cell that is silent for `lease` seconds is lost. `prefix` is a command that runs it. Pods reach its API where
+    `pods_call_it`.
     """
     name = secrets.token_hex(3)
     third = int(name[:2], 16)
@@ -157,7 +164,7 @@ async def running_controller(
     (folder / "controller.toml").write_text(
         f'state = "{folder}/state"\n'
         f'[link]\nhost = "{gateway}"\nport = {free_port()}\n[api]\nport = {free_port()}\n{open_to_pods}'
-        f"[fleet]\nlease = {lease}\nheartbeat = 1\n"
+        f"[fleet]\nlease = {lease}\nheartbeat = 1\n{fleet}\n"
         f'[cloud.local]\ncluster = "{cloud.cluster}"\nroot = "{cloud.root}"\nbridge = "{cloud.bridge}"\n'
         f'subnet = "{cloud.subnet}"\nvisible = ["{ROOT}"]\n{more.replace("GATEWAY", gateway)}'
         f'[[registries]]\nhost = "registry.demo"\nmirrors = ["http://{gateway}:{registry}"]\n'
