@@ -136,7 +136,7 @@ class MessageLevel(msgspec.Struct, frozen=True):
     at: float = 0.0
 
     def after(self, now: float, cell: CellName) -> MessageLevel:
-        """The same after one more message. Raises Fault EXHAUSTED where it says too much."""
+        """The same after one more message. Raises Fault INVALID where it says too much."""
         level = max(self.level - (now - self.at) * RATE, 0.0) + 1
         if level > BURST:
             cause = f"it sends more than {RATE:.0f} messages a second, {BURST:.0f} at once"
