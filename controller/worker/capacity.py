@@ -57,20 +57,31 @@ def tree(worker: WorkerOptions, own_meminfo: str, own_cpuinfo: str) -> Iterator[
     yield CPUINFO, cpuinfo(own_cpuinfo, worker)
     for name in ("online", "possible", "present"):
         yield f"{CPUS}/{name}", listed
-    yield f"{NODES}/node0/meminfo", f"Node 0 MemTotal: {worker.memory_gib << 20:>15} kB\n"
-    yield f"{NODES}/node0/distance", "10\n"
-    yield f"{NODES}/node0/cpulist", listed
-    yield f"{NODES}/node0/hugepages", None
-    for name in ("online", "possible", "has_cpu", "has_memory"):
-        yield f"{NODES}/{name}", "0\n"
     for number in range(worker.cpu):
-        for place in (f"{CPUS}/cpu{number}", f"{NODES}/node0/cpu{number}"):
-            yield f"{place}/topology/core_id", f"{number}\n"
-            yield f"{place}/topology/physical_package_id", "0\n"
-            yield f"{place}/topology/book_id", "-1\n"
-            yield f"{place}/topology/drawer_id", "-1\n"
-            yield f"{place}/online", "1\n"
-            yield f"{place}/cache", None
+        yield from _cpu(f"{CPUS}/cpu{number}", number)
+    # The kubelet writes the numbers of all CPUs into cpuset.cpus of its pods' group, and ends where this machine has
+    # not so many. It adds up the CPUs of the nodes, whose numbers may be the same ones in each.
+    own = max(1, len(re.findall(rf"^{_FIRST}\s*:", own_cpuinfo, flags=re.MULTILINE)))
+    nodes = -(-worker.cpu // own)
+    for name in ("online", "possible", "has_cpu", "has_memory"):
+        yield f"{NODES}/{name}", f"0-{nodes - 1}\n" if nodes > 1 else "0\n"
+    for node in range(nodes):
+        place, cpus = f"{NODES}/node{node}", min(own, worker.cpu - node * own)
+        yield f"{place}/meminfo", f"Node {node} MemTotal: {(worker.memory_gib << 20) // nodes:>15} kB\n"
+        yield f"{place}/distance", "10\n"
+        yield f"{place}/cpulist", f"0-{cpus - 1}\n" if cpus > 1 else "0\n"
+        yield f"{place}/hugepages", None
+        for number in range(cpus):
+            yield from _cpu(f"{place}/cpu{number}", node * own + number)
+
+
+def _cpu(place: str, core: int) -> Iterator[tuple[str, str | None]]:
+    yield f"{place}/topology/core_id", f"{core}\n"
+    yield f"{place}/topology/physical_package_id", "0\n"
+    yield f"{place}/topology/book_id", "-1\n"
+    yield f"{place}/topology/drawer_id", "-1\n"
+    yield f"{place}/online", "1\n"
+    yield f"{place}/cache", None
 
 
 def script(folder: str, kubelet: str, flags: tuple[str, ...]) -> str:

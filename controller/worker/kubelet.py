@@ -44,8 +44,10 @@ def configuration(worker: WorkerOptions, socket: Path, domain: str, base: Mappin
         "imageServiceEndpoint": f"unix://{socket}",
         "maxPods": worker.pods,
         "podsPerCore": 0,
-        # A pod's group on this machine would be empty, and its totals zero: cells tell them, its network's too.
-        "cgroupsPerQOS": False,
+        # A pod's group on this machine is empty; without one the kubelets from 1.33 on crash when a pod is resized.
+        "cgroupsPerQOS": True,
+        "cgroupDriver": "cgroupfs",
+        # Its totals are what cells tell, its network's too.
         "featureGates": {**(base.get("featureGates") or {}), "PodAndContainerStatsFromCRI": True},
         "enforceNodeAllocatable": [],
         "failCgroupV1": False,

@@ -25,6 +25,7 @@ from tests.support.cluster import (
     Entry,
     Progress,
     binaries,
+    control_group,
     free_port,
     kubelet_configuration,
     running_cluster,
@@ -154,23 +155,26 @@ async def neighbours(folder: Path, shim: str = "", cloud: str = "") -> AsyncGene
     entry = Entry(free_port(), secrets.token_hex(16))
     kubeconfig = entry.kubeconfig(folder / "node.kubeconfig")
     own_folder = folder / "cluster"
-    base = kubelet_configuration(own_folder, folder / "s")
+    groups = f"chinampa-test-{secrets.token_hex(3)}"
+    base = kubelet_configuration(own_folder, folder / "s", f"/{groups}")
     more = (
         f'[shim]\nsocket = "{folder}/s"\npods_folder = "{own_folder}/kubelet/pods"\n{shim}'
         f'[kubernetes]\nkubeconfig = "{kubeconfig}"\nnode = "test-node"\n'
         f'[worker]\nkubelet = "{PROGRAMS}/kubelet"\nroot = "{own_folder}/kubelet"\nbase = "{base}"\n'
         f'cpu = {CPUS}\nmemory_gib = {MEMORY}\ndns = ["{CLUSTER_DNS}"]\n'
     )
-    async with running_controller(folder, cloud + more) as own:
-        gateway = own.cloud.subnet.replace(".0/24", ".1")
-        async with installed(own, folder / "worker") as start:
-            async with running_cluster(
-                PROGRAMS, own_folder, folder / "s", gateway, entry=entry, kubelet=(*start, f"--node-ip={gateway}")
-            ) as cluster:
-                rights = (ROOT / "docs" / "cluster.md").read_text().split("```yaml\n")[1].split("```")[0]
-                await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=rights)
-                await cluster.until("default", "get", "serviceaccounts", "-o", "name")
-                yield own, cluster, gateway
+    with control_group(groups):
+        async with running_controller(folder, cloud + more) as own:
+            gateway = own.cloud.subnet.replace(".0/24", ".1")
+            async with installed(own, folder / "worker") as start:
+                kubelet = (*start, f"--node-ip={gateway}")
+                async with running_cluster(
+                    PROGRAMS, own_folder, folder / "s", gateway, entry=entry, kubelet=kubelet
+                ) as cluster:
+                    rights = (ROOT / "docs" / "cluster.md").read_text().split("```yaml\n")[1].split("```")[0]
+                    await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=rights)
+                    await cluster.until("default", "get", "serviceaccounts", "-o", "name")
+                    yield own, cluster, gateway
 
 
 @asynccontextmanager
@@ -262,6 +266,16 @@ async def test_a_pod_is_sized_by_what_it_asks_for_and_its_events_tell_of_its_cel
         told = {one["reason"]: one["message"] for one in events if one["source"].get("component") == "chinampa"}
         assert "USD" in told["Launched"], told
         assert "MiB" in told["Launching"], told
+
+
+async def test_a_pod_that_is_resized_is_so_in_its_cell_and_the_kubelet_goes_on(tmp_path: Path) -> None:
+    async with neighbours(tmp_path) as (_, cluster, _gateway):
+        await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=client("resized"))
+        await cluster.ready("pod/resized")
+        wanted = {"spec": {"containers": [{"name": "main", "resources": {"requests": {"cpu": "20m"}}}]}}
+        await cluster.kubectl("patch", "pod", "resized", "--subresource=resize", "-p", json.dumps(wanted))
+        await cluster.until("20m", "get", "pod", "resized", "-o", "jsonpath={.status.containerStatuses[0].resources}")
+        assert (await cluster.kubectl("exec", "resized", "--", "echo", "there")).strip() == "there"
 
 
 async def test_a_worker_offers_what_its_settings_say_and_is_checked(tmp_path: Path) -> None:

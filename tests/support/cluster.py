@@ -13,8 +13,8 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -323,7 +323,27 @@ def _kubeconfig(path: Path, port: int, token: str) -> Path:
     return path
 
 
-def kubelet_configuration(folder: Path, runtime_socket: Path) -> Path:
+@contextmanager
+def control_group(name: str) -> Generator[str]:
+    """A control group of each hierarchy, below which a kubelet has those of its pods, apart from other kubelets."""
+    mounted = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    tops = [Path(where) / name for _, where, kind, *_ in mounted if kind in {"cgroup", "cgroup2"}]
+    for top in tops:
+        top.mkdir(exist_ok=True)
+        for own in ("cpuset.cpus", "cpuset.mems"):
+            # Version 1 gives a new group none.
+            if (top.parent / own).exists() and not (top / own).read_text().strip():
+                (top / own).write_text((top.parent / own).read_text())
+    try:
+        yield f"/{name}"
+    finally:
+        for top in tops:
+            for path in sorted((top, *(one for one in top.rglob("*") if one.is_dir())), reverse=True):
+                with suppress(OSError):  # a process of a pod whose test failed
+                    path.rmdir()
+
+
+def kubelet_configuration(folder: Path, runtime_socket: Path, cgroup_root: str = "") -> Path:
     """The configuration of a kubelet for this machine, whatever its control groups, in a file."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {
@@ -336,7 +356,8 @@ def kubelet_configuration(folder: Path, runtime_socket: Path) -> Path:
         "authorization": {"mode": "AlwaysAllow"},
         "failCgroupV1": False,
         "cgroupDriver": "cgroupfs",
-        "cgroupsPerQOS": False,
+        "cgroupsPerQOS": bool(cgroup_root),
+        "cgroupRoot": cgroup_root,
         "enforceNodeAllocatable": [],
         "oomScoreAdj": 0,
         "failSwapOn": False,

@@ -34,7 +34,12 @@ AROUND = UnitInputs(
 def test_a_kubelet_counts_the_cpus_and_the_memory_of_the_settings(cpu: int, memory: int) -> None:
     worker = WorkerOptions(cpu=cpu, memory_gib=memory)
     made = dict(capacity.tree(worker, MEMINFO, CPUINFO))
-    assert sum(name.startswith("node/node0/cpu") and name.endswith("/core_id") for name in made) == cpu
+    cpus = [name.split("/") for name in made if name.startswith("node/") and name.endswith("/core_id")]
+    assert len(cpus) == cpu
+    assert len({made["/".join(one)] for one in cpus}) == cpu
+    # Their numbers are written into a control group of this machine, which takes none that it has not.
+    assert {name for _, _, name, *_ in cpus} <= {"cpu0", "cpu1"}
+    assert {one for _, one, *_ in cpus} == {f"node{number}" for number in range((cpu + 1) // 2)}
     total = next(line for line in (made["meminfo"] or "").splitlines() if line.startswith("MemTotal"))
     assert total.split()[1] == str(memory << 20)
     assert "Buffers:         7 kB" in (made["meminfo"] or "")
@@ -51,6 +56,12 @@ def test_a_base_is_kept_but_for_what_a_worker_needs() -> None:
     alone = kubelet.configuration(WorkerOptions(), Path("/s"), "cluster.local", {})
     assert alone["authentication"]["anonymous"] == {"enabled": False}
     assert alone["authorization"] == {"mode": "Webhook"}
+
+
+def test_a_kubelet_can_resize_pods_whatever_its_base_says() -> None:
+    base = {"cgroupsPerQOS": False, "cgroupDriver": "systemd", "cgroupRoot": "/pods"}
+    said = kubelet.configuration(WorkerOptions(), Path("/s"), "cluster.local", base)
+    assert (said["cgroupsPerQOS"], said["cgroupDriver"], said["cgroupRoot"]) == (True, "cgroupfs", "/pods")
 
 
 def test_taints_and_labels_are_as_the_settings_say() -> None:
