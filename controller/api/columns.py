@@ -233,21 +233,27 @@ def _modes(spec: Json) -> str:
     return ",".join(_MODES.get(mode) or mode for mode in modes)
 
 
+def _volume_phase(one: Json, usual: str) -> str:
+    """How a claim or a volume is; one that only its user keeps is on its way out."""
+    ending = one["metadata"].get("deletionTimestamp")
+    return "Terminating" if ending else (one.get("status") or {}).get("phase", usual)
+
+
 def _claim(one: Json, now: float) -> list[Any]:
     spec, status = one.get("spec") or {}, one.get("status") or {}
     capacity = (status.get("capacity") or {}).get("storage", "")
     bound = status.get("phase") == "Bound"
     place = [spec.get("volumeName", ""), capacity, _modes(spec) if bound else "", spec.get("storageClassName", "")]
-    return [name_of(one), status.get("phase", "Pending"), *place, age_of(one, now)]
+    return [name_of(one), _volume_phase(one, "Pending"), *place, age_of(one, now)]
 
 
 def _volume(one: Json, now: float) -> list[Any]:
-    spec, status = one.get("spec") or {}, one.get("status") or {}
+    spec = one.get("spec") or {}
     held: Json = spec.get("claimRef") or {}
     claim = f"{held.get('namespace', '')}/{held.get('name', '')}" if held else ""
     size = (spec.get("capacity") or {}).get("storage", "")
     policy = spec.get("persistentVolumeReclaimPolicy", "")
-    state = [_modes(spec), policy, status.get("phase", ""), claim, spec.get("storageClassName", "")]
+    state = [_modes(spec), policy, _volume_phase(one, ""), claim, spec.get("storageClassName", "")]
     return [name_of(one), size, *state, age_of(one, now)]
 
 

@@ -13,10 +13,21 @@ from typing import Any, cast
 import msgspec
 
 from cellwire.faults import Fault, Kind
-from controller.objects.fields import Cause, Invalid, Json, Report, bad_request, dns_name, labels, texts_by_name
+from controller.objects.fields import (
+    Cause,
+    Invalid,
+    Json,
+    Report,
+    bad_request,
+    dns_name,
+    labels,
+    qualified_name,
+    texts_by_name,
+)
 from controller.objects.moments import timestamp
 from controller.objects.resource import Resource
 from controller.objects.shapes import mistyped, pruned, unknown
+from controller.objects.stored import FOREGROUND, ORPHAN
 
 STRICT, WARN, IGNORE = "Strict", "Warn", "Ignore"
 _SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
@@ -109,6 +120,7 @@ def checked(resource: Resource, one: Json, before: Json | None, how: How) -> Jso
     name = str(one["metadata"].get("name") or "")
     report = Report()
     _metadata(resource, one["metadata"], report)
+    _finalizers(one["metadata"], (before or {}).get("metadata") or {}, report)
     if not report.causes:
         resource.check(one, before, report)
     if report.causes:
@@ -140,6 +152,17 @@ def _metadata(resource: Resource, metadata: Json, report: Report) -> None:
         for name in ("apiVersion", "kind", "name", "uid"):
             if not owner.get(name):
                 report.required(f"metadata.ownerReferences[{index}].{name}", "must not be empty")
+
+
+def _finalizers(metadata: Json, before: Json, report: Report) -> None:
+    given: list[str] = metadata.get("finalizers") or []
+    for name in given:
+        qualified_name(name, "metadata.finalizers", report)
+    if {ORPHAN, FOREGROUND} <= {*given}:
+        report.invalid("metadata.finalizers", given, f"finalizer {ORPHAN} and {FOREGROUND} cannot be both set")
+    if new := sorted({*given} - {*(before.get("finalizers") or ())}) if before.get("deletionTimestamp") else []:
+        why = "no new finalizers can be added if the object is being deleted, found new finalizers"
+        report.forbidden("metadata.finalizers", f"{why} {new}")
 
 
 def carried(resource: Resource, before: Json, wanted: Any, how: How) -> Json:

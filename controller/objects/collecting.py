@@ -7,8 +7,7 @@ from typing import Literal, NamedTuple
 
 from controller.objects.fields import Json
 from controller.objects.kinds import NAMESPACES
-
-FOREGROUND = "foregroundDeletion"
+from controller.objects.stored import FOREGROUND
 
 
 class Step(NamedTuple):
@@ -36,7 +35,8 @@ def plan(everything: Iterable[tuple[str, Json]], ending: Iterable[str]) -> list[
         namespace, name = metadata.get("namespace", ""), metadata["name"]
         named = [owner["uid"] for owner in metadata.get("ownerReferences") or ()]
         owners = [uid for uid in named if uid in alive and _may_own(alive[uid], namespace)]
-        blocked.update(owners)
+        blocking = {owner["uid"] for owner in metadata.get("ownerReferences") or () if owner.get("blockOwnerDeletion")}
+        blocked.update(blocking.intersection(owners))
         left[namespace] = left.get(namespace, 0) + 1
         if metadata.get("deletionTimestamp"):
             continue

@@ -205,11 +205,16 @@ def texts_by_name(value: object, field: str, report: Report) -> None:
         report.invalid(field, value, "must be an object of strings")
         return
     for name, member in cast("Json", value).items():
-        prefix, _, rest = str(name).rpartition("/")
-        if not _LABEL_NAME.match(rest) or (prefix and not _DNS_NAME.match(prefix)):
-            report.invalid(field, name, "name part must consist of alphanumeric characters, '-', '_' or '.'")
+        qualified_name(name, field, report)
         if not isinstance(member, str):
             report.invalid(f"{field}.{name}", member, "must be a string")
+
+
+def qualified_name(value: object, field: str, report: Report) -> None:
+    """A name that may have a domain before it, as those of annotations and finalizers."""
+    prefix, _, rest = str(value).rpartition("/")
+    if not _LABEL_NAME.match(rest) or (prefix and not _DNS_NAME.match(prefix)):
+        report.invalid(field, value, "name part must consist of alphanumeric characters, '-', '_' or '.'")
 
 
 def labels(value: object, field: str, report: Report) -> None:

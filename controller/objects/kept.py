@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from controller.objects.fields import Json, Report, quantity
+from controller.objects.protection import CLAIM_PROTECTION, VOLUME_PROTECTION, protected
 from controller.objects.resource import STATUS, Resource, Subresource
 from controller.objects.schema import coordination, core, networking, storage
 
@@ -80,12 +81,13 @@ def _claim(one: Json, before: Json | None, report: Report) -> None:
 
 def _claim_filled(one: Json) -> Json:
     spec: Json = {"volumeMode": "Filesystem", **(one.get("spec") or {})}
-    return {**one, "spec": spec, "status": one.get("status") or {"phase": "Pending"}}
+    return protected({**one, "spec": spec, "status": one.get("status") or {"phase": "Pending"}}, CLAIM_PROTECTION)
 
 
 def _volume_filled(one: Json) -> Json:
     usual = {"persistentVolumeReclaimPolicy": "Retain", "volumeMode": "Filesystem"}
-    return {**one, "spec": {**usual, **one["spec"]}, "status": one.get("status") or {"phase": "Available"}}
+    status: Json = one.get("status") or {"phase": "Available"}
+    return protected({**one, "spec": {**usual, **one["spec"]}, "status": status}, VOLUME_PROTECTION)
 
 
 def _claim_warnings(one: Json) -> Sequence[str]:

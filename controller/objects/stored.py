@@ -18,6 +18,8 @@ from controller.store.protocol import Store
 from hostkit.tasks import KeyedLocks
 
 Change = Callable[[Json], Json]
+# What asks for an owner's deletion to go in a certain way, until it has.
+FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,20 +109,16 @@ class ObjectStore:
         async with self._locks[namespace, name]:
             before = self._found(namespace, name)
             metadata: Json = before["metadata"]
-            finalizers: list[str] = list(metadata.get("finalizers") or ())
-            if ending.policy == "Foreground" and "foregroundDeletion" not in finalizers:
-                finalizers.append("foregroundDeletion")
+            given: list[str] = metadata.get("finalizers") or []
+            finalizers = [one for one in given if one not in {FOREGROUND, ORPHAN}]
+            if ending.policy == "Foreground":
+                finalizers.append(FOREGROUND)
             if not finalizers:
                 return await self._drop(namespace, name, before)
-            if metadata.get("deletionTimestamp"):
+            if metadata.get("deletionTimestamp") and finalizers == given:
                 return before
-            marked = {
-                **metadata,
-                "finalizers": finalizers,
-                "deletionTimestamp": timestamp(self._now()),
-                "deletionGracePeriodSeconds": 0,
-            }
-            return await self._put({**before, "metadata": marked})
+            own = {"deletionTimestamp": timestamp(self._now()), "deletionGracePeriodSeconds": 0}
+            return await self._put({**before, "metadata": {**own, **metadata, "finalizers": finalizers}})
 
     def _found(self, namespace: str, name: str) -> Json:
         found = self._objects.get(namespace, name)

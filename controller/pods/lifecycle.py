@@ -192,6 +192,12 @@ def _over(spec: Json, run: PodRun) -> Finish | None:
     return Finish("Failed" if any(codes) else "Succeeded")
 
 
+def last_phase(spec: Json, run: PodRun) -> str:
+    """The phase of a pod that was stopped: it succeeded where every container of it did."""
+    states = [run.of(container["name"]).state for container in spec["containers"]]
+    return "Succeeded" if all(isinstance(one, Terminated) and one.exit_code == 0 for one in states) else "Failed"
+
+
 def backoff(crashes: int) -> float:
     """Seconds to wait after so many ends in a row: none after the first."""
     return 0.0 if crashes <= 1 else min(FIRST_BACKOFF * 2.0 ** min(crashes - 2, 10), LONGEST_BACKOFF)

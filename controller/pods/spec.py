@@ -255,7 +255,7 @@ _METADATA = record(
         "creationTimestamp": anything,
         "deletionGracePeriodSeconds": anything,
         "deletionTimestamp": anything,
-        "finalizers": refused(),
+        "finalizers": anything,
         "generateName": text,
         "generation": anything,
         "labels": labels,

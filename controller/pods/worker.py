@@ -124,6 +124,7 @@ class Worker:
             running.cancel()
             await asyncio.wait({running})
             await self._end_guarded()
+        await self._around.supervisor.persist("finalizers of pod", self.uid, self._until_let_go)
         await self._around.records.remove(self.uid)
         self._around.logs.forget(self.uid)
 
@@ -334,6 +335,15 @@ class Worker:
         if run.cell and not run.released and not run.phase:
             await self._stop_within_grace(run.cell)
         await self._claiming.give_back("the pod was deleted")
+
+    async def _until_let_go(self) -> None:
+        """What has ended stays to be seen as long as somebody's finalizer keeps it."""
+        while self.record.pod["metadata"].get("finalizers"):
+            self._wake.clear()
+            spec = self.record.pod["spec"]
+            await self._set(lambda run: run if run.phase else replace(run, phase=lifecycle.last_phase(spec, run)))
+            if self.record.pod["metadata"].get("finalizers"):
+                await self._wake.wait()
 
     async def _stop_within_grace(self, cell: CellName) -> None:
         """Stop the pod; a second deletion with less grace stops it sooner; a cell that is not there is no matter."""

@@ -37,13 +37,13 @@ class Write(msgspec.Struct, frozen=True):
 
 def plan(claims: Sequence[Json], volumes: Sequence[Json]) -> list[Write]:
     """What is to be written of claims and volumes, in order."""
-    free = {one["metadata"]["name"]: one for one in volumes if not one["metadata"].get("deletionTimestamp")}
+    free = {one["metadata"]["name"]: one for one in volumes}
     owners = {one["metadata"]["uid"]: one for one in claims}
     found: list[Write] = []
     for claim in sorted(claims, key=lambda one: (one["metadata"]["creationTimestamp"], one["metadata"]["name"])):
         named = claim["spec"].get("volumeName")
         volume = free.get(named) if named else _chosen(claim, free)
-        if volume is not None and _may_have(claim, volume) and not claim["metadata"].get("deletionTimestamp"):
+        if volume is not None and (_has(claim, volume) or _may_have(claim, volume)):
             found += _bound(claim, volume)
             del free[volume["metadata"]["name"]]
         elif named and volume is None and (claim.get("status") or {}).get("phase") == "Bound":
@@ -76,7 +76,7 @@ def _written(key: str, one: Json, spec: Json, status: Json) -> Iterator[Write]:
 
 def _chosen(claim: Json, free: Mapping[str, Json]) -> Json | None:
     """The volume that was made for this claim, else the smallest that is large enough."""
-    fitting = [one for one in free.values() if _may_have(claim, one) and _fits(claim, one)]
+    fitting = [one for one in free.values() if (_has(claim, one) or _may_have(claim, one)) and _fits(claim, one)]
     return min(
         fitting,
         key=lambda one: ("claimRef" not in one["spec"], _size(one["spec"].get("capacity")), one["metadata"]["name"]),
@@ -84,10 +84,17 @@ def _chosen(claim: Json, free: Mapping[str, Json]) -> Json | None:
     )
 
 
+def _has(claim: Json, volume: Json) -> bool:
+    """Whether the claim has the volume already: it keeps it until the end of both."""
+    return (volume["spec"].get("claimRef") or {}).get("uid") == claim["metadata"]["uid"]
+
+
 def _may_have(claim: Json, volume: Json) -> bool:
-    """Whether no other claim has the volume, and it is kept for none."""
+    """Whether no other claim has the volume, it is kept for none, and neither is being deleted."""
     reference: Json = volume["spec"].get("claimRef") or {}
     metadata: Json = claim["metadata"]
+    if metadata.get("deletionTimestamp") or volume["metadata"].get("deletionTimestamp"):
+        return False
     here = (reference.get("namespace"), reference.get("name")) == (metadata["namespace"], metadata["name"])
     return not reference or (here and reference.get("uid") in (None, "", metadata["uid"]))
 

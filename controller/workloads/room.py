@@ -14,6 +14,7 @@ from typing import Protocol
 import structlog
 
 from cellwire.faults import Fault, Kind
+from controller.objects import protection
 from controller.objects.admission import How
 from controller.objects.fields import Json
 from controller.objects.library import Library
@@ -103,7 +104,10 @@ class _Workloads:
     async def _bind(self) -> float | None:
         """Give claims their volumes; when to try again what failed."""
         claims, volumes = (self._library.objects(key).list() for key in (binding.CLAIMS, binding.VOLUMES))
-        for write in binding.plan(claims, volumes) if claims or volumes else ():
+        if not claims and not volumes:
+            return None
+        ending = list(protection.plan(claims, volumes, self._library.objects("pods").list()))
+        for write in (*binding.plan(claims, volumes), *ending):
             try:
                 keeper = self._library.keeper(self._resources[write.key])
                 await keeper.change(write.namespace, write.name, write.applied)

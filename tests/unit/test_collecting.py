@@ -9,7 +9,7 @@ from controller.objects.collecting import Step
 
 
 def one(name: str, namespace: str, *owners: str, **metadata: Any) -> tuple[str, dict[str, Any]]:
-    references = [{"uid": uid} for uid in owners]
+    references = [{"uid": uid, "blockOwnerDeletion": True} for uid in owners]
     named = {"name": name, "namespace": namespace, "uid": name, "ownerReferences": references}
     return "configmaps", {"metadata": {**named, **metadata}}
 
@@ -27,3 +27,9 @@ def test_nobody_of_another_namespace_holds_back_a_deletion() -> None:
     assert collecting.plan((waits, one("own", "a", "owner")), ()) == [
         Step("delete", "configmaps", "a", "own", "Foreground")
     ]
+
+
+def test_only_who_says_so_holds_back_its_owner() -> None:
+    waits = one("owner", "a", deletionTimestamp="now", finalizers=[collecting.FOREGROUND])
+    lax = one("lax", "a", ownerReferences=[{"uid": "owner"}])
+    assert Step("release", "configmaps", "a", "owner") in collecting.plan((waits, lax), ())

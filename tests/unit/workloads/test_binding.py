@@ -96,3 +96,23 @@ def test_whoever_is_killed_in_between_no_volume_has_two_claims(sizes: list[int],
     bound = settled(claims, volumes, cut)
     assert len(set(bound.values())) == len(bound)
     assert binding.plan(claims, volumes) == []
+
+
+def test_a_claim_and_its_volume_keep_each_other_while_they_are_being_deleted() -> None:
+    held, disk = claim("data"), volume("disk")
+    claims, volumes = [held], [disk]
+    settled(claims, volumes)
+    for listed in (claims, volumes):
+        listed[0] = {**listed[0], "metadata": {**listed[0]["metadata"], "deletionTimestamp": "now"}}
+    assert settled(claims, volumes) == {"data": "disk"}
+    assert settled([], volumes) == {}
+    assert volumes[0]["status"]["phase"] == "Released"
+
+
+def test_what_is_being_deleted_is_bound_to_nothing_new() -> None:
+    ending = volume("ending")
+    ending["metadata"]["deletionTimestamp"] = "now"
+    assert settled([claim("data")], [ending]) == {}
+    gone = claim("gone")
+    gone["metadata"]["deletionTimestamp"] = "now"
+    assert settled([gone], [volume("free")]) == {}
