@@ -44,11 +44,9 @@ class Reviews:
                 bearer = self._tokens.read(str(spec.get("token", "")))
                 stands = bearer is not None and stands_for(bearer, self._library)
                 status = token_status(bearer if stands else None, spec.get("audiences") or [AUDIENCE])
-            case "SubjectAccessReview" if spec.get("user") != who.name:
-                cause = "this server knows nobody's rights but those of the one who asks"
-                raise Fault(
-                    Kind.UNSUPPORTED, "SubjectAccessReview", cause, "ask by kubectl auth can-i with their token"
-                )
+            case "SubjectAccessReview" | "LocalSubjectAccessReview" if spec.get("user") != who.name:
+                cause = "cannot tell of somebody else: this server knows nobody's rights but those of the one who asks"
+                raise Fault(Kind.UNSUPPORTED, resource.kind, cause, "ask by kubectl auth can-i with their token")
             case _:
                 status = self._access(who, spec)
         return answer({**review, **known, "status": status}, 201)

@@ -52,6 +52,11 @@ def _group(name: str, version: str) -> Json:
     return {"name": name, "versions": [only], "preferredVersion": only}
 
 
+def paths(documents: Iterable[str]) -> Json:
+    """/: where there is something to read."""
+    return {"paths": sorted({"/", "/api", "/apis", "/healthz", "/livez", "/metrics", "/readyz", *documents})}
+
+
 def resources(group_version: str, listed: Sequence[Resource]) -> Json:
     """/api/v1 and /apis/…/v1."""
     found: list[Json] = []

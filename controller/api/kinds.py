@@ -10,18 +10,19 @@ from controller.pods.kind import PODS, Templates
 from controller.workloads import kinds as workloads
 
 
-def _review(kind: type[Part], group: str) -> Resource:
+def _review(kind: type[Part], group: str, *, namespaced: bool = False) -> Resource:
     name = f"{kind.__name__.lower()}s"
-    return Resource(name=name, kind=kind.__name__, type=kind, group=group, namespaced=False, verbs=("create",))
+    return Resource(name=name, kind=kind.__name__, type=kind, group=group, namespaced=namespaced, verbs=("create",))
 
 
 AUTHORIZATION, AUTHENTICATION = "authorization.k8s.io", "authentication.k8s.io"
 ACCESS_REVIEWS = _review(reviews.SelfSubjectAccessReview, AUTHORIZATION)
 RULES_REVIEWS = _review(reviews.SelfSubjectRulesReview, AUTHORIZATION)
 OTHERS_REVIEWS = _review(reviews.SubjectAccessReview, AUTHORIZATION)
+LOCAL_REVIEWS = _review(reviews.LocalSubjectAccessReview, AUTHORIZATION, namespaced=True)
 SELF_REVIEWS = _review(reviews.SelfSubjectReview, AUTHENTICATION)
 TOKEN_REVIEWS = _review(reviews.TokenReview, AUTHENTICATION)
-REVIEWS = (ACCESS_REVIEWS, RULES_REVIEWS, OTHERS_REVIEWS, SELF_REVIEWS, TOKEN_REVIEWS)
+REVIEWS = (ACCESS_REVIEWS, RULES_REVIEWS, OTHERS_REVIEWS, LOCAL_REVIEWS, SELF_REVIEWS, TOKEN_REVIEWS)
 
 
 def _measured(name: str, kind: type[Part], *, namespaced: bool) -> Resource:

@@ -48,7 +48,7 @@ class Reader:
             if seconds(stamp) < self._since:
                 return b""
             self._since = 0.0  # what follows is later
-        prefix = stamp + b" " if self._timestamps and not self._within_line else b""
+        prefix = stamp.replace(b"+00:00", b"Z") + b" " if self._timestamps and not self._within_line else b""
         self._within_line = tag == b"P"
         return prefix + text + (b"" if self._within_line else b"\n")
 

@@ -129,4 +129,5 @@ class Nodes(Objects):
 
 def unwritten(name: str) -> Fault:
     """What whoever writes a node is told."""
-    return Fault(Kind.UNSUPPORTED, f'nodes "{name}"', "a cell lives and ends with its pod", "delete the pod")
+    cause = "cannot be written: a cell lives and ends with its pod"
+    return Fault(Kind.UNSUPPORTED, f'nodes "{name}"', cause, "delete the pod")

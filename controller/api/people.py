@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from controller.objects.admission import ROLE
 from controller.objects.fields import Json
 from controller.objects.resource import Resource
 
 OWNER = "chinampa-owner"
 VIEW, EDIT, ADMIN = ROLES = ("view", "edit", "admin")
 # On a service account: what its pods may do in their namespace, view or edit. Without it they may view.
-ROLE = "chinampa.dev/role"
 _BEARER = "base64url.bearer.authorization.k8s.io."
 _WRITES = ("create", "update", "patch", "delete", "deletecollection")
 _SESSIONS = ("exec", "attach", "portforward", "proxy", "ephemeralcontainers")

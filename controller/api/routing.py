@@ -111,7 +111,8 @@ def reviews(router: web.UrlDispatcher, tokens: Tokens, library: Library) -> None
     """Who one is, and what one may."""
     handlers = Reviews((*KEPT, *METRICS, *REVIEWS), tokens, library)
     for resource in REVIEWS:
-        route(router, "POST", f"{resource.root}/{resource.name}", partial(handlers.review, resource=resource))
+        root = f"{resource.root}/namespaces/{{namespace}}" if resource.namespaced else resource.root
+        route(router, "POST", f"{root}/{resource.name}", partial(handlers.review, resource=resource))
 
 
 def refusals(router: web.UrlDispatcher) -> None:
@@ -177,7 +178,6 @@ def documents(router: web.UrlDispatcher, address: str) -> None:
     digest = hashlib.sha256(msgspec.json.encode(list(schemas.values()))).hexdigest()[:32]
     told: dict[str, object] = {
         "/version": discovery.VERSION,
-        "/version/": discovery.VERSION,
         "/openapi/v3": discovery.openapi_index(listed, digest),
     }
     for (name, version), found in listed.items():
@@ -186,8 +186,11 @@ def documents(router: web.UrlDispatcher, address: str) -> None:
         told[f"/openapi/v3/{root}"] = schemas[name, version]
         if name:
             told[f"/apis/{name}"] = discovery.group(name, version)
+    told["/"] = discovery.paths(told)
+    # Generated clients ask with a slash at the end.
     for path, document in told.items():
-        route(router, "GET", path, partial(_document, encoded=msgspec.json.encode(document)))
+        for one in {path, f"{path.rstrip('/')}/"}:
+            route(router, "GET", one, partial(_document, encoded=msgspec.json.encode(document)))
     core = [(known, found) for known, found in listed.items() if not known[0]]
     others = [(known, found) for known, found in listed.items() if known[0]]
     for path, legacy, aggregated in (
@@ -195,7 +198,8 @@ def documents(router: web.UrlDispatcher, address: str) -> None:
         ("/apis", discovery.groups(groups), discovery.aggregated(others)),
     ):
         both = partial(_either, legacy=msgspec.json.encode(legacy), aggregated=msgspec.json.encode(aggregated))
-        route(router, "GET", path, both)
+        for one in (path, f"{path}/"):
+            route(router, "GET", one, both)
     route(router, "GET", "/openapi/v2", _openapi_v2)
 
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import msgspec
 
 from cellwire.faults import Fault, Kind
+from controller.choice.wishes import PREFIX
 from controller.objects.fields import (
     Cause,
     Invalid,
@@ -41,6 +42,8 @@ SERVERS = (
 )
 # … and these never change.
 IMMUTABLE = ("name", "namespace", "uid", "creationTimestamp")
+# The one annotation of ours on what is no pod: what a service account may do.
+ROLE = f"{PREFIX}role"
 # Names of these kinds may be more than DNS knows.
 _PATH_NAMES = frozenset({"roles", "rolebindings", "clusterroles", "clusterrolebindings"})
 
@@ -126,9 +129,19 @@ def checked(resource: Resource, one: Json, before: Json | None, how: How) -> Jso
     if report.causes:
         raise Invalid(name, report.causes, resource.kind, resource.group)
     how.veto(resource, before, one)
-    for sentence in resource.warnings(one):
+    changed = resource.change_warnings(before, one) if before is not None else ()
+    for sentence in (*misplaced(resource, one["metadata"]), *resource.warnings(one), *changed):
         how.warn(sentence)
     return resource.defaults(one)
+
+
+def misplaced(resource: Resource, metadata: Json, at: str = "metadata") -> Iterator[str]:
+    """A sentence for each annotation of ours where nobody reads it: on what is no pod, or among labels."""
+    for field in ("annotations", "labels"):
+        read = resource.name == "pods" and field == "annotations"
+        for name in () if read else sorted(metadata.get(field) or ()):
+            if name.startswith(PREFIX) and (resource.name, field, name) != ("serviceaccounts", "annotations", ROLE):
+                yield f"{at}.{field}[{name}]: it has no effect there: a cell is chosen by annotations of its pod"
 
 
 def sized(resource: Resource, one: Json) -> Json:

@@ -190,6 +190,12 @@ def _slice(one: Json, before: Json | None, report: Report) -> None:
             _address(address, f"endpoints[{index}].addresses[{number}]", report)
 
 
+def _slice_filled(one: Json) -> Json:
+    # kubectl describe reads the name of a port without looking whether there is one.
+    ports = [{"name": "", "protocol": "TCP", **port} for port in one.get("ports") or ()]
+    return {**one, "ports": ports} if ports else one
+
+
 def _address(value: Any, field: str, report: Report) -> None:
     try:
         ip_address(value if isinstance(value, str) else "")
@@ -272,6 +278,7 @@ ENDPOINT_SLICES = Resource(
     type=policies.EndpointSlice,
     group="discovery.k8s.io",
     check=_slice,
+    defaults=_slice_filled,
 )
 _UNUSED = "is kept, and has no effect here"
 QUOTAS = Resource(

@@ -139,11 +139,13 @@ class Library:
             after = admission.carried(resource, before, wanted, how)
             if how.subresource != "status":
                 after = admission.checked(resource, after, before, how)
-            if admission.same(before, after):
+            entries = managed.chosen(before, wanted, how.subresource)
+            if admission.same(before, after) and entries == (before["metadata"].get("managedFields") or []):
                 return before
             at = timestamp(self.now())
             own = how.manager, resource.api_version, at, how.subresource
-            return admission.sized(resource, managed.updated(before, after, resource.shape, *own))
+            booked = {**before, "metadata": {**before["metadata"], "managedFields": entries}}
+            return admission.sized(resource, managed.updated(booked, after, resource.shape, *own))
 
         return await self._changed(resource, namespace, name, admitted, how)
 

@@ -17,6 +17,8 @@ from controller.objects.shapes import LOOSE, Field, ValueShape
 Path = tuple[str, ...]
 PLAIN = Wire()
 APPLY, UPDATE = "Apply", "Update"
+# Steps of a path that a client brings; no field of any kind lies as deep.
+DEEPEST = 64
 # What the server says of an object itself, and nobody manages.
 UNMANAGED = frozenset(
     {("f:apiVersion",), ("f:kind",)}
@@ -54,7 +56,7 @@ def paths(value: object, shape: ValueShape, wire: Wire = PLAIN, at: Path = ()) -
                 yield from paths(member, shape.item or LOOSE, PLAIN, (*at, key))
         case list(), "list" if wire.is_set or wire.joins:
             for member in cast("list[Any]", value):
-                yield (*at, f"v:{json.dumps(member)}")
+                yield (*at, f"v:{_compact(member)}")
         case _:
             yield at
 
@@ -80,7 +82,7 @@ def _changed(old: object, value: object, shape: ValueShape, wire: Wire = PLAIN, 
             held = cast("list[Any]", old) if isinstance(old, list) else []
             for member in cast("list[Any]", value):
                 if member not in held:
-                    yield (*at, f"v:{json.dumps(member)}")
+                    yield (*at, f"v:{_compact(member)}")
         case _:
             yield at
 
@@ -93,7 +95,12 @@ def _below(shape: ValueShape, name: str) -> Field:
 def _key(member: object, keys: Sequence[str]) -> str:
     held: Json = cast("Json", member) if isinstance(member, dict) else {}
     named = {key: held.get(key, "TCP" if key == "protocol" else None) for key in keys}
-    return "k:" + json.dumps({key: value for key, value in sorted(named.items()) if value is not None})
+    return "k:" + _compact({key: value for key, value in sorted(named.items()) if value is not None})
+
+
+def _compact(value: object) -> str:
+    """As Kubernetes writes it in a path."""
+    return json.dumps(value, separators=(",", ":"), sort_keys=True)
 
 
 def value_at(value: Any, path: Path) -> Any:
@@ -184,7 +191,7 @@ def applied(
         if entry["manager"] == manager and entry["operation"] == APPLY and not entry.get("subresource"):
             before = held
             continue
-        disputed = {path for path in held & wanted if value_at(current, path) != value_at(config, path)}
+        disputed = {path for path in held & wanted if _differs(current, config, path)}
         conflicts += [Conflict(entry["manager"], entry["apiVersion"], path) for path in sorted(disputed)]
         others.append((entry, held - disputed if force else held))
     result = merged(current, config, shape)
@@ -195,6 +202,52 @@ def applied(
             result = without(result, path)
     entry = _entry(manager, APPLY, version, now)
     return _with(result, [*others, (entry, wanted)]), [] if force else conflicts
+
+
+def _differs(current: Json, config: Json, path: Path) -> bool:
+    """Whether two want different things at a path. That a list has a member is the same wish, whatever is in it."""
+    return not path[-1].startswith("k:") and value_at(current, path) != value_at(config, path)
+
+
+def chosen(before: Json, wanted: Json, subresource: str = "") -> list[Json]:
+    """The bookkeeping on which a change goes on: what was there, or what the client has put in its place.
+
+    kubectl hands the fields of client-side apply over to server-side apply so. `[{}]` forgets everything; what cannot
+    be read, or is empty, changes nothing.
+    """
+    there: list[Json] = before["metadata"].get("managedFields") or []
+    given: object = wanted["metadata"].get("managedFields")
+    if subresource or not isinstance(given, list) or not given:
+        return there
+    entries = cast("list[Any]", given)
+    if entries == [{}]:
+        return []
+    return entries if all(_is_entry(one) for one in entries) else there
+
+
+def _is_entry(one: object) -> bool:
+    if not isinstance(one, dict):
+        return False
+    entry = cast("Json", one)
+    texts = all(isinstance(entry.get(name), str) for name in ("manager", "apiVersion"))
+    known = entry.get("operation") in {APPLY, UPDATE} and entry.get("fieldsType") == "FieldsV1"
+    return texts and known and _is_tree(entry.get("fieldsV1"))
+
+
+def _is_tree(value: object, depth: int = 0) -> bool:
+    if not isinstance(value, dict) or depth > DEEPEST:
+        return False
+    return all(_is_step(step) and _is_tree(below, depth + 1) for step, below in cast("Json", value).items())
+
+
+def _is_step(step: str) -> bool:
+    if step == "." or step.startswith("f:"):
+        return True
+    try:
+        named = json.loads(step[2:])
+    except (ValueError, RecursionError):
+        return False
+    return step.startswith("v:") or (step.startswith("k:") and isinstance(named, dict))
 
 
 def updated(
@@ -252,7 +305,12 @@ def _unfolded(tree: Json, at: Path = ()) -> Iterator[Path]:
         if step == ".":
             yield at
         else:
-            yield from _unfolded(below, (*at, step))
+            yield from _unfolded(below, (*at, _normal(step)))
+
+
+def _normal(step: str) -> str:
+    """One step in the one way of writing it, whoever wrote it."""
+    return step if step.startswith("f:") else step[:2] + _compact(json.loads(step[2:]))
 
 
 def written(path: Path) -> str:

@@ -42,13 +42,18 @@ def nothing(_one: Json) -> Sequence[str]:
     return ()
 
 
+def changed_in_full(_before: Json, _after: Json) -> Sequence[str]:
+    """Of this kind every change that is accepted has its effect."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
     """A kind of object: how it is called, of which type it is, and what is its own in writing it.
 
     `defaults` fills in what is left out; `check` reports what may not be, given what was there before; `warnings` says
-    in sentences what is accepted without effect. `generation` counts changes of what is wanted, for kinds with a
-    controller. `sealed` kinds are encrypted at rest.
+    in sentences what is accepted without effect, `change_warnings` what of a change is. `generation` counts changes of
+    what is wanted, for kinds with a controller. `sealed` kinds are encrypted at rest.
     """
 
     name: str
@@ -65,6 +70,7 @@ class Resource:
     defaults: Callable[[Json], Json] = as_given
     check: Callable[[Json, Json | None, Report], None] = unchecked
     warnings: Callable[[Json], Sequence[str]] = nothing
+    change_warnings: Callable[[Json, Json], Sequence[str]] = changed_in_full
     generation: bool = False
     sealed: bool = False
 

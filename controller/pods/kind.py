@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from controller.objects import admission
 from controller.objects.fields import Json, Report, copied
 from controller.objects.resource import NAMED, STATUS, Resource, Subresource
 from controller.objects.schema import pods
@@ -28,6 +29,13 @@ def _warnings(one: Json) -> Sequence[str]:
     return tuple(without_effect.sentences(one["spec"])) if not one.get("status") else ()
 
 
+def _change_warnings(before: Json, after: Json) -> Sequence[str]:
+    given, there = after["spec"].get("nodeName"), before["spec"].get("nodeName")
+    if not given or given == there:
+        return ()
+    return (f"spec.nodeName: it has no effect: {without_effect.FIELDS['nodeName']}",)
+
+
 PODS = Resource(
     name="pods",
     kind="Pod",
@@ -37,6 +45,7 @@ PODS = Resource(
     check=_check,
     defaults=_defaults,
     warnings=_warnings,
+    change_warnings=_change_warnings,
     selectable=(
         *NAMED,
         *("spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName"),
@@ -69,4 +78,5 @@ class Templates:
 
     def warnings(self, template: Json, field: str) -> Sequence[str]:
         """A sentence for each thing in it that has no effect."""
-        return tuple(without_effect.sentences(template["spec"], field))
+        metadata, at = template.get("metadata") or {}, f"{field.removesuffix('spec')}metadata"
+        return (*admission.misplaced(PODS, metadata, at), *without_effect.sentences(template["spec"], field))

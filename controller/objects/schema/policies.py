@@ -87,8 +87,8 @@ class ForNode(Part, frozen=True, kw_only=True):
 
 
 class EndpointPort(Part, frozen=True, kw_only=True):
-    name: Annotated[str | None, Wire(1)] = None
-    protocol: Annotated[str | None, Wire(2)] = None
+    name: Annotated[str | None, Wire(1, zero_counts=True)] = None
+    protocol: Annotated[str | None, Wire(2, zero_counts=True)] = None
     port: Annotated[int | None, Wire(3, zero_counts=True)] = None
     appProtocol: Annotated[str | None, Wire(4)] = None
 

@@ -100,6 +100,10 @@ class SubjectAccessReview(Part, frozen=True, kw_only=True):
     status: Annotated[SubjectAccessReviewStatus | None, Wire(3)] = None
 
 
+class LocalSubjectAccessReview(SubjectAccessReview, frozen=True, kw_only=True):
+    """A local subject access review: whether somebody may do a thing in one namespace."""
+
+
 class SubjectAccessReviewSpec(Part, frozen=True, kw_only=True):
     resourceAttributes: Annotated[ResourceAttributes | None, Wire(1)] = None
     nonResourceAttributes: Annotated[NonResourceAttributes | None, Wire(2)] = None

@@ -165,7 +165,8 @@ async def test_nodes_are_written_by_nobody_and_the_answer_says_why(tmp_path: Pat
         await it.ok("apply", "-f", "-", stdin=manifest())
         await it.ok("wait", "pod/web", "--for=condition=Ready", "--timeout=15s")
         for args in (("cordon", "c-0"), ("label", "node", "c-0", "a=b"), ("delete", "node", "c-0")):
-            assert "a cell lives and ends with its pod; delete the pod" in (await it.kubectl(*args)).err
+            ran = await it.kubectl(*args)
+            assert "cannot be written: a cell lives and ends with its pod; delete the pod" in ran.err
 
 
 async def test_unknown_and_doubled_fields_are_refused_with_strict_validation(tmp_path: Path) -> None:

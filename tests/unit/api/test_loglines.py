@@ -29,6 +29,11 @@ def test_timestamps_stand_before_lines_and_not_before_pieces() -> None:
     assert seen.splitlines()[1] == b"2026-01-01T00:00:01.5Z two"
 
 
+def test_timestamps_of_universal_time_end_as_a_kubelet_ends_them() -> None:
+    seen = Reader(timestamps=True).feed(b"2026-01-01T00:00:01.500000000+00:00 stdout F one\n")
+    assert seen == b"2026-01-01T00:00:01.500000000Z one\n"
+
+
 def test_since_leaves_out_what_was_before() -> None:
     assert Reader(since=1767225602.0).feed(LOG) == b"three words here\n"
 

@@ -1,0 +1,118 @@
+"""What kubectl and generated clients rely on beside the verbs: ports with names, bookkeeping, discovery, reviews."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.pods_api import manifest, world
+
+pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed: NOTHING here ran")
+
+SERVICE = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "s"},
+    "spec": {"selector": {"app": "s"}, "ports": [{"port": 80}]},
+}
+SLICE = {
+    "apiVersion": "discovery.k8s.io/v1",
+    "kind": "EndpointSlice",
+    "metadata": {"name": "s-1", "labels": {"kubernetes.io/service-name": "s"}},
+    "addressType": "IPv4",
+    "endpoints": [{"addresses": ["10.9.8.7"]}],
+    "ports": [{"port": 8080}],
+}
+APPLY = ("apply", "--server-side", "-f", "-")
+
+
+async def test_who_goes_over_to_server_side_apply_has_no_conflict_with_itself(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.ok("apply", "-f", "-", stdin=manifest())
+        await it.ok(*APPLY, stdin=manifest())
+        changed = json.loads(manifest())
+        changed["spec"]["containers"][0]["image"] = "busybox:2"
+        await it.ok(*APPLY, stdin=json.dumps(changed))
+        held = json.loads(await it.ok("get", "pod", "web", "-o", "json", "--show-managed-fields"))
+        managers = [one["manager"] for one in held["metadata"]["managedFields"] if one["operation"] == "Apply"]
+        assert "kubectl" in managers
+        assert 'k:{"name":"web"}' in json.dumps(held["metadata"]["managedFields"]).replace("\\", "")
+
+
+async def test_managers_share_a_member_of_a_list_and_dispute_only_what_differs_in_it(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.ok(*APPLY, stdin=manifest())
+        other = json.loads(manifest())
+        await it.ok(*APPLY, "--field-manager=other", stdin=json.dumps(other))
+        other["spec"]["containers"][0]["image"] = "busybox:2"
+        ran = await it.kubectl(*APPLY, "--field-manager=other", stdin=json.dumps(other))
+        assert '.spec.containers[name="web"].image' in ran.err
+        assert "1 conflict:" in ran.err
+
+
+async def test_a_client_may_forget_all_bookkeeping_but_none_that_cannot_be_read_is_kept(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.ok(*APPLY, "--field-manager=first", stdin=manifest())
+        shown = ("get", "pod", "web", "-o", "jsonpath={.metadata.managedFields[*].manager}", "--show-managed-fields")
+
+        async def put(entries: list[dict[str, Any]]) -> str:
+            patch = json.dumps([{"op": "replace", "path": "/metadata/managedFields", "value": entries}])
+            await it.ok("patch", "pod", "web", "--type=json", "-p", patch)
+            return await it.ok(*shown)
+
+        entry = {"manager": "m", "operation": "Apply", "apiVersion": "v1", "fieldsType": "FieldsV1"}
+        assert "first" in await put([{**entry, "fieldsV1": {"k:nonsense": {}}}])
+        assert "first" in await put([{**entry, "operation": "Guess", "fieldsV1": {"f:spec": {}}}])
+        assert "first" not in await put([{}])
+
+
+async def test_a_service_is_described_with_endpoints_whose_ports_have_no_name(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        for one in (SERVICE, SLICE):
+            await it.ok("create", "-f", "-", stdin=json.dumps(one))
+        assert "10.9.8.7:8080" in await it.ok("describe", "service", "s")
+        ports = json.loads(await it.ok("get", "endpointslice", "s-1", "-o", "json"))["ports"]
+        assert ports == [{"name": "", "protocol": "TCP", "port": 8080}]
+
+
+async def test_discovery_answers_with_a_slash_at_the_end_and_lists_its_documents(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        for path in ("/api", "/apis", "/api/v1", "/apis/apps", "/apis/apps/v1", "/version", "/openapi/v3"):
+            assert await it.ok("get", "--raw", f"{path}/") == await it.ok("get", "--raw", path)
+        listed = json.loads(await it.ok("get", "--raw", "/"))["paths"]
+        assert {"/api/v1", "/apis/apps/v1", "/version", "/healthz"} <= set(listed)
+
+
+async def test_our_annotations_where_nobody_reads_them_are_not_passed_over_in_silence(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.ok("create", "deployment", "d", "--image=busybox", "--replicas=0")
+        ran = await it.kubectl("annotate", "deployment", "d", "chinampa.dev/instance-type=c7i.large")
+        assert "metadata.annotations[chinampa.dev/instance-type]: it has no effect there" in ran.err
+        labels = {"app": "d", "chinampa.dev/zone": "a"}
+        patch = json.dumps({"spec": {"template": {"metadata": {"labels": labels}}}})
+        ran = await it.kubectl("patch", "deployment", "d", "-p", patch)
+        assert "spec.template.metadata.labels[chinampa.dev/zone]: it has no effect there" in ran.err
+        ran = await it.kubectl("annotate", "serviceaccount", "default", "chinampa.dev/role=view")
+        assert (ran.code, ran.err) == (0, "")
+
+
+async def test_a_pod_that_is_there_goes_to_no_other_cell_and_who_asks_is_told(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.ok("apply", "-f", "-", stdin=manifest())
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
+        ran = await it.kubectl("patch", "pod", "web", "-p", '{"spec":{"nodeName":"elsewhere"}}')
+        assert "spec.nodeName: it has no effect: the cell is made for the pod" in ran.err
+        assert await it.ok("get", "pod", "web", "-o", "jsonpath={.spec.nodeName}") != "elsewhere"
+        assert (await it.kubectl("label", "pod", "web", "a=b")).err == ""
+
+
+async def test_reviews_of_somebody_else_say_that_this_server_cannot_tell(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        for kind, metadata in (("SubjectAccessReview", {}), ("LocalSubjectAccessReview", {"namespace": "default"})):
+            attributes = {"namespace": "default", "verb": "get", "resource": "pods"}
+            review = {"apiVersion": "authorization.k8s.io/v1", "kind": kind, "metadata": metadata}
+            spec = {"user": "bob", "resourceAttributes": attributes}
+            ran = await it.kubectl("create", "-f", "-", stdin=json.dumps({**review, "spec": spec}))
+            assert f"{kind} cannot tell of somebody else" in ran.err, ran
