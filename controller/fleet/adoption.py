@@ -27,15 +27,18 @@ from controller.fleet.plan import RUNNING, FleetLimits
 from controller.fleet.reports import Reports, UnknownCell
 from controller.model.cell import Cell, CellState
 from controller.model.instance import Instance
-from controller.model.names import CellName, InstanceId
+from controller.model.names import CellName, InstanceId, PodUid
 from controller.model.offer import Offer
 from controller.model.pod import PodClaim
 from controller.model.steps import LIVE, Retired
 from controller.store.protocol import Store
+from hostkit.tasks import KeyedLocks
 
 log = structlog.get_logger()
 KIND, DONE = "fleet", "adoption"
 ASK_SECONDS = 30.0
+# One that does not answer keeps nobody else waiting; more than this would only share the same time of ours.
+AT_ONCE = 64
 AGAIN_SECONDS = 2.0
 
 
@@ -77,6 +80,7 @@ class Adoption:
         self._port = hearing.port
         self._limits = limits
         self._clock = clock
+        self._pods = KeyedLocks[PodUid]()
 
     async def work(self, owners: Sequence[Owner]) -> None:
         """Wait for the cells of all instances that nobody knows, and take back those that run a pod."""
@@ -107,20 +111,33 @@ class Adoption:
 
     async def _meet(self, unknown: dict[InstanceId, Instance], owners: Sequence[Owner]) -> None:
         """Hear cells as they dial, until none is left to be heard of."""
-        while unknown:
-            cell = await self._hearing.newcomers.get()
-            instance = unknown.get(cell.instance)
-            if instance is not None and _agree(cell, instance):
-                try:
-                    async with asyncio.timeout(ASK_SECONDS):
-                        await self._ask(cell.name, instance, owners)
-                    unknown.pop(cell.instance)
-                except (Fault, TimeoutError) as fault:
-                    log.warning(
-                        "a cell could not be asked what it runs; it dials again", cell=cell.name, cause=str(fault)
-                    )
+        turns, asked = asyncio.Semaphore(AT_ONCE), set[InstanceId]()
+
+        async def meet(cell: UnknownCell, instance: Instance) -> None:
+            try:
+                async with turns, asyncio.timeout(ASK_SECONDS):
+                    await self._ask(cell.name, instance, owners)
+                unknown.pop(cell.instance)
+            except (Fault, TimeoutError) as fault:
+                log.warning("a cell could not be asked what it runs; it dials again", cell=cell.name, cause=str(fault))
+            asked.discard(cell.instance)
             # As one that is known now, or to be asked again.
             self._port.disconnect(cell.name)
+            if not unknown:
+                hearing.cancel()
+
+        async def hear() -> None:
+            while True:
+                cell = await self._hearing.newcomers.get()
+                instance = unknown.get(cell.instance)
+                if instance is None or not _agree(cell, instance):
+                    self._port.disconnect(cell.name)
+                elif cell.instance not in asked:
+                    asked.add(cell.instance)
+                    tasks.create_task(meet(cell, instance), name=f"adoption of {cell.name}")
+
+        async with asyncio.TaskGroup() as tasks:
+            hearing = tasks.create_task(hear(), name="newcomers")
 
     async def _ask(self, name: CellName, instance: Instance, owners: Sequence[Owner]) -> None:
         channel = self._port.channel(name)
@@ -131,6 +148,10 @@ class Adoption:
         else:
             log.warning("a cell runs no pod: its instance will be ended", cell=name, instance=instance.id)
             return
+        async with self._pods[claim.pod.uid]:
+            await self._take(name, channel, instance, claim, owner)
+
+    async def _take(self, name: CellName, channel: Channel, instance: Instance, claim: PodClaim, owner: Owner) -> None:
         former = [each for each in self._book.every() if each.claim and each.claim.pod.uid == claim.pod.uid]
         if any(each.claim and each.claim.pod.attempt >= claim.pod.attempt for each in former):
             log.warning("the pod of a cell has another: its instance will be ended", cell=name, pod=claim.pod.name)

@@ -38,16 +38,25 @@ def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @dataclass
 class Pods:
-    """A room that recognises its pods by the channel of their cell. `silent` cells fail so often."""
+    """A room that recognises its pods by the channel of their cell. `silent` cells fail so often, `mute` ones never
+    answer.
+    """
 
     link: FakeLink
     runs: dict[CellName, PodClaim] = field(default_factory=dict[CellName, PodClaim])
     silent: dict[CellName, int] = field(default_factory=dict[CellName, int])
     taken: list[CellName] = field(default_factory=list[CellName])
+    mute: frozenset[CellName] = frozenset()
+    asked: set[CellName] = field(default_factory=set[CellName])
 
     async def recognise(self, cell: CellName, channel: Channel) -> PodClaim | None:
         (name,) = (name for name, its in self.link.channels.items() if its is channel)
         assert name == cell
+        self.asked.add(name)
+        if name in self.mute:
+            await asyncio.Event().wait()
+        while not self.mute <= self.asked:
+            await asyncio.sleep(0.01)
         if self.silent.get(name):
             self.silent[name] -= 1
             raise Fault(Kind.UNAVAILABLE, f"cell {name}", "it hung up")
@@ -65,10 +74,11 @@ async def after_the_loss(
     runs: dict[CellName, PodClaim],
     settings: FleetSettings = SETTINGS,
     silent: dict[CellName, int] | None = None,
+    mute: frozenset[CellName] = frozenset(),
 ) -> AsyncGenerator[tuple[Fleet, Pods]]:
     """A fleet with an empty store, to which these cells dial until they are kept; their certificates name instances."""
     link = FakeLink()
-    pods = Pods(link, runs, silent or {})
+    pods = Pods(link, runs, silent or {}, mute=mute)
 
     async def dial() -> None:
         while True:
@@ -173,6 +183,17 @@ async def test_a_cell_that_hangs_up_is_asked_again_when_it_dials_again(tmp_path:
         _,
     ):
         assert [one.name for one in fleet.list()] == [cell.name]
+
+
+async def test_cells_that_never_answer_keep_no_other_from_being_taken_back(tmp_path: Path) -> None:
+    cloud, cells = await launched(tmp_path, pod("evil"), pod("worse"), pod("web"))
+    evil, worse, web = cells
+    dialling = {cell.name: instance_of(cell) for cell in cells}
+    settings = msgspec.structs.replace(SETTINGS, limits=msgspec.structs.replace(LIMITS, redial=2.4))
+    mute = frozenset({evil.name, worse.name})
+    async with after_the_loss(tmp_path, cloud, dialling, {web.name: pod("web")}, settings, mute=mute) as (fleet, _):
+        assert [one.name for one in fleet.list()] == [web.name]
+        await until(lambda: [one.id for one in cloud.alive()] == [web.instance])
 
 
 async def test_it_is_done_once_and_a_new_cluster_does_not_wait(tmp_path: Path) -> None:
