@@ -28,6 +28,8 @@ _NOT_PASSED_ON = _OF_ONE_HOP | {
     *("content-length", "authorization", "proxy-authorization", "sec-websocket-protocol", "transfer-encoding", "host"),
 }
 _NOT_PASSED_BACK = _OF_ONE_HOP | {"proxy-authenticate", "set-cookie"}
+_VISIBLE = r"[^\x00-\x08\x0a-\x1f\x7f]*"
+_SOUND = re.compile(_VISIBLE)
 _SAFE = {"Content-Security-Policy": "sandbox", "X-Content-Type-Options": "nosniff"}
 
 
@@ -108,22 +110,26 @@ def _asked(request: web.Request, port: int, length: int) -> bytes:
 async def _head(received: AsyncIterator[bytes]) -> tuple[_Head, bytes]:
     """Status and headers, and what has come of the body with them."""
     data = b""
-    while b"\r\n\r\n" not in data:
-        if len(data) > LONGEST_HEAD:
-            raise _broken("its answer begins with too many headers")
+    while b"\r\n\r\n" not in data and len(data) <= LONGEST_HEAD:
         more = await anext(received, b"")
         if not more:
             raise _broken("its answer ended before it had begun")
         data += more
     text, _, rest = data.partition(b"\r\n\r\n")
+    if len(text) > LONGEST_HEAD:
+        raise _broken("its answer begins with too many headers")
     first, *lines = text.decode("latin-1").split("\r\n")
-    found = re.fullmatch(r"HTTP/1\.[01] ([2-5]\d\d)(?: (.*))?", first)
+    found = re.fullmatch(rf"HTTP/1\.[01] ([2-5]\d\d)(?: ({_VISIBLE}))?", first)
     if found is None:
         raise _broken("what it answers is no HTTP")
     headers: CIMultiDict[str] = CIMultiDict()
     for line in lines:
         name, _, value = line.partition(":")
-        if name.lower() not in _NOT_PASSED_BACK and re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", name):
+        if (
+            name.lower() not in _NOT_PASSED_BACK
+            and re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", name)
+            and _SOUND.fullmatch(value)
+        ):
             headers.add(name, value.strip())
     if "Transfer-Encoding" in headers:
         raise _broken("it answers HTTP/1.0 in chunks")

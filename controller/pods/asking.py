@@ -13,6 +13,7 @@ from typing import Protocol
 
 import h2.connection
 import h2.events
+import h2.exceptions
 import msgspec
 
 from cellwire.cri.v1 import runtime_pb2 as cri
@@ -23,6 +24,11 @@ from controller.sandboxes.cell import QUICK, OneCell
 
 # Enough for a status line; the rest of an answer is of no interest.
 STATUS_LINE = 4096
+# Of what a command prints, for people.
+SHOWN = 512
+# A health service answers with some frames, and may send settings and pings beside them. Frames cost by their number:
+# a pod's bytes are taken in a little at a time.
+LONGEST_HEALTH, STEP = 64 << 10, 1 << 10
 _HEALTH = "/grpc.health.v1.Health/Check"
 _SERVING = 1
 
@@ -56,7 +62,7 @@ async def answered(there: OneCell, handler: Json, asked: Asked, seconds: float) 
                     container_id=asked.id, cmd=handler["exec"]["command"], timeout=max(1, round(seconds))
                 )
                 reply = await there.exec_sync(wanted, seconds + QUICK)
-                said = (reply.stdout + reply.stderr).decode(errors="replace")[:512]
+                said = (reply.stdout[:SHOWN] + reply.stderr[:SHOWN]).decode(errors="replace")[:SHOWN]
                 return "" if reply.exit_code == 0 else said or f"the command ended with exit code {reply.exit_code}"
             if "sleep" in handler:
                 await asyncio.sleep(handler["sleep"]["seconds"])
@@ -140,20 +146,37 @@ async def _health(tunnel: Tunnel, service: str) -> str:
     connection.send_data(1, b"\0" + len(message).to_bytes(4, "big") + message, end_stream=True)
     await tunnel.write(connection.data_to_send())
     body, status = b"", ""
-    async for data in tunnel.received():
-        for event in connection.receive_data(data):
+    async for part in _slowly(tunnel.received()):
+        try:
+            events = connection.receive_data(part)
+        except (h2.exceptions.ProtocolError, ValueError, LookupError):  # h2 trusts that headers are ASCII
+            return "the answer is not gRPC"
+        for event in events:
             match event:
-                case h2.events.DataReceived(data=part):
-                    body += part or b""
+                case h2.events.DataReceived(data=data):
+                    body += data or b""
                 case h2.events.ResponseReceived(headers=told) | h2.events.TrailersReceived(headers=told):
-                    status = next((text.decode() for name, text in told or () if name == b"grpc-status"), status)
+                    found = (text for name, text in told or () if name == b"grpc-status")
+                    status = next(found, status.encode()).decode(errors="replace")
                 case h2.events.StreamEnded() | h2.events.StreamReset() | h2.events.ConnectionTerminated():
                     return _healthy(body, status)
                 case _:
                     pass
         if reply := connection.data_to_send():
             await tunnel.write(reply)
-    return "the connection was closed without an answer"
+    return "the connection was closed, or its beginning was too long, without an answer"
+
+
+async def _slowly(received: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The beginning of what comes, in steps between which others have their turn."""
+    left = LONGEST_HEALTH
+    async for data in received:
+        for begin in range(0, min(len(data), left), STEP):
+            yield data[begin : begin + STEP]
+            await asyncio.sleep(0)
+        left -= len(data)
+        if left <= 0:
+            return
 
 
 def _healthy(body: bytes, status: str) -> str:

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,35 @@ async def test_a_pod_is_asked_through_the_proxy_and_knows_nobodys_token(tmp_path
         ):
             ran = await it.kubectl("get", "--raw", f"/api/v1/namespaces/default/pods/{name}/proxy/")
             assert re.search(said, ran.err), ran.err
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"HTTP/1.1 200 O\rK\r\n\r\nhi", "503|it is no HTTP|what it answers is no HTTP"),
+        (b"HTTP/1.1 200 OK\r\nX-A: b\rc\0\r\nX-B: c\r\n\r\nhi", "^hi$"),
+        (b"HTTP/1.1 200 OK\r\n" + b"a:b\r\n" * 100_000 + b"\r\nhi", "503|too many headers"),
+        (b"nothing", "503|ended before it had begun"),
+    ],
+    ids=["reason", "control-characters", "many-headers", "none"],
+)
+async def test_an_answer_of_a_pod_that_is_no_sound_http_is_told_in_words(
+    tmp_path: Path, answer: bytes, said: str
+) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        with suppress(ConnectionError):
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server, world(tmp_path) as it:
+        port = server.sockets[0].getsockname()[1]
+        await it.ok("apply", "-f", "-", stdin=manifest())
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
+        ran = await it.kubectl("get", "--raw", f"/api/v1/namespaces/default/pods/web:{port}/proxy/")
+        assert re.search(said, ran.err or ran.out), ran
 
 
 async def test_who_is_ready_says_what_was_looked_at(tmp_path: Path) -> None:
