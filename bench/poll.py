@@ -105,7 +105,7 @@ async def serve(folder: Path) -> None:
         async with asyncio.TaskGroup() as tasks:
             settings = shim.ShimSettings(socket=folder / "s", folder=folder / "shim", pods_folder=str(folder / "pods"))
             async with shim.running(
-                settings, CellsDouble(tasks, folder), store, shim.Told(demand.of_sandbox), Ways(Carrier(b"key"))
+                settings, CellsDouble(tasks, folder), store, shim.PodLookups(demand.of_sandbox), Ways(Carrier(b"key"))
             ):
                 await asyncio.Event().wait()
 

@@ -67,7 +67,7 @@ def traces() -> dict[str, list[float]]:
     }  # fmt: skip
 
 
-class Policy(Protocol):
+class PoolPolicy(Protocol):
     """How many warm cells to have."""
 
     def came(self, now: float, *, hit: bool) -> None:
@@ -146,7 +146,7 @@ def boot(chance: random.Random) -> float:
     return BOOT_MEDIAN * exp(chance.gauss(0, BOOT_SIGMA))
 
 
-def simulate(trace: Sequence[float], policy: Policy) -> Result:
+def simulate(trace: Sequence[float], policy: PoolPolicy) -> Result:
     """A week; a warm cell is (when it is ready, when it was requested)."""
     chance = random.Random(SEED + 1)
     found = Result()
@@ -172,7 +172,7 @@ def simulate(trace: Sequence[float], policy: Policy) -> Result:
     return found
 
 
-def serve(at: float, warm: list[tuple[float, float]], policy: Policy, found: Result, chance: random.Random) -> None:
+def serve(at: float, warm: list[tuple[float, float]], policy: PoolPolicy, found: Result, chance: random.Random) -> None:
     """A pod takes the oldest ready cell, else the one that is ready first, else a fresh one."""
     ready = [each for each in warm if each[0] <= at]
     if not warm:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import _leases
-from tests.support.light_cells_process import Controller, players
+from tests.support.light_cells_process import ControllerProcess, players
 
 SIZES = tuple(int(word) for word in os.environ.get("BENCH_CELLS", "100,300,1000").split(","))
 PODS = int(os.environ.get("BENCH_PODS", "1000"))
@@ -36,7 +36,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Phase:
+class SamplePeriod:
     """What passed between two looks: seconds, CPU seconds, resident bytes at the end, lateness in seconds."""
 
     seconds: float
@@ -45,7 +45,7 @@ class Phase:
     lag: Mapping[str, float]
 
     @classmethod
-    def between(cls, before: Json, after: Json) -> Phase:
+    def between(cls, before: Json, after: Json) -> SamplePeriod:
         return cls(after["at"] - before["at"], after["cpu"] - before["cpu"], after["rss"], after["lag"])
 
     @property
@@ -54,34 +54,34 @@ class Phase:
         return self.cpu / self.seconds
 
 
-async def measure(folder: Path, count: int) -> dict[str, Phase]:
+async def measure(folder: Path, count: int) -> dict[str, SamplePeriod]:
     """All phases with so many cells."""
-    controller = Controller(folder)
+    controller = ControllerProcess(folder)
     empty = await controller.start(count)
     try:
         async with players(folder, controller.port, count):
-            found = {"accepted": Phase.between(empty, await controller.until_all(count))}
+            found = {"accepted": SamplePeriod.between(empty, await controller.until_all(count))}
             await asyncio.sleep(SETTLE_SECONDS)
             before = await controller.ask("told")
             await asyncio.sleep(STEADY_SECONDS)
-            found["steady"] = Phase.between(before, await controller.ask("told"))
+            found["steady"] = SamplePeriod.between(before, await controller.ask("told"))
             await controller.kill()
             killed = time.monotonic()
             empty = await controller.start()
             back = await controller.until_all(count)
-            found["restart"] = Phase.between({**empty, "at": killed}, back)
+            found["restart"] = SamplePeriod.between({**empty, "at": killed}, back)
             await asyncio.sleep(SETTLE_SECONDS)
             before = await controller.ask("told")
             await controller.ask("ask", PODS)
             after = await controller.ask("told")
             assert after["connected"] == after["cells"] == count + PODS, f"not all pods have their cell: {after}"
-            found[f"{PODS} pods"] = Phase.between(before, after)
+            found[f"{PODS} pods"] = SamplePeriod.between(before, after)
     finally:
         await controller.kill()
     return found
 
 
-def show(count: int, found: Mapping[str, Phase]) -> None:
+def show(count: int, found: Mapping[str, SamplePeriod]) -> None:
     for name, one in found.items():
         lag = "".join(f"{1000 * one.lag[part]:>8.1f}" for part in ("p50", "p99", "max"))
         print(
@@ -104,7 +104,7 @@ async def bench() -> float:
     print(
         f"{'cells':>6} {'':<12}{'s':>8}{'CPU s':>9}{'core':>9}{'ms/cell':>10}{'MiB':>8}{'p50':>8}{'p99':>8}{'max':>8}"
     )
-    all_found: dict[int, dict[str, Phase]] = {}
+    all_found: dict[int, dict[str, SamplePeriod]] = {}
     for count in SIZES:
         with tempfile.TemporaryDirectory(prefix="bench-scale-") as folder:
             all_found[count] = await measure(Path(folder), count)

@@ -116,7 +116,7 @@ def own_memory() -> int:
     return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Private_"))
 
 
-class Fleet:
+class FleetStub:
     """As much of the fleet as the room of Services asks: claimed cells, and a channel to each."""
 
     def __init__(self, folder: Path) -> None:
@@ -148,7 +148,7 @@ def name_of(number: int) -> CellName:
     return CellName(f"c-{number}")
 
 
-class Told:
+class KernelReports:
     """What cells have told: which kernel holds what, since when."""
 
     def __init__(self, source: int) -> None:
@@ -215,7 +215,7 @@ async def set_status(found: Library, namespace: str, name: str, wanted: Json) ->
 
 
 @dataclass
-class Measured:
+class Latencies:
     """Latencies of cells in seconds, sorted, and the controller's CPU time for a change."""
 
     latencies: list[float]
@@ -225,7 +225,7 @@ class Measured:
         return self.latencies[min(int(len(self.latencies) * part), len(self.latencies) - 1)]
 
 
-async def measure(found: Library, told: Told, team: int, users: Sequence[int], changes: int) -> Measured:
+async def measure(found: Library, told: KernelReports, team: int, users: Sequence[int], changes: int) -> Latencies:
     """A pod of a Service of this namespace turns unready, or ready again, so many times."""
     chance = random.Random(20_261_129)
     latencies: list[float] = []
@@ -240,7 +240,7 @@ async def measure(found: Library, told: Told, team: int, users: Sequence[int], c
         latencies += [at - began for at in await told.since(began, users)]
         await asyncio.sleep(PAUSE)
         used += time.process_time() - cpu
-    return Measured(sorted(latencies), used / changes)
+    return Latencies(sorted(latencies), used / changes)
 
 
 def placed() -> list[int]:
@@ -251,7 +251,7 @@ def placed() -> list[int]:
 async def bench(folder: Path, cells: Sequence[tuple[int, Path]], source: int, memory: int) -> float:
     where = placed()
     of_team = {team: [one for one, place in enumerate(where) if place == team] for team in range(3)}
-    told, fleet = Told(source), Fleet(folder)
+    told, fleet = KernelReports(source), FleetStub(folder)
     async with sqlite.running(folder / "records.sqlite") as store:
         async with library.running(store, Sealing(bytes(32)), (*STORED, PODS), time.time) as found:
             began = time.monotonic()
@@ -287,7 +287,7 @@ async def bench(folder: Path, cells: Sequence[tuple[int, Path]], source: int, me
     return found_of[1].share(0.99)
 
 
-def report(few: Measured, found_of: dict[int, Measured], of_team: dict[int, list[int]]) -> None:
+def report(few: Latencies, found_of: dict[int, Latencies], of_team: dict[int, list[int]]) -> None:
     ten = found_of[1]
     print(f"from a pod's change to the kernel of each of ten cells, {len(ten.latencies)} times: "
           f"p50 {ten.share(0.5):.3f} s, p99 {ten.share(0.99):.3f} s, worst {ten.latencies[-1]:.3f} s")  # fmt: skip

@@ -34,7 +34,7 @@ from controller.api.token_routes import Desk
 from controller.api.worker_routes import WorkerDesk
 from controller.central import silence
 from controller.central.enrolment import WorkerEnrolment
-from controller.central.registry import Registry
+from controller.central.registry import WorkerRegistry
 from controller.central.service import WorkerService
 from controller.choice import demand
 from controller.clouds.ec2 import ec2_cloud
@@ -61,9 +61,9 @@ from controller.objects.sealing import Sealing
 from controller.objects.tokens import Tokens
 from controller.pods import engine, registries
 from controller.pods.adoption import PodOwner
-from controller.pods.delivery import Identity
+from controller.pods.delivery import ClusterIdentity
 from controller.pods.prices import Prices
-from controller.pods.surroundings import Images
+from controller.pods.surroundings import ImageLookup
 from controller.process import Stop
 from controller.sandboxes import warming as warm_images
 from controller.sandboxes.adoption import SandboxOwner
@@ -74,7 +74,7 @@ from controller.services import addresses as service_addresses
 from controller.services import api_service, declared
 from controller.services import room as services_room
 from controller.shim.sandboxes import CLAIMED_BY
-from controller.shim.server import Told
+from controller.shim.server import PodLookups
 from controller.store import etcd, etcd_gateway, sqlite
 from controller.store.protocol import Store
 from controller.store.timed import TimedStore
@@ -100,7 +100,7 @@ async def main(settings: Settings) -> None:
         store = TimedStore(await _open_store(settings, rooms, stop.told), metrics.wrote)
         cloud = await _open_cloud(settings, rooms)
         later = _Later()
-        workers = Registry(store, time.time)
+        workers = WorkerRegistry(store, time.time)
         await workers.load()
         link = await rooms.enter_async_context(
             link_port.running(
@@ -180,7 +180,7 @@ class _Later:
 
 
 def _for_workers(
-    workers: Registry,
+    workers: WorkerRegistry,
     later: _Later,
     store: Store,
     login: LoginOf,
@@ -222,10 +222,10 @@ async def _open_store(settings: Settings, rooms: AsyncExitStack, stop: asyncio.E
     return await rooms.enter_async_context(etcd.running(there, stop.is_set))
 
 
-async def _open_registries(settings: Settings, rooms: AsyncExitStack, cloud: Cloud) -> Images:
+async def _open_registries(settings: Settings, rooms: AsyncExitStack, cloud: Cloud) -> ImageLookup:
     """What pods are told of images, and how registries are asked."""
     access = RegistryAccess(cloud.login, share=cloud.share)
-    images = Images(access=access, patience=settings.api.image_patience)
+    images = ImageLookup(access=access, patience=settings.api.image_patience)
     if not settings.api.ask_registries:
         return images
     asking = await rooms.enter_async_context(
@@ -262,7 +262,9 @@ def _check_stock(settings: Settings) -> None:
             raise Fault(Kind.INVALID, f"cloud.ec2.image_{architecture} {image}", "there is no agent for it", mend)
 
 
-async def _open_services(settings: Settings, rooms: AsyncExitStack, library: objects.Library, fleet: Cells) -> Told:
+async def _open_services(
+    settings: Settings, rooms: AsyncExitStack, library: objects.Library, fleet: Cells
+) -> PodLookups:
     """Services for cells: those of the cluster, or those declared here; and what is told of a kubelet's pods."""
     if settings.kubernetes.kubeconfig is not None:
         return await shim_rooms.open_cluster(settings, rooms, fleet)
@@ -327,10 +329,10 @@ def _own_version() -> str:
         return ""
 
 
-def _identity(settings: Settings, link: link_port.Link) -> Identity:
+def _identity(settings: Settings, link: link_port.Link) -> ClusterIdentity:
     """How pods know this API, and are known to it."""
     tokens = Tokens(link.authority.secret("tokens"), time.time)
-    return Identity(
+    return ClusterIdentity(
         tokens,
         link.authority.pem.decode(),
         settings.api.pods_address,

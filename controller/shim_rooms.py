@@ -17,7 +17,7 @@ from controller.services import room as services_room
 from controller.shim import placing
 from controller.shim import server as shim
 from controller.shim.sandboxes import CLAIMED_BY
-from controller.shim.server import Told
+from controller.shim.server import PodLookups
 from controller.store.protocol import Store
 
 log = structlog.get_logger()
@@ -28,17 +28,17 @@ def overhead_of(settings: Settings) -> demand.Overhead:
     return demand.Overhead(cpu_millis=settings.overhead.cpu, memory_mib=settings.overhead.memory)
 
 
-def sized_by_limits(settings: Settings) -> Told:
+def sized_by_limits(settings: Settings) -> PodLookups:
     """What a pod asks for where no cluster tells of it."""
     if settings.shim.socket is not None:
         log.warning(
             "kubernetes.kubeconfig is not set: pods are sized by their limits, without the cluster's Services",
             mend="name the node's own kubeconfig",
         )
-    return Told(partial(demand.of_sandbox, overhead=overhead_of(settings)))
+    return PodLookups(partial(demand.of_sandbox, overhead=overhead_of(settings)))
 
 
-async def open_cluster(settings: Settings, rooms: AsyncExitStack, cells: Cells) -> Told:
+async def open_cluster(settings: Settings, rooms: AsyncExitStack, cells: Cells) -> PodLookups:
     """The cluster's Services for cells; it tells of its pods, too."""
     node = cluster_room.node_name(settings.kubernetes)
     services = await rooms.enter_async_context(services_room.running(settings.services, cells, node, clustered=True))
@@ -50,7 +50,7 @@ async def open_cluster(settings: Settings, rooms: AsyncExitStack, cells: Cells) 
     overhead = overhead_of(settings)
     of_pod, of_sandbox = (partial(of, overhead=overhead) for of in (demand.of_pod, demand.of_sandbox))
     pods = neighbour.pods
-    return Told(partial(pods.demand, of_pod=of_pod, of_sandbox=of_sandbox), pods.images, pods.find, pods.never)
+    return PodLookups(partial(pods.demand, of_pod=of_pod, of_sandbox=of_sandbox), pods.images, pods.find, pods.never)
 
 
 async def open_shim(
@@ -60,7 +60,7 @@ async def open_shim(
     store: Store,
     ways: Ways,
     access: RegistryAccess,
-    told: Told,
+    told: PodLookups,
 ) -> None:
     """Serve the kubelet's socket, where the settings name one."""
     own = settings.shim

@@ -17,7 +17,7 @@ import msgspec
 
 from cellagent.boot.identity import CellIdentity, Home
 from cellagent.boot.metadata import Metadata
-from cellagent.boot.userdata import UserData, parse
+from cellagent.boot.userdata import BootFacts, parse
 from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
@@ -81,7 +81,7 @@ def pause(tries: int, chance: Callable[[], float] = random.random) -> float:
     return chance() * min(LONGEST_PAUSE, SHORTEST_PAUSE * 2.0 ** min(tries, 16)) + 0.05
 
 
-async def _facts(metadata: Metadata) -> tuple[UserData, bytes, bytes]:
+async def _facts(metadata: Metadata) -> tuple[BootFacts, bytes, bytes]:
     facts = parse(await metadata.get("user-data"))
     document = await metadata.get("dynamic/instance-identity/document")
     return facts, document, await metadata.get("dynamic/instance-identity/signature")
@@ -139,7 +139,7 @@ def client_context(identity: CellIdentity, protocol: str) -> ssl.SSLContext:
 
 
 async def _join_at(
-    address: str, facts: UserData, identity: CellIdentity, request: wire.JoinRequest, vpc: tuple[str, ...]
+    address: str, facts: BootFacts, identity: CellIdentity, request: wire.JoinRequest, vpc: tuple[str, ...]
 ) -> Home:
     authority = await pinned.authority(address, facts.ca, "the user-data")
     files.replace(identity.authority, authority, durable=True)

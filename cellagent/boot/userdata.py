@@ -12,7 +12,7 @@ MARK = "#chinampa "
 LONGEST = 1 << 20
 
 
-class UserData(msgspec.Struct, frozen=True, kw_only=True):
+class BootFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The facts in the script. `controllers` are "host:port"; `ca` is the fingerprint of the authority."""
 
     version: int
@@ -21,12 +21,12 @@ class UserData(msgspec.Struct, frozen=True, kw_only=True):
     token: str
 
 
-def parse(data: bytes) -> UserData:
+def parse(data: bytes) -> BootFacts:
     """The facts, from plain or compressed text. Raises Fault INVALID."""
     try:
         text = (_unpacked(data) if data[:2] == b"\x1f\x8b" else data).decode()
         line = next(line for line in text.splitlines() if line.startswith(MARK))
-        facts = msgspec.json.decode(line.removeprefix(MARK), type=UserData)
+        facts = msgspec.json.decode(line.removeprefix(MARK), type=BootFacts)
     except StopIteration:
         raise _invalid(f"it has no line that begins with {MARK.strip()!r}") from None
     except (ValueError, zlib.error, msgspec.DecodeError) as error:

@@ -48,7 +48,7 @@ class Transient(Exception):
         self.reason = reason or "RegistryUnavailable"
 
 
-class Patience:
+class RetryBudget:
     """How long one request is tried, at so many addresses one after another: each has an equal share of what is left.
 
     What a registry asks us to wait does not count; what has passed since somebody asked does. Times come in, as seconds

@@ -73,7 +73,7 @@ class PullStore(Protocol):
         ...
 
 
-class _Shared:
+class _SharedPull:
     """One pull and those who wait for it."""
 
     def __init__(self) -> None:
@@ -107,7 +107,7 @@ class Puller:
         self._fills = fills
         self.ending = 0
         """Pulls whose callers have gone and whose processes have not yet."""
-        self._running: dict[tuple[str, Credentials], _Shared] = {}
+        self._running: dict[tuple[str, Credentials], _SharedPull] = {}
 
     @property
     def busy(self) -> bool:
@@ -120,7 +120,7 @@ class Puller:
         key = (str(wanted), credentials)
         shared = self._running.get(key)
         if shared is None:
-            shared = self._running[key] = _Shared()
+            shared = self._running[key] = _SharedPull()
             shared.task = self._group.create_task(self._run(key, shared, wanted, credentials))
         shared.waiters += 1
         try:
@@ -142,7 +142,7 @@ class Puller:
                 shared.task.cancel()
 
     async def _run(
-        self, key: tuple[str, Credentials], shared: _Shared, wanted: Reference, credentials: Credentials
+        self, key: tuple[str, Credentials], shared: _SharedPull, wanted: Reference, credentials: Credentials
     ) -> None:
         try:
             shared.outcome = await self._pull(wanted, credentials)

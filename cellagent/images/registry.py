@@ -20,7 +20,7 @@ from yarl import URL
 
 from cellagent.images import answers
 from cellagent.images import credentials as creds
-from cellagent.images.answers import ATTEMPTS, Patience, Transient
+from cellagent.images.answers import ATTEMPTS, RetryBudget, Transient
 from cellagent.images.logins import Host, RegistryLogins
 from cellagent.images.manifest import ACCEPTED, MANIFEST_LIMIT, Descriptor, digest_of
 from cellagent.images.messages import Credentials, PullRequest, RegistrySettings
@@ -90,7 +90,7 @@ class RegistryClient:
     async def blob(self, descriptor: Descriptor) -> AsyncGenerator[bytes]:
         """The bytes of a blob, not verified, resumed where a connection breaks."""
         at, failures, bases = 0, 0, list(self._bases)
-        patience = Patience(len(bases), _now())
+        patience = RetryBudget(len(bases), _now())
         notes: list[str] = []
         while at < descriptor.size or not at:
             try:
@@ -102,7 +102,7 @@ class RegistryClient:
                         at += len(fresh)
                         if at > descriptor.size:
                             raise self._mismatch(f"layer {descriptor.digest}", "more bytes", f"{descriptor.size} bytes")
-                        failures, patience = 0, Patience(len(bases), _now())
+                        failures, patience = 0, RetryBudget(len(bases), _now())
                         if fresh:
                             yield fresh
                 if at < descriptor.size:
@@ -124,7 +124,7 @@ class RegistryClient:
 
     async def _whole(self, path: str, headers: dict[str, str], limit: int) -> tuple[bytes, dict[str, str]]:
         notes: list[str] = []
-        attempts, patience = ATTEMPTS, Patience(len(self._bases), _now(), self._asked_at)
+        attempts, patience = ATTEMPTS, RetryBudget(len(self._bases), _now(), self._asked_at)
         self._asked_at = None  # what follows an answer has its own time
         for base in list(self._bases):
             try:
@@ -143,7 +143,7 @@ class RegistryClient:
         raise AssertionError("a repository has at least one address")
 
     async def _persist(
-        self, base: Base, path: str, headers: dict[str, str], limit: int, attempts: int, patience: Patience
+        self, base: Base, path: str, headers: dict[str, str], limit: int, attempts: int, patience: RetryBudget
     ) -> tuple[bytes, dict[str, str]]:
         failures = 0
         while True:
@@ -159,7 +159,7 @@ class RegistryClient:
 
     @asynccontextmanager
     async def _open(
-        self, base: Base, path: str, headers: dict[str, str], patience: Patience
+        self, base: Base, path: str, headers: dict[str, str], patience: RetryBudget
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
         """A good answer to GET `path`, after whatever redirects and log-ins it takes."""
         # A mirror of several registries is told which one is meant, as containerd does it.
@@ -215,7 +215,7 @@ class RegistryClient:
             raise Fault(Kind.BROKEN, self.thing, f"{base.host} redirects to a place without TLS or none")
         return target
 
-    async def _pause(self, failures: int, error: Transient, patience: Patience) -> None:
+    async def _pause(self, failures: int, error: Transient, patience: RetryBudget) -> None:
         self._waits(error.pause)
         jitter = random.uniform(0.75, 1.25)  # noqa: S311 (no secret)
         await asyncio.sleep(patience.pause(failures, error.pause, jitter, _now()))

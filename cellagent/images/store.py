@@ -67,7 +67,7 @@ class StoredImage(msgspec.Struct, frozen=True, kw_only=True):
     manifests: tuple[str, ...] = ()
 
 
-class _Index(msgspec.Struct, frozen=True):
+class _StoreIndex(msgspec.Struct, frozen=True):
     boot_id: str = ""
     images: tuple[StoredImage, ...] = ()
     layers: tuple[StoredLayer, ...] = ()
@@ -379,7 +379,9 @@ class ImageStore:
         self._names = {name: image.id for image in self._images.values() for name in (*image.tags, *image.digests)}
 
     def _save(self) -> None:
-        index = msgspec.json.encode(_Index(self._boot_id, tuple(self._images.values()), tuple(self._layers.values())))
+        index = msgspec.json.encode(
+            _StoreIndex(self._boot_id, tuple(self._images.values()), tuple(self._layers.values()))
+        )
         self.saved = False
         try:
             files.replace(self.root / "index.json", index)
@@ -392,10 +394,10 @@ class ImageStore:
 
     def _load(self) -> None:
         try:
-            index = msgspec.json.decode((self.root / "index.json").read_bytes(), type=_Index)
+            index = msgspec.json.decode((self.root / "index.json").read_bytes(), type=_StoreIndex)
         except (FileNotFoundError, msgspec.DecodeError, ValueError):
             # No index, or one that a crash of the machine tore: everything can be pulled again.
-            index = _Index()
+            index = _StoreIndex()
         same_boot = index.boot_id == self._boot_id
         for layer in index.layers:
             if (layer.durable or same_boot) and self._place(layer).is_dir():

@@ -24,7 +24,7 @@ from controller.fleet.reports import Vitals
 from controller.model import cost
 from controller.model.cell import Cell
 from controller.model.offer import Offer
-from controller.sandboxes.warming import Held
+from controller.sandboxes.warming import ImageCoverage
 
 SOCKET = "admin.sock"
 # The kernel keeps no longer names of sockets (sockaddr_un).
@@ -91,7 +91,7 @@ async def running(
     facts: dict[str, Any],
     cloud: Cloud,
     metrics: Metrics,
-    held: Callable[[], Sequence[Held]],
+    held: Callable[[], Sequence[ImageCoverage]],
     routes: Sequence[web.RouteDef] = (),
 ) -> AsyncGenerator[None]:
     """Serve the socket in `folder`; `facts` are what `status` tells of this controller, `cloud` is asked for prices,

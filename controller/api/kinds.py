@@ -6,7 +6,7 @@ from controller.objects.kinds import EVENTS, NAMESPACES, NODES, STORED
 from controller.objects.resource import Resource
 from controller.objects.schema import meta, metrics, policies, reviews
 from controller.objects.schema.base import Part
-from controller.pods.kind import PODS, Templates
+from controller.pods.kind import PODS, PodTemplates
 from controller.workloads import kinds as workloads
 
 
@@ -40,7 +40,7 @@ def _measured(name: str, kind: type[Part], *, namespaced: bool) -> Resource:
 POD_METRICS = _measured("pods", metrics.PodMetrics, namespaced=True)
 NODE_METRICS = _measured("nodes", metrics.NodeMetrics, namespaced=False)
 METRICS = (POD_METRICS, NODE_METRICS)
-WORKLOADS = workloads.resources(Templates())
+WORKLOADS = workloads.resources(PodTemplates())
 # Kinds whose objects are kept, by whomever.
 KEPT = (PODS, NAMESPACES, NODES, EVENTS, *STORED, *WORKLOADS)
 # Types that a body in protobuf may be of.

@@ -62,7 +62,7 @@ class Metrics(ProcessMetrics):
 
     def measure(self, measured: ScrapeSources) -> None:
         """From now on a scrape reads this off too."""
-        self.registry.register(_AtScrape(measured, self._now))
+        self.registry.register(_ControllerCollector(measured, self._now))
 
     def changed(self, cell: Cell, stages: Stages) -> None:
         """A cell is in another state than it was."""
@@ -72,7 +72,7 @@ class Metrics(ProcessMetrics):
             self._lost.labels(stage).inc()
 
 
-class _AtScrape(Collector):
+class _ControllerCollector(Collector):
     """Reads off what others keep anyway."""
 
     def __init__(self, measured: ScrapeSources, now: Callable[[], float]) -> None:

@@ -30,7 +30,7 @@ async def running(
 ) -> AsyncGenerator[None]:
     """Serve the socket in `folder`; `facts` are what `status` tells of this shim beside."""
     started = time.time()
-    metrics.registry.register(_AtScrape(cells, central, ways, str(facts["worker"])))
+    metrics.registry.register(_WorkerCollector(cells, central, ways, str(facts["worker"])))
 
     async def listed(_: web.Request) -> web.Response:
         now = time.time()
@@ -53,7 +53,7 @@ async def running(
         yield
 
 
-class _AtScrape(Collector):
+class _WorkerCollector(Collector):
     """Reads off what others keep anyway."""
 
     def __init__(self, cells: RemoteCells, central: Central, ways: Ways, worker: str) -> None:

@@ -13,7 +13,7 @@ from msgspec import Meta
 from cellwire.faults import Fault, Kind
 from controller.api.token_routes import told
 from controller.central import silence
-from controller.central.registry import Registry
+from controller.central.registry import WorkerRegistry
 from controller.fleet.cells import Cells
 
 log = structlog.get_logger()
@@ -29,7 +29,7 @@ class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class WorkerDesk:
     """Makes tokens, and ends workers with what they have claimed. `facts` are what a new worker needs beside."""
 
-    def __init__(self, registry: Registry, cells: Cells, facts: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, registry: WorkerRegistry, cells: Cells, facts: Callable[[], dict[str, Any]]) -> None:
         self._registry = registry
         self._cells = cells
         self._facts = facts

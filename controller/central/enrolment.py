@@ -12,7 +12,7 @@ from cellwire.rpc.grpclib_patches import certificate_shown
 from cellwire.rpc.reverse import worker_of
 from cellwire.worker.v1 import worker_pb2 as wire
 from cellwire.worker.v1.worker_grpc import WorkerEnrolmentBase
-from controller.central.registry import Registry
+from controller.central.registry import WorkerRegistry
 from controller.link.authority import CELL_LIFE, Authority, key_of, key_of_certificate
 
 log = structlog.get_logger()
@@ -22,7 +22,7 @@ RENEW_AFTER = int(CELL_LIFE.total_seconds() * 2 / 3)
 class WorkerEnrolment(WorkerEnrolmentBase):
     """The two calls of a worker that is not, or not for much longer, known."""
 
-    def __init__(self, authority: Authority, registry: Registry, refused: Counter[str]) -> None:
+    def __init__(self, authority: Authority, registry: WorkerRegistry, refused: Counter[str]) -> None:
         self._authority = authority
         self._registry = registry
         self._refused = refused

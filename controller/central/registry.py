@@ -15,7 +15,7 @@ from hostkit.tasks import KeyedLocks
 KIND = "workers"
 
 
-class Registry:
+class WorkerRegistry:
     """All workers by name, and when each was last heard of."""
 
     def __init__(self, store: Store, now: Callable[[], float]) -> None:

@@ -17,7 +17,7 @@ from cellwire.worker.v1 import worker_pb2 as wire
 from cellwire.worker.v1.worker_grpc import WorkersBase
 from controller.central import claims
 from controller.central.dialling import Dialling
-from controller.central.registry import Registry
+from controller.central.registry import WorkerRegistry
 from controller.clouds.protocol import LoginOf
 from controller.fleet.cells import Cells
 from controller.link.authority import key_of_certificate
@@ -38,7 +38,7 @@ class WorkerService(WorkersBase):
 
     def __init__(
         self,
-        registry: Registry,
+        registry: WorkerRegistry,
         cells: Callable[[], Cells],
         check_lead: Callable[[], None],
         login: LoginOf,

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import structlog
 
 from cellwire.faults import Fault
-from controller.central.registry import Registry
+from controller.central.registry import WorkerRegistry
 from controller.fleet.cells import Cells
 from controller.model.cell import Cell
 from controller.model.steps import LIVE
@@ -28,7 +28,7 @@ async def retire(cells: Cells, worker: str, why: str) -> int:
     return len(theirs)
 
 
-class Listening:
+class WorkerSilence:
     """How long each worker has been silent, as far as we have listened: a pause of ours is no silence of theirs, and
     neither is a wall clock that was set.
     """
@@ -52,7 +52,9 @@ class Listening:
 
 
 @asynccontextmanager
-async def running(cells: Cells, registry: Registry, lease: float, now: Callable[[], float]) -> AsyncGenerator[None]:
+async def running(
+    cells: Cells, registry: WorkerRegistry, lease: float, now: Callable[[], float]
+) -> AsyncGenerator[None]:
     """Retire the cells of workers of which nothing was heard for `lease` seconds; 0: of none."""
     async with asyncio.TaskGroup() as tasks:
         looking = tasks.create_task(_retire_of_silent(cells, registry, lease, now), name="silent workers")
@@ -62,8 +64,8 @@ async def running(cells: Cells, registry: Registry, lease: float, now: Callable[
             looking.cancel()
 
 
-async def _retire_of_silent(cells: Cells, registry: Registry, lease: float, now: Callable[[], float]) -> None:
-    listening = Listening(registry.heard_at, lease, now())
+async def _retire_of_silent(cells: Cells, registry: WorkerRegistry, lease: float, now: Callable[[], float]) -> None:
+    listening = WorkerSilence(registry.heard_at, lease, now())
     while lease:
         await asyncio.sleep(LOOK_EVERY)
         workers = [cell.claim.worker for cell in _held(cells, lambda _: True) if cell.claim is not None]

@@ -129,7 +129,7 @@ READ: dict[str, tuple[str, Callable[[str], Any]]] = {
     "volume-size": ("volume_gb", _size),
     "tenancy": ("tenancy", _tenancy),
 }
-# What the kubelet of a sandbox does not say: annotation → field of Told and how its text is read.
+# What the kubelet of a sandbox does not say: annotation → field of the demand and how its text is read.
 OF_DEMAND: dict[str, tuple[str, Callable[[str], int]]] = {"memory": ("memory_mib", mebibytes), "gpus": ("gpus", _count)}
 # Annotations that mean something to a cloud, not to the choice.
 OF_CLOUDS = frozenset(

@@ -14,7 +14,7 @@ from controller.link.join_checks import Admitted, check, check_renewal, token_ha
 from controller.model.cell import Cell
 from controller.model.instance import Identity
 from controller.model.names import CellName, InstanceId
-from controller.model.steps import InvalidStep, Joined
+from controller.model.steps import InstanceJoined, InvalidStep
 
 # A small instance can ask to join before the answer to its launch is written down.
 PATIENCE = 15.0
@@ -48,7 +48,7 @@ class Admittance:
             cause = f"its address is {identity.address}, it was launched with {cell.address}"
             raise Fault(Kind.DENIED, f"join of instance {identity.instance}", cause, reason="WrongAddress")
         try:
-            cell = await self._book.change(cell.name, Joined())
+            cell = await self._book.change(cell.name, InstanceJoined())
         except InvalidStep as error:
             cause = f"its cell is {error.state.value}: an instance joins once"
             raise Fault(Kind.DENIED, f"join of instance {identity.instance}", cause, reason="JoinedBefore") from error

@@ -233,12 +233,12 @@ class Executor:
         """Nothing was launched: give the token back where that is certain, else leave it and ask again later."""
         why = outcome.fault or Fault(Kind.BROKEN, "launch", "the cloud gave no reason")
         if why.kind is Kind.NO_CAPACITY:
-            await self._book.change(cell.name, steps.Refused(str(why)))
+            await self._book.change(cell.name, steps.LaunchRefused(str(why)))
             return
         fault = Fault(why.kind, f"launch of cell {cell.name}", str(why))
         if why.kind not in FINAL:
             raise fault
-        await self._give_up(await self._book.change(cell.name, steps.Refused(str(why))), fault)
+        await self._give_up(await self._book.change(cell.name, steps.LaunchRefused(str(why))), fault)
 
     async def _launched(self, name: CellName, instance: Instance) -> None:
         offer = launch.offer_of(instance, await self._sold_to(name))

@@ -14,7 +14,7 @@ from controller.link import told
 from controller.link.port import ConnectionChange
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, InstanceId
-from controller.model.steps import Told
+from controller.model.steps import BootReported
 
 EVENTS_KEPT = 1000
 # First events of these reasons are stages of the pod's start, told beside those of the boot.
@@ -151,7 +151,7 @@ class Reports:
 
     def _note(self, cell: Cell, moments: dict[str, float]) -> None:
         if not moments.keys() <= cell.moments.keys():
-            self._book.soon(cell.name, Told(moments))
+            self._book.soon(cell.name, BootReported(moments))
 
     def _forget(self, name: CellName) -> None:
         self.vitals.pop(name, None)

@@ -35,7 +35,7 @@ class Launching(msgspec.Struct, frozen=True, kw_only=True):
     join_token_hash: str
 
 
-class Refused(msgspec.Struct, frozen=True):
+class LaunchRefused(msgspec.Struct, frozen=True):
     """The cloud launched nothing, and says so: the token is spent and there is no instance of it."""
 
     reason: str
@@ -57,11 +57,11 @@ class Assigned(msgspec.Struct, frozen=True):
     claim: PodClaim
 
 
-class Joined(msgspec.Struct, frozen=True):
+class InstanceJoined(msgspec.Struct, frozen=True):
     """The instance proved who it is and has its certificate."""
 
 
-class Told(msgspec.Struct, frozen=True):
+class BootReported(msgspec.Struct, frozen=True):
     """Moments of the boot by name, as the cell tells them once it is connected. What is known already stays."""
 
     moments: dict[str, float]
@@ -100,22 +100,33 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 Event = (
-    Launching | Refused | Launched | Assigned | Joined | Told | Claimed | Announced | Retired | Released | Lost | Ended
+    Launching
+    | LaunchRefused
+    | Launched
+    | Assigned
+    | InstanceJoined
+    | BootReported
+    | Claimed
+    | Announced
+    | Retired
+    | Released
+    | Lost
+    | Ended
 )
 
 TRANSITIONS: dict[tuple[CellState, type[Event]], CellState] = {
     (S.REQUESTED, Launching): S.LAUNCHING,
-    (S.LAUNCHING, Refused): S.REQUESTED,
+    (S.LAUNCHING, LaunchRefused): S.REQUESTED,
     (S.LAUNCHING, Launched): S.BOOTING,
-    (S.BOOTING, Joined): S.READY,
+    (S.BOOTING, InstanceJoined): S.READY,
     (S.READY, Claimed): S.CLAIMED,
     # The answer to a launch may come after the cell was given up: its instance must be known to be ended.
     (S.RETIRING, Launched): S.RETIRING,
     (S.LOST, Launched): S.LOST,
-    (S.RETIRING, Refused): S.RETIRING,
-    (S.LOST, Refused): S.LOST,
+    (S.RETIRING, LaunchRefused): S.RETIRING,
+    (S.LOST, LaunchRefused): S.LOST,
     **{(state, Assigned): state for state in LIVE - {S.CLAIMED}},
-    **{(state, Told): state for state in (S.READY, S.CLAIMED, *ENDING)},
+    **{(state, BootReported): state for state in (S.READY, S.CLAIMED, *ENDING)},
     **{(state, Announced): state for state in (S.BOOTING, S.READY, S.CLAIMED)},
     **{(state, Retired): S.RETIRING for state in LIVE},
     **{(state, Released): S.RETIRING for state in LIVE - {S.CLAIMED}},
@@ -146,7 +157,7 @@ def _with_facts(cell: Cell, event: Event, now: float) -> Cell:
     match event:
         case Launching(client_token=token, join_token_hash=hashed):
             return replace(cell, client_token=token, join_token_hash=hashed, boots=cell.boots + 1, reason="")
-        case Refused(reason):
+        case LaunchRefused(reason):
             spent = replace(cell, client_token="", join_token_hash="")
             return replace(spent, reason=reason) if cell.state is S.REQUESTED else spent
         case Launched():
@@ -160,11 +171,11 @@ def _with_facts(cell: Cell, event: Event, now: float) -> Cell:
             )
         case Assigned(claim):
             return replace(cell, claim=claim, assigned_at=now)
-        case Told(moments):
+        case BootReported(moments):
             return replace(cell, moments={**moments, **cell.moments})
         case Announced(announcement):
             return replace(cell, announced=announcement)
         case Retired(reason) | Released(reason) | Lost(reason):
             return replace(cell, reason=reason)
-        case Joined() | Claimed() | Ended():
+        case InstanceJoined() | Claimed() | Ended():
             return cell

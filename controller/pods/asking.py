@@ -33,7 +33,7 @@ _HEALTH = "/grpc.health.v1.Health/Check"
 _SERVING = 1
 
 
-class Tunnel(Protocol):
+class ProbeStream(Protocol):
     """A connection to a port of a pod."""
 
     async def write(self, data: bytes) -> None:
@@ -95,7 +95,7 @@ async def _dialled(there: OneCell, handler: Json, asked: Asked) -> str:
     return _failure(answer)
 
 
-async def _over_tls(tunnel: Tunnel, request: bytes) -> bytes:
+async def _over_tls(tunnel: ProbeStream, request: bytes) -> bytes:
     """Ask by TLS; whose the certificate is, no probe checks."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -127,7 +127,7 @@ async def _over_tls(tunnel: Tunnel, request: bytes) -> bytes:
     return answer
 
 
-async def _health(tunnel: Tunnel, service: str) -> str:
+async def _health(tunnel: ProbeStream, service: str) -> str:
     """Ask the standard health service of gRPC."""
     connection = h2.connection.H2Connection()
     connection.initiate_connection()

@@ -54,7 +54,7 @@ class _Refused(Exception):
         self.cause = cause
 
 
-class Containers:
+class PodContainers:
     """The containers of one pod on one cell."""
 
     def __init__(self, uid: str, cell: CellName, around: Surroundings) -> None:

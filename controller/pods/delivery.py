@@ -15,7 +15,7 @@ from controller.pods import contents, service_links
 from controller.pods.contents import Entry, Missing, Sources
 from controller.pods.events import Recorder
 from controller.pods.files import put_tree
-from controller.pods.records import Records
+from controller.pods.records import PodRecords
 from controller.pods.run import PodRecord
 from controller.pods.translate import ACCOUNT_VOLUME, volumes_folder
 from controller.sandboxes.cell import OneCell
@@ -27,7 +27,7 @@ RENEWED_AT = 0.8
 SETTLE = 0.05
 
 
-class Identity(msgspec.Struct, frozen=True):
+class ClusterIdentity(msgspec.Struct, frozen=True):
     """How pods are known to this API: who makes tokens, whom a pod is to trust, and where the API is for pods ("" where
     no pod can reach it); and the domain of the names of Services, by which they know each other.
     """
@@ -43,7 +43,13 @@ class Delivery:
     """The volumes of one pod on its present cell."""
 
     def __init__(
-        self, uid: str, there: OneCell, records: Records, recorder: Recorder, library: Library, identity: Identity
+        self,
+        uid: str,
+        there: OneCell,
+        records: PodRecords,
+        recorder: Recorder,
+        library: Library,
+        identity: ClusterIdentity,
     ) -> None:
         self._uid = uid
         self._there = there

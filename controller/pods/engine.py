@@ -34,14 +34,14 @@ from controller.objects.resource import Resource
 from controller.objects.stored import Change, Ending
 from controller.objects.tokens import Tokens
 from controller.pods.adoption import OWNER
-from controller.pods.delivery import Identity
+from controller.pods.delivery import ClusterIdentity
 from controller.pods.events import Recorder
 from controller.pods.kind import PODS
 from controller.pods.lifecycle import container_named, containers_of
 from controller.pods.logs import Logs
-from controller.pods.records import Records
+from controller.pods.records import PodRecords
 from controller.pods.run import PodRecord, PodRun, Running
-from controller.pods.surroundings import Images, Surroundings
+from controller.pods.surroundings import ImageLookup, Surroundings
 from controller.pods.usage import Usage, Usages
 from controller.pods.worker import Worker
 from controller.sandboxes.following import LogKeeping
@@ -282,19 +282,19 @@ def _gone(name: str) -> Generator[None]:
 async def running(
     cells: Cells,
     library: Library,
-    identity: Identity,
+    identity: ClusterIdentity,
     ways: Ways,
     *,
     folder: Path,
     demand_of: Callable[[Mapping[str, Any]], Demand],
-    images: Images | None = None,
+    images: ImageLookup | None = None,
 ) -> AsyncGenerator[Pods]:
     """Run all declared pods. Their logs are below `folder`; `demand_of` says what a pod's spec needs of a cell,
     `images` what can be known of its images beforehand.
 
     Leaving does not end pods: they run on, and the next life takes them up.
     """
-    now, images = library.now, images or Images()
+    now, images = library.now, images or ImageLookup()
     objects, events = Objects(library.revisions), Objects(library.revisions)
     async with (
         sandboxes_room(cells, library.store, ways, OWNER, images.access) as room,
@@ -303,7 +303,7 @@ async def running(
         around = Surroundings(
             cells=cells,
             room=room,
-            records=Records(library.store, objects, Finishing(tasks), now),
+            records=PodRecords(library.store, objects, Finishing(tasks), now),
             recorder=Recorder(events, library.store, now),
             logs=Logs(folder / "logs", ways.log_bytes),
             supervisor=ways.supervisor,

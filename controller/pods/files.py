@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from cellwire.cell.v1 import cell_pb2 as wire
 from controller.pods.contents import Entry
-from controller.pods.storage import Held
+from controller.pods.storage import DiskUsage
 from controller.pods.translate import Folder
 from controller.sandboxes.cell import OneCell
 
@@ -29,12 +29,12 @@ async def put_tree(there: OneCell, folder: str, entries: Sequence[Entry]) -> Non
     await there.put_files(wire.PutFilesStart(folder=folder), messages)
 
 
-async def held(there: OneCell, sandbox: str, own: Mapping[str, str], folders: Mapping[str, str]) -> Held:
+async def held(there: OneCell, sandbox: str, own: Mapping[str, str], folders: Mapping[str, str]) -> DiskUsage:
     """What containers (names by id) and folders hold on the cell's disk. Raises Fault."""
     used = await there.usage(sandbox, own.keys())
     sizes = await there.disk_usage(list(folders.values()))
     layers = {own[container]: one.layer_bytes for container, one in used.items()}
-    return Held(layers, dict(zip(folders, sizes, strict=True)))
+    return DiskUsage(layers, dict(zip(folders, sizes, strict=True)))
 
 
 def _entry(folder: Folder) -> wire.FileEntry:

@@ -64,7 +64,7 @@ PODS = Resource(
 )
 
 
-class Templates:
+class PodTemplates:
     """What workloads must know of the pods that they make."""
 
     def check(self, template: Json, field: str, report: Report) -> None:

@@ -23,7 +23,7 @@ KIND = "pod"
 SHOWN = frozenset(f"{wishes.PREFIX}{name}" for name in wishes.SHOWN)
 
 
-class Records:
+class PodRecords:
     """All pods, durable in `store`, shown in `objects`."""
 
     def __init__(self, store: Store, objects: Objects, finishing: Finishing, now: Callable[[], float]) -> None:

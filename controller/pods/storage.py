@@ -19,7 +19,7 @@ EVERY = 10.0
 GRACE = 1.0
 
 
-class Held(msgspec.Struct, frozen=True):
+class DiskUsage(msgspec.Struct, frozen=True):
     """Bytes on the cell's disk: of writable layers by container, and of folders by path."""
 
     layers: Mapping[str, int]
@@ -38,7 +38,7 @@ def folders(pod: Json) -> dict[str, str]:
     return volumes | {f"log {one['name']}": log_folder(pod, one["name"]) for one, _ in containers_of(pod["spec"])}
 
 
-def excess(pod: Json, held: Held) -> str:
+def excess(pod: Json, held: DiskUsage) -> str:
     """Why the pod is to go; "" where it may stay."""
     spec = pod["spec"]
     for name, limit in disk.bounded(spec).items():

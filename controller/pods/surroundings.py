@@ -9,13 +9,13 @@ from typing import Any
 from controller.fleet.cells import Cells
 from controller.model.offer import Demand
 from controller.objects.library import Library
-from controller.pods.delivery import Identity
+from controller.pods.delivery import ClusterIdentity
 from controller.pods.events import Recorder
 from controller.pods.logs import Logs
-from controller.pods.records import Records
+from controller.pods.records import PodRecords
 from controller.sandboxes.owned import Supervisor
 from controller.sandboxes.pulling import NOBODY, RegistryAccess
-from controller.sandboxes.room import Room
+from controller.sandboxes.room import SandboxRoom
 
 
 async def _nobody_says(_: Sequence[str]) -> tuple[str, ...]:
@@ -23,7 +23,7 @@ async def _nobody_says(_: Sequence[str]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Images:
+class ImageLookup:
     """What can be known of images before a cell has them: for which processors all of them are built (empty: unknown),
     and how registries are asked for what a pod may have. `patience` is how long, in seconds, a cell is kept for a pod
     of which an image cannot be pulled; 0 is for ever.
@@ -39,13 +39,13 @@ class Surroundings:
     """See the module. `room` is where the pods' sandboxes are."""
 
     cells: Cells
-    room: Room
-    records: Records
+    room: SandboxRoom
+    records: PodRecords
     recorder: Recorder
     logs: Logs
     supervisor: Supervisor
     demand: Callable[[Mapping[str, Any]], Demand]
-    images: Images
+    images: ImageLookup
     library: Library
-    identity: Identity
+    identity: ClusterIdentity
     now: Callable[[], float]

@@ -22,7 +22,7 @@ from controller.objects.fields import Json
 from controller.pods import bought, lifecycle, storage
 from controller.pods.adoption import OWNER, carried
 from controller.pods.claiming import CLAIM_AGAIN, Claiming
-from controller.pods.containers import Containers
+from controller.pods.containers import PodContainers
 from controller.pods.file_volumes import mount_all
 from controller.pods.files import held, put_folders
 from controller.pods.prober import probing
@@ -220,7 +220,7 @@ class Worker:
         if not ready and sandbox is not None and not sandbox.interrupted:
             raise _Lost("the pod's sandbox on it has ended")
 
-    async def _sandbox(self, cell: CellName, containers: Containers) -> None:
+    async def _sandbox(self, cell: CellName, containers: PodContainers) -> None:
         """The pod's sandbox on this cell, made once, with its folders."""
         record = self.record
         while True:
@@ -249,7 +249,7 @@ class Worker:
             cell, claim, config, config, carried=carried(record.pod, record.run)
         )
 
-    async def _converge(self, cell: CellName, containers: Containers) -> lifecycle.Finish:
+    async def _converge(self, cell: CellName, containers: PodContainers) -> lifecycle.Finish:
         while True:
             self._wake.clear()
             await self._refresh(containers)
@@ -271,10 +271,10 @@ class Worker:
                     case lifecycle.Finish():
                         return action
 
-    def _containers(self, cell: CellName) -> Containers:
-        return Containers(self.uid, cell, self._around)
+    def _containers(self, cell: CellName) -> PodContainers:
+        return PodContainers(self.uid, cell, self._around)
 
-    async def _refresh(self, containers: Containers) -> None:
+    async def _refresh(self, containers: PodContainers) -> None:
         for container, _ in lifecycle.containers_of(self.record.pod["spec"]):
             await containers.refresh(container["name"])
 

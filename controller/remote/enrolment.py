@@ -15,7 +15,7 @@ from cellwire.rpc.call import call
 from cellwire.rpc.reverse import CALLS, calling
 from cellwire.worker.v1 import worker_grpc
 from cellwire.worker.v1 import worker_pb2 as wire
-from controller.remote.identity import Joined, WorkerIdentity
+from controller.remote.identity import WorkerCredentials, WorkerIdentity
 
 log = structlog.get_logger()
 DEADLINE = 20.0
@@ -29,7 +29,7 @@ FINAL = frozenset({Kind.DENIED, Kind.INVALID})
 
 async def joined(
     identity: WorkerIdentity, controllers: Sequence[str], fingerprint: str, token: str, stopped: Callable[[], bool]
-) -> Joined:
+) -> WorkerCredentials:
     """What joining told, now or in an earlier life; waits for a controller that lets us join, unless `stopped`. A token
     is used where there is no identity yet. Raises Fault DENIED or INVALID.
     """
@@ -55,19 +55,21 @@ async def joined(
         await asyncio.sleep(JOIN_AGAIN)
 
 
-async def _join_at(address: str, identity: WorkerIdentity, token: str) -> Joined:
+async def _join_at(address: str, identity: WorkerIdentity, token: str) -> WorkerCredentials:
     host, port = pinned.endpoint(address)
     request = wire.JoinRequest(token=token, signing_request=identity.signing_request())
     async with calling(host, port, identity.calling(CALLS), pinned.SERVER_NAME) as channel:
         reply = await call(worker_grpc.WorkerEnrolmentStub(channel).Join, request, deadline=DEADLINE)
-    told = Joined(worker=reply.worker, renew_at=time.time() + reply.renew_after_seconds, carried_key=reply.carried_key)
+    told = WorkerCredentials(
+        worker=reply.worker, renew_at=time.time() + reply.renew_after_seconds, carried_key=reply.carried_key
+    )
     identity.keep(told, reply.certificate)
     log.info("joined", controller=address, worker=told.worker)
     return told
 
 
 async def renew_often(
-    identity: WorkerIdentity, known: Joined, controllers: Sequence[str], renewed: Callable[[], None]
+    identity: WorkerIdentity, known: WorkerCredentials, controllers: Sequence[str], renewed: Callable[[], None]
 ) -> None:
     """For ever: have the next certificate at two thirds of the present one's life; `renewed` is told."""
     while True:
@@ -84,7 +86,7 @@ async def renew_often(
             renewed()
 
 
-async def _renew(identity: WorkerIdentity, known: Joined, controllers: Sequence[str]) -> Joined:
+async def _renew(identity: WorkerIdentity, known: WorkerCredentials, controllers: Sequence[str]) -> WorkerCredentials:
     request = wire.RenewRequest(signing_request=identity.signing_request())
     fault = Fault(Kind.UNAVAILABLE, "renewal", "no controller was tried")
     for address in controllers:

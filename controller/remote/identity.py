@@ -16,7 +16,7 @@ from cellwire.faults import Fault, Kind
 from hostkit import files
 
 
-class Joined(msgspec.Struct, frozen=True, kw_only=True):
+class WorkerCredentials(msgspec.Struct, frozen=True, kw_only=True):
     """What joining told. `renew_at` is a unix second; `carried_key` signs what cells carry."""
 
     worker: str
@@ -35,10 +35,10 @@ class WorkerIdentity:
         self._authority = folder / "ca.pem"
         self._joined = folder / "joined"
 
-    def joined(self) -> Joined | None:
+    def joined(self) -> WorkerCredentials | None:
         """What joining told, if this worker has joined."""
         try:
-            return msgspec.msgpack.decode(self._joined.read_bytes(), type=Joined)
+            return msgspec.msgpack.decode(self._joined.read_bytes(), type=WorkerCredentials)
         except (OSError, msgspec.DecodeError):
             return None
 
@@ -53,7 +53,7 @@ class WorkerIdentity:
         files.replace(self._key, private, durable=True)
         files.replace(self._authority, authority, durable=True)
 
-    def keep(self, joined: Joined, certificate: bytes) -> None:
+    def keep(self, joined: WorkerCredentials, certificate: bytes) -> None:
         """Write down a certificate, then that it is there."""
         files.replace(self._certificate, certificate, durable=True)
         files.replace(self._joined, msgspec.msgpack.encode(joined), durable=True)

@@ -12,7 +12,7 @@ import structlog
 from controller.remote import enrolment, port
 from controller.remote.cells import RemoteCells
 from controller.remote.central import Central
-from controller.remote.identity import Joined, WorkerIdentity
+from controller.remote.identity import WorkerCredentials, WorkerIdentity
 from controller.remote.settings import Remote
 from controller.store.protocol import Store
 
@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 @asynccontextmanager
 async def running(
-    settings: Remote, identity: WorkerIdentity, joined: Joined, central: Central, store: Store
+    settings: Remote, identity: WorkerIdentity, joined: WorkerCredentials, central: Central, store: Store
 ) -> AsyncGenerator[RemoteCells]:
     """The room, open for as long as the context lives; cells outlive it."""
     context = identity.answering(port.PROTOCOLS)

@@ -15,7 +15,7 @@ from cellwire.faults import Fault
 from cellwire.rpc.grpclib_patches import HeldChannel
 from controller.model.names import CellName
 from controller.sandboxes import told
-from controller.sandboxes.told import Dialled, Pace, Question, Unapplied
+from controller.sandboxes.told import Dialled, NameQuery, Pace, Unapplied
 
 log = structlog.get_logger()
 # A pod asks for some names a second; one that asks for more is answered as slowly. How often it asks is its own doing,
@@ -58,7 +58,7 @@ class ServicesStream:
                     self._sequence, self._unconfirmed = one.changes.sequence, self._unconfirmed + 1
                 await self._stream.send_message(one)
 
-    async def heard(self) -> AsyncIterator[Question | Dialled | Unapplied]:
+    async def heard(self) -> AsyncIterator[NameQuery | Dialled | Unapplied]:
         """What its pod asks for and dials, and what it could not do. Raises Fault."""
         pace = Pace(QUESTIONS_EACH_SECOND, QUESTIONS_AT_ONCE, time.monotonic())
         async for output in self._stream:
@@ -68,5 +68,5 @@ class ServicesStream:
                 self._unconfirmed -= 1
             else:
                 await asyncio.sleep(pace.wait(1, time.monotonic()))
-            if isinstance(said, Question | Dialled | Unapplied):
+            if isinstance(said, NameQuery | Dialled | Unapplied):
                 yield said

@@ -24,7 +24,7 @@ from hostkit.tasks import Finishing
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class SandboxRoom:
     """What is known of the sandboxes, and what can be done with them."""
 
     memory: Memory
@@ -43,7 +43,7 @@ async def running(
     access: RegistryAccess = NOBODY,
     *,
     patience: float | None = None,
-) -> AsyncGenerator[Room]:
+) -> AsyncGenerator[SandboxRoom]:
     """The sandboxes of `owner`; `access` is how registries are asked. For `patience` see `OneCell`."""
     async with asyncio.TaskGroup() as tasks:
         memory = Memory(store, Finishing(tasks), owner)
@@ -53,7 +53,7 @@ async def running(
         sandboxes = Sandboxes(cells, memory, following, ways.carrier, containers)
         watching = tasks.create_task(Interruptions(cells, memory, containers, owner).watch(), name="interruptions")
         try:
-            yield Room(memory, following, containers, sandboxes, Pulling(memory, access))
+            yield SandboxRoom(memory, following, containers, sandboxes, Pulling(memory, access))
         finally:
             watching.cancel()
             await following.close()

@@ -280,7 +280,7 @@ def sizes(told: Sequence[int], folders: Sequence[str]) -> tuple[int, ...]:
     return tuple(told)
 
 
-class Question(msgspec.Struct, frozen=True):
+class NameQuery(msgspec.Struct, frozen=True):
     """A name that a cell's pod asks for, what the answer is told back with, and the type as DNS numbers it."""
 
     id: int
@@ -300,7 +300,9 @@ class Unapplied(msgspec.Struct, frozen=True):
     cause: str
 
 
-def services(told: wire.ServicesOutput, sequence: int, unconfirmed: int) -> Question | Dialled | Unapplied | int | None:
+def services(
+    told: wire.ServicesOutput, sequence: int, unconfirmed: int
+) -> NameQuery | Dialled | Unapplied | int | None:
     """What a cell tells of Services: the sequence that its kernel holds is a number; None is what later agents may say.
     `sequence` is the last that it was told, `unconfirmed` are the changes whose end it has not told yet. Raises Fault.
 
@@ -315,7 +317,7 @@ def services(told: wire.ServicesOutput, sequence: int, unconfirmed: int) -> Ques
             name = told.question.name
             if len(name) > LONGEST_NAME or any(ord(one) > 0xFF for one in name) or told.question.type > HIGHEST_TYPE:
                 raise untrue(thing, f"the cell asks for a name of {len(name)} characters that DNS cannot carry")
-            return Question(told.question.id, name, told.question.type)
+            return NameQuery(told.question.id, name, told.question.type)
         case "dialled":
             _address(told.dialled, "an address that the pod has dialled")
             return Dialled(told.dialled)

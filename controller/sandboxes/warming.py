@@ -36,7 +36,7 @@ LIKELY_AGAIN_SECONDS = 600.0
 JUST_CLAIMED_SECONDS = 20.0
 
 
-class Held(msgspec.Struct, frozen=True, kw_only=True):
+class ImageCoverage(msgspec.Struct, frozen=True, kw_only=True):
     """One image of a class of warm cells: on how many of those that wait it is, and why it is missing on another."""
 
     of: str
@@ -60,7 +60,7 @@ class Warming:
         self._filled: dict[CellName, dict[str, str]] = {}
         """Of each cell the images that were pulled or tried: "" where one is there, else why it is not."""
 
-    def held(self) -> tuple[Held, ...]:
+    def held(self) -> tuple[ImageCoverage, ...]:
         """Each image that is wanted, in the order of the settings."""
         waiting = [cell for cell in self._cells.list() if _waits(cell)]
         return tuple(self._of(of, image, waiting) for of in self._wanted for image in self._images(of))
@@ -97,14 +97,14 @@ class Warming:
             except Fault as fault:
                 log.info("an image did not come early", cell=name, image=image, cause=str(fault))
 
-    def _of(self, of: str, image: str, waiting: Sequence[Cell]) -> Held:
+    def _of(self, of: str, image: str, waiting: Sequence[Cell]) -> ImageCoverage:
         said = [
             self._filled.get(cell.name, {}).get(image, "coming")
             for cell in waiting
             if cell.standby is not None and cell.standby.of == of
         ]
         faults = [words for words in said if words not in {"", "coming"}]
-        return Held(
+        return ImageCoverage(
             of=of,
             image=image,
             there=said.count(""),

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable
 from cellwire.cell.v1 import cell_pb2 as wire
 from controller.model.names import CellName
 from controller.services import compiling
-from controller.services.model import Key, Service, Slice
+from controller.services.model import Key, ServiceEntry, Slice
 
 # What any pod dials without asking for a name: the API server, by variables that a kubelet gives it.
 COMMON: frozenset[Key] = frozenset({("default", "kubernetes")})
 
 
-class Cell:
+class CellServices:
     """What one cell holds, and what has changed for it since it was told."""
 
     def __init__(self, namespace: str, wake: Callable[[], None]) -> None:
@@ -35,10 +35,10 @@ class Book:
     def __init__(self, node: str = "", common: Iterable[Key] = COMMON) -> None:
         self.node = node
         self.common = frozenset(common)
-        self.services: dict[Key, Service] = {}
+        self.services: dict[Key, ServiceEntry] = {}
         self._slices: dict[Key, Slice] = {}
         self._of_service: dict[Key, dict[Key, Slice]] = {}
-        self._cells: dict[CellName, Cell] = {}
+        self._cells: dict[CellName, CellServices] = {}
         self._here: dict[str, set[CellName]] = {}
         self._of_namespace: dict[str, set[Key]] = {}
         self._users: dict[Key, set[CellName]] = {}
@@ -46,7 +46,7 @@ class Book:
         self._compiled: dict[Key, wire.HeldService] = {}
         self._named_at: dict[str, set[Key]] = {}
 
-    def put_service(self, service: Service) -> None:
+    def put_service(self, service: ServiceEntry) -> None:
         """A Service is so from now on."""
         if self.services.get(service.key) == service:
             return
@@ -91,7 +91,7 @@ class Book:
             self._of_service.pop(former.service, None)
         self._change(former.service)
 
-    def replace(self, services: Iterable[Service] | None = None, slices: Iterable[Slice] | None = None) -> None:
+    def replace(self, services: Iterable[ServiceEntry] | None = None, slices: Iterable[Slice] | None = None) -> None:
         """All of a kind, as a list tells them: what is not there is no more."""
         if services is not None:
             new = {one.key: one for one in services}
@@ -139,7 +139,7 @@ class Book:
         """A cell wants to be told, from the beginning; `wake` is called when there is something."""
         former = self._cells.get(name)
         self._here.setdefault(namespace, set()).add(name)
-        cell = self._cells[name] = Cell(namespace, wake)
+        cell = self._cells[name] = CellServices(namespace, wake)
         cell.wanted = set(former.wanted) if former is not None and former.namespace == namespace else set()
         cell.sequence = former.sequence if former is not None else 0
         for key in cell.wanted:
@@ -197,7 +197,7 @@ class Book:
         from_the_start = self._cells if key in self.common else self._here.get(key[0], ())
         return frozenset(from_the_start) | frozenset(self._users.get(key, ()))
 
-    def _from_the_start(self, cell: Cell, key: Key) -> bool:
+    def _from_the_start(self, cell: CellServices, key: Key) -> bool:
         return key[0] == cell.namespace or key in self.common
 
     def _held(self, key: Key) -> wire.HeldService:

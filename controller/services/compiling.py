@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from cellwire.cell.v1 import cell_pb2 as wire
-from controller.services.model import Endpoint, Port, Service, Slice
+from controller.services.model import MappedPort, ServiceEntry, Slice, SliceEndpoint
 
 
-def name_of(service: Service) -> str:
+def name_of(service: ServiceEntry) -> str:
     """As cells know it."""
     return "/".join(service.key)
 
 
-def held(service: Service, slices: Iterable[Slice], node: str) -> wire.HeldService:
+def held(service: ServiceEntry, slices: Iterable[Slice], node: str) -> wire.HeldService:
     """What a cell of this node holds of it. Headless and external ones have names only, and nothing in the kernel."""
     known = tuple(slices)
     if not service.addresses:
@@ -37,7 +37,7 @@ def held(service: Service, slices: Iterable[Slice], node: str) -> wire.HeldServi
     )
 
 
-def backends(service: Service, port: Port, slices: Iterable[Slice], node: str) -> list[tuple[str, int]]:
+def backends(service: ServiceEntry, port: MappedPort, slices: Iterable[Slice], node: str) -> list[tuple[str, int]]:
     """Addresses and port numbers of who answers at a port: who is ready; where nobody is, who still serves though it
     ends, as kube-proxy does.
     """
@@ -53,6 +53,6 @@ def backends(service: Service, port: Port, slices: Iterable[Slice], node: str) -
     return sorted({(endpoint.address, number) for endpoint, number in chosen})
 
 
-def told(service: Service, slices: Iterable[Slice]) -> Iterator[Endpoint]:
+def told(service: ServiceEntry, slices: Iterable[Slice]) -> Iterator[SliceEndpoint]:
     """Who is told by the name of a headless Service."""
     return (endpoint for one in slices for endpoint in one.endpoints if endpoint.ready or service.not_ready_too)

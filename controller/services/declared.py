@@ -26,7 +26,7 @@ from controller.services import addresses, endpoints, model
 from controller.services.addresses import Ranges
 from controller.services.book import Book
 from controller.services.model import Key
-from controller.services.observed import Observed
+from controller.services.observed import EndpointSources
 
 log = structlog.get_logger()
 # Changes come in swarms; one pass takes what came within this.
@@ -122,7 +122,7 @@ class _Declared:
         self._library = library
         self._book = book
         self._due: set[Key] = set()
-        self._observed = Observed((), (), ())
+        self._observed = EndpointSources((), (), ())
 
     async def work(self, listed: Callable[[], None]) -> None:
         seen = self._library.revisions.last
@@ -147,7 +147,7 @@ class _Declared:
     def _all(self) -> None:
         """From the beginning: the book is made anew, and each Service looked at."""
         services, slices = self._objects(SERVICES.key).list(), self._objects(ENDPOINT_SLICES.key).list()
-        self._observed = Observed(services, self._objects(PODS).list(), slices)
+        self._observed = EndpointSources(services, self._objects(PODS).list(), slices)
         self._book.replace(map(_read, services), map(model.slice_of, slices))
         self._due |= {model.key_of(one) for one in (*services, *self._objects(ENDPOINTS.key).list())}
         self._due |= {model.slice_of(one).service for one in slices}
@@ -206,10 +206,10 @@ class _Declared:
         written = self._objects(ENDPOINTS.key).get(namespace, name)
         own = written is not None and (written["metadata"].get("labels") or {}).get(endpoints.ENDPOINTS_LABEL)
         if service is None or service["spec"].get("type") == "ExternalName":
-            await self._do(ENDPOINT_SLICES, namespace, endpoints.Plan(delete=_names(ours)))
-            await self._do(ENDPOINTS, namespace, endpoints.Plan(delete=(name,) if own else ()))
+            await self._do(ENDPOINT_SLICES, namespace, endpoints.EndpointChanges(delete=_names(ours)))
+            await self._do(ENDPOINTS, namespace, endpoints.EndpointChanges(delete=(name,) if own else ()))
         elif not service["spec"].get("selector"):
-            await self._do(ENDPOINTS, namespace, endpoints.Plan(delete=(name,) if own else ()))
+            await self._do(ENDPOINTS, namespace, endpoints.EndpointChanges(delete=(name,) if own else ()))
             theirs = None if own else written
             await self._do(ENDPOINT_SLICES, namespace, endpoints.mirrored(service, theirs, ours))
         else:
@@ -217,11 +217,11 @@ class _Declared:
             await self._do(ENDPOINT_SLICES, namespace, endpoints.slices(service, found, ours))
             wanted = endpoints.endpoints(service, found)
             if written is None:
-                await self._do(ENDPOINTS, namespace, endpoints.Plan(create=(wanted,)))
+                await self._do(ENDPOINTS, namespace, endpoints.EndpointChanges(create=(wanted,)))
             elif endpoints.content(written) != endpoints.content(wanted):
-                await self._do(ENDPOINTS, namespace, endpoints.Plan(change=(wanted,)))
+                await self._do(ENDPOINTS, namespace, endpoints.EndpointChanges(change=(wanted,)))
 
-    async def _do(self, resource: Resource, namespace: str, plan: endpoints.Plan) -> None:
+    async def _do(self, resource: Resource, namespace: str, plan: endpoints.EndpointChanges) -> None:
         how = How(manager=MANAGER)
         for one in plan.create:
             await self._library.create(resource, namespace, one, how)
@@ -234,7 +234,7 @@ class _Declared:
         return self._library.objects(key)
 
 
-def _read(service: Json) -> model.Service:
+def _read(service: Json) -> model.ServiceEntry:
     return model.inside(model.service_of(service))
 
 

@@ -51,7 +51,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
         return (self.endpoint.get("targetRef") or {}).get("uid", self.address)
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class EndpointChanges(msgspec.Struct, frozen=True, kw_only=True):
     """What to write: objects to create, such as are to be so from now on, and names of those that are to go."""
 
     create: tuple[Json, ...] = ()
@@ -99,12 +99,12 @@ def families(service: Json) -> list[str]:
     return service["spec"].get("ipFamilies") or [V4]
 
 
-def slices(service: Json, found: Sequence[Member], there: Sequence[Json]) -> Plan:
+def slices(service: Json, found: Sequence[Member], there: Sequence[Json]) -> EndpointChanges:
     """What to do about the slices of a Service that these pods answer for. Who is in one stays in it."""
     return _planned(service, found, there, SELECTED, families(service))
 
 
-def mirrored(service: Json, endpoints: Json | None, there: Sequence[Json]) -> Plan:
+def mirrored(service: Json, endpoints: Json | None, there: Sequence[Json]) -> EndpointChanges:
     """The slices of a Service without a selector, whose Endpoints somebody has written."""
     found: list[Member] = []
     annotated = (endpoints or {"metadata": {}})["metadata"].get("labels") or {}
@@ -113,7 +113,7 @@ def mirrored(service: Json, endpoints: Json | None, there: Sequence[Json]) -> Pl
         for kind, ready in (("addresses", True), ("notReadyAddresses", False)):
             found += [Member(ports=ports, endpoint=_mirror(one, ready=ready)) for one in subset.get(kind) or ()]
     if not found:
-        return Plan(delete=tuple(one["metadata"]["name"] for one in there))
+        return EndpointChanges(delete=tuple(one["metadata"]["name"] for one in there))
     return _planned(service, found, there, MIRRORED, list(dict.fromkeys(one.family for one in found)))
 
 
@@ -149,7 +149,9 @@ def endpoints(service: Json, found: Sequence[Member]) -> Json:
     return made
 
 
-def _planned(service: Json, found: Sequence[Member], there: Sequence[Json], by: str, wanted: Sequence[str]) -> Plan:
+def _planned(
+    service: Json, found: Sequence[Member], there: Sequence[Json], by: str, wanted: Sequence[str]
+) -> EndpointChanges:
     names = {one["metadata"]["name"] for one in there}
     plans = [
         _of_family(service, [one for one in found if one.family == each], _of_type(there, each), names, (by, each))
@@ -165,7 +167,7 @@ def _of_type(there: Sequence[Json], type_: str) -> list[Json]:
 
 def _of_family(
     service: Json, found: Sequence[Member], there: Sequence[Json], names: set[str], kind: tuple[str, str]
-) -> Plan:
+) -> EndpointChanges:
     # One without endpoints says that nobody answers.
     groups: dict[Ports, list[Member]] = {} if found else {(): []}
     for one in found:
@@ -177,8 +179,8 @@ def _of_family(
     return _joined(plans, tuple(one["metadata"]["name"] for rest in of_ports.values() for one in rest))
 
 
-def _joined(plans: Sequence[Plan], gone: tuple[str, ...]) -> Plan:
-    return Plan(
+def _joined(plans: Sequence[EndpointChanges], gone: tuple[str, ...]) -> EndpointChanges:
+    return EndpointChanges(
         create=tuple(one for plan in plans for one in plan.create),
         change=tuple(one for plan in plans for one in plan.change),
         delete=(*gone, *(name for plan in plans for name in plan.delete)),
@@ -192,7 +194,7 @@ def _group(
     there: Sequence[Json],
     names: set[str],
     kind: tuple[str, str],
-) -> Plan:
+) -> EndpointChanges:
     """The slices of those who answer by the same ports at addresses of one family; `kind` is by whom, and which."""
     left = {(one.uid, one.address): one.endpoint for one in found}
     filled: list[tuple[Json | None, list[Json]]] = []
@@ -221,7 +223,7 @@ def _group(
             create.append(wanted)
         elif content(one) != content(wanted):
             change.append(wanted)
-    return Plan(create=tuple(create), change=tuple(change), delete=tuple(delete))
+    return EndpointChanges(create=tuple(create), change=tuple(change), delete=tuple(delete))
 
 
 def _slice(service: Json, name: str, ports: Ports, kept: Sequence[Json], kind: tuple[str, str]) -> Json:

@@ -23,7 +23,7 @@ _METADATA = frozenset({IPv6Address("fd00:ec2::254")})
 SERVICE_LABEL = "kubernetes.io/service-name"
 
 
-class Port(msgspec.Struct, frozen=True, kw_only=True):
+class MappedPort(msgspec.Struct, frozen=True, kw_only=True):
     """A Service's port: `name` "" is "the only one". `target` is a number or a port's name in the pod."""
 
     name: str = ""
@@ -33,13 +33,13 @@ class Port(msgspec.Struct, frozen=True, kw_only=True):
     node: int = 0
 
 
-class Service(msgspec.Struct, frozen=True, kw_only=True):
+class ServiceEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A Service. `addresses` are where it is dialled; none is headless. `cluster` are those of the cluster alone."""
 
     key: Key
     cluster: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
-    ports: tuple[Port, ...] = ()
+    ports: tuple[MappedPort, ...] = ()
     affinity_seconds: int = 0
     external_name: str = ""
     local_only: bool = False
@@ -47,7 +47,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     selector: dict[str, str] = {}
 
 
-class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+class SliceEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Who may answer. `ready` takes new connections; `serving` still can, though it ends."""
 
     address: str
@@ -63,16 +63,16 @@ class Slice(msgspec.Struct, frozen=True, kw_only=True):
     key: Key
     service: Key
     ports: dict[tuple[str, str], int] = {}
-    endpoints: tuple[Endpoint, ...] = ()
+    endpoints: tuple[SliceEndpoint, ...] = ()
 
 
-def service_of(found: Json) -> Service:
+def service_of(found: Json) -> ServiceEntry:
     """A Service object."""
     spec = _dict(found.get("spec"))
     key = key_of(found)
     cluster = tuple(str(one) for one in _list(spec.get("clusterIPs")) or [spec.get("clusterIP")] if _address(one))
     if spec.get("type") == "ExternalName":
-        return Service(key=key, external_name=str(spec.get("externalName") or "").lower().rstrip("."))
+        return ServiceEntry(key=key, external_name=str(spec.get("externalName") or "").lower().rstrip("."))
     ingress = _list(_dict(_dict(found.get("status")).get("loadBalancer")).get("ingress"))
     balanced = [_dict(one).get("ip") for one in ingress if _dict(one).get("ipMode", "VIP") == "VIP"]
     outside = [str(one) for one in (*_list(spec.get("externalIPs")), *balanced) if _address(one)]
@@ -80,7 +80,7 @@ def service_of(found: Json) -> Service:
     if spec.get("sessionAffinity") == "ClientIP":
         seconds = _dict(_dict(spec.get("sessionAffinityConfig")).get("clientIP")).get("timeoutSeconds")
         affinity = seconds if isinstance(seconds, int) and 0 < seconds <= 86_400 else AFFINITY_SECONDS
-    return Service(
+    return ServiceEntry(
         key=key,
         cluster=cluster,
         addresses=tuple(dict.fromkeys((*cluster, *outside))) if cluster else (),
@@ -92,7 +92,7 @@ def service_of(found: Json) -> Service:
     )
 
 
-def inside(service: Service) -> Service:
+def inside(service: ServiceEntry) -> ServiceEntry:
     """The Service by its cluster IP alone, as whoever may declare one in a namespace gets it. A cell of another
     namespace holds it too once its pod has asked for the name: external addresses or node ports would take its traffic.
     """
@@ -109,14 +109,14 @@ def slice_of(found: Json) -> Slice:
         protocol, number = PROTOCOLS.get(str(one.get("protocol") or "TCP")), one.get("port")
         if protocol and isinstance(number, int) and 0 < number < 65536:
             ports[str(one.get("name") or ""), protocol] = number
-    endpoints: list[Endpoint] = []
+    endpoints: list[SliceEndpoint] = []
     if found.get("addressType") in ("IPv4", "IPv6"):
         for one in map(_dict, _list(found.get("endpoints"))):
             conditions = _dict(one.get("conditions"))
             ready = conditions.get("ready") is not False
             serving = conditions.get("serving") is not False and (ready or conditions.get("serving") is True)
             endpoints += [
-                Endpoint(
+                SliceEndpoint(
                     address=str(address),
                     ready=ready,
                     serving=serving,
@@ -157,12 +157,12 @@ def networks(addresses: Iterable[str]) -> tuple[str, ...]:
     return tuple(map(str, found))
 
 
-def _port(one: Json) -> Port | None:
+def _port(one: Json) -> MappedPort | None:
     protocol, number, node = PROTOCOLS.get(str(one.get("protocol") or "TCP")), one.get("port"), one.get("nodePort")
     if not protocol or not isinstance(number, int) or not 0 < number < 65536:
         return None
     target = one.get("targetPort")
-    return Port(
+    return MappedPort(
         name=str(one.get("name") or ""),
         protocol=protocol,
         number=number,

@@ -9,7 +9,7 @@ from itertools import islice
 from cellwire.cell.v1 import cell_pb2 as wire
 from controller.services import compiling
 from controller.services.book import Book
-from controller.services.model import Key, Service
+from controller.services.model import Key, ServiceEntry
 
 A, CNAME, PTR, AAAA, SRV = 1, 5, 12, 28, 33
 NO_NAME = 3
@@ -49,7 +49,7 @@ def _has(book: Book, labels: list[str]) -> bool:
     return len(labels) < 2 or book.some_in(labels[0])
 
 
-def _of_service(book: Book, service: Service, name: str, before: list[str], type_: int) -> wire.NameAnswer:
+def _of_service(book: Book, service: ServiceEntry, name: str, before: list[str], type_: int) -> wire.NameAnswer:
     known = book.slices_of(service.key)
     if service.external_name:
         if before:
@@ -70,7 +70,9 @@ def _of_service(book: Book, service: Service, name: str, before: list[str], type
     return _said(_addresses(name, addresses, type_))
 
 
-def _ports(service: Service, book: Book, name: str, whole: str, asked: tuple[str, str], type_: int) -> wire.NameAnswer:
+def _ports(
+    service: ServiceEntry, book: Book, name: str, whole: str, asked: tuple[str, str], type_: int
+) -> wire.NameAnswer:
     port = next((one for one in service.ports if (one.name, one.protocol) == asked), None)
     if port is None:
         return _unknown()

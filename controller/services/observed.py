@@ -13,7 +13,7 @@ from controller.services import endpoints, model
 from controller.services.model import Key
 
 
-class Observed:
+class EndpointSources:
     """Services, pods and such slices as are ours."""
 
     def __init__(self, services: Iterable[Json], pods: Iterable[Json], slices: Iterable[Json]) -> None:

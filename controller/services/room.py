@@ -16,7 +16,7 @@ from controller.model.cell import Cell, CellState
 from controller.model.names import CellName
 from controller.sandboxes.cell import OneCell, is_over
 from controller.sandboxes.gate import ServicesStream
-from controller.sandboxes.told import Dialled, Question, Unapplied
+from controller.sandboxes.told import Dialled, NameQuery, Unapplied
 from controller.services import model, names
 from controller.services.book import COMMON, Book
 from controller.services.model import Key
@@ -31,7 +31,7 @@ CLUSTER_DNS: Key = ("kube-system", "kube-dns")
 _OVER = frozenset({CellState.RETIRING, CellState.LOST, CellState.GONE})
 
 
-class Facts(msgspec.Struct, frozen=True, kw_only=True):
+class NameResolution(msgspec.Struct, frozen=True, kw_only=True):
     """How names are answered: by a cluster's own name server, or by the controller. `networks` are those of Services;
     none is "not known".
     """
@@ -42,10 +42,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     networks: tuple[str, ...] = ()
 
 
-class Room:
+class ServiceFeed:
     """Keeps each cell told. Whoever knows of Services writes them in `book`, and sets `listed` once they are there."""
 
-    def __init__(self, tasks: asyncio.TaskGroup, cells: Cells, book: Book, facts: Facts) -> None:
+    def __init__(self, tasks: asyncio.TaskGroup, cells: Cells, book: Book, facts: NameResolution) -> None:
         self.book = book
         self.listed = asyncio.Event()
         self._tasks = tasks
@@ -115,7 +115,7 @@ class Room:
     async def _hear(self, name: CellName, stream: ServicesStream) -> None:
         async for said in stream.heard():
             match said:
-                case Question():
+                case NameQuery():
                     answer = wire.ServicesInput(answer=self._answer(name, said))
                     # What the pod is about to dial goes before the answer.
                     await stream.tell(*self._due(name), answer)
@@ -129,7 +129,7 @@ class Room:
         changes = self.book.due(name)
         return (wire.ServicesInput(changes=changes),) if changes is not None else ()
 
-    def _answer(self, name: CellName, question: Question) -> wire.NameAnswer:
+    def _answer(self, name: CellName, question: NameQuery) -> wire.NameAnswer:
         asked = question.name.lower()
         key = names.service_asked(asked, self._facts.domain)
         sequence = self.book.want(name, key, MOST_WANTED) if key is not None else 0
@@ -152,18 +152,18 @@ class Room:
 
 
 @asynccontextmanager
-async def running(settings: Services, cells: Cells, node: str, *, clustered: bool) -> AsyncGenerator[Room]:
+async def running(settings: Services, cells: Cells, node: str, *, clustered: bool) -> AsyncGenerator[ServiceFeed]:
     """The room, which has the book in which Services are to be written."""
     named = {(namespace, name) for namespace, _, name in (one.partition("/") for one in settings.common)}
     book = Book(node, COMMON | named | ({CLUSTER_DNS} if clustered else set()))
-    facts = Facts(
+    facts = NameResolution(
         domain=settings.domain,
         clustered=clustered,
         name_server=settings.name_server,
         networks=() if clustered else tuple(filter(None, (settings.addresses, settings.addresses6))),
     )
     async with asyncio.TaskGroup() as tasks:
-        room = Room(tasks, cells, book, facts)
+        room = ServiceFeed(tasks, cells, book, facts)
         watching = tasks.create_task(room.watch(), name="services watch cells")
         try:
             yield room

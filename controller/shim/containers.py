@@ -9,7 +9,7 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from controller.sandboxes.cell import OneCell
 from controller.sandboxes.containers import require_ready
 from controller.sandboxes.records import SandboxRecord
-from controller.sandboxes.room import Room
+from controller.sandboxes.room import SandboxRoom
 from controller.shim import mounts, volumes
 from controller.shim.images import Images
 from controller.shim.syncing import VolumeSync
@@ -18,7 +18,7 @@ from controller.shim.syncing import VolumeSync
 class Creating:
     """CreateContainer."""
 
-    def __init__(self, room: Room, images: Images, volume_sync: VolumeSync, pods_folder: str) -> None:
+    def __init__(self, room: SandboxRoom, images: Images, volume_sync: VolumeSync, pods_folder: str) -> None:
         self._room = room
         self._images = images
         self._volume_sync = volume_sync

@@ -100,7 +100,7 @@ class Front:
 
     async def _listed(self, stream: Any, request: Any, path: str, inner: Handler) -> None:
         """Both lists in one answer: messages are joined by joining their octets."""
-        first = _Kept(stream, request)
+        first = _KeptReply(stream, request)
         await inner.func(first)
         try:
             more = await self._asked(path, inner, request)
@@ -131,7 +131,7 @@ class Front:
 
         async with asyncio.TaskGroup() as both:
             both.create_task(beside())
-            await inner.func(_Shared(stream, request, sending))
+            await inner.func(_TeedReply(stream, request, sending))
 
     async def _here(self, name: str, request: Any) -> bool:
         """Whether a call is the worker's: by its pod, or because the cells know no such sandbox or container."""
@@ -187,7 +187,7 @@ class _Replayed:
         return getattr(self._stream, name)
 
 
-class _Kept(_Replayed):
+class _KeptReply(_Replayed):
     """Its answer is kept instead of being sent."""
 
     message: Any = None
@@ -196,7 +196,7 @@ class _Kept(_Replayed):
         self.message = message
 
 
-class _Shared(_Replayed):
+class _TeedReply(_Replayed):
     """Others send to it as well."""
 
     def __init__(self, stream: Any, request: Message, sending: asyncio.Lock) -> None:

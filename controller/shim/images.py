@@ -21,8 +21,8 @@ from controller.choice.platforms import locate
 from controller.sandboxes.lifecycle import pod_of
 from controller.sandboxes.memory import SHORTEST_PREFIX
 from controller.sandboxes.records import SandboxRecord
-from controller.sandboxes.room import Room
-from controller.shim.patience import Patience
+from controller.sandboxes.room import SandboxRoom
+from controller.shim.patience import PullBackoff
 from controller.shim.stock import Stock
 
 log = structlog.get_logger()
@@ -33,7 +33,12 @@ class Images:
     """Pulls go to the pod's cell; lists are answered from what was pulled."""
 
     def __init__(
-        self, room: Room, stock: Stock, folder: str, patience: Patience, never: Callable[[str], tuple[str, ...]]
+        self,
+        room: SandboxRoom,
+        stock: Stock,
+        folder: str,
+        patience: PullBackoff,
+        never: Callable[[str], tuple[str, ...]],
     ) -> None:
         self._room = room
         self._stock = stock

@@ -22,12 +22,12 @@ from cellwire.rpc.written import Written
 from cellwire.stream.server import StreamingServer
 from cellwire.stream.session import SessionRequest
 from cellwire.version import VERSION as RELEASE
-from controller.sandboxes.room import Room
+from controller.sandboxes.room import SandboxRoom
 from controller.sandboxes.stats import Stats
 from controller.shim.abilities import Abilities
 from controller.shim.containers import Creating
 from controller.shim.images import Images
-from controller.shim.sandboxes import Sandboxes
+from controller.shim.sandboxes import SandboxCalls
 
 Request = TypeVar("Request", bound=Message)
 Reply = TypeVar("Reply", bound=Message)
@@ -54,14 +54,14 @@ def pages(items: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
         yield items[start : start + PAGE]
 
 
-class RuntimeService(RuntimeServiceBase):
+class ShimRuntimeService(RuntimeServiceBase):
     """RuntimeService for a kubelet."""
 
     def __init__(
         self,
-        room: Room,
+        room: SandboxRoom,
         stats: Stats,
-        sandboxes: Sandboxes,
+        sandboxes: SandboxCalls,
         creating: Creating,
         streaming: StreamingServer,
         abilities: Abilities,
@@ -395,7 +395,7 @@ class RuntimeService(RuntimeServiceBase):
         return record.id
 
 
-class ImageService(ImageServiceBase):
+class ShimImageService(ImageServiceBase):
     """ImageService for a kubelet."""
 
     def __init__(self, images: Images) -> None:

@@ -21,10 +21,10 @@ from controller.model.pod import PodClaim, PodRef
 from controller.sandboxes.cell import is_over
 from controller.sandboxes.lifecycle import claim_of, pod_of
 from controller.sandboxes.records import SandboxRecord
-from controller.sandboxes.room import Room
+from controller.sandboxes.room import SandboxRoom
 from controller.shim import volumes
 from controller.shim.abilities import HANDLERS
-from controller.shim.patience import Patience
+from controller.shim.patience import PullBackoff
 from hostkit.tasks import KeyedLocks
 
 log = structlog.get_logger()
@@ -34,16 +34,16 @@ WHY = "the kubelet stopped the pod"
 ABANDONED_AFTER = 600.0
 
 
-class Sandboxes:
+class SandboxCalls:
     """RunPodSandbox, StopPodSandbox, RemovePodSandbox."""
 
     def __init__(
         self,
         cells: Cells,
-        room: Room,
+        room: SandboxRoom,
         demand_of: Callable[[cri.PodSandboxConfig], Demand],
         images_of: Callable[[cri.PodSandboxConfig], tuple[str, ...]],
-        patience: Patience,
+        patience: PullBackoff,
     ) -> None:
         self._cells = cells
         self._room = room

@@ -37,10 +37,10 @@ from controller.shim.abilities import Abilities
 from controller.shim.containers import Creating
 from controller.shim.disk import VolumeLimits
 from controller.shim.images import Images
-from controller.shim.patience import Patience
+from controller.shim.patience import PullBackoff
 from controller.shim.placing import Rules
-from controller.shim.runtime import ImageService, RuntimeService
-from controller.shim.sandboxes import CLAIMED_BY, Sandboxes
+from controller.shim.runtime import ShimImageService, ShimRuntimeService
+from controller.shim.sandboxes import CLAIMED_BY, SandboxCalls
 from controller.shim.stock import Stock
 from controller.shim.syncing import VolumeSync
 from controller.store.protocol import Store
@@ -96,7 +96,7 @@ class CellBackend:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class PodLookups:
     """What is told of a kubelet's pods beside CRI: by an API server, where there is one.
 
     `demand` of what a pod asks for, `images` the images that its kubelet will ask for, `pod` its object by its uid;
@@ -114,7 +114,7 @@ async def running(
     settings: ShimSettings,
     cells: Cells,
     store: Store,
-    told: Told,
+    told: PodLookups,
     ways: Ways,
     access: RegistryAccess = NOBODY,
 ) -> AsyncGenerator[None]:
@@ -138,11 +138,11 @@ async def running(
             room.following.take_up(
                 (("stats", stats.keep), ("volumes", volume_sync.keep), ("limits of volumes", limits.keep))
             )
-            waiting = Patience(settings.image_patience)
-            sandboxes = Sandboxes(cells, room, told.demand, told.images, waiting)
+            waiting = PullBackoff(settings.image_patience)
+            sandboxes = SandboxCalls(cells, room, told.demand, told.images, waiting)
             images = Images(room, stock, str(settings.folder), waiting, told.never)
             creating = Creating(room, images, volume_sync, settings.pods_folder)
-            runtime = RuntimeService(room, stats, sandboxes, creating, streaming, abilities)
+            runtime = ShimRuntimeService(room, stats, sandboxes, creating, streaming, abilities)
             beside = (
                 tasks.create_task(abilities.find_out(), name="what cells can do"),
                 tasks.create_task(_release_abandoned(sandboxes, stock), name="abandoned claims"),
@@ -150,7 +150,7 @@ async def running(
             try:
                 async with (
                     front.before(
-                        [runtime, ImageService(images)], settings.worker, settings.rules, room.memory.knows_any
+                        [runtime, ShimImageService(images)], settings.worker, settings.rules, room.memory.knows_any
                     ) as services,
                     serving(services, settings.socket),
                 ):
@@ -160,7 +160,7 @@ async def running(
                     task.cancel()
 
 
-async def _release_abandoned(sandboxes: Sandboxes, stock: Stock) -> None:
+async def _release_abandoned(sandboxes: SandboxCalls, stock: Stock) -> None:
     while True:
         await asyncio.sleep(ABANDONED_EVERY)
         try:

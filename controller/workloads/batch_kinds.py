@@ -6,13 +6,13 @@ from controller.objects.fields import Json, Report, one_of
 from controller.objects.resource import NAMED, STATUS, Resource, Subresource
 from controller.objects.schema import batch
 from controller.workloads import schedule
-from controller.workloads.checks import COUNT, Templates, unchanged
+from controller.workloads.checks import COUNT, TemplateRules, unchanged
 from controller.workloads.jobs import MOST_INDEXES
 
 _UID, _NAME = "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name"
 
 
-def _job_checks(spec: Json, field: str, templates: Templates, report: Report) -> None:
+def _job_checks(spec: Json, field: str, templates: TemplateRules, report: Report) -> None:
     template: Json = spec.get("template") or {}
     templates.check(template, f"{field}.template", report)
     policy = (template.get("spec") or {}).get("restartPolicy")
@@ -49,7 +49,7 @@ def _few_indexes(spec: Json, field: str, report: Report) -> None:
             report.invalid(f"{field}.{name}", spec[name], why)
 
 
-def job_row(templates: Templates) -> Resource:
+def job_row(templates: TemplateRules) -> Resource:
     """Jobs."""
 
     def check(one: Json, before: Json | None, report: Report) -> None:
@@ -92,7 +92,7 @@ def job_row(templates: Templates) -> Resource:
     )
 
 
-def _job_filled(spec: Json, templates: Templates) -> Json:
+def _job_filled(spec: Json, templates: TemplateRules) -> Json:
     full: Json = {"backoffLimit": 6, "completionMode": "NonIndexed", "suspend": False, **spec}
     if spec.get("backoffLimitPerIndex") is not None and spec.get("backoffLimit") is None:
         full["backoffLimit"] = 2**31 - 1
@@ -104,7 +104,7 @@ def _job_filled(spec: Json, templates: Templates) -> Json:
     return {**full, "manualSelector": False, "template": templates.filled(full["template"])}
 
 
-def cron_job_row(templates: Templates) -> Resource:
+def cron_job_row(templates: TemplateRules) -> Resource:
     """Cron jobs."""
 
     def check(one: Json, before: Json | None, report: Report) -> None:

@@ -10,7 +10,7 @@ from controller.objects.fields import Json, Report, integer
 COUNT = integer(0, 2**31 - 1)
 
 
-class Templates(Protocol):
+class TemplateRules(Protocol):
     """What is known of pods: whether a template is one, its defaults, and what of it has no effect."""
 
     def check(self, template: Json, field: str, report: Report) -> None:

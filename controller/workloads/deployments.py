@@ -11,7 +11,7 @@ from controller.workloads.steps import (
     Create,
     Delete,
     Plan,
-    Scale,
+    ScaleReplicaSet,
     Step,
     Tell,
     condition,
@@ -47,7 +47,7 @@ def plan(one: Json, replica_sets: Sequence[Json], now: float) -> Plan:
         steps += _scaled(held, max(0, int(spec["replicas"]) - _sum(others, "replicas")))
     status, again = _status(one, new, mine, now)
     for step in tuple(steps):
-        if isinstance(step, Scale) and not step.annotations:
+        if isinstance(step, ScaleReplicaSet) and not step.annotations:
             was = next(int(each["spec"].get("replicas", 0)) for each in mine if each["metadata"]["name"] == step.name)
             way = "up" if step.replicas > was else "down"
             said = f"Scaled {way} replica set {step.name} from {was} to {step.replicas}"
@@ -113,7 +113,7 @@ def _revised(new: Json, one: Json, mine: Sequence[Json]) -> list[Step]:
     wanted = _annotations(one, number)
     if (new["metadata"].get("annotations") or {}) == wanted:
         return []
-    return [Scale(new["metadata"]["name"], int(new["spec"].get("replicas", 0)), wanted)]
+    return [ScaleReplicaSet(new["metadata"]["name"], int(new["spec"].get("replicas", 0)), wanted)]
 
 
 def _sum(sets: Sequence[Json], field: str) -> int:
@@ -140,7 +140,7 @@ def share(given: int | str, whole: int, *, up: bool) -> int:
 
 def _scaled(replica_set: Json, wanted: int) -> list[Step]:
     has = int(replica_set["spec"].get("replicas", 0))
-    return [Scale(replica_set["metadata"]["name"], wanted)] if has != wanted else []
+    return [ScaleReplicaSet(replica_set["metadata"]["name"], wanted)] if has != wanted else []
 
 
 def _rolled(spec: Json, new: Json, old: Sequence[Json]) -> list[Step]:
@@ -177,7 +177,7 @@ def _lowered(new: Json, old: Sequence[Json], least: int, total: int) -> list[Ste
         if down > 0:
             steps[name] = size - down
             spare -= down
-    return [Scale(name, size) for name, size in steps.items()]
+    return [ScaleReplicaSet(name, size) for name, size in steps.items()]
 
 
 def _ready(replica_set: Json) -> int:

@@ -10,7 +10,7 @@ from controller.objects.resource import STATUS, Resource, Subresource
 from controller.objects.schema import apps, core
 from controller.objects.selectors import matches
 from controller.workloads.batch_kinds import cron_job_row, job_row
-from controller.workloads.checks import COUNT, Templates, unchanged
+from controller.workloads.checks import COUNT, TemplateRules, unchanged
 
 _SCALE = Subresource("scale", "Scale", STATUS, "autoscaling")
 
@@ -31,7 +31,7 @@ _REVISIONS = Resource(
 Checking = Callable[[Json, Json | None, Report], None]
 
 
-def resources(templates: Templates) -> tuple[Resource, ...]:
+def resources(templates: TemplateRules) -> tuple[Resource, ...]:
     """The rows of all workloads, for pods of which this is known."""
     return (
         _apps("deployments", "deploy", apps.Deployment, templates, _deployment_filled, _deployment),
@@ -49,7 +49,7 @@ def _apps(
     name: str,
     short: str,
     kind: type[apps.Deployment | apps.ReplicaSet | apps.StatefulSet],
-    templates: Templates,
+    templates: TemplateRules,
     fill: Callable[[Json], Json],
     check: Checking,
 ) -> Resource:
@@ -98,7 +98,7 @@ def _unused(one: Json) -> list[str]:
     return found
 
 
-def _controller_row(templates: Templates) -> Resource:
+def _controller_row(templates: TemplateRules) -> Resource:
     """Replication controllers: replica sets whose selector is a map of labels."""
 
     def check(one: Json, before: Json | None, report: Report) -> None:
@@ -134,7 +134,7 @@ def _controller_row(templates: Templates) -> Resource:
     )
 
 
-def _daemon_row(templates: Templates) -> Resource:
+def _daemon_row(templates: TemplateRules) -> Resource:
     """Daemon sets: there is no node for them, as in other clusters without nodes; so none is ever unavailable."""
 
     def check(one: Json, before: Json | None, report: Report) -> None:

@@ -30,7 +30,7 @@ from controller.workloads import (
     revisions,
     stateful_sets,
 )
-from controller.workloads.steps import Create, Delete, Plan, Renumber, Scale, Step, Tell, earliest
+from controller.workloads.steps import Create, Delete, Plan, Renumber, ScaleReplicaSet, Step, Tell, earliest
 
 log = structlog.get_logger()
 # Changes come in swarms; one pass takes what came within this.
@@ -170,7 +170,7 @@ class _Workloads:
                 except Fault as fault:
                     if fault.kind is not Kind.NOT_FOUND:
                         raise
-            case Scale(name, replicas, annotations):
+            case ScaleReplicaSet(name, replicas, annotations):
                 await self._library.change(
                     self._resources["replicasets.apps"],
                     namespace,

@@ -35,7 +35,7 @@ class Delete(msgspec.Struct, frozen=True):
     policy: str = "Background"
 
 
-class Scale(msgspec.Struct, frozen=True):
+class ScaleReplicaSet(msgspec.Struct, frozen=True):
     """Give a replica set another size, or other annotations."""
 
     name: str
@@ -58,7 +58,7 @@ class Tell(msgspec.Struct, frozen=True):
     warning: bool = False
 
 
-Step = Create | Delete | Scale | Renumber | Tell
+Step = Create | Delete | ScaleReplicaSet | Renumber | Tell
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -22,8 +22,8 @@ from tests.support.agent import lone_agent
 from tests.support.cluster import (
     CLUSTER_DNS,
     Cluster,
-    Entry,
-    Progress,
+    NodeAccess,
+    StartProgress,
     binaries,
     control_group,
     free_port,
@@ -152,7 +152,7 @@ async def neighbours(folder: Path, shim: str = "", cloud: str = "") -> AsyncGene
     `shim` and `cloud` are more of their settings.
     """
     assert PROGRAMS is not None
-    entry = Entry(free_port(), secrets.token_hex(16))
+    entry = NodeAccess(free_port(), secrets.token_hex(16))
     kubeconfig = entry.kubeconfig(folder / "node.kubeconfig")
     own_folder = folder / "cluster"
     groups = f"chinampa-test-{secrets.token_hex(3)}"
@@ -212,7 +212,7 @@ async def page(cluster: Cluster, pod: str, where: str, namespace: str = "default
 async def until_page(
     cluster: Cluster, pod: str, where: str, wanted: re.Pattern[str], namespace: str = "default"
 ) -> None:
-    progress = Progress(cluster)
+    progress = StartProgress(cluster)
     while not wanted.search(said := await page(cluster, pod, where, namespace)):
         progress.check(f"{where} to answer {pod} with {wanted.pattern}", said)
         await asyncio.sleep(0.3)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.test_cluster import IMAGE, client, deployment, neighbours, page, service, until_page
-from tests.support.cluster import NODE, Cluster, Progress, binaries
+from tests.support.cluster import NODE, Cluster, StartProgress, binaries
 
 pytestmark = [
     pytest.mark.skipif(binaries() is None or os.geteuid() != 0, reason="KUBE_BIN names no Kubernetes binaries"),
@@ -47,7 +47,7 @@ async def test_a_deployment_goes_from_one_to_five_to_none_and_its_services_follo
         assert len(five) == 5
 
         seen: set[str] = set()
-        progress = Progress(cluster)
+        progress = StartProgress(cluster)
         while seen != five:
             seen.add(await page(cluster, "here", each))
             progress.check("every pod to answer", str(seen))
@@ -232,7 +232,7 @@ async def test_pods_totals_are_what_their_cells_use(tmp_path: Path) -> None:
         group = own.cloud.cluster, str(cell["instance"])
         for told in (summary, resources, advised):
             least = processor(*group)
-            progress = Progress(cluster)
+            progress = StartProgress(cluster)
             # What is told is of some seconds ago; in time it is of after the first look, and never of after the last.
             while (found := await told(cluster))["cpu"] < least:
                 progress.check(f"{told.__name__} to tell of the pod", str(found))

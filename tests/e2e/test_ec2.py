@@ -16,7 +16,7 @@ import pytest
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.rpc.call import call
 from controller.model.cost import dollars
-from tests.support.ec2_controller import World, running_on_ec2
+from tests.support.ec2_controller import ControllerOnEc2, running_on_ec2
 from tests.support.ec2_instances import SPOT
 from tests.support.manifests import COUNT, pod
 from tests.support.shim import settings_in, shim_of
@@ -31,14 +31,14 @@ def usd_per_hour(exposition: str) -> dict[str, float]:
     return {namespace: float(usd) for namespace, usd in rows}
 
 
-async def ready(world: World, *names: str, seconds: int = 90) -> None:
+async def ready(world: ControllerOnEc2, *names: str, seconds: int = 90) -> None:
     for name in names:
         await world.controller.kubectl(
             "wait", "--for=condition=Ready", f"pod/{name}", f"--timeout={seconds}s", seconds=seconds + 10
         )
 
 
-async def until(condition: Callable[[], bool], world: World, seconds: float = 30.0) -> None:
+async def until(condition: Callable[[], bool], world: ControllerOnEc2, seconds: float = 30.0) -> None:
     try:
         async with asyncio.timeout(seconds):
             while not condition():
@@ -47,7 +47,7 @@ async def until(condition: Callable[[], bool], world: World, seconds: float = 30
         raise AssertionError(f"{world.states()}\n{world.front.table()}\n{world.controller.words()}") from None
 
 
-async def nothing_is_left(world: World) -> None:
+async def nothing_is_left(world: ControllerOnEc2) -> None:
     """After the last pod, nothing that carries our tag and costs money is left in the account."""
     await world.controller.until(lambda cells: not cells)
     await until(lambda: not world.running(), world)

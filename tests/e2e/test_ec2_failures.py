@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.test_ec2 import nothing_is_left, ready
-from tests.support.ec2_controller import World, running_on_ec2
+from tests.support.ec2_controller import ControllerOnEc2, running_on_ec2
 from tests.support.manifests import pod
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(300)]
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"
 QUICK = "call_seconds = 2.0\n"
 
 
-async def described(world: World, name: str, *words: str, seconds: float = 40.0) -> str:
+async def described(world: ControllerOnEc2, name: str, *words: str, seconds: float = 40.0) -> str:
     """What `kubectl describe` says of a pod once all these words are in it: there is time while launches are tried."""
     text, tried = "", 0
     try:

@@ -21,7 +21,7 @@ from tests.support.controller import Controller
 from tests.support.ec2_controller import running_on_ec2
 from tests.support.etcd import running_etcds
 from tests.support.waiting import until_found
-from tests.support.worker import COUNT, Worker, link_of, running_worker
+from tests.support.worker import COUNT, WorkerProcess, link_of, running_worker
 
 pytestmark = [
     pytest.mark.skipif("HA" not in os.environ, reason="NOT RUN: leases need the machine alone; make test-ha has it so"),
@@ -37,9 +37,9 @@ class Pods:
     """The pods that run, each on a worker: uid, sandbox, container."""
 
     def __init__(self) -> None:
-        self.all: dict[str, tuple[Worker, str, str]] = {}
+        self.all: dict[str, tuple[WorkerProcess, str, str]] = {}
 
-    async def new(self, worker: Worker, uid: str) -> float:
+    async def new(self, worker: WorkerProcess, uid: str) -> float:
         """One more, which may have to wait for a leader; after how many seconds it ran."""
         begun = time.monotonic()
         made = await until_found(lambda: worker.pod_in_time(*COUNT, uid=uid), seconds=600)
@@ -67,7 +67,7 @@ async def _result(work: Callable[[], Awaitable[float]]) -> float:
     return await work()
 
 
-async def _longest_pause(worker: Worker, sandbox: str, container: str, until: asyncio.Task[float]) -> float:
+async def _longest_pause(worker: WorkerProcess, sandbox: str, container: str, until: asyncio.Task[float]) -> float:
     del sandbox
     longest, last = 0.0, time.monotonic()
     while not until.done():

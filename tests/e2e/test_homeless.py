@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.test_ec2 import ready
-from tests.support.ec2_controller import FLEET, World, running_on_ec2
+from tests.support.ec2_controller import FLEET, ControllerOnEc2, running_on_ec2
 from tests.support.manifests import pod
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(300)]
@@ -19,7 +19,7 @@ SECONDS = 20
 HOMELESS = f"{FLEET}homeless = {SECONDS / 3600:.6f}\n"
 
 
-async def ended(world: World) -> None:
+async def ended(world: ControllerOnEc2) -> None:
     """Wait until no machine runs, and EC2 says so."""
     async with asyncio.timeout(120):
         while world.instances.alive or set(world.states().values()) != {"terminated"}:

@@ -16,14 +16,14 @@ import pytest
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.rpc.call import call
 from tests.e2e.test_ec2 import nothing_is_left, ready
-from tests.support.ec2_controller import World, running_on_ec2
+from tests.support.ec2_controller import ControllerOnEc2, running_on_ec2
 from tests.support.manifests import COUNT, pod
 from tests.support.shim import settings_in, shim_of
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(300)]
 
 
-async def lose_the_records(world: World, meanwhile: Callable[[], None] = lambda: None) -> None:
+async def lose_the_records(world: ControllerOnEc2, meanwhile: Callable[[], None] = lambda: None) -> None:
     """Kill the controller, throw its store away, start it again."""
     await world.controller.kill(signal.SIGKILL)
     meanwhile()

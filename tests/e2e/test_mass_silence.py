@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.light_cells_process import Controller, end, players
+from tests.support.light_cells_process import ControllerProcess, end, players
 
 pytestmark = pytest.mark.timeout(600)
 CELLS = 100
@@ -23,7 +23,7 @@ STOPPED = 26.0
 async def test_cells_of_a_controller_that_stood_still_live_on_and_a_single_one_that_ends_is_lost(
     tmp_path: Path,
 ) -> None:
-    controller = Controller(tmp_path, LEASE)
+    controller = ControllerProcess(tmp_path, LEASE)
     await controller.start(CELLS)
     try:
         async with players(tmp_path, controller.port, CELLS):

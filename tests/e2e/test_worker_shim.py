@@ -14,7 +14,7 @@ from tests.e2e.test_the_whole_way import processes_of
 from tests.support.controller import running_controller
 from tests.support.shim import STANDBY
 from tests.support.waiting import until, until_found
-from tests.support.worker import COUNT, Worker, fingerprint_of, joining, link_of, running_worker
+from tests.support.worker import COUNT, WorkerProcess, fingerprint_of, joining, link_of, running_worker
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(600)]
 
@@ -73,8 +73,8 @@ async def test_a_worker_is_who_its_token_names_and_once(tmp_path: Path) -> None:
     async with running_controller(tmp_path) as controller:
         host, link = link_of(controller)
         token = await joining(controller, "node-1")
-        first = Worker("node-1", tmp_path / "w1", controller, host, [link])
-        second = Worker("node-1", tmp_path / "w2", controller, host, [link])
+        first = WorkerProcess("node-1", tmp_path / "w1", controller, host, [link])
+        second = WorkerProcess("node-1", tmp_path / "w2", controller, host, [link])
         try:
             with pytest.raises(AssertionError, match="not the one that --fingerprint names"):
                 await first.start(token, "sha256:" + "0" * 64)

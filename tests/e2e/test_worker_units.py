@@ -16,15 +16,15 @@ from hostkit import programs
 from tests.support.cluster import (
     NODE,
     Cluster,
-    Entry,
-    Progress,
+    NodeAccess,
+    StartProgress,
     binaries,
     free_port,
     kubelet_configuration,
     running_control_plane,
 )
 from tests.support.controller import ROOT, RUN
-from tests.support.ec2_cloud import Signer, credentials, running_front, settings_on
+from tests.support.ec2_cloud import DocumentSigner, credentials, running_front, settings_on
 from tests.support.systemd import PROGRAM, Systemd, running_systemd
 
 PROGRAMS = binaries()
@@ -58,11 +58,11 @@ def command(code: str) -> str:
 
 async def test_a_workers_units_make_a_node_and_come_back_when_they_are_killed(tmp_path: Path) -> None:
     assert PROGRAMS is not None
-    entry = Entry(free_port(), secrets.token_hex(16))
+    entry = NodeAccess(free_port(), secrets.token_hex(16))
     files = tmp_path / "files"
     with credentials():
         async with running_front() as front, running_control_plane(PROGRAMS, tmp_path / "cluster", entry) as cluster:
-            Signer(files / "etc/chinampa/certificates")
+            DocumentSigner(files / "etc/chinampa/certificates")
             subnets = (await settings_on(front, tmp_path)).subnets
             put(files, "/usr/local/bin/chinampa", command(RUN), 0o755)
             agent = "import sys; from cellagent.__main__ import main; sys.exit(main())"
@@ -91,7 +91,7 @@ async def works(systemd: Systemd, cluster: Cluster) -> None:
         await cluster.ready(f"node/{NODE}")
         rights = (ROOT / "deploy/manifests/node-rights.yaml").read_text()
         await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=rights)
-        progress = Progress(cluster)
+        progress = StartProgress(cluster)
         check = ("chinampa", "worker", "check", "--config", "/etc/chinampa/controller.toml")
         while (found := await systemd.run(*check))[0]:
             progress.check("the worker to lack nothing", found[1])
@@ -99,7 +99,7 @@ async def works(systemd: Systemd, cluster: Cluster) -> None:
         for unit in UNITS:
             _, before = await systemd.run("systemctl", "show", "-p", "MainPID", "--value", unit)
             await systemd.run("systemctl", "kill", "--signal=KILL", "--kill-whom=main", unit)
-            progress = Progress(cluster)
+            progress = StartProgress(cluster)
             while True:
                 _, now = await systemd.run("systemctl", "show", "-p", "MainPID", "--value", unit)
                 code, state = await systemd.run("systemctl", "is-active", unit)
@@ -107,7 +107,7 @@ async def works(systemd: Systemd, cluster: Cluster) -> None:
                     break
                 progress.check(f"{unit} to come back", state)
                 await asyncio.sleep(1)
-        progress = Progress(cluster)
+        progress = StartProgress(cluster)
         while (found := await systemd.run(*check))[0]:
             progress.check("the worker to lack nothing", found[1])
             await asyncio.sleep(1)

@@ -24,7 +24,7 @@ from cellwire.stream.conversation import converse, while_connected
 from cellwire.stream.session import SessionRequest
 from cellwire.stream.spdy_link import SpdyLink
 from cellwire.stream.spdy_session import SpdyClient, SpdyLine, serve_forward
-from tests.support.oci import Node, config_of, folder, layer, manifest_of, symlink, tar
+from tests.support.oci import LayerEntry, config_of, folder, layer, manifest_of, symlink, tar
 from tests.support.sessions import MemoryBackend
 
 LATEST = 10.0
@@ -201,7 +201,7 @@ def _archive() -> bytes:
             "ü" * 90: b"x" * 600,
             "d": folder(),
             "l": symlink("a" * 120),
-            "x": Node(content=b"1", xattrs={"user.k": "v"}, uid=3_000_000_000, mtime=1.5),
+            "x": LayerEntry(content=b"1", xattrs={"user.k": "v"}, uid=3_000_000_000, mtime=1.5),
         }
     )
 

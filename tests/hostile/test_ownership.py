@@ -15,7 +15,7 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault
 from cellwire.rpc.call import call
 from tests.support.hostile import HostileCell, hostile_cell, peak, peak_begins
-from tests.support.shim import Shim, running_shim
+from tests.support.shim import RunningShim, running_shim
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(900)]
 
@@ -28,7 +28,7 @@ FORGED = 450_000
 class Victim:
     """An honest pod behind the kubelet."""
 
-    def __init__(self, shim: Shim, uid: str, sandbox: str, container: str) -> None:
+    def __init__(self, shim: RunningShim, uid: str, sandbox: str, container: str) -> None:
         self.shim, self.sandbox, self.container = shim, sandbox, container
         self._log = shim.logs / uid / "c/0.log"
         self._lines = 0
@@ -50,7 +50,7 @@ class Victim:
 
 
 @asynccontextmanager
-async def evil_pod(shim: Shim, uid: str) -> AsyncGenerator[tuple[HostileCell, str, str]]:
+async def evil_pod(shim: RunningShim, uid: str) -> AsyncGenerator[tuple[HostileCell, str, str]]:
     """A pod whose cell is in an attacker's hands: the cell, the sandbox and the container."""
     sandbox, container = await shim.pod(uid=uid)
     (cell,) = [one for one in await shim.controller.cells() if one["pod"] == f"default/pod-{uid}"]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.ec2_controller import World, running_on_ec2
+from tests.support.ec2_controller import ControllerOnEc2, running_on_ec2
 from tests.support.qemu_machines import FIRMWARE, Hardware, lacking
 
 DISK = Path(os.environ.get("CELL_DISK", ""))
@@ -48,15 +48,15 @@ AGENT = (
 HOST = ("busybox", "nsenter", "-t", "1", "-m", "-p", "-n", "--")
 
 
-async def inside(world: World, *argv: str) -> str:
+async def inside(world: ControllerOnEc2, *argv: str) -> str:
     return await world.controller.kubectl("exec", "web", "--", *argv, seconds=120)
 
 
-async def on_host(world: World, script: str) -> str:
+async def on_host(world: ControllerOnEc2, script: str) -> str:
     return await inside(world, *HOST, "sh", "-c", script)
 
 
-async def booted(world: World, seconds: int = 900) -> str:
+async def booted(world: ControllerOnEc2, seconds: int = 900) -> str:
     """Declare the pod; its instance, once it runs."""
     await world.controller.kubectl("apply", "-f", "-", stdin=INSPECTOR)
     try:
@@ -70,7 +70,7 @@ async def booted(world: World, seconds: int = 900) -> str:
     return instance
 
 
-async def joined_after(world: World) -> float:
+async def joined_after(world: ControllerOnEc2) -> float:
     """Seconds from the start of the kernel to the join, by the guest's uptime and the controller's log."""
     up = float((await inside(world, "busybox", "cat", "/proc/uptime")).split()[0])
     began = time.time() - up
@@ -132,7 +132,7 @@ async def test_a_pod_on_the_baked_disk_outlives_its_agent_and_its_network_and_lo
         assert said == [*(f"line {number}" for number in range(1, len(said))), "the end"]
 
 
-async def until_reachable(world: World) -> None:
+async def until_reachable(world: ControllerOnEc2) -> None:
     """Wait until an exec comes back, and the pod's own address answers this machine."""
     async with asyncio.timeout(180):
         while (await world.controller.kubectl_raw("exec", "web", "--", "true", seconds=60))[0]:
@@ -142,7 +142,7 @@ async def until_reachable(world: World) -> None:
     assert await ping.wait() == 0, address
 
 
-async def until_off(world: World, instance: str) -> None:
+async def until_off(world: ControllerOnEc2, instance: str) -> None:
     async with asyncio.timeout(120):
         while world.instances.alive or world.states()[instance] != "terminated":
             await asyncio.sleep(0.2)

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
-class Authority:
+class FileAuthority:
     """Files below `folder`: ca.crt, and NAME.crt with NAME.key for each that was signed."""
 
     def __init__(self, folder: Path) -> None:

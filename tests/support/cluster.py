@@ -81,7 +81,7 @@ class Cluster:
         """Repeat kubectl until its output contains `wanted`; the output. Raises AssertionError where a program of the
         cluster has ended, or nothing moves any more.
         """
-        progress = Progress(self)
+        progress = StartProgress(self)
         while True:
             _, output, errors = await self.kubectl_raw(*arguments)
             if wanted in output:
@@ -101,7 +101,7 @@ class Cluster:
         """Delete what kubectl's arguments name, and wait until it is gone."""
         await self.kubectl("delete", *what, "--wait=false", "--ignore-not-found")
         listed = [one for one in what if one != "--all"]
-        progress = Progress(self)
+        progress = StartProgress(self)
         while output := (await self.kubectl("get", *listed, "-o", "name", "--ignore-not-found")).strip():
             progress.check(f"{' '.join(what)} to be gone", output)
             await asyncio.sleep(PAUSE_SECONDS)
@@ -114,7 +114,7 @@ class Cluster:
         self.programs[index] = await _started(name, one.argv, one.log)
 
 
-class Progress:
+class StartProgress:
     """Whether it makes sense to wait any longer: while all programs run, and any of them, or the answer, says something
     new.
     """
@@ -139,7 +139,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class NodeAccess:
     """Where the API server will be and the node's own token: for a neighbour that is there before the server is."""
 
     port: int
@@ -174,7 +174,7 @@ async def running_cluster(
     runtime_socket: Path,
     node_address: str,
     *,
-    entry: Entry | None = None,
+    entry: NodeAccess | None = None,
     kubelet: Sequence[str] = (),
 ) -> AsyncGenerator[Cluster]:
     """Start everything, wait until the node is Ready, stop everything. `node_address` must not be loopback; `kubelet`
@@ -200,10 +200,12 @@ async def running_cluster(
 
 
 @asynccontextmanager
-async def running_control_plane(programs: Path, folder: Path, entry: Entry | None = None) -> AsyncGenerator[Cluster]:
+async def running_control_plane(
+    programs: Path, folder: Path, entry: NodeAccess | None = None
+) -> AsyncGenerator[Cluster]:
     """An API server with etcd and the controllers, and no node: what is said of objects, by whoever keeps them."""
     folder.mkdir(parents=True, exist_ok=True)
-    entry = entry or Entry(free_port(), secrets.token_hex(16))
+    entry = entry or NodeAccess(free_port(), secrets.token_hex(16))
     etcd, peer, api, token = free_port(), free_port(), entry.port, secrets.token_hex(16)
     (folder / "tokens.csv").write_text(
         f'{token},admin,admin,"system:masters"\n{entry.token},system:node:{NODE},node,"system:nodes"\n'

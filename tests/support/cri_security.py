@@ -21,7 +21,7 @@ GROUPS = "for each in $(id -G); do echo $each; done | busybox sort -n | busybox 
 
 
 @dataclass(frozen=True)
-class Row:
+class SecurityCase:
     """A context, what to run in it, and the line that this must say. `status` are user, group and groups as told."""
 
     name: str
@@ -56,97 +56,105 @@ FUSE = (cri.Device(host_path="/dev/fuse", container_path="/dev/mine", permission
 READ, WRITE = (f"( : {way} {{}} ) 2>/dev/null && echo opened || echo refused" for way in "<>")
 
 ROWS = (
-    Row("a plain container has the usual capabilities", Context(), HELD.format("Eff"), mask(USUAL)),
-    Row("one is added", caps(add="NET_ADMIN"), HELD.format("Eff"), mask(USUAL | {"NET_ADMIN"})),
-    Row("one is dropped", caps(drop="CHOWN"), HELD.format("Bnd"), mask(USUAL - {"CHOWN"})),
-    Row("all are dropped", caps(drop="ALL"), HELD.format("Bnd"), mask(())),
-    Row("all but one are dropped", caps(add="KILL", drop="ALL"), HELD.format("Eff"), mask(("KILL",))),
-    Row("all are added", caps(add="ALL"), HELD.format("Eff"), mask(capabilities.ALL)),
-    Row("a user that is not root has none", caps(run_as_user=WEAVER), HELD.format("Eff"), mask(())),
-    Row(
+    SecurityCase("a plain container has the usual capabilities", Context(), HELD.format("Eff"), mask(USUAL)),
+    SecurityCase("one is added", caps(add="NET_ADMIN"), HELD.format("Eff"), mask(USUAL | {"NET_ADMIN"})),
+    SecurityCase("one is dropped", caps(drop="CHOWN"), HELD.format("Bnd"), mask(USUAL - {"CHOWN"})),
+    SecurityCase("all are dropped", caps(drop="ALL"), HELD.format("Bnd"), mask(())),
+    SecurityCase("all but one are dropped", caps(add="KILL", drop="ALL"), HELD.format("Eff"), mask(("KILL",))),
+    SecurityCase("all are added", caps(add="ALL"), HELD.format("Eff"), mask(capabilities.ALL)),
+    SecurityCase("a user that is not root has none", caps(run_as_user=WEAVER), HELD.format("Eff"), mask(())),
+    SecurityCase(
         "an ambient one reaches a user that is not root",
         caps(ambient="NET_BIND_SERVICE", run_as_user=WEAVER),
         f"{HELD.format('Amb')}; {HELD.format('Eff')}",
         " ".join([mask(("NET_BIND_SERVICE",))] * 2),
     ),
-    Row("a privileged one holds all", Context(privileged=True), HELD.format("Eff"), mask(capabilities.ALL)),
-    Row("a privileged one mounts", Context(privileged=True), MOUNT, "mounted"),
-    Row("a plain one does not mount", Context(), MOUNT, "refused"),
-    Row("the root is written to", Context(), "touch /x && echo written", "written"),
-    Row(
+    SecurityCase("a privileged one holds all", Context(privileged=True), HELD.format("Eff"), mask(capabilities.ALL)),
+    SecurityCase("a privileged one mounts", Context(privileged=True), MOUNT, "mounted"),
+    SecurityCase("a plain one does not mount", Context(), MOUNT, "refused"),
+    SecurityCase("the root is written to", Context(), "touch /x && echo written", "written"),
+    SecurityCase(
         "a read-only root is not, what is mounted on it is",
         Context(readonly_rootfs=True),
         "touch /x 2>/dev/null || echo refused; touch /dev/shm/x && echo written",
         "refused written",
     ),
-    Row("a user brings the groups of the image", Context(run_as_user=WEAVER), f"id -u; {GROUPS}", "1001 1002 1003"),
-    Row(
+    SecurityCase(
+        "a user brings the groups of the image", Context(run_as_user=WEAVER), f"id -u; {GROUPS}", "1001 1002 1003"
+    ),
+    SecurityCase(
         "a user may have another group",
         Context(run_as_user=WEAVER, run_as_group=NUMBER(value=5005)),
         f"id -u; id -g; {GROUPS}",
         "1001 5005 1003 5005",
     ),
-    Row("a name is a user", Context(run_as_username="weaver"), "id -u; id -g", "1001 1002"),
-    Row("a number that nobody has is a user", Context(run_as_user=NUMBER(value=4004)), "id -u; id -g", "4004 0"),
-    Row(
+    SecurityCase("a name is a user", Context(run_as_username="weaver"), "id -u; id -g", "1001 1002"),
+    SecurityCase(
+        "a number that nobody has is a user", Context(run_as_user=NUMBER(value=4004)), "id -u; id -g", "4004 0"
+    ),
+    SecurityCase(
         "groups are merged with those of the image",
         Context(run_as_user=WEAVER, supplemental_groups=[8, 7], supplemental_groups_policy=MERGE),
         GROUPS,
         "7 8 1002 1003",
         groups=(7, 8, 1002, 1003),
     ),
-    Row(
+    SecurityCase(
         "strict groups are those that are asked for",
         Context(run_as_user=WEAVER, supplemental_groups=[8, 7], supplemental_groups_policy=STRICT),
         GROUPS,
         "7 8 1002",
         groups=(7, 8, 1002),
     ),
-    Row("new privileges may be had", Context(), STATUS.format("NoNewPrivs"), "0"),
-    Row("no new privileges", Context(no_new_privs=True), STATUS.format("NoNewPrivs"), "1"),
-    Row("the usual filter of calls", Context(seccomp=DEFAULT), STATUS.format("Seccomp"), "2"),
-    Row(
+    SecurityCase("new privileges may be had", Context(), STATUS.format("NoNewPrivs"), "0"),
+    SecurityCase("no new privileges", Context(no_new_privs=True), STATUS.format("NoNewPrivs"), "1"),
+    SecurityCase("the usual filter of calls", Context(seccomp=DEFAULT), STATUS.format("Seccomp"), "2"),
+    SecurityCase(
         "the usual filter keeps from new namespaces",
         Context(seccomp=DEFAULT),
         "busybox unshare -U true 2>/dev/null && echo made || echo refused",
         "refused",
     ),
-    Row(
+    SecurityCase(
         "the usual filter in older words",
         Context(seccomp_profile_path="runtime/default"),
         STATUS.format("Seccomp"),
         "2",
     ),
-    Row(
+    SecurityCase(
         "of older and newer words the newer count",
         Context(seccomp=UNCONFINED, seccomp_profile_path="runtime/default"),
         STATUS.format("Seccomp"),
         "0",
     ),
-    Row("no filter of calls", Context(seccomp=UNCONFINED), STATUS.format("Seccomp"), "0"),
-    Row("a privileged one has no filter", Context(seccomp=DEFAULT, privileged=True), STATUS.format("Seccomp"), "0"),
-    Row("usually what tells of the machine is masked", Context(), "head -c 1 /proc/interrupts | wc -c", "0"),
-    Row(
+    SecurityCase("no filter of calls", Context(seccomp=UNCONFINED), STATUS.format("Seccomp"), "0"),
+    SecurityCase(
+        "a privileged one has no filter", Context(seccomp=DEFAULT, privileged=True), STATUS.format("Seccomp"), "0"
+    ),
+    SecurityCase("usually what tells of the machine is masked", Context(), "head -c 1 /proc/interrupts | wc -c", "0"),
+    SecurityCase(
         "files and folders are masked where asked",
         Context(masked_paths=["/etc/passwd", "/root"], readonly_paths=["/proc/sys"]),
         "wc -c < /etc/passwd; ls -A /root | wc -l; touch /root/x 2>/dev/null || echo refused",
         "0 0 refused",
     ),
-    Row(
+    SecurityCase(
         "usually kernel settings are read-only",
         Context(privileged=False),
         "touch /proc/sys/kernel/domainname 2>/dev/null && echo written || echo refused",
         "refused",
     ),
-    Row(
+    SecurityCase(
         "folders are read-only where asked",
         Context(masked_paths=["/proc/kcore"], readonly_paths=["/root"]),
         "touch /root/x 2>/dev/null || echo refused; touch /tmp/x && echo written",
         "refused written",
     ),
-    Row("a device that may be read is opened to read", Context(), READ.format("/dev/mine"), "opened", devices=FUSE),
-    Row("and not to write", Context(), WRITE.format("/dev/mine"), "refused", devices=FUSE),
-    Row(
+    SecurityCase(
+        "a device that may be read is opened to read", Context(), READ.format("/dev/mine"), "opened", devices=FUSE
+    ),
+    SecurityCase("and not to write", Context(), WRITE.format("/dev/mine"), "refused", devices=FUSE),
+    SecurityCase(
         "a device that is not given is not opened",
         Context(),
         f"busybox mknod /mine c 10 229; {READ.format('/mine')}",

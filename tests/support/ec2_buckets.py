@@ -32,7 +32,7 @@ _UNCONDITIONAL = frozenset({"MaxResults", "Filters", "NextToken"})
 
 
 @dataclass
-class _Bucket:
+class _CallBucket:
     burst: float
     refill: float
     tokens: float
@@ -48,12 +48,12 @@ class _Bucket:
 
 
 @dataclass
-class Buckets:
+class CallBuckets:
     """All buckets of one account in one region. `refused` counts, by bucket, what did not fit."""
 
     limits: dict[str, tuple[float, float]] = field(default_factory=lambda: dict(LIMITS))
     refused: Counter[str] = field(default_factory=Counter[str])
-    _open: dict[str, _Bucket] = field(default_factory=dict[str, _Bucket])
+    _open: dict[str, _CallBucket] = field(default_factory=dict[str, _CallBucket])
 
     def take(self, action: str, parameters: Mapping[str, Any], now: float) -> str:
         """Take what this call needs. Returns the name of the bucket that lacked it, or "" when all had it."""
@@ -67,8 +67,8 @@ class Buckets:
             return resources
         return ""
 
-    def _bucket(self, name: str, burst: float, refill: float, now: float) -> _Bucket:
-        return self._open.setdefault(name, _Bucket(burst, refill, burst, now))
+    def _bucket(self, name: str, burst: float, refill: float, now: float) -> _CallBucket:
+        return self._open.setdefault(name, _CallBucket(burst, refill, burst, now))
 
 
 def _request_bucket(

@@ -28,7 +28,7 @@ from hostkit import files
 JOINING = 24
 
 
-class Told(Metadata):
+class TableMetadata(Metadata):
     """A metadata service that is a table."""
 
     def __init__(self, tree: Mapping[str, bytes]) -> None:
@@ -42,7 +42,7 @@ class Told(Metadata):
             raise Fault(Kind.NOT_FOUND, f"metadata {path}", "there is no such thing") from error
 
 
-class _Shared(CellIdentity):
+class _CopiedIdentity(CellIdentity):
     """An identity with the key and the signing request of another."""
 
     def __init__(self, folder: Path, key: bytes, request: bytes) -> None:
@@ -94,10 +94,10 @@ class Doubles:
                 first = CellIdentity(self._folder / "first")
                 self._request = await first.signing_request()
                 self._key = first.key.read_bytes()
-        identity = _Shared(self._folder / instance, self._key, self._request)
+        identity = _CopiedIdentity(self._folder / instance, self._key, self._request)
         try:
             async with self._joining:
-                home = await join_for_ever(identity, Told(tree))
+                home = await join_for_ever(identity, TableMetadata(tree))
         except Fault:
             return  # refused for good: a real agent would say so and wait for its end
         await stay(prepared([_Cell(home, started)], details=True), identity, home, lambda: None)

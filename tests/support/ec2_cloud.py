@@ -19,13 +19,13 @@ from cryptography.x509.oid import NameOID
 
 from controller.clouds.ec2.ec2_cloud import Ec2Cloud, running
 from controller.clouds.ec2.ec2_settings import Ec2Settings
-from tests.support.ec2_front import ACCOUNT, REGION, Front, running_front
+from tests.support.ec2_front import ACCOUNT, REGION, Ec2Front, running_front
 
 IMAGE = "ami-03cf127a"
 ZONES = ("us-east-1a", "us-east-1b")
 
 
-class Signer:
+class DocumentSigner:
     """Signs identity documents as AWS does, with a certificate in `folder`."""
 
     def __init__(self, folder: Path, bits: int = 2048) -> None:
@@ -71,7 +71,7 @@ def credentials() -> Generator[None]:
                 os.environ[name] = value
 
 
-async def settings_on(front: Front, folder: Path, **more: Any) -> Ec2Settings:
+async def settings_on(front: Ec2Front, folder: Path, **more: Any) -> Ec2Settings:
     """Settings of a cloud in a new VPC of the tests' EC2."""
     vpc = (await front.ask("CreateVpc", CidrBlock="10.240.0.0/16"))["Vpc"]["VpcId"]
     subnets = [
@@ -91,12 +91,12 @@ async def settings_on(front: Front, folder: Path, **more: Any) -> Ec2Settings:
 
 
 @dataclass
-class Stage:
+class CloudStage:
     """A cloud on an EC2 of its own. `reopen` is a later life of the same cloud."""
 
-    front: Front
+    front: Ec2Front
     settings: Ec2Settings
-    signer: Signer
+    signer: DocumentSigner
     cloud: Ec2Cloud
 
     @asynccontextmanager
@@ -112,11 +112,11 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(folder: Path, **more: Any) -> AsyncGenerator[Stage]:
+async def stage(folder: Path, **more: Any) -> AsyncGenerator[CloudStage]:
     """An EC2 and a cloud on it, both gone afterwards."""
     with credentials():
         async with running_front() as front:
-            signer = Signer(folder / "certificates")
+            signer = DocumentSigner(folder / "certificates")
             settings = await settings_on(front, folder, **more)
             async with running(settings) as cloud:
-                yield Stage(front, settings, signer, cloud)
+                yield CloudStage(front, settings, signer, cloud)

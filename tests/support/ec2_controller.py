@@ -23,7 +23,7 @@ from controller.clouds.ec2.ec2_settings import Ec2Settings
 from controller.clouds.local.local_settings import LocalSettings
 from tests.support.controller import ROOT, Controller, _registry
 from tests.support.ec2_cloud import credentials
-from tests.support.ec2_front import ACCOUNT, REGION, Call, Front, running_front
+from tests.support.ec2_front import ACCOUNT, REGION, Ec2Front, ObservedCall, running_front
 from tests.support.ec2_instances import REAL, Account, Instances, booting, furnished
 from tests.support.ec2_launches import backend
 from tests.support.qemu_machines import Hardware
@@ -41,11 +41,11 @@ LAUNCHING = ("CreateFleet", "RunInstances")
 
 
 @dataclass(frozen=True)
-class World:
+class ControllerOnEc2:
     """A controller and its EC2."""
 
     controller: Controller
-    front: Front
+    front: Ec2Front
     instances: Instances
     account: Account
     aws: Calls
@@ -62,7 +62,7 @@ class World:
         }
         await self.aws.call("sqs", "SendMessage", QueueUrl=self.queue, MessageBody=json.dumps(event))
 
-    def launches(self) -> list[Call]:
+    def launches(self) -> list[ObservedCall]:
         """The launching calls that were carried out, answered or not."""
         return [call for call in self.front.calls if call.action in LAUNCHING and call.instances and not call.repeated]
 
@@ -97,7 +97,7 @@ async def running_on_ec2(
     also: tuple[str, ...] = (),
     hardware: Hardware | None = None,
     link: str = "",
-) -> AsyncGenerator[World]:
+) -> AsyncGenerator[ControllerOnEc2]:
     """A controller on EC2 with a registry that holds "registry.demo/web:1"; nothing of it is left afterwards.
 
     `more` is added to the [cloud.ec2] table of its config file, in which a queue of notices is named, `link` to that of
@@ -141,13 +141,13 @@ async def running_on_ec2(
         try:
             await controller.start()
             async with _registry(folder, gateway, registry):
-                yield World(controller, front, instances, account, aws, queue)
+                yield ControllerOnEc2(controller, front, instances, account, aws, queue)
         finally:
             front.rules.heal()
             await controller.kill(signal.SIGTERM)
 
 
-def _config(folder: Path, front: Front, account: Account, instances: Instances, more: str) -> str:
+def _config(folder: Path, front: Ec2Front, account: Account, instances: Instances, more: str) -> str:
     certificates = folder / "certificates"
     certificates.mkdir(exist_ok=True)
     (certificates / f"{REGION}.pem").write_bytes(instances.certificate.read_bytes())

@@ -28,7 +28,7 @@ _TYPES = ("STANDARD", "EC2_LINUX", "EC2_WINDOWS", "FARGATE_LINUX", "EC2", "HYBRI
 _NODES = {"username": "system:node:{{EC2PrivateDNSName}}", "kubernetesGroups": ["system:nodes"]}
 
 
-class Refusal(Exception):
+class EksError(Exception):
     """An error of EKS: its HTTP status, its name and why."""
 
     def __init__(self, status: int, name: str, message: str) -> None:
@@ -59,7 +59,7 @@ class Eks:
                     return 200, json.dumps(does(method, cluster, rest, json.loads(body or b"{}"))).encode(), ""
                 case _:
                     return await passed()
-        except Refusal as refusal:
+        except EksError as refusal:
             return refusal.status, json.dumps({"message": str(refusal)}).encode(), refusal.name
 
     async def _cluster(self, method: str, named: list[str], body: bytes, passed: Passed) -> Answer:
@@ -95,12 +95,12 @@ class Eks:
 
     def _known(self, cluster: str) -> None:
         if cluster not in self._groups:
-            raise Refusal(404, "ResourceNotFoundException", f"No cluster found for name: {cluster}.")
+            raise EksError(404, "ResourceNotFoundException", f"No cluster found for name: {cluster}.")
 
     def _entry(self, method: str, cluster: str, rest: list[str], said: dict[str, Any]) -> dict[str, Any]:
         if not self._modes[cluster].get("authenticationMode", "").startswith("API"):
             why = "The cluster's authentication mode must be set to one of [API, API_AND_CONFIG_MAP]"
-            raise Refusal(400, "InvalidRequestException", f"{why} to perform this operation.")
+            raise EksError(400, "InvalidRequestException", f"{why} to perform this operation.")
         match method, rest:
             case "POST", []:
                 return {"accessEntry": self._new_entry(cluster, said)}
@@ -116,16 +116,16 @@ class Eks:
             case _, [who, "access-policies", *policy]:
                 return self._policy(method, self._of(cluster, who), policy, said)
             case _:
-                raise Refusal(400, "InvalidRequestException", f"the tests' EKS has no {method} of {rest}")
+                raise EksError(400, "InvalidRequestException", f"the tests' EKS has no {method} of {rest}")
 
     def _new_entry(self, cluster: str, said: dict[str, Any]) -> dict[str, Any]:
         who, kind = said["principalArn"], said.get("type", "STANDARD")
         if (cluster, who) in self._entries:
             why = "The specified access entry resource is already in use on this cluster."
-            raise Refusal(409, "ResourceInUseException", why)
+            raise EksError(409, "ResourceInUseException", why)
         if who not in _principals() or kind not in _TYPES:
             why = "The specified principalArn is invalid: invalid principal."
-            raise Refusal(400, "InvalidParameterException", why)
+            raise EksError(400, "InvalidParameterException", why)
         groups = {"username": said.get("username", who), "kubernetesGroups": said.get("kubernetesGroups", [])}
         made = {
             **(groups if kind == "STANDARD" else _NODES), "clusterName": cluster, "principalArn": who, "type": kind,
@@ -142,7 +142,7 @@ class Eks:
             case "POST", []:
                 if entry["type"] != "STANDARD":
                     why = "AccessPolicy can only be associated with STANDARD access entries."
-                    raise Refusal(400, "InvalidRequestException", why)
+                    raise EksError(400, "InvalidRequestException", why)
                 kept = {name: said[name] for name in ("policyArn", "accessScope")}
                 there[said["policyArn"]] = {**kept, "associatedAt": time.time(), "modifiedAt": time.time()}
                 return {**who, "associatedAccessPolicy": there[said["policyArn"]]}
@@ -152,12 +152,12 @@ class Eks:
                 del there[policy]
                 return {}
             case _:
-                raise Refusal(404, "ResourceNotFoundException", "The specified access policy is not associated.")
+                raise EksError(404, "ResourceNotFoundException", "The specified access policy is not associated.")
 
     def _of(self, cluster: str, who: str) -> dict[str, Any]:
         if (cluster, who) not in self._entries:
             why = "The specified principalArn could not be found."
-            raise Refusal(404, "ResourceNotFoundException", why)
+            raise EksError(404, "ResourceNotFoundException", why)
         return self._entries[cluster, who]
 
     def _addon(self, method: str, cluster: str, rest: list[str], said: dict[str, Any]) -> dict[str, Any]:
@@ -165,7 +165,7 @@ class Eks:
         there = self._addons.get((cluster, name))
         if method == "POST" and not rest:
             if there is not None:
-                raise Refusal(409, "ResourceInUseException", "Addon already exists.")
+                raise EksError(409, "ResourceInUseException", "Addon already exists.")
             self._addons[cluster, name] = {
                 "addonName": name, "clusterName": cluster, "status": "ACTIVE", "health": {"issues": []},
                 "addonVersion": said.get("addonVersion", "v1.0.0-eksbuild.1"), "addonArn": _arn("addon", cluster, name),
@@ -173,7 +173,7 @@ class Eks:
             }  # fmt: skip
             return {"addon": self._addons[cluster, name]}
         if there is None:
-            raise Refusal(404, "ResourceNotFoundException", f"No addon: {name} found in cluster: {cluster}")
+            raise EksError(404, "ResourceNotFoundException", f"No addon: {name} found in cluster: {cluster}")
         if method == "DELETE":
             del self._addons[cluster, name]
         return {"addon": there}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.support.ec2_rules import Refused
+from tests.support.ec2_rules import Ec2Error
 
 MOST_OVERRIDES = 300
 # So many of its options a fleet tries in vain; of the others it says that they are unfulfillable, whatever they have.
@@ -26,7 +26,7 @@ _TAGGED = ("fleet", "instance", "volume", "network-interface")
 
 
 @dataclass(frozen=True)
-class Option:
+class LaunchOverride:
     """One override of one launch template: what can be bought."""
 
     template: dict[str, Any]
@@ -52,7 +52,7 @@ class Option:
 class Share:
     """So many instances of one option."""
 
-    option: Option
+    option: LaunchOverride
     market: str
     count: int
 
@@ -60,20 +60,20 @@ class Share:
 def check(parameters: Mapping[str, Any]) -> None:
     """What EC2 refuses at once. Raises Refused."""
     if parameters.get("Type") != "instant":
-        raise Refused("InvalidParameterValue", "The tests' EC2 has fleets of type instant only.")
+        raise Ec2Error("InvalidParameterValue", "The tests' EC2 has fleets of type instant only.")
     overrides = sum(len(config.get("Overrides", ())) for config in parameters["LaunchTemplateConfigs"])
     if overrides > MOST_OVERRIDES:
-        raise Refused("InvalidParameterValue", f"A fleet may have {MOST_OVERRIDES} overrides, not {overrides}.")
+        raise Ec2Error("InvalidParameterValue", f"A fleet may have {MOST_OVERRIDES} overrides, not {overrides}.")
     for tags in parameters.get("TagSpecifications", ()):
         if tags["ResourceType"] not in _TAGGED:
-            raise Refused("InvalidParameterValue", f"An instant fleet cannot tag {tags['ResourceType']}.")
+            raise Ec2Error("InvalidParameterValue", f"An instant fleet cannot tag {tags['ResourceType']}.")
 
 
-def check_pools(options: list[Option], zones: Mapping[str, str]) -> None:
+def check_pools(options: list[LaunchOverride], zones: Mapping[str, str]) -> None:
     """EC2 launches a type in one subnet of a zone only. `zones` is subnet to zone. Raises Refused."""
     pools = [(option.type, zones.get(option.subnet, option.subnet)) for option in options]
     if len(pools) != len(set(pools)):
-        raise Refused("InvalidFleetConfig", "The fleet configuration contains duplicate instance pools.")
+        raise Ec2Error("InvalidFleetConfig", "The fleet configuration contains duplicate instance pools.")
 
 
 def capacities(parameters: Mapping[str, Any]) -> list[tuple[str, int]]:
@@ -89,7 +89,7 @@ def capacities(parameters: Mapping[str, Any]) -> list[tuple[str, int]]:
     return [(market, count) for market, count in (("on-demand", on_demand), ("spot", spot)) if count > 0]
 
 
-def ordered(options: list[Option], parameters: Mapping[str, Any], market: str) -> list[Option]:
+def ordered(options: list[LaunchOverride], parameters: Mapping[str, Any], market: str) -> list[LaunchOverride]:
     """In the order in which EC2 tries them: by priority where the strategy goes by it, else as they are given.
 
     Options without a priority come last. The strategies that go by price or capacity are EC2's secret; here the order
@@ -102,7 +102,10 @@ def ordered(options: list[Option], parameters: Mapping[str, Any], market: str) -
 
 
 def allot(
-    options: list[Option], market: str, wanted: int, grant: Callable[[Option, str, int], tuple[int, Refused]]
+    options: list[LaunchOverride],
+    market: str,
+    wanted: int,
+    grant: Callable[[LaunchOverride, str, int], tuple[int, Ec2Error]],
 ) -> tuple[list[Share], list[dict[str, Any]]]:
     """Shares of `wanted`, and an error of CreateFleet's answer for each option that had too few."""
     shares: list[Share] = []
@@ -113,7 +116,7 @@ def allot(
         if len(errors) < MOST_TRIED:
             granted, refused = grant(option, market, wanted)
         else:
-            granted, refused = 0, Refused("UnfulfillableCapacity", UNTRIED)
+            granted, refused = 0, Ec2Error("UnfulfillableCapacity", UNTRIED)
         if granted:
             shares.append(Share(option, market, granted))
         if granted < wanted:
@@ -149,7 +152,7 @@ def launch_of(share: Share, fleet: str, parameters: Mapping[str, Any]) -> dict[s
     return placed(made)
 
 
-def whole(option: Option) -> dict[str, Any]:
+def whole(option: LaunchOverride) -> dict[str, Any]:
     """A template's data with what the override, and the call's own user-data, put in their place."""
     made = copy.deepcopy(option.data)
     made.update({name: value for name, value in option.override.items() if name in _OVERRIDDEN})

@@ -37,9 +37,9 @@ from aiohttp import ClientConnectionError, ClientSession, ClientTimeout, web
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
 from tests.support import ec2_eks, ec2_pricing, ec2_snapshots, ec2_wire
-from tests.support.ec2_buckets import Buckets
+from tests.support.ec2_buckets import CallBuckets
 from tests.support.ec2_launches import Launches, backend, market_of
-from tests.support.ec2_rules import Refused, Rules
+from tests.support.ec2_rules import Ec2Error, InjectedRules
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
@@ -49,7 +49,7 @@ _HOP_BY_HOP = frozenset({"host", "connection", "content-length", "transfer-encod
 
 
 @dataclass
-class Call:
+class ObservedCall:
     """One call as it came and ended. `outcome` is "ok", an error code, "hung" or "lost" (carried out, never answered);
     `instances` are those that it launched or ended; `at` is monotonic, in seconds.
     """
@@ -65,7 +65,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class _Answer:
+class _Ec2Answer:
     status: int
     body: bytes
     instances: tuple[str, ...] = ()
@@ -75,29 +75,29 @@ class _Answer:
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _KeptAnswer:
     parameters: dict[str, Any]
-    answer: _Answer
+    answer: _Ec2Answer
 
 
 @dataclass
-class Front:
+class Ec2Front:
     """EC2 at `url`, for any number of clients."""
 
     moto: str
     _tasks: asyncio.TaskGroup
     clock: Callable[[], float] = time.monotonic
     url: str = ""
-    calls: list[Call] = field(default_factory=list[Call])
-    rules: Rules = field(default_factory=Rules)
-    buckets: Buckets = field(default_factory=Buckets)
+    calls: list[ObservedCall] = field(default_factory=list[ObservedCall])
+    rules: InjectedRules = field(default_factory=InjectedRules)
+    buckets: CallBuckets = field(default_factory=CallBuckets)
     alone: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by whoever is in moto's EC2, which breaks where two of its threads meet."""
     _session: ClientSession | None = None
     _eks: ec2_eks.Eks = field(init=False)
-    _kept: dict[tuple[str, str], _Kept] = field(default_factory=dict[tuple[str, str], _Kept])
+    _kept: dict[tuple[str, str], _KeptAnswer] = field(default_factory=dict[tuple[str, str], _KeptAnswer])
     _turns: dict[tuple[str, str], asyncio.Lock] = field(default_factory=dict[tuple[str, str], asyncio.Lock])
-    _listeners: list[asyncio.Queue[Call]] = field(default_factory=list[asyncio.Queue[Call]])
+    _listeners: list[asyncio.Queue[ObservedCall]] = field(default_factory=list[asyncio.Queue[ObservedCall]])
 
     def __post_init__(self) -> None:
         self._eks = ec2_eks.Eks(self.ask)
@@ -114,9 +114,9 @@ class Front:
         )
 
     @contextmanager
-    def watch(self) -> Generator[asyncio.Queue[Call]]:
+    def watch(self) -> Generator[asyncio.Queue[ObservedCall]]:
         """Every call from now on, once it was carried out and before it is answered."""
-        heard: asyncio.Queue[Call] = asyncio.Queue()
+        heard: asyncio.Queue[ObservedCall] = asyncio.Queue()
         self._listeners.append(heard)
         try:
             yield heard
@@ -132,7 +132,7 @@ class Front:
         body = await request.read()
         service, action = _named(request, body)
         parameters = _parameters(service, action, body)
-        call = Call(service, action, parameters, self.clock())
+        call = ObservedCall(service, action, parameters, self.clock())
         self.calls.append(call)
         try:
             if self.rules.hangs(action):
@@ -154,34 +154,34 @@ class Front:
         headers = {"Content-Type": answer.content_type} | ({_ERROR: answer.error} if answer.error else {})
         return web.Response(status=answer.status, body=answer.body, headers=headers)
 
-    async def _answer(self, request: web.Request, body: bytes, call: Call) -> _Answer:
+    async def _answer(self, request: web.Request, body: bytes, call: ObservedCall) -> _Ec2Answer:
         try:
             return await self._heard(request, body, call)
-        except Refused as refused:
+        except Ec2Error as refused:
             call.outcome = refused.code
-            return _Answer(refused.status, ec2_wire.error(refused.code, refused.message).encode())
+            return _Ec2Answer(refused.status, ec2_wire.error(refused.code, refused.message).encode())
 
-    async def _heard(self, request: web.Request, body: bytes, call: Call) -> _Answer:
+    async def _heard(self, request: web.Request, body: bytes, call: ObservedCall) -> _Ec2Answer:
         if refused := self.rules.failure(call.action):
             raise refused
         if call.service == "ec2" and self.buckets.take(call.action, call.parameters, self.clock()):
-            raise Refused("RequestLimitExceeded")
+            raise Ec2Error("RequestLimitExceeded")
         if call.service == "ec2" and call.parameters.get("DryRun"):
-            raise Refused("DryRunOperation")
+            raise Ec2Error("DryRunOperation")
         market, code, carried_out = self.rules.failing_market
         fails = bool(market) and market_of(call.action, call.parameters) == market
         if fails and not carried_out:
-            raise Refused(code)
+            raise Ec2Error(code)
         answer = await self._once(request, body, call)
         if fails:
-            raise Refused(code)
+            raise Ec2Error(code)
         call.outcome = "ok" if answer.status < 300 else ec2_wire.error_code(answer.body)
         call.instances = answer.instances
         for heard in self._listeners:
             heard.put_nowait(call)
         return answer
 
-    async def _once(self, request: web.Request, body: bytes, call: Call) -> _Answer:
+    async def _once(self, request: web.Request, body: bytes, call: ObservedCall) -> _Ec2Answer:
         """Carried out, or the kept answer where its token was seen."""
         token = call.parameters.get("ClientToken", "")
         if call.service != "ec2" or not token:
@@ -190,69 +190,69 @@ class Front:
         async with self._turns.setdefault(key, asyncio.Lock()):
             if kept := self._kept.get(key):
                 if kept.parameters != call.parameters:
-                    raise Refused("IdempotentParameterMismatch")
+                    raise Ec2Error("IdempotentParameterMismatch")
                 call.repeated = True
                 if self.rules.silent(call.action):
-                    return _Answer(200, ec2_wire.answer(call.action, {}).encode())
+                    return _Ec2Answer(200, ec2_wire.answer(call.action, {}).encode())
                 return kept.answer
             answer = await self._carry_out(request, body, call)
             if answer.status < 300:
-                self._kept[key] = _Kept(call.parameters, answer)
+                self._kept[key] = _KeptAnswer(call.parameters, answer)
             return answer
 
-    async def _carry_out(self, request: web.Request, body: bytes, call: Call) -> _Answer:
+    async def _carry_out(self, request: web.Request, body: bytes, call: ObservedCall) -> _Ec2Answer:
         match call.service, call.action:
             case "ec2", "CreateFleet":
                 result, instances = await Launches(self.ask, self.rules, self.alone).fleet(call.parameters)
-                return _Answer(200, ec2_wire.answer("CreateFleet", result).encode(), instances)
+                return _Ec2Answer(200, ec2_wire.answer("CreateFleet", result).encode(), instances)
             case "ec2", "RunInstances":
                 launches = Launches(self.ask, self.rules, self.alone)
                 parameters = await launches.run(call.parameters)
                 answer = await self._moto_ec2("RunInstances", parameters)
                 launched = ec2_wire.parse_answer("RunInstances", 200, answer.body)["Instances"]
                 await launches.finish(parameters, [one["InstanceId"] for one in launched])
-                return _Answer(200, answer.body, tuple(one["InstanceId"] for one in launched))
+                return _Ec2Answer(200, answer.body, tuple(one["InstanceId"] for one in launched))
             case "ec2", "DescribeCapacityReservations":
-                return _Answer(200, ec2_wire.answer(call.action, self._reservations(call.parameters)).encode())
+                return _Ec2Answer(200, ec2_wire.answer(call.action, self._reservations(call.parameters)).encode())
             case "ec2", "DescribeInstances" if self._out(call.parameters):
-                raise Refused("Unavailable", "The server is overloaded and can't handle the request.")
+                raise Ec2Error("Unavailable", "The server is overloaded and can't handle the request.")
             case "ec2", "TerminateInstances":
                 answer = await self._pass(request, body)
                 ended = tuple(call.parameters.get("InstanceIds", ()))
-                return _Answer(answer.status, answer.body, ended if answer.status < 300 else ())
+                return _Ec2Answer(answer.status, answer.body, ended if answer.status < 300 else ())
             case "pricing", "GetProducts":
                 page = json.dumps(ec2_pricing.get_products(call.parameters))
-                return _Answer(200, page.encode(), (), "application/x-amz-json-1.1")
+                return _Ec2Answer(200, page.encode(), (), "application/x-amz-json-1.1")
             case "ebs", _:
                 return await self._ebs_answer(request, body)
             case "servicequotas", "GetServiceQuota":
                 code = str(call.parameters["QuotaCode"])
                 quota = {"Quota": {"ServiceCode": "ec2", "QuotaCode": code, "Value": self.rules.quotas.get(code, 0.0)}}
-                return _Answer(200, json.dumps(quota).encode(), (), "application/x-amz-json-1.1")
+                return _Ec2Answer(200, json.dumps(quota).encode(), (), "application/x-amz-json-1.1")
             case service, _:
                 return await (
                     self._eks_answer(request, body) if service == "eks" else self._pass(request, body, service)
                 )
 
-    async def _ebs_answer(self, request: web.Request, body: bytes) -> _Answer:
+    async def _ebs_answer(self, request: web.Request, body: bytes) -> _Ec2Answer:
         ec2_snapshots.check(request.method, request.path, request.headers, body)
         answer = await self._pass(request, body, "ebs")
         ec2_snapshots.follow(request.method, request.path, answer.body)
         return answer
 
-    async def _eks_answer(self, request: web.Request, body: bytes) -> _Answer:
+    async def _eks_answer(self, request: web.Request, body: bytes) -> _Ec2Answer:
         async def passed() -> ec2_eks.Answer:
             answer = await self._pass(request, body, "eks")
             return answer.status, answer.body, answer.error
 
         status, text, error = await self._eks.answer(request.method, request.raw_path, body, passed)
-        return _Answer(status, text, (), "application/json", error)
+        return _Ec2Answer(status, text, (), "application/json", error)
 
     def _reservations(self, parameters: dict[str, Any]) -> dict[str, Any]:
         named = parameters.get("CapacityReservationIds", ())
         if unknown := [each for each in named if each not in self.rules.reservations]:
             code = "InvalidCapacityReservationId.NotFound"
-            raise Refused(code, f"The capacity reservation ID '{unknown[0]}' does not exist")
+            raise Ec2Error(code, f"The capacity reservation ID '{unknown[0]}' does not exist")
         found = [(name, *self.rules.reservations[name]) for name in named]
         keys = ("CapacityReservationId", "InstanceType", "AvailabilityZone", "State")
         return {"CapacityReservations": [dict(zip(keys, each, strict=True)) for each in found]}
@@ -263,7 +263,7 @@ class Front:
         every = [one for each in backend().reservations.values() for one in each.instances]
         return any(one.placement.zone in self.rules.outage for one in every if not named or str(one.id) in named)
 
-    async def _moto_ec2(self, action: str, parameters: dict[str, Any]) -> _Answer:
+    async def _moto_ec2(self, action: str, parameters: dict[str, Any]) -> _Ec2Answer:
         assert self._session is not None
         headers = {
             "Content-Type": "application/x-www-form-urlencoded; charset=utf-8",
@@ -275,10 +275,10 @@ class Front:
             body = await response.read()
             if response.status >= 300:
                 message = re.search(rb"<Message>([^<]*)</Message>", body)
-                raise Refused(ec2_wire.error_code(body), message[1].decode() if message else body[:300].decode())
-            return _Answer(response.status, body)
+                raise Ec2Error(ec2_wire.error_code(body), message[1].decode() if message else body[:300].decode())
+            return _Ec2Answer(response.status, body)
 
-    async def _pass(self, request: web.Request, body: bytes, service: str = "ec2") -> _Answer:
+    async def _pass(self, request: web.Request, body: bytes, service: str = "ec2") -> _Ec2Answer:
         """On to moto as it is; what may take its time, as a long poll, does not keep EC2 waiting."""
         assert self._session is not None
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
@@ -287,12 +287,12 @@ class Front:
         try:
             async with turn, self._session.request(request.method, url, data=body, headers=headers) as response:
                 kind = response.headers.get("Content-Type", "text/xml")
-                return _Answer(response.status, await response.read(), (), kind, response.headers.get(_ERROR, ""))
+                return _Ec2Answer(response.status, await response.read(), (), kind, response.headers.get(_ERROR, ""))
         except (ClientConnectionError, RuntimeError):
             # At the end of the test: a long poll whose caller is long gone, or who has waited for a turn.
             if not self._session.closed:
                 raise
-            return _Answer(503, b"")
+            return _Ec2Answer(503, b"")
 
 
 def _named(request: web.Request, body: bytes) -> tuple[str, str]:
@@ -316,7 +316,9 @@ def _parameters(service: str, action: str, body: bytes) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def running_front(clock: Callable[[], float] = time.monotonic, host: str = "127.0.0.1") -> AsyncGenerator[Front]:
+async def running_front(
+    clock: Callable[[], float] = time.monotonic, host: str = "127.0.0.1"
+) -> AsyncGenerator[Ec2Front]:
     """EC2 (and what else moto serves, SQS say) at `Front.url`, with an empty account; gone afterwards.
 
     One at a time in a process: moto keeps its account in global variables.
@@ -327,7 +329,7 @@ async def running_front(clock: Callable[[], float] = time.monotonic, host: str =
     moto_host, moto_port = server.get_host_and_port()
     try:
         async with asyncio.TaskGroup() as tasks, AsyncExitStack() as stack:
-            front = Front(f"http://{moto_host}:{moto_port}", tasks, clock)
+            front = Ec2Front(f"http://{moto_host}:{moto_port}", tasks, clock)
             front._session = await stack.enter_async_context(ClientSession(timeout=ClientTimeout(total=120)))
             async with front._session.post(f"{front.moto}/moto-api/reset") as done:
                 done.raise_for_status()

@@ -42,7 +42,7 @@ from controller.model.names import InstanceId
 from controller.model.offer import LaunchType, Shape
 from tests.support import ec2_network
 from tests.support.ec2_cells import Doubles
-from tests.support.ec2_front import Call, Front
+from tests.support.ec2_front import Ec2Front, ObservedCall
 from tests.support.ec2_launches import backend
 from tests.support.ec2_pricing import CATALOGUE
 from tests.support.qemu_machines import Hardware, QemuMachines
@@ -64,7 +64,7 @@ class Instances:
 
     def __init__(
         self,
-        front: Front,
+        front: Ec2Front,
         settings: LocalSettings,
         real: int,
         doubles: Doubles,
@@ -111,7 +111,7 @@ class Instances:
             await self._machines.prepare()
             await self._draw()
 
-    async def follow(self, heard: asyncio.Queue[Call]) -> None:
+    async def follow(self, heard: asyncio.Queue[ObservedCall]) -> None:
         """Boot and end, as the calls go by, for ever."""
         self._start(self._bury())
         if self._left:
@@ -224,7 +224,7 @@ class Instances:
         return self._turns.setdefault(instance, asyncio.Lock())
 
 
-async def _terminated(front: Front, instance: str, reason: str) -> None:
+async def _terminated(front: Ec2Front, instance: str, reason: str) -> None:
     """Have moto say that an instance has ended, and why."""
     await front.ask("TerminateInstances", InstanceIds=[instance])
     backend().get_instance(instance).state_reason = StateReason(f"{reason}: {reason}", reason)
@@ -258,7 +258,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     route_table: str
 
 
-async def furnished(front: Front, cidr: str, zones: tuple[str, ...] = ("us-east-1a", "us-east-1b")) -> Account:
+async def furnished(front: Ec2Front, cidr: str, zones: tuple[str, ...] = ("us-east-1a", "us-east-1b")) -> Account:
     """Make a VPC over exactly these addresses, a subnet in each zone, and register an image for this machine."""
     vpc = (await front.ask("CreateVpc", CidrBlock=cidr))["Vpc"]["VpcId"]
     subnets: dict[str, str] = {}
@@ -283,7 +283,7 @@ def _parts(cidr: str, count: int) -> list[str]:
 
 @asynccontextmanager
 async def booting(
-    front: Front,
+    front: Ec2Front,
     settings: LocalSettings,
     real: int = REAL,
     double_seconds: float = 0.0,

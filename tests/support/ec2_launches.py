@@ -13,8 +13,8 @@ from typing import Any, cast
 from moto.backends import get_backend
 
 from tests.support import ec2_fleet
-from tests.support.ec2_fleet import Option, Share
-from tests.support.ec2_rules import Refused, Rules
+from tests.support.ec2_fleet import LaunchOverride, Share
+from tests.support.ec2_rules import Ec2Error, InjectedRules
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
@@ -45,16 +45,16 @@ def _room(subnet: str, launch: dict[str, Any]) -> int:
     return free // (1 + int(wanted.get("SecondaryPrivateIpAddressCount", 0)))
 
 
-def unlaunchable(launch: dict[str, Any], tags: Sequence[dict[str, Any]], default: str) -> Refused | None:
+def unlaunchable(launch: dict[str, Any], tags: Sequence[dict[str, Any]], default: str) -> Ec2Error | None:
     """Why EC2 launches nothing so, whatever the capacity. `default` is the account's for tags in instance metadata:
     where metadata has them, their keys are parts of paths.
     """
     if not _creditable(str(launch.get("InstanceType", "")), launch):
-        return Refused("InvalidParameterCombination", _NO_CREDITS)
+        return Ec2Error("InvalidParameterCombination", _NO_CREDITS)
     if launch.get("MetadataOptions", {}).get("InstanceMetadataTags", default) == "enabled":
         keys = [tag["Key"] for one in tags if one["ResourceType"] == "instance" for tag in one["Tags"]]
         if bad := next((key for key in keys if not _METADATA_KEY.fullmatch(key)), ""):
-            return Refused("InvalidParameterValue", f"'{bad}' is not a valid tag key. {_METADATA_WORDS}")
+            return Ec2Error("InvalidParameterValue", f"'{bad}' is not a valid tag key. {_METADATA_WORDS}")
     return None
 
 
@@ -85,7 +85,9 @@ def _finish(instance: Any, launch: dict[str, Any], wanted: dict[str, Any], tags:
 class Launches:
     """`ask` is a call to moto past everything; `alone` is held by whoever is in moto."""
 
-    def __init__(self, ask: Callable[..., Awaitable[dict[str, Any]]], rules: Rules, alone: asyncio.Lock) -> None:
+    def __init__(
+        self, ask: Callable[..., Awaitable[dict[str, Any]]], rules: InjectedRules, alone: asyncio.Lock
+    ) -> None:
         self._ask = ask
         self._alone = alone
         self._rules = rules
@@ -97,22 +99,22 @@ class Launches:
         named = parameters.get("LaunchTemplate")
         data = await self._template(dict(named)) if named else {}
         launch = ec2_fleet.of_template(data, parameters)
-        option = Option({}, {}, launch)
+        option = LaunchOverride({}, {}, launch)
         subnet = str(launch.get("SubnetId") or option.subnet)
         zone = await self._zone(subnet) or str(launch.get("Placement", {}).get("AvailabilityZone", f"{REGION}a"))
         market = str(launch.get("InstanceMarketOptions", {}).get("MarketType", "on-demand"))
         least, most = int(launch.get("MinCount", 1)), int(launch.get("MaxCount", 1))
         room = _room(subnet, launch)
         if room < least:
-            raise Refused(_NO_ADDRESSES)
+            raise Ec2Error(_NO_ADDRESSES)
         if refused := unlaunchable(launch, launch.get("TagSpecifications", ()), self._rules.metadata_tags):
             raise refused
         spot = launch.get("InstanceMarketOptions", {}).get("SpotOptions", {})
         if market == "spot" and self._too_dear(spot.get("MaxPrice")):
-            raise Refused("SpotMaxPriceTooLow")
+            raise Ec2Error("SpotMaxPriceTooLow")
         granted, code = self._rules.grant(str(launch.get("InstanceType", "")), zone, market, min(most, room), least)
         if granted < least:
-            raise Refused(code)
+            raise Ec2Error(code)
         return {**launch, "MinCount": granted, "MaxCount": granted}  # moto goes by the least
 
     async def fleet(self, parameters: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -171,24 +173,26 @@ class Launches:
     def _too_dear(self, most: str | None) -> bool:
         return most is not None and float(most) < self._rules.spot_usd
 
-    def _grant(self, tags: Sequence[dict[str, Any]], option: Option, market: str, wanted: int) -> tuple[int, Refused]:
+    def _grant(
+        self, tags: Sequence[dict[str, Any]], option: LaunchOverride, market: str, wanted: int
+    ) -> tuple[int, Ec2Error]:
         launch = {**ec2_fleet.whole(option), "InstanceType": option.type}
         if refused := unlaunchable(launch, tags, self._rules.metadata_tags):
             return 0, refused
         if market == "spot" and self._too_dear(option.override.get("MaxPrice")):
-            return 0, Refused("SpotMaxPriceTooLow")
+            return 0, Ec2Error("SpotMaxPriceTooLow")
         zone = self._zones.get(option.subnet) or str(option.override.get("AvailabilityZone", f"{REGION}a"))
         room = max(0, _room(option.subnet, option.data) - self._promised[option.subnet])
         granted, code = self._rules.grant(option.type, zone, market, min(wanted, room))
         self._promised[option.subnet] += granted
-        return granted, Refused(code or _NO_ADDRESSES)
+        return granted, Ec2Error(code or _NO_ADDRESSES)
 
-    async def _options(self, parameters: dict[str, Any]) -> list[Option]:
-        found: list[Option] = []
+    async def _options(self, parameters: dict[str, Any]) -> list[LaunchOverride]:
+        found: list[LaunchOverride] = []
         for config in parameters["LaunchTemplateConfigs"]:
             template = dict(config["LaunchTemplateSpecification"])
             data = await self._template(template)
-            found += [Option(template, override, data) for override in config.get("Overrides") or [{}]]
+            found += [LaunchOverride(template, override, data) for override in config.get("Overrides") or [{}]]
         return found
 
     async def _template(self, named: dict[str, Any]) -> dict[str, Any]:
@@ -197,7 +201,7 @@ class Launches:
         which = {"LaunchTemplateName": name} if name else {"LaunchTemplateId": named["LaunchTemplateId"]}
         found = await self._ask("DescribeLaunchTemplateVersions", **which, Versions=[version])
         if not found.get("LaunchTemplateVersions"):
-            raise Refused("InvalidLaunchTemplateId.VersionNotFound", f"There is no version {version} of {which}.")
+            raise Ec2Error("InvalidLaunchTemplateId.VersionNotFound", f"There is no version {version} of {which}.")
         one = found["LaunchTemplateVersions"][0]
         named.update(LaunchTemplateId=one["LaunchTemplateId"], Version=str(one["VersionNumber"]))
         return dict(one["LaunchTemplateData"])

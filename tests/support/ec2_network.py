@@ -12,7 +12,7 @@ import msgspec
 
 from controller.clouds.local.records import Record
 from controller.clouds.local.router import Router, interface_of
-from controller.clouds.local.vpc import Group, Permission
+from controller.clouds.local.vpc import Permission, SecurityGroup
 from tests.support.ec2_launches import backend
 
 ACTIONS = frozenset({
@@ -62,12 +62,12 @@ def _is_default(group: Any) -> bool:
     return group.name == "default"
 
 
-def _group(group: Any) -> Group:
+def _group(group: Any) -> SecurityGroup:
     ingress = tuple(_permission(rule) for rule in group.ingress_rules)
     if _is_default(group):
         # EC2's default group admits its own members; moto's says nothing of it.
         ingress += (Permission(groups=(group.id,)),)
-    return Group(ingress=ingress, egress=tuple(_permission(rule) for rule in group.egress_rules))
+    return SecurityGroup(ingress=ingress, egress=tuple(_permission(rule) for rule in group.egress_rules))
 
 
 def _permission(rule: Any) -> Permission:

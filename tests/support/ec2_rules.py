@@ -28,7 +28,7 @@ _WORDS = {
 }
 
 
-class Refused(Exception):
+class Ec2Error(Exception):
     """An answer with one of EC2's error codes."""
 
     def __init__(self, code: str, message: str = "") -> None:
@@ -39,7 +39,7 @@ class Refused(Exception):
 
 
 @dataclass
-class Pool:
+class CapacityPool:
     """What is left of some offers, and the code with which the rest is refused."""
 
     type: str
@@ -54,10 +54,10 @@ class Pool:
 
 
 @dataclass
-class Rules:
+class InjectedRules:
     """Injected behaviour. `market` is "on-demand" or "spot"; "*" stands for any type, zone or market."""
 
-    pools: list[Pool] = field(default_factory=list[Pool])
+    pools: list[CapacityPool] = field(default_factory=list[CapacityPool])
     metadata_tags: str = "enabled"
     """The account's default for tags in instance metadata, which a launch that does not say goes by."""
     quotas: dict[str, float] = field(default_factory=lambda: {"L-1216C47A": 5.0, "L-34B43A08": 5.0})
@@ -80,7 +80,7 @@ class Rules:
         self, type_: str = ANY, zone: str = ANY, market: str = ANY, *, left: int = 0, code: str = CAPACITY
     ) -> None:
         """From now on these offers have `left` instances together; more is refused with `code`."""
-        self.pools.append(Pool(type_, zone, market, left, code))
+        self.pools.append(CapacityPool(type_, zone, market, left, code))
 
     def fail(self, action: str, code: str, times: int = 1_000_000) -> None:
         """Answer the next `times` calls of this action with this error."""
@@ -126,13 +126,13 @@ class Rules:
     def silent(self, action: str) -> bool:
         return action in self._silent
 
-    def failure(self, action: str) -> Refused | None:
+    def failure(self, action: str) -> Ec2Error | None:
         """The error of this call, used up."""
         code, times = self._failures.get(action, ("", 0))
         if times <= 0:
             return None
         self._failures[action] = (code, times - 1)
-        return Refused(code)
+        return Ec2Error(code)
 
     def loses(self, action: str) -> bool:
         """Whether this call's answer gets lost, used up."""

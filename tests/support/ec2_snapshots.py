@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from moto.ebs.models import ebs_backends
 
 from tests.support.ec2_launches import ACCOUNT, REGION, backend
-from tests.support.ec2_rules import Refused
+from tests.support.ec2_rules import Ec2Error
 
 _PUT = re.compile(r"/snapshots/[^/]+/blocks/\d+")
 _COMPLETION = re.compile(r"/snapshots/completion/([^/?]+)")
@@ -23,18 +23,18 @@ def check(method: str, path: str, headers: Mapping[str, str], body: bytes) -> No
     """Refuse what AWS refuses, before moto takes it."""
     if method == "PUT" and _PUT.fullmatch(path):
         if headers.get("x-amz-Checksum") != _sha256(body):
-            raise Refused("ValidationException", "INVALID_CHECKSUM: the block is not what its checksum says")
+            raise Ec2Error("ValidationException", "INVALID_CHECKSUM: the block is not what its checksum says")
     elif method == "POST" and (found := _COMPLETION.fullmatch(path)):
         blocks = sorted(ebs_backends[ACCOUNT][REGION].snapshots[found[1]].blocks.items())
         digests = b"".join(base64.b64decode(block.checksum or "") for _, block in blocks)
         if int(headers.get("x-amz-ChangedBlocksCount", "0")) != len(blocks):
-            raise Refused("ValidationException", "INVALID_CHANGED_BLOCKS_COUNT: blocks are missing")
+            raise Ec2Error("ValidationException", "INVALID_CHANGED_BLOCKS_COUNT: blocks are missing")
         if headers.get("x-amz-Checksum") != _sha256(digests):
-            raise Refused("ValidationException", "INVALID_CHECKSUM: the snapshot is not what its checksum says")
+            raise Ec2Error("ValidationException", "INVALID_CHECKSUM: the snapshot is not what its checksum says")
     elif method == "GET" and path.endswith("/blocks"):
         snapshot = path.split("/")[2]
         if backend().snapshots[snapshot].status != "completed":
-            raise Refused("ValidationException", "INVALID_SNAPSHOT_STATE: it is not completed")
+            raise Ec2Error("ValidationException", "INVALID_SNAPSHOT_STATE: it is not completed")
 
 
 def follow(method: str, path: str, answer: bytes) -> None:

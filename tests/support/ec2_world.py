@@ -34,7 +34,7 @@ from controller.model.pod import PodClaim
 from controller.store import sqlite
 from tests.support.controller import ROOT
 from tests.support.ec2_cloud import credentials
-from tests.support.ec2_front import ACCOUNT, REGION, Front, running_front
+from tests.support.ec2_front import ACCOUNT, REGION, Ec2Front, running_front
 from tests.support.ec2_instances import Account, Instances, booting, furnished
 from tests.support.registry import free_port
 
@@ -44,7 +44,7 @@ SETTINGS = FleetSettings(cluster="test", limits=LIMITS, heartbeat=1.0, survey=0.
 
 
 @dataclass(frozen=True)
-class Life:
+class ControllerLife:
     """One life of a controller."""
 
     cloud: Ec2Cloud
@@ -69,11 +69,11 @@ class Life:
 
 
 @dataclass(frozen=True)
-class World:
+class Ec2World:
     """EC2 and its instances, and where a controller keeps what outlives it."""
 
     folder: Path
-    front: Front
+    front: Ec2Front
     account: Account
     instances: Instances
     settings: Ec2Settings
@@ -81,7 +81,7 @@ class World:
     number: int
 
     @asynccontextmanager
-    async def controller(self, fleet: FleetSettings = SETTINGS, **ec2: Any) -> AsyncGenerator[Life]:
+    async def controller(self, fleet: FleetSettings = SETTINGS, **ec2: Any) -> AsyncGenerator[ControllerLife]:
         """A controller with these settings; `ec2` are settings of the cloud."""
         settings = msgspec.structs.replace(self.settings, cluster=fleet.cluster, **ec2)
         fleets: list[Fleet] = []
@@ -99,7 +99,7 @@ class World:
             room.running(fleet, store, cloud, link) as opened,
         ):
             fleets.append(opened)
-            yield Life(cloud, opened, link)
+            yield ControllerLife(cloud, opened, link)
 
     async def described(self) -> list[dict[str, Any]]:
         """Every instance that EC2 tells of, ended ones too."""
@@ -132,7 +132,7 @@ async def world(
     boot: float = 0.0,
     cidr: str = "10.231.0.0/18",
     zones: tuple[str, ...] = ZONES,
-) -> AsyncGenerator[World]:
+) -> AsyncGenerator[Ec2World]:
     """A world with `real` instances that boot, the others doubles that take `boot` seconds to join."""
     gateway = str(next(ip_network(cidr).hosts()))
     local = LocalSettings(
@@ -163,4 +163,4 @@ async def world(
             certificates=instances.certificate.parent,
         )
         host = gateway if real else "127.0.0.1"
-        yield World(folder, front, account, instances, settings, host, free_port())
+        yield Ec2World(folder, front, account, instances, settings, host, free_port())

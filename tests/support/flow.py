@@ -15,7 +15,7 @@ from pathlib import Path
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.cri.v1.runtime_grpc import RuntimeServiceStub
 from cellwire.rpc.call import call
-from tests.support.spdy_client import ClientStream, SpdyClient, connected, exit_code
+from tests.support.spdy_client import ClientStream, SpdyConnection, connected, exit_code
 from tests.support.waiting import until
 
 MIB = 1 << 20
@@ -51,7 +51,7 @@ class Flow:
             yield await client.open_all("error", *(["stdin"] if stdin else []), "stdout")
 
     @asynccontextmanager
-    async def forward(self) -> AsyncGenerator[SpdyClient]:
+    async def forward(self) -> AsyncGenerator[SpdyConnection]:
         """A connection on which ports are forwarded."""
         request = cri.PortForwardRequest(pod_sandbox_id=self._sandbox)
         url = (await call(self._stub.PortForward, request, deadline=60)).url
@@ -157,7 +157,7 @@ async def many_connections_are_forwarded_at_once(flow: Flow) -> None:
 
     dialling = asyncio.Semaphore(4)  # the pod's small server lets few wait to be accepted
 
-    async def one(client: SpdyClient, number: int) -> None:
+    async def one(client: SpdyConnection, number: int) -> None:
         async with dialling:
             data, error = await pair(client, ECHOING, number)
             await data.write(b"hello")
@@ -177,7 +177,7 @@ async def many_connections_are_forwarded_at_once(flow: Flow) -> None:
         everybody.set()
 
 
-async def pair(client: SpdyClient, port: int, request: int = 0) -> tuple[ClientStream, ClientStream]:
+async def pair(client: SpdyConnection, port: int, request: int = 0) -> tuple[ClientStream, ClientStream]:
     """Data and error stream of a forwarded connection."""
     headers = {"port": str(port), "requestID": str(request)}
     error = await client.open({"streamType": "error", **headers})

@@ -27,7 +27,7 @@ from cellwire.cell.v1.cell_grpc import CellBase
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.limits import CELL_SERVER
 from cellwire.rpc.serve import prepared
-from tests.support.ec2_cells import Told
+from tests.support.ec2_cells import TableMetadata
 from tests.support.listing_controller import address
 
 HERE: ContextVar[str] = ContextVar("HERE", default="127.0.0.1")
@@ -42,7 +42,7 @@ class _Loop(uvloop.Loop):
         return await super().create_connection(*where, local_addr=(HERE.get(), 0), **how)
 
 
-class _Cell(CellBase):
+class _LightCell(CellBase):
     """Says that it is there, and nothing else."""
 
     def __init__(self, home: Home) -> None:
@@ -60,7 +60,7 @@ class _Cell(CellBase):
     DialWorker = _not_here
 
 
-class _Shared(CellIdentity):
+class _SharedIdentity(CellIdentity):
     """An identity whose key and signing request are everybody's."""
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -76,7 +76,7 @@ class _Shared(CellIdentity):
         return self._request.read_bytes()
 
 
-class Cells:
+class LightCells:
     """All cells of this process."""
 
     def __init__(self, folder: Path, tasks: asyncio.TaskGroup) -> None:
@@ -90,7 +90,7 @@ class Cells:
         home = Home(
             cell=f"c-{number}", controllers=(f"127.0.0.1:{port}",), renew_at=time.time() + DAY, settings=settings
         )
-        self._start(self._stay(_Shared(self._folder, home.cell), home), address(number), home.cell)
+        self._start(self._stay(_SharedIdentity(self._folder, home.cell), home), address(number), home.cell)
 
     def boot(self, told: dict[str, str]) -> None:
         """An instance was launched."""
@@ -106,7 +106,7 @@ class Cells:
         HERE.reset(token)
 
     async def _join(self, told: dict[str, str]) -> None:
-        identity = _Shared(self._folder, told["instance"])
+        identity = _SharedIdentity(self._folder, told["instance"])
         document = told["instance"].encode()
         tree = {
             "user-data": told["user_data"].encode(),
@@ -115,10 +115,10 @@ class Cells:
             "meta-data/mac": b"0",
             "meta-data/network/interfaces/macs/0/vpc-ipv4-cidr-blocks": b"10.0.0.0/16",
         }
-        await self._stay(identity, await join_for_ever(identity, Told(tree)))
+        await self._stay(identity, await join_for_ever(identity, TableMetadata(tree)))
 
     async def _stay(self, identity: CellIdentity, home: Home) -> None:
-        server = prepared([_Cell(home)], details=True, limits=CELL_SERVER)
+        server = prepared([_LightCell(home)], details=True, limits=CELL_SERVER)
         await stay(server, identity, home, lambda: None)
 
 
@@ -127,7 +127,7 @@ async def run(folder: Path, name: str, port: int, first: int, last: int) -> None
     listening.bind(str(folder / f"cells-{name}.sock"))
     listening.setblocking(False)
     async with asyncio.TaskGroup() as tasks:
-        cells = Cells(folder, tasks)
+        cells = LightCells(folder, tasks)
         for number in range(first, last):
             cells.known(number, port)
         while True:

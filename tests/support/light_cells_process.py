@@ -18,7 +18,7 @@ BACK_SECONDS = 600.0
 Json = dict[str, Any]
 
 
-class Controller:
+class ControllerProcess:
     """The controller's process: killed and started again at one port, it finds what it wrote."""
 
     def __init__(self, folder: Path, lease: float = 30.0) -> None:

@@ -80,7 +80,7 @@ class Source(cell_grpc.CellBase):
     async def DialWorker(self, stream: Any) -> None: ...
 
 
-class Cell:
+class ReachableCell:
     """The way to it, as the fleet gives it."""
 
     def __init__(self, source: Source, path: Path) -> None:
@@ -97,12 +97,12 @@ class Cell:
 
 
 @asynccontextmanager
-async def running_source(socket: Path) -> AsyncGenerator[Cell]:
+async def running_source(socket: Path) -> AsyncGenerator[ReachableCell]:
     """A cell with LOG."""
     source = Source(LOG)
     server = prepared([source], details=True)
     await server.start(path=str(socket))
-    made = Cell(source, socket)
+    made = ReachableCell(source, socket)
     yield made
     made.channel.close()
     server.close()

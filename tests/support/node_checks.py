@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.support.cluster import NODE, STILL_SECONDS, Cluster, Progress
+from tests.support.cluster import NODE, STILL_SECONDS, Cluster, StartProgress
 
 COUNT = "httpd -p 8080 -h /www; n=0; while :; do n=$((n+1)); echo line $n; sleep 0.2; done"
 SERVE = "touch /tmp/alive; httpd -f -p 8080 -h /www"
@@ -129,7 +129,7 @@ async def takes_part_in_debugging(cluster: Cluster, image: str, folder: Path) ->
     assert int(await cluster.kubectl("logs", "web", "-c", "looker")) >= 1
 
     main: list[dict[str, Any]] = []
-    progress = Progress(cluster)
+    progress = StartProgress(cluster)
     while True:
         summary = json.loads(await cluster.kubectl("get", "--raw", f"/api/v1/nodes/{NODE}/proxy/stats/summary"))
         web = [one for one in summary["pods"] if one["podRef"]["name"] == "web"]

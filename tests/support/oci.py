@@ -30,7 +30,7 @@ OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 
 
 @dataclass(frozen=True)
-class Node:
+class LayerEntry:
     """One entry of a layer that is more than a plain file. `kind` is a tarfile type."""
 
     kind: bytes = tarfile.REGTYPE
@@ -44,16 +44,16 @@ class Node:
     xattrs: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-def folder(mode: int = 0o755, uid: int = 0, gid: int = 0) -> Node:
-    return Node(tarfile.DIRTYPE, mode=mode, uid=uid, gid=gid)
+def folder(mode: int = 0o755, uid: int = 0, gid: int = 0) -> LayerEntry:
+    return LayerEntry(tarfile.DIRTYPE, mode=mode, uid=uid, gid=gid)
 
 
-def symlink(target: str) -> Node:
-    return Node(tarfile.SYMTYPE, link=target, mode=0o777)
+def symlink(target: str) -> LayerEntry:
+    return LayerEntry(tarfile.SYMTYPE, link=target, mode=0o777)
 
 
-def hardlink(target: str) -> Node:
-    return Node(tarfile.LNKTYPE, link=target)
+def hardlink(target: str) -> LayerEntry:
+    return LayerEntry(tarfile.LNKTYPE, link=target)
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,13 @@ def digest(content: bytes) -> str:
     return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
-def tar(entries: Mapping[str, bytes | Node] | Sequence[tuple[str, bytes | Node]]) -> bytes:
+def tar(entries: Mapping[str, bytes | LayerEntry] | Sequence[tuple[str, bytes | LayerEntry]]) -> bytes:
     """A tar archive of `entries`, in order; names are written as given."""
     out = io.BytesIO()
     pairs = entries.items() if isinstance(entries, Mapping) else entries
     with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for name, value in pairs:
-            node = Node(content=value) if isinstance(value, bytes) else value
+            node = LayerEntry(content=value) if isinstance(value, bytes) else value
             info = tarfile.TarInfo(name)
             info.type, info.mode, info.uid, info.gid = node.kind, node.mode, node.uid, node.gid
             info.mtime, info.linkname, info.size = node.mtime, node.link, len(node.content)
@@ -90,7 +90,8 @@ def tar(entries: Mapping[str, bytes | Node] | Sequence[tuple[str, bytes | Node]]
 
 
 def layer(
-    entries: Mapping[str, bytes | Node] | Sequence[tuple[str, bytes | Node]] | bytes, compression: Compression = "gzip"
+    entries: Mapping[str, bytes | LayerEntry] | Sequence[tuple[str, bytes | LayerEntry]] | bytes,
+    compression: Compression = "gzip",
 ) -> Layer:
     """A layer of `entries`, or of a ready tar archive."""
     content = entries if isinstance(entries, bytes) else tar(entries)

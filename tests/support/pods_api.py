@@ -27,7 +27,7 @@ from controller.objects.library import Library
 from controller.objects.sealing import Sealing
 from controller.objects.tokens import Tokens
 from controller.pods import engine
-from controller.pods.delivery import Identity
+from controller.pods.delivery import ClusterIdentity
 from controller.pods.prices import Prices
 from controller.sandboxes.carried import Carrier
 from controller.sandboxes.ways import Ways
@@ -45,9 +45,9 @@ async def objects(store: Store) -> AsyncGenerator[Library]:
         yield found
 
 
-def identity() -> Identity:
+def identity() -> ClusterIdentity:
     """Tokens by a key that is no secret; the API itself is out of the pods' reach."""
-    return Identity(Tokens(bytes(32), time.time), "the authority")
+    return ClusterIdentity(Tokens(bytes(32), time.time), "the authority")
 
 
 @dataclass
@@ -68,7 +68,7 @@ class Ran:
 
 
 @dataclass
-class World:
+class PodsApiWorld:
     fleet: CellsDouble
     kubeconfig: str
     folder: Path
@@ -115,7 +115,7 @@ class World:
 @asynccontextmanager
 async def world(
     folder: Path, fleet: CellsDouble | None = None, allowed: dict[str, tuple[str, ...]] | None = None, **own: Any
-) -> AsyncGenerator[World]:
+) -> AsyncGenerator[PodsApiWorld]:
     """`own` are settings of the API beyond the usual ones, `allowed` the values of restricted annotations."""
     authority = Authority(folder / "link", ["127.0.0.1"])
     settings = ApiSettings(folder=folder, certify=partial(authority.certify, "api"), authority=authority.pem, **own)
@@ -136,7 +136,7 @@ async def world(
         books = await rooms.enter_async_context(cost_ledger.running(store, fleet, FakeCloud()))
         gate = Gate(grants, notes, allowed or {}, books.spent)
         api = await rooms.enter_async_context(server.running(shelves, pods, fleet, settings, gate))
-        yield World(fleet, api.kubeconfig, folder, Desk(grants, shelves, notes, api.cluster), books, clock)
+        yield PodsApiWorld(fleet, api.kubeconfig, folder, Desk(grants, shelves, notes, api.cluster), books, clock)
 
 
 def manifest(script: str = "echo hello; sleep 1000", **spec: Any) -> str:

@@ -23,7 +23,7 @@ from grpclib.server import Server
 PATH, HEADER, HOST = "/healthy?deep=1", ("X-Asked-By", "a probe"), "probe.test"
 
 
-class _Named:
+class _HealthService:
     """A service of which only the name matters: its health is asked for."""
 
     def __init__(self, name: str) -> None:
@@ -37,12 +37,12 @@ async def grpc(port: int, name: str) -> None:
     """Serve the health of a service; it is well."""
     status = ServiceStatus()
     status.set(value=True)
-    server = Server([Health({_Named(name): [status]})])  # type: ignore[dict-item,list-item]
+    server = Server([Health({_HealthService(name): [status]})])  # type: ignore[dict-item,list-item]
     await server.start("0.0.0.0", port)
     await server.wait_closed()
 
 
-class _Answer(http.server.BaseHTTPRequestHandler):
+class _ProbeHandler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         right = self.path == PATH and self.headers.get(HEADER[0]) == HEADER[1] and self.headers.get("Host") == HOST
         self.send_response(204 if right else 500)
@@ -64,7 +64,7 @@ def https(port: int) -> None:
         path = Path(folder) / "both.pem"
         path.write_bytes(pem)
         context.load_cert_chain(path)
-    server = http.server.ThreadingHTTPServer(("0.0.0.0", port), _Answer)
+    server = http.server.ThreadingHTTPServer(("0.0.0.0", port), _ProbeHandler)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     server.serve_forever()
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
 
-class Proxy:
+class RecordingProxy:
     """`asked` are the first lines of requests, in order."""
 
     def __init__(self, places: Mapping[str, str]) -> None:
@@ -70,9 +70,9 @@ async def _pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @asynccontextmanager
-async def running_proxy(places: Mapping[str, str]) -> AsyncGenerator[Proxy]:
+async def running_proxy(places: Mapping[str, str]) -> AsyncGenerator[RecordingProxy]:
     """A proxy on loopback. `places` gives "host:port" for each name or "name:port" that it serves."""
-    proxy = Proxy(places)
+    proxy = RecordingProxy(places)
     server = await asyncio.start_server(proxy.answer, "127.0.0.1", 0)
     proxy.address = "http://127.0.0.1:" + str(server.sockets[0].getsockname()[1])
     async with server:

@@ -66,7 +66,7 @@ class QemuMachines:
         self._signer = signer
         self._died = died
         self._machines: dict[InstanceId, _Machine] = {}
-        self._facts: dict[str, metadata.Facts] = {}
+        self._facts: dict[str, metadata.InstanceMetadata] = {}
         self._dhcp: asyncio.subprocess.Process | None = None
         self._service: web.AppRunner | None = None
         self._tasks = asyncio.TaskGroup()

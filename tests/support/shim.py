@@ -20,7 +20,7 @@ IMAGE = "registry.demo/web:1"
 STANDBY = '[[standby]]\ncount = 1\ncpu = "100m"\nmemory = "64Mi"\n'
 
 
-class Shim:
+class RunningShim:
     """A controller with its shim, asked as a kubelet would ask."""
 
     def __init__(self, controller: Controller, socket: Path, pods_folder: Path, logs: Path) -> None:
@@ -122,12 +122,12 @@ class Shim:
         await call(self.runtime.StopPodSandbox, cri.StopPodSandboxRequest(pod_sandbox_id=sandbox), deadline=90)
         await call(self.runtime.RemovePodSandbox, cri.RemovePodSandboxRequest(pod_sandbox_id=sandbox), deadline=90)
 
-    def volume(self, uid: str, plugin: str, name: str) -> Volume:
+    def volume(self, uid: str, plugin: str, name: str) -> KubeletVolume:
         """A volume of a pod."""
-        return Volume(self.pods_folder / uid / "volumes" / f"kubernetes.io~{plugin}" / name)
+        return KubeletVolume(self.pods_folder / uid / "volumes" / f"kubernetes.io~{plugin}" / name)
 
 
-class Volume:
+class KubeletVolume:
     """A volume as a kubelet writes it: generations beside each other, and a link to the current one."""
 
     def __init__(self, folder: Path) -> None:
@@ -166,9 +166,9 @@ class Volume:
 
 
 @contextmanager
-def shim_of(controller: Controller, folder: Path) -> Generator[Shim]:
+def shim_of(controller: Controller, folder: Path) -> Generator[RunningShim]:
     """The shim of a controller whose config file has `settings_in(folder)`."""
-    shim = Shim(controller, folder / "s", folder / "pods", folder / "logs")
+    shim = RunningShim(controller, folder / "s", folder / "pods", folder / "logs")
     try:
         yield shim
     finally:
@@ -181,7 +181,7 @@ def settings_in(folder: Path) -> str:
 
 
 @asynccontextmanager
-async def running_shim(folder: Path, more: str = STANDBY, lease: int = 10) -> AsyncGenerator[Shim]:
+async def running_shim(folder: Path, more: str = STANDBY, lease: int = 10) -> AsyncGenerator[RunningShim]:
     """A controller process with local cells and the shim on a socket; nothing of it is left afterwards."""
     async with running_controller(folder, settings_in(folder) + more, lease) as controller:
         with shim_of(controller, folder) as shim:

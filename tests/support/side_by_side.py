@@ -30,7 +30,7 @@ _QUOTA = '{"spec":{"hard":{"pods":"1"}}}'
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CommandOutcome:
     """How a command ended, and in which shape."""
 
     code: int
@@ -178,16 +178,16 @@ def _plain(line: str) -> str:
     return re.sub(r"[0-9a-z]*\d[0-9a-z]*", "N", line)
 
 
-async def answers(run: Callable[[Sequence[str], str], Awaitable[tuple[int, str, str]]]) -> list[Answer]:
+async def answers(run: Callable[[Sequence[str], str], Awaitable[tuple[int, str, str]]]) -> list[CommandOutcome]:
     """What a server answers to all commands, one after another."""
-    found: list[Answer] = []
+    found: list[CommandOutcome] = []
     for words, given in COMMANDS:
         code, out, err = await run([word.replace("_", " ") if "*" in word else word for word in words], given)
-        found.append(Answer(code, shape(code, out, err)))
+        found.append(CommandOutcome(code, shape(code, out, err)))
     return found
 
 
-async def differences(programs: Path, folder: Path) -> dict[str, tuple[Answer, Answer]]:
+async def differences(programs: Path, folder: Path) -> dict[str, tuple[CommandOutcome, CommandOutcome]]:
     """The commands whose answers differ: that of the API server, and ours."""
     async with running_control_plane(programs, folder / "real") as cluster:
         theirs = await answers(lambda words, given: cluster.kubectl_raw(*words, stdin=given))

@@ -18,7 +18,7 @@ from typing import TypeVar
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
-from tests.support.shim import Shim, running_shim
+from tests.support.shim import RunningShim, running_shim
 
 Result = TypeVar("Result")
 AT_ONCE = 6
@@ -28,7 +28,7 @@ COMMAND = "n=0; while [ $n -lt {lines} ]; do n=$((n+1)); echo {name} $n; sleep 0
 PASSING = frozenset({Kind.UNAVAILABLE, Kind.UNREACHABLE, Kind.TIMEOUT, Kind.BROKEN})
 
 
-async def soak(shim: Shim, *, pods: int, kills: int, seed: int) -> None:
+async def soak(shim: RunningShim, *, pods: int, kills: int, seed: int) -> None:
     """Run so many pods to their ends, with so many kills. Raises AssertionError."""
     chance = random.Random(seed)
     over = asyncio.Event()
@@ -52,7 +52,7 @@ async def soak(shim: Shim, *, pods: int, kills: int, seed: int) -> None:
     assert not listed.items, listed
 
 
-async def _kill(shim: Shim, kills: int, chance: random.Random, over: asyncio.Event) -> None:
+async def _kill(shim: RunningShim, kills: int, chance: random.Random, over: asyncio.Event) -> None:
     for _ in range(kills):
         try:
             async with asyncio.timeout(chance.uniform(0.3, 3.0)):
@@ -65,7 +65,7 @@ async def _kill(shim: Shim, kills: int, chance: random.Random, over: asyncio.Eve
             shim.redial()
 
 
-async def _life(shim: Shim, uid: str, code: int) -> None:
+async def _life(shim: RunningShim, uid: str, code: int) -> None:
     """One pod as a kubelet drives it: each step is asked again until it is done."""
     config = shim.config(uid)
     sandbox = await _persist(shim, lambda: shim.run(config))
@@ -80,13 +80,13 @@ async def _life(shim: Shim, uid: str, code: int) -> None:
     assert words == [f"{uid} {number}" for number in range(1, LINES + 1)], (uid, len(words), words[-1:])
 
 
-async def _container(shim: Shim, sandbox: str, config: cri.PodSandboxConfig, command: tuple[str, ...]) -> str:
+async def _container(shim: RunningShim, sandbox: str, config: cri.PodSandboxConfig, command: tuple[str, ...]) -> str:
     wanted = cri.ListContainersRequest(filter=cri.ContainerFilter(pod_sandbox_id=sandbox))
     known = (await call(shim.runtime.ListContainers, wanted, deadline=10)).containers
     return known[0].id if known else await shim.create(sandbox, config, *command)
 
 
-async def _started(shim: Shim, container: str) -> None:
+async def _started(shim: RunningShim, container: str) -> None:
     if (await shim.status(container)).state == cri.CONTAINER_CREATED:
         try:
             await shim.start(container)
@@ -96,13 +96,13 @@ async def _started(shim: Shim, container: str) -> None:
                 raise
 
 
-async def _exited(shim: Shim, container: str) -> cri.ContainerStatus:
+async def _exited(shim: RunningShim, container: str) -> cri.ContainerStatus:
     while (status := await shim.status(container)).state != cri.CONTAINER_EXITED:
         await asyncio.sleep(0.2)
     return status
 
 
-async def _persist(shim: Shim, step: Callable[[], Awaitable[Result]]) -> Result:
+async def _persist(shim: RunningShim, step: Callable[[], Awaitable[Result]]) -> Result:
     async with asyncio.timeout(120):
         while True:
             try:

@@ -20,7 +20,7 @@ from cellwire.stream.spdy_dictionary import DICTIONARY
 CHUNK = 32 * 1024
 
 
-class Refused(Exception):
+class UpgradeRefused(Exception):
     """The server answered the upgrade with something else than 101."""
 
     def __init__(self, status: int, body: str) -> None:
@@ -32,7 +32,7 @@ class Refused(Exception):
 class ClientStream:
     """One stream: `read` until b"", `write`, `finish`."""
 
-    def __init__(self, client: SpdyClient, number: int) -> None:
+    def __init__(self, client: SpdyConnection, number: int) -> None:
         self.number = number
         self.replied = asyncio.Event()
         self.reset: int | None = None
@@ -78,7 +78,7 @@ class ClientStream:
             self._chunks.put_nowait(b"")
 
 
-class SpdyClient:
+class SpdyConnection:
     """One connection. `listen` is run by `connected`."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, version: str) -> None:
@@ -161,7 +161,7 @@ class SpdyClient:
 @asynccontextmanager
 async def connected(
     url: str, versions: Sequence[str] = ("v4.channel.k8s.io",), *, method: str = "POST", limit: int = 1 << 20
-) -> AsyncGenerator[SpdyClient]:
+) -> AsyncGenerator[SpdyConnection]:
     """Upgrade `url` to SPDY/3.1. Raises Refused."""
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port, limit=limit)
@@ -174,9 +174,9 @@ async def connected(
         status = int(head.split()[1])
         headers = {line.partition(":")[0].lower(): line.partition(":")[2].strip() for line in head.splitlines()[1:]}
         if status != 101:
-            raise Refused(status, (await reader.read(int(headers.get("content-length", 0)))).decode())
+            raise UpgradeRefused(status, (await reader.read(int(headers.get("content-length", 0)))).decode())
         assert headers["upgrade"] == "SPDY/3.1"
-        client = SpdyClient(reader, writer, headers.get("x-stream-protocol-version", ""))
+        client = SpdyConnection(reader, writer, headers.get("x-stream-protocol-version", ""))
         listening = asyncio.create_task(client.listen())
         try:
             yield client

@@ -18,13 +18,13 @@ from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
 from tests.support.controller import ENVIRONMENT, RUN, START_SECONDS, Controller
 from tests.support.registry import free_port
-from tests.support.shim import Shim
+from tests.support.shim import RunningShim
 from tests.support.waiting import until
 
 COUNT = ("sh", "-c", "i=0; while :; do i=$((i+1)); echo line $i; sleep 0.1; done")
 
 
-class Worker:
+class WorkerProcess:
     """The process, which may be killed and started again over the same folder, and its kubelet's client."""
 
     def __init__(
@@ -38,7 +38,7 @@ class Worker:
     ) -> None:
         self.name = name
         self.folder = folder
-        self.shim = Shim(controller, folder / "s", pods or folder / "pods", folder / "logs")
+        self.shim = RunningShim(controller, folder / "s", pods or folder / "pods", folder / "logs")
         self.process: asyncio.subprocess.Process | None = None
         self._links = links
         folder.mkdir(parents=True)
@@ -143,9 +143,9 @@ async def running_worker(
     address: str,
     links: Sequence[str] = (),
     pods: Path | None = None,
-) -> AsyncGenerator[Worker]:
+) -> AsyncGenerator[WorkerProcess]:
     """A worker that has joined; its process is gone afterwards. `pods` is the folder of its kubelet, if it has one."""
-    worker = Worker(name, folder, controller, address, links or [link_of(controller)[1]], pods)
+    worker = WorkerProcess(name, folder, controller, address, links or [link_of(controller)[1]], pods)
     try:
         await worker.start(await joining(controller, name), fingerprint_of(controller))
         yield worker

@@ -19,7 +19,7 @@ from cellwire.faults import Fault, Kind
 from controller.clouds.local import addresses, catalogue, identity
 from controller.clouds.local.local_settings import LocalSettings
 from controller.clouds.local.machines import Machines
-from controller.clouds.local.records import Record, Records, Stage, instance_of, unknown
+from controller.clouds.local.records import InstanceRecords, Record, Stage, instance_of, unknown
 from controller.clouds.local.refusals import first_fit, no_offers
 from controller.clouds.protocol import Cloud, LaunchOutcome, LaunchRequest, Login, Notice
 from controller.clouds.userdata import LIMIT_BYTES
@@ -42,7 +42,7 @@ class LocalCloud(Cloud):
     def __init__(self, settings: LocalSettings, signer: identity.Signer) -> None:
         self._settings = settings
         self._signer = signer
-        self._records = Records(settings.root / "records")
+        self._records = InstanceRecords(settings.root / "records")
         self._deaths: asyncio.Queue[InstanceId] = asyncio.Queue()
         self._machines = Machines(settings, signer, self._deaths.put_nowait)
         self._turns = KeyedLocks[str]()

@@ -21,7 +21,7 @@ _LONGEST_TTL = 21600
 _DIGEST_BYTES = 32
 
 
-class Facts(msgspec.Struct, frozen=True):
+class InstanceMetadata(msgspec.Struct, frozen=True):
     """What one instance may ask for: path below /latest → text; and the key of its session tokens."""
 
     tree: dict[str, str]
@@ -36,7 +36,7 @@ class Answer(msgspec.Struct, frozen=True):
     ttl: int = 0
 
 
-def facts(settings: LocalSettings, record: Record, *, document: str, signature: str, key: bytes) -> Facts:
+def facts(settings: LocalSettings, record: Record, *, document: str, signature: str, key: bytes) -> InstanceMetadata:
     """All that the service says of this instance."""
     both = f"{record.address}\n{record.pod_address}"
     network = f"meta-data/network/interfaces/macs/{record.mac}"
@@ -65,7 +65,7 @@ def facts(settings: LocalSettings, record: Record, *, document: str, signature: 
         "meta-data/placement/region": settings.region,
     }
     tree.update({f"meta-data/tags/instance/{name}": value for name, value in record.tags.items()})
-    return Facts({path: text for path, text in tree.items() if path != "user-data" or text}, key)
+    return InstanceMetadata({path: text for path, text in tree.items() if path != "user-data" or text}, key)
 
 
 def _sixths(settings: LocalSettings, record: Record, network: str) -> dict[str, str]:
@@ -78,7 +78,7 @@ def _sixths(settings: LocalSettings, record: Record, network: str) -> dict[str, 
     }
 
 
-def answer(known: Facts, method: str, path: str, headers: Mapping[str, str], now: float) -> Answer:
+def answer(known: InstanceMetadata, method: str, path: str, headers: Mapping[str, str], now: float) -> Answer:
     """The service's answer to one request. `headers` by lower-case name."""
     if path == "/latest/api/token":
         return _token(known, method, headers, now)
@@ -109,7 +109,7 @@ def _listing(tree: Mapping[str, str], folder: str) -> list[str]:
     return sorted(found)
 
 
-def _token(known: Facts, method: str, headers: Mapping[str, str], now: float) -> Answer:
+def _token(known: InstanceMetadata, method: str, headers: Mapping[str, str], now: float) -> Answer:
     if method != "PUT":
         return Answer(405)
     if "x-forwarded-for" in headers:  # as on EC2: no tokens through proxies
@@ -122,7 +122,7 @@ def _token(known: Facts, method: str, headers: Mapping[str, str], now: float) ->
     return Answer(200, token, int(wanted))
 
 
-def _valid(known: Facts, token: str, now: float) -> bool:
+def _valid(known: InstanceMetadata, token: str, now: float) -> bool:
     try:
         raw = base64.urlsafe_b64decode(token.encode("ascii"))
     except ValueError:

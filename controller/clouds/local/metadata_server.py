@@ -22,7 +22,7 @@ class MetadataServers:
     def __init__(self) -> None:
         self._open: dict[InstanceId, tuple[web.Server, asyncio.Server]] = {}
 
-    async def serve(self, instance: InstanceId, known: metadata.Facts, listening: socket.socket) -> None:
+    async def serve(self, instance: InstanceId, known: metadata.InstanceMetadata, listening: socket.socket) -> None:
         """Answer on this socket until `close`; the socket is ours from now on."""
         server = web.Server(_handler(known), access_log=None, keepalive_timeout=15.0)
         try:
@@ -50,7 +50,7 @@ class MetadataServers:
             await self.close(instance)
 
 
-def _handler(known: metadata.Facts) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+def _handler(known: metadata.InstanceMetadata) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
         said = metadata.answer(known, request.method, request.path, headers, time.time())

@@ -109,7 +109,7 @@ def unknown(instance: InstanceId) -> Record:
     )
 
 
-class Records:
+class InstanceRecords:
     """The folder of records, and all of them in memory."""
 
     def __init__(self, folder: Path) -> None:

@@ -21,7 +21,7 @@ from cellwire.faults import Fault, Kind
 from controller.clouds.local import addresses, netlink, vpc
 from controller.clouds.local.local_settings import LocalSettings
 from controller.clouds.local.records import Record
-from controller.clouds.local.vpc import MACHINE, Group, Interface, Vpc
+from controller.clouds.local.vpc import MACHINE, Interface, SecurityGroup, Vpc
 from hostkit import programs
 from hostkit.syscalls import CLONE_NEWNET, setns, unmount
 
@@ -60,7 +60,7 @@ class Router:
     def __init__(self, settings: LocalSettings) -> None:
         self._settings = settings
         self._interfaces: dict[str, Interface] = {}
-        self._groups: Mapping[str, Group] = {}
+        self._groups: Mapping[str, SecurityGroup] = {}
         self._machine_groups: tuple[str, ...] = ()
         self._routes: dict[str, str] = {}
         self._reachable: tuple[str, ...] = ()
@@ -85,7 +85,9 @@ class Router:
         if settings.masquerade:
             await _masquerade(settings)
 
-    async def draw(self, groups: Mapping[str, Group] | None = None, machine_groups: tuple[str, ...] = ()) -> None:
+    async def draw(
+        self, groups: Mapping[str, SecurityGroup] | None = None, machine_groups: tuple[str, ...] = ()
+    ) -> None:
         """Have the router rule by what is known now; security groups are those of the last call that gave any."""
         if groups is not None:
             self._groups, self._machine_groups = groups, machine_groups

@@ -32,7 +32,7 @@ class Permission(msgspec.Struct, frozen=True, kw_only=True):
     groups: tuple[str, ...] = ()
 
 
-class Group(msgspec.Struct, frozen=True, kw_only=True):
+class SecurityGroup(msgspec.Struct, frozen=True, kw_only=True):
     """A security group."""
 
     ingress: tuple[Permission, ...] = ()
@@ -68,7 +68,7 @@ class Vpc(msgspec.Struct, frozen=True, kw_only=True):
     subnet6: str = ""
     reachable: tuple[str, ...] = ()
     nat: bool = False
-    groups: Mapping[str, Group] = {}
+    groups: Mapping[str, SecurityGroup] = {}
     interfaces: tuple[Interface, ...] = ()
     machine: str = ""
     machine_groups: tuple[str, ...] = ()

@@ -53,7 +53,7 @@ class EndpointSlice(Part, frozen=True, kw_only=True):
     metadata: Annotated[ObjectMeta | None, Wire(1)] = None
     addressType: Annotated[str | None, Wire(4, required=True)] = None
     endpoints: Annotated[list[Endpoint] | None, Wire(2)] = None
-    ports: Annotated[list[EndpointPort] | None, Wire(3)] = None
+    ports: Annotated[list[EndpointSlicePort] | None, Wire(3)] = None
 
 
 class Endpoint(Part, frozen=True, kw_only=True):
@@ -86,7 +86,7 @@ class ForNode(Part, frozen=True, kw_only=True):
     name: Annotated[str | None, Wire(1, required=True)] = None
 
 
-class EndpointPort(Part, frozen=True, kw_only=True):
+class EndpointSlicePort(Part, frozen=True, kw_only=True):
     name: Annotated[str | None, Wire(1, zero_counts=True)] = None
     protocol: Annotated[str | None, Wire(2, zero_counts=True)] = None
     port: Annotated[int | None, Wire(3, zero_counts=True)] = None

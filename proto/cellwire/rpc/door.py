@@ -42,7 +42,7 @@ EACH_CELL = 4
 class _Threshold(asyncio.Protocol):
     """A connection whose handshake is done: hands it to the protocol that its ALPN asks for."""
 
-    def __init__(self, port: Port, guest: Guest) -> None:
+    def __init__(self, port: ListeningSocket, guest: Guest) -> None:
         self._port = port
         self._guest = guest
         self.passed = False
@@ -59,7 +59,7 @@ class _Threshold(asyncio.Protocol):
         inner.connection_made(given)
 
 
-class Port:
+class ListeningSocket:
     """An open port, and what is connected to it."""
 
     def __init__(
@@ -310,14 +310,14 @@ async def accepting(  # noqa: PLR0913 # each is named where it is passed
     files: Mapping[str, Path] | None = None,
     places: Places | None = None,
     familiar: Callable[[str], bool],
-) -> AsyncGenerator[Port]:
+) -> AsyncGenerator[ListeningSocket]:
     """Open the port at a host and a number. Raises OSError where it cannot listen.
 
     `servers` serve by the ALPN word: "h2" whoever connects, that of workers their shims; no other is offered. `turned`
     is given a channel for each cell that dials with a certificate; `authority` is written to whoever asks for it;
     `files` are given to whoever asks for their ALPN word. `familiar` tells whether a cell of ours lives at an address.
     """
-    opened = Port(servers, turned, authority, Gifts(files or {}), places or Places(), familiar)
+    opened = ListeningSocket(servers, turned, authority, Gifts(files or {}), places or Places(), familiar)
     listening = await _listening(*at)
     opened.number = listening[0].getsockname()[1]
     try:

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from tests.support.pods_api import World, manifest, world
+from tests.support.pods_api import PodsApiWorld, manifest, world
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed: NOTHING here ran")
 
 
-def volume(it: World, name: str) -> dict[str, bytes]:
+def volume(it: PodsApiWorld, name: str) -> dict[str, bytes]:
     """The files of a volume as a process on the (only) cell sees them."""
     (double,) = it.fleet.doubles.values()
     for folder, tree in double.trees.items():
@@ -24,7 +24,7 @@ def volume(it: World, name: str) -> dict[str, bytes]:
     return {}
 
 
-async def seen(it: World, name: str, wanted: dict[str, bytes]) -> None:
+async def seen(it: PodsApiWorld, name: str, wanted: dict[str, bytes]) -> None:
     for _ in range(150):
         if volume(it, name) == wanted:
             return

@@ -13,14 +13,14 @@ import pytest
 import yaml
 
 from tests.support.browser import PROGRAM, page
-from tests.support.pods_api import World, manifest, world
+from tests.support.pods_api import PodsApiWorld, manifest, world
 
 # A browser and a server in one process's time.
 pytestmark = [pytest.mark.timeout(180)]
 needs_browser = pytest.mark.skipif(PROGRAM is None, reason="NOT RUN: there is no Chromium here (scripts/setup browser)")
 
 
-def _server(it: World) -> tuple[str, str]:
+def _server(it: PodsApiWorld) -> tuple[str, str]:
     """Where the API is, and its owner's token."""
     config = yaml.safe_load(Path(it.kubeconfig).read_text())
     return config["clusters"][0]["cluster"]["server"], config["users"][0]["user"]["token"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.pods_api import World, world
+from tests.support.pods_api import PodsApiWorld, world
 
 WAITS = ["example.com/waits"]
 POD: dict[str, Any] = {"containers": [{"name": "main", "image": "busybox:1"}], "terminationGracePeriodSeconds": 1}
@@ -40,7 +40,7 @@ def named(kind: str, name: str = "kept", **metadata: Any) -> str:
     return json.dumps({"kind": kind, "metadata": {"name": name, **metadata}, **KINDS[kind]})
 
 
-async def let_go(it: World, kind: str, name: str = "kept") -> None:
+async def let_go(it: PodsApiWorld, kind: str, name: str = "kept") -> None:
     await it.ok("patch", kind, name, "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
     await it.ok("wait", "--for=delete", f"{kind}/{name}", "--timeout=15s")
 

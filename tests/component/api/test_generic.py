@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.pods_api import World, manifest, world
+from tests.support.pods_api import PodsApiWorld, manifest, world
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed: NOTHING here ran")
 
@@ -19,7 +19,7 @@ def owned(name: str, owner: list[dict[str, str]]) -> dict[str, Any]:
     return {**CONFIG_MAP, "metadata": {"name": name, "ownerReferences": owner}}
 
 
-async def everything(it: World) -> str:
+async def everything(it: PodsApiWorld) -> str:
     return await it.ok("get", "pods,namespaces,configmaps,secrets", "-A", "-o", "jsonpath={.items[*].metadata}")
 
 

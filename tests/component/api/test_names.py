@@ -14,12 +14,12 @@ from cellwire.faults import Fault
 from controller.api.certificates import Certified
 from controller.api.settings import ApiSettings
 from controller.link.authority import Authority
-from tests.support.pods_api import World, world
+from tests.support.pods_api import PodsApiWorld, world
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed: NOTHING here ran")
 
 
-def _cluster(it: World) -> dict[str, str]:
+def _cluster(it: PodsApiWorld) -> dict[str, str]:
     return json.loads(Path(it.kubeconfig).read_text())["clusters"][0]["cluster"]
 
 

@@ -14,7 +14,7 @@ import pytest
 from controller.api import admin, costs
 from controller.api.metrics import Metrics
 from tests.support.fake_cloud import FakeCloud
-from tests.support.pods_api import Ran, World, manifest, world
+from tests.support.pods_api import PodsApiWorld, Ran, manifest, world
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed: NOTHING here ran")
 RUN = "import sys; from controller.cli import main; sys.exit(main())"
@@ -23,7 +23,7 @@ RUN = "import sys; from controller.cli import main; sys.exit(main())"
 class Site:
     """A pods API with its admin socket, and the command that asks there."""
 
-    def __init__(self, it: World, config: Path) -> None:
+    def __init__(self, it: PodsApiWorld, config: Path) -> None:
         self.it = it
         self._config = config
 

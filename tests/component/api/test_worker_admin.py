@@ -22,7 +22,7 @@ from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
 from controller.remote.cells import RemoteCells
 from controller.remote.central import Central
-from controller.remote.identity import Joined, WorkerIdentity
+from controller.remote.identity import WorkerCredentials, WorkerIdentity
 from controller.sandboxes.carried import Carrier
 from controller.sandboxes.ways import Ways
 from controller.store.codec import encode
@@ -47,7 +47,7 @@ async def worker(folder: Path) -> AsyncGenerator[tuple[RemoteCells, Central, int
     metrics = ProcessMetrics()
     identity, authority = WorkerIdentity(folder / "identity"), Authority(folder / "link", ["127.0.0.1"])
     identity.begin(authority.pem)
-    joined = Joined(worker="node-1", renew_at=0.0, carried_key=b"key")
+    joined = WorkerCredentials(worker="node-1", renew_at=0.0, carried_key=b"key")
     identity.keep(joined, authority.sign_worker(identity.signing_request(), "node-1"))
     central = Central(identity, (NOBODY,))
     async with asyncio.TaskGroup() as writing:

@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestServer
 from cellwire.faults import Fault, Kind
 from controller.clouds.ec2 import calls, errors
 from controller.clouds.ec2.ec2_settings import Ec2Settings
-from tests.support.ec2_front import Front, running_front
+from tests.support.ec2_front import Ec2Front, running_front
 
 LAUNCH: dict[str, Any] = {"ImageId": "ami-03cf127a", "InstanceType": "t3.small"}
 
@@ -23,7 +23,7 @@ def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
 
 
-def settings(front: Front, **more: object) -> Ec2Settings:
+def settings(front: Ec2Front, **more: object) -> Ec2Settings:
     plain = Ec2Settings(region="us-east-1", endpoint_url=front.url, subnets=())
     return msgspec.structs.replace(plain, **more)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from controller.model.names import InstanceId
 from tests.support.ec2_cloud import stage
-from tests.support.ec2_front import Front
+from tests.support.ec2_front import Ec2Front
 
 NET = "10.8.0.0/24"
 
@@ -57,6 +57,6 @@ async def test_a_network_that_is_asked_for_leads_to_its_instance_soon_after(tmp_
                     await asyncio.sleep(0.1)
 
 
-async def routes(front: Front) -> set[str]:
+async def routes(front: Ec2Front) -> set[str]:
     tables = (await front.ask("DescribeRouteTables"))["RouteTables"]
     return {route["DestinationCidrBlock"] for table in tables for route in table["Routes"]}

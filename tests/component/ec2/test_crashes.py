@@ -12,7 +12,7 @@ import pytest
 from controller.clouds.ec2 import ec2_cloud as ec2
 from controller.clouds.protocol import LaunchRequest
 from controller.model.offer import LaunchType
-from tests.support.ec2_cloud import Stage, stage
+from tests.support.ec2_cloud import CloudStage, stage
 from tests.support.launching import launched_all
 
 CELLS = 4
@@ -22,7 +22,7 @@ class Killed(Exception):
     """The process is gone."""
 
 
-async def first_life(on: Stage, requests: list[LaunchRequest], action: str, *, answered: bool) -> None:
+async def first_life(on: CloudStage, requests: list[LaunchRequest], action: str, *, answered: bool) -> None:
     """Launches until it is killed at this action: before its answer arrives, or just after."""
     with on.front.watch() as heard, contextlib.suppress(BaseExceptionGroup, Killed):
         async with ec2.running(msgspec.structs.replace(on.settings, fleets=True)) as cloud:

@@ -16,12 +16,12 @@ from controller.clouds.ec2.doctor.network_findings import Network
 from controller.clouds.ec2.ec2_settings import Ec2Settings
 from tests.component.ec2.test_launch import cheapest, request
 from tests.support.commands import chinampa, config_file
-from tests.support.ec2_cloud import Stage, stage
+from tests.support.ec2_cloud import CloudStage, stage
 
 ROUND_TRIP = {"source": ["chinampa.doctor"]}
 
 
-async def with_queue(on: Stage, pattern: dict[str, Any] = ROUND_TRIP) -> Ec2Settings:
+async def with_queue(on: CloudStage, pattern: dict[str, Any] = ROUND_TRIP) -> Ec2Settings:
     """Settings with a queue, which a rule of this pattern fills."""
     call = on.cloud.calls.call
     url = str((await call("sqs", "CreateQueue", QueueName="chinampa-test"))["QueueUrl"])
@@ -31,7 +31,7 @@ async def with_queue(on: Stage, pattern: dict[str, Any] = ROUND_TRIP) -> Ec2Sett
     return msgspec.structs.replace(on.settings, queue_url=url)
 
 
-async def with_nat(on: Stage) -> None:
+async def with_nat(on: CloudStage) -> None:
     """The VPC's main table leads out by a NAT gateway."""
     address = await on.front.ask("AllocateAddress", Domain="vpc")
     made = await on.front.ask("CreateNatGateway", SubnetId=on.settings.subnets[0], AllocationId=address["AllocationId"])
@@ -42,7 +42,7 @@ async def with_nat(on: Stage) -> None:
     await on.front.ask("CreateRoute", **route)
 
 
-async def at_home(on: Stage, port: int = 7443) -> str:
+async def at_home(on: CloudStage, port: int = 7443) -> str:
     """The address of a machine in the VPC whose group admits cells on a port."""
     made = await on.front.ask(
         "CreateSecurityGroup", GroupName="home", Description="home", VpcId=on.cloud.environment.vpc

@@ -8,12 +8,12 @@ import pytest
 
 from cellwire.faults import Fault
 from tests.component.ec2.test_launch import cheapest, request
-from tests.support.ec2_cloud import Stage, stage
+from tests.support.ec2_cloud import CloudStage, stage
 
 KEY = "kubernetes.io/cluster/prod"
 
 
-async def group(on: Stage, name: str, *, marked: bool = True) -> str:
+async def group(on: CloudStage, name: str, *, marked: bool = True) -> str:
     """A security group, as a Kubernetes cluster has one."""
     made = await on.front.ask("CreateSecurityGroup", GroupName=name, Description=name, VpcId=on.cloud.environment.vpc)
     if marked:
@@ -21,7 +21,7 @@ async def group(on: Stage, name: str, *, marked: bool = True) -> str:
     return str(made["GroupId"])
 
 
-async def marked(on: Stage) -> list[str]:
+async def marked(on: CloudStage) -> list[str]:
     """The groups that bear the cluster's tag."""
     found = await on.front.ask("DescribeSecurityGroups", Filters=[{"Name": "tag-key", "Values": [KEY]}])
     return [each["GroupId"] for each in found.get("SecurityGroups", ())]

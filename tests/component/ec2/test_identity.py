@@ -17,10 +17,10 @@ from controller.model.cell import Cell, CellState
 from controller.model.names import PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
-from tests.support.ec2_cloud import Signer
+from tests.support.ec2_cloud import DocumentSigner
 from tests.support.ec2_front import ACCOUNT, REGION
 from tests.support.ec2_launches import backend
-from tests.support.ec2_world import Life, world
+from tests.support.ec2_world import ControllerLife, world
 from tests.support.waiting import until
 
 CLAIM = PodClaim(
@@ -47,7 +47,7 @@ def said_by_aws(cell: Cell, **other: Any) -> bytes:
     return json.dumps({**document, **other}).encode()
 
 
-async def launched(here: Life, claim: PodClaim = CLAIM) -> Cell:
+async def launched(here: ControllerLife, claim: PodClaim = CLAIM) -> Cell:
     """A cell of a pod whose instance runs and has not joined."""
     await until(lambda: any(one.claim == claim and one.instance for one in here.fleet.list()))
     return next(one for one in here.fleet.list() if one.claim == claim)
@@ -59,7 +59,7 @@ def token_in(cell: Cell) -> str:
     return parse((gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data).decode()).token
 
 
-async def joined(here: Life, token: str, document: bytes, signature: bytes) -> Cell:
+async def joined(here: ControllerLife, token: str, document: bytes, signature: bytes) -> Cell:
     """As the link admits a caller that shows these."""
     admitted = await here.fleet.admit(token, here.cloud.verify(document, signature))
     cell = here.fleet.get(admitted.cell)
@@ -72,7 +72,7 @@ async def test_only_the_instance_of_a_launch_joins_with_awss_word_for_it_and_onc
         cell = await launched(here)
         token, signer = token_in(cell), w.signer()
         ours = said_by_aws(cell)
-        forger = Signer(tmp_path / "forger")
+        forger = DocumentSigner(tmp_path / "forger")
         past = (datetime.now(UTC) - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
         denied = {
             "another account": (token, said_by_aws(cell, accountId="999999999999")),

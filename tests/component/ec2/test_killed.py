@@ -17,7 +17,7 @@ from controller.model.names import PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
 from controller.store.codec import decode
-from tests.support.ec2_cloud import Stage, stage
+from tests.support.ec2_cloud import CloudStage, stage
 from tests.support.ec2_launches import backend
 from tests.support.fake_link import FakeLink
 from tests.support.lives import Life, Place
@@ -67,7 +67,7 @@ def stored(store: MemoryStore) -> list[Cell]:
     return [cell for cell in cells if cell.instance is not None]
 
 
-async def settled(on: Stage) -> None:
+async def settled(on: CloudStage) -> None:
     """What was asked of EC2 is carried out, though nobody waits for it."""
     for _ in range(50):
         await asyncio.sleep(0)
@@ -75,7 +75,7 @@ async def settled(on: Stage) -> None:
         await asyncio.sleep(0.01)
 
 
-async def one_life(on: Stage, store: MemoryStore) -> None:
+async def one_life(on: CloudStage, store: MemoryStore) -> None:
     """Asks for a cell for each pod, until each has an instance; there never was another."""
     link = FakeLink()
     async with ec2.running(on.settings) as cloud, room.running(SETTINGS, store, cloud, link) as fleet:

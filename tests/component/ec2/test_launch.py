@@ -17,7 +17,7 @@ from controller.clouds.ec2.ec2_settings import TAG_BATCH, TAG_CLUSTER, TAG_TOKEN
 from controller.clouds.ec2.instances import instance_list
 from controller.clouds.protocol import LaunchRequest
 from controller.model.offer import LaunchType, Offer
-from tests.support.ec2_cloud import Stage, stage
+from tests.support.ec2_cloud import CloudStage, stage
 from tests.support.launching import kind_of, launched_all
 
 USER_DATA = "#!/bin/sh\n" + "# a line that packs well\n" * 50
@@ -33,7 +33,7 @@ def request(token: str, offers: Sequence[Offer], **more: Any) -> LaunchRequest:
     return LaunchRequest(client_token=token, offers=tuple(offers), user_data=USER_DATA, tags=tags, **more)
 
 
-def types(on: Stage, offers: Sequence[Offer], count: int) -> list[str]:
+def types(on: CloudStage, offers: Sequence[Offer], count: int) -> list[str]:
     del on
     return list(dict.fromkeys(offer.shape.type for offer in offers))[:count]
 

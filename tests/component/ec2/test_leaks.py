@@ -10,7 +10,7 @@ from controller.model.cell import CellState
 from controller.model.names import PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
-from tests.support.ec2_world import SETTINGS, World, world
+from tests.support.ec2_world import SETTINGS, Ec2World, world
 from tests.support.waiting import until, until_found
 
 
@@ -19,7 +19,7 @@ def claim(name: str, attempt: int = 0) -> PodClaim:
     return PodClaim(pod=pod, demand=Demand(cpu_millis=100, memory_mib=128), labels={"app": "web"})
 
 
-async def strangers(w: World, count: int, cluster: str = "test") -> list[str]:
+async def strangers(w: Ec2World, count: int, cluster: str = "test") -> list[str]:
     """Instances with a cluster's tag that no controller knows."""
     tags = [{"ResourceType": "instance", "Tags": [{"Key": "chinampa.dev/cluster", "Value": cluster}]}]
     wanted: dict[str, Any] = {"MinCount": count, "MaxCount": count, "TagSpecifications": tags}

@@ -15,7 +15,7 @@ from controller.clouds.ec2.ec2_settings import TAG_CLUSTER
 from controller.clouds.protocol import LaunchRequest
 from controller.model.names import InstanceId
 from controller.model.offer import LaunchType
-from tests.support.ec2_cloud import Signer, Stage, credentials, settings_on, stage
+from tests.support.ec2_cloud import CloudStage, DocumentSigner, credentials, settings_on, stage
 from tests.support.ec2_front import running_front
 from tests.support.launching import kind_of, launched_all
 
@@ -32,7 +32,7 @@ def tagged(kind: str) -> list[dict[str, Any]]:
     return [{"ResourceType": kind, "Tags": [{"Key": TAG_CLUSTER, "Value": "test"}]}]
 
 
-async def templates(on: Stage) -> list[dict[str, Any]]:
+async def templates(on: CloudStage) -> list[dict[str, Any]]:
     return (await on.front.ask("DescribeLaunchTemplates"))["LaunchTemplates"]
 
 
@@ -144,7 +144,7 @@ async def test_what_may_not_be_looked_at_keeps_nothing_else_from_being_deleted(t
 async def test_a_cloud_that_cannot_be_opened_names_the_setting(tmp_path: Path) -> None:
     with credentials():
         async with running_front() as front:
-            Signer(tmp_path / "certificates")
+            DocumentSigner(tmp_path / "certificates")
             for change, named in (
                 ({"subnets": ()}, "cloud.ec2.subnets"),
                 ({"subnets": ("subnet-0123",)}, "InvalidSubnetID.NotFound"),
@@ -167,7 +167,7 @@ async def test_a_second_start_takes_the_same_security_group(tmp_path: Path) -> N
 async def test_a_security_group_that_ec2_does_not_know_at_once_gets_its_rule_all_the_same(tmp_path: Path) -> None:
     with credentials():
         async with running_front() as front:
-            Signer(tmp_path / "certificates")
+            DocumentSigner(tmp_path / "certificates")
             front.rules.fail("AuthorizeSecurityGroupIngress", "InvalidGroup.NotFound", 2)
             async with ec2.running(await settings_on(front, tmp_path)) as cloud:
                 answer = await front.ask("DescribeSecurityGroups", GroupIds=[cloud.environment.security_group])

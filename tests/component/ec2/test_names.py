@@ -14,7 +14,7 @@ from controller.clouds.ec2.ec2_settings import TAG_CLUSTER
 from controller.clouds.ec2.instances import tagging
 from controller.model.names import InstanceId
 from tests.component.ec2.test_launch import cheapest, request
-from tests.support.ec2_cloud import Stage, stage
+from tests.support.ec2_cloud import CloudStage, stage
 from tests.support.launching import launched_all
 
 POD = {"Name": "shop/web-1", "chinampa.dev/pod": "web-1", "chinampa.dev/namespace": "shop", "tier": "front"}
@@ -25,7 +25,7 @@ def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tagging, "_QUIET_SECONDS", 0.2)
 
 
-async def tags_of_all(on: Stage, instance: str) -> dict[str, dict[str, str]]:
+async def tags_of_all(on: CloudStage, instance: str) -> dict[str, dict[str, str]]:
     """Tags of an instance, its volumes and its interfaces, by id."""
     found = await on.front.ask("DescribeInstances", InstanceIds=[instance])
     one = found["Reservations"][0]["Instances"][0]

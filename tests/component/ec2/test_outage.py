@@ -7,11 +7,11 @@ from pathlib import Path
 from controller.model.instance import InstanceState
 from controller.model.names import InstanceId
 from tests.component.ec2.test_launch import cheapest, request
-from tests.support.ec2_cloud import ZONES, Stage, stage
+from tests.support.ec2_cloud import ZONES, CloudStage, stage
 from tests.support.launching import launched_all
 
 
-async def one_in_each_zone(on: Stage) -> dict[str, InstanceId]:
+async def one_in_each_zone(on: CloudStage) -> dict[str, InstanceId]:
     """Instance by zone."""
     offers = await cheapest(on.cloud)
     found: dict[str, InstanceId] = {}

@@ -20,7 +20,7 @@ from controller.model.names import PodUid
 from controller.model.offer import Demand, LaunchType
 from controller.model.pod import PodClaim, PodRef
 from tests.support.ec2_launches import backend
-from tests.support.ec2_world import SETTINGS, Life, World, world
+from tests.support.ec2_world import SETTINGS, ControllerLife, Ec2World, world
 from tests.support.waiting import until, until_found
 
 SMALL = Demand(cpu_millis=200, memory_mib=256)
@@ -44,7 +44,7 @@ def claim(name: str, demand: Demand = SMALL, **annotations: str) -> PodClaim:
     return PodClaim(pod=pod, demand=demand, labels={"tier": "front"}, annotations=said)
 
 
-def ready(here: Life) -> list[Cell]:
+def ready(here: ControllerLife) -> list[Cell]:
     return [cell for cell in here.fleet.list() if cell.state is CellState.READY and cell.connected]
 
 
@@ -125,7 +125,7 @@ async def test_while_there_is_no_capacity_warm_cells_are_not_asked_for_in_vain(t
             assert tried <= 30
 
 
-def spot_calls(w: World) -> list[dict[str, Any]]:
+def spot_calls(w: Ec2World) -> list[dict[str, Any]]:
     return [one for one in w.launching() if one["TargetCapacitySpecification"]["DefaultTargetCapacityType"] == "spot"]
 
 
@@ -152,7 +152,7 @@ async def test_warm_cells_of_an_older_machine_image_and_those_that_waited_long_a
             await until(lambda: ready(here))
 
 
-async def published(w: World, name: str, created: str) -> str:
+async def published(w: Ec2World, name: str, created: str) -> str:
     """An image that bears our tag, as `chinampa image publish` leaves it."""
     made = await w.front.ask("CopyImage", Name=name, SourceImageId=w.account.image, SourceRegion="us-east-1")
     await w.front.ask("CreateTags", Resources=[made["ImageId"]], Tags=[{"Key": TAG_CELL, "Value": "amd64"}])

@@ -16,7 +16,7 @@ from controller.clouds.ec2 import calls
 from controller.clouds.ec2.ec2_settings import Ec2Settings
 from controller.clouds.ec2.market.price_feed import PriceFeed
 from controller.model.offer import Demand, LaunchType, Offer
-from tests.support.ec2_front import Front, running_front
+from tests.support.ec2_front import Ec2Front, running_front
 from tests.support.ec2_pricing import DEDICATED
 
 ZONES = ("us-east-1a", "us-east-1b")
@@ -50,7 +50,7 @@ class Clock:
 
 
 @asynccontextmanager
-async def opened() -> AsyncGenerator[tuple[Front, PriceFeed, Shelf, Clock]]:
+async def opened() -> AsyncGenerator[tuple[Ec2Front, PriceFeed, Shelf, Clock]]:
     async with running_front() as front:
         settings = Ec2Settings(
             region="us-east-1", endpoint_url=front.url, subnets=(), patience_seconds=20, call_seconds=20

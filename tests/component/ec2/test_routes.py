@@ -12,13 +12,13 @@ from controller.clouds.ec2.ec2_settings import Ec2Settings
 from controller.clouds.ec2.network.route_sync import RouteSync
 from controller.model.names import InstanceId
 from tests.support.ec2_cloud import credentials, settings_on
-from tests.support.ec2_front import Front, running_front
+from tests.support.ec2_front import Ec2Front, running_front
 
 NET, OTHER = "10.8.0.0/24", "10.9.0.0/24"
 
 
 class Stage:
-    def __init__(self, front: Front, settings: Ec2Settings, door: calls.Calls, vpc: str) -> None:
+    def __init__(self, front: Ec2Front, settings: Ec2Settings, door: calls.Calls, vpc: str) -> None:
         self.front, self.settings, self.door, self.vpc = front, settings, door, vpc
 
     def routes(self) -> RouteSync:

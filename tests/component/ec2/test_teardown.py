@@ -10,7 +10,7 @@ from aiohttp import web
 from controller.clouds.ec2.ec2_settings import TAG_CLUSTER
 from tests.component.ec2.test_launch import cheapest, request
 from tests.support.commands import chinampa, config_file
-from tests.support.ec2_cloud import Stage, stage
+from tests.support.ec2_cloud import CloudStage, stage
 from tests.support.launching import launched_all
 
 NET = "10.8.0.0/24"
@@ -20,7 +20,7 @@ def tagged(kind: str, cluster: str = "test") -> dict[str, Any]:
     return {"TagSpecifications": [{"ResourceType": kind, "Tags": [{"Key": TAG_CLUSTER, "Value": cluster}]}]}
 
 
-async def lived_in(on: Stage) -> None:
+async def lived_in(on: CloudStage) -> None:
     """Two pods run, one has a route; a volume and an interface were left behind."""
     offers = await cheapest(on.cloud)
     outcomes = await launched_all(on.cloud, [request(f"c-{number}-1-a", offers) for number in range(2)])
@@ -32,7 +32,7 @@ async def lived_in(on: Stage) -> None:
     await on.front.ask("CreateNetworkInterface", SubnetId=subnet, **tagged("network-interface"))
 
 
-async def others(on: Stage) -> dict[str, str]:
+async def others(on: CloudStage) -> dict[str, str]:
     """What is another cluster's or nobody's, by kind."""
     instance = await on.front.ask(
         "RunInstances",
@@ -53,7 +53,7 @@ async def others(on: Stage) -> dict[str, str]:
     }
 
 
-async def ours(on: Stage) -> list[str]:
+async def ours(on: CloudStage) -> list[str]:
     """What bears the cluster's tag and has not ended."""
     mine = [{"Name": f"tag:{TAG_CLUSTER}", "Values": ["test"]}]
     found: list[str] = []

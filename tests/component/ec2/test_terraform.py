@@ -17,7 +17,7 @@ import pytest
 
 from controller import config
 from tests.support.controller import ROOT
-from tests.support.ec2_cloud import Stage, stage
+from tests.support.ec2_cloud import CloudStage, stage
 
 MODULE = ROOT / "deploy" / "terraform" / "controller"
 PROVIDER = """
@@ -102,7 +102,7 @@ async def begun(folder: Path, text: str) -> None:
     assert code == 0, out
 
 
-async def furnished(on: Stage) -> tuple[str, list[str]]:
+async def furnished(on: CloudStage) -> tuple[str, list[str]]:
     """A VPC whose subnets have a route table of their own."""
     vpc, subnets = on.cloud.environment.vpc, list(on.settings.subnets)
     table = (await on.front.ask("CreateRouteTable", VpcId=vpc))["RouteTable"]["RouteTableId"]
@@ -111,7 +111,7 @@ async def furnished(on: Stage) -> tuple[str, list[str]]:
     return vpc, subnets
 
 
-async def left(on: Stage) -> dict[str, list[Any]]:
+async def left(on: CloudStage) -> dict[str, list[Any]]:
     """What the module makes, as far as it is there."""
     call = on.cloud.calls.call
     mine = [{"Name": "tag:chinampa.dev/made-by", "Values": ["terraform"]}]

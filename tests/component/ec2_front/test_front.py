@@ -15,7 +15,7 @@ import pytest
 from botocore.config import Config
 
 from controller.clouds.ec2 import calls
-from tests.support.ec2_front import Front, running_front
+from tests.support.ec2_front import Ec2Front, running_front
 
 IMAGE = "ami-03cf127a"
 ZONES = ("us-east-1a", "us-east-1b")
@@ -32,7 +32,7 @@ class Clock:
 
 @dataclass
 class Stage:
-    front: Front
+    front: Ec2Front
     ec2: Any
     clock: Clock
     subnets: dict[str, str]
@@ -105,7 +105,7 @@ async def stage() -> AsyncGenerator[Stage]:
         yield Stage(front, ec2, clock, subnets, made["LaunchTemplate"]["LaunchTemplateId"])
 
 
-def client(front: Front, service: str) -> Any:
+def client(front: Ec2Front, service: str) -> Any:
     """An aiobotocore client that asks once."""
     session: Any = calls.sdk_session()
     session.set_credentials("test", "test")

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from controller.clouds.ec2 import calls
 from controller.clouds.local.local_settings import LocalSettings
 from controller.clouds.local.sweep import Leftovers, leftovers
-from tests.support.ec2_front import ACCOUNT, Front, running_front
+from tests.support.ec2_front import ACCOUNT, Ec2Front, running_front
 from tests.support.ec2_instances import Account, Instances, booting, furnished
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="instances need root")
@@ -38,7 +38,7 @@ exec sleep 1000
 
 
 @asynccontextmanager
-async def account(folder: Path, real: int) -> AsyncGenerator[tuple[Front, Any, Account, Instances]]:
+async def account(folder: Path, real: int) -> AsyncGenerator[tuple[Ec2Front, Any, Account, Instances]]:
     number = os.getpid() % 250
     settings = LocalSettings(
         cluster=f"front-{os.getpid()}",

@@ -19,9 +19,9 @@ from cellagent.images.messages import Unpacked
 from cellwire.faults import Fault, Kind
 from hostkit import programs
 from tests.support.files import names
-from tests.support.oci import Compression, Layer, Node, folder, hardlink, layer, symlink, tar
+from tests.support.oci import Compression, Layer, LayerEntry, folder, hardlink, layer, symlink, tar
 
-FIFO = Node(tarfile.FIFOTYPE)
+FIFO = LayerEntry(tarfile.FIFOTYPE)
 
 
 class Given:
@@ -68,7 +68,7 @@ async def test_a_name_that_climbs_fails_the_layer(tmp_path: Path, outside: Path,
 
 
 async def test_absolute_names_and_symlinks_end_at_the_wall_of_the_folder(tmp_path: Path, outside: Path) -> None:
-    entries: list[tuple[str, bytes | Node]] = [
+    entries: list[tuple[str, bytes | LayerEntry]] = [
         (str(outside / "absolute"), b"evil"),
         ("up", symlink("../../../../../../.." + str(outside))),
         ("full", symlink(str(outside))),
@@ -89,7 +89,7 @@ async def test_hardlinks_reach_nothing_outside(tmp_path: Path, outside: Path) ->
     for target in ("../outside/secret", str(outside / "secret"), "/etc/passwd"):
         with pytest.raises(Fault):
             await unpacked(tmp_path / "layer", layer([("hard", hardlink(target)), ("hard", b"evil")]))
-    linked: list[tuple[str, bytes | Node]] = [
+    linked: list[tuple[str, bytes | LayerEntry]] = [
         ("out", symlink(str(outside / "secret"))), ("hard", hardlink("out")), ("hard", b"evil")
     ]  # fmt: skip
     await unpacked(tmp_path / "second", layer(linked))
@@ -98,7 +98,7 @@ async def test_hardlinks_reach_nothing_outside(tmp_path: Path, outside: Path) ->
 
 async def test_devices_and_fifos_are_never_opened(tmp_path: Path) -> None:
     # Writing to 1:7 is "no space left"; opening a fifo would hang.
-    full = Node(tarfile.CHRTYPE, device=(1, 7), mode=0o666)
+    full = LayerEntry(tarfile.CHRTYPE, device=(1, 7), mode=0o666)
     await unpacked(
         tmp_path / "layer", layer([("dev", full), ("dev", b"x" * 9), ("pipe", FIFO), ("pipe", b"y"), ("kept", full)])
     )
@@ -199,10 +199,10 @@ async def test_owners_modes_times_attributes_and_hardlinks_are_kept(tmp_path: Pa
         layer(
             [
                 ("d", folder(0o2775, 5, 6)),
-                ("d/suid", Node(content=b"x", mode=0o6755, uid=7, gid=8, mtime=12.25)),
+                ("d/suid", LayerEntry(content=b"x", mode=0o6755, uid=7, gid=8, mtime=12.25)),
                 (
                     "d/cap",
-                    Node(
+                    LayerEntry(
                         content=b"x",
                         mode=0o755,
                         xattrs={"security.capability": capability, "trusted.overlay.redirect": "/etc"},

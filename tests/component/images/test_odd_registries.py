@@ -18,7 +18,7 @@ from cellagent.images.service import ImageRoom, ImageSettings, running
 from cellwire.faults import Fault, Kind
 from cellwire.platforms import Platform
 from cellwire.proxies import Proxies
-from tests.support.authorities import Authority
+from tests.support.authorities import FileAuthority
 from tests.support.oci import layer, push_image
 from tests.support.proxy import running_proxy
 from tests.support.registry import running_registry, serving
@@ -161,7 +161,7 @@ async def test_a_limit_for_longer_than_anybody_waits_is_told_at_once_with_the_re
 
 
 async def test_a_registry_of_an_own_authority_is_trusted_where_the_settings_say_so(tmp_path: Path) -> None:
-    mine, other = Authority(tmp_path / "mine"), Authority(tmp_path / "other")
+    mine, other = FileAuthority(tmp_path / "mine"), FileAuthority(tmp_path / "other")
     certificate, key = mine.sign("server", "127.0.0.1")
     shown = mine.sign("client")
     tls: dict[str, object] = {"certificate": str(certificate), "key": str(key), "clientcas": [str(mine.ca)]}
@@ -193,7 +193,7 @@ async def test_a_registry_of_an_own_authority_is_trusted_where_the_settings_say_
 
 
 async def test_certificates_are_found_in_a_folder_for_each_registry(tmp_path: Path) -> None:
-    mine = Authority(tmp_path / "mine")
+    mine = FileAuthority(tmp_path / "mine")
     certificate, key = mine.sign("server", "127.0.0.1")
     folder = tmp_path / "certificates"
     async with AsyncExitStack() as stack:
@@ -214,7 +214,7 @@ async def test_certificates_are_found_in_a_folder_for_each_registry(tmp_path: Pa
 
 
 async def test_registries_are_reached_through_the_proxy_that_is_set(tmp_path: Path) -> None:
-    mine = Authority(tmp_path / "mine")
+    mine = FileAuthority(tmp_path / "mine")
     certificate, key = mine.sign("server", "registry.test")
     async with AsyncExitStack() as stack:
         plain = await stack.enter_async_context(running_registry(folder=tmp_path))

@@ -26,7 +26,7 @@ from tests.support.oci import (
     OCI_INDEX,
     OCI_MANIFEST,
     Layer,
-    Node,
+    LayerEntry,
     digest,
     folder,
     hardlink,
@@ -47,7 +47,9 @@ async def test_an_image_of_gzip_zstd_and_plain_layers_is_unpacked_and_found(tmp_
             registry,
             "garden/beans:1",
             [
-                layer({"etc": folder(0o750, 3, 4), "etc/hosts": b"hello", "bin/sh": Node(content=b"x", mode=0o4755)}),
+                layer(
+                    {"etc": folder(0o750, 3, 4), "etc/hosts": b"hello", "bin/sh": LayerEntry(content=b"x", mode=0o4755)}
+                ),
                 layer({"etc/hosts": b"changed", "link": symlink("/etc/hosts")}, "zstd"),
                 layer({"plain": b"p" * 3_000_000, "hard": hardlink("plain")}, "none"),
             ],

@@ -15,12 +15,12 @@ from cellagent.images.messages import Credentials
 from cellagent.images.service import ImageSettings, running
 from cellagent.images.shared import SharedLayers, name_of
 from cellwire.faults import Fault, Kind
-from tests.support.oci import Node, Pushed, folder, layer, push_image
+from tests.support.oci import LayerEntry, Pushed, folder, layer, push_image
 from tests.support.registry import PASSWORD, USER, running_registry
 
 NOBODY, OWN = Credentials(), Credentials(username=USER, password=PASSWORD)
 BASE = layer({"etc": folder(0o750, 3, 4), "etc/hosts": b"hello", "gone": b"x"})
-TOP = layer({"etc/name": Node(content=b"changed"), ".wh.gone": b""})
+TOP = layer({"etc/name": LayerEntry(content=b"changed"), ".wh.gone": b""})
 
 
 async def share(image: str, into: Path, **more: str) -> dict[str, Any]:

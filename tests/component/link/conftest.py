@@ -21,7 +21,7 @@ from cellagent.boot.metadata import Metadata
 from cellagent.link.home import stay
 from cellwire.cell.v1 import cell_pb2 as wire
 from controller.clouds.local.identity import Document, Signer
-from controller.clouds.local.metadata import Facts
+from controller.clouds.local.metadata import InstanceMetadata
 from controller.clouds.local.metadata_server import MetadataServers
 from controller.clouds.userdata import UserData, render
 from controller.link import port
@@ -108,7 +108,7 @@ class Cloud:
             "dynamic/instance-identity/signature": (signer or self.signer).sign(document),
         }
         listening = socket.create_server(("127.0.0.1", 0))
-        await self.servers.serve(InstanceId(instance), Facts(tree, b"k" * 32), listening)
+        await self.servers.serve(InstanceId(instance), InstanceMetadata(tree, b"k" * 32), listening)
         return listening.getsockname()[1]
 
 

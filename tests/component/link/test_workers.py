@@ -24,7 +24,7 @@ from cellwire.worker.v1 import worker_grpc
 from cellwire.worker.v1 import worker_pb2 as wire
 from controller.central import service
 from controller.central.enrolment import WorkerEnrolment
-from controller.central.registry import Registry
+from controller.central.registry import WorkerRegistry
 from controller.central.service import WorkerService
 from controller.link import port
 from controller.link.port import Link, LinkSettings
@@ -81,7 +81,7 @@ class Place:
     """A link on which workers join."""
 
     link: Link
-    registry: Registry
+    registry: WorkerRegistry
     held: Held
     folder: Path
 
@@ -107,7 +107,7 @@ async def no_login(image: str) -> None:
 
 @asynccontextmanager
 async def opened(site: Site) -> AsyncGenerator[Place]:
-    registry, held = Registry(MemoryStore(), time.time), Held()
+    registry, held = WorkerRegistry(MemoryStore(), time.time), Held()
     calls = WorkerService(registry, lambda: cast("Any", held), lambda: None, no_login)
     settings = LinkSettings(site.folder / "link", "127.0.0.1", 0, ("127.0.0.1",))
     async with port.running(
@@ -145,7 +145,7 @@ async def test_a_worker_sees_and_ends_the_cells_that_it_has_claimed(site: Site) 
         assert place.held.released == ["c-1"]
 
 
-async def watched(stub: worker_grpc.WorkersStub, registry: Registry) -> None:
+async def watched(stub: worker_grpc.WorkersStub, registry: WorkerRegistry) -> None:
     """A watch by a worker that is revoked meanwhile, to its end."""
     with translate_errors():
         async with stub.Watch.open() as stream:

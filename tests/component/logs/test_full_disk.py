@@ -14,7 +14,7 @@ import pytest
 from controller.logs import mirror
 from controller.logs.copy import Copy
 from controller.logs.mirror import Mirror
-from tests.support.log_source import LOG, Cell, running_source
+from tests.support.log_source import LOG, ReachableCell, running_source
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
 
@@ -45,7 +45,7 @@ def disk(tmp_path: Path) -> Generator[Disk]:
 
 
 @pytest.fixture
-async def cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Cell]:
+async def cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ReachableCell]:
     monkeypatch.setattr(mirror, "SHORTEST_PAUSE", 0.001)
     monkeypatch.setattr(mirror, "LONGEST_PAUSE", 0.001)
     async with running_source(tmp_path / "cell.sock") as made:
@@ -60,7 +60,7 @@ async def until(ready: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize("pages", range(4))
 async def test_a_copy_waits_for_room_however_long_and_goes_on_exactly(
-    cell: Cell, disk: Disk, monkeypatch: pytest.MonkeyPatch, pages: int
+    cell: ReachableCell, disk: Disk, monkeypatch: pytest.MonkeyPatch, pages: int
 ) -> None:
     monkeypatch.setattr(mirror, "TRIES", 2)
     disk.fill(but=pages)
@@ -76,7 +76,7 @@ async def test_a_copy_waits_for_room_however_long_and_goes_on_exactly(
     assert not one.hindrance("k")
 
 
-async def test_a_controller_killed_while_the_disk_is_full_loses_no_place(cell: Cell, disk: Disk) -> None:
+async def test_a_controller_killed_while_the_disk_is_full_loses_no_place(cell: ReachableCell, disk: Disk) -> None:
     path = disk.path / "0.log"
     disk.fill(but=5)
     async with asyncio.TaskGroup() as tasks:

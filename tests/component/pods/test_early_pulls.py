@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.cells_double import cells
-from tests.support.pods_api import World, world
+from tests.support.pods_api import PodsApiWorld, world
 from tests.support.waiting import until
 
 
@@ -25,7 +25,7 @@ def pod(**of_second: Any) -> str:
     )
 
 
-async def events(here: World) -> list[str]:
+async def events(here: PodsApiWorld) -> list[str]:
     told = json.loads(await here.ok("get", "events", "-o", "json"))["items"]
     return [one["message"] for one in told]
 

@@ -20,7 +20,7 @@ from controller.sandboxes.cell import OneCell
 from controller.sandboxes.pulling import RegistryAccess, pull
 from controller.sandboxes.ways import Ways
 from controller.shim.images import Images
-from controller.shim.patience import Patience
+from controller.shim.patience import PullBackoff
 from controller.shim.stock import Stock
 from tests.support.cells_double import CellsDouble, cells, demand_of
 from tests.support.memory_store import MemoryStore
@@ -51,7 +51,7 @@ async def test_without_accounts_of_its_own_a_pod_is_logged_in_to_the_clouds_regi
 async def images(fleet: CellsDouble, by: LoginOf | None) -> AsyncGenerator[Images]:
     known = cast("Cells", fleet)
     async with room.running(known, MemoryStore(), Ways(Carrier(b"key")), "shim", RegistryAccess(by)) as sandboxes:
-        yield Images(sandboxes, Stock(known, by), "/", Patience(0.0), lambda _: ())
+        yield Images(sandboxes, Stock(known, by), "/", PullBackoff(0.0), lambda _: ())
 
 
 async def test_the_shim_logs_in_where_the_kubelet_sends_no_credentials_of_its_own() -> None:

@@ -16,7 +16,7 @@ from controller.clouds.protocol import Login
 from controller.clouds.settings import Proxy, Registry
 from controller.fleet.registry_facts import context, proxies
 from controller.pods.registries import asking
-from tests.support.authorities import Authority
+from tests.support.authorities import FileAuthority
 from tests.support.oci import OCI_INDEX, layer, push_image, push_index
 from tests.support.proxy import running_proxy
 from tests.support.registry import PASSWORD, USER, running_registry, serving
@@ -132,7 +132,7 @@ async def test_a_mirror_is_asked_first_and_the_registry_itself_where_the_mirror_
 
 
 async def test_registries_are_asked_through_the_proxy_and_trusted_as_the_settings_say(tmp_path: Path) -> None:
-    mine = Authority(tmp_path / "mine")
+    mine = FileAuthority(tmp_path / "mine")
     certificate, key = mine.sign("server", "registry.test")
     async with running_registry(folder=tmp_path) as plain:
         await push_image(plain, "web:1", [layer({"a": b"1"})], architecture="arm64")

@@ -140,9 +140,9 @@ def pulled() -> Generator[tuple[Path, str]]:
 
 def busybox() -> oci_images.Layer:
     """A root with a shell, two users and a few groups."""
-    nodes: dict[str, bytes | oci_images.Node] = {name: oci_images.folder() for name in ("bin", "etc", "root")}
+    nodes: dict[str, bytes | oci_images.LayerEntry] = {name: oci_images.folder() for name in ("bin", "etc", "root")}
     nodes["tmp"] = oci_images.folder(0o1777)
-    nodes["bin/busybox"] = oci_images.Node(content=Path("/bin/busybox").read_bytes(), mode=0o755)
+    nodes["bin/busybox"] = oci_images.LayerEntry(content=Path("/bin/busybox").read_bytes(), mode=0o755)
     nodes |= {f"bin/{name}": oci_images.symlink("busybox") for name in APPLETS.split()}
     nodes["etc/passwd"] = b"root:x:0:0:root:/root:/bin/sh\nweaver:x:1001:1002:w:/tmp:/bin/sh\n"
     nodes["etc/group"] = b"root:x:0:\nloom:x:1002:\nyarn:x:1003:weaver\n"

@@ -18,7 +18,7 @@ from tests.component.runtime.conftest import Client, busybox, running_agent
 from tests.support import oci
 from tests.support.registry import running_registry
 
-Entries = Mapping[str, bytes | oci.Node]
+Entries = Mapping[str, bytes | oci.LayerEntry]
 READ_ONLY = cri.LinuxContainerConfig(
     security_context=cri.LinuxContainerSecurityContext(
         readonly_rootfs=True, namespace_options=cri.NamespaceOption(pid=cri.CONTAINER)
@@ -78,8 +78,8 @@ async def test_users_are_found_in_files_that_are_links_within_the_image(tmp_path
 UNREADABLE: dict[str, Entries] = {
     "a loop of links": {"etc/group": oci.symlink("group")},
     "a folder": {"etc/group": oci.folder()},
-    "a pipe": {"etc/group": oci.Node(b"6")},
-    "too large": {"etc/group": oci.Node(content=b"#" * ((16 << 20) + 1))},
+    "a pipe": {"etc/group": oci.LayerEntry(b"6")},
+    "too large": {"etc/group": oci.LayerEntry(content=b"#" * ((16 << 20) + 1))},
 }
 
 
@@ -96,7 +96,7 @@ async def test_a_file_of_groups_that_cannot_be_read_is_told_and_not_taken_for_no
 VOLUMES: Entries = {
     "data": oci.folder(0o750, 5, 5),
     "data/db": oci.folder(0o2700, 1001, 1002),
-    "data/db/seed": oci.Node(content=b"beans", mode=0o640, uid=1001, gid=1003),
+    "data/db/seed": oci.LayerEntry(content=b"beans", mode=0o640, uid=1001, gid=1003),
     "data/db/twin": oci.hardlink("data/db/seed"),
     "data/db/deep": oci.folder(0o711),
     "data/db/deep/link": oci.symlink("/etc/passwd"),

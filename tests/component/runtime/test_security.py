@@ -16,7 +16,7 @@ from cellagent.kernel import apparmor, selinux
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from tests.component.runtime.conftest import Agents, Client
-from tests.support.cri_security import PROFILE, ROWS, Context, Row
+from tests.support.cri_security import PROFILE, ROWS, Context, SecurityCase
 
 
 def lines(log: str) -> str:
@@ -34,7 +34,7 @@ async def said(client: Client, sandbox: str, script: str, context: Context | Non
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
-async def test_a_security_context_does_what_it_says(agent: Agents, row: Row) -> None:
+async def test_a_security_context_does_what_it_says(agent: Agents, row: SecurityCase) -> None:
     if not all(Path(one.host_path).exists() for one in row.devices):
         pytest.skip("NOT RUN: this machine lacks the device")
     async with agent() as client:

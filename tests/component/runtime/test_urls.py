@@ -8,7 +8,7 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
 from tests.component.runtime.conftest import Agents, Client
-from tests.support.spdy_client import Refused, connected, exit_code
+from tests.support.spdy_client import UpgradeRefused, connected, exit_code
 
 
 async def exec_url(client: Client, container: str, *command: str, **streams: bool) -> str:
@@ -30,7 +30,7 @@ async def test_a_url_leads_to_one_command_once(agent: Agents) -> None:
             streams = await session.open_all("error", "stdout", "stderr")
             said = [await streams[name].read_all() for name in ("stdout", "stderr")]
             assert (*said, exit_code(await streams["error"].read_all())) == (b"out\n", b"err\n", 7)
-        with pytest.raises(Refused) as twice:
+        with pytest.raises(UpgradeRefused) as twice:
             async with connected(url):
                 pass
         assert twice.value.status == 404

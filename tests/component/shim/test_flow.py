@@ -13,7 +13,7 @@ from controller.clouds.local import cgroups
 from tests.support import flow
 from tests.support.flow import Flow
 from tests.support.processes import command_line
-from tests.support.shim import Shim, running_shim
+from tests.support.shim import RunningShim, running_shim
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="cells of the local cloud need root"),
@@ -41,12 +41,12 @@ async def flowing(folder: Path) -> AsyncGenerator[Flow]:
         yield Flow(shim.runtime, sandbox, container, [process.pid, await agent_of(shim)])
 
 
-async def sandbox_ready(shim: Shim) -> None:
+async def sandbox_ready(shim: RunningShim) -> None:
     """Until the pool has its warm cell again, so that nothing boots meanwhile."""
     await shim.controller.until(lambda cells: all(cell["state"] in {"ready", "claimed"} for cell in cells))
 
 
-async def agent_of(shim: Shim) -> int:
+async def agent_of(shim: RunningShim) -> int:
     """The agent of the cell with the pod, as this machine numbers it."""
     (cell,) = [cell for cell in await shim.controller.cells() if cell["state"] == "claimed"]
     groups = cgroups.Groups(shim.controller.cloud.cluster, shim.controller.cloud.cgroup_parent)

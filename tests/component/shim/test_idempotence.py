@@ -11,7 +11,7 @@ import pytest
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
-from tests.support.shim import Shim, running_shim
+from tests.support.shim import RunningShim, running_shim
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="cells of the local cloud need root"),
@@ -19,19 +19,19 @@ pytestmark = [
 ]
 
 
-async def stop_container(shim: Shim, container: str) -> None:
+async def stop_container(shim: RunningShim, container: str) -> None:
     await call(shim.runtime.StopContainer, cri.StopContainerRequest(container_id=container), deadline=30)
 
 
-async def remove_container(shim: Shim, container: str) -> None:
+async def remove_container(shim: RunningShim, container: str) -> None:
     await call(shim.runtime.RemoveContainer, cri.RemoveContainerRequest(container_id=container), deadline=30)
 
 
-async def stop_sandbox(shim: Shim, sandbox: str) -> None:
+async def stop_sandbox(shim: RunningShim, sandbox: str) -> None:
     await call(shim.runtime.StopPodSandbox, cri.StopPodSandboxRequest(pod_sandbox_id=sandbox), deadline=60)
 
 
-async def remove_sandbox(shim: Shim, sandbox: str) -> None:
+async def remove_sandbox(shim: RunningShim, sandbox: str) -> None:
     await call(shim.runtime.RemovePodSandbox, cri.RemovePodSandboxRequest(pod_sandbox_id=sandbox), deadline=60)
 
 

@@ -12,7 +12,7 @@ import pytest
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
-from tests.support.shim import IMAGE, Shim, running_shim
+from tests.support.shim import IMAGE, RunningShim, running_shim
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="cells of the local cloud need root"),
@@ -21,12 +21,12 @@ pytestmark = [
 TWO = '[[standby]]\ncount = 2\ncpu = "100m"\nmemory = "64Mi"\n'
 
 
-async def pull(shim: Shim, config: cri.PodSandboxConfig | None, name: str = IMAGE) -> str:
+async def pull(shim: RunningShim, config: cri.PodSandboxConfig | None, name: str = IMAGE) -> str:
     request = cri.PullImageRequest(image=cri.ImageSpec(image=name), sandbox_config=config)
     return (await call(shim.images.PullImage, request, deadline=60)).image_ref
 
 
-async def listed(shim: Shim, name: str = "") -> list[cri.Image]:
+async def listed(shim: RunningShim, name: str = "") -> list[cri.Image]:
     request = cri.ListImagesRequest(filter=cri.ImageFilter(image=cri.ImageSpec(image=name)))
     streamed = await shim.images.StreamImages(cri.StreamImagesRequest(filter=request.filter))
     found = list((await call(shim.images.ListImages, request, deadline=10)).images)
@@ -34,11 +34,11 @@ async def listed(shim: Shim, name: str = "") -> list[cri.Image]:
     return found
 
 
-async def status(shim: Shim, name: str) -> cri.ImageStatusResponse:
+async def status(shim: RunningShim, name: str) -> cri.ImageStatusResponse:
     return await call(shim.images.ImageStatus, cri.ImageStatusRequest(image=cri.ImageSpec(image=name)), deadline=10)
 
 
-async def remove(shim: Shim, name: str) -> None:
+async def remove(shim: RunningShim, name: str) -> None:
     await call(shim.images.RemoveImage, cri.RemoveImageRequest(image=cri.ImageSpec(image=name)), deadline=10)
 
 

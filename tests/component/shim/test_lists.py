@@ -67,7 +67,7 @@ async def shim(folder: Path) -> AsyncGenerator[runtime_grpc.RuntimeServiceStub]:
     settings = server.ShimSettings(socket=folder / "s", folder=folder / "shim", pods_folder=str(folder / "pods"))
     async with (
         cells() as fleet,
-        server.running(settings, cast("Cells", fleet), store, server.Told(demand_of), Ways(Carrier(b"key"))),
+        server.running(settings, cast("Cells", fleet), store, server.PodLookups(demand_of), Ways(Carrier(b"key"))),
     ):
         channel = MendedChannel(CELL, path=str(folder / "s"))
         try:

@@ -12,7 +12,7 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault
 from cellwire.rpc.call import call
 from controller.clouds.local.cgroups import Groups
-from tests.support.shim import Shim, running_shim
+from tests.support.shim import RunningShim, running_shim
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="cells of the local cloud need root"),
@@ -22,19 +22,19 @@ MIB = 1 << 20
 LIMIT = "cat /sys/fs/cgroup/memory.max 2>/dev/null || cat /sys/fs/cgroup/memory/memory.limit_in_bytes"
 
 
-async def resize_container(shim: Shim, container: str, mebibytes: int) -> None:
+async def resize_container(shim: RunningShim, container: str, mebibytes: int) -> None:
     linux = cri.LinuxContainerResources(memory_limit_in_bytes=mebibytes * MIB)
     request = cri.UpdateContainerResourcesRequest(container_id=container, linux=linux)
     await call(shim.runtime.UpdateContainerResources, request, deadline=30)
 
 
-async def resize_pod(shim: Shim, sandbox: str, mebibytes: int) -> None:
+async def resize_pod(shim: RunningShim, sandbox: str, mebibytes: int) -> None:
     resources = cri.LinuxContainerResources(memory_limit_in_bytes=mebibytes * MIB)
     request = cri.UpdatePodSandboxResourcesRequest(pod_sandbox_id=sandbox, resources=resources)
     await call(shim.runtime.UpdatePodSandboxResources, request, deadline=30)
 
 
-async def until_held_to_their_size(shim: Shim) -> None:
+async def until_held_to_their_size(shim: RunningShim) -> None:
     """Instances of the local cloud may use more CPU than they have while they boot."""
     cloud = shim.controller.cloud
     groups = Groups(cloud.cluster, cloud.cgroup_parent)

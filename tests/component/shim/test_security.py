@@ -13,7 +13,7 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
 from tests.support.cri_security import PROFILE, Context, caps, mask
-from tests.support.shim import Shim, running_shim
+from tests.support.shim import RunningShim, running_shim
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="cells of the local cloud need root"),
@@ -50,7 +50,7 @@ ROWS = (
 )
 
 
-async def said(shim: Shim, sandbox: str, config: cri.PodSandboxConfig, context: Context, script: str) -> str:
+async def said(shim: RunningShim, sandbox: str, config: cri.PodSandboxConfig, context: Context, script: str) -> str:
     """What a container of that context says to its end."""
     attempt = len((await call(shim.runtime.ListContainers, cri.ListContainersRequest(), deadline=5)).containers)
     wanted = cri.ContainerConfig(linux=cri.LinuxContainerConfig(security_context=context))

@@ -12,8 +12,8 @@ import pytest
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
-from tests.support.shim import Shim, running_shim
-from tests.support.spdy_client import ClientStream, Refused, connected, exit_code
+from tests.support.shim import RunningShim, running_shim
+from tests.support.spdy_client import ClientStream, UpgradeRefused, connected, exit_code
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="cells of the local cloud need root"),
@@ -21,12 +21,12 @@ pytestmark = [
 ]
 
 
-async def exec_url(shim: Shim, container: str, *command: str, **streams: bool) -> str:
+async def exec_url(shim: RunningShim, container: str, *command: str, **streams: bool) -> str:
     request = cri.ExecRequest(container_id=container, cmd=command, **streams)
     return (await call(shim.runtime.Exec, request, deadline=10)).url
 
 
-async def attach_url(shim: Shim, container: str, **streams: bool) -> str:
+async def attach_url(shim: RunningShim, container: str, **streams: bool) -> str:
     request = cri.AttachRequest(container_id=container, **streams)
     return (await call(shim.runtime.Attach, request, deadline=10)).url
 
@@ -38,7 +38,7 @@ async def all_of(*streams: ClientStream) -> list[bytes]:
     return [one.result() for one in reading]
 
 
-async def container(shim: Shim, *command: str, **more: Any) -> str:
+async def container(shim: RunningShim, *command: str, **more: Any) -> str:
     """A running container of a pod of its own."""
     config = shim.config()
     made = await shim.create(await shim.run(config), config, *command, more=cri.ContainerConfig(**more))
@@ -65,7 +65,7 @@ async def test_exec_gives_both_streams_the_exit_code_and_takes_input(tmp_path: P
                 said = tasks.create_task(all_of(streams["stdout"], streams["stderr"], streams["error"]))
             out, err, status = said.result()
         assert (out == data, err, exit_code(status)) == (True, b"err\n", 7)
-        with pytest.raises(Refused) as twice:
+        with pytest.raises(UpgradeRefused) as twice:
             async with connected(url):
                 pass
         assert twice.value.status == 404

@@ -11,7 +11,7 @@ import pytest
 
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
-from tests.support.shim import Shim, running_shim
+from tests.support.shim import RunningShim, running_shim
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="cells of the local cloud need root"),
@@ -25,7 +25,7 @@ READER = (
 )
 
 
-async def until(shim: Shim, container: str, command: str, wanted: str, seconds: float = 20.0) -> None:
+async def until(shim: RunningShim, container: str, command: str, wanted: str, seconds: float = 20.0) -> None:
     said = ""
     for _ in range(int(seconds * 20)):
         said = await shim.said(container, command)

@@ -18,7 +18,7 @@ from cellwire.stream.remotecommand import VERSIONS
 from cellwire.stream.session import SessionRequest
 from cellwire.stream.spdy_link import MOST_STREAMS
 from tests.support.sessions import BLOCK, MemoryBackend
-from tests.support.spdy_client import ClientStream, Refused, SpdyClient, connected, exit_code
+from tests.support.spdy_client import ClientStream, SpdyConnection, UpgradeRefused, connected, exit_code
 
 MIB = 1 << 20
 OUTPUTS = ("error", "stdout", "stderr")
@@ -49,12 +49,12 @@ async def fill(stdin: ClientStream) -> int:
     return sent
 
 
-async def ask_for_ever(client: SpdyClient) -> None:
+async def ask_for_ever(client: SpdyConnection) -> None:
     while True:
         await client.send(PING * 10_000)
 
 
-async def pair(client: SpdyClient, port: int, request: int) -> tuple[ClientStream, ClientStream]:
+async def pair(client: SpdyConnection, port: int, request: int) -> tuple[ClientStream, ClientStream]:
     """Data and error stream of a forwarded connection."""
     headers = {"port": str(port), "requestID": str(request)}
     error = await client.open({"streamType": "error", **headers})
@@ -86,11 +86,11 @@ async def test_version_five_is_never_answered_and_the_clients_order_counts() -> 
         offered = ("v5.channel.k8s.io", "v3.channel.k8s.io", "v4.channel.k8s.io")
         async with connected(streaming.exec_url(command("echo")), [", ".join(offered)]) as client:
             assert client.version == "v3.channel.k8s.io"
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(UpgradeRefused) as refused:
             async with connected(streaming.exec_url(command("echo")), offered[:1]):
                 pass
         assert refused.value.status == 403
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(UpgradeRefused) as refused:
             async with connected(streaming.exec_url(command("echo")), ()):
                 pass
         assert refused.value.status == 400
@@ -103,7 +103,7 @@ async def test_a_url_is_good_once_by_get_or_post() -> None:
             streams = await client.open_all(*OUTPUTS)
             assert await streams["stdout"].read_all() == b"hi"
         for again in (url, f"{streaming.base}/exec/12345678", streaming.exec_url(command("echo")).replace("exec", "x")):
-            with pytest.raises(Refused) as refused:
+            with pytest.raises(UpgradeRefused) as refused:
                 async with connected(again):
                     pass
             assert refused.value.status == 404

@@ -9,8 +9,8 @@ from typing import cast
 import pytest
 
 from controller.central import silence
-from controller.central.registry import Registry
-from controller.central.silence import PAUSE, Listening
+from controller.central.registry import WorkerRegistry
+from controller.central.silence import PAUSE, WorkerSilence
 from controller.fleet.cell_store import CellStore
 from controller.fleet.cells import Cells
 from controller.model.cell import Cell, CellState
@@ -48,7 +48,7 @@ class Heard:
     def __init__(self) -> None:
         self.now = START
         self.at: defaultdict[str, float] = defaultdict(lambda: START)
-        self.listening = Listening(lambda worker: self.at[worker], LEASE, START)
+        self.listening = WorkerSilence(lambda worker: self.at[worker], LEASE, START)
 
     def looks(self, seconds: float, *talking: str, wall: float = 0.0) -> list[str]:
         found = list[str]()
@@ -98,7 +98,7 @@ async def test_cells_of_the_silent_are_retired_and_no_others(monkeypatch: pytest
     async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
         store = MemoryStore()
         book = CellStore(store, tasks, lambda: now)
-        registry = Registry(store, lambda: now)
+        registry = WorkerRegistry(store, lambda: now)
         token = await registry.issue("talks", 60)
         assert await registry.join(token, "key") == "talks"
         for name, worker in (("c-1", "gone"), ("c-2", "talks"), ("c-3", "")):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cellwire.faults import Fault
 from controller.clouds.ec2.buckets import MUTATING, Buckets, Limit, draws, raised
-from tests.support.ec2_buckets import Buckets as Theirs
+from tests.support.ec2_buckets import CallBuckets as Theirs
 
 ACTIONS = st.sampled_from(["CreateFleet", "RunInstances", "TerminateInstances", "DescribeInstances", "CreateTags"])
 ARRIVALS = st.lists(st.tuples(st.floats(0, 5), ACTIONS, st.integers(1, 1000)), max_size=150)

@@ -10,7 +10,7 @@ import pytest
 from cellwire.faults import Fault, Kind
 from controller.clouds.ec2 import identity_document
 from controller.clouds.ec2.identity_document import Verifier
-from tests.support.ec2_cloud import Signer
+from tests.support.ec2_cloud import DocumentSigner
 
 DOCUMENT = {
     "accountId": "123456789012",
@@ -27,14 +27,14 @@ DOCUMENT = {
 }
 
 
-def verifier(signer: Signer) -> Verifier:
+def verifier(signer: DocumentSigner) -> Verifier:
     return Verifier(identity_document.keys_in(signer.folder), "123456789012", "us-east-1")
 
 
 # AWS's own keys have 1024 bits.
 @pytest.mark.parametrize("bits", [1024, 2048])
 def test_a_document_that_the_regions_certificate_signed_says_who_it_is(tmp_path: Path, bits: int) -> None:
-    signer = Signer(tmp_path, bits)
+    signer = DocumentSigner(tmp_path, bits)
     document = json.dumps(DOCUMENT, indent=2).encode()
     who = verifier(signer).verify(document, signer.sign(document))
     assert (who.instance, who.address, who.zone) == ("i-0123456789abcdef0", "10.0.0.4", "us-east-1a")
@@ -46,7 +46,7 @@ def test_a_document_that_the_regions_certificate_signed_says_who_it_is(tmp_path:
     [({"accountId": "999999999999"}, "account"), ({"region": "us-east-2"}, "region"), ({"pendingTime": "x"}, "read")],
 )
 def test_a_document_of_another_account_or_region_is_denied(tmp_path: Path, change: dict[str, str], said: str) -> None:
-    signer = Signer(tmp_path)
+    signer = DocumentSigner(tmp_path)
     document = json.dumps({**DOCUMENT, **change}).encode()
     with pytest.raises(Fault, match=said) as raised:
         verifier(signer).verify(document, signer.sign(document))
@@ -54,7 +54,7 @@ def test_a_document_of_another_account_or_region_is_denied(tmp_path: Path, chang
 
 
 def test_a_changed_document_a_foreign_signature_and_noise_are_denied(tmp_path: Path) -> None:
-    signer, other = Signer(tmp_path / "a"), Signer(tmp_path / "b")
+    signer, other = DocumentSigner(tmp_path / "a"), DocumentSigner(tmp_path / "b")
     document = json.dumps(DOCUMENT).encode()
     for content, signature in (
         (document + b" ", signer.sign(document)),

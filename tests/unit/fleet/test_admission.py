@@ -14,7 +14,7 @@ from controller.model.cell import Cell, CellState
 from controller.model.instance import Identity
 from controller.model.names import CellName, InstanceId
 from controller.model.offer import Demand
-from controller.model.steps import Launched, Launching, Refused
+from controller.model.steps import Launched, Launching, LaunchRefused
 from tests.support.memory_store import MemoryStore
 
 MANY = 60
@@ -85,7 +85,7 @@ async def test_a_token_of_a_launch_that_was_refused_opens_nothing() -> None:
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
         book = CellStore(MemoryStore(), tasks, lambda: 1000.0)
         name = await launching(book, 1)
-        await book.change(name, Refused("no capacity"))
+        await book.change(name, LaunchRefused("no capacity"))
         await book.change(name, Launching(client_token="again", join_token_hash=token_hash("another")))
         assert book.launching(token_hash("token-1")) is None
         with pytest.raises(Fault, match="no cell was launched on it"):

@@ -10,11 +10,11 @@ from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from controller.clouds.settings import Proxy, Registry
 from controller.fleet.registry_facts import facts, proxies
-from tests.support.authorities import Authority
+from tests.support.authorities import FileAuthority
 
 
 def test_cells_are_told_the_certificates_themselves(tmp_path: Path) -> None:
-    mine = Authority(tmp_path)
+    mine = FileAuthority(tmp_path)
     certificate, key = mine.sign("cell")
     (known,) = facts([Registry(host="r.test", mirrors=("http://m",), ca=mine.ca, certificate=certificate, key=key)])
     assert known.message == wire.Registry(
@@ -28,7 +28,7 @@ def test_cells_are_told_the_certificates_themselves(tmp_path: Path) -> None:
 
 
 def test_files_that_are_no_certificates_are_told_at_the_start(tmp_path: Path) -> None:
-    certificate, key = Authority(tmp_path).sign("cell")
+    certificate, key = FileAuthority(tmp_path).sign("cell")
     odd = tmp_path / "odd"
     odd.write_text("nothing of the kind")
     for settings in (

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellagent.images.answers import LEAST_SECONDS, TRIED_SECONDS, WORDS_SHOWN, Patience, seconds_asked, shown
+from cellagent.images.answers import LEAST_SECONDS, TRIED_SECONDS, WORDS_SHOWN, RetryBudget, seconds_asked, shown
 from cellagent.images.credentials import challenges_of
 from cellwire.faults import Fault
 from cellwire.proxies import DIRECT, Proxies, merged, proxies_of
@@ -123,7 +123,7 @@ def test_the_environment_names_proxies_as_gos_programs_take_it() -> None:
 @given(st.integers(1, 6), st.lists(st.floats(0.0, 1.0), max_size=60))
 def test_all_addresses_together_are_tried_no_longer_than_a_person_waits(addresses: int, spent: list[float]) -> None:
     """Each try takes some part of the time for a connection, and is followed by a pause."""
-    patience, now, most = Patience(addresses, 100.0), 100.0, TRIED_SECONDS + addresses * LEAST_SECONDS
+    patience, now, most = RetryBudget(addresses, 100.0), 100.0, TRIED_SECONDS + addresses * LEAST_SECONDS
     for part in spent:
         now += part * patience.connecting(now)
         if not patience.is_over(now):
@@ -137,12 +137,12 @@ def test_all_addresses_together_are_tried_no_longer_than_a_person_waits(addresse
 
 
 def test_what_a_registry_asks_us_to_wait_does_not_count() -> None:
-    patience = Patience(2, 0.0)
+    patience = RetryBudget(2, 0.0)
     assert patience.pause(1, 30.0, 1.0, 1.0) == 30.0
     assert not patience.is_over(31.0)
     assert patience.connecting(31.0) == pytest.approx(1.0)
 
 
 def test_a_pull_that_was_slow_to_start_is_tried_for_less_but_not_for_nothing() -> None:
-    assert Patience(1, 101.5, 100.0).connecting(101.5) == pytest.approx(2.5)
-    assert Patience(2, 120.0, 100.0).connecting(120.0) == pytest.approx(1.0)
+    assert RetryBudget(1, 101.5, 100.0).connecting(101.5) == pytest.approx(2.5)
+    assert RetryBudget(2, 120.0, 100.0).connecting(120.0) == pytest.approx(1.0)

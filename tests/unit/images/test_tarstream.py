@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cellagent.images import extract, tarstream
 from cellagent.images.tarstream import ByteSource, TarEntry, TarReader, number, parse_pax
 from cellwire.faults import Fault
-from tests.support.oci import Node, tar
+from tests.support.oci import LayerEntry, tar
 
 
 def read(content: bytes, chunk: int = 1000) -> list[tuple[TarEntry, bytes]]:
@@ -42,7 +42,7 @@ def test_what_the_standard_library_writes_is_read(form: int, chunk: int) -> None
 
 
 def test_pax_attributes_big_numbers_and_fractions_are_read() -> None:
-    content = tar({"ä/ö": Node(content=b"1", uid=3_000_000_000, mtime=1.5, xattrs={"user.k": "v"})})
+    content = tar({"ä/ö": LayerEntry(content=b"1", uid=3_000_000_000, mtime=1.5, xattrs={"user.k": "v"})})
     entry = read(content)[0][0]
     assert entry.name.decode() == "ä/ö"
     assert entry.uid == 3_000_000_000
@@ -178,7 +178,7 @@ def test_any_bytes_are_read_or_end_in_a_fault(content: bytes, chunk: int) -> Non
 
 @given(st.data())
 def test_a_damaged_archive_is_read_or_ends_in_a_fault(data: st.DataObject) -> None:
-    content = bytearray(tar({"a": b"hello", "ü" * 90: b"x" * 600, "l": Node(tarfile.SYMTYPE, link="y")}))
+    content = bytearray(tar({"a": b"hello", "ü" * 90: b"x" * 600, "l": LayerEntry(tarfile.SYMTYPE, link="y")}))
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     # Damage alone is mostly caught by the checksum; mend that so that the rest of the reader is reached.

@@ -16,7 +16,7 @@ from controller.model.names import InstanceId
 from hostkit import mountinfo
 
 SOLD = catalogue.offers("x86_64", "local-a", 2, 4096)
-FACTS = metadata.Facts(
+FACTS = metadata.InstanceMetadata(
     {"user-data": "#!/bin/sh", "meta-data/instance-id": "i-1", "meta-data/placement/region": "local"}, b"k"
 )
 TTL = "x-aws-ec2-metadata-token-ttl-seconds"
@@ -81,7 +81,7 @@ def test_metadata_asks_for_a_session_token() -> None:
 
 def test_a_session_token_ends_and_is_good_for_one_instance_only() -> None:
     token = session(ttl=60)
-    other = metadata.Facts(FACTS.tree, b"other")
+    other = metadata.InstanceMetadata(FACTS.tree, b"other")
     assert metadata.answer(FACTS, "GET", "/latest/user-data", token, NOW + 59).status == 200
     assert metadata.answer(FACTS, "GET", "/latest/user-data", token, NOW + 60).status == 401
     assert metadata.answer(other, "GET", "/latest/user-data", token, NOW).status == 401

@@ -15,18 +15,18 @@ from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from controller.logs import copy, keeping, lines, mirror
 from controller.logs.mirror import Mirror
-from tests.support.log_source import LOG, Cell, running_source
+from tests.support.log_source import LOG, ReachableCell, running_source
 
 
 @pytest.fixture
-async def cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Cell]:
+async def cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ReachableCell]:
     monkeypatch.setattr(mirror, "SHORTEST_PAUSE", 0.001)
     async with running_source(tmp_path / "cell.sock") as made:
         yield made
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_a_copy_is_exact_wherever_the_connection_breaks(cell: Cell, tmp_path: Path, seed: int) -> None:
+async def test_a_copy_is_exact_wherever_the_connection_breaks(cell: ReachableCell, tmp_path: Path, seed: int) -> None:
     cell.source.dice = random.Random(seed)
     cell.source.cuts = 30
     await Mirror().copy(cell.connect, "k", tmp_path / "0.log", follow=True)
@@ -36,7 +36,7 @@ async def test_a_copy_is_exact_wherever_the_connection_breaks(cell: Cell, tmp_pa
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_a_copy_is_exact_over_restarts_of_the_controller_and_rotations(
-    cell: Cell, tmp_path: Path, seed: int
+    cell: ReachableCell, tmp_path: Path, seed: int
 ) -> None:
     dice = cell.source.dice = random.Random(seed)
     cell.source.cuts = 1000
@@ -59,7 +59,7 @@ async def test_a_copy_is_exact_over_restarts_of_the_controller_and_rotations(
     assert b"".join(file.read_bytes() for file in [*moved, path]) == LOG
 
 
-async def test_a_complete_copy_is_not_made_again(cell: Cell, tmp_path: Path) -> None:
+async def test_a_complete_copy_is_not_made_again(cell: ReachableCell, tmp_path: Path) -> None:
     for _ in range(2):
         await Mirror().copy(cell.connect, "k", tmp_path / "0.log", follow=True)
     assert cell.source.asked == [0, len(LOG)]
@@ -67,7 +67,7 @@ async def test_a_complete_copy_is_not_made_again(cell: Cell, tmp_path: Path) -> 
 
 
 async def test_tries_are_counted_from_the_last_progress(
-    cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cell: ReachableCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mirror, "TRIES", 3)
     cell.source.cuts = 25
@@ -80,13 +80,13 @@ async def test_tries_are_counted_from_the_last_progress(
     assert len(cell.source.asked) == 4
 
 
-async def test_a_lost_cell_ends_the_copy_with_its_fault(cell: Cell, tmp_path: Path) -> None:
+async def test_a_lost_cell_ends_the_copy_with_its_fault(cell: ReachableCell, tmp_path: Path) -> None:
     cell.lost = True
     with pytest.raises(Fault, match="it is lost"):
         await Mirror().copy(cell.connect, "k", tmp_path / "0.log", follow=True)
 
 
-async def test_a_broken_connection_is_no_end_for_who_does_not_follow(cell: Cell, tmp_path: Path) -> None:
+async def test_a_broken_connection_is_no_end_for_who_does_not_follow(cell: ReachableCell, tmp_path: Path) -> None:
     cell.source.cuts = 5
     cell.source.dice = random.Random(3)
     await Mirror().copy(cell.connect, "k", tmp_path / "0.log", follow=False)
@@ -94,7 +94,7 @@ async def test_a_broken_connection_is_no_end_for_who_does_not_follow(cell: Cell,
     assert LOG.startswith(written)
 
 
-async def test_a_gap_is_never_written_over(cell: Cell, tmp_path: Path) -> None:
+async def test_a_gap_is_never_written_over(cell: ReachableCell, tmp_path: Path) -> None:
     cell.source.gap = 10
     with pytest.raises(Fault, match="was due"):
         await Mirror().copy(cell.connect, "k", tmp_path / "0.log", follow=True)
@@ -113,7 +113,7 @@ async def test_a_gap_is_never_written_over(cell: Cell, tmp_path: Path) -> None:
     ids=["beyond-all-numbers", "no-gap-said", "half-of-all-numbers", "beyond-all-logs", "a-larger-gap-than-said"],
 )
 async def test_a_position_that_cannot_be_ends_the_copy_and_leaves_nothing(
-    cell: Cell, tmp_path: Path, chunk: wire.LogChunk
+    cell: ReachableCell, tmp_path: Path, chunk: wire.LogChunk
 ) -> None:
     cell.source.chunks = [chunk]
     with pytest.raises(Fault, match="was due") as told:
@@ -125,7 +125,7 @@ async def test_a_position_that_cannot_be_ends_the_copy_and_leaves_nothing(
     assert (tmp_path / "0.log").read_bytes() == LOG
 
 
-async def test_a_cell_that_gives_up_bytes_again_and_again_ends_the_copy(cell: Cell, tmp_path: Path) -> None:
+async def test_a_cell_that_gives_up_bytes_again_and_again_ends_the_copy(cell: ReachableCell, tmp_path: Path) -> None:
     cell.source.chunks = [wire.LogChunk(offset=at, gone=1) for at in range(1, 1000)]
     with pytest.raises(Fault, match="gave up bytes of it 17 times"):
         await Mirror().copy(cell.connect, "k", tmp_path / "0.log", follow=True)
@@ -133,7 +133,7 @@ async def test_a_cell_that_gives_up_bytes_again_and_again_ends_the_copy(cell: Ce
 
 
 @pytest.mark.parametrize("base", [2**64 - 1, 2**63, 2**50 + 1, -(2**50) - 1])
-async def test_a_note_with_a_number_that_cannot_be_is_none(cell: Cell, tmp_path: Path, base: int) -> None:
+async def test_a_note_with_a_number_that_cannot_be_is_none(cell: ReachableCell, tmp_path: Path, base: int) -> None:
     path = tmp_path / "0.log"
     path.write_bytes(b"")
     note = copy.Note(base, path.stat().st_ino, "k")
@@ -142,7 +142,7 @@ async def test_a_note_with_a_number_that_cannot_be_is_none(cell: Cell, tmp_path:
     assert path.read_bytes() == LOG
 
 
-async def test_a_disk_that_refuses_for_good_ends_the_copy_with_its_fault(cell: Cell, tmp_path: Path) -> None:
+async def test_a_disk_that_refuses_for_good_ends_the_copy_with_its_fault(cell: ReachableCell, tmp_path: Path) -> None:
     (tmp_path / "0.log").mkdir()
     with pytest.raises(Fault, match="directory") as told:
         await Mirror().copy(cell.connect, "k", tmp_path / "0.log", follow=True)
@@ -163,7 +163,7 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 async def test_a_cell_is_told_to_give_back_what_is_durable_and_no_more(
-    cell: Cell, tmp_path: Path, synced: list[int]
+    cell: ReachableCell, tmp_path: Path, synced: list[int]
 ) -> None:
     cell.source.cuts = 30
     await Mirror().copy(cell.connect, "k", tmp_path / "0.log", follow=True)
@@ -177,7 +177,7 @@ async def test_a_cell_is_told_to_give_back_what_is_durable_and_no_more(
 
 @pytest.mark.parametrize("kind", [Kind.UNSUPPORTED, Kind.BROKEN, Kind.UNAVAILABLE])
 async def test_a_cell_that_gives_nothing_back_is_copied_all_the_same(
-    cell: Cell, tmp_path: Path, synced: list[int], kind: Kind
+    cell: ReachableCell, tmp_path: Path, synced: list[int], kind: Kind
 ) -> None:
     cell.source.trim_fault = Fault(kind, "log", "not here")
     await Mirror().copy(cell.connect, "k", tmp_path / "0.log", follow=True)
@@ -185,14 +185,14 @@ async def test_a_cell_that_gives_nothing_back_is_copied_all_the_same(
     assert (tmp_path / "0.log").read_bytes() == LOG
 
 
-async def test_a_small_log_costs_no_call_more(cell: Cell, tmp_path: Path) -> None:
+async def test_a_small_log_costs_no_call_more(cell: ReachableCell, tmp_path: Path) -> None:
     cell.source.log = LOG[:5000]
     await Mirror().copy(cell.connect, "k", tmp_path / "0.log", follow=True)
     assert cell.source.trims == []
 
 
 async def test_a_disk_that_loses_what_was_written_ends_the_copy_and_the_cell_keeps_its_bytes(
-    cell: Cell, tmp_path: Path, synced: list[int], monkeypatch: pytest.MonkeyPatch
+    cell: ReachableCell, tmp_path: Path, synced: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def sync(files: tuple[int, ...]) -> None:
         raise OSError(errno.EIO, "Input/output error")
@@ -204,7 +204,9 @@ async def test_a_disk_that_loses_what_was_written_ends_the_copy_and_the_cell_kee
     assert cell.source.trims == []
 
 
-async def test_a_lost_copy_says_how_many_bytes_are_missing_and_goes_on_after_them(cell: Cell, tmp_path: Path) -> None:
+async def test_a_lost_copy_says_how_many_bytes_are_missing_and_goes_on_after_them(
+    cell: ReachableCell, tmp_path: Path
+) -> None:
     cell.source.first = LOG.index(b"line 2000\n") + len("line 2000\n")
     for _ in range(2):  # said once
         await Mirror().copy(cell.connect, "k", tmp_path / "0.log", follow=True)

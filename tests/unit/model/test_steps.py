@@ -19,11 +19,11 @@ EVENTS: dict[type[steps.Event], steps.Event] = {
     type(event): event
     for event in (
         steps.Launching(client_token="t", join_token_hash="h"),
-        steps.Refused("none left"),
+        steps.LaunchRefused("none left"),
         steps.Launched(instance=InstanceId("i-1"), address="10.0.0.2"),
         steps.Assigned(CLAIM),
-        steps.Joined(),
-        steps.Told({"agent": 2.0}),
+        steps.InstanceJoined(),
+        steps.BootReported({"agent": 2.0}),
         steps.Claimed(),
         steps.Announced(Announcement(kind="interruption", at=9.0, message="taken", heard_at=1.0, ends=True)),
         steps.Retired("deleted"),
@@ -51,7 +51,7 @@ def test_every_pair_is_in_the_table_or_refused(state: CellState, event: steps.Ev
 
 def test_the_straight_way_goes_through_every_state_and_notes_the_moments() -> None:
     one = cell()
-    way = [steps.Launching, steps.Launched, steps.Joined, steps.Claimed, steps.Retired, steps.Ended]
+    way = [steps.Launching, steps.Launched, steps.InstanceJoined, steps.Claimed, steps.Retired, steps.Ended]
     for now, kind in enumerate(way, 2):
         one = steps.step(one, EVENTS[kind], float(now))
 
@@ -69,7 +69,7 @@ def test_any_live_cell_can_be_lost_and_says_why(state: CellState) -> None:
 
 def test_a_refused_launch_gives_its_token_back_and_the_next_counts_as_another_boot() -> None:
     launching = steps.step(cell(), EVENTS[steps.Launching], 2.0)
-    refused = steps.step(launching, steps.Refused("none left"), 3.0)
+    refused = steps.step(launching, steps.LaunchRefused("none left"), 3.0)
     again = steps.step(refused, EVENTS[steps.Launching], 4.0)
 
     assert (refused.state, refused.client_token, refused.reason) == (CellState.REQUESTED, "", "none left")

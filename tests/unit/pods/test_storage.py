@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from controller.pods.storage import Held, excess, folders, limited
+from controller.pods.storage import DiskUsage, excess, folders, limited
 
 MIB = 1 << 20
 
@@ -49,7 +49,7 @@ def _pod(*limits: str | None, size: str | None = None, medium: str = "", init: s
 def test_a_pod_goes_once_it_holds_more_than_it_may(
     pod: dict[str, Any], layers: dict[str, int], held: dict[str, int], why: str
 ) -> None:
-    found = excess(pod, Held(layers, held))
+    found = excess(pod, DiskUsage(layers, held))
     assert found.startswith(why) if why else not found
 
 

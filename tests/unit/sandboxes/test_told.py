@@ -201,7 +201,7 @@ def test_whatever_a_pod_asks_of_dns_is_no_lie_of_its_cell(labels: list[bytes], t
         assert len(name) > 255, "an agent passes on each name that DNS allows"
         return
     crossed = wire.ServicesOutput.FromString(asked(question.name, question.type).SerializeToString())
-    assert told.services(crossed, 0, 0) == told.Question(7, question.name, type_)
+    assert told.services(crossed, 0, 0) == told.NameQuery(7, question.name, type_)
 
 
 def test_what_a_cell_says_of_services_comes_in() -> None:

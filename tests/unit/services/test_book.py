@@ -12,19 +12,19 @@ from cellwire.cell.v1 import cell_pb2 as wire
 from controller.model.names import CellName
 from controller.services import compiling
 from controller.services.book import Book
-from controller.services.model import Endpoint, Key, Port, Service, Slice, networks
+from controller.services.model import Key, MappedPort, ServiceEntry, Slice, SliceEndpoint, networks
 
 KEYS = [("default", "kubernetes"), ("a", "one"), ("a", "two"), ("b", "one")]
 CELLS = [CellName("c-1"), CellName("c-2"), CellName("c-3")]
 SPACES = {CELLS[0]: "a", CELLS[1]: "b", CELLS[2]: "c"}
 
 
-def service(key: Key, address: str = "10.96.0.1") -> Service:
-    return Service(key=key, cluster=(address,), addresses=(address,), ports=(Port(number=80),))
+def service(key: Key, address: str = "10.96.0.1") -> ServiceEntry:
+    return ServiceEntry(key=key, cluster=(address,), addresses=(address,), ports=(MappedPort(number=80),))
 
 
 def some(key: Key, *addresses: str) -> Slice:
-    endpoints = tuple(Endpoint(address=one) for one in addresses)
+    endpoints = tuple(SliceEndpoint(address=one) for one in addresses)
     return Slice(key=(key[0], f"{key[1]}-x"), service=key, ports={("", "tcp"): 8080}, endpoints=endpoints)
 
 
@@ -135,7 +135,7 @@ def test_a_change_that_changes_nothing_in_a_kernel_wakes_nobody() -> None:
     book.put_slice(some(("a", "one"), "10.0.0.1"))
     book.join(CELLS[0], "a", cell.wake)
     cell.take(book.due(CELLS[0]))
-    moved = Endpoint(address="10.0.0.1", node="another")
+    moved = SliceEndpoint(address="10.0.0.1", node="another")
     book.put_slice(Slice(key=("a", "one-x"), service=("a", "one"), ports={("", "tcp"): 8080}, endpoints=(moved,)))
     assert not cell.woken
 
@@ -183,7 +183,7 @@ def test_ranges_that_lie_apart_are_not_joined_by_what_is_between_them() -> None:
 def test_a_service_is_not_found_by_an_address_that_its_maker_says_is_outside() -> None:
     book = Book()
     book.put_service(service(("a", "one"), "10.96.0.1"))
-    taking = Service(key=("evil", "one"), cluster=("10.96.0.9",), addresses=("10.96.0.9", "10.96.0.1"))
+    taking = ServiceEntry(key=("evil", "one"), cluster=("10.96.0.9",), addresses=("10.96.0.9", "10.96.0.1"))
     book.put_service(taking)
     assert book.at("10.96.0.1") == ("a", "one")
     assert book.at("10.96.0.9") == ("evil", "one")
@@ -192,8 +192,8 @@ def test_a_service_is_not_found_by_an_address_that_its_maker_says_is_outside() -
 def test_slices_are_found_by_the_addresses_of_those_with_host_names_as_they_are_now() -> None:
     book = Book()
     key, there = ("a", "db-x"), ("a", "db")
-    book.put_slice(Slice(key=key, service=there, endpoints=(Endpoint(address="10.0.0.1", hostname="db-0"),)))
-    book.put_slice(Slice(key=key, service=there, endpoints=(Endpoint(address="10.0.0.2", hostname="db-0"),)))
+    book.put_slice(Slice(key=key, service=there, endpoints=(SliceEndpoint(address="10.0.0.1", hostname="db-0"),)))
+    book.put_slice(Slice(key=key, service=there, endpoints=(SliceEndpoint(address="10.0.0.2", hostname="db-0"),)))
     assert (len(book.named_at("10.0.0.1")), len(book.named_at("10.0.0.2"))) == (0, 1)
     book.drop_slice(key)
     assert not book.named_at("10.0.0.2")

@@ -13,7 +13,7 @@ from controller.services import compiling, model
 Json = dict[str, Any]
 
 
-def service(**spec: Any) -> model.Service:
+def service(**spec: Any) -> model.ServiceEntry:
     ports = [{"port": 80, "targetPort": 8080}]
     return model.service_of(
         {"metadata": {"namespace": "default", "name": "web"}, "spec": {"clusterIP": "10.96.0.7", "ports": ports} | spec}

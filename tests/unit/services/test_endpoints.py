@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.services import endpoints, model
-from controller.services.endpoints import IN_A_SLICE, Plan
+from controller.services.endpoints import IN_A_SLICE, EndpointChanges
 
 Json = dict[str, Any]
 
@@ -33,7 +33,7 @@ def pod(number: int, **more: Any) -> Json:
     return {"metadata": metadata, "spec": spec, "status": status}
 
 
-def acted(there: dict[str, Json], plan: Plan) -> dict[str, Json]:
+def acted(there: dict[str, Json], plan: EndpointChanges) -> dict[str, Json]:
     """What is there after a plan: it creates what is not, and changes and deletes what is."""
     after = dict(there)
     for one in plan.create:
@@ -82,7 +82,7 @@ def test_slices_tell_each_pod_once_and_move_nobody(steps: list[list[Change]]) ->
                 uid = one["targetRef"]["uid"]
                 if uid in before and ports_before[uid] == each["ports"][0]["port"]:
                     assert before[uid] == name
-        assert endpoints.slices(service(), found, list(slices.values())) == Plan()
+        assert endpoints.slices(service(), found, list(slices.values())) == EndpointChanges()
 
 
 def test_many_pods_have_few_slices() -> None:
@@ -144,5 +144,5 @@ def test_endpoints_that_somebody_wrote_have_slices_until_they_are_gone() -> None
     plan = endpoints.mirrored(plain, written, [])
     (one,) = plan.create
     assert one["endpoints"] == [{"addresses": ["192.0.2.1"], "conditions": {"ready": True}}]
-    assert endpoints.mirrored(plain, written, [one]) == Plan()
-    assert endpoints.mirrored(plain, None, [one]) == Plan(delete=(one["metadata"]["name"],))
+    assert endpoints.mirrored(plain, written, [one]) == EndpointChanges()
+    assert endpoints.mirrored(plain, None, [one]) == EndpointChanges(delete=(one["metadata"]["name"],))

@@ -6,7 +6,7 @@ import pytest
 
 from controller.services import names
 from controller.services.book import Book
-from controller.services.model import Endpoint, Port, Service, Slice
+from controller.services.model import MappedPort, ServiceEntry, Slice, SliceEndpoint
 from controller.services.names import AAAA, CNAME, NO_NAME, PTR, SRV, A
 
 DOMAIN = "cluster.local"
@@ -15,11 +15,11 @@ DOMAIN = "cluster.local"
 @pytest.fixture
 def book() -> Book:
     made = Book()
-    ports = (Port(name="http", number=80),)
-    made.put_service(Service(key=("default", "web"), cluster=("10.96.0.7", "fd00::7"), addresses=(), ports=ports))
-    made.put_service(Service(key=("default", "db"), ports=ports))
-    made.put_service(Service(key=("default", "far"), external_name="example.com"))
-    endpoints = (Endpoint(address="10.0.0.1", hostname="db-0"), Endpoint(address="10.0.0.2", ready=False))
+    ports = (MappedPort(name="http", number=80),)
+    made.put_service(ServiceEntry(key=("default", "web"), cluster=("10.96.0.7", "fd00::7"), addresses=(), ports=ports))
+    made.put_service(ServiceEntry(key=("default", "db"), ports=ports))
+    made.put_service(ServiceEntry(key=("default", "far"), external_name="example.com"))
+    endpoints = (SliceEndpoint(address="10.0.0.1", hostname="db-0"), SliceEndpoint(address="10.0.0.2", ready=False))
     made.put_slice(
         Slice(key=("default", "db-1"), service=("default", "db"), ports={("http", "tcp"): 8080}, endpoints=endpoints)
     )
@@ -92,14 +92,14 @@ def test_an_external_name_is_an_alias(book: Book) -> None:
 
 
 def test_who_makes_a_headless_service_gives_no_names_to_addresses_of_other_services(book: Book) -> None:
-    book.put_service(Service(key=("evil", "db")))
-    endpoints = (Endpoint(address="10.96.0.7", hostname="bank"),)
+    book.put_service(ServiceEntry(key=("evil", "db")))
+    endpoints = (SliceEndpoint(address="10.96.0.7", hostname="bank"),)
     book.put_slice(Slice(key=("evil", "db-1"), service=("evil", "db"), endpoints=endpoints))
     assert asked(book, "7.0.96.10.in-addr.arpa", PTR) == (0, ["web.default.svc.cluster.local"])
 
 
 def test_an_answer_has_no_more_records_than_dns_has_room_for(book: Book) -> None:
-    endpoints = tuple(Endpoint(address=f"10.1.{number >> 8}.{number & 255}") for number in range(3000))
+    endpoints = tuple(SliceEndpoint(address=f"10.1.{number >> 8}.{number & 255}") for number in range(3000))
     book.put_slice(
         Slice(key=("default", "db-2"), service=("default", "db"), ports={("http", "tcp"): 1}, endpoints=endpoints)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cellwire.faults import Fault
-from controller.shim.patience import LONGEST_PAUSE, Patience
+from controller.shim.patience import LONGEST_PAUSE, PullBackoff
 
 
 class Clock:
@@ -16,7 +16,7 @@ class Clock:
         return self.at
 
 
-def refused(patience: Patience) -> bool:
+def refused(patience: PullBackoff) -> bool:
     try:
         patience.check("u", "default/web")
     except Fault as fault:
@@ -27,7 +27,7 @@ def refused(patience: Patience) -> bool:
 
 def test_a_cell_is_given_up_after_a_while_and_each_next_one_comes_later() -> None:
     clock = Clock()
-    patience = Patience(60.0, clock)
+    patience = PullBackoff(60.0, clock)
     for pause in (60.0, 120.0, 240.0):
         assert not patience.failed("u")
         clock.at += 59
@@ -39,12 +39,12 @@ def test_a_cell_is_given_up_after_a_while_and_each_next_one_comes_later() -> Non
         assert refused(patience)
         clock.at += 1
         assert not refused(patience)
-    assert not refused(Patience(60.0, clock))
+    assert not refused(PullBackoff(60.0, clock))
 
 
 def test_a_pull_that_succeeds_ends_all_of_it() -> None:
     clock = Clock()
-    patience = Patience(60.0, clock)
+    patience = PullBackoff(60.0, clock)
     patience.failed("u")
     patience.gave_up("u")
     patience.pulled("u")
@@ -56,7 +56,7 @@ def test_a_pull_that_succeeds_ends_all_of_it() -> None:
 @pytest.mark.parametrize("times", [1, 40])
 def test_no_pause_is_longer_than_a_day(times: int) -> None:
     clock = Clock()
-    patience = Patience(3600.0, clock)
+    patience = PullBackoff(3600.0, clock)
     for _ in range(times):
         patience.gave_up("u")
     clock.at += LONGEST_PAUSE
@@ -65,7 +65,7 @@ def test_no_pause_is_longer_than_a_day(times: int) -> None:
 
 def test_patience_may_be_endless() -> None:
     clock = Clock()
-    patience = Patience(0.0, clock)
+    patience = PullBackoff(0.0, clock)
     patience.failed("u")
     clock.at += 1e9
     assert not patience.failed("u")

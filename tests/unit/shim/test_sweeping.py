@@ -9,7 +9,7 @@ import pytest
 
 from cellwire.faults import Fault, Kind
 from controller.shim import server
-from controller.shim.sandboxes import Sandboxes
+from controller.shim.sandboxes import SandboxCalls
 from controller.shim.stock import Stock
 
 
@@ -30,7 +30,7 @@ async def test_a_store_that_is_away_for_a_moment_does_not_end_the_sweeper(monkey
     monkeypatch.setattr(server, "ABANDONED_EVERY", 0)
     failing = Failing()
     sweeper = asyncio.create_task(
-        server._release_abandoned(cast("Sandboxes", failing), cast("Stock", failing))  # pyright: ignore[reportPrivateUsage]
+        server._release_abandoned(cast("SandboxCalls", failing), cast("Stock", failing))  # pyright: ignore[reportPrivateUsage]
     )
     async with asyncio.timeout(10):
         while failing.tried < 3:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from controller.objects.moments import timestamp
 from controller.workloads import deployments, jobs, replica_sets, stateful_sets
-from controller.workloads.steps import BURST, Create, Delete, Plan, Renumber, Scale
+from controller.workloads.steps import BURST, Create, Delete, Plan, Renumber, ScaleReplicaSet
 
 Json = dict[str, Any]
 NOW = 1_000_000.0
@@ -46,7 +46,7 @@ class World:
                     self.made(key, wanted)
                 case Delete(key, name):
                     self.objects[key].pop(name, None)
-                case Scale(name, replicas, annotations):
+                case ScaleReplicaSet(name, replicas, annotations):
                     found = self.objects["replicasets.apps"][name]
                     found["spec"]["replicas"] = replicas
                     if annotations:
