@@ -29,7 +29,7 @@ from controller.sandboxes.carried import Carrier
 from controller.sandboxes.memory import Memory
 from controller.sandboxes.records import ContainerRecord, SandboxRecord
 from controller.sandboxes.ways import Ways
-from controller.shim import server as shim
+from controller.shim import room as shim
 from controller.store import sqlite
 from tests.support.cells_double import CellsDouble
 from tests.support.memory_store import remembering

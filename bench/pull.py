@@ -27,7 +27,7 @@ from pathlib import Path
 from grpclib.client import Channel
 from grpclib.server import Server
 
-from cellagent.images.service import ImageSettings, running
+from cellagent.images.room import ImageSettings, running
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.cri.v1.runtime_grpc import ImageServiceStub
 from tests.support.oci import Layer, push_image

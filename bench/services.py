@@ -44,7 +44,7 @@ from controller.objects.kinds import NAMESPACES, SERVICES, STORED
 from controller.objects.library import Library
 from controller.objects.sealing import Sealing
 from controller.pods.kind import PODS
-from controller.services import addresses, declared
+from controller.services import cluster_ips, declared
 from controller.services import room as services_room
 from controller.services.settings import Services
 from controller.store import sqlite
@@ -261,7 +261,7 @@ async def bench(folder: Path, cells: Sequence[tuple[int, Path]], source: int, me
             settings = Services()
             async with services_room.running(settings, fleet, "", clustered=False) as room:  # type: ignore[arg-type]
                 began = time.monotonic()
-                ranges = addresses.ranges(settings.addresses)
+                ranges = cluster_ips.ranges(settings.addresses)
                 async with declared.running(found, room.book, ranges, room.listed.set):
                     await room.listed.wait()
                     print(f"all endpoints written in {time.monotonic() - began:.1f} s", flush=True)

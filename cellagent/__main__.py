@@ -13,7 +13,7 @@ import uvloop
 
 from cellagent import daemon
 from cellagent.kernel import oci
-from cellagent.network import cni, pod
+from cellagent.network import cni, pod_network
 from cellagent.runtime.settings import RuntimeSettings
 from cellwire.faults import Fault
 
@@ -83,8 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--oci-runtime", default="", choices=("", *oci.NAMES), help="what makes containers; the better one that works"
     )
-    serve.add_argument("--bridge", default=pod.BRIDGE, help="bridge of the pods' network")
-    serve.add_argument("--subnet", default=pod.BRIDGE_SUBNET, help="addresses of the pods' network")
+    serve.add_argument("--bridge", default=pod_network.BRIDGE, help="bridge of the pods' network")
+    serve.add_argument("--subnet", default=pod_network.BRIDGE_SUBNET, help="addresses of the pods' network")
     serve.add_argument(
         "--cni-config",
         type=Path,

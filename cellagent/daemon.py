@@ -16,22 +16,22 @@ import msgspec
 
 from cellagent.boot.identity import CellIdentity, Home
 from cellagent.boot.join import AGENT_VERSION, join_for_ever
-from cellagent.boot.metadata import Metadata
+from cellagent.boot.metadata_client import Metadata
 from cellagent.boot.moments import started_at
+from cellagent.images import room as images
 from cellagent.images import routes
-from cellagent.images import service as images
 from cellagent.images.messages import RegistrySettings
 from cellagent.images.shared import shared_layers
 from cellagent.kernel import agent_locks, power
 from cellagent.link import heartbeat
-from cellagent.link.events import CellEvents
+from cellagent.link.event_buffer import CellEvents
 from cellagent.link.home import Homeless, stay
 from cellagent.link.reporting import Reporting
-from cellagent.link.worker import WorkerLink
-from cellagent.runtime import service as runtime
-from cellagent.runtime.cell import CellService
+from cellagent.link.worker_connection import WorkerLink
+from cellagent.runtime import room as runtime
+from cellagent.runtime.cell_service import CellService
 from cellagent.runtime.settings import RuntimeSettings
-from cellwire import tasks
+from cellwire import task_dump
 from cellwire.faults import Fault, Kind
 from cellwire.proxies import Proxies, merged, proxies_of
 from cellwire.rpc.grpclib_patches import MendedServer
@@ -186,7 +186,7 @@ async def until_told() -> AsyncGenerator[asyncio.Event]:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, first)
     try:
-        with tasks.told_on_signal():
+        with task_dump.told_on_signal():
             yield told
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -20,22 +20,22 @@ from urllib.parse import urlsplit
 import msgspec
 import structlog
 
-from cellwire import tasks
+from cellwire import task_dump
 from cellwire.faults import Fault, Kind
 from cellwire.proxies import Proxies, merged, proxies_of
 from controller import process, shim_rooms
 from controller.api import admin, audit, costs, measuring, opening, restricted
 from controller.api import server as api
-from controller.api.gate import Gate
+from controller.api.all_kinds import WORKLOADS
+from controller.api.authorization import Gate
 from controller.api.grants import Grants
-from controller.api.kinds import WORKLOADS
-from controller.api.metrics import Metrics, ScrapeSources
+from controller.api.prometheus import Metrics, ScrapeSources
 from controller.api.token_routes import Desk
 from controller.api.worker_routes import WorkerDesk
-from controller.central import silence
-from controller.central.enrolment import WorkerEnrolment
-from controller.central.registry import WorkerRegistry
-from controller.central.service import WorkerService
+from controller.central import lost_workers
+from controller.central.enrolment_service import WorkerEnrolment
+from controller.central.worker_registry import WorkerRegistry
+from controller.central.worker_service import WorkerService
 from controller.choice import demand
 from controller.clouds.ec2 import ec2_cloud
 from controller.clouds.ec2.ec2_settings import Ec2Settings
@@ -60,23 +60,23 @@ from controller.objects.kinds import STORED
 from controller.objects.sealing import Sealing
 from controller.objects.tokens import Tokens
 from controller.pods import engine, registries
-from controller.pods.adoption import PodOwner
 from controller.pods.delivery import ClusterIdentity
+from controller.pods.pod_adoption import PodOwner
 from controller.pods.prices import Prices
 from controller.pods.surroundings import ImageLookup
 from controller.process import Stop
 from controller.sandboxes import warming as warm_images
-from controller.sandboxes.adoption import SandboxOwner
 from controller.sandboxes.carried import PURPOSE, Carrier
 from controller.sandboxes.pulling import RegistryAccess
+from controller.sandboxes.sandbox_adoption import SandboxOwner
 from controller.sandboxes.ways import Ways
-from controller.services import addresses as service_addresses
 from controller.services import api_service, declared
+from controller.services import cluster_ips as service_addresses
 from controller.services import room as services_room
+from controller.shim.room import PodLookups
 from controller.shim.sandboxes import CLAIMED_BY
-from controller.shim.server import PodLookups
 from controller.store import etcd, etcd_gateway, sqlite
-from controller.store.protocol import Store
+from controller.store.record_store import Store
 from controller.store.timed import TimedStore
 from controller.workloads import room as workloads
 
@@ -96,7 +96,7 @@ async def main(settings: Settings) -> None:
     metrics = Metrics()
     async with AsyncExitStack() as rooms:
         await rooms.enter_async_context(stop.opening())
-        rooms.enter_context(tasks.told_on_signal())
+        rooms.enter_context(task_dump.told_on_signal())
         store = TimedStore(await _open_store(settings, rooms, stop.told), metrics.wrote)
         cloud = await _open_cloud(settings, rooms)
         later = _Later()
@@ -142,7 +142,9 @@ async def main(settings: Settings) -> None:
         quotas.bound(library, settings.api.most_objects)
         await rooms.enter_async_context(quotas.running(library, Prices(fleet, of_pod).now))
         await rooms.enter_async_context(workloads.running(library, pods.teller))
-        await rooms.enter_async_context(silence.running(fleet, workers, settings.fleet.worker_lease, time.monotonic))
+        await rooms.enter_async_context(
+            lost_workers.running(fleet, workers, settings.fleet.worker_lease, time.monotonic)
+        )
         desk = WorkerDesk(workers, fleet, partial(_dialled, link))
         routes = *costs.routes(books), *desk.routes()
         told = await _open_services(settings, rooms, library, fleet)

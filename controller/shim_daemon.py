@@ -8,7 +8,7 @@ from functools import partial
 
 import structlog
 
-from cellwire import tasks
+from cellwire import task_dump
 from cellwire.faults import Fault, Kind
 from controller import process, shim_rooms
 from controller.api import measuring, worker_admin
@@ -18,7 +18,7 @@ from controller.process import Stop
 from controller.remote import enrolment
 from controller.remote import room as remote
 from controller.remote.central import Central
-from controller.remote.identity import WorkerIdentity
+from controller.remote.worker_identity import WorkerIdentity
 from controller.sandboxes.carried import Carrier
 from controller.sandboxes.pulling import RegistryAccess
 from controller.sandboxes.ways import Ways
@@ -45,7 +45,7 @@ async def main(settings: Settings, token: str) -> None:
     own = settings.remote
     async with AsyncExitStack() as rooms:
         await rooms.enter_async_context(stop.opening())
-        rooms.enter_context(tasks.told_on_signal())
+        rooms.enter_context(task_dump.told_on_signal())
         identity = WorkerIdentity(settings.state / "worker")
         joined = await enrolment.joined(identity, own.controllers, own.fingerprint, token, stop.told.is_set)
         metrics = ProcessMetrics()

@@ -14,11 +14,11 @@ from controller.fleet.cells import Cells
 from controller.sandboxes.pulling import RegistryAccess
 from controller.sandboxes.ways import Ways
 from controller.services import room as services_room
-from controller.shim import placing
-from controller.shim import server as shim
+from controller.shim import room as shim
+from controller.shim import worker_placement
+from controller.shim.room import PodLookups
 from controller.shim.sandboxes import CLAIMED_BY
-from controller.shim.server import PodLookups
-from controller.store.protocol import Store
+from controller.store.record_store import Store
 
 log = structlog.get_logger()
 
@@ -72,7 +72,7 @@ async def open_shim(
         pods_folder=own.pods_folder,
         streaming_host=own.streaming_host,
         worker=own.worker,
-        rules=placing.rules_of(own),
+        rules=worker_placement.rules_of(own),
         image_patience=own.image_patience,
     )
     await rooms.enter_async_context(shim.running(shim_settings, cells, store, told, ways, access))

@@ -13,8 +13,8 @@ import msgspec
 from cellagent.boot.join import AGENT_VERSION
 from cellwire.faults import Fault, Kind
 from hostkit import locks
-from images import bundle, contents, disk, foreign, initrd, papers, preload, tree
-from images.programs import run
+from images import agent_bundle, contents, disk, foreign, initrd, papers, preload, tree
+from images.commands import run
 
 
 class Bake(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +67,7 @@ def bundle_agent(out: Path, work: Path, architecture: str, say: Callable[[str], 
         _, epoch = _commit()
         trees = _prepared(work, architecture, say)
         say("bundle")
-        digest = bundle.pack(trees.cell, trees.tools, out, epoch)
+        digest = agent_bundle.pack(trees.cell, trees.tools, out, epoch)
         shutil.rmtree(trees.cell.parent)
         return digest
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 
 from cellwire.faults import Fault, Kind
+from images.commands import run
 from images.contents import KERNEL_LINE
-from images.programs import run
 
 SECTOR = 512
 MIB = 1 << 20

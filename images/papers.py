@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 import msgspec
 
+from images.commands import run
 from images.disk import identifier
-from images.programs import run
 
 _FIELDS = "${Package}\\t${Version}\\t${Architecture}\\t${source:Package}\\n"
 _HASHES = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;\\]+)")

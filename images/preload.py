@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cellagent.daemon import registries
-from cellagent.images import service as images
+from cellagent.images import room as images
 from cellagent.images.messages import Credentials
 from cellwire.faults import Fault, Kind
 from hostkit import files

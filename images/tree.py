@@ -16,7 +16,7 @@ from pathlib import Path
 from cellwire.faults import Fault, Kind
 from hostkit import mountinfo
 from images import contents
-from images.programs import need, run
+from images.commands import need, run
 
 HERE = Path(__file__).resolve().parents[1]
 AGENT = "usr/lib/chinampa"

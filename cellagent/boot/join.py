@@ -15,9 +15,9 @@ from ipaddress import ip_network
 
 import msgspec
 
+from cellagent.boot.boot_facts import BootFacts, parse
 from cellagent.boot.identity import CellIdentity, Home
-from cellagent.boot.metadata import Metadata
-from cellagent.boot.userdata import BootFacts, parse
+from cellagent.boot.metadata_client import Metadata
 from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind

@@ -12,8 +12,8 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from grpclib.server import Stream
 
+from cellagent.images.image_source import Image
 from cellagent.images.messages import Credentials
-from cellagent.images.protocol import Image
 from cellagent.images.store import ImageStore
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.cri.v1.runtime_grpc import ImageServiceBase

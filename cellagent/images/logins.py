@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
-from cellagent.images import answers
 from cellagent.images import credentials as creds
-from cellagent.images.answers import Transient
+from cellagent.images import registry_answers
 from cellagent.images.messages import Credentials
+from cellagent.images.registry_answers import Transient
 from cellagent.images.routes import HttpRoutes
 from cellwire.faults import Fault, Kind
 
@@ -59,7 +59,7 @@ class RegistryLogins:
                 return "Bearer " + await self._token(host, challenge, basic, connecting)
             if challenge.scheme == "basic" and basic:
                 return basic.header
-        said = await answers.words(answer)
+        said = await registry_answers.words(answer)
         if any(challenge.scheme == "basic" for challenge in asked) and not host.credentials.registry_token:
             raise self.denied(host, f"{host} wants a user and a password, and none were given{said}")
         raise self.denied(host, f"{host} refused with 401{said}")
@@ -74,7 +74,7 @@ class RegistryLogins:
             "allow_redirects": False,
             "ssl": way.tls,
             "proxy": way.proxy,
-            "timeout": answers.limits(connecting),
+            "timeout": registry_answers.limits(connecting),
         }
         if identity := host.credentials.identity_token:
             form = {**asked, "grant_type": "refresh_token", "client_id": "chinampa", "refresh_token": identity}
@@ -83,13 +83,13 @@ class RegistryLogins:
             headers = {"Authorization": basic.header} if basic else {}
             request = self._session.get(challenge.realm, params=asked, headers=headers, **sent)
         where = f"its token server {urlsplit(challenge.realm).netloc}"
-        async with answers.network_faults(self._thing, where, where, connecting), request as answer:
+        async with registry_answers.network_faults(self._thing, where, where, connecting), request as answer:
             if answer.status == 429 or answer.status >= 500:
-                await answers.judge(answer, where, self._thing, "no token")
+                await registry_answers.judge(answer, where, self._thing, "no token")
             if answer.status != 200:
-                said = await answers.words(answer)
+                said = await registry_answers.words(answer)
                 raise self.denied(host, f"{host}: {where} refused with {answer.status}{said}")
-            body = await answers.read(answer, TOKEN_LIMIT, self._thing)
+            body = await registry_answers.read(answer, TOKEN_LIMIT, self._thing)
         try:
             said = msgspec.json.decode(body, type=_Token)
         except (msgspec.DecodeError, ValueError) as error:

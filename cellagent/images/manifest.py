@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
-from cellagent.images.protocol import ImageConfig
+from cellagent.images.image_source import ImageConfig
 from cellagent.images.reference import is_digest
 from cellwire import platforms
 from cellwire.faults import Fault, Kind

@@ -1,4 +1,4 @@
-"""What the agent, its pull child and the unpacking processes say to each other; `frames` carries it."""
+"""What the agent, its pull child and the unpacking processes say to each other; `pipe_frames` carries it."""
 
 from __future__ import annotations
 

@@ -17,7 +17,8 @@ from typing import Any, Protocol, cast
 
 import msgspec
 
-from cellagent.images import children, frames, reference
+from cellagent.images import child_processes, pipe_frames, reference
+from cellagent.images.image_source import Image
 from cellagent.images.messages import (
     Credentials,
     Failure,
@@ -28,7 +29,6 @@ from cellagent.images.messages import (
     PullRequest,
     RegistrySettings,
 )
-from cellagent.images.protocol import Image
 from cellagent.images.reference import Reference
 from cellwire.faults import Fault, Kind
 from cellwire.platforms import Platform
@@ -177,13 +177,13 @@ class Puller:
             asked_at=time.monotonic(),
         )
         try:
-            process = await children.start(["cellagent.images.pull"])
+            process = await child_processes.start(["cellagent.images.pull_process"])
             try:
                 image = await self._follow(process, request, wanted)
             except BaseException:
-                await children.end(process, grace=END_SECONDS)
+                await child_processes.end(process, grace=END_SECONDS)
                 raise
-            await children.end(process, grace=0)  # it has nothing more to do
+            await child_processes.end(process, grace=0)  # it has nothing more to do
             return image
         finally:
             self._store.done_with(work)
@@ -192,11 +192,11 @@ class Puller:
         if process.stdin is None:
             raise RuntimeError("the pull child has no input")
         # Its stdin stays open: when this process dies, the child reads the end and dies too.
-        process.stdin.write(frames.encoded(request))
+        process.stdin.write(pipe_frames.encoded(request))
         if process.stdout is None:
             raise RuntimeError("the pull child has no output")
         # PullMessage is a union, for which type[] has no word.
-        told = cast("AsyncGenerator[PullMessage]", children.messages(process.stdout, cast("Any", PullMessage)))
+        told = cast("AsyncGenerator[PullMessage]", child_processes.messages(process.stdout, cast("Any", PullMessage)))
         async with aclosing(told):
             async for message in told:
                 match message:

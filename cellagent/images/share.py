@@ -16,8 +16,8 @@ from pathlib import Path
 import msgspec
 
 from cellagent.images import manifest, shared
+from cellagent.images.image_source import Image
 from cellagent.images.messages import Credentials, LayerReady, Pulled, PullProgress, RegistrySettings
-from cellagent.images.protocol import Image
 from cellagent.images.puller import Puller
 from cellagent.images.reference import Reference
 from cellwire.faults import Fault

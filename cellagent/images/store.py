@@ -27,9 +27,9 @@ from pathlib import Path
 import msgspec
 
 from cellagent.images import reference as references
+from cellagent.images.image_source import Image, ImageConfig
 from cellagent.images.manifest import decode_config
 from cellagent.images.messages import LayerReady, Pulled
-from cellagent.images.protocol import Image, ImageConfig
 from cellagent.images.reference import Reference
 from cellagent.images.shared import name_of
 from cellwire.faults import Fault, Kind

@@ -22,7 +22,7 @@ from typing import IO, NoReturn, cast
 import zstandard
 from isal import igzip_lib
 
-from cellagent.images import frames, tarstream
+from cellagent.images import pipe_frames, tarstream
 from cellagent.images.extract import Extractor
 from cellagent.images.messages import Failure, Unpacked, UnpackRequest
 from cellwire.faults import Fault, Kind
@@ -211,7 +211,7 @@ def serve(connection: int, request: UnpackRequest) -> None:
         answer: Unpacked | Failure = unpack(stdin, request.digest, request.diff_id)
     except Fault as fault:
         answer = Failure.of(fault)
-    frames.write(connection, answer)
+    pipe_frames.write(connection, answer)
     # Who closes a connection with bytes unread breaks it, and the answer may be lost: the other side hangs up.
     while os.read(connection, READ):
         pass
@@ -220,7 +220,7 @@ def serve(connection: int, request: UnpackRequest) -> None:
 def main() -> None:
     """Fork a process for each request until nobody asks any more."""
     control = socket.socket(fileno=0)
-    requests = frames.MessageFrames(UnpackRequest)
+    requests = pipe_frames.MessageFrames(UnpackRequest)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
     # What is here now is never freed: forks then share it instead of each copying the pages of its counts.
     gc.collect()

@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 
 import msgspec
 
-from cellagent.images import children, frames
+from cellagent.images import child_processes, pipe_frames
 from cellagent.images.manifest import Descriptor
 from cellagent.images.messages import Unpacked, UnpackMessage, UnpackRequest
 from cellwire.faults import Fault, Kind
@@ -39,7 +39,7 @@ class Unpackers:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with theirs:
             request = UnpackRequest(folder=folder, digest=layer.digest, diff_id=diff_id)
-            socket.send_fds(self._control, [frames.encoded(request)], [theirs.fileno()])
+            socket.send_fds(self._control, [pipe_frames.encoded(request)], [theirs.fileno()])
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         try:
             async with asyncio.TaskGroup() as group:
@@ -60,7 +60,7 @@ async def running() -> AsyncGenerator[Unpackers]:
     alive, held = os.pipe()  # at its end once nobody has it open any more
     try:
         with theirs:
-            process = await children.start(["cellagent.images.unpack"], stdin=theirs.fileno(), stdout=held)
+            process = await child_processes.start(["cellagent.images.unpack"], stdin=theirs.fileno(), stdout=held)
     finally:
         os.close(held)
     try:
@@ -96,7 +96,7 @@ async def _feed(writer: asyncio.StreamWriter, layer: Descriptor, blobs: Blobs, a
 
 
 async def _answer(reader: asyncio.StreamReader) -> UnpackMessage:
-    told = cast("AsyncGenerator[UnpackMessage]", children.messages(reader, cast("Any", UnpackMessage)))
+    told = cast("AsyncGenerator[UnpackMessage]", child_processes.messages(reader, cast("Any", UnpackMessage)))
     with suppress(msgspec.DecodeError, ConnectionResetError):
         async with aclosing(told):
             async for answer in told:

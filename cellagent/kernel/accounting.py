@@ -10,9 +10,9 @@ from pathlib import Path
 
 import msgspec
 
-from cellagent.kernel import cgroups, limits
+from cellagent.kernel import cgroup_limits, cgroups
 from cellagent.kernel.cgroups import Layout
-from hostkit.cgroups import number, table, text
+from hostkit.cgroup_files import number, table, text
 
 PRESSURES = ("cpu", "memory", "io")
 
@@ -232,4 +232,4 @@ def _operations(told: str) -> dict[tuple[str, str], int]:
 
 
 def _limited(value: int) -> int:
-    return value if value < limits.NO_LIMIT else 0
+    return value if value < cgroup_limits.NO_LIMIT else 0

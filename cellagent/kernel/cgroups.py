@@ -1,7 +1,7 @@
 """Control groups of version 1, 2, and both side by side: the one place that names their files.
 
 A group is one path that exists in every hierarchy in use. Where both versions are mounted, controllers of version 1
-are used; a machine with pure version 2 uses that. Limits are written by `limits.py`, which is pure.
+are used; a machine with pure version 2 uses that. Limits are written by `cgroup_limits.py`, which is pure.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from pathlib import Path
 
 import msgspec
 
-from cellagent.kernel import limits
+from cellagent.kernel import cgroup_limits
 from cellwire.faults import Fault, Kind
-from hostkit import cgroups
+from hostkit import cgroup_files
 
 ROOT = Path("/sys/fs/cgroup")
 # What a pod's group needs, where the machine has it. "systemd" is version 1's hierarchy without a controller.
@@ -87,7 +87,10 @@ def cpu_bound() -> float:
     mounted = hierarchies().get("cpu")
     if mounted is None:
         return math.inf
-    quota, period = cgroups.number(mounted / "cpu.cfs_quota_us"), cgroups.number(mounted / "cpu.cfs_period_us")
+    quota, period = (
+        cgroup_files.number(mounted / "cpu.cfs_quota_us"),
+        cgroup_files.number(mounted / "cpu.cfs_period_us"),
+    )
     return quota / period if quota and period else math.inf
 
 
@@ -155,7 +158,7 @@ class ControlGroup:
                 _check_delegated(folder)
             elif controller == "cpuset":
                 for child in line[1:]:
-                    cgroups.fill_cpuset(child)
+                    cgroup_files.fill_cpuset(child)
         if wanted:
             self.update(wanted)
 
@@ -170,22 +173,22 @@ class ControlGroup:
 
     def pids(self) -> list[int]:
         """Every process in it and below."""
-        return sorted(cgroups.pids(self._tops()))
+        return sorted(cgroup_files.pids(self._tops()))
 
     def kill(self) -> None:
         """SIGKILL to all in it; frozen ones are thawed, as they would not die."""
-        cgroups.kill(self._tops())
+        cgroup_files.kill(self._tops())
 
     def remove(self) -> None:
         """Remove it and what is below; blocks for a moment where a process is still ending. Gone is no error."""
         deadline = time.monotonic() + KILL_SECONDS
-        while cgroups.remove(self._tops()):
+        while cgroup_files.remove(self._tops()):
             if time.monotonic() > deadline:
                 raise Fault(Kind.PRECONDITION, f"control group {self.path}", "processes are still in it", "kill it")
             time.sleep(0.005)
 
     def update(self, wanted: Mapping[str, str]) -> None:
-        """Write settings: file name → text, as `limits.files` gives. Raises Fault naming the file and the cause.
+        """Write settings: file name → text, as `cgroup_limits.files` gives. Raises Fault naming the file and the cause.
 
         A file of a controller that this machine does not have is an error too: a limit is never silently lost.
         """
@@ -197,10 +200,10 @@ class ControlGroup:
                 )
             _write(root / self._relative / name, text)
 
-    def limit(self, wanted: limits.CgroupLimits) -> None:
+    def limit(self, wanted: cgroup_limits.CgroupLimits) -> None:
         """Write limits; memory and swap in the order that the kernel accepts."""
         version = 2 if layout() is Layout.V2 else 1
-        self.update(limits.files(wanted, version, current_memory=self.usage().memory_limit))
+        self.update(cgroup_limits.files(wanted, version, current_memory=self.usage().memory_limit))
 
     def _tops(self) -> list[Path]:
         # A process may be in one hierarchy only, so all are asked; those mounted together are links to one folder.
@@ -213,14 +216,14 @@ class ControlGroup:
     def oom_kills(self) -> int:
         """How many processes the kernel has ended in it for want of memory."""
         if layout() is Layout.V2:
-            return cgroups.table(ROOT / self._relative / "memory.events").get("oom_kill", 0)
-        return cgroups.table(ROOT / "memory" / self._relative / "memory.oom_control").get("oom_kill", 0)
+            return cgroup_files.table(ROOT / self._relative / "memory.events").get("oom_kill", 0)
+        return cgroup_files.table(ROOT / "memory" / self._relative / "memory.oom_control").get("oom_kill", 0)
 
     def _usage_v2(self) -> CgroupUsage:
         folder = ROOT / self._relative
-        cpu = cgroups.table(folder / "cpu.stat")
-        memory = cgroups.table(folder / "memory.stat")
-        used = cgroups.number(folder / "memory.current")
+        cpu = cgroup_files.table(folder / "cpu.stat")
+        memory = cgroup_files.table(folder / "memory.stat")
+        used = cgroup_files.number(folder / "memory.current")
         return CgroupUsage(
             cpu_ns=cpu.get("usage_usec", 0) * 1000,
             memory_bytes=used,
@@ -228,25 +231,25 @@ class ControlGroup:
             rss_bytes=memory.get("anon", 0),
             page_faults=memory.get("pgfault", 0),
             major_page_faults=memory.get("pgmajfault", 0),
-            pids=cgroups.number(folder / "pids.current"),
+            pids=cgroup_files.number(folder / "pids.current"),
             oom_kills=self.oom_kills(),
-            memory_limit=cgroups.number(folder / "memory.max"),
+            memory_limit=cgroup_files.number(folder / "memory.max"),
         )
 
     def _usage_v1(self) -> CgroupUsage:
-        memory = cgroups.table(ROOT / "memory" / self._relative / "memory.stat")
-        used = cgroups.number(ROOT / "memory" / self._relative / "memory.usage_in_bytes")
-        limit = cgroups.number(ROOT / "memory" / self._relative / "memory.limit_in_bytes")
+        memory = cgroup_files.table(ROOT / "memory" / self._relative / "memory.stat")
+        used = cgroup_files.number(ROOT / "memory" / self._relative / "memory.usage_in_bytes")
+        limit = cgroup_files.number(ROOT / "memory" / self._relative / "memory.limit_in_bytes")
         return CgroupUsage(
-            cpu_ns=cgroups.number(ROOT / "cpuacct" / self._relative / "cpuacct.usage"),
+            cpu_ns=cgroup_files.number(ROOT / "cpuacct" / self._relative / "cpuacct.usage"),
             memory_bytes=used,
             working_set_bytes=max(used - memory.get("total_inactive_file", 0), 0),
             rss_bytes=memory.get("total_rss", 0),
             page_faults=memory.get("total_pgfault", 0),
             major_page_faults=memory.get("total_pgmajfault", 0),
-            pids=cgroups.number(ROOT / "pids" / self._relative / "pids.current"),
+            pids=cgroup_files.number(ROOT / "pids" / self._relative / "pids.current"),
             oom_kills=self.oom_kills(),
-            memory_limit=limit if limit < limits.NO_LIMIT else 0,
+            memory_limit=limit if limit < cgroup_limits.NO_LIMIT else 0,
         )
 
 
@@ -267,7 +270,7 @@ def _check_delegated(folder: Path) -> None:
 
 def _write(path: Path, text: str) -> None:
     try:
-        cgroups.write(path, text)
+        cgroup_files.write(path, text)
     except OSError as error:
         kind = Kind.BROKEN if path.parent.exists() else Kind.NOT_FOUND
         raise Fault(kind, f"control group file {path}={text}", os.strerror(error.errno or 0)) from error

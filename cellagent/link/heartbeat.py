@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cellwire.cell.v1 import cell_pb2 as wire
 from hostkit import pids
-from hostkit.cgroups import number, table, text
+from hostkit.cgroup_files import number, table, text
 
 PROC = Path("/proc")
 # In a cell that is a group of a machine these are the group's, by its cgroup namespace; else they are the machine's.

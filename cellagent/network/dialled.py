@@ -1,6 +1,6 @@
 """Packets to addresses of Services that are not held here, as the kernel tells of them by NFLOG.
 
-The rule that tells is made by `services`, with the group of this file. Formats are those of Linux'
+The rule that tells is made by `service_rules`, with the group of this file. Formats are those of Linux'
 uapi/linux/netfilter/nfnetlink_log.h.
 """
 

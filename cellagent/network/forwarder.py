@@ -15,8 +15,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from cellagent.network import dns
-from cellagent.network.dns import Question
+from cellagent.network import dns_messages
+from cellagent.network.dns_messages import Question
 from cellwire.cell.v1 import cell_pb2 as wire
 
 log = logging.getLogger(__name__)
@@ -87,24 +87,28 @@ class Forwarder:
             door.sendto(said, who)
 
     async def _answer(self, data: bytes, *, stream: bool) -> bytes:
-        asked = dns.question(data)
+        asked = dns_messages.question(data)
         if asked is None:
-            return data[:2] + (0x8000 | dns.FORMAT_ERROR).to_bytes(2, "big") + bytes(8)
+            return data[:2] + (0x8000 | dns_messages.FORMAT_ERROR).to_bytes(2, "big") + bytes(8)
         try:
             known = await self._ask(asked.name, asked.type)
             if known is not None and known.known:
                 found = await self._led(asked, known.records)
-                return dns.answer(asked, known.code, found, stream=stream)
+                return dns_messages.answer(asked, known.code, found, stream=stream)
             return await self._forwarded(asked, data, stream=stream)
         except (OSError, EOFError, TimeoutError, ValueError) as error:
             log.debug("no answer to %s: %s", asked.name, error)
-            return dns.answer(asked, dns.SERVER_FAILURE, stream=stream)
+            return dns_messages.answer(asked, dns_messages.SERVER_FAILURE, stream=stream)
 
     async def _led(self, asked: Question, records: Sequence[wire.NameRecord]) -> list[wire.NameRecord]:
         """The records with those of the name that the last leads to: a pod's resolver does not ask on by itself."""
         found = list(records)
         for _ in range(MOST_LED):
-            if not found or found[-1].type != dns.CNAME or asked.type not in (dns.A, dns.AAAA):
+            if (
+                not found
+                or found[-1].type != dns_messages.CNAME
+                or asked.type not in (dns_messages.A, dns_messages.AAAA)
+            ):
                 break
             target = found[-1].text
             known = await self._ask(target, asked.type)
@@ -112,9 +116,9 @@ class Forwarder:
                 more = list(known.records)
             else:
                 number = secrets.randbits(16)
-                data = dns.query(number, target, asked.type)
+                data = dns_messages.query(number, target, asked.type)
                 inner = Question(id=number, flags=0, name=target, type=asked.type, raw=data[12:], size=_LONGEST)
-                more = dns.records(await self._forwarded(inner, data, stream=False))
+                more = dns_messages.records(await self._forwarded(inner, data, stream=False))
             if not more:
                 break
             found += more
@@ -125,7 +129,7 @@ class Forwarder:
             with suppress(OSError, EOFError, TimeoutError):
                 async with asyncio.timeout(UPSTREAM_SECONDS):
                     return await (_by_stream(server, data) if stream else _by_datagram(server, data))
-        return dns.answer(asked, dns.SERVER_FAILURE, stream=stream)
+        return dns_messages.answer(asked, dns_messages.SERVER_FAILURE, stream=stream)
 
 
 async def _by_datagram(server: str, data: bytes) -> bytes:

@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from ipaddress import ip_network
 
-from cellagent.network import bridge, cell, dialled, services
-from cellagent.network.services import Around, Names
+from cellagent.network import bridge, cell_network, dialled, service_rules
+from cellagent.network.service_rules import Around, Names
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault
 
@@ -148,7 +148,7 @@ class Holding:
         for name in changes.gone:
             wanted.pop(name, None)
         try:
-            wanted |= {one.name: services.checked(one) for one in changes.services}
+            wanted |= {one.name: service_rules.checked(one) for one in changes.services}
             async with self._changing:
                 await self._apply(wanted)
         except Fault as fault:
@@ -162,27 +162,27 @@ class Holding:
 
     async def _apply(self, wanted: dict[str, wire.HeldService]) -> None:
         networks = self._networks if self._hears else ()
-        if not wanted and not networks and self._names is None and not await cell.ruled(services.TABLE):
+        if not wanted and not networks and self._names is None and not await cell_network.ruled(service_rules.TABLE):
             return  # a cell without Services has no rules for them
-        if len(fit := services.fitting(wanted)) < len(wanted):
+        if len(fit := service_rules.fitting(wanted)) < len(wanted):
             log.warning(
                 "too many backends: these Services are not held: %s", ", ".join(sorted(wanted.keys() - set(fit)))
             )
-        around = Around(pods=self._pods, name_server=self.name_server, resolver=cell.GATEWAY, networks=networks)
-        text, names = services.transaction(wanted, self._names, around)
+        around = Around(pods=self._pods, name_server=self.name_server, resolver=cell_network.GATEWAY, networks=networks)
+        text, names = service_rules.transaction(wanted, self._names, around)
         try:
             await bridge.filters(text, needed="Services")
         except Fault:
             # Somebody else may have taken away what was there: from the beginning, then.
             self._names = None
-            text, names = services.transaction(wanted, None, around)
+            text, names = service_rules.transaction(wanted, None, around)
             await bridge.filters(text, needed="Services")
         self._held, self._names = wanted, names
 
     async def restore(self) -> None:
         """Put the kernel's table back, if somebody has taken it away. Raises Fault."""
         async with self._changing:
-            if self._names is None or await cell.ruled(services.TABLE):
+            if self._names is None or await cell_network.ruled(service_rules.TABLE):
                 return
             log.warning("Services that somebody has taken from the kernel are put back")
             self._names = None

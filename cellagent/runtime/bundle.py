@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from cellagent.images.protocol import Image
+from cellagent.images.image_source import Image
 from cellagent.kernel import apparmor, cgroups, inside, mounts, selinux
-from cellagent.runtime import cdi, image_volumes, userns
+from cellagent.runtime import cdi, declared_volumes, userns
 from cellagent.runtime.ledger import ContainerEntry, Phase, SandboxEntry
 from cellagent.runtime.machine import Machine
 from cellagent.runtime.spec import users
@@ -50,8 +50,8 @@ def lay_out(
         # Nobody asked for a shared process namespace: POD is only the enumeration's zero.
         context.namespace_options.pid = cri.CONTAINER
     user = _user(rootfs, context, image.config.user)
-    wanted = image_volumes.destinations(image.config.volumes, (mount.container_path for mount in config.mounts))
-    volumes = image_volumes.lay_out(layers, rootfs, wanted, owner=owner.outside if owner is not None else 0)
+    wanted = declared_volumes.destinations(image.config.volumes, (mount.container_path for mount in config.mounts))
+    volumes = declared_volumes.lay_out(layers, rootfs, wanted, owner=owner.outside if owner is not None else 0)
     folder = machine.settings.sandbox_folder(sandbox.id)
     inputs = SpecInputs(
         container=config,

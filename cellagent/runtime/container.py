@@ -18,7 +18,7 @@ import msgspec
 
 from cellagent.kernel import cgroups, mounts
 from cellagent.kernel.slow_paths import SlowPaths
-from cellagent.runtime import bundle, conmon, image_volumes, views
+from cellagent.runtime import bundle, conmon, declared_volumes, views
 from cellagent.runtime.exits import ContainerExit, Exits, hears
 from cellagent.runtime.ledger import ContainerEntry, Phase, SandboxEntry
 from cellagent.runtime.machine import ExecTarget, Machine, new_id
@@ -226,7 +226,7 @@ class RuntimeContainers:
         """Copy what the image has in its volumes: not before the start, which is done once and to its end or not."""
         settings = self._machine.settings
         layers, spec = settings.layers(record.id), bundle.read_spec(settings.bundle(record.id))
-        await image_volumes.fill(layers / "rootfs", image_volumes.among(layers, spec["mounts"]))
+        await declared_volumes.fill(layers / "rootfs", declared_volumes.among(layers, spec["mounts"]))
 
     def _charge(self, record: ContainerEntry, config: cri.ContainerConfig) -> conmon.ConmonCharge:
         settings = self._machine.settings

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from cellagent.images.protocol import ImageProvider
+from cellagent.images.image_source import ImageProvider
 from cellagent.kernel import oci
 from cellagent.runtime import userns, views
-from cellagent.runtime.events import ContainerEvents
+from cellagent.runtime.container_events import ContainerEvents
 from cellagent.runtime.ledger import RuntimeLedger
 from cellagent.runtime.settings import RuntimeSettings
 from cellwire.cri.v1 import runtime_pb2 as cri

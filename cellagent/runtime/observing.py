@@ -8,13 +8,13 @@ import time
 
 from grpclib.server import Stream
 
-from cellagent.runtime import bundle, status, views
+from cellagent.runtime import bundle, runtime_status, views
 from cellagent.runtime.answering import pages, received
 from cellagent.runtime.ledger import ContainerEntry, Phase, SandboxEntry
-from cellagent.runtime.lifecycle import RuntimeLifecycle
+from cellagent.runtime.lifecycle_rpcs import RuntimeLifecycle
 from cellagent.runtime.machine import Machine
 from cellagent.runtime.stats import cadvisor
-from cellwire.cri import metrics
+from cellwire.cri import cadvisor_metrics
 from cellwire.cri.v1 import runtime_pb2 as cri
 
 
@@ -23,15 +23,15 @@ class RuntimeService(RuntimeLifecycle):
 
     async def Version(self, stream: Stream[cri.VersionRequest, cri.VersionResponse]) -> None:
         await received(stream)
-        await stream.send_message(status.version())
+        await stream.send_message(runtime_status.version())
 
     async def Status(self, stream: Stream[cri.StatusRequest, cri.StatusResponse]) -> None:
         request = await received(stream)
-        await stream.send_message(status.status(self._machine, verbose=request.verbose))
+        await stream.send_message(runtime_status.status(self._machine, verbose=request.verbose))
 
     async def RuntimeConfig(self, stream: Stream[cri.RuntimeConfigRequest, cri.RuntimeConfigResponse]) -> None:
         await received(stream)
-        await stream.send_message(status.configuration())
+        await stream.send_message(runtime_status.configuration())
 
     async def UpdateRuntimeConfig(
         self, stream: Stream[cri.UpdateRuntimeConfigRequest, cri.UpdateRuntimeConfigResponse]
@@ -134,7 +134,7 @@ class RuntimeService(RuntimeLifecycle):
         self, stream: Stream[cri.ListMetricDescriptorsRequest, cri.ListMetricDescriptorsResponse]
     ) -> None:
         await received(stream)
-        await stream.send_message(cri.ListMetricDescriptorsResponse(descriptors=metrics.descriptors()))
+        await stream.send_message(cri.ListMetricDescriptorsResponse(descriptors=cadvisor_metrics.descriptors()))
 
     async def ListPodSandboxMetrics(
         self, stream: Stream[cri.ListPodSandboxMetricsRequest, cri.ListPodSandboxMetricsResponse]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from cellagent.kernel import cgroups, limits
+from cellagent.kernel import cgroup_limits, cgroups
 from cellagent.runtime.ledger import Phase, SandboxEntry
 from cellagent.runtime.machine import Machine
 from cellagent.runtime.resources import require_machine
@@ -61,9 +61,9 @@ def with_overhead(
     return wanted
 
 
-def group_limits(wanted: cri.LinuxContainerResources) -> limits.CgroupLimits:
+def group_limits(wanted: cri.LinuxContainerResources) -> cgroup_limits.CgroupLimits:
     """CRI's words as a group's; zero means "not said" in both. Pure."""
-    return limits.CgroupLimits(
+    return cgroup_limits.CgroupLimits(
         cpu_shares=wanted.cpu_shares,
         cpu_quota_us=wanted.cpu_quota,
         cpu_period_us=wanted.cpu_period,

@@ -18,8 +18,8 @@ from pathlib import Path
 import msgspec
 
 from cellagent.kernel import cgroups, mounts, namespaces, selinux, sysctls
-from cellagent.network import cni, files, pod, ports
-from cellagent.runtime import bundle, networking, userns
+from cellagent.network import cni, etc_files, pod_network, ports
+from cellagent.runtime import bundle, network_repair, userns
 from cellagent.runtime.container import RuntimeContainers
 from cellagent.runtime.ledger import Phase, SandboxEntry
 from cellagent.runtime.machine import Machine, new_id
@@ -87,7 +87,7 @@ class RuntimeSandboxes:
     async def network_trouble(self, record: SandboxEntry) -> str:
         """Why the sandbox's network is not as it was made; "" where it is."""
         try:
-            await pod.check(self._network(record, record.parsed()))
+            await pod_network.check(self._network(record, record.parsed()))
         except Fault as fault:
             return str(fault)
         return ""
@@ -108,12 +108,12 @@ class RuntimeSandboxes:
             ):
                 if record.network != "cni":
                     with suppress(Fault):  # what it had ended with the machine, but for its lease
-                        await pod.detach(self._network(record, record.parsed()))
+                        await pod_network.detach(self._network(record, record.parsed()))
                 self._unpin(record)
                 self._machine.ledger.put_sandbox(msgspec.structs.replace(record, phase=Phase.STOPPED))
         self._machine.flights.spawn(self._clear_up(), "what is left of sandboxes")
         if self._machine.settings.pod_address:
-            self._machine.flights.spawn(networking.keep(self.restore), "what pods' networks need")
+            self._machine.flights.spawn(network_repair.keep(self.restore), "what pods' networks need")
         self._retire_later()
 
     async def restore(self) -> None:
@@ -123,13 +123,13 @@ class RuntimeSandboxes:
                 known = self._machine.ledger.find_sandbox(record.id)
                 if known is None or known.phase is not Phase.READY:
                     continue
-                for thing in await pod.restore(self._network(known, known.parsed())):
+                for thing in await pod_network.restore(self._network(known, known.parsed())):
                     log.warning("sandbox %s: put right what somebody has changed: %s", record.id[:13], thing)
 
     async def close(self) -> None:
         """The bridge of pods does not outlive the agent, unless pods do."""
         with suppress(Fault):
-            await pod.retire(self._machine.settings.bridge, self._machine.settings.networks_here)
+            await pod_network.retire(self._machine.settings.bridge, self._machine.settings.networks_here)
 
     async def _run(self, config: cri.PodSandboxConfig, handler: str) -> str:
         known = self._same(config.metadata)
@@ -168,7 +168,7 @@ class RuntimeSandboxes:
 
     def _described(self, config: cri.PodSandboxConfig, handler: str) -> SandboxEntry:
         options = config.linux.security_context.namespace_options
-        mode = "cell" if self._machine.settings.pod_address else pod.lone_mode(self._machine.settings.plugins)
+        mode = "cell" if self._machine.settings.pod_address else pod_network.lone_mode(self._machine.settings.plugins)
         sandbox_id = new_id()
         return SandboxEntry(
             id=sandbox_id,
@@ -210,7 +210,7 @@ class RuntimeSandboxes:
         self._require_wanted(record, config)
         group = cgroups.ControlGroup(record.cgroup)
         group.create(inner=True)
-        status = await pod.attach(self._network(record, config))
+        status = await pod_network.attach(self._network(record, config))
         _write_files(folder, config, status.addresses, host=record.network == "host")
         if ids is not None:
             for name in ("resolv.conf", "hosts", "hostname"):
@@ -230,9 +230,9 @@ class RuntimeSandboxes:
             name = f"sandbox of pod {config.metadata.namespace}/{config.metadata.name}"
             raise Fault(Kind.PRECONDITION, name, "it was stopped while it was being made", "run the pod anew")
 
-    def _network(self, record: SandboxEntry, config: cri.PodSandboxConfig) -> pod.PodNetwork:
+    def _network(self, record: SandboxEntry, config: cri.PodSandboxConfig) -> pod_network.PodNetwork:
         settings = self._machine.settings
-        return pod.PodNetwork(
+        return pod_network.PodNetwork(
             sandbox=record.id,
             mode=record.network,
             namespace=settings.sandbox_folder(record.id) / "ns" / "net",
@@ -308,7 +308,7 @@ class RuntimeSandboxes:
     async def _dismantle(self, record: SandboxEntry) -> None:
         # Plugins find in the namespace what they have made elsewhere for it: it goes last.
         async with self._restoring:
-            await pod.detach(self._network(record, record.parsed()))
+            await pod_network.detach(self._network(record, record.parsed()))
         self._unpin(record)
         if record.network == "bridge":
             self._retire_later()
@@ -322,7 +322,7 @@ class RuntimeSandboxes:
         """The next pod often comes soon after the last: a Job's, or one that is made anew."""
         await asyncio.sleep(LINGER_SECONDS)
         self._retiring = False
-        await pod.retire(self._machine.settings.bridge, self._machine.settings.networks_here)
+        await pod_network.retire(self._machine.settings.bridge, self._machine.settings.networks_here)
 
     def _unpin(self, record: SandboxEntry) -> None:
         folder = self._machine.settings.sandbox_folder(record.id)
@@ -378,12 +378,12 @@ def _hostname(config: cri.PodSandboxConfig) -> str:
 
 
 def _write_files(folder: Path, config: cri.PodSandboxConfig, addresses: tuple[str, ...], *, host: bool) -> None:
-    present = [path.read_text() for path in networking.RESOLV_CONFS if path.exists()]
-    own = present[0] if host and present else files.reachable(present)
-    (folder / "resolv.conf").write_text(files.resolv_conf(config.dns_config, own))
+    present = [path.read_text() for path in network_repair.RESOLV_CONFS if path.exists()]
+    own = present[0] if host and present else etc_files.reachable(present)
+    (folder / "resolv.conf").write_text(etc_files.resolv_conf(config.dns_config, own))
     if host:
         shutil.copyfile("/etc/hosts", folder / "hosts")
         (folder / "hostname").write_text(socket.gethostname() + "\n")
     else:
-        (folder / "hosts").write_text(files.hosts(_hostname(config), addresses))
+        (folder / "hosts").write_text(etc_files.hosts(_hostname(config), addresses))
         (folder / "hostname").write_text(_hostname(config) + "\n")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from cellagent.network import cni, pod
+from cellagent.network import cni, pod_network
 from cellagent.runtime import cdi
 from cellwire.faults import Fault, Kind
 
@@ -24,8 +24,8 @@ class RuntimeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The pod's address of IPv6 in CIDR form; empty where there is none."""
     vpc: tuple[str, ...] = ()
     """The networks in which that address is known."""
-    bridge: str = pod.BRIDGE
-    subnet: str = pod.BRIDGE_SUBNET
+    bridge: str = pod_network.BRIDGE
+    subnet: str = pod_network.BRIDGE_SUBNET
     """Bridge and subnet of the pods of an agent that runs alone."""
     oci_runtime: str = ""
     """crun or runc; empty is the better one that works."""

@@ -14,8 +14,8 @@ from aiohttp import web
 
 from cellwire.faults import Fault, Kind
 from controller.api import measuring
-from controller.api.metrics import Metrics
 from controller.api.priced import sheet
+from controller.api.prometheus import Metrics
 from controller.choice.unavailable import Key
 from controller.clouds.protocol import Cloud
 from controller.fleet.cells import Telling

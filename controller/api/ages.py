@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controller.objects.moments import seconds_of
+from controller.objects.timestamps import seconds_of
 
 __all__ = ["duration", "seconds_of", "since"]
 

@@ -14,7 +14,7 @@ from msgspec import msgpack
 from cellwire.faults import Fault, Kind
 from controller.api.people import ROLES, Who
 from controller.objects.fields import Report, dns_label
-from controller.store.protocol import Store
+from controller.store.record_store import Store
 
 KIND = "grant"
 PREFIX = "chinampa."

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from cellwire.faults import Fault, Kind
-from controller.api.metrics import Metrics, ScrapeSources
 from controller.api.process_metrics import ProcessMetrics
+from controller.api.prometheus import Metrics, ScrapeSources
 from controller.api.stages import Stages
 from controller.fleet.cells import Telling
 

@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager, suppress
 
 from aiohttp import web
 
-from controller.api.answers import failure
 from controller.api.certificates import Certified
 from controller.api.requests import answer
 from controller.api.settings import ApiSettings
+from controller.api.statuses import failure
 
 _WHY = (
     "the controller is starting: it takes back the cells that run, whose records were lost, and answers when those"

@@ -15,8 +15,8 @@ import msgspec
 from aiohttp import web
 
 from controller.api import yaml_bodies
+from controller.api.all_kinds import KINDS
 from controller.api.keys import SPENT
-from controller.api.kinds import KINDS
 from controller.api.tables import pods_table, table, table_of
 from controller.objects import protobuf, selectors
 from controller.objects.collection import Objects

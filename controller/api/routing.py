@@ -10,11 +10,11 @@ import msgspec
 from aiohttp import web
 
 from cellwire.faults import Fault, Kind
-from controller.api import discovery, logs, proxying, streams, subresources, top, unserved
+from controller.api import discovery, pod_logs, proxying, streams, subresources, top, unserved
+from controller.api.all_kinds import KEPT, METRICS, NODE_METRICS, POD_METRICS, REVIEWS
 from controller.api.authorizing import Reviews
+from controller.api.cells_as_nodes import unwritten
 from controller.api.handlers import Handlers, list_of, told
-from controller.api.kinds import KEPT, METRICS, NODE_METRICS, POD_METRICS, REVIEWS
-from controller.api.nodes import unwritten
 from controller.api.requests import answer, as_table, wants_table
 from controller.objects import openapi
 from controller.objects.admission import How
@@ -79,7 +79,7 @@ def _status(router: web.UrlDispatcher, resource: Resource, one: str, handlers: H
 def sessions(router: web.UrlDispatcher, pods: Pods, library: Library) -> None:
     """What pods have beside themselves: logs, sessions, containers put in later."""
     one = f"{PODS.root}/namespaces/{{namespace}}/pods/{{name}}"
-    route(router, "GET", f"{one}/log", partial(logs.log, pods=pods))
+    route(router, "GET", f"{one}/log", partial(pod_logs.log, pods=pods))
     for name, serve in (
         ("exec", streams.execute),
         ("attach", streams.attach),

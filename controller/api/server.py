@@ -17,21 +17,21 @@ import structlog
 from aiohttp import web
 
 from cellwire.faults import Fault, Kind
-from controller.api import health, kubeconfig, measuring, people, routing, top
-from controller.api.answers import failure, status_of
+from controller.api import admin_kubeconfig, health, measuring, people, routing, top
+from controller.api.authorization import Gate
 from controller.api.authorizing import stands_for
+from controller.api.cells_as_nodes import Nodes
 from controller.api.certificates import Certified
 from controller.api.dashboard import serving
-from controller.api.gate import Gate
 from controller.api.grants import Grants
 from controller.api.keys import ALLOWED, SPENT, WHO
-from controller.api.metrics import Metrics
-from controller.api.nodes import Nodes
 from controller.api.people import AccessRequest, Who
+from controller.api.prometheus import Metrics
 from controller.api.requests import LARGEST_BODY, answer
 from controller.api.routing import Handler, route
 from controller.api.settings import ApiSettings
 from controller.api.standing import Standing
+from controller.api.statuses import failure, status_of
 from controller.fleet.cells import Telling
 from controller.objects.fields import Json
 from controller.objects.kinds import NAMESPACES, NODES, SERVICE_ACCOUNTS
@@ -66,7 +66,7 @@ async def running(
 ) -> AsyncGenerator[Server]:
     """Serve until left, with /metrics where there are any. Raises Fault where the port cannot be had."""
     settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    token = kubeconfig.token_of(settings.folder)
+    token = admin_kubeconfig.token_of(settings.folder)
     certified = Certified(settings)
     await asyncio.to_thread(certified.renew)
     library.keep(NODES, Nodes(cells, library.revisions))
@@ -98,8 +98,12 @@ async def running(
                 tasks.create_task(standing.keep(), name="ends of tokens"),
             ]
             try:
-                cluster = kubeconfig.cluster_of(settings, port)
-                yield Server(port, str(kubeconfig.write(settings.folder, kubeconfig.document(cluster, token))), cluster)
+                cluster = admin_kubeconfig.cluster_of(settings, port)
+                yield Server(
+                    port,
+                    str(admin_kubeconfig.write(settings.folder, admin_kubeconfig.document(cluster, token))),
+                    cluster,
+                )
             finally:
                 for task in keeping:
                     task.cancel()

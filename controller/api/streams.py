@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from cellwire.stream.server import serve_port_forward, serve_session
 from cellwire.stream.session import SessionRequest
+from cellwire.stream.streaming_server import serve_port_forward, serve_session
 from controller.api.requests import flag
 from controller.objects.fields import Json, bad_request
 from controller.pods.engine import Pods

@@ -7,18 +7,18 @@ from typing import Any, cast
 
 from aiohttp import web
 
-from controller.api.answers import success
 from controller.api.columns import selector
 from controller.api.handlers import STRATEGIC, ending_of, how_of, patched, told
 from controller.api.requests import answer, any_body, body
+from controller.api.statuses import success
 from controller.objects.admission import How
 from controller.objects.fields import Invalid, Json, Report, bad_request
 from controller.objects.kinds import SERVICE_ACCOUNTS
 from controller.objects.library import Library
-from controller.objects.moments import timestamp
 from controller.objects.resource import Resource
 from controller.objects.schema import policies, reviews
 from controller.objects.shapes import mistyped
+from controller.objects.timestamps import timestamp
 from controller.objects.tokens import AUDIENCE, Bearer, Tokens
 from controller.pods import spec
 from controller.pods.kind import PODS

@@ -10,10 +10,10 @@ from aiohttp import web
 from msgspec import Meta
 
 from cellwire.faults import Fault
-from controller.api.answers import CODES
+from controller.api.admin_kubeconfig import document
 from controller.api.audit import Audit
 from controller.api.grants import Grant, Grants
-from controller.api.kubeconfig import document
+from controller.api.statuses import CODES
 from controller.objects.admission import How
 from controller.objects.fields import Json, bad_request
 from controller.objects.kinds import NAMESPACES, QUOTAS

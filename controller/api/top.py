@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from aiohttp import web
 
 from cellwire.faults import Fault, Kind
-from controller.api.kinds import NODE_METRICS, POD_METRICS
+from controller.api.all_kinds import NODE_METRICS, POD_METRICS
 from controller.api.requests import answer, as_table, selected, shown, wants_table
 from controller.fleet.cells import Telling
 from controller.fleet.reports import Vitals
 from controller.objects.fields import Json
-from controller.objects.moments import timestamp
 from controller.objects.resource import Resource
+from controller.objects.timestamps import timestamp
 from controller.pods.engine import Pods
 from controller.pods.usage import Usage
 

@@ -14,8 +14,8 @@ import msgspec
 from aiohttp import web
 
 from cellwire.faults import Fault
-from controller.api.answers import status_of
 from controller.api.requests import as_table, flag, number, selected, until, wants_table
+from controller.api.statuses import status_of
 from controller.objects.collection import ObjectChange, Objects
 from controller.objects.fields import Json
 from controller.objects.resource import Resource

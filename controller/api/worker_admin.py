@@ -19,8 +19,8 @@ from prometheus_client.registry import Collector
 from controller.api import admin, measuring
 from controller.api.process_metrics import ProcessMetrics, counter, gauge, of_ways
 from controller.model.cell import CellState
-from controller.remote.cells import RemoteCells
 from controller.remote.central import Central
+from controller.remote.remote_cells import RemoteCells
 from controller.sandboxes.ways import Ways
 
 

@@ -12,8 +12,8 @@ from msgspec import Meta
 
 from cellwire.faults import Fault, Kind
 from controller.api.token_routes import told
-from controller.central import silence
-from controller.central.registry import WorkerRegistry
+from controller.central import lost_workers
+from controller.central.worker_registry import WorkerRegistry
 from controller.fleet.cells import Cells
 
 log = structlog.get_logger()
@@ -69,6 +69,6 @@ class WorkerDesk:
     async def _revoke(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["name"]
         await self._registry.revoke(name)
-        ended = await silence.retire(self._cells, name, f"its worker {name} was revoked")
+        ended = await lost_workers.retire(self._cells, name, f"its worker {name} was revoked")
         log.info("a worker was revoked", worker=name, cells=ended)
         return web.json_response({"name": name, "cells": ended})

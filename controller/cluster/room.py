@@ -10,11 +10,11 @@ from pathlib import Path
 import structlog
 
 from cellwire.faults import Fault, Kind
-from controller.cluster import client, events, kubeconfig
-from controller.cluster.events import Events
-from controller.cluster.following import Follower, follow
+from controller.cluster import client, kubeconfig, pod_events
 from controller.cluster.kubeconfig import Json
-from controller.cluster.pods import NodePods
+from controller.cluster.list_watch import Follower, follow
+from controller.cluster.node_pods import NodePods
+from controller.cluster.pod_events import Events
 from controller.cluster.settings import Kubernetes
 from controller.fleet.cells import Cells
 from controller.services import model
@@ -51,8 +51,8 @@ async def running(
         followers = [*_services(book, listed), _pods(pods, node)]
         work = [tasks.create_task(follow(door, one), name=f"follow {one.path}") for one in followers]
         work.append(tasks.create_task(said.work(), name="events to the API server"))
-        work.append(tasks.create_task(events.tell(cells, said, claimed_by), name="cells as events"))
-        work.append(tasks.create_task(events.tell_progress(cells, said, claimed_by), name="pulls as events"))
+        work.append(tasks.create_task(pod_events.tell(cells, said, claimed_by), name="cells as events"))
+        work.append(tasks.create_task(pod_events.tell_progress(cells, said, claimed_by), name="pulls as events"))
         log.info("in a cluster", server=access.server, node=node)
         try:
             yield Neighbour(node, pods, said)

@@ -21,7 +21,7 @@ from cellwire.faults import Fault
 from controller.choice import wishes
 from controller.choice.catalogue import Catalogue
 from controller.clouds.protocol import Cloud
-from controller.fleet import launch
+from controller.fleet import launch_parameters
 from controller.fleet.cell_store import CellStore
 from controller.fleet.plan import RUNNING, FleetLimits
 from controller.fleet.reports import Reports, UnknownCell
@@ -30,8 +30,8 @@ from controller.model.instance import Instance
 from controller.model.names import CellName, InstanceId, PodUid
 from controller.model.offer import Offer
 from controller.model.pod import PodClaim
-from controller.model.steps import LIVE, Retired
-from controller.store.protocol import Store
+from controller.model.transitions import LIVE, Retired
+from controller.store.record_store import Store
 from hostkit.tasks import KeyedLocks
 
 log = structlog.get_logger()
@@ -169,7 +169,7 @@ class Adoption:
 
 def _agree(cell: UnknownCell, instance: Instance) -> bool:
     """Whether the tag is that of the cell. Instances of one launch get their own a moment later."""
-    return instance.tags.get(launch.TAG_CELL, cell.name) == cell.name
+    return instance.tags.get(launch_parameters.TAG_CELL, cell.name) == cell.name
 
 
 def _record(name: CellName, instance: Instance, claim: PodClaim, offers: Sequence[Offer], now: float) -> Cell:
@@ -179,7 +179,7 @@ def _record(name: CellName, instance: Instance, claim: PodClaim, offers: Sequenc
         state=CellState.CLAIMED,
         demand=claim.demand,
         claim=claim,
-        offer=launch.offer_of(instance, offers),
+        offer=launch_parameters.offer_of(instance, offers),
         instance=instance.id,
         client_token=instance.client_token,
         address=instance.address,

@@ -16,9 +16,9 @@ from cellwire.faults import Fault, Kind
 from controller.fleet.watchers import Watchers
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, InstanceId, PodUid
-from controller.model.steps import LIVE, Ended, Event, step
+from controller.model.transitions import LIVE, Ended, Event, step
 from controller.store.codec import decode, encode
-from controller.store.protocol import Store
+from controller.store.record_store import Store
 from hostkit.tasks import Finishing, KeyedLocks
 
 T = TypeVar("T")

@@ -13,7 +13,7 @@ from grpclib.client import Channel
 from controller.choice.unavailable import Unavailable
 from controller.fleet.pool.keeper import Figures
 from controller.fleet.reports import Vitals
-from controller.link.told import Happened
+from controller.link.report_checks import Happened
 from controller.model.cell import Cell
 from controller.model.names import CellName
 from controller.model.offer import Demand

@@ -16,7 +16,7 @@ from controller.fleet.charges import Charge
 from controller.model.cell import Cell
 from controller.model.offer import Offer
 from controller.store import codec
-from controller.store.protocol import Store
+from controller.store.record_store import Store
 
 log = structlog.get_logger()
 KIND = "charge"

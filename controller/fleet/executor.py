@@ -21,11 +21,11 @@ from controller.choice.catalogue import Catalogue
 from controller.choice.unavailable import Unavailable, marked
 from controller.clouds.protocol import Cloud, LaunchOutcome
 from controller.clouds.userdata import UserData
-from controller.fleet import launch, plan
+from controller.fleet import launch_parameters, plan
 from controller.fleet.announcements import INTERRUPTION, weightier
 from controller.fleet.cell_store import CellStore
 from controller.link.join_checks import token_hash
-from controller.model import steps
+from controller.model import transitions
 from controller.model.cell import Announcement, Cell, CellState
 from controller.model.instance import Instance
 from controller.model.names import CellName, InstanceId
@@ -91,13 +91,13 @@ class Executor:
             case plan.Lose(cell, reason):
                 reason = await self._with_console(cell, reason)
                 log.warning("cell lost", cell=cell, reason=reason)
-                await self._book.change(cell, steps.Lost(reason))
+                await self._book.change(cell, transitions.Lost(reason))
             case plan.Retire(cell, reason):
                 log.info("cell retired", cell=cell, reason=reason)
-                await self._book.change(cell, steps.Retired(reason))
+                await self._book.change(cell, transitions.Retired(reason))
             case plan.Release(cell, reason):
                 log.info("cell retired", cell=cell, reason=reason)
-                await self._book.change(cell, steps.Released(reason))
+                await self._book.change(cell, transitions.Released(reason))
             case plan.End(cell):
                 await self._end(cell)
             case plan.Terminate(_, instance) | plan.Collect(instance):
@@ -150,14 +150,14 @@ class Executor:
             # Where one is taken there is none to be had: its successor is looked for elsewhere.
             bought = (cell.offer.shape.type, cell.offer.zone, cell.offer.launch_type.value)
             self.unavailable = marked(self.unavailable, bought, self._clock())
-        await self._book.change(name, steps.Announced(news))
+        await self._book.change(name, transitions.Announced(news))
 
     async def _end(self, name: CellName) -> None:
         cell = self._book.get(name)
         if cell is not None and cell.announced is not None:
             log.warning("the instance will be taken; its pod is told to end", cell=name, reason=cell.announced.message)
             ending = msgspec.structs.replace(cell.announced, ending_since=self._clock())
-            await self._book.change(name, steps.Announced(ending))
+            await self._book.change(name, transitions.Announced(ending))
 
     async def _launch(self, name: CellName) -> None:
         for _ in range(MOST_TRIES):
@@ -175,10 +175,12 @@ class Executor:
             if cell.state is CellState.REQUESTED:
                 cell = await self._announce(cell)
             outcome = await self._ask(cell, offers, wish)
-            self.refusals.update(launch.codes(outcome))
+            self.refusals.update(launch_parameters.codes(outcome))
             if outcome.unfulfilled or (outcome.fault is not None and outcome.fault.kind is Kind.NO_CAPACITY):
                 self._refusal = str(outcome.fault or self._refusal)
-                self.unavailable = launch.refused(self.unavailable, outcome.unfulfilled, offers, self._clock())
+                self.unavailable = launch_parameters.refused(
+                    self.unavailable, outcome.unfulfilled, offers, self._clock()
+                )
             if outcome.instance is not None:
                 await self._launched(name, outcome.instance)
                 return
@@ -186,7 +188,7 @@ class Executor:
 
     async def _wish(self, cell: Cell) -> wishes.Wishes:
         """What is wished of the cell's instance; a reservation knows best. Raises Fault."""
-        said = launch.wished(cell)
+        said = launch_parameters.wished(cell)
         wish = wishes.read(said)
         reserved = await self._cloud.reserved(said)
         return wish if reserved is None else wishes.within(wish, reserved.type, reserved.zone)
@@ -205,25 +207,27 @@ class Executor:
         """The offers at the prices that hold for a cell."""
         cell = self._book.get(name)
         catalogue = await self.offers()
-        return (catalogue.of(wishes.read(launch.wished(cell))) if cell is not None else catalogue).offers
+        return (catalogue.of(wishes.read(launch_parameters.wished(cell))) if cell is not None else catalogue).offers
 
     async def _announce(self, cell: Cell) -> Cell:
         """Write down that the cloud is about to be asked."""
-        token = launch.client_token(cell, self._clock())
-        hashed = token_hash(launch.join_token(self._secret, token))
-        return await self._book.change(cell.name, steps.Launching(client_token=token, join_token_hash=hashed))
+        token = launch_parameters.client_token(cell, self._clock())
+        hashed = token_hash(launch_parameters.join_token(self._secret, token))
+        return await self._book.change(cell.name, transitions.Launching(client_token=token, join_token_hash=hashed))
 
     async def _ask(self, cell: Cell, offers: tuple[Offer, ...], wish: wishes.Wishes) -> LaunchOutcome:
         facts = UserData(
             controllers=self._home.controllers(),
             ca=self._home.fingerprint(),
-            token=launch.join_token(self._secret, cell.client_token),
+            token=launch_parameters.join_token(self._secret, cell.client_token),
             agents=dict(self._home.agents()) or UNSET,
         )
         self.fence()
         try:
             async with asyncio.timeout(LAUNCH_SECONDS):
-                return await self._cloud.launch(launch.request(cell, offers, wish, facts, self._home.cluster))
+                return await self._cloud.launch(
+                    launch_parameters.request(cell, offers, wish, facts, self._home.cluster)
+                )
         except TimeoutError as error:
             self.refusals[Kind.TIMEOUT.value] += 1
             cause = f"the cloud has not answered within {LAUNCH_SECONDS:.0f} s"
@@ -233,16 +237,16 @@ class Executor:
         """Nothing was launched: give the token back where that is certain, else leave it and ask again later."""
         why = outcome.fault or Fault(Kind.BROKEN, "launch", "the cloud gave no reason")
         if why.kind is Kind.NO_CAPACITY:
-            await self._book.change(cell.name, steps.LaunchRefused(str(why)))
+            await self._book.change(cell.name, transitions.LaunchRefused(str(why)))
             return
         fault = Fault(why.kind, f"launch of cell {cell.name}", str(why))
         if why.kind not in FINAL:
             raise fault
-        await self._give_up(await self._book.change(cell.name, steps.LaunchRefused(str(why))), fault)
+        await self._give_up(await self._book.change(cell.name, transitions.LaunchRefused(str(why))), fault)
 
     async def _launched(self, name: CellName, instance: Instance) -> None:
-        offer = launch.offer_of(instance, await self._sold_to(name))
-        event = steps.Launched(
+        offer = launch_parameters.offer_of(instance, await self._sold_to(name))
+        event = transitions.Launched(
             instance=instance.id,
             offer=offer,
             address=instance.address,
@@ -255,9 +259,9 @@ class Executor:
     async def _give_up(self, cell: Cell, fault: Fault) -> None:
         """The cell cannot be had; those who wait are told why."""
         self.faults[cell.name] = fault
-        if cell.state in steps.LIVE:
+        if cell.state in transitions.LIVE:
             log.warning("no instance can be had", cell=cell.name, cause=str(fault))
-            await self._book.change(cell.name, steps.Lost(str(fault)))
+            await self._book.change(cell.name, transitions.Lost(str(fault)))
 
 
 def _with(refusal: str, fault: Fault) -> Fault:

@@ -15,7 +15,7 @@ from controller.fleet.silence import Listening, heard
 from controller.model.cell import Cell, CellState
 from controller.model.instance import Instance, InstanceState
 from controller.model.names import CellName, InstanceId
-from controller.model.steps import ENDING
+from controller.model.transitions import ENDING
 
 S = CellState
 RUNNING = frozenset({InstanceState.PENDING, InstanceState.RUNNING})

@@ -13,7 +13,7 @@ import structlog
 
 from cellwire.faults import Fault
 from controller.clouds.protocol import Cloud
-from controller.fleet import announcements, launch, plan, rhythm, silence
+from controller.fleet import announcements, launch_parameters, plan, rhythm, silence
 from controller.fleet.cell_store import CellStore
 from controller.fleet.cloud_routes import networks_of, routes
 from controller.fleet.executor import Executor
@@ -24,7 +24,7 @@ from controller.fleet.pool.pool_plan import Request
 from controller.fleet.work_item import WorkItem
 from controller.model.cell import Announcement, Cell, CellState
 from controller.model.names import CellName, InstanceId
-from controller.model.steps import LIVE, InvalidStep, Released
+from controller.model.transitions import LIVE, InvalidStep, Released
 
 log = structlog.get_logger()
 # Leases are tens of seconds: a pass over all cells need not be more frequent.
@@ -206,7 +206,7 @@ class Reconciler:
             instance = self.item(cell.name).instance
             if cell.state not in LIVE or instance is None:
                 continue
-            tags = launch.tags(cell)
+            tags = launch_parameters.tags(cell)
             if not tags.items() <= instance.tags.items():
                 wanted[instance.id] = tags
         self._cloud.tag(wanted)

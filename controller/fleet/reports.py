@@ -10,11 +10,11 @@ import msgspec
 from grpclib.client import Channel
 
 from controller.fleet.cell_store import CellStore
-from controller.link import told
+from controller.link import report_checks
 from controller.link.port import ConnectionChange
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, InstanceId
-from controller.model.steps import BootReported
+from controller.model.transitions import BootReported
 
 EVENTS_KEPT = 1000
 # First events of these reasons are stages of the pod's start, told beside those of the boot.
@@ -35,9 +35,9 @@ class Vitals(msgspec.Struct, frozen=True, kw_only=True):
     cpu_used_ns: int = 0
 
 
-def after(vitals: Vitals, said: told.Hello | told.Heartbeat, at: float) -> Vitals:
+def after(vitals: Vitals, said: report_checks.Hello | report_checks.Heartbeat, at: float) -> Vitals:
     """The same after one more word, heard at `at`."""
-    if isinstance(said, told.Hello):
+    if isinstance(said, report_checks.Hello):
         return Vitals(agent_version=said.agent_version, oci_runtime=said.oci_runtime)
     seconds, used = at - vitals.heard_at, said.cpu_used_ns - vitals.cpu_used_ns
     return msgspec.structs.replace(
@@ -81,7 +81,7 @@ class Reports:
         self.port = port
         self._welcomes = welcomes
         self.newcomers: asyncio.Queue[UnknownCell] = asyncio.Queue()
-        self._listeners: set[asyncio.Queue[tuple[CellName, told.Happened]]] = set()
+        self._listeners: set[asyncio.Queue[tuple[CellName, report_checks.Happened]]] = set()
         self.vitals: dict[CellName, Vitals] = {}
 
     def turn_away(self) -> None:
@@ -95,9 +95,9 @@ class Reports:
         async for change in self.port.changes():
             self._heed(change, clock())
 
-    async def events(self) -> AsyncIterator[tuple[CellName, told.Happened]]:
+    async def events(self) -> AsyncIterator[tuple[CellName, report_checks.Happened]]:
         """Events of all cells; a listener that falls far behind misses some."""
-        queue: asyncio.Queue[tuple[CellName, told.Happened]] = asyncio.Queue(EVENTS_KEPT)
+        queue: asyncio.Queue[tuple[CellName, report_checks.Happened]] = asyncio.Queue(EVENTS_KEPT)
         self._listeners.add(queue)
         try:
             while True:
@@ -129,19 +129,19 @@ class Reports:
             case _:
                 self._listen_to(cell, change.said, now)
 
-    def _listen_to(self, cell: Cell, said: told.Word | None, now: float) -> None:
+    def _listen_to(self, cell: Cell, said: report_checks.Word | None, now: float) -> None:
         match said:
-            case told.Hello():
+            case report_checks.Hello():
                 self.vitals[cell.name] = after(Vitals(), said, now)
                 self._note(cell, dict(said.moments))
-            case told.Heartbeat():
+            case report_checks.Heartbeat():
                 self.vitals[cell.name] = after(self.vitals.get(cell.name, Vitals()), said, now)
-            case told.Happened():
+            case report_checks.Happened():
                 self._tell(cell, said)
             case None:
                 pass
 
-    def _tell(self, cell: Cell, event: told.Happened) -> None:
+    def _tell(self, cell: Cell, event: report_checks.Happened) -> None:
         for queue in self._listeners:
             if queue.full():
                 queue.get_nowait()

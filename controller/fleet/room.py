@@ -19,10 +19,10 @@ from cellwire.proxies import Proxies
 from controller.choice import wishes
 from controller.choice.unavailable import Unavailable
 from controller.clouds.protocol import Cloud
-from controller.fleet.admission import Admittance
 from controller.fleet.adoption import Adoption, Owner, needed
 from controller.fleet.cell_store import CellStore
 from controller.fleet.executor import Executor, LaunchFacts
+from controller.fleet.joining import Admittance
 from controller.fleet.plan import FleetLimits
 from controller.fleet.pool.keeper import Figures, Pool, PoolSettings
 from controller.fleet.pool.pool_plan import Request
@@ -32,14 +32,14 @@ from controller.fleet.registry_facts import RegistryFacts
 from controller.fleet.reports import Reports, Vitals
 from controller.link.join_checks import Admitted
 from controller.link.port import ConnectionChange
-from controller.link.told import Happened
+from controller.link.report_checks import Happened
 from controller.model.cell import Cell, CellState
 from controller.model.instance import Identity
 from controller.model.names import CellName, InstanceId, PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim
-from controller.model.steps import ENDING, LIVE, Assigned, Claimed, InvalidStep, Retired
-from controller.store.protocol import Store
+from controller.model.transitions import ENDING, LIVE, Assigned, Claimed, InvalidStep, Retired
+from controller.store.record_store import Store
 from hostkit.tasks import KeyedLocks
 
 log = structlog.get_logger()

@@ -16,7 +16,7 @@ from cellwire.faults import Fault, Kind
 from controller.model.cell import Cell, CellState
 from controller.model.instance import Identity
 from controller.model.names import CellName, InstanceId
-from controller.model.steps import LIVE
+from controller.model.transitions import LIVE
 
 # A cell that dials within this time of its launch may join; later its token is dead.
 TOKEN_LIFE = 900.0

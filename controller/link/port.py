@@ -28,13 +28,13 @@ from cellwire.rpc.guests import Places
 from cellwire.rpc.limits import FROM_WORKER, STRANGER
 from cellwire.rpc.reverse import AUTHORITY, CALLS, TURNED, WORKER, TurnedChannel, common_name, device
 from cellwire.rpc.serve import prepared
-from controller.link import told
+from controller.link import report_checks
 from controller.link.authority import SERVER_LIFE, Authority
 from controller.link.channels import Channels
 from controller.link.distrust import Distrust
 from controller.link.heartbeats import report
-from controller.link.join import Enrolment, Verifier
 from controller.link.join_checks import Admission
+from controller.link.join_service import Enrolment, Verifier
 from controller.model.names import CellName, InstanceId
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class ConnectionChange:
 
     cell: CellName
     kind: str
-    said: told.Word | None = None
+    said: report_checks.Word | None = None
     instance: InstanceId | None = None
 
 
@@ -140,11 +140,11 @@ class Link:
     async def _hear(self, cell: CellName, channel: TurnedChannel) -> None:
         log.info("cell connected", cell=cell, address=channel.address)
         self._tell(ConnectionChange(cell, "connected", instance=InstanceId(device(channel.certificate))))
-        pace = told.MessageLevel()
+        pace = report_checks.MessageLevel()
         try:
             async for message in report(channel, self._interval):
                 pace = pace.after(time.monotonic(), cell)
-                self._tell(ConnectionChange(cell, "told", told.of(message, cell)))
+                self._tell(ConnectionChange(cell, "told", report_checks.of(message, cell)))
         except Fault as fault:
             if fault.kind not in BROKEN_OFF:
                 channel.distrust(str(fault))
@@ -162,12 +162,12 @@ class Link:
         self.untrue["ended"] += 1
         log.warning("a cell is not believed: its connection is ended", cell=cell, cause=why, kept_out=seconds)
         message = f"what the cell says is not believed, and it is kept out for {seconds:g} s: {why}"
-        message = message[: told.LONGEST_SENTENCE]
-        said = told.Happened(at=time.time(), reason="NotBelieved", message=message, warning=True)
+        message = message[: report_checks.LONGEST_SENTENCE]
+        said = report_checks.Happened(at=time.time(), reason="NotBelieved", message=message, warning=True)
         self._tell(ConnectionChange(cell, "told", said))
 
     def _tell(self, change: ConnectionChange) -> None:
-        if isinstance(change.said, told.Heartbeat) and self._changes.qsize() > CHANGES_KEPT:
+        if isinstance(change.said, report_checks.Heartbeat) and self._changes.qsize() > CHANGES_KEPT:
             # The next one says the same; nothing else may be lost.
             log.error("the fleet does not keep up with its cells; a heartbeat is dropped", cell=change.cell)
             return

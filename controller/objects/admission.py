@@ -25,10 +25,10 @@ from controller.objects.fields import (
     qualified_name,
     texts_by_name,
 )
-from controller.objects.moments import timestamp
 from controller.objects.resource import Resource
 from controller.objects.shapes import mistyped, pruned, unknown
 from controller.objects.stored import FOREGROUND, ORPHAN
+from controller.objects.timestamps import timestamp
 
 STRICT, WARN, IGNORE = "Strict", "Warn", "Ignore"
 _SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"

@@ -20,12 +20,12 @@ from controller.objects.admission import How
 from controller.objects.collection import Objects, RevisionCounter
 from controller.objects.fields import Cause, Invalid, Json
 from controller.objects.kinds import NAMESPACES, SERVICE_ACCOUNTS
-from controller.objects.moments import timestamp
-from controller.objects.namespaces import Namespaces
+from controller.objects.namespace_lifecycle import Namespaces
 from controller.objects.resource import Resource
 from controller.objects.sealing import Sealing
 from controller.objects.stored import Change, Ending, Keeper, ObjectStore
-from controller.store.protocol import Store
+from controller.objects.timestamps import timestamp
+from controller.store.record_store import Store
 
 log = structlog.get_logger()
 AGAIN = 5.0

@@ -11,10 +11,10 @@ from msgspec import msgpack
 from cellwire.faults import Fault, Kind
 from controller.objects.collection import Objects, RevisionCounter
 from controller.objects.fields import Json
-from controller.objects.moments import timestamp
 from controller.objects.resource import Resource
 from controller.objects.sealing import Sealing
-from controller.store.protocol import Store
+from controller.objects.timestamps import timestamp
+from controller.store.record_store import Store
 from hostkit.tasks import KeyedLocks
 
 Change = Callable[[Json], Json]

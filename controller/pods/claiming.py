@@ -18,12 +18,12 @@ from controller.model.names import CellName
 from controller.model.pod import PodClaim
 from controller.objects.fields import Json
 from controller.pods import bought, lifecycle
-from controller.pods.adoption import OWNER
-from controller.pods.claims import places
+from controller.pods.pod_adoption import OWNER
 from controller.pods.run import PodRecord, PodRun
 from controller.pods.surroundings import Surroundings
 from controller.pods.translate import sandbox_config
-from controller.sandboxes.lifecycle import claim_of
+from controller.pods.volume_claims import places
+from controller.sandboxes.sandbox_lifecycle import claim_of
 
 # Seconds until a cell that could not be had is asked for again: at first, and at most.
 CLAIM_AGAIN, CLAIM_AGAIN_AT_MOST = 5.0, 60.0

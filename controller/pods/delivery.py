@@ -11,14 +11,14 @@ from cellwire.faults import Fault
 from controller.objects.fields import Json
 from controller.objects.library import Library
 from controller.objects.tokens import AUDIENCE, Bearer, Tokens
-from controller.pods import contents, service_links
-from controller.pods.contents import Entry, Missing, Sources
+from controller.pods import service_links, volume_contents
 from controller.pods.events import Recorder
-from controller.pods.files import put_tree
-from controller.pods.records import PodRecords
+from controller.pods.file_transfer import put_tree
+from controller.pods.pod_records import PodRecords
 from controller.pods.run import PodRecord
 from controller.pods.translate import ACCOUNT_VOLUME, volumes_folder
-from controller.sandboxes.cell import OneCell
+from controller.pods.volume_contents import Entry, Missing, Sources
+from controller.sandboxes.cell_client import OneCell
 
 # What is not there yet may come at any moment, which is told; this finds what was missed.
 AGAIN = 5.0
@@ -115,18 +115,18 @@ class Delivery:
         group = (record.pod["spec"].get("securityContext") or {}).get("fsGroup")
         sources = Sources(self._lookup, self._token)
         for volume in self.volumes(record.pod):
-            content = contents.files(volume, record.pod, record.run, sources)
+            content = volume_contents.files(volume, record.pod, record.run, sources)
             if volume["name"] == ACCOUNT_VOLUME:
-                content["ca.crt"] = contents.File(self._identity.authority.encode(), 0o644)
-            entries = contents.tree(content, group)
+                content["ca.crt"] = volume_contents.File(self._identity.authority.encode(), 0o644)
+            entries = volume_contents.tree(content, group)
             if self._sent.get(volume["name"]) != entries:
                 await put_tree(self._there, f"{volumes_folder(self._uid)}/{volume['name']}", entries)
                 self._sent[volume["name"]] = entries
 
     def volumes(self, pod: Json) -> list[Json]:
         """The pod's volumes with content, its account's token among them."""
-        listed = [one for one in pod["spec"].get("volumes") or () if contents.has_content(one)]
-        return [*listed, contents.account_volume()] if self.account(pod) else listed
+        listed = [one for one in pod["spec"].get("volumes") or () if volume_contents.has_content(one)]
+        return [*listed, volume_contents.account_volume()] if self.account(pod) else listed
 
     def account(self, pod: Json) -> Json | None:
         """The service account whose token the pod has mounted; None for none."""
@@ -155,13 +155,13 @@ class Delivery:
     def container(self, container: Json) -> Json:
         """The container with the variables that it has from objects, and its account's folder. Raises Missing."""
         pod = self._record.pod
-        full = contents.with_variables(container, pod["metadata"]["namespace"], self._lookup)
+        full = volume_contents.with_variables(container, pod["metadata"]["namespace"], self._lookup)
         here = [{"name": name, "value": value} for name, value in self.variables().items()]
         full = {**full, "env": [*here, *full["env"]]}
         mounts: list[Json] = list(full.get("volumeMounts") or ())
-        taken = any(one["mountPath"].rstrip("/") == contents.ACCOUNT_FOLDER for one in mounts)
+        taken = any(one["mountPath"].rstrip("/") == volume_contents.ACCOUNT_FOLDER for one in mounts)
         if self.account(pod) is not None and not taken:
-            mounts.append({"name": ACCOUNT_VOLUME, "mountPath": contents.ACCOUNT_FOLDER, "readOnly": True})
+            mounts.append({"name": ACCOUNT_VOLUME, "mountPath": volume_contents.ACCOUNT_FOLDER, "readOnly": True})
         return {**full, "volumeMounts": mounts}
 
     def pull_secrets(self) -> list[Json]:
@@ -170,7 +170,7 @@ class Delivery:
         namespace = pod["metadata"]["namespace"]
         account = self._lookup("serviceaccounts", namespace, pod["spec"].get("serviceAccountName") or "default") or {}
         named = [*(pod["spec"].get("imagePullSecrets") or ()), *(account.get("imagePullSecrets") or ())]
-        found = [self._lookup(contents.SECRETS, namespace, one.get("name", "")) for one in named]
+        found = [self._lookup(volume_contents.SECRETS, namespace, one.get("name", "")) for one in named]
         return [one for one in found if one is not None]
 
     def _lookup(self, key: str, namespace: str, name: str) -> Json | None:

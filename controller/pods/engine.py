@@ -29,17 +29,17 @@ from controller.objects.collection import Objects
 from controller.objects.fields import Json, copied
 from controller.objects.kinds import EVENTS
 from controller.objects.library import Library
-from controller.objects.moments import timestamp
 from controller.objects.resource import Resource
 from controller.objects.stored import Change, Ending
+from controller.objects.timestamps import timestamp
 from controller.objects.tokens import Tokens
-from controller.pods.adoption import OWNER
 from controller.pods.delivery import ClusterIdentity
 from controller.pods.events import Recorder
 from controller.pods.kind import PODS
 from controller.pods.lifecycle import container_named, containers_of
-from controller.pods.logs import Logs
-from controller.pods.records import PodRecords
+from controller.pods.log_files import Logs
+from controller.pods.pod_adoption import OWNER
+from controller.pods.pod_records import PodRecords
 from controller.pods.run import PodRecord, PodRun, Running
 from controller.pods.surroundings import ImageLookup, Surroundings
 from controller.pods.usage import Usage, Usages

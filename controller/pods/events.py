@@ -20,9 +20,9 @@ import structlog
 from cellwire.faults import Fault, Kind
 from controller.objects.collection import Objects
 from controller.objects.fields import Json, bad_request
-from controller.objects.moments import timestamp
 from controller.objects.stored import Ending
-from controller.store.protocol import Store
+from controller.objects.timestamps import timestamp
+from controller.store.record_store import Store
 
 log = structlog.get_logger()
 KIND = "pod-events"

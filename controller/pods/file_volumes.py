@@ -10,11 +10,11 @@ import asyncio
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault
 from controller.objects.fields import Json
-from controller.pods.claims import Place, places
-from controller.pods.contents import Lookup
 from controller.pods.events import Recorder
 from controller.pods.translate import volumes_folder
-from controller.sandboxes.cell import OneCell
+from controller.pods.volume_claims import Place, places
+from controller.pods.volume_contents import Lookup
+from controller.sandboxes.cell_client import OneCell
 
 # As a kubelet: half a second doubling to two minutes.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 120.0

@@ -10,8 +10,8 @@ import msgspec
 from msgspec.structs import replace
 
 from controller.objects.fields import Json
-from controller.pods.asking import Asked, answered
 from controller.pods.lifecycle import containers_of
+from controller.pods.probe_handlers import Asked, answered
 from controller.pods.run import ContainerRun, PodRecord, PodRun, Running
 from controller.pods.stopping import Hand
 from controller.pods.surroundings import Surroundings

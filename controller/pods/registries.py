@@ -24,8 +24,8 @@ import structlog
 
 from cellwire.faults import Fault
 from cellwire.proxies import DIRECT, Proxies
-from controller.choice import platforms
-from controller.choice.platforms import DOCKER_HUB, Location
+from controller.choice import architectures
+from controller.choice.architectures import DOCKER_HUB, Location
 from controller.clouds.protocol import Login, LoginOf
 from controller.pods.public import REQUEST, Allowed, PublicResolver, place
 
@@ -79,14 +79,14 @@ class Registries:
         wanted = sorted(set(images))
         async with asyncio.TaskGroup() as tasks:
             asked = [tasks.create_task(self._of(image)) for image in wanted]
-        return platforms.common(task.result() for task in asked)
+        return architectures.common(task.result() for task in asked)
 
     async def digest(self, image: str, login: Login | None) -> str:
         """What this reference stands for now, told to who logs in so, or to anybody; "" where nobody says. Asked anew
         each time: it is the answer to whether a pod may have the image.
         """
         try:
-            place = platforms.locate(image)
+            place = architectures.locate(image)
             if self._silent.get(place.host, 0.0) > self._clock():
                 return ""
             async with asyncio.timeout(DIGEST_PATIENCE):
@@ -95,7 +95,7 @@ class Registries:
             log.info("a registry did not say what an image's name stands for", image=image, cause=str(error))
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             log.info("a registry is not asked for a while whose image is whose", image=image, cause=str(error))
-            self._silent[platforms.locate(image).host] = self._clock() + SILENCE_REMEMBERED
+            self._silent[architectures.locate(image).host] = self._clock() + SILENCE_REMEMBERED
         return ""
 
     async def _stands_for(self, image: Location, login: Login | None) -> str:
@@ -117,7 +117,7 @@ class Registries:
         try:
             async with asyncio.timeout(PATIENCE):
                 login = await self._login(image) if self._login is not None else None
-                known = await self._asked(platforms.locate(image), login)
+                known = await self._asked(architectures.locate(image), login)
         except (aiohttp.ClientError, Fault, OSError, ValueError, TimeoutError, RecursionError) as error:
             log.info("a registry did not say for which processors an image is built", image=image, cause=str(error))
             known = ()
@@ -138,17 +138,17 @@ class Registries:
 
     async def _offered(self, place: str, content: bytes, authorization: str, depth: int) -> tuple[str, ...]:
         """The processors of what a manifest or an index says, and of the indexes within it."""
-        listed = platforms.of_index(content)
+        listed = architectures.of_index(content)
         if listed is None:
-            digest = platforms.config_digest(content)
+            digest = architectures.config_digest(content)
             config, _ = await self._got(f"{place}/blobs/{digest}", authorization) if digest else (None, "")
-            return platforms.of_config(config or b"")
+            return architectures.of_config(config or b"")
         found = set(listed)
-        for digest in platforms.unnamed(content)[:MOST_WITHIN] if depth else ():
+        for digest in architectures.unnamed(content)[:MOST_WITHIN] if depth else ():
             within, _ = await self._got(f"{place}/manifests/{digest}", authorization)
             if within is not None:
                 found.update(await self._offered(place, within, authorization, depth - 1))
-        return tuple(name for name in platforms.KNOWN if name in found)
+        return tuple(name for name in architectures.KNOWN if name in found)
 
     async def _manifest(self, base: str, image: Location, login: Login | None) -> tuple[bytes | None, str]:
         address = f"{base}/v2/{image.repository}/manifests/{image.wanted}"
@@ -176,7 +176,7 @@ class Registries:
         """The digest of what is there, ""; and with what the registry wants one to log in. No registry counts it."""
         async with self._followed("HEAD", address, authorization) as answer:
             found = answer.headers.get("Docker-Content-Digest", "") if answer is not None and answer.ok else ""
-            return found if platforms.is_digest(found) else "", _challenge(answer)
+            return found if architectures.is_digest(found) else "", _challenge(answer)
 
     @asynccontextmanager
     async def _followed(

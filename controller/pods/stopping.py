@@ -14,10 +14,10 @@ from cellwire.faults import Fault
 from controller.model.names import CellName
 from controller.objects.fields import Json
 from controller.pods import lifecycle
-from controller.pods.asking import Asked, answered
+from controller.pods.probe_handlers import Asked, answered
 from controller.pods.run import PodRecord, Running
 from controller.pods.surroundings import Surroundings
-from controller.sandboxes.cell import OneCell, is_over
+from controller.sandboxes.cell_client import OneCell, is_over
 
 # What is left to a container whose preStop hook, or the wait for its turn, took all of its grace.
 LEAST_GRACE = 2.0

@@ -11,8 +11,8 @@ from controller.model.offer import Demand
 from controller.objects.library import Library
 from controller.pods.delivery import ClusterIdentity
 from controller.pods.events import Recorder
-from controller.pods.logs import Logs
-from controller.pods.records import PodRecords
+from controller.pods.log_files import Logs
+from controller.pods.pod_records import PodRecords
 from controller.sandboxes.owned import Supervisor
 from controller.sandboxes.pulling import NOBODY, RegistryAccess
 from controller.sandboxes.room import SandboxRoom

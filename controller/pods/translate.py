@@ -13,7 +13,7 @@ import msgspec
 from cellwire.cri.v1 import runtime_pb2 as cri
 from controller.choice.quantity import millis, quantity
 from controller.objects.fields import Json
-from controller.pods import devices, dns, hosts
+from controller.pods import devices, dns_policy, hosts
 from controller.pods.run import PodRun
 from controller.pods.variables import environment, expand
 
@@ -107,7 +107,7 @@ def sandbox_config(pod: Json, run: PodRun, domain: str = "") -> cri.PodSandboxCo
         annotations=metadata.get("annotations") or {},
         linux=cri.LinuxPodSandboxConfig(security_context=_sandbox_security(spec), sysctls=_sysctls(spec)),
     )
-    if (resolver := dns.config(spec, metadata["namespace"], domain)) is not None:
+    if (resolver := dns_policy.config(spec, metadata["namespace"], domain)) is not None:
         config.dns_config.CopyFrom(resolver)
     if not spec.get("hostNetwork"):
         config.port_mappings.extend(_ports(spec))

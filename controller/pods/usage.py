@@ -15,7 +15,7 @@ from cellwire.faults import Fault
 from controller.fleet.cells import Cells
 from controller.objects.fields import Json
 from controller.pods.run import PodRun, Running
-from controller.sandboxes.cell import OneCell
+from controller.sandboxes.cell_client import OneCell
 from controller.sandboxes.told import Used
 from hostkit.tasks import KeyedLocks
 

@@ -19,22 +19,22 @@ from cellwire.faults import Fault
 from controller.model.cell import MARGIN, Announcement, Cell
 from controller.model.names import CellName
 from controller.objects.fields import Json
-from controller.pods import bought, lifecycle, storage
-from controller.pods.adoption import OWNER, carried
+from controller.pods import bought, disk_usage, lifecycle
 from controller.pods.claiming import CLAIM_AGAIN, Claiming
-from controller.pods.containers import PodContainers
+from controller.pods.container_start import PodContainers
+from controller.pods.file_transfer import held, put_folders
 from controller.pods.file_volumes import mount_all
-from controller.pods.files import held, put_folders
+from controller.pods.pod_adoption import OWNER, carried
 from controller.pods.prober import probing
 from controller.pods.run import PodRecord, PodRun
 from controller.pods.surroundings import Surroundings
 from controller.pods.translate import empty_folders, sandbox_config, volumes_folder
 from controller.sandboxes import ending, told
-from controller.sandboxes.cell import OneCell, is_over
-from controller.sandboxes.lifecycle import claim_of
+from controller.sandboxes.cell_client import OneCell, is_over
 from controller.sandboxes.owned import heed_cancellation
 from controller.sandboxes.records import SandboxRecord
 from controller.sandboxes.reducer import INTERRUPTED
+from controller.sandboxes.sandbox_lifecycle import claim_of
 
 log = structlog.get_logger()
 
@@ -174,7 +174,7 @@ class Worker:
             beside.append(group.create_task(containers.delivery.keep()))
             probes = probing(self.record, self._around, containers.hand)
             beside.extend(group.create_task(probe) for probe in probes)
-            if storage.limited(self.record.pod["spec"]):
+            if disk_usage.limited(self.record.pod["spec"]):
                 beside.append(group.create_task(self._watch_storage(containers.there)))
             finish = await self._converge(cell, containers)
             for task in beside:
@@ -188,16 +188,16 @@ class Worker:
     async def _watch_storage(self, there: OneCell) -> None:
         """Have the pod end once it holds more of the cell's disk than it may."""
         while not self.record.run.evicted:
-            await asyncio.sleep(storage.EVERY)
+            await asyncio.sleep(disk_usage.EVERY)
             pod, run = self.record.pod, self.record.run
             own = {one.id: name for name, one in run.containers.items() if one.id}
             try:
-                found = await held(there, run.sandbox, own, storage.folders(pod))
+                found = await held(there, run.sandbox, own, disk_usage.folders(pod))
             except Fault as fault:
                 log.info("what a pod holds is not known just now", pod=self.uid, cause=str(fault))
                 continue
-            if why := storage.excess(pod, found):
-                self._around.recorder.warning(pod, storage.EVICTED, why)
+            if why := disk_usage.excess(pod, found):
+                self._around.recorder.warning(pod, disk_usage.EVICTED, why)
                 await self._set(lambda run, why=why: replace(run, evicted=why))
                 self._wake.set()
 
@@ -321,7 +321,7 @@ class Worker:
     async def _finish(self, cell: CellName, finish: lifecycle.Finish) -> None:
         """The pod is over by itself: stop what is left of it, write its end, keep its logs, give the cell back."""
         wanted = float(self.record.pod["spec"]["terminationGracePeriodSeconds"])
-        grace = min(wanted, storage.GRACE) if finish.reason == storage.EVICTED else wanted
+        grace = min(wanted, disk_usage.GRACE) if finish.reason == disk_usage.EVICTED else wanted
         by = self._around.now() + grace
         await self._containers(cell).stop_all(lambda: max(by - self._around.now(), 0.0))
         await self._set(lambda run: replace(run, phase=finish.phase, reason=finish.reason, message=finish.message))

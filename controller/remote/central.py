@@ -25,7 +25,7 @@ from controller.clouds.protocol import Login
 from controller.model.cell import Cell
 from controller.model.names import CellName
 from controller.model.pod import PodClaim
-from controller.remote.identity import WorkerIdentity
+from controller.remote.worker_identity import WorkerIdentity
 from controller.store.codec import decode
 
 log = structlog.get_logger()

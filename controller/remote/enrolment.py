@@ -15,7 +15,7 @@ from cellwire.rpc.call import call
 from cellwire.rpc.reverse import CALLS, calling
 from cellwire.worker.v1 import worker_grpc
 from cellwire.worker.v1 import worker_pb2 as wire
-from controller.remote.identity import WorkerCredentials, WorkerIdentity
+from controller.remote.worker_identity import WorkerCredentials, WorkerIdentity
 
 log = structlog.get_logger()
 DEADLINE = 20.0

@@ -9,12 +9,12 @@ from functools import partial
 
 import structlog
 
-from controller.remote import enrolment, port
-from controller.remote.cells import RemoteCells
+from controller.remote import enrolment, worker_port
 from controller.remote.central import Central
-from controller.remote.identity import WorkerCredentials, WorkerIdentity
+from controller.remote.remote_cells import RemoteCells
 from controller.remote.settings import Remote
-from controller.store.protocol import Store
+from controller.remote.worker_identity import WorkerCredentials, WorkerIdentity
+from controller.store.record_store import Store
 
 log = structlog.get_logger()
 
@@ -24,13 +24,13 @@ async def running(
     settings: Remote, identity: WorkerIdentity, joined: WorkerCredentials, central: Central, store: Store
 ) -> AsyncGenerator[RemoteCells]:
     """The room, open for as long as the context lives; cells outlive it."""
-    context = identity.answering(port.PROTOCOLS)
+    context = identity.answering(worker_port.PROTOCOLS)
     # What is being written down outlives the work.
     async with asyncio.TaskGroup() as writing:
         cells = RemoteCells(store, writing, central)
         await cells.load()
         async with (
-            port.opened(cells.port, settings.host, settings.port, context) as number,
+            worker_port.opened(cells.port, settings.host, settings.port, context) as number,
             asyncio.TaskGroup() as tasks,
         ):
             addresses = tuple(f"{host}:{number}" for host in settings.addresses or (settings.host,))

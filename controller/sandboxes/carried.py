@@ -15,7 +15,7 @@ import structlog
 
 from cellwire.cell.v1 import cell_pb2 as wire
 from controller.model.names import CellName
-from controller.sandboxes.cell import OneCell
+from controller.sandboxes.cell_client import OneCell
 
 log = structlog.get_logger()
 PURPOSE = "what cells carry"

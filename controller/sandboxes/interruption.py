@@ -19,7 +19,7 @@ from controller.fleet.cells import Cells
 from controller.model.cell import Announcement, Cell, CellState
 from controller.model.names import CellName
 from controller.sandboxes import ending, reducer
-from controller.sandboxes.containers import Containers
+from controller.sandboxes.container_lifecycle import Containers
 from controller.sandboxes.memory import Memory
 from controller.sandboxes.records import ContainerRecord, SandboxRecord
 

@@ -21,7 +21,7 @@ from controller.model.names import CellName
 from controller.sandboxes import announcing, records
 from controller.sandboxes.records import ContainerRecord, SandboxRecord
 from controller.sandboxes.reducer import listed_container, listed_sandbox, next_container, with_cause
-from controller.store.protocol import Store
+from controller.store.record_store import Store
 from hostkit.tasks import Finishing, KeyedLocks
 
 Known = TypeVar("Known", SandboxRecord, ContainerRecord)

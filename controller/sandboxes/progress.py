@@ -5,7 +5,7 @@ The pull's beginning and end are told by who asked for it.
 
 from __future__ import annotations
 
-from controller.link.told import Happened
+from controller.link.report_checks import Happened
 from controller.model.names import CellName
 
 # For each cell, whatever images it names.

@@ -16,9 +16,9 @@ import structlog
 
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
-from controller.choice.platforms import locate
+from controller.choice.architectures import locate
 from controller.clouds.protocol import Login, LoginOf
-from controller.sandboxes.cell import PULL, OneCell
+from controller.sandboxes.cell_client import PULL, OneCell
 from controller.sandboxes.memory import Memory
 from controller.sandboxes.records import SandboxRecord
 

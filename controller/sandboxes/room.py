@@ -12,14 +12,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from controller.fleet.cells import Cells
-from controller.sandboxes.containers import Containers
+from controller.sandboxes.container_lifecycle import Containers
 from controller.sandboxes.following import Following
 from controller.sandboxes.interruption import Interruptions
-from controller.sandboxes.lifecycle import Sandboxes
 from controller.sandboxes.memory import Memory
 from controller.sandboxes.pulling import NOBODY, Pulling, RegistryAccess
+from controller.sandboxes.sandbox_lifecycle import Sandboxes
 from controller.sandboxes.ways import Ways
-from controller.store.protocol import Store
+from controller.store.record_store import Store
 from hostkit.tasks import Finishing
 
 

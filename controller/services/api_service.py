@@ -15,7 +15,7 @@ from controller.objects.admission import How
 from controller.objects.fields import Json
 from controller.objects.kinds import ENDPOINTS, SERVICES
 from controller.objects.library import Library
-from controller.objects.namespaces import DEFAULT
+from controller.objects.namespace_lifecycle import DEFAULT
 from controller.objects.resource import Resource
 from controller.objects.stored import Ending
 

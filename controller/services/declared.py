@@ -22,9 +22,9 @@ from controller.objects.library import Library
 from controller.objects.resource import Resource
 from controller.objects.stored import Change as Changing
 from controller.objects.stored import Ending, Keeper
-from controller.services import addresses, endpoints, model
-from controller.services.addresses import Ranges
+from controller.services import cluster_ips, endpoints, model
 from controller.services.book import Book
+from controller.services.cluster_ips import Ranges
 from controller.services.model import Key
 from controller.services.observed import EndpointSources
 
@@ -79,24 +79,24 @@ class Addressed:
         return await self._inner.end(namespace, name, ending)
 
     def _addressed(self, service: Json, before: Json | None) -> Json:
-        service = addresses.kept(service, before, self._ranges)
+        service = cluster_ips.kept(service, before, self._ranges)
         metadata = service["metadata"]
         own = metadata.get("namespace", ""), metadata["name"]
         others = (one for one in self.objects.list() if model.key_of(one) != own)
-        taken = {address for one in others for address in addresses.held(one)} | self._promised.keys()
+        taken = {address for one in others for address in cluster_ips.held(one)} | self._promised.keys()
         report = Report()
-        addresses.check(service, before, self._ranges, taken, report)
+        cluster_ips.check(service, before, self._ranges, taken, report)
         if report.causes:
             raise Invalid(metadata["name"], report.causes, SERVICES.kind)
-        if addresses.needed(service, self._ranges):
-            service = addresses.given(service, self._ranges, taken, self._draw)
-        for address in addresses.held(service):
+        if cluster_ips.needed(service, self._ranges):
+            service = cluster_ips.given(service, self._ranges, taken, self._draw)
+        for address in cluster_ips.held(service):
             self._promised[address] = self._promised.get(address, 0) + 1
         return service
 
     def _kept(self, service: Json) -> None:
         """What is promised to a Service that is being written is no longer needed: it is written, or is not."""
-        for address in addresses.held(service):
+        for address in cluster_ips.held(service):
             if (count := self._promised.get(address, 0)) > 1:
                 self._promised[address] = count - 1
             else:
@@ -107,7 +107,7 @@ class Addressed:
 async def running(library: Library, book: Book, ranges: Ranges, listed: Callable[[], None]) -> AsyncGenerator[None]:
     """Keep the book, and the endpoints of Services, as users and pods have them; `listed` is called once they are."""
     library.keep(SERVICES, keeper := Addressed(library.keeper(SERVICES), ranges))
-    for one in [one for one in keeper.objects.list() if addresses.needed(one, ranges)]:
+    for one in [one for one in keeper.objects.list() if cluster_ips.needed(one, ranges)]:
         await keeper.change(one["metadata"]["namespace"], one["metadata"]["name"], lambda same: same)
     async with asyncio.TaskGroup() as tasks:
         work = tasks.create_task(_Declared(library, book).work(listed), name="endpoints of Services")

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from controller.objects.fields import Json
-from controller.services.addresses import V4, family
+from controller.services.cluster_ips import V4, family
 from controller.services.model import SERVICE_LABEL
 
 MANAGED_BY = "endpointslice.kubernetes.io/managed-by"

@@ -14,10 +14,10 @@ from cellwire.faults import Fault, Kind
 from controller.fleet.cells import Cells
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName
-from controller.sandboxes.cell import OneCell, is_over
+from controller.sandboxes.cell_client import OneCell, is_over
 from controller.sandboxes.gate import ServicesStream
 from controller.sandboxes.told import Dialled, NameQuery, Unapplied
-from controller.services import model, names
+from controller.services import dns_names, model
 from controller.services.book import COMMON, Book
 from controller.services.model import Key
 from controller.services.settings import Services
@@ -131,9 +131,9 @@ class ServiceFeed:
 
     def _answer(self, name: CellName, question: NameQuery) -> wire.NameAnswer:
         asked = question.name.lower()
-        key = names.service_asked(asked, self._facts.domain)
+        key = dns_names.service_asked(asked, self._facts.domain)
         sequence = self.book.want(name, key, MOST_WANTED) if key is not None else 0
-        said = None if self._facts.clustered else names.answer(self.book, self._facts.domain, asked, question.type)
+        said = None if self._facts.clustered else dns_names.answer(self.book, self._facts.domain, asked, question.type)
         said = said or wire.NameAnswer(known=False)
         said.id, said.sequence = question.id, sequence
         return said

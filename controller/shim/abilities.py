@@ -10,12 +10,12 @@ import asyncio
 
 import structlog
 
-from cellwire.cri import metrics
+from cellwire.cri import cadvisor_metrics
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault
 from controller.fleet.cells import Cells
 from controller.model.cell import Cell
-from controller.sandboxes.cell import OneCell
+from controller.sandboxes.cell_client import OneCell
 
 log = structlog.get_logger()
 LOOK_EVERY = 0.25
@@ -31,7 +31,7 @@ class Abilities:
         self._handlers = tuple(
             cri.RuntimeHandler(name=name, features=cri.RuntimeHandlerFeatures()) for name in HANDLERS
         )
-        self._descriptors = metrics.descriptors()
+        self._descriptors = cadvisor_metrics.descriptors()
 
     def status(self) -> cri.StatusResponse:
         """Ready, whatever single cells are: a node without cells takes pods as well."""

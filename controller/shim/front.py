@@ -26,7 +26,7 @@ from cellwire.rpc.call import call, translate_errors
 from cellwire.rpc.grpclib_patches import MendedChannel
 from cellwire.rpc.limits import CELL
 from cellwire.rpc.written import Written
-from controller.shim.placing import Rules
+from controller.shim.worker_placement import Rules
 
 if TYPE_CHECKING:
     from grpclib._typing import IServable

@@ -17,11 +17,11 @@ import structlog
 
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
-from controller.choice.platforms import locate
-from controller.sandboxes.lifecycle import pod_of
+from controller.choice.architectures import locate
 from controller.sandboxes.memory import SHORTEST_PREFIX
 from controller.sandboxes.records import SandboxRecord
 from controller.sandboxes.room import SandboxRoom
+from controller.sandboxes.sandbox_lifecycle import pod_of
 from controller.shim.patience import PullBackoff
 from controller.shim.stock import Stock
 

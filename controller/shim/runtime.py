@@ -19,13 +19,13 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.cri.v1.runtime_grpc import ImageServiceBase, RuntimeServiceBase
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.written import Written
-from cellwire.stream.server import StreamingServer
 from cellwire.stream.session import SessionRequest
+from cellwire.stream.streaming_server import StreamingServer
 from cellwire.version import VERSION as RELEASE
 from controller.sandboxes.room import SandboxRoom
 from controller.sandboxes.stats import Stats
 from controller.shim.abilities import Abilities
-from controller.shim.containers import Creating
+from controller.shim.container_creation import Creating
 from controller.shim.images import Images
 from controller.shim.sandboxes import SandboxCalls
 

@@ -18,11 +18,11 @@ from controller.model.cell import Cell
 from controller.model.names import CellName
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
-from controller.sandboxes.cell import is_over
-from controller.sandboxes.lifecycle import claim_of, pod_of
+from controller.sandboxes.cell_client import is_over
 from controller.sandboxes.records import SandboxRecord
 from controller.sandboxes.room import SandboxRoom
-from controller.shim import volumes
+from controller.sandboxes.sandbox_lifecycle import claim_of, pod_of
+from controller.shim import volume_copy
 from controller.shim.abilities import HANDLERS
 from controller.shim.patience import PullBackoff
 from hostkit.tasks import KeyedLocks
@@ -129,7 +129,7 @@ class SandboxCalls:
             cause = f"the instance of its cell {cell.name} will be reclaimed: {cell.announced.message}"
             raise Fault(Kind.UNAVAILABLE, f"pod {pod.namespace}/{pod.name}", cause, "ask again for another cell")
         asked = config_for_cell(config)
-        await volumes.send_seccomp(self._room.containers.on(cell.name), str(pod.uid), asked.linux.security_context)
+        await volume_copy.send_seccomp(self._room.containers.on(cell.name), str(pod.uid), asked.linux.security_context)
         return (await self._room.sandboxes.make(cell.name, claim, asked, config, runtime_handler)).id
 
     def _still_coming(self, pod: PodRef, patience: float) -> Fault:

@@ -16,10 +16,10 @@ import structlog
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from controller.fleet.cells import Cells
-from controller.sandboxes.cell import OneCell
+from controller.sandboxes.cell_client import OneCell
 from controller.sandboxes.memory import Memory
 from controller.sandboxes.records import SandboxRecord
-from controller.shim import mounts, volumes
+from controller.shim import mount_translation, volume_copy
 from hostkit.inotify import CHANGES, Inotify
 
 log = structlog.get_logger()
@@ -38,7 +38,7 @@ class VolumeSync:
         self._inotify = inotify
         self._pods_folder = pods_folder
         self._woken: dict[str, asyncio.Event] = {}
-        self._sent: dict[str, dict[str, volumes.Mark]] = {}
+        self._sent: dict[str, dict[str, volume_copy.Mark]] = {}
 
     async def put(self, sandbox_id: str, there: OneCell, source: str, on_cell: str) -> str:
         """Send a volume as it is now; its path on the cell. From now on it is kept in sync. Raises Fault."""
@@ -87,16 +87,16 @@ class VolumeSync:
     async def _send(self, sandbox_id: str, there: OneCell, source: str, on_cell: str) -> str:
         try:
             # Taken before the volume is read: a change in between is sent once too often, never too seldom.
-            before = await asyncio.to_thread(volumes.mark, Path(source))
+            before = await asyncio.to_thread(volume_copy.mark, Path(source))
         except OSError as error:
             raise Fault(Kind.NOT_FOUND, f"volume {source}", "it is gone from this worker") from error
-        path = await volumes.send(there, Path(source), on_cell)
+        path = await volume_copy.send(there, Path(source), on_cell)
         self._sent.setdefault(sandbox_id, {})[source] = before
         return path
 
     def _changed(self, sandbox_id: str, source: str) -> bool:
         try:
-            return self._sent.get(sandbox_id, {}).get(source) != volumes.mark(Path(source))
+            return self._sent.get(sandbox_id, {}).get(source) != volume_copy.mark(Path(source))
         except OSError:
             return False
 
@@ -111,11 +111,11 @@ class VolumeSync:
         found: dict[str, str] = {}
         for container in self._memory.containers_of(sandbox.id):
             for mount in cri.ContainerStatus.FromString(container.status).mounts:
-                parts = mounts.below(self._pods_folder, sandbox.uid, mount.host_path)
+                parts = mount_translation.below(self._pods_folder, sandbox.uid, mount.host_path)
                 if parts is None or parts[0:1] != ("volumes",):
                     continue
-                planned = mounts.plan(mount, pods_folder=self._pods_folder, uid=sandbox.uid, container="")
-                if planned.fate is mounts.Handling.SYNCED:
+                planned = mount_translation.plan(mount, pods_folder=self._pods_folder, uid=sandbox.uid, container="")
+                if planned.fate is mount_translation.Handling.SYNCED:
                     found[planned.source] = planned.on_cell
         return found
 

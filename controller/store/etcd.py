@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from cellwire.faults import Fault, Kind
 from controller.store.etcd_gateway import EtcdSettings, Gateway, Json, coded, compare, connected, first, plain, ranged
 from controller.store.lead import Lead, deposed
-from controller.store.protocol import Stored
+from controller.store.record_store import Stored
 from hostkit.tasks import Finishing
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ PAGE = 1000
 
 
 class EtcdStore:
-    """See `controller.store.protocol.Store`. `tasks` outlives every caller."""
+    """See `controller.store.record_store.Store`. `tasks` outlives every caller."""
 
     def __init__(self, gateway: Gateway, settings: EtcdSettings, lead: Lead, tasks: asyncio.TaskGroup) -> None:
         self._gateway = gateway

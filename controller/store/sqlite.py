@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from cellwire.faults import Fault, Kind
-from controller.store.protocol import Stored
+from controller.store.record_store import Stored
 
 T = TypeVar("T")
 # FULL, not NORMAL: with a write-ahead log, NORMAL may lose the last commits when the machine loses power, and a
@@ -46,7 +46,7 @@ class _Write:
 
 
 class SqliteStore:
-    """See `controller.store.protocol.Store`."""
+    """See `controller.store.record_store.Store`."""
 
     def __init__(self, connection: sqlite3.Connection, thread: ThreadPoolExecutor, path: Path) -> None:
         self._connection = connection

@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable
 
 from cellwire.faults import Fault, Kind
-from controller.store.protocol import Store, Stored
+from controller.store.record_store import Store, Stored
 
 OnWrite = Callable[[float, str], None]
 """Told of each write that was not cancelled: its seconds, and "ok" or "failed"."""
 
 
 class TimedStore:
-    """See `controller.store.protocol.Store`."""
+    """See `controller.store.record_store.Store`."""
 
     def __init__(self, store: Store, on_write: OnWrite) -> None:
         self._store = store

@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Sequence
 
 from controller.objects.fields import Json, copied
-from controller.objects.moments import seconds_of, timestamp
+from controller.objects.timestamps import seconds_of, timestamp
 from controller.workloads import schedule
 from controller.workloads.jobs import ended
 from controller.workloads.steps import Create, Delete, Plan, Step, Tell, earliest, owned, owner_reference

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from controller.objects.fields import Json, copied
-from controller.objects.moments import seconds_of
+from controller.objects.timestamps import seconds_of
 from controller.workloads.steps import (
     Create,
     Delete,

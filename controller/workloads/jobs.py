@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from controller.objects.fields import Json
-from controller.objects.moments import seconds_of, timestamp
+from controller.objects.timestamps import seconds_of, timestamp
 from controller.workloads.steps import (
     BURST,
     Create,

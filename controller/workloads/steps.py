@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from controller.objects.fields import Json, copied
-from controller.objects.moments import seconds_of, timestamp
+from controller.objects.timestamps import seconds_of, timestamp
 
 # As Kubernetes, which makes at most so many pods of one owner at once.
 BURST = 500

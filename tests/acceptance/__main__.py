@@ -20,7 +20,7 @@ import yaml
 
 from cellwire.faults import Fault
 from controller.api import unserved
-from controller.api.kinds import KEPT
+from controller.api.all_kinds import KEPT
 from controller.objects import admission
 from controller.objects.fields import Invalid
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from controller.clouds.local import cgroups
+from controller.clouds.local import instance_cgroups
 from tests.support.controller import Controller
 from tests.support.processes import command_line
 
@@ -56,9 +56,9 @@ class World:
             raise Nothing
         return self.chance.choice(found)
 
-    def _groups(self) -> cgroups.Groups:
+    def _groups(self) -> instance_cgroups.Groups:
         cloud = self.controller.cloud
-        return cgroups.Groups(cloud.cluster, cloud.cgroup_parent)
+        return instance_cgroups.Groups(cloud.cluster, cloud.cgroup_parent)
 
 
 class Nothing(Exception):

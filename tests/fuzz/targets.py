@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import msgspec
 
 from cellagent.images import credentials, manifest, reference
-from cellagent.images.frames import MessageFrames, encoded
 from cellagent.images.messages import Unpacked, UnpackRequest
+from cellagent.images.pipe_frames import MessageFrames, encoded
 from cellagent.images.tarstream import ByteSource, TarReader
 from cellwire.faults import Fault, Kind
 from cellwire.platforms import Platform

@@ -15,7 +15,7 @@ from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.limits import LONGEST
-from controller.pods.logs import MESSAGE_BYTES
+from controller.pods.log_files import MESSAGE_BYTES
 from tests.support.hostile import (
     HostileCell,
     beside_pods,

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import aiohttp
 
 from cellwire.faults import Fault, Kind
-from controller.api.kinds import WORKLOADS
+from controller.api.all_kinds import WORKLOADS
 from controller.objects import library
 from controller.objects.admission import How
 from controller.objects.kinds import STORED

@@ -26,7 +26,7 @@ from cellwire.stream.service import SessionService
 from controller.choice.unavailable import Unavailable
 from controller.fleet.pool.keeper import Figures
 from controller.fleet.reports import Vitals
-from controller.link.told import Happened
+from controller.link.report_checks import Happened
 from controller.model.cell import Announcement, Cell, CellState
 from controller.model.names import CellName, InstanceId
 from controller.model.offer import Demand, LaunchType, Offer, Shape

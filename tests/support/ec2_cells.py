@@ -15,7 +15,7 @@ from typing import Any
 
 from cellagent.boot.identity import CellIdentity, Home
 from cellagent.boot.join import join_for_ever
-from cellagent.boot.metadata import Metadata
+from cellagent.boot.metadata_client import Metadata
 from cellagent.link.heartbeat import hello
 from cellagent.link.home import stay
 from cellagent.link.reporting import Reporting

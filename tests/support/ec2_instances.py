@@ -32,11 +32,11 @@ from moto.ec2.models.instances import StateReason
 
 from cellwire.faults import Fault
 from controller.choice.catalogue import shape_of
-from controller.clouds.local import addresses, identity
-from controller.clouds.local.catalogue import architecture
+from controller.clouds.local import addresses, identity_documents
+from controller.clouds.local.instance_records import Record, Stage
+from controller.clouds.local.instance_types import architecture
 from controller.clouds.local.local_settings import LocalSettings
 from controller.clouds.local.machines import Machines
-from controller.clouds.local.records import Record, Stage
 from controller.clouds.local.sweep import sweep
 from controller.model.names import InstanceId
 from controller.model.offer import LaunchType, Shape
@@ -79,7 +79,7 @@ class Instances:
         self._left = self._real = real
         self._tasks = tasks
         self._deaths: asyncio.Queue[InstanceId] = asyncio.Queue()
-        self._signer = identity.signer(settings.root / "identity.key")
+        self._signer = identity_documents.signer(settings.root / "identity.key")
         made = Machines if hardware is None else partial(QemuMachines, hardware)
         self._machines = made(settings, self._signer, self._deaths.put_nowait)
         self._doubles = doubles
@@ -207,7 +207,7 @@ class Instances:
         return ec2_network.placed(record)
 
     def _tree(self, record: Record) -> dict[str, bytes]:
-        document = identity.document(self.settings, record, architecture(os.uname().machine))
+        document = identity_documents.document(self.settings, record, architecture(os.uname().machine))
         return {
             "user-data": record.user_data.encode(),
             "dynamic/instance-identity/document": document,

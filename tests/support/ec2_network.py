@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from controller.clouds.local.records import Record
+from controller.clouds.local.instance_records import Record
 from controller.clouds.local.router import Router, interface_of
 from controller.clouds.local.vpc import Permission, SecurityGroup
 from tests.support.ec2_launches import backend

@@ -22,7 +22,7 @@ from cellwire.faults import Fault, Kind
 from controller.clouds.ec2 import ec2_cloud
 from controller.clouds.ec2.ec2_cloud import Ec2Cloud
 from controller.clouds.ec2.ec2_settings import Ec2Settings
-from controller.clouds.local import identity
+from controller.clouds.local import identity_documents
 from controller.clouds.local.local_settings import LocalSettings
 from controller.fleet import room
 from controller.fleet.plan import FleetLimits
@@ -116,7 +116,7 @@ class Ec2World:
 
     def signer(self) -> Callable[[bytes], bytes]:
         """Signs identity documents as this EC2 does."""
-        made = identity.signer(self.instances.settings.root / "identity.key")
+        made = identity_documents.signer(self.instances.settings.root / "identity.key")
         return lambda document: made.sign(document).encode()
 
     def launching(self) -> list[dict[str, Any]]:

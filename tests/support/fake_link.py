@@ -10,7 +10,7 @@ from grpclib.client import Channel
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.grpclib_patches import MendedChannel
 from cellwire.rpc.limits import CELL
-from controller.link import told
+from controller.link import report_checks
 from controller.link.port import ConnectionChange
 from controller.model.names import CellName, InstanceId
 
@@ -46,10 +46,10 @@ class FakeLink:
     def connect(self, cell: CellName, instance: str = "", **moments: float) -> None:
         self.channels[cell] = MendedChannel(CELL, host="127.0.0.1", port=1)
         self.queue.put_nowait(ConnectionChange(cell, "connected", instance=InstanceId(instance)))
-        self.queue.put_nowait(ConnectionChange(cell, "told", told.Hello(moments=moments)))
+        self.queue.put_nowait(ConnectionChange(cell, "told", report_checks.Hello(moments=moments)))
 
     def heartbeat(self, cell: CellName) -> None:
-        self.queue.put_nowait(ConnectionChange(cell, "told", told.Heartbeat()))
+        self.queue.put_nowait(ConnectionChange(cell, "told", report_checks.Heartbeat()))
 
     def event(self, cell: CellName, reason: str, at: float) -> None:
-        self.queue.put_nowait(ConnectionChange(cell, "told", told.Happened(at=at, reason=reason, message="")))
+        self.queue.put_nowait(ConnectionChange(cell, "told", report_checks.Happened(at=at, reason=reason, message="")))

@@ -29,7 +29,7 @@ from cellwire.cri.v1.runtime_grpc import ImageServiceBase, RuntimeServiceBase
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.reverse import TURNED, serve_on
 from cellwire.rpc.serve import prepared
-from controller.clouds.local import cgroups
+from controller.clouds.local import instance_cgroups
 from tests.support.controller import Controller, running_controller
 from tests.support.manifests import COUNT, pod
 from tests.support.processes import command_line
@@ -207,7 +207,7 @@ def disk_of(controller: Controller, instance: str) -> Path:
 
 def agents_of(controller: Controller, instance: str) -> set[int]:
     """The processes of an instance's agent, as this machine numbers them."""
-    pids = cgroups.Groups(controller.cloud.cluster, controller.cloud.cgroup_parent).pids(instance)
+    pids = instance_cgroups.Groups(controller.cloud.cluster, controller.cloud.cgroup_parent).pids(instance)
     return {pid for pid in pids if b"cellagent" in command_line(pid)}
 
 

@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from cellwire.stream.server import serve_port_forward, serve_session
 from cellwire.stream.session import Backend, SessionRequest
+from cellwire.stream.streaming_server import serve_port_forward, serve_session
 
 POD = {
     "apiVersion": "v1",

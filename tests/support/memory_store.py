@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 
 from cellwire.faults import Fault, Kind
 from controller.sandboxes.memory import Memory
-from controller.store.protocol import Store, Stored
+from controller.store.record_store import Store, Stored
 from hostkit.tasks import Finishing
 
 
 class MemoryStore:
-    """See `controller.store.protocol.Store`."""
+    """See `controller.store.record_store.Store`."""
 
     def __init__(self) -> None:
         self.records: dict[tuple[str, str], Stored] = {}

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from controller.api import audit, server
-from controller.api.gate import Gate
+from controller.api.all_kinds import WORKLOADS
+from controller.api.authorization import Gate
 from controller.api.grants import Grants
-from controller.api.kinds import WORKLOADS
 from controller.api.settings import ApiSettings
 from controller.api.token_routes import Desk
 from controller.fleet import cost_ledger
@@ -32,7 +32,7 @@ from controller.pods.prices import Prices
 from controller.sandboxes.carried import Carrier
 from controller.sandboxes.ways import Ways
 from controller.store import sqlite
-from controller.store.protocol import Store
+from controller.store.record_store import Store
 from controller.workloads import room as workloads
 from tests.support.cells_double import CellsDouble, cells, demand_of
 from tests.support.fake_cloud import FakeCloud

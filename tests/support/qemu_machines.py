@@ -15,9 +15,9 @@ from pathlib import Path
 
 from aiohttp import web
 
-from controller.clouds.local import addresses, identity, metadata
+from controller.clouds.local import addresses, identity_documents, metadata
+from controller.clouds.local.instance_records import Record
 from controller.clouds.local.local_settings import LocalSettings
-from controller.clouds.local.records import Record
 from controller.model.names import InstanceId
 from hostkit import programs
 
@@ -59,7 +59,11 @@ class QemuMachines:
     """See the module. One bridge for all."""
 
     def __init__(
-        self, hardware: Hardware, settings: LocalSettings, signer: identity.Signer, died: Callable[[InstanceId], None]
+        self,
+        hardware: Hardware,
+        settings: LocalSettings,
+        signer: identity_documents.Signer,
+        died: Callable[[InstanceId], None],
     ) -> None:
         self._hardware = hardware
         self._settings = settings
@@ -109,7 +113,7 @@ class QemuMachines:
 
     async def boot(self, record: Record, running: Callable[[Record], Record]) -> Record:
         """Switch a machine on."""
-        content = identity.document(self._settings, record, "amd64")
+        content = identity_documents.document(self._settings, record, "amd64")
         self._facts[record.address] = metadata.facts(
             self._settings,
             record,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from controller.api.kinds import KEPT
+from controller.api.all_kinds import KEPT
 from controller.objects import descriptions, openapi
 from controller.objects.schema.base import Part
 from controller.objects.shapes import ValueShape, fields_of

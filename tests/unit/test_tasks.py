@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 
-from cellwire import tasks
+from cellwire import task_dump
 
 
 async def deep(ready: asyncio.Event) -> None:
@@ -23,7 +23,7 @@ async def deep(ready: asyncio.Event) -> None:
 
 async def test_each_task_is_told_with_its_name_and_the_way_to_what_it_waits_for() -> None:
     said, ready = io.StringIO(), asyncio.Event()
-    with tasks.told_on_signal(said):
+    with task_dump.told_on_signal(said):
         async with asyncio.TaskGroup() as group:
             waiting = group.create_task(deep(ready), name="the one that waits")
             await ready.wait()
@@ -39,6 +39,6 @@ async def test_each_task_is_told_with_its_name_and_the_way_to_what_it_waits_for(
 
 
 async def test_after_that_the_signal_means_what_it_meant() -> None:
-    with tasks.told_on_signal(io.StringIO()):
+    with task_dump.told_on_signal(io.StringIO()):
         pass
     assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL

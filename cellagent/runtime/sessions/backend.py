@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cellagent.runtime.container import RuntimeContainers
 from cellagent.runtime.ledger import Phase, RuntimeLedger
-from cellagent.runtime.sessions import attach, exec, tunnel  # noqa: A004  the room's word for it is CRI's
+from cellagent.runtime.sessions import attach, exec_session, tunnel
 from cellwire.faults import Fault, Kind
 from cellwire.stream.session import Session, SessionRequest, Tunnel
 
@@ -25,7 +25,7 @@ class LocalBackend:
         """Start a command in a running container."""
         if not request.command:
             raise Fault(Kind.INVALID, f"exec in container {request.container_id[:13]}", "no command was given")
-        async with exec.running(self._containers.place(request.container_id), request) as session:
+        async with exec_session.running(self._containers.place(request.container_id), request) as session:
             yield session
 
     @asynccontextmanager

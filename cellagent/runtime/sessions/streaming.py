@@ -14,7 +14,7 @@ from cellwire.stream.session import Backend, SessionRequest
 from hostkit.tasks import Singleflight
 
 if TYPE_CHECKING:
-    from cellwire.stream.server import StreamingServer
+    from cellwire.stream.streaming_server import StreamingServer
 
 
 class Streaming:
@@ -50,7 +50,7 @@ class Streaming:
         return self._server
 
     async def _serve(self) -> None:
-        from cellwire.stream.server import running  # noqa: PLC0415  aiohttp's memory is spent only where it serves
+        from cellwire.stream.streaming_server import running  # noqa: PLC0415  aiohttp's memory is spent only where it serves
 
         try:
             async with running(self._backend) as self._server:

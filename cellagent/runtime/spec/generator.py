@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
-from cellagent.images.protocol import ImageConfig
+from cellagent.images.image_source import ImageConfig
 from cellagent.kernel import cgroups
-from cellagent.runtime.spec import capabilities, cgroup, confinement, mount_points, process
+from cellagent.runtime.spec import capabilities, cgroup, confinement, container_process, mount_points
 from cellagent.runtime.spec.cgroup import limits
 from cellagent.runtime.spec.users import User
 from cellwire.cri.v1 import runtime_pb2 as cri
@@ -68,7 +68,7 @@ def oci_spec(inputs: SpecInputs) -> dict[str, Any]:
     name = f"container {config.metadata.name}"
     confinement.check_selinux(name, context, enabled=inputs.selinux)
     held = capabilities.capabilities(context, root=inputs.user.uid == 0, present=inputs.host_capabilities)
-    described = process.process(
+    described = container_process.process(
         config, inputs.image, inputs.user, hostname=inputs.hostname, lowest_oom_score=inputs.lowest_oom_score
     )
     described["capabilities"] = held

@@ -1,7 +1,7 @@
 """Pod metrics under cAdvisor's names, for a kubelet that asks its runtime instead of looking itself.
 
 One table: a metric's name, kind, and how it is read from a container's facts; what they mean and their labels are in
-`cellwire.cri.metrics`.
+`cellwire.cri.cadvisor_metrics`.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from cellagent.kernel import accounting, cgroups
-from cellagent.runtime import image_volumes, views
+from cellagent.runtime import declared_volumes, views
 from cellagent.runtime.ledger import ContainerEntry, Phase, SandboxEntry
 from cellagent.runtime.machine import Machine
 from cellwire.cri.v1 import runtime_pb2 as cri
@@ -136,7 +136,7 @@ class SandboxStats:
             for record in self._stale():
                 layers = self._machine.settings.layers(record.id)
                 used, inodes = await asyncio.to_thread(disk_usage, layers / "upper", ended)
-                if (volumes := layers / image_volumes.FOLDER).is_dir():
+                if (volumes := layers / declared_volumes.FOLDER).is_dir():
                     more = await asyncio.to_thread(disk_usage, volumes, ended)
                     used, inodes = used + more[0], inodes + more[1]
                 self._disk[record.id] = (time.monotonic(), used, inodes)

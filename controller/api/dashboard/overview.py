@@ -12,7 +12,7 @@ from controller.fleet.pool.keeper import Figures
 from controller.model import cost
 from controller.model.cell import Cell
 from controller.objects.fields import Json
-from controller.objects.moments import seconds_of
+from controller.objects.timestamps import seconds_of
 
 # So many of each are shown; how many there are is said.
 MOST_CELLS, MOST_PODS, MOST_FAULTS = 300, 500, 40

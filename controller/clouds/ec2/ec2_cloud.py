@@ -24,7 +24,7 @@ from controller.clouds.ec2.instances.terminator import Terminator
 from controller.clouds.ec2.launch.launcher import Launcher
 from controller.clouds.ec2.launch.reservations import Reservations
 from controller.clouds.ec2.leftovers import LeftoverCollector
-from controller.clouds.ec2.machine_images import choosing
+from controller.clouds.ec2.machine_images import image_selection
 from controller.clouds.ec2.machine_images.replacing import Replacing
 from controller.clouds.ec2.market.offers import Offers
 from controller.clouds.ec2.market.price_feed import PriceFeed
@@ -170,7 +170,7 @@ async def running(settings: Ec2Settings, notices: NoticeSource = heard) -> Async
     """The cloud, open. Raises Fault for settings, rights or networks that keep it from launching."""
     keys = identity_document.keys_in(settings.certificates)
     async with door.running(settings) as calls:
-        asked, settings = settings, await choosing.resolved(settings, calls)
+        asked, settings = settings, await image_selection.resolved(settings, calls)
         found = await environment.find(settings, calls)
         log.info("machine images", **found.images)
         verifier = identity_document.Verifier(keys, found.account, settings.region)

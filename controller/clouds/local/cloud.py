@@ -16,10 +16,10 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from cellwire.faults import Fault, Kind
-from controller.clouds.local import addresses, catalogue, identity
+from controller.clouds.local import addresses, identity_documents, instance_types
+from controller.clouds.local.instance_records import InstanceRecords, Record, Stage, instance_of, unknown
 from controller.clouds.local.local_settings import LocalSettings
 from controller.clouds.local.machines import Machines
-from controller.clouds.local.records import InstanceRecords, Record, Stage, instance_of, unknown
 from controller.clouds.local.refusals import first_fit, no_offers
 from controller.clouds.protocol import Cloud, LaunchOutcome, LaunchRequest, Login, Notice
 from controller.clouds.userdata import LIMIT_BYTES
@@ -39,7 +39,7 @@ _PUBLIC = "chinampa.dev/public-address"
 class LocalCloud(Cloud):
     """See `controller.clouds.protocol.Cloud`."""
 
-    def __init__(self, settings: LocalSettings, signer: identity.Signer) -> None:
+    def __init__(self, settings: LocalSettings, signer: identity_documents.Signer) -> None:
         self._settings = settings
         self._signer = signer
         self._records = InstanceRecords(settings.root / "records")
@@ -50,7 +50,7 @@ class LocalCloud(Cloud):
         self._listeners: set[asyncio.Queue[Notice]] = set()
         self._machine = os.uname().machine
         self._memory_mib = settings.memory_mib or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
-        self._offers = catalogue.offers(self._machine, settings.zone, os.cpu_count() or 1, self._memory_mib)
+        self._offers = instance_types.offers(self._machine, settings.zone, os.cpu_count() or 1, self._memory_mib)
 
     @property
     def name(self) -> str:
@@ -275,7 +275,7 @@ async def running(settings: LocalSettings) -> AsyncGenerator[Cloud]:
     """The local cloud, open. Raises Fault EXISTS where another controller has the same folder open."""
     settings.root.mkdir(parents=True, exist_ok=True, mode=0o711)
     async with _alone(settings):
-        cloud = LocalCloud(settings, identity.signer(settings.root / "identity.key"))
+        cloud = LocalCloud(settings, identity_documents.signer(settings.root / "identity.key"))
         await cloud.open()
         async with asyncio.TaskGroup() as tasks:
             work = tasks.create_task(cloud.work())

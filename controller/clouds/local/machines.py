@@ -19,15 +19,15 @@ from pathlib import Path
 import msgspec
 
 from cellwire.faults import Fault, Kind
-from controller.clouds.local import cgroups, identity, metadata, network, router
+from controller.clouds.local import identity_documents, instance_cgroups, metadata, network, router
 from controller.clouds.local.bytecode import compile_agent
-from controller.clouds.local.catalogue import architecture
+from controller.clouds.local.inside.boot_plan import BootPlan
 from controller.clouds.local.inside.filesystem import ON_DISK
-from controller.clouds.local.inside.plan import BootPlan
-from controller.clouds.local.layers import LayerShare
+from controller.clouds.local.instance_records import Record
+from controller.clouds.local.instance_types import architecture
 from controller.clouds.local.local_settings import LocalSettings
 from controller.clouds.local.metadata_server import MetadataServers
-from controller.clouds.local.records import Record
+from controller.clouds.local.shared_layers import LayerShare
 from controller.model.names import InstanceId
 from hostkit import mountinfo, pids, programs
 
@@ -47,12 +47,12 @@ class Machines:
     """The running machines of one local cloud."""
 
     def __init__(
-        self, settings: LocalSettings, signer: identity.Signer, on_death: Callable[[InstanceId], None]
+        self, settings: LocalSettings, signer: identity_documents.Signer, on_death: Callable[[InstanceId], None]
     ) -> None:
         self._settings = settings
         self._signer = signer
         self._on_death = on_death
-        self._groups = cgroups.Groups(settings.cluster, settings.cgroup_parent)
+        self._groups = instance_cgroups.Groups(settings.cluster, settings.cgroup_parent)
         self._servers = MetadataServers()
         self.router = router.Router(settings)
         self.layers = LayerShare(settings)
@@ -225,7 +225,7 @@ class Machines:
         return (folders | self._groups.instances()) - known
 
     async def _serve(self, record: Record) -> None:
-        content = identity.document(self._settings, record, architecture(os.uname().machine))
+        content = identity_documents.document(self._settings, record, architecture(os.uname().machine))
         known = metadata.facts(
             self._settings,
             record,

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from controller.clouds.local.instance_records import Record
 from controller.clouds.local.local_settings import LocalSettings
-from controller.clouds.local.records import Record
 
 _TTL = "x-aws-ec2-metadata-token-ttl-seconds"
 _TOKEN = "x-aws-ec2-metadata-token"  # noqa: S105 - the name of a header

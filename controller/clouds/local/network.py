@@ -11,8 +11,8 @@ from pathlib import Path
 
 from cellwire.faults import Fault, Kind
 from controller.clouds.local import addresses, router
+from controller.clouds.local.instance_records import Record
 from controller.clouds.local.local_settings import LocalSettings
-from controller.clouds.local.records import Record
 from hostkit import programs
 
 METADATA = "169.254.169.254"

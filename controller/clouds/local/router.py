@@ -19,8 +19,8 @@ import msgspec
 
 from cellwire.faults import Fault, Kind
 from controller.clouds.local import addresses, netlink, vpc
+from controller.clouds.local.instance_records import Record
 from controller.clouds.local.local_settings import LocalSettings
-from controller.clouds.local.records import Record
 from controller.clouds.local.vpc import MACHINE, Interface, SecurityGroup, Vpc
 from hostkit import programs
 from hostkit.syscalls import CLONE_NEWNET, setns, unmount

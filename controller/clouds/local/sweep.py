@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from controller.clouds.local import cgroups, router
+from controller.clouds.local import instance_cgroups, router
 from controller.clouds.local.local_settings import LocalSettings
 from controller.clouds.local.machines import until_none
 from hostkit import mountinfo
@@ -33,7 +33,7 @@ class Leftovers(msgspec.Struct, frozen=True, kw_only=True):
 
 async def leftovers(settings: LocalSettings) -> Leftovers:
     """Count instances' processes, their namespaces, mounts seen from here, links, groups, and disks."""
-    groups = cgroups.Groups(settings.cluster, settings.cgroup_parent)
+    groups = instance_cgroups.Groups(settings.cluster, settings.cgroup_parent)
     pids = groups.pids()
     folders = [settings.root / "instances", settings.root / "trash"]
     return Leftovers(
@@ -50,7 +50,7 @@ async def leftovers(settings: LocalSettings) -> Leftovers:
 
 async def sweep(settings: LocalSettings) -> None:
     """End all instances of the cluster and remove all that it has, keys and records too. Raises TimeoutError."""
-    groups = cgroups.Groups(settings.cluster, settings.cgroup_parent)
+    groups = instance_cgroups.Groups(settings.cluster, settings.cgroup_parent)
     async with asyncio.timeout(_SECONDS):
         await until_none(lambda: groups.kill(""))
         await router.remove(settings)

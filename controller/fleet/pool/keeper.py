@@ -36,7 +36,7 @@ from controller.model.cell import Cell, CellState
 from controller.model.names import CellName
 from controller.model.pod import PodClaim
 from controller.store.codec import decode, encode
-from controller.store.protocol import Store
+from controller.store.record_store import Store
 
 log = structlog.get_logger()
 KIND = "standby"

@@ -16,7 +16,7 @@ from controller.choice.wishes import OF_CLOUDS, PREFIX, Wishes, read
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName
 from controller.model.offer import Demand, Offer
-from controller.model.steps import LIVE
+from controller.model.transitions import LIVE
 
 # The nearer to ready, the better.
 NEARNESS = {CellState.READY: 0, CellState.BOOTING: 1, CellState.LAUNCHING: 2, CellState.REQUESTED: 3}

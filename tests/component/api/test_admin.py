@@ -10,7 +10,7 @@ import msgspec
 
 from controller.api import admin
 from controller.api.admin import OfferSheet
-from controller.api.metrics import Metrics
+from controller.api.prometheus import Metrics
 from controller.choice.unavailable import Unavailable, marked
 from tests.support.fake_cloud import FakeCloud
 

@@ -20,9 +20,9 @@ from cellwire.stream.counted import CountedBackend
 from cellwire.stream.session import SessionRequest
 from controller.api import admin, measuring, server
 from controller.api.audit import Audit
-from controller.api.gate import Gate
+from controller.api.authorization import Gate
 from controller.api.grants import Grants
-from controller.api.metrics import Metrics, ScrapeSources
+from controller.api.prometheus import Metrics, ScrapeSources
 from controller.api.settings import ApiSettings
 from controller.api.stages import Stages
 from controller.choice.unavailable import Unavailable

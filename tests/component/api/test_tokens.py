@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from controller.api import admin, costs
-from controller.api.metrics import Metrics
+from controller.api.prometheus import Metrics
 from tests.support.fake_cloud import FakeCloud
 from tests.support.pods_api import PodsApiWorld, Ran, manifest, world
 

@@ -20,9 +20,9 @@ from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, InstanceId, PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
-from controller.remote.cells import RemoteCells
 from controller.remote.central import Central
-from controller.remote.identity import WorkerCredentials, WorkerIdentity
+from controller.remote.remote_cells import RemoteCells
+from controller.remote.worker_identity import WorkerCredentials, WorkerIdentity
 from controller.sandboxes.carried import Carrier
 from controller.sandboxes.ways import Ways
 from controller.store.codec import encode

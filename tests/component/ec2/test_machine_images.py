@@ -18,7 +18,7 @@ from cellwire.faults import Fault
 from controller.clouds.ec2 import calls as door
 from controller.clouds.ec2.calls import Calls
 from controller.clouds.ec2.ec2_settings import Ec2Settings
-from controller.clouds.ec2.machine_images import blocks, choosing, own_images
+from controller.clouds.ec2.machine_images import blocks, image_selection, own_images
 from controller.clouds.ec2.machine_images.publish import Publication, publish
 from tests.support.ec2_cloud import credentials
 from tests.support.ec2_front import REGION, running_front
@@ -177,15 +177,15 @@ async def test_the_newest_published_image_is_launched_where_the_settings_name_no
     async with account() as calls:
         older = (await publish(calls, Publication(disk=a_disk(tmp_path, name="a"), home=REGION), Told()))[REGION]
         wished = Ec2Settings(region=REGION)
-        assert (await choosing.resolved(wished, calls)).images == {"amd64": older}
+        assert (await image_selection.resolved(wished, calls)).images == {"amd64": older}
         newer = (await publish(calls, Publication(disk=a_disk(tmp_path, name="b"), home=REGION), Told()))[REGION]
         backend().amis[older].creation_date = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
-        assert (await choosing.resolved(wished, calls)).images == {"amd64": newer}
+        assert (await image_selection.resolved(wished, calls)).images == {"amd64": newer}
         pinned = msgspec.structs.replace(wished, image_amd64=older, image_arm64="none")
-        assert (await choosing.resolved(pinned, calls)).images == {"amd64": older}
+        assert (await image_selection.resolved(pinned, calls)).images == {"amd64": older}
 
 
 async def test_a_controller_without_any_image_says_how_to_get_one() -> None:
     async with account() as calls:
         with pytest.raises(Fault, match=r"none of ours is published.*chinampa image publish"):
-            await choosing.resolved(Ec2Settings(region=REGION), calls)
+            await image_selection.resolved(Ec2Settings(region=REGION), calls)

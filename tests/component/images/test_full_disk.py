@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cellagent.images.messages import LayerReady
-from cellagent.images.service import ImageSettings, running
+from cellagent.images.room import ImageSettings, running
 from cellagent.images.store import SPARE_SECONDS, ImageStore, delete
 from cellwire.faults import Fault
 from tests.component.images.test_store import BASE, TOP, stored
@@ -76,7 +76,7 @@ async def test_a_start_needs_no_free_byte(tmp_path: Path) -> None:
 async def test_what_could_not_be_written_down_is_once_there_is_space(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cellagent.images.service.RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("cellagent.images.room.RETRY_SECONDS", 0.05)
     with small_disk(tmp_path) as disk:
         async with running(ImageSettings(root=disk / "images")) as room:
             weighty(room.store, "a:1")

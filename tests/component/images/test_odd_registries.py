@@ -10,11 +10,11 @@ import pytest
 from aiohttp import ClientSession, web
 
 from cellagent.daemon import registries
-from cellagent.images import answers
+from cellagent.images import registry_answers
 from cellagent.images.messages import Credentials, PullRequest, RegistrySettings
 from cellagent.images.reference import parse
-from cellagent.images.registry import RegistryClient, opened
-from cellagent.images.service import ImageRoom, ImageSettings, running
+from cellagent.images.registry_client import RegistryClient, opened
+from cellagent.images.room import ImageRoom, ImageSettings, running
 from cellwire.faults import Fault, Kind
 from cellwire.platforms import Platform
 from cellwire.proxies import Proxies
@@ -141,7 +141,7 @@ async def test_a_pull_is_told_of_the_wait_that_a_registry_asks_for() -> None:
 
 async def test_a_limit_that_does_not_end_is_told_after_five_tries(monkeypatch: pytest.MonkeyPatch) -> None:
     # However slowly a busy machine answers: what is counted here is not its time.
-    monkeypatch.setattr(answers, "TRIED_SECONDS", 300.0)
+    monkeypatch.setattr(registry_answers, "TRIED_SECONDS", 300.0)
     async with limiting(100, "1") as address, asking(address) as (client, waited):
         with pytest.raises(Fault) as caught:
             await client.manifest("1")

@@ -17,7 +17,7 @@ import pytest
 from aiohttp import ClientSession, web
 
 from cellagent.images.messages import Credentials, PullProgress, RegistrySettings
-from cellagent.images.service import ImageRoom, ImageSettings, running
+from cellagent.images.room import ImageRoom, ImageSettings, running
 from cellwire.faults import Fault, Kind
 from tests.support.deaf import deaf
 from tests.support.files import names
@@ -383,7 +383,7 @@ async def test_a_killed_pull_child_is_a_fault_and_not_the_end(tmp_path: Path) ->
             for status in Path("/proc").glob("[0-9]*/stat"):
                 with suppress(FileNotFoundError, ProcessLookupError):
                     mine = int(status.read_text().rpartition(")")[2].split()[1]) == os.getpid()
-                    if mine and "cellagent.images.pull" in (status.parent / "cmdline").read_text():
+                    if mine and "cellagent.images.pull_process" in (status.parent / "cmdline").read_text():
                         os.kill(int(status.parent.name), signal.SIGKILL)
         assert "ended with code -9" in str(pull.result())
 

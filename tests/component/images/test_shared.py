@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cellagent.images.messages import Credentials
-from cellagent.images.service import ImageSettings, running
+from cellagent.images.room import ImageSettings, running
 from cellagent.images.shared import SharedLayers, name_of
 from cellwire.faults import Fault, Kind
 from tests.support.oci import LayerEntry, Pushed, folder, layer, push_image

@@ -15,7 +15,7 @@ from grpclib.server import Server
 from cellagent.images.manifest import chain_ids, digest_of
 from cellagent.images.messages import LayerReady, Pulled
 from cellagent.images.reference import parse
-from cellagent.images.service import ImageSettings, running
+from cellagent.images.room import ImageSettings, running
 from cellagent.images.store import SPARE_SECONDS, ImageStore
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.cri.v1.runtime_grpc import ImageServiceStub

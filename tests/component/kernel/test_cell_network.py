@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cellagent.kernel import namespaces
-from cellagent.network import links, watch
-from cellagent.network.pod import PodNetwork, attach, detach, restore
+from cellagent.network import links, netlink_watch
+from cellagent.network.pod_network import PodNetwork, attach, detach, restore
 from hostkit import programs
 from tests.support.netns import CELL, METADATA, WORLD, answering, ask, listing, make_cell, within
 
@@ -39,7 +39,7 @@ def clear(folder: Path) -> None:
 async def woken_by(work: Callable[[], Awaitable[object]]) -> None:
     """Return once the kernel has told of a loss that this work makes."""
     woken = asyncio.Event()
-    with watch.losses(woken.set):
+    with netlink_watch.losses(woken.set):
         await work()
         await woken.wait()
 

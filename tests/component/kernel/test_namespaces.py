@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cellagent.kernel import cgroups, mounts, namespaces
-from cellagent.kernel.limits import CgroupLimits
+from cellagent.kernel.cgroup_limits import CgroupLimits
 from cellagent.kernel.namespaces import IdMap
 from cellwire.faults import Fault
 from hostkit import programs

@@ -12,7 +12,7 @@ import pytest
 
 from cellagent.kernel import namespaces
 from cellagent.network import cni, links, ports
-from cellagent.network.pod import PodNetwork, attach, check, detach, lone_mode, retire
+from cellagent.network.pod_network import PodNetwork, attach, check, detach, lone_mode, retire
 from cellagent.network.ports import PortMapping
 from cellwire.faults import Fault
 from hostkit import programs

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from cellagent.kernel import namespaces
-from cellagent.network import bridge, dns, forwarder, links, services
+from cellagent.network import bridge, dns_messages, forwarder, links, service_rules
 from cellagent.network.holding import Holding
-from cellagent.network.pod import PodNetwork, attach, detach
-from cellagent.network.services import Around, Names
+from cellagent.network.pod_network import PodNetwork, attach, detach
+from cellagent.network.service_rules import Around, Names
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault
 from hostkit import programs
@@ -25,7 +25,7 @@ REFUSED = r"refused|unreachable"
 
 
 def held(name: str, port: wire.ServicePort) -> dict[str, wire.HeldService]:
-    return {name: services.checked(wire.HeldService(name=name, ports=[port]))}
+    return {name: service_rules.checked(wire.HeldService(name=name, ports=[port]))}
 
 
 def port(
@@ -38,7 +38,7 @@ def port(
 
 
 async def hold(cell: Path, wanted: dict[str, wire.HeldService], names: Names | None = None) -> Names:
-    text, now = services.transaction(wanted, names, Around(pods=(POD,)))
+    text, now = service_rules.transaction(wanted, names, Around(pods=(POD,)))
     await within(cell, lambda: bridge.filters(text, needed="Services"))
     return now
 
@@ -123,11 +123,11 @@ async def test_a_caller_stays_with_who_answered_also_when_others_come(folder: Pa
 async def chosen(cell: Path, pod: Path) -> str:
     """To whom the kernel leads a connection: asked of the kernel, since the servers tell the caller's address."""
     await ask(pod, VIP, 80)
-    told = (await within(cell, lambda: programs.check(["nft", "list", "table", "inet", services.TABLE]))).decode()
+    told = (await within(cell, lambda: programs.check(["nft", "list", "table", "inet", service_rules.TABLE]))).decode()
     sets = {line.split()[1]: "" for line in told.splitlines() if line.strip().startswith("set a")}
     for name in sets:
         said = await within(
-            cell, lambda name=name: programs.check(["nft", "list", "set", "inet", services.TABLE, name])
+            cell, lambda name=name: programs.check(["nft", "list", "set", "inet", service_rules.TABLE, name])
         )
         if POD in said.decode():
             chain = "b" + name[1:]
@@ -165,13 +165,13 @@ async def test_what_is_taken_from_the_kernel_is_put_back_and_the_end_leaves_noth
                     )
                     await inputs.put(wire.ServicesInput(changes=whole))
                     assert (await outputs.get()).applied == 1
-                    await programs.check(["nft", "delete", "table", "inet", services.TABLE])
+                    await programs.check(["nft", "delete", "table", "inet", service_rules.TABLE])
                     await holding.restore()
                     serving.cancel()
 
             await within(cell, told)
             assert await ask(pod, VIP, 80) == POD
-        await within(cell, lambda: bridge.filters(services.removal()))
+        await within(cell, lambda: bridge.filters(service_rules.removal()))
         assert await listing(cell) == before
 
 
@@ -252,7 +252,7 @@ async def name_server(world: Path) -> AsyncGenerator[None]:
 
 async def resolve(pod: Path, name: str) -> str:
     """The last four bytes of the answer as an address."""
-    query = b"\x12\x34\x01\x00\x00\x01\0\0\0\0\0\0" + dns.written(name) + b"\0\x01\0\x01"
+    query = b"\x12\x34\x01\x00\x00\x01\0\0\0\0\0\0" + dns_messages.written(name) + b"\0\x01\0\x01"
     code = _QUERY.format(query=query)
     return (await programs.check(["nsenter", f"--net={pod}", "python3", "-c", code])).decode().strip()
 
@@ -287,4 +287,4 @@ while True:
 )
 async def test_what_makes_no_rule_is_refused_by_name(bad: wire.ServicePort) -> None:
     with pytest.raises(Fault, match="default/web"):
-        services.checked(wire.HeldService(name="default/web", ports=[bad]))
+        service_rules.checked(wire.HeldService(name="default/web", ports=[bad]))

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from cellagent.images.protocol import ImageConfig
+from cellagent.images.image_source import ImageConfig
 from cellagent.kernel import cgroups, mounts, namespaces, oci
 from cellagent.kernel.namespaces import IdMap
 from cellagent.runtime import cdi

@@ -17,10 +17,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from cellagent.boot.identity import CellIdentity, Home
 from cellagent.boot.join import join
-from cellagent.boot.metadata import Metadata
+from cellagent.boot.metadata_client import Metadata
 from cellagent.link.home import stay
 from cellwire.cell.v1 import cell_pb2 as wire
-from controller.clouds.local.identity import Document, Signer
+from controller.clouds.local.identity_documents import Document, Signer
 from controller.clouds.local.metadata import InstanceMetadata
 from controller.clouds.local.metadata_server import MetadataServers
 from controller.clouds.userdata import UserData, render

@@ -16,7 +16,7 @@ import uvloop
 
 from cellagent.boot.identity import CellIdentity
 from cellagent.boot.join import join_for_ever
-from cellagent.boot.metadata import Metadata
+from cellagent.boot.metadata_client import Metadata
 from cellagent.link.heartbeat import hello
 from cellagent.link.home import stay
 from cellagent.link.reporting import Reporting

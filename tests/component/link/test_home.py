@@ -19,14 +19,14 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call, translate_errors
 from cellwire.rpc.reverse import TURNED
-from controller.link import distrust, told
+from controller.link import distrust, report_checks
 from controller.link.port import ConnectionChange, Link
 from controller.model.names import CellName
 from tests.component.link.conftest import Site, until
 
 C1 = CellName("c-i-1")
 LINE = 60_000
-Said = TypeVar("Said", told.Hello, told.Heartbeat, told.Happened)
+Said = TypeVar("Said", report_checks.Hello, report_checks.Heartbeat, report_checks.Happened)
 
 
 def runtime(link: Link) -> runtime_grpc.RuntimeServiceStub:
@@ -77,15 +77,15 @@ async def test_a_cell_is_called_on_the_connection_that_it_dialled(site: Site) ->
 
 async def test_a_cell_says_hello_then_beats_and_its_events_come_through(site: Site) -> None:
     async with site.open() as link, site.cell(link, "i-1") as (small, _):
-        await until(lambda: len(said(site, told.Heartbeat)) >= 2)
+        await until(lambda: len(said(site, report_checks.Heartbeat)) >= 2)
         small.events.put_nowait(wire.CellEvent(at=time.time(), reason="Pulled", message="an image"))
-        await until(lambda: said(site, told.Happened))
+        await until(lambda: said(site, report_checks.Happened))
         assert site.changes[0].kind == "connected"
         hello = site.changes[1].said
-        assert isinstance(hello, told.Hello)
+        assert isinstance(hello, report_checks.Hello)
         assert hello.cpu_millis >= 1000
-        assert said(site, told.Heartbeat)[0].agent_memory_bytes > 1 << 20
-        assert said(site, told.Happened)[0].message == "an image"
+        assert said(site, report_checks.Heartbeat)[0].agent_memory_bytes > 1 << 20
+        assert said(site, report_checks.Happened)[0].message == "an image"
 
 
 @pytest.mark.parametrize(
@@ -101,9 +101,9 @@ async def test_a_cell_that_reports_nonsense_is_cut_off_and_others_are_heard(site
         await until(lambda: len(link.connected()) == 2)
         bad.events.put_nowait(event)
         await until(lambda: ConnectionChange(CellName("c-i-1"), "disconnected") in site.changes)
-        heard = len(said(site, told.Heartbeat))
-        await until(lambda: len(said(site, told.Heartbeat)) > heard + 2)
-        assert [one.reason for one in said(site, told.Happened)] == ["NotBelieved"], "which we say ourselves"
+        heard = len(said(site, report_checks.Heartbeat))
+        await until(lambda: len(said(site, report_checks.Heartbeat)) > heard + 2)
+        assert [one.reason for one in said(site, report_checks.Happened)] == ["NotBelieved"], "which we say ourselves"
 
 
 async def test_a_cell_that_was_not_believed_is_kept_out_when_it_dials_again(
@@ -131,18 +131,18 @@ async def test_a_cell_that_reports_without_end_is_cut_off(site: Site) -> None:
 async def test_a_cell_heeds_how_often_it_is_to_be_heard_from_its_next_heartbeat_on(site: Site) -> None:
     site.fleet.interval = 0.1
     async with site.open() as link, site.cell(link, "i-1"):
-        await until(lambda: len(said(site, told.Heartbeat)) >= 3)
+        await until(lambda: len(said(site, report_checks.Heartbeat)) >= 3)
         site.fleet.interval = 60.0
         # The one that learns of it, and perhaps one that was on its way.
-        heard = len(said(site, told.Heartbeat))
+        heard = len(said(site, report_checks.Heartbeat))
         await asyncio.sleep(1.0)
-        assert len(said(site, told.Heartbeat)) <= heard + 2
+        assert len(said(site, report_checks.Heartbeat)) <= heard + 2
         assert await echo(link, "there")
 
 
 async def test_a_cell_of_which_nothing_is_asked_keeps_to_its_settings(site: Site) -> None:
     async with site.open() as link, site.cell(link, "i-1"):
-        await until(lambda: len(said(site, told.Heartbeat)) >= 3)
+        await until(lambda: len(said(site, report_checks.Heartbeat)) >= 3)
 
 
 async def test_a_cell_that_is_not_there_is_unreachable(site: Site) -> None:
@@ -263,9 +263,11 @@ async def test_a_cell_as_a_process_survives_its_own_restart_without_a_new_join(s
             command = [sys.executable, str(script), str(site.folder / "state"), str(number), repr(started)]
             process = await asyncio.create_subprocess_exec(*command)
             try:
-                await until(lambda: said(site, told.Hello), 20)
+                await until(lambda: said(site, report_checks.Hello), 20)
                 took = time.time() - started
-                moments = {name: round(at - started, 3) for name, at in said(site, told.Hello)[0].moments.items()}
+                moments = {
+                    name: round(at - started, 3) for name, at in said(site, report_checks.Hello)[0].moments.items()
+                }
                 assert await echo(link, life) == life
                 pages = Path(f"/proc/{process.pid}/statm").read_text().split()[1]
                 rss = int(pages) * resource.getpagesize() / 1e6

@@ -14,15 +14,15 @@ from cryptography.x509.oid import NameOID
 
 from cellagent.boot.identity import CellIdentity
 from cellagent.boot.join import SERVER_NAME, client_context, join, renew
-from cellagent.boot.metadata import Metadata
+from cellagent.boot.metadata_client import Metadata
 from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
 from cellwire.rpc.reverse import CALLS, TURNED, calling, serve_on
-from controller.clouds.local.identity import Signer
+from controller.clouds.local.identity_documents import Signer
 from controller.clouds.userdata import UserData
-from controller.link import told
+from controller.link import report_checks
 from controller.link.authority import Authority
 from controller.model.names import CellName, InstanceId
 from tests.component.link.conftest import Site
@@ -188,7 +188,7 @@ async def test_only_a_valid_certificate_of_ours_opens_the_turned_connection(site
         assert not link.connected()
         assert await joined(site, link.port, good) is None
         assert site.changes[0].kind == "connected"
-        assert isinstance(site.changes[1].said, told.Hello)
+        assert isinstance(site.changes[1].said, report_checks.Hello)
 
 
 async def test_a_cell_cannot_pass_for_a_controller(site: Site, tmp_path: Path) -> None:

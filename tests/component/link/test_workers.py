@@ -22,10 +22,10 @@ from cellwire.rpc.reverse import TURNED, WORKER, calling, serve_on, worker_host
 from cellwire.rpc.serve import prepared
 from cellwire.worker.v1 import worker_grpc
 from cellwire.worker.v1 import worker_pb2 as wire
-from controller.central import service
-from controller.central.enrolment import WorkerEnrolment
-from controller.central.registry import WorkerRegistry
-from controller.central.service import WorkerService
+from controller.central import worker_service
+from controller.central.enrolment_service import WorkerEnrolment
+from controller.central.worker_registry import WorkerRegistry
+from controller.central.worker_service import WorkerService
 from controller.link import port
 from controller.link.port import Link, LinkSettings
 from controller.model.cell import Cell, CellState
@@ -33,9 +33,9 @@ from controller.model.names import CellName, PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
 from controller.remote import enrolment
-from controller.remote import port as cell_port
-from controller.remote.identity import WorkerIdentity
-from controller.remote.port import CellPort
+from controller.remote import worker_port as cell_port
+from controller.remote.worker_identity import WorkerIdentity
+from controller.remote.worker_port import CellPort
 from tests.component.link.conftest import Site
 from tests.support.memory_store import MemoryStore
 
@@ -158,7 +158,7 @@ async def watched(stub: worker_grpc.WorkersStub, registry: WorkerRegistry) -> No
 async def test_a_revoked_worker_is_told_so_on_its_watch_and_calls_and_may_not_renew(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "QUIET_SECONDS", 0.05)
+    monkeypatch.setattr(worker_service, "QUIET_SECONDS", 0.05)
     async with opened(site) as place:
         identity = await place.worker("node-1")
         async with place.calls(identity) as stub:

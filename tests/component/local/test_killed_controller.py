@@ -14,8 +14,8 @@ import msgspec
 import pytest
 
 from controller.clouds.local.cloud import running
+from controller.clouds.local.instance_records import Record
 from controller.clouds.local.local_settings import LocalSettings
-from controller.clouds.local.records import Record
 from controller.clouds.local.sweep import Leftovers, leftovers
 from controller.clouds.protocol import LaunchRequest
 from controller.model.instance import InstanceState

@@ -17,11 +17,11 @@ import msgspec
 import pytest
 
 from cellwire.faults import Fault, Kind
-from controller.clouds.local import cgroups, router
+from controller.clouds.local import instance_cgroups, router
 from controller.clouds.local.cloud import running
+from controller.clouds.local.instance_records import Record
 from controller.clouds.local.local_settings import LocalSettings
 from controller.clouds.local.machines import Machines
-from controller.clouds.local.records import Record
 from controller.clouds.local.sweep import Leftovers, leftovers
 from controller.clouds.protocol import Cloud, LaunchRequest
 from controller.model.instance import Instance, InstanceState
@@ -243,7 +243,7 @@ async def test_a_busy_instance_gets_the_cpu_of_its_type(playground: Playground) 
 async def test_an_instance_gets_its_cpu_size_also_where_a_container_has_a_larger_limit(playground: Playground) -> None:
     async with playground() as settings, running(settings) as cloud:
         instance = await launch(cloud)
-        groups = cgroups.Groups(settings.cluster, settings.cgroup_parent)
+        groups = instance_cgroups.Groups(settings.cluster, settings.cgroup_parent)
         held = [group for group in groups.of(instance.id) if (group / "cpu.cfs_quota_us").exists()]
         if not held:
             pytest.skip("NOT RUN: version 2 alone takes the smaller of two limits by itself")
@@ -369,7 +369,7 @@ async def test_a_closed_cloud_without_instances_leaves_no_bridge_and_no_group(pl
             await cloud.terminate([(await launch(cloud)).id])
             assert router.exists(settings.bridge)
         assert not router.exists(settings.bridge)
-        assert not cgroups.Groups(settings.cluster).folders()
+        assert not instance_cgroups.Groups(settings.cluster).folders()
 
 
 async def test_a_second_controller_is_refused_the_same_folder(
@@ -391,5 +391,5 @@ async def test_a_taken_subnet_is_refused_by_name(playground: Playground) -> None
         with pytest.raises(Fault, match="overlaps"):
             async with running(other):
                 pass
-        assert not cgroups.Groups(other.cluster).folders()
+        assert not instance_cgroups.Groups(other.cluster).folders()
         assert not router.exists(other.bridge)

@@ -14,8 +14,8 @@ import pytest
 from cellwire.faults import Fault
 from controller.clouds.local import addresses, router
 from controller.clouds.local.cloud import running
+from controller.clouds.local.instance_records import Record
 from controller.clouds.local.local_settings import LocalSettings
-from controller.clouds.local.records import Record
 from controller.clouds.protocol import Cloud, LaunchRequest
 from controller.model.instance import Instance
 from hostkit import programs

@@ -16,7 +16,7 @@ from controller.model.names import PodUid
 from controller.model.pod import PodClaim, PodRef
 from controller.sandboxes import room
 from controller.sandboxes.carried import Carrier
-from controller.sandboxes.cell import OneCell
+from controller.sandboxes.cell_client import OneCell
 from controller.sandboxes.pulling import RegistryAccess, pull
 from controller.sandboxes.ways import Ways
 from controller.shim.images import Images

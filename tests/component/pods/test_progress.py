@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.link.told import Happened, Pull
+from controller.link.report_checks import Happened, Pull
 from controller.sandboxes import progress
 from tests.support.pods_api import world
 

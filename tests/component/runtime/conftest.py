@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 from grpclib.client import Channel
 
-from cellagent.images import service as images
+from cellagent.images import room as images
 from cellagent.images.messages import Credentials
 from cellagent.kernel import oci
-from cellagent.runtime import service as runtime
+from cellagent.runtime import room as runtime
 from cellagent.runtime.settings import RuntimeSettings
 from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri

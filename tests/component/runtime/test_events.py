@@ -8,7 +8,7 @@ import pytest
 from grpclib.client import Stream
 from grpclib.exceptions import GRPCError
 
-from cellagent.runtime.events import BACKLOG
+from cellagent.runtime.container_events import BACKLOG
 from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.rpc.call import call

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cellagent.images import service as images
+from cellagent.images import room as images
 from cellagent.images.messages import Credentials
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from cellagent.images import service as images
+from cellagent.images import room as images
 from cellagent.kernel import mounts
 from cellagent.network import cni, links
-from cellagent.runtime import sandbox, service
+from cellagent.runtime import room, sandbox
 from cellagent.runtime.settings import RuntimeSettings
 from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
@@ -71,8 +71,8 @@ class Machine:
         image_settings = images.ImageSettings(root=self.settings.root / "images")
         async with (
             images.running(image_settings) as image_room,
-            service.running(self.settings, image_room.store) as room,
-            serving([room.service, image_room.service], socket),
+            room.running(self.settings, image_room.store) as runtime,
+            serving([runtime.service, image_room.service], socket),
         ):
             channel = MendedChannel(CELL, path=str(socket))
             try:

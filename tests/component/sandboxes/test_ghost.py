@@ -11,7 +11,7 @@ from controller.model.names import PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
 from controller.sandboxes.carried import Carrier
-from controller.sandboxes.cell import OneCell
+from controller.sandboxes.cell_client import OneCell
 from controller.sandboxes.following import Following
 from controller.sandboxes.records import ContainerRecord, SandboxRecord
 from controller.sandboxes.ways import Ways

@@ -13,7 +13,7 @@ from controller.clouds.protocol import Login
 from controller.fleet.cells import Cells
 from controller.model.names import PodUid
 from controller.model.pod import PodClaim, PodRef
-from controller.sandboxes.cell import OneCell
+from controller.sandboxes.cell_client import OneCell
 from controller.sandboxes.pulling import RegistryAccess, pull
 from tests.support.cells_double import cells, demand_of
 from tests.support.cri_double import CellDouble

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.clouds.local import cgroups
+from controller.clouds.local import instance_cgroups
 from tests.support import flow
 from tests.support.flow import Flow
 from tests.support.processes import command_line
@@ -49,7 +49,7 @@ async def sandbox_ready(shim: RunningShim) -> None:
 async def agent_of(shim: RunningShim) -> int:
     """The agent of the cell with the pod, as this machine numbers it."""
     (cell,) = [cell for cell in await shim.controller.cells() if cell["state"] == "claimed"]
-    groups = cgroups.Groups(shim.controller.cloud.cluster, shim.controller.cloud.cgroup_parent)
+    groups = instance_cgroups.Groups(shim.controller.cloud.cluster, shim.controller.cloud.cgroup_parent)
     return min(
         pid
         for pid in groups.pids(cell["instance"])

@@ -18,7 +18,7 @@ from cellwire.rpc.grpclib_patches import MendedChannel
 from cellwire.rpc.limits import CELL
 from cellwire.rpc.serve import serving
 from controller.shim import front
-from controller.shim.placing import DAEMON_SET, SOURCE, Rules
+from controller.shim.worker_placement import DAEMON_SET, SOURCE, Rules
 
 RULES = Rules(namespaces=frozenset({"kube-system"}), labels={"where": "worker"}, handler="worker")
 

@@ -20,7 +20,7 @@ from controller.sandboxes import records
 from controller.sandboxes.carried import Carrier
 from controller.sandboxes.records import ContainerRecord, SandboxRecord
 from controller.sandboxes.ways import Ways
-from controller.shim import server
+from controller.shim import room
 from controller.shim.runtime import PAGE
 from tests.support.cells_double import cells, demand_of
 from tests.support.memory_store import MemoryStore
@@ -64,10 +64,10 @@ async def fill(store: MemoryStore) -> None:
 async def shim(folder: Path) -> AsyncGenerator[runtime_grpc.RuntimeServiceStub]:
     store = MemoryStore()
     await fill(store)
-    settings = server.ShimSettings(socket=folder / "s", folder=folder / "shim", pods_folder=str(folder / "pods"))
+    settings = room.ShimSettings(socket=folder / "s", folder=folder / "shim", pods_folder=str(folder / "pods"))
     async with (
         cells() as fleet,
-        server.running(settings, cast("Cells", fleet), store, server.PodLookups(demand_of), Ways(Carrier(b"key"))),
+        room.running(settings, cast("Cells", fleet), store, room.PodLookups(demand_of), Ways(Carrier(b"key"))),
     ):
         channel = MendedChannel(CELL, path=str(folder / "s"))
         try:

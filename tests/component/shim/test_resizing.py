@@ -11,7 +11,7 @@ import pytest
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault
 from cellwire.rpc.call import call
-from controller.clouds.local.cgroups import Groups
+from controller.clouds.local.instance_cgroups import Groups
 from tests.support.shim import RunningShim, running_shim
 
 pytestmark = [

@@ -13,7 +13,7 @@ import pytest
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
-from controller.clouds.local import cgroups
+from controller.clouds.local import instance_cgroups
 from tests.support.controller import running_controller
 from tests.support.shim import IMAGE, running_shim, settings_in, shim_of
 
@@ -110,7 +110,7 @@ async def test_what_a_kubelet_polls_is_answered_while_every_cell_is_frozen(tmp_p
         image = (await call(shim.images.PullImage, pull, deadline=60)).image_ref
         sandbox, container = await shim.pod(uid="u1")
         await call(shim.runtime.ListContainerStats, cri.ListContainerStatsRequest(), deadline=10)
-        groups = cgroups.Groups(shim.controller.cloud.cluster, shim.controller.cloud.cgroup_parent)
+        groups = instance_cgroups.Groups(shim.controller.cloud.cluster, shim.controller.cloud.cgroup_parent)
         frozen = [pid for cell in await shim.controller.cells() for pid in groups.pids(cell["instance"])]
         for pid in frozen:
             os.kill(pid, signal.SIGSTOP)
@@ -147,7 +147,7 @@ async def test_a_lost_cell_is_told_as_the_end_of_its_containers(tmp_path: Path) 
     async with running_shim(tmp_path, "") as shim:
         sandbox, container = await shim.pod(uid="u1")
         (cell,) = await shim.controller.cells()
-        groups = cgroups.Groups(shim.controller.cloud.cluster, shim.controller.cloud.cgroup_parent)
+        groups = instance_cgroups.Groups(shim.controller.cloud.cluster, shim.controller.cloud.cgroup_parent)
         os.kill(min(groups.pids(cell["instance"])), signal.SIGKILL)
 
         async def over() -> bool:

@@ -18,7 +18,7 @@ from cellwire.faults import Fault
 from cellwire.rpc.grpclib_patches import MendedChannel
 from cellwire.rpc.limits import CELL
 from cellwire.rpc.serve import prepared
-from cellwire.stream import server
+from cellwire.stream import streaming_server
 from cellwire.stream.remote import RemoteBackend
 from cellwire.stream.service import SessionService
 from cellwire.stream.session import Exited, Output, SessionRequest, Stderr, Stdout
@@ -165,7 +165,7 @@ async def test_a_client_is_told_that_the_cell_was_lost(tmp_path: Path) -> None:
     memory = MemoryBackend()
     async with (
         remote(memory, tmp_path) as (backend, channel),
-        server.running(backend) as streaming,
+        streaming_server.running(backend) as streaming,
         connected(streaming.exec_url(SessionRequest("c", ("hang",), stdin=True))) as client,
     ):
         streams = await client.open_all("error", "stdin", "stdout", "stderr")
@@ -180,7 +180,7 @@ async def test_a_hundred_megabytes_go_from_a_spdy_client_through_a_cell_and_back
     request = SessionRequest("c", ("cat",), stdin=True)
     async with (
         remote(MemoryBackend(), tmp_path) as (backend, _),
-        server.running(backend) as streaming,
+        streaming_server.running(backend) as streaming,
         connected(streaming.exec_url(request)) as client,
     ):
         streams = await client.open_all("error", "stdin", "stdout", "stderr")
@@ -204,7 +204,7 @@ async def test_a_slow_client_holds_the_command_in_the_cell(tmp_path: Path) -> No
     memory = MemoryBackend()
     async with (
         remote(memory, tmp_path) as (backend, _),
-        server.running(backend) as streaming,
+        streaming_server.running(backend) as streaming,
         connected(streaming.exec_url(SessionRequest("c", ("blocks", "16000"))), limit=64 * 1024) as client,
     ):
         streams = await client.open_all("error", "stdout", "stderr")
@@ -219,7 +219,7 @@ async def test_a_slow_client_holds_the_command_in_the_cell(tmp_path: Path) -> No
 async def test_a_port_is_forwarded_through_a_cell(tmp_path: Path) -> None:
     async with (
         remote(MemoryBackend(), tmp_path) as (backend, _),
-        server.running(backend) as streaming,
+        streaming_server.running(backend) as streaming,
         connected(streaming.port_forward_url("s", []), ["portforward.k8s.io"]) as client,
     ):
         headers = {"port": "9", "requestID": "0"}

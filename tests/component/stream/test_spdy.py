@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from cellwire.faults import Fault, Kind
-from cellwire.stream import conversation, server
+from cellwire.stream import conversation, streaming_server
 from cellwire.stream.pipe import GRACE
 from cellwire.stream.remotecommand import VERSIONS
 from cellwire.stream.session import SessionRequest
@@ -63,7 +63,7 @@ async def pair(client: SpdyConnection, port: int, request: int) -> tuple[ClientS
 
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_every_version_says_how_a_command_ended(version: str) -> None:
-    async with server.running(MemoryBackend()) as streaming:
+    async with streaming_server.running(MemoryBackend()) as streaming:
         async with connected(streaming.exec_url(command("complain", "137")), [version]) as client:
             assert client.version == version
             streams = await client.open_all(*OUTPUTS)
@@ -82,7 +82,7 @@ async def test_every_version_says_how_a_command_ended(version: str) -> None:
 
 
 async def test_version_five_is_never_answered_and_the_clients_order_counts() -> None:
-    async with server.running(MemoryBackend()) as streaming:
+    async with streaming_server.running(MemoryBackend()) as streaming:
         offered = ("v5.channel.k8s.io", "v3.channel.k8s.io", "v4.channel.k8s.io")
         async with connected(streaming.exec_url(command("echo")), [", ".join(offered)]) as client:
             assert client.version == "v3.channel.k8s.io"
@@ -97,7 +97,7 @@ async def test_version_five_is_never_answered_and_the_clients_order_counts() -> 
 
 
 async def test_a_url_is_good_once_by_get_or_post() -> None:
-    async with server.running(MemoryBackend()) as streaming:
+    async with streaming_server.running(MemoryBackend()) as streaming:
         url = streaming.exec_url(command("echo", "hi"))
         async with connected(url, method="GET") as client:
             streams = await client.open_all(*OUTPUTS)
@@ -110,7 +110,7 @@ async def test_a_url_is_good_once_by_get_or_post() -> None:
 
 
 async def test_a_request_that_no_session_can_be_is_refused() -> None:
-    async with server.running(MemoryBackend()) as streaming:
+    async with streaming_server.running(MemoryBackend()) as streaming:
         bad = [
             SessionRequest("", ("a",)),
             SessionRequest("c", ("a",), tty=True),
@@ -125,7 +125,7 @@ async def test_a_request_that_no_session_can_be_is_refused() -> None:
 
 async def test_half_close_ends_the_input_and_not_the_output() -> None:
     async with (
-        server.running(MemoryBackend()) as streaming,
+        streaming_server.running(MemoryBackend()) as streaming,
         connected(streaming.exec_url(command("count", stdin=True))) as client,
     ):
         streams = await client.open_all("error", "stdin", "stdout", "stderr")
@@ -137,7 +137,7 @@ async def test_half_close_ends_the_input_and_not_the_output() -> None:
 
 async def test_streams_that_were_not_asked_for_are_read_over() -> None:
     async with (
-        server.running(MemoryBackend()) as streaming,
+        streaming_server.running(MemoryBackend()) as streaming,
         connected(streaming.exec_url(command("echo", "hi"))) as client,
     ):
         streams = await client.open_all("stdin", "error", "stdout", "stderr", "resize", "later")
@@ -148,7 +148,7 @@ async def test_streams_that_were_not_asked_for_are_read_over() -> None:
 
 async def test_attach_does_not_tell_the_exit_code() -> None:
     async with (
-        server.running(MemoryBackend()) as streaming,
+        streaming_server.running(MemoryBackend()) as streaming,
         connected(streaming.attach_url(SessionRequest("c", stdin=True))) as client,
     ):
         streams = await client.open_all("error", "stdin", "stdout", "stderr")
@@ -158,7 +158,7 @@ async def test_attach_does_not_tell_the_exit_code() -> None:
 
 
 async def test_a_terminal_is_resized() -> None:
-    async with server.running(MemoryBackend()) as streaming:
+    async with streaming_server.running(MemoryBackend()) as streaming:
         request = SessionRequest("c", ("size",), tty=True, stderr=False)
         async with connected(streaming.exec_url(request)) as client:
             streams = await client.open_all("error", "stdout", "resize")
@@ -169,7 +169,7 @@ async def test_a_terminal_is_resized() -> None:
 
 async def test_pings_are_answered() -> None:
     async with (
-        server.running(MemoryBackend()) as streaming,
+        streaming_server.running(MemoryBackend()) as streaming,
         connected(streaming.exec_url(command("hang"))) as client,
     ):
         await client.open_all(*OUTPUTS)
@@ -180,7 +180,7 @@ async def test_pings_are_answered() -> None:
 
 async def test_a_client_that_leaves_ends_its_session() -> None:
     backend = MemoryBackend()
-    async with server.running(backend) as streaming:
+    async with streaming_server.running(backend) as streaming:
         async with connected(streaming.exec_url(command("hang"))) as client:
             await client.open_all(*OUTPUTS)
             await until(lambda: backend.open == 1)
@@ -191,7 +191,7 @@ async def test_a_client_that_leaves_is_noticed_while_its_input_is_held(monkeypat
     monkeypatch.setattr(conversation, "WATCH", 0.05)
     backend = MemoryBackend()
     async with (
-        server.running(backend) as streaming,
+        streaming_server.running(backend) as streaming,
         connected(streaming.exec_url(command("hang", stdin=True))) as client,
     ):
         streams = await client.open_all("error", "stdin", "stdout", "stderr")
@@ -205,7 +205,7 @@ async def test_a_session_without_a_byte_for_long_is_closed(monkeypatch: pytest.M
     monkeypatch.setattr(conversation, "WATCH", 0.05)
     monkeypatch.setattr(conversation, "IDLE", 0.3)
     backend = MemoryBackend()
-    async with server.running(backend) as streaming:
+    async with streaming_server.running(backend) as streaming:
         async with connected(streaming.exec_url(command("hang"))) as client:
             await client.open_all(*OUTPUTS)
             async with asyncio.timeout(20):
@@ -216,7 +216,7 @@ async def test_a_session_without_a_byte_for_long_is_closed(monkeypatch: pytest.M
 async def test_streams_that_do_not_come_end_the_session_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cellwire.stream.spdy_session.CREATION", 0.2)
     backend = MemoryBackend()
-    async with server.running(backend) as streaming, connected(streaming.exec_url(command("hang"))) as client:
+    async with streaming_server.running(backend) as streaming, connected(streaming.exec_url(command("hang"))) as client:
         errors = await client.open({"streamType": "error"})
         status = json.loads(await errors.read_all())
         assert "did not open its streams (stderr, stdout)" in status["message"]
@@ -229,7 +229,7 @@ async def test_streams_that_do_not_come_end_the_session_with_a_reason(monkeypatc
 async def test_a_malformed_frame_ends_that_session_and_no_other(garbage: bytes) -> None:
     backend = MemoryBackend()
     async with (
-        server.running(backend) as streaming,
+        streaming_server.running(backend) as streaming,
         connected(streaming.exec_url(command("cat", stdin=True))) as well,
     ):
         healthy = await well.open_all("error", "stdin", "stdout", "stderr")
@@ -247,7 +247,7 @@ async def test_a_malformed_frame_ends_that_session_and_no_other(garbage: bytes) 
 async def test_a_hundred_megabytes_go_through_exec_and_back() -> None:
     sent, came = hashlib.sha256(), hashlib.sha256()
     async with (
-        server.running(MemoryBackend()) as streaming,
+        streaming_server.running(MemoryBackend()) as streaming,
         connected(streaming.exec_url(command("cat", stdin=True))) as client,
     ):
         streams = await client.open_all("error", "stdin", "stdout", "stderr")
@@ -270,7 +270,7 @@ async def test_a_hundred_megabytes_go_through_exec_and_back() -> None:
 async def test_a_hundred_megabytes_go_through_a_forwarded_port_and_back() -> None:
     sent, came = hashlib.sha256(), hashlib.sha256()
     async with (
-        server.running(MemoryBackend()) as streaming,
+        streaming_server.running(MemoryBackend()) as streaming,
         connected(streaming.port_forward_url("s", []), FORWARD) as client,
     ):
         data, error = await pair(client, 7, 0)
@@ -292,7 +292,7 @@ async def test_a_hundred_megabytes_go_through_a_forwarded_port_and_back() -> Non
 
 async def test_a_slow_reader_holds_the_command() -> None:
     backend = MemoryBackend()
-    async with server.running(backend) as streaming:
+    async with streaming_server.running(backend) as streaming:
         async with connected(streaming.exec_url(command("blocks", "16000")), limit=64 * 1024) as client:
             streams = await client.open_all(*OUTPUTS)
             for _ in range(20):  # of a command that has a gigabyte to say
@@ -305,7 +305,7 @@ async def test_a_slow_reader_holds_the_command() -> None:
 
 async def test_a_slow_reader_holds_the_port() -> None:
     backend = MemoryBackend()
-    async with server.running(backend) as streaming:
+    async with streaming_server.running(backend) as streaming:
         async with connected(streaming.port_forward_url("s", []), FORWARD, limit=64 * 1024) as client:
             data, _ = await pair(client, 19, 0)
             for _ in range(20):
@@ -318,7 +318,7 @@ async def test_a_slow_reader_holds_the_port() -> None:
 async def test_a_slow_writer_to_a_port_is_held() -> None:
     backend = MemoryBackend()
     async with (
-        server.running(backend) as streaming,
+        streaming_server.running(backend) as streaming,
         connected(streaming.port_forward_url("s", []), FORWARD) as client,
     ):
         data, _ = await pair(client, 19, 0)
@@ -329,7 +329,7 @@ async def test_a_slow_writer_to_a_port_is_held() -> None:
 async def test_many_busy_pairs_at_a_slow_client_keep_little_and_its_pings_are_answered() -> None:
     backend = MemoryBackend()
     async with (
-        server.running(backend) as streaming,
+        streaming_server.running(backend) as streaming,
         connected(streaming.port_forward_url("s", []), FORWARD, limit=64 * 1024) as client,
         asyncio.timeout(20),
     ):
@@ -352,7 +352,7 @@ async def test_many_busy_pairs_at_a_slow_client_keep_little_and_its_pings_are_an
 
 async def test_a_client_that_asks_for_answers_and_reads_none_is_hung_up_on() -> None:
     backend = MemoryBackend()
-    async with server.running(backend) as streaming:
+    async with streaming_server.running(backend) as streaming:
         async with connected(streaming.exec_url(command("blocks", "16000")), limit=64 * 1024) as client:
             await client.open_all(*OUTPUTS)
             async with asyncio.timeout(30):
@@ -363,7 +363,7 @@ async def test_a_client_that_asks_for_answers_and_reads_none_is_hung_up_on() -> 
 
 async def test_streams_beyond_the_limit_are_refused_and_the_others_go_on() -> None:
     backend = MemoryBackend()
-    async with server.running(backend) as streaming:
+    async with streaming_server.running(backend) as streaming:
         async with connected(streaming.port_forward_url("s", []), FORWARD) as client:
             pairs = [await pair(client, 7, number) for number in range(MOST_STREAMS // 2)]
             beyond = await client.open({"streamType": "error", "port": "7", "requestID": "beyond"})
@@ -382,7 +382,7 @@ async def test_streams_beyond_the_limit_are_refused_and_the_others_go_on() -> No
 
 async def test_each_half_of_a_forwarded_connection_ends_by_itself() -> None:
     backend = MemoryBackend()
-    async with server.running(backend) as streaming:
+    async with streaming_server.running(backend) as streaming:
         async with connected(streaming.port_forward_url("s", []), FORWARD) as client:
             data, _ = await pair(client, 17, 0)
             assert await data.read_all() == b"word", "the pod has ended its half"
@@ -397,7 +397,7 @@ async def test_each_half_of_a_forwarded_connection_ends_by_itself() -> None:
 async def test_a_slow_writer_of_input_is_held_by_the_command() -> None:
     backend = MemoryBackend()
     async with (
-        server.running(backend) as streaming,
+        streaming_server.running(backend) as streaming,
         connected(streaming.exec_url(command("hang", stdin=True))) as client,
     ):
         streams = await client.open_all("error", "stdin", "stdout", "stderr")
@@ -407,7 +407,7 @@ async def test_a_slow_writer_of_input_is_held_by_the_command() -> None:
 
 async def test_a_client_may_take_its_time_to_fetch_the_end() -> None:
     async with (
-        server.running(MemoryBackend()) as streaming,
+        streaming_server.running(MemoryBackend()) as streaming,
         connected(streaming.exec_url(command("blocks", "200")), limit=64 * 1024) as client,
     ):
         streams = await client.open_all(*OUTPUTS)
@@ -418,7 +418,7 @@ async def test_a_client_may_take_its_time_to_fetch_the_end() -> None:
 
 async def test_a_fault_of_ours_ends_what_it_concerns_with_words() -> None:
     backend = MemoryBackend()
-    async with server.running(backend) as streaming:
+    async with streaming_server.running(backend) as streaming:
         async with connected(streaming.exec_url(command("break", "badly"))) as client:
             streams = await client.open_all(*OUTPUTS)
             assert "internal error" in json.loads(await streams["error"].read_all())["message"]
@@ -443,7 +443,7 @@ async def test_two_hundred_sessions_at_once() -> None:
             assert await streams["stdout"].read_all() == said
             assert exit_code(await streams["error"].read_all()) == 0
 
-    async with server.running(backend) as streaming:
+    async with streaming_server.running(backend) as streaming:
         async with asyncio.TaskGroup() as tasks:
             for number in range(200):
                 tasks.create_task(one(number))
@@ -452,7 +452,7 @@ async def test_two_hundred_sessions_at_once() -> None:
 
 async def test_a_port_that_refuses_hurts_no_other_pair() -> None:
     backend = MemoryBackend()
-    async with server.running(backend) as streaming:
+    async with streaming_server.running(backend) as streaming:
         async with connected(streaming.port_forward_url("s", []), FORWARD) as client:
             echo, quiet = await pair(client, 7, 0)
             refused, said = await pair(client, 1, 1)
@@ -471,7 +471,7 @@ async def test_a_port_that_refuses_hurts_no_other_pair() -> None:
 async def test_a_client_that_resets_a_pair_ends_it() -> None:
     backend = MemoryBackend()
     async with (
-        server.running(backend) as streaming,
+        streaming_server.running(backend) as streaming,
         connected(streaming.port_forward_url("s", []), FORWARD) as client,
     ):
         data, error = await pair(client, 7, 0)
@@ -487,7 +487,7 @@ async def test_a_client_that_resets_a_pair_ends_it() -> None:
 async def test_bad_pairs_are_refused_and_lonely_ones_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cellwire.stream.spdy_session.CREATION", 0.2)
     async with (
-        server.running(MemoryBackend()) as streaming,
+        streaming_server.running(MemoryBackend()) as streaming,
         connected(streaming.port_forward_url("s", []), FORWARD) as client,
     ):
         for headers in ({"streamType": "data", "port": "0"}, {"streamType": "x", "port": "7"}, {"port": "70000"}):
@@ -500,7 +500,7 @@ async def test_bad_pairs_are_refused_and_lonely_ones_given_up(monkeypatch: pytes
 
 async def test_a_server_that_stops_ends_its_sessions() -> None:
     backend = MemoryBackend()
-    async with server.running(backend) as streaming:
+    async with streaming_server.running(backend) as streaming:
         stack = connected(streaming.exec_url(command("hang")))
         client = await stack.__aenter__()
         await client.open_all(*OUTPUTS)

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
-from cellwire.stream import conversation, server
+from cellwire.stream import conversation, streaming_server
 from cellwire.stream.session import SessionRequest
 from tests.support.sessions import BLOCK, MemoryBackend
 from tests.support.spdy_client import exit_code
@@ -69,7 +69,7 @@ async def send(opened: aiohttp.ClientWebSocketResponse, message: str | bytes) ->
 
 @pytest.mark.parametrize("protocol", BINARY + TEXT)
 async def test_every_protocol_says_how_a_command_ended(protocol: str) -> None:
-    async with server.running(MemoryBackend()) as streaming:
+    async with streaming_server.running(MemoryBackend()) as streaming:
         async with socket(streaming.exec_url(SessionRequest("c", ("complain", "7"))), protocol) as opened:
             said = await all_said(opened)
             assert (said[1], said[2]) == (b"", b"oh dear")
@@ -88,7 +88,7 @@ async def test_input_and_window_sizes_arrive(protocol: str) -> None:
     backend = MemoryBackend()
     request = SessionRequest("c", ("cat",), stdin=True, tty=True, stderr=False)
     async with (
-        server.running(backend) as streaming,
+        streaming_server.running(backend) as streaming,
         socket(streaming.exec_url(request), protocol) as opened,
     ):
         await send(opened, encoded(protocol, 4, b'{"Width":80,"Height":24}'))
@@ -103,7 +103,7 @@ async def test_input_and_window_sizes_arrive(protocol: str) -> None:
 
 async def test_version_five_ends_the_input() -> None:
     async with (
-        server.running(MemoryBackend()) as streaming,
+        streaming_server.running(MemoryBackend()) as streaming,
         socket(streaming.exec_url(SessionRequest("c", ("count",), stdin=True)), "v5.channel.k8s.io") as opened,
     ):
         for _ in range(50):
@@ -115,7 +115,7 @@ async def test_version_five_ends_the_input() -> None:
 
 
 async def test_protocols_that_nobody_speaks_are_refused() -> None:
-    async with server.running(MemoryBackend()) as streaming:
+    async with streaming_server.running(MemoryBackend()) as streaming:
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             async with socket(streaming.exec_url(SessionRequest("c", ("echo",))), "v9.channel.k8s.io"):
                 pass
@@ -138,7 +138,7 @@ async def test_a_malformed_message_ends_that_session_with_a_reason_and_no_other(
 ) -> None:
     backend = MemoryBackend()
     async with (
-        server.running(backend) as streaming,
+        streaming_server.running(backend) as streaming,
         socket(streaming.exec_url(SessionRequest("c", ("cat",), stdin=True)), "v5.channel.k8s.io") as well,
     ):
         async with socket(streaming.exec_url(SessionRequest("c", ("hang",), stdin=True)), protocol) as opened:
@@ -155,7 +155,7 @@ async def test_a_malformed_message_ends_that_session_with_a_reason_and_no_other(
 
 async def test_a_hundred_megabytes_go_through_and_a_slow_reader_holds_the_command() -> None:
     backend = MemoryBackend()
-    async with server.running(backend) as streaming:
+    async with streaming_server.running(backend) as streaming:
         async with socket(streaming.exec_url(SessionRequest("c", ("blocks", "1600"))), "v5.channel.k8s.io") as opened:
             came = hashlib.sha256()
             async for message in opened:
@@ -175,7 +175,7 @@ async def test_a_command_that_does_not_read_holds_its_client(message: bytes) -> 
     backend = MemoryBackend()
     request = SessionRequest("c", ("hang",), stdin=True)
     async with (
-        server.running(backend) as streaming,
+        streaming_server.running(backend) as streaming,
         socket(streaming.exec_url(request), "v5.channel.k8s.io") as opened,
     ):
         for _ in range(2 * MIB // len(BLOCK)):  # until the inbox is full
@@ -194,7 +194,7 @@ async def test_a_command_that_does_not_read_holds_its_client(message: bytes) -> 
 
 async def test_a_client_that_leaves_ends_its_session() -> None:
     backend = MemoryBackend()
-    async with server.running(backend) as streaming:
+    async with streaming_server.running(backend) as streaming:
         async with socket(streaming.exec_url(SessionRequest("c", ("hang",))), "v4.channel.k8s.io"):
             await until(lambda: backend.open == 1)
         await until(lambda: backend.open == 0)
@@ -204,7 +204,7 @@ async def test_an_idle_session_is_closed(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(conversation, "WATCH", 0.05)
     monkeypatch.setattr(conversation, "IDLE", 0.2)
     async with (
-        server.running(MemoryBackend()) as streaming,
+        streaming_server.running(MemoryBackend()) as streaming,
         socket(streaming.exec_url(SessionRequest("c", ("hang",))), "v4.channel.k8s.io") as opened,
         asyncio.timeout(20),
     ):
@@ -214,7 +214,7 @@ async def test_an_idle_session_is_closed(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("protocol", ["", "v4.channel.k8s.io", "v4.base64.channel.k8s.io"])
 async def test_as_many_ports_are_forwarded_as_there_are_channels(protocol: str) -> None:
     async with (
-        server.running(MemoryBackend()) as streaming,
+        streaming_server.running(MemoryBackend()) as streaming,
         socket(streaming.port_forward_url("s", [7] * 40), protocol) as opened,
         asyncio.timeout(20),
     ):
@@ -232,7 +232,7 @@ async def test_as_many_ports_are_forwarded_as_there_are_channels(protocol: str) 
 async def test_ports_are_forwarded_on_pairs_of_channels(protocol: str) -> None:
     sent = os.urandom(MIB)
     async with (
-        server.running(MemoryBackend()) as streaming,
+        streaming_server.running(MemoryBackend()) as streaming,
         socket(streaming.port_forward_url("s", [7, 1]), protocol) as opened,
         asyncio.timeout(20),
     ):
@@ -254,7 +254,7 @@ async def test_ports_are_forwarded_on_pairs_of_channels(protocol: str) -> None:
     [([], ["v4.channel.k8s.io"]), ([7], ["v5.channel.k8s.io"]), ([7] * 41, ["v4.channel.k8s.io"])],
 )
 async def test_a_port_forward_that_cannot_be_is_refused(ports: Sequence[int], offered: Sequence[str]) -> None:
-    async with server.running(MemoryBackend()) as streaming:
+    async with streaming_server.running(MemoryBackend()) as streaming:
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             async with socket(streaming.port_forward_url("s", ports), *offered):
                 pass
@@ -263,7 +263,7 @@ async def test_a_port_forward_that_cannot_be_is_refused(ports: Sequence[int], of
 
 async def test_the_status_of_a_broken_session_names_thing_cause_and_mend() -> None:
     async with (
-        server.running(MemoryBackend()) as streaming,
+        streaming_server.running(MemoryBackend()) as streaming,
         socket(streaming.exec_url(SessionRequest("gone", ("cat",))), "v5.channel.k8s.io") as opened,
     ):
         status = json.loads((await all_said(opened))[3])

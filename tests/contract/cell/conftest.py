@@ -15,7 +15,7 @@ import pytest
 from grpclib.client import Channel
 from grpclib.server import Stream
 
-from cellagent.runtime.cell import CellService
+from cellagent.runtime.cell_service import CellService
 from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cri.v1 import runtime_grpc

@@ -12,7 +12,7 @@ import pytest
 from cellwire.faults import Fault, Kind
 from controller.store import etcd, sqlite
 from controller.store.etcd_gateway import EtcdSettings
-from controller.store.protocol import Store
+from controller.store.record_store import Store
 from tests.support.etcd import running_etcd
 from tests.support.memory_store import MemoryStore
 

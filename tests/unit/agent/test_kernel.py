@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cellagent.kernel import cgroups, limits, mounts, oci, sysctls
-from cellagent.kernel.limits import UNLIMITED, CgroupLimits
+from cellagent.kernel import cgroup_limits, cgroups, mounts, oci, sysctls
+from cellagent.kernel.cgroup_limits import UNLIMITED, CgroupLimits
 from cellwire.faults import Fault
 from hostkit import programs
 
@@ -26,15 +26,17 @@ def test_groups_go_beside_an_instance_and_else_below_the_root() -> None:
 def test_version_one_raises_swap_before_memory_and_lowers_it_after() -> None:
     wanted = CgroupLimits(memory_bytes=200, memory_swap_bytes=200)
     memory, swap = "memory.limit_in_bytes", "memory.memsw.limit_in_bytes"
-    assert list(limits.files(wanted, 1, current_memory=100)) == [swap, memory]
-    assert list(limits.files(wanted, 1, current_memory=300)) == [memory, swap]
-    assert list(limits.files(wanted, 1)) == [memory, swap]
+    assert list(cgroup_limits.files(wanted, 1, current_memory=100)) == [swap, memory]
+    assert list(cgroup_limits.files(wanted, 1, current_memory=300)) == [memory, swap]
+    assert list(cgroup_limits.files(wanted, 1)) == [memory, swap]
 
 
 def test_version_two_counts_swap_apart_and_weighs_shares() -> None:
-    found = limits.files(CgroupLimits(memory_bytes=100, memory_swap_bytes=150, cpu_shares=1024, cpu_quota_us=50000), 2)
+    found = cgroup_limits.files(
+        CgroupLimits(memory_bytes=100, memory_swap_bytes=150, cpu_shares=1024, cpu_quota_us=50000), 2
+    )
     assert found == {"memory.max": "100", "memory.swap.max": "50", "cpu.weight": "39", "cpu.max": "50000 100000"}
-    assert limits.files(CgroupLimits(memory_bytes=UNLIMITED, pids=UNLIMITED), 2) == {
+    assert cgroup_limits.files(CgroupLimits(memory_bytes=UNLIMITED, pids=UNLIMITED), 2) == {
         "memory.max": "max",
         "pids.max": "max",
     }
@@ -42,7 +44,7 @@ def test_version_two_counts_swap_apart_and_weighs_shares() -> None:
 
 @pytest.mark.parametrize(("shares", "weight"), [(2, 1), (262144, 10000), (0, 1), (1 << 40, 10000)])
 def test_weights_stay_in_their_range(shares: int, weight: int) -> None:
-    assert limits.weight(shares) == weight
+    assert cgroup_limits.weight(shares) == weight
 
 
 def test_crun_is_taken_where_it_works_and_the_reason_is_told_where_not() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cellagent.network.files import reachable, resolv_conf
+from cellagent.network.etc_files import reachable, resolv_conf
 from cellwire.cri.v1 import runtime_pb2 as cri
 
 STUB = "nameserver 127.0.0.53\noptions edns0\n"

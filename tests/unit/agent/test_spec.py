@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from cellagent.images.protocol import ImageConfig
+from cellagent.images.image_source import ImageConfig
 from cellagent.kernel import apparmor
 from cellagent.runtime.spec import capabilities, confinement
 from cellagent.runtime.spec.generator import SpecInputs, limits, oci_spec

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cellwire.faults import Fault
-from controller.api.kinds import KEPT
+from controller.api.all_kinds import KEPT
 from controller.api.tables import table, table_of
 from controller.objects import admission, quota_rules
 from controller.objects.admission import How

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from cellwire.faults import Fault
 from controller.api.ages import duration
-from controller.api.kinds import KINDS
+from controller.api.all_kinds import KINDS
 from controller.api.tables import pods_table, table
 from controller.objects import patches, protobuf, selectors
 from controller.objects.schema.pods import Pod, PodSpec

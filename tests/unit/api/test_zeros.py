@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from controller.api.kinds import KINDS
+from controller.api.all_kinds import KINDS
 from controller.objects import protobuf
 from controller.objects.shapes import pruned, shape_of
 

@@ -8,16 +8,16 @@ from typing import cast
 
 import pytest
 
-from controller.central import silence
-from controller.central.registry import WorkerRegistry
-from controller.central.silence import PAUSE, WorkerSilence
+from controller.central import lost_workers
+from controller.central.lost_workers import PAUSE, WorkerSilence
+from controller.central.worker_registry import WorkerRegistry
 from controller.fleet.cell_store import CellStore
 from controller.fleet.cells import Cells
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
-from controller.model.steps import Retired
+from controller.model.transitions import Retired
 from tests.support.memory_store import MemoryStore
 
 LEASE = 100.0
@@ -87,7 +87,7 @@ def test_a_wall_clock_that_was_set_makes_nobody_silent_and_nobody_heard() -> Non
 
 
 async def test_cells_of_the_silent_are_retired_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(silence, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(lost_workers, "LOOK_EVERY", 0.0)
     now = START
 
     def clock() -> float:
@@ -103,7 +103,7 @@ async def test_cells_of_the_silent_are_retired_and_no_others(monkeypatch: pytest
         assert await registry.join(token, "key") == "talks"
         for name, worker in (("c-1", "gone"), ("c-2", "talks"), ("c-3", "")):
             await book.add(claimed(name, worker))
-        async with silence.running(cast("Cells", Fleet(book)), registry, LEASE, clock):
+        async with lost_workers.running(cast("Cells", Fleet(book)), registry, LEASE, clock):
             while {cell.state for cell in book.all()} == {CellState.CLAIMED}:
                 registry.check("talks", "key")
                 await asyncio.sleep(0)

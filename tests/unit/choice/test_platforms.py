@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cellwire.faults import Fault
-from controller.choice.platforms import KNOWN, Location, common, config_digest, locate, of_config, of_index
+from controller.choice.architectures import KNOWN, Location, common, config_digest, locate, of_config, of_index
 
 DIGEST = "sha256:" + "0" * 64
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cellwire.faults import Fault, Kind
 from controller.cluster.client import EXPIRED, ApiClient
-from controller.cluster.following import PAGE, Follower, follow
+from controller.cluster.list_watch import PAGE, Follower, follow
 
 Json = dict[str, Any]
 NAMES = ("a", "b", "c")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cellwire.cri.v1 import runtime_pb2 as cri
-from controller.cluster.pods import NodePods
+from controller.cluster.node_pods import NodePods
 
 
 def images(**spec: Any) -> tuple[str, ...]:

@@ -15,8 +15,8 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from controller.cluster import kubeconfig
 from controller.cluster.client import ApiClient
-from controller.cluster.events import EventMemory, Events
-from controller.cluster.pods import PATIENCE, NodePods
+from controller.cluster.node_pods import PATIENCE, NodePods
+from controller.cluster.pod_events import EventMemory, Events
 from controller.model.cell import Announcement, Cell, CellState
 from controller.model.names import CellName, InstanceId, PodUid
 from controller.model.offer import Demand

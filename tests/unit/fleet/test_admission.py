@@ -7,14 +7,14 @@ import asyncio
 import pytest
 
 from cellwire.faults import Fault
-from controller.fleet.admission import Admittance
 from controller.fleet.cell_store import CellStore
+from controller.fleet.joining import Admittance
 from controller.link.join_checks import token_hash
 from controller.model.cell import Cell, CellState
 from controller.model.instance import Identity
 from controller.model.names import CellName, InstanceId
 from controller.model.offer import Demand
-from controller.model.steps import Launched, Launching, LaunchRefused
+from controller.model.transitions import Launched, Launching, LaunchRefused
 from tests.support.memory_store import MemoryStore
 
 MANY = 60

@@ -18,9 +18,9 @@ from cellwire.faults import Fault, Kind
 from controller.choice.unavailable import LIFETIME
 from controller.clouds.userdata import parse
 from controller.fleet import plan
-from controller.fleet.admission import Admittance
 from controller.fleet.cell_store import CellStore
 from controller.fleet.executor import Executor, LaunchFacts
+from controller.fleet.joining import Admittance
 from controller.fleet.plan import FleetLimits
 from controller.fleet.pool.keeper import Pool, PoolSettings
 from controller.fleet.pool.pool_plan import plan_pool
@@ -34,7 +34,7 @@ from controller.model.instance import Instance, InstanceState
 from controller.model.names import CellName, InstanceId, PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
-from controller.model.steps import LIVE, InvalidStep, Released
+from controller.model.transitions import LIVE, InvalidStep, Released
 from controller.store.codec import decode
 from tests.support.fake_cloud import FakeCloud
 from tests.support.fake_link import FakeLink

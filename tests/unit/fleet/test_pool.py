@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cellwire.faults import Fault
 from controller.choice.wishes import Wishes, read
 from controller.fleet.fleet_settings import OverheadOptions, StandbyTable
-from controller.fleet.launch import wished
+from controller.fleet.launch_parameters import wished
 from controller.fleet.pool.configured import classes
 from controller.fleet.pool.pool_plan import DEARER, Outlook, PoolPlan, plan_pool
 from controller.fleet.pool.warm_cells import Class, Versions, suitable, usd_per_hour, warm

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from images import bundle, disk, tree
+from images import agent_bundle, disk, tree
 
 EPOCH = 1_700_000_000
 NAMES = ("b/two", "a/one", "c")
@@ -21,8 +21,8 @@ def a_tree(folder: Path, names: tuple[str, ...], when: int) -> Path:
 
 
 def test_a_bundle_is_the_same_from_files_that_were_made_at_other_times_in_another_order(tmp_path: Path) -> None:
-    first = bundle.archive(a_tree(tmp_path / "1", NAMES, EPOCH + 5), EPOCH)
-    second = bundle.archive(a_tree(tmp_path / "2", NAMES[::-1], EPOCH + 9999), EPOCH)
+    first = agent_bundle.archive(a_tree(tmp_path / "1", NAMES, EPOCH + 5), EPOCH)
+    second = agent_bundle.archive(a_tree(tmp_path / "2", NAMES[::-1], EPOCH + 9999), EPOCH)
     assert first == second
 
 

@@ -8,8 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellagent.images.answers import LEAST_SECONDS, TRIED_SECONDS, WORDS_SHOWN, RetryBudget, seconds_asked, shown
 from cellagent.images.credentials import challenges_of
+from cellagent.images.registry_answers import (
+    LEAST_SECONDS,
+    TRIED_SECONDS,
+    WORDS_SHOWN,
+    RetryBudget,
+    seconds_asked,
+    shown,
+)
 from cellwire.faults import Fault
 from cellwire.proxies import DIRECT, Proxies, merged, proxies_of
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellagent.images.frames import MessageFrames, encoded
 from cellagent.images.messages import Unpacked
+from cellagent.images.pipe_frames import MessageFrames, encoded
 
 MESSAGES = st.lists(
     st.builds(

@@ -8,7 +8,7 @@ import sys
 
 def test_the_resident_part_loads_neither_aiohttp_nor_cryptography() -> None:
     program = (
-        "import sys, cellagent.images.service;"
+        "import sys, cellagent.images.room;"
         "print([m for m in ('aiohttp', 'cryptography', 'zstandard', 'isal', 'yarl') if m in sys.modules])"
     )
     environment = {"PYTHONPATH": ":".join(sys.path)}

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from cellagent.images import pull
-from cellagent.images.pull import ProgressTeller
+from cellagent.images import pull_process
+from cellagent.images.pull_process import ProgressTeller
 
 STALL = 8.0
 
@@ -24,7 +24,7 @@ async def test_a_wait_that_a_registry_asks_for_comes_on_top_of_what_a_pull_may_s
 
 async def test_bytes_that_arrive_after_a_wait_count_from_then(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[object] = []
-    monkeypatch.setattr(pull, "tell", told.append)
+    monkeypatch.setattr(pull_process, "tell", told.append)
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(STALL) as stall:
         teller = ProgressTeller("r.example/a:1", stall, STALL)

@@ -7,7 +7,7 @@ import pytest
 
 from cellagent.link import heartbeat
 from cellwire.faults import Fault, Kind
-from controller.link import told
+from controller.link import report_checks
 from controller.link.join_checks import CLOCKS_APART, TOKEN_LIFE, check, token_hash
 from controller.model.cell import Cell, CellState
 from controller.model.instance import Identity
@@ -94,8 +94,8 @@ def test_a_cell_that_is_a_machine_has_the_machines(tmp_path: Path, monkeypatch: 
 
 
 def test_a_cell_may_say_so_much_at_once_and_each_second_and_no_more() -> None:
-    cell, level = CellName("c-1"), told.MessageLevel()
-    for at, many in ((1000.0, told.BURST), (1001.0, told.RATE)):
+    cell, level = CellName("c-1"), report_checks.MessageLevel()
+    for at, many in ((1000.0, report_checks.BURST), (1001.0, report_checks.RATE)):
         # Who takes a second for so many is heard for that second, too.
         for _ in range(int(many)):
             level = level.after(at, cell)

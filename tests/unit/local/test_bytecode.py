@@ -11,7 +11,7 @@ from controller.clouds.local.bytecode import compile_agent
 
 
 def checkout(folder: Path) -> Path:
-    module = folder / "cellagent/runtime/service.py"
+    module = folder / "cellagent/runtime/room.py"
     module.parent.mkdir(parents=True)
     module.write_text("X = 1\n")
     (folder / "cellagent/broken.py").write_text("def (\n")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from controller.clouds.local.layers import LayerShare
 from controller.clouds.local.local_settings import LocalSettings
+from controller.clouds.local.shared_layers import LayerShare
 
 
 def test_a_generation_goes_on_after_a_restart_and_the_one_of_an_earlier_boot_does_not(tmp_path: Path) -> None:

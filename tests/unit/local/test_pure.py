@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from cellwire.faults import Fault, Kind
-from controller.clouds.local import addresses, catalogue, metadata
-from controller.clouds.local.cgroups import Hierarchy, hierarchies
+from controller.clouds.local import addresses, instance_types, metadata
+from controller.clouds.local.instance_cgroups import Hierarchy, hierarchies
+from controller.clouds.local.instance_records import unknown
 from controller.clouds.local.local_settings import LocalSettings
-from controller.clouds.local.records import unknown
 from controller.clouds.local.refusals import first_fit
 from controller.model.names import InstanceId
 from hostkit import mountinfo
 
-SOLD = catalogue.offers("x86_64", "local-a", 2, 4096)
+SOLD = instance_types.offers("x86_64", "local-a", 2, 4096)
 FACTS = metadata.InstanceMetadata(
     {"user-data": "#!/bin/sh", "meta-data/instance-id": "i-1", "meta-data/placement/region": "local"}, b"k"
 )

@@ -14,13 +14,13 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from controller.api import logs as api_logs
+from controller.api import pod_logs as api_logs
 from controller.api.loglines import Reader, start_of_tail
 from controller.logs import cutting
 from controller.logs.copy import Copy
 from controller.logs.keeping import Grown
 from controller.pods.engine import Pods
-from controller.pods.logs import Logs
+from controller.pods.log_files import Logs
 from hostkit import files
 
 LINE = b"2026-11-20T10:00:00.%09dZ stdout F line %d\n"

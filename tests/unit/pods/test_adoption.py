@@ -2,7 +2,7 @@
 
 from cellwire.cri.v1 import runtime_pb2 as cri
 from controller.model.names import CellName
-from controller.pods.adoption import begun
+from controller.pods.pod_adoption import begun
 from controller.sandboxes.records import ContainerRecord
 
 

@@ -2,7 +2,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from controller.pods.containers import running
+from controller.pods.container_start import running
 from controller.pods.lifecycle import (
     Finish,
     Start,
@@ -17,9 +17,9 @@ from controller.pods.lifecycle import (
     not_started,
     settled,
 )
+from controller.pods.pod_status import status_of
 from controller.pods.restarting import ALWAYS, NEVER
 from controller.pods.run import ContainerRun, PodRun, Running, Terminated, Waiting
-from controller.pods.status import status_of
 from controller.pods.stopping import turns
 
 WHOSE = "web_default(u-1)"

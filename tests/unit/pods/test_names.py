@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from controller.pods import dns, service_links
+from controller.pods import dns_policy, service_links
 
 Json = dict[str, Any]
 
 
 def resolver(**spec: Any) -> tuple[list[str], list[str], list[str]]:
-    found = dns.config(spec, "team", "cluster.local")
+    found = dns_policy.config(spec, "team", "cluster.local")
     assert found is not None
     return list(found.servers), list(found.searches), list(found.options)
 
 
 def test_the_search_path_is_that_of_a_kubelet() -> None:
     servers, searches, options = resolver()
-    assert servers == [dns.FORWARDER]
+    assert servers == [dns_policy.FORWARDER]
     assert searches == ["team.svc.cluster.local", "svc.cluster.local", "cluster.local"]
     assert options == ["ndots:5"]
 
@@ -29,16 +29,16 @@ def test_what_a_pod_says_itself_is_added_and_wins() -> None:
         "options": [{"name": "ndots", "value": "2"}, {"name": "edns0"}],
     }
     servers, searches, options = resolver(dnsConfig=own)
-    assert servers == [dns.FORWARDER, "192.0.2.1"]
+    assert servers == [dns_policy.FORWARDER, "192.0.2.1"]
     assert searches[-2:] == ["cluster.local", "x.test"]
     assert options == ["ndots:2", "edns0"]
     assert resolver(dnsPolicy="None", dnsConfig=own)[0] == ["192.0.2.1"]
 
 
 def test_some_pods_have_the_resolver_of_their_cell() -> None:
-    assert dns.config({"dnsPolicy": "Default"}, "team", "cluster.local") is None
-    assert dns.config({"hostNetwork": True}, "team", "cluster.local") is None
-    assert dns.config({}, "team", "") is None
+    assert dns_policy.config({"dnsPolicy": "Default"}, "team", "cluster.local") is None
+    assert dns_policy.config({"hostNetwork": True}, "team", "cluster.local") is None
+    assert dns_policy.config({}, "team", "") is None
 
 
 def test_service_links_are_the_kubelets() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from controller.pods.storage import DiskUsage, excess, folders, limited
+from controller.pods.disk_usage import DiskUsage, excess, folders, limited
 
 MIB = 1 << 20
 

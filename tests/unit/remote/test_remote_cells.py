@@ -16,8 +16,8 @@ from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
-from controller.remote import cells as module
-from controller.remote.cells import RemoteCells
+from controller.remote import remote_cells as module
+from controller.remote.remote_cells import RemoteCells
 from tests.support.memory_store import MemoryStore
 from tests.support.waiting import until
 

@@ -7,7 +7,7 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellagent.network import guard, watch
+from cellagent.network import guard, netlink_watch
 from cellagent.network.guard import Guard
 
 NEWROUTE, DELROUTE, NEWLINK = 24, 25, 16
@@ -19,13 +19,13 @@ def message(kind: int, body: bytes = b"") -> bytes:
 
 
 def test_a_loss_is_found_behind_what_does_not_matter() -> None:
-    assert not watch.concerns(message(NEWROUTE, b"abc") + message(NEWLINK))
-    assert watch.concerns(message(NEWROUTE, b"abc") + message(NEWLINK, b"a") + message(DELROUTE))
+    assert not netlink_watch.concerns(message(NEWROUTE, b"abc") + message(NEWLINK))
+    assert netlink_watch.concerns(message(NEWROUTE, b"abc") + message(NEWLINK, b"a") + message(DELROUTE))
 
 
 @given(st.binary(max_size=200))
 def test_no_message_is_too_odd_to_be_read(data: bytes) -> None:
-    assert watch.concerns(data) in {True, False}
+    assert netlink_watch.concerns(data) in {True, False}
 
 
 def test_a_cell_whose_vpc_is_not_known_translates_nothing() -> None:

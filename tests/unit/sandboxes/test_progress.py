@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controller.link.told import Happened, Pull
+from controller.link.report_checks import Happened, Pull
 from controller.model.names import CellName
 from controller.sandboxes.progress import EACH_SECONDS, Progress
 

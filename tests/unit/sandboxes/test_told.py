@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellagent.network import dns
+from cellagent.network import dns_messages
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault
@@ -36,7 +36,7 @@ def event(*containers: cri.ContainerStatus, sandbox: cri.PodSandboxStatus | None
     return cri.ContainerEventResponse(containers_statuses=containers, pod_sandbox_status=sandbox)
 
 
-def asked(name: str, type_: int = dns.A) -> wire.ServicesOutput:
+def asked(name: str, type_: int = dns_messages.A) -> wire.ServicesOutput:
     return wire.ServicesOutput(question=wire.NameQuestion(id=7, name=name, type=type_))
 
 
@@ -196,7 +196,7 @@ def test_who_keeps_to_the_pace_is_never_cut_off() -> None:
 def test_whatever_a_pod_asks_of_dns_is_no_lie_of_its_cell(labels: list[bytes], type_: int) -> None:
     name = b"".join(bytes([len(one)]) + one for one in labels) + b"\0"
     query = struct.pack(">HHHHHH", 1, 0x0100, 1, 0, 0, 0) + name + struct.pack(">HH", type_, 1)
-    question = dns.question(query)
+    question = dns_messages.question(query)
     if question is None:
         assert len(name) > 255, "an agent passes on each name that DNS allows"
         return

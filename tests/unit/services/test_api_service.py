@@ -14,13 +14,13 @@ from controller.objects.library import Library
 from controller.objects.sealing import Sealing
 from controller.objects.stored import Ending
 from controller.pods.kind import PODS
-from controller.services import addresses, api_service, declared
+from controller.services import api_service, cluster_ips, declared
 from controller.services.book import Book
 from tests.support.memory_store import MemoryStore
 from tests.support.waiting import until
 
 KEY = ("default", "kubernetes")
-RANGES = addresses.ranges("10.96.0.0/29", "")
+RANGES = cluster_ips.ranges("10.96.0.0/29", "")
 HOW = How()
 
 

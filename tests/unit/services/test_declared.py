@@ -21,15 +21,15 @@ from controller.objects.library import Library
 from controller.objects.sealing import Sealing
 from controller.objects.stored import Ending
 from controller.pods.kind import PODS
-from controller.services import addresses, declared
-from controller.services.addresses import Ranges
+from controller.services import cluster_ips, declared
 from controller.services.book import Book
+from controller.services.cluster_ips import Ranges
 from tests.support.memory_store import MemoryStore
 from tests.support.waiting import until
 
 Json = dict[str, Any]
 RANGE = IPv4Network("10.96.0.0/29")
-RANGES = addresses.ranges("10.96.0.0/29", "fd00:10:96::/112")
+RANGES = cluster_ips.ranges("10.96.0.0/29", "fd00:10:96::/112")
 HOW = How()
 
 
@@ -175,7 +175,7 @@ async def test_one_range_gives_one_family_and_nobody_is_kept_from_starting_by_a_
     store = MemoryStore()
     async with room(store, Book()) as found:
         await found.create(SERVICES, "default", service("old", **BOTH), HOW)
-    async with room(store, Book(), addresses.ranges("10.96.0.0/29")) as found:
+    async with room(store, Book(), cluster_ips.ranges("10.96.0.0/29")) as found:
         with pytest.raises(Fault, match="not configured for dual-stack"):
             await found.create(SERVICES, "default", service("web", ipFamilyPolicy="RequireDualStack"), HOW)
         made = (await found.create(SERVICES, "default", service("web", **BOTH), HOW))["spec"]
@@ -189,9 +189,9 @@ def test_a_free_address_is_found_where_there_is_one(taken: set[int], drawn: int)
     there = {str(RANGE[one]) for one in taken}
     if len(taken) == 6:
         with pytest.raises(Fault):
-            addresses.free(RANGE, there, lambda _: drawn)
+            cluster_ips.free(RANGE, there, lambda _: drawn)
     else:
-        found = addresses.free(RANGE, there, lambda _: drawn)
+        found = cluster_ips.free(RANGE, there, lambda _: drawn)
         assert found not in there
         assert found in {str(one) for one in RANGE.hosts()}
 
@@ -199,7 +199,7 @@ def test_a_free_address_is_found_where_there_is_one(taken: set[int], drawn: int)
 @pytest.mark.parametrize("text", ["10.96.0.0/30", "10.96.0.1/16", "fd00::/64", "x"])
 def test_a_range_without_room_is_refused(text: str) -> None:
     with pytest.raises(Fault, match=r"services\.addresses"):
-        addresses.ranges(text)
+        cluster_ips.ranges(text)
 
 
 async def test_a_service_takes_no_traffic_beside_its_own_address() -> None:

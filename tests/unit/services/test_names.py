@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from controller.services import names
+from controller.services import dns_names
 from controller.services.book import Book
+from controller.services.dns_names import AAAA, CNAME, NO_NAME, PTR, SRV, A
 from controller.services.model import MappedPort, ServiceEntry, Slice, SliceEndpoint
-from controller.services.names import AAAA, CNAME, NO_NAME, PTR, SRV, A
 
 DOMAIN = "cluster.local"
 
@@ -27,7 +27,7 @@ def book() -> Book:
 
 
 def asked(book: Book, name: str, type_: int = A) -> tuple[int, list[str]] | None:
-    said = names.answer(book, DOMAIN, name, type_)
+    said = dns_names.answer(book, DOMAIN, name, type_)
     if said is None:
         return None
     assert said.known
@@ -79,14 +79,14 @@ def test_what_is_none_of_the_domains_is_for_others_to_answer(book: Book, name: s
 
 
 def test_a_name_tells_which_service_is_about_to_be_used() -> None:
-    assert names.service_asked("web.default.svc.cluster.local", DOMAIN) == ("default", "web")
-    assert names.service_asked("_http._tcp.web.default.svc.cluster.local", DOMAIN) == ("default", "web")
-    assert names.service_asked("example.com", DOMAIN) is None
-    assert names.service_asked("web.default.pod.cluster.local", DOMAIN) is None
+    assert dns_names.service_asked("web.default.svc.cluster.local", DOMAIN) == ("default", "web")
+    assert dns_names.service_asked("_http._tcp.web.default.svc.cluster.local", DOMAIN) == ("default", "web")
+    assert dns_names.service_asked("example.com", DOMAIN) is None
+    assert dns_names.service_asked("web.default.pod.cluster.local", DOMAIN) is None
 
 
 def test_an_external_name_is_an_alias(book: Book) -> None:
-    said = names.answer(book, DOMAIN, "far.default.svc.cluster.local", A)
+    said = dns_names.answer(book, DOMAIN, "far.default.svc.cluster.local", A)
     assert said is not None
     assert [one.type for one in said.records] == [CNAME]
 
@@ -106,4 +106,4 @@ def test_an_answer_has_no_more_records_than_dns_has_room_for(book: Book) -> None
     for name, type_ in (("db.default.svc.cluster.local", A), ("_http._tcp.db.default.svc.cluster.local", SRV)):
         found = asked(book, name, type_)
         assert found is not None
-        assert len(found[1]) == names.MOST
+        assert len(found[1]) == dns_names.MOST

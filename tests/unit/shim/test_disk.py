@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cellwire.faults import Fault
-from controller.shim.disk import BEYOND, reserve, shown
+from controller.shim.volume_limits import BEYOND, reserve, shown
 
 MIB = 1 << 20
 

@@ -6,7 +6,16 @@ import pytest
 
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
-from controller.shim.mounts import Handling, Medium, PlannedMount, Served, SubPath, plan, refuse_devices, served_by
+from controller.shim.mount_translation import (
+    Handling,
+    Medium,
+    PlannedMount,
+    Served,
+    SubPath,
+    plan,
+    refuse_devices,
+    served_by,
+)
 from controller.shim.subpaths import part_of, path_of
 from hostkit import mountinfo
 

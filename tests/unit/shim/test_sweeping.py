@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from cellwire.faults import Fault, Kind
-from controller.shim import server
+from controller.shim import room
 from controller.shim.sandboxes import SandboxCalls
 from controller.shim.stock import Stock
 
@@ -27,10 +27,10 @@ class Failing:
 
 
 async def test_a_store_that_is_away_for_a_moment_does_not_end_the_sweeper(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "ABANDONED_EVERY", 0)
+    monkeypatch.setattr(room, "ABANDONED_EVERY", 0)
     failing = Failing()
     sweeper = asyncio.create_task(
-        server._release_abandoned(cast("SandboxCalls", failing), cast("Stock", failing))  # pyright: ignore[reportPrivateUsage]
+        room._release_abandoned(cast("SandboxCalls", failing), cast("Stock", failing))  # pyright: ignore[reportPrivateUsage]
     )
     async with asyncio.timeout(10):
         while failing.tried < 3:

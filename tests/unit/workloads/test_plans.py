@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.objects.moments import timestamp
+from controller.objects.timestamps import timestamp
 from controller.workloads import deployments, jobs, replica_sets, stateful_sets
 from controller.workloads.steps import BURST, Create, Delete, Plan, Renumber, ScaleReplicaSet
 

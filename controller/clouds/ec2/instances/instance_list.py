@@ -20,7 +20,7 @@ from cellwire.faults import Fault, Kind
 from controller.clouds.ec2 import errors
 from controller.clouds.ec2.calls import Calls
 from controller.clouds.ec2.ec2_settings import TAG_BATCH, TAG_CLUSTER, TAG_TOKEN, Ec2Settings
-from controller.clouds.ec2.instances import descriptions, roster
+from controller.clouds.ec2.instances import described_instances, roster
 from controller.clouds.ec2.tags import fitting, tags_of
 from controller.model.instance import Instance, InstanceState
 from controller.model.names import InstanceId
@@ -149,13 +149,13 @@ class InstanceList:
         now = time.monotonic()
         found: list[Instance] = []
         for entry in entries:
-            instance = descriptions.instance_of(entry, self.deals.token_of(InstanceId(str(entry["InstanceId"]))))
+            instance = described_instances.instance_of(entry, self.deals.token_of(InstanceId(str(entry["InstanceId"]))))
             before = self._known.get(instance.id)
             if before is not None and not complete(instance):
                 # An ended instance has no addresses any more.
                 instance = msgspec.structs.replace(instance, address=before.address, pod_address=before.pod_address)
             self._known[instance.id] = instance
-            self._parts[instance.id] = descriptions.parts_of(entry)
+            self._parts[instance.id] = described_instances.parts_of(entry)
             self._seen_at[instance.id] = now
             found.append(instance)
         return tuple(found)

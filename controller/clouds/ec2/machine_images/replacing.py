@@ -13,7 +13,7 @@ import structlog
 from cellwire.faults import Fault
 from controller.clouds.ec2.calls import Calls
 from controller.clouds.ec2.ec2_settings import Ec2Settings
-from controller.clouds.ec2.machine_images import choosing
+from controller.clouds.ec2.machine_images import image_selection
 from controller.clouds.ec2.network import environment
 from controller.clouds.ec2.network.environment import CurrentEnvironment
 
@@ -33,7 +33,7 @@ class Replacing:
 
     async def work(self, every: float) -> None:
         """Look now and then, for ever; not at all where each image is named by its id."""
-        while choosing.may_change(self._asked):
+        while image_selection.may_change(self._asked):
             await asyncio.sleep(every)
             try:
                 await self.look()
@@ -42,7 +42,7 @@ class Replacing:
 
     async def look(self) -> bool:
         """Take those that are there now; whether any is another. Raises Fault."""
-        found = await choosing.resolved(self._asked, self._calls)
+        found = await image_selection.resolved(self._asked, self._calls)
         before = self._where.now
         # An architecture of which there was none at the start is not sold, so it needs no image either.
         images = {name: found.images.get(name, image) for name, image in before.images.items()}

@@ -15,7 +15,7 @@ from hostkit.syscalls import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY,
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from controller.clouds.local.inside.plan import BootPlan
+    from controller.clouds.local.inside.boot_plan import BootPlan
 
 # Folders kept on the instance's disk, by where they are seen.
 ON_DISK = {"/tmp": "tmp", "/var/tmp": "var-tmp", "/var/log": "log", "/var/lib/chinampa": "chinampa"}

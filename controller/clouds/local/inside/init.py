@@ -16,12 +16,12 @@ import socket
 import sys
 import time
 
-from controller.clouds.local.inside import filesystem, metadata
+from controller.clouds.local.inside import filesystem, user_data_fetch
 from hostkit import syscalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from controller.clouds.local.inside.plan import BootPlan
+    from controller.clouds.local.inside.boot_plan import BootPlan
 
 _USER_DATA = "/run/user-data"
 _PLAN_LIMIT = 1 << 20
@@ -63,7 +63,7 @@ def _machine(control: socket.socket, plan: BootPlan) -> None:
     control.close()
     os.set_inheritable(os.open("/dev/null", os.O_RDWR), True)  # noqa: FBT003 - descriptor 0 again, for children too
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGPWR})
-    script = _run(metadata.user_data(), plan["environment"])
+    script = _run(user_data_fetch.user_data(), plan["environment"])
     while True:
         if signal.sigwait({signal.SIGCHLD, signal.SIGPWR}) == signal.SIGPWR:
             _say("powered off")

@@ -1,0 +1,186 @@
+"""The process that pulls one image: `python -m cellagent.images.pull_process`.
+
+The request is one frame on stdin, credentials included; progress, layers and the end are frames on stdout. It writes
+only into the request's work folder. It ends with its parent: stdin at its end, or SIGTERM, stops it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from contextlib import aclosing, suppress
+
+import uvloop
+
+from cellagent.images import (
+    child_processes,
+    layers,
+    manifest,
+    manifest_selection,
+    pipe_frames,
+    reference,
+    registry_client,
+)
+from cellagent.images.extract import fault_of
+from cellagent.images.messages import Failure, LayerReady, Pulled, PullMessage, PullProgress, PullRequest
+from cellagent.images.shared import SharedLayers
+from cellwire.faults import Fault, Kind
+
+PROGRESS_SECONDS = 0.2
+
+
+class ProgressTeller:
+    """Tells the parent how far we are, and the stall clock that we are alive."""
+
+    def __init__(self, image: str, stall: asyncio.Timeout, stall_seconds: float) -> None:
+        self._image = image
+        self._stall = stall
+        self._stall_seconds = stall_seconds
+        self._next = 0.0
+        self.bytes_total = 0
+        self.layers_total = 0
+        self._bytes = 0
+        self._layers = 0
+
+    def arrived(self, count: int) -> None:
+        """`count` compressed bytes came."""
+        self._bytes += count
+        now = self._alive()
+        if now >= self._next:
+            self._next = now + PROGRESS_SECONDS
+            self._progress()
+
+    def ready(self, layer: LayerReady) -> None:
+        """A layer is whole."""
+        self._layers += 1
+        self._alive()
+        tell(layer)
+        self._progress()
+
+    def waits(self, seconds: float) -> None:
+        """The registry asked us to wait: to do so is no standstill."""
+        self._alive(seconds)
+
+    def _alive(self, more: float = 0.0) -> float:
+        now = time.monotonic()
+        self._stall.reschedule(asyncio.get_running_loop().time() + self._stall_seconds + more)
+        return now
+
+    def _progress(self) -> None:
+        tell(
+            PullProgress(
+                image=self._image,
+                bytes_done=self._bytes,
+                bytes_total=self.bytes_total,
+                layers_done=self._layers,
+                layers_total=self.layers_total,
+            )
+        )
+
+
+def tell(message: PullMessage) -> None:
+    """One frame to the parent, which holds us where it does not read."""
+    pipe_frames.write(1, message)
+
+
+async def pull(request: PullRequest) -> Pulled:
+    """Pull the image of `request`. Raises Fault."""
+    wanted = reference.parse(request.reference)
+    thing = f"image {wanted}"
+    try:
+        async with asyncio.timeout(request.stall_seconds) as stall:
+            teller = ProgressTeller(request.reference, stall, request.stall_seconds)
+            return await _pull(request, wanted, teller)
+    except TimeoutError as error:
+        cause = f"the pull made no progress for {request.stall_seconds:g} s"
+        raise Fault(Kind.TIMEOUT, thing, cause, reason="PullStalled") from error
+    except BaseExceptionGroup as group:
+        raise _first(group, thing) from None
+
+
+async def _pull(request: PullRequest, wanted: reference.Reference, teller: ProgressTeller) -> Pulled:
+    async with registry_client.opened(wanted, request, teller.waits) as source:
+        chosen = await manifest_selection.choose(source, wanted, request.platform)
+        found, decoded = chosen.manifest, chosen.decoded
+        stack = layers.Stack(
+            found.layers,
+            decoded.diff_ids,
+            present=request.present,
+            work=request.work,
+            arrived=teller.arrived,
+            ready=teller.ready,
+            shared=SharedLayers(request.shared, fills=request.fills),
+        )
+        teller.bytes_total = sum(found.layers[n].size for n in stack.missing)
+        teller.layers_total = len(stack.missing)
+        teller.arrived(0)
+        await stack.fetch(source)
+    return Pulled(
+        top_digest=chosen.top,
+        manifest=chosen.content,
+        config=chosen.config,
+        config_digest=manifest.digest_of(chosen.config),
+        chain=stack.chain,
+    )
+
+
+def _first(group: BaseExceptionGroup[BaseException], thing: str) -> Fault:
+    """The first fault of several, told about the image."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, OSError):
+        error = fault_of(error, os.fsencode(error.filename or ""))
+    if not isinstance(error, Fault):
+        raise error
+    if error.thing == thing:
+        return error
+    return Fault(error.kind, thing, f"{error.thing}: {error.cause}", error.mend, reason=error.reason)
+
+
+async def run() -> bool:
+    """Read the request, pull, and tell the last message; False where the parent wants no more."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    try:
+        async with aclosing(child_processes.messages(reader, PullRequest)) as requests:
+            request = await anext(requests)
+        async with asyncio.TaskGroup() as group:
+            work = group.create_task(_outcome(request))
+            loop.add_signal_handler(signal.SIGTERM, work.cancel)
+            watch = group.create_task(_orphaned(reader, work))
+            work.add_done_callback(lambda _: watch.cancel())
+        if work.cancelled():
+            return False
+        # Now: what the loop leaves behind, such as the search for a name that nobody answers, may take its time.
+        tell(work.result())
+        return True
+    finally:
+        transport.close()
+
+
+async def _outcome(request: PullRequest) -> PullMessage:
+    try:
+        return await pull(request)
+    except Fault as fault:
+        return Failure.of(fault)
+
+
+async def _orphaned(reader: asyncio.StreamReader, work: asyncio.Task[PullMessage]) -> None:
+    await reader.read()
+    work.cancel()
+
+
+def main() -> None:
+    """Serve one request."""
+    with suppress(BrokenPipeError):
+        if not uvloop.run(run()):
+            sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""The runtime room: everything of sandboxes and containers under one roof, with one TaskGroup."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+from cellagent.images.image_source import ImageProvider
+from cellagent.kernel import agent_locks, apparmor, cgroups, oci
+from cellagent.network.holding import Holding
+from cellagent.runtime import checkpoint, container_logs, merging, network_repair, userns
+from cellagent.runtime.container import RuntimeContainers
+from cellagent.runtime.container_events import ContainerEvents
+from cellagent.runtime.container_logs import LogChunk
+from cellagent.runtime.ledger import Phase, RuntimeLedger
+from cellagent.runtime.machine import Machine
+from cellagent.runtime.observing import RuntimeService
+from cellagent.runtime.sandbox import RuntimeSandboxes
+from cellagent.runtime.sessions.backend import LocalBackend
+from cellagent.runtime.sessions.streaming import Streaming
+from cellagent.runtime.settings import RuntimeSettings
+from cellagent.runtime.stats.summary import SandboxStats
+from hostkit.inotify import Inotify
+from hostkit.tasks import Singleflight
+
+log = logging.getLogger(__name__)
+# A reader that has followed `..data` opens its file within microseconds; a stopped one gets the new file next time.
+PASSAGE_SECONDS = 1.0
+
+
+class RuntimeRoom:
+    """What the rest of the agent sees of the runtime."""
+
+    def __init__(
+        self, machine: Machine, containers: RuntimeContainers, sandboxes: RuntimeSandboxes, holding: Holding | None
+    ) -> None:
+        self._machine = machine
+        self.holding = holding
+        self.backend = LocalBackend(machine.ledger, containers)
+        streaming = Streaming(self.backend, machine.flights)
+        self.service = RuntimeService(machine, sandboxes, containers, streaming, SandboxStats(machine))
+        self.oci_runtime = f"{machine.runtime.name}: {machine.runtime.why}"
+
+    def logs(self, container_id: str, offset: int, *, follow: bool) -> AsyncIterator[LogChunk]:
+        """The bytes of a container's log from an offset; the last chunk says so."""
+        return container_logs.read(self._machine.ledger, self._machine.inotify, container_id, offset, follow=follow)
+
+    async def trim_log(self, container_id: str, offset: int) -> None:
+        """Give back the space of a log before an offset; whoever asks has those bytes durably. Raises Fault."""
+        await container_logs.trim(self._machine.ledger, container_id, offset)
+
+    def remove_later(self, paths: Sequence[Path]) -> None:
+        """Remove old generations of a volume's files, once no reader can be on its way through them."""
+        if paths:
+            self._machine.flights.spawn(_removed(paths), "old files of a volume")
+
+    def events(self) -> ContainerEvents:
+        """Where to listen for what happens to containers."""
+        return self._machine.events
+
+    def running_containers(self) -> int:
+        """How many containers run."""
+        return sum(one.phase is Phase.RUNNING for one in self._machine.ledger.containers())
+
+
+@asynccontextmanager
+async def running(settings: RuntimeSettings, images: ImageProvider) -> AsyncGenerator[RuntimeRoom]:
+    """The room, with whatever its folders hold from before. Containers outlive it."""
+    settings.prepare()
+    async with agent_locks.held(settings.state / "lock"):
+        cgroups.make_room()
+        runtime = oci.detect(settings.oci_runtime)
+        await apparmor.load_default()
+        log.info("containers are made by %s: %s", runtime.name, runtime.why)
+        ledger = RuntimeLedger(settings)
+        ledger.load()
+        with closing(Inotify()) as inotify:
+            async with asyncio.TaskGroup() as group:
+                machine = Machine(
+                    settings, images, ledger, ContainerEvents(), inotify, Singleflight(group), runtime, userns.Support()
+                )
+                containers = RuntimeContainers(machine)
+                sandboxes = RuntimeSandboxes(machine, containers)
+                holding = network_repair.holding(settings)
+                try:
+                    await containers.recover()
+                    await sandboxes.recover()
+                    checkpoint.clear(settings)
+                    machine.flights.spawn(
+                        userns.find_out(settings.root / "probe", machine.user_namespaces), "whether files can be mapped"
+                    )
+                    if holding is not None:
+                        machine.flights.spawn(network_repair.resolve(holding), "names of Services")
+                        machine.flights.spawn(holding.watch(), "Services that are dialled")
+                        machine.flights.spawn(network_repair.keep(holding.restore), "Services in the kernel")
+                    yield RuntimeRoom(machine, containers, sandboxes, holding)
+                finally:
+                    containers.close()
+                    machine.flights.stop()
+                    await sandboxes.close()
+
+
+async def _removed(paths: Sequence[Path]) -> None:
+    await asyncio.sleep(PASSAGE_SECONDS)
+    for path in paths:
+        await asyncio.to_thread(merging.remove, path)

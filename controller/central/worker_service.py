@@ -1,0 +1,133 @@
+"""The calls of workers' shims: each is a worker's that is known by its certificate, about cells that it has claimed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import structlog
+from grpclib.server import Stream
+
+from cellwire.faults import Fault, Kind
+from cellwire.rpc.grpclib_patches import certificate_shown
+from cellwire.rpc.reverse import worker_of
+from cellwire.worker.v1 import worker_pb2 as wire
+from cellwire.worker.v1.worker_grpc import WorkersBase
+from controller.central import worker_claims
+from controller.central.dialling import Dialling
+from controller.central.worker_registry import WorkerRegistry
+from controller.clouds.protocol import LoginOf
+from controller.fleet.cells import Cells
+from controller.link.authority import key_of_certificate
+from controller.model.names import CellName
+
+log = structlog.get_logger()
+# A shim that has heard nothing for some times as long asks another controller.
+QUIET_SECONDS = 2.0
+MOST_ADDRESSES = 16
+LONGEST_ADDRESS = 300
+_Watch = Stream[wire.WatchRequest, wire.WatchMessage]
+
+
+class WorkerService(WorkersBase):
+    """The handler. `cells` raises Fault UNAVAILABLE while the controller starts, `check_lead` where it leads no more:
+    what it knows may be old then. `login` is that of the cloud.
+    """
+
+    def __init__(
+        self,
+        registry: WorkerRegistry,
+        cells: Callable[[], Cells],
+        check_lead: Callable[[], None],
+        login: LoginOf,
+    ) -> None:
+        self._registry = registry
+        self._check_lead = check_lead
+        self._cells = cells
+        self._login = login
+
+    async def Watch(self, stream: _Watch) -> None:
+        worker, request = await self._asked(stream)
+        addresses = tuple(request.addresses)
+        if not 0 < len(addresses) <= MOST_ADDRESSES or any(len(one) > LONGEST_ADDRESS for one in addresses):
+            raise Fault(Kind.INVALID, f"worker {worker}", "it does not say how cells reach it")
+        cells, sending = self._cells(), asyncio.Lock()
+
+        async def send(message: wire.WatchMessage) -> None:
+            async with sending:
+                self._check_lead()
+                await stream.send_message(message)
+
+        log.info("a worker watches", worker=worker, addresses=addresses)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                dialling = Dialling(tasks, cells, worker, addresses)
+                tasks.create_task(_tell_cells(cells, worker, send, dialling), name=f"cells of {worker}")
+                tasks.create_task(_tell_events(cells, worker, send), name=f"events of {worker}")
+                while True:
+                    await asyncio.sleep(QUIET_SECONDS)
+                    self._caller(stream)
+                    await send(wire.WatchMessage(quiet=wire.Quiet()))
+        finally:
+            log.info("a worker watches no more", worker=worker)
+
+    async def Claim(self, stream: Stream[wire.ClaimRequest, wire.ClaimReply]) -> None:
+        worker, request = await self._asked(stream)
+        cell = await self._cells().claim(worker_claims.claim_of(request.claim, worker))
+        await stream.send_message(wire.ClaimReply(cell=worker_claims.as_seen(cell)))
+
+    async def Release(self, stream: Stream[wire.ReleaseRequest, wire.ReleaseReply]) -> None:
+        worker, request = await self._asked(stream)
+        cells = self._cells()
+        cell = cells.get(CellName(request.cell))
+        if cell is not None and not worker_claims.is_of(cell, worker):
+            raise Fault(Kind.DENIED, f"cell {request.cell[:100]}", f"worker {worker} has not claimed it")
+        if cell is not None:
+            await cells.release(cell.name, request.reason[:1000])
+        await stream.send_message(wire.ReleaseReply())
+
+    async def Login(self, stream: Stream[wire.LoginRequest, wire.LoginReply]) -> None:
+        _, request = await self._asked(stream)
+        found = await self._login(request.image)
+        reply = wire.LoginReply(username=found.username, password=found.password) if found else wire.LoginReply()
+        await stream.send_message(reply)
+
+    async def _asked(self, stream: Stream[Any, Any]) -> tuple[str, Any]:
+        worker = self._caller(stream)
+        request = await stream.recv_message()
+        if request is None:
+            raise Fault(Kind.INVALID, f"call of worker {worker}", "it ended before it was whole")
+        return worker, request
+
+    def _caller(self, stream: Stream[Any, Any]) -> str:
+        """Whose call it is. Raises Fault DENIED where it is nobody's (any more), UNAVAILABLE where we lead no more."""
+        self._check_lead()
+        worker = worker_of(stream.peer.cert() or {})
+        self._registry.check(worker, key_of_certificate(certificate_shown(stream.peer)))
+        return worker
+
+
+_Send = Callable[[wire.WatchMessage], Any]
+
+
+async def _tell_cells(cells: Cells, worker: str, send: _Send, dialling: Dialling) -> None:
+    left = len(cells.list())  # what a watch begins with
+    if not left:
+        await send(wire.WatchMessage(listed=wire.Listed()))
+    async for cell in cells.watch():
+        if worker_claims.is_of(cell, worker):
+            await send(wire.WatchMessage(cell=worker_claims.as_seen(cell)))
+            dialling.heed(cell)
+        left -= 1
+        if not left:
+            await send(wire.WatchMessage(listed=wire.Listed()))
+
+
+async def _tell_events(cells: Cells, worker: str, send: _Send) -> None:
+    async for name, said in cells.events():
+        cell = cells.get(name)
+        if cell is not None and worker_claims.is_of(cell, worker):
+            happened = wire.Happened(cell=name, said=msgspec.msgpack.encode(said))
+            await send(wire.WatchMessage(happened=happened))

@@ -1,0 +1,67 @@
+"""Who holds more on a cell's disk than its pod allows, by a kubelet's rules and in its words. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from controller.choice.quantity import quantity
+from controller.objects.fields import Json
+from controller.pods.lifecycle import containers_of
+from controller.pods.translate import log_folder, volumes_folder
+from controller.sandboxes import disk_limits
+
+EVICTED = "Evicted"
+# As often as a kubelet looks.
+EVERY = 10.0
+# What is over its limit is given no longer.
+GRACE = 1.0
+
+
+class DiskUsage(msgspec.Struct, frozen=True):
+    """Bytes on the cell's disk: of writable layers by container, and of folders by path."""
+
+    layers: Mapping[str, int]
+    folders: Mapping[str, int]
+
+
+def limited(spec: Json) -> bool:
+    """Whether anything of the pod is limited on disk."""
+    return any(disk_limits.limit_of(one) is not None for one, _ in containers_of(spec)) or bool(
+        disk_limits.bounded(spec)
+    )
+
+
+def folders(pod: Json) -> dict[str, str]:
+    """The folders to look at: volumes that begin empty, and logs; by what they are."""
+    uid = pod["metadata"]["uid"]
+    volumes = {f"volume {name}": f"{volumes_folder(uid)}/{name}" for name in disk_limits.on_disk(pod["spec"])}
+    return volumes | {f"log {one['name']}": log_folder(pod, one["name"]) for one, _ in containers_of(pod["spec"])}
+
+
+def excess(pod: Json, held: DiskUsage) -> str:
+    """Why the pod is to go; "" where it may stay."""
+    spec = pod["spec"]
+    for name, limit in disk_limits.bounded(spec).items():
+        if held.folders.get(f"volume {name}", 0) > quantity(limit):
+            return f'Usage of EmptyDir volume "{name}" exceeds the limit "{limit}". '
+    used = {
+        one["name"]: held.layers.get(one["name"], 0) + held.folders.get(f"log {one['name']}", 0)
+        for one, _ in containers_of(spec)
+    }
+    if (whole := disk_limits.whole(spec)) is not None:
+        volumes = sum(held.folders.get(f"volume {name}", 0) for name in disk_limits.on_disk(spec))
+        if sum(used.values()) + volumes > whole:
+            told = _written(disk_limits.limits(spec), whole)
+            return f"Pod ephemeral local storage usage exceeds the total limit of containers {told}. "
+    for one, _ in containers_of(spec):
+        limit = disk_limits.limit_of(one)
+        if limit is not None and used[one["name"]] > quantity(limit):
+            return f'Container {one["name"]} exceeded its local ephemeral storage limit "{limit}". '
+    return ""
+
+
+def _written(limits: Mapping[str, str | int], whole: object) -> str:
+    """The sum as it was written, where one container has all of it; else in bytes."""
+    return str(next(iter(limits.values()))) if len(limits) == 1 else str(whole)

@@ -1,0 +1,398 @@
+"""The calls on one cell: each is made here, and each answer goes through the gate (`told`) before anybody sees it.
+
+A cell that says what no honest agent would loses its connection; it may dial again. Deadlines are here, with reasons.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+from typing import Protocol, TypeVar
+
+import structlog
+from grpclib.client import Channel
+
+from cellwire.cell.v1 import cell_grpc
+from cellwire.cell.v1 import cell_pb2 as wire
+from cellwire.cri.v1 import runtime_grpc
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.faults import Fault, Kind
+from cellwire.rpc.call import UnaryMethod, call, translate_errors
+from controller.choice.demand import cdi_devices
+from controller.model.cell import Cell
+from controller.model.names import CellName
+from controller.model.transitions import LIVE
+from controller.sandboxes import told
+from controller.sandboxes.gate import ServicesStream, gate
+from controller.sandboxes.told import Made, Measured, News, Pace
+
+log = structlog.get_logger()
+# The kubelet's own: what makes namespaces and processes may take this long on a busy cell.
+QUICK = 120.0
+# A kubelet sets no deadline on a pull; the cell ends one that makes no progress long before this.
+PULL = 6 * 3600.0
+# What a cell has in memory.
+SHORT = 30.0
+# For who must answer a kubelet, in its 2 minutes: longer than a cell's pause between two tries to dial.
+PATIENCE = 20.0
+PAUSE = 0.3
+# Of a cell's own accord: a container that crashes all the time has ten events a second, all of a busy pod's a hundred.
+EVENTS_EACH_SECOND, EVENTS_AT_ONCE = 200.0, 4000.0
+# A message of so many bytes counts as one more event.
+EVENT_BYTES = 16 << 10
+# Messages that are taken from what has arrived before anybody else has a turn.
+TURN = 32
+
+Request = TypeVar("Request")
+Reply = TypeVar("Reply")
+Value = TypeVar("Value")
+
+
+class Reached(Protocol):
+    """Who has the way to a cell: the fleet, as a rule (`controller.fleet.cells.Cells`)."""
+
+    def get(self, name: CellName) -> Cell | None:
+        """The cell as known now."""
+        ...
+
+    async def connected(self, name: CellName) -> Channel:
+        """The channel to a cell, waited for. Raises Fault UNAVAILABLE once it is lost or gone."""
+        ...
+
+
+def is_over(cell: Cell | None) -> bool:
+    """Whether nothing can be had of a cell any more."""
+    return cell is None or cell.state not in LIVE
+
+
+class Newcomer:
+    """The way to a cell that nobody knows yet."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def get(self, name: CellName) -> Cell | None:
+        """Nothing is known of it."""
+        del name
+
+    async def connected(self, name: CellName) -> Channel:
+        """The connection on which it came."""
+        del name
+        return self._channel
+
+
+class OneCell:
+    """The runtime on one cell. `patience` is how long, in seconds, a call waits for the cell to be connected, and then
+    it is made once; without it a call waits as long as the cell may come back, and is made again when a lost connection
+    has ended it.
+    """
+
+    def __init__(self, cells: Reached, name: CellName, *, patience: float | None = None) -> None:
+        self.name = name
+        self._cells = cells
+        self._patience = patience
+
+    async def connect(self) -> Channel:
+        """The connection, once there is one. Raises Fault: UNAVAILABLE if it is over, else UNREACHABLE."""
+        try:
+            async with asyncio.timeout(self._patience):
+                return await self._cells.connected(self.name)
+        except TimeoutError as error:
+            cause = f"it has not been connected for {self._patience:g} s"
+            raise Fault(Kind.UNREACHABLE, f"cell {self.name}", cause, "it redials by itself; ask again") from error
+
+    async def run_sandbox(self, config: cri.PodSandboxConfig, handler: str, known: Callable[[str], bool]) -> str:
+        """Make the sandbox; its id, which nobody may know yet. Raises Fault."""
+        return await self._ask(
+            lambda channel: runtime_grpc.RuntimeServiceStub(channel).RunPodSandbox,
+            cri.RunPodSandboxRequest(config=config, runtime_handler=handler),
+            lambda reply: told.fresh(reply.pod_sandbox_id, "sandbox", known),
+        )
+
+    async def sandbox_status(self, sandbox: str, deadline: float = QUICK) -> cri.PodSandboxStatus:
+        """The status of the cell's sandbox. Raises Fault."""
+        return await self._ask(
+            lambda channel: runtime_grpc.RuntimeServiceStub(channel).PodSandboxStatus,
+            cri.PodSandboxStatusRequest(pod_sandbox_id=sandbox),
+            lambda reply: told.sandbox(reply.status, sandbox, self._recorded()),
+            deadline,
+        )
+
+    async def stop_sandbox(self, sandbox: str) -> None:
+        """Stop it and its containers. Raises Fault."""
+        asked = cri.StopPodSandboxRequest(pod_sandbox_id=sandbox)
+        await self._do(lambda channel: runtime_grpc.RuntimeServiceStub(channel).StopPodSandbox, asked)
+
+    async def update_sandbox(self, asked: cri.UpdatePodSandboxResourcesRequest) -> None:
+        """Hold the pod to new resources. Raises Fault."""
+        await self._do(lambda channel: runtime_grpc.RuntimeServiceStub(channel).UpdatePodSandboxResources, asked)
+
+    async def containers(self, sandbox: str) -> tuple[Made, ...]:
+        """All containers of a sandbox. Raises Fault."""
+        return await self._ask(
+            lambda channel: runtime_grpc.RuntimeServiceStub(channel).ListContainers,
+            cri.ListContainersRequest(filter=cri.ContainerFilter(pod_sandbox_id=sandbox)),
+            lambda reply: told.containers(reply, sandbox),
+        )
+
+    def devices(self) -> tuple[str, ...]:
+        """What a container of the cell's pod asks for where nobody says which of them has the pod's GPUs."""
+        cell = self._cells.get(self.name)
+        if cell is None or cell.claim is None or not cell.claim.demand.gpus:
+            return ()
+        bought = cell.offer.shape.gpus if cell.offer is not None else None
+        return cdi_devices(cell.claim.demand.gpu_vendor or (bought.vendor if bought else ""))
+
+    async def create_container(self, asked: cri.CreateContainerRequest, known: Callable[[str], bool]) -> str:
+        """Make a container; its id, which nobody may know yet. One of the same name and attempt that nobody knows was
+        made for a controller that died before it wrote it down, or before its answer came: it is made anew.
+        Raises Fault.
+        """
+        try:
+            return await self._create(asked, known)
+        except Fault as fault:
+            if fault.kind is not Kind.EXISTS:
+                raise
+            wanted = asked.config.metadata
+            listed = await self.containers(asked.pod_sandbox_id)
+            unknown = [one.id for one in listed if (one.name, one.attempt) == (wanted.name, wanted.attempt)]
+            unknown = [one for one in unknown if not known(one)]
+            if not unknown:
+                raise
+        for one in unknown:
+            log.info("a container that nobody knew of is made anew", container=one, sandbox=asked.pod_sandbox_id)
+            await self.remove_container(one)
+        return await self._create(asked, known)
+
+    async def start_container(self, container: str) -> None:
+        """Start a created container. Raises Fault."""
+        asked = cri.StartContainerRequest(container_id=container)
+        await self._do(lambda channel: runtime_grpc.RuntimeServiceStub(channel).StartContainer, asked)
+
+    async def stop_container(self, container: str, grace: float) -> None:
+        """Stop a container within `grace` seconds; the stopped and the unknown are no error. Raises Fault."""
+        seconds = max(0, round(grace))
+        asked = cri.StopContainerRequest(container_id=container, timeout=seconds)
+        await self._do(lambda channel: runtime_grpc.RuntimeServiceStub(channel).StopContainer, asked, QUICK + seconds)
+
+    async def remove_container(self, container: str) -> None:
+        """Remove a container; the unknown is removed already. Raises Fault."""
+        asked = cri.RemoveContainerRequest(container_id=container)
+        await self._do(lambda channel: runtime_grpc.RuntimeServiceStub(channel).RemoveContainer, asked)
+
+    async def update_container(self, asked: cri.UpdateContainerResourcesRequest) -> None:
+        """Hold a container to new resources. Raises Fault."""
+        await self._do(lambda channel: runtime_grpc.RuntimeServiceStub(channel).UpdateContainerResources, asked)
+
+    async def container_status(self, container: str, deadline: float = QUICK) -> cri.ContainerStatus | None:
+        """A container's status; None where the cell knows it no more. Raises Fault."""
+        try:
+            return await self._ask(
+                lambda channel: runtime_grpc.RuntimeServiceStub(channel).ContainerStatus,
+                cri.ContainerStatusRequest(container_id=container),
+                lambda reply: told.container(reply.status, container),
+                deadline,
+            )
+        except Fault as fault:
+            if fault.kind is Kind.NOT_FOUND:
+                return None
+            raise
+
+    async def exec_sync(self, asked: cri.ExecSyncRequest, deadline: float) -> cri.ExecSyncResponse:
+        """Run a command and wait for it. Raises Fault."""
+        return await self._ask(
+            lambda channel: runtime_grpc.RuntimeServiceStub(channel).ExecSync, asked, told.output, deadline
+        )
+
+    async def image(self, reference: str) -> cri.Image | None:
+        """An image that is on the cell, or None. Raises Fault."""
+        described = await self.described(cri.ImageStatusRequest(image=cri.ImageSpec(image=reference)))
+        return described.image if described.HasField("image") and described.image.id else None
+
+    async def described(self, asked: cri.ImageStatusRequest) -> cri.ImageStatusResponse:
+        """An image that is on the cell, with all that it knows of it where that is asked. Raises Fault."""
+        return await self._ask(
+            lambda channel: runtime_grpc.ImageServiceStub(channel).ImageStatus, asked, told.described, SHORT
+        )
+
+    async def images(self, deadline: float = SHORT) -> tuple[cri.Image, ...]:
+        """All images that are on the cell. Raises Fault."""
+        return await self._ask(
+            lambda channel: runtime_grpc.ImageServiceStub(channel).ListImages,
+            cri.ListImagesRequest(),
+            lambda reply: told.images(reply.images),
+            deadline,
+        )
+
+    async def pull_image(self, asked: cri.PullImageRequest, deadline: float = PULL) -> str:
+        """Pull an image; what CreateContainer wants of it. Raises Fault."""
+        return await self._ask(
+            lambda channel: runtime_grpc.ImageServiceStub(channel).PullImage,
+            asked,
+            lambda reply: told.reference(reply.image_ref),
+            deadline,
+        )
+
+    async def remove_image(self, spec: cri.ImageSpec) -> None:
+        """Remove an image; the unknown is removed already. Raises Fault."""
+        asked = cri.RemoveImageRequest(image=spec)
+        await self._do(lambda channel: runtime_grpc.ImageServiceStub(channel).RemoveImage, asked, SHORT)
+
+    async def stats(self, sandbox: str, own: Collection[str]) -> Measured:
+        """What the cell measures of its sandbox and of these containers, which are its own. Raises Fault."""
+        channel = await self.connect()
+        stub = runtime_grpc.RuntimeServiceStub(channel)
+        containers = await call(stub.ListContainerStats, cri.ListContainerStatsRequest(), deadline=SHORT)
+        sandboxes = await call(stub.ListPodSandboxStats, cri.ListPodSandboxStatsRequest(), deadline=SHORT)
+        metrics = await call(stub.ListPodSandboxMetrics, cri.ListPodSandboxMetricsRequest(), deadline=SHORT)
+        with gate(channel, self.name):
+            return told.stats(containers, sandboxes, metrics, sandbox, own)
+
+    async def usage(self, sandbox: str, own: Collection[str]) -> dict[str, told.Used]:
+        """What these containers of its sandbox have used so far. Raises Fault."""
+        wanted = cri.ContainerStatsFilter(pod_sandbox_id=sandbox)
+        return await self._ask(
+            lambda channel: runtime_grpc.RuntimeServiceStub(channel).ListContainerStats,
+            cri.ListContainerStatsRequest(filter=wanted),
+            lambda reply: told.used(reply, sandbox, own),
+            SHORT,
+        )
+
+    async def abilities(self) -> tuple[cri.ListMetricDescriptorsResponse, cri.StatusResponse]:
+        """What its metrics are called, and what its runtime can do. Raises Fault."""
+        channel = await self.connect()
+        stub = runtime_grpc.RuntimeServiceStub(channel)
+        descriptors = await call(stub.ListMetricDescriptors, cri.ListMetricDescriptorsRequest(), deadline=SHORT)
+        status = await call(stub.Status, cri.StatusRequest(), deadline=SHORT)
+        with gate(channel, self.name):
+            return told.abilities(descriptors, status)
+
+    async def read_file(self, path: str, limit: int, deadline: float = SHORT) -> bytes:
+        """The end of a small file of the cell, at most so many bytes. Raises Fault."""
+        return await self._ask(
+            lambda channel: cell_grpc.CellStub(channel).ReadFile,
+            wire.ReadFileRequest(path=path, limit=limit),
+            lambda reply: told.file_end(reply.data, limit),
+            deadline,
+        )
+
+    async def disk_usage(self, folders: Sequence[str]) -> tuple[int, ...]:
+        """How many bytes of disk each of these folders of the cell takes. Raises Fault."""
+        return await self._ask(
+            lambda channel: cell_grpc.CellStub(channel).DiskUsage,
+            wire.DiskUsageRequest(folders=folders),
+            lambda reply: told.sizes(reply.bytes, folders),
+            SHORT,
+        )
+
+    async def mount_folder(self, asked: wire.MountFolderRequest) -> None:
+        """Mount a folder of a file server on the cell, within `QUICK` s whatever the server does. Raises Fault."""
+        await self._do(lambda channel: cell_grpc.CellStub(channel).MountFolder, asked)
+
+    async def dial_worker(self, worker: wire.DialWorkerRequest) -> None:
+        """Have the cell dial this worker as well. Raises Fault."""
+        await self._do(lambda channel: cell_grpc.CellStub(channel).DialWorker, worker)
+
+    async def put_files(self, start: wire.PutFilesStart, messages: Sequence[wire.PutFilesInput]) -> None:
+        """Write a tree of files below one folder of the cell, whole or not at all. Raises Fault."""
+        while True:
+            channel = await self.connect()
+            try:
+                async with asyncio.timeout(QUICK):
+                    await _sent(channel, start, messages)
+                return
+            except TimeoutError as error:
+                cause = f"the cell did not take it within {QUICK:g} s"
+                raise Fault(Kind.TIMEOUT, f"folder {start.folder}", cause, "it is tried again") from error
+            except Fault as fault:
+                if fault.kind is not Kind.UNREACHABLE or self._patience is not None:
+                    raise
+            await asyncio.sleep(PAUSE)
+
+    async def events(
+        self,
+        sandbox: str,
+        owner_of: Callable[[str], str | None],
+        begun: Callable[[], Awaitable[None]],
+        heard: Callable[[News], Awaitable[None]],
+    ) -> None:
+        """Hear what happens on the cell until the stream ends. `begun` is awaited once it stands, so that no change
+        falls between the two; `owner_of` tells the sandbox of a container. Raises Fault.
+        """
+        channel = await self.connect()
+        pace = Pace(EVENTS_EACH_SECOND, EVENTS_AT_ONCE, time.monotonic())
+        taken = 0
+        with translate_errors():
+            async with runtime_grpc.RuntimeServiceStub(channel).GetContainerEvents.open() as stream:
+                await stream.send_message(cri.GetEventsRequest(), end=True)
+                await begun()
+                async for event in stream:
+                    with gate(channel, self.name):
+                        if not pace.take(1 + event.ByteSize() / EVENT_BYTES, time.monotonic()):
+                            raise told.untrue("events", f"the cell tells more than {EVENTS_EACH_SECOND:g} a second")
+                        news = told.event(event, sandbox, owner_of, self._recorded())
+                    await heard(news)
+                    taken += 1
+                    if taken % TURN == 0:
+                        await asyncio.sleep(0)
+
+    @asynccontextmanager
+    async def services(self, start: wire.ServicesStart) -> AsyncGenerator[ServicesStream]:
+        """The stream by which it is told of Services and asks for them. Raises Fault."""
+        channel = await self.connect()
+        with translate_errors():
+            async with cell_grpc.CellStub(channel).Services.open() as stream:
+                telling = ServicesStream(stream, channel, self.name)
+                await telling.tell(wire.ServicesInput(start=start))
+                yield telling
+
+    def _recorded(self) -> frozenset[str]:
+        """The addresses that the cloud has told of the cell; none where it has told no pod's."""
+        cell = self._cells.get(self.name)
+        if cell is None or not cell.pod_address:
+            return frozenset()
+        return frozenset(filter(None, (cell.pod_address, cell.pod_address6, cell.address)))
+
+    async def _create(self, asked: cri.CreateContainerRequest, known: Callable[[str], bool]) -> str:
+        return await self._ask(
+            lambda channel: runtime_grpc.RuntimeServiceStub(channel).CreateContainer,
+            asked,
+            lambda reply: told.fresh(reply.container_id, "container", known),
+        )
+
+    async def _do(
+        self, method: Callable[[Channel], UnaryMethod[Request, Reply]], request: Request, deadline: float = QUICK
+    ) -> None:
+        """A call whose answer says nothing."""
+        await self._ask(method, request, lambda _: None, deadline)
+
+    async def _ask(
+        self,
+        method: Callable[[Channel], UnaryMethod[Request, Reply]],
+        request: Request,
+        check: Callable[[Reply], Value],
+        deadline: float = QUICK,
+    ) -> Value:
+        while True:
+            channel = await self.connect()
+            try:
+                reply = await call(method(channel), request, deadline=deadline)
+            except Fault as fault:
+                if fault.kind is not Kind.UNREACHABLE or self._patience is not None:
+                    raise
+            else:
+                with gate(channel, self.name):
+                    return check(reply)
+            await asyncio.sleep(PAUSE)
+
+
+async def _sent(channel: Channel, start: wire.PutFilesStart, messages: Sequence[wire.PutFilesInput]) -> None:
+    with translate_errors():
+        async with cell_grpc.CellStub(channel).PutFiles.open() as stream:
+            await stream.send_message(wire.PutFilesInput(start=start))
+            for message in messages:
+                await stream.send_message(message)
+            await stream.send_message(wire.PutFilesInput(commit=wire.PutFilesCommit()), end=True)
+            await stream.recv_message()

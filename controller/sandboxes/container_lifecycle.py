@@ -1,0 +1,156 @@
+"""The life of a container on its cell, in memory as it goes: made, started, stopped, removed."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+import structlog
+
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.faults import Fault, Kind
+from controller.fleet.cells import Cells
+from controller.model.names import CellName
+from controller.sandboxes import ending, following, reducer
+from controller.sandboxes.carried import Carrier
+from controller.sandboxes.cell_client import OneCell, is_over
+from controller.sandboxes.following import Following
+from controller.sandboxes.memory import Memory
+from controller.sandboxes.records import ContainerRecord, SandboxRecord
+from controller.sandboxes.resize import require_fits
+
+log = structlog.get_logger()
+
+
+class Containers:
+    """Containers of one room. `patience` is how long its calls wait for a cell that has lost its connection, see
+    `cell.OneCell`.
+    """
+
+    def __init__(
+        self, cells: Cells, memory: Memory, followed: Following, carrier: Carrier, patience: float | None
+    ) -> None:
+        self._cells = cells
+        self._memory = memory
+        self._following = followed
+        self._carrier = carrier
+        self._patience = patience
+
+    def on(self, cell: CellName) -> OneCell:
+        """The runtime on a cell."""
+        return OneCell(self._cells, cell, patience=self._patience)
+
+    async def create(
+        self,
+        asked: cri.CreateContainerRequest,
+        known_as: cri.ContainerConfig,
+        *,
+        log_path: str = "",
+        copies: dict[str, str] | None = None,
+    ) -> str:
+        """Make a container of a sandbox; its id. `known_as` is its config as it is told to who asks for its status,
+        the paths in it; for the rest see `records.ContainerRecord`. Raises Fault.
+        """
+        sandbox = self._memory.sandbox(asked.pod_sandbox_id)
+        there = self.on(sandbox.cell)
+        container_id = await there.create_container(asked, self._memory.knows_any)
+        status = await there.container_status(container_id)
+        if status is None:
+            raise Fault(Kind.UNAVAILABLE, f"container {container_id[:13]}", "its cell knows it no more", "ask again")
+        reducer.name_container(status, known_as)
+        status.log_path = log_path
+        record = ContainerRecord(
+            id=container_id,
+            sandbox=sandbox.id,
+            cell=sandbox.cell,
+            status=status.SerializeToString(),
+            log_path=log_path,
+            copies=copies or {},
+        )
+        await self._carrier.put(there, record.id, msgspec.msgpack.encode(record))
+        await self._memory.put_container(record)
+        self._following.start_log(record)
+        return container_id
+
+    async def start(self, container_id: str) -> None:
+        """Start a created container. Raises Fault."""
+        record = self._memory.container(container_id)
+        before = cri.ContainerStatus.FromString(record.status)
+        require_ready(self._memory.sandbox(record.sandbox), before.metadata.name)
+        there = self.on(record.cell)
+        try:
+            await there.start_container(record.id)
+        except Fault:
+            await self._learn(there, record.id)
+            # A call that a lost connection has ended is made again, and may have been heard the first time.
+            if before.state != cri.CONTAINER_CREATED or not _has_run(self._memory.container(record.id)):
+                raise
+        else:
+            await self._learn(there, record.id)
+
+    async def stop(self, container_id: str, grace: float) -> None:
+        """Stop the container within its grace. The unknown and the lost are stopped already."""
+        try:
+            record = self._memory.container(container_id)
+        except Fault:
+            return
+        if reducer.exited(record.status):
+            return
+        there = self.on(record.cell)
+        await there.connect()  # how much is left of its instance is known afterwards
+        if (cell := self._cells.get(record.cell)) is not None:
+            grace = ending.within(cell.announced, grace, time.time())
+        await there.stop_container(record.id, grace)
+        await self._learn(there, record.id)
+
+    async def remove(self, container_id: str) -> None:
+        """Remove the container on its cell, if that still lives, and forget it. The unknown is removed already."""
+        try:
+            record = self._memory.container(container_id)
+        except Fault:
+            return
+        await self.stop(record.id, 0)
+        await self._following.log_complete(record.id)
+        over = is_over(self._cells.get(record.cell)) or self._memory.sandbox(record.sandbox).released
+        if not over:
+            await self.on(record.cell).remove_container(record.id)
+        await self._memory.forget_container(record)
+        self._following.removed(record.id)
+
+    async def update(self, request: cri.UpdateContainerResourcesRequest) -> None:
+        """Change what a container may use, within what its cell has. Raises Fault."""
+        record = self._memory.container(request.container_id)
+        cell = self._cells.get(record.cell)
+        if cell is not None:
+            name = cri.ContainerStatus.FromString(record.status).metadata.name
+            require_fits(f"container {name}", request.linux, cell)
+        there = self.on(record.cell)
+        request.container_id = record.id
+        await there.update_container(request)
+        await self._learn(there, record.id)
+
+    async def exec_sync(self, request: cri.ExecSyncRequest, deadline: float) -> cri.ExecSyncResponse:
+        """Run a command in a container and wait for it. Raises Fault."""
+        record = self._memory.container(request.container_id)
+        request.container_id = record.id
+        return await self.on(record.cell).exec_sync(request, deadline)
+
+    async def _learn(self, there: OneCell, container_id: str) -> None:
+        """Take the container's state over at once, so that the next question finds it."""
+        try:
+            await following.learn(self._memory, there, container_id, await there.container_status(container_id))
+        except Fault as fault:
+            log.info("container state not known yet", container=container_id, cause=str(fault))
+
+
+def require_ready(sandbox: SandboxRecord, container: str) -> None:
+    """Raises Fault PRECONDITION where no container can be made or started in the sandbox any more."""
+    if sandbox.released or cri.PodSandboxStatus.FromString(sandbox.status).state != cri.SANDBOX_READY:
+        cause = f"its sandbox {sandbox.id[:13]} is not ready"
+        raise Fault(Kind.PRECONDITION, f"container {container}", cause, "run the pod anew")
+
+
+def _has_run(record: ContainerRecord) -> bool:
+    status = cri.ContainerStatus.FromString(record.status)
+    refused = status.exit_code == 128 and status.reason in {"StartError", "ContainerCannotRun"}
+    return status.state in {cri.CONTAINER_RUNNING, cri.CONTAINER_EXITED} and bool(status.started_at) and not refused

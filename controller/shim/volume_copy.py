@@ -1,0 +1,203 @@
+"""Copies files from the worker to a cell: what the kubelet prepared for a pod.
+
+Owner, mode and symbolic links are kept. What is sent is one state of the folder: where the kubelet swaps a volume
+while it is read, it is read again. Nothing is visible on the cell before the whole is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import glob
+import os
+import stat
+from pathlib import Path, PurePosixPath
+
+from cellwire.cell.v1 import cell_pb2 as wire
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.faults import Fault, Kind
+from controller.sandboxes.cell_client import OneCell
+from controller.shim import mount_translation
+from controller.shim.subpaths import part_of, path_of
+from hostkit import mountinfo
+
+CHUNK = 1 << 18
+# A configMap or secret holds 1 MiB at most; a projected volume may gather many of them.
+LARGEST_VOLUME = 32 << 20
+MOST_ENTRIES = 10_000
+# A kubelet swaps a volume at most once in a second or so; who loses so often against it has another problem.
+READS = 5
+CURRENT = "..data"
+
+Mark = tuple[str, int, int, int]
+
+
+def mark(source: Path) -> Mark:
+    """What changes whenever a kubelet changes the volume. Raises OSError where it is gone."""
+    found = source.lstat()
+    try:
+        generation = str((source / CURRENT).readlink())
+    except OSError:
+        generation = ""
+    return generation, found.st_ino, found.st_mtime_ns, found.st_ctime_ns
+
+
+def where(source: Path, on_cell: str) -> str:
+    """The path on the cell of a folder or single file: a file travels in a folder of its own."""
+    path = PurePosixPath(on_cell)
+    return str(path) if source.is_dir() else str(path.parent / "files" / path.name / path.name)
+
+
+def subpath(pods_folder: str, uid: str, path: str) -> mount_translation.SubPath | None:
+    """What a subPath mount of the kubelet shows; None for any other path."""
+    match mount_translation.below(pods_folder, uid, path):
+        case ("volume-subpaths", volume, _, _):
+            pod = Path(path).parents[3]
+        case _:
+            return None
+    found = next((one for one in (pod / "volumes").glob(f"*/{glob.escape(volume)}")), None)
+    present = mountinfo.own()
+    if found is None:
+        return mount_translation.SubPath(plugin="", part=path_of(path, present, pods_folder))
+    return mount_translation.SubPath(plugin=found.parent.name, part=part_of(path, str(found), present))
+
+
+def medium(pods_folder: str, uid: str, path: str) -> mount_translation.Medium | None:
+    """What the kubelet has mounted for an emptyDir, asked by a mount of it or of a part of it; None for nothing."""
+    match mount_translation.below(pods_folder, uid, path):
+        case ("volumes", mount_translation.EMPTY_DIR, _):
+            folder = Path(path)
+        case ("volume-subpaths", volume, _, _):
+            folder = Path(path).parents[3] / "volumes" / mount_translation.EMPTY_DIR / volume
+        case _:
+            return None
+    found = mountinfo.at(str(folder), mountinfo.own())
+    return mount_translation.Medium(kind=found.kind, size=mountinfo.size(found)) if found is not None else None
+
+
+def served(pods_folder: str, uid: str, path: str) -> mount_translation.Served | None:
+    """The folder of an NFS server that the kubelet has mounted for a volume, asked by a mount of it or of a part of it.
+
+    None for any other, and for one that a helper on this worker serves: a cell has none.
+    """
+    present = mountinfo.own()
+    match mount_translation.below(pods_folder, uid, path):
+        case ("volumes", _, _, *_):
+            return mount_translation.served_by(mountinfo.at(path, present))
+        case ("volume-subpaths", volume, _, _):
+            found = (Path(path).parents[3] / "volumes").glob(f"*/{glob.escape(volume)}")
+            return next(
+                (one for each in found if (one := mount_translation.served_by(mountinfo.at(str(each), present)))), None
+            )
+        case _:
+            return None
+
+
+async def mount_served(there: OneCell, planned: mount_translation.PlannedMount) -> str:
+    """Have the cell mount the same folder of the same server; the path there of what is shown. Raises Fault."""
+    if (served := planned.served) is None:
+        raise Fault(Kind.BROKEN, f"mount of {planned.source}", "no server is known for it")
+    await there.mount_folder(
+        wire.MountFolderRequest(
+            target=planned.on_cell,
+            server=served.server,
+            path=served.path,
+            options=served.options,
+            read_only=served.read_only,
+        )
+    )
+    return str(PurePosixPath(planned.on_cell) / planned.part)
+
+
+async def send(there: OneCell, source: Path, on_cell: str) -> str:
+    """Copy a folder or file to the cell; returns its path there. Raises Fault."""
+    messages = await asyncio.to_thread(snapshot, source)
+    path = where(source, on_cell)
+    folder = path if source.is_dir() else str(PurePosixPath(path).parent)
+    await there.put_files(wire.PutFilesStart(folder=folder), messages)
+    return path
+
+
+async def send_seccomp(
+    there: OneCell, uid: str, context: cri.LinuxContainerSecurityContext | cri.LinuxSandboxSecurityContext
+) -> None:
+    """Copy a seccomp profile of this worker to the cell, and name it by its path there. Raises Fault."""
+    profile = context.seccomp
+    if profile.profile_type != cri.SecurityProfile.Localhost:
+        return
+    source = Path(profile.localhost_ref)
+    if not source.is_file():
+        mend = "put it below the kubelet's seccomp folder on this worker"
+        raise Fault(Kind.INVALID, f"seccomp profile {source}", "there is no such file", mend)
+    profile.localhost_ref = await send(there, source, f"{mount_translation.CELL_ROOT}/{uid}/seccomp/{source.name}")
+
+
+async def make_folder(there: OneCell, on_cell: str, like: Path | None = None, *, memory: int | None = None) -> None:
+    """An empty folder with the owner and mode of `like`; one that exists keeps its content. Raises Fault.
+
+    Without `like`, or where that is gone, any user of the pod may write to it, as to an emptyDir. With `memory` it is
+    a file system in memory that holds so many bytes.
+    """
+    own = wire.FileEntry(path=".", mode=stat.S_IFDIR | 0o777)
+    if like is not None and like.is_dir():
+        own = _entry(".", like)
+    if memory is not None:
+        own.memory.CopyFrom(wire.Memory(size_bytes=memory))
+    await there.put_files(wire.PutFilesStart(folder=on_cell, keep_existing=True), [wire.PutFilesInput(entry=own)])
+
+
+def snapshot(source: Path) -> list[wire.PutFilesInput]:
+    """One state of a folder, or of a file, as messages. Blocks. Raises Fault."""
+    for _ in range(READS):
+        try:
+            before = mark(source)
+            messages = _folder(source) if source.is_dir() else _file(source.name, source, 0)
+            if mark(source) == before:
+                return messages
+        except FileNotFoundError as error:
+            if not source.exists():
+                raise Fault(Kind.NOT_FOUND, f"volume {source}", "it is gone from this worker") from error
+        except OSError as error:
+            raise Fault(Kind.BROKEN, f"volume {source}", f"it could not be read: {error}") from error
+    raise Fault(
+        Kind.UNAVAILABLE, f"volume {source}", f"it changed {READS} times while it was read", "it is tried again"
+    )
+
+
+def _folder(folder: Path) -> list[wire.PutFilesInput]:
+    messages = [wire.PutFilesInput(entry=_entry(".", folder))]
+    size = entries = 0
+    for root, folders, files in os.walk(folder):
+        for name in sorted(folders) + sorted(files):
+            path = Path(root) / name
+            entries += 1
+            if entries > MOST_ENTRIES:
+                raise _too_large(folder, f"more than {MOST_ENTRIES} files")
+            new = _file(str(path.relative_to(folder)), path, size)
+            size += sum(len(message.data) for message in new)
+            messages += new
+    return messages
+
+
+def _file(name: str, path: Path, before: int) -> list[wire.PutFilesInput]:
+    entry = _entry(name, path)
+    messages = [wire.PutFilesInput(entry=entry)]
+    if stat.S_ISREG(entry.mode):
+        if before + path.stat().st_size > LARGEST_VOLUME:
+            raise _too_large(path, f"more than {LARGEST_VOLUME >> 20} MiB")
+        with path.open("rb") as file:
+            while data := file.read(CHUNK):
+                messages.append(wire.PutFilesInput(data=data))
+    return messages
+
+
+def _entry(name: str, path: Path) -> wire.FileEntry:
+    found = path.lstat()
+    entry = wire.FileEntry(path=name, mode=found.st_mode, uid=found.st_uid, gid=found.st_gid)
+    if stat.S_ISLNK(found.st_mode):
+        entry.target = str(path.readlink())
+    return entry
+
+
+def _too_large(path: Path, what: str) -> Fault:
+    mend = "put it into the image, or have the pod fetch it"
+    return Fault(Kind.INVALID, f"volume {path}", f"it holds {what}, and is not copied to a cell", mend)
