@@ -76,6 +76,13 @@ class PullProgress(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):
     layers_total: int
 
 
+class PullDelayed(msgspec.Struct, frozen=True, kw_only=True, tag="delayed"):
+    """What a pull waits for, where that takes so long that a person should know."""
+
+    image: str
+    why: str
+
+
 class LayerReady(msgspec.Struct, frozen=True, kw_only=True, tag="layer"):
     """A verified, complete layer, told in the order of the chain. `folder` is in the work folder, or `shared`."""
 
@@ -138,5 +145,5 @@ class Unpacked(msgspec.Struct, frozen=True, kw_only=True, tag="unpacked"):
     whiteouts: list[bytes] = []
 
 
-PullMessage = PullProgress | LayerReady | Pulled | Failure
+PullMessage = PullProgress | PullDelayed | LayerReady | Pulled | Failure
 UnpackMessage = Unpacked | Failure

@@ -25,17 +25,33 @@ from cellagent.images import (
     registry_client,
 )
 from cellagent.images.extract import fault_of
-from cellagent.images.messages import Failure, LayerReady, Pulled, PullMessage, PullProgress, PullRequest
+from cellagent.images.messages import (
+    Failure,
+    LayerReady,
+    PullDelayed,
+    Pulled,
+    PullMessage,
+    PullProgress,
+    PullRequest,
+)
 from cellagent.images.shared import SharedLayers
 from cellwire.faults import Fault, Kind
 
 PROGRESS_SECONDS = 0.2
+# A person hears within 5 s, if not of the image then of what keeps it; and again, no more often than it is shown.
+QUIET_SECONDS, AGAIN_SECONDS = 4.4, 10.0
+LOOK_SECONDS = 0.1
 
 
 class ProgressTeller:
-    """Tells the parent how far we are, and the stall clock that we are alive."""
+    """Tells the parent how far we are or what we wait for, and the stall clock that we are alive. `began` is when the
+    pull was asked for (monotonic).
+    """
 
-    def __init__(self, image: str, stall: asyncio.Timeout, stall_seconds: float) -> None:
+    def __init__(self, image: str, stall: asyncio.Timeout, stall_seconds: float, began: float = 0.0) -> None:
+        self._heard = began or time.monotonic()
+        self._excused = 0.0
+        self._asked = ""
         self._image = image
         self._stall = stall
         self._stall_seconds = stall_seconds
@@ -60,14 +76,38 @@ class ProgressTeller:
         tell(layer)
         self._progress()
 
-    def waits(self, seconds: float) -> None:
-        """The registry asked us to wait: to do so is no standstill."""
-        self._alive(seconds)
+    def asks(self, host: str) -> None:
+        """The next answer must come from this host."""
+        self._asked = host
 
-    def _alive(self, more: float = 0.0) -> float:
-        now = time.monotonic()
+    def waits(self, why: str, seconds: float) -> None:
+        """The registry asked us to wait: to do so is no standstill."""
+        self._excused = time.monotonic() + seconds
+        self._wake(seconds)
+        if self._excused - self._heard >= QUIET_SECONDS:
+            self._delayed(why)
+
+    async def watch(self) -> None:
+        """For ever: tell whose answer is missing once nothing has come for so long that a person should know."""
+        told = 0.0
+        while True:
+            now = time.monotonic()
+            due = max(self._heard + QUIET_SECONDS, self._excused, told + AGAIN_SECONDS)
+            if now >= due and self._asked:
+                told = now
+                self._delayed(f"{self._asked} has sent nothing for {now - self._heard:.0f} s")
+            await asyncio.sleep(max(due - now, LOOK_SECONDS))
+
+    def _delayed(self, why: str) -> None:
+        tell(PullDelayed(image=self._image, why=why))
+
+    def _alive(self) -> float:
+        self._heard = time.monotonic()
+        self._wake()
+        return self._heard
+
+    def _wake(self, more: float = 0.0) -> None:
         self._stall.reschedule(asyncio.get_running_loop().time() + self._stall_seconds + more)
-        return now
 
     def _progress(self) -> None:
         tell(
@@ -92,8 +132,13 @@ async def pull(request: PullRequest) -> Pulled:
     thing = f"image {wanted}"
     try:
         async with asyncio.timeout(request.stall_seconds) as stall:
-            teller = ProgressTeller(request.reference, stall, request.stall_seconds)
-            return await _pull(request, wanted, teller)
+            teller = ProgressTeller(request.reference, stall, request.stall_seconds, request.asked_at)
+            async with asyncio.TaskGroup() as group:
+                watch = group.create_task(teller.watch())
+                try:
+                    return await _pull(request, wanted, teller)
+                finally:
+                    watch.cancel()
     except TimeoutError as error:
         cause = f"the pull made no progress for {request.stall_seconds:g} s"
         raise Fault(Kind.TIMEOUT, thing, cause, reason="PullStalled") from error
@@ -102,7 +147,7 @@ async def pull(request: PullRequest) -> Pulled:
 
 
 async def _pull(request: PullRequest, wanted: reference.Reference, teller: ProgressTeller) -> Pulled:
-    async with registry_client.opened(wanted, request, teller.waits) as source:
+    async with registry_client.opened(wanted, request, teller) as source:
         chosen = await manifest_selection.choose(source, wanted, request.platform)
         found, decoded = chosen.manifest, chosen.decoded
         stack = layers.Stack(

@@ -23,6 +23,7 @@ from cellagent.images.messages import (
     Credentials,
     Failure,
     LayerReady,
+    PullDelayed,
     Pulled,
     PullMessage,
     PullProgress,
@@ -90,7 +91,7 @@ class Puller:
         self,
         store: PullStore,
         group: asyncio.TaskGroup,
-        on_progress: Callable[[PullProgress], None],
+        on_progress: Callable[[PullProgress | PullDelayed], None],
         *,
         stall_seconds: float,
         proxies: Proxies = DIRECT,
@@ -200,7 +201,7 @@ class Puller:
         async with aclosing(told):
             async for message in told:
                 match message:
-                    case PullProgress() as progress:
+                    case PullProgress() | PullDelayed() as progress:
                         self._on_progress(progress)
                     case LayerReady() as layer:
                         self._store.adopt(layer, asyncio.get_running_loop().time())

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -34,6 +35,18 @@ REDIRECTS = 5
 READ_BUFFER = 1 << 20
 
 
+class PullListener(Protocol):
+    """Who hears what a pull waits for."""
+
+    def asks(self, host: str) -> None:
+        """The next answer must come from this host."""
+        ...
+
+    def waits(self, why: str, seconds: float) -> None:
+        """Nothing will come for so long: the registry asked us to wait."""
+        ...
+
+
 class Base:
     """One address that serves the repository."""
 
@@ -46,9 +59,7 @@ class Base:
 
 
 class RegistryClient:
-    """One repository, at its host and the host's mirrors. `waits` is told of the seconds that a registry asks for;
-    `asked_at` is when somebody asked for it (monotonic).
-    """
+    """One repository, at its host and the host's mirrors. `asked_at` is when somebody asked for it (monotonic)."""
 
     def __init__(
         self,
@@ -56,7 +67,7 @@ class RegistryClient:
         reference: Reference,
         bases: Sequence[Base],
         routes: HttpRoutes,
-        waits: Callable[[float], None],
+        listener: PullListener,
         asked_at: float | None = None,
     ) -> None:
         self._session = session
@@ -64,7 +75,7 @@ class RegistryClient:
         self._reference = reference
         self._bases = list(bases)
         self._routes = routes
-        self._waits = waits
+        self._listener = listener
         self.thing = f"image {reference}"
         scope = f"repository:{reference.repository}:pull"
         self._logins = RegistryLogins(session, self.thing, scope, routes)
@@ -111,7 +122,7 @@ class RegistryClient:
             except Transient as error:
                 failures += 1
                 if failures < error.attempts and not patience.is_over(_now()):
-                    await self._pause(failures, error, patience)
+                    await self._pause(bases[0], failures, error, patience)
                     continue
                 fault = self._down(bases[0], error, failures)
             except Fault as refused:
@@ -155,7 +166,7 @@ class RegistryClient:
                 failures += 1
                 if failures >= min(attempts, error.attempts) or patience.is_over(_now()):
                     raise self._down(base, error, failures) from error
-                await self._pause(failures, error, patience)
+                await self._pause(base, failures, error, patience)
 
     @asynccontextmanager
     async def _open(
@@ -171,6 +182,7 @@ class RegistryClient:
             sent = {**headers, "Authorization": host.authorization} if host.authorization else headers
             tls, proxy = self._routes.to(str(url), own=host is base.host)
             connecting = patience.connecting(_now())
+            self._listener.asks(str(host))
             within = registry_answers.limits(connecting)
             async with (
                 registry_answers.network_faults(
@@ -217,8 +229,9 @@ class RegistryClient:
             raise Fault(Kind.BROKEN, self.thing, f"{base.host} redirects to a place without TLS or none")
         return target
 
-    async def _pause(self, failures: int, error: Transient, patience: RetryBudget) -> None:
-        self._waits(error.pause)
+    async def _pause(self, base: Base, failures: int, error: Transient, patience: RetryBudget) -> None:
+        if error.pause:
+            self._listener.waits(f"registry {base.host}: {error}", error.pause)
         jitter = random.uniform(0.75, 1.25)  # noqa: S311 (no secret)
         await asyncio.sleep(patience.pause(failures, error.pause, jitter, _now()))
 
@@ -238,9 +251,7 @@ class RegistryClient:
 
 
 @asynccontextmanager
-async def opened(
-    reference: Reference, request: PullRequest, waits: Callable[[float], None]
-) -> AsyncGenerator[RegistryClient]:
+async def opened(reference: Reference, request: PullRequest, listener: PullListener) -> AsyncGenerator[RegistryClient]:
     """The repository of `reference`, reached as `request` says. Raises Fault."""
     plain = RegistrySettings(host=reference.registry)
     settings = next((each for each in request.registries if each.host == reference.registry), plain)
@@ -252,7 +263,7 @@ async def opened(
         cookie_jar=aiohttp.DummyCookieJar(),
     ) as session:
         yield RegistryClient(
-            session, reference, bases_of(settings, request.credentials), routes, waits, request.asked_at or None
+            session, reference, bases_of(settings, request.credentials), routes, listener, request.asked_at or None
         )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from cellagent.images.handler import ImageService
-from cellagent.images.messages import PullProgress, RegistrySettings
+from cellagent.images.messages import PullDelayed, PullProgress, RegistrySettings
 from cellagent.images.puller import Puller
 from cellagent.images.store import ImageStore, delete
 from cellwire.faults import Fault, Kind
@@ -48,13 +48,13 @@ class ImageRoom:
         self.puller.registries = tuple(registries)
 
 
-def _nothing(_: PullProgress) -> None:
+def _nothing(_: PullProgress | PullDelayed) -> None:
     pass
 
 
 @asynccontextmanager
 async def running(
-    settings: ImageSettings, on_progress: Callable[[PullProgress], None] = _nothing
+    settings: ImageSettings, on_progress: Callable[[PullProgress | PullDelayed], None] = _nothing
 ) -> AsyncGenerator[ImageRoom]:
     """The room, from its folder. Pulls under way end with it. Raises Fault BROKEN for a folder that cannot be used."""
     store, rubbish = _opened(settings)

@@ -17,7 +17,7 @@ import msgspec
 
 from cellagent.images import manifest, shared
 from cellagent.images.image_source import Image
-from cellagent.images.messages import Credentials, LayerReady, Pulled, PullProgress, RegistrySettings
+from cellagent.images.messages import Credentials, LayerReady, PullDelayed, Pulled, PullProgress, RegistrySettings
 from cellagent.images.puller import Puller
 from cellagent.images.reference import Reference
 from cellwire.faults import Fault
@@ -107,7 +107,7 @@ async def share(request: ShareRequest) -> ShareReply:
     return ShareReply(image_id=image.id, unpacked=store.unpacked)
 
 
-def _nothing(_: PullProgress) -> None:
+def _nothing(_: PullProgress | PullDelayed) -> None:
     pass
 
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from cellagent.images.messages import PullProgress
+from cellagent.images.messages import PullDelayed, PullProgress
 from cellwire.cell.v1 import cell_pb2 as wire
 
 # A pull tells of each chunk; a person, and the controller's budget for a cell, are served by one word a second.
@@ -22,9 +22,13 @@ class CellEvents:
         self._clock = clock
         self._told: dict[str, float] = {}
 
-    def pulling(self, progress: PullProgress) -> None:
-        """How far a pull is: told at its beginning, each second, and at its end."""
+    def pulling(self, progress: PullProgress | PullDelayed) -> None:
+        """How far a pull is: told at its beginning, each second, and at its end; and what it waits for."""
         now = self._clock()
+        if isinstance(progress, PullDelayed):
+            said = f"the pull of image {progress.image} waits: {progress.why}"
+            self._tell(wire.CellEvent(at=now, reason="PullDelayed", message=said, warning=True))
+            return
         done = 0 < progress.layers_total <= progress.layers_done
         if not done and now - self._told.get(progress.image, 0.0) < EACH_SECONDS:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from aiohttp import ClientSession, web
 
 from cellagent.daemon import registries
 from cellagent.images import registry_answers
-from cellagent.images.messages import Credentials, PullRequest, RegistrySettings
+from cellagent.images.messages import Credentials, PullDelayed, PullProgress, PullRequest, RegistrySettings
 from cellagent.images.reference import parse
 from cellagent.images.registry_client import RegistryClient, opened
 from cellagent.images.room import ImageRoom, ImageSettings, running
@@ -123,20 +124,36 @@ async def limiting(times: int, asked: str) -> AsyncGenerator[str]:
             yield address
 
 
+class Waits:
+    """Hears what a pull waits for: reasons, and seconds that were asked for."""
+
+    def __init__(self) -> None:
+        self.why: list[str] = []
+        self.seconds: list[float] = []
+
+    def asks(self, host: str) -> None:
+        """Whose answer is awaited is no matter here."""
+
+    def waits(self, why: str, seconds: float) -> None:
+        self.why.append(why)
+        self.seconds.append(seconds)
+
+
 @asynccontextmanager
-async def asking(address: str) -> AsyncGenerator[tuple[RegistryClient, list[float]]]:
+async def asking(address: str) -> AsyncGenerator[tuple[RegistryClient, Waits]]:
     """A registry asked as a pull asks it, in this process; and the waits that the pull is told of, in seconds."""
-    waited: list[float] = []
+    waited = Waits()
     wanted = parse(f"{address}/garden:1")
     request = PullRequest(reference=str(wanted), work="", platform=Platform("linux", "amd64"))
-    async with opened(wanted, request, waited.append) as client:
+    async with opened(wanted, request, waited) as client:
         yield client, waited
 
 
 async def test_a_pull_is_told_of_the_wait_that_a_registry_asks_for() -> None:
     async with limiting(1, "1") as address, asking(address) as (client, waited):
         assert (await client.manifest("1"))[0]
-    assert waited == [1.0]
+    assert waited.seconds == [1.0]
+    assert "it limits the rate of pulls (429) (TOOMANYREQUESTS: beds are full, see the gardener)" in waited.why[0]
 
 
 async def test_a_limit_that_does_not_end_is_told_after_five_tries(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +164,29 @@ async def test_a_limit_that_does_not_end_is_told_after_five_tries(monkeypatch: p
             await client.manifest("1")
     assert caught.value.reason == "RateLimited"
     assert "(tried 5 times)" in str(caught.value)
-    assert waited == [1.0] * 4
+    assert waited.seconds == [1.0] * 4
+
+
+async def test_a_registry_that_takes_a_question_and_answers_nothing_is_told_of_while_it_is_waited_for(
+    tmp_path: Path,
+) -> None:
+    asked, told = asyncio.Event(), asyncio.Queue[PullProgress | PullDelayed]()
+
+    async def silent(request: web.Request) -> web.Response:
+        asked.set()
+        await asyncio.sleep(60)
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", silent)
+    async with serving(app) as address, running(ImageSettings(root=tmp_path), told.put_nowait) as room:
+        async with asyncio.TaskGroup() as group:
+            pulling = group.create_task(room.puller.pull(f"{address}/garden:1", NOBODY))
+            said = await told.get()
+            pulling.cancel()
+    assert asked.is_set()
+    assert isinstance(said, PullDelayed)
+    assert said.why.startswith(f"{address} has sent nothing for ")
 
 
 async def test_a_limit_for_longer_than_anybody_waits_is_told_at_once_with_the_registrys_words(tmp_path: Path) -> None:
