@@ -16,7 +16,7 @@ from typing import Literal
 import pytest
 from aiohttp import ClientSession, web
 
-from cellagent.images.messages import Credentials, PullProgress, RegistrySettings
+from cellagent.images.messages import Credentials, PullDelayed, PullProgress, RegistrySettings
 from cellagent.images.room import ImageRoom, ImageSettings, running
 from cellwire.faults import Fault, Kind
 from tests.support.deaf import deaf
@@ -41,8 +41,8 @@ NOBODY = Credentials()
 
 
 async def test_an_image_of_gzip_zstd_and_plain_layers_is_unpacked_and_found(tmp_path: Path) -> None:
-    progress: list[PullProgress] = []
-    async with running_registry() as registry, running(ImageSettings(root=tmp_path), progress.append) as room:
+    said: list[PullProgress | PullDelayed] = []
+    async with running_registry() as registry, running(ImageSettings(root=tmp_path), said.append) as room:
         pushed = await push_image(
             registry,
             "garden/beans:1",
@@ -71,6 +71,7 @@ async def test_an_image_of_gzip_zstd_and_plain_layers_is_unpacked_and_found(tmp_
         assert (stat.S_IMODE(described.st_mode), described.st_uid, described.st_gid) == (0o750, 3, 4)
         for text in (pushed.name, image.digests[0], image.id, image.id[7:], image.id[7:19]):
             assert room.store.find(text) == image
+        progress = [one for one in said if isinstance(one, PullProgress)]
         assert progress[-1].layers_done == progress[-1].layers_total == 3
         assert progress[-1].bytes_done == progress[-1].bytes_total == sum(len(one.blob) for one in pushed.layers)
     assert not names(tmp_path / "work")
