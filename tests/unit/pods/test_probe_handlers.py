@@ -13,8 +13,8 @@ import pytest
 from hyperframe.frame import HeadersFrame, PingFrame, SettingsFrame, WindowUpdateFrame
 
 from cellwire.cri.v1 import runtime_pb2 as cri
-from controller.pods import asking
-from controller.pods.asking import LONGEST_HEALTH, SHOWN, STEP, Asked, answered
+from controller.pods import probe_handlers
+from controller.pods.probe_handlers import LONGEST_HEALTH, SHOWN, STEP, Asked, answered
 
 GRPC = {"grpc": {"port": 5000}}
 ASKED = Asked({"name": "main"}, "c", "s")
@@ -50,7 +50,7 @@ class Pod:
 
 @pytest.fixture(autouse=True)
 def tunnels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "RemoteBackend", lambda channel: _POD[0])
+    monkeypatch.setattr(probe_handlers, "RemoteBackend", lambda channel: _POD[0])
 
 
 _POD: list[Any] = []
