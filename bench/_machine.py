@@ -20,13 +20,14 @@ from tests.support import machine
 AS_IT_IS = "--as-it-is"
 
 
-def ready_for_crun() -> None:
-    """Leave what keeps crun from running. Says which OCI runtime ours will use."""
+def ready_for_crun() -> str:
+    """Leave what keeps crun from running. Says which OCI runtime ours will use, and gives its name."""
     if AS_IT_IS not in sys.argv and machine.crun_refuses():
         machine.leave_mounts()
         machine.leave_version2()
     runtime = oci.detect()
     print(f"ours runs {runtime.name} {runtime.version}: {runtime.why}", flush=True)
+    return runtime.name
 
 
 @contextmanager

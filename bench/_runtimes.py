@@ -1,6 +1,8 @@
-"""Two container runtimes side by side for the benchmarks: our agent alone and Debian's containerd, each on a socket.
+"""Container runtimes side by side for the benchmarks, each on a socket: our agent alone, containerd with the OCI
+runtime that ours runs, and containerd as it comes, with runc.
 
-Both pull the same image from the same real registry, and are driven by the same CRI client with the same requests.
+All pull the same image from the same real registry, and are driven by the same CRI client with the same requests. The
+ratio of a benchmark is that to containerd with the same OCI runtime; the other is printed beside it.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +33,8 @@ from examples import image
 HERE = Path(__file__).resolve().parent.parent
 REFERENCE = "127.0.0.1:{port}/web:1"
 UP_SECONDS = 30.0
+DEFAULT = "runc"
+"""The OCI runtime of containerd as it comes."""
 
 
 @dataclass
@@ -110,22 +114,31 @@ class Runtime:
 
 
 @asynccontextmanager
-async def both() -> AsyncGenerator[tuple[Runtime, Runtime]]:
-    """Our agent and containerd, the image already pulled by both."""
+async def all_alone() -> AsyncGenerator[list[Runtime]]:
+    """Our agent, then containerd of both kinds, the image already pulled by each."""
     folder = Path(tempfile.mkdtemp(prefix="chinampa-bench-"))
     port = free_port()
     reference = REFERENCE.format(port=port)
     try:
         async with AsyncExitStack() as stack:
-            ready_for_crun()
+            program = ready_for_crun()
             await stack.enter_async_context(registry(folder, port))
             ours = await stack.enter_async_context(agent(folder / "ours", reference))
-            theirs = await stack.enter_async_context(containerd(folder / "theirs", reference))
-            for runtime in (ours, theirs):
+            runtimes = [ours, *await peers(stack, folder, reference, program)]
+            for runtime in runtimes:
                 await runtime.pull()
-            yield ours, theirs
+            yield runtimes
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+async def peers(stack: AsyncExitStack, folder: Path, reference: str, program: str, pause: str = "") -> list[Runtime]:
+    """containerd with the OCI runtime that ours runs, and where that is another than its own, as it comes."""
+    kinds = [program] if program == DEFAULT else [program, DEFAULT]
+    return [
+        await stack.enter_async_context(containerd(folder / kind, reference, pause, kind, place))
+        for place, kind in enumerate(kinds)
+    ]
 
 
 @asynccontextmanager
@@ -156,37 +169,47 @@ async def agent(folder: Path, reference: str) -> AsyncGenerator[Runtime]:
 
 
 @asynccontextmanager
-async def containerd(folder: Path, reference: str, pause: str = "") -> AsyncGenerator[Runtime]:
-    """Debian's containerd with runc, a bridge network by Debian's CNI plugins."""
+async def containerd(
+    folder: Path, reference: str, pause: str = "", program: str = DEFAULT, place: int = 0
+) -> AsyncGenerator[Runtime]:
+    """containerd with this OCI runtime, a bridge network by Debian's CNI plugins. `place` keeps several apart."""
     folder.mkdir(parents=True)
     path = folder / "cri.sock"
     pause = pause or reference.replace("/web:", "/pause:")
+    bridge, subnet = f"cbench{place}", f"10.{213 + place}.0.0/16"
     (folder / "cni").mkdir()
     network = {
         "cniVersion": "1.0.0",
         "name": "bench",
         "plugins": [
-            {"type": "bridge", "bridge": "cbench0", "isGateway": True, "ipam": {
-                "type": "host-local", "dataDir": str(folder / "ipam"), "ranges": [[{"subnet": "10.213.0.0/16"}]]}}
+            {"type": "bridge", "bridge": bridge, "isGateway": True, "ipam": {
+                "type": "host-local", "dataDir": str(folder / "ipam"), "ranges": [[{"subnet": subnet}]]}}
         ],
     }  # fmt: skip
     (folder / "cni" / "10-bench.conflist").write_text(json.dumps(network))
     with state_in_memory() as state:
-        (folder / "config.toml").write_text(
-            f'version = 2\nroot = "{folder}/root"\nstate = "{state}"\n[grpc]\naddress = "{path}"\n'
-            f'[plugins."io.containerd.grpc.v1.cri"]\nsandbox_image = "{pause}"\n'
-            "restrict_oom_score_adj = true\n"
-            f'[plugins."io.containerd.grpc.v1.cri".cni]\nbin_dir = "/usr/lib/cni"\nconf_dir = "{folder}/cni"\n'
-        )
+        (folder / "config.toml").write_text(_configuration(folder, state, pause, program))
         try:
             async with (
                 process(folder / "log", "containerd", "--config", str(folder / "config.toml")),
-                connected("theirs", path, folder, reference) as runtime,
+                connected(f"containerd+{program}", path, folder, reference) as runtime,
             ):
                 yield runtime
         finally:
-            async with process(folder / "log2", "ip", "link", "del", "cbench0"):
+            async with process(folder / "log2", "ip", "link", "del", bridge):
                 await asyncio.sleep(0.2)
+
+
+def _configuration(folder: Path, state: Path, pause: str, program: str) -> str:
+    cri_plugin = 'plugins."io.containerd.grpc.v1.cri"'
+    return (
+        f'version = 2\nroot = "{folder}/root"\nstate = "{state}"\n[grpc]\naddress = "{folder}/cri.sock"\n'
+        f'[{cri_plugin}]\nsandbox_image = "{pause}"\nrestrict_oom_score_adj = true\n'
+        f'[{cri_plugin}.containerd]\ndefault_runtime_name = "peer"\n'
+        f'[{cri_plugin}.containerd.runtimes.peer]\nruntime_type = "io.containerd.runc.v2"\n'
+        f'[{cri_plugin}.containerd.runtimes.peer.options]\nBinaryName = "{program}"\n'
+        f'[{cri_plugin}.cni]\nbin_dir = "/usr/lib/cni"\nconf_dir = "{folder}/cni"\n'
+    )
 
 
 @asynccontextmanager
@@ -196,7 +219,8 @@ async def connected(name: str, path: Path, folder: Path, reference: str) -> Asyn
     channel = Channel(path=str(path), config=Configuration(http2_connection_window_size=8 << 20))
     runtime = Runtime(name, channel, folder, reference)
     try:
-        await call(runtime.stub.Version, cri.VersionRequest(), deadline=UP_SECONDS)
+        told = await call(runtime.stub.Version, cri.VersionRequest(), deadline=UP_SECONDS)
+        print(f"{name} is {told.runtime_name} {told.runtime_version}", flush=True)
         yield runtime
         listed = await call(runtime.stub.ListPodSandbox, cri.ListPodSandboxRequest(), deadline=60)
         for sandbox in listed.items:
@@ -246,8 +270,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def report(what: str, ours: list[float], theirs: list[float]) -> float:
-    """Print both medians in milliseconds; the ratio of ours to theirs."""
-    a, b = statistics.median(ours), statistics.median(theirs)
-    print(f"{what:<28} ours {a * 1000:9.1f} ms   containerd {b * 1000:9.1f} ms   {a / b:.2f}", flush=True)
-    return a / b
+def report(what: str, runtimes: Sequence[Runtime], step: str) -> float:
+    """Print all medians of a step in milliseconds; the ratio of ours to the first of theirs."""
+    ours, *theirs = (statistics.median(runtime.times[step]) for runtime in runtimes)
+    print(f"{what:<28} ours {ours * 1000:9.1f} ms", end="")
+    for runtime, median in zip(runtimes[1:], theirs, strict=True):
+        print(f"   {runtime.name} {median * 1000:9.1f} ms {ours / median:.2f}", end="")
+    print(flush=True)
+    return ours / theirs[0]

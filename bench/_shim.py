@@ -20,7 +20,7 @@ from pathlib import Path
 import aiohttp
 
 from bench._machine import ready_for_crun
-from bench._runtimes import Runtime, answers, connected, containerd, free_port, process, until
+from bench._runtimes import Runtime, answers, connected, free_port, peers, process, until
 from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.rpc.call import call
@@ -92,18 +92,19 @@ class ShimRuntime(Runtime):
 
 
 @asynccontextmanager
-async def both_with_shim() -> AsyncGenerator[tuple[ShimRuntime, Runtime]]:
-    """The shim, and containerd with the image already pulled."""
+async def all_with_shim() -> AsyncGenerator[tuple[ShimRuntime, list[Runtime]]]:
+    """The shim, and containerd of both kinds with the image already pulled."""
     folder = Path(tempfile.mkdtemp(prefix="chinampa-bench-"))
     port = free_port()
     reference = f"127.0.0.1:{port}/web:1"
     try:
         async with AsyncExitStack() as stack:
-            ready_for_crun()
+            program = ready_for_crun()
             await stack.enter_async_context(_registry(folder, port))
             ours = await stack.enter_async_context(shim(folder / "ours", port, reference))
-            theirs = await stack.enter_async_context(containerd(folder / "theirs", reference))
-            await theirs.pull()
+            theirs = await peers(stack, folder, reference, program)
+            for runtime in theirs:
+                await runtime.pull()
             yield ours, theirs
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from bench._runtimes import Runtime, both, report
+from bench._runtimes import Runtime, all_alone, report
 
 ROUNDS = 15
 
@@ -28,16 +28,16 @@ async def one(runtime: Runtime) -> None:
 
 
 async def main() -> None:
-    async with both() as (ours, theirs):
-        for runtime in (ours, theirs):
+    async with all_alone() as runtimes:
+        for runtime in runtimes:
             await one(runtime)
             runtime.times.clear()
         for _ in range(ROUNDS):
-            await one(ours)
-            await one(theirs)
+            for runtime in runtimes:
+                await one(runtime)
         for step in ("RunPodSandbox", "CreateContainer", "StartContainer"):
-            report(step, ours.times[step], theirs.times[step])
-        ratio = report("start", ours.times["start"], theirs.times["start"])
+            report(step, runtimes, step)
+        ratio = report("start", runtimes, "start")
     print(f"ratio: {ratio:.2f}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from bench._runtimes import Runtime, report
-from bench._shim import ShimRuntime, both_with_shim
+from bench._shim import ShimRuntime, all_with_shim
 
 ROUNDS = 12
 
@@ -34,17 +34,18 @@ async def one(runtime: Runtime) -> None:
 
 
 async def main() -> None:
-    async with both_with_shim() as (ours, theirs):
-        for runtime in (ours, theirs):
+    async with all_with_shim() as (ours, theirs):
+        runtimes = (ours, *theirs)
+        for runtime in runtimes:
             await one(runtime)
             runtime.times.clear()
         for _ in range(ROUNDS):
-            await one(ours)
-            await ours.cells_ready()  # No cell boots while containerd is measured.
-            await one(theirs)
+            for runtime in runtimes:
+                await ours.cells_ready()  # No cell boots while containerd is measured.
+                await one(runtime)
         for step in ("RunPodSandbox", "CreateContainer", "StartContainer"):
-            report(step, ours.times[step], theirs.times[step])
-        ratio = report("start_shim", ours.times["start"], theirs.times["start"])
+            report(step, runtimes, step)
+        ratio = report("start_shim", runtimes, "start")
     print(f"ratio: {ratio:.2f}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from bench._runtimes import Runtime, both, report
+from bench._runtimes import Runtime, all_alone, report
 
 ROUNDS = 15
 
@@ -20,14 +20,14 @@ async def one(runtime: Runtime) -> None:
 
 
 async def main() -> None:
-    async with both() as (ours, theirs):
-        for runtime in (ours, theirs):
+    async with all_alone() as runtimes:
+        for runtime in runtimes:
             await one(runtime)
             runtime.times.clear()
         for _ in range(ROUNDS):
-            await one(ours)
-            await one(theirs)
-        ratio = report("stop + remove", ours.times["stop"], theirs.times["stop"])
+            for runtime in runtimes:
+                await one(runtime)
+        ratio = report("stop + remove", runtimes, "stop")
     print(f"ratio: {ratio:.2f}")
 
 

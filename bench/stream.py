@@ -9,9 +9,9 @@ import asyncio
 import socket
 import statistics
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
-from bench._runtimes import Runtime, both, report
+from bench._runtimes import Runtime, all_alone, report
 from bench._spdy import AT_ONCE, FRAME, Counter, upgraded
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.rpc.call import call
@@ -91,19 +91,19 @@ def client_alone() -> float:
     return asyncio.get_running_loop().time() - begun
 
 
-async def compare(ours: Runtime, theirs: Runtime) -> float:
+async def compare(runtimes: Sequence[Runtime]) -> float:
     """All four, in turn; the worst ratio."""
-    pods = {runtime.name: await runtime.pod("sh", "-c", SERVER) for runtime in (ours, theirs)}
+    pods = {runtime.name: await runtime.pod("sh", "-c", SERVER) for runtime in runtimes}
 
     async def one(what: str, url: Callable[[Runtime], Awaitable[str]], work: Callable[[str], None]) -> float:
         for turn in range(ROUNDS + 1):
-            for runtime in (ours, theirs):
+            for runtime in runtimes:
                 if turn == 1:
                     runtime.times.pop(what, None)
                 await runtime.timed(what, asyncio.to_thread(work, await url(runtime)))
-        speeds = [SIZE / statistics.median(runtime.times[what]) / 1e6 for runtime in (ours, theirs)]
-        print(f"{what:<28} ours {speeds[0]:7.0f} MB/s   containerd {speeds[1]:7.0f} MB/s")
-        return report(what, ours.times[what], theirs.times[what])
+        speeds = (f"{one.name} {SIZE / statistics.median(one.times[what]) / 1e6:7.0f} MB/s" for one in runtimes)
+        print(f"{what:<28} {'   '.join(speeds)}")
+        return report(what, runtimes, what)
 
     return max(
         await one("exec, out", lambda r: exec_url(r, pods[r.name][1], SAY, stdin=False), exec_out),
@@ -115,8 +115,8 @@ async def compare(ours: Runtime, theirs: Runtime) -> float:
 
 async def main() -> None:
     print(f"the client, from a plain socket: {SIZE / client_alone() / 1e6:.0f} MB/s")
-    async with both() as runtimes:
-        ratio = await compare(*runtimes)
+    async with all_alone() as runtimes:
+        ratio = await compare(runtimes)
     print(f"ratio: {ratio:.2f}")
 
 

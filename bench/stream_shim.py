@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from bench._shim import both_with_shim
+from bench._shim import all_with_shim
 from bench.stream import compare
 
 
 async def main() -> None:
-    async with both_with_shim() as (ours, theirs):
-        ratio = await compare(ours, theirs)
+    async with all_with_shim() as (ours, theirs):
+        ratio = await compare((ours, *theirs))
     print(f"ratio: {ratio:.2f}")
 
 

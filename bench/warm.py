@@ -22,7 +22,7 @@ from pathlib import Path
 import aiohttp
 
 from bench._machine import ready_for_crun
-from bench._runtimes import Runtime, answers, containerd, free_port, process, report, until
+from bench._runtimes import Runtime, answers, free_port, peers, process, report, until
 from bench._shim import ShimRuntime, shim
 from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
@@ -122,7 +122,7 @@ async def main() -> None:
     folder, port = Path(tempfile.mkdtemp(prefix="chinampa-bench-")), free_port()
     try:
         async with AsyncExitStack() as stack:
-            ready_for_crun()
+            program = ready_for_crun()
             settings = folder / "registry.yml"
             settings.write_text(
                 f"version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n"
@@ -134,10 +134,9 @@ async def main() -> None:
             await asyncio.to_thread(image.push, f"http://127.0.0.1:{port}", "pause", "1", command=("sleep", "1000000"))
             reference = f"127.0.0.1:{port}/big:1"
             ours = await stack.enter_async_context(shim(folder / "ours", port, reference, holds=reference, api=True))
-            theirs = await stack.enter_async_context(
-                containerd(folder / "theirs", reference, pause=f"127.0.0.1:{port}/pause:1")
-            )
-            await theirs.pull()
+            theirs = await peers(stack, folder, reference, program, pause=f"127.0.0.1:{port}/pause:1")
+            for runtime in theirs:
+                await runtime.pull()
             session = await stack.enter_async_context(ours.api_session())
             api = PodsApi(session, ours.api, reference)
             found: dict[str, list[float]] = {"Always": [], "IfNotPresent": []}
@@ -149,18 +148,18 @@ async def main() -> None:
                     times.append(spent)
                     print(f"api {policy}: {spent * 1e3:.0f} ms { ({k: round(v * 1e3) for k, v in seen.items()}) }")
                     await api.delete(name)
-                await by_cri(ours)
-                await ours.cells_ready(reference)  # nothing boots while containerd is measured
-                await by_cri(theirs)
-            for runtime in (ours, theirs):
+                for runtime in (ours, *theirs):
+                    await ours.cells_ready(reference)  # nothing boots while containerd is measured
+                    await by_cri(runtime)
+            for runtime in (ours, *theirs):
                 runtime.times = {what: times[1:] for what, times in runtime.times.items()}
             for policy, times in found.items():
                 times[:] = times[1:]
                 middle, most = statistics.median(times), max(times)
                 print(f"pods API, {policy}: median {middle * 1e3:.0f} ms, most {most * 1e3:.0f} ms of {len(times)}")
             for step in (*STEPS, "always"):
-                report(step, ours.times[step], theirs.times[step])
-            ratio = report("if absent", ours.times["if absent"], theirs.times["if absent"])
+                report(step, (ours, *theirs), step)
+            ratio = report("if absent", (ours, *theirs), "if absent")
             print(f"load {os.getloadavg()[0]:.1f}")
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -6,6 +6,7 @@ What ends an instance, or keeps it silent for longer than its lease, costs the p
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import signal
@@ -17,10 +18,16 @@ from pathlib import Path
 
 from controller.clouds.local import instance_cgroups
 from tests.support.controller import Controller
+from tests.support.etcd import Etcd
 from tests.support.processes import command_line
 
 LEASE = 30
 """Seconds after which the fleet takes a silent cell for lost, in these runs."""
+
+LEAD = 10
+"""Seconds after which a controller that etcd has not heard of leads no more, in these runs."""
+FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
+"""Moves the wall clock of one process; Debian's package libfaketime."""
 
 _TABLE = "inet chaos"
 
@@ -37,9 +44,14 @@ class World:
     """The port at which images come from."""
     full: Path | None = None
     """The small disk on which the controller keeps its records, if it has one."""
+    members: list[Etcd] = field(default_factory=list[Etcd])
+    """Of the etcd in which the controller keeps its records, if it is there that it does."""
+    clock: Path | None = None
+    """The file that says how far the controller's wall clock is off, where that can be moved."""
     costs: dict[str, str] = field(default_factory=dict[str, str])
     told: list[str] = field(default_factory=list[str])
     controllers: asyncio.Lock = field(default_factory=asyncio.Lock)
+    stores: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def instances(self) -> list[str]:
         """Those that run now."""
@@ -87,15 +99,55 @@ async def restart_controller(world: World) -> str:
 
 
 async def freeze_controller(world: World) -> str:
-    """SIGSTOP for some seconds; one time in six for longer than a lease."""
-    seconds = LEASE + 5.0 if world.chance.random() < 1 / 6 else world.chance.uniform(1, 8)
+    """SIGSTOP for some seconds; one time in six for longer than a lease, which costs it its lead in etcd."""
+    long = world.chance.random() < 1 / 6
+    seconds = LEASE + 5.0 if long else world.chance.uniform(1, 8 if not world.members else LEAD / 2)
     async with world.controllers:
         process = world.controller.process
         assert process is not None
         process.send_signal(signal.SIGSTOP)
         await asyncio.sleep(seconds)
         process.send_signal(signal.SIGCONT)
+        if world.members and long:
+            assert await process.wait() != 0, "it leads no more"
+            await _start(world)
     return f"controller frozen for {seconds:.1f} s"
+
+
+async def move_clock(world: World) -> str:
+    """The controller's wall clock is up to an hour off for some seconds, then right again."""
+    if world.clock is None:
+        raise Nothing
+    off, seconds = int(world.chance.choice((-1, 1)) * 10 ** world.chance.uniform(1, 3.55)), world.chance.uniform(2, 10)
+    world.clock.write_text(f"{off:+d}\n")
+    await asyncio.sleep(seconds)
+    world.clock.write_text("+0\n")
+    return f"clock of the controller off by {off} s for {seconds:.1f} s"
+
+
+async def kill_member(world: World) -> str:
+    """One member of etcd is away for a while, with what it knew."""
+    if not world.members:
+        raise Nothing
+    member, away = world.chance.choice(world.members), world.chance.uniform(0, 8)
+    async with world.stores:
+        member.kill()
+        await asyncio.sleep(away)
+        await asyncio.to_thread(member.start)
+    return f"a member of etcd killed, away for {away:.1f} s"
+
+
+async def freeze_member(world: World) -> str:
+    """One member of etcd stands still: it takes connections, and does not answer."""
+    if not world.members:
+        raise Nothing
+    member, seconds = world.chance.choice(world.members), world.chance.uniform(1, 12)
+    async with world.stores:
+        member.signal(signal.SIGSTOP)
+        await asyncio.sleep(seconds)
+        member.signal(signal.SIGCONT)
+        await asyncio.to_thread(member.answering)
+    return f"a member of etcd frozen for {seconds:.1f} s"
 
 
 async def kill_agent(world: World) -> str:
@@ -178,6 +230,19 @@ async def slow_link(world: World) -> str:
     return f"{instance} with forty packets a second for {seconds:.1f} s"
 
 
+async def narrow_link(world: World) -> str:
+    """Little goes through at a time, and what waits is late instead of lost: by up to two seconds."""
+    instance, seconds = world.an_instance(), world.chance.uniform(1, LEASE / 3)
+    (pid, *_) = world.processes(instance) or [0]
+    outward = _device(pid)
+    rate = world.chance.choice(("64kbit", "256kbit", "1mbit"))
+    if not outward or not _tc(pid, "add", "dev", outward, "root", "tbf", "rate", rate, "burst", "8kb", "latency", "2s"):
+        raise Nothing
+    await asyncio.sleep(seconds)
+    _tc(pid, "del", "dev", outward, "root")
+    return f"{instance} with {rate} for {seconds:.1f} s"
+
+
 async def reset_link(world: World) -> str:
     """The connection is broken by resets for a moment."""
     instance = world.an_instance()
@@ -215,6 +280,9 @@ FAULTS: dict[Harm, int] = {
     kill_controller: 5,
     restart_controller: 2,
     freeze_controller: 3,
+    move_clock: 3,
+    kill_member: 4,
+    freeze_member: 4,
     kill_agent: 6,
     freeze_agent: 4,
     lose_agent: 1,
@@ -224,6 +292,7 @@ FAULTS: dict[Harm, int] = {
     cut_link: 5,
     halve_link: 3,
     slow_link: 2,
+    narrow_link: 3,
     reset_link: 4,
     close_registry: 3,
     fill_disk: 2,
@@ -270,3 +339,16 @@ def _signal(pids: list[int], number: int) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, number)
+
+
+def _device(pid: int) -> str:
+    """The device by which an instance reaches others; "" where it has ended."""
+    command = ["nsenter", f"--net=/proc/{pid}/ns/net", "ip", "-json", "route", "show", "default"]
+    found = subprocess.run(command, capture_output=True, check=False)
+    routes: list[dict[str, str]] = json.loads(found.stdout or b"[]") if found.returncode == 0 else []
+    return routes[0]["dev"] if routes else ""
+
+
+def _tc(pid: int, verb: str, *words: str) -> bool:
+    command = ["nsenter", f"--net=/proc/{pid}/ns/net", "tc", "qdisc", verb, *words]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0

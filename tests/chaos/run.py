@@ -20,17 +20,18 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from cellagent.kernel import mounts
 from controller.clouds.local.sweep import Leftovers
 from tests.chaos.client import Client, client_of
-from tests.chaos.faults import FAULTS, LEASE, Nothing, World
+from tests.chaos.faults import FAKETIME, FAULTS, LEAD, LEASE, Nothing, World
 from tests.chaos.pods import ENDLESS, Pod
 from tests.support import machine
 from tests.support.controller import running_controller
+from tests.support.etcd import Etcd, running_etcds
 from tests.support.processes import command_line
 
 # How long a cell that was given up may go on beside the one that follows it: until its lease, and it is ended.
@@ -91,7 +92,9 @@ class Run:
 
     async def _harm(self) -> None:
         chance = self._world.chance
-        kinds, weights = list(FAULTS), list(FAULTS.values())
+        wanted = os.environ.get("CHAOS_KINDS", "").replace(",", " ").split()
+        weighed = {kind: weight for kind, weight in FAULTS.items() if not wanted or kind.__name__ in wanted}
+        kinds, weights = list(weighed), list(weighed.values())
         while self._left > 0:
             await asyncio.sleep(chance.uniform(0.2, 2.0))
             (kind,) = chance.choices(kinds, weights)
@@ -233,25 +236,55 @@ async def _small_disk(folder: Path) -> AsyncGenerator[Path]:
         mounts.unmount(folder)
 
 
-async def chaos(folder: Path, faults: int, seed: int) -> Run:
-    """Do so many faults. Raises a group with Violation in it."""
-    async with _small_disk(folder / "state") as disk, running_controller(folder, lease=LEASE) as controller:
+async def chaos(folder: Path, faults: int, seed: int, store: str) -> Run:
+    """Do so many faults, with the records in "sqlite" or "etcd". Raises a group with Violation in it."""
+    async with AsyncExitStack() as stack:
+        disk = await stack.enter_async_context(_small_disk(folder / "state"))
+        members, more = list[Etcd](), ""
+        if store == "etcd":
+            members = stack.enter_context(running_etcds(folder / "etcd", ("one", "two", "three")))
+            endpoints = ", ".join(f'"{member.endpoint}"' for member in members)
+            more = f'[store]\nkind = "etcd"\nendpoints = [{endpoints}]\nlease = {LEAD}\n'
+        clock = folder / "clock" if FAKETIME.exists() else None
+        moved = _clock_of(clock) if clock is not None else ()
+        controller = await stack.enter_async_context(running_controller(folder, more, lease=LEASE, prefix=moved))
         listening = re.search(r":(\d+)\"", (folder / "registry.yml").read_text())
         assert listening is not None
-        async with client_of(controller) as client:
-            world = World(controller, random.Random(seed), int(listening[1]), disk)
-            run = Run(world, client, faults)
-            await run.go()
-            return run
+        client = await stack.enter_async_context(client_of(controller))
+        world = World(controller, random.Random(seed), int(listening[1]), disk, members, clock)
+        run = Run(world, client, faults)
+        await run.go()
+        return run
+
+
+def store_of(seed: int) -> str:
+    """Where the records of a run are: by turns."""
+    return "sqlite" if seed % 2 else "etcd"
+
+
+def _clock_of(file: Path) -> tuple[str, ...]:
+    """What runs a process whose wall clock is as far off as the file says."""
+    file.write_text("+0\n")
+    told = {
+        "LD_PRELOAD": str(FAKETIME),
+        "FAKETIME_TIMESTAMP_FILE": str(file),
+        "FAKETIME_CACHE_DURATION": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "NO_FAKE_STAT": "1",
+    }
+    return ("env", *(f"{name}={value}" for name, value in told.items()))
 
 
 async def main() -> None:
     """As the environment says."""
     machine.leave_the_machines()
     faults, seed = int(os.environ.get("CHAOS_FAULTS", "50")), int(os.environ.get("CHAOS_SEED", "1"))
+    store = os.environ.get("CHAOS_STORE") or store_of(seed)
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-        run = await chaos(Path(folder), faults, seed)
-    print(f"chaos: seed {seed}: {dict(run.done)}; pods: {dict(run.ended)}: nothing was lost, doubled or left")
+        run = await chaos(Path(folder), faults, seed, store)
+    did = f"{dict(run.done)}; pods: {dict(run.ended)}"
+    print(f"chaos: seed {seed}, records in {store}: {did}: nothing was lost, doubled or left")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.run import chaos
+from tests.chaos import workers
+from tests.chaos.run import chaos, store_of
 
 FAULTS = int(os.environ.get("CHAOS_FAULTS", "0"))
 
@@ -19,5 +20,13 @@ pytestmark = [
 
 
 async def test_pods_survive_whatever_is_killed_cut_or_frozen_beside_them(tmp_path: Path) -> None:
-    run = await chaos(tmp_path, FAULTS, int(os.environ.get("CHAOS_SEED", "1")))
+    seed = int(os.environ.get("CHAOS_SEED", "1"))
+    run = await chaos(tmp_path, FAULTS, seed, os.environ.get("CHAOS_STORE") or store_of(seed))
     assert run.ended, "pods have come and gone meanwhile"
+
+
+async def test_pods_of_workers_survive_whatever_is_killed_or_frozen_between_them_and_their_controllers(
+    tmp_path: Path,
+) -> None:
+    run = await workers.chaos(tmp_path, FAULTS // 5, int(os.environ.get("CHAOS_SEED", "1")))
+    assert run.removed, "pods have come and gone meanwhile"

@@ -62,6 +62,11 @@ class Etcd:
             assert self._process.poll() is None, (self._folder / "log").read_text()
             time.sleep(0.05)
 
+    def signal(self, number: int) -> None:
+        """Send it one."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
