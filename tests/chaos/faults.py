@@ -26,8 +26,8 @@ LEASE = 30
 
 LEAD = 10
 """Seconds after which a controller that etcd has not heard of leads no more, in these runs."""
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
-"""Moves the wall clock of one process; Debian's package libfaketime."""
+FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+"""Moves the wall clock of one process; Debian's package libfaketime, where it is installed."""
 
 _TABLE = "inet chaos"
 

@@ -245,8 +245,8 @@ async def chaos(folder: Path, faults: int, seed: int, store: str) -> Run:
             members = stack.enter_context(running_etcds(folder / "etcd", ("one", "two", "three")))
             endpoints = ", ".join(f'"{member.endpoint}"' for member in members)
             more = f'[store]\nkind = "etcd"\nendpoints = [{endpoints}]\nlease = {LEAD}\n'
-        clock = folder / "clock" if FAKETIME.exists() else None
-        moved = _clock_of(clock) if clock is not None else ()
+        clock = folder / "clock" if FAKETIME is not None else None
+        moved = _clock_of(clock, FAKETIME) if clock is not None and FAKETIME is not None else ()
         controller = await stack.enter_async_context(running_controller(folder, more, lease=LEASE, prefix=moved))
         listening = re.search(r":(\d+)\"", (folder / "registry.yml").read_text())
         assert listening is not None
@@ -262,11 +262,11 @@ def store_of(seed: int) -> str:
     return "sqlite" if seed % 2 else "etcd"
 
 
-def _clock_of(file: Path) -> tuple[str, ...]:
+def _clock_of(file: Path, library: Path) -> tuple[str, ...]:
     """What runs a process whose wall clock is as far off as the file says."""
     file.write_text("+0\n")
     told = {
-        "LD_PRELOAD": str(FAKETIME),
+        "LD_PRELOAD": str(library),
         "FAKETIME_TIMESTAMP_FILE": str(file),
         "FAKETIME_CACHE_DURATION": "1",
         "DONT_FAKE_MONOTONIC": "1",
