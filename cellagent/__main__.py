@@ -16,8 +16,11 @@ from cellagent.kernel import oci
 from cellagent.network import cni, pod_network
 from cellagent.runtime.settings import RuntimeSettings
 from cellwire.faults import Fault
+from hostkit import syscalls
 
 CNI = cni.Plugins()
+KEPT_BYTES = 4 << 20
+"""Of freed memory: streams are passed on in pieces that are larger than what malloc keeps by itself."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("hpack").setLevel(logging.WARNING)
     work = daemon.cell(asked.root, asked.state, power_off=asked.power_off) if asked.command == "run" else _serve(asked)
     try:
+        syscalls.keep_freed(KEPT_BYTES)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(work)
     except Fault as fault:

@@ -27,6 +27,7 @@ MS_REC = 0x4000
 MS_PRIVATE = 0x40000
 MNT_DETACH = 0x2
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _FALLOC_FL_KEEP_SIZE, _FALLOC_FL_PUNCH_HOLE = 0x1, 0x2
@@ -110,3 +111,15 @@ def inotify_add(descriptor: int, path: str, mask: int) -> int:
 def inotify_remove(descriptor: int, number: int) -> None:
     """End a watch; that it has ended already is no error."""
     _libc.inotify_rm_watch(descriptor, number)
+
+
+def keep_freed(most: int) -> None:
+    """Have malloc keep up to so many bytes that were freed, instead of giving them back to the kernel at once.
+
+    Each message of some hundred kilobytes is copied a few times on its way; giving back and faulting in the pages of
+    those copies takes longer than all the rest of it. A libc without such a setting does as it likes.
+    """
+    if hasattr(_libc, "mallopt"):
+        # Setting the one alone would make malloc map, and unmap, all that is larger than 128 KiB.
+        _libc.mallopt(_M_TRIM_THRESHOLD, most)
+        _libc.mallopt(_M_MMAP_THRESHOLD, most)

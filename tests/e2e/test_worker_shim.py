@@ -104,7 +104,8 @@ async def test_cells_of_a_worker_that_is_gone_for_good_are_retired_and_those_of_
 
             await gone.kill()
             await controller.until(
-                lambda cells: [one["pod"] for one in cells if one["state"] == "claimed"] == ["default/u2"], seconds=120
+                lambda cells: [one["pod"] for one in cells if one["state"] == "claimed"] == ["default/pod-u2"],
+                seconds=30,
             )
             assert "its worker node-1 has been silent for 15 s" in (tmp_path / "controller.log").read_text()
             assert await until_found(lambda: stays.said_again(container)) == "again\n"
