@@ -35,8 +35,10 @@ from controller.model.instance import Identity, Instance, InstanceState
 from controller.model.names import CellName, InstanceId, PodUid
 from controller.model.offer import Demand, LaunchType, Offer, Shape
 from controller.model.pod import PodClaim, PodRef
+from controller.process import KEPT_BYTES
 from controller.store import sqlite
 from controller.store.codec import encode
+from hostkit import syscalls
 
 DEMAND = Demand(cpu_millis=100, memory_mib=128)
 SHAPE = Shape(type="small", architecture="amd64", cpu_millis=1000, memory_mib=1024, baseline_millis=1000)
@@ -234,6 +236,7 @@ async def run(folder: Path, port: int, count: int, lease: float) -> None:
 def main() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(DESCRIPTORS, hard) if hard > 0 else soft, hard))
+    syscalls.keep_freed(KEPT_BYTES)
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(30),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
