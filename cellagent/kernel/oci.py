@@ -48,6 +48,14 @@ def detect(wanted: str = "") -> OciRuntime:
     return OciRuntime(path, name, why, version)
 
 
+def tried(path: Path) -> Path:
+    """The path, where the program runs by it. Blocks for milliseconds. Raises Fault UNSUPPORTED."""
+    done = programs.run_blocking([str(path), "--version"], deadline=VERSION_DEADLINE)
+    if done.returncode:
+        raise Fault(Kind.UNSUPPORTED, f"OCI runtime {path}", done.words.splitlines()[-1])
+    return path
+
+
 def choose(found: frozenset[str], complaints: dict[str, str], leftover: str, wanted: str = "") -> tuple[str, str]:
     """The name to use and why. `leftover` are controllers of version 2 beside version 1. Pure."""
     if wanted:

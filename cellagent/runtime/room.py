@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
+import msgspec
+
 from cellagent.images.image_source import ImageProvider
-from cellagent.kernel import agent_locks, apparmor, cgroups, oci
+from cellagent.kernel import agent_locks, apparmor, cgroups, oci, sealed
 from cellagent.network.holding import Holding
 from cellagent.runtime import checkpoint, container_logs, merging, network_repair, userns
 from cellagent.runtime.container import RuntimeContainers
@@ -23,6 +25,7 @@ from cellagent.runtime.sessions.backend import LocalBackend
 from cellagent.runtime.sessions.streaming import Streaming
 from cellagent.runtime.settings import RuntimeSettings
 from cellagent.runtime.stats.summary import SandboxStats
+from cellwire.faults import Fault
 from hostkit.inotify import Inotify
 from hostkit.tasks import Singleflight
 
@@ -72,12 +75,10 @@ async def running(settings: RuntimeSettings, images: ImageProvider) -> AsyncGene
     settings.prepare()
     async with agent_locks.held(settings.state / "lock"):
         cgroups.make_room()
-        runtime = oci.detect(settings.oci_runtime)
         await apparmor.load_default()
-        log.info("containers are made by %s: %s", runtime.name, runtime.why)
         ledger = RuntimeLedger(settings)
         ledger.load()
-        with closing(Inotify()) as inotify:
+        with _oci_runtime(settings) as runtime, closing(Inotify()) as inotify:
             async with asyncio.TaskGroup() as group:
                 machine = Machine(
                     settings, images, ledger, ContainerEvents(), inotify, Singleflight(group), runtime, userns.Support()
@@ -101,6 +102,21 @@ async def running(settings: RuntimeSettings, images: ImageProvider) -> AsyncGene
                     containers.close()
                     machine.flights.stop()
                     await sandboxes.close()
+
+
+@contextmanager
+def _oci_runtime(settings: RuntimeSettings) -> Generator[oci.OciRuntime]:
+    """The OCI runtime of this machine; crun from memory, where the kernel runs programs from there."""
+    found = oci.detect(settings.oci_runtime)
+    log.info("containers are made by %s: %s", found.name, found.why)
+    with ExitStack() as stack:
+        if found.name == "crun":
+            try:
+                path = stack.enter_context(sealed.in_memory(found.path, settings.state))
+                found = msgspec.structs.replace(found, path=oci.tried(path))
+            except (OSError, Fault) as error:
+                log.info("crun copies itself for each run: %s", error)
+        yield found
 
 
 async def _removed(paths: Sequence[Path]) -> None:
