@@ -33,7 +33,7 @@ from tests.support.controller import Controller
 from tests.support.ec2_controller import running_on_ec2
 from tests.support.etcd import running_etcds
 from tests.support.waiting import until_found
-from tests.support.worker import COUNT, Worker, link_of, running_worker
+from tests.support.worker import COUNT, WorkerProcess, link_of, running_worker
 
 FLEET = f"lease = {LEASE}\nheartbeat = 1\n"
 REAL = 10_000
@@ -55,9 +55,9 @@ class World:
     """Everything that may be harmed. `of_cells` is what the faults of cells and members act on."""
 
     controllers: list[Controller]
-    workers: list[Worker]
+    workers: list[WorkerProcess]
     of_cells: faults.World
-    ec2: ec2_controller.World
+    ec2: ec2_controller.ControllerOnEc2
     locks: dict[object, asyncio.Lock] = field(default_factory=dict[object, asyncio.Lock])
 
     def lock(self, name: object) -> asyncio.Lock:
@@ -143,7 +143,7 @@ class Run:
         self._over = False
         self._made = 0
         self._begun = time.monotonic()
-        self._pods: dict[str, tuple[Worker, str, str]] = {}
+        self._pods: dict[str, tuple[WorkerProcess, str, str]] = {}
         self.told: list[str] = []
         self.done: Counter[str] = Counter()
         self.removed = 0
@@ -179,7 +179,7 @@ class Run:
             else:
                 self.done[kind.__name__] += 1
 
-    async def _life(self, worker: Worker) -> None:
+    async def _life(self, worker: WorkerProcess) -> None:
         """One pod after the other on a worker; the last stays for the end."""
         while not self._over:
             self._made += 1
@@ -190,7 +190,7 @@ class Run:
             if not self._over:
                 await self._end(uid)
 
-    async def _begin(self, worker: Worker, uid: str) -> tuple[str, str]:
+    async def _begin(self, worker: WorkerProcess, uid: str) -> tuple[str, str]:
         """A running pod, each step asked for as long as a kubelet would."""
         config = worker.shim.config(uid)
         sandbox = await self._asked(f"sandbox of {uid}", lambda: worker.shim.run(config))
