@@ -11,13 +11,16 @@ from controller.objects.stored import FOREGROUND
 
 
 class Step(NamedTuple):
-    """One thing to do: "delete" an object, "release" one that waited for what it owned, "forget" a namespace."""
+    """One thing to do: "delete" an object, "release" one that waited for what it owned, "disown" one of this owner,
+    "forget" a namespace.
+    """
 
-    what: Literal["delete", "release", "forget"]
+    what: Literal["delete", "release", "disown", "forget"]
     key: str
     namespace: str
     name: str
     policy: str = "Background"
+    owner: str = ""
 
 
 def plan(everything: Iterable[tuple[str, Json]], ending: Iterable[str]) -> list[Step]:
@@ -45,6 +48,9 @@ def plan(everything: Iterable[tuple[str, Json]], ending: Iterable[str]) -> list[
             steps.append(Step("delete", key, namespace, name))
         elif waiting and len(waiting) == len(owners):
             steps.append(Step("delete", key, namespace, name, "Foreground"))
+        else:
+            useless = [uid for uid in named if uid not in owners or uid in waiting]
+            steps += [Step("disown", key, namespace, name, owner=uid) for uid in useless]
     for key, one in listed:
         metadata = one["metadata"]
         if _foreground(one) and metadata["uid"] not in blocked:

@@ -11,6 +11,7 @@ import contextlib
 import itertools
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import structlog
 
@@ -325,6 +326,8 @@ async def _tidy(library: Library, namespaces: Namespaces) -> None:
                     await keeper.end(step.namespace, step.name, Ending(policy=step.policy))
                 case "release":
                     await keeper.change(step.namespace, step.name, collecting.released)
+                case "disown":
+                    await keeper.change(step.namespace, step.name, partial(collecting.disowned, uid=step.owner))
                 case _:
                     await namespaces.gone(step.name)
         except Fault as fault:

@@ -7,7 +7,9 @@ from controller.objects.resource import NAMED, STATUS, Resource, Subresource
 from controller.objects.schema import batch
 from controller.workloads import schedule
 from controller.workloads.checks import COUNT, TemplateRules, unchanged
-from controller.workloads.jobs import MOST_INDEXES
+from controller.workloads.jobs import INDEXES, MOST_INDEXES, ranges
+
+MOST_RULES = 20
 
 _UID, _NAME = "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name"
 
@@ -32,12 +34,37 @@ def _job_checks(spec: Json, field: str, templates: TemplateRules, report: Report
         report.invalid(
             f"{field}.backoffLimitPerIndex", spec["backoffLimitPerIndex"], "requires indexed completion mode"
         )
-    if spec.get("successPolicy"):
-        report.forbidden(f"{field}.successPolicy", "chinampa cannot honour this field: not supported yet")
+    if spec.get("successPolicy") is not None:
+        _success_policy(spec, mode, f"{field}.successPolicy", report)
     if spec.get("managedBy") not in (None, "", "kubernetes.io/job-controller"):
         report.forbidden(f"{field}.managedBy", "there is no other controller of jobs here")
     if spec.get("podFailurePolicy") and policy != "Never":
         report.invalid(f"{field}.podFailurePolicy", "", 'requires the pod template to have restartPolicy "Never"')
+
+
+def _success_policy(spec: Json, mode: str, field: str, report: Report) -> None:
+    if mode != "Indexed":
+        report.invalid(field, "", "requires indexed completion mode")
+        return
+    rules: list[Json] = spec["successPolicy"].get("rules") or []
+    if not rules or len(rules) > MOST_RULES:
+        report.required(f"{field}.rules", f"between 1 and {MOST_RULES} rules must be specified")
+    completions = int(spec.get("completions") or 0)
+    for number, rule in enumerate(rules):
+        own, text, enough = f"{field}.rules[{number}]", rule.get("succeededIndexes"), rule.get("succeededCount")
+        if text is None and enough is None:
+            report.required(own, "at least one of succeededCount or succeededIndexes must be specified")
+        indexes = None if text is None else list(ranges(text))
+        if indexes is not None and not (INDEXES.fullmatch(str(text)) and _rising(indexes, completions)):
+            why = f'must be indexes below {completions} in rising order, as "0,2-4"'
+            report.invalid(f"{own}.succeededIndexes", text, why)
+        most = completions if indexes is None else len(indexes)
+        if enough is not None and not 0 <= int(enough) <= most:
+            report.invalid(f"{own}.succeededCount", enough, f"must be between 0 and {most}")
+
+
+def _rising(indexes: list[int], completions: int) -> bool:
+    return indexes == sorted(set(indexes)) and indexes[-1:] < [completions]
 
 
 def _few_indexes(spec: Json, field: str, report: Report) -> None:
@@ -60,7 +87,7 @@ def job_row(templates: TemplateRules) -> Resource:
         if spec.get("manualSelector"):
             report.forbidden("spec.manualSelector", "chinampa chooses a job's pods by their owner")
         elastic = spec.get("completionMode") == "Indexed" and spec.get("completions") == spec.get("parallelism")
-        fixed = ["selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex"]
+        fixed = ["selector", "completionMode", "podFailurePolicy", "successPolicy", "backoffLimitPerIndex"]
         fixed += [] if elastic else ["completions"]
         waiting = before is not None and before["spec"].get("suspend")
         if before is not None and not report.causes:

@@ -82,7 +82,9 @@ def _reference(job: Json) -> Json:
 def _job(one: Json, name: str, due: float) -> Json:
     template = copied(one["spec"]["jobTemplate"])
     metadata: Json = template.get("metadata") or {}
-    annotations = {**(metadata.get("annotations") or {}), SCHEDULED: timestamp(due)}
+    zone = one["spec"].get("timeZone")
+    told = datetime.datetime.fromtimestamp(due, schedule.zone(zone)).isoformat() if zone else timestamp(due)
+    annotations = {**(metadata.get("annotations") or {}), SCHEDULED: told}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",

@@ -35,6 +35,7 @@ BACKOFF, LONGEST_BACKOFF = 10.0, 600.0
 # Kubernetes' own bound for indexed jobs.
 MOST_INDEXES = 100_000
 _RANGE = re.compile(r"([0-9]{1,10})(?:-([0-9]{1,10}))?")
+INDEXES = re.compile(rf"{_RANGE.pattern}(?:,{_RANGE.pattern})*")
 
 
 class _Count(msgspec.Struct, kw_only=True):
@@ -72,6 +73,9 @@ def plan(job: Json, pods: Sequence[Json], now: float) -> Plan:
     deadline = began + int(spec["activeDeadlineSeconds"]) if spec.get("activeDeadlineSeconds") else None
     if failure := _failure(job, count, running, deadline, now):
         return _finished(status, held, running, ("Failed", *failure), now)
+    if (rule := _succeeded_by(spec, count)) is not None:
+        how = ("Complete", "SuccessPolicy", f"Matched rules at index {rule}")
+        return _finished(status, held, running, how, now)
     if _complete(spec, count, running):
         how = ("Complete", "CompletionsReached", "Reached expected number of succeeded pods")
         return _finished(status, held, running, how, now)
@@ -266,6 +270,17 @@ def _complete(spec: Json, count: _Count, running: Sequence[Json]) -> bool:
     if spec.get("completionMode") == "Indexed":
         return len(count.indexes) >= int(completions)
     return count.succeeded >= int(completions)
+
+
+def _succeeded_by(spec: Json, count: _Count) -> int | None:
+    """Which rule of the job's success policy is met by the indexes that have succeeded."""
+    for number, rule in enumerate((spec.get("successPolicy") or {}).get("rules") or () if count.indexes else ()):
+        text, enough = rule.get("succeededIndexes"), rule.get("succeededCount")
+        wanted = {one for one in ranges(text) if one < int(spec["completions"])} if text is not None else None
+        met = count.indexes if wanted is None else count.indexes & wanted
+        if wanted != set() and (met == wanted or (enough is not None and len(met) >= int(enough))):
+            return number
+    return None
 
 
 def _finished(status: Json, held: list[Json], running: Sequence[Json], how: tuple[str, str, str], now: float) -> Plan:

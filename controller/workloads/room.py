@@ -21,6 +21,7 @@ from controller.objects.library import Library
 from controller.objects.resource import Resource
 from controller.objects.stored import Ending
 from controller.workloads import (
+    adoption,
     binding,
     cron_jobs,
     daemon_sets,
@@ -93,7 +94,7 @@ class _Workloads:
 
     async def _pass(self) -> float | None:
         """Plan for everything and do it; when to look again at the latest."""
-        due: float | None = await self._bind()
+        due = earliest(await self._bind(), await self._adopt())
         for key, (plan, below) in PLANNED.items():
             children = self._children(below)
             for one in self._library.objects(key).list():
@@ -115,6 +116,20 @@ class _Workloads:
                 if fault.kind is not Kind.NOT_FOUND:
                     log.warning("a claim is bound later", claim=write.name, cause=str(fault))
                 return self._library.now() + AGAIN
+        return None
+
+    async def _adopt(self) -> float | None:
+        """Give what nobody controls to who selects it; when to try again what failed."""
+        for key, kinds in adoption.SELECTING.items():
+            owners = self._library.objects(key).list()
+            for below in kinds if owners else ():
+                for one in adoption.plan(key, owners, below, self._library.objects(below).list()):
+                    try:
+                        await self._library.keeper(self._resources[below]).change(one.namespace, one.name, one.applied)
+                    except Fault as fault:
+                        if fault.kind is not Kind.NOT_FOUND:
+                            log.warning("a workload gets what it selects later", name=one.name, cause=str(fault))
+                        return self._library.now() + AGAIN
         return None
 
     def _children(self, keys: Sequence[str]) -> dict[tuple[str, str], list[Json]]:

@@ -27,6 +27,7 @@ from tests.support.memory_store import MemoryStore
 
 Json = dict[str, Any]
 PLACES = {
+    "configmaps": "/api/v1",
     "pods": "/api/v1",
     "deployments.apps": "/apis/apps/v1",
     "replicasets.apps": "/apis/apps/v1",
@@ -48,7 +49,7 @@ class Plane(Protocol):
         """Change the spec of an object."""
         ...
 
-    async def delete(self, key: str, name: str) -> None: ...
+    async def delete(self, key: str, name: str, policy: str = "Background") -> None: ...
 
     async def tell(self, pod: str, status: Json) -> None:
         """As a kubelet: this is how a pod is."""
@@ -71,8 +72,9 @@ class Ours:
     async def change(self, key: str, name: str, change: Callable[[Json], Json]) -> None:
         await self._library.change(self._resources[key], "default", name, change, How(manager="test", warnings=[]))
 
-    async def delete(self, key: str, name: str) -> None:
-        await self._library.delete(self._resources[key], "default", name, Ending(), How(manager="test", warnings=[]))
+    async def delete(self, key: str, name: str, policy: str = "Background") -> None:
+        how, ending = How(manager="test", warnings=[]), Ending(policy=policy)
+        await self._library.delete(self._resources[key], "default", name, ending, how)
 
     async def tell(self, pod: str, status: Json) -> None:
         try:
@@ -127,8 +129,8 @@ class Theirs:
             if (await self._do("PUT", self._url(key, name), change(before)))["http"] != 409:
                 return
 
-    async def delete(self, key: str, name: str) -> None:
-        await self._do("DELETE", self._url(key, name), {"propagationPolicy": "Background"})
+    async def delete(self, key: str, name: str, policy: str = "Background") -> None:
+        await self._do("DELETE", self._url(key, name), {"propagationPolicy": policy})
 
     async def tell(self, pod: str, status: Json) -> None:
         while True:

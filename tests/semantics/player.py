@@ -33,6 +33,14 @@ class Player:
     async def find(self, key: str, name: str) -> Json | None:
         return next((one for one in await self.plane.list(key) if one["metadata"]["name"] == name), None)
 
+    async def gone(self, key: str, name: str) -> None:
+        """Wait until there is no such object."""
+
+        async def there() -> bool:
+            return await self.find(key, name) is None
+
+        await self.until(f"the end of {key} {name}", there)
+
     async def pods(self, app: str) -> list[Json]:
         """The pods with this label that are not on their way out, by name."""
         listed = [

@@ -5,6 +5,7 @@ Jobs, CronJobs, Deployments, StatefulSets: what a scenario asserts holds for bot
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -13,16 +14,14 @@ from typing import Any
 
 import pytest
 
+from tests.semantics import batches, owners, replicas
+from tests.semantics.making import CRON, DEPLOYMENTS, JOBS, REVISIONS, SETS, STATEFUL, job, running, template
 from tests.semantics.planes import Json, ours, theirs
 from tests.semantics.player import Player, is_ready
 from tests.support.cluster import binaries
 
 pytestmark = pytest.mark.timeout(300)
 PROGRAMS = binaries()
-DEPLOYMENTS, SETS, STATEFUL, REVISIONS, JOBS, CRON = (
-    *("deployments.apps", "replicasets.apps", "statefulsets.apps", "controllerrevisions.apps"),
-    *("jobs.batch", "cronjobs.batch"),
-)
 Scenario = Callable[[Player], Any]
 
 
@@ -32,21 +31,6 @@ async def _theirs(folder: Path) -> AsyncGenerator[Any]:
         pytest.skip("NOT RUN: KUBE_BIN has no control plane")
     async with theirs(PROGRAMS, folder) as plane:
         yield plane
-
-
-def template(app: str, image: str = "a:1", restart: str = "Always", **spec: Any) -> Json:
-    containers = [{"name": "main", "image": image}]
-    return {"metadata": {"labels": {"app": app}}, "spec": {"restartPolicy": restart, "containers": containers, **spec}}
-
-
-def job(name: str, restart: str = "Never", **spec: Any) -> Json:
-    full = {"template": template(name, restart=restart), **spec}
-    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": full}
-
-
-def running(kind: str, name: str, replicas: int, **spec: Any) -> Json:
-    full = {"replicas": replicas, "selector": {"matchLabels": {"app": name}}, "template": template(name), **spec}
-    return {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name}, "spec": full}
 
 
 async def completes_by_parts(it: Player) -> None:
@@ -374,7 +358,9 @@ SCENARIOS: list[Scenario] = [
     *(ignores_by_its_pod_failure_policy, ends_at_its_deadline, goes_after_its_time_to_live, rolls_out),
     *(is_created_anew_at_once, is_too_slow, is_paused_and_scaled, comes_and_goes_in_order),
     *(is_renewed_from_the_last_down_to_its_partition, goes_back_to_an_earlier_revision, keeps_time),
+    *(*batches.SCENARIOS, *replicas.SCENARIOS, *owners.SCENARIOS),
 ]
+AT_ONCE = 4
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
@@ -385,12 +371,19 @@ async def test_ours(tmp_path: Path, scenario: Scenario) -> None:
 
 @pytest.mark.timeout(900)
 async def test_kubernetes_own(tmp_path: Path) -> None:
-    """One control plane for all of them: each has names of its own."""
+    """One control plane for all of them, some beside each other: each has names of its own."""
     wrong: list[str] = []
     async with _theirs(tmp_path) as plane:
-        for scenario in SCENARIOS:
-            try:
-                await scenario(Player(plane))
-            except AssertionError as error:
-                wrong.append(f"{scenario}: {error}")
+        left = iter(SCENARIOS)
+
+        async def some() -> None:
+            for scenario in left:
+                try:
+                    await scenario(Player(plane))
+                except AssertionError as error:
+                    wrong.append(f"{scenario}: {error}")
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(AT_ONCE):
+                tasks.create_task(some())
     assert not wrong, "\n".join(wrong)

@@ -17,7 +17,7 @@ def one(name: str, namespace: str, *owners: str, **metadata: Any) -> tuple[str, 
 def test_an_owner_of_another_namespace_is_none_and_one_without_a_namespace_is_one() -> None:
     owners = (one("here", "a"), one("there", "b"), one("everywhere", ""))
     kept = (one("k1", "a", "here"), one("k2", "a", "everywhere"), one("k3", "a", "there", "here"))
-    assert collecting.plan((*owners, *kept), ()) == []
+    assert collecting.plan((*owners, *kept), ()) == [Step("disown", "configmaps", "a", "k3", owner="there")]
     assert collecting.plan((*owners, one("stray", "a", "there")), ()) == [Step("delete", "configmaps", "a", "stray")]
 
 
