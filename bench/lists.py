@@ -32,7 +32,8 @@ OBJECTS = int(os.environ.get("BENCH_OBJECTS", "10000"))
 PODS = int(os.environ.get("BENCH_PODS", "1000"))
 AT_ONCE, WATCHERS, TIMES = 16, 5, 3
 SPACE = "/api/v1/namespaces/default"
-READ = ("list objects", "list pods", "kubectl get objects", "kubectl get pods", "watch pods")
+FOLLOWED = "kubectl get -w, changes"
+READ = ("list objects", "list pods", "kubectl get objects", "kubectl get pods", "watch pods", FOLLOWED)
 
 
 @dataclass
@@ -122,6 +123,9 @@ async def measure(plane: Plane) -> None:
         await timed("kubectl get objects", lambda: kubectl("get", "configmaps"), TIMES)
         await timed("kubectl get pods", lambda: kubectl("get", "pods"), TIMES)
         await timed("watch pods", lambda: watched(client, server))
+        async with following(plane.kubeconfig) as rows:
+            await timed("kubectl get -w, all there", lambda: seen(rows, PODS))
+            await timed(FOLLOWED, lambda: followed(client, server, rows))
     plane.mib = {name: resident(word) for name, word in plane.own}
 
 
@@ -141,19 +145,48 @@ async def watched(client: aiohttp.ClientSession, server: str) -> None:
                 if told["labels"].get("mark") == mark:
                     seen.add(told["name"])
 
-    async def change(number: int) -> None:
-        kind = {"Content-Type": "application/merge-patch+json"}
-        body = json.dumps({"metadata": {"labels": {"mark": mark}}})
-        async with client.patch(f"{server}{SPACE}/pods/pod-{number:05}", data=body, headers=kind) as answer:
-            assert answer.status == 200, await answer.text()
-
     async with asyncio.TaskGroup() as tasks:
         ready = [asyncio.Event() for _ in range(WATCHERS)]
         for there in ready:
             tasks.create_task(watch(there))
         for there in ready:
             await there.wait()
-        await each(range(PODS), change)
+        await each(range(PODS), lambda number: marked(client, server, number, mark))
+
+
+async def marked(client: aiohttp.ClientSession, server: str, number: int, mark: str) -> None:
+    """Change a pod."""
+    kind = {"Content-Type": "application/merge-patch+json"}
+    body = json.dumps({"metadata": {"labels": {"mark": mark}}})
+    async with client.patch(f"{server}{SPACE}/pods/pod-{number:05}", data=body, headers=kind) as answer:
+        assert answer.status == 200, await answer.text()
+
+
+@asynccontextmanager
+async def following(kubeconfig: Path) -> AsyncGenerator[asyncio.StreamReader]:
+    """What `kubectl get -w` of all pods prints."""
+    argv = ["kubectl", f"--kubeconfig={kubeconfig}", "get", "pods", "-w", "--no-headers"]
+    process = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        yield process.stdout
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def seen(rows: asyncio.StreamReader, number: int) -> None:
+    """Read so many rows, of as many pods."""
+    names = {(await rows.readline()).split()[0] for _ in range(number)}
+    assert len(names) == number
+
+
+async def followed(client: aiohttp.ClientSession, server: str, rows: asyncio.StreamReader) -> None:
+    """Change each pod once, until kubectl has shown every change."""
+    mark = f"m{time.time_ns()}"
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(seen(rows, PODS))
+        await each(range(PODS), lambda number: marked(client, server, number, mark))
 
 
 def resident(word: str) -> float:
