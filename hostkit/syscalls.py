@@ -6,7 +6,9 @@ They raise OSError, and nothing but the standard library is imported: a local in
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+from collections.abc import Iterable
 
 CLONE_FS = 0x00000200
 CLONE_NEWNS = 0x00020000
@@ -27,6 +29,10 @@ MS_REC = 0x4000
 MS_PRIVATE = 0x40000
 MNT_DETACH = 0x2
 
+CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_SYS_CHROOT, CAP_SETFCAP = 0, 1, 3, 4, 18, 31
+
+_PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 24, 38
+_CAPABILITY_VERSION_3 = 0x20080522
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -96,6 +102,37 @@ def sync_filesystem(descriptor: int) -> None:
 def punch_hole(descriptor: int, end: int) -> None:
     """Make the first `end` bytes of a file a hole; its length stays. EOPNOTSUPP where the file system cannot."""
     _done(_libc.fallocate(descriptor, _FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE, 0, end), "fallocate")
+
+
+def keep_capabilities(kept: Iterable[int]) -> None:
+    """Give up all capabilities but these for good: neither this process nor what it executes has others ever again."""
+    kept = frozenset(kept)
+    for number in range(64):
+        if number not in kept and _libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0) < 0:
+            if ctypes.get_errno() == errno.EINVAL:
+                break  # this kernel has no more
+            _done(-1, f"drop of capability {number}")
+    _done(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
+    _set_capabilities(sum(1 << each for each in kept))
+
+
+def forgo_capability(number: int) -> None:
+    """Give up one capability of this process; no effect where it has none."""
+    _set_capabilities(_capabilities() & ~(1 << number))
+
+
+def _capabilities() -> int:
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    data = (ctypes.c_uint32 * 6)()
+    _done(_libc.capget(header, data), "capget")
+    return data[1] | data[4] << 32
+
+
+def _set_capabilities(mask: int) -> None:
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    low, high = mask & 0xFFFF_FFFF, mask >> 32
+    data = (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)  # effective, permitted, inheritable
+    _done(_libc.capset(header, data), "capset")
 
 
 def inotify_init() -> int:

@@ -15,7 +15,7 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from cellagent.images import tarstream
 from cellagent.images.tarstream import TarEntry, TarReader
@@ -24,13 +24,18 @@ from cellwire.faults import Fault, Kind
 WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"
 OPAQUE_XATTR = "trusted.overlay.opaque"
+# What a file system needs for an entry beside its bytes, at the most.
+ENTRY_BYTES = 4096
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Extractor:
-    """The state of one layer while it is written. `implicit` are folders that no entry described."""
+    """The state of one layer while it is written. `implicit` are folders that no entry described. `spend` is told of
+    bytes before they are written, and raises Fault where there is no room for them.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, spend: Callable[[int], None] = lambda _: None) -> None:
+        self._spend = spend
         self.entries = 0
         self.unpacked = 0
         self.implicit: set[bytes] = set()
@@ -44,6 +49,7 @@ class Extractor:
         os.umask(0)
         for entry in reader:
             name = safe_name(entry.name)
+            self._spend(entry.size + ENTRY_BYTES)
             try:
                 self._write(entry, name, reader)
             except OSError as error:

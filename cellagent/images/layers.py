@@ -69,7 +69,7 @@ class Stack:
             if not self._missing:
                 return
             self._shared.announce(self.chain[number] for number in self._missing)
-            async with unpackers.running() as processes, asyncio.TaskGroup() as group:
+            async with unpackers.running(self._shared.room) as processes, asyncio.TaskGroup() as group:
                 for number in self._missing:
                     await slots.acquire()
                     group.create_task(self._one(number, blobs, slots, processes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,15 +15,19 @@ from cellagent.images.messages import Credentials
 from cellagent.images.registry_answers import Transient
 from cellagent.images.routes import HttpRoutes
 from cellwire.faults import Fault, Kind
+from cellwire.reachable import Reach
 
 TOKEN_LIMIT = 1 << 20
 
 
 class Host:
-    """One host on the way, with what is needed to be let in there. `led_by` is who redirects to it, "" for nobody."""
+    """One host on the way, with what is needed to be let in there. `led_by` is who redirects to it."""
 
-    def __init__(self, address: str, credentials: Credentials, *, mirror: bool = False, led_by: str = "") -> None:
+    def __init__(
+        self, address: str, credentials: Credentials, *, mirror: bool = False, led_by: Host | None = None
+    ) -> None:
         self.name = urlsplit(address).netloc
+        self.asked: str = led_by.asked if led_by else urlsplit(address).hostname or ""
         self.plain = address.startswith("http://")
         self.credentials = credentials
         self.mirror = mirror
@@ -30,7 +35,7 @@ class Host:
         self.authorization = f"Bearer {credentials.registry_token}" if credentials.registry_token else ""
 
     def __str__(self) -> str:
-        return f"{self.name} (to which {self.led_by} redirects)" if self.led_by else self.name
+        return f"{self.name} (to which {self.led_by.name} redirects)" if self.led_by else self.name
 
 
 class _Token(msgspec.Struct, frozen=True):
@@ -41,8 +46,11 @@ class _Token(msgspec.Struct, frozen=True):
 class RegistryLogins:
     """Answers challenges. `thing` is what is pulled, `scope` what is asked for where a challenge does not say."""
 
-    def __init__(self, session: aiohttp.ClientSession, thing: str, scope: str, routes: HttpRoutes) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, thing: str, scope: str, routes: HttpRoutes, reach: Reach
+    ) -> None:
         self._session = session
+        self._reach = reach
         self._thing = thing
         self._scope = scope
         self._routes = routes
@@ -76,14 +84,19 @@ class RegistryLogins:
             "proxy": way.proxy,
             "timeout": registry_answers.limits(connecting),
         }
-        if identity := host.credentials.identity_token:
-            form = {**asked, "grant_type": "refresh_token", "client_id": "chinampa", "refresh_token": identity}
-            request = self._session.post(challenge.realm, data=form, **sent)
-        else:
-            headers = {"Authorization": basic.header} if basic else {}
-            request = self._session.get(challenge.realm, params=asked, headers=headers, **sent)
         where = f"its token server {urlsplit(challenge.realm).netloc}"
-        async with registry_answers.network_faults(self._thing, where, where, connecting), request as answer:
+        async with (
+            registry_answers.network_faults(self._thing, where, where, connecting),
+            AsyncExitStack() as held,
+        ):
+            with self._reach.request(challenge.realm, host.asked, way.proxy):
+                if identity := host.credentials.identity_token:
+                    form = {**asked, "grant_type": "refresh_token", "client_id": "chinampa", "refresh_token": identity}
+                    request = self._session.post(challenge.realm, data=form, **sent)
+                else:
+                    headers = {"Authorization": basic.header} if basic else {}
+                    request = self._session.get(challenge.realm, params=asked, headers=headers, **sent)
+                answer = await held.enter_async_context(request)
             if answer.status == 429 or answer.status >= 500:
                 await registry_answers.judge(answer, where, self._thing, "no token")
             if answer.status != 200:

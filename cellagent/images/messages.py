@@ -50,7 +50,8 @@ class PullRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One pull. `present` maps chain ids to folders that need not be fetched; `work` is the child's own folder.
 
     `asked_at` is when somebody asked for it, by the machine's monotonic clock, in seconds.
-    `shared` is a folder of layers that are not fetched either (see `shared`); a pull that `fills` it brings them there.
+    `shared` is a folder of layers that are not fetched either (see `shared`). A pull with `room` fills it, with so many
+    bytes at the most, and goes where `cellwire.reachable` says only.
     """
 
     reference: str
@@ -61,7 +62,7 @@ class PullRequest(msgspec.Struct, frozen=True, kw_only=True):
     credentials: Credentials = Credentials()
     present: dict[str, str] = {}
     shared: str = ""
-    fills: bool = False
+    room: int = 0
     stall_seconds: float = 60.0
     asked_at: float = 0.0
 
@@ -126,11 +127,14 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, tag="failure"):
 
 
 class UnpackRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One layer to unpack into the empty `folder`, with the digests that it must turn out to have."""
+    """One layer to unpack into the empty `folder`, with the digests that it must turn out to have, and the `room` in
+    bytes that it has with those before and beside it (0: what the disk has).
+    """
 
     folder: str
     digest: str
     diff_id: str
+    room: int = 0
 
 
 class Unpacked(msgspec.Struct, frozen=True, kw_only=True, tag="unpacked"):

@@ -157,7 +157,7 @@ async def _pull(request: PullRequest, wanted: reference.Reference, teller: Progr
             work=request.work,
             arrived=teller.arrived,
             ready=teller.ready,
-            shared=SharedLayers(request.shared, fills=request.fills),
+            shared=SharedLayers(request.shared, repository=wanted.name, room=request.room),
         )
         teller.bytes_total = sum(found.layers[n].size for n in stack.missing)
         teller.layers_total = len(stack.missing)

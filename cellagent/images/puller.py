@@ -85,7 +85,7 @@ class _SharedPull:
 
 
 class Puller:
-    """Pulls into `store`. `group` owns the pulls."""
+    """Pulls into `store`. `group` owns the pulls. With `room`, in bytes, it fills the folder of `shared` layers."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Puller:
         stall_seconds: float,
         proxies: Proxies = DIRECT,
         shared: Path | None = None,
-        fills: bool = False,
+        room: int = 0,
     ) -> None:
         self.registries: tuple[RegistrySettings, ...] = ()
         self._proxies = proxies
@@ -105,7 +105,7 @@ class Puller:
         self._on_progress = on_progress
         self._stall_seconds = stall_seconds
         self._shared = str(shared or "")
-        self._fills = fills
+        self._room = room
         self.ending = 0
         """Pulls whose callers have gone and whose processes have not yet."""
         self._running: dict[tuple[str, Credentials], _SharedPull] = {}
@@ -173,7 +173,7 @@ class Puller:
             credentials=credentials,
             present=self._store.present(),
             shared=self._shared,
-            fills=self._fills,
+            room=self._room,
             stall_seconds=self._stall_seconds,
             asked_at=time.monotonic(),
         )

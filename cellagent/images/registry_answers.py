@@ -16,6 +16,7 @@ import aiohttp
 import msgspec
 
 from cellwire.faults import Fault, Kind
+from cellwire.reachable import NotAllowedError
 
 ATTEMPTS = 5
 # A person is told within 5 s of asking of what cannot be had, and their pod is tried again after that: for so long all
@@ -180,8 +181,8 @@ async def network_faults(thing: str, host: str, it: str, connecting: float) -> A
         ) from error
     except aiohttp.ClientProxyConnectionError as error:
         raise Transient(f"the proxy {error.host}:{error.port} on the way to {it} cannot be reached") from error
-    except aiohttp.ClientConnectorError as error:
-        raise Transient(f"{it} cannot be reached ({error.strerror or error.os_error})") from error
+    except (NotAllowedError, aiohttp.ClientConnectorError) as error:
+        raise _unreached(thing, it, error) from error
     except aiohttp.ConnectionTimeoutError as error:
         cause = f"{it} cannot be reached (no connection within {connecting:.1f} s)"
         raise Transient(cause, attempts=ATTEMPTS_IN_SILENCE) from error
@@ -191,6 +192,13 @@ async def network_faults(thing: str, host: str, it: str, connecting: float) -> A
         if tls := _tls_words(error):
             raise Transient(f"TLS with {it} failed ({tls})", attempts=2) from error
         raise Transient(f"the connection to {it} broke ({type(error).__name__})") from error
+
+
+def _unreached(thing: str, it: str, error: NotAllowedError | aiohttp.ClientConnectorError) -> Fault | Transient:
+    cause = error if isinstance(error, NotAllowedError) else error.os_error
+    if isinstance(cause, NotAllowedError):
+        return Fault(Kind.DENIED, thing, f"{it} is not asked from here: {cause}", reason="NotAllowed")
+    return Transient(f"{it} cannot be reached ({error.strerror or cause})")
 
 
 def _untrusted(thing: str, host: str, error: Exception) -> Fault:

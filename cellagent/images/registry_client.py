@@ -28,6 +28,7 @@ from cellagent.images.reference import DEFAULT_REGISTRY, Reference, is_digest
 from cellagent.images.registry_answers import ATTEMPTS, RetryBudget, Transient
 from cellagent.images.routes import HttpRoutes
 from cellwire.faults import Fault, Kind
+from cellwire.reachable import ANYWHERE, Reach, place
 
 # Once a mirror has said that it lacks an image: a registry behind the mirrors is often out of reach altogether.
 ATTEMPTS_AFTER_AN_ANSWER = 2
@@ -69,8 +70,10 @@ class RegistryClient:
         routes: HttpRoutes,
         listener: PullListener,
         asked_at: float | None = None,
+        reach: Reach = ANYWHERE,
     ) -> None:
         self._session = session
+        self._reach = reach
         self._asked_at = asked_at
         self._reference = reference
         self._bases = list(bases)
@@ -78,7 +81,7 @@ class RegistryClient:
         self._listener = listener
         self.thing = f"image {reference}"
         scope = f"repository:{reference.repository}:pull"
-        self._logins = RegistryLogins(session, self.thing, scope, routes)
+        self._logins = RegistryLogins(session, self.thing, scope, routes, reach)
 
     async def manifest(self, wanted: str) -> tuple[bytes, str, str]:
         """The manifest or index that `wanted` (a tag or digest) names: content, media type, digest."""
@@ -180,18 +183,8 @@ class RegistryClient:
         for _ in range(REDIRECTS + 2):
             host = self._host(base, url)
             sent = {**headers, "Authorization": host.authorization} if host.authorization else headers
-            tls, proxy = self._routes.to(str(url), own=host is base.host)
-            connecting = patience.connecting(_now())
             self._listener.asks(str(host))
-            within = registry_answers.limits(connecting)
-            async with (
-                registry_answers.network_faults(
-                    self.thing, str(host), "it" if host is base.host else str(host), connecting
-                ),
-                self._session.get(
-                    url, headers=sent, allow_redirects=False, ssl=tls, proxy=proxy, timeout=within
-                ) as answer,
-            ):
+            async with self._answer(base, host, url, sent, patience.connecting(_now())) as answer:
                 if answer.status in {301, 302, 303, 307, 308}:
                     url = self._redirected(base, answer)
                     continue
@@ -210,13 +203,29 @@ class RegistryClient:
                 return
         raise Fault(Kind.BROKEN, self.thing, f"{base.host} redirects without end")
 
+    @asynccontextmanager
+    async def _answer(
+        self, base: Base, host: Host, url: URL, headers: dict[str, str], connecting: float
+    ) -> AsyncGenerator[aiohttp.ClientResponse]:
+        """Whatever `host` answers to GET `url`."""
+        tls, proxy = self._routes.to(str(url), own=host is base.host)
+        within = registry_answers.limits(connecting)
+        who = "it" if host is base.host else str(host)
+        async with registry_answers.network_faults(self.thing, str(host), who, connecting):
+            with self._reach.request(str(url), host.asked, proxy):
+                answer = await self._session.get(
+                    url, headers=headers, allow_redirects=False, ssl=tls, proxy=proxy, timeout=within
+                )
+            async with answer:
+                yield answer
+
     def _host(self, base: Base, url: URL) -> Host:
         if url.origin() == URL(base.address).origin():
             return base.host
         if (origin := url.origin()) not in base.led_to:
             # Nothing that was made out to the registry goes to whom it redirects to.
             told = creds.for_host(base.host.credentials, url.authority, mirror=True)
-            base.led_to[origin] = Host(str(origin), told, led_by=base.host.name)
+            base.led_to[origin] = Host(str(origin), told, led_by=base.host)
         return base.led_to[origin]
 
     def _redirected(self, base: Base, answer: aiohttp.ClientResponse) -> URL:
@@ -256,14 +265,22 @@ async def opened(reference: Reference, request: PullRequest, listener: PullListe
     plain = RegistrySettings(host=reference.registry)
     settings = next((each for each in request.registries if each.host == reference.registry), plain)
     routes = HttpRoutes(settings, request.registries, request.proxies)
+    reach = Reach(_named(request.registries)) if request.room else ANYWHERE
     async with aiohttp.ClientSession(
+        connector=reach.connector(),
         auto_decompress=False,
         read_bufsize=READ_BUFFER,
         headers={"User-Agent": "chinampa", "Accept-Encoding": "identity"},
         cookie_jar=aiohttp.DummyCookieJar(),
     ) as session:
         yield RegistryClient(
-            session, reference, bases_of(settings, request.credentials), routes, listener, request.asked_at or None
+            session,
+            reference,
+            bases_of(settings, request.credentials),
+            routes,
+            listener,
+            request.asked_at or None,
+            reach,
         )
 
 
@@ -284,6 +301,12 @@ def bases_of(settings: RegistrySettings, credentials: Credentials) -> list[Base]
     own = creds.for_host(credentials, settings.host, mirror=False)
     bases.append(Base(f"{scheme}://{host}/v2", own, mirror=False))
     return bases
+
+
+def _named(registries: Sequence[RegistrySettings]) -> frozenset[str]:
+    """Every address that the settings name."""
+    bases = (base for each in registries for base in bases_of(each, Credentials()))
+    return frozenset(place(base.address) for base in bases)
 
 
 def is_loopback(host: str) -> bool:

@@ -1,7 +1,8 @@
 """The process that fills a machine's shared layers: `python -m cellagent.images.share`, one for each image.
 
 One request as JSON on stdin, one answer as JSON on stdout. It pulls as a cell does, by the same code and with a pod's
-own credentials, and keeps the layers only: whoever uses them asks the registry itself.
+own credentials, and keeps the layers only: whoever uses them asks the registry itself. It goes where no cell is in its
+place: `cellwire.reachable` says how far.
 """
 
 from __future__ import annotations
@@ -25,10 +26,14 @@ from cellwire.proxies import Proxies
 
 
 class ShareRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """An image whose layers are wanted in `folder`/layers."""
+    """An image whose layers are wanted in the folder `layers`, by way of the folder `work` on the same disk. All
+    have so many bytes of `room`.
+    """
 
     image: str
-    folder: str
+    layers: str
+    work: str
+    room: int
     username: str = ""
     password: str = ""
     registries: tuple[RegistrySettings, ...] = ()
@@ -37,20 +42,18 @@ class ShareRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShareReply(msgspec.Struct, frozen=True, kw_only=True):
-    """The image's id and the bytes of all its layers, or why they are not there."""
+    """The image's id, or why its layers are not there."""
 
     image_id: str = ""
-    unpacked: int = 0
     fault: str = ""
 
 
 class _LayerStore:
     """Where the layers of one pull go."""
 
-    def __init__(self, folder: Path) -> None:
-        self._layers = folder / "layers"
-        self._work = folder / "work"
-        self.unpacked = 0
+    def __init__(self, layers: Path, work: Path) -> None:
+        self._layers = layers
+        self._work = work
         for each in (self._layers, self._work):
             each.mkdir(parents=True, exist_ok=True)
 
@@ -71,7 +74,6 @@ class _LayerStore:
     def adopt(self, layer: LayerReady, now: float) -> None:
         """Put a complete layer where all see it. Raises OSError."""
         del now
-        self.unpacked += layer.unpacked
         if not layer.shared:
             shared.put(self._layers, layer)
 
@@ -86,8 +88,8 @@ class _LayerStore:
 
 async def share(request: ShareRequest) -> ShareReply:
     """Have the image's layers in the folder."""
-    folder = Path(request.folder)
-    store = _LayerStore(folder)
+    layers = Path(request.layers)
+    store = _LayerStore(layers, Path(request.work))
     own = Credentials(username=request.username, password=request.password)
     async with asyncio.TaskGroup() as pulls:
         puller = Puller(
@@ -96,15 +98,15 @@ async def share(request: ShareRequest) -> ShareReply:
             _nothing,
             stall_seconds=request.stall_seconds,
             proxies=request.proxies,
-            shared=folder / "layers",
-            fills=True,
+            shared=layers,
+            room=request.room,
         )
         puller.registries = request.registries
         try:
             image = await puller.pull(request.image, own)
         except Fault as fault:
             return ShareReply(fault=str(fault))
-    return ShareReply(image_id=image.id, unpacked=store.unpacked)
+    return ShareReply(image_id=image.id)
 
 
 def _nothing(_: PullProgress | PullDelayed) -> None:

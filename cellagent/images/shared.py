@@ -1,11 +1,12 @@
 """Unpacked layers that machines share: a folder which one writer fills, and which everybody else has read-only.
 
-    <chain id>/           an unpacked layer, complete by the time it is here
-    <chain id>.json       what it is; there before the layer
-    <chain id>.coming     locked by the process that is about to put the layer here
+    <chain id>/                  an unpacked layer, complete by the time it is here
+    <chain id>.json              what it is; there before the layer
+    <chain id>-<whence>.coming   locked by the process that is about to put the layer here, from a repository so called
 
 A layer is in it under the chain id that its content was verified to have, so a reader asks its own registry whether it
-may have an image, and needs no word of anybody about what is in a layer.
+may have an image, and needs no word of anybody about what is in a layer. It waits for layers that come from its own
+repository only: another's could promise every layer, and be slow for ever.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import hashlib
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -41,14 +43,16 @@ def shared_layers(root: Path) -> Path | None:
 
 
 class SharedLayers:
-    """The folder as one pull has it; no folder is an empty one that nobody fills. Who `fills` it tells readers of the
-    layers that it is about to put there, until they are there, or until its process ends, however it does.
+    """The folder as one pull of a repository has it; no folder is an empty one that nobody fills. Who fills it has
+    `room` in bytes, and tells readers of the layers that it is about to put there, until it has them, or until its
+    process ends, however it does.
     """
 
-    def __init__(self, folder: str, *, fills: bool = False) -> None:
+    def __init__(self, folder: str, *, repository: str = "", room: int = 0) -> None:
         self._folder = Path(folder) if folder else None
-        self._fills = fills
-        self._held: list[int] = []
+        self._whence = hashlib.sha256(repository.encode()).hexdigest()[:16]
+        self.room = room
+        self._held: list[tuple[int, Path]] = []
 
     def find(self, chain_id: str) -> LayerReady | None:
         """A layer, if it is there."""
@@ -65,7 +69,7 @@ class SharedLayers:
 
     async def waited_for(self, chain_id: str, waits: Callable[[], None]) -> LayerReady | None:
         """A layer, if it is there or another process brings it; `waits` is called now and then meanwhile."""
-        if self._fills:
+        if self.room:
             return None
         try:
             async with asyncio.timeout(PATIENCE):
@@ -78,27 +82,32 @@ class SharedLayers:
 
     def announce(self, chain_ids: Iterable[str]) -> None:
         """Tell readers of layers, where this fills the folder. Raises OSError."""
-        if not self._fills or self._folder is None:
+        if not self.room or self._folder is None:
             return
         for chain_id in chain_ids:
-            path = self._folder / f"{name_of(chain_id)}.coming"
+            path = self._coming(self._folder, chain_id)
             own = path.with_name(f"{path.name}-{os.getpid()}")
             descriptor = os.open(own, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            self._held.append(descriptor)
+            self._held.append((descriptor, path))
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             own.rename(path)
 
     def close(self) -> None:
         """Let readers look for what is there."""
-        for descriptor in self._held:
+        for descriptor, path in self._held:
+            # It may be that of another process with the same promise: its layers are no longer waited for.
+            path.unlink(missing_ok=True)
             os.close(descriptor)
         self._held.clear()
+
+    def _coming(self, folder: Path, chain_id: str) -> Path:
+        return folder / f"{name_of(chain_id)}-{self._whence}.coming"
 
     def _is_coming(self, chain_id: str) -> bool:
         if self._folder is None:
             return False
         try:
-            descriptor = os.open(self._folder / f"{name_of(chain_id)}.coming", os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(self._coming(self._folder, chain_id), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
         try:
@@ -123,4 +132,3 @@ def put(folder: Path, layer: LayerReady) -> None:
         except OSError:
             if not target.is_dir():
                 raise
-    target.with_suffix(".coming").unlink(missing_ok=True)

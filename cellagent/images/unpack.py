@@ -12,6 +12,7 @@ import gc
 import hashlib
 import importlib
 import lzma
+import mmap
 import os
 import signal
 import socket
@@ -26,10 +27,13 @@ from cellagent.images import pipe_frames, tarstream
 from cellagent.images.extract import Extractor
 from cellagent.images.messages import Failure, Unpacked, UnpackRequest
 from cellwire.faults import Fault, Kind
+from hostkit import syscalls
 
 READ = 256 << 10
 REQUEST_LIMIT = 64 << 10
 CHUNK = 512 << 10
+# Of one image, counted one by one; those of an image that has more share numbers.
+MOST_LAYERS = 256
 ZSTD_WINDOW_LIMIT = 128 << 20
 # What xz's strongest preset needs, and a little.
 XZ_MEMORY_LIMIT = 96 << 20
@@ -153,12 +157,31 @@ def lock_into(folder: str) -> None:
         importlib.import_module(name)
     os.chdir(folder)
     os.chroot(".")
+    syscalls.forgo_capability(syscalls.CAP_SYS_CHROOT)  # it is the way out again
     sys.meta_path.clear()
     sys.path.clear()
     sys.path_hooks.clear()
 
 
-def unpack(stdin: Hashed, digest: str, diff_id: str) -> Unpacked:
+class Room:
+    """What the layers of one pull have written, in memory that their processes share: each has a number of its own."""
+
+    def __init__(self) -> None:
+        self._written = memoryview(mmap.mmap(-1, 8 * MOST_LAYERS)).cast("Q")
+
+    def spender(self, number: int, room: int) -> Callable[[int], None]:
+        """For one layer, of a pull that has so much `room`; 0: what the disk has. It raises Fault."""
+
+        def spend(count: int) -> None:
+            self._written[number % MOST_LAYERS] += count
+            if room and sum(self._written) > room:
+                cause = f"with its image's other layers it is larger than the {room >> 20} MiB that it may have here"
+                raise Fault(Kind.UNAVAILABLE, "layer", cause, reason="NoSpace")
+
+        return spend
+
+
+def unpack(stdin: Hashed, digest: str, diff_id: str, spend: Callable[[int], None]) -> Unpacked:
     """Unpack `stdin` into the root folder and verify both digests."""
     unpacked = hashlib.new(diff_id.partition(":")[0])
     try:
@@ -170,7 +193,7 @@ def unpack(stdin: Hashed, digest: str, diff_id: str) -> Unpacked:
             return chunk
 
         source = tarstream.ByteSource(hashed)
-        extractor = Extractor()
+        extractor = Extractor(spend)
         extractor.run(tarstream.TarReader(source))
         source.drain()
         _drained(stdin)
@@ -203,12 +226,12 @@ def _check(found: str, wanted: str, what: str) -> None:
         )
 
 
-def serve(connection: int, request: UnpackRequest) -> None:
+def serve(connection: int, request: UnpackRequest, spend: Callable[[int], None]) -> None:
     """Unpack what comes on `connection`, and answer there."""
     stdin = Hashed(connection, request.digest)
     lock_into(request.folder)
     try:
-        answer: Unpacked | Failure = unpack(stdin, request.digest, request.diff_id)
+        answer: Unpacked | Failure = unpack(stdin, request.digest, request.diff_id, spend)
     except Fault as fault:
         answer = Failure.of(fault)
     pipe_frames.write(connection, answer)
@@ -221,6 +244,7 @@ def main() -> None:
     """Fork a process for each request until nobody asks any more."""
     control = socket.socket(fileno=0)
     requests = pipe_frames.MessageFrames(UnpackRequest)
+    room, number = Room(), 0
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
     # What is here now is never freed: forks then share it instead of each copying the pages of its counts.
     gc.collect()
@@ -231,16 +255,17 @@ def main() -> None:
             return
         for request in requests.feed(data):
             if os.fork() == 0:
-                _forked(control, connections[0], request)
+                _forked(control, connections[0], request, room.spender(number, request.room))
+            number += 1
         for connection in connections:
             os.close(connection)
 
 
-def _forked(control: socket.socket, connection: int, request: UnpackRequest) -> NoReturn:
+def _forked(control: socket.socket, connection: int, request: UnpackRequest, spend: Callable[[int], None]) -> NoReturn:
     code = 1
     try:
         control.close()
-        serve(connection, request)
+        serve(connection, request, spend)
         code = 0
     except (BrokenPipeError, ConnectionResetError):
         pass  # nobody wants the answer

@@ -29,8 +29,9 @@ class Blobs(Protocol):
 class Unpackers:
     """Unpacks layers, several at once, each in a process of its own."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, room: int) -> None:
         self._control = control
+        self._room = room
 
     async def unpack(
         self, folder: str, layer: Descriptor, diff_id: str, blobs: Blobs, arrived: Callable[[int], None]
@@ -38,7 +39,7 @@ class Unpackers:
         """Unpack one layer into the empty `folder`. Raises Fault."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with theirs:
-            request = UnpackRequest(folder=folder, digest=layer.digest, diff_id=diff_id)
+            request = UnpackRequest(folder=folder, digest=layer.digest, diff_id=diff_id, room=self._room)
             socket.send_fds(self._control, [pipe_frames.encoded(request)], [theirs.fileno()])
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         try:
@@ -54,8 +55,10 @@ class Unpackers:
 
 
 @asynccontextmanager
-async def running() -> AsyncGenerator[Unpackers]:
-    """The processes. They have ended when this ends, so that nothing writes into folders that are then removed."""
+async def running(room: int = 0) -> AsyncGenerator[Unpackers]:
+    """The processes, whose layers have so many bytes of `room` together, 0 for what the disk has. They have ended when
+    this ends, so that nothing writes into folders that are then removed.
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     alive, held = os.pipe()  # at its end once nobody has it open any more
     try:
@@ -65,7 +68,7 @@ async def running() -> AsyncGenerator[Unpackers]:
         os.close(held)
     try:
         with ours:
-            yield Unpackers(ours)
+            yield Unpackers(ours, room)
     finally:
         programs.kill_session(process.pid)
         await process.wait()

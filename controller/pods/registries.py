@@ -24,10 +24,10 @@ import structlog
 
 from cellwire.faults import Fault
 from cellwire.proxies import DIRECT, Proxies
+from cellwire.reachable import Reach, place
 from controller.choice import architectures
 from controller.choice.architectures import DOCKER_HUB, Location
 from controller.clouds.protocol import Login, LoginOf
-from controller.pods.public import REQUEST, Allowed, PublicResolver, place
 
 log = structlog.get_logger()
 ACCEPTED = (
@@ -56,6 +56,7 @@ class Registries:
     def __init__(
         self,
         session: aiohttp.ClientSession,
+        reach: Reach,
         bases: Mapping[str, Sequence[str]],
         login: LoginOf | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -64,12 +65,12 @@ class Registries:
         proxies: Proxies = DIRECT,
     ) -> None:
         self._session = session
+        self._reach = reach
         self._bases = bases
         self._login = login
         self._clock = clock
         self._tls = tls or {}
         self._proxies = proxies
-        self._named = frozenset(place(base) for known in bases.values() for base in known)
         self._known: dict[str, tuple[float, tuple[str, ...]]] = {}
         self._silent: dict[str, float] = {}
         """Hosts that did not answer at all, and until when they are left alone."""
@@ -209,21 +210,11 @@ class Registries:
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
         """One request, no redirects followed; `asked` is the host that the image names. Raises ClientError, OSError."""
         tls, proxy = self._way(address)
-        named = self._named | {place(proxy)} if proxy else self._named
-        allowed = Allowed(named, asked)
-        # Behind a proxy the proxy resolves names and decides what is reached.
-        if not proxy and allowed.refuses_literal(address):
-            raise OSError(
-                None, f"{urlsplit(address).hostname} is of this machine or its network, and no setting names it"
-            )
-        token = REQUEST.set(allowed)
-        try:
+        with self._reach.request(address, asked, proxy):
             async with self._session.request(
                 method, address, headers=headers, params=query, allow_redirects=False, ssl=tls, proxy=proxy
             ) as answer:
                 yield answer
-        finally:
-            REQUEST.reset(token)
 
     def _way(self, address: str) -> tuple[ssl.SSLContext | bool, str | None]:
         return self._tls.get(urlsplit(address).netloc, True), self._proxies.to(address) or None
@@ -280,12 +271,11 @@ async def asking(
     """Registries, with connections of their own. `login` gives credentials of the cloud's registries, `tls` what hosts
     want beside what this machine trusts.
     """
-    # A connection or an answer of the resolver that is kept would serve a request that may not have it.
-    connector = aiohttp.TCPConnector(resolver=PublicResolver(), use_dns_cache=False, force_close=True)
+    reach = Reach(frozenset(place(base) for known in bases.values() for base in known))
     async with aiohttp.ClientSession(
-        connector=connector,
+        connector=reach.connector(),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         headers={"Accept-Encoding": "identity"},
     ) as session:
-        yield Registries(session, bases, login, tls=tls, proxies=proxies)
+        yield Registries(session, reach, bases, login, tls=tls, proxies=proxies)

@@ -41,7 +41,7 @@ def agents() -> list[int]:
 
 
 async def test_a_layer_that_one_cell_pulled_is_there_for_the_next_which_still_asks_the_registry(tmp_path: Path) -> None:
-    async with running_controller(tmp_path, "shared_layers_gib = 20\n") as controller:
+    async with running_controller(tmp_path) as controller:
         await runs(controller, "first")
         layer = await shared(tmp_path)
         blobs = tmp_path / "registry/docker/registry/v2"
@@ -62,7 +62,7 @@ async def test_a_layer_that_one_cell_pulled_is_there_for_the_next_which_still_as
 
 
 async def test_nothing_of_a_cell_writes_where_layers_are_shared(tmp_path: Path) -> None:
-    async with running_controller(tmp_path, "shared_layers_gib = 20\n") as controller:
+    async with running_controller(tmp_path) as controller:
         await runs(controller, "first")
         layer = await shared(tmp_path)
         await runs(controller, "second")

@@ -2,6 +2,7 @@
 
     <hierarchy>/<parent>/chinampa-<cluster>/<instance>        the limits; root of the instance's cgroup namespace
     <hierarchy>/<parent>/chinampa-<cluster>/<instance>/init   its processes
+    <hierarchy>/<parent>/chinampa-<cluster>/layers-<n>/init   who brings layers that instances share
 
 Inside, the instance's own path reads "/init" and its hierarchies begin at its group, so that an agent makes "/pods"
 beside it. All hierarchies take part, also those without a limit: what an instance makes stays below its own group.
@@ -9,9 +10,10 @@ beside it. All hierarchies take part, also those without a limit: what an instan
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import msgspec
@@ -20,6 +22,8 @@ from cellwire.faults import Fault, Kind
 from controller.clouds.local.inside.boot_plan import CgroupMount
 from hostkit import cgroup_files, mountinfo
 
+LAYERS = "layers-"
+_LONGEST_PAUSE = 0.01
 _PERIOD_US = 100_000
 _PIDS = 16_384
 _WANTED = ("cpuset", "cpu", "io", "memory", "pids")
@@ -132,11 +136,11 @@ class Groups:
 
     def instances(self) -> set[str]:
         """The instances that have a group, be they known or not."""
-        found: set[str] = set()
-        for hierarchy in self._all:
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                found.update(entry.name for entry in self._cluster(hierarchy).iterdir() if entry.is_dir())
-        return found
+        return {name for name in self._named() if not name.startswith(LAYERS)}
+
+    def bringers(self) -> set[str]:
+        """The groups of those who bring shared layers."""
+        return {name for name in self._named() if name.startswith(LAYERS)}
 
     def folders(self, instance: str = "") -> list[Path]:
         """All groups of an instance, or of the cluster, the innermost first."""
@@ -156,6 +160,21 @@ class Groups:
 
     def _cluster(self, hierarchy: Hierarchy) -> Path:
         return hierarchy.mount / self._parent / self._name
+
+    def _named(self) -> set[str]:
+        found: set[str] = set()
+        for hierarchy in self._all:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                found.update(entry.name for entry in self._cluster(hierarchy).iterdir() if entry.is_dir())
+        return found
+
+
+async def until_none(step: Callable[[], Collection[object]]) -> None:
+    """Repeat `step` until it finds nothing: the kernel lets go of the dead a moment later, and tells nobody."""
+    pause = 0.002
+    while step():
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def _make(group: Path, hierarchy: Hierarchy) -> None:

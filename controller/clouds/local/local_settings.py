@@ -45,11 +45,10 @@ class LocalOptions(Group, frozen=True, kw_only=True):
         int,
         Meta(
             ge=0,
-            description="Unpacked layers of images that instances share, on this machine's disk; a process of this"
-            " machine then asks whatever registries pods name, and goes where those lead. 0: each has its own.",
+            description="Unpacked layers of images that instances share, on this machine's disk. 0: each has its own.",
             extra={"unit": "GiB"},
         ),
-    ] = 0
+    ] = 20
     cgroup_parent: Annotated[str, Meta(description="cgroup below which instances' groups are made.")] = ""
 
 

@@ -33,7 +33,6 @@ from hostkit import mountinfo, pids, programs
 
 _BOOT_SECONDS = 20.0  # 20 at once on two busy cores need about 2
 _END_SECONDS = 15.0
-_LONGEST_PAUSE = 0.01
 _REPO = str(Path(__file__).resolve().parents[3])
 _NOT_DISKS = frozenset(
     # one string a line would be a page
@@ -55,7 +54,7 @@ class Machines:
         self._groups = instance_cgroups.Groups(settings.cluster, settings.cgroup_parent)
         self._servers = MetadataServers()
         self.router = router.Router(settings)
-        self.layers = LayerShare(settings)
+        self.layers = LayerShare(settings, self._groups)
         self._watched: dict[InstanceId, int] = {}
         self._credits: dict[InstanceId, tuple[asyncio.TimerHandle, int]] = {}
         self._trash: asyncio.Queue[Path] = asyncio.Queue()
@@ -73,6 +72,7 @@ class Machines:
         await self.router.prepare()  # first, because it refuses what another cluster has
         try:
             self._groups.prepare()
+            await self.layers.clear()
         except Fault:
             await self.withdraw()
             raise
@@ -180,10 +180,10 @@ class Machines:
         if self.alive(record):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(record.pid, signal.SIGKILL)  # takes its whole PID namespace along
-        await until_none(lambda: self._groups.kill(record.id))
+        await instance_cgroups.until_none(lambda: self._groups.kill(record.id))
         await self._servers.close(record.id)
         await self.router.detach(record)
-        await until_none(lambda: self._groups.remove(record.id))  # the kernel lets go of the dead a moment later
+        await instance_cgroups.until_none(lambda: self._groups.remove(record.id))
         folder = self._settings.root / "instances" / record.id
         if folder.exists():
             self._trash.put_nowait(folder.rename(self._settings.root / "trash" / f"{record.id}-{time.time_ns()}"))
@@ -303,11 +303,3 @@ class Machines:
             "resolv.conf": servers,
             "machine-id": f"{record.id.removeprefix('i-'):0>32}\n",
         }
-
-
-async def until_none(step: Callable[[], Collection[object]]) -> None:
-    """Repeat `step` until it finds nothing; the kernel cannot be waited for otherwise."""
-    pause = 0.002
-    while step():
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, _LONGEST_PAUSE)

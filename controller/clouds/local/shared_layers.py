@@ -1,7 +1,10 @@
 """Layers that the instances of this machine share: processes of this machine bring them, instances only read them.
 
     shared/<generation>/layers    what instances see; a layer is there whole, under the digest that it was found to have
-    shared/<generation>/work      what is on its way
+    shared/<generation>/work/<n>  what is on its way
+
+Registries that pods name are asked for them, so each process is shut in (see `inside.bringer`) in a control group of
+its own, goes where `cellwire.reachable` says only, and has bounds on memory, disk and time.
 
 An instance asks the registry itself whether a pod may have its image; here only the layers are. Nothing is removed from
 a generation, since running containers stand on it: when one is full a new one begins, and the old one goes with the
@@ -11,16 +14,20 @@ last instance that was booted with it. What was written before this machine boot
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
+from itertools import count
 from pathlib import Path
 
 import msgspec
 import structlog
 
 from cellwire.faults import Fault
+from controller.clouds.local import instance_cgroups
+from controller.clouds.local.inside.boot_plan import BringerPlan
 from controller.clouds.local.local_settings import LocalSettings
 from controller.clouds.protocol import Login
 from hostkit import pids, programs
@@ -29,8 +36,14 @@ log = structlog.get_logger()
 _AT_ONCE = 2
 # What could not be had, which its pod is told, is not asked for by each of many pods.
 _AGAIN_SECONDS = 60.0
-_LONGEST_SECONDS = 1800.0
+_LONGEST_SECONDS = 900.0
 _MOST_KNOWN = 10_000
+# Of the process and the four that it has at once: the window of a zstd stream is 128 MiB at the most.
+_MEMORY_MIB = 1024
+_FILE_SYSTEM_BLOCK = 4096
+_PACKAGES = ("cellagent", "cellwire", "hostkit")
+_REPO = str(Path(__file__).resolve().parents[3])
+SHUT_IN = f"import sys; sys.path.insert(0, {_REPO!r}); from controller.clouds.local.inside.bringer import main; main()"
 
 
 class _Wanted(msgspec.Struct, frozen=True):
@@ -40,23 +53,29 @@ class _Wanted(msgspec.Struct, frozen=True):
 
 class _Reply(msgspec.Struct, frozen=True):
     image_id: str = ""
-    unpacked: int = 0
     fault: str = ""
+
+
+class _Layer(msgspec.Struct, frozen=True):
+    unpacked: int
+    entries: int
 
 
 class LayerShare:
     """See the module. `prepare` it first."""
 
-    def __init__(self, settings: LocalSettings) -> None:
+    def __init__(self, settings: LocalSettings, groups: instance_cgroups.Groups) -> None:
         self._settings = settings
+        self._groups = groups
         self._root = settings.root / "shared"
+        self._empty = settings.root / "bringer"
         self._limit = settings.shared_layers_gib << 30
         self._queue: asyncio.Queue[_Wanted] = asyncio.Queue()
         self._under_way: set[str] = set()
         self._had: dict[str, str] = {}
         """The image that each reference stood for when its layers came."""
         self._resting: dict[str, float] = {}
-        self._bytes = 0
+        self._numbers = count()
         self.generation = ""
         """What an instance is booted with that boots now; "" where nothing is shared."""
 
@@ -65,8 +84,16 @@ class LayerShare:
         if not self._limit:
             return
         self._root.mkdir(parents=True, exist_ok=True, mode=0o711)
+        self._empty.mkdir(exist_ok=True)
         own = sorted(path.name for path in self._root.iterdir() if path.name.startswith(f"{pids.boot_id()}-"))
         self.generation = own[-1] if own else self._begun()
+
+    async def clear(self) -> None:
+        """End what a killed controller's processes still bring."""
+        for group in self._groups.bringers():
+            await self._end(group)
+        for generation in self._root.iterdir() if self.generation else ():
+            await self._removed(generation / "work")
 
     def folder(self, generation: str) -> Path:
         """What instances of a generation see."""
@@ -101,7 +128,7 @@ class LayerShare:
         generation = self.generation
         try:
             reply = await self._asked(wanted, generation)
-        except (Fault, msgspec.DecodeError) as error:
+        except (Fault, OSError, msgspec.DecodeError) as error:
             reply = _Reply(fault=str(error))
         finally:
             slots.release()
@@ -112,31 +139,70 @@ class LayerShare:
             self._resting[wanted.image] = time.monotonic() + _AGAIN_SECONDS
         elif generation == self.generation:
             self._had[wanted.image] = reply.image_id
-            self._bytes += reply.unpacked
-        if self._bytes > self._limit or max(len(self._had), len(self._resting)) > _MOST_KNOWN:
+        # Those of images that failed are there, too.
+        full = await asyncio.to_thread(_bytes_in, self.folder(generation)) > self._limit
+        if generation == self.generation and (full or max(len(self._had), len(self._resting)) > _MOST_KNOWN):
             self.generation = self._begun()
 
     async def _asked(self, wanted: _Wanted, generation: str) -> _Reply:
+        number = next(self._numbers)
+        group, work = f"{instance_cgroups.LAYERS}{number}", self._root / generation / "work" / str(number)
         request = {
             "image": wanted.image,
-            "folder": str(self._root / generation),
+            "layers": str(self.folder(generation)),
+            "work": str(work),
+            "room": self._limit,
             "registries": self._settings.registries,
             "proxies": self._settings.proxies,
             **(msgspec.structs.asdict(wanted.login) if wanted.login is not None else {}),
         }
-        environment: Mapping[str, str] = {
-            **programs.ENVIRONMENT,
-            "PYTHONPATH": os.pathsep.join(self._settings.python_path),
-        }
-        argv = [sys.executable, "-P", "-m", "cellagent.images.share"]
-        done = await programs.run(argv, stdin=msgspec.json.encode(request), env=environment, deadline=_LONGEST_SECONDS)
+        plan = self.plan(group, self._root / generation)
+        argv = [sys.executable, "-I", "-S", "-c", SHUT_IN, msgspec.json.encode(plan).decode()]
+        self._groups.create(group, memory_mib=_MEMORY_MIB)
+        try:
+            done = await programs.run(argv, stdin=msgspec.json.encode(request), deadline=_LONGEST_SECONDS)
+        finally:
+            await self._end(group)
+            await self._removed(work)
         return msgspec.json.decode(done.stdout, type=_Reply) if not done.returncode else _Reply(fault=done.words[-500:])
+
+    def plan(self, group: str, folder: Path) -> BringerPlan:
+        """The room of one process, in a control group, that may write below a folder."""
+        found = [Path(each) / name for each in self._settings.python_path for name in _PACKAGES]
+        path = os.pathsep.join(self._settings.python_path)
+        return {
+            "groups": [str(each / "init") for each in self._groups.of(group)],
+            "root": str(self._empty),
+            "folder": str(folder),
+            "room": self._limit,
+            "visible": [sys.base_prefix, sys.prefix, *(str(each) for each in found)],
+            "argv": [sys.executable, "-P", "-m", "cellagent.images.share"],
+            "environment": {**programs.ENVIRONMENT, **({"PYTHONPATH": path} if path else {})},
+        }
+
+    async def _end(self, group: str) -> None:
+        await instance_cgroups.until_none(lambda: self._groups.kill(group))
+        await instance_cgroups.until_none(lambda: self._groups.remove(group))
+
+    @staticmethod
+    async def _removed(folder: Path) -> None:
+        if folder.exists():
+            await programs.run(["rm", "-rf", "--one-file-system", str(folder)], deadline=600)
 
     def _begun(self) -> str:
         """A new, empty generation. Names sort by age."""
         self._had.clear()
         self._resting.clear()
-        self._bytes = 0
         name = f"{pids.boot_id()}-{time.time_ns():020}"
         self.folder(name).mkdir(parents=True)
         return name
+
+
+def _bytes_in(layers: Path) -> int:
+    """What the layers of a generation take of the disk, by what is told of them."""
+    found = 0
+    for about in layers.glob("*.json"):
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            layer = msgspec.json.decode(about.read_bytes(), type=_Layer)
+            found += layer.unpacked + layer.entries * _FILE_SYSTEM_BLOCK
+    return found

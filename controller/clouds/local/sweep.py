@@ -14,7 +14,6 @@ import msgspec
 
 from controller.clouds.local import instance_cgroups, router
 from controller.clouds.local.local_settings import LocalSettings
-from controller.clouds.local.machines import until_none
 from hostkit import mountinfo
 
 _SECONDS = 30.0
@@ -52,9 +51,9 @@ async def sweep(settings: LocalSettings) -> None:
     """End all instances of the cluster and remove all that it has, keys and records too. Raises TimeoutError."""
     groups = instance_cgroups.Groups(settings.cluster, settings.cgroup_parent)
     async with asyncio.timeout(_SECONDS):
-        await until_none(lambda: groups.kill(""))
+        await instance_cgroups.until_none(lambda: groups.kill(""))
         await router.remove(settings)
-        await until_none(groups.remove)
+        await instance_cgroups.until_none(groups.remove)
     await asyncio.to_thread(shutil.rmtree, settings.root, ignore_errors=True)
 
 

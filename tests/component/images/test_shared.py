@@ -23,9 +23,13 @@ BASE = layer({"etc": folder(0o750, 3, 4), "etc/hosts": b"hello", "gone": b"x"})
 TOP = layer({"etc/name": LayerEntry(content=b"changed"), ".wh.gone": b""})
 
 
-async def share(image: str, into: Path, **more: str) -> dict[str, Any]:
+async def share(image: str, into: Path, **more: str | int) -> dict[str, Any]:
     """Run the process as the local cloud does."""
-    request = {"image": image, "folder": str(into), **more}
+    # As a local cloud that names the registry of these tests, which is on this machine.
+    named = [{"host": image.partition("/")[0], "plain_http": True}]
+    request = {
+        "image": image, "layers": f"{into}/layers", "work": f"{into}/work", "room": 1 << 30, "registries": named, **more
+    }  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
@@ -109,7 +113,7 @@ async def test_a_layer_on_its_way_is_waited_for_and_fetched_where_it_does_not_co
     layers.mkdir(parents=True)
     async with running_registry() as registry:
         pushed = await push_image(registry, "web:1", [BASE])
-        brings = SharedLayers(str(layers), fills=True)
+        brings = SharedLayers(str(layers), repository=pushed.name.rpartition(":")[0], room=1 << 30)
         brings.announce([BASE.diff_id])
         async with running(settings(tmp_path / "room", tmp_path / "s")) as room, asyncio.TaskGroup() as tasks:
             pulling = tasks.create_task(room.puller.pull(pushed.name, NOBODY))
@@ -124,3 +128,28 @@ async def test_a_layer_on_its_way_is_waited_for_and_fetched_where_it_does_not_co
         async with running(settings(tmp_path / "room", tmp_path / "s")) as room:
             (own,) = (await room.puller.pull(other.name, NOBODY)).layers
             assert own.parent == tmp_path / "room/layers"
+
+
+async def test_a_layer_is_waited_for_only_where_it_comes_from_the_same_repository(tmp_path: Path) -> None:
+    layers = tmp_path / "s/layers"
+    layers.mkdir(parents=True)
+    async with running_registry() as registry:
+        pushed = await push_image(registry, "web:1", [BASE])
+        promised = SharedLayers(str(layers), repository="evil.test/web", room=1 << 30)
+        promised.announce([BASE.diff_id])  # and is slow for ever
+        async with running(settings(tmp_path / "room", tmp_path / "s")) as room:
+            (own,) = (await room.puller.pull(pushed.name, NOBODY)).layers
+            assert own.parent == tmp_path / "room/layers"
+        promised.close()
+    assert not list(layers.iterdir())
+
+
+async def test_layers_that_have_no_room_together_are_not_shared_and_leave_nothing(tmp_path: Path) -> None:
+    big = [layer({f"{name}{number}": b"x" for number in range(200)}) for name in ("a", "b", "c")]
+    async with running_registry() as registry:
+        pushed = await push_image(registry, "web:1", big)
+        reply = await share(pushed.name, tmp_path / "s", room=500 * 4096)
+        assert "larger than the 1 MiB" in reply["fault"]
+        assert len([path for path in (tmp_path / "s/layers").iterdir() if path.is_dir()]) <= 2
+        assert not list((tmp_path / "s/work").iterdir())
+        assert (await share(pushed.name, tmp_path / "s", room=700 * 4096))["image_id"] == pushed.id

@@ -34,3 +34,19 @@ class BootPlan(TypedDict):
     """Name below /etc → text."""
     hostname: str
     environment: dict[str, str]
+
+
+class BringerPlan(TypedDict):
+    """A room for the process that brings shared layers. Paths are this machine's."""
+
+    groups: list[str]
+    """cgroups to enter."""
+    root: str
+    """An empty folder on which the room is built."""
+    folder: str
+    """The only one that it may write to."""
+    room: int
+    """Bytes of the largest file."""
+    visible: list[str]
+    argv: list[str]
+    environment: dict[str, str]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from controller.pods.public import Allowed
+from cellwire.reachable import Allowed
 
 LOCAL = [
     "127.0.0.1",
