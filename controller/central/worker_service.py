@@ -76,6 +76,13 @@ class WorkerService(WorkersBase):
     async def Claim(self, stream: Stream[wire.ClaimRequest, wire.ClaimReply]) -> None:
         worker, request = await self._asked(stream)
         cell = await self._cells().claim(worker_claims.claim_of(request.claim, worker))
+        try:
+            # It may take as long as an instance boots, and who was revoked meanwhile had its other cells retired then.
+            self._caller(stream)
+        except Fault as fault:
+            if fault.kind is Kind.DENIED:
+                await self._cells().release(cell.name, f"its worker {worker} was revoked")
+            raise
         await stream.send_message(wire.ClaimReply(cell=worker_claims.as_seen(cell)))
 
     async def Release(self, stream: Stream[wire.ReleaseRequest, wire.ReleaseReply]) -> None:

@@ -54,6 +54,8 @@ class Held:
     """Cells of two workers and of the controller itself, that never change."""
 
     released: list[str] = field(default_factory=list[str])
+    claiming: asyncio.Event = field(default_factory=asyncio.Event)
+    launched: asyncio.Event = field(default_factory=asyncio.Event)
     cells: tuple[Cell, ...] = (claimed("c-1", "shim@node-1"), claimed("c-2", "shim@node-2"), claimed("c-0", "shim"))
 
     def list(self) -> tuple[Cell, ...]:
@@ -70,6 +72,12 @@ class Held:
     async def events(self) -> AsyncIterator[Any]:
         await asyncio.Event().wait()
         yield
+
+    async def claim(self, claim: PodClaim) -> Cell:
+        self.claiming.set()
+        await self.launched.wait()
+        self.cells = (*self.cells, claimed(claim.pod.name, claim.by))
+        return self.cells[-1]
 
     async def release(self, name: CellName, reason: str) -> None:
         del reason
@@ -174,6 +182,26 @@ async def test_a_revoked_worker_is_told_so_on_its_watch_and_calls_and_may_not_re
             with pytest.raises(Fault) as told:
                 await call(worker_grpc.WorkerEnrolmentStub(channel).Renew, renewal, deadline=10)
             assert told.value.reason == "RevokedWorker"
+
+
+async def test_a_cell_that_was_launching_for_a_worker_when_that_was_revoked_is_retired(site: Site) -> None:
+    async with opened(site) as place, place.calls(await place.worker("node-1")) as stub:
+        pod = PodRef(uid=PodUid("late"), namespace="default", name="late")
+        claim = msgspec.msgpack.encode(PodClaim(pod=pod, demand=DEMAND, by="shim"))
+        async with asyncio.TaskGroup() as tasks:
+            asked = tasks.create_task(denied(stub, wire.ClaimRequest(claim=claim)))
+            await place.held.claiming.wait()
+            await place.registry.revoke("node-1")
+            place.held.launched.set()
+            assert await asked == "RevokedWorker"
+        assert place.held.released == ["late"]
+
+
+async def denied(stub: worker_grpc.WorkersStub, request: wire.ClaimRequest) -> str:
+    """Why a claim is refused."""
+    with pytest.raises(Fault) as told:
+        await call(stub.Claim, request, deadline=10)
+    return told.value.reason
 
 
 async def test_a_worker_renews_for_the_key_that_it_has_and_no_other(site: Site) -> None:
