@@ -16,8 +16,8 @@ from controller.choice.catalogue import Catalogue, bundled_offers
 from controller.choice.demand import of_pod
 from controller.choice.filters import rejection
 from controller.choice.rank import effective_price, rank
+from controller.choice.requirements import Requirements
 from controller.choice.unavailable import Unavailable
-from controller.choice.wishes import Wishes
 from controller.model.offer import Demand, Offer
 
 PODS = 1000
@@ -64,8 +64,8 @@ def kip(spec: dict[str, Any], offers: tuple[Offer, ...]) -> Offer | None:
 
 
 def optimum(demand: Demand, offers: tuple[Offer, ...]) -> float | None:
-    wishes = Wishes()
-    prices = [effective_price(demand, offer) for offer in offers if not rejection(demand, wishes, offer)[0]]
+    requirements = Requirements()
+    prices = [effective_price(demand, offer) for offer in offers if not rejection(demand, requirements, offer)[0]]
     return min(prices) if prices else None
 
 
@@ -79,7 +79,7 @@ def main() -> None:
     for spec in pods():
         demand = of_pod(spec)
         started = time.perf_counter()
-        ranked = rank(demand, Wishes(), catalogue, Unavailable(), 0.0).ranked
+        ranked = rank(demand, Requirements(), catalogue, Unavailable(), 0.0).ranked
         times.append((time.perf_counter() - started) * 1000)
         cheapest = optimum(demand, single)
         if not ranked or cheapest is None:

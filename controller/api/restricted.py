@@ -11,7 +11,7 @@ from typing import Any
 
 from cellwire.faults import Fault, Kind
 from controller.api.people import ADMIN, Who
-from controller.choice.wishes import PREFIX
+from controller.choice.requirements import PREFIX
 from controller.objects.fields import Json
 from controller.objects.resource import Resource
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from controller.choice.wishes import Wishes
+from controller.choice.requirements import Requirements
 from controller.model.offer import Gpus, LaunchType, Offer, Shape
 
 # The part of an EC2 instance's nominal memory that neither firmware nor hypervisor leaves to the kernel (Karpenter's
@@ -44,9 +44,9 @@ class Catalogue:
             for offer in self.offers
         )
 
-    def of(self, wishes: Wishes) -> Catalogue:
-        """The offers at the prices that hold for these wishes."""
-        return self._dedicated if wishes.tenancy == "dedicated" else self
+    def of(self, requirements: Requirements) -> Catalogue:
+        """The offers at the prices that hold for these requirements."""
+        return self._dedicated if requirements.tenancy == "dedicated" else self
 
     @cached_property
     def _dedicated(self) -> Catalogue:

@@ -18,7 +18,7 @@ import msgspec
 from cellwire.cri.unlimited import settled
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
-from controller.choice import wishes
+from controller.choice import requirements
 from controller.choice.quantity import quantity
 from controller.model.offer import Demand
 
@@ -88,7 +88,7 @@ def of_sandbox(config: cri.PodSandboxConfig, overhead: Overhead = DEFAULT_OVERHE
     what it leaves out. Raises Fault INVALID for one that cannot be read.
     """
     need = _sum([_linux(config.linux.resources), _linux(config.linux.overhead)])
-    told = wishes.of_demand(config.annotations)
+    told = requirements.of_demand(config.annotations)
     need = _largest(need, {"memory": Decimal(told.memory_mib * 2**20)})
     demand = _demand(need, overhead, ())
     return msgspec.structs.replace(demand, gpus=told.gpus) if told.gpus else demand

@@ -15,8 +15,8 @@ import msgspec
 from cellwire.faults import Fault, Kind
 from controller.choice.catalogue import Catalogue
 from controller.choice.filters import rejection
+from controller.choice.requirements import Requirements
 from controller.choice.unavailable import Unavailable
-from controller.choice.wishes import Wishes
 from controller.model.offer import Demand, Offer
 
 # USD per vCPU-hour beyond the baseline in unlimited mode, Linux (Amazon EC2 on-demand pricing, "T2/T3/T4g unlimited").
@@ -56,22 +56,22 @@ def effective_price(demand: Demand, offer: Offer) -> float:
 
 def rank(
     demand: Demand,
-    wishes: Wishes,
+    requirements: Requirements,
     catalogue: Catalogue,
     unavailable: Unavailable,
     now: float,
     most: int = MOST,
 ) -> Ranking:
     """Rank the offers that fit. Among equals the current generation, then the smaller, then the name decides."""
-    catalogue = catalogue.of(wishes)
+    catalogue = catalogue.of(requirements)
     best: list[tuple[float, bool, int, str, str, Offer]] = []
-    ceiling = wishes.max_price or float("inf")
+    ceiling = requirements.max_price or float("inf")
     limit = ceiling
     cpu, memory = demand.cpu_millis, demand.memory_mib
     for price, has_cpu, has_memory, _baseline, offer in catalogue.columns:
         if price > limit:
             break
-        if has_cpu < cpu or has_memory < memory or rejection(demand, wishes, offer)[0]:
+        if has_cpu < cpu or has_memory < memory or rejection(demand, requirements, offer)[0]:
             continue
         if unavailable.has(offer.shape.type, offer.zone, offer.launch_type.value, now):
             continue
@@ -101,17 +101,19 @@ class Explanation(msgspec.Struct, frozen=True):
     considered: int
 
 
-def explain(demand: Demand, wishes: Wishes, catalogue: Catalogue, unavailable: Unavailable, now: float) -> Explanation:
+def explain(
+    demand: Demand, requirements: Requirements, catalogue: Catalogue, unavailable: Unavailable, now: float
+) -> Explanation:
     """Ranking with reasons, for a person who asks. Looks at every offer."""
-    catalogue = catalogue.of(wishes)
-    ranking = rank(demand, wishes, catalogue, unavailable, now)
+    catalogue = catalogue.of(requirements)
+    ranking = rank(demand, requirements, catalogue, unavailable, now)
     rejected: Counter[str] = Counter()
     examples: dict[str, str] = {}
     for offer in catalogue.offers:
-        name, why = rejection(demand, wishes, offer)
+        name, why = rejection(demand, requirements, offer)
         shape = offer.shape.type
-        if not name and wishes.max_price and effective_price(demand, offer) > wishes.max_price:
-            name, why = "max-price", f"it costs {effective_price(demand, offer):.4f} USD/h of {wishes.max_price}"
+        if not name and requirements.max_price and effective_price(demand, offer) > requirements.max_price:
+            name, why = "max-price", f"it costs {effective_price(demand, offer):.4f} USD/h of {requirements.max_price}"
         if not name and unavailable.has(shape, offer.zone, offer.launch_type.value, now):
             name, why = "capacity", "the cloud refused it lately for want of capacity"
         if name:
@@ -121,9 +123,11 @@ def explain(demand: Demand, wishes: Wishes, catalogue: Catalogue, unavailable: U
     return Explanation(ranking, dict(rejected), examples, len(catalogue.offers))
 
 
-def nothing_fits(demand: Demand, wishes: Wishes, catalogue: Catalogue, unavailable: Unavailable, now: float) -> Fault:
+def nothing_fits(
+    demand: Demand, requirements: Requirements, catalogue: Catalogue, unavailable: Unavailable, now: float
+) -> Fault:
     """Why no offer does, for the person whose pod waits: the demand that the nearest offers fail."""
-    found = explain(demand, wishes, catalogue, unavailable, now)
+    found = explain(demand, requirements, catalogue, unavailable, now)
     if set(found.rejected) and "capacity" in found.rejected:
         count = found.rejected["capacity"]
         return Fault(

@@ -21,8 +21,8 @@ from controller.choice.catalogue import Catalogue
 from controller.choice.demand import Overhead, of_pod
 from controller.choice.filters import DEFAULT_ARCHITECTURES
 from controller.choice.rank import Explanation, explain
+from controller.choice.requirements import Requirements, read
 from controller.choice.unavailable import Unavailable
-from controller.choice.wishes import Wishes, read
 from controller.cli import snapshot
 from controller.cli.asking import ask, config_option, settings_of
 from controller.model.cost import dollars
@@ -64,11 +64,11 @@ def command(
         demand = of_pod(pod.get("spec") or {}, overhead)
         if ask_registries and not demand.architectures:
             demand = msgspec.structs.replace(demand, architectures=asyncio.run(_architectures(pod["spec"])))
-        wishes = read((pod.get("metadata") or {}).get("annotations") or {})
+        requirements = read((pod.get("metadata") or {}).get("annotations") or {})
         if len(pods) > 1:
             click.echo(("\n" if number else "") + name)
-        _tell(demand, wishes)
-        _show(explain(demand, wishes, catalogue, unavailable, time.time()), most)
+        _tell(demand, requirements)
+        _show(explain(demand, requirements, catalogue, unavailable, time.time()), most)
 
 
 def _known(
@@ -94,11 +94,11 @@ async def _architectures(spec: Mapping[str, Any]) -> tuple[str, ...]:
         return await asked.architectures(images)
 
 
-def _tell(demand: Demand, wishes: Wishes) -> None:
+def _tell(demand: Demand, requirements: Requirements) -> None:
     disk = f", {demand.disk_gb} GB disk" if demand.disk_gb else ""
     whole = f"{demand.cpu_millis}m CPU, {demand.memory_mib} MiB memory, {demand.gpus} GPUs{disk}"
     click.echo(f"demand: {whole} (with overhead)")
-    click.echo(f"processors: {', '.join(wishes.architectures or demand.architectures or DEFAULT_ARCHITECTURES)}")
+    click.echo(f"processors: {', '.join(requirements.architectures or demand.architectures or DEFAULT_ARCHITECTURES)}")
 
 
 def _show(found: Explanation, most: int) -> None:

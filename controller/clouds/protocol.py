@@ -23,8 +23,8 @@ class LaunchRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     `offers` in order of preference; the cloud takes the first that it can fulfil. `user_data` is text, at most
     16 KiB as the cloud receives it. `tags` go on the instance and all that is made with it. `annotations` are the
-    pod's `chinampa.dev/…` wishes that only a cloud understands. `volume_gb` is the least that the root volume is to
-    have, `disk_gb` what of it the pod itself may fill.
+    pod's `chinampa.dev/…` requirements that only a cloud understands. `volume_gb` is the least that the root volume is
+    to have, `disk_gb` what of it the pod itself may fill.
     """
 
     client_token: str

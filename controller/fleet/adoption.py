@@ -18,7 +18,7 @@ import structlog
 from grpclib.client import Channel
 
 from cellwire.faults import Fault
-from controller.choice import wishes
+from controller.choice import requirements
 from controller.choice.catalogue import Catalogue
 from controller.clouds.protocol import Cloud
 from controller.fleet import launch_parameters
@@ -156,7 +156,7 @@ class Adoption:
         if any(each.claim and each.claim.pod.attempt >= claim.pod.attempt for each in former):
             log.warning("the pod of a cell has another: its instance will be ended", cell=name, pod=claim.pod.name)
             return
-        sold = Catalogue(await self._cloud.offers()).of(wishes.read(claim.annotations)).offers
+        sold = Catalogue(await self._cloud.offers()).of(requirements.read(claim.annotations)).offers
         cell = _record(name, instance, claim, sold, self._clock())
         # The room's record first: should we be killed between the two, both are written once more.
         await owner.take(cell, channel)

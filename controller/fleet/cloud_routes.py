@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from controller.choice.wishes import PREFIX, networks
+from controller.choice.requirements import PREFIX, networks
 from controller.model.cell import Cell, CellState
 from controller.model.names import InstanceId
 

@@ -16,7 +16,7 @@ import structlog
 from msgspec import UNSET
 
 from cellwire.faults import Fault, Kind
-from controller.choice import rank, wishes
+from controller.choice import rank, requirements
 from controller.choice.catalogue import Catalogue
 from controller.choice.unavailable import Unavailable, marked
 from controller.clouds.protocol import Cloud, LaunchOutcome
@@ -125,9 +125,9 @@ class Executor:
         async with asyncio.timeout(TERMINATE_SECONDS):
             await self._cloud.terminate(instances)
 
-    def estimate(self, demand: Demand, wish: wishes.Wishes) -> float:
+    def estimate(self, demand: Demand, required: requirements.Requirements) -> float:
         """USD per hour of the cheapest offer that fits, among those that were known at the last launch."""
-        found = rank.rank(demand, wish, self._catalogue, self.unavailable, self._clock(), most=1).ranked
+        found = rank.rank(demand, required, self._catalogue, self.unavailable, self._clock(), most=1).ranked
         return found[0].usd_per_hour if found else 0.0
 
     async def offers(self) -> Catalogue:
@@ -165,8 +165,8 @@ class Executor:
             if cell is None or cell.state not in {CellState.REQUESTED, CellState.LAUNCHING}:
                 return
             try:
-                wish = await self._wish(cell)
-                offers = await self._offers_for(cell, wish)
+                required = await self._required(cell)
+                offers = await self._offers_for(cell, required)
             except Fault as fault:
                 if fault.kind is Kind.UNAVAILABLE:
                     raise  # the cloud could not be asked
@@ -174,7 +174,7 @@ class Executor:
                 return
             if cell.state is CellState.REQUESTED:
                 cell = await self._announce(cell)
-            outcome = await self._ask(cell, offers, wish)
+            outcome = await self._ask(cell, offers, required)
             self.refusals.update(launch_parameters.codes(outcome))
             if outcome.unfulfilled or (outcome.fault is not None and outcome.fault.kind is Kind.NO_CAPACITY):
                 self._refusal = str(outcome.fault or self._refusal)
@@ -186,28 +186,30 @@ class Executor:
                 return
             await self._refused(cell, outcome)
 
-    async def _wish(self, cell: Cell) -> wishes.Wishes:
-        """What is wished of the cell's instance; a reservation knows best. Raises Fault."""
-        said = launch_parameters.wished(cell)
-        wish = wishes.read(said)
+    async def _required(self, cell: Cell) -> requirements.Requirements:
+        """What is required of the cell's instance; a reservation knows best. Raises Fault."""
+        said = launch_parameters.required(cell)
+        required = requirements.read(said)
         reserved = await self._cloud.reserved(said)
-        return wish if reserved is None else wishes.within(wish, reserved.type, reserved.zone)
+        return required if reserved is None else requirements.within(required, reserved.type, reserved.zone)
 
-    async def _offers_for(self, cell: Cell, wish: wishes.Wishes) -> tuple[Offer, ...]:
+    async def _offers_for(self, cell: Cell, required: requirements.Requirements) -> tuple[Offer, ...]:
         catalogue = await self.offers()
         now = self._clock()
         # A launch that is repeated may have succeeded: it must be asked for, whatever was refused to others since.
         unavailable = self.unavailable if cell.state is CellState.REQUESTED else Unavailable()
-        found = rank.rank(cell.demand, wish, catalogue, unavailable, now).offers
+        found = rank.rank(cell.demand, required, catalogue, unavailable, now).offers
         if not found:
-            raise _with(self._refusal, rank.nothing_fits(cell.demand, wish, catalogue, unavailable, now))
+            raise _with(self._refusal, rank.nothing_fits(cell.demand, required, catalogue, unavailable, now))
         return found
 
     async def _sold_to(self, name: CellName) -> tuple[Offer, ...]:
         """The offers at the prices that hold for a cell."""
         cell = self._book.get(name)
         catalogue = await self.offers()
-        return (catalogue.of(wishes.read(launch_parameters.wished(cell))) if cell is not None else catalogue).offers
+        return (
+            catalogue.of(requirements.read(launch_parameters.required(cell))) if cell is not None else catalogue
+        ).offers
 
     async def _announce(self, cell: Cell) -> Cell:
         """Write down that the cloud is about to be asked."""
@@ -215,7 +217,7 @@ class Executor:
         hashed = token_hash(launch_parameters.join_token(self._secret, token))
         return await self._book.change(cell.name, transitions.Launching(client_token=token, join_token_hash=hashed))
 
-    async def _ask(self, cell: Cell, offers: tuple[Offer, ...], wish: wishes.Wishes) -> LaunchOutcome:
+    async def _ask(self, cell: Cell, offers: tuple[Offer, ...], required: requirements.Requirements) -> LaunchOutcome:
         facts = UserData(
             controllers=self._home.controllers(),
             ca=self._home.fingerprint(),
@@ -226,7 +228,7 @@ class Executor:
         try:
             async with asyncio.timeout(LAUNCH_SECONDS):
                 return await self._cloud.launch(
-                    launch_parameters.request(cell, offers, wish, facts, self._home.cluster)
+                    launch_parameters.request(cell, offers, required, facts, self._home.cluster)
                 )
         except TimeoutError as error:
             self.refusals[Kind.TIMEOUT.value] += 1

@@ -11,8 +11,8 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 
+from controller.choice.requirements import PREFIX, Requirements
 from controller.choice.unavailable import Key, Unavailable, marked
-from controller.choice.wishes import PREFIX, Wishes
 from controller.clouds.protocol import LaunchOutcome, LaunchRequest, Unfulfilled
 from controller.clouds.userdata import UserData, render
 from controller.model.cell import Cell
@@ -40,21 +40,23 @@ def join_token(secret: bytes, token: str) -> str:
     return hmac.new(secret, f"join {group}".encode(), hashlib.sha256).hexdigest()
 
 
-def request(cell: Cell, offers: tuple[Offer, ...], wishes: Wishes, facts: UserData, cluster: str) -> LaunchRequest:
+def request(
+    cell: Cell, offers: tuple[Offer, ...], requirements: Requirements, facts: UserData, cluster: str
+) -> LaunchRequest:
     """What to ask of the cloud."""
     return LaunchRequest(
         client_token=cell.client_token,
         offers=offers,
         user_data=render(facts),
         tags={**tags(cell), TAG_CLUSTER: cluster},
-        annotations={key: value for key, value in wished(cell).items() if key.startswith(PREFIX)},
-        volume_gb=wishes.volume_gb,
+        annotations={key: value for key, value in required(cell).items() if key.startswith(PREFIX)},
+        volume_gb=requirements.volume_gb,
         disk_gb=cell.demand.disk_gb,
     )
 
 
-def wished(cell: Cell) -> dict[str, str]:
-    """What is wished of the cell's instance: its pod's annotations, or those of the class that it stands by for."""
+def required(cell: Cell) -> dict[str, str]:
+    """What is required of the cell's instance: its pod's annotations, or those of the class that it stands by for."""
     if cell.claim is not None:
         return cell.claim.annotations
     if cell.standby is None:

@@ -16,7 +16,7 @@ from grpclib.client import Channel
 
 from cellwire.faults import Fault, Kind
 from cellwire.proxies import Proxies
-from controller.choice import wishes
+from controller.choice import requirements
 from controller.choice.unavailable import Unavailable
 from controller.clouds.protocol import Cloud
 from controller.fleet.adoption import Adoption, Owner, needed
@@ -127,12 +127,12 @@ class Fleet:
 
     async def claim(self, claim: PodClaim) -> Cell:
         """The cell of this pod attempt, claimed and connected; launches one where there is none."""
-        wish = wishes.read(claim.annotations)
+        required = requirements.read(claim.annotations)
         while True:
             cell = self._book.of_pod(claim.pod.uid, claim.pod.attempt)
             if cell is None:
                 # To the end even if the caller leaves: half of it would let the next caller make a second cell.
-                cell = await self._book.owned(self._made(claim, wish))
+                cell = await self._book.owned(self._made(claim, required))
             if cell.claim is not None and cell.claim.by != claim.by:
                 thing = f"pod {claim.pod.namespace}/{claim.pod.name}"
                 raise Fault(Kind.DENIED, thing, "its cell was claimed by another", reason="ClaimedByAnother")
@@ -189,7 +189,7 @@ class Fleet:
 
     def estimate(self, demand: Demand, annotations: Mapping[str, str]) -> float:
         """See Telling."""
-        return self._act.estimate(demand, wishes.read(annotations))
+        return self._act.estimate(demand, requirements.read(annotations))
 
     def vitals(self, name: CellName) -> Vitals | None:
         """What a connected cell last said of itself; None where it has said nothing yet."""
@@ -231,15 +231,15 @@ class Fleet:
         """How often launches were refused, by code, since the start."""
         return self._act.refusals
 
-    async def _made(self, claim: PodClaim, wish: wishes.Wishes) -> Cell:
+    async def _made(self, claim: PodClaim, required: requirements.Requirements) -> Cell:
         """One cell for the pod, warm or new; one caller at a time for each pod."""
         async with self._turns[claim.pod.uid]:
             cell = self._book.of_pod(claim.pod.uid, claim.pod.attempt)
             if cell is not None:
                 return cell
             await self._retire_former(claim)
-            took = await self._warm(claim, wish)
-            self._pool.came(claim, wish, took)
+            took = await self._warm(claim, required)
+            self._pool.came(claim, required, took)
             return took or await self._book.add(self._fresh(claim.demand, claim))
 
     async def _handed_over(self, name: CellName, claim: PodClaim) -> Cell:
@@ -282,9 +282,9 @@ class Fleet:
             if cell.state in LIVE - {CellState.CLAIMED}:
                 await self.release(cell.name, f"superseded by attempt {claim.pod.attempt} of its pod")
 
-    async def _warm(self, claim: PodClaim, wish: wishes.Wishes) -> Cell | None:
+    async def _warm(self, claim: PodClaim, required: requirements.Requirements) -> Cell | None:
         """A warm cell for the pod, if one suits."""
-        for name in await self._pool.best(self._book.every(), claim, wish):
+        for name in await self._pool.best(self._book.every(), claim, required):
             try:
                 return await self._book.change(name, Assigned(claim))
             except (InvalidStep, Fault) as error:

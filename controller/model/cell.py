@@ -27,9 +27,9 @@ class CellState(enum.Enum):
 class Standby(msgspec.Struct, frozen=True, kw_only=True):
     """What a warm cell was requested as, kept when a pod takes it.
 
-    `of` is the name of its class; `annotations` the class's `chinampa.dev/…` wishes; `max_price` the most that its
-    instance may cost, in USD per hour, 0 where all is free. `agent` and `image` are the versions that it was to boot,
-    "" where unknown.
+    `of` is the name of its class; `annotations` the class's `chinampa.dev/…` requirements; `max_price` the most that
+    its instance may cost, in USD per hour, 0 where all is free. `agent` and `image` are the versions that it was to
+    boot, "" where unknown.
     """
 
     of: str

@@ -18,10 +18,10 @@ class PodRef(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PodClaim(msgspec.Struct, frozen=True, kw_only=True):
-    """A pod's wish for a cell. Idempotent on (uid, attempt).
+    """A pod's demand for a cell. Idempotent on (uid, attempt).
 
-    `annotations` carry the `chinampa.dev/…` wishes; `labels` become tags of the instance. `by` is the room that claims,
-    "room@worker" where that is in a worker's shim.
+    `annotations` carry the `chinampa.dev/…` requirements; `labels` become tags of the instance. `by` is the room that
+    claims, "room@worker" where that is in a worker's shim.
     `images` are those of its containers, where the room knows them; names only, nobody's credentials.
     """
 

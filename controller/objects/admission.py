@@ -13,7 +13,7 @@ from typing import Any, cast
 import msgspec
 
 from cellwire.faults import Fault, Kind
-from controller.choice.wishes import PREFIX
+from controller.choice.requirements import PREFIX
 from controller.objects.fields import (
     Cause,
     Invalid,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controller.choice.wishes import PREFIX, SHOWN
+from controller.choice.requirements import PREFIX, SHOWN
 from controller.model import cost
 from controller.model.cell import Announcement, Cell
 from controller.objects.fields import Json

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from controller.choice.wishes import PREFIX, SHOWN
+from controller.choice.requirements import PREFIX, SHOWN
 from controller.objects.fields import Json, Report, copied
 from controller.pods.defaults import with_defaults
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from cellwire.faults import Fault
-from controller.choice.wishes import PREFIX
+from controller.choice.requirements import PREFIX
 from controller.model.names import CellName
 from controller.model.pod import PodClaim
 from controller.objects.fields import Json

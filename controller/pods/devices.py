@@ -7,7 +7,7 @@ the cell is the pod's alone, so there is nobody to take them from.
 
 from __future__ import annotations
 
-from controller.choice import wishes
+from controller.choice import requirements
 from controller.choice.demand import GPU_VENDORS
 from controller.objects.fields import Json
 
@@ -45,4 +45,4 @@ def _count(container: Json) -> int:
 
 def others(annotations: Json) -> tuple[str, ...]:
     """The devices that each container of the pod gets beside."""
-    return wishes.devices(annotations.get(f"{wishes.PREFIX}devices", ""))
+    return requirements.devices(annotations.get(f"{requirements.PREFIX}devices", ""))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import msgspec
 from msgspec.structs import replace
 
-from controller.choice import wishes
+from controller.choice import requirements
 from controller.objects.collection import Objects
 from controller.objects.fields import Json
 from controller.pods.pod_status import status_of
@@ -20,7 +20,7 @@ from controller.store.record_store import Store
 from hostkit.tasks import Finishing, KeyedLocks
 
 KIND = "pod"
-SHOWN = frozenset(f"{wishes.PREFIX}{name}" for name in wishes.SHOWN)
+SHOWN = frozenset(f"{requirements.PREFIX}{name}" for name in requirements.SHOWN)
 
 
 class PodRecords:

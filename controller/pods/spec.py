@@ -10,7 +10,7 @@ import re
 from typing import Any, cast
 
 from cellwire.faults import Fault
-from controller.choice import wishes
+from controller.choice import requirements
 from controller.choice.demand import GPU_VENDORS
 from controller.objects.fields import (
     Cause,
@@ -295,14 +295,14 @@ def _annotations(manifest: Json, report: Report) -> None:
     """Every annotation of ours that cannot be read, not the first one only."""
     given = (manifest.get("metadata") or {}).get("annotations") or {}
     for name, value in given.items():
-        if name.startswith(wishes.PREFIX):
+        if name.startswith(requirements.PREFIX):
             try:
-                wishes.read({name: value})
-                wishes.of_demand({name: value})
+                requirements.read({name: value})
+                requirements.of_demand({name: value})
             except Fault as fault:
                 told = f"{fault.cause}; {fault.mend}" if fault.mend else fault.cause
                 report.invalid(f"metadata.annotations[{name}]", value, told)
-    if f"{wishes.PREFIX}gpu-name" in given and isinstance(manifest.get("spec"), dict):
+    if f"{requirements.PREFIX}gpu-name" in given and isinstance(manifest.get("spec"), dict):
         asked = [
             name
             for container in (manifest["spec"].get("containers") or ())
@@ -312,7 +312,9 @@ def _annotations(manifest: Json, report: Report) -> None:
         ]
         if not any(name in GPU_VENDORS for name in asked):
             why = f"no container asks for a GPU; ask for one of {', '.join(GPU_VENDORS)}"
-            report.invalid(f"metadata.annotations[{wishes.PREFIX}gpu-name]", given[f"{wishes.PREFIX}gpu-name"], why)
+            report.invalid(
+                f"metadata.annotations[{requirements.PREFIX}gpu-name]", given[f"{requirements.PREFIX}gpu-name"], why
+            )
 
 
 def _cross_check(spec: Json, report: Report) -> None:

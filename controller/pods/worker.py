@@ -1,7 +1,8 @@
 """The life of one pod: a cell for it, its sandbox and containers there, its end.
 
-What to do next is decided by `lifecycle`; this does it, one step at a time, and is cancelled by the wish to delete the
-pod. Nothing here is lost with the controller: each step is written down first, and `live` takes up where it stopped.
+What to do next is decided by `lifecycle`; this does it, one step at a time, and is cancelled by the request to delete
+the pod. Nothing here is lost with the controller: each step is written down first, and `live` takes up where it
+stopped.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import structlog
 
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
-from controller.choice.wishes import PREFIX, SHOWN
+from controller.choice.requirements import PREFIX, SHOWN
 from controller.fleet.cells import Cells
 from controller.model.names import CellName, PodUid
 from controller.model.offer import Demand
@@ -130,8 +130,8 @@ def pod_of(config: cri.PodSandboxConfig) -> PodRef:
 
 
 def claim_of(config: cri.PodSandboxConfig, demand: Demand, owner: str, images: tuple[str, ...] = ()) -> PodClaim:
-    """What this attempt at a pod asks of the fleet: with the pod's own labels, annotations that are wishes, and the
-    images that it will want, as far as they are known. Raises Fault INVALID without a uid.
+    """What this attempt at a pod asks of the fleet: with the pod's own labels, annotations that are requirements, and
+    the images that it will want, as far as they are known. Raises Fault INVALID without a uid.
     """
     return PodClaim(
         pod=pod_of(config),

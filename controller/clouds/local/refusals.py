@@ -1,4 +1,4 @@
-"""Which of the wished offers the local cloud fulfils, and with which of EC2's codes it refuses the others. Pure."""
+"""Which of the required offers the local cloud fulfils, and with which of EC2's codes it refuses the others. Pure."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def no_offers() -> Fault:
 
 
 def first_fit(
-    wished: Sequence[Offer], sold: Sequence[Offer], refusals: Mapping[str, str], free_mib: int
+    required: Sequence[Offer], sold: Sequence[Offer], refusals: Mapping[str, str], free_mib: int
 ) -> tuple[Offer | None, tuple[Refusal, ...]]:
-    """The first wished offer that can be had, and what was refused before it.
+    """The first required offer that can be had, and what was refused before it.
 
     A refusal that no other offer would change (a missing right, say) ends the search.
     """
     ours = {(offer.shape.type, offer.zone, offer.launch_type): offer for offer in sold}
     refused: list[Refusal] = []
-    for offer in wished:
+    for offer in required:
         own = ours.get((offer.shape.type, offer.zone, offer.launch_type))
         code = _code(offer, own, refusals, free_mib)
         if own is not None and not code:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from cellwire.faults import Fault, Kind
-from controller.choice import wishes
+from controller.choice import requirements
 from controller.choice.quantity import gigabytes, mebibytes, millis
 from controller.fleet.fleet_settings import OverheadOptions, StandbyTable
 from controller.fleet.pool.warm_cells import Class
@@ -46,7 +46,7 @@ def _name(place: int, each: StandbyTable) -> str:
 
 def _class(name: str, each: StandbyTable, overhead: OverheadOptions) -> Class:
     annotations = dict(_annotation(text) for text in each.annotations)
-    wishes.read(annotations)
+    requirements.read(annotations)
     return Class(
         name=name,
         demand=Demand(
@@ -67,4 +67,4 @@ def _annotation(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals:
         raise Fault(Kind.INVALID, f"annotation {text!r}", "it has no value", 'write it as "launch-type=spot"')
-    return wishes.PREFIX + key.strip().removeprefix(wishes.PREFIX), value.strip()
+    return requirements.PREFIX + key.strip().removeprefix(requirements.PREFIX), value.strip()

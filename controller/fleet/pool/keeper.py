@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from cellwire.faults import Fault
-from controller.choice import wishes
+from controller.choice import requirements
 from controller.choice.catalogue import Catalogue
 from controller.choice.rank import Ranked, rank
 from controller.choice.unavailable import Unavailable
@@ -84,7 +84,7 @@ class _State:
     """What changes of one class."""
 
     of: Class
-    wish: wishes.Wishes
+    required: requirements.Requirements
     learnt: Learnt = field(default_factory=Learnt)
     images: image_forecast.ImageShares = field(default_factory=image_forecast.ImageShares)
     outlook: Outlook = field(default_factory=lambda: Outlook(want=0, keep=0))
@@ -117,7 +117,7 @@ class Pool:
         self._buyable = buyable
         self._versions = versions
         self._clock = clock
-        self._states = {each.name: _State(each, wishes.read(each.annotations)) for each in settings.classes}
+        self._states = {each.name: _State(each, requirements.read(each.annotations)) for each in settings.classes}
 
     async def load(self) -> None:
         """Find again what an earlier life learnt."""
@@ -168,7 +168,9 @@ class Pool:
                 self._states[standby.of].released += 1
         return made
 
-    async def best(self, cells: Iterable[Cell], claim: PodClaim, wish: wishes.Wishes) -> tuple[CellName, ...]:
+    async def best(
+        self, cells: Iterable[Cell], claim: PodClaim, required: requirements.Requirements
+    ) -> tuple[CellName, ...]:
         """Warm cells that a pod may have, the best first."""
         cells = warm(cells)
         if not cells:
@@ -177,9 +179,9 @@ class Pool:
         # Where no fresh one can be had, any warm one is better.
         most = float("inf")
         if catalogue is not None:
-            fresh = rank(claim.demand, wish, catalogue, unavailable, self._clock(), most=1).ranked
+            fresh = rank(claim.demand, required, catalogue, unavailable, self._clock(), most=1).ranked
             most = fresh[0].usd_per_hour * self._settings.max_waste if fresh else most
-        return suitable(cells, claim.demand, wish, claim.annotations, most)
+        return suitable(cells, claim.demand, required, claim.annotations, most)
 
     async def _offers(self) -> tuple[Catalogue | None, Unavailable]:
         if not self._states:
@@ -190,9 +192,9 @@ class Pool:
             log.warning("the pool cannot see what can be bought", cause=str(fault))
             return None, Unavailable()
 
-    def came(self, claim: PodClaim, wish: wishes.Wishes, took: Cell | None) -> None:
+    def came(self, claim: PodClaim, required: requirements.Requirements, took: Cell | None) -> None:
         """A pod came, and took this warm cell or none."""
-        state = self._class_for(claim, wish)
+        state = self._class_for(claim, required)
         if state is None:
             return
         if claim.images:
@@ -234,30 +236,30 @@ class Pool:
         cells, now = warm(cells), self._clock()
         return tuple(_figures(state, cells, now) for state in self._states.values())
 
-    def _class_for(self, claim: PodClaim, wish: wishes.Wishes) -> _State | None:
+    def _class_for(self, claim: PodClaim, required: requirements.Requirements) -> _State | None:
         """The cheapest class whose cells would do for a pod."""
         found: _State | None = None
         for state in self._states.values():
-            if state.nominal is None or not _would_do(state, state.nominal, claim, wish):
+            if state.nominal is None or not _would_do(state, state.nominal, claim, required):
                 continue
             if found is None or found.nominal is None or state.nominal.usd_per_hour < found.nominal.usd_per_hour:
                 found = state
         return found
 
 
-def _would_do(state: _State, nominal: Ranked, claim: PodClaim, wish: wishes.Wishes) -> bool:
-    if not has_disk(state.of.demand.disk_gb, state.wish.volume_gb, claim.demand, wish):
+def _would_do(state: _State, nominal: Ranked, claim: PodClaim, required: requirements.Requirements) -> bool:
+    if not has_disk(state.of.demand.disk_gb, state.required.volume_gb, claim.demand, required):
         return False
-    return serves(nominal.offer, state.of.annotations, claim.demand, wish, claim.annotations)
+    return serves(nominal.offer, state.of.annotations, claim.demand, required, claim.annotations)
 
 
 def _look_ahead(
     state: _State, have: int, catalogue: Catalogue, unavailable: Unavailable, max_waste: float, now: float
 ) -> None:
     each = state.of
-    nominal = rank(each.demand, state.wish, catalogue, Unavailable(), now, most=1).ranked
+    nominal = rank(each.demand, state.required, catalogue, Unavailable(), now, most=1).ranked
     state.nominal = nominal[0] if nominal else None
-    buyable = rank(each.demand, state.wish, catalogue, unavailable, now, most=1).ranked
+    buyable = rank(each.demand, state.required, catalogue, unavailable, now, most=1).ranked
     # A class made for small pods does not wait for them on large instances, even while nothing else can be had.
     most_usd = nominal[0].usd_per_hour * max_waste if nominal else 0.0
     price = buyable[0].usd_per_hour if buyable and buyable[0].usd_per_hour <= most_usd else None

@@ -12,7 +12,7 @@ import msgspec
 
 from controller.choice.filters import rejection
 from controller.choice.rank import effective_price
-from controller.choice.wishes import OF_CLOUDS, PREFIX, Wishes, read
+from controller.choice.requirements import OF_CLOUDS, PREFIX, Requirements, read
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName
 from controller.model.offer import Demand, Offer
@@ -77,18 +77,20 @@ def usd_per_hour(cell: Cell) -> float:
     return cell.standby.max_price if cell.standby is not None else 0.0
 
 
-def serves(offer: Offer, offered: Mapping[str, str], demand: Demand, wish: Wishes, asked: Mapping[str, str]) -> bool:
+def serves(
+    offer: Offer, offered: Mapping[str, str], demand: Demand, required: Requirements, asked: Mapping[str, str]
+) -> bool:
     """Whether an instance launched with annotations `offered` does for a pod with the annotations `asked`.
 
     What only a cloud understands is decided at launch: it must have been asked for to the letter.
     """
-    if rejection(demand, wish, offer)[0] or _of_clouds(offered) != _of_clouds(asked):
+    if rejection(demand, required, offer)[0] or _of_clouds(offered) != _of_clouds(asked):
         return False
-    return not wish.max_price or effective_price(demand, offer) <= wish.max_price
+    return not required.max_price or effective_price(demand, offer) <= required.max_price
 
 
 def suitable(
-    cells: Iterable[Cell], demand: Demand, wish: Wishes, asked: Mapping[str, str], most_usd: float
+    cells: Iterable[Cell], demand: Demand, required: Requirements, asked: Mapping[str, str], most_usd: float
 ) -> tuple[CellName, ...]:
     """Warm cells on whose instance a pod fits, the best first.
 
@@ -101,21 +103,21 @@ def suitable(
             continue
         offered = cell.standby.annotations if cell.standby is not None else {}
         costs = effective_price(demand, cell.offer)
-        if costs > most_usd or not _has_disk(cell, demand, wish, offered):
+        if costs > most_usd or not _has_disk(cell, demand, required, offered):
             continue
-        if serves(cell.offer, offered, demand, wish, asked):
+        if serves(cell.offer, offered, demand, required, asked):
             idle = cell.state is CellState.READY and cell.connected
             fitting.append((not idle, costs, NEARNESS[cell.state], cell.created_at, cell.name))
     return tuple(entry[-1] for entry in sorted(fitting))
 
 
-def _has_disk(cell: Cell, demand: Demand, wish: Wishes, offered: Mapping[str, str]) -> bool:
-    return has_disk(cell.demand.disk_gb, read(offered).volume_gb, demand, wish)
+def _has_disk(cell: Cell, demand: Demand, required: Requirements, offered: Mapping[str, str]) -> bool:
+    return has_disk(cell.demand.disk_gb, read(offered).volume_gb, demand, required)
 
 
-def has_disk(disk_gb: int, volume_gb: int, demand: Demand, wish: Wishes) -> bool:
+def has_disk(disk_gb: int, volume_gb: int, demand: Demand, required: Requirements) -> bool:
     """Whether an instance whose pod may fill so much, with a root volume of at least so much, has what a pod needs."""
-    return demand.disk_gb <= disk_gb and wish.volume_gb <= max(volume_gb, disk_gb)
+    return demand.disk_gb <= disk_gb and required.volume_gb <= max(volume_gb, disk_gb)
 
 
 def _of_clouds(annotations: Mapping[str, str]) -> dict[str, str]:

@@ -166,7 +166,7 @@ class ReplicationControllerCondition(Part, frozen=True, kw_only=True):
 
 
 class PersistentVolumeClaim(Part, frozen=True, kw_only=True):
-    """A persistent volume claim: a wish for room that outlives pods."""
+    """A persistent volume claim: a request for room that outlives pods."""
 
     apiVersion: str | None = None
     kind: str | None = None

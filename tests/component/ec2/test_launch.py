@@ -59,8 +59,10 @@ async def test_the_pool_is_told_which_machine_images_cells_boot_now(tmp_path: Pa
 
 async def test_an_instance_is_as_the_design_wants_it(tmp_path: Path) -> None:
     async with stage(tmp_path) as on:
-        wish = {"chinampa.dev/volume-type": "gp2", "chinampa.dev/public-address": "false"}
-        launched = await on.cloud.launch(request("c-1-1-a", await cheapest(on.cloud), volume_gb=33, annotations=wish))
+        requirement = {"chinampa.dev/volume-type": "gp2", "chinampa.dev/public-address": "false"}
+        launched = await on.cloud.launch(
+            request("c-1-1-a", await cheapest(on.cloud), volume_gb=33, annotations=requirement)
+        )
         assert launched.instance is not None, launched.fault
 
         made = next(call for call in on.front.calls if call.action == "CreateLaunchTemplate")
@@ -135,8 +137,8 @@ async def test_pods_that_must_differ_are_not_launched_together(tmp_path: Path) -
 
 async def test_an_annotation_that_cannot_be_read_is_refused_by_name_and_nothing_is_launched(tmp_path: Path) -> None:
     async with stage(tmp_path) as on:
-        wish = {"chinampa.dev/tenancy": "shared"}
-        launched = await on.cloud.launch(request("c-1-1-a", await cheapest(on.cloud), annotations=wish))
+        requirement = {"chinampa.dev/tenancy": "shared"}
+        launched = await on.cloud.launch(request("c-1-1-a", await cheapest(on.cloud), annotations=requirement))
         assert kind_of(launched) is Kind.INVALID
         assert "chinampa.dev/tenancy" in str(launched.fault)
         assert not on.front.count("CreateFleet")
@@ -174,7 +176,7 @@ async def test_at_an_accounts_limit_the_fault_names_it_and_nothing_runs(tmp_path
         assert not await on.alive()
 
 
-async def test_spot_falls_back_to_on_demand_in_the_same_pass_where_both_are_wished(tmp_path: Path) -> None:
+async def test_spot_falls_back_to_on_demand_in_the_same_pass_where_both_are_asked_for(tmp_path: Path) -> None:
     async with stage(tmp_path) as on:
         both = (*await cheapest(on.cloud, LaunchType.SPOT, 5), *await cheapest(on.cloud, most=5))
         on.front.rules.limit(market="spot", code="MaxSpotInstanceCountExceeded")

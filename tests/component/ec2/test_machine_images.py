@@ -176,12 +176,12 @@ async def test_a_disk_of_nothing_is_refused(tmp_path: Path) -> None:
 async def test_the_newest_published_image_is_launched_where_the_settings_name_none(tmp_path: Path) -> None:
     async with account() as calls:
         older = (await publish(calls, Publication(disk=a_disk(tmp_path, name="a"), home=REGION), Told()))[REGION]
-        wished = Ec2Settings(region=REGION)
-        assert (await image_selection.resolved(wished, calls)).images == {"amd64": older}
+        required = Ec2Settings(region=REGION)
+        assert (await image_selection.resolved(required, calls)).images == {"amd64": older}
         newer = (await publish(calls, Publication(disk=a_disk(tmp_path, name="b"), home=REGION), Told()))[REGION]
         backend().amis[older].creation_date = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
-        assert (await image_selection.resolved(wished, calls)).images == {"amd64": newer}
-        pinned = msgspec.structs.replace(wished, image_amd64=older, image_arm64="none")
+        assert (await image_selection.resolved(required, calls)).images == {"amd64": newer}
+        pinned = msgspec.structs.replace(required, image_amd64=older, image_arm64="none")
         assert (await image_selection.resolved(pinned, calls)).images == {"amd64": older}
 
 

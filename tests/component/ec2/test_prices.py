@@ -10,8 +10,8 @@ import pytest
 
 from controller.choice.catalogue import Catalogue
 from controller.choice.rank import rank
+from controller.choice.requirements import Requirements
 from controller.choice.unavailable import Unavailable
-from controller.choice.wishes import Wishes
 from controller.clouds.ec2 import calls
 from controller.clouds.ec2.ec2_settings import Ec2Settings
 from controller.clouds.ec2.market.price_feed import PriceFeed
@@ -122,11 +122,11 @@ async def test_what_hardware_of_ones_own_costs_is_asked_for_and_ranks_pods_that_
     async with opened() as (_, prices, shelf, _clock):
         await prices.refresh()
         sold = Catalogue(shelf.current)
-        ways = Wishes(launch_types=(LaunchType.ON_DEMAND, LaunchType.SPOT), types=("m7i.large",))
+        ways = Requirements(launch_types=(LaunchType.ON_DEMAND, LaunchType.SPOT), types=("m7i.large",))
         demand = Demand(cpu_millis=1000, memory_mib=1024)
         usual = {each.launch_type: each for each in rank(demand, ways, sold, Unavailable(), 0.0).offers}
-        wish = msgspec.structs.replace(ways, tenancy="dedicated")
-        own = {each.launch_type: each for each in rank(demand, wish, sold, Unavailable(), 0.0).offers}
+        requirement = msgspec.structs.replace(ways, tenancy="dedicated")
+        own = {each.launch_type: each for each in rank(demand, requirement, sold, Unavailable(), 0.0).offers}
         assert own[LaunchType.ON_DEMAND].usd_per_hour == pytest.approx(0.1008 * DEDICATED)
         for way, offer in own.items():
             assert offer.usd_per_hour == pytest.approx(usual[way].usd_per_hour * DEDICATED, rel=0.1)

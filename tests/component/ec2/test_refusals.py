@@ -63,10 +63,10 @@ async def test_an_account_with_too_many_fleets_or_templates_launches_without(
     async with stage(tmp_path) as on:
         on.front.rules.fail(action, code)
         # The templates that most pods share were made at the start.
-        wish = {"chinampa.dev/tenancy": "dedicated"} if action == "CreateLaunchTemplate" else {}
+        requirement = {"chinampa.dev/tenancy": "dedicated"} if action == "CreateLaunchTemplate" else {}
         offers = await cheapest(on.cloud)
         outcomes = await launched_all(
-            on.cloud, [request(f"c-{number}-1-a", offers, annotations=wish) for number in range(4)]
+            on.cloud, [request(f"c-{number}-1-a", offers, annotations=requirement) for number in range(4)]
         )
         assert not outcomes[0].unfulfilled, "no offer is to blame"
         assert len({one.instance.id for one in outcomes if one.instance}) == 4
@@ -175,15 +175,15 @@ async def test_throttling_of_a_spot_fleet_does_not_buy_the_dearer_instance(tmp_p
 async def test_a_pod_with_a_reservation_is_launched_into_it_on_demand(tmp_path: Path) -> None:
     async with stage(tmp_path) as on:
         spot, on_demand = await cheapest(on.cloud, LaunchType.SPOT, 5), await cheapest(on.cloud, most=5)
-        wish = {"chinampa.dev/capacity-reservation": "cr-0123456789abcdef0"}
-        launched = await on.cloud.launch(request("c-1-1-a", (*spot, *on_demand), annotations=wish))
+        requirement = {"chinampa.dev/capacity-reservation": "cr-0123456789abcdef0"}
+        launched = await on.cloud.launch(request("c-1-1-a", (*spot, *on_demand), annotations=requirement))
         assert launched.instance is not None, launched.fault
         assert launched.instance.launch_type is LaunchType.ON_DEMAND
         made = [call.parameters for call in on.front.calls if call.action == "CreateLaunchTemplate"]
         targets = [each["LaunchTemplateData"].get("CapacityReservationSpecification") for each in made]
         assert {"CapacityReservationTarget": {"CapacityReservationId": "cr-0123456789abcdef0"}} in targets
 
-        refused = await on.cloud.launch(request("c-2-1-a", spot, annotations=wish))
+        refused = await on.cloud.launch(request("c-2-1-a", spot, annotations=requirement))
         assert kind_of(refused) is Kind.INVALID
         assert "chinampa.dev/capacity-reservation" in str(refused.fault)
 
@@ -191,9 +191,9 @@ async def test_a_pod_with_a_reservation_is_launched_into_it_on_demand(tmp_path: 
 async def test_a_full_reservation_takes_no_offer_from_pods_without_one(tmp_path: Path) -> None:
     async with stage(tmp_path) as on:
         offers = await cheapest(on.cloud, most=5)
-        wish = {"chinampa.dev/capacity-reservation": "cr-0123456789abcdef0"}
+        requirement = {"chinampa.dev/capacity-reservation": "cr-0123456789abcdef0"}
         on.front.rules.limit(code="ReservationCapacityExceeded")
-        refused = await on.cloud.launch(request("c-1-1-a", offers, annotations=wish))
+        refused = await on.cloud.launch(request("c-1-1-a", offers, annotations=requirement))
         assert kind_of(refused) is Kind.UNAVAILABLE, "it is asked again, for the same"
         assert not refused.unfulfilled
         assert "instance-type" in str(refused.fault)
@@ -205,8 +205,8 @@ async def test_a_pod_whose_wish_ec2_does_not_know_is_told_and_nothing_is_taken_f
 ) -> None:
     async with stage(tmp_path, fleets=fleets) as on:
         on.front.rules.limit(code="InvalidGroup.NotFound")
-        wish = {"chinampa.dev/security-groups": "sg-typo"}
-        refused = await on.cloud.launch(request("c-1-1-a", await cheapest(on.cloud), annotations=wish))
+        requirement = {"chinampa.dev/security-groups": "sg-typo"}
+        refused = await on.cloud.launch(request("c-1-1-a", await cheapest(on.cloud), annotations=requirement))
         assert kind_of(refused) is Kind.INVALID
         assert "chinampa.dev/security-groups" in str(refused.fault)
         assert not refused.unfulfilled

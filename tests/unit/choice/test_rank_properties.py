@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from cellwire.faults import Fault, Kind
 from controller.choice.catalogue import Catalogue, bundled_offers
 from controller.choice.rank import effective_price, explain, rank
+from controller.choice.requirements import Requirements, read
 from controller.choice.unavailable import ANY, Unavailable, marked
-from controller.choice.wishes import Wishes, read
 from controller.model.offer import Demand, Gpus, LaunchType, Offer, Shape
 
 CATALOGUE = Path(__file__).parents[3] / "controller" / "clouds" / "ec2" / "market" / "catalogue.json"
@@ -114,7 +114,7 @@ def does(demand: Demand, asked: dict[str, str], offer: Offer) -> bool:
     )
 
 
-def wished(asked: dict[str, str]) -> Wishes:
+def required(asked: dict[str, str]) -> Requirements:
     return read({f"chinampa.dev/{key}": value for key, value in asked.items()})
 
 
@@ -124,7 +124,7 @@ def test_the_choice_is_the_cheapest_of_all_that_the_words_allow(
     found: list[Offer], demand: Demand, asked: dict[str, str]
 ) -> None:
     allowed = sorted(costs(demand, offer) for offer in found if does(demand, asked, offer))
-    ranked = rank(demand, wished(asked), Catalogue(found), Unavailable(), 0.0).ranked
+    ranked = rank(demand, required(asked), Catalogue(found), Unavailable(), 0.0).ranked
 
     assert [each.usd_per_hour for each in ranked] == pytest.approx(allowed)
     assert all(does(demand, asked, each.offer) for each in ranked)
@@ -134,7 +134,7 @@ def test_the_choice_is_the_cheapest_of_all_that_the_words_allow(
 def test_every_offer_is_either_ranked_or_turned_away_with_a_reason(
     found: list[Offer], demand: Demand, asked: dict[str, str]
 ) -> None:
-    told = explain(demand, wished(asked), Catalogue(found), Unavailable(), 0.0)
+    told = explain(demand, required(asked), Catalogue(found), Unavailable(), 0.0)
 
     assert len(told.ranking.ranked) + sum(told.rejected.values()) == told.considered == len(found)
     assert told.rejected.keys() == told.examples.keys()
@@ -149,11 +149,11 @@ def test_what_was_refused_of_late_is_never_ranked_and_all_else_is(
     for key in keys:
         memory = marked(memory, key, 0.0)
     catalogue = Catalogue(found)
-    every = rank(demand, Wishes(), catalogue, Unavailable(), 1.0).offers
-    left = rank(demand, Wishes(), catalogue, memory, 1.0).offers
+    every = rank(demand, Requirements(), catalogue, Unavailable(), 1.0).offers
+    left = rank(demand, Requirements(), catalogue, memory, 1.0).offers
 
     assert left == tuple(o for o in every if (o.shape.type, o.zone, o.launch_type.value) not in keys)
-    assert rank(demand, Wishes(), catalogue, marked(memory, (ANY, ANY, "on-demand"), 0.0), 1.0).offers == ()
+    assert rank(demand, Requirements(), catalogue, marked(memory, (ANY, ANY, "on-demand"), 0.0), 1.0).offers == ()
 
 
 @settings(deadline=None, max_examples=60)
@@ -168,7 +168,7 @@ def test_on_the_bundled_catalogue_nothing_that_fits_is_cheaper(
 ) -> None:
     demand = Demand(cpu_millis=cpu, memory_mib=memory, gpus=gpus, gpu_vendor="nvidia" if gpus else "")
     allowed = [costs(demand, offer) for offer in BUNDLED.offers if does(demand, asked, offer)]
-    ranked = rank(demand, wished(asked), BUNDLED, Unavailable(), 0.0).ranked
+    ranked = rank(demand, required(asked), BUNDLED, Unavailable(), 0.0).ranked
 
     assert bool(ranked) == bool(allowed)
     if ranked:
@@ -187,7 +187,9 @@ def test_the_bundled_catalogue_knows_who_makes_its_gpus() -> None:
     assert makers
     assert "" not in makers
     assert (
-        rank(Demand(cpu_millis=1, memory_mib=1, gpus=1, gpu_vendor="amd"), Wishes(), BUNDLED, Unavailable(), 0).ranked
+        rank(
+            Demand(cpu_millis=1, memory_mib=1, gpus=1, gpu_vendor="amd"), Requirements(), BUNDLED, Unavailable(), 0
+        ).ranked
         == ()
     )
 

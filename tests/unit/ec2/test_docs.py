@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from controller import config
-from controller.choice import wishes
+from controller.choice import requirements
 from controller.clouds.ec2.doctor import queue
 from controller.clouds.ec2.notices import eventbridge
 
@@ -31,7 +31,7 @@ def test_every_setting_that_it_names_is_one() -> None:
 def test_every_annotation_that_it_names_is_one() -> None:
     named = set(re.findall(r"chinampa\.dev/([a-z-]+)[`:]", TEXT))
     assert named
-    assert named <= wishes.OF_CLOUDS | set(wishes.READ)
+    assert named <= requirements.OF_CLOUDS | set(requirements.READ)
 
 
 def test_the_rules_that_it_sets_up_send_events_that_are_understood() -> None:

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cellwire.faults import Fault
-from controller.choice.wishes import Wishes, read
+from controller.choice.requirements import Requirements, read
 from controller.fleet.fleet_settings import OverheadOptions, StandbyTable
-from controller.fleet.launch_parameters import wished
+from controller.fleet.launch_parameters import required
 from controller.fleet.pool.configured import classes
 from controller.fleet.pool.pool_plan import DEARER, Outlook, PoolPlan, plan_pool
 from controller.fleet.pool.warm_cells import Class, Versions, suitable, usd_per_hour, warm
@@ -59,7 +59,7 @@ def test_what_is_missing_is_requested_with_what_such_a_pod_would_ask_for() -> No
 
     assert request.demand == DEMAND
     assert (request.standby.of, request.standby.agent, request.standby.image) == ("spot", "1.1", "ami-2")
-    asked = read(wished(Cell(name=CellName("b"), state=CellState.REQUESTED, demand=DEMAND, standby=request.standby)))
+    asked = read(required(Cell(name=CellName("b"), state=CellState.REQUESTED, demand=DEMAND, standby=request.standby)))
     assert asked.launch_types == (LaunchType.SPOT,)
     assert asked.max_price == pytest.approx(0.01 * DEARER)
 
@@ -221,25 +221,25 @@ def test_a_pod_takes_the_ready_cell_that_wastes_least_and_of_equals_the_oldest()
         cell("c-silent", connected=False),
         cell("c-asked", CellState.REQUESTED),
     ]
-    best = suitable(cells, DEMAND, Wishes(), {}, 1.0)
+    best = suitable(cells, DEMAND, Requirements(), {}, 1.0)
 
     assert best == ("c-old", "c-young", "c-medium", "c-silent", "c-coming")
-    assert suitable(cells, Demand(cpu_millis=800, memory_mib=100), Wishes(), {}, 1.0) == ("c-medium",)
-    assert suitable(cells, DEMAND, Wishes(max_price=0.001), {}, 1.0) == ()
+    assert suitable(cells, Demand(cpu_millis=800, memory_mib=100), Requirements(), {}, 1.0) == ("c-medium",)
+    assert suitable(cells, DEMAND, Requirements(max_price=0.001), {}, 1.0) == ()
 
 
 def test_a_pod_does_not_take_a_warm_cell_that_is_much_dearer_than_a_fresh_one() -> None:
     cells = [cell("c-large", offer=LARGE), cell("c-medium", offer=MEDIUM)]
 
-    assert suitable(cells, DEMAND, Wishes(), {}, 2 * SMALL.usd_per_hour) == ("c-medium",)
+    assert suitable(cells, DEMAND, Requirements(), {}, 2 * SMALL.usd_per_hour) == ("c-medium",)
 
 
 def test_what_only_a_cloud_understands_must_have_been_asked_for_at_launch() -> None:
     private = {"chinampa.dev/public-address": "false"}
     cells = [cell("c-any"), cell("c-private", of=Class(name="private", demand=DEMAND, annotations=private))]
 
-    assert suitable(cells, DEMAND, Wishes(), private, 1.0) == ("c-private",)
-    assert suitable(cells, DEMAND, Wishes(), {"chinampa.dev/launch-type": "on-demand"}, 1.0) == ("c-any",)
+    assert suitable(cells, DEMAND, Requirements(), private, 1.0) == ("c-private",)
+    assert suitable(cells, DEMAND, Requirements(), {"chinampa.dev/launch-type": "on-demand"}, 1.0) == ("c-any",)
 
 
 def test_a_pod_gets_the_disk_that_it_asks_for() -> None:
@@ -248,9 +248,9 @@ def test_a_pod_gets_the_disk_that_it_asks_for() -> None:
     cells = [cell("c-any"), cell("c-large", of=large), cell("c-roomy", of=roomy)]
 
     # Of a large volume the system and the images take their part.
-    assert suitable(cells, Demand(cpu_millis=100, memory_mib=100, disk_gb=40), Wishes(), {}, 1.0) == ("c-roomy",)
-    assert suitable(cells, DEMAND, Wishes(volume_gb=45), {}, 1.0) == ("c-large",)
-    assert suitable(cells, DEMAND, Wishes(volume_gb=60), {}, 1.0) == ()
+    assert suitable(cells, Demand(cpu_millis=100, memory_mib=100, disk_gb=40), Requirements(), {}, 1.0) == ("c-roomy",)
+    assert suitable(cells, DEMAND, Requirements(volume_gb=45), {}, 1.0) == ("c-large",)
+    assert suitable(cells, DEMAND, Requirements(volume_gb=60), {}, 1.0) == ()
 
 
 def test_gpu_cells_are_for_pods_that_ask_for_their_gpus() -> None:
@@ -260,9 +260,11 @@ def test_gpu_cells_are_for_pods_that_ask_for_their_gpus() -> None:
     bought = Offer(shape=shape, zone="a", launch_type=LaunchType.ON_DEMAND, usd_per_hour=0.5)
     cells = [cell("c-gpu", offer=bought)]
 
-    assert suitable(cells, DEMAND, Wishes(), {}, 9.0) == ()
-    assert suitable(cells, Demand(cpu_millis=1, memory_mib=1, gpus=1), Wishes(gpu_name="t4"), {}, 9.0) == ("c-gpu",)
-    assert suitable(cells, Demand(cpu_millis=1, memory_mib=1, gpus=1), Wishes(gpu_name="a100"), {}, 9.0) == ()
+    assert suitable(cells, DEMAND, Requirements(), {}, 9.0) == ()
+    assert suitable(cells, Demand(cpu_millis=1, memory_mib=1, gpus=1), Requirements(gpu_name="t4"), {}, 9.0) == (
+        "c-gpu",
+    )
+    assert suitable(cells, Demand(cpu_millis=1, memory_mib=1, gpus=1), Requirements(gpu_name="a100"), {}, 9.0) == ()
 
 
 def test_settings_make_classes() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cellwire.faults import Fault
-from controller.choice import wishes
+from controller.choice import requirements
 from controller.fleet.cloud_routes import routes
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, InstanceId, PodUid
@@ -44,4 +44,4 @@ def test_networks_lead_to_cells_that_are_there_the_older_first() -> None:
 @pytest.mark.parametrize("text", ["", ",", "10.8.0.1/24", "gateway"])
 def test_what_is_no_network_is_refused_before_a_launch(text: str) -> None:
     with pytest.raises(Fault, match="cloud-route"):
-        wishes.read({"chinampa.dev/cloud-route": text})
+        requirements.read({"chinampa.dev/cloud-route": text})

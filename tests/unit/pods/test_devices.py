@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cellwire.faults import Fault
-from controller.choice import wishes
+from controller.choice import requirements
 from controller.pods.devices import gpus, others
 from controller.pods.run import PodRun
 from controller.pods.translate import container_config
@@ -49,7 +49,7 @@ def test_an_annotation_gives_every_container_a_device_of_the_cell() -> None:
 @pytest.mark.parametrize("path", ["fuse", "/etc/passwd", "/dev/../etc/passwd", "/dev/"])
 def test_what_is_no_device_is_refused(path: str) -> None:
     with pytest.raises(Fault, match="no path of a device"):
-        wishes.read({"chinampa.dev/devices": path})
+        requirements.read({"chinampa.dev/devices": path})
 
 
 @pytest.mark.parametrize(

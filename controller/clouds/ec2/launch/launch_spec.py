@@ -1,4 +1,4 @@
-"""What an instance looks like: a request's wishes as EC2's launch parameters. Pure.
+"""What an instance looks like: a request's requirements as EC2's launch parameters. Pure.
 
 Requests of one launch spec can be launched by one call. What differs (names of pods, labels) goes into tags
 afterwards. The parameters are those of RunInstances. For a fleet they are cut in two: the frame, which only a launch
@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from cellwire.faults import Fault, Kind
-from controller.choice.wishes import TENANCIES
+from controller.choice.requirements import TENANCIES
 from controller.clouds import userdata
 from controller.clouds.ec2.ec2_settings import PREFIX, Ec2Settings
 from controller.clouds.ec2.network.environment import Ec2Environment
@@ -86,7 +86,7 @@ def spec_of(request: LaunchRequest, settings: Ec2Settings) -> LaunchSpec:
 
 
 def plain(settings: Ec2Settings, its: LaunchSpec | None = None) -> LaunchSpec:
-    """The launch spec of a pod that wishes for nothing, but for what of `its` only a launch template can say."""
+    """The launch spec of a pod that asks for nothing, but for what of `its` only a launch template can say."""
     return LaunchSpec(
         offers=(),
         user_data="",
@@ -103,7 +103,7 @@ def plain(settings: Ec2Settings, its: LaunchSpec | None = None) -> LaunchSpec:
 
 
 def launchable(its: LaunchSpec, offers: Sequence[Offer]) -> tuple[Offer, ...]:
-    """The offers that can be launched so. Raises Fault INVALID where only spot is wished for."""
+    """The offers that can be launched so. Raises Fault INVALID where only spot is asked for."""
     if not its.capacity_reservation and its.tenancy != "host":
         return tuple(offers)
     left = tuple(offer for offer in offers if offer.launch_type is LaunchType.ON_DEMAND)
@@ -121,13 +121,13 @@ def _yes(said: Mapping[str, str], name: str, *, default: bool) -> bool:
     return text == "true" if text else default
 
 
-def _most(setting: float, wish: str) -> float:
-    """The lower of two limits of which 0 and "" are none. The fleet has refused a wish that is no number."""
+def _most(setting: float, asked: str) -> float:
+    """The lower of two limits of which 0 and "" are none. The fleet has refused a requirement that is no number."""
     try:
-        wished = float(wish or 0)
+        required = float(asked or 0)
     except ValueError:
-        wished = 0.0
-    return min((each for each in (setting, wished) if each > 0), default=0.0)
+        required = 0.0
+    return min((each for each in (setting, required) if each > 0), default=0.0)
 
 
 def price(most: float) -> str:

@@ -37,7 +37,7 @@ class LaunchTemplates:
         self._making = asyncio.Lock()
 
     async def prepare(self) -> None:
-        """Make those that pods without special wishes need. Raises nothing: a launch tries again, and tells."""
+        """Make those that pods without special requirements need. Raises nothing: a launch tries again, and tells."""
         try:
             await self.named(launch_spec.plain(self._settings), self._usual())
         except Fault as fault:
@@ -69,7 +69,7 @@ class LaunchTemplates:
         self._made.clear()
 
     def _usual(self) -> dict[Build, str]:
-        """The names of those that pods without special wishes need."""
+        """The names of those that pods without special requirements need."""
         builds = (Build(each, burstable) for each in self._where.now.images for burstable in (False, True))
         return {build: self._name(launch_spec.plain(self._settings), build) for build in builds}
 

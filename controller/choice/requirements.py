@@ -22,7 +22,7 @@ TENANCIES = frozenset({"default", "dedicated", "host"})
 T = TypeVar("T")
 
 
-class Wishes(msgspec.Struct, frozen=True, kw_only=True):
+class Requirements(msgspec.Struct, frozen=True, kw_only=True):
     """Limits on the choice. Empty means "any", but for `architectures`, where empty means what the pod's demand says.
 
     `types` and `denied_types` are shell patterns ("c7i.*"); `max_price` in USD per hour; `volume_gb` is the size of the
@@ -112,7 +112,7 @@ def devices(text: str) -> tuple[str, ...]:
     return found
 
 
-# Annotation → field of Wishes and how its text is read.
+# Annotation → field of Requirements and how its text is read.
 READ: dict[str, tuple[str, Callable[[str], Any]]] = {
     "instance-type": ("types", _words),
     "instance-type-deny": ("denied_types", _words),
@@ -144,7 +144,8 @@ OF_CLOUDS = frozenset(
     }
 )
 
-# What a pod is told of its cell, where the pods API shows it: no wishes, and no typos when a manifest is sent again.
+# What a pod is told of its cell, where the pods API shows it: no requirements, and no typos when a manifest is sent
+# again.
 SHOWN = ("cell-type", "cell-launch-type", "cell-zone", "hourly-price")
 
 
@@ -159,10 +160,10 @@ class ImpliedDemand(msgspec.Struct, frozen=True):
     gpus: int = 0
 
 
-def within(wishes: Wishes, type_name: str, zone: str) -> Wishes:
-    """The wishes of a pod for which capacity of this type is reserved in this zone: that type, whatever it is."""
+def within(requirements: Requirements, type_name: str, zone: str) -> Requirements:
+    """The requirements of a pod for which capacity of this type is reserved in this zone: that type, whatever it is."""
     return msgspec.structs.replace(
-        wishes,
+        requirements,
         types=(type_name,),
         denied_types=(),
         families=(),
@@ -173,8 +174,8 @@ def within(wishes: Wishes, type_name: str, zone: str) -> Wishes:
     )
 
 
-def read(annotations: Mapping[str, str]) -> Wishes:
-    """The wishes in a pod's annotations. Raises Fault INVALID naming an annotation that is unknown or unreadable."""
+def read(annotations: Mapping[str, str]) -> Requirements:
+    """The requirements in a pod's annotations. Raises Fault INVALID naming one that is unknown or unreadable."""
     fields: dict[str, Any] = {}
     for name, text in _ours(annotations):
         if name in READ:
@@ -187,7 +188,7 @@ def read(annotations: Mapping[str, str]) -> Wishes:
             raise Fault(
                 Kind.INVALID, f"annotation {PREFIX}{name}", "there is no such annotation", f"known are: {known}"
             )
-    return Wishes(**fields)
+    return Requirements(**fields)
 
 
 def of_demand(annotations: Mapping[str, str]) -> ImpliedDemand:
@@ -215,10 +216,10 @@ def _parsed(name: str, text: str, parse: Callable[[str], T]) -> T:
         raise Fault(Kind.INVALID, f"annotation {PREFIX}{name}: {text!r}", str(error)) from error
 
 
-def type_wished(wishes: Wishes, type_name: str) -> bool:
+def type_required(requirements: Requirements, type_name: str) -> bool:
     """Whether allow list, deny list and families let a type pass."""
-    if wishes.types and not any(fnmatchcase(type_name, pattern) for pattern in wishes.types):
+    if requirements.types and not any(fnmatchcase(type_name, pattern) for pattern in requirements.types):
         return False
-    if any(fnmatchcase(type_name, pattern) for pattern in wishes.denied_types):
+    if any(fnmatchcase(type_name, pattern) for pattern in requirements.denied_types):
         return False
-    return not wishes.families or type_name.split(".", maxsplit=1)[0] in wishes.families
+    return not requirements.families or type_name.split(".", maxsplit=1)[0] in requirements.families
