@@ -23,6 +23,8 @@ from cellwire.faults import Fault, Kind
 
 WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"
+# Where aufs keeps the files that have several names, each linked to from its places: they stay, the folder does not.
+AUFS_LINKS = b".wh..wh.plnk"
 OPAQUE_XATTR = "trusted.overlay.opaque"
 # What a file system needs for an entry beside its bytes, at the most.
 ENTRY_BYTES = 4096
@@ -55,6 +57,8 @@ class Extractor:
             except OSError as error:
                 raise fault_of(error, name) from error
             self.entries += 1
+        if AUFS_LINKS in self._folders:
+            self._replace(AUFS_LINKS)
         for name in sorted(self._attributes, key=lambda n: n.count(b"/"), reverse=True):
             entry = self._attributes[name]
             try:
@@ -209,12 +213,17 @@ class Extractor:
 
 
 def safe_name(raw: bytes) -> bytes:
-    """`raw` relative to the layer's root, without "." and empty parts. Raises Fault where it climbs."""
+    """`raw` relative to the layer's root, without ".", ".." and empty parts. Raises Fault where it climbs out."""
     name = raw.strip(b"/")
     if b".." in name or b"//" in name or name.startswith(b"./") or b"/./" in name or name.endswith(b"/."):
-        parts = [part for part in name.split(b"/") if part not in {b"", b"."}]
-        if b".." in parts:
-            raise tarstream.broken(f"the name {os.fsdecode(raw[:200])!r} leads out of the layer's folder")
+        parts: list[bytes] = []
+        for part in name.split(b"/"):
+            if part == b"..":
+                if not parts:
+                    raise tarstream.broken(f"the name {os.fsdecode(raw[:200])!r} leads out of the layer's folder")
+                parts.pop()
+            elif part not in {b"", b"."}:
+                parts.append(part)
         name = b"/".join(parts)
     return name or b"."
 

@@ -229,7 +229,9 @@ class TarReader:
 def parse_header(header: bytes) -> TarEntry:
     """One header block of 512 bytes."""
     checksum = number(header[148:156])
-    if checksum != sum(header) - sum(header[148:156]) + 256:
+    summed = header[:148] + b" " * 8 + header[156:]
+    # Some old writers took bytes for signed numbers.
+    if checksum not in {sum(summed), sum(summed) - 256 * sum(byte > 127 for byte in summed)}:
         raise broken("a header's checksum is wrong")
     kind = header[156:157]
     name = header[:100].partition(b"\0")[0]

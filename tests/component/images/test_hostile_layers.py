@@ -67,6 +67,22 @@ async def test_a_name_that_climbs_fails_the_layer(tmp_path: Path, outside: Path,
     assert untouched(outside)
 
 
+async def test_what_aufs_kept_for_itself_leaves_no_trace_but_its_files_keep_their_names(tmp_path: Path) -> None:
+    books: list[tuple[str, bytes | LayerEntry]] = [
+        (".wh..wh.aufs", b""),
+        (".wh..wh.orph", folder()),
+        (".wh..wh.plnk", folder()),
+        (".wh..wh.plnk/135.1", b"of two names"),
+        ("one", hardlink("/.wh..wh.plnk/135.1")),
+        ("two", hardlink(".wh..wh.plnk/135.1")),
+    ]
+    found = await unpacked(tmp_path / "layer", layer(books))
+    assert names(tmp_path / "layer") == ["one", "two"]
+    assert (tmp_path / "layer" / "one").read_bytes() == b"of two names"
+    assert (tmp_path / "layer" / "two").stat().st_nlink == 2
+    assert found.whiteouts == found.implicit == []
+
+
 async def test_absolute_names_and_symlinks_end_at_the_wall_of_the_folder(tmp_path: Path, outside: Path) -> None:
     entries: list[tuple[str, bytes | LayerEntry]] = [
         (str(outside / "absolute"), b"evil"),

@@ -193,13 +193,24 @@ def test_a_damaged_archive_is_read_or_ends_in_a_fault(data: st.DataObject) -> No
 @pytest.mark.parametrize(
     ("raw", "safe"),
     [(b"a", b"a"), (b"./a/", b"a"), (b"/etc/x", b"etc/x"), (b"a//b/./c", b"a/b/c"), (b"/", b"."), (b"./", b"."),
-     (b"a..b", b"a..b"), (b"...", b"..."), (b"a/.", b"a"), (b"", b".")],
+     (b"a..b", b"a..b"), (b"...", b"..."), (b"a/.", b"a"), (b"", b"."), (b"a/../b", b"b"), (b"a/..", b".")],
 )  # fmt: skip
 def test_names_are_taken_relative_to_the_layer(raw: bytes, safe: bytes) -> None:
     assert extract.safe_name(raw) == safe
 
 
-@pytest.mark.parametrize("raw", [b"..", b"../x", b"a/../../x", b"/..", b"a/..", b"./.."])
+def test_a_checksum_of_bytes_taken_for_signed_numbers_is_as_good() -> None:
+    header = bytearray(tarfile.TarInfo("a").tobuf(tarfile.USTAR_FORMAT))
+    header[0:2] = b"\xc3\xa9"
+    header[148:156] = b" " * 8
+    for summed in (sum(header), sum(byte - 256 if byte > 127 else byte for byte in header)):
+        said = bytes(header[:148]) + b"%06o\0 " % summed + bytes(header[156:])
+        assert tarstream.parse_header(said).name == b"\xc3\xa9"
+    with pytest.raises(Fault, match="checksum"):
+        tarstream.parse_header(bytes(header[:148]) + b"%06o\0 " % 1 + bytes(header[156:]))
+
+
+@pytest.mark.parametrize("raw", [b"..", b"../x", b"a/../../x", b"/..", b"./..", b"a/../.."])
 def test_names_that_climb_are_refused(raw: bytes) -> None:
     with pytest.raises(Fault, match="leads out"):
         extract.safe_name(raw)
