@@ -24,9 +24,10 @@ from controller.choice.demand import cdi_devices
 from controller.model.cell import Cell
 from controller.model.names import CellName
 from controller.model.transitions import LIVE
-from controller.sandboxes import told
+from controller.sandboxes import measured, told
 from controller.sandboxes.gate import ServicesStream, gate
-from controller.sandboxes.told import Made, Measured, News, Pace
+from controller.sandboxes.measured import Measured, Recorded
+from controller.sandboxes.told import Made, News, Pace
 
 log = structlog.get_logger()
 # The kubelet's own: what makes namespaces and processes may take this long on a busy cell.
@@ -240,15 +241,15 @@ class OneCell:
         asked = cri.RemoveImageRequest(image=spec)
         await self._do(lambda channel: runtime_grpc.ImageServiceStub(channel).RemoveImage, asked, SHORT)
 
-    async def stats(self, sandbox: str, own: Collection[str]) -> Measured:
-        """What the cell measures of its sandbox and of these containers, which are its own. Raises Fault."""
+    async def stats(self, own: Recorded) -> Measured:
+        """What the cell measures of its sandbox and its containers. Raises Fault."""
         channel = await self.connect()
         stub = runtime_grpc.RuntimeServiceStub(channel)
         containers = await call(stub.ListContainerStats, cri.ListContainerStatsRequest(), deadline=SHORT)
         sandboxes = await call(stub.ListPodSandboxStats, cri.ListPodSandboxStatsRequest(), deadline=SHORT)
         metrics = await call(stub.ListPodSandboxMetrics, cri.ListPodSandboxMetricsRequest(), deadline=SHORT)
         with gate(channel, self.name):
-            return told.stats(containers, sandboxes, metrics, sandbox, own)
+            return measured.stats(containers, sandboxes, metrics, own)
 
     async def usage(self, sandbox: str, own: Collection[str]) -> dict[str, told.Used]:
         """What these containers of its sandbox have used so far. Raises Fault."""
@@ -260,14 +261,14 @@ class OneCell:
             SHORT,
         )
 
-    async def abilities(self) -> tuple[cri.ListMetricDescriptorsResponse, cri.StatusResponse]:
-        """What its metrics are called, and what its runtime can do. Raises Fault."""
-        channel = await self.connect()
-        stub = runtime_grpc.RuntimeServiceStub(channel)
-        descriptors = await call(stub.ListMetricDescriptors, cri.ListMetricDescriptorsRequest(), deadline=SHORT)
-        status = await call(stub.Status, cri.StatusRequest(), deadline=SHORT)
-        with gate(channel, self.name):
-            return told.abilities(descriptors, status)
+    async def abilities(self, handlers: Collection[str]) -> cri.StatusResponse:
+        """What its runtime can do, by these handlers. Raises Fault."""
+        return await self._ask(
+            lambda channel: runtime_grpc.RuntimeServiceStub(channel).Status,
+            cri.StatusRequest(),
+            lambda reply: told.abilities(reply, handlers),
+            SHORT,
+        )
 
     async def read_file(self, path: str, limit: int, deadline: float = SHORT) -> bytes:
         """The end of a small file of the cell, at most so many bytes. Raises Fault."""

@@ -19,6 +19,7 @@ from cellwire.faults import Fault, Kind
 from cellwire.rpc.written import Written
 from controller.model.names import CellName
 from controller.sandboxes import announcing, records
+from controller.sandboxes.measured import Recorded
 from controller.sandboxes.records import ContainerRecord, SandboxRecord
 from controller.sandboxes.reducer import listed_container, listed_sandbox, next_container, with_cause
 from controller.store.record_store import Store
@@ -87,6 +88,11 @@ class Memory:
     def listed_containers(self) -> tuple[cri.Container, ...]:
         """All containers as ListContainers shows them."""
         return tuple(self._container_entries.values())
+
+    def listed(self, sandbox_id: str) -> Recorded:
+        """A sandbox and its containers as lists show them. Raises Fault NOT_FOUND."""
+        own = {name: self._container_entries[name] for name in self._of_sandbox.get(sandbox_id, ())}
+        return Recorded(self._sandbox_entries[self.sandbox(sandbox_id).id], own)
 
     def containers_of(self, sandbox_id: str) -> tuple[ContainerRecord, ...]:
         """The records of a sandbox's containers."""

@@ -76,7 +76,7 @@ class Stats:
     async def _poll(self, sandbox_id: str, there: OneCell) -> None:
         own = {one.id for one in self._memory.containers_of(sandbox_id)}
         running = frozenset(one for one in own if self._memory.is_in(one, cri.CONTAINER_RUNNING))
-        found = await there.stats(sandbox_id, own)
+        found = await there.stats(self._memory.listed(sandbox_id))
         of_sandbox = found.sandbox.linux.containers if found.sandbox is not None else ()
         for one in (*found.containers.values(), *of_sandbox):
             # A kubelet looks the folder up on its own machine, and has no summary at all where it is not there.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -26,7 +27,7 @@ REASON, MESSAGE, NAME = 256, 4 << 10, 4 << 10
 MOST_CONTAINERS, MOST_IMAGES, MOST_ADDRESSES = 1000, 10_000, 16
 # Of one status, image, or container's stats: an honest one is some KiB.
 LARGEST_PART = 256 << 10
-# Of all metrics of one cell.
+# Of all stats, or all that is known of an image, of one cell.
 LARGEST_ALL = 1 << 20
 # What an API server takes in an exec's answer, and a kubelet in a message.
 LARGEST_OUTPUT = 16 << 20
@@ -172,14 +173,19 @@ def described(told: cri.ImageStatusResponse) -> cri.ImageStatusResponse:
     return told
 
 
-def abilities(
-    descriptors: cri.ListMetricDescriptorsResponse, status: cri.StatusResponse
-) -> tuple[cri.ListMetricDescriptorsResponse, cri.StatusResponse]:
-    """What a cell's runtime can do: it is told to the kubelet as of all cells. Raises Fault."""
-    for one in (descriptors, status):
-        if one.ByteSize() > LARGEST_PART:
-            raise untrue("the runtime's abilities", f"they have {one.ByteSize()} bytes")
-    return descriptors, status
+def abilities(told: cri.StatusResponse, handlers: Collection[str]) -> cri.StatusResponse:
+    """The features of a cell's runtime that a kubelet asks for, and nothing else of what it tells. Raises Fault."""
+    if told.ByteSize() > LARGEST_PART:
+        raise untrue("the runtime's abilities", f"they have {told.ByteSize()} bytes")
+    by_name = {one.name: one.features for one in told.runtime_handlers}
+    return cri.StatusResponse(
+        features=_known(told.features, cri.RuntimeFeatures()),
+        runtime_handlers=[
+            cri.RuntimeHandler(name=name, features=_known(by_name[name], cri.RuntimeHandlerFeatures()))
+            for name in handlers
+            if name in by_name
+        ],
+    )
 
 
 def reference(told: str) -> str:
@@ -199,52 +205,6 @@ def output(told: cri.ExecSyncResponse) -> cri.ExecSyncResponse:
     if told.ByteSize() > LARGEST_OUTPUT:
         raise untrue("the output of a command", f"it has {told.ByteSize()} bytes")
     return told
-
-
-class Measured(msgspec.Struct, frozen=True):
-    """The stats of one cell, of what is its own: by container; of the sandbox; and its metrics."""
-
-    containers: dict[str, cri.ContainerStats]
-    sandbox: cri.PodSandboxStats | None
-    metrics: cri.PodSandboxMetrics | None
-
-
-def stats(
-    containers_told: cri.ListContainerStatsResponse,
-    sandboxes_told: cri.ListPodSandboxStatsResponse,
-    metrics_told: cri.ListPodSandboxMetricsResponse,
-    sandbox_id: str,
-    own: Collection[str],
-) -> Measured:
-    """What a cell tells of this sandbox and its own containers; what it tells of others is left out. Raises Fault."""
-    thing = f"stats of sandbox {sandbox_id[:13]}"
-    _few(len(containers_told.stats), MOST_CONTAINERS, thing)
-    _few(len(sandboxes_told.stats), MOST_CONTAINERS, thing)
-    _few(len(metrics_told.pod_metrics), MOST_CONTAINERS, thing)
-    for message in (containers_told, sandboxes_told, metrics_told):
-        if message.ByteSize() > LARGEST_ALL:
-            raise untrue(thing, f"they have {message.ByteSize()} bytes")
-    of_containers = {one.attributes.id: one for one in containers_told.stats if _of(one, own)}
-    of_sandbox = next((one for one in sandboxes_told.stats if one.attributes.id == sandbox_id), None)
-    if of_sandbox is not None:
-        mine = [one for one in of_sandbox.linux.containers if _of(one, own)]
-        del of_sandbox.linux.containers[:]
-        of_sandbox.linux.containers.extend(mine)
-        # A kubelet takes these for there, and ends where they are not.
-        of_sandbox.linux.SetInParent()
-        if not of_sandbox.linux.network.HasField("default_interface"):
-            of_sandbox.linux.ClearField("network")
-    metrics = next((one for one in metrics_told.pod_metrics if one.pod_sandbox_id == sandbox_id), None)
-    if metrics is not None:
-        kept = [one for one in metrics.container_metrics if one.container_id in own]
-        del metrics.container_metrics[:]
-        metrics.container_metrics.extend(kept)
-    return Measured(of_containers, of_sandbox, metrics)
-
-
-def _of(stats: cri.ContainerStats, own: Collection[str]) -> bool:
-    """Whether stats are of one of these containers. A kubelet takes its name for there, and ends where it is not."""
-    return stats.attributes.id in own and stats.attributes.HasField("metadata")
 
 
 class Used(msgspec.Struct, frozen=True):
@@ -349,6 +309,16 @@ class Pace:
         self._left = min(self._left + (now - self._at) * self._rate, self._burst) - cost
         self._at = now
         return max(-self._left / self._rate, 0.0)
+
+
+Features = TypeVar("Features", cri.RuntimeFeatures, cri.RuntimeHandlerFeatures)
+
+
+def _known(told: Features, made: Features) -> Features:
+    """The features of which we know: each is there or not."""
+    for field in made.DESCRIPTOR.fields:
+        setattr(made, field.name, getattr(told, field.name))
+    return made
 
 
 def _small(told: cri.ContainerStatus | cri.PodSandboxStatus | cri.Image, thing: str) -> None:

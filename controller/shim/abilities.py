@@ -1,7 +1,8 @@
-"""What cells can do, for the questions that a kubelet asks of a whole node: runtime features, names of metrics.
+"""What cells can do, for the questions that a kubelet asks of a whole node: the features of its runtime.
 
-All cells of a cluster boot one image, so any connected cell is asked, once, as soon as there is one. A kubelet's
-questions are answered from what is known by then; it asks again every few seconds.
+All cells of a cluster boot one image, so any connected cell is asked, once, as soon as there is one: one that no pod
+has had, if there is one, since its answer is for all. A kubelet's questions are answered from what is known by then;
+it asks again every few seconds.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import asyncio
 
 import structlog
 
-from cellwire.cri import cadvisor_metrics
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault
 from controller.fleet.cells import Cells
@@ -31,7 +31,6 @@ class Abilities:
         self._handlers = tuple(
             cri.RuntimeHandler(name=name, features=cri.RuntimeHandlerFeatures()) for name in HANDLERS
         )
-        self._descriptors = cadvisor_metrics.descriptors()
 
     def status(self) -> cri.StatusResponse:
         """Ready, whatever single cells are: a node without cells takes pods as well."""
@@ -40,24 +39,19 @@ class Abilities:
             status=cri.RuntimeStatus(conditions=conditions), runtime_handlers=self._handlers, features=self._features
         )
 
-    def descriptors(self) -> tuple[cri.MetricDescriptor, ...]:
-        """What the metrics are called. A kubelet asks once, at its start."""
-        return self._descriptors
-
     async def find_out(self) -> None:
         """Ask the connected cells until one has answered."""
         while True:
-            for cell in self._cells.list():
+            for cell in sorted(self._cells.list(), key=lambda one: one.claim is not None):
                 if cell.connected and await self._learn(cell):
                     return
             await asyncio.sleep(LOOK_EVERY)
 
     async def _learn(self, cell: Cell) -> bool:
         try:
-            found, status = await OneCell(self._cells, cell.name, patience=0.0).abilities()
+            told = await OneCell(self._cells, cell.name, patience=0.0).abilities(HANDLERS)
         except Fault as fault:
             log.info("a cell did not say what it can do", cell=cell.name, cause=str(fault))
             return False
-        self._descriptors, self._features = tuple(found.descriptors), status.features
-        self._handlers = tuple(one for one in status.runtime_handlers if one.name in HANDLERS)
+        self._features, self._handlers = told.features, tuple(told.runtime_handlers)
         return True

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 from google.protobuf.message import Message
 from grpclib.server import Stream
 
-from cellwire.cri import match
+from cellwire.cri import cadvisor_metrics, match
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.cri.v1.runtime_grpc import ImageServiceBase, RuntimeServiceBase
 from cellwire.faults import Fault, Kind
@@ -344,7 +344,7 @@ class ShimRuntimeService(RuntimeServiceBase):
         self, stream: Stream[cri.ListMetricDescriptorsRequest, cri.ListMetricDescriptorsResponse]
     ) -> None:
         await stream.recv_message()
-        await stream.send_message(cri.ListMetricDescriptorsResponse(descriptors=self._abilities.descriptors()))
+        await stream.send_message(cri.ListMetricDescriptorsResponse(descriptors=cadvisor_metrics.descriptors()))
 
     async def ListPodSandboxMetrics(
         self, stream: Stream[cri.ListPodSandboxMetricsRequest, cri.ListPodSandboxMetricsResponse]

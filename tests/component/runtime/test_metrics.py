@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.rpc.call import call
+from controller.sandboxes import measured
+from controller.sandboxes.measured import Recorded
 from tests.component.runtime.conftest import Agents
 
 
@@ -23,6 +25,13 @@ async def test_every_metric_that_is_told_was_described_with_its_labels(agent: Ag
             (one.name, len(one.label_values)) for one in metrics if labels.get(one.name) != len(one.label_values)
         ] == []
         assert {"container_network_receive_bytes_total", "container_memory_rss"} <= {one.name for one in pod.metrics}
+
+        pods = await call(client.stub.ListPodSandbox, cri.ListPodSandboxRequest(), deadline=5)
+        made = await call(client.stub.ListContainers, cri.ListContainersRequest(), deadline=5)
+        own = Recorded(pods.items[0], {one.id: one for one in made.containers})
+        measuring = cri.ListContainerStatsResponse(), cri.ListPodSandboxStatsResponse()
+        as_told = cri.ListPodSandboxMetricsResponse.FromString(told.SerializeToString())
+        assert measured.stats(*measuring, as_told, own).metrics == pod, "a controller takes all of it over"
 
 
 async def test_a_containers_metrics_say_what_it_does_and_may_do(agent: Agents) -> None:

@@ -73,13 +73,6 @@ LIES: dict[str, Callable[[], object]] = {
     "an image of control characters": lambda: told.reference("a\x1b[2J"),
     "endless images": lambda: told.images([cri.Image(id="i")] * 10_001),
     "endless output": lambda: told.output(cri.ExecSyncResponse(stdout=bytes(told.LARGEST_OUTPUT + 1))),
-    "endless stats": lambda: told.stats(
-        cri.ListContainerStatsResponse(stats=[cri.ContainerStats()] * 1001),
-        cri.ListPodSandboxStatsResponse(),
-        cri.ListPodSandboxMetricsResponse(),
-        SANDBOX,
-        {MINE},
-    ),
     "a name longer than DNS has": lambda: told.services(asked("x" * 256), 1, 1),
     "a name of what is no byte": lambda: told.services(asked("\u0142"), 1, 1),
     "a type beyond all types": lambda: told.services(asked("web", 1 << 16), 1, 1),
@@ -127,53 +120,21 @@ def test_an_address_that_the_cloud_has_not_given_the_cell_is_none_of_its_pods() 
     assert told.addresses(ready(network=network)) == ("10.0.0.66", "10.0.0.7"), "where none is recorded"
 
 
-def test_stats_are_of_the_cells_own_containers_only() -> None:
-    def of(name: str) -> cri.ContainerStats:
-        return cri.ContainerStats(attributes=cri.ContainerAttributes(id=name, metadata=cri.ContainerMetadata()))
-
-    pods = [
-        cri.PodSandboxStats(
-            attributes=cri.PodSandboxAttributes(id=name),
-            linux=cri.LinuxPodSandboxStats(containers=[of(MINE), of(OTHERS)]),
-        )
-        for name in (OTHERS, SANDBOX)
-    ]
-    metrics = [
-        cri.PodSandboxMetrics(
-            pod_sandbox_id=name, container_metrics=[cri.ContainerMetrics(container_id=one) for one in (MINE, OTHERS)]
-        )
-        for name in (OTHERS, SANDBOX)
-    ]
-    found = told.stats(
-        cri.ListContainerStatsResponse(stats=[of(OTHERS), of(MINE)]),
-        cri.ListPodSandboxStatsResponse(stats=pods),
-        cri.ListPodSandboxMetricsResponse(pod_metrics=metrics),
-        SANDBOX,
-        {MINE},
+def test_of_what_a_runtime_can_do_the_known_features_are_heard_and_nothing_else() -> None:
+    features = cri.RuntimeHandlerFeatures(user_namespaces=True)
+    claimed = cri.StatusResponse(
+        status=cri.RuntimeStatus(conditions=[cri.RuntimeCondition(type="RuntimeReady", status=False)]),
+        info={"config": BIG[:1000]},
+        runtime_handlers=[cri.RuntimeHandler(name=name, features=features) for name in ("", "", "x" * 1000)],
+        features=cri.RuntimeFeatures(supplemental_groups_policy=True),
     )
-    assert found.containers.keys() == {MINE}
-    assert found.sandbox is not None
-    assert [one.attributes.id for one in found.sandbox.linux.containers] == [MINE]
-    assert found.metrics is not None
-    assert [one.container_id for one in found.metrics.container_metrics] == [MINE]
-
-
-def test_what_would_end_a_kubelet_is_not_passed_on() -> None:
-    nameless = cri.ContainerStats(attributes=cri.ContainerAttributes(id=MINE))
-    bare = cri.PodSandboxStats(attributes=cri.PodSandboxAttributes(id=SANDBOX))
-    bare.linux.network.timestamp = 1
-    for pod in (bare, cri.PodSandboxStats(attributes=cri.PodSandboxAttributes(id=SANDBOX))):
-        found = told.stats(
-            cri.ListContainerStatsResponse(stats=[nameless]),
-            cri.ListPodSandboxStatsResponse(stats=[pod]),
-            cri.ListPodSandboxMetricsResponse(),
-            SANDBOX,
-            {MINE},
-        )
-        assert not found.containers
-        assert found.sandbox is not None
-        assert found.sandbox.HasField("linux")
-        assert not found.sandbox.linux.HasField("network")
+    found = told.abilities(claimed, ("", "chinampa"))
+    assert [(one.name, one.features) for one in found.runtime_handlers] == [("", features)]
+    assert found.features == claimed.features
+    assert not found.info
+    assert not found.HasField("status")
+    with pytest.raises(Fault):
+        told.abilities(cri.StatusResponse(info={"a": BIG}), ("",))
 
 
 @given(st.lists(st.tuples(st.floats(0.001, 5), st.floats(0.1, 50)), max_size=60))
