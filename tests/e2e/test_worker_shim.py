@@ -31,6 +31,9 @@ async def test_worker_and_controller_outlive_each_other(tmp_path: Path) -> None:
             assert "worker node-1" in told, told
             assert link in told, told
             assert "1 claimed" in told, told
+            assert worker.process is not None
+            worker.process.send_signal(signal.SIGUSR1)
+            await until(lambda: "task the controller" in (worker.folder / "shim.log").read_text())
             (cell,) = [one for one in await controller.cells() if one["state"] == "claimed"]
 
             await worker.kill()
