@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -22,10 +24,16 @@ from controller.clouds.protocol import LoginOf
 from controller.fleet.cells import Cells
 from controller.link.authority import key_of_certificate
 from controller.model.names import CellName
+from controller.sandboxes.told import Pace
 
 log = structlog.get_logger()
 # A shim that has heard nothing for some times as long asks another controller.
 QUIET_SECONDS = 2.0
+# Who does not read is not told that it was revoked, either; it watches anew when it can.
+UNREAD_SECONDS = 30.0
+# A node that has started again claims for all its pods at once. A watch begins with a look at every cell there is.
+CALLS_EACH_SECOND, CALLS_AT_ONCE = 100.0, 2000.0
+WATCH_COSTS = 50
 MOST_ADDRESSES = 16
 LONGEST_ADDRESS = 300
 _Watch = Stream[wire.WatchRequest, wire.WatchMessage]
@@ -47,22 +55,29 @@ class WorkerService(WorkersBase):
         self._check_lead = check_lead
         self._cells = cells
         self._login = login
+        self._paces: dict[str, Pace] = {}
+        self._watches: dict[str, asyncio.Event] = {}
+        """For each worker that watches: set when it watches anew."""
 
     async def Watch(self, stream: _Watch) -> None:
-        worker, request = await self._asked(stream)
+        worker, request = await self._asked(stream, WATCH_COSTS)
         addresses = tuple(request.addresses)
         if not 0 < len(addresses) <= MOST_ADDRESSES or any(len(one) > LONGEST_ADDRESS for one in addresses):
             raise Fault(Kind.INVALID, f"worker {worker}", "it does not say how cells reach it")
         cells, sending = self._cells(), asyncio.Lock()
 
         async def send(message: wire.WatchMessage) -> None:
-            async with sending:
-                self._check_lead()
-                await stream.send_message(message)
+            try:
+                async with asyncio.timeout(UNREAD_SECONDS), sending:
+                    self._check_lead()
+                    await stream.send_message(message)
+            except TimeoutError as error:
+                cause = f"it has read nothing for {UNREAD_SECONDS:g} s"
+                raise Fault(Kind.TIMEOUT, f"watch of worker {worker}", cause) from error
 
-        log.info("a worker watches", worker=worker, addresses=addresses)
-        try:
+        with self._only_watch(worker, addresses) as another:
             async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(_until(another, worker), name=f"watch of {worker}")
                 dialling = Dialling(tasks, cells, worker, addresses)
                 tasks.create_task(_tell_cells(cells, worker, send, dialling), name=f"cells of {worker}")
                 tasks.create_task(_tell_events(cells, worker, send), name=f"events of {worker}")
@@ -70,8 +85,6 @@ class WorkerService(WorkersBase):
                     await asyncio.sleep(QUIET_SECONDS)
                     self._caller(stream)
                     await send(wire.WatchMessage(quiet=wire.Quiet()))
-        finally:
-            log.info("a worker watches no more", worker=worker)
 
     async def Claim(self, stream: Stream[wire.ClaimRequest, wire.ClaimReply]) -> None:
         worker, request = await self._asked(stream)
@@ -101,8 +114,24 @@ class WorkerService(WorkersBase):
         reply = wire.LoginReply(username=found.username, password=found.password) if found else wire.LoginReply()
         await stream.send_message(reply)
 
-    async def _asked(self, stream: Stream[Any, Any]) -> tuple[str, Any]:
-        worker = self._caller(stream)
+    @contextmanager
+    def _only_watch(self, worker: str, addresses: tuple[str, ...]) -> Generator[asyncio.Event]:
+        """The newest wins, for the worker knows better than we which connection is dead."""
+        if (former := self._watches.get(worker)) is not None:
+            former.set()
+        another = self._watches[worker] = asyncio.Event()
+        log.info("a worker watches", worker=worker, addresses=addresses)
+        try:
+            yield another
+        finally:
+            if self._watches.get(worker) is another:
+                del self._watches[worker]
+            log.info("a worker watches no more", worker=worker)
+
+    async def _asked(self, stream: Stream[Any, Any], cost: float = 1) -> tuple[str, Any]:
+        worker, now = self._caller(stream), time.monotonic()
+        pace = self._paces.setdefault(worker, Pace(CALLS_EACH_SECOND, CALLS_AT_ONCE, now))
+        await asyncio.sleep(pace.wait(cost, now))
         request = await stream.recv_message()
         if request is None:
             raise Fault(Kind.INVALID, f"call of worker {worker}", "it ended before it was whole")
@@ -117,6 +146,11 @@ class WorkerService(WorkersBase):
 
 
 _Send = Callable[[wire.WatchMessage], Any]
+
+
+async def _until(another: asyncio.Event, worker: str) -> None:
+    await another.wait()
+    raise Fault(Kind.UNAVAILABLE, f"watch of worker {worker}", "it watches anew")
 
 
 async def _tell_cells(cells: Cells, worker: str, send: _Send, dialling: Dialling) -> None:

@@ -21,6 +21,7 @@ from hyperframe.frame import (
     WindowUpdateFrame,
 )
 
+SERVER_NAME = "chinampa-controller"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 JOIN = (
     (":method", "POST"),
@@ -30,6 +31,7 @@ JOIN = (
     ("te", "trailers"),
     ("content-type", "application/grpc"),
 )
+CLAIM = tuple((name, "/chinampa.worker.v1.Workers/Claim" if name == ":path" else value) for name, value in JOIN)
 RESET = b"\x00\x00\x04\x03\x00"
 CANCEL = b"\x00\x00\x00\x08"
 Flood = Callable[[], Iterator[bytes]]
@@ -125,6 +127,16 @@ def long_messages() -> Iterator[bytes]:
         yield DataFrame(1, b"\0" * 16000).serialize()
 
 
+def claims_without_ends() -> Iterator[bytes]:
+    """A worker's calls, of each of which as much comes as a stream's window holds, and never the rest."""
+    size, encoder = 2 << 20, Encoder()
+    yield _begin()
+    for stream in range(1, 1 << 30, 2):
+        yield HeadersFrame(stream, encoder.encode(list(CLAIM)), flags=["END_HEADERS"]).serialize()
+        yield DataFrame(stream, b"\0" + struct.pack(">I", size) + b"\x0a").serialize()
+        yield DataFrame(stream, b"\0" * 16000).serialize() * 15
+
+
 FLOODS: tuple[Flood, ...] = (
     calls_taken_back,
     pings,
@@ -139,12 +151,18 @@ FLOODS: tuple[Flood, ...] = (
 )
 
 
-async def flood(host: str, port: int, what: Flood, most: int, seconds: float = 30.0) -> int:
-    """Send a flood over one connection until it is cut, for at most so long; the bytes that were sent by then."""
+async def flood(
+    host: str, port: int, what: Flood, most: int, seconds: float = 30.0, shown: ssl.SSLContext | None = None
+) -> int:
+    """Send a flood over one connection until it is cut, for at most so long; the bytes that were sent by then. With
+    `shown` it comes from somebody who has that to show.
+    """
     sent = 0
     try:
         async with asyncio.timeout(seconds), asyncio.TaskGroup() as tasks:
-            reader, writer = await asyncio.open_connection(host, port, ssl=context("h2"))
+            reader, writer = await asyncio.open_connection(
+                host, port, ssl=shown or context("h2"), server_hostname=SERVER_NAME
+            )
             reading = tasks.create_task(_to_end(reader))
             try:
                 for block in what():

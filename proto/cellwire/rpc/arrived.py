@@ -2,7 +2,7 @@
 
 grpclib keeps an object for each frame, three hundred times what a frame of one byte brings, and takes an empty frame
 for the end of the stream. Here small frames lie together. What was taken is acknowledged as there: when a message is
-wanted.
+wanted. So no window bounds what is kept of a message that is not whole: it is told to `partial`, as a difference.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ TOGETHER = 16 << 10
 class Arrived:
     """See `grpclib.protocol.Buffer`."""
 
-    def __init__(self, acknowledge: Callable[[int], None]) -> None:
+    def __init__(self, acknowledge: Callable[[int], None], partial: Callable[[int], None]) -> None:
         self._acknowledge = acknowledge
+        self._partial = partial
         # Nobody has asked for these yet; with each what is to be acknowledged for it.
         self._unread: deque[tuple[bytearray | bytes, int]] = deque()
         # These were acknowledged; of the first one so many bytes are read.
@@ -60,13 +61,17 @@ class Arrived:
         return self._taken(size)
 
     def unacked_size(self) -> int:
-        """What of the window is to be given back for what nobody will read; forgets it."""
+        """What of the window is to be given back for what nobody will read; forgets it and all that was kept."""
         left = sum(window for _, window in self._unread)
         self._unread.clear()
+        self._wanted.clear()
+        self._partial(-self._held)
+        self._held = self._offset = 0
         return left
 
     def _keep(self, data: bytearray | bytes) -> None:
         self._held += len(data)
+        self._partial(len(data))
         last = self._wanted[-1] if self._wanted else b""
         if isinstance(last, bytearray) and len(last) + len(data) < 2 * TOGETHER:
             last += data
@@ -75,6 +80,7 @@ class Arrived:
 
     def _taken(self, size: int) -> bytes:
         self._held -= size
+        self._partial(-size)
         pieces: list[memoryview] = []
         while size:
             first = self._wanted[0]

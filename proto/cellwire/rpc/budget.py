@@ -29,6 +29,7 @@ class Budget:
         self._limits = limits
         self._events = 0
         self._bytes = 0
+        self._partial = 0
         self._control = 0.0
         self._at = now
         self._frames = 0.0
@@ -54,6 +55,16 @@ class Budget:
         if limits.control_burst is not None and self._control > limits.control_burst:
             return f"more than {limits.control_burst} frames that carry nothing came at once"
         return ""
+
+    def keep(self, more: int) -> str:
+        """Take note of so many bytes more (or fewer) that are kept of messages whose ends have not come; why the
+        connection is to end, or "".
+        """
+        most, before = self._limits.partial_bytes, self._partial
+        self._partial += more
+        if most is None or not before <= most < self._partial:
+            return ""
+        return f"more than {most} bytes came of messages without their ends"
 
     def pause(self, cost: float, now: float) -> float:
         """Take note of what frames have cost (`frames`); for how many seconds no other is to be taken in."""

@@ -37,6 +37,9 @@ SHORT_SECONDS = 0.1
 TELL_SECONDS = 10.0
 # A cell has one connection for short calls, and another while it has not seen yet that the first is lost.
 EACH_CELL = 4
+# How often who dials from a cell's address may come, at once and each second. An agent dials some times as it boots and
+# pauses longer the more often in vain. A connection is 11 ms of CPU, and one that is kept out still a handshake.
+CELL_BURST, CELL_RATE = 60.0, 2.0
 
 
 class _Threshold(asyncio.Protocol):
@@ -78,7 +81,7 @@ class ListeningSocket:
         self._cells: set[TurnedChannel] = set()
         self._guests = Guests(places)
         # From addresses of cells: strangers never have their places.
-        self._neighbours = Guests(places)
+        self._neighbours = Guests(dataclasses.replace(places, burst=CELL_BURST, rate=CELL_RATE))
         self._familiar = familiar
         self._turns = Turns()
         self._begin: Callable[[Guest], object] = lambda _: None

@@ -11,14 +11,16 @@ DATA = 0
 # A frame of data that carries so much is paid by what it carries.
 LARGE = 4 << 10
 HEADER_BYTES = 64
+# What a client sends before its first frame.
+PREFACE = 24
 
 
 class Frames:
-    """The frames of one connection, from its first byte after any preface."""
+    """The frames of one connection, from its first byte; `preface` bytes before the first frame cost nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, preface: int = 0) -> None:
         self._head = b""
-        self._left = 0  # of the frame that has begun
+        self._left = preface  # of the frame that has begun
 
     def upto(self, data: bytes, begin: int, most: int) -> tuple[int, int]:
         """How far into the data a cost of about `most` reaches, and what it is as far as that."""

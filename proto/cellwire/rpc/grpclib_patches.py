@@ -45,7 +45,7 @@ from multidict import MultiDict
 from cellwire.rpc.arrived import Arrived
 from cellwire.rpc.budget import Budget
 from cellwire.rpc.configuration import configuration
-from cellwire.rpc.frames import Frames
+from cellwire.rpc.frames import PREFACE, Frames
 from cellwire.rpc.limits import (
     HANDSHAKE_SECONDS,
     LOCAL_BUFFER,
@@ -85,7 +85,7 @@ class LimitedProtocol(H2Protocol):
         self._limits = limits
         self._on_lost = on_lost
         self._budget = Budget(limits, time.monotonic())
-        self._frames = Frames()
+        self._frames = Frames(0 if self.h2_config.client_side else PREFACE)
         self._waiting: deque[bytes] = deque()
         self._turn: asyncio.TimerHandle | None = None
         self._held = False
@@ -111,7 +111,7 @@ class LimitedProtocol(H2Protocol):
         self.connection.flush()
         self.connection.initialize()
         self.processor = EventsProcessor(self.handler, self.connection)
-        self.connection.create_stream = functools.partial(_limited_stream, self.connection, self._limits)
+        self.connection.create_stream = functools.partial(_LimitedStream, self.connection, self._limits, self._keep)
 
     def _announce(self, wire: H2Connection) -> None:
         wire.local_settings.update(
@@ -200,9 +200,16 @@ class LimitedProtocol(H2Protocol):
             self.on_request()
             self.on_request = None
 
+    def _keep(self, more: int) -> None:
+        if why := self._budget.keep(more):
+            # Later: it is a call of this connection that has found it out.
+            asyncio.get_running_loop().call_soon(self._over, why)
+
     def _over(self, why: str) -> None:
         """End the connection at once: what waits to be sent to such a peer would never be read."""
-        transport = self.connection._transport
+        transport = getattr(self.connection, "_transport", None)
+        if transport is None:  # it was closed
+            return
         log.info("a connection is ended: %s", why)
         if self.on_over is not None:
             self.on_over(why)
@@ -218,13 +225,18 @@ class LimitedProtocol(H2Protocol):
 
 
 class _LimitedStream(WireStream):
-    """A stream that looks at how much is asked of it before it keeps any of it."""
+    """A stream that looks at how much is asked of it before it keeps any of it, and tells `partial` what it keeps."""
 
-    longest = 0
+    def __init__(
+        self, connection: Connection, limits: MessageLimits, partial: Callable[[int], None], **which: Any
+    ) -> None:
+        self.longest = limits.message_bytes
+        self._partial = partial
+        super().__init__(connection, connection._connection, connection._transport, **which)
 
     def init_stream(self, stream_id: int, connection: Connection) -> None:
         super().init_stream(stream_id, connection)
-        self.buffer = cast("Any", Arrived(functools.partial(connection.ack, stream_id)))
+        self.buffer = cast("Any", Arrived(functools.partial(connection.ack, stream_id), self._partial))
 
     async def recv_data(self, size: int) -> bytes:
         if size > self.longest:
@@ -234,16 +246,6 @@ class _LimitedStream(WireStream):
             return await super().recv_data(size)
         except EOFError as error:
             raise GRPCError(Status.INTERNAL, f"message: it is cut off: {error}") from error
-
-
-def _limited_stream(
-    connection: Connection, limits: MessageLimits, *, stream_id: int | None = None, wrapper: Wrapper | None = None
-) -> WireStream:
-    stream = _LimitedStream(
-        connection, connection._connection, connection._transport, stream_id=stream_id, wrapper=wrapper
-    )
-    stream.longest = limits.message_bytes
-    return stream
 
 
 class _Settled(Wrapper):

@@ -24,7 +24,8 @@ class MessageLimits:
 
     What ends a connection, None where nothing does: more than `events` HTTP/2 events in its life (calls, resets, pings,
     settings and window updates alike) or `received_bytes` in it; more than `control_burst` frames that carry nothing,
-    beyond `control_rate` a second; more than `unsent_bytes` that wait here because the peer does not read.
+    beyond `control_rate` a second; more than `unsent_bytes` that wait here because the peer does not read; more than
+    `partial_bytes` of messages that somebody waits for and whose ends have not come.
 
     What makes a peer wait: frames that cost more than `frames_burst`, and `frames_rate` a second (see `frames`).
     """
@@ -41,6 +42,7 @@ class MessageLimits:
     control_burst: int | None = None
     control_rate: float = 0.0
     unsent_bytes: int | None = None
+    partial_bytes: int | None = None
     frames_burst: float = 0.0
     frames_rate: float | None = None
 
@@ -71,12 +73,22 @@ FROM_CELL = dataclasses.replace(
     control_burst=1000,
     control_rate=50.0,
     unsent_bytes=32 * MIB,
+    # The longest answers (`LONGEST`), seven at once.
+    partial_bytes=128 * MIB,
     frames_burst=8000.0,
     frames_rate=4000.0,
 )
 
-# Of a worker's shim: a claim is a pod's labels and annotations, of which Kubernetes takes 256 KiB.
-FROM_WORKER = dataclasses.replace(CELL, message_bytes=2 * MIB, unsent_bytes=32 * MIB)
+# Of a worker's shim: a claim is a pod's labels and annotations, of which Kubernetes takes 256 KiB. A claim that waits
+# for an instance is a call under way, and a node has at most some hundred pods. What it is sent is answered by little.
+FROM_WORKER = dataclasses.replace(
+    FROM_CELL,
+    message_bytes=2 * MIB,
+    stream_window=256 * KIB,
+    connection_window=16 * MIB,
+    streams=1024,
+    partial_bytes=32 * MIB,
+)
 
 LONGEST: Mapping[str, int] = {
     "/chinampa.cell.v1.Cell/Report": 16 * KIB,

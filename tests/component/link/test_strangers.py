@@ -12,9 +12,9 @@ from cellagent.boot.join import SERVER_NAME, client_context, join, renew
 from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
-from cellwire.rpc import guests, handshakes, limits
+from cellwire.rpc import door, guests, handshakes, limits
 from cellwire.rpc.call import call
-from cellwire.rpc.reverse import CALLS, calling
+from cellwire.rpc.reverse import CALLS, TURNED, calling
 from controller.link import port
 from controller.link.port import Link
 from controller.model.cell import CellState
@@ -106,6 +106,32 @@ async def test_no_cell_keeps_another_from_renewing_however_often_it_dials(
         for _ in range(3):
             async with idle(link, hostile, 24):
                 assert (await renew(identity, home)).renew_at >= home.renew_at
+
+
+async def test_a_cell_that_dials_without_end_is_let_in_some_times_and_another_comes_home(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "CELL_BURST", 5.0)
+    monkeypatch.setattr(door, "CELL_RATE", 0.001)
+    async with site.open() as link:
+        hostile, metadata = await site.boot(link, "i-2")
+        await join(hostile, metadata)
+        site.fleet.addresses.add("127.0.0.7")
+        let_in = 0
+        for _ in range(50):
+            try:
+                _, writer = await asyncio.open_connection(
+                    "127.0.0.1", link.port, ssl=client_context(hostile, TURNED), server_hostname=SERVER_NAME,
+                    local_addr=("127.0.0.7", 0),
+                )  # fmt: skip
+            except OSError:
+                continue
+            let_in += 1
+            writer.close()
+        assert let_in == 5
+        site.fleet.addresses.add("127.0.0.1")
+        async with site.cell(link, "i-1"):
+            await until(lambda: CellName("c-i-1") in link.connected())
 
 
 async def test_a_handshake_that_drips_is_cut(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +17,7 @@ from grpclib.client import Channel
 from cellagent.boot.join import client_context, join
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call, translate_errors
+from cellwire.rpc.limits import FROM_WORKER
 from cellwire.rpc.pinned import SERVER_NAME, endpoint
 from cellwire.rpc.reverse import TURNED, WORKER, calling, serve_on, worker_host
 from cellwire.rpc.serve import prepared
@@ -38,6 +39,7 @@ from controller.remote.worker_identity import WorkerIdentity
 from controller.remote.worker_port import CellPort
 from tests.component.link.conftest import Site
 from tests.support.memory_store import MemoryStore
+from tests.support.stranger import claims_without_ends, flood
 
 DEMAND = Demand(cpu_millis=100, memory_mib=64)
 
@@ -202,6 +204,70 @@ async def denied(stub: worker_grpc.WorkersStub, request: wire.ClaimRequest) -> s
     with pytest.raises(Fault) as told:
         await call(stub.Claim, request, deadline=10)
     return told.value.reason
+
+
+async def watching(stub: worker_grpc.WorkersStub, begun: asyncio.Event) -> None:
+    """A watch, to its end; `begun` is set once it was told its list."""
+    with translate_errors():
+        async with stub.Watch.open() as stream:
+            await stream.send_message(wire.WatchRequest(addresses=["127.0.0.1:1"]), end=True)
+            async for message in stream:
+                if message.HasField("listed"):
+                    begun.set()
+
+
+async def test_a_worker_that_watches_anew_has_one_watch_and_another_worker_keeps_its_own(site: Site) -> None:
+    begun, other = [asyncio.Event(), asyncio.Event()], asyncio.Event()
+    async with opened(site) as place, AsyncExitStack() as stack:
+        identity = await place.worker("node-1")
+        stubs = [await stack.enter_async_context(place.calls(identity)) for _ in begun]
+        beside = await stack.enter_async_context(place.calls(await place.worker("node-2")))
+        async with asyncio.TaskGroup() as tasks:
+            staying = [tasks.create_task(watching(beside, other))]
+            await other.wait()
+            former = tasks.create_task(_ended(watching(stubs[0], begun[0])))
+            await begun[0].wait()
+            staying.append(tasks.create_task(watching(stubs[1], begun[1])))
+            await begun[1].wait()
+            assert (await former).kind is Kind.UNAVAILABLE
+            for each in staying:
+                assert not each.done()
+                each.cancel()
+
+
+async def _ended(watch: Coroutine[Any, Any, None]) -> Fault:
+    with pytest.raises(Fault) as told:
+        await watch
+    return told.value
+
+
+async def test_a_worker_that_asks_without_end_is_answered_as_slowly_and_another_at_once(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_service, "CALLS_AT_ONCE", 2.0)
+    monkeypatch.setattr(worker_service, "CALLS_EACH_SECOND", 0.001)
+    async with opened(site) as place, AsyncExitStack() as stack:
+        many = await stack.enter_async_context(place.calls(await place.worker("node-1")))
+        one = await stack.enter_async_context(place.calls(await place.worker("node-2")))
+        for _ in range(2):
+            await call(many.Login, wire.LoginRequest(image="web"), deadline=10)
+        with pytest.raises(Fault) as told:
+            await call(many.Login, wire.LoginRequest(image="web"), deadline=0.5)
+        assert told.value.kind is Kind.TIMEOUT
+        await call(one.Login, wire.LoginRequest(image="web"), deadline=10)
+
+
+async def test_a_worker_whose_calls_never_end_is_cut_off_and_another_is_answered(site: Site) -> None:
+    async with opened(site) as place:
+        hostile = (await place.worker("node-1")).calling(WORKER)
+        most = FROM_WORKER.partial_bytes
+        assert most is not None
+        async with place.calls(await place.worker("node-2")) as stub, asyncio.TaskGroup() as tasks:
+            port = place.link.port
+            sending = tasks.create_task(flood("127.0.0.1", port, claims_without_ends, 16 * most, 60, hostile))
+            while not sending.done():
+                await call(stub.Login, wire.LoginRequest(image="web"), deadline=30)
+        assert most // 4 < sending.result() < 4 * most
 
 
 async def test_a_worker_renews_for_the_key_that_it_has_and_no_other(site: Site) -> None:

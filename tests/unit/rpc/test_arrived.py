@@ -14,14 +14,19 @@ from cellwire.rpc.arrived import TOGETHER, Arrived
 
 @given(st.lists(st.binary(max_size=20), max_size=20), st.data())
 def test_bytes_come_whole_and_the_window_is_given_back_for_each_once(frames: list[bytes], data: st.DataObject) -> None:
-    given_back = 0
+    given_back = kept = 0
 
     def acknowledge(size: int) -> None:
         nonlocal given_back
         given_back += size
 
+    def keep(more: int) -> None:
+        nonlocal kept
+        kept += more
+        assert kept >= 0
+
     async def read() -> None:
-        arrived = Arrived(acknowledge)
+        arrived = Arrived(acknowledge, keep)
         for frame in frames:
             arrived.add(frame, len(frame) + 1)  # a byte of padding
         left = b"".join(frames)
@@ -30,12 +35,13 @@ def test_bytes_come_whole_and_the_window_is_given_back_for_each_once(frames: lis
             assert await arrived.read(size) == left[:size]
             left = left[size:]
         assert given_back + arrived.unacked_size() == sum(len(frame) + 1 for frame in frames)
+        assert kept == 0
 
     asyncio.run(read())
 
 
 async def test_a_reader_waits_for_what_has_not_come_and_an_empty_frame_is_no_end() -> None:
-    arrived = Arrived(lambda _: None)
+    arrived = Arrived(lambda _: None, lambda _: None)
     arrived.add(b"a", 1)
     async with asyncio.TaskGroup() as tasks:
         reading = tasks.create_task(arrived.read(3))
@@ -47,7 +53,7 @@ async def test_a_reader_waits_for_what_has_not_come_and_an_empty_frame_is_no_end
 
 
 async def test_an_end_within_a_message_is_told_from_one_between_two() -> None:
-    arrived = Arrived(lambda _: None)
+    arrived = Arrived(lambda _: None, lambda _: None)
     arrived.add(b"ab", 2)
     arrived.eof()
     with pytest.raises(EOFError):
@@ -59,7 +65,7 @@ async def test_an_end_within_a_message_is_told_from_one_between_two() -> None:
 def test_frames_of_a_byte_take_little_more_room_than_their_bytes() -> None:
     tracemalloc.start()
     try:
-        arrived = Arrived(lambda _: None)
+        arrived = Arrived(lambda _: None, lambda _: None)
         for _ in range(4 * TOGETHER):
             arrived.add(b"x", 1)
         taken, _ = tracemalloc.get_traced_memory()

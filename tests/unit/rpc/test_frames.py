@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cellwire.rpc.budget import Budget
-from cellwire.rpc.frames import DATA, LARGE, Frames
-from cellwire.rpc.limits import FROM_CELL
+from cellwire.rpc.frames import DATA, LARGE, PREFACE, Frames
+from cellwire.rpc.limits import CELL, FROM_CELL, FROM_WORKER
 
 HEADERS, PING = 1, 6
 kinds = st.tuples(st.sampled_from([DATA, HEADERS, PING]), st.sampled_from([0, 1, 8, 100, LARGE, LARGE + 1]))
@@ -46,3 +46,22 @@ def test_large_messages_cost_nothing_and_small_frames_are_kept_to_a_rate() -> No
     assert FROM_CELL.frames_rate is not None
     assert budget.pause(FROM_CELL.frames_rate, 0.0) == 1
     assert budget.pause(0, 1.0) == 0
+
+
+def test_what_a_client_sends_before_its_first_frame_is_passed_over() -> None:
+    hello, small = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", frame(DATA, 1)
+    for cut in range(len(hello)):
+        frames = Frames(PREFACE)
+        assert frames.upto(hello[:cut], 0, 100) == (cut, 0)
+        assert frames.upto(hello[cut:] + small * 3, 0, 100) == (len(hello) - cut + 3 * len(small), 3)
+
+
+def test_a_peer_may_leave_so_much_of_its_messages_without_ends_and_no_more() -> None:
+    most = FROM_WORKER.partial_bytes
+    assert most is not None
+    budget = Budget(FROM_WORKER, 0.0)
+    assert budget.keep(most) == ""
+    assert "without their ends" in budget.keep(1)
+    assert budget.keep(-most) == ""
+    assert budget.keep(most - 1) == ""
+    assert Budget(CELL, 0.0).keep(1 << 40) == ""
