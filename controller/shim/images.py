@@ -27,6 +27,8 @@ from controller.shim.stock import Stock
 
 log = structlog.get_logger()
 SEEN = "kubernetes.io/config.seen"
+# A kubelet takes a list of 16 MiB, of all pods of its node; of an image it shows five names.
+MOST_NAMES, LONGEST_NAME = 16, 512
 
 
 class Images:
@@ -117,7 +119,7 @@ class Images:
         self._patience.pulled(sandbox.uid)
         found = await there.image(image_id)
         if found is not None and found.id == image_id:
-            self._known[found.id] = found
+            self._known[found.id] = listed_as(found, request.image.image, self._known.get(found.id))
         return image_id
 
     async def _unpullable(self, sandbox: SandboxRecord) -> None:
@@ -143,6 +145,28 @@ class Images:
     async def _in_stock(self, spec: cri.ImageSpec) -> cri.Image | None:
         wanted = cri.ImageFilter(image=spec)
         return next((one for one in await self._stock.list() if spec.image and _matches(wanted, one)), None)
+
+
+def listed_as(told: cri.Image, asked: str, known: cri.Image | None) -> cri.Image:
+    """An image that a cell has pulled, as it is listed for the whole node: under the names of the repository that was
+    asked for, beside those that are known; of what is known the cell changes nothing. Pure.
+    """
+    try:
+        place = locate(asked)
+    except Fault:
+        own: tuple[str, ...] = ()
+    else:
+        own = tuple(f"{place.host}/{place.repository}{mark}" for mark in ":@")
+    image = cri.Image(id=told.id, size=told.size, username=told.username[:LONGEST_NAME])
+    if told.HasField("uid"):
+        image.uid.CopyFrom(told.uid)
+    if known is not None:
+        image.CopyFrom(known)
+    for names, said in ((image.repo_tags, told.repo_tags), (image.repo_digests, told.repo_digests)):
+        for name in said:
+            if name.startswith(own) and len(name) <= LONGEST_NAME and name not in names and len(names) < MOST_NAMES:
+                names.append(name)
+    return image
 
 
 def _matches(wanted: cri.ImageFilter, image: cri.Image) -> bool:
