@@ -6,6 +6,7 @@ unknown or of the wrong type is refused with its line in the file. Read once, pa
 
 from __future__ import annotations
 
+import enum
 import re
 import tomllib
 import types
@@ -32,10 +33,17 @@ from controller.store.store_settings import StoreOptions
 from controller.worker.settings import WorkerOptions
 
 
+class CloudKind(enum.StrEnum):
+    """The clouds that there are."""
+
+    LOCAL = "local"
+    EC2 = "ec2"
+
+
 class CloudOptions(Group, frozen=True, kw_only=True):
     """Where instances come from."""
 
-    kind: Annotated[str, Meta(description='"local" or "ec2".', pattern="^(local|ec2)$")] = "local"
+    kind: Annotated[CloudKind, Meta(description='"local" or "ec2".')] = CloudKind.LOCAL
     local: LocalOptions = LocalOptions()
     ec2: Ec2Options = Ec2Options()
 
@@ -91,7 +99,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     def type_name(self) -> str:
         """As in the documentation."""
         names = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path"}
-        return names.get(self.type, "list of texts")
+        return "text" if issubclass(self.type, enum.Enum) else names.get(self.type, "list of texts")
 
 
 def table(group: type[Group] = Settings, prefix: str = "") -> tuple[Row, ...]:

@@ -43,7 +43,7 @@ from controller.clouds.local import addresses
 from controller.clouds.local import cloud as local_cloud
 from controller.clouds.local.local_settings import LocalSettings
 from controller.clouds.protocol import Cloud, LoginOf
-from controller.config import Settings
+from controller.config import CloudKind, Settings
 from controller.fleet import cost_ledger, registry_facts
 from controller.fleet import room as fleet_room
 from controller.fleet.adoption import Owner, needed
@@ -77,6 +77,7 @@ from controller.shim.room import PodLookups
 from controller.shim.sandboxes import CLAIMED_BY
 from controller.store import etcd, etcd_gateway, sqlite
 from controller.store.record_store import Store
+from controller.store.store_settings import StoreKind
 from controller.store.timed import TimedStore
 from controller.workloads import room as workloads
 
@@ -211,7 +212,7 @@ async def _answering(settings: Settings, link: link_port.Link, store: Store) -> 
 
 async def _open_store(settings: Settings, rooms: AsyncExitStack, stop: asyncio.Event) -> Store:
     wanted = settings.store
-    if wanted.kind == "sqlite":
+    if wanted.kind is StoreKind.SQLITE:
         return await rooms.enter_async_context(sqlite.running(settings.state / "records.sqlite"))
     there = etcd_gateway.EtcdSettings(
         endpoints=wanted.endpoints,
@@ -237,7 +238,7 @@ async def _open_registries(settings: Settings, rooms: AsyncExitStack, cloud: Clo
 
 
 async def _open_cloud(settings: Settings, rooms: AsyncExitStack) -> Cloud:
-    if settings.cloud.kind == "ec2":
+    if settings.cloud.kind is CloudKind.EC2:
         _check_stock(settings)
         return await rooms.enter_async_context(ec2_cloud.running(Ec2Settings.of(settings.cloud.ec2, settings.cluster)))
     # Instances run the agent of this very installation.
@@ -280,7 +281,7 @@ async def _open_services(
 def _link_settings(settings: Settings) -> link_port.LinkSettings:
     link = settings.link
     own = link.addresses
-    if not own and link.host == "0.0.0.0" and settings.cloud.kind == "local":  # noqa: S104
+    if not own and link.host == "0.0.0.0" and settings.cloud.kind is CloudKind.LOCAL:  # noqa: S104
         own = (str(addresses.gateway(settings.cloud.local.subnet)),)
     return link_port.LinkSettings(
         folder=settings.state / "link", host=link.host, port=link.port, addresses=own, agents=link.agents
@@ -301,7 +302,7 @@ def _fleet_settings(settings: Settings) -> fleet_room.FleetSettings:
             max_waste=fleet.standby_max_waste,
         ),
         # On EC2 the agent is in the machine image, which tells its version.
-        agent_version=_own_version() if settings.cloud.kind == "local" else "",
+        agent_version=_own_version() if settings.cloud.kind is CloudKind.LOCAL else "",
         registries=registry_facts.facts(settings.registries),
         proxies=registry_facts.proxies(settings.proxy),
     )

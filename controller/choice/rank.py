@@ -73,7 +73,7 @@ def rank(
             break
         if has_cpu < cpu or has_memory < memory or rejection(demand, requirements, offer)[0]:
             continue
-        if unavailable.has(offer.shape.type, offer.zone, offer.launch_type.value, now):
+        if unavailable.has(offer.shape.type, offer.zone, offer.launch_type, now):
             continue
         costs = effective_price(demand, offer)
         if costs > ceiling:
@@ -114,7 +114,7 @@ def explain(
         shape = offer.shape.type
         if not name and requirements.max_price and effective_price(demand, offer) > requirements.max_price:
             name, why = "max-price", f"it costs {effective_price(demand, offer):.4f} USD/h of {requirements.max_price}"
-        if not name and unavailable.has(shape, offer.zone, offer.launch_type.value, now):
+        if not name and unavailable.has(shape, offer.zone, offer.launch_type, now):
             name, why = "capacity", "the cloud refused it lately for want of capacity"
         if name:
             rejected[name] += 1

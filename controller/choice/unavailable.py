@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import msgspec
 
+from controller.model.offer import LaunchType
+
 # Karpenter's time for the same purpose: long enough not to ask in vain, short enough to find freed capacity.
 LIFETIME = 180.0
 ANY = "*"
 
-Key = tuple[str, str, str]
+Key = tuple[str, str, LaunchType]
 
 
 class Unavailable(msgspec.Struct, frozen=True):
@@ -20,7 +22,7 @@ class Unavailable(msgspec.Struct, frozen=True):
     until: dict[Key, float] = {}
     sequence: int = 0
 
-    def has(self, type_name: str, zone: str, launch_type: str, now: float) -> bool:
+    def has(self, type_name: str, zone: str, launch_type: LaunchType, now: float) -> bool:
         """Whether an offer is to be left alone now."""
         if not self.until:
             return False

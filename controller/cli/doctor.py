@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from controller.cli.asking import config_option, settings_of
+from controller.cli.findings import FindingsPrinter
+from controller.model.finding import Finding, Verdict
 
 CGROUPS = Path("/sys/fs/cgroup")
-Finding = tuple[str, str, str]
 
 
 def findings() -> Iterator[Finding]:
-    """Each as ("ok" | "note" | "lacks", what, why or mend)."""
-    yield ("ok", "root", "") if os.geteuid() == 0 else ("lacks", "root", "run as root: cells are namespaces and mounts")
+    """Each finding as it is made."""
+    refused = Finding(Verdict.LACKS, "root", "run as root: cells are namespaces and mounts")
+    yield Finding(Verdict.OK, "root") if os.geteuid() == 0 else refused
     for program, package, needed in (
         ("conmon", "conmon", True),
         ("ip", "iproute2", True),
@@ -29,8 +30,9 @@ def findings() -> Iterator[Finding]:
         ("docker-registry", "docker-registry", False),
     ):
         path = shutil.which(program)
-        missing = "lacks" if needed else "note"
-        yield ("ok", program, path) if path else (missing, program, f"install Debian's package {package}")
+        missing = Verdict.LACKS if needed else Verdict.NOTE
+        lacking = Finding(missing, program, f"install Debian's package {package}")
+        yield Finding(Verdict.OK, program, path) if path else lacking
     yield from _oci_runtime()
     yield _overlay()
 
@@ -40,7 +42,7 @@ def _oci_runtime() -> Iterator[Finding]:
     held = unified.read_text() if unified.exists() else None
     v2 = (CGROUPS / "cgroup.controllers").exists()
     layout = "version 2" if v2 else ("version 1" if held is None else "version 1 beside version 2")
-    yield "ok", "control groups", layout
+    yield Finding(Verdict.OK, "control groups", layout)
     kept = kept_by_version_2(Path("/proc/mounts").read_text(), held or "", Path("/proc/cgroups").read_text())
     yield oci_runtime(shutil.which("crun"), shutil.which("runc"), kept)
 
@@ -48,11 +50,11 @@ def _oci_runtime() -> Iterator[Finding]:
 def oci_runtime(crun: str | None, runc: str | None, kept: str) -> Finding:
     """From the programs' paths and what version 2 keeps beside version 1. Pure."""
     if crun and not kept:
-        return "ok", "OCI runtime", crun
+        return Finding(Verdict.OK, "OCI runtime", crun)
     if runc:
         why = f"crun refuses: version 2 holds {kept} beside version 1" if crun else "crun is not installed"
-        return "note", "OCI runtime", f"{runc}; {why}"
-    return "lacks", "OCI runtime", "install Debian's package runc" if crun else "install Debian's package crun"
+        return Finding(Verdict.NOTE, "OCI runtime", f"{runc}; {why}")
+    return Finding(Verdict.LACKS, "OCI runtime", f"install Debian's package {'runc' if crun else 'crun'}")
 
 
 def kept_by_version_2(mounts: str, held: str, known: str) -> str:
@@ -82,10 +84,10 @@ def _overlay() -> Finding:
 def overlay(known: str, modules: str) -> Finding:
     """From the texts of /proc/filesystems and modules.dep: a module is loaded with the first mount. Pure."""
     if "\toverlay\n" in known:
-        return "ok", "overlayfs", ""
+        return Finding(Verdict.OK, "overlayfs")
     if "/overlay.ko" in modules:
-        return "ok", "overlayfs", "a module, which the first mount loads"
-    return "lacks", "overlayfs", "this kernel has no overlayfs: boot one that has it"
+        return Finding(Verdict.OK, "overlayfs", "a module, which the first mount loads")
+    return Finding(Verdict.LACKS, "overlayfs", "this kernel has no overlayfs: boot one that has it")
 
 
 @click.command("doctor")
@@ -93,28 +95,13 @@ def overlay(known: str, modules: str) -> Finding:
 @click.option("--cloud", is_flag=True, help="Look at the AWS account of the config file instead of this machine.")
 def command(config_path: Path | None, *, cloud: bool) -> None:
     """Say what this machine, or the cloud's account, has and lacks, and the mend."""
-    colours: dict[str, Callable[[str], str]] = {
-        "ok": lambda text: click.style(text, fg="green"),
-        "note": lambda text: click.style(text, fg="yellow"),
-        "lacks": lambda text: click.style(text, fg="red"),
-    }
-    lacking = 0
-
-    def tell(verdict: str, what: str, words: str) -> None:
-        nonlocal lacking
-        lacking += verdict == "lacks"
-        click.echo(f"{colours[verdict](verdict.ljust(6))} {what:<{34 if cloud else 16}} {words}".rstrip())
-
+    printer = FindingsPrinter(34 if cloud else 16)
     settings = settings_of(config_path)  # a file that cannot be read is a finding of its own
     if cloud:
         from controller.cli import doctor_cloud  # noqa: PLC0415 # it weighs more than all of the rest
 
-        doctor_cloud.examine(
-            settings, lambda each: tell(each.verdict, each.thing, "; ".join(filter(None, (each.cause, each.mend))))
-        )
+        doctor_cloud.examine(settings, printer.print)
     else:
-        for verdict, what, words in findings():
-            tell(verdict, what, words)
-    if lacking:
-        click.echo(f"\n{lacking} thing(s) are lacking.", err=True)
-        sys.exit(1)
+        for found in findings():
+            printer.print(found)
+    printer.end()

@@ -10,15 +10,15 @@ from controller.choice.quantity import millis
 from controller.clouds.ec2 import calls as door
 from controller.clouds.ec2.doctor import examination
 from controller.clouds.ec2.doctor.examination import DesiredSetup
-from controller.clouds.ec2.doctor.finding import Finding
 from controller.clouds.ec2.ec2_settings import Ec2Settings
-from controller.config import Settings
+from controller.config import CloudKind, Settings
+from controller.model.finding import Finding
 
 
 def examine(settings: Settings, told: Callable[[Finding], None]) -> None:
     """Tell each finding as it comes. Raises Fault where the settings are not of EC2."""
-    if settings.cloud.kind != "ec2":
-        cause = f"cloud.kind is {settings.cloud.kind!r}"
+    if settings.cloud.kind is not CloudKind.EC2:
+        cause = f"cloud.kind is {settings.cloud.kind.value!r}"
         raise Fault(
             Kind.UNSUPPORTED, "doctor --cloud", cause, "name the config file of a controller on EC2 with --config"
         )

@@ -17,6 +17,7 @@ from controller.clouds.ec2 import calls as door
 from controller.clouds.ec2 import cluster_teardown
 from controller.clouds.ec2.cluster_teardown import Outcome, Thing
 from controller.clouds.ec2.ec2_settings import Ec2Settings
+from controller.config import CloudKind
 
 # An account that is busy lets a call through in minutes; nothing waits for this one.
 _PATIENCE_SECONDS = 300.0
@@ -32,8 +33,8 @@ def command(config_path: Path | None, *, dry_run: bool, images: bool, yes: bool)
     security groups, routes. What others made, and other clusters, stay. May be run again at any time.
     """
     settings = settings_of(config_path)
-    if settings.cloud.kind != "ec2":
-        cause = f"cloud.kind is {settings.cloud.kind!r}"
+    if settings.cloud.kind is not CloudKind.EC2:
+        cause = f"cloud.kind is {settings.cloud.kind.value!r}"
         raise Fault(Kind.UNSUPPORTED, "teardown", cause, "name the config file of a controller on EC2 with --config")
     ec2 = msgspec.structs.replace(
         Ec2Settings.of(settings.cloud.ec2, settings.cluster), patience_seconds=_PATIENCE_SECONDS

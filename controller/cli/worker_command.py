@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from cellwire.rpc.call import call
 from cellwire.rpc.grpclib_patches import MendedChannel
 from cellwire.rpc.limits import CELL
 from controller.cli.asking import config_option, settings_of
+from controller.cli.findings import FindingsPrinter
 from controller.cluster import client, kubeconfig
 from controller.cluster.room import node_name
 from controller.config import Settings
@@ -30,8 +30,6 @@ from controller.worker import checking, units
 from controller.worker.checking import Found
 from controller.worker.units import UnitFile
 from hostkit import programs
-
-COLOURS = {"ok": "green", "note": "yellow", "lacks": "red"}
 
 
 @click.group("worker")
@@ -62,14 +60,11 @@ def check(config_path: Path | None) -> None:
     """Say what is wrong with this worker, and the mend. The exit code is 1 where anything is."""
     settings = settings_of(config_path)
     found = asyncio.run(_found(settings))
-    lacking = 0
+    printer = FindingsPrinter(28)
     node = node_name(settings.kubernetes)
-    for verdict, what, words in checking.findings(settings.worker, settings.shim.pods_folder, node, found):
-        lacking += verdict == "lacks"
-        click.echo(f"{click.style(verdict.ljust(6), fg=COLOURS[verdict])} {what:<28} {words}".rstrip())
-    if lacking:
-        click.echo(f"\n{lacking} thing(s) are lacking.", err=True)
-        sys.exit(1)
+    for each in checking.findings(settings.worker, settings.shim.pods_folder, node, found):
+        printer.print(each)
+    printer.end()
 
 
 def _files(settings: Settings) -> dict[str, UnitFile]:

@@ -13,9 +13,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 import msgspec
 
 from cellwire.faults import Fault
+from controller.model.cell import NoticeKind
 from controller.model.instance import Identity, Instance
 from controller.model.names import InstanceId
-from controller.model.offer import Offer
+from controller.model.offer import LaunchType, Offer
 
 
 class LaunchRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +42,7 @@ class Unfulfilled(msgspec.Struct, frozen=True, kw_only=True):
 
     type: str
     zone: str
-    launch_type: str
+    launch_type: LaunchType
     code: str
 
 
@@ -55,13 +56,13 @@ class LaunchOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
-    """The cloud says that something will happen to an instance: `kind` is interruption, rebalance, maintenance,
-    state-change; `at` is the unix second by which, 0 if unknown. `ends` tells that nothing that runs on the instance
-    will outlive it: it is taken back, stopped or booted anew. `impaired` tells that the cloud's own check of it fails.
+    """The cloud says that something will happen to an instance: `at` is the unix second by which, 0 if unknown. `ends`
+    tells that nothing that runs on the instance will outlive it: it is taken back, stopped or booted anew. `impaired`
+    tells that the cloud's own check of it fails.
     """
 
     instance: InstanceId
-    kind: str
+    kind: NoticeKind
     at: float
     message: str
     ends: bool = False

@@ -9,10 +9,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from controller.clouds.protocol import Notice
-from controller.model.cell import Announcement
+from controller.model.cell import Announcement, NoticeKind
 
-INTERRUPTION = "interruption"
-REBALANCE = "rebalance"
 # A spot instance is taken this long after the warning.
 WARNING_SECONDS = 120.0
 
@@ -33,11 +31,11 @@ class AnnouncementPolicy(Protocol):
 
 def announcement(notice: Notice, policy: AnnouncementPolicy, now: float) -> Announcement | None:
     """What a cell is to remember of a notice; None where it is no announcement of anything."""
-    ends = notice.ends or (notice.kind == REBALANCE and policy.rebalance_ends)
-    if not ends and notice.kind != REBALANCE:
+    ends = notice.ends or (notice.kind is NoticeKind.REBALANCE and policy.rebalance_ends)
+    if not ends and notice.kind is not NoticeKind.REBALANCE:
         return None
     at = notice.at
-    if notice.kind == INTERRUPTION and not at:
+    if notice.kind is NoticeKind.INTERRUPTION and not at:
         at = now + WARNING_SECONDS
     return Announcement(kind=notice.kind, at=at, message=notice.message, heard_at=now, ends=ends)
 
@@ -55,7 +53,7 @@ def due(known: Announcement | None, policy: AnnouncementPolicy, now: float) -> b
     """Whether the pod is to be told now, or was told before, that its instance ends."""
     if known is None or not known.ends:
         return False
-    if known.kind in {INTERRUPTION, REBALANCE} or not known.at:
+    if known.kind in {NoticeKind.INTERRUPTION, NoticeKind.REBALANCE} or not known.at:
         return True
     return now >= known.at - policy.maintenance_lead
 

@@ -22,11 +22,11 @@ from controller.choice.unavailable import Unavailable, marked
 from controller.clouds.protocol import Cloud, LaunchOutcome
 from controller.clouds.userdata import UserData
 from controller.fleet import launch_parameters, plan
-from controller.fleet.announcements import INTERRUPTION, weightier
+from controller.fleet.announcements import weightier
 from controller.fleet.cell_store import CellStore
 from controller.link.join_checks import token_hash
 from controller.model import transitions
-from controller.model.cell import Announcement, Cell, CellState
+from controller.model.cell import Announcement, Cell, CellState, NoticeKind
 from controller.model.instance import Instance
 from controller.model.names import CellName, InstanceId
 from controller.model.offer import Demand, Offer
@@ -146,9 +146,9 @@ class Executor:
         cell = self._book.get(name)
         if cell is None or not weightier(cell.announced, news):
             return
-        if news.kind == INTERRUPTION and cell.offer is not None:
+        if news.kind is NoticeKind.INTERRUPTION and cell.offer is not None:
             # Where one is taken there is none to be had: its successor is looked for elsewhere.
-            bought = (cell.offer.shape.type, cell.offer.zone, cell.offer.launch_type.value)
+            bought = (cell.offer.shape.type, cell.offer.zone, cell.offer.launch_type)
             self.unavailable = marked(self.unavailable, bought, self._clock())
         await self._book.change(name, transitions.Announced(news))
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import enum
 from typing import Annotated
 
 from msgspec import Meta
 
 from controller.fleet.plan import FleetLimits
 from controller.model.setting import Group, Seconds
+
+
+class RebalanceAction(enum.StrEnum):
+    """What a rebalance recommendation leads to."""
+
+    TELL = "tell"
+    INTERRUPT = "interrupt"
 
 
 class FleetOptions(Group, frozen=True, kw_only=True):
@@ -49,13 +57,12 @@ class FleetOptions(Group, frozen=True, kw_only=True):
         Seconds, Meta(description="How long before maintenance that ends its instance a pod is told to end.")
     ] = 600.0
     rebalance: Annotated[
-        str,
+        RebalanceAction,
         Meta(
             description='What a rebalance recommendation of EC2 leads to: "tell" says so on the pod and in the log; '
             '"interrupt" moves the pod as if its instance were taken.',
-            pattern="^(tell|interrupt)$",
         ),
-    ] = "tell"
+    ] = RebalanceAction.TELL
     standby_max_usd_hour: Annotated[
         float,
         Meta(ge=0, description="What all warm cells may cost together; 0: no bound.", extra={"unit": "USD per hour"}),
@@ -124,5 +131,5 @@ def limits(fleet: FleetOptions) -> FleetLimits:
         unclaimed=fleet.unclaimed,
         grace=fleet.orphan_grace,
         maintenance_lead=fleet.maintenance_lead,
-        rebalance_ends=fleet.rebalance == "interrupt",
+        rebalance_ends=fleet.rebalance is RebalanceAction.INTERRUPT,
     )

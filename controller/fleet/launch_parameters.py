@@ -79,7 +79,7 @@ def tags(cell: Cell) -> dict[str, str]:
 def refused(known: Unavailable, refusals: Iterable[Unfulfilled], asked: Iterable[Offer], now: float) -> Unavailable:
     """The memory of what cannot be had; where the cloud does not say which offers it refused, it was all of them."""
     keys: list[Key] = [(each.type, each.zone, each.launch_type) for each in refusals]
-    for key in keys or [(offer.shape.type, offer.zone, offer.launch_type.value) for offer in asked]:
+    for key in keys or [(offer.shape.type, offer.zone, offer.launch_type) for offer in asked]:
         known = marked(known, key, now)
     return known
 

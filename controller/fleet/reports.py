@@ -11,7 +11,7 @@ from grpclib.client import Channel
 
 from controller.fleet.cell_store import CellStore
 from controller.link import report_checks
-from controller.link.port import ConnectionChange
+from controller.link.port import ChangeKind, ConnectionChange
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, InstanceId
 from controller.model.transitions import BootReported
@@ -108,7 +108,7 @@ class Reports:
     def _heed(self, change: ConnectionChange, now: float) -> None:
         cell = self._book.get(change.cell)
         if cell is None and self._welcomes:
-            if change.kind == "connected" and change.instance is not None:
+            if change.kind is ChangeKind.CONNECTED and change.instance is not None:
                 self.newcomers.put_nowait(UnknownCell(change.cell, change.instance))
             return
         if cell is None or cell.state in {CellState.LOST, CellState.GONE}:
@@ -117,16 +117,16 @@ class Reports:
             self._forget(change.cell)
             return
         # Whatever it tells, it lives. Our own clock counts: a cell's may be wrong.
-        if change.kind != "disconnected":
+        if change.kind is not ChangeKind.DISCONNECTED:
             self._book.heard(change.cell, now)
         match change.kind:
-            case "connected":
+            case ChangeKind.CONNECTED:
                 self._book.connect(change.cell, connected=True)
                 self._note(cell, {"connected": now})
-            case "disconnected":
+            case ChangeKind.DISCONNECTED:
                 self._book.connect(change.cell, connected=False)
                 self._forget(change.cell)
-            case _:
+            case ChangeKind.REPORTED:
                 self._listen_to(cell, change.said, now)
 
     def _listen_to(self, cell: Cell, said: report_checks.Word | None, now: float) -> None:

@@ -6,6 +6,7 @@ Offers what the fleet needs of it: a channel to each connected cell, and what ce
 from __future__ import annotations
 
 import asyncio
+import enum
 import hashlib
 import resource
 import ssl
@@ -63,15 +64,23 @@ class LinkSettings:
     """The agent's bundle for stock images, by architecture."""
 
 
+class ChangeKind(enum.Enum):
+    """What happens to a cell's connection."""
+
+    CONNECTED = "connected"
+    REPORTED = "reported"
+    DISCONNECTED = "disconnected"
+
+
 @dataclass(frozen=True, slots=True)
 class ConnectionChange:
-    """Something about a cell's connection: "connected", "disconnected", or "told", with what its report said.
+    """A change of a cell's connection; `said` is what its report said.
 
     `instance` is the one that the certificate names with which the cell connected.
     """
 
     cell: CellName
-    kind: str
+    kind: ChangeKind
     said: report_checks.Word | None = None
     instance: InstanceId | None = None
 
@@ -139,12 +148,12 @@ class Link:
 
     async def _hear(self, cell: CellName, channel: TurnedChannel) -> None:
         log.info("cell connected", cell=cell, address=channel.address)
-        self._tell(ConnectionChange(cell, "connected", instance=InstanceId(device(channel.certificate))))
+        self._tell(ConnectionChange(cell, ChangeKind.CONNECTED, instance=InstanceId(device(channel.certificate))))
         pace = report_checks.MessageLevel()
         try:
             async for message in report(channel, self._interval):
                 pace = pace.after(time.monotonic(), cell)
-                self._tell(ConnectionChange(cell, "told", report_checks.of(message, cell)))
+                self._tell(ConnectionChange(cell, ChangeKind.REPORTED, report_checks.of(message, cell)))
         except Fault as fault:
             if fault.kind not in BROKEN_OFF:
                 channel.distrust(str(fault))
@@ -155,7 +164,7 @@ class Link:
             if channel.untrue:
                 self._disbelieve(cell, channel.untrue)
             if self._channels.remove(cell, channel):
-                self._tell(ConnectionChange(cell, "disconnected"))
+                self._tell(ConnectionChange(cell, ChangeKind.DISCONNECTED))
 
     def _disbelieve(self, cell: CellName, why: str) -> None:
         seconds = self._distrust.lied(cell, time.monotonic())
@@ -164,7 +173,7 @@ class Link:
         message = f"what the cell says is not believed, and it is kept out for {seconds:g} s: {why}"
         message = message[: report_checks.LONGEST_SENTENCE]
         said = report_checks.Happened(at=time.time(), reason="NotBelieved", message=message, warning=True)
-        self._tell(ConnectionChange(cell, "told", said))
+        self._tell(ConnectionChange(cell, ChangeKind.REPORTED, said))
 
     def _tell(self, change: ConnectionChange) -> None:
         if isinstance(change.said, report_checks.Heartbeat) and self._changes.qsize() > CHANGES_KEPT:

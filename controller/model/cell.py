@@ -43,6 +43,15 @@ class Standby(msgspec.Struct, frozen=True, kw_only=True):
 MARGIN = 10.0
 
 
+class NoticeKind(enum.StrEnum):
+    """What a cloud says will happen to an instance, or has happened."""
+
+    INTERRUPTION = "interruption"
+    REBALANCE = "rebalance"
+    MAINTENANCE = "maintenance"
+    STATE_CHANGE = "state-change"
+
+
 class Announcement(msgspec.Struct, frozen=True, kw_only=True):
     """What the cloud said will happen to a cell's instance, `heard_at` the unix second at which it did.
 
@@ -50,7 +59,7 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True):
     runs on the instance ends then; `ending_since` from when on the pod is told to end for it, 0 while it is not.
     """
 
-    kind: str
+    kind: NoticeKind
     at: float
     message: str
     heard_at: float

@@ -7,7 +7,7 @@ import enum
 import msgspec
 
 
-class LaunchType(enum.Enum):
+class LaunchType(enum.StrEnum):
     """How an instance is paid for."""
 
     ON_DEMAND = "on-demand"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,16 +11,22 @@ from msgspec import Meta
 from controller.model.setting import Group
 
 
+class StoreKind(enum.StrEnum):
+    """The stores that there are."""
+
+    SQLITE = "sqlite"
+    ETCD = "etcd"
+
+
 class StoreOptions(Group, frozen=True, kw_only=True):
     """Where records are kept."""
 
     kind: Annotated[
-        str,
+        StoreKind,
         Meta(
-            description='"sqlite", a file in the state folder; or "etcd", for several controllers, of which one leads.',
-            pattern="^(sqlite|etcd)$",
+            description='"sqlite", a file in the state folder; or "etcd", for several controllers, of which one leads.'
         ),
-    ] = "sqlite"
+    ] = StoreKind.SQLITE
     endpoints: Annotated[tuple[str, ...], Meta(description="Members of etcd.")] = ("http://127.0.0.1:2379",)
     ca: Annotated[Path | None, Meta(description="Whose certificates of members are trusted. Unset: the system's.")] = (
         None

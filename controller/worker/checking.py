@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 
 from controller.choice.quantity import quantity
+from controller.model.finding import Finding, Verdict
 from controller.worker import kubelet
 from controller.worker.settings import WorkerOptions
 from controller.worker.units import CONTROLLER_UNIT
 
-Finding = tuple[str, str, str]
 OLDEST, NEWEST = (1, 30), (1, 36)
 INIT = "run `chinampa worker init`"
 # Resources and verbs of the node's own rights that the controller needs, and where they come from.
@@ -45,25 +45,29 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def findings(worker: WorkerOptions, pods_folder: str, name: str, found: Found) -> Iterator[Finding]:
-    """Each as ("ok" | "note" | "lacks", what, why or mend)."""
-    yield ("ok", "root", "") if found.root else ("lacks", "root", "run as root")
+    """Each finding as it is made."""
+    yield Finding(Verdict.OK, "root", "") if found.root else Finding(Verdict.LACKS, "root", "run as root")
     yield _version(worker, found.kubelet_version)
     for program, path in found.programs.items():
-        yield ("ok", program, path) if path else ("lacks", program, "install Debian's packages util-linux and mount")
+        missing = Finding(Verdict.LACKS, program, "install Debian's packages util-linux and mount")
+        yield Finding(Verdict.OK, program, path) if path else missing
     if not found.shared_root:
         mend = (
             "mount --make-rshared / (systemd does): volumes that a kubelet mounts would not be seen by the controller"
         )
-        yield "lacks", "mounts of /", f"they are not shared: {mend}"
+        yield Finding(Verdict.LACKS, "mounts of /", f"they are not shared: {mend}")
     if pods_folder != f"{worker.root}/pods":
-        yield (
-            "lacks",
+        yield Finding(
+            Verdict.LACKS,
             "shim.pods_folder",
             f"it is {pods_folder}, and worker.root is {worker.root}: set it to {worker.root}/pods",
         )
-    yield ("ok", "files", "as init writes them") if not found.differing else (
-        "lacks", "files", f"{', '.join(found.differing[:4])}{_more(found.differing)} differ from the settings: {INIT}",
-    )  # fmt: skip
+    differing = f"{', '.join(found.differing[:4])}{_more(found.differing)} differ from the settings: {INIT}"
+    yield (
+        Finding(Verdict.LACKS, "files", differing)
+        if found.differing
+        else Finding(Verdict.OK, "files", "as init writes them")
+    )
     yield _runtime(found)
     yield from _cluster(worker, name, found)
 
@@ -71,33 +75,37 @@ def findings(worker: WorkerOptions, pods_folder: str, name: str, found: Found) -
 def _version(worker: WorkerOptions, said: str) -> Finding:
     number = re.search(r"v(\d+)\.(\d+)", said)
     if number is None:
-        return "lacks", "kubelet", f"{worker.kubelet} does not say its version: install it, or set worker.kubelet"
+        return Finding(
+            Verdict.LACKS, "kubelet", f"{worker.kubelet} does not say its version: install it, or set worker.kubelet"
+        )
     version = int(number[1]), int(number[2])
     if not OLDEST <= version <= NEWEST:
-        return "note", "kubelet", f"{said.strip()}: only 1.{OLDEST[1]} to 1.{NEWEST[1]} were tried"
-    return "ok", "kubelet", said.strip()
+        return Finding(Verdict.NOTE, "kubelet", f"{said.strip()}: only 1.{OLDEST[1]} to 1.{NEWEST[1]} were tried")
+    return Finding(Verdict.OK, "kubelet", said.strip())
 
 
 def _runtime(found: Found) -> Finding:
     if found.sandbox_runtime:
-        return "ok", "shim", f"{found.sandbox_runtime} at {found.socket}"
+        return Finding(Verdict.OK, "shim", f"{found.sandbox_runtime} at {found.socket}")
     if not found.socket:
-        return "lacks", "shim", "shim.socket is not set: a kubelet has no runtime to ask"
-    return "lacks", "shim", f"nothing answers at {found.socket}: start {found.runtime}"
+        return Finding(Verdict.LACKS, "shim", "shim.socket is not set: a kubelet has no runtime to ask")
+    return Finding(Verdict.LACKS, "shim", f"nothing answers at {found.socket}: start {found.runtime}")
 
 
 def _cluster(worker: WorkerOptions, name: str, found: Found) -> Iterator[Finding]:
     if found.refusal:
-        yield "lacks", "API server", found.refusal
+        yield Finding(Verdict.LACKS, "API server", found.refusal)
         return
     for group, resource, verb in RIGHTS:
         what = f"{verb} {resource}"
         if found.rights.get((group, resource, verb)):
-            yield "ok", what, ""
+            yield Finding(Verdict.OK, what)
         else:
-            yield "lacks", what, "the node's user may not: apply the ClusterRole of docs/cluster.md"
+            yield Finding(Verdict.LACKS, what, "the node's user may not: apply the ClusterRole of docs/cluster.md")
     if found.node is None:
-        yield "lacks", f"node {name}", "the cluster has none of that name: start chinampa-kubelet.service"
+        yield Finding(
+            Verdict.LACKS, f"node {name}", "the cluster has none of that name: start chinampa-kubelet.service"
+        )
         return
     yield from _node(worker, name, found.node)
 
@@ -111,26 +119,28 @@ def _node(worker: WorkerOptions, name: str, node: Mapping[str, Any]) -> Iterator
     ):
         told = str(capacity.get(resource) or "0")
         if quantity(told) == quantity(wanted):
-            yield "ok", f"capacity: {resource}", told
+            yield Finding(Verdict.OK, f"capacity: {resource}", told)
         else:
-            yield (
-                "lacks",
+            yield Finding(
+                Verdict.LACKS,
                 f"capacity: {resource}",
                 f"the node offers {told} and not {wanted}: {INIT}, restart the kubelet",
             )
     there = (node.get("metadata") or {}).get("labels") or {}
     for label, value in kubelet.labels(worker).items():
         if there.get(label) != value:
-            yield (
-                "lacks",
+            yield Finding(
+                Verdict.LACKS,
                 f"label {label}",
                 f"the node has {there.get(label)}: kubectl label node {name} {label}={value}",
             )
     ready = next((one for one in (node.get("status") or {}).get("conditions") or () if one.get("type") == "Ready"), {})
     if ready.get("status") == "True":
-        yield "ok", f"node {name}", "Ready"
+        yield Finding(Verdict.OK, f"node {name}", "Ready")
     else:
-        yield "lacks", f"node {name}", f"it is not ready: {ready.get('message') or 'it has not said so yet'}"
+        yield Finding(
+            Verdict.LACKS, f"node {name}", f"it is not ready: {ready.get('message') or 'it has not said so yet'}"
+        )
 
 
 def _more(listed: tuple[str, ...]) -> str:

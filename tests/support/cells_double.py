@@ -27,7 +27,7 @@ from controller.choice.unavailable import Unavailable
 from controller.fleet.pool.keeper import Figures
 from controller.fleet.reports import Vitals
 from controller.link.report_checks import Happened
-from controller.model.cell import Announcement, Cell, CellState
+from controller.model.cell import Announcement, Cell, CellState, NoticeKind
 from controller.model.names import CellName, InstanceId
 from controller.model.offer import Demand, LaunchType, Offer, Shape
 from controller.model.pod import PodClaim
@@ -209,7 +209,7 @@ class CellsDouble:
         self.doubles[name].kill_all()
         self._tell(Cell(name=name, state=CellState.LOST, demand=cell.demand, reason="silent for 40 s"))
 
-    def announce(self, name: CellName, kind: str, seconds: float, *, ends: bool = True) -> None:
+    def announce(self, name: CellName, kind: NoticeKind, seconds: float, *, ends: bool = True) -> None:
         """The cloud says that the instance ends in so many seconds, and the fleet that the pod is to end."""
         now = time.time()
         said = Announcement(

@@ -113,7 +113,7 @@ class FakeCloud(Cloud):
                 return LaunchOutcome(
                     client_token=token, instance=self._started(request, offer), unfulfilled=tuple(refused)
                 )
-            refused.append(Unfulfilled(type=offer.shape.type, zone="a", launch_type=offer.launch_type.value, code=code))
+            refused.append(Unfulfilled(type=offer.shape.type, zone="a", launch_type=offer.launch_type, code=code))
             if code in KINDS:
                 return LaunchOutcome(client_token=token, fault=Fault(KINDS[code], "launch", code))
         fault = Fault(Kind.INVALID, "launch", "the request has no offers")

@@ -11,7 +11,7 @@ from cellwire.faults import Fault, Kind
 from cellwire.rpc.grpclib_patches import MendedChannel
 from cellwire.rpc.limits import CELL
 from controller.link import report_checks
-from controller.link.port import ConnectionChange
+from controller.link.port import ChangeKind, ConnectionChange
 from controller.model.names import CellName, InstanceId
 
 
@@ -37,7 +37,7 @@ class FakeLink:
 
     def disconnect(self, cell: CellName) -> None:
         if self.channels.pop(cell, None) is not None:
-            self.queue.put_nowait(ConnectionChange(cell, "disconnected"))
+            self.queue.put_nowait(ConnectionChange(cell, ChangeKind.DISCONNECTED))
 
     async def changes(self) -> AsyncIterator[ConnectionChange]:
         while True:
@@ -45,11 +45,13 @@ class FakeLink:
 
     def connect(self, cell: CellName, instance: str = "", **moments: float) -> None:
         self.channels[cell] = MendedChannel(CELL, host="127.0.0.1", port=1)
-        self.queue.put_nowait(ConnectionChange(cell, "connected", instance=InstanceId(instance)))
-        self.queue.put_nowait(ConnectionChange(cell, "told", report_checks.Hello(moments=moments)))
+        self.queue.put_nowait(ConnectionChange(cell, ChangeKind.CONNECTED, instance=InstanceId(instance)))
+        self.queue.put_nowait(ConnectionChange(cell, ChangeKind.REPORTED, report_checks.Hello(moments=moments)))
 
     def heartbeat(self, cell: CellName) -> None:
-        self.queue.put_nowait(ConnectionChange(cell, "told", report_checks.Heartbeat()))
+        self.queue.put_nowait(ConnectionChange(cell, ChangeKind.REPORTED, report_checks.Heartbeat()))
 
     def event(self, cell: CellName, reason: str, at: float) -> None:
-        self.queue.put_nowait(ConnectionChange(cell, "told", report_checks.Happened(at=at, reason=reason, message="")))
+        self.queue.put_nowait(
+            ConnectionChange(cell, ChangeKind.REPORTED, report_checks.Happened(at=at, reason=reason, message=""))
+        )

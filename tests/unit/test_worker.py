@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from cellwire.faults import Fault
+from controller.model.finding import Verdict
 from controller.worker import capacity, checking, kubelet, units
 from controller.worker.checking import Found
 from controller.worker.settings import WorkerOptions
@@ -111,7 +112,9 @@ WELL = Found(
 
 
 def lacking(found: Found, pods: str = "/var/lib/kubelet/pods") -> list[str]:
-    return [what for verdict, what, _ in checking.findings(WorkerOptions(), pods, "n", found) if verdict == "lacks"]
+    return [
+        each.thing for each in checking.findings(WorkerOptions(), pods, "n", found) if each.verdict is Verdict.LACKS
+    ]
 
 
 def test_a_worker_that_is_well_lacks_nothing() -> None:

@@ -23,6 +23,7 @@ from controller.clouds.local.machines import Machines
 from controller.clouds.local.refusals import first_fit, no_offers
 from controller.clouds.protocol import Cloud, LaunchOutcome, LaunchRequest, Login, Notice
 from controller.clouds.userdata import LIMIT_BYTES
+from controller.model.cell import NoticeKind
 from controller.model.instance import Identity, Instance
 from controller.model.names import InstanceId
 from controller.model.offer import Offer
@@ -244,7 +245,12 @@ class LocalCloud(Cloud):
             if ended:
                 for heard in self._listeners:
                     heard.put_nowait(
-                        Notice(instance=instance, kind="state-change", at=time.time(), message=f"terminated: {reason}")
+                        Notice(
+                            instance=instance,
+                            kind=NoticeKind.STATE_CHANGE,
+                            at=time.time(),
+                            message=f"terminated: {reason}",
+                        )
                     )
 
     async def _bury_one(self, instance: InstanceId, reason: str) -> bool:

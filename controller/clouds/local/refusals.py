@@ -63,7 +63,7 @@ def _code(offer: Offer, own: Offer | None, refusals: Mapping[str, str], free_mib
 
 
 def _refusal(offer: Offer, code: str, free_mib: int) -> Refusal:
-    told = Unfulfilled(type=offer.shape.type, zone=offer.zone, launch_type=offer.launch_type.value, code=code)
+    told = Unfulfilled(type=offer.shape.type, zone=offer.zone, launch_type=offer.launch_type, code=code)
     kind = _KINDS.get(code, Kind.NO_CAPACITY)
     where = f"{offer.shape.type} in {offer.zone} ({offer.launch_type.value})"
     why = f": {free_mib} MiB of this machine are free" if code == NO_ROOM else ""

@@ -12,13 +12,14 @@ from controller.api import admin
 from controller.api.admin import OfferSheet
 from controller.api.prometheus import Metrics
 from controller.choice.unavailable import Unavailable, marked
+from controller.model.offer import LaunchType
 from tests.support.fake_cloud import FakeCloud
 
 
 class Fleet:
     def unavailable(self) -> Unavailable:
-        known = marked(Unavailable(), ("small", "a", "spot"), 0.0)
-        return marked(known, ("medium", "a", "spot"), 4e9)
+        known = marked(Unavailable(), ("small", "a", LaunchType.SPOT), 0.0)
+        return marked(known, ("medium", "a", LaunchType.SPOT), 4e9)
 
 
 async def test_all_that_can_be_bought_is_told_with_what_was_refused_of_late(tmp_path: Path) -> None:

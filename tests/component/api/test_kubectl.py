@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from cellwire.faults import Fault, Kind
+from controller.model.cell import NoticeKind
 from controller.model.names import CellName
 from tests.support.cells_double import cells
 from tests.support.pods_api import manifest, world
@@ -259,9 +260,9 @@ async def test_a_pod_whose_instance_will_be_taken_is_ended_and_runs_anew_meanwhi
         await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
         await it.until("began", "logs", "web")
         (first,) = it.fleet.cells
-        it.fleet.announce(first, "rebalance", 0.0, ends=False)
+        it.fleet.announce(first, NoticeKind.REBALANCE, 0.0, ends=False)
         await it.until("RebalanceRecommended", "describe", "pod", "web")
-        it.fleet.announce(first, "interruption", 100.0)
+        it.fleet.announce(first, NoticeKind.INTERRUPTION, 100.0)
         out = await it.until("c-1", "get", "pods", "-o", "wide")
         assert "Running" in await it.until("1/1", "get", "pods"), out
         described = await it.ok("describe", "pod", "web")
@@ -284,7 +285,7 @@ async def test_a_cell_whose_release_failed_is_given_back_before_the_pod_runs_ane
             raise Fault(Kind.UNAVAILABLE, "store", "it does not answer")
 
         fleet.release = fails_once
-        fleet.announce(first, "interruption", 100.0)
+        fleet.announce(first, NoticeKind.INTERRUPTION, 100.0)
         await it.until("c-1", "get", "pods", "-o", "wide", deadline=30)
         assert fleet.released == [first]
 
@@ -295,7 +296,7 @@ async def test_a_pod_that_will_not_stop_is_cut_short_by_the_end_of_its_instance(
         await it.ok("apply", "-f", "-", stdin=manifest(deaf, terminationGracePeriodSeconds=300, restartPolicy="Never"))
         await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
         await it.until("began", "logs", "web")
-        it.fleet.announce(next(iter(it.fleet.cells)), "interruption", 11.0)
+        it.fleet.announce(next(iter(it.fleet.cells)), NoticeKind.INTERRUPTION, 11.0)
         await it.until("Failed", "get", "pod", "web", "-o", "jsonpath={.status.phase}")
         assert "Interrupted" in await it.ok("get", "pod", "web", "-o", "jsonpath={.status.reason}")
         assert len(it.fleet.doubles) == 1, "it never restarts: no cell is made for it"

@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from controller.clouds.ec2.doctor import examination, network_findings, queue
-from controller.clouds.ec2.doctor.finding import Finding
 from controller.clouds.ec2.doctor.network_findings import Network
 from controller.clouds.ec2.ec2_settings import Ec2Settings
+from controller.model.finding import Finding, Verdict
 from tests.component.ec2.test_launch import cheapest, request
 from tests.support.commands import chinampa, config_file
 from tests.support.ec2_cloud import CloudStage, stage
@@ -114,7 +114,7 @@ async def test_an_event_that_does_not_come_is_a_fault_of_the_queues(
     async with stage(tmp_path) as on:
         settings = await with_queue(on, {"source": ["aws.ec2"]})
         found = await queue.look(settings, on.cloud.calls)
-        assert found.verdict == "lacks"
+        assert found.verdict is Verdict.LACKS
         assert "aws:SourceArn" in found.mend
 
 
@@ -123,51 +123,53 @@ async def test_beside_a_controller_that_reads_the_queue_an_event_is_seen_all_the
         settings = await with_queue(on)
         call = on.cloud.calls.call
         await call("events", "PutEvents", Entries=[{"Source": "chinampa.doctor", "DetailType": "x", "Detail": "{}"}])
-        assert (await queue.look(settings, on.cloud.calls)).verdict == "ok", "another's event is left alone"
+        assert (await queue.look(settings, on.cloud.calls)).verdict is Verdict.OK, "another's event is left alone"
 
 
 def test_a_subnet_says_why_cells_would_get_nowhere() -> None:
     plain = {"SubnetId": "subnet-1", "AvailabilityZone": "a", "AvailableIpAddressCount": 200}
-    assert network_findings.subnet(plain, "nat-1", public=False).verdict == "ok"
+    assert network_findings.subnet(plain, "nat-1", public=False).verdict is Verdict.OK
     assert "internet gateway" in network_findings.subnet(plain, "igw-1", public=False).cause
-    assert network_findings.subnet(plain, "igw-1", public=True).verdict == "ok"
-    assert network_findings.subnet(plain, "", public=False).verdict == "note"
-    assert network_findings.subnet(plain | {"Ipv6Native": True}, "nat-1", public=False).verdict == "lacks"
-    assert network_findings.subnet(plain | {"AvailableIpAddressCount": 11}, "nat-1", public=False).verdict == "note"
+    assert network_findings.subnet(plain, "igw-1", public=True).verdict is Verdict.OK
+    assert network_findings.subnet(plain, "", public=False).verdict is Verdict.NOTE
+    assert network_findings.subnet(plain | {"Ipv6Native": True}, "nat-1", public=False).verdict is Verdict.LACKS
+    assert (
+        network_findings.subnet(plain | {"AvailableIpAddressCount": 11}, "nat-1", public=False).verdict is Verdict.NOTE
+    )
 
 
 def test_an_address_is_reached_by_group_or_by_network_on_its_port_only() -> None:
     seen = Network(blocks=("10.0.1.0/24", "10.0.2.0/24"), groups={"sg-own": {}}, own="sg-own")
 
-    def verdict(**rule: Any) -> str:
+    def verdict(**rule: Any) -> Verdict:
         group = {
             "GroupId": "sg-home",
             "IpPermissions": [{"IpProtocol": "tcp", "FromPort": 7443, "ToPort": 7443} | rule],
         }
         return network_findings.admitted("10.0.0.1:7443", 7443, [group], seen).verdict
 
-    assert verdict(UserIdGroupPairs=[{"GroupId": "sg-own"}]) == "ok"
-    assert verdict(UserIdGroupPairs=[{"GroupId": "sg-else"}]) == "lacks"
-    assert verdict(IpRanges=[{"CidrIp": "10.0.0.0/16"}]) == "ok"
-    assert verdict(IpRanges=[{"CidrIp": "10.0.1.0/24"}]) == "lacks", "one zone's cells could not join"
-    assert verdict(IpRanges=[{"CidrIp": "0.0.0.0/0"}], FromPort=443, ToPort=443) == "lacks"
-    assert verdict(IpProtocol="-1", IpRanges=[{"CidrIp": "0.0.0.0/0"}]) == "ok"
+    assert verdict(UserIdGroupPairs=[{"GroupId": "sg-own"}]) is Verdict.OK
+    assert verdict(UserIdGroupPairs=[{"GroupId": "sg-else"}]) is Verdict.LACKS
+    assert verdict(IpRanges=[{"CidrIp": "10.0.0.0/16"}]) is Verdict.OK
+    assert verdict(IpRanges=[{"CidrIp": "10.0.1.0/24"}]) is Verdict.LACKS, "one zone's cells could not join"
+    assert verdict(IpRanges=[{"CidrIp": "0.0.0.0/0"}], FromPort=443, ToPort=443) is Verdict.LACKS
+    assert verdict(IpProtocol="-1", IpRanges=[{"CidrIp": "0.0.0.0/0"}]) is Verdict.OK
 
 
 def test_two_groups_of_the_load_balancers_are_told() -> None:
     tagged = {"Tags": [{"Key": "kubernetes.io/cluster/prod", "Value": "owned"}]}
     settings = Ec2Settings(region="r", kubernetes_cluster="prod", cluster_security_group="sg-b")
     found = list(network_findings.reachable(settings, {"sg-a": tagged, "sg-b": tagged}))
-    assert Finding("lacks", "load balancers", found[1].cause, found[1].mend) == found[1]
+    assert Finding(Verdict.LACKS, "load balancers", found[1].cause, found[1].mend) == found[1]
     assert "sg-a, sg-b all bear" in found[1].cause
 
 
 async def test_certificates_say_how_long_they_hold(tmp_path: Path) -> None:
     async with stage(tmp_path) as on:
         now = datetime.now(UTC)
-        for later, verdict in ((timedelta(), "note"), (timedelta(days=3), "lacks")):
+        for later, verdict in ((timedelta(), Verdict.NOTE), (timedelta(days=3), Verdict.LACKS)):
             (found,) = examination.certificates(on.settings, now + later)
-            assert found.verdict == verdict
+            assert found.verdict is verdict
         none = msgspec.structs.replace(on.settings, certificates=tmp_path / "nowhere")
         (found,) = examination.certificates(none, now)
         assert "no RSA certificate" in found.cause

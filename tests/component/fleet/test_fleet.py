@@ -23,7 +23,7 @@ from controller.fleet.pool.keeper import PoolSettings
 from controller.fleet.pool.warm_cells import Class
 from controller.fleet.registry_facts import RegistryFacts
 from controller.fleet.room import Fleet, FleetSettings
-from controller.model.cell import Cell, CellState
+from controller.model.cell import Cell, CellState, NoticeKind
 from controller.model.names import CellName, InstanceId, PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
@@ -480,7 +480,7 @@ async def test_what_happens_on_a_cell_is_told_and_its_stages_are_kept(world: Wor
         assert heard.result() == "Pulled"
 
 
-def warned(cell: Cell, kind: str = "interruption", *, ends: bool = True) -> Notice:
+def warned(cell: Cell, kind: NoticeKind = NoticeKind.INTERRUPTION, *, ends: bool = True) -> Notice:
     assert cell.instance is not None
     return Notice(instance=cell.instance, kind=kind, at=time.time() + 120, message="taken", ends=ends)
 
@@ -508,7 +508,7 @@ async def test_a_pod_whose_instance_will_be_taken_is_told_and_gets_its_next_cell
 async def test_a_recommendation_is_only_told_and_moves_the_pod_where_the_settings_say_so(world: World) -> None:
     async with world.controller() as fleet:
         cell = await fleet.claim(pod("web"))
-        world.cloud.told.put_nowait(warned(cell, "rebalance", ends=False))
+        world.cloud.told.put_nowait(warned(cell, NoticeKind.REBALANCE, ends=False))
         await until(lambda: (known := fleet.get(cell.name)) and known.announced)
         await asyncio.sleep(0.2)
         known = fleet.get(cell.name)
@@ -517,7 +517,7 @@ async def test_a_recommendation_is_only_told_and_moves_the_pod_where_the_setting
         assert not known.announced.ending_since
     moving = msgspec.structs.replace(SETTINGS, limits=msgspec.structs.replace(LIMITS, rebalance_ends=True))
     async with world.controller(moving) as fleet:
-        world.cloud.told.put_nowait(warned(cell, "rebalance", ends=False))
+        world.cloud.told.put_nowait(warned(cell, NoticeKind.REBALANCE, ends=False))
         await until(lambda: (now := fleet.get(cell.name)) and now.announced and now.announced.ending_since)
 
 
@@ -532,7 +532,7 @@ async def test_a_warm_cell_whose_instance_will_end_is_replaced_at_once(world: Wo
         doomed, other = sorted(ready())
         known = fleet.get(doomed)
         assert known is not None
-        world.cloud.told.put_nowait(warned(known, "maintenance"))
+        world.cloud.told.put_nowait(warned(known, NoticeKind.MAINTENANCE))
         await until(lambda: fleet.get(doomed) is None and len(ready()) == 2)
         assert other in ready()
 
@@ -555,7 +555,7 @@ async def test_a_notice_that_is_faster_than_the_answer_to_a_launch_is_not_lost(w
     world.refuse_joins = True
     async with world.controller() as fleet, asyncio.TaskGroup() as tasks:
         world.cloud.told.put_nowait(
-            Notice(instance=InstanceId("i-00000001"), kind="interruption", at=0.0, message="taken", ends=True)
+            Notice(instance=InstanceId("i-00000001"), kind=NoticeKind.INTERRUPTION, at=0.0, message="taken", ends=True)
         )
         await asyncio.sleep(0.05)
         asked = tasks.create_task(fleet.claim(pod("web")))
@@ -574,11 +574,15 @@ async def test_notices_of_other_peoples_instances_make_nobody_look_at_ours(world
         looks.clear()
         for number in range(20):
             theirs = InstanceId(f"i-{number:017x}")
-            world.cloud.told.put_nowait(Notice(instance=theirs, kind="state-change", at=0.0, message="stopping"))
+            world.cloud.told.put_nowait(
+                Notice(instance=theirs, kind=NoticeKind.STATE_CHANGE, at=0.0, message="stopping")
+            )
         await until(world.cloud.told.empty)
         await asyncio.sleep(0.2)
         assert "instances" not in looks
-        world.cloud.told.put_nowait(Notice(instance=cell.instance, kind="state-change", at=0.0, message="stopping"))
+        world.cloud.told.put_nowait(
+            Notice(instance=cell.instance, kind=NoticeKind.STATE_CHANGE, at=0.0, message="stopping")
+        )
         await until(lambda: "instances" in looks)
 
 

@@ -20,7 +20,7 @@ from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call, translate_errors
 from cellwire.rpc.reverse import TURNED
 from controller.link import distrust, report_checks
-from controller.link.port import ConnectionChange, Link
+from controller.link.port import ChangeKind, ConnectionChange, Link
 from controller.model.names import CellName
 from tests.component.link.conftest import Site, until
 
@@ -100,7 +100,7 @@ async def test_a_cell_that_reports_nonsense_is_cut_off_and_others_are_heard(site
     async with site.open() as link, site.cell(link, "i-1") as (bad, _), site.cell(link, "i-2"):
         await until(lambda: len(link.connected()) == 2)
         bad.events.put_nowait(event)
-        await until(lambda: ConnectionChange(CellName("c-i-1"), "disconnected") in site.changes)
+        await until(lambda: ConnectionChange(CellName("c-i-1"), ChangeKind.DISCONNECTED) in site.changes)
         heard = len(said(site, report_checks.Heartbeat))
         await until(lambda: len(said(site, report_checks.Heartbeat)) > heard + 2)
         assert [one.reason for one in said(site, report_checks.Happened)] == ["NotBelieved"], "which we say ourselves"
@@ -120,7 +120,7 @@ async def test_a_cell_that_was_not_believed_is_kept_out_when_it_dials_again(
 
 async def test_a_cell_that_reports_without_end_is_cut_off(site: Site) -> None:
     async with site.open() as link, site.cell(link, "i-1") as (bad, _):
-        over = ConnectionChange(CellName("c-i-1"), "disconnected")
+        over = ConnectionChange(CellName("c-i-1"), ChangeKind.DISCONNECTED)
         async with asyncio.timeout(60):
             while over not in site.changes:
                 while bad.events.qsize() < 300:

@@ -9,6 +9,7 @@ from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.rpc.call import call
 from controller.fleet.cells import Cells
+from controller.model.cell import NoticeKind
 from controller.model.names import PodUid
 from controller.model.pod import PodClaim, PodRef
 from controller.sandboxes.carried import Carrier
@@ -51,7 +52,7 @@ async def test_without_a_kubelet_the_containers_are_ended_while_a_whole_grace_pe
         container = await running_container(fleet, memory)
         (cell,) = fleet.cells
 
-        fleet.announce(cell, "interruption", 12.0)
+        fleet.announce(cell, NoticeKind.INTERRUPTION, 12.0)
         async with asyncio.timeout(20):
             while memory.container_list(cri.ContainerFilter()).message.containers[0].state != cri.CONTAINER_EXITED:
                 await asyncio.sleep(0.05)

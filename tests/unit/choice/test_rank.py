@@ -100,7 +100,7 @@ def test_sustained_use_above_the_baseline_is_paid_for() -> None:
 
 def test_a_refused_offer_is_left_alone_for_its_time_only() -> None:
     catalogue = Catalogue([offer("a.large", 0.1), offer("b.large", 0.2)])
-    memory = marked(Unavailable(), ("a.large", "z-a", "on-demand"), now=0.0)
+    memory = marked(Unavailable(), ("a.large", "z-a", LaunchType.ON_DEMAND), now=0.0)
     demand = Demand(cpu_millis=1, memory_mib=1)
     assert rank(demand, Requirements(), catalogue, memory, 10.0).offers[0].shape.type == "b.large"
     assert rank(demand, Requirements(), catalogue, memory, 181.0).offers[0].shape.type == "a.large"
@@ -116,7 +116,7 @@ def test_a_demand_that_no_type_meets_is_told_with_the_filter_that_turns_it_away(
 
 
 def test_want_of_capacity_is_told_apart_from_an_impossible_demand() -> None:
-    memory = marked(Unavailable(), ("m.large", "z-a", "on-demand"), now=0.0)
+    memory = marked(Unavailable(), ("m.large", "z-a", LaunchType.ON_DEMAND), now=0.0)
     fault = nothing_fits(Demand(cpu_millis=1, memory_mib=1), Requirements(), Catalogue([offer()]), memory, 1.0)
     assert fault.kind is Kind.NO_CAPACITY
 

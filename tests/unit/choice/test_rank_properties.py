@@ -145,15 +145,17 @@ def test_what_was_refused_of_late_is_never_ranked_and_all_else_is(
     found: list[Offer], demand: Demand, refused: list[int]
 ) -> None:
     memory = Unavailable()
-    keys = {(o.shape.type, o.zone, o.launch_type.value) for number, o in enumerate(found) if number in refused}
+    keys = {(o.shape.type, o.zone, o.launch_type) for number, o in enumerate(found) if number in refused}
     for key in keys:
         memory = marked(memory, key, 0.0)
     catalogue = Catalogue(found)
     every = rank(demand, Requirements(), catalogue, Unavailable(), 1.0).offers
     left = rank(demand, Requirements(), catalogue, memory, 1.0).offers
 
-    assert left == tuple(o for o in every if (o.shape.type, o.zone, o.launch_type.value) not in keys)
-    assert rank(demand, Requirements(), catalogue, marked(memory, (ANY, ANY, "on-demand"), 0.0), 1.0).offers == ()
+    assert left == tuple(o for o in every if (o.shape.type, o.zone, o.launch_type) not in keys)
+    assert (
+        rank(demand, Requirements(), catalogue, marked(memory, (ANY, ANY, LaunchType.ON_DEMAND), 0.0), 1.0).offers == ()
+    )
 
 
 @settings(deadline=None, max_examples=60)

@@ -6,15 +6,18 @@ import pytest
 
 from controller.cli import doctor
 from controller.cli.doctor import overlay
+from controller.model.finding import Finding, Verdict
 
 LOADED = "nodev\ttmpfs\n\text4\nnodev\toverlay\n"
 DEPENDENCIES = "kernel/net/8021q/8021q.ko.xz: kernel/net/802/mrp.ko.xz\nkernel/fs/overlayfs/overlay.ko.xz:\n"
 
 
 def test_overlayfs_is_there_when_it_is_loaded_and_when_the_kernel_will_load_it() -> None:
-    assert overlay(LOADED, "")[0] == "ok"
-    assert overlay("\text4\n", DEPENDENCIES) == ("ok", "overlayfs", "a module, which the first mount loads")
-    assert overlay("\text4\n", "kernel/fs/ext2/ext2.ko.xz:\n")[0] == "lacks"
+    assert overlay(LOADED, "").verdict is Verdict.OK
+    assert overlay("\text4\n", DEPENDENCIES) == Finding(
+        Verdict.OK, "overlayfs", "a module, which the first mount loads"
+    )
+    assert overlay("\text4\n", "kernel/fs/ext2/ext2.ko.xz:\n").verdict is Verdict.LACKS
 
 
 ONE = "cgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0\n"
@@ -43,8 +46,9 @@ def test_huge_pages_that_version_1_does_not_hold_keep_crun_from_running(
 
 
 def test_a_crun_that_would_refuse_is_never_named_as_usable() -> None:
-    assert doctor.oci_runtime("/bin/crun", "/bin/runc", "") == ("ok", "OCI runtime", "/bin/crun")
-    verdict, _, words = doctor.oci_runtime("/bin/crun", "/bin/runc", "hugetlb")
-    assert (verdict, words) == ("note", "/bin/runc; crun refuses: version 2 holds hugetlb beside version 1")
-    assert doctor.oci_runtime("/bin/crun", None, "hugetlb")[0] == "lacks"
-    assert doctor.oci_runtime(None, "/bin/runc", "")[2] == "/bin/runc; crun is not installed"
+    assert doctor.oci_runtime("/bin/crun", "/bin/runc", "") == Finding(Verdict.OK, "OCI runtime", "/bin/crun")
+    found = doctor.oci_runtime("/bin/crun", "/bin/runc", "hugetlb")
+    assert found.verdict is Verdict.NOTE
+    assert found.cause == "/bin/runc; crun refuses: version 2 holds hugetlb beside version 1"
+    assert doctor.oci_runtime("/bin/crun", None, "hugetlb").verdict is Verdict.LACKS
+    assert doctor.oci_runtime(None, "/bin/runc", "").cause == "/bin/runc; crun is not installed"

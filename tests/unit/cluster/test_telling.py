@@ -17,7 +17,7 @@ from controller.cluster import kubeconfig
 from controller.cluster.client import ApiClient
 from controller.cluster.node_pods import PATIENCE, NodePods
 from controller.cluster.pod_events import EventMemory, Events
-from controller.model.cell import Announcement, Cell, CellState
+from controller.model.cell import Announcement, Cell, CellState, NoticeKind
 from controller.model.names import CellName, InstanceId, PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodRef
@@ -83,7 +83,9 @@ def test_each_thing_is_told_of_a_cell_once() -> None:
     ((_, reason, message),) = told.news(had)
     assert reason == "Launched"
     assert "USD" in message
-    taken = Announcement(kind="spot", at=0.0, message="taken", heard_at=0.0, ends=True, ending_since=0.0)
+    taken = Announcement(
+        kind=NoticeKind.INTERRUPTION, at=0.0, message="taken", heard_at=0.0, ends=True, ending_since=0.0
+    )
     assert [reason for _, reason, _ in told.news(replace(had, announced=taken))] == ["Interrupted"]
     assert [reason for _, reason, _ in told.news(cell(CellState.LOST, reason="silent"))] == ["CellLost"]
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from cellwire.faults import Fault, Kind
 from controller.clouds.ec2.notices import eventbridge
 from controller.clouds.protocol import Notice
+from controller.model.cell import NoticeKind
 
 ID = "i-0b662ef9931388ba0"
 NOON = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC).timestamp()
@@ -74,7 +75,9 @@ def test_rebalance_and_state_changes_name_their_instance() -> None:
     )
 
     assert [(each.instance, each.kind) for each in rebalance] == [(ID, "rebalance")]
-    assert changed == (Notice(instance=eventbridge.InstanceId(ID), kind="state-change", at=NOON, message="stopping"),)
+    assert changed == (
+        Notice(instance=eventbridge.InstanceId(ID), kind=NoticeKind.STATE_CHANGE, at=NOON, message="stopping"),
+    )
 
 
 def test_a_health_event_is_a_notice_for_each_instance_that_it_names() -> None:
@@ -154,7 +157,7 @@ def test_whatever_a_message_holds_it_is_notices_of_instances_or_a_fault(
         return
     for notice in found:
         assert notice.instance.startswith("i-")
-        assert notice.kind in {"interruption", "rebalance", "maintenance", "state-change"}
+        assert notice.kind in NoticeKind
         assert notice.at >= 0
         assert len(notice.message) <= 500
 

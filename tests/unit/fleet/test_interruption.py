@@ -13,7 +13,7 @@ from controller.clouds.protocol import Notice
 from controller.fleet import plan
 from controller.fleet.announcements import announcement, due, weightier
 from controller.fleet.plan import FleetLimits, Seen, plan_cell
-from controller.model.cell import Announcement, Cell, CellState
+from controller.model.cell import Announcement, Cell, CellState, NoticeKind
 from controller.model.names import CellName, InstanceId, PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
@@ -26,11 +26,11 @@ MOVING = FleetLimits(maintenance_lead=600, rebalance_ends=True)
 T = 10_000.0
 
 
-def notice(kind: str, at: float = T + 120, *, ends: bool = True) -> Notice:
+def notice(kind: NoticeKind, at: float = T + 120, *, ends: bool = True) -> Notice:
     return Notice(instance=INSTANCE, kind=kind, at=at, message="told", ends=ends)
 
 
-def said(kind: str = "interruption", at: float = T + 120, **facts: Any) -> Announcement:
+def said(kind: NoticeKind = NoticeKind.INTERRUPTION, at: float = T + 120, **facts: Any) -> Announcement:
     known: dict[str, Any] = {"message": "told", "heard_at": T, "ends": True, **facts}
     return Announcement(kind=kind, at=at, **known)
 
@@ -46,10 +46,10 @@ def planned(state: CellState, known: Announcement, *, warm: bool = False, limits
 @pytest.mark.parametrize(
     ("told", "limits", "ends"),
     [
-        (notice("interruption"), LIMITS, True),
-        (notice("maintenance"), LIMITS, True),
-        (notice("rebalance", 0.0, ends=False), LIMITS, False),
-        (notice("rebalance", 0.0, ends=False), MOVING, True),
+        (notice(NoticeKind.INTERRUPTION), LIMITS, True),
+        (notice(NoticeKind.MAINTENANCE), LIMITS, True),
+        (notice(NoticeKind.REBALANCE, 0.0, ends=False), LIMITS, False),
+        (notice(NoticeKind.REBALANCE, 0.0, ends=False), MOVING, True),
     ],
 )
 def test_a_cell_remembers_what_ends_it_and_a_rebalance_ends_it_where_the_settings_say_so(
@@ -62,23 +62,23 @@ def test_a_cell_remembers_what_ends_it_and_a_rebalance_ends_it_where_the_setting
 
 
 def test_a_failed_check_and_a_change_of_state_are_no_announcements() -> None:
-    assert announcement(notice("maintenance", 0.0, ends=False), LIMITS, T) is None
-    assert announcement(notice("state-change", ends=False), LIMITS, T) is None
+    assert announcement(notice(NoticeKind.MAINTENANCE, 0.0, ends=False), LIMITS, T) is None
+    assert announcement(notice(NoticeKind.STATE_CHANGE, ends=False), LIMITS, T) is None
 
 
 def test_a_spot_interruption_without_a_time_has_the_usual_two_minutes() -> None:
-    news = announcement(notice("interruption", 0.0), LIMITS, T)
+    news = announcement(notice(NoticeKind.INTERRUPTION, 0.0), LIMITS, T)
 
     assert news is not None
     assert news.at == T + 120
 
 
 def test_maintenance_waits_until_it_is_near_and_an_interruption_does_not() -> None:
-    assert due(said("interruption"), LIMITS, T)
-    assert due(said("maintenance", T + 599), LIMITS, T)
-    assert not due(said("maintenance", T + 86_400), LIMITS, T)
-    assert due(said("maintenance", 0.0), LIMITS, T), "nobody knows when: at once"
-    assert not due(said("rebalance", 0.0, ends=False), LIMITS, T)
+    assert due(said(NoticeKind.INTERRUPTION), LIMITS, T)
+    assert due(said(NoticeKind.MAINTENANCE, T + 599), LIMITS, T)
+    assert not due(said(NoticeKind.MAINTENANCE, T + 86_400), LIMITS, T)
+    assert due(said(NoticeKind.MAINTENANCE, 0.0), LIMITS, T), "nobody knows when: at once"
+    assert not due(said(NoticeKind.REBALANCE, 0.0, ends=False), LIMITS, T)
 
 
 def test_a_pod_is_told_once_and_a_cell_that_was_not_handed_over_is_given_up() -> None:
@@ -89,15 +89,15 @@ def test_a_pod_is_told_once_and_a_cell_that_was_not_handed_over_is_given_up() ->
 
 
 def test_no_pod_gets_a_warm_cell_whose_instance_will_end_however_late() -> None:
-    for known in (said(), said("maintenance", T + 86_400)):
+    for known in (said(), said(NoticeKind.MAINTENANCE, T + 86_400)):
         assert isinstance(planned(CellState.READY, known, warm=True), plan.Release)
         assert isinstance(planned(CellState.BOOTING, known, warm=True), plan.Release)
-    assert planned(CellState.READY, said("rebalance", 0.0, ends=False), warm=True) is None
+    assert planned(CellState.READY, said(NoticeKind.REBALANCE, 0.0, ends=False), warm=True) is None
 
 
 ANNOUNCEMENTS = st.builds(
     said,
-    kind=st.sampled_from(("interruption", "maintenance", "rebalance")),
+    kind=st.sampled_from((NoticeKind.INTERRUPTION, NoticeKind.MAINTENANCE, NoticeKind.REBALANCE)),
     at=st.sampled_from((0.0, T + 1, T + 100, T + 90_000)),
     ends=st.booleans(),
 )

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.model import transitions
-from controller.model.cell import Announcement, Cell, CellState
+from controller.model.cell import Announcement, Cell, CellState, NoticeKind
 from controller.model.names import CellName, InstanceId, PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
@@ -25,7 +25,9 @@ EVENTS: dict[type[transitions.Event], transitions.Event] = {
         transitions.InstanceJoined(),
         transitions.BootReported({"agent": 2.0}),
         transitions.Claimed(),
-        transitions.Announced(Announcement(kind="interruption", at=9.0, message="taken", heard_at=1.0, ends=True)),
+        transitions.Announced(
+            Announcement(kind=NoticeKind.INTERRUPTION, at=9.0, message="taken", heard_at=1.0, ends=True)
+        ),
         transitions.Retired("deleted"),
         transitions.Released("one too many"),
         transitions.Lost("silent"),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cellwire.cri.v1 import runtime_pb2 as cri
-from controller.model.cell import MARGIN, Announcement
+from controller.model.cell import MARGIN, Announcement, NoticeKind
 from controller.sandboxes import ending
 from controller.sandboxes.reducer import with_cause
 
@@ -15,7 +15,7 @@ T = 10_000.0
 
 
 def said(at: float, since: float = T) -> Announcement:
-    return Announcement(kind="interruption", at=at, message="", heard_at=T, ends=True, ending_since=since)
+    return Announcement(kind=NoticeKind.INTERRUPTION, at=at, message="", heard_at=T, ends=True, ending_since=since)
 
 
 @given(st.floats(0, 600), st.floats(0, 600))

@@ -14,9 +14,9 @@ from cellwire.faults import Fault, Kind
 from controller.clouds.ec2 import identity_document
 from controller.clouds.ec2.calls import Calls
 from controller.clouds.ec2.doctor import network_findings, queue, rights
-from controller.clouds.ec2.doctor.finding import LACKS, NOTE, OK, Finding, of_fault
 from controller.clouds.ec2.doctor.network_findings import Network
 from controller.clouds.ec2.ec2_settings import Ec2Settings
+from controller.model.finding import Finding, Verdict, of_fault
 
 _MACHINES = {"amd64": "x86_64", "arm64": "arm64"}
 _SOON_DAYS = 60
@@ -45,10 +45,10 @@ async def findings(
     except Fault as fault:
         yield of_fault("credentials", fault)
         return
-    yield Finding(OK, "credentials", f"{who.get('Arn')}, account {who['Account']}")
+    yield Finding(Verdict.OK, "credentials", f"{who.get('Arn')}, account {who['Account']}")
     if settings.account and settings.account != str(who["Account"]):
         cause = f"cloud.ec2.account is {settings.account}, the credentials are of {who['Account']}"
-        yield Finding(LACKS, "account", cause, "leave the setting out, or use the other account's credentials")
+        yield Finding(Verdict.LACKS, "account", cause, "leave the setting out, or use the other account's credentials")
     for each in certificates(settings, datetime.now(UTC)):
         yield each
     async for each in _images(settings, calls):
@@ -76,17 +76,19 @@ def certificates(settings: Ec2Settings, now: datetime) -> Iterator[Finding]:
             days = (each.not_valid_after_utc - now).days
             until = f"{path.name}, good until {each.not_valid_after_utc:%Y-%m-%d}"
             mend = "replace it by the one that the EC2 user guide lists now"
-            verdict = LACKS if days < 0 else NOTE if days < _SOON_DAYS else OK
-            yield Finding(verdict, "certificates", until, "" if verdict == OK else mend)
+            verdict = Verdict.LACKS if days < 0 else Verdict.NOTE if days < _SOON_DAYS else Verdict.OK
+            yield Finding(verdict, "certificates", until, "" if verdict == Verdict.OK else mend)
 
 
 async def _images(settings: Ec2Settings, calls: Calls) -> AsyncIterator[Finding]:
     if not settings.images:
-        yield Finding(LACKS, "machine images", "none is named", "set cloud.ec2.image_amd64 or cloud.ec2.image_arm64")
+        yield Finding(
+            Verdict.LACKS, "machine images", "none is named", "set cloud.ec2.image_amd64 or cloud.ec2.image_arm64"
+        )
     for architecture, image in settings.images.items():
         thing = f"image {image}"
         if not image.startswith("ami-"):
-            yield Finding(NOTE, thing, "no id of an image: it is looked for when the controller starts")
+            yield Finding(Verdict.NOTE, thing, "no id of an image: it is looked for when the controller starts")
             continue
         try:
             answer = await calls.call("ec2", "DescribeImages", ImageIds=[image])
@@ -100,13 +102,13 @@ async def _images(settings: Ec2Settings, calls: Calls) -> AsyncIterator[Finding]
 def described(thing: str, architecture: str, found: dict[str, Any] | None, region: str) -> Finding:
     """Of one image, as EC2 describes it."""
     if found is None:
-        return Finding(LACKS, thing, f"{region} has none of that id", "name one that this account may launch")
+        return Finding(Verdict.LACKS, thing, f"{region} has none of that id", "name one that this account may launch")
     if found.get("State") not in {None, "available"}:
-        return Finding(LACKS, thing, f"it is {found.get('State')}", "wait for it, or name another")
+        return Finding(Verdict.LACKS, thing, f"it is {found.get('State')}", "wait for it, or name another")
     if found.get("Architecture") != _MACHINES[architecture]:
         cause = f"it is for {found.get('Architecture')}"
-        return Finding(LACKS, thing, cause, f"name one for {architecture}, or move it to the other setting")
-    return Finding(OK, thing, f"{found.get('Name') or 'without a name'}, {architecture}")
+        return Finding(Verdict.LACKS, thing, cause, f"name one for {architecture}, or move it to the other setting")
+    return Finding(Verdict.OK, thing, f"{found.get('Name') or 'without a name'}, {architecture}")
 
 
 async def _quotas(settings: Ec2Settings, calls: Calls, wanted: DesiredSetup) -> AsyncIterator[Finding]:
@@ -117,7 +119,7 @@ async def _quotas(settings: Ec2Settings, calls: Calls, wanted: DesiredSetup) -> 
         try:
             answer = await calls.call("service-quotas", "GetServiceQuota", ServiceCode="ec2", QuotaCode=code)
         except Fault as fault:
-            verdict = NOTE if fault.kind in {Kind.DENIED, Kind.NOT_FOUND} else LACKS
+            verdict = Verdict.NOTE if fault.kind in {Kind.DENIED, Kind.NOT_FOUND} else Verdict.LACKS
             yield Finding(verdict, thing, f"the limit cannot be asked: {fault.cause}", fault.mend)
             continue
         yield limit(thing, float(answer["Quota"]["Value"]), wanted.gpu_cpus if gpus else wanted.cpus, gpus=gpus)
@@ -127,9 +129,9 @@ def limit(thing: str, most: float, needed: float, *, gpus: bool) -> Finding:
     """Whether a limit of the account's holds what the settings keep ready."""
     mend = "ask AWS for more (Service Quotas)"
     if most < needed:
-        return Finding(LACKS, thing, f"{most:g} are allowed, warm cells alone take {math.ceil(needed)}", mend)
+        return Finding(Verdict.LACKS, thing, f"{most:g} are allowed, warm cells alone take {math.ceil(needed)}", mend)
     if most == 0:
-        return Finding(NOTE, thing, "0 are allowed: no such pod will run", mend)
+        return Finding(Verdict.NOTE, thing, "0 are allowed: no such pod will run", mend)
     if most <= 32 and not gpus:
-        return Finding(NOTE, thing, f"{most:g} are allowed, as a new account has", mend)
-    return Finding(OK, thing, f"{most:g}")
+        return Finding(Verdict.NOTE, thing, f"{most:g} are allowed, as a new account has", mend)
+    return Finding(Verdict.OK, thing, f"{most:g}")

@@ -10,9 +10,9 @@ import msgspec
 
 from cellwire.faults import Fault
 from controller.clouds.ec2.calls import Calls
-from controller.clouds.ec2.doctor.finding import LACKS, NOTE, OK, Finding, of_fault
 from controller.clouds.ec2.ec2_settings import Ec2Settings
 from controller.clouds.ec2.tags import tags_of
+from controller.model.finding import Finding, Verdict, of_fault
 
 # Two addresses a cell.
 _FEW_ADDRESSES = 64
@@ -40,13 +40,13 @@ async def look(settings: Ec2Settings, calls: Calls, homes: Sequence[str], seen: 
 
 async def _subnets(settings: Ec2Settings, calls: Calls, seen: Network) -> AsyncIterator[Finding]:
     if not settings.subnets:
-        yield Finding(LACKS, "subnets", "cloud.ec2.subnets is empty", "name the subnets in which cells may be")
+        yield Finding(Verdict.LACKS, "subnets", "cloud.ec2.subnets is empty", "name the subnets in which cells may be")
         return
     ids = list(settings.subnets)
     found = [each async for each in calls.pages("ec2", "DescribeSubnets", "Subnets", SubnetIds=ids)]
     vpcs = sorted({str(each["VpcId"]) for each in found})
     if len(vpcs) != 1:
-        yield Finding(LACKS, "subnets", f"they are of {len(vpcs)} VPCs", "name subnets of one VPC")
+        yield Finding(Verdict.LACKS, "subnets", f"they are of {len(vpcs)} VPCs", "name subnets of one VPC")
     seen.vpc = vpcs[0]
     seen.blocks = tuple(str(each["CidrBlock"]) for each in found if each.get("CidrBlock"))
     here = [{"Name": "vpc-id", "Values": vpcs}]
@@ -61,17 +61,24 @@ def subnet(described: Mapping[str, Any], way: str, *, public: bool) -> Finding:
     where = f"{described['AvailabilityZone']}, {described.get('AvailableIpAddressCount', 0)} free addresses"
     if described.get("Ipv6Native"):
         return Finding(
-            LACKS, thing, "it gives IPv6 addresses only", "name one with IPv4: a pod needs an address of its own"
+            Verdict.LACKS,
+            thing,
+            "it gives IPv6 addresses only",
+            "name one with IPv4: a pod needs an address of its own",
         )
     if way.startswith("igw-") and not public:
         cause = f"{where}; its way out is an internet gateway, which serves public addresses only, and cells have none"
-        return Finding(LACKS, thing, cause, "set cloud.ec2.public_address, or give its route table a NAT gateway")
+        return Finding(
+            Verdict.LACKS, thing, cause, "set cloud.ec2.public_address, or give its route table a NAT gateway"
+        )
     if not way:
         cause = f"{where}; it has no default route: cells reach this VPC and its endpoints only"
-        return Finding(NOTE, thing, cause, "give its route table a NAT gateway, unless registries are within reach")
+        return Finding(
+            Verdict.NOTE, thing, cause, "give its route table a NAT gateway, unless registries are within reach"
+        )
     if int(described.get("AvailableIpAddressCount", 0)) < _FEW_ADDRESSES:
-        return Finding(NOTE, thing, f"{where}, two for each cell", "add a larger one")
-    return Finding(OK, thing, f"{where}, out by {way}")
+        return Finding(Verdict.NOTE, thing, f"{where}, two for each cell", "add a larger one")
+    return Finding(Verdict.OK, thing, f"{where}, out by {way}")
 
 
 def way_out(tables: Sequence[Mapping[str, Any]], subnet_id: str) -> str:
@@ -108,9 +115,11 @@ async def _groups(settings: Ec2Settings, calls: Calls, seen: Network) -> AsyncIt
     seen.groups = {str(each["GroupId"]): each for each in own}
     seen.own = next(iter(seen.groups), "")
     if seen.own:
-        yield Finding(OK, f"security group {name}", seen.own)
+        yield Finding(Verdict.OK, f"security group {name}", seen.own)
     else:
-        yield Finding(NOTE, f"security group {name}", "it is not there yet; the controller makes it at its first start")
+        yield Finding(
+            Verdict.NOTE, f"security group {name}", "it is not there yet; the controller makes it at its first start"
+        )
     if named := list(settings.groups):
         found = calls.pages("ec2", "DescribeSecurityGroups", "SecurityGroups", GroupIds=named)
         seen.groups |= {str(each["GroupId"]): each async for each in found}
@@ -122,20 +131,22 @@ def reachable(settings: Ec2Settings, groups: Mapping[str, Mapping[str, Any]]) ->
     """Who can reach pods, by the groups that cells have; and whether load balancers find them."""
     sources = sorted({source for group in groups.values() for source in _sources(group)} - set(groups))
     if sources:
-        yield Finding(OK, "who reaches pods", f"other cells, and {', '.join(sources)}")
+        yield Finding(Verdict.OK, "who reaches pods", f"other cells, and {', '.join(sources)}")
     elif settings.cluster_security_group:
-        yield Finding(OK, "who reaches pods", f"the members of {', '.join(sorted(groups))}")
+        yield Finding(Verdict.OK, "who reaches pods", f"the members of {', '.join(sorted(groups))}")
     else:
         cause = "other cells only: no kubelet, Service, webhook or load balancer"
-        yield Finding(NOTE, "who reaches pods", cause, "behind a kubelet, set cloud.ec2.cluster_security_group")
+        yield Finding(Verdict.NOTE, "who reaches pods", cause, "behind a kubelet, set cloud.ec2.cluster_security_group")
     if settings.kubernetes_cluster:
         key = f"kubernetes.io/cluster/{settings.kubernetes_cluster}"
         bearing = sorted(name for name, group in groups.items() if key in tags_of(group))
         if len(bearing) > 1:
             cause = f"{', '.join(bearing)} all bear {key}: load balancers take none of the pods"
-            yield Finding(LACKS, "load balancers", cause, "leave all but one of them out")
+            yield Finding(Verdict.LACKS, "load balancers", cause, "leave all but one of them out")
         else:
-            yield Finding(OK, "load balancers", f"they find pods by {bearing[0] if bearing else 'the own group'}")
+            yield Finding(
+                Verdict.OK, "load balancers", f"they find pods by {bearing[0] if bearing else 'the own group'}"
+            )
 
 
 def _sources(group: Mapping[str, Any]) -> Iterator[str]:
@@ -151,7 +162,10 @@ def _sources(group: Mapping[str, Any]) -> Iterator[str]:
 async def _home(calls: Calls, homes: Sequence[str], seen: Network) -> AsyncIterator[Finding]:
     if not homes:
         yield Finding(
-            LACKS, "link.addresses", "it is empty: cells would not know whom to dial", 'set it: ["10.0.0.10:7443"]'
+            Verdict.LACKS,
+            "link.addresses",
+            "it is empty: cells would not know whom to dial",
+            'set it: ["10.0.0.10:7443"]',
         )
     for home in homes:
         host, _, port = home.rpartition(":")
@@ -160,7 +174,7 @@ async def _home(calls: Calls, homes: Sequence[str], seen: Network) -> AsyncItera
         ids = [str(group["GroupId"]) async for each in found for group in each.get("Groups") or ()]
         if not ids:
             cause = "it is of no interface of this account and region, so its groups cannot be looked at"
-            yield Finding(NOTE, f"address {home}", cause, f"see that cells reach it by TCP on port {port}")
+            yield Finding(Verdict.NOTE, f"address {home}", cause, f"see that cells reach it by TCP on port {port}")
             continue
         groups = [each async for each in calls.pages("ec2", "DescribeSecurityGroups", "SecurityGroups", GroupIds=ids)]
         yield admitted(home, int(port), groups, seen)
@@ -175,10 +189,10 @@ def admitted(home: str, port: int, groups: Sequence[Mapping[str, Any]], seen: Ne
                 and int(rule.get("FromPort", 0)) <= port <= int(rule.get("ToPort", 65535))
             )
             if open_ports and _from_cells(rule, seen):
-                return Finding(OK, f"address {home}", f"cells reach it by {group['GroupId']}")
+                return Finding(Verdict.OK, f"address {home}", f"cells reach it by {group['GroupId']}")
     cause = f"none of its groups ({', '.join(str(each['GroupId']) for each in groups)}) admits cells on TCP port {port}"
     source = seen.own or "the group of the cells"
-    return Finding(LACKS, f"address {home}", cause, f"let {source} in: TCP {port}")
+    return Finding(Verdict.LACKS, f"address {home}", cause, f"let {source} in: TCP {port}")
 
 
 def _from_cells(rule: Mapping[str, Any], seen: Network) -> bool:

@@ -12,8 +12,8 @@ from typing import Any, cast
 
 from cellwire.faults import Fault
 from controller.clouds.ec2.calls import Calls
-from controller.clouds.ec2.doctor.finding import LACKS, NOTE, OK, Finding, of_fault
 from controller.clouds.ec2.ec2_settings import Ec2Settings
+from controller.model.finding import Finding, Verdict, of_fault
 
 SOURCE = "chinampa.doctor"
 # A controller that runs reads the queue too and may be first: then the next event is for us.
@@ -26,21 +26,21 @@ async def look(settings: Ec2Settings, calls: Calls) -> Finding:
     thing = "queue of notices"
     if not settings.queue_url:
         cause = "none is configured: spot interruptions come without a warning"
-        return Finding(NOTE, thing, cause, "make one (docs/ec2.md) and set cloud.ec2.queue_url")
+        return Finding(Verdict.NOTE, thing, cause, "make one (docs/ec2.md) and set cloud.ec2.queue_url")
     try:
         asked = await calls.call("sqs", "GetQueueAttributes", QueueUrl=settings.queue_url, AttributeNames=["QueueArn"])
         arn = str(asked["Attributes"]["QueueArn"])
         rules = await calls.call("events", "ListRuleNamesByTarget", TargetArn=arn)
         names = cast("list[str]", rules.get("RuleNames") or [])
         if not names:
-            return Finding(LACKS, thing, "no rule of EventBridge sends to it", "make the rules of docs/ec2.md")
+            return Finding(Verdict.LACKS, thing, "no rule of EventBridge sends to it", "make the rules of docs/ec2.md")
         if await _seen(settings, calls):
-            return Finding(OK, thing, f"an event came; rules: {', '.join(sorted(names))}")
+            return Finding(Verdict.OK, thing, f"an event came; rules: {', '.join(sorted(names))}")
     except Fault as fault:
         return of_fault(thing, fault)
     cause = f"an event of the source {SOURCE} was sent and did not come within {_TRIES * _WAIT_SECONDS} s"
     mend = "let the queue's policy allow events.amazonaws.com by aws:SourceArn, and make the rule for that source"
-    return Finding(LACKS, thing, cause, mend)
+    return Finding(Verdict.LACKS, thing, cause, mend)
 
 
 async def _seen(settings: Ec2Settings, calls: Calls) -> bool:

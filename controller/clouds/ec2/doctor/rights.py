@@ -7,10 +7,10 @@ from typing import Any
 
 from cellwire.faults import Fault, Kind
 from controller.clouds.ec2.calls import Calls
-from controller.clouds.ec2.doctor.finding import LACKS, NOTE, OK, Finding
 from controller.clouds.ec2.doctor.network_findings import Network
 from controller.clouds.ec2.ec2_settings import TAG_CLUSTER, Ec2Settings
 from controller.clouds.ec2.tags import tag_specifications
+from controller.model.finding import Finding, Verdict
 
 # EC2's answer to a dry run of what is allowed.
 _WOULD = "DryRunOperation"
@@ -39,16 +39,19 @@ async def look(settings: Ec2Settings, calls: Calls, seen: Network) -> AsyncItera
             await calls.call("ec2", action, **which)
         except Fault as fault:
             yield Finding(
-                NOTE if fault.kind is Kind.DENIED else LACKS, f"ec2:{action}", f"{fault.cause}; {lost}", fault.mend
+                Verdict.NOTE if fault.kind is Kind.DENIED else Verdict.LACKS,
+                f"ec2:{action}",
+                f"{fault.cause}; {lost}",
+                fault.mend,
             )
         else:
-            yield Finding(OK, f"ec2:{action}")
+            yield Finding(Verdict.OK, f"ec2:{action}")
     for action, parameters in _launching(settings, seen):
         yield await _dry(calls, action, parameters)
     for action, parameter, listing in _ON_OURS:
         found = await _one_of_ours(settings, calls, listing)
         if not found:
-            yield Finding(NOTE, f"ec2:{action}", "not tried: there is nothing of ours to try it on")
+            yield Finding(Verdict.NOTE, f"ec2:{action}", "not tried: there is nothing of ours to try it on")
             continue
         yield await _dry(calls, action, {parameter: [found] if parameter.endswith("Ids") else found})
 
@@ -91,9 +94,9 @@ async def _dry(calls: Calls, action: str, parameters: dict[str, Any]) -> Finding
     except Fault as fault:
         # What EC2 does not find it looks for only after it has let the caller in.
         if fault.reason == _WOULD or (fault.kind is Kind.NOT_FOUND and action == "CreateFleet"):
-            return Finding(OK, f"ec2:{action}")
-        return Finding(LACKS, f"ec2:{action}", fault.cause, fault.mend)
-    return Finding(NOTE, f"ec2:{action}", "the dry run had no answer of the usual form")
+            return Finding(Verdict.OK, f"ec2:{action}")
+        return Finding(Verdict.LACKS, f"ec2:{action}", fault.cause, fault.mend)
+    return Finding(Verdict.NOTE, f"ec2:{action}", "the dry run had no answer of the usual form")
 
 
 async def _one_of_ours(settings: Ec2Settings, calls: Calls, listing: str) -> str:

@@ -251,7 +251,7 @@ def unfulfilled(
         itself = ((each.type, zone),) if each.type and zone else ()
         for type_, its_zone in (*itself, *((option.type, option.zone) for option in meant(each, options))):
             key = (type_, its_zone, each.market.value)
-            told[key] = Unfulfilled(type=type_, zone=its_zone, launch_type=each.market.value, code=each.code)
+            told[key] = Unfulfilled(type=type_, zone=its_zone, launch_type=each.market, code=each.code)
     return tuple(told.values())
 
 

@@ -17,12 +17,9 @@ from typing import Any, cast
 
 from cellwire.faults import Fault, Kind
 from controller.clouds.protocol import Notice
+from controller.model.cell import NoticeKind
 from controller.model.names import InstanceId
 
-INTERRUPTION = "interruption"
-REBALANCE = "rebalance"
-MAINTENANCE = "maintenance"
-STATE_CHANGE = "state-change"
 # A spot instance is interrupted two minutes after the warning is emitted.
 WARNING_SECONDS = 120.0
 _MESSAGE_LIMIT = 500
@@ -62,7 +59,7 @@ def _interruption(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Iterab
     at = emitted + WARNING_SECONDS if emitted else 0.0
     action = str(detail.get("instance-action") or "terminate")
     message = _short(f"AWS takes the spot instance: {action}")
-    yield Notice(instance=_instance(detail), kind=INTERRUPTION, at=at, message=message, ends=True)
+    yield Notice(instance=_instance(detail), kind=NoticeKind.INTERRUPTION, at=at, message=message, ends=True)
 
 
 def _reclaimed(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Iterable[Notice]:
@@ -70,19 +67,22 @@ def _reclaimed(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Iterable[
     emitted = _moment(event.get("time"))
     at = _moment(detail.get("instance-termination-time")) or (emitted + WARNING_SECONDS if emitted else 0.0)
     message = _short(f"the capacity reservation of the instance ends: {detail.get('instance-action') or 'terminate'}")
-    yield Notice(instance=_instance(detail), kind=INTERRUPTION, at=at, message=message, ends=True)
+    yield Notice(instance=_instance(detail), kind=NoticeKind.INTERRUPTION, at=at, message=message, ends=True)
 
 
 def _rebalance(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Iterable[Notice]:
     del event
     message = "AWS expects to take this spot instance soon"
-    yield Notice(instance=_instance(detail), kind=REBALANCE, at=0.0, message=message)
+    yield Notice(instance=_instance(detail), kind=NoticeKind.REBALANCE, at=0.0, message=message)
 
 
 def _state(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Iterable[Notice]:
     state = str(detail.get("state") or "")
     yield Notice(
-        instance=_instance(detail), kind=STATE_CHANGE, at=_moment(event.get("time")), message=_short(state or "changed")
+        instance=_instance(detail),
+        kind=NoticeKind.STATE_CHANGE,
+        at=_moment(event.get("time")),
+        message=_short(state or "changed"),
     )
 
 
@@ -104,7 +104,7 @@ def _health(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Iterable[Not
     message = _short(f"{code}: {told}" if told else code)
     ends = category == "scheduledChange" and any(word in code.upper() for word in _ENDING_WORDS)
     for instance in found:
-        yield Notice(instance=InstanceId(instance), kind=MAINTENANCE, at=at, message=message, ends=ends)
+        yield Notice(instance=InstanceId(instance), kind=NoticeKind.MAINTENANCE, at=at, message=message, ends=ends)
 
 
 _PARSERS: dict[tuple[str, str], Callable[[Mapping[str, Any], Mapping[str, Any]], Iterable[Notice]]] = {
@@ -135,7 +135,7 @@ def of_status(status: Mapping[str, Any]) -> tuple[Notice, ...]:
     for key, what in _CHECKS:
         if str((status.get(key) or {}).get("Status") or "") == "impaired":
             message = f"the {what} status check fails"
-            found.append(Notice(instance=instance, kind=MAINTENANCE, at=0.0, message=message, impaired=True))
+            found.append(Notice(instance=instance, kind=NoticeKind.MAINTENANCE, at=0.0, message=message, impaired=True))
     for event in _items(status.get("Events")):
         told = str(event.get("Description") or "")
         if told.startswith(_OVER):
@@ -144,7 +144,7 @@ def of_status(status: Mapping[str, Any]) -> tuple[Notice, ...]:
         at = _moment(event.get("NotBefore"))
         message = _short(f"{code}: {told}" if told else code)
         ends = code in _ENDING_CODES
-        found.append(Notice(instance=instance, kind=MAINTENANCE, at=at, message=message, ends=ends))
+        found.append(Notice(instance=instance, kind=NoticeKind.MAINTENANCE, at=at, message=message, ends=ends))
     return tuple(found)
 
 
