@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from controller.objects.fields import Json
 from controller.objects.kinds import NAMESPACES
-from controller.objects.stored import FOREGROUND
+from controller.objects.stored import FOREGROUND, ORPHAN
 
 
 class Step(NamedTuple):
@@ -43,8 +43,12 @@ def plan(everything: Iterable[tuple[str, Json]], ending: Iterable[str]) -> list[
         left[namespace] = left.get(namespace, 0) + 1
         if metadata.get("deletionTimestamp"):
             continue
-        waiting = [uid for uid in owners if _foreground(alive[uid])]
-        if namespace in ending or (named and not owners):
+        waiting = [uid for uid in owners if _held(alive[uid], FOREGROUND)]
+        leaving = [uid for uid in owners if _held(alive[uid], ORPHAN)]
+        if leaving:
+            # Those that it has lost are looked at when this is done.
+            steps += [Step("disown", key, namespace, name, owner=uid) for uid in leaving]
+        elif namespace in ending or (named and not owners):
             steps.append(Step("delete", key, namespace, name))
         elif waiting and len(waiting) == len(owners):
             steps.append(Step("delete", key, namespace, name, "Foreground"))
@@ -53,7 +57,7 @@ def plan(everything: Iterable[tuple[str, Json]], ending: Iterable[str]) -> list[
             steps += [Step("disown", key, namespace, name, owner=uid) for uid in useless]
     for key, one in listed:
         metadata = one["metadata"]
-        if _foreground(one) and metadata["uid"] not in blocked:
+        if _held(one, ORPHAN) or (_held(one, FOREGROUND) and metadata["uid"] not in blocked):
             steps.append(Step("release", key, metadata.get("namespace", ""), metadata["name"]))
     steps += [Step("forget", NAMESPACES.key, "", name) for name in ending if not left.get(name)]
     return steps
@@ -64,15 +68,15 @@ def _may_own(owner: Json, namespace: str) -> bool:
     return not namespace or owner["metadata"].get("namespace", "") in {"", namespace}
 
 
-def _foreground(one: Json) -> bool:
+def _held(one: Json, finalizer: str) -> bool:
     metadata = one["metadata"]
-    return bool(metadata.get("deletionTimestamp")) and FOREGROUND in (metadata.get("finalizers") or ())
+    return bool(metadata.get("deletionTimestamp")) and finalizer in (metadata.get("finalizers") or ())
 
 
 def released(one: Json) -> Json:
-    """The object, now that nothing is left of what it owned."""
+    """The object, now that it owns nothing any more."""
     metadata = one["metadata"]
-    finalizers = [name for name in metadata.get("finalizers") or () if name != FOREGROUND]
+    finalizers = [name for name in metadata.get("finalizers") or () if name not in {FOREGROUND, ORPHAN}]
     return {**one, "metadata": {**metadata, "finalizers": finalizers}}
 
 

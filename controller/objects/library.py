@@ -193,26 +193,7 @@ class Library:
         admission.preconditions(resource, found, conditions.get("uid"), conditions.get("resourceVersion"))
         if how.dry_run:
             return found
-        if ending.policy == "Orphan":
-            await self._orphan(found)
         return await self.keeper(resource).end(namespace, name, ending)
-
-    async def _orphan(self, owner: Json) -> None:
-        """What the object owns shall outlive it."""
-        uid: str = owner["metadata"]["uid"]
-        for resource, one in list(self.owned(owner)):
-            metadata = one["metadata"]
-            with contextlib.suppress(Fault):
-                await self.keeper(resource).change(
-                    metadata.get("namespace", ""), metadata["name"], lambda before: collecting.disowned(before, uid)
-                )
-
-    def owned(self, owner: Json) -> Iterator[tuple[Resource, Json]]:
-        """All objects that name this one as an owner, of its own namespace if it has one."""
-        uid: str = owner["metadata"]["uid"]
-        for resource, one in self.everything(owner["metadata"].get("namespace", "")):
-            if any(named["uid"] == uid for named in one["metadata"].get("ownerReferences") or ()):
-                yield resource, one
 
     def everything(self, namespace: str = "") -> Iterator[tuple[Resource, Json]]:
         """All objects that can be deleted, or those of a namespace."""

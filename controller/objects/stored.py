@@ -31,6 +31,12 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     policy: str = "Background"
 
 
+def kept_by(metadata: Json, ending: Ending) -> list[str]:
+    """The finalizers of an object that is to be deleted so: one of them is for the garbage collection to take off."""
+    others = [one for one in metadata.get("finalizers") or () if one not in {FOREGROUND, ORPHAN}]
+    return [*others, *{"Foreground": (FOREGROUND,), "Orphan": (ORPHAN,)}.get(ending.policy, ())]
+
+
 class Keeper(Protocol):
     """Keeps the objects of one kind. What is given to it has been admitted."""
 
@@ -109,13 +115,10 @@ class ObjectStore:
         async with self._locks[namespace, name]:
             before = self._found(namespace, name)
             metadata: Json = before["metadata"]
-            given: list[str] = metadata.get("finalizers") or []
-            finalizers = [one for one in given if one not in {FOREGROUND, ORPHAN}]
-            if ending.policy == "Foreground":
-                finalizers.append(FOREGROUND)
+            finalizers = kept_by(metadata, ending)
             if not finalizers:
                 return await self._drop(namespace, name, before)
-            if metadata.get("deletionTimestamp") and finalizers == given:
+            if metadata.get("deletionTimestamp") and finalizers == metadata.get("finalizers"):
                 return before
             own = {"deletionTimestamp": timestamp(self._now()), "deletionGracePeriodSeconds": 0}
             return await self._put({**before, "metadata": {**own, **metadata, "finalizers": finalizers}})

@@ -30,7 +30,7 @@ from controller.objects.fields import Json, copied
 from controller.objects.kinds import EVENTS
 from controller.objects.library import Library
 from controller.objects.resource import Resource
-from controller.objects.stored import Change, Ending
+from controller.objects.stored import Change, Ending, kept_by
 from controller.objects.timestamps import timestamp
 from controller.objects.tokens import Tokens
 from controller.pods.delivery import ClusterIdentity
@@ -189,21 +189,20 @@ class Pods:
         return record.pod
 
     async def end(self, namespace: str, name: str, ending: Ending) -> Json:
-        """Ask for the end of a pod."""
-        return await self.delete(namespace, name, ending.grace)
-
-    async def delete(self, namespace: str, name: str, grace: int | None) -> Json:
-        """Ask for the end of a pod within `grace` seconds, its own if None. A second call may only shorten it."""
+        """Ask for the end of a pod. A second call may only shorten its grace."""
         pod = self.find(namespace, name)
-        if grace is None:
-            grace = int(pod["spec"]["terminationGracePeriodSeconds"])
+        own = int(pod["spec"]["terminationGracePeriodSeconds"])
+        grace = own if ending.grace is None else ending.grace
         now = self._around.now()
 
         def apply(record: PodRecord) -> PodRecord:
             metadata: Json = record.pod["metadata"]
             if metadata.get("deletionGracePeriodSeconds", grace + 1) <= grace:
                 return record
-            metadata = {**metadata, "deletionTimestamp": timestamp(now + grace), "deletionGracePeriodSeconds": grace}
+            kept = kept_by(metadata, ending)
+            metadata = {name: value for name, value in metadata.items() if name != "finalizers"}
+            metadata |= {"deletionTimestamp": timestamp(now + grace), "deletionGracePeriodSeconds": grace}
+            metadata |= {"finalizers": kept} if kept else {}
             return replace(record, pod={**record.pod, "metadata": metadata})
 
         with _gone(name):

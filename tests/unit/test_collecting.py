@@ -33,3 +33,11 @@ def test_only_who_says_so_holds_back_its_owner() -> None:
     waits = one("owner", "a", deletionTimestamp="now", finalizers=[collecting.FOREGROUND])
     lax = one("lax", "a", ownerReferences=[{"uid": "owner"}])
     assert Step("release", "configmaps", "a", "owner") in collecting.plan((waits, lax), ())
+
+
+def test_what_an_orphaned_owner_had_is_let_go_before_the_owner_is() -> None:
+    leaves = one("owner", "a", deletionTimestamp="now", finalizers=[collecting.ORPHAN])
+    assert collecting.plan((leaves, one("own", "a", "owner")), ()) == [
+        Step("disown", "configmaps", "a", "own", owner="owner"),
+        Step("release", "configmaps", "a", "owner"),
+    ]

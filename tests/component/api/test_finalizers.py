@@ -118,3 +118,21 @@ async def test_what_is_deleted_before_what_it_owns_waits_for_it(tmp_path: Path) 
         assert "foregroundDeletion" in await it.ok("get", "cm", "owner", "-o", "yaml")
         await let_go(it, "cm", "holds")
         await it.ok("wait", "--for=delete", "cm/owner", "--timeout=15s")
+
+
+async def test_what_a_pod_owns_outlives_it_where_it_is_orphaned(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.ok("create", "-f", "-", stdin=named("Pod", "owner"))
+        uid = await it.ok("get", "pod", "owner", "-o", "jsonpath={.metadata.uid}")
+        owner = {"apiVersion": "v1", "kind": "Pod", "name": "owner", "uid": uid, "blockOwnerDeletion": True}
+        await it.ok("create", "-f", "-", stdin=named("ConfigMap", "stays", ownerReferences=[owner]))
+        await it.ok("delete", "pod", "owner", "--cascade=orphan")
+        assert await it.ok("get", "cm", "stays", "-o", "jsonpath={.metadata.ownerReferences}") in ("", "[]")
+        again = await it.ok("create", "-f", "-", "-o", "jsonpath={.metadata.uid}", stdin=named("Pod", "owner"))
+        held = named("ConfigMap", "held", finalizers=WAITS, ownerReferences=[{**owner, "uid": again}])
+        await it.ok("create", "-f", "-", stdin=held)
+        await it.ok("delete", "pod", "owner", "--cascade=foreground", "--wait=false")
+        await it.until("deletionTimestamp", "get", "cm", "held", "-o", "yaml")
+        assert "foregroundDeletion" in await it.ok("get", "pod", "owner", "-o", "yaml")
+        await let_go(it, "cm", "held")
+        await it.ok("wait", "--for=delete", "pod/owner", "--timeout=15s")

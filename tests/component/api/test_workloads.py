@@ -95,6 +95,26 @@ async def test_a_stateful_set_keeps_its_history_and_goes_back(tmp_path: Path) ->
         await it.ok("wait", "--for=delete", "controllerrevisions", "--all", "--timeout=20s", deadline=LONG)
 
 
+@pytest.mark.parametrize("kind", ["StatefulSet", "Deployment"])
+async def test_what_an_orphaning_deletion_left_behind_runs_on_under_who_comes_next(tmp_path: Path, kind: str) -> None:
+    """So are fields changed that cannot change: the pods that run are not ended."""
+    one = json.loads(deployment(2))
+    one |= {"kind": kind, "spec": {**one["spec"], **({"serviceName": "web"} if kind == "StatefulSet" else {})}}
+    uids = ("get", "pods", "-o", "jsonpath={.items[*].metadata.uid}")
+    status = ("rollout", "status", f"{kind}/web", "--timeout=50s")
+    async with world(tmp_path) as it:
+        await it.ok("apply", "-f", "-", stdin=json.dumps(one))
+        await it.ok(*status, deadline=LONG)
+        before = await it.ok(*uids)
+        await it.ok("delete", kind, "web", "--cascade=orphan")
+        assert await it.ok(*uids) == before
+        await it.ok("apply", "-f", "-", stdin=json.dumps(one))
+        await it.ok(*status, deadline=LONG)
+        assert await it.ok(*uids) == before
+        await it.ok("scale", f"{kind}/web", "--replicas=0")
+        await it.ok("wait", "--for=delete", "pods", "--all", "--timeout=50s", deadline=LONG)
+
+
 async def test_a_jobs_pods_run_to_its_completions_and_go_with_it(tmp_path: Path) -> None:
     async with world(tmp_path) as it:
         spec = {"completions": 3, "parallelism": 2, "completionMode": "Indexed"}
