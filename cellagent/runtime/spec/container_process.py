@@ -48,6 +48,8 @@ def environment(config: cri.ContainerConfig, image: ImageConfig, user: User, hos
         found["TERM"] = "xterm"
     for variable in image.env:
         key, says, text = variable.partition("=")
+        if not key:
+            continue  # runc of late refuses what has no name, crun does not
         if says:
             found[key] = text
         else:

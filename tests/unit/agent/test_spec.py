@@ -70,6 +70,13 @@ def test_a_container_that_says_nothing_to_run_is_refused() -> None:
         oci_spec(inputs(image=ImageConfig()))
 
 
+def test_a_variable_of_the_image_without_a_name_is_passed_over_and_one_without_a_value_is_not_set() -> None:
+    image = ImageConfig(cmd=("/serve",), env=("=nameless", "A=b=c", "B=1", "B", "=", ""))
+    variables = oci_spec(inputs(image=image))["process"]["env"]
+    assert "A=b=c" in variables
+    assert not [one for one in variables if one.startswith(("=", "B")) or not one]
+
+
 def test_variables_of_the_container_win_over_those_of_the_image() -> None:
     config = cri.ContainerConfig(envs=[cri.KeyValue(key="A", value="pöd".encode())], tty=True)
     variables = oci_spec(inputs(config))["process"]["env"]
