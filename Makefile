@@ -29,6 +29,9 @@ test-cluster: setup ## Services, names, requests and events in a real cluster, f
 test-ha: setup ## two workers, two controllers, three members of etcd: leaders and shims killed and frozen; prints the pauses
 	@HA=1 bash scripts/test tests/e2e/test_ha.py -rs
 
+conformance: ## Kubernetes' own conformance suite (E2E_TEST=…/e2e.test) against the cluster of KUBECONFIG; FOCUS=, SKIP=
+	@bash scripts/conformance
+
 lint: setup ## style, types, dependency directions, generated code
 	@bash scripts/lint
 
@@ -50,4 +53,4 @@ test-image: setup ## boot the baked image in QEMU, under a real controller (minu
 proto: setup ## regenerate the code under proto/ from the .proto files
 	@bash scripts/proto
 
-.PHONY: help setup demo check test thorough test-kubelet test-cluster test-ha lint bench image bundle test-image proto
+.PHONY: help setup demo check test thorough test-kubelet test-cluster test-ha conformance lint bench image bundle test-image proto

@@ -54,7 +54,7 @@ def checked(service: wire.HeldService) -> wire.HeldService:
         numbers = [port.port, *(one.port for one in port.backends)]
         if not all(0 < number < 65536 for number in numbers) or port.node_port > 65535:
             raise Fault(Kind.INVALID, thing, "a port is not from 1 to 65535")
-        for address in (*port.addresses, *(one.address for one in port.backends)):
+        for address in (*port.addresses, *port.node_addresses, *(one.address for one in port.backends)):
             try:
                 ip_address(address)
             except ValueError as error:
@@ -134,6 +134,9 @@ class _ServiceRules:
                 self._lead(f"services{number}", f"{port.protocol} . {address} . {port.port}", chain)
             if port.node_port:
                 self._lead(f"nodes{number}", f"{port.protocol} . {port.node_port}", chain)
+                # No addresses of a Service: all other ports of the node are the node's.
+                for address in (one for one in port.node_addresses if _family(one) == family):
+                    self._lead(f"services{number}", f"{port.protocol} . {address} . {port.node_port}", chain)
 
     def _lead(self, where: str, key: str, chain: str) -> None:
         """Two Services may say that they are at the same place: the first is, for nft takes a map with neither else."""

@@ -48,7 +48,7 @@ async def running(
     access = kubeconfig.read(_path(settings))
     async with client.connected(access) as door, asyncio.TaskGroup() as tasks:
         pods, said = NodePods(), Events(door, node)
-        followers = [*_services(book, listed), _pods(pods, node)]
+        followers = [*_services(book, listed), _pods(pods, node), _node(book, node)]
         work = [tasks.create_task(follow(door, one), name=f"follow {one.path}") for one in followers]
         work.append(tasks.create_task(said.work(), name="events to the API server"))
         work.append(tasks.create_task(pod_events.tell(cells, said, claimed_by), name="cells as events"))
@@ -68,6 +68,20 @@ def _pods(pods: NodePods, node: str) -> Follower:
         listed=pods.listed,
         changed=pods.changed,
         gone=pods.gone,
+    )
+
+
+def _node(book: Book, node: str) -> Follower:
+    def told(found: Json) -> None:
+        book.put_node(model.addresses_of_node(found))
+
+    return Follower(
+        path="/api/v1/nodes",
+        parameters={"fieldSelector": f"metadata.name={node}"},
+        listed=lambda found: told(found[0]) if found else None,
+        changed=told,
+        # Its pods go on, and dial it where it was.
+        gone=lambda _: None,
     )
 
 

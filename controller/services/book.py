@@ -45,6 +45,14 @@ class Book:
         self._of_address: dict[str, Key] = {}
         self._compiled: dict[Key, wire.HeldService] = {}
         self._named_at: dict[str, set[Key]] = {}
+        self._node_addresses: tuple[str, ...] = ()
+
+    def put_node(self, addresses: tuple[str, ...]) -> None:
+        """The node has these addresses from now on, at which its pods dial node ports."""
+        if addresses != self._node_addresses:
+            self._node_addresses = addresses
+            for key in self.services:
+                self._change(key)
 
     def put_service(self, service: ServiceEntry) -> None:
         """A Service is so from now on."""
@@ -203,7 +211,9 @@ class Book:
     def _held(self, key: Key) -> wire.HeldService:
         found = self._compiled.get(key)
         if found is None:
-            found = self._compiled[key] = compiling.held(self.services[key], self.slices_of(key), self.node)
+            found = self._compiled[key] = compiling.held(
+                self.services[key], self.slices_of(key), self.node, self._node_addresses
+            )
         return found
 
     def _change(self, key: Key) -> None:

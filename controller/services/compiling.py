@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from cellwire.cell.v1 import cell_pb2 as wire
 from controller.services.model import MappedPort, ServiceEntry, Slice, SliceEndpoint
@@ -13,7 +13,9 @@ def name_of(service: ServiceEntry) -> str:
     return "/".join(service.key)
 
 
-def held(service: ServiceEntry, slices: Iterable[Slice], node: str) -> wire.HeldService:
+def held(
+    service: ServiceEntry, slices: Iterable[Slice], node: str, node_addresses: Sequence[str] = ()
+) -> wire.HeldService:
     """What a cell of this node holds of it. Headless and external ones have names only, and nothing in the kernel."""
     known = tuple(slices)
     if not service.addresses:
@@ -26,6 +28,7 @@ def held(service: ServiceEntry, slices: Iterable[Slice], node: str) -> wire.Held
                 addresses=service.addresses,
                 port=port.number,
                 node_port=port.node,
+                node_addresses=node_addresses if port.node else (),
                 backends=[
                     wire.ServiceBackend(address=address, port=number)
                     for address, number in backends(service, port, known, node)

@@ -140,6 +140,13 @@ def key_of(found: Json) -> Key:
     return str(metadata.get("namespace") or ""), str(metadata.get("name") or "")
 
 
+def addresses_of_node(found: Json) -> tuple[str, ...]:
+    """Where a node, as the API server has it, is dialled; each once."""
+    entries = map(_dict, _list(_dict(found.get("status")).get("addresses")))
+    addresses = (one.get("address") for one in entries if one.get("type") in {"InternalIP", "ExternalIP"})
+    return tuple(dict.fromkeys(str(one) for one in addresses if _dialled(one)))
+
+
 def networks(addresses: Iterable[str]) -> tuple[str, ...]:
     """What can be said of the ranges from which a cluster has given these addresses: the smallest networks that have
     them all, each within what a range may be at most. They are parts of the ranges, so nothing else lies in them.

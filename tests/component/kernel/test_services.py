@@ -149,6 +149,20 @@ async def test_a_node_port_answers_at_the_cells_own_address(folder: Path) -> Non
             assert await ask(pod, "10.3.0.2", 30080) == POD
 
 
+async def test_a_node_port_answers_at_the_nodes_address_whose_other_ports_are_the_nodes_own(folder: Path) -> None:
+    async with a_pod(folder) as (world, cell, pod):
+        wanted = port(WORLD, node=30080)
+        wanted.node_addresses.append(OTHER)
+        names = await hold(cell, held("default/web", wanted))
+        with answering(world, WORLD, 8080), answering(world, OTHER, 10250):
+            assert await ask(pod, OTHER, 30080) == POD
+            assert await ask(pod, OTHER, 10250) == POD
+        # Where nobody answers, the node itself is asked.
+        await hold(cell, held("default/web", wire.ServicePort(protocol="tcp", port=80, node_port=30080)), names)
+        with answering(world, OTHER, 30080):
+            assert await ask(pod, OTHER, 30080) == POD
+
+
 async def test_what_is_taken_from_the_kernel_is_put_back_and_the_end_leaves_nothing(folder: Path) -> None:
     async with a_pod(folder) as (world, cell, pod):
         before = await listing(cell)

@@ -197,3 +197,21 @@ def test_slices_are_found_by_the_addresses_of_those_with_host_names_as_they_are_
     assert (len(book.named_at("10.0.0.1")), len(book.named_at("10.0.0.2"))) == (0, 1)
     book.drop_slice(key)
     assert not book.named_at("10.0.0.2")
+
+
+def test_the_addresses_of_the_node_are_told_where_a_service_has_a_node_port_and_to_nobody_else() -> None:
+    book, cell = Book("n"), Cell()
+    plain, opened = ("a", "one"), ("a", "two")
+    book.put_service(service(plain))
+    ports = (MappedPort(number=80, node=30080),)
+    book.put_service(ServiceEntry(key=opened, cluster=("10.96.0.2",), addresses=("10.96.0.2",), ports=ports))
+    book.join(CELLS[0], "a", cell.wake)
+    cell.take(book.due(CELLS[0]))
+    book.put_node(("10.0.0.7", "fd00::7"))
+    changes = book.due(CELLS[0])
+    assert changes is not None
+    assert [one.name for one in changes.services] == ["a/two"]
+    cell.take(changes)
+    assert [list(one.node_addresses) for one in cell.held["a/two"].ports] == [["10.0.0.7", "fd00::7"]]
+    book.put_node(("10.0.0.7", "fd00::7"))
+    assert book.due(CELLS[0]) is None

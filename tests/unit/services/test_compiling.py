@@ -118,3 +118,11 @@ _ANYTHING = st.recursive(
 @given(st.dictionaries(st.sampled_from(["metadata", "spec", "status", "ports", "endpoints", "addressType"]), _ANYTHING))
 def test_no_object_is_too_odd_to_be_read(found: Json) -> None:
     compiling.held(model.service_of(found), [model.slice_of(found)], "")
+
+
+def test_a_node_is_dialled_at_its_own_addresses_and_at_nothing_that_is_no_machine_elsewhere() -> None:
+    said = [("InternalIP", "10.0.0.7"), ("Hostname", "n"), ("ExternalIP", "192.0.2.7"), ("InternalIP", "127.0.0.1")]
+    said += [("InternalIP", "169.254.169.254"), ("InternalIP", "10.0.0.7"), ("ExternalIP", "no address")]
+    node = {"status": {"addresses": [{"type": kind, "address": address} for kind, address in said]}}
+    assert model.addresses_of_node(node) == ("10.0.0.7", "192.0.2.7")
+    assert model.addresses_of_node({"status": {"addresses": "none"}}) == ()

@@ -1266,6 +1266,7 @@ class ServicePort(message.Message):
     NODE_PORT_FIELD_NUMBER: builtins.int
     BACKENDS_FIELD_NUMBER: builtins.int
     AFFINITY_SECONDS_FIELD_NUMBER: builtins.int
+    NODE_ADDRESSES_FIELD_NUMBER: builtins.int
     protocol: builtins.str
     """"tcp", "udp" or "sctp"."""
     port: builtins.int
@@ -1282,6 +1283,10 @@ class ServicePort(message.Message):
     def backends(self) -> containers.RepeatedCompositeFieldContainer[ServiceBackend]:
         """Who answers; none refuses connections."""
 
+    @builtins.property
+    def node_addresses(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Addresses of the pod's node, at which the node port is dialled, too."""
+
     def __init__(
         self,
         *,
@@ -1291,10 +1296,11 @@ class ServicePort(message.Message):
         node_port: builtins.int = ...,
         backends: abc.Iterable[ServiceBackend] | None = ...,
         affinity_seconds: builtins.int = ...,
+        node_addresses: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["addresses", b"addresses", "affinity_seconds", b"affinity_seconds", "backends", b"backends", "node_port", b"node_port", "port", b"port", "protocol", b"protocol"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["addresses", b"addresses", "affinity_seconds", b"affinity_seconds", "backends", b"backends", "node_addresses", b"node_addresses", "node_port", b"node_port", "port", b"port", "protocol", b"protocol"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
