@@ -59,7 +59,9 @@ def plan(everything: Iterable[tuple[str, Json]], ending: Iterable[str]) -> list[
         metadata = one["metadata"]
         if _held(one, ORPHAN) or (_held(one, FOREGROUND) and metadata["uid"] not in blocked):
             steps.append(Step("release", key, metadata.get("namespace", ""), metadata["name"]))
-    steps += [Step("forget", NAMESPACES.key, "", name) for name in ending if not left.get(name)]
+    spaces = [one["metadata"] for key, one in listed if key == NAMESPACES.key]
+    held = {metadata["name"] for metadata in spaces if metadata.get("finalizers")}
+    steps += [Step("forget", NAMESPACES.key, "", name) for name in ending if not left.get(name) and name not in held]
     return steps
 
 

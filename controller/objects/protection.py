@@ -13,22 +13,26 @@ from controller.objects.fields import Json
 
 CLAIM_PROTECTION = "kubernetes.io/pvc-protection"
 VOLUME_PROTECTION = "kubernetes.io/pv-protection"
+_CLAIMS, _VOLUMES = "persistentvolumeclaims", "persistentvolumes"
 
 
-class Unprotect(msgspec.Struct, frozen=True):
-    """A claim (or, without a namespace, a volume) that nobody uses any more, without the finalizer that kept it."""
+class Protection(msgspec.Struct, frozen=True):
+    """A claim (or, without a namespace, a volume) that gets its finalizer, or that nobody uses any more."""
 
     key: str
     namespace: str
     name: str
     uid: str
     finalizer: str
+    kept: bool = False
 
     def applied(self, one: Json) -> Json:
-        """The object without its finalizer; another one of the same name is left as it is."""
+        """The object with or without its finalizer; another one of the same name is left as it is."""
         metadata: Json = one["metadata"]
         if metadata["uid"] != self.uid:
             return one
+        if self.kept:
+            return protected(one, self.finalizer)
         left = [name for name in metadata.get("finalizers") or () if name != self.finalizer]
         return {**one, "metadata": {**metadata, "finalizers": left}}
 
@@ -42,16 +46,20 @@ def protected(one: Json, finalizer: str) -> Json:
     return {**one, "metadata": {**metadata, "finalizers": [*given, finalizer]}}
 
 
-def plan(claims: Sequence[Json], volumes: Sequence[Json], pods: Sequence[Json]) -> Iterator[Unprotect]:
-    """What is kept by its finalizer alone."""
+def plan(claims: Sequence[Json], volumes: Sequence[Json], pods: Sequence[Json]) -> Iterator[Protection]:
+    """What has no finalizer yet, and what is kept by its finalizer alone."""
+    for key, finalizer, objects in ((_CLAIMS, CLAIM_PROTECTION, claims), (_VOLUMES, VOLUME_PROTECTION, volumes)):
+        for one in objects:
+            if protected(one, finalizer) is not one:
+                yield Protection(key, *_place(one), one["metadata"]["uid"], finalizer, kept=True)
     ending = [one for one in claims if _kept(one, CLAIM_PROTECTION)]
     used = set(_used(pods)) if ending else set[tuple[str, str]]()
     for one in ending:
         if _place(one) not in used:
-            yield Unprotect("persistentvolumeclaims", *_place(one), one["metadata"]["uid"], CLAIM_PROTECTION)
+            yield Protection(_CLAIMS, *_place(one), one["metadata"]["uid"], CLAIM_PROTECTION)
     for one in volumes:
         if _kept(one, VOLUME_PROTECTION) and (one.get("status") or {}).get("phase") != "Bound":
-            yield Unprotect("persistentvolumes", *_place(one), one["metadata"]["uid"], VOLUME_PROTECTION)
+            yield Protection(_VOLUMES, *_place(one), one["metadata"]["uid"], VOLUME_PROTECTION)
 
 
 def _kept(one: Json, finalizer: str) -> bool:

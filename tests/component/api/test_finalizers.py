@@ -70,6 +70,19 @@ async def test_a_pod_that_a_finalizer_keeps_has_ended_and_given_its_cell_back(tm
         await let_go(it, "pod")
 
 
+async def test_a_namespace_stays_while_a_finalizer_holds_it_or_anything_in_it(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "held", "finalizers": WAITS}}
+        await it.ok("create", "-f", "-", stdin=json.dumps(space))
+        await it.ok("create", "-n", "held", "-f", "-", stdin=named("ConfigMap", finalizers=WAITS))
+        await it.ok("delete", "ns", "held", "--wait=false")
+        await it.until("deletionTimestamp", "get", "cm", "kept", "-n", "held", "-o", "yaml")
+        await it.ok("patch", "cm", "kept", "-n", "held", "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+        await it.ok("wait", "--for=delete", "cm/kept", "-n", "held", "--timeout=15s")
+        assert "Terminating" in await it.ok("get", "ns", "held")
+        await let_go(it, "ns", "held")
+
+
 async def test_a_name_that_is_no_finalizer_is_refused(tmp_path: Path) -> None:
     async with world(tmp_path) as it:
         refused = await it.kubectl("create", "-f", "-", stdin=named("ConfigMap", finalizers=["not one"]))
