@@ -1,11 +1,4 @@
-"""The images on this disk: which there are, which layers they need, who uses them.
-
-    index.json            images and layers, replaced atomically
-    blobs/<hex>           configurations and manifests, as the registry gave them
-    layers/<hex>/         unpacked layers by chain id, complete by the time they are here
-    holds/<holder>        one small file per user of an image
-    work/                 pulls under way and rubbish; emptied at start
-    reserve               space that is given up on a full disk, so that what frees space can still be written down
+"""The images on this disk: which there are, which layers they need, who uses them. Files are as `store_layout` says.
 
 Nothing is synced while a pull runs: a layer counts as durable only after `settle`. Layers that are not durable are
 dropped after a reboot (another boot id), so a crash of the machine never leaves half a file to be trusted.
@@ -17,9 +10,7 @@ more than there is, which a start sorts out, and the keeper writes it down later
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
-import os
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -27,55 +18,17 @@ from pathlib import Path
 import msgspec
 
 from cellagent.images import reference as references
-from cellagent.images.image_source import Image, ImageConfig
+from cellagent.images.image_source import Image
 from cellagent.images.manifest import decode_config
 from cellagent.images.messages import LayerReady, Pulled
 from cellagent.images.reference import Reference
-from cellagent.images.shared import name_of
+from cellagent.images.store_layout import Hold, StoredImage, StoredLayer, StoreIndex, StoreLayout
 from cellwire.faults import Fault, Kind
 from hostkit import files, pids
 
 SPARE_SECONDS = 900.0
 """How long the complete layers of a pull that failed wait for the next attempt."""
-RESERVE_BYTES = 1 << 20
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 log = logging.getLogger(__name__)
-
-
-class StoredLayer(msgspec.Struct, frozen=True, kw_only=True):
-    """One unpacked layer. Sizes in bytes; `size` is compressed."""
-
-    chain_id: str
-    diff_id: str
-    digest: str
-    size: int
-    unpacked: int
-    entries: int
-    durable: bool = False
-    shared: bool = False
-    """It lies where machines share layers, and is not this store's to remove."""
-
-
-class StoredImage(msgspec.Struct, frozen=True, kw_only=True):
-    """One image. `chain` names its layers, the lowest first; `manifests` are its blobs beside the configuration."""
-
-    id: str
-    tags: tuple[str, ...]
-    digests: tuple[str, ...]
-    chain: tuple[str, ...]
-    config: ImageConfig
-    manifests: tuple[str, ...] = ()
-
-
-class _StoreIndex(msgspec.Struct, frozen=True):
-    boot_id: str = ""
-    images: tuple[StoredImage, ...] = ()
-    layers: tuple[StoredLayer, ...] = ()
-
-
-class _Hold(msgspec.Struct, frozen=True):
-    image_id: str
-    chain: tuple[str, ...]
 
 
 class ImageStore:
@@ -85,24 +38,18 @@ class ImageStore:
         self, root: Path, *, pinned: Iterable[str] = (), boot_id: str = "", shared: Path | None = None
     ) -> None:
         self.root = root
-        self._shared = shared
+        self._disk = StoreLayout(root, shared)
         self.freed: Callable[[], None] = lambda: None
         self._pinned = frozenset(str(references.parse(text)) for text in pinned)
         self._boot_id = boot_id or pids.boot_id()
         self._images: dict[str, StoredImage] = {}
         self._layers: dict[str, StoredLayer] = {}
         self._names: dict[str, str] = {}
-        self._holds: dict[str, _Hold] = {}
+        self._holds: dict[str, Hold] = {}
         self._spare: dict[str, float] = {}
         self._doomed: list[Path] = []
-        # Not the process id, which in a container may be the same in each life: work/ holds what earlier ones left.
-        self._life = os.urandom(8).hex()
-        self._work_number = 0
         self.saved = True
         """Whether the index on disk says what is known here."""
-        for folder in ("blobs", "layers", "holds", "work"):
-            (root / folder).mkdir(parents=True, exist_ok=True)
-        root.chmod(0o700)
         self._load()
 
     # What others ask
@@ -120,10 +67,10 @@ class ImageStore:
         image = self._find(image_id)
         if not holder or "/" in holder or holder.startswith("."):
             raise Fault(Kind.INVALID, f"holder {holder!r}", "it cannot be a file's name", "hold by a container id")
-        hold = _Hold(image.id, image.chain)
+        hold = Hold(image.id, image.chain)
         if self._holds.get(holder) != hold:
             try:
-                files.replace(self.root / "holds" / holder, msgspec.json.encode(hold))
+                files.replace(self._disk.hold(holder), msgspec.json.encode(hold))
             except OSError as error:
                 raise _unwritable(f"image {image_id}", error) from error
             self._holds[holder] = hold
@@ -131,7 +78,7 @@ class ImageStore:
     def release(self, holder: str) -> None:
         """The holder is gone; see the protocol."""
         if self._holds.pop(holder, None):
-            (self.root / "holds" / holder).unlink(missing_ok=True)
+            self._disk.hold(holder).unlink(missing_ok=True)
             self.freed()
 
     def holders(self) -> tuple[str, ...]:
@@ -153,7 +100,7 @@ class ImageStore:
 
     def raw(self, image_id: str) -> bytes:
         """An image's configuration, as the registry gave it."""
-        return self._blob(image_id).read_bytes()
+        return self._disk.blob(image_id).read_bytes()
 
     def top(self, image_id: str) -> str:
         """The chain id of an image's topmost layer; "" where it has none."""
@@ -173,7 +120,7 @@ class ImageStore:
 
     def work_folder(self) -> Path:
         """A new empty folder for one pull. Raises OSError."""
-        folder = self._fresh("pull")
+        folder = self._disk.fresh("pull")
         folder.mkdir(mode=0o700)
         return folder
 
@@ -194,7 +141,7 @@ class ImageStore:
         if not layer.shared:
             target = self._folder(layer.chain_id)
             if target.exists():
-                self._discard(target)
+                self._disk.discard(target)
             Path(layer.folder).rename(target)
         self._spare[layer.chain_id] = now
         self._layers[layer.chain_id] = StoredLayer(
@@ -219,7 +166,7 @@ class ImageStore:
         if missing:
             raise Fault(Kind.BROKEN, f"image {wanted}", f"layer {missing[0]} is not on disk", "pull again")
         decoded = decode_config(pulled.config, f"image {wanted}")
-        files.replace(self._blob(image_id), pulled.config)
+        files.replace(self._disk.blob(image_id), pulled.config)
         digest = wanted.with_digest(pulled.top_digest)
         known, before = dict(self._images), self._images.get(image_id)
         tags = _merged(before.tags if before else (), wanted.tagged if not wanted.digest else "")
@@ -262,7 +209,7 @@ class ImageStore:
         for chain in gone:
             try:
                 if not self._layers[chain].shared:
-                    self._doomed.append(self._discard(self._folder(chain)))
+                    self._doomed.append(self._disk.discard(self._folder(chain)))
             except FileNotFoundError:
                 pass
             except OSError as error:
@@ -296,17 +243,7 @@ class ImageStore:
 
     def keep_reserve(self) -> None:
         """Set space aside for the index, unless that is done or there is none."""
-        reserve = self.root / "reserve"
-        with contextlib.suppress(OSError):
-            if reserve.exists():
-                return
-            fresh = os.open(reserve, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                os.posix_fallocate(fresh, 0, RESERVE_BYTES)
-            except OSError:
-                reserve.unlink()
-            finally:
-                os.close(fresh)
+        self._disk.keep_reserve()
 
     def rubbish(self) -> list[Path]:
         """What lies in the work folder at start: the rests of interrupted pulls and removals."""
@@ -351,75 +288,38 @@ class ImageStore:
             pinned=not self._pinned.isdisjoint((*image.tags, *image.digests)),
         )
 
-    def _place(self, layer: StoredLayer) -> Path:
-        # Where layers are not shared any more, it is looked for where it never is.
-        return (self._shared or self.root) / name_of(layer.chain_id) if layer.shared else self._own(layer.chain_id)
-
     def _folder(self, chain_id: str) -> Path:
         known = self._layers.get(chain_id)
-        return self._place(known) if known is not None else self._own(chain_id)
-
-    def _own(self, chain_id: str) -> Path:
-        # Half of the hex tells layers apart well enough and keeps overlayfs's option page short.
-        return self.root / "layers" / chain_id.partition(":")[2][:32]
-
-    def _blob(self, digest: str) -> Path:
-        return self.root / "blobs" / digest.partition(":")[2]
-
-    def _discard(self, folder: Path) -> Path:
-        rubbish = self._fresh("rubbish")
-        folder.rename(rubbish)
-        return rubbish
-
-    def _fresh(self, kind: str) -> Path:
-        self._work_number += 1
-        return self.root / "work" / f"{kind}-{self._life}-{self._work_number}"
+        return self._disk.layer(known) if known is not None else self._disk.own(chain_id)
 
     def _rename(self) -> None:
         self._names = {name: image.id for image in self._images.values() for name in (*image.tags, *image.digests)}
 
     def _save(self) -> None:
-        index = msgspec.json.encode(
-            _StoreIndex(self._boot_id, tuple(self._images.values()), tuple(self._layers.values()))
-        )
         self.saved = False
-        try:
-            files.replace(self.root / "index.json", index)
-        except OSError as error:
-            if error.errno not in FULL:
-                raise
-            (self.root / "reserve").unlink(missing_ok=True)
-            files.replace(self.root / "index.json", index)
+        self._disk.write(StoreIndex(self._boot_id, tuple(self._images.values()), tuple(self._layers.values())))
         self.saved = True
 
     def _load(self) -> None:
-        try:
-            index = msgspec.json.decode((self.root / "index.json").read_bytes(), type=_StoreIndex)
-        except (FileNotFoundError, msgspec.DecodeError, ValueError):
-            # No index, or one that a crash of the machine tore: everything can be pulled again.
-            index = _StoreIndex()
+        index = self._disk.read()
         same_boot = index.boot_id == self._boot_id
         for layer in index.layers:
-            if (layer.durable or same_boot) and self._place(layer).is_dir():
+            if (layer.durable or same_boot) and self._disk.layer(layer).is_dir():
                 self._layers[layer.chain_id] = layer
         for image in index.images:
-            if self._layers.keys() >= set(image.chain) and self._blob(image.id).is_file():
+            if self._layers.keys() >= set(image.chain) and self._disk.blob(image.id).is_file():
                 self._images[image.id] = image
-        for path in (self.root / "holds").iterdir():
-            try:
-                self._holds[path.name] = msgspec.json.decode(path.read_bytes(), type=_Hold)
-            except (msgspec.DecodeError, ValueError):
-                path.unlink()
+        self._holds = self._disk.holds()
         known = {self._folder(chain) for chain in self._layers}
         for folder in (self.root / "layers").iterdir():
             if folder not in known:
                 with contextlib.suppress(OSError):  # the next start finds it as well
-                    self._discard(folder)
+                    self._disk.discard(folder)
         self._rename()
         self.save_if_possible()
 
     def _sweep_blobs(self) -> None:
-        needed = {self._blob(image_id) for image_id in self._images}
+        needed = {self._disk.blob(image_id) for image_id in self._images}
         try:
             for blob in (self.root / "blobs").iterdir():
                 if blob not in needed:

@@ -8,15 +8,10 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, TypeVar, cast
 
-from google.protobuf.message import Message
 from grpclib.server import Stream
 
-from cellwire.cri import cadvisor_metrics, match
 from cellwire.cri.v1 import runtime_pb2 as cri
-from cellwire.cri.v1.runtime_grpc import ImageServiceBase, RuntimeServiceBase
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.written import Written
 from cellwire.stream.session import SessionRequest
@@ -26,35 +21,18 @@ from controller.sandboxes.room import SandboxRoom
 from controller.sandboxes.stats import Stats
 from controller.shim.abilities import Abilities
 from controller.shim.container_creation import Creating
-from controller.shim.images import Images
+from controller.shim.replies import answer, pages
 from controller.shim.sandboxes import SandboxCalls
+from controller.shim.stats_calls import StatsCalls
 
-Request = TypeVar("Request", bound=Message)
-Reply = TypeVar("Reply", bound=Message)
 VERSION = "0.1.0"
 # What is left of the caller's deadline when we answer with the reason instead.
 MARGIN = 2.0
 RUN_PATIENCE = 230.0
-PAGE = 500
 EVENTS_KEPT = 1000
 
 
-async def answer(
-    stream: Stream[Request, Reply], handle: Callable[[Request], Awaitable[Reply | Written[Reply]]]
-) -> None:
-    """One unary call: receive, handle, reply."""
-    request = await stream.recv_message()
-    if request is not None:
-        await stream.send_message(cast("Reply", await handle(request)))
-
-
-def pages(items: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
-    """A list in pieces that stay below a client's message limit."""
-    for start in range(0, len(items), PAGE):
-        yield items[start : start + PAGE]
-
-
-class ShimRuntimeService(RuntimeServiceBase):
+class ShimRuntimeService(StatsCalls):
     """RuntimeService for a kubelet."""
 
     def __init__(
@@ -66,10 +44,9 @@ class ShimRuntimeService(RuntimeServiceBase):
         streaming: StreamingServer,
         abilities: Abilities,
     ) -> None:
+        super().__init__(room.memory, stats)
         self._abilities = abilities
         self._room = room
-        self._memory = room.memory
-        self._stats = stats
         self._sandboxes = sandboxes
         self._creating = creating
         self._streaming = streaming
@@ -239,58 +216,6 @@ class ShimRuntimeService(RuntimeServiceBase):
 
         await answer(stream, url)
 
-    async def ContainerStats(self, stream: Stream[cri.ContainerStatsRequest, cri.ContainerStatsResponse]) -> None:
-        async def stats(request: cri.ContainerStatsRequest) -> cri.ContainerStatsResponse:
-            record = self._memory.container(request.container_id)
-            await self._stats.complete()
-            return cri.ContainerStatsResponse(stats=self._stats.containers.get(record.id))
-
-        await answer(stream, stats)
-
-    async def ListContainerStats(
-        self, stream: Stream[cri.ListContainerStatsRequest, cri.ListContainerStatsResponse]
-    ) -> None:
-        async def listed(request: cri.ListContainerStatsRequest) -> cri.ListContainerStatsResponse:
-            await self._stats.complete()
-            return cri.ListContainerStatsResponse(stats=self._container_stats(request.filter))
-
-        await answer(stream, listed)
-
-    async def StreamContainerStats(
-        self, stream: Stream[cri.StreamContainerStatsRequest, cri.StreamContainerStatsResponse]
-    ) -> None:
-        request = await stream.recv_message()
-        if request is not None:
-            await self._stats.complete()
-            for page in pages(self._container_stats(request.filter)):
-                await stream.send_message(cri.StreamContainerStatsResponse(container_stats=page))
-
-    async def PodSandboxStats(self, stream: Stream[cri.PodSandboxStatsRequest, cri.PodSandboxStatsResponse]) -> None:
-        async def stats(request: cri.PodSandboxStatsRequest) -> cri.PodSandboxStatsResponse:
-            record = self._memory.sandbox(request.pod_sandbox_id)
-            await self._stats.complete()
-            return cri.PodSandboxStatsResponse(stats=self._stats.sandboxes.get(record.id))
-
-        await answer(stream, stats)
-
-    async def ListPodSandboxStats(
-        self, stream: Stream[cri.ListPodSandboxStatsRequest, cri.ListPodSandboxStatsResponse]
-    ) -> None:
-        async def listed(request: cri.ListPodSandboxStatsRequest) -> cri.ListPodSandboxStatsResponse:
-            await self._stats.complete()
-            return cri.ListPodSandboxStatsResponse(stats=self._sandbox_stats(request.filter))
-
-        await answer(stream, listed)
-
-    async def StreamPodSandboxStats(
-        self, stream: Stream[cri.StreamPodSandboxStatsRequest, cri.StreamPodSandboxStatsResponse]
-    ) -> None:
-        request = await stream.recv_message()
-        if request is not None:
-            await self._stats.complete()
-            for page in pages(self._sandbox_stats(request.filter)):
-                await stream.send_message(cri.StreamPodSandboxStatsResponse(pod_sandbox_stats=page))
-
     async def UpdateRuntimeConfig(
         self, stream: Stream[cri.UpdateRuntimeConfigRequest, cri.UpdateRuntimeConfigResponse]
     ) -> None:
@@ -340,27 +265,6 @@ class ShimRuntimeService(RuntimeServiceBase):
         finally:
             ended()
 
-    async def ListMetricDescriptors(
-        self, stream: Stream[cri.ListMetricDescriptorsRequest, cri.ListMetricDescriptorsResponse]
-    ) -> None:
-        await stream.recv_message()
-        await stream.send_message(cri.ListMetricDescriptorsResponse(descriptors=cadvisor_metrics.descriptors()))
-
-    async def ListPodSandboxMetrics(
-        self, stream: Stream[cri.ListPodSandboxMetricsRequest, cri.ListPodSandboxMetricsResponse]
-    ) -> None:
-        await stream.recv_message()
-        await self._stats.complete()
-        await stream.send_message(cri.ListPodSandboxMetricsResponse(pod_metrics=self._stats.metrics.values()))
-
-    async def StreamPodSandboxMetrics(
-        self, stream: Stream[cri.StreamPodSandboxMetricsRequest, cri.StreamPodSandboxMetricsResponse]
-    ) -> None:
-        await stream.recv_message()
-        await self._stats.complete()
-        for page in pages(tuple(self._stats.metrics.values())):
-            await stream.send_message(cri.StreamPodSandboxMetricsResponse(pod_sandbox_metrics=page))
-
     async def RuntimeConfig(self, stream: Stream[cri.RuntimeConfigRequest, cri.RuntimeConfigResponse]) -> None:
         await stream.recv_message()
         linux = cri.LinuxRuntimeConfiguration(cgroup_driver=cri.CGROUPFS)
@@ -375,63 +279,11 @@ class ShimRuntimeService(RuntimeServiceBase):
 
         await answer(stream, update)
 
-    def _container_stats(self, wanted: cri.ContainerStatsFilter) -> tuple[cri.ContainerStats, ...]:
-        # Of one that has ended the last numbers are still known.
-        running = (one for one in self._memory.listed_containers() if one.state == cri.CONTAINER_RUNNING)
-        sandbox_of = {one.id: one.pod_sandbox_id for one in running}
-        return tuple(
-            stats
-            for key, stats in self._stats.containers.items()
-            if key in sandbox_of and match.container_stats_match(wanted, stats, sandbox_of[key])
-        )
-
-    def _sandbox_stats(self, wanted: cri.PodSandboxStatsFilter) -> tuple[cri.PodSandboxStats, ...]:
-        return tuple(stats for stats in self._stats.sandboxes.values() if match.sandbox_stats_match(wanted, stats))
-
     def _running(self, container_id: str) -> str:
         record = self._memory.container(container_id)
         if cri.ContainerStatus.FromString(record.status).state != cri.CONTAINER_RUNNING:
             raise Fault(Kind.PRECONDITION, f"container {record.id}", "it is not running")
         return record.id
-
-
-class ShimImageService(ImageServiceBase):
-    """ImageService for a kubelet."""
-
-    def __init__(self, images: Images) -> None:
-        self._images = images
-
-    async def ListImages(self, stream: Stream[cri.ListImagesRequest, cri.ListImagesResponse]) -> None:
-        async def listed(request: cri.ListImagesRequest) -> cri.ListImagesResponse:
-            return cri.ListImagesResponse(images=await self._images.present(request.filter))
-
-        await answer(stream, listed)
-
-    async def StreamImages(self, stream: Stream[cri.StreamImagesRequest, cri.StreamImagesResponse]) -> None:
-        request = await stream.recv_message()
-        if request is not None:
-            for page in pages(await self._images.present(request.filter)):
-                await stream.send_message(cri.StreamImagesResponse(images=page))
-
-    async def ImageStatus(self, stream: Stream[cri.ImageStatusRequest, cri.ImageStatusResponse]) -> None:
-        await answer(stream, self._images.status)
-
-    async def PullImage(self, stream: Stream[cri.PullImageRequest, cri.PullImageResponse]) -> None:
-        async def pull(request: cri.PullImageRequest) -> cri.PullImageResponse:
-            return cri.PullImageResponse(image_ref=await self._images.pull(request))
-
-        await answer(stream, pull)
-
-    async def RemoveImage(self, stream: Stream[cri.RemoveImageRequest, cri.RemoveImageResponse]) -> None:
-        async def remove(request: cri.RemoveImageRequest) -> cri.RemoveImageResponse:
-            await self._images.remove(request.image)
-            return cri.RemoveImageResponse()
-
-        await answer(stream, remove)
-
-    async def ImageFsInfo(self, stream: Stream[cri.ImageFsInfoRequest, cri.ImageFsInfoResponse]) -> None:
-        await stream.recv_message()
-        await stream.send_message(self._images.filesystem())
 
 
 def _without_criu(what: str) -> Fault:

@@ -21,7 +21,7 @@ from controller.sandboxes.carried import Carrier
 from controller.sandboxes.records import ContainerRecord, SandboxRecord
 from controller.sandboxes.ways import Ways
 from controller.shim import room
-from controller.shim.runtime import PAGE
+from controller.shim.replies import PAGE
 from tests.support.cells_double import cells, demand_of
 from tests.support.memory_store import MemoryStore
 
