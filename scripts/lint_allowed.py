@@ -3,7 +3,7 @@
 # CRI's services, by name; the kubelet's calls of grpclib's tables.
 Version, StreamImages, ImageFsInfo, RemovePodSandbox, ReopenContainerLog, CheckpointContainer, CheckpointPod, RestorePod
 RuntimeConfig, UpdateRuntimeConfig, StreamPodSandboxes, StreamContainers, StreamContainerStats, StreamPodSandboxStats
-StreamPodSandboxMetrics
+StreamPodSandboxMetrics, ListMetricDescriptors
 # asyncio's protocols, grpclib's parts, SSL contexts, protobuf messages and tar headers.
 pause_writing, resume_writing, data_received, unacked_size, num_tickets, mountpoint, linkname, gname
 _body_repr, max_inbound_frame_size, create_stream, _wrapper, _scheme
@@ -12,3 +12,5 @@ SETTINGS, WINDOW_UPDATE, INVALID_STREAM, INTERNAL_ERROR, unidirectional
 delegate, cgroup_mounts, storage_gb, disk_bytes, preloaded
 # Asked by tests that hold documents to the code, and how many strangers there are.
 UNDERSTOOD, guests
+# What a setting says where it is not the other.
+ETCD

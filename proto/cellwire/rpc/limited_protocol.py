@@ -1,0 +1,225 @@
+"""An HTTP/2 connection of grpclib's under limits: a peer that wears us down is cut off (`budget`), a message of any
+announced length is refused (`limits`), and what grpclib does not know (a push, an unknown frame) is no traceback.
+
+And h2 writes each frame that it receives out in hex for a logger that is not there.
+"""
+
+# pyright: reportPrivateUsage=false
+# ruff: noqa: SLF001  this file is where they are touched
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, cast
+
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+from grpclib.protocol import Connection, EventsProcessor, H2Protocol, _set_nodelay
+from grpclib.protocol import Stream as WireStream
+from h2.connection import H2Connection
+from h2.events import Event, StreamEnded, UnknownFrameReceived
+from h2.exceptions import ProtocolError
+from h2.settings import SettingCodes
+from hyperframe.frame import DataFrame
+
+from cellwire.rpc.arrived import Arrived
+from cellwire.rpc.budget import Budget
+from cellwire.rpc.frames import PREFACE, Frames
+from cellwire.rpc.limits import (
+    LOCAL_BUFFER,
+    MessageLimits,
+    watch_socket,
+    widen_local,
+)
+
+log = logging.getLogger(__name__)
+STEP = 4096
+# Of a connection, by HTTP/2: settings do not change it.
+FIRST_WINDOW = 65_535
+# What one peer's frames may cost in one turn of the loop (`frames`): some milliseconds.
+TURN = 100
+OnLost = Callable[[Exception | None], None]
+
+
+def _length_only(self: DataFrame) -> str:
+    return f"{len(self.data)} bytes"
+
+
+DataFrame._body_repr = _length_only
+
+
+class LimitedProtocol(H2Protocol):
+    """One HTTP/2 connection, either role, under limits. `on_lost` is called once, when the connection is no more."""
+
+    def __init__(self, made: H2Protocol, limits: MessageLimits, on_lost: OnLost) -> None:
+        super().__init__(made.handler, made.config, made.h2_config)
+        self._limits = limits
+        self._on_lost = on_lost
+        self._budget = Budget(limits, time.monotonic())
+        self._frames = Frames(0 if self.h2_config.client_side else PREFACE)
+        self._waiting: deque[bytes] = deque()
+        self._turn: asyncio.TimerHandle | None = None
+        self._held = False
+        self.on_request: Callable[[], object] | None = None
+        """Called when the whole of a first request has come."""
+        self.on_over: Callable[[str], object] | None = None
+        """Called when the peer is cut off, with the reason."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Announce the limits that HTTP/2 knows, and stand before each message for the one that it does not.
+
+        In place of grpclib's, which tells in three frames, each to be acknowledged, what fits in one.
+        """
+        sock: socket.socket | None = transport.get_extra_info("socket")
+        if sock is not None:
+            _set_nodelay(sock)
+            watch_socket(sock)
+            if widen_local(sock):
+                cast("asyncio.WriteTransport", transport).set_write_buffer_limits(high=LOCAL_BUFFER)
+        wire = H2Connection(config=self.h2_config)
+        self._announce(wire)
+        self.connection = Connection(wire, cast("asyncio.Transport", transport), config=self.config)
+        self.connection.flush()
+        self.connection.initialize()
+        self.processor = EventsProcessor(self.handler, self.connection)
+        self.connection.create_stream = functools.partial(LimitedStream, self.connection, self._limits, self._keep)
+
+    def _announce(self, wire: H2Connection) -> None:
+        wire.local_settings.update(
+            {
+                SettingCodes.INITIAL_WINDOW_SIZE: self._limits.stream_window,
+                SettingCodes.MAX_FRAME_SIZE: self._limits.frame_bytes,
+                SettingCodes.MAX_CONCURRENT_STREAMS: self._limits.streams,
+            }
+        )
+        # What the peer sends before it knows them is refused only where it opens more streams than it will be allowed.
+        wire.local_settings.acknowledge()
+        wire.max_inbound_frame_size = self._limits.frame_bytes
+        wire.initiate_connection()
+        if more := self._limits.connection_window - FIRST_WINDOW:
+            wire.increment_flow_control_window(more)
+
+    def data_received(self, data: bytes) -> None:
+        """As grpclib's; ends a connection whose peer has used up its budget, or sends what nobody asked for."""
+        if self._limits.frames_rate is None:
+            # Of a stranger a little at a time: what one read brings may be thousands of frames.
+            self._feed(data, len(data) if self._limits.events is None else STEP)
+            return
+        self._waiting.append(data)
+        if self._turn is None:
+            self._take_turn()
+
+    def _feed(self, data: bytes, step: int) -> None:
+        for begin in range(0, len(data), step):
+            if not hasattr(self.connection, "_transport"):  # it was closed
+                return
+            self._received(data[begin : begin + step])
+
+    def _take_turn(self) -> None:
+        """Take in of what has come as much as others can wait for; the rest later, and no more is read until then."""
+        self._turn = None
+        cost = 0
+        while self._waiting and cost < TURN and hasattr(self.connection, "_transport"):
+            data = self._waiting.popleft()
+            end, more = self._frames.upto(data, 0, TURN - cost)
+            cost += more
+            if end < len(data):
+                self._waiting.appendleft(data[end:])
+            self._received(data if end == len(data) else data[:end])
+        pause = self._budget.pause(cost, time.monotonic())
+        if not hasattr(self.connection, "_transport"):
+            self._waiting.clear()
+            return
+        if self._waiting:
+            if not self._held:
+                self.connection._transport.pause_reading()
+            self._held = True
+            self._turn = asyncio.get_running_loop().call_later(pause, self._take_turn)
+        elif self._held:
+            self._held = False
+            self.connection._transport.resume_reading()
+
+    def _received(self, data: bytes) -> None:
+        connection = self.connection
+        try:
+            events = connection.feed(data)
+        except (ProtocolError, ValueError, LookupError) as error:
+            # h2 trusts that headers are ASCII.
+            log.debug("protocol error: %s", error)
+            self._over("it broke the protocol")
+            return
+        connection.flush()
+        unsent = connection._transport.get_write_buffer_size()
+        if why := self._budget.spend(len(data), events, unsent, time.monotonic()):
+            self._over(why)
+            return
+        for event in events:
+            if not hasattr(connection, "_transport"):
+                return
+            self._heed(event)
+        if hasattr(connection, "_transport"):
+            connection.flush()
+
+    def _heed(self, event: Event) -> None:
+        if isinstance(event, UnknownFrameReceived):
+            return
+        if event.__class__ not in self.processor.processors:
+            self._over(f"it sent what nobody asked for: {type(event).__name__}")
+            return
+        self.processor.process(event)
+        if isinstance(event, StreamEnded) and self.on_request is not None:
+            self.on_request()
+            self.on_request = None
+
+    def _keep(self, more: int) -> None:
+        if why := self._budget.keep(more):
+            # Later: it is a call of this connection that has found it out.
+            asyncio.get_running_loop().call_soon(self._over, why)
+
+    def _over(self, why: str) -> None:
+        """End the connection at once: what waits to be sent to such a peer would never be read."""
+        transport = getattr(self.connection, "_transport", None)
+        if transport is None:  # it was closed
+            return
+        log.info("a connection is ended: %s", why)
+        if self.on_over is not None:
+            self.on_over(why)
+        self.processor.close(why)
+        transport.abort()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Wake whoever waits on this connection."""
+        if self._turn is not None:
+            self._turn.cancel()
+        super().connection_lost(exc)
+        self._on_lost(exc if isinstance(exc, Exception) else None)
+
+
+class LimitedStream(WireStream):
+    """A stream that looks at how much is asked of it before it keeps any of it, and tells `partial` what it keeps."""
+
+    def __init__(
+        self, connection: Connection, limits: MessageLimits, partial: Callable[[int], None], **which: Any
+    ) -> None:
+        self.longest = limits.message_bytes
+        self._partial = partial
+        super().__init__(connection, connection._connection, connection._transport, **which)
+
+    def init_stream(self, stream_id: int, connection: Connection) -> None:
+        super().init_stream(stream_id, connection)
+        self.buffer = cast("Any", Arrived(functools.partial(connection.ack, stream_id), self._partial))
+
+    async def recv_data(self, size: int) -> bytes:
+        if size > self.longest:
+            sentence = f"message: its announced length of {size} bytes is above the limit of {self.longest}"
+            raise GRPCError(Status.RESOURCE_EXHAUSTED, sentence)
+        try:
+            return await super().recv_data(size)
+        except EOFError as error:
+            raise GRPCError(Status.INTERNAL, f"message: it is cut off: {error}") from error

@@ -1,0 +1,110 @@
+"""A call of grpclib's that settles: the request to cancel that a broken or expired call leaves on its task is taken
+back, exactly; and an answer that is no gRPC is an error like another.
+"""
+
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, cast
+
+from grpclib.client import Stream
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+from grpclib.utils import DeadlineWrapper, Wrapper
+
+from cellwire.rpc.limited_protocol import LimitedStream
+from cellwire.rpc.limits import LONGEST
+
+
+class _Settled(Wrapper):
+    """Wakes the tasks inside it with an error, and takes back exactly the requests to cancel that it made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._entered: dict[asyncio.Task[Any], int] = {}
+        self._woken: set[asyncio.Task[Any]] = set()
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        task = _current()
+        self._entered[task] = task.cancelling()
+
+    def cancel(self, error: Exception) -> None:
+        if self._error is None:  # a connection is told of its end more than once
+            self._woken = set(self._tasks)
+            super().cancel(error)
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
+    ) -> None:
+        task = _current()
+        before = self._entered.pop(task, task.cancelling())
+        if task in self._woken:
+            self._woken.discard(task)
+            if task.uncancel() > before:
+                self._tasks.discard(task)
+                raise asyncio.CancelledError from None
+        super().__exit__(exc_type, exc_val, exc_tb)
+
+
+class _SettledDeadline(_Settled, DeadlineWrapper):
+    """The same with a deadline."""
+
+
+def _current() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("a gRPC call needs a task")
+    return task
+
+
+@contextmanager
+def _understood() -> Generator[None]:
+    """Grpclib trusts who answers: what is no gRPC makes it stumble, in as many ways as it has assumptions."""
+    try:
+        yield
+    except (AssertionError, NotImplementedError, LookupError, ValueError, RecursionError) as error:
+        sentence = f"the answer: it is no gRPC ({type(error).__name__}: {error})"
+        raise GRPCError(Status.INTERNAL, sentence) from error
+
+
+class SettledCall(Stream[Any, Any]):
+    """A call that leaves its task's cancel count as it was."""
+
+    async def recv_initial_metadata(self) -> None:
+        """As Stream's. Raises GRPCError for what is none."""
+        with _understood():
+            await super().recv_initial_metadata()
+
+    async def recv_message(self) -> Any:
+        """As Stream's. Raises GRPCError for what is none."""
+        with _understood():
+            return await super().recv_message()
+
+    async def recv_trailing_metadata(self) -> None:
+        """As Stream's. Raises GRPCError for what is none."""
+        with _understood():
+            await super().recv_trailing_metadata()
+
+    async def send_request(self, *, end: bool = False) -> None:
+        """As Stream's; the answers of some methods may not be as long as those of others."""
+        await super().send_request(end=end)
+        longest = LONGEST.get(self._method_name)
+        stream = cast("LimitedStream", self._stream)
+        if longest is not None and cast("Any", self._channel).by_method:
+            stream.longest = longest
+
+    async def __aenter__(self) -> Stream[Any, Any]:
+        if self._deadline is None:
+            self._wrapper = _Settled()
+        else:
+            wrapper = _SettledDeadline()
+            self._wrapper = wrapper
+            self._wrapper_ctx = wrapper.start(self._deadline)
+            self._wrapper_ctx.__enter__()
+        return self
