@@ -21,9 +21,10 @@ from controller.model.instance import Instance
 from controller.model.names import CellName, InstanceId
 from controller.model.pod import PodClaim
 from controller.store import sqlite
-from tests.component.fleet.test_fleet import World, pod, until
 from tests.support.fake_cloud import FakeCloud
 from tests.support.fake_link import FakeLink
+from tests.support.fleet_world import FleetWorld, pod
+from tests.support.waiting import until
 
 LIMITS = FleetLimits(lease=0.6, redial=0.4, boot=5.0, launch=5.0, unclaimed=5.0, grace=0.1, terminate_again=0.2)
 SETTINGS = FleetSettings(limits=LIMITS, survey=0.1)
@@ -100,7 +101,7 @@ async def after_the_loss(
 
 async def launched(folder: Path, *claims: PodClaim) -> tuple[FakeCloud, list[Cell]]:
     """A cloud in which these pods had their cells when the records were lost."""
-    world = World(folder)
+    world = FleetWorld(folder)
     async with world.controller() as fleet:
         return world.cloud, [await fleet.claim(claim) for claim in claims]
 

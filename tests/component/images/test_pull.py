@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import os
 import re
-import signal
 import stat
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
 import pytest
-from aiohttp import ClientSession, web
 
 from cellagent.images.messages import Credentials, PullDelayed, PullProgress, RegistrySettings
-from cellagent.images.room import ImageRoom, ImageSettings, running
-from cellwire.faults import Fault, Kind
+from cellagent.images.room import ImageSettings, running
+from cellwire.faults import Kind
 from tests.support.deaf import deaf
 from tests.support.files import names
 from tests.support.oci import (
@@ -35,9 +30,8 @@ from tests.support.oci import (
     push_index,
     symlink,
 )
-from tests.support.registry import PASSWORD, USER, free_port, running_registry, serving
-
-NOBODY = Credentials()
+from tests.support.pulls import NOBODY, failure, flaky_registry
+from tests.support.registry import PASSWORD, USER, free_port, running_registry
 
 
 async def test_an_image_of_gzip_zstd_and_plain_layers_is_unpacked_and_found(tmp_path: Path) -> None:
@@ -75,13 +69,6 @@ async def test_an_image_of_gzip_zstd_and_plain_layers_is_unpacked_and_found(tmp_
         assert progress[-1].layers_done == progress[-1].layers_total == 3
         assert progress[-1].bytes_done == progress[-1].bytes_total == sum(len(one.blob) for one in pushed.layers)
     assert not names(tmp_path / "work")
-
-
-async def failure(room: ImageRoom, name: str, credentials: Credentials = NOBODY) -> Fault:
-    with pytest.raises(Fault) as caught:
-        await room.puller.pull(name, credentials)
-    assert not room.store.images() or name not in room.store.images()[0].tags
-    return caught.value
 
 
 @pytest.mark.parametrize("auth", ["basic", "token"])
@@ -263,130 +250,6 @@ async def test_what_a_mirror_lacks_is_not_sought_for_long_at_a_host_out_of_reach
         assert fault.kind is Kind.UNAVAILABLE
         assert "(tried 2 times)" in str(fault)
         assert f"before that, {mirror}: {mirror} has no such image" in str(fault)
-
-
-class Flaky:
-    """A registry in front of the registry that breaks connections, and counts what it is asked."""
-
-    def __init__(self, registry: str) -> None:
-        self.registry = registry
-        self.blobs = 0
-        self.ranges: list[str] = []
-        self.break_after = 0
-        self.hang = False
-
-    async def answer(self, request: web.Request) -> web.StreamResponse:
-        blob = "/blobs/" in request.path
-        wanted = {k: v for k, v in request.headers.items() if k in {"Range", "Accept"}}
-        async with (
-            ClientSession() as session,
-            session.get(f"http://{self.registry}{request.path}", headers=wanted) as found,
-        ):
-            body = await found.read()
-            response = web.StreamResponse(status=found.status)
-            for name in ("Content-Type", "Content-Range", "Docker-Content-Digest", "Content-Length"):
-                if name in found.headers:
-                    response.headers[name] = found.headers[name]
-            await response.prepare(request)
-            if blob and len(body) > 1000:
-                self.blobs += 1
-                self.ranges += [wanted["Range"]] if "Range" in wanted else []
-                if self.hang:
-                    await response.write(body[:1000])
-                    await asyncio.sleep(60)
-                if self.break_after and len(body) > self.break_after:
-                    await response.write(body[: self.break_after])
-                    if request.transport:
-                        request.transport.close()
-                    return response
-            await response.write(body)
-            return response
-
-
-@asynccontextmanager
-async def flaky_registry(registry: str) -> AsyncGenerator[tuple[Flaky, str]]:
-    flaky = Flaky(registry)
-    app = web.Application()
-    app.router.add_get("/{path:.*}", flaky.answer)
-    async with serving(app) as address:
-        yield flaky, address
-
-
-async def test_a_broken_download_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    async with running_registry() as registry, flaky_registry(registry) as (flaky, address):
-        pushed = await push_image(registry, "big:1", [layer({"a": os.urandom(2_000_000)})])
-        flaky.break_after = 300_000
-        async with running(ImageSettings(root=tmp_path)) as room:
-            assert (await room.puller.pull(f"{address}/big:1", NOBODY)).id == pushed.id
-        assert len(flaky.ranges) >= 5
-        assert len(set(flaky.ranges)) == len(flaky.ranges)
-
-
-async def test_a_pull_that_stands_still_ends_with_the_reason(tmp_path: Path) -> None:
-    async with running_registry() as registry, flaky_registry(registry) as (flaky, address):
-        await push_image(registry, "big:1", [layer({"a": os.urandom(200_000)})])
-        flaky.hang = True
-        async with running(ImageSettings(root=tmp_path, stall_seconds=1.0)) as room:
-            fault = await failure(room, f"{address}/big:1")
-            assert (fault.kind, "no progress for 1 s" in str(fault)) == (Kind.TIMEOUT, True)
-            async with asyncio.timeout(20):
-                while names(tmp_path / "work"):
-                    await asyncio.sleep(0.02)
-
-
-async def test_a_cancelled_pull_leaves_no_process_and_nothing_to_trust(tmp_path: Path) -> None:
-    async with running_registry() as registry, flaky_registry(registry) as (flaky, address):
-        small, big = layer({"small": b"1"}), layer({"a": os.urandom(200_000)})
-        await push_image(registry, "big:1", [small, big])
-        flaky.hang = True
-        async with running(ImageSettings(root=tmp_path)) as room:
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(2):
-                    await room.puller.pull(f"{address}/big:1", NOBODY)
-            assert not room.store.images()
-            while room.puller.ending:
-                await asyncio.sleep(0.02)
-            assert children_of(os.getpid(), "cellagent.images") == []
-            flaky.hang = False
-            image = await room.puller.pull(f"{address}/big:1", NOBODY)
-            assert (image.layers[0] / "a").stat().st_size == 200_000
-
-
-def children_of(parent: int, word: str) -> list[str]:
-    found: list[str] = []
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            if int(status.read_text().rpartition(")")[2].split()[1]) == parent:
-                line = (status.parent / "cmdline").read_text()
-                found += [line] if word in line else []
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    return found
-
-
-async def test_pulls_of_one_image_share_one_download(tmp_path: Path) -> None:
-    async with running_registry() as registry, flaky_registry(registry) as (flaky, address):
-        pushed = await push_image(registry, "big:1", [layer({"a": os.urandom(200_000)})])
-        async with running(ImageSettings(root=tmp_path)) as room, asyncio.TaskGroup() as group:
-            pulls = [group.create_task(room.puller.pull(f"{address}/big:1", NOBODY)) for _ in range(5)]
-        assert {pull.result().id for pull in pulls} == {pushed.id}
-        assert flaky.blobs == 1
-
-
-async def test_a_killed_pull_child_is_a_fault_and_not_the_end(tmp_path: Path) -> None:
-    async with running_registry() as registry, flaky_registry(registry) as (flaky, address):
-        await push_image(registry, "big:1", [layer({"a": os.urandom(200_000)})])
-        flaky.hang = True
-        async with running(ImageSettings(root=tmp_path)) as room, asyncio.TaskGroup() as group:
-            pull = group.create_task(failure(room, f"{address}/big:1"))
-            while not flaky.blobs:
-                await asyncio.sleep(0.02)
-            for status in Path("/proc").glob("[0-9]*/stat"):
-                with suppress(FileNotFoundError, ProcessLookupError):
-                    mine = int(status.read_text().rpartition(")")[2].split()[1]) == os.getpid()
-                    if mine and "cellagent.images.pull_process" in (status.parent / "cmdline").read_text():
-                        os.kill(int(status.parent.name), signal.SIGKILL)
-        assert "ended with code -9" in str(pull.result())
 
 
 async def test_a_new_tag_of_a_known_image_costs_no_download_and_a_moved_tag_moves(tmp_path: Path) -> None:

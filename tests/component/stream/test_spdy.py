@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
-import os
-import struct
-from collections.abc import Callable
 
 import pytest
 
@@ -16,49 +12,10 @@ from cellwire.stream import conversation, streaming_server
 from cellwire.stream.pipe import GRACE
 from cellwire.stream.remotecommand import VERSIONS
 from cellwire.stream.session import SessionRequest
-from cellwire.stream.spdy_link import MOST_STREAMS
 from tests.support.sessions import BLOCK, MemoryBackend
-from tests.support.spdy_client import ClientStream, SpdyConnection, UpgradeRefused, connected, exit_code
-
-MIB = 1 << 20
-OUTPUTS = ("error", "stdout", "stderr")
-FORWARD = ("portforward.k8s.io",)
-PING = struct.pack(">III", 0x80030006, 4, 1)
-
-
-def command(*words: str, stdin: bool = False) -> SessionRequest:
-    return SessionRequest("c", words, stdin=stdin)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
-async def fill(stdin: ClientStream) -> int:
-    """Write until the server takes no more; how much it took."""
-    sent = 0
-    try:
-        async with asyncio.timeout(0.5):
-            while sent < 100 * MIB:
-                await stdin.write(BLOCK)
-                sent += len(BLOCK)
-    except TimeoutError:
-        pass
-    return sent
-
-
-async def ask_for_ever(client: SpdyConnection) -> None:
-    while True:
-        await client.send(PING * 10_000)
-
-
-async def pair(client: SpdyConnection, port: int, request: int) -> tuple[ClientStream, ClientStream]:
-    """Data and error stream of a forwarded connection."""
-    headers = {"port": str(port), "requestID": str(request)}
-    error = await client.open({"streamType": "error", **headers})
-    return await client.open({"streamType": "data", **headers}), error
+from tests.support.spdy_client import UpgradeRefused, connected, exit_code
+from tests.support.spdy_streams import FORWARD, MIB, OUTPUTS, command, fill, pair
+from tests.support.waiting import until
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -244,167 +201,6 @@ async def test_a_malformed_frame_ends_that_session_and_no_other(garbage: bytes) 
         assert await healthy["stdout"].read_all() == b"still here"
 
 
-async def test_a_hundred_megabytes_go_through_exec_and_back() -> None:
-    sent, came = hashlib.sha256(), hashlib.sha256()
-    async with (
-        streaming_server.running(MemoryBackend()) as streaming,
-        connected(streaming.exec_url(command("cat", stdin=True))) as client,
-    ):
-        streams = await client.open_all("error", "stdin", "stdout", "stderr")
-
-        async def send() -> None:
-            for _ in range(100):
-                data = os.urandom(MIB)
-                sent.update(data)
-                await streams["stdin"].write(data)
-            await streams["stdin"].finish()
-
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(send())
-            while data := await streams["stdout"].read():
-                came.update(data)
-        assert exit_code(await streams["error"].read_all()) == 0
-    assert sent.digest() == came.digest()
-
-
-async def test_a_hundred_megabytes_go_through_a_forwarded_port_and_back() -> None:
-    sent, came = hashlib.sha256(), hashlib.sha256()
-    async with (
-        streaming_server.running(MemoryBackend()) as streaming,
-        connected(streaming.port_forward_url("s", []), FORWARD) as client,
-    ):
-        data, error = await pair(client, 7, 0)
-
-        async def send() -> None:
-            for _ in range(100):
-                piece = os.urandom(MIB)
-                sent.update(piece)
-                await data.write(piece)
-            await data.finish()
-
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(send())
-            while piece := await data.read():
-                came.update(piece)
-        assert await error.read_all() == b""
-    assert sent.digest() == came.digest()
-
-
-async def test_a_slow_reader_holds_the_command() -> None:
-    backend = MemoryBackend()
-    async with streaming_server.running(backend) as streaming:
-        async with connected(streaming.exec_url(command("blocks", "16000")), limit=64 * 1024) as client:
-            streams = await client.open_all(*OUTPUTS)
-            for _ in range(20):  # of a command that has a gigabyte to say
-                await asyncio.sleep(0.05)
-                await streams["stdout"].read()
-            assert backend.sessions[0].said < 40 * MIB, "more than fits between the command and its reader"
-            assert backend.open == 1
-        await until(lambda: backend.open == 0)
-
-
-async def test_a_slow_reader_holds_the_port() -> None:
-    backend = MemoryBackend()
-    async with streaming_server.running(backend) as streaming:
-        async with connected(streaming.port_forward_url("s", []), FORWARD, limit=64 * 1024) as client:
-            data, _ = await pair(client, 19, 0)
-            for _ in range(20):
-                await asyncio.sleep(0.05)
-                await data.read()
-            assert backend.tunnels[0].said < 40 * MIB
-        await until(lambda: backend.open == 0)
-
-
-async def test_a_slow_writer_to_a_port_is_held() -> None:
-    backend = MemoryBackend()
-    async with (
-        streaming_server.running(backend) as streaming,
-        connected(streaming.port_forward_url("s", []), FORWARD) as client,
-    ):
-        data, _ = await pair(client, 19, 0)
-        assert await fill(data) < 40 * MIB
-        assert backend.tunnels[0].heard < 2 * MIB
-
-
-async def test_many_busy_pairs_at_a_slow_client_keep_little_and_its_pings_are_answered() -> None:
-    backend = MemoryBackend()
-    async with (
-        streaming_server.running(backend) as streaming,
-        connected(streaming.port_forward_url("s", []), FORWARD, limit=64 * 1024) as client,
-        asyncio.timeout(20),
-    ):
-        pairs = [(await pair(client, 20, number))[0] for number in range(100)]
-        for data in pairs:
-            await data.write(b"go")
-        await until(lambda: all(tunnel.said for tunnel in backend.tunnels))
-        await asyncio.sleep(0.5)
-        assert sum(tunnel.said for tunnel in backend.tunnels) < 40 * MIB
-        for _ in range(100):
-            await client.ping(1)
-        assert not client.closed.is_set()
-        async with asyncio.TaskGroup() as reading:
-            drains = [reading.create_task(data.read_all()) for data in pairs]
-            for _ in range(100):
-                assert await client.pongs.get() == 1
-            for drain in drains:
-                drain.cancel()
-
-
-async def test_a_client_that_asks_for_answers_and_reads_none_is_hung_up_on() -> None:
-    backend = MemoryBackend()
-    async with streaming_server.running(backend) as streaming:
-        async with connected(streaming.exec_url(command("blocks", "16000")), limit=64 * 1024) as client:
-            await client.open_all(*OUTPUTS)
-            async with asyncio.timeout(30):
-                with pytest.raises(ConnectionError):
-                    await ask_for_ever(client)
-        await until(lambda: backend.open == 0)
-
-
-async def test_streams_beyond_the_limit_are_refused_and_the_others_go_on() -> None:
-    backend = MemoryBackend()
-    async with streaming_server.running(backend) as streaming:
-        async with connected(streaming.port_forward_url("s", []), FORWARD) as client:
-            pairs = [await pair(client, 7, number) for number in range(MOST_STREAMS // 2)]
-            beyond = await client.open({"streamType": "error", "port": "7", "requestID": "beyond"})
-            assert beyond.reset == 3
-            assert backend.open == len(pairs)
-            for data, _ in pairs:
-                await data.write(b"x", fin=True)
-            for data, error in pairs:
-                assert await data.read_all() == b"x"
-                await error.finish()
-            data, _ = await pair(client, 7, len(pairs))
-            await data.write(b"y", fin=True)
-            assert await data.read_all() == b"y"
-        await until(lambda: backend.open == 0)
-
-
-async def test_each_half_of_a_forwarded_connection_ends_by_itself() -> None:
-    backend = MemoryBackend()
-    async with streaming_server.running(backend) as streaming:
-        async with connected(streaming.port_forward_url("s", []), FORWARD) as client:
-            data, _ = await pair(client, 17, 0)
-            assert await data.read_all() == b"word", "the pod has ended its half"
-            await data.write(b"more")
-            await until(lambda: backend.tunnels[0].heard == 4)
-            assert not backend.tunnels[0].ended
-            await data.write(b" and the end", fin=True)
-            await until(lambda: backend.open == 0)
-            assert backend.tunnels[0].heard == 16
-
-
-async def test_a_slow_writer_of_input_is_held_by_the_command() -> None:
-    backend = MemoryBackend()
-    async with (
-        streaming_server.running(backend) as streaming,
-        connected(streaming.exec_url(command("hang", stdin=True))) as client,
-    ):
-        streams = await client.open_all("error", "stdin", "stdout", "stderr")
-        assert await fill(streams["stdin"]) < 20 * MIB
-        assert backend.sessions[0].written < 2 * MIB
-
-
 async def test_a_client_may_take_its_time_to_fetch_the_end() -> None:
     async with (
         streaming_server.running(MemoryBackend()) as streaming,
@@ -430,72 +226,6 @@ async def test_a_fault_of_ours_ends_what_it_concerns_with_words() -> None:
             await data.write(b"x", fin=True)
             assert await data.read_all() == b"x"
         await until(lambda: backend.open == 0)
-
-
-async def test_two_hundred_sessions_at_once() -> None:
-    backend = MemoryBackend()
-
-    async def one(number: int) -> None:
-        async with connected(streaming.exec_url(command("cat", stdin=True))) as client:
-            streams = await client.open_all("error", "stdin", "stdout", "stderr")
-            said = f"session {number} ".encode() * 10_000
-            await streams["stdin"].write(said, fin=True)
-            assert await streams["stdout"].read_all() == said
-            assert exit_code(await streams["error"].read_all()) == 0
-
-    async with streaming_server.running(backend) as streaming:
-        async with asyncio.TaskGroup() as tasks:
-            for number in range(200):
-                tasks.create_task(one(number))
-        await until(lambda: backend.open == 0)
-
-
-async def test_a_port_that_refuses_hurts_no_other_pair() -> None:
-    backend = MemoryBackend()
-    async with streaming_server.running(backend) as streaming:
-        async with connected(streaming.port_forward_url("s", []), FORWARD) as client:
-            echo, quiet = await pair(client, 7, 0)
-            refused, said = await pair(client, 1, 1)
-            assert b"the connection was refused" in await said.read_all()
-            assert (refused.reset, said.reset) == (5, 5)
-            await echo.write(b"hello", fin=True)
-            assert await echo.read_all() == b"hello"
-            assert await quiet.read_all() == b""
-            for number in range(100):
-                data, _ = await pair(client, 9, number + 2)
-                await data.write(b"abc", fin=True)
-                assert await data.read_all() == b"3"
-        await until(lambda: backend.open == 0)
-
-
-async def test_a_client_that_resets_a_pair_ends_it() -> None:
-    backend = MemoryBackend()
-    async with (
-        streaming_server.running(backend) as streaming,
-        connected(streaming.port_forward_url("s", []), FORWARD) as client,
-    ):
-        data, error = await pair(client, 7, 0)
-        await until(lambda: backend.open == 1)
-        await data.abort()
-        await until(lambda: backend.open == 0)
-        assert await error.read_all() == b""
-        other, _ = await pair(client, 7, 1)
-        await other.write(b"x", fin=True)
-        assert await other.read_all() == b"x"
-
-
-async def test_bad_pairs_are_refused_and_lonely_ones_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cellwire.stream.spdy_session.CREATION", 0.2)
-    async with (
-        streaming_server.running(MemoryBackend()) as streaming,
-        connected(streaming.port_forward_url("s", []), FORWARD) as client,
-    ):
-        for headers in ({"streamType": "data", "port": "0"}, {"streamType": "x", "port": "7"}, {"port": "70000"}):
-            bad = await client.open(headers)
-            assert await bad.read_all() == b""
-            assert bad.reset == 3
-        lonely = await client.open({"streamType": "error", "port": "7", "requestID": "9"})
-        assert b"timed out" in await lonely.read_all()
 
 
 async def test_a_server_that_stops_ends_its_sessions() -> None:
