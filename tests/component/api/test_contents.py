@@ -108,3 +108,18 @@ async def test_images_are_pulled_with_the_logins_of_pull_secrets(tmp_path: Path)
         await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
         (double,) = it.fleet.doubles.values()
         assert double.logins == [("ann", "pw")]
+
+
+async def test_an_image_that_is_a_volume_is_pulled_with_the_login_for_its_own_registry(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        for name, host, user in (("code", "code.test", "ann"), ("models", "models.test/team", "bob")):
+            login = (f"--docker-server={host}", f"--docker-username={user}", "--docker-password=pw")
+            await it.ok("create", "secret", "docker-registry", name, *login)
+        shown = {"name": "m", "image": {"reference": "models.test/team/model:1"}}
+        mounted = {"image": "code.test/web:1", "volumeMounts": [{"name": "m", "mountPath": "/m"}]}
+        secrets = [{"name": "code"}, {"name": "models"}]
+        given = manifest(imagePullSecrets=secrets, container=mounted, volumes=[shown])
+        await it.ok("apply", "-f", "-", stdin=given)
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
+        (double,) = it.fleet.doubles.values()
+        assert sorted(double.logins) == [("ann", "pw"), ("bob", "pw")]

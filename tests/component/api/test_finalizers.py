@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.cells_double import cells
 from tests.support.pods_api import PodsApiWorld, world
 
 WAITS = ["example.com/waits"]
@@ -68,6 +69,26 @@ async def test_a_pod_that_a_finalizer_keeps_has_ended_and_given_its_cell_back(tm
         await it.ok("delete", "pod", "kept", "--wait=false", "--force", "--grace-period=0")
         assert "kept" in await it.ok("get", "pod", "kept")
         await let_go(it, "pod")
+
+
+async def test_what_finalizers_keep_is_kept_by_the_next_controller_and_let_go_by_it(tmp_path: Path) -> None:
+    async with cells() as fleet:
+        async with world(tmp_path, fleet) as it:
+            for kind in ("Pod", "ConfigMap"):
+                await it.ok("create", "-f", "-", stdin=named(kind, finalizers=WAITS))
+            await it.ok("wait", "--for=condition=Ready", "pod/kept", "--timeout=30s")
+            await it.ok("delete", "pod/kept", "configmap/kept", "--wait=false")
+            await it.ok("wait", "--for=jsonpath={.status.phase}=Failed", "pod/kept", "--timeout=15s")
+        async with world(tmp_path, fleet) as it:
+            assert (await it.ok("get", "pod/kept", "configmap/kept", "-o", "name")).split() == [
+                "pod/kept",
+                "configmap/kept",
+            ]
+            for kind in ("pod", "configmap"):
+                await let_go(it, kind)
+        async with world(tmp_path, fleet) as it:
+            assert await it.ok("get", "pods", "-o", "name") == ""
+        assert len(fleet.doubles) == 1
 
 
 async def test_a_namespace_stays_while_a_finalizer_holds_it_or_anything_in_it(tmp_path: Path) -> None:
