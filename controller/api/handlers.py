@@ -25,6 +25,7 @@ from controller.api.requests import (
     number,
     selected,
     shown,
+    written,
 )
 from controller.api.watch import watch
 from controller.objects import patches
@@ -65,7 +66,7 @@ class Handlers:
         given = await body(request)
         how = await how_of(request)
         made = await self._library.create(resource, request.match_info.get("namespace", ""), given, how)
-        return told(answer(made, 201), how)
+        return told(written(request, made, 201), how)
 
     async def replace(self, request: web.Request, resource: Resource, part: str = "") -> web.StreamResponse:
         """The whole object anew."""
@@ -75,7 +76,7 @@ class Handlers:
         if (wanted.get("metadata") or {}).get("name", name) != name:
             raise bad_request(f"the name of the object does not match the name on the URL ({name})")
         changed = await self._library.change(resource, namespace, name, lambda _: wanted, how)
-        return told(answer(changed), how)
+        return told(written(request, changed), how)
 
     async def patch(self, request: web.Request, resource: Resource, part: str = "") -> web.StreamResponse:
         """A part of an object, or what one manager wants of it."""
@@ -92,7 +93,7 @@ class Handlers:
         changed = await self._library.change(
             resource, namespace, name, lambda before: patched(resource, before, patch, kind), how
         )
-        return told(answer(changed), how)
+        return told(written(request, changed), how)
 
     async def _apply(self, request: web.Request, resource: Resource, namespace: str, name: str) -> web.StreamResponse:
         config = await applied_body(request)
@@ -101,7 +102,7 @@ class Handlers:
             raise bad_request("fieldManager is required for apply patch")
         force = flag(request, "force")
         made, created = await self._library.apply(resource, namespace, name, config, how, force=force)
-        return told(answer(made, 201 if created else 200), how)
+        return told(written(request, made, 201 if created else 200), how)
 
     async def delete(self, request: web.Request, resource: Resource) -> web.StreamResponse:
         """The end of one object, or its beginning."""

@@ -24,21 +24,23 @@ from controller.objects.fields import Json, bad_request
 from controller.objects.resource import Resource
 
 LARGEST_BODY = 3 << 20
-JSON_TYPES = ("application/json", "")
+YAML = "application/yaml"
+OBJECT_TYPES = ("application/json", YAML, "")
+META = "meta.k8s.io/v1"
 
 
-async def body(request: web.Request, types: tuple[str, ...] = JSON_TYPES) -> Json:
-    """The object in a request's body; an empty one for none. Raises Fault where it is not JSON, or no object."""
+async def body(request: web.Request, types: tuple[str, ...] = OBJECT_TYPES) -> Json:
+    """The object in a request's body; an empty one for none. Raises Fault where it cannot be read, or is no object."""
     found = await any_body(request, types)
     if found is None:
         return {}
     if not isinstance(found, dict):
-        raise bad_request("the body of the request must be a JSON object")
+        raise bad_request("the body of the request must be an object")
     return cast("Json", found)
 
 
 async def any_body(request: web.Request, types: tuple[str, ...]) -> object:
-    """The JSON in a request's body, None for none."""
+    """What a request's body says, None for none."""
     data = await request.read()
     if not data:
         return None
@@ -51,7 +53,8 @@ async def any_body(request: web.Request, types: tuple[str, ...]) -> object:
         fault.reason = "UnsupportedMediaType"
         raise fault
     try:
-        found: object = msgspec.json.decode(data)
+        is_yaml = request.content_type == YAML
+        found: object = await asyncio.to_thread(yaml_bodies.load, data) if is_yaml else msgspec.json.decode(data)
         _plain(found)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise bad_request(f"the body of the request cannot be read as JSON: {error}") from error
@@ -121,10 +124,26 @@ def wants_table(request: web.Request) -> bool:
     return "as=Table" in first
 
 
+def wants_metadata(request: web.Request) -> bool:
+    """Whether the client accepts the metadata of objects alone, as collectors of garbage do."""
+    first = request.headers.get("Accept", "").split(",")[0]
+    return "as=PartialObjectMetadata" in first
+
+
+def metadata_of(one: Json) -> Json:
+    """An object's metadata alone, as an object."""
+    return {"kind": "PartialObjectMetadata", "apiVersion": META, "metadata": one["metadata"]}
+
+
+def written(request: web.Request, one: Json, status: int = 200) -> web.Response:
+    """An object that was written, or its metadata alone."""
+    return answer(metadata_of(one) if wants_metadata(request) else one, status)
+
+
 def shown(request: web.Request, resource: Resource, one: Json) -> web.Response:
-    """One object, or a table of it."""
+    """One object, a table of it, or its metadata alone."""
     if not wants_table(request):
-        return answer(one)
+        return written(request, one)
     return answer(as_table(request, resource, [one], one["metadata"].get("resourceVersion", "")))
 
 
@@ -136,7 +155,7 @@ def as_table(request: web.Request, resource: Resource, objects: list[Json], revi
 
 
 def listed(request: web.Request, resource: Resource, objects: Objects, namespace: str = "") -> web.Response:
-    """A list of objects, or a table of it; in pieces where the client sets a limit."""
+    """A list of objects, a table of it, or their metadata alone; in pieces where the client sets a limit."""
     matches, limit = selected(request, resource), number(request, "limit")
     rest = (one for one in objects.after(_continued(request.query.get("continue", "")), namespace) if matches(one))
     metadata: Json = {"resourceVersion": str(objects.revisions.last)}
@@ -148,6 +167,9 @@ def listed(request: web.Request, resource: Resource, objects: Objects, namespace
     if wants_table(request):
         shown = as_table(request, resource, found, metadata["resourceVersion"])
         return answer({**shown, "metadata": metadata})
+    if wants_metadata(request):
+        items = [metadata_of(one) for one in found]
+        return answer({"kind": "PartialObjectMetadataList", "apiVersion": META, "metadata": metadata, "items": items})
     kind = f"{resource.kind}List"
     return answer({"kind": kind, "apiVersion": resource.api_version, "metadata": metadata, "items": found})
 

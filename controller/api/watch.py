@@ -14,7 +14,7 @@ import msgspec
 from aiohttp import web
 
 from cellwire.faults import Fault
-from controller.api.requests import as_table, flag, number, selected, until, wants_table
+from controller.api.requests import as_table, flag, metadata_of, number, selected, until, wants_metadata, wants_table
 from controller.api.statuses import status_of
 from controller.objects.collection import ObjectChange, Objects
 from controller.objects.fields import Json
@@ -42,7 +42,7 @@ class _Watch:
         self._namespace = namespace
         self._matches = selected(request, resource)
         self._bookmarks = bookmarks if flag(request, "allowWatchBookmarks") else 0.0
-        self._table = wants_table(request)
+        self._table, self._metadata = wants_table(request), wants_metadata(request)
         self._response = web.StreamResponse(headers={"Content-Type": "application/json"})
 
     async def serve(self) -> web.StreamResponse:
@@ -94,7 +94,7 @@ class _Watch:
     def _said(self, kind: str, one: Json) -> Json:
         if self._table:
             one = as_table(self._request, self._resource, [one], one["metadata"]["resourceVersion"])
-        return {"type": kind, "object": one}
+        return {"type": kind, "object": metadata_of(one) if self._metadata else one}
 
     async def _send(self, lines: Iterable[Json]) -> None:
         """Many lines by few writes: each is a record of TLS and a system call."""
@@ -115,6 +115,8 @@ class _Watch:
         marked: Json = {"kind": kind, "apiVersion": version, "metadata": metadata}
         if self._table:
             marked = as_table(self._request, self._resource, [], str(revision))
+        elif self._metadata:
+            marked = metadata_of(marked)
         await self._send([{"type": "BOOKMARK", "object": marked}])
 
 

@@ -26,6 +26,15 @@ POD = {
 _MAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": {"a": "1"}}
 _BAD_POD = {**POD, "metadata": {"name": "bad"}, "spec": {"containerz": []}}
 _TWICE = {**POD, "metadata": {"name": "bad"}, "spec": {"containers": [POD["spec"]["containers"][0]] * 2}}  # type: ignore[index]
+_HANDED_OVER = {**_MAP, "metadata": {"name": "over"}}
+_SLICE = {
+    "apiVersion": "discovery.k8s.io/v1",
+    "kind": "EndpointSlice",
+    "metadata": {"name": "slice", "labels": {"kubernetes.io/service-name": "d"}},
+    "addressType": "IPv4",
+    "endpoints": [{"addresses": ["10.9.8.7"]}],
+    "ports": [{"port": 8080}],
+}
 _QUOTA = '{"spec":{"hard":{"pods":"1"}}}'
 
 
@@ -83,6 +92,12 @@ COMMANDS = (
     case("apply -f -", _TWICE),
     case("apply -f -", {**POD, "metadata": {"name": "Not_A_Name"}}),
     case("apply -f -", {"apiVersion": "foo/v1", "kind": "Bar", "metadata": {"name": "b"}}),
+    case("apply -f -", _HANDED_OVER),
+    case("apply --server-side -f -", _HANDED_OVER),
+    case("apply --server-side -f -", {**_HANDED_OVER, "data": {"a": "2"}}),
+    case("apply --server-side --field-manager=other -f -", {**_HANDED_OVER, "data": {"a": "3"}}),
+    case("get configmap over -o jsonpath={.metadata.managedFields[*].manager} --show-managed-fields"),
+    case('patch configmap over --type=json -p [{"op":"replace","path":"/metadata/managedFields","value":[{}]}]'),
     case("create configmap m --from-literal=a=1"),
     case("create configmap m --from-literal=a=1"),
     case("replace -f -", _MAP),
@@ -111,6 +126,19 @@ COMMANDS = (
     case("get rs --no-headers=false"),
     case("expose deployment d --port=80"),
     case("get services d"),
+    case("create -f -", _SLICE),
+    case("describe service d"),
+    case("get endpointslice slice -o jsonpath={.ports}"),
+    case("set resources deployment/d --requests=cpu=1m"),
+    case("set serviceaccount deployment/d bot"),
+    case("get deployment d --subresource=scale -o name"),
+    case('patch deployment d --subresource=scale --type=merge -p {"spec":{"replicas":0}}'),
+    case("scale deployment d --replicas=1 --current-replicas=5"),
+    case("label service d k=v --dry-run=server"),
+    case("annotate deployment d k=v --overwrite"),
+    case('patch service d -p {"spec":{"clusterIP":"10.0.0.99"}}'),
+    case('patch deployment d -p {"spec":{"selector":{"matchLabels":{"app":"z"}}}}'),
+    case("delete service d --dry-run=server"),
     case("create job j --image=busybox -- true"),
     case("get jobs"),
     case("create cronjob cj --image=busybox --schedule=*/5_*_*_*_* -- true"),
@@ -131,6 +159,16 @@ COMMANDS = (
     case("api-resources --api-group=apps --no-headers -o name"),
     case("get --raw /healthz"),
     case("get --raw /nope"),
+    case("get --raw /api/v1/"),
+    case("get --raw /apis/apps/"),
+    case("get --raw /apis/"),
+    case("get --raw /"),
+    case("get pods --as=nobody-of-ours --as-uid=x"),
+    case("get pod p --subresource=status -o name"),
+    case("taint nodes nope a=b:NoSchedule"),
+    case("drain nope"),
+    case("explain deployments.spec.strategy"),
+    case("explain cronjob.spec.schedule"),
     case("get events --field-selector=involvedObject.name=none"),
     case("wait --for=jsonpath={.metadata.name}=p pod/p --timeout=5s"),
     case("wait --for=condition=Nope pod/p --timeout=1s"),

@@ -1,13 +1,19 @@
 """What kubectl and generated clients rely on beside the verbs: ports with names, bookkeeping, discovery, reviews."""
 
+import base64
 import json
 import shutil
+import ssl
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from aiohttp import ClientSession, TCPConnector
 
-from tests.support.pods_api import manifest, world
+from tests.support.pods_api import PodsApiWorld, manifest, world
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed: NOTHING here ran")
 
@@ -26,6 +32,56 @@ SLICE = {
     "ports": [{"port": 8080}],
 }
 APPLY = ("apply", "--server-side", "-f", "-")
+
+
+METADATA = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
+
+
+@asynccontextmanager
+async def asking(it: PodsApiWorld) -> AsyncGenerator[ClientSession]:
+    """A client that is no kubectl, with the rights of the kubeconfig."""
+    known = yaml.safe_load(Path(it.kubeconfig).read_text())
+    cluster, user = known["clusters"][0]["cluster"], known["users"][0]["user"]
+    tls = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
+    headers = {"Authorization": f"Bearer {user['token']}"}
+    async with ClientSession(cluster["server"], connector=TCPConnector(ssl=tls), headers=headers) as session:
+        yield session
+
+
+async def test_metadata_alone_is_shown_to_who_wants_no_more(tmp_path: Path) -> None:
+    place = "/api/v1/namespaces/default/secrets"
+    async with world(tmp_path) as it, asking(it) as session:
+        await it.ok("create", "secret", "generic", "s", "--from-literal=a=hidden")
+        async with session.get(place, headers={"Accept": METADATA.format("List")}) as answer:
+            listed = await answer.json()
+        assert (listed["kind"], listed["apiVersion"]) == ("PartialObjectMetadataList", "meta.k8s.io/v1")
+        assert [(one["kind"], one["metadata"]["name"]) for one in listed["items"]] == [("PartialObjectMetadata", "s")]
+        assert set(listed["items"][0]) == {"kind", "apiVersion", "metadata"}
+        accept = {"Accept": METADATA.format("")}
+        async with session.get(f"{place}/s", headers=accept) as answer:
+            assert set(await answer.json()) == {"kind", "apiVersion", "metadata"}
+        patch, kind = '{"metadata":{"labels":{"a":"b"}}}', {"Content-Type": "application/merge-patch+json"}
+        async with session.patch(f"{place}/s", data=patch, headers={**accept, **kind}) as answer:
+            changed = await answer.json()
+        assert (changed["kind"], changed["metadata"]["labels"]) == ("PartialObjectMetadata", {"a": "b"})
+        async with session.get(f"{place}?watch=1&timeoutSeconds=1", headers=accept) as answer:
+            event = json.loads(await answer.content.readline())
+        assert (event["type"], set(event["object"])) == ("ADDED", {"kind", "apiVersion", "metadata"})
+
+
+async def test_a_manifest_may_be_sent_as_the_yaml_that_it_is(tmp_path: Path) -> None:
+    place, kind = "/api/v1/namespaces/default/configmaps", {"Content-Type": "application/yaml"}
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata:\n  a: |\n    1\n"
+    async with world(tmp_path) as it, asking(it) as session:
+        async with session.post(place, data=text, headers=kind) as answer:
+            assert (answer.status, (await answer.json())["data"]) == (201, {"a": "1\n"})
+        async with session.put(f"{place}/c", data=text.replace("    1", "    2"), headers=kind) as answer:
+            assert (answer.status, (await answer.json())["data"]) == (200, {"a": "2\n"})
+        async with session.post(place, data="a: &a [1]\nb: *a", headers=kind) as answer:
+            assert (answer.status, "aliases" in (await answer.json())["message"]) == (400, True)
+        async with session.post(place, data="a=b", headers={"Content-Type": "text/plain"}) as answer:
+            assert answer.status == 415
+            assert "supported: application/json, application/yaml" in (await answer.json())["message"]
 
 
 async def test_who_goes_over_to_server_side_apply_has_no_conflict_with_itself(tmp_path: Path) -> None:
