@@ -16,7 +16,7 @@ from functools import partial
 import structlog
 
 from cellwire.faults import Fault, Kind
-from controller.objects import admission, collecting, managed
+from controller.objects import admission, collecting, managed, namespace_remains
 from controller.objects.admission import How
 from controller.objects.collection import Objects, RevisionCounter
 from controller.objects.fields import Cause, Invalid, Json
@@ -314,3 +314,7 @@ async def _tidy(library: Library, namespaces: Namespaces) -> None:
         except Fault as fault:
             if fault.kind is not Kind.NOT_FOUND:
                 raise
+    for name in ending:
+        if namespaces.objects.get("", name) is not None:
+            left = [(resource.key, one) for resource, one in library.everything(name)]
+            await namespaces.change("", name, partial(namespace_remains.told, left=left, now=library.now()))

@@ -98,6 +98,8 @@ async def test_a_namespace_stays_while_a_finalizer_holds_it_or_anything_in_it(tm
         await it.ok("create", "-n", "held", "-f", "-", stdin=named("ConfigMap", finalizers=WAITS))
         await it.ok("delete", "ns", "held", "--wait=false")
         await it.until("deletionTimestamp", "get", "cm", "kept", "-n", "held", "-o", "yaml")
+        said = "Some content in the namespace has finalizers remaining: example.com/waits in 1 resource instances"
+        await it.until(said, "describe", "ns", "held")
         await it.ok("patch", "cm", "kept", "-n", "held", "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
         await it.ok("wait", "--for=delete", "cm/kept", "-n", "held", "--timeout=15s")
         assert "Terminating" in await it.ok("get", "ns", "held")
