@@ -9,10 +9,11 @@ from ipaddress import ip_address
 from typing import Any
 
 from controller.objects.fields import Check, Json, Report, dns_label, integer, one_of, quantity
-from controller.objects.kept import BROUGHT
+from controller.objects.kinds_without_effect import WITHOUT_EFFECT
 from controller.objects.quota_rules import known
 from controller.objects.resource import EVERY, NAMED, READ, STATUS, Resource, Subresource
-from controller.objects.schema import core, networking, nodes, policies, rbac, services
+from controller.objects.schema import coordination, core, nodes, policies, services
+from controller.objects.storage_kinds import CLAIMS, VOLUMES
 
 LARGEST = 1 << 20
 # Of a slice, as Kubernetes bounds it.
@@ -203,13 +204,6 @@ def _address(value: Any, field: str, report: Report) -> None:
         report.invalid(field, value, "must be a valid IP address")
 
 
-def _says(sentence: str) -> Any:
-    def warnings(_one: Json) -> Sequence[str]:
-        return (sentence,)
-
-    return warnings
-
-
 NAMESPACES = Resource(
     name="namespaces",
     kind="Namespace",
@@ -280,7 +274,6 @@ ENDPOINT_SLICES = Resource(
     check=_slice,
     defaults=_slice_filled,
 )
-_UNUSED = "is kept, and has no effect here"
 QUOTAS = Resource(
     name="resourcequotas",
     kind="ResourceQuota",
@@ -290,50 +283,10 @@ QUOTAS = Resource(
     warnings=_quota_warnings,
     subresources=(Subresource("status", "ResourceQuota", STATUS),),
 )
-BUDGETS = Resource(
-    name="poddisruptionbudgets",
-    kind="PodDisruptionBudget",
-    type=policies.PodDisruptionBudget,
-    group="policy",
-    short=("pdb",),
-    subresources=(Subresource("status", "PodDisruptionBudget", STATUS),),
-    generation=True,
-    warnings=_says(f"this PodDisruptionBudget {_UNUSED}: no node is ever drained, each pod has its own cell"),
-)
-NETWORK_POLICIES = Resource(
-    name="networkpolicies",
-    kind="NetworkPolicy",
-    type=networking.NetworkPolicy,
-    group="networking.k8s.io",
-    short=("netpol",),
-    generation=True,
-    warnings=_says(f"this NetworkPolicy {_UNUSED}: traffic between cells is held by the cloud's security groups"),
-)
-PRIORITY_CLASSES = Resource(
-    name="priorityclasses",
-    kind="PriorityClass",
-    type=policies.PriorityClass,
-    group="scheduling.k8s.io",
-    namespaced=False,
-    short=("pc",),
-    warnings=_says(f"this PriorityClass {_UNUSED}: every pod gets a cell of its own, none must give way"),
-)
-_RIGHTS = f"{_UNUSED}: rights come with tokens (chinampa token create --role)"
-_RBAC = "rbac.authorization.k8s.io"
-RIGHTS = tuple(
-    Resource(
-        name=f"{kind.__name__.lower()}s",
-        kind=kind.__name__,
-        type=kind,
-        group=_RBAC,
-        namespaced=not kind.__name__.startswith("Cluster"),
-        warnings=_says(f"this {kind.__name__} {_RIGHTS}"),
-    )
-    for kind in (rbac.Role, rbac.RoleBinding, rbac.ClusterRole, rbac.ClusterRoleBinding)
-)
+LEASES = Resource(name="leases", kind="Lease", type=coordination.Lease, group="coordination.k8s.io")
 # Kept as they are, in the store.
 STORED = (
     *(CONFIG_MAPS, SECRETS, SERVICE_ACCOUNTS, SERVICES, ENDPOINTS, ENDPOINT_SLICES, QUOTAS),
-    *(BUDGETS, NETWORK_POLICIES, PRIORITY_CLASSES, *RIGHTS),
-    *BROUGHT,
+    *(LEASES, CLAIMS, VOLUMES),
+    *WITHOUT_EFFECT,
 )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from controller.objects.fields import Json, Report, one_of
-from controller.objects.resource import NAMED, STATUS, Resource, Subresource
+from controller.objects.resource import NAMED, Resource
 from controller.objects.schema import batch
 from controller.workloads import schedule
-from controller.workloads.checks import COUNT, TemplateRules, unchanged
+from controller.workloads.checks import COUNT, TemplateRules, unchanged, workload
 from controller.workloads.jobs import INDEXES, MOST_INDEXES, ranges
 
 MOST_RULES = 20
@@ -104,19 +106,15 @@ def job_row(templates: TemplateRules) -> Resource:
         labelled = {**template, "metadata": {**metadata, "labels": {**(metadata.get("labels") or {}), **own}}}
         return {**one, "spec": {**spec, "selector": {"matchLabels": {_UID: uid}}, "template": labelled}}
 
-    return Resource(
-        name="jobs",
-        kind="Job",
-        type=batch.Job,
-        group="batch",
-        categories=("all",),
-        subresources=(Subresource("status", "Job", STATUS),),
-        selectable=(*NAMED, "status.successful"),
+    row = workload(
+        batch.Job,
+        "batch",
+        short=(),
         check=check,
         defaults=filled,
         warnings=lambda one: templates.warnings(one["spec"]["template"], "spec.template.spec"),
-        generation=True,
     )
+    return replace(row, selectable=(*NAMED, "status.successful"))
 
 
 def _job_filled(spec: Json, templates: TemplateRules) -> Json:
@@ -159,18 +157,13 @@ def cron_job_row(templates: TemplateRules) -> Resource:
         inner = {**template["spec"], "template": templates.filled(template["spec"]["template"])}
         return {**one, "spec": {**spec, "jobTemplate": {**template, "spec": inner}}}
 
-    return Resource(
-        name="cronjobs",
-        kind="CronJob",
-        type=batch.CronJob,
-        group="batch",
+    return workload(
+        batch.CronJob,
+        "batch",
         short=("cj",),
-        categories=("all",),
-        subresources=(Subresource("status", "CronJob", STATUS),),
         check=check,
         defaults=filled,
         warnings=lambda one: templates.warnings(
             one["spec"]["jobTemplate"]["spec"]["template"], "spec.jobTemplate.spec.template.spec"
         ),
-        generation=True,
     )

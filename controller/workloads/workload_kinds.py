@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from controller.objects.fields import Json, Report, dns_label, integer, one_of
-from controller.objects.kept import check_claim
-from controller.objects.resource import STATUS, Resource, Subresource
+from controller.objects.resource import Resource
 from controller.objects.schema import apps, core
 from controller.objects.selectors import matches
+from controller.objects.storage_kinds import check_claim
 from controller.workloads.batch_kinds import cron_job_row, job_row
-from controller.workloads.checks import COUNT, TemplateRules, unchanged
-
-_SCALE = Subresource("scale", "Scale", STATUS, "autoscaling")
+from controller.workloads.checks import COUNT, TemplateRules, scaled, unchanged, workload
 
 
 def _revision(one: Json, before: Json | None, report: Report) -> None:
@@ -34,9 +32,9 @@ Checking = Callable[[Json, Json | None, Report], None]
 def resources(templates: TemplateRules) -> tuple[Resource, ...]:
     """The rows of all workloads, for pods of which this is known."""
     return (
-        _apps("deployments", "deploy", apps.Deployment, templates, _deployment_filled, _deployment),
-        _apps("replicasets", "rs", apps.ReplicaSet, templates, _replicas_filled, _replicas),
-        _apps("statefulsets", "sts", apps.StatefulSet, templates, _stateful_filled, _stateful),
+        _apps("deploy", apps.Deployment, templates, _deployment_filled, _deployment),
+        _apps("rs", apps.ReplicaSet, templates, _replicas_filled, _replicas),
+        _apps("sts", apps.StatefulSet, templates, _stateful_filled, _stateful),
         _controller_row(templates),
         _daemon_row(templates),
         _REVISIONS,
@@ -46,7 +44,6 @@ def resources(templates: TemplateRules) -> tuple[Resource, ...]:
 
 
 def _apps(
-    name: str,
     short: str,
     kind: type[apps.Deployment | apps.ReplicaSet | apps.StatefulSet],
     templates: TemplateRules,
@@ -70,19 +67,10 @@ def _apps(
         full = fill(one["spec"])
         return {**one, "spec": {**full, "template": templates.filled(full["template"])}}
 
-    return Resource(
-        name=name,
-        kind=kind.__name__,
-        type=kind,
-        group="apps",
-        short=(short,),
-        categories=("all",),
-        subresources=(_SCALE, Subresource("status", kind.__name__, STATUS)),
-        check=checked,
-        defaults=filled,
-        warnings=lambda one: (*templates.warnings(one["spec"]["template"], "spec.template.spec"), *_unused(one)),
-        generation=True,
-    )
+    def warnings(one: Json) -> tuple[str, ...]:
+        return (*templates.warnings(one["spec"]["template"], "spec.template.spec"), *_unused(one))
+
+    return scaled(workload(kind, "apps", short=(short,), check=checked, defaults=filled, warnings=warnings))
 
 
 def _unused(one: Json) -> list[str]:
@@ -120,18 +108,15 @@ def _controller_row(templates: TemplateRules) -> Resource:
         selector = spec.get("selector") or template["metadata"]["labels"]
         return {**one, "spec": {**spec, "selector": selector, "template": template}}
 
-    return Resource(
-        name="replicationcontrollers",
-        kind="ReplicationController",
-        type=core.ReplicationController,
+    row = workload(
+        core.ReplicationController,
+        "",
         short=("rc",),
-        categories=("all",),
-        subresources=(_SCALE, Subresource("status", "ReplicationController", STATUS)),
         check=check,
         defaults=filled,
         warnings=lambda one: templates.warnings(one["spec"]["template"], "spec.template.spec"),
-        generation=True,
     )
+    return scaled(row)
 
 
 def _daemon_row(templates: TemplateRules) -> Resource:
@@ -151,18 +136,13 @@ def _daemon_row(templates: TemplateRules) -> Resource:
         return {**one, "spec": {**spec, "template": templates.filled(spec["template"])}}
 
     why = "there are no nodes to run one on each, every pod has a cell of its own; use a Deployment, or a sidecar"
-    return Resource(
-        name="daemonsets",
-        kind="DaemonSet",
-        type=apps.DaemonSet,
-        group="apps",
+    return workload(
+        apps.DaemonSet,
+        "apps",
         short=("ds",),
-        categories=("all",),
-        subresources=(Subresource("status", "DaemonSet", STATUS),),
         check=check,
         defaults=filled,
         warnings=lambda _one: (f"this DaemonSet is kept, and runs no pod: {why}",),
-        generation=True,
     )
 
 

@@ -96,64 +96,26 @@ def _most_huge(facts: ContainerFacts) -> Iterator[Sample]:
 
 CPU = (
     Described("container_cpu_usage_seconds_total", COUNTER, _one(lambda f: f.usage.cpu_ns // SECOND)),
-    Described(
-        "container_cpu_user_seconds_total",
-        COUNTER,
-        _one(lambda f: f.figures.cpu_user_ns // SECOND),
-    ),
-    Described(
-        "container_cpu_system_seconds_total",
-        COUNTER,
-        _one(lambda f: f.figures.cpu_system_ns // SECOND),
-    ),
+    Described("container_cpu_user_seconds_total", COUNTER, _one(lambda f: f.figures.cpu_user_ns // SECOND)),
+    Described("container_cpu_system_seconds_total", COUNTER, _one(lambda f: f.figures.cpu_system_ns // SECOND)),
     Described("container_cpu_cfs_periods_total", COUNTER, _one(lambda f: f.figures.cpu_periods)),
-    Described(
-        "container_cpu_cfs_throttled_periods_total",
-        COUNTER,
-        _one(lambda f: f.figures.throttled_periods),
-    ),
-    Described(
-        "container_cpu_cfs_throttled_seconds_total",
-        COUNTER,
-        _one(lambda f: f.figures.throttled_ns // SECOND),
-    ),
+    Described("container_cpu_cfs_throttled_periods_total", COUNTER, _one(lambda f: f.figures.throttled_periods)),
+    Described("container_cpu_cfs_throttled_seconds_total", COUNTER, _one(lambda f: f.figures.throttled_ns // SECOND)),
 )
 MEMORY = (
-    Described(
-        "container_memory_usage_bytes",
-        GAUGE,
-        _one(lambda f: f.usage.memory_bytes),
-    ),
-    Described(
-        "container_memory_working_set_bytes",
-        GAUGE,
-        _one(lambda f: f.usage.working_set_bytes),
-    ),
+    Described("container_memory_usage_bytes", GAUGE, _one(lambda f: f.usage.memory_bytes)),
+    Described("container_memory_working_set_bytes", GAUGE, _one(lambda f: f.usage.working_set_bytes)),
     Described("container_memory_rss", GAUGE, _one(lambda f: f.usage.rss_bytes)),
     Described("container_memory_cache", GAUGE, _one(lambda f: f.figures.cache_bytes)),
     Described("container_memory_mapped_file", GAUGE, _one(lambda f: f.figures.mapped_bytes)),
     Described("container_memory_kernel_usage", GAUGE, _one(lambda f: f.figures.kernel_bytes)),
     Described("container_memory_swap", GAUGE, _one(lambda f: f.figures.swap_bytes)),
-    Described(
-        "container_memory_max_usage_bytes",
-        GAUGE,
-        _one(lambda f: f.figures.most_memory_bytes),
-    ),
-    Described(
-        "container_memory_failcnt",
-        COUNTER,
-        _one(lambda f: f.figures.memory_limit_hits),
-    ),
+    Described("container_memory_max_usage_bytes", GAUGE, _one(lambda f: f.figures.most_memory_bytes)),
+    Described("container_memory_failcnt", COUNTER, _one(lambda f: f.figures.memory_limit_hits)),
     Described("container_memory_failures_total", COUNTER, _faults),
+    Described("container_oom_events_total", COUNTER, _one(lambda f: f.usage.oom_kills)),
     Described(
-        "container_oom_events_total",
-        COUNTER,
-        _one(lambda f: f.usage.oom_kills),
-    ),
-    Described(
-        "container_hugetlb_usage_bytes",
-        GAUGE,
-        lambda f: [((one.size,), one.used) for one in f.figures.huge_pages],
+        "container_hugetlb_usage_bytes", GAUGE, lambda f: [((one.size,), one.used) for one in f.figures.huge_pages]
     ),
     Described("container_hugetlb_max_usage_bytes", GAUGE, _most_huge),
 )
@@ -164,17 +126,9 @@ DISK = (
     Described("container_fs_inodes_free", GAUGE, _disk(lambda f: f.inodes_free)),
     Described("container_fs_reads_bytes_total", COUNTER, _devices(lambda one: one.read_bytes)),
     Described("container_fs_reads_total", COUNTER, _devices(lambda one: one.reads)),
-    Described(
-        "container_fs_writes_bytes_total",
-        COUNTER,
-        _devices(lambda one: one.written_bytes),
-    ),
+    Described("container_fs_writes_bytes_total", COUNTER, _devices(lambda one: one.written_bytes)),
     Described("container_fs_writes_total", COUNTER, _devices(lambda one: one.writes)),
-    Described(
-        "container_blkio_device_usage_total",
-        COUNTER,
-        _block_io,
-    ),
+    Described("container_blkio_device_usage_total", COUNTER, _block_io),
 )
 TASKS = (
     Described("container_processes", GAUGE, _one(lambda f: f.usage.pids)),
@@ -182,44 +136,22 @@ TASKS = (
     Described("container_threads_max", GAUGE, _one(lambda f: f.figures.threads_max)),
     Described("container_file_descriptors", GAUGE, _one(lambda f: f.tasks.file_descriptors)),
     Described("container_sockets", GAUGE, _one(lambda f: f.tasks.sockets)),
-    Described(
-        "container_ulimits_soft",
-        GAUGE,
-        lambda f: [(("max_open_files",), f.open_files)] if f.open_files else [],
-    ),
+    Described("container_ulimits_soft", GAUGE, lambda f: [(("max_open_files",), f.open_files)] if f.open_files else []),
 )
 SPEC = (
     Described("container_spec_cpu_period", GAUGE, _one(lambda f: f.figures.cpu_period_us)),
     Described(
-        "container_spec_cpu_quota",
-        GAUGE,
-        lambda f: [((), f.figures.cpu_quota_us)] if f.figures.cpu_quota_us else [],
+        "container_spec_cpu_quota", GAUGE, lambda f: [((), f.figures.cpu_quota_us)] if f.figures.cpu_quota_us else []
     ),
     Described("container_spec_cpu_shares", GAUGE, _one(lambda f: f.figures.cpu_shares)),
-    Described(
-        "container_spec_memory_limit_bytes",
-        GAUGE,
-        _one(lambda f: f.usage.memory_limit),
-    ),
-    Described(
-        "container_spec_memory_reservation_limit_bytes",
-        GAUGE,
-        _one(lambda f: f.figures.memory_reservation),
-    ),
-    Described(
-        "container_spec_memory_swap_limit_bytes",
-        GAUGE,
-        _one(lambda f: f.figures.swap_limit),
-    ),
+    Described("container_spec_memory_limit_bytes", GAUGE, _one(lambda f: f.usage.memory_limit)),
+    Described("container_spec_memory_reservation_limit_bytes", GAUGE, _one(lambda f: f.figures.memory_reservation)),
+    Described("container_spec_memory_swap_limit_bytes", GAUGE, _one(lambda f: f.figures.swap_limit)),
     Described("container_start_time_seconds", GAUGE, _one(lambda f: f.started_at // SECOND)),
     Described("container_last_seen", GAUGE, _one(lambda f: f.seen_at // SECOND)),
 )
 PRESSURE = tuple(
-    Described(
-        f"container_pressure_{resource}_{word}_seconds_total",
-        COUNTER,
-        _pressure(resource, read),
-    )
+    Described(f"container_pressure_{resource}_{word}_seconds_total", COUNTER, _pressure(resource, read))
     for resource in accounting.PRESSURES
     for word, read in (("waiting", lambda one: one.some_ns), ("stalled", lambda one: one.full_ns))
 )

@@ -12,7 +12,8 @@ from controller.api.all_kinds import KEPT
 from controller.api.tables import table, table_of
 from controller.objects import admission, quota_rules
 from controller.objects.admission import How
-from controller.objects.kinds import ENDPOINT_SLICES, ENDPOINTS, NETWORK_POLICIES, QUOTAS
+from controller.objects.kinds import ENDPOINT_SLICES, ENDPOINTS, QUOTAS
+from controller.objects.kinds_without_effect import NETWORK_POLICIES
 from controller.objects.resource import Resource
 from controller.objects.shapes import LOOSE, ValueShape
 

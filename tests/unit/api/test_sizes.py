@@ -10,8 +10,8 @@ import pytest
 from cellwire.faults import Fault
 from controller.objects import admission, library
 from controller.objects.admission import How
-from controller.objects.kept import INGRESSES
 from controller.objects.kinds import STORED
+from controller.objects.kinds_without_effect import INGRESSES
 from controller.objects.sealing import Sealing
 from controller.pods.kind import PODS
 from tests.support.memory_store import MemoryStore

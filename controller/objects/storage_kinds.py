@@ -1,20 +1,15 @@
-"""Kinds that whole applications bring along: kept, and said aloud where nothing comes of them. Pure.
-
-What is refused would end `kubectl apply` of all the rest with an error; what is kept in silence would pass for done.
-"""
+"""Claims and volumes as rows of the table of kinds: what may be of them here, their defaults and warnings. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from controller.objects.fields import Json, Report, quantity
 from controller.objects.protection import CLAIM_PROTECTION, VOLUME_PROTECTION, protected
 from controller.objects.resource import STATUS, Resource, Subresource
-from controller.objects.schema import coordination, core, networking, storage
+from controller.objects.schema import core, storage
 
-_KEPT = "is kept, and has no effect here"
-_DOORS = "nothing opens a door to the outside; dial a Service by its name from a pod, or use kubectl port-forward"
-_MADE = (
+NOBODY_MAKES_VOLUMES = (
     "nothing here makes volumes; a claim is bound to a PersistentVolume of NFS (Amazon EFS is one) that somebody made"
 )
 MODES = ("ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod")
@@ -23,10 +18,6 @@ SOURCE = "nfs"
 _SPEC = frozenset(
     ("capacity", "accessModes", "claimRef", "persistentVolumeReclaimPolicy", "storageClassName", "mountOptions")
 ) | {"volumeMode", "nodeAffinity", "volumeAttributesClassName"}
-
-
-def _says(sentence: str) -> Callable[[Json], Sequence[str]]:
-    return lambda _one: (sentence,)
 
 
 def _volume(one: Json, before: Json | None, report: Report) -> None:
@@ -92,7 +83,9 @@ def _volume_filled(one: Json) -> Json:
 
 def _claim_warnings(one: Json) -> Sequence[str]:
     bound = (one.get("status") or {}).get("phase") == "Bound"
-    return () if bound else (f"this PersistentVolumeClaim is Pending until a volume matches it: {_MADE}",)
+    return (
+        () if bound else (f"this PersistentVolumeClaim is Pending until a volume matches it: {NOBODY_MAKES_VOLUMES}",)
+    )
 
 
 CLAIMS = Resource(
@@ -115,52 +108,3 @@ VOLUMES = Resource(
     defaults=_volume_filled,
     subresources=(Subresource("status", "PersistentVolume", STATUS),),
 )
-STORAGE_CLASSES = Resource(
-    name="storageclasses",
-    kind="StorageClass",
-    type=storage.StorageClass,
-    group="storage.k8s.io",
-    namespaced=False,
-    short=("sc",),
-    warnings=_says(f"this StorageClass {_KEPT} but as a name that claims and volumes share: {_MADE}"),
-)
-INGRESSES = Resource(
-    name="ingresses",
-    kind="Ingress",
-    type=networking.Ingress,
-    group="networking.k8s.io",
-    short=("ing",),
-    generation=True,
-    warnings=_says(f"this Ingress {_KEPT}: {_DOORS}"),
-    subresources=(Subresource("status", "Ingress", STATUS),),
-)
-INGRESS_CLASSES = Resource(
-    name="ingressclasses",
-    kind="IngressClass",
-    type=networking.IngressClass,
-    group="networking.k8s.io",
-    namespaced=False,
-    generation=True,
-    warnings=_says(f"this IngressClass {_KEPT}: {_DOORS}"),
-)
-AUTOSCALERS = Resource(
-    name="horizontalpodautoscalers",
-    kind="HorizontalPodAutoscaler",
-    type=coordination.HorizontalPodAutoscaler,
-    group="autoscaling",
-    version="v2",
-    short=("hpa",),
-    warnings=_says(
-        f"this HorizontalPodAutoscaler {_KEPT}: nothing scales by it; use kubectl scale, from a CronJob too"
-    ),
-    subresources=(Subresource("status", "HorizontalPodAutoscaler", STATUS),),
-)
-LIMIT_RANGES = Resource(
-    name="limitranges",
-    kind="LimitRange",
-    type=core.LimitRange,
-    short=("limits",),
-    warnings=_says(f"this LimitRange {_KEPT}: no container gets a size of it, and none is refused for it"),
-)
-LEASES = Resource(name="leases", kind="Lease", type=coordination.Lease, group="coordination.k8s.io")
-BROUGHT = (*(CLAIMS, VOLUMES, STORAGE_CLASSES, INGRESSES, INGRESS_CLASSES, AUTOSCALERS, LIMIT_RANGES, LEASES),)
