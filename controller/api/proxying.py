@@ -1,4 +1,4 @@
-"""pods/proxy: a request of HTTP is passed on to a port of a pod, and the answer back, byte for byte.
+"""pods/proxy and services/proxy: a request of HTTP is passed on to a port of a pod, and the answer back, byte for byte.
 
 The pod is asked by HTTP/1.0, so that its answer ends with the connection. It does not see by which right it was asked,
 and nothing that it answers is shown by a browser as a page of this API's.
@@ -7,8 +7,9 @@ and nothing that it answers is shown by a browser as a page of this API's.
 from __future__ import annotations
 
 import asyncio
+import random
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -17,7 +18,10 @@ from multidict import CIMultiDict
 
 from cellwire.faults import Fault, Kind
 from controller.objects.fields import Json, bad_request
+from controller.objects.kinds import SERVICES
+from controller.objects.library import Library
 from controller.pods.engine import Pods
+from controller.services import endpoints
 
 # For the beginning of an answer.
 PATIENCE = 60.0
@@ -41,11 +45,40 @@ class _Head(NamedTuple):
 
 async def proxy(request: web.Request, pods: Pods) -> web.StreamResponse:
     """Pass a request on. Raises Fault where the pod is not there, and where it answers no HTTP."""
-    scheme, name, said = _parts(request.match_info["name"])
-    if scheme not in {"", "http"}:
-        raise bad_request("a pod is asked as NAME or NAME:PORT, by HTTP without TLS")
+    name, said = _parts(request.match_info["name"])
     pod = pods.find(request.match_info["namespace"], name)
-    port = _port(pod, said)
+    return await _passed_on(request, pods, pod, _port(pod, said))
+
+
+async def proxy_service(request: web.Request, pods: Pods, library: Library) -> web.StreamResponse:
+    """Pass a request on to one of the pods that answer for a Service. Raises Fault where there is none."""
+    name, said = _parts(request.match_info["name"])
+    namespace = request.match_info["namespace"]
+    service = library.find(SERVICES, namespace, name)
+    ready = _ready(service, said, pods.objects.list(namespace))
+    if not ready:
+        raise Fault(Kind.UNAVAILABLE, f'services "{name}"', "no pod that is ready answers for it")
+    pod, port = random.choice(ready)  # noqa: S311, no secret
+    return await _passed_on(request, pods, pods.find(namespace, pod), port)
+
+
+def _ready(service: Json, said: str, pods: Iterable[Json]) -> list[tuple[str, int]]:
+    """The names of pods that answer for a Service, each with its number of the port that was said, or of the first."""
+    ports: list[Json] = service["spec"].get("ports") or []
+    wanted = [one for one in ports if said in {"", str(one["port"]), one.get("name")}]
+    if not wanted:
+        raise bad_request(f"the service has no port {said}")
+    called = wanted[0].get("name") or ""
+    return [
+        (member.endpoint["targetRef"]["name"], number)
+        for member in endpoints.members(service, pods)
+        if member.endpoint["conditions"]["ready"]
+        for name, _, number, _ in member.ports
+        if name == called
+    ]
+
+
+async def _passed_on(request: web.Request, pods: Pods, pod: Json, port: int) -> web.StreamResponse:
     backend = pods.backend(pod)
     async with backend.port_forward(pods.run_of(pod).sandbox, port) as tunnel:
         body = await request.read()
@@ -67,16 +100,16 @@ async def proxy(request: web.Request, pods: Pods) -> web.StreamResponse:
         return response
 
 
-def _parts(said: str) -> tuple[str, str, str]:
-    """Scheme, name and port, as Kubernetes writes them: NAME, NAME:PORT, SCHEME:NAME:PORT."""
+def _parts(said: str) -> tuple[str, str]:
+    """Name and port, as Kubernetes writes them: NAME, NAME:PORT, SCHEME:NAME:PORT."""
     parts = said.split(":")
     match parts:
         case [name]:
-            return "", name, ""
-        case [name, port]:
-            return "", name, port
-        case [scheme, name, port]:
-            return scheme, name, port
+            return name, ""
+        case [name, port] | ["" | "http", name, port]:
+            return name, port
+        case [_, _, _]:
+            raise bad_request("it is asked as NAME or NAME:PORT, by HTTP without TLS")
         case _:
             raise bad_request(f"{said[:300]!r} is no NAME, NAME:PORT or SCHEME:NAME:PORT")
 

@@ -18,7 +18,7 @@ from controller.api.handlers import Handlers, list_of, told
 from controller.api.requests import answer, as_table, wants_table
 from controller.objects import openapi
 from controller.objects.admission import How
-from controller.objects.kinds import NODES
+from controller.objects.kinds import NODES, SERVICES
 from controller.objects.library import Library
 from controller.objects.resource import Resource
 from controller.objects.tokens import Tokens
@@ -90,6 +90,9 @@ def sessions(router: web.UrlDispatcher, pods: Pods, library: Library) -> None:
     for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
         for path in (f"{one}/proxy", f"{one}/proxy/{{path:.*}}"):
             route(router, method, path, partial(proxying.proxy, pods=pods))
+        service = f"{SERVICES.root}/namespaces/{{namespace}}/services/{{name}}/proxy"
+        for path in (service, f"{service}/{{path:.*}}"):
+            route(router, method, path, partial(proxying.proxy_service, pods=pods, library=library))
     subresources.route_all(router, library, pods.tokens)
 
 

@@ -262,7 +262,10 @@ SERVICES = Resource(
     check=_service,
     defaults=_service_filled,
     warnings=_service_warnings,
-    subresources=(Subresource("status", "Service", STATUS),),
+    subresources=(
+        Subresource("proxy", "ServiceProxyOptions", ("create", "delete", "get", "patch", "update")),
+        Subresource("status", "Service", STATUS),
+    ),
     selectable=(*NAMED, "spec.clusterIP", "spec.type"),
 )
 ENDPOINTS = Resource(name="endpoints", kind="Endpoints", type=services.Endpoints, short=("ep",), check=_endpoints)

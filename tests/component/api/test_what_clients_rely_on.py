@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 import yaml
-from aiohttp import ClientSession, TCPConnector
+from aiohttp import ClientSession, TCPConnector, web
 
 from tests.support.pods_api import PodsApiWorld, manifest, world
+from tests.support.registry import serving
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed: NOTHING here ran")
 
@@ -67,6 +68,34 @@ async def test_metadata_alone_is_shown_to_who_wants_no_more(tmp_path: Path) -> N
         async with session.get(f"{place}?watch=1&timeoutSeconds=1", headers=accept) as answer:
             event = json.loads(await answer.content.readline())
         assert (event["type"], set(event["object"])) == ("ADDED", {"kind", "apiVersion", "metadata"})
+
+
+async def test_a_service_is_asked_through_the_proxy_where_a_pod_that_is_ready_answers_for_it(tmp_path: Path) -> None:
+    async def answers(request: web.Request) -> web.StreamResponse:
+        return web.Response(text=f"{request.method} {request.rel_url}")
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answers)
+    place = "/api/v1/namespaces/default/services"
+    async with serving(app) as address, world(tmp_path) as it:
+        port = int(address.rpartition(":")[2])
+        labelled = json.loads(manifest())
+        labelled["metadata"]["labels"] = {"app": "s"}
+        ports = [{"name": "web", "port": 80, "targetPort": port}, {"name": "other", "port": 81, "targetPort": "none"}]
+        spec = {"selector": {"app": "s"}, "ports": ports}
+        await it.ok("create", "-f", "-", stdin=json.dumps({**SERVICE, "spec": spec}))
+        assert "no pod that is ready" in (await it.kubectl("get", "--raw", f"{place}/s:web/proxy/")).err
+        await it.ok("apply", "-f", "-", stdin=json.dumps(labelled))
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
+        for name in ("s", "s:80", "s:web", "http:s:80"):
+            assert await it.ok("get", "--raw", f"{place}/{name}/proxy/a?b=c") == "GET /a?b=c"
+        for name, said in (
+            ("s:82", "no port 82"),
+            ("s:other", "no pod that is ready"),
+            ("https:s:80", "without TLS"),
+            ("x", "not found"),
+        ):
+            assert said in (await it.kubectl("get", "--raw", f"{place}/{name}/proxy/")).err
 
 
 async def test_a_manifest_may_be_sent_as_the_yaml_that_it_is(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ PATHS = {
     "attach": ("GET", f"{POD}/attach"),
     "port-forward": ("GET", f"{POD}/portforward"),
     "proxy": ("GET", f"{POD}:80/proxy/index.html"),
+    "proxy of a service": ("GET", "/api/v1/namespaces/ci/services/s:80/proxy/index.html"),
     "debug": ("PATCH", f"{POD}/ephemeralcontainers"),
     "evict": ("POST", f"{POD}/eviction"),
     "scale": ("PATCH", "/apis/apps/v1/namespaces/ci/deployments/d/scale"),
@@ -50,7 +51,7 @@ PATHS = {
 _READS = {"read", "list", "log", "top", "quota", "own namespace", "review"}
 _WRITES = {
     *("create", "replace", "patch", "delete", "delete all", "exec", "exec by post", "attach", "port-forward", "proxy"),
-    *("debug", "evict", "scale", "secrets", "token"),
+    *("debug", "evict", "scale", "secrets", "token", "proxy of a service"),
 }
 _ABROAD = {"elsewhere", "everywhere", "nodes", "namespaces"}
 ROLES = {
