@@ -15,7 +15,7 @@ import msgspec
 from cellwire.faults import Fault, Kind
 from cellwire.platforms import Platform, rank
 
-DOCKER_HUB = "docker.io"
+DOCKER_HUB, OLD_DOCKER_HUB = "docker.io", "index.docker.io"
 # Processors that an instance can have; an index also holds entries for others, and for "unknown" (attestations).
 KNOWN = ("amd64", "arm64")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -36,6 +36,7 @@ def locate(image: str) -> Location:
     is_host = bool(slash) and ("." in first or ":" in first or first == "localhost" or first != first.lower())
     host, path = (first, rest) if is_host else (DOCKER_HUB, name)
     repository, _, tag = path.rpartition(":") if ":" in path.rsplit("/", 1)[-1] else (path, "", "latest")
+    host = DOCKER_HUB if host == OLD_DOCKER_HUB else host
     if host == DOCKER_HUB and "/" not in repository:
         repository = f"library/{repository}"
     if not repository or any(sign in image for sign in "?#%\\ ") or ".." in image:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import stat
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
 from typing import Any
 
 import msgspec
@@ -256,12 +257,19 @@ def _matches(place: str, host: str, repository: str) -> int:
     place = place.partition("://")[2] or place
     named, _, path = place.strip("/").partition("/")
     path = "" if path in {"v1", "v2", "v1/", "v2/"} else path
-    same = named == host or (named in _HUB and host in _HUB)
-    if not same and named.startswith("*."):
-        same = host.endswith(named[1:]) and "." not in host.removesuffix(named[1:])
+    same = named == host or (named in _HUB and host in _HUB) or _is_like(named, host)
     if not same or (path and repository != path and not repository.startswith(f"{path}/")):
         return 0
     return 1 + len(path)
+
+
+def _is_like(pattern: str, host: str) -> bool:
+    """Whether a pattern as a kubelet takes them (`*.example.com`, `k8s.*.io`, `app*.k8s.io`) stands for a host, whose
+    port must be named.
+    """
+    (wanted, _, its), (there, _, port) = pattern.partition(":"), host.partition(":")
+    labels, parts = wanted.split("."), there.split(".")
+    return its == port and len(labels) == len(parts) and all(map(fnmatchcase, parts, labels))
 
 
 def _login(auth: Json) -> tuple[str, str]:

@@ -19,6 +19,7 @@ DIGEST = "sha256:" + "0" * 64
     [
         ("nginx", "docker.io", "library/nginx", "latest"),
         ("nginx:1.27", "docker.io", "library/nginx", "1.27"),
+        ("index.docker.io/nginx", "docker.io", "library/nginx", "latest"),
         ("grafana/loki", "docker.io", "grafana/loki", "latest"),
         ("localhost/web", "localhost", "web", "latest"),
         ("registry.demo:5000/a/b:x", "registry.demo:5000", "a/b", "x"),
