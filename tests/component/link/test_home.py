@@ -80,7 +80,7 @@ async def test_a_cell_says_hello_then_beats_and_its_events_come_through(site: Si
         await until(lambda: len(said(site, report_checks.Heartbeat)) >= 2)
         small.events.put_nowait(wire.CellEvent(at=time.time(), reason="Pulled", message="an image"))
         await until(lambda: said(site, report_checks.Happened))
-        assert site.changes[0].kind == "connected"
+        assert site.changes[0].kind is ChangeKind.CONNECTED
         hello = site.changes[1].said
         assert isinstance(hello, report_checks.Hello)
         assert hello.cpu_millis >= 1000

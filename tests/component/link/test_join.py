@@ -24,6 +24,7 @@ from controller.clouds.local.identity_documents import Signer
 from controller.clouds.userdata import UserData
 from controller.link import report_checks
 from controller.link.authority import Authority
+from controller.link.port import ChangeKind
 from controller.model.names import CellName, InstanceId
 from tests.component.link.conftest import Site
 from tests.component.link.small_agent import small
@@ -187,7 +188,7 @@ async def test_only_a_valid_certificate_of_ours_opens_the_turned_connection(site
         assert await turned(site, identity, link.port) is not None
         assert not link.connected()
         assert await joined(site, link.port, good) is None
-        assert site.changes[0].kind == "connected"
+        assert site.changes[0].kind is ChangeKind.CONNECTED
         assert isinstance(site.changes[1].said, report_checks.Hello)
 
 

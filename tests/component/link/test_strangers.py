@@ -16,7 +16,7 @@ from cellwire.rpc import door, guests, handshakes, limits
 from cellwire.rpc.call import call
 from cellwire.rpc.reverse import CALLS, TURNED, calling
 from controller.link import port
-from controller.link.port import Link
+from controller.link.port import ChangeKind, Link
 from controller.model.cell import CellState
 from controller.model.names import CellName, InstanceId
 from controller.sandboxes import carried
@@ -42,7 +42,7 @@ async def test_a_flood_is_cut_and_cells_are_heard_meanwhile(site: Site, what: Fl
             floods = [tasks.create_task(flood("127.0.0.1", link.port, what, ENDLESS, 50)) for _ in range(3)]
             await beats_on(site)
         assert max(each.result() for each in floods) < ENDLESS
-        assert {change.kind for change in site.changes} == {"connected", "told"}
+        assert {change.kind for change in site.changes} == {ChangeKind.CONNECTED, ChangeKind.REPORTED}
 
 
 async def test_silent_connections_make_room_for_an_instance_that_joins(
