@@ -50,6 +50,7 @@ class ProgressTeller:
 
     def __init__(self, image: str, stall: asyncio.Timeout, stall_seconds: float, began: float = 0.0) -> None:
         self._heard = began or time.monotonic()
+        self._any = False
         self._excused = 0.0
         self._asked = ""
         self._image = image
@@ -95,14 +96,20 @@ class ProgressTeller:
             due = max(self._heard + QUIET_SECONDS, self._excused, told + AGAIN_SECONDS)
             if now >= due and self._asked:
                 told = now
-                self._delayed(f"{self._asked} has sent nothing for {now - self._heard:.0f} s")
+                self._delayed(self._quiet(now - self._heard))
             await asyncio.sleep(max(due - now, LOOK_SECONDS))
+
+    def _quiet(self, seconds: float) -> str:
+        if self._any:
+            return f"{self._asked} has sent nothing for {seconds:.0f} s"
+        # The start of this process is part of it, which on a busy machine is no fault of the registry's.
+        return f"no answer of {self._asked} yet, {seconds:.0f} s after the image was asked for"
 
     def _delayed(self, why: str) -> None:
         tell(PullDelayed(image=self._image, why=why))
 
     def _alive(self) -> float:
-        self._heard = time.monotonic()
+        self._heard, self._any = time.monotonic(), True
         self._wake()
         return self._heard
 

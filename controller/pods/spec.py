@@ -328,6 +328,8 @@ def _cross_check(spec: Json, report: Report) -> None:
                 report.duplicate(f"{field}.name", container["name"])
             names.add(container["name"])
             _cross_check_container(container, field, volumes, report)
+            if spec.get("hostNetwork"):
+                _cross_check_ports(container, field, report)
     policy = spec.get("dnsPolicy") or "ClusterFirst"
     if policy == "None" and not (spec.get("dnsConfig") or {}).get("nameservers"):
         report.required(
@@ -337,6 +339,13 @@ def _cross_check(spec: Json, report: Report) -> None:
         report.forbidden("spec.dnsConfig", "chinampa can honour it only with dnsPolicy ClusterFirst or None")
     if spec.get("hostPID") and spec.get("shareProcessNamespace"):
         report.invalid("spec.shareProcessNamespace", True, "ShareProcessNamespace and HostPID cannot both be enabled")  # noqa: FBT003
+
+
+def _cross_check_ports(container: Json, field: str, report: Report) -> None:
+    for index, port in enumerate(container.get("ports") or ()):
+        if port.get("hostPort") not in (None, 0, port["containerPort"]):
+            why = "must match `hostPort` when `hostNetwork` is true"
+            report.invalid(f"{field}.ports[{index}].containerPort", port["containerPort"], why)
 
 
 def _cross_check_container(container: Json, field: str, volumes: dict[str, Json], report: Report) -> None:

@@ -186,7 +186,7 @@ async def test_a_registry_that_takes_a_question_and_answers_nothing_is_told_of_w
             pulling.cancel()
     assert asked.is_set()
     assert isinstance(said, PullDelayed)
-    assert said.why.startswith(f"{address} has sent nothing for ")
+    assert said.why.startswith(f"no answer of {address} yet, ")
 
 
 async def test_a_limit_for_longer_than_anybody_waits_is_told_at_once_with_the_registrys_words(tmp_path: Path) -> None:

@@ -135,6 +135,17 @@ def test_a_request_above_its_limit_is_invalid() -> None:
     assert "less than or equal to cpu limit" in found["spec.containers[0].resources.requests"]
 
 
+def test_on_the_cells_own_network_a_port_is_the_same_outside() -> None:
+    def given(port: dict[str, int]) -> dict[str, Any]:
+        ports = [{"containerPort": 80, **port}]
+        return pod(hostNetwork=True, containers=[{"name": "a", "image": "b", "ports": ports}])
+
+    told = "FieldValueInvalid Invalid value: 80: must match `hostPort` when `hostNetwork` is true"
+    assert causes(given({"hostPort": 81})) == {"spec.containers[0].ports[0].containerPort": told}
+    assert admit(given({"hostPort": 80}))
+    assert admit(given({}))
+
+
 def test_a_mount_of_no_volume_is_told() -> None:
     mounts = [{"name": "data", "mountPath": "/data"}]
     found = causes(pod(containers=[{"name": "a", "image": "b", "volumeMounts": mounts}]))
