@@ -17,7 +17,6 @@ import msgspec
 from cellagent.boot.identity import CellIdentity, Home
 from cellagent.boot.join import AGENT_VERSION, join_for_ever
 from cellagent.boot.metadata_client import Metadata
-from cellagent.boot.moments import started_at
 from cellagent.images import room as images
 from cellagent.images import routes
 from cellagent.images.messages import RegistrySettings
@@ -38,6 +37,7 @@ from cellwire.rpc.grpclib_patches import MendedServer
 from cellwire.rpc.limits import CELL_SERVER
 from cellwire.rpc.serve import prepared, serving
 
+USER_DATA_AT = "CHINAMPA_USER_DATA_AT"
 log = logging.getLogger(__name__)
 # A controller that is to let a cell join comes back sooner, or never.
 UNJOINED = 24 * 3600.0
@@ -79,7 +79,7 @@ async def cell(root: Path, state: Path, *, power_off: bool = False) -> None:
     for good, or has no controller any more: nobody else would end it.
     """
     moments = {"agent": time.time()}
-    if began := started_at():
+    if began := _user_data_at():
         moments["user-data"] = began
     # Before anything else: two that join would each replace the other's key.
     async with agent_locks.sole(root, state):
@@ -191,3 +191,11 @@ async def until_told() -> AsyncGenerator[asyncio.Event]:
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
+
+
+def _user_data_at() -> float:
+    """When this instance's user-data began to run, as the script that started us says: unix seconds, 0 for unknown."""
+    try:
+        return float(os.environ.get(USER_DATA_AT, "0"))
+    except ValueError:
+        return 0.0

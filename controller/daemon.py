@@ -24,7 +24,7 @@ from cellwire import task_dump
 from cellwire.faults import Fault, Kind
 from cellwire.proxies import Proxies, merged, proxies_of
 from controller import process, shim_rooms
-from controller.api import admin, audit, costs, measuring, opening, restricted
+from controller.api import admin, audit, measuring, opening, restricted
 from controller.api import server as api
 from controller.api.all_kinds import WORKLOADS
 from controller.api.authorization import Gate
@@ -147,7 +147,7 @@ async def main(settings: Settings) -> None:
             lost_workers.running(fleet, workers, settings.fleet.worker_lease, time.monotonic)
         )
         desk = WorkerDesk(workers, fleet, partial(_dialled, link))
-        routes = *costs.routes(books), *desk.routes()
+        routes = *admin.cost_routes(books), *desk.routes()
         told = await _open_services(settings, rooms, library, fleet)
         await shim_rooms.open_shim(settings, rooms, fleet, store, ways, images.access, told)
         if settings.api.enabled:

@@ -19,6 +19,7 @@ from controller.api.prometheus import Metrics
 from controller.choice.unavailable import Key
 from controller.clouds.protocol import Cloud
 from controller.fleet.cells import Telling
+from controller.fleet.cost_ledger import Ledger, rows
 from controller.fleet.pool.keeper import Figures
 from controller.fleet.reports import Vitals
 from controller.model import cost
@@ -149,3 +150,13 @@ async def served(folder: Path, routes: Sequence[web.RouteDef]) -> AsyncGenerator
     finally:
         await runner.cleanup()
         path.unlink(missing_ok=True)
+
+
+def cost_routes(ledger: Ledger) -> Sequence[web.RouteDef]:
+    """What cells have cost, for the command line."""
+
+    async def costs(request: web.Request) -> web.StreamResponse:
+        found = await ledger.since(float(request.query["since"]))
+        return web.json_response(rows(found, request.query["by"].split(",")))
+
+    return (web.get("/costs", costs),)

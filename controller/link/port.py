@@ -22,7 +22,10 @@ from typing import TYPE_CHECKING
 import structlog
 from grpclib.client import Channel
 
+from cellwire.cell.v1 import cell_grpc
+from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
+from cellwire.rpc.call import translate_errors
 from cellwire.rpc.door import accepting
 from cellwire.rpc.giving import protocol_of
 from cellwire.rpc.guests import Places
@@ -33,7 +36,6 @@ from controller.link import report_checks
 from controller.link.authority import SERVER_LIFE, Authority
 from controller.link.channels import Channels
 from controller.link.distrust import Distrust
-from controller.link.heartbeats import report
 from controller.link.join_checks import Admission
 from controller.link.join_service import Enrolment, Verifier
 from controller.model.names import CellName, InstanceId
@@ -151,7 +153,7 @@ class Link:
         self._tell(ConnectionChange(cell, ChangeKind.CONNECTED, instance=InstanceId(device(channel.certificate))))
         pace = report_checks.MessageLevel()
         try:
-            async for message in report(channel, self._interval):
+            async for message in _report(channel, self._interval):
                 pace = pace.after(time.monotonic(), cell)
                 self._tell(ConnectionChange(cell, ChangeKind.REPORTED, report_checks.of(message, cell)))
         except Fault as fault:
@@ -256,3 +258,20 @@ async def _renew_server(authority: Authority, context: ssl.SSLContext) -> None:
     while True:
         await asyncio.sleep(RENEW_SERVER_AFTER)
         authority.renew_server(context)
+
+
+async def _report(channel: Channel, interval: Callable[[], float]) -> AsyncIterator[wire.ReportMessage]:
+    """What a cell reports, for as long as its connection stands. Raises Fault when that breaks.
+
+    `interval` is asked how many seconds there are to be between heartbeats, 0 for what the cell's settings say. The
+    cell is told at the beginning, and after the first heartbeat after a change: so not all are told at once.
+    """
+    with translate_errors():
+        async with cell_grpc.CellStub(channel).Report.open() as stream:
+            told = interval()
+            await stream.send_message(wire.ReportRequest(heartbeat_interval_ms=round(told * 1000)))
+            async for message in stream:
+                yield message
+                if message.HasField("heartbeat") and (wanted := interval()) != told:
+                    told = wanted
+                    await stream.send_message(wire.ReportRequest(heartbeat_interval_ms=round(told * 1000)))

@@ -54,7 +54,7 @@ class Listener(Protocol):
         ...
 
 
-class Reach(msgspec.Struct, frozen=True, kw_only=True):
+class ControllerReach(msgspec.Struct, frozen=True, kw_only=True):
     """Where a controller that leads answers, "" and why not where none does, and how many connections there were."""
 
     address: str
@@ -74,9 +74,11 @@ class Central:
         self._reached = ""
         self._connections = 0
 
-    def reach(self) -> Reach:
+    def reach(self) -> ControllerReach:
         """How the way to the controller is now."""
-        return Reach(address=self._reached, why="" if self._reached else self._why, connections=self._connections)
+        return ControllerReach(
+            address=self._reached, why="" if self._reached else self._why, connections=self._connections
+        )
 
     async def stay(self, addresses: Sequence[str], listener: Listener) -> None:
         """Stay connected, for ever. `addresses` are those by which cells reach this worker."""

@@ -21,12 +21,12 @@ from controller.objects.library import Library
 from controller.objects.resource import Resource
 from controller.objects.stored import Ending
 from controller.workloads import (
-    adoption,
     binding,
     cron_jobs,
     daemon_sets,
     deployments,
     jobs,
+    owner_changes,
     replica_sets,
     revisions,
     stateful_sets,
@@ -120,10 +120,10 @@ class _Workloads:
 
     async def _adopt(self) -> float | None:
         """Give what nobody controls to who selects it; when to try again what failed."""
-        for key, kinds in adoption.SELECTING.items():
+        for key, kinds in owner_changes.SELECTING.items():
             owners = self._library.objects(key).list()
             for below in kinds if owners else ():
-                for one in adoption.plan(key, owners, below, self._library.objects(below).list()):
+                for one in owner_changes.plan(key, owners, below, self._library.objects(below).list()):
                     try:
                         await self._library.keeper(self._resources[below]).change(one.namespace, one.name, one.applied)
                     except Fault as fault:

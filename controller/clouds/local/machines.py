@@ -7,20 +7,20 @@ may be repeated, also for what a killed controller left.
 from __future__ import annotations
 
 import asyncio
+import compileall
 import contextlib
 import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from pathlib import Path
 
 import msgspec
 
 from cellwire.faults import Fault, Kind
 from controller.clouds.local import identity_documents, instance_cgroups, metadata, network, router
-from controller.clouds.local.bytecode import compile_agent
 from controller.clouds.local.inside.boot_plan import BootPlan
 from controller.clouds.local.inside.filesystem import ON_DISK
 from controller.clouds.local.instance_records import Record
@@ -31,6 +31,7 @@ from controller.clouds.local.shared_layers import LayerShare
 from controller.model.names import InstanceId
 from hostkit import mountinfo, pids, programs
 
+_AGENT_PACKAGES = ("cellagent", "cellwire", "hostkit")
 _BOOT_SECONDS = 20.0  # 20 at once on two busy cores need about 2
 _END_SECONDS = 15.0
 _REPO = str(Path(__file__).resolve().parents[3])
@@ -303,3 +304,16 @@ class Machines:
             "resolv.conf": servers,
             "machine-id": f"{record.id.removeprefix('i-'):0>32}\n",
         }
+
+
+def compile_agent(folders: Sequence[str]) -> None:
+    """Compile the agent's packages in these folders as far as it is not done: slow the first time.
+
+    Instances see this machine's disks read-only, so each would compile them anew at its start and at every pull.
+    Nobody fails for want of it. Where Python is told to write no bytecode none is written.
+    """
+    if sys.dont_write_bytecode:
+        return
+    for package in (Path(folder) / name for folder in folders for name in _AGENT_PACKAGES):
+        if package.is_dir():
+            compileall.compile_dir(package, quiet=2)

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import ssl
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, cast
 
 from grpclib.client import Channel, Stream
+from grpclib.config import Configuration
 from grpclib.const import Cardinality
 from grpclib.metadata import Deadline
 from grpclib.protocol import H2Protocol, Peer
@@ -26,7 +28,6 @@ from grpclib.server import Server
 from grpclib.server import Stream as ServerStream
 from multidict import MultiDict
 
-from cellwire.rpc.configuration import configuration
 from cellwire.rpc.limited_protocol import LimitedProtocol, OnLost
 from cellwire.rpc.limits import HANDSHAKE_SECONDS, SHUTDOWN_SECONDS, MessageLimits
 from cellwire.rpc.settled_call import SettledCall
@@ -46,7 +47,7 @@ class MendedChannel(Channel):
     by_method = False
 
     def __init__(self, limits: MessageLimits, *, name: str = "", **where: Any) -> None:
-        config = configuration(limits, name)
+        config = _configuration(limits, name)
         super().__init__(codec=Codec(), status_details_codec=FaultCodec(), config=config, **where)
         self.limits = limits
 
@@ -148,7 +149,7 @@ class MendedServer(Server):
 
     def __init__(self, services: Collection[IServable], limits: MessageLimits, *, details: bool) -> None:
         codec = FaultCodec() if details else None
-        super().__init__(services, codec=Codec(), status_details_codec=codec, config=configuration(limits))
+        super().__init__(services, codec=Codec(), status_details_codec=codec, config=_configuration(limits))
         self._limits = limits
 
     def protocol(self, on_lost: OnLost) -> ServerConnection:
@@ -199,3 +200,30 @@ async def connect(
         ssl_shutdown_timeout=SHUTDOWN_SECONDS,
     )
     return transport
+
+
+class _Completed(Configuration):
+    """Grpclib completes a configuration for each channel, by way of all its fields: here it is done once."""
+
+    def __for_client__(self) -> Configuration:
+        return _for_client(self)
+
+
+@functools.lru_cache
+def _for_client(own: _Completed) -> Configuration:
+    return super(_Completed, own).__for_client__()
+
+
+@functools.lru_cache
+def _configuration(limits: MessageLimits, name: str = "") -> Configuration:
+    """These limits as grpclib takes them. `name` is looked for in the peer's certificate in place of the host."""
+    return _Completed(
+        _keepalive_time=limits.ping_after,
+        _keepalive_timeout=limits.ping_wait,
+        _keepalive_permit_without_calls=True,
+        _http2_max_pings_without_data=0,
+        _http2_min_sent_ping_interval_without_data=limits.ping_after or 1.0,
+        http2_connection_window_size=limits.connection_window,
+        http2_stream_window_size=limits.stream_window,
+        ssl_target_name_override=name or None,
+    )

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from controller.api import admin, costs
+from controller.api import admin
 from controller.api.prometheus import Metrics
 from tests.support.fake_cloud import FakeCloud
 from tests.support.pods_api import PodsApiWorld, Ran, manifest, world
@@ -50,7 +50,7 @@ async def site(folder: Path, **own: Any) -> AsyncGenerator[Site]:
     async with (
         world(folder, **own) as it,
         admin.running(
-            it.fleet, folder, {}, FakeCloud(), Metrics(), tuple, (*costs.routes(it.books), *it.desk.routes())
+            it.fleet, folder, {}, FakeCloud(), Metrics(), tuple, (*admin.cost_routes(it.books), *it.desk.routes())
         ),
     ):
         yield Site(it, config)

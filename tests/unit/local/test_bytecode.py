@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.clouds.local.bytecode import compile_agent
+from controller.clouds.local.machines import compile_agent
 
 
 def checkout(folder: Path) -> Path:

@@ -23,7 +23,7 @@ SELECTING: Mapping[str, tuple[str, ...]] = {
 }
 
 
-class Adoption(msgspec.Struct, frozen=True):
+class OwnerChange(msgspec.Struct, frozen=True):
     """An object of a kind that gets this controller, or loses it."""
 
     key: str
@@ -44,7 +44,7 @@ class Adoption(msgspec.Struct, frozen=True):
         return {**one, "metadata": {**metadata, "ownerReferences": wanted}}
 
 
-def plan(key: str, owners: Sequence[Json], below: str, objects: Sequence[Json]) -> Iterator[Adoption]:
+def plan(key: str, owners: Sequence[Json], below: str, objects: Sequence[Json]) -> Iterator[OwnerChange]:
     """What changes hands between these owners of one kind and these objects of another."""
     alive = [one for one in owners if not one["metadata"].get("deletionTimestamp")]
     by_uid = {one["metadata"]["uid"]: one for one in alive}
@@ -63,9 +63,9 @@ def plan(key: str, owners: Sequence[Json], below: str, objects: Sequence[Json]) 
                     break
 
 
-def _adoption(key: str, one: Json, owner: Json, *, leaves: bool = False) -> Adoption:
+def _adoption(key: str, one: Json, owner: Json, *, leaves: bool = False) -> OwnerChange:
     metadata: Json = one["metadata"]
-    return Adoption(key, metadata["namespace"], metadata["name"], metadata["uid"], owner_reference(owner), leaves)
+    return OwnerChange(key, metadata["namespace"], metadata["name"], metadata["uid"], owner_reference(owner), leaves)
 
 
 def _controller(one: Json) -> Json | None:

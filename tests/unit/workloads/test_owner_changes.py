@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from controller.workloads import adoption
+from controller.workloads import owner_changes
 
 Json = dict[str, Any]
 
@@ -26,7 +26,7 @@ def pod(name: str, app: str, *controllers: str, phase: str = "Running", **metada
 def handed(key: str, owners: list[Json], pods: list[Json]) -> dict[str, str]:
     """Whose each pod is in the end, where every change is made twice."""
     by_name = {one["metadata"]["name"]: one for one in pods}
-    for step in list(adoption.plan(key, owners, "pods", pods)) * 2:
+    for step in list(owner_changes.plan(key, owners, "pods", pods)) * 2:
         by_name[step.name] = step.applied(by_name[step.name])
     references = {name: one["metadata"]["ownerReferences"] for name, one in by_name.items()}
     return {name: each["uid"] for name, listed in references.items() for each in listed if each.get("controller")}
@@ -59,7 +59,7 @@ def test_a_stateful_set_takes_its_own_names_only() -> None:
 
 
 def test_another_object_of_the_same_name_stays_as_it_is() -> None:
-    (step,) = adoption.plan("replicasets.apps", [owner("ReplicaSet", "web", "web")], "pods", [pod("stray", "web")])
+    (step,) = owner_changes.plan("replicasets.apps", [owner("ReplicaSet", "web", "web")], "pods", [pod("stray", "web")])
     another = pod("stray", "web")
     another["metadata"]["uid"] = "later"
     assert step.applied(another) is another
