@@ -27,6 +27,7 @@ from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
 from tests.chaos import faults
 from tests.chaos.faults import LEAD, LEASE, Nothing
+from tests.chaos.run import Violation
 from tests.e2e.test_frozen_leader import SECOND, next_to
 from tests.support import ec2_controller, machine
 from tests.support.controller import Controller
@@ -44,10 +45,6 @@ BEGIN_SECONDS = 300.0
 END_SECONDS = 240.0
 # What a kubelet asks again after: nobody answers just now.
 PASSING = frozenset({Kind.UNAVAILABLE, Kind.UNREACHABLE, Kind.TIMEOUT})
-
-
-class Violation(AssertionError):
-    """Something that must hold did not."""
 
 
 @dataclass
