@@ -29,6 +29,13 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 # What a person is told of who sends another kind.
 SERVED = ", ".join(sorted({one.kind for one in KEPT} - {"Node", "Event"}))
 
+# Parts of a pod that nobody writes, by which methods they are asked for, why not, and what to do instead.
+POD_PARTS = (
+    ("status", ("PUT", "PATCH"), "its status cannot be written: it says what was seen on its cell", ""),
+    # kubectl reads what it is about to patch.
+    ("resize", ("GET", "PUT", "PATCH"), "it cannot be resized: its cell was bought for its size", "delete the pod"),
+)
+
 
 def route(router: web.UrlDispatcher, method: str, path: str, handler: Handler) -> None:
     """One path."""
@@ -151,6 +158,14 @@ def refusals(router: web.UrlDispatcher) -> None:
     route(router, "POST", "/apis/autoscaling/v1/namespaces/{namespace}/horizontalpodautoscalers", _first_scaler)
     for method in ("PUT", "PATCH", "DELETE"):
         route(router, method, f"{NODES.root}/nodes/{{name}}", _unwritable)
+    _parts_of_pods(router)
+
+
+def _parts_of_pods(router: web.UrlDispatcher) -> None:
+    for part, methods, cause, mend in POD_PARTS:
+        for method in methods:
+            place = f"{PODS.root}/namespaces/{{namespace}}/pods/{{name}}/{part}"
+            route(router, method, place, partial(_unwritten_part, cause=cause, mend=mend))
 
 
 async def _refused(_request: web.Request, one: unserved.Unserved) -> web.StreamResponse:
@@ -164,6 +179,10 @@ async def _first_scaler(_request: web.Request) -> web.StreamResponse:
         "is not served here; autoscaling/v2 is kept, and nothing scales by it",
         "use kubectl scale, from a CronJob too",
     )
+
+
+async def _unwritten_part(request: web.Request, cause: str, mend: str) -> web.StreamResponse:
+    raise Fault(Kind.UNSUPPORTED, f'pods "{request.match_info["name"]}"', cause, mend)
 
 
 async def _unwritable(request: web.Request) -> web.StreamResponse:
