@@ -6,6 +6,7 @@ is configured with. "host": the machine's own network.
 
 from __future__ import annotations
 
+import enum
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,7 @@ from cellagent.network.ports import PortMapping
 from cellwire.faults import Fault, Kind
 
 __all__ = [
+    "NetworkMode",
     "NetworkStatus",
     "PodNetwork",
     "PortMapping",
@@ -34,11 +36,19 @@ BRIDGE_SUBNET6 = "fd6b:8a2c:0:88::/64"
 METADATA = cell_network.METADATA
 
 
+class NetworkMode(enum.StrEnum):
+    """Where a pod's network comes from: the machine's own, the cell's addresses, our bridge, or CNI plugins."""
+
+    HOST = "host"
+    CELL = "cell"
+    BRIDGE = "bridge"
+    CNI = "cni"
+
+
 class PodNetwork(msgspec.Struct, frozen=True, kw_only=True):
     """What a sandbox's network is made from.
 
-    `mode` is "host", "cell", "bridge" or "cni". `address` is the pod's own in a cell ("10.0.0.7" or with "/32"), and
-    `address6` that of IPv6, if it has one;
+    `address` is the pod's own in a cell ("10.0.0.7" or with "/32"), and `address6` that of IPv6, if it has one;
     `folder` keeps the leases of the bridge, and `cache`, which outlives a reboot, what plugins answered. `uplink` empty
     is "that of the default route". `metadata` lets the pod reach the cloud's metadata service. `vpc` are the networks
     in which a cell's pod is known by its address; beyond them it goes by the cell's, and so is a `public` pod reached.
@@ -46,7 +56,7 @@ class PodNetwork(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     sandbox: str
-    mode: str
+    mode: NetworkMode
     namespace: Path
     address: str = ""
     address6: str = ""
@@ -70,14 +80,14 @@ class NetworkStatus(msgspec.Struct, frozen=True):
     addresses: tuple[str, ...]
 
 
-def lone_mode(plugins: cni.Plugins) -> str:
-    """The mode of an agent that is in no cell: "cni" where a configuration is present, else "bridge"."""
-    return "cni" if cni.configuration_file(plugins) else "bridge"
+def lone_mode(plugins: cni.Plugins) -> NetworkMode:
+    """The mode of an agent that is in no cell: plugins where a configuration of theirs is present, else the bridge."""
+    return NetworkMode.CNI if cni.configuration_file(plugins) else NetworkMode.BRIDGE
 
 
 def trouble(plugins: cni.Plugins) -> str:
     """Why a lone agent cannot connect pods; "" where it can."""
-    if lone_mode(plugins) == "bridge":
+    if lone_mode(plugins) is NetworkMode.BRIDGE:
         return ""
     try:
         cni.configured(plugins)
@@ -88,24 +98,22 @@ def trouble(plugins: cni.Plugins) -> str:
 
 async def attach(network: PodNetwork) -> NetworkStatus:
     """Connect the pod. What a killed agent left of the same sandbox is replaced. Raises Fault."""
-    if network.mode == "host":
+    if network.mode is NetworkMode.HOST:
         if network.address:
             await cell_network.share(_guard(network), network.sandbox)
         # A kubelet knows its own machine's addresses, and which of them it goes by; of a cell it knows none.
         return NetworkStatus(await links.own_addresses() if network.address else ())
     await detach(network)
     match network.mode:
-        case "cell":
+        case NetworkMode.CELL:
             addresses = await cell_network.attach(_guard(network), network.sandbox, network.namespace)
-        case "bridge":
+        case NetworkMode.BRIDGE:
             addresses = await bridge.attach(_bridge(network), network.sandbox, network.namespace)
-        case "cni":
+        case NetworkMode.CNI:
             return NetworkStatus(await cni.attach(_call(network)))
-        case _:
-            raise Fault(Kind.INVALID, f"network mode {network.mode}", "there is no such mode")
     if network.ports:
-        link = network.bridge if network.mode == "bridge" else links.cable(network.sandbox)
-        if network.mode == "cell":
+        link = network.bridge if network.mode is NetworkMode.BRIDGE else links.cable(network.sandbox)
+        if network.mode is NetworkMode.CELL:
             links.setting(f"net/ipv4/conf/{link}/route_localnet", "1")
         numbers = " ".join(str(port.host) for port in network.ports)
         text = ports.rules(links.cable(network.sandbox), link, addresses, network.ports)
@@ -115,9 +123,9 @@ async def attach(network: PodNetwork) -> NetworkStatus:
 
 async def check(network: PodNetwork) -> None:
     """Whether the network is still as it was made. Raises Fault saying what is not."""
-    if network.mode == "cni":
+    if network.mode is NetworkMode.CNI:
         await cni.check(_call(network))
-    elif network.mode != "host" and not links.number(links.cable(network.sandbox)):
+    elif network.mode is not NetworkMode.HOST and not links.number(links.cable(network.sandbox)):
         raise Fault(
             Kind.BROKEN, f"network of sandbox {network.sandbox[:13]}", "its cable is gone", "start the pod anew"
         )
@@ -144,7 +152,7 @@ async def detach(network: PodNetwork) -> None:
             return
         case _:
             return
-    if network.ports and network.mode != "cni":
+    if network.ports and network.mode is not NetworkMode.CNI:
         await bridge.filters(ports.removal(links.cable(network.sandbox)))
 
 
@@ -161,8 +169,8 @@ async def own_addresses() -> tuple[str, ...]:
 def _guard(network: PodNetwork) -> Guard:
     return Guard(
         table="",
-        address=network.address if network.mode == "cell" else "",
-        address6=network.address6 if network.mode == "cell" else "",
+        address=network.address if network.mode is NetworkMode.CELL else "",
+        address6=network.address6 if network.mode is NetworkMode.CELL else "",
         uplink=network.uplink,
         vpc=network.vpc,
         metadata=network.metadata,

@@ -17,6 +17,7 @@ from typing import TypeVar
 import msgspec
 
 from cellagent.kernel import mounts
+from cellagent.network.pod_network import NetworkMode
 from cellagent.runtime.settings import RuntimeSettings
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
@@ -49,7 +50,7 @@ class SandboxEntry(msgspec.Struct, frozen=True, kw_only=True):
     addresses: tuple[str, ...] = ()
     namespaces: dict[str, str] = {}
     cgroup: str = ""
-    network: str = ""
+    network: NetworkMode = NetworkMode.BRIDGE
     # The last UpdatePodSandboxResources, as it came; empty before.
     resources: bytes = b""
     overhead: bytes = b""

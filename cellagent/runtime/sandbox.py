@@ -19,6 +19,7 @@ import msgspec
 
 from cellagent.kernel import cgroups, mounts, namespaces, selinux, sysctls
 from cellagent.network import cni, etc_files, pod_network, ports
+from cellagent.network.pod_network import NetworkMode
 from cellagent.runtime import bundle, network_repair, userns
 from cellagent.runtime.container import RuntimeContainers
 from cellagent.runtime.ledger import Phase, SandboxEntry
@@ -97,7 +98,7 @@ class RuntimeSandboxes:
         for record in self._machine.ledger.sandboxes():
             if record.phase is Phase.MAKING:
                 log.info("sandbox %s was half made when the agent ended", record.id[:13])
-                if record.network == "cni":  # plugins may take minutes
+                if record.network is NetworkMode.CNI:  # plugins may take minutes
                     self._undone.add(record.id)
                 else:
                     await self._undo(record)
@@ -106,7 +107,7 @@ class RuntimeSandboxes:
             elif record.phase is Phase.READY and not all(
                 namespaces.pinned(Path(path)) for path in record.namespaces.values()
             ):
-                if record.network != "cni":
+                if record.network is not NetworkMode.CNI:
                     with suppress(Fault):  # what it had ended with the machine, but for its lease
                         await pod_network.detach(self._network(record, record.parsed()))
                 self._unpin(record)
@@ -168,7 +169,8 @@ class RuntimeSandboxes:
 
     def _described(self, config: cri.PodSandboxConfig, handler: str) -> SandboxEntry:
         options = config.linux.security_context.namespace_options
-        mode = "cell" if self._machine.settings.pod_address else pod_network.lone_mode(self._machine.settings.plugins)
+        settings = self._machine.settings
+        mode = NetworkMode.CELL if settings.pod_address else pod_network.lone_mode(settings.plugins)
         sandbox_id = new_id()
         return SandboxEntry(
             id=sandbox_id,
@@ -177,13 +179,13 @@ class RuntimeSandboxes:
             created_at=time.time_ns(),
             phase=Phase.MAKING,
             cgroup=config.linux.cgroup_parent or f"{cgroups.own_parent()}/pod{sandbox_id[:13]}",
-            network="host" if options.network == cri.NODE else mode,
+            network=NetworkMode.HOST if options.network == cri.NODE else mode,
         )
 
     async def _make(self, record: SandboxEntry, config: cri.PodSandboxConfig) -> SandboxEntry:
         folder = self._machine.settings.sandbox_folder(record.id)
         options = config.linux.security_context.namespace_options
-        kinds = [] if record.network == "host" else ["net", "uts"]
+        kinds = [] if record.network is NetworkMode.HOST else ["net", "uts"]
         if options.ipc != cri.NODE:
             kinds.append("ipc")
         if config.linux.security_context.HasField("namespace_options") and options.pid == cri.POD:
@@ -211,7 +213,7 @@ class RuntimeSandboxes:
         group = cgroups.ControlGroup(record.cgroup)
         group.create(inner=True)
         status = await pod_network.attach(self._network(record, config))
-        _write_files(folder, config, status.addresses, host=record.network == "host")
+        _write_files(folder, config, status.addresses, host=record.network is NetworkMode.HOST)
         if ids is not None:
             for name in ("resolv.conf", "hosts", "hostname"):
                 os.chown(folder / name, ids.outside, ids.outside)
@@ -310,7 +312,7 @@ class RuntimeSandboxes:
         async with self._restoring:
             await pod_network.detach(self._network(record, record.parsed()))
         self._unpin(record)
-        if record.network == "bridge":
+        if record.network is NetworkMode.BRIDGE:
             self._retire_later()
 
     def _retire_later(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from cellagent.kernel import namespaces
 from cellagent.network import links, netlink_watch
-from cellagent.network.pod_network import PodNetwork, attach, detach, restore
+from cellagent.network.pod_network import NetworkMode, PodNetwork, attach, detach, restore
 from hostkit import programs
 from tests.support.netns import CELL, METADATA, WORLD, answering, ask, listing, make_cell, within
 
@@ -48,7 +48,9 @@ async def woken_by(work: Callable[[], Awaitable[object]]) -> None:
 async def test_what_somebody_takes_from_a_cells_network_is_seen_and_put_back(folder: Path, thing: str) -> None:
     world, cell = await make_cell(folder)
     pod = await make_pod(folder)
-    network = PodNetwork(sandbox="kept", mode="cell", namespace=pod, address=f"{POD}/32", vpc=("10.3.0.0/24",))
+    network = PodNetwork(
+        sandbox="kept", mode=NetworkMode.CELL, namespace=pod, address=f"{POD}/32", vpc=("10.3.0.0/24",)
+    )
     command = [word.format(cable=links.cable("kept")) for word in TAKEN[thing]]
     try:
         await within(cell, lambda: attach(network))
@@ -71,7 +73,7 @@ async def test_what_somebody_takes_from_a_cells_network_is_seen_and_put_back(fol
 async def test_what_leaves_the_vpc_goes_by_the_cells_address_and_what_stays_by_the_pods(folder: Path) -> None:
     world, cell = await make_cell(folder)
     pod = await make_pod(folder)
-    network = PodNetwork(sandbox="out", mode="cell", namespace=pod, address=POD, vpc=("10.3.0.0/24",))
+    network = PodNetwork(sandbox="out", mode=NetworkMode.CELL, namespace=pod, address=POD, vpc=("10.3.0.0/24",))
     try:
         await within(world, lambda: links.batch([f"address add {BEYOND}/32 dev eth0"]))
         await within(cell, lambda: attach(network))
@@ -87,7 +89,9 @@ async def test_what_leaves_the_vpc_goes_by_the_cells_address_and_what_stays_by_t
 async def test_a_public_pod_gets_what_comes_to_the_cell_from_beyond_the_vpc(folder: Path, *, public: bool) -> None:
     world, cell = await make_cell(folder)
     pod = await make_pod(folder)
-    network = PodNetwork(sandbox="public", mode="cell", namespace=pod, address=POD, vpc=("10.3.0.0/24",), public=public)
+    network = PodNetwork(
+        sandbox="public", mode=NetworkMode.CELL, namespace=pod, address=POD, vpc=("10.3.0.0/24",), public=public
+    )
 
     async def from_beyond() -> str:
         """As who comes through an internet gateway, which has put the cell's address in place of the public one."""
@@ -119,7 +123,7 @@ async def test_a_pod_that_shares_the_cells_network_is_kept_from_metadata_unless_
     before = await listing(cell)
 
     def network(*, metadata: bool) -> PodNetwork:
-        return PodNetwork(sandbox="host", mode="host", namespace=pod, address=POD, metadata=metadata)
+        return PodNetwork(sandbox="host", mode=NetworkMode.HOST, namespace=pod, address=POD, metadata=metadata)
 
     try:
         await within(world, lambda: links.batch([f"address add {METADATA6}/128 dev eth0 nodad"]))
@@ -148,7 +152,7 @@ async def test_a_pod_that_shares_the_cells_network_is_kept_from_metadata_unless_
 async def test_a_translated_connection_does_not_lead_round_the_block(folder: Path) -> None:
     _, cell = await make_cell(folder)
     pod = await make_pod(folder)
-    network = PodNetwork(sandbox="round", mode="cell", namespace=pod, address=POD)
+    network = PodNetwork(sandbox="round", mode=NetworkMode.CELL, namespace=pod, address=POD)
     trick = (
         "table ip trick { chain c { type nat hook prerouting priority -100; "
         f"ip daddr 10.96.0.1 dnat to {METADATA}\n }}\n }}"

@@ -12,7 +12,7 @@ import pytest
 
 from cellagent.kernel import namespaces
 from cellagent.network import cni, links, ports
-from cellagent.network.pod_network import PodNetwork, attach, check, detach, lone_mode, retire
+from cellagent.network.pod_network import NetworkMode, PodNetwork, attach, check, detach, lone_mode, retire
 from cellagent.network.ports import PortMapping
 from cellwire.faults import Fault
 from hostkit import programs
@@ -35,7 +35,7 @@ async def test_a_pod_in_a_cell_has_the_second_address_and_no_metadata(folder: Pa
     world, cell = await make_cell(folder)
     pod = await make_pod(folder)
     before = await listing(cell)
-    network = PodNetwork(sandbox=secrets.token_hex(32), mode="cell", namespace=pod, address=f"{POD}/32")
+    network = PodNetwork(sandbox=secrets.token_hex(32), mode=NetworkMode.CELL, namespace=pod, address=f"{POD}/32")
     try:
         assert (await within(cell, lambda: attach(network))).addresses == (POD,)
         with answering(world, WORLD, 80), answering(world, METADATA, 80), answering(pod, POD, 8080):
@@ -63,7 +63,7 @@ def links_gateway() -> str:
 async def test_a_pod_that_makes_itself_a_way_over_ipv6_is_kept_from_metadata_there_too(folder: Path) -> None:
     world, cell = await make_cell(folder)
     pod = await make_pod(folder)
-    network = PodNetwork(sandbox="six", mode="cell", namespace=pod, address=POD)
+    network = PodNetwork(sandbox="six", mode=NetworkMode.CELL, namespace=pod, address=POD)
 
     async def lead_out() -> None:
         """As a pod with the right to change its network would, where the machine forwards IPv6."""
@@ -101,7 +101,7 @@ async def test_a_pod_that_makes_itself_a_way_over_ipv6_is_kept_from_metadata_the
 async def test_a_pod_that_may_see_metadata_does(folder: Path) -> None:
     world, cell = await make_cell(folder)
     pod = await make_pod(folder)
-    network = PodNetwork(sandbox="allowed", mode="cell", namespace=pod, address=POD, metadata=True)
+    network = PodNetwork(sandbox="allowed", mode=NetworkMode.CELL, namespace=pod, address=POD, metadata=True)
     try:
         await within(cell, lambda: attach(network))
         with answering(world, METADATA, 80):
@@ -113,7 +113,7 @@ async def test_a_pod_that_may_see_metadata_does(folder: Path) -> None:
 async def test_metadata_on_the_cell_itself_is_kept_from_the_pod(folder: Path) -> None:
     _, cell = await make_cell(folder)
     pod = await make_pod(folder)
-    network = PodNetwork(sandbox="local", mode="cell", namespace=pod, address=POD)
+    network = PodNetwork(sandbox="local", mode=NetworkMode.CELL, namespace=pod, address=POD)
     try:
         await within(cell, lambda: links.batch([f"address add {METADATA}/32 dev lo"]))
         await within(cell, lambda: attach(network))
@@ -131,7 +131,7 @@ async def test_metadata_on_the_cell_itself_is_kept_from_the_pod(folder: Path) ->
 async def test_an_address_that_the_cell_took_for_itself_goes_to_the_pod(folder: Path) -> None:
     world, cell = await make_cell(folder)
     pod = await make_pod(folder)
-    network = PodNetwork(sandbox="taken", mode="cell", namespace=pod, address=POD)
+    network = PodNetwork(sandbox="taken", mode=NetworkMode.CELL, namespace=pod, address=POD)
     try:
         await within(cell, lambda: links.batch([f"address add {POD}/24 dev eth0"]))
         await within(cell, lambda: attach(network))
@@ -148,7 +148,7 @@ async def test_pods_on_a_bridge_meet_and_leave_by_the_machine(folder: Path) -> N
 
     def network(name: str, namespace: Path, *mapped: PortMapping) -> PodNetwork:
         return PodNetwork(
-            sandbox=name, mode="bridge", namespace=namespace, folder=folder / "state", bridge="chk3br",
+            sandbox=name, mode=NetworkMode.BRIDGE, namespace=namespace, folder=folder / "state", bridge="chk3br",
             subnet="10.3.64.0/24", subnet6="fd03::/64", ports=mapped,
         )  # fmt: skip
 
@@ -241,7 +241,7 @@ async def test_a_host_port_that_cannot_be_had_names_itself(folder: Path) -> None
     _, cell = await make_cell(folder)
     pod = await make_pod(folder)
     bad = PortMapping(protocol="nonsense", container=1, host=2)
-    network = PodNetwork(sandbox="bad", mode="cell", namespace=pod, address=POD, ports=(bad,))
+    network = PodNetwork(sandbox="bad", mode=NetworkMode.CELL, namespace=pod, address=POD, ports=(bad,))
     try:
         with pytest.raises(Fault, match="host ports 2"):
             await within(cell, lambda: attach(network))
@@ -254,9 +254,9 @@ async def test_a_host_port_that_cannot_be_had_names_itself(folder: Path) -> None
         clear(folder)
 
 
-@pytest.mark.parametrize("mode", ["cell", "bridge"])
+@pytest.mark.parametrize("mode", [NetworkMode.CELL, NetworkMode.BRIDGE])
 async def test_an_agent_that_ends_at_any_moment_leaves_nothing_that_detaching_does_not_take(
-    folder: Path, mode: str
+    folder: Path, mode: NetworkMode
 ) -> None:
     _, cell = await make_cell(folder)
     pod = await make_pod(folder)
@@ -302,7 +302,7 @@ def test_rules_can_be_read_by_nft_for_both_families() -> None:
 async def test_a_pod_on_the_machines_network_tells_a_cells_address_and_leaves_a_nodes_to_the_kubelet(
     folder: Path,
 ) -> None:
-    alone = PodNetwork(sandbox="alone", mode="host", namespace=folder / "none")
+    alone = PodNetwork(sandbox="alone", mode=NetworkMode.HOST, namespace=folder / "none")
     in_a_cell = msgspec.structs.replace(alone, sandbox="cell", address=POD)
 
     assert (await attach(alone)).addresses == ()

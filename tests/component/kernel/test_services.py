@@ -12,7 +12,7 @@ import pytest
 from cellagent.kernel import namespaces
 from cellagent.network import bridge, dns_messages, forwarder, links, service_rules
 from cellagent.network.holding import Holding
-from cellagent.network.pod_network import PodNetwork, attach, detach
+from cellagent.network.pod_network import NetworkMode, PodNetwork, attach, detach
 from cellagent.network.service_rules import Around, Names
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault
@@ -48,7 +48,7 @@ async def a_pod(folder: Path, *, six: bool = False) -> AsyncGenerator[tuple[Path
     """A world that has all addresses of who answers, a cell and its pod."""
     world, cell = await make_cell(folder, six=six)
     pod = (await namespaces.create(folder / "pod" / "ns", ["net", "uts"]))["net"]
-    network = PodNetwork(sandbox="dials", mode="cell", namespace=pod, address=POD)
+    network = PodNetwork(sandbox="dials", mode=NetworkMode.CELL, namespace=pod, address=POD)
     try:
         more = [f"address add {address}/32 dev eth0" for address in (OTHER, THIRD)]
         await within(world, lambda: links.batch(more))
