@@ -73,8 +73,8 @@ FROM_CELL = dataclasses.replace(
     control_burst=1000,
     control_rate=50.0,
     unsent_bytes=32 * MIB,
-    # The longest answers (`LONGEST`), seven at once.
-    partial_bytes=128 * MIB,
+    # The logs of some hundred containers, each in the middle of a chunk, or eleven of the longest answers (`LONGEST`).
+    partial_bytes=192 * MIB,
     frames_burst=8000.0,
     frames_rate=4000.0,
 )
