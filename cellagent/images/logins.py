@@ -39,8 +39,8 @@ class Host:
 
 
 class _Token(msgspec.Struct, frozen=True):
-    token: str = ""
-    access_token: str = ""
+    token: str | None = None
+    access_token: str | None = None
 
 
 class RegistryLogins:

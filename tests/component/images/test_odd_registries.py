@@ -41,12 +41,13 @@ class Behind:
         self._registry = registry
         self.seen: list[str] = []
         self.refuses = False
+        self.token: dict[str, str | None] = {"token": "for anybody"}
 
     async def answer(self, request: web.Request) -> web.Response:
         authorization = request.headers.get("Authorization", "")
         self.seen.append(authorization)
         if request.path == "/token":
-            return web.json_response({"token": "for anybody"})
+            return web.json_response(self.token)
         if self.refuses or authorization != "Bearer for anybody":
             realm = f'Bearer realm="http://{request.host}/token",service="b"'
             body = {"errors": [{"code": "UNAUTHORIZED", "message": "B says no"}]}
@@ -89,6 +90,14 @@ async def test_whom_a_registry_leads_to_is_logged_in_to_without_the_registrys_cr
     async with leading_on(tmp_path) as (a, behind, room):
         image = await room.puller.pull(f"{a}/garden:1", SECRET)
         assert (image.layers[0] / "a").read_bytes() == b"1"
+        assert set(behind.seen) == {"", "Bearer for anybody"}
+
+
+@pytest.mark.parametrize("none", [{}, {"token": None}, {"token": ""}], ids=["absent", "null", "empty"])
+async def test_a_token_may_come_under_its_other_name_alone(tmp_path: Path, none: dict[str, str | None]) -> None:
+    async with leading_on(tmp_path) as (a, behind, room):
+        behind.token = {**none, "access_token": "for anybody"}
+        assert await room.puller.pull(f"{a}/garden:1", SECRET)
         assert set(behind.seen) == {"", "Bearer for anybody"}
 
 
