@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 from controller.objects.fields import Json
-from controller.objects.schema.base import Wire
+from controller.objects.schema.base import ValueForm, Wire
 from controller.objects.shapes import LOOSE, Field, ValueShape
 
 Path = tuple[str, ...]
@@ -45,16 +45,16 @@ def paths(value: object, shape: ValueShape, wire: Wire = PLAIN, at: Path = ()) -
     if at in UNMANAGED:
         return
     match value, shape.form:
-        case dict(), "object" | "map" if not wire.atomic and (value or not at):
+        case dict(), ValueForm.OBJECT | ValueForm.MAP if not wire.atomic and (value or not at):
             for name, member in cast("Json", value).items():
                 below = _below(shape, name)
                 yield from paths(member, below.shape, below.wire, (*at, f"f:{name}"))
-        case list(), "list" if wire.keys:
+        case list(), ValueForm.LIST if wire.keys:
             for member in cast("list[Any]", value):
                 key = _key(member, wire.keys)
                 yield (*at, key)
                 yield from paths(member, shape.item or LOOSE, PLAIN, (*at, key))
-        case list(), "list" if wire.is_set or wire.joins:
+        case list(), ValueForm.LIST if wire.is_set or wire.joins:
             for member in cast("list[Any]", value):
                 yield (*at, f"v:{_compact(member)}")
         case _:
@@ -66,19 +66,19 @@ def _changed(old: object, value: object, shape: ValueShape, wire: Wire = PLAIN, 
     if at in UNMANAGED or (at and old == value):
         return
     match value, shape.form:
-        case dict(), "object" | "map" if not wire.atomic and (value or not at):
+        case dict(), ValueForm.OBJECT | ValueForm.MAP if not wire.atomic and (value or not at):
             held = cast("Json", old) if isinstance(old, dict) else {}
             for name, member in cast("Json", value).items():
                 below = _below(shape, name)
                 yield from _changed(held.get(name), member, below.shape, below.wire, (*at, f"f:{name}"))
-        case list(), "list" if wire.keys:
+        case list(), ValueForm.LIST if wire.keys:
             for member in cast("list[Any]", value):
                 key = _key(member, wire.keys)
                 was = value_at(old, (key,))
                 if was != member:
                     yield (*at, key)
                     yield from _changed(was, member, shape.item or LOOSE, PLAIN, (*at, key))
-        case list(), "list" if wire.is_set or wire.joins:
+        case list(), ValueForm.LIST if wire.is_set or wire.joins:
             held = cast("list[Any]", old) if isinstance(old, list) else []
             for member in cast("list[Any]", value):
                 if member not in held:
@@ -150,15 +150,15 @@ def without(value: Any, path: Path) -> Any:
 def merged(current: Any, applied: Any, shape: ValueShape, wire: Wire = PLAIN) -> Any:
     """What is there with what was applied laid over it."""
     match current, applied, shape.form:
-        case dict(), dict(), "object" | "map" if not wire.atomic:
+        case dict(), dict(), ValueForm.OBJECT | ValueForm.MAP if not wire.atomic:
             over = dict(cast("Json", current))
             for name, member in cast("Json", applied).items():
                 below = _below(shape, name)
                 over[name] = merged(over.get(name), member, below.shape, below.wire)
             return over
-        case list(), list(), "list" if wire.keys:
+        case list(), list(), ValueForm.LIST if wire.keys:
             return _merged_lists(cast("list[Any]", current), cast("list[Any]", applied), shape.item or LOOSE, wire)
-        case list(), list(), "list" if wire.is_set or wire.joins:
+        case list(), list(), ValueForm.LIST if wire.is_set or wire.joins:
             return [*current, *(one for one in applied if one not in current)]
         case _:
             return applied

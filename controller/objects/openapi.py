@@ -8,20 +8,20 @@ from typing import Any
 from controller.objects import descriptions
 from controller.objects.fields import Json
 from controller.objects.resource import Resource
-from controller.objects.schema.base import Part
+from controller.objects.schema.base import Part, ValueForm
 from controller.objects.shapes import Field, ValueShape, fields_of
 
 _PREFIX = "io.k8s.api."
-_PLAIN: dict[str, Json] = {
-    "text": {"type": "string"},
-    "whole": {"type": "integer", "format": "int64"},
-    "number": {"type": "number", "format": "double"},
-    "truth": {"type": "boolean"},
-    "quantity": {"oneOf": [{"type": "string"}, {"type": "number"}]},
-    "time": {"type": "string", "format": "date-time"},
-    "int-or-string": {"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]},
-    "bytes": {"type": "string", "format": "byte"},
-    "loose": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+_PLAIN: dict[ValueForm, Json] = {
+    ValueForm.TEXT: {"type": "string"},
+    ValueForm.WHOLE: {"type": "integer", "format": "int64"},
+    ValueForm.NUMBER: {"type": "number", "format": "double"},
+    ValueForm.TRUTH: {"type": "boolean"},
+    ValueForm.QUANTITY: {"oneOf": [{"type": "string"}, {"type": "number"}]},
+    ValueForm.TIME: {"type": "string", "format": "date-time"},
+    ValueForm.INT_OR_STRING: {"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]},
+    ValueForm.BYTES: {"type": "string", "format": "byte"},
+    ValueForm.LOOSE: {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
 }
 _WRITES = ("dryRun", "fieldManager", "fieldValidation")
 PATCHES = (
@@ -116,7 +116,7 @@ def _property(field: Field, schemas: Json) -> Json:
     if wire.keys:
         schema["x-kubernetes-list-type"] = "map"
         schema["x-kubernetes-list-map-keys"] = list(wire.keys)
-    elif field.shape.form == "list":
+    elif field.shape.form is ValueForm.LIST:
         schema["x-kubernetes-list-type"] = "set" if wire.is_set or wire.joins else "atomic"
     return schema
 
@@ -126,8 +126,8 @@ def _schema(shape: ValueShape, schemas: Json) -> Json:
         _add(shape.type, schemas)
         return {"allOf": [{"$ref": _reference(shape.type)}], "default": {}}
     item: Any = _schema(shape.item, schemas) if shape.item is not None else {}
-    if shape.form == "list":
+    if shape.form is ValueForm.LIST:
         return {"type": "array", "items": item}
-    if shape.form == "map":
+    if shape.form is ValueForm.MAP:
         return {"type": "object", "additionalProperties": item}
     return dict(_PLAIN[shape.form])

@@ -12,14 +12,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from controller.objects.fields import Json, bad_request
-from controller.objects.schema.base import Part
+from controller.objects.schema.base import Part, ValueForm
 from controller.objects.shapes import LOOSE, Field, ValueShape, fields_of
 
 CONTENT_TYPE = "application/vnd.kubernetes.protobuf"
 _MAGIC = b"k8s\x00"
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 # Of these an empty value on the wire says something: that there is one.
-_SAID_IF_EMPTY = frozenset({"object", "whole", "number", "truth"})
+_SAID_IF_EMPTY = frozenset({ValueForm.OBJECT, ValueForm.WHOLE, ValueForm.NUMBER, ValueForm.TRUTH})
 _Message = dict[int, list[bytes | int]]
 
 
@@ -60,10 +60,10 @@ def _object(data: bytes, kind: type[Part]) -> Json:
 
 def _field(given: list[bytes | int], field: Field) -> Any:
     shape = field.shape
-    if shape.form == "list":
+    if shape.form is ValueForm.LIST:
         item = shape.item or LOOSE
         return [_value(one, item) for one in given]
-    if shape.form == "map":
+    if shape.form is ValueForm.MAP:
         entries = [_message(one) for one in given if isinstance(one, bytes)]
         item = shape.item or LOOSE
         return {_text(entry, 1): _value(entry.get(2, [b""])[-1], item) for entry in entries}
@@ -72,11 +72,11 @@ def _field(given: list[bytes | int], field: Field) -> Any:
 
 def _value(given: bytes | int, shape: ValueShape) -> Any:
     match shape.form:
-        case "whole":
+        case ValueForm.WHOLE:
             return _signed(given) if isinstance(given, int) else 0
-        case "truth":
+        case ValueForm.TRUTH:
             return bool(given)
-        case "number":
+        case ValueForm.NUMBER:
             return struct.unpack("<d", given)[0] if isinstance(given, bytes) else float(given)
         case _:
             return _bytes(given if isinstance(given, bytes) else b"", shape)
@@ -84,22 +84,22 @@ def _value(given: bytes | int, shape: ValueShape) -> Any:
 
 def _bytes(given: bytes, shape: ValueShape) -> Any:
     match shape.form:
-        case "object" if shape.type is not None:
+        case ValueForm.OBJECT if shape.type is not None:
             return _object(given, shape.type)
-        case "list":
+        case ValueForm.LIST:
             return [_value(one, shape.item or LOOSE) for one in _message(given).get(1, ())]
-        case "quantity":
+        case ValueForm.QUANTITY:
             return _text(_message(given), 1)
-        case "time":
+        case ValueForm.TIME:
             return _time(_message(given))
-        case "int-or-string":
+        case ValueForm.INT_OR_STRING:
             message = _message(given)
             kind = message.get(1, [0])[-1]
             number = message.get(2, [0])[-1]
             return _text(message, 3) if kind == 1 else _signed(number if isinstance(number, int) else 0)
-        case "bytes":
+        case ValueForm.BYTES:
             return base64.b64encode(given).decode()
-        case "loose":
+        case ValueForm.LOOSE:
             return None
         case _:
             return given.decode()

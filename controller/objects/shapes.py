@@ -13,15 +13,13 @@ import msgspec
 from msgspec import Meta
 
 from controller.objects.fields import Json
-from controller.objects.schema.base import Part, Wire
+from controller.objects.schema.base import Part, ValueForm, Wire
 
 
 class ValueShape(msgspec.Struct, frozen=True):
-    """The form of a value: "object" (of a type), "list" and "map" (of items), or a word for a plain value: "text",
-    "whole", "number", "truth", "quantity", "time", "int-or-string", "bytes", "loose".
-    """
+    """The shape of a value: its form, the type of an object, the items of a list or map."""
 
-    form: str
+    form: ValueForm
     type: type[Part] | None = None
     item: ValueShape | None = None
 
@@ -38,14 +36,14 @@ class Field(msgspec.Struct, frozen=True):
     wire: Wire
 
 
-LOOSE = ValueShape("loose")
-_ZEROS = frozenset({"text", "whole", "truth"})
-_PLAIN = {str: "text", int: "whole", float: "number", bool: "truth"}
+LOOSE = ValueShape(ValueForm.LOOSE)
+_ZEROS = frozenset({ValueForm.TEXT, ValueForm.WHOLE, ValueForm.TRUTH})
+_PLAIN = {str: ValueForm.TEXT, int: ValueForm.WHOLE, float: ValueForm.NUMBER, bool: ValueForm.TRUTH}
 
 
 def shape_of(kind: type[Part]) -> ValueShape:
     """The shape of a type."""
-    return ValueShape("object", type=kind)
+    return ValueShape(ValueForm.OBJECT, type=kind)
 
 
 @cache
@@ -76,11 +74,11 @@ def _shape(hint: Any) -> ValueShape:
         (inner,) = [one for one in get_args(hint) if one is not type(None)]
         return _shape(inner)
     if origin is list:
-        return ValueShape("list", item=_shape(get_args(hint)[0]))
+        return ValueShape(ValueForm.LIST, item=_shape(get_args(hint)[0]))
     if origin is dict:
-        return ValueShape("map", item=_shape(get_args(hint)[1]))
+        return ValueShape(ValueForm.MAP, item=_shape(get_args(hint)[1]))
     if isinstance(hint, type) and issubclass(hint, Part):
-        return ValueShape("object", type=hint)
+        return ValueShape(ValueForm.OBJECT, type=hint)
     return ValueShape(_PLAIN[hint]) if hint in _PLAIN else LOOSE
 
 
@@ -88,7 +86,7 @@ def unknown(value: object, shape: ValueShape, path: str = "") -> list[str]:
     """The paths of all fields that the shape does not have."""
     found: list[str] = []
     match value, shape.form:
-        case dict(), "object":
+        case dict(), ValueForm.OBJECT:
             for name, member in value.items():
                 field = shape.fields.get(name)
                 below = f"{path}.{name}" if path else str(name)
@@ -96,10 +94,10 @@ def unknown(value: object, shape: ValueShape, path: str = "") -> list[str]:
                     found.append(below)
                 else:
                     found += unknown(member, field.shape, below)
-        case dict(), "map":
+        case dict(), ValueForm.MAP:
             for name, member in value.items():
                 found += unknown(member, shape.item or LOOSE, f"{path}.{name}")
-        case list(), "list":
+        case list(), ValueForm.LIST:
             for index, member in enumerate(value):
                 found += unknown(member, shape.item or LOOSE, f"{path}[{index}]")
         case _:
@@ -112,17 +110,17 @@ def pruned(value: Any, shape: ValueShape, *, zeros: bool = False) -> Any:
     their absence, too, but with `zeros` and in a status. Clients that send protobuf write those of every field.
     """
     match value, shape.form:
-        case dict(), "object":
+        case dict(), ValueForm.OBJECT:
             fields = shape.fields
             return {
                 name: pruned(member, fields[name].shape, zeros=zeros or name == "status")
                 for name, member in value.items()
                 if name in fields and member is not None and (zeros or not _is_none(member, fields[name]))
             }
-        case dict(), "map":
+        case dict(), ValueForm.MAP:
             item = shape.item or LOOSE
             return {name: pruned(member, item, zeros=zeros) for name, member in value.items() if member is not None}
-        case list(), "list":
+        case list(), ValueForm.LIST:
             return [pruned(member, shape.item or LOOSE, zeros=zeros) for member in value]
         case _:
             return value

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import enum
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
-Quantity = Annotated[str | int | float, Meta(extra={"form": "quantity"})]
-Time = Annotated[str, Meta(extra={"form": "time"})]
-IntOrString = Annotated[int | str, Meta(extra={"form": "int-or-string"})]
-Bytes = Annotated[str, Meta(extra={"form": "bytes"})]
-Loose = Annotated[Any, Meta(extra={"form": "loose"})]
+
+class ValueForm(enum.StrEnum):
+    """The form of a value: an object of a type, a list or a map of items, or one of the plain values."""
+
+    OBJECT = "object"
+    LIST = "list"
+    MAP = "map"
+    TEXT = "text"
+    WHOLE = "whole"
+    NUMBER = "number"
+    TRUTH = "truth"
+    QUANTITY = "quantity"
+    TIME = "time"
+    INT_OR_STRING = "int-or-string"
+    BYTES = "bytes"
+    LOOSE = "loose"
+
+
+Quantity = Annotated[str | int | float, Meta(extra={"form": ValueForm.QUANTITY})]
+Time = Annotated[str, Meta(extra={"form": ValueForm.TIME})]
+IntOrString = Annotated[int | str, Meta(extra={"form": ValueForm.INT_OR_STRING})]
+Bytes = Annotated[str, Meta(extra={"form": ValueForm.BYTES})]
+Loose = Annotated[Any, Meta(extra={"form": ValueForm.LOOSE})]
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from controller.objects.admission import How
 from controller.objects.kinds import ENDPOINT_SLICES, ENDPOINTS, QUOTAS
 from controller.objects.kinds_without_effect import NETWORK_POLICIES
 from controller.objects.resource import Resource
+from controller.objects.schema.base import ValueForm
 from controller.objects.shapes import LOOSE, ValueShape
 
 _PLAIN: dict[str, Any] = {
@@ -32,12 +33,12 @@ _PLAIN: dict[str, Any] = {
 def some(shape: ValueShape, draw: random.Random, depth: int = 0) -> Any:
     """A value of the shape in which any field may be missing."""
     match shape.form:
-        case "object":
+        case ValueForm.OBJECT:
             kept = [(name, field) for name, field in shape.fields.items() if depth < 6 and draw.random() < 0.3]
             return {name: some(field.shape, draw, depth + 1) for name, field in kept}
-        case "list":
+        case ValueForm.LIST:
             return [some(shape.item or LOOSE, draw, depth + 1)]
-        case "map":
+        case ValueForm.MAP:
             return {"x": some(shape.item or LOOSE, draw, depth + 1)}
         case form:
             return _PLAIN.get(form, "x")
