@@ -31,9 +31,9 @@ SERVED = ", ".join(sorted({one.kind for one in KEPT} - {"Node", "Event"}))
 
 # Parts of a pod that nobody writes, by which methods they are asked for, why not, and what to do instead.
 POD_PARTS = (
-    ("status", ("PUT", "PATCH"), "its status cannot be written: it says what was seen on its cell", ""),
+    ("status", ("PUT", "PATCH"), "cannot have its status written: that says what was seen on its cell", ""),
     # kubectl reads what it is about to patch.
-    ("resize", ("GET", "PUT", "PATCH"), "it cannot be resized: its cell was bought for its size", "delete the pod"),
+    ("resize", ("GET", "PUT", "PATCH"), "cannot be resized: its cell was bought for its size", "delete the pod"),
 )
 
 

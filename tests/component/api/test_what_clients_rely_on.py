@@ -196,7 +196,10 @@ async def test_a_pod_that_is_there_goes_to_no_other_cell_and_who_asks_is_told(tm
 async def test_parts_of_a_pod_that_nobody_writes_say_why(tmp_path: Path) -> None:
     async with world(tmp_path) as it:
         await it.ok("apply", "-f", "-", stdin=manifest())
-        for part, said in (("status", "it says what was seen on its cell"), ("resize", "bought for its size; delete")):
+        for part, said in (
+            ("status", "cannot have its status written: that says what was seen on its cell"),
+            ("resize", "bought for its size; delete"),
+        ):
             patch = ("patch", "pod", "web", f"--subresource={part}", "--type=merge", "-p", '{"metadata":{}}')
             assert said in (await it.kubectl(*patch)).err
 
