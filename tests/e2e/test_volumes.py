@@ -12,8 +12,6 @@ from typing import Any
 import pytest
 
 from tests.support.controller import Controller, running_controller
-from tests.support.oci import layer, push_image
-from tests.support.registry import PASSWORD, USER, running_registry
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: NOTHING here ran"),
@@ -73,33 +71,6 @@ async def test_a_volume_is_an_image_read_only_as_a_whole_or_a_part_of_it(tmp_pat
         assert await controller.kubectl(*policy) == "IfNotPresent"
         await told(controller, "missing", "registry.demo/nowhere:1", "Failed to pull image")
         await told(controller, "hollow", "not/there of image", "cannot be opened")
-
-
-async def test_a_private_image_is_a_volume_for_whose_pod_has_a_login_and_for_nobody_else(tmp_path: Path) -> None:
-    host, reference = "private.demo", "private.demo/models:1"
-    async with running_registry("basic", host="0.0.0.0") as registry:
-        await push_image(registry, "models:1", [layer({"weights": b"in secret\n"})], auth="basic")
-        mirror = f"http://GATEWAY:{registry.partition(':')[2]}"
-        private = f'[[registries]]\nhost = "{host}"\nmirrors = ["{mirror}"]\n'
-        async with running_controller(tmp_path, private) as controller:
-            login = (f"--docker-server={host}", f"--docker-username={USER}", f"--docker-password={PASSWORD}")
-            await controller.kubectl("create", "secret", "docker-registry", "right", *login)
-            wrong = (*login[:2], "--docker-password=wrong")
-            await controller.kubectl("create", "secret", "docker-registry", "wrong", *wrong)
-            made = {
-                name: pod(name, {"image": {"reference": reference}}, "cat /v/weights; sleep 3600")
-                for name in ("right", "wrong", "none")
-            }
-            for name in ("right", "wrong"):
-                made[name]["spec"]["imagePullSecrets"] = [{"name": name}]
-            await apply(controller, *made.values())
-            ready = ("--for=condition=Ready", "pod/right", "--timeout=120s")
-            await controller.kubectl("wait", *ready, seconds=130)
-            assert await controller.kubectl("logs", "right") == "in secret\n"
-            for name in ("wrong", "none"):
-                await told(controller, name, reference, "Failed to pull image")
-                waiting = "jsonpath={.status.containerStatuses[0].state.waiting.reason}"
-                assert "Pull" in await controller.kubectl("get", "pod", name, "-o", waiting)
 
 
 def claimed(server: str) -> list[dict[str, Any]]:
