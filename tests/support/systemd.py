@@ -40,6 +40,8 @@ mount -t tmpfs tmpfs $root/sys/fs/cgroup
 for each in /sys/fs/cgroup/*; do
   mountpoint -q $each || continue
   mkdir -p $each/$2 $root$each
+  # Version 1 gives a new group no processors.
+  for name in cpuset.cpus cpuset.mems; do [ ! -e $each/$name ] || cat $each/$name >$each/$2/$name; done
   mount --bind $each/$2 $root$each
 done
 rm -rf $root/etc/systemd/system; mkdir $root/etc/systemd/system
