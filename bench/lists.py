@@ -101,7 +101,7 @@ async def measure(plane: Plane) -> None:
                 await work()
                 taken.append(time.perf_counter() - began)
             plane.seconds[what] = statistics.median(taken)
-            print(f"{plane.name:12}{what:24}{plane.seconds[what]:9.2f} s", flush=True)
+            print(f"{plane.name:12}{what:27}{plane.seconds[what]:9.2f} s", flush=True)
 
         async def create(kind: str, made: dict[str, Any]) -> None:
             async with client.post(f"{server}{SPACE}/{kind}", json=made) as answer:
@@ -226,7 +226,7 @@ def main() -> None:
     if theirs is None:
         sys.exit("NOT RUN beside Kubernetes' own: KUBE_BIN has no control plane")
     for what, seconds in ours.seconds.items():
-        print(f"{what:24}{seconds / theirs.seconds[what]:9.2f} of theirs")
+        print(f"{what:27}{seconds / theirs.seconds[what]:9.2f} of theirs")
     print(f"ratio: {sum(ours.seconds[one] for one in READ) / sum(theirs.seconds[one] for one in READ):.2f}")
 
 
