@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from controller.clouds.ec2.calls import Calls
 from controller.clouds.ec2.doctor import examination, network_findings, queue
 from controller.clouds.ec2.doctor.network_findings import Network
 from controller.clouds.ec2.ec2_settings import Ec2Settings
+from controller.clouds.ec2.notices import notice_queue
 from controller.model.finding import Finding, Verdict
 from tests.component.ec2.test_launch import cheapest, request
 from tests.support.commands import chinampa, config_file
@@ -124,6 +128,44 @@ async def test_beside_a_controller_that_reads_the_queue_an_event_is_seen_all_the
         call = on.cloud.calls.call
         await call("events", "PutEvents", Entries=[{"Source": "chinampa.doctor", "DetailType": "x", "Detail": "{}"}])
         assert (await queue.look(settings, on.cloud.calls)).verdict is Verdict.OK, "another's event is left alone"
+
+
+async def test_beside_a_controller_that_is_always_first_at_the_queue_an_event_is_seen_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "_WAIT_SECONDS", 1)
+    monkeypatch.setattr(notice_queue, "YIELD_SECONDS", 3.0)
+    async with stage(tmp_path) as on:
+        settings = await with_queue(on)
+        reader = notice_queue.Queue(settings.queue_url, AtTheQueue(on.cloud.calls, 0.01))
+
+        async def reads() -> None:
+            while True:
+                for handle, _ in await reader.poll():
+                    reader.done(handle)
+                await reader.clear()
+
+        async with asyncio.TaskGroup() as tasks:
+            reading = tasks.create_task(reads())
+            assert (await queue.look(settings, AtTheQueue(on.cloud.calls, 0.5))).verdict is Verdict.OK
+            reading.cancel()
+
+
+class AtTheQueue:
+    """A door by which a queue is asked so many seconds late: whoever comes sooner takes what is there."""
+
+    def __init__(self, door: Calls, late: float) -> None:
+        self._door = door
+        self._late = late
+
+    async def call(self, service: str, action: str, /, *, resources: int = 1, **params: Any) -> dict[str, Any]:
+        if action == "ReceiveMessage":
+            params["WaitTimeSeconds"] = 0
+            await asyncio.sleep(self._late)
+        return await self._door.call(service, action, resources=resources, **params)
+
+    def pages(self, service: str, action: str, key: str, /, **params: Any) -> AsyncIterator[dict[str, Any]]:
+        return self._door.pages(service, action, key, **params)
 
 
 def test_a_subnet_says_why_cells_would_get_nowhere() -> None:

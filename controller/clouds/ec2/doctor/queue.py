@@ -11,17 +11,17 @@ import secrets
 from typing import Any, cast
 
 from cellwire.faults import Fault
-from controller.clouds.ec2.calls import Calls
+from controller.clouds.ec2.calls import Door
 from controller.clouds.ec2.ec2_settings import Ec2Settings
+from controller.clouds.ec2.notices import eventbridge
 from controller.model.finding import Finding, Verdict, of_fault
 
-SOURCE = "chinampa.doctor"
-# A controller that runs reads the queue too and may be first: then the next event is for us.
+# A controller that runs reads the queue too and may be first: it then leaves the next event to us.
 _TRIES = 6
 _WAIT_SECONDS = 5
 
 
-async def look(settings: Ec2Settings, calls: Calls) -> Finding:
+async def look(settings: Ec2Settings, calls: Door) -> Finding:
     """Send events until one is seen to come. Raises nothing."""
     thing = "queue of notices"
     if not settings.queue_url:
@@ -38,15 +38,15 @@ async def look(settings: Ec2Settings, calls: Calls) -> Finding:
             return Finding(Verdict.OK, thing, f"an event came; rules: {', '.join(sorted(names))}")
     except Fault as fault:
         return of_fault(thing, fault)
-    cause = f"an event of the source {SOURCE} was sent and did not come within {_TRIES * _WAIT_SECONDS} s"
+    cause = f"an event of the source {eventbridge.DOCTOR} was sent and did not come within {_TRIES * _WAIT_SECONDS} s"
     mend = "let the queue's policy allow events.amazonaws.com by aws:SourceArn, and make the rule for that source"
     return Finding(Verdict.LACKS, thing, cause, mend)
 
 
-async def _seen(settings: Ec2Settings, calls: Calls) -> bool:
+async def _seen(settings: Ec2Settings, calls: Door) -> bool:
     mark = secrets.token_hex(8)
     detail = json.dumps({"mark": mark, "cluster": settings.cluster})
-    event = {"Source": SOURCE, "DetailType": "Chinampa Doctor", "Detail": detail}
+    event = {"Source": eventbridge.DOCTOR, "DetailType": "Chinampa Doctor", "Detail": detail}
     for _ in range(_TRIES):
         await calls.call("events", "PutEvents", Entries=[event])
         answer = await calls.call(

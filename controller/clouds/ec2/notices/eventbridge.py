@@ -20,6 +20,8 @@ from controller.clouds.protocol import Notice
 from controller.model.cell import NoticeKind
 from controller.model.names import InstanceId
 
+# Of events by which `chinampa doctor --cloud` sees whether the queue is filled.
+DOCTOR = "chinampa.doctor"
 # A spot instance is interrupted two minutes after the warning is emitted.
 WARNING_SECONDS = 120.0
 _MESSAGE_LIMIT = 500
@@ -42,6 +44,14 @@ def read(body: str) -> tuple[Notice, ...]:
     if not isinstance(detail, dict):
         raise Fault(Kind.INVALID, kind, "it has no detail")
     return tuple(parse(event, cast("dict[str, Any]", detail)))
+
+
+def is_of_doctor(body: str) -> bool:
+    """Whether somebody examines the queue, and waits for an event of their own there."""
+    try:
+        return _event(body)["source"] == DOCTOR
+    except Fault:
+        return False
 
 
 def _event(body: str) -> dict[str, Any]:
