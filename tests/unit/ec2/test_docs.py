@@ -8,7 +8,6 @@ from pathlib import Path
 
 from controller import config
 from controller.choice import requirements
-from controller.clouds.ec2.doctor import queue
 from controller.clouds.ec2.notices import eventbridge
 
 TEXT = (Path(__file__).resolve().parents[3] / "docs" / "ec2.md").read_text()
@@ -37,4 +36,4 @@ def test_every_annotation_that_it_names_is_one() -> None:
 def test_the_rules_that_it_sets_up_send_events_that_are_understood() -> None:
     rules = [json.loads(found) for found in re.findall(r"'[a-z]+=(\{.*?\})'", TEXT)]
     sent = {(source, kind) for rule in rules for source in rule["source"] for kind in rule["detail-type"]}
-    assert sent == eventbridge.UNDERSTOOD | {(queue.SOURCE, "Chinampa Doctor")}
+    assert sent == eventbridge.UNDERSTOOD | {(eventbridge.DOCTOR, "Chinampa Doctor")}
