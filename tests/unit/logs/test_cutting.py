@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import socket
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import cast
 
 import pytest
-from aiohttp import web
+from aiohttp import AddrInfoType, TCPConnector, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from controller.api import pod_logs as api_logs
@@ -182,6 +183,13 @@ class OnePod:
         return self._path, lambda: True
 
 
+def small(address: AddrInfoType) -> socket.socket:
+    """A socket for which the kernel keeps little, so that whoever sends to it waits."""
+    made = socket.socket(*address[:3])
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+    return made
+
+
 async def test_a_reader_that_is_slower_than_the_log_grows_goes_on_with_what_is_kept(log: Path) -> None:
     log.write_bytes(lines(400_000))
 
@@ -190,7 +198,7 @@ async def test_a_reader_that_is_slower_than_the_log_grows_goes_on_with_what_is_k
 
     app = web.Application()
     app.router.add_get("/{namespace}/{name}/log", handle)
-    async with TestClient(TestServer(app)) as client:
+    async with TestClient(TestServer(app), connector=TCPConnector(socket_factory=small)) as client:
         reply = await client.get("/default/web/log?follow=true")
         text = await reply.content.readuntil(b"\n")
         await asyncio.sleep(0.1)  # the rest waits for us
