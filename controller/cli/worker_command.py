@@ -177,7 +177,7 @@ async def _cluster(settings: Settings) -> tuple[str, dict[tuple[str, str, str], 
     try:
         async with client.connected(kubeconfig.read(path)) as door:
             node = node_name(settings.kubernetes)
-            rights = {right: await _may(door, node, *right) for right in checking.RIGHTS}
+            rights = {right: await _may(door, right, node) for right in checking.RIGHTS}
             try:
                 return "", rights, await door.get(f"/api/v1/nodes/{node}")
             except Fault as fault:
@@ -188,16 +188,7 @@ async def _cluster(settings: Settings) -> tuple[str, dict[tuple[str, str, str], 
         return str(fault), {}, None
 
 
-async def _may(door: client.ApiClient, node: str, group: str, resource: str, verb: str) -> bool:
-    asked: dict[str, Any] = {"group": group, "resource": resource, "verb": verb}
-    if resource == "pods":
-        # A node may see its own only.
-        own = {"key": "spec.nodeName", "operator": "In", "values": [node]}
-        asked["fieldSelector"] = {"requirements": [own]}
-    review = {
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SelfSubjectAccessReview",
-        "spec": {"resourceAttributes": asked},
-    }
-    said = await door.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)
+async def _may(door: client.ApiClient, right: tuple[str, str, str], node: str) -> bool:
+    path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+    said = await door.post(path, checking.review(node, *right))
     return bool((said.get("status") or {}).get("allowed"))

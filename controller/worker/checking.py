@@ -18,10 +18,9 @@ OLDEST, NEWEST = (1, 30), (1, 36)
 INIT = "run `chinampa worker init`"
 # Resources and verbs of the node's own rights that the controller needs, and where they come from.
 RIGHTS = (
-    ("", "pods", "list"),
-    ("", "services", "list"),
-    ("discovery.k8s.io", "endpointslices", "list"),
-    ("", "events", "create"),
+    *(("", resource, verb) for resource in ("nodes", "pods", "services") for verb in ("list", "watch")),
+    *(("discovery.k8s.io", "endpointslices", verb) for verb in ("list", "watch")),
+    *(("", "events", verb) for verb in ("create", "patch")),
 )
 
 
@@ -42,6 +41,22 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     refusal: str = ""
     rights: Mapping[tuple[str, str, str], bool] = {}
     node: Mapping[str, Any] | None = None
+
+
+def review(node: str, group: str, resource: str, verb: str) -> dict[str, Any]:
+    """The question whether who asks has one of RIGHTS, as far as a node may see: itself and its own pods only."""
+    asked: dict[str, Any] = {"group": group, "resource": resource, "verb": verb}
+    if resource == "nodes":
+        # An API server takes the name out of a list's selector, but not out of a review's.
+        asked["name"] = node
+    own = {"nodes": "metadata.name", "pods": "spec.nodeName"}.get(resource)
+    if own is not None:
+        asked["fieldSelector"] = {"requirements": [{"key": own, "operator": "In", "values": [node]}]}
+    return {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": asked},
+    }
 
 
 def findings(worker: WorkerOptions, pods_folder: str, name: str, found: Found) -> Iterator[Finding]:

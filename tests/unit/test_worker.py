@@ -111,6 +111,17 @@ WELL = Found(
 )
 
 
+@pytest.mark.parametrize("right", checking.RIGHTS)
+def test_a_node_is_asked_for_no_more_than_it_may_see(right: tuple[str, str, str]) -> None:
+    asked = checking.review("n", *right)["spec"]["resourceAttributes"]
+    assert (asked["group"], asked["resource"], asked["verb"]) == right
+    own = {"nodes": "metadata.name", "pods": "spec.nodeName"}.get(right[1])
+    selector = {"requirements": [{"key": own, "operator": "In", "values": ["n"]}]} if own else None
+    assert asked.get("fieldSelector") == selector
+    # By which the node authorizer goes in a review; of a list it takes it out of the selector.
+    assert asked.get("name") == ("n" if right[1] == "nodes" else None)
+
+
 def lacking(found: Found, pods: str = "/var/lib/kubelet/pods") -> list[str]:
     return [
         each.thing for each in checking.findings(WorkerOptions(), pods, "n", found) if each.verdict is Verdict.LACKS
@@ -130,6 +141,7 @@ def test_a_worker_that_is_well_lacks_nothing() -> None:
         ({"sandbox_runtime": ""}, "shim"),
         ({"refusal": "it cannot be reached"}, "API server"),
         ({"rights": {}}, "list endpointslices"),
+        ({"rights": {}}, "watch nodes"),
         ({"node": None}, "node n"),
         ({"node": {**NODE, "status": {**NODE["status"], "capacity": {"cpu": "2"}}}}, "capacity: cpu"),
         ({"node": {**NODE, "metadata": {}}}, f"label {kubelet.NOT_BALANCED}"),
