@@ -159,7 +159,7 @@ async def how_of(request: web.Request, part: str = "", options: Json | None = No
         dry_run=dry_run(request, options or {}),
         manager=manager[:128],
         validation=validation,
-        duplicates=() if validation == IGNORE else tuple(duplicates(await request.read(), request.content_type)),
+        duplicates=() if validation == IGNORE else await duplicates(request),
         subresource=part,
         veto=partial(restricted.check, request[WHO], request[ALLOWED]),
     )

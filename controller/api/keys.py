@@ -13,3 +13,5 @@ WHO = web.RequestKey("who", Who)
 SPENT: web.RequestKey[Callable[[str], float]] = web.RequestKey("spent")
 # Values that everybody may write into annotations that reach beyond a cell (see `restricted`).
 ALLOWED = web.RequestKey("allowed", Mapping[str, Sequence[str]])
+# Paths of fields that an object of the body has twice, as its reader has seen them.
+DUPLICATES: web.RequestKey[tuple[str, ...]] = web.RequestKey("duplicates")

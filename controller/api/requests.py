@@ -8,7 +8,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import msgspec
@@ -16,7 +16,7 @@ from aiohttp import web
 
 from controller.api import yaml_bodies
 from controller.api.all_kinds import KINDS
-from controller.api.keys import SPENT
+from controller.api.keys import DUPLICATES, SPENT
 from controller.api.tables import pods_table, table, table_of
 from controller.objects import protobuf, selectors
 from controller.objects.collection import Objects
@@ -53,8 +53,7 @@ async def any_body(request: web.Request, types: tuple[str, ...]) -> object:
         fault.reason = "UnsupportedMediaType"
         raise fault
     try:
-        is_yaml = request.content_type == YAML
-        found: object = await asyncio.to_thread(yaml_bodies.load, data) if is_yaml else msgspec.json.decode(data)
+        found: object = await _yaml(request, data) if request.content_type == YAML else msgspec.json.decode(data)
         _plain(found)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise bad_request(f"the body of the request cannot be read as JSON: {error}") from error
@@ -66,12 +65,21 @@ async def applied_body(request: web.Request) -> Json:
     data = await request.read()
     try:
         found: object = msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        found = await asyncio.to_thread(yaml_bodies.load, data)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        if len(data) > yaml_bodies.LONGEST:
+            cause = f"the body of the request cannot be read as JSON ({error}), and is too long for YAML"
+            raise bad_request(f"{cause}: at most {yaml_bodies.LONGEST} bytes") from error
+        found = await _yaml(request, data)
     _plain(found)
     if not isinstance(found, dict):
         raise bad_request("the body of the request must be an object")
     return cast("Json", found)
+
+
+async def _yaml(request: web.Request, data: bytes) -> object:
+    found = await asyncio.to_thread(yaml_bodies.load, data)
+    request[DUPLICATES] = found.duplicates
+    return found.value
 
 
 def _plain(value: object, depth: int = 0) -> None:
@@ -193,22 +201,48 @@ def until(request: web.Request, now: float) -> float:
     return math.inf if not seconds else now + seconds
 
 
-def duplicates(data: bytes, content_type: str) -> list[str]:
-    """The names that an object of a JSON body has twice; of these the last one counts."""
-    if "json" not in content_type or not data:
-        return []
-    found: list[str] = []
+async def duplicates(request: web.Request) -> tuple[str, ...]:
+    """The paths of fields that an object of the body has twice, once it was read; of these the last one counts."""
+    known = request.get(DUPLICATES)
+    if known is not None:
+        return known
+    return () if request.content_type == protobuf.CONTENT_TYPE else duplicates_of(await request.read())
 
-    def pairs(listed: list[tuple[str, Any]]) -> Json:
-        seen: set[str] = set()
-        for name, _ in listed:
-            if name in seen:
-                found.append(name)
-            seen.add(name)
-        return dict(listed)
+
+def duplicates_of(data: bytes) -> tuple[str, ...]:
+    """The same of a body of JSON."""
+    seen_twice = False
+
+    def members(listed: list[tuple[str, Any]]) -> Json:
+        nonlocal seen_twice
+        found = dict(listed)
+        seen_twice = seen_twice or len(found) < len(listed)
+        return found
 
     try:
-        json.loads(data, object_pairs_hook=pairs)
+        json.loads(data, object_pairs_hook=members)
+        if not seen_twice:
+            return ()
+        return tuple(dict.fromkeys(_twice(json.loads(data, object_pairs_hook=_Members), "")))
     except (ValueError, RecursionError):
-        return []  # whoever reads it says what is wrong
-    return found
+        return ()  # whoever reads it says what is wrong
+
+
+class _Members(tuple[tuple[str, Any], ...]):
+    """The fields of an object, each as often as it was written."""
+
+    __slots__ = ()
+
+
+def _twice(value: object, path: str) -> Iterator[str]:
+    if isinstance(value, _Members):
+        seen: set[str] = set()
+        for name, member in value:
+            inner = f"{path}.{name}" if path else name
+            if name in seen:
+                yield inner
+            seen.add(name)
+            yield from _twice(member, inner)
+    elif isinstance(value, list):
+        for index, member in enumerate(cast("list[Any]", value)):
+            yield from _twice(member, f"{path}[{index}]")

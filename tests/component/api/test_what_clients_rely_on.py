@@ -13,6 +13,7 @@ import pytest
 import yaml
 from aiohttp import ClientSession, TCPConnector, web
 
+from controller.api import yaml_bodies
 from tests.support.pods_api import PodsApiWorld, manifest, world
 from tests.support.registry import serving
 
@@ -90,9 +91,9 @@ async def test_a_service_is_asked_through_the_proxy_where_a_pod_that_is_ready_an
         for name in ("s", "s:80", "s:web", "http:s:80"):
             assert await it.ok("get", "--raw", f"{place}/{name}/proxy/a?b=c") == "GET /a?b=c"
         for name, said in (
-            ("s:82", "no port 82"),
+            ("s:82", 'services "s" has no port 82'),
             ("s:other", "no pod that is ready"),
-            ("https:s:80", "without TLS"),
+            ("https:s:80", "the proxy speaks HTTP without TLS: ask s:80, not https:s:80"),
             ("x", "not found"),
         ):
             assert said in (await it.kubectl("get", "--raw", f"{place}/{name}/proxy/")).err
@@ -108,9 +109,46 @@ async def test_a_manifest_may_be_sent_as_the_yaml_that_it_is(tmp_path: Path) -> 
             assert (answer.status, (await answer.json())["data"]) == (200, {"a": "2\n"})
         async with session.post(place, data="a: &a [1]\nb: *a", headers=kind) as answer:
             assert (answer.status, "aliases" in (await answer.json())["message"]) == (400, True)
+        long = f"a: {'x' * yaml_bodies.LONGEST}"
+        async with session.post(place, data=long, headers=kind) as answer:
+            assert (answer.status, "too long for YAML" in (await answer.json())["message"]) == (400, True)
+        apply = {"Content-Type": "application/apply-patch+yaml"}
+        async with session.patch(f"{place}/c?fieldManager=m", data=long, headers=apply) as answer:
+            said = (await answer.json())["message"]
+            assert (answer.status, "be read as JSON" in said, "too long for YAML" in said) == (400, True, True)
         async with session.post(place, data="a=b", headers={"Content-Type": "text/plain"}) as answer:
             assert answer.status == 415
             assert "supported: application/json, application/yaml" in (await answer.json())["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "kind"),
+    [("POST", "application/yaml"), ("PUT", "application/yaml"), ("PATCH", "application/apply-patch+yaml")],
+)
+@pytest.mark.parametrize("json_too", [False, True])
+async def test_a_field_that_comes_twice_is_told_or_refused_in_yaml_as_in_json(
+    tmp_path: Path, method: str, kind: str, json_too: bool
+) -> None:
+    folder = "/api/v1/namespaces/default/configmaps"
+    place = folder if method == "POST" else f"{folder}/c"
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata:\n  a: one\n  a: two\n"
+    if json_too:
+        text = '{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "one", "a": "two"}}'
+        kind = "application/json" if kind == "application/yaml" else kind
+    headers, manager = {"Content-Type": kind}, {"fieldManager": "m"}
+    async with world(tmp_path) as it, asking(it) as session:
+        if method == "PUT":
+            await it.ok("create", "configmap", "c")
+        strict = {**manager, "fieldValidation": "Strict"}
+        async with session.request(method, place, data=text, params=strict, headers=headers) as answer:
+            assert (answer.status, (await answer.json())["message"]) == (
+                400,
+                'strict decoding error: duplicate field "data.a"',
+            )
+        async with session.request(method, place, data=text, params=manager, headers=headers) as answer:
+            assert answer.ok
+            assert answer.headers.getall("Warning") == ['299 - "duplicate field \\"data.a\\""']
+            assert (await answer.json())["data"] == {"a": "two"}
 
 
 async def test_who_goes_over_to_server_side_apply_has_no_conflict_with_itself(tmp_path: Path) -> None:
