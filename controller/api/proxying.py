@@ -67,7 +67,7 @@ def _ready(service: Json, said: str, pods: Iterable[Json]) -> list[tuple[str, in
     ports: list[Json] = service["spec"].get("ports") or []
     wanted = [one for one in ports if said in {"", str(one["port"]), one.get("name")}]
     if not wanted:
-        raise bad_request(f"the service has no port {said}")
+        raise bad_request(f'services "{service["metadata"]["name"]}" has no port {said}')
     called = wanted[0].get("name") or ""
     return [
         (member.endpoint["targetRef"]["name"], number)
@@ -108,8 +108,8 @@ def _parts(said: str) -> tuple[str, str]:
             return name, ""
         case [name, port] | ["" | "http", name, port]:
             return name, port
-        case [_, _, _]:
-            raise bad_request("it is asked as NAME or NAME:PORT, by HTTP without TLS")
+        case [_, name, port]:
+            raise bad_request(f"the proxy speaks HTTP without TLS: ask {name}:{port}, not {said[:300]}")
         case _:
             raise bad_request(f"{said[:300]!r} is no NAME, NAME:PORT or SCHEME:NAME:PORT")
 
@@ -124,7 +124,7 @@ def _port(pod: Json, said: str) -> int:
     for one in ports:
         if one.get("name") == said:
             return int(one["containerPort"])
-    raise bad_request(f"the pod has no port {said}")
+    raise bad_request(f'pods "{pod["metadata"]["name"]}" has no port named {said}')
 
 
 def _asked(request: web.Request, port: int, length: int) -> bytes:
