@@ -115,7 +115,9 @@ async def test_a_listing_goes_through_all_its_pages() -> None:
 
 
 async def test_a_long_poll_is_given_its_time_however_short_a_call_may_be() -> None:
-    async with running_front() as front, calls.running(settings(front, call_seconds=1.0, patience_seconds=1.5)) as door:
-        url = str((await door.call("sqs", "CreateQueue", QueueName="quiet"))["QueueUrl"])
-        answer = await door.call("sqs", "ReceiveMessage", QueueUrl=url, WaitTimeSeconds=2)
+    async with running_front() as front:
+        async with calls.running(settings(front)) as patient:
+            url = str((await patient.call("sqs", "CreateQueue", QueueName="quiet"))["QueueUrl"])
+        async with calls.running(settings(front, call_seconds=1.0, patience_seconds=1.5)) as door:
+            answer = await door.call("sqs", "ReceiveMessage", QueueUrl=url, WaitTimeSeconds=2)
         assert not answer.get("Messages")
