@@ -1,11 +1,17 @@
-"""The lead in a real etcd: what a busy loop, a frozen member and a lost answer do not cost, and what ends it."""
+"""The lead: what a busy loop, a deaf member and a lost answer do not cost, and what ends it.
+
+With a real etcd renewals are counted, and never seconds: its lease is so long that this machine may stand still too.
+What depends on how much time has passed is told by a gateway with a clock of its own.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +19,54 @@ import pytest
 
 from cellwire.faults import Fault, Kind
 from controller.store import etcd, lead
-from controller.store.etcd_gateway import EtcdSettings
+from controller.store.etcd_gateway import EtcdSettings, Gateway
 from controller.store.lead import Lead
 from tests.support.etcd import running_etcd
 
-SHORT = 2.0
+LONG = 15.0
 
 
-async def test_a_loop_that_is_busy_for_longer_than_the_lease_leads_on(tmp_path: Path) -> None:
+@pytest.fixture
+def renewed(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """One for each renewal that etcd has answered."""
+    answered = list[None]()
+    renew = Lead.renew
+
+    async def counted(ours: Lead, gateway: Gateway) -> None:
+        await renew(ours, gateway)
+        answered.append(None)
+
+    monkeypatch.setattr(Lead, "renew", counted)
+    return answered
+
+
+def stand_still(until: Callable[[], bool]) -> None:
+    """Let the loop stand still until then."""
+    bound = time.monotonic() + 120
+    while not until():
+        assert time.monotonic() < bound, "it never came"
+        time.sleep(0.01)
+
+
+async def test_the_lease_is_renewed_while_the_loop_stands_still(tmp_path: Path, renewed: list[None]) -> None:
     with running_etcd(tmp_path) as member:
-        settings = EtcdSettings(endpoints=(member.endpoint,), prefix="/busy", lease=SHORT)
+        settings = EtcdSettings(endpoints=(member.endpoint,), prefix="/busy", lease=LONG)
         async with etcd.running(settings) as store:
             await store.put("k", "a", b"1")
-            time.sleep(3 * SHORT)  # noqa: ASYNC251  the loop stands still
+            stand_still(lambda: len(renewed) >= 3)
             store.check_lead()
             await store.put("k", "a", b"2")
 
 
-async def test_a_member_that_accepts_and_never_answers_costs_no_lead(tmp_path: Path) -> None:
+async def test_a_member_that_accepts_and_never_answers_costs_no_lead(tmp_path: Path, renewed: list[None]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf, running_etcd(tmp_path) as member:
         endpoints = (f"http://127.0.0.1:{deaf.getsockname()[1]}", member.endpoint)
-        settings = EtcdSettings(endpoints=endpoints, prefix="/deaf", lease=SHORT)
+        settings = EtcdSettings(endpoints=endpoints, prefix="/deaf", lease=LONG)
         async with etcd.running(settings) as store:
             # Its renewals begin with the deaf one; ours have found the other.
-            await asyncio.sleep(2 * SHORT)
+            while len(renewed) < 2:
+                store.check_lead()
+                await asyncio.sleep(0.01)
             await store.put("k", "a", b"1")
 
 
@@ -64,10 +94,12 @@ class Answers:
         return {"result": {"TTL": str(left)} if left else {}}, False
 
 
-async def taken(monkeypatch: pytest.MonkeyPatch, *told: tuple[float, int | None]) -> tuple[Lead, Any]:
+async def taken(
+    monkeypatch: pytest.MonkeyPatch, *told: tuple[float, int | None], lease: float = 10.0
+) -> tuple[Lead, Any]:
     gateway: Any = Answers(list(told))
     monkeypatch.setattr(lead, "_now", lambda: gateway.now)
-    ours = Lead(gateway, EtcdSettings(endpoints=(), prefix="/x", lease=10.0), lambda: False)
+    ours = Lead(gateway, EtcdSettings(endpoints=(), prefix="/x", lease=lease), lambda: False)
     await ours.take()
     return ours, gateway
 
@@ -99,13 +131,29 @@ async def test_one_whose_lease_etcd_ended_leads_no_more(monkeypatch: pytest.Monk
         await ours.renew(gateway)
 
 
+@pytest.mark.parametrize("seconds", [lead.STANDSTILL_SECONDS - 1, lead.STANDSTILL_SECONDS + 1])
 async def test_a_loop_that_stands_still_for_too_long_lets_another_lead(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
-    monkeypatch.setattr(lead, "STANDSTILL_SECONDS", 0.0)
-    with running_etcd(tmp_path) as member:
-        settings = EtcdSettings(endpoints=(member.endpoint,), prefix="/still", lease=SHORT)
-        with pytest.RaisesGroup(pytest.RaisesExc(Fault, match="has stood still"), flatten_subgroups=True):
-            async with etcd.running(settings):
-                time.sleep(3 * SHORT)  # noqa: ASYNC251  the loop stands still
-                await asyncio.sleep(60)
+    too_long = seconds > lead.STANDSTILL_SECONDS
+    # Whoever has not stood still for too long yet is asked once more, and hears that the lease is over.
+    ours, gateway = await taken(monkeypatch, (seconds, 1), (0.0, 0), lease=1.0)
+
+    ended = threading.Event()
+
+    @asynccontextmanager
+    async def connected(_: EtcdSettings) -> AsyncGenerator[Any]:
+        try:
+            yield gateway
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(lead, "connected", connected)
+    keeping = asyncio.get_running_loop().create_task(ours.keep())
+    await asyncio.sleep(0)
+    stand_still(ended.is_set)
+
+    why = f"has stood still for {seconds:.0f} s" if too_long else "lease has run out"
+    with pytest.RaisesGroup(pytest.RaisesExc(Fault, match=why)):
+        await keeping
+    assert len(gateway.told) == too_long
