@@ -43,6 +43,8 @@ REMOVED = 0.05
 """How likely it is, at each look, that a pod is removed, so that another comes."""
 BEGIN_SECONDS = 300.0
 END_SECONDS = 240.0
+# For a leader that slept to find out and to end. One that did not lead goes on, which takes so long to see.
+ENDED_SECONDS = 4.0 * LEAD
 # What a kubelet asks again after: nobody answers just now.
 PASSING = frozenset({Kind.UNAVAILABLE, Kind.UNREACHABLE, Kind.TIMEOUT})
 
@@ -295,7 +297,7 @@ async def _led_no_more(controller: Controller) -> None:
     process = controller.process
     assert process is not None
     try:
-        async with asyncio.timeout(LEAD):
+        async with asyncio.timeout(ENDED_SECONDS):
             code = await process.wait()
     except TimeoutError:
         return

@@ -108,7 +108,7 @@ async def test_cells_of_a_worker_that_is_gone_for_good_are_retired_and_those_of_
             await gone.kill()
             await controller.until(
                 lambda cells: [one["pod"] for one in cells if one["state"] == "claimed"] == ["default/pod-u2"],
-                seconds=30,
+                seconds=120,
             )
             log = (tmp_path / "controller.log").read_text()
             assert "cells of a silent worker are retired' worker='node-1' cells=1" in log

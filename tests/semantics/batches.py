@@ -103,12 +103,12 @@ async def gives_its_job_to_the_next_minute(it: Player) -> None:
     """Replace: what still runs at the next full minute makes room; beside it one that is suspended makes nothing."""
     await it.create(CRON, cron("replaces", concurrencyPolicy="Replace"))
     await it.create(CRON, cron("rests", suspend=True))
-    (first,) = await it.until("a job at the full minute", lambda: jobs_of(it, "replaces"), 90)
+    (first,) = await it.until("a job at the full minute", lambda: jobs_of(it, "replaces"), 150)
 
     async def another() -> bool:
         return [one["metadata"]["uid"] for one in await jobs_of(it, "replaces")] not in ([], [first["metadata"]["uid"]])
 
-    await it.until("another job instead", another, 90)
+    await it.until("another job instead", another, 150)
     await it.gone(JOBS, first["metadata"]["name"])
     assert not await jobs_of(it, "rests")
     await it.plane.delete(CRON, "replaces")

@@ -16,7 +16,7 @@ from controller.clouds.local.local_settings import LocalSettings
 from controller.clouds.local.shared_layers import LayerShare
 from hostkit import programs
 
-pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root"), pytest.mark.timeout(180)]
 
 # Each line says what was tried and what came of it.
 ATTEMPTS = """
@@ -75,7 +75,7 @@ async def shut_in(root: Path, script: str, *arguments: str) -> programs.Complete
     plan["argv"] = [sys.executable, "-I", "-c", script, str(folder), *arguments]
     try:
         argv = [sys.executable, "-I", "-S", "-c", shared_layers.SHUT_IN, msgspec.json.encode(plan).decode()]
-        return await programs.run(argv, deadline=30)
+        return await programs.run(argv, deadline=120)
     finally:
         await share.clear()
         groups.remove()
@@ -110,6 +110,7 @@ async def test_it_writes_to_its_folder_and_has_nothing_else_of_this_machine(tmp_
 
 
 async def test_it_has_a_bound_on_memory_and_takes_nothing_down_with_it(tmp_path: Path) -> None:
-    done = await shut_in(tmp_path, "kept = [bytearray(b'x' * (1 << 20)) for _ in range(2000)]; print(len(kept))")
+    takes = "kept = [bytearray(b'x' * (1 << 20)) for _ in range(2000)]"
+    done = await shut_in(tmp_path, f"print('begun', flush=True); {takes}; print(len(kept))")
     assert done.returncode
-    assert not done.stdout
+    assert done.stdout.split() == [b"begun"], done.words
