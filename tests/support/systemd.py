@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostkit import programs
+from hostkit import cgroup_files, programs
 
 PROGRAM = Path("/lib/systemd/systemd")
 TARGET = "ready.target"
@@ -84,10 +84,10 @@ async def running_systemd(files: Path, shown: tuple[str, ...]) -> AsyncGenerator
         with suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGKILL)  # and so its child, and all that is below
         await process.wait()
-        found = await programs.run(["find", "/sys/fs/cgroup", "-depth", "-type", "d", "-path", f"*{name}*"])
-        for line in found.stdout.decode().splitlines():
-            with suppress(OSError):
-                Path(line).rmdir()
+        tops = [*Path("/sys/fs/cgroup").glob(f"*/{name}"), *Path("/sys/fs/cgroup").glob(name)]
+        while cgroup_files.kill(tops):
+            await asyncio.sleep(0.1)
+        cgroup_files.remove(tops)
 
 
 async def _first(process: asyncio.subprocess.Process) -> int:
