@@ -38,7 +38,8 @@ class CellStore:
         self._of_pod: dict[tuple[PodUid, int], CellName] = {}
         self._of_instance: dict[InstanceId, CellName] = {}
         self._of_address: dict[str, CellName] = {}
-        self._of_token: dict[str, CellName] = {}
+        self._of_token: dict[str, set[CellName]] = {}
+        """The cells that are launched with each join token, by its hash: many may have the same."""
         self._locks = KeyedLocks[CellName]()
         self._watchers = Watchers()
 
@@ -69,11 +70,6 @@ class CellStore:
     def of_instance(self, instance: InstanceId) -> Cell | None:
         """The cell on an instance."""
         name = self._of_instance.get(instance)
-        return self._cells.get(name) if name else None
-
-    def launching(self, token_hash: str) -> Cell | None:
-        """The cell that is launched with a token of this hash, while the answer to its launch is not written down."""
-        name = self._of_token.get(token_hash)
         return self._cells.get(name) if name else None
 
     def at(self, address: str) -> bool:
@@ -129,6 +125,16 @@ class CellStore:
                 bell.clear()
             return answer
 
+    async def launched_on(self, instance: InstanceId, token_hash: str) -> Cell | None:
+        """The cell on an instance. Waits while the answer to any launch with its join token is not written down, for
+        it may be this instance.
+        """
+        with self._watchers.bell(instance, token_hash) as bell:
+            while (cell := self.of_instance(instance)) is None and token_hash in self._of_token:
+                await bell.wait()
+                bell.clear()
+            return cell
+
     async def _added(self, cell: Cell, lock: asyncio.Lock) -> Cell:
         try:
             self._revisions[cell.name] = await self._store.put(KIND, cell.name, encode(_stored(cell)), expected=0)
@@ -173,7 +179,7 @@ class CellStore:
         self._drop_token(cell.name)
         self._cells[cell.name] = cell
         if cell.state is CellState.LAUNCHING:
-            self._of_token[cell.join_token_hash] = cell.name
+            self._of_token.setdefault(cell.join_token_hash, set()).add(cell.name)
         if cell.instance is not None:
             self._of_instance[cell.instance] = cell.name
         if cell.address:
@@ -199,8 +205,13 @@ class CellStore:
 
     def _drop_token(self, name: CellName) -> None:
         before = self._cells.get(name)
-        if before is not None and self._of_token.get(before.join_token_hash) == name:
+        if before is None or before.state is not CellState.LAUNCHING:
+            return
+        launching = self._of_token[before.join_token_hash]
+        launching.discard(name)
+        if not launching:
             del self._of_token[before.join_token_hash]
+            self._watchers.ring(before.join_token_hash)
 
     async def owned(self, work: Coroutine[Any, Any, T]) -> T:
         """Run work to its end, whatever happens to the caller."""

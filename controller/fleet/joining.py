@@ -63,22 +63,12 @@ class Admittance:
         check_renewal(self._book.get(cell), cell, instance)
 
     async def _cell_of(self, token: str, identity: Identity) -> Cell | None:
-        hashed = token_hash(token)
-        coming = self._book.launching(hashed)
-        if coming is None:
-            return self._book.of_instance(identity.instance)
-
-        def known() -> tuple[Cell | None] | None:
-            cell = self._book.of_instance(identity.instance)
-            return (cell,) if cell is not None or self._book.launching(hashed) is None else None
-
         try:
             async with asyncio.timeout(PATIENCE):
-                (cell,) = await self._book.until(coming.name, known)
+                return await self._book.launched_on(identity.instance, token_hash(token))
         except TimeoutError as error:
             cause = "the answer to its launch is not written down yet"
             raise Fault(Kind.UNAVAILABLE, f"join of instance {identity.instance}", cause, "ask again") from error
-        return cell
 
     def _settings(self, cell: Cell) -> wire.CellSettings:
         return wire.CellSettings(

@@ -41,15 +41,19 @@ class Watchers:
 
     def __init__(self) -> None:
         self._watchers: set[_Watcher] = set()
-        self._bells: dict[CellName | None, set[asyncio.Event]] = {}
+        self._bells: dict[str | None, set[asyncio.Event]] = {}
 
     def tell(self, cell: Cell) -> None:
         """Something about this cell changed."""
         for watcher in self._watchers:
             watcher.tell(cell)
-        for key in (cell.name, None):
-            for bell in self._bells.get(key, ()):
-                bell.set()
+        for subject in {cell.name, cell.instance, None}:
+            self.ring(subject)
+
+    def ring(self, subject: str | None) -> None:
+        """Wake who waits for this, which is more than one cell's."""
+        for bell in self._bells.get(subject, ()):
+            bell.set()
 
     async def watch(self, now: Callable[[], Iterable[Cell]]) -> AsyncIterator[Cell]:
         """What there is now, then each change, until the caller stops."""
@@ -67,14 +71,18 @@ class Watchers:
             self._watchers.discard(watcher)
 
     @contextmanager
-    def bell(self, name: CellName | None) -> Generator[asyncio.Event]:
-        """An event that is set at each change of a cell (None: of any), for one who looks for himself."""
+    def bell(self, *subjects: str | None) -> Generator[asyncio.Event]:
+        """An event that is set at each change of a cell, by its name or its instance (None: of any), and when one of
+        the subjects is rung, for one who looks for himself.
+        """
         bell = asyncio.Event()
-        bells = self._bells.setdefault(name, set())
-        bells.add(bell)
+        for subject in subjects:
+            self._bells.setdefault(subject, set()).add(bell)
         try:
             yield bell
         finally:
-            bells.discard(bell)
-            if not bells and self._bells.get(name) is bells:
-                del self._bells[name]
+            for subject in subjects:
+                bells = self._bells[subject]
+                bells.discard(bell)
+                if not bells:
+                    del self._bells[subject]
