@@ -59,6 +59,7 @@ class WorkerRegistry:
                 )
             await self._store.delete(KIND, name)
             self._records.pop(name, None)
+            self._heard.pop(name, None)
 
     def check(self, name: str, key: str) -> None:
         """Hear of a worker by its certificate. Raises Fault DENIED where it is one no more."""

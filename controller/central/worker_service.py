@@ -24,7 +24,7 @@ from controller.clouds.protocol import LoginOf
 from controller.fleet.cells import Cells
 from controller.link.authority import key_of_certificate
 from controller.model.names import CellName
-from controller.sandboxes.told import Pace
+from controller.sandboxes.told import Paces
 
 log = structlog.get_logger()
 # A shim that has heard nothing for some times as long asks another controller.
@@ -55,7 +55,7 @@ class WorkerService(WorkersBase):
         self._check_lead = check_lead
         self._cells = cells
         self._login = login
-        self._paces: dict[str, Pace] = {}
+        self._paces = Paces(CALLS_EACH_SECOND, CALLS_AT_ONCE)
         self._watches: dict[str, asyncio.Event] = {}
         """For each worker that watches: set when it watches anew."""
 
@@ -130,8 +130,7 @@ class WorkerService(WorkersBase):
 
     async def _asked(self, stream: Stream[Any, Any], cost: float = 1) -> tuple[str, Any]:
         worker, now = self._caller(stream), time.monotonic()
-        pace = self._paces.setdefault(worker, Pace(CALLS_EACH_SECOND, CALLS_AT_ONCE, now))
-        await asyncio.sleep(pace.wait(cost, now))
+        await asyncio.sleep(self._paces.of(worker, now).wait(cost, now))
         request = await stream.recv_message()
         if request is None:
             raise Fault(Kind.INVALID, f"call of worker {worker}", "it ended before it was whole")

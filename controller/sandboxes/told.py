@@ -310,6 +310,29 @@ class Pace:
         self._at = now
         return max(-self._left / self._rate, 0.0)
 
+    def full(self, now: float) -> bool:
+        """Whether the cell may say as much as one that has said nothing yet."""
+        return self._left + (now - self._at) * self._rate >= self._burst
+
+
+class Paces:
+    """The pace of each of many, by name. Nothing is kept of who has been quiet for long: a new pace is as full."""
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._by_name: dict[str, Pace] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def of(self, name: str, now: float) -> Pace:
+        """Its pace, made where there is none."""
+        if name not in self._by_name:
+            self._by_name = {other: pace for other, pace in self._by_name.items() if not pace.full(now)}
+            self._by_name[name] = Pace(self._rate, self._burst, now)
+        return self._by_name[name]
+
 
 Features = TypeVar("Features", cri.RuntimeFeatures, cri.RuntimeHandlerFeatures)
 

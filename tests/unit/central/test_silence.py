@@ -114,3 +114,14 @@ async def test_cells_of_the_silent_are_retired_and_no_others(monkeypatch: pytest
         "c-2": (CellState.CLAIMED, ""),
         "c-3": (CellState.CLAIMED, ""),
     }
+
+
+async def test_nothing_is_remembered_of_when_a_worker_that_was_revoked_was_heard() -> None:
+    now = START
+    registry = WorkerRegistry(MemoryStore(), lambda: now)
+    await registry.join(await registry.issue("node-1", 60.0), "key")
+    now += 10
+    registry.check("node-1", "key")
+    assert registry.heard_at("node-1") == now
+    await registry.revoke("node-1")
+    assert registry.heard_at("node-1") == START

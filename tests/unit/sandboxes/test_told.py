@@ -14,7 +14,7 @@ from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault
 from controller.sandboxes import told
-from controller.sandboxes.told import UNTRUE, Pace
+from controller.sandboxes.told import UNTRUE, Pace, Paces
 
 MINE, OTHERS, SANDBOX = "a" * 64, "b" * 64, "5" * 64
 BIG = "x" * (told.LARGEST_PART + 1)
@@ -151,6 +151,17 @@ def test_a_cell_says_no_more_than_its_pace_allows(said: list[tuple[float, float]
 def test_who_keeps_to_the_pace_is_never_cut_off() -> None:
     pace = Pace(10.0, 100.0, 0.0)
     assert all(pace.take(1.0, number / 10) for number in range(1, 1000))
+
+
+def test_of_those_who_come_once_no_pace_is_kept_and_no_debt_is_forgiven() -> None:
+    paces, now = Paces(10.0, 100.0), 0.0
+    assert paces.of("debtor", now).wait(600.0, now) == 50.0
+    for number in range(400):
+        now += 0.125
+        assert paces.of(f"guest-{number}", now).take(1.0, now)
+    assert len(paces) <= 3, "the debtor, the last guest, and one who has just been"
+    assert paces.of("debtor", now).wait(0.0, now) == 0.0
+    assert not paces.of("debtor", now).take(1.0, now), "its debt is paid, and no more"
 
 
 @given(st.lists(st.binary(min_size=1, max_size=63), max_size=6), st.integers(0, 0xFFFF))
