@@ -13,19 +13,31 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
+from hostkit.daemon_threads import DaemonThreads
+
 _BEFORE_OTHERS = -10
 """Niceness of the thread; Linux keeps one for each."""
 
 
 async def beside(work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
-    """Await what `work` makes, run in the thread. Raises what it raises; a cancellation ends it before this returns."""
+    """Await what `work` makes, run in the thread. Raises what it raises; a cancellation ends it before this returns.
+
+    What it has left in its loop's executor is waited for by nobody.
+    """
     thread = _Thread(work, name)
     thread.start()
     try:
-        await thread.ended
-    finally:
-        # An await could be cancelled once more; what was cancelled there has little left to do.
-        thread.end()
+        await asyncio.wait([thread.ended])
+    except asyncio.CancelledError:
+        thread.cancel()
+        # Who is cancelled once more waits all the same: what was cancelled there has little left to do.
+        while not thread.ended.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([thread.ended])
+        if not thread.ended.cancelled():
+            thread.ended.exception()
+        raise
+    thread.ended.result()
 
 
 class _Thread:
@@ -34,19 +46,19 @@ class _Thread:
         self.ended: asyncio.Future[None] = self._home.create_future()
         self._work = work
         self._running: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
-        self._begun = threading.Event()
+        self._cancelled = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
-    def end(self) -> None:
-        self._begun.wait()
+    def cancel(self) -> None:
+        # In this order, and the thread the other way round: one of the two sees the other's.
+        self._cancelled = True
         if self._running is not None:
             loop, task = self._running
             with suppress(RuntimeError):  # it has ended, and its loop is closed
                 loop.call_soon_threadsafe(task.cancel)
-        self._thread.join()
 
     def _run(self) -> None:
         with suppress(PermissionError):
@@ -56,21 +68,20 @@ class _Thread:
             asyncio.run(self._main())
         except BaseException as raised:  # noqa: BLE001  it is raised again where the work is awaited
             error = raised
-        finally:
-            self._begun.set()
         with suppress(RuntimeError):  # who waited may be gone, and its loop closed
             self._home.call_soon_threadsafe(self._settle, error)
 
     async def _main(self) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._running = asyncio.get_running_loop(), task
-        self._begun.set()
-        await self._work()
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(DaemonThreads())
+        self._running = loop, task
+        if not self._cancelled:
+            await self._work()
 
     def _settle(self, error: BaseException | None) -> None:
-        if self.ended.done():
-            return
+        self._thread.join()  # this was the last that it did
         if error is None:
             self.ended.set_result(None)
         elif isinstance(error, asyncio.CancelledError):

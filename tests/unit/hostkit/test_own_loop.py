@@ -68,6 +68,82 @@ async def test_one_cancelled_before_it_began_leaves_no_thread() -> None:
     assert "lives" not in {one.name for one in threading.enumerate()}
 
 
+class Stuck:
+    """A call that nothing stops, as the system's resolver's while no name server answers."""
+
+    def __init__(self) -> None:
+        self.begun, self.left = threading.Event(), threading.Event()
+        self.over = False
+
+    def __call__(self) -> None:
+        self.begun.set()
+        self.left.wait(20)
+        self.over = True
+
+    async def begin(self) -> asyncio.Future[None]:
+        """Leave it in the executor of this loop, where it is at it."""
+        call = asyncio.get_running_loop().run_in_executor(None, self)
+        while not self.begun.is_set():
+            await asyncio.sleep(0.01)
+        return call
+
+
+async def test_what_it_raises_is_told_while_a_call_of_it_hangs() -> None:
+    stuck = Stuck()
+
+    async def fail() -> None:
+        await stuck.begin()
+        raise ValueError("it failed")
+
+    with pytest.raises(ValueError, match="it failed"):
+        await beside(fail, "fails")
+    assert not stuck.over
+    stuck.left.set()
+
+
+async def test_cancelled_it_ends_while_a_call_of_it_hangs() -> None:
+    stuck = Stuck()
+
+    async def wait() -> None:
+        await (await stuck.begin())
+
+    task = asyncio.get_running_loop().create_task(beside(wait, "waits"))
+    while not stuck.begun.is_set():
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not stuck.over
+    stuck.left.set()
+
+
+async def test_the_loop_turns_while_what_was_cancelled_takes_its_time_and_a_second_time_changes_nothing() -> None:
+    begun, may_end, ended = threading.Event(), threading.Event(), list[bool]()
+
+    async def live() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(1000):
+                if may_end.is_set():
+                    break
+                await asyncio.sleep(0.01)
+            ended.append(True)
+
+    task = asyncio.get_running_loop().create_task(beside(live, "lives"))
+    while not begun.is_set():
+        await asyncio.sleep(0.01)
+    for _ in range(2):
+        task.cancel()
+        await asyncio.sleep(0.05)
+        assert not task.done()
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended
+
+
 async def test_it_shares_the_interpreter_with_a_loop_that_computes() -> None:
     turns = 0
 
