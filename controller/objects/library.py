@@ -98,9 +98,11 @@ class Library:
         return one if how.dry_run else await self._made(resource, one)
 
     async def _made(self, resource: Resource, one: Json) -> Json:
-        """Have a new object kept. While it is being written, it is there for whoever counts."""
+        """Have a new object kept. While it is being written, it is there for who counts, and for who wants its name."""
         coming, metadata = self._coming.setdefault(resource.key, {}), one["metadata"]
         place = metadata.get("namespace", ""), metadata["name"]
+        if place in coming:
+            raise Fault(Kind.EXISTS, f'{resource.key} "{metadata["name"]}"', "already exists")
         coming[place] = one
         try:
             return await self.keeper(resource).create(one)

@@ -1,5 +1,6 @@
 """What holds for every kind alike, asked by plain kubectl."""
 
+import asyncio
 import json
 import shutil
 from pathlib import Path
@@ -68,6 +69,17 @@ async def test_what_the_server_shows_can_be_sent_again_even_under_another_name(t
         renamed = shown.replace("  name: web\n  namespace", "  name: twin\n  namespace")
         await it.ok("create", "-f", "-", stdin=renamed)
         await it.ok("wait", "--for=condition=Ready", "pod/twin", "--timeout=30s", deadline=40)
+
+
+async def test_of_many_who_create_a_pod_of_one_name_at_once_one_does_and_it_has_one_cell(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        async with asyncio.TaskGroup() as tasks:
+            asked = [tasks.create_task(it.kubectl("create", "-f", "-", stdin=manifest("web"))) for _ in range(6)]
+        refused = [one.result().err for one in asked if one.result().code]
+        assert len(refused) == 5
+        assert all('pods "web" already exists' in said for said in refused)
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
+        assert len(it.fleet.doubles) == 1
 
 
 async def test_our_annotations_choose_the_cell_and_cannot_change_afterwards(tmp_path: Path) -> None:
