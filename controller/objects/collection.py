@@ -16,6 +16,7 @@ import msgspec
 
 from cellwire.faults import Fault, Kind
 from controller.objects.fields import Json
+from hostkit.tasks import KeyedLocks
 
 KEPT_CHANGES = 4096
 
@@ -66,6 +67,11 @@ class Objects:
         self._history: deque[ObjectChange] = deque(maxlen=KEPT_CHANGES)
         self._forgotten = revisions.last
         self._changed = asyncio.Event()
+        self._turns = KeyedLocks[tuple[str, str]]()
+
+    def turn(self, namespace: str, name: str) -> asyncio.Lock:
+        """The lock under which the keeper of a stored kind writes an object: who else holds it has it stay as it is."""
+        return self._turns[namespace, name]
 
     def get(self, namespace: str, name: str) -> Json | None:
         """One object, or None."""

@@ -44,30 +44,34 @@ class Namespaces:
     async def create(self, new: Json) -> Json:
         """See Keeper."""
         name = new["metadata"]["name"]
-        if self._objects.get("", name) is not None:
-            raise Fault(Kind.EXISTS, f'namespaces "{name}"', "already exists")
-        return await self._put(_made(name, new["metadata"]))
+        async with self._objects.turn("", name):
+            if self._objects.get("", name) is not None:
+                raise Fault(Kind.EXISTS, f'namespaces "{name}"', "already exists")
+            return await self._put(_made(name, new["metadata"]))
 
     async def change(self, namespace: str, name: str, change: Change) -> Json:
         """See Keeper."""
-        before = self.find(name)
-        after = change(before)
-        return before if after == before else await self._put(after)
+        async with self._objects.turn("", name):
+            before = self.find(name)
+            after = change(before)
+            return before if after == before else await self._put(after)
 
     async def end(self, namespace: str, name: str, ending: Ending) -> Json:
         """Mark a namespace as ending. Raises Fault NOT_FOUND, or DENIED for those that are always there."""
         if name in KEPT:
             raise Fault(Kind.DENIED, f'namespaces "{name}"', "this namespace may not be deleted")
-        found = self.find(name)
-        if found["status"]["phase"] == "Terminating":
-            return found
-        metadata = {**found["metadata"], "deletionTimestamp": timestamp(self._now())}
-        return await self._put({**found, "metadata": metadata, "status": {"phase": "Terminating"}})
+        async with self._objects.turn("", name):
+            found = self.find(name)
+            if found["status"]["phase"] == "Terminating":
+                return found
+            metadata = {**found["metadata"], "deletionTimestamp": timestamp(self._now())}
+            return await self._put({**found, "metadata": metadata, "status": {"phase": "Terminating"}})
 
     async def gone(self, name: str) -> None:
         """Forget a namespace."""
-        await self._store.delete(KIND, name)
-        self._objects.drop("", name)
+        async with self._objects.turn("", name):
+            await self._store.delete(KIND, name)
+            self._objects.drop("", name)
 
     def find(self, name: str) -> Json:
         """One namespace. Raises Fault NOT_FOUND."""

@@ -15,7 +15,6 @@ from controller.objects.resource import Resource
 from controller.objects.sealing import Sealing
 from controller.objects.timestamps import timestamp
 from controller.store.record_store import Store
-from hostkit.tasks import KeyedLocks
 
 Change = Callable[[Json], Json]
 # What asks for an owner's deletion to go in a certain way, until it has.
@@ -74,7 +73,6 @@ class ObjectStore:
         self._sealing = sealing
         self._now = now
         self._objects = Objects(revisions)
-        self._locks = KeyedLocks[tuple[str, str]]()
         self._kind = f"object/{resource.key}"
 
     @property
@@ -94,14 +92,14 @@ class ObjectStore:
         """See Keeper."""
         metadata = new["metadata"]
         namespace, name = metadata.get("namespace", ""), metadata["name"]
-        async with self._locks[namespace, name]:
+        async with self._objects.turn(namespace, name):
             if self._objects.get(namespace, name) is not None:
                 raise Fault(Kind.EXISTS, f'{self.resource.key} "{name}"', "already exists")
             return await self._put(new)
 
     async def change(self, namespace: str, name: str, change: Change) -> Json:
         """See Keeper. One that was waiting for its last finalizer goes with it."""
-        async with self._locks[namespace, name]:
+        async with self._objects.turn(namespace, name):
             before = self._found(namespace, name)
             after = change(before)
             if after == before:
@@ -112,7 +110,7 @@ class ObjectStore:
 
     async def end(self, namespace: str, name: str, ending: Ending) -> Json:
         """See Keeper. Finalizers hold it back."""
-        async with self._locks[namespace, name]:
+        async with self._objects.turn(namespace, name):
             before = self._found(namespace, name)
             metadata: Json = before["metadata"]
             finalizers = kept_by(metadata, ending)
