@@ -283,17 +283,21 @@ async def _keep_tidy(library: Library, namespaces: Namespaces) -> None:
 
 
 def _concerning(library: Library, since: int) -> bool:
-    """Whether anything ended, or came that somebody else owns."""
+    """Whether anything ended, or has other owners than before, or owners that wait for it no longer."""
     try:
         return any(
             change.type == "DELETED"
             or change.object["metadata"].get("deletionTimestamp")
-            or (change.type == "ADDED" and change.object["metadata"].get("ownerReferences"))
+            or _owners(change.object) != _owners(change.before)
             for resource in library.resources
             for change in library.keeper(resource).objects.changes(since)
         )
     except Fault:
         return True  # so much happened that it is not known any more what
+
+
+def _owners(one: Json | None) -> list[Json]:
+    return (one["metadata"].get("ownerReferences") if one else None) or []
 
 
 async def _tidy(library: Library, namespaces: Namespaces) -> None:

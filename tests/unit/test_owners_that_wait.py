@@ -1,0 +1,76 @@
+"""An owner that was deleted in the foreground goes once nothing that it owns holds it, whoever saw to that."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from controller.objects import library
+from controller.objects.admission import How
+from controller.objects.kinds import CONFIG_MAPS, STORED
+from controller.objects.library import Library
+from controller.objects.sealing import Sealing
+from controller.objects.stored import Ending
+from tests.support.memory_store import MemoryStore
+from tests.support.waiting import until
+
+Json = dict[str, Any]
+HOW = How(manager="test", warnings=[])
+
+
+@asynccontextmanager
+async def objects() -> AsyncGenerator[Library]:
+    async with library.running(MemoryStore(), Sealing(bytes(32)), STORED, time.time) as found:
+        yield found
+
+
+async def made(found: Library, name: str, *owners: Json, **metadata: Any) -> Json:
+    """A config map, as its dependents name it."""
+    references = [{**one, "blockOwnerDeletion": True} for one in owners]
+    given = {"metadata": {"name": name, "ownerReferences": references, **metadata}}
+    made = await found.create(CONFIG_MAPS, "default", given, HOW)
+    return {"apiVersion": "v1", "kind": "ConfigMap", "name": name, "uid": made["metadata"]["uid"]}
+
+
+def there(found: Library) -> dict[str, list[str]]:
+    """The names of all config maps, and of the owners of each."""
+    listed = [one["metadata"] for one in found.objects(CONFIG_MAPS.key).list("default")]
+    return {one["name"]: [owner["name"] for owner in one.get("ownerReferences") or ()] for one in listed}
+
+
+async def test_what_has_another_owner_too_holds_nobody_back_and_stays() -> None:
+    async with objects() as found:
+        await made(found, "c", await made(found, "a"), await made(found, "b"))
+        await found.delete(CONFIG_MAPS, "default", "a", Ending(policy="Foreground"), HOW)
+        await until(lambda: "a" not in there(found))
+        assert there(found) == {"b": [], "c": ["b"]}
+
+
+async def test_a_user_who_takes_a_reference_off_lets_the_owner_go() -> None:
+    async with objects() as found:
+        await made(found, "c", await made(found, "a"), finalizers=["example.com/waits"])
+        await found.delete(CONFIG_MAPS, "default", "a", Ending(policy="Foreground"), HOW)
+        await until(lambda: found.find(CONFIG_MAPS, "default", "c")["metadata"].get("deletionTimestamp"))
+        assert there(found) == {"a": [], "c": ["a"]}
+
+        def free(one: Json) -> Json:
+            return {**one, "metadata": {**one["metadata"], "ownerReferences": []}}
+
+        await found.change(CONFIG_MAPS, "default", "c", free, HOW)
+        await until(lambda: there(found) == {"c": []})
+
+
+async def test_an_owner_that_is_not_there_is_none_for_what_names_it_later_too() -> None:
+    async with objects() as found:
+        gone, _ = await made(found, "a"), await made(found, "c")
+        await made(found, "b", gone)
+        await found.delete(CONFIG_MAPS, "default", "a", Ending(), HOW)
+        await until(lambda: there(found) == {"c": []})
+
+        def names(one: Json) -> Json:
+            return {**one, "metadata": {**one["metadata"], "ownerReferences": [gone]}}
+
+        await found.change(CONFIG_MAPS, "default", "c", names, HOW)
+        await until(lambda: not there(found))
