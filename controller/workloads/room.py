@@ -125,12 +125,19 @@ class _Workloads:
             for below in kinds if owners else ():
                 for one in owner_changes.plan(key, owners, below, self._library.objects(below).list()):
                     try:
-                        await self._library.keeper(self._resources[below]).change(one.namespace, one.name, one.applied)
+                        await self._change_hands(key, one)
                     except Fault as fault:
                         if fault.kind is not Kind.NOT_FOUND:
                             log.warning("a workload gets what it selects later", name=one.name, cause=str(fault))
                         return self._library.now() + AGAIN
         return None
+
+    async def _change_hands(self, key: str, one: owner_changes.OwnerChange) -> None:
+        """The owner's deletion waits meanwhile, so that it takes or orphans all that the owner has got."""
+        owners, place = self._library.objects(key), (one.namespace, one.owner["name"])
+        async with owners.turn(*place):
+            if one.holds(owners.get(*place)):
+                await self._library.keeper(self._resources[one.key]).change(one.namespace, one.name, one.applied)
 
     def _children(self, keys: Sequence[str]) -> dict[tuple[str, str], list[Json]]:
         """The objects of kinds by the namespace and the uid of their controller: it owns in its namespace only."""

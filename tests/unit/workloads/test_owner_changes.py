@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from controller.objects.selectors import matches
 from controller.workloads import owner_changes
 
 Json = dict[str, Any]
@@ -63,3 +66,28 @@ def test_another_object_of_the_same_name_stays_as_it_is() -> None:
     another = pod("stray", "web")
     another["metadata"]["uid"] = "later"
     assert step.applied(another) is another
+
+
+NAMES, VALUES = st.sampled_from(["app", "tier", "hash"]), st.sampled_from(["a", "b", "c"])
+LABELS = st.dictionaries(NAMES, VALUES, max_size=3)
+ASKED = st.fixed_dictionaries({"key": NAMES, "operator": st.sampled_from(["In", "NotIn", "Exists", "DoesNotExist"])})
+EXPRESSIONS = st.lists(st.builds(lambda one, values: {**one, "values": values}, ASKED, st.lists(VALUES)), max_size=2)
+PARTS: dict[str, st.SearchStrategy[Any]] = {"matchLabels": LABELS, "matchExpressions": EXPRESSIONS}
+SELECTORS = st.none() | st.fixed_dictionaries({}, optional=PARTS)
+SPACES = st.sampled_from(["n", "m"])
+
+
+@given(st.lists(st.tuples(SPACES, SELECTORS)), st.lists(st.tuples(SPACES, LABELS)))
+def test_a_stray_is_of_the_first_of_all_owners_that_selects_it_whatever_selectors_are_made_of(
+    selecting: list[tuple[str, Json | None]], labelled: list[tuple[str, Json]]
+) -> None:
+    owners = [owner("ReplicaSet", f"{number}", "", space) for number, (space, _) in enumerate(selecting)]
+    for one, (_, selector) in zip(owners, selecting, strict=True):
+        one["spec"] = {"selector": selector}
+    strays = [pod(f"{number}", "", namespace=n, labels=labels) for number, (n, labels) in enumerate(labelled)]
+    first: dict[str, str] = {}
+    for number, (space, labels) in enumerate(labelled):
+        for place, (beside, selector) in enumerate(selecting):
+            if beside == space and matches(selector, labels):
+                first.setdefault(f"{number}", f"o-{place}")
+    assert handed("replicasets.apps", owners, strays) == first
