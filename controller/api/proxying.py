@@ -57,7 +57,7 @@ async def proxy_service(request: web.Request, pods: Pods, library: Library) -> w
     service = library.find(SERVICES, namespace, name)
     ready = _ready(service, said, pods.objects.list(namespace))
     if not ready:
-        raise Fault(Kind.UNAVAILABLE, f'services "{name}"', "no pod that is ready answers for it")
+        raise Fault(Kind.UNAVAILABLE, f'services "{name}"', "has no pod that is ready")
     pod, port = random.choice(ready)  # noqa: S311, no secret
     return await _passed_on(request, pods, pods.find(namespace, pod), port)
 
@@ -79,16 +79,16 @@ def _ready(service: Json, said: str, pods: Iterable[Json]) -> list[tuple[str, in
 
 
 async def _passed_on(request: web.Request, pods: Pods, pod: Json, port: int) -> web.StreamResponse:
-    backend = pods.backend(pod)
+    backend, name = pods.backend(pod), pod["metadata"]["name"]
     async with backend.port_forward(pods.run_of(pod).sandbox, port) as tunnel:
         body = await request.read()
         await tunnel.write(_asked(request, port, len(body)) + body)
         received = tunnel.received()
         try:
             async with asyncio.timeout(PATIENCE):
-                head, rest = await _head(received)
+                head, rest = await _head(received, name)
         except TimeoutError as error:
-            raise _broken(f"it did not answer within {PATIENCE:g} s") from error
+            raise _broken(name, f"did not answer within {PATIENCE:g} s") from error
         response = web.StreamResponse(status=head.status, reason=head.reason, headers=head.headers)
         await response.prepare(request)
         with suppress(ConnectionError):  # the client has gone
@@ -124,7 +124,7 @@ def _port(pod: Json, said: str) -> int:
     for one in ports:
         if one.get("name") == said:
             return int(one["containerPort"])
-    raise bad_request(f'pods "{pod["metadata"]["name"]}" has no port named {said}')
+    raise bad_request(f'pods "{pod["metadata"]["name"]}" has no port {said}')
 
 
 def _asked(request: web.Request, port: int, length: int) -> bytes:
@@ -140,21 +140,21 @@ def _asked(request: web.Request, port: int, length: int) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8", "surrogateescape")
 
 
-async def _head(received: AsyncIterator[bytes]) -> tuple[_Head, bytes]:
+async def _head(received: AsyncIterator[bytes], pod: str) -> tuple[_Head, bytes]:
     """Status and headers, and what has come of the body with them."""
     data = b""
     while b"\r\n\r\n" not in data and len(data) <= LONGEST_HEAD:
         more = await anext(received, b"")
         if not more:
-            raise _broken("its answer ended before it had begun")
+            raise _broken(pod, "ended its answer before it had begun")
         data += more
     text, _, rest = data.partition(b"\r\n\r\n")
     if len(text) > LONGEST_HEAD:
-        raise _broken("its answer begins with too many headers")
+        raise _broken(pod, "begins its answer with too many headers")
     first, *lines = text.decode("latin-1").split("\r\n")
     found = re.fullmatch(rf"HTTP/1\.[01] ([2-5]\d\d)(?: ({_VISIBLE}))?", first)
     if found is None:
-        raise _broken("what it answers is no HTTP")
+        raise _broken(pod, "does not answer in HTTP")
     headers: CIMultiDict[str] = CIMultiDict()
     for line in lines:
         name, _, value = line.partition(":")
@@ -165,10 +165,10 @@ async def _head(received: AsyncIterator[bytes]) -> tuple[_Head, bytes]:
         ):
             headers.add(name, value.strip())
     if "Transfer-Encoding" in headers:
-        raise _broken("it answers HTTP/1.0 in chunks")
+        raise _broken(pod, "answers HTTP/1.0 in chunks")
     headers.update(_SAFE)
     return _Head(int(found[1]), found[2] or "", headers), rest
 
 
-def _broken(cause: str) -> Fault:
-    return Fault(Kind.UNAVAILABLE, "the pod", cause, "see its logs")
+def _broken(pod: str, cause: str) -> Fault:
+    return Fault(Kind.UNAVAILABLE, f'pods "{pod}"', cause, "see its logs")

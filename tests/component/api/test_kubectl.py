@@ -96,7 +96,7 @@ async def test_a_pod_is_asked_through_the_proxy_and_knows_nobodys_token(tmp_path
         assert not any("Authorization" in one.headers for one in asked)
         for name, said in (
             ("web:1", "503|refused|Unavailable|unavailable"),
-            ("web:none", "no port none"),
+            ("web:none", 'pods "web" has no port none'),
             ("x", "not found"),
         ):
             ran = await it.kubectl("get", "--raw", f"/api/v1/namespaces/default/pods/{name}/proxy/")
@@ -106,10 +106,13 @@ async def test_a_pod_is_asked_through_the_proxy_and_knows_nobodys_token(tmp_path
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (b"HTTP/1.1 200 O\rK\r\n\r\nhi", "503|it is no HTTP|what it answers is no HTTP"),
+        (b"HTTP/1.1 200 O\rK\r\n\r\nhi", 'pods "web" does not answer in HTTP'),
         (b"HTTP/1.1 200 OK\r\nX-A: b\rc\0\r\nX-B: c\r\n\r\nhi", "^hi$"),
-        (b"HTTP/1.1 200 OK\r\n" + b"a:b\r\n" * 100_000 + b"\r\nhi", "503|too many headers"),
-        (b"nothing", "503|ended before it had begun"),
+        (
+            b"HTTP/1.1 200 OK\r\n" + b"a:b\r\n" * 100_000 + b"\r\nhi",
+            'pods "web" begins its answer with too many headers',
+        ),
+        (b"nothing", 'pods "web" ended its answer before it had begun'),
     ],
     ids=["reason", "control-characters", "many-headers", "none"],
 )

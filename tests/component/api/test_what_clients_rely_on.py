@@ -85,7 +85,9 @@ async def test_a_service_is_asked_through_the_proxy_where_a_pod_that_is_ready_an
         ports = [{"name": "web", "port": 80, "targetPort": port}, {"name": "other", "port": 81, "targetPort": "none"}]
         spec = {"selector": {"app": "s"}, "ports": ports}
         await it.ok("create", "-f", "-", stdin=json.dumps({**SERVICE, "spec": spec}))
-        assert "no pod that is ready" in (await it.kubectl("get", "--raw", f"{place}/s:web/proxy/")).err
+        assert (
+            'services "s" has no pod that is ready' in (await it.kubectl("get", "--raw", f"{place}/s:web/proxy/")).err
+        )
         await it.ok("apply", "-f", "-", stdin=json.dumps(labelled))
         await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
         for name in ("s", "s:80", "s:web", "http:s:80"):
