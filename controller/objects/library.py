@@ -296,6 +296,16 @@ def _concerning(library: Library, since: int) -> bool:
         return True  # so much happened that it is not known any more what
 
 
+def _stands(planned: Json, now: Json | None) -> bool:
+    """Whether an object is in the case that its step was planned for; what took it out of that has a pass follow."""
+    if now is None:
+        return False
+    before, after = planned["metadata"], now["metadata"]
+    ending = bool(after.get("deletionTimestamp"))
+    same = before["uid"] == after["uid"] and _owners(planned) == _owners(now)
+    return same and (not ending or before.get("finalizers") == after.get("finalizers"))
+
+
 def _owners(one: Json | None) -> list[Json]:
     return (one["metadata"].get("ownerReferences") if one else None) or []
 
@@ -304,9 +314,13 @@ async def _tidy(library: Library, namespaces: Namespaces) -> None:
     everything = [(resource.key, one) for resource, one in library.everything()]
     ending = {one["metadata"]["name"] for one in namespaces.objects.list() if one["status"]["phase"] == "Terminating"}
     by_key = {resource.key: resource for resource in library.resources}
+    planned = {(key, one["metadata"].get("namespace", ""), one["metadata"]["name"]): one for key, one in everything}
     for step in collecting.plan(everything, ending):
         resource = by_key[step.key]
         keeper = library.keeper(resource)
+        place = step.namespace, step.name
+        if step.what in {"delete", "release"} and not _stands(planned[step.key, *place], keeper.objects.get(*place)):
+            continue
         try:
             match step.what:
                 case "delete":

@@ -1,7 +1,8 @@
-"""An owner that was deleted in the foreground goes once nothing that it owns holds it, whoever saw to that."""
+"""What goes with its owner, and when an owner goes that waits for it, while users change their minds."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -20,9 +21,23 @@ Json = dict[str, Any]
 HOW = How(manager="test", warnings=[])
 
 
+class Slow(MemoryStore):
+    """Removals take many turns of the loop, and are told of when the first is under way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = asyncio.Event()
+
+    async def delete(self, kind: str, key: str) -> None:
+        self.begun.set()
+        for _ in range(50):
+            await asyncio.sleep(0)
+        await super().delete(kind, key)
+
+
 @asynccontextmanager
-async def objects() -> AsyncGenerator[Library]:
-    async with library.running(MemoryStore(), Sealing(bytes(32)), STORED, time.time) as found:
+async def objects(store: MemoryStore | None = None) -> AsyncGenerator[Library]:
+    async with library.running(store or MemoryStore(), Sealing(bytes(32)), STORED, time.time) as found:
         yield found
 
 
@@ -74,3 +89,20 @@ async def test_an_owner_that_is_not_there_is_none_for_what_names_it_later_too() 
 
         await found.change(CONFIG_MAPS, "default", "c", names, HOW)
         await until(lambda: not there(found))
+
+
+async def test_what_a_user_frees_of_its_owner_while_others_are_collected_stays() -> None:
+    store = Slow()
+    async with objects(store) as found:
+        gone = {"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "gone"}
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(9):
+                tasks.create_task(made(found, f"c{number}", gone))
+        await store.begun.wait()
+
+        def free(one: Json) -> Json:
+            return {**one, "metadata": {**one["metadata"], "ownerReferences": []}}
+
+        await found.change(CONFIG_MAPS, "default", "c8", free, HOW)
+        await made(found, "later", gone)
+        await until(lambda: there(found) == {"c8": []})
