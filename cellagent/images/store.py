@@ -32,7 +32,9 @@ log = logging.getLogger(__name__)
 
 
 class ImageStore:
-    """Implements `protocol.Images`. One owner, one thread. `freed` is called when layers may have become rubbish."""
+    """Implements `image_source.ImageProvider`. One owner, one thread. `freed` is called when layers may have become
+    rubbish.
+    """
 
     def __init__(
         self, root: Path, *, pinned: Iterable[str] = (), boot_id: str = "", shared: Path | None = None
@@ -55,7 +57,7 @@ class ImageStore:
     # What others ask
 
     def find(self, reference: str) -> Image:
-        """By id, tag or digest; see the protocol."""
+        """By id, tag or digest; see `ImageProvider`."""
         return self._told(self._find(reference))
 
     def images(self) -> list[Image]:
@@ -63,7 +65,7 @@ class ImageStore:
         return [self._told(image) for image in self._images.values()]
 
     def hold(self, image_id: str, holder: str) -> None:
-        """Keep the image's layers for `holder`; see the protocol."""
+        """Keep the image's layers for `holder`; see `ImageProvider`."""
         image = self._find(image_id)
         if not holder or "/" in holder or holder.startswith("."):
             raise Fault(Kind.INVALID, f"holder {holder!r}", "it cannot be a file's name", "hold by a container id")
@@ -76,13 +78,13 @@ class ImageStore:
             self._holds[holder] = hold
 
     def release(self, holder: str) -> None:
-        """The holder is gone; see the protocol."""
+        """The holder is gone; see `ImageProvider`."""
         if self._holds.pop(holder, None):
             self._disk.hold(holder).unlink(missing_ok=True)
             self.freed()
 
     def holders(self) -> tuple[str, ...]:
-        """Who holds an image; see the protocol."""
+        """Who holds an image; see `ImageProvider`."""
         return tuple(self._holds)
 
     def remove(self, reference: str) -> None:

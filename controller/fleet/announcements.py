@@ -16,7 +16,7 @@ WARNING_SECONDS = 120.0
 
 
 class AnnouncementPolicy(Protocol):
-    """Of `controller.fleet.plan.Limits`."""
+    """Of `controller.fleet.plan.FleetLimits`."""
 
     @property
     def maintenance_lead(self) -> float:

@@ -120,7 +120,7 @@ class Central:
         await call(stub.Release, wire.ReleaseRequest(cell=cell, reason=reason), deadline=DEADLINE)
 
     async def login(self, image: str) -> Login | None:
-        """See `controller.clouds.protocol.Logins`."""
+        """See `controller.clouds.protocol.Cloud`."""
         stub = worker_grpc.WorkersStub(await self._connected())
         reply = await call(stub.Login, wire.LoginRequest(image=image), deadline=DEADLINE)
         return Login(username=reply.username, password=reply.password) if reply.username else None

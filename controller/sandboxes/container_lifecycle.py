@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 class Containers:
     """Containers of one room. `patience` is how long its calls wait for a cell that has lost its connection, see
-    `cell.OneCell`.
+    `cell_client.OneCell`.
     """
 
     def __init__(

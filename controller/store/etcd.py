@@ -63,7 +63,7 @@ class EtcdStore:
         await self._owned(self._delete(self._key(kind, key)))
 
     def check_lead(self) -> None:
-        """See the protocol."""
+        """See `record_store.Store`."""
         self._lead.check()
 
     def close(self) -> None:

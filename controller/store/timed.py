@@ -50,5 +50,5 @@ class TimedStore:
         self._on_write(time.monotonic() - begun, "ok")
 
     def check_lead(self) -> None:
-        """See the protocol."""
+        """See `record_store.Store`."""
         self._store.check_lead()
