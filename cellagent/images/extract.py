@@ -26,19 +26,21 @@ OPAQUE = b".wh..wh..opq"
 # Where aufs keeps the files that have several names, each linked to from its places: they stay, the folder does not.
 AUFS_LINKS = b".wh..wh.plnk"
 OPAQUE_XATTR = "trusted.overlay.opaque"
-# What a file system needs for an entry beside its bytes, at the most.
-ENTRY_BYTES = 4096
+_BLOCK = 4096
+# What a file system needs for an entry beside its bytes, at the most: a block, an inode and the place of its name.
+ENTRY_BYTES = _BLOCK + 1024
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Extractor:
     """The state of one layer while it is written. `implicit` are folders that no entry described. `spend` is told of
-    bytes before they are written, and raises Fault where there is no room for them.
+    what the disk needs before it is written, in bytes, and raises Fault where there is no room; `taken` is the sum.
     """
 
     def __init__(self, spend: Callable[[int], None] = lambda _: None) -> None:
-        self._spend = spend
+        self._told = spend
         self.entries = 0
+        self.taken = 0
         self.unpacked = 0
         self.implicit: set[bytes] = set()
         self._folders: set[bytes] = {b"."}
@@ -51,7 +53,7 @@ class Extractor:
         os.umask(0)
         for entry in reader:
             name = safe_name(entry.name)
-            self._spend(entry.size + ENTRY_BYTES)
+            self._spend(_needs(entry))
             try:
                 self._write(entry, name, reader)
             except OSError as error:
@@ -69,6 +71,10 @@ class Extractor:
     def whiteouts(self) -> list[bytes]:
         """Names that the layer hides of those below and does not hold itself."""
         return sorted(name for name in self._removed if _is_whiteout(name))
+
+    def _spend(self, count: int) -> None:
+        self._told(count)
+        self.taken += count
 
     def _write(self, entry: TarEntry, name: bytes, reader: TarReader) -> None:
         parent, _, base = name.rpartition(b"/")
@@ -184,6 +190,7 @@ class Extractor:
             made = made + b"/" + part if made else part
             if made in self._folders:
                 continue
+            self._spend(ENTRY_BYTES)
             try:
                 os.mkdir(made, 0o755)
                 self.implicit.add(made)
@@ -242,6 +249,20 @@ def fault_of(error: OSError, name: bytes) -> Fault:
     return Fault(
         Kind.BROKEN, "layer", f"its entry {shown!r} cannot be unpacked ({error.strerror})", "build and push it again"
     )
+
+
+def _needs(entry: TarEntry) -> int:
+    """The bytes of disk that an entry takes at the most, but for folders on the way to it."""
+    content = entry.size
+    if entry.pieces is not None:
+        content = sum(_blocks(at % _BLOCK + length) for at, length in entry.pieces)
+    allowed = allowed_xattrs((entry.xattrs or {}).items())
+    attributes = sum(len(name.encode(errors="surrogateescape")) + len(value) for name, value in allowed)
+    return content + _blocks(attributes) + ENTRY_BYTES
+
+
+def _blocks(count: int) -> int:
+    return -(-count // _BLOCK) * _BLOCK
 
 
 def _write_pieces(descriptor: int, entry: TarEntry, reader: TarReader) -> int:

@@ -118,6 +118,7 @@ class Stack:
             size=done.size,
             unpacked=done.unpacked,
             entries=done.entries,
+            taken=done.taken,
         )
 
 

@@ -85,7 +85,9 @@ class PullDelayed(msgspec.Struct, frozen=True, kw_only=True, tag="delayed"):
 
 
 class LayerReady(msgspec.Struct, frozen=True, kw_only=True, tag="layer"):
-    """A verified, complete layer, told in the order of the chain. `folder` is in the work folder, or `shared`."""
+    """A verified, complete layer, told in the order of the chain. `folder` is in the work folder, or `shared`; `taken`
+    are the bytes that it has of the disk at the most.
+    """
 
     chain_id: str
     diff_id: str
@@ -94,6 +96,7 @@ class LayerReady(msgspec.Struct, frozen=True, kw_only=True, tag="layer"):
     size: int
     unpacked: int
     entries: int
+    taken: int = 0
     shared: bool = False
 
 
@@ -138,13 +141,14 @@ class UnpackRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unpacked(msgspec.Struct, frozen=True, kw_only=True, tag="unpacked"):
-    """What one unpacking process did: bytes read, bytes written, entries. `implicit` are folders that no entry
-    described, `whiteouts` names that the layer hides of those below.
+    """What one unpacking process did: bytes read, bytes written, entries, bytes taken of the disk at the most.
+    `implicit` are folders that no entry described, `whiteouts` names that the layer hides of those below.
     """
 
     size: int
     unpacked: int
     entries: int
+    taken: int
     implicit: list[bytes]
     whiteouts: list[bytes] = []
 

@@ -210,6 +210,7 @@ def unpack(stdin: Hashed, digest: str, diff_id: str, spend: Callable[[int], None
         size=stdin.size,
         unpacked=extractor.unpacked,
         entries=extractor.entries,
+        taken=extractor.taken,
         implicit=sorted(extractor.implicit),
         whiteouts=extractor.whiteouts(),
     )

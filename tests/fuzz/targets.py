@@ -241,7 +241,7 @@ TARGETS = {
     "frames": Target(
         frames_of_children,
         (
-            encoded(Unpacked(size=1, unpacked=2, entries=3, implicit=[b"a"], whiteouts=[b"b"])),
+            encoded(Unpacked(size=1, unpacked=2, entries=3, taken=4, implicit=[b"a"], whiteouts=[b"b"])),
             encoded(UnpackRequest(folder="/x", digest="sha256:0", diff_id="sha256:0")),
         ),
     ),

@@ -45,7 +45,11 @@ class LocalOptions(Group, frozen=True, kw_only=True):
         int,
         Meta(
             ge=0,
-            description="Unpacked layers of images that instances share, on this machine's disk. 0: each has its own.",
+            description=(
+                "The most that unpacked layers which instances share take of this machine's disk, older ones that"
+                " instances still stand on and those on their way included; no more than half of what is free is"
+                " added. An image may take half of what is left. 0: each instance has its own."
+            ),
             extra={"unit": "GiB"},
         ),
     ] = 20

@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Coroutine, Sequence
 from pathlib import Path
 
 import msgspec
+import structlog
 
 from cellwire.faults import Fault, Kind
 from controller.clouds.local import identity_documents, instance_cgroups, metadata, network, router
@@ -31,6 +32,7 @@ from controller.clouds.local.shared_layers import LayerShare
 from controller.model.names import InstanceId
 from hostkit import mountinfo, pids, programs
 
+log = structlog.get_logger()
 _AGENT_PACKAGES = ("cellagent", "cellwire", "hostkit")
 _BOOT_SECONDS = 20.0  # 20 at once on two busy cores need about 2
 _END_SECONDS = 15.0
@@ -191,8 +193,11 @@ class Machines:
 
     def drop_layers(self, used: Collection[str]) -> None:
         """Remove layers that are shared by none of these generations any more, and by no instance to come."""
-        for folder in self.layers.unused(used):
-            self._trash.put_nowait(folder.rename(self._settings.root / "trash" / f"layers-{time.time_ns()}"))
+        try:
+            for folder in self.layers.unused(used):
+                self._trash.put_nowait(folder.rename(self._settings.root / "trash" / f"layers-{time.time_ns()}"))
+        except OSError as error:  # the end of the next instance asks again
+            log.warning("shared layers that nobody needs stay for now", cause=str(error))
 
     async def empty_trash(self) -> None:
         """Remove the disks of ended machines, one after another, for ever."""
@@ -200,6 +205,8 @@ class Machines:
             folder = await self._trash.get()
             try:
                 await programs.run(["rm", "-rf", "--one-file-system", str(folder)], deadline=600)
+            except (Fault, OSError) as error:  # the next start removes it
+                log.warning("the disk of an ended machine is not removed", folder=str(folder), cause=str(error))
             finally:
                 self._trash.task_done()
 

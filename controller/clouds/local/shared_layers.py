@@ -7,8 +7,9 @@ Registries that pods name are asked for them, so each process is shut in (see `i
 its own, goes where `cellwire.reachable` says only, and has bounds on memory, disk and time.
 
 An instance asks the registry itself whether a pod may have its image; here only the layers are. Nothing is removed from
-a generation, since running containers stand on it: when one is full a new one begins, and the old one goes with the
-last instance that was booted with it. What was written before this machine booted is not trusted: it may be half there.
+a generation, since running containers stand on it: when one holds more than what is left for all, a new one begins, and
+the old one goes with the last instance that was booted with it. All of them, with what is under way, have the limit
+together. What was written before this machine booted is not trusted: it may be half there.
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ _LONGEST_SECONDS = 900.0
 _MOST_KNOWN = 10_000
 # Of the process and the four that it has at once: the window of a zstd stream is 128 MiB at the most.
 _MEMORY_MIB = 1024
-_FILE_SYSTEM_BLOCK = 4096
+# For less no process is started, which would find that out layer by layer.
+_LEAST_ROOM = 64 << 20
+# What of this machine's free disk the layers leave to others.
+_LEFT_FREE = 0.5
 _PACKAGES = ("cellagent", "cellwire", "hostkit")
 _REPO = str(Path(__file__).resolve().parents[3])
 SHUT_IN = f"import sys; sys.path.insert(0, {_REPO!r}); from controller.clouds.local.inside.bringer import main; main()"
@@ -57,8 +61,7 @@ class _Reply(msgspec.Struct, frozen=True):
 
 
 class _Layer(msgspec.Struct, frozen=True):
-    unpacked: int
-    entries: int
+    taken: int
 
 
 class LayerShare:
@@ -72,6 +75,8 @@ class LayerShare:
         self._limit = settings.shared_layers_gib << 30
         self._queue: asyncio.Queue[_Wanted] = asyncio.Queue()
         self._under_way: set[str] = set()
+        self._rooms: dict[str, int] = {}
+        """The bytes that the process for an image may take."""
         self._had: dict[str, str] = {}
         """The image that each reference stood for when its layers came."""
         self._resting: dict[str, float] = {}
@@ -115,6 +120,8 @@ class LayerShare:
             while True:
                 wanted = await self._queue.get()
                 await slots.acquire()
+                # Here, one after another: no two are given the same room.
+                self._rooms[wanted.image] = await self._room()
                 tasks.create_task(self._bring(wanted, slots), name=f"shared layers of {wanted.image}")
 
     def unused(self, generations: Collection[str]) -> tuple[Path, ...]:
@@ -133,25 +140,51 @@ class LayerShare:
         finally:
             slots.release()
             self._under_way.discard(wanted.image)
+            del self._rooms[wanted.image]
         if reply.fault:
             # Its pod is told by its own cell.
             log.info("an image's layers are not shared", image=wanted.image, cause=reply.fault)
             self._resting[wanted.image] = time.monotonic() + _AGAIN_SECONDS
         elif generation == self.generation:
             self._had[wanted.image] = reply.image_id
-        # Those of images that failed are there, too.
-        full = await asyncio.to_thread(_bytes_in, self.folder(generation)) > self._limit
-        if generation == self.generation and (full or max(len(self._had), len(self._resting)) > _MOST_KNOWN):
-            self.generation = self._begun()
+        try:
+            # Layers of images that failed are there, too.
+            held, left = await asyncio.to_thread(self._measured, generation)
+            known = max(len(self._had), len(self._resting))
+            if generation == self.generation and (held > left or known > _MOST_KNOWN):
+                self.generation = self._begun()
+        except OSError as error:
+            log.warning("no other folder of shared layers is begun", cause=str(error))
+
+    async def _room(self) -> int:
+        """The bytes that one more process may take: its part of what is left, so that the next one has as much."""
+        # Before the look at the disk: who ends meanwhile counts twice rather than not at all.
+        promised, slots = sum(self._rooms.values()), _AT_ONCE - len(self._rooms)
+        try:
+            _, left = await asyncio.to_thread(self._measured, self.generation)
+        except OSError as error:
+            log.warning("it cannot be seen how much room shared layers have", cause=str(error))
+            return 0
+        return max(0, left - promised) // max(1, slots)
+
+    def _measured(self, generation: str) -> tuple[int, int]:
+        """The bytes that a generation holds, and those that all may still take together. Raises OSError."""
+        held = {path.name: _bytes_in(path / "layers") for path in self._root.iterdir()}
+        disk = os.statvfs(self._root)
+        left = min(self._limit - sum(held.values()), int(disk.f_bavail * disk.f_frsize * (1 - _LEFT_FREE)))
+        return held.get(generation, 0), left
 
     async def _asked(self, wanted: _Wanted, generation: str) -> _Reply:
+        room = self._rooms[wanted.image]
+        if room < _LEAST_ROOM:
+            return _Reply(fault="the disk or `cloud.local.shared_layers_gib` leaves no room for it now")
         number = next(self._numbers)
         group, work = f"{instance_cgroups.LAYERS}{number}", self._root / generation / "work" / str(number)
         request = {
             "image": wanted.image,
             "layers": str(self.folder(generation)),
             "work": str(work),
-            "room": self._limit,
+            "room": room,
             "registries": self._settings.registries,
             "proxies": self._settings.proxies,
             **(msgspec.structs.asdict(wanted.login) if wanted.login is not None else {}),
@@ -190,11 +223,11 @@ class LayerShare:
             await programs.run(["rm", "-rf", "--one-file-system", str(folder)], deadline=600)
 
     def _begun(self) -> str:
-        """A new, empty generation. Names sort by age."""
-        self._had.clear()
-        self._resting.clear()
+        """A new, empty generation. Names sort by age. Raises OSError."""
         name = f"{pids.boot_id()}-{time.time_ns():020}"
         self.folder(name).mkdir(parents=True)
+        self._had.clear()
+        self._resting.clear()
         return name
 
 
@@ -203,6 +236,5 @@ def _bytes_in(layers: Path) -> int:
     found = 0
     for about in layers.glob("*.json"):
         with contextlib.suppress(OSError, msgspec.DecodeError):
-            layer = msgspec.json.decode(about.read_bytes(), type=_Layer)
-            found += layer.unpacked + layer.entries * _FILE_SYSTEM_BLOCK
+            found += msgspec.json.decode(about.read_bytes(), type=_Layer).taken
     return found

@@ -19,6 +19,7 @@ MESSAGES = st.lists(
         size=st.integers(0, 1 << 60),
         unpacked=st.integers(0, 9),
         entries=st.just(1),
+        taken=st.just(4096),
         implicit=st.lists(st.binary(max_size=300)),
     ),
     max_size=5,
