@@ -12,24 +12,39 @@ import asyncio
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Protocol
 
 from cellagent.images import unpackers
 from cellagent.images.extract import OPAQUE_XATTR
 from cellagent.images.manifest import Descriptor, chain_ids
 from cellagent.images.messages import LayerReady, Unpacked
 from cellagent.images.shared import SharedLayers
-from cellagent.images.unpackers import Blobs, Unpackers
+from cellagent.images.unpackers import Blobs, LayerListener, Unpackers
 from cellwire.faults import Fault
 
 AT_ONCE = 3
 NONE_SHARED = SharedLayers("")
+_SHARED = "its layers are on their way to all cells of this machine"
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+class StackListener(LayerListener, Protocol):
+    """Who hears of an image's layers on their way."""
+
+    def fetching(self) -> AbstractContextManager[None]:
+        """While it lasts, one layer more is on its way."""
+        ...
+
+    def ready(self, layer: LayerReady) -> None:
+        """A layer is whole, and so are those below it."""
+        ...
+
+
 class Stack:
-    """The layers of one image on their way. `arrived(bytes)` and `ready(layer)` are called as things happen."""
+    """The layers of one image on their way; the listener hears of things as they happen."""
 
     def __init__(
         self,
@@ -38,8 +53,7 @@ class Stack:
         *,
         present: dict[str, str],
         work: str,
-        arrived: Callable[[int], None],
-        ready: Callable[[LayerReady], None],
+        listener: StackListener,
         shared: SharedLayers = NONE_SHARED,
     ) -> None:
         self.chain = chain_ids(diff_ids)
@@ -53,8 +67,7 @@ class Stack:
         found = ((n, shared.find(self.chain[n])) for n in self._untold)
         self._whole: dict[int, Unpacked | LayerReady] = {n: layer for n, layer in found if layer is not None}
         self._missing = [n for n in self._untold if n not in self._whole]
-        self._arrived = arrived
-        self._ready = ready
+        self._listener = listener
 
     @property
     def missing(self) -> list[int]:
@@ -80,14 +93,9 @@ class Stack:
 
     async def _one(self, number: int, blobs: Blobs, slots: asyncio.Semaphore, processes: Unpackers) -> None:
         layer = self._layers[number]
-        folder = self._folders[number]
         try:
-            if (found := await self._shared.waited_for(self.chain[number], lambda: self._arrived(0))) is not None:
-                self._whole[number] = found
-                self._tell()
-                return
-            Path(folder).mkdir(mode=0o755)
-            self._whole[number] = await processes.unpack(folder, layer, self._diff_ids[number], blobs, self._arrived)
+            with self._listener.fetching():
+                self._whole[number] = await self._had(number, blobs, processes)
         except Fault as fault:
             if fault.thing != "layer":
                 raise
@@ -95,6 +103,24 @@ class Stack:
         finally:
             slots.release()
         self._tell()
+
+    async def _had(self, number: int, blobs: Blobs, processes: Unpackers) -> Unpacked | LayerReady:
+        with self._listener.held(_SHARED):
+            found = await self._shared.waited_for(self.chain[number], lambda: self._listener.arrived(0))
+        if found is not None:
+            return found
+        folder = self._folders[number]
+        Path(folder).mkdir(mode=0o755)
+        return await processes.unpack(folder, self._layers[number], self._diff_ids[number], blobs, self)
+
+    def arrived(self, count: int) -> None:
+        """As a layer's listener: both those who wait for this pull and those who wait for what it shares hear it."""
+        self._shared.go_on()
+        self._listener.arrived(count)
+
+    def held(self, why: str) -> AbstractContextManager[None]:
+        """As a layer's listener."""
+        return self._listener.held(why)
 
     def _tell(self) -> None:
         """Tell of layers that are whole and have only whole ones below them."""
@@ -107,7 +133,8 @@ class Stack:
                 below = [self._roots[n] for n in reversed(range(number))]
                 inherit(self._roots[number], done.implicit, below)
                 forget_idle_whiteouts(self._roots[number], done.whiteouts, below)
-            self._ready(ready)
+            self._shared.go_on()
+            self._listener.ready(ready)
 
     def _finished(self, number: int, done: Unpacked) -> LayerReady:
         return LayerReady(

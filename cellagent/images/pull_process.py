@@ -11,7 +11,8 @@ import os
 import signal
 import sys
 import time
-from contextlib import aclosing, suppress
+from collections.abc import Generator
+from contextlib import aclosing, contextmanager, suppress
 
 import uvloop
 
@@ -53,6 +54,8 @@ class ProgressTeller:
         self._any = False
         self._excused = 0.0
         self._asked = ""
+        self._under_way = 0
+        self._held: list[str] = []
         self._image = image
         self._stall = stall
         self._stall_seconds = stall_seconds
@@ -61,6 +64,30 @@ class ProgressTeller:
         self.layers_total = 0
         self._bytes = 0
         self._layers = 0
+
+    def begins(self, size: int, layers: int) -> None:
+        """All questions are answered; so many layers are to come, of so many compressed bytes."""
+        self.bytes_total, self.layers_total, self._asked = size, layers, ""
+        self.arrived(0)
+
+    @contextmanager
+    def fetching(self) -> Generator[None]:
+        """While it lasts, one layer more is on its way."""
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+
+    @contextmanager
+    def held(self, why: str) -> Generator[None]:
+        """While it lasts, one of them waits for something else than its registry: that is silent from then on only."""
+        self._held.append(why)
+        try:
+            yield
+        finally:
+            self._held.remove(why)
+            self._heard = time.monotonic()
 
     def arrived(self, count: int) -> None:
         """`count` compressed bytes came."""
@@ -89,17 +116,21 @@ class ProgressTeller:
             self._delayed(why)
 
     async def watch(self) -> None:
-        """For ever: tell whose answer is missing once nothing has come for so long that a person should know."""
+        """For ever: tell what is missing once nothing has come for so long that a person should know."""
         told = 0.0
         while True:
             now = time.monotonic()
             due = max(self._heard + QUIET_SECONDS, self._excused, told + AGAIN_SECONDS)
-            if now >= due and self._asked:
+            if now >= due and (why := self._quiet(now - self._heard)):
                 told = now
-                self._delayed(self._quiet(now - self._heard))
+                self._delayed(why)
             await asyncio.sleep(max(due - now, LOOK_SECONDS))
 
     def _quiet(self, seconds: float) -> str:
+        if self._held and len(self._held) >= self._under_way:
+            return f"{self._held[0]} ({seconds:.0f} s by now)"
+        if not self._asked:
+            return ""
         if self._any:
             return f"{self._asked} has sent nothing for {seconds:.0f} s"
         # The start of this process is part of it, which on a busy machine is no fault of the registry's.
@@ -162,13 +193,10 @@ async def _pull(request: PullRequest, wanted: reference.Reference, teller: Progr
             decoded.diff_ids,
             present=request.present,
             work=request.work,
-            arrived=teller.arrived,
-            ready=teller.ready,
+            listener=teller,
             shared=SharedLayers(request.shared, repository=wanted.name, room=request.room),
         )
-        teller.bytes_total = sum(found.layers[n].size for n in stack.missing)
-        teller.layers_total = len(stack.missing)
-        teller.arrived(0)
+        teller.begins(sum(found.layers[n].size for n in stack.missing), len(stack.missing))
         await stack.fetch(source)
     return Pulled(
         top_digest=chosen.top,

@@ -2,7 +2,8 @@
 
     <chain id>/                  an unpacked layer, complete by the time it is here
     <chain id>.json              what it is; there before the layer
-    <chain id>-<whence>.coming   locked by the process that is about to put the layer here, from a repository so called
+    <chain id>-<whence>.coming   locked by the process that is about to put the layer here, from a repository so called;
+                                 its time is that of the last progress with the image
 
 A layer is in it under the chain id that its content was verified to have, so a reader asks its own registry whether it
 may have an image, and needs no word of anybody about what is in a layer. It waits for layers that come from its own
@@ -16,6 +17,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -24,8 +26,9 @@ import msgspec
 from cellagent.images.messages import LayerReady
 
 _LOOK_SECONDS = 0.05
-# Who holds a lock without bringing the layer is not waited for longer.
-PATIENCE = 300.0
+# Who holds a lock without bringing the layer is not waited for longer, and who makes no progress is given up sooner.
+PATIENCE, STANDSTILL = 300.0, 15.0
+_TOLD_SECONDS = 0.5
 
 
 def name_of(chain_id: str) -> str:
@@ -53,6 +56,7 @@ class SharedLayers:
         self._whence = hashlib.sha256(repository.encode()).hexdigest()[:16]
         self.room = room
         self._held: list[tuple[int, Path]] = []
+        self._next = 0.0
 
     def find(self, chain_id: str) -> LayerReady | None:
         """A layer, if it is there."""
@@ -67,14 +71,18 @@ class SharedLayers:
             return None
         return msgspec.structs.replace(found, folder=str(folder), shared=True) if found.chain_id == chain_id else None
 
-    async def waited_for(self, chain_id: str, waits: Callable[[], None]) -> LayerReady | None:
-        """A layer, if it is there or another process brings it; `waits` is called now and then meanwhile."""
+    async def waited_for(self, chain_id: str, moves: Callable[[], None]) -> LayerReady | None:
+        """A layer, if it is there or another process brings it; `moves` is called where that makes progress."""
         if self.room:
             return None
+        last = 0
         try:
-            async with asyncio.timeout(PATIENCE):
-                while (found := self.find(chain_id)) is None and self._is_coming(chain_id):
-                    waits()
+            async with asyncio.timeout(PATIENCE), asyncio.timeout(STANDSTILL) as standstill:
+                while (found := self.find(chain_id)) is None and (moved := self._coming_at(chain_id)) is not None:
+                    if moved != last:
+                        last = moved
+                        standstill.reschedule(asyncio.get_running_loop().time() + STANDSTILL)
+                        moves()
                     await asyncio.sleep(_LOOK_SECONDS)
         except TimeoutError:
             return None
@@ -92,6 +100,13 @@ class SharedLayers:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             own.rename(path)
 
+    def go_on(self) -> None:
+        """Tell those who wait for the announced layers that there is progress. Raises OSError."""
+        if self._held and (now := time.monotonic()) >= self._next:
+            self._next = now + _TOLD_SECONDS
+            for descriptor, _ in self._held:
+                os.utime(descriptor)
+
     def close(self) -> None:
         """Let readers look for what is there."""
         for descriptor, path in self._held:
@@ -103,20 +118,21 @@ class SharedLayers:
     def _coming(self, folder: Path, chain_id: str) -> Path:
         return folder / f"{name_of(chain_id)}-{self._whence}.coming"
 
-    def _is_coming(self, chain_id: str) -> bool:
+    def _coming_at(self, chain_id: str) -> int | None:
+        """When there was progress with a layer that is coming, by a clock of no use but to compare."""
         if self._folder is None:
-            return False
+            return None
         try:
             descriptor = os.open(self._coming(self._folder, chain_id), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            return False
+            return None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return True
+            return os.fstat(descriptor).st_mtime_ns
         finally:
             os.close(descriptor)
-        return False
+        return None
 
 
 def put(folder: Path, layer: LayerReady) -> None:

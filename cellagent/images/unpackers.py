@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager, suppress
 from typing import Any, Protocol, cast
 
 import msgspec
@@ -16,6 +16,20 @@ from cellagent.images.manifest import Descriptor
 from cellagent.images.messages import Unpacked, UnpackMessage, UnpackRequest
 from cellwire.faults import Fault, Kind
 from hostkit import programs
+
+_UNPACKING = "what has come of it is still being unpacked"
+
+
+class LayerListener(Protocol):
+    """Who hears of layers on their way."""
+
+    def arrived(self, count: int) -> None:
+        """`count` compressed bytes came."""
+        ...
+
+    def held(self, why: str) -> AbstractContextManager[None]:
+        """While it lasts, one layer waits for something else than its registry."""
+        ...
 
 
 class Blobs(Protocol):
@@ -34,7 +48,7 @@ class Unpackers:
         self._room = room
 
     async def unpack(
-        self, folder: str, layer: Descriptor, diff_id: str, blobs: Blobs, arrived: Callable[[int], None]
+        self, folder: str, layer: Descriptor, diff_id: str, blobs: Blobs, listener: LayerListener
     ) -> Unpacked:
         """Unpack one layer into the empty `folder`. Raises Fault."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -44,7 +58,7 @@ class Unpackers:
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         try:
             async with asyncio.TaskGroup() as group:
-                feeding = group.create_task(_feed(writer, layer, blobs, arrived))
+                feeding = group.create_task(_feed(writer, layer, blobs, listener))
                 answer = await _answer(reader)
                 feeding.cancel()  # who has answered wants no more
         finally:
@@ -87,15 +101,19 @@ async def _end_of(pipe: int) -> None:
         transport.close()
 
 
-async def _feed(writer: asyncio.StreamWriter, layer: Descriptor, blobs: Blobs, arrived: Callable[[int], None]) -> None:
+async def _feed(writer: asyncio.StreamWriter, layer: Descriptor, blobs: Blobs, listener: LayerListener) -> None:
+    """Until it is cancelled."""
     # A process that ended early says why, or nothing; its closed connection is no news.
     with suppress(BrokenPipeError, ConnectionResetError):
         async with aclosing(blobs.blob(layer)) as chunks:  # pyright: ignore[reportArgumentType]
             async for chunk in chunks:
-                arrived(len(chunk))
+                listener.arrived(len(chunk))
                 writer.write(chunk)
-                await writer.drain()
+                with listener.held(_UNPACKING):
+                    await writer.drain()
         writer.write_eof()
+    with listener.held(_UNPACKING):
+        await asyncio.get_running_loop().create_future()
 
 
 async def _answer(reader: asyncio.StreamReader) -> UnpackMessage:

@@ -9,6 +9,7 @@ import os
 import stat
 import tarfile
 from collections.abc import AsyncGenerator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,20 @@ from tests.support.files import names
 from tests.support.oci import Compression, Layer, LayerEntry, folder, hardlink, layer, symlink, tar
 
 FIFO = LayerEntry(tarfile.FIFOTYPE)
+BLOCK = 4096
+
+
+class Unheard:
+    """Nobody hears of these layers."""
+
+    def arrived(self, count: int) -> None:
+        pass
+
+    def held(self, why: str) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+UNHEARD = Unheard()
 
 
 class Given:
@@ -35,12 +50,14 @@ class Given:
             yield self._blob[at : at + self._piece]
 
 
-async def unpacked(target: Path, one: Layer, *, blob: bytes | None = None, diff_id: str = "") -> Unpacked:
+async def unpacked(
+    target: Path, one: Layer, *, blob: bytes | None = None, diff_id: str = "", room: int = 0
+) -> Unpacked:
     target.mkdir(exist_ok=True)
     content = one.blob if blob is None else blob
     wanted = Descriptor(one.media_type, one.digest, len(content))
-    async with unpackers.running() as them:
-        return await them.unpack(str(target), wanted, diff_id or one.diff_id, Given(content), lambda _: None)
+    async with unpackers.running(room) as them:
+        return await them.unpack(str(target), wanted, diff_id or one.diff_id, Given(content), UNHEARD)
 
 
 @pytest.fixture
@@ -298,7 +315,7 @@ async def test_layers_are_unpacked_beside_each_other_by_processes_that_never_mee
             target.mkdir()
             wanted = Descriptor(content.media_type, content.digest, len(content.blob))
             try:
-                return await them.unpack(str(target), wanted, content.diff_id, Given(content.blob), lambda _: None)
+                return await them.unpack(str(target), wanted, content.diff_id, Given(content.blob), UNHEARD)
             except Fault as fault:
                 return fault
 
@@ -330,7 +347,7 @@ async def test_nothing_writes_any_more_once_the_processes_are_given_up(tmp_path:
     async def given_up() -> None:
         async with asyncio.TaskGroup() as group, unpackers.running() as them:
             half = Endless(content.blob)
-            group.create_task(them.unpack(str(target), wanted, content.diff_id, half, lambda _: None))
+            group.create_task(them.unpack(str(target), wanted, content.diff_id, half, UNHEARD))
             await begun.wait()
             raise Fault(Kind.BROKEN, "pull", "another layer failed")
 
@@ -346,3 +363,38 @@ def _leads_to(link: Path, target: Path) -> bool:
         return link.readlink() == target
     except OSError:
         return False
+
+
+def _scattered(pieces: int) -> bytes:
+    """An archive of one sparse file, of a byte in each second block."""
+    info = tarfile.TarInfo("scattered")
+    info.size = pieces
+    where = ",".join(f"{2 * BLOCK * number},1" for number in range(pieces))
+    named = {"size": str(2 * BLOCK * pieces), "numblocks": str(pieces), "map": where, "name": "scattered"}
+    info.pax_headers = {f"GNU.sparse.{key}": text for key, text in named.items()}
+    return info.tobuf(tarfile.PAX_FORMAT) + b"x" * pieces + bytes(-pieces % tarfile.BLOCKSIZE)
+
+
+def _on_disk(top: Path) -> int:
+    return sum(path.lstat().st_blocks * 512 for path in top.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("hostile", "least"),
+    [
+        (layer({"/".join(["d"] * 400 + [str(number)] * 400 + ["x"]): b"" for number in range(3)}), 1600 * BLOCK),
+        (layer([(str(n), folder()) for n in range(500)]), 500 * BLOCK),
+        (layer({str(n): LayerEntry(content=b"x", xattrs={"user.a": f"{n:03000}"}) for n in range(500)}), 1000 * BLOCK),
+        (layer(_scattered(1000)), 1000 * BLOCK),
+    ],
+    ids=["folders that no entry describes", "folders", "extended attributes", "pieces of a sparse file"],
+)
+async def test_what_a_layer_takes_of_the_disk_is_told_and_bounded_whatever_it_is_made_of(
+    tmp_path: Path, hostile: Layer, least: int
+) -> None:
+    found = await unpacked(tmp_path / "layer", hostile)
+    assert found.taken >= max(least, _on_disk(tmp_path / "layer"))
+    with pytest.raises(Fault, match="larger than") as caught:
+        await unpacked(tmp_path / "again", hostile, room=least // 2)
+    assert caught.value.reason == "NoSpace"
+    assert _on_disk(tmp_path / "again") <= least // 2

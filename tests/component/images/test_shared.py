@@ -6,17 +6,23 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import AsyncGenerator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cellagent.images.messages import Credentials
+from cellagent.images import layers as stacks
+from cellagent.images import shared
+from cellagent.images.manifest import Descriptor
+from cellagent.images.messages import Credentials, LayerReady, PullDelayed, PullProgress
 from cellagent.images.room import ImageSettings, running
 from cellagent.images.shared import SharedLayers, name_of
 from cellwire.faults import Fault, Kind
 from tests.support.oci import LayerEntry, Pushed, folder, layer, push_image
 from tests.support.registry import PASSWORD, USER, running_registry
+from tests.support.waiting import until
 
 NOBODY, OWN = Credentials(), Credentials(username=USER, password=PASSWORD)
 BASE = layer({"etc": folder(0o750, 3, 4), "etc/hosts": b"hello", "gone": b"x"})
@@ -108,6 +114,12 @@ async def test_only_what_is_missing_is_fetched_onto_shared_layers_below(tmp_path
             assert (top / "etc").stat().st_uid == 3
 
 
+async def goes_on(brings: SharedLayers) -> None:
+    while True:
+        brings.go_on()
+        await asyncio.sleep(0.2)
+
+
 async def test_a_layer_on_its_way_is_waited_for_and_fetched_where_it_does_not_come(tmp_path: Path) -> None:
     layers = tmp_path / "s/layers"
     layers.mkdir(parents=True)
@@ -116,10 +128,12 @@ async def test_a_layer_on_its_way_is_waited_for_and_fetched_where_it_does_not_co
         brings = SharedLayers(str(layers), repository=pushed.name.rpartition(":")[0], room=1 << 30)
         brings.announce([BASE.diff_id])
         async with running(settings(tmp_path / "room", tmp_path / "s")) as room, asyncio.TaskGroup() as tasks:
+            alive = tasks.create_task(goes_on(brings))
             pulling = tasks.create_task(room.puller.pull(pushed.name, NOBODY))
             # One that brings it as well waits for nobody: it is there when it ends, and so the first that waits has it.
             assert (await share(pushed.name, tmp_path / "s"))["image_id"] == pushed.id
             assert (await pulling).layers == (layers / name_of(BASE.diff_id),)
+            alive.cancel()
         brings.close()
 
         brings.announce([TOP.diff_id])
@@ -152,4 +166,79 @@ async def test_layers_that_have_no_room_together_are_not_shared_and_leave_nothin
         assert "larger than the 1 MiB" in reply["fault"]
         assert len([path for path in (tmp_path / "s/layers").iterdir() if path.is_dir()]) <= 2
         assert not list((tmp_path / "s/work").iterdir())
-        assert (await share(pushed.name, tmp_path / "s", room=700 * 4096))["image_id"] == pushed.id
+        assert (await share(pushed.name, tmp_path / "s", room=800 * 4096))["image_id"] == pushed.id
+
+
+async def test_who_waits_for_a_layer_that_makes_no_progress_is_told_so_and_asks_the_registry_itself(
+    tmp_path: Path,
+) -> None:
+    layers = tmp_path / "s/layers"
+    layers.mkdir(parents=True)
+    told = asyncio.Queue[PullProgress | PullDelayed]()
+    async with running_registry() as registry:
+        pushed = await push_image(registry, "web:1", [BASE])
+        stands_still = SharedLayers(str(layers), repository=pushed.name.rpartition(":")[0], room=1 << 30)
+        stands_still.announce([BASE.diff_id])
+        async with running(settings(tmp_path / "room", tmp_path / "s"), told.put_nowait) as room:
+            (own,) = (await room.puller.pull(pushed.name, NOBODY)).layers
+            assert own.parent == tmp_path / "room/layers"
+        stands_still.close()
+    said = [told.get_nowait() for _ in range(told.qsize())]
+    causes = [each.why.partition(" (")[0] for each in said if isinstance(each, PullDelayed)]
+    assert set(causes) == {"its layers are on their way to all cells of this machine"}
+
+
+class _Drips:
+    """A registry that sends a layer byte by byte until it is to send the rest; and who hears of it."""
+
+    def __init__(self, blob: bytes) -> None:
+        self._blob = blob
+        self.rest = asyncio.Event()
+
+    async def blob(self, descriptor: Descriptor) -> AsyncGenerator[bytes]:
+        for at in range(len(self._blob)):
+            if self.rest.is_set():
+                yield self._blob[at:]
+                return
+            yield self._blob[at : at + 1]
+            await asyncio.sleep(0.2)
+
+    def arrived(self, count: int) -> None:
+        pass
+
+    def held(self, why: str) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def fetching(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def ready(self, layer: LayerReady) -> None:
+        shared.put(Path(layer.folder).parent.parent / "layers", layer)
+
+
+async def test_who_waits_for_a_layer_sees_that_it_makes_progress(tmp_path: Path) -> None:
+    for name in ("layers", "work"):
+        (tmp_path / name).mkdir()
+    source, moves = _Drips(TOP.blob), list[None]()
+
+    def moved() -> None:
+        moves.append(None)
+        if len(moves) == 3:
+            source.rest.set()
+
+    brings, waits = SharedLayers(str(tmp_path / "layers"), room=1 << 30), SharedLayers(str(tmp_path / "layers"))
+    stack = stacks.Stack(
+        [Descriptor(TOP.media_type, TOP.digest, len(TOP.blob))],
+        [TOP.diff_id],
+        present={},
+        work=str(tmp_path / "work"),
+        listener=source,
+        shared=brings,
+    )
+    async with asyncio.TaskGroup() as group:
+        bringing = group.create_task(stack.fetch(source))
+        await until(lambda: list((tmp_path / "layers").iterdir()))
+        found = await waits.waited_for(TOP.diff_id, moved)
+        await bringing
+    assert found is not None
+    assert len(moves) >= 3

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import time
+from collections.abc import AsyncGenerator
 
 import pytest
 
 from cellagent.images import pull_process
+from cellagent.images.manifest import Descriptor
 from cellagent.images.messages import PullDelayed, PullProgress
 from cellagent.images.pull_process import ProgressTeller
+from cellagent.images.unpackers import Unpackers
+from tests.support.waiting import until
 
 STALL = 8.0
 
@@ -75,3 +80,74 @@ async def test_short_waits_are_no_news_until_they_add_up(
         teller.waits("registry r.example: it answered 503", asked)
         await asyncio.sleep(0)
     assert told == [PullDelayed(image="r.example/a:1", why="registry r.example: it answered 503")]
+
+
+class Registry:
+    """Sends a blob, as much at once as anybody takes."""
+
+    def __init__(self, blob: bytes) -> None:
+        self._blob = blob
+
+    async def blob(self, descriptor: Descriptor) -> AsyncGenerator[bytes]:
+        yield self._blob
+
+
+def _read(connection: socket.socket, *, all_of_it: bool) -> bool:
+    """Whether there is a byte of a blob (left where it is), or its end."""
+    try:
+        while connection.recv(1 << 16, socket.MSG_DONTWAIT | (0 if all_of_it else socket.MSG_PEEK)):
+            if not all_of_it:
+                return True
+    except BlockingIOError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("taken_in", [False, True], ids=["in the middle of a layer", "at its end"])
+async def test_a_registry_is_not_blamed_while_what_it_sent_is_unpacked(
+    monkeypatch: pytest.MonkeyPatch, taken_in: bool
+) -> None:
+    told: list[object] = []
+    monkeypatch.setattr(pull_process, "tell", told.append)
+    layer = Descriptor("", "sha256:0", 4 << 20)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    async with asyncio.timeout(None) as stall, asyncio.TaskGroup() as group:
+        teller = ProgressTeller("r.example/a:1", stall, STALL)
+        teller.begins(layer.size, 1)
+        with ours, theirs, teller.fetching():
+            teller.asks("r.example")
+            blob = Registry(bytes(layer.size))
+            unpacking = group.create_task(Unpackers(ours, 0).unpack("", layer, "", blob, teller))
+            await asyncio.sleep(0)
+            _, (number,), _, _ = socket.recv_fds(theirs, 1 << 16, 1)
+            with socket.socket(fileno=number) as slow:
+                await until(lambda: _read(slow, all_of_it=taken_in))
+                told.clear()
+                monkeypatch.setattr(pull_process, "QUIET_SECONDS", 0.0)
+                watch = group.create_task(teller.watch())
+                await until(lambda: told)
+                watch.cancel()
+                unpacking.cancel()
+                await asyncio.wait([unpacking])
+    assert all(isinstance(said, PullDelayed) for said in told)
+    assert re.fullmatch(r"what has come of it is still being unpacked \(\d+ s by now\)", getattr(told[0], "why", ""))
+
+
+async def test_a_registry_that_is_silent_for_one_layer_is_named_though_another_is_unpacked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[object] = []
+    monkeypatch.setattr(pull_process, "tell", told.append)
+    async with asyncio.timeout(STALL) as stall:
+        teller = ProgressTeller("r.example/a:1", stall, STALL)
+        teller.begins(2, 2)
+        told.clear()
+        monkeypatch.setattr(pull_process, "QUIET_SECONDS", 0.0)
+        with teller.fetching(), teller.fetching(), teller.held("it is unpacked"):
+            teller.asks("r.example")
+            watch = asyncio.create_task(teller.watch())
+            await until(lambda: told)
+            watch.cancel()
+    (said,) = told
+    assert isinstance(said, PullDelayed)
+    assert said.why.startswith("r.example has sent nothing for ")
