@@ -7,6 +7,8 @@ StreamPodSandboxMetrics, ListMetricDescriptors
 # asyncio's protocols, grpclib's parts, SSL contexts, protobuf messages and tar headers.
 pause_writing, resume_writing, data_received, unacked_size, num_tickets, mountpoint, linkname, gname
 _body_repr, max_inbound_frame_size, create_stream, _wrapper, _scheme
+# What PyYAML reads of a loader, and an argument of executors.
+yaml_implicit_resolvers, cancel_futures
 # The numbers of SPDY; fields of records and of plans that are read as a table.
 SETTINGS, WINDOW_UPDATE, INVALID_STREAM, INTERNAL_ERROR, unidirectional
 delegate, cgroup_mounts, storage_gb, disk_bytes, preloaded
