@@ -27,7 +27,7 @@ from pathlib import Path
 
 from examples import image, story
 from examples.asking import BIN, FOLDER, HERE, KUBECONFIG, SITE, Failed, chinampa, kubectl, kubectl_status, until
-from examples.site import FIRST_API_PORT, addresses, free_port
+from examples.site import addresses, free_port
 from examples.telling import chapter, console, show, show_seconds, step, took
 
 REGISTRY_PORT = 5055
@@ -45,7 +45,7 @@ host = "{subnet}.1"
 port = 7711
 
 [api]
-port = {free_port(FIRST_API_PORT)}
+port = {free_port(SITE.api_port)}
 
 [cloud]
 kind = "local"
@@ -242,12 +242,20 @@ def started() -> Generator[None]:
     (FOLDER / "controller.toml").write_text(controller_toml(subnet))
     (FOLDER / "registry.yml").write_text(registry_yml(subnet))
     with step("start the controller, its local cloud, and a registry with one image"):
-        spawn("controller", [str(BIN / "chinampa"), "controller", "--config", str(FOLDER / "controller.toml")])
-        until(lambda: KUBECONFIG.exists() and kubectl_status("get", "--raw", "/healthz") == 0, 120, "no controller")
+        program = [str(BIN / "chinampa"), "controller", "--config", str(FOLDER / "controller.toml")]
+        controller = spawn("controller", program)
+        until(lambda: controller.poll() is not None or serves(), 120, "the controller does not answer")
+        if controller.poll() is not None:
+            raise Failed(f"the controller ended with {controller.returncode}")
         spawn("registry", ["docker-registry", "serve", str(FOLDER / "registry.yml")])
         until(lambda: answers(registry), 15, "the registry does not answer")
         image.push(registry, "web", "1")
     yield
+
+
+def serves() -> bool:
+    """Whether the pods API is up."""
+    return KUBECONFIG.exists() and kubectl_status("get", "--raw", "/healthz") == 0
 
 
 def answers(registry: str) -> bool:
@@ -259,13 +267,14 @@ def answers(registry: str) -> bool:
         return False
 
 
-def spawn(name: str, command: list[str]) -> None:
+def spawn(name: str, command: list[str]) -> subprocess.Popen[bytes]:
     """Start a program in a session of its own, its words in a file, its pid where the next run finds it."""
     with (FOLDER / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(
             command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True, cwd=FOLDER
         )
     (FOLDER / f"{name}.pid").write_text(str(process.pid))
+    return process
 
 
 def stop_former() -> None:

@@ -1,7 +1,7 @@
 """What the demonstration of this clone is called on this machine: no other clone's has the same names.
 
-Cluster and bridge follow from the clone's folder, so that a later run finds what an earlier one has left. The subnet
-and the API's port are free ones.
+Cluster and bridge follow from the clone's folder, so that a later run finds what an earlier one has left. So do the
+subnet and the API's port, of those that are free, so that two that begin at once do not take the same ones.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FIRST_API_PORT = 7712
+PORTS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,11 @@ class Site:
     def bridge(self) -> str:
         """An interface's name has at most 15 letters."""
         return f"demo-{self.mark}"
+
+    @property
+    def api_port(self) -> int:
+        """The port of the loopback for the pods API, if nobody has it."""
+        return FIRST_API_PORT + int(self.mark, 16) % PORTS
 
     def subnet(self, addresses: Iterable[str]) -> str:
         """10.211.n, where no other address of this machine is. Raises OSError where there is none left. Pure."""

@@ -12,7 +12,7 @@ ONE, OTHER = Site(Path("/home/one/chinampa")), Site(Path("/home/other/chinampa")
 
 
 def test_two_clones_have_names_and_folders_of_their_own() -> None:
-    for what in ("cluster", "bridge", "folder"):
+    for what in ("cluster", "bridge", "folder", "api_port"):
         assert getattr(ONE, what) != getattr(OTHER, what)
     assert len(ONE.bridge) <= 15
 
