@@ -12,6 +12,7 @@ from controller.clouds.ec2.doctor import examination
 from controller.clouds.ec2.doctor.examination import DesiredSetup
 from controller.clouds.ec2.ec2_settings import Ec2Settings
 from controller.config import CloudKind, Settings
+from controller.link.link_settings import dialled, written
 from controller.model.finding import Finding
 
 
@@ -27,7 +28,7 @@ def examine(settings: Settings, told: Callable[[Finding], None]) -> None:
 
 async def _examine(settings: Settings, told: Callable[[Finding], None]) -> None:
     ec2 = Ec2Settings.of(settings.cloud.ec2, settings.cluster)
-    homes = [each if ":" in each else f"{each}:{settings.link.port}" for each in settings.link.addresses]
+    homes = [written(*dialled(each, settings.link.port)) for each in settings.link.addresses]
     if not homes and settings.link.host not in {"0.0.0.0", "::"}:  # noqa: S104 # compared, not bound
         homes = [f"{settings.link.host}:{settings.link.port}"]
     async with door.running(ec2) as calls:

@@ -38,6 +38,7 @@ from controller.link.channels import Channels
 from controller.link.distrust import Distrust
 from controller.link.join_checks import Admission
 from controller.link.join_service import Enrolment, Verifier
+from controller.link.link_settings import dialled, written
 from controller.model.names import CellName, InstanceId
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ WorkerServices = Callable[[Authority, Counter[str]], "tuple[IServable, IServable
 
 @dataclass(frozen=True, slots=True)
 class LinkSettings:
-    """Where cells dial. `addresses` are how they reach us, the first preferred; `folder` keeps keys."""
+    """Where cells dial. `addresses` (hosts, or host:port) are how they reach us, best first; `folder` keeps keys."""
 
     folder: Path
     host: str = "0.0.0.0"  # noqa: S104 # cells come from elsewhere
@@ -110,7 +111,8 @@ class Link:
     @property
     def controllers(self) -> tuple[str, ...]:
         """Each "host:port" by which cells reach this port."""
-        return tuple(f"{address}:{self.port}" for address in self._settings.addresses or (self._settings.host,))
+        named = self._settings.addresses or (self._settings.host,)
+        return tuple(written(*dialled(address, self.port)) for address in named)
 
     def channel(self, cell: CellName) -> Channel:
         """The channel to a connected cell. Raises Fault UNREACHABLE."""
@@ -192,7 +194,8 @@ async def running(
     """The port, open for as long as the context lives. `admission` is asked once the fleet is there; `workers` gives
     the two services of workers, that of strangers first.
     """
-    authority = Authority(settings.folder, (*settings.addresses, settings.host))
+    hosts = (dialled(address, settings.port)[0] for address in settings.addresses)
+    authority = Authority(settings.folder, (*hosts, settings.host))
     async with asyncio.TaskGroup() as tasks:
         link = Link(settings, authority, tasks, partial(_interval, admission))
         link.agents = {name: await asyncio.to_thread(_hash, name, path) for name, path in settings.agents.items()}

@@ -9,6 +9,7 @@ from cellagent.link import heartbeat
 from cellwire.faults import Fault, Kind
 from controller.link import report_checks
 from controller.link.join_checks import CLOCKS_APART, TOKEN_LIFE, check, token_hash
+from controller.link.link_settings import dialled, written
 from controller.model.cell import Cell, CellState
 from controller.model.instance import Identity
 from controller.model.names import CellName, InstanceId
@@ -102,3 +103,25 @@ def test_a_cell_may_say_so_much_at_once_and_each_second_and_no_more() -> None:
         with pytest.raises(Fault, match="more than 20 messages a second, 200 at once"):
             level.after(at, cell)
     assert level.after(5000.0, cell).level == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("10.0.0.10", "10.0.0.10:7443"),
+        ("10.0.0.10:443", "10.0.0.10:443"),
+        ("controller.example", "controller.example:7443"),
+        ("controller.example:443", "controller.example:443"),
+        ("fd00::1", "[fd00::1]:7443"),
+        ("[fd00::1]", "[fd00::1]:7443"),
+        ("[fd00::1]:443", "[fd00::1]:443"),
+    ],
+)
+def test_cells_dial_the_port_that_an_address_names_or_the_links(address: str, told: str) -> None:
+    assert written(*dialled(address, 7443)) == told
+
+
+@pytest.mark.parametrize("address", ["10.0.0.10:", "10.0.0.10:https", ":7443", "h:0", "h:65536"])
+def test_an_address_with_no_port_behind_its_colon_is_refused(address: str) -> None:
+    with pytest.raises(Fault, match=r"neither a host nor host:port"):
+        dialled(address, 7443)
