@@ -191,8 +191,8 @@ class LayerShare:
         }
         plan = self.plan(group, self._root / generation)
         argv = [sys.executable, "-I", "-S", "-c", SHUT_IN, msgspec.json.encode(plan).decode()]
-        self._groups.create(group, memory_mib=_MEMORY_MIB)
         try:
+            self._groups.create(group, memory_mib=_MEMORY_MIB)
             done = await programs.run(argv, stdin=msgspec.json.encode(request), deadline=_LONGEST_SECONDS)
         finally:
             await self._end(group)

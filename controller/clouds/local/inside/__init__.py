@@ -1,1 +1,1 @@
-"""What runs inside an instance before its user-data: bare Python, standard library only, quick to start."""
+"""What runs inside an instance before its user-data, and inside the room of who brings shared layers: bare Python."""
