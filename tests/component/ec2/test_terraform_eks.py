@@ -13,9 +13,10 @@ import pytest
 import yaml
 
 from controller import config
-from tests.component.ec2.test_terraform import begun, furnished, left, needed, terraform
+from tests.component.ec2.test_terraform import furnished
 from tests.support.controller import ROOT
 from tests.support.ec2_cloud import stage
+from tests.support.terraform import begun, left, needed, terraform
 
 MODULE = ROOT / "deploy" / "terraform" / "eks"
 TEXT = """
@@ -100,7 +101,7 @@ async def test_a_cluster_its_worker_and_nobody_anonymous(tmp_path: Path, monkeyp
         entries = (await call("eks", "ListAccessEntries", clusterName="test"))["accessEntries"]
         roles = {each["RoleName"]: each["Arn"] for each in (await call("iam", "ListRoles"))["Roles"]}
         assert set(entries) == {roles["admin"], roles["chinampa-test-controller"]}
-        there = await left(on)
+        there = await left(on.front, call)
         assert {"instances", "queues", "roles"} <= there.keys()
         (launched,) = [each.parameters for each in on.front.calls if each.action == "RunInstances"]
         assert told["group"] in json.dumps(launched)
@@ -120,5 +121,5 @@ async def test_a_cluster_its_worker_and_nobody_anonymous(tmp_path: Path, monkeyp
         assert code == 0, out
         code, out = await terraform(folder, "destroy", "-auto-approve", "-no-color", "-input=false")
         assert code == 0, out
-        assert await left(on) == {}
+        assert await left(on.front, call) == {}
         assert not (await call("eks", "ListClusters"))["clusters"]
