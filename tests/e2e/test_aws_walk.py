@@ -30,7 +30,6 @@ from tests.support.ec2_instances import Account, booting, furnished
 from tests.support.manifests import COUNT, pod
 from tests.support.registry import free_port
 from tests.support.terraform import PROVIDER, begun, left, needed, terraform
-from tests.support.waiting import until_found
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(1500)]
 
@@ -134,11 +133,7 @@ async def test_from_an_empty_account_to_a_pod_and_back(tmp_path: Path, way: str)
             assert "lacks" not in done.out, done.out
             await controller.kubectl("apply", "-f", "-", stdin=pod("web", COUNT))
             await controller.kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=120s", seconds=130)
-
-            async def counted() -> bool:
-                return "line 1\nline 2\n" in await controller.kubectl("logs", "web")
-
-            await until_found(counted)
+            await controller.logged("web", "line 1\nline 2\n")
             assert instances.booted == {"real": 1}
         finally:
             await controller.kill(signal.SIGTERM)

@@ -63,7 +63,7 @@ async def test_a_pod_lives_and_dies_on_ec2_as_kubectl_expects(tmp_path: Path) ->
         (instance,) = world.running()
         (cell,) = await world.controller.cells()
         assert cell["instance"] == instance
-        assert "line 1\nline 2\n" in await kubectl("logs", "web")
+        await world.controller.logged("web", "line 1\nline 2\n")
         status, _, _ = await world.controller.kubectl_raw("exec", "web", "--", "sh", "-c", "exit 7")
         assert status == 7
 

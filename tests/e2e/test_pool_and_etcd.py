@@ -40,7 +40,7 @@ async def test_pods_outlive_a_killed_controller_whose_records_are_in_etcd(tmp_pa
             await controller.until(lambda cells: [each["state"] for each in cells] == ["claimed"])
 
             assert [each["name"] for each in await controller.cells()] == [each["name"] for each in before]
-            assert "line 1\nline 2\n" in await controller.kubectl("logs", "web")
+            await controller.logged("web", "line 1\nline 2\n")
             assert not (tmp_path / "state" / "records.sqlite").exists()
             await controller.kubectl("delete", "pod", "web")
             await controller.until(lambda cells: not cells)

@@ -46,7 +46,7 @@ async def test_a_pod_lives_and_dies_as_kubectl_expects(tmp_path: Path) -> None:
 
         shown = await controller.kubectl("get", "pods", "-o", "wide")
         assert re.search(r"web +1/1 +Running +0 +\d+s +10\.230\.\d+\.\d+ +c-\w+", shown), shown
-        assert "line 1\nline 2\n" in await controller.kubectl("logs", "web")
+        await controller.logged("web", "line 1\nline 2\n")
         status, _, _ = await controller.kubectl_raw("exec", "web", "--", "sh", "-c", "exit 7")
         assert status == 7
         (cell,) = await controller.cells()

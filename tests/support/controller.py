@@ -132,6 +132,13 @@ class Controller:
             await asyncio.sleep(0.25)
         raise AssertionError(f"{cells}\n{self.words()}")
 
+    async def logged(self, name: str, text: str) -> None:
+        """Wait until a pod's log has a text: its lines come a moment after it is ready."""
+        shown = ""
+        async with asyncio.timeout(60.0):
+            while text not in shown:
+                shown = await self.kubectl("logs", name)
+
     async def left(self) -> Leftovers:
         """What there is of its instances on this machine."""
         return await leftovers(self.cloud)
