@@ -29,6 +29,7 @@ provider "aws" {{
   skip_requesting_account_id  = true
   endpoints {{
     ec2    = "{url}"
+    eks    = "{url}"
     events = "{others}"
     iam    = "{others}"
     sqs    = "{others}"

@@ -16,32 +16,12 @@ from controller import config
 from tests.component.ec2.test_terraform import furnished
 from tests.support.controller import ROOT
 from tests.support.ec2_cloud import stage
-from tests.support.terraform import begun, left, needed, terraform
+from tests.support.terraform import PROVIDER, begun, left, needed, terraform
 
 MODULE = ROOT / "deploy" / "terraform" / "eks"
-TEXT = """
-terraform {{
-  required_providers {{
-    aws = {{ source = "hashicorp/aws" }}
-  }}
-}}
-provider "aws" {{
-  region                      = "us-east-1"
-  access_key                  = "testing"
-  secret_key                  = "testing"
-  skip_credentials_validation = true
-  skip_metadata_api_check     = true
-  skip_requesting_account_id  = true
-  endpoints {{
-    ec2    = "{url}"
-    eks    = "{url}"
-    events = "{others}"
-    iam    = "{others}"
-    sqs    = "{others}"
-    sts    = "{others}"
-  }}
-}}
-locals {{
+TEXT = (
+    PROVIDER
+    + """locals {{
   cluster = "test"
   subnets = {subnets}
 }}
@@ -67,6 +47,7 @@ output "settings" {{ value = module.worker.settings }}
 output "user_data" {{ value = module.worker.user_data }}
 output "group" {{ value = module.eks.security_group }}
 """
+)
 TRUST = {"Version": "2012-10-17", "Statement": []}
 
 
