@@ -23,9 +23,8 @@ from cellagent.images.messages import RegistrySettings
 from cellagent.images.shared import shared_layers
 from cellagent.kernel import agent_locks, power
 from cellagent.link import heartbeat
-from cellagent.link.event_buffer import CellEvents
 from cellagent.link.home import Homeless, stay
-from cellagent.link.reporting import Reporting
+from cellagent.link.reporting import CellEvents, Reporting
 from cellagent.link.worker_connection import WorkerLink
 from cellagent.runtime import room as runtime
 from cellagent.runtime.cell_service import CellService

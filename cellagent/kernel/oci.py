@@ -1,8 +1,12 @@
-"""Which OCI runtime this machine can use, and why."""
+"""Which OCI runtime this machine can use, and why; and its program as a sealed file in memory."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -115,3 +119,31 @@ def _unmounted(rows: list[list[str]]) -> str:
         return ""
     fields = next((line.split() for line in known.splitlines() if line.startswith("hugetlb")), [])
     return "hugetlb" if len(fields) > 3 and fields[3] == "1" else ""
+
+
+# Exactly these, or crun takes the file for one that could change.
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+
+
+@contextmanager
+def in_memory(program: Path, folder: Path) -> Generator[Path]:
+    """A path in the folder, of the program's name, by which its sealed copy is run while the context lives.
+
+    crun copies its own program before each run, and begins anew from the copy: by way of /proc/PID/exe a process in a
+    container could write to the program that enters it (CVE-2019-5736). From a file that is sealed it runs as it is,
+    in half the time. The copy is as old as this process. Raises OSError.
+    """
+    link = folder / program.name
+    link.unlink(missing_ok=True)
+    descriptor = os.memfd_create(program.name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        with os.fdopen(os.dup(descriptor), "wb") as copy:
+            copy.write(program.read_bytes())
+        os.fchmod(descriptor, 0o555)
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+        # Children have descriptors of their own: they find it by this process'.
+        link.symlink_to(f"/proc/{os.getpid()}/fd/{descriptor}")
+        yield link
+    finally:
+        link.unlink(missing_ok=True)
+        os.close(descriptor)

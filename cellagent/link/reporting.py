@@ -1,16 +1,81 @@
-"""A cell's report to its controller: hello, then heartbeats and events, as often as the controller asks for."""
+"""A cell's report to its controller: hello, then heartbeats and events, as often as the controller asks for.
+
+What happens on the cell is kept until a report carries it; the newest where nobody listens.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from grpclib.server import Stream
 
+from cellagent.images.messages import PullDelayed, PullProgress
 from cellagent.link.heartbeat import Interval, beats
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.rpc.grpclib_patches import ping_each
 from cellwire.rpc.limits import CELL_SERVER
+
+# A pull tells of each chunk; a person, and the controller's budget for a cell, are served by one word a second.
+EACH_SECONDS = 1.0
+KEPT = 100
+
+
+class CellEvents:
+    """Events of the cell that wait for a report, and the pulls of which they tell."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self.queue: asyncio.Queue[wire.CellEvent] = asyncio.Queue(KEPT)
+        self._clock = clock
+        self._told: dict[str, float] = {}
+
+    def pulling(self, progress: PullProgress | PullDelayed) -> None:
+        """How far a pull is: told at its beginning, each second, and at its end; and what it waits for."""
+        now = self._clock()
+        if isinstance(progress, PullDelayed):
+            said = f"the pull of image {progress.image} waits: {progress.why}"
+            self._tell(wire.CellEvent(at=now, reason="PullDelayed", message=said, warning=True))
+            return
+        done = 0 < progress.layers_total <= progress.layers_done
+        if not done and now - self._told.get(progress.image, 0.0) < EACH_SECONDS:
+            return
+        if done:
+            if self._told.pop(progress.image, None) is None:
+                return
+        else:
+            self._told[progress.image] = now
+        self._tell(
+            wire.CellEvent(
+                at=now,
+                reason="Pulled" if done else "Pulling",
+                message=_sentence(progress, done=done),
+                pull=wire.PullProgress(
+                    image=progress.image,
+                    bytes_done=progress.bytes_done,
+                    bytes_total=progress.bytes_total,
+                    layers_done=progress.layers_done,
+                    layers_total=progress.layers_total,
+                ),
+            )
+        )
+
+    def _tell(self, event: wire.CellEvent) -> None:
+        if self.queue.full():
+            self.queue.get_nowait()
+        self.queue.put_nowait(event)
+
+
+def _sentence(progress: PullProgress, *, done: bool) -> str:
+    mib = progress.bytes_done / (1 << 20)
+    if done:
+        return f"image {progress.image} is pulled: {mib:.1f} MiB in {progress.layers_total} layers"
+    if not progress.layers_total:
+        return f"image {progress.image} is being pulled"
+    layers = f"{progress.layers_done} of {progress.layers_total} layers"
+    if not progress.bytes_total:
+        return f"image {progress.image} is being pulled: {mib:.1f} MiB, {layers}"
+    return f"image {progress.image} is being pulled: {mib:.1f} of {progress.bytes_total / (1 << 20):.1f} MiB, {layers}"
 
 
 class Reporting:

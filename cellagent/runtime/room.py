@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from cellagent.images.image_source import ImageProvider
-from cellagent.kernel import agent_locks, apparmor, cgroups, oci, sealed
+from cellagent.kernel import agent_locks, apparmor, cgroups, oci
 from cellagent.network.holding import Holding
 from cellagent.runtime import checkpoint, container_logs, merging, network_repair, userns
 from cellagent.runtime.container import RuntimeContainers
@@ -112,7 +112,7 @@ def _oci_runtime(settings: RuntimeSettings) -> Generator[oci.OciRuntime]:
     with ExitStack() as stack:
         if found.name == "crun":
             try:
-                path = stack.enter_context(sealed.in_memory(found.path, settings.state))
+                path = stack.enter_context(oci.in_memory(found.path, settings.state))
                 found = msgspec.structs.replace(found, path=oci.tried(path))
             except (OSError, Fault) as error:
                 log.info("crun copies itself for each run: %s", error)

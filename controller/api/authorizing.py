@@ -8,9 +8,8 @@ from aiohttp import web
 
 from cellwire.faults import Fault, Kind
 from controller.api import people
-from controller.api.keys import WHO
 from controller.api.people import AccessRequest, Who
-from controller.api.requests import answer, body
+from controller.api.requests import WHO, answer, body
 from controller.objects.fields import Json
 from controller.objects.kinds import SERVICE_ACCOUNTS
 from controller.objects.library import Library

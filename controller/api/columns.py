@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from controller.api.ages import duration, seconds_of, since
 from controller.api.printing import NONE, Column, Table
 from controller.objects.fields import Json
+from controller.objects.timestamps import duration, seconds_of, since
 
 _NAME, _AGE = Column("Name"), Column("Age")
 _CONTAINERS = (Column("Containers", wide=True), Column("Images", wide=True), Column("Selector", wide=True))

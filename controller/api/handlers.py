@@ -13,8 +13,9 @@ from aiohttp import web
 
 from cellwire.faults import Fault, Kind
 from controller.api import restricted
-from controller.api.keys import ALLOWED, WHO
 from controller.api.requests import (
+    ALLOWED,
+    WHO,
     answer,
     any_body,
     applied_body,

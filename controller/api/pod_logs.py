@@ -8,10 +8,10 @@ import time
 
 from aiohttp import web
 
-from controller.api.ages import seconds_of
 from controller.api.loglines import Reader, start_of_tail
 from controller.api.requests import flag, number
 from controller.objects.fields import bad_request
+from controller.objects.timestamps import seconds_of
 from controller.pods.engine import Pods
 from hostkit import files
 

@@ -8,7 +8,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -16,12 +16,21 @@ from aiohttp import web
 
 from controller.api import yaml_bodies
 from controller.api.all_kinds import KINDS
-from controller.api.keys import DUPLICATES, SPENT
+from controller.api.people import Who
 from controller.api.tables import pods_table, table, table_of
 from controller.objects import protobuf, selectors
 from controller.objects.collection import Objects
 from controller.objects.fields import Json, bad_request
 from controller.objects.resource import Resource
+
+WHO = web.RequestKey("who", Who)
+# What a pod has cost, by its uid.
+SPENT: web.RequestKey[Callable[[str], float]] = web.RequestKey("spent")
+# Values that everybody may write into annotations that reach beyond a cell (see `restricted`).
+ALLOWED = web.RequestKey("allowed", Mapping[str, Sequence[str]])
+# Paths of fields that an object of the body has twice, as its reader has seen them.
+DUPLICATES: web.RequestKey[tuple[str, ...]] = web.RequestKey("duplicates")
+
 
 LARGEST_BODY = 3 << 20
 YAML = "application/yaml"

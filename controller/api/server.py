@@ -24,10 +24,9 @@ from controller.api.cells_as_nodes import Nodes
 from controller.api.certificates import Certified
 from controller.api.dashboard import serving
 from controller.api.grants import Grants
-from controller.api.keys import ALLOWED, SPENT, WHO
 from controller.api.people import AccessRequest, Who
 from controller.api.prometheus import Metrics
-from controller.api.requests import LARGEST_BODY, answer
+from controller.api.requests import ALLOWED, LARGEST_BODY, SPENT, WHO, answer
 from controller.api.routing import Handler, route
 from controller.api.settings import ApiSettings
 from controller.api.standing import Standing

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from controller.api.ages import duration, seconds_of, since
 from controller.api.columns import OBJECTS, PLAIN
 from controller.api.printing import NONE, Column, Table, table
 from controller.model.cost import dollars
 from controller.objects.fields import Json
+from controller.objects.timestamps import duration, seconds_of, since
 
 
 def _pod(pod: Json, now: float) -> list[Any]:

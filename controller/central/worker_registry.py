@@ -8,8 +8,7 @@ from collections.abc import Callable
 from cellwire.faults import Fault, Kind
 from controller.central import worker_records
 from controller.central.worker_records import WorkerRecord
-from controller.store.codec import decode, encode
-from controller.store.record_store import Store
+from controller.store.record_store import Store, decode, encode
 from hostkit.tasks import KeyedLocks
 
 KIND = "workers"

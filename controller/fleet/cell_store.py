@@ -17,8 +17,7 @@ from controller.fleet.watchers import Watchers
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, InstanceId, PodUid
 from controller.model.transitions import LIVE, Ended, Event, step
-from controller.store.codec import decode, encode
-from controller.store.record_store import Store
+from controller.store.record_store import Store, decode, encode
 from hostkit.tasks import Finishing, KeyedLocks
 
 T = TypeVar("T")

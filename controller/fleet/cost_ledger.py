@@ -15,8 +15,7 @@ from controller.fleet import charges
 from controller.fleet.charges import Charge
 from controller.model.cell import Cell
 from controller.model.offer import Offer
-from controller.store import codec
-from controller.store.record_store import Store
+from controller.store.record_store import Store, decode, encode
 
 log = structlog.get_logger()
 KIND = "charge"
@@ -62,7 +61,7 @@ class Ledger:
         """Take up what an earlier life has charged, and forget what is too old."""
         oldest = self._now() - DAYS * DAY
         for stored in await self._store.list(KIND):
-            one = codec.decode(stored.value, Charge)
+            one = decode(stored.value, Charge)
             if one.hour < oldest:
                 await self._store.delete(KIND, stored.key)
                 continue
@@ -80,7 +79,7 @@ class Ledger:
         """All charges of the hours since a unix second, up to now."""
         await self.look()
         first = begin // charges.HOUR * charges.HOUR
-        found = [codec.decode(stored.value, Charge) for stored in await self._store.list(KIND)]
+        found = [decode(stored.value, Charge) for stored in await self._store.list(KIND)]
         return [one for one in found if one.hour >= first]
 
     async def look(self) -> None:
@@ -96,7 +95,7 @@ class Ledger:
             for more in charges.charges(cell, self._until.get(name, 0.0), self._now(), usd_per_hour):
                 before = self._newest.get(name)
                 one = charges.added(before if before is not None and before.key == more.key else None, more)
-                await self._store.put(KIND, one.key, codec.encode(one))
+                await self._store.put(KIND, one.key, encode(one))
                 self._newest[name], self._until[name] = one, one.until
                 self._spent[more.uid] = self._spent.get(more.uid, 0.0) + more.usd
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from controller.objects import descriptions
 from controller.objects.fields import Json
 from controller.objects.resource import Resource
 from controller.objects.schema.base import Part, ValueForm
@@ -101,7 +102,7 @@ def _add(kind: type[Part], schemas: Json) -> None:
         schema["required"] = required
     for name, field in fields.items():
         schema["properties"][name] = _property(field, schemas)
-        if text := descriptions.of_field(kind, name):
+        if text := description(kind, name):
             schema["properties"][name]["description"] = text
 
 
@@ -131,3 +132,18 @@ def _schema(shape: ValueShape, schemas: Json) -> Json:
     if shape.form is ValueForm.MAP:
         return {"type": "object", "additionalProperties": item}
     return dict(_PLAIN[shape.form])
+
+
+# What `kubectl explain` says of fields: our own words.
+_DESCRIPTIONS = Path(__file__).with_name("descriptions.txt")
+
+
+@cache
+def _texts() -> dict[str, str]:
+    lines = (line for line in _DESCRIPTIONS.read_text().splitlines() if line and not line.startswith("#"))
+    return {name: text.strip() for name, _, text in (line.partition(":") for line in lines)}
+
+
+def description(kind: type[Part], name: str) -> str:
+    """A sentence on a field of a type; "" where there is none."""
+    return _texts().get(f"{kind.__name__}.{name}") or _texts().get(name, "")

@@ -26,7 +26,7 @@ from controller.model.cell import Cell
 from controller.model.names import CellName
 from controller.model.pod import PodClaim
 from controller.remote.worker_identity import WorkerIdentity
-from controller.store.codec import decode
+from controller.store.record_store import decode
 
 log = structlog.get_logger()
 # Some times what a controller leaves between two words.

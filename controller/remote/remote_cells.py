@@ -23,8 +23,7 @@ from controller.model.pod import PodClaim
 from controller.model.transitions import ENDING, LIVE
 from controller.remote.central import Central
 from controller.remote.worker_port import CellPort
-from controller.store.codec import decode, encode
-from controller.store.record_store import Store
+from controller.store.record_store import Store, decode, encode
 from hostkit.tasks import Finishing
 
 log = structlog.get_logger()

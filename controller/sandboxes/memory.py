@@ -18,7 +18,7 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.written import Written
 from controller.model.names import CellName
-from controller.sandboxes import announcing, records
+from controller.sandboxes import records, reducer
 from controller.sandboxes.measured import Recorded
 from controller.sandboxes.records import ContainerRecord, SandboxRecord
 from controller.sandboxes.reducer import listed_container, listed_sandbox, next_container, with_cause
@@ -195,7 +195,7 @@ class Memory:
                 return
             await self._store.put(self._sandbox_kind, key, msgspec.msgpack.encode(record))
             self._keep_sandbox(record)
-        self._announce(key, key, announcing.of_sandbox(before.status if before else None, record.status))
+        self._announce(key, key, reducer.sandbox_events(before.status if before else None, record.status))
 
     async def _write_container(
         self, key: str, sandbox: str, change: Callable[[ContainerRecord | None], ContainerRecord | None]
@@ -207,7 +207,7 @@ class Memory:
                 return
             await self._store.put(self._container_kind, key, msgspec.msgpack.encode(record))
             self._keep_container(record)
-        self._announce(key, sandbox, announcing.of_container(before.status if before else None, record.status))
+        self._announce(key, sandbox, reducer.container_events(before.status if before else None, record.status))
 
     async def _drop_container(self, record: ContainerRecord) -> None:
         async with self._turn(record.sandbox):
@@ -236,13 +236,13 @@ class Memory:
         """Changes of one sandbox and its containers wait for each other, and for no other sandbox's."""
         return self._turns[sandbox_id]
 
-    def _announce(self, thing: str, sandbox_id: str, kinds: Iterable[announcing.Kind]) -> None:
+    def _announce(self, thing: str, sandbox_id: str, kinds: Iterable[reducer.EventKind]) -> None:
         if not self._listeners:
             return
         sandbox = self._sandboxes.get(sandbox_id)
         beside = [one.status for one in self.containers_of(sandbox_id)]
         for kind in kinds:
-            event = announcing.event(kind, thing, time.time_ns(), sandbox.status if sandbox else b"", beside)
+            event = reducer.event(kind, thing, time.time_ns(), sandbox.status if sandbox else b"", beside)
             for listener in tuple(self._listeners):
                 listener(event)
 

@@ -1,12 +1,14 @@
-"""What a cell's news makes of what the shim knows. Pure: messages in, messages out.
+"""Reduces a cell's news: the next status of a sandbox or container, and the container events that follow. Pure.
 
 The kubelet is never told of a container that goes back in time: an exited container stays exited with the exit code
 first seen, whatever a cell that lost its disk may say later, and one that runs is not merely created again, since a
-kubelet starts another in the place of such a one.
+kubelet starts another in the place of such a one. As other runtimes do, a sandbox has events of its own, in which it
+stands for the container; a container that came and went between two pieces of news has still started before it stopped.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from cellwire.cri.v1 import runtime_pb2 as cri
@@ -137,3 +139,39 @@ def lost(known: cri.ContainerStatus, cause: str, now: float, reason: str = CELL_
     merged.started_at = known.started_at or known.created_at
     merged.finished_at = int(now * NANOSECONDS)
     return merged
+
+
+EventKind = cri.ContainerEventType.ValueType
+FIRST: tuple[EventKind, ...] = (cri.CONTAINER_CREATED_EVENT, cri.CONTAINER_STARTED_EVENT)
+STEPS: tuple[EventKind, ...] = (*FIRST, cri.CONTAINER_STOPPED_EVENT)
+
+
+def container_events(before: bytes | None, after: bytes) -> tuple[EventKind, ...]:
+    """From a container's status as it was stored (None: it is new) and as it is."""
+    now = cri.ContainerStatus.FromString(after)
+    if now.state not in {cri.CONTAINER_CREATED, cri.CONTAINER_RUNNING, cri.CONTAINER_EXITED}:
+        return ()
+    done = cri.ContainerStatus.FromString(before).state + 1 if before is not None else 0
+    steps = STEPS[done : now.state + 1]
+    ever_ran = now.state == cri.CONTAINER_RUNNING or now.started_at
+    return tuple(kind for kind in steps if kind != cri.CONTAINER_STARTED_EVENT or ever_ran)
+
+
+def sandbox_events(before: bytes | None, after: bytes) -> tuple[EventKind, ...]:
+    """From a sandbox's status as it was stored (None: it is new) and as it is."""
+    ready = cri.PodSandboxStatus.FromString(after).state == cri.SANDBOX_READY
+    if before is None:
+        return FIRST if ready else STEPS
+    was_ready = cri.PodSandboxStatus.FromString(before).state == cri.SANDBOX_READY
+    return (cri.CONTAINER_STOPPED_EVENT,) if was_ready and not ready else ()
+
+
+def event(
+    kind: EventKind, thing: str, at: int, sandbox: bytes, containers: Iterable[bytes]
+) -> cri.ContainerEventResponse:
+    """One event of a container or sandbox, with the stored statuses of the sandbox and of all its containers."""
+    told = cri.ContainerEventResponse(container_id=thing, container_event_type=kind, created_at=at)
+    if sandbox:
+        told.pod_sandbox_status.ParseFromString(sandbox)
+    told.containers_statuses.extend(cri.ContainerStatus.FromString(one) for one in containers)
+    return told

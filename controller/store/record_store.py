@@ -1,14 +1,18 @@
-"""What the controller asks of its memory: small records under a kind and a key.
+"""The store's protocol: small records under a kind and a key, and their bytes.
 
-Values are msgpack (see codec). Every write is durable when the call returns. `revision` rises with every write to
-the store; compare-and-swap on it is what makes one leader's write win.
+Values are msgpack of frozen structs: fields added later need defaults, fields removed are skipped. Every write is
+durable when the call returns. `revision` rises with every write to the store; compare-and-swap on it is what makes one
+leader's write win.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from functools import cache
+from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
+
+from cellwire.faults import Fault, Kind
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -45,3 +49,25 @@ class Store(Protocol):
         Raises Fault UNAVAILABLE where another controller may lead by now.
         """
         ...
+
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+@cache
+def _decoder(kind: type[msgspec.Struct]) -> msgspec.msgpack.Decoder[Any]:
+    return msgspec.msgpack.Decoder(kind)
+
+
+def encode(record: msgspec.Struct) -> bytes:
+    """The bytes to store."""
+    return msgspec.msgpack.encode(record)
+
+
+def decode(value: bytes, kind: type[T]) -> T:
+    """The record. Raises Fault BROKEN for bytes that are none of this kind."""
+    try:
+        return cast("T", _decoder(kind).decode(value))
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        thing = f"stored {kind.__name__}"
+        raise Fault(Kind.BROKEN, thing, f"it cannot be read: {error}", "was it written by a newer version?") from error

@@ -37,7 +37,7 @@ from controller.model.offer import Demand, LaunchType, Offer, Shape
 from controller.model.pod import PodClaim, PodRef
 from controller.process import KEPT_BYTES
 from controller.store import sqlite
-from controller.store.codec import encode
+from controller.store.record_store import encode
 from hostkit import syscalls
 
 DEMAND = Demand(cpu_millis=100, memory_mib=128)

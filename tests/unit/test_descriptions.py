@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from controller.api.all_kinds import KEPT
-from controller.objects import descriptions, openapi
+from controller.objects import openapi
 from controller.objects.schema.base import Part
 from controller.objects.shapes import ValueShape, fields_of
 
@@ -35,10 +35,10 @@ def test_each_field_of_pods_and_workloads_has_a_sentence() -> None:
             types(resource.type, found)
     assert len(found) > 150
     fields = [(kind, name) for kind in found for name in fields_of(kind)]
-    missing = sorted({f"{kind.__name__}.{name}" for kind, name in fields if not descriptions.of_field(kind, name)})
+    missing = sorted({f"{kind.__name__}.{name}" for kind, name in fields if not openapi.description(kind, name)})
     assert not missing, missing
     for kind, name in fields:
-        assert re.fullmatch(r"[A-Z0-9].{3,140}\.", descriptions.of_field(kind, name)), f"{kind.__name__}.{name}"
+        assert re.fullmatch(r"[A-Z0-9].{3,140}\.", openapi.description(kind, name)), f"{kind.__name__}.{name}"
 
 
 def test_the_document_of_a_group_tells_them() -> None:

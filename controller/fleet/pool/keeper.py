@@ -35,8 +35,7 @@ from controller.fleet.pool.warm_cells import (
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName
 from controller.model.pod import PodClaim
-from controller.store.codec import decode, encode
-from controller.store.record_store import Store
+from controller.store.record_store import Store, decode, encode
 
 log = structlog.get_logger()
 KIND = "standby"

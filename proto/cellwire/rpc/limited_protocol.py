@@ -29,8 +29,7 @@ from h2.settings import SettingCodes
 from hyperframe.frame import DataFrame
 
 from cellwire.rpc.arrived import Arrived
-from cellwire.rpc.budget import Budget
-from cellwire.rpc.frames import PREFACE, Frames
+from cellwire.rpc.budget import PREFACE, Budget, Frames
 from cellwire.rpc.limits import (
     LOCAL_BUFFER,
     MessageLimits,

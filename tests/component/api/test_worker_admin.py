@@ -25,7 +25,7 @@ from controller.remote.remote_cells import RemoteCells
 from controller.remote.worker_identity import WorkerCredentials, WorkerIdentity
 from controller.sandboxes.carried import Carrier
 from controller.sandboxes.ways import Ways
-from controller.store.codec import encode
+from controller.store.record_store import encode
 from controller.store.timed import TimedStore
 from tests.support.memory_store import MemoryStore
 

@@ -16,7 +16,7 @@ from controller.model.cell import Cell, CellState
 from controller.model.names import PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
-from controller.store.codec import decode
+from controller.store.record_store import decode
 from tests.support.ec2_cloud import CloudStage, stage
 from tests.support.ec2_launches import backend
 from tests.support.fake_link import FakeLink

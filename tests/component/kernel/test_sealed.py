@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from cellagent.kernel import oci, sealed
+from cellagent.kernel import oci
 from cellwire.faults import Fault
 
 BUSYBOX = Path("/bin/busybox")
 
 
 def test_it_runs_from_memory_and_nobody_can_write_to_it(tmp_path: Path) -> None:
-    with sealed.in_memory(BUSYBOX, tmp_path) as program:
+    with oci.in_memory(BUSYBOX, tmp_path) as program:
         shown = subprocess.run([program, "readlink", "/proc/self/exe"], capture_output=True, check=True, text=True)
         assert shown.stdout.startswith("/memfd:busybox")
         with pytest.raises(PermissionError):
@@ -26,7 +26,7 @@ def test_it_runs_from_memory_and_nobody_can_write_to_it(tmp_path: Path) -> None:
 
 def test_one_that_an_earlier_process_has_left_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "busybox").symlink_to("/proc/1/fd/999")
-    with sealed.in_memory(BUSYBOX, tmp_path) as program:
+    with oci.in_memory(BUSYBOX, tmp_path) as program:
         assert subprocess.run([program, "true"], check=False).returncode == 0
 
 
@@ -40,7 +40,7 @@ def test_crun_begins_once_where_it_would_have_copied_itself(tmp_path: Path) -> N
 
     path = Path(shutil.which("crun") or "")
     (tmp_path / "state").mkdir()
-    with sealed.in_memory(path, tmp_path / "state") as program:
+    with oci.in_memory(path, tmp_path / "state") as program:
         assert oci.tried(program) == program
         assert (begun(path), begun(program)) == (2, 1)
 

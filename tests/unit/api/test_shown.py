@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cellwire.faults import Fault
-from controller.api.ages import duration
 from controller.api.all_kinds import KINDS
 from controller.api.tables import pods_table, table
 from controller.objects import patches, protobuf, selectors
 from controller.objects.schema.pods import Pod, PodSpec
 from controller.objects.shapes import shape_of
+from controller.objects.timestamps import duration
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ from controller.model.names import CellName, InstanceId, PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
 from controller.model.transitions import LIVE, InvalidStep, Released
-from controller.store.codec import decode
+from controller.store.record_store import decode
 from tests.support.fake_cloud import FakeCloud
 from tests.support.fake_link import FakeLink
 from tests.support.memory_store import MemoryStore

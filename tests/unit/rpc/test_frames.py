@@ -7,8 +7,7 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellwire.rpc.budget import Budget
-from cellwire.rpc.frames import DATA, LARGE, PREFACE, Frames
+from cellwire.rpc.budget import DATA, LARGE, PREFACE, Budget, Frames
 from cellwire.rpc.limits import CELL, FROM_CELL, FROM_WORKER
 
 HEADERS, PING = 1, 6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cellagent.runtime.stats.held import FRESH, SPARED, FolderSizes
+from cellagent.runtime.stats.folder_sizes import FRESH, SPARED, FolderSizes
 
 
 async def test_what_was_seen_is_told_again_for_a_while_and_longer_after_a_long_look(tmp_path: Path) -> None:
