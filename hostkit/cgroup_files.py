@@ -22,6 +22,23 @@ def text(path: Path) -> str:
         return ""
 
 
+def beside_version_1(mounts: str, held: str, known: str) -> str:
+    """The controllers that version 2 holds beside version 1, for which crun refuses a machine; "" where none. Pure.
+
+    From the texts of /proc/mounts, of version 2's own list of controllers, and of /proc/cgroups. Huge pages count
+    without being in that list, which is a group's own: crun looks for them wherever no version 1 hierarchy holds them.
+    """
+    rows = [line.split(" ") for line in mounts.splitlines()]
+    if not {"cgroup", "cgroup2"} <= {row[2] for row in rows}:
+        return ""
+    if held.strip():
+        return held.strip()
+    if any(row[2] == "cgroup" and "hugetlb" in row[3].split(",") for row in rows):
+        return ""
+    fields = next((line.split() for line in known.splitlines() if line.startswith("hugetlb")), [])
+    return "hugetlb" if len(fields) > 3 and fields[3] == "1" else ""
+
+
 def number(path: Path) -> int:
     """The one number in a file; 0 where the file, or a number in it, is not there."""
     word = text(path).strip()

@@ -108,34 +108,20 @@ def _first_fault(group: ExceptionGroup) -> Fault:
 async def renew(identity: CellIdentity, home: Home) -> Home:
     """Ask the first controller that answers for the next certificate, with the present one. Raises Fault."""
     request = wire.RenewRequest(signing_request=await identity.signing_request())
-    fault = Fault(Kind.UNAVAILABLE, "renewal", "no controller was tried")
-    for address in home.controllers:
-        try:
-            reply = await _renew_at(address, identity, request)
-        except Fault as error:
-            fault = error
-            continue
-        renewed = msgspec.structs.replace(home, renew_at=time.time() + reply.renew_after_seconds)
-        identity.keep(renewed, reply.certificate)
-        return renewed
-    raise fault
 
+    async def ask(host: str, port: int) -> wire.RenewReply:
+        async with calling(host, port, client_context(identity, CALLS), SERVER_NAME) as channel:
+            return await call(cell_grpc.EnrolmentStub(channel).Renew, request, deadline=DEADLINE)
 
-async def _renew_at(address: str, identity: CellIdentity, request: wire.RenewRequest) -> wire.RenewReply:
-    host, port = endpoint(address)
-    async with calling(host, port, client_context(identity, CALLS), SERVER_NAME) as channel:
-        return await call(cell_grpc.EnrolmentStub(channel).Renew, request, deadline=DEADLINE)
+    reply = await pinned.first_answer(home.controllers, ask)
+    renewed = msgspec.structs.replace(home, renew_at=time.time() + reply.renew_after_seconds)
+    identity.keep(renewed, reply.certificate)
+    return renewed
 
 
 def client_context(identity: CellIdentity, protocol: str) -> ssl.SSLContext:
-    """TLS with our authority as the only root, and our certificate where there is one."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.load_verify_locations(identity.authority)
-    if identity.certificate.exists():
-        context.load_cert_chain(identity.certificate, identity.key)
-    context.set_alpn_protocols([protocol])
-    return context
+    """TLS with a controller, by this cell's identity."""
+    return pinned.client_context(identity.authority, identity.certificate, identity.key, protocol)
 
 
 async def _join_at(

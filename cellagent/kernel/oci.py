@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from cellwire.faults import Fault, Kind
-from hostkit import programs
+from hostkit import cgroup_files, programs
 
 VERSION_DEADLINE = 10.0
 
@@ -46,7 +46,7 @@ def detect(wanted: str = "") -> OciRuntime:
             complaints[name] = f"{name} does not run ({done.words.splitlines()[-1]})"
         else:
             found[name] = (Path(path), done.stdout.decode(errors="replace").partition("\n")[0].split(" ")[-1])
-    leftover = leftover_controllers(Path("/proc/mounts").read_text())
+    leftover = leftover_controllers()
     name, why = choose(frozenset(found), complaints, leftover, wanted)
     path, version = found[name]
     return OciRuntime(path, name, why, version)
@@ -87,38 +87,12 @@ def _as_wanted(wanted: str, found: frozenset[str], complaints: dict[str, str], l
     return wanted, "it was asked for"
 
 
-def leftover_controllers(mounts: str, read: str | None = None) -> str:
-    """Controllers that a version 2 hierarchy holds where version 1 is mounted beside it, from /proc/mounts.
-
-    `read` is the text of that hierarchy's list of controllers, read from the file if not given.
-    """
-    rows = [line.split(" ") for line in mounts.splitlines()]
-    if not any(row[2] == "cgroup" for row in rows):
-        return ""
-    point = next((row[1] for row in rows if row[2] == "cgroup2"), "")
-    if not point:
-        return ""
-    if read is not None:
-        return read.strip()
-    try:
-        own = Path(point, "cgroup.controllers").read_text().strip()
-    except OSError:
-        own = ""
-    return own or _unmounted(rows)
-
-
-def _unmounted(rows: list[list[str]]) -> str:
-    """Huge pages that no version 1 hierarchy holds: a group's own list of controllers need not name them, and crun
-    looks for them all the same.
-    """
-    if any(row[2] == "cgroup" and "hugetlb" in row[3].split(",") for row in rows):
-        return ""
-    try:
-        known = Path("/proc/cgroups").read_text()
-    except OSError:
-        return ""
-    fields = next((line.split() for line in known.splitlines() if line.startswith("hugetlb")), [])
-    return "hugetlb" if len(fields) > 3 and fields[3] == "1" else ""
+def leftover_controllers() -> str:
+    """Controllers that this machine's version 2 hierarchy holds where version 1 is mounted beside it."""
+    mounts = Path("/proc/mounts").read_text()
+    point = next((row[1] for row in map(str.split, mounts.splitlines()) if row[2] == "cgroup2"), "")
+    held = cgroup_files.text(Path(point, "cgroup.controllers")) if point else ""
+    return cgroup_files.beside_version_1(mounts, held, cgroup_files.text(Path("/proc/cgroups")))
 
 
 # Exactly these, or crun takes the file for one that could change.

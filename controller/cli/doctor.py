@@ -12,6 +12,7 @@ import click
 from controller.cli.asking import config_option, settings_of
 from controller.cli.findings import FindingsPrinter
 from controller.model.finding import Finding, Verdict
+from hostkit import cgroup_files
 
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -43,7 +44,9 @@ def _oci_runtime() -> Iterator[Finding]:
     v2 = (CGROUPS / "cgroup.controllers").exists()
     layout = "version 2" if v2 else ("version 1" if held is None else "version 1 beside version 2")
     yield Finding(Verdict.OK, "control groups", layout)
-    kept = kept_by_version_2(Path("/proc/mounts").read_text(), held or "", Path("/proc/cgroups").read_text())
+    kept = cgroup_files.beside_version_1(
+        Path("/proc/mounts").read_text(), held or "", Path("/proc/cgroups").read_text()
+    )
     yield oci_runtime(shutil.which("crun"), shutil.which("runc"), kept)
 
 
@@ -55,24 +58,6 @@ def oci_runtime(crun: str | None, runc: str | None, kept: str) -> Finding:
         why = f"crun refuses: version 2 holds {kept} beside version 1" if crun else "crun is not installed"
         return Finding(Verdict.NOTE, "OCI runtime", f"{runc}; {why}")
     return Finding(Verdict.LACKS, "OCI runtime", f"install Debian's package {'runc' if crun else 'crun'}")
-
-
-def kept_by_version_2(mounts: str, held: str, known: str) -> str:
-    """The controllers for which crun refuses a machine with version 2 beside version 1; "" where it does not. Pure.
-
-    From the texts of /proc/mounts, of version 2's own list of controllers, and of /proc/cgroups. Huge pages count
-    without being in that list, which is a group's own: crun looks for them wherever no version 1 hierarchy holds them.
-    """
-    rows = [line.split(" ") for line in mounts.splitlines()]
-    kinds = {row[2] for row in rows}
-    if not {"cgroup", "cgroup2"} <= kinds:
-        return ""
-    if held.strip():
-        return held.strip()
-    if any(row[2] == "cgroup" and "hugetlb" in row[3].split(",") for row in rows):
-        return ""
-    fields = next((line.split() for line in known.splitlines() if line.startswith("hugetlb")), [])
-    return "hugetlb" if len(fields) > 3 and fields[3] == "1" else ""
 
 
 def _overlay() -> Finding:

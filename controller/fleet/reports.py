@@ -10,13 +10,13 @@ import msgspec
 from grpclib.client import Channel
 
 from controller.fleet.cell_store import CellStore
+from controller.fleet.watchers import EventListeners
 from controller.link import report_checks
 from controller.link.port import ChangeKind, ConnectionChange
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, InstanceId
 from controller.model.transitions import BootReported
 
-EVENTS_KEPT = 1000
 # First events of these reasons are stages of the pod's start, told beside those of the boot.
 STAGES = {"Pulling": "pulling", "Pulled": "pulled"}
 
@@ -81,7 +81,7 @@ class Reports:
         self.port = port
         self._welcomes = welcomes
         self.newcomers: asyncio.Queue[UnknownCell] = asyncio.Queue()
-        self._listeners: set[asyncio.Queue[tuple[CellName, report_checks.Happened]]] = set()
+        self._listeners = EventListeners()
         self.vitals: dict[CellName, Vitals] = {}
 
     def turn_away(self) -> None:
@@ -95,15 +95,9 @@ class Reports:
         async for change in self.port.changes():
             self._heed(change, clock())
 
-    async def events(self) -> AsyncIterator[tuple[CellName, report_checks.Happened]]:
+    def events(self) -> AsyncIterator[tuple[CellName, report_checks.Happened]]:
         """Events of all cells; a listener that falls far behind misses some."""
-        queue: asyncio.Queue[tuple[CellName, report_checks.Happened]] = asyncio.Queue(EVENTS_KEPT)
-        self._listeners.add(queue)
-        try:
-            while True:
-                yield await queue.get()
-        finally:
-            self._listeners.discard(queue)
+        return self._listeners.events()
 
     def _heed(self, change: ConnectionChange, now: float) -> None:
         cell = self._book.get(change.cell)
@@ -142,10 +136,7 @@ class Reports:
                 pass
 
     def _tell(self, cell: Cell, event: report_checks.Happened) -> None:
-        for queue in self._listeners:
-            if queue.full():
-                queue.get_nowait()
-            queue.put_nowait((cell.name, event))
+        self._listeners.tell(cell.name, event)
         if event.reason in STAGES:
             self._note(cell, {STAGES[event.reason]: event.at})
 

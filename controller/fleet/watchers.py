@@ -1,7 +1,7 @@
-"""Tells changes of cells to those who watch, each at its own speed.
+"""Tells changes of cells, and what happens on them, to watchers and listeners, each at its own speed.
 
 A watcher that keeps up sees every change. One that falls far behind sees the newest of each cell only, so that what is
-kept for it stays bounded by the number of cells.
+kept for it stays bounded by the number of cells. A listener that falls far behind misses events.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterable
 from contextlib import contextmanager
 
+from controller.link.report_checks import Happened
 from controller.model.cell import Cell
 from controller.model.names import CellName
 
 # Changes kept for a watcher before only the newest of each cell are.
 KEPT = 1024
+EVENTS_KEPT = 1000
 
 
 class _Watcher:
@@ -37,7 +39,7 @@ class _Watcher:
 
 
 class Watchers:
-    """Everybody who watches."""
+    """Watchers of cells."""
 
     def __init__(self) -> None:
         self._watchers: set[_Watcher] = set()
@@ -86,3 +88,27 @@ class Watchers:
                 bells.discard(bell)
                 if not bells:
                     del self._bells[subject]
+
+
+class EventListeners:
+    """Listeners to events of cells."""
+
+    def __init__(self) -> None:
+        self._queues: set[asyncio.Queue[tuple[CellName, Happened]]] = set()
+
+    def tell(self, name: CellName, event: Happened) -> None:
+        """An event of a cell, for all who listen now."""
+        for queue in self._queues:
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait((name, event))
+
+    async def events(self) -> AsyncIterator[tuple[CellName, Happened]]:
+        """Events of all cells from now on, until the caller stops."""
+        queue: asyncio.Queue[tuple[CellName, Happened]] = asyncio.Queue(EVENTS_KEPT)
+        self._queues.add(queue)
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            self._queues.discard(queue)

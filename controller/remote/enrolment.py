@@ -88,17 +88,12 @@ async def renew_often(
 
 async def _renew(identity: WorkerIdentity, known: WorkerCredentials, controllers: Sequence[str]) -> WorkerCredentials:
     request = wire.RenewRequest(signing_request=identity.signing_request())
-    fault = Fault(Kind.UNAVAILABLE, "renewal", "no controller was tried")
-    for address in controllers:
-        host, port = pinned.endpoint(address)
-        try:
-            async with calling(host, port, identity.calling(CALLS), pinned.SERVER_NAME) as channel:
-                stub = worker_grpc.WorkerEnrolmentStub(channel)
-                reply = await call(stub.Renew, request, deadline=DEADLINE)
-        except Fault as error:
-            fault = error
-            continue
-        after = msgspec.structs.replace(known, renew_at=time.time() + reply.renew_after_seconds)
-        identity.keep(after, reply.certificate)
-        return after
-    raise fault
+
+    async def ask(host: str, port: int) -> wire.RenewReply:
+        async with calling(host, port, identity.calling(CALLS), pinned.SERVER_NAME) as channel:
+            return await call(worker_grpc.WorkerEnrolmentStub(channel).Renew, request, deadline=DEADLINE)
+
+    reply = await pinned.first_answer(controllers, ask)
+    after = msgspec.structs.replace(known, renew_at=time.time() + reply.renew_after_seconds)
+    identity.keep(after, reply.certificate)
+    return after

@@ -15,7 +15,7 @@ from grpclib.client import Channel
 
 from cellwire.faults import Fault, Kind
 from cellwire.worker.v1 import worker_pb2 as wire
-from controller.fleet.watchers import Watchers
+from controller.fleet.watchers import EventListeners, Watchers
 from controller.link.report_checks import Happened
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName
@@ -29,7 +29,6 @@ from hostkit.tasks import Finishing
 log = structlog.get_logger()
 KIND = "cells"
 RELEASES = "releases"
-EVENTS_KEPT = 1000
 RELEASE_AGAIN = 1.0
 # A cell that is claimed is told to dial us at once; one that does not come cannot reach us.
 DIAL_PATIENCE = 60.0
@@ -50,7 +49,7 @@ class RemoteCells:
         self.reached_at: tuple[str, ...] = ()
         """How cells reach this worker, for who asks why one does not come."""
         self._watchers = Watchers()
-        self._listeners: set[asyncio.Queue[tuple[CellName, Happened]]] = set()
+        self._listeners = EventListeners()
         self._learning = asyncio.Lock()
         self.port = CellPort(lambda name: name in self._cells, self._lives_at, self._connection)
 
@@ -112,15 +111,9 @@ class RemoteCells:
         """See Cells."""
         return self._watchers.watch(self.list)
 
-    async def events(self) -> AsyncIterator[tuple[CellName, Happened]]:
+    def events(self) -> AsyncIterator[tuple[CellName, Happened]]:
         """See Cells."""
-        queue: asyncio.Queue[tuple[CellName, Happened]] = asyncio.Queue(EVENTS_KEPT)
-        self._listeners.add(queue)
-        try:
-            while True:
-                yield await queue.get()
-        finally:
-            self._listeners.discard(queue)
+        return self._listeners.events()
 
     async def heed(self, message: wire.WatchMessage) -> None:
         """Take in a word of the controller's."""
@@ -211,8 +204,4 @@ class RemoteCells:
         self._watchers.tell(cell)
 
     def _tell(self, name: CellName, told: bytes) -> None:
-        said = decode(told, Happened)
-        for queue in self._listeners:
-            if queue.full():
-                queue.get_nowait()
-            queue.put_nowait((name, said))
+        self._listeners.tell(name, decode(told, Happened))

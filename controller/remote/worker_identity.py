@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from cellwire.faults import Fault, Kind
+from cellwire.rpc import pinned
 from hostkit import files
 
 
@@ -72,13 +73,7 @@ class WorkerIdentity:
 
     def calling(self, protocol: str) -> ssl.SSLContext:
         """TLS with a controller: our authority as the only root, and our certificate where there is one."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
-        context.load_verify_locations(self._authority)
-        if self._certificate.exists():
-            context.load_cert_chain(self._certificate, self._key)
-        context.set_alpn_protocols([protocol])
-        return context
+        return pinned.client_context(self._authority, self._certificate, self._key, protocol)
 
     def answering(self, protocols: Sequence[str]) -> ssl.SSLContext:
         """TLS for the port that cells dial: each shows a certificate of our authority."""

@@ -59,7 +59,7 @@ def _mounted_on(top: str) -> list[str]:
 
 def crun_refuses() -> bool:
     """Whether this machine's control groups keep crun from running."""
-    return bool(oci.leftover_controllers(Path("/proc/mounts").read_text()))
+    return bool(oci.leftover_controllers())
 
 
 def leave_version2() -> None:

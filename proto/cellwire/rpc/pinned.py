@@ -6,6 +6,9 @@ import asyncio
 import hashlib
 import hmac
 import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
 
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.reverse import AUTHORITY
@@ -15,6 +18,7 @@ SERVER_NAME = "chinampa-controller"
 DEADLINE = 20.0
 LARGEST_AUTHORITY = 1 << 16
 LAST_LINE = b"-----END CERTIFICATE-----"
+Answer = TypeVar("Answer")
 
 
 def endpoint(address: str) -> tuple[str, int]:
@@ -23,6 +27,30 @@ def endpoint(address: str) -> tuple[str, int]:
     if not host or not port.isdecimal():
         raise Fault(Kind.INVALID, f"controller {address!r}", "it is not of the form host:port")
     return host.strip("[]"), int(port)
+
+
+def client_context(authority: Path, certificate: Path, key: Path, protocol: str) -> ssl.SSLContext:
+    """TLS with a controller: our authority as the only root, and our certificate where there is one."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_verify_locations(authority)
+    if certificate.exists():
+        context.load_cert_chain(certificate, key)
+    context.set_alpn_protocols([protocol])
+    return context
+
+
+async def first_answer(controllers: Sequence[str], ask: Callable[[str, int], Awaitable[Answer]]) -> Answer:
+    """The answer of the first controller ("host:port") that gives one, asked in turn. Raises the last one's Fault;
+    UNAVAILABLE where there is none to ask.
+    """
+    fault = Fault(Kind.UNAVAILABLE, "controller", "no address of any is known")
+    for address in controllers:
+        try:
+            return await ask(*endpoint(address))
+        except Fault as error:
+            fault = error
+    raise fault
 
 
 async def authority(address: str, wanted: str, source: str) -> bytes:

@@ -87,6 +87,14 @@ async def _opened(method: StreamStreamMethod[Sent, Received]) -> AsyncGenerator[
         pass
 
 
+async def _next(stream: Stream[Sent, Received], taken: int) -> Received | None:
+    """The next message of a stream of which so many were taken; None at its end."""
+    if taken % TURN == 0:
+        await asyncio.sleep(0)
+    with translate_errors():
+        return await stream.recv_message()
+
+
 def _failure(sentence: str) -> Fault:
     thing, found, cause = sentence.partition(": ")
     return Fault(Kind.BROKEN, thing if found else "the session", cause if found else sentence)
@@ -119,10 +127,7 @@ class _RemoteSession:
 
     async def output(self) -> AsyncIterator[Output]:
         for taken in count(1):
-            if taken % TURN == 0:
-                await asyncio.sleep(0)
-            with translate_errors():
-                message = await self._stream.recv_message()
+            message = await _next(self._stream, taken)
             if message is None:
                 raise Fault(Kind.BROKEN, "the session", "the cell ended it without an exit code")
             match message.WhichOneof("output"):
@@ -160,10 +165,7 @@ class _RemoteTunnel:
 
     async def received(self) -> AsyncIterator[bytes]:
         for taken in count(1):
-            if taken % TURN == 0:
-                await asyncio.sleep(0)
-            with translate_errors():
-                message = await self._stream.recv_message()
+            message = await _next(self._stream, taken)
             if message is None:
                 raise Fault(Kind.BROKEN, "the tunnel", "the cell ended it before the pod did")
             match message.WhichOneof("output"):

@@ -67,13 +67,6 @@ def test_crun_is_taken_where_it_works_and_the_reason_is_told_where_not() -> None
         oci.choose(both, {}, "", "kata")
 
 
-def test_controllers_of_version_two_count_only_beside_version_one() -> None:
-    one, two = "cgroup /a/cpu cgroup rw 0 0\n", "cgroup2 /a/unified cgroup2 rw 0 0\n"
-    assert oci.leftover_controllers(one + two, "hugetlb\n") == "hugetlb"
-    assert oci.leftover_controllers(one + two, "\n") == ""
-    assert oci.leftover_controllers(two, "cpu memory\n") == ""
-
-
 def test_a_failed_program_can_be_run_again_from_its_message() -> None:
     assert programs.replay(["ip", "-batch", "-"], b"link del 'x'\n").startswith("printf %s ")
     assert programs.replay(["ip", "a b"]) == "ip 'a b'"

@@ -7,6 +7,7 @@ import pytest
 from controller.cli import doctor
 from controller.cli.doctor import overlay
 from controller.model.finding import Finding, Verdict
+from hostkit import cgroup_files
 
 LOADED = "nodev\ttmpfs\n\text4\nnodev\toverlay\n"
 DEPENDENCIES = "kernel/net/8021q/8021q.ko.xz: kernel/net/802/mrp.ko.xz\nkernel/fs/overlayfs/overlay.ko.xz:\n"
@@ -42,7 +43,7 @@ KNOWN = "#subsys_name\thierarchy\tnum_cgroups\tenabled\nmemory\t4\t106\t1\nhuget
 def test_huge_pages_that_version_1_does_not_hold_keep_crun_from_running(
     mounts: str, held: str, known: str, kept: str
 ) -> None:
-    assert doctor.kept_by_version_2(mounts, held, known) == kept
+    assert cgroup_files.beside_version_1(mounts, held, known) == kept
 
 
 def test_a_crun_that_would_refuse_is_never_named_as_usable() -> None:
