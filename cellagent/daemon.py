@@ -128,6 +128,7 @@ async def _at_home(
                 ca=one.ca,
                 certificate=one.certificate,
                 key=one.key,
+                mirror_logins=one.mirror_logins,
             )
             for one in settings.registries
         ),

@@ -231,8 +231,9 @@ async def _open_registries(settings: Settings, rooms: AsyncExitStack, cloud: Clo
     images = ImageLookup(access=access, patience=settings.api.image_patience)
     if not settings.api.ask_registries:
         return images
+    shown = {each.host for each in settings.registries if each.mirror_logins}
     asking = await rooms.enter_async_context(
-        registries.asking(_bases(settings), cloud.login, _tls(settings), _proxies(settings))
+        registries.asking(_bases(settings), cloud.login, _tls(settings), _proxies(settings), shown)
     )
     return replace(images, architectures=asking.architectures, access=replace(access, digest=asking.digest))
 

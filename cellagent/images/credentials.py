@@ -65,14 +65,13 @@ def challenges_of(header: str) -> list[Challenge]:
     return found
 
 
-def for_host(credentials: Credentials, host: str, *, mirror: bool) -> Credentials:
-    """The credentials to use with `host`: none where they were made out to another.
-
-    A mirror is somebody else's machine: it gets only what names it.
+def for_host(credentials: Credentials, host: str, *, named_only: bool) -> Credentials:
+    """The credentials to use with `host`: none where they were made out to another; with `named_only`, as for whom a
+    registry redirects to, none that name no host either.
     """
     server = _host_of(credentials.server_address)
     if not server:
-        return Credentials() if mirror else credentials
+        return Credentials() if named_only else credentials
     return credentials if server == _host_of(host) else Credentials()
 
 

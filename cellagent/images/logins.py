@@ -21,16 +21,25 @@ TOKEN_LIMIT = 1 << 20
 
 
 class Host:
-    """One host on the way, with what is needed to be let in there. `led_by` is who redirects to it."""
+    """One host on the way, with what is needed to be let in there. `led_by` is who redirects to it, `withheld` the registry whose
+    credentials it is not shown.
+    """
 
     def __init__(
-        self, address: str, credentials: Credentials, *, mirror: bool = False, led_by: Host | None = None
+        self,
+        address: str,
+        credentials: Credentials,
+        *,
+        mirror: bool = False,
+        led_by: Host | None = None,
+        withheld: str = "",
     ) -> None:
         self.name = urlsplit(address).netloc
         self.asked: str = led_by.asked if led_by else urlsplit(address).hostname or ""
         self.plain = address.startswith("http://")
         self.credentials = credentials
         self.mirror = mirror
+        self.withheld = withheld
         self.led_by = led_by
         self.authorization = f"Bearer {credentials.registry_token}" if credentials.registry_token else ""
 
@@ -114,6 +123,8 @@ class RegistryLogins:
     def denied(self, host: Host, cause: str, *, known: bool = False) -> Fault:
         """The fault of a refusal. Only what the registry itself refuses can be mended by credentials for it."""
         mend = ""
+        if host.withheld:
+            cause += f" (mirrors of {host.withheld} are shown pods' logins only where its mirror_logins is set)"
         if not (known or host.led_by or host.mirror):
             given = host.credentials != Credentials()
             mend = (

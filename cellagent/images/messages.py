@@ -13,7 +13,7 @@ class RegistrySettings(msgspec.Struct, frozen=True, kw_only=True):
     """How one registry host is reached: `mirrors` are base addresses tried in order before the host itself.
 
     `ca` are certificates of authorities that are trusted beside the machine's, `certificate` and `key` what is shown to
-    the registry; all in PEM.
+    the registry; all in PEM. With `mirror_logins` mirrors are shown credentials that name no host.
     """
 
     host: str
@@ -22,6 +22,7 @@ class RegistrySettings(msgspec.Struct, frozen=True, kw_only=True):
     ca: str = ""
     certificate: str = ""
     key: str = ""
+    mirror_logins: bool = False
 
     @property
     def has_tls(self) -> bool:

@@ -51,10 +51,10 @@ class PullListener(Protocol):
 class Base:
     """One address that serves the repository."""
 
-    def __init__(self, address: str, credentials: Credentials, *, mirror: bool) -> None:
+    def __init__(self, address: str, credentials: Credentials, *, mirror: bool, withheld: str = "") -> None:
         self.address = address
         self.mirror = mirror
-        self.host = Host(address, credentials, mirror=mirror)
+        self.host = Host(address, credentials, mirror=mirror, withheld=withheld)
         self.led_to: dict[URL, Host] = {}
         """Hosts that it redirects to, by their origin."""
 
@@ -224,7 +224,7 @@ class RegistryClient:
             return base.host
         if (origin := url.origin()) not in base.led_to:
             # Nothing that was made out to the registry goes to whom it redirects to.
-            told = creds.for_host(base.host.credentials, url.authority, mirror=True)
+            told = creds.for_host(base.host.credentials, url.authority, named_only=True)
             base.led_to[origin] = Host(str(origin), told, led_by=base.host)
         return base.led_to[origin]
 
@@ -294,11 +294,13 @@ def bases_of(settings: RegistrySettings, credentials: Credentials) -> list[Base]
     for mirror in settings.mirrors:
         address = (mirror if "://" in mirror else f"https://{mirror}").rstrip("/")
         host = urlsplit(address).netloc
-        allowed = creds.for_host(credentials, host, mirror=True)
-        bases.append(Base(address if address.endswith("/v2") else f"{address}/v2", allowed, mirror=True))
+        allowed = creds.for_host(credentials, host, named_only=not settings.mirror_logins)
+        withheld = settings.host if credentials != allowed else ""
+        base = address if address.endswith("/v2") else f"{address}/v2"
+        bases.append(Base(base, allowed, mirror=True, withheld=withheld))
     scheme = "http" if settings.plain_http or (is_loopback(settings.host) and not settings.has_tls) else "https"
     host = creds.DOCKER_HOST if settings.host == DEFAULT_REGISTRY else settings.host
-    own = creds.for_host(credentials, settings.host, mirror=False)
+    own = creds.for_host(credentials, settings.host, named_only=False)
     bases.append(Base(f"{scheme}://{host}/v2", own, mirror=False))
     return bases
 

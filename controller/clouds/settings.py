@@ -26,6 +26,9 @@ class Registry(Group, frozen=True, kw_only=True):
 
     host: Annotated[str, Meta(description="Host and optional port, as in image references.")]
     mirrors: Annotated[tuple[str, ...], Meta(description="Base addresses, tried in order before the host.")] = ()
+    mirror_logins: Annotated[
+        bool, Meta(description="Whether the mirrors, too, are shown what pods log in with to this host.")
+    ] = False
     plain_http: Annotated[bool, Meta(description="Whether plain http may be spoken with the host itself.")] = False
     ca: Annotated[
         Path | None, Meta(description="File of the authorities (PEM) that are trusted there beside the machine's own.")
@@ -39,4 +42,5 @@ class Registry(Group, frozen=True, kw_only=True):
     @property
     def bases(self) -> tuple[str, ...]:
         """Where to ask for an image: at the mirrors, then at the host itself."""
-        return (*self.mirrors, f"{'http' if self.plain_http else 'https'}://{self.host}")
+        there = "registry-1.docker.io" if self.host == "docker.io" else self.host
+        return (*self.mirrors, f"{'http' if self.plain_http else 'https'}://{there}")

@@ -23,6 +23,7 @@ class RegistryFacts(msgspec.Struct, frozen=True, kw_only=True):
     ca: str = ""
     certificate: str = ""
     key: str = ""
+    mirror_logins: bool = False
 
     def __repr__(self) -> str:
         return f"RegistryFacts(host={self.host!r}, …)"
@@ -37,6 +38,7 @@ class RegistryFacts(msgspec.Struct, frozen=True, kw_only=True):
             ca=self.ca,
             certificate=self.certificate,
             key=self.key,
+            mirror_logins=self.mirror_logins,
         )
 
 
@@ -53,6 +55,7 @@ def facts(registries: Iterable[Registry]) -> tuple[RegistryFacts, ...]:
                 ca=_text(each.host, each.ca),
                 certificate=_text(each.host, each.certificate),
                 key=_text(each.host, each.key),
+                mirror_logins=each.mirror_logins,
             )
         )
     return tuple(found)

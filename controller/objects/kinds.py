@@ -162,6 +162,8 @@ def _service_warnings(one: Json) -> Sequence[str]:
         found.append("spec.externalIPs: they lead nowhere: a Service is reached at its cluster IP")
     if spec.get("internalTrafficPolicy") == "Local":
         found.append("spec.internalTrafficPolicy: Local finds nobody, for no two pods share a cell")
+    if spec.get("trafficDistribution"):
+        found.append("spec.trafficDistribution: it has no effect: each ready pod has its share, wherever it is")
     return found
 
 

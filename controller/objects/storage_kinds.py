@@ -82,10 +82,23 @@ def _volume_filled(one: Json) -> Json:
 
 
 def _claim_warnings(one: Json) -> Sequence[str]:
-    bound = (one.get("status") or {}).get("phase") == "Bound"
-    return (
-        () if bound else (f"this PersistentVolumeClaim is Pending until a volume matches it: {NOBODY_MAKES_VOLUMES}",)
-    )
+    found = _unused(one, ("dataSource", "dataSourceRef"), "a volume is bound with what is on it")
+    if (one.get("status") or {}).get("phase") != "Bound":
+        found.append(f"this PersistentVolumeClaim is Pending until a volume matches it: {NOBODY_MAKES_VOLUMES}")
+    return found
+
+
+def _volume_warnings(one: Json) -> Sequence[str]:
+    policy = one["spec"].get("persistentVolumeReclaimPolicy")
+    kept = f"spec.persistentVolumeReclaimPolicy: {policy} has no effect: what is on a volume always stays"
+    found = _unused(one, ("nodeAffinity",), "a cell is not chosen by its pod's volumes; chinampa.dev/zone names zones")
+    return [*found, kept] if policy not in (None, "Retain") else found
+
+
+def _unused(one: Json, fields: Sequence[str], why: str) -> list[str]:
+    """A sentence for each of these fields, and for those of no volume here."""
+    reasons = {**dict.fromkeys(fields, why), "volumeAttributesClassName": "volumes of NFS have no such attributes"}
+    return [f"spec.{name}: it has no effect: {said}" for name, said in reasons.items() if one["spec"].get(name)]
 
 
 CLAIMS = Resource(
@@ -106,5 +119,6 @@ VOLUMES = Resource(
     short=("pv",),
     check=_volume,
     defaults=_volume_filled,
+    warnings=_volume_warnings,
     subresources=(Subresource("status", "PersistentVolume", STATUS),),
 )

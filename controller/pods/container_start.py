@@ -127,6 +127,13 @@ class PodContainers:
             await self._set(name, lambda one: lifecycle.not_prepared(one, reason, cause, self._now()))
             return ""
 
+    def tell_backoffs(self, before: PodRun, after: PodRun) -> None:
+        """Say of whose images no pull is tried for a while, as of now."""
+        pod = self._record.pod
+        for container in lifecycle.backing_off(pod["spec"], before, after):
+            said = f'Back-off pulling image "{container["image"]}"'
+            self._recorder.normal(pod, "BackOff", said, container["name"])
+
     async def _image(self, record: PodRecord, container: Json) -> cri.Image:
         reference = container["image"]
         early = self._early.pop(reference, None)

@@ -292,6 +292,17 @@ def settled(spec: Json, run: PodRun, now: float, whose: str) -> PodRun:
     return run
 
 
+def backing_off(spec: Json, before: PodRun, after: PodRun) -> list[Json]:
+    """The containers whose images could not be pulled, and are not tried again yet: those that became so."""
+
+    def waits(run: PodRun, name: str) -> bool:
+        state = run.of(name).state
+        return isinstance(state, Waiting) and state.reason == _BACKING_OFF[UNPULLABLE]
+
+    names = {one["name"]: one for one, _ in containers_of(spec)}
+    return [one for name, one in names.items() if waits(after, name) and not waits(before, name)]
+
+
 def runs_anew(spec: Json) -> bool:
     """Whether a pod whose cell is over is run on another."""
     return spec.get("restartPolicy", "Always") == "Always"

@@ -15,7 +15,7 @@ import json
 import re
 import ssl
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from urllib.parse import urljoin, urlsplit
 
@@ -63,6 +63,7 @@ class Registries:
         *,
         tls: Mapping[str, ssl.SSLContext] | None = None,
         proxies: Proxies = DIRECT,
+        mirror_logins: Collection[str] = (),
     ) -> None:
         self._session = session
         self._reach = reach
@@ -71,6 +72,7 @@ class Registries:
         self._clock = clock
         self._tls = tls or {}
         self._proxies = proxies
+        self._mirror_logins = mirror_logins
         self._known: dict[str, tuple[float, tuple[str, ...]]] = {}
         self._silent: dict[str, float] = {}
         """Hosts that did not answer at all, and until when they are left alone."""
@@ -100,9 +102,8 @@ class Registries:
         return ""
 
     async def _stands_for(self, image: Location, login: Login | None) -> str:
-        fallback = _registry(image.host)
-        for base in self._bases.get(image.host, (fallback,)):
-            own = login if base == fallback or urlsplit(base).netloc == image.host else None
+        for base in self._bases.get(image.host, (_registry(image.host),)):
+            own = login if self._may_see(base, image.host) else None
             address = f"{base}/v2/{image.repository}/manifests/{image.wanted}"
             found, challenge = await self._told(address, "")
             if challenge and (authorization := await self._authorization(base, challenge, own, told=own)):
@@ -129,13 +130,16 @@ class Registries:
 
     async def _asked(self, image: Location, login: Login | None) -> tuple[str, ...]:
         for base in self._bases.get(image.host, (_registry(image.host),)):
-            # The cloud's credentials are for the registry itself, not for mirrors of it.
-            own = login if urlsplit(base).netloc == image.host else None
+            own = login if self._may_see(base, image.host) else None
             content, authorization = await self._manifest(base, image, own)
             if content is None:
                 continue
             return await self._offered(f"{base}/v2/{image.repository}", content, authorization, MOST_DEPTH)
         return ()
+
+    def _may_see(self, base: str, host: str) -> bool:
+        """Whether credentials for this host are shown there: to the host, and to its mirrors where the settings say so."""
+        return base == _registry(host) or urlsplit(base).netloc == host or host in self._mirror_logins
 
     async def _offered(self, place: str, content: bytes, authorization: str, depth: int) -> tuple[str, ...]:
         """The processors of what a manifest or an index says, and of the indexes within it."""
@@ -267,9 +271,10 @@ async def asking(
     login: LoginOf | None = None,
     tls: Mapping[str, ssl.SSLContext] | None = None,
     proxies: Proxies = DIRECT,
+    mirror_logins: Collection[str] = (),
 ) -> AsyncGenerator[Registries]:
     """Registries, with connections of their own. `login` gives credentials of the cloud's registries, `tls` what hosts
-    want beside what this machine trusts.
+    want beside what this machine trusts; mirrors of the hosts in `mirror_logins` are shown the logins for these.
     """
     reach = Reach(frozenset(place(base) for known in bases.values() for base in known))
     async with aiohttp.ClientSession(
@@ -278,4 +283,4 @@ async def asking(
         auto_decompress=False,
         headers={"Accept-Encoding": "identity"},
     ) as session:
-        yield Registries(session, reach, bases, login, tls=tls, proxies=proxies)
+        yield Registries(session, reach, bases, login, tls=tls, proxies=proxies, mirror_logins=mirror_logins)

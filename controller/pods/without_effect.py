@@ -21,6 +21,7 @@ FIELDS: Mapping[str, str] = {
     "nodeName": "the cell is made for the pod",
 }
 SELECTED = frozenset({"kubernetes.io/arch", "beta.kubernetes.io/arch", "kubernetes.io/os", "beta.kubernetes.io/os"})
+_NO_SELINUX = "seLinuxOptions: it has no effect on a cell whose machine image runs without SELinux"
 _DEFAULTS = {"priority": 0, "preemptionPolicy": "PreemptLowerPriority"}
 
 
@@ -35,6 +36,8 @@ def sentences(spec: Json, at: str = "spec") -> Iterator[str]:
     for label in spec.get("nodeSelector") or {}:
         if label not in SELECTED:
             yield f'{at}.nodeSelector["{label}"]: it has no effect: {_ALONE}; chinampa.dev annotations choose the cell'
+    if (spec.get("securityContext") or {}).get("seLinuxOptions"):
+        yield f"{at}.securityContext.{_NO_SELINUX}"
     yield from _of_volumes(spec, at)
     for kind in ("containers", "initContainers"):
         for index, container in enumerate(spec.get(kind) or ()):
@@ -51,3 +54,5 @@ def _of_volumes(spec: Json, at: str) -> Iterator[str]:
 def _of_container(container: Json, at: str) -> Iterator[str]:
     if container.get("resizePolicy"):
         yield f"{at}.resizePolicy: it has no effect: a cell does not change its size"
+    if (container.get("securityContext") or {}).get("seLinuxOptions"):
+        yield f"{at}.securityContext.{_NO_SELINUX}"

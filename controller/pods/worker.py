@@ -258,7 +258,9 @@ class Worker:
             self._require(cell)
             spec = self.record.pod["spec"]
             now, whose = self._around.now(), containers.whose()
+            before = self.record.run
             run = await self._set(lambda run, now=now, whose=whose: lifecycle.settled(spec, run, now, whose))
+            containers.tell_backoffs(before, run)
             for action in lifecycle.decide(spec, run, now, self._around.images.patience):
                 match action:
                     case lifecycle.Start(name):

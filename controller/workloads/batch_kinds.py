@@ -40,6 +40,14 @@ def _job_checks(spec: Json, field: str, templates: TemplateRules, report: Report
         _success_policy(spec, mode, f"{field}.successPolicy", report)
     if spec.get("managedBy") not in (None, "", "kubernetes.io/job-controller"):
         report.forbidden(f"{field}.managedBy", "there is no other controller of jobs here")
+    if spec.get("manualSelector"):
+        report.forbidden(f"{field}.manualSelector", "chinampa chooses a job's pods by their owner")
+    # What the server shows of another job may be sent again, as a job of its own.
+    labels: Json = (spec.get("selector") or {}).get("matchLabels") or {}
+    if spec.get("selector") and (
+        (spec["selector"].get("matchExpressions")) or not {*labels} <= {_UID, "controller-uid"}
+    ):
+        report.invalid(f"{field}.selector", spec["selector"], "`selector` not auto-generated")
     if spec.get("podFailurePolicy") and policy != "Never":
         report.invalid(f"{field}.podFailurePolicy", "", 'requires the pod template to have restartPolicy "Never"')
 
@@ -86,8 +94,6 @@ def job_row(templates: TemplateRules) -> Resource:
         _job_checks(spec, "spec", templates, report)
         if report.causes:
             return
-        if spec.get("manualSelector"):
-            report.forbidden("spec.manualSelector", "chinampa chooses a job's pods by their owner")
         elastic = spec.get("completionMode") == "Indexed" and spec.get("completions") == spec.get("parallelism")
         fixed = ["selector", "completionMode", "podFailurePolicy", "successPolicy", "backoffLimitPerIndex"]
         fixed += [] if elastic else ["completions"]

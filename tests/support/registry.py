@@ -55,15 +55,16 @@ async def running_registry(
     *,
     folder: Path | None = None,
     host: str = "127.0.0.1",
+    port: int = 0,
     tls: dict[str, object] | None = None,
 ) -> AsyncGenerator[str]:
-    """A registry; yields its address "host:port". With `auth`, USER and PASSWORD are let in and nobody else.
+    """A registry; yields its address "host:port", of a free port unless told. With `auth`, USER and PASSWORD are let in and nobody else.
 
     `tls` is its own setting of that name; it then speaks https only.
     """
     async with AsyncExitStack() as stack:
         root = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="images-registry-")))
-        address = f"{host}:{free_port()}"
+        address = f"{host}:{port or free_port()}"
         config: dict[str, object] = {
             "version": "0.1",
             "log": {"level": "error", "accesslog": {"disabled": True}},

@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import pytest
 
 from cellagent.images.messages import Credentials, PullDelayed, PullProgress, RegistrySettings
@@ -240,6 +241,29 @@ async def test_mirrors_come_first_and_the_host_itself_last(tmp_path: Path) -> No
             image = await room.puller.pull("kept:1", NOBODY)
             assert (image.id, image.tags) == (kept.id, ("docker.io/library/kept:1",))
             assert (await room.puller.pull(own.name, NOBODY)).id == own.id
+
+
+@pytest.mark.parametrize("auth", ["basic", "token"])
+async def test_a_mirror_is_shown_a_login_where_it_is_named_by_it_or_the_settings_say_so(
+    tmp_path: Path, auth: Literal["basic", "token"]
+) -> None:
+    nowhere = f"127.0.0.1:{free_port()}"
+    async with running_registry(auth) as mirror, running(ImageSettings(root=tmp_path)) as room:
+        pushed = await push_image(mirror, "private:1", [layer({"a": b"1"})], auth=auth)
+        image, login = f"{nowhere}/private:1", Credentials(username=USER, password=PASSWORD)
+        settings = RegistrySettings(host=nowhere, mirrors=(f"http://{mirror}",))
+        room.configure([settings])
+        fault = await failure(room, image, login)
+        assert f"mirrors of {nowhere} are shown pods' logins only where its mirror_logins is set" in str(fault)
+        assert "mirror_logins" not in str(await failure(room, image, NOBODY)), "that would not help who has none"
+        named = msgspec.structs.replace(login, server_address=mirror)
+        assert (await room.puller.pull(image, named)).id == pushed.id
+        room.store.remove(image)
+        room.configure([msgspec.structs.replace(settings, mirror_logins=True)])
+        assert (await room.puller.pull(image, login)).id == pushed.id
+        room.store.remove(image)
+        other = msgspec.structs.replace(login, server_address="registry.example")
+        await failure(room, image, other)
 
 
 async def test_what_a_mirror_lacks_is_not_sought_for_long_at_a_host_out_of_reach(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ async def test_a_registry_that_gives_tokens_to_anybody_is_asked_with_one() -> No
         assert await told("registry.test", ["web"], f"http://{address}") == ("arm64",)
 
 
-async def test_a_registry_of_the_clouds_own_is_asked_with_its_login_and_a_mirror_of_it_is_not() -> None:
+async def test_a_registry_of_the_clouds_own_is_asked_with_its_login_and_a_mirror_of_it_where_told() -> None:
     async with running_registry("basic") as registry:
         await push_image(registry, "web:1", [layer({"a": b"1"})], auth="basic", architecture="arm64")
 
@@ -90,6 +90,8 @@ async def test_a_registry_of_the_clouds_own_is_asked_with_its_login_and_a_mirror
         mirror = registry.replace("127.0.0.1", "localhost")
         async with asking({registry: (f"http://{mirror}",)}, login) as registries:
             assert await registries.architectures([image]) == ()
+        async with asking({registry: (f"http://{mirror}",)}, login, mirror_logins={registry}) as registries:
+            assert await registries.architectures([image]) == ("arm64",)
 
 
 async def test_a_registry_that_wants_credentials_says_nothing() -> None:

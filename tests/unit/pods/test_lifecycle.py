@@ -7,6 +7,7 @@ from controller.pods.lifecycle import (
     Finish,
     Start,
     Wait,
+    backing_off,
     backoff,
     begun,
     decide,
@@ -181,6 +182,8 @@ def test_an_image_error_becomes_a_back_off_that_keeps_the_cause() -> None:
     assert isinstance(state, Waiting)
     assert state.reason == "ImagePullBackOff"
     assert "no such tag" in state.message
+    assert [told["name"] for told in backing_off(spec("a"), run(a=one), later)] == ["a"]
+    assert backing_off(spec("a"), later, later) == [], "that is told once each time"
     assert decide(spec("a"), later, 104) == (Wait(110),)
 
 

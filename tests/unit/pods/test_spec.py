@@ -105,13 +105,14 @@ def test_an_unknown_field_is_refused_by_name_or_warned_of_as_the_client_wants() 
         ({"nodeSelector": {"disk": "ssd"}}, 'spec.nodeSelector["disk"]'),
         ({"priorityClassName": "system-node-critical"}, "spec.priorityClassName"),
         ({"nodeName": "c-1"}, "spec.nodeName"),
+        ({"securityContext": {"seLinuxOptions": {"type": "t"}}}, "spec.securityContext.seLinuxOptions"),
     ],
 )
 def test_what_means_nothing_with_a_cell_for_each_pod_is_accepted_and_said(spec: dict[str, Any], field: str) -> None:
     how = How()
     admit(pod(**spec), how)
     (said,) = how.warnings
-    assert said.startswith(f"{field}: it has no effect: ")
+    assert said.startswith(f"{field}: it has no effect")
 
 
 def test_an_annotation_of_ours_that_cannot_be_read_is_refused_and_all_of_them_at_once() -> None:

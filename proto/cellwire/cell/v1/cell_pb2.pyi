@@ -210,6 +210,7 @@ class Registry(message.Message):
     CA_FIELD_NUMBER: builtins.int
     CERTIFICATE_FIELD_NUMBER: builtins.int
     KEY_FIELD_NUMBER: builtins.int
+    MIRROR_LOGINS_FIELD_NUMBER: builtins.int
     host: builtins.str
     """Host and optional port as in an image reference."""
     plain_http: builtins.bool
@@ -220,6 +221,8 @@ class Registry(message.Message):
     """Certificate (PEM) to show there; empty is none."""
     key: builtins.str
     """Key (PEM) of that certificate."""
+    mirror_logins: builtins.bool
+    """Whether mirrors are shown credentials that name no host: those of pods for images of this one."""
     @builtins.property
     def mirrors(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """Base addresses tried in order before the host itself, e.g. "http://10.11.0.1:5000"."""
@@ -233,10 +236,11 @@ class Registry(message.Message):
         ca: builtins.str = ...,
         certificate: builtins.str = ...,
         key: builtins.str = ...,
+        mirror_logins: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["ca", b"ca", "certificate", b"certificate", "host", b"host", "key", b"key", "mirrors", b"mirrors", "plain_http", b"plain_http"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["ca", b"ca", "certificate", b"certificate", "host", b"host", "key", b"key", "mirror_logins", b"mirror_logins", "mirrors", b"mirrors", "plain_http", b"plain_http"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
