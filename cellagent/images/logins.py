@@ -21,8 +21,8 @@ TOKEN_LIMIT = 1 << 20
 
 
 class Host:
-    """One host on the way, with what is needed to be let in there. `led_by` is who redirects to it, `withheld` the registry whose
-    credentials it is not shown.
+    """One host on the way, with what is needed to be let in there. `led_by` is who redirects to it, `withheld`
+    the registry whose credentials it is not shown.
     """
 
     def __init__(

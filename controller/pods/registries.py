@@ -17,6 +17,7 @@ import ssl
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
@@ -50,6 +51,17 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 
 
+class CloudLogins(NamedTuple):
+    """Credentials of the cloud's registries, and the hosts whose mirrors are shown the credentials for them."""
+
+    login: LoginOf | None = None
+    mirrored: Collection[str] = ()
+
+    def may_see(self, base: str, host: str) -> bool:
+        """Whether credentials for this host are shown at this address of it."""
+        return base == _registry(host) or urlsplit(base).netloc == host or host in self.mirrored
+
+
 class Registries:
     """`bases` gives for a host the addresses at which to ask, in order; those not in it are asked by https."""
 
@@ -58,21 +70,19 @@ class Registries:
         session: aiohttp.ClientSession,
         reach: Reach,
         bases: Mapping[str, Sequence[str]],
-        login: LoginOf | None = None,
+        logins: CloudLogins,
         clock: Callable[[], float] = time.monotonic,
         *,
         tls: Mapping[str, ssl.SSLContext] | None = None,
         proxies: Proxies = DIRECT,
-        mirror_logins: Collection[str] = (),
     ) -> None:
         self._session = session
         self._reach = reach
         self._bases = bases
-        self._login = login
+        self._logins = logins
         self._clock = clock
         self._tls = tls or {}
         self._proxies = proxies
-        self._mirror_logins = mirror_logins
         self._known: dict[str, tuple[float, tuple[str, ...]]] = {}
         self._silent: dict[str, float] = {}
         """Hosts that did not answer at all, and until when they are left alone."""
@@ -103,7 +113,7 @@ class Registries:
 
     async def _stands_for(self, image: Location, login: Login | None) -> str:
         for base in self._bases.get(image.host, (_registry(image.host),)):
-            own = login if self._may_see(base, image.host) else None
+            own = login if self._logins.may_see(base, image.host) else None
             address = f"{base}/v2/{image.repository}/manifests/{image.wanted}"
             found, challenge = await self._told(address, "")
             if challenge and (authorization := await self._authorization(base, challenge, own, told=own)):
@@ -118,7 +128,7 @@ class Registries:
             return known
         try:
             async with asyncio.timeout(PATIENCE):
-                login = await self._login(image) if self._login is not None else None
+                login = await self._logins.login(image) if self._logins.login is not None else None
                 known = await self._asked(architectures.locate(image), login)
         except (aiohttp.ClientError, Fault, OSError, ValueError, TimeoutError, RecursionError) as error:
             log.info("a registry did not say for which processors an image is built", image=image, cause=str(error))
@@ -130,16 +140,12 @@ class Registries:
 
     async def _asked(self, image: Location, login: Login | None) -> tuple[str, ...]:
         for base in self._bases.get(image.host, (_registry(image.host),)):
-            own = login if self._may_see(base, image.host) else None
+            own = login if self._logins.may_see(base, image.host) else None
             content, authorization = await self._manifest(base, image, own)
             if content is None:
                 continue
             return await self._offered(f"{base}/v2/{image.repository}", content, authorization, MOST_DEPTH)
         return ()
-
-    def _may_see(self, base: str, host: str) -> bool:
-        """Whether credentials for this host are shown there: to the host, and to its mirrors where the settings say so."""
-        return base == _registry(host) or urlsplit(base).netloc == host or host in self._mirror_logins
 
     async def _offered(self, place: str, content: bytes, authorization: str, depth: int) -> tuple[str, ...]:
         """The processors of what a manifest or an index says, and of the indexes within it."""
@@ -283,4 +289,4 @@ async def asking(
         auto_decompress=False,
         headers={"Accept-Encoding": "identity"},
     ) as session:
-        yield Registries(session, reach, bases, login, tls=tls, proxies=proxies, mirror_logins=mirror_logins)
+        yield Registries(session, reach, bases, CloudLogins(login, mirror_logins), tls=tls, proxies=proxies)

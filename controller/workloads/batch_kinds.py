@@ -40,6 +40,13 @@ def _job_checks(spec: Json, field: str, templates: TemplateRules, report: Report
         _success_policy(spec, mode, f"{field}.successPolicy", report)
     if spec.get("managedBy") not in (None, "", "kubernetes.io/job-controller"):
         report.forbidden(f"{field}.managedBy", "there is no other controller of jobs here")
+    _own_pods(spec, field, report)
+    if spec.get("podFailurePolicy") and policy != "Never":
+        report.invalid(f"{field}.podFailurePolicy", "", 'requires the pod template to have restartPolicy "Never"')
+
+
+def _own_pods(spec: Json, field: str, report: Report) -> None:
+    """A job's pods are those that it has made."""
     if spec.get("manualSelector"):
         report.forbidden(f"{field}.manualSelector", "chinampa chooses a job's pods by their owner")
     # What the server shows of another job may be sent again, as a job of its own.
@@ -48,8 +55,6 @@ def _job_checks(spec: Json, field: str, templates: TemplateRules, report: Report
         (spec["selector"].get("matchExpressions")) or not {*labels} <= {_UID, "controller-uid"}
     ):
         report.invalid(f"{field}.selector", spec["selector"], "`selector` not auto-generated")
-    if spec.get("podFailurePolicy") and policy != "Never":
-        report.invalid(f"{field}.podFailurePolicy", "", 'requires the pod template to have restartPolicy "Never"')
 
 
 def _success_policy(spec: Json, mode: str, field: str, report: Report) -> None:

@@ -58,9 +58,10 @@ async def running_registry(
     port: int = 0,
     tls: dict[str, object] | None = None,
 ) -> AsyncGenerator[str]:
-    """A registry; yields its address "host:port", of a free port unless told. With `auth`, USER and PASSWORD are let in and nobody else.
+    """A registry; yields its address "host:port", of a free port unless told.
 
-    `tls` is its own setting of that name; it then speaks https only.
+    With `auth`, USER and PASSWORD are let in and nobody else. `tls` is its own setting of that name; it then speaks
+    https only.
     """
     async with AsyncExitStack() as stack:
         root = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="images-registry-")))
