@@ -24,7 +24,7 @@ PORT = 2049
 ANSWER_SECONDS, MOUNT_SECONDS = 5.0, 15.0
 # Newest first; what a server does not speak it says at once.
 VERSIONS = ("4.2", "4.1", "4.0")
-_OPTION = re.compile(r"^[a-z][A-Za-z0-9_.=-]*$")
+_OPTION = re.compile(r"[a-z][A-Za-z0-9_.=-]*")
 _VERSION = ("vers", "nfsvers", "minorversion")
 # Who mounts knows these, not who asks for it.
 _OURS = frozenset(("addr", "clientaddr", "mountaddr", "ro", "rw", "bind", "rbind", "remount", "move", "loop"))
@@ -55,7 +55,7 @@ def options(given: Sequence[str], thing: str) -> tuple[str, ...]:
     """The options that were asked for, one each. Raises Fault INVALID naming one that may not be. Pure."""
     listed = [one.strip() for text in given for one in text.split(",") if one.strip()]
     for one in listed:
-        if not _OPTION.match(one) or one.partition("=")[0] in _OURS:
+        if not _OPTION.fullmatch(one) or one.partition("=")[0] in _OURS:
             raise Fault(Kind.INVALID, thing, f"the mount option {one!r} cannot be given", "leave it out")
     return tuple(listed)
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import base64
 import itertools
-import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar, cast
 
 import msgspec
 from aiohttp import web
 
-from controller.api import yaml_bodies
+from controller.api import twice, yaml_bodies
 from controller.api.all_kinds import KINDS
 from controller.api.people import Who
 from controller.api.tables import pods_table, table, table_of
@@ -36,16 +36,19 @@ LARGEST_BODY = 3 << 20
 YAML = "application/yaml"
 OBJECT_TYPES = ("application/json", YAML, "")
 META = "meta.k8s.io/v1"
+# A body of so many bytes is read at once, in a few milliseconds.
+_SMALL = 32 << 10
+# One at a time: the parser is slow, and takes as much from everybody else as there are threads in it.
+_YAML_READER = ThreadPoolExecutor(1, thread_name_prefix="yaml")
+
+Read = TypeVar("Read")
+Plain = TypeVar("Plain")
 
 
 async def body(request: web.Request, types: tuple[str, ...] = OBJECT_TYPES) -> Json:
     """The object in a request's body; an empty one for none. Raises Fault where it cannot be read, or is no object."""
     found = await any_body(request, types)
-    if found is None:
-        return {}
-    if not isinstance(found, dict):
-        raise bad_request("the body of the request must be an object")
-    return cast("Json", found)
+    return {} if found is None else _object(found)
 
 
 async def any_body(request: web.Request, types: tuple[str, ...]) -> object:
@@ -54,7 +57,7 @@ async def any_body(request: web.Request, types: tuple[str, ...]) -> object:
     if not data:
         return None
     if request.content_type == protobuf.CONTENT_TYPE:
-        return protobuf.decode(data, KINDS)
+        return await _beside(lambda data: _plain(protobuf.decode(data, KINDS)), data)
     if request.content_type not in (*types, "application/octet-stream"):
         fault = bad_request(
             f"the body of the request is {request.content_type}; supported: {', '.join(filter(None, types))}"
@@ -62,45 +65,63 @@ async def any_body(request: web.Request, types: tuple[str, ...]) -> object:
         fault.reason = "UnsupportedMediaType"
         raise fault
     try:
-        found: object = await _yaml(request, data) if request.content_type == YAML else msgspec.json.decode(data)
-        _plain(found)
+        return await _yaml(request, data) if request.content_type == YAML else await _beside(_json, data)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise bad_request(f"the body of the request cannot be read as JSON: {error}") from error
-    return found
 
 
 async def applied_body(request: web.Request) -> Json:
     """The object in the body of a server-side apply: JSON, as kubectl sends it, or YAML. Raises Fault for others."""
     data = await request.read()
     try:
-        found: object = msgspec.json.decode(data)
+        found = await _beside(_json, data)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         if len(data) > yaml_bodies.LONGEST:
             cause = f"the body of the request cannot be read as JSON ({error}), and is too long for YAML"
             raise bad_request(f"{cause}: at most {yaml_bodies.LONGEST} bytes") from error
         found = await _yaml(request, data)
-    _plain(found)
+    return _object(found)
+
+
+def _object(found: object) -> Json:
     if not isinstance(found, dict):
         raise bad_request("the body of the request must be an object")
-    return cast("Json", found)
+    one = cast("Json", found)
+    if not isinstance(one.get("metadata"), dict | None):
+        raise bad_request("metadata must be an object")
+    return one
 
 
 async def _yaml(request: web.Request, data: bytes) -> object:
-    found = await asyncio.to_thread(yaml_bodies.load, data)
+    found = await asyncio.get_running_loop().run_in_executor(_YAML_READER, yaml_bodies.load, data)
     request[DUPLICATES] = found.duplicates
-    return found.value
+    return _plain(found.value)
 
 
-def _plain(value: object, depth: int = 0) -> None:
-    """Refuse what no store could keep: numbers beyond 64 bits and nesting without end."""
+def _json(data: bytes) -> object:
+    return _plain(msgspec.json.decode(data))
+
+
+async def _beside(read: Callable[[bytes], Read], data: bytes) -> Read:
+    """What is read of a body: of a large one in a thread, where others have their turn meanwhile."""
+    return read(data) if len(data) <= _SMALL else await asyncio.to_thread(read, data)
+
+
+def _plain(value: Plain) -> Plain:
+    """The value, unless no store could keep it: numbers beyond 64 bits, nesting without end."""
+    _bounded(value, 0)
+    return value
+
+
+def _bounded(value: object, depth: int) -> None:
     if depth > 100:
         raise bad_request("the body of the request is nested too deeply")
     if isinstance(value, dict):
         for member in cast("Json", value).values():
-            _plain(member, depth + 1)
+            _bounded(member, depth + 1)
     elif isinstance(value, list):
         for member in cast("list[Any]", value):
-            _plain(member, depth + 1)
+            _bounded(member, depth + 1)
     elif isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise bad_request("a number in the body of the request is out of range")
 
@@ -215,43 +236,6 @@ async def duplicates(request: web.Request) -> tuple[str, ...]:
     known = request.get(DUPLICATES)
     if known is not None:
         return known
-    return () if request.content_type == protobuf.CONTENT_TYPE else duplicates_of(await request.read())
-
-
-def duplicates_of(data: bytes) -> tuple[str, ...]:
-    """The same of a body of JSON."""
-    seen_twice = False
-
-    def members(listed: list[tuple[str, Any]]) -> Json:
-        nonlocal seen_twice
-        found = dict(listed)
-        seen_twice = seen_twice or len(found) < len(listed)
-        return found
-
-    try:
-        json.loads(data, object_pairs_hook=members)
-        if not seen_twice:
-            return ()
-        return tuple(dict.fromkeys(_twice(json.loads(data, object_pairs_hook=_Members), "")))
-    except (ValueError, RecursionError):
-        return ()  # whoever reads it says what is wrong
-
-
-class _Members(tuple[tuple[str, Any], ...]):
-    """The fields of an object, each as often as it was written."""
-
-    __slots__ = ()
-
-
-def _twice(value: object, path: str) -> Iterator[str]:
-    if isinstance(value, _Members):
-        seen: set[str] = set()
-        for name, member in value:
-            inner = f"{path}.{name}" if path else name
-            if name in seen:
-                yield inner
-            seen.add(name)
-            yield from _twice(member, inner)
-    elif isinstance(value, list):
-        for index, member in enumerate(cast("list[Any]", value)):
-            yield from _twice(member, f"{path}[{index}]")
+    if request.content_type == protobuf.CONTENT_TYPE:
+        return ()
+    return await _beside(twice.duplicates_of, await request.read())

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 import yaml
 
+from controller.api.twice import FieldPlace, Twice
 from controller.objects.fields import bad_request
 
 # The parser is slow: this much takes it about a second.
@@ -58,29 +59,29 @@ def load(data: bytes) -> Loaded:
     if len(data) > LONGEST:
         cause = f"the body of the request is too long for YAML ({len(data)} bytes; at most {LONGEST} are read)"
         raise bad_request(f"{cause}: send it as JSON")
-    duplicates: dict[str, None] = {}
+    twice = Twice()
     try:
         node = _Loader(data).get_single_node()
-        value = None if node is None else _value(node, "", duplicates)
+        value = None if node is None else _value(node, None, twice)
         # Through JSON: what it cannot say is refused.
-        return Loaded(msgspec.json.decode(msgspec.json.encode(value)), tuple(duplicates))
+        return Loaded(msgspec.json.decode(msgspec.json.encode(value)), twice.paths)
     except (yaml.YAMLError, msgspec.MsgspecError, RecursionError, ValueError) as error:
         raise bad_request(f"the body of the request cannot be read as YAML: {error}") from error
 
 
-def _value(node: Any, path: str, duplicates: dict[str, None]) -> object:
+def _value(node: Any, within: FieldPlace | None, twice: Twice) -> object:
     match node:
         case yaml.MappingNode(tag="tag:yaml.org,2002:map"):
             found: dict[str, object] = {}
             for key, member in node.value:
                 name = _name(key)
-                inner = f"{path}.{name}" if path else name
+                place = FieldPlace(within, name)
                 if name in found:
-                    duplicates[inner] = None
-                found[name] = _value(member, inner, duplicates)
+                    twice.add(place)
+                found[name] = _value(member, place, twice)
             return found
         case yaml.SequenceNode(tag="tag:yaml.org,2002:seq"):
-            return [_value(member, f"{path}[{index}]", duplicates) for index, member in enumerate(node.value)]
+            return [_value(member, FieldPlace(within, index), twice) for index, member in enumerate(node.value)]
         case yaml.ScalarNode():
             return _scalar(node)
         case _:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 import uuid
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any, cast
 
 import msgspec
@@ -35,6 +36,8 @@ _SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 LONGEST_PREFIX = 58
 # Bytes of an object as JSON: what etcd takes of one request. Patches add up, so bounds of bodies alone are none.
 LARGEST = 3 << 19
+# Warnings are headers, of which clients take some dozens, and some KiB of each. A field is known by less.
+MOST_WARNINGS, LONGEST_WARNING, LONGEST_PATH = 30, 500, 300
 # What the server alone says of an object: whatever a client sends of it is passed over at its creation …
 SERVERS = (
     *("creationTimestamp", "deletionGracePeriodSeconds", "deletionTimestamp", "generation", "managedFields"),
@@ -66,9 +69,10 @@ class How(msgspec.Struct, kw_only=True):
     veto: Callable[[Resource, Json | None, Json], None] = everything
 
     def warn(self, sentence: str) -> None:
-        """Tell the client something, once."""
-        if sentence not in self.warnings:
-            self.warnings.append(sentence)
+        """Tell the client something, once; no more, and no longer, than it would read."""
+        shown = sentence if len(sentence) <= LONGEST_WARNING else f"{sentence[:LONGEST_WARNING]}…"
+        if len(self.warnings) < MOST_WARNINGS and shown not in self.warnings:
+            self.warnings.append(shown)
 
 
 def read(resource: Resource, given: Json, how: How) -> Json:
@@ -78,10 +82,10 @@ def read(resource: Resource, given: Json, how: How) -> Json:
             raise bad_request(f"the {name} of the object ({given[name]}) does not match that of the request ({wanted})")
     if why := mistyped(given, resource.type):
         raise bad_request(f'{resource.kind} in version "{resource.version}" cannot be handled as one: {why}')
-    found = [f'unknown field "{path}"' for path in unknown(given, resource.shape)]
-    found += [f'duplicate field "{path}"' for path in how.duplicates]
+    found = [f'unknown field "{path[:LONGEST_PATH]}"' for path in islice(unknown(given, resource.shape), MOST_WARNINGS)]
+    found += [f'duplicate field "{path[:LONGEST_PATH]}"' for path in how.duplicates]
     if found and how.validation == STRICT:
-        raise bad_request(f"strict decoding error: {', '.join(found)}")
+        raise bad_request(f"strict decoding error: {', '.join(found[:MOST_WARNINGS])}")
     if how.validation == WARN:
         for sentence in found:
             how.warn(sentence)

@@ -18,9 +18,12 @@ from controller.choice.quantity import quantity as amount_of
 
 Json = dict[str, Any]
 
-_LABEL_NAME = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")
-_DNS_LABEL = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
-_DNS_NAME = re.compile(r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")
+# Each for `fullmatch`: "$" would let a name end in a new line.
+_LABEL_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_DNS_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+# Whoever sends more mistakes than anybody reads is told of the first ones.
+MOST_CAUSES = 100
 
 
 class Cause(msgspec.Struct, frozen=True):
@@ -59,27 +62,32 @@ class Report:
     def __init__(self) -> None:
         self.causes: list[Cause] = []
 
+    def add(self, cause: Cause) -> None:
+        """One more thing is wrong."""
+        if len(self.causes) < MOST_CAUSES:
+            self.causes.append(cause)
+
     def invalid(self, field: str, value: object, why: str) -> None:
         """The value is not a possible one."""
-        self.causes.append(Cause(field, "FieldValueInvalid", f"Invalid value: {_shown(value)}: {why}"))
+        self.add(Cause(field, "FieldValueInvalid", f"Invalid value: {_shown(value)}: {why}"))
 
     def required(self, field: str, why: str = "") -> None:
         """The field must be there."""
-        self.causes.append(Cause(field, "FieldValueRequired", f"Required value{': ' + why if why else ''}"))
+        self.add(Cause(field, "FieldValueRequired", f"Required value{': ' + why if why else ''}"))
 
     def unsupported(self, field: str, value: object, supported: Collection[str]) -> None:
         """The value is not among the known ones."""
         listed = ", ".join(json.dumps(one) for one in supported)
         message = f"Unsupported value: {_shown(value)}: supported values: {listed}"
-        self.causes.append(Cause(field, "FieldValueNotSupported", message))
+        self.add(Cause(field, "FieldValueNotSupported", message))
 
     def forbidden(self, field: str, why: str) -> None:
         """The field may not be set so."""
-        self.causes.append(Cause(field, "FieldValueForbidden", f"Forbidden: {why}"))
+        self.add(Cause(field, "FieldValueForbidden", f"Forbidden: {why}"))
 
     def duplicate(self, field: str, value: object) -> None:
         """The value is taken."""
-        self.causes.append(Cause(field, "FieldValueDuplicate", f"Duplicate value: {_shown(value)}"))
+        self.add(Cause(field, "FieldValueDuplicate", f"Duplicate value: {_shown(value)}"))
 
 
 Check = Callable[[object, str, Report], None]
@@ -170,7 +178,7 @@ def one_of(*supported: str) -> Check:
 
 def dns_label(value: object, field: str, report: Report) -> None:
     """A name of lower case letters, digits and dashes, of at most 63."""
-    if not isinstance(value, str) or not _DNS_LABEL.match(value):
+    if not isinstance(value, str) or not _DNS_LABEL.fullmatch(value):
         report.invalid(
             field, value, "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-'"
         )
@@ -178,7 +186,7 @@ def dns_label(value: object, field: str, report: Report) -> None:
 
 def dns_name(value: object, field: str, report: Report) -> None:
     """A name as dns_label, with dots, of at most 253."""
-    if not isinstance(value, str) or not _DNS_NAME.match(value) or ".." in value:
+    if not isinstance(value, str) or not _DNS_NAME.fullmatch(value) or ".." in value:
         why = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.'"
         report.invalid(field, value, why)
 
@@ -213,7 +221,7 @@ def texts_by_name(value: object, field: str, report: Report) -> None:
 def qualified_name(value: object, field: str, report: Report) -> None:
     """A name that may have a domain before it, as those of annotations and finalizers."""
     prefix, _, rest = str(value).rpartition("/")
-    if not _LABEL_NAME.match(rest) or (prefix and not _DNS_NAME.match(prefix)):
+    if not _LABEL_NAME.fullmatch(rest) or (prefix and not _DNS_NAME.fullmatch(prefix)):
         report.invalid(field, value, "name part must consist of alphanumeric characters, '-', '_' or '.'")
 
 
@@ -222,7 +230,7 @@ def labels(value: object, field: str, report: Report) -> None:
     texts_by_name(value, field, report)
     if isinstance(value, dict):
         for member in cast("Json", value).values():
-            if isinstance(member, str) and member and not _LABEL_NAME.match(member):
+            if isinstance(member, str) and member and not _LABEL_NAME.fullmatch(member):
                 report.invalid(field, member, "a valid label must be an empty string or alphanumeric, '-', '_' or '.'")
 
 

@@ -72,17 +72,18 @@ def _changed(old: object, value: object, shape: ValueShape, wire: Wire = PLAIN, 
                 below = _below(shape, name)
                 yield from _changed(held.get(name), member, below.shape, below.wire, (*at, f"f:{name}"))
         case list(), ValueForm.LIST if wire.keys:
+            former = _by_key(old, wire.keys)
             for member in cast("list[Any]", value):
                 key = _key(member, wire.keys)
-                was = value_at(old, (key,))
+                was = former.get(key)
                 if was != member:
                     yield (*at, key)
                     yield from _changed(was, member, shape.item or LOOSE, PLAIN, (*at, key))
         case list(), ValueForm.LIST if wire.is_set or wire.joins:
-            held = cast("list[Any]", old) if isinstance(old, list) else []
+            held = _texts(old)
             for member in cast("list[Any]", value):
-                if member not in held:
-                    yield (*at, f"v:{_compact(member)}")
+                if (text := _compact(member)) not in held:
+                    yield (*at, f"v:{text}")
         case _:
             yield at
 
@@ -98,52 +99,83 @@ def _key(member: object, keys: Sequence[str]) -> str:
     return "k:" + _compact({key: value for key, value in sorted(named.items()) if value is not None})
 
 
+def _by_key(members: object, keys: Sequence[str]) -> dict[str, Any]:
+    """The members of a list by their keys: clients choose how long lists are. The first of several counts."""
+    listed = cast("list[Any]", members) if isinstance(members, list) else []
+    return {_key(one, keys): one for one in reversed(listed)}
+
+
+def _texts(members: object) -> set[str]:
+    return {_compact(one) for one in cast("list[Any]", members)} if isinstance(members, list) else set()
+
+
 def _compact(value: object) -> str:
     """As Kubernetes writes it in a path."""
     return json.dumps(value, separators=(",", ":"), sort_keys=True)
 
 
-def value_at(value: Any, path: Path) -> Any:
-    """What is at a path; None for nothing. A member of a set is itself."""
-    for step in path:
-        if value is None:
-            return None
-        if step.startswith("f:"):
-            value = value.get(step[2:]) if isinstance(value, dict) else None
-        elif isinstance(value, list):
-            value = _find(cast("list[Any]", value), step)
-    return value
+def _nested(listed: Iterable[Path]) -> Json:
+    """Paths as a tree of steps, in which an empty step is the end of a path."""
+    tree: Json = {}
+    for path in listed:
+        at = tree
+        for step in path:
+            at = at.setdefault(step, {})
+        at[""] = {}
+    return tree
 
 
-def _find(members: list[Any], step: str) -> Any:
-    wanted = json.loads(step[2:])
-    if step.startswith("v:"):
-        return wanted if wanted in members else None
-    return next((one for one in members if _matches(one, wanted)), None)
+def values(value: Any, listed: Iterable[Path]) -> dict[Path, Any]:
+    """What is at each of these paths; None for nothing. A member of a set is itself."""
+    return dict(_values(value, _nested(listed), ()))
 
 
-def _matches(member: object, wanted: Json) -> bool:
-    if not isinstance(member, dict):
-        return False
-    held = cast("Json", member)
-    return all(held.get(key, "TCP" if key == "protocol" else None) == value for key, value in wanted.items())
+def _values(value: Any, tree: Json, at: Path) -> Iterator[tuple[Path, Any]]:
+    found = _members(value, tree)
+    for step, below in tree.items():
+        if step:
+            yield from _values(found.get(step), below, (*at, step))
+        else:
+            yield at, value
 
 
-def without(value: Any, path: Path) -> Any:
-    """The value without what is at a path."""
-    step, rest = path[0], path[1:]
-    if step.startswith("f:") and isinstance(value, dict):
-        held, name = cast("Json", value), step[2:]
-        if name not in held:
-            return held
-        if not rest:
-            return {key: member for key, member in held.items() if key != name}
-        return {**held, name: without(held[name], rest)}
-    if isinstance(value, list):
-        members, wanted = cast("list[Any]", value), json.loads(step[2:])
-        if not rest:
-            return [one for one in members if not (one == wanted if step.startswith("v:") else _matches(one, wanted))]
-        return [without(one, rest) if _matches(one, wanted) else one for one in members]
+def _members(value: object, tree: Json) -> dict[str, Any]:
+    """What is one step further, by those steps of a tree that lead to anything."""
+    if isinstance(value, dict):
+        return {step: member for name, member in cast("Json", value).items() if (step := f"f:{name}") in tree}
+    if not isinstance(value, list):
+        return {}
+    kinds = _kinds(tree)
+    found: dict[str, Any] = {}
+    for member in cast("list[Any]", value):
+        if (step := _step_to(member, tree, kinds)) is not None:
+            found.setdefault(step, member)
+    return found
+
+
+def _kinds(tree: Json) -> frozenset[tuple[str, ...]]:
+    """By which keys members of a list are named in a tree."""
+    return frozenset(tuple(json.loads(step[2:])) for step in tree if step.startswith("k:"))
+
+
+def _step_to(member: object, tree: Json, kinds: Iterable[tuple[str, ...]]) -> str | None:
+    steps = [f"v:{_compact(member)}", *(_key(member, keys) for keys in kinds)]
+    return next((step for step in steps if step in tree), None)
+
+
+def without(value: Any, listed: Iterable[Path]) -> Any:
+    """The value without what is at these paths."""
+    return _without(value, _nested(listed))
+
+
+def _without(value: Any, tree: Json) -> Any:
+    if isinstance(value, dict):
+        below = ((name, member, tree.get(f"f:{name}", {})) for name, member in cast("Json", value).items())
+        return {name: _without(member, steps) if steps else member for name, member, steps in below if "" not in steps}
+    if isinstance(value, list) and tree:
+        kinds = _kinds(tree)
+        found = ((one, tree.get(_step_to(one, tree, kinds) or "", {})) for one in cast("list[Any]", value))
+        return [_without(one, steps) if steps else one for one, steps in found if "" not in steps]
     return value
 
 
@@ -159,17 +191,18 @@ def merged(current: Any, applied: Any, shape: ValueShape, wire: Wire = PLAIN) ->
         case list(), list(), ValueForm.LIST if wire.keys:
             return _merged_lists(cast("list[Any]", current), cast("list[Any]", applied), shape.item or LOOSE, wire)
         case list(), list(), ValueForm.LIST if wire.is_set or wire.joins:
-            return [*current, *(one for one in applied if one not in current)]
+            there = _texts(current)
+            return [*current, *(one for one in applied if _compact(one) not in there)]
         case _:
             return applied
 
 
 def _merged_lists(current: list[Any], applied: list[Any], item: ValueShape, wire: Wire) -> list[Any]:
     over = list(current)
+    places = {_key(one, wire.keys): index for index, one in reversed([*enumerate(over)])}
     for one in applied:
-        key = _key(one, wire.keys)
-        at = next((index for index, old in enumerate(over) if _key(old, wire.keys) == key), None)
-        if at is None:
+        at = places.setdefault(_key(one, wire.keys), len(over))
+        if at == len(over):
             over.append(one)
         else:
             over[at] = merged(over[at], one, item)
@@ -191,22 +224,18 @@ def applied(
         if entry["manager"] == manager and entry["operation"] == APPLY and not entry.get("subresource"):
             before = held
             continue
-        disputed = {path for path in held & wanted if _differs(current, config, path)}
+        there, asked = values(current, held & wanted), values(config, held & wanted)
+        # That a list has a member is the same wish, whatever is in it.
+        disputed = {path for path in held & wanted if not path[-1].startswith("k:") and there[path] != asked[path]}
         conflicts += [Conflict(entry["manager"], entry["apiVersion"], path) for path in sorted(disputed)]
         others.append((entry, held - disputed if force else held))
     result = merged(current, config, shape)
-    kept = set[Path]().union(*(held for _, held in others))
-    # The deepest first: a member of a list goes after what was in it.
-    for path in sorted(before - wanted, key=len, reverse=True):
-        if not any(other[: len(path)] == path for other in kept | wanted):
-            result = without(result, path)
+    kept = wanted.union(*(held for _, held in others))
+    # What has something below it that somebody wants stays.
+    above = {path[:length] for path in kept for length in range(1, len(path) + 1)}
+    result = without(result, before - wanted - above)
     entry = _entry(manager, APPLY, version, now)
     return _with(result, [*others, (entry, wanted)]), [] if force else conflicts
-
-
-def _differs(current: Json, config: Json, path: Path) -> bool:
-    """Whether two want different things at a path. That a list has a member is the same wish, whatever is in it."""
-    return not path[-1].startswith("k:") and value_at(current, path) != value_at(config, path)
 
 
 def chosen(before: Json, wanted: Json, subresource: str = "") -> list[Json]:

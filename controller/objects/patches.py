@@ -16,6 +16,7 @@ from controller.objects.shapes import LOOSE, ValueShape
 DEEPEST = 64
 # kube-apiserver's own bounds: each copy may double what the next one copies.
 MOST_OPERATIONS, MOST_COPIED = 10_000, 3 << 20
+_GONE = object()
 
 
 def merge(target: object, patch: object, depth: int = 0) -> object:
@@ -47,9 +48,11 @@ def strategic(target: object, patch: object, shape: ValueShape, depth: int = 0) 
     for name, value in patch.items():
         if name.startswith("$deleteFromPrimitiveList/"):
             field = name.partition("/")[2]
-            merged[field] = [one for one in merged.get(field) or () if one not in value]
+            gone = {_bytes_of(one) for one in _listed(name, value)}
+            merged[field] = [one for one in _listed(field, merged.get(field) or []) if _bytes_of(one) not in gone]
         elif name == "$retainKeys":
-            merged = {field: kept for field, kept in merged.items() if field in value}
+            kept = {str(field) for field in _listed(name, value)}
+            merged = {field: member for field, member in merged.items() if field in kept}
         elif name.startswith("$"):
             continue  # the order of lists changes nothing here
         elif value is None:
@@ -68,27 +71,63 @@ def _member(target: object, value: object, shape: ValueShape, name: str, depth: 
         if key:
             return _lists(held, cast("list[Any]", value), key, below.item or LOOSE, depth)
         if field.wire.joins:
-            return [*held, *(one for one in cast("list[Any]", value) if one not in held)]
+            there = {_bytes_of(one) for one in held}
+            return [*held, *(one for one in cast("list[Any]", value) if _bytes_of(one) not in there)]
     return strategic(target, value, below, depth + 1)
 
 
 def _lists(target: list[Any], patch: list[Any], key: str, shape: ValueShape, depth: int) -> list[Any]:
-    merged = list(target)
+    """By an index: clients choose how long lists are, and others wait meanwhile."""
+    merged, places = list(target), _MemberPlaces(target, key)
     for one in patch:
         if isinstance(one, dict) and one.get("$patch") == "replace" and key not in one:
             return [other for other in patch if other is not one]
         if not isinstance(one, dict) or key not in one:
-            raise bad_request(f"map: {one} does not contain declared merge key: {key}")
+            raise bad_request(f"map: {str(one)[:300]} does not contain declared merge key: {key}")
         entry = cast("Json", one)
-        at = next((index for index, old in enumerate(merged) if old.get(key) == entry[key]), None)
+        at = places.of(entry[key])
         if entry.get("$patch") == "delete":
             if at is not None:
-                del merged[at]
+                merged[at] = _GONE
+                places.gone(entry[key])
         elif at is None:
+            places.add(entry[key], len(merged))
             merged.append(strategic({}, entry, shape, depth + 1))
         else:
             merged[at] = strategic(merged[at], entry, shape, depth + 1)
-    return merged
+    return [one for one in merged if one is not _GONE]
+
+
+class _MemberPlaces:
+    """Where members of a list are, by the value of their key; of several that share one, the first counts."""
+
+    def __init__(self, members: list[Any], key: str) -> None:
+        self._places: dict[bytes, list[int]] = {}
+        for index in reversed(range(len(members))):
+            member: Any = members[index]
+            if isinstance(member, dict):
+                self.add(cast("Json", member).get(key), index)
+
+    def add(self, value: object, index: int) -> None:
+        self._places.setdefault(_bytes_of(value), []).append(index)
+
+    def of(self, value: object) -> int | None:
+        there = self._places.get(_bytes_of(value))
+        return there[-1] if there else None
+
+    def gone(self, value: object) -> None:
+        self._places[_bytes_of(value)].pop()
+
+
+def _listed(name: str, value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise bad_request(f"{name[:300]} of a patch must be a list")
+    return cast("list[Any]", value)
+
+
+def _bytes_of(value: object) -> bytes:
+    """By which one value can be found among many."""
+    return msgspec.json.encode(value, order="deterministic")
 
 
 def json_patch(target: Json, operations: object) -> Json:
@@ -156,9 +195,15 @@ def _steps(path: str) -> list[str]:
     return [part.replace("~1", "/").replace("~0", "~") for part in path.split("/")[1:]]
 
 
+def _index(step: str) -> int:
+    if not step.isascii() or not step.isdecimal():
+        raise ValueError("a place in a list is a whole number from 0 on")
+    return int(step)
+
+
 def _get(document: Any, path: str) -> Any:
     for step in _steps(path):
-        document = document[int(step)] if isinstance(document, list) else document[step]
+        document = document[_index(step)] if isinstance(document, list) else document[step]
     return document
 
 
@@ -171,16 +216,16 @@ def _put(document: Json, path: str, value: object, *, insert: bool) -> None:
     parent, last = _parent(document, path)
     if isinstance(parent, list):
         if insert:
-            parent.insert(len(cast("list[Any]", parent)) if last == "-" else int(last), value)
+            parent.insert(len(cast("list[Any]", parent)) if last == "-" else _index(last), value)
         else:
-            parent[int(last)] = value
+            parent[_index(last)] = value
     else:
         parent[last] = value
 
 
 def _remove(document: Json, path: str) -> Any:
     parent, last = _parent(document, path)
-    return parent.pop(int(last) if isinstance(parent, list) else last)
+    return parent.pop(_index(last) if isinstance(parent, list) else last)
 
 
 def _not_too_deep(depth: int) -> None:

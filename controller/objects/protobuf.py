@@ -33,7 +33,8 @@ def decode(data: bytes, kinds: Mapping[str, type[Part]]) -> Json:
         version, kind = _text(named, 1), _text(named, 2)
         if kind in kinds:
             return {"apiVersion": version, "kind": kind, **_object(_last(envelope, 2), kinds[kind])}
-    except (IndexError, UnicodeDecodeError, ValueError, struct.error) as error:
+    # The last two are moments that no clock tells.
+    except (IndexError, UnicodeDecodeError, ValueError, struct.error, OverflowError, OSError) as error:
         raise bad_request("the body of the request is broken protobuf") from error
     fault = bad_request(f"{kind or 'this object'} cannot be read as protobuf here; send it as application/json")
     fault.reason = "UnsupportedMediaType"

@@ -10,40 +10,51 @@ from controller.objects.fields import Json, bad_request
 
 Matches = Callable[[Json], bool]
 
-_TERM = re.compile(r"^\s*([A-Za-z0-9][A-Za-z0-9._/-]*)\s*(==|=|!=)\s*([A-Za-z0-9._-]*)\s*$")
-_SET = re.compile(r"^\s*([A-Za-z0-9][A-Za-z0-9._/-]*)\s+(in|notin)\s+\(([^()]*)\)\s*$")
-_EXISTS = re.compile(r"^\s*(!?)\s*([A-Za-z0-9][A-Za-z0-9._/-]*)\s*$")
-_COMMA = re.compile(r",(?![^(]*\))")
+# Whoever lists or watches has every object matched with each of them.
+MOST_TERMS = 100
+# No two parts of these can take the same characters: what does not match costs no more than what does.
+_TERM = re.compile(r"([A-Za-z0-9][A-Za-z0-9._/-]*)\s*(==|=|!=)\s*([A-Za-z0-9._-]*)")
+_SET = re.compile(r"([A-Za-z0-9][A-Za-z0-9._/-]*)\s+(in|notin)\s+\(([^()]*)\)")
+_EXISTS = re.compile(r"(!?)\s*([A-Za-z0-9][A-Za-z0-9._/-]*)")
+# Commas within parentheses part no terms.
+_BETWEEN_COMMAS = re.compile(r"(?:\([^()]*\)?|[^,(])+")
 
 
 def labels(text: str) -> Matches:
     """What a labelSelector matches. Raises Fault for one that cannot be read."""
-    terms = [_label_term(term) for term in _COMMA.split(text) if term.strip()]
+    terms = [_label_term(term) for part in _BETWEEN_COMMAS.findall(text) if (term := part.strip())]
+    _few(terms)
     return lambda one: all(term(one["metadata"].get("labels") or {}) for term in terms)
 
 
 def _label_term(term: str) -> Callable[[Json], bool]:
-    if found := _TERM.match(term):
+    if found := _TERM.fullmatch(term):
         name, operator, value = found.groups()
         if operator == "!=":
             return lambda given: given.get(name) != value
         return lambda given: given.get(name) == value
-    if found := _SET.match(term):
+    if found := _SET.fullmatch(term):
         name, operator, listed = found.groups()
         values = {value.strip() for value in listed.split(",")}
         if operator == "notin":
             return lambda given: given.get(name) not in values
         return lambda given: given.get(name) in values
-    if found := _EXISTS.match(term):
+    if found := _EXISTS.fullmatch(term):
         absent, name = found.groups()
         return lambda given: (name in given) != bool(absent)
-    raise bad_request(f'unable to parse requirement: "{term}" is no label selector')
+    raise bad_request(f'unable to parse requirement: "{term[:300]}" is no label selector')
 
 
 def fields(text: str, supported: Sequence[str]) -> Matches:
     """What a fieldSelector matches, of the fields that a kind can be selected by. Raises Fault."""
     terms = [_field_term(term, supported) for term in text.split(",") if term.strip()]
+    _few(terms)
     return lambda one: all(term(one) for term in terms)
+
+
+def _few(terms: Sequence[Any]) -> None:
+    if len(terms) > MOST_TERMS:
+        raise bad_request(f"the selector has {len(terms)} terms, and may have {MOST_TERMS}")
 
 
 def _field_term(term: str, supported: Sequence[str]) -> Matches:

@@ -6,6 +6,7 @@ Pure.
 from __future__ import annotations
 
 import types
+from collections.abc import Iterator
 from functools import cache
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
@@ -82,27 +83,25 @@ def _shape(hint: Any) -> ValueShape:
     return ValueShape(_PLAIN[hint]) if hint in _PLAIN else LOOSE
 
 
-def unknown(value: object, shape: ValueShape, path: str = "") -> list[str]:
+def unknown(value: object, shape: ValueShape, path: str = "") -> Iterator[str]:
     """The paths of all fields that the shape does not have."""
-    found: list[str] = []
     match value, shape.form:
         case dict(), ValueForm.OBJECT:
             for name, member in value.items():
                 field = shape.fields.get(name)
                 below = f"{path}.{name}" if path else str(name)
                 if field is None:
-                    found.append(below)
+                    yield below
                 else:
-                    found += unknown(member, field.shape, below)
+                    yield from unknown(member, field.shape, below)
         case dict(), ValueForm.MAP:
             for name, member in value.items():
-                found += unknown(member, shape.item or LOOSE, f"{path}.{name}")
+                yield from unknown(member, shape.item or LOOSE, f"{path}.{name}")
         case list(), ValueForm.LIST:
             for index, member in enumerate(value):
-                found += unknown(member, shape.item or LOOSE, f"{path}[{index}]")
+                yield from unknown(member, shape.item or LOOSE, f"{path}[{index}]")
         case _:
             pass
-    return found
 
 
 def pruned(value: Any, shape: ValueShape, *, zeros: bool = False) -> Any:

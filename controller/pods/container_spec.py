@@ -40,17 +40,17 @@ POD_FIELDS = (
 RESOURCE_FIELDS = tuple(
     f"{kind}.{name}" for kind in ("limits", "requests") for name in ("cpu", "memory", "ephemeral-storage")
 )
-_KEYED_FIELD = re.compile(r"^metadata\.(labels|annotations)\['([^']+)'\]$")
-_ENV_NAME = re.compile(r"^[^=\0]+$")
+_KEYED_FIELD = re.compile(r"metadata\.(labels|annotations)\['([^']+)'\]")
+_ENV_NAME = re.compile(r"[^=\0]+")
 
 
 def _env_name(value: object, field: str, report: Report) -> None:
-    if not isinstance(value, str) or not _ENV_NAME.match(value):
+    if not isinstance(value, str) or not _ENV_NAME.fullmatch(value):
         report.invalid(field, value, "a valid environment variable name must not be empty or contain '='")
 
 
 def _pod_field(value: object, field: str, report: Report) -> None:
-    if not isinstance(value, str) or (value not in POD_FIELDS and not _KEYED_FIELD.match(value)):
+    if not isinstance(value, str) or (value not in POD_FIELDS and not _KEYED_FIELD.fullmatch(value)):
         report.unsupported(field, value, (*POD_FIELDS, "metadata.labels['name']", "metadata.annotations['name']"))
 
 
@@ -188,11 +188,11 @@ _TIMING: dict[str, Check] = {
     "terminationGracePeriodSeconds": integer(1, 2**31 - 1),
     "timeoutSeconds": integer(1, 2**31 - 1),
 }
-_TOKEN = re.compile(r"^[-A-Za-z0-9]+$")
+_TOKEN = re.compile(r"[-A-Za-z0-9]+")
 
 
 def _header_name(value: object, field: str, report: Report) -> None:
-    if not isinstance(value, str) or not _TOKEN.match(value):
+    if not isinstance(value, str) or not _TOKEN.fullmatch(value):
         report.invalid(field, value, "a valid HTTP header must consist of alphanumeric characters or '-'")
 
 

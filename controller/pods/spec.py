@@ -48,11 +48,11 @@ from controller.pods.container_spec import (
 from controller.pods.translate import MEMORY
 
 _NO_SCHEDULER = "every pod gets a cell of its own; there is nothing to schedule among"
-_SYSCTL = re.compile(r"^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$")
+_SYSCTL = re.compile(r"([a-z0-9]([-_a-z0-9]*[a-z0-9])?[./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?")
 
 
 def _sysctl_name(value: object, field: str, report: Report) -> None:
-    if not isinstance(value, str) or not _SYSCTL.match(value):
+    if not isinstance(value, str) or not _SYSCTL.fullmatch(value):
         report.invalid(field, value, "must be the name of a sysctl")
 
 

@@ -73,6 +73,19 @@ def test_whoever_changes_an_object_has_each_field_that_is_another_one_now(before
     shape = shape_of(Pod)
     written = managed.updated(before, after, shape, "me", "v1", "now")
     held = dict.fromkeys(managed.paths(after, shape))
-    differ = {one for one in held if managed.value_at(before, one) != managed.value_at(after, one)}
+    was, found = managed.values(before, held), managed.values(after, held)
+    differ = {one for one in held if was[one] != found[one]}
     entries = managed.entries_of(written)
     assert (entries[0][1] if entries else set()) == differ
+
+
+def test_a_container_that_its_manager_applies_no_more_is_gone() -> None:
+    shape = shape_of(Pod)
+    names: list[Json] = [{"name": name, "image": "i"} for name in ("web", "sidecar")]
+    pod: Json = {"metadata": {"name": "p"}, "spec": {"containers": names}}
+    both, _ = managed.applied({"metadata": {}}, pod, shape, "me", "v1", "now", force=False)
+    one, conflicts = managed.applied(
+        both, {**pod, "spec": {"containers": names[:1]}}, shape, "me", "v1", "later", force=False
+    )
+    assert conflicts == []
+    assert one["spec"] == {"containers": names[:1]}

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cellwire.faults import Fault, Kind
-from controller.api import requests, yaml_bodies
-from controller.objects import patches
+from controller.api import twice, yaml_bodies
+from controller.objects import admission, patches
+from controller.objects.fields import MOST_CAUSES, Json, Report, dns_label, dns_name, labels, qualified_name
 from controller.objects.schema.pods import Pod
 from controller.objects.shapes import shape_of
 
@@ -92,7 +93,7 @@ TWICE = """
 """
 
 
-@pytest.mark.parametrize("of", [lambda data: yaml_bodies.load(data).duplicates, requests.duplicates_of])
+@pytest.mark.parametrize("of", [lambda data: yaml_bodies.load(data).duplicates, twice.duplicates_of])
 def test_fields_that_come_twice_are_told_by_their_paths(of: Callable[[bytes], tuple[str, ...]]) -> None:
     inner = "spec.template.containers[1]"
     assert of(TWICE.encode()) == (
@@ -131,3 +132,77 @@ def test_patches_that_nest_without_end_are_refused() -> None:
     for patch in (lambda one: patches.merge({}, one), lambda one: patches.strategic({}, one, shape_of(Pod))):
         with pytest.raises(Fault, match="nested too deeply"):
             patch(nested(90))
+
+
+def test_many_fields_that_come_twice_under_long_names_are_few_and_short_when_told() -> None:
+    name = "k" * 50_000
+    members = ", ".join(f'"a{number}": 1, "a{number}": 1' for number in range(500))
+    in_yaml = yaml_bodies.load(f"? {name}\n: {{{members}}}\n".encode()).duplicates
+    for paths in (in_yaml, twice.duplicates_of(f'{{"{name}": {{{members}}}}}'.encode())):
+        assert len(paths) == admission.MOST_WARNINGS
+        assert sum(map(len, paths)) < 30_000
+
+
+def test_warnings_are_no_more_and_no_longer_than_headers_can_be() -> None:
+    how = admission.How()
+    for number in range(1000):
+        how.warn(f"{number} {'x' * 10_000}")
+    assert len(how.warnings) == admission.MOST_WARNINGS
+    assert max(map(len, how.warnings)) <= admission.LONGEST_WARNING + 1
+
+
+def test_of_more_mistakes_than_anybody_reads_the_first_ones_are_told() -> None:
+    report = Report()
+    labels({f"!{number}": "x" for number in range(10_000)}, "metadata.labels", report)
+    assert len(report.causes) == MOST_CAUSES
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        {"metadata": {"$deleteFromPrimitiveList/finalizers": 5}},
+        {"metadata": {"$deleteFromPrimitiveList/name": ["a"]}},
+        {"metadata": {"$retainKeys": 5}},
+    ],
+)
+def test_directives_of_a_patch_that_are_no_lists_are_refused(patch: Json) -> None:
+    with pytest.raises(Fault, match="must be a list") as refused:
+        patches.strategic({"metadata": {"name": "x"}}, patch, shape_of(Pod))
+    assert refused.value.kind is Kind.INVALID
+
+
+def test_members_of_a_list_keep_their_places_when_some_are_patched() -> None:
+    ports = [{"containerPort": 1, "protocol": "UDP"}, {"containerPort": 2}, {"containerPort": 1}]
+    pod: Json = {"spec": {"containers": [{"name": "a", "ports": ports}, {"name": "b"}, {"name": "c"}]}}
+    patch: Json = {
+        "spec": {
+            "containers": [
+                {"name": "b", "$patch": "delete"},
+                {"name": "a", "ports": [{"containerPort": 1, "name": "x"}]},
+                {"name": "d"},
+                {"name": "b", "image": "i"},
+            ]
+        }
+    }
+    merged = cast("Json", patches.strategic(pod, patch, shape_of(Pod)))
+    assert merged["spec"]["containers"] == [
+        {"name": "a", "ports": [{"containerPort": 1, "protocol": "UDP", "name": "x"}, *ports[1:]]},
+        {"name": "c"},
+        {"name": "d"},
+        {"name": "b", "image": "i"},
+    ]
+
+
+def test_a_place_in_a_list_is_a_number_from_its_beginning_on() -> None:
+    for place in ("-1", " 0", "1_0", "\N{ARABIC-INDIC DIGIT ONE}"):
+        with pytest.raises(Fault, match="cannot be applied"):
+            patches.json_patch({"a": [1, 2]}, [{"op": "remove", "path": f"/a/{place}"}])
+
+
+@pytest.mark.parametrize("name", ["x\n", "x\r", "\nx", "x\x1b[31m", "x\0"])
+@pytest.mark.parametrize("check", [dns_name, dns_label, qualified_name])
+def test_no_name_has_a_character_that_cannot_be_seen(check: Callable[[object, str, Report], None], name: str) -> None:
+    report = Report()
+    check(name, "metadata.name", report)
+    labels({"a": name}, "metadata.labels", report)
+    assert len(report.causes) == 2

@@ -88,6 +88,7 @@ def test_a_pod_being_deleted_is_terminating() -> None:
         ("tier notin (a)", True),
         ("app notin (x)", False),
         ("app", True),
+        (" app = x , ! tier,, app in ( x , y ) ", True),
     ],
 )
 def test_label_selectors(text: str, matches: bool) -> None:
@@ -98,6 +99,13 @@ def test_label_selectors(text: str, matches: bool) -> None:
 def test_label_selectors_that_make_no_sense_are_bad_requests(text: str) -> None:
     with pytest.raises(Fault, match="requirement"):
         selectors.labels(text)
+
+
+def test_selectors_have_no_more_terms_than_are_looked_at_in_time() -> None:
+    assert selectors.labels(",".join(["!tier"] * selectors.MOST_TERMS))(pod())
+    for many in (",".join(["!tier"] * 1000), "," * 1000 + ",".join(["a=b"] * 101)):
+        with pytest.raises(Fault, match="and may have 100"):
+            selectors.labels(many)
 
 
 def test_field_selectors_know_their_fields() -> None:
@@ -127,6 +135,17 @@ def test_json_patches_apply_and_refuse_in_words() -> None:
 def test_broken_protobuf_is_a_bad_request_and_never_a_crash(data: bytes) -> None:
     with pytest.raises(Fault):
         protobuf.decode(b"k8s\x00" + data, KINDS)
+
+
+@pytest.mark.parametrize("seconds", [1 << 40, 1 << 62, (1 << 64) - (1 << 60)])
+def test_a_moment_that_no_clock_tells_is_a_bad_request(seconds: int) -> None:
+    digits = [seconds >> shift & 0x7F for shift in range(0, 63, 7)]
+    moment = bytes([8, *(digit | 0x80 for digit in digits), seconds >> 63])
+    metadata = bytes([8 << 3 | 2, len(moment)]) + moment
+    pod = bytes([1 << 3 | 2, len(metadata)]) + metadata
+    envelope = bytes([10, 9, 10, 2]) + b"v1" + bytes([18, 3]) + b"Pod" + bytes([18, len(pod)]) + pod
+    with pytest.raises(Fault, match="broken protobuf"):
+        protobuf.decode(b"k8s\x00" + envelope, KINDS)
 
 
 JSON = st.recursive(
