@@ -220,122 +220,54 @@ def _daemon_set(one: Json, now: float) -> list[Any]:
     return [name_of(one), *counts, chosen, age_of(one, now), *_template(one)]
 
 
-_MODES: dict[str, str] = {
-    "ReadWriteOnce": "RWO",
-    "ReadOnlyMany": "ROX",
-    "ReadWriteMany": "RWX",
-    "ReadWriteOncePod": "RWOP",
-}
-
-
-def _modes(spec: Json) -> str:
-    modes: list[str] = spec.get("accessModes") or []
-    return ",".join(_MODES.get(mode) or mode for mode in modes)
-
-
-def _volume_phase(one: Json, usual: str) -> str:
-    """How a claim or a volume is; one that only its user keeps is on its way out."""
-    ending = one["metadata"].get("deletionTimestamp")
-    return "Terminating" if ending else (one.get("status") or {}).get("phase", usual)
-
-
-def _claim(one: Json, now: float) -> list[Any]:
-    spec, status = one.get("spec") or {}, one.get("status") or {}
-    capacity = (status.get("capacity") or {}).get("storage", "")
-    bound = status.get("phase") == "Bound"
-    place = [spec.get("volumeName", ""), capacity, _modes(spec) if bound else "", spec.get("storageClassName", "")]
-    return [name_of(one), _volume_phase(one, "Pending"), *place, age_of(one, now)]
-
-
-def _volume(one: Json, now: float) -> list[Any]:
-    spec = one.get("spec") or {}
-    held: Json = spec.get("claimRef") or {}
-    claim = f"{held.get('namespace', '')}/{held.get('name', '')}" if held else ""
-    size = (spec.get("capacity") or {}).get("storage", "")
-    policy = spec.get("persistentVolumeReclaimPolicy", "")
-    state = [_modes(spec), policy, _volume_phase(one, ""), claim, spec.get("storageClassName", "")]
-    return [name_of(one), size, *state, age_of(one, now)]
-
-
-def _ingress(one: Json, now: float) -> list[Any]:
-    spec: Json = one.get("spec") or {}
-    hosts = ",".join(rule["host"] for rule in spec.get("rules") or () if rule.get("host")) or "*"
-    ports = "80, 443" if spec.get("tls") else "80"
-    return [name_of(one), spec.get("ingressClassName") or NONE, hosts, "", ports, age_of(one, now)]
-
-
-def _autoscaler(one: Json, now: float) -> list[Any]:
-    spec: Json = one.get("spec") or {}
-    target: Json = spec.get("scaleTargetRef") or {}
-    bounds = [spec.get("minReplicas", 1), spec.get("maxReplicas"), (one.get("status") or {}).get("currentReplicas", 0)]
-    return [name_of(one), f"{target.get('kind')}/{target.get('name')}", *bounds, age_of(one, now)]
-
-
-def _class(one: Json, now: float) -> list[Any]:
-    return [name_of(one), one.get("provisioner", ""), one.get("reclaimPolicy", "Delete"), age_of(one, now)]
-
-
 def _lease(one: Json, now: float) -> list[Any]:
     return [name_of(one), (one.get("spec") or {}).get("holderIdentity", ""), age_of(one, now)]
 
 
-def _columns(*names: str) -> tuple[Column, ...]:
+def columns(*names: str) -> tuple[Column, ...]:
+    """Columns of these names, of the plain kind."""
     return tuple(Column(name) for name in names)
 
 
 OBJECTS = {
-    "configmaps": Table(_columns("Name", "Data", "Age"), _counted("data", "binaryData")),
-    "secrets": Table(_columns("Name", "Type", "Data", "Age"), _secret),
-    "serviceaccounts": Table(_columns("Name", "Secrets", "Age"), _counted("secrets")),
+    "configmaps": Table(columns("Name", "Data", "Age"), _counted("data", "binaryData")),
+    "secrets": Table(columns("Name", "Type", "Data", "Age"), _secret),
+    "serviceaccounts": PLAIN,
     "services": Table(
         (
-            *_columns("Name", "Type", "Cluster-IP", "External-IP", "Port(s)", "Age"),
+            *columns("Name", "Type", "Cluster-IP", "External-IP", "Port(s)", "Age"),
             Column("Selector", wide=True),
         ),
         _service,
     ),
-    "endpoints": Table(_columns("Name", "Endpoints", "Age"), _endpoints),
-    "endpointslices.discovery.k8s.io": Table(_columns("Name", "AddressType", "Ports", "Endpoints", "Age"), _slice),
-    "resourcequotas": Table(_columns("Name", "Request", "Limit", "Age"), _quota),
+    "endpoints": Table(columns("Name", "Endpoints", "Age"), _endpoints),
+    "endpointslices.discovery.k8s.io": Table(columns("Name", "AddressType", "Ports", "Endpoints", "Age"), _slice),
+    "resourcequotas": Table(columns("Name", "Request", "Limit", "Age"), _quota),
     "poddisruptionbudgets.policy": Table(
-        _columns("Name", "Min Available", "Max Unavailable", "Allowed Disruptions", "Age"), _budget
+        columns("Name", "Min Available", "Max Unavailable", "Allowed Disruptions", "Age"), _budget
     ),
-    "networkpolicies.networking.k8s.io": Table(_columns("Name", "Pod-Selector", "Age"), _policy),
-    "pods.metrics.k8s.io": Table(_columns("Name", "CPU", "Memory", "Window"), _pod_metrics),
-    "nodes.metrics.k8s.io": Table(_columns("Name", "CPU", "Memory", "Window"), _node_metrics),
-    "deployments.apps": Table(
-        (*_columns("Name", "Ready", "Up-to-date", "Available", "Age"), *_CONTAINERS), _deployment
-    ),
-    "replicasets.apps": Table((*_columns("Name", "Desired", "Current", "Ready", "Age"), *_CONTAINERS), _replica_set),
+    "networkpolicies.networking.k8s.io": Table(columns("Name", "Pod-Selector", "Age"), _policy),
+    "pods.metrics.k8s.io": Table(columns("Name", "CPU", "Memory", "Window"), _pod_metrics),
+    "nodes.metrics.k8s.io": Table(columns("Name", "CPU", "Memory", "Window"), _node_metrics),
+    "deployments.apps": Table((*columns("Name", "Ready", "Up-to-date", "Available", "Age"), *_CONTAINERS), _deployment),
+    "replicasets.apps": Table((*columns("Name", "Desired", "Current", "Ready", "Age"), *_CONTAINERS), _replica_set),
     "replicationcontrollers": Table(
-        (*_columns("Name", "Desired", "Current", "Ready", "Age"), *_CONTAINERS), _controller
+        (*columns("Name", "Desired", "Current", "Ready", "Age"), *_CONTAINERS), _controller
     ),
     "daemonsets.apps": Table(
         (
-            *_columns("Name", "Desired", "Current", "Ready", "Up-to-date", "Available", "Node Selector", "Age"),
+            *columns("Name", "Desired", "Current", "Ready", "Up-to-date", "Available", "Node Selector", "Age"),
             *_CONTAINERS,
         ),
         _daemon_set,
     ),
-    "persistentvolumeclaims": Table(
-        _columns("Name", "Status", "Volume", "Capacity", "Access Modes", "StorageClass", "Age"), _claim
-    ),
-    "persistentvolumes": Table(
-        _columns("Name", "Capacity", "Access Modes", "Reclaim Policy", "Status", "Claim", "StorageClass", "Age"),
-        _volume,
-    ),
-    "storageclasses.storage.k8s.io": Table(_columns("Name", "Provisioner", "ReclaimPolicy", "Age"), _class),
-    "ingresses.networking.k8s.io": Table(_columns("Name", "Class", "Hosts", "Address", "Ports", "Age"), _ingress),
-    "horizontalpodautoscalers.autoscaling": Table(
-        _columns("Name", "Reference", "MinPods", "MaxPods", "Replicas", "Age"), _autoscaler
-    ),
-    "leases.coordination.k8s.io": Table(_columns("Name", "Holder", "Age"), _lease),
-    "controllerrevisions.apps": Table(_columns("Name", "Controller", "Revision", "Age"), _controller_revision),
-    "statefulsets.apps": Table((*_columns("Name", "Ready", "Age"), *_CONTAINERS[:2]), _stateful_set),
-    "jobs.batch": Table((*_columns("Name", "Status", "Completions", "Duration", "Age"), *_CONTAINERS), _job),
+    "leases.coordination.k8s.io": Table(columns("Name", "Holder", "Age"), _lease),
+    "controllerrevisions.apps": Table(columns("Name", "Controller", "Revision", "Age"), _controller_revision),
+    "statefulsets.apps": Table((*columns("Name", "Ready", "Age"), *_CONTAINERS[:2]), _stateful_set),
+    "jobs.batch": Table((*columns("Name", "Status", "Completions", "Duration", "Age"), *_CONTAINERS), _job),
     "cronjobs.batch": Table(
         (
-            *_columns("Name", "Schedule", "Timezone", "Suspend", "Active", "Last Schedule", "Age"),
+            *columns("Name", "Schedule", "Timezone", "Suspend", "Active", "Last Schedule", "Age"),
             *_CONTAINERS,
         ),
         _cron_job,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from controller.api.columns import OBJECTS, PLAIN
+from controller.api.columns_kept import KEPT_OBJECTS
 from controller.api.printing import NONE, Column, Table, table
 from controller.model.cost import dollars
 from controller.objects.fields import Json
@@ -137,6 +138,7 @@ def _node(node: Json, now: float) -> list[Any]:
 
 TABLES: dict[str, Table] = {
     **OBJECTS,
+    **KEPT_OBJECTS,
     "events": Table(
         (
             Column("Last Seen"),

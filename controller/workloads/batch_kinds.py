@@ -52,7 +52,7 @@ def _own_pods(spec: Json, field: str, report: Report) -> None:
     # What the server shows of another job may be sent again, as a job of its own.
     labels: Json = (spec.get("selector") or {}).get("matchLabels") or {}
     if spec.get("selector") and (
-        (spec["selector"].get("matchExpressions")) or not {*labels} <= {_UID, "controller-uid"}
+        (spec["selector"].get("matchExpressions")) or not {*labels} <= {_UID, _NAME, "controller-uid", "job-name"}
     ):
         report.invalid(f"{field}.selector", spec["selector"], "`selector` not auto-generated")
 

@@ -10,6 +10,7 @@ from controller.objects.timestamps import seconds_of
 from controller.workloads.steps import (
     Create,
     Delete,
+    Mark,
     Plan,
     ScaleReplicaSet,
     Step,
@@ -23,6 +24,8 @@ from controller.workloads.steps import (
 
 REVISION = "deployment.kubernetes.io/revision"
 HASH = "pod-template-hash"
+# Of digits: anybody may write the annotation.
+LONGEST_NUMBER = 19
 _OWN = (REVISION, "kubectl.kubernetes.io/last-applied-configuration")
 
 
@@ -60,9 +63,10 @@ def _newest_active(sets: Sequence[Json]) -> Json | None:
     return next((each for each in reversed(sets) if each["spec"].get("replicas")), None)
 
 
-def revision_of(replica_set: Json) -> int:
-    """The number of a replica set's template in its deployment's history."""
-    return int((replica_set["metadata"].get("annotations") or {}).get(REVISION, 0))
+def revision_of(one: Json) -> int:
+    """The number of a replica set's template in its deployment's history, or of a deployment's own; 0 for none."""
+    text = str((one["metadata"].get("annotations") or {}).get(REVISION, ""))
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < LONGEST_NUMBER else 0
 
 
 def _bare(template: Json) -> Json:
@@ -110,10 +114,12 @@ def _revised(new: Json, one: Json, mine: Sequence[Json]) -> list[Step]:
     """A template that is wanted again, by a rollback, is the newest revision."""
     latest = max(revision_of(each) for each in mine)
     number = revision_of(new) if revision_of(new) == latest else latest + 1
+    # kubectl reads it to wait for a revision.
+    steps: list[Step] = [] if revision_of(one) == number else [Mark(REVISION, str(number))]
     wanted = _annotations(one, number)
-    if (new["metadata"].get("annotations") or {}) == wanted:
-        return []
-    return [ScaleReplicaSet(new["metadata"]["name"], int(new["spec"].get("replicas", 0)), wanted)]
+    if (new["metadata"].get("annotations") or {}) != wanted:
+        steps.append(ScaleReplicaSet(new["metadata"]["name"], int(new["spec"].get("replicas", 0)), wanted))
+    return steps
 
 
 def _sum(sets: Sequence[Json], field: str) -> int:

@@ -31,7 +31,7 @@ from controller.workloads import (
     revisions,
     stateful_sets,
 )
-from controller.workloads.steps import Create, Delete, Plan, Renumber, ScaleReplicaSet, Step, Tell, earliest
+from controller.workloads.steps import Create, Delete, Mark, Plan, Renumber, ScaleReplicaSet, Step, Tell, earliest
 
 log = structlog.get_logger()
 # Changes come in swarms; one pass takes what came within this.
@@ -155,7 +155,7 @@ class _Workloads:
             if planned.status is not None and planned.status != one.get("status"):
                 await self._tell_status(resource, one, planned.status)
             for step in planned.steps:
-                await self._do(one, step)
+                await self._do(resource, one, step)
         except Fault as fault:
             if fault.kind is Kind.NOT_FOUND:
                 return now  # it went meanwhile
@@ -181,7 +181,7 @@ class _Workloads:
 
         await self._library.keeper(resource).change(metadata["namespace"], metadata["name"], change)
 
-    async def _do(self, one: Json, step: Step) -> None:
+    async def _do(self, own: Resource, one: Json, step: Step) -> None:
         namespace, how = one["metadata"]["namespace"], How(manager=MANAGER)
         match step:
             case Create(key, wanted):
@@ -205,6 +205,11 @@ class _Workloads:
                 await self._library.change(
                     resource, namespace, name, lambda before: {**before, "revision": number}, how
                 )
+            case Mark(name, text):
+                metadata, mark = one["metadata"], {name: text}
+                await self._library.keeper(own).change(
+                    metadata["namespace"], metadata["name"], lambda before: _marked(before, metadata["uid"], mark)
+                )
             case Tell(reason, message, warning):
                 (self._teller.warning if warning else self._teller.normal)(one, reason, message)
 
@@ -217,6 +222,13 @@ class _Workloads:
         else:
             said = f"Created {resource.kind.lower()}: {made['metadata']['name']}"
             self._teller.normal(one, "SuccessfulCreate", said)
+
+
+def _marked(before: Json, uid: str, marks: Mapping[str, str]) -> Json:
+    metadata: Json = before["metadata"]
+    if metadata["uid"] != uid:
+        return before
+    return {**before, "metadata": {**metadata, "annotations": {**(metadata.get("annotations") or {}), **marks}}}
 
 
 def _scaled(before: Json, replicas: int, annotations: Mapping[str, str]) -> Json:

@@ -50,6 +50,13 @@ class Renumber(msgspec.Struct, frozen=True):
     number: int
 
 
+class Mark(msgspec.Struct, frozen=True):
+    """Give the object that is planned for an annotation."""
+
+    name: str
+    text: str
+
+
 class Tell(msgspec.Struct, frozen=True):
     """An event of the object that is planned for."""
 
@@ -58,7 +65,7 @@ class Tell(msgspec.Struct, frozen=True):
     warning: bool = False
 
 
-Step = Create | Delete | ScaleReplicaSet | Renumber | Tell
+Step = Create | Delete | ScaleReplicaSet | Renumber | Mark | Tell
 
 
 class Plan(msgspec.Struct, frozen=True):

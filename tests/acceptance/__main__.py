@@ -78,7 +78,9 @@ def judged(one: Json, file: str) -> Answer:
     else:
         told = [unserved.sentence(row, "…") for row in unserved.KINDS if row.kind == kind]
         own = "." not in version.partition("/")[0] or version.partition("/")[0].endswith(".k8s.io")
-        outcome = REFUSED if told or own else FOREIGN
+        # A kind that is served, under a version that it has nowhere.
+        nowhere = own and not told and any(each.kind == kind for each in KEPT)
+        outcome = INVALID if nowhere else REFUSED if told or own else FOREIGN
         return Answer(file, kind, name, outcome, tuple(told or [f"{version} {kind}"]), ())
     how = admission.How(warnings=[])
     # JSON as kubectl sends it: dates and numbers of YAML as they are there.

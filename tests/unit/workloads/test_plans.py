@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from controller.objects.timestamps import timestamp
 from controller.workloads import deployments, jobs, replica_sets, stateful_sets
-from controller.workloads.steps import BURST, Create, Delete, Plan, Renumber, ScaleReplicaSet
+from controller.workloads.steps import BURST, Create, Delete, Mark, Plan, Renumber, ScaleReplicaSet
 
 Json = dict[str, Any]
 NOW = 1_000_000.0
@@ -53,6 +53,8 @@ class World:
                         found["metadata"]["annotations"] = dict(annotations)
                 case Renumber(name, number):
                     self.objects[REVISIONS][name]["revision"] = number
+                case Mark(name, text):
+                    one["metadata"].setdefault("annotations", {})[name] = text
                 case _:
                     pass
 
@@ -145,6 +147,11 @@ def test_a_template_that_is_wanted_again_is_the_newest_revision() -> None:
     sets = world.objects["replicasets.apps"].values()
     by_image = {one["spec"]["template"]["spec"]["containers"][0]["image"]: deployments.revision_of(one) for one in sets}
     assert by_image == {"i:1": 3, "i:2": 2}
+    # kubectl rollout status --revision reads it there.
+    assert deployment["metadata"]["annotations"] == {deployments.REVISION: "3"}
+    deployment["metadata"]["annotations"] = {deployments.REVISION: "somebody's"}
+    settle(world, deployment)
+    assert deployment["metadata"]["annotations"] == {deployments.REVISION: "3"}
 
 
 def job(**spec: Any) -> Json:
