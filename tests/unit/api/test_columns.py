@@ -20,6 +20,7 @@ QUEUE: Json = {"external": {"metric": {"name": "q"}, "target": {"type": "Average
 def printed(key: str, one: Json) -> dict[str, Any]:
     """The cells of one object by the names of their columns; wide ones are written in lower case."""
     full: Json = {
+        "kind": key,
         "metadata": {"name": "x", "creationTimestamp": "2026-11-29T10:00:00Z", **one.pop("metadata", {})},
         **one,
     }
