@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -50,6 +51,9 @@ async def test_a_pod_lives_and_dies_as_kubectl_expects(tmp_path: Path) -> None:
         status, _, _ = await controller.kubectl_raw("exec", "web", "--", "sh", "-c", "exit 7")
         assert status == 7
         (cell,) = await controller.cells()
+        config = str(controller.folder / "controller.toml")
+        (printed,) = json.loads(await controller.run("cells", "--json", "--config", config))
+        assert (printed["name"], printed["pod"]) == (cell["name"], cell["pod"])
         (agent,) = processes_of(controller, cell["instance"], "cellagent")[:1]
         assert listening(agent) == [], "a cell opens no port"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import secrets
 import signal
@@ -14,6 +13,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import aiohttp
 
 from controller.clouds.local.local_settings import LocalSettings
 from controller.clouds.local.sweep import Leftovers, leftovers, sweep
@@ -110,8 +111,14 @@ class Controller:
         return process.returncode or 0, output.decode(), errors.decode()
 
     async def cells(self) -> list[dict[str, Any]]:
-        """`chinampa cells --json`."""
-        return json.loads(await self.run("cells", "--json", "--config", str(self.folder / "controller.toml")))
+        """What `chinampa cells --json` prints, asked as it asks, without a process for each look."""
+        connector = aiohttp.UnixConnector(str(self.folder / "state" / "admin.sock"))
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.get("http://controller/cells") as reply,
+        ):
+            assert reply.status == 200, await reply.text()
+            return await reply.json()
 
     async def run(self, *arguments: str, ends: int = 0) -> str:
         """Run `chinampa`; its output."""
