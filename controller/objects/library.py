@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
+import msgspec
 import structlog
 
 from cellwire.faults import Fault, Kind
@@ -27,6 +28,7 @@ from controller.objects.sealing import Sealing
 from controller.objects.stored import Change, Ending, Keeper, ObjectStore
 from controller.objects.timestamps import timestamp
 from controller.store.record_store import Store
+from hostkit.tasks import Finishing
 
 log = structlog.get_logger()
 AGAIN = 5.0
@@ -39,10 +41,13 @@ Guard = Callable[[Resource, str, Json, How], None]
 class Library:
     """All objects."""
 
-    def __init__(self, store: Store, revisions: RevisionCounter, now: Callable[[], float]) -> None:
+    def __init__(
+        self, store: Store, revisions: RevisionCounter, finishing: Finishing, now: Callable[[], float]
+    ) -> None:
         self.store = store
         self.revisions = revisions
         self.now = now
+        self._finishing = finishing
         self.guards: list[Guard] = []
         self._resources: dict[str, Resource] = {}
         self._keepers: dict[str, Keeper] = {}
@@ -104,10 +109,14 @@ class Library:
         if place in coming:
             raise Fault(Kind.EXISTS, f'{resource.key} "{metadata["name"]}"', "already exists")
         coming[place] = one
-        try:
-            return await self.keeper(resource).create(one)
-        finally:
-            coming.pop(place, None)
+
+        async def kept() -> Json:
+            try:
+                return await self.keeper(resource).create(one)
+            finally:
+                coming.pop(place, None)
+
+        return await self._finishing.done(kept())
 
     def there(self, resource: Resource, namespace: str) -> list[Json]:
         """The objects of a kind in a namespace, those too that are being written just now."""
@@ -184,7 +193,7 @@ class Library:
     async def _changed(self, resource: Resource, namespace: str, name: str, change: Change, how: How) -> Json:
         if how.dry_run:
             return change(self.find(resource, namespace, name))
-        return await self.keeper(resource).change(namespace, name, change)
+        return await self._finishing.done(self.keeper(resource).change(namespace, name, change))
 
     async def delete(
         self, resource: Resource, namespace: str, name: str, ending: Ending, how: How, wanted: Json | None = None
@@ -192,10 +201,15 @@ class Library:
         """Delete an object, or begin to; `wanted` are preconditions. Raises Fault NOT_FOUND, DENIED and Conflict."""
         found = self.find(resource, namespace, name)
         conditions = wanted or {}
-        admission.preconditions(resource, found, conditions.get("uid"), conditions.get("resourceVersion"))
+
+        def still(one: Json) -> None:
+            admission.preconditions(resource, one, conditions.get("uid"), conditions.get("resourceVersion"))
+
+        still(found)
         if how.dry_run:
             return found
-        return await self.keeper(resource).end(namespace, name, ending)
+        ending = msgspec.structs.replace(ending, still=still)
+        return await self._finishing.done(self.keeper(resource).end(namespace, name, ending))
 
     def everything(self, namespace: str = "") -> Iterator[tuple[Resource, Json]]:
         """All objects that can be deleted, or those of a namespace."""
@@ -238,7 +252,8 @@ async def running(
 ) -> AsyncGenerator[Library]:
     """Keep all objects of these kinds, those of an earlier life too; who keeps others says so by `keep`."""
     revisions = RevisionCounter(int(now() * 1000))
-    library = Library(store, revisions, now)
+    tasks = asyncio.TaskGroup()
+    library = Library(store, revisions, Finishing(tasks), now)
     namespaces = Namespaces(store, revisions, now)
     library.keep(NAMESPACES, namespaces)
     for resource in resources:
@@ -246,7 +261,7 @@ async def running(
         await stored.load()
         library.keep(resource, stored)
     await namespaces.load()
-    async with asyncio.TaskGroup() as tasks:
+    async with tasks:
         work = [tasks.create_task(_furnish(library)), tasks.create_task(_keep_tidy(library, namespaces))]
         try:
             yield library
@@ -296,14 +311,20 @@ def _concerning(library: Library, since: int) -> bool:
         return True  # so much happened that it is not known any more what
 
 
-def _stands(planned: Json, now: Json | None) -> bool:
-    """Whether an object is in the case that its step was planned for; what took it out of that has a pass follow."""
-    if now is None:
-        return False
+def _stands(planned: Json, now: Json) -> None:
+    """Raises Fault NOT_FOUND for an object that is not in the case that its step was planned for any more; what took it
+    out of that has a pass follow.
+    """
     before, after = planned["metadata"], now["metadata"]
     ending = bool(after.get("deletionTimestamp"))
     same = before["uid"] == after["uid"] and _owners(planned) == _owners(now)
-    return same and (not ending or before.get("finalizers") == after.get("finalizers"))
+    if not same or (ending and before.get("finalizers") != after.get("finalizers")):
+        raise Fault(Kind.NOT_FOUND, f'"{after["name"]}"', "it is another than when its collection was planned")
+
+
+def _released(planned: Json, now: Json) -> Json:
+    _stands(planned, now)
+    return collecting.released(now)
 
 
 def _owners(one: Json | None) -> list[Json]:
@@ -319,14 +340,13 @@ async def _tidy(library: Library, namespaces: Namespaces) -> None:
         resource = by_key[step.key]
         keeper = library.keeper(resource)
         place = step.namespace, step.name
-        if step.what in {"delete", "release"} and not _stands(planned[step.key, *place], keeper.objects.get(*place)):
-            continue
         try:
             match step.what:
                 case "delete":
-                    await keeper.end(step.namespace, step.name, Ending(policy=step.policy))
+                    still = partial(_stands, planned[step.key, *place])
+                    await keeper.end(*place, Ending(policy=step.policy, still=still))
                 case "release":
-                    await keeper.change(step.namespace, step.name, collecting.released)
+                    await keeper.change(*place, partial(_released, planned[step.key, *place]))
                 case "disown":
                     await keeper.change(step.namespace, step.name, partial(collecting.disowned, uid=step.owner))
                 case _:

@@ -62,6 +62,7 @@ class Namespaces:
             raise Fault(Kind.DENIED, f'namespaces "{name}"', "this namespace may not be deleted")
         async with self._objects.turn("", name):
             found = self.find(name)
+            ending.still(found)
             if found["status"]["phase"] == "Terminating":
                 return found
             metadata = {**found["metadata"], "deletionTimestamp": timestamp(self._now())}

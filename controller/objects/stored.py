@@ -21,13 +21,19 @@ Change = Callable[[Json], Json]
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
 
 
+def whatever(_one: Json) -> None:
+    """It does not matter how the object is by now."""
+
+
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """How an object is to be deleted: within so many seconds (its own grace for None), and what becomes of what it
-    owns: "Background", "Foreground" or "Orphan".
+    owns: "Background", "Foreground" or "Orphan". `still` raises Fault where the object is not the one that is meant: it
+    is asked when nobody else can change the object any more.
     """
 
     grace: int | None = None
     policy: str = "Background"
+    still: Callable[[Json], None] = whatever
 
 
 def kept_by(metadata: Json, ending: Ending) -> list[str]:
@@ -53,7 +59,7 @@ class Keeper(Protocol):
         ...
 
     async def end(self, namespace: str, name: str, ending: Ending) -> Json:
-        """Delete an object, or begin to. Raises Fault NOT_FOUND."""
+        """Delete an object, or begin to. Raises Fault NOT_FOUND, and what `ending.still` raises."""
         ...
 
 
@@ -112,6 +118,7 @@ class ObjectStore:
         """See Keeper. Finalizers hold it back."""
         async with self._objects.turn(namespace, name):
             before = self._found(namespace, name)
+            ending.still(before)
             metadata: Json = before["metadata"]
             finalizers = kept_by(metadata, ending)
             if not finalizers:

@@ -196,6 +196,7 @@ class Pods:
         now = self._around.now()
 
         def apply(record: PodRecord) -> PodRecord:
+            ending.still(record.pod)
             metadata: Json = record.pod["metadata"]
             if metadata.get("deletionGracePeriodSeconds", grace + 1) <= grace:
                 return record

@@ -107,6 +107,7 @@ class Recorder:
     async def end(self, namespace: str, name: str, ending: Ending) -> Json:
         """Forget an event. Raises Fault NOT_FOUND."""
         event = self._found(namespace, name)
+        ending.still(event)
         for said in self._said_as(namespace, name):
             self._forget(said)
         return event

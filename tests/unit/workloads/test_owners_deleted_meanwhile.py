@@ -28,7 +28,9 @@ STRAYS = 20
 
 
 class Slow(MemoryStore):
-    """Writes of replica sets take many turns of the loop, others none; the third is told of once it is under way."""
+    """What is done to replica sets takes many turns of the loop, all else none; the third write is told of once it is
+    under way.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,6 +45,12 @@ class Slow(MemoryStore):
             for _ in range(50):
                 await asyncio.sleep(0)
         return await super().put(kind, key, value, expected=expected)
+
+    async def delete(self, kind: str, key: str) -> None:
+        if kind == "object/replicasets.apps":
+            for _ in range(50):
+                await asyncio.sleep(0)
+        await super().delete(kind, key)
 
 
 class Silent:
