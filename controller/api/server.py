@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import AsyncGenerator
+import socket
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -17,9 +18,11 @@ import structlog
 from aiohttp import web
 
 from cellwire.faults import Fault, Kind
+from cellwire.rpc.door import listening_at
 from controller.api import admin_kubeconfig, health, measuring, people, routing, top
 from controller.api.authorization import Gate
 from controller.api.authorizing import stands_for
+from controller.api.callers import Callers, places
 from controller.api.cells_as_nodes import Nodes
 from controller.api.certificates import Certified
 from controller.api.dashboard import serving
@@ -71,7 +74,8 @@ async def running(
     library.keep(NODES, Nodes(cells, library.revisions))
     known = _Known(f"Bearer {token}".encode(), pods.tokens, library, gate.grants)
     standing = Standing(known.who, gate.grants.revoked)
-    app = _app(library, pods, settings, known, _Gates(gate, standing))
+    callers = Callers(places())
+    app = _app(library, pods, settings, known, _Gates(gate, standing, callers))
     nodes = library.keeper(NODES).objects
     routing.tops(app.router, top.Tops(pods, cells, nodes.list, settings.heartbeat))
     checks = {"objects": lambda: _has_default(library), "certificate": lambda: certified.holds}
@@ -80,18 +84,22 @@ async def running(
     dashboard.route(app.router)
     if metrics is not None:
         route(app.router, "GET", measuring.PATH, partial(_metrics, metrics=metrics))
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN)
+    logger = callers.logger
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN, logger=logger)
     await runner.setup()
+    served: Callable[[], asyncio.Protocol] | None = runner.server
+    assert served is not None
+    listening: list[socket.socket] = []
     try:
-        site = web.TCPSite(runner, settings.host, settings.port, ssl_context=certified.context)
         try:
-            await site.start()
+            listening += await listening_at(settings.host, settings.port)
         except OSError as error:
             thing = f"pods API at {settings.host} port {settings.port}"
             raise Fault(Kind.UNAVAILABLE, thing, str(error), "choose another api.host or api.port") from error
-        port = int(runner.addresses[0][1])
+        port = int(listening[0].getsockname()[1])
         async with asyncio.TaskGroup() as tasks:
             keeping = [
+                tasks.create_task(callers.accept(listening, certified.context, served), name="pods API"),
                 tasks.create_task(certified.keep(), name="certificate of the pods API"),
                 tasks.create_task(dashboard.keep(), name="samples for the dashboard"),
                 tasks.create_task(standing.keep(), name="ends of tokens"),
@@ -107,6 +115,8 @@ async def running(
                 for task in keeping:
                     task.cancel()
     finally:
+        for each in listening:
+            each.close()
         await runner.cleanup()
 
 
@@ -157,6 +167,7 @@ class _Gates(msgspec.Struct, frozen=True):
 
     gate: Gate
     standing: Standing
+    callers: Callers
 
 
 async def _guarded(request: web.Request, handler: Handler, *, known: _Known, gates: _Gates) -> web.StreamResponse:
@@ -167,9 +178,10 @@ async def _guarded(request: web.Request, handler: Handler, *, known: _Known, gat
     who = known.who(shown)
     asked = people.wanted(request.method, request.path, watch="watch" in request.query)
     if who is None:
-        log.warning("a request without the token was refused", peer=request.remote)
+        gates.callers.refused("a request had no token that holds", request.remote)
         gate.audit.request("nobody", asked or _document(request), 401, peer=request.remote)
         return answer(failure(401, "Unauthorized", "Unauthorized"), 401)
+    gates.callers.known(request.transport)
     if (refused := _refused(request, who, asked)) is not None:
         gate.note(request, who, asked or _document(request), refused)
         return refused

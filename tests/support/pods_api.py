@@ -74,6 +74,8 @@ class PodsApiWorld:
     folder: Path
     desk: Desk
     books: cost_ledger.Ledger
+    authority: str
+    """That of its certificate, as PEM."""
     clock: Clock = field(default_factory=Clock)
 
     def command(self, *args: str) -> list[str]:
@@ -136,7 +138,15 @@ async def world(
         books = await rooms.enter_async_context(cost_ledger.running(store, fleet, FakeCloud()))
         gate = Gate(grants, notes, allowed or {}, books.spent)
         api = await rooms.enter_async_context(server.running(shelves, pods, fleet, settings, gate))
-        yield PodsApiWorld(fleet, api.kubeconfig, folder, Desk(grants, shelves, notes, api.cluster), books, clock)
+        yield PodsApiWorld(
+            fleet,
+            api.kubeconfig,
+            folder,
+            Desk(grants, shelves, notes, api.cluster),
+            books,
+            authority.pem.decode(),
+            clock,
+        )
 
 
 def manifest(script: str = "echo hello; sleep 1000", **spec: Any) -> str:

@@ -321,7 +321,7 @@ async def accepting(  # noqa: PLR0913 # each is named where it is passed
     `files` are given to whoever asks for their ALPN word. `familiar` tells whether a cell of ours lives at an address.
     """
     opened = ListeningSocket(servers, turned, authority, Gifts(files or {}), places or Places(), familiar)
-    listening = await _listening(*at)
+    listening = await listening_at(*at)
     opened.number = listening[0].getsockname()[1]
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -336,8 +336,8 @@ async def accepting(  # noqa: PLR0913 # each is named where it is passed
             each.close()
 
 
-async def _listening(host: str, port: int) -> list[socket.socket]:
-    """Sockets on each address of the host, all at one port."""
+async def listening_at(host: str, port: int) -> list[socket.socket]:
+    """Sockets on each address of the host, all at one port. Raises OSError where they cannot be had."""
     resolve = partial(asyncio.get_running_loop().getaddrinfo, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     found: list[socket.socket] = []
     for family, _, _, _, address in dict.fromkeys(await resolve(host or None, port)):
