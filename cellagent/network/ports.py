@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import ip_address
 
 import msgspec
 
+from cellwire.addresses import address_of
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 
@@ -36,7 +36,7 @@ def wanted(mappings: Sequence[cri.PortMapping]) -> tuple[PortMapping, ...]:
 
 def _address(mapping: cri.PortMapping) -> str:
     try:
-        return str(ip_address(mapping.host_ip))
+        return str(address_of(mapping.host_ip))
     except ValueError as error:
         raise Fault(
             Kind.INVALID, f"host port {mapping.host_port}", str(error), "name an address of the host"

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_address
 
 import msgspec
 
 from cellagent.network import dialled
+from cellwire.addresses import address_of
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 
@@ -56,7 +56,7 @@ def checked(service: wire.HeldService) -> wire.HeldService:
             raise Fault(Kind.INVALID, thing, "a port is not from 1 to 65535")
         for address in (*port.addresses, *port.node_addresses, *(one.address for one in port.backends)):
             try:
-                ip_address(address)
+                address_of(address)
             except ValueError as error:
                 raise Fault(Kind.INVALID, thing, str(error)) from error
     return service

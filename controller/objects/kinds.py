@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
-from ipaddress import ip_address
 from typing import Any
 
+from cellwire.addresses import is_address
 from controller.objects.fields import Check, Json, Report, dns_label, integer, one_of, quantity
 from controller.objects.kinds_without_effect import WITHOUT_EFFECT
 from controller.objects.quota_rules import known
@@ -200,9 +200,7 @@ def _slice_filled(one: Json) -> Json:
 
 
 def _address(value: Any, field: str, report: Report) -> None:
-    try:
-        ip_address(value if isinstance(value, str) else "")
-    except ValueError:
+    if not is_address(value):
         report.invalid(field, value, "must be a valid IP address")
 
 

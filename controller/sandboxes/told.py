@@ -7,13 +7,13 @@ which ends the cell's session; what is merely long is cut. Paths are never told:
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TypeVar
 
 import msgspec
 
+from cellwire.addresses import is_address
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
@@ -350,10 +350,8 @@ def _small(told: cri.ContainerStatus | cri.PodSandboxStatus | cri.Image, thing: 
 
 
 def _address(told: str, thing: str) -> None:
-    try:
-        ipaddress.ip_address(told)
-    except ValueError:
-        raise untrue(thing, f"{told[:50]!r} is none") from None
+    if not is_address(told):
+        raise untrue(thing, f"{told[:50]!r} is none")
 
 
 def _few(count: int, most: int, thing: str) -> None:

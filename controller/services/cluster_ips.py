@@ -6,8 +6,9 @@ By the rules of Kubernetes' API server, for one range of IPv4 and, where setting
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network
 
+from cellwire.addresses import address_of
 from cellwire.faults import Fault, Kind
 from controller.objects.fields import Json, Report
 from controller.services.model import LARGEST_RANGE
@@ -166,7 +167,7 @@ def _listed(spec: Json, before: Json | None, known: Ranges, taken: Collection[st
 
 def _refusal(address: str, index: int, spec: Json, known: Ranges, taken: Collection[str]) -> str:
     try:
-        found = ip_address(address)
+        found = address_of(address)
     except ValueError:
         return "must be empty, 'None', or a valid IP address"
     wanted = (spec.get("ipFamilies") or [V4])[index]

@@ -11,6 +11,8 @@ from typing import Any, cast
 
 import msgspec
 
+from cellwire.addresses import address_of, is_address
+
 Json = dict[str, Any]
 Key = tuple[str, str]
 """Namespace and name."""
@@ -70,12 +72,12 @@ def service_of(found: Json) -> ServiceEntry:
     """A Service object."""
     spec = _dict(found.get("spec"))
     key = key_of(found)
-    cluster = tuple(str(one) for one in _list(spec.get("clusterIPs")) or [spec.get("clusterIP")] if _address(one))
+    cluster = tuple(str(one) for one in _list(spec.get("clusterIPs")) or [spec.get("clusterIP")] if is_address(one))
     if spec.get("type") == "ExternalName":
         return ServiceEntry(key=key, external_name=str(spec.get("externalName") or "").lower().rstrip("."))
     ingress = _list(_dict(_dict(found.get("status")).get("loadBalancer")).get("ingress"))
     balanced = [_dict(one).get("ip") for one in ingress if _dict(one).get("ipMode", "VIP") == "VIP"]
-    outside = [str(one) for one in (*_list(spec.get("externalIPs")), *balanced) if _address(one)]
+    outside = [str(one) for one in (*_list(spec.get("externalIPs")), *balanced) if is_address(one)]
     affinity = 0
     if spec.get("sessionAffinity") == "ClientIP":
         seconds = _dict(_dict(spec.get("sessionAffinityConfig")).get("clientIP")).get("timeoutSeconds")
@@ -178,19 +180,11 @@ def _port(one: Json) -> MappedPort | None:
     )
 
 
-def _address(value: object) -> bool:
-    try:
-        ip_address(value if isinstance(value, str) else "")
-    except ValueError:
-        return False
-    return True
-
-
 def _dialled(value: object) -> bool:
     """Whether a connection may be led there. Nobody's endpoint is the loopback, or a cloud's metadata service."""
-    if not _address(value):
+    if not is_address(value):
         return False
-    address = ip_address(cast("str", value))
+    address = address_of(value)
     if isinstance(address, IPv6Address):
         address = address.ipv4_mapped or address
     return not (

@@ -76,6 +76,10 @@ LIES: dict[str, Callable[[], object]] = {
     "a name longer than DNS has": lambda: told.services(asked("x" * 256), 1, 1),
     "a name of what is no byte": lambda: told.services(asked("\u0142"), 1, 1),
     "a type beyond all types": lambda: told.services(asked("web", 1 << 16), 1, 1),
+    "an address with a zone": lambda: told.sandbox(
+        ready(network=cri.PodSandboxNetworkStatus(ip="2001:db8::1%\n\x1b[31m")), SANDBOX
+    ),
+    "a dialled address with a zone": lambda: told.services(wire.ServicesOutput(dialled="fd00::1%x"), 1, 1),
     "a dialled address that is none": lambda: told.services(wire.ServicesOutput(dialled="web"), 1, 1),
     "a change that nobody told": lambda: told.services(wire.ServicesOutput(applied=2), 1, 1),
     "a change told twice": lambda: told.services(wire.ServicesOutput(applied=1), 1, 0),

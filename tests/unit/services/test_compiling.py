@@ -61,7 +61,11 @@ def test_a_service_is_dialled_at_external_and_balanced_addresses_too_but_for_tho
     found = model.service_of(
         {
             "metadata": {"namespace": "default", "name": "web"},
-            "spec": {"clusterIPs": ["10.96.0.7", "fd00::7"], "externalIPs": ["192.0.2.1"], "ports": [{"port": 80}]},
+            "spec": {
+                "clusterIPs": ["10.96.0.7", "fd00::7"],
+                "externalIPs": ["192.0.2.1", "fd00::2%\n"],
+                "ports": [{"port": 80}],
+            },
             "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.9"}, {"ip": "192.0.2.8", "ipMode": "Proxy"}]}},
         }
     )
@@ -80,7 +84,9 @@ def test_affinity_has_its_timeout_and_kubernetes_own_where_it_names_none() -> No
     assert service().affinity_seconds == 0
 
 
-@pytest.mark.parametrize("address", ["169.254.169.254", "127.0.0.1", "224.0.0.1", "0.0.0.0", "fe80::1", "not one"])
+@pytest.mark.parametrize(
+    "address", ["169.254.169.254", "127.0.0.1", "224.0.0.1", "0.0.0.0", "fe80::1", "fd00::1%x", "not one"]
+)
 def test_nobody_is_led_to_what_is_no_pods_address(address: str) -> None:
     assert some(endpoint(address)).endpoints == ()
 

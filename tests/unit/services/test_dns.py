@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import struct
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cellagent.network import dns_messages, service_rules
 from cellagent.network.service_rules import TABLE, Around, Names
 from cellwire.cell.v1 import cell_pb2 as wire
+from cellwire.faults import Fault, Kind
 
 
 def query(name: str, type_: int = dns_messages.A, *, size: int = 0) -> bytes:
@@ -162,3 +164,16 @@ def test_a_service_with_more_backends_than_there_is_room_for_keeps_no_other_out(
     text, _ = service_rules.transaction(all_of_them, None, Around())
     assert "10.0.0.1:80" in text
     assert len(text) < 10_000
+
+
+@pytest.mark.parametrize("address", ["fd00::1%x", "fd00::1%\nflush ruleset\n", "10.0.0.1 }", ""])
+def test_no_rules_are_made_of_what_is_more_than_an_address(address: str) -> None:
+    port = wire.ServicePort(protocol="tcp", port=80, addresses=["10.96.0.7"])
+    for told in (
+        wire.ServicePort(protocol="tcp", port=80, addresses=["10.96.0.7", address]),
+        wire.ServicePort(protocol="tcp", port=80, addresses=["10.96.0.7"], node_addresses=[address]),
+        wire.ServicePort(protocol="tcp", port=80, backends=[wire.ServiceBackend(address=address, port=80)]),
+    ):
+        with pytest.raises(Fault, match=r"is no IP address|does not appear") as refused:
+            service_rules.checked(wire.HeldService(name="a/b", ports=[port, told]))
+        assert refused.value.kind is Kind.INVALID
