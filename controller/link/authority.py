@@ -28,8 +28,8 @@ from hostkit import files
 CA_LIFE = datetime.timedelta(days=3650)
 SERVER_LIFE = datetime.timedelta(days=90)
 CELL_LIFE = datetime.timedelta(hours=24)
-# A cell's clock may be behind ours when it boots.
-SKEW = datetime.timedelta(minutes=5)
+# A cell's clock may be behind ours when it boots, or ours ahead when we do, and set back soon after.
+SKEW = datetime.timedelta(days=1)
 
 
 class Authority:

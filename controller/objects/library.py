@@ -52,6 +52,7 @@ class Library:
         self._resources: dict[str, Resource] = {}
         self._keepers: dict[str, Keeper] = {}
         self._coming: dict[str, dict[tuple[str, str], Json]] = {}
+        self._decided: dict[tuple[str, str, str], asyncio.Event] = {}
 
     @property
     def resources(self) -> Sequence[Resource]:
@@ -98,23 +99,31 @@ class Library:
 
     async def create(self, resource: Resource, namespace: str, given: Json, how: How) -> Json:
         """Create an object. Raises Invalid, Fault NOT_FOUND (its namespace), EXISTS and DENIED."""
-        one = self.prepared(resource, namespace, given, how)
-        one = managed.updated(None, one, resource.shape, how.manager, resource.api_version, timestamp(self.now()))
-        return one if how.dry_run else await self._made(resource, one)
+        while True:
+            one = self.prepared(resource, namespace, given, how)
+            one = managed.updated(None, one, resource.shape, how.manager, resource.api_version, timestamp(self.now()))
+            if how.dry_run:
+                return one
+            metadata = one["metadata"]
+            other = self._decided.get((resource.key, metadata.get("namespace", ""), metadata["name"]))
+            if other is None:
+                return await self._made(resource, one)
+            # Another is just getting the name, which is not sure before it is written down.
+            await other.wait()
 
     async def _made(self, resource: Resource, one: Json) -> Json:
-        """Have a new object kept. While it is being written, it is there for who counts, and for who wants its name."""
+        """Have a new object kept. While it is being written, it is there for who counts, and who wants its name waits."""
         coming, metadata = self._coming.setdefault(resource.key, {}), one["metadata"]
         place = metadata.get("namespace", ""), metadata["name"]
-        if place in coming:
-            raise Fault(Kind.EXISTS, f'{resource.key} "{metadata["name"]}"', "already exists")
         coming[place] = one
+        decided = self._decided[resource.key, *place] = asyncio.Event()
 
         async def kept() -> Json:
             try:
                 return await self.keeper(resource).create(one)
             finally:
-                coming.pop(place, None)
+                del coming[place], self._decided[resource.key, *place]
+                decided.set()
 
         return await self._finishing.done(kept())
 
