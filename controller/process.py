@@ -22,7 +22,7 @@ import structlog
 import uvloop
 
 from cellwire.faults import Fault, Kind
-from hostkit import locks, syscalls
+from hostkit import collection, locks, syscalls
 from hostkit.daemon_threads import DaemonThreads
 
 # As the unit in deploy/systemd says: ten thousand cells, and what a quarter kept from strangers leaves.
@@ -36,6 +36,7 @@ def run(main: Callable[[], Coroutine[Any, Any, None]], state: Path, log_level: s
     _log_to_stderr(log_level)
     _raise_descriptors()
     syscalls.keep_freed(KEPT_BYTES)
+    collection.space_out()
     try:
         with _alone(state, name), asyncio.Runner(loop_factory=Loop) as runner:
             runner.run(main())

@@ -152,7 +152,7 @@ class Adoption:
             await self._take(name, channel, instance, claim, owner)
 
     async def _take(self, name: CellName, channel: Channel, instance: Instance, claim: PodClaim, owner: Owner) -> None:
-        former = [each for each in self._book.every() if each.claim and each.claim.pod.uid == claim.pod.uid]
+        former = self._book.of_attempts(claim.pod.uid)
         if any(each.claim and each.claim.pod.attempt >= claim.pod.attempt for each in former):
             log.warning("the pod of a cell has another: its instance will be ended", cell=name, pod=claim.pod.name)
             return

@@ -35,6 +35,9 @@ class CellStore:
         self._cells: dict[CellName, Cell] = {}
         self._revisions: dict[CellName, int] = {}
         self._of_pod: dict[tuple[PodUid, int], CellName] = {}
+        self._of_uid: dict[PodUid, set[CellName]] = {}
+        """The cells of all attempts of each pod."""
+        self._unclaimed: dict[CellName, None] = {}
         self._of_instance: dict[InstanceId, CellName] = {}
         self._of_address: dict[str, CellName] = {}
         self._of_token: dict[str, set[CellName]] = {}
@@ -65,6 +68,14 @@ class CellStore:
         """The live cell of a pod's attempt."""
         name = self._of_pod.get((uid, attempt))
         return self._cells.get(name) if name else None
+
+    def of_attempts(self, uid: PodUid) -> tuple[Cell, ...]:
+        """The cells that were made for a pod, for whichever attempt, and are not gone."""
+        return tuple(self._cells[name] for name in self._of_uid.get(uid, ()))
+
+    def unclaimed(self) -> tuple[Cell, ...]:
+        """The cells that are nobody's yet."""
+        return tuple(self._cells[name] for name in self._unclaimed)
 
     def of_instance(self, instance: InstanceId) -> Cell | None:
         """The cell on an instance."""
@@ -183,7 +194,11 @@ class CellStore:
             self._of_instance[cell.instance] = cell.name
         if cell.address:
             self._of_address[cell.address] = cell.name
-        if cell.claim is not None:
+        if cell.claim is None:
+            self._unclaimed[cell.name] = None
+        else:
+            self._unclaimed.pop(cell.name, None)
+            self._of_uid.setdefault(cell.claim.pod.uid, set()).add(cell.name)
             pod = (cell.claim.pod.uid, cell.claim.pod.attempt)
             if cell.state in LIVE:
                 self._of_pod[pod] = cell.name
@@ -193,11 +208,16 @@ class CellStore:
     def _drop(self, cell: Cell) -> None:
         self._drop_token(cell.name)
         self._cells.pop(cell.name, None)
+        self._unclaimed.pop(cell.name, None)
         if cell.instance is not None:
             self._of_instance.pop(cell.instance, None)
         if self._of_address.get(cell.address) == cell.name:
             del self._of_address[cell.address]
         if cell.claim is not None:
+            attempts = self._of_uid.get(cell.claim.pod.uid, set())
+            attempts.discard(cell.name)
+            if not attempts:
+                self._of_uid.pop(cell.claim.pod.uid, None)
             pod = (cell.claim.pod.uid, cell.claim.pod.attempt)
             if self._of_pod.get(pod) == cell.name:
                 del self._of_pod[pod]

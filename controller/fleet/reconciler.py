@@ -7,7 +7,7 @@ empty, and ends. What fails is tried again later and longer each time; a success
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import structlog
 
@@ -23,6 +23,7 @@ from controller.fleet.pool.keeper import Pool
 from controller.fleet.pool.pool_plan import Request
 from controller.fleet.work_item import WorkItem
 from controller.model.cell import Announcement, Cell, CellState
+from controller.model.instance import Instance
 from controller.model.names import CellName, InstanceId
 from controller.model.transitions import LIVE, InvalidStep, Released
 
@@ -109,7 +110,11 @@ class Reconciler:
 
     async def follow(self) -> None:
         """Look at each cell as it changes."""
+        followed = 0
         async for cell in self._book.watch():
+            followed += 1
+            if followed % AT_ONCE == 0:
+                await asyncio.sleep(0)
             if cell.state is CellState.GONE:
                 self._forget(cell.name)
                 self._route(cell)
@@ -134,7 +139,7 @@ class Reconciler:
 
     async def full_pass(self, add_warm: Callable[[Request], None]) -> None:
         """One look at everything."""
-        pool = await self._pool.plan(self._book.every)
+        pool = await self._pool.plan(self._book.unclaimed)
         now = self._clock()
         self._listen(now)
         for request in pool.request:
@@ -185,31 +190,28 @@ class Reconciler:
         self._listed_at = listed_at
         listed = {instance.id for instance in instances}
         self._impaired = {name: said for name, said in self._impaired.items() if name in listed}
-        for cell in cells:
-            item, instance = self.item(cell.name), found.owned.get(cell.name)
-            before, item.instance = item.instance, instance
-            absent = cell.instance is not None and cell.changed_at < listed_at and instance is None
-            item.missing_since = (item.missing_since or listed_at) if absent else 0.0
-            ending = cell.state in {CellState.RETIRING, CellState.LOST}
-            if first:
-                self._route(cell)
-            if first or absent or ending or before != instance:
+        # All at once, so that no plan is made from half a list; what comes of it in goes.
+        news = [cell for cell in cells if self._listed(cell, found.owned.get(cell.name), listed_at) or first]
+        for at in range(0, len(news), AT_ONCE):
+            for cell in news[at : at + AT_ONCE]:
                 self.wake(cell.name)
-        self._name(cells)
-
-    def _name(self, cells: Iterable[Cell]) -> None:
-        """Have instances bear the names of those whom they are for: a pod may have taken a warm one, and what was to be
-        written when a controller was killed may not be.
-        """
+            await asyncio.sleep(0)
+        if first:
+            self._route(*cells)
         wanted: dict[InstanceId, dict[str, str]] = {}
-        for cell in cells:
-            instance = self.item(cell.name).instance
-            if cell.state not in LIVE or instance is None:
-                continue
-            tags = launch_parameters.tags(cell)
-            if not tags.items() <= instance.tags.items():
-                wanted[instance.id] = tags
+        for at in range(0, len(cells), AT_ONCE):
+            wanted.update(_names(cells[at : at + AT_ONCE], found.owned))
+            await asyncio.sleep(0)
+        self._act.fence()
         self._cloud.tag(wanted)
+
+    def _listed(self, cell: Cell, instance: Instance | None, listed_at: float) -> bool:
+        """A list has this instance of a cell, or none; whether the cell is to be looked at for it."""
+        item = self.item(cell.name)
+        before, item.instance = item.instance, instance
+        absent = cell.instance is not None and cell.changed_at < listed_at and instance is None
+        item.missing_since = (item.missing_since or listed_at) if absent else 0.0
+        return absent or cell.state in {CellState.RETIRING, CellState.LOST} or before != instance
 
     async def heed_notices(self) -> None:
         """What the cloud announces is a reason to look, and its cell remembers it before the next one is asked for."""
@@ -319,9 +321,9 @@ class Reconciler:
         except (Fault, InvalidStep) as error:
             log.warning("an announcement was not written down", cell=name, cause=str(error))
 
-    def _route(self, changed: Cell) -> None:
+    def _route(self, *changed: Cell) -> None:
         """Tell the cloud which networks lead to which cells, if that may have changed."""
-        if networks_of(changed):
+        if any(map(networks_of, changed)):
             self._cloud.route(routes(self._book.every()))
 
     def _next(self, name: CellName) -> plan.Action | None:
@@ -343,3 +345,18 @@ class Reconciler:
         """Drop the item of a cell that is gone, once nobody works on it nor waits for it."""
         if self.item(name).idle and self._book.get(name) is None:
             del self._items[name]
+
+
+def _names(cells: Iterable[Cell], owned: Mapping[CellName, Instance]) -> dict[InstanceId, dict[str, str]]:
+    """What instances are to be called after those whom they are for, where they are not: a pod may have taken a warm
+    one, and what was to be written when a controller was killed may not be.
+    """
+    wanted: dict[InstanceId, dict[str, str]] = {}
+    for cell in cells:
+        instance = owned.get(cell.name)
+        if cell.state not in LIVE or instance is None:
+            continue
+        tags = launch_parameters.tags(cell)
+        if not tags.items() <= instance.tags.items():
+            wanted[instance.id] = tags
+    return wanted

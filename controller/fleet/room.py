@@ -217,7 +217,7 @@ class Fleet:
 
     def pool(self) -> tuple[Figures, ...]:
         """Hits, misses and stock of each class of warm cells."""
-        return self._pool.figures(self._book.every())
+        return self._pool.figures(self._book.unclaimed())
 
     def likely_images(self, of: str) -> tuple[str, ...]:
         """Images that the next pods of a class of warm cells will likely need."""
@@ -275,16 +275,16 @@ class Fleet:
 
     async def _retire_former(self, claim: PodClaim) -> None:
         """Cells of earlier attempts that were never handed over are nobody's now."""
-        for cell in self._book.every():
+        for cell in self._book.of_attempts(claim.pod.uid):
             of = cell.claim.pod if cell.claim and cell.claim.by == claim.by else None
-            if of is None or of.uid != claim.pod.uid or of.attempt >= claim.pod.attempt:
+            if of is None or of.attempt >= claim.pod.attempt:
                 continue
             if cell.state in LIVE - {CellState.CLAIMED}:
                 await self.release(cell.name, f"superseded by attempt {claim.pod.attempt} of its pod")
 
     async def _warm(self, claim: PodClaim, required: requirements.Requirements) -> Cell | None:
         """A warm cell for the pod, if one suits."""
-        for name in await self._pool.best(self._book.every(), claim, required):
+        for name in await self._pool.best(self._book.unclaimed(), claim, required):
             try:
                 return await self._book.change(name, Assigned(claim))
             except (InvalidStep, Fault) as error:

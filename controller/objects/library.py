@@ -112,7 +112,7 @@ class Library:
             await other.wait()
 
     async def _made(self, resource: Resource, one: Json) -> Json:
-        """Have a new object kept. While it is being written, it is there for who counts, and who wants its name waits."""
+        """Have a new object kept. While it is being written, it is there for who counts; who wants its name waits."""
         coming, metadata = self._coming.setdefault(resource.key, {}), one["metadata"]
         place = metadata.get("namespace", ""), metadata["name"]
         coming[place] = one

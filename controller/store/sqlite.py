@@ -31,7 +31,7 @@ CREATE TABLE IF NOT EXISTS counter (only INTEGER PRIMARY KEY CHECK (only = 0), r
 INSERT OR IGNORE INTO counter VALUES (0, 0);
 """
 # More in one transaction would only make the first of them wait.
-MOST_AT_ONCE = 500
+MOST_AT_ONCE = 100
 
 
 @dataclass(slots=True)

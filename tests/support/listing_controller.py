@@ -38,7 +38,7 @@ from controller.model.pod import PodClaim, PodRef
 from controller.process import KEPT_BYTES
 from controller.store import sqlite
 from controller.store.record_store import encode
-from hostkit import syscalls
+from hostkit import collection, syscalls
 
 DEMAND = Demand(cpu_millis=100, memory_mib=128)
 SHAPE = Shape(type="small", architecture="amd64", cpu_millis=1000, memory_mib=1024, baseline_millis=1000)
@@ -93,7 +93,9 @@ class ListingCloud(Cloud):
         if known is None:
             known = self.add(request.client_token)
             boot = {"instance": known.id, "address": known.address, "user_data": request.user_data}
-            self._out.sendto(json.dumps(boot).encode(), str(next(self._players)))
+            # The players are slow at times, which no cloud's answer waits for.
+            told = json.dumps(boot).encode()
+            await asyncio.to_thread(self._out.sendto, told, str(next(self._players)))
         return LaunchOutcome(client_token=request.client_token, instance=known)
 
     async def instances(self) -> tuple[Instance, ...]:
@@ -237,6 +239,7 @@ def main() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(DESCRIPTORS, hard) if hard > 0 else soft, hard))
     syscalls.keep_freed(KEPT_BYTES)
+    collection.space_out()
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(30),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
