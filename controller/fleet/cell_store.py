@@ -52,6 +52,10 @@ class CellStore:
             self._revisions[cell.name] = stored.revision
             self._keep(cell)
 
+    def check_lead(self) -> None:
+        """Raise Fault UNAVAILABLE where another controller may lead by now, who knows of cells that are not here."""
+        self._store.check_lead()
+
     def get(self, name: CellName) -> Cell | None:
         """The cell as known now."""
         return self._cells.get(name)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
@@ -43,6 +44,10 @@ class Admittance:
 
     async def admit(self, token: str, identity: Identity) -> Admitted:
         """The cell of this instance, now joined. Raises Fault DENIED, or UNAVAILABLE where asking again will help."""
+        with self._refusing():
+            return await self._joined(token, identity)
+
+    async def _joined(self, token: str, identity: Identity) -> Admitted:
         cell = check(await self._cell_of(token, identity), token, identity, self._clock(), self._boot)
         if cell.address and identity.address and cell.address != identity.address:
             cause = f"its address is {identity.address}, it was launched with {cell.address}"
@@ -60,7 +65,18 @@ class Admittance:
 
     def renewable(self, cell: CellName, instance: InstanceId) -> None:
         """See `controller.link.join_checks.Admission`. Raises Fault DENIED."""
-        check_renewal(self._book.get(cell), cell, instance)
+        with self._refusing():
+            check_renewal(self._book.get(cell), cell, instance)
+
+    @contextmanager
+    def _refusing(self) -> Generator[None]:
+        """Refuse only where we lead: an instance ends by it, and another controller may know its cell by now."""
+        try:
+            yield
+        except Fault as fault:
+            if fault.kind is Kind.DENIED:
+                self._book.check_lead()
+            raise
 
     async def _cell_of(self, token: str, identity: Identity) -> Cell | None:
         try:

@@ -122,21 +122,31 @@ class ListingCloud(Cloud):
 
 
 class Lag:
-    """How late the loop is: a look fifty times a second, in seconds."""
+    """How late the loop is, in seconds, by a look fifty times a second; and how late by its own work alone: the CPU
+    time of its thread between two looks, beyond what there is between them, which means something beside other work.
+    """
 
     def __init__(self) -> None:
         self._late: list[float] = []
+        self._own: list[float] = []
 
     async def watch(self) -> None:
         while True:
-            due = time.monotonic() + TICK
+            due, used = time.monotonic() + TICK, time.thread_time()
             await asyncio.sleep(TICK)
             self._late.append(time.monotonic() - due)
+            self._own.append(max(time.thread_time() - used - TICK, 0.0))
 
     def take(self) -> Json:
-        """Median, 99th percentile and greatest since the last time."""
+        """Median, 99th percentile and greatest since the last time; of its own work's the last two."""
         late, self._late = sorted(self._late) or [0.0], []
-        return {"p50": late[len(late) // 2], "p99": late[len(late) * 99 // 100], "max": late[-1]}
+        own, self._own = sorted(self._own) or [0.0], []
+        first, last = _percentile(late, 50), _percentile(late, 99)
+        return {"p50": first, "p99": last, "max": late[-1], "own99": _percentile(own, 99), "own_max": own[-1]}
+
+
+def _percentile(values: Sequence[float], part: int) -> float:
+    return values[len(values) * part // 100]
 
 
 def memory() -> int:

@@ -160,3 +160,18 @@ async def test_tokens_of_launches_are_known_again_after_a_start() -> None:
         await book.change(name, launched(1))
 
     assert asking.result().cell == name
+
+
+async def test_a_controller_that_may_lead_no_more_refuses_nobody_for_good() -> None:
+    class Deposed(MemoryStore):
+        def check_lead(self) -> None:
+            raise Fault(Kind.UNAVAILABLE, "lead", "another has it", reason="LeadLost")
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        admittance = Admittance(CellStore(Deposed(), tasks, lambda: NOW), (), 5.0, lambda: NOW)
+        with pytest.raises(Fault) as joining_told:
+            await admittance.admit(token(), identity(1))
+        with pytest.raises(Fault) as renewing_told:
+            admittance.renewable(CellName("c-1"), InstanceId("i-1"))
+    # An instance that is denied ends; one that is told to ask again asks whoever leads.
+    assert {joining_told.value.kind, renewing_told.value.kind} == {Kind.UNAVAILABLE}
