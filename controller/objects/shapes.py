@@ -8,7 +8,7 @@ from __future__ import annotations
 import types
 from collections.abc import Iterator
 from functools import cache
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -38,6 +38,7 @@ class Field(msgspec.Struct, frozen=True):
 
 
 LOOSE = ValueShape(ValueForm.LOOSE)
+Decoded = TypeVar("Decoded", bound=Part)
 _ZEROS = frozenset({ValueForm.TEXT, ValueForm.WHOLE, ValueForm.TRUTH})
 _PLAIN = {str: ValueForm.TEXT, int: ValueForm.WHOLE, float: ValueForm.NUMBER, bool: ValueForm.TRUTH}
 
@@ -58,8 +59,7 @@ def fields_of(kind: type[Part]) -> dict[str, Field]:
 def _field(hint: Any) -> Field:
     wire = Wire()
     if get_origin(hint) is Annotated:
-        hint, *notes = get_args(hint)
-        wire = next((note for note in notes if isinstance(note, Wire)), wire)
+        wire = next((note for note in get_args(hint)[1:] if isinstance(note, Wire)), wire)
     return Field(_shape(hint), wire)
 
 
@@ -74,7 +74,7 @@ def _shape(hint: Any) -> ValueShape:
     if origin in (Union, types.UnionType):
         (inner,) = [one for one in get_args(hint) if one is not type(None)]
         return _shape(inner)
-    if origin is list:
+    if origin in (list, tuple):
         return ValueShape(ValueForm.LIST, item=_shape(get_args(hint)[0]))
     if origin is dict:
         return ValueShape(ValueForm.MAP, item=_shape(get_args(hint)[1]))
@@ -129,10 +129,36 @@ def _is_none(member: object, field: Field) -> bool:
     return member in (0, False, "") and field.shape.form in _ZEROS and not field.wire.zero_counts
 
 
+def decoded(value: Json, kind: type[Decoded]) -> Decoded:
+    """The value as its type; a field that is null is absent. Raises msgspec.ValidationError."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return msgspec.convert(_without_nulls(value, shape_of(kind)), kind)
+
+
+def _without_nulls(value: Any, shape: ValueShape) -> Any:
+    """The value without fields of objects that are null, and without those that the shape does not have."""
+    match value, shape.form:
+        case dict(), ValueForm.OBJECT:
+            fields = shape.fields
+            return {
+                name: _without_nulls(member, fields[name].shape)
+                for name, member in value.items()
+                if name in fields and member is not None
+            }
+        case dict(), ValueForm.MAP:
+            return {name: _without_nulls(member, shape.item or LOOSE) for name, member in value.items()}
+        case list(), ValueForm.LIST:
+            return [_without_nulls(member, shape.item or LOOSE) for member in value]
+        case _:
+            return value
+
+
 def mistyped(value: Json, kind: type[Part]) -> str:
     """Why the value cannot be of the type; "" where it can."""
     try:
-        msgspec.convert(value, kind)
+        decoded(value, kind)
     except msgspec.ValidationError as error:
         return str(error)
     return ""

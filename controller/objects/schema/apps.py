@@ -13,8 +13,8 @@ from controller.objects.schema.pods import PodTemplateSpec
 class Deployment(Part, frozen=True, kw_only=True):
     """A deployment: replicas of a pod, replaced step by step when its template changes."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: Annotated[ObjectMeta | None, Wire(1)] = None
     spec: Annotated[DeploymentSpec | None, Wire(2)] = None
     status: Annotated[DeploymentStatus | None, Wire(3)] = None
@@ -25,14 +25,14 @@ class DeploymentSpec(Part, frozen=True, kw_only=True):
     selector: Annotated[LabelSelector | None, Wire(2, required=True)] = None
     template: Annotated[PodTemplateSpec | None, Wire(3, required=True)] = None
     strategy: Annotated[DeploymentStrategy | None, Wire(4)] = None
-    minReadySeconds: Annotated[int | None, Wire(5)] = None
+    minReadySeconds: Annotated[int, Wire(5)] = 0
     revisionHistoryLimit: Annotated[int | None, Wire(6, zero_counts=True)] = None
-    paused: Annotated[bool | None, Wire(7)] = None
+    paused: Annotated[bool, Wire(7)] = False
     progressDeadlineSeconds: Annotated[int | None, Wire(9, zero_counts=True)] = None
 
 
 class DeploymentStrategy(Part, frozen=True, kw_only=True):
-    type: Annotated[str | None, Wire(1)] = None
+    type: Annotated[str, Wire(1)] = ""
     rollingUpdate: Annotated[RollingUpdateDeployment | None, Wire(2)] = None
 
 
@@ -42,31 +42,31 @@ class RollingUpdateDeployment(Part, frozen=True, kw_only=True):
 
 
 class DeploymentStatus(Part, frozen=True, kw_only=True):
-    observedGeneration: Annotated[int | None, Wire(1)] = None
-    replicas: Annotated[int | None, Wire(2)] = None
-    updatedReplicas: Annotated[int | None, Wire(3)] = None
-    readyReplicas: Annotated[int | None, Wire(7)] = None
-    availableReplicas: Annotated[int | None, Wire(4)] = None
-    unavailableReplicas: Annotated[int | None, Wire(5)] = None
-    terminatingReplicas: Annotated[int | None, Wire(9)] = None
-    conditions: Annotated[list[DeploymentCondition] | None, Wire(6, keys=("type",))] = None
-    collisionCount: Annotated[int | None, Wire(8)] = None
+    observedGeneration: Annotated[int, Wire(1)] = 0
+    replicas: Annotated[int, Wire(2)] = 0
+    updatedReplicas: Annotated[int, Wire(3)] = 0
+    readyReplicas: Annotated[int, Wire(7)] = 0
+    availableReplicas: Annotated[int, Wire(4)] = 0
+    unavailableReplicas: Annotated[int, Wire(5)] = 0
+    terminatingReplicas: Annotated[int, Wire(9)] = 0
+    conditions: Annotated[tuple[DeploymentCondition, ...], Wire(6, keys=("type",))] = ()
+    collisionCount: Annotated[int, Wire(8)] = 0
 
 
 class DeploymentCondition(Part, frozen=True, kw_only=True):
-    type: Annotated[str | None, Wire(1)] = None
-    status: Annotated[str | None, Wire(2)] = None
+    type: Annotated[str, Wire(1)] = ""
+    status: Annotated[str, Wire(2)] = ""
     lastUpdateTime: Annotated[Time | None, Wire(6)] = None
     lastTransitionTime: Annotated[Time | None, Wire(7)] = None
-    reason: Annotated[str | None, Wire(4)] = None
-    message: Annotated[str | None, Wire(5)] = None
+    reason: Annotated[str, Wire(4)] = ""
+    message: Annotated[str, Wire(5)] = ""
 
 
 class ReplicaSet(Part, frozen=True, kw_only=True):
     """A replica set: so many pods of one template."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: Annotated[ObjectMeta | None, Wire(1)] = None
     spec: Annotated[ReplicaSetSpec | None, Wire(2)] = None
     status: Annotated[ReplicaSetStatus | None, Wire(3)] = None
@@ -74,34 +74,34 @@ class ReplicaSet(Part, frozen=True, kw_only=True):
 
 class ReplicaSetSpec(Part, frozen=True, kw_only=True):
     replicas: Annotated[int | None, Wire(1, zero_counts=True)] = None
-    minReadySeconds: Annotated[int | None, Wire(4)] = None
+    minReadySeconds: Annotated[int, Wire(4)] = 0
     selector: Annotated[LabelSelector | None, Wire(2, required=True)] = None
     template: Annotated[PodTemplateSpec | None, Wire(3)] = None
 
 
 class ReplicaSetStatus(Part, frozen=True, kw_only=True):
-    replicas: Annotated[int | None, Wire(1, required=True)] = None
-    fullyLabeledReplicas: Annotated[int | None, Wire(2)] = None
-    readyReplicas: Annotated[int | None, Wire(4)] = None
-    availableReplicas: Annotated[int | None, Wire(5)] = None
-    terminatingReplicas: Annotated[int | None, Wire(7)] = None
-    observedGeneration: Annotated[int | None, Wire(3)] = None
-    conditions: Annotated[list[ReplicaSetCondition] | None, Wire(6, keys=("type",))] = None
+    replicas: Annotated[int, Wire(1, required=True)] = 0
+    fullyLabeledReplicas: Annotated[int, Wire(2)] = 0
+    readyReplicas: Annotated[int, Wire(4)] = 0
+    availableReplicas: Annotated[int, Wire(5)] = 0
+    terminatingReplicas: Annotated[int, Wire(7)] = 0
+    observedGeneration: Annotated[int, Wire(3)] = 0
+    conditions: Annotated[tuple[ReplicaSetCondition, ...], Wire(6, keys=("type",))] = ()
 
 
 class ReplicaSetCondition(Part, frozen=True, kw_only=True):
-    type: Annotated[str | None, Wire(1)] = None
-    status: Annotated[str | None, Wire(2)] = None
+    type: Annotated[str, Wire(1)] = ""
+    status: Annotated[str, Wire(2)] = ""
     lastTransitionTime: Annotated[Time | None, Wire(3)] = None
-    reason: Annotated[str | None, Wire(4)] = None
-    message: Annotated[str | None, Wire(5)] = None
+    reason: Annotated[str, Wire(4)] = ""
+    message: Annotated[str, Wire(5)] = ""
 
 
 class DaemonSet(Part, frozen=True, kw_only=True):
     """A daemon set: a pod on each node."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: Annotated[ObjectMeta | None, Wire(1)] = None
     spec: Annotated[DaemonSetSpec | None, Wire(2)] = None
     status: Annotated[DaemonSetStatus | None, Wire(3)] = None
@@ -111,12 +111,12 @@ class DaemonSetSpec(Part, frozen=True, kw_only=True):
     selector: Annotated[LabelSelector | None, Wire(1, required=True)] = None
     template: Annotated[PodTemplateSpec | None, Wire(2, required=True)] = None
     updateStrategy: Annotated[DaemonSetUpdateStrategy | None, Wire(3)] = None
-    minReadySeconds: Annotated[int | None, Wire(4)] = None
+    minReadySeconds: Annotated[int, Wire(4)] = 0
     revisionHistoryLimit: Annotated[int | None, Wire(6, zero_counts=True)] = None
 
 
 class DaemonSetUpdateStrategy(Part, frozen=True, kw_only=True):
-    type: Annotated[str | None, Wire(1)] = None
+    type: Annotated[str, Wire(1)] = ""
     rollingUpdate: Annotated[RollingUpdateDaemonSet | None, Wire(2)] = None
 
 
@@ -126,31 +126,31 @@ class RollingUpdateDaemonSet(Part, frozen=True, kw_only=True):
 
 
 class DaemonSetStatus(Part, frozen=True, kw_only=True):
-    currentNumberScheduled: Annotated[int | None, Wire(1, required=True)] = None
-    numberMisscheduled: Annotated[int | None, Wire(2, required=True)] = None
-    desiredNumberScheduled: Annotated[int | None, Wire(3, required=True)] = None
-    numberReady: Annotated[int | None, Wire(4, required=True)] = None
-    observedGeneration: Annotated[int | None, Wire(5)] = None
-    updatedNumberScheduled: Annotated[int | None, Wire(6)] = None
-    numberAvailable: Annotated[int | None, Wire(7)] = None
-    numberUnavailable: Annotated[int | None, Wire(8)] = None
-    collisionCount: Annotated[int | None, Wire(9)] = None
-    conditions: Annotated[list[DaemonSetCondition] | None, Wire(10, keys=("type",))] = None
+    currentNumberScheduled: Annotated[int, Wire(1, required=True)] = 0
+    numberMisscheduled: Annotated[int, Wire(2, required=True)] = 0
+    desiredNumberScheduled: Annotated[int, Wire(3, required=True)] = 0
+    numberReady: Annotated[int, Wire(4, required=True)] = 0
+    observedGeneration: Annotated[int, Wire(5)] = 0
+    updatedNumberScheduled: Annotated[int, Wire(6)] = 0
+    numberAvailable: Annotated[int, Wire(7)] = 0
+    numberUnavailable: Annotated[int, Wire(8)] = 0
+    collisionCount: Annotated[int, Wire(9)] = 0
+    conditions: Annotated[tuple[DaemonSetCondition, ...], Wire(10, keys=("type",))] = ()
 
 
 class DaemonSetCondition(Part, frozen=True, kw_only=True):
-    type: Annotated[str | None, Wire(1, required=True)] = None
-    status: Annotated[str | None, Wire(2, required=True)] = None
+    type: Annotated[str, Wire(1, required=True)] = ""
+    status: Annotated[str, Wire(2, required=True)] = ""
     lastTransitionTime: Annotated[Time | None, Wire(3)] = None
-    reason: Annotated[str | None, Wire(4)] = None
-    message: Annotated[str | None, Wire(5)] = None
+    reason: Annotated[str, Wire(4)] = ""
+    message: Annotated[str, Wire(5)] = ""
 
 
 class StatefulSet(Part, frozen=True, kw_only=True):
     """A stateful set: numbered pods that come and go in order."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: Annotated[ObjectMeta | None, Wire(1)] = None
     spec: Annotated[StatefulSetSpec | None, Wire(2)] = None
     status: Annotated[StatefulSetStatus | None, Wire(3)] = None
@@ -160,12 +160,12 @@ class StatefulSetSpec(Part, frozen=True, kw_only=True):
     replicas: Annotated[int | None, Wire(1, zero_counts=True)] = None
     selector: Annotated[LabelSelector | None, Wire(2, required=True)] = None
     template: Annotated[PodTemplateSpec | None, Wire(3, required=True)] = None
-    volumeClaimTemplates: Annotated[list[PersistentVolumeClaim] | None, Wire(4)] = None
-    serviceName: Annotated[str | None, Wire(5)] = None
-    podManagementPolicy: Annotated[str | None, Wire(6)] = None
+    volumeClaimTemplates: Annotated[tuple[PersistentVolumeClaim, ...], Wire(4)] = ()
+    serviceName: Annotated[str, Wire(5)] = ""
+    podManagementPolicy: Annotated[str, Wire(6)] = ""
     updateStrategy: Annotated[StatefulSetUpdateStrategy | None, Wire(7)] = None
     revisionHistoryLimit: Annotated[int | None, Wire(8, zero_counts=True)] = None
-    minReadySeconds: Annotated[int | None, Wire(9)] = None
+    minReadySeconds: Annotated[int, Wire(9)] = 0
     persistentVolumeClaimRetentionPolicy: Annotated[
         StatefulSetPersistentVolumeClaimRetentionPolicy | None, Wire(10)
     ] = None
@@ -173,7 +173,7 @@ class StatefulSetSpec(Part, frozen=True, kw_only=True):
 
 
 class StatefulSetUpdateStrategy(Part, frozen=True, kw_only=True):
-    type: Annotated[str | None, Wire(1)] = None
+    type: Annotated[str, Wire(1)] = ""
     rollingUpdate: Annotated[RollingUpdateStatefulSetStrategy | None, Wire(2)] = None
 
 
@@ -183,40 +183,40 @@ class RollingUpdateStatefulSetStrategy(Part, frozen=True, kw_only=True):
 
 
 class StatefulSetPersistentVolumeClaimRetentionPolicy(Part, frozen=True, kw_only=True):
-    whenDeleted: Annotated[str | None, Wire(1)] = None
-    whenScaled: Annotated[str | None, Wire(2)] = None
+    whenDeleted: Annotated[str, Wire(1)] = ""
+    whenScaled: Annotated[str, Wire(2)] = ""
 
 
 class StatefulSetOrdinals(Part, frozen=True, kw_only=True):
-    start: Annotated[int | None, Wire(1)] = None
+    start: Annotated[int, Wire(1)] = 0
 
 
 class StatefulSetStatus(Part, frozen=True, kw_only=True):
-    observedGeneration: Annotated[int | None, Wire(1)] = None
-    replicas: Annotated[int | None, Wire(2, required=True)] = None
-    readyReplicas: Annotated[int | None, Wire(3)] = None
-    currentReplicas: Annotated[int | None, Wire(4)] = None
-    updatedReplicas: Annotated[int | None, Wire(5)] = None
-    currentRevision: Annotated[str | None, Wire(6)] = None
-    updateRevision: Annotated[str | None, Wire(7)] = None
-    collisionCount: Annotated[int | None, Wire(9)] = None
-    conditions: Annotated[list[StatefulSetCondition] | None, Wire(10, keys=("type",))] = None
-    availableReplicas: Annotated[int | None, Wire(11)] = None
+    observedGeneration: Annotated[int, Wire(1)] = 0
+    replicas: Annotated[int, Wire(2, required=True)] = 0
+    readyReplicas: Annotated[int, Wire(3)] = 0
+    currentReplicas: Annotated[int, Wire(4)] = 0
+    updatedReplicas: Annotated[int, Wire(5)] = 0
+    currentRevision: Annotated[str, Wire(6)] = ""
+    updateRevision: Annotated[str, Wire(7)] = ""
+    collisionCount: Annotated[int, Wire(9)] = 0
+    conditions: Annotated[tuple[StatefulSetCondition, ...], Wire(10, keys=("type",))] = ()
+    availableReplicas: Annotated[int, Wire(11)] = 0
 
 
 class StatefulSetCondition(Part, frozen=True, kw_only=True):
-    type: Annotated[str | None, Wire(1)] = None
-    status: Annotated[str | None, Wire(2)] = None
+    type: Annotated[str, Wire(1)] = ""
+    status: Annotated[str, Wire(2)] = ""
     lastTransitionTime: Annotated[Time | None, Wire(3)] = None
-    reason: Annotated[str | None, Wire(4)] = None
-    message: Annotated[str | None, Wire(5)] = None
+    reason: Annotated[str, Wire(4)] = ""
+    message: Annotated[str, Wire(5)] = ""
 
 
 class ControllerRevision(Part, frozen=True, kw_only=True):
     """A controller revision: an earlier template of a stateful set."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: Annotated[ObjectMeta | None, Wire(1)] = None
     data: Annotated[Loose | None, Wire(2, required=True)] = None
     revision: Annotated[int | None, Wire(3, zero_counts=True)] = None

@@ -34,7 +34,11 @@ Loose = Annotated[Any, Meta(extra={"form": ValueForm.LOOSE})]
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """An object of the API, or a part of one. Everything may be absent; what must be there is checked by name."""
+    """An object of the API, or a part of one. Everything may be absent; what must be there is checked by name.
+
+    What is absent has its zero value, as in the API's own types: an empty text, list or map, 0, False. It is None where
+    zero counts (see `Wire`), and for most parts that are objects themselves.
+    """
 
 
 class Wire(msgspec.Struct, frozen=True):

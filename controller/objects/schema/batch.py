@@ -13,8 +13,8 @@ from controller.objects.schema.references import ObjectReference
 class Job(Part, frozen=True, kw_only=True):
     """A job: pods that are to end well so many times."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: Annotated[ObjectMeta | None, Wire(1)] = None
     spec: Annotated[JobSpec | None, Wire(2)] = None
     status: Annotated[JobStatus | None, Wire(3)] = None
@@ -33,40 +33,40 @@ class JobSpec(Part, frozen=True, kw_only=True):
     manualSelector: Annotated[bool | None, Wire(5, zero_counts=True)] = None
     template: Annotated[PodTemplateSpec | None, Wire(6, required=True)] = None
     ttlSecondsAfterFinished: Annotated[int | None, Wire(8, zero_counts=True)] = None
-    completionMode: Annotated[str | None, Wire(9)] = None
+    completionMode: Annotated[str, Wire(9)] = ""
     suspend: Annotated[bool | None, Wire(10, zero_counts=True)] = None
-    podReplacementPolicy: Annotated[str | None, Wire(14)] = None
-    managedBy: Annotated[str | None, Wire(15)] = None
+    podReplacementPolicy: Annotated[str, Wire(14)] = ""
+    managedBy: Annotated[str, Wire(15)] = ""
     scheduling: Annotated[JobSchedulingConfiguration | None, Wire(17)] = None
 
 
 class PodFailurePolicy(Part, frozen=True, kw_only=True):
-    rules: Annotated[list[PodFailurePolicyRule] | None, Wire(1, required=True)] = None
+    rules: Annotated[tuple[PodFailurePolicyRule, ...], Wire(1, required=True)] = ()
 
 
 class PodFailurePolicyRule(Part, frozen=True, kw_only=True):
-    action: Annotated[str | None, Wire(1, required=True)] = None
+    action: Annotated[str, Wire(1, required=True)] = ""
     onExitCodes: Annotated[PodFailurePolicyOnExitCodesRequirement | None, Wire(2)] = None
-    onPodConditions: Annotated[list[PodFailurePolicyOnPodConditionsPattern] | None, Wire(3)] = None
+    onPodConditions: Annotated[tuple[PodFailurePolicyOnPodConditionsPattern, ...], Wire(3)] = ()
 
 
 class PodFailurePolicyOnExitCodesRequirement(Part, frozen=True, kw_only=True):
-    containerName: Annotated[str | None, Wire(1)] = None
-    operator: Annotated[str | None, Wire(2, required=True)] = None
-    values: Annotated[list[int] | None, Wire(3, is_set=True, required=True)] = None
+    containerName: Annotated[str, Wire(1)] = ""
+    operator: Annotated[str, Wire(2, required=True)] = ""
+    values: Annotated[tuple[int, ...], Wire(3, is_set=True, required=True)] = ()
 
 
 class PodFailurePolicyOnPodConditionsPattern(Part, frozen=True, kw_only=True):
-    type: Annotated[str | None, Wire(1, required=True)] = None
-    status: Annotated[str | None, Wire(2)] = None
+    type: Annotated[str, Wire(1, required=True)] = ""
+    status: Annotated[str, Wire(2)] = ""
 
 
 class SuccessPolicy(Part, frozen=True, kw_only=True):
-    rules: Annotated[list[SuccessPolicyRule] | None, Wire(1, required=True)] = None
+    rules: Annotated[tuple[SuccessPolicyRule, ...], Wire(1, required=True)] = ()
 
 
 class SuccessPolicyRule(Part, frozen=True, kw_only=True):
-    succeededIndexes: Annotated[str | None, Wire(1)] = None
+    succeededIndexes: Annotated[str, Wire(1)] = ""
     succeededCount: Annotated[int | None, Wire(2, zero_counts=True)] = None
 
 
@@ -75,48 +75,48 @@ class JobSchedulingConfiguration(Part, frozen=True, kw_only=True):
 
 
 class JobStatus(Part, frozen=True, kw_only=True):
-    conditions: Annotated[list[JobCondition] | None, Wire(1, merge="type")] = None
+    conditions: Annotated[tuple[JobCondition, ...], Wire(1, merge="type")] = ()
     startTime: Annotated[Time | None, Wire(2)] = None
     completionTime: Annotated[Time | None, Wire(3)] = None
-    active: Annotated[int | None, Wire(4)] = None
-    succeeded: Annotated[int | None, Wire(5)] = None
-    failed: Annotated[int | None, Wire(6)] = None
-    terminating: Annotated[int | None, Wire(11)] = None
-    completedIndexes: Annotated[str | None, Wire(7)] = None
-    failedIndexes: Annotated[str | None, Wire(10)] = None
+    active: Annotated[int, Wire(4)] = 0
+    succeeded: Annotated[int, Wire(5)] = 0
+    failed: Annotated[int, Wire(6)] = 0
+    terminating: Annotated[int, Wire(11)] = 0
+    completedIndexes: Annotated[str, Wire(7)] = ""
+    failedIndexes: Annotated[str, Wire(10)] = ""
     uncountedTerminatedPods: Annotated[UncountedTerminatedPods | None, Wire(8)] = None
-    ready: Annotated[int | None, Wire(9)] = None
+    ready: Annotated[int, Wire(9)] = 0
 
 
 class JobCondition(Part, frozen=True, kw_only=True):
-    type: Annotated[str | None, Wire(1, required=True)] = None
-    status: Annotated[str | None, Wire(2, required=True)] = None
+    type: Annotated[str, Wire(1, required=True)] = ""
+    status: Annotated[str, Wire(2, required=True)] = ""
     lastProbeTime: Annotated[Time | None, Wire(3)] = None
     lastTransitionTime: Annotated[Time | None, Wire(4)] = None
-    reason: Annotated[str | None, Wire(5)] = None
-    message: Annotated[str | None, Wire(6)] = None
+    reason: Annotated[str, Wire(5)] = ""
+    message: Annotated[str, Wire(6)] = ""
 
 
 class UncountedTerminatedPods(Part, frozen=True, kw_only=True):
-    succeeded: Annotated[list[str] | None, Wire(1, is_set=True)] = None
-    failed: Annotated[list[str] | None, Wire(2, is_set=True)] = None
+    succeeded: Annotated[tuple[str, ...], Wire(1, is_set=True)] = ()
+    failed: Annotated[tuple[str, ...], Wire(2, is_set=True)] = ()
 
 
 class CronJob(Part, frozen=True, kw_only=True):
     """A cron job: a job at each moment of a schedule."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: Annotated[ObjectMeta | None, Wire(1)] = None
     spec: Annotated[CronJobSpec | None, Wire(2)] = None
     status: Annotated[CronJobStatus | None, Wire(3)] = None
 
 
 class CronJobSpec(Part, frozen=True, kw_only=True):
-    schedule: Annotated[str | None, Wire(1, required=True)] = None
-    timeZone: Annotated[str | None, Wire(8)] = None
+    schedule: Annotated[str, Wire(1, required=True)] = ""
+    timeZone: Annotated[str, Wire(8)] = ""
     startingDeadlineSeconds: Annotated[int | None, Wire(2, zero_counts=True)] = None
-    concurrencyPolicy: Annotated[str | None, Wire(3)] = None
+    concurrencyPolicy: Annotated[str, Wire(3)] = ""
     suspend: Annotated[bool | None, Wire(4, zero_counts=True)] = None
     jobTemplate: Annotated[JobTemplateSpec | None, Wire(5, required=True)] = None
     successfulJobsHistoryLimit: Annotated[int | None, Wire(6, zero_counts=True)] = None
@@ -129,6 +129,6 @@ class JobTemplateSpec(Part, frozen=True, kw_only=True):
 
 
 class CronJobStatus(Part, frozen=True, kw_only=True):
-    active: Annotated[list[ObjectReference] | None, Wire(1)] = None
+    active: Annotated[tuple[ObjectReference, ...], Wire(1)] = ()
     lastScheduleTime: Annotated[Time | None, Wire(4)] = None
     lastSuccessfulTime: Annotated[Time | None, Wire(5)] = None

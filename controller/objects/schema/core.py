@@ -15,127 +15,127 @@ from controller.objects.schema.volumes import PersistentVolumeClaimSpec
 class Event(Part, frozen=True, kw_only=True):
     """An event: something that happened to an object."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: Annotated[ObjectMeta | None, Wire(1, required=True)] = None
     involvedObject: Annotated[ObjectReference | None, Wire(2, required=True)] = None
-    reason: Annotated[str | None, Wire(3)] = None
-    message: Annotated[str | None, Wire(4)] = None
+    reason: Annotated[str, Wire(3)] = ""
+    message: Annotated[str, Wire(4)] = ""
     source: Annotated[EventSource | None, Wire(5)] = None
     firstTimestamp: Annotated[Time | None, Wire(6)] = None
     lastTimestamp: Annotated[Time | None, Wire(7)] = None
-    count: Annotated[int | None, Wire(8)] = None
-    type: Annotated[str | None, Wire(9)] = None
+    count: Annotated[int, Wire(8)] = 0
+    type: Annotated[str, Wire(9)] = ""
     eventTime: Annotated[Time | None, Wire(10)] = None
     series: Annotated[EventSeries | None, Wire(11)] = None
-    action: Annotated[str | None, Wire(12)] = None
+    action: Annotated[str, Wire(12)] = ""
     related: Annotated[ObjectReference | None, Wire(13)] = None
-    reportingComponent: Annotated[str | None, Wire(14)] = None
-    reportingInstance: Annotated[str | None, Wire(15)] = None
+    reportingComponent: Annotated[str, Wire(14)] = ""
+    reportingInstance: Annotated[str, Wire(15)] = ""
 
 
 class EventSource(Part, frozen=True, kw_only=True):
-    component: Annotated[str | None, Wire(1)] = None
-    host: Annotated[str | None, Wire(2)] = None
+    component: Annotated[str, Wire(1)] = ""
+    host: Annotated[str, Wire(2)] = ""
 
 
 class EventSeries(Part, frozen=True, kw_only=True):
-    count: Annotated[int | None, Wire(1)] = None
+    count: Annotated[int, Wire(1)] = 0
     lastObservedTime: Annotated[Time | None, Wire(2)] = None
 
 
 class ConfigMap(Part, frozen=True, kw_only=True):
     """A config map: texts and bytes by key, for variables and volumes of pods."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: Annotated[ObjectMeta | None, Wire(1)] = None
     immutable: Annotated[bool | None, Wire(4, zero_counts=True)] = None
-    data: Annotated[dict[str, str] | None, Wire(2)] = None
-    binaryData: Annotated[dict[str, Bytes] | None, Wire(3)] = None
+    data: Annotated[dict[str, str], Wire(2)] = {}
+    binaryData: Annotated[dict[str, Bytes], Wire(3)] = {}
 
 
 class Secret(Part, frozen=True, kw_only=True):
     """A secret: as a config map, kept sealed at rest."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: Annotated[ObjectMeta | None, Wire(1)] = None
     immutable: Annotated[bool | None, Wire(5, zero_counts=True)] = None
-    data: Annotated[dict[str, Bytes] | None, Wire(2)] = None
-    stringData: Annotated[dict[str, str] | None, Wire(4)] = None
-    type: Annotated[str | None, Wire(3)] = None
+    data: Annotated[dict[str, Bytes], Wire(2)] = {}
+    stringData: Annotated[dict[str, str], Wire(4)] = {}
+    type: Annotated[str, Wire(3)] = ""
 
 
 class ServiceAccount(Part, frozen=True, kw_only=True):
     """A service account: whom a pod is, to this API."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: Annotated[ObjectMeta | None, Wire(1)] = None
-    secrets: Annotated[list[ObjectReference] | None, Wire(2, keys=("name",))] = None
-    imagePullSecrets: Annotated[list[LocalObjectReference] | None, Wire(3)] = None
+    secrets: Annotated[tuple[ObjectReference, ...], Wire(2, keys=("name",))] = ()
+    imagePullSecrets: Annotated[tuple[LocalObjectReference, ...], Wire(3)] = ()
     automountServiceAccountToken: Annotated[bool | None, Wire(4, zero_counts=True)] = None
 
 
 class ResourceQuota(Part, frozen=True, kw_only=True):
     """A resource quota: what the objects of a namespace may use together."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: Annotated[ObjectMeta | None, Wire(1)] = None
     spec: Annotated[ResourceQuotaSpec | None, Wire(2)] = None
     status: Annotated[ResourceQuotaStatus | None, Wire(3)] = None
 
 
 class ResourceQuotaSpec(Part, frozen=True, kw_only=True):
-    hard: Annotated[dict[str, Quantity] | None, Wire(1)] = None
-    scopes: Annotated[list[str] | None, Wire(2)] = None
+    hard: Annotated[dict[str, Quantity], Wire(1)] = {}
+    scopes: Annotated[tuple[str, ...], Wire(2)] = ()
     scopeSelector: Annotated[ScopeSelector | None, Wire(3)] = None
 
 
 class ScopeSelector(Part, frozen=True, kw_only=True):
-    matchExpressions: Annotated[list[ScopedResourceSelectorRequirement] | None, Wire(1)] = None
+    matchExpressions: Annotated[tuple[ScopedResourceSelectorRequirement, ...], Wire(1)] = ()
 
 
 class ScopedResourceSelectorRequirement(Part, frozen=True, kw_only=True):
-    scopeName: Annotated[str | None, Wire(1, required=True)] = None
-    operator: Annotated[str | None, Wire(2, required=True)] = None
-    values: Annotated[list[str] | None, Wire(3)] = None
+    scopeName: Annotated[str, Wire(1, required=True)] = ""
+    operator: Annotated[str, Wire(2, required=True)] = ""
+    values: Annotated[tuple[str, ...], Wire(3)] = ()
 
 
 class ResourceQuotaStatus(Part, frozen=True, kw_only=True):
-    hard: Annotated[dict[str, Quantity] | None, Wire(1)] = None
-    used: Annotated[dict[str, Quantity] | None, Wire(2)] = None
+    hard: Annotated[dict[str, Quantity], Wire(1)] = {}
+    used: Annotated[dict[str, Quantity], Wire(2)] = {}
 
 
 class LimitRange(Part, frozen=True, kw_only=True):
     """A limit range: defaults and bounds of what a container may ask for."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: Annotated[ObjectMeta | None, Wire(1)] = None
     spec: Annotated[LimitRangeSpec | None, Wire(2)] = None
 
 
 class LimitRangeSpec(Part, frozen=True, kw_only=True):
-    limits: Annotated[list[LimitRangeItem] | None, Wire(1, required=True)] = None
+    limits: Annotated[tuple[LimitRangeItem, ...], Wire(1, required=True)] = ()
 
 
 class LimitRangeItem(Part, frozen=True, kw_only=True):
-    type: Annotated[str | None, Wire(1, required=True)] = None
-    max: Annotated[dict[str, Quantity] | None, Wire(2)] = None
-    min: Annotated[dict[str, Quantity] | None, Wire(3)] = None
-    default: Annotated[dict[str, Quantity] | None, Wire(4)] = None
-    defaultRequest: Annotated[dict[str, Quantity] | None, Wire(5)] = None
-    maxLimitRequestRatio: Annotated[dict[str, Quantity] | None, Wire(6)] = None
+    type: Annotated[str, Wire(1, required=True)] = ""
+    max: Annotated[dict[str, Quantity], Wire(2)] = {}
+    min: Annotated[dict[str, Quantity], Wire(3)] = {}
+    default: Annotated[dict[str, Quantity], Wire(4)] = {}
+    defaultRequest: Annotated[dict[str, Quantity], Wire(5)] = {}
+    maxLimitRequestRatio: Annotated[dict[str, Quantity], Wire(6)] = {}
 
 
 class ReplicationController(Part, frozen=True, kw_only=True):
     """A replication controller: the forerunner of a replica set."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: Annotated[ObjectMeta | None, Wire(1)] = None
     spec: Annotated[ReplicationControllerSpec | None, Wire(2)] = None
     status: Annotated[ReplicationControllerStatus | None, Wire(3)] = None
@@ -143,64 +143,64 @@ class ReplicationController(Part, frozen=True, kw_only=True):
 
 class ReplicationControllerSpec(Part, frozen=True, kw_only=True):
     replicas: Annotated[int | None, Wire(1, zero_counts=True)] = None
-    minReadySeconds: Annotated[int | None, Wire(4)] = None
-    selector: Annotated[dict[str, str] | None, Wire(2, atomic=True)] = None
+    minReadySeconds: Annotated[int, Wire(4)] = 0
+    selector: Annotated[dict[str, str], Wire(2, atomic=True)] = {}
     template: Annotated[PodTemplateSpec | None, Wire(3)] = None
 
 
 class ReplicationControllerStatus(Part, frozen=True, kw_only=True):
-    replicas: Annotated[int | None, Wire(1, required=True)] = None
-    fullyLabeledReplicas: Annotated[int | None, Wire(2)] = None
-    readyReplicas: Annotated[int | None, Wire(4)] = None
-    availableReplicas: Annotated[int | None, Wire(5)] = None
-    observedGeneration: Annotated[int | None, Wire(3)] = None
-    conditions: Annotated[list[ReplicationControllerCondition] | None, Wire(6, keys=("type",))] = None
+    replicas: Annotated[int, Wire(1, required=True)] = 0
+    fullyLabeledReplicas: Annotated[int, Wire(2)] = 0
+    readyReplicas: Annotated[int, Wire(4)] = 0
+    availableReplicas: Annotated[int, Wire(5)] = 0
+    observedGeneration: Annotated[int, Wire(3)] = 0
+    conditions: Annotated[tuple[ReplicationControllerCondition, ...], Wire(6, keys=("type",))] = ()
 
 
 class ReplicationControllerCondition(Part, frozen=True, kw_only=True):
-    type: Annotated[str | None, Wire(1, required=True)] = None
-    status: Annotated[str | None, Wire(2, required=True)] = None
+    type: Annotated[str, Wire(1, required=True)] = ""
+    status: Annotated[str, Wire(2, required=True)] = ""
     lastTransitionTime: Annotated[Time | None, Wire(3)] = None
-    reason: Annotated[str | None, Wire(4)] = None
-    message: Annotated[str | None, Wire(5)] = None
+    reason: Annotated[str, Wire(4)] = ""
+    message: Annotated[str, Wire(5)] = ""
 
 
 class PersistentVolumeClaim(Part, frozen=True, kw_only=True):
     """A persistent volume claim: a request for room that outlives pods."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: Annotated[ObjectMeta | None, Wire(1)] = None
     spec: Annotated[PersistentVolumeClaimSpec | None, Wire(2)] = None
     status: Annotated[PersistentVolumeClaimStatus | None, Wire(3)] = None
 
 
 class PersistentVolumeClaimStatus(Part, frozen=True, kw_only=True):
-    phase: Annotated[str | None, Wire(1)] = None
-    accessModes: Annotated[list[str] | None, Wire(2)] = None
-    capacity: Annotated[dict[str, Quantity] | None, Wire(3)] = None
-    conditions: Annotated[list[PersistentVolumeClaimCondition] | None, Wire(4, keys=("type",))] = None
-    allocatedResources: Annotated[dict[str, Quantity] | None, Wire(5)] = None
-    allocatedResourceStatuses: Annotated[dict[str, str] | None, Wire(7)] = None
-    currentVolumeAttributesClassName: Annotated[str | None, Wire(8)] = None
+    phase: Annotated[str, Wire(1)] = ""
+    accessModes: Annotated[tuple[str, ...], Wire(2)] = ()
+    capacity: Annotated[dict[str, Quantity], Wire(3)] = {}
+    conditions: Annotated[tuple[PersistentVolumeClaimCondition, ...], Wire(4, keys=("type",))] = ()
+    allocatedResources: Annotated[dict[str, Quantity], Wire(5)] = {}
+    allocatedResourceStatuses: Annotated[dict[str, str], Wire(7)] = {}
+    currentVolumeAttributesClassName: Annotated[str, Wire(8)] = ""
     modifyVolumeStatus: Annotated[ModifyVolumeStatus | None, Wire(9)] = None
     healthStatus: Annotated[VolumeHealthStatus | None, Wire(10)] = None
 
 
 class PersistentVolumeClaimCondition(Part, frozen=True, kw_only=True):
-    type: Annotated[str | None, Wire(1, required=True)] = None
-    status: Annotated[str | None, Wire(2, required=True)] = None
+    type: Annotated[str, Wire(1, required=True)] = ""
+    status: Annotated[str, Wire(2, required=True)] = ""
     lastProbeTime: Annotated[Time | None, Wire(3)] = None
     lastTransitionTime: Annotated[Time | None, Wire(4)] = None
-    reason: Annotated[str | None, Wire(5)] = None
-    message: Annotated[str | None, Wire(6)] = None
+    reason: Annotated[str, Wire(5)] = ""
+    message: Annotated[str, Wire(6)] = ""
 
 
 class ModifyVolumeStatus(Part, frozen=True, kw_only=True):
-    targetVolumeAttributesClassName: Annotated[str | None, Wire(1)] = None
-    status: Annotated[str | None, Wire(2, required=True)] = None
+    targetVolumeAttributesClassName: Annotated[str, Wire(1)] = ""
+    status: Annotated[str, Wire(2, required=True)] = ""
 
 
 class VolumeHealthStatus(Part, frozen=True, kw_only=True):
-    healthConditions: Annotated[list[VolumeHealthCondition] | None, Wire(1, keys=("status", "reason"))] = None
+    healthConditions: Annotated[tuple[VolumeHealthCondition, ...], Wire(1, keys=("status", "reason"))] = ()
     lastTransitionTime: Annotated[Time | None, Wire(2)] = None

@@ -15,26 +15,26 @@ from controller.objects.schema.services import LoadBalancerStatus
 class NetworkPolicy(Part, frozen=True, kw_only=True):
     """A network policy: who may talk to these pods."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: Annotated[ObjectMeta | None, Wire(1)] = None
     spec: Annotated[NetworkPolicySpec | None, Wire(2)] = None
 
 
 class NetworkPolicySpec(Part, frozen=True, kw_only=True):
     podSelector: Annotated[LabelSelector | None, Wire(1)] = None
-    ingress: Annotated[list[NetworkPolicyIngressRule] | None, Wire(2)] = None
-    egress: Annotated[list[NetworkPolicyEgressRule] | None, Wire(3)] = None
-    policyTypes: Annotated[list[str] | None, Wire(4)] = None
+    ingress: Annotated[tuple[NetworkPolicyIngressRule, ...], Wire(2)] = ()
+    egress: Annotated[tuple[NetworkPolicyEgressRule, ...], Wire(3)] = ()
+    policyTypes: Annotated[tuple[str, ...], Wire(4)] = ()
 
 
 class NetworkPolicyIngressRule(Part, frozen=True, kw_only=True):
-    ports: Annotated[list[NetworkPolicyPort] | None, Wire(1)] = None
-    from_: Annotated[list[NetworkPolicyPeer] | None, Wire(2)] = field(default=None, name="from")
+    ports: Annotated[tuple[NetworkPolicyPort, ...], Wire(1)] = ()
+    from_: Annotated[tuple[NetworkPolicyPeer, ...], Wire(2)] = field(default=(), name="from")
 
 
 class NetworkPolicyPort(Part, frozen=True, kw_only=True):
-    protocol: Annotated[str | None, Wire(1)] = None
+    protocol: Annotated[str, Wire(1)] = ""
     port: Annotated[IntOrString | None, Wire(2)] = None
     endPort: Annotated[int | None, Wire(3, zero_counts=True)] = None
 
@@ -46,30 +46,30 @@ class NetworkPolicyPeer(Part, frozen=True, kw_only=True):
 
 
 class IPBlock(Part, frozen=True, kw_only=True):
-    cidr: Annotated[str | None, Wire(1, required=True)] = None
-    except_: Annotated[list[str] | None, Wire(2)] = field(default=None, name="except")
+    cidr: Annotated[str, Wire(1, required=True)] = ""
+    except_: Annotated[tuple[str, ...], Wire(2)] = field(default=(), name="except")
 
 
 class NetworkPolicyEgressRule(Part, frozen=True, kw_only=True):
-    ports: Annotated[list[NetworkPolicyPort] | None, Wire(1)] = None
-    to: Annotated[list[NetworkPolicyPeer] | None, Wire(2)] = None
+    ports: Annotated[tuple[NetworkPolicyPort, ...], Wire(1)] = ()
+    to: Annotated[tuple[NetworkPolicyPeer, ...], Wire(2)] = ()
 
 
 class Ingress(Part, frozen=True, kw_only=True):
     """An ingress: which HTTP requests from outside go to which services."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: Annotated[ObjectMeta | None, Wire(1)] = None
     spec: Annotated[IngressSpec | None, Wire(2)] = None
     status: Annotated[IngressStatus | None, Wire(3)] = None
 
 
 class IngressSpec(Part, frozen=True, kw_only=True):
-    ingressClassName: Annotated[str | None, Wire(4)] = None
+    ingressClassName: Annotated[str, Wire(4)] = ""
     defaultBackend: Annotated[IngressBackend | None, Wire(1)] = None
-    tls: Annotated[list[IngressTLS] | None, Wire(2)] = None
-    rules: Annotated[list[IngressRule] | None, Wire(3)] = None
+    tls: Annotated[tuple[IngressTLS, ...], Wire(2)] = ()
+    rules: Annotated[tuple[IngressRule, ...], Wire(3)] = ()
 
 
 class IngressBackend(Part, frozen=True, kw_only=True):
@@ -78,32 +78,32 @@ class IngressBackend(Part, frozen=True, kw_only=True):
 
 
 class IngressServiceBackend(Part, frozen=True, kw_only=True):
-    name: Annotated[str | None, Wire(1, required=True)] = None
+    name: Annotated[str, Wire(1, required=True)] = ""
     port: Annotated[ServiceBackendPort | None, Wire(2)] = None
 
 
 class ServiceBackendPort(Part, frozen=True, kw_only=True):
-    name: Annotated[str | None, Wire(1)] = None
-    number: Annotated[int | None, Wire(2)] = None
+    name: Annotated[str, Wire(1)] = ""
+    number: Annotated[int, Wire(2)] = 0
 
 
 class IngressTLS(Part, frozen=True, kw_only=True):
-    hosts: Annotated[list[str] | None, Wire(1)] = None
-    secretName: Annotated[str | None, Wire(2)] = None
+    hosts: Annotated[tuple[str, ...], Wire(1)] = ()
+    secretName: Annotated[str, Wire(2)] = ""
 
 
 class IngressRule(Part, frozen=True, kw_only=True):
-    host: Annotated[str | None, Wire(1)] = None
+    host: Annotated[str, Wire(1)] = ""
     http: Annotated[HTTPIngressRuleValue | None, Wire(1, within=2)] = None
 
 
 class HTTPIngressRuleValue(Part, frozen=True, kw_only=True):
-    paths: Annotated[list[HTTPIngressPath] | None, Wire(1, required=True)] = None
+    paths: Annotated[tuple[HTTPIngressPath, ...], Wire(1, required=True)] = ()
 
 
 class HTTPIngressPath(Part, frozen=True, kw_only=True):
-    path: Annotated[str | None, Wire(1)] = None
-    pathType: Annotated[str | None, Wire(3, required=True)] = None
+    path: Annotated[str, Wire(1)] = ""
+    pathType: Annotated[str, Wire(3, required=True)] = ""
     backend: Annotated[IngressBackend | None, Wire(2, required=True)] = None
 
 
@@ -114,20 +114,20 @@ class IngressStatus(Part, frozen=True, kw_only=True):
 class IngressClass(Part, frozen=True, kw_only=True):
     """An ingress class: who serves ingresses."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: Annotated[ObjectMeta | None, Wire(1)] = None
     spec: Annotated[IngressClassSpec | None, Wire(2)] = None
 
 
 class IngressClassSpec(Part, frozen=True, kw_only=True):
-    controller: Annotated[str | None, Wire(1)] = None
+    controller: Annotated[str, Wire(1)] = ""
     parameters: Annotated[IngressClassParametersReference | None, Wire(2)] = None
 
 
 class IngressClassParametersReference(Part, frozen=True, kw_only=True):
-    apiGroup: Annotated[str | None, Wire(1)] = None
-    kind: Annotated[str | None, Wire(2, required=True)] = None
-    name: Annotated[str | None, Wire(3, required=True)] = None
-    scope: Annotated[str | None, Wire(4)] = None
-    namespace: Annotated[str | None, Wire(5)] = None
+    apiGroup: Annotated[str, Wire(1)] = ""
+    kind: Annotated[str, Wire(2, required=True)] = ""
+    name: Annotated[str, Wire(3, required=True)] = ""
+    scope: Annotated[str, Wire(4)] = ""
+    namespace: Annotated[str, Wire(5)] = ""

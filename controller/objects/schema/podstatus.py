@@ -9,66 +9,66 @@ from controller.objects.schema.references import ResourceRequirements
 
 
 class PodStatus(Part, frozen=True, kw_only=True):
-    observedGeneration: Annotated[int | None, Wire(17)] = None
-    phase: Annotated[str | None, Wire(1)] = None
-    conditions: Annotated[list[PodCondition] | None, Wire(2, keys=("type",))] = None
-    message: Annotated[str | None, Wire(3)] = None
-    reason: Annotated[str | None, Wire(4)] = None
-    nominatedNodeName: Annotated[str | None, Wire(11)] = None
-    hostIP: Annotated[str | None, Wire(5)] = None
-    hostIPs: Annotated[list[HostIP] | None, Wire(16, merge="ip")] = None
-    podIP: Annotated[str | None, Wire(6)] = None
-    podIPs: Annotated[list[PodIP] | None, Wire(12, keys=("ip",))] = None
+    observedGeneration: Annotated[int, Wire(17)] = 0
+    phase: Annotated[str, Wire(1)] = ""
+    conditions: Annotated[tuple[PodCondition, ...], Wire(2, keys=("type",))] = ()
+    message: Annotated[str, Wire(3)] = ""
+    reason: Annotated[str, Wire(4)] = ""
+    nominatedNodeName: Annotated[str, Wire(11)] = ""
+    hostIP: Annotated[str, Wire(5)] = ""
+    hostIPs: Annotated[tuple[HostIP, ...], Wire(16, merge="ip")] = ()
+    podIP: Annotated[str, Wire(6)] = ""
+    podIPs: Annotated[tuple[PodIP, ...], Wire(12, keys=("ip",))] = ()
     startTime: Annotated[Time | None, Wire(7)] = None
-    initContainerStatuses: Annotated[list[ContainerStatus] | None, Wire(10)] = None
-    containerStatuses: Annotated[list[ContainerStatus] | None, Wire(8)] = None
-    qosClass: Annotated[str | None, Wire(9)] = None
-    ephemeralContainerStatuses: Annotated[list[ContainerStatus] | None, Wire(13)] = None
-    resize: Annotated[str | None, Wire(14)] = None
-    resourceClaimStatuses: Annotated[list[PodResourceClaimStatus] | None, Wire(15, keys=("name",))] = None
+    initContainerStatuses: Annotated[tuple[ContainerStatus, ...], Wire(10)] = ()
+    containerStatuses: Annotated[tuple[ContainerStatus, ...], Wire(8)] = ()
+    qosClass: Annotated[str, Wire(9)] = ""
+    ephemeralContainerStatuses: Annotated[tuple[ContainerStatus, ...], Wire(13)] = ()
+    resize: Annotated[str, Wire(14)] = ""
+    resourceClaimStatuses: Annotated[tuple[PodResourceClaimStatus, ...], Wire(15, keys=("name",))] = ()
     extendedResourceClaimStatus: Annotated[PodExtendedResourceClaimStatus | None, Wire(18)] = None
-    allocatedResources: Annotated[dict[str, Quantity] | None, Wire(19)] = None
+    allocatedResources: Annotated[dict[str, Quantity], Wire(19)] = {}
     resources: Annotated[ResourceRequirements | None, Wire(20)] = None
     nodeAllocatableResourceClaimStatuses: Annotated[
-        list[NodeAllocatableResourceClaimStatus] | None, Wire(21, keys=("resourceClaimName",))
-    ] = None
-    volumeHealth: Annotated[list[PodVolumeHealth] | None, Wire(22, keys=("name",))] = None
+        tuple[NodeAllocatableResourceClaimStatus, ...], Wire(21, keys=("resourceClaimName",))
+    ] = ()
+    volumeHealth: Annotated[tuple[PodVolumeHealth, ...], Wire(22, keys=("name",))] = ()
 
 
 class PodCondition(Part, frozen=True, kw_only=True):
-    type: Annotated[str | None, Wire(1, required=True)] = None
-    observedGeneration: Annotated[int | None, Wire(7)] = None
-    status: Annotated[str | None, Wire(2, required=True)] = None
+    type: Annotated[str, Wire(1, required=True)] = ""
+    observedGeneration: Annotated[int, Wire(7)] = 0
+    status: Annotated[str, Wire(2, required=True)] = ""
     lastProbeTime: Annotated[Time | None, Wire(3)] = None
     lastTransitionTime: Annotated[Time | None, Wire(4)] = None
-    reason: Annotated[str | None, Wire(5)] = None
-    message: Annotated[str | None, Wire(6)] = None
+    reason: Annotated[str, Wire(5)] = ""
+    message: Annotated[str, Wire(6)] = ""
 
 
 class HostIP(Part, frozen=True, kw_only=True):
-    ip: Annotated[str | None, Wire(1, required=True)] = None
+    ip: Annotated[str, Wire(1, required=True)] = ""
 
 
 class PodIP(Part, frozen=True, kw_only=True):
-    ip: Annotated[str | None, Wire(1, required=True)] = None
+    ip: Annotated[str, Wire(1, required=True)] = ""
 
 
 class ContainerStatus(Part, frozen=True, kw_only=True):
-    name: Annotated[str | None, Wire(1, required=True)] = None
+    name: Annotated[str, Wire(1, required=True)] = ""
     state: Annotated[ContainerState | None, Wire(2)] = None
     lastState: Annotated[ContainerState | None, Wire(3)] = None
-    ready: Annotated[bool | None, Wire(4, required=True)] = None
-    restartCount: Annotated[int | None, Wire(5, required=True)] = None
-    image: Annotated[str | None, Wire(6, required=True)] = None
-    imageID: Annotated[str | None, Wire(7, required=True)] = None
-    containerID: Annotated[str | None, Wire(8)] = None
-    started: Annotated[bool | None, Wire(9)] = None
-    allocatedResources: Annotated[dict[str, Quantity] | None, Wire(10)] = None
+    ready: Annotated[bool, Wire(4, required=True)] = False
+    restartCount: Annotated[int, Wire(5, required=True)] = 0
+    image: Annotated[str, Wire(6, required=True)] = ""
+    imageID: Annotated[str, Wire(7, required=True)] = ""
+    containerID: Annotated[str, Wire(8)] = ""
+    started: Annotated[bool, Wire(9)] = False
+    allocatedResources: Annotated[dict[str, Quantity], Wire(10)] = {}
     resources: Annotated[ResourceRequirements | None, Wire(11)] = None
-    volumeMounts: Annotated[list[VolumeMountStatus] | None, Wire(12, keys=("mountPath",))] = None
+    volumeMounts: Annotated[tuple[VolumeMountStatus, ...], Wire(12, keys=("mountPath",))] = ()
     user: Annotated[ContainerUser | None, Wire(13)] = None
-    allocatedResourcesStatus: Annotated[list[ResourceStatus] | None, Wire(14, keys=("name",))] = None
-    stopSignal: Annotated[str | None, Wire(15)] = None
+    allocatedResourcesStatus: Annotated[tuple[ResourceStatus, ...], Wire(14, keys=("name",))] = ()
+    stopSignal: Annotated[str, Wire(15)] = ""
 
 
 class ContainerState(Part, frozen=True, kw_only=True):
@@ -78,8 +78,8 @@ class ContainerState(Part, frozen=True, kw_only=True):
 
 
 class ContainerStateWaiting(Part, frozen=True, kw_only=True):
-    reason: Annotated[str | None, Wire(1)] = None
-    message: Annotated[str | None, Wire(2)] = None
+    reason: Annotated[str, Wire(1)] = ""
+    message: Annotated[str, Wire(2)] = ""
 
 
 class ContainerStateRunning(Part, frozen=True, kw_only=True):
@@ -87,20 +87,20 @@ class ContainerStateRunning(Part, frozen=True, kw_only=True):
 
 
 class ContainerStateTerminated(Part, frozen=True, kw_only=True):
-    exitCode: Annotated[int | None, Wire(1, required=True)] = None
-    signal: Annotated[int | None, Wire(2)] = None
-    reason: Annotated[str | None, Wire(3)] = None
-    message: Annotated[str | None, Wire(4)] = None
+    exitCode: Annotated[int, Wire(1, required=True)] = 0
+    signal: Annotated[int, Wire(2)] = 0
+    reason: Annotated[str, Wire(3)] = ""
+    message: Annotated[str, Wire(4)] = ""
     startedAt: Annotated[Time | None, Wire(5)] = None
     finishedAt: Annotated[Time | None, Wire(6)] = None
-    containerID: Annotated[str | None, Wire(7)] = None
+    containerID: Annotated[str, Wire(7)] = ""
 
 
 class VolumeMountStatus(Part, frozen=True, kw_only=True):
-    name: Annotated[str | None, Wire(1, required=True)] = None
-    mountPath: Annotated[str | None, Wire(2, required=True)] = None
-    readOnly: Annotated[bool | None, Wire(3)] = None
-    recursiveReadOnly: Annotated[str | None, Wire(4)] = None
+    name: Annotated[str, Wire(1, required=True)] = ""
+    mountPath: Annotated[str, Wire(2, required=True)] = ""
+    readOnly: Annotated[bool, Wire(3)] = False
+    recursiveReadOnly: Annotated[str, Wire(4)] = ""
     volumeStatus: Annotated[VolumeStatus | None, Wire(5)] = None
 
 
@@ -109,7 +109,7 @@ class VolumeStatus(Part, frozen=True, kw_only=True):
 
 
 class ImageVolumeStatus(Part, frozen=True, kw_only=True):
-    imageRef: Annotated[str | None, Wire(1)] = None
+    imageRef: Annotated[str, Wire(1)] = ""
 
 
 class ContainerUser(Part, frozen=True, kw_only=True):
@@ -117,63 +117,63 @@ class ContainerUser(Part, frozen=True, kw_only=True):
 
 
 class LinuxContainerUser(Part, frozen=True, kw_only=True):
-    uid: Annotated[int | None, Wire(1, required=True)] = None
-    gid: Annotated[int | None, Wire(2, required=True)] = None
-    supplementalGroups: Annotated[list[int] | None, Wire(3)] = None
+    uid: Annotated[int, Wire(1, required=True)] = 0
+    gid: Annotated[int, Wire(2, required=True)] = 0
+    supplementalGroups: Annotated[tuple[int, ...], Wire(3)] = ()
 
 
 class ResourceStatus(Part, frozen=True, kw_only=True):
-    name: Annotated[str | None, Wire(1, required=True)] = None
-    resources: Annotated[list[ResourceHealth] | None, Wire(2, keys=("resourceID",))] = None
+    name: Annotated[str, Wire(1, required=True)] = ""
+    resources: Annotated[tuple[ResourceHealth, ...], Wire(2, keys=("resourceID",))] = ()
 
 
 class ResourceHealth(Part, frozen=True, kw_only=True):
-    resourceID: Annotated[str | None, Wire(1, required=True)] = None
-    health: Annotated[str | None, Wire(2)] = None
-    message: Annotated[str | None, Wire(6)] = None
+    resourceID: Annotated[str, Wire(1, required=True)] = ""
+    health: Annotated[str, Wire(2)] = ""
+    message: Annotated[str, Wire(6)] = ""
 
 
 class PodResourceClaimStatus(Part, frozen=True, kw_only=True):
-    name: Annotated[str | None, Wire(1, required=True)] = None
-    resourceClaimName: Annotated[str | None, Wire(2)] = None
+    name: Annotated[str, Wire(1, required=True)] = ""
+    resourceClaimName: Annotated[str, Wire(2)] = ""
 
 
 class PodExtendedResourceClaimStatus(Part, frozen=True, kw_only=True):
-    requestMappings: Annotated[list[ContainerExtendedResourceRequest] | None, Wire(1, required=True)] = None
-    resourceClaimName: Annotated[str | None, Wire(2, required=True)] = None
+    requestMappings: Annotated[tuple[ContainerExtendedResourceRequest, ...], Wire(1, required=True)] = ()
+    resourceClaimName: Annotated[str, Wire(2, required=True)] = ""
 
 
 class ContainerExtendedResourceRequest(Part, frozen=True, kw_only=True):
-    containerName: Annotated[str | None, Wire(1, required=True)] = None
-    resourceName: Annotated[str | None, Wire(2, required=True)] = None
-    requestName: Annotated[str | None, Wire(3, required=True)] = None
+    containerName: Annotated[str, Wire(1, required=True)] = ""
+    resourceName: Annotated[str, Wire(2, required=True)] = ""
+    requestName: Annotated[str, Wire(3, required=True)] = ""
 
 
 class NodeAllocatableResourceClaimStatus(Part, frozen=True, kw_only=True):
-    resourceClaimName: Annotated[str | None, Wire(1, required=True)] = None
-    containers: Annotated[list[str] | None, Wire(2, is_set=True)] = None
-    mapping: Annotated[list[NodeAllocatableMappedResources] | None, Wire(4, keys=("name",))] = None
-    overhead: Annotated[list[NodeAllocatableOverheadResources] | None, Wire(5, keys=("name",))] = None
+    resourceClaimName: Annotated[str, Wire(1, required=True)] = ""
+    containers: Annotated[tuple[str, ...], Wire(2, is_set=True)] = ()
+    mapping: Annotated[tuple[NodeAllocatableMappedResources, ...], Wire(4, keys=("name",))] = ()
+    overhead: Annotated[tuple[NodeAllocatableOverheadResources, ...], Wire(5, keys=("name",))] = ()
 
 
 class NodeAllocatableMappedResources(Part, frozen=True, kw_only=True):
-    name: Annotated[str | None, Wire(1, required=True)] = None
+    name: Annotated[str, Wire(1, required=True)] = ""
     quantity: Annotated[Quantity | None, Wire(2, required=True)] = None
 
 
 class NodeAllocatableOverheadResources(Part, frozen=True, kw_only=True):
-    name: Annotated[str | None, Wire(1, required=True)] = None
+    name: Annotated[str, Wire(1, required=True)] = ""
     perPod: Annotated[Quantity | None, Wire(2)] = None
     perContainer: Annotated[Quantity | None, Wire(3)] = None
 
 
 class PodVolumeHealth(Part, frozen=True, kw_only=True):
-    name: Annotated[str | None, Wire(1, required=True)] = None
-    healthConditions: Annotated[list[VolumeHealthCondition] | None, Wire(2, keys=("status", "reason"))] = None
+    name: Annotated[str, Wire(1, required=True)] = ""
+    healthConditions: Annotated[tuple[VolumeHealthCondition, ...], Wire(2, keys=("status", "reason"))] = ()
     lastTransitionTime: Annotated[Time | None, Wire(3)] = None
 
 
 class VolumeHealthCondition(Part, frozen=True, kw_only=True):
-    status: Annotated[str | None, Wire(1, required=True)] = None
-    reason: Annotated[str | None, Wire(2, required=True)] = None
-    message: Annotated[str | None, Wire(3)] = None
+    status: Annotated[str, Wire(1, required=True)] = ""
+    reason: Annotated[str, Wire(2, required=True)] = ""
+    message: Annotated[str, Wire(3)] = ""

@@ -12,43 +12,43 @@ from controller.objects.schema.references import ObjectReference
 class Service(Part, frozen=True, kw_only=True):
     """A service: a name and an address for pods that a selector finds."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: Annotated[ObjectMeta | None, Wire(1)] = None
     spec: Annotated[ServiceSpec | None, Wire(2)] = None
     status: Annotated[ServiceStatus | None, Wire(3)] = None
 
 
 class ServiceSpec(Part, frozen=True, kw_only=True):
-    ports: Annotated[list[ServicePort] | None, Wire(1, keys=("port", "protocol"))] = None
-    selector: Annotated[dict[str, str] | None, Wire(2, atomic=True)] = None
-    clusterIP: Annotated[str | None, Wire(3)] = None
-    clusterIPs: Annotated[list[str] | None, Wire(18)] = None
-    type: Annotated[str | None, Wire(4)] = None
-    externalIPs: Annotated[list[str] | None, Wire(5)] = None
-    sessionAffinity: Annotated[str | None, Wire(7)] = None
-    loadBalancerIP: Annotated[str | None, Wire(8)] = None
-    loadBalancerSourceRanges: Annotated[list[str] | None, Wire(9)] = None
-    externalName: Annotated[str | None, Wire(10)] = None
-    externalTrafficPolicy: Annotated[str | None, Wire(11)] = None
-    healthCheckNodePort: Annotated[int | None, Wire(12)] = None
-    publishNotReadyAddresses: Annotated[bool | None, Wire(13)] = None
+    ports: Annotated[tuple[ServicePort, ...], Wire(1, keys=("port", "protocol"))] = ()
+    selector: Annotated[dict[str, str], Wire(2, atomic=True)] = {}
+    clusterIP: Annotated[str, Wire(3)] = ""
+    clusterIPs: Annotated[tuple[str, ...], Wire(18)] = ()
+    type: Annotated[str, Wire(4)] = ""
+    externalIPs: Annotated[tuple[str, ...], Wire(5)] = ()
+    sessionAffinity: Annotated[str, Wire(7)] = ""
+    loadBalancerIP: Annotated[str, Wire(8)] = ""
+    loadBalancerSourceRanges: Annotated[tuple[str, ...], Wire(9)] = ()
+    externalName: Annotated[str, Wire(10)] = ""
+    externalTrafficPolicy: Annotated[str, Wire(11)] = ""
+    healthCheckNodePort: Annotated[int, Wire(12)] = 0
+    publishNotReadyAddresses: Annotated[bool, Wire(13)] = False
     sessionAffinityConfig: Annotated[SessionAffinityConfig | None, Wire(14)] = None
-    ipFamilies: Annotated[list[str] | None, Wire(19)] = None
-    ipFamilyPolicy: Annotated[str | None, Wire(17)] = None
+    ipFamilies: Annotated[tuple[str, ...], Wire(19)] = ()
+    ipFamilyPolicy: Annotated[str, Wire(17)] = ""
     allocateLoadBalancerNodePorts: Annotated[bool | None, Wire(20, zero_counts=True)] = None
-    loadBalancerClass: Annotated[str | None, Wire(21)] = None
-    internalTrafficPolicy: Annotated[str | None, Wire(22)] = None
-    trafficDistribution: Annotated[str | None, Wire(23)] = None
+    loadBalancerClass: Annotated[str, Wire(21)] = ""
+    internalTrafficPolicy: Annotated[str, Wire(22)] = ""
+    trafficDistribution: Annotated[str, Wire(23)] = ""
 
 
 class ServicePort(Part, frozen=True, kw_only=True):
-    name: Annotated[str | None, Wire(1)] = None
-    protocol: Annotated[str | None, Wire(2)] = None
-    appProtocol: Annotated[str | None, Wire(6)] = None
-    port: Annotated[int | None, Wire(3, required=True)] = None
+    name: Annotated[str, Wire(1)] = ""
+    protocol: Annotated[str, Wire(2)] = ""
+    appProtocol: Annotated[str, Wire(6)] = ""
+    port: Annotated[int, Wire(3, required=True)] = 0
     targetPort: Annotated[IntOrString | None, Wire(4)] = None
-    nodePort: Annotated[int | None, Wire(5)] = None
+    nodePort: Annotated[int, Wire(5)] = 0
 
 
 class SessionAffinityConfig(Part, frozen=True, kw_only=True):
@@ -61,50 +61,50 @@ class ClientIPConfig(Part, frozen=True, kw_only=True):
 
 class ServiceStatus(Part, frozen=True, kw_only=True):
     loadBalancer: Annotated[LoadBalancerStatus | None, Wire(1)] = None
-    conditions: Annotated[list[Condition] | None, Wire(2, keys=("type",))] = None
+    conditions: Annotated[tuple[Condition, ...], Wire(2, keys=("type",))] = ()
 
 
 class LoadBalancerStatus(Part, frozen=True, kw_only=True):
-    ingress: Annotated[list[LoadBalancerIngress] | None, Wire(1)] = None
+    ingress: Annotated[tuple[LoadBalancerIngress, ...], Wire(1)] = ()
 
 
 class LoadBalancerIngress(Part, frozen=True, kw_only=True):
-    ip: Annotated[str | None, Wire(1)] = None
-    hostname: Annotated[str | None, Wire(2)] = None
-    ipMode: Annotated[str | None, Wire(3)] = None
-    ports: Annotated[list[PortStatus] | None, Wire(4)] = None
+    ip: Annotated[str, Wire(1)] = ""
+    hostname: Annotated[str, Wire(2)] = ""
+    ipMode: Annotated[str, Wire(3)] = ""
+    ports: Annotated[tuple[PortStatus, ...], Wire(4)] = ()
 
 
 class PortStatus(Part, frozen=True, kw_only=True):
-    port: Annotated[int | None, Wire(1, required=True)] = None
-    protocol: Annotated[str | None, Wire(2, required=True)] = None
-    error: Annotated[str | None, Wire(3)] = None
+    port: Annotated[int, Wire(1, required=True)] = 0
+    protocol: Annotated[str, Wire(2, required=True)] = ""
+    error: Annotated[str, Wire(3)] = ""
 
 
 class Endpoints(Part, frozen=True, kw_only=True):
     """Endpoints: the addresses behind a service."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: Annotated[ObjectMeta | None, Wire(1)] = None
-    subsets: Annotated[list[EndpointSubset] | None, Wire(2)] = None
+    subsets: Annotated[tuple[EndpointSubset, ...], Wire(2)] = ()
 
 
 class EndpointSubset(Part, frozen=True, kw_only=True):
-    addresses: Annotated[list[EndpointAddress] | None, Wire(1)] = None
-    notReadyAddresses: Annotated[list[EndpointAddress] | None, Wire(2)] = None
-    ports: Annotated[list[EndpointPort] | None, Wire(3)] = None
+    addresses: Annotated[tuple[EndpointAddress, ...], Wire(1)] = ()
+    notReadyAddresses: Annotated[tuple[EndpointAddress, ...], Wire(2)] = ()
+    ports: Annotated[tuple[EndpointPort, ...], Wire(3)] = ()
 
 
 class EndpointAddress(Part, frozen=True, kw_only=True):
-    ip: Annotated[str | None, Wire(1, required=True)] = None
-    hostname: Annotated[str | None, Wire(3)] = None
-    nodeName: Annotated[str | None, Wire(4)] = None
+    ip: Annotated[str, Wire(1, required=True)] = ""
+    hostname: Annotated[str, Wire(3)] = ""
+    nodeName: Annotated[str, Wire(4)] = ""
     targetRef: Annotated[ObjectReference | None, Wire(2)] = None
 
 
 class EndpointPort(Part, frozen=True, kw_only=True):
-    name: Annotated[str | None, Wire(1)] = None
-    port: Annotated[int | None, Wire(2, required=True)] = None
-    protocol: Annotated[str | None, Wire(3)] = None
-    appProtocol: Annotated[str | None, Wire(4)] = None
+    name: Annotated[str, Wire(1)] = ""
+    port: Annotated[int, Wire(2, required=True)] = 0
+    protocol: Annotated[str, Wire(3)] = ""
+    appProtocol: Annotated[str, Wire(4)] = ""

@@ -13,8 +13,8 @@ from controller.objects.schema.volumes import HostPathVolumeSource, NFSVolumeSou
 class PersistentVolume(Part, frozen=True, kw_only=True):
     """A persistent volume: a place that outlives pods."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: Annotated[ObjectMeta | None, Wire(1)] = None
     spec: Annotated[PersistentVolumeSpec | None, Wire(2)] = None
     status: Annotated[PersistentVolumeStatus | None, Wire(3)] = None
@@ -23,7 +23,7 @@ class PersistentVolume(Part, frozen=True, kw_only=True):
 class PersistentVolumeSpec(Part, frozen=True, kw_only=True):
     """Of the sources only those are spelled out that may be taken; the others are refused by their names."""
 
-    capacity: Annotated[dict[str, Quantity] | None, Wire(1)] = None
+    capacity: Annotated[dict[str, Quantity], Wire(1)] = {}
     nfs: Annotated[NFSVolumeSource | None, Wire(5, within=2)] = None
     hostPath: Annotated[HostPathVolumeSource | None, Wire(3, within=2)] = None
     gcePersistentDisk: Annotated[Loose | None, Wire(1, within=2)] = None
@@ -46,33 +46,33 @@ class PersistentVolumeSpec(Part, frozen=True, kw_only=True):
     local: Annotated[Loose | None, Wire(20, within=2)] = None
     storageos: Annotated[Loose | None, Wire(21, within=2)] = None
     csi: Annotated[Loose | None, Wire(22, within=2)] = None
-    accessModes: Annotated[list[str] | None, Wire(3)] = None
+    accessModes: Annotated[tuple[str, ...], Wire(3)] = ()
     claimRef: Annotated[ObjectReference | None, Wire(4)] = None
-    persistentVolumeReclaimPolicy: Annotated[str | None, Wire(5)] = None
-    storageClassName: Annotated[str | None, Wire(6)] = None
-    mountOptions: Annotated[list[str] | None, Wire(7)] = None
-    volumeMode: Annotated[str | None, Wire(8)] = None
+    persistentVolumeReclaimPolicy: Annotated[str, Wire(5)] = ""
+    storageClassName: Annotated[str, Wire(6)] = ""
+    mountOptions: Annotated[tuple[str, ...], Wire(7)] = ()
+    volumeMode: Annotated[str, Wire(8)] = ""
     nodeAffinity: Annotated[Loose | None, Wire(9)] = None
-    volumeAttributesClassName: Annotated[str | None, Wire(10)] = None
+    volumeAttributesClassName: Annotated[str, Wire(10)] = ""
 
 
 class PersistentVolumeStatus(Part, frozen=True, kw_only=True):
-    phase: Annotated[str | None, Wire(1)] = None
-    message: Annotated[str | None, Wire(2)] = None
-    reason: Annotated[str | None, Wire(3)] = None
+    phase: Annotated[str, Wire(1)] = ""
+    message: Annotated[str, Wire(2)] = ""
+    reason: Annotated[str, Wire(3)] = ""
     lastPhaseTransitionTime: Annotated[Time | None, Wire(4)] = None
 
 
 class StorageClass(Part, frozen=True, kw_only=True):
     """A storage class: a sort of volumes under a name."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: Annotated[ObjectMeta | None, Wire(1)] = None
-    provisioner: Annotated[str | None, Wire(2, required=True)] = None
-    parameters: Annotated[dict[str, str] | None, Wire(3)] = None
-    reclaimPolicy: Annotated[str | None, Wire(4)] = None
-    mountOptions: Annotated[list[str] | None, Wire(5)] = None
+    provisioner: Annotated[str, Wire(2, required=True)] = ""
+    parameters: Annotated[dict[str, str], Wire(3)] = {}
+    reclaimPolicy: Annotated[str, Wire(4)] = ""
+    mountOptions: Annotated[tuple[str, ...], Wire(5)] = ()
     allowVolumeExpansion: Annotated[bool | None, Wire(6, zero_counts=True)] = None
-    volumeBindingMode: Annotated[str | None, Wire(7)] = None
-    allowedTopologies: Annotated[list[Loose] | None, Wire(8, atomic=True)] = None
+    volumeBindingMode: Annotated[str, Wire(7)] = ""
+    allowedTopologies: Annotated[tuple[Loose, ...], Wire(8, atomic=True)] = ()

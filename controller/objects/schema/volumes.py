@@ -18,7 +18,7 @@ from controller.objects.schema.references import (
 
 
 class Volume(Part, frozen=True, kw_only=True):
-    name: Annotated[str | None, Wire(1, required=True)] = None
+    name: Annotated[str, Wire(1, required=True)] = ""
     hostPath: Annotated[HostPathVolumeSource | None, Wire(1, within=2)] = None
     emptyDir: Annotated[EmptyDirVolumeSource | None, Wire(2, within=2)] = None
     gcePersistentDisk: Annotated[GCEPersistentDiskVolumeSource | None, Wire(3, within=2)] = None
@@ -52,185 +52,185 @@ class Volume(Part, frozen=True, kw_only=True):
 
 
 class HostPathVolumeSource(Part, frozen=True, kw_only=True):
-    path: Annotated[str | None, Wire(1, required=True)] = None
-    type: Annotated[str | None, Wire(2)] = None
+    path: Annotated[str, Wire(1, required=True)] = ""
+    type: Annotated[str, Wire(2)] = ""
 
 
 class EmptyDirVolumeSource(Part, frozen=True, kw_only=True):
-    medium: Annotated[str | None, Wire(1)] = None
+    medium: Annotated[str, Wire(1)] = ""
     sizeLimit: Annotated[Quantity | None, Wire(2)] = None
-    mode: Annotated[int | None, Wire(3)] = None
+    mode: Annotated[int, Wire(3)] = 0
 
 
 class GCEPersistentDiskVolumeSource(Part, frozen=True, kw_only=True):
-    pdName: Annotated[str | None, Wire(1, required=True)] = None
-    fsType: Annotated[str | None, Wire(2)] = None
-    partition: Annotated[int | None, Wire(3)] = None
-    readOnly: Annotated[bool | None, Wire(4)] = None
+    pdName: Annotated[str, Wire(1, required=True)] = ""
+    fsType: Annotated[str, Wire(2)] = ""
+    partition: Annotated[int, Wire(3)] = 0
+    readOnly: Annotated[bool, Wire(4)] = False
 
 
 class AWSElasticBlockStoreVolumeSource(Part, frozen=True, kw_only=True):
-    volumeID: Annotated[str | None, Wire(1, required=True)] = None
-    fsType: Annotated[str | None, Wire(2)] = None
-    partition: Annotated[int | None, Wire(3)] = None
-    readOnly: Annotated[bool | None, Wire(4)] = None
+    volumeID: Annotated[str, Wire(1, required=True)] = ""
+    fsType: Annotated[str, Wire(2)] = ""
+    partition: Annotated[int, Wire(3)] = 0
+    readOnly: Annotated[bool, Wire(4)] = False
 
 
 class GitRepoVolumeSource(Part, frozen=True, kw_only=True):
-    repository: Annotated[str | None, Wire(1, required=True)] = None
-    revision: Annotated[str | None, Wire(2)] = None
-    directory: Annotated[str | None, Wire(3)] = None
+    repository: Annotated[str, Wire(1, required=True)] = ""
+    revision: Annotated[str, Wire(2)] = ""
+    directory: Annotated[str, Wire(3)] = ""
 
 
 class SecretVolumeSource(Part, frozen=True, kw_only=True):
-    secretName: Annotated[str | None, Wire(1)] = None
-    items: Annotated[list[KeyToPath] | None, Wire(2)] = None
+    secretName: Annotated[str, Wire(1)] = ""
+    items: Annotated[tuple[KeyToPath, ...], Wire(2)] = ()
     defaultMode: Annotated[int | None, Wire(3, zero_counts=True)] = None
     optional: Annotated[bool | None, Wire(4, zero_counts=True)] = None
-    defaultUser: Annotated[int | None, Wire(5)] = None
+    defaultUser: Annotated[int, Wire(5)] = 0
 
 
 class NFSVolumeSource(Part, frozen=True, kw_only=True):
-    server: Annotated[str | None, Wire(1, required=True)] = None
-    path: Annotated[str | None, Wire(2, required=True)] = None
-    readOnly: Annotated[bool | None, Wire(3)] = None
+    server: Annotated[str, Wire(1, required=True)] = ""
+    path: Annotated[str, Wire(2, required=True)] = ""
+    readOnly: Annotated[bool, Wire(3)] = False
 
 
 class ISCSIVolumeSource(Part, frozen=True, kw_only=True):
-    targetPortal: Annotated[str | None, Wire(1, required=True)] = None
-    iqn: Annotated[str | None, Wire(2, required=True)] = None
+    targetPortal: Annotated[str, Wire(1, required=True)] = ""
+    iqn: Annotated[str, Wire(2, required=True)] = ""
     lun: Annotated[int | None, Wire(3, required=True, zero_counts=True)] = None
-    iscsiInterface: Annotated[str | None, Wire(4)] = None
-    fsType: Annotated[str | None, Wire(5)] = None
-    readOnly: Annotated[bool | None, Wire(6)] = None
-    portals: Annotated[list[str] | None, Wire(7)] = None
-    chapAuthDiscovery: Annotated[bool | None, Wire(8)] = None
-    chapAuthSession: Annotated[bool | None, Wire(11)] = None
+    iscsiInterface: Annotated[str, Wire(4)] = ""
+    fsType: Annotated[str, Wire(5)] = ""
+    readOnly: Annotated[bool, Wire(6)] = False
+    portals: Annotated[tuple[str, ...], Wire(7)] = ()
+    chapAuthDiscovery: Annotated[bool, Wire(8)] = False
+    chapAuthSession: Annotated[bool, Wire(11)] = False
     secretRef: Annotated[LocalObjectReference | None, Wire(10)] = None
-    initiatorName: Annotated[str | None, Wire(12)] = None
+    initiatorName: Annotated[str, Wire(12)] = ""
 
 
 class GlusterfsVolumeSource(Part, frozen=True, kw_only=True):
-    endpoints: Annotated[str | None, Wire(1, required=True)] = None
-    path: Annotated[str | None, Wire(2, required=True)] = None
-    readOnly: Annotated[bool | None, Wire(3)] = None
+    endpoints: Annotated[str, Wire(1, required=True)] = ""
+    path: Annotated[str, Wire(2, required=True)] = ""
+    readOnly: Annotated[bool, Wire(3)] = False
 
 
 class PersistentVolumeClaimVolumeSource(Part, frozen=True, kw_only=True):
-    claimName: Annotated[str | None, Wire(1, required=True)] = None
-    readOnly: Annotated[bool | None, Wire(2)] = None
+    claimName: Annotated[str, Wire(1, required=True)] = ""
+    readOnly: Annotated[bool, Wire(2)] = False
 
 
 class RBDVolumeSource(Part, frozen=True, kw_only=True):
-    monitors: Annotated[list[str] | None, Wire(1, required=True)] = None
-    image: Annotated[str | None, Wire(2, required=True)] = None
-    fsType: Annotated[str | None, Wire(3)] = None
-    pool: Annotated[str | None, Wire(4)] = None
-    user: Annotated[str | None, Wire(5)] = None
-    keyring: Annotated[str | None, Wire(6)] = None
+    monitors: Annotated[tuple[str, ...], Wire(1, required=True)] = ()
+    image: Annotated[str, Wire(2, required=True)] = ""
+    fsType: Annotated[str, Wire(3)] = ""
+    pool: Annotated[str, Wire(4)] = ""
+    user: Annotated[str, Wire(5)] = ""
+    keyring: Annotated[str, Wire(6)] = ""
     secretRef: Annotated[LocalObjectReference | None, Wire(7)] = None
-    readOnly: Annotated[bool | None, Wire(8)] = None
+    readOnly: Annotated[bool, Wire(8)] = False
 
 
 class FlexVolumeSource(Part, frozen=True, kw_only=True):
-    driver: Annotated[str | None, Wire(1, required=True)] = None
-    fsType: Annotated[str | None, Wire(2)] = None
+    driver: Annotated[str, Wire(1, required=True)] = ""
+    fsType: Annotated[str, Wire(2)] = ""
     secretRef: Annotated[LocalObjectReference | None, Wire(3)] = None
-    readOnly: Annotated[bool | None, Wire(4)] = None
-    options: Annotated[dict[str, str] | None, Wire(5)] = None
+    readOnly: Annotated[bool, Wire(4)] = False
+    options: Annotated[dict[str, str], Wire(5)] = {}
 
 
 class CinderVolumeSource(Part, frozen=True, kw_only=True):
-    volumeID: Annotated[str | None, Wire(1, required=True)] = None
-    fsType: Annotated[str | None, Wire(2)] = None
-    readOnly: Annotated[bool | None, Wire(3)] = None
+    volumeID: Annotated[str, Wire(1, required=True)] = ""
+    fsType: Annotated[str, Wire(2)] = ""
+    readOnly: Annotated[bool, Wire(3)] = False
     secretRef: Annotated[LocalObjectReference | None, Wire(4)] = None
 
 
 class CephFSVolumeSource(Part, frozen=True, kw_only=True):
-    monitors: Annotated[list[str] | None, Wire(1, required=True)] = None
-    path: Annotated[str | None, Wire(2)] = None
-    user: Annotated[str | None, Wire(3)] = None
-    secretFile: Annotated[str | None, Wire(4)] = None
+    monitors: Annotated[tuple[str, ...], Wire(1, required=True)] = ()
+    path: Annotated[str, Wire(2)] = ""
+    user: Annotated[str, Wire(3)] = ""
+    secretFile: Annotated[str, Wire(4)] = ""
     secretRef: Annotated[LocalObjectReference | None, Wire(5)] = None
-    readOnly: Annotated[bool | None, Wire(6)] = None
+    readOnly: Annotated[bool, Wire(6)] = False
 
 
 class FlockerVolumeSource(Part, frozen=True, kw_only=True):
-    datasetName: Annotated[str | None, Wire(1)] = None
-    datasetUUID: Annotated[str | None, Wire(2)] = None
+    datasetName: Annotated[str, Wire(1)] = ""
+    datasetUUID: Annotated[str, Wire(2)] = ""
 
 
 class DownwardAPIVolumeSource(Part, frozen=True, kw_only=True):
-    items: Annotated[list[DownwardAPIVolumeFile] | None, Wire(1)] = None
+    items: Annotated[tuple[DownwardAPIVolumeFile, ...], Wire(1)] = ()
     defaultMode: Annotated[int | None, Wire(2, zero_counts=True)] = None
-    defaultUser: Annotated[int | None, Wire(3)] = None
+    defaultUser: Annotated[int, Wire(3)] = 0
 
 
 class DownwardAPIVolumeFile(Part, frozen=True, kw_only=True):
-    path: Annotated[str | None, Wire(1, required=True)] = None
+    path: Annotated[str, Wire(1, required=True)] = ""
     fieldRef: Annotated[ObjectFieldSelector | None, Wire(2)] = None
     resourceFieldRef: Annotated[ResourceFieldSelector | None, Wire(3)] = None
     mode: Annotated[int | None, Wire(4, zero_counts=True)] = None
-    user: Annotated[int | None, Wire(5)] = None
+    user: Annotated[int, Wire(5)] = 0
 
 
 class FCVolumeSource(Part, frozen=True, kw_only=True):
-    targetWWNs: Annotated[list[str] | None, Wire(1)] = None
+    targetWWNs: Annotated[tuple[str, ...], Wire(1)] = ()
     lun: Annotated[int | None, Wire(2, zero_counts=True)] = None
-    fsType: Annotated[str | None, Wire(3)] = None
-    readOnly: Annotated[bool | None, Wire(4)] = None
-    wwids: Annotated[list[str] | None, Wire(5)] = None
+    fsType: Annotated[str, Wire(3)] = ""
+    readOnly: Annotated[bool, Wire(4)] = False
+    wwids: Annotated[tuple[str, ...], Wire(5)] = ()
 
 
 class AzureFileVolumeSource(Part, frozen=True, kw_only=True):
-    secretName: Annotated[str | None, Wire(1, required=True)] = None
-    shareName: Annotated[str | None, Wire(2, required=True)] = None
-    readOnly: Annotated[bool | None, Wire(3)] = None
+    secretName: Annotated[str, Wire(1, required=True)] = ""
+    shareName: Annotated[str, Wire(2, required=True)] = ""
+    readOnly: Annotated[bool, Wire(3)] = False
 
 
 class ConfigMapVolumeSource(Part, frozen=True, kw_only=True):
-    name: Annotated[str | None, Wire(1, within=1)] = None
-    items: Annotated[list[KeyToPath] | None, Wire(2)] = None
+    name: Annotated[str, Wire(1, within=1)] = ""
+    items: Annotated[tuple[KeyToPath, ...], Wire(2)] = ()
     defaultMode: Annotated[int | None, Wire(3, zero_counts=True)] = None
     optional: Annotated[bool | None, Wire(4, zero_counts=True)] = None
-    defaultUser: Annotated[int | None, Wire(5)] = None
+    defaultUser: Annotated[int, Wire(5)] = 0
 
 
 class VsphereVirtualDiskVolumeSource(Part, frozen=True, kw_only=True):
-    volumePath: Annotated[str | None, Wire(1, required=True)] = None
-    fsType: Annotated[str | None, Wire(2)] = None
-    storagePolicyName: Annotated[str | None, Wire(3)] = None
-    storagePolicyID: Annotated[str | None, Wire(4)] = None
+    volumePath: Annotated[str, Wire(1, required=True)] = ""
+    fsType: Annotated[str, Wire(2)] = ""
+    storagePolicyName: Annotated[str, Wire(3)] = ""
+    storagePolicyID: Annotated[str, Wire(4)] = ""
 
 
 class QuobyteVolumeSource(Part, frozen=True, kw_only=True):
-    registry: Annotated[str | None, Wire(1, required=True)] = None
-    volume: Annotated[str | None, Wire(2, required=True)] = None
-    readOnly: Annotated[bool | None, Wire(3)] = None
-    user: Annotated[str | None, Wire(4)] = None
-    group: Annotated[str | None, Wire(5)] = None
-    tenant: Annotated[str | None, Wire(6)] = None
+    registry: Annotated[str, Wire(1, required=True)] = ""
+    volume: Annotated[str, Wire(2, required=True)] = ""
+    readOnly: Annotated[bool, Wire(3)] = False
+    user: Annotated[str, Wire(4)] = ""
+    group: Annotated[str, Wire(5)] = ""
+    tenant: Annotated[str, Wire(6)] = ""
 
 
 class AzureDiskVolumeSource(Part, frozen=True, kw_only=True):
-    diskName: Annotated[str | None, Wire(1, required=True)] = None
-    diskURI: Annotated[str | None, Wire(2, required=True)] = None
-    cachingMode: Annotated[str | None, Wire(3)] = None
-    fsType: Annotated[str | None, Wire(4)] = None
+    diskName: Annotated[str, Wire(1, required=True)] = ""
+    diskURI: Annotated[str, Wire(2, required=True)] = ""
+    cachingMode: Annotated[str, Wire(3)] = ""
+    fsType: Annotated[str, Wire(4)] = ""
     readOnly: Annotated[bool | None, Wire(5, zero_counts=True)] = None
-    kind: Annotated[str | None, Wire(6)] = None
+    kind: Annotated[str, Wire(6)] = ""
 
 
 class PhotonPersistentDiskVolumeSource(Part, frozen=True, kw_only=True):
-    pdID: Annotated[str | None, Wire(1, required=True)] = None
-    fsType: Annotated[str | None, Wire(2)] = None
+    pdID: Annotated[str, Wire(1, required=True)] = ""
+    fsType: Annotated[str, Wire(2)] = ""
 
 
 class ProjectedVolumeSource(Part, frozen=True, kw_only=True):
-    sources: Annotated[list[VolumeProjection] | None, Wire(1)] = None
+    sources: Annotated[tuple[VolumeProjection, ...], Wire(1)] = ()
     defaultMode: Annotated[int | None, Wire(2, zero_counts=True)] = None
-    defaultUser: Annotated[int | None, Wire(3)] = None
+    defaultUser: Annotated[int, Wire(3)] = 0
 
 
 class VolumeProjection(Part, frozen=True, kw_only=True):
@@ -243,80 +243,80 @@ class VolumeProjection(Part, frozen=True, kw_only=True):
 
 
 class SecretProjection(Part, frozen=True, kw_only=True):
-    name: Annotated[str | None, Wire(1, within=1)] = None
-    items: Annotated[list[KeyToPath] | None, Wire(2)] = None
+    name: Annotated[str, Wire(1, within=1)] = ""
+    items: Annotated[tuple[KeyToPath, ...], Wire(2)] = ()
     optional: Annotated[bool | None, Wire(4, zero_counts=True)] = None
 
 
 class DownwardAPIProjection(Part, frozen=True, kw_only=True):
-    items: Annotated[list[DownwardAPIVolumeFile] | None, Wire(1)] = None
+    items: Annotated[tuple[DownwardAPIVolumeFile, ...], Wire(1)] = ()
 
 
 class ConfigMapProjection(Part, frozen=True, kw_only=True):
-    name: Annotated[str | None, Wire(1, within=1)] = None
-    items: Annotated[list[KeyToPath] | None, Wire(2)] = None
+    name: Annotated[str, Wire(1, within=1)] = ""
+    items: Annotated[tuple[KeyToPath, ...], Wire(2)] = ()
     optional: Annotated[bool | None, Wire(4, zero_counts=True)] = None
 
 
 class ServiceAccountTokenProjection(Part, frozen=True, kw_only=True):
-    audience: Annotated[str | None, Wire(1)] = None
+    audience: Annotated[str, Wire(1)] = ""
     expirationSeconds: Annotated[int | None, Wire(2, zero_counts=True)] = None
-    path: Annotated[str | None, Wire(3, required=True)] = None
-    user: Annotated[int | None, Wire(4)] = None
+    path: Annotated[str, Wire(3, required=True)] = ""
+    user: Annotated[int, Wire(4)] = 0
 
 
 class ClusterTrustBundleProjection(Part, frozen=True, kw_only=True):
-    name: Annotated[str | None, Wire(1)] = None
-    signerName: Annotated[str | None, Wire(2)] = None
+    name: Annotated[str, Wire(1)] = ""
+    signerName: Annotated[str, Wire(2)] = ""
     labelSelector: Annotated[LabelSelector | None, Wire(3)] = None
     optional: Annotated[bool | None, Wire(5, zero_counts=True)] = None
-    path: Annotated[str | None, Wire(4, required=True)] = None
-    user: Annotated[int | None, Wire(6)] = None
+    path: Annotated[str, Wire(4, required=True)] = ""
+    user: Annotated[int, Wire(6)] = 0
 
 
 class PodCertificateProjection(Part, frozen=True, kw_only=True):
-    signerName: Annotated[str | None, Wire(1)] = None
-    keyType: Annotated[str | None, Wire(2)] = None
+    signerName: Annotated[str, Wire(1)] = ""
+    keyType: Annotated[str, Wire(2)] = ""
     maxExpirationSeconds: Annotated[int | None, Wire(3, zero_counts=True)] = None
-    credentialBundlePath: Annotated[str | None, Wire(4)] = None
-    keyPath: Annotated[str | None, Wire(5)] = None
-    certificateChainPath: Annotated[str | None, Wire(6)] = None
-    userAnnotations: Annotated[dict[str, str] | None, Wire(7)] = None
-    user: Annotated[int | None, Wire(8)] = None
+    credentialBundlePath: Annotated[str, Wire(4)] = ""
+    keyPath: Annotated[str, Wire(5)] = ""
+    certificateChainPath: Annotated[str, Wire(6)] = ""
+    userAnnotations: Annotated[dict[str, str], Wire(7)] = {}
+    user: Annotated[int, Wire(8)] = 0
 
 
 class PortworxVolumeSource(Part, frozen=True, kw_only=True):
-    volumeID: Annotated[str | None, Wire(1, required=True)] = None
-    fsType: Annotated[str | None, Wire(2)] = None
-    readOnly: Annotated[bool | None, Wire(3)] = None
+    volumeID: Annotated[str, Wire(1, required=True)] = ""
+    fsType: Annotated[str, Wire(2)] = ""
+    readOnly: Annotated[bool, Wire(3)] = False
 
 
 class ScaleIOVolumeSource(Part, frozen=True, kw_only=True):
-    gateway: Annotated[str | None, Wire(1, required=True)] = None
-    system: Annotated[str | None, Wire(2, required=True)] = None
+    gateway: Annotated[str, Wire(1, required=True)] = ""
+    system: Annotated[str, Wire(2, required=True)] = ""
     secretRef: Annotated[LocalObjectReference | None, Wire(3, required=True)] = None
-    sslEnabled: Annotated[bool | None, Wire(4)] = None
-    protectionDomain: Annotated[str | None, Wire(5)] = None
-    storagePool: Annotated[str | None, Wire(6)] = None
-    storageMode: Annotated[str | None, Wire(7)] = None
-    volumeName: Annotated[str | None, Wire(8)] = None
-    fsType: Annotated[str | None, Wire(9)] = None
-    readOnly: Annotated[bool | None, Wire(10)] = None
+    sslEnabled: Annotated[bool, Wire(4)] = False
+    protectionDomain: Annotated[str, Wire(5)] = ""
+    storagePool: Annotated[str, Wire(6)] = ""
+    storageMode: Annotated[str, Wire(7)] = ""
+    volumeName: Annotated[str, Wire(8)] = ""
+    fsType: Annotated[str, Wire(9)] = ""
+    readOnly: Annotated[bool, Wire(10)] = False
 
 
 class StorageOSVolumeSource(Part, frozen=True, kw_only=True):
-    volumeName: Annotated[str | None, Wire(1)] = None
-    volumeNamespace: Annotated[str | None, Wire(2)] = None
-    fsType: Annotated[str | None, Wire(3)] = None
-    readOnly: Annotated[bool | None, Wire(4)] = None
+    volumeName: Annotated[str, Wire(1)] = ""
+    volumeNamespace: Annotated[str, Wire(2)] = ""
+    fsType: Annotated[str, Wire(3)] = ""
+    readOnly: Annotated[bool, Wire(4)] = False
     secretRef: Annotated[LocalObjectReference | None, Wire(5)] = None
 
 
 class CSIVolumeSource(Part, frozen=True, kw_only=True):
-    driver: Annotated[str | None, Wire(1, required=True)] = None
+    driver: Annotated[str, Wire(1, required=True)] = ""
     readOnly: Annotated[bool | None, Wire(2, zero_counts=True)] = None
-    fsType: Annotated[str | None, Wire(3)] = None
-    volumeAttributes: Annotated[dict[str, str] | None, Wire(4)] = None
+    fsType: Annotated[str, Wire(3)] = ""
+    volumeAttributes: Annotated[dict[str, str], Wire(4)] = {}
     nodePublishSecretRef: Annotated[LocalObjectReference | None, Wire(5)] = None
 
 
@@ -330,17 +330,17 @@ class PersistentVolumeClaimTemplate(Part, frozen=True, kw_only=True):
 
 
 class PersistentVolumeClaimSpec(Part, frozen=True, kw_only=True):
-    accessModes: Annotated[list[str] | None, Wire(1)] = None
+    accessModes: Annotated[tuple[str, ...], Wire(1)] = ()
     selector: Annotated[LabelSelector | None, Wire(4)] = None
     resources: Annotated[VolumeResourceRequirements | None, Wire(2)] = None
-    volumeName: Annotated[str | None, Wire(3)] = None
+    volumeName: Annotated[str, Wire(3)] = ""
     storageClassName: Annotated[str | None, Wire(5, zero_counts=True)] = None
-    volumeMode: Annotated[str | None, Wire(6)] = None
+    volumeMode: Annotated[str, Wire(6)] = ""
     dataSource: Annotated[TypedLocalObjectReference | None, Wire(7)] = None
     dataSourceRef: Annotated[TypedObjectReference | None, Wire(8)] = None
-    volumeAttributesClassName: Annotated[str | None, Wire(9)] = None
+    volumeAttributesClassName: Annotated[str, Wire(9)] = ""
 
 
 class ImageVolumeSource(Part, frozen=True, kw_only=True):
-    reference: Annotated[str | None, Wire(1)] = None
-    pullPolicy: Annotated[str | None, Wire(2)] = None
+    reference: Annotated[str, Wire(1)] = ""
+    pullPolicy: Annotated[str, Wire(2)] = ""
