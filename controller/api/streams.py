@@ -9,7 +9,6 @@ from cellwire.stream.streaming_server import serve_port_forward, serve_session
 from controller.api.requests import flag
 from controller.objects.fields import Json, bad_request
 from controller.pods.engine import Pods
-from controller.pods.lifecycle import container_named
 
 
 async def execute(request: web.Request, pods: Pods) -> web.StreamResponse:
@@ -36,12 +35,12 @@ async def attach(request: web.Request, pods: Pods) -> web.StreamResponse:
     """Attach to a container's own process."""
     pod = _pod(request, pods)
     name = pods.container(pod, request.query.get("container", ""))
-    container = container_named(pod["spec"], name) or {}
-    tty = bool(container.get("tty")) and flag(request, "tty")
+    container = pods.declared(pod, name)
+    tty = container is not None and container.tty and flag(request, "tty")
     wanted = SessionRequest(
         container_id=pods.running_container(pod, name),
         tty=tty,
-        stdin=flag(request, "stdin") and bool(container.get("stdin")),
+        stdin=flag(request, "stdin") and container is not None and container.stdin,
         stdout=flag(request, "stdout"),
         stderr=flag(request, "stderr") and not tty,
     )

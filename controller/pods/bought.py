@@ -5,15 +5,15 @@ from __future__ import annotations
 from controller.choice.requirements import PREFIX, SHOWN
 from controller.model import cost
 from controller.model.cell import Announcement, Cell
-from controller.objects.fields import Json
+from controller.objects.schema.pods import Pod
 from controller.sandboxes.reducer import INTERRUPTED
 
 REASONS = {"rebalance": "RebalanceRecommended", "maintenance": "MaintenanceScheduled"}
 
 
-def assigned(pod: Json, cell: Cell) -> str:
+def assigned(pod: Pod, cell: Cell) -> str:
     """Of the event that the pod has its cell."""
-    name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+    name = f"{pod.metadata.namespace}/{pod.metadata.name}"
     if cell.offer is None:
         return f"Successfully assigned {name} to cell {cell.name}"
     offer = cell.offer

@@ -16,7 +16,6 @@ from cellwire.faults import Fault
 from controller.choice.requirements import PREFIX
 from controller.model.names import CellName
 from controller.model.pod import PodClaim
-from controller.objects.fields import Json
 from controller.pods import bought, lifecycle
 from controller.pods.pod_adoption import OWNER
 from controller.pods.run import PodRecord, PodRun
@@ -47,14 +46,14 @@ class Claiming:
         """A cell for this attempt; waits for it, and says why where it takes long."""
         again = CLAIM_AGAIN
         while not self._record.run.cell:
-            pod, run = self._record.pod, self._record.run
+            record, run = self._record, self._record.run
             if run.attempt:
                 # What comes after an attempt is written down before its cell is given back: that may have been cut off.
                 await self.give_back(f"superseded by attempt {run.attempt} of its pod", before=run.attempt)
             try:
-                cell = await self._around.cells.claim(await self._claim_of(pod, run))
+                cell = await self._around.cells.claim(await self._claim_of(record, run))
             except Fault as fault:
-                self._around.recorder.warning(pod, "FailedScheduling", str(fault))
+                self._around.recorder.warning(record.shown, "FailedScheduling", str(fault))
                 await self._set(lambda run, why=str(fault): replace(run, unschedulable=why))
                 await asyncio.sleep(again)
                 again = min(again * 2, CLAIM_AGAIN_AT_MOST)
@@ -70,23 +69,23 @@ class Claiming:
                     unschedulable="",
                 )
             )
-            self._around.recorder.normal(self._record.pod, "Scheduled", bought.assigned(self._record.pod, cell))
+            self._around.recorder.normal(self._record.shown, "Scheduled", bought.assigned(self._record.pod, cell))
         return self._record.run.cell
 
-    async def _claim_of(self, pod: Json, run: PodRun) -> PodClaim:
+    async def _claim_of(self, record: PodRecord, run: PodRun) -> PodClaim:
+        pod = record.pod
         places(pod, self._around.library.lookup)  # what waits for a volume has no cell meanwhile
-        annotations: dict[str, str] = pod["metadata"].get("annotations") or {}
-        demand = self._around.demand(pod["spec"])
-        images = tuple(dict.fromkeys(container["image"] for container, _ in lifecycle.containers_of(pod["spec"])))
-        if not demand.architectures and f"{PREFIX}architecture" not in annotations:
+        demand = self._around.demand(record.shown["spec"])
+        images = tuple(dict.fromkeys(container.image for container, _ in lifecycle.containers_of(pod.spec)))
+        if not demand.architectures and f"{PREFIX}architecture" not in pod.metadata.annotations:
             demand = replace(demand, architectures=await self._around.images.architectures(images))
         return claim_of(sandbox_config(pod, run, self._around.identity.domain), demand, OWNER, images)
 
     async def claim_ahead(self) -> None:
         """Ask for the cell of the next attempt, so that it is there when this one has ended."""
-        pod, run = self._record.pod, self._record.run
+        record, run = self._record, self._record.run
         with contextlib.suppress(Fault):  # it is told when the pod itself waits for it
-            await self._around.cells.claim(await self._claim_of(pod, replace(run, attempt=run.attempt + 1)))
+            await self._around.cells.claim(await self._claim_of(record, replace(run, attempt=run.attempt + 1)))
 
     async def give_back(self, why: str, before: float = math.inf) -> None:
         """End the sandboxes of all attempts before this one, and give back their cells."""

@@ -19,7 +19,8 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault
 from controller.choice import architectures
 from controller.model.names import CellName
-from controller.objects.fields import Json
+from controller.objects.schema.containers import AnyContainer, EphemeralContainer, SecurityContext
+from controller.objects.schema.pods import PodSecurityContext, PodSpec
 from controller.pods import hosts, image_volumes, lifecycle, volume_contents
 from controller.pods.delivery import Delivery
 from controller.pods.file_transfer import put_folders, put_tree
@@ -79,8 +80,8 @@ class PodContainers:
 
     def whose(self) -> str:
         """The pod as the kubelet writes it in back-off messages."""
-        metadata = self._record.pod["metadata"]
-        return f"{metadata['name']}_{metadata['namespace']}({self._uid})"
+        metadata = self._record.pod.metadata
+        return f"{metadata.name}_{metadata.namespace}({self._uid})"
 
     async def _set(self, name: str, change: Callable[[ContainerRun], ContainerRun]) -> ContainerRun:
         def apply(run: PodRun) -> PodRun:
@@ -94,12 +95,12 @@ class PodContainers:
         Each container's start takes what came of its image, once; what failed is told then.
         """
         record, loop = self._record, asyncio.get_running_loop()
-        containers = [one for one, _ in lifecycle.containers_of(record.pod["spec"])]
-        shown = [each for one in containers for each in image_volumes.of(record.pod["spec"], one).values()]
-        wanted = [one for one in (*containers, *shown) if one["imagePullPolicy"] != "Never"]
-        first: dict[str, Json] = {}
+        containers = [one for one, _ in lifecycle.containers_of(record.pod.spec)]
+        shown = [each for one in containers for each in image_volumes.of(record.pod.spec, one).values()]
+        wanted = [one for one in (*containers, *shown) if one.imagePullPolicy != "Never"]
+        first: dict[str, AnyContainer] = {}
         for container in wanted:
-            first.setdefault(container["image"], container)
+            first.setdefault(container.image, container)
         # A start takes its image's entry away, maybe before this loop is there: the futures are held here too.
         outcomes = {image: loop.create_future() for image in first}
         self._early = dict(outcomes)
@@ -112,30 +113,30 @@ class PodContainers:
     async def start(self, name: str) -> str:
         """Start a container; returns its id, or "" where it cannot be started now."""
         record = self._record
-        container = lifecycle.container_named(record.pod["spec"], name)
+        container = lifecycle.container_named(record.pod.spec, name)
         if container is None:
             return ""
         try:
             image = await self._image(record, container)
-            self._check_user(record.pod["spec"], container, image)
-            volumes = image_volumes.of(record.pod["spec"], container)
+            self._check_user(record.pod.spec, container, image)
+            volumes = image_volumes.of(record.pod.spec, container)
             shown = {name: (await self._image(record, one)).id for name, one in volumes.items()}
             return await self._create_and_start(container, image, shown)
         except _Refused as refusal:
             reason, cause = refusal.reason, refusal.cause
-            self._recorder.warning(record.pod, "Failed", f"Error: {reason}: {cause}", name)
+            self._recorder.warning(record.shown, "Failed", f"Error: {reason}: {cause}", name)
             await self._set(name, lambda one: lifecycle.not_prepared(one, reason, cause, self._now()))
             return ""
 
     def tell_backoffs(self, before: PodRun, after: PodRun) -> None:
         """Say of whose images no pull is tried for a while, as of now."""
-        pod = self._record.pod
-        for container in lifecycle.backing_off(pod["spec"], before, after):
-            said = f'Back-off pulling image "{container["image"]}"'
-            self._recorder.normal(pod, "BackOff", said, container["name"])
+        record = self._record
+        for container in lifecycle.backing_off(record.pod.spec, before, after):
+            said = f'Back-off pulling image "{container.image}"'
+            self._recorder.normal(record.shown, "BackOff", said, container.name)
 
-    async def _image(self, record: PodRecord, container: Json) -> cri.Image:
-        reference = container["image"]
+    async def _image(self, record: PodRecord, container: AnyContainer) -> cri.Image:
+        reference = container.image
         early = self._early.pop(reference, None)
         try:
             outcome = await early if early is not None else await self._found(record, container)
@@ -143,32 +144,32 @@ class PodContainers:
                 raise outcome
         except Fault as fault:
             said = f'Failed to pull image "{reference}": {fault}'
-            self._recorder.warning(record.pod, "Failed", said, container["name"])
+            self._recorder.warning(record.shown, "Failed", said, container.name)
             raise _Refused("ErrImagePull", str(fault)) from fault
         if early is not None:
             await self._room.pulling.allow(record.run.sandbox, reference, outcome.id)
         return outcome
 
-    async def _found(self, record: PodRecord, container: Json) -> cri.Image:
+    async def _found(self, record: PodRecord, container: AnyContainer) -> cri.Image:
         """The image on the cell, pulled where the pod's policy says so. One that was on the cell before is its pod's
         only by a pull, which then fetches nothing, but where no pull is wanted. Raises Fault.
         """
-        reference, name, policy = container["image"], container["name"], container["imagePullPolicy"]
+        reference, name, policy = container.image, container.name, container.imagePullPolicy
         sandbox = self._room.memory.sandbox_of_pod(self._uid, record.run.attempt)
         known = reference if policy == "Never" else sandbox.pulled.get(reference) if sandbox is not None else None
         if policy != "Always" and known is not None and (present := await self.there.image(known)) is not None:
             said = f'Container image "{reference}" already present on machine'
-            self._recorder.normal(record.pod, "Pulled", said, name)
+            self._recorder.normal(record.shown, "Pulled", said, name)
             return present
         if policy == "Never":
             cause = f'Container image "{reference}" is not present with pull policy of Never'
             raise _Refused("ErrImageNeverPull", cause)
         return await self._pull(record, container, sandbox)
 
-    async def _pull(self, record: PodRecord, container: Json, sandbox: SandboxRecord | None) -> cri.Image:
-        reference, name = container["image"], container["name"]
+    async def _pull(self, record: PodRecord, container: AnyContainer, sandbox: SandboxRecord | None) -> cri.Image:
+        reference, name = container.image, container.name
         began = self._now()
-        self._recorder.normal(record.pod, "Pulling", f'Pulling image "{reference}"', name)
+        self._recorder.normal(record.shown, "Pulling", f'Pulling image "{reference}"', name)
         place = architectures.locate(reference)
         accounts = volume_contents.docker_logins(self.delivery.pull_secrets(), place.host, place.repository)
         config = sandbox_config(record.pod, record.run, self.delivery.domain)
@@ -179,16 +180,16 @@ class PodContainers:
             pulled = await pull(self.there, asked, self._room.pulling.access, accounts)
         image = await self.there.image(pulled) or cri.Image(id=pulled)
         took = f"in {self._now() - began:.3f}s. Image size: {image.size} bytes."
-        self._recorder.normal(record.pod, "Pulled", f'Successfully pulled image "{reference}" {took}', name)
+        self._recorder.normal(record.shown, "Pulled", f'Successfully pulled image "{reference}" {took}', name)
         return image
 
-    def _check_user(self, spec: Json, container: Json, image: cri.Image) -> None:
+    def _check_user(self, spec: PodSpec, container: AnyContainer, image: cri.Image) -> None:
         """Hold runAsNonRoot, which no runtime checks."""
-        own: Json = container.get("securityContext") or {}
-        shared: Json = spec.get("securityContext") or {}
-        if not own.get("runAsNonRoot", shared.get("runAsNonRoot")):
+        own = container.securityContext or SecurityContext()
+        shared = spec.securityContext or PodSecurityContext()
+        if not (shared.runAsNonRoot if own.runAsNonRoot is None else own.runAsNonRoot):
             return
-        user = own.get("runAsUser", shared.get("runAsUser"))
+        user = shared.runAsUser if own.runAsUser is None else own.runAsUser
         if user is None and image.username:
             cause = f'container has runAsNonRoot and image has non-numeric user ("{image.username}"), cannot verify'
             raise _Refused("CreateContainerConfigError", cause)
@@ -196,8 +197,8 @@ class PodContainers:
             whose = "image will run as root" if user is None else "container's runAsUser breaks non-root policy"
             raise _Refused("CreateContainerConfigError", f"container has runAsNonRoot and {whose}")
 
-    async def _create_and_start(self, container: Json, image: cri.Image, shown: Mapping[str, str]) -> str:
-        name = container["name"]
+    async def _create_and_start(self, container: AnyContainer, image: cri.Image, shown: Mapping[str, str]) -> str:
+        name = container.name
         begun = await self._set(name, lambda one: lifecycle.begun(one, self._now()))
         record = self._record
         start = begun.starts - 1
@@ -209,7 +210,7 @@ class PodContainers:
             for part in part_folders(record.pod, full, record.run):
                 await put_folders(self.there, part, (Folder(".", _OPEN_FOLDER, 0),))
             config = container_config(record.pod, full, record.run, image.id, start, shown)
-            if target := container.get("targetContainerName"):
+            if isinstance(container, EphemeralContainer) and (target := container.targetContainerName):
                 options = config.linux.security_context.namespace_options
                 options.pid, options.target_id = cri.TARGET, record.run.of(target).id
             asked = cri.CreateContainerRequest(pod_sandbox_id=record.run.sandbox, config=config, sandbox_config=sandbox)
@@ -225,30 +226,30 @@ class PodContainers:
         image_id = digests[0] if digests else image.id
         await self._set(
             name,
-            lambda one: replace(lifecycle.made(one, made), image=container["image"], image_id=image_id),
+            lambda one: replace(lifecycle.made(one, made), image=container.image, image_id=image_id),
         )
-        self._recorder.normal(record.pod, "Created", f"Created container: {name}", name)
+        self._recorder.normal(record.shown, "Created", f"Created container: {name}", name)
         return made if await self._started(container, made) else ""
 
     def _files(self, record: PodRecord) -> list[Entry]:
         """The files that belong to one start of a container."""
         listed = [Entry("termination-log", _TERMINATION_FILE)]
-        if hosts.needs_file(record.pod["spec"]):
+        if hosts.needs_file(record.pod.spec):
             data = hosts.hosts_file(record.pod, record.run, self.delivery.domain)
             listed.append(Entry("etc-hosts", _HOSTS_FILE, data=data))
         return listed
 
-    async def _started(self, container: Json, made: str) -> bool:
-        name, pod = container["name"], self._record.pod
+    async def _started(self, container: AnyContainer, made: str) -> bool:
+        name, shown = container.name, self._record.shown
         try:
             await self._room.containers.start(made)
         except Fault as fault:
             cause = str(fault)
-            self._recorder.warning(pod, "Failed", f"Error: {cause}", name)
+            self._recorder.warning(shown, "Failed", f"Error: {cause}", name)
             policy = self._policy(name)
             await self._set(name, lambda one: lifecycle.not_started(one, cause, self._now(), policy=policy))
             return False
-        self._recorder.normal(pod, "Started", f"Started container {name}", name)
+        self._recorder.normal(shown, "Started", f"Started container {name}", name)
         await self.hand.hook(container, made, "postStart", math.inf)
         at = self._status(made).started_at / 1e9 or self._now()
         await self._set(name, lambda one: running(container, one, at))
@@ -279,9 +280,9 @@ class PodContainers:
         )
 
     def _policy(self, name: str) -> Policy:
-        spec = self._record.pod["spec"]
+        spec = self._record.pod.spec
         for container, init in lifecycle.containers_of(spec):
-            if container["name"] == name:
+            if container.name == name:
                 return lifecycle.policy_of(spec, container, init=init)
         return NEVER
 
@@ -301,18 +302,18 @@ class PodContainers:
         after = await self._set(name, lambda now: lifecycle.ended(now, state, policy=policy, whose=whose))
         if isinstance(after.state, Waiting):
             said = f"Back-off restarting failed container {name} in pod {whose}"
-            self._recorder.warning(self._record.pod, "BackOff", said, name)
+            self._recorder.warning(self._record.shown, "BackOff", said, name)
 
     async def renew(self) -> None:
         """Stop each container whose image was changed since it started; it starts anew with the other one."""
         record = self._record
-        spec = record.pod["spec"]
+        spec = record.pod.spec
         for container, _ in lifecycle.containers_of(spec):
-            name, one = container["name"], record.run.of(container["name"])
-            if not isinstance(one.state, Running) or not one.id or one.image == container["image"]:
+            name, one = container.name, record.run.of(container.name)
+            if not isinstance(one.state, Running) or not one.id or one.image == container.image:
                 continue
             said = f"Container {name} definition changed, will be restarted"
-            by = self._now() + spec["terminationGracePeriodSeconds"]
+            by = self._now() + lifecycle.grace_of(spec)
             await self.hand.stop(name, lambda by=by: max(by - self._now(), 0.0), why=said)
             await self.refresh(name)
             if isinstance(self._record.run.of(name).state, Running):
@@ -322,8 +323,8 @@ class PodContainers:
     async def stop_all(self, grace: Callable[[], float]) -> None:
         """Stop all containers, each within `grace()` s from now, in Kubernetes' order; their ends are known then."""
         await stop_all(self.hand, grace)
-        for container, _ in lifecycle.containers_of(self._record.pod["spec"]):
-            await self.refresh(container["name"])
+        for container, _ in lifecycle.containers_of(self._record.pod.spec):
+            await self.refresh(container.name)
 
     def _end_of(self, name: str, one: ContainerRun, status: cri.ContainerStatus) -> Terminated:
         began = one.state.started_at if isinstance(one.state, Running) else 0.0
@@ -337,9 +338,9 @@ class PodContainers:
         )
 
     def _message(self, name: str, one: ContainerRun, status: cri.ContainerStatus) -> str:
-        container = lifecycle.container_named(self._record.pod["spec"], name) or {}
+        container = lifecycle.container_named(self._record.pod.spec, name)
         written = self._around.logs.message(self._uid, name, one.starts - 1)
-        fallback = container.get("terminationMessagePolicy") == "FallbackToLogsOnError"
+        fallback = container is not None and container.terminationMessagePolicy == "FallbackToLogsOnError"
         if not written and fallback and status.exit_code != 0:
             return self._around.logs.tail(self._around.logs.path(self._uid, name, one.starts - 1))
         return written or status.message
@@ -348,8 +349,8 @@ class PodContainers:
         """After a restart of the controller: find the containers that were made and not written down in the pod."""
         run = self._record.run
         found = {(one.metadata.name, one.metadata.attempt): one for one in self._made()}
-        for container, _ in lifecycle.containers_of(self._record.pod["spec"]):
-            one = run.of(container["name"])
+        for container, _ in lifecycle.containers_of(self._record.pod.spec):
+            one = run.of(container.name)
             made = found.get((one.name, one.starts - 1))
             if made is None or not isinstance(one.state, Waiting):
                 continue
@@ -364,12 +365,12 @@ class PodContainers:
                 await self._set(one.name, change)
 
 
-def _taken_up(container: Json, made: str, at: float) -> Callable[[ContainerRun], ContainerRun]:
-    return lambda one: replace(running(container, lifecycle.made(one, made), at), image=container["image"])
+def _taken_up(container: AnyContainer, made: str, at: float) -> Callable[[ContainerRun], ContainerRun]:
+    return lambda one: replace(running(container, lifecycle.made(one, made), at), image=container.image)
 
 
-def running(container: Json, one: ContainerRun, at: float) -> ContainerRun:
+def running(container: AnyContainer, one: ContainerRun, at: float) -> ContainerRun:
     """The container from its start on; ready at once where no probe must say so."""
-    started = "startupProbe" not in container
-    ready = started and "readinessProbe" not in container
+    started = container.startupProbe is None
+    ready = started and container.readinessProbe is None
     return replace(one, state=Running(at), started=started, ready=ready, retry_at=0.0)

@@ -10,6 +10,9 @@ from msgspec.structs import replace
 from cellwire.faults import Fault
 from controller.objects.fields import Json
 from controller.objects.library import Library
+from controller.objects.schema.containers import AnyContainer, EnvVar, VolumeMount
+from controller.objects.schema.pods import Pod, PodSecurityContext
+from controller.objects.schema.volumes import Volume
 from controller.objects.tokens import AUDIENCE, Bearer, Tokens
 from controller.pods import service_links, volume_contents
 from controller.pods.events import Recorder
@@ -75,7 +78,7 @@ class Delivery:
             except (Missing, Fault) as cause:
                 if str(cause) != said:
                     said = str(cause)
-                    self._recorder.warning(self._record.pod, "FailedMount", f"MountVolume.SetUp failed: {cause}")
+                    self._recorder.warning(self._record.shown, "FailedMount", f"MountVolume.SetUp failed: {cause}")
                 await self._changed(seen, AGAIN)
             else:
                 return
@@ -92,7 +95,7 @@ class Delivery:
             except Missing:
                 continue  # a volume keeps what it has when its object goes
             except Fault as fault:
-                self._recorder.warning(self._record.pod, "FailedMount", f"a volume was not refreshed: {fault}")
+                self._recorder.warning(self._record.shown, "FailedMount", f"a volume was not refreshed: {fault}")
                 await asyncio.sleep(AGAIN)
                 seen = 0
 
@@ -112,30 +115,30 @@ class Delivery:
 
     async def _send(self) -> None:
         record = self._record
-        group = (record.pod["spec"].get("securityContext") or {}).get("fsGroup")
+        group = (record.pod.spec.securityContext or PodSecurityContext()).fsGroup
         sources = Sources(self._lookup, self._token)
         for volume in self.volumes(record.pod):
             content = volume_contents.files(volume, record.pod, record.run, sources)
-            if volume["name"] == ACCOUNT_VOLUME:
+            if volume.name == ACCOUNT_VOLUME:
                 content["ca.crt"] = volume_contents.File(self._identity.authority.encode(), 0o644)
             entries = volume_contents.tree(content, group)
-            if self._sent.get(volume["name"]) != entries:
-                await put_tree(self._there, f"{volumes_folder(self._uid)}/{volume['name']}", entries)
-                self._sent[volume["name"]] = entries
+            if self._sent.get(volume.name) != entries:
+                await put_tree(self._there, f"{volumes_folder(self._uid)}/{volume.name}", entries)
+                self._sent[volume.name] = entries
 
-    def volumes(self, pod: Json) -> list[Json]:
+    def volumes(self, pod: Pod) -> list[Volume]:
         """The pod's volumes with content, its account's token among them."""
-        listed = [one for one in pod["spec"].get("volumes") or () if volume_contents.has_content(one)]
-        return [*listed, volume_contents.account_volume()] if self.account(pod) else listed
+        listed = [one for one in pod.spec.volumes if volume_contents.has_content(one)]
+        return [*listed, volume_contents.ACCOUNT] if self.account(pod) else listed
 
-    def account(self, pod: Json) -> Json | None:
+    def account(self, pod: Pod) -> Json | None:
         """The service account whose token the pod has mounted; None for none."""
-        spec, namespace = pod["spec"], pod["metadata"]["namespace"]
-        name = spec.get("serviceAccountName") or "default"
-        account = self._lookup("serviceaccounts", namespace, name)
+        name = pod.spec.serviceAccountName or "default"
+        account = self._lookup("serviceaccounts", pod.metadata.namespace, name)
         if account is None:
             return None
-        wanted = spec.get("automountServiceAccountToken", account.get("automountServiceAccountToken"))
+        own = pod.spec.automountServiceAccountToken
+        wanted = account.get("automountServiceAccountToken") if own is None else own
         if wanted is None:
             # Without being asked for, only where it is of use.
             wanted = bool(self._identity.host) or name != "default"
@@ -145,32 +148,32 @@ class Delivery:
         """Where a pod finds the Services of its namespace, unless it wants no links, and this API, if it can."""
         pod = self._record.pod
         found: dict[str, str] = {}
-        if pod["spec"].get("enableServiceLinks", True):
-            found = service_links.variables(self._library.objects("services").list(pod["metadata"]["namespace"]))
+        if pod.spec.enableServiceLinks is not False:
+            found = service_links.variables(self._library.objects("services").list(pod.metadata.namespace))
         if not self._identity.host:
             return found
         here = {"KUBERNETES_SERVICE_HOST": self._identity.host, "KUBERNETES_SERVICE_PORT": str(self._identity.port)}
         return found | here
 
-    def container(self, container: Json) -> Json:
+    def container(self, container: AnyContainer) -> AnyContainer:
         """The container with the variables that it has from objects, and its account's folder. Raises Missing."""
         pod = self._record.pod
-        full = volume_contents.with_variables(container, pod["metadata"]["namespace"], self._lookup)
-        here = [{"name": name, "value": value} for name, value in self.variables().items()]
-        full = {**full, "env": [*here, *full["env"]]}
-        mounts: list[Json] = list(full.get("volumeMounts") or ())
-        taken = any(one["mountPath"].rstrip("/") == volume_contents.ACCOUNT_FOLDER for one in mounts)
+        full = volume_contents.with_variables(container, pod.metadata.namespace, self._lookup)
+        here = [EnvVar(name=name, value=value) for name, value in self.variables().items()]
+        mounts = full.volumeMounts
+        taken = any(one.mountPath.rstrip("/") == volume_contents.ACCOUNT_FOLDER for one in mounts)
         if self.account(pod) is not None and not taken:
-            mounts.append({"name": ACCOUNT_VOLUME, "mountPath": volume_contents.ACCOUNT_FOLDER, "readOnly": True})
-        return {**full, "volumeMounts": mounts}
+            mounts += (VolumeMount(name=ACCOUNT_VOLUME, mountPath=volume_contents.ACCOUNT_FOLDER, readOnly=True),)
+        return replace(full, env=(*here, *full.env), volumeMounts=mounts)
 
     def pull_secrets(self) -> list[Json]:
         """The secrets by which images are pulled: the pod's own, then those of its account."""
         pod = self._record.pod
-        namespace = pod["metadata"]["namespace"]
-        account = self._lookup("serviceaccounts", namespace, pod["spec"].get("serviceAccountName") or "default") or {}
-        named = [*(pod["spec"].get("imagePullSecrets") or ()), *(account.get("imagePullSecrets") or ())]
-        found = [self._lookup(volume_contents.SECRETS, namespace, one.get("name", "")) for one in named]
+        namespace = pod.metadata.namespace
+        account = self._lookup("serviceaccounts", namespace, pod.spec.serviceAccountName or "default") or {}
+        named = [one.name for one in pod.spec.imagePullSecrets]
+        named += [one.get("name", "") for one in account.get("imagePullSecrets") or ()]
+        found = [self._lookup(volume_contents.SECRETS, namespace, name) for name in named]
         return [one for one in found if one is not None]
 
     def _lookup(self, key: str, namespace: str, name: str) -> Json | None:
@@ -178,15 +181,15 @@ class Delivery:
 
     def _token(self, audience: str, seconds: int) -> str | None:
         pod = self._record.pod
-        metadata = pod["metadata"]
-        name = pod["spec"].get("serviceAccountName") or "default"
-        account = self._lookup("serviceaccounts", metadata["namespace"], name)
+        metadata = pod.metadata
+        name = pod.spec.serviceAccountName or "default"
+        account = self._lookup("serviceaccounts", metadata.namespace, name)
         if account is None:
             return None
         now = self._identity.tokens.now()
         until, token = self._tokens.get((audience, seconds), (0.0, ""))
         if until <= now:
-            bearer = Bearer(metadata["namespace"], name, account["metadata"]["uid"], metadata["name"], metadata["uid"])
+            bearer = Bearer(metadata.namespace, name, account["metadata"]["uid"], metadata.name, metadata.uid)
             token = self._identity.tokens.issue(replace(bearer, audience=audience or AUDIENCE), seconds)
             self._tokens[audience, seconds] = (now + seconds * RENEWED_AT, token)
         return token

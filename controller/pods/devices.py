@@ -9,40 +9,42 @@ from __future__ import annotations
 
 from controller.choice import requirements
 from controller.choice.demand import GPU_VENDORS
-from controller.objects.fields import Json
+from controller.objects.schema.base import Quantity
+from controller.objects.schema.containers import Container
+from controller.objects.schema.pods import PodSpec
 
 
-def gpus(spec: Json, name: str) -> tuple[str, ...]:
+def gpus(spec: PodSpec, name: str) -> tuple[str, ...]:
     """The GPUs of a container, by their names in the Container Device Interface."""
     taken = 0
-    for one in spec.get("initContainers") or ():
-        if one["name"] == name:
+    for one in spec.initContainers:
+        if one.name == name:
             return _named(one, taken)
-        if one.get("restartPolicy") == "Always":
+        if one.restartPolicy == "Always":
             taken += _count(one)
-    for one in spec["containers"]:
-        if one["name"] == name:
+    for one in spec.containers:
+        if one.name == name:
             return _named(one, taken)
         taken += _count(one)
     return ()
 
 
-def _named(container: Json, first: int) -> tuple[str, ...]:
+def _named(container: Container, first: int) -> tuple[str, ...]:
     return tuple(f"{_resource(container)}={index}" for index in range(first, first + _count(container)))
 
 
-def _limits(container: Json) -> Json:
-    return (container.get("resources") or {}).get("limits") or {}
+def _limits(container: Container) -> dict[str, Quantity]:
+    return container.resources.limits
 
 
-def _resource(container: Json) -> str:
+def _resource(container: Container) -> str:
     return next((resource for resource in _limits(container) if resource in GPU_VENDORS), "")
 
 
-def _count(container: Json) -> int:
+def _count(container: Container) -> int:
     return int(_limits(container).get(_resource(container), 0))
 
 
-def others(annotations: Json) -> tuple[str, ...]:
+def others(annotations: dict[str, str]) -> tuple[str, ...]:
     """The devices that each container of the pod gets beside."""
     return requirements.devices(annotations.get(f"{requirements.PREFIX}devices", ""))

@@ -8,7 +8,10 @@ import msgspec
 
 from controller.choice.quantity import quantity
 from controller.objects.fields import Json
+from controller.objects.schema.base import Quantity
+from controller.objects.schema.containers import AnyContainer
 from controller.pods.lifecycle import containers_of
+from controller.pods.run import PodRecord
 from controller.pods.translate import log_folder, volumes_folder
 from controller.sandboxes import disk_limits
 
@@ -26,40 +29,43 @@ class DiskUsage(msgspec.Struct, frozen=True):
     folders: Mapping[str, int]
 
 
-def limited(spec: Json) -> bool:
+def limited(record: PodRecord) -> bool:
     """Whether anything of the pod is limited on disk."""
-    return any(disk_limits.limit_of(one) is not None for one, _ in containers_of(spec)) or bool(
-        disk_limits.bounded(spec)
+    return any(_limit(one) is not None for one, _ in containers_of(record.pod.spec)) or bool(
+        disk_limits.bounded(record.shown["spec"])
     )
 
 
-def folders(pod: Json) -> dict[str, str]:
+def folders(record: PodRecord) -> dict[str, str]:
     """The folders to look at: volumes that begin empty, and logs; by what they are."""
-    uid = pod["metadata"]["uid"]
-    volumes = {f"volume {name}": f"{volumes_folder(uid)}/{name}" for name in disk_limits.on_disk(pod["spec"])}
-    return volumes | {f"log {one['name']}": log_folder(pod, one["name"]) for one, _ in containers_of(pod["spec"])}
+    pod = record.pod
+    below = volumes_folder(pod.metadata.uid)
+    volumes = {f"volume {name}": f"{below}/{name}" for name in disk_limits.on_disk(record.shown["spec"])}
+    return volumes | {f"log {one.name}": log_folder(pod, one.name) for one, _ in containers_of(pod.spec)}
 
 
-def excess(pod: Json, held: DiskUsage) -> str:
+def excess(record: PodRecord, held: DiskUsage) -> str:
     """Why the pod is to go; "" where it may stay."""
-    spec = pod["spec"]
-    for name, limit in disk_limits.bounded(spec).items():
+    shown: Json = record.shown["spec"]
+    containers = [one for one, _ in containers_of(record.pod.spec)]
+    for name, limit in disk_limits.bounded(shown).items():
         if held.folders.get(f"volume {name}", 0) > quantity(limit):
             return f'Usage of EmptyDir volume "{name}" exceeds the limit "{limit}". '
-    used = {
-        one["name"]: held.layers.get(one["name"], 0) + held.folders.get(f"log {one['name']}", 0)
-        for one, _ in containers_of(spec)
-    }
-    if (whole := disk_limits.whole(spec)) is not None:
-        volumes = sum(held.folders.get(f"volume {name}", 0) for name in disk_limits.on_disk(spec))
+    used = {one.name: held.layers.get(one.name, 0) + held.folders.get(f"log {one.name}", 0) for one in containers}
+    if (whole := disk_limits.whole(shown)) is not None:
+        volumes = sum(held.folders.get(f"volume {name}", 0) for name in disk_limits.on_disk(shown))
         if sum(used.values()) + volumes > whole:
-            told = _written(disk_limits.limits(spec), whole)
+            told = _written(disk_limits.limits(shown), whole)
             return f"Pod ephemeral local storage usage exceeds the total limit of containers {told}. "
-    for one, _ in containers_of(spec):
-        limit = disk_limits.limit_of(one)
-        if limit is not None and used[one["name"]] > quantity(limit):
-            return f'Container {one["name"]} exceeded its local ephemeral storage limit "{limit}". '
+    for one in containers:
+        limit = _limit(one)
+        if limit is not None and used[one.name] > quantity(limit):
+            return f'Container {one.name} exceeded its local ephemeral storage limit "{limit}". '
     return ""
+
+
+def _limit(container: AnyContainer) -> Quantity | None:
+    return container.resources.limits.get(disk_limits.NAME)
 
 
 def _written(limits: Mapping[str, str | int], whole: object) -> str:

@@ -14,8 +14,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from msgspec.structs import replace
-
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.stream.counted import CountedBackend, Sessions
@@ -30,9 +28,12 @@ from controller.objects.fields import Json, copied
 from controller.objects.kinds import EVENTS
 from controller.objects.library import Library
 from controller.objects.resource import Resource
+from controller.objects.schema.containers import AnyContainer
+from controller.objects.schema.pods import PodSpec
 from controller.objects.stored import Change, Ending, kept_by
 from controller.objects.timestamps import timestamp
 from controller.objects.tokens import Tokens
+from controller.pods.defaults import GRACE_SECONDS
 from controller.pods.delivery import ClusterIdentity
 from controller.pods.events import Recorder
 from controller.pods.kind import PODS
@@ -40,7 +41,7 @@ from controller.pods.lifecycle import container_named, containers_of
 from controller.pods.log_files import Logs
 from controller.pods.pod_adoption import OWNER
 from controller.pods.pod_records import PodRecords
-from controller.pods.run import PodRecord, PodRun, Running
+from controller.pods.run import PodRun, Running
 from controller.pods.surroundings import ImageLookup, Surroundings
 from controller.pods.usage import Usage, Usages
 from controller.pods.worker import Worker
@@ -117,7 +118,7 @@ class Pods:
         record = self._around.records.get(self._around.room.memory.sandbox(container.sandbox).uid)
         if record is not None:
             name = cri.ContainerStatus.FromString(container.status).metadata.name
-            self._around.recorder.warning(record.pod, "LogsIncomplete", f"log of container {name}: {said}", name)
+            self._around.recorder.warning(record.shown, "LogsIncomplete", f"log of container {name}: {said}", name)
 
     async def _watch_cells(self) -> None:
         """Tell a pod's worker that its cell has an instance, why it does not come, that the fleet gives it up, or that
@@ -181,35 +182,33 @@ class Pods:
         """Change a pod, and have its worker see it. Raises Fault NOT_FOUND, and what `change` raises."""
         uid = self.find(namespace, name)["metadata"]["uid"]
         with _gone(name):
-            record = await self._around.records.change(
-                uid, lambda record: replace(record, pod=change(copied(record.pod)))
-            )
+            shown = await self._around.records.change(uid, lambda shown: change(copied(shown)))
         if worker := self._worker(uid):
             worker.changed()
-        return record.pod
+        return shown
 
     async def end(self, namespace: str, name: str, ending: Ending) -> Json:
         """Ask for the end of a pod. A second call may only shorten its grace."""
         pod = self.find(namespace, name)
-        own = int(pod["spec"]["terminationGracePeriodSeconds"])
+        own = int(pod["spec"].get("terminationGracePeriodSeconds", GRACE_SECONDS))
         grace = own if ending.grace is None else ending.grace
         now = self._around.now()
 
-        def apply(record: PodRecord) -> PodRecord:
-            ending.still(record.pod)
-            metadata: Json = record.pod["metadata"]
+        def apply(shown: Json) -> Json:
+            ending.still(shown)
+            metadata: Json = shown["metadata"]
             if metadata.get("deletionGracePeriodSeconds", grace + 1) <= grace:
-                return record
+                return shown
             kept = kept_by(metadata, ending)
             metadata = {name: value for name, value in metadata.items() if name != "finalizers"}
             metadata |= {"deletionTimestamp": timestamp(now + grace), "deletionGracePeriodSeconds": grace}
             metadata |= {"finalizers": kept} if kept else {}
-            return replace(record, pod={**record.pod, "metadata": metadata})
+            return {**shown, "metadata": metadata}
 
         with _gone(name):
-            record = await self._around.records.change(pod["metadata"]["uid"], apply)
-            self._workers[pod["metadata"]["uid"]].delete(now + record.pod["metadata"]["deletionGracePeriodSeconds"])
-        return record.pod
+            shown = await self._around.records.change(pod["metadata"]["uid"], apply)
+            self._workers[pod["metadata"]["uid"]].delete(now + shown["metadata"]["deletionGracePeriodSeconds"])
+        return shown
 
     def run_of(self, pod: Json) -> PodRun:
         """What is known of a pod's run."""
@@ -221,11 +220,20 @@ class Pods:
         if not name:
             annotations: Json = pod["metadata"].get("annotations") or {}
             return annotations.get("kubectl.kubernetes.io/default-container") or pod["spec"]["containers"][0]["name"]
-        if container_named(pod["spec"], name) is None:
-            listed = " ".join(one["name"] for one, _ in containers_of(pod["spec"]))
+        declared = self._declared(pod)
+        if container_named(declared, name) is None:
+            listed = " ".join(one.name for one, _ in containers_of(declared))
             cause = f"container {name} is not valid for pod {pod['metadata']['name']}, which has [{listed}]"
             raise Fault(Kind.INVALID, f'pod "{pod["metadata"]["name"]}"', cause, reason="BadRequest")
         return name
+
+    def declared(self, pod: Json, name: str) -> AnyContainer | None:
+        """The container of this name, as the pod declares it."""
+        return container_named(self._declared(pod), name)
+
+    def _declared(self, pod: Json) -> PodSpec:
+        record = self._around.records.get(pod["metadata"]["uid"])
+        return record.pod.spec if record else PodSpec()
 
     def running_container(self, pod: Json, name: str) -> str:
         """The id of a running container. Raises Fault where it does not run."""
@@ -258,7 +266,7 @@ class Pods:
         worker = Worker(uid, self._around)
         self._workers[uid] = worker
         record = self._around.records.get(uid)
-        if record and (at := record.pod["metadata"].get("deletionTimestamp")):
+        if record and (at := record.shown["metadata"].get("deletionTimestamp")):
             worker.delete(datetime.datetime.fromisoformat(at).timestamp())
         self._begin(self._work(uid, worker), f"pod {uid}")
 

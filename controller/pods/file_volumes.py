@@ -9,8 +9,8 @@ import asyncio
 
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault
-from controller.objects.fields import Json
 from controller.pods.events import Recorder
+from controller.pods.run import PodRecord
 from controller.pods.translate import volumes_folder
 from controller.pods.volume_claims import Place, places
 from controller.pods.volume_contents import Lookup
@@ -20,23 +20,23 @@ from controller.sandboxes.cell_client import OneCell
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 120.0
 
 
-async def mount_all(pod: Json, there: OneCell, lookup: Lookup, recorder: Recorder) -> None:
+async def mount_all(record: PodRecord, there: OneCell, lookup: Lookup, recorder: Recorder) -> None:
     """Return once all of the pod's volumes that are on file servers are mounted on its cell."""
     pause = FIRST_PAUSE
     while True:
         try:
-            found = places(pod, lookup)
+            found = places(record.pod, lookup)
             for name, place in found.items():
-                await _mount(pod, name, place, there)
+                await _mount(record.pod.metadata.uid, name, place, there)
             return
         except Fault as fault:
-            recorder.warning(pod, "FailedMount", str(fault))
+            recorder.warning(record.shown, "FailedMount", str(fault))
         await asyncio.sleep(pause)
         pause = min(pause * 2, LONGEST_PAUSE)
 
 
-async def _mount(pod: Json, name: str, place: Place, there: OneCell) -> None:
-    target = f"{volumes_folder(pod['metadata']['uid'])}/{name}"
+async def _mount(uid: str, name: str, place: Place, there: OneCell) -> None:
+    target = f"{volumes_folder(uid)}/{name}"
     try:
         await there.mount_folder(
             wire.MountFolderRequest(

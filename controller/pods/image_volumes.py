@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from controller.objects.fields import Json
+from controller.objects.schema.containers import AnyContainer, Container
+from controller.objects.schema.pods import PodSpec
 
 
-def of(spec: Json, container: Json) -> dict[str, Json]:
+def of(spec: PodSpec, container: AnyContainer) -> dict[str, Container]:
     """The image volumes that a container mounts, by name: each as a container of that image would be pulled."""
-    mounted = {mount["name"] for mount in container.get("volumeMounts") or ()}
+    mounted = {mount.name for mount in container.volumeMounts}
     return {
-        volume["name"]: {
-            "name": container["name"],
-            "image": volume["image"]["reference"],
-            "imagePullPolicy": volume["image"]["pullPolicy"],
-        }
-        for volume in spec.get("volumes") or ()
-        if volume.get("image") and volume["name"] in mounted
+        volume.name: Container(
+            name=container.name, image=volume.image.reference, imagePullPolicy=volume.image.pullPolicy
+        )
+        for volume in spec.volumes
+        if volume.image is not None and volume.name in mounted
     }

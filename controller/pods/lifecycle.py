@@ -11,8 +11,10 @@ from collections.abc import Iterator
 import msgspec
 from msgspec.structs import replace
 
-from controller.objects.fields import Json
+from controller.objects.schema.containers import AnyContainer, EphemeralContainer
+from controller.objects.schema.pods import PodSpec
 from controller.pods import restarting
+from controller.pods.defaults import GRACE_SECONDS
 from controller.pods.restarting import Policy, restarts
 from controller.pods.run import ContainerRun, PodRun, Running, State, Terminated, Waiting
 
@@ -50,41 +52,47 @@ class Finish(msgspec.Struct, frozen=True):
 Action = Start | Wait | Finish
 
 
-def containers_of(spec: Json) -> Iterator[tuple[Json, bool]]:
+def containers_of(spec: PodSpec) -> Iterator[tuple[AnyContainer, bool]]:
     """Every container of a pod in starting order, with whether it is an init container or sidecar."""
-    for container in spec.get("initContainers") or ():
+    for container in spec.initContainers:
         yield container, True
-    for container in spec["containers"]:
+    for container in spec.containers:
         yield container, False
-    for container in spec.get("ephemeralContainers") or ():
+    for container in spec.ephemeralContainers:
         yield container, False
 
 
-def is_ephemeral(spec: Json, container: Json) -> bool:
+def is_ephemeral(container: AnyContainer) -> bool:
     """Whether a container was put into the pod while it ran: it is started once, and nothing waits for it."""
-    return any(one["name"] == container["name"] for one in spec.get("ephemeralContainers") or ())
+    return isinstance(container, EphemeralContainer)
 
 
-def container_named(spec: Json, name: str) -> Json | None:
+def container_named(spec: PodSpec, name: str) -> AnyContainer | None:
     """The container of this name, of either kind."""
-    return next((one for one, _ in containers_of(spec) if one["name"] == name), None)
+    return next((one for one, _ in containers_of(spec) if one.name == name), None)
 
 
-def is_sidecar(container: Json) -> bool:
+def is_sidecar(container: AnyContainer) -> bool:
     """Whether this init container runs beside the others for the pod's whole life."""
-    return container.get("restartPolicy") == "Always"
+    return container.restartPolicy == "Always"
 
 
-def policy_of(spec: Json, container: Json, *, init: bool) -> Policy:
+def grace_of(spec: PodSpec) -> int:
+    """Seconds that the pod's containers have for their end."""
+    seconds = spec.terminationGracePeriodSeconds
+    return GRACE_SECONDS if seconds is None else seconds
+
+
+def policy_of(spec: PodSpec, container: AnyContainer, *, init: bool) -> Policy:
     """The restart policy of one container: a sidecar's is its own, an init container's never restarts a success."""
     if init and is_sidecar(container):
         return restarting.ALWAYS
-    if is_ephemeral(spec, container):
+    if is_ephemeral(container):
         return restarting.NEVER
-    return restarting.policy_of(container, spec.get("restartPolicy", "Always"), init=init)
+    return restarting.policy_of(container, spec.restartPolicy or "Always", init=init)
 
 
-def decide(spec: Json, run: PodRun, now: float, image_patience: float = 0.0) -> tuple[Action, ...]:
+def decide(spec: PodSpec, run: PodRun, now: float, image_patience: float = 0.0) -> tuple[Action, ...]:
     """The next things to do, in order; a lone Wait where there is nothing due.
 
     A pod that only waits for an image that cannot be pulled is over after `image_patience` seconds (0: never).
@@ -110,21 +118,21 @@ def decide(spec: Json, run: PodRun, now: float, image_patience: float = 0.0) -> 
     return tuple(due) or (Wait(min(waits)) if waits else Wait(),)
 
 
-def _works(spec: Json, run: PodRun) -> bool:
+def _works(spec: PodSpec, run: PodRun) -> bool:
     """Whether any main container runs."""
-    return any(isinstance(run.of(container["name"]).state, Running) for container in spec["containers"])
+    return any(isinstance(run.of(container.name).state, Running) for container in spec.containers)
 
 
 def _evicted(run: PodRun) -> Finish | None:
     return Finish("Failed", "Evicted", run.evicted) if run.evicted else None
 
 
-def _unpullable(spec: Json, run: PodRun, now: float, patience: float) -> Finish | float | None:
+def _unpullable(spec: PodSpec, run: PodRun, now: float, patience: float) -> Finish | float | None:
     """The end of a pod whose cell has waited long enough for an image that cannot be pulled; else when that is due."""
     since = [
-        (one.unpullable_since, container["image"])
+        (one.unpullable_since, container.image)
         for container, _ in containers_of(spec)
-        if (one := run.of(container["name"])).unpullable_since
+        if (one := run.of(container.name)).unpullable_since
     ]
     if not since or not patience or _works(spec, run):
         return None
@@ -135,18 +143,18 @@ def _unpullable(spec: Json, run: PodRun, now: float, patience: float) -> Finish 
     return Finish("Failed", "ImagePullBackOff", cause)
 
 
-def init_done(container: Json, run: PodRun) -> bool:
+def init_done(container: AnyContainer, run: PodRun) -> bool:
     """Whether the next container in order may start: a success, or for a sidecar to have started."""
-    now = run.of(container["name"])
+    now = run.of(container.name)
     if is_sidecar(container):
         return now.started and isinstance(now.state, Running)
     return isinstance(now.state, Terminated) and now.state.exit_code == 0
 
 
-def initialized(spec: Json, run: PodRun) -> bool:
+def initialized(spec: PodSpec, run: PodRun) -> bool:
     """Whether the main containers have begun, or may: all init containers have done their part."""
-    begun = any(_begun(run.of(container["name"])) for container in spec["containers"])
-    return begun or all(init_done(container, run) for container in spec.get("initContainers") or ())
+    begun = any(_begun(run.of(container.name)) for container in spec.containers)
+    return begun or all(init_done(container, run) for container in spec.initContainers)
 
 
 def _begun(one: ContainerRun) -> bool:
@@ -154,8 +162,8 @@ def _begun(one: ContainerRun) -> bool:
     return bool(one.id or one.crashes) or not isinstance(one.state, Waiting)
 
 
-def _deadline(spec: Json, run: PodRun, now: float) -> Finish | float | None:
-    seconds = spec.get("activeDeadlineSeconds")
+def _deadline(spec: PodSpec, run: PodRun, now: float) -> Finish | float | None:
+    seconds = spec.activeDeadlineSeconds
     if seconds is None or not run.started_at:
         return None
     if now >= run.started_at + seconds:
@@ -163,9 +171,9 @@ def _deadline(spec: Json, run: PodRun, now: float) -> Finish | float | None:
     return run.started_at + seconds
 
 
-def _container_step(spec: Json, run: PodRun, container: Json, *, init: bool, now: float) -> Action | None:
-    one = run.of(container["name"])
-    if is_ephemeral(spec, container) and one.crashes:
+def _container_step(spec: PodSpec, run: PodRun, container: AnyContainer, *, init: bool, now: float) -> Action | None:
+    one = run.of(container.name)
+    if is_ephemeral(container) and one.crashes:
         return None  # it could not be started, and is not tried again
     match one.state:
         case Running():
@@ -181,20 +189,20 @@ def _container_step(spec: Json, run: PodRun, container: Json, *, init: bool, now
             return None
 
 
-def _over(spec: Json, run: PodRun) -> Finish | None:
+def _over(spec: PodSpec, run: PodRun) -> Finish | None:
     """The end, once every main container has ended for good; sidecars, whatever they do, keep no pod."""
     codes: list[int] = []
-    for container in spec["containers"]:
-        state = run.of(container["name"]).state
+    for container in spec.containers:
+        state = run.of(container.name).state
         if not isinstance(state, Terminated) or restarts(policy_of(spec, container, init=False), state):
             return None
         codes.append(state.exit_code)
     return Finish("Failed" if any(codes) else "Succeeded")
 
 
-def last_phase(spec: Json, run: PodRun) -> str:
+def last_phase(spec: PodSpec, run: PodRun) -> str:
     """The phase of a pod that was stopped: it succeeded where every container of it did."""
-    states = [run.of(container["name"]).state for container in spec["containers"]]
+    states = [run.of(container.name).state for container in spec.containers]
     return "Succeeded" if all(isinstance(one, Terminated) and one.exit_code == 0 for one in states) else "Failed"
 
 
@@ -275,44 +283,44 @@ def _former(one: ContainerRun) -> Terminated | None:
     return one.state if isinstance(one.state, Terminated) else one.last
 
 
-def settled(spec: Json, run: PodRun, now: float, whose: str) -> PodRun:
+def settled(spec: PodSpec, run: PodRun, now: float, whose: str) -> PodRun:
     """The run with errors that have shown long enough renamed to the back-off that follows them."""
     for container, _ in containers_of(spec):
-        one = run.of(container["name"])
+        one = run.of(container.name)
         if not isinstance(one.state, Waiting) or one.retry_at <= now:
             continue
         reason = _BACKING_OFF.get(one.state.reason)
         if reason is None or now < one.state.since + SHOWN:
             continue
         if reason == "ImagePullBackOff":
-            message = f'Back-off pulling image "{container["image"]}": {one.state.reason}: {one.state.message}'
+            message = f'Back-off pulling image "{container.image}": {one.state.reason}: {one.state.message}'
         else:
             message = f"{_restarting(one.retry_at - one.state.since, one.name, whose)}: {one.state.message}"
         run = run.having(replace(one, state=Waiting(reason, message, one.state.since)))
     return run
 
 
-def backing_off(spec: Json, before: PodRun, after: PodRun) -> list[Json]:
+def backing_off(spec: PodSpec, before: PodRun, after: PodRun) -> list[AnyContainer]:
     """The containers whose images could not be pulled, and are not tried again yet: those that became so."""
 
     def waits(run: PodRun, name: str) -> bool:
         state = run.of(name).state
         return isinstance(state, Waiting) and state.reason == _BACKING_OFF[UNPULLABLE]
 
-    names = {one["name"]: one for one, _ in containers_of(spec)}
+    names = {one.name: one for one, _ in containers_of(spec)}
     return [one for name, one in names.items() if waits(after, name) and not waits(before, name)]
 
 
-def runs_anew(spec: Json) -> bool:
+def runs_anew(spec: PodSpec) -> bool:
     """Whether a pod whose cell is over is run on another."""
-    return spec.get("restartPolicy", "Always") == "Always"
+    return (spec.restartPolicy or "Always") == "Always"
 
 
-def lost(spec: Json, run: PodRun, cause: str, now: float, reason: str = "CellLost") -> PodRun:
+def lost(spec: PodSpec, run: PodRun, cause: str, now: float, reason: str = "CellLost") -> PodRun:
     """The run after its cell was lost: to be run anew where its policy says Always, else failed."""
     containers: dict[str, ContainerRun] = {}
     for container, _ in containers_of(spec):
-        one = run.of(container["name"])
+        one = run.of(container.name)
         state = one.state
         if isinstance(state, Waiting) and one.last is not None and one.last.container_id == one.id:
             state = one.last  # it waited to start again

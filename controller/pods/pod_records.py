@@ -14,8 +14,9 @@ from msgspec.structs import replace
 from controller.choice import requirements
 from controller.objects.collection import Objects
 from controller.objects.fields import Json
+from controller.pods.pod_decoding import recorded, taken_up
 from controller.pods.pod_status import status_of
-from controller.pods.run import PodRecord, PodRun
+from controller.pods.run import PodRecord, PodRun, StoredPod
 from controller.store.record_store import Store
 from hostkit.tasks import Finishing, KeyedLocks
 
@@ -37,8 +38,8 @@ class PodRecords:
     async def load(self) -> list[str]:
         """Take up what an earlier life of this controller wrote; returns the uids."""
         for stored in await self._store.list(KIND):
-            record = msgspec.msgpack.decode(stored.value, type=PodRecord)
-            self._objects.revisions.at_least(int(record.pod["metadata"].get("resourceVersion", 0)))
+            record = taken_up(msgspec.msgpack.decode(stored.value, type=StoredPod))
+            self._objects.revisions.at_least(int(record.shown["metadata"].get("resourceVersion", 0)))
             self._show(stored.key, record)
         return list(self._records)
 
@@ -47,37 +48,36 @@ class PodRecords:
         return self._records.get(uid)
 
     async def create(self, pod: Json) -> Json:
-        """A new pod, admitted and named, to be remembered and shown."""
-        uid = pod["metadata"]["uid"]
-        pod = {**pod, "metadata": _metadata(pod, PodRun())}
-        record = PodRecord(pod={**pod, "status": status_of(pod["spec"], PodRun(), {}, self._now())})
-        return await self._finishing.done(self._created(uid, record))
+        """A new pod, admitted and named, to be remembered and shown. Raises Fault INVALID."""
+        record = recorded({**pod, "metadata": _metadata(pod, PodRun())}, PodRun())
+        status = status_of(record.pod.spec, record.run, {}, self._now())
+        record = replace(record, shown={**record.shown, "status": status})
+        return await self._finishing.done(self._created(pod["metadata"]["uid"], record))
 
     async def run(self, uid: str, change: Callable[[PodRun], PodRun]) -> PodRun:
         """Change what is known of a pod's run. Raises KeyError once the pod is gone."""
-        record = await self.change(uid, lambda record: replace(record, run=change(record.run)))
-        return record.run
+        return (await self._finishing.done(self._changed(uid, lambda one: (one.shown, change(one.run))))).run
 
-    async def change(self, uid: str, change: Callable[[PodRecord], PodRecord]) -> PodRecord:
-        """Change a record; its status follows. Raises KeyError once the pod is gone."""
-        return await self._finishing.done(self._changed(uid, change))
+    async def change(self, uid: str, change: Callable[[Json], Json]) -> Json:
+        """Change a pod as it is shown. Raises KeyError once it is gone, and Fault INVALID."""
+        return (await self._finishing.done(self._changed(uid, lambda one: (change(one.shown), one.run)))).shown
 
     async def remove(self, uid: str) -> None:
         """Forget a pod."""
         await self._finishing.done(self._removed(uid))
 
     async def _created(self, uid: str, record: PodRecord) -> Json:
-        await self._store.put(KIND, uid, msgspec.msgpack.encode(record), expected=0)
+        await self._store.put(KIND, uid, _encoded(record), expected=0)
         return self._show(uid, record)
 
-    async def _changed(self, uid: str, change: Callable[[PodRecord], PodRecord]) -> PodRecord:
+    async def _changed(self, uid: str, change: Callable[[PodRecord], tuple[Json, PodRun]]) -> PodRecord:
         async with self._locks[uid]:
             before = self._records[uid]
-            changed = change(before)
-            if changed == before:
+            shown, run = change(before)
+            if (shown, run) == (before.shown, before.run):
                 return before
-            changed = _told(changed, self._now())
-            await self._store.put(KIND, uid, msgspec.msgpack.encode(changed))
+            changed = _told(shown, run, before, self._now())
+            await self._store.put(KIND, uid, _encoded(changed))
             self._show(uid, changed)
             return self._records[uid]
 
@@ -86,30 +86,40 @@ class PodRecords:
             await self._store.delete(KIND, uid)
             record = self._records.pop(uid, None)
             if record is not None:
-                metadata = record.pod["metadata"]
+                metadata = record.shown["metadata"]
                 self._objects.drop(metadata["namespace"], metadata["name"])
 
     def _show(self, uid: str, record: PodRecord) -> Json:
-        shown = self._objects.put(record.pod)
-        self._records[uid] = replace(record, pod=shown)
+        shown = self._objects.put(record.shown)
+        self._records[uid] = replace(record, shown=shown)
         return shown
 
 
 async def restore(store: Store, pod: Json, run: PodRun, now: float) -> None:
     """Write a pod down whose record was lost, for `load` to find."""
-    whole = {"kind": "Pod", "apiVersion": "v1", **pod}
-    await store.put(KIND, pod["metadata"]["uid"], msgspec.msgpack.encode(_told(PodRecord(pod=whole, run=run), now)))
+    found = taken_up(StoredPod(pod={"kind": "Pod", "apiVersion": "v1", **pod}, run=run))
+    await store.put(KIND, pod["metadata"]["uid"], _encoded(_told(found.shown, run, found, now)))
 
 
-def _told(record: PodRecord, now: float) -> PodRecord:
-    """The record with what follows from its run in the object; `status` of before tells when things changed."""
-    spec: Json = dict(record.pod["spec"])
+def _encoded(record: PodRecord) -> bytes:
+    return msgspec.msgpack.encode(StoredPod(pod=record.shown, run=record.run))
+
+
+def _told(shown: Json, run: PodRun, before: PodRecord, now: float) -> PodRecord:
+    """The record with what follows from its run in the object; the status of before tells when things changed."""
+    spec: Json = dict(shown["spec"])
     spec.pop("nodeName", None)
-    if record.run.cell:
-        spec["nodeName"] = record.run.cell
-    status = status_of(spec, record.run, record.pod.get("status") or {}, now)
-    told = {"metadata": _metadata(record.pod, record.run), "spec": spec, "status": status}
-    return replace(record, pod={**record.pod, **told})
+    if run.cell:
+        spec["nodeName"] = run.cell
+    record = recorded({**shown, "metadata": _metadata(shown, run), "spec": spec}, run, before)
+    return replace(record, shown={**record.shown, "status": _status(record, now)})
+
+
+def _status(record: PodRecord, now: float) -> Json:
+    before: Json = record.shown.get("status") or {}
+    if record.unreadable is not None:  # nothing is known of its containers but what was told before
+        return {**before, "phase": record.run.phase} if record.run.phase else before
+    return status_of(record.pod.spec, record.run, before, now)
 
 
 def _metadata(pod: Json, run: PodRun) -> Json:

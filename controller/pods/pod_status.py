@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from controller.objects.fields import Json
+from controller.objects.schema.containers import AnyContainer
+from controller.objects.schema.pods import PodSpec
 from controller.objects.timestamps import timestamp
 from controller.pods.lifecycle import containers_of, initialized, is_ephemeral, is_sidecar
 from controller.pods.run import ContainerRun, PodRun, Running, State, Terminated, Waiting
 
 
-def phase_of(spec: Json, run: PodRun) -> str:
+def phase_of(spec: PodSpec, run: PodRun) -> str:
     """Pending, Running, Succeeded or Failed."""
     if run.phase:
         return run.phase
@@ -17,12 +19,12 @@ def phase_of(spec: Json, run: PodRun) -> str:
     # A main container that waits for its restart keeps the pod Running; one that never started keeps it Pending.
     begun = all(
         not isinstance(one.state, Waiting) or one.last is not None or one.restarts > 0
-        for one in (run.of(container["name"]) for container in spec["containers"])
+        for one in (run.of(container.name) for container in spec.containers)
     )
     return "Running" if run.sandbox and begun else "Pending"
 
 
-def status_of(spec: Json, run: PodRun, before: Json, now: float) -> Json:
+def status_of(spec: PodSpec, run: PodRun, before: Json, now: float) -> Json:
     """The whole status; moments of transition are kept from the status `before` where nothing changed."""
     status: Json = {"phase": phase_of(spec, run), "conditions": _conditions(spec, run, before, now)}
     for name, value in (("reason", run.reason), ("message", run.message)):
@@ -37,24 +39,24 @@ def status_of(spec: Json, run: PodRun, before: Json, now: float) -> Json:
     if run.started_at:
         status["startTime"] = timestamp(run.started_at)
     if run.cell or run.phase:
-        inits = [_container(run, container, init=True) for container in spec.get("initContainers") or ()]
+        inits = [_container(run, container, init=True) for container in spec.initContainers]
         if inits:
             status["initContainerStatuses"] = inits
         status["containerStatuses"] = [
-            _container(run, container, held=not initialized(spec, run)) for container in spec["containers"]
+            _container(run, container, held=not initialized(spec, run)) for container in spec.containers
         ]
-        if later := [_container(run, container) for container in spec.get("ephemeralContainers") or ()]:
+        if later := [_container(run, container) for container in spec.ephemeralContainers]:
             status["ephemeralContainerStatuses"] = later
     status["qosClass"] = _quality(spec)
     return status
 
 
-def _conditions(spec: Json, run: PodRun, before: Json, now: float) -> list[Json]:
+def _conditions(spec: PodSpec, run: PodRun, before: Json, now: float) -> list[Json]:
     earlier: dict[str, Json] = {one["type"]: one for one in before.get("conditions") or ()}
     over = "PodCompleted" if run.phase == "Succeeded" else "PodFailed" if run.phase else ""
     unready = _not_ready(spec, run)
     why = ("ContainersNotReady", f"containers with unready status: [{' '.join(unready)}]")
-    waiting = [one["name"] for one in spec.get("initContainers") or () if not _init_complete(run, one)]
+    waiting = [one.name for one in spec.initContainers if not _init_complete(run, one)]
     not_initialized = ("ContainersNotInitialized", f"containers with incomplete status: [{' '.join(waiting)}]")
     ready = bool(run.sandbox) and not unready and not run.phase
     listed = (
@@ -79,25 +81,25 @@ def _condition(name: str, holds: bool, reason: tuple[str, str], before: Json | N
     return condition
 
 
-def _not_ready(spec: Json, run: PodRun) -> list[str]:
+def _not_ready(spec: PodSpec, run: PodRun) -> list[str]:
     """Names of main containers and sidecars that do not serve."""
     watched = [
         container
         for container, init in containers_of(spec)
-        if (not init or is_sidecar(container)) and not is_ephemeral(spec, container)
+        if (not init or is_sidecar(container)) and not is_ephemeral(container)
     ]
-    return [container["name"] for container in watched if not run.of(container["name"]).ready]
+    return [container.name for container in watched if not run.of(container.name).ready]
 
 
-def _init_complete(run: PodRun, container: Json) -> bool:
-    one = run.of(container["name"])
+def _init_complete(run: PodRun, container: AnyContainer) -> bool:
+    one = run.of(container.name)
     if is_sidecar(container):
         return one.started
     return isinstance(one.state, Terminated) and one.state.exit_code == 0
 
 
-def _container(run: PodRun, container: Json, *, init: bool = False, held: bool = False) -> Json:
-    one = run.of(container["name"])
+def _container(run: PodRun, container: AnyContainer, *, init: bool = False, held: bool = False) -> Json:
+    one = run.of(container.name)
     complete = isinstance(one.state, Terminated) and one.state.exit_code == 0
     status: Json = {
         "name": one.name,
@@ -105,7 +107,7 @@ def _container(run: PodRun, container: Json, *, init: bool = False, held: bool =
         "lastState": {"terminated": _terminated(one.last)} if one.last else {},
         "ready": one.ready or (init and complete),
         "restartCount": one.restarts,
-        "image": one.image or container["image"],
+        "image": one.image or container.image,
         "imageID": one.image_id,
         "started": one.started,
     }
@@ -140,14 +142,13 @@ def _terminated(state: Terminated) -> Json:
     return told
 
 
-def _quality(spec: Json) -> str:
+def _quality(spec: PodSpec) -> str:
     """Guaranteed, Burstable or BestEffort, by Kubernetes' rule."""
     guaranteed, any_set = True, False
     for container, _ in containers_of(spec):
-        if is_ephemeral(spec, container):
+        if is_ephemeral(container):
             continue
-        resources: Json = container.get("resources") or {}
-        limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
+        limits, requests = container.resources.limits, container.resources.requests
         for name in ("cpu", "memory"):
             any_set = any_set or name in limits or name in requests
             if name not in limits or requests.get(name, limits[name]) != limits[name]:

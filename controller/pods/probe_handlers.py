@@ -19,7 +19,14 @@ import msgspec
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.stream.remote import RemoteBackend
-from controller.objects.fields import Json
+from controller.objects.schema.containers import (
+    AnyContainer,
+    GRPCAction,
+    HTTPGetAction,
+    LifecycleHandler,
+    Probe,
+    TCPSocketAction,
+)
 from controller.sandboxes.cell_client import QUICK, OneCell
 
 # Enough for a status line; the rest of an answer is of no interest.
@@ -31,6 +38,8 @@ SHOWN = 512
 LONGEST_HEALTH, STEP = 64 << 10, 1 << 10
 _HEALTH = "/grpc.health.v1.Health/Check"
 _SERVING = 1
+
+Handler = Probe | LifecycleHandler
 
 
 class ProbeStream(Protocol):
@@ -48,24 +57,25 @@ class ProbeStream(Protocol):
 class Asked(msgspec.Struct, frozen=True):
     """Whom to ask: the container as it is declared, the id of its present start, its pod's sandbox."""
 
-    container: Json
+    container: AnyContainer
     id: str
     sandbox: str
 
 
-async def answered(there: OneCell, handler: Json, asked: Asked, seconds: float) -> str:
+async def answered(there: OneCell, handler: Handler, asked: Asked, seconds: float) -> str:
     """Nothing where the answer was good within so many seconds, else what was wrong with it."""
+    sleep = handler.sleep if isinstance(handler, LifecycleHandler) else None
     try:
-        async with asyncio.timeout(seconds + 1 if "exec" in handler else seconds):
-            if "exec" in handler:
+        async with asyncio.timeout(seconds + 1 if handler.exec is not None else seconds):
+            if handler.exec is not None:
                 wanted = cri.ExecSyncRequest(
-                    container_id=asked.id, cmd=handler["exec"]["command"], timeout=max(1, round(seconds))
+                    container_id=asked.id, cmd=handler.exec.command, timeout=max(1, round(seconds))
                 )
                 reply = await there.exec_sync(wanted, seconds + QUICK)
                 said = (reply.stdout[:SHOWN] + reply.stderr[:SHOWN]).decode(errors="replace")[:SHOWN]
                 return "" if reply.exit_code == 0 else said or f"the command ended with exit code {reply.exit_code}"
-            if "sleep" in handler:
-                await asyncio.sleep(handler["sleep"]["seconds"])
+            if sleep is not None:
+                await asyncio.sleep(sleep.seconds or 0)
                 return ""
             return await _dialled(there, handler, asked)
     except TimeoutError:
@@ -74,25 +84,34 @@ async def answered(there: OneCell, handler: Json, asked: Asked, seconds: float) 
         return str(fault)
 
 
-async def _dialled(there: OneCell, handler: Json, asked: Asked) -> str:
-    kind = next(name for name in ("httpGet", "tcpSocket", "grpc") if name in handler)
-    where: Json = handler[kind]
+async def _dialled(there: OneCell, handler: Handler, asked: Asked) -> str:
+    grpc = handler.grpc if isinstance(handler, Probe) else None
+    where = handler.httpGet or handler.tcpSocket or grpc
+    if where is None:
+        raise Fault(Kind.INVALID, f"container {asked.container.name}", "a probe or hook of it says nothing to do")
     channel = await there.connect()
-    port = _port(where["port"], asked.container)
+    port = _port(where.port, asked.container)
     async with RemoteBackend(lambda: channel).port_forward(asked.sandbox, port) as tunnel:
-        if kind == "tcpSocket":
-            return ""
-        if kind == "grpc":
-            return await _health(tunnel, where.get("service", ""))
-        if where.get("scheme") == "HTTPS":
-            return _failure(await _over_tls(tunnel, _request(where, asked.container)))
-        await tunnel.write(_request(where, asked.container))
-        answer = b""
-        async for data in tunnel.received():
-            answer += data
-            if b"\n" in answer or len(answer) > STATUS_LINE:
-                break
-    return _failure(answer)
+        match where:
+            case TCPSocketAction():
+                return ""
+            case GRPCAction():
+                return await _health(tunnel, where.service)
+            case HTTPGetAction(scheme="HTTPS"):
+                return _failure(await _over_tls(tunnel, _request(where, asked.container)))
+            case HTTPGetAction():
+                return _failure(await _over_http(tunnel, _request(where, asked.container)))
+
+
+async def _over_http(tunnel: ProbeStream, request: bytes) -> bytes:
+    """Ask by HTTP, for the beginning of the answer."""
+    await tunnel.write(request)
+    answer = b""
+    async for data in tunnel.received():
+        answer += data
+        if b"\n" in answer or len(answer) > STATUS_LINE:
+            break
+    return answer
 
 
 async def _over_tls(tunnel: ProbeStream, request: bytes) -> bytes:
@@ -195,25 +214,25 @@ def _varint(value: int) -> bytes:
     return bytes([*out, value])
 
 
-def _port(port: int | str, container: Json) -> int:
+def _port(port: int | str, container: AnyContainer) -> int:
     if isinstance(port, int):
         return port
-    for one in container.get("ports") or ():
-        if one.get("name") == port:
-            return one["containerPort"]
-    raise Fault(Kind.INVALID, f"port {port}", f"no port of the container {container['name']} has this name")
+    for one in container.ports:
+        if one.name == port:
+            return one.containerPort
+    raise Fault(Kind.INVALID, f"port {port}", f"no port of the container {container.name} has this name")
 
 
-def _request(handler: Json, container: Json) -> bytes:
-    given = [(one["name"], one.get("value", "")) for one in handler.get("httpHeaders") or ()]
+def _request(asked: HTTPGetAction, container: AnyContainer) -> bytes:
+    given = [(one.name, one.value) for one in asked.httpHeaders]
     names = {name.lower() for name, _ in given}
     usual = {
-        "Host": f"localhost:{_port(handler['port'], container)}",
+        "Host": f"localhost:{_port(asked.port, container)}",
         "User-Agent": "kube-probe/chinampa",
         "Accept": "*/*",
     }
     headers = [*((name, value) for name, value in usual.items() if name.lower() not in names), *given]
-    path = handler.get("path") or "/"
+    path = asked.path or "/"
     path = path if path.startswith("/") else f"/{path}"
     lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers), "Connection: close"]
     return ("\r\n".join(line.replace("\r", "").replace("\n", "") for line in lines) + "\r\n\r\n").encode()

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 from collections.abc import Coroutine, Iterator
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
-from controller.objects.fields import Json
-from controller.pods.lifecycle import containers_of
+from controller.objects.schema.containers import AnyContainer, Probe
+from controller.pods.lifecycle import containers_of, grace_of
 from controller.pods.probe_handlers import Asked, answered
 from controller.pods.run import ContainerRun, PodRecord, PodRun, Running
 from controller.pods.stopping import Hand
 from controller.pods.surroundings import Surroundings
 
-KINDS = {"startupProbe": "Startup", "livenessProbe": "Liveness", "readinessProbe": "Readiness"}
+
+class ProbeKind(enum.StrEnum):
+    """What a probe says of a container: that it has started, is alive, is ready."""
+
+    STARTUP = "Startup"
+    LIVENESS = "Liveness"
+    READINESS = "Readiness"
 
 
 class Tally(msgspec.Struct, frozen=True):
@@ -30,42 +37,59 @@ class Tally(msgspec.Struct, frozen=True):
         return Tally(passed, self.row + 1 if passed == self.passed else 1)
 
 
-def verdict(probe: Json, tally: Tally) -> bool | None:
+def verdict(probe: Probe, tally: Tally) -> bool | None:
     """What the results so far mean: True, False, or None for "no change yet". Pure."""
-    needed = probe.get("successThreshold", 1) if tally.passed else probe.get("failureThreshold", 3)
+    needed = (probe.successThreshold or 1) if tally.passed else (probe.failureThreshold or 3)
     return tally.passed if tally.row >= needed else None
 
 
 def probing(record: PodRecord, around: Surroundings, hand: Hand) -> Iterator[Coroutine[Any, Any, None]]:
     """One endless task per probe of the pod."""
-    for container, _ in containers_of(record.pod["spec"]):
-        for kind in KINDS:
-            if container.get(kind):
-                yield Prober(record.pod, container, kind, around, hand).run()
+    for container, _ in containers_of(record.pod.spec):
+        for kind in ProbeKind:
+            if (probe := _declared(container, kind)) is not None:
+                yield Prober(record, container, (kind, probe), around, hand).run()
+
+
+def _declared(container: AnyContainer, kind: ProbeKind) -> Probe | None:
+    match kind:
+        case ProbeKind.STARTUP:
+            return container.startupProbe
+        case ProbeKind.LIVENESS:
+            return container.livenessProbe
+        case ProbeKind.READINESS:
+            return container.readinessProbe
 
 
 class Prober:
     """One probe of one container."""
 
-    def __init__(self, pod: Json, container: Json, kind: str, around: Surroundings, hand: Hand) -> None:
-        self._pod = pod
+    def __init__(
+        self,
+        record: PodRecord,
+        container: AnyContainer,
+        asks: tuple[ProbeKind, Probe],
+        around: Surroundings,
+        hand: Hand,
+    ) -> None:
+        self._shown, self._pod = record.shown, record.pod
         self._container = container
-        self._kind = kind
-        self._probe: Json = container[kind]
+        self._kind, self._probe = asks
+        self._every = self._probe.periodSeconds or 10
         self._records = around.records
         self._recorder = around.recorder
         self._now = around.now
         self._hand = hand
 
     def _one(self) -> ContainerRun:
-        record = self._records.get(self._pod["metadata"]["uid"])
-        return record.run.of(self._container["name"]) if record else ContainerRun(name="")
+        record = self._records.get(self._pod.metadata.uid)
+        return record.run.of(self._container.name) if record else ContainerRun(name="")
 
     async def run(self) -> None:
         """Probe for as long as the pod is on its cell."""
         watched, tally = "", Tally()
         while True:
-            await asyncio.sleep(self._probe["periodSeconds"] if watched else min(self._probe["periodSeconds"], 1))
+            await asyncio.sleep(self._every if watched else min(self._every, 1))
             one = self._one()
             if not self._due(one, self._now()):
                 watched = ""
@@ -75,29 +99,30 @@ class Prober:
             failure = await self._ask(one)
             tally = tally.with_result(not failure)
             if failure:
-                said = f"{KINDS[self._kind]} probe failed: {failure}"
-                self._recorder.warning(self._pod, "Unhealthy", said, one.name)
+                said = f"{self._kind} probe failed: {failure}"
+                self._recorder.warning(self._shown, "Unhealthy", said, one.name)
             result = verdict(self._probe, tally)
             if result is not None:
                 await self._conclude(one, result)
 
     def _due(self, one: ContainerRun, now: float) -> bool:
-        if not isinstance(one.state, Running) or now < one.state.started_at + self._probe.get("initialDelaySeconds", 0):
+        if not isinstance(one.state, Running) or now < one.state.started_at + self._probe.initialDelaySeconds:
             return False
-        return one.started != (self._kind == "startupProbe")
+        return one.started != (self._kind is ProbeKind.STARTUP)
 
     async def _conclude(self, one: ContainerRun, passed: bool) -> None:  # noqa: FBT001
-        if self._kind == "readinessProbe":
+        if self._kind is ProbeKind.READINESS:
             await self._set(one, ready=passed)
         elif not passed:
-            said = f"Container {one.name} failed {KINDS[self._kind].lower()} probe, will be restarted"
+            said = f"Container {one.name} failed {self._kind.lower()} probe, will be restarted"
             by = self._now() + self._grace()
             await self._hand.stop(one.name, lambda: max(by - self._now(), 0.0), why=said)
-        elif self._kind == "startupProbe":
-            await self._set(one, started=True, ready="readinessProbe" not in self._container)
+        elif self._kind is ProbeKind.STARTUP:
+            await self._set(one, started=True, ready=self._container.readinessProbe is None)
 
     def _grace(self) -> int:
-        return self._probe.get("terminationGracePeriodSeconds", self._pod["spec"]["terminationGracePeriodSeconds"])
+        own = self._probe.terminationGracePeriodSeconds
+        return grace_of(self._pod.spec) if own is None else own
 
     async def _set(self, one: ContainerRun, **values: bool) -> None:
         def apply(run: PodRun) -> PodRun:
@@ -106,10 +131,10 @@ class Prober:
                 return run
             return run.having(replace(now, **values))
 
-        await self._records.run(self._pod["metadata"]["uid"], apply)
+        await self._records.run(self._pod.metadata.uid, apply)
 
     async def _ask(self, one: ContainerRun) -> str:
         """Nothing if the probe passed, else why it did not."""
-        record = self._records.get(self._pod["metadata"]["uid"])
+        record = self._records.get(self._pod.metadata.uid)
         asked = Asked(self._container, one.id, record.run.sandbox if record else "")
-        return await answered(self._hand.there, self._probe, asked, float(self._probe["timeoutSeconds"]))
+        return await answered(self._hand.there, self._probe, asked, float(self._probe.timeoutSeconds or 1))

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from controller.objects.fields import Json
+from controller.objects.schema.containers import AnyContainer
 from controller.pods.run import Terminated
 
 
@@ -35,11 +35,11 @@ class Policy(msgspec.Struct, frozen=True):
 ALWAYS, NEVER = Policy("Always"), Policy("Never")
 
 
-def policy_of(container: Json, pods_own: str, *, init: bool) -> Policy:
+def policy_of(container: AnyContainer, pods_own: str, *, init: bool) -> Policy:
     """The policy of a container that is no sidecar and was declared with its pod, whose policy is `pods_own`."""
-    own = container.get("restartPolicy")
-    given = container.get("restartPolicyRules") or () if own else ()
-    rules = tuple(Rule(one["exitCodes"]["operator"], frozenset(one["exitCodes"].get("values") or ())) for one in given)
+    own = container.restartPolicy
+    codes = [one.exitCodes for one in container.restartPolicyRules if one.exitCodes is not None] if own else []
+    rules = tuple(Rule("In" if one.operator == "In" else "NotIn", frozenset(one.values)) for one in codes)
     return Policy(own or pods_own, rules, successes=not init)
 
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import msgspec
 
+from cellwire.faults import Fault
 from controller.model.names import CellName
+from controller.objects.schema.pods import Pod
 
 
 class Waiting(msgspec.Struct, frozen=True, tag="waiting"):
@@ -91,8 +93,20 @@ class PodRun(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, containers={**self.containers, container.name: container})
 
 
-class PodRecord(msgspec.Struct, frozen=True, kw_only=True):
+class StoredPod(msgspec.Struct, frozen=True, kw_only=True):
     """What is stored of a pod: the object as kubectl sees it, and its run."""
 
     pod: dict[str, Any]
     run: PodRun = PodRun()
+
+
+class PodRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a pod: the object as kubectl sees it, the same decoded, and its run.
+
+    `unreadable` says why the object cannot be decoded; `pod` has nothing but its names then.
+    """
+
+    shown: dict[str, Any]
+    pod: Pod
+    run: PodRun = PodRun()
+    unreadable: Fault | None = None

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from cellwire.faults import Fault
 from controller.model.names import CellName
-from controller.objects.fields import Json
+from controller.objects.schema.containers import AnyContainer, Lifecycle
+from controller.objects.schema.pods import PodSpec
 from controller.pods import lifecycle
 from controller.pods.probe_handlers import Asked, answered
 from controller.pods.run import PodRecord, Running
@@ -23,6 +25,8 @@ from controller.sandboxes.cell_client import OneCell, is_over
 LEAST_GRACE = 2.0
 # A hook has no limit of its own; the call that carries it has.
 LONGEST_HOOK = 3600.0
+
+HookKind = Literal["postStart", "preStop"]
 
 
 class Hand:
@@ -45,9 +49,10 @@ class Hand:
             raise KeyError(self._uid)
         return record
 
-    async def hook(self, container: Json, made: str, kind: str, seconds: float) -> None:
+    async def hook(self, container: AnyContainer, made: str, kind: HookKind, seconds: float) -> None:
         """Run a hook of a container to its end, or for so many seconds; one that fails after the start ends it."""
-        handler = (container.get("lifecycle") or {}).get(kind)
+        hooks = container.lifecycle or Lifecycle()
+        handler = hooks.postStart if kind == "postStart" else hooks.preStop
         if handler is None:
             return
         record = self.record
@@ -56,12 +61,12 @@ class Hand:
         if not why:
             return
         reason = "FailedPostStartHook" if kind == "postStart" else "FailedPreStopHook"
-        self._recorder.warning(record.pod, reason, f"{kind} hook failed: {why}", container["name"])
+        self._recorder.warning(record.shown, reason, f"{kind} hook failed: {why}", container.name)
         if kind == "postStart":
             try:
-                await self._containers.stop(made, float(record.pod["spec"]["terminationGracePeriodSeconds"]))
+                await self._containers.stop(made, float(lifecycle.grace_of(record.pod.spec)))
             except Fault as fault:
-                self._recorder.warning(record.pod, "FailedKillPod", str(fault), container["name"])
+                self._recorder.warning(record.shown, "FailedKillPod", str(fault), container.name)
 
     async def stop(
         self, name: str, grace: Callable[[], float], before: Sequence[asyncio.Event] = (), why: str = ""
@@ -70,19 +75,20 @@ class Hand:
         one = self.record.run.of(name)
         if not one.id or not isinstance(one.state, Running):
             return
-        self._recorder.normal(self.record.pod, "Killing", why or f"Stopping container {name}", name)
+        self._recorder.normal(self.record.shown, "Killing", why or f"Stopping container {name}", name)
         try:
             await self._containers.stop(one.id, await self._left(name, one.id, grace, before))
         except Fault as fault:
             if not is_over(self._cells.get(self._cell)):
-                self._recorder.warning(self.record.pod, "FailedKillPod", str(fault), name)
+                self._recorder.warning(self.record.shown, "FailedKillPod", str(fault), name)
 
     async def _left(self, name: str, made: str, grace: Callable[[], float], before: Sequence[asyncio.Event]) -> float:
         """The grace of a container once its hook has run and its turn has come; some, if it had any."""
         if grace() <= 0:
             return 0.0
-        container = lifecycle.container_named(self.record.pod["spec"], name) or {}
-        await self.hook(container, made, "preStop", grace())
+        container = lifecycle.container_named(self.record.pod.spec, name)
+        if container is not None:
+            await self.hook(container, made, "preStop", grace())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace()):
                 for one in before:
@@ -92,8 +98,8 @@ class Hand:
 
 async def stop_all(hand: Hand, grace: Callable[[], float]) -> None:
     """Stop all containers of the pod, each within `grace()` s from now."""
-    spec = hand.record.pod["spec"]
-    over = {container["name"]: asyncio.Event() for container, _ in lifecycle.containers_of(spec)}
+    spec = hand.record.pod.spec
+    over = {container.name: asyncio.Event() for container, _ in lifecycle.containers_of(spec)}
 
     async def stop(name: str, before: Sequence[asyncio.Event]) -> None:
         try:
@@ -106,10 +112,10 @@ async def stop_all(hand: Hand, grace: Callable[[], float]) -> None:
             tasks.create_task(stop(name, [over[one] for one in others]))
 
 
-def turns(spec: Json) -> dict[str, tuple[str, ...]]:
+def turns(spec: PodSpec) -> dict[str, tuple[str, ...]]:
     """For each container those that must be over before it is stopped: sidecars go last, in reverse order. Pure."""
-    names = [container["name"] for container, _ in lifecycle.containers_of(spec)]
-    sidecars = [one["name"] for one in spec.get("initContainers") or () if lifecycle.is_sidecar(one)]
+    names = [container.name for container, _ in lifecycle.containers_of(spec)]
+    sidecars = [one.name for one in spec.initContainers if lifecycle.is_sidecar(one)]
     others = [name for name in names if name not in sidecars]
     found: dict[str, tuple[str, ...]] = dict.fromkeys(others, ())
     return found | {name: (*others, *sidecars[index + 1 :]) for index, name in enumerate(sidecars)}

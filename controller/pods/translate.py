@@ -9,10 +9,23 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
+from msgspec.structs import asdict
 
 from cellwire.cri.v1 import runtime_pb2 as cri
 from controller.choice.quantity import millis, quantity
-from controller.objects.fields import Json
+from controller.objects.schema.base import Quantity
+from controller.objects.schema.containers import (
+    AnyContainer,
+    AppArmorProfile,
+    Capabilities,
+    SeccompProfile,
+    SecurityContext,
+    SELinuxOptions,
+    VolumeMount,
+)
+from controller.objects.schema.meta import ObjectMeta
+from controller.objects.schema.pods import Pod, PodSecurityContext, PodSpec
+from controller.objects.schema.volumes import EmptyDirVolumeSource, Volume
 from controller.pods import devices, dns_policy, hosts
 from controller.pods.run import PodRun
 from controller.pods.variables import environment, expand
@@ -51,13 +64,13 @@ def container_folder(uid: str, name: str, start: int) -> str:
     return f"{PODS_FOLDER}/{uid}/containers/{name}/{start}"
 
 
-def log_folder(pod: Json, container: str) -> str:
+def log_folder(pod: Pod, container: str) -> str:
     """Where the logs of a container are on its cell."""
-    return f"{_logs(pod['metadata'])}/{container}"
+    return f"{_logs(pod.metadata)}/{container}"
 
 
-def _logs(metadata: Json) -> str:
-    return f"/var/log/pods/{metadata['namespace']}_{metadata['name']}_{metadata['uid']}"
+def _logs(metadata: ObjectMeta) -> str:
+    return f"/var/log/pods/{metadata.namespace}_{metadata.name}_{metadata.uid}"
 
 
 def log_path(name: str, start: int) -> str:
@@ -65,169 +78,168 @@ def log_path(name: str, start: int) -> str:
     return f"{name}/{start}.log"
 
 
-def empty_folders(spec: Json) -> tuple[Folder, ...]:
+def empty_folders(spec: PodSpec) -> tuple[Folder, ...]:
     """The emptyDirs of a pod."""
-    group = (spec.get("securityContext") or {}).get("fsGroup")
+    group = _shared(spec).fsGroup
     mode = _EVERY_FLAG if group is None else _EVERY_FLAG | stat.S_ISGID
     return tuple(
-        Folder(one["name"], mode, group or 0, _in_memory(spec, one["emptyDir"] or {}))
-        for one in spec.get("volumes") or ()
-        if "emptyDir" in one
+        Folder(one.name, mode, group or 0, _in_memory(spec, one.emptyDir))
+        for one in spec.volumes
+        if one.emptyDir is not None
     )
 
 
-def _in_memory(spec: Json, empty_dir: Json) -> int | None:
+def _shared(spec: PodSpec) -> PodSecurityContext:
+    """What holds for all containers of the pod that do not say otherwise."""
+    return spec.securityContext or PodSecurityContext()
+
+
+def _in_memory(spec: PodSpec, empty_dir: EmptyDirVolumeSource) -> int | None:
     """As a kubelet sizes it: within its own limit and that of the pod, which is there where all containers have one."""
-    if empty_dir.get("medium") != MEMORY:
+    if empty_dir.medium != MEMORY:
         return None
-    own = empty_dir.get("sizeLimit")
-    limits = [((one.get("resources") or {}).get("limits") or {}).get("memory") for one in spec["containers"]]
-    bounds = [quantity(own)] if own is not None else []
+    limits = [one.resources.limits.get("memory") for one in spec.containers]
+    bounds = [quantity(empty_dir.sizeLimit)] if empty_dir.sizeLimit is not None else []
     if None not in limits:
         bounds.append(Decimal(sum(map(quantity, limits))))
     return math.ceil(min(bounds, default=0))
 
 
-def sandbox_config(pod: Json, run: PodRun, domain: str = "") -> cri.PodSandboxConfig:
+def sandbox_config(pod: Pod, run: PodRun, domain: str = "") -> cri.PodSandboxConfig:
     """The sandbox of a pod on its present cell; `domain` is that of the names of Services, "" where there are none."""
-    metadata, spec = pod["metadata"], pod["spec"]
-    uid = metadata["uid"]
+    metadata, spec = pod.metadata, pod.spec
     identity = {
-        "io.kubernetes.pod.name": metadata["name"],
-        "io.kubernetes.pod.namespace": metadata["namespace"],
-        "io.kubernetes.pod.uid": uid,
+        "io.kubernetes.pod.name": metadata.name,
+        "io.kubernetes.pod.namespace": metadata.namespace,
+        "io.kubernetes.pod.uid": metadata.uid,
     }
     config = cri.PodSandboxConfig(
         metadata=cri.PodSandboxMetadata(
-            name=metadata["name"], uid=uid, namespace=metadata["namespace"], attempt=run.attempt
+            name=metadata.name, uid=metadata.uid, namespace=metadata.namespace, attempt=run.attempt
         ),
-        hostname="" if spec.get("hostNetwork") else hosts.host_name(pod, domain),
+        hostname="" if spec.hostNetwork else hosts.host_name(pod, domain),
         log_directory=_logs(metadata),
-        labels={**(metadata.get("labels") or {}), **identity},
-        annotations=metadata.get("annotations") or {},
+        labels={**metadata.labels, **identity},
+        annotations=metadata.annotations,
         linux=cri.LinuxPodSandboxConfig(security_context=_sandbox_security(spec), sysctls=_sysctls(spec)),
     )
-    if (resolver := dns_policy.config(spec, metadata["namespace"], domain)) is not None:
+    if (resolver := dns_policy.config(spec, metadata.namespace, domain)) is not None:
         config.dns_config.CopyFrom(resolver)
-    if not spec.get("hostNetwork"):
+    if not spec.hostNetwork:
         config.port_mappings.extend(_ports(spec))
     return config
 
 
-def _ports(spec: Json) -> list[cri.PortMapping]:
+def _ports(spec: PodSpec) -> list[cri.PortMapping]:
     return [
         cri.PortMapping(
-            protocol=cri.Protocol.Value(port.get("protocol", "TCP")),
-            container_port=port["containerPort"],
-            host_port=port.get("hostPort", 0),
-            host_ip=port.get("hostIP", ""),
+            protocol=cri.Protocol.Value(port.protocol or "TCP"),
+            container_port=port.containerPort,
+            host_port=port.hostPort,
+            host_ip=port.hostIP,
         )
-        for container in (*(spec.get("initContainers") or ()), *spec["containers"])
-        for port in container.get("ports") or ()
+        for container in (*spec.initContainers, *spec.containers)
+        for port in container.ports
     ]
 
 
-def _sysctls(spec: Json) -> dict[str, str]:
-    listed = (spec.get("securityContext") or {}).get("sysctls") or ()
-    return {one["name"]: one["value"] for one in listed}
+def _sysctls(spec: PodSpec) -> dict[str, str]:
+    return {one.name: one.value for one in _shared(spec).sysctls}
 
 
-def _namespaces(spec: Json) -> cri.NamespaceOption:
+def _namespaces(spec: PodSpec) -> cri.NamespaceOption:
     return cri.NamespaceOption(
-        network=cri.NODE if spec.get("hostNetwork") else cri.POD,
-        pid=cri.NODE if spec.get("hostPID") else cri.POD if spec.get("shareProcessNamespace") else cri.CONTAINER,
-        ipc=cri.NODE if spec.get("hostIPC") else cri.POD,
+        network=cri.NODE if spec.hostNetwork else cri.POD,
+        pid=cri.NODE if spec.hostPID else cri.POD if spec.shareProcessNamespace else cri.CONTAINER,
+        ipc=cri.NODE if spec.hostIPC else cri.POD,
     )
 
 
-def _groups(spec: Json) -> list[int]:
-    security: Json = spec.get("securityContext") or {}
-    own = [security["fsGroup"]] if security.get("fsGroup") is not None else []
-    return [*(security.get("supplementalGroups") or ()), *own]
+def _groups(spec: PodSpec) -> list[int]:
+    security = _shared(spec)
+    own = [security.fsGroup] if security.fsGroup is not None else []
+    return [*security.supplementalGroups, *own]
 
 
-def _groups_policy(spec: Json) -> Any:
-    return cri.SupplementalGroupsPolicy.Value(
-        (spec.get("securityContext") or {}).get("supplementalGroupsPolicy", "Merge")
-    )
+def _groups_policy(spec: PodSpec) -> Any:
+    return cri.SupplementalGroupsPolicy.Value(_shared(spec).supplementalGroupsPolicy or "Merge")
 
 
-def _sandbox_security(spec: Json) -> cri.LinuxSandboxSecurityContext:
-    security: Json = spec.get("securityContext") or {}
+def _sandbox_security(spec: PodSpec) -> cri.LinuxSandboxSecurityContext:
+    security = _shared(spec)
     privileged = any(
-        (one.get("securityContext") or {}).get("privileged")
-        for one in (*(spec.get("initContainers") or ()), *spec["containers"])
+        one.securityContext is not None and one.securityContext.privileged
+        for one in (*spec.initContainers, *spec.containers)
     )
     context = cri.LinuxSandboxSecurityContext(
         namespace_options=_namespaces(spec),
         supplemental_groups=_groups(spec),
         supplemental_groups_policy=_groups_policy(spec),
         privileged=privileged,
-        seccomp=_profile(security.get("seccompProfile"), cri.SecurityProfile.Unconfined),
-        selinux_options=_selinux(security.get("seLinuxOptions")),
+        seccomp=_profile(security.seccompProfile, cri.SecurityProfile.Unconfined),
+        selinux_options=_selinux(security.seLinuxOptions),
     )
-    if security.get("runAsUser") is not None:
-        context.run_as_user.value = security["runAsUser"]
-    if security.get("runAsGroup") is not None:
-        context.run_as_group.value = security["runAsGroup"]
+    if security.runAsUser is not None:
+        context.run_as_user.value = security.runAsUser
+    if security.runAsGroup is not None:
+        context.run_as_group.value = security.runAsGroup
     return context
 
 
-def _selinux(options: Json | None) -> cri.SELinuxOption | None:
-    return cri.SELinuxOption(**options) if options else None
+def _selinux(options: SELinuxOptions | None) -> cri.SELinuxOption | None:
+    return None if options is None or options == SELinuxOptions() else cri.SELinuxOption(**asdict(options))
 
 
-def _profile(profile: Json | None, default: Any) -> cri.SecurityProfile:
+def _profile(profile: SeccompProfile | AppArmorProfile | None, default: Any) -> cri.SecurityProfile:
     if profile is None:
         return cri.SecurityProfile(profile_type=default)
     return cri.SecurityProfile(
-        profile_type=cri.SecurityProfile.ProfileType.Value(profile["type"]),
-        localhost_ref=profile.get("localhostProfile", ""),
+        profile_type=cri.SecurityProfile.ProfileType.Value(profile.type),
+        localhost_ref=profile.localhostProfile,
     )
 
 
 def container_config(
-    pod: Json, container: Json, run: PodRun, image_id: str, start: int, shown: Mapping[str, str] = NO_IMAGES
+    pod: Pod, container: AnyContainer, run: PodRun, image_id: str, start: int, shown: Mapping[str, str] = NO_IMAGES
 ) -> cri.ContainerConfig:
     """One start of a container: `image_id` is what PullImage or ImageStatus answered, `start` its number; `shown` are
     the ids of the images that are volumes, by volume.
     """
-    metadata, spec = pod["metadata"], pod["spec"]
+    metadata, spec = pod.metadata, pod.spec
     variables = environment(pod, container, run)
-    security: Json = container.get("securityContext") or {}
+    security = container.securityContext or SecurityContext()
     return cri.ContainerConfig(
-        metadata=cri.ContainerMetadata(name=container["name"], attempt=start),
-        image=cri.ImageSpec(image=image_id, user_specified_image=container["image"]),
-        command=[expand(one, variables) for one in container.get("command") or ()],
-        args=[expand(one, variables) for one in container.get("args") or ()],
-        working_dir=container.get("workingDir", ""),
+        metadata=cri.ContainerMetadata(name=container.name, attempt=start),
+        image=cri.ImageSpec(image=image_id, user_specified_image=container.image),
+        command=[expand(one, variables) for one in container.command],
+        args=[expand(one, variables) for one in container.args],
+        working_dir=container.workingDir,
         envs=[cri.KeyValue(key=name, value=value.encode()) for name, value in variables.items()],
         mounts=_mounts(pod, container, start, variables, shown),
         devices=[
             cri.Device(host_path=path, container_path=path, permissions="rwm")
-            for path in devices.others(metadata.get("annotations") or {})
+            for path in devices.others(metadata.annotations)
         ],
-        CDI_devices=[cri.CDIDevice(name=name) for name in devices.gpus(spec, container["name"])],
+        CDI_devices=[cri.CDIDevice(name=name) for name in devices.gpus(spec, container.name)],
         labels={
-            "io.kubernetes.container.name": container["name"],
-            "io.kubernetes.pod.name": metadata["name"],
-            "io.kubernetes.pod.namespace": metadata["namespace"],
-            "io.kubernetes.pod.uid": metadata["uid"],
+            "io.kubernetes.container.name": container.name,
+            "io.kubernetes.pod.name": metadata.name,
+            "io.kubernetes.pod.namespace": metadata.namespace,
+            "io.kubernetes.pod.uid": metadata.uid,
         },
         annotations={"io.kubernetes.container.restartCount": str(start)},
-        log_path=log_path(container["name"], start),
-        stdin=container.get("stdin", False),
-        stdin_once=container.get("stdinOnce", False),
-        tty=container.get("tty", False),
+        log_path=log_path(container.name, start),
+        stdin=container.stdin,
+        stdin_once=container.stdinOnce,
+        tty=container.tty,
         linux=cri.LinuxContainerConfig(resources=resources(container), security_context=_security(spec, security)),
     )
 
 
-def resources(container: Json) -> cri.LinuxContainerResources:
+def resources(container: AnyContainer) -> cri.LinuxContainerResources:
     """Shares from the CPU request, quota from its limit, memory from its limit, as the kubelet computes them."""
-    given: Json = container.get("resources") or {}
-    limits: Json = given.get("limits") or {}
-    requests: Json = {**limits, **(given.get("requests") or {})}
+    limits = container.resources.limits
+    requests = {**limits, **container.resources.requests}
     asked = millis(requests.get("cpu", 0))
     computed = cri.LinuxContainerResources(
         cpu_shares=min(max(asked * 1024 // 1000, LEAST_SHARES), MOST_SHARES), oom_score_adj=_oom_score(limits, requests)
@@ -240,40 +252,37 @@ def resources(container: Json) -> cri.LinuxContainerResources:
     return computed
 
 
-def _oom_score(limits: Json, requests: Json) -> int:
+def _oom_score(limits: Mapping[str, Quantity], requests: Mapping[str, Quantity]) -> int:
     guaranteed = all(name in limits and requests[name] == limits[name] for name in ("cpu", "memory"))
     if guaranteed:
         return SPARED_BY_OOM
     return FIRST_FOR_OOM if not requests else FIRST_FOR_OOM - 1
 
 
-def _security(spec: Json, own: Json) -> cri.LinuxContainerSecurityContext:
-    shared: Json = spec.get("securityContext") or {}
-    privileged = bool(own.get("privileged"))
+def _security(spec: PodSpec, own: SecurityContext) -> cri.LinuxContainerSecurityContext:
+    shared = _shared(spec)
+    privileged = bool(own.privileged)
     default = cri.SecurityProfile.Unconfined if privileged else cri.SecurityProfile.RuntimeDefault
-    capabilities: Json = own.get("capabilities") or {}
+    capabilities = own.capabilities or Capabilities()
     context = cri.LinuxContainerSecurityContext(
-        capabilities=cri.Capability(
-            add_capabilities=capabilities.get("add") or (), drop_capabilities=capabilities.get("drop") or ()
-        ),
+        capabilities=cri.Capability(add_capabilities=capabilities.add, drop_capabilities=capabilities.drop),
         privileged=privileged,
         namespace_options=_namespaces(spec),
-        readonly_rootfs=bool(own.get("readOnlyRootFilesystem")),
+        readonly_rootfs=bool(own.readOnlyRootFilesystem),
         supplemental_groups=_groups(spec),
         supplemental_groups_policy=_groups_policy(spec),
-        no_new_privs=own.get("allowPrivilegeEscalation") is False,
-        seccomp=_profile(own.get("seccompProfile") or shared.get("seccompProfile"), cri.SecurityProfile.Unconfined),
-        apparmor=_profile(own.get("appArmorProfile") or shared.get("appArmorProfile"), default),
-        selinux_options=_selinux(own.get("seLinuxOptions") or shared.get("seLinuxOptions")),
+        no_new_privs=own.allowPrivilegeEscalation is False,
+        seccomp=_profile(own.seccompProfile or shared.seccompProfile, cri.SecurityProfile.Unconfined),
+        apparmor=_profile(own.appArmorProfile or shared.appArmorProfile, default),
+        selinux_options=_selinux(own.seLinuxOptions or shared.seLinuxOptions),
     )
     if not privileged:
         context.masked_paths.extend(MASKED_PATHS)
         context.readonly_paths.extend(READONLY_PATHS)
-    for name in ("user", "group"):
-        field = f"runAs{name.capitalize()}"
-        value = own.get(field, shared.get(field))
-        if value is not None:
-            getattr(context, f"run_as_{name}").value = value
+    if (user := shared.runAsUser if own.runAsUser is None else own.runAsUser) is not None:
+        context.run_as_user.value = user
+    if (group := shared.runAsGroup if own.runAsGroup is None else own.runAsGroup) is not None:
+        context.run_as_group.value = group
     return context
 
 
@@ -301,57 +310,57 @@ _PROPAGATION = {
 
 
 def _mounts(
-    pod: Json, container: Json, start: int, variables: dict[str, str], shown: Mapping[str, str]
+    pod: Pod, container: AnyContainer, start: int, variables: dict[str, str], shown: Mapping[str, str]
 ) -> list[cri.Mount]:
-    uid, spec = pod["metadata"]["uid"], pod["spec"]
-    volumes: dict[str, Json] = {volume["name"]: volume for volume in spec.get("volumes") or ()}
+    uid, spec = pod.metadata.uid, pod.spec
+    volumes = {volume.name: volume for volume in spec.volumes}
     # Of the account's own volume the spec says nothing.
-    volumes.setdefault(ACCOUNT_VOLUME, {"name": ACCOUNT_VOLUME})
+    volumes.setdefault(ACCOUNT_VOLUME, Volume(name=ACCOUNT_VOLUME))
     mounts: list[cri.Mount] = []
-    for mount in container.get("volumeMounts") or ():
+    for mount in container.volumeMounts:
         made = cri.Mount(
-            container_path=mount["mountPath"] if mount["mountPath"].startswith("/") else f"/{mount['mountPath']}",
-            readonly=mount.get("readOnly", False),
-            propagation=_PROPAGATION[mount.get("mountPropagation", "None")],
-            recursive_read_only=mount.get("recursiveReadOnly", "Disabled") != "Disabled",
+            container_path=mount.mountPath if mount.mountPath.startswith("/") else f"/{mount.mountPath}",
+            readonly=mount.readOnly,
+            propagation=_PROPAGATION[mount.mountPropagation or "None"],
+            recursive_read_only=mount.recursiveReadOnly not in {"", "Disabled"},
         )
-        if (image := shown.get(mount["name"])) is not None:
+        if (image := shown.get(mount.name)) is not None:
             made.image.image, made.readonly = image, True
             made.image_sub_path = _part(mount, variables)
         else:
-            made.host_path = mount_source(uid, volumes[mount["name"]], mount, variables)
+            made.host_path = mount_source(uid, volumes[mount.name], mount, variables)
         mounts.append(made)
-    folder = container_folder(uid, container["name"], start)
+    folder = container_folder(uid, container.name, start)
     if hosts.needs_file(spec) and not any(mount.container_path == _HOSTS for mount in mounts):
         mounts.append(cri.Mount(container_path=_HOSTS, host_path=f"{folder}/etc-hosts"))
     termination = cri.Mount(
-        container_path=container.get("terminationMessagePath", "/dev/termination-log"),
+        container_path=container.terminationMessagePath or "/dev/termination-log",
         host_path=f"{folder}/termination-log",
     )
     return [*mounts, termination]
 
 
-def mount_source(uid: str, volume: Json, mount: Json, variables: dict[str, str]) -> str:
+def mount_source(uid: str, volume: Volume, mount: VolumeMount, variables: dict[str, str]) -> str:
     """The path on the cell of what a mount shows."""
-    source = volume["hostPath"]["path"] if "hostPath" in volume else f"{volumes_folder(uid)}/{volume['name']}"
+    source = volume.hostPath.path if volume.hostPath is not None else f"{volumes_folder(uid)}/{volume.name}"
     part = _part(mount, variables)
     return f"{source}/{part}" if part else source
 
 
-def _part(mount: Json, variables: dict[str, str]) -> str:
-    return mount.get("subPath") or expand(mount.get("subPathExpr") or "", variables)
+def _part(mount: VolumeMount, variables: dict[str, str]) -> str:
+    return mount.subPath or expand(mount.subPathExpr, variables)
 
 
-def part_folders(pod: Json, container: Json, run: PodRun) -> list[str]:
+def part_folders(pod: Pod, container: AnyContainer, run: PodRun) -> list[str]:
     """Folders on the cell that mounts show a part of, and that must be there: of volumes that pods fill."""
-    uid, variables = pod["metadata"]["uid"], environment(pod, container, run)
-    volumes: dict[str, Json] = {volume["name"]: volume for volume in pod["spec"].get("volumes") or ()}
+    uid, variables = pod.metadata.uid, environment(pod, container, run)
+    volumes = {volume.name: volume for volume in pod.spec.volumes}
     found: list[str] = []
-    for mount in container.get("volumeMounts") or ():
-        volume: Json = volumes.get(mount["name"]) or {}
-        part = bool(mount.get("subPath") or mount.get("subPathExpr"))
-        created = (volume.get("hostPath") or {}).get("type") == "DirectoryOrCreate"
-        begins_empty = not volume.keys().isdisjoint(("emptyDir", "nfs", "persistentVolumeClaim"))
+    for mount in container.volumeMounts:
+        volume = volumes.get(mount.name) or Volume(name=mount.name)
+        part = bool(mount.subPath or mount.subPathExpr)
+        created = volume.hostPath is not None and volume.hostPath.type == "DirectoryOrCreate"
+        begins_empty = (volume.emptyDir or volume.nfs or volume.persistentVolumeClaim) is not None
         if (part and begins_empty) or created:
             found.append(mount_source(uid, volume, mount, variables))
     return found

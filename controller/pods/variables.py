@@ -5,21 +5,23 @@ from __future__ import annotations
 import math
 
 from controller.choice.quantity import quantity
-from controller.objects.fields import Json
+from controller.objects.schema.containers import AnyContainer, EnvVarSource
+from controller.objects.schema.pods import Pod, PodSpec
+from controller.objects.schema.references import ResourceFieldSelector
 from controller.pods.run import PodRun
 
 
-def environment(pod: Json, container: Json, run: PodRun) -> dict[str, str]:
+def environment(pod: Pod, container: AnyContainer, run: PodRun) -> dict[str, str]:
     """The container's variables, with $(NAME) of earlier ones expanded and the downward API filled in."""
     variables: dict[str, str] = {}
-    for entry in container.get("env") or ():
-        source: Json = entry.get("valueFrom") or {}
-        if "fieldRef" in source:
-            variables[entry["name"]] = field_text(pod, run, source["fieldRef"]["fieldPath"])
-        elif "resourceFieldRef" in source:
-            variables[entry["name"]] = resource_text(pod["spec"], container, source["resourceFieldRef"])
+    for entry in container.env:
+        source = entry.valueFrom or EnvVarSource()
+        if source.fieldRef is not None:
+            variables[entry.name] = field_text(pod, run, source.fieldRef.fieldPath)
+        elif source.resourceFieldRef is not None:
+            variables[entry.name] = resource_text(pod.spec, container, source.resourceFieldRef)
         else:
-            variables[entry["name"]] = expand(entry.get("value") or "", variables)
+            variables[entry.name] = expand(entry.value, variables)
     return variables
 
 
@@ -46,18 +48,19 @@ def expand(text: str, variables: dict[str, str]) -> str:
     return "".join(out)
 
 
-def field_text(pod: Json, run: PodRun, path: str) -> str:
+def field_text(pod: Pod, run: PodRun, path: str) -> str:
     """A field of the pod by its path, as text."""
-    metadata, spec = pod["metadata"], pod["spec"]
+    metadata = pod.metadata
     if path.startswith(("metadata.labels[", "metadata.annotations[")):
         kind, _, rest = path.removeprefix("metadata.").partition("['")
-        return (metadata.get(kind) or {}).get(rest.removesuffix("']"), "")
+        held = metadata.labels if kind == "labels" else metadata.annotations
+        return held.get(rest.removesuffix("']"), "")
     return {
-        "metadata.name": metadata["name"],
-        "metadata.namespace": metadata["namespace"],
-        "metadata.uid": metadata["uid"],
+        "metadata.name": metadata.name,
+        "metadata.namespace": metadata.namespace,
+        "metadata.uid": metadata.uid,
         "spec.nodeName": run.cell,
-        "spec.serviceAccountName": spec.get("serviceAccountName", ""),
+        "spec.serviceAccountName": pod.spec.serviceAccountName,
         "status.hostIP": run.cell_address,
         "status.hostIPs": run.cell_address,
         "status.podIP": run.addresses[0] if run.addresses else "",
@@ -65,13 +68,14 @@ def field_text(pod: Json, run: PodRun, path: str) -> str:
     }[path]
 
 
-def resource_text(spec: Json, container: Json, reference: Json) -> str:
+def resource_text(spec: PodSpec, container: AnyContainer, reference: ResourceFieldSelector) -> str:
     """A request or limit of a container, as text."""
-    kind, name = reference["resource"].split(".")
-    wanted = reference.get("containerName") or container["name"]
-    for one in (*(spec.get("initContainers") or ()), *spec["containers"]):
-        if one["name"] == wanted:
-            amount = ((one.get("resources") or {}).get(kind) or {}).get(name, 0)
+    kind, name = reference.resource.split(".")
+    wanted = reference.containerName or container.name
+    for one in (*spec.initContainers, *spec.containers):
+        if one.name == wanted:
+            held = one.resources.limits if kind == "limits" else one.resources.requests
             # A divisor of 0 counts as 1, the default.
-            return str(math.ceil(quantity(amount) / (quantity(reference.get("divisor", 1)) or 1)))
+            divisor = quantity(1 if reference.divisor is None else reference.divisor) or 1
+            return str(math.ceil(quantity(held.get(name, 0)) / divisor))
     return "0"

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from cellwire.faults import Fault, Kind
 from controller.objects.fields import Json
+from controller.objects.schema.pods import Pod
+from controller.objects.schema.volumes import PersistentVolumeClaimVolumeSource
 from controller.pods.volume_contents import Lookup
 
 CLAIMS, VOLUMES = "persistentvolumeclaims", "persistentvolumes"
@@ -20,20 +22,20 @@ class Place(NamedTuple):
     read_only: bool = False
 
 
-def places(pod: Json, lookup: Lookup) -> dict[str, Place]:
+def places(pod: Pod, lookup: Lookup) -> dict[str, Place]:
     """The places of the pod's volumes that are on file servers, by volume. Raises Fault where a claim has none yet."""
     found: dict[str, Place] = {}
-    for volume in pod["spec"].get("volumes") or ():
-        if source := volume.get("nfs"):
-            found[volume["name"]] = Place(source["server"], source["path"], (), bool(source.get("readOnly")))
-        elif source := volume.get("persistentVolumeClaim"):
-            found[volume["name"]] = _bound(pod, source, lookup)
+    for volume in pod.spec.volumes:
+        if (source := volume.nfs) is not None:
+            found[volume.name] = Place(source.server, source.path, (), source.readOnly)
+        elif (source := volume.persistentVolumeClaim) is not None:
+            found[volume.name] = _bound(pod, source, lookup)
     return found
 
 
-def _bound(pod: Json, source: Json, lookup: Lookup) -> Place:
-    name = source["claimName"]
-    claim = lookup(CLAIMS, pod["metadata"]["namespace"], name)
+def _bound(pod: Pod, source: PersistentVolumeClaimVolumeSource, lookup: Lookup) -> Place:
+    name = source.claimName
+    claim = lookup(CLAIMS, pod.metadata.namespace, name)
     if claim is None:
         raise _unbound(f'persistentvolumeclaim "{name}" not found')
     if claim["metadata"].get("deletionTimestamp"):
@@ -44,7 +46,7 @@ def _bound(pod: Json, source: Json, lookup: Lookup) -> Place:
         raise _unbound(f'pod has unbound immediate PersistentVolumeClaims: "{name}" waits for a PersistentVolume')
     spec: Json = volume["spec"]
     server: Json = spec["nfs"]
-    read_only = bool(source.get("readOnly") or server.get("readOnly"))
+    read_only = source.readOnly or bool(server.get("readOnly"))
     return Place(server["server"], server["path"], tuple(spec.get("mountOptions") or ()), read_only)
 
 

@@ -10,13 +10,29 @@ import base64
 import hashlib
 import json
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from controller.objects.fields import Json
+from controller.objects.schema.containers import AnyContainer, EnvVar, EnvVarSource
+from controller.objects.schema.pods import Pod
+from controller.objects.schema.references import KeyToPath, ObjectFieldSelector, SecretKeySelector
+from controller.objects.schema.volumes import (
+    ConfigMapProjection,
+    ConfigMapVolumeSource,
+    DownwardAPIProjection,
+    DownwardAPIVolumeFile,
+    ProjectedVolumeSource,
+    SecretProjection,
+    SecretVolumeSource,
+    ServiceAccountTokenProjection,
+    Volume,
+    VolumeProjection,
+)
 from controller.pods.run import PodRun
 from controller.pods.translate import ACCOUNT_VOLUME
 from controller.pods.variables import field_text, resource_text
@@ -26,10 +42,12 @@ Lookup = Callable[[str, str, str], Json | None]
 # A token of the pod's account for an audience ("" for this API) and so many seconds; None where it has no account.
 TokenOf = Callable[[str, int], str | None]
 CONFIG_MAPS, SECRETS = "configmaps", "secrets"
-KINDS = ("configMap", "secret", "downwardAPI", "projected")
 CURRENT = "..data"
 _SINGULAR = {CONFIG_MAPS: "configmap", SECRETS: "secret"}
 TOKEN_SECONDS = 3607
+
+# Whatever takes keys of an object for files.
+_OfKeys = ConfigMapVolumeSource | ConfigMapProjection | SecretVolumeSource | SecretProjection
 
 
 class Missing(Exception):
@@ -60,54 +78,73 @@ class Sources(msgspec.Struct, frozen=True):
     token: TokenOf
 
 
-def has_content(volume: Json) -> bool:
+def has_content(volume: Volume) -> bool:
     """Whether a volume's files are made from objects."""
-    return any(kind in volume for kind in KINDS)
+    return (volume.configMap or volume.secret or volume.downwardAPI or volume.projected) is not None
 
 
-def files(volume: Json, pod: Json, run: PodRun, sources: Sources) -> dict[str, File]:
+def files(volume: Volume, pod: Pod, run: PodRun, sources: Sources) -> dict[str, File]:
     """The files of a volume by their path in it. Raises Missing."""
-    for kind in KINDS:
-        if kind in volume:
-            source: Json = volume[kind]
-            mode = int(source.get("defaultMode", 0o644))
-            if kind != "projected":
-                return dict(_source(kind, source, pod, run, sources, mode))
-            found: dict[str, File] = {}
-            for projection in source.get("sources") or ():
-                for name, one in projection.items():
-                    found.update(_source(name, one, pod, run, sources, mode))
-            return found
-    return {}
+    whole = _Whole(pod, run, sources)
+    if (one := volume.configMap) is not None:
+        return dict(whole.config_map(one, _mode(one.defaultMode)))
+    if (one := volume.secret) is not None:
+        return dict(whole.secret(one.secretName, one, _mode(one.defaultMode)))
+    if (one := volume.downwardAPI) is not None:
+        return dict(whole.downward(one.items, _mode(one.defaultMode)))
+    found: dict[str, File] = {}
+    projected = volume.projected or ProjectedVolumeSource()
+    for one in projected.sources:
+        found.update(_projection(one, whole, _mode(projected.defaultMode)))
+    return found
 
 
-def _source(kind: str, source: Json, pod: Json, run: PodRun, sources: Sources, mode: int) -> Iterator[tuple[str, File]]:
-    namespace = pod["metadata"]["namespace"]
-    match kind:
-        case "configMap":
-            one = _found(sources.lookup, CONFIG_MAPS, namespace, source.get("name", ""), source)
-            yield from _items(_config_map(one), source, mode, f'configmap "{source.get("name", "")}"')
-        case "secret":
-            name = source.get("secretName") or source.get("name", "")
-            one = _found(sources.lookup, SECRETS, namespace, name, source)
-            yield from _items(_secret(one), source, mode, f'secret "{name}"')
-        case "downwardAPI":
-            for item in source.get("items") or ():
-                yield item["path"], File(_downward(item, pod, run).encode(), int(item.get("mode") or mode))
-        case "serviceAccountToken":
-            token = sources.token(source.get("audience", ""), int(source.get("expirationSeconds") or TOKEN_SECONDS))
-            if token is None:
-                account = pod["spec"].get("serviceAccountName", "default")
-                raise Missing(f'service account "{account}" not found')
-            # Readable by the group where there is one, else by everybody: the process may be any user.
-            yield source["path"], File(token.encode(), 0o644)
-        case _:
-            return
+def _projection(source: VolumeProjection, whole: _Whole, mode: int) -> Iterator[tuple[str, File]]:
+    if source.configMap is not None:
+        yield from whole.config_map(source.configMap, mode)
+    if source.secret is not None:
+        yield from whole.secret(source.secret.name, source.secret, mode)
+    if source.downwardAPI is not None:
+        yield from whole.downward(source.downwardAPI.items, mode)
+    if source.serviceAccountToken is not None:
+        yield from whole.token(source.serviceAccountToken)
 
 
-def _found(lookup: Lookup, key: str, namespace: str, name: str, reference: Json) -> Json | None:
+def _mode(given: int | None, default: int = 0o644) -> int:
+    return default if given is None else given
+
+
+class _Whole(msgspec.Struct, frozen=True):
+    """What the files of one volume are made of."""
+
+    pod: Pod
+    run: PodRun
+    sources: Sources
+
+    def config_map(self, source: ConfigMapVolumeSource | ConfigMapProjection, mode: int) -> Iterator[tuple[str, File]]:
+        one = _found(self.sources.lookup, CONFIG_MAPS, self.pod.metadata.namespace, source.name, source.optional)
+        yield from _items(_config_map(one), source, mode, f'configmap "{source.name}"')
+
+    def secret(self, name: str, source: SecretVolumeSource | SecretProjection, mode: int) -> Iterator[tuple[str, File]]:
+        one = _found(self.sources.lookup, SECRETS, self.pod.metadata.namespace, name, source.optional)
+        yield from _items(_secret(one), source, mode, f'secret "{name}"')
+
+    def downward(self, listed: Iterable[DownwardAPIVolumeFile], mode: int) -> Iterator[tuple[str, File]]:
+        for item in listed:
+            yield item.path, File(_downward(item, self.pod, self.run).encode(), _mode(item.mode, mode))
+
+    def token(self, source: ServiceAccountTokenProjection) -> Iterator[tuple[str, File]]:
+        token = self.sources.token(source.audience, source.expirationSeconds or TOKEN_SECONDS)
+        if token is None:
+            account = self.pod.spec.serviceAccountName or "default"
+            raise Missing(f'service account "{account}" not found')
+        # Readable by the group where there is one, else by everybody: the process may be any user.
+        yield source.path, File(token.encode(), 0o644)
+
+
+def _found(lookup: Lookup, key: str, namespace: str, name: str, optional: bool | None) -> Json | None:  # noqa: FBT001
     one = lookup(key, namespace, name)
-    if one is None and not reference.get("optional"):
+    if one is None and not optional:
         raise Missing(f'{_SINGULAR[key]} "{name}" not found')
     return one
 
@@ -122,26 +159,22 @@ def _secret(one: Json | None) -> dict[str, bytes]:
     return {key: base64.b64decode(value or "") for key, value in ((one or {}).get("data") or {}).items()}
 
 
-def _items(data: dict[str, bytes], source: Json, mode: int, whose: str) -> Iterator[tuple[str, File]]:
-    items: list[Json] = source.get("items") or [{"key": key, "path": key} for key in sorted(data)]
-    for item in items:
-        if item["key"] in data:
-            yield item["path"], File(data[item["key"]], int(item.get("mode") or mode))
-        elif not source.get("optional"):
-            raise Missing(f"{whose} references non-existent key: {item['key']}")
+def _items(data: dict[str, bytes], source: _OfKeys, mode: int, whose: str) -> Iterator[tuple[str, File]]:
+    for item in source.items or [KeyToPath(key=key, path=key) for key in sorted(data)]:
+        if item.key in data:
+            yield item.path, File(data[item.key], _mode(item.mode, mode))
+        elif not source.optional:
+            raise Missing(f"{whose} references non-existent key: {item.key}")
 
 
-def _downward(item: Json, pod: Json, run: PodRun) -> str:
-    if "resourceFieldRef" in item:
-        reference = item["resourceFieldRef"]
-        container = next(
-            (one for one in pod["spec"]["containers"] if one["name"] == reference.get("containerName")),
-            pod["spec"]["containers"][0],
-        )
-        return resource_text(pod["spec"], container, reference)
-    path: str = item["fieldRef"]["fieldPath"]
+def _downward(item: DownwardAPIVolumeFile, pod: Pod, run: PodRun) -> str:
+    if (reference := item.resourceFieldRef) is not None:
+        listed = pod.spec.containers
+        container = next((one for one in listed if one.name == reference.containerName), listed[0])
+        return resource_text(pod.spec, container, reference)
+    path = (item.fieldRef or ObjectFieldSelector()).fieldPath
     if path in {"metadata.labels", "metadata.annotations"}:
-        held: Json = pod["metadata"].get(path.removeprefix("metadata.")) or {}
+        held = pod.metadata.labels if path == "metadata.labels" else pod.metadata.annotations
         return "".join(f"{name}={json.dumps(value)}\n" for name, value in sorted(held.items()))
     return field_text(pod, run, path)
 
@@ -171,65 +204,72 @@ def tree(content: dict[str, File], group: int | None) -> list[Entry]:
     return [*entries, *(Entry(top, link, gid, target=f"{CURRENT}/{top}") for top in tops)]
 
 
-def with_variables(container: Json, namespace: str, lookup: Lookup) -> Json:
+def with_variables(container: AnyContainer, namespace: str, lookup: Lookup) -> AnyContainer:
     """The container with the variables that it takes from objects written out. Raises Missing."""
-    env: list[Json] = []
-    for source in container.get("envFrom") or ():
-        prefix = source.get("prefix", "")
-        for field, key, read in (("configMapRef", CONFIG_MAPS, _config_map), ("secretRef", SECRETS, _secret)):
-            if reference := source.get(field):
-                one = _found(lookup, key, namespace, reference.get("name", ""), reference)
-                env += [_literal(f"{prefix}{name}", value) for name, value in sorted(read(one).items()) if _named(name)]
-    for entry in container.get("env") or ():
-        source = entry.get("valueFrom") or {}
-        if "configMapKeyRef" in source or "secretKeyRef" in source:
+    env: list[EnvVar] = []
+    for source in container.envFrom:
+        for reference, key, read in (
+            (source.configMapRef, CONFIG_MAPS, _config_map),
+            (source.secretRef, SECRETS, _secret),
+        ):
+            if reference is not None:
+                held = read(_found(lookup, key, namespace, reference.name, reference.optional))
+                env += [_literal(f"{source.prefix}{name}", held[name]) for name in sorted(held) if _named(name)]
+    for entry in container.env:
+        source = entry.valueFrom or EnvVarSource()
+        if source.configMapKeyRef is not None or source.secretKeyRef is not None:
             value = _value(source, namespace, lookup)
-            env += [_literal(entry["name"], value)] if value is not None else []
+            env += [_literal(entry.name, value)] if value is not None else []
         else:
             env.append(entry)
-    return {**container, "env": env}
+    return replace(container, env=tuple(env))
 
 
 def _named(name: str) -> bool:
     return bool(name) and "=" not in name
 
 
-def _value(source: Json, namespace: str, lookup: Lookup) -> bytes | None:
-    field, key, read = (
-        ("configMapKeyRef", CONFIG_MAPS, _config_map)
-        if "configMapKeyRef" in source
-        else ("secretKeyRef", SECRETS, _secret)
-    )
-    reference: Json = source[field]
-    name = reference.get("name", "")
-    data = read(_found(lookup, key, namespace, name, reference))
-    if reference["key"] not in data:
-        if reference.get("optional"):
+def _value(source: EnvVarSource, namespace: str, lookup: Lookup) -> bytes | None:
+    kind, read = (CONFIG_MAPS, _config_map) if source.configMapKeyRef is not None else (SECRETS, _secret)
+    reference = source.configMapKeyRef or source.secretKeyRef or SecretKeySelector()
+    name, key = reference.name, reference.key
+    data = read(_found(lookup, kind, namespace, name, reference.optional))
+    if key not in data:
+        if reference.optional:
             return None
-        raise Missing(f"couldn't find key {reference['key']} in {_SINGULAR[key].capitalize()} {namespace}/{name}")
-    return data[reference["key"]]
+        raise Missing(f"couldn't find key {key} in {_SINGULAR[kind].capitalize()} {namespace}/{name}")
+    return data[key]
 
 
-def _literal(name: str, value: bytes) -> Json:
+def _literal(name: str, value: bytes) -> EnvVar:
     # Variables in what objects hold are not expanded.
-    return {"name": name, "value": value.decode(errors="replace").replace("$", "$$")}
+    return EnvVar(name=name, value=value.decode(errors="replace").replace("$", "$$"))
 
 
 ACCOUNT_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
-def account_volume() -> Json:
-    """The volume that every pod with a service account has: its token, whom to trust, and its namespace."""
-    return {
-        "name": ACCOUNT_VOLUME,
-        "projected": {
-            "defaultMode": 0o644,
-            "sources": [
-                {"serviceAccountToken": {"path": "token", "expirationSeconds": TOKEN_SECONDS}},
-                {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]}},
-            ],
-        },
-    }
+# The volume that every pod with a service account has: its token, whom to trust, and its namespace.
+ACCOUNT = Volume(
+    name=ACCOUNT_VOLUME,
+    projected=ProjectedVolumeSource(
+        defaultMode=0o644,
+        sources=(
+            VolumeProjection(
+                serviceAccountToken=ServiceAccountTokenProjection(path="token", expirationSeconds=TOKEN_SECONDS)
+            ),
+            VolumeProjection(
+                downwardAPI=DownwardAPIProjection(
+                    items=(
+                        DownwardAPIVolumeFile(
+                            path="namespace", fieldRef=ObjectFieldSelector(fieldPath="metadata.namespace")
+                        ),
+                    )
+                )
+            ),
+        ),
+    ),
+)
 
 
 def docker_logins(secrets: list[Json], host: str, repository: str) -> list[tuple[str, str]]:

@@ -19,7 +19,7 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault
 from controller.model.cell import MARGIN, Announcement, Cell
 from controller.model.names import CellName
-from controller.objects.fields import Json
+from controller.objects.schema.pods import Pod
 from controller.pods import bought, disk_usage, lifecycle
 from controller.pods.claiming import CLAIM_AGAIN, Claiming
 from controller.pods.container_start import PodContainers
@@ -96,14 +96,14 @@ class Worker:
 
     def cell_late(self, why: str) -> None:
         """The pod's cell is being launched for longer than it should take; it goes on being tried."""
-        self._around.recorder.warning(self.record.pod, "FailedScheduling", why)
+        self._around.recorder.warning(self.record.shown, "FailedScheduling", why)
 
     def launched(self, cell: Cell) -> None:
         """A cell of this pod has its instance: said once, with what it costs."""
         reason, message = bought.launched(cell)
         if message and message not in self._said:
             self._said.add(message)
-            self._around.recorder.once(self.record.pod, reason, message)
+            self._around.recorder.once(self.record.shown, reason, message)
 
     def announced(self, cell: Cell) -> None:
         """The cloud said what will happen to a cell's instance; it concerns this pod if it is its own."""
@@ -113,7 +113,7 @@ class Worker:
         words = ending.sentence(cell, known)
         if words not in self._said:
             self._said.add(words)
-            self._around.recorder.warning(self.record.pod, bought.announced(known), words)
+            self._around.recorder.warning(self.record.shown, bought.announced(known), words)
         if known.ending_since and self._known_sandbox() is None:
             self._taken.set()  # one that has a sandbox is told with that, for its containers to say why they end
 
@@ -134,10 +134,12 @@ class Worker:
         await self._around.supervisor.persist("pod", self.uid, self._run, self._failed)
 
     def _failed(self, said: str) -> None:
-        self._around.recorder.warning(self.record.pod, "FailedSync", said)
+        self._around.recorder.warning(self.record.shown, "FailedSync", said)
 
     async def _run(self) -> None:
         while not self.record.run.phase:
+            if (why := self.record.unreadable) is not None:
+                raise Fault(why.kind, why.thing, why.cause, why.mend)
             cell = await self._claiming.claim()
             why, finish = "", None
             try:
@@ -170,12 +172,12 @@ class Worker:
             if self._known_sandbox() is None:
                 beside.append(group.create_task(containers.pull_early()))
             await self._sandbox(cell, containers)
-            await mount_all(self.record.pod, containers.there, self._around.library.lookup, self._around.recorder)
+            await mount_all(self.record, containers.there, self._around.library.lookup, self._around.recorder)
             await containers.delivery.deliver()
             beside.append(group.create_task(containers.delivery.keep()))
             probes = probing(self.record, self._around, containers.hand)
             beside.extend(group.create_task(probe) for probe in probes)
-            if disk_usage.limited(self.record.pod["spec"]):
+            if disk_usage.limited(self.record):
                 beside.append(group.create_task(self._watch_storage(containers.there)))
             finish = await self._converge(cell, containers)
             for task in beside:
@@ -190,15 +192,15 @@ class Worker:
         """Have the pod end once it holds more of the cell's disk than it may."""
         while not self.record.run.evicted:
             await asyncio.sleep(disk_usage.EVERY)
-            pod, run = self.record.pod, self.record.run
+            record, run = self.record, self.record.run
             own = {one.id: name for name, one in run.containers.items() if one.id}
             try:
-                found = await held(there, run.sandbox, own, disk_usage.folders(pod))
+                found = await held(there, run.sandbox, own, disk_usage.folders(record))
             except Fault as fault:
                 log.info("what a pod holds is not known just now", pod=self.uid, cause=str(fault))
                 continue
-            if why := disk_usage.excess(pod, found):
-                self._around.recorder.warning(pod, disk_usage.EVICTED, why)
+            if why := disk_usage.excess(record, found):
+                self._around.recorder.warning(record.shown, disk_usage.EVICTED, why)
                 await self._set(lambda run, why=why: replace(run, evicted=why))
                 self._wake.set()
 
@@ -206,7 +208,7 @@ class Worker:
         await self._taken.wait()
         raise _Taken
 
-    def _sandbox_config(self, pod: Json, run: PodRun) -> cri.PodSandboxConfig:
+    def _sandbox_config(self, pod: Pod, run: PodRun) -> cri.PodSandboxConfig:
         return sandbox_config(pod, run, self._around.identity.domain)
 
     def _known_sandbox(self) -> SandboxRecord | None:
@@ -229,14 +231,14 @@ class Worker:
             try:
                 sandbox = self._known_sandbox() or await self._make(cell, record)
                 await containers.there.connect()  # who sees the pod run may ask its cell for something
-                if sandbox.id != record.run.sandbox and (folders := empty_folders(record.pod["spec"])):
+                if sandbox.id != record.run.sandbox and (folders := empty_folders(record.pod.spec)):
                     await put_folders(containers.there, volumes_folder(self.uid), folders)
                 break
             except Fault as fault:
-                self._around.recorder.warning(record.pod, "FailedCreatePodSandBox", str(fault))
+                self._around.recorder.warning(record.shown, "FailedCreatePodSandBox", str(fault))
             await asyncio.sleep(CLAIM_AGAIN)
         addresses = told.addresses(cri.PodSandboxStatus.FromString(sandbox.status))
-        if record.pod["spec"].get("hostNetwork") and not addresses:
+        if record.pod.spec.hostNetwork and not addresses:
             addresses = (record.run.cell_address,)
         await self._set(lambda run: replace(run, sandbox=sandbox.id, addresses=addresses))
         await containers.adopt()
@@ -245,9 +247,9 @@ class Worker:
         config = self._sandbox_config(record.pod, record.run)
         known = self._around.cells.get(cell)
         claim = known.claim if known is not None else None
-        claim = claim or claim_of(config, self._around.demand(record.pod["spec"]), OWNER)
+        claim = claim or claim_of(config, self._around.demand(record.shown["spec"]), OWNER)
         return await self._around.room.sandboxes.make(
-            cell, claim, config, config, carried=carried(record.pod, record.run)
+            cell, claim, config, config, carried=carried(record.shown, record.run)
         )
 
     async def _converge(self, cell: CellName, containers: PodContainers) -> lifecycle.Finish:
@@ -256,7 +258,7 @@ class Worker:
             await self._refresh(containers)
             await containers.renew()
             self._require(cell)
-            spec = self.record.pod["spec"]
+            spec = self.record.pod.spec
             now, whose = self._around.now(), containers.whose()
             before = self.record.run
             run = await self._set(lambda run, now=now, whose=whose: lifecycle.settled(spec, run, now, whose))
@@ -278,18 +280,18 @@ class Worker:
         return PodContainers(self.uid, cell, self._around)
 
     async def _refresh(self, containers: PodContainers) -> None:
-        for container, _ in lifecycle.containers_of(self.record.pod["spec"]):
-            await containers.refresh(container["name"])
+        for container, _ in lifecycle.containers_of(self.record.pod.spec):
+            await containers.refresh(container.name)
 
     async def _cell_is_lost(self, cell: CellName, why: str) -> None:
         now, attempt = self._around.now(), self.record.run.attempt
-        self._around.recorder.warning(self.record.pod, "CellLost", f"cell {cell}: {why}")
-        await self._set(lambda run: lifecycle.lost(self.record.pod["spec"], run, why, now))
+        self._around.recorder.warning(self.record.shown, "CellLost", f"cell {cell}: {why}")
+        await self._set(lambda run: lifecycle.lost(self.record.pod.spec, run, why, now))
         await self._claiming.give_back("lost", before=attempt + 1)
 
     async def _cell_is_taken(self, cell: CellName) -> None:
         """End the pod within what is left of its instance; its next cell is launched meanwhile."""
-        spec, known, attempt = self.record.pod["spec"], self._around.cells.get(cell), self.record.run.attempt
+        spec, known, attempt = self.record.pod.spec, self._around.cells.get(cell), self.record.run.attempt
         said = known.announced if known is not None else None
         why = ending.sentence(known, said) if known is not None and said is not None else "it was taken"
         async with asyncio.TaskGroup() as tasks:
@@ -305,7 +307,7 @@ class Worker:
             await self._claiming.give_back(why, before=attempt + 1)
 
     async def _wind_down(self, cell: CellName, known: Announcement) -> None:
-        wanted = float(self.record.pod["spec"]["terminationGracePeriodSeconds"])
+        wanted = float(lifecycle.grace_of(self.record.pod.spec))
         left, by = known.over_by + MARGIN - self._around.now(), self._around.now() + wanted
         sandbox = self._known_sandbox()
 
@@ -323,7 +325,7 @@ class Worker:
 
     async def _finish(self, cell: CellName, finish: lifecycle.Finish) -> None:
         """The pod is over by itself: stop what is left of it, write its end, keep its logs, give the cell back."""
-        wanted = float(self.record.pod["spec"]["terminationGracePeriodSeconds"])
+        wanted = float(lifecycle.grace_of(self.record.pod.spec))
         grace = min(wanted, disk_usage.GRACE) if finish.reason == disk_usage.EVICTED else wanted
         by = self._around.now() + grace
         await self._containers(cell).stop_all(lambda: max(by - self._around.now(), 0.0))
@@ -341,11 +343,11 @@ class Worker:
 
     async def _until_let_go(self) -> None:
         """What has ended stays to be seen as long as somebody's finalizer keeps it."""
-        while self.record.pod["metadata"].get("finalizers"):
+        while self.record.pod.metadata.finalizers:
             self._wake.clear()
-            spec = self.record.pod["spec"]
+            spec = self.record.pod.spec
             await self._set(lambda run: run if run.phase else replace(run, phase=lifecycle.last_phase(spec, run)))
-            if self.record.pod["metadata"].get("finalizers"):
+            if self.record.pod.metadata.finalizers:
                 await self._wake.wait()
 
     async def _stop_within_grace(self, cell: CellName) -> None:

@@ -11,6 +11,7 @@ from controller.choice import requirements
 from controller.pods.devices import gpus, others
 from controller.pods.run import PodRun
 from controller.pods.translate import container_config
+from tests.support.typed_pods import pod_of, spec_of
 from tests.unit.pods.test_spec import admit, causes, pod
 
 
@@ -29,7 +30,7 @@ SPEC = {
     [("side", (0,)), ("first", (1, 2)), ("a", (1,)), ("none", ()), ("b", (2, 3)), ("unknown", ())],
 )
 def test_containers_that_run_at_one_time_share_no_gpu(name: str, wanted: tuple[int, ...]) -> None:
-    assert gpus(SPEC, name) == tuple(f"nvidia.com/gpu={index}" for index in wanted)
+    assert gpus(spec_of(SPEC), name) == tuple(f"nvidia.com/gpu={index}" for index in wanted)
 
 
 def test_an_annotation_gives_every_container_a_device_of_the_cell() -> None:
@@ -38,8 +39,8 @@ def test_an_annotation_gives_every_container_a_device_of_the_cell() -> None:
     assert others({}) == ()
     one = pod()
     one["metadata"]["annotations"] = wanted
-    one = admit(one)
-    config = container_config(one, one["spec"]["containers"][0], PodRun(), "sha256:1", 0)
+    declared = pod_of(admit(one))
+    config = container_config(declared, declared.spec.containers[0], PodRun(), "sha256:1", 0)
     assert [(each.host_path, each.permissions) for each in config.devices] == [
         ("/dev/fuse", "rwm"),
         ("/dev/kvm", "rwm"),

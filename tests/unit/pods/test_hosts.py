@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from controller.objects.schema.pods import Pod
 from controller.pods.hosts import host_name, hosts_file, needs_file
 from controller.pods.run import PodRun
+from tests.support.typed_pods import pod_of, spec_of
 
 RUN = PodRun(attempt=0, addresses=("10.8.0.3", "fd00::3"), cell_address="10.8.0.2")
 DOMAIN = "cluster.local"
 
 
-def pod(name: str = "db-0", **spec: Any) -> dict[str, Any]:
-    return {"metadata": {"name": name, "namespace": "shop"}, "spec": spec}
+def pod(name: str = "db-0", **spec: Any) -> Pod:
+    return pod_of({"metadata": {"name": name, "namespace": "shop"}, "spec": spec})
 
 
 def test_a_pod_with_a_subdomain_finds_its_full_name_first() -> None:
@@ -47,7 +49,7 @@ def test_a_long_name_is_cut_where_a_host_name_may_end() -> None:
 
 
 def test_a_file_is_made_only_where_it_says_more_than_the_cells() -> None:
-    assert needs_file({"subdomain": "db"})
-    assert needs_file({"hostAliases": [{"ip": "10.0.0.1"}]})
-    assert not needs_file({})
-    assert not needs_file({"subdomain": "db", "hostNetwork": True})
+    assert needs_file(spec_of({"subdomain": "db"}))
+    assert needs_file(spec_of({"hostAliases": [{"ip": "10.0.0.1"}]}))
+    assert not needs_file(spec_of({}))
+    assert not needs_file(spec_of({"subdomain": "db", "hostNetwork": True}))

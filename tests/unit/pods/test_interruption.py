@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from controller.pods.lifecycle import lost
 from controller.pods.run import ContainerRun, PodRun, Running, Terminated, Waiting
+from tests.support.typed_pods import spec_of
 
 T = 10_000.0
 SPEC = {"containers": [{"name": "web"}, {"name": "idle"}]}
@@ -17,7 +18,7 @@ def run() -> PodRun:
 
 
 def test_a_pod_that_always_restarts_runs_anew_and_keeps_how_its_containers_ended() -> None:
-    after = lost({**SPEC, "restartPolicy": "Always"}, run(), "why", T + 5, "Interrupted")
+    after = lost(spec_of({**SPEC, "restartPolicy": "Always"}), run(), "why", T + 5, "Interrupted")
 
     assert (after.attempt, after.cell, after.sandbox, after.phase) == (5, "", "", "")
     web, idle = after.of("web").last, after.of("idle").last
@@ -29,15 +30,14 @@ def test_a_pod_that_always_restarts_runs_anew_and_keeps_how_its_containers_ended
 
 
 def test_a_pod_that_never_restarts_has_failed_and_says_why() -> None:
-    after = lost({**SPEC, "restartPolicy": "Never"}, run(), "why", T + 5, "Interrupted")
+    after = lost(spec_of({**SPEC, "restartPolicy": "Never"}), run(), "why", T + 5, "Interrupted")
 
     assert (after.phase, after.reason, after.message, after.attempt) == ("Failed", "Interrupted", "why", 4)
 
 
 def test_a_container_that_had_ended_before_keeps_its_reason() -> None:
     done = ContainerRun(name="web", id="a", state=Terminated(0, "Completed", finished_at=T - 1), starts=1)
-    after = lost(
-        {"containers": [{"name": "web"}], "restartPolicy": "Never"}, PodRun().having(done), "w", T, "Interrupted"
-    )
+    spec = spec_of({"containers": [{"name": "web"}], "restartPolicy": "Never"})
+    after = lost(spec, PodRun().having(done), "w", T, "Interrupted")
 
     assert after.of("web").state == done.state

@@ -2,6 +2,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from controller.objects.schema.pods import PodSpec
 from controller.pods.container_start import running
 from controller.pods.lifecycle import (
     Finish,
@@ -22,17 +23,20 @@ from controller.pods.pod_status import status_of
 from controller.pods.restarting import ALWAYS, NEVER
 from controller.pods.run import ContainerRun, PodRun, Running, Terminated, Waiting
 from controller.pods.stopping import turns
+from tests.support.typed_pods import container_of, spec_of
 
 WHOSE = "web_default(u-1)"
 
 
-def spec(*names: str, init: tuple[str, ...] = (), policy: str = "Always", **more: Any) -> dict[str, Any]:
-    return {
-        "containers": [{"name": name, "image": "i"} for name in names],
-        "initContainers": [{"name": name, "image": "i"} for name in init],
-        "restartPolicy": policy,
-        **more,
-    }
+def spec(*names: str, init: tuple[str, ...] = (), policy: str = "Always", **more: Any) -> PodSpec:
+    return spec_of(
+        {
+            "containers": [{"name": name, "image": "i"} for name in names],
+            "initContainers": [{"name": name, "image": "i"} for name in init],
+            "restartPolicy": policy,
+            **more,
+        }
+    )
 
 
 def run(**states: Any) -> PodRun:
@@ -66,25 +70,23 @@ def test_a_failed_init_container_ends_a_pod_that_never_restarts() -> None:
 
 
 def test_a_sidecar_starts_before_and_does_not_hold_the_end() -> None:
-    wanted = spec("main", policy="Never")
-    wanted["initContainers"] = [{"name": "side", "image": "i", "restartPolicy": "Always"}]
+    wanted = sidecars("side", policy="Never")
     assert decide(wanted, PodRun(), 0) == (Start("side"),)
     side = ContainerRun(name="side", state=Running(1), started=True)
     assert decide(wanted, run(side=side), 2) == (Start("main"),)
     assert decide(wanted, run(side=side, main=exit_of(0)), 101) == (Finish("Succeeded"),)
 
 
-def sidecars(*names: str, **more: Any) -> dict[str, Any]:
-    return {
-        **spec("main", **more),
-        "initContainers": [{"name": name, "image": "i", "restartPolicy": "Always"} for name in names],
-    }
+def sidecars(*names: str, **more: Any) -> PodSpec:
+    return spec(
+        "main", initContainers=[{"name": name, "image": "i", "restartPolicy": "Always"} for name in names], **more
+    )
 
 
 def test_a_sidecar_that_crashes_later_holds_neither_the_end_nor_a_restart_back() -> None:
     crashed = ContainerRun(name="side", state=Waiting("CrashLoopBackOff"), retry_at=300, crashes=6)
     assert decide(sidecars("side", policy="Never"), run(side=crashed, main=exit_of(0)), 101) == (Finish("Succeeded"),)
-    two = {**sidecars("side"), "containers": [{"name": "main", "image": "i"}, {"name": "other", "image": "i"}]}
+    two = sidecars("side", containers=[{"name": "main", "image": "i"}, {"name": "other", "image": "i"}])
     states = run(side=crashed, main=Running(1), other=exit_of(1))
     assert decide(two, states, 101) == (Start("other"),)
     assert decide(two, run(side=crashed, main=exit_of(1), other=exit_of(1)), 101) == (Wait(300),)
@@ -102,8 +104,8 @@ def test_a_sidecar_whose_startup_probe_has_not_passed_holds_the_next_one_and_the
 
 
 def test_sidecars_stop_last_and_in_reverse_order() -> None:
-    wanted = {**sidecars("one", "two"), "containers": [{"name": "main"}, {"name": "other"}]}
-    wanted["initContainers"].append({"name": "once"})
+    wanted = sidecars("one", "two", containers=[{"name": "main"}, {"name": "other"}])
+    wanted = replace(wanted, initContainers=(*wanted.initContainers, container_of({"name": "once"})))
     assert turns(wanted) == {
         "once": (),
         "main": (),
@@ -119,29 +121,27 @@ def having(name: str, policy: str, *rules: tuple[str, list[int]]) -> dict[str, A
 
 
 def test_a_container_has_a_restart_policy_of_its_own_and_rules_by_exit_code_before_it() -> None:
-    wanted = spec("main", policy="Never")
-    wanted["containers"] = [having("a", "Never", ("In", [42, 43]))]
+    wanted = spec(policy="Never", containers=[having("a", "Never", ("In", [42, 43]))])
     assert decide(wanted, run(a=exit_of(42)), 101) == (Start("a"),)
     assert decide(wanted, run(a=exit_of(1)), 101) == (Finish("Failed"),)
-    wanted["containers"] = [having("a", "Never", ("NotIn", [0, 3]))]
+    wanted = spec(policy="Never", containers=[having("a", "Never", ("NotIn", [0, 3]))])
     assert decide(wanted, run(a=exit_of(7)), 101) == (Start("a"),)
     assert decide(wanted, run(a=exit_of(3)), 101) == (Finish("Failed"),)
-    wanted["containers"] = [having("a", "OnFailure"), {"name": "b", "image": "i"}]
+    wanted = spec(policy="Never", containers=[having("a", "OnFailure"), {"name": "b", "image": "i"}])
     assert decide(wanted, run(a=exit_of(0), b=exit_of(1)), 101) == (Finish("Failed"),)
     assert decide(wanted, run(a=exit_of(1), b=exit_of(0)), 101) == (Start("a"),)
-    always = spec("main")
-    always["containers"] = [having("a", "Never"), {"name": "b", "image": "i"}]
+    always = spec(containers=[having("a", "Never"), {"name": "b", "image": "i"}])
     assert decide(always, run(a=exit_of(1), b=Running(1)), 101) == (Wait(),)
 
 
 def test_an_init_container_may_end_its_pod_or_be_repeated_by_rules_of_its_own() -> None:
-    wanted = {**spec("main"), "initContainers": [having("one", "Never", ("In", [42]))]}
+    wanted = spec("main", initContainers=[having("one", "Never", ("In", [42]))])
     assert decide(wanted, run(one=exit_of(42)), 101) == (Start("one"),)
     assert decide(wanted, run(one=exit_of(0)), 101) == (Start("main"),)
     (end,) = decide(wanted, run(one=exit_of(1)), 101)
     assert isinstance(end, Finish)
     assert end.phase == "Failed"
-    wanted["initContainers"] = [having("one", "Never", ("In", [0]))]
+    wanted = spec("main", initContainers=[having("one", "Never", ("In", [0]))])
     assert decide(wanted, run(one=exit_of(0)), 101) == (Start("main"),), "a success is not repeated"
 
 
@@ -182,7 +182,7 @@ def test_an_image_error_becomes_a_back_off_that_keeps_the_cause() -> None:
     assert isinstance(state, Waiting)
     assert state.reason == "ImagePullBackOff"
     assert "no such tag" in state.message
-    assert [told["name"] for told in backing_off(spec("a"), run(a=one), later)] == ["a"]
+    assert [told.name for told in backing_off(spec("a"), run(a=one), later)] == ["a"]
     assert backing_off(spec("a"), later, later) == [], "that is told once each time"
     assert decide(spec("a"), later, 104) == (Wait(110),)
 
@@ -255,7 +255,11 @@ def test_the_first_end_of_a_container_is_told_after_it_was_started_again_at_once
     assert first.state == exit_of(3)
     again = begun(first, 101.0)
     assert isinstance(again.state, Waiting), "who is killed now finds the container that it made"
-    for one in (again, running({"name": "a"}, again, 101.0), not_prepared(first, "ErrImagePull", "gone", 101.0)):
+    for one in (
+        again,
+        running(container_of({"name": "a"}), again, 101.0),
+        not_prepared(first, "ErrImagePull", "gone", 101.0),
+    ):
         (status,) = status_of(spec("a"), run(a=one), {}, 102)["containerStatuses"]
         assert status["lastState"]["terminated"]["exitCode"] == 3
 
@@ -265,7 +269,10 @@ def test_a_start_that_came_to_no_container_is_no_restart() -> None:
     first = made(begun(not_prepared(begun(ContainerRun(name="a"), 1.0), "CreateContainerError", "full", 2.0), 3.0), "x")
     assert (first.starts, first.restarts) == (2, 0)
     crashed = ended(
-        running({"name": "a"}, first, 4.0), replace(exit_of(3), container_id="x"), policy=ALWAYS, whose=WHOSE
+        running(container_of({"name": "a"}), first, 4.0),
+        replace(exit_of(3), container_id="x"),
+        policy=ALWAYS,
+        whose=WHOSE,
     )
     tried = begun(not_prepared(begun(crashed, 6.0), "CreateContainerError", "full", 7.0), 8.0)
     assert tried.restarts == 0

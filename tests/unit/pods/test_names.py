@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from controller.pods import dns_policy, service_links
+from tests.support.typed_pods import spec_of
 
 Json = dict[str, Any]
 
 
 def resolver(**spec: Any) -> tuple[list[str], list[str], list[str]]:
-    found = dns_policy.config(spec, "team", "cluster.local")
+    found = dns_policy.config(spec_of(spec), "team", "cluster.local")
     assert found is not None
     return list(found.servers), list(found.searches), list(found.options)
 
@@ -36,9 +37,9 @@ def test_what_a_pod_says_itself_is_added_and_wins() -> None:
 
 
 def test_some_pods_have_the_resolver_of_their_cell() -> None:
-    assert dns_policy.config({"dnsPolicy": "Default"}, "team", "cluster.local") is None
-    assert dns_policy.config({"hostNetwork": True}, "team", "cluster.local") is None
-    assert dns_policy.config({}, "team", "") is None
+    assert dns_policy.config(spec_of({"dnsPolicy": "Default"}), "team", "cluster.local") is None
+    assert dns_policy.config(spec_of({"hostNetwork": True}), "team", "cluster.local") is None
+    assert dns_policy.config(spec_of({}), "team", "") is None
 
 
 def test_service_links_are_the_kubelets() -> None:

@@ -13,11 +13,13 @@ import pytest
 from hyperframe.frame import HeadersFrame, PingFrame, SettingsFrame, WindowUpdateFrame
 
 from cellwire.cri.v1 import runtime_pb2 as cri
+from controller.objects.schema.containers import Probe
 from controller.pods import probe_handlers
 from controller.pods.probe_handlers import LONGEST_HEALTH, SHOWN, STEP, Asked, answered
+from tests.support.typed_pods import container_of, probe_of
 
-GRPC = {"grpc": {"port": 5000}}
-ASKED = Asked({"name": "main"}, "c", "s")
+GRPC = probe_of({"grpc": {"port": 5000}})
+ASKED = Asked(container_of({"name": "main"}), "c", "s")
 
 
 class Pod:
@@ -56,7 +58,7 @@ def tunnels(monkeypatch: pytest.MonkeyPatch) -> None:
 _POD: list[Any] = []
 
 
-async def said(pod: Pod, handler: dict[str, Any]) -> str:
+async def said(pod: Pod, handler: Probe) -> str:
     _POD[:] = [pod]
     return await answered(pod, handler, ASKED, 30)  # type: ignore[arg-type]
 
@@ -126,5 +128,5 @@ async def test_a_flood_of_frames_is_cut_off_and_others_have_their_turns(frame: A
 
 
 async def test_of_all_that_a_command_prints_its_beginning_is_shown() -> None:
-    shown = await said(Pod(printed=b"\xff" * (16 << 20)), {"exec": {"command": ["x"]}})
+    shown = await said(Pod(printed=b"\xff" * (16 << 20)), probe_of({"exec": {"command": ["x"]}}))
     assert shown == "\ufffd" * SHOWN

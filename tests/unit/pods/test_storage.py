@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from controller.pods.disk_usage import DiskUsage, excess, folders, limited
+from controller.pods.run import PodRecord
+from tests.support.typed_pods import record_of
 
 MIB = 1 << 20
 
 
-def _pod(*limits: str | None, size: str | None = None, medium: str = "", init: str | None = None) -> dict[str, Any]:
+def _pod(*limits: str | None, size: str | None = None, medium: str = "", init: str | None = None) -> PodRecord:
     def container(name: str, limit: str | None) -> dict[str, Any]:
         return {"name": name, **({"resources": {"limits": {"ephemeral-storage": limit}}} if limit else {})}
 
@@ -19,7 +21,7 @@ def _pod(*limits: str | None, size: str | None = None, medium: str = "", init: s
     spec = {"containers": [container(f"c{i}", limit) for i, limit in enumerate(limits)], "volumes": [volume]}
     if init:
         spec["initContainers"] = [container("i", init)]
-    return {"metadata": {"name": "p", "namespace": "n", "uid": "u"}, "spec": spec}
+    return record_of({"metadata": {"name": "p", "namespace": "n", "uid": "u"}, "spec": spec})
 
 
 @pytest.mark.parametrize(
@@ -47,16 +49,16 @@ def _pod(*limits: str | None, size: str | None = None, medium: str = "", init: s
     ],
 )
 def test_a_pod_goes_once_it_holds_more_than_it_may(
-    pod: dict[str, Any], layers: dict[str, int], held: dict[str, int], why: str
+    pod: PodRecord, layers: dict[str, int], held: dict[str, int], why: str
 ) -> None:
     found = excess(pod, DiskUsage(layers, held))
     assert found.startswith(why) if why else not found
 
 
 def test_nothing_is_looked_at_for_pods_without_limits_and_memory_is_no_disk() -> None:
-    assert not limited(_pod(None)["spec"])
-    assert not limited(_pod(None, size="1Mi", medium="Memory")["spec"])
-    assert limited(_pod(None, size="1Mi")["spec"])
-    assert limited(_pod("1Mi")["spec"])
+    assert not limited(_pod(None))
+    assert not limited(_pod(None, size="1Mi", medium="Memory"))
+    assert limited(_pod(None, size="1Mi"))
+    assert limited(_pod("1Mi"))
     assert folders(_pod("1Mi", medium="Memory")) == {"log c0": "/var/log/pods/n_p_u/c0"}
     assert folders(_pod("1Mi"))["volume data"].endswith("/pods/u/volumes/data")

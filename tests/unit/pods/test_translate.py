@@ -4,13 +4,15 @@ from typing import Any
 import pytest
 
 from cellwire.cri.v1 import runtime_pb2 as cri
+from controller.objects.schema.pods import Pod
 from controller.pods.defaults import with_defaults
 from controller.pods.run import PodRun
 from controller.pods.translate import container_config, empty_folders, resources, sandbox_config
 from controller.pods.variables import environment, expand
+from tests.support.typed_pods import container_of, pod_of
 
 
-def admitted(container: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
+def admitted(container: dict[str, Any] | None = None, **spec: Any) -> Pod:
     manifest = with_defaults(
         {
             "metadata": {"name": "web", "namespace": "default", "labels": {"app": "x"}},
@@ -18,7 +20,7 @@ def admitted(container: dict[str, Any] | None = None, **spec: Any) -> dict[str, 
         }
     )
     manifest["metadata"]["uid"] = "u-1"
-    return manifest
+    return pod_of(manifest)
 
 
 RUN = PodRun(attempt=2, addresses=("10.8.0.3",), cell_address="10.8.0.2")
@@ -38,10 +40,12 @@ def test_host_namespaces_become_node_mode() -> None:
 
 
 def test_cpu_and_memory_are_computed_as_the_kubelet_does() -> None:
-    given = resources({"resources": {"limits": {"cpu": "500m", "memory": "64Mi"}, "requests": {"cpu": "250m"}}})
+    given = resources(
+        container_of({"resources": {"limits": {"cpu": "500m", "memory": "64Mi"}, "requests": {"cpu": "250m"}}})
+    )
     assert (given.cpu_shares, given.cpu_quota, given.cpu_period) == (256, 50_000, 100_000)
     assert given.memory_limit_in_bytes == 64 * 1024 * 1024
-    assert resources({}).cpu_shares == 2
+    assert resources(container_of({})).cpu_shares == 2
 
 
 def test_variables_know_the_downward_api_and_each_other() -> None:
@@ -52,7 +56,7 @@ def test_variables_know_the_downward_api_and_each_other() -> None:
         {"name": "URL", "value": "http://$(IP):80/$(NOPE)/$$(IP)"},
     ]
     pod = admitted({"env": env, "resources": {"limits": {"memory": "64Mi"}}})
-    variables = environment(pod, pod["spec"]["containers"][0], RUN)
+    variables = environment(pod, pod.spec.containers[0], RUN)
     assert variables == {"IP": "10.8.0.3", "APP": "x", "MEM": "64", "URL": "http://10.8.0.3:80/$(NOPE)/$(IP)"}
 
 
@@ -65,7 +69,7 @@ def test_users_of_the_pod_yield_to_those_of_the_container() -> None:
         {"securityContext": {"runAsUser": 7, "allowPrivilegeEscalation": False}},
         securityContext={"runAsUser": 5, "runAsGroup": 6, "fsGroup": 9},
     )
-    context = container_config(pod, pod["spec"]["containers"][0], RUN, "sha256:1", 0).linux.security_context
+    context = container_config(pod, pod.spec.containers[0], RUN, "sha256:1", 0).linux.security_context
     assert (context.run_as_user.value, context.run_as_group.value) == (7, 6)
     assert list(context.supplemental_groups) == [9]
     assert context.no_new_privs
@@ -76,13 +80,13 @@ def test_volumes_are_folders_of_the_cell() -> None:
         {"volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, {"name": "etc", "mountPath": "/h", "readOnly": True}]},
         volumes=[{"name": "tmp", "emptyDir": {}}, {"name": "etc", "hostPath": {"path": "/etc"}}],
     )
-    config = container_config(pod, pod["spec"]["containers"][0], RUN, "sha256:1", 3)
+    config = container_config(pod, pod.spec.containers[0], RUN, "sha256:1", 3)
     mounts = {mount.container_path: mount for mount in config.mounts}
     assert mounts["/tmp"].host_path == "/var/lib/chinampa/pods/u-1/volumes/tmp"
     assert mounts["/h"].readonly
     assert mounts["/dev/termination-log"].host_path == "/var/lib/chinampa/pods/u-1/containers/web/3/termination-log"
     assert (config.metadata.attempt, config.log_path) == (3, "web/3.log")
-    assert [(folder.name, folder.mode) for folder in empty_folders(pod["spec"])] == [("tmp", stat.S_IFDIR | 0o777)]
+    assert [(folder.name, folder.mode) for folder in empty_folders(pod.spec)] == [("tmp", stat.S_IFDIR | 0o777)]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +107,7 @@ def test_a_volume_in_memory_is_within_its_limit_and_that_of_the_pod(
         {"name": f"c-{number}", "image": "b", "resources": {"limits": {"memory": limit}} if limit else {}}
         for number, limit in enumerate(limits)
     ]
-    spec = admitted(containers=containers, volumes=[{"name": "scratch", "emptyDir": volume}])["spec"]
+    spec = admitted(containers=containers, volumes=[{"name": "scratch", "emptyDir": volume}]).spec
     assert [one.memory for one in empty_folders(spec)] == [size]
 
 
@@ -112,5 +116,5 @@ def test_selinux_options_of_container_or_pod_go_along() -> None:
         {"securityContext": {"seLinuxOptions": {"type": "own"}}}, securityContext={"seLinuxOptions": {"level": "s0"}}
     )
     assert sandbox_config(pod, RUN).linux.security_context.selinux_options.level == "s0"
-    config = container_config(pod, pod["spec"]["containers"][0], RUN, "sha256:1", 0)
+    config = container_config(pod, pod.spec.containers[0], RUN, "sha256:1", 0)
     assert config.linux.security_context.selinux_options == cri.SELinuxOption(type="own")
