@@ -39,17 +39,26 @@ def versions(address: str) -> Json:
 
 def groups(known: Iterable[tuple[str, str]]) -> Json:
     """/apis."""
-    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(*one) for one in known if one[0]]}
+    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(*one) for one in _versions(known).items()]}
 
 
-def group(name: str, version: str) -> Json:
+def group(name: str, known: Iterable[tuple[str, str]]) -> Json:
     """/apis/<group>."""
-    return {"kind": "APIGroup", "apiVersion": "v1", **_group(name, version)}
+    return {"kind": "APIGroup", "apiVersion": "v1", **_group(name, _versions(known)[name])}
 
 
-def _group(name: str, version: str) -> Json:
-    only = {"groupVersion": f"{name}/{version}", "version": version}
-    return {"name": name, "versions": [only], "preferredVersion": only}
+def _versions(known: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """The versions of each group but the core, the newest first: that is the one to use."""
+    found: dict[str, list[str]] = {}
+    for name, version in known:
+        if name:
+            found[name] = sorted([*found.get(name, ()), version], reverse=True)
+    return found
+
+
+def _group(name: str, versions: Sequence[str]) -> Json:
+    told = [{"groupVersion": f"{name}/{version}", "version": version} for version in versions]
+    return {"name": name, "versions": told, "preferredVersion": told[0]}
 
 
 def paths(documents: Iterable[str]) -> Json:
@@ -88,18 +97,17 @@ def resources(group_version: str, listed: Sequence[Resource]) -> Json:
 
 def aggregated(known: Iterable[tuple[tuple[str, str], Sequence[Resource]]]) -> Json:
     """/api or /apis in one document."""
+    groups: dict[str, list[Json]] = {}
+    for (name, version), listed in sorted(known, key=lambda one: one[0], reverse=True):
+        told = {"version": version, "freshness": "Current", "resources": [_aggregated(one) for one in listed]}
+        groups.setdefault(name, []).append(told)
     return {
         "kind": "APIGroupDiscoveryList",
         "apiVersion": "apidiscovery.k8s.io/v2",
         "metadata": {},
         "items": [
-            {
-                "metadata": {"name": name} if name else {},
-                "versions": [
-                    {"version": version, "freshness": "Current", "resources": [_aggregated(one) for one in listed]}
-                ],
-            }
-            for (name, version), listed in known
+            {"metadata": {"name": name} if name else {}, "versions": versions}
+            for name, versions in sorted(groups.items())
         ],
     }
 

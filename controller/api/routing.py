@@ -14,11 +14,13 @@ from controller.api import discovery, pod_logs, proxying, streams, subresources,
 from controller.api.all_kinds import KEPT, METRICS, NODE_METRICS, POD_METRICS, REVIEWS
 from controller.api.authorizing import Reviews
 from controller.api.cells_as_nodes import unwritten
+from controller.api.first_autoscalers import FirstAutoscalers
 from controller.api.handlers import Handlers, list_of, told
 from controller.api.requests import answer, as_table, wants_table
 from controller.objects import openapi
 from controller.objects.admission import How
 from controller.objects.kinds import NODES, SERVICES
+from controller.objects.kinds_without_effect import FIRST_AUTOSCALERS
 from controller.objects.library import Library
 from controller.objects.resource import Resource
 from controller.objects.tokens import Tokens
@@ -68,6 +70,22 @@ def verbs(router: web.UrlDispatcher, library: Library, bookmark_seconds: float) 
         if resource.namespaced and "list" in resource.verbs:
             route(router, "GET", everywhere, partial(handlers.list, resource=resource))
         _status(router, resource, one, handlers)
+
+
+def first_autoscalers(router: web.UrlDispatcher, library: Library) -> None:
+    """The verbs of autoscalers in their first form."""
+    handlers, kind = FirstAutoscalers(library), FIRST_AUTOSCALERS
+    place = f"{kind.root}/namespaces/{{namespace}}/{kind.name}"
+    route(router, "GET", f"{kind.root}/{kind.name}", handlers.list)
+    route(router, "GET", place, handlers.list)
+    route(router, "POST", place, handlers.create)
+    for method, serve in (
+        ("GET", handlers.get),
+        ("PUT", handlers.replace),
+        ("PATCH", handlers.patch),
+        ("DELETE", handlers.delete),
+    ):
+        route(router, method, f"{place}/{{name}}", serve)
 
 
 def _status(router: web.UrlDispatcher, resource: Resource, one: str, handlers: Handlers) -> None:
@@ -154,8 +172,6 @@ def refusals(router: web.UrlDispatcher) -> None:
         for method in ("PUT", "PATCH", "DELETE"):
             route(router, method, f"{places[-1]}/{{name}}", refuse)
 
-    # kubectl autoscale begins with the first version.
-    route(router, "POST", "/apis/autoscaling/v1/namespaces/{namespace}/horizontalpodautoscalers", _first_scaler)
     for method in ("PUT", "PATCH", "DELETE"):
         route(router, method, f"{NODES.root}/nodes/{{name}}", _unwritable)
     _parts_of_pods(router)
@@ -172,15 +188,6 @@ async def _refused(_request: web.Request, one: unserved.Unserved) -> web.StreamR
     raise Fault(Kind.UNSUPPORTED, "", unserved.sentence(one, SERVED))
 
 
-async def _first_scaler(_request: web.Request) -> web.StreamResponse:
-    raise Fault(
-        Kind.UNSUPPORTED,
-        "HorizontalPodAutoscaler of autoscaling/v1",
-        "is not served here; autoscaling/v2 is kept, and nothing scales by it",
-        "use kubectl scale, from a CronJob too",
-    )
-
-
 async def _unwritten_part(request: web.Request, cause: str, mend: str) -> web.StreamResponse:
     raise Fault(Kind.UNSUPPORTED, f'pods "{request.match_info["name"]}"', cause, mend)
 
@@ -191,7 +198,8 @@ async def _unwritable(request: web.Request) -> web.StreamResponse:
 
 def documents(router: web.UrlDispatcher, address: str) -> None:
     """Discovery and OpenAPI."""
-    listed = discovery.by_version([*KEPT, *METRICS, *REVIEWS, *map(unserved.resource_of, unserved.KINDS)])
+    refused = map(unserved.resource_of, unserved.KINDS)
+    listed = discovery.by_version([*KEPT, FIRST_AUTOSCALERS, *METRICS, *REVIEWS, *refused])
     groups = [one for one in listed if one[0]]
     schemas = {
         known: openapi.document([one for one in found if one.type.__struct_fields__], discovery.VERSION["gitVersion"])
@@ -207,7 +215,7 @@ def documents(router: web.UrlDispatcher, address: str) -> None:
         told[f"/{root}"] = discovery.resources(f"{name}/{version}" if name else version, found)
         told[f"/openapi/v3/{root}"] = schemas[name, version]
         if name:
-            told[f"/apis/{name}"] = discovery.group(name, version)
+            told[f"/apis/{name}"] = discovery.group(name, groups)
     told["/"] = discovery.paths(told)
     # Generated clients ask with a slash at the end.
     for path, document in told.items():

@@ -125,6 +125,7 @@ def _app(library: Library, pods: Pods, settings: ApiSettings, known: _Known, gat
     app = web.Application(middlewares=[web.middleware(_statuses), web.middleware(guard)], client_max_size=LARGEST_BODY)
     routing.documents(app.router, f"{settings.host}:{settings.port}")
     routing.verbs(app.router, library, settings.bookmark_seconds)
+    routing.first_autoscalers(app.router, library)
     routing.sessions(app.router, pods, library)
     routing.reviews(app.router, pods.tokens, library)
     routing.refusals(app.router)

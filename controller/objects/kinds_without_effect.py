@@ -60,6 +60,15 @@ AUTOSCALERS = Resource(
     ),
     subresources=(Subresource("status", "HorizontalPodAutoscaler", STATUS),),
 )
+# The same objects in another form, which is made of them and made into them.
+FIRST_AUTOSCALERS = Resource(
+    name="horizontalpodautoscalers",
+    kind="HorizontalPodAutoscaler",
+    type=coordination.ProcessorAutoscaler,
+    group="autoscaling",
+    short=("hpa",),
+    verbs=("create", "delete", "get", "list", "patch", "update"),
+)
 LIMIT_RANGES = Resource(
     name="limitranges",
     kind="LimitRange",

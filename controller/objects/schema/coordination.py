@@ -1,4 +1,4 @@
-"""Kinds of coordination.k8s.io/v1 and autoscaling/v2."""
+"""Kinds of coordination.k8s.io/v1, autoscaling/v2 and autoscaling/v1."""
 
 from __future__ import annotations
 
@@ -43,6 +43,31 @@ class HorizontalPodAutoscalerSpec(Part, frozen=True, kw_only=True):
     maxReplicas: Annotated[int, Wire(3, required=True)] = 0
     metrics: Annotated[tuple[Loose, ...], Wire(4, atomic=True)] = ()
     behavior: Annotated[Loose | None, Wire(5)] = None
+
+
+class ProcessorAutoscaler(Part, frozen=True, kw_only=True):
+    """A horizontal pod autoscaler of version 1: how many replicas there are to be, by their use of processors."""
+
+    apiVersion: str | None = None
+    kind: str | None = None
+    metadata: Annotated[ObjectMeta | None, Wire(1)] = None
+    spec: Annotated[ProcessorAutoscalerSpec | None, Wire(2)] = None
+    status: Annotated[ProcessorAutoscalerStatus | None, Wire(3)] = None
+
+
+class ProcessorAutoscalerSpec(Part, frozen=True, kw_only=True):
+    scaleTargetRef: Annotated[CrossVersionObjectReference | None, Wire(1, required=True)] = None
+    minReplicas: Annotated[int | None, Wire(2, zero_counts=True)] = None
+    maxReplicas: Annotated[int | None, Wire(3, required=True)] = None
+    targetCPUUtilizationPercentage: Annotated[int | None, Wire(4)] = None
+
+
+class ProcessorAutoscalerStatus(Part, frozen=True, kw_only=True):
+    observedGeneration: Annotated[int | None, Wire(1)] = None
+    lastScaleTime: Annotated[Time | None, Wire(2)] = None
+    currentReplicas: Annotated[int | None, Wire(3)] = None
+    desiredReplicas: Annotated[int | None, Wire(4)] = None
+    currentCPUUtilizationPercentage: Annotated[int | None, Wire(5)] = None
 
 
 class CrossVersionObjectReference(Part, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.support.pods_api import world
+from tests.support.pods_api import PodsApiWorld, world
 
 LABELS = {"app": "web"}
 TEMPLATE: dict[str, Any] = {
@@ -63,6 +63,32 @@ async def test_a_pod_whose_claim_nothing_meets_waits_without_a_cell_and_says_for
         assert not it.fleet.doubles
 
 
+async def _first_form(it: PodsApiWorld, target: dict[str, Any]) -> None:
+    """autoscaling/v1 is another form of the same objects, of which it shows and changes a part."""
+    memory = {
+        "type": "Resource",
+        "resource": {"name": "memory", "target": {"type": "AverageValue", "averageValue": "1Gi"}},
+    }
+    second = _of("HorizontalPodAutoscaler", "autoscaling/v2", {**target, "metrics": [memory]})
+    await it.ok("apply", "-f", "-", stdin=second)
+    first = _of("HorizontalPodAutoscaler", "autoscaling/v1", {**target, "targetCPUUtilizationPercentage": 60})
+    assert "Warning: this HorizontalPodAutoscaler is kept" in (await it.kubectl("apply", "-f", "-", stdin=first)).err
+    assert "unchanged" in await it.ok("apply", "-f", "-", stdin=first)
+    assert await it.ok("diff", "-f", "-", stdin=first) == ""
+    assert "memory: <unknown>/1Gi" in (shown := await it.ok("get", "hpa"))
+    assert "cpu: <unknown>/60%" in shown
+    share = "jsonpath={.spec.targetCPUUtilizationPercentage}"
+    assert await it.ok("get", "horizontalpodautoscalers.v1.autoscaling", "web", "-o", share) == "60"
+    assert "cpu: <unknown>/60%" in await it.ok("get", "horizontalpodautoscalers.v1.autoscaling")
+    wrong = _of("HorizontalPodAutoscaler", "autoscaling/v1", {**target, "targetCPU": 60})
+    ran = await it.kubectl("replace", "-f", "-", stdin=wrong)
+    assert 'unknown field "spec.targetCPU"' in ran.err
+    ran = await it.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=first)
+    assert "use autoscaling/v2" in ran.err
+    await it.ok("delete", "-f", "-", stdin=first)
+    assert await it.ok("get", "hpa", "-o", "name") == ""
+
+
 async def test_what_opens_no_door_here_is_kept_and_said(tmp_path: Path) -> None:
     async with world(tmp_path) as it:
         rule = {"http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "web"}}}]}}
@@ -72,4 +98,5 @@ async def test_what_opens_no_door_here_is_kept_and_said(tmp_path: Path) -> None:
         ran = await it.kubectl("apply", "-f", "-", stdin=_of("HorizontalPodAutoscaler", "autoscaling/v2", target))
         assert "Warning: this HorizontalPodAutoscaler is kept, and has no effect here" in ran.err
         assert "Deployment/web" in await it.ok("get", "hpa")
+        await _first_form(it, target)
         assert "web" in await it.ok("get", "ingress")

@@ -169,7 +169,7 @@ async def test_whoever_looks_for_such_kinds_finds_none_and_is_told_why(tmp_path:
         await it.ok("cluster-info", "dump")
         await it.ok("create", "deployment", "d", "--image=busybox", "--replicas=0")
         ran = await it.kubectl("autoscale", "deployment", "d", "--max=3")
-        assert "use kubectl scale" in ran.err, ran
+        assert (ran.code, "use kubectl scale" in ran.err) == (0, True), ran
 
 
 async def test_nodes_are_written_by_nobody_and_the_answer_says_why(tmp_path: Path) -> None:
