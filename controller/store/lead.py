@@ -22,6 +22,8 @@ from hostkit.own_loop import beside
 log = structlog.get_logger()
 CAMPAIGN_SECONDS = 1.0
 REVOKE_SECONDS = 2.0
+RENEWALS = 3
+"""In the time of one lease: two may fail."""
 STANDSTILL_SECONDS = 60.0
 """A loop that has not turned for so long leads no more: cells and kubectl have long found it dead."""
 _TURN_SECONDS = 1.0
@@ -97,7 +99,7 @@ class Lead:
         async with connected(self._settings) as gateway:
             while True:
                 await self.renew(gateway)
-                await asyncio.sleep(self._ttl / 3)
+                await asyncio.sleep(self._ttl / RENEWALS)
                 if _now() - self._turned > max(STANDSTILL_SECONDS, self._ttl):
                     raise deposed(self.key, f"this controller's loop has stood still for {_now() - self._turned:.0f} s")
 

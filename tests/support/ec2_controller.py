@@ -68,7 +68,7 @@ class ControllerOnEc2:
 
     def states(self) -> dict[str, str]:
         """State of each instance that moto ever had."""
-        return {one.id: one.state for each in backend().reservations.values() for one in each.instances}
+        return {one.id: one.state for each in tuple(backend().reservations.values()) for one in each.instances}
 
     def running(self) -> list[str]:
         """Instances that moto says are running."""

@@ -260,7 +260,8 @@ class Ec2Front:
     def _out(self, parameters: dict[str, Any]) -> bool:
         """Whether this list is of instances of a zone that is out, or may be."""
         named = {str(each) for each in parameters.get("InstanceIds", ())}
-        every = [one for each in backend().reservations.values() for one in each.instances]
+        # moto's threads change it meanwhile.
+        every = [one for each in tuple(backend().reservations.values()) for one in each.instances]
         return any(one.placement.zone in self.rules.outage for one in every if not named or str(one.id) in named)
 
     async def _moto_ec2(self, action: str, parameters: dict[str, Any]) -> _Ec2Answer:

@@ -47,12 +47,19 @@ async def draw(router: Router, records: Iterable[Record]) -> None:
     """Have the router do what moto says now."""
     known = {record.id: interface_of(placed(record)) for record in records}
     await router.change(known.items())
-    groups = {group.id: _group(group) for of_vpc in backend().groups.values() for group in of_vpc.values()}
-    default = tuple(group.id for of_vpc in backend().groups.values() for group in of_vpc.values() if _is_default(group))
+    groups = {
+        group.id: _group(group) for of_vpc in tuple(backend().groups.values()) for group in tuple(of_vpc.values())
+    }
+    default = tuple(
+        group.id
+        for of_vpc in tuple(backend().groups.values())
+        for group in tuple(of_vpc.values())
+        if _is_default(group)
+    )
     await router.draw(groups, default)
     await router.lead({
         str(route.destination_cidr_block): known[route.instance.id].link if route.instance.id in known else ""
-        for table in backend().route_tables.values()
+        for table in tuple(backend().route_tables.values())
         for route in table.routes
         if route.instance is not None
     })  # fmt: skip

@@ -58,7 +58,7 @@ def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def instances() -> dict[str, str]:
     """State of each instance that EC2 ever had, whoever asked for it."""
-    return {one.id: one.state for each in backend().reservations.values() for one in each.instances}
+    return {one.id: one.state for each in tuple(backend().reservations.values()) for one in each.instances}
 
 
 def stored(store: MemoryStore) -> list[Cell]:

@@ -37,6 +37,7 @@ def renewed(monkeypatch: pytest.MonkeyPatch) -> list[None]:
         answered.append(None)
 
     monkeypatch.setattr(Lead, "renew", counted)
+    monkeypatch.setattr(lead, "RENEWALS", 60)
     return answered
 
 
