@@ -29,9 +29,12 @@ class Bake(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trees(msgspec.Struct, frozen=True, kw_only=True):
-    """What a bake begins with: the tools, the packages as they were unpacked, and the cell with the agent inside."""
+    """What a bake begins with: the tools, what boots a disk, the packages as they were unpacked, and the cell with the
+    agent inside.
+    """
 
     tools: Path
+    booting: Path
     source: Path
     cell: Path
     packages: tuple[papers.Package, ...]
@@ -42,13 +45,14 @@ def _prepared(folder: Path, architecture: str, say: Callable[[str], None]) -> Tr
         raise Fault(Kind.DENIED, "bake", "files of an image belong to root", "run it as root")
     if architecture not in contents.KERNELS:
         raise Fault(Kind.INVALID, f"architecture {architecture}", "amd64 and arm64 are known")
-    if architecture != (own := _own_architecture()) and not foreign.runs(architecture):
+    own = _own_architecture()
+    if architecture != own and not foreign.runs(architecture):
         cause = f"this machine is {own}, and its kernel cannot run the packages' own scripts"
         mend = f"install qemu-user-static and binfmt-support, or bake it on a machine that is {architecture}"
         raise Fault(Kind.UNSUPPORTED, f"an image for {architecture}", cause, mend)
     say("packages of the disk's tools")
-    wanted = tuple(sorted((*contents.TOOLS, *contents.LOADERS[architecture])))
-    tools = tree.packages(folder, "tools", wanted, architecture, 0)
+    tools = tree.packages(folder, "tools", contents.TOOLS, own, 0)
+    booting = tree.packages(folder, "booting", contents.BOOTING[architecture], architecture, 0, configured=False)
     say("packages of the cell")
     source = tree.packages(folder, "cell", (*contents.PACKAGES, contents.KERNELS[architecture]), architecture, 0)
     debian = papers.debian(source)
@@ -56,9 +60,9 @@ def _prepared(folder: Path, architecture: str, say: Callable[[str], None]) -> Tr
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
     say("agent and settings")
-    tree.of_cell(source, work / "cell", architecture)
+    tree.of_cell(source, tools, work / "cell", architecture)
     packages = (*debian, *_python(work / "cell"))
-    return Trees(tools=tools, source=source, cell=work / "cell", packages=packages)
+    return Trees(tools=tools, booting=booting, source=source, cell=work / "cell", packages=packages)
 
 
 def bundle_agent(out: Path, work: Path, architecture: str, say: Callable[[str], None]) -> str:
@@ -96,9 +100,15 @@ def _baked(asked: Bake, say: Callable[[str], None]) -> papers.BakeManifest:
     tree.clamp(cell, epoch)
     kernel, modules = tree.kernel(trees.source)
     say("disk")
-    first = initrd.first_stage(trees.tools / "usr/bin/busybox", modules, epoch)
+    first = initrd.first_stage(trees.booting / "usr/bin/busybox", modules, epoch)
     parts = disk.Parts(
-        tools=trees.tools, cell=cell, kernel=kernel, first_stage=first, architecture=asked.architecture, epoch=epoch
+        tools=trees.tools,
+        cell=cell,
+        loaders=trees.booting / "usr/lib/grub",
+        kernel=kernel,
+        first_stage=first,
+        architecture=asked.architecture,
+        epoch=epoch,
     )
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     disk.assemble(parts, asked.out)

@@ -24,18 +24,23 @@ PACKAGES = (
 )
 KERNELS = {"amd64": "linux-image-cloud-amd64", "arm64": "linux-image-cloud-arm64"}
 # What assembles a disk comes from the same suite as what is on it, so that the baking machine's own versions are
-# indifferent. busybox is the first stage's shell and goes onto the disk.
+# indifferent; it is of the baking machine's architecture, since what it makes is the same on each.
 TOOLS = (
-    "busybox-static",
     "dosfstools",
     "e2fsprogs",
     "erofs-utils",
     "fdisk",
+    "grub-common",
     "libarchive13t64",
     "mtools",
     "patchelf",
+    "python3",  # compiles the cell's
 )
-LOADERS = {"amd64": ("grub-efi-amd64-bin", "grub-pc-bin"), "arm64": ("grub-efi-arm64-bin",)}
+# Of the disk's architecture, and taken as files: nothing of it is run here. busybox is the first stage's shell.
+BOOTING = {
+    "amd64": ("busybox-static", "grub-efi-amd64-bin", "grub-pc-bin"),
+    "arm64": ("busybox-static", "grub-efi-arm64-bin"),
+}
 # What no cell needs: papers, other languages, what only installs packages, the installer's first stage.
 NOT_UNPACKED = (
     "/usr/share/doc/*",

@@ -101,10 +101,13 @@ def core_image(core: bytes, core_sector: int) -> bytes:
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a disk is made of. `tools` is the tree of tools; everything else lies inside it, below /work."""
+    """What a disk is made of. `tools` is the tree of tools, in which the cell's lies, below /work; `loaders` has GRUB's
+    modules, a folder for each way to boot.
+    """
 
     tools: Path
     cell: Path
+    loaders: Path
     kernel: Path
     first_stage: bytes
     architecture: str
@@ -116,6 +119,8 @@ def assemble(parts: Parts, target: Path) -> tuple[DiskPartition, ...]:
     work = parts.tools / "work"
     inside = "/work"
     environment = {"SOURCE_DATE_EPOCH": str(parts.epoch)}
+    shutil.rmtree(work / "grub", ignore_errors=True)
+    shutil.copytree(parts.loaders, work / "grub")
     usr = parts.cell / "usr"
     run(
         ["mkfs.erofs", "--quiet", "-zlz4hc,9", f"-T{parts.epoch}", f"-U{identifier('usr')}", f"{inside}/usr.img",
@@ -173,8 +178,8 @@ def _boot(parts: Parts, work: Path, environment: dict[str, str]) -> Path:
     (work / "first.cfg").write_text(_GRUB_FIRST)
     efi, loader = {"amd64": ("x86_64-efi", "BOOTX64.EFI"), "arm64": ("arm64-efi", "BOOTAA64.EFI")}[parts.architecture]
     run(
-        ["grub-mkimage", "-O", efi, "-p", "/grub", "-c", "/work/first.cfg", "-o", f"/work/boot/EFI/BOOT/{loader}",
-         *_GRUB_MODULES, "gzio"],
+        ["grub-mkimage", "-O", efi, "-d", f"/work/grub/{efi}", "-p", "/grub", "-c", "/work/first.cfg",
+         "-o", f"/work/boot/EFI/BOOT/{loader}", *_GRUB_MODULES, "gzio"],
         root=parts.tools,
         environment=environment,
     )  # fmt: skip
@@ -190,8 +195,8 @@ def _boot(parts: Parts, work: Path, environment: dict[str, str]) -> Path:
 
 def _bios(parts: Parts, work: Path, raw: Path, partition: DiskPartition, environment: dict[str, str]) -> None:
     run(
-        ["grub-mkimage", "-O", "i386-pc", "-p", "/grub", "-c", "/work/first.cfg", "-o", "/work/core.img",
-         *_GRUB_MODULES, "biosdisk"],
+        ["grub-mkimage", "-O", "i386-pc", "-d", "/work/grub/i386-pc", "-p", "/grub", "-c", "/work/first.cfg",
+         "-o", "/work/core.img", *_GRUB_MODULES, "biosdisk"],
         root=parts.tools,
         environment=environment,
     )  # fmt: skip
@@ -199,7 +204,7 @@ def _bios(parts: Parts, work: Path, raw: Path, partition: DiskPartition, environ
     core = core_image((work / "core.img").read_bytes(), sector)
     if len(core) > partition.size * MIB:
         raise Fault(Kind.BROKEN, "GRUB's core", f"its {len(core)} bytes do not fit into its partition")
-    code = (parts.tools / "usr/lib/grub/i386-pc/boot.img").read_bytes()
+    code = (parts.loaders / "i386-pc/boot.img").read_bytes()
     with raw.open("r+b") as file:
         file.write(boot_sector(code, sector))
         file.seek(partition.start * MIB)

@@ -28,10 +28,16 @@ _LIBC = ("manylinux_2_34", "manylinux_2_28", "manylinux_2_17", "manylinux2014")
 _PLATFORMS = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
-def packages(work: Path, name: str, wanted: Sequence[str], architecture: str, epoch: int) -> Path:
-    """A tree with these packages, made by mmdebstrap where it is not there yet. Raises Fault."""
+def packages(
+    work: Path, name: str, wanted: Sequence[str], architecture: str, epoch: int, *, configured: bool = True
+) -> Path:
+    """A tree with these packages, made by mmdebstrap where it is not there yet. Raises Fault.
+
+    Where it is not `configured`, packages are only unpacked: no program of theirs is run, nor ever can be.
+    """
     need("mmdebstrap", "chroot")
-    said = (contents.SUITE, architecture, wanted, contents.NOT_UNPACKED, contents.NO_FIRST_STAGE)
+    hook = contents.NO_FIRST_STAGE if configured else ""
+    said = (contents.SUITE, architecture, wanted, contents.NOT_UNPACKED, hook)
     key = hashlib.sha256(repr(said).encode()).hexdigest()[:12]
     tree = work / f"{name}-{architecture}-{key}"
     if tree.exists():
@@ -42,11 +48,11 @@ def packages(work: Path, name: str, wanted: Sequence[str], architecture: str, ep
     run(
         [
             "mmdebstrap",
-            "--variant=essential",
+            f"--variant={'essential' if configured else 'extract'}",
             "--mode=root",
             f"--architectures={architecture}",
             f"--include={','.join(wanted)}",
-            f"--essential-hook={contents.NO_FIRST_STAGE}",
+            *((f"--essential-hook={hook}",) if hook else ()),
             *options,
             contents.SUITE,
             str(making),
@@ -57,8 +63,10 @@ def packages(work: Path, name: str, wanted: Sequence[str], architecture: str, ep
     return tree
 
 
-def of_cell(source: Path, target: Path, architecture: str) -> None:
-    """A cell's tree at `target`: a copy of the packages' tree, with the agent and our files, without the rest."""
+def of_cell(source: Path, tools: Path, target: Path, architecture: str) -> None:
+    """A cell's tree at `target`, which lies inside the tree of tools: a copy of the packages' tree, with the agent and
+    our files, without the rest. Raises Fault.
+    """
     shutil.rmtree(target, ignore_errors=True)
     run(["cp", "-a", "--reflink=auto", str(source), str(target)])
     for path in contents.REMOVED:
@@ -75,7 +83,7 @@ def of_cell(source: Path, target: Path, architecture: str) -> None:
         link.symlink_to("/dev/null")
     run(["systemctl", "enable", *contents.ENABLED], root=target)
     loaded(target, modules(target, AGENT))
-    compile_python(target)
+    compile_python(target, tools)
 
 
 def install_agent(target: Path, architecture: str) -> None:
@@ -121,14 +129,18 @@ def modules(tree: Path, folder: str) -> tuple[str, ...]:
     return tuple(sorted(f"/{path.relative_to(tree)}" for path in (tree / folder).rglob("*.so")))
 
 
-def compile_python(target: Path) -> None:
-    """Compile what Python is in the tree anew: checked by hash of nothing, since /usr cannot change."""
-    folders = [f"/{AGENT}", f"/usr/lib/python{PYTHON}"]
+def compile_python(target: Path, tools: Path) -> None:
+    """Compile what Python is in the tree anew: checked by hash of nothing, since /usr cannot change.
+
+    By the tools' Python, which is of the same version: the tree's own may be of another architecture.
+    """
     for cache in [*target.glob("usr/lib/python3*/**/__pycache__"), *(target / AGENT).rglob("__pycache__")]:
         shutil.rmtree(cache, ignore_errors=True)
+    inside = f"/{target.relative_to(tools)}"
+    folders = [f"{inside}/{AGENT}", f"{inside}/usr/lib/python{PYTHON}"]
     # One process with a steady hash seed: what marshal writes depends on the order of the work.
-    argv = ["python3", "-m", "compileall", "-q", "-j", "1", "--invalidation-mode", "unchecked-hash", *folders]
-    run(argv, root=target, environment={"PYTHONHASHSEED": "0"})
+    argv = [f"python{PYTHON}", "-m", "compileall", "-q", "-j", "1", "--invalidation-mode", "unchecked-hash"]
+    run([*argv, "-s", inside, "-p", "/", *folders], root=tools, environment={"PYTHONHASHSEED": "0"})
 
 
 def clamp(tree: Path, epoch: int) -> None:
