@@ -39,6 +39,7 @@ from controller.central.worker_service import WorkerService
 from controller.choice import demand
 from controller.clouds.ec2 import ec2_cloud
 from controller.clouds.ec2.ec2_settings import Ec2Settings
+from controller.clouds.ec2.machine_images import stock_images
 from controller.clouds.local import addresses
 from controller.clouds.local import cloud as local_cloud
 from controller.clouds.local.local_settings import LocalSettings
@@ -240,7 +241,7 @@ async def _open_registries(settings: Settings, rooms: AsyncExitStack, cloud: Clo
 
 async def _open_cloud(settings: Settings, rooms: AsyncExitStack) -> Cloud:
     if settings.cloud.kind is CloudKind.EC2:
-        _check_stock(settings)
+        check_ec2(settings)
         return await rooms.enter_async_context(ec2_cloud.running(Ec2Settings.of(settings.cloud.ec2, settings.cluster)))
     # Instances run the agent of this very installation.
     local = LocalSettings.of(
@@ -257,13 +258,17 @@ async def _open_cloud(settings: Settings, rooms: AsyncExitStack) -> Cloud:
     return await rooms.enter_async_context(local_cloud.running(local))
 
 
-def _check_stock(settings: Settings) -> None:
-    """A stock image has no agent: it must be able to fetch one from us."""
-    ec2 = settings.cloud.ec2
+def check_ec2(settings: Settings) -> None:
+    """What of the settings would keep every instance from joining. Raises Fault INVALID."""
+    ec2, link = settings.cloud.ec2, settings.link
     for architecture, image in (("amd64", ec2.image_amd64), ("arm64", ec2.image_arm64)):
-        if image.startswith("stock:") and architecture not in settings.link.agents:
+        setting = f"cloud.ec2.image_{architecture}"
+        if stock_images.of(setting, image) is not None and architecture not in link.agents:
             mend = f"pack one with `make bundle` and name it with link.agent_{architecture}"
-            raise Fault(Kind.INVALID, f"cloud.ec2.image_{architecture} {image}", "there is no agent for it", mend)
+            raise Fault(Kind.INVALID, f"{setting} {image}", "there is no agent for it", mend)
+    if not link.addresses and link.host in {"0.0.0.0", "::"}:  # noqa: S104 # compared, not bound
+        cause = "it is empty: cells would not know whom to dial"
+        raise Fault(Kind.INVALID, "link.addresses", cause, 'name the controller\'s address, as ["10.0.0.10:7443"]')
 
 
 async def _open_services(

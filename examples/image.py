@@ -63,12 +63,13 @@ def push(
     tag: str,
     busybox: Path = Path("/bin/busybox"),
     command: tuple[str, ...] = ("/bin/start",),
+    architecture: str = "amd64",
 ) -> None:
     """Build the image and push it to `registry`, an address like "http://10.0.0.1:5000"."""
     plain = layer(busybox)
     packed = gzip.compress(plain, mtime=0)
     config = {
-        "architecture": "amd64",
+        "architecture": architecture,
         "os": "linux",
         "config": {"Cmd": list(command), "Env": ["PATH=/bin"]},
         "rootfs": {"type": "layers", "diff_ids": [_digest(plain)]},

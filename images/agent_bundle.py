@@ -12,7 +12,7 @@ import shutil
 import tarfile
 from pathlib import Path
 
-from images import tree
+from images import libraries, tree
 from images.commands import run
 
 PREFIX = "opt/chinampa"
@@ -48,7 +48,7 @@ def pack(cell: Path, tools: Path, out: Path, epoch: int) -> str:
     run(["cp", "-a", str(cell / tree.AGENT), str(folder / "agent")])
     for name in _NOT_NEEDED:
         shutil.rmtree(folder / "lib" / python / name, ignore_errors=True)
-    loader = _libraries(cell, folder, python)
+    loader = _libraries(cell, tools, folder, python)
     for source in PROGRAMS:
         target = folder / "libexec" / Path(source).name
         shutil.copyfile(cell / source, target)
@@ -73,11 +73,11 @@ def _script(path: Path, text: str = "") -> None:
     path.chmod(0o755)
 
 
-def _libraries(cell: Path, folder: Path, python: str) -> str:
+def _libraries(cell: Path, tools: Path, folder: Path, python: str) -> str:
     """Copy every library that a program or a module of the bundle loads; the loader's name."""
     standard = f"usr/lib/{python}"
     programs = [f"/usr/bin/{python}", *(f"/{each}" for each in PROGRAMS)]
-    found = tree.loaded(cell, [*programs, *tree.modules(cell, standard), *tree.modules(cell, tree.AGENT)])
+    found = libraries.loaded(tools, cell, [*programs, *tree.modules(cell, standard), *tree.modules(cell, tree.AGENT)])
     for path in found:
         shutil.copyfile((cell / path.lstrip("/")).resolve(), folder / "lib" / Path(path).name)
         (folder / "lib" / Path(path).name).chmod(0o755)

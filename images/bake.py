@@ -30,13 +30,14 @@ class Bake(msgspec.Struct, frozen=True, kw_only=True):
 
 class Trees(msgspec.Struct, frozen=True, kw_only=True):
     """What a bake begins with: the tools, what boots a disk, the packages as they were unpacked, and the cell with the
-    agent inside.
+    agent inside. What is younger than `begun` was not in a package.
     """
 
     tools: Path
     booting: Path
     source: Path
     cell: Path
+    begun: float
     packages: tuple[papers.Package, ...]
 
 
@@ -46,23 +47,25 @@ def _prepared(folder: Path, architecture: str, say: Callable[[str], None]) -> Tr
     if architecture not in contents.KERNELS:
         raise Fault(Kind.INVALID, f"architecture {architecture}", "amd64 and arm64 are known")
     own = _own_architecture()
-    if architecture != own and not foreign.runs(architecture):
-        cause = f"this machine is {own}, and its kernel cannot run the packages' own scripts"
-        mend = f"install qemu-user-static and binfmt-support, or bake it on a machine that is {architecture}"
-        raise Fault(Kind.UNSUPPORTED, f"an image for {architecture}", cause, mend)
+    if own not in contents.KERNELS:
+        raise Fault(Kind.UNSUPPORTED, "bake", f"this machine is {own}", "bake it on one that is amd64 or arm64")
     say("packages of the disk's tools")
     tools = tree.packages(folder, "tools", contents.TOOLS, own, 0)
     booting = tree.packages(folder, "booting", contents.BOOTING[architecture], architecture, 0, configured=False)
     say("packages of the cell")
-    source = tree.packages(folder, "cell", (*contents.PACKAGES, contents.KERNELS[architecture]), architecture, 0)
+    native = source = tree.packages(folder, "cell", (*contents.PACKAGES, contents.KERNELS[own]), own, 0)
+    if architecture != own:
+        wanted = foreign.packages(native, own, architecture)
+        source = tree.packages(folder, "unpacked", wanted, architecture, 0, configured=False)
     debian = papers.debian(source)
     work = tools / "work"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
     say("agent and settings")
-    tree.of_cell(source, tools, work / "cell", architecture)
+    tree.of_cell(source, tools, work / "cell", architecture, native if source is not native else None)
     packages = (*debian, *_python(work / "cell"))
-    return Trees(tools=tools, booting=booting, source=source, cell=work / "cell", packages=packages)
+    begun = min(tree.begun(native), tree.begun(source))
+    return Trees(tools=tools, booting=booting, source=source, cell=work / "cell", begun=begun, packages=packages)
 
 
 def bundle_agent(out: Path, work: Path, architecture: str, say: Callable[[str], None]) -> str:
@@ -97,8 +100,8 @@ def _baked(asked: Bake, say: Callable[[str], None]) -> papers.BakeManifest:
     _compare(asked, packages)
     say("container images") if asked.preload else None
     preload.into(cell / "var/lib/chinampa/images", asked.preload, asked.mirrors, asked.architecture)
-    tree.clamp(cell, epoch)
-    kernel, modules = tree.kernel(trees.source)
+    tree.clamp(cell, min(trees.begun, epoch), epoch)
+    kernel, modules = tree.kernel(trees.source), tree.modules_of(cell)
     say("disk")
     first = initrd.first_stage(trees.booting / "usr/bin/busybox", modules, epoch)
     parts = disk.Parts(

@@ -31,10 +31,12 @@ TOOLS = (
     "erofs-utils",
     "fdisk",
     "grub-common",
+    "kmod",
     "libarchive13t64",
     "mtools",
     "patchelf",
     "python3",  # compiles the cell's
+    "systemd",  # enables the cell's units
 )
 # Of the disk's architecture, and taken as files: nothing of it is run here. busybox is the first stage's shell.
 BOOTING = {
@@ -56,11 +58,22 @@ NO_FIRST_STAGE = (
     'chroot "$1" dpkg-divert --quiet --local --rename --add /usr/sbin/update-initramfs'
     ' && ln -s ../bin/true "$1/usr/sbin/update-initramfs"'
 )
+# Packages that are only unpacked leave no records of dpkg's: what it would say of them, and the hash of the list of
+# their files' hashes, in a file of our own.
+RECORDS = "var/lib/dpkg/unpacked"
+RECORD = (
+    'for deb in "$1"/var/cache/apt/archives/*.deb; do'
+    " dpkg-deb -W --showformat='${Package}\\t${Version}\\t${Architecture}\\t${source:Package}\\t' \"$deb\";"
+    ' dpkg-deb --ctrl-tarfile "$deb" | tar -xO ./md5sums 2>/dev/null | sha256sum | cut -c1-64;'
+    f' done >"$1/{RECORDS}"'
+)
 REMOVED = (
     "boot",
     "etc/apt",
+    "etc/init.d",  # units do what they did
     "etc/initramfs-tools",
     "etc/kernel",
+    *(f"etc/rc{level}.d" for level in "0123456S"),
     "initrd.img",
     "initrd.img.old",
     "vmlinuz",

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from images.commands import run
+from images.contents import RECORDS
 from images.disk import identifier
 
 _FIELDS = "${Package}\\t${Version}\\t${Architecture}\\t${source:Package}\\n"
@@ -45,20 +46,29 @@ class BakeManifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def debian(tree: Path) -> tuple[Package, ...]:
-    """The packages of a tree, by dpkg's own records, sorted."""
-    found: list[Package] = []
+    """The packages of a tree, by dpkg's own records or by ours of what was only unpacked, sorted."""
+    lines = _unpacked(tree) or _installed(tree)
+    made = (
+        Package(kind="deb", name=name, version=version, architecture=architecture, source=source, sha256=tuple(digest))
+        for name, version, architecture, source, *digest in (line.split("\t") for line in lines)
+    )
+    return tuple(sorted(made, key=lambda package: package.name))
+
+
+def _unpacked(tree: Path) -> list[str]:
+    file = tree / RECORDS
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def _installed(tree: Path) -> list[str]:
+    found: list[str] = []
     info = tree / "var/lib/dpkg/info"
     for line in run(["dpkg-query", "-W", f"-f={_FIELDS}"], root=tree).decode().splitlines():
-        name, version, architecture, source = line.split("\t")
-        sums = next(
-            (path for path in (info / f"{name}.md5sums", info / f"{name}:{architecture}.md5sums") if path.exists()),
-            None,
-        )
-        digest = (hashlib.sha256(sums.read_bytes()).hexdigest(),) if sums else ()
-        found.append(
-            Package(kind="deb", name=name, version=version, architecture=architecture, source=source, sha256=digest)
-        )
-    return tuple(sorted(found, key=lambda package: package.name))
+        name, _, architecture, _ = line.split("\t")
+        files = (info / f"{name}.md5sums", info / f"{name}:{architecture}.md5sums")
+        sums = next((path for path in files if path.exists()), None)
+        found.append(line + (f"\t{hashlib.sha256(sums.read_bytes()).hexdigest()}" if sums else ""))
+    return found
 
 
 def python(requirements: str, installed: Iterable[str]) -> tuple[Package, ...]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from cellwire.faults import Fault, Kind
 from hostkit import mountinfo
-from images import contents
+from images import contents, foreign, libraries
 from images.commands import need, run
 
 HERE = Path(__file__).resolve().parents[1]
@@ -24,6 +23,8 @@ OURS = ("cellagent", "hostkit", "proto/cellwire")
 _KEPT = frozenset({".py", ".json", ".profile", ".typed"})
 # As the wheels of the pinned requirements are named for the suite's Python.
 PYTHON = "3.13"
+# What mmdebstrap writes before it unpacks the first package.
+_FIRST_WRITTEN, _WRITING_SECONDS = "etc/apt/sources.list", 60
 _LIBC = ("manylinux_2_34", "manylinux_2_28", "manylinux_2_17", "manylinux2014")
 _PLATFORMS = {"amd64": "x86_64", "arm64": "aarch64"}
 
@@ -33,10 +34,10 @@ def packages(
 ) -> Path:
     """A tree with these packages, made by mmdebstrap where it is not there yet. Raises Fault.
 
-    Where it is not `configured`, packages are only unpacked: no program of theirs is run, nor ever can be.
+    Where it is not `configured`, packages are only unpacked: no program of theirs is run.
     """
     need("mmdebstrap", "chroot")
-    hook = contents.NO_FIRST_STAGE if configured else ""
+    hook = contents.NO_FIRST_STAGE if configured else contents.RECORD
     said = (contents.SUITE, architecture, wanted, contents.NOT_UNPACKED, hook)
     key = hashlib.sha256(repr(said).encode()).hexdigest()[:12]
     tree = work / f"{name}-{architecture}-{key}"
@@ -52,7 +53,7 @@ def packages(
             "--mode=root",
             f"--architectures={architecture}",
             f"--include={','.join(wanted)}",
-            *((f"--essential-hook={hook}",) if hook else ()),
+            f"--{'essential' if configured else 'extract'}-hook={hook}",
             *options,
             contents.SUITE,
             str(making),
@@ -63,12 +64,16 @@ def packages(
     return tree
 
 
-def of_cell(source: Path, tools: Path, target: Path, architecture: str) -> None:
+def of_cell(source: Path, tools: Path, target: Path, architecture: str, native: Path | None = None) -> None:
     """A cell's tree at `target`, which lies inside the tree of tools: a copy of the packages' tree, with the agent and
-    our files, without the rest. Raises Fault.
+    our files, without the rest. Where the source is only unpacked, `native` is one that is configured. Raises Fault.
     """
     shutil.rmtree(target, ignore_errors=True)
     run(["cp", "-a", "--reflink=auto", str(source), str(target)])
+    if native is not None:
+        foreign.configure(target, native)
+    inside = f"/{target.relative_to(tools)}"
+    run(["depmod", "--basedir", f"{inside}/usr", modules_of(target).name], root=tools)
     for path in contents.REMOVED:
         _remove(target / path)
     install_agent(target, architecture)
@@ -81,8 +86,8 @@ def of_cell(source: Path, tools: Path, target: Path, architecture: str) -> None:
         link = target / "etc/systemd/system" / unit
         _remove(link)
         link.symlink_to("/dev/null")
-    run(["systemctl", "enable", *contents.ENABLED], root=target)
-    loaded(target, modules(target, AGENT))
+    run(["systemctl", f"--root={inside}", "enable", *contents.ENABLED], root=tools)
+    libraries.loaded(tools, target, modules(target, AGENT))
     compile_python(target, tools)
 
 
@@ -108,20 +113,8 @@ def install_agent(target: Path, architecture: str) -> None:
                 inside.chmod(0o644)
     for leftover in (*folder.rglob("tests"), *folder.glob("bin")):
         shutil.rmtree(leftover)
-
-
-def loaded(tree: Path, paths: Sequence[str]) -> tuple[str, ...]:
-    """Every library that these programs and modules of a tree load. Raises Fault BROKEN for one that it lacks.
-
-    Some modules only warn and go on more slowly without theirs, which nobody would see.
-    """
-    found: dict[str, None] = {}
-    for block in re.split(r"^(?=/\S+:$)", run(["ldd", *paths], root=tree).decode(), flags=re.MULTILINE):
-        if missing := re.search(r"^\s*(\S+) => not found", block, re.MULTILINE):
-            name = block.partition(":")[0]
-            raise Fault(Kind.BROKEN, name, f"the tree has no {missing[1]}", "add the package that has it")
-        found |= dict.fromkeys(re.findall(r"^\s*(?:\S+ => )?(/\S+) \(0x", block, re.MULTILINE))
-    return tuple(sorted(found))
+    for record in folder.glob("*.dist-info/RECORD"):
+        record.unlink()  # it has hashes of programs that name this very checkout
 
 
 def modules(tree: Path, folder: str) -> tuple[str, ...]:
@@ -143,21 +136,35 @@ def compile_python(target: Path, tools: Path) -> None:
     run([*argv, "-s", inside, "-p", "/", *folders], root=tools, environment={"PYTHONHASHSEED": "0"})
 
 
-def clamp(tree: Path, epoch: int) -> None:
-    """No file is younger than the commit that is baked."""
+def begun(tree: Path) -> float:
+    """When a tree of packages was begun: what is younger was made by scripts, what packages have is older."""
+    return (tree / _FIRST_WRITTEN).stat().st_mtime - _WRITING_SECONDS
+
+
+def clamp(tree: Path, since: float, epoch: int) -> None:
+    """Date all that is younger than `since` at the commit that is baked: when a tree was made shows nowhere."""
     for folder, names, files in os.walk(tree):
         for name in (*names, *files, "."):
             path = Path(folder, name)
-            if path.lstat().st_mtime > epoch:
+            if path.lstat().st_mtime > since:
                 os.utime(path, (epoch, epoch), follow_symlinks=False)
 
 
-def kernel(tree: Path) -> tuple[Path, Path]:
-    """The kernel and the folder of its modules. Raises Fault BROKEN unless there is exactly one."""
-    found = sorted((tree / "boot").glob("vmlinuz-*"))
+def kernel(tree: Path) -> Path:
+    """The kernel. Raises Fault BROKEN unless there is exactly one."""
+    return _only(tree / "boot", "vmlinuz-*")
+
+
+def modules_of(tree: Path) -> Path:
+    """The folder of the kernel's modules. Raises Fault BROKEN unless there is exactly one."""
+    return _only(tree / "usr/lib/modules", "*")
+
+
+def _only(folder: Path, pattern: str) -> Path:
+    found = sorted(folder.glob(pattern))
     if len(found) != 1:
-        raise Fault(Kind.BROKEN, f"tree {tree}", f"it has {len(found)} kernels, one is needed")
-    return found[0], tree / "usr/lib/modules" / found[0].name.removeprefix("vmlinuz-")
+        raise Fault(Kind.BROKEN, f"tree {folder}", f"it has {len(found)} of {pattern}, one is needed")
+    return found[0]
 
 
 def clear(folder: Path) -> None:

@@ -56,9 +56,9 @@ async def on_host(world: ControllerOnEc2, script: str) -> str:
     return await inside(world, *HOST, "sh", "-c", script)
 
 
-async def booted(world: ControllerOnEc2, seconds: int = 900) -> str:
+async def booted(world: ControllerOnEc2, seconds: int = 900, pod: str = INSPECTOR) -> str:
     """Declare the pod; its instance, once it runs."""
-    await world.controller.kubectl("apply", "-f", "-", stdin=INSPECTOR)
+    await world.controller.kubectl("apply", "-f", "-", stdin=pod)
     try:
         await world.controller.kubectl(
             "wait", "--for=condition=Ready", "pod/web", f"--timeout={seconds}s", seconds=seconds + 10

@@ -11,7 +11,7 @@
   unless it says otherwise; spot's price beside `MaxPrice`; lists that fail while a zone is out. (moto has none of it.)
 - Launch templates in RunInstances, secondary addresses, tags of interfaces, `MaxCount` where there is less. (moto
   ignores most of it.) InsufficientFreeAddressesInSubnet where a subnet is full. (moto breaks.)
-- GetProducts of the price list service. (moto has none.)
+- GetProducts of the price list service. (moto has none.) Names of images that are given once. (moto gives them twice.)
 - EKS' access entries, add-ons and groups of clusters (see ec2_eks). (moto has none.)
 - Dry runs of all actions, and limits of vCPUs, those of a new account at first. (moto has few and none.)
 - What a test has go wrong (`rules`, see ec2_rules), and a log of every call (`calls`, `watch`).
@@ -159,10 +159,13 @@ class Ec2Front:
             return await self._heard(request, body, call)
         except Ec2Error as refused:
             call.outcome = refused.code
+            if call.service == "ebs":
+                said = json.dumps({"Message": refused.message}).encode()
+                return _Ec2Answer(refused.status, said, (), "application/json", refused.code)
             return _Ec2Answer(refused.status, ec2_wire.error(refused.code, refused.message).encode())
 
     async def _heard(self, request: web.Request, body: bytes, call: ObservedCall) -> _Ec2Answer:
-        if refused := self.rules.failure(call.action):
+        if refused := self.rules.failure(call.action) or ec2_snapshots.name_in_use(call.action, call.parameters):
             raise refused
         if call.service == "ec2" and self.buckets.take(call.action, call.parameters, self.clock()):
             raise Ec2Error("RequestLimitExceeded")

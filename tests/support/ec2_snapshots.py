@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from moto.ebs.models import ebs_backends
 
@@ -47,3 +48,13 @@ def follow(method: str, path: str, answer: bytes) -> None:
 
 def _sha256(data: bytes) -> str:
     return base64.b64encode(hashlib.sha256(data).digest()).decode()
+
+
+def name_in_use(action: str, parameters: Mapping[str, Any]) -> Ec2Error | None:
+    """Why an image cannot be registered under a name that another of the account has; None where it can."""
+    if action != "RegisterImage":
+        return None
+    name = parameters.get("Name")
+    other = next((one.id for one in backend().amis.values() if one.name == name and one.owner_id == ACCOUNT), "")
+    words = f"AMI name {name} is already in use by AMI {other}"
+    return Ec2Error("InvalidAMIName.Duplicate", words) if other else None

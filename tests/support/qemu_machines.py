@@ -24,12 +24,13 @@ from hostkit import programs
 SERVICE = "169.254.169.254"
 _DATED = re.compile(r"^/20\d\d-\d\d-\d\d/")
 FIRMWARE = Path("/usr/share/ovmf/OVMF.fd")
+FIRMWARE_ARM64 = Path("/usr/share/qemu-efi-aarch64/QEMU_EFI.fd")
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """What is booted and how: `uefi` by the firmware instead of the BIOS; `kernel` and `first_stage` where the disk has
-    no boot loader.
+    """What is booted and how: `uefi` by the firmware instead of the BIOS, as machines of arm64 always are; `kernel` and
+    `first_stage` where the disk has no boot loader.
     """
 
     disk: Path
@@ -39,6 +40,17 @@ class Hardware:
     uefi: bool = False
     kernel: Path | None = None
     first_stage: Path | None = None
+    architecture: str = "amd64"
+
+    @property
+    def machine(self) -> tuple[str, ...]:
+        """The emulator's program and what kind of machine it is, with the serial line "console"."""
+        if self.architecture == "arm64":
+            # As on EC2, where the serial line is no part of the board.
+            kind = ("-cpu", "cortex-a72", "-machine", "virt", "-device", "pci-serial,chardev=console")
+            return "qemu-system-aarch64", *kind, "-bios", str(FIRMWARE_ARM64)
+        firmware = ("-bios", str(FIRMWARE)) if self.uefi else ()
+        return "qemu-system-x86_64", "-cpu", "max", "-machine", "q35", "-serial", "chardev:console", *firmware
 
 
 @dataclass
@@ -113,7 +125,7 @@ class QemuMachines:
 
     async def boot(self, record: Record, running: Callable[[Record], Record]) -> Record:
         """Switch a machine on."""
-        content = identity_documents.document(self._settings, record, "amd64")
+        content = identity_documents.document(self._settings, record, self._hardware.architecture)
         self._facts[record.address] = metadata.facts(
             self._settings,
             record,
@@ -166,10 +178,9 @@ class QemuMachines:
         hardware = self._hardware
         uuid = f"ec2{record.id.removeprefix('i-')[:5]:0<5}-0000-4000-8000-{record.mac.replace(':', '')}"
         return [
-            "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-machine", "q35",
-            "-smp", str(hardware.cpus), "-m", str(hardware.memory_mib), "-nodefaults", "-display", "none",
-            "-no-reboot", "-serial", f"file:{self.folder / f'{record.id}.console'}",
-            *(("-bios", str(FIRMWARE)) if hardware.uefi else ()),
+            *hardware.machine, "-accel", "tcg,thread=multi", "-smp", str(hardware.cpus),
+            "-m", str(hardware.memory_mib), "-nodefaults", "-display", "none", "-no-reboot",
+            "-chardev", f"file,id=console,path={self.folder / f'{record.id}.console'}",
             *_kernel(hardware),
             # By these cloud-init knows an instance of EC2.
             "-smbios", f"type=1,manufacturer=Amazon EC2,product={record.type},serial={uuid},uuid={uuid}",

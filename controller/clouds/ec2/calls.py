@@ -8,12 +8,13 @@ imported when the door is opened: it weighs 30 MB and half a second.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -37,6 +38,10 @@ _REPEATABLE = frozenset(
 )
 _CONNECTIONS = 32
 _MOST_SAID = 300
+_MACHINE = "mend the AWS configuration of this machine (~/.aws, the environment)"
+_REGION = 'name one of AWS, as "eu-central-1" (cloud.ec2.region)'
+_LOG_IN = 'log in again ("aws sso login"), or use credentials that last'
+_ROLE = "give the controller's machine a role, or name a profile with cloud.ec2.key_profile"
 OWN_LIMIT = "OwnLimit"
 
 
@@ -178,11 +183,6 @@ class Calls:
                 # A code that nobody knows, of a server that does not know either.
                 raise errors.unanswered(name, action, fault.cause) from error
             raise fault from error
-        except (sdk.NoCredentialsError, sdk.PartialCredentialsError, sdk.CredentialRetrievalError) as error:
-            mend = "give the controller's machine a role, or name a profile with cloud.ec2.key_profile"
-            raise Fault(Kind.DENIED, f"{service} {action}", str(error), mend, reason="NoCredentials") from error
-        except sdk.ParamValidationError as error:
-            raise Fault(Kind.INVALID, f"{service} {action}", str(error), reason="ParamValidation") from error
         except TimeoutError as error:
             raise errors.unanswered(service, action, f"no answer within {limit:g} s") from error
         except ResponseParserError as error:
@@ -190,21 +190,78 @@ class Calls:
             # out, only AWS knows.
             said = " ".join(str(error).split())[:_MOST_SAID]
             raise errors.unanswered(service, action, f"the answer is none of AWS's: {said}") from error
-        except (sdk.BotoCoreError, OSError) as error:
+        except sdk.BotoCoreError as error:
+            raise await self._unsent(error, service, action) from error
+        except OSError as error:
             raise errors.unanswered(service, action, str(error) or type(error).__name__) from error
+
+    async def _unsent(self, error: Exception, service: str, action: str) -> Fault:
+        """What an error of the SDK's own amounts to: no answer came, or nothing was asked."""
+        import botocore.exceptions as sdk  # noqa: PLC0415 # see the module
+
+        thing, said = f"{service} {action}", str(error) or type(error).__name__
+        match error:
+            case sdk.NoCredentialsError() | sdk.PartialCredentialsError() | sdk.CredentialRetrievalError():
+                return Fault(Kind.DENIED, thing, said, _ROLE, reason="NoCredentials")
+            case sdk.SSOError() | sdk.TokenRetrievalError():
+                return Fault(Kind.DENIED, thing, said, _LOG_IN, reason="NoCredentials")
+            case sdk.ParamValidationError():
+                return Fault(Kind.INVALID, thing, said, reason="ParamValidation")
+            case sdk.EndpointConnectionError() if not self._settings.endpoint_url:
+                region = _region(service, self._settings)
+                # One that is newer than the SDK is there, and answers.
+                if region not in await asyncio.to_thread(known_regions):
+                    return Fault(Kind.INVALID, f"region {region!r}", said, _REGION)
+            case _:
+                pass
+        return errors.unanswered(service, action, said)
 
     async def _client(self, service: str) -> Any:
         async with self._opening:
             if service not in self._clients:
-                self._clients[service] = await self._stack.enter_async_context(
-                    self._session.create_client(
-                        service.partition("@")[0],
-                        region_name=_region(service, self._settings),
-                        endpoint_url=self._settings.endpoint_url or None,
-                        config=_config(self._settings),
-                    )
+                region = _region(service, self._settings)
+                made = self._session.create_client(
+                    service.partition("@")[0],
+                    region_name=region,
+                    endpoint_url=self._settings.endpoint_url or None,
+                    config=_config(self._settings),
                 )
+                with _said(service, region, self._settings.endpoint_url):
+                    self._clients[service] = await self._stack.enter_async_context(made)
             return self._clients[service]
+
+
+@cache
+def known_regions() -> frozenset[str]:
+    """All regions that have ECR, which is all, of every partition, as the SDK knows them. Blocks for tenths of a
+    second, once.
+    """
+    import botocore.session  # noqa: PLC0415 # see the module
+
+    sdk = botocore.session.Session()
+    return frozenset(
+        region
+        for partition in sdk.get_available_partitions()
+        for region in sdk.get_available_regions("ecr", partition_name=partition)
+    )
+
+
+@contextmanager
+def _said(service: str, region: str, endpoint: str) -> Generator[None]:
+    """What keeps the SDK from asking a service at all, as faults."""
+    import botocore.exceptions as sdk  # noqa: PLC0415 # see the module
+
+    try:
+        yield
+    except sdk.InvalidRegionError as error:
+        raise Fault(Kind.INVALID, f"region {region!r}", str(error), _REGION) from error
+    except (sdk.PartialCredentialsError, sdk.CredentialRetrievalError) as error:
+        raise Fault(Kind.DENIED, f"{service} credentials", str(error), _ROLE, reason="NoCredentials") from error
+    except sdk.BotoCoreError as error:
+        raise Fault(Kind.INVALID, service, str(error), _MACHINE) from error
+    except ValueError as error:
+        mend = "leave cloud.ec2.endpoint_url out, or name a URL"
+        raise Fault(Kind.INVALID, f"endpoint {endpoint!r} of {service}", str(error), mend) from error
 
 
 def _long_poll(params: dict[str, Any]) -> float:
@@ -247,6 +304,8 @@ def sdk_session(profile: str = "") -> AioSession:
     """A session of the SDK with the credentials of a profile, or with those that are found."""
     from aiobotocore.session import AioSession  # noqa: PLC0415 # see the module
 
+    # What keeps it from credentials it warns of with a traceback, and raises as well.
+    logging.getLogger("aiobotocore").setLevel(logging.ERROR)
     session = AioSession(profile=profile or None)
     session.register_component("data_loader", _descriptions())
     return session
@@ -263,5 +322,7 @@ async def running(settings: Ec2Settings) -> AsyncGenerator[Calls]:
     except sdk.ProfileNotFound as error:
         mend = "name one of the shared AWS configuration, or none"
         raise Fault(Kind.INVALID, f"cloud.ec2.key_profile {settings.key_profile}", str(error), mend) from error
+    except sdk.BotoCoreError as error:
+        raise Fault(Kind.INVALID, "AWS configuration", str(error), _MACHINE) from error
     async with AsyncExitStack() as stack:
         yield Calls(settings, session, stack)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import functools
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -19,7 +18,7 @@ from typing import Any, cast
 import msgspec
 
 from cellwire.faults import Fault, Kind
-from controller.clouds.ec2.calls import Door
+from controller.clouds.ec2.calls import Door, known_regions
 from controller.clouds.protocol import Login
 from hostkit.tasks import KeyedLocks
 
@@ -37,19 +36,6 @@ _HOSTS = (
 class _CachedToken(msgspec.Struct, frozen=True):
     login: Login
     until: float
-
-
-@functools.cache
-def known_regions() -> frozenset[str]:
-    """All regions that have ECR, of every partition, as the SDK knows them. Blocks for tenths of a second, once."""
-    import botocore.session  # noqa: PLC0415 # it weighs much, and only pulls from ECR need it
-
-    sdk = botocore.session.Session()
-    return frozenset(
-        region
-        for partition in sdk.get_available_partitions()
-        for region in sdk.get_available_regions("ecr", partition_name=partition)
-    )
 
 
 def region_of(image: str) -> str:

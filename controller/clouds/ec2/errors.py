@@ -101,6 +101,7 @@ _MENDS = {
     "InvalidGroup.NotFound": "check cloud.ec2.security_groups and the annotation chinampa.dev/security-groups",
     "InvalidAMIID.NotFound": "name a machine image that is there (cloud.ec2.image_amd64, cloud.ec2.image_arm64)",
     "InvalidSubnetID.NotFound": "check cloud.ec2.subnets",
+    "QueueDoesNotExist": "check cloud.ec2.queue_url",
     "InvalidKeyPair.NotFound": "check cloud.ec2.key_name",
     "ReservationCapacityExceeded": "name the reservation's type and zone in the pod's annotations "
     "(instance-type, zone), or enlarge it",
@@ -145,7 +146,7 @@ def fault_of(service: str, action: str, code: str, message: str) -> Fault:
 
 def unanswered(service: str, action: str, cause: str) -> Fault:
     """No answer came; whether the call was carried out is not known."""
-    mend = "it is asked again; check the network and the endpoint"
+    mend = "it is asked again; check the network, the region and the endpoint"
     return Fault(Kind.UNAVAILABLE, f"{service} {action}", cause, mend, reason="NoAnswer")
 
 

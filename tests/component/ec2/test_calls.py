@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -121,3 +122,65 @@ async def test_a_long_poll_is_given_its_time_however_short_a_call_may_be() -> No
         async with calls.running(settings(front, call_seconds=1.0, patience_seconds=1.5)) as door:
             answer = await door.call("sqs", "ReceiveMessage", QueueUrl=url, WaitTimeSeconds=2)
         assert not answer.get("Messages")
+
+
+KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+LOGIN = """[profile sso]
+sso_session = s
+sso_account_id = 1
+sso_role_name = r
+[sso-session s]
+sso_region = us-east-1
+sso_start_url = https://login.example/start
+"""
+
+
+@pytest.mark.parametrize(
+    ("environment", "configuration", "chosen_settings", "words"),
+    [
+        (KEYS, "", {"region": "not a region"}, ("not a region", "name one of AWS")),
+        (KEYS, "", {"region": "eu-wrong-9"}, ("'eu-wrong-9'", "name one of AWS")),
+        (KEYS, "", {"endpoint_url": "nonsense"}, ("nonsense", "leave cloud.ec2.endpoint_url out")),
+        ({"AWS_ACCESS_KEY_ID": "a"}, "", {}, ("AWS_SECRET_ACCESS_KEY", "give the controller's machine a role")),
+        ({}, "", {}, ("Unable to locate credentials", "give the controller's machine a role")),
+        (KEYS, "[default", {}, ("Unable to parse config file", "mend the AWS configuration")),
+        ({}, LOGIN, {"key_profile": "sso"}, ("Token for s does not exist", "aws sso login")),
+        ({}, "", {"key_profile": "nobody"}, ("nobody", "name one of the shared AWS configuration")),
+        (
+            {},
+            "[profile x]\nrole_arn = arn:aws:iam::1:role/r\nsource_profile = y\n",
+            {"key_profile": "x"},
+            ('source_profile "y"', "mend the AWS configuration"),
+        ),
+        (
+            {},
+            "[profile x]\ncredential_process = /bin/false\n",
+            {"key_profile": "x"},
+            ("custom-process", "give the controller's machine a role"),
+        ),
+    ],
+    ids=["region", "no such region", "endpoint", "half", "none", "torn", "logged out", "profile", "source", "process"],
+)
+async def test_what_keeps_the_sdk_from_asking_is_said_at_once_in_a_sentence(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    environment: dict[str, str],
+    configuration: str,
+    chosen_settings: dict[str, str],
+    words: tuple[str, str],
+) -> None:
+    (tmp_path / "config").write_text(configuration)
+    nowhere = {"AWS_SHARED_CREDENTIALS_FILE": "/nonexistent", "AWS_EC2_METADATA_DISABLED": "true"}
+    for name in (*KEYS, "AWS_PROFILE", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {**nowhere, "AWS_CONFIG_FILE": str(tmp_path / "config"), **environment}.items():
+        monkeypatch.setenv(name, value)
+    chosen = msgspec.structs.replace(Ec2Settings(region="us-east-1"), **chosen_settings)
+    with pytest.raises(Fault) as failed:
+        async with calls.running(chosen) as door:
+            await door.call("ec2", "DescribeVpcs")
+    assert failed.value.kind in {Kind.INVALID, Kind.DENIED}
+    for each in words:
+        assert each in str(failed.value)
+    assert "Traceback" not in caplog.text

@@ -110,6 +110,47 @@ async def test_a_disk_that_is_published_is_neither_uploaded_nor_registered_again
         assert len(await own_images.published(calls)) == 1
 
 
+async def test_who_may_not_upload_is_told_the_right_that_is_missing(tmp_path: Path) -> None:
+    with credentials():
+        async with running_front() as front, door.running(Ec2Settings(region=REGION, endpoint_url=front.url)) as calls:
+            front.rules.fail("POST /snapshots", "AccessDeniedException")
+            with pytest.raises(Fault, match="allow ebs:StartSnapshot"):
+                await publish(calls, Publication(disk=a_disk(tmp_path), home=REGION), Told())
+
+
+async def test_two_who_publish_a_disk_at_once_get_the_same_image(tmp_path: Path) -> None:
+    disk = a_disk(tmp_path)
+    async with account() as calls:
+        asked = Publication(disk=disk, home=REGION)
+        first, second = await asyncio.gather(publish(calls, asked, Told()), publish(calls, asked, Told()))
+        assert first == second
+        assert len(await own_images.published(calls)) == 1
+
+
+@pytest.mark.parametrize(
+    ("manifest", "words"),
+    [
+        (None, "No such file or directory; bake the disk with `make image`"),
+        ("{", "truncated; bake the disk with `make image`"),
+        ('{"commit": "0", "agent": "0", "disk_sha256": "0"}', "architecture"),
+        ('{"commit": "0", "agent": "0", "disk_sha256": "0", "architecture": "s390x"}', "s390x; bake one for amd64 or"),
+    ],
+    ids=["none", "torn", "without an architecture", "of another architecture"],
+)
+async def test_a_manifest_that_is_none_is_refused_before_anything_is_uploaded(
+    tmp_path: Path, manifest: str | None, words: str
+) -> None:
+    disk = a_disk(tmp_path)
+    beside = disk.with_suffix(".manifest.json")
+    beside.unlink()
+    if manifest is not None:
+        beside.write_text(manifest)
+    async with account() as calls:
+        with pytest.raises(Fault, match=words):
+            await publish(calls, Publication(disk=disk, home=REGION), Told())
+        assert not calls.counts
+
+
 async def test_an_upload_that_was_cut_off_goes_on_with_the_blocks_that_are_missing(tmp_path: Path) -> None:
     disk = a_disk(tmp_path, tuple(range(9)))
     journal = blocks.Journal(disk.with_name("cell.raw.upload"))

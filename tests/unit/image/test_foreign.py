@@ -1,27 +1,49 @@
-"""Whether this machine can run the programs of another architecture."""
+"""A tree of another architecture is unpacked, and gets from one that is configured what no package has."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from images import foreign
 
-AS_DEBIAN = "enabled\ninterpreter /usr/libexec/qemu-binfmt/aarch64-binfmt-P\nflags: POF\noffset 0\n"
+
+def laid(root: Path, files: dict[str, str]) -> Path:
+    for path, text in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+    return root
 
 
-@pytest.mark.parametrize(
-    ("words", "runs"),
-    [
-        (AS_DEBIAN, True),
-        (AS_DEBIAN.replace("enabled", "disabled"), False),
-        (AS_DEBIAN.replace("POF", "P"), False),  # the emulator would be looked for within the tree
-    ],
-    ids=["registered", "switched off", "not held open"],
-)
-def test_an_emulator_counts_where_it_also_works_within_a_tree(tmp_path: Path, words: str, *, runs: bool) -> None:
-    (tmp_path / "qemu-aarch64").write_text(words)
-    assert foreign.runs("arm64", tmp_path) == runs
-    assert not foreign.runs("amd64", tmp_path)
-    assert not foreign.runs("s390x", tmp_path)
+def test_what_scripts_have_written_is_taken_and_what_is_of_an_architecture_is_not(tmp_path: Path) -> None:
+    native = laid(
+        tmp_path / "native",
+        {
+            "var/lib/dpkg/info/base.list": "/.\n/etc\n/etc/base.conf\n/bin/shell\n/usr\n/usr/bin\n",
+            "etc/base.conf": "as the package has it",
+            "etc/passwd": "root",
+            "etc/ssl/certs/all.crt": "certificates",
+            "etc/ld.so.cache": "amd64",
+            "usr/bin/shell": "amd64",
+            "usr/lib/modules/6-amd64/modules.dep": "amd64",
+        },
+    )
+    (native / "usr/bin/awk").symlink_to("mawk")
+    (native / "etc/base.conf").chmod(0o600)
+    (native / "etc/ssl/certs").chmod(0o711)
+    tree = laid(tmp_path / "tree", {"etc/base.conf": "of arm64's package", "usr/bin/shell": "arm64"})
+
+    assert set(foreign.written_by_scripts(native)) == {
+        *("etc/passwd", "etc/ssl", "etc/ssl/certs", "etc/ssl/certs/all.crt", "usr/bin/awk", "usr/lib"),
+        *("var", "var/lib"),
+    }
+    foreign.configure(tree, native)
+
+    assert (tree / "etc/passwd").read_text() == "root"
+    assert (tree / "etc/ssl/certs/all.crt").read_text() == "certificates"
+    assert (tree / "etc/ssl/certs").stat().st_mode & 0o777 == 0o711
+    assert (tree / "usr/bin/awk").readlink() == Path("mawk")
+    assert (tree / "usr/bin/shell").read_text() == "arm64"
+    assert (tree / "etc/base.conf").read_text() == "of arm64's package"
+    assert (tree / "etc/base.conf").stat().st_mode & 0o777 == 0o600
+    assert not (tree / "etc/ld.so.cache").exists()
+    assert not (tree / "usr/lib/modules").exists()

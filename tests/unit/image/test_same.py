@@ -30,7 +30,7 @@ def test_no_file_is_younger_than_the_commit_and_older_ones_keep_their_age(tmp_pa
     folder = a_tree(tmp_path, NAMES, EPOCH + 100)
     os.utime(folder / "c", (EPOCH - 100, EPOCH - 100))
     (folder / "link").symlink_to("nowhere")
-    tree.clamp(folder, EPOCH)
+    tree.clamp(folder, EPOCH, EPOCH)
     assert {int(path.lstat().st_mtime) for path in folder.rglob("*")} == {EPOCH, EPOCH - 100}
 
 

@@ -28,3 +28,25 @@ def test_what_an_interrupted_bake_left_mounted_is_let_go_and_not_emptied(
     assert not begun.exists()
     assert (outside / "file").read_text() == "mine"
     tree.clear(Path("work/cell.new"))
+
+
+def test_when_a_tree_was_made_does_not_show_before_the_commit_or_after_it(tmp_path: Path) -> None:
+    seen: list[dict[str, float]] = []
+    commit = 1_800_000_000
+    for made in (commit - 9_000, commit + 9_000):
+        root = tmp_path / str(made)
+        files = {
+            "etc/apt/sources.list": made,
+            "usr/bin/sh": 1_600_000_000,
+            "etc/passwd": made + 30,
+            "etc/ours": made + 90,
+        }
+        for name, when in files.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).touch()
+            os.utime(root / name, (when, when))
+        tree.clamp(root, min(tree.begun(root), commit), commit)
+        seen.append({name: (root / name).stat().st_mtime for name in files})
+    assert seen[0] == seen[1]
+    assert seen[0]["usr/bin/sh"] == 1_600_000_000
+    assert seen[0]["etc/passwd"] == commit

@@ -47,6 +47,8 @@ async def _subnets(settings: Ec2Settings, calls: Calls, seen: Network) -> AsyncI
     vpcs = sorted({str(each["VpcId"]) for each in found})
     if len(vpcs) != 1:
         yield Finding(Verdict.LACKS, "subnets", f"they are of {len(vpcs)} VPCs", "name subnets of one VPC")
+    if not vpcs:
+        return
     seen.vpc = vpcs[0]
     seen.blocks = tuple(str(each["CidrBlock"]) for each in found if each.get("CidrBlock"))
     here = [{"Name": "vpc-id", "Values": vpcs}]

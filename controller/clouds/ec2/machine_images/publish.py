@@ -60,11 +60,17 @@ class PublishProgress(Protocol):
 def manifest_of(disk: Path) -> Manifest:
     """The manifest beside a disk. Raises Fault INVALID."""
     path = disk.with_suffix(".manifest.json")
+    thing, mend = f"manifest {path}", "bake the disk with `make image`, which writes both"
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except (OSError, msgspec.DecodeError) as error:
-        mend = "bake the disk with `make image`, which writes both"
-        raise Fault(Kind.INVALID, f"manifest {path}", str(error), mend) from error
+        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except OSError as error:
+        raise Fault(Kind.INVALID, thing, error.strerror or str(error), mend) from error
+    except msgspec.DecodeError as error:
+        raise Fault(Kind.INVALID, thing, str(error), mend) from error
+    if manifest.architecture not in ARCHITECTURES:
+        cause = f"it is of a disk for {manifest.architecture}"
+        raise Fault(Kind.INVALID, thing, cause, f"bake one for {' or '.join(sorted(ARCHITECTURES))}")
+    return manifest
 
 
 async def publish(calls: Calls, asked: Publication, progress: PublishProgress) -> dict[str, str]:
@@ -108,7 +114,15 @@ async def _at_home(
             calls, asked.disk, surveyed, tags, asked.key, lambda done: progress.blocks(done, total)
         )
     progress.stage(f"registering an image of {snapshot}")
-    made = await calls.call("ec2", "RegisterImage", **registration(name, tags, snapshot, surveyed.gib))
+    try:
+        made = await calls.call("ec2", "RegisterImage", **registration(name, tags, snapshot, surveyed.gib))
+    except Fault as fault:
+        # The name has the disk's hash: somebody else publishes it, and was first.
+        known = await _same(calls, "ec2", surveyed.sha256) if fault.kind is Kind.EXISTS else None
+        if known is None:
+            raise
+        progress.stage(f"{asked.home}: this disk was published meanwhile as {known.id}")
+        return await _available(calls, "ec2", known.id)
     image = str(made["ImageId"])
     # Repeated for those who take no tags at the registration: an image without them is found by nobody.
     await calls.call("ec2", "CreateTags", Resources=[image], Tags=tag_list(tags))
