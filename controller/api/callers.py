@@ -26,11 +26,13 @@ from cellwire.rpc.guests import Guest, Guests, Places
 
 log = structlog.get_logger()
 # Half of them may be of one address. Each is some 50 KiB while it is silent.
-MOST = 1024
+MOST = 2048
 # From the moment at which it has a place: for the handshake, and for what needs no token, as health and the dashboard.
 LIFE_SECONDS = 60.0
+# A busy machine takes its time; who is silent makes room for others long before.
+HANDSHAKE_SECONDS = 30.0
 # Sockets that wait for a place, as nothing but a descriptor; and for how long.
-MOST_WAITING, PATIENCE = 1024, 10.0
+MOST_WAITING, PATIENCE = 1024, 30.0
 LOOK = 0.25
 # While there are no descriptors left.
 SHORT = 0.1
@@ -128,7 +130,7 @@ class Callers:
                 protocol,
                 sock,
                 ssl=context,
-                ssl_handshake_timeout=limits.HANDSHAKE_SECONDS,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS,
                 ssl_shutdown_timeout=limits.SHUTDOWN_SECONDS,
             )
         except (OSError, ssl.SSLError, TimeoutError):
