@@ -22,6 +22,7 @@ from controller.model.names import CellName
 from controller.objects.schema.containers import AnyContainer, EphemeralContainer, SecurityContext
 from controller.objects.schema.pods import PodSecurityContext, PodSpec
 from controller.pods import hosts, image_volumes, lifecycle, volume_contents
+from controller.pods.config_data import Missing
 from controller.pods.delivery import Delivery
 from controller.pods.file_transfer import put_folders, put_tree
 from controller.pods.log_files import KEPT_STARTS
@@ -36,7 +37,7 @@ from controller.pods.translate import (
     part_folders,
     sandbox_config,
 )
-from controller.pods.volume_contents import Entry, Missing
+from controller.pods.volume_contents import Entry
 from controller.sandboxes import reducer
 from controller.sandboxes.cell_client import is_over
 from controller.sandboxes.pulling import pull

@@ -15,12 +15,14 @@ from controller.objects.schema.pods import Pod, PodSecurityContext
 from controller.objects.schema.volumes import Volume
 from controller.objects.tokens import AUDIENCE, Bearer, Tokens
 from controller.pods import service_links, volume_contents
+from controller.pods.config_data import SECRETS, Missing
 from controller.pods.events import Recorder
 from controller.pods.file_transfer import put_tree
 from controller.pods.pod_records import PodRecords
 from controller.pods.run import PodRecord
 from controller.pods.translate import ACCOUNT_VOLUME, volumes_folder
-from controller.pods.volume_contents import Entry, Missing, Sources
+from controller.pods.variables import with_variables
+from controller.pods.volume_contents import Entry, Sources
 from controller.sandboxes.cell_client import OneCell
 
 # What is not there yet may come at any moment, which is told; this finds what was missed.
@@ -158,7 +160,7 @@ class Delivery:
     def container(self, container: AnyContainer) -> AnyContainer:
         """The container with the variables that it has from objects, and its account's folder. Raises Missing."""
         pod = self._record.pod
-        full = volume_contents.with_variables(container, pod.metadata.namespace, self._lookup)
+        full = with_variables(container, pod.metadata.namespace, self._lookup)
         here = [EnvVar(name=name, value=value) for name, value in self.variables().items()]
         mounts = full.volumeMounts
         taken = any(one.mountPath.rstrip("/") == volume_contents.ACCOUNT_FOLDER for one in mounts)
@@ -173,7 +175,7 @@ class Delivery:
         account = self._lookup("serviceaccounts", namespace, pod.spec.serviceAccountName or "default") or {}
         named = [one.name for one in pod.spec.imagePullSecrets]
         named += [one.get("name", "") for one in account.get("imagePullSecrets") or ()]
-        found = [self._lookup(volume_contents.SECRETS, namespace, name) for name in named]
+        found = [self._lookup(SECRETS, namespace, name) for name in named]
         return [one for one in found if one is not None]
 
     def _lookup(self, key: str, namespace: str, name: str) -> Json | None:

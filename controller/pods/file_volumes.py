@@ -9,11 +9,11 @@ import asyncio
 
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault
+from controller.pods.config_data import Lookup
 from controller.pods.events import Recorder
 from controller.pods.run import PodRecord
 from controller.pods.translate import volumes_folder
 from controller.pods.volume_claims import Place, places
-from controller.pods.volume_contents import Lookup
 from controller.sandboxes.cell_client import OneCell
 
 # As a kubelet: half a second doubling to two minutes.

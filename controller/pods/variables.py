@@ -1,14 +1,62 @@
-"""A container's variables, and fields and resources of its pod as text. Pure."""
+"""A container's variables: from ConfigMaps and Secrets, its pod's own fields and resources, and each other. Pure."""
 
 from __future__ import annotations
 
 import math
 
+from msgspec.structs import replace
+
 from controller.choice.quantity import quantity
-from controller.objects.schema.containers import AnyContainer, EnvVarSource
+from controller.objects.schema.containers import AnyContainer, EnvVar, EnvVarSource
 from controller.objects.schema.pods import Pod, PodSpec
-from controller.objects.schema.references import ResourceFieldSelector
+from controller.objects.schema.references import ResourceFieldSelector, SecretKeySelector
+from controller.pods import config_data
+from controller.pods.config_data import CONFIG_MAPS, SECRETS, SINGULAR, Lookup, Missing
 from controller.pods.run import PodRun
+
+
+def with_variables(container: AnyContainer, namespace: str, lookup: Lookup) -> AnyContainer:
+    """The container with the variables that it takes from objects written out. Raises Missing."""
+    env: list[EnvVar] = []
+    for source in container.envFrom:
+        for reference, key, read in (
+            (source.configMapRef, CONFIG_MAPS, config_data.config_map),
+            (source.secretRef, SECRETS, config_data.secret),
+        ):
+            if reference is not None:
+                held = read(config_data.found(lookup, key, namespace, reference.name, reference.optional))
+                env += [_literal(f"{source.prefix}{name}", held[name]) for name in sorted(held) if _named(name)]
+    for entry in container.env:
+        source = entry.valueFrom or EnvVarSource()
+        if source.configMapKeyRef is not None or source.secretKeyRef is not None:
+            value = _value(source, namespace, lookup)
+            env += [_literal(entry.name, value)] if value is not None else []
+        else:
+            env.append(entry)
+    return replace(container, env=tuple(env))
+
+
+def _named(name: str) -> bool:
+    return bool(name) and "=" not in name
+
+
+def _value(source: EnvVarSource, namespace: str, lookup: Lookup) -> bytes | None:
+    kind, read = (
+        (CONFIG_MAPS, config_data.config_map) if source.configMapKeyRef is not None else (SECRETS, config_data.secret)
+    )
+    reference = source.configMapKeyRef or source.secretKeyRef or SecretKeySelector()
+    name, key = reference.name, reference.key
+    data = read(config_data.found(lookup, kind, namespace, name, reference.optional))
+    if key not in data:
+        if reference.optional:
+            return None
+        raise Missing(f"couldn't find key {key} in {SINGULAR[kind].capitalize()} {namespace}/{name}")
+    return data[key]
+
+
+def _literal(name: str, value: bytes) -> EnvVar:
+    # Variables in what objects hold are not expanded.
+    return EnvVar(name=name, value=value.decode(errors="replace").replace("$", "$$"))
 
 
 def environment(pod: Pod, container: AnyContainer, run: PodRun) -> dict[str, str]:

@@ -8,7 +8,7 @@ from cellwire.faults import Fault, Kind
 from controller.objects.fields import Json
 from controller.objects.schema.pods import Pod
 from controller.objects.schema.volumes import PersistentVolumeClaimVolumeSource
-from controller.pods.volume_contents import Lookup
+from controller.pods.config_data import Lookup
 
 CLAIMS, VOLUMES = "persistentvolumeclaims", "persistentvolumes"
 

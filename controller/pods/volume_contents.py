@@ -15,12 +15,10 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import msgspec
-from msgspec.structs import replace
 
 from controller.objects.fields import Json
-from controller.objects.schema.containers import AnyContainer, EnvVar, EnvVarSource
 from controller.objects.schema.pods import Pod
-from controller.objects.schema.references import KeyToPath, ObjectFieldSelector, SecretKeySelector
+from controller.objects.schema.references import KeyToPath, ObjectFieldSelector
 from controller.objects.schema.volumes import (
     ConfigMapProjection,
     ConfigMapVolumeSource,
@@ -33,25 +31,19 @@ from controller.objects.schema.volumes import (
     Volume,
     VolumeProjection,
 )
+from controller.pods import config_data
+from controller.pods.config_data import CONFIG_MAPS, SECRETS, Lookup, Missing
 from controller.pods.run import PodRun
 from controller.pods.translate import ACCOUNT_VOLUME
 from controller.pods.variables import field_text, resource_text
 
-# An object by kind, namespace and name.
-Lookup = Callable[[str, str, str], Json | None]
 # A token of the pod's account for an audience ("" for this API) and so many seconds; None where it has no account.
 TokenOf = Callable[[str, int], str | None]
-CONFIG_MAPS, SECRETS = "configmaps", "secrets"
 CURRENT = "..data"
-_SINGULAR = {CONFIG_MAPS: "configmap", SECRETS: "secret"}
 TOKEN_SECONDS = 3607
 
 # Whatever takes keys of an object for files.
 _OfKeys = ConfigMapVolumeSource | ConfigMapProjection | SecretVolumeSource | SecretProjection
-
-
-class Missing(Exception):
-    """An object, or a key of it, that the pod must have and that is not there (yet)."""
 
 
 class File(msgspec.Struct, frozen=True):
@@ -122,12 +114,14 @@ class _Whole(msgspec.Struct, frozen=True):
     sources: Sources
 
     def config_map(self, source: ConfigMapVolumeSource | ConfigMapProjection, mode: int) -> Iterator[tuple[str, File]]:
-        one = _found(self.sources.lookup, CONFIG_MAPS, self.pod.metadata.namespace, source.name, source.optional)
-        yield from _items(_config_map(one), source, mode, f'configmap "{source.name}"')
+        one = config_data.found(
+            self.sources.lookup, CONFIG_MAPS, self.pod.metadata.namespace, source.name, source.optional
+        )
+        yield from _items(config_data.config_map(one), source, mode, f'configmap "{source.name}"')
 
     def secret(self, name: str, source: SecretVolumeSource | SecretProjection, mode: int) -> Iterator[tuple[str, File]]:
-        one = _found(self.sources.lookup, SECRETS, self.pod.metadata.namespace, name, source.optional)
-        yield from _items(_secret(one), source, mode, f'secret "{name}"')
+        one = config_data.found(self.sources.lookup, SECRETS, self.pod.metadata.namespace, name, source.optional)
+        yield from _items(config_data.secret(one), source, mode, f'secret "{name}"')
 
     def downward(self, listed: Iterable[DownwardAPIVolumeFile], mode: int) -> Iterator[tuple[str, File]]:
         for item in listed:
@@ -140,23 +134,6 @@ class _Whole(msgspec.Struct, frozen=True):
             raise Missing(f'service account "{account}" not found')
         # Readable by the group where there is one, else by everybody: the process may be any user.
         yield source.path, File(token.encode(), 0o644)
-
-
-def _found(lookup: Lookup, key: str, namespace: str, name: str, optional: bool | None) -> Json | None:  # noqa: FBT001
-    one = lookup(key, namespace, name)
-    if one is None and not optional:
-        raise Missing(f'{_SINGULAR[key]} "{name}" not found')
-    return one
-
-
-def _config_map(one: Json | None) -> dict[str, bytes]:
-    held: Json = one or {}
-    texts = {key: value.encode() for key, value in (held.get("data") or {}).items()}
-    return texts | {key: base64.b64decode(value) for key, value in (held.get("binaryData") or {}).items()}
-
-
-def _secret(one: Json | None) -> dict[str, bytes]:
-    return {key: base64.b64decode(value or "") for key, value in ((one or {}).get("data") or {}).items()}
 
 
 def _items(data: dict[str, bytes], source: _OfKeys, mode: int, whose: str) -> Iterator[tuple[str, File]]:
@@ -204,48 +181,6 @@ def tree(content: dict[str, File], group: int | None) -> list[Entry]:
     return [*entries, *(Entry(top, link, gid, target=f"{CURRENT}/{top}") for top in tops)]
 
 
-def with_variables(container: AnyContainer, namespace: str, lookup: Lookup) -> AnyContainer:
-    """The container with the variables that it takes from objects written out. Raises Missing."""
-    env: list[EnvVar] = []
-    for source in container.envFrom:
-        for reference, key, read in (
-            (source.configMapRef, CONFIG_MAPS, _config_map),
-            (source.secretRef, SECRETS, _secret),
-        ):
-            if reference is not None:
-                held = read(_found(lookup, key, namespace, reference.name, reference.optional))
-                env += [_literal(f"{source.prefix}{name}", held[name]) for name in sorted(held) if _named(name)]
-    for entry in container.env:
-        source = entry.valueFrom or EnvVarSource()
-        if source.configMapKeyRef is not None or source.secretKeyRef is not None:
-            value = _value(source, namespace, lookup)
-            env += [_literal(entry.name, value)] if value is not None else []
-        else:
-            env.append(entry)
-    return replace(container, env=tuple(env))
-
-
-def _named(name: str) -> bool:
-    return bool(name) and "=" not in name
-
-
-def _value(source: EnvVarSource, namespace: str, lookup: Lookup) -> bytes | None:
-    kind, read = (CONFIG_MAPS, _config_map) if source.configMapKeyRef is not None else (SECRETS, _secret)
-    reference = source.configMapKeyRef or source.secretKeyRef or SecretKeySelector()
-    name, key = reference.name, reference.key
-    data = read(_found(lookup, kind, namespace, name, reference.optional))
-    if key not in data:
-        if reference.optional:
-            return None
-        raise Missing(f"couldn't find key {key} in {_SINGULAR[kind].capitalize()} {namespace}/{name}")
-    return data[key]
-
-
-def _literal(name: str, value: bytes) -> EnvVar:
-    # Variables in what objects hold are not expanded.
-    return EnvVar(name=name, value=value.decode(errors="replace").replace("$", "$$"))
-
-
 ACCOUNT_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
@@ -276,7 +211,7 @@ def docker_logins(secrets: list[Json], host: str, repository: str) -> list[tuple
     """Names and passwords for a registry in secrets of type dockerconfigjson or dockercfg, the best match first."""
     found: list[tuple[int, str, str]] = []
     for secret in secrets:
-        data = _secret(secret)
+        data = config_data.secret(secret)
         for key in (".dockerconfigjson", ".dockercfg"):
             try:
                 held: Any = json.loads(data.get(key) or b"{}")

@@ -9,8 +9,10 @@ import pytest
 
 from controller.objects.schema.volumes import Volume
 from controller.objects.shapes import decoded
+from controller.pods.config_data import Missing
 from controller.pods.run import PodRun
-from controller.pods.volume_contents import ACCOUNT, File, Missing, Sources, files, has_content, with_variables
+from controller.pods.variables import with_variables
+from controller.pods.volume_contents import ACCOUNT, File, Sources, files, has_content
 from tests.support.typed_pods import container_of, pod_of
 
 POD = pod_of(
