@@ -16,6 +16,7 @@ from controller.objects.schema import coordination, core, nodes, policies, servi
 from controller.objects.storage_kinds import CLAIMS, VOLUMES
 
 LARGEST = 1 << 20
+POD_SECURITY = "pod-security.kubernetes.io/"
 # Of a slice, as Kubernetes bounds it.
 MOST_ENDPOINTS = 1000
 _TYPES: dict[str, tuple[str, ...]] = {
@@ -204,6 +205,13 @@ def _address(value: Any, field: str, report: Report) -> None:
         report.invalid(field, value, "must be a valid IP address")
 
 
+def _namespace_warnings(one: Json) -> Sequence[str]:
+    """Labels by which a cluster would hold pods to a standard."""
+    why = "it has no effect: no pod is refused for what it may do; each has a machine of its own, which is its boundary"
+    held = sorted(name for name in one["metadata"].get("labels") or () if name.startswith(POD_SECURITY))
+    return [f"metadata.labels[{name}]: {why}" for name in held]
+
+
 NAMESPACES = Resource(
     name="namespaces",
     kind="Namespace",
@@ -212,6 +220,7 @@ NAMESPACES = Resource(
     short=("ns",),
     verbs=tuple(verb for verb in EVERY if verb != "deletecollection"),
     subresources=(Subresource("status", "Namespace", ("get",)),),
+    warnings=_namespace_warnings,
     selectable=("metadata.name", "status.phase"),
 )
 NODES = Resource(

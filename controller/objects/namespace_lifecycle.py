@@ -59,7 +59,7 @@ class Namespaces:
     async def end(self, namespace: str, name: str, ending: Ending) -> Json:
         """Mark a namespace as ending. Raises Fault NOT_FOUND, or DENIED for those that are always there."""
         if name in KEPT:
-            raise Fault(Kind.DENIED, f'namespaces "{name}"', "this namespace may not be deleted")
+            raise Fault(Kind.DENIED, f'namespaces "{name}"', "is forbidden: this namespace may not be deleted")
         async with self._objects.turn("", name):
             found = self.find(name)
             ending.still(found)

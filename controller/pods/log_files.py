@@ -15,7 +15,7 @@ import structlog
 from cellwire.faults import Fault, Kind
 from controller.logs import cutting
 from controller.objects.fields import Json
-from controller.pods.run import PodRun, Running, Waiting
+from controller.pods.run import ContainerRun, PodRun, Running, Waiting
 
 log = structlog.get_logger()
 KEPT_STARTS = 2
@@ -81,6 +81,8 @@ class Logs:
         uid = pod["metadata"]["uid"]
         # A container that waits for its next start still shows the log of its last one.
         start = one.starts - 1
+        if _begins_anew(one) and start > 0 and not self.path(uid, container, start).exists():
+            start -= 1
         if previous:
             start -= 1 if isinstance(one.state, Running) or not _ended_last(run, container) else 0
         path = self.path(uid, container, start)
@@ -107,6 +109,11 @@ class Logs:
             lines = file.read().splitlines()[-FALLBACK_LINES:]
         text = b"\n".join(line.split(b" ", 3)[-1] for line in lines)
         return text[-FALLBACK_BYTES:].decode(errors="replace")
+
+
+def _begins_anew(one: ContainerRun) -> bool:
+    """Whether the next start of a container that has ended is under way."""
+    return isinstance(one.state, Waiting) and one.state.reason == Waiting().reason and one.last is not None
 
 
 def _ended_last(run: PodRun, container: str) -> bool:

@@ -17,11 +17,11 @@ CLAIM: Json = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"sto
 SERVICE: Json = {"selector": {"app": "a"}, "ports": [{"port": 80}]}
 
 
-def told(kind: str, spec: Json) -> list[str]:
+def told(kind: str, spec: Json, labels: Json | None = None) -> list[str]:
     """The warnings for an object of this kind; raises Invalid."""
     resource = next(one for one in KEPT if one.kind == kind)
     how = admission.How(warnings=[])
-    one = admission.read(resource, {"metadata": {"name": "x"}, "spec": spec}, how)
+    one = admission.read(resource, {"metadata": {"name": "x", "labels": labels or {}}, "spec": spec}, how)
     admission.checked(resource, admission.fresh(resource, one, "default", 0.0), None, how)
     return how.warnings
 
@@ -40,6 +40,12 @@ def told(kind: str, spec: Json) -> list[str]:
 )
 def test_a_field_without_effect_is_told(kind: str, spec: Json, field: str) -> None:
     assert any(said.startswith(f"spec.{field}: ") and "no effect" in said for said in told(kind, spec))
+
+
+def test_a_standard_that_pods_are_not_held_to_is_told() -> None:
+    label = "pod-security.kubernetes.io/enforce"
+    (said,) = told("Namespace", {}, {label: "restricted", "team": "a"})
+    assert said.startswith(f"metadata.labels[{label}]: it has no effect: ")
 
 
 def test_what_has_its_effect_is_told_nothing_of() -> None:
