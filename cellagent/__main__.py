@@ -9,14 +9,13 @@ import sys
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
 
-import uvloop
-
 from cellagent import daemon
 from cellagent.kernel import oci
 from cellagent.network import cni, pod_network
 from cellagent.runtime.settings import RuntimeSettings
 from cellwire.faults import Fault
 from hostkit import syscalls
+from hostkit.resolving_loop import ResolvingLoop
 
 CNI = cni.Plugins()
 KEPT_BYTES = 4 << 20
@@ -34,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     work = daemon.cell(asked.root, asked.state, power_off=asked.power_off) if asked.command == "run" else _serve(asked)
     try:
         syscalls.keep_freed(KEPT_BYTES)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=ResolvingLoop) as runner:
             runner.run(work)
     except Fault as fault:
         sys.stderr.write(f"cellagent: {fault}\n")

@@ -10,7 +10,6 @@ import logging
 import os
 import resource
 import signal
-import socket
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -19,11 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-import uvloop
 
 from cellwire.faults import Fault, Kind
 from hostkit import collection, locks, syscalls
-from hostkit.daemon_threads import DaemonThreads
+from hostkit.resolving_loop import ResolvingLoop
 
 # As the unit in deploy/systemd says: ten thousand cells, and what a quarter kept from strangers leaves.
 DESCRIPTORS = 65_536
@@ -38,7 +36,7 @@ def run(main: Callable[[], Coroutine[Any, Any, None]], state: Path, log_level: s
     syscalls.keep_freed(KEPT_BYTES)
     collection.space_out()
     try:
-        with _alone(state, name), asyncio.Runner(loop_factory=Loop) as runner:
+        with _alone(state, name), asyncio.Runner(loop_factory=ResolvingLoop) as runner:
             runner.run(main())
     except BaseExceptionGroup as group:
         raise _told(group, name) or group from None
@@ -56,28 +54,6 @@ def _raise_descriptors() -> None:
     """Cells, strangers, sessions and copies of logs have a descriptor or more each; 1,024 is the usual soft limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors(soft, hard), hard))
-
-
-class Loop(uvloop.Loop):
-    """Ends at once though a name is asked for that no server answers: libuv's own threads would be waited for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._resolving = DaemonThreads()
-
-    async def getaddrinfo(
-        self,
-        host: str | bytes | None,
-        port: str | bytes | int | None,
-        *,
-        family: int = 0,
-        type: int = 0,  # noqa: A002  asyncio's
-        proto: int = 0,
-        flags: int = 0,
-    ) -> Any:
-        """See asyncio."""
-        ask = partial(socket.getaddrinfo, host, port, family, type, proto, flags)
-        return await self.run_in_executor(self._resolving, ask)
 
 
 class Stop:

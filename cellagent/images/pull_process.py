@@ -14,8 +14,6 @@ import time
 from collections.abc import Generator
 from contextlib import aclosing, contextmanager, suppress
 
-import uvloop
-
 from cellagent.images import (
     child_processes,
     layers,
@@ -37,6 +35,7 @@ from cellagent.images.messages import (
 )
 from cellagent.images.shared import SharedLayers
 from cellwire.faults import Fault, Kind
+from hostkit.resolving_loop import ResolvingLoop
 
 PROGRESS_SECONDS = 0.2
 # A person hears within 5 s, if not of the image then of what keeps it; and again, no more often than it is shown.
@@ -236,7 +235,7 @@ async def run() -> bool:
             work.add_done_callback(lambda _: watch.cancel())
         if work.cancelled():
             return False
-        # Now: what the loop leaves behind, such as the search for a name that nobody answers, may take its time.
+        # Now: what the loop leaves behind may take its time.
         tell(work.result())
         return True
     finally:
@@ -258,7 +257,9 @@ async def _orphaned(reader: asyncio.StreamReader, work: asyncio.Task[PullMessage
 def main() -> None:
     """Serve one request."""
     with suppress(BrokenPipeError):
-        if not uvloop.run(run()):
+        with asyncio.Runner(loop_factory=ResolvingLoop) as runner:
+            made = runner.run(run())
+        if not made:
             sys.exit(1)
 
 
