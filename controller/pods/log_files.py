@@ -86,8 +86,8 @@ class Logs:
         if previous:
             start -= 1 if isinstance(one.state, Running) or not _ended_last(run, container) else 0
         path = self.path(uid, container, start)
-        if start >= 0 and not previous and isinstance(one.state, Running) and not path.exists():
-            # Its copy has not begun yet, as on a controller that has just taken over.
+        if start >= 0 and not previous and not isinstance(one.state, Waiting) and not path.exists():
+            # Its copy has not begun yet, as on a controller that has just taken over; or its cell was lost before.
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o640)
         if start < 0 or not path.exists():
