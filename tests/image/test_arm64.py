@@ -37,13 +37,11 @@ pytestmark = [
 
 async def test_a_disk_for_arm64_boots_joins_and_runs_a_pod(tmp_path: Path) -> None:
     hardware = Hardware(DISK, architecture="arm64")
-    async with running_on_ec2(
-        tmp_path, real=1, fleet=PATIENT.replace("boot = 900", "boot = 1800"), hardware=hardware
-    ) as world:
+    async with running_on_ec2(tmp_path, real=1, fleet=PATIENT, hardware=hardware) as world:
         mirror = re.search(r'mirrors = \["([^"]+)"', (tmp_path / "controller.toml").read_text())
         assert mirror
         await asyncio.to_thread(image.push, mirror[1], "arm", "1", BUSYBOX, architecture="arm64")
-        await booted(world, seconds=1800, pod=INSPECTOR.replace("web:1", "arm:1"))
+        await booted(world, pod=INSPECTOR.replace("web:1", "arm:1"))
         print(f"\narm64: kernel start to joined {await joined_after(world):.1f} s")
         assert await inside(world, "busybox", "uname", "-m") == "aarch64\n"
         assert "line 1\nline 2\n" in await world.controller.kubectl("logs", "web")

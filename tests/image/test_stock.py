@@ -43,7 +43,7 @@ async def test_a_stock_image_fetches_its_agent_joins_and_runs_a_pod(tmp_path: Pa
     hardware = Hardware(disk.disk, memory_mib=1024, kernel=disk.kernel, first_stage=disk.first_stage)
     link = f'agent_amd64 = "{BUNDLE.resolve()}"\n'
     async with running_on_ec2(
-        tmp_path, real=1, fleet=PATIENT.replace("boot = 900", f"boot = {SECONDS}"), hardware=hardware, link=link
+        tmp_path, real=1, fleet=PATIENT.replace("boot = 1800", f"boot = {SECONDS}"), hardware=hardware, link=link
     ) as world:
         began = time.monotonic()
         await booted(world, seconds=SECONDS)
