@@ -17,6 +17,8 @@ STAGES = {
     "joined-to-ready": ("ready", "connected"),
     "pull": ("pulling", "pulled"),
 }
+# A cell may tell any moments of its pull, and is given this long for one (`sandboxes.cell_client.PULL`).
+LONGEST = 6 * 3600.0
 # The furthest moment that a cell which was lost had reached, and what it was doing.
 REACHED = (("claimed", "claimed"), ("ready", "ready"), ("booting", "booting"))
 
@@ -37,7 +39,7 @@ class Stages:
             if stage not in said:
                 said.add(stage)
                 begin, end = STAGES[stage]
-                yield stage, max(0.0, cell.moments[end] - cell.moments[begin])
+                yield stage, min(max(0.0, cell.moments[end] - cell.moments[begin]), LONGEST)
 
     def lost_at(self, cell: Cell) -> str:
         """What a cell that is lost with this change was doing; "" where it is not, or was said."""

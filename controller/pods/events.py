@@ -28,7 +28,8 @@ log = structlog.get_logger()
 KIND = "pod-events"
 GIVEN = "given/"
 KEPT_SECONDS = 3600.0
-# More would fill the memory, and the record that is written at each change; the oldest give way.
+# More would fill the memory, and the record that is written at each change. The oldest give way, of the namespace that
+# has most: nobody's many push out what others are to be told.
 MOST_OF_POD, MOST_OF_ALL = 60, 20_000
 LONGEST_MESSAGE = 1024
 STORE_EVERY = 1.0
@@ -53,6 +54,7 @@ class Recorder:
         # What was said → its event, the least lately said first.
         self._known: dict[_Said, tuple[str, str, float]] = {}
         self._of_pod: dict[str, dict[_Said, None]] = {}
+        self._of_namespace: dict[str, dict[_Said, None]] = {}
         self._alike: dict[_Said, deque[float]] = {}
         self._unstored: set[str] = set()
 
@@ -219,12 +221,13 @@ class Recorder:
         self._known.pop(said, None)
         self._known[said] = event
         of_pod = self._of_pod.setdefault(said[0], {})
-        of_pod.pop(said, None)
-        of_pod[said] = None
+        for kept in (of_pod, self._of_namespace.setdefault(event[0], {})):
+            kept.pop(said, None)
+            kept[said] = None
         while len(of_pod) > MOST_OF_POD:
             self._forget(next(iter(of_pod)))
         while len(self._known) > MOST_OF_ALL:
-            self._forget(next(iter(self._known)))
+            self._forget(next(iter(max(self._of_namespace.values(), key=len))))
 
     def _expire(self) -> None:
         oldest = self._now() - KEPT_SECONDS
@@ -237,6 +240,10 @@ class Recorder:
     def _forget(self, said: _Said) -> None:
         namespace, name, _ = self._known.pop(said)
         self._objects.drop(namespace, name)
+        there = self._of_namespace[namespace]
+        del there[said]
+        if not there:
+            del self._of_namespace[namespace]
         uid, kind, reason, _, container = said
         self._of_pod.get(uid, {}).pop(said, None)
         if not self._of_pod.get(uid):

@@ -24,7 +24,7 @@ from controller.api.authorization import Gate
 from controller.api.grants import Grants
 from controller.api.prometheus import Metrics, ScrapeSources
 from controller.api.settings import ApiSettings
-from controller.api.stages import Stages
+from controller.api.stages import LONGEST, Stages
 from controller.choice.unavailable import Unavailable
 from controller.clouds.protocol import Called
 from controller.fleet.pool.keeper import Figures
@@ -187,6 +187,13 @@ def test_each_stage_of_a_launch_is_observed_once() -> None:
     for stage, seconds in (("claim-to-launched", 2.0), ("launched-to-joined", 7.0), ("pull", 2.0)):
         assert found[f'chinampa_launch_stage_seconds_count{{stage="{stage}"}}'] == 1
         assert found[f'chinampa_launch_stage_seconds_sum{{stage="{stage}"}}'] == pytest.approx(seconds)
+
+
+def test_a_cell_cannot_tell_of_a_pull_that_is_longer_than_any() -> None:
+    metrics = metrics_of(Fleet())
+    metrics.changed(cell("a", "default", moments={"pulling": 1.0, "pulled": 9e15}), Stages())
+
+    assert samples(metrics)['chinampa_launch_stage_seconds_sum{stage="pull"}'] == LONGEST
 
 
 def test_cells_of_an_earlier_life_are_not_observed_again() -> None:

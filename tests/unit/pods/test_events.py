@@ -115,6 +115,18 @@ async def test_the_oldest_events_give_way_to_new_ones(monkeypatch: pytest.Monkey
         assert [reason for reason, _, _ in told(objects)] == ["R3", "R4", "New", "New", "New"]
 
 
+async def test_the_many_events_of_one_namespace_push_out_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "MOST_OF_ALL", 5)
+    world = World()
+    async with world.life() as (recorder, objects):
+        recorder.normal(pod("quiet", "theirs"), "Pulled", "m")
+        for number in range(50):
+            recorder.normal(pod(f"loud-{number}"), f"R{number}", "m")
+            metadata = {"namespace": "default", "name": f"told-{number}"}
+            await recorder.create(given(metadata=metadata, reason="Told"))
+        assert [reason for reason, _, _ in told(objects)] == ["Pulled", "R48", "Told", "R49", "Told"]
+
+
 async def test_a_crash_loses_what_was_not_stored_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "STORE_EVERY", 0.0)
     world = World()
