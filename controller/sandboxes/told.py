@@ -16,7 +16,7 @@ import msgspec
 from cellwire.addresses import is_address
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cri.v1 import runtime_pb2 as cri
-from cellwire.faults import Fault, Kind
+from cellwire.faults import Fault, Kind, legible
 
 UNTRUE = "Untrue"
 # As agents make ids, and as other runtimes do.
@@ -69,7 +69,7 @@ def container(told: cri.ContainerStatus, wanted: str) -> cri.ContainerStatus:
     _names((told.image.image, told.image.user_specified_image, told.image_ref, told.image_id), thing)
     checked = cri.ContainerStatus()
     checked.CopyFrom(told)
-    checked.reason, checked.message = told.reason[:REASON], told.message[:MESSAGE]
+    checked.reason, checked.message = legible(told.reason[:REASON]), legible(told.message[:MESSAGE])
     checked.log_path = ""
     for mount in checked.mounts:
         mount.host_path = ""
@@ -286,7 +286,7 @@ def services(
                 raise untrue(thing, f"the cell holds change {told.applied}, and was told {sequence}")
             return told.applied
         case "failure":
-            return Unapplied(told.failure.message[:REASON])
+            return Unapplied(legible(told.failure.message[:REASON]))
         case _:
             return None
 

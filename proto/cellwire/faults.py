@@ -27,6 +27,15 @@ class Kind(enum.Enum):
     BROKEN = "broken"
 
 
+def legible(told: str) -> str:
+    """A text of somebody else's without what a terminal or a log would obey: what is not printable, but for the ends of
+    lines and tabs, is a question mark.
+    """
+    if told.isprintable():
+        return told
+    return "".join(char if char.isprintable() or char in "\n\t" else "?" for char in told)
+
+
 class Fault(Exception):
     """A failure told as thing, cause and mend.
 

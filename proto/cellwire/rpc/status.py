@@ -16,7 +16,7 @@ from grpclib.encoding.base import StatusDetailsCodecBase
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 from h2.exceptions import H2Error
 
-from cellwire.faults import Fault, Kind
+from cellwire.faults import Fault, Kind, legible
 
 STATUSES = {
     Kind.NOT_FOUND: Status.NOT_FOUND,
@@ -97,11 +97,12 @@ def _told(error: GRPCError) -> Fault | None:
     # Whoever tells a fault was reached: what it could not reach is something else.
     kind = Kind.UNAVAILABLE if parts[0] == Kind.UNREACHABLE.value else Kind(parts[0])
     # A peer that is not ours may have left the lengths as they were.
-    _, thing, cause, mend, reason = (_cut(part, most) for part, most in zip(parts, LONGEST_PART.values(), strict=True))
+    cut = (_cut(part, most) for part, most in zip(parts, LONGEST_PART.values(), strict=True))
+    _, thing, cause, mend, reason = map(legible, cut)
     return Fault(kind, thing, cause, mend, reason=reason)
 
 
 def _guessed(error: GRPCError) -> Fault:
-    thing, _, cause = _cut(error.message or "", LONGEST).partition(": ")
+    thing, _, cause = legible(_cut(error.message or "", LONGEST)).partition(": ")
     kind = KINDS.get(error.status, Kind.BROKEN)
     return Fault(kind, thing or "the call", cause or f"it ended with status {error.status.name}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from cellwire.cell.v1 import cell_pb2 as pb
 from cellwire.cell.v1.cell_grpc import CellStub
-from cellwire.faults import Fault, Kind
+from cellwire.faults import Fault, Kind, legible
 from cellwire.rpc.call import translate_errors
 from cellwire.stream.service import pieces
 from cellwire.stream.session import Exited, Output, Session, SessionRequest, Stderr, Stdout, Tunnel
@@ -96,7 +96,7 @@ async def _next(stream: Stream[Sent, Received], taken: int) -> Received | None:
 
 
 def _failure(sentence: str) -> Fault:
-    thing, found, cause = sentence.partition(": ")
+    thing, found, cause = legible(sentence).partition(": ")
     return Fault(Kind.BROKEN, thing if found else "the session", cause if found else sentence)
 
 

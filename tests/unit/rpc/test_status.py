@@ -36,6 +36,14 @@ def test_every_status_is_some_kind_of_fault(status: Status) -> None:
     assert fault_of(GRPCError(status, "disk: full")).cause == "full"
 
 
+def test_what_a_peer_tells_has_nothing_that_a_terminal_obeys() -> None:
+    odd = "one\x1b[2J\x00\x9b31m\u202e\r\n\ttwo é"
+    fault = fault_of(GRPCError(Status.INTERNAL, odd, ["broken", odd, odd, odd, odd]))
+    plain = "one?[2J??31m??\n\ttwo é"
+    assert (fault.thing, fault.cause, fault.mend, fault.reason) == (plain, plain, plain, plain)
+    assert fault_of(GRPCError(Status.INTERNAL, f"disk: {odd}")).cause == plain
+
+
 @pytest.mark.parametrize("data", [b"", b"\xff", b"{}", b"[1,2,3,4,5]", b'["no such kind","a","b","c","d"]', b"[]"])
 def test_details_that_are_not_ours_are_passed_over(data: bytes) -> None:
     details = FaultCodec().decode(Status.NOT_FOUND, "thing: gone", data)

@@ -101,6 +101,8 @@ def test_what_is_merely_long_is_cut_and_paths_are_never_told() -> None:
         status(reason="r" * 10_000, message="m" * 100_000, log_path="/etc/passwd", mounts=mounts), MINE
     )
     assert (len(found.reason), len(found.message), found.log_path) == (told.REASON, told.MESSAGE, "")
+    odd = told.container(status(reason="Er\x1b[31mror\n", message="a\0b\nc"), MINE)
+    assert (odd.reason, odd.message) == ("Er?[31mror\n", "a?b\nc")
     assert [mount.host_path for mount in found.mounts] == [""]
 
 
