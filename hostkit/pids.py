@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Stat(NamedTuple):
-    """What /proc/PID/stat says of a process: `started` in clock ticks since boot."""
+    """Fields of /proc/PID/stat: `started` in clock ticks since boot."""
 
     name: str
     state: str

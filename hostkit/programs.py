@@ -23,7 +23,7 @@ inherited: list[int] = []
 
 
 class Completed(NamedTuple):
-    """How a program ended, and what it said."""
+    """Outcome of a program: its code and its output."""
 
     returncode: int
     stdout: bytes

@@ -32,7 +32,7 @@ _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class StackListener(LayerListener, Protocol):
-    """Who hears of an image's layers on their way."""
+    """Listener to an image's layers on their way."""
 
     def fetching(self) -> AbstractContextManager[None]:
         """While it lasts, one layer more is on its way."""

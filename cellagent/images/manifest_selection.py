@@ -22,7 +22,7 @@ MANIFESTS_LIMIT = 32
 
 
 class PullSource(Protocol):
-    """Where manifests come from."""
+    """Source of manifests."""
 
     thing: str
 

@@ -10,7 +10,7 @@ from cellwire.proxies import Proxies
 
 
 class RegistrySettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How one registry host is reached: `mirrors` are base addresses tried in order before the host itself.
+    """Settings of one registry host: `mirrors` are base addresses tried in order before the host itself.
 
     `ca` are certificates of authorities that are trusted beside the machine's, `certificate` and `key` what is shown to
     the registry; all in PEM. With `mirror_logins` mirrors are shown credentials that name no host.
@@ -34,7 +34,7 @@ class RegistrySettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True):
-    """What CRI's AuthConfig says. `auth` is base64 of "user:password"."""
+    """Credentials as CRI's AuthConfig has them. `auth` is base64 of "user:password"."""
 
     username: str = ""
     password: str = ""
@@ -69,7 +69,7 @@ class PullRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PullProgress(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):
-    """How far a pull is. Totals are 0 while unknown; `bytes` are compressed ones."""
+    """Progress of a pull. Totals are 0 while unknown; `bytes` are compressed ones."""
 
     image: str
     bytes_done: int
@@ -79,7 +79,7 @@ class PullProgress(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):
 
 
 class PullDelayed(msgspec.Struct, frozen=True, kw_only=True, tag="delayed"):
-    """What a pull waits for, where that takes so long that a person should know."""
+    """The cause for which a pull waits, where that takes so long that a person should know."""
 
     image: str
     why: str
@@ -142,7 +142,7 @@ class UnpackRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unpacked(msgspec.Struct, frozen=True, kw_only=True, tag="unpacked"):
-    """What one unpacking process did: bytes read, bytes written, entries, bytes taken of the disk at the most.
+    """Result of one unpacking process: bytes read, bytes written, entries, bytes taken of the disk at the most.
     `implicit` are folders that no entry described, `whiteouts` names that the layer hides of those below.
     """
 

@@ -46,7 +46,7 @@ _ARCHITECTURES = {
 
 
 class PullStore(Protocol):
-    """Where pulls go."""
+    """Store into which pulls go."""
 
     @property
     def freed(self) -> Callable[[], None]:

@@ -37,7 +37,7 @@ READ_BUFFER = 1 << 20
 
 
 class PullListener(Protocol):
-    """Who hears what a pull waits for."""
+    """Listener to what a pull waits for."""
 
     def asks(self, host: str) -> None:
         """The next answer must come from this host."""

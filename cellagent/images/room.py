@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class ImageSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where images are kept and how registries are reached. A pull may stand still for `stall_seconds`."""
+    """Settings of the image store and of the registries. A pull may stand still for `stall_seconds`."""
 
     root: Path
     registries: tuple[RegistrySettings, ...] = ()
@@ -36,7 +36,7 @@ class ImageSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ImageRoom:
-    """What the rest of the agent sees of images."""
+    """The image room: its parts that the rest of the agent uses."""
 
     def __init__(self, store: ImageStore, puller: Puller) -> None:
         self.store = store

@@ -1,4 +1,4 @@
-"""Where the image store keeps what on disk, and the index that says what there is.
+"""Layout of the image store on disk, and the index of its layers and images.
 
 index.json            images and layers, replaced atomically
 blobs/<hex>           configurations and manifests, as the registry gave them
@@ -51,7 +51,7 @@ class StoredImage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoreIndex(msgspec.Struct, frozen=True):
-    """What there is, as of one boot of the machine."""
+    """Index of layers and images, as of one boot of the machine."""
 
     boot_id: str = ""
     images: tuple[StoredImage, ...] = ()
@@ -59,7 +59,7 @@ class StoreIndex(msgspec.Struct, frozen=True):
 
 
 class Hold(msgspec.Struct, frozen=True):
-    """What one user of an image needs."""
+    """A hold on an image: the layers that one user of it needs."""
 
     image_id: str
     chain: tuple[str, ...]

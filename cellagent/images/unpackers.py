@@ -21,7 +21,7 @@ _UNPACKING = "what has come of it is still being unpacked"
 
 
 class LayerListener(Protocol):
-    """Who hears of layers on their way."""
+    """Listener to layers on their way."""
 
     def arrived(self, count: int) -> None:
         """`count` compressed bytes came."""
@@ -33,7 +33,7 @@ class LayerListener(Protocol):
 
 
 class Blobs(Protocol):
-    """Where compressed layers come from."""
+    """Source of compressed layers."""
 
     def blob(self, descriptor: Descriptor) -> AsyncIterator[bytes]:
         """The bytes that `descriptor` names, not yet verified."""

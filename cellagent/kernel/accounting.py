@@ -18,7 +18,7 @@ PRESSURES = ("cpu", "memory", "io")
 
 
 class DeviceIo(msgspec.Struct, frozen=True):
-    """What went to and from one block device; `device` as "major:minor"."""
+    """Bytes and operations of one block device; `device` as "major:minor"."""
 
     device: str
     read_bytes: int = 0
@@ -69,7 +69,7 @@ class CgroupFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tasks(msgspec.Struct, frozen=True, kw_only=True):
-    """What the processes of a group hold."""
+    """Threads, files and sockets of the processes of a group."""
 
     threads: int = 0
     file_descriptors: int = 0

@@ -33,7 +33,7 @@ MOVES = 20
 
 
 class Layout(enum.Enum):
-    """How this machine mounts control groups."""
+    """Layout of a machine's control groups."""
 
     V1 = "v1"
     HYBRID = "hybrid"
@@ -41,7 +41,7 @@ class Layout(enum.Enum):
 
 
 class CgroupUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """What a group has used: nanoseconds and bytes. `working_set_bytes` is cAdvisor's: usage without inactive file."""
+    """Usage of a group: nanoseconds and bytes. `working_set_bytes` is cAdvisor's: usage without inactive file."""
 
     cpu_ns: int = 0
     memory_bytes: int = 0

@@ -20,7 +20,7 @@ SECONDS = 20.0
 
 
 class SlowPaths:
-    """Those that are under way."""
+    """Work on paths that may never answer, as far as it is under way."""
 
     def __init__(self) -> None:
         self._pending: dict[str, asyncio.Future[Path]] = {}

@@ -25,14 +25,14 @@ _INTERFACE = "eth0"
 
 
 class Plugins(msgspec.Struct, frozen=True):
-    """Where configuration and programs are."""
+    """Folders of CNI's configuration and programs."""
 
     configuration: Path = Path("/etc/cni/net.d")
     programs: tuple[Path, ...] = (Path("/opt/cni/bin"), Path("/usr/lib/cni"))
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """What plugins are asked for one pod."""
+    """A call of plugins, for one pod."""
 
     sandbox: str
     namespace: Path

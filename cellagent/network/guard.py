@@ -19,7 +19,7 @@ _FILTER = "type filter hook {} priority 0"
 
 
 class Guard(msgspec.Struct, frozen=True, kw_only=True):
-    """What the rules of one sandbox are made from.
+    """Inputs of the rules of one sandbox.
 
     `table` is their name, `cable` the cell's end of the pod's cable ("" where it shares the cell's network). `vpc` are
     the networks in which the pod's own address is known; none is "not known: leave addresses alone". A `public` pod

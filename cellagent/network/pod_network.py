@@ -37,7 +37,7 @@ METADATA = cell_network.METADATA
 
 
 class NetworkMode(enum.StrEnum):
-    """Where a pod's network comes from: the machine's own, the cell's addresses, our bridge, or CNI plugins."""
+    """Mode of a pod's network: the machine's own, the cell's addresses, our bridge, or CNI plugins."""
 
     HOST = "host"
     CELL = "cell"
@@ -46,7 +46,7 @@ class NetworkMode(enum.StrEnum):
 
 
 class PodNetwork(msgspec.Struct, frozen=True, kw_only=True):
-    """What a sandbox's network is made from.
+    """Inputs of a sandbox's network.
 
     `address` is the pod's own in a cell ("10.0.0.7" or with "/32"), and `address6` that of IPv6, if it has one;
     `folder` keeps the leases of the bridge, and `cache`, which outlives a reboot, what plugins answered. `uplink` empty

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class Phase(enum.StrEnum):
-    """How far a sandbox or container has come."""
+    """Phase of a sandbox or container."""
 
     MAKING = "making"
     READY = "ready"

@@ -35,7 +35,7 @@ PASSAGE_SECONDS = 1.0
 
 
 class RuntimeRoom:
-    """What the rest of the agent sees of the runtime."""
+    """The runtime room: its parts that the rest of the agent uses."""
 
     def __init__(
         self, machine: Machine, containers: RuntimeContainers, sandboxes: RuntimeSandboxes, holding: Holding | None

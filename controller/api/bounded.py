@@ -22,7 +22,7 @@ MOST_CODES = 40
 
 
 class Spend(msgspec.Struct, frozen=True, order=True):
-    """What is paid for together."""
+    """A row of spending: USD per hour are summed by namespace, launch type and instance type."""
 
     namespace: str
     launch_type: str

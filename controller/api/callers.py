@@ -52,7 +52,7 @@ class _Connection(NamedTuple):
 
 
 class Callers:
-    """Who is connected and has shown no token yet."""
+    """Connections that have shown no token yet."""
 
     def __init__(self, room: Places) -> None:
         self._guests = Guests(room)

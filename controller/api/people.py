@@ -25,7 +25,7 @@ _METHODS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "dele
 
 
 class Who(msgspec.Struct, frozen=True, kw_only=True):
-    """Who asks: a name, groups, and a role, in one namespace or ("") everywhere; by which grant, if by one."""
+    """The caller: a name, groups, and a role, in one namespace or ("") everywhere; by which grant, if by one."""
 
     name: str
     groups: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class Who(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AccessRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked for: a verb on a resource, its part, in a namespace ("" for all), maybe of one name."""
+    """An access request: a verb on a resource, its part, in a namespace ("" for all), maybe of one name."""
 
     verb: str
     group: str = ""

@@ -20,7 +20,7 @@ class Column(NamedTuple):
 
 
 class Table(NamedTuple):
-    """How objects of one kind are printed."""
+    """Table by which objects of one kind are printed."""
 
     columns: Sequence[Column]
     cells: Callable[[Json, float], list[Any]]

@@ -126,7 +126,7 @@ class MetricsOptions(Group, frozen=True, kw_only=True):
 
 
 class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where to listen and with which certificate; `folder` receives the token and the kubeconfig, both 0600.
+    """Address and certificate of the API; `folder` receives the token and the kubeconfig, both 0600.
 
     `certify` makes a server's certificate and key for names, to be made anew after `renew_after` seconds; `authority`
     is the certificate (PEM) that kubectl is to trust. `heartbeat` is the pause between two words of a cell, in seconds.

@@ -1,4 +1,4 @@
-"""Ends what is being done by whoever may not do it any more: watches, logs and sessions outlive the look at a token.
+"""Ends watches, logs and sessions when the right by which they were begun ends: they outlive the look at a token.
 
 A token is over or revoked, its account or pod is deleted, its role is another: whatever it is, the token is not whose
 it was when the request came. Short requests are mostly over before anybody looks.
@@ -20,7 +20,7 @@ EVERY = 1.0
 
 
 class Standing:
-    """What is under way for whom. `who` says whose a token is now; `news` is set when a token was revoked."""
+    """Requests under way, by their tokens. `who` says whose a token is now; `news` is set when a token was revoked."""
 
     def __init__(self, who: Callable[[str], Who | None], news: asyncio.Event) -> None:
         self._who = who

@@ -14,7 +14,7 @@ from controller.objects.fields import Json
 
 
 class FieldPlace(NamedTuple):
-    """Where a value is in a body: a field or a member of a list, within another place or (None) at the top."""
+    """Place of a value in a body: a field or a member of a list, within another place or (None) at the top."""
 
     within: FieldPlace | None
     step: str | int

@@ -21,7 +21,7 @@ TOLD = frozenset({CellState.READY, CellState.CLAIMED})
 
 
 class Dialling:
-    """Who has been told."""
+    """Cells of a worker that have been told to dial it."""
 
     def __init__(self, tasks: asyncio.TaskGroup, cells: Cells, worker: str, addresses: Sequence[str]) -> None:
         self._tasks = tasks

@@ -22,7 +22,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class Location(msgspec.Struct, frozen=True):
-    """Where an image is: registry's host, repository, and the tag or digest that is wanted."""
+    """Location of an image: registry's host, repository, and the tag or digest that is wanted."""
 
     host: str
     repository: str

@@ -33,7 +33,7 @@ Asked = Mapping[str, Decimal]
 
 
 class Overhead(msgspec.Struct, frozen=True, kw_only=True):
-    """What the cell itself takes: CPU in thousandths, memory in MiB."""
+    """Overhead of the cell itself: CPU in thousandths, memory in MiB."""
 
     cpu_millis: int = 0
     memory_mib: int = 96

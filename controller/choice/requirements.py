@@ -154,7 +154,7 @@ CHECKED: dict[str, Callable[[str], Any]] = {"cloud-route": networks, "devices": 
 
 
 class ImpliedDemand(msgspec.Struct, frozen=True):
-    """What annotations add to a demand that comes without them."""
+    """Demand that annotations add to a pod's own."""
 
     memory_mib: int = 0
     gpus: int = 0

@@ -17,7 +17,7 @@ _HEADER = {"alg": "HS256", "typ": "JWT"}
 
 
 class Bearer(msgspec.Struct, frozen=True):
-    """Whose a token is: a service account, and the pod for which it was made, if any."""
+    """Bearer of a token: a service account, and the pod for which it was made, if any."""
 
     namespace: str
     account: str

@@ -43,7 +43,7 @@ BROKEN = frozenset({Kind.UNREACHABLE})
 
 
 class Listener(Protocol):
-    """Who is told what the controller tells."""
+    """Listener to the controller's messages."""
 
     def begin_list(self) -> None:
         """A new connection is about to tell every cell."""

@@ -18,7 +18,7 @@ from hostkit import files
 
 
 class WorkerCredentials(msgspec.Struct, frozen=True, kw_only=True):
-    """What joining told. `renew_at` is a unix second; `carried_key` signs what cells carry."""
+    """Credentials that joining gave. `renew_at` is a unix second; `carried_key` signs what cells carry."""
 
     worker: str
     renew_at: float

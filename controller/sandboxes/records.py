@@ -15,7 +15,7 @@ CARRIED = "sandbox"
 
 
 def sandboxes(owner: str) -> str:
-    """The kind of record, in the store, of the sandboxes of one of those that run pods."""
+    """The kind of record, in the store, of the sandboxes of one room that runs pods."""
     return f"{owner}-sandbox"
 
 
@@ -60,7 +60,7 @@ class ContainerRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CarriedSandbox(msgspec.Struct, frozen=True, kw_only=True):
-    """What a cell carries of its sandbox: the record as it was at first, and the claim that the cell was given."""
+    """Record of a sandbox on its cell: the sandbox's as it was at first, and the claim that the cell was given."""
 
     claim: PodClaim
     record: SandboxRecord

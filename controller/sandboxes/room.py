@@ -1,4 +1,4 @@
-"""The room: the sandboxes of one of those that run pods on cells, each with a memory of its own.
+"""The room of sandboxes: opened for each room that runs pods on cells, with a memory of its own.
 
 Opening it reads what an earlier life of the controller wrote; `Room.following.take_up` goes on where that was. Leaving
 ends no pod.
@@ -25,7 +25,7 @@ from hostkit.tasks import Finishing
 
 @dataclass(frozen=True, slots=True)
 class SandboxRoom:
-    """What is known of the sandboxes, and what can be done with them."""
+    """The sandbox room: the memory of sandboxes, and their life."""
 
     memory: Memory
     following: Following

@@ -208,7 +208,7 @@ def output(told: cri.ExecSyncResponse) -> cri.ExecSyncResponse:
 
 
 class Used(msgspec.Struct, frozen=True):
-    """What a container has used: nanoseconds of CPU since its start, at a moment of the cell's clock, and the bytes of
+    """Usage of a container: nanoseconds of CPU since its start, at a moment of the cell's clock, and the bytes of
     memory that it works with; and the bytes of its writable layer.
     """
 
@@ -292,7 +292,7 @@ def services(
 
 
 class Pace:
-    """How much a cell may say: `burst` at once, and `rate` for each second after. Time comes in."""
+    """Rate at which a cell may send: `burst` at once, and `rate` for each second after. Time comes in."""
 
     def __init__(self, rate: float, burst: float, now: float) -> None:
         self._rate = rate

@@ -18,7 +18,7 @@ COMMON: frozenset[Key] = frozenset({("default", "kubernetes")})
 
 
 class CellServices:
-    """What one cell holds, and what has changed for it since it was told."""
+    """Services that one cell holds, and the changes since it was told."""
 
     def __init__(self, namespace: str, wake: Callable[[], None]) -> None:
         self.namespace = namespace

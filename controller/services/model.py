@@ -50,7 +50,7 @@ class ServiceEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SliceEndpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """Who may answer. `ready` takes new connections; `serving` still can, though it ends."""
+    """An endpoint. `ready` takes new connections; `serving` still can, though it ends."""
 
     address: str
     ready: bool = True

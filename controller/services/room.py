@@ -32,7 +32,7 @@ _OVER = frozenset({CellState.RETIRING, CellState.LOST, CellState.GONE})
 
 
 class NameResolution(msgspec.Struct, frozen=True, kw_only=True):
-    """How names are answered: by a cluster's own name server, or by the controller. `networks` are those of Services;
+    """Resolution of names: by a cluster's own name server, or by the controller. `networks` are those of Services;
     none is "not known".
     """
 

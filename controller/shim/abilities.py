@@ -23,7 +23,7 @@ HANDLERS = ("", "chinampa")
 
 
 class Abilities:
-    """What the first cell has answered; until then what every cell can do."""
+    """Features that the first cell has told; until then those of every cell."""
 
     def __init__(self, cells: Cells) -> None:
         self._cells = cells

@@ -18,7 +18,7 @@ from hostkit import mountinfo
 
 
 class Handling(enum.Enum):
-    """What becomes of a mount."""
+    """Handling of a mount."""
 
     SYNCED = "copied and kept in sync"
     COPIED = "copied"

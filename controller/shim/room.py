@@ -53,7 +53,7 @@ ABANDONED_EVERY = 60.0
 
 @dataclass(frozen=True, slots=True)
 class ShimSettings:
-    """Where the kubelet finds us, and where it keeps its pods' files.
+    """Settings of the shim: its socket, and the kubelet's folder of pods' files.
 
     `socket` unix socket of CRI; `pods_folder` the kubelet's `pods` folder; `folder` of ours on this worker;
     `streaming_host` the loopback address on which exec URLs are served; `worker` the socket of the worker's own agent,

@@ -18,8 +18,8 @@ FROM_THE_API = frozenset({"", "api"})
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
-    """What runs on the worker beside DaemonSets' pods and static ones: pods of these namespaces, with one of these
-    labels, or of the RuntimeClass whose handler this is.
+    """Rules for what runs on the worker beside DaemonSets' pods and static ones: pods of these namespaces, with one of
+    these labels, or of the RuntimeClass whose handler this is.
     """
 
     namespaces: frozenset[str] = frozenset()

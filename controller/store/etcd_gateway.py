@@ -31,7 +31,7 @@ Json = dict[str, Any]
 
 
 class EtcdSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where etcd is, and how it knows us. `prefix` begins every key of ours."""
+    """Endpoints of etcd, and credentials for it. `prefix` begins every key of ours."""
 
     endpoints: tuple[str, ...]
     prefix: str

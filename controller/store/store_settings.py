@@ -19,7 +19,7 @@ class StoreKind(enum.StrEnum):
 
 
 class StoreOptions(Group, frozen=True, kw_only=True):
-    """Where records are kept."""
+    """Settings of the store."""
 
     kind: Annotated[
         StoreKind,

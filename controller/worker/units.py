@@ -22,7 +22,7 @@ START = f"{CAPACITY}-kubelet"
 
 
 class UnitInputs(msgspec.Struct, frozen=True, kw_only=True):
-    """What else a worker's files are made from: other settings, and texts of this machine. `runtime` is the unit of
+    """Inputs of a worker's files: other settings, and texts of this machine. `runtime` is the unit of
     what serves the socket: the controller, or a shim of the worker's own.
     """
 

@@ -14,7 +14,7 @@ COUNT = integer(0, 2**31 - 1)
 
 
 class TemplateRules(Protocol):
-    """What is known of pods: whether a template is one, its defaults, and what of it has no effect."""
+    """Rules of pod templates: whether a template is one, its defaults, and what of it has no effect."""
 
     def check(self, template: Json, field: str, report: Report) -> None:
         """Report all for which pods of this template could not be run."""

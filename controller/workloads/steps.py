@@ -69,7 +69,7 @@ Step = Create | Delete | ScaleReplicaSet | Renumber | Mark | Tell
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What to do for an object now: steps in order, its status, and when to look again at the latest (unix seconds)."""
+    """A plan for an object: steps in order, its status, and when to look again at the latest (unix seconds)."""
 
     steps: tuple[Step, ...] = ()
     status: Json | None = None

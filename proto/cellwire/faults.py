@@ -10,7 +10,7 @@ import enum
 
 
 class Kind(enum.Enum):
-    """What a caller can do about a fault."""
+    """Kind of a fault: what a caller can do about it."""
 
     NOT_FOUND = "not found"
     EXISTS = "exists"

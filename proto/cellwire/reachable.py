@@ -105,7 +105,7 @@ _REQUEST: ContextVar[_Request] = ContextVar("_REQUEST")
 
 
 class Reach:
-    """Where requests may go: those hosts and ports that the settings name, and where else `Allowed` says. None for
+    """Hosts and ports that requests may reach: those that the settings name, and where else `Allowed` says. None for
     `named`: anywhere.
     """
 

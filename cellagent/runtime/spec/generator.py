@@ -26,7 +26,7 @@ OCI_VERSION = "1.0.2"
 
 
 class SpecInputs(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a container's spec is made from.
+    """Inputs of a container's spec.
 
     `namespaces` are paths to join, by kind (net, ipc, uts, pid, user): the pod's, for TARGET the target's.
     `files` are mounted over /etc where the kubelet mounts none; `volumes` are those that the image declares, by path.

@@ -21,7 +21,7 @@ PROPAGATION = {
 
 
 class Mounts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the sandbox and the machine bring; see SpecInputs."""
+    """Mounts that the sandbox and the machine bring; see SpecInputs."""
 
     files: dict[str, Path]
     shm: Path

@@ -24,7 +24,7 @@ COUNTER, GAUGE = cri.COUNTER, cri.GAUGE
 
 
 class ContainerFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is told of one container. Disk figures in bytes and inodes; `device` is where its layers are."""
+    """Facts of one container. Disk figures in bytes and inodes; `device` is where its layers are."""
 
     usage: cgroups.CgroupUsage
     figures: accounting.CgroupFigures

@@ -19,7 +19,7 @@ MOST_CELLS, MOST_PODS, MOST_FAULTS = 300, 500, 40
 
 
 class DashboardInput(msgspec.Struct, frozen=True):
-    """All that there is to show."""
+    """Inputs of the dashboard."""
 
     cells: Sequence[Cell]
     pods: Sequence[Json]

@@ -44,7 +44,7 @@ _HEADERS = {
 
 
 class Dashboard:
-    """What is shown, and how it was."""
+    """The dashboard: its present figures, and their history."""
 
     def __init__(self, library: Library, cells: Telling) -> None:
         self._library = library

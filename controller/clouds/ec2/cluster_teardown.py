@@ -42,7 +42,7 @@ class Thing(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What was ended, and what could not be, with the reason."""
+    """Outcome of a teardown: resources that were ended, and those that could not be, with the reason."""
 
     ended: tuple[Thing, ...]
     left: tuple[tuple[Thing, str], ...]

@@ -109,7 +109,7 @@ class Ec2Options(Group, frozen=True, kw_only=True):
 
 
 class Ec2Settings(Ec2Options, frozen=True, kw_only=True):
-    """The same, and what no file says: whose instances they are, and how patiently EC2 is asked."""
+    """Settings of the EC2 cloud, with what no file says: whose instances they are, and how patiently EC2 is asked."""
 
     cluster: str = "default"
     """Value of the tag that marks all that is ours. Two controllers of one account and region must differ in it."""

@@ -42,7 +42,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Wire(msgspec.Struct, frozen=True):
-    """What is known of a field beside its type.
+    """Facts of a field on the wire, beside its type.
 
     `number` is its protobuf number, `within` that of the message that holds it where JSON has no such level. `keys`
     tell the members of a list apart; `merge` is the key by which a strategic patch does, where that is another one; `joins`

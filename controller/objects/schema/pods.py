@@ -20,7 +20,7 @@ from controller.objects.schema.volumes import Volume
 
 
 class PodSpec(Part, frozen=True, kw_only=True):
-    """What a pod is to be."""
+    """Specification of a pod."""
 
     volumes: Annotated[tuple[Volume, ...], Wire(1, keys=("name",))] = ()
     initContainers: Annotated[tuple[Container, ...], Wire(20, keys=("name",))] = ()

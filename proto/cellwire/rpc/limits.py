@@ -16,7 +16,7 @@ MIB = 1024 * KIB
 
 @dataclass(frozen=True, kw_only=True)
 class MessageLimits:
-    """What one end grants the other.
+    """Limits that one end of a connection grants the other.
 
     `message_bytes` longest message taken in; `stream_window` and `connection_window` bytes that may lie unread here;
     `frame_bytes` longest HTTP/2 frame taken in; `streams` calls at once, as server. `ping_after` seconds between

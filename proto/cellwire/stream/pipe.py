@@ -27,7 +27,7 @@ _CLOSED = frozenset({7, 8, 9, 11})
 
 
 class Pipe(Protocol):
-    """Where frames come from and go to."""
+    """A pipe of frames, in both directions."""
 
     async def read(self) -> bytes:
         """Some bytes; b"" once the peer has gone."""

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class StreamTokens(Generic[T]):
-    """What waits to be fetched, by token. `clock` gives monotonic seconds."""
+    """Sessions that wait to be opened, by token. `clock` gives monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float], *, lifetime: float = LIFETIME, most: int = MOST) -> None:
         self._clock = clock

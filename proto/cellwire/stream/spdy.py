@@ -56,7 +56,7 @@ class Malformed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SpdyLimits:
-    """What one peer may ask of us."""
+    """Limits of one SPDY peer."""
 
     control_frame: int = 64 * 1024
     """Bytes of one control frame as sent."""

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SpdyLine:
-    """The connection, as those who watch over it need it."""
+    """The connection, as its watchdogs need it."""
 
     link: SpdyLink
 

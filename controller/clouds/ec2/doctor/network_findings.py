@@ -20,7 +20,7 @@ _ANYWHERE = "0.0.0.0/0"
 
 
 class Network(msgspec.Struct, kw_only=True):
-    """What was seen on the way: `blocks` are the subnets' networks, `groups` those of cells, by id."""
+    """The network as it was described: `blocks` are the subnets' networks, `groups` those of cells, by id."""
 
     vpc: str = ""
     blocks: tuple[str, ...] = ()

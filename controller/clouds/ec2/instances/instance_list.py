@@ -38,7 +38,7 @@ _PAUSES = (0.0, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 3.0)
 
 
 class InstanceList:
-    """What is known of instances. `named` is told of instances whose token only their batch's roster says."""
+    """Instances as EC2 described them last. `named` is told of those whose token only their batch's roster says."""
 
     def __init__(
         self, settings: Ec2Settings, calls: Calls, named: Callable[[InstanceId, dict[str, str]], None]
