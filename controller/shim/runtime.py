@@ -25,7 +25,8 @@ from controller.shim.replies import answer, pages
 from controller.shim.sandboxes import SandboxCalls
 from controller.shim.stats_calls import StatsCalls
 
-VERSION = "0.1.0"
+# The kubelet compares this word for word: it is the version of its own old API, not of CRI.
+KUBELET_API = "0.1.0"
 # What is left of the caller's deadline when we answer with the reason instead.
 MARGIN = 2.0
 RUN_PATIENCE = 230.0
@@ -55,7 +56,7 @@ class ShimRuntimeService(StatsCalls):
         await stream.recv_message()
         await stream.send_message(
             cri.VersionResponse(
-                version=VERSION, runtime_name="chinampa", runtime_version=RELEASE, runtime_api_version="v1"
+                version=KUBELET_API, runtime_name="chinampa", runtime_version=RELEASE, runtime_api_version="v1"
             )
         )
 

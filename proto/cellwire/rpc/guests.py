@@ -19,7 +19,7 @@ ADDRESSES_KEPT = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """Bounds on connections of strangers: `total`, of one `address`, and how often one address may come: `burst` times at
+    """Bounds on strangers' connections: `total`, of one `address`, and how often one address may come: `burst` times at
     once, and `rate` times a second. A TLS handshake is about 4 ms of CPU.
     """
 
