@@ -8,6 +8,8 @@ from __future__ import annotations
 import datetime
 from typing import BinaryIO
 
+from controller.logs.lines import LONGEST, SHORTEST
+
 BLOCK = 1 << 16
 
 
@@ -19,6 +21,7 @@ class Reader:
         self._timestamps = timestamps
         self._left = limit
         self._rest = b""
+        self._too_long = False
         self._within_line = False
 
     @property
@@ -27,9 +30,16 @@ class Reader:
         return self._left is not None and self._left <= 0
 
     def feed(self, data: bytes) -> bytes:
-        """What the reader sees of the next bytes of the file."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        seen = b"".join(map(self._line, lines))
+        """What the reader sees of the next bytes of the file. Lines longer or shorter than any that a container writes
+        are passed over, so that each costs no more than its bytes.
+        """
+        lines = data.split(b"\n")
+        lines[0] = b"" if self._too_long else self._rest + lines[0]
+        self._too_long = self._too_long and len(lines) == 1
+        self._rest = lines.pop()
+        if len(self._rest) > LONGEST:
+            self._rest, self._too_long = b"", True
+        seen = b"".join(self._line(line) for line in lines if len(line) >= SHORTEST)
         if self._left is not None:
             seen = seen[: max(self._left, 0)]
             self._left -= len(seen)
@@ -38,6 +48,7 @@ class Reader:
     def skip(self) -> None:
         """What comes next begins a line; what has come of the last one is no more."""
         self._rest = b""
+        self._too_long = False
         self._within_line = False
 
     def _line(self, line: bytes) -> bytes:
@@ -81,6 +92,9 @@ def start_of_tail(file: BinaryIO, lines: int, begins: int = 0) -> int:
         at = size
         if position + size == end and block.endswith(b"\n"):
             at -= 1
+        if found + (several := block.count(b"\n", 0, at)) < lines:
+            found += several
+            continue
         while (at := block.rfind(b"\n", 0, at)) >= 0:
             found += 1
             if found == lines:

@@ -42,6 +42,7 @@ async def log(request: web.Request, pods: Pods) -> web.StreamResponse:
                     file.seek(begins)
                 elif data:
                     await response.write(reader.feed(data))
+                    await asyncio.sleep(0)  # what shows nothing is not waited for by the write
                 elif last:
                     break
                 else:

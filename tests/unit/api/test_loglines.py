@@ -1,4 +1,5 @@
 import io
+import time
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.api.loglines import Reader, start_of_tail
+from controller.api.pod_logs import CHUNK
 
 LOG = (
     b"2026-01-01T00:00:00.000000001Z stdout F one\n"
@@ -57,3 +59,25 @@ def test_a_tail_of_many_blocks(tmp_path: Path) -> None:
     with path.open("rb") as file:
         file.seek(start_of_tail(file, 30_000))
         assert file.readline() == b"0010000\n"
+
+
+@pytest.mark.parametrize(
+    "odd", [b"x" * (8 << 20), b"\n" * (4 << 20), b"2026-11\n" * (1 << 19)], ids=["one", "none", "short"]
+)
+def test_a_log_that_no_container_has_written_costs_no_more_than_its_bytes(odd: bytes) -> None:
+    reader, longest, seen = Reader(), 0.0, b""
+    data = LOG + odd + b"\n" + LOG
+    for at in range(0, len(data), CHUNK):
+        begun = time.thread_time()
+        seen += reader.feed(data[at : at + CHUNK])
+        longest = max(longest, time.thread_time() - begun)
+    assert seen == b"one\ntwo\nthree words here\n" * 2
+    # Ten times what it may be: a busy machine's caches are cold. What this is against took minutes.
+    assert longest < 0.5
+
+
+def test_what_of_a_line_that_is_too_long_was_read_is_not_kept() -> None:
+    reader = Reader()
+    for _ in range(40):
+        assert reader.feed(b"x" * CHUNK) == b""
+    assert reader.feed(b"x\n" + LOG) == b"one\ntwo\nthree words here\n"
