@@ -29,7 +29,7 @@ test-cluster: setup ## Services, names, requests and events in a real cluster, f
 test-ha: setup ## two workers, two controllers, three members of etcd: leaders and shims killed and frozen; prints the pauses
 	@HA=1 bash scripts/test tests/e2e/test_ha.py -rs
 
-conformance: ## Kubernetes' own conformance suite (E2E_TEST=…/e2e.test) against the cluster of KUBECONFIG; FOCUS=, SKIP=
+conformance: ## Kubernetes' own conformance suite (E2E_TEST=…/e2e.test) against the cluster of KUBECONFIG; FOCUS=, SKIP=, GINKGO=, PROCS=
 	@bash scripts/conformance
 
 lint: setup ## style, types, dependency directions, generated code
