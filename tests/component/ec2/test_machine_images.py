@@ -10,6 +10,7 @@ import secrets
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -118,13 +119,22 @@ async def test_who_may_not_upload_is_told_the_right_that_is_missing(tmp_path: Pa
                 await publish(calls, Publication(disk=a_disk(tmp_path), home=REGION), Told())
 
 
-async def test_two_who_publish_a_disk_at_once_get_the_same_image(tmp_path: Path) -> None:
+async def test_who_publishes_a_disk_that_another_has_published_meanwhile_gets_that_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     disk = a_disk(tmp_path)
     async with account() as calls:
         asked = Publication(disk=disk, home=REGION)
-        first, second = await asyncio.gather(publish(calls, asked, Told()), publish(calls, asked, Told()))
-        assert first == second
-        assert len(await own_images.published(calls)) == 1
+        first = await publish(calls, asked, Told())
+        told, too_early = own_images.published, [True]
+
+        async def published(*args: Any) -> tuple[own_images.MachineImage, ...]:
+            return () if too_early and too_early.pop() else await told(*args)
+
+        monkeypatch.setattr(own_images, "published", published)
+        assert await publish(calls, asked, Told()) == first
+        assert len(await told(calls)) == 1
+    assert not too_early
 
 
 @pytest.mark.parametrize(
