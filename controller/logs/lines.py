@@ -33,12 +33,9 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class LinesWanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be seen: lines from `since` on (unix nanoseconds), of one stream or all, with their times or
-    without, at most so many bytes.
-    """
+    """What is to be seen: lines from `since` on (unix nanoseconds), with their times or not, at most so many bytes."""
 
     since: int = 0
-    stream: str = ""
     timestamps: bool = False
     limit_bytes: int | None = None
 
@@ -69,10 +66,10 @@ def nanoseconds(time: bytes) -> int | None:
 
 
 def shown_time(time: bytes) -> bytes:
-    """The time as `kubectl logs --timestamps` shows it: nine digits, and Z for UTC."""
+    """The time as `kubectl logs --timestamps` shows it: nine digits, and Z for UTC; b"" for what is none."""
     match = _TIME.fullmatch(time)
     if match is None:
-        return time
+        return b""
     whole, fraction, zone = match.groups()
     return whole + b"." + (fraction or b"").ljust(9, b"0") + (b"Z" if zone in (b"Z", b"+00:00", b"-00:00") else zone)
 
@@ -105,12 +102,17 @@ class LineReader:
 
     def __init__(self, wanted: LinesWanted) -> None:
         self._wanted = wanted
-        self._stream = wanted.stream.encode()
         self._left = wanted.limit_bytes
         self._rest = b""
         self._too_long = False
         self._fresh = True
         self.full = wanted.limit_bytes == 0
+
+    def skip(self) -> None:
+        """Bytes of the file are passed over: what comes next begins a line, what came of the last one is no more."""
+        self._rest = b""
+        self._too_long = False
+        self._fresh = True
 
     def feed(self, data: bytes) -> bytes:
         """The next bytes of the file; what can be shown so far. A line that is longer than `LONGEST` is passed over."""
@@ -132,13 +134,14 @@ class LineReader:
 
     def _shown(self, raw: bytes) -> bytes:
         line = parse(raw)
-        if line is None or (self._stream and line.stream != self._stream):
-            return b""
-        if self._wanted.since and (nanoseconds(line.time) or 0) < self._wanted.since:
+        if line is None or (self._wanted.since and (nanoseconds(line.time) or 0) < self._wanted.since):
             return b""
         shown = line.content + b"\n" if line.ends else line.content
         if self._wanted.timestamps and self._fresh:
-            shown = shown_time(line.time) + b" " + shown
+            time = shown_time(line.time)
+            if not time:
+                return b""
+            shown = time + b" " + shown
         self._fresh = line.ends
         return shown
 
@@ -151,15 +154,16 @@ class LineReader:
         return shown
 
 
-def tail_start(read: Callable[[int, int], bytes], size: int, lines: int) -> Generator[None, None, int]:
-    """Where the last so many lines begin in a file of this size; `read(position, length)` gives its bytes.
+def tail_start(read: Callable[[int, int], bytes], size: int, lines: int, begins: int = 0) -> Generator[None, None, int]:
+    """Where the last so many lines begin in a file of this size, the first of them not before `begins`;
+    `read(position, length)` gives its bytes.
 
     A line of the container's that has begun and not ended counts as one. Reads backwards, no more than is needed, and
     stops after each block, for others to have a turn: a file may be long and have no line in it.
     """
     if lines <= 0:
         return size
-    for found in _backwards(read, size):
+    for found in _backwards(read, size, begins):
         for after, raw in found:
             line = parse(raw)
             # After each F begins a line; after the last one only if anything follows.
@@ -168,18 +172,18 @@ def tail_start(read: Callable[[int, int], bytes], size: int, lines: int) -> Gene
                 if lines == 0:
                     return after
         yield
-    return 0
+    return begins
 
 
-def _backwards(read: Callable[[int, int], bytes], size: int) -> Iterator[list[tuple[int, bytes]]]:
-    """The lines of a file from its last to its first, a block at a time: the position after each, and its bytes without
-    the newline. Those that are shorter than any line are left out; of one that is longer than `LONGEST` comes its
-    beginning, as far as that.
+def _backwards(read: Callable[[int, int], bytes], size: int, begins: int) -> Iterator[list[tuple[int, bytes]]]:
+    """The lines of a file from its last to that at `begins`, a block at a time: the position after each, and its bytes
+    without the newline. Those that are shorter than any line are left out; of one that is longer than `LONGEST` comes
+    its beginning, as far as that.
     """
     end, rest = size, b""
     after: int | None = None  # of the line whose bytes from `end` on are `rest`; None: it has no newline yet
-    while end > 0:
-        start = max(0, end - BLOCK)
+    while end > begins:
+        start = max(begins, end - BLOCK)
         block = read(start, end - start)
         first, last = block.find(b"\n"), block.rfind(b"\n")
         found: list[tuple[int, bytes]] = []

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable
-from pathlib import Path
 
-from cellwire.faults import Fault, Kind
 from controller.logs.lines import LineReader, LinesWanted, tail_start
+from hostkit import files
 
 # Nothing else has a turn while one is looked through, whatever is in it.
 BLOCK = 32 << 10
@@ -17,43 +16,40 @@ LOOK = 0.1
 
 
 async def shown(
-    path: Path, wanted: LinesWanted, *, tail: int | None, follow: bool, complete: Callable[[], bool]
+    descriptor: int, wanted: LinesWanted, *, tail: int | None, follow: bool, complete: Callable[[], bool]
 ) -> AsyncGenerator[bytes]:
-    """What is wanted of the file, in blocks. A follower stays until `complete()` and all is shown.
-
-    Raises Fault NOT_FOUND where there is no file.
+    """What is wanted of an open file, in blocks, from its first byte that was not given up. A follower stays until
+    `complete()` and all is shown.
     """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError as error:
-        raise Fault(Kind.NOT_FOUND, f"log {path.name}", "there is no such file") from error
-    try:
-        reader = LineReader(wanted)
-        position = 0
-        if tail is not None and tail >= 0:
-            position = await _tail_start(descriptor, tail)
-        while not reader.full:
-            over = complete()  # asked before reading: what is complete then is complete here
-            data = os.pread(descriptor, BLOCK, position)
-            position += len(data)
-            if text := reader.feed(data) if data else b"":
-                yield text
-            if data:
-                await asyncio.sleep(0)  # a long log must not hold up everybody else
-            elif over or not follow:
-                break
-            else:
-                await asyncio.sleep(LOOK)
-        if not reader.full and (text := reader.finish()):
+    reader = LineReader(wanted)
+    position = files.first_data(descriptor)
+    if tail is not None:
+        position = await _tail_start(descriptor, tail, position)
+    while not reader.full:
+        over = complete()  # asked before reading: what is complete then is complete here
+        data = os.pread(descriptor, BLOCK, position)
+        if data.startswith(b"\0") and (begins := files.first_data(descriptor)) > position:
+            # What was to be read next has been given up meanwhile.
+            reader.skip()
+            position = begins
+            continue
+        position += len(data)
+        if text := reader.feed(data) if data else b"":
             yield text
-    finally:
-        os.close(descriptor)
+        if data:
+            await asyncio.sleep(0)  # a long log must not hold up everybody else
+        elif over or not follow:
+            break
+        else:
+            await asyncio.sleep(LOOK)
+    if not reader.full and (text := reader.finish()):
+        yield text
 
 
-async def _tail_start(descriptor: int, lines: int) -> int:
+async def _tail_start(descriptor: int, lines: int, begins: int) -> int:
     """On the loop, a block at a time: beside a thread that never waits, everybody waits for the interpreter itself."""
     size = os.fstat(descriptor).st_size
-    looking = tail_start(lambda at, length: os.pread(descriptor, length, at), size, lines)
+    looking = tail_start(lambda at, length: os.pread(descriptor, length, at), size, lines, begins)
     while True:
         try:
             next(looking)

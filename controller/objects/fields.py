@@ -21,7 +21,7 @@ Json = dict[str, Any]
 # Each for `fullmatch`: "$" would let a name end in a new line.
 _LABEL_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_DNS_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+_DNS_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 # Whoever sends more mistakes than anybody reads is told of the first ones.
 MOST_CAUSES = 100
 
@@ -186,7 +186,7 @@ def dns_label(value: object, field: str, report: Report) -> None:
 
 def dns_name(value: object, field: str, report: Report) -> None:
     """A name as dns_label, with dots, of at most 253."""
-    if not isinstance(value, str) or not _DNS_NAME.fullmatch(value) or ".." in value:
+    if not isinstance(value, str) or not _DNS_NAME.fullmatch(value):
         why = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.'"
         report.invalid(field, value, why)
 

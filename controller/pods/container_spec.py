@@ -15,6 +15,7 @@ from controller.objects.fields import (
     anything,
     boolean,
     dns_label,
+    dns_name,
     integer,
     items,
     one_of,
@@ -67,7 +68,7 @@ WHOLE_FIELD_REF = record({"apiVersion": only("v1"), "fieldPath": _whole_field}, 
 RESOURCE_REF = record(
     {"containerName": dns_label, "resource": one_of(*RESOURCE_FIELDS), "divisor": quantity}, required=("resource",)
 )
-_KEY_OF = record({"name": text, "key": text, "optional": boolean}, required=("key",))
+_KEY_OF = record({"name": dns_name, "key": text, "optional": boolean}, required=("name", "key"))
 _VALUE_FROM = record(
     {
         "fieldRef": FIELD_REF,
@@ -77,16 +78,34 @@ _VALUE_FROM = record(
         "fileKeyRef": refused(),
     }
 )
-_SOURCE = record({"name": text, "optional": boolean})
+_SOURCE = record({"name": dns_name, "optional": boolean}, required=("name",))
 _ENV_FROM = record({"prefix": text, "configMapRef": _SOURCE, "secretRef": _SOURCE})
+
+
+def _one_source(value: object, field: str, report: Report) -> None:
+    """What variables are taken from: just one place for each entry."""
+    _ENV_FROM(value, field, report)
+    if isinstance(value, dict):
+        given = [name for name in ("configMapRef", "secretRef") if cast("Json", value).get(name) is not None]
+        if not given:
+            report.invalid(field, "", "must specify one of: `configMapRef` or `secretRef`")
+        elif len(given) > 1:
+            report.invalid(field, "", "may not have more than one field specified at a time")
 
 
 def _env(value: object, field: str, report: Report) -> None:
     record({"name": _env_name, "value": text, "valueFrom": _VALUE_FROM}, required=("name",))(value, field, report)
     if isinstance(value, dict):
         entry = cast("Json", value)
-        if entry.get("value") and entry.get("valueFrom"):
+        source = entry.get("valueFrom")
+        if entry.get("value") and source is not None:
             report.invalid(f"{field}.valueFrom", "", "may not be specified when `value` is not empty")
+        if isinstance(source, dict) and len([one for one in cast("Json", source).values() if one is not None]) != 1:
+            report.invalid(
+                f"{field}.valueFrom",
+                "",
+                "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef`",
+            )
 
 
 def _amounts(value: object, field: str, report: Report) -> None:
@@ -291,7 +310,7 @@ FIELDS: dict[str, Check] = {
     "args": items(text),
     "command": items(text),
     "env": items(_env),
-    "envFrom": items(_ENV_FROM),
+    "envFrom": items(_one_source),
     "image": text,
     "imagePullPolicy": one_of("Always", "IfNotPresent", "Never"),
     "lifecycle": record({"postStart": _hook, "preStop": _hook, "stopSignal": refused()}),

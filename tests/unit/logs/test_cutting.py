@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -16,10 +17,10 @@ from aiohttp import AddrInfoType, TCPConnector, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from controller.api import pod_logs as api_logs
-from controller.api.loglines import Reader, start_of_tail
-from controller.logs import cutting
+from controller.logs import cutting, reading
 from controller.logs.copy import Copy
 from controller.logs.keeping import Grown
+from controller.logs.lines import LinesWanted
 from controller.pods.engine import Pods
 from controller.pods.log_files import Logs
 from hostkit import files
@@ -38,10 +39,14 @@ def on_disk(*files: Path) -> int:
 
 def seen(path: Path, tail: int | None = None) -> list[bytes]:
     """The lines as `kubectl logs` shows them."""
-    with path.open("rb") as file:
-        begins = files.first_data(file.fileno())
-        file.seek(begins if tail is None else start_of_tail(file, tail, begins))
-        return Reader().feed(file.read()).splitlines()
+
+    async def shown() -> bytes:
+        with path.open("rb") as file:
+            looking = reading.shown(file.fileno(), LinesWanted(), tail=tail, follow=False, complete=lambda: True)
+            return b"".join([text async for text in looking])
+
+    with ThreadPoolExecutor(1) as beside:  # the caller may have a loop of its own
+        return beside.submit(asyncio.run, shown()).result().splitlines()
 
 
 @pytest.fixture

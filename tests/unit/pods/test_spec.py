@@ -164,3 +164,34 @@ def test_two_containers_cannot_share_a_name() -> None:
 def test_nonsense_is_refused_and_never_a_crash(manifest: dict[str, Any]) -> None:
     with pytest.raises(Fault):
         admit(manifest)
+
+
+@pytest.mark.parametrize(
+    ("container", "field", "cause"),
+    [
+        ({"envFrom": [{}]}, "envFrom[0]", "must specify one of"),
+        ({"envFrom": [{"configMapRef": {}}]}, "envFrom[0].configMapRef.name", "Required value"),
+        ({"envFrom": [{"secretRef": {"optional": True}}]}, "envFrom[0].secretRef.name", "Required value"),
+        ({"envFrom": [{"secretRef": {"name": "A_b"}}]}, "envFrom[0].secretRef.name", "RFC 1123 subdomain"),
+        (
+            {"envFrom": [{"secretRef": {"name": "a"}, "configMapRef": {"name": "b"}}]},
+            "envFrom[0]",
+            "may not have more than one",
+        ),
+        ({"env": [{"name": "A", "valueFrom": {}}]}, "env[0].valueFrom", "must specify one of"),
+        (
+            {"env": [{"name": "A", "valueFrom": {"configMapKeyRef": {"key": "k"}}}]},
+            "env[0].valueFrom.configMapKeyRef.name",
+            "Required value",
+        ),
+    ],
+)
+def test_a_variable_says_where_its_one_value_is(container: dict[str, Any], field: str, cause: str) -> None:
+    found = causes(pod(containers=[{"name": "web", "image": "busybox", **container}]))
+    assert cause in found[f"spec.containers[0].{field}"]
+
+
+@pytest.mark.parametrize("name", ["a.-b", "a-.b", "a..b", ".a", "a" * 254])
+def test_each_part_of_a_name_is_a_label_of_its_own(name: str) -> None:
+    found = causes({**pod(), "metadata": {"name": name}})
+    assert "RFC 1123 subdomain" in found["metadata.name"]
