@@ -8,6 +8,7 @@ done all the same: whether it was is told by its revision.
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -163,11 +164,19 @@ def _apply(connection: sqlite3.Connection, write: _Write, revision: int) -> int 
 
 def _fault(path: Path, error: sqlite3.Error) -> Fault:
     cause = str(error)
-    if "full" in cause:
+    # Of a file that is mapped into memory it only says that it could not be extended.
+    if "full" in cause or ("I/O" in cause and _is_full(path.parent)):
         return Fault(Kind.UNAVAILABLE, f"store {path}", "no space is left on its disk", "make room on it")
     if "locked" in cause:
         return Fault(Kind.UNAVAILABLE, f"store {path}", "another process holds it", "stop the other controller")
     return Fault(Kind.BROKEN, f"store {path}", cause, "restore it from a backup, or start with an empty state folder")
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        return not os.statvfs(folder).f_bavail
+    except OSError:
+        return False
 
 
 def _opened(path: Path) -> sqlite3.Connection:

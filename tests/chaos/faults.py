@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 from collections.abc import Awaitable, Callable
@@ -306,7 +307,7 @@ async def _start(world: World) -> None:
         try:
             await world.controller.start()
         except AssertionError:
-            if "No space left" not in world.controller.words().splitlines()[-1]:
+            if not re.search("no space (is )?left", world.controller.words().splitlines()[-1], re.IGNORECASE):
                 raise
             await asyncio.sleep(0.5)
         else:
