@@ -130,6 +130,7 @@ def checked(resource: Resource, one: Json, before: Json | None, how: How) -> Jso
     _finalizers(one["metadata"], (before or {}).get("metadata") or {}, report)
     if not report.causes:
         resource.check(one, before, report)
+        report.overlook_spec(one, before)
     if report.causes:
         raise Invalid(name, report.causes, resource.kind, resource.group)
     how.veto(resource, before, one)

@@ -16,6 +16,7 @@ _SESSION = ("create", "get")
 
 def _check(one: Json, before: Json | None, report: Report) -> None:
     spec.check(one, report)
+    report.overlook_spec(one, before)
     if before is not None and not report.causes:
         changes.check(before, one, report)
 
