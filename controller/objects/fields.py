@@ -173,6 +173,21 @@ def integer(lowest: int, highest: int = 2**63 - 1) -> Check:
     return check
 
 
+def just_one(check: Check, *names: str) -> Check:
+    """An object of which exactly one of these fields is set."""
+
+    def checked(value: object, field: str, report: Report) -> None:
+        check(value, field, report)
+        if isinstance(value, dict):
+            given = [name for name in names if cast("Json", value).get(name) is not None]
+            if not given:
+                report.invalid(field, "", f"must specify one of: {', '.join(f'`{name}`' for name in names)}")
+            elif len(given) > 1:
+                report.invalid(field, "", "may not have more than one field specified at a time")
+
+    return checked
+
+
 def one_of(*supported: str) -> Check:
     """One of these words."""
 

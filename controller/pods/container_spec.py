@@ -18,6 +18,7 @@ from controller.objects.fields import (
     dns_name,
     integer,
     items,
+    just_one,
     one_of,
     only,
     quantity,
@@ -79,18 +80,10 @@ _VALUE_FROM = record(
     }
 )
 _SOURCE = record({"name": dns_name, "optional": boolean}, required=("name",))
-_ENV_FROM = record({"prefix": text, "configMapRef": _SOURCE, "secretRef": _SOURCE})
-
-
-def _one_source(value: object, field: str, report: Report) -> None:
-    """What variables are taken from: just one place for each entry."""
-    _ENV_FROM(value, field, report)
-    if isinstance(value, dict):
-        given = [name for name in ("configMapRef", "secretRef") if cast("Json", value).get(name) is not None]
-        if not given:
-            report.invalid(field, "", "must specify one of: `configMapRef` or `secretRef`")
-        elif len(given) > 1:
-            report.invalid(field, "", "may not have more than one field specified at a time")
+# What variables are taken from: just one place for each entry.
+_ENV_FROM = just_one(
+    record({"prefix": text, "configMapRef": _SOURCE, "secretRef": _SOURCE}), "configMapRef", "secretRef"
+)
 
 
 def _env(value: object, field: str, report: Report) -> None:
@@ -310,7 +303,7 @@ FIELDS: dict[str, Check] = {
     "args": items(text),
     "command": items(text),
     "env": items(_env),
-    "envFrom": items(_one_source),
+    "envFrom": items(_ENV_FROM),
     "image": text,
     "imagePullPolicy": one_of("Always", "IfNotPresent", "Never"),
     "lifecycle": record({"postStart": _hook, "preStop": _hook, "stopSignal": refused()}),

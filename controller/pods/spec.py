@@ -24,6 +24,7 @@ from controller.objects.fields import (
     dns_name,
     integer,
     items,
+    just_one,
     labels,
     one_of,
     only,
@@ -85,12 +86,11 @@ def _inner_path(value: object, field: str, report: Report) -> None:
 
 
 _ITEMS = items(record({"key": text, "path": _inner_path, "mode": _MODE}, required=("key", "path")))
-_DOWNWARD_ITEMS = items(
-    record(
-        {"path": _inner_path, "mode": _MODE, "fieldRef": WHOLE_FIELD_REF, "resourceFieldRef": RESOURCE_REF},
-        required=("path",),
-    )
+_DOWNWARD_ITEM = record(
+    {"path": _inner_path, "mode": _MODE, "fieldRef": WHOLE_FIELD_REF, "resourceFieldRef": RESOURCE_REF},
+    required=("path",),
 )
+_DOWNWARD_ITEMS = items(just_one(_DOWNWARD_ITEM, "fieldRef", "resourceFieldRef"))
 _PROJECTIONS: dict[str, Check] = {
     "configMap": record({"name": text, "items": _ITEMS, "optional": boolean}),
     "secret": record({"name": text, "items": _ITEMS, "optional": boolean}),

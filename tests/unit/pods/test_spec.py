@@ -191,6 +191,15 @@ def test_a_variable_says_where_its_one_value_is(container: dict[str, Any], field
     assert cause in found[f"spec.containers[0].{field}"]
 
 
+def test_a_file_of_the_pods_own_fields_says_which_one_it_holds() -> None:
+    of = {"fieldRef": {"fieldPath": "metadata.name"}, "resourceFieldRef": {"resource": "limits.cpu"}}
+    files = [{"path": "a"}, {"path": "b", **of}, {"path": "c", "fieldRef": of["fieldRef"], "resourceFieldRef": None}]
+    found = causes(pod(volumes=[{"name": "own", "downwardAPI": {"items": files}}]))
+    at = "spec.volumes[0].downwardAPI.items"
+    assert {*found} == {f"{at}[0]", f"{at}[1]"}
+    assert "must specify one of: `fieldRef`, `resourceFieldRef`" in found[f"{at}[0]"]
+
+
 @pytest.mark.parametrize("name", ["a.-b", "a-.b", "a..b", ".a", "a" * 254])
 def test_each_part_of_a_name_is_a_label_of_its_own(name: str) -> None:
     found = causes({**pod(), "metadata": {"name": name}})
