@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import msgspec
 
@@ -36,6 +37,7 @@ BACKOFF, LONGEST_BACKOFF = 10.0, 600.0
 MOST_INDEXES = 100_000
 _RANGE = re.compile(r"([0-9]{1,10})(?:-([0-9]{1,10}))?")
 INDEXES = re.compile(rf"{_RANGE.pattern}(?:,{_RANGE.pattern})*")
+_condition = partial(condition, written="lastProbeTime")
 
 
 class _Count(msgspec.Struct, kw_only=True):
@@ -68,7 +70,7 @@ def plan(job: Json, pods: Sequence[Json], now: float) -> Plan:
     held: list[Json] = before.get("conditions") or []
     if any(one["type"] == "Suspended" and one["status"] == "True" for one in held):
         status["startTime"] = timestamp(now)
-        held = [condition(held, "Suspended", (False, "JobResumed", "Job resumed"), now)]
+        held = [_condition(held, "Suspended", (False, "JobResumed", "Job resumed"), now)]
         began = now
     deadline = began + int(spec["activeDeadlineSeconds"]) if spec.get("activeDeadlineSeconds") else None
     if failure := _failure(job, count, running, deadline, now):
@@ -111,7 +113,7 @@ def _after(job: Json, mine: Sequence[Json], over: Json, now: float) -> Plan:
 def _suspended(job: Json, count: _Count, running: Sequence[Json], now: float) -> Plan:
     steps = tuple(Delete("pods", pod["metadata"]["name"]) for pod in running)
     held: list[Json] = (job.get("status") or {}).get("conditions") or []
-    told = condition(held, "Suspended", (True, "JobSuspended", "Job suspended"), now)
+    told = _condition(held, "Suspended", (True, "JobSuspended", "Job suspended"), now)
     status = {**_numbers(count, []), "conditions": [told]}
     return Plan(steps, status)
 
@@ -288,8 +290,8 @@ def _finished(status: Json, held: list[Json], running: Sequence[Json], how: tupl
     first = "SuccessCriteriaMet" if kind == "Complete" else "FailureTarget"
     conditions = [
         *(one for one in held if one["type"] not in {first, kind}),
-        condition(held, first, (True, reason, message), now),
-        condition(held, kind, (True, reason, message), now),
+        _condition(held, first, (True, reason, message), now),
+        _condition(held, kind, (True, reason, message), now),
     ]
     ended_at = {"completionTime": timestamp(now)} if kind == "Complete" else {}
     steps: list[Step] = [Delete("pods", pod["metadata"]["name"]) for pod in running]

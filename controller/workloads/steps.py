@@ -157,8 +157,16 @@ def available(pod: Json, least: int, now: float) -> tuple[bool, float | None]:
 _STATUSES = {True: "True", False: "False", None: "Unknown"}
 
 
-def condition(before: Sequence[Json], kind: str, told: tuple[bool | None, str, str], now: float) -> Json:
-    """A condition of a status (whether it holds, None for nobody knows; reason; message), with when that began."""
+def condition(
+    before: Sequence[Json],
+    kind: str,
+    told: tuple[bool | None, str, str],
+    now: float,
+    written: str = "lastUpdateTime",
+) -> Json:
+    """A condition of a status (whether it holds, None for nobody knows; reason; message), with when that began, and in
+    the field `written` when it was told last: kinds have names of their own for that.
+    """
     holds, reason, message = told
     status = _STATUSES[holds]
     old = next((one for one in before if one["type"] == kind), None)
@@ -168,5 +176,5 @@ def condition(before: Sequence[Json], kind: str, told: tuple[bool | None, str, s
     if same and old is not None:
         return old
     moved = at if changed or old is None else old.get("lastTransitionTime", at)
-    found: Json = {"type": kind, "status": status, "lastTransitionTime": moved, "lastUpdateTime": at}
+    found: Json = {"type": kind, "status": status, "lastTransitionTime": moved, written: at}
     return {**found, "reason": reason, "message": message}

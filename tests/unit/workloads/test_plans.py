@@ -10,12 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.api.all_kinds import WORKLOADS
+from controller.objects.shapes import unknown
 from controller.objects.timestamps import timestamp
 from controller.workloads import deployments, jobs, replica_sets, stateful_sets
 from controller.workloads.steps import BURST, Create, Delete, Mark, Plan, Renumber, ScaleReplicaSet
 
 Json = dict[str, Any]
 NOW = 1_000_000.0
+SHAPES = {kind.kind: kind.shape for kind in WORKLOADS}
 REVISIONS = "controllerrevisions.apps"
 
 
@@ -40,6 +43,8 @@ class World:
     def act(self, one: Json, plan: Plan) -> None:
         if plan.status is not None:
             one["status"] = plan.status
+            # kubectl sends it all back, and a field that no type has is refused.
+            assert list(unknown({"status": plan.status}, SHAPES[one["kind"]])) == []
         for step in plan.steps:
             match step:
                 case Create(key, wanted):
