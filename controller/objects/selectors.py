@@ -14,7 +14,7 @@ Matches = Callable[[Json], bool]
 MOST_TERMS = 100
 # No two parts of these can take the same characters: what does not match costs no more than what does.
 _TERM = re.compile(r"([A-Za-z0-9][A-Za-z0-9._/-]*)\s*(==|=|!=)\s*([A-Za-z0-9._-]*)")
-_SET = re.compile(r"([A-Za-z0-9][A-Za-z0-9._/-]*)\s+(in|notin)\s+\(([^()]*)\)")
+_SET = re.compile(r"([A-Za-z0-9][A-Za-z0-9._/-]*)\s+(in|notin)\s*\(([^()]*)\)")
 _EXISTS = re.compile(r"(!?)\s*([A-Za-z0-9][A-Za-z0-9._/-]*)")
 # Commas within parentheses part no terms.
 _BETWEEN_COMMAS = re.compile(r"(?:\([^()]*\)?|[^,(])+")

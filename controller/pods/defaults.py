@@ -21,6 +21,8 @@ def with_defaults(pod: Json) -> Json:
     for container in (*spec.get("initContainers", ()), *spec["containers"], *spec.get("ephemeralContainers", ())):
         _container(container)
     for volume in spec.get("volumes", ()):
+        if volume.keys() == {"name"}:
+            volume["emptyDir"] = {}
         if "hostPath" in volume:
             volume["hostPath"].setdefault("type", "")
         if "image" in volume:

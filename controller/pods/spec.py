@@ -160,9 +160,7 @@ def _volume(value: object, field: str, report: Report) -> None:
     _VOLUME_SHAPE(value, field, report)
     if isinstance(value, dict):
         given = [name for name, member in cast("Json", value).items() if name != "name" and member is not None]
-        if not given:
-            report.required(field, "must specify a volume type")
-        elif len(given) > 1:
+        if len(given) > 1:
             report.forbidden(f"{field}.{given[1]}", "may not specify more than 1 volume type")
 
 

@@ -98,6 +98,7 @@ class Ec2Front:
     _kept: dict[tuple[str, str], _KeptAnswer] = field(default_factory=dict[tuple[str, str], _KeptAnswer])
     _turns: dict[tuple[str, str], asyncio.Lock] = field(default_factory=dict[tuple[str, str], asyncio.Lock])
     _listeners: list[asyncio.Queue[ObservedCall]] = field(default_factory=list[asyncio.Queue[ObservedCall]])
+    _under_way: set[asyncio.Task[_Ec2Answer]] = field(default_factory=set[asyncio.Task[_Ec2Answer]])
 
     def __post_init__(self) -> None:
         self._eks = ec2_eks.Eks(self.ask)
@@ -139,6 +140,8 @@ class Ec2Front:
                 await asyncio.Event().wait()
             # EC2 carries a call out to its end, whether or not the caller waits for it.
             carried_out = self._tasks.create_task(self._answer(request, body, call))
+            self._under_way.add(carried_out)
+            carried_out.add_done_callback(self._under_way.discard)
             await asyncio.wait([carried_out])
             await self.rules.answerable(action)
         except asyncio.CancelledError:  # the caller went away
@@ -153,6 +156,11 @@ class Ec2Front:
         answer = carried_out.result()
         headers = {"Content-Type": answer.content_type} | ({_ERROR: answer.error} if answer.error else {})
         return web.Response(status=answer.status, body=answer.body, headers=headers)
+
+    def abandon(self) -> None:
+        """End what is under way, as long polls whose callers are gone: nobody tells them that the session closes."""
+        for one in self._under_way:
+            one.cancel()
 
     async def _answer(self, request: web.Request, body: bytes, call: ObservedCall) -> _Ec2Answer:
         try:
@@ -335,6 +343,7 @@ async def running_front(
         async with asyncio.TaskGroup() as tasks, AsyncExitStack() as stack:
             front = Ec2Front(f"http://{moto_host}:{moto_port}", tasks, clock)
             front._session = await stack.enter_async_context(ClientSession(timeout=ClientTimeout(total=120)))
+            stack.callback(front.abandon)
             async with front._session.post(f"{front.moto}/moto-api/reset") as done:
                 done.raise_for_status()
             await front.ask("DescribeVpcs")  # moto's first answer takes a second or two

@@ -99,16 +99,14 @@ async def test_a_registry_that_wants_credentials_says_nothing() -> None:
         assert await told(registry, ["web"]) == ()
 
 
-async def test_a_registry_that_is_down_or_slow_or_odd_says_nothing_and_is_left_alone_for_a_while(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("controller.pods.registries.PATIENCE", 0.1)
+async def test_a_registry_that_is_down_or_slow_or_odd_says_nothing_and_is_left_alone_for_a_while() -> None:
     asked: list[str] = []
+    over = asyncio.Event()
 
     async def answer(request: web.Request) -> web.Response:
         asked.append(request.path)
         if "slow" in request.path:
-            await asyncio.sleep(5)
+            await over.wait()
         return web.Response(body=b"\x00" * (5 << 20) if "huge" in request.path else b"[[[")
 
     app = web.Application()
@@ -121,8 +119,8 @@ async def test_a_registry_that_is_down_or_slow_or_odd_says_nothing_and_is_left_a
         assert await found.architectures(images) == ()
         assert len(asked) == 3, "what is no image reference is not asked for"
         assert await found.architectures(images) == ()
-
         assert len(asked) == 3
+        over.set()
 
 
 async def test_a_mirror_is_asked_first_and_the_registry_itself_where_the_mirror_has_it_not() -> None:

@@ -90,7 +90,8 @@ async def test_a_pod_that_fits_nowhere_is_told_why(tmp_path: Path) -> None:
         with pytest.raises(Fault, match="runtime handler gvisor") as refused:
             await call(shim.runtime.RunPodSandbox, asked, deadline=10)
         assert refused.value.kind is Kind.INVALID
-        assert not await shim.controller.cells()
+        while await shim.controller.cells():  # what nothing was bought for is forgotten
+            await asyncio.sleep(0.05)
 
 
 async def test_a_pod_for_which_there_is_no_capacity_is_told_how_much_there_is(tmp_path: Path) -> None:

@@ -204,3 +204,8 @@ def test_a_file_of_the_pods_own_fields_says_which_one_it_holds() -> None:
 def test_each_part_of_a_name_is_a_label_of_its_own(name: str) -> None:
     found = causes({**pod(), "metadata": {"name": name}})
     assert "RFC 1123 subdomain" in found["metadata.name"]
+
+
+@pytest.mark.parametrize("volume", [{"name": "a"}, {"name": "a", "emptyDir": None}, {"name": "a", "emptyDir": {}}])
+def test_a_volume_of_no_kind_is_an_empty_folder(volume: dict[str, Any]) -> None:
+    assert admit(pod(volumes=[volume]))["spec"]["volumes"] == [{"name": "a", "emptyDir": {}}]
