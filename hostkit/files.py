@@ -1,11 +1,14 @@
-"""Files that are replaced whole, made durable, or whose beginnings are given back to the disk."""
+"""Files replaced whole, made durable, or whose beginnings are given back to the disk; and trees that are removed."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from hostkit import syscalls
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def replace(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = False) -> None:
@@ -65,3 +68,54 @@ def first_data(descriptor: int) -> int:
         return 0
     finally:
         os.lseek(descriptor, position, os.SEEK_SET)
+
+
+def remove_tree(folder: Path | bytes) -> None:
+    """Take away a folder with all that is in it, by two descriptors however deep it is; no link is followed. What
+    cannot be removed stays, and what is gone already is gone. Slow, so in a thread.
+
+    Python's own rmtree calls itself for each folder in a folder: whoever made a thousand of them could not be removed.
+    """
+    try:
+        top = os.open(folder, _FOLDER)
+    except OSError:
+        return
+    try:
+        _empty(top)
+    finally:
+        os.close(top)
+    with suppress(OSError):
+        os.rmdir(folder)  # noqa: PTH106 (a name in a layer is bytes)
+
+
+def _empty(top: int) -> None:
+    """Each folder's folders are moved to the top, where they wait for their turn."""
+    prefix, number = os.urandom(8).hex(), 0
+    waiting = _without_files(top)
+    while waiting:
+        name = waiting.pop()
+        with suppress(OSError):
+            inner = os.open(name, _FOLDER, dir_fd=top)
+            try:
+                for each in _without_files(inner):
+                    moved = f"{prefix}-{number}".encode()
+                    number += 1
+                    with suppress(OSError):
+                        os.rename(each, moved, src_dir_fd=inner, dst_dir_fd=top)
+                        waiting.append(moved)
+            finally:
+                os.close(inner)
+            os.rmdir(name, dir_fd=top)
+
+
+def _without_files(folder: int) -> list[bytes]:
+    """Remove all but the folders from a folder, and name these."""
+    found: list[bytes] = []
+    for name in map(os.fsencode, os.listdir(folder)):
+        try:
+            os.unlink(name, dir_fd=folder)
+        except IsADirectoryError:
+            found.append(name)
+        except OSError:
+            continue
+    return found

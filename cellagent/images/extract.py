@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterable
 
 from cellagent.images import tarstream
 from cellagent.images.tarstream import TarEntry, TarReader
 from cellwire.faults import Fault, Kind
+from hostkit import files
 
 WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"
@@ -209,7 +209,7 @@ class Extractor:
         if name == b".":
             raise tarstream.broken("it replaces its own root by something else")
         if stat.S_ISDIR(os.lstat(name).st_mode):
-            shutil.rmtree(name)
+            files.remove_tree(name)
         else:
             os.unlink(name)
         below = name + b"/"

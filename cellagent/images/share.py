@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import sys
 from pathlib import Path
@@ -23,6 +22,7 @@ from cellagent.images.puller import Puller
 from cellagent.images.reference import Reference
 from cellwire.faults import Fault
 from cellwire.proxies import Proxies
+from hostkit import files
 
 
 class ShareRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +69,7 @@ class _LayerStore:
 
     def done_with(self, work: Path) -> None:
         """Remove what a pull left."""
-        shutil.rmtree(work, ignore_errors=True)
+        files.remove_tree(work)
 
     def adopt(self, layer: LayerReady, now: float) -> None:
         """Put a complete layer where all see it. Raises OSError."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -333,7 +332,7 @@ class ImageStore:
 def delete(folders: Iterable[Path]) -> None:
     """Delete folders; slow, so in a thread. What cannot be deleted stays for the next start."""
     for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
+        files.remove_tree(folder)
 
 
 def _unwritable(thing: str, error: OSError) -> Fault:

@@ -26,7 +26,7 @@ from cellwire.cri import profiles
 from cellwire.cri.unlimited import settled
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
-from hostkit import pids, programs
+from hostkit import files, pids, programs
 
 log = logging.getLogger(__name__)
 SHORTEST_LOOK = 0.02
@@ -344,7 +344,7 @@ class RuntimeContainers:
 
 async def _remove_layers(layers: Path) -> None:
     mounts.unmount_below(layers)
-    await asyncio.to_thread(shutil.rmtree, layers, ignore_errors=True)
+    await asyncio.to_thread(files.remove_tree, layers)
 
 
 def _sweep(record: ContainerEntry, oci_state: Path) -> None:

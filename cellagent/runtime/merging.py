@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import filecmp
 import os
-import shutil
 import stat
 from pathlib import Path
 
 from cellwire.faults import Fault, Kind
-from hostkit import syscalls
+from hostkit import files, syscalls
 
 GENERATION = ".."
 
@@ -52,7 +51,7 @@ def exchange(new: Path, old: Path) -> bool:
 def remove(path: Path) -> None:
     """Take away a file, a link or a whole folder; what is gone already is gone."""
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
+        files.remove_tree(path)
     else:
         path.unlink(missing_ok=True)
 

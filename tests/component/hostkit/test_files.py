@@ -46,3 +46,27 @@ def test_a_process_is_known_by_when_it_started_and_a_zombie_by_nothing() -> None
     assert child in pids.children(os.getpid())
     os.waitpid(child, 0)
     assert pids.stat(child) is None
+
+
+def test_a_tree_is_removed_however_deep_it_is_and_what_its_links_name_stays(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").touch()
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    here = os.open(tree, os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("d", dir_fd=here)
+        os.symlink(outside, "link", dir_fd=here)
+        os.mknod(b"\xff", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    files.remove_tree(tree)
+    assert not os.path.lexists(tree)
+    assert [one.name for one in outside.iterdir()] == ["secret"]
+    files.remove_tree(tree)
+    (tmp_path / "link").symlink_to(outside)
+    files.remove_tree(tmp_path / "link")
+    assert (outside / "secret").exists()

@@ -236,3 +236,15 @@ async def test_a_host_port_leads_into_the_pod(agent: Agents) -> None:
         else:
             raise AssertionError("nothing answered on the host port")
         assert said == b"hello\n"
+
+
+async def test_a_container_is_removed_though_it_has_made_folders_in_folders_without_end(
+    agent: Agents, pulled: tuple[Path, str]
+) -> None:
+    async with agent() as client:
+        deep = "d/" * 1500
+        container = await client.run("sh", "-c", f"mkdir -p /tmp/{deep} && touch /tmp/{deep}file")
+        assert (await client.exited(container)).exit_code == 0
+        request = cri.RemoveContainerRequest(container_id=container)
+        await call(client.stub.RemoveContainer, request, deadline=60)
+        assert not [path for path in pulled[0].rglob(container) if path.exists()]
