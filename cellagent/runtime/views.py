@@ -128,19 +128,23 @@ def stop_signal_value(name: str) -> cri.Signal.ValueType:
 
 def signal_number(name: str) -> int:
     """The number of a signal's name or number as images and CRI write it; SIGTERM for what is none."""
-    plain = name.upper()
-    if plain.isdecimal():
-        return int(plain) if 0 < int(plain) <= signal.SIGRTMAX else int(signal.SIGTERM)
-    plain = plain if plain.startswith("SIG") else f"SIG{plain}"
+    try:
+        number = _signal_number(name.upper())
+    except (KeyError, ValueError):  # also of a number of more digits than Python reads
+        return int(signal.SIGTERM)
+    return number if 0 < number <= signal.SIGRTMAX else int(signal.SIGTERM)
+
+
+def _signal_number(name: str) -> int:
+    if name.isdecimal():
+        return int(name)
+    plain = name if name.startswith("SIG") else f"SIG{name}"
     base, mark, extra = plain.replace("PLUS", "+").replace("MINUS", "-").partition("+")
     if not mark:
         base, mark, extra = base.partition("-")
     aliases = {"SIGCLD": "SIGCHLD", "SIGPOLL": "SIGIO"}
-    try:
-        number = int(signal.Signals[aliases.get(base, base)])
-        return number + (int(extra) if mark == "+" else -int(extra) if mark else 0)
-    except (KeyError, ValueError):
-        return int(signal.SIGTERM)
+    number = int(signal.Signals[aliases.get(base, base)])
+    return number + (int(extra) if mark == "+" else -int(extra) if mark else 0)
 
 
 def ending(code: int, *, oom_killed: bool, known: bool = True) -> tuple[str, str]:

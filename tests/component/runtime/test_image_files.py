@@ -175,3 +175,11 @@ async def test_a_working_folder_is_made_and_a_variable_without_value_is_not_set(
         container = await client.run("sh", "-c", "trap 'exit 7' TERM; while true; do sleep 0.1; done")
         await client.stop(container, 10)
         assert (await client.exited(container)).exit_code in {7, 143}
+
+
+@pytest.mark.parametrize("signal", ["9" * 5000, "RTMIN+100", "RTMIN+9999999999", "RTMIN-40"])
+async def test_a_container_is_stopped_whatever_signal_its_image_names(tmp_path: Path, signal: str) -> None:
+    async with agent_with(tmp_path, {}, {"StopSignal": signal}) as client:
+        container = await client.run("sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.05; done")
+        await client.stop(container, 20)
+        assert (await client.status(container)).exit_code == 3
