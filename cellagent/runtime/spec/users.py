@@ -17,6 +17,7 @@ from cellwire.faults import Fault, Kind
 LARGEST = 16 << 20
 # The kernel keeps the last number for "no change".
 MOST = (1 << 32) - 2
+LONGEST = 20
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,12 +43,12 @@ def resolve(rootfs: Path, user: str, *, gid: int | None = None) -> User:
     people = _people(rootfs)
     found = next((one for one in people if one.login == name), None)
     if found is None and name.isdecimal():
-        found = next((one for one in people if one.uid == int(name)), None)
+        found = next((one for one in people if one.uid == _number(name)), None)
     elif found is None:
         raise Fault(Kind.INVALID, f"user {name}", "the image's /etc/passwd does not know it", "use a number")
     chosen = _group(rootfs, group) if group else found.gid if found else 0
     return User(
-        uid=_checked(found.uid if found else int(name), "user"),
+        uid=_checked(found.uid if found else _number(name), "user"),
         gid=_checked(chosen if gid is None else gid, "group"),
         groups=memberships(rootfs, found.login if found else ""),
         home=found.home if found else "/",
@@ -60,14 +61,14 @@ def memberships(rootfs: Path, login: str) -> tuple[int, ...]:
         return ()
     rows = [line.split(":") for line in _lines(rootfs, "group")]
     found = [row[2] for row in rows if len(row) > 3 and login in row[3].strip().split(",")]
-    return tuple(int(number) for number in found if number.isdecimal() and int(number) <= MOST)
+    return tuple(_number(number) for number in found if number.isdecimal() and _number(number) <= MOST)
 
 
 def _people(rootfs: Path) -> list[_Person]:
     # Lines may lack their last fields, as getpwent(3) and other runtimes take them.
     rows = [[*line.split(":"), "", "", "", ""] for line in _lines(rootfs, "passwd")]
     return [
-        _Person(row[0], int(row[2]), int(row[3] or 0), row[5])
+        _Person(row[0], _number(row[2]), _number(row[3] or "0"), row[5])
         for row in rows
         if row[0] and row[2].isdecimal() and (row[3].isdecimal() or not row[3])
     ]
@@ -77,10 +78,15 @@ def _group(rootfs: Path, group: str) -> int:
     for line in _lines(rootfs, "group"):
         row = line.split(":")
         if len(row) > 2 and row[0] == group and row[2].isdecimal():
-            return int(row[2])
+            return _number(row[2])
     if group.isdecimal():
-        return int(group)
+        return _number(group)
     raise Fault(Kind.INVALID, f"group {group}", "the image's /etc/group does not know it", "use a number")
+
+
+def _number(text: str) -> int:
+    """The value of decimal digits; of more than any number of the kernel's has, one that is too large."""
+    return int(text) if len(text) < LONGEST else MOST + 1
 
 
 def _checked(number: int, what: str) -> int:

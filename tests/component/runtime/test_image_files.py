@@ -183,3 +183,16 @@ async def test_a_container_is_stopped_whatever_signal_its_image_names(tmp_path: 
         container = await client.run("sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.05; done")
         await client.stop(container, 20)
         assert (await client.status(container)).exit_code == 3
+
+
+async def test_users_and_groups_with_numbers_beyond_all_numbers_are_nobodys(tmp_path: Path) -> None:
+    entries: Entries = {
+        "etc/passwd": f"odd:x:{'9' * 5000}:0::/:\nodder:x:7:{'9' * 5000}::/:\napp:x:8:9::/:\n".encode(),
+        "etc/group": f"odd:x:{'9' * 5000}:app\nmore:x:10:app\n".encode(),
+    }
+    async with agent_with(tmp_path, entries, {"User": "app"}) as client:
+        assert await said(client, "id") == "uid=8(app) gid=9 groups=9,10(more)\n"
+    async with agent_with(tmp_path, entries, {"User": "9" * 5000}) as client:
+        with pytest.raises(Fault) as raised:
+            await client.run("id")
+        assert raised.value.kind is Kind.INVALID
