@@ -29,6 +29,8 @@ OPAQUE_XATTR = "trusted.overlay.opaque"
 _BLOCK = 4096
 # What a file system needs for an entry beside its bytes, at the most: a block, an inode and the place of its name.
 ENTRY_BYTES = _BLOCK + 1024
+# And for the place of a piece of a file that has holes.
+PIECE_BYTES = 24
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -44,6 +46,7 @@ class Extractor:
         self.unpacked = 0
         self.implicit: set[bytes] = set()
         self._folders: set[bytes] = {b"."}
+        self._inside: dict[bytes, set[bytes]] = {}
         self._attributes: dict[bytes, TarEntry] = {}
         self._removed: set[bytes] = set()
         self._opaque: set[bytes] = set()
@@ -56,7 +59,7 @@ class Extractor:
             self._spend(_needs(entry))
             try:
                 self._write(entry, name, reader)
-            except OSError as error:
+            except (OSError, OverflowError, ValueError) as error:
                 raise fault_of(error, name) from error
             self.entries += 1
         if AUFS_LINKS in self._folders:
@@ -65,7 +68,7 @@ class Extractor:
             entry = self._attributes[name]
             try:
                 _set_folder(name, entry)
-            except OSError as error:
+            except (OSError, OverflowError, ValueError) as error:
                 raise fault_of(error, name) from error
 
     def whiteouts(self) -> list[bytes]:
@@ -105,7 +108,7 @@ class Extractor:
             if name in self._removed:
                 # The layer removed what was there below and made a folder anew: the old content must not show.
                 self._set_opaque(name)
-            self._folders.add(name)
+            self._know(name)
         self.implicit.discard(name)
         self._attributes[name] = entry
 
@@ -202,7 +205,11 @@ class Extractor:
                     self.implicit.add(made)
                     if made in self._removed:
                         self._set_opaque(made)
-            self._folders.add(made)
+            self._know(made)
+
+    def _know(self, folder: bytes) -> None:
+        self._folders.add(folder)
+        self._inside.setdefault(folder.rpartition(b"/")[0], set()).add(folder)
 
     def _replace(self, name: bytes) -> None:
         """Take away what an earlier entry of this layer left at `name`."""
@@ -212,11 +219,14 @@ class Extractor:
             files.remove_tree(name)
         else:
             os.unlink(name)
-        below = name + b"/"
-        for known in (self._folders, self.implicit, self._opaque):
-            known.difference_update([n for n in known if n == name or n.startswith(below)])
-        for gone in [n for n in self._attributes if n == name or n.startswith(below)]:
-            del self._attributes[gone]
+        # Not by a look at all that is known: a layer may replace as many names as it has folders.
+        gone = [name]
+        while gone:
+            one = gone.pop()
+            for known in (self._folders, self.implicit, self._opaque):
+                known.discard(one)
+            self._attributes.pop(one, None)
+            gone += self._inside.pop(one, ())
 
 
 def safe_name(raw: bytes) -> bytes:
@@ -235,9 +245,10 @@ def safe_name(raw: bytes) -> bytes:
     return name or b"."
 
 
-def fault_of(error: OSError, name: bytes) -> Fault:
-    """What the system said about one entry, as a Fault."""
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+def fault_of(error: OSError | OverflowError | ValueError, name: bytes) -> Fault:
+    """What the system said about one entry, as a Fault; all but an OSError are of values that no system knows."""
+    why = error.strerror if isinstance(error, OSError) else str(error)
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return Fault(
             Kind.UNAVAILABLE,
             "layer",
@@ -246,9 +257,7 @@ def fault_of(error: OSError, name: bytes) -> Fault:
             reason="NoSpace",
         )
     shown = os.fsdecode(name[:200])
-    return Fault(
-        Kind.BROKEN, "layer", f"its entry {shown!r} cannot be unpacked ({error.strerror})", "build and push it again"
-    )
+    return Fault(Kind.BROKEN, "layer", f"its entry {shown!r} cannot be unpacked ({why})", "build and push it again")
 
 
 def _needs(entry: TarEntry) -> int:
@@ -256,6 +265,7 @@ def _needs(entry: TarEntry) -> int:
     content = entry.size
     if entry.pieces is not None:
         content = sum(_blocks(at % _BLOCK + length) for at, length in entry.pieces)
+        content += _blocks(PIECE_BYTES * len(entry.pieces))
     allowed = allowed_xattrs((entry.xattrs or {}).items())
     attributes = sum(len(name.encode(errors="surrogateescape")) + len(value) for name, value in allowed)
     return content + _blocks(attributes) + ENTRY_BYTES
