@@ -43,11 +43,12 @@ class Forwarder:
         self._ask = ask
         self._servers = servers
         self._running: set[asyncio.Task[None]] = set()
+        self._streams = 0
 
     def datagram(self, door: socket.socket) -> None:
-        """Take what has come by UDP."""
+        """Take what has come by UDP, and no more at a time than others of the loop can wait for."""
         with suppress(BlockingIOError, OSError):
-            while True:
+            for _ in range(MOST_AT_ONCE):
                 data, who = door.recvfrom(4096)
                 # An address of the cell's is reached by every link, and this is the pod's alone.
                 if who[0] != self._pod or len(self._running) >= MOST_AT_ONCE:
@@ -55,18 +56,22 @@ class Forwarder:
                 self._start(self._by_datagram(door, data, who))
 
     async def stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer questions of one TCP connection, one after another."""
-        if writer.get_extra_info("peername", ("",))[0] != self._pod:
+        """Answer questions of one TCP connection, one after another; of one too many, none."""
+        if writer.get_extra_info("peername", ("",))[0] != self._pod or self._streams >= MOST_AT_ONCE:
             writer.close()
             return
-        with suppress(OSError, EOFError, TimeoutError):
-            async with asyncio.timeout(2 * UPSTREAM_SECONDS):
-                while True:
-                    size = int.from_bytes(await reader.readexactly(2), "big")
-                    said = await self._answer(await reader.readexactly(size), stream=True)
-                    writer.write(len(said).to_bytes(2, "big") + said)
-                    await writer.drain()
-        writer.close()
+        self._streams += 1
+        try:
+            with suppress(OSError, EOFError, TimeoutError):
+                async with asyncio.timeout(2 * UPSTREAM_SECONDS):
+                    while True:
+                        size = int.from_bytes(await reader.readexactly(2), "big")
+                        said = await self._answer(await reader.readexactly(size), stream=True)
+                        writer.write(len(said).to_bytes(2, "big") + said)
+                        await writer.drain()
+        finally:
+            self._streams -= 1
+            writer.close()
 
     def close(self) -> None:
         """Answer nobody any more."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
@@ -247,6 +248,44 @@ async def test_names_of_services_are_answered_by_the_controller_and_others_by_th
             finally:
                 stop.set()
             await serving
+
+
+async def test_of_a_pods_silent_connections_for_names_a_bounded_number_is_held() -> None:
+    async def ask(name: str, type_: int) -> wire.NameAnswer | None:
+        return wire.NameAnswer(known=True, code=3)
+
+    query = dns_messages.query(7, "a.cluster.local", dns_messages.A)
+    async with asyncio.TaskGroup() as tasks, contextlib.AsyncExitStack() as held:
+        one = forwarder.Forwarder(tasks, "127.0.0.1", ask, lambda: ())
+        server = await asyncio.start_server(one.stream, "127.0.0.1", 0)
+        held.callback(server.close)
+        address = server.sockets[0].getsockname()
+        silent: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        for _ in range(forwarder.MOST_AT_ONCE):
+            reader, writer = await asyncio.open_connection(*address)
+            held.callback(writer.close)
+            # Taken up once it is answered.
+            writer.write(len(query).to_bytes(2, "big") + query)
+            await reader.readexactly(int.from_bytes(await reader.readexactly(2), "big"))
+            silent.append((reader, writer))
+        reader, writer = await asyncio.open_connection(*address)
+        held.callback(writer.close)
+        assert await reader.read() == b""
+        assert not silent[-1][0].at_eof()
+
+
+def test_datagrams_without_end_are_taken_in_turns() -> None:
+    class Endless(socket.socket):
+        def recvfrom(self, bufsize: int, flags: int = 0) -> tuple[bytes, tuple[str, int]]:
+            self.taken = getattr(self, "taken", 0) + 1
+            assert self.taken <= 100_000, "nobody else has a turn"
+            return b"x", ("10.9.9.9", 1)
+
+    async def ask(name: str, type_: int) -> wire.NameAnswer | None:
+        return None
+
+    with Endless(socket.AF_INET, socket.SOCK_DGRAM) as door:
+        forwarder.Forwarder(asyncio.TaskGroup(), POD, ask, lambda: ()).datagram(door)
 
 
 @contextlib.asynccontextmanager
