@@ -16,7 +16,7 @@ _NAMES_OF_IPC = {
 def path(name: str) -> Path:
     """The file of a setting, in either spelling: "net.ipv4.conf.eth0/1.x" or "net/ipv4/conf/eth0.1/x". Raises Fault."""
     found = Path(_slashes(name))
-    if ".." in found.parts or found.is_absolute() or not name:
+    if ".." in found.parts or found.is_absolute() or not name or "\0" in name:
         raise Fault(Kind.INVALID, f"sysctl {name}", "this is no name of one")
     return Path("/proc/sys") / found
 

@@ -28,6 +28,8 @@ def wanted(mappings: Sequence[cri.PortMapping]) -> tuple[PortMapping, ...]:
             continue
         if not (0 < one.host_port < 65536 and 0 < one.container_port < 65536):
             raise Fault(Kind.INVALID, f"host port {one.host_port}:{one.container_port}", "ports go from 1 to 65535")
+        if one.protocol not in cri.Protocol.values():
+            raise Fault(Kind.INVALID, f"host port {one.host_port}", f"no protocol is {one.protocol}")
         protocol = cri.Protocol.Name(one.protocol).lower()
         address = "" if one.host_ip in {"", "0.0.0.0", "::"} else _address(one)  # noqa: S104
         found.append(PortMapping(protocol=protocol, container=one.container_port, host=one.host_port, host_ip=address))

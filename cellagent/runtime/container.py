@@ -72,6 +72,7 @@ class RuntimeContainers:
             if mount.HasField("image"):
                 mount.image.image_ref = machine.images.find(mount.image.image).id
         directory = sandbox.parsed().log_directory
+        stop_signal = _stop_signal(config, image.config.stop_signal)
         container_id = new_id()
         machine.images.hold(image.id, container_id)
         record = machine.ledger.put_container(
@@ -84,7 +85,7 @@ class RuntimeContainers:
                 created_at=time.time_ns(),
                 log_path=str(Path(directory) / config.log_path) if directory and config.log_path else "",
                 cgroup=f"/{sandbox.cgroup.strip('/')}/{container_id}",
-                stop_signal=_stop_signal(config, image.config.stop_signal),
+                stop_signal=stop_signal,
             )
         )
         try:
@@ -356,6 +357,8 @@ def _sweep(record: ContainerEntry, oci_state: Path) -> None:
 
 def _stop_signal(config: cri.ContainerConfig, image_signal: str) -> str:
     if config.stop_signal != cri.SIGNAL_RUNTIME_DEFAULT:
+        if config.stop_signal not in cri.Signal.values():
+            raise Fault(Kind.INVALID, f"container {config.metadata.name}", f"no signal is {config.stop_signal}")
         return cri.Signal.Name(config.stop_signal).removeprefix("SIGNAL_")
     return image_signal or "SIGTERM"
 

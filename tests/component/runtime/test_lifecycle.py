@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.component.runtime.conftest import Agents, Client, with_both_runtimes
 from tests.support.registry import free_port
 
 pytestmark = with_both_runtimes
+UNKNOWN = cast("cri.Protocol.ValueType", 77)
 
 
 async def remove_container(client: Client, container: str) -> None:
@@ -248,3 +250,24 @@ async def test_a_container_is_removed_though_it_has_made_folders_in_folders_with
         request = cri.RemoveContainerRequest(container_id=container)
         await call(client.stub.RemoveContainer, request, deadline=60)
         assert not [path for path in pulled[0].rglob(container) if path.exists()]
+
+
+async def test_numbers_that_cri_gives_no_meaning_are_refused_and_leave_nothing(
+    agent: Agents, pulled: tuple[Path, str]
+) -> None:
+    async with agent() as client:
+        sandbox = await client.sandbox()
+        held = sorted((pulled[0] / "images").rglob("*"))
+        with pytest.raises(Fault, match="no signal is 999") as raised:
+            await client.create(sandbox, "true", stop_signal=999)
+        assert raised.value.kind is Kind.INVALID
+        assert sorted((pulled[0] / "images").rglob("*")) == held
+        for config in (
+            cri.PodSandboxConfig(port_mappings=[cri.PortMapping(protocol=UNKNOWN, container_port=80, host_port=80)]),
+            cri.PodSandboxConfig(linux=cri.LinuxPodSandboxConfig(cgroup_parent="/a/../../../x")),
+        ):
+            wanted = client.sandbox_config()
+            wanted.MergeFrom(config)
+            with pytest.raises(Fault) as raised:
+                await client.sandbox(wanted)
+            assert raised.value.kind is Kind.INVALID

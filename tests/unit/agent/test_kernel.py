@@ -86,7 +86,9 @@ def test_settings_are_found_in_either_spelling(name: str, file: str) -> None:
     assert sysctls.path(name) == Path("/proc/sys", file)
 
 
-@pytest.mark.parametrize("name", ["kernel.panic", "kernel/shm_evil", "vm.swappiness", "net/../vm/x", "", "/etc/passwd"])
+@pytest.mark.parametrize(
+    "name", ["kernel.panic", "kernel/shm_evil", "vm.swappiness", "net/../vm/x", "", "/etc/passwd", "net.a\0"]
+)
 def test_settings_of_the_machine_are_refused(name: str) -> None:
     with pytest.raises(Fault, match="sysctl"):
         sysctls.refuse_foreign([name], {"net", "ipc"})
