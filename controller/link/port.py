@@ -219,6 +219,7 @@ async def running(
             # Twice so many: strangers, and those who dial from cells' addresses.
             places=replace(PLACES, total=min(PLACES.total, _descriptors() // 8)),
             familiar=partial(_familiar, admission),
+            mend="choose another link.host or link.port",
         ) as port:
             link.port = port.number
             renewal = tasks.create_task(_renew_server(authority, context))

@@ -59,9 +59,15 @@ class CellPort:
 
 @asynccontextmanager
 async def opened(port: CellPort, host: str, number: int, context: ssl.SSLContext) -> AsyncGenerator[int]:
-    """The port, open for as long as the context lives; its number. Raises OSError where it cannot listen."""
+    """The port, open for as long as the context lives; its number. Raises Fault UNAVAILABLE where it cannot listen."""
     async with accepting(
-        (host, number), context, servers={}, turned=port.accept, authority=b"", familiar=port.familiar
+        (host, number),
+        context,
+        servers={},
+        turned=port.accept,
+        authority=b"",
+        familiar=port.familiar,
+        mend="choose another remote.host or remote.port",
     ) as listening:
         try:
             yield listening.number

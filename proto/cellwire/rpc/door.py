@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
+from cellwire.faults import Fault, Kind
 from cellwire.rpc import grpclib_patches
 from cellwire.rpc import limits as bounds
 from cellwire.rpc.giving import Gifts
@@ -313,15 +314,19 @@ async def accepting(  # noqa: PLR0913 # each is named where it is passed
     files: Mapping[str, Path] | None = None,
     places: Places | None = None,
     familiar: Callable[[str], bool],
+    mend: str,
 ) -> AsyncGenerator[ListeningSocket]:
-    """Open the port at a host and a number. Raises OSError where it cannot listen.
+    """Open the port at a host and a number. Raises Fault UNAVAILABLE, with this mend, where it cannot listen.
 
     `servers` serve by the ALPN word: "h2" whoever connects, that of workers their shims; no other is offered. `turned`
     is given a channel for each cell that dials with a certificate; `authority` is written to whoever asks for it;
     `files` are given to whoever asks for their ALPN word. `familiar` tells whether a cell of ours lives at an address.
     """
     opened = ListeningSocket(servers, turned, authority, Gifts(files or {}), places or Places(), familiar)
-    listening = await listening_at(*at)
+    try:
+        listening = await listening_at(*at)
+    except OSError as error:
+        raise Fault(Kind.UNAVAILABLE, f"port of cells at {at[0]} port {at[1]}", str(error), mend) from error
     opened.number = listening[0].getsockname()[1]
     try:
         async with asyncio.TaskGroup() as tasks:

@@ -63,6 +63,18 @@ async def test_keys_are_readable_by_their_owner_only(site: Site) -> None:
             assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
 
 
+async def test_a_port_that_another_has_is_named_with_the_settings_that_choose_it(site: Site, tmp_path: Path) -> None:
+    async with site.open() as link:
+        second = Site(tmp_path / "second")
+        second.number = link.port
+        with pytest.raises(ExceptionGroup) as raised:
+            await second.open().__aenter__()
+    (fault,) = raised.value.exceptions
+    assert isinstance(fault, Fault)
+    assert str(link.port) in str(fault)
+    assert "link.host or link.port" in str(fault)
+
+
 async def test_a_wrong_token_is_refused_and_counted(site: Site) -> None:
     async with site.open() as link:
         fault = await refused(*await site.boot(link, "i-1", token="guessed"))
