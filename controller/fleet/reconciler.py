@@ -218,7 +218,7 @@ class Reconciler:
         async for notice in self._cloud.notices():
             cell = self._book.of_instance(notice.instance)
             if cell is not None:
-                log.info("notice", instance=notice.instance, kind=notice.kind, message=notice.message)
+                log.info("notice", instance=notice.instance, kind=notice.kind.value, message=notice.message)
                 # Not for other people's instances: a queue tells of the whole account, and each look is calls.
                 self.resync_soon()
             if notice.impaired:
