@@ -159,7 +159,7 @@ def initialized(spec: PodSpec, run: PodRun) -> bool:
 
 def _begun(one: ContainerRun) -> bool:
     """Whether anything was done for the container on its present cell."""
-    return bool(one.id or one.crashes) or not isinstance(one.state, Waiting)
+    return bool(one.id or one.crashes or one.unmade) or not isinstance(one.state, Waiting)
 
 
 def _deadline(spec: PodSpec, run: PodRun, now: float) -> Finish | float | None:
@@ -173,7 +173,7 @@ def _deadline(spec: PodSpec, run: PodRun, now: float) -> Finish | float | None:
 
 def _container_step(spec: PodSpec, run: PodRun, container: AnyContainer, *, init: bool, now: float) -> Action | None:
     one = run.of(container.name)
-    if is_ephemeral(container) and one.crashes:
+    if is_ephemeral(container) and (one.crashes or one.unmade):
         return None  # it could not be started, and is not tried again
     match one.state:
         case Running():
@@ -247,14 +247,14 @@ def not_started(one: ContainerRun, cause: str, now: float, *, policy: Policy) ->
 
 def not_prepared(one: ContainerRun, reason: str, cause: str, now: float) -> ContainerRun:
     """The container after its image could not be had, or it could not be created."""
-    crashes = one.crashes + 1
-    delay = backoff(crashes + 1)
+    unmade = one.unmade + 1
+    delay = backoff(unmade + 1)
     since = (one.unpullable_since or now) if reason == UNPULLABLE else 0.0
     return replace(
         one,
         state=Waiting(reason, cause, now),
         last=_former(one),
-        crashes=crashes,
+        unmade=unmade,
         retry_at=now + delay,
         unpullable_since=since,
     )
@@ -270,7 +270,7 @@ def made(one: ContainerRun, container_id: str) -> ContainerRun:
     if one.id == container_id:
         return one
     again = one.last is not None and bool(one.last.container_id)
-    return replace(one, id=container_id, restarts=one.restarts + again)
+    return replace(one, id=container_id, restarts=one.restarts + again, unmade=0)
 
 
 def renewed(one: ContainerRun, now: float) -> ContainerRun:

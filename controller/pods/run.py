@@ -45,7 +45,8 @@ State = Waiting | Running | Terminated
 class ContainerRun(msgspec.Struct, frozen=True, kw_only=True):
     """One container. `starts` counts containers begun, so that a log file and a CRI attempt are never used twice, and
     `restarts` those that were made after another had ended;
-    `crashes` is the length of the present row of ends that makes the back-off; `retry_at` is when it may start again.
+    `crashes` is the length of the present row of ends that makes the back-off, and `unmade` that of the tries that came
+    to no container, whose back-off is its own; `retry_at` is when it may start again.
     `unpullable_since` is the first of the present row of pulls that failed.
     """
 
@@ -58,6 +59,7 @@ class ContainerRun(msgspec.Struct, frozen=True, kw_only=True):
     starts: int = 0
     restarts: int = 0
     crashes: int = 0
+    unmade: int = 0
     retry_at: float = 0.0
     unpullable_since: float = 0.0
     started: bool = False

@@ -187,6 +187,18 @@ def test_an_image_error_becomes_a_back_off_that_keeps_the_cause() -> None:
     assert decide(spec("a"), later, 104) == (Wait(110),)
 
 
+def test_a_container_that_waited_long_for_its_image_is_started_again_at_once_after_its_first_end() -> None:
+    waiting = ContainerRun(name="a")
+    for at in (100, 110, 130, 170, 250):
+        waiting = not_prepared(waiting, "ErrImagePull", "no such tag", at)
+    assert waiting.retry_at == 410, "as often as a kubelet, twice as long each time"
+    works = running(container_of({"name": "a"}), made(begun(waiting, 410), "x"), 411)
+    over = ended(works, exit_of(1, at=420, began=411), policy=ALWAYS, whose=WHOSE)
+    assert decide(spec("a"), run(a=over), 420) == (Start("a"),)
+    again = not_prepared(over, "ErrImagePull", "no such tag", 430)
+    assert again.retry_at == 440, "nor does one that ended wait for longer for its image"
+
+
 def test_a_cell_waits_for_an_image_as_long_as_is_set_and_not_longer() -> None:
     first = not_prepared(ContainerRun(name="a"), "ErrImagePull", "no such tag", 100)
     again = not_prepared(first, "ErrImagePull", "no such tag", 130)
