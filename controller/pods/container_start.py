@@ -287,8 +287,11 @@ class PodContainers:
                 return lifecycle.policy_of(spec, container, init=init)
         return NEVER
 
-    async def refresh(self, name: str) -> None:
-        """Take in the end of a container that ran when last seen. One that ended with its cell is left to that."""
+    async def refresh(self, name: str, *, stopped: bool = False) -> None:
+        """Take in the end of a container that ran when last seen. One that ended with its cell is left to that.
+
+        One that was `stopped` with its pod is not started again, nor said to be.
+        """
         one = self._record.run.of(name)
         if not isinstance(one.state, Running) or not one.id:
             return
@@ -299,7 +302,7 @@ class PodContainers:
         if status.state != cri.CONTAINER_EXITED or is_over(self._around.cells.get(self._cell)):
             return
         state = self._end_of(name, one, status)
-        policy, whose = self._policy(name), self.whose()
+        policy, whose = NEVER if stopped else self._policy(name), self.whose()
         after = await self._set(name, lambda now: lifecycle.ended(now, state, policy=policy, whose=whose))
         if isinstance(after.state, Waiting):
             said = f"Back-off restarting failed container {name} in pod {whose}"
@@ -325,7 +328,7 @@ class PodContainers:
         """Stop all containers, each within `grace()` s from now, in Kubernetes' order; their ends are known then."""
         await stop_all(self.hand, grace)
         for container, _ in lifecycle.containers_of(self._record.pod.spec):
-            await self.refresh(container.name)
+            await self.refresh(container.name, stopped=True)
 
     def _end_of(self, name: str, one: ContainerRun, status: cri.ContainerStatus) -> Terminated:
         began = one.state.started_at if isinstance(one.state, Running) else 0.0

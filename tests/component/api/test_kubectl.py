@@ -180,6 +180,17 @@ async def test_a_command_that_is_not_there_shows_the_runtimes_words(tmp_path: Pa
         assert "No such file" in await it.ok("describe", "pod", "web")
 
 
+async def test_a_container_that_a_deletion_ends_is_not_said_to_be_started_again(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        mark = tmp_path / "ended-once"
+        await it.ok("apply", "-f", "-", stdin=manifest(f"test -e {mark} || {{ touch {mark}; exit 3; }}; sleep 1000"))
+        await it.until("1/1     Running   1", "get", "pods")
+        await it.ok("delete", "pod", "web", "--grace-period=1")
+        events = await it.ok("get", "events")
+        assert "Killing" in events
+        assert "Back-off restarting" not in events
+
+
 async def test_a_crash_is_restarted_with_back_off_and_previous_logs(tmp_path: Path) -> None:
     async with world(tmp_path) as it:
         await it.ok("apply", "-f", "-", stdin=manifest("echo run; exit 3"))
