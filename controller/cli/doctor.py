@@ -15,10 +15,13 @@ from controller.model.finding import Finding, Verdict
 from hostkit import cgroup_files
 
 CGROUPS = Path("/sys/fs/cgroup")
+# With less nothing is sure to be written; with less than the other it is not so for long.
+FULL_MIB = 16
+NEARLY_FULL_MIB = 1024
 
 
-def findings() -> Iterator[Finding]:
-    """Each finding as it is made."""
+def findings(state: Path) -> Iterator[Finding]:
+    """Each finding as it is made, of this machine and of the state folder's disk."""
     refused = Finding(Verdict.LACKS, "root", "run as root: cells are namespaces and mounts")
     yield Finding(Verdict.OK, "root") if os.geteuid() == 0 else refused
     for program, package, needed in (
@@ -36,6 +39,7 @@ def findings() -> Iterator[Finding]:
         yield Finding(Verdict.OK, program, path) if path else lacking
     yield from _oci_runtime()
     yield _overlay()
+    yield _room(state)
 
 
 def _oci_runtime() -> Iterator[Finding]:
@@ -58,6 +62,21 @@ def oci_runtime(crun: str | None, runc: str | None, kept: str) -> Finding:
         why = f"crun refuses: version 2 holds {kept} beside version 1" if crun else "crun is not installed"
         return Finding(Verdict.NOTE, "OCI runtime", f"{runc}; {why}")
     return Finding(Verdict.LACKS, "OCI runtime", f"install Debian's package {'runc' if crun else 'crun'}")
+
+
+def _room(state: Path) -> Finding:
+    there = next(one for one in (state.absolute(), *state.absolute().parents) if one.exists())
+    return room(state, shutil.disk_usage(there).free >> 20)
+
+
+def room(state: Path, free: int) -> Finding:
+    """From the MiB that are free for the state folder: records, keys and copies of logs are written there. Pure."""
+    said = f"{free} MiB free for {state}"
+    if free >= NEARLY_FULL_MIB:
+        return Finding(Verdict.OK, "disk", said)
+    if free >= FULL_MIB:
+        return Finding(Verdict.NOTE, "disk", said, "make room before it is full")
+    return Finding(Verdict.LACKS, "disk", f"{said}: changes are refused and logs wait", "make room on it")
 
 
 def _overlay() -> Finding:
@@ -87,6 +106,6 @@ def command(config_path: Path | None, *, cloud: bool) -> None:
 
         doctor_cloud.examine(settings, printer.print)
     else:
-        for found in findings():
+        for found in findings(settings.state):
             printer.print(found)
     printer.end()

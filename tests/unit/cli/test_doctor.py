@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from controller.cli import doctor
@@ -53,3 +55,13 @@ def test_a_crun_that_would_refuse_is_never_named_as_usable() -> None:
     assert found.cause == "/bin/runc; crun refuses: version 2 holds hugetlb beside version 1"
     assert doctor.oci_runtime("/bin/crun", None, "hugetlb").verdict is Verdict.LACKS
     assert doctor.oci_runtime(None, "/bin/runc", "").cause == "/bin/runc; crun is not installed"
+
+
+def test_a_disk_that_is_full_is_lacking_and_one_that_soon_is_is_told() -> None:
+    state = Path("/var/lib/chinampa")
+    assert doctor.room(state, 20_000) == Finding(Verdict.OK, "disk", "20000 MiB free for /var/lib/chinampa")
+    assert doctor.room(state, 900).verdict is Verdict.NOTE
+    full = doctor.room(state, 3)
+    assert full.verdict is Verdict.LACKS
+    assert full.mend == "make room on it"
+    assert "changes are refused" in full.cause
