@@ -161,11 +161,15 @@ async def main(settings: Settings) -> None:
         await rooms.enter_async_context(
             measuring.running(metrics, measured, settings.metrics.host, settings.metrics.port)
         )
-        facts = {"cloud": cloud.name, "link": list(link.controllers), "pid": os.getpid()}
+        told = {"cloud": cloud.name, "link": list(link.controllers), "pid": os.getpid()}
         warming = await rooms.enter_async_context(
             warm_images.running(fleet, held(settings.standby), replace(images.access, digest=None), early={CLAIMED_BY})
         )
-        await rooms.enter_async_context(admin.running(fleet, state, facts, cloud, metrics, warming.held, routes))
+        await rooms.enter_async_context(
+            admin.running(
+                fleet, state, lambda: {**told, "unwritten": store.fault}, cloud, metrics, warming.held, routes
+            )
+        )
         log.info("ready", cloud=cloud.name, cells_dial=link.controllers)
         await stop.wait()
         log.info("stopping; pods run on")

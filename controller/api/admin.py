@@ -89,13 +89,13 @@ def summary(known: Sequence[Cell], pool: Sequence[Figures], now: float) -> dict[
 async def running(
     cells: Telling,
     folder: Path,
-    facts: dict[str, Any],
+    facts: Callable[[], dict[str, Any]],
     cloud: Cloud,
     metrics: Metrics,
     held: Callable[[], Sequence[ImageCoverage]],
     routes: Sequence[web.RouteDef] = (),
 ) -> AsyncGenerator[None]:
-    """Serve the socket in `folder`; `facts` are what `status` tells of this controller, `cloud` is asked for prices,
+    """Serve the socket in `folder`; `facts` tells what `status` tells of this controller, `cloud` is asked for prices,
     `held` for the images on warm cells; `routes` are others' beside.
     """
     started = time.time()
@@ -107,7 +107,7 @@ async def running(
     async def status(_: web.Request) -> web.Response:
         told = summary(cells.list(), cells.pool(), time.time())
         images = [msgspec.to_builtins(each) for each in held()]
-        return web.json_response({**facts, "up_seconds": round(time.time() - started), **told, "images": images})
+        return web.json_response({**facts(), "up_seconds": round(time.time() - started), **told, "images": images})
 
     async def prices(_: web.Request) -> web.Response:
         return web.json_response(sheet(await cloud.offers(), cloud.price_sources, time.time()))

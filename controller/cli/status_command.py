@@ -23,6 +23,8 @@ def command(config_path: Path | None) -> None:
     click.echo(f"controller  pid {status['pid']}, up {status['up_seconds']} s, cloud {status['cloud']}")
     click.echo(f"cells dial  {', '.join(status['link'])}")
     click.echo(f"cells       {_states(status)}")
+    if unwritten := status.get("unwritten"):
+        click.echo(f"records     the last write failed: {unwritten}")
     click.echo(
         f"cost        {dollars(status['usd_per_hour'])} USD/h; the cells that run have cost"
         f" {dollars(status['usd_so_far'])} USD so far"

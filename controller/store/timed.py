@@ -1,4 +1,7 @@
-"""A store that tells how long its writes take. What is read is read at the start, and not measured."""
+"""A store that tells how long its writes take, and why the last one failed.
+
+What is read is read at the start, and not measured.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,8 @@ class TimedStore:
     def __init__(self, store: Store, on_write: OnWrite) -> None:
         self._store = store
         self._on_write = on_write
+        self.fault = ""
+        """Why the last write failed, empty where it did not."""
 
     async def get(self, kind: str, key: str) -> Stored | None:
         """One record, or None."""
@@ -34,9 +39,9 @@ class TimedStore:
             revision = await self._store.put(kind, key, value, expected=expected)
         except Fault as fault:
             # That another was first is an answer, not a failure of the store.
-            self._on_write(time.monotonic() - begun, "ok" if fault.kind is Kind.EXISTS else "failed")
+            self._wrote(begun, None if fault.kind is Kind.EXISTS else fault)
             raise
-        self._on_write(time.monotonic() - begun, "ok")
+        self._wrote(begun)
         return revision
 
     async def delete(self, kind: str, key: str) -> None:
@@ -44,11 +49,15 @@ class TimedStore:
         begun = time.monotonic()
         try:
             await self._store.delete(kind, key)
-        except Fault:
-            self._on_write(time.monotonic() - begun, "failed")
+        except Fault as fault:
+            self._wrote(begun, fault)
             raise
-        self._on_write(time.monotonic() - begun, "ok")
+        self._wrote(begun)
 
     def check_lead(self) -> None:
         """See `record_store.Store`."""
         self._store.check_lead()
+
+    def _wrote(self, begun: float, fault: Fault | None = None) -> None:
+        self.fault = str(fault or "")
+        self._on_write(time.monotonic() - begun, "failed" if fault else "ok")

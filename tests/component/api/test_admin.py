@@ -24,7 +24,7 @@ class Fleet:
 
 async def test_all_that_can_be_bought_is_told_with_what_was_refused_of_late(tmp_path: Path) -> None:
     cloud = FakeCloud()
-    async with admin.running(cast("Any", Fleet()), tmp_path, {}, cloud, Metrics(), tuple):
+    async with admin.running(cast("Any", Fleet()), tmp_path, dict, cloud, Metrics(), tuple):
         connector = aiohttp.UnixConnector(str(tmp_path / "admin.sock"))
         async with (
             aiohttp.ClientSession(connector=connector) as session,

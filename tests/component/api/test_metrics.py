@@ -234,10 +234,14 @@ async def test_writes_to_the_store_are_timed_and_refusals_of_the_store_told_apar
         raise Fault(Kind.UNAVAILABLE, "store", "no space is left")
 
     memory.put = broken  # type: ignore[method-assign]
+    assert not store.fault
     with pytest.raises(Fault):
         await store.put("k", "b", b"")
+    assert "no space is left" in store.fault, "as `chinampa status` says"
+    await store.delete("k", "a")
+    assert not store.fault, "nor says longer"
     found = samples(metrics)
-    assert found['chinampa_store_write_seconds_count{outcome="ok"}'] == 3
+    assert found['chinampa_store_write_seconds_count{outcome="ok"}'] == 4
     assert found['chinampa_store_write_seconds_count{outcome="failed"}'] == 1
 
 
@@ -276,7 +280,7 @@ async def test_metrics_are_served_with_the_token_on_the_api_without_on_their_own
             ) as pods,
             server.running(library, pods, telling, settings, gate, metrics) as api,
             measuring.running(metrics, measured, "127.0.0.1", 0) as port,
-            admin.running(telling, tmp_path, {}, Cloud(), metrics, tuple),
+            admin.running(telling, tmp_path, dict, Cloud(), metrics, tuple),
         ):
             context = ssl.create_default_context(cadata=authority.pem.decode())
             token = msgspec.json.decode(Path(api.kubeconfig).read_bytes())["users"][0]["user"]["token"]

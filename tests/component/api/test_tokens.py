@@ -50,7 +50,7 @@ async def site(folder: Path, **own: Any) -> AsyncGenerator[Site]:
     async with (
         world(folder, **own) as it,
         admin.running(
-            it.fleet, folder, {}, FakeCloud(), Metrics(), tuple, (*admin.cost_routes(it.books), *it.desk.routes())
+            it.fleet, folder, dict, FakeCloud(), Metrics(), tuple, (*admin.cost_routes(it.books), *it.desk.routes())
         ),
     ):
         yield Site(it, config)
