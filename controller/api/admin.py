@@ -98,7 +98,7 @@ async def running(
     """Serve the socket in `folder`; `facts` tells what `status` tells of this controller, `cloud` is asked for prices,
     `held` for the images on warm cells; `routes` are others' beside.
     """
-    started = time.time()
+    started = time.monotonic()
 
     async def listed(_: web.Request) -> web.Response:
         now = time.time()
@@ -107,7 +107,7 @@ async def running(
     async def status(_: web.Request) -> web.Response:
         told = summary(cells.list(), cells.pool(), time.time())
         images = [msgspec.to_builtins(each) for each in held()]
-        return web.json_response({**facts(), "up_seconds": round(time.time() - started), **told, "images": images})
+        return web.json_response({**facts(), "up_seconds": round(time.monotonic() - started), **told, "images": images})
 
     async def prices(_: web.Request) -> web.Response:
         return web.json_response(sheet(await cloud.offers(), cloud.price_sources, time.time()))

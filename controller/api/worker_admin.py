@@ -29,7 +29,7 @@ async def running(
     cells: RemoteCells, central: Central, ways: Ways, metrics: ProcessMetrics, folder: Path, facts: Mapping[str, Any]
 ) -> AsyncGenerator[None]:
     """Serve the socket in `folder`; `facts` are what `status` tells of this shim beside."""
-    started = time.time()
+    started = time.monotonic()
     metrics.registry.register(_WorkerCollector(cells, central, ways, str(facts["worker"])))
 
     async def listed(_: web.Request) -> web.Response:
@@ -38,7 +38,7 @@ async def running(
 
     async def status(_: web.Request) -> web.Response:
         told = {
-            "up_seconds": round(time.time() - started),
+            "up_seconds": round(time.monotonic() - started),
             "cells": dict(Counter(cell.state.value for cell in cells.list())),
             "controller": central.reach().address,
             "why": central.reach().why,
