@@ -9,9 +9,12 @@ import datetime
 import hashlib
 import ipaddress
 import ssl
-from collections.abc import Sequence
+import stat
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import structlog
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
@@ -25,6 +28,7 @@ from cellwire.rpc.reverse import worker_host, worker_subject
 from controller.model.names import CellName, InstanceId
 from hostkit import files
 
+log = structlog.get_logger()
 CA_LIFE = datetime.timedelta(days=3650)
 SERVER_LIFE = datetime.timedelta(days=90)
 CELL_LIFE = datetime.timedelta(hours=24)
@@ -36,12 +40,14 @@ class Authority:
     """Signs cells' requests and holds the port's own certificate."""
 
     def __init__(self, folder: Path, addresses: Sequence[str]) -> None:
+        """Raises Fault BROKEN for files of the authority's that are lost, damaged, over, or not each other's."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)
         self._folder = folder
         self._addresses = tuple(addresses)
         self._key = _key(folder / "ca.key", folder / "ca.pem")
         self._certificate = self._own_certificate(folder / "ca.pem")
+        _check(self._certificate, self._key, folder)
         self._make_server_certificate()
 
     @property
@@ -110,7 +116,8 @@ class Authority:
 
     def _own_certificate(self, path: Path) -> x509.Certificate:
         if path.exists():
-            return x509.load_pem_x509_certificate(path.read_bytes())
+            with _whole(path, "PEM certificate"):
+                return x509.load_pem_x509_certificate(path.read_bytes())
         public = self._key.public_key()
         builder = (
             _builder("chinampa authority", CA_LIFE)
@@ -221,13 +228,43 @@ def _key(path: Path, certificate: Path) -> ec.EllipticCurvePrivateKey:
         mend = f"restore it, or remove {certificate} too: then no running cell can come back"
         raise Fault(Kind.BROKEN, str(path), "the authority's key is gone while its certificate is there", mend)
     if path.exists():
-        loaded = serialization.load_pem_private_key(path.read_bytes(), None)
+        _keep_to_owner(path)
+        with _whole(path, "PEM key without a password"):
+            loaded = serialization.load_pem_private_key(path.read_bytes(), None)
         if not isinstance(loaded, ec.EllipticCurvePrivateKey):
             raise Fault(Kind.BROKEN, str(path), "it is not an elliptic curve key", "restore it from a backup")
         return loaded
     key = ec.generate_private_key(ec.SECP256R1())
     files.replace(path, _private(key), durable=True)
     return key
+
+
+@contextmanager
+def _whole(path: Path, what: str) -> Generator[None]:
+    try:
+        yield
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise Fault(Kind.BROKEN, str(path), f"it is no {what}", "restore it from a backup") from error
+
+
+def _keep_to_owner(path: Path) -> None:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077 and path.is_file():
+        path.chmod(0o600)
+        cause = (
+            f"its mode was {mode:04o} and is 0600 now; whoever has read it can pass for the controller and for cells"
+        )
+        log.warning("the authority's key was not its owner's alone", path=str(path), cause=cause)
+
+
+def _check(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey, folder: Path) -> None:
+    thing, anew = str(folder / "ca.pem"), f"remove ca.key and ca.pem in {folder}: then no running cell can come back"
+    if certificate.public_key() != key.public_key():
+        raise Fault(Kind.BROKEN, thing, "it is not the certificate of the key in ca.key", f"restore both, or {anew}")
+    over = certificate.not_valid_after_utc
+    if over <= datetime.datetime.now(datetime.UTC):
+        cause = f"the authority's certificate is over since {over:%Y-%m-%d}"
+        raise Fault(Kind.BROKEN, thing, cause, f"set this machine's clock if it is wrong, or {anew}")
 
 
 def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
