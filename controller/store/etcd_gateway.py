@@ -88,9 +88,8 @@ class Gateway:
                     await asyncio.sleep(PAUSE)
         except TimeoutError as error:
             members = ", ".join(self._endpoints)
-            mend = "check that a majority of its members run and can be reached"
             thing = f"store etcd at {members}"
-            raise Fault(Kind.UNAVAILABLE, thing, cause or f"no answer within {patience:.0f} s", mend) from error
+            raise Fault(Kind.UNAVAILABLE, thing, cause or f"no answer within {patience:.0f} s", _mend(cause)) from error
 
     async def _ask(self, endpoint: str, path: str, body: Mapping[str, object], seconds: float) -> Json:
         limit = aiohttp.ClientTimeout(total=seconds)
@@ -111,6 +110,13 @@ class Gateway:
 
 class _Passing(Exception):
     """A refusal that may pass by itself."""
+
+
+def _mend(cause: str) -> str:
+    """What a person can do where no member has done it in time."""
+    if "space exceeded" in cause:  # its alarm stays until somebody takes it off
+        return "compact and defragment it, or raise its quota-backend-bytes; then `etcdctl alarm disarm`"
+    return "check that a majority of its members run and can be reached"
 
 
 def _judge(endpoint: str, found: Json) -> None:

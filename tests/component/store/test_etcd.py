@@ -178,3 +178,17 @@ async def test_tls_files_that_cannot_be_used_are_told(tmp_path: Path) -> None:
     with pytest.raises(Fault, match="TLS files"):
         async with etcd.running(settings):
             pass
+
+
+async def test_an_etcd_without_room_is_told_with_what_frees_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running_etcd(tmp_path) as member:
+        settings = EtcdSettings(endpoints=(member.endpoint,), prefix="/c")
+        async with etcd.running(settings) as store:
+            monkeypatch.setattr(etcd_gateway.Gateway.ask, "__defaults__", (1.0, 1.0))
+            number = ask(member, "maintenance/status")["header"]["member_id"]
+            ask(member, "maintenance/alarm", action="ACTIVATE", memberID=number, alarm="NOSPACE")
+            with pytest.raises(Fault, match="space exceeded") as raised:
+                await store.put("k", "a", b"1")
+            assert "alarm disarm" in raised.value.mend
+            ask(member, "maintenance/alarm", action="DEACTIVATE", memberID=number, alarm="NOSPACE")
+            await store.put("k", "a", b"1")
