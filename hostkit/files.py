@@ -81,7 +81,8 @@ def remove_tree(folder: Path | bytes) -> None:
     except OSError:
         return
     try:
-        _empty(top)
+        with suppress(OSError):
+            _empty(top)
     finally:
         os.close(top)
     with suppress(OSError):

@@ -272,6 +272,8 @@ class AgentProcess:
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(number)
             await self._process.wait()
+        # Shown beside a failure: what an internal error was is in the log alone.
+        print((self._folder / "agent.log").read_text(errors="replace")[-8000:])
 
 
 async def _listens(socket: Path) -> bool:
