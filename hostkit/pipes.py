@@ -10,10 +10,12 @@ import asyncio
 import os
 from typing import IO
 
+import uvloop
+
 
 def handed_over(descriptor: int, mode: str) -> IO[bytes]:
     """A file object for connect_read_pipe ("rb") or connect_write_pipe ("wb"), which takes the descriptor over."""
-    by_loop = type(asyncio.get_running_loop()).__module__.startswith("uvloop")
+    by_loop = isinstance(asyncio.get_running_loop(), uvloop.Loop)
     return os.fdopen(descriptor, mode, buffering=0, closefd=not by_loop)
 
 

@@ -89,6 +89,12 @@ class Controller:
         """The end of its log."""
         return "\n".join((self.folder / "controller.log").read_text().splitlines()[-30:])
 
+    def without_traceback(self) -> str:
+        """The whole log, which must hold no traceback of ours."""
+        said = (self.folder / "controller.log").read_text()
+        assert "Traceback" not in said, said[max(0, said.index("Traceback") - 500) :][:6000].replace("\\n", "\n")
+        return said
+
     async def kubectl(self, *arguments: str, stdin: str = "", seconds: float = 60.0) -> str:
         """Run kubectl; its output."""
         status, output, errors = await self.kubectl_raw(*arguments, stdin=stdin, seconds=seconds)

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """
 import asyncio, os, uvloop
 from hostkit.pipes import handed_over
+from hostkit.resolving_loop import ResolvingLoop
 
 async def main():
     loop = asyncio.get_running_loop()
@@ -34,14 +35,23 @@ async def main():
         os.fstat(read) if read != mine else None
     except OSError:
         print("closed once")
+    # Between the loop's close and that of the file object, other threads open files of that number.
+    again, _ = os.pipe()
+    handed_over(again, "rb").close()
+    try:
+        os.fstat(again)
+    except OSError:
+        assert os.environ["LOOP"] == "asyncio"
+    else:
+        assert os.environ["LOOP"] != "asyncio"
 
-LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+LOOPS = {"ours": ResolvingLoop, "uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
 with asyncio.Runner(loop_factory=LOOPS[os.environ["LOOP"]]) as runner:
     runner.run(main())
 """
 
 
-@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+@pytest.mark.parametrize("loop", ["ours", "uvloop", "asyncio"])
 async def test_a_pipe_given_to_the_loop_is_closed_once_and_by_it(loop: str) -> None:
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}", "LOOP": loop}
     process = await asyncio.create_subprocess_exec(

@@ -182,7 +182,7 @@ async def test_a_container_is_stopped_whatever_signal_its_image_names(tmp_path: 
     async with agent_with(tmp_path, {}, {"StopSignal": signal}) as client:
         container = await client.run("sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.05; done")
         await client.stop(container, 20)
-        assert (await client.status(container)).exit_code == 3
+        assert (await client.status(container)).exit_code == 3, await client.log(container)
 
 
 async def test_users_and_groups_with_numbers_beyond_all_numbers_are_nobodys(tmp_path: Path) -> None:
