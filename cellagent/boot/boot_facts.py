@@ -29,7 +29,7 @@ def parse(data: bytes) -> BootFacts:
         facts = msgspec.json.decode(line.removeprefix(MARK), type=BootFacts)
     except StopIteration:
         raise _invalid(f"it has no line that begins with {MARK.strip()!r}") from None
-    except (ValueError, zlib.error, msgspec.DecodeError) as error:
+    except (ValueError, zlib.error, msgspec.DecodeError, RecursionError) as error:
         raise _invalid(str(error)) from error
     if facts.version != 1 or not facts.controllers:
         raise _invalid("its version is not 1, or it names no controller")

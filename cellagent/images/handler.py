@@ -90,7 +90,10 @@ class ImageService(ImageServiceBase):
             return []
 
     def _info(self, image: Image) -> dict[str, str]:
-        spec: object = json.loads(self._store.raw(image.id))
+        try:
+            spec: object = json.loads(self._store.raw(image.id))
+        except RecursionError:  # it was read in a process that has less on its stack
+            spec = None
         return {"info": json.dumps({"chainID": self._store.top(image.id), "imageSpec": spec})}
 
 

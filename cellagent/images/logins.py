@@ -14,6 +14,7 @@ from cellagent.images import registry_answers
 from cellagent.images.messages import Credentials
 from cellagent.images.registry_answers import Transient
 from cellagent.images.routes import HttpRoutes
+from cellwire import strangers_json
 from cellwire.faults import Fault, Kind
 from cellwire.reachable import Reach
 
@@ -113,8 +114,8 @@ class RegistryLogins:
                 raise self.denied(host, f"{host}: {where} refused with {answer.status}{said}")
             body = await registry_answers.read(answer, TOKEN_LIMIT, self._thing)
         try:
-            said = msgspec.json.decode(body, type=_Token)
-        except (msgspec.DecodeError, ValueError) as error:
+            said = strangers_json.decode(body, _Token)
+        except msgspec.DecodeError as error:
             raise Transient(f"what {where} answered cannot be read") from error
         if not (token := said.token or said.access_token) or not token.isprintable():
             raise self.denied(host, f"{host}: {where} gave no token", known=True)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 from aiohttp import web
 
+from cellwire import strangers_json
 from controller.api import twice, yaml_bodies
 from controller.api.all_kinds import KINDS
 from controller.api.people import Who
@@ -99,7 +100,7 @@ async def _yaml(request: web.Request, data: bytes) -> object:
 
 
 def _json(data: bytes) -> object:
-    return _plain(msgspec.json.decode(data))
+    return _plain(strangers_json.decode(data))
 
 
 async def _beside(read: Callable[[bytes], Read], data: bytes) -> Read:

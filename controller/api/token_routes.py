@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
+from cellwire import strangers_json
 from cellwire.faults import Fault
 from controller.api.admin_kubeconfig import document
 from controller.api.audit import Audit
@@ -69,7 +70,7 @@ class Desk:
 
     async def _create(self, request: web.Request) -> web.StreamResponse:
         try:
-            wanted = msgspec.json.decode(await request.read(), type=NewToken)
+            wanted = strangers_json.decode(await request.read(), NewToken)
         except msgspec.DecodeError as error:
             raise bad_request(f"the request for a token: {error}") from error
         if wanted.hard and not wanted.namespace:

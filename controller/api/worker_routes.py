@@ -10,6 +10,7 @@ import structlog
 from aiohttp import web
 from msgspec import Meta
 
+from cellwire import strangers_json
 from cellwire.faults import Fault, Kind
 from controller.api.token_routes import told
 from controller.central import lost_workers
@@ -59,7 +60,7 @@ class WorkerDesk:
 
     async def _issue(self, request: web.Request) -> web.StreamResponse:
         try:
-            wanted = msgspec.json.decode(await request.read(), type=Wanted)
+            wanted = strangers_json.decode(await request.read(), Wanted)
         except msgspec.DecodeError as error:
             raise Fault(Kind.INVALID, "the request for a worker's token", str(error)) from error
         token = await self._registry.issue(wanted.name, wanted.seconds)

@@ -24,7 +24,7 @@ def claim_of(told: bytes, worker: str) -> PodClaim:
     """The claim of a worker as it is written down. Raises Fault INVALID for what is none."""
     try:
         claim = msgspec.msgpack.decode(told, type=PodClaim)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise Fault(Kind.INVALID, f"claim of worker {worker}", f"it cannot be read: {error}") from error
     names = (str(claim.pod.uid), claim.pod.namespace, claim.pod.name)
     demand = claim.demand

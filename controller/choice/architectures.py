@@ -5,13 +5,13 @@ An index names a platform for each image in it; a manifest alone names none, its
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import msgspec
 
+from cellwire import strangers_json
 from cellwire.faults import Fault, Kind
 from cellwire.platforms import Platform, rank
 
@@ -98,8 +98,8 @@ def _platform(said: Mapping[str, Any]) -> Platform:
 
 def _document(content: bytes) -> Mapping[str, Any]:
     try:
-        return _mapping(json.loads(content))
-    except (ValueError, RecursionError):
+        return _mapping(strangers_json.decode(content))
+    except msgspec.DecodeError:
         return {}
 
 

@@ -97,7 +97,7 @@ class ApiClient:
         try:
             said: Any = msgspec.json.decode(await response.read())
             words = str(said.get("message") or response.reason)[:500]
-        except (msgspec.DecodeError, AttributeError, aiohttp.ClientError, TimeoutError, OSError):
+        except (msgspec.DecodeError, RecursionError, AttributeError, aiohttp.ClientError, TimeoutError, OSError):
             words = f"it answered {response.status}"
         if response.status == 410:
             return Fault(Kind.PRECONDITION, path, words, reason=EXPIRED)
@@ -108,7 +108,7 @@ class ApiClient:
 async def _decoded(response: aiohttp.ClientResponse, path: str) -> Json:
     try:
         return msgspec.json.decode(await response.read(), type=Json)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise Fault(Kind.BROKEN, f"API server: {path}", f"its answer is no JSON: {error}") from error
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise Fault(Kind.UNAVAILABLE, f"API server: {path}", str(error) or "it broke off") from error
@@ -117,7 +117,7 @@ async def _decoded(response: aiohttp.ClientResponse, path: str) -> Json:
 def _event(line: bytes, path: str) -> Json:
     try:
         event = msgspec.json.decode(line, type=Json)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise Fault(Kind.BROKEN, f"watch of {path}", f"an event is no JSON: {error}") from error
     if event.get("type") == "ERROR":
         status: Json = event.get("object") or {}

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
+from cellwire import strangers_json
 from controller.objects.fields import Json
 from controller.objects.schema.base import ValueForm, Wire
 from controller.objects.shapes import LOOSE, Field, ValueShape
@@ -272,6 +273,8 @@ def _is_tree(value: object, depth: int = 0) -> bool:
 def _is_step(step: str) -> bool:
     if step == "." or step.startswith("f:"):
         return True
+    if not strangers_json.is_bounded(step.encode()):
+        return False
     try:
         named = json.loads(step[2:])
     except (ValueError, RecursionError):

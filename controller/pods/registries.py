@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import re
 import ssl
 import time
@@ -21,8 +20,10 @@ from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
+import msgspec
 import structlog
 
+from cellwire import strangers_json
 from cellwire.faults import Fault
 from cellwire.proxies import DIRECT, Proxies
 from cellwire.reachable import Reach, place
@@ -130,7 +131,7 @@ class Registries:
             async with asyncio.timeout(PATIENCE):
                 login = await self._logins.login(image) if self._logins.login is not None else None
                 known = await self._asked(architectures.locate(image), login)
-        except (aiohttp.ClientError, Fault, OSError, ValueError, TimeoutError, RecursionError) as error:
+        except (aiohttp.ClientError, Fault, OSError, ValueError, TimeoutError) as error:
             log.info("a registry did not say for which processors an image is built", image=image, cause=str(error))
             known = ()
         if len(self._known) >= MOST_REMEMBERED:
@@ -243,7 +244,10 @@ class Registries:
         async with self._asking(realm, urlsplit(base).hostname or "", headers, query) as answer:
             if answer.status != 200:
                 return ""
-            given = json.loads(await _read(answer))
+            try:
+                given = strangers_json.decode(await _read(answer))
+            except msgspec.DecodeError as error:
+                raise ValueError(f"the token server's answer cannot be read: {error}") from error
         return str(given.get("token") or given.get("access_token") or "") if isinstance(given, dict) else ""
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from cellwire import strangers_json
 from controller.objects.fields import Json
 from controller.objects.schema.pods import Pod
 from controller.objects.schema.references import KeyToPath, ObjectFieldSelector
@@ -214,8 +215,8 @@ def docker_logins(secrets: list[Json], host: str, repository: str) -> list[tuple
         data = config_data.secret(secret)
         for key in (".dockerconfigjson", ".dockercfg"):
             try:
-                held: Any = json.loads(data.get(key) or b"{}")
-            except ValueError:
+                held: Any = strangers_json.decode(data.get(key) or b"{}")
+            except msgspec.DecodeError:
                 continue
             auths: Any = held.get("auths") if key == ".dockerconfigjson" and isinstance(held, dict) else held
             for place, auth in auths.items() if isinstance(auths, dict) else ():

@@ -97,7 +97,7 @@ class Gateway:
             raw = await answer.read()
             try:
                 decoded = msgspec.json.decode(raw)
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, RecursionError):
                 decoded = None
             if not isinstance(decoded, dict):
                 raise _Passing(f"{endpoint} answered {answer.status} and no JSON")

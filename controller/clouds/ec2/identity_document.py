@@ -19,6 +19,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from cellwire import strangers_json
 from cellwire.faults import Fault, Kind
 from controller.model.instance import Identity
 from controller.model.names import InstanceId
@@ -56,7 +57,7 @@ class Verifier:
         if not any(_signed(key, raw, document) for key in self._keys):
             raise _denied(f"its signature is of no certificate of {self._region} that is configured")
         try:
-            said = msgspec.json.decode(document, type=_Document)
+            said = strangers_json.decode(document, _Document)
             pending = datetime.strptime(said.pending_time, "%Y-%m-%dT%H:%M:%S%z").timestamp()
         except (msgspec.DecodeError, ValueError) as error:
             raise _denied(f"it cannot be read: {error}") from error

@@ -16,6 +16,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from cellwire import strangers_json
 from cellwire.faults import Fault, Kind
 from controller.clouds.local.instance_records import Record
 from controller.clouds.local.local_settings import LocalSettings
@@ -78,7 +79,7 @@ class Signer:
         try:
             raw = base64.b64decode(b"".join(signature.split()), validate=True)
             self._public.verify(raw, content, padding.PKCS1v15(), hashes.SHA256())
-            said = msgspec.json.decode(content, type=Document)
+            said = strangers_json.decode(content, Document)
             pending = datetime.strptime(said.pending_time, "%Y-%m-%dT%H:%M:%S%z").timestamp()
         except (InvalidSignature, binascii.Error) as error:
             raise _denied("its signature is not this cloud's") from error

@@ -26,6 +26,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from cellwire import strangers_json
 from cellwire.faults import Fault
 from controller.clouds.local import instance_cgroups
 from controller.clouds.local.inside.boot_plan import BringerPlan
@@ -197,7 +198,7 @@ class LayerShare:
         finally:
             await self._end(group)
             await self._removed(work)
-        return msgspec.json.decode(done.stdout, type=_Reply) if not done.returncode else _Reply(fault=done.words[-500:])
+        return strangers_json.decode(done.stdout, _Reply) if not done.returncode else _Reply(fault=done.words[-500:])
 
     def plan(self, group: str, folder: Path) -> BringerPlan:
         """The room of one process, in a control group, that may write below a folder."""
