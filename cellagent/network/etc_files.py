@@ -7,6 +7,19 @@ from ipaddress import ip_address
 
 from cellagent.network.cell_network import GATEWAY
 from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.faults import Fault, Kind
+
+
+def check(hostname: str, dns: cri.DNSConfig) -> None:
+    """Raise Fault INVALID for what would be more than one word, or one line, of these files."""
+    words = [("hostname", hostname), *(("name server", each) for each in dns.servers)]
+    words += [("search domain", each) for each in dns.searches]
+    for what, word in words:
+        if not word.isprintable() or " " in word:
+            raise Fault(Kind.INVALID, f"{what} {word[:100]!r}", "it has blanks or signs that no name has")
+    for option in dns.options:
+        if not option.isprintable():
+            raise Fault(Kind.INVALID, f"DNS option {option[:100]!r}", "it has signs that no line has")
 
 
 def hosts(hostname: str, addresses: Sequence[str]) -> str:

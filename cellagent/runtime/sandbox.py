@@ -68,6 +68,7 @@ class RuntimeSandboxes:
         confinement.check_selinux(f"pod {meta.namespace}/{meta.name}", security, enabled=selinux.enabled())
         userns.mapping(config)
         ports.wanted(config.port_mappings)
+        etc_files.check(_hostname(config), config.dns_config)
         if ".." in Path(group := config.linux.cgroup_parent).parts:
             raise Fault(Kind.INVALID, f"control group {group}", "its path climbs")
         key = f"RunPodSandbox {meta.namespace}/{meta.name} {meta.uid} {meta.attempt}"

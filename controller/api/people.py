@@ -79,6 +79,11 @@ def account(namespace: str, name: str, annotations: Json) -> Who:
     return Who(name=f"system:serviceaccount:{namespace}:{name}", groups=groups, role=role, namespace=namespace)
 
 
+def impersonates(headers: Mapping[str, str]) -> bool:
+    """Whether somebody else is named as who acts: by a name, a group, a uid or extras."""
+    return any(name.lower().startswith("impersonate-") and value for name, value in headers.items())
+
+
 def wanted(method: str, path: str, *, watch: bool) -> AccessRequest | None:
     """What a request asks for; None for documents that everybody who is known may read."""
     parts = [part for part in path.split("/") if part]

@@ -196,7 +196,7 @@ def _refused(request: web.Request, who: Who, asked: AccessRequest | None) -> web
     if request.path == measuring.PATH and not who.owns_all:
         cause = f'forbidden: User "{who.name}" cannot get path "{measuring.PATH}": only the role admin may'
         return answer(failure(403, "Forbidden", cause), 403)
-    if asked is not None and request.headers.get("Impersonate-User"):
+    if asked is not None and people.impersonates(request.headers):
         cause = "nobody acts as somebody else here; use that one's own token"
         return answer(failure(403, "Forbidden", f"impersonation is not served: {cause}"), 403)
     if asked is not None and (why := people.refusal(who, asked)):

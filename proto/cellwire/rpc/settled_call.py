@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from grpclib.client import Stream
 from grpclib.const import Status
-from grpclib.exceptions import GRPCError
+from grpclib.exceptions import GRPCError, StreamTerminatedError
 from grpclib.utils import DeadlineWrapper, Wrapper
 
 from cellwire.rpc.limited_protocol import LimitedStream
@@ -64,10 +64,15 @@ def _current() -> asyncio.Task[Any]:
 
 
 @contextmanager
-def _understood() -> Generator[None]:
+def _understood(call: Stream[Any, Any]) -> Generator[None]:
     """Grpclib trusts who answers: what is no gRPC makes it stumble, in as many ways as it has assumptions."""
     try:
-        yield
+        try:
+            yield
+        except StreamTerminatedError:
+            # A server that refuses a call resets what is still being sent: its status came first, and is what it says.
+            call._maybe_raise()
+            raise
     except (AssertionError, NotImplementedError, LookupError, ValueError, RecursionError) as error:
         sentence = f"the answer: it is no gRPC ({type(error).__name__}: {error})"
         raise GRPCError(Status.INTERNAL, sentence) from error
@@ -78,17 +83,22 @@ class SettledCall(Stream[Any, Any]):
 
     async def recv_initial_metadata(self) -> None:
         """As Stream's. Raises GRPCError for what is none."""
-        with _understood():
+        with _understood(self):
             await super().recv_initial_metadata()
 
     async def recv_message(self) -> Any:
         """As Stream's. Raises GRPCError for what is none."""
-        with _understood():
+        with _understood(self):
             return await super().recv_message()
+
+    async def send_message(self, message: Any, *, end: bool = False) -> None:
+        """As Stream's. Raises GRPCError where the answer is there, and is one."""
+        with _understood(self):
+            await super().send_message(message, end=end)
 
     async def recv_trailing_metadata(self) -> None:
         """As Stream's. Raises GRPCError for what is none."""
-        with _understood():
+        with _understood(self):
             await super().recv_trailing_metadata()
 
     async def send_request(self, *, end: bool = False) -> None:

@@ -79,6 +79,8 @@ class StreamingServer:
         """Where a client may forward ports, once, within a minute. Raises Fault INVALID, UNAVAILABLE."""
         if not sandbox_id:
             raise Fault(Kind.INVALID, "port-forward", "no sandbox is named", "give its id")
+        if (wrong := next((port for port in ports if not 0 < port < 65536), None)) is not None:
+            raise Fault(Kind.INVALID, f"port-forward to port {wrong}", "ports are numbers from 1 to 65535")
         return f"{self.base}/portforward/{self._tokens.add(_Forward(sandbox_id, tuple(ports)))}"
 
     async def command(self, request: web.Request) -> web.StreamResponse:

@@ -21,6 +21,11 @@ async def attach_url(client: Client, container: str, **streams: bool) -> str:
     return (await call(client.stub.Attach, request, deadline=10)).url
 
 
+async def port_forward(client: Client, sandbox: str, port: int) -> str:
+    request = cri.PortForwardRequest(pod_sandbox_id=sandbox, port=[8080, port])
+    return (await call(client.stub.PortForward, request, deadline=10)).url
+
+
 async def test_a_url_leads_to_one_command_once(agent: Agents) -> None:
     async with agent() as client:
         container = await client.run("sleep", "100")
@@ -64,7 +69,9 @@ async def test_a_url_leads_to_the_process_itself_and_to_a_port(agent: Agents) ->
 
 async def test_what_cannot_be_a_session_is_refused_before_there_is_a_url(agent: Agents) -> None:
     async with agent() as client:
-        running, ended = await client.run("sleep", "100"), await client.run("true")
+        running_in, ended = await client.sandbox(), await client.run("true")
+        running = await client.create(running_in, "sleep", "100")
+        await client.start(running)
         await client.exited(ended)
         for asked, kind in (
             (exec_url(client, ended, "true", stdout=True), Kind.PRECONDITION),
@@ -75,6 +82,7 @@ async def test_what_cannot_be_a_session_is_refused_before_there_is_a_url(agent: 
             (exec_url(client, running, stdout=True), Kind.INVALID),
             (attach_url(client, running), Kind.INVALID),
             (call(client.stub.PortForward, cri.PortForwardRequest(pod_sandbox_id="no"), deadline=5), Kind.NOT_FOUND),
+            *((port_forward(client, running_in, port), Kind.INVALID) for port in (0, -1, 70000)),
             (call(client.stub.ExecSync, cri.ExecSyncRequest(container_id=running), deadline=5), Kind.INVALID),
         ):
             with pytest.raises(Fault) as refused:

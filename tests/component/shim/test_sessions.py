@@ -155,6 +155,7 @@ async def test_what_cannot_be_a_session_is_refused_before_there_is_a_url(tmp_pat
         async with asyncio.timeout(20):
             while (await shim.status(ended)).state != cri.CONTAINER_EXITED:
                 await asyncio.sleep(0.05)
+        absurd = cri.PortForwardRequest(pod_sandbox_id=sandbox, port=[70000])
         for asked, kind in (
             (exec_url(shim, ended, "true", stdout=True), Kind.PRECONDITION),
             (attach_url(shim, ended, stdout=True), Kind.PRECONDITION),
@@ -164,6 +165,7 @@ async def test_what_cannot_be_a_session_is_refused_before_there_is_a_url(tmp_pat
             (exec_url(shim, running, stdout=True), Kind.INVALID),
             (attach_url(shim, running), Kind.INVALID),
             (call(shim.runtime.PortForward, cri.PortForwardRequest(pod_sandbox_id="no"), deadline=5), Kind.NOT_FOUND),
+            (call(shim.runtime.PortForward, absurd, deadline=5), Kind.INVALID),
             (call(shim.runtime.ExecSync, cri.ExecSyncRequest(container_id=running), deadline=5), Kind.INVALID),
         ):
             with pytest.raises(Fault) as refused:

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 from grpclib.client import Channel
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
 
 from cellwire.cell.v1.cell_grpc import CellBase
 from cellwire.faults import Fault
@@ -48,8 +50,10 @@ class Cell(CellBase):
 
 
 @asynccontextmanager
-async def remote(memory: MemoryBackend, folder: Path) -> AsyncGenerator[tuple[RemoteBackend, Channel]]:
-    cell = prepared([Cell(SessionService(memory))], details=True)
+async def remote(
+    memory: MemoryBackend, folder: Path, kind: type[Cell] = Cell
+) -> AsyncGenerator[tuple[RemoteBackend, Channel]]:
+    cell = prepared([kind(SessionService(memory))], details=True)
     path = str(folder / "cell.sock")
     await cell.start(path=path)
     channel = MendedChannel(CELL, path=path)
@@ -80,6 +84,36 @@ async def test_output_errors_and_exit_codes_cross_the_wire(tmp_path: Path) -> No
         await until(lambda: memory.open == 0)
         request = memory.sessions[0].request
         assert request == SessionRequest("c", ("complain", "130"))
+
+
+class Refusing(Cell):
+    """A cell whose calls end with a status before they begin."""
+
+    async def Exec(self, stream: Any) -> None:
+        await stream.recv_message()
+        raise GRPCError(Status.RESOURCE_EXHAUSTED, "this cell: it has too many sessions")
+
+    Attach = PortForward = Exec
+
+
+async def test_what_a_cell_answers_in_place_of_a_session_keeps_its_words(tmp_path: Path) -> None:
+    words = "this cell: it has too many sessions"
+    async with remote(MemoryBackend(), tmp_path, Refusing) as (backend, channel):
+        with pytest.raises(Fault, match=words):
+            await output_of(backend, SessionRequest("c", ("cat",)))
+        with pytest.raises(Fault, match=words):
+            await backend.port_forward("s", 1).__aenter__()
+        async with backend.exec(SessionRequest("c", ("cat",), stdin=True)) as session:
+            await channel_is_told(channel)
+            with pytest.raises(Fault, match=words):
+                await session.write_stdin(b"x" * 100)
+        assert cancellations() == 0
+
+
+async def channel_is_told(channel: Channel) -> None:
+    """A call after another is answered after it."""
+    with pytest.raises(Fault):
+        await output_of(RemoteBackend(lambda: channel), SessionRequest("c", ("cat",)))
 
 
 def cancellations() -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from cellagent.network.etc_files import reachable, resolv_conf
+import pytest
+
+from cellagent.network.etc_files import check, reachable, resolv_conf
 from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.faults import Fault, Kind
 
 STUB = "nameserver 127.0.0.53\noptions edns0\n"
 REAL = "# by a resolver\nnameserver 10.0.0.2\n"
@@ -25,3 +28,17 @@ def test_a_pod_that_says_something_gets_that_and_nothing_of_the_machines() -> No
     asked = cri.DNSConfig(servers=["10.96.0.10"], options=["ndots:5"])
     assert resolv_conf(asked, REAL) == "nameserver 10.96.0.10\noptions ndots:5\n"
     assert resolv_conf(cri.DNSConfig(), REAL) == REAL
+
+
+@pytest.mark.parametrize("sign", ["\n", "\0", "\r", " ", "\u2028"])
+def test_what_would_be_more_than_one_word_of_a_file_is_refused(sign: str) -> None:
+    check("web", cri.DNSConfig(servers=["10.0.0.2"], searches=["a.b"], options=["ndots:5", "timeout:3 rotate"]))
+    for hostname, dns in (
+        (f"web{sign}10.0.0.1", cri.DNSConfig()),
+        ("web", cri.DNSConfig(servers=[f"10.0.0.2{sign}nameserver"])),
+        ("web", cri.DNSConfig(searches=[f"a.b{sign}options"])),
+        *((("web", cri.DNSConfig(options=[f"ndots:5{sign}nameserver"])),) if sign != " " else ()),
+    ):
+        with pytest.raises(Fault) as refused:
+            check(hostname, dns)
+        assert refused.value.kind is Kind.INVALID

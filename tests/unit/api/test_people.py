@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cellwire.faults import Fault
-from controller.api.people import Who, refusal, wanted
+from controller.api.people import Who, impersonates, refusal, wanted
 from controller.api.restricted import CHECKS, check
 from controller.pods.kind import PODS
 
@@ -126,3 +126,11 @@ def test_what_an_admin_has_written_may_stay_while_others_change_the_rest() -> No
     check(EDIT, {}, PODS, before, {**before, "metadata": {"name": "d", "labels": {"a": "b"}}})
     with pytest.raises(Fault, match="it lists none"):
         check(EDIT, {}, PODS, before, _deployment(_pod(instance_profile="other")))
+
+
+@pytest.mark.parametrize(
+    "name", ["Impersonate-User", "Impersonate-Group", "impersonate-uid", "Impersonate-Extra-Scopes"]
+)
+def test_whatever_names_somebody_else_as_who_acts_is_seen(name: str) -> None:
+    assert impersonates({"Accept": "*/*", name: "system:masters"})
+    assert not impersonates({"Accept": "*/*", name: ""})
