@@ -71,7 +71,7 @@ def _understood(call: Stream[Any, Any]) -> Generator[None]:
             yield
         except StreamTerminatedError:
             # A server that refuses a call resets what is still being sent: its status came first, and is what it says.
-            call._maybe_raise()
+            call._maybe_raise()  # noqa: SLF001 # as grpclib itself does at a call's end
             raise
     except (AssertionError, NotImplementedError, LookupError, ValueError, RecursionError) as error:
         sentence = f"the answer: it is no gRPC ({type(error).__name__}: {error})"
