@@ -75,7 +75,12 @@ def fill_cpuset(group: Path) -> None:
 
 def groups(top: Path) -> list[Path]:
     """A group and all below it, the innermost first; none where it is not there."""
-    return [Path(folder) for folder, _names, _files in os.walk(top, topdown=False)]
+    found, left = [], [top] if top.is_dir() else []
+    while left:
+        found.append(left.pop())
+        with suppress(OSError):
+            left += [Path(each) for each in os.scandir(found[-1]) if each.is_dir(follow_symlinks=False)]
+    return found[::-1]
 
 
 def pids(tops: Iterable[Path]) -> set[int]:

@@ -26,7 +26,7 @@ from cellagent.runtime.ledger import ContainerEntry, Phase
 from cellagent.runtime.machine import Machine
 from cellagent.runtime.settings import RuntimeSettings
 from cellwire.faults import Fault, Kind
-from hostkit import programs
+from hostkit import files, programs
 
 # criu in the middle of its work is never killed, for the container would die of it.
 _PROGRAM_DEADLINE = 10.0
@@ -84,11 +84,11 @@ class Checkpoints:
                 if not given_up.is_set():
                     partial.replace(target)
             except OSError as error:
-                cause = f"{error.filename or folder}: {error.strerror}"
+                cause = f"{str(error.filename or folder)[-200:]}: {error.strerror}"
                 raise Fault(Kind.BROKEN, thing, cause, "look at this machine's disk") from error
             finally:
                 partial.unlink(missing_ok=True)
-                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+                await asyncio.to_thread(files.remove_tree, folder)
 
     async def _dump(self, record: ContainerEntry, thing: str, folder: Path) -> None:
         work = folder / "work"
@@ -135,7 +135,7 @@ def clear(settings: RuntimeSettings) -> None:
     for folder in settings.checkpoints.iterdir() if settings.checkpoints.is_dir() else ():
         with suppress(OSError):
             Path((folder / _TARGET).read_text()).unlink(missing_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
+        files.remove_tree(folder)
 
 
 async def able(runtime: oci.OciRuntime, thing: str) -> None:
@@ -159,19 +159,26 @@ def last_error(log: str) -> str:
 
 
 def changes(upper: Path, layers: Sequence[Path]) -> tuple[list[str], list[str]]:
-    """What an overlay's writable layer holds, relative to it, and the absolute paths of what it hides of the others."""
+    """What an overlay's writable layer holds, relative to it, and the absolute paths of what it hides of the others.
+
+    Raises OSError for a layer that is deeper than paths are long, which tar could not pack.
+    """
     written: list[str] = []
     removed: list[str] = []
-    for folder, names, files in os.walk(upper):
-        here = Path(folder)
-        for name in sorted((*names, *files)):
+    left = [upper]
+    while left:
+        here = left.pop()
+        names = sorted(os.listdir(here))
+        for name in names:
             seen = (here / name).lstat()
             path = (here / name).relative_to(upper)
             if stat.S_ISCHR(seen.st_mode) and seen.st_rdev == 0:
                 removed.append(f"/{path}")
             elif not stat.S_ISSOCK(seen.st_mode):
                 written.append(str(path))
-        removed.extend(_hidden(here, here.relative_to(upper), layers, {*names, *files}))
+            if stat.S_ISDIR(seen.st_mode):
+                left.append(here / name)
+        removed.extend(_hidden(here, here.relative_to(upper), layers, set(names)))
     return written, sorted(removed)
 
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from cellagent.runtime.stats.summary import disk_usage
+from cellagent.runtime.stats.folder_walk import disk_usage
 
 # What was seen is told again for so many seconds, or times as long as the look took: a twentieth of a core at most.
 FRESH, SPARED = 5.0, 20.0

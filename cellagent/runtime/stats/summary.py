@@ -5,7 +5,6 @@ layers hold, since they are walked beside everything else (`Stats.look`).
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from cellagent.kernel import accounting, cgroups
 from cellagent.runtime import declared_volumes, views
 from cellagent.runtime.ledger import ContainerEntry, Phase, SandboxEntry
 from cellagent.runtime.machine import Machine
+from cellagent.runtime.stats.folder_walk import disk_usage
 from cellwire.cri.v1 import runtime_pb2 as cri
 
 # A writable layer is walked at most so often: it may hold a hundred thousand files.
@@ -155,22 +155,6 @@ def total(usages: Sequence[cgroups.CgroupUsage]) -> cgroups.CgroupUsage:
     """The sum of several groups."""
     names = cgroups.CgroupUsage.__struct_fields__
     return cgroups.CgroupUsage(**{name: sum(getattr(one, name) for one in usages) for name in names})
-
-
-def disk_usage(folder: Path, ended: threading.Event) -> tuple[int, int]:
-    """Bytes and entries below a folder. Slow, so in a thread; nobody wants the answer once `ended` is set."""
-    used, entries, left = 0, 0, [str(folder)]
-    while left and not ended.is_set():
-        try:
-            with os.scandir(left.pop()) as listed:
-                for entry in listed:
-                    used += entry.stat(follow_symlinks=False).st_blocks * 512
-                    entries += 1
-                    if entry.is_dir(follow_symlinks=False):
-                        left.append(entry.path)
-        except OSError:
-            continue
-    return used, entries
 
 
 def interfaces(running: Sequence[ContainerEntry]) -> list[InterfaceStats]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
@@ -186,8 +185,8 @@ def _make(group: Path, hierarchy: Hierarchy) -> None:
 
 def _ease(group: Path, quota: int) -> None:
     """Lift the larger quotas of the groups below: version 1 refuses a size that one of them exceeds."""
-    for folder, _names, _files in os.walk(group):
-        file = Path(folder) / "cpu.cfs_quota_us"
+    for folder in reversed(cgroup_files.groups(group)):
+        file = folder / "cpu.cfs_quota_us"
         with contextlib.suppress(FileNotFoundError):
             if int(file.read_text()) * _PERIOD_US > quota * int(file.with_name("cpu.cfs_period_us").read_text()):
                 cgroup_files.write(file, "-1")

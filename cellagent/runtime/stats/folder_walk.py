@@ -1,0 +1,110 @@
+"""Bytes and entries below a folder, however deep it is: by descriptors, as a path has an end that a tree has not."""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple, Self
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class _Level(NamedTuple):
+    """A folder on the way down: its name in the one above, which one it is, and its folders that are yet to be seen."""
+
+    name: str
+    identity: tuple[int, int]
+    left: list[str]
+
+
+def disk_usage(folder: Path, ended: threading.Event) -> tuple[int, int]:
+    """Bytes and entries below a folder; what cannot be seen is not counted. Slow, so in a thread; nobody wants the
+    answer once `ended` is set.
+    """
+    try:
+        top = os.open(folder, _FOLDER)
+    except OSError:
+        return 0, 0
+    with _Walk(top) as walk:
+        while not ended.is_set() and walk.step():
+            pass
+        return walk.used, walk.entries
+
+
+class _Walk:
+    """Holds two descriptors: the top, and the folder that is looked at."""
+
+    def __init__(self, top: int) -> None:
+        self.used = self.entries = 0
+        self._top = top
+        self._here = os.dup(top)
+        self._levels: list[_Level] = []
+
+    def __enter__(self) -> Self:
+        self._look("")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._here)
+        os.close(self._top)
+
+    def step(self) -> bool:
+        """Go one folder down, or one up; False where all has been seen."""
+        if not self._levels:
+            return False
+        left = self._levels[-1].left
+        if left:
+            name = left.pop()
+            with suppress(OSError):
+                self._move(os.open(name, _FOLDER, dir_fd=self._here))
+                self._look(name)
+            return True
+        self._levels.pop()
+        self._up()
+        return bool(self._levels)
+
+    def _look(self, name: str) -> None:
+        """Count what is in the folder that was entered."""
+        folders: list[str] = []
+        self._levels.append(_Level(name, _identity(self._here), folders))
+        with suppress(OSError), os.scandir(self._here) as listed:
+            for entry in listed:
+                with suppress(OSError):  # gone by now
+                    self.used += entry.stat(follow_symlinks=False).st_blocks * 512
+                    self.entries += 1
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.name)
+
+    def _up(self) -> None:
+        """To the folder above; where this one was moved meanwhile, by the names that led here, as far as they do."""
+        if not self._levels:
+            return
+        with suppress(OSError):
+            above = os.open("..", _FOLDER, dir_fd=self._here)
+            if _identity(above) == self._levels[-1].identity:
+                self._move(above)
+                return
+            os.close(above)
+        self._move(os.dup(self._top))
+        for depth, level in enumerate(self._levels[1:], 1):
+            try:
+                below = os.open(level.name, _FOLDER, dir_fd=self._here)
+            except OSError:
+                del self._levels[depth:]
+                return
+            if _identity(below) != level.identity:
+                os.close(below)
+                del self._levels[depth:]
+                return
+            self._move(below)
+
+    def _move(self, there: int) -> None:
+        os.close(self._here)
+        self._here = there
+
+
+def _identity(folder: int) -> tuple[int, int]:
+    seen = os.fstat(folder)
+    return seen.st_dev, seen.st_ino
