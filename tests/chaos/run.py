@@ -285,6 +285,8 @@ async def main() -> None:
     """As the environment says."""
     machine.leave_the_machines()
     faults, seed = int(os.environ.get("CHAOS_FAULTS", "50")), int(os.environ.get("CHAOS_SEED", "1"))
+    if consoles := os.environ.get("CHAOS_CONSOLES"):
+        Path(consoles).mkdir(parents=True, exist_ok=True)
     store = os.environ.get("CHAOS_STORE") or store_of(seed)
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         run = await chaos(Path(folder), faults, seed, store)
