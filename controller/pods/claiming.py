@@ -87,11 +87,13 @@ class Claiming:
         with contextlib.suppress(Fault):  # it is told when the pod itself waits for it
             await self._around.cells.claim(await self._claim_of(record, replace(run, attempt=run.attempt + 1)))
 
-    async def give_back(self, why: str, before: float = math.inf) -> None:
-        """End the sandboxes of all attempts before this one, and give back their cells."""
+    async def give_back(self, why: str, before: float = math.inf, forced: asyncio.Event | None = None) -> None:
+        """End the sandboxes of all attempts before this one, and give back their cells; once it is `forced`, whether
+        they answer or not.
+        """
         for sandbox in self._around.room.memory.sandboxes():
             if sandbox.uid == self._uid and sandbox.attempt < before:
-                await self._around.room.sandboxes.remove(sandbox.id, why)
+                await self._around.room.sandboxes.remove(sandbox.id, why, forced)
         for cell in self._around.cells.list():
             if cell.claim and cell.claim.pod.uid == self._uid and cell.claim.pod.attempt < before:
                 await self._around.cells.release(cell.name, why)

@@ -207,7 +207,8 @@ class Pods:
 
         with _gone(name):
             shown = await self._around.records.change(pod["metadata"]["uid"], apply)
-            self._workers[pod["metadata"]["uid"]].delete(now + shown["metadata"]["deletionGracePeriodSeconds"])
+            left = shown["metadata"]["deletionGracePeriodSeconds"]
+            self._workers[pod["metadata"]["uid"]].delete(now + left, forced=left == 0)
         return shown
 
     def run_of(self, pod: Json) -> PodRun:
@@ -267,7 +268,8 @@ class Pods:
         self._workers[uid] = worker
         record = self._around.records.get(uid)
         if record and (at := record.shown["metadata"].get("deletionTimestamp")):
-            worker.delete(datetime.datetime.fromisoformat(at).timestamp())
+            forced = record.shown["metadata"].get("deletionGracePeriodSeconds") == 0
+            worker.delete(datetime.datetime.fromisoformat(at).timestamp(), forced=forced)
         self._begin(self._work(uid, worker), f"pod {uid}")
 
     async def _work(self, uid: str, worker: Worker) -> None:

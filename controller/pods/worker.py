@@ -41,6 +41,8 @@ log = structlog.get_logger()
 
 # News wake a worker at once; this finds what was missed.
 POLL = 10.0
+# Beyond the grace, until the cell has said that all is stopped.
+LEEWAY = 10.0
 
 
 class _Lost(Exception):
@@ -61,6 +63,7 @@ class Worker:
         self._deleted = asyncio.Event()
         self._delete_by = 0.0
         self._hurried = asyncio.Event()
+        self._forced = asyncio.Event()
         self._lost = asyncio.Event()
         self._lost_why = ""
         self._taken = asyncio.Event()
@@ -75,9 +78,11 @@ class Worker:
             raise KeyError(self.uid)
         return record
 
-    def delete(self, by: float) -> None:
-        """The pod is to be over by this moment."""
+    def delete(self, by: float, *, forced: bool) -> None:
+        """The pod is to be over by this moment; `forced` where nobody waits for a cell that does not answer."""
         self._delete_by = by
+        if forced:
+            self._forced.set()
         self._deleted.set()
         self._hurried.set()
 
@@ -339,7 +344,7 @@ class Worker:
         run = self.record.run
         if run.cell and not run.released and not run.phase:
             await self._stop_within_grace(run.cell)
-        await self._claiming.give_back("the pod was deleted")
+        await self._claiming.give_back("the pod was deleted", forced=self._forced)
 
     async def _until_let_go(self) -> None:
         """What has ended stays to be seen as long as somebody's finalizer keeps it."""
@@ -355,7 +360,8 @@ class Worker:
         while True:
             self._hurried.clear()
             by = self._delete_by
-            stopping = asyncio.timeout_at(asyncio.get_running_loop().time() + max(by - self._around.now(), 0.0) + 10.0)
+            leeway = self._around.room.sandboxes.leeway(cell) if self._forced.is_set() else LEEWAY
+            stopping = asyncio.timeout(max(by - self._around.now(), 0.0) + leeway)
             with contextlib.suppress(TimeoutError):
                 async with stopping:
                     if await self._stopped(cell):

@@ -142,7 +142,8 @@ class Following:
             log.warning("log bytes may be missing", container=container_id, cause=cause)
             self._logs.told(record, f"its cell is given back with a log that did not end in time: {cause}")
         elif self._memory.knows(container_id) and not self._memory.container(container_id).log_complete:
-            log.error("log bytes are lost: their copy has ended before them", container=container_id)
+            cause = "its cell was lost before it had sent them; what must outlive a cell is written elsewhere, too"
+            log.error("log bytes are lost", container=container_id, cause=cause)
 
     async def logs_complete(self, sandbox_id: str) -> None:
         """Wait until the logs of all the sandbox's containers are complete here, or their grace is over."""

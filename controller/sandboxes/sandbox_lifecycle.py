@@ -6,6 +6,7 @@ as much as a running one. Before that the last byte of every log is here, or the
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 import msgspec
@@ -30,6 +31,9 @@ from controller.sandboxes.resize import require_fits
 log = structlog.get_logger()
 # Labels of a sandbox by which its pod is known: those that a kubelet adds to the pod's own.
 IDENTITY = frozenset(f"io.kubernetes.pod.{part}" for part in ("name", "namespace", "uid"))
+
+# Who deletes by force does not wait; a cell that is well kills and tells it within a moment.
+FORCED = 2.0
 
 
 class Sandboxes:
@@ -75,23 +79,26 @@ class Sandboxes:
         self._following.start(record)
         return record
 
-    async def stop(self, sandbox_id: str, why: str) -> None:
-        """Stop the sandbox, take what is left on the cell, give the cell back. The unknown is stopped already."""
+    async def stop(self, sandbox_id: str, why: str, forced: asyncio.Event | None = None) -> None:
+        """Stop the sandbox, take what is left on the cell, give the cell back. The unknown is stopped already.
+
+        Once it is `forced`, a cell that does not answer at once is given back as it is.
+        """
         try:
             record = self._memory.sandbox(sandbox_id)
         except Fault:
             return
         if record.released:
             return
-        await self._stop_on_cell(record)
+        await self._stop_or_leave(record, forced or asyncio.Event())
         await following.end(self._memory, record.id, why)
         await self._following.stop(record.id)
         await self._cells.release(record.cell, why)
         await self._memory.change_sandbox(record.id, lambda known: msgspec.structs.replace(known, released=True))
 
-    async def remove(self, sandbox_id: str, why: str) -> SandboxRecord | None:
+    async def remove(self, sandbox_id: str, why: str, forced: asyncio.Event | None = None) -> SandboxRecord | None:
         """Stop the sandbox and forget it; what was known of it. The unknown is removed already."""
-        await self.stop(sandbox_id, why)
+        await self.stop(sandbox_id, why, forced)
         try:
             record = self._memory.sandbox(sandbox_id)
         except Fault:
@@ -107,6 +114,30 @@ class Sandboxes:
             require_fits(f"pod {cri.PodSandboxStatus.FromString(record.status).metadata.name}", request.resources, cell)
         request.pod_sandbox_id = record.id
         await self._on(record.cell).update_sandbox(request)
+
+    async def _stop_or_leave(self, record: SandboxRecord, forced: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            stopping = tasks.create_task(self._stop_on_cell(record))
+            leaving = tasks.create_task(self._forced(record, forced))
+            await asyncio.wait({stopping, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not stopping.done():
+                cause = "its pod was deleted by force, and the cell has not answered"
+                log.warning("a sandbox and the end of its logs go with its cell", cell=record.cell, cause=cause)
+            stopping.cancel()
+            leaving.cancel()
+
+    async def _forced(self, record: SandboxRecord, forced: asyncio.Event) -> None:
+        """Return when a cell was given the time that there is after a deletion by force."""
+        await forced.wait()
+        await asyncio.sleep(self.leeway(record.cell))
+
+    def leeway(self, cell: CellName) -> float:
+        """Seconds that a cell has to stop what was deleted by force: none where it is cut off."""
+        try:
+            self._cells.channel(cell)
+        except Fault:
+            return 0.0
+        return FORCED
 
     async def _stop_on_cell(self, record: SandboxRecord) -> None:
         # The cell ends afterwards, reached or not.

@@ -149,6 +149,8 @@ class CellsDouble:
         self.serving: list[asyncio.Task[None]] = []
         self.watchers: list[asyncio.Queue[Cell]] = []
         self.said: dict[CellName, Vitals] = {}
+        self.cut_off: set[CellName] = set()
+        """Cells that are not connected, and may come back."""
         self.sandboxes_go = asyncio.Event()
         """Until this is set no cell makes a sandbox."""
         self.sandboxes_go.set()
@@ -253,9 +255,13 @@ class CellsDouble:
     def channel(self, name: CellName) -> Channel:
         if name not in self.cells:
             raise Fault(Kind.UNAVAILABLE, f"cell {name}", "it is gone")
+        if name in self.cut_off:
+            raise Fault(Kind.UNREACHABLE, f"cell {name}", "it is not connected")
         return self.channels[name]
 
     async def connected(self, name: CellName) -> Channel:
+        if name in self.cut_off:
+            await asyncio.Event().wait()
         return self.channel(name)
 
     async def watch(self) -> AsyncIterator[Cell]:

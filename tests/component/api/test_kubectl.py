@@ -12,6 +12,8 @@ import pytest
 from aiohttp import web
 
 from cellwire.faults import Fault, Kind
+from controller.pods import worker
+from controller.sandboxes import sandbox_lifecycle
 from tests.support.pods_api import manifest, world
 from tests.support.registry import serving
 
@@ -321,6 +323,25 @@ async def test_a_second_deletion_shortens_the_grace(tmp_path: Path) -> None:
         await it.ok("delete", "pod", "web", "--grace-period=0", "--force")
         await it.until("", "wait", "--for=delete", "pod/web", "--timeout=30s")
         assert "No resources" in (await it.kubectl("get", "pods")).err
+
+
+@pytest.mark.parametrize("notice", [True, False])
+async def test_a_pod_that_is_deleted_by_force_does_not_wait_for_a_cell_that_is_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, notice: bool
+) -> None:
+    monkeypatch.setattr(worker, "LEEWAY", 3600.0)
+    monkeypatch.setattr(sandbox_lifecycle, "PATIENCE", 3600.0)
+    async with world(tmp_path) as it:
+        await it.ok("apply", "-f", "-", stdin=manifest())
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
+        (cell,) = it.fleet.cells
+        it.fleet.cut_off.add(cell)
+        it.fleet.channels[cell].close()
+        if notice:
+            await it.ok("delete", "pod", "web", "--grace-period=60", "--wait=false")
+            await it.until("Terminating", "get", "pods")
+        await it.ok("delete", "pod", "web", "--grace-period=0", "--force")
+        assert it.fleet.released == [cell]
 
 
 async def test_init_containers_and_probes_hold_readiness_back(tmp_path: Path) -> None:
