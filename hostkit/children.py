@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from hostkit.pipes import taken
+from hostkit.pipes import reading, taken
 
 BUFFER = 64 * 1024
 
@@ -99,10 +99,7 @@ class Child:
     async def _reader(self, pipe: IO[bytes] | None, limit: int) -> asyncio.StreamReader | None:
         if pipe is None:
             return None
-        reader = asyncio.StreamReader(limit)
-        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), taken(pipe, "rb")
-        )
+        reader, transport = await reading(taken(pipe, "rb"), limit)
         self._readers.append(transport)
         return reader
 
@@ -138,7 +135,12 @@ async def spawn(
         list(argv), stdin=stdin, stdout=stdout, stderr=stderr, env=dict(env), cwd=cwd, pass_fds=tuple(pass_fds),
         start_new_session=True, bufsize=0,
     )  # fmt: skip
-    child = Child(popen)
+    try:
+        child = Child(popen)
+    except OSError:  # there are no descriptors left to see its end with
+        with popen:
+            popen.kill()
+        raise
     if PIPE in {stdin, stdout, stderr}:
         try:
             await child.connect(BUFFER)

@@ -7,6 +7,8 @@ for, so that an event lost or doubled does no harm.
 from __future__ import annotations
 
 import asyncio
+import errno
+import logging
 import os
 import struct
 from collections.abc import Callable
@@ -25,30 +27,45 @@ _MASK_ADD = 0x20000000
 _IGNORED, _OVERFLOW = 0x8000, 0x4000
 _HEADER = struct.Struct("iIII")
 
+# Where the kernel does not tell.
+POLL = 1.0
+_UNTOLD = "%s: %s; what changes is looked for every %.1f s instead; %s"
+
+log = logging.getLogger(__name__)
 Woken = Callable[[str], None]
 
 
 class Inotify:
     """Calls functions with the name of what is made, moved, written or removed in a watched folder.
 
-    The name is empty where events were lost, so that everything is to be looked at.
+    The name is empty where events were lost, so that everything is to be looked at. Where the kernel's limits leave no
+    instance or watch, that is said in the log, and all are called so every now and then.
     """
 
     def __init__(self) -> None:
+        self._watches: dict[int, list[Woken]] = {}
+        self._blind: list[Woken] = []
+        """Who is woken now and then, since the kernel does not tell."""
+        self._timer: asyncio.TimerHandle | None = None
         try:
             self._fd = syscalls.inotify_init()
         except OSError as error:
-            raise Fault(Kind.BROKEN, "inotify", str(error.strerror), "raise fs.inotify.max_user_instances") from error
-        self._watches: dict[int, list[Woken]] = {}
-        asyncio.get_running_loop().add_reader(self._fd, self._read)
+            self._fd = -1
+            log.warning(_UNTOLD, "inotify", error.strerror, POLL, "raise fs.inotify.max_user_instances")
+        else:
+            asyncio.get_running_loop().add_reader(self._fd, self._read)
 
     def watch(self, folder: Path, mask: int, woken: Woken) -> Callable[[], None]:
         """Call `woken` after each change in `folder`. Returns what ends it. Raises Fault."""
+        if self._fd < 0:
+            return self._poll(woken)
         try:
             number = syscalls.inotify_add(self._fd, str(folder), mask | _MASK_ADD)
         except OSError as error:
-            mend = "raise fs.inotify.max_user_watches"
-            raise Fault(Kind.BROKEN, f"watch of {folder}", str(error.strerror), mend) from error
+            if error.errno == errno.ENOSPC:
+                log.warning(_UNTOLD, folder, "its watches are used up", POLL, "raise fs.inotify.max_user_watches")
+                return self._poll(woken)
+            raise Fault(Kind.BROKEN, f"watch of {folder}", str(error.strerror)) from error
         self._watches.setdefault(number, []).append(woken)
 
         def end() -> None:
@@ -62,8 +79,30 @@ class Inotify:
 
     def close(self) -> None:
         """No more calls."""
-        asyncio.get_running_loop().remove_reader(self._fd)
-        os.close(self._fd)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._fd < 0:
+            return
+        # The number may be another's afterwards, and there are watches yet to end.
+        descriptor, self._fd = self._fd, -1
+        asyncio.get_running_loop().remove_reader(descriptor)
+        os.close(descriptor)
+
+    def _poll(self, woken: Woken) -> Callable[[], None]:
+        self._blind.append(woken)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(POLL, self._look)
+
+        def end() -> None:
+            with suppress(ValueError):
+                self._blind.remove(woken)
+
+        return end
+
+    def _look(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(POLL, self._look) if self._blind else None
+        for woken in tuple(self._blind):
+            woken("")
 
     def _read(self) -> None:
         with suppress(BlockingIOError):

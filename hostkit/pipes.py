@@ -24,3 +24,11 @@ def taken(pipe: IO[bytes], mode: str) -> IO[bytes]:
     descriptor = os.dup(pipe.fileno())
     pipe.close()
     return handed_over(descriptor, mode)
+
+
+async def reading(pipe: IO[bytes], limit: int = 64 * 1024) -> tuple[asyncio.StreamReader, asyncio.ReadTransport]:
+    """A stream around what `handed_over` or `taken` gave; closing the transport closes it."""
+    reader = asyncio.StreamReader(limit)
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+    return reader, transport

@@ -35,6 +35,7 @@ from cellagent.images.messages import (
 )
 from cellagent.images.shared import SharedLayers
 from cellwire.faults import Fault, Kind
+from hostkit.pipes import handed_over, reading
 from hostkit.resolving_loop import ResolvingLoop
 
 PROGRESS_SECONDS = 0.2
@@ -223,8 +224,8 @@ def _first(group: BaseExceptionGroup[BaseException], thing: str) -> Fault:
 async def run() -> bool:
     """Read the request, pull, and tell the last message; False where the parent wants no more."""
     loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
-    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    # Standard input itself stays: whatever took its number would be taken for it.
+    reader, transport = await reading(handed_over(os.dup(sys.stdin.fileno()), "rb"))
     try:
         async with aclosing(child_processes.messages(reader, PullRequest)) as requests:
             request = await anext(requests)

@@ -16,6 +16,7 @@ from cellagent.images.manifest import Descriptor
 from cellagent.images.messages import Unpacked, UnpackMessage, UnpackRequest
 from cellwire.faults import Fault, Kind
 from hostkit import programs
+from hostkit.pipes import handed_over, reading
 
 _UNPACKING = "what has come of it is still being unpacked"
 
@@ -90,11 +91,7 @@ async def running(room: int = 0) -> AsyncGenerator[Unpackers]:
 
 
 async def _end_of(pipe: int) -> None:
-    reader = asyncio.StreamReader()
-    file = os.fdopen(pipe, "rb")
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), file
-    )
+    reader, transport = await reading(handed_over(pipe, "rb"))
     try:
         await reader.read()
     finally:

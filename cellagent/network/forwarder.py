@@ -176,9 +176,9 @@ async def answering(address: str, pod: str, ask: Ask, servers: Servers) -> Async
         streams.listen(64)
         async with asyncio.TaskGroup() as tasks:
             forwarder = Forwarder(tasks, pod, ask, servers)
-            loop.add_reader(datagrams, forwarder.datagram, datagrams)
             server = await asyncio.start_server(forwarder.stream, sock=streams)
             try:
+                loop.add_reader(datagrams, forwarder.datagram, datagrams)
                 yield
             finally:
                 loop.remove_reader(datagrams)

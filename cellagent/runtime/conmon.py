@@ -17,7 +17,7 @@ import msgspec
 
 from cellwire.faults import Fault, Kind
 from hostkit import programs
-from hostkit.pipes import handed_over
+from hostkit.pipes import handed_over, reading
 
 # A create takes tens of milliseconds; minutes mean a hung mount or a machine on its knees.
 CREATE_DEADLINE = 120.0
@@ -190,10 +190,7 @@ def plain_words(text: str) -> str:
 
 async def _read_all(fd: int) -> bytes:
     """Everything written to a pipe of ours; closes it."""
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
-    file = handed_over(fd, "rb")
-    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), file)
+    reader, transport = await reading(handed_over(fd, "rb"))
     try:
         async with asyncio.timeout(CREATE_DEADLINE):
             return await reader.readline()

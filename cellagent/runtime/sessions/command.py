@@ -313,13 +313,12 @@ async def read_to_end(fd: int) -> bytes:
 
 def kill_tree(pid: int) -> None:
     """SIGKILL to a process and everything that descends from it."""
-    if pid <= 0:
-        return
-    children = pids.children(pid)
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-    for child in children:
-        kill_tree(child)
+    left = [pid] if pid > 0 else []
+    while left:
+        one = left.pop()
+        left += pids.children(one)
+        with suppress(ProcessLookupError):
+            os.kill(one, signal.SIGKILL)
 
 
 def _text(path: Path) -> str:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
+import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from cellagent.runtime.sessions.command import kill_tree
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """
@@ -59,3 +64,27 @@ async def test_a_pipe_given_to_the_loop_is_closed_once_and_by_it(loop: str) -> N
     )
     said, _ = await process.communicate()
     assert process.returncode == 0, said.decode()
+
+
+def test_only_who_knows_how_gives_pipes_to_the_loop() -> None:
+    rooms = ("cellagent", "controller", "hostkit", "images", "proto/cellwire")
+    files = [file for room in rooms for file in (ROOT / room).rglob("*.py")]
+    giving = {
+        str(file.relative_to(ROOT)) for file in files if re.search(r"connect_(read|write)_pipe\(", file.read_text())
+    }
+    assert giving == {"hostkit/pipes.py", "hostkit/children.py"}
+
+
+def test_a_tree_of_processes_is_killed_however_deep_it_is() -> None:
+    depth = 150
+    script = 'f() { if [ "$1" -gt 0 ]; then ( f $(($1 - 1)) ); wait; else echo deep; exec sleep 1000; fi; }; f "$0"'
+    with subprocess.Popen(["sh", "-c", script, str(depth)], stdout=subprocess.PIPE) as top:
+        assert top.stdout is not None
+        assert top.stdout.readline() == b"deep\n"
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(len(inspect.stack()) + depth)
+        try:
+            kill_tree(top.pid)
+        finally:
+            sys.setrecursionlimit(limit)
+        assert top.stdout.read() == b""  # nobody of them holds it any more
