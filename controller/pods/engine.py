@@ -135,6 +135,8 @@ class Pods:
                     one.cell_lost(cell.name, cell.reason or f"the cell is {cell.state.value}")
             elif cell.state is CellState.LAUNCHING and cell.reason and cell.claim is not None:
                 self._late(cell.claim.pod.uid, cell.reason)
+            elif cell.state is CellState.REQUESTED and cell.reason and cell.claim is not None:
+                self._late(cell.claim.pod.uid, f"{cell.reason}; other offers are tried")
 
     async def _tell_progress(self) -> None:
         """Tell on the pod how far pulls are, and that its cell is not believed."""

@@ -100,7 +100,7 @@ class Worker:
             self._lost.set()
 
     def cell_late(self, why: str) -> None:
-        """The pod's cell is being launched for longer than it should take; it goes on being tried."""
+        """The pod's cell was refused, or is being launched for longer than it should take; it goes on being tried."""
         self._around.recorder.warning(self.record.shown, "FailedScheduling", why)
 
     def launched(self, cell: Cell) -> None:
