@@ -58,6 +58,8 @@ class Callers:
         self._guests = Guests(room)
         self._there: dict[Guest, _Connection] = {}
         self._by_peer: dict[object, Guest] = {}
+        self._some = asyncio.Event()
+        """Set while anybody is to be looked at now and then."""
         self._waiting = 0
         self._refused: Counter[str] = Counter()
         self._told_at = -TELL_SECONDS
@@ -87,8 +89,11 @@ class Callers:
             for each in listening:
                 tasks.create_task(self._take(each, context, protocol, tasks), name="accept")
             while True:
+                await self._some.wait()
                 await asyncio.sleep(LOOK)
                 self._sweep(time.monotonic())
+                if not self._there:
+                    self._some.clear()
 
     async def _take(
         self,
@@ -125,6 +130,7 @@ class Callers:
             self.refused("there are too many connections without a token from one address, or in all", str(peer[0]))
             return
         self._there[guest], self._by_peer[peer] = _Connection(sock, peer), guest
+        self._some.set()
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
                 protocol,

@@ -26,6 +26,7 @@ from controller.model.cell import Announcement, Cell, CellState
 from controller.model.instance import Instance
 from controller.model.names import CellName, InstanceId
 from controller.model.transitions import LIVE, InvalidStep, Released
+from controller.store.record_store import LEAD_LOST
 
 log = structlog.get_logger()
 # Leases are tens of seconds: a pass over all cells need not be more frequent.
@@ -173,7 +174,7 @@ class Reconciler:
                 await self.resync()
                 await self._pause(interval)
             except (Fault, TimeoutError) as fault:
-                log.warning("the cloud's instances cannot be listed", cause=str(fault))
+                log.warning(_not_listed(fault), cause=str(fault) or f"no answer within {LIST_SECONDS:g} s")
                 await asyncio.sleep(min(interval, LIST_AGAIN_SECONDS))
 
     async def resync(self) -> None:
@@ -345,6 +346,13 @@ class Reconciler:
         """Drop the item of a cell that is gone, once nobody works on it nor waits for it."""
         if self.item(name).idle and self._book.get(name) is None:
             del self._items[name]
+
+
+def _not_listed(fault: Exception) -> str:
+    """What a failed look at the cloud's instances was: a list may come that nobody may act on."""
+    if isinstance(fault, Fault) and fault.reason == LEAD_LOST:
+        return "the list of the cloud's instances is not acted on"
+    return "the cloud's instances cannot be listed"
 
 
 def _names(cells: Iterable[Cell], owned: Mapping[CellName, Instance]) -> dict[InstanceId, dict[str, str]]:

@@ -150,7 +150,9 @@ def _downward(item: DownwardAPIVolumeFile, pod: Pod, run: PodRun) -> str:
         listed = pod.spec.containers
         container = next((one for one in listed if one.name == reference.containerName), listed[0])
         return resource_text(pod.spec, container, reference)
-    path = (item.fieldRef or ObjectFieldSelector()).fieldPath
+    if item.fieldRef is None:  # as an older version took it; a kubelet writes an empty file, too
+        return ""
+    path = item.fieldRef.fieldPath
     if path in {"metadata.labels", "metadata.annotations"}:
         held = pod.metadata.labels if path == "metadata.labels" else pod.metadata.annotations
         return "".join(f"{name}={json.dumps(value)}\n" for name, value in sorted(held.items()))

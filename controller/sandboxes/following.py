@@ -77,6 +77,8 @@ class Following:
         self._beside: tuple[Beside, ...] = ()
         self._tasks: dict[str, list[asyncio.Task[None]]] = {}
         self._copies: dict[str, asyncio.Task[None]] = {}
+        self._failures: dict[str, str] = {}
+        """Why the last copy of a log has ended before the log."""
 
     def take_up(self, beside: Sequence[Beside] = (), logs: LogKeeping | None = None) -> None:
         """Follow what an earlier life of the controller followed; `beside` is done for each sandbox from now on, and
@@ -102,7 +104,8 @@ class Following:
             return
         task = self._copies.get(record.id)
         if task is None or task.done():
-            said = partial(self._logs.told, record)
+            self._failures.pop(record.id, None)
+            said = partial(self._copy_failed, record)
             self._copies[record.id] = self._spawn("log copy", record.id, partial(self._copy, record), said)
 
     async def refresh(self, sandbox: SandboxRecord) -> None:
@@ -119,6 +122,7 @@ class Following:
 
     def removed(self, container_id: str) -> None:
         """A container is no more."""
+        self._failures.pop(container_id, None)
         task = self._copies.pop(container_id, None)
         if task is not None:
             task.cancel()
@@ -142,8 +146,12 @@ class Following:
             log.warning("log bytes may be missing", container=container_id, cause=cause)
             self._logs.told(record, f"its cell is given back with a log that did not end in time: {cause}")
         elif self._memory.knows(container_id) and not self._memory.container(container_id).log_complete:
-            cause = "its cell was lost before it had sent them; what must outlive a cell is written elsewhere, too"
+            cause = self._failures.get(container_id, "its cell was lost before it had sent them")
             log.error("log bytes are lost", container=container_id, cause=cause)
+
+    def _copy_failed(self, record: ContainerRecord, cause: str) -> None:
+        self._failures[record.id] = cause
+        self._logs.told(record, cause)
 
     async def logs_complete(self, sandbox_id: str) -> None:
         """Wait until the logs of all the sandbox's containers are complete here, or their grace is over."""
@@ -158,7 +166,10 @@ class Following:
 
     async def stop(self, sandbox_id: str) -> None:
         """End the tasks of a sandbox."""
-        copies = [self._copies.pop(one.id, None) for one in self._memory.containers_of(sandbox_id)]
+        containers = self._memory.containers_of(sandbox_id)
+        copies = [self._copies.pop(one.id, None) for one in containers]
+        for one in containers:
+            self._failures.pop(one.id, None)
         ending = [*self._tasks.pop(sandbox_id, ()), *(task for task in copies if task is not None)]
         for task in ending:
             task.cancel()
@@ -234,8 +245,14 @@ class Following:
                 raise
             log.info("a log ends where its cell was lost", container=record.id, cause=str(fault))
             return
-        await self._memory.change_container(record.id, lambda known: msgspec.structs.replace(known, log_complete=True))
+        # All of it is here: a store that takes no writes just now does not make it less.
+        await self._ways.supervisor.persist("end of the log", record.id, partial(self._completed, record.id))
         await self._logs.grown(path)
+
+    async def _completed(self, container_id: str) -> None:
+        await self._memory.change_container(
+            container_id, lambda known: msgspec.structs.replace(known, log_complete=True)
+        )
 
     def _there(self, record: SandboxRecord) -> OneCell:
         return OneCell(self._cells, record.cell, patience=PATIENCE)

@@ -88,8 +88,8 @@ class Gateway:
                     await asyncio.sleep(PAUSE)
         except TimeoutError as error:
             members = ", ".join(self._endpoints)
-            thing = f"store etcd at {members}"
-            raise Fault(Kind.UNAVAILABLE, thing, cause or f"no answer within {patience:.0f} s", _mend(cause)) from error
+            thing, mend = f"store etcd at {members}", "check that a majority of its members run and can be reached"
+            raise Fault(Kind.UNAVAILABLE, thing, cause or f"no answer within {patience:.0f} s", mend) from error
 
     async def _ask(self, endpoint: str, path: str, body: Mapping[str, object], seconds: float) -> Json:
         limit = aiohttp.ClientTimeout(total=seconds)
@@ -112,19 +112,15 @@ class _Passing(Exception):
     """A refusal that may pass by itself."""
 
 
-def _mend(cause: str) -> str:
-    """What a person can do where no member has done it in time."""
-    if "space exceeded" in cause:  # its alarm stays until somebody takes it off
-        return "compact and defragment it, or raise its quota-backend-bytes; then `etcdctl alarm disarm`"
-    return "check that a majority of its members run and can be reached"
-
-
 def _judge(endpoint: str, found: Json) -> None:
     error: object = found.get("error")
     # A stream's error is a structure of its own.
     told = cast("Json", error) if isinstance(error, dict) else found
     code = int(told.get("code") or told.get("grpc_code") or 0)
     message = str(told.get("message") or error)
+    if "space exceeded" in message:  # its alarm stays until somebody takes it off
+        mend = "compact and defragment it, or raise its quota-backend-bytes; then `etcdctl alarm disarm`"
+        raise Fault(Kind.UNAVAILABLE, f"store etcd at {endpoint}", message, mend)
     if code in PASSING:
         raise _Passing(f"{endpoint}: {message}")
     if code in {7, 16} or "auth" in message:

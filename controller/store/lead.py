@@ -17,6 +17,7 @@ import structlog
 
 from cellwire.faults import Fault, Kind
 from controller.store.etcd_gateway import EtcdSettings, Gateway, coded, compare, connected, first, plain, ranged
+from controller.store.record_store import LEAD_LOST
 from hostkit.own_loop import beside
 
 log = structlog.get_logger()
@@ -27,6 +28,8 @@ RENEWALS = 3
 STANDSTILL_SECONDS = 60.0
 """A loop that has not turned for so long leads no more: cells and kubectl have long found it dead."""
 _TURN_SECONDS = 1.0
+# Where etcd did not say so, there may be nobody whom it would let lead.
+UNSURE = "whoever etcd lets lead goes on; see that a majority of its members run"
 
 
 class Lead:
@@ -101,7 +104,8 @@ class Lead:
                 await self.renew(gateway)
                 await asyncio.sleep(self._ttl / RENEWALS)
                 if _now() - self._turned > max(STANDSTILL_SECONDS, self._ttl):
-                    raise deposed(self.key, f"this controller's loop has stood still for {_now() - self._turned:.0f} s")
+                    cause = f"this controller's loop has stood still for {_now() - self._turned:.0f} s"
+                    raise deposed(self.key, cause, UNSURE)
 
     async def renew(self, gateway: Gateway) -> None:
         """Renew the lease, or raise Fault UNAVAILABLE if it is lost.
@@ -117,7 +121,7 @@ class Lead:
                 answer, _ = await gateway.ask("lease/keepalive", {"ID": str(self._lease)}, patience, self._ttl / 4)
             except Fault as fault:
                 if last or fault.kind is not Kind.UNAVAILABLE:
-                    raise deposed(self.key, f"{fault} ({_now() - asked:.1f} s)") from fault
+                    raise deposed(self.key, f"{fault.thing}: {fault.cause} ({_now() - asked:.1f} s)", UNSURE) from fault
                 last = True
                 continue
             if not int(answer.get("result", {}).get("TTL", 0)):
@@ -130,7 +134,7 @@ class Lead:
         machine, and what it was about to do is another's to decide.
         """
         if _now() >= self._until:
-            raise deposed(self.key, "its lease may have run out meanwhile")
+            raise deposed(self.key, "its lease may have run out meanwhile", UNSURE)
 
     async def leave(self) -> None:
         """Let another lead at once."""
@@ -143,9 +147,9 @@ class Lead:
             log.info("the lease runs out by itself", cause=str(fault))
 
 
-def deposed(key: str, cause: str) -> Fault:
-    """The lead is lost."""
-    return Fault(Kind.UNAVAILABLE, f"lead {key}", cause, "another controller takes over", reason="LeadLost")
+def deposed(key: str, cause: str, mend: str = "another controller takes over") -> Fault:
+    """The lead is lost, or may be."""
+    return Fault(Kind.UNAVAILABLE, f"lead {key}", cause, mend, reason=LEAD_LOST)
 
 
 def _now() -> float:

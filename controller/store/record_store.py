@@ -14,6 +14,9 @@ import msgspec
 
 from cellwire.faults import Fault, Kind
 
+LEAD_LOST = "LeadLost"
+"""The reason of faults that say so."""
+
 
 class Stored(msgspec.Struct, frozen=True):
     """A record as stored: its bytes and the revision of its last write."""

@@ -103,6 +103,27 @@ async def test_a_crowd_waits_for_its_turn(tmp_path: Path) -> None:
     assert all(one.result() for one in asked)
 
 
+async def test_nobody_is_looked_at_while_nobody_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+    sweep = callers.Callers._sweep
+
+    def counted(those: callers.Callers, now: float) -> None:
+        nonlocal looks
+        looks += 1
+        sweep(those, now)
+
+    monkeypatch.setattr(callers, "LOOK", 1e-9)
+    monkeypatch.setattr(callers.Callers, "_sweep", counted)
+    async with port(tmp_path) as there:
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert looks == 0
+        await there.greeted()
+        async with asyncio.timeout(20):
+            while not looks:
+                await asyncio.sleep(0.01)
+
+
 async def test_who_shows_no_token_for_long_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(callers, "LIFE_SECONDS", 0.5)
     async with port(tmp_path) as there:

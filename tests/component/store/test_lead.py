@@ -123,6 +123,7 @@ async def test_one_who_woke_late_and_is_not_answered_leads_no_more(monkeypatch: 
         await ours.renew(gateway)
 
     assert raised.value.reason == "LeadLost"
+    assert "another controller" not in str(raised.value)
     assert not gateway.told
 
 

@@ -67,6 +67,11 @@ def test_sources_of_all_kinds_are_in_one_volume() -> None:
     assert files(ACCOUNT, POD, PodRun(), SOURCES)["namespace"].data == b"team"
 
 
+def test_a_file_of_the_downward_api_that_names_nothing_is_empty() -> None:
+    """An older version took such a pod."""
+    assert held({"downwardAPI": {"items": [{"path": "empty"}]}}) == {"empty": File(b"", 0o644)}
+
+
 def test_what_must_be_there_and_is_not_is_named() -> None:
     with pytest.raises(Missing, match='secret "none" not found'):
         held({"secret": {"secretName": "none"}})

@@ -15,6 +15,7 @@ from cellwire.faults import Fault, Kind
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName
 from controller.model.offer import Demand
+from controller.sandboxes import owned
 from controller.sandboxes.carried import Carrier
 from controller.sandboxes.following import Following
 from controller.sandboxes.memory import Memory
@@ -82,7 +83,26 @@ async def test_a_failed_copy_counts_as_lost_bytes_and_that_is_said(capsys: pytes
     async with followed() as (following, memory, _):
         await following.logs_complete("s")
         assert not memory.container("k").log_complete
-    assert "log bytes are lost" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "log bytes are lost" in said
+    assert said.count("it cannot be written") > 1
+
+
+async def test_a_store_that_takes_no_writes_for_a_while_does_not_end_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owned, "SHORTEST_PAUSE", 0.0)
+    async with followed() as (following, memory, refusing):
+        refusing.refuses, change, refused = False, memory.change_container, 0
+
+        async def refusing_first(container_id: str, how: Any) -> None:
+            nonlocal refused
+            refused += 1
+            if refused == 1:
+                raise Fault(Kind.UNAVAILABLE, "store etcd", "database space exceeded")
+            await change(container_id, how)
+
+        monkeypatch.setattr(memory, "change_container", refusing_first)
+        await following.log_complete("k")
+        assert memory.container("k").log_complete
 
 
 @pytest.mark.parametrize(
