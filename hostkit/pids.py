@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +30,19 @@ def started(pid: int) -> int:
     """When a process started, in clock ticks since boot; 0 where there is none, or a zombie."""
     found = stat(pid)
     return 0 if found is None or found.state in "ZX" else found.started
+
+
+def every() -> list[int]:
+    """All processes that this one's namespace has."""
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+
+
+def command_line(pid: int) -> list[str]:
+    """The program and its arguments; empty where there is none, or a zombie."""
+    try:
+        return [os.fsdecode(word) for word in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]]
+    except OSError:
+        return []
 
 
 def children(pid: int) -> list[int]:

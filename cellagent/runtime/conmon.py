@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,13 +17,16 @@ from pathlib import Path
 import msgspec
 
 from cellwire.faults import Fault, Kind
-from hostkit import programs
+from hostkit import pids, programs
 from hostkit.pipes import handed_over, reading
 
 # A create takes tens of milliseconds; minutes mean a hung mount or a machine on its knees.
 CREATE_DEADLINE = 120.0
 # runc lives for milliseconds: collecting garbage costs it a tenth of them. Others do not look.
 HASTE = {"GOGC": "off"}
+ABANDON_LOOK = 0.005
+# What conmon leaves in a bundle; it makes no second FIFO of a name.
+MADE = ("ctl", "winsz", "attach", "pid", "conmon.pid", "conmon.err", "exit", "oom")
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +202,28 @@ async def _read_all(fd: int) -> bytes:
         raise Fault(Kind.TIMEOUT, "conmon", f"no container within {CREATE_DEADLINE:.0f} s") from error
     finally:
         transport.close()
+
+
+def let_run(charge: ConmonCharge) -> bool:
+    """Whether a created container was let run: its OCI runtime waits at a FIFO until then, runc as well as crun."""
+    return not (charge.runtime_state / charge.container_id / "exec.fifo").exists()
+
+
+async def abandon(charge: ConmonCharge) -> None:
+    """End the conmon and the OCI runtime of a container that was never let run, and make room for the next conmon."""
+    while found := [pid for pid in pids.every() if _works_on(charge, pid)]:
+        for pid in found:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        await asyncio.sleep(ABANDON_LOOK)
+    for name in MADE:
+        (charge.bundle / name).unlink(missing_ok=True)
+    (charge.exits / charge.container_id).unlink(missing_ok=True)
+
+
+def _works_on(charge: ConmonCharge, pid: int) -> bool:
+    program, *words = pids.command_line(pid) or [""]
+    return program in {"conmon", str(charge.runtime)} and charge.container_id in words
 
 
 def _number(path: Path) -> int:

@@ -153,10 +153,9 @@ class RuntimeContainers:
 
     async def recover(self) -> None:
         """After a start: watch what runs, and settle what ended or was being started in between."""
-        for record in self._machine.ledger.containers():
-            if record.phase is Phase.STARTING:
-                await self._failed(record, "the agent was killed while it started this container")
-            elif record.phase is Phase.RUNNING:
+        for known in self._machine.ledger.containers():
+            record = await self._settle_start(known) if known.phase is Phase.STARTING else known
+            if record.phase is Phase.RUNNING:
                 pid = record.pid if pids.started(record.pid) == record.pid_started else 0
                 self._exits.add(record.id, pid, _same_conmon(record))
             elif record.phase is Phase.EXITED and (self._machine.settings.oci / record.id).exists():
@@ -222,6 +221,21 @@ class RuntimeContainers:
             raise Fault(Kind.BROKEN, f"container {config.metadata.name}", str(error), mend) from error
         machine.emit(cri.CONTAINER_STARTED_EVENT, container_id, record.sandbox_id)
         self._exits.add(container_id, pid, conmon_pid)
+
+    async def _settle_start(self, record: ContainerEntry) -> ContainerEntry:
+        """A start that an agent's end has cut off: done where the container was let run, else as never asked for."""
+        machine = self._machine
+        charge = self._charge(record, record.parsed())
+        if record.pid and conmon.let_run(charge):
+            machine.emit(cri.CONTAINER_STARTED_EVENT, record.id, record.sandbox_id)
+            return machine.ledger.put_container(
+                msgspec.structs.replace(record, phase=Phase.RUNNING, started_at=time.time_ns())
+            )
+        await conmon.abandon(charge)
+        await self._clean_up(record)
+        return machine.ledger.put_container(
+            msgspec.structs.replace(record, phase=Phase.CREATED, pid=0, pid_started=0, conmon_pid=0)
+        )
 
     async def _fill_volumes(self, record: ContainerEntry) -> None:
         """Copy what the image has in its volumes: not before the start, which is done once and to its end or not."""
@@ -365,8 +379,4 @@ def _stop_signal(config: cri.ContainerConfig, image_signal: str) -> str:
 
 def _same_conmon(record: ContainerEntry) -> int:
     """Conmon's process id, unless the number belongs to another program by now."""
-    try:
-        words = Path(f"/proc/{record.conmon_pid}/cmdline").read_bytes()
-    except OSError:
-        return 0
-    return record.conmon_pid if record.id.encode() in words else 0
+    return record.conmon_pid if record.id in pids.command_line(record.conmon_pid) else 0

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from controller.clouds.local import instance_cgroups
+from hostkit import pids
 from tests.support.controller import Controller
 from tests.support.etcd import Etcd
 from tests.support.processes import command_line
@@ -60,7 +61,9 @@ class World:
 
     def processes(self, instance: str, words: bytes = b"") -> list[int]:
         """Of an instance, the first one first, whose command line has these words."""
-        return [pid for pid in sorted(self._groups().pids(instance)) if words in command_line(pid)]
+        # Not by their numbers, which begin anew by and by.
+        found = sorted(self._groups().pids(instance), key=lambda pid: (pids.started(pid), pid))
+        return [pid for pid in found if words in command_line(pid)]
 
     def an_instance(self) -> str:
         """Any that runs an agent. Raises Nothing."""

@@ -19,7 +19,7 @@ from cellagent.kernel import mounts, namespaces
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault
 from cellwire.rpc.call import call
-from tests.component.runtime.conftest import BRIDGE, AgentProcess
+from tests.component.runtime.conftest import BRIDGE, OCI_RUNTIME, AgentProcess, with_both_runtimes
 from tests.support.netns import listing
 
 pytestmark = [
@@ -69,14 +69,15 @@ class Machine:
     async def every_step(self, before: Counter[str], work: Callable[[], Awaitable[object]]) -> int:
         """Do the work until the agent is not killed in it any more, each time a step later. How many steps it has."""
         for step in range(1, MOST):
-            died = await self._killed_at(step, work)
+            died = await self.killed_at(step, work)
             await self.agent.client.tidy()
             await self.settled(before)
             if not died:
                 return step
         raise AssertionError("there is no end to it")
 
-    async def _killed_at(self, step: int, work: Callable[[], Awaitable[object]]) -> bool:
+    async def killed_at(self, step: int, work: Callable[[], Awaitable[object]]) -> bool:
+        """Do the work, with the agent killed in it at this step and started again. Whether it has so many."""
         self._step = step
         try:
             await work()
@@ -125,7 +126,7 @@ def _inode(path: Path) -> int:
 
 @asynccontextmanager
 async def machine(
-    pulled: tuple[Path, str], folder: Path, mode: str, programs: Sequence[Path] = ()
+    pulled: tuple[Path, str], folder: Path, mode: str, programs: Sequence[Path] = (), oci_runtime: str = OCI_RUNTIME
 ) -> AsyncGenerator[Machine]:
     ns = folder / "ns"
     netns = (await namespaces.create(ns, ["net"]))["net"]
@@ -138,7 +139,7 @@ async def machine(
         (settings / "10-any.conflist").write_text(json.dumps(network))
     command = ("nsenter", f"--net={netns}", sys.executable, "-m", "tests.support.dying_agent", str(folder / "order"))
     more = ["--cni-config", str(settings), *(word for one in programs for word in ("--cni-programs", str(one)))]
-    agent = AgentProcess(*pulled, folder, command=command, more=more)
+    agent = AgentProcess(*pulled, folder, command=command, more=more, oci_runtime=oci_runtime)
     await agent.start()
     try:
         yield Machine(agent, folder, netns)
@@ -170,6 +171,38 @@ async def test_an_agent_killed_at_any_step_of_a_sandboxs_life_leaves_nothing(
         before = await here.before()
         print("steps of a beginning:", await here.every_step(before, begin))
         print("steps of an end:", await here.every_step(before, end))
+
+
+@with_both_runtimes
+async def test_a_container_whose_agent_is_killed_at_any_step_of_its_start_runs_once(
+    pulled: tuple[Path, str], tmp_path: Path, oci_runtime: str
+) -> None:
+    async with machine(pulled, tmp_path, "bridge", oci_runtime=oci_runtime) as here:
+        seen: Counter[str] = Counter()
+        died, step = True, 0
+        while died:
+            step += 1
+            client = here.agent.client
+            container = await client.create(await client.sandbox(), "sh", "-c", "echo once; exit 7")
+
+            async def start(container: str = container) -> None:
+                here.doom()
+                await here.agent.client.start(container)
+
+            died = await here.killed_at(step, start)
+            client = here.agent.client
+            state = (await client.status(container)).state
+            seen[cri.ContainerState.Name(state)] += died
+            if state == cri.CONTAINER_CREATED:
+                await client.start(container)
+            ended = await client.exited(container)
+            assert (ended.exit_code, ended.reason, ended.message) == (7, "Error", "")
+            assert [line.split(" ", 3)[3] for line in (await client.log(container)).splitlines()] == ["once"]
+            await client.tidy()
+        print("where the agent was killed:", dict(seen))
+        # Before it was let run, and after.
+        assert seen["CONTAINER_CREATED"]
+        assert seen["CONTAINER_RUNNING"] + seen["CONTAINER_EXITED"]
 
 
 async def test_a_plugin_that_outlives_its_agent_is_waited_for_before_its_pod_is_taken_away(
