@@ -59,6 +59,10 @@ class Base:
         """Hosts that it redirects to, by their origin."""
 
 
+# Digits of a number of bytes.
+LONGEST_NUMBER = 18
+
+
 class RegistryClient:
     """One repository, at its host and the host's mirrors. `asked_at` is when somebody asked for it (monotonic)."""
 
@@ -327,7 +331,7 @@ def _range(at: int) -> dict[str, str]:
 def _skip(answer: aiohttp.ClientResponse, at: int) -> int:
     """How many bytes of a partial answer we have already."""
     start = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
-    if not start.isdigit() or int(start) > at:
+    if not (start.isascii() and start.isdigit() and len(start) <= LONGEST_NUMBER) or int(start) > at:
         raise Transient("it resumed at the wrong place")
     return at - int(start)
 

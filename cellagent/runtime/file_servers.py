@@ -74,7 +74,7 @@ def source(server: str, path: str) -> str:
 
 def _port(given: Sequence[str]) -> int:
     ports = [one.partition("=")[2] for one in given if one.startswith("port=")]
-    return int(ports[-1]) if ports and ports[-1].isdecimal() else PORT
+    return int(ports[-1]) if ports and ports[-1].isdecimal() and len(ports[-1]) <= 5 else PORT
 
 
 def _mounted(target: str, wanted: str) -> bool:

@@ -67,7 +67,7 @@ def _ready(service: Json, said: str, pods: Iterable[Json]) -> list[tuple[str, in
     ports: list[Json] = service["spec"].get("ports") or []
     wanted = [one for one in ports if said in {"", str(one["port"]), one.get("name")}]
     if not wanted:
-        raise bad_request(f'services "{service["metadata"]["name"]}" has no port {said}')
+        raise bad_request(f'services "{service["metadata"]["name"]}" has no port {said[:300]}')
     called = wanted[0].get("name") or ""
     return [
         (member.endpoint["targetRef"]["name"], number)
@@ -119,7 +119,7 @@ def _port(pod: Json, said: str) -> int:
     ports: list[Json] = [one for container in pod["spec"]["containers"] for one in container.get("ports") or ()]
     if not said:
         return int(ports[0]["containerPort"]) if ports else 80
-    if said.isascii() and said.isdecimal() and 0 < int(said) < 65536:
+    if said.isascii() and said.isdecimal() and len(said) <= 5 and 0 < int(said) < 65536:
         return int(said)
     for one in ports:
         if one.get("name") == said:

@@ -55,8 +55,8 @@ async def port_forward(request: web.Request, pods: Pods) -> web.StreamResponse:
     backend = pods.backend(pod)
     sandbox = pods.run_of(pod).sandbox
     ports = [port for value in request.query.getall("ports", ()) for port in value.split(",") if port]
-    if not all(port.isascii() and port.isdigit() and 0 < int(port) < 65536 for port in ports):
-        raise bad_request(f"invalid ports: {', '.join(ports)}")
+    if not all(port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536 for port in ports):
+        raise bad_request(f"invalid ports: {', '.join(ports)[:300]}")
     return await serve_port_forward(
         request, lambda port: backend.port_forward(sandbox, port), [int(port) for port in ports]
     )

@@ -27,7 +27,9 @@ SUFFIXES = {
     "Ei": Decimal(2**60),
 }
 # Two digits of exponent are more than any quantity means, and keep a hostile "1e999999999" from becoming a number.
-FORM = re.compile(r"([+-]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30}))(?:([eE][+-]?\d{1,2})|([KMGTPE]i|[numkMGTPE]))?")
+FORM = re.compile(
+    r"([+-]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30}))(?:([eE][+-]?\d{1,2})|([KMGTPE]i|[numkMGTPE]))?", re.ASCII
+)
 LARGEST = Decimal(2**63 - 1)
 
 

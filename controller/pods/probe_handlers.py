@@ -240,7 +240,7 @@ def _request(asked: HTTPGetAction, container: AnyContainer) -> bytes:
 
 def _failure(answer: bytes) -> str:
     words = answer.split(b"\n", 1)[0].split()
-    if len(words) < 2 or not words[1].isdigit():
+    if len(words) < 2 or not words[1].isdigit() or len(words[1]) != 3:
         return "the answer is not HTTP"
     status = int(words[1])
     return "" if 200 <= status < 400 else f"HTTP probe failed with statuscode: {status}"

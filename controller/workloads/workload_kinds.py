@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from controller.objects.fields import Json, Report, dns_label, integer, one_of
@@ -182,7 +183,7 @@ def _deployment(one: Json, before: Json | None, report: Report) -> None:
 
 
 def _share(value: object, field: str, report: Report) -> None:
-    percent = isinstance(value, str) and value.endswith("%") and value[:-1].isdecimal() and value.isascii()
+    percent = isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}%", value)
     if value is not None and not percent and not (isinstance(value, int) and value >= 0):
         report.invalid(field, value, "must be a whole number or a percentage")
 
