@@ -1,14 +1,14 @@
 """Does what was planned: writes the record, then does it.
 
 Every step may be the last before a crash. What is not known after one is found out by the next plan: a launch is
-repeated with its token, an instance is ended again.
+repeated with its token. Instances are ended by the reconciler: for that nothing is written down.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -28,13 +28,12 @@ from controller.link.join_checks import token_hash
 from controller.model import transitions
 from controller.model.cell import Announcement, Cell, CellState, NoticeKind
 from controller.model.instance import Instance
-from controller.model.names import CellName, InstanceId
+from controller.model.names import CellName
 from controller.model.offer import Demand, Offer
 
 log = structlog.get_logger()
 # One answer of a cloud: longer than its own slowest retry, shorter than a kubelet's patience.
 LAUNCH_SECONDS = 120.0
-TERMINATE_SECONDS = 60.0
 CONSOLE_SECONDS = 10.0
 # Offers are refused one call at a time at worst; a catalogue has a few thousand, a person less patience.
 MOST_TRIES = 30
@@ -80,7 +79,7 @@ class Executor:
         self.refusals: Counter[str] = Counter()
         """How often offers or whole launches were refused, by the cloud's code or else the kind of fault."""
 
-    async def do(self, action: plan.Action) -> None:
+    async def do(self, action: plan.Recorded) -> None:
         """Carry out one action. Raises Fault where later may do."""
         match action:
             case plan.Launch(cell):
@@ -100,8 +99,6 @@ class Executor:
                 await self._book.change(cell, transitions.Released(reason))
             case plan.End(cell):
                 await self._end(cell)
-            case plan.Terminate(_, instance) | plan.Collect(instance):
-                await self.collect([instance])
             case plan.Forget(cell):
                 await self._book.forget(cell)
                 self.faults.pop(cell, None)
@@ -118,12 +115,6 @@ class Executor:
             log.info("no console of a lost cell", cell=name, cause=str(error))
             return reason
         return f"{reason}; its console ends: {said}" if said else reason
-
-    async def collect(self, instances: Sequence[InstanceId]) -> None:
-        """End these instances. Raises Fault or TimeoutError, when all were asked for."""
-        self.fence()
-        async with asyncio.timeout(TERMINATE_SECONDS):
-            await self._cloud.terminate(instances)
 
     def estimate(self, demand: Demand, required: requirements.Requirements) -> float:
         """USD per hour of the cheapest offer that fits, among those that were known at the last launch."""

@@ -119,10 +119,13 @@ class Forget(msgspec.Struct, frozen=True):
     cell: CellName
 
 
-Action = Launch | Adopt | Lose | Retire | Release | End | Terminate | Collect | Forget
+# What changes a record; ends of instances change none.
+Recorded = Launch | Adopt | Lose | Retire | Release | End | Forget
+CellAction = Recorded | Terminate
+Action = CellAction | Collect
 
 
-def plan_cell(cell: Cell, seen: Seen, limits: FleetLimits, now: float) -> Action | None:
+def plan_cell(cell: Cell, seen: Seen, limits: FleetLimits, now: float) -> CellAction | None:
     """The next thing to do for one cell; None if there is nothing but to wait."""
     match cell.state:
         case S.REQUESTED:
@@ -141,11 +144,11 @@ def plan_cell(cell: Cell, seen: Seen, limits: FleetLimits, now: float) -> Action
             return Forget(cell.name)
 
 
-def _requested(cell: Cell, seen: Seen, limits: FleetLimits, now: float) -> Action:
+def _requested(cell: Cell, seen: Seen, limits: FleetLimits, now: float) -> CellAction:
     return _unclaimed(cell, seen, limits, now) or Launch(cell.name)
 
 
-def _launching(cell: Cell, seen: Seen, limits: FleetLimits, now: float) -> Action | None:
+def _launching(cell: Cell, seen: Seen, limits: FleetLimits, now: float) -> CellAction | None:
     if seen.instance is not None:
         if seen.instance.state in RUNNING:
             return Adopt(cell.name, seen.instance)
@@ -157,7 +160,7 @@ def _launching(cell: Cell, seen: Seen, limits: FleetLimits, now: float) -> Actio
     return Launch(cell.name)
 
 
-def _gone(cell: Cell, seen: Seen, limits: FleetLimits, now: float) -> Action | None:
+def _gone(cell: Cell, seen: Seen, limits: FleetLimits, now: float) -> CellAction | None:
     """A cell whose instance ended, or is missing from lists for long while the cell itself is silent."""
     if seen.instance is not None and seen.instance.state not in RUNNING:
         return Lose(cell.name, f"its instance {seen.instance.id} is {_why(seen.instance)}")
@@ -168,7 +171,7 @@ def _gone(cell: Cell, seen: Seen, limits: FleetLimits, now: float) -> Action | N
     return None
 
 
-def _announced(cell: Cell, limits: FleetLimits, now: float) -> Action | None:
+def _announced(cell: Cell, limits: FleetLimits, now: float) -> CellAction | None:
     """What an announcement that its instance ends means for a cell: no pod gets it, and the pod that has it ends."""
     known = cell.announced
     if known is None or not known.ends or known.ending_since:
@@ -182,7 +185,7 @@ def _announced(cell: Cell, limits: FleetLimits, now: float) -> Action | None:
     return End(cell.name) if cell.state is S.CLAIMED else Retire(cell.name, why)
 
 
-def _booting(cell: Cell, seen: Seen, limits: FleetLimits, now: float) -> Action | None:
+def _booting(cell: Cell, seen: Seen, limits: FleetLimits, now: float) -> CellAction | None:
     # One that booted while the controller was away has dialled in vain, and waits before it dials again.
     back = seen.listening.started_at + limits.redial + limits.lease
     if now - cell.changed_at > limits.boot and not cell.changed_at < seen.listening.started_at <= now < back:
@@ -190,12 +193,12 @@ def _booting(cell: Cell, seen: Seen, limits: FleetLimits, now: float) -> Action 
     return None
 
 
-def _ready(cell: Cell, seen: Seen, limits: FleetLimits, now: float) -> Action | None:
+def _ready(cell: Cell, seen: Seen, limits: FleetLimits, now: float) -> CellAction | None:
     # Between joining and its first heartbeat a cell dials: give that the time of a lease.
     return _leased(cell, seen, limits, now) or _unclaimed(cell, seen, limits, now)
 
 
-def _leased(cell: Cell, seen: Seen, limits: FleetLimits, now: float) -> Action | None:
+def _leased(cell: Cell, seen: Seen, limits: FleetLimits, now: float) -> CellAction | None:
     last, listening = heard(cell), seen.listening
     silent = now - max(last, listening.started_at)
     if _overdue(last, listening.since, limits.lease, limits, now):
@@ -215,7 +218,7 @@ def _overdue(last: float, since: float, patience: float, limits: FleetLimits, no
     return now - last > patience
 
 
-def _unclaimed(cell: Cell, seen: Seen, limits: FleetLimits, now: float) -> Action | None:
+def _unclaimed(cell: Cell, seen: Seen, limits: FleetLimits, now: float) -> CellAction | None:
     if cell.claim is None:
         return None
     # From the claim on, not from the launch: a warm cell may have stood by for days. And the claim is written down
@@ -226,7 +229,7 @@ def _unclaimed(cell: Cell, seen: Seen, limits: FleetLimits, now: float) -> Actio
     return Retire(cell.name, f"nobody has asked for it for {idle:.0f} s")
 
 
-def _ending(cell: Cell, seen: Seen, limits: FleetLimits, now: float) -> Action | None:
+def _ending(cell: Cell, seen: Seen, limits: FleetLimits, now: float) -> CellAction | None:
     instance = seen.instance.id if seen.instance is not None else cell.instance
     if instance is None:
         # A launch may be on its way whose answer was lost; a list from well after it must show that there is none.

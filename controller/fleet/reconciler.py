@@ -1,13 +1,14 @@
 """Brings instances in line with cells: a worker for each cell that has something to do, and a slow full pass.
 
 One cell is never worked on by two; different cells never wait for each other. A worker goes on until its cell's plan is
-empty, and ends. What fails is tried again later and longer each time; a success makes the waits short again.
+empty, and ends. What fails is tried again later and longer each time; a success makes the waits short again. Records
+are changed by the executor; instances are ended here, since the next list of them shows what came of it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
 
@@ -38,6 +39,7 @@ RESYNC_SOON = 0.2
 DRAIN_SECONDS = 5.0
 LIST_SECONDS = 60.0
 LIST_AGAIN_SECONDS = 2.0
+TERMINATE_SECONDS = 60.0
 FOREVER = float("inf")
 # Announcements kept for instances that no cell has (yet); a queue may tell of other people's.
 MOST_EARLY = 1000
@@ -165,7 +167,7 @@ class Reconciler:
         ownerless = [each for each in ownerless if self._book.of_instance(each) is None]
         if ownerless and (self._ending is None or self._ending.done()):
             self._orphans = ()
-            self._ending = self._tasks.create_task(self._end(ownerless), name="orphans")
+            self._ending = self._tasks.create_task(self._end_orphans(ownerless), name="orphans")
 
     async def resync_often(self, interval: float) -> None:
         """List the cloud's instances now and then, and whenever it is worth it."""
@@ -275,10 +277,25 @@ class Reconciler:
         await asyncio.sleep(RESYNC_SOON)
         self._resync_wanted.clear()
 
-    async def _end(self, orphans: list[InstanceId]) -> None:
+    async def terminate(self, instances: Sequence[InstanceId]) -> None:
+        """Have the cloud end instances. Raises Fault or TimeoutError, when all were asked for."""
+        self._act.fence()
+        async with asyncio.timeout(TERMINATE_SECONDS):
+            await self._cloud.terminate(instances)
+
+    async def carry_out(self, name: CellName, action: plan.CellAction) -> None:
+        """Do what is planned for one cell. Raises Fault, TimeoutError and InvalidStep."""
+        if not isinstance(action, plan.Terminate):
+            await self._act.do(action)
+            return
+        await self.terminate([action.instance])
+        self.item(name).terminated_at = self._clock()
+        self.resync_soon()
+
+    async def _end_orphans(self, orphans: list[InstanceId]) -> None:
         log.warning("ending instances that belong to no cell", instances=orphans)
         try:
-            await self._act.collect(orphans)
+            await self.terminate(orphans)
         except (Fault, TimeoutError) as fault:
             log.warning("not all of them could be ended; it is tried again", cause=str(fault))
 
@@ -297,7 +314,7 @@ class Reconciler:
         """Do what is planned for one cell until nothing is."""
         while not self._closing and (action := self._next(name)) is not None:
             try:
-                await self._act.do(action)
+                await self.carry_out(name, action)
             except InvalidStep as change:
                 # The cell changed while we were at it: plan anew.
                 log.debug("overtaken", cell=name, cause=str(change))
@@ -312,8 +329,6 @@ class Reconciler:
                 return
             self.item(name).backoff = 0.0
             if isinstance(action, plan.Terminate):
-                self.item(name).terminated_at = self._clock()
-                self.resync_soon()
                 return
 
     async def _announce(self, name: CellName, news: Announcement) -> None:
@@ -327,7 +342,7 @@ class Reconciler:
         if any(map(networks_of, changed)):
             self._cloud.route(routes(self._book.every()))
 
-    def _next(self, name: CellName) -> plan.Action | None:
+    def _next(self, name: CellName) -> plan.CellAction | None:
         cell, now = self._book.get(name), self._clock()
         if now - self._listening.looked_at > PASS_SECONDS:
             self._listen(now)

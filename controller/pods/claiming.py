@@ -1,13 +1,9 @@
-"""The cells of one pod: asked for by each attempt, given back when it is over.
-
-Nothing is launched or ended here: the fleet does that, by what is claimed and released.
-"""
+"""The claims of one pod: a cell for each attempt. Nothing is launched here: the fleet does that, by what is claimed."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 from collections.abc import Callable
 
 from msgspec.structs import replace
@@ -29,7 +25,7 @@ CLAIM_AGAIN, CLAIM_AGAIN_AT_MOST = 5.0, 60.0
 
 
 class Claiming:
-    """Claims and gives back the cells of one pod."""
+    """Claims the cells of one pod."""
 
     def __init__(self, uid: str, around: Surroundings) -> None:
         self._uid = uid
@@ -47,9 +43,6 @@ class Claiming:
         again = CLAIM_AGAIN
         while not self._record.run.cell:
             record, run = self._record, self._record.run
-            if run.attempt:
-                # What comes after an attempt is written down before its cell is given back: that may have been cut off.
-                await self.give_back(f"superseded by attempt {run.attempt} of its pod", before=run.attempt)
             try:
                 cell = await self._around.cells.claim(await self._claim_of(record, run))
             except Fault as fault:
@@ -86,17 +79,6 @@ class Claiming:
         record, run = self._record, self._record.run
         with contextlib.suppress(Fault):  # it is told when the pod itself waits for it
             await self._around.cells.claim(await self._claim_of(record, replace(run, attempt=run.attempt + 1)))
-
-    async def give_back(self, why: str, before: float = math.inf, forced: asyncio.Event | None = None) -> None:
-        """End the sandboxes of all attempts before this one, and give back their cells; once it is `forced`, whether
-        they answer or not.
-        """
-        for sandbox in self._around.room.memory.sandboxes():
-            if sandbox.uid == self._uid and sandbox.attempt < before:
-                await self._around.room.sandboxes.remove(sandbox.id, why, forced)
-        for cell in self._around.cells.list():
-            if cell.claim and cell.claim.pod.uid == self._uid and cell.claim.pod.attempt < before:
-                await self._around.cells.release(cell.name, why)
 
     async def _set(self, change: Callable[[PodRun], PodRun]) -> PodRun:
         return await self._around.records.run(self._uid, change)

@@ -19,7 +19,6 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault
 from controller.model.cell import MARGIN, Announcement, Cell
 from controller.model.names import CellName
-from controller.objects.schema.pods import Pod
 from controller.pods import bought, disk_usage, lifecycle
 from controller.pods.claiming import CLAIM_AGAIN, Claiming
 from controller.pods.container_start import PodContainers
@@ -145,7 +144,7 @@ class Worker:
         while not self.record.run.phase:
             if (why := self.record.unreadable) is not None:
                 raise Fault(why.kind, why.thing, why.cause, why.mend)
-            cell = await self._claiming.claim()
+            cell = await self._claim()
             why, finish = "", None
             try:
                 finish = await self._on_cell(cell)
@@ -161,8 +160,23 @@ class Worker:
             else:
                 await self._cell_is_taken(cell)
         if not self.record.run.released:
-            await self._claiming.give_back("the pod is over")
+            await self._give_back("the pod is over")
             await self._set(lambda run: replace(run, released=True))
+
+    async def _claim(self) -> CellName:
+        if (run := self.record.run).attempt and not run.cell:
+            # What comes after an attempt is written down before its cell is given back: that may have been cut off.
+            await self._give_back(f"superseded by attempt {run.attempt} of its pod", before=run.attempt)
+        return await self._claiming.claim()
+
+    async def _give_back(self, why: str, before: float = math.inf) -> None:
+        """Remove the sandboxes of all attempts before this one, and release their cells; at once if it is forced."""
+        for sandbox in self._around.room.memory.sandboxes():
+            if sandbox.uid == self.uid and sandbox.attempt < before:
+                await self._around.room.sandboxes.remove(sandbox.id, why, self._forced)
+        for cell in self._around.cells.list():
+            if cell.claim and cell.claim.pod.uid == self.uid and cell.claim.pod.attempt < before:
+                await self._around.cells.release(cell.name, why)
 
     async def _on_cell(self, cell: CellName) -> lifecycle.Finish:
         """Run the pod on this cell to its end. Raises a group with _Lost or _Taken in it."""
@@ -213,9 +227,6 @@ class Worker:
         await self._taken.wait()
         raise _Taken
 
-    def _sandbox_config(self, pod: Pod, run: PodRun) -> cri.PodSandboxConfig:
-        return sandbox_config(pod, run, self._around.identity.domain)
-
     def _known_sandbox(self) -> SandboxRecord | None:
         return self._around.room.memory.sandbox_of_pod(self.uid, self.record.run.attempt)
 
@@ -249,7 +260,7 @@ class Worker:
         await containers.adopt()
 
     async def _make(self, cell: CellName, record: PodRecord) -> SandboxRecord:
-        config = self._sandbox_config(record.pod, record.run)
+        config = sandbox_config(record.pod, record.run, self._around.identity.domain)
         known = self._around.cells.get(cell)
         claim = known.claim if known is not None else None
         claim = claim or claim_of(config, self._around.demand(record.shown["spec"]), OWNER)
@@ -292,7 +303,7 @@ class Worker:
         now, attempt = self._around.now(), self.record.run.attempt
         self._around.recorder.warning(self.record.shown, "CellLost", f"cell {cell}: {why}")
         await self._set(lambda run: lifecycle.lost(self.record.pod.spec, run, why, now))
-        await self._claiming.give_back("lost", before=attempt + 1)
+        await self._give_back("lost", before=attempt + 1)
 
     async def _cell_is_taken(self, cell: CellName) -> None:
         """End the pod within what is left of its instance; its next cell is launched meanwhile."""
@@ -309,7 +320,7 @@ class Worker:
         await self._set(lambda run: lifecycle.lost(spec, run, why, now, INTERRUPTED))
         if not self.record.run.phase:
             await self._around.cells.release(cell, why)
-            await self._claiming.give_back(why, before=attempt + 1)
+            await self._give_back(why, before=attempt + 1)
 
     async def _wind_down(self, cell: CellName, known: Announcement) -> None:
         wanted = float(lifecycle.grace_of(self.record.pod.spec))
@@ -344,7 +355,7 @@ class Worker:
         run = self.record.run
         if run.cell and not run.released and not run.phase:
             await self._stop_within_grace(run.cell)
-        await self._claiming.give_back("the pod was deleted", forced=self._forced)
+        await self._give_back("the pod was deleted")
 
     async def _until_let_go(self) -> None:
         """What has ended stays to be seen as long as somebody's finalizer keeps it."""
@@ -372,16 +383,15 @@ class Worker:
     async def _stopped(self, cell: CellName) -> bool:
         """True once all is stopped, False where the grace was shortened meanwhile."""
         async with asyncio.TaskGroup() as tasks:
-            stop = tasks.create_task(self._stop(cell))
+            stop = tasks.create_task(
+                self._containers(cell).stop_all(lambda: max(self._delete_by - self._around.now(), 0.0))
+            )
             woken = tasks.create_task(self._hurried.wait())
             await asyncio.wait({stop, woken}, return_when=asyncio.FIRST_COMPLETED)
             done = stop.done()
             stop.cancel()
             woken.cancel()
         return done
-
-    async def _stop(self, cell: CellName) -> None:
-        await self._containers(cell).stop_all(lambda: max(self._delete_by - self._around.now(), 0.0))
 
     async def _set(self, change: Callable[[PodRun], PodRun]) -> PodRun:
         return await self._around.records.run(self.uid, change)

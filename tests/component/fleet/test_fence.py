@@ -11,6 +11,10 @@ from cellwire.faults import Fault, Kind
 from controller.fleet import plan
 from controller.fleet.cell_store import CellStore
 from controller.fleet.executor import Executor, LaunchFacts
+from controller.fleet.plan import FleetLimits
+from controller.fleet.pool.keeper import Pool, PoolSettings
+from controller.fleet.pool.warm_cells import Versions
+from controller.fleet.reconciler import Reconciler
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, InstanceId
 from controller.model.offer import Demand
@@ -37,9 +41,13 @@ async def test_nothing_is_launched_or_ended_by_one_that_may_lead_no_more(tmp_pat
         await book.add(Cell(name=NAME, state=CellState.REQUESTED, demand=demand))
         home = LaunchFacts("test", lambda: ("10.0.0.1:1",), lambda: "sha256:" + "0" * 64, dict)
         act = Executor(book, cloud, home, b"secret", lambda: 1000.0, deposed)
-        for action in (plan.Launch(NAME), plan.Terminate(NAME, STRANGER), plan.Collect(STRANGER)):
+        pool = Pool(PoolSettings(), store, act.buyable, Versions, lambda: 1000.0)
+        reconciler = Reconciler(book, cloud, act, FleetLimits(), pool, lambda: 1000.0, tasks)
+        for action in (plan.Launch(NAME), plan.Terminate(NAME, STRANGER)):
             with pytest.raises(Fault, match="another has it"):
-                await act.do(action)
+                await reconciler.carry_out(NAME, action)
+        with pytest.raises(Fault, match="another has it"):
+            await reconciler.terminate([STRANGER])
         assert told == []
         await Executor(book, cloud, home, b"secret", lambda: 1000.0, lambda: None).do(plan.Launch(NAME))
         assert told == ["launch"]

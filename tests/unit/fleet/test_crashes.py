@@ -305,7 +305,7 @@ class Machine(RuleBasedStateMachine):
             return
         for instance in self.reconciler._orphans:
             with contextlib.suppress(Fault):
-                await self.act.do(plan.Collect(instance))
+                await self.reconciler.terminate([instance])
         await self.stock()
         for cell in self.fleet.list():
             await self.settle(cell.name)
@@ -328,13 +328,12 @@ class Machine(RuleBasedStateMachine):
             if action is None:
                 return
             try:
-                await self.act.do(action)
+                await self.reconciler.carry_out(name, action)
             except InvalidStep:
                 continue
             except Fault:
                 return
             if isinstance(action, plan.Terminate):
-                self.reconciler.item(name).terminated_at = self.now
                 return
         raise AssertionError(f"the plan of {self.book.get(name)} never ends")
 
