@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from controller.choice.catalogue import Catalogue, bundled_offers
-from controller.choice.demand import of_pod
 from controller.choice.filters import rejection
 from controller.choice.rank import effective_price, rank
 from controller.choice.requirements import Requirements
 from controller.choice.unavailable import Unavailable
 from controller.model.offer import Demand, Offer
+from controller.objects.pod_demand import of_pod, spec_of
 
 PODS = 1000
 DATA = Path(__file__).parent.parent / "controller" / "clouds" / "ec2" / "market" / "catalogue.json"
@@ -49,7 +49,7 @@ def too_small(offer: Offer, cpu: int, memory: int, gpus: int, architectures: tup
 
 def kip(spec: dict[str, Any], offers: tuple[Offer, ...]) -> Offer | None:
     limits = spec["containers"][0]["resources"]["limits"]
-    need = of_pod({**spec, "containers": [{"resources": {"limits": limits}}]})
+    need = of_pod(spec_of({**spec, "containers": [{"resources": {"limits": limits}}]}))
     best: tuple[float, Offer] | None = None
     for offer in offers:
         shape = offer.shape
@@ -77,7 +77,7 @@ def main() -> None:
     times: list[float] = []
     unfit = misfits = 0
     for spec in pods():
-        demand = of_pod(spec)
+        demand = of_pod(spec_of(spec))
         started = time.perf_counter()
         ranked = rank(demand, Requirements(), catalogue, Unavailable(), 0.0).ranked
         times.append((time.perf_counter() - started) * 1000)

@@ -36,7 +36,6 @@ from controller.central import lost_workers
 from controller.central.enrolment_service import WorkerEnrolment
 from controller.central.worker_registry import WorkerRegistry
 from controller.central.worker_service import WorkerService
-from controller.choice import demand
 from controller.clouds.ec2 import ec2_cloud
 from controller.clouds.ec2.ec2_settings import Ec2Settings
 from controller.clouds.ec2.machine_images import stock_images
@@ -56,7 +55,7 @@ from controller.fleet.pool.keeper import PoolSettings
 from controller.link import port as link_port
 from controller.link.authority import Authority
 from controller.objects import library as objects
-from controller.objects import quotas
+from controller.objects import pod_demand, quotas
 from controller.objects.kinds import STORED
 from controller.objects.sealing import Sealing
 from controller.objects.tokens import Tokens
@@ -112,7 +111,7 @@ async def main(settings: Settings) -> None:
                 partial(_for_workers, workers, later, store, cloud.login),
             )
         )
-        of_pod = partial(demand.of_pod, overhead=shim_rooms.overhead_of(settings))
+        of_pod = partial(pod_demand.of_pod, overhead=shim_rooms.overhead_of(settings))
         ways = Ways(
             Carrier(link.authority.secret(PURPOSE)),
             log_bytes=settings.api.log_mib << 20,

@@ -11,6 +11,7 @@ from controller.choice import demand
 from controller.cluster import room as cluster_room
 from controller.config import Settings
 from controller.fleet.cells import Cells
+from controller.objects import pod_demand
 from controller.sandboxes.pulling import RegistryAccess
 from controller.sandboxes.ways import Ways
 from controller.services import room as services_room
@@ -48,7 +49,7 @@ async def open_cluster(settings: Settings, rooms: AsyncExitStack, cells: Cells) 
         )
     )
     overhead = overhead_of(settings)
-    of_pod, of_sandbox = (partial(of, overhead=overhead) for of in (demand.of_pod, demand.of_sandbox))
+    of_pod, of_sandbox = (partial(of, overhead=overhead) for of in (pod_demand.of_pod, demand.of_sandbox))
     pods = neighbour.pods
     return PodLookups(partial(pods.demand, of_pod=of_pod, of_sandbox=of_sandbox), pods.images, pods.find, pods.never)
 

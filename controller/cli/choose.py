@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +18,7 @@ from rich.table import Table
 from cellwire.faults import Fault, Kind
 from controller.api.admin import OfferSheet
 from controller.choice.catalogue import Catalogue
-from controller.choice.demand import Overhead, of_pod
+from controller.choice.demand import Overhead
 from controller.choice.filters import DEFAULT_ARCHITECTURES
 from controller.choice.rank import Explanation, explain
 from controller.choice.requirements import Requirements, read
@@ -27,6 +27,8 @@ from controller.cli import snapshot
 from controller.cli.asking import ask, config_option, settings_of
 from controller.model.cost import dollars
 from controller.model.offer import Demand
+from controller.objects.pod_demand import of_pod, spec_of
+from controller.objects.schema.pods import PodSpec
 from controller.pods import registries
 
 # Kind → where in it the pod is.
@@ -61,9 +63,10 @@ def command(
     overhead = Overhead(cpu_millis=own.cpu, memory_mib=own.memory)
     catalogue, unavailable = _known(config_path, region, zones, only_bundled=only_bundled)
     for number, (name, pod) in enumerate(pods):
-        demand = of_pod(pod.get("spec") or {}, overhead)
+        spec = spec_of(pod.get("spec") or {})
+        demand = of_pod(spec, overhead)
         if ask_registries and not demand.architectures:
-            demand = msgspec.structs.replace(demand, architectures=asyncio.run(_architectures(pod["spec"])))
+            demand = msgspec.structs.replace(demand, architectures=asyncio.run(_architectures(spec)))
         requirements = read((pod.get("metadata") or {}).get("annotations") or {})
         if len(pods) > 1:
             click.echo(("\n" if number else "") + name)
@@ -88,8 +91,8 @@ def _known(
     return Catalogue(offers), Unavailable()
 
 
-async def _architectures(spec: Mapping[str, Any]) -> tuple[str, ...]:
-    images = [str(each.get("image", "")) for key in ("initContainers", "containers") for each in spec.get(key) or ()]
+async def _architectures(spec: PodSpec) -> tuple[str, ...]:
+    images = [each.image for each in (*spec.initContainers, *spec.containers)]
     async with registries.asking({}) as asked:
         return await asked.architectures(images)
 

@@ -11,9 +11,12 @@ from decimal import Decimal
 from math import ceil
 from typing import Any
 
-from controller.choice.demand import GPU_VENDORS, total
+from cellwire.faults import Fault
+from controller.choice.demand import GPU_VENDORS
 from controller.choice.quantity import SUFFIXES, quantity
 from controller.objects.fields import Json
+from controller.objects.pod_demand import limits, requests, spec_of, total
+from controller.objects.schema.pods import PodSpec
 
 USD_PER_HOUR = "chinampa.dev/usd-per-hour"
 # Kinds that can be counted by their name alone.
@@ -53,12 +56,21 @@ def ended(pod: Json) -> bool:
 
 
 def _computed(spec: Json, usd_per_hour: float) -> dict[str, Decimal]:
-    requests, limits = (total(spec, part) for part in ("requests", "limits"))
+    typed = _typed(spec)
+    asked, bound = total(typed, requests), total(typed, limits)
     found = {USD_PER_HOUR: Decimal(f"{usd_per_hour:.6f}")}
     for name in COMPUTE:
-        found[name] = found[f"requests.{name}"] = requests.get(name, Decimal(0))
-        found[f"limits.{name}"] = limits.get(name, Decimal(0))
-    return {**found, **{f"requests.{name}": requests.get(name, Decimal(0)) for name in GPU_VENDORS}}
+        found[name] = found[f"requests.{name}"] = asked.get(name, Decimal(0))
+        found[f"limits.{name}"] = bound.get(name, Decimal(0))
+    return {**found, **{f"requests.{name}": asked.get(name, Decimal(0)) for name in GPU_VENDORS}}
+
+
+def _typed(spec: Json) -> PodSpec:
+    """A pod's specification; an empty one of a pod that cannot be read, which runs nothing."""
+    try:
+        return spec_of(spec)
+    except Fault:
+        return PodSpec()
 
 
 def concerns(quota: Json, key: str, one: Json) -> bool:
@@ -99,7 +111,8 @@ def _named(wanted: Json, name: str) -> bool:
 
 
 def _best_effort(spec: Json) -> bool:
-    return not any(total(spec, part).get(name) for part in ("requests", "limits") for name in ("cpu", "memory"))
+    typed = _typed(spec)
+    return not any(total(typed, of).get(name) for of in (requests, limits) for name in ("cpu", "memory"))
 
 
 def used(quota: Json, objects: Iterable[tuple[str, Json]], usd_per_hour: Callable[[Json], float]) -> dict[str, Decimal]:

@@ -68,7 +68,7 @@ class Claiming:
     async def _claim_of(self, record: PodRecord, run: PodRun) -> PodClaim:
         pod = record.pod
         places(pod, self._around.library.lookup)  # what waits for a volume has no cell meanwhile
-        demand = self._around.demand(record.shown["spec"])
+        demand = self._around.demand(pod.spec)
         images = tuple(dict.fromkeys(container.image for container, _ in lifecycle.containers_of(pod.spec)))
         if not demand.architectures and f"{PREFIX}architecture" not in pod.metadata.annotations:
             demand = replace(demand, architectures=await self._around.images.architectures(images))

@@ -7,13 +7,11 @@ from collections.abc import Mapping
 import msgspec
 
 from controller.choice.quantity import quantity
-from controller.objects.fields import Json
+from controller.objects import disk_limits
 from controller.objects.schema.base import Quantity
-from controller.objects.schema.containers import AnyContainer
 from controller.pods.lifecycle import containers_of
 from controller.pods.run import PodRecord
 from controller.pods.translate import log_folder, volumes_folder
-from controller.sandboxes import disk_limits
 
 EVICTED = "Evicted"
 # As often as a kubelet looks.
@@ -31,43 +29,39 @@ class DiskUsage(msgspec.Struct, frozen=True):
 
 def limited(record: PodRecord) -> bool:
     """Whether anything of the pod is limited on disk."""
-    return any(_limit(one) is not None for one, _ in containers_of(record.pod.spec)) or bool(
-        disk_limits.bounded(record.shown["spec"])
-    )
+    spec = record.pod.spec
+    of_containers = (disk_limits.limit_of(one) for one, _ in containers_of(spec))
+    return bool(disk_limits.bounded(spec)) or any(limit is not None for limit in of_containers)
 
 
 def folders(record: PodRecord) -> dict[str, str]:
     """The folders to look at: volumes that begin empty, and logs; by what they are."""
     pod = record.pod
     below = volumes_folder(pod.metadata.uid)
-    volumes = {f"volume {name}": f"{below}/{name}" for name in disk_limits.on_disk(record.shown["spec"])}
+    volumes = {f"volume {name}": f"{below}/{name}" for name in disk_limits.on_disk(pod.spec)}
     return volumes | {f"log {one.name}": log_folder(pod, one.name) for one, _ in containers_of(pod.spec)}
 
 
 def excess(record: PodRecord, held: DiskUsage) -> str:
     """Why the pod is to go; "" where it may stay."""
-    shown: Json = record.shown["spec"]
-    containers = [one for one, _ in containers_of(record.pod.spec)]
-    for name, limit in disk_limits.bounded(shown).items():
+    spec = record.pod.spec
+    containers = [one for one, _ in containers_of(spec)]
+    for name, limit in disk_limits.bounded(spec).items():
         if held.folders.get(f"volume {name}", 0) > quantity(limit):
             return f'Usage of EmptyDir volume "{name}" exceeds the limit "{limit}". '
     used = {one.name: held.layers.get(one.name, 0) + held.folders.get(f"log {one.name}", 0) for one in containers}
-    if (whole := disk_limits.whole(shown)) is not None:
-        volumes = sum(held.folders.get(f"volume {name}", 0) for name in disk_limits.on_disk(shown))
+    if (whole := disk_limits.whole(spec)) is not None:
+        volumes = sum(held.folders.get(f"volume {name}", 0) for name in disk_limits.on_disk(spec))
         if sum(used.values()) + volumes > whole:
-            told = _written(disk_limits.limits(shown), whole)
+            told = _written(disk_limits.limits(spec), whole)
             return f"Pod ephemeral local storage usage exceeds the total limit of containers {told}. "
     for one in containers:
-        limit = _limit(one)
+        limit = disk_limits.limit_of(one)
         if limit is not None and used[one.name] > quantity(limit):
             return f'Container {one.name} exceeded its local ephemeral storage limit "{limit}". '
     return ""
 
 
-def _limit(container: AnyContainer) -> Quantity | None:
-    return container.resources.limits.get(disk_limits.NAME)
-
-
-def _written(limits: Mapping[str, str | int], whole: object) -> str:
+def _written(limits: Mapping[str, Quantity], whole: object) -> str:
     """The sum as it was written, where one container has all of it; else in bytes."""
     return str(next(iter(limits.values()))) if len(limits) == 1 else str(whole)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from controller.objects.collection import Objects
 from controller.objects.fields import Json, copied
 from controller.objects.kinds import EVENTS
 from controller.objects.library import Library
+from controller.objects.pod_demand import spec_of
 from controller.objects.resource import Resource
 from controller.objects.schema.containers import AnyContainer
 from controller.objects.schema.pods import PodSpec
@@ -165,7 +166,7 @@ class Pods:
         """Says at the creation of a pod what can never be met. Raises Fault INVALID."""
         if resource is not PODS:
             return
-        self._around.demand(one["spec"])
+        self._around.demand(spec_of(one["spec"]))
         name, asked = one["spec"]["serviceAccountName"], one["spec"].get("automountServiceAccountToken")
         if name != "default" and self._around.library.objects("serviceaccounts").get(namespace, name) is None:
             how.warn(
@@ -298,7 +299,7 @@ async def running(
     ways: Ways,
     *,
     folder: Path,
-    demand_of: Callable[[Mapping[str, Any]], Demand],
+    demand_of: Callable[[PodSpec], Demand],
     images: ImageLookup | None = None,
 ) -> AsyncGenerator[Pods]:
     """Run all declared pods. Their logs are below `folder`; `demand_of` says what a pod's spec needs of a cell,

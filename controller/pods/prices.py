@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from cellwire.faults import Fault
 from controller.fleet.cells import Telling
 from controller.model import cost
 from controller.model.offer import Demand
 from controller.objects.fields import Json
+from controller.objects.pod_demand import spec_of
+from controller.objects.schema.pods import PodSpec
 
 
 class Prices:
     """Knows them by asking the fleet."""
 
-    def __init__(self, cells: Telling, demand_of: Callable[[Mapping[str, Any]], Demand]) -> None:
+    def __init__(self, cells: Telling, demand_of: Callable[[PodSpec], Demand]) -> None:
         self._cells = cells
         self._demand_of = demand_of
 
@@ -30,6 +31,6 @@ class Prices:
 
     def _estimate(self, pod: Json) -> float:
         try:
-            return self._cells.estimate(self._demand_of(pod["spec"]), pod["metadata"].get("annotations") or {})
+            return self._cells.estimate(self._demand_of(spec_of(pod["spec"])), pod["metadata"].get("annotations") or {})
         except Fault:
             return 0.0  # whoever looks for an offer says what is wrong with it

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from controller.fleet.cells import Cells
 from controller.model.offer import Demand
 from controller.objects.library import Library
+from controller.objects.schema.pods import PodSpec
 from controller.pods.delivery import ClusterIdentity
 from controller.pods.events import Recorder
 from controller.pods.log_files import Logs
@@ -44,7 +44,7 @@ class Surroundings:
     recorder: Recorder
     logs: Logs
     supervisor: Supervisor
-    demand: Callable[[Mapping[str, Any]], Demand]
+    demand: Callable[[PodSpec], Demand]
     images: ImageLookup
     library: Library
     identity: ClusterIdentity

@@ -263,7 +263,7 @@ class Worker:
         config = sandbox_config(record.pod, record.run, self._around.identity.domain)
         known = self._around.cells.get(cell)
         claim = known.claim if known is not None else None
-        claim = claim or claim_of(config, self._around.demand(record.shown["spec"]), OWNER)
+        claim = claim or claim_of(config, self._around.demand(record.pod.spec), OWNER)
         return await self._around.room.sandboxes.make(
             cell, claim, config, config, carried=carried(record.shown, record.run)
         )

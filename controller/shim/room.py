@@ -11,7 +11,6 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import structlog
 from grpclib.client import Channel
@@ -26,6 +25,7 @@ from cellwire.stream.streaming_server import running as streaming_server
 from controller.fleet.cells import Cells
 from controller.model.names import CellName
 from controller.model.offer import Demand
+from controller.objects.schema.pods import PodSpec
 from controller.sandboxes.cell_client import PATIENCE
 from controller.sandboxes.memory import Memory
 from controller.sandboxes.pulling import NOBODY, RegistryAccess
@@ -100,13 +100,13 @@ class CellBackend:
 class PodLookups:
     """What is told of a kubelet's pods beside CRI: by an API server, where there is one.
 
-    `demand` of what a pod asks for, `images` the images that its kubelet will ask for, `pod` its object by its uid;
+    `demand` of what a pod asks for, `images` the images that its kubelet will ask for, `spec` what one specifies;
     `never` the uids of pods that may not pull an image.
     """
 
     demand: Callable[[cri.PodSandboxConfig], Demand]
     images: Callable[[cri.PodSandboxConfig], tuple[str, ...]] = lambda _: ()
-    pod: Callable[[str], dict[str, Any] | None] = lambda _: None
+    spec: Callable[[str], PodSpec | None] = lambda _: None
     never: Callable[[str], tuple[str, ...]] = lambda _: ()
 
 
@@ -135,7 +135,7 @@ async def running(
                 Abilities(cells),
             )
             volume_sync = VolumeSync(cells, room.memory, inotify, settings.pods_folder)
-            limits = VolumeLimits(cells, room.memory, stats, settings.pods_folder, told.pod)
+            limits = VolumeLimits(cells, room.memory, stats, settings.pods_folder, told.spec)
             room.following.take_up(
                 (("stats", stats.keep), ("volumes", volume_sync.keep), ("limits of volumes", limits.keep))
             )

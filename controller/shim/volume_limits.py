@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import structlog
 
@@ -22,7 +21,8 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from controller.choice.quantity import quantity
 from controller.fleet.cells import Cells
-from controller.sandboxes import disk_limits
+from controller.objects import disk_limits
+from controller.objects.schema.pods import PodSpec
 from controller.sandboxes.cell_client import OneCell, is_over
 from controller.sandboxes.memory import Memory
 from controller.sandboxes.records import SandboxRecord
@@ -30,7 +30,6 @@ from controller.sandboxes.stats import Stats
 from controller.shim import mount_translation
 
 log = structlog.get_logger()
-Json = dict[str, Any]
 # As often as a kubelet looks for what is over its limit.
 EVERY = 10.0
 # What the kubelet must see beyond a limit.
@@ -41,23 +40,23 @@ RESERVED = ".chinampa-holds-as-much"
 
 
 class VolumeLimits:
-    """Looks at volumes whose pods limit them. `pod_of` finds a pod's object by its uid."""
+    """Looks at volumes whose pods limit them. `spec_of` finds a pod's specification by its uid."""
 
     def __init__(
-        self, cells: Cells, memory: Memory, stats: Stats, pods_folder: str, pod_of: Callable[[str], Json | None]
+        self, cells: Cells, memory: Memory, stats: Stats, pods_folder: str, spec_of: Callable[[str], PodSpec | None]
     ) -> None:
         self._cells = cells
         self._memory = memory
         self._stats = stats
         self._pods_folder = pods_folder
-        self._pod_of = pod_of
+        self._spec_of = spec_of
 
     async def keep(self, sandbox: SandboxRecord) -> None:
         """Show the kubelet what is beyond its limit until cancelled, or until the cell is over."""
         there = OneCell(self._cells, sandbox.cell)
         while not is_over(self._cells.get(sandbox.cell)):
             await asyncio.sleep(EVERY)
-            spec: Json = (self._pod_of(sandbox.uid) or {}).get("spec") or {}
+            spec = self._spec_of(sandbox.uid) or PodSpec()
             names = disk_limits.on_disk(spec)
             if not names or (not disk_limits.bounded(spec) and disk_limits.whole(spec) is None):
                 continue
@@ -86,7 +85,7 @@ class VolumeLimits:
         return f"{mount_translation.CELL_ROOT}/{uid}/volumes/{mount_translation.EMPTY_DIR}/{name}"
 
 
-def shown(spec: Json, held: Mapping[str, int], beside: int) -> dict[str, int]:
+def shown(spec: PodSpec, held: Mapping[str, int], beside: int) -> dict[str, int]:
     """Bytes that the kubelet is to see in each volume that begins empty: none, unless something is beyond its limit."""
     wanted = dict.fromkeys(held, 0)
     for name, limit in disk_limits.bounded(spec).items():

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from controller.choice.demand import DEFAULT_OVERHEAD, Overhead
+from controller.model.offer import Demand
+from controller.objects import pod_demand
 from controller.objects.schema.containers import Container, LifecycleHandler, Probe
 from controller.objects.schema.pods import Pod, PodSpec
 from controller.objects.shapes import decoded
@@ -17,6 +20,11 @@ def pod_of(manifest: dict[str, Any]) -> Pod:
 
 def spec_of(spec: dict[str, Any]) -> PodSpec:
     return decoded(spec, PodSpec)
+
+
+def demand_of(spec: Any, overhead: Overhead = DEFAULT_OVERHEAD) -> Demand:
+    """The demand of a pod, of whatever its manifest says."""
+    return pod_demand.of_pod(pod_demand.spec_of(spec), overhead)
 
 
 def container_of(container: dict[str, Any]) -> Container:

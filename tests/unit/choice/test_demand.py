@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from cellwire.cri.v1 import runtime_pb2 as cri
-from controller.choice.demand import Overhead, of_pod, of_sandbox
+from controller.choice.demand import Overhead, of_sandbox
+from tests.support.typed_pods import demand_of as of_pod
 
 NONE = Overhead(cpu_millis=0, memory_mib=0)
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
-from controller.choice.demand import Overhead, of_pod, of_sandbox
+from controller.choice.demand import Overhead, of_sandbox
+from tests.support.typed_pods import demand_of as of_pod
 
 NONE = Overhead(cpu_millis=0, memory_mib=0)
 CPU = {"100m": "0.1", "0.25": "0.25", "1": "1", "1500m": "1.5"}

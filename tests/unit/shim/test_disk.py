@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cellwire.faults import Fault
+from controller.objects.pod_demand import spec_of
+from controller.objects.schema.pods import PodSpec
 from controller.shim.volume_limits import BEYOND, reserve, shown
 
 MIB = 1 << 20
 
 
-def _spec(limit: str = "", **sizes: str) -> dict[str, Any]:
+def _spec(limit: str = "", **sizes: str) -> PodSpec:
     resources = {"limits": {"ephemeral-storage": limit}} if limit else {}
     volumes = [{"name": name, "emptyDir": {"sizeLimit": size} if size else {}} for name, size in sizes.items()]
-    return {"containers": [{"name": "main", "resources": resources}], "volumes": volumes}
+    return spec_of({"containers": [{"name": "main", "resources": resources}], "volumes": volumes})
 
 
 @pytest.mark.parametrize(
@@ -29,7 +30,7 @@ def _spec(limit: str = "", **sizes: str) -> dict[str, Any]:
     ],
 )
 def test_no_more_of_the_workers_disk_is_taken_than_the_kubelet_must_see(
-    spec: dict[str, Any], held: dict[str, int], beside: int, wanted: dict[str, int]
+    spec: PodSpec, held: dict[str, int], beside: int, wanted: dict[str, int]
 ) -> None:
     assert shown(spec, held, beside) == wanted
 
