@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import platform
 import shutil
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -11,10 +13,15 @@ from pathlib import Path
 import msgspec
 
 from cellagent.boot.join import AGENT_VERSION
+from cellagent.daemon import registries
+from cellagent.images import room as images
+from cellagent.images.messages import Credentials
 from cellwire.faults import Fault, Kind
-from hostkit import locks
-from images import agent_bundle, contents, disk, foreign, initrd, papers, preload, tree
+from hostkit import files, locks
+from images import agent_bundle, contents, disk, foreign, initrd, papers, tree
 from images.commands import run
+
+_MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
 class Bake(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,7 +106,7 @@ def _baked(asked: Bake, say: Callable[[str], None]) -> papers.BakeManifest:
     cell, packages = trees.cell, trees.packages
     _compare(asked, packages)
     say("container images") if asked.preload else None
-    preload.into(cell / "var/lib/chinampa/images", asked.preload, asked.mirrors, asked.architecture)
+    _preload(cell / "var/lib/chinampa/images", asked.preload, asked.mirrors, asked.architecture)
     tree.clamp(cell, min(trees.begun, epoch), epoch)
     kernel, modules = tree.kernel(trees.source), tree.modules_of(cell)
     say("disk")
@@ -162,3 +169,27 @@ def _commit() -> tuple[str, int]:
 
 def _own_architecture() -> str:
     return {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
+
+
+def _preload(folder: Path, references: Sequence[str], mirrors: Sequence[str], architecture: str) -> None:
+    """Have the agent's own code pull container images into a store of its own at `folder`. Raises Fault.
+
+    A cell still asks the registry for a pod's image, with that pod's credentials; layers that are there are not pulled
+    again.
+    """
+    if not references:
+        return
+    if _MACHINES[architecture] != platform.machine():
+        raise Fault(Kind.UNSUPPORTED, f"container images for {architecture}", f"this machine is {platform.machine()}")
+    asyncio.run(_pull(folder, references, mirrors))
+    (folder / "reserve").unlink(missing_ok=True)  # space on a cell's disk, not on this one
+
+
+async def _pull(folder: Path, references: Sequence[str], mirrors: Sequence[str]) -> None:
+    settings = images.ImageSettings(root=folder, registries=registries(mirrors))
+    async with images.running(settings) as room:
+        for reference in references:
+            await room.puller.pull(reference, Credentials())
+        # A layer that is not known to be on the disk is dropped by a cell, whose boot is another.
+        await asyncio.to_thread(files.sync_filesystem, folder)
+        room.store.settle(room.store.unsettled())

@@ -10,12 +10,12 @@ import logging
 import random
 import ssl
 import time
+import zlib
 from collections.abc import Callable
 from ipaddress import ip_network
 
 import msgspec
 
-from cellagent.boot.boot_facts import BootFacts, parse
 from cellagent.boot.identity import CellIdentity, Home
 from cellagent.boot.metadata_client import Metadata
 from cellwire.cell.v1 import cell_grpc
@@ -34,6 +34,8 @@ SHORTEST_PAUSE = 0.2
 LONGEST_PAUSE = 30.0
 FINAL = frozenset({Kind.DENIED, Kind.INVALID})
 AGENT_VERSION = VERSION
+MARK = "#chinampa "
+LONGEST_TEXT = 1 << 20
 
 
 async def join(identity: CellIdentity, metadata: Metadata) -> Home:
@@ -82,7 +84,7 @@ def pause(tries: int, chance: Callable[[], float] = random.random) -> float:
 
 
 async def _facts(metadata: Metadata) -> tuple[BootFacts, bytes, bytes]:
-    facts = parse(await metadata.get("user-data"))
+    facts = facts_of(await metadata.get("user-data"))
     document = await metadata.get("dynamic/instance-identity/document")
     return facts, document, await metadata.get("dynamic/instance-identity/signature")
 
@@ -141,3 +143,42 @@ async def _join_at(
     )
     identity.keep(home, reply.certificate)
     return home
+
+
+class BootFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the user-data of an instance says: where home is, whom to trust, and the join token.
+
+    `controllers` are "host:port"; `ca` is the fingerprint of the authority.
+    """
+
+    version: int
+    controllers: tuple[str, ...]
+    ca: str
+    token: str
+
+
+def facts_of(data: bytes) -> BootFacts:
+    """The facts of user-data, which is plain or compressed text. Pure. Raises Fault INVALID."""
+    try:
+        text = (_unpacked(data) if data[:2] == b"\x1f\x8b" else data).decode()
+        line = next(line for line in text.splitlines() if line.startswith(MARK))
+        facts = msgspec.json.decode(line.removeprefix(MARK), type=BootFacts)
+    except StopIteration:
+        raise _invalid(f"it has no line that begins with {MARK.strip()!r}") from None
+    except (ValueError, zlib.error, msgspec.DecodeError, RecursionError) as error:
+        raise _invalid(str(error)) from error
+    if facts.version != 1 or not facts.controllers:
+        raise _invalid("its version is not 1, or it names no controller")
+    return facts
+
+
+def _unpacked(data: bytes) -> bytes:
+    inflater = zlib.decompressobj(wbits=31)  # 31: gzip
+    text = inflater.decompress(data, LONGEST_TEXT)
+    if not inflater.eof:
+        raise ValueError(f"it does not unpack to a whole text of at most {LONGEST_TEXT} bytes")
+    return text
+
+
+def _invalid(cause: str) -> Fault:
+    return Fault(Kind.INVALID, "user-data", cause, "boot the instance from a launch of the controller")

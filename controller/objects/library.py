@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from cellwire.faults import Fault, Kind
-from controller.objects import admission, collecting, managed, namespace_remains
+from controller.objects import admission, collecting, managed, namespace_lifecycle
 from controller.objects.admission import How
 from controller.objects.collection import Objects, RevisionCounter
 from controller.objects.fields import Cause, Invalid, Json
@@ -366,4 +366,4 @@ async def _tidy(library: Library, namespaces: Namespaces) -> None:
     for name in ending:
         if namespaces.objects.get("", name) is not None:
             left = [(resource.key, one) for resource, one in library.everything(name)]
-            await namespaces.change("", name, partial(namespace_remains.told, left=left, now=library.now()))
+            await namespaces.change("", name, partial(namespace_lifecycle.with_remains, left=left, now=library.now()))

@@ -14,7 +14,7 @@ from controller.objects.schema.containers import AnyContainer, EnvVar, VolumeMou
 from controller.objects.schema.pods import Pod, PodSecurityContext
 from controller.objects.schema.volumes import Volume
 from controller.objects.tokens import AUDIENCE, Bearer, Tokens
-from controller.pods import service_links, volume_contents
+from controller.pods import variables, volume_contents
 from controller.pods.config_data import SECRETS, Missing
 from controller.pods.events import Recorder
 from controller.pods.file_transfer import put_tree
@@ -151,7 +151,7 @@ class Delivery:
         pod = self._record.pod
         found: dict[str, str] = {}
         if pod.spec.enableServiceLinks is not False:
-            found = service_links.variables(self._library.objects("services").list(pod.metadata.namespace))
+            found = variables.service_links(self._library.objects("services").list(pod.metadata.namespace))
         if not self._identity.host:
             return found
         here = {"KUBERNETES_SERVICE_HOST": self._identity.host, "KUBERNETES_SERVICE_PORT": str(self._identity.port)}

@@ -25,7 +25,7 @@ from controller.clouds.ec2.launch.launcher import Launcher
 from controller.clouds.ec2.launch.reservations import Reservations
 from controller.clouds.ec2.leftovers import LeftoverCollector
 from controller.clouds.ec2.machine_images import image_selection
-from controller.clouds.ec2.machine_images.replacing import Replacing
+from controller.clouds.ec2.machine_images.image_selection import Replacing
 from controller.clouds.ec2.market.offers import Offers
 from controller.clouds.ec2.market.price_feed import PriceFeed
 from controller.clouds.ec2.network import environment

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import TypeVar
 import msgspec
 
 from cellwire.faults import Fault, Kind
-from controller.clouds.local import addresses, netlink, vpc
+from controller.clouds.local import addresses, vpc
 from controller.clouds.local.instance_records import Record
 from controller.clouds.local.local_settings import LocalSettings
 from controller.clouds.local.vpc import MACHINE, Interface, SecurityGroup, Vpc
@@ -38,6 +39,10 @@ _SETTINGS6 = {"ipv6/conf/all/forwarding": "1"}
 ROUTER6, OWN6 = "fe80::1", "fe80::2"
 """Of each link, the router's end and the other, which are alone on it."""
 Result = TypeVar("Result")
+_RTM_NEWLINK = 16
+_REQUEST, _ACK = 1, 4
+_IFLA_IFNAME, _IFLA_NET_NS_PID = 3, 19
+_ANSWER = struct.Struct("=IHHIIi")
 
 
 class _Address(msgspec.Struct):
@@ -125,7 +130,7 @@ class Router:
         """Give the other end to the instance whose first process is `record.pid`. Raises Fault BROKEN."""
         spare = _spare(addresses.veth(record.id))
         try:
-            within(pin(self._settings), lambda: netlink.move(spare, record.pid, "eth0"))
+            within(pin(self._settings), lambda: _move_link(spare, record.pid, "eth0"))
         except OSError as error:
             raise Fault(Kind.BROKEN, f"link of instance {record.id}", str(error)) from error
 
@@ -347,3 +352,21 @@ async def _masquerade(settings: LocalSettings) -> None:
     )
     await programs.check(["nft", "-f", "-"], stdin=rules.encode())
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+
+
+def _move_link(link: str, pid: int, name: str) -> None:
+    """Give a link of this thread's network namespace to that of a process, and a name there. Raises OSError.
+
+    By rtnetlink(7), quicker than by a program.
+    """
+    body = struct.pack("=BxHiII", 0, 0, socket.if_nametoindex(link), 0, 0)
+    body += _attribute(_IFLA_NET_NS_PID, struct.pack("=I", pid)) + _attribute(_IFLA_IFNAME, name.encode() + b"\0")
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as door:
+        door.send(struct.pack("=IHHII", 16 + len(body), _RTM_NEWLINK, _REQUEST | _ACK, 1, 0) + body)
+        *_, error = _ANSWER.unpack_from(door.recv(4096))
+    if error:
+        raise OSError(-error, f"moving {link} to process {pid}: {os.strerror(-error)}")
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(value), kind) + value.ljust((len(value) + 3) & ~3, b"\0")

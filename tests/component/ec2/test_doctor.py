@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from controller.clouds.ec2.calls import Calls
-from controller.clouds.ec2.doctor import examination, network_findings, queue
+from controller.clouds.ec2.doctor import examination, network_findings
 from controller.clouds.ec2.doctor.network_findings import Network
 from controller.clouds.ec2.ec2_settings import Ec2Settings
 from controller.clouds.ec2.notices import notice_queue
@@ -113,11 +113,11 @@ async def test_without_credentials_that_alone_is_said(tmp_path: Path) -> None:
 async def test_an_event_that_does_not_come_is_a_fault_of_the_queues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queue, "_TRIES", 1)
-    monkeypatch.setattr(queue, "_WAIT_SECONDS", 1)
+    monkeypatch.setattr(examination, "_TRIES", 1)
+    monkeypatch.setattr(examination, "_WAIT_SECONDS", 1)
     async with stage(tmp_path) as on:
         settings = await with_queue(on, {"source": ["aws.ec2"]})
-        found = await queue.look(settings, on.cloud.calls)
+        found = await examination.queue_finding(settings, on.cloud.calls)
         assert found.verdict is Verdict.LACKS
         assert "aws:SourceArn" in found.mend
 
@@ -127,13 +127,15 @@ async def test_beside_a_controller_that_reads_the_queue_an_event_is_seen_all_the
         settings = await with_queue(on)
         call = on.cloud.calls.call
         await call("events", "PutEvents", Entries=[{"Source": "chinampa.doctor", "DetailType": "x", "Detail": "{}"}])
-        assert (await queue.look(settings, on.cloud.calls)).verdict is Verdict.OK, "another's event is left alone"
+        assert (await examination.queue_finding(settings, on.cloud.calls)).verdict is Verdict.OK, (
+            "another's event is left alone"
+        )
 
 
 async def test_beside_a_controller_that_is_always_first_at_the_queue_an_event_is_seen_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queue, "_WAIT_SECONDS", 1)
+    monkeypatch.setattr(examination, "_WAIT_SECONDS", 1)
     monkeypatch.setattr(notice_queue, "YIELD_SECONDS", 3.0)
     async with stage(tmp_path) as on:
         settings = await with_queue(on)
@@ -147,7 +149,7 @@ async def test_beside_a_controller_that_is_always_first_at_the_queue_an_event_is
 
         async with asyncio.TaskGroup() as tasks:
             reading = tasks.create_task(reads())
-            assert (await queue.look(settings, AtTheQueue(on.cloud.calls, 0.5))).verdict is Verdict.OK
+            assert (await examination.queue_finding(settings, AtTheQueue(on.cloud.calls, 0.5))).verdict is Verdict.OK
             reading.cancel()
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.api import bounded
-from controller.api.bounded import MOST_CODES, MOST_NAMESPACES, MOST_ROWS, OTHERS, Codes, spend
+from controller.api import prometheus
+from controller.api.prometheus import MOST_CODES, MOST_NAMESPACES, MOST_ROWS, OTHERS, Codes, spend
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, InstanceId, PodUid
 from controller.model.offer import Demand, LaunchType
@@ -44,7 +44,7 @@ def test_rows_are_few_and_nothing_is_left_out(cells: list[Cell]) -> None:
     rows = spend(cells)
     assert sum(rows.values()) == pytest.approx(sum(one.offer.usd_per_hour for one in cells if one.offer))
     assert len({row.namespace for row in rows} - {OTHERS}) <= MOST_NAMESPACES
-    assert len({row.instance_type for row in rows} - {OTHERS}) <= bounded.MOST_TYPES
+    assert len({row.instance_type for row in rows} - {OTHERS}) <= prometheus.MOST_TYPES
     assert len(rows) <= MOST_ROWS + 2 * (MOST_NAMESPACES + 1)
 
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellagent.boot import boot_facts, identity, join
+from cellagent.boot import identity, join
 from cellagent.boot.identity import CellIdentity, Home
 from cellagent.boot.metadata_client import Metadata
 from cellwire.faults import Fault, Kind
@@ -27,7 +27,7 @@ FACTS = UserData(controllers=("10.0.0.1:7443", "[fd00::1]:7443"), ca="sha256:" +
 def test_what_the_controller_writes_the_agent_reads() -> None:
     text = render(FACTS)
     for data in (text.encode(), compress(text)):
-        found = boot_facts.parse(data)
+        found = join.facts_of(data)
         assert (found.controllers, found.ca, found.token) == (FACTS.controllers, FACTS.ca, FACTS.token)
 
 
@@ -35,13 +35,13 @@ def test_what_the_controller_writes_the_agent_reads() -> None:
 def test_no_user_data_breaks_the_reader(data: bytes) -> None:
     for one in (data, b"\x1f\x8b" + data, b"#chinampa " + data):
         with pytest.raises(Fault) as told:
-            boot_facts.parse(one)
+            join.facts_of(one)
         assert told.value.kind is Kind.INVALID
 
 
 def test_user_data_that_unpacks_without_end_is_refused() -> None:
     with pytest.raises(Fault, match="unpack"):
-        boot_facts.parse(gzip.compress(bytes(64 << 20)))
+        join.facts_of(gzip.compress(bytes(64 << 20)))
 
 
 @pytest.mark.parametrize(

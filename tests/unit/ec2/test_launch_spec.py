@@ -9,7 +9,7 @@ import pytest
 
 from cellwire.faults import Fault
 from controller.clouds.ec2.ec2_settings import Ec2Settings
-from controller.clouds.ec2.instances import described_instances
+from controller.clouds.ec2.instances import instance_list
 from controller.clouds.ec2.launch import launch_spec
 from controller.clouds.ec2.launch.launch_spec import Build
 from controller.clouds.ec2.network.environment import Ec2Environment
@@ -153,14 +153,14 @@ def test_an_instance_is_read_with_its_two_addresses_and_why_it_ended() -> None:
         ],
         "Tags": [{"Key": "app", "Value": "web"}],
     }
-    instance = described_instances.instance_of(described, "t")
+    instance = instance_list.instance_of(described, "t")
     assert (instance.address, instance.pod_address) == ("10.0.0.4", "10.0.0.5")
     assert (instance.state, instance.launch_type) == (InstanceState.STOPPING, LaunchType.SPOT)
     assert instance.state_reason == "Spot instance termination"
 
 
 def test_an_instance_of_which_hardly_anything_is_told_is_still_read() -> None:
-    instance = described_instances.instance_of({"InstanceId": "i-1"}, "")
+    instance = instance_list.instance_of({"InstanceId": "i-1"}, "")
     assert (instance.id, instance.state, instance.address) == ("i-1", InstanceState.PENDING, "")
 
 

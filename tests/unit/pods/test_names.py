@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from controller.pods import dns_policy, service_links
+from controller.pods import dns_policy, variables
 from tests.support.typed_pods import spec_of
 
 Json = dict[str, Any]
@@ -45,7 +45,7 @@ def test_some_pods_have_the_resolver_of_their_cell() -> None:
 def test_service_links_are_the_kubelets() -> None:
     spec: Json = {"clusterIP": "10.96.0.7", "ports": [{"name": "web", "port": 80}, {"port": 53, "protocol": "UDP"}]}
     headless = {"metadata": {"name": "db"}, "spec": {"clusterIP": "None", "ports": [{"port": 1}]}}
-    found = service_links.variables([{"metadata": {"name": "my-app"}, "spec": spec}, headless])
+    found = variables.service_links([{"metadata": {"name": "my-app"}, "spec": spec}, headless])
     assert found == {
         "MY_APP_SERVICE_HOST": "10.96.0.7",
         "MY_APP_SERVICE_PORT": "80",

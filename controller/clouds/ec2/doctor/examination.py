@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import math
+import secrets
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from cryptography import x509
 
 from cellwire.faults import Fault, Kind
 from controller.clouds.ec2 import identity_document
-from controller.clouds.ec2.calls import Calls
-from controller.clouds.ec2.doctor import network_findings, queue, rights
+from controller.clouds.ec2.calls import Calls, Door
+from controller.clouds.ec2.doctor import network_findings, rights
 from controller.clouds.ec2.doctor.network_findings import Network
 from controller.clouds.ec2.ec2_settings import Ec2Settings
+from controller.clouds.ec2.notices import eventbridge
 from controller.model.finding import Finding, Verdict, of_fault
 
 _MACHINES = {"amd64": "x86_64", "arm64": "arm64"}
@@ -27,6 +30,9 @@ _QUOTAS = (
     ("L-DB2E81BA", "on-demand, G and VT (GPUs)", True),
     ("L-3819A6DF", "spot, G and VT (GPUs)", True),
 )
+# A controller that runs reads the queue too and may be first: it then leaves the next event to us.
+_TRIES = 6
+_WAIT_SECONDS = 5
 
 
 class DesiredSetup(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +66,7 @@ async def findings(
         yield each
     async for each in _quotas(settings, calls, wanted):
         yield each
-    yield await queue.look(settings, calls)
+    yield await queue_finding(settings, calls)
 
 
 def certificates(settings: Ec2Settings, now: datetime) -> Iterator[Finding]:
@@ -135,3 +141,51 @@ def limit(thing: str, most: float, needed: float, *, gpus: bool) -> Finding:
     if most <= 32 and not gpus:
         return Finding(Verdict.NOTE, thing, f"{most:g} are allowed, as a new account has", mend)
     return Finding(Verdict.OK, thing, f"{most:g}")
+
+
+async def queue_finding(settings: Ec2Settings, calls: Door) -> Finding:
+    """The queue of notices: what fills it, and whether an event that is sent arrives. Raises nothing.
+
+    Nobody but AWS may send events of its own sources. So the event is of the source "chinampa.doctor", which a rule
+    beside the others sends to the same queue (docs/ec2.md); what keeps it away keeps a spot warning away.
+    """
+    thing = "queue of notices"
+    if not settings.queue_url:
+        cause = "none is configured: spot interruptions come without a warning"
+        return Finding(Verdict.NOTE, thing, cause, "make one (docs/ec2.md) and set cloud.ec2.queue_url")
+    try:
+        asked = await calls.call("sqs", "GetQueueAttributes", QueueUrl=settings.queue_url, AttributeNames=["QueueArn"])
+        arn = str(asked["Attributes"]["QueueArn"])
+        rules = await calls.call("events", "ListRuleNamesByTarget", TargetArn=arn)
+        names = cast("list[str]", rules.get("RuleNames") or [])
+        if not names:
+            return Finding(Verdict.LACKS, thing, "no rule of EventBridge sends to it", "make the rules of docs/ec2.md")
+        if await _seen(settings, calls):
+            return Finding(Verdict.OK, thing, f"an event came; rules: {', '.join(sorted(names))}")
+    except Fault as fault:
+        return of_fault(thing, fault)
+    cause = f"an event of the source {eventbridge.DOCTOR} was sent and did not come within {_TRIES * _WAIT_SECONDS} s"
+    mend = "let the queue's policy allow events.amazonaws.com by aws:SourceArn, and make the rule for that source"
+    return Finding(Verdict.LACKS, thing, cause, mend)
+
+
+async def _seen(settings: Ec2Settings, calls: Door) -> bool:
+    mark = secrets.token_hex(8)
+    detail = json.dumps({"mark": mark, "cluster": settings.cluster})
+    event = {"Source": eventbridge.DOCTOR, "DetailType": "Chinampa Doctor", "Detail": detail}
+    for _ in range(_TRIES):
+        await calls.call("events", "PutEvents", Entries=[event])
+        answer = await calls.call(
+            "sqs",
+            "ReceiveMessage",
+            QueueUrl=settings.queue_url,
+            MaxNumberOfMessages=10,
+            WaitTimeSeconds=_WAIT_SECONDS,
+            VisibilityTimeout=0,
+        )
+        for message in cast("list[dict[str, Any]]", answer.get("Messages") or []):
+            if mark in str(message.get("Body")):
+                handle = str(message["ReceiptHandle"])
+                await calls.call("sqs", "DeleteMessage", QueueUrl=settings.queue_url, ReceiptHandle=handle)
+                return True
+    return False

@@ -11,7 +11,8 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from datetime import datetime
+from typing import Any, cast
 
 import msgspec
 import structlog
@@ -20,10 +21,11 @@ from cellwire.faults import Fault, Kind
 from controller.clouds.ec2 import errors
 from controller.clouds.ec2.calls import Calls
 from controller.clouds.ec2.ec2_settings import TAG_BATCH, TAG_CLUSTER, TAG_TOKEN, Ec2Settings
-from controller.clouds.ec2.instances import described_instances, roster
+from controller.clouds.ec2.instances import roster
 from controller.clouds.ec2.tags import fitting, tags_of
 from controller.model.instance import Instance, InstanceState
 from controller.model.names import InstanceId
+from controller.model.offer import LaunchType
 
 log = structlog.get_logger()
 _PAGE = 1000
@@ -35,6 +37,14 @@ _REMEMBERED_SECONDS = 3600.0
 _WHOLE_AGAIN_SECONDS = 60.0
 # What was launched a moment ago may be missing from a list.
 _PAUSES = (0.0, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 3.0)
+_STATES = {
+    "pending": InstanceState.PENDING,
+    "running": InstanceState.RUNNING,
+    "shutting-down": InstanceState.STOPPING,
+    "stopping": InstanceState.STOPPING,
+    "stopped": InstanceState.STOPPED,
+    "terminated": InstanceState.TERMINATED,
+}
 
 
 class InstanceList:
@@ -149,13 +159,13 @@ class InstanceList:
         now = time.monotonic()
         found: list[Instance] = []
         for entry in entries:
-            instance = described_instances.instance_of(entry, self.deals.token_of(InstanceId(str(entry["InstanceId"]))))
+            instance = instance_of(entry, self.deals.token_of(InstanceId(str(entry["InstanceId"]))))
             before = self._known.get(instance.id)
             if before is not None and not complete(instance):
                 # An ended instance has no addresses any more.
                 instance = msgspec.structs.replace(instance, address=before.address, pod_address=before.pod_address)
             self._known[instance.id] = instance
-            self._parts[instance.id] = described_instances.parts_of(entry)
+            self._parts[instance.id] = parts_of(entry)
             self._seen_at[instance.id] = now
             found.append(instance)
         return tuple(found)
@@ -225,3 +235,38 @@ def complete(instance: Instance | None) -> bool:
     if instance is None:
         return False
     return bool(instance.address and instance.pod_address) or instance.state is InstanceState.TERMINATED
+
+
+def instance_of(described: Mapping[str, Any], client_token: str) -> Instance:
+    """An instance, from its entry of DescribeInstances or RunInstances. Pure."""
+    reason = described.get("StateReason") or {}
+    launched = described.get("LaunchTime")
+    return Instance(
+        id=InstanceId(str(described["InstanceId"])),
+        state=_STATES.get(str((described.get("State") or {}).get("Name", "")), InstanceState.PENDING),
+        type=str(described.get("InstanceType", "")),
+        zone=str((described.get("Placement") or {}).get("AvailabilityZone", "")),
+        launch_type=LaunchType.SPOT if described.get("InstanceLifecycle") == "spot" else LaunchType.ON_DEMAND,
+        client_token=client_token,
+        address=str(described.get("PrivateIpAddress") or ""),
+        pod_address=_second_address(described),
+        launched_at=launched.timestamp() if isinstance(launched, datetime) else 0.0,
+        tags=tags_of(described),
+        state_reason=str(reason.get("Message") or reason.get("Code") or described.get("StateTransitionReason") or ""),
+    )
+
+
+def parts_of(described: Mapping[str, Any]) -> tuple[str, ...]:
+    """The volumes and interfaces of an instance, which have tags of their own. Pure."""
+    disks = cast("list[dict[str, Any]]", described.get("BlockDeviceMappings") or [])
+    volumes = (str((each.get("Ebs") or {}).get("VolumeId") or "") for each in disks)
+    interfaces = cast("list[dict[str, Any]]", described.get("NetworkInterfaces") or [])
+    cards = (str(each.get("NetworkInterfaceId") or "") for each in interfaces)
+    return tuple(part for part in (*volumes, *cards) if part)
+
+
+def _second_address(described: Mapping[str, Any]) -> str:
+    interfaces = cast("list[dict[str, Any]]", described.get("NetworkInterfaces") or [])
+    first = next((each for each in interfaces if (each.get("Attachment") or {}).get("DeviceIndex", 0) == 0), None)
+    addresses = cast("list[dict[str, Any]]", (first or {}).get("PrivateIpAddresses") or [])
+    return next((str(each["PrivateIpAddress"]) for each in addresses if not each.get("Primary")), "")

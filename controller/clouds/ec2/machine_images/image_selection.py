@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
+
 import msgspec
 import structlog
 
@@ -9,6 +12,8 @@ from cellwire.faults import Fault, Kind
 from controller.clouds.ec2.calls import Calls
 from controller.clouds.ec2.ec2_settings import AUTO, NONE, Ec2Settings
 from controller.clouds.ec2.machine_images import own_images, stock_images
+from controller.clouds.ec2.network import environment
+from controller.clouds.ec2.network.environment import CurrentEnvironment
 
 log = structlog.get_logger()
 
@@ -58,3 +63,42 @@ async def _newest_stock(calls: Calls, image: str, wanted: stock_images.StockImag
 def _with(settings: Ec2Settings, named: dict[str, str]) -> Ec2Settings:
     chosen = {architecture: "" if image == NONE else image for architecture, image in named.items()}
     return msgspec.structs.replace(settings, image_amd64=chosen["amd64"], image_arm64=chosen["arm64"])
+
+
+class Replacing:
+    """Newer machine images in place of older ones while the controller runs, by what the settings ask for.
+
+    What is launched from then on boots them, and warm cells of older ones are replaced by the pool, which sees that the
+    cloud's image is another. `prepare` makes what a launch of the new ones needs.
+    """
+
+    def __init__(
+        self, asked: Ec2Settings, calls: Calls, where: CurrentEnvironment, prepare: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._asked = asked
+        self._calls = calls
+        self._where = where
+        self._prepare = prepare
+
+    async def work(self, every: float) -> None:
+        """Look now and then, for ever; not at all where each image is named by its id."""
+        while may_change(self._asked):
+            await asyncio.sleep(every)
+            try:
+                await self.look()
+            except Fault as fault:
+                log.warning("newer machine images cannot be looked for; those in use stay", cause=str(fault))
+
+    async def look(self) -> bool:
+        """Take those that are there now; whether any is another. Raises Fault."""
+        found = await resolved(self._asked, self._calls)
+        before = self._where.now
+        # An architecture of which there was none at the start is not sold, so it needs no image either.
+        images = {name: found.images.get(name, image) for name, image in before.images.items()}
+        if images == before.images:
+            return False
+        roots = await environment.roots_of(found, self._calls)
+        self._where.now = msgspec.structs.replace(before, images=images, roots={**before.roots, **roots})
+        log.info("newer machine images: idle cells of the older ones are replaced", **images)
+        await self._prepare()
+        return True
