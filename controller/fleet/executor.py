@@ -22,11 +22,10 @@ from controller.choice.unavailable import Unavailable, marked
 from controller.clouds.protocol import Cloud, LaunchOutcome
 from controller.clouds.userdata import UserData
 from controller.fleet import launch_parameters, plan
-from controller.fleet.announcements import weightier
 from controller.fleet.cell_store import CellStore
 from controller.link.join_checks import token_hash
 from controller.model import transitions
-from controller.model.cell import Announcement, Cell, CellState, NoticeKind
+from controller.model.cell import Cell, CellState
 from controller.model.instance import Instance
 from controller.model.names import CellName
 from controller.model.offer import Demand, Offer
@@ -132,16 +131,9 @@ class Executor:
         """All that can be bought, and what was refused of late."""
         return await self.offers(), self.unavailable
 
-    async def announce(self, name: CellName, news: Announcement) -> None:
-        """Have a cell remember what the cloud said of its instance."""
-        cell = self._book.get(name)
-        if cell is None or not weightier(cell.announced, news):
-            return
-        if news.kind is NoticeKind.INTERRUPTION and cell.offer is not None:
-            # Where one is taken there is none to be had: its successor is looked for elsewhere.
-            bought = (cell.offer.shape.type, cell.offer.zone, cell.offer.launch_type)
-            self.unavailable = marked(self.unavailable, bought, self._clock())
-        await self._book.change(name, transitions.Announced(news))
+    def taken(self, offer: Offer) -> None:
+        """An instance of this offer is taken back: there is none to be had, its successor is looked for elsewhere."""
+        self.unavailable = marked(self.unavailable, (offer.shape.type, offer.zone, offer.launch_type), self._clock())
 
     async def _end(self, name: CellName) -> None:
         cell = self._book.get(name)

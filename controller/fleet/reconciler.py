@@ -14,16 +14,17 @@ import structlog
 
 from cellwire.faults import Fault
 from controller.clouds.protocol import Cloud
-from controller.fleet import announcements, launch_parameters, plan, rhythm, silence
+from controller.fleet import launch_parameters, plan, rhythm, silence
 from controller.fleet.cell_store import CellStore
 from controller.fleet.cloud_routes import networks_of, routes
 from controller.fleet.executor import Executor
+from controller.fleet.notices import Notices
 from controller.fleet.orphans import Candidate, sort
 from controller.fleet.plan import FleetLimits, Seen
 from controller.fleet.pool.keeper import Pool
 from controller.fleet.pool.pool_plan import Request
 from controller.fleet.work_item import WorkItem
-from controller.model.cell import Announcement, Cell, CellState
+from controller.model.cell import Cell, CellState
 from controller.model.instance import Instance
 from controller.model.names import CellName, InstanceId
 from controller.model.transitions import LIVE, InvalidStep, Released
@@ -41,8 +42,6 @@ LIST_SECONDS = 60.0
 LIST_AGAIN_SECONDS = 2.0
 TERMINATE_SECONDS = 60.0
 FOREVER = float("inf")
-# Announcements kept for instances that no cell has (yet); a queue may tell of other people's.
-MOST_EARLY = 1000
 
 
 class Reconciler:
@@ -69,9 +68,8 @@ class Reconciler:
         self._listening = silence.begun(clock())
         self.rhythm = rhythm.Rhythm(limits.heartbeat, limits.heartbeat)
         """Of the cells' heartbeats."""
-        self._impaired: dict[InstanceId, tuple[str, float]] = {}
         self._listed_at = 0.0
-        self._early: dict[InstanceId, Announcement] = {}
+        self.notices = Notices(book, cloud, limits, clock, act.taken)
         self._items: dict[CellName, WorkItem] = {}
         self._candidates: dict[InstanceId, Candidate] = {}
         self._orphans: tuple[InstanceId, ...] = ()
@@ -128,8 +126,8 @@ class Reconciler:
                 item.state, item.not_before = cell.state, 0.0
                 self._pool.noticed(cell)
                 self._route(cell)
-            if cell.instance is not None and cell.state is CellState.BOOTING and cell.instance in self._early:
-                await self._announce(cell.name, self._early.pop(cell.instance))
+            if cell.state is CellState.BOOTING:
+                await self.notices.launched(cell)
             self.wake(cell.name)
 
     async def pass_often(self, add_warm: Callable[[Request], None]) -> None:
@@ -191,8 +189,7 @@ class Reconciler:
         first = not self._listed_at
         self._candidates, self._orphans = found.candidates, found.due
         self._listed_at = listed_at
-        listed = {instance.id for instance in instances}
-        self._impaired = {name: said for name, said in self._impaired.items() if name in listed}
+        self.notices.listed({instance.id for instance in instances})
         # All at once, so that no plan is made from half a list; what comes of it in goes.
         news = [cell for cell in cells if self._listed(cell, found.owned.get(cell.name), listed_at) or first]
         for at in range(0, len(news), AT_ONCE):
@@ -216,29 +213,10 @@ class Reconciler:
         item.missing_since = (item.missing_since or listed_at) if absent else 0.0
         return absent or cell.state in {CellState.RETIRING, CellState.LOST} or before != instance
 
-    async def heed_notices(self) -> None:
-        """What the cloud announces is a reason to look, and its cell remembers it before the next one is asked for."""
-        async for notice in self._cloud.notices():
-            cell = self._book.of_instance(notice.instance)
-            if cell is not None:
-                log.info("notice", instance=notice.instance, kind=notice.kind.value, message=notice.message)
-                # Not for other people's instances: a queue tells of the whole account, and each look is calls.
-                self.resync_soon()
-            if notice.impaired:
-                self._impaired[notice.instance] = (notice.message, self._clock())
-            news = announcements.announcement(notice, self._limits, self._clock())
-            if news is None:
-                continue
-            if cell is None:
-                # The answer to its launch may not be written down yet.
-                self._early = {**dict(list(self._early.items())[-MOST_EARLY:]), notice.instance: news}
-            else:
-                await self._announce(cell.name, news)
-
     def seen(self, name: CellName) -> Seen:
         """What is known of a cell beside its record."""
         cell = self._book.get(name)
-        impaired, at = self._impaired.get(cell.instance, ("", 0.0)) if cell and cell.instance else ("", 0.0)
+        impaired, at = self.notices.impaired(cell.instance if cell is not None else None)
         item = self._items.get(name) or WorkItem()
         return Seen(
             listening=self._listening,
@@ -330,12 +308,6 @@ class Reconciler:
             self.item(name).backoff = 0.0
             if isinstance(action, plan.Terminate):
                 return
-
-    async def _announce(self, name: CellName, news: Announcement) -> None:
-        try:
-            await self._act.announce(name, news)
-        except (Fault, InvalidStep) as error:
-            log.warning("an announcement was not written down", cell=name, cause=str(error))
 
     def _route(self, *changed: Cell) -> None:
         """Tell the cloud which networks lead to which cells, if that may have changed."""

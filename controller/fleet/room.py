@@ -366,7 +366,7 @@ async def running(
             work = [
                 tasks.create_task(reconciler.follow(), name="follow cells"),
                 tasks.create_task(reconciler.resync_often(settings.survey), name="resync"),
-                tasks.create_task(reconciler.heed_notices(), name="notices"),
+                tasks.create_task(reconciler.notices.heed(reconciler.resync_soon), name="notices"),
                 tasks.create_task(pool.remember_often(), name="memory of the pool"),
                 tasks.create_task(hearing.listen(clock), name="hear cells"),
             ]

@@ -1,0 +1,88 @@
+"""Notices of the cloud, written down on the cells of their instances. What they mean is in `announcements`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+import structlog
+from msgspec.structs import replace
+
+from cellwire.faults import Fault
+from controller.clouds.protocol import Cloud
+from controller.fleet import announcements
+from controller.fleet.cell_store import CellStore
+from controller.fleet.plan import FleetLimits
+from controller.model.cell import Announcement, Cell, CellState, NoticeKind
+from controller.model.names import CellName, InstanceId
+from controller.model.offer import Offer
+from controller.model.transitions import Announced, InvalidStep
+
+log = structlog.get_logger()
+# Announcements kept for instances that no cell has (yet); a queue may tell of other people's.
+MOST_EARLY = 1000
+
+
+class Notices:
+    """Hears the notices of a cloud. `taken` is told of offers whose instances it takes back."""
+
+    def __init__(
+        self,
+        book: CellStore,
+        cloud: Cloud,
+        limits: FleetLimits,
+        clock: Callable[[], float],
+        taken: Callable[[Offer], None],
+    ) -> None:
+        self._book = book
+        self._cloud = cloud
+        self._limits = limits
+        self._clock = clock
+        self._taken = taken
+        self._early: dict[InstanceId, Announcement] = {}
+        self._impaired: dict[InstanceId, tuple[str, float]] = {}
+
+    async def heed(self, list_soon: Callable[[], None]) -> None:
+        """For ever: a notice is a reason to list instances, and its cell remembers it before the next is asked for."""
+        async for notice in self._cloud.notices():
+            cell = self._book.of_instance(notice.instance)
+            if cell is not None:
+                log.info("notice", instance=notice.instance, kind=notice.kind.value, message=notice.message)
+                # Not for other people's instances: a queue tells of the whole account, and each look is calls.
+                list_soon()
+            if notice.impaired:
+                self._impaired[notice.instance] = (notice.message, self._clock())
+            news = announcements.announcement(notice, self._limits, self._clock())
+            if news is None:
+                continue
+            if cell is None:
+                # The answer to its launch may not be written down yet.
+                self._early = {**dict(list(self._early.items())[-MOST_EARLY:]), notice.instance: news}
+            else:
+                await self._remember(cell.name, news)
+
+    async def launched(self, cell: Cell) -> None:
+        """Have a cell remember what was announced of its instance before its launch was written down."""
+        if cell.instance is not None and cell.instance in self._early:
+            await self._remember(cell.name, self._early.pop(cell.instance))
+
+    def impaired(self, instance: InstanceId | None) -> tuple[str, float]:
+        """What a status check last said of an instance, and when; "" and 0 where none did."""
+        return self._impaired.get(instance, ("", 0.0)) if instance is not None else ("", 0.0)
+
+    def listed(self, instances: Collection[InstanceId]) -> None:
+        """Forget the status checks of all instances but these."""
+        self._impaired = {name: said for name, said in self._impaired.items() if name in instances}
+
+    async def _remember(self, name: CellName, news: Announcement) -> None:
+        cell, now = self._book.get(name), self._clock()
+        if cell is None or not announcements.weightier(cell.announced, news):
+            return
+        if news.kind is NoticeKind.INTERRUPTION and cell.offer is not None:
+            self._taken(cell.offer)
+        if cell.state is CellState.CLAIMED and announcements.due(news, self._limits, now):
+            log.warning("the instance will be taken; its pod is told to end", cell=name, reason=news.message)
+            news = replace(news, ending_since=now)
+        try:
+            await self._book.change(name, Announced(news))
+        except (Fault, InvalidStep) as error:
+            log.warning("an announcement was not written down", cell=name, cause=str(error))
