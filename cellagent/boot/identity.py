@@ -1,4 +1,4 @@
-"""Who this cell is, on its disk: key, certificate, authority, name and settings; made once, kept over restarts."""
+"""Identity of this cell on disk: key, certificate, authority, name and settings; made once, kept over restarts."""
 
 from __future__ import annotations
 

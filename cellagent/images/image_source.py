@@ -1,4 +1,4 @@
-"""What the runtime asks of the image store."""
+"""The image store, as the runtime asks it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a registry serves before the layers: indexes, manifests and image configurations, decoded and bounded. Pure.
+"""Indexes, manifests and image configurations as a registry serves them, decoded and bounded. Pure.
 
 OCI image index and manifest, Docker manifest list and manifest v2 schema 2. Every size and count that a hostile
 registry could use against us has a limit here.

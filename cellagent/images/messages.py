@@ -1,4 +1,4 @@
-"""What the agent, its pull child and the unpacking processes say to each other; `pipe_frames` carries it."""
+"""Messages that the agent, its pull child and the unpacking processes send to each other; `pipe_frames` carries it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a registry's answer means, and what the network does to us: a good answer, a failure that may pass, or a Fault.
+"""Answers of a registry, and failures of the network: a good answer, a failure that may pass, or a Fault.
 
 A fault tells the registry's own words. It names a mend only where the answer leaves no doubt which.
 """

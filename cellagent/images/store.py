@@ -83,7 +83,7 @@ class ImageStore:
             self.freed()
 
     def holders(self) -> tuple[str, ...]:
-        """Who holds an image; see `ImageProvider`."""
+        """The holders of an image; see `ImageProvider`."""
         return tuple(self._holds)
 
     def remove(self, reference: str) -> None:

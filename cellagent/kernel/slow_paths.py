@@ -1,4 +1,4 @@
-"""Looks at paths that may lie on a dead file system (a hard NFS mount, a FUSE server that hangs), which never answer.
+"""Paths that may lie on a dead file system (a hard NFS mount, a FUSE server that hangs), which never answer.
 
 Each look has a thread of its own, since a thread that is held by the kernel can neither be ended nor used again. All
 who ask for one path share its look: a pod that is tried again for hours holds one thread, not a thousand.

@@ -1,4 +1,4 @@
-"""What a cell says of itself: once as hello, then at each heartbeat. A few small files of the kernel's, no more."""
+"""The heartbeat of a cell: once as hello, then at each heartbeat. A few small files of the kernel's, no more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stays at home: dials a controller, serves it on the turned connection, and redials for ever when that is lost."""
+"""The link to home: dials a controller, serves it on the turned connection, and redials for ever when that is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stays with a worker beside home: dials the shim that claimed this cell, and serves it as the controller is served.
+"""The link to a worker, beside home: dials the shim that claimed this cell, and serves it as the controller is served.
 
 Which one that is, the controller says; it is kept on disk, so that an agent that is started again dials at once.
 """

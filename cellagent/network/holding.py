@@ -1,4 +1,4 @@
-"""What this cell holds of Services: taken from the controller, put into the kernel, and asked for by the pod's names.
+"""Services that this cell holds: taken from the controller, put into the kernel, and asked for by the pod's names.
 
 The kernel keeps what it holds while no controller is connected; the next one begins with the whole.
 """
@@ -201,7 +201,7 @@ class Holding:
 
 
 def _networks(told: Iterable[str]) -> tuple[str, ...]:
-    """Those that are networks at all."""
+    """The networks among these texts."""
     found: list[str] = []
     for one in told:
         with suppress(ValueError):

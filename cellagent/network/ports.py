@@ -21,7 +21,7 @@ class PortMapping(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def wanted(mappings: Sequence[cri.PortMapping]) -> tuple[PortMapping, ...]:
-    """Those mappings that name a host port. Raises Fault for what is no port or no address."""
+    """The port mappings that name a host port. Raises Fault for what is no port or no address."""
     found: list[PortMapping] = []
     for one in mappings:
         if not one.host_port:

@@ -1,4 +1,4 @@
-"""What happened to containers, to everyone who listens.
+"""Container events, to everyone who listens.
 
 A listener that does not keep up loses its subscription rather than the runtime its memory: the stream ends with a
 fault, and a kubelet or controller then lists everything and subscribes again.

@@ -1,4 +1,4 @@
-"""Who is told when a container ends.
+"""Exits of containers, and who is told of each.
 
 conmon leaves the exit code in a file; inotify says when. A process descriptor on conmon itself catches the case that
 it was killed and left none. Nothing is polled. After a start of the agent everything is looked at once, since it may

@@ -1,4 +1,4 @@
-"""What the runtime knows of its sandboxes and containers, on disk before it is true.
+"""The ledger of the runtime: records of sandboxes and containers, on disk before they are true.
 
 A record is written whole beside its old self and renamed, so that an agent killed at any moment finds either. The
 ledger is the one owner: others read records, and change them only by handing in a new one.

@@ -1,4 +1,4 @@
-"""Makes a folder say what another one says, in place: a container has the folder itself mounted, so it must stay.
+"""Merging of a folder into another, which a container has mounted: the folder itself must stay.
 
 Files change by renames only, in the order in which a kubelet writes a volume: a new generation's folder first, then
 the link `..data` to it, then the links by which a reader finds the keys, and what is not wanted any more goes last.

@@ -1,5 +1,5 @@
-"""What the agent does for its pods' networks as long as it runs: keeps them as they were made, whoever changes the
-cell's (networkd, a cloud's scripts), and answers their questions for names.
+"""Repair of pods' networks: keeps them as they were made for as long as the agent runs, whoever changes the cell's
+(networkd, a cloud's scripts), and answers their questions for names.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the runtime says of itself: version, readiness, features, configuration."""
+"""The status of the runtime: version, readiness, features, configuration."""
 
 from __future__ import annotations
 

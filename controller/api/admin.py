@@ -1,4 +1,4 @@
-"""What the command line asks of a running controller, over a unix socket that only its owner may open."""
+"""Admin API: what the command line asks of a running controller, over a unix socket that only its owner may open."""
 
 from __future__ import annotations
 

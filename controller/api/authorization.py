@@ -1,4 +1,4 @@
-"""What stands between a client and the API: grants, what everybody may write, and the notes of who did what."""
+"""Authorization of clients at the API: grants, what everybody may write, and the notes of who did what."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class Callers:
         """For the HTTP server."""
 
     def known(self, transport: asyncio.BaseTransport | None) -> None:
-        """Who is at the other end has shown a token that holds."""
+        """A caller has shown a token that holds."""
         guest = self._by_peer.get(transport.get_extra_info("peername")) if transport is not None else None
         if guest is not None:
             self._gone(guest)
@@ -159,7 +159,7 @@ class Callers:
             self._waiting -= 1
 
     def _sweep(self, now: float) -> None:
-        """Those who have gone, and those whose time is over, make room."""
+        """Callers who have gone, and those whose time is over, make room."""
         for guest, connection in tuple(self._there.items()):
             if connection.sock.fileno() < 0:
                 self._gone(guest)

@@ -1,4 +1,4 @@
-"""What this API says it serves: versions, groups and resources, in the legacy and in the aggregated form. Pure."""
+"""Discovery: versions, groups and resources that this API serves, in the legacy and in the aggregated form. Pure."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def shown(headers: Mapping[str, str]) -> str:
 
 
 def owner() -> Who:
-    """Whoever holds the controller's own token."""
+    """The administrator: whoever holds the controller's own token."""
     return Who(name=OWNER, groups=("system:masters", "system:authenticated"), role=ADMIN)
 
 

@@ -1,4 +1,4 @@
-"""What every process of the controller's measures of itself, for Prometheus, and the way to its text.
+"""Metrics of a process, as every one of the controller's measures itself for Prometheus, and the way to its text.
 
 The registry is the daemon's own: nothing that a library measures of itself gets in.
 """

@@ -1,4 +1,4 @@
-"""What the controller measures, for Prometheus. docs/metrics.md says what each is for; a test holds the two together.
+"""Metrics of the controller, for Prometheus. docs/metrics.md says what each is for; a test holds the two together.
 
 What can be read off at a scrape is read then, and costs nothing between; what happens is observed as it does.
 """
@@ -39,7 +39,7 @@ MOST_CODES = 40
 
 @dataclass(frozen=True, slots=True)
 class ScrapeSources:
-    """What is read off at a scrape. `heartbeat` tells seconds, as cells are told."""
+    """Sources of a scrape. `heartbeat` tells seconds, as cells are told."""
 
     cells: Telling
     cloud: Cloud

@@ -1,4 +1,4 @@
-"""What goes wrong, as Kubernetes says it: Status objects with the codes and reasons that kubectl acts on. Pure."""
+"""Status objects for what goes wrong, with the codes and reasons of Kubernetes that kubectl acts on. Pure."""
 
 from __future__ import annotations
 

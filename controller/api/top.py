@@ -28,7 +28,7 @@ class Tops:
         self._heartbeat = heartbeat
 
     async def pods(self, request: web.Request) -> web.StreamResponse:
-        """Those pods that match and run."""
+        """Metrics of the pods that match and run."""
         matches = selected(request, POD_METRICS)
         wanted = [one for one in self._pods.objects.list(request.match_info.get("namespace", "")) if matches(one)]
         return _listed(request, POD_METRICS, [pod_metrics(*found) for found in await self._pods.used(wanted)])
@@ -43,7 +43,7 @@ class Tops:
         return shown(request, POD_METRICS, pod_metrics(*found[0]))
 
     async def nodes(self, request: web.Request) -> web.StreamResponse:
-        """Those cells that match and have told of themselves."""
+        """Metrics of the cells that match and have told of themselves."""
         matches = selected(request, NODE_METRICS)
         return _listed(request, NODE_METRICS, [one for one in self._of_nodes() if matches(one)])
 

@@ -1,4 +1,4 @@
-"""What a worker's own shim tells of itself: over its admin socket, and to a Prometheus.
+"""The admin API of a worker's own shim: what it tells of itself over its admin socket, and to a Prometheus.
 
 Prices, pools and what cells use are the central controller's to tell.
 """

@@ -41,7 +41,7 @@ class WorkerSilence:
         """When each was last heard of, and the look that first found it so."""
 
     def silent(self, workers: Iterable[str], now: float) -> list[str]:
-        """Those of which nothing was heard for a lease, by name. To be asked often; `now` is no wall clock's."""
+        """Workers of which nothing was heard for a lease, by name. To be asked often; `now` is no wall clock's."""
         before = {} if now - self._looked > PAUSE else self._silent
         self._looked = now
         heard = {one: self._heard_at(one) for one in sorted(set(workers))}

@@ -1,4 +1,4 @@
-"""What a worker may claim, and how a cell that it has claimed looks to it. Pure.
+"""Claims of a worker: what it may claim, and how a cell that it has claimed looks to it. Pure.
 
 A claim is written down under the room and the worker ("shim@node-1"), so that a worker sees and ends its own cells only
 and the rooms of the controller itself take none of them for theirs.

@@ -1,4 +1,4 @@
-"""Who a worker is, and whether it may join, renew and call. Pure.
+"""Records of workers: who each is, and whether it may join, renew and call. Pure.
 
 A token is good once: for the key of who shows it first. Whoever holds that key is the worker until it is revoked, or
 until another has joined with a newer token of the same name.

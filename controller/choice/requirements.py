@@ -1,4 +1,4 @@
-"""What a pod's `chinampa.dev/…` annotations ask of its instance. Pure.
+"""Requirements: what a pod's `chinampa.dev/…` annotations ask of its instance. Pure.
 
 An annotation of ours that nobody knows is refused by name: a typo must not launch the wrong machine.
 """

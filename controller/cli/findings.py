@@ -1,4 +1,4 @@
-"""What checks have found, on the terminal."""
+"""Findings of checks, on the terminal."""
 
 from __future__ import annotations
 

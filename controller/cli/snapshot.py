@@ -1,4 +1,4 @@
-"""What can be bought by the snapshot of EC2's catalogue that comes with the code, where no controller can be asked."""
+"""The snapshot of EC2's catalogue that comes with the code: what can be bought, where no controller can be asked."""
 
 from __future__ import annotations
 

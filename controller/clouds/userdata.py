@@ -1,4 +1,4 @@
-"""What an instance is told at its first boot: where home is, whose certificate to trust, and a join token.
+"""User-data: what an instance is told at its first boot: where home is, whose certificate to trust, and a join token.
 
 Pure text. It holds no key, is the same for every instance of a launch, runs under plain sh, and carries its facts
 as one line of JSON in a comment, so that the agent reads them without running anything.

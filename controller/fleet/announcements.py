@@ -1,4 +1,4 @@
-"""What an announcement of the cloud means for a cell: what is remembered of it, and when the pod is told to end. Pure.
+"""Announcements of the cloud: what is remembered of one, and when the pod on its cell is told to end. Pure.
 
 A spot interruption is acted on at once; maintenance that ends an instance, which AWS tells days before, a while before
 it is due; a rebalance recommendation only where the settings say so.

@@ -1,4 +1,4 @@
-"""What cells have cost, hour by hour and pod by pod. Pure.
+"""Charges: what cells have cost, hour by hour and pod by pod. Pure.
 
 A cell is charged from its launch, at least for what is billed at least; spot at the price of each moment, as far as the
 cloud tells it, all else at the price of its launch.

@@ -25,7 +25,7 @@ DAY = 86400.0
 
 
 class OfferSource(Protocol):
-    """Who tells prices: a cloud."""
+    """A source of offers with their prices: a cloud."""
 
     async def offers(self) -> tuple[Offer, ...]:
         """All that can be bought, at the prices of now."""
@@ -33,7 +33,7 @@ class OfferSource(Protocol):
 
 
 class Watched(Protocol):
-    """Who tells of cells: the fleet."""
+    """Cells that can be watched: the fleet's."""
 
     def list(self) -> tuple[Cell, ...]:
         """All cells that are not gone, by name."""

@@ -1,4 +1,4 @@
-"""Does what was planned: writes the record, then does it.
+"""The executor of plans: writes the record, then does what was planned.
 
 Every step may be the last before a crash. What is not known after one is found out by the next plan: a launch is
 repeated with its token. Instances are ended by the reconciler: for that nothing is written down.

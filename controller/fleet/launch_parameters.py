@@ -1,4 +1,4 @@
-"""What a launch is made of: tokens, tags, the order of offers. Pure.
+"""Parameters of a launch: tokens, tags, the order of offers. Pure.
 
 A join token is derived from a secret and the group in the client token, so that a launch that is repeated after a crash
 is the same to the letter, and cells launched within some seconds have the same user-data and can be launched by one

@@ -1,4 +1,4 @@
-"""What is to be done so that instances match cells. Pure: values and `now` in, actions out.
+"""The plan: what is to be done so that instances match cells. Pure: values and `now` in, actions out.
 
 A plan is made from what is stored and what the cloud last listed, never from what was planned before; so a crash at any
 line leaves something from which the next plan goes on.

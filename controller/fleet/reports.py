@@ -1,4 +1,4 @@
-"""What cells tell over their connections: that it stands, that they live, how they booted, what happened on them."""
+"""Reports of cells: that their connection stands, that they live, how they booted, what happened on them."""
 
 from __future__ import annotations
 

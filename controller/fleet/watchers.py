@@ -1,4 +1,4 @@
-"""Tells changes of cells, and what happens on them, to watchers and listeners, each at its own speed.
+"""Changes of cells, and what happens on them, told to watchers and listeners, each at its own speed.
 
 A watcher that keeps up sees every change. One that falls far behind sees the newest of each cell only, so that what is
 kept for it stays bounded by the number of cells. A listener that falls far behind misses events.

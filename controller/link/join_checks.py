@@ -26,7 +26,7 @@ JOINING = frozenset({CellState.LAUNCHING, CellState.BOOTING})
 
 
 class Admitted(msgspec.Struct, frozen=True):
-    """Who joined, and the settings it is to know."""
+    """A cell that joined, and the settings it is to know."""
 
     cell: CellName
     settings: wire.CellSettings

@@ -1,4 +1,4 @@
-"""What a cell says of itself, believed as far as it can be: form, lengths, numbers and rate. Pure.
+"""Reports of a cell, believed as far as it can be: form, lengths, numbers and rate. Pure.
 
 Whoever is root on a cell writes its report. What is kept of it is values of this file, never the message; what is of no
 sense is a fault, and ends that cell's connection.

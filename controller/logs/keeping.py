@@ -1,4 +1,4 @@
-"""Makes a copy durable as it grows, and then has the cell give its own bytes away: a cell's disk is small."""
+"""Copies of logs made durable as they grow; then has the cell give its own bytes away: a cell's disk is small."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
-    """What is stored of one cell. Times are unix seconds; 0 means "not yet".
+    """The record of a cell. Times are unix seconds; 0 means "not yet".
 
     `claim` is the pod it is for (None: a warm cell, and then `standby` is set), and `assigned_at` when a pod took a
     warm one; `boots` is the number of launches tried, part of the client token. `announced` is what the cloud said

@@ -1,4 +1,4 @@
-"""What a cell costs and has cost, as far as its price tells. Pure.
+"""Costs of a cell, now and so far, as far as its price tells. Pure.
 
 EC2 bills by the second from the launch on, and at least a minute ("Amazon EC2 On-Demand Pricing", per-second billing).
 Volumes, addresses and traffic are not in the price of an instance, and so not in these numbers.

@@ -1,4 +1,4 @@
-"""What a cloud sells and what a pod needs of it."""
+"""Offers of a cloud, and the demand of a pod."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Gpus(msgspec.Struct, frozen=True):
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
-    """What an instance of a type has. `baseline_millis` is the sustained CPU of a burstable type, else all of it."""
+    """The shape of an instance type. `baseline_millis` is the sustained CPU of a burstable type, else all of it."""
 
     type: str
     architecture: str
@@ -56,7 +56,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Demand(msgspec.Struct, frozen=True, kw_only=True):
-    """What a pod needs, overhead of the agent included.
+    """The demand of a pod: what it needs, overhead of the agent included.
 
     `cpu_millis` thousandths of a CPU, sustained; `architectures` empty means any; `gpu_name` and
     `gpu_vendor` empty mean any kind.

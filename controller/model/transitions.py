@@ -1,4 +1,4 @@
-"""What can happen to a cell, and the one function that says what it is afterwards. Pure.
+"""Events of a cell, and the one function that says what it is afterwards. Pure.
 
 `TRANSITIONS` holds every pair that can occur; all others are bugs and raise. Facts that are not stored (heartbeats,
 whether the connection stands) are no events: their owner keeps them.

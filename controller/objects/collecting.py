@@ -1,4 +1,4 @@
-"""What is to be deleted because its owner or its namespace is: Kubernetes' garbage collection. Pure."""
+"""Garbage collection as in Kubernetes: what goes because its owner or its namespace does. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a pod may hold on its cell's disk, by its specification. Pure."""
+"""Limits of a pod on its cell's disk, by its specification. Pure."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class Library:
         self._keepers[resource.key] = keeper
 
     def keeper(self, resource: Resource) -> Keeper:
-        """Who keeps the objects of a kind."""
+        """The keeper of the objects of a kind."""
         return self._keepers[resource.key]
 
     def objects(self, key: str) -> Objects:

@@ -1,4 +1,4 @@
-"""Who manages which field: the bookkeeping of server-side apply, as `metadata.managedFields` holds it. Pure.
+"""Managed fields: the bookkeeping of server-side apply, who manages which, as `metadata.managedFields` holds it. Pure.
 
 A field is known by its path: names ("f:spec"), members of a keyed list by their keys ('k:{"name":"web"}'), members of
 a set by their value ('v:"a"'). What has one owner as a whole, an atomic list say, is one path.

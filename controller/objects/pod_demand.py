@@ -1,4 +1,4 @@
-"""What a pod needs of an instance, by Kubernetes' own rule. Pure.
+"""The demand of a pod: what it needs of an instance, by Kubernetes' own rule. Pure.
 
 A container asks for its requests, or its limits where it has no requests. Containers and sidecars (init containers
 that are restarted always) run together and add up; each other init container runs alone beside the sidecars started

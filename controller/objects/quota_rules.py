@@ -1,4 +1,4 @@
-"""What objects take of the quotas of their namespace, by Kubernetes' own names and rules. Pure.
+"""Quotas: what objects take of those of their namespace, by Kubernetes' own names and rules. Pure.
 
 Beside them `chinampa.dev/usd-per-hour` bounds what the cells of a namespace's pods cost. A pod that has ended takes
 nothing but its count.

@@ -1,4 +1,4 @@
-"""What is known of a kind of object: one row of the table of kinds."""
+"""A kind of object, and what is known of it: one row of the table of kinds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who holds more on a cell's disk than its pod allows, by a kubelet's rules and in its words. Pure."""
+"""Disk usage of pods that hold more of a cell's disk than they may, by a kubelet's rules and in its words. Pure."""
 
 from __future__ import annotations
 

@@ -75,12 +75,12 @@ class Pods:
 
     @property
     def tokens(self) -> Tokens:
-        """Who makes and reads the tokens of pods."""
+        """The tokens of pods, made and read."""
         return self._around.identity.tokens
 
     @property
     def teller(self) -> Recorder:
-        """Who tells of objects in events."""
+        """The recorder of events."""
         return self._around.recorder
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:

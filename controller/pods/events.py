@@ -1,4 +1,4 @@
-"""What happened to pods, as Kubernetes events that `kubectl describe` and `kubectl get events` show. Kept for an hour.
+"""Kubernetes events of pods, as `kubectl describe` and `kubectl get events` show them. Kept for an hour.
 
 The same thing said again raises the count of its event, and much that is alike is told in one, so that a crash loop is
 one line. Events are stored about a second later, a record for each pod: a controller that is killed may lose the last

@@ -1,4 +1,4 @@
-"""Has the cell of a pod mount the folders of file servers that the pod's volumes are.
+"""Volumes on file servers, mounted by the cell of the pod that has them.
 
 A server that is out of reach holds the pod's containers back, as a kubelet does, and the pod's events say which.
 """

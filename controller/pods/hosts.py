@@ -1,4 +1,4 @@
-"""What a pod calls itself, and its /etc/hosts, as a kubelet makes both. Pure."""
+"""The hostname of a pod and its /etc/hosts, as a kubelet makes both. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What to do next for a pod, from its manifest, its run and the time. Pure: the engine does it.
+"""The lifecycle of a pod: what to do next for it, from its manifest, its run and the time. Pure: the engine does it.
 
 Restart policies, the order of init containers, sidecars, and the kubelet's back-off: the first restart at once, then
 10 s doubling to 5 minutes, forgotten after 10 minutes of running.

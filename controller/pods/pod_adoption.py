@@ -1,4 +1,4 @@
-"""Knows a pod again by what its cell carries, after the records of it were lost.
+"""Adoption of pods: a pod is known again by what its cell carries, after the records of it were lost.
 
 The cell carries the pod as it was when its sandbox was made there, beside the records of sandbox and containers
 (`sandboxes.sandbox_adoption`). What only the pod's own record knew is lost: events, pods that were over or had no cell

@@ -1,4 +1,4 @@
-"""What pods cost an hour: by the cells that they have, else as the cheapest offer that fits them is priced."""
+"""Prices of pods, for an hour: by the cells that they have, else as the cheapest offer that fits them is priced."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from controller.objects.schema.pods import PodSpec
 
 
 class Prices:
-    """Knows them by asking the fleet."""
+    """Prices of pods, asked of the fleet."""
 
     def __init__(self, cells: Telling, demand_of: Callable[[PodSpec], Demand]) -> None:
         self._cells = cells

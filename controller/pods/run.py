@@ -1,4 +1,4 @@
-"""What is known of a pod's run: its cell, its sandbox and each container's state. Frozen values, stored as they are.
+"""The run of a pod: its cell, its sandbox and each container's state. Frozen values, stored as they are.
 
 The manifest says what is wanted; this says what is. Times are unix seconds, 0 for "not yet".
 """

@@ -1,4 +1,4 @@
-"""What running containers use: their cells are asked when somebody wants to know, and not before.
+"""Usage of running containers: their cells are asked when somebody wants to know, and not before.
 
 A rate of CPU needs two looks. Whoever asks twice within a minute pays for one look each time; whoever asks for the
 first time waits until the second look, a second later.

@@ -1,4 +1,4 @@
-"""What a pod may say and what changes nothing here, since each pod has a cell of its own: said aloud, never in silence.
+"""Fields of a pod that change nothing here, since each pod has a cell of its own: said aloud, never in silence.
 
 Pure.
 """

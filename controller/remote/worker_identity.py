@@ -1,4 +1,4 @@
-"""Who this worker is, on its disk: key, certificate, authority, and what joining told. Kept over restarts."""
+"""The identity of this worker, on its disk: key, certificate, authority, and what joining told. Kept over restarts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a cell carries for the case that the controller's records are lost: written here, signed, and read back here.
+"""Records that a cell carries for the case that the controller's own are lost: written, signed, and read back.
 
 A cell is somebody else's computer: whoever is root in its pod may be root on it. So it keeps, and gives back, what it
 cannot have made itself. The signature is a MAC under a key that only the authority's owner can derive, over the cell's

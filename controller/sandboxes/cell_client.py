@@ -52,7 +52,7 @@ Value = TypeVar("Value")
 
 
 class Reached(Protocol):
-    """Who has the way to a cell: the fleet, as a rule (`controller.fleet.cells.Cells`)."""
+    """A way to cells: the fleet, as a rule (`controller.fleet.cells.Cells`)."""
 
     def get(self, name: CellName) -> Cell | None:
         """The cell as known now."""

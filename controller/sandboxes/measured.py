@@ -1,4 +1,4 @@
-"""What a cell measures, held against what is recorded of its sandbox and containers. Pure: see `told`.
+"""Measurements of a cell, held against what is recorded of its sandbox and containers. Pure: see `told`.
 
 Names, labels and owners are those that are recorded, whatever the cell tells. A kubelet takes the rest as it comes: a
 metric without a value ends it, and a series that comes twice costs the node all of its metrics. So of metrics those
@@ -100,7 +100,7 @@ def _metrics(told: cri.PodSandboxMetrics, own: Recorded) -> cri.PodSandboxMetric
 def _series(
     told: Iterable[cri.Metric], pod: cri.PodSandbox, name: str, container: str, seen: set[tuple[str, ...]]
 ) -> list[cri.Metric]:
-    """Those that our agents tell, with the labels that are ours to say; each series once."""
+    """Metrics that our agents tell, with the labels that are ours to say; each series once."""
     found: list[cri.Metric] = []
     for one in told:
         labels = one.label_values

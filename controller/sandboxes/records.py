@@ -1,4 +1,4 @@
-"""What is remembered of each sandbox and container, as stored: enough to answer a kubelet with no cell at all.
+"""Records of sandboxes and containers, as stored: enough to answer a kubelet with no cell at all.
 
 Protobuf messages are kept as their bytes, so that a record is one flat msgpack map and a restart loses nothing.
 """

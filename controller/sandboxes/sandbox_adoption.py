@@ -1,4 +1,4 @@
-"""Knows a sandbox again by what its cell carries, after the records of it were lost.
+"""Adoption of sandboxes: one is known again by what its cell carries, after the records of it were lost.
 
 The cell carries the records of its sandbox and containers as they were when they were made (`sandboxes.carried`). Of
 what it says itself only the state of those containers is heard, as at any time. Which images the pod was allowed to

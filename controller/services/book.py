@@ -115,7 +115,7 @@ class Book:
                 self.put_slice(one)
 
     def slices_of(self, key: Key) -> tuple[Slice, ...]:
-        """Who answers for a Service."""
+        """The endpoint slices of a Service."""
         return tuple(self._of_service.get(key, {}).values())
 
     def at(self, address: str) -> Key | None:

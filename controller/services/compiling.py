@@ -57,5 +57,5 @@ def backends(service: ServiceEntry, port: MappedPort, slices: Iterable[Slice], n
 
 
 def told(service: ServiceEntry, slices: Iterable[Slice]) -> Iterator[SliceEndpoint]:
-    """Who is told by the name of a headless Service."""
+    """The endpoints that are told by the name of a headless Service."""
     return (endpoint for one in slices for endpoint in one.endpoints if endpoint.ready or service.not_ready_too)

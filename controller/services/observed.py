@@ -1,4 +1,4 @@
-"""What endpoints are made from, found by where it belongs: Services and pods by namespace, slices by Service. No I/O.
+"""Services and pods by namespace, and slices by Service: what endpoints are made from. No I/O.
 
 Kept up with changes, so that one change costs what it concerns and not what there is.
 """

@@ -1,4 +1,4 @@
-"""What cells can do, for the questions that a kubelet asks of a whole node: the features of its runtime.
+"""Features of cells, for the questions that a kubelet asks of a whole node: the features of its runtime.
 
 All cells of a cluster boot one image, so any connected cell is asked, once, as soon as there is one: one that no pod
 has had, if there is one, since its answer is for all. A kubelet's questions are answered from what is known by then;

@@ -1,4 +1,4 @@
-"""What becomes of each mount that a kubelet asks for, when the container runs on another machine. Pure.
+"""Mounts that a kubelet asks for, and what becomes of each when the container runs on another machine. Pure.
 
 Files that the kubelet prepared under its pods folder are copied to the cell, and those of volumes kept in sync; an
 emptyDir lives on the cell; a path of the host is the cell's own path. What cannot be honoured is refused by name,

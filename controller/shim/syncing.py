@@ -1,4 +1,4 @@
-"""Keeps the copies of volumes on a cell as the kubelet keeps its own, for as long as the pod's sandbox lives.
+"""Volumes on a cell, kept as the kubelet keeps its own, for as long as the pod's sandbox lives.
 
 A kubelet writes a new generation of a volume beside the old one and swaps the link `..data`; the kernel tells us, and
 the whole volume is sent again (they are small). Whatever was missed, by a controller that was down or a cell out of

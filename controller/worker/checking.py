@@ -1,4 +1,4 @@
-"""What is wrong with a worker: from facts that were found, each with its mend. Pure."""
+"""Checks of a worker: what is wrong with it, from facts that were found, each with its mend. Pure."""
 
 from __future__ import annotations
 

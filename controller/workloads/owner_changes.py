@@ -1,4 +1,4 @@
-"""Who takes over objects that nobody controls, and who lets go of what it no longer selects: by labels. Pure.
+"""Adoption and release by labels: which owner takes over objects that nobody controls, and lets go of others. Pure.
 
 So what was left behind by `kubectl delete --cascade=orphan` belongs to the next workload with the same selector.
 A change is decided for one moment and made at a later one: who makes it looks at both sides again.

@@ -55,7 +55,7 @@ def _over(pod: Json) -> bool:
 
 
 def _worth(pod: Json) -> tuple[bool, bool, float]:
-    """Who goes first: who has no cell yet, then who is not ready, then who came last."""
+    """The order in which pods go: who has no cell yet, then who is not ready, then who came last."""
     since = ready_since(pod)
     assigned = bool(pod["spec"].get("nodeName"))
     return assigned, since is not None, -(since or 0.0)

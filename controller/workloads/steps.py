@@ -1,4 +1,4 @@
-"""What plans are made of: steps to take, and what pods tell of themselves. Pure.
+"""Plans of workloads: steps to take, and what pods tell of themselves. Pure.
 
 A plan sees all objects as they are at one moment and says what to do now; it keeps nothing. So whoever acts may be
 killed at any step, and the next pass goes on from what is there.

@@ -1,4 +1,4 @@
-"""What a container may see and ask of the kernel: masks, system calls, AppArmor, SELinux. Pure but for the data file.
+"""Confinement of a container: masks, system calls, AppArmor, SELinux. Pure but for the data file.
 
 The usual list of system calls is that of Docker and containerd, in seccomp.json by subject; who holds a capability may
 make the calls that it is for.

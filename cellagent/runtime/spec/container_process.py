@@ -1,4 +1,4 @@
-"""What runs in a container, as whom and with which variables. Pure."""
+"""The process of a container: what runs, as whom and with which variables. Pure."""
 
 from __future__ import annotations
 

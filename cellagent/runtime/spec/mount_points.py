@@ -1,4 +1,4 @@
-"""What is mounted in a container, and in which order. Pure."""
+"""Mounts of a container, and their order. Pure."""
 
 from __future__ import annotations
 

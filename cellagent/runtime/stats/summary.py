@@ -1,4 +1,4 @@
-"""What containers and sandboxes use, from their control groups. Read when asked; CPU times are kept, and what writable
+"""Usage of containers and sandboxes, from their control groups. Read when asked; CPU times are kept, and what writable
 layers hold, since they are walked beside everything else (`Stats.look`).
 """
 

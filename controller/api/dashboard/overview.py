@@ -1,4 +1,4 @@
-"""What the dashboard shows, as one document: cells, pods and why they wait, costs, the pool, faults of late. Pure."""
+"""The dashboard's data, as one document: cells, pods and why they wait, costs, the pool, faults of late. Pure."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _newest(cells: Iterable[Cell]) -> list[Cell]:
 
 
 def _first(pods: Iterable[Json]) -> list[Json]:
-    """Who waits comes first."""
+    """The order of pods: who waits comes first."""
     return sorted(
         pods, key=lambda pod: (_phase(pod) != "Pending", pod["metadata"]["namespace"], pod["metadata"]["name"])
     )

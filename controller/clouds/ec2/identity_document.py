@@ -41,7 +41,7 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Verifier:
-    """Knows whom to believe."""
+    """A verifier of instance identity documents: knows whose signature to believe."""
 
     def __init__(self, keys: Sequence[rsa.RSAPublicKey], account: str, region: str) -> None:
         self._keys = tuple(keys)

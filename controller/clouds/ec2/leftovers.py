@@ -1,4 +1,4 @@
-"""Finds what is tagged as ours and used by nobody, and deletes what two looks in a row have found.
+"""Leftovers: resources that are tagged as ours and used by nobody. Deletes what two looks in a row have found.
 
 Instances are the fleet's business. Volumes and interfaces normally go with their instance; templates stay as long as
 launches need them; a security group stays when the cluster moves to another VPC.

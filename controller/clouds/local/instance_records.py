@@ -1,4 +1,4 @@
-"""What is kept on disk of each instance: one small JSON file, replaced whole, so that a killed controller's
+"""Records of instances on disk: of each one small JSON file, replaced whole, so that a killed controller's
 successor finds its instances again. Not fsynced: it has to survive a kill, and instances do not survive a power cut.
 """
 

@@ -1,4 +1,4 @@
-"""Keeps the pool: remembers arrivals, boots, hits and failures of each class, and has the plan made from them.
+"""The pool of warm cells: remembers arrivals, boots, hits and failures of each class, and has the plan made from them.
 
 What was learnt of arrivals is stored once a minute and found again after a restart: a profile of the day takes days to
 learn, and a minute of it lost is no harm. Hits and misses for metrics count from the start of this life.

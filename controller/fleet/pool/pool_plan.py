@@ -26,7 +26,7 @@ CENT = 1e-9
 
 
 class Outlook(msgspec.Struct, frozen=True, kw_only=True):
-    """What is wanted of one class now.
+    """The outlook of one class of warm cells: what is wanted of it now.
 
     Up to `want` are requested and up to `keep` are kept; of those beyond, `release` may go. `worth` are the hits per
     idle second that the first, second … cell adds. `usd_per_hour` is what one costs, None where none can be had.

@@ -1,4 +1,4 @@
-"""What is told of a pod."""
+"""The status of a pod."""
 
 from __future__ import annotations
 

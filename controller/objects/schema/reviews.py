@@ -9,7 +9,7 @@ from controller.objects.schema.meta import FieldSelectorRequirement, LabelSelect
 
 
 class SelfSubjectAccessReview(Part, frozen=True, kw_only=True):
-    """A self subject access review: whether the one who asks may do a thing."""
+    """A self subject access review: whether the caller may do a thing."""
 
     apiVersion: str = ""
     kind: str = ""
@@ -58,7 +58,7 @@ class SubjectAccessReviewStatus(Part, frozen=True, kw_only=True):
 
 
 class SelfSubjectRulesReview(Part, frozen=True, kw_only=True):
-    """A self subject rules review: what the one who asks may do in a namespace."""
+    """A self subject rules review: what the caller may do in a namespace."""
 
     apiVersion: str = ""
     kind: str = ""
@@ -114,7 +114,7 @@ class SubjectAccessReviewSpec(Part, frozen=True, kw_only=True):
 
 
 class SelfSubjectReview(Part, frozen=True, kw_only=True):
-    """A self subject review: who the one who asks is."""
+    """A self subject review: who the caller is."""
 
     apiVersion: str = ""
     kind: str = ""

@@ -1,4 +1,4 @@
-"""What an instance wrote to its serial console, for who wants to know why it never joined."""
+"""The serial console of an instance, for who wants to know why it never joined."""
 
 from __future__ import annotations
 

@@ -203,7 +203,7 @@ class InstanceList:
         return await self._described_by_id(ids)
 
     async def _described_by_id(self, ids: Sequence[InstanceId]) -> list[dict[str, Any]]:
-        """Those of these that EC2 knows: what ended an hour ago, and what was launched this moment, it may not know."""
+        """Descriptions of the instances that EC2 knows: not of one long ended, nor yet of one launched this moment."""
         found: list[dict[str, Any]] = []
         for first in range(0, len(ids), _MOST_VALUES):
             asked = [str(each) for each in ids[first : first + _MOST_VALUES]]

@@ -1,4 +1,4 @@
-"""What an instance looks like: a request's requirements as EC2's launch parameters. Pure.
+"""The launch spec of an instance: a request's requirements as EC2's launch parameters. Pure.
 
 Requests of one launch spec can be launched by one call. What differs (names of pods, labels) goes into tags
 afterwards. The parameters are those of RunInstances. For a fleet they are cut in two: the frame, which only a launch

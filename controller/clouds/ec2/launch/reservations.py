@@ -21,7 +21,7 @@ _MOST_KEPT = 1000
 
 
 class Reservations:
-    """What is known of the account's."""
+    """Capacity reservations of the account, as far as they are known."""
 
     def __init__(self, calls: Calls, place: Ec2Environment) -> None:
         self._calls = calls

@@ -71,7 +71,7 @@ class Sender:
         self._repeating = KeyedLocks[str]()
 
     def undealt(self, tokens: Sequence[str] | Mapping[str, LaunchRequest]) -> list[str]:
-        """Those of these tokens of which no instance is known."""
+        """The client tokens of which no instance is known."""
         return [token for token in sorted(tokens) if self._listing.deals.instance_of(token) is None]
 
     async def recall(self, tokens: Sequence[str], begun: float) -> dict[str, Fault]:

@@ -65,7 +65,7 @@ def newest(images: Iterable[MachineImage], architecture: str) -> MachineImage | 
 def superfluous(
     images: Collection[MachineImage], architecture: str, keep: int, used: Collection[str], latest: str = ""
 ) -> tuple[MachineImage, ...]:
-    """Those beyond the newest `keep` of an architecture from which no instance runs.
+    """The images beyond the newest `keep` of an architecture from which no instance runs.
 
     Times of creation have seconds only: `latest` is known to be newer than others of its second.
     """

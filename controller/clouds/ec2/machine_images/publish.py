@@ -230,7 +230,7 @@ async def _prune(calls: Calls, service: str, architecture: str, keep: int, lates
 
 
 async def _snapshots_of(calls: Calls, service: str, image: MachineImage) -> tuple[str, ...]:
-    """Those that the image names, and what an upload of its disk has left."""
+    """The snapshots that the image names, and what an upload of its disk has left."""
     told = await calls.call(service, "DescribeImages", ImageIds=[image.id])
     found = [
         str(mapping["Ebs"]["SnapshotId"])

@@ -1,4 +1,4 @@
-"""What EC2 sells: the bundled catalogue in our zones, until fresher facts replace it."""
+"""Offers of EC2: the bundled catalogue in our zones, until fresher facts replace it."""
 
 from __future__ import annotations
 

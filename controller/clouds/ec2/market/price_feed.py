@@ -1,4 +1,4 @@
-"""Keeps what is sold, and for how much, up to date from AWS, as far as the credentials allow.
+"""Prices and types on sale, kept up to date from AWS, as far as the credentials allow.
 
 Five parts, each refreshed by itself: types, zones, on-demand and dedicated prices (every 12 h), spot prices (every
 hour). A part that cannot be refreshed stays as it was, with its source and age; at first that is the bundled snapshot.

@@ -62,7 +62,7 @@ class Drop(msgspec.Struct, frozen=True):
 
 
 class RoutePlan(msgspec.Struct, frozen=True):
-    """What to do; `refused` are sentences on what cannot be done."""
+    """A plan of route changes; `refused` are sentences on what cannot be done."""
 
     puts: tuple[Put, ...] = ()
     drops: tuple[Drop, ...] = ()

@@ -1,4 +1,4 @@
-"""Keeps the VPC's routes to cells as they are wanted: `chinampa.dev/cloud-route`. What to do is decided in `routing`.
+"""Routes of the VPC to cells, kept as they are wanted: `chinampa.dev/cloud-route`. What to do is decided in `routing`.
 
 A route that this life made goes as soon as it is not wanted; one that an earlier life left goes when two looks in a row
 have found it unwanted. Nothing waits for any of it: what fails is told and tried again.

@@ -1,4 +1,4 @@
-"""What EventBridge and DescribeInstanceStatus tell of instances, as notices. Pure.
+"""Notices, from what EventBridge and DescribeInstanceStatus tell of instances. Pure.
 
 Shapes: "Events for Amazon EC2" and "Spot Instance interruption notices" (EC2 user guide), "EventBridge event schema"
 (AWS Health user guide), DescribeInstanceStatus (API reference). What tells of no instance is no notice; what is not an

@@ -1,4 +1,4 @@
-"""Hears what AWS announces: the queue that EventBridge fills, and between two polls the instances' status checks.
+"""Notices of AWS: from the queue that EventBridge fills, and between two polls from the instances' status checks.
 
 A message is deleted once its notices were taken; what cannot be read is deleted with a warning. Nothing here ends for
 a fault: it is told once, and tried again. Without a queue only the status checks are made.
