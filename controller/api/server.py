@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import hmac
 import socket
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 
 import msgspec
@@ -32,7 +32,6 @@ from controller.api.prometheus import Metrics
 from controller.api.requests import ALLOWED, LARGEST_BODY, SPENT, WHO, answer
 from controller.api.routing import Handler, route
 from controller.api.settings import ApiSettings
-from controller.api.standing import Standing
 from controller.api.statuses import failure, status_of
 from controller.fleet.cells import Telling
 from controller.objects.fields import Json
@@ -47,6 +46,8 @@ log = structlog.get_logger()
 
 OPEN_PATHS = frozenset({*health.PATHS, *serving.PATHS})
 SHUTDOWN = 1.0
+# For how long what is under way may outlive its right.
+EVERY = 1.0
 
 
 class Server(msgspec.Struct, frozen=True):
@@ -233,3 +234,41 @@ def _http_status(error: web.HTTPException, request: web.Request) -> Json:
     if error.status == 413:
         return failure(413, "RequestEntityTooLarge", f"the body of the request is larger than {LARGEST_BODY} bytes")
     return failure(error.status, "BadRequest", error.reason or "")
+
+
+class Standing:
+    """Requests under way, by their tokens: watches, logs and sessions end when the right by which they were begun ends.
+
+    A token is over or revoked, its account or pod is deleted, its role is another: whatever it is, the token is not
+    whose it was when the request came. Short requests are mostly over before anybody looks. `who` says whose a token is
+    now; `news` is set when a token was revoked.
+    """
+
+    def __init__(self, who: Callable[[str], Who | None], news: asyncio.Event) -> None:
+        self._who = who
+        self._news = news
+        self._open: dict[asyncio.Task[object], tuple[str, Who]] = {}
+
+    @contextmanager
+    def doing(self, shown: str, who: Who) -> Generator[None]:
+        """What is done inside, on showing this token, ends when it is not theirs any more."""
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a request is answered in a task")
+        self._open[task] = shown, who
+        try:
+            yield
+        finally:
+            del self._open[task]
+
+    async def keep(self) -> None:
+        """Look every second and when there is news, for ever."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(EVERY):
+                    await self._news.wait()
+            self._news.clear()
+            for task, (shown, who) in tuple(self._open.items()):
+                if self._who(shown) != who:
+                    log.info("what somebody did is ended: their token does not hold any more", who=who.name)
+                    task.cancel()

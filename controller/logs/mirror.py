@@ -7,7 +7,10 @@ connection, a restart of the controller or a rotation. It is complete when the c
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,9 +20,8 @@ from grpclib.client import Channel
 from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
-from cellwire.rpc.call import translate_errors
+from cellwire.rpc.call import call, translate_errors
 from controller.logs.copy import MOST_BYTES, Copy
-from controller.logs.keeping import WORTH_A_CALL, Connect, Grown, keep, make_durable, refused, trim
 from controller.logs.lines import missing
 
 log = structlog.get_logger()
@@ -34,6 +36,15 @@ PASSING = frozenset({Kind.UNAVAILABLE, Kind.UNREACHABLE, Kind.TIMEOUT, Kind.NO_C
 MOST_GAPS = 16
 # Messages in a row that are taken from what has arrived before anybody else has a turn.
 TURN = 64
+Connect = Callable[[], Awaitable[Channel]]
+Grown = Callable[[], Awaitable[None]]
+# What somebody will mend by making room. Any other refusal of a disk is no reason to hope.
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+FULL_PAUSE = 5.0
+# A cell writes the bytes out before it frees them, which a slow disk does in seconds.
+TRIM_DEADLINE = 10.0
+# A log that has ended is given back whole, unless it is so small that the call costs more than the space is worth.
+WORTH_A_CALL = 64 << 10
 
 
 async def _nothing() -> None:
@@ -191,3 +202,55 @@ def _take(chunk: wire.LogChunk, container_id: str, copy: Copy) -> bool:
     except OSError as error:
         raise refused(copy.path, error) from error
     return missed > 0
+
+
+async def keep(channel: Connect, container_id: str, copy: Copy, grown: Grown) -> None:
+    """Copies of logs made durable as they grow, and given back by their cells, whose disks are small.
+
+    Until cancelled: whenever it is due, make durable what is here, tell the cell and whoever looks after the file
+    (`grown`). Raises Fault BROKEN where the disk has lost what was written to it.
+    """
+    while True:
+        await copy.due.wait()
+        try:
+            await make_durable(copy)
+        except Fault as fault:
+            if fault.kind is not Kind.NO_CAPACITY:
+                raise
+            await asyncio.sleep(FULL_PAUSE)
+            continue
+        with suppress(Fault):  # the copy itself is told by whom it gets its bytes that its cell is lost
+            await trim(await channel(), container_id, copy)
+        await grown()
+
+
+async def make_durable(copy: Copy) -> None:
+    """All that is here now outlives a loss of power. Raises Fault: NO_CAPACITY where there is no room, else BROKEN."""
+    try:
+        async with copy.syncs:
+            with copy.syncing() as files:
+                await asyncio.to_thread(_sync, tuple(files))
+    except OSError as error:
+        raise refused(copy.path, error) from error
+
+
+async def trim(channel: Channel, container_id: str, copy: Copy) -> None:
+    """Have the cell give back what is durable here. Where it does not, as an agent of before that does not know how,
+    its disk holds more for longer, no worse.
+    """
+    request = wire.TrimLogRequest(container_id=container_id, offset=copy.durable)
+    try:
+        await call(cell_grpc.CellStub(channel).TrimLog, request, deadline=TRIM_DEADLINE)
+    except Fault as fault:
+        log.info("a cell keeps the log that is copied", container=container_id, cause=str(fault))
+
+
+def refused(path: Path, error: OSError) -> Fault:
+    """What the disk of a copy says, NO_CAPACITY where it is full and BROKEN otherwise."""
+    kind = Kind.NO_CAPACITY if error.errno in FULL else Kind.BROKEN
+    return Fault(kind, f"log {path}", error.strerror or str(error), "make room on this disk, or mend it")
+
+
+def _sync(files: tuple[int, ...]) -> None:
+    for file in files:
+        os.fsync(file)

@@ -19,8 +19,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from controller.api import pod_logs as api_logs
 from controller.logs import cutting, reading
 from controller.logs.copy import Copy
-from controller.logs.keeping import Grown
 from controller.logs.lines import LinesWanted
+from controller.logs.mirror import Grown
 from controller.pods.engine import Pods
 from controller.pods.log_files import Logs
 from hostkit import files

@@ -13,7 +13,7 @@ import pytest
 
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
-from controller.logs import copy, keeping, lines, mirror
+from controller.logs import copy, lines, mirror
 from controller.logs.mirror import Mirror
 from tests.support.log_source import LOG, ReachableCell, running_source
 
@@ -158,7 +158,7 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     def sync(files: tuple[int, ...]) -> None:
         sizes.append(os.fstat(files[0]).st_size)
 
-    monkeypatch.setattr(keeping, "_sync", sync)
+    monkeypatch.setattr(mirror, "_sync", sync)
     return sizes
 
 
@@ -197,7 +197,7 @@ async def test_a_disk_that_loses_what_was_written_ends_the_copy_and_the_cell_kee
     def sync(files: tuple[int, ...]) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(keeping, "_sync", sync)
+    monkeypatch.setattr(mirror, "_sync", sync)
     with pytest.raises(Fault, match="Input/output") as told:
         await Mirror().copy(cell.connect, "k", tmp_path / "0.log", follow=True)
     assert told.value.kind is Kind.BROKEN

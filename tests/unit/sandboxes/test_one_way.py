@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3] / "controller"
 # Beside it, each with checks of its own: the copy of logs, and what a cell reports of itself.
-ALLOWED = {"sandboxes/cell_client.py", "logs/mirror.py", "logs/keeping.py", "link/port.py"}
+ALLOWED = {"sandboxes/cell_client.py", "logs/mirror.py", "link/port.py"}
 # The worker's own agent is no cell.
 OWN_AGENT = {"shim/front.py", "cli/worker_command.py"}
 
