@@ -84,6 +84,9 @@ def test_choose_explains_each_pod_of_a_manifest_and_spot_where_a_pod_allows_it()
 def test_choose_refuses_by_name_what_runs_no_pod_and_a_region_that_is_not_known() -> None:
     done = chinampa("choose", "--bundled", "-f", "-", stdin="kind: Service\n")
     assert (done.returncode, "Service is no Pod" in done.stderr) == (1, True)
+    mistyped = "kind: Pod\nspec: {containers: [{name: a, resources: {limits: {cpu: [1]}}}]}\n"
+    done = chinampa("choose", "--bundled", "-f", "-", stdin=mistyped)
+    assert (done.returncode, "$.containers[0].resources.limits" in done.stderr) == (1, True)
     done = chinampa("choose", "--bundled", "-f", "-", "--region", "mars-north-1", stdin=MANY)
     assert (done.returncode, "region mars-north-1" in done.stderr) == (1, True)
 
