@@ -53,7 +53,7 @@ class Checkpoints:
         if record.phase is not Phase.RUNNING:
             raise Fault(Kind.PRECONDITION, thing, f"it is not running but {record.phase.value}")
         target = Path(location)
-        if not target.is_absolute() or not target.parent.is_dir() or target.is_dir():
+        if not _can_be_written(target):
             raise Fault(Kind.INVALID, thing, f"{location!r} is no path of a file in a folder that is there")
         given_up = asyncio.Event()
         try:
@@ -128,6 +128,13 @@ class Checkpoints:
         shm = next((Path(one["source"]) for one in mounts if one["destination"] == "/dev/shm"), None)
         if shm is not None and shm != Path("/dev/shm") and any(shm.iterdir()):
             await _tar(thing, folder / "devshm-checkpoint.tar", shm, ["."])
+
+
+def _can_be_written(target: Path) -> bool:
+    try:
+        return target.is_absolute() and target.parent.is_dir() and not target.is_dir()
+    except OSError:  # a name that is longer than any
+        return False
 
 
 def clear(settings: RuntimeSettings) -> None:

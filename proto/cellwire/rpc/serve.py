@@ -17,7 +17,7 @@ from grpclib.const import Status
 from grpclib.events import RecvRequest, listen
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 
-from cellwire.faults import Fault
+from cellwire.faults import Fault, Kind
 from cellwire.rpc.grpclib_patches import MendedServer
 from cellwire.rpc.limits import CELL, MessageLimits
 from cellwire.rpc.status import error_of
@@ -81,6 +81,11 @@ def _guarded(handler: Handler, *, details: bool) -> Handler:
             error = error_of(faults[0])
             raise error if details else GRPCError(error.status, error.message) from group
         except Exception as error:
+            if isinstance(error, ValueError) and "embedded null" in str(
+                error
+            ):  # Python's words for what no path can have
+                invalid = error_of(Fault(Kind.INVALID, "the request", "a name or path in it has a zero byte"))
+                raise invalid if details else GRPCError(invalid.status, invalid.message) from error
             log.exception("a call failed")
             raise GRPCError(Status.INTERNAL, f"an internal error, {type(error).__name__}; see the log") from error
 

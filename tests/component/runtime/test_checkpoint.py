@@ -179,7 +179,7 @@ async def test_what_cannot_be_checkpointed_is_refused_in_a_sentence(
     del stand_in
     async with agent() as client:
         container = await client.run("sh", "-c", COUNT)
-        for location in ("", "checkpoint.tar", f"{tmp_path}/nowhere/c.tar", str(tmp_path)):
+        for location in ("", "checkpoint.tar", f"{tmp_path}/nowhere/c.tar", str(tmp_path), f"{tmp_path}/{'c' * 300}"):
             with pytest.raises(Fault, match="is no path of a file") as refused:
                 await checkpoint(client, container, location)
             assert refused.value.kind is Kind.INVALID

@@ -195,3 +195,13 @@ async def test_an_answer_that_is_no_message_is_a_fault_and_the_connection_serves
     assert count() == 0
     octets = wire.ReadFileReply(data=b"well").SerializeToString()
     assert (await call(cell_grpc.CellStub(channel).ReadFile, wire.ReadFileRequest(), deadline=20)).data == b"well"
+
+
+async def test_a_zero_byte_in_a_path_is_the_callers_mistake(channel: Channel, told: Any) -> None:
+    async def open_it(stream: Any) -> None:
+        Path((await stream.recv_message()).path).read_bytes()
+
+    told.unary = open_it
+    with pytest.raises(Fault, match="the request: a name or path in it has a zero byte") as refused:
+        await call(cell_grpc.CellStub(channel).ReadFile, wire.ReadFileRequest(path="/a\0b"), deadline=5)
+    assert refused.value.kind is Kind.INVALID
