@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 from aiohttp import web
 
 from cellwire.faults import Fault, Kind
 from controller.api import people
 from controller.api.people import AccessRequest, Who
 from controller.api.requests import WHO, answer, body
-from controller.objects.fields import Json
+from controller.objects.fields import Json, bad_request
 from controller.objects.kinds import SERVICE_ACCOUNTS
 from controller.objects.library import Library
 from controller.objects.resource import Resource
+from controller.objects.shapes import decoded
 from controller.objects.tokens import AUDIENCE, Bearer, Tokens
 
 
@@ -30,7 +32,7 @@ class Reviews:
         review: Json = await body(request)
         known = {"apiVersion": resource.api_version, "kind": resource.kind}
         who: Who = request[WHO]
-        spec: Json = review.get("spec") or {}
+        spec = _spec(review, resource)
         match resource.kind:
             case "SelfSubjectReview":
                 status: Json = {"userInfo": {"username": who.name, "groups": list(who.groups)}}
@@ -65,6 +67,15 @@ class Reviews:
         )
         allowed, why = people.decision(who, asked, self._served)
         return {"allowed": allowed, "reason": why}
+
+
+def _spec(review: Json, resource: Resource) -> Json:
+    """What a review asks, with the types of its kind. Raises Fault where it has others."""
+    try:
+        asked: Json = msgspec.to_builtins(decoded(review, resource.type))
+    except msgspec.ValidationError as error:
+        raise bad_request(f"{resource.kind}: {error}") from error
+    return asked.get("spec") or {}
 
 
 def stands_for(bearer: Bearer, library: Library) -> bool:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
+import pytest
+
+from cellwire.faults import Fault, Kind
+from controller.api import authorizing
+from controller.api.all_kinds import ACCESS_REVIEWS, OTHERS_REVIEWS, TOKEN_REVIEWS
 from controller.api.authorizing import stands_for, token_status
 from controller.objects import library
 from controller.objects.admission import How
 from controller.objects.kinds import SERVICE_ACCOUNTS, STORED
+from controller.objects.resource import Resource
 from controller.objects.sealing import Sealing
 from controller.objects.stored import Ending
 from controller.objects.tokens import AUDIENCE, Bearer
@@ -30,3 +37,23 @@ def test_a_token_for_one_audience_is_none_for_another() -> None:
     assert not token_status(bearer, [AUDIENCE])["authenticated"]
     assert token_status(bearer, ["vault", "other"])["audiences"] == ["vault"]
     assert not token_status(None, [AUDIENCE])["authenticated"]
+
+
+@pytest.mark.parametrize(
+    ("review", "kind"),
+    [
+        ({"spec": {"resourceAttributes": []}}, ACCESS_REVIEWS),
+        ({"spec": 5}, ACCESS_REVIEWS),
+        ({"spec": {"nonResourceAttributes": {"path": 1}}}, OTHERS_REVIEWS),
+        ({"spec": {"token": "a.b.c", "audiences": [1]}}, TOKEN_REVIEWS),
+    ],
+)
+def test_a_review_of_other_types_is_refused_in_words(review: dict[str, Any], kind: Resource) -> None:
+    with pytest.raises(Fault, match=kind.kind) as refused:
+        authorizing._spec(review, kind)
+    assert refused.value.kind is Kind.INVALID
+
+
+def test_what_is_null_in_a_review_is_absent() -> None:
+    asked = authorizing._spec({"spec": {"resourceAttributes": {"verb": None, "resource": "pods"}}}, ACCESS_REVIEWS)
+    assert asked["resourceAttributes"]["verb"] == ""
