@@ -354,7 +354,7 @@ def _identity(settings: Settings, link: link_port.Link) -> ClusterIdentity:
 
 
 async def _open_gate(settings: Settings, rooms: AsyncExitStack, store: Store, spent: Callable[[str], float]) -> Gate:
-    """Who may what on the pods API, and the notes of who did what."""
+    """Authorization at the pods API, and the notes of who did what."""
     grants = Grants(store, time.time)
     await grants.load()
     own = settings.api

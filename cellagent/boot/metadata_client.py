@@ -23,7 +23,7 @@ class Metadata:
         self._token = ""
 
     async def get(self, path: str) -> bytes:
-        """What is at "/latest/" + path. Raises Fault NOT_FOUND or UNAVAILABLE."""
+        """Metadata at "/latest/" + path. Raises Fault NOT_FOUND or UNAVAILABLE."""
         used = self._token
         try:
             return await self._get(path)

@@ -229,7 +229,7 @@ class ImageStore:
         return tuple(chain for chain, layer in self._layers.items() if not layer.durable)
 
     def settle(self, chains: Iterable[str]) -> None:
-        """These layers have been synced."""
+        """Layers have been synced: these."""
         for chain in chains:
             if chain in self._layers:
                 self._layers[chain] = msgspec.structs.replace(self._layers[chain], durable=True)

@@ -210,7 +210,7 @@ class ControlGroup:
         return [top / self._relative for top in dict.fromkeys(root.resolve() for root in hierarchies().values())]
 
     def usage(self) -> CgroupUsage:
-        """What it has used. Zeros where it is gone."""
+        """The usage of the group. Zeros where it is gone."""
         return self._usage_v2() if layout() is Layout.V2 else self._usage_v1()
 
     def oom_kills(self) -> int:

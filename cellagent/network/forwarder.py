@@ -31,7 +31,7 @@ _LONGEST = 65535
 Ask = Callable[[str, int], Awaitable[wire.NameAnswer | None]]
 """What the controller says to a name and type; None where it is not to be asked, or cannot be."""
 Servers = Callable[[], tuple[str, ...]]
-"""Who is asked otherwise."""
+"""Name servers that are asked otherwise."""
 
 
 class Forwarder:

@@ -60,7 +60,7 @@ class Hook(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Edits(msgspec.Struct, frozen=True, rename="camel"):
-    """What is changed in a container's spec. What is not honoured is kept to be refused by name."""
+    """Edits of a container's spec. What is not honoured is kept to be refused by name."""
 
     env: tuple[str, ...] = ()
     device_nodes: tuple[DeviceNode, ...] = ()

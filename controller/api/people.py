@@ -1,4 +1,4 @@
-"""Who asks, and what they may: the controller's owner everything, a service account a role in its namespace, the bearer
+"""Callers, and what they may: the controller's owner everything, a service account a role in its namespace, the bearer
 of a grant what that says. Pure.
 """
 

@@ -143,7 +143,7 @@ async def _metrics(request: web.Request, metrics: Metrics) -> web.StreamResponse
 
 
 class _Known:
-    """Who a token belongs to: the controller's owner, somebody with a grant, or a service account that is there."""
+    """The bearer of a token: the controller's owner, somebody with a grant, or a service account that is there."""
 
     def __init__(self, expected: bytes, tokens: Tokens, library: Library, grants: Grants) -> None:
         self._expected = expected

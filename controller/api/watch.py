@@ -82,7 +82,7 @@ class _Watch:
                     await self._objects.changed(seen)
 
     def _shown(self, change: ObjectChange) -> Json | None:
-        """What is told of a change; None for nothing."""
+        """The watch event of a change; None for none."""
         if self._namespace and change.object["metadata"].get("namespace") != self._namespace:
             return None
         after = change.type != "DELETED" and self._matches(change.object)

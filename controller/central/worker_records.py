@@ -55,7 +55,7 @@ def named_by(token: str) -> str:
 
 
 def digest(token: str) -> str:
-    """What is stored of a token."""
+    """The record of a worker's token."""
     return hashlib.sha256(token.encode(errors="replace")).hexdigest()
 
 

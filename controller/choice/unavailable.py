@@ -30,7 +30,7 @@ class Unavailable(msgspec.Struct, frozen=True):
         return any(self.until.get(key, 0.0) > now for key in keys)
 
     def refused(self, now: float) -> tuple[tuple[Key, float], ...]:
-        """What is to be left alone now, each with its end."""
+        """Offers that are to be left alone now, each with its end."""
         return tuple(item for item in sorted(self.until.items()) if item[1] > now)
 
 

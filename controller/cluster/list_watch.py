@@ -21,7 +21,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 
 
 class Follower(msgspec.Struct, frozen=True, kw_only=True):
-    """What is followed and who is told: `listed` of all that there is, `changed` of one object, `gone` of one."""
+    """A list that is followed, and who is told: `listed` of all objects, `changed` of one, `gone` of one."""
 
     path: str
     parameters: Mapping[str, str]

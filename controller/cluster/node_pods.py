@@ -35,7 +35,7 @@ class NodePods:
         self._now = now
 
     def listed(self, found: Sequence[Json]) -> None:
-        """These are all."""
+        """The pods of this node are these."""
         self._specs = {}
         for one in found:
             self._take(one)

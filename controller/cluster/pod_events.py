@@ -33,7 +33,7 @@ _HAD = frozenset({CellState.BOOTING, CellState.READY, CellState.CLAIMED})
 
 
 class Events:
-    """What is said of pods, and the way to the API server."""
+    """Events of pods, and their way to the API server."""
 
     def __init__(self, client: ApiClient, node: str) -> None:
         self._client = client

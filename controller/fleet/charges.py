@@ -68,7 +68,7 @@ def spot_prices(cells: Iterable[Cell], offers: Iterable[Offer]) -> dict[tuple[st
 
 
 def charges(cell: Cell, since: float, now: float, usd_per_hour: float) -> Iterator[Charge]:
-    """What is to be added for a cell that is charged up to `since` (0: not at all yet)."""
+    """Charges to be added for a cell that is charged up to `since` (0: not at all yet)."""
     begin = since or cost.launched_at(cell)
     end = now if since else max(now, begin + cost.LEAST_SECONDS)
     claim, offer = cell.claim, cell.offer

@@ -56,7 +56,7 @@ def request(
 
 
 def required(cell: Cell) -> dict[str, str]:
-    """What is required of the cell's instance: its pod's annotations, or those of the class that it stands by for."""
+    """Requirements of the cell's instance: its pod's annotations, or those of the class that it stands by for."""
     if cell.claim is not None:
         return cell.claim.annotations
     if cell.standby is None:

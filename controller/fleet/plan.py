@@ -42,7 +42,7 @@ class FleetLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of one cell beside its record; nothing of it is stored.
+    """Facts of one cell beside its record; nothing of it is stored.
 
     `listed_at` is when the last complete list of instances was asked for, 0 if none was since the start;
     `instance` is the cell's as of then, and `missing_since` the first list in a row without it. `asked_at` is when

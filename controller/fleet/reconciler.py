@@ -214,7 +214,7 @@ class Reconciler:
         return absent or cell.state in {CellState.RETIRING, CellState.LOST} or before != instance
 
     def seen(self, name: CellName) -> Seen:
-        """What is known of a cell beside its record."""
+        """The facts of a cell beside its record."""
         cell = self._book.get(name)
         impaired, at = self.notices.impaired(cell.instance if cell is not None else None)
         item = self._items.get(name) or WorkItem()

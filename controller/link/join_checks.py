@@ -53,7 +53,7 @@ class Admission(Protocol):
 
 
 def token_hash(token: str) -> str:
-    """What is stored of a token."""
+    """The record of a join token."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 

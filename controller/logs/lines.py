@@ -33,7 +33,7 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class LinesWanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be seen: lines from `since` on (unix nanoseconds), with their times or not, at most so many bytes."""
+    """The lines that are wanted: from `since` on (unix nanoseconds), with their times or not, at most so many bytes."""
 
     since: int = 0
     timestamps: bool = False

@@ -215,7 +215,7 @@ class Pods:
         return shown
 
     def run_of(self, pod: Json) -> PodRun:
-        """What is known of a pod's run."""
+        """The run of a pod, as it is known."""
         record = self._around.records.get(pod["metadata"]["uid"])
         return record.run if record else PodRun()
 

@@ -96,14 +96,14 @@ class PodRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoredPod(msgspec.Struct, frozen=True, kw_only=True):
-    """What is stored of a pod: the object as kubectl sees it, and its run."""
+    """The stored form of a pod: the object as kubectl sees it, and its run."""
 
     pod: dict[str, Any]
     run: PodRun = PodRun()
 
 
 class PodRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a pod: the object as kubectl sees it, the same decoded, and its run.
+    """The record of a pod: the object as kubectl sees it, the same decoded, and its run.
 
     `unreadable` says why the object cannot be decoded; `pod` has nothing but its names then.
     """

@@ -12,7 +12,7 @@ from controller.sandboxes.owned import Supervisor
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """Who has cells carry what is to be known again of their pods, who copies their logs and counts sessions with them,
+    """The carrier of records, the copier of logs and the counter of sessions, for all rooms that run pods on cells,
     and who looks after the work for each.
     """
 

@@ -182,7 +182,7 @@ class Book:
         return cell.sequence + 1
 
     def due(self, name: CellName) -> wire.ServiceChanges | None:
-        """What is to be told to a cell now, which counts as told then; None where it knows all."""
+        """Changes to be told to a cell now, which count as told then; None where it knows all."""
         cell = self._cells[name]
         if cell.whole:
             keys = {*self._of_namespace.get(cell.namespace, ()), *cell.wanted, *self.common} & self.services.keys()

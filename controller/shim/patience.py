@@ -26,7 +26,7 @@ class _Pause(msgspec.Struct, frozen=True):
 
 
 class PullBackoff:
-    """What is remembered of pods whose images cannot be pulled, by their uids. `seconds` of 0 is endless patience."""
+    """Pods whose images cannot be pulled, by their uids. `seconds` of 0 is endless patience."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.seconds = seconds

@@ -98,7 +98,7 @@ class CellBackend:
 
 @dataclass(frozen=True, slots=True)
 class PodLookups:
-    """What is told of a kubelet's pods beside CRI: by an API server, where there is one.
+    """Lookups of a kubelet's pods beside CRI: by an API server, where there is one.
 
     `demand` of what a pod asks for, `images` the images that its kubelet will ask for, `spec` what one specifies;
     `never` the uids of pods that may not pull an image.

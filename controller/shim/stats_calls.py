@@ -13,7 +13,7 @@ from controller.shim.replies import answer, pages
 
 
 class StatsCalls(RuntimeServiceBase):
-    """These calls of a RuntimeService; the others are in `runtime`."""
+    """The calls of a RuntimeService for statistics; the others are in `runtime`."""
 
     def __init__(self, memory: Memory, stats: Stats) -> None:
         self._memory = memory

@@ -36,7 +36,7 @@ class Write(msgspec.Struct, frozen=True):
 
 
 def plan(claims: Sequence[Json], volumes: Sequence[Json]) -> list[Write]:
-    """What is to be written of claims and volumes, in order."""
+    """Claims and volumes that are to be written, in order."""
     free = {one["metadata"]["name"]: one for one in volumes}
     owners = {one["metadata"]["uid"]: one for one in claims}
     found: list[Write] = []

@@ -86,7 +86,7 @@ class _Near:
             listed.append((place, owner))
 
     def owners(self, one: Json) -> Iterator[Json]:
-        """Those that may select an object, in the order in which they were given."""
+        """The owners that may select an object, in the order in which they were given."""
         metadata: Json = one["metadata"]
         namespace, labels = metadata["namespace"], (metadata.get("labels") or {}).items()
         found = [each for label in labels for each in self._labelled.get((namespace, *label), ())]

@@ -38,7 +38,7 @@ EMPTY = (0.0,) * BUCKETS
 
 
 class ArrivalHistory(msgspec.Struct, frozen=True, kw_only=True):
-    """What is remembered of the arrivals for one class. Sums decay; times in unix seconds.
+    """The history of arrivals for one class. Sums decay; times in unix seconds.
 
     `opened` and `bin_seconds` are the open bin's, `count` its arrivals; `before` are the arrivals of the bin before.
     `came` of `watched` seconds are per half hour of the day; `level_came` of `level_usual` arrivals are of the last

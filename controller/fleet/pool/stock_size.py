@@ -61,7 +61,7 @@ def patience_after(patience: float, target_hit: float, *, hit: bool) -> float:
 
 
 class Learnt(msgspec.Struct, frozen=True):
-    """What is remembered and stored of one class."""
+    """The memory of one class, as stored."""
 
     history: ArrivalHistory = ArrivalHistory()
     patience: float = FIRST_PATIENCE

@@ -130,7 +130,7 @@ async def _groups(settings: Ec2Settings, calls: Calls, seen: Network) -> AsyncIt
 
 
 def reachable(settings: Ec2Settings, groups: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
-    """Who can reach pods, by the groups that cells have; and whether load balancers find them."""
+    """Reach of pods, by the security groups that cells have; and whether load balancers find them."""
     sources = sorted({source for group in groups.values() for source in _sources(group)} - set(groups))
     if sources:
         yield Finding(Verdict.OK, "who reaches pods", f"other cells, and {', '.join(sources)}")

@@ -127,7 +127,7 @@ def builds(attempt: Attempt) -> tuple[Build, ...]:
 
 
 def without(attempt: Attempt, refused: Collection[CallRefusal]) -> Attempt:
-    """What is left to try after refusals."""
+    """The attempts that are left after refusals."""
     gone = {option for each in refused for option in meant(each, attempt.options)}
     return Attempt(attempt.market, tuple(each for each in attempt.options if each not in gone))
 

@@ -45,7 +45,7 @@ _PAUSE = 1.0
 
 
 class LaunchBatch(msgspec.Struct, kw_only=True):
-    """What is being launched: the requests of one launch spec by token, and what came of it so far."""
+    """A batch of launches: the requests of one launch spec by token, and what came of it so far."""
 
     spec: LaunchSpec
     requests: Mapping[str, LaunchRequest]

@@ -29,7 +29,7 @@ class Reservations:
         self._known: dict[str, tuple[float, Reserved]] = {}
 
     async def named(self, annotations: Mapping[str, str]) -> Reserved | None:
-        """The one that these annotations name; None for none, for a group of several, and where the role may not ask.
+        """The reservation that annotations name; None for none, for a group of several, and where the role may not ask.
         Raises Fault.
         """
         name = annotations.get(ANNOTATION, "").strip()

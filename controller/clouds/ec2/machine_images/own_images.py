@@ -57,7 +57,7 @@ async def published(calls: Calls, service: str = "ec2") -> tuple[MachineImage, .
 
 
 def newest(images: Iterable[MachineImage], architecture: str) -> MachineImage | None:
-    """The one to launch; None where there is none that can be."""
+    """The image to launch; None where there is none that can be."""
     fit = [image for image in images if image.architecture == architecture and image.state == "available"]
     return max(fit, key=lambda image: (image.created, image.id), default=None)
 

@@ -35,7 +35,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Publication(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked for: `regions` get a copy, `keep` images of the architecture stay in each region, those of `key`
+    """A request to publish: `regions` get a copy, `keep` images of the architecture stay in each region, those of `key`
     are encrypted with it (a KMS key's ARN; empty: the account's own).
     """
 

@@ -33,7 +33,7 @@ PLAIN_LINUX = {
 
 
 class Market(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a region. `sold` are types and zones, None where every type is taken to be in every zone;
+    """The market of a region. `sold` are types and zones, None where every type is taken to be in every zone;
     prices are USD per hour; `spot` has those of the spot market by type and zone, `dedicated` those on demand on
     hardware of one's own, None where they are not known.
     """

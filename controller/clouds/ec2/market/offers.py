@@ -31,7 +31,7 @@ class Offers:
 
     @property
     def current(self) -> tuple[Offer, ...]:
-        """What is sold now."""
+        """The offers of now."""
         return self._current
 
     def replace(self, offers: Sequence[Offer], source: str) -> bool:

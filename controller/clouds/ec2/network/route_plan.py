@@ -115,7 +115,7 @@ def plan(
     wanted: Mapping[InstanceId, tuple[str, ...]],
     ports: Mapping[InstanceId, PrimaryInterface],
 ) -> RoutePlan:
-    """What is to be done. Of several that want one network, the one that has it keeps it, else the first gets it."""
+    """The plan of routes. Of several that want one network, the one that has it keeps it, else the first gets it."""
     holders: dict[tuple[str, str], InstanceId] = {}
     refused: list[str] = []
     for instance, network, held in _claims(tables, wanted, ports):
