@@ -35,7 +35,7 @@ def own() -> list[Mount]:
 def parsed(text: str) -> list[Mount]:
     """All mounts, the later over the earlier."""
     found: list[Mount] = []
-    for line in text.splitlines():
+    for line in text.split("\n"):  # a path may hold what else Python takes for the end of a line
         mount, mark, system = line.partition(" - ")
         row, of_system = mount.split(" "), system.split(" ")
         if mark and len(row) > 4 and len(of_system) > 2:

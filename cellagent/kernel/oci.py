@@ -89,8 +89,9 @@ def _as_wanted(wanted: str, found: frozenset[str], complaints: dict[str, str], l
 
 def leftover_controllers() -> str:
     """Controllers that this machine's version 2 hierarchy holds where version 1 is mounted beside it."""
-    mounts = Path("/proc/mounts").read_text()
-    point = next((row[1] for row in map(str.split, mounts.splitlines()) if row[2] == "cgroup2"), "")
+    mounts = Path("/proc/mounts").read_text(errors="surrogateescape")
+    rows = (line.split(" ") for line in mounts.split("\n")[:-1])
+    point = next((row[1] for row in rows if row[2] == "cgroup2"), "")
     held = cgroup_files.text(Path(point, "cgroup.controllers")) if point else ""
     return cgroup_files.beside_version_1(mounts, held, cgroup_files.text(Path("/proc/cgroups")))
 

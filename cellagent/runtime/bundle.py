@@ -71,7 +71,7 @@ def lay_out(
         apparmor=apparmor.loaded(),
         selinux=selinux.enabled(),
         cgroup_v2=cgroups.layout() is cgroups.Layout.V2,
-        mountinfo=mountinfo.TABLE.read_text() if config.mounts else "",
+        mountinfo=mountinfo.TABLE.read_text(errors="surrogateescape") if config.mounts else "",
     )
     edits = cdi.find([device.name for device in config.CDI_devices], machine.settings.cdi)
     spec = cdi.applied(oci_spec(inputs), edits, privileged=context.privileged)

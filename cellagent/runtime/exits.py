@@ -138,7 +138,8 @@ def hears(pid: int, number: int) -> bool:
     One that ignores it by choice hears it, and so does one that is gone.
     """
     try:
-        text = Path(f"/proc/{pid}/status").read_text()
+        # A process names itself, by any bytes.
+        text = Path(f"/proc/{pid}/status").read_text(errors="replace")
     except OSError:
         return True
     return signal_heard(text, number)
@@ -146,7 +147,7 @@ def hears(pid: int, number: int) -> bool:
 
 def signal_heard(status: str, number: int) -> bool:
     """As `hears`, from the text of /proc/PID/status. Pure."""
-    fields = {key: value.split() for key, _, value in (line.partition(":") for line in status.splitlines())}
+    fields = {key: value.split() for key, _, value in (line.partition(":") for line in status.split("\n"))}
     # runc's own first process catches every signal, and forgets it when it becomes the container's.
     if any(name.startswith("runc:[") for name in fields.get("Name", [])[:1]):
         return False

@@ -161,7 +161,8 @@ def interfaces(running: Sequence[ContainerEntry]) -> list[InterfaceStats]:
     """Counters of the pod's interfaces but the loopback, seen through any process in it."""
     for record in running:
         try:
-            lines = Path(f"/proc/{record.pid}/net/dev").read_text().splitlines()[2:]
+            # Whoever may change the pod's network names its interfaces, by any bytes but a few.
+            lines = Path(f"/proc/{record.pid}/net/dev").read_text(errors="replace").split("\n")[2:-1]
         except OSError:
             continue
         return [found for found in map(_interface, lines) if found.name != "lo"]

@@ -271,3 +271,24 @@ async def test_numbers_that_cri_gives_no_meaning_are_refused_and_leave_nothing(
             with pytest.raises(Fault) as raised:
                 await client.sandbox(wanted)
             assert raised.value.kind is Kind.INVALID
+
+
+async def test_names_that_are_no_text_keep_nothing_from_being_stopped_and_measured(agent: Agents) -> None:
+    """A process names itself, and who may change the network its interfaces."""
+    linux = cri.LinuxContainerConfig()
+    linux.security_context.namespace_options.pid = cri.CONTAINER
+    linux.security_context.capabilities.add_capabilities.append("NET_ADMIN")
+    named = "/tmp/busybox$(printf '\\377')"
+    renamed = "ip link set eth0 down; ip link set eth0 name w$(printf '\\377'); ip link set lo up"
+    async with agent() as client:
+        command = f"{renamed}; cp /bin/busybox {named}; exec {named} sleep 1000"
+        container = await client.run("sh", "-c", command, linux=linux)
+        comm = Path(f"/proc/{await client.pid(container)}/comm")
+        async with asyncio.timeout(20):
+            while b"\xff" not in comm.read_bytes():
+                await asyncio.sleep(0.02)
+        assert b"w\xff:" in comm.with_name("net").joinpath("dev").read_bytes()
+        told = await call(client.stub.ListPodSandboxStats, cri.ListPodSandboxStatsRequest(), deadline=10)
+        assert [one.linux.network.default_interface.name for one in told.stats] == ["w\ufffd"]
+        await client.stop(container)
+        assert (await client.status(container)).state == cri.CONTAINER_EXITED

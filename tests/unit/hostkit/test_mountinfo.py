@@ -24,6 +24,11 @@ def test_a_name_that_holds_what_looks_like_an_escape_is_read_as_it_is() -> None:
     assert mountinfo.below(Path("/run/abc\\040"), MOUNTS) == [Path("/run/abc\\040")]
 
 
+def test_a_name_with_what_python_takes_for_the_end_of_a_line_is_one_mount() -> None:
+    forged = "9 1 0:9 / /run/x\u20288 1 0:8 / /victim rw - tmpfs tmpfs rw - tmpfs tmpfs rw\n"
+    assert mountinfo.at("/victim", mountinfo.parsed(forged)) is None
+
+
 @pytest.mark.parametrize(
     ("path", "word"),
     [("/home", "shared"), ("/run/x", "private"), ("/run/a b/c", "slave"), ("/run/a b/deep/er", "shared")],
