@@ -1,5 +1,6 @@
 """What holds for all tests."""
 
+import gc
 import os
 import sys
 
@@ -24,3 +25,9 @@ def pytest_configure() -> None:
     machine.leave_the_machines()
     if os.environ.get("OCI_RUNTIME") == "crun" and os.geteuid() == 0:
         machine.leave_version2()
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays until the end: no collection of garbage need look through it again."""
+    gc.collect()
+    gc.freeze()
