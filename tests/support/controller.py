@@ -19,6 +19,7 @@ import aiohttp
 from controller.clouds.local.local_settings import LocalSettings
 from controller.clouds.local.sweep import Leftovers, leftovers, sweep
 from examples import image
+from tests.support import rsa_keys
 from tests.support.registry import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -189,6 +190,7 @@ async def running_controller(
         f'subnet = "{cloud.subnet}"\nvisible = ["{ROOT}"]\n{more.replace("GATEWAY", gateway)}'
         f'[[registries]]\nhost = "registry.demo"\nmirrors = ["http://{gateway}:{registry}"]\n'
     )
+    rsa_keys.give_identity_key(cloud.root)
     controller = Controller(folder, cloud, prefix=prefix, gateway=gateway)
     try:
         await controller.start()

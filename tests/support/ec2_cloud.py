@@ -19,6 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from controller.clouds.ec2.ec2_cloud import Ec2Cloud, running
 from controller.clouds.ec2.ec2_settings import Ec2Settings
+from tests.support import rsa_keys
 from tests.support.ec2_front import ACCOUNT, REGION, Ec2Front, running_front
 
 IMAGE = "ami-03cf127a"
@@ -28,9 +29,9 @@ ZONES = ("us-east-1a", "us-east-1b")
 class DocumentSigner:
     """Signs identity documents as AWS does, with a certificate in `folder`."""
 
-    def __init__(self, folder: Path, bits: int = 2048) -> None:
+    def __init__(self, folder: Path, bits: int = 2048, key: rsa.RSAPrivateKey | None = None) -> None:
         self.folder = folder
-        self._key = rsa.generate_private_key(public_exponent=65537, key_size=bits)
+        self._key = key or rsa.generate_private_key(public_exponent=65537, key_size=bits)
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test cloud")])
         now = datetime.datetime.now(datetime.UTC)
         certificate = (
@@ -116,7 +117,7 @@ async def stage(folder: Path, **more: Any) -> AsyncGenerator[CloudStage]:
     """An EC2 and a cloud on it, both gone afterwards."""
     with credentials():
         async with running_front() as front:
-            signer = DocumentSigner(folder / "certificates")
+            signer = DocumentSigner(folder / "certificates", key=rsa_keys.key_of_this_process())
             settings = await settings_on(front, folder, **more)
             async with running(settings) as cloud:
                 yield CloudStage(front, settings, signer, cloud)

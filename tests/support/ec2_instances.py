@@ -40,7 +40,7 @@ from controller.clouds.local.machines import Machines
 from controller.clouds.local.sweep import sweep
 from controller.model.names import InstanceId
 from controller.model.offer import LaunchType, Shape
-from tests.support import ec2_network
+from tests.support import ec2_network, rsa_keys
 from tests.support.ec2_cells import Doubles
 from tests.support.ec2_front import Ec2Front, ObservedCall
 from tests.support.ec2_launches import backend
@@ -79,6 +79,7 @@ class Instances:
         self._left = self._real = real
         self._tasks = tasks
         self._deaths: asyncio.Queue[InstanceId] = asyncio.Queue()
+        rsa_keys.give_identity_key(settings.root)
         self._signer = identity_documents.signer(settings.root / "identity.key")
         made = Machines if hardware is None else partial(QemuMachines, hardware)
         self._machines = made(settings, self._signer, self._deaths.put_nowait)

@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 import pytest
 import uvloop
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from cellagent.boot.identity import CellIdentity, Home
 from cellagent.boot.join import join
@@ -32,6 +31,7 @@ from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, InstanceId
 from controller.model.offer import Demand
 from tests.component.link.small_agent import Small, small
+from tests.support import rsa_keys
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Any]:
@@ -84,7 +84,7 @@ class Cloud:
     """Launches nothing: its instances are the tests themselves. Documents, signatures and metadata are real."""
 
     def __init__(self) -> None:
-        self.signer = Signer(rsa.generate_private_key(public_exponent=65537, key_size=2048))
+        self.signer = Signer(rsa_keys.key_of_this_process())
         self.servers = MetadataServers()
 
     async def metadata(self, instance: str, user_data: UserData, signer: Signer | None = None) -> int:
