@@ -22,6 +22,11 @@ def check(hostname: str, dns: cri.DNSConfig) -> None:
             raise Fault(Kind.INVALID, f"DNS option {option[:100]!r}", "it has signs that no line has")
 
 
+def hostname(config: cri.PodSandboxConfig) -> str:
+    """The name of a pod that has a network of its own."""
+    return config.hostname or config.metadata.name[:63]
+
+
 def hosts(hostname: str, addresses: Sequence[str]) -> str:
     """/etc/hosts of a pod whose kubelet brings none."""
     lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,6 +13,8 @@ import msgspec
 
 from cellagent.images.image_source import Image
 from cellagent.kernel import apparmor, cgroups, inside, mounts, selinux
+from cellagent.network import etc_files
+from cellagent.network.pod_network import NetworkMode
 from cellagent.runtime import cdi, declared_volumes, userns
 from cellagent.runtime.ledger import ContainerEntry, Phase, SandboxEntry
 from cellagent.runtime.machine import Machine
@@ -61,7 +64,8 @@ def lay_out(
         namespaces=_namespaces(machine, sandbox, context.namespace_options),
         cgroup=record.cgroup,
         user=user,
-        hostname=(folder / "hostname").read_text().strip(),
+        # Not what /etc/hostname says, which the pod's containers may write to.
+        hostname=socket.gethostname() if sandbox.network is NetworkMode.HOST else etc_files.hostname(sandbox.parsed()),
         files={target: folder / name for target, name in ETC.items()},
         volumes=volumes,
         shm=_shared_memory(machine, sandbox, record, context.namespace_options),

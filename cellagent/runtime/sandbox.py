@@ -68,7 +68,7 @@ class RuntimeSandboxes:
         confinement.check_selinux(f"pod {meta.namespace}/{meta.name}", security, enabled=selinux.enabled())
         userns.mapping(config)
         ports.wanted(config.port_mappings)
-        etc_files.check(_hostname(config), config.dns_config)
+        etc_files.check(etc_files.hostname(config), config.dns_config)
         if ".." in Path(group := config.linux.cgroup_parent).parts:
             raise Fault(Kind.INVALID, f"control group {group}", "its path climbs")
         key = f"RunPodSandbox {meta.namespace}/{meta.name} {meta.uid} {meta.attempt}"
@@ -204,7 +204,7 @@ class RuntimeSandboxes:
             paths = await namespaces.create(
                 folder / "ns",
                 kinds,
-                hostname=_hostname(config),
+                hostname=etc_files.hostname(config),
                 sysctls=dict(config.linux.sysctls),
                 uids=maps,
                 gids=maps,
@@ -378,10 +378,6 @@ class RuntimeSandboxes:
         return True
 
 
-def _hostname(config: cri.PodSandboxConfig) -> str:
-    return config.hostname or config.metadata.name[:63]
-
-
 def _write_files(folder: Path, config: cri.PodSandboxConfig, addresses: tuple[str, ...], *, host: bool) -> None:
     present = [path.read_text() for path in network_repair.RESOLV_CONFS if path.exists()]
     own = present[0] if host and present else etc_files.reachable(present)
@@ -390,5 +386,5 @@ def _write_files(folder: Path, config: cri.PodSandboxConfig, addresses: tuple[st
         shutil.copyfile("/etc/hosts", folder / "hosts")
         (folder / "hostname").write_text(socket.gethostname() + "\n")
     else:
-        (folder / "hosts").write_text(etc_files.hosts(_hostname(config), addresses))
-        (folder / "hostname").write_text(_hostname(config) + "\n")
+        (folder / "hosts").write_text(etc_files.hosts(etc_files.hostname(config), addresses))
+        (folder / "hostname").write_text(etc_files.hostname(config) + "\n")

@@ -292,3 +292,15 @@ async def test_names_that_are_no_text_keep_nothing_from_being_stopped_and_measur
         assert [one.linux.network.default_interface.name for one in told.stats] == ["w\ufffd"]
         await client.stop(container)
         assert (await client.status(container)).state == cri.CONTAINER_EXITED
+
+
+async def test_what_a_container_writes_to_etc_hostname_is_nothing_to_the_next(agent: Agents) -> None:
+    async with agent() as client:
+        sandbox = await client.sandbox()
+        first = await client.create(sandbox, "sh", "-c", "printf '\\377' > /etc/hostname", name="first")
+        await client.start(first)
+        assert (await client.exited(first)).exit_code == 0
+        second = await client.create(sandbox, "sh", "-c", "echo $HOSTNAME", name="second")
+        await client.start(second)
+        assert (await client.exited(second)).exit_code == 0
+        assert (await client.log(second)).endswith("F garden\n")
