@@ -66,6 +66,7 @@ class Reconciler:
         self._clock = clock
         self._tasks = tasks
         self._listening = silence.begun(clock())
+        self._crowded_at = 0.0
         self.rhythm = rhythm.Rhythm(limits.heartbeat, limits.heartbeat)
         """Of the cells' heartbeats."""
         self._listed_at = 0.0
@@ -229,13 +230,18 @@ class Reconciler:
             impaired_at=at,
         )
 
+    def crowded(self) -> None:
+        """A cell dialled in vain just now, since too many do."""
+        self._crowded_at = self._clock()
+
     def _listen(self, now: float) -> None:
         """See whose silence counts, and for how long it may last."""
         before, cells = self._listening, self._book.every()
         leased = sum(cell.state in silence.LEASED for cell in cells)
         self.rhythm = rhythm.after(self.rhythm, leased, self._basic.heartbeat, now)
         self._limits = rhythm.stretched(self._basic, self.rhythm)
-        after = silence.look(before, cells, self._limits.lease, self._limits.heartbeat, now)
+        crowded = self._crowded_at >= before.looked_at
+        after = silence.look(before, cells, self._limits.lease, self._limits.heartbeat, now, crowded=crowded)
         self._listening = after
         if after.started_at != before.started_at:
             log.warning("the controller was stopped or held up: leases count anew", seconds=now - before.looked_at)

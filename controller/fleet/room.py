@@ -207,6 +207,10 @@ class Fleet:
         """See `controller.link.join_checks.Admission`."""
         return self._admittance.familiar(address)
 
+    def crowded(self) -> None:
+        """See `controller.link.join_checks.Admission`."""
+        self._reconciler.crowded()
+
     def renewable(self, cell: CellName, instance: InstanceId) -> None:
         """See `controller.link.join_checks.Admission`. Raises Fault DENIED."""
         self._admittance.renewable(cell, instance)

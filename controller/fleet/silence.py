@@ -2,8 +2,8 @@
 
 A cell that is not heard may be gone; or we were: not started yet, frozen, short of CPU, cut off from the network. So
 silence is our own fault first. It does not count from before our start, nor while cells of an earlier life are still
-coming back, nor after a pause of our own; and when more than a tenth of the cells (and more than a handful) are silent
-at once, nobody is lost by it: the cloud's list and status checks decide.
+coming back, nor while cells dial in vain since too many do, nor after a pause of our own; and when more than a tenth of
+the cells (and more than a handful) are silent at once, nobody is lost by it: the cloud's list and status checks decide.
 """
 
 from __future__ import annotations
@@ -48,8 +48,12 @@ def begun(now: float) -> Listening:
     return Listening(started_at=now, since=now, looked_at=now)
 
 
-def look(before: Listening, cells: Iterable[Cell], lease: float, heartbeat: float, now: float) -> Listening:
-    """The next look. In seconds: one silent cell alone is lost after `lease`; a live one is heard each `heartbeat`."""
+def look(
+    before: Listening, cells: Iterable[Cell], lease: float, heartbeat: float, now: float, *, crowded: bool = False
+) -> Listening:
+    """The next look. In seconds: one silent cell alone is lost after `lease`; a live one is heard each `heartbeat`.
+    `crowded` tells that a cell has dialled in vain since the last one.
+    """
     if now - before.looked_at > min(AWAY_SECONDS, lease * QUIET_LEASES):
         before = begun(now)
     leased = [cell for cell in cells if cell.state in LEASED]
@@ -60,7 +64,7 @@ def look(before: Listening, cells: Iterable[Cell], lease: float, heartbeat: floa
     came_back = any(cell.name in before.awaited and cell.name not in awaited for cell in leased)
     return Listening(
         started_at=before.started_at,
-        since=now if mass or came_back else before.since,
+        since=now if mass or came_back or crowded else before.since,
         looked_at=now,
         awaited=awaited,
         silent=silent,

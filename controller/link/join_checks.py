@@ -47,6 +47,10 @@ class Admission(Protocol):
         """Whether a cell of ours is at this address: who dials from there does not wait among strangers."""
         ...
 
+    def crowded(self) -> None:
+        """A cell has dialled and was sent away, since too many dial at once."""
+        ...
+
     def renewable(self, cell: CellName, instance: InstanceId) -> None:
         """Nothing, where a cell may have its next certificate. Raises Fault DENIED where it is over or elsewhere."""
         ...

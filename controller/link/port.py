@@ -13,7 +13,7 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -219,6 +219,7 @@ async def running(
             # Twice so many: strangers, and those who dial from cells' addresses.
             places=replace(PLACES, total=min(PLACES.total, _descriptors() // 8)),
             familiar=partial(_familiar, admission),
+            crowded=partial(_crowded, admission),
             mend="choose another link.host or link.port",
         ) as port:
             link.port = port.number
@@ -244,6 +245,11 @@ def _familiar(admission: Callable[[], Admission], host: str) -> bool:
         return admission().familiar(host.removeprefix("::ffff:"))
     except Fault:  # the fleet is not there yet
         return False
+
+
+def _crowded(admission: Callable[[], Admission]) -> None:
+    with suppress(Fault):  # a fleet that is not there yet counts from its start
+        admission().crowded()
 
 
 def _interval(admission: Callable[[], Admission]) -> float:

@@ -74,6 +74,7 @@ class ListeningSocket:
         gifts: Gifts,
         places: Places,
         familiar: Callable[[str], bool],
+        crowded: Callable[[], None],
     ) -> None:
         self._servers = dict(servers)
         self._turned = turned
@@ -84,6 +85,7 @@ class ListeningSocket:
         # From addresses of cells: strangers never have their places.
         self._neighbours = Guests(dataclasses.replace(places, burst=CELL_BURST, rate=CELL_RATE))
         self._familiar = familiar
+        self._crowded = crowded
         self._turns = Turns()
         self._begin: Callable[[Guest], object] = lambda _: None
         # Cells that renew: they have proved who they are, and are told apart by it.
@@ -139,6 +141,8 @@ class ListeningSocket:
         now = time.monotonic()
         for guest in self._turns.late(now):
             self._refuse("a handshake could not begin in time: too many dial at once")
+            if guest.familiar:
+                self._crowded()
             self._cut(guest)
         while not self._ended and (guest := self._turns.next(now)) is not None:
             for guests in (self._guests, self._neighbours):
@@ -314,15 +318,17 @@ async def accepting(  # noqa: PLR0913 # each is named where it is passed
     files: Mapping[str, Path] | None = None,
     places: Places | None = None,
     familiar: Callable[[str], bool],
+    crowded: Callable[[], None] = lambda: None,
     mend: str,
 ) -> AsyncGenerator[ListeningSocket]:
     """Open the port at a host and a number. Raises Fault UNAVAILABLE, with this mend, where it cannot listen.
 
     `servers` serve by the ALPN word: "h2" whoever connects, that of workers their shims; no other is offered. `turned`
     is given a channel for each cell that dials with a certificate; `authority` is written to whoever asks for it;
-    `files` are given to whoever asks for their ALPN word. `familiar` tells whether a cell of ours lives at an address.
+    `files` are given to whoever asks for their ALPN word. `familiar` tells whether a cell of ours lives at an address;
+    `crowded` is told of each who dialled from such a one and was sent away since too many others dial.
     """
-    opened = ListeningSocket(servers, turned, authority, Gifts(files or {}), places or Places(), familiar)
+    opened = ListeningSocket(servers, turned, authority, Gifts(files or {}), places or Places(), familiar, crowded)
     try:
         listening = await listening_at(*at)
     except OSError as error:

@@ -33,12 +33,14 @@ class Places:
 class Guest:
     """One connection; `address` is the key of where it comes from, `since` when it came, or was attended to at last.
 
-    `waits` tells that it is we who have not begun with it yet: it does not make room for anybody.
+    `waits` tells that it is we who have not begun with it yet: it does not make room for anybody. `familiar` tells that
+    a cell of ours lives where it comes from.
     """
 
     address: str
     since: float
     waits: bool = False
+    familiar: bool = False
 
 
 @dataclass(slots=True)

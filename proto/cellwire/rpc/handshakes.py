@@ -76,7 +76,7 @@ class Turns:
 
     def wait(self, guest: Guest, *, familiar: bool) -> None:
         """Take a place in the queue. `familiar` tells that a cell of ours lives at the guest's address."""
-        guest.waits = True
+        guest.waits, guest.familiar = True, familiar
         lane = self._cells if familiar else self._strangers
         lane.waiting.setdefault(guest.address, deque()).append(guest)
 

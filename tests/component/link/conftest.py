@@ -49,6 +49,7 @@ class Fleet:
         self.addresses: set[str] = set()
         self.interval = 0.0
         self.admitted = 0
+        self.crowds = 0
 
     def launch(self, instance: str, token: str) -> None:
         self.cells[InstanceId(instance)] = Cell(
@@ -72,6 +73,9 @@ class Fleet:
 
     def familiar(self, address: str) -> bool:
         return address in self.addresses
+
+    def crowded(self) -> None:
+        self.crowds += 1
 
     def heartbeat(self) -> float:
         return self.interval

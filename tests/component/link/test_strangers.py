@@ -73,6 +73,23 @@ async def test_a_cell_comes_home_while_strangers_have_all_places_and_turns(
                 await until(link.connected)
 
 
+@pytest.mark.parametrize("familiar", [True, False])
+async def test_the_fleet_is_told_when_one_from_a_cells_address_is_sent_away_since_too_many_dial(
+    site: Site, monkeypatch: pytest.MonkeyPatch, familiar: bool
+) -> None:
+    monkeypatch.setattr(handshakes, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(handshakes, "LOOK_SECONDS", 0.0)
+    async with site.open() as link:
+        if familiar:
+            site.fleet.addresses.add("127.0.0.1")
+        _, writer = await asyncio.open_connection("127.0.0.1", link.port)
+        reader, other = await asyncio.open_connection("127.0.0.1", link.port)
+        assert await reader.read() == b"", "it was sent away"
+        assert bool(site.fleet.crowds) is familiar
+        writer.close()
+        other.close()
+
+
 async def test_a_cell_renews_while_its_address_has_no_place_left(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(port, "PLACES", guests.Places(total=10, address=10))
     async with site.open() as link:

@@ -58,16 +58,17 @@ class Watch:
             if number in self.cells:
                 self.cells[number] = msgspec.structs.replace(self.cells[number], last_heartbeat=self.now)
 
-    def wait(self, seconds: float, *live: int) -> None:
+    def wait(self, seconds: float, *live: int, crowded: bool = False) -> None:
         """Time passes, in which these cells are heard."""
         end = self.now + seconds
         while self.now < end:
             self.now += PASS
             self.hear(*live)
-            self.look()
+            self.look(crowded=crowded)
 
-    def look(self) -> None:
-        self.listening = look(self.listening, self.cells.values(), LIMITS.lease, LIMITS.heartbeat, self.now)
+    def look(self, *, crowded: bool = False) -> None:
+        cells = self.cells.values()
+        self.listening = look(self.listening, cells, LIMITS.lease, LIMITS.heartbeat, self.now, crowded=crowded)
         for number, each in list(self.cells.items()):
             seen = Seen(listening=self.listening, listed_at=self.now, instance=instance(number))
             action = plan_cell(each, seen, LIMITS, self.now)
@@ -129,6 +130,19 @@ def test_no_lease_runs_out_after_a_start_while_cells_still_come_back() -> None:
     watch.wait(2 * PASS, *back)
 
     assert list(watch.lost) == [99], "one that does not come is lost in the end"
+
+
+def test_no_lease_runs_out_while_cells_dial_in_vain_since_too_many_do() -> None:
+    watch = Watch(50)
+    watch.wait(100, *range(50))
+    watch.cells[0] = cell(0, since=watch.now)  # it has joined, and has to dial once more
+    watch.wait(300, *range(1, 50), crowded=True)
+    assert not watch.lost
+    watch.wait(LIMITS.redial + LIMITS.lease - PASS, *range(1, 50))
+    assert not watch.lost
+    watch.wait(2 * PASS, *range(1, 50))
+
+    assert list(watch.lost) == [0], "one that does not come is lost in the end"
 
 
 def test_a_controller_that_stood_still_hears_its_cells_before_it_gives_any_up() -> None:
