@@ -37,6 +37,7 @@ def lay_out(
     `places` says where the mounts' host paths lead; all of them are there.
     """
     layers = machine.settings.layers(record.id)
+    machine.settings.bundle(record.id).mkdir(mode=0o711)
     for name in ("upper", "work", "rootfs"):
         (layers / name).mkdir(parents=True, exist_ok=True, mode=0o755)
     rootfs = layers / "rootfs"

@@ -9,7 +9,7 @@ from grpclib.server import Stream
 
 from cellagent.runtime.answering import received
 from cellagent.runtime.file_servers import FileServers
-from cellagent.runtime.file_trees import Tree, read_end
+from cellagent.runtime.file_trees import Tree, put_file, read_end
 from cellagent.runtime.room import RuntimeRoom
 from cellagent.runtime.stats.folder_sizes import FolderSizes
 from cellwire.cell.v1 import cell_pb2 as wire
@@ -57,6 +57,16 @@ class CellService(CellBase):
         request = await received(stream)
         await self._room.trim_log(request.container_id, request.offset)
         await stream.send_message(wire.TrimLogReply())
+
+    async def MakeContainer(self, stream: Stream[wire.MakeContainerRequest, wire.MakeContainerReply]) -> None:
+        request = await received(stream)
+
+        def keep() -> None:
+            if request.carried:
+                put_file(request.carried_path, request.carried)
+
+        status = await self._room.make_container(request.container_id, request.asked, keep)
+        await stream.send_message(wire.MakeContainerReply(status=status))
 
     async def PutFiles(self, stream: Stream[wire.PutFilesInput, wire.PutFilesReply]) -> None:
         first = await received(stream)

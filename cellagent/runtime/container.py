@@ -1,7 +1,8 @@
 """Containers: made, started, stopped, removed; and what becomes of them when they end by themselves.
 
 Create lays everything out; start has conmon and the OCI runtime make it, so that a command that is not there is a
-container that could not be started, with the runtime's own words. Each step's record is written before the step.
+container that could not be started, with the runtime's own words. A container is known once all of it is laid out; from
+then on each step's record is written before the step.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -50,8 +52,14 @@ class RuntimeContainers:
         """Look away; the containers run on."""
         self._exits.close()
 
-    async def create(self, sandbox_id: str, config: cri.ContainerConfig) -> str:
-        """Lay out a container: image held, root mounted, bundle written."""
+    async def create(
+        self,
+        sandbox_id: str,
+        config: cri.ContainerConfig,
+        container_id: str = "",
+        keep: Callable[[], None] | None = None,
+    ) -> str:
+        """Lay out a container: image held, root mounted, bundle written. `keep` is done as the last of it."""
         machine = self._machine
         name = config.metadata.name
         if not name:
@@ -73,29 +81,29 @@ class RuntimeContainers:
                 mount.image.image_ref = machine.images.find(mount.image.image).id
         directory = sandbox.parsed().log_directory
         stop_signal = _stop_signal(config, image.config.stop_signal)
-        container_id = new_id()
+        container_id = container_id or new_id()
         machine.images.hold(image.id, container_id)
-        record = machine.ledger.put_container(
-            ContainerEntry(
-                id=container_id,
-                sandbox_id=sandbox.id,
-                config=config.SerializeToString(),
-                image_id=image.id,
-                image_ref=image.digests[0] if image.digests else image.id,
-                created_at=time.time_ns(),
-                log_path=str(Path(directory) / config.log_path) if directory and config.log_path else "",
-                cgroup=f"/{sandbox.cgroup.strip('/')}/{container_id}",
-                stop_signal=stop_signal,
-            )
+        record = ContainerEntry(
+            id=container_id,
+            sandbox_id=sandbox.id,
+            config=config.SerializeToString(),
+            image_id=image.id,
+            image_ref=image.digests[0] if image.digests else image.id,
+            created_at=time.time_ns(),
+            log_path=str(Path(directory) / config.log_path) if directory and config.log_path else "",
+            cgroup=f"/{sandbox.cgroup.strip('/')}/{container_id}",
+            stop_signal=stop_signal,
         )
         try:
             user = bundle.lay_out(machine, sandbox, record, image, places)
+            if keep is not None:
+                keep()
+            # Written once all is there: what an agent that is killed before has made is a stranger's to the next one.
+            made = msgspec.structs.replace(record, uid=user.uid, gid=user.gid, groups=tuple(user.groups))
+            machine.ledger.put_container(made)
         except BaseException:
             await self._clear(record)
             raise
-        machine.ledger.put_container(
-            msgspec.structs.replace(record, uid=user.uid, gid=user.gid, groups=tuple(user.groups))
-        )
         machine.emit(cri.CONTAINER_CREATED_EVENT, container_id, sandbox.id)
         return container_id
 

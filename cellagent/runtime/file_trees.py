@@ -15,6 +15,7 @@ from cellagent.kernel import mounts
 from cellagent.runtime import merging
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
+from hostkit import files
 
 LARGEST_READ = 1 << 20
 
@@ -124,6 +125,18 @@ class Tree:
             if here.is_symlink():
                 raise Fault(Kind.INVALID, f"entry {path}", "a part of its path is a link")
         return self._beside.joinpath(*parts)
+
+
+def put_file(path: str, data: bytes) -> None:
+    """One small file that the controller will read back, whole or not at all. Raises Fault."""
+    target = Path(os.path.normpath(path))
+    if not target.is_absolute() or len(target.parts) < 3:
+        raise Fault(Kind.INVALID, f"file {path}", "its path must be absolute and below a folder")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        files.replace(target, data)
+    except OSError as error:
+        raise Fault(Kind.BROKEN, f"file {path}", str(error.strerror)) from error
 
 
 def read_end(path: str, limit: int) -> bytes:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Sequence
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import msgspec
 from cellagent.images.image_source import ImageProvider
 from cellagent.kernel import agent_locks, apparmor, cgroups, oci
 from cellagent.network.holding import Holding
-from cellagent.runtime import checkpoint, container_logs, merging, network_repair, userns
+from cellagent.runtime import checkpoint, container_logs, merging, network_repair, userns, views
 from cellagent.runtime.container import RuntimeContainers
 from cellagent.runtime.container_events import ContainerEvents
 from cellagent.runtime.container_logs import LogChunk
@@ -25,13 +26,15 @@ from cellagent.runtime.sessions.backend import LocalBackend
 from cellagent.runtime.sessions.streaming import Streaming
 from cellagent.runtime.settings import RuntimeSettings
 from cellagent.runtime.stats.summary import SandboxStats
-from cellwire.faults import Fault
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.faults import Fault, Kind
 from hostkit.inotify import Inotify
 from hostkit.tasks import Singleflight
 
 log = logging.getLogger(__name__)
 # A reader that has followed `..data` opens its file within microseconds; a stopped one gets the new file next time.
 PASSAGE_SECONDS = 1.0
+_ID = re.compile(r"[0-9a-f]{64}")
 
 
 class RuntimeRoom:
@@ -41,11 +44,27 @@ class RuntimeRoom:
         self, machine: Machine, containers: RuntimeContainers, sandboxes: RuntimeSandboxes, holding: Holding | None
     ) -> None:
         self._machine = machine
+        self._containers = containers
         self.holding = holding
         self.backend = LocalBackend(machine.ledger, containers)
         streaming = Streaming(self.backend, machine.flights)
         self.service = RuntimeService(machine, sandboxes, containers, streaming, SandboxStats(machine))
         self.oci_runtime = f"{machine.runtime.name}: {machine.runtime.why}"
+
+    async def make_container(
+        self, container_id: str, asked: cri.CreateContainerRequest, keep: Callable[[], None]
+    ) -> cri.ContainerStatus:
+        """Make a container under an id that its owner has chosen, who may ask again; its status. Raises Fault."""
+        if not _ID.fullmatch(container_id):
+            raise Fault(Kind.INVALID, f"container id {container_id[:80]}", "it is not of 64 hexadecimal digits")
+        machine = self._machine
+
+        async def make() -> None:
+            if machine.ledger.find_container(container_id) is None:
+                await self._containers.create(asked.pod_sandbox_id, asked.config, container_id, keep)
+
+        await machine.flights.join(f"container {container_id} is made", make)
+        return views.container_status(machine.ledger.container(container_id))
 
     def logs(self, container_id: str, offset: int, *, follow: bool) -> AsyncIterator[LogChunk]:
         """The bytes of a container's log from an offset; the last chunk says so."""

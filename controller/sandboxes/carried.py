@@ -41,22 +41,29 @@ class Carrier:
         mac, record = told[:_DIGEST], told[_DIGEST:]
         return record if hmac.compare_digest(mac, self._mac(cell, name, record)) else None
 
+    def packed(self, cell: CellName, name: str, record: bytes) -> bytes:
+        """As `signed`; nothing where the record is too long to be carried."""
+        signed = self.signed(cell, name, record)
+        if len(signed) > LARGEST:
+            log.warning("a record is too long to be carried: it ends with the store", cell=cell, bytes=len(signed))
+            return b""
+        return signed
+
     async def put(self, cell: OneCell, name: str, record: bytes) -> None:
         """Have the cell carry a record, in place of what it carried under this name. Raises Fault."""
-        signed = self.signed(cell.name, name, record)
-        if len(signed) > LARGEST:
-            log.warning("a record is too long to be carried: it ends with the store", cell=cell.name, bytes=len(signed))
+        packed = self.packed(cell.name, name, record)
+        if not packed:
             return
         messages = [
             wire.PutFilesInput(entry=wire.FileEntry(path=".", mode=stat.S_IFDIR | 0o700)),
             wire.PutFilesInput(entry=wire.FileEntry(path=FILE, mode=stat.S_IFREG | 0o600)),
-            wire.PutFilesInput(data=signed),
+            wire.PutFilesInput(data=packed),
         ]
         await cell.put_files(wire.PutFilesStart(folder=_folder(name)), messages)
 
     async def get(self, cell: OneCell, name: str) -> bytes | None:
         """The record that the cell carries under this name; None where it carries none of ours. Raises Fault."""
-        told = await cell.read_file(f"{_folder(name)}/{FILE}", LARGEST)
+        told = await cell.read_file(path(name), LARGEST)
         record = self.believed(cell.name, name, told)
         if told and record is None:
             log.warning("a cell tells of a pod what was not signed here", cell=cell.name, record=name)
@@ -65,6 +72,11 @@ class Carrier:
     def _mac(self, cell: CellName, name: str, record: bytes) -> bytes:
         told = b"".join(len(part).to_bytes(8, "big") + part for part in (cell.encode(), name.encode(), record))
         return hmac.digest(self._key, told, "sha256")
+
+
+def path(name: str) -> str:
+    """Where on a cell the record of this name lies."""
+    return f"{_folder(name)}/{FILE}"
 
 
 def _folder(name: str) -> str:

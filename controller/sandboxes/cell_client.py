@@ -146,26 +146,28 @@ class OneCell:
         bought = cell.offer.shape.gpus if cell.offer is not None else None
         return cdi_devices(cell.claim.demand.gpu_vendor or (bought.vendor if bought else ""))
 
-    async def create_container(self, asked: cri.CreateContainerRequest, known: Callable[[str], bool]) -> str:
-        """Make a container; its id, which nobody may know yet. One of the same name and attempt that nobody knows was
-        made for a controller that died before it wrote it down, or before its answer came: it is made anew.
-        Raises Fault.
+    async def make_container(
+        self, wanted: wire.MakeContainerRequest, known: Callable[[str], bool]
+    ) -> cri.ContainerStatus:
+        """Make a container; its status. One of the same name and attempt that nobody knows was made for a controller
+        that died before it wrote it down: it is made anew. Raises Fault.
         """
         try:
-            return await self._create(asked, known)
+            return await self._make(wanted)
         except Fault as fault:
             if fault.kind is not Kind.EXISTS:
                 raise
-            wanted = asked.config.metadata
+            asked = wanted.asked
+            named = (asked.config.metadata.name, asked.config.metadata.attempt)
             listed = await self.containers(asked.pod_sandbox_id)
-            unknown = [one.id for one in listed if (one.name, one.attempt) == (wanted.name, wanted.attempt)]
+            unknown = [one.id for one in listed if (one.name, one.attempt) == named]
             unknown = [one for one in unknown if not known(one)]
             if not unknown:
                 raise
         for one in unknown:
             log.info("a container that nobody knew of is made anew", container=one, sandbox=asked.pod_sandbox_id)
             await self.remove_container(one)
-        return await self._create(asked, known)
+        return await self._make(wanted)
 
     async def start_container(self, container: str) -> None:
         """Start a created container. Raises Fault."""
@@ -356,11 +358,11 @@ class OneCell:
             return frozenset()
         return frozenset(filter(None, (cell.pod_address, cell.pod_address6, cell.address)))
 
-    async def _create(self, asked: cri.CreateContainerRequest, known: Callable[[str], bool]) -> str:
+    async def _make(self, wanted: wire.MakeContainerRequest) -> cri.ContainerStatus:
         return await self._ask(
-            lambda channel: runtime_grpc.RuntimeServiceStub(channel).CreateContainer,
-            asked,
-            lambda reply: told.fresh(reply.container_id, "container", known),
+            lambda channel: cell_grpc.CellStub(channel).MakeContainer,
+            wanted,
+            lambda reply: told.container(reply.status, wanted.container_id),
         )
 
     async def _do(

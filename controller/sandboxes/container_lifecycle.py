@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 
 import msgspec
 import structlog
 
+from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from controller.fleet.cells import Cells
 from controller.model.names import CellName
-from controller.sandboxes import ending, following, reducer
+from controller.sandboxes import carried, ending, following, reducer
 from controller.sandboxes.carried import Carrier
 from controller.sandboxes.cell_client import OneCell, is_over
 from controller.sandboxes.following import Following
@@ -52,25 +54,27 @@ class Containers:
         the paths in it; for the rest see `records.ContainerRecord`. Raises Fault.
         """
         sandbox = self._memory.sandbox(asked.pod_sandbox_id)
-        there = self.on(sandbox.cell)
-        container_id = await there.create_container(asked, self._memory.knows_any)
-        status = await there.container_status(container_id)
-        if status is None:
-            raise Fault(Kind.UNAVAILABLE, f"container {container_id[:13]}", "its cell knows it no more", "ask again")
-        reducer.name_container(status, known_as)
-        status.log_path = log_path
+        named = reducer.named_container(secrets.token_hex(32), known_as, log_path)
         record = ContainerRecord(
-            id=container_id,
+            id=named.id,
             sandbox=sandbox.id,
             cell=sandbox.cell,
-            status=status.SerializeToString(),
+            status=named.SerializeToString(),
             log_path=log_path,
             copies=copies or {},
         )
-        await self._carrier.put(there, record.id, msgspec.msgpack.encode(record))
+        wanted = wire.MakeContainerRequest(
+            container_id=record.id,
+            asked=asked,
+            carried=self._carrier.packed(sandbox.cell, record.id, msgspec.msgpack.encode(record)),
+            carried_path=carried.path(record.id),
+        )
+        told = await self.on(sandbox.cell).make_container(wanted, self._memory.knows)
+        made = reducer.made_container(named, told)
+        record = msgspec.structs.replace(record, status=made.SerializeToString())
         await self._memory.put_container(record)
         self._following.start_log(record)
-        return container_id
+        return record.id
 
     async def start(self, container_id: str) -> None:
         """Start a created container. Raises Fault."""

@@ -67,15 +67,27 @@ def name_sandbox(status: cri.PodSandboxStatus, config: cri.PodSandboxConfig, run
     status.runtime_handler = runtime_handler
 
 
-def name_container(status: cri.ContainerStatus, config: cri.ContainerConfig) -> None:
-    """Make what a cell says of a new container say what was asked for, with the paths of those who asked."""
+def named_container(container_id: str, config: cri.ContainerConfig, log_path: str) -> cri.ContainerStatus:
+    """What is known of a new container before its cell tells of it: what was asked for, with the paths of those who
+    asked.
+    """
+    status = cri.ContainerStatus(id=container_id, image=config.image, mounts=config.mounts, log_path=log_path)
     _keep_names(status, config)
-    told = list(status.mounts)
-    del status.mounts[:]
-    status.mounts.extend(config.mounts)
-    for mount, on_cell in zip(status.mounts, told, strict=False):
+    return status
+
+
+def made_container(named: cri.ContainerStatus, told: cri.ContainerStatus) -> cri.ContainerStatus:
+    """The same, with what only the cell knows, as it was before it ran."""
+    merged = cri.ContainerStatus()
+    merged.CopyFrom(named)
+    merged.created_at, merged.stop_signal = told.created_at, told.stop_signal
+    merged.image_ref, merged.image_id = told.image_ref, told.image_id
+    merged.user.CopyFrom(told.user)
+    merged.resources.CopyFrom(told.resources)
+    for mount, on_cell in zip(merged.mounts, told.mounts, strict=False):
         if mount.HasField("image"):
             mount.image.image_ref = on_cell.image.image_ref
+    return merged
 
 
 def _keep_names(status: Named, known: Named) -> None:

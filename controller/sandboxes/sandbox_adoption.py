@@ -1,8 +1,9 @@
 """Adoption of sandboxes: one is known again by what its cell carries, after the records of it were lost.
 
-The cell carries the records of its sandbox and containers as they were when they were made (`sandboxes.carried`). Of
-what it says itself only the state of those containers is heard, as at any time. Which images the pod was allowed to
-pull is known for those that it uses.
+The cell carries the record of its sandbox as it was when that was made, and those of its containers as they were asked
+for (`sandboxes.carried`). Of what it says itself only the state of those containers is heard, as at any time, and what
+it alone knows of them: when they were made, of which image by its id, as which user. Which images the pod was allowed
+to pull is known for those that it uses.
 """
 
 from __future__ import annotations
@@ -81,9 +82,10 @@ def as_it_runs(carried: cri.ContainerStatus, told: cri.ContainerStatus) -> cri.C
 
     One that has ended is told as running: its end is heard when its cell is followed, its termination message first.
     """
+    known = reducer.made_container(carried, told)
     if told.state not in {cri.CONTAINER_RUNNING, cri.CONTAINER_EXITED}:
-        return carried
+        return known
     running = cri.ContainerStatus()
-    running.CopyFrom(carried)
+    running.CopyFrom(known)
     running.state, running.started_at = cri.CONTAINER_RUNNING, told.started_at
-    return reducer.next_container(carried, running)
+    return reducer.next_container(known, running)

@@ -120,7 +120,7 @@ async def test_a_new_container_or_sandbox_is_never_anothers(tmp_path: Path) -> N
         async with evil_pod(shim, "container") as (cell, sandbox, _):
             cell.say("PullImage", cri.PullImageResponse(image_ref="sha256:" + "0" * 64))
             cell.say("ImageStatus", cri.ImageStatusResponse(image=cri.Image(id="sha256:" + "0" * 64)))
-            cell.say("CreateContainer", cri.CreateContainerResponse(container_id=victim.container))
+            cell.say("MakeContainer", wire.MakeContainerReply(status=cri.ContainerStatus(id=victim.container)))
             with pytest.raises(Fault):
                 await shim.create(sandbox, shim.config("container"), attempt=1)
             await victim.holds()

@@ -122,6 +122,7 @@ def services(cell: CellDouble, **more: Any) -> list[Any]:
     own = _concrete(
         CellBase,
         Logs=_logs,
+        MakeContainer=_unary(CellDouble.make),
         PutFiles=_put_files,
         ReadFile=_unary(CellDouble.read_file),
         Exec=lambda _, stream: sessions.Exec(stream),

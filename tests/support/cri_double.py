@@ -30,9 +30,9 @@ from cellwire.stream.session import Exited, Output, SessionRequest, Stderr, Stdo
 class Process:
     """One container."""
 
-    def __init__(self, config: cri.ContainerConfig, sandbox: str) -> None:
+    def __init__(self, config: cri.ContainerConfig, sandbox: str, name: str) -> None:
         self.status = cri.ContainerStatus(
-            id=secrets.token_hex(32), metadata=config.metadata, image=config.image, created_at=time.time_ns()
+            id=name, metadata=config.metadata, image=config.image, created_at=time.time_ns()
         )
         self.config, self.sandbox = config, sandbox
         self.process: asyncio.subprocess.Process | None = None
@@ -112,14 +112,24 @@ class CellDouble:
         return cri.PodSandboxStatusResponse(status=self._sandbox(request.pod_sandbox_id))
 
     async def create(self, request: cri.CreateContainerRequest) -> cri.CreateContainerResponse:
+        return cri.CreateContainerResponse(container_id=self._made(request, secrets.token_hex(32)).id)
+
+    def _made(self, request: cri.CreateContainerRequest, name: str) -> cri.ContainerStatus:
         sandbox, wanted = self._sandbox(request.pod_sandbox_id), request.config.metadata
         for one in self.containers.values():
             if (one.sandbox, one.status.metadata) == (sandbox.id, wanted):
                 raise Fault(Kind.EXISTS, f"container {wanted.name}", f"{one.status.id} has the same name and attempt")
-        one = Process(request.config, sandbox.id)
+        one = Process(request.config, sandbox.id, name)
         self.containers[one.status.id] = one
         self._tell(one)
-        return cri.CreateContainerResponse(container_id=one.status.id)
+        return one.status
+
+    async def make(self, request: wire.MakeContainerRequest) -> wire.MakeContainerReply:
+        if request.container_id not in self.containers:
+            self._made(request.asked, request.container_id)
+            folder, _, name = request.carried_path.rpartition("/")
+            self.folders[folder], self.trees[folder] = [name], {name: request.carried}
+        return wire.MakeContainerReply(status=self.containers[request.container_id].status)
 
     async def start(self, request: cri.StartContainerRequest) -> cri.StartContainerResponse:
         one = self.find(request.container_id)
@@ -243,7 +253,9 @@ class CellDouble:
         return cri.ExecSyncResponse(stdout=out, stderr=err, exit_code=process.returncode or 0)
 
     async def read_file(self, request: wire.ReadFileRequest) -> wire.ReadFileReply:
-        return wire.ReadFileReply(data=read_end(request.path, request.limit))
+        folder, _, name = request.path.rpartition("/")
+        put = self.trees.get(folder, {}).get(name)
+        return wire.ReadFileReply(data=read_end(request.path, request.limit) if put is None else put)
 
     def find(self, container: str) -> Process:
         if container not in self.containers:

@@ -69,9 +69,9 @@ class _Cell(CellBase):
     async def _not_here(self, stream: Any) -> None:
         raise Fault(Kind.UNSUPPORTED, "a double of a cell", "it runs no pods", "boot more real instances")
 
-    DialWorker = Logs = TrimLog = ReadFile = DiskUsage = MountFolder = Exec = Attach = PortForward = PutFiles = (
-        Services
-    ) = _not_here
+    MakeContainer = DialWorker = Logs = TrimLog = ReadFile = DiskUsage = MountFolder = Exec = Attach = PortForward = (
+        PutFiles
+    ) = Services = _not_here
 
 
 class Doubles:

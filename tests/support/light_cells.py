@@ -57,7 +57,7 @@ class _LightCell(CellBase):
         raise Fault(Kind.UNSUPPORTED, "a double of a cell", "it runs no pods")
 
     Logs = TrimLog = ReadFile = DiskUsage = MountFolder = Exec = Attach = PortForward = PutFiles = Services = _not_here
-    DialWorker = _not_here
+    DialWorker = MakeContainer = _not_here
 
 
 class _SharedIdentity(CellIdentity):

@@ -66,10 +66,19 @@ class Machine:
                 found, before = await self.left(), found
         return found
 
-    async def every_step(self, before: Counter[str], work: Callable[[], Awaitable[object]]) -> int:
-        """Do the work until the agent is not killed in it any more, each time a step later. How many steps it has."""
+    async def every_step(
+        self,
+        before: Counter[str],
+        work: Callable[[], Awaitable[object]],
+        back: Callable[[], Awaitable[object]] | None = None,
+    ) -> int:
+        """Do the work until the agent is not killed in it any more, each time a step later, and `back` once the agent
+        is. How many steps it has.
+        """
         for step in range(1, MOST):
             died = await self.killed_at(step, work)
+            if back is not None:
+                await back()
             await self.agent.client.tidy()
             await self.settled(before)
             if not died:
@@ -203,6 +212,25 @@ async def test_a_container_whose_agent_is_killed_at_any_step_of_its_start_runs_o
         # Before it was let run, and after.
         assert seen["CONTAINER_CREATED"]
         assert seen["CONTAINER_RUNNING"] + seen["CONTAINER_EXITED"]
+
+
+async def test_an_agent_killed_at_any_step_of_a_containers_making_has_it_whole_or_not_at_all(
+    pulled: tuple[Path, str], tmp_path: Path
+) -> None:
+    async with machine(pulled, tmp_path, "bridge") as here:
+
+        async def make() -> None:
+            sandbox = await here.agent.client.sandbox(here.config())
+            here.doom()
+            await here.agent.client.create(sandbox, "sleep", "100")
+
+        async def starts() -> None:
+            asked = cri.ListContainersRequest()
+            for one in (await call(here.agent.client.stub.ListContainers, asked, deadline=10)).containers:
+                await here.agent.client.start(one.id)
+
+        before = await here.before()
+        print("steps of a container's making:", await here.every_step(before, make, starts))
 
 
 async def test_a_plugin_that_outlives_its_agent_is_waited_for_before_its_pod_is_taken_away(

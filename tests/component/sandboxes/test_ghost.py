@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
+from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cri.v1 import runtime_pb2 as cri
 from controller.fleet.cells import Cells
 from controller.model.names import PodUid
@@ -29,7 +30,10 @@ async def test_a_container_that_its_cell_does_not_know_has_ended_and_the_others_
         sandbox = await there.run_sandbox(config, "", lambda _: False)
         wanted = cri.ContainerConfig(metadata=cri.ContainerMetadata(name="c"), command=["sleep", "1000"])
         asked = cri.CreateContainerRequest(pod_sandbox_id=sandbox, config=wanted)
-        container = await there.create_container(asked, lambda _: False)
+        made = await there.make_container(
+            wire.MakeContainerRequest(container_id="c" * 64, asked=asked), lambda _: False
+        )
+        container = made.id
         await there.start_container(container)
 
         ready = cri.PodSandboxStatus(id=sandbox, state=cri.SANDBOX_READY).SerializeToString()

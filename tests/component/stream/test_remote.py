@@ -46,7 +46,9 @@ class Cell(CellBase):
     async def _none(self, stream: Any) -> None:
         raise NotImplementedError
 
-    Report = Logs = TrimLog = PutFiles = ReadFile = DiskUsage = MountFolder = Services = DialWorker = _none
+    Report = Logs = TrimLog = PutFiles = ReadFile = DiskUsage = MountFolder = Services = DialWorker = MakeContainer = (
+        _none
+    )
 
 
 @asynccontextmanager

@@ -90,6 +90,37 @@ async def test_a_container_is_created_started_and_ended_once(peers: Peers) -> No
         assert await refused(peer.status(container)) is Kind.NOT_FOUND
 
 
+async def test_a_container_that_is_asked_for_again_under_its_id_is_the_same_and_what_it_carries_is_kept(
+    peers: Peers, tmp_path: Path
+) -> None:
+    async with peers() as peer:
+        sandbox = await peer.sandbox()
+        path = str(tmp_path / "carried" / "one" / "record")
+
+        def wanted(name: str, carried: bytes = b"signed") -> wire.MakeContainerRequest:
+            config = cri.ContainerConfig(
+                metadata=cri.ContainerMetadata(name="main"),
+                image=cri.ImageSpec(image=peer.image),
+                command=["sleep", "100"],
+            )
+            asked = cri.CreateContainerRequest(pod_sandbox_id=sandbox, config=config)
+            return wire.MakeContainerRequest(container_id=name, asked=asked, carried=carried, carried_path=path)
+
+        for _ in range(2):
+            made = (await call(peer.cell.MakeContainer, wanted("ab" * 32), deadline=30)).status
+            assert told.container(made, "ab" * 32).state == cri.CONTAINER_CREATED
+            assert made.created_at
+        listed = await call(peer.runtime.ListContainers, cri.ListContainersRequest(), deadline=10)
+        assert [one.id for one in listed.containers] == ["ab" * 32]
+        asked = wire.ReadFileRequest(path=path, limit=1000)
+        assert (await call(peer.cell.ReadFile, asked, deadline=10)).data == b"signed"
+
+        another = call(peer.cell.MakeContainer, wanted("cd" * 32, b"another"), deadline=30)
+        assert await refused(another) is Kind.EXISTS
+        assert (await call(peer.cell.ReadFile, asked, deadline=10)).data == b"signed"
+        await peer.start("ab" * 32)
+
+
 async def test_a_command_that_is_not_there_does_not_start(peers: Peers) -> None:
     async with peers() as peer:
         container = await peer.create(await peer.sandbox(), "/not/there")

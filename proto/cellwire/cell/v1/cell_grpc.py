@@ -9,6 +9,7 @@ import grpclib.client
 if typing.TYPE_CHECKING:
     import grpclib.server
 
+import cellwire.cri.v1.runtime_pb2
 import cellwire.cell.v1.cell_pb2
 
 
@@ -83,6 +84,10 @@ class CellBase(abc.ABC):
         pass
 
     @abc.abstractmethod
+    async def MakeContainer(self, stream: 'grpclib.server.Stream[cellwire.cell.v1.cell_pb2.MakeContainerRequest, cellwire.cell.v1.cell_pb2.MakeContainerReply]') -> None:
+        pass
+
+    @abc.abstractmethod
     async def PutFiles(self, stream: 'grpclib.server.Stream[cellwire.cell.v1.cell_pb2.PutFilesInput, cellwire.cell.v1.cell_pb2.PutFilesReply]') -> None:
         pass
 
@@ -143,6 +148,12 @@ class CellBase(abc.ABC):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 cellwire.cell.v1.cell_pb2.TrimLogRequest,
                 cellwire.cell.v1.cell_pb2.TrimLogReply,
+            ),
+            '/chinampa.cell.v1.Cell/MakeContainer': grpclib.const.Handler(
+                self.MakeContainer,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                cellwire.cell.v1.cell_pb2.MakeContainerRequest,
+                cellwire.cell.v1.cell_pb2.MakeContainerReply,
             ),
             '/chinampa.cell.v1.Cell/PutFiles': grpclib.const.Handler(
                 self.PutFiles,
@@ -221,6 +232,12 @@ class CellStub:
             '/chinampa.cell.v1.Cell/TrimLog',
             cellwire.cell.v1.cell_pb2.TrimLogRequest,
             cellwire.cell.v1.cell_pb2.TrimLogReply,
+        )
+        self.MakeContainer = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/chinampa.cell.v1.Cell/MakeContainer',
+            cellwire.cell.v1.cell_pb2.MakeContainerRequest,
+            cellwire.cell.v1.cell_pb2.MakeContainerReply,
         )
         self.PutFiles = grpclib.client.StreamUnaryMethod(
             channel,

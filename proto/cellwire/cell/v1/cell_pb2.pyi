@@ -5,6 +5,7 @@ What crosses between a cell and its controller, beside CRI v1 itself.
 Enrolment is called by the agent; every call of Cell is made by the controller, on the connection that the agent dialled.
 """
 
+from cellwire.cri.v1 import runtime_pb2 as runtime_pb2
 from collections import abc as abc
 from google.protobuf import descriptor as descriptor
 from google.protobuf import message as message
@@ -859,6 +860,58 @@ class TrimLogReply(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class MakeContainerRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    CONTAINER_ID_FIELD_NUMBER: builtins.int
+    ASKED_FIELD_NUMBER: builtins.int
+    CARRIED_FIELD_NUMBER: builtins.int
+    CARRIED_PATH_FIELD_NUMBER: builtins.int
+    container_id: builtins.str
+    """Its id, chosen by the controller: 64 hexadecimal digits."""
+    carried: builtins.bytes
+    """Bytes that the cell keeps while it lives; none is nothing."""
+    carried_path: builtins.str
+    """The absolute path at which ReadFile finds them."""
+    @builtins.property
+    def asked(self) -> runtime_pb2.CreateContainerRequest:
+        """What is to be made."""
+
+    def __init__(
+        self,
+        *,
+        container_id: builtins.str = ...,
+        asked: runtime_pb2.CreateContainerRequest | None = ...,
+        carried: builtins.bytes = ...,
+        carried_path: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["asked", b"asked"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["asked", b"asked", "carried", b"carried", "carried_path", b"carried_path", "container_id", b"container_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class MakeContainerReply(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def status(self) -> runtime_pb2.ContainerStatus:
+        """The container as it is now."""
+
+    def __init__(
+        self,
+        *,
+        status: runtime_pb2.ContainerStatus | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["status", b"status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
