@@ -17,9 +17,10 @@ from cellwire.faults import Fault, Kind
 from cellwire.rpc.grpclib_patches import certificate_shown
 from cellwire.rpc.reverse import common_name, device
 from controller.link.authority import CELL_LIFE, Authority, key_of, key_of_certificate
-from controller.link.join_checks import Admission, Admitted
+from controller.link.join_checks import Admission, Admitted, token_hash
 from controller.model.instance import Identity
 from controller.model.names import CellName, InstanceId
+from hostkit.tasks import Singleflight
 
 log = structlog.get_logger()
 Verifier = Callable[[bytes, bytes], Identity]
@@ -45,11 +46,13 @@ class Enrolment(EnrolmentBase):
         admission: Callable[[], Admission],
         verify: Verifier,
         refused: Counter[str],
+        flights: Singleflight,
     ) -> None:
         self._authority = authority
         self._admission = admission
         self._verify = verify
         self._refused = refused
+        self._flights = flights
         self._joined: dict[InstanceId, _Joined] = {}
 
     async def Join(self, stream: Stream[wire.JoinRequest, wire.JoinReply]) -> None:
@@ -59,7 +62,7 @@ class Enrolment(EnrolmentBase):
         started = time.monotonic()
         try:
             identity = self._verify(request.identity_document, request.identity_signature)
-            admitted = await self._admit(request, identity)
+            admitted = await self._admit(request.token, key_of(request.signing_request), identity)
             certificate = self._authority.sign(request.signing_request, admitted.cell, identity.instance)
         except Fault as fault:
             self._count(fault)
@@ -98,17 +101,22 @@ class Enrolment(EnrolmentBase):
             raise Fault(Kind.DENIED, f"renewal of cell {cell}", cause, reason="AnotherKey")
         return self._authority.sign(signing_request, cell, instance)
 
-    async def _admit(self, request: wire.JoinRequest, identity: Identity) -> Admitted:
-        """Admit once; the same key with the same token gets its answer again, for it may have been lost on the way."""
-        now = time.monotonic()
-        key = key_of(request.signing_request)
-        before = self._joined.get(identity.instance)
-        if before and before.until > now and (before.key, before.token) == (key, request.token):
-            return before.admitted
-        admitted = await self._admission().admit(request.token, identity)
-        self._joined = {name: one for name, one in self._joined.items() if one.until > now}
-        self._joined[identity.instance] = _Joined(key, request.token, admitted, now + ANSWER_KEPT)
-        return admitted
+    async def _admit(self, token: str, key: str, identity: Identity) -> Admitted:
+        """Admit once; the same key with the same token gets its answer again, for it may have been lost on the way, or
+        its call may have ended while the cell was written down.
+        """
+
+        async def admit() -> Admitted:
+            now = time.monotonic()
+            before = self._joined.get(identity.instance)
+            if before and before.until > now and (before.key, before.token) == (key, token):
+                return before.admitted
+            admitted = await self._admission().admit(token, identity)
+            self._joined = {name: one for name, one in self._joined.items() if one.until > now}
+            self._joined[identity.instance] = _Joined(key, token, admitted, now + ANSWER_KEPT)
+            return admitted
+
+        return await self._flights.join(f"join of {identity.instance} by {key} with {token_hash(token)}", admit)
 
     def _count(self, fault: Fault) -> None:
         self._refused[fault.reason or fault.kind.value] += 1

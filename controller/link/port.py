@@ -40,6 +40,7 @@ from controller.link.join_checks import Admission
 from controller.link.join_service import Enrolment, Verifier
 from controller.link.link_settings import dialled, written
 from controller.model.names import CellName, InstanceId
+from hostkit.tasks import Singleflight
 
 if TYPE_CHECKING:
     from grpclib._typing import IServable
@@ -200,7 +201,8 @@ async def running(
         link = Link(settings, authority, tasks, partial(_interval, admission))
         link.agents = {name: await asyncio.to_thread(_hash, name, path) for name, path in settings.agents.items()}
         files = {protocol_of(name): path for name, path in settings.agents.items()}
-        enrolment = Enrolment(authority, admission, verify, link.refused)
+        flights = Singleflight(tasks)
+        enrolment = Enrolment(authority, admission, verify, link.refused, flights)
         servers = {CALLS: prepared([enrolment], details=True, limits=STRANGER)}
         if workers is not None:
             newcomers, known = workers(authority, link.refused)
@@ -228,6 +230,7 @@ async def running(
                 yield link
             finally:
                 renewal.cancel()
+                flights.stop()
                 link.close()
 
 

@@ -1,6 +1,7 @@
 """Who may join, and who is refused: TLS on loopback, signed documents, a real metadata service."""
 
 import asyncio
+import contextlib
 import datetime
 import ssl
 import stat
@@ -24,9 +25,11 @@ from controller.clouds.local.identity_documents import Signer
 from controller.clouds.userdata import UserData
 from controller.link import report_checks
 from controller.link.authority import Authority
+from controller.link.join_checks import Admitted
 from controller.link.port import ChangeKind
+from controller.model.instance import Identity
 from controller.model.names import CellName, InstanceId
-from tests.component.link.conftest import Site
+from tests.component.link.conftest import Site, until
 from tests.component.link.small_agent import small
 
 
@@ -104,6 +107,29 @@ async def test_who_lost_the_answer_on_the_way_gets_it_again(site: Site) -> None:
         first = await join(identity, metadata)
         again = await join(identity, metadata)
         assert again.cell == first.cell
+        assert site.fleet.admitted == 1
+
+
+async def test_who_gave_up_while_its_join_was_written_down_gets_its_answer_when_it_asks_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, admit = asyncio.Event(), site.fleet.admit
+
+    async def slowly(token: str, identity: Identity) -> Admitted:
+        admitted = await admit(token, identity)
+        await written.wait()
+        return admitted
+
+    monkeypatch.setattr(site.fleet, "admit", slowly)
+    async with site.open() as link:
+        identity, metadata = await site.boot(link, "i-1")
+        first = asyncio.get_running_loop().create_task(join(identity, metadata))
+        await until(lambda: site.fleet.admitted == 1)
+        first.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await first
+        asyncio.get_running_loop().call_later(0.2, written.set)
+        assert (await join(identity, metadata)).cell == "c-i-1"
         assert site.fleet.admitted == 1
 
 
