@@ -92,7 +92,7 @@ def _cpu(folder: str) -> float:
             continue
         try:
             words = (process / "cmdline").read_bytes().split(b"\0")
-            fields = (process / "stat").read_text().rpartition(")")[2].split()
+            fields = (process / "stat").read_text(errors="replace").rpartition(")")[2].split()
         except OSError:
             continue
         program = Path(os.fsdecode(words[0])).name

@@ -65,8 +65,8 @@ def children_of(parent: int, word: str) -> list[str]:
     found: list[str] = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
-            if int(status.read_text().rpartition(")")[2].split()[1]) == parent:
-                line = (status.parent / "cmdline").read_text()
+            if int(status.read_text(errors="replace").rpartition(")")[2].split()[1]) == parent:
+                line = (status.parent / "cmdline").read_text(errors="replace")
                 found += [line] if word in line else []
         except (FileNotFoundError, ProcessLookupError):
             continue
@@ -92,7 +92,9 @@ async def test_a_killed_pull_child_is_a_fault_and_not_the_end(tmp_path: Path) ->
                 await asyncio.sleep(0.02)
             for status in Path("/proc").glob("[0-9]*/stat"):
                 with suppress(FileNotFoundError, ProcessLookupError):
-                    mine = int(status.read_text().rpartition(")")[2].split()[1]) == os.getpid()
-                    if mine and "cellagent.images.pull_process" in (status.parent / "cmdline").read_text():
+                    mine = int(status.read_text(errors="replace").rpartition(")")[2].split()[1]) == os.getpid()
+                    if mine and "cellagent.images.pull_process" in (status.parent / "cmdline").read_text(
+                        errors="replace"
+                    ):
                         os.kill(int(status.parent.name), signal.SIGKILL)
         assert "ended with code -9" in str(pull.result())
