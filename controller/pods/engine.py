@@ -14,14 +14,18 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.stream.counted import CountedBackend, Sessions
 from cellwire.stream.remote import RemoteBackend
 from cellwire.stream.session import Backend
 from controller.fleet.cells import Cells
-from controller.model.cell import CellState
+from controller.model.cell import Cell, CellState
+from controller.model.names import CellName
 from controller.model.offer import Demand
+from controller.model.transitions import LIVE
 from controller.objects.admission import How
 from controller.objects.collection import Objects
 from controller.objects.fields import Json, copied
@@ -53,6 +57,7 @@ from controller.sandboxes.room import running as sandboxes_room
 from controller.sandboxes.ways import Ways
 from hostkit.tasks import Finishing
 
+log = structlog.get_logger()
 # The states of a cell that has an instance, and is not on its way out.
 HAD = frozenset({CellState.BOOTING, CellState.READY, CellState.CLAIMED})
 
@@ -67,6 +72,8 @@ class Pods:
         self._workers: dict[str, Worker] = {}
         self._begun: set[asyncio.Task[None]] = set()
         self._usages = Usages(around.cells, around.now)
+        self._left: set[CellName] = set()
+        """Cells of no pod that are being given back."""
 
     @property
     def cells(self) -> Cells:
@@ -127,6 +134,7 @@ class Pods:
         """
         async for cell in self._around.cells.watch():
             worker = self._worker(cell.claim.pod.uid) if cell.claim else None
+            self._release_if_left(cell)
             if worker is not None and cell.state in HAD:
                 worker.launched(cell)
             if worker is not None and cell.announced is not None:
@@ -138,6 +146,24 @@ class Pods:
                 self._late(cell.claim.pod.uid, cell.reason)
             elif cell.state is CellState.REQUESTED and cell.reason and cell.claim is not None:
                 self._late(cell.claim.pod.uid, f"{cell.reason}; other offers are tried")
+
+    def _release_if_left(self, cell: Cell) -> None:
+        """Give back a cell whose pod is over or gone: a claim is written down though its pod was deleted meanwhile."""
+        if cell.claim is None or cell.claim.by != OWNER or cell.state not in LIVE or cell.name in self._left:
+            return
+        record = self._around.records.get(cell.claim.pod.uid)
+        if record is None or record.run.released:
+            self._left.add(cell.name)
+            log.info("a cell was claimed for a pod that is no more", cell=cell.name, pod=cell.claim.pod.name)
+            self._begin(self._release(cell.name), f"release of {cell.name}")
+
+    async def _release(self, cell: CellName) -> None:
+        try:
+            await self._around.supervisor.persist(
+                "release of a cell", cell, lambda: self._around.cells.release(cell, "its pod is no more")
+            )
+        finally:
+            self._left.discard(cell)
 
     async def _tell_progress(self) -> None:
         """Tell on the pod how far pulls are, and that its cell is not believed."""
