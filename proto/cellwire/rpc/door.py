@@ -128,6 +128,8 @@ class ListeningSocket:
                 self._cut(leaver)
             if guest is None:
                 self._refuse("there are too many connections from one address, or in all")
+                if familiar and self._neighbours.full:
+                    self._crowded()
                 sock.close()
                 continue
             self._sockets[guest] = sock

@@ -59,6 +59,11 @@ class Guests:
     _visits: dict[str, _Visits] = field(default_factory=dict[str, _Visits])
     count: int = 0
 
+    @property
+    def full(self) -> bool:
+        """Whether all places together are taken."""
+        return self.count >= self.places.total
+
     def enter(self, host: str, now: float) -> tuple[Guest | None, Guest | None]:
         """The guest, or None if there is no place for it; and who has to leave for it, if anybody."""
         address = key(host)
@@ -68,7 +73,7 @@ class Guests:
         own = self._silent.get(address, {})
         if len(own) + len(self._staying.get(address, ())) >= self.places.address:
             leaver = _longest(own, now)
-        elif self.count >= self.places.total:
+        elif self.full:
             leaver = _longest(max(self._silent.values(), key=len, default={}), now)
         else:
             return self._placed(Guest(address, now)), None

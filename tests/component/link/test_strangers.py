@@ -90,6 +90,22 @@ async def test_the_fleet_is_told_when_one_from_a_cells_address_is_sent_away_sinc
         other.close()
 
 
+@pytest.mark.parametrize(("places", "crowded"), [((1, 10), True), ((10, 1), False)], ids=["in all", "of its address"])
+async def test_the_fleet_is_told_when_a_cells_address_finds_no_place_among_all_but_not_for_having_taken_its_own(
+    site: Site, monkeypatch: pytest.MonkeyPatch, places: tuple[int, int], crowded: bool
+) -> None:
+    monkeypatch.setattr(guests, "SILENT_SECONDS", 60.0)
+    monkeypatch.setattr(port, "PLACES", guests.Places(total=places[0], address=places[1]))
+    async with site.open() as link:
+        site.fleet.addresses.add("127.0.0.1")
+        _, writer = await asyncio.open_connection("127.0.0.1", link.port)
+        reader, other = await asyncio.open_connection("127.0.0.1", link.port)
+        assert await reader.read() == b"", "it was sent away"
+        assert bool(site.fleet.crowds) is crowded
+        writer.close()
+        other.close()
+
+
 async def test_a_cell_renews_while_its_address_has_no_place_left(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(port, "PLACES", guests.Places(total=10, address=10))
     async with site.open() as link:
