@@ -11,6 +11,7 @@ import contextlib
 import datetime
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,8 @@ class Pods:
         self._workers: dict[str, Worker] = {}
         self._begun: set[asyncio.Task[None]] = set()
         self._usages = Usages(around.cells, around.now)
+        self._claimed: dict[str, set[CellName]] = {}
+        """The cells that were claimed for each pod while it had a record, until it ends."""
         self._left: set[CellName] = set()
         """Cells of no pod that are being given back."""
 
@@ -156,6 +159,15 @@ class Pods:
             self._left.add(cell.name)
             log.info("a cell was claimed for a pod that is no more", cell=cell.name, pod=cell.claim.pod.name)
             self._begin(self._release(cell.name), f"release of {cell.name}")
+        else:
+            self._claimed.setdefault(cell.claim.pod.uid, set()).add(cell.name)
+
+    def _release_late(self, uid: str) -> None:
+        """Look again at the cells of a pod that is over or gone by now: one may have been claimed for it after it had
+        given back its cells, and before that was written down.
+        """
+        for cell in filter(None, map(self._around.cells.get, tuple(self._claimed.get(uid, ())))):
+            self._release_if_left(cell)
 
     async def _release(self, cell: CellName) -> None:
         try:
@@ -293,7 +305,7 @@ class Pods:
         return path, lambda: run.released or previous or known(copied) or not path.exists()
 
     def _work_on(self, uid: str) -> None:
-        worker = Worker(uid, self._around)
+        worker = Worker(uid, self._around, over=partial(self._release_late, uid))
         self._workers[uid] = worker
         record = self._around.records.get(uid)
         if record and (at := record.shown["metadata"].get("deletionTimestamp")):
@@ -304,7 +316,9 @@ class Pods:
     async def _work(self, uid: str, worker: Worker) -> None:
         try:
             await self._around.supervisor.persist("life of pod", uid, worker.live)
+            self._release_late(uid)
         finally:
+            self._claimed.pop(uid, None)
             self._workers.pop(uid, None)
             self._usages.forget(uid)
 

@@ -53,11 +53,12 @@ class _Taken(Exception):
 
 
 class Worker:
-    """Runs one pod."""
+    """Runs one pod. `over` is called when its cells were given back since it is over by itself."""
 
-    def __init__(self, uid: str, around: Surroundings) -> None:
+    def __init__(self, uid: str, around: Surroundings, over: Callable[[], None] = lambda: None) -> None:
         self.uid = uid
         self._around = around
+        self._over = over
         self._wake = asyncio.Event()
         self._deleted = asyncio.Event()
         self._delete_by = 0.0
@@ -162,6 +163,7 @@ class Worker:
         if not self.record.run.released:
             await self._give_back("the pod is over")
             await self._set(lambda run: replace(run, released=True))
+            self._over()
 
     async def _claim(self) -> CellName:
         if (run := self.record.run).attempt and not run.cell:
@@ -382,10 +384,9 @@ class Worker:
 
     async def _stopped(self, cell: CellName) -> bool:
         """True once all is stopped, False where the grace was shortened meanwhile."""
+        stopping = self._containers(cell).stop_all(lambda: max(self._delete_by - self._around.now(), 0.0))
         async with asyncio.TaskGroup() as tasks:
-            stop = tasks.create_task(
-                self._containers(cell).stop_all(lambda: max(self._delete_by - self._around.now(), 0.0))
-            )
+            stop = tasks.create_task(stopping)
             woken = tasks.create_task(self._hurried.wait())
             await asyncio.wait({stop, woken}, return_when=asyncio.FIRST_COMPLETED)
             done = stop.done()

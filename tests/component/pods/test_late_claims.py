@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from controller.model.names import CellName
+from controller.pods.pod_records import PodRecords
+from controller.pods.run import PodRun
 from tests.support import manifests
 from tests.support.cells_double import cells
 from tests.support.pods_api import world
@@ -33,6 +40,42 @@ async def test_a_claim_that_is_written_down_when_its_pod_is_over_leaves_no_cell(
         await until(lambda: fleet.released == [cell.name])
         late = await fleet.claim(cell.claim)
         await until(lambda: fleet.released == [cell.name, late.name])
+
+
+@pytest.mark.parametrize("script", ["sleep 1000", "sleep 1"], ids=["is deleted", "is over"])
+async def test_a_claim_that_is_written_down_just_before_the_end_of_its_pod_leaves_no_cell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    remove, run, late = PodRecords.remove, PodRecords.run, list[CellName]()
+
+    async with cells() as fleet, world(tmp_path, fleet) as here:
+
+        async def claim(uid: str) -> None:
+            claims = [cell.claim for cell in first if cell.claim is not None and cell.claim.pod.uid == uid]
+            if not late:
+                late.append((await fleet.claim(claims[0])).name)
+            while any(not news.empty() for news in fleet.watchers):
+                await asyncio.sleep(0)
+
+        async def removed(records: PodRecords, uid: str) -> None:
+            await claim(uid)
+            await remove(records, uid)
+
+        async def changed(records: PodRecords, uid: str, change: Callable[[PodRun], PodRun]) -> PodRun:
+            known = records.get(uid)
+            if known is not None and change(known.run).released and not known.run.released:
+                await claim(uid)
+            return await run(records, uid, change)
+
+        monkeypatch.setattr(PodRecords, "remove", removed)
+        monkeypatch.setattr(PodRecords, "run", changed)
+        await here.ok("apply", "-f", "-", stdin=manifests.pod("brief", script, "Never"))
+        await until(lambda: bool(fleet.cells))
+        first = tuple(fleet.cells.values())
+        if script == "sleep 1000":
+            await here.ok("wait", "--for=condition=Ready", "pod/brief", "--timeout=15s")
+            await here.ok("delete", "pod", "brief", "--grace-period=1")
+        await until(lambda: late and fleet.released == [first[0].name, *late])
 
 
 async def test_the_cell_of_a_pod_that_lives_stays(tmp_path: Path) -> None:
