@@ -80,11 +80,13 @@ class Worker:
 
     def delete(self, by: float, *, forced: bool) -> None:
         """The pod is to be over by this moment; `forced` where nobody waits for a cell that does not answer."""
-        self._delete_by = by
         if forced:
             self._forced.set()
+        # Who asks again may shorten the grace, and begins no other.
+        if forced or not self._deleted.is_set() or by < self._delete_by:
+            self._delete_by = by
+            self._hurried.set()
         self._deleted.set()
-        self._hurried.set()
 
     def changed(self) -> None:
         """The pod was changed, or something on its cell: what is to be done is looked at anew."""

@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from controller.pods import worker
 from controller.sandboxes import sandbox_lifecycle
+from tests.support.cri_double import CellDouble
 from tests.support.pods_api import manifest, world
 from tests.support.registry import serving
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed: NOTHING here ran")
 
@@ -323,6 +326,29 @@ async def test_a_second_deletion_shortens_the_grace(tmp_path: Path) -> None:
         await it.ok("delete", "pod", "web", "--grace-period=0", "--force")
         await it.until("", "wait", "--for=delete", "pod/web", "--timeout=30s")
         assert "No resources" in (await it.kubectl("get", "pods")).err
+
+
+async def test_a_second_deletion_with_as_much_grace_begins_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graces, stop = list[int](), CellDouble.stop
+
+    async def noted(cell: CellDouble, request: cri.StopContainerRequest) -> cri.StopContainerResponse:
+        graces.append(request.timeout)
+        return await stop(cell, request)
+
+    monkeypatch.setattr(CellDouble, "stop", noted)
+    async with world(tmp_path) as it:
+        await it.ok("apply", "-f", "-", stdin=manifest("trap '' TERM; while true; do sleep 0.1; done"))
+        await it.ok("wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
+        await it.ok("delete", "pod", "web", "--grace-period=1000", "--wait=false")
+        await until(lambda: len(graces) == 1)
+        await it.ok("delete", "pod", "web", "--grace-period=1000", "--wait=false")
+        await it.ok("delete", "pod", "web", "--grace-period=500", "--wait=false")
+        await until(lambda: any(one <= 500 for one in graces))
+        assert [round(one, -2) for one in graces] == [1000, 500]
+        assert not it.fleet.released
+        await it.ok("delete", "pod", "web", "--grace-period=0", "--force")
 
 
 @pytest.mark.parametrize("notice", [True, False])
