@@ -148,7 +148,7 @@ class Pods:
             elif cell.state is CellState.LAUNCHING and cell.reason and cell.claim is not None:
                 self._late(cell.claim.pod.uid, cell.reason)
             elif cell.state is CellState.REQUESTED and cell.reason and cell.claim is not None:
-                self._late(cell.claim.pod.uid, f"{cell.reason}; other offers are tried")
+                self._late(cell.claim.pod.uid, f"{cell.reason}; it goes on being tried")
 
     def _release_if_left(self, cell: Cell) -> None:
         """Give back a cell whose pod is over or gone: a claim is written down though its pod was deleted meanwhile."""

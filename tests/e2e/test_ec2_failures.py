@@ -75,7 +75,7 @@ async def test_a_pod_for_which_no_offer_is_left_says_why_and_what_would_help(
     async with running_on_ec2(tmp_path) as world:
         world.front.rules.limit(code=code)
         await world.controller.kubectl("apply", "-f", "-", stdin=pod("web"))
-        await described(world, "web", "FailedScheduling", code, "other offers are tried")
+        await described(world, "web", "FailedScheduling", code, "it goes on being tried")
         await described(world, "web", "FailedScheduling", code, mend)
         assert world.states() == {}
 
