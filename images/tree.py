@@ -6,9 +6,11 @@ Trees are kept in the work folder under a name made of what is in them; delete t
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import shutil
 import sys
+import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -102,7 +104,8 @@ def install_agent(target: Path, architecture: str) -> None:
             sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--no-deps", "--require-hashes",
             "--only-binary=:all:", "--implementation=cp", f"--python-version={PYTHON}",
             *platforms, f"--target={folder}", "--requirement", str(HERE / "requirements/agent.txt"),
-        ]
+        ],
+        environment=with_pip(),
     )  # fmt: skip
     for name in OURS:
         for path in sorted((HERE / name).rglob("*")):
@@ -115,6 +118,22 @@ def install_agent(target: Path, architecture: str) -> None:
         shutil.rmtree(leftover)
     for record in folder.glob("*.dist-info/RECORD"):
         record.unlink()  # it has hashes of programs that name this very checkout
+
+
+def with_pip() -> dict[str, str]:
+    """What a `python -m pip` needs in its environment: nothing, or the wheel that Python brings. Raises Fault.
+
+    A checkout's own environment has none installed.
+    """
+    if importlib.util.find_spec("pip") is not None:
+        return {}
+    bundled = importlib.util.find_spec("ensurepip")
+    beside = str(Path(bundled.origin).parent / "_bundled") if bundled is not None and bundled.origin else ""
+    folder = sysconfig.get_config_var("WHEEL_PKG_DIR") or beside
+    wheel = next(Path(folder).glob("pip-*.whl"), None) if folder else None
+    if wheel is None:
+        raise Fault(Kind.UNSUPPORTED, "pip", "this Python brings none", "install Debian's package python3-venv")
+    return {"PYTHONPATH": str(wheel)}
 
 
 def modules(tree: Path, folder: str) -> tuple[str, ...]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from images import tree
+from images.commands import run
 
 NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
 
@@ -50,3 +52,7 @@ def test_when_a_tree_was_made_does_not_show_before_the_commit_or_after_it(tmp_pa
     assert seen[0] == seen[1]
     assert seen[0]["usr/bin/sh"] == 1_600_000_000
     assert seen[0]["etc/passwd"] == commit
+
+
+def test_pip_can_be_run_where_none_is_installed() -> None:
+    assert run([sys.executable, "-m", "pip", "--version"], environment=tree.with_pip()).startswith(b"pip ")
