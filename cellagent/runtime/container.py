@@ -101,8 +101,10 @@ class RuntimeContainers:
             # Written once all is there: what an agent that is killed before has made is a stranger's to the next one.
             made = msgspec.structs.replace(record, uid=user.uid, gid=user.gid, groups=tuple(user.groups))
             machine.ledger.put_container(made)
-        except BaseException:
+        except BaseException as error:
             await self._clear(record)
+            if isinstance(error, OSError):
+                raise Fault(Kind.BROKEN, f"container {name}", str(error), "look at this machine's disk") from error
             raise
         machine.emit(cri.CONTAINER_CREATED_EVENT, container_id, sandbox.id)
         return container_id
@@ -167,7 +169,7 @@ class RuntimeContainers:
                 pid = record.pid if pids.started(record.pid) == record.pid_started else 0
                 self._exits.add(record.id, pid, _same_conmon(record))
             elif record.phase is Phase.EXITED and (self._machine.settings.oci / record.id).exists():
-                await self._clean_up(record)
+                self._machine.flights.spawn(self._clean_up(record), f"clean-up of container {record.id[:13]}")
         self._forget_strangers()
 
     def _ready(self, sandbox_id: str, container: str) -> SandboxEntry:
@@ -239,14 +241,19 @@ class RuntimeContainers:
             return machine.ledger.put_container(
                 msgspec.structs.replace(record, phase=Phase.RUNNING, started_at=time.time_ns())
             )
-        await conmon.abandon(charge)
-        await self._clean_up(record)
-        return machine.ledger.put_container(
-            msgspec.structs.replace(record, phase=Phase.CREATED, pid=0, pid_started=0, conmon_pid=0)
-        )
+        # Written first: with the OCI runtime's state goes what tells that it was never let run.
+        record = machine.ledger.put_container(msgspec.structs.replace(record, pid=0, pid_started=0, conmon_pid=0))
+        try:
+            async with asyncio.timeout(KILL_SECONDS):
+                await conmon.abandon(charge)
+            await self._clean_up(record)
+        except (TimeoutError, Fault) as error:
+            words = str(error) or f"what an earlier agent began of it lives {KILL_SECONDS:g} s after SIGKILL"
+            return self._never_ran(record, words)
+        return machine.ledger.put_container(msgspec.structs.replace(record, phase=Phase.CREATED))
 
     async def _fill_volumes(self, record: ContainerEntry) -> None:
-        """Copy what the image has in its volumes: not before the start, which is done once and to its end or not."""
+        """Copy what the image has in its volumes: at the start, and again where that is repeated."""
         settings = self._machine.settings
         layers, spec = settings.layers(record.id), bundle.read_spec(settings.bundle(record.id))
         await declared_volumes.fill(layers / "rootfs", declared_volumes.among(layers, spec["mounts"]))
@@ -275,9 +282,11 @@ class RuntimeContainers:
     async def _failed(self, record: ContainerEntry, words: str) -> None:
         """It could not be started: nothing of it runs, and its record says why."""
         await self._clean_up(record)
+        self._never_ran(record, words)
+
+    def _never_ran(self, record: ContainerEntry, words: str) -> ContainerEntry:
         (self._machine.settings.exits / record.id).unlink(missing_ok=True)
-        now = time.time_ns()
-        self._machine.ledger.put_container(
+        failed = self._machine.ledger.put_container(
             msgspec.structs.replace(
                 record,
                 phase=Phase.EXITED,
@@ -285,11 +294,12 @@ class RuntimeContainers:
                 reason="StartError",
                 message=words,
                 started_at=0,
-                finished_at=now,
+                finished_at=time.time_ns(),
                 pid=0,
             )
         )
         self._machine.emit(cri.CONTAINER_STOPPED_EVENT, record.id, record.sandbox_id)
+        return failed
 
     async def _repeat(self, record: ContainerEntry, number: int) -> None:
         """The signal once more, as soon as the container's first process can hear it.

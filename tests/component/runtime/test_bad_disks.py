@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from cellagent.kernel import slow_paths
+from cellagent.kernel import mounts, slow_paths
 from cellagent.runtime.stats import summary
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
@@ -80,3 +81,27 @@ async def test_a_container_whose_log_cannot_be_written_could_not_be_started(agen
         status = await client.status(container)
         assert (status.state, status.reason) == (cri.CONTAINER_EXITED, "StartError")
         assert "Not a directory" in status.message
+
+
+async def test_a_container_for_which_there_is_no_room_is_refused_in_a_sentence_and_leaves_nothing(
+    agent: Agents, tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    mounts.tmpfs(state, 4 << 20)
+    try:
+        async with agent() as client:
+            sandbox = await client.sandbox()
+            with (state / "full").open("wb", buffering=0) as full, suppress(OSError):
+                while True:
+                    full.write(bytes(4096))
+            with pytest.raises(Fault, match="No space left on device") as raised:
+                await client.create(sandbox, "true")
+            assert raised.value.kind is Kind.BROKEN
+            assert not list((state / "containers").iterdir())
+            (state / "full").unlink()
+            container = await client.create(sandbox, "sh", "-c", "exit 7")
+            await client.start(container)
+            assert (await client.exited(container)).exit_code == 7
+    finally:
+        mounts.unmount_below(state)

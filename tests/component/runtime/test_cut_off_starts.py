@@ -1,0 +1,77 @@
+"""A start that an agent's end cut off, where the next agent is killed too, or cannot end what was begun."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+
+import pytest
+
+from cellagent.runtime import conmon, container
+from cellagent.runtime.container import RuntimeContainers
+from cellagent.runtime.ledger import ContainerEntry, Phase, RuntimeLedger
+from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.faults import Fault
+from tests.component.runtime.conftest import Agents, Client
+
+
+class Killed(BaseException):
+    """In place of SIGKILL: nothing more is done."""
+
+
+async def cut_off(client: Client, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A container that is made and written down, and was not let run."""
+    made = await client.create(await client.sandbox(), "sh", "-c", "echo once; exit 7")
+
+    async def never(*_: object) -> None:
+        raise asyncio.CancelledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RuntimeContainers, "_let_run", never)
+        with pytest.raises(Fault):
+            await client.start(made)
+    return made
+
+
+def undying() -> subprocess.Popen[bytes]:
+    """A process that SIGKILL does not take away: nobody waits for it."""
+    return subprocess.Popen(["true"])
+
+
+async def test_an_agent_that_is_killed_while_it_settles_a_start_leaves_it_to_the_next(
+    agent: Agents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with agent() as client:
+        made = await cut_off(client, monkeypatch)
+        put = RuntimeLedger.put_container
+
+        def killed(ledger: RuntimeLedger, record: ContainerEntry) -> ContainerEntry:
+            if record.phase is Phase.CREATED:
+                raise Killed
+            return put(ledger, record)
+
+        containers = client.room._containers
+        with monkeypatch.context() as patch:
+            patch.setattr(RuntimeLedger, "put_container", killed)
+            with pytest.raises(Killed):
+                await containers.recover()
+        await containers.recover()
+        assert (await client.status(made)).state == cri.CONTAINER_CREATED
+        await client.start(made)
+        assert (await client.exited(made)).exit_code == 7
+        assert (await client.log(made)).count("once") == 1
+
+
+async def test_what_does_not_die_ends_its_own_container_and_keeps_no_agent_from_starting(
+    agent: Agents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with agent() as client:
+        made = await cut_off(client, monkeypatch)
+        works_on = conmon._works_on
+        with undying() as held:
+            monkeypatch.setattr(conmon, "_works_on", lambda *told: told[1] == held.pid or works_on(*told))
+            monkeypatch.setattr(container, "KILL_SECONDS", 0.1)
+            await client.room._containers.recover()
+            status = await client.status(made)
+        assert (status.state, status.reason) == (cri.CONTAINER_EXITED, "StartError")
+        assert "lives 0.1 s after SIGKILL" in status.message
