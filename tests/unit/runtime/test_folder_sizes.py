@@ -62,7 +62,8 @@ def test_what_lies_deeper_than_any_path_is_counted(tmp_path: Path) -> None:
     used, entries = disk_usage(tree, threading.Event())
     assert entries == 2 * (1 + 1200 + 1)
     assert used >= 2 << 20
-    assert set(Path("/proc/self/fd").iterdir()) == before
+    # Others that earlier tests left open may be closed by now.
+    assert set(Path("/proc/self/fd").iterdir()) <= before
     files.remove_tree(tree)
 
 
