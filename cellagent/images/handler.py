@@ -90,17 +90,17 @@ class ImageService(ImageServiceBase):
             return []
 
     def _info(self, image: Image) -> dict[str, str]:
+        info = {"chainID": self._store.top(image.id), "imageSpec": None}
         try:
-            spec: object = json.loads(self._store.raw(image.id))
+            return {"info": json.dumps({**info, "imageSpec": json.loads(self._store.raw(image.id))})}
         except RecursionError:  # it was read in a process that has less on its stack
-            spec = None
-        return {"info": json.dumps({"chainID": self._store.top(image.id), "imageSpec": spec})}
+            return {"info": json.dumps(info)}
 
 
 def told(image: Image) -> cri.Image:
     """`image` in CRI's words."""
     user = image.config.user.partition(":")[0]
-    numeric = user.isdigit() and len(user) < 19
+    numeric = user.isascii() and user.isdigit() and len(user) < 19
     return cri.Image(
         id=image.id,
         repo_tags=image.tags,

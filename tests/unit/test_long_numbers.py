@@ -7,7 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from cellagent.images import registry_client
+from cellagent.images import handler, registry_client
+from cellagent.images.image_source import Image, ImageConfig
 from cellagent.images.registry_answers import Transient
 from cellagent.runtime import file_servers
 from cellwire.faults import Fault
@@ -25,6 +26,12 @@ def test_a_registry_that_resumes_at_no_number_resumes_at_the_wrong_place(number:
     answer = SimpleNamespace(headers={"Content-Range": f"bytes {number}-9/10"})
     with pytest.raises(Transient, match="wrong place"):
         registry_client._skip(cast("Any", answer), 5)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_an_image_whose_user_is_no_number_is_listed_with_a_name(number: str) -> None:
+    image = Image(id="sha256:1", digests=(), tags=(), size=1, config=ImageConfig(user=number), layers=())
+    assert (handler.told(image).HasField("uid"), handler.told(image).username) == (False, number)
 
 
 @pytest.mark.parametrize("number", NUMBERS)

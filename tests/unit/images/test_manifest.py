@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import Any
+import sys
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cellagent.images import manifest
+from cellagent.images.handler import ImageService
+from cellagent.images.image_source import Image, ImageConfig
 from cellwire.faults import Fault, Kind
 from cellwire.platforms import Platform, normalized, rank
 
@@ -181,3 +185,12 @@ def test_any_answer_is_decoded_or_ends_in_a_fault(content: bytes) -> None:
     ):
         with contextlib.suppress(Fault):
             decode()
+
+
+def test_a_configuration_that_is_nested_as_deep_as_python_reads_is_told_or_left_out() -> None:
+    image = Image(id="sha256:1", digests=(), tags=(), size=1, config=ImageConfig(), layers=())
+    for depth in range(sys.getrecursionlimit() - 200, sys.getrecursionlimit() + 10):
+        raw = b'{"a":' + b"[" * depth + b"]" * depth + b"}"
+        store = SimpleNamespace(raw=lambda _, raw=raw: raw, top=lambda _: "chain")
+        service = ImageService(cast("Any", store), cast("Any", None))
+        assert '"chainID": "chain"' in service._info(image)["info"]
