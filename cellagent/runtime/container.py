@@ -189,7 +189,7 @@ class RuntimeContainers:
         for layers in machine.settings.all_layers():
             if layers.name not in known:
                 log.info("files of container %s, which has no record, are removed", layers.name[:13])
-                machine.flights.spawn(_remove_layers(layers), f"files of container {layers.name[:13]}")
+                machine.flights.spawn(_remove_layers(_set_aside(layers)), f"files of container {layers.name[:13]}")
 
     async def _once_started(self, container_id: str) -> ContainerEntry | None:
         """The record of a container that is being started, as that has ended."""
@@ -286,18 +286,9 @@ class RuntimeContainers:
 
     def _never_ran(self, record: ContainerEntry, words: str) -> ContainerEntry:
         (self._machine.settings.exits / record.id).unlink(missing_ok=True)
-        failed = self._machine.ledger.put_container(
-            msgspec.structs.replace(
-                record,
-                phase=Phase.EXITED,
-                exit_code=START_ERROR_CODE,
-                reason="StartError",
-                message=words,
-                started_at=0,
-                finished_at=time.time_ns(),
-                pid=0,
-            )
-        )
+        ended = {"phase": Phase.EXITED, "exit_code": START_ERROR_CODE, "reason": "StartError", "message": words}
+        ended |= {"started_at": 0, "finished_at": time.time_ns(), "pid": 0}
+        failed = self._machine.ledger.put_container(msgspec.structs.replace(record, **ended))
         self._machine.emit(cri.CONTAINER_STOPPED_EVENT, record.id, record.sandbox_id)
         return failed
 
@@ -378,6 +369,14 @@ class RuntimeContainers:
 async def _remove_layers(layers: Path) -> None:
     mounts.unmount_below(layers)
     await asyncio.to_thread(files.remove_tree, layers)
+
+
+def _set_aside(layers: Path) -> Path:
+    """Where a container's files are removed from in peace: it may be asked for again by the same id meanwhile."""
+    with suppress(OSError, Fault):
+        mounts.unmount_below(layers)
+        return layers.rename(layers.with_name(f"removed-{new_id()}"))
+    return layers
 
 
 def _sweep(record: ContainerEntry, oci_state: Path) -> None:

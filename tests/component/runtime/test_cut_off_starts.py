@@ -1,9 +1,13 @@
-"""A start that an agent's end cut off, where the next agent is killed too, or cannot end what was begun."""
+"""A start, or a making, that an agent's end cut off: where the next agent is killed too, cannot end what was begun, or
+is asked again while it still clears up.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import subprocess
+import threading
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +16,9 @@ from cellagent.runtime.container import RuntimeContainers
 from cellagent.runtime.ledger import ContainerEntry, Phase, RuntimeLedger
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault
+from hostkit import files
 from tests.component.runtime.conftest import Agents, Client
+from tests.support.waiting import until
 
 
 class Killed(BaseException):
@@ -75,3 +81,34 @@ async def test_what_does_not_die_ends_its_own_container_and_keeps_no_agent_from_
             status = await client.status(made)
         assert (status.state, status.reason) == (cri.CONTAINER_EXITED, "StartError")
         assert "lives 0.1 s after SIGKILL" in status.message
+
+
+async def test_a_container_is_made_again_by_its_id_while_what_was_half_made_is_taken_away(
+    agent: Agents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, removed, name, remove = threading.Event(), threading.Event(), "ab" * 32, files.remove_tree
+
+    def late(folder: Path) -> None:
+        made.wait()
+        remove(folder)
+        removed.set()
+
+    async with agent() as client:
+        sandbox = await client.sandbox()
+        (client.root / "containers" / name / "upper").mkdir(parents=True)
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "remove_tree", late)
+            await client.room._containers.recover()
+            config = cri.ContainerConfig(
+                metadata=cri.ContainerMetadata(name="main"),
+                image=cri.ImageSpec(image=client.image),
+                command=["sh", "-c", "exit 7"],
+            )
+            asked = cri.CreateContainerRequest(pod_sandbox_id=sandbox, config=config)
+            try:
+                await client.room.make_container(name, asked, lambda: None)
+            finally:
+                made.set()
+            await until(removed.is_set)
+        await client.start(name)
+        assert (await client.exited(name)).exit_code == 7
