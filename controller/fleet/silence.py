@@ -25,6 +25,9 @@ QUIET_HEARTBEATS = 2.0
 # Looks are two seconds apart. Who looks only now has been away, or could do nothing for so long: for half a lease,
 # where that is less, since what came meanwhile is still to be read.
 AWAY_SECONDS = 10.0
+# In leases: crowds that follow each other sooner are one, and the longest that one is believed. The redial of ten
+# thousand cells takes minutes.
+QUIET_CROWDS, LONGEST_CROWD = 3.0, 15.0
 
 
 class Listening(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +36,7 @@ class Listening(msgspec.Struct, frozen=True, kw_only=True):
     `started_at` is since when the controller has been at work without a pause; `since` is from when a cell that was
     not heard after it has the time of a redial and a lease. `awaited` are cells of an earlier life that have not come
     back; `silent` is the number of cells not heard of late, and `mass` tells that these are too many to be believed.
+    `crowded_at` is when a cell last dialled in vain, `crowding_since` since when that has gone on.
     """
 
     started_at: float = 0.0
@@ -41,6 +45,8 @@ class Listening(msgspec.Struct, frozen=True, kw_only=True):
     awaited: frozenset[CellName] = frozenset()
     silent: int = 0
     mass: bool = False
+    crowded_at: float = 0.0
+    crowding_since: float = 0.0
 
 
 def begun(now: float) -> Listening:
@@ -61,6 +67,12 @@ def look(
     quiet = min(lease, max(lease * QUIET_LEASES, heartbeat * QUIET_HEARTBEATS))
     silent = sum(now - max(heard(cell), before.started_at) > quiet for cell in leased)
     mass = silent > max(HANDFUL, len(leased) * SHARE)
+    crowded_at, crowding_since = before.crowded_at, before.crowding_since
+    if crowded:
+        crowding_since = crowding_since if now - crowded_at < lease * QUIET_CROWDS else now
+        crowded_at = now
+        # A few cells in a stranger's hands can keep the door crowded: that keeps no lease from running out for ever.
+        crowded = now - crowding_since < lease * LONGEST_CROWD
     came_back = any(cell.name in before.awaited and cell.name not in awaited for cell in leased)
     return Listening(
         started_at=before.started_at,
@@ -69,6 +81,8 @@ def look(
         awaited=awaited,
         silent=silent,
         mass=mass,
+        crowded_at=crowded_at,
+        crowding_since=crowding_since,
     )
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.fleet.plan import FleetLimits, Lose, Seen, plan_cell
-from controller.fleet.silence import AWAY_SECONDS, Listening, begun, look
+from controller.fleet.silence import AWAY_SECONDS, LONGEST_CROWD, Listening, begun, look
 from controller.model.cell import Cell, CellState
 from controller.model.instance import Instance, InstanceState
 from controller.model.names import CellName, InstanceId, PodUid
@@ -143,6 +143,17 @@ def test_no_lease_runs_out_while_cells_dial_in_vain_since_too_many_do() -> None:
     watch.wait(2 * PASS, *range(1, 50))
 
     assert list(watch.lost) == [0], "one that does not come is lost in the end"
+
+
+def test_a_door_that_is_kept_crowded_keeps_no_lease_from_running_out_for_ever() -> None:
+    watch = Watch(50)
+    watch.wait(100, *range(50))
+    longest = LIMITS.lease * LONGEST_CROWD + LIMITS.redial + LIMITS.lease
+    while watch.now < 100 + 2 * longest and not watch.lost:
+        watch.wait(30, *range(1, 50))
+        watch.wait(PASS, *range(1, 50), crowded=True)
+    assert list(watch.lost) == [0]
+    assert watch.now < 100 + longest + 90
 
 
 def test_a_controller_that_stood_still_hears_its_cells_before_it_gives_any_up() -> None:
