@@ -226,8 +226,9 @@ async def in_place_of_its_agent(
     """The identity of a cell (as `Controller.cells` tells it), whose own agent stands still meanwhile."""
     instance = str(cell["instance"])
     identity = CellIdentity(disk_of(controller, instance) / "identity")
-    home = identity.home()
-    assert home is not None
+    while (home := identity.home()) is None:
+        # The controller knows of a join before the cell has read the answer.
+        await asyncio.sleep(0.02)
     stopped = agents_of(controller, instance)
     for pid in stopped:
         with suppress(ProcessLookupError):
