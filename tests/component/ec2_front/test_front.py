@@ -111,7 +111,7 @@ def client(front: Ec2Front, service: str) -> Any:
     session.set_credentials("test", "test")
     session.set_config_variable("region", "us-east-1")
     return session.create_client(
-        service, endpoint_url=front.url, config=Config(retries={"total_max_attempts": 1}, read_timeout=5)
+        service, endpoint_url=front.url, config=Config(retries={"total_max_attempts": 1}, read_timeout=60)
     )
 
 
