@@ -11,7 +11,7 @@ setup: ## install what is missing: Debian packages, the virtual environment, pin
 demo: setup ## run the main job in front of you (KEEP=1 leaves it running)
 	@KEEP=$(KEEP) $(PY) -m examples.demo
 
-check: setup ## a minute, at every change: style, types, the pure tests
+check: setup ## a minute or two, at every change: style, types, the pure tests
 	@bash scripts/check
 
 test: setup ## every test that this machine can run; T="path -k words" for some, as pytest takes them

@@ -160,8 +160,7 @@ class OneCell:
             asked = wanted.asked
             named = (asked.config.metadata.name, asked.config.metadata.attempt)
             listed = await self.containers(asked.pod_sandbox_id)
-            unknown = [one.id for one in listed if (one.name, one.attempt) == named]
-            unknown = [one for one in unknown if not known(one)]
+            unknown = [one.id for one in listed if (one.name, one.attempt) == named and not known(one.id)]
             if not unknown:
                 raise
         for one in unknown:
