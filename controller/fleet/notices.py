@@ -18,8 +18,8 @@ from controller.model.offer import Offer
 from controller.model.transitions import Announced, InvalidStep
 
 log = structlog.get_logger()
-# Announcements kept for instances that no cell has (yet); a queue may tell of other people's.
-MOST_EARLY = 1000
+# Announcements kept that are on no cell's record (yet); a queue may tell of other people's instances.
+MOST_UNWRITTEN = 1000
 
 
 class Notices:
@@ -38,7 +38,7 @@ class Notices:
         self._limits = limits
         self._clock = clock
         self._taken = taken
-        self._early: dict[InstanceId, Announcement] = {}
+        self._unwritten: dict[InstanceId, Announcement] = {}
         self._impaired: dict[InstanceId, tuple[str, float]] = {}
 
     async def heed(self, list_soon: Callable[[], None]) -> None:
@@ -54,16 +54,34 @@ class Notices:
             news = announcements.announcement(notice, self._limits, self._clock())
             if news is None:
                 continue
-            if cell is None:
-                # The answer to its launch may not be written down yet.
-                self._early = {**dict(list(self._early.items())[-MOST_EARLY:]), notice.instance: news}
-            else:
-                await self._remember(cell.name, news)
+            # The answer to its launch may not be written down yet, or the store may refuse this now.
+            kept = self._unwritten.pop(notice.instance, None)
+            self._unwritten[notice.instance] = news if announcements.weightier(kept, news) else kept or news
+            for oldest in list(self._unwritten)[:-MOST_UNWRITTEN]:
+                del self._unwritten[oldest]
+            if cell is not None:
+                await self.write_down(cell.name)
 
-    async def launched(self, cell: Cell) -> None:
-        """Have a cell remember what was announced of its instance before its launch was written down."""
-        if cell.instance is not None and cell.instance in self._early:
-            await self._remember(cell.name, self._early.pop(cell.instance))
+    def unwritten(self) -> tuple[CellName, ...]:
+        """Cells that do not remember yet what was announced of their instances."""
+        cells = (self._book.of_instance(instance) for instance in self._unwritten)
+        return tuple(cell.name for cell in cells if cell is not None)
+
+    async def write_down(self, name: CellName) -> None:
+        """Have a cell remember what was announced of its instance. What the store refuses is kept."""
+        cell = self._book.get(name)
+        news = self._unwritten.get(cell.instance) if cell is not None and cell.instance is not None else None
+        if cell is None or cell.instance is None or news is None:
+            return
+        try:
+            await self._remember(cell, news)
+        except Fault as fault:
+            log.warning("an announcement was not written down; it is tried again", cell=name, cause=str(fault))
+            return
+        except InvalidStep as error:
+            log.warning("an announcement was not written down", cell=name, cause=str(error))
+        if self._unwritten.get(cell.instance) is news:
+            del self._unwritten[cell.instance]
 
     def impaired(self, instance: InstanceId | None) -> tuple[str, float]:
         """What a status check last said of an instance, and when; "" and 0 where none did."""
@@ -73,16 +91,12 @@ class Notices:
         """Forget the status checks of all instances but these."""
         self._impaired = {name: said for name, said in self._impaired.items() if name in instances}
 
-    async def _remember(self, name: CellName, news: Announcement) -> None:
-        cell, now = self._book.get(name), self._clock()
-        if cell is None or not announcements.weightier(cell.announced, news):
+    async def _remember(self, cell: Cell, news: Announcement) -> None:
+        if not announcements.weightier(cell.announced, news):
             return
+        ends = cell.state is CellState.CLAIMED and announcements.due(news, self._limits, self._clock())
+        await self._book.change(cell.name, Announced(replace(news, ending_since=self._clock()) if ends else news))
+        if ends:
+            log.warning("the instance will be taken; its pod is told to end", cell=cell.name, reason=news.message)
         if news.kind is NoticeKind.INTERRUPTION and cell.offer is not None:
             self._taken(cell.offer)
-        if cell.state is CellState.CLAIMED and announcements.due(news, self._limits, now):
-            log.warning("the instance will be taken; its pod is told to end", cell=name, reason=news.message)
-            news = replace(news, ending_since=now)
-        try:
-            await self._book.change(name, Announced(news))
-        except (Fault, InvalidStep) as error:
-            log.warning("an announcement was not written down", cell=name, cause=str(error))

@@ -127,8 +127,6 @@ class Reconciler:
                 item.state, item.not_before = cell.state, 0.0
                 self._pool.noticed(cell)
                 self._route(cell)
-            if cell.state is CellState.BOOTING:
-                await self.notices.launched(cell)
             self.wake(cell.name)
 
     async def pass_often(self, add_warm: Callable[[Request], None]) -> None:
@@ -146,6 +144,8 @@ class Reconciler:
         self._listen(now)
         for request in pool.request:
             add_warm(request)
+        for name in self.notices.unwritten():
+            self.wake(name)
         ownerless: list[InstanceId] = []
         names = [cell.name for cell in self._book.every()]
         for first in range(0, max(len(names), 1), AT_ONCE):
@@ -287,6 +287,7 @@ class Reconciler:
         try:
             while (item := self.item(name)).dirty and not self._closing:
                 item.dirty = False
+                await self.notices.write_down(name)
                 if item.not_before > self._clock():
                     return
                 await self._settle(name)

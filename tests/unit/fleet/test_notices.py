@@ -8,10 +8,15 @@ from collections.abc import AsyncGenerator
 import pytest
 from msgspec.structs import replace
 
+from cellwire.faults import Fault, Kind
 from controller.clouds.protocol import Notice
 from controller.fleet.cell_store import CellStore
+from controller.fleet.executor import Executor, LaunchFacts
 from controller.fleet.notices import Notices
 from controller.fleet.plan import End, FleetLimits, Seen, plan_cell
+from controller.fleet.pool.keeper import Pool, PoolSettings
+from controller.fleet.pool.warm_cells import Versions
+from controller.fleet.reconciler import Reconciler
 from controller.model.cell import Cell, CellState, NoticeKind
 from controller.model.names import CellName, InstanceId, PodUid
 from controller.model.offer import Demand, Offer
@@ -87,8 +92,62 @@ async def test_what_is_told_before_the_launch_is_written_down_is_not_lost() -> N
         notices = Notices(book, Teller(TAKEN), LIMITS, lambda: T, lambda _: None)
         await notices.heed(lambda: None)
         one = await book.add(cell(CellState.BOOTING))
-        await notices.launched(one)
+        assert notices.unwritten() == (NAME,)
+        await notices.write_down(one.name)
         known = book.get(NAME)
         assert known is not None
         assert known.announced is not None
         assert known.announced.message == "taken"
+
+
+class Refusing(MemoryStore):
+    """Takes nothing for as long as it is told so."""
+
+    refuses = False
+
+    async def put(self, kind: str, key: str, value: bytes, *, expected: int | None = None) -> int:
+        if self.refuses:
+            raise Fault(Kind.UNAVAILABLE, "store", "it has no room")
+        return await super().put(kind, key, value, expected=expected)
+
+
+@pytest.mark.parametrize("early", [True, False])
+async def test_what_the_store_refuses_is_written_down_when_it_refuses_no_more(early: bool) -> None:
+    store, told = Refusing(), list[Offer]()
+    async with asyncio.TaskGroup() as tasks:
+        book = CellStore(store, tasks, lambda: T)
+        notices = Notices(book, Teller(TAKEN), LIMITS, lambda: T, told.append)
+        if early:
+            await notices.heed(lambda: None)
+        await book.add(cell(CellState.CLAIMED))
+        store.refuses = True
+        if early:
+            await notices.write_down(NAME)
+        else:
+            await notices.heed(lambda: None)
+        assert book.get(NAME).announced is None  # type: ignore[union-attr]
+        store.refuses = False
+        assert notices.unwritten() == (NAME,)
+        await notices.write_down(NAME)
+        assert book.get(NAME).announced is not None  # type: ignore[union-attr]
+        assert told == [OFFER]
+        assert notices.unwritten() == ()
+
+
+async def test_a_full_pass_has_it_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, cloud = Refusing(), Teller(TAKEN)
+    async with asyncio.TaskGroup() as tasks:
+        book = CellStore(store, tasks, lambda: T)
+        home = LaunchFacts("test", lambda: ("10.0.0.1:1",), lambda: "sha256:" + "0" * 64, dict)
+        act = Executor(book, cloud, home, b"secret", lambda: T, store.check_lead)
+        pool = Pool(PoolSettings(), store, act.buyable, Versions, lambda: T)
+        reconciler = Reconciler(book, cloud, act, LIMITS, pool, lambda: T, tasks)
+        # Nothing else is to be done for the cell.
+        monkeypatch.setattr(reconciler, "_next", lambda name: None)
+        await book.add(cell(CellState.CLAIMED))
+        store.refuses = True
+        await reconciler.notices.heed(reconciler.resync_soon)
+        await reconciler.full_pass(lambda request: None)
+        store.refuses = False
+        await reconciler.full_pass(lambda request: None)
+        assert (await book.until(NAME, lambda: book.get(NAME).announced)).message == "taken"  # type: ignore[union-attr]
