@@ -45,6 +45,14 @@ def command_line(pid: int) -> list[str]:
         return []
 
 
+def mount_namespace(pid: int) -> str:
+    """Tells which mounts a process sees; empty where there is none, or a zombie."""
+    try:
+        return str(Path(f"/proc/{pid}/ns/mnt").readlink())
+    except OSError:
+        return ""
+
+
 def children(pid: int) -> list[int]:
     """What a process has started itself and has not ended."""
     with suppress(OSError, ValueError):

@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable
 from grpclib.server import Stream
 
 from cellagent.runtime.answering import received
+from cellagent.runtime.creation import CarriedFile
 from cellagent.runtime.file_servers import FileServers
-from cellagent.runtime.file_trees import Tree, put_file, read_end
+from cellagent.runtime.file_trees import Tree, read_end
 from cellagent.runtime.room import RuntimeRoom
 from cellagent.runtime.stats.folder_sizes import FolderSizes
 from cellwire.cell.v1 import cell_pb2 as wire
@@ -60,12 +61,8 @@ class CellService(CellBase):
 
     async def MakeContainer(self, stream: Stream[wire.MakeContainerRequest, wire.MakeContainerReply]) -> None:
         request = await received(stream)
-
-        def keep() -> None:
-            if request.carried:
-                put_file(request.carried_path, request.carried)
-
-        status = await self._room.make_container(request.container_id, request.asked, keep)
+        carried = CarriedFile(request.carried_path, request.carried) if request.carried else None
+        status = await self._room.make_container(request.container_id, request.asked, carried)
         await stream.send_message(wire.MakeContainerReply(status=status))
 
     async def PutFiles(self, stream: Stream[wire.PutFilesInput, wire.PutFilesReply]) -> None:

@@ -221,9 +221,19 @@ async def abandon(charge: ConmonCharge) -> None:
     (charge.exits / charge.container_id).unlink(missing_ok=True)
 
 
+def same(pid: int, container_id: str) -> int:
+    """Conmon's process id, unless the number belongs to another program by now: then 0."""
+    return pid if _is_ours(pid) and container_id in pids.command_line(pid) else 0
+
+
 def _works_on(charge: ConmonCharge, pid: int) -> bool:
     program, *words = pids.command_line(pid) or [""]
-    return program in {"conmon", str(charge.runtime)} and charge.container_id in words
+    return program in {"conmon", str(charge.runtime)} and charge.container_id in words and _is_ours(pid)
+
+
+def _is_ours(pid: int) -> bool:
+    """Whether a process sees the mounts that we see. No container's does, whatever it calls itself."""
+    return pids.mount_namespace(pid) == pids.mount_namespace(os.getpid())
 
 
 def _number(path: Path) -> int:

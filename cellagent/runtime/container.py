@@ -1,34 +1,30 @@
-"""Containers: made, started, stopped, removed; and what becomes of them when they end by themselves.
+"""Containers: started, stopped, removed; and what becomes of them when they end by themselves.
 
-Create lays everything out; start has conmon and the OCI runtime make it, so that a command that is not there is a
-container that could not be started, with the runtime's own words. A container is known once all of it is laid out; from
-then on each step's record is written before the step.
+Start has conmon and the OCI runtime make what `creation` laid out, so that a command that is not there is a container
+that could not be started, with the runtime's own words. Each step's record is written before the step.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 import signal
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
-from cellagent.kernel import cgroups, mounts
-from cellagent.kernel.slow_paths import SlowPaths
+from cellagent.kernel import cgroups
 from cellagent.runtime import bundle, conmon, declared_volumes, views
+from cellagent.runtime.creation import ContainerCreation
 from cellagent.runtime.exits import ContainerExit, Exits, hears
-from cellagent.runtime.ledger import ContainerEntry, Phase, SandboxEntry
-from cellagent.runtime.machine import ExecTarget, Machine, new_id
-from cellwire.cri import profiles
-from cellwire.cri.unlimited import settled
+from cellagent.runtime.ledger import ContainerEntry, Phase
+from cellagent.runtime.machine import ExecTarget, Machine
+from cellagent.runtime.remains import Remains
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
-from hostkit import files, pids, programs
+from hostkit import pids, programs
 
 log = logging.getLogger(__name__)
 SHORTEST_LOOK = 0.02
@@ -46,68 +42,12 @@ class RuntimeContainers:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._exits = Exits(machine.settings, machine.inotify, self._ended)
-        self._looks = SlowPaths()
+        self.remains = Remains(machine)
+        self.creation = ContainerCreation(machine, self.remains)
 
     def close(self) -> None:
         """Look away; the containers run on."""
         self._exits.close()
-
-    async def create(
-        self,
-        sandbox_id: str,
-        config: cri.ContainerConfig,
-        container_id: str = "",
-        keep: Callable[[], None] | None = None,
-    ) -> str:
-        """Lay out a container: image held, root mounted, bundle written. `keep` is done as the last of it."""
-        machine = self._machine
-        name = config.metadata.name
-        if not name:
-            raise Fault(Kind.INVALID, "container metadata", "the name must be given")
-        self._ready(sandbox_id, name)
-        binds = {one.host_path: f"mount {one.container_path}" for one in config.mounts if not one.HasField("image")}
-        places = await self._looks.places(binds)
-        sandbox = self._ready(sandbox_id, name)
-        profiles.settle(config.linux.security_context)
-        if config.linux.HasField("resources"):
-            config.linux.resources.CopyFrom(settled(config.linux.resources))
-        for other in machine.ledger.containers(sandbox.id):
-            if other.parsed().metadata == config.metadata:
-                cause = f"{other.id[:13]} has the same name and attempt in this sandbox"
-                raise Fault(Kind.EXISTS, f"container {name}", cause, "remove it, or count the attempt up")
-        image = machine.images.find(config.image.image)
-        for mount in config.mounts:
-            if mount.HasField("image"):
-                mount.image.image_ref = machine.images.find(mount.image.image).id
-        directory = sandbox.parsed().log_directory
-        stop_signal = _stop_signal(config, image.config.stop_signal)
-        container_id = container_id or new_id()
-        machine.images.hold(image.id, container_id)
-        record = ContainerEntry(
-            id=container_id,
-            sandbox_id=sandbox.id,
-            config=config.SerializeToString(),
-            image_id=image.id,
-            image_ref=image.digests[0] if image.digests else image.id,
-            created_at=time.time_ns(),
-            log_path=str(Path(directory) / config.log_path) if directory and config.log_path else "",
-            cgroup=f"/{sandbox.cgroup.strip('/')}/{container_id}",
-            stop_signal=stop_signal,
-        )
-        try:
-            user = bundle.lay_out(machine, sandbox, record, image, places)
-            if keep is not None:
-                keep()
-            # Written once all is there: what an agent that is killed before has made is a stranger's to the next one.
-            made = msgspec.structs.replace(record, uid=user.uid, gid=user.gid, groups=tuple(user.groups))
-            machine.ledger.put_container(made)
-        except BaseException as error:
-            await self._clear(record)
-            if isinstance(error, OSError):
-                raise Fault(Kind.BROKEN, f"container {name}", str(error), "look at this machine's disk") from error
-            raise
-        machine.emit(cri.CONTAINER_CREATED_EVENT, container_id, sandbox.id)
-        return container_id
 
     async def start(self, container_id: str) -> None:
         """Have conmon make it, then let it run. Raises Fault with the runtime's words; it then counts as exited."""
@@ -167,29 +107,10 @@ class RuntimeContainers:
             record = await self._settle_start(known) if known.phase is Phase.STARTING else known
             if record.phase is Phase.RUNNING:
                 pid = record.pid if pids.started(record.pid) == record.pid_started else 0
-                self._exits.add(record.id, pid, _same_conmon(record))
+                self._exits.add(record.id, pid, conmon.same(record.conmon_pid, record.id))
             elif record.phase is Phase.EXITED and (self._machine.settings.oci / record.id).exists():
-                self._machine.flights.spawn(self._clean_up(record), f"clean-up of container {record.id[:13]}")
-        self._forget_strangers()
-
-    def _ready(self, sandbox_id: str, container: str) -> SandboxEntry:
-        """The sandbox that a container is to be in. Raises Fault."""
-        sandbox = self._machine.ledger.sandbox(sandbox_id)
-        if sandbox.phase is not Phase.READY:
-            raise Fault(Kind.PRECONDITION, f"container {container}", f"its sandbox {sandbox.id[:13]} is not ready")
-        return sandbox
-
-    def _forget_strangers(self) -> None:
-        """Take away what belongs to containers without a record, as after a reboot that has emptied the state."""
-        machine = self._machine
-        known = {record.id for record in machine.ledger.containers()}
-        for holder in machine.images.holders():
-            if holder.partition("-")[0] not in known:
-                machine.images.release(holder)
-        for layers in machine.settings.all_layers():
-            if layers.name not in known:
-                log.info("files of container %s, which has no record, are removed", layers.name[:13])
-                machine.flights.spawn(_remove_layers(_set_aside(layers)), f"files of container {layers.name[:13]}")
+                self._machine.flights.spawn(self.remains.clean_up(record), f"clean-up of container {record.id[:13]}")
+        self.remains.forget_strangers()
 
     async def _once_started(self, container_id: str) -> ContainerEntry | None:
         """The record of a container that is being started, as that has ended."""
@@ -246,7 +167,7 @@ class RuntimeContainers:
         try:
             async with asyncio.timeout(KILL_SECONDS):
                 await conmon.abandon(charge)
-            await self._clean_up(record)
+            await self.remains.clean_up(record)
         except (TimeoutError, Fault) as error:
             words = str(error) or f"what an earlier agent began of it lives {KILL_SECONDS:g} s after SIGKILL"
             return self._never_ran(record, words)
@@ -281,7 +202,7 @@ class RuntimeContainers:
 
     async def _failed(self, record: ContainerEntry, words: str) -> None:
         """It could not be started: nothing of it runs, and its record says why."""
-        await self._clean_up(record)
+        await self.remains.clean_up(record)
         self._never_ran(record, words)
 
     def _never_ran(self, record: ContainerEntry, words: str) -> ContainerEntry:
@@ -334,16 +255,7 @@ class RuntimeContainers:
             )
         )
         self._machine.emit(cri.CONTAINER_STOPPED_EVENT, record.id, record.sandbox_id)
-        self._machine.flights.spawn(self._clean_up(record), f"clean-up of container {record.id[:13]}")
-
-    async def _clean_up(self, record: ContainerEntry) -> None:
-        """What the OCI runtime's `delete` would do: nothing runs, no group, no state. Idempotent."""
-
-        async def sweep() -> None:
-            await asyncio.to_thread(_sweep, record, self._machine.settings.oci)
-
-        # One at a time for each container: its end and its removal often come together.
-        await self._machine.flights.join(f"clean-up of container {record.id}", sweep)
+        self._machine.flights.spawn(self.remains.clean_up(record), f"clean-up of container {record.id[:13]}")
 
     async def _remove(self, container_id: str) -> None:
         record = self._machine.ledger.find_container(container_id)
@@ -353,47 +265,5 @@ class RuntimeContainers:
             return
         if record.phase is Phase.RUNNING:
             await self._kill(record)
-        await self._clear(record)
+        await self.remains.clear(record)
         self._machine.emit(cri.CONTAINER_DELETED_EVENT, record.id, record.sandbox_id)
-
-    async def _clear(self, record: ContainerEntry) -> None:
-        machine = self._machine
-        await self._clean_up(record)
-        await _remove_layers(machine.settings.layers(record.id))
-        (machine.settings.exits / record.id).unlink(missing_ok=True)
-        for holder in (record.id, *(f"{record.id}-{number}" for number, _ in enumerate(record.parsed().mounts))):
-            machine.images.release(holder)
-        machine.ledger.drop_container(record.id)
-
-
-async def _remove_layers(layers: Path) -> None:
-    mounts.unmount_below(layers)
-    await asyncio.to_thread(files.remove_tree, layers)
-
-
-def _set_aside(layers: Path) -> Path:
-    """Where a container's files are removed from in peace: it may be asked for again by the same id meanwhile."""
-    with suppress(OSError, Fault):
-        mounts.unmount_below(layers)
-        return layers.rename(layers.with_name(f"removed-{new_id()}"))
-    return layers
-
-
-def _sweep(record: ContainerEntry, oci_state: Path) -> None:
-    group = cgroups.ControlGroup(record.cgroup)
-    group.kill()
-    group.remove()
-    shutil.rmtree(oci_state / record.id, ignore_errors=True)
-
-
-def _stop_signal(config: cri.ContainerConfig, image_signal: str) -> str:
-    if config.stop_signal != cri.SIGNAL_RUNTIME_DEFAULT:
-        if config.stop_signal not in cri.Signal.values():
-            raise Fault(Kind.INVALID, f"container {config.metadata.name}", f"no signal is {config.stop_signal}")
-        return cri.Signal.Name(config.stop_signal).removeprefix("SIGNAL_")
-    return image_signal or "SIGTERM"
-
-
-def _same_conmon(record: ContainerEntry) -> int:
-    """Conmon's process id, unless the number belongs to another program by now."""
-    return record.conmon_pid if record.id in pids.command_line(record.conmon_pid) else 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from cellagent.kernel import mounts
@@ -137,6 +138,13 @@ def put_file(path: str, data: bytes) -> None:
         files.replace(target, data)
     except OSError as error:
         raise Fault(Kind.BROKEN, f"file {path}", str(error.strerror)) from error
+
+
+def drop_file(path: str) -> None:
+    """Remove a file that was put, and its folder where nothing else is there."""
+    with suppress(OSError):
+        Path(path).unlink(missing_ok=True)
+        Path(path).parent.rmdir()
 
 
 def read_end(path: str, limit: int) -> bytes:

@@ -88,6 +88,8 @@ class ContainerEntry(msgspec.Struct, frozen=True, kw_only=True):
     cgroup: str = ""
     stop_signal: str = ""
     resources: bytes = b""
+    # The path of the file that the cell carries for its controller until the container is removed.
+    carried: str = ""
 
     def parsed(self) -> cri.ContainerConfig:
         """The configuration as a message; the caller may not change it."""

@@ -52,7 +52,7 @@ class RuntimeLifecycle(RuntimeServiceBase):
 
     async def CreateContainer(self, stream: Stream[cri.CreateContainerRequest, cri.CreateContainerResponse]) -> None:
         request = await received(stream)
-        container_id = await self._containers.create(request.pod_sandbox_id, request.config)
+        container_id = await self._containers.creation.create(request.pod_sandbox_id, request.config)
         await stream.send_message(cri.CreateContainerResponse(container_id=container_id))
 
     async def StartContainer(self, stream: Stream[cri.StartContainerRequest, cri.StartContainerResponse]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from cellagent.runtime import checkpoint, container_logs, merging, network_repai
 from cellagent.runtime.container import RuntimeContainers
 from cellagent.runtime.container_events import ContainerEvents
 from cellagent.runtime.container_logs import LogChunk
+from cellagent.runtime.creation import CarriedFile
 from cellagent.runtime.ledger import Phase, RuntimeLedger
 from cellagent.runtime.machine import Machine
 from cellagent.runtime.observing import RuntimeService
@@ -52,7 +53,7 @@ class RuntimeRoom:
         self.oci_runtime = f"{machine.runtime.name}: {machine.runtime.why}"
 
     async def make_container(
-        self, container_id: str, asked: cri.CreateContainerRequest, keep: Callable[[], None]
+        self, container_id: str, asked: cri.CreateContainerRequest, carried: CarriedFile | None
     ) -> cri.ContainerStatus:
         """Make a container under an id that its owner has chosen, who may ask again; its status. Raises Fault."""
         if not _ID.fullmatch(container_id):
@@ -61,7 +62,7 @@ class RuntimeRoom:
 
         async def make() -> None:
             if machine.ledger.find_container(container_id) is None:
-                await self._containers.create(asked.pod_sandbox_id, asked.config, container_id, keep)
+                await self._containers.creation.create(asked.pod_sandbox_id, asked.config, container_id, carried)
 
         await machine.flights.join(f"container {container_id} is made", make)
         return views.container_status(machine.ledger.container(container_id))

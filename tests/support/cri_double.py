@@ -39,6 +39,7 @@ class Process:
         self.log = bytearray()
         self.viewers: list[asyncio.Queue[Output]] = []
         self.changed = asyncio.Event()
+        self.carried_in = ""
 
     def touch(self) -> None:
         self.changed.set()
@@ -129,6 +130,7 @@ class CellDouble:
             self._made(request.asked, request.container_id)
             folder, _, name = request.carried_path.rpartition("/")
             self.folders[folder], self.trees[folder] = [name], {name: request.carried}
+            self.containers[request.container_id].carried_in = folder
         return wire.MakeContainerReply(status=self.containers[request.container_id].status)
 
     async def start(self, request: cri.StartContainerRequest) -> cri.StartContainerResponse:
@@ -242,7 +244,8 @@ class CellDouble:
 
     async def remove(self, request: cri.RemoveContainerRequest) -> cri.RemoveContainerResponse:
         await self.stop(cri.StopContainerRequest(container_id=request.container_id))
-        self.containers.pop(request.container_id, None)
+        if (one := self.containers.pop(request.container_id, None)) is not None:
+            self.trees.pop(one.carried_in, None)
         return cri.RemoveContainerResponse()
 
     async def exec_sync(self, request: cri.ExecSyncRequest) -> cri.ExecSyncResponse:

@@ -16,7 +16,7 @@ from cellagent.runtime.container import RuntimeContainers
 from cellagent.runtime.ledger import ContainerEntry, Phase, RuntimeLedger
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault
-from hostkit import files
+from hostkit import files, pids
 from tests.component.runtime.conftest import Agents, Client
 from tests.support.waiting import until
 
@@ -83,6 +83,23 @@ async def test_what_does_not_die_ends_its_own_container_and_keeps_no_agent_from_
         assert "lives 0.1 s after SIGKILL" in status.message
 
 
+async def test_who_calls_itself_conmon_in_a_container_that_sees_this_machines_processes_lives_on(
+    agent: Agents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with agent() as client:
+        made = await cut_off(client, monkeypatch)
+        claims = ["unshare", "--mount", "bash", "-c", 'exec -a conmon bash -c "read; :" "$0"', made]
+        with subprocess.Popen(claims, stdin=subprocess.PIPE) as claiming:
+            await until(lambda: pids.command_line(claiming.pid)[:1] == ["conmon"])
+            assert conmon.same(claiming.pid, made) == 0
+            await client.room._containers.recover()
+            assert (await client.status(made)).state == cri.CONTAINER_CREATED
+            assert claiming.poll() is None
+            await client.start(made)
+            assert (await client.exited(made)).exit_code == 7
+            claiming.communicate()
+
+
 async def test_a_container_is_made_again_by_its_id_while_what_was_half_made_is_taken_away(
     agent: Agents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,7 +123,7 @@ async def test_a_container_is_made_again_by_its_id_while_what_was_half_made_is_t
             )
             asked = cri.CreateContainerRequest(pod_sandbox_id=sandbox, config=config)
             try:
-                await client.room.make_container(name, asked, lambda: None)
+                await client.room.make_container(name, asked, None)
             finally:
                 made.set()
             await until(removed.is_set)

@@ -90,7 +90,7 @@ async def test_a_container_is_created_started_and_ended_once(peers: Peers) -> No
         assert await refused(peer.status(container)) is Kind.NOT_FOUND
 
 
-async def test_a_container_that_is_asked_for_again_under_its_id_is_the_same_and_what_it_carries_is_kept(
+async def test_a_container_that_is_asked_for_again_under_its_id_is_the_same_and_what_it_carries_goes_with_it(
     peers: Peers, tmp_path: Path
 ) -> None:
     async with peers() as peer:
@@ -119,6 +119,9 @@ async def test_a_container_that_is_asked_for_again_under_its_id_is_the_same_and_
         assert await refused(another) is Kind.EXISTS
         assert (await call(peer.cell.ReadFile, asked, deadline=10)).data == b"signed"
         await peer.start("ab" * 32)
+
+        await call(peer.runtime.RemoveContainer, cri.RemoveContainerRequest(container_id="ab" * 32), deadline=30)
+        assert (await call(peer.cell.ReadFile, asked, deadline=10)).data == b"", "it is of no use any more"
 
 
 async def test_a_command_that_is_not_there_does_not_start(peers: Peers) -> None:
