@@ -1,4 +1,7 @@
-"""Lets the instance of a cell join, once. What the link asks of the fleet; the checks themselves are the link's."""
+"""Lets the instance of a cell join, once and with one key.
+
+What the link asks of the fleet; the checks themselves are the link's.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from cellwire.faults import Fault, Kind
 from cellwire.proxies import DIRECT, Proxies
 from controller.fleet.cell_store import CellStore
 from controller.fleet.registry_facts import RegistryFacts
-from controller.link.join_checks import Admitted, check, check_renewal, token_hash
+from controller.link.join_checks import JOINING, Admitted, check, check_renewal, token_hash
 from controller.model.cell import Cell
 from controller.model.instance import Identity
 from controller.model.names import CellName, InstanceId
@@ -42,18 +45,19 @@ class Admittance:
         self._boot = boot
         self._clock = clock
 
-    async def admit(self, token: str, identity: Identity) -> Admitted:
+    async def admit(self, token: str, key: str, identity: Identity) -> Admitted:
         """The cell of this instance, now joined. Raises Fault DENIED, or UNAVAILABLE where asking again will help."""
         with self._refusing():
-            return await self._joined(token, identity)
+            return await self._joined(token, key, identity)
 
-    async def _joined(self, token: str, identity: Identity) -> Admitted:
-        cell = check(await self._cell_of(token, identity), token, identity, self._clock(), self._boot)
+    async def _joined(self, token: str, key: str, identity: Identity) -> Admitted:
+        cell = check(await self._cell_of(token, identity), token, key, identity, self._clock(), self._boot)
         if cell.address and identity.address and cell.address != identity.address:
             cause = f"its address is {identity.address}, it was launched with {cell.address}"
             raise Fault(Kind.DENIED, f"join of instance {identity.instance}", cause, reason="WrongAddress")
         try:
-            cell = await self._book.change(cell.name, InstanceJoined())
+            if cell.state in JOINING:
+                cell = await self._book.change(cell.name, InstanceJoined(key))
         except InvalidStep as error:
             cause = f"its cell is {error.state.value}: an instance joins once"
             raise Fault(Kind.DENIED, f"join of instance {identity.instance}", cause, reason="JoinedBefore") from error

@@ -195,9 +195,9 @@ class Fleet:
         """What a connected cell last said of itself; None where it has said nothing yet."""
         return self.hearing.vitals.get(name)
 
-    async def admit(self, token: str, identity: Identity) -> Admitted:
+    async def admit(self, token: str, key: str, identity: Identity) -> Admitted:
         """See `controller.link.join_checks.Admission`."""
-        return await self._admittance.admit(token, identity)
+        return await self._admittance.admit(token, key, identity)
 
     def heartbeat(self) -> float:
         """See `controller.link.join_checks.Admission`."""

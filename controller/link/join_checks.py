@@ -1,6 +1,8 @@
 """Whether an instance that asks to join is the one that a cell was launched for. Pure.
 
-A token without an instance of ours is worth nothing, and an instance joins once.
+A token without an instance of ours is worth nothing, and an instance joins once. With the key with which it did so it
+may ask again while its token lives: its answer may have been lost on the way, and a certificate is worth nothing
+without the key.
 """
 
 from __future__ import annotations
@@ -35,8 +37,11 @@ class Admitted(msgspec.Struct, frozen=True):
 class Admission(Protocol):
     """What the link asks of the fleet when an instance wants to join."""
 
-    async def admit(self, token: str, identity: Identity) -> Admitted:
-        """The cell of this instance, now joined. Raises Fault DENIED, or UNAVAILABLE where asking again will help."""
+    async def admit(self, token: str, key: str, identity: Identity) -> Admitted:
+        """The cell of this instance, now joined; `key` is a digest of the one that it has proved to hold.
+
+        Raises Fault DENIED, or UNAVAILABLE where asking again will help.
+        """
         ...
 
     def heartbeat(self) -> float:
@@ -61,7 +66,7 @@ def token_hash(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def check(cell: Cell | None, token: str, identity: Identity, now: float, boot: float = 0.0) -> Cell:
+def check(cell: Cell | None, token: str, key: str, identity: Identity, now: float, boot: float = 0.0) -> Cell:
     """The cell that may join. Raises Fault DENIED saying what is wrong, and to a stranger no more than that.
 
     An instance that may take `boot` seconds to dial has a token that lives as long.
@@ -71,7 +76,8 @@ def check(cell: Cell | None, token: str, identity: Identity, now: float, boot: f
         raise Fault(Kind.DENIED, thing, "no cell was launched on it", reason="UnknownInstance")
     if not hmac.compare_digest(cell.join_token_hash, token_hash(token)):
         raise Fault(Kind.DENIED, thing, "its join token is not the one of its launch", reason="WrongToken")
-    if cell.state not in JOINING:
+    again = cell.state in LIVE and cell.joined_key != "" and hmac.compare_digest(cell.joined_key, key)
+    if cell.state not in JOINING and not again:
         raise Fault(
             Kind.DENIED, thing, f"its cell is {cell.state.value}: an instance joins once", reason="JoinedBefore"
         )

@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-import msgspec
 import structlog
 from grpclib.protocol import Peer
 from grpclib.server import Stream
@@ -24,17 +23,7 @@ from hostkit.tasks import Singleflight
 
 log = structlog.get_logger()
 Verifier = Callable[[bytes, bytes], Identity]
-ANSWER_KEPT = 300.0
 RENEW_AFTER = int(CELL_LIFE.total_seconds() * 2 / 3)
-
-
-class _Joined(msgspec.Struct, frozen=True):
-    """An answer already given: by whom it may be asked again, and until when."""
-
-    key: str
-    token: str
-    admitted: Admitted
-    until: float
 
 
 class Enrolment(EnrolmentBase):
@@ -53,7 +42,6 @@ class Enrolment(EnrolmentBase):
         self._verify = verify
         self._refused = refused
         self._flights = flights
-        self._joined: dict[InstanceId, _Joined] = {}
 
     async def Join(self, stream: Stream[wire.JoinRequest, wire.JoinReply]) -> None:
         request = await stream.recv_message()
@@ -102,21 +90,9 @@ class Enrolment(EnrolmentBase):
         return self._authority.sign(signing_request, cell, instance)
 
     async def _admit(self, token: str, key: str, identity: Identity) -> Admitted:
-        """Admit once; the same key with the same token gets its answer again, for it may have been lost on the way, or
-        its call may have ended while the cell was written down.
-        """
-
-        async def admit() -> Admitted:
-            now = time.monotonic()
-            before = self._joined.get(identity.instance)
-            if before and before.until > now and (before.key, before.token) == (key, token):
-                return before.admitted
-            admitted = await self._admission().admit(token, identity)
-            self._joined = {name: one for name, one in self._joined.items() if one.until > now}
-            self._joined[identity.instance] = _Joined(key, token, admitted, now + ANSWER_KEPT)
-            return admitted
-
-        return await self._flights.join(f"join of {identity.instance} by {key} with {token_hash(token)}", admit)
+        """Admit once: who asks again while the cell is still written down gets the same answer."""
+        work = f"join of {identity.instance} by {key} with {token_hash(token)}"
+        return await self._flights.join(work, lambda: self._admission().admit(token, key, identity))
 
     def _count(self, fault: Fault) -> None:
         self._refused[fault.reason or fault.kind.value] += 1

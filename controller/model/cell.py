@@ -77,8 +77,8 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
 
     `claim` is the pod it is for (None: a warm cell, and then `standby` is set), and `assigned_at` when a pod took a
     warm one; `boots` is the number of launches tried, part of the client token. `announced` is what the cloud said
-    will happen to its instance. `moments` holds when each stage was reached, by name. `connected` is not stored: it
-    tells whether the cell's connection stands now.
+    will happen to its instance; `joined_key` is a digest of the key with which it joined. `moments` holds when each
+    stage was reached, by name. `connected` is not stored: it tells whether the cell's connection stands now.
     """
 
     name: CellName
@@ -91,6 +91,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     instance: InstanceId | None = None
     client_token: str = ""
     join_token_hash: str = ""
+    joined_key: str = ""
     address: str = ""
     pod_address: str = ""
     pod_address6: str = ""

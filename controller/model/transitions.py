@@ -58,7 +58,9 @@ class Assigned(msgspec.Struct, frozen=True):
 
 
 class InstanceJoined(msgspec.Struct, frozen=True):
-    """The instance proved who it is and has its certificate."""
+    """The instance proved who it is and has its certificate, for the key with this digest."""
+
+    key: str
 
 
 class BootReported(msgspec.Struct, frozen=True):
@@ -177,5 +179,7 @@ def _with_facts(cell: Cell, event: Event, now: float) -> Cell:
             return replace(cell, announced=announcement)
         case Retired(reason) | Released(reason) | Lost(reason):
             return replace(cell, reason=reason)
-        case InstanceJoined() | Claimed() | Ended():
+        case InstanceJoined(key):
+            return replace(cell, joined_key=key)
+        case Claimed() | Ended():
             return cell

@@ -72,7 +72,7 @@ class FleetWorld:
                 if one.id not in joined and not self.refuse_joins:
                     token = parse(next(r for r in self.cloud.requests if r.client_token == one.client_token).user_data)
                     with contextlib.suppress(Fault):
-                        joined[one.id] = (await fleet.admit(token.token, self.cloud.identity(one.id))).cell
+                        joined[one.id] = (await fleet.admit(token.token, one.id, self.cloud.identity(one.id))).cell
                 if joined.get(one.id) in self.mute:
                     continue
                 if (name := joined.get(one.id)) and name not in self.link.channels:

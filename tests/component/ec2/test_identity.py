@@ -61,7 +61,7 @@ def token_in(cell: Cell) -> str:
 
 async def joined(here: ControllerLife, token: str, document: bytes, signature: bytes) -> Cell:
     """As the link admits a caller that shows these."""
-    admitted = await here.fleet.admit(token, here.cloud.verify(document, signature))
+    admitted = await here.fleet.admit(token, "key", here.cloud.verify(document, signature))
     cell = here.fleet.get(admitted.cell)
     assert cell is not None
     return cell

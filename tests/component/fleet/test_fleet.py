@@ -222,7 +222,8 @@ async def test_an_instance_joins_once_and_only_with_its_token(world: FleetWorld)
         assert cell.instance is not None
         token = parse(world.cloud.requests[0].user_data).token
         identity = world.cloud.identity(cell.instance)
-        faults = [await failing(fleet.admit(each, identity)) for each in (token, "0" * 64)]
+        asked = ((token, "another"), ("0" * 64, cell.instance))
+        faults = [await failing(fleet.admit(*each, identity)) for each in asked]
 
         assert [fault.reason for fault in faults] == ["JoinedBefore", "WrongToken"]
         assert token not in str(cell)

@@ -65,10 +65,10 @@ class Fleet:
         cell = self.cells[InstanceId(instance)]
         self.cells[InstanceId(instance)] = msgspec.structs.replace(cell, state=state)
 
-    async def admit(self, token: str, identity: model.Identity) -> Admitted:
-        cell = check(self.cells.get(identity.instance), token, identity, time.time())
-        self.cells[identity.instance] = msgspec.structs.replace(cell, state=CellState.READY)
-        self.admitted += 1
+    async def admit(self, token: str, key: str, identity: model.Identity) -> Admitted:
+        cell = check(self.cells.get(identity.instance), token, key, identity, time.time())
+        self.admitted += cell.state is not CellState.READY
+        self.cells[identity.instance] = msgspec.structs.replace(cell, state=CellState.READY, joined_key=key)
         return Admitted(cell.name, wire.CellSettings(heartbeat_interval_ms=100, pod_address="10.5.0.9/32"))
 
     def familiar(self, address: str) -> bool:

@@ -107,6 +107,8 @@ async def test_who_lost_the_answer_on_the_way_gets_it_again(site: Site) -> None:
         first = await join(identity, metadata)
         again = await join(identity, metadata)
         assert again.cell == first.cell
+    async with site.open():
+        assert (await join(identity, metadata)).cell == first.cell
         assert site.fleet.admitted == 1
 
 
@@ -115,8 +117,8 @@ async def test_who_gave_up_while_its_join_was_written_down_gets_its_answer_when_
 ) -> None:
     written, admit = asyncio.Event(), site.fleet.admit
 
-    async def slowly(token: str, identity: Identity) -> Admitted:
-        admitted = await admit(token, identity)
+    async def slowly(token: str, key: str, identity: Identity) -> Admitted:
+        admitted = await admit(token, key, identity)
         await written.wait()
         return admitted
 

@@ -89,15 +89,15 @@ async def test_who_calls_itself_conmon_in_a_container_that_sees_this_machines_pr
     async with agent() as client:
         made = await cut_off(client, monkeypatch)
         claims = ["unshare", "--mount", "bash", "-c", 'exec -a conmon bash -c "read; :" "$0"', made]
-        with subprocess.Popen(claims, stdin=subprocess.PIPE) as claiming:
-            await until(lambda: pids.command_line(claiming.pid)[:1] == ["conmon"])
-            assert conmon.same(claiming.pid, made) == 0
-            await client.room._containers.recover()
-            assert (await client.status(made)).state == cri.CONTAINER_CREATED
-            assert claiming.poll() is None
-            await client.start(made)
-            assert (await client.exited(made)).exit_code == 7
-            claiming.communicate()
+        claiming = await asyncio.create_subprocess_exec(*claims, stdin=asyncio.subprocess.PIPE)
+        await until(lambda: pids.command_line(claiming.pid)[:1] == ["conmon"])
+        assert conmon.same(claiming.pid, made) == 0
+        await client.room._containers.recover()
+        assert (await client.status(made)).state == cri.CONTAINER_CREATED
+        await client.start(made)
+        assert (await client.exited(made)).exit_code == 7
+        await claiming.communicate(b"\n")
+        assert claiming.returncode == 0, "it was not killed"
 
 
 async def test_a_container_is_made_again_by_its_id_while_what_was_half_made_is_taken_away(

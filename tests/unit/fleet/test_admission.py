@@ -67,7 +67,7 @@ async def test_many_that_ask_before_their_launches_are_written_down_join_and_loo
         book = Counted(MemoryStore(), tasks, lambda: NOW)
         admittance = Admittance(book, (), 5.0, lambda: NOW)
         names = [await launching(book, number) for number in range(MANY)]
-        asking = [tasks.create_task(admittance.admit(token(), identity(number))) for number in range(MANY)]
+        asking = [tasks.create_task(admittance.admit(token(), "key", identity(number))) for number in range(MANY)]
         await asyncio.sleep(0)
         for number in reversed(range(MANY)):
             await book.change(names[number], launched(number))
@@ -85,7 +85,7 @@ async def test_each_of_two_launched_together_joins_whichever_launch_is_written_d
             book = CellStore(MemoryStore(), tasks, lambda: NOW)
             admittance = Admittance(book, (), 5.0, lambda: NOW)
             names = {number: await launching(book, number) for number in (1, 2)}
-            asking = {n: tasks.create_task(admittance.admit(token(), identity(n))) for n in order}
+            asking = {n: tasks.create_task(admittance.admit(token(), "key", identity(n))) for n in order}
             await asyncio.sleep(0)
             for number in order:
                 # It joins while the other, of the same token, may still be launched.
@@ -98,7 +98,7 @@ async def test_one_whose_launch_is_written_down_joins_at_once_while_others_of_it
         book = CellStore(MemoryStore(), tasks, lambda: NOW)
         first, _ = await launching(book, 1), await launching(book, 2)
         await book.change(first, launched(1))
-        assert (await Admittance(book, (), 5.0, lambda: NOW).admit(token(), identity(1))).cell == first
+        assert (await Admittance(book, (), 5.0, lambda: NOW).admit(token(), "key", identity(1))).cell == first
 
 
 async def test_one_that_waits_is_asked_to_come_again_while_any_launch_with_its_token_is_open(
@@ -112,11 +112,11 @@ async def test_one_that_waits_is_asked_to_come_again_while_any_launch_with_its_t
         ends = ((first, launched(1)), (third, LaunchRefused("no capacity")), (second, Retired("nobody needs it")))
         for name, end in ends:
             with pytest.raises(Fault) as told:
-                await admittance.admit(token(), identity(9))
+                await admittance.admit(token(), "key", identity(9))
             assert told.value.kind is Kind.UNAVAILABLE
             await book.change(name, end)
         with pytest.raises(Fault, match="no cell was launched on it"):
-            await admittance.admit(token(), identity(9))
+            await admittance.admit(token(), "key", identity(9))
 
 
 async def test_an_instance_of_no_launch_is_refused_at_once() -> None:
@@ -124,7 +124,7 @@ async def test_an_instance_of_no_launch_is_refused_at_once() -> None:
         book = CellStore(MemoryStore(), tasks, lambda: NOW)
         await launching(book, 1)
         with pytest.raises(Fault, match="no cell was launched on it"):
-            await Admittance(book, (), 5.0, lambda: NOW).admit(token(LATER), identity(2))
+            await Admittance(book, (), 5.0, lambda: NOW).admit(token(LATER), "key", identity(2))
 
 
 async def test_one_that_waits_is_refused_once_its_launch_was_another_instance() -> None:
@@ -132,7 +132,7 @@ async def test_one_that_waits_is_refused_once_its_launch_was_another_instance() 
         book = CellStore(MemoryStore(), tasks, lambda: NOW)
         name = await launching(book, 1)
         asking = asyncio.get_running_loop().create_task(
-            Admittance(book, (), 5.0, lambda: NOW).admit(token(), identity(9))
+            Admittance(book, (), 5.0, lambda: NOW).admit(token(), "key", identity(9))
         )
         await asyncio.sleep(0)
         await book.change(name, launched(1))
@@ -146,7 +146,7 @@ async def test_a_token_of_a_launch_that_was_refused_opens_nothing() -> None:
         name = await launching(book, 1)
         await launch(book, await book.change(name, LaunchRefused("no capacity")), LATER)
         with pytest.raises(Fault, match="no cell was launched on it"):
-            await Admittance(book, (), 5.0, lambda: NOW).admit(token(), identity(1))
+            await Admittance(book, (), 5.0, lambda: NOW).admit(token(), "key", identity(1))
 
 
 async def test_tokens_of_launches_are_known_again_after_a_start() -> None:
@@ -155,11 +155,26 @@ async def test_tokens_of_launches_are_known_again_after_a_start() -> None:
         name = await launching(CellStore(store, tasks, lambda: NOW), 1)
         book = CellStore(store, tasks, lambda: NOW)
         await book.load()
-        asking = tasks.create_task(Admittance(book, (), 5.0, lambda: NOW).admit(token(), identity(1)))
+        asking = tasks.create_task(Admittance(book, (), 5.0, lambda: NOW).admit(token(), "key", identity(1)))
         await asyncio.sleep(0)
         await book.change(name, launched(1))
 
     assert asking.result().cell == name
+
+
+async def test_one_whose_answer_a_controllers_end_has_cut_off_gets_it_from_the_next_by_its_key_alone() -> None:
+    store = MemoryStore()
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        before = CellStore(store, tasks, lambda: NOW)
+        name = await launching(before, 1)
+        await before.change(name, launched(1))
+        await Admittance(before, (), 5.0, lambda: NOW).admit(token(), "key", identity(1))
+        book = CellStore(store, tasks, lambda: NOW)
+        await book.load()
+        admittance = Admittance(book, (), 5.0, lambda: NOW)
+        with pytest.raises(Fault, match="an instance joins once"):
+            await admittance.admit(token(), "another", identity(1))
+        assert (await admittance.admit(token(), "key", identity(1))).cell == name
 
 
 async def test_a_controller_that_may_lead_no_more_refuses_nobody_for_good() -> None:
@@ -170,7 +185,7 @@ async def test_a_controller_that_may_lead_no_more_refuses_nobody_for_good() -> N
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
         admittance = Admittance(CellStore(Deposed(), tasks, lambda: NOW), (), 5.0, lambda: NOW)
         with pytest.raises(Fault) as joining_told:
-            await admittance.admit(token(), identity(1))
+            await admittance.admit(token(), "key", identity(1))
         with pytest.raises(Fault) as renewing_told:
             admittance.renewable(CellName("c-1"), InstanceId("i-1"))
     # An instance that is denied ends; one that is told to ask again asks whoever leads.

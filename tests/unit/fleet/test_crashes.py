@@ -345,7 +345,9 @@ class Machine(RuleBasedStateMachine):
                 if self.book.of_instance(one.id) is None:
                     continue  # it would be made to wait
                 try:
-                    admitted = await self.fleet.admit(parse(request.user_data).token, self.cloud.identity(one.id))
+                    admitted = await self.fleet.admit(
+                        parse(request.user_data).token, one.id, self.cloud.identity(one.id)
+                    )
                 except Fault:
                     continue
                 self.joined[one.id] = admitted.cell

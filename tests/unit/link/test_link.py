@@ -30,7 +30,7 @@ CELL = Cell(
 
 
 def test_the_instance_of_a_launch_with_its_token_may_join() -> None:
-    assert check(CELL, "right", IDENTITY, NOW) is CELL
+    assert check(CELL, "right", "key", IDENTITY, NOW) is CELL
 
 
 @pytest.mark.parametrize(
@@ -41,28 +41,39 @@ def test_the_instance_of_a_launch_with_its_token_may_join() -> None:
         (CELL, "", NOW, "WrongToken"),
         (msgspec.structs.replace(CELL, join_token_hash=""), "", NOW, "WrongToken"),
         (msgspec.structs.replace(CELL, state=CellState.READY), "right", NOW, "JoinedBefore"),
-        (msgspec.structs.replace(CELL, state=CellState.GONE), "right", NOW, "JoinedBefore"),
+        (msgspec.structs.replace(CELL, state=CellState.READY, joined_key="other"), "right", NOW, "JoinedBefore"),
+        (msgspec.structs.replace(CELL, state=CellState.READY, joined_key="key"), "wrong", NOW, "WrongToken"),
+        (msgspec.structs.replace(CELL, state=CellState.LOST, joined_key="key"), "right", NOW, "JoinedBefore"),
+        (msgspec.structs.replace(CELL, state=CellState.GONE, joined_key="key"), "right", NOW, "JoinedBefore"),
         (CELL, "right", NOW + TOKEN_LIFE, "ExpiredToken"),
     ],
 )
 def test_all_others_are_denied_with_a_reason(cell: Cell | None, token: str, now: float, reason: str) -> None:
     with pytest.raises(Fault) as told:
-        check(cell, token, IDENTITY, now)
+        check(cell, token, "key", IDENTITY, now)
     assert (told.value.kind, told.value.reason) == (Kind.DENIED, reason)
 
 
-def test_a_token_lives_as_long_as_an_instance_may_boot() -> None:
-    assert check(CELL, "right", IDENTITY, NOW + TOKEN_LIFE, boot=TOKEN_LIFE + 60) is CELL
+@pytest.mark.parametrize("state", [CellState.READY, CellState.CLAIMED])
+def test_one_that_has_joined_may_ask_again_with_its_key_while_its_token_lives(state: CellState) -> None:
+    joined = msgspec.structs.replace(CELL, state=state, joined_key="key")
+    assert check(joined, "right", "key", IDENTITY, NOW) is joined
     with pytest.raises(Fault, match="has expired"):
-        check(CELL, "right", IDENTITY, NOW + TOKEN_LIFE + 60, boot=TOKEN_LIFE + 60)
+        check(joined, "right", "key", IDENTITY, NOW + TOKEN_LIFE)
+
+
+def test_a_token_lives_as_long_as_an_instance_may_boot() -> None:
+    assert check(CELL, "right", "key", IDENTITY, NOW + TOKEN_LIFE, boot=TOKEN_LIFE + 60) is CELL
+    with pytest.raises(Fault, match="has expired"):
+        check(CELL, "right", "key", IDENTITY, NOW + TOKEN_LIFE + 60, boot=TOKEN_LIFE + 60)
 
 
 def test_a_document_that_is_older_than_the_launch_is_denied_whatever_it_proves() -> None:
     replace = msgspec.structs.replace
-    assert check(CELL, "right", replace(IDENTITY, pending_at=NOW), NOW) is CELL
-    assert check(CELL, "right", replace(IDENTITY, pending_at=NOW - 5 - CLOCKS_APART), NOW) is CELL
+    assert check(CELL, "right", "key", replace(IDENTITY, pending_at=NOW), NOW) is CELL
+    assert check(CELL, "right", "key", replace(IDENTITY, pending_at=NOW - 5 - CLOCKS_APART), NOW) is CELL
     with pytest.raises(Fault, match="older than its launch") as told:
-        check(CELL, "right", replace(IDENTITY, pending_at=NOW - 6 - CLOCKS_APART), NOW)
+        check(CELL, "right", "key", replace(IDENTITY, pending_at=NOW - 6 - CLOCKS_APART), NOW)
     assert (told.value.kind, told.value.reason) == (Kind.DENIED, "StaleDocument")
 
 

@@ -22,7 +22,7 @@ EVENTS: dict[type[transitions.Event], transitions.Event] = {
         transitions.LaunchRefused("none left"),
         transitions.Launched(instance=InstanceId("i-1"), address="10.0.0.2"),
         transitions.Assigned(CLAIM),
-        transitions.InstanceJoined(),
+        transitions.InstanceJoined("key"),
         transitions.BootReported({"agent": 2.0}),
         transitions.Claimed(),
         transitions.Announced(
