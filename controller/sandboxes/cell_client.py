@@ -147,10 +147,10 @@ class OneCell:
         return cdi_devices(cell.claim.demand.gpu_vendor or (bought.vendor if bought else ""))
 
     async def make_container(
-        self, wanted: wire.MakeContainerRequest, known: Callable[[str], bool]
+        self, wanted: wire.MakeContainerRequest, known: Callable[[], Awaitable[Collection[str]]]
     ) -> cri.ContainerStatus:
-        """Make a container; its status. One of the same name and attempt that nobody knows was made for a controller
-        that died before it wrote it down: it is made anew. Raises Fault.
+        """Make a container; its status. One of the same name and attempt that is not among the `known` was made for a
+        controller that died before it wrote it down, or for a caller that left: it is made anew. Raises Fault.
         """
         try:
             return await self._make(wanted)
@@ -159,8 +159,9 @@ class OneCell:
                 raise
             asked = wanted.asked
             named = (asked.config.metadata.name, asked.config.metadata.attempt)
-            listed = await self.containers(asked.pod_sandbox_id)
-            unknown = [one.id for one in listed if (one.name, one.attempt) == named and not known(one.id)]
+            # Asked first: what is made and written down meanwhile is listed, and not known.
+            listed, ours = await self.containers(asked.pod_sandbox_id), await known()
+            unknown = [one.id for one in listed if (one.name, one.attempt) == named and one.id not in ours]
             if not unknown:
                 raise
         for one in unknown:

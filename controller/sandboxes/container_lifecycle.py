@@ -20,6 +20,7 @@ from controller.sandboxes.following import Following
 from controller.sandboxes.memory import Memory
 from controller.sandboxes.records import ContainerRecord, SandboxRecord
 from controller.sandboxes.resize import require_fits
+from hostkit.tasks import KeyedLocks
 
 log = structlog.get_logger()
 
@@ -37,6 +38,7 @@ class Containers:
         self._following = followed
         self._carrier = carrier
         self._patience = patience
+        self._turns = KeyedLocks[tuple[str, str]]()
 
     def on(self, cell: CellName) -> OneCell:
         """The runtime on a cell."""
@@ -69,10 +71,11 @@ class Containers:
             carried=self._carrier.packed(sandbox.cell, record.id, msgspec.msgpack.encode(record)),
             carried_path=carried.path(record.id),
         )
-        told = await self.on(sandbox.cell).make_container(wanted, self._memory.knows)
-        made = reducer.made_container(named, told)
-        record = msgspec.structs.replace(record, status=made.SerializeToString())
-        await self._memory.put_container(record)
+        async with self._turns[sandbox.id, known_as.metadata.name]:
+            told = await self.on(sandbox.cell).make_container(wanted, lambda: self._memory.written(sandbox.id))
+            made = reducer.made_container(named, told)
+            record = msgspec.structs.replace(record, status=made.SerializeToString())
+            await self._memory.put_container(record)
         self._following.start_log(record)
         return record.id
 

@@ -115,6 +115,11 @@ class Memory:
         """A container by id or unique prefix. Raises Fault NOT_FOUND."""
         return _find(self._containers, container_id, "container")
 
+    async def written(self, sandbox_id: str) -> frozenset[str]:
+        """The whole ids of a sandbox's containers, when those are known too whose writing has begun."""
+        async with self._turn(sandbox_id):
+            return frozenset(self._of_sandbox.get(sandbox_id, ()))
+
     def knows(self, container_id: str) -> bool:
         """Whether there is a container with this whole id."""
         return container_id in self._containers

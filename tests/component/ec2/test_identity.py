@@ -59,9 +59,9 @@ def token_in(cell: Cell) -> str:
     return parse((gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data).decode()).token
 
 
-async def joined(here: ControllerLife, token: str, document: bytes, signature: bytes) -> Cell:
+async def joined(here: ControllerLife, token: str, document: bytes, signature: bytes, key: str = "own") -> Cell:
     """As the link admits a caller that shows these."""
-    admitted = await here.fleet.admit(token, "key", here.cloud.verify(document, signature))
+    admitted = await here.fleet.admit(token, key, here.cloud.verify(document, signature))
     cell = here.fleet.get(admitted.cell)
     assert cell is not None
     return cell
@@ -98,7 +98,7 @@ async def test_only_the_instance_of_a_launch_joins_with_awss_word_for_it_and_onc
 
         assert (await joined(here, token, ours, signer(ours))).state is CellState.READY
         with pytest.raises(Fault, match="joins once"):
-            await joined(here, token, ours, signer(ours))
+            await joined(here, token, ours, signer(ours), "another")
 
 
 async def test_an_instance_of_the_account_that_no_cell_was_launched_on_is_told_nothing(tmp_path: Path) -> None:
