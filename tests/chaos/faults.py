@@ -109,6 +109,9 @@ async def freeze_controller(world: World) -> str:
     async with world.controllers:
         process = world.controller.process
         assert process is not None
+        # Whose end is told by the look at what must hold at every moment.
+        if process.returncode is not None:
+            raise Nothing
         process.send_signal(signal.SIGSTOP)
         await asyncio.sleep(seconds)
         process.send_signal(signal.SIGCONT)
