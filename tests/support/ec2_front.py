@@ -12,6 +12,7 @@
 - Launch templates in RunInstances, secondary addresses, tags of interfaces, `MaxCount` where there is less. (moto
   ignores most of it.) InsufficientFreeAddressesInSubnet where a subnet is full. (moto breaks.)
 - GetProducts of the price list service. (moto has none.) Names of images that are given once. (moto gives them twice.)
+- Long lists in pages (see ec2_pages). (moto sends all at once.)
 - EKS' access entries, add-ons and groups of clusters (see ec2_eks). (moto has none.)
 - Dry runs of all actions, and limits of vCPUs, those of a new account at first. (moto has few and none.)
 - What a test has go wrong (`rules`, see ec2_rules), and a log of every call (`calls`, `watch`).
@@ -36,7 +37,7 @@ from typing import Any
 from aiohttp import ClientConnectionError, ClientSession, ClientTimeout, web
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
-from tests.support import ec2_eks, ec2_pricing, ec2_snapshots, ec2_wire
+from tests.support import ec2_eks, ec2_pages, ec2_pricing, ec2_snapshots, ec2_wire
 from tests.support.ec2_buckets import CallBuckets
 from tests.support.ec2_launches import Launches, backend, market_of
 from tests.support.ec2_rules import Ec2Error, InjectedRules
@@ -194,6 +195,8 @@ class Ec2Front:
 
     async def _once(self, request: web.Request, body: bytes, call: ObservedCall) -> _Ec2Answer:
         """Carried out, or the kept answer where its token was seen."""
+        if call.service == "ec2" and ec2_pages.is_cut(call.action, call.parameters):
+            return await self._page(request, body, call)
         token = call.parameters.get("ClientToken", "")
         if call.service != "ec2" or not token:
             return await self._carry_out(request, body, call)
@@ -244,6 +247,18 @@ class Ec2Front:
                 return await (
                     self._eks_answer(request, body) if service == "eks" else self._pass(request, body, service)
                 )
+
+    async def _page(self, request: web.Request, body: bytes, call: ObservedCall) -> _Ec2Answer:
+        scope = _CREDENTIAL.search(request.headers.get("Authorization", ""))
+        asked = (scope[1] if scope else REGION, call.action, call.parameters)
+        if (page := ec2_pages.page(*asked)) is None:
+            answer = await self._pass(request, body)
+            if answer.status >= 300:
+                return answer
+            ec2_pages.remember(*asked, answer.body)
+            page = ec2_pages.page(*asked)
+        assert page is not None
+        return _Ec2Answer(200, page)
 
     async def _ebs_answer(self, request: web.Request, body: bytes) -> _Ec2Answer:
         ec2_snapshots.check(request.method, request.path, request.headers, body)

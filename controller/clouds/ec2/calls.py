@@ -14,7 +14,8 @@ import re
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -308,7 +309,20 @@ def sdk_session(profile: str = "") -> AioSession:
     logging.getLogger("aiobotocore").setLevel(logging.ERROR)
     session = AioSession(profile=profile or None)
     session.register_component("data_loader", _descriptions())
+    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=moment)
     return session
+
+
+def moment(told: Any) -> datetime:
+    """A time as AWS writes it. Lists of spot prices and images have thousands, almost all in ISO 8601. The SDK reads
+    whatever people write, which takes half of the time that such a list takes.
+    """
+    from botocore.utils import parse_timestamp  # noqa: PLC0415 # see the module
+
+    if isinstance(told, str) and told.endswith("Z"):
+        with suppress(ValueError):
+            return datetime.fromisoformat(told)
+    return parse_timestamp(told)
 
 
 @asynccontextmanager
