@@ -11,8 +11,9 @@ import re
 import tomllib
 import types
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, cast, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
@@ -102,15 +103,15 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         return "text" if issubclass(self.type, enum.Enum) else names.get(self.type, "list of texts")
 
 
-def table(group: type[Group] = Settings, prefix: str = "") -> tuple[Row, ...]:
+@cache
+def table() -> tuple[Row, ...]:
     """Every setting, in the order of the file."""
-    return tuple(_rows(group, prefix))
+    return tuple(_rows(Settings, ""))
 
 
 def _rows(group: type[Group], prefix: str) -> Iterator[Row]:
-    hints = get_type_hints(group, include_extras=True)
     for field in msgspec.structs.fields(group):
-        hint = hints[field.name]
+        hint = field.type
         item = get_args(hint)[0] if get_origin(hint) is tuple else hint
         if isinstance(item, type) and issubclass(item, Group):
             yield from _rows(item, f"{prefix}{field.name}{'[]' if item is not hint else ''}.")

@@ -40,8 +40,14 @@ class SpacedCollections:
             gc.set_threshold(self._young, self._middle, NEVER)
 
 
+def put_off() -> None:
+    """Begin none until `space_out`: what a start imports stays, and to look through it again and again is vain."""
+    gc.disable()
+
+
 def space_out() -> None:
     """Have it so in this process from now on. What was imported by now is left out of every collection."""
     gc.collect()
     gc.freeze()
+    gc.enable()
     gc.callbacks.append(SpacedCollections())

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from cellagent.images.messages import RegistrySettings
@@ -20,7 +20,8 @@ PEM_LIMIT = 1 << 20
 class SentBlob(NamedTuple):
     """With what a request is sent: TLS as the settings want it, and the address of a proxy if there is one."""
 
-    tls: ssl.SSLContext
+    tls: ssl.SSLContext | Literal[True]
+    """True for aiohttp's own context, which trusts the machine's authorities and is there already."""
     proxy: str | None
 
 
@@ -42,10 +43,13 @@ class HttpRoutes:
         host = urlsplit(address).netloc
         special = self._others.get(host)
         settings, shown = (special, True) if special is not None and special.has_tls else (self._settings, own)
+        proxy = self._proxies.to(address) or None
+        if not settings.has_tls:
+            return SentBlob(tls=True, proxy=proxy)
         key = (settings.host, shown)
         if key not in self._contexts:
             self._contexts[key] = context(settings, shown=shown)
-        return SentBlob(self._contexts[key], self._proxies.to(address) or None)
+        return SentBlob(self._contexts[key], proxy)
 
 
 def context(settings: RegistrySettings, *, shown: bool = True) -> ssl.SSLContext:

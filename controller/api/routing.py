@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable
-from functools import partial
+from functools import cache, partial
 
 import msgspec
 from aiohttp import web
@@ -198,29 +198,22 @@ async def _unwritable(request: web.Request) -> web.StreamResponse:
 
 def documents(router: web.UrlDispatcher, address: str) -> None:
     """Discovery and OpenAPI."""
-    refused = map(unserved.resource_of, unserved.KINDS)
-    listed = discovery.by_version([*KEPT, FIRST_AUTOSCALERS, *METRICS, *REVIEWS, *refused])
+    listed = _listed()
     groups = [one for one in listed if one[0]]
-    schemas = {
-        known: openapi.document([one for one in found if one.type.__struct_fields__], discovery.VERSION["gitVersion"])
-        for known, found in listed.items()
-    }
-    digest = hashlib.sha256(msgspec.json.encode(list(schemas.values()))).hexdigest()[:32]
-    told: dict[str, object] = {
-        "/version": discovery.VERSION,
-        "/openapi/v3": discovery.openapi_index(listed, digest),
-    }
+    told: dict[str, object] = {"/version": discovery.VERSION}
+    schemas = {"/openapi/v3": _openapi_index}
     for (name, version), found in listed.items():
         root = f"apis/{name}/{version}" if name else f"api/{version}"
         told[f"/{root}"] = discovery.resources(f"{name}/{version}" if name else version, found)
-        told[f"/openapi/v3/{root}"] = schemas[name, version]
+        schemas[f"/openapi/v3/{root}"] = partial(_openapi, known=(name, version))
         if name:
             told[f"/apis/{name}"] = discovery.group(name, groups)
-    told["/"] = discovery.paths(told)
+    told["/"] = discovery.paths((*told, *schemas))
+    serving = {path: partial(_document, encoded=msgspec.json.encode(document)) for path, document in told.items()}
     # Generated clients ask with a slash at the end.
-    for path, document in told.items():
+    for path, serve in (serving | schemas).items():
         for one in {path, f"{path.rstrip('/')}/"}:
-            route(router, "GET", one, partial(_document, encoded=msgspec.json.encode(document)))
+            route(router, "GET", one, serve)
     core = [(known, found) for known, found in listed.items() if not known[0]]
     others = [(known, found) for known, found in listed.items() if known[0]]
     for path, legacy, aggregated in (
@@ -231,6 +224,30 @@ def documents(router: web.UrlDispatcher, address: str) -> None:
         for one in (path, f"{path}/"):
             route(router, "GET", one, both)
     route(router, "GET", "/openapi/v2", _openapi_v2)
+
+
+def _listed() -> dict[tuple[str, str], list[Resource]]:
+    refused = map(unserved.resource_of, unserved.KINDS)
+    return discovery.by_version([*KEPT, FIRST_AUTOSCALERS, *METRICS, *REVIEWS, *refused])
+
+
+@cache
+def _schemas() -> dict[tuple[str, str], bytes]:
+    """Made when first asked for: they take a tenth of a start, and not everybody asks."""
+    version = discovery.VERSION["gitVersion"]
+    return {
+        known: msgspec.json.encode(openapi.document([one for one in found if one.type.__struct_fields__], version))
+        for known, found in _listed().items()
+    }
+
+
+async def _openapi(request: web.Request, known: tuple[str, str]) -> web.StreamResponse:
+    return await _document(request, _schemas()[known])
+
+
+async def _openapi_index(request: web.Request) -> web.StreamResponse:
+    digest = hashlib.sha256(b"".join(_schemas().values())).hexdigest()[:32]
+    return await _document(request, msgspec.json.encode(discovery.openapi_index(_schemas(), digest)))
 
 
 async def _document(_request: web.Request, encoded: bytes) -> web.StreamResponse:

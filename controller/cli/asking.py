@@ -1,19 +1,26 @@
-"""Where the settings are, and what a running controller answers over the socket in its state folder."""
+"""Where the settings are, and what a running controller answers over the socket in its state folder.
+
+The standard library's HTTP is enough for one question to one socket; importing aiohttp takes longer than most answers.
+"""
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
+import http.client
 import json
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-import aiohttp
 import click
 
 from cellwire.faults import Fault, Kind
 from controller.config import Settings, load
 
+# Seconds for each step of the way.
+PATIENCE = 10.0
 DEFAULT = Path("/etc/chinampa/controller.toml")
 config_option = click.option(
     "--config",
@@ -30,24 +37,36 @@ def settings_of(config_path: Path | None, flags: Mapping[str, object] | None = N
 
 def ask(config_path: Path | None, path: str, method: str = "GET", wanted: Any = None) -> Any:
     """What the controller answers, as decoded JSON. Raises Fault: UNAVAILABLE where none runs, else what it refuses."""
-    code, told = asyncio.run(_ask(settings_of(config_path).state / "admin.sock", path, method, wanted))
+    code, told = _asked(settings_of(config_path).state / "admin.sock", path, method, wanted)
     if code >= 400:
         raise Fault(Kind.INVALID, "", str(told["error"]))
     return told
 
 
-async def _ask(socket: Path, path: str, method: str, wanted: Any) -> tuple[int, Any]:
+class _AdminConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("controller", timeout=PATIENCE)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def _asked(path: Path, place: str, method: str, wanted: Any) -> tuple[int, Any]:
+    body = None if wanted is None else json.dumps(wanted)
+    headers = {} if body is None else {"Content-Type": "application/json"}
     try:
-        connector = aiohttp.UnixConnector(str(socket))
-        async with (
-            aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(10)) as session,
-            session.request(method, f"http://controller{path}", json=wanted) as reply,
-        ):
-            text = await reply.text()
-            return reply.status, json.loads(text) if reply.content_type == "application/json" else {"error": text}
-    except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        # aiohttp's own words speak of TLS where there is none.
-        told = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-        cause = (told.strerror if isinstance(told, OSError) else str(told)) or "it does not answer"
+        with contextlib.closing(_AdminConnection(path)) as connection:
+            connection.request(method, quote(place, safe="/?&=%+,:"), body, headers)
+            reply = connection.getresponse()
+            text = reply.read().decode(errors="replace")
+            is_json = reply.headers.get_content_type() == "application/json"
+            return reply.status, json.loads(text) if is_json else {"error": text}
+    except (http.client.HTTPException, OSError) as error:
+        cause = (error.strerror if isinstance(error, OSError) else str(error)) or "it does not answer"
         mend = "start it: chinampa controller --config FILE"
-        raise Fault(Kind.UNAVAILABLE, f"controller at {socket}", cause, mend) from error
+        raise Fault(Kind.UNAVAILABLE, f"controller at {path}", cause, mend) from error

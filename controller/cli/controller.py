@@ -10,6 +10,7 @@ import click
 
 from controller.cli.asking import config_option, settings_of
 from controller.config import Row, table
+from hostkit import collection
 
 
 def _parameter(row: Row) -> str:
@@ -45,6 +46,7 @@ def given(flags: Mapping[str, object]) -> dict[str, object]:
 def command(config_path: Path | None, **flags: object) -> None:
     """Run the controller until SIGTERM; pods outlive it. Flags win over the file."""
     settings = settings_of(config_path, given(flags))
+    collection.put_off()
     # Only here: the other commands need none of the rooms, and are quicker without.
     from controller import daemon  # noqa: PLC0415
 

@@ -8,6 +8,7 @@ import click
 
 from controller.cli.asking import config_option, settings_of
 from controller.cli.controller import given, with_flags
+from hostkit import collection
 
 
 @click.command("shim")
@@ -28,6 +29,7 @@ def command(
     """
     named = {"remote.controllers": controller or None, "remote.fingerprint": fingerprint}
     settings = settings_of(config_path, given(flags) | {key: value for key, value in named.items() if value})
+    collection.put_off()
     # Only here: the other commands need none of the rooms, and are quicker without.
     from controller import shim_daemon  # noqa: PLC0415
 

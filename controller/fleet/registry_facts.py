@@ -46,7 +46,8 @@ def facts(registries: Iterable[Registry]) -> tuple[RegistryFacts, ...]:
     """What cells are told of these registries. Raises Fault INVALID for files that are no certificates."""
     found: list[RegistryFacts] = []
     for each in registries:
-        context(each)
+        if each.ca or each.certificate or each.key:
+            context(each)
         found.append(
             RegistryFacts(
                 host=each.host,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import types
 from collections.abc import Iterator
 from functools import cache
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
@@ -51,9 +51,7 @@ def shape_of(kind: type[Part]) -> ValueShape:
 @cache
 def fields_of(kind: type[Part]) -> dict[str, Field]:
     """The fields of a type, by their names on the wire."""
-    hints = get_type_hints(kind, include_extras=True)
-    named = {one.name: one.encode_name for one in msgspec.structs.fields(kind)}
-    return {named[name]: _field(hint) for name, hint in hints.items() if name in named}
+    return {one.encode_name: _field(one.type) for one in msgspec.structs.fields(kind)}
 
 
 def _field(hint: Any) -> Field:
