@@ -155,7 +155,7 @@ def _told(value: object) -> list[str]:
 
 def seconds_asked(text: str, now: float) -> float:
     """What Retry-After says, in seconds from `now` (unix): a number or a date; 0 for neither. Pure."""
-    if text.strip().isdecimal():
+    if text.isascii() and text.strip().isdecimal():
         return float(text.strip()[:9])
     try:
         return max(parsedate_to_datetime(text).timestamp() - now, 0.0)

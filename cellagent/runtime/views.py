@@ -136,6 +136,8 @@ def signal_number(name: str) -> int:
 
 
 def _signal_number(name: str) -> int:
+    if not name.isascii():
+        raise ValueError("no signal has such a name")
     if name.isdecimal():
         return int(name)
     plain = name if name.startswith("SIG") else f"SIG{name}"
@@ -144,6 +146,8 @@ def _signal_number(name: str) -> int:
         base, mark, extra = base.partition("-")
     aliases = {"SIGCLD": "SIGCHLD", "SIGPOLL": "SIGIO"}
     number = int(signal.Signals[aliases.get(base, base)])
+    if mark and not extra.isdecimal():
+        raise ValueError("no number follows the sign")
     return number + (int(extra) if mark == "+" else -int(extra) if mark else 0)
 
 

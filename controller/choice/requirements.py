@@ -68,8 +68,15 @@ def _generation(text: str) -> bool:
     return text == "any"
 
 
+def _plain(text: str) -> str:
+    """The text of a number, unless it is one in Python alone: "1_000", or digits of other scripts."""
+    if not text.isascii() or "_" in text:
+        raise ValueError("it must be a number of the digits 0 to 9")
+    return text
+
+
 def _price(text: str) -> float:
-    price = float(text)
+    price = float(_plain(text))
     if not 0 < price < float("inf"):
         raise ValueError("it must be a price in USD per hour above 0")
     return price
@@ -82,14 +89,14 @@ def _tenancy(text: str) -> str:
 
 
 def _size(text: str) -> int:
-    size = int(text.removesuffix("Gi").removesuffix("G"))
+    size = int(_plain(text).removesuffix("Gi").removesuffix("G"))
     if not 1 <= size <= 65536:
         raise ValueError("it must be 1 to 65536 GiB")
     return size
 
 
 def _count(text: str) -> int:
-    count = int(text)
+    count = int(_plain(text))
     if not 1 <= count <= 1_000_000:
         raise ValueError("it must be a whole number above 0")
     return count

@@ -42,7 +42,7 @@ def resolve(rootfs: Path, user: str, *, gid: int | None = None) -> User:
     name = name or "0"
     people = _people(rootfs)
     found = next((one for one in people if one.login == name), None)
-    if found is None and name.isdecimal():
+    if found is None and _is_number(name):
         found = next((one for one in people if one.uid == _number(name)), None)
     elif found is None:
         raise Fault(Kind.INVALID, f"user {name}", "the image's /etc/passwd does not know it", "use a number")
@@ -61,7 +61,7 @@ def memberships(rootfs: Path, login: str) -> tuple[int, ...]:
         return ()
     rows = [line.split(":") for line in _lines(rootfs, "group")]
     found = [row[2] for row in rows if len(row) > 3 and login in row[3].strip().split(",")]
-    return tuple(_number(number) for number in found if number.isdecimal() and _number(number) <= MOST)
+    return tuple(_number(number) for number in found if _is_number(number) and _number(number) <= MOST)
 
 
 def _people(rootfs: Path) -> list[_Person]:
@@ -70,18 +70,23 @@ def _people(rootfs: Path) -> list[_Person]:
     return [
         _Person(row[0], _number(row[2]), _number(row[3] or "0"), row[5])
         for row in rows
-        if row[0] and row[2].isdecimal() and (row[3].isdecimal() or not row[3])
+        if row[0] and _is_number(row[2]) and (_is_number(row[3]) or not row[3])
     ]
 
 
 def _group(rootfs: Path, group: str) -> int:
     for line in _lines(rootfs, "group"):
         row = line.split(":")
-        if len(row) > 2 and row[0] == group and row[2].isdecimal():
+        if len(row) > 2 and row[0] == group and _is_number(row[2]):
             return _number(row[2])
-    if group.isdecimal():
+    if _is_number(group):
         return _number(group)
     raise Fault(Kind.INVALID, f"group {group}", "the image's /etc/group does not know it", "use a number")
+
+
+def _is_number(text: str) -> bool:
+    """Whether it is of the digits that other runtimes read: those of other scripts are names."""
+    return text.isascii() and text.isdecimal()
 
 
 def _number(text: str) -> int:

@@ -8,6 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Self
 
+# Who moves each folder away that is looked at has the way to the next searched from the top, so many folders in all;
+# beyond, no more than there are entries.
+SEARCHED = 10_000
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -38,6 +41,7 @@ class _Walk:
 
     def __init__(self, top: int) -> None:
         self.used = self.entries = 0
+        self._searched = 0
         self._top = top
         self._here = os.dup(top)
         self._levels: list[_Level] = []
@@ -78,7 +82,10 @@ class _Walk:
                         folders.append(entry.name)
 
     def _up(self) -> None:
-        """To the folder above; where this one was moved meanwhile, by the names that led here, as far as they do."""
+        """To the folder above; where this one was moved meanwhile, by the names that led here, as far as they do.
+
+        What is left is not counted once too much was searched for.
+        """
         if not self._levels:
             return
         with suppress(OSError):
@@ -99,6 +106,10 @@ class _Walk:
                 del self._levels[depth:]
                 return
             self._move(below)
+            self._searched += 1
+            if self._searched > SEARCHED + self.entries:
+                self._levels.clear()
+                return
 
     def _move(self, there: int) -> None:
         os.close(self._here)

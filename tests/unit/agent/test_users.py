@@ -13,8 +13,9 @@ from cellwire.faults import Fault
 @pytest.fixture
 def rootfs(tmp_path: Path) -> Path:
     (tmp_path / "etc").mkdir()
-    (tmp_path / "etc/passwd").write_text("root:x:0:0:r:/root:/bin/sh\nweb:x:101:102:w:/var/www:/bin/false\nbroken\n")
-    (tmp_path / "etc/group").write_text("root:x:0:\nweb:x:102:\nlogs:x:7:web,other\nstaff:x:50:\nbad:x:y:web\n")
+    people = "root:x:0:0:r:/root:/bin/sh\nweb:x:101:102:w:/var/www:/bin/false\nbroken\nodd:x:٣:٣::/:\n"
+    (tmp_path / "etc/passwd").write_text(people)
+    (tmp_path / "etc/group").write_text("root:x:0:\nweb:x:102:\nlogs:x:7:web,other\nstaff:x:50:\nbad:x:y:web\nodd:x:٣:web\n")
     return tmp_path
 
 
@@ -40,7 +41,7 @@ def test_a_group_may_be_named_or_numbered_and_be_overridden(rootfs: Path) -> Non
     assert users.resolve(rootfs, "web", gid=3).gid == 3
 
 
-@pytest.mark.parametrize("who", ["nobody", "web:nogroup"])
+@pytest.mark.parametrize("who", ["nobody", "web:nogroup", "٣", "web:٣", "²"])
 def test_names_of_nobody_are_refused(rootfs: Path, who: str) -> None:
     with pytest.raises(Fault, match="does not know"):
         users.resolve(rootfs, who)

@@ -150,7 +150,14 @@ def test_annotations_limit_the_choice() -> None:
 
 @pytest.mark.parametrize(
     "annotation",
-    [{"chinampa.dev/instance-typ": "x"}, {"chinampa.dev/max-price": "-1"}, {"chinampa.dev/launch-type": "x"}],
+    [
+        {"chinampa.dev/instance-typ": "x"},
+        {"chinampa.dev/max-price": "-1"},
+        {"chinampa.dev/max-price": "1_0"},
+        {"chinampa.dev/volume-size": "٣Gi"},
+        {"chinampa.dev/network-mbps": "٣"},
+        {"chinampa.dev/launch-type": "x"},
+    ],
 )
 def test_an_annotation_that_is_unknown_or_unreadable_is_refused_by_name(annotation: dict[str, str]) -> None:
     with pytest.raises(Fault, match=next(iter(annotation))) as refused:

@@ -67,6 +67,45 @@ def test_what_lies_deeper_than_any_path_is_counted(tmp_path: Path) -> None:
     files.remove_tree(tree)
 
 
+def test_who_moves_each_folder_away_that_is_looked_at_has_the_walk_end_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree, outside = tmp_path / "tree", tmp_path / "outside"
+    tree.mkdir()
+    outside.mkdir()
+    os.close(_deeper(tree, 400))
+    gone, opened = os.open(outside, os.O_RDONLY), 0
+    up, real = folder_walk._Walk._up, os.open
+
+    def moving(walk: folder_walk._Walk) -> None:
+        # The folder that was looked at is moved away, with all below it.
+        levels = walk._levels
+        if len(levels) > 1:
+            here = real(tree, os.O_RDONLY)
+            for level in levels[1:]:
+                below = real(level.name, os.O_RDONLY, dir_fd=here)
+                os.close(here)
+                here = below
+            os.rename("d" * 200, f"gone{len(levels)}", src_dir_fd=here, dst_dir_fd=gone)
+            os.close(here)
+        up(walk)
+
+    def counted(path: str | Path, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        nonlocal opened
+        opened += 1
+        return real(path, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(folder_walk, "SEARCHED", 100)
+    monkeypatch.setattr(folder_walk._Walk, "_up", moving)
+    monkeypatch.setattr(os, "open", counted)
+    assert disk_usage(tree, threading.Event())[1] == 400
+    os.close(gone)
+    assert opened < 5 * 400
+    monkeypatch.undo()
+    files.remove_tree(tree)
+    files.remove_tree(outside)
+
+
 def test_a_folder_that_is_moved_away_under_the_walk_ends_only_its_own_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,6 +36,10 @@ def record(**changes: object) -> ContainerEntry:
         ("SIGRTMAXMINUS2", signal.SIGRTMAX - 2),
         ("SIGCLD", signal.SIGCHLD),
         ("nonsense", signal.SIGTERM),
+        ("٩", signal.SIGTERM),
+        ("RTMIN+٣", signal.SIGTERM),
+        ("RTMIN+-3", signal.SIGTERM),
+        ("RTMIN+1_0", signal.SIGTERM),
     ],
 )
 def test_stop_signals_are_understood_as_images_and_cri_write_them(name: str, number: int) -> None:
