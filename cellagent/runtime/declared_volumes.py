@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from cellagent.kernel import inside
@@ -17,6 +17,8 @@ from cellwire.faults import Fault, Kind
 from hostkit import programs
 
 FOLDER = "volumes"
+# Each is a folder, a mount and, where the image has content there, a copy.
+MOST = 1000
 COPY_SECONDS = 600.0
 # The machine's own mounts: nothing can be made in the first two, and all of them are writable or not as CRI says.
 KERNELS = ("/proc", "/sys")
@@ -30,12 +32,15 @@ def destinations(declared: Iterable[str], mounted: Iterable[str]) -> tuple[str, 
     return tuple(found)
 
 
-def lay_out(layers: Path, rootfs: Path, wanted: Iterable[str], *, owner: int) -> dict[str, Path]:
+def lay_out(layers: Path, rootfs: Path, wanted: Collection[str], *, owner: int) -> dict[str, Path]:
     """An empty folder for each of the paths `wanted`, by path; with `fill` to come where the image has content there.
 
     Where the image has no such folder it belongs to `owner`, root as the container sees it. Raises Fault INVALID.
     """
     made: dict[str, Path] = {}
+    if len(wanted) > MOST:
+        cause = f"it declares {len(wanted)} volumes, more than {MOST}"
+        raise Fault(Kind.INVALID, "image of the container", cause, "build it anew with fewer")
     for number, path in enumerate(wanted):
         found = _source(rootfs, path)
         folder = layers / FOLDER / str(number)

@@ -11,7 +11,9 @@ import pytest
 
 from cellagent.images.image_source import ImageConfig
 from cellagent.kernel import apparmor
+from cellagent.runtime import declared_volumes
 from cellagent.runtime.spec import capabilities, confinement
+from cellagent.runtime.spec.container_process import MOST_VARIABLES
 from cellagent.runtime.spec.generator import SpecInputs, limits, oci_spec
 from cellagent.runtime.spec.users import User
 from cellwire.cri.v1 import runtime_pb2 as cri
@@ -75,6 +77,22 @@ def test_a_variable_of_the_image_without_a_name_is_passed_over_and_one_without_a
     variables = oci_spec(inputs(image=image))["process"]["env"]
     assert "A=b=c" in variables
     assert not [one for one in variables if one.startswith(("=", "B")) or not one]
+
+
+def test_more_variables_than_an_oci_runtime_sets_in_a_second_are_refused_in_a_sentence() -> None:
+    config = config_of("web")
+    config.command.append("x")
+    few = ImageConfig(env=tuple(f"V{number}=x" for number in range(MOST_VARIABLES - 3)))
+    assert len(oci_spec(inputs(config, image=few))["process"]["env"]) == MOST_VARIABLES
+    with pytest.raises(Fault, match=f"set {MOST_VARIABLES + 1} variables"):
+        oci_spec(inputs(config, image=ImageConfig(env=(*few.env, "ONE=more"))))
+
+
+def test_more_volumes_of_an_image_than_a_pod_can_need_are_refused_and_none_is_made(tmp_path: Path) -> None:
+    wanted = [f"/data/{number}" for number in range(declared_volumes.MOST + 1)]
+    with pytest.raises(Fault, match="declares 1001 volumes"):
+        declared_volumes.lay_out(tmp_path, tmp_path, wanted, owner=0)
+    assert not list(tmp_path.iterdir())
 
 
 def test_variables_of_the_container_win_over_those_of_the_image() -> None:

@@ -15,7 +15,9 @@ def rootfs(tmp_path: Path) -> Path:
     (tmp_path / "etc").mkdir()
     people = "root:x:0:0:r:/root:/bin/sh\nweb:x:101:102:w:/var/www:/bin/false\nbroken\nodd:x:٣:٣::/:\n"
     (tmp_path / "etc/passwd").write_text(people)
-    (tmp_path / "etc/group").write_text("root:x:0:\nweb:x:102:\nlogs:x:7:web,other\nstaff:x:50:\nbad:x:y:web\nodd:x:٣:web\n")
+    (tmp_path / "etc/group").write_text(
+        "root:x:0:\nweb:x:102:\nlogs:x:7:web,other\nstaff:x:50:\nbad:x:y:web\nodd:x:٣:web\n"
+    )
     return tmp_path
 
 
