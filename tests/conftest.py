@@ -2,15 +2,12 @@
 
 import gc
 import os
-import sys
 
 from hypothesis import HealthCheck, settings
 
 from tests.support import machine
 
-# Most of a test's time would go into compiling what each agent, controller and command that it starts imports.
-sys.dont_write_bytecode = False
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+machine.compile_once()
 
 # A timing never decides a test: on a busy machine an example takes many times as long, and so does making one up.
 settings.register_profile("chinampa", deadline=None, suppress_health_check=[HealthCheck.too_slow])

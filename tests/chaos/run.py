@@ -283,6 +283,7 @@ def _clock_of(file: Path, library: Path) -> tuple[str, ...]:
 
 async def main() -> None:
     """As the environment says."""
+    machine.compile_once()
     machine.leave_the_machines()
     faults, seed = int(os.environ.get("CHAOS_FAULTS", "50")), int(os.environ.get("CHAOS_SEED", "1"))
     if consoles := os.environ.get("CHAOS_CONSOLES"):

@@ -335,6 +335,7 @@ async def chaos(folder: Path, count: int, seed: int) -> Run:
 
 async def main() -> None:
     """As the environment says."""
+    machine.compile_once()
     machine.leave_the_machines()
     count, seed = int(os.environ.get("CHAOS_FAULTS", "30")), int(os.environ.get("CHAOS_SEED", "1"))
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:

@@ -7,6 +7,7 @@ that is mounted beside version 1 crun refuses to run.
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -15,6 +16,15 @@ from pathlib import Path
 from cellagent.kernel import cgroups, mounts, namespaces, oci, threads
 
 BESIDE = cgroups.ROOT / cgroups.BESIDE
+
+
+def compile_once() -> None:
+    """Have this process, and all that it starts, keep what is compiled of an import.
+
+    Most of a test's time would go into compiling what each agent, controller and command imports.
+    """
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def leave_the_machines() -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 from grpclib.client import Channel, Stream
 from grpclib.config import Configuration
 from grpclib.const import Cardinality
+from grpclib.const import Handler as GrpcMethod
 from grpclib.metadata import Deadline
 from grpclib.protocol import H2Protocol, Peer
 from grpclib.server import Handler as CallHandler
@@ -28,11 +29,13 @@ from grpclib.server import Server
 from grpclib.server import Stream as ServerStream
 from multidict import MultiDict
 
+from cellwire.faults import Fault, Kind
 from cellwire.rpc.limited_protocol import LimitedProtocol, OnLost
 from cellwire.rpc.limits import HANDSHAKE_SECONDS, SHUTDOWN_SECONDS, MessageLimits
 from cellwire.rpc.settled_call import SettledCall
 from cellwire.rpc.status import FaultCodec
 from cellwire.rpc.written import Codec
+from cellwire.version import VERSION
 
 if TYPE_CHECKING:
     from grpclib._typing import IServable
@@ -150,6 +153,7 @@ class MendedServer(Server):
     def __init__(self, services: Collection[IServable], limits: MessageLimits, *, details: bool) -> None:
         codec = FaultCodec() if details else None
         super().__init__(services, codec=Codec(), status_details_codec=codec, config=_configuration(limits))
+        self._mapping = _Methods(self._mapping)
         self._limits = limits
 
     def protocol(self, on_lost: OnLost) -> ServerConnection:
@@ -158,6 +162,23 @@ class MendedServer(Server):
 
     def _protocol_factory(self) -> H2Protocol:
         return self.protocol(lambda _: None)
+
+
+class _Methods(dict[str, GrpcMethod]):
+    """The methods of a server. Grpclib refuses any other by headers in which other libraries see no gRPC, so that a
+    newer client, which would do without, takes the server for broken.
+    """
+
+    def get(self, name: str, default: Any = None, /) -> Any:
+        return super().get(name, default) or GrpcMethod(
+            functools.partial(_unknown, name), Cardinality.UNARY_UNARY, Any, Any
+        )
+
+
+async def _unknown(name: str, stream: ServerStream[Any, Any]) -> None:
+    del stream
+    cause = f"version {VERSION} does not know this call"
+    raise Fault(Kind.UNSUPPORTED, name.rpartition("/")[2], cause, "run one version on both sides")
 
 
 class ServerConnection(LimitedProtocol):

@@ -39,6 +39,8 @@ def test_grpclib_is_inside_as_we_know_it() -> None:
     made = inspect.getsource(grpclib.protocol.H2Protocol.connection_made)
     assert "self.connection = Connection(" in made, "LimitedProtocol does as it does, with fewer frames"
     assert "self.processor = EventsProcessor(self.handler, self.connection)" in made
+    assert "method = mapping.get(method_name)" in inspect.getsource(grpclib.server.request_handler)
+    assert "self._mapping = mapping" in inspect.getsource(grpclib.server.Server.__init__)
     assert "_channel.__connect__()" in inspect.getsource(grpclib.client.Stream.send_request)
     for holder, member in (
         (grpclib.client.Channel, "_protocol_factory"),

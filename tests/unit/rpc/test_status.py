@@ -18,6 +18,7 @@ from cellwire.rpc.grpclib_patches import MendedChannel
 from cellwire.rpc.limits import CELL
 from cellwire.rpc.serve import prepared, serving
 from cellwire.rpc.status import KINDS, STATUSES, FaultCodec, fault_of
+from cellwire.version import VERSION
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -101,6 +102,24 @@ async def test_a_foreign_client_gets_the_sentence_and_no_details(tmp_path: Path,
             await cell_grpc.CellStub(channel).ReadFile(wire.ReadFileRequest())
     assert told_of.value.status is Status.FAILED_PRECONDITION
     assert told_of.value.message == "container c-1: it runs; stop it first"
+
+
+async def test_a_call_of_another_version_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    server = prepared([], details=True)
+    await server.start(path=str(tmp_path / "s"))
+    async with MendedChannel(CELL, path=str(tmp_path / "s")) as channel:
+        fault = await asked(channel)
+    server.close()
+    await server.wait_closed()
+    assert fault.kind is Kind.UNSUPPORTED
+    assert str(fault) == f"ReadFile: version {VERSION} does not know this call; run one version on both sides"
+
+
+async def test_a_call_of_another_version_is_unimplemented_to_a_foreign_client(tmp_path: Path) -> None:
+    async with serving([], tmp_path / "s"), Channel(path=str(tmp_path / "s")) as channel:
+        with pytest.raises(GRPCError) as told_of:
+            await cell_grpc.CellStub(channel).ReadFile(wire.ReadFileRequest())
+    assert told_of.value.status is Status.UNIMPLEMENTED
 
 
 async def test_a_page_of_words_does_not_break_the_connection(tmp_path: Path, told: Any) -> None:
