@@ -27,6 +27,8 @@ from hostkit.resolving_loop import ResolvingLoop
 DESCRIPTORS = 65_536
 # Of freed memory: a list of 500 containers takes three times its 400 KB while it is written.
 KEPT_BYTES = 8 << 20
+# Seconds: one that was killed holds its folder until the programs that it was about to run have begun.
+SUCCESSION = 5.0
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]], state: Path, log_level: str, name: str) -> None:
@@ -114,7 +116,7 @@ def _alone(state: Path, name: str) -> Generator[None]:
     """Two on one folder would each end what the other has begun."""
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     with locks.file(state / "lock") as lock:
-        if not locks.take(lock):
+        if not locks.take(lock) and not asyncio.run(locks.wait(lock, SUCCESSION)):
             mend = "stop that one, or give this one a state folder of its own"
             raise Fault(Kind.EXISTS, f"state {state}", f"another {name} has it", mend)
         yield
