@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import structlog
@@ -37,19 +37,21 @@ class Offers:
     def replace(self, offers: Sequence[Offer], source: str) -> bool:
         """Sell these from now on, but for what the settings rule out; whether that changed anything."""
         self.source = source
-        sold = tuple(offer for offer in offers if self._sold(offer))
+        sold = tuple(self._sold(offers))
         if sold == self._current:
             return False
         self._current = sold
         return True
 
-    def _sold(self, offer: Offer) -> bool:
-        most = self._settings.max_price
-        return (
-            offer.zone in self._zones
-            and offer.shape.architecture in self._settings.images
-            # One address is the instance's, one the pod's.
-            and offer.shape.addresses >= 2
-            and (self._settings.spot or offer.launch_type is LaunchType.ON_DEMAND)
-            and (not most or offer.usd_per_hour <= most)
-        )
+    def _sold(self, offers: Iterable[Offer]) -> Iterator[Offer]:
+        spot, most, architectures = self._settings.spot, self._settings.max_price, self._settings.images.keys()
+        for offer in offers:
+            if (
+                offer.zone in self._zones
+                and offer.shape.architecture in architectures
+                # One address is the instance's, one the pod's.
+                and offer.shape.addresses >= 2
+                and (spot or offer.launch_type is LaunchType.ON_DEMAND)
+                and (not most or offer.usd_per_hour <= most)
+            ):
+                yield offer
