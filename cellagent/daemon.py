@@ -24,6 +24,7 @@ from cellagent.images.shared import shared_layers
 from cellagent.kernel import agent_locks, power
 from cellagent.link import heartbeat
 from cellagent.link.home import Homeless, stay
+from cellagent.link.redialling import RedialWindow
 from cellagent.link.reporting import CellEvents, Reporting
 from cellagent.link.worker_connection import WorkerLink
 from cellagent.runtime import room as runtime
@@ -103,10 +104,12 @@ async def _joined(identity: CellIdentity, *, power_off: bool) -> Home:
         raise
 
 
-async def _staying(server: MendedServer, identity: CellIdentity, home: Home, *, power_off: bool) -> None:
+async def _staying(
+    server: MendedServer, identity: CellIdentity, home: Home, window: RedialWindow, *, power_off: bool
+) -> None:
     while True:
         try:
-            await stay(server, identity, home, lambda: None)
+            await stay(server, identity, home, lambda: None, window)
         except Homeless as end:
             if power_off:
                 await power.off(str(end))
@@ -146,12 +149,15 @@ async def _at_home(
     ):
         interval = settings.heartbeat_interval_ms / 1000 or 5.0
         hello = partial(heartbeat.hello, home.cell, AGENT_VERSION, moments, room.oci_runtime)
-        reporting = Reporting(hello, interval, room.running_containers, events.queue)
+        window = RedialWindow()
+        reporting = Reporting(hello, interval, room.running_containers, events.queue, window)
         worker = WorkerLink(identity)
         cell_service = CellService(room, reporting.serve, worker.dial)
         server = prepared([room.service, image_room.service, cell_service], details=True, limits=CELL_SERVER)
         async with asyncio.TaskGroup() as tasks:
-            staying = tasks.create_task(_staying(server, identity, home, power_off=power_off), name="stay at home")
+            staying = tasks.create_task(
+                _staying(server, identity, home, window, power_off=power_off), name="stay at home"
+            )
             beside = tasks.create_task(worker.stay(server), name="stay with the worker")
             await told.wait()
             staying.cancel()

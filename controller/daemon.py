@@ -156,7 +156,7 @@ async def main(settings: Settings) -> None:
                 api.running(library, pods, fleet, _api_settings(settings, link), gate, metrics)
             )
             routes = *routes, *Desk(gate.grants, library, gate.audit, served.cluster).routes()
-        measured = ScrapeSources(fleet, cloud, fleet.heartbeat, ways, _own_version(), link.untrue)
+        measured = ScrapeSources(fleet, cloud, lambda: fleet.pace().heartbeat, ways, _own_version(), link.untrue)
         await rooms.enter_async_context(
             measuring.running(metrics, measured, settings.metrics.host, settings.metrics.port)
         )

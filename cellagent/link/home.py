@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 
 from cellagent.boot.identity import CellIdentity, Home
-from cellagent.boot.join import SERVER_NAME, client_context, endpoint, pause, renew
+from cellagent.boot.join import SERVER_NAME, client_context, endpoint, renew
+from cellagent.link.redialling import RedialWindow
 from cellwire.faults import Fault
 from cellwire.rpc.grpclib_patches import MendedServer
 from cellwire.rpc.reverse import TURNED, serve_on
@@ -31,10 +32,11 @@ async def stay(
     identity: CellIdentity,
     home: Home,
     on_connected: Callable[[], None],
+    window: RedialWindow,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Stay until no controller was reached for as long as the cell's settings say, then raise Homeless. Whatever the
-    controller does until then, the containers run on.
+    controller does until then, the containers run on. `window` is what reports heed.
     """
     patience = home.cell_settings().homeless_seconds
     renewing: asyncio.Task[None]
@@ -48,7 +50,7 @@ async def stay(
             tries = 0 if held > HELD else tries + 1
             if held:
                 at_home = clock()
-            await asyncio.sleep(pause(tries))
+            await asyncio.sleep(window.pause(tries, len(home.controllers)))
         renewing.cancel()
     raise Homeless(f"no controller was reached for {patience / 3600:g} h")
 

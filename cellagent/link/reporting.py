@@ -13,6 +13,7 @@ from grpclib.server import Stream
 
 from cellagent.images.messages import PullDelayed, PullProgress
 from cellagent.link.heartbeat import Interval, beats
+from cellagent.link.redialling import RedialWindow
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.rpc.grpclib_patches import ping_each
 from cellwire.rpc.limits import CELL_SERVER
@@ -79,7 +80,9 @@ def _sentence(progress: PullProgress, *, done: bool) -> str:
 
 
 class Reporting:
-    """Answers Report. `usual` is the interval in seconds where the controller does not say how often it will hear."""
+    """Answers Report. `usual` is the interval in seconds where the controller does not say how often it will hear;
+    `window` is kept for when it is lost.
+    """
 
     def __init__(
         self,
@@ -87,7 +90,9 @@ class Reporting:
         usual: float,
         running_containers: Callable[[], int],
         events: asyncio.Queue[wire.CellEvent],
+        window: RedialWindow,
     ) -> None:
+        self._window = window
         self._hello = hello
         self._usual = usual
         self._running_containers = running_containers
@@ -99,23 +104,22 @@ class Reporting:
         if first is None:
             return
         interval = Interval(self._usual)
-        _heed(first, stream, interval)
+        self._heed(first, stream, interval)
         await stream.send_message(wire.ReportMessage(hello=self._hello()))
         async with asyncio.TaskGroup() as tasks:
-            heeding = tasks.create_task(_go_on(stream, interval), name="what the report is to be")
+            heeding = tasks.create_task(self._go_on(stream, interval), name="what the report is to be")
             async for message in beats(interval, self._running_containers, self._events):
                 await stream.send_message(message)
             heeding.cancel()
 
+    async def _go_on(self, stream: Stream[wire.ReportRequest, wire.ReportMessage], interval: Interval) -> None:
+        async for request in stream:
+            self._heed(request, stream, interval)
 
-async def _go_on(stream: Stream[wire.ReportRequest, wire.ReportMessage], interval: Interval) -> None:
-    async for request in stream:
-        _heed(request, stream, interval)
-
-
-def _heed(
-    request: wire.ReportRequest, stream: Stream[wire.ReportRequest, wire.ReportMessage], interval: Interval
-) -> None:
-    interval.heed(request)
-    # A controller with many cells has their pings to answer, too.
-    ping_each(stream, max(interval.seconds, CELL_SERVER.ping_after or 0.0))
+    def _heed(
+        self, request: wire.ReportRequest, stream: Stream[wire.ReportRequest, wire.ReportMessage], interval: Interval
+    ) -> None:
+        self._window.heed(request)
+        interval.heed(request)
+        # A controller with many cells has their pings to answer, too.
+        ping_each(stream, max(interval.seconds, CELL_SERVER.ping_after or 0.0))

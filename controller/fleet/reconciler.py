@@ -69,6 +69,8 @@ class Reconciler:
         self._crowded_at = 0.0
         self.rhythm = rhythm.Rhythm(limits.heartbeat, limits.heartbeat)
         """Of the cells' heartbeats."""
+        self.redial_window = rhythm.redial_window(sum(cell.state in silence.LEASED for cell in book.every()))
+        """Of the cells, in seconds; the first to come back are told it too."""
         self._listed_at = 0.0
         self.notices = Notices(book, cloud, limits, clock, act.taken)
         self._items: dict[CellName, WorkItem] = {}
@@ -239,6 +241,7 @@ class Reconciler:
         before, cells = self._listening, self._book.every()
         leased = sum(cell.state in silence.LEASED for cell in cells)
         self.rhythm = rhythm.after(self.rhythm, leased, self._basic.heartbeat, now)
+        self.redial_window = rhythm.redial_window(leased)
         self._limits = rhythm.stretched(self._basic, self.rhythm)
         crowded = self._crowded_at >= before.looked_at
         after = silence.look(before, cells, self._limits.lease, self._limits.heartbeat, now, crowded=crowded)

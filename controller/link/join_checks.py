@@ -34,6 +34,15 @@ class Admitted(msgspec.Struct, frozen=True):
     settings: wire.CellSettings
 
 
+class Pace(msgspec.Struct, frozen=True):
+    """What cells are told of the controller's burden, in seconds: how long there is to be between two heartbeats, and
+    over how long they are to spread their redials. 0 is as their settings say, and as before.
+    """
+
+    heartbeat: float = 0.0
+    redial_window: float = 0.0
+
+
 class Admission(Protocol):
     """What the link asks of the fleet when an instance wants to join."""
 
@@ -44,8 +53,8 @@ class Admission(Protocol):
         """
         ...
 
-    def heartbeat(self) -> float:
-        """Seconds that there are to be between two heartbeats of a cell now."""
+    def pace(self) -> Pace:
+        """What a cell is to be told now."""
         ...
 
     def familiar(self, address: str) -> bool:

@@ -36,7 +36,7 @@ from controller.link import report_checks
 from controller.link.authority import SERVER_LIFE, Authority
 from controller.link.channels import Channels
 from controller.link.distrust import Distrust
-from controller.link.join_checks import Admission
+from controller.link.join_checks import Admission, Pace
 from controller.link.join_service import Enrolment, Verifier
 from controller.link.link_settings import dialled, written
 from controller.model.names import CellName, InstanceId
@@ -93,7 +93,7 @@ class Link:
     """The connected cells."""
 
     def __init__(
-        self, settings: LinkSettings, authority: Authority, tasks: asyncio.TaskGroup, interval: Callable[[], float]
+        self, settings: LinkSettings, authority: Authority, tasks: asyncio.TaskGroup, pace: Callable[[], Pace]
     ) -> None:
         self.authority = authority
         self.agents: Mapping[str, str] = {}
@@ -101,7 +101,7 @@ class Link:
         self.port = settings.port
         self._settings = settings
         self._tasks = tasks
-        self._interval = interval
+        self._pace = pace
         self._channels = Channels()
         self._distrust = Distrust()
         self.untrue: Counter[str] = Counter()
@@ -156,7 +156,7 @@ class Link:
         self._tell(ConnectionChange(cell, ChangeKind.CONNECTED, instance=InstanceId(device(channel.certificate))))
         pace = report_checks.MessageLevel()
         try:
-            async for message in _report(channel, self._interval):
+            async for message in _report(channel, self._pace):
                 pace = pace.after(time.monotonic(), cell)
                 self._tell(ConnectionChange(cell, ChangeKind.REPORTED, report_checks.of(message, cell)))
         except Fault as fault:
@@ -198,7 +198,7 @@ async def running(
     hosts = (dialled(address, settings.port)[0] for address in settings.addresses)
     authority = Authority(settings.folder, (*hosts, settings.host))
     async with asyncio.TaskGroup() as tasks:
-        link = Link(settings, authority, tasks, partial(_interval, admission))
+        link = Link(settings, authority, tasks, partial(_pace, admission))
         link.agents = {name: await asyncio.to_thread(_hash, name, path) for name, path in settings.agents.items()}
         files = {protocol_of(name): path for name, path in settings.agents.items()}
         flights = Singleflight(tasks)
@@ -218,8 +218,11 @@ async def running(
             turned=link.accept,
             authority=authority.pem,
             files=files,
-            # Twice so many: strangers, and those who dial from cells' addresses.
-            places=replace(PLACES, total=min(PLACES.total, _descriptors() // 8)),
+            places=replace(
+                PLACES,
+                total=min(PLACES.total, _descriptors() // 8),
+                familiar=min(PLACES.familiar, _descriptors() // 8),
+            ),
             familiar=partial(_familiar, admission),
             crowded=partial(_crowded, admission),
             mend="choose another link.host or link.port",
@@ -255,11 +258,11 @@ def _crowded(admission: Callable[[], Admission]) -> None:
         admission().crowded()
 
 
-def _interval(admission: Callable[[], Admission]) -> float:
+def _pace(admission: Callable[[], Admission]) -> Pace:
     try:
-        return admission().heartbeat()
+        return admission().pace()
     except Fault:
-        return 0.0
+        return Pace()
 
 
 def _descriptors() -> int:
@@ -273,18 +276,24 @@ async def _renew_server(authority: Authority, context: ssl.SSLContext) -> None:
         authority.renew_server(context)
 
 
-async def _report(channel: Channel, interval: Callable[[], float]) -> AsyncIterator[wire.ReportMessage]:
+async def _report(channel: Channel, pace: Callable[[], Pace]) -> AsyncIterator[wire.ReportMessage]:
     """What a cell reports, for as long as its connection stands. Raises Fault when that breaks.
 
-    `interval` is asked how many seconds there are to be between heartbeats, 0 for what the cell's settings say. The
-    cell is told at the beginning, and after the first heartbeat after a change: so not all are told at once.
+    The cell is told its pace at the beginning, and after the first heartbeat after a change: so not all are told at
+    once.
     """
     with translate_errors():
         async with cell_grpc.CellStub(channel).Report.open() as stream:
-            told = interval()
-            await stream.send_message(wire.ReportRequest(heartbeat_interval_ms=round(told * 1000)))
+            told = pace()
+            await stream.send_message(_request(told))
             async for message in stream:
                 yield message
-                if message.HasField("heartbeat") and (wanted := interval()) != told:
+                if message.HasField("heartbeat") and (wanted := pace()) != told:
                     told = wanted
-                    await stream.send_message(wire.ReportRequest(heartbeat_interval_ms=round(told * 1000)))
+                    await stream.send_message(_request(told))
+
+
+def _request(pace: Pace) -> wire.ReportRequest:
+    return wire.ReportRequest(
+        heartbeat_interval_ms=round(pace.heartbeat * 1000), redial_window_ms=round(pace.redial_window * 1000)
+    )

@@ -26,7 +26,7 @@ async def test_cells_of_a_controller_that_stood_still_live_on_and_a_single_one_t
     controller = ControllerProcess(tmp_path, LEASE)
     await controller.start(CELLS)
     try:
-        async with players(tmp_path, controller.port, CELLS):
+        async with players(tmp_path, (controller.port,), CELLS):
             await controller.until_all(CELLS)
             controller.signal(signal.SIGSTOP)
             await asyncio.sleep(STOPPED)

@@ -18,6 +18,7 @@ from cellagent.boot.join import join_for_ever
 from cellagent.boot.metadata_client import Metadata
 from cellagent.link.heartbeat import hello
 from cellagent.link.home import stay
+from cellagent.link.redialling import RedialWindow
 from cellagent.link.reporting import Reporting
 from cellwire.cell.v1.cell_grpc import CellBase
 from cellwire.faults import Fault, Kind
@@ -57,14 +58,15 @@ class _CopiedIdentity(CellIdentity):
 class _Cell(CellBase):
     """Says that it is there, and nothing else."""
 
-    def __init__(self, home: Home, started: float) -> None:
+    def __init__(self, home: Home, started: float, window: RedialWindow) -> None:
         self._home = home
+        self._window = window
         self._moments = {"agent": started, "joined": time.time()}
 
     async def Report(self, stream: Any) -> None:
         told = partial(hello, self._home.cell, "double", self._moments, "none")
         every = self._home.cell_settings().heartbeat_interval_ms / 1000
-        await Reporting(told, every, lambda: 0, asyncio.Queue()).serve(stream)
+        await Reporting(told, every, lambda: 0, asyncio.Queue(), self._window).serve(stream)
 
     async def _not_here(self, stream: Any) -> None:
         raise Fault(Kind.UNSUPPORTED, "a double of a cell", "it runs no pods", "boot more real instances")
@@ -100,4 +102,6 @@ class Doubles:
                 home = await join_for_ever(identity, TableMetadata(tree))
         except Fault:
             return  # refused for good: a real agent would say so and wait for its end
-        await stay(prepared([_Cell(home, started)], details=True), identity, home, lambda: None)
+        window = RedialWindow()
+        server = prepared([_Cell(home, started, window)], details=True)
+        await stay(server, identity, home, lambda: None, window)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 import urllib.error
@@ -66,6 +67,12 @@ class Etcd:
         """Send it one."""
         assert self._process is not None
         self._process.send_signal(number)
+
+    def renice(self, niceness: int) -> None:
+        """Have it run before or after other work."""
+        assert self._process is not None
+        for thread in Path(f"/proc/{self._process.pid}/task").iterdir():
+            os.setpriority(os.PRIO_PROCESS, int(thread.name), niceness)
 
     def kill(self) -> None:
         if self._process is not None:

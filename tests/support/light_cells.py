@@ -21,6 +21,7 @@ from cellagent.boot.identity import CellIdentity, Home
 from cellagent.boot.join import join_for_ever
 from cellagent.link.heartbeat import hello
 from cellagent.link.home import stay
+from cellagent.link.redialling import RedialWindow
 from cellagent.link.reporting import Reporting
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cell.v1.cell_grpc import CellBase
@@ -45,13 +46,14 @@ class _Loop(uvloop.Loop):
 class _LightCell(CellBase):
     """Says that it is there, and nothing else."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, window: RedialWindow) -> None:
         self._home = home
+        self._window = window
 
     async def Report(self, stream: Any) -> None:
         said = partial(hello, self._home.cell, "double", {}, "none", (1000, 1024))
         every = self._home.cell_settings().heartbeat_interval_ms / 1000
-        await Reporting(said, every, lambda: 0, asyncio.Queue()).serve(stream)
+        await Reporting(said, every, lambda: 0, asyncio.Queue(), self._window).serve(stream)
 
     async def _not_here(self, stream: Any) -> None:
         raise Fault(Kind.UNSUPPORTED, "a double of a cell", "it runs no pods")
@@ -84,12 +86,11 @@ class LightCells:
         self._tasks = tasks
         self._lives: dict[str, asyncio.Task[None]] = {}
 
-    def known(self, number: int, port: int) -> None:
+    def known(self, number: int, ports: str) -> None:
         """A cell that has joined in an earlier life."""
+        controllers = tuple(f"127.0.0.1:{port}" for port in ports.split(","))
         settings = wire.CellSettings(heartbeat_interval_ms=5000).SerializeToString()
-        home = Home(
-            cell=f"c-{number}", controllers=(f"127.0.0.1:{port}",), renew_at=time.time() + DAY, settings=settings
-        )
+        home = Home(cell=f"c-{number}", controllers=controllers, renew_at=time.time() + DAY, settings=settings)
         self._start(self._stay(_SharedIdentity(self._folder, home.cell), home), address(number), home.cell)
 
     def boot(self, told: dict[str, str]) -> None:
@@ -118,18 +119,19 @@ class LightCells:
         await self._stay(identity, await join_for_ever(identity, TableMetadata(tree)))
 
     async def _stay(self, identity: CellIdentity, home: Home) -> None:
-        server = prepared([_LightCell(home)], details=True, limits=CELL_SERVER)
-        await stay(server, identity, home, lambda: None)
+        window = RedialWindow()
+        server = prepared([_LightCell(home, window)], details=True, limits=CELL_SERVER)
+        await stay(server, identity, home, lambda: None, window)
 
 
-async def run(folder: Path, name: str, port: int, first: int, last: int) -> None:
+async def run(folder: Path, name: str, ports: str, first: int, last: int) -> None:
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     listening.bind(str(folder / f"cells-{name}.sock"))
     listening.setblocking(False)
     async with asyncio.TaskGroup() as tasks:
         cells = LightCells(folder, tasks)
         for number in range(first, last):
-            cells.known(number, port)
+            cells.known(number, ports)
         while True:
             told = json.loads(await asyncio.get_running_loop().sock_recv(listening, 1 << 16))
             cells.end(told["end"]) if "end" in told else cells.boot(told)
@@ -138,9 +140,9 @@ async def run(folder: Path, name: str, port: int, first: int, last: int) -> None
 def main() -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    folder, name, port, first, last = sys.argv[1:]
+    folder, name, ports, first, last = sys.argv[1:]
     with asyncio.Runner(loop_factory=_Loop) as runner:
-        runner.run(run(Path(folder), name, int(port), int(first), int(last)))
+        runner.run(run(Path(folder), name, ports, int(first), int(last)))
 
 
 if __name__ == "__main__":

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,18 +20,37 @@ Json = dict[str, Any]
 
 
 class ControllerProcess:
-    """The controller's process: killed and started again at one port, it finds what it wrote."""
+    """The controller's process: killed and started again at one port, it finds what it wrote.
 
-    def __init__(self, folder: Path, lease: float = 30.0) -> None:
+    `port` 0 is any; `etcd` is an endpoint, where its records are to be there. `first` gives it a processor whenever it
+    wants one, before all other work.
+    """
+
+    def __init__(
+        self, folder: Path, lease: float = 30.0, *, port: int = 0, etcd: str = "", first: bool = False
+    ) -> None:
         self._folder = folder
         self._lease = lease
+        self._etcd = etcd
+        self._first = first
         self._process: Process | None = None
-        self.port = 0
+        self.port = port
 
     async def start(self, seed: int = 0) -> Json:
         """What it tells once it listens; `seed` cells are made, the first time."""
-        words = ("tests.support.listing_controller", str(self._folder), str(self.port), str(seed), str(self._lease))
+        await self.spawn(seed)
+        return await self.listening()
+
+    async def spawn(self, seed: int = 0) -> None:
+        """Start it."""
+        module = "tests.support.listing_controller"
+        words = (module, str(self._folder), str(self.port), str(seed), str(self._lease), self._etcd)
         self._process = await asyncio.create_subprocess_exec(sys.executable, "-m", *words, stdin=PIPE, stdout=PIPE)
+        if self._first:
+            os.sched_setscheduler(self._process.pid, os.SCHED_RR, os.sched_param(1))
+
+    async def listening(self) -> Json:
+        """What it tells once it listens, which may be once it leads."""
         told = await self._answer()
         self.port = told["port"]
         return told
@@ -70,14 +90,16 @@ class ControllerProcess:
 
 
 @asynccontextmanager
-async def players(folder: Path, port: int, count: int) -> AsyncGenerator[None]:
-    """Processes that play so many cells."""
+async def players(folder: Path, ports: Sequence[int], count: int, niceness: int | None = None) -> AsyncGenerator[None]:
+    """Processes that play so many cells, which know controllers at these ports."""
     started: list[Process] = []
     try:
         for number, first in enumerate(range(0, count, EACH_PROCESS)):
             span = (str(first), str(min(first + EACH_PROCESS, count)))
-            words = ("tests.support.light_cells", str(folder), str(number), str(port), *span)
+            words = ("tests.support.light_cells", str(folder), str(number), ",".join(map(str, ports)), *span)
             started.append(await asyncio.create_subprocess_exec(sys.executable, "-m", *words))
+            if niceness is not None:
+                os.setpriority(os.PRIO_PROCESS, started[-1].pid, niceness)
         yield
     finally:
         for one in started:

@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,9 @@ from controller.model.names import CellName, InstanceId, PodUid
 from controller.model.offer import Demand, LaunchType, Offer, Shape
 from controller.model.pod import PodClaim, PodRef
 from controller.process import KEPT_BYTES
-from controller.store import sqlite
-from controller.store.record_store import encode
+from controller.store import etcd, sqlite
+from controller.store.etcd_gateway import EtcdSettings
+from controller.store.record_store import Store, encode
 from hostkit import collection, syscalls
 
 DEMAND = Demand(cpu_millis=100, memory_mib=128)
@@ -176,7 +178,7 @@ async def asked(fleet: room.Fleet, count: int) -> Json:
     return {"seconds": time.monotonic() - begun}
 
 
-async def seed(store: sqlite.SqliteStore, authority: Authority, folder: Path, count: int, cloud: ListingCloud) -> None:
+async def seed(store: Store, authority: Authority, folder: Path, count: int, cloud: ListingCloud) -> None:
     """The records of claimed cells, and their certificates: all have one key, since a key each is a process each."""
     shared = CellIdentity(folder / "shared")
     request = await shared.signing_request()
@@ -219,8 +221,15 @@ async def obey(fleet: room.Fleet, lag: Lag) -> None:
         print(json.dumps(answer), flush=True)
 
 
-async def run(folder: Path, port: int, count: int, lease: float) -> None:
-    cloud, lag = ListingCloud(folder), Lag()
+def records(folder: Path, endpoint: str) -> AbstractAsyncContextManager[Store]:
+    """Of this machine, or of an etcd."""
+    if endpoint:
+        return etcd.running(EtcdSettings(endpoints=(endpoint,), prefix="/scale"))
+    return sqlite.running(folder / "records.sqlite")
+
+
+async def run(folder: Path, port: int, count: int, lease: float, endpoint: str) -> None:
+    lag = Lag()
     settings = link_port.LinkSettings(folder / "link", "127.0.0.1", port, ("127.0.0.1",))
     fleet_settings = room.FleetSettings(limits=FleetLimits(lease=lease, heartbeat=lease / 6))
     opened: list[room.Fleet] = []
@@ -230,7 +239,8 @@ async def run(folder: Path, port: int, count: int, lease: float) -> None:
             raise Fault(Kind.UNAVAILABLE, "join", "the controller is starting", "ask again")
         return opened[0]
 
-    async with sqlite.running(folder / "records.sqlite") as store:
+    async with records(folder, endpoint) as store:
+        cloud = ListingCloud(folder)
         if count:
             await seed(store, Authority(folder / "link", ("127.0.0.1",)), folder, count, cloud)
         async with (
@@ -254,7 +264,8 @@ def main() -> None:
         wrapper_class=structlog.make_filtering_bound_logger(30),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    uvloop.run(run(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])))
+    folder, port, count, lease, endpoint = sys.argv[1:]
+    uvloop.run(run(Path(folder), int(port), int(count), float(lease), endpoint))
 
 
 if __name__ == "__main__":

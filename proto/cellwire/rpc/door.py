@@ -16,7 +16,7 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -31,7 +31,11 @@ from cellwire.rpc.limits import FROM_CELL
 from cellwire.rpc.reverse import AUTHORITY, CALLS, TURNED, WORKER, Certificate, TurnedChannel, common_name, worker_of
 
 log = logging.getLogger(__name__)
-BACKLOG = 1024
+BACKLOG = 4096
+# Accepted in one go: some milliseconds' work. Who waits in the kernel has no turn, and nobody counts its time.
+AT_ONCE = 64
+# The state of a TCP connection, as the kernel tells it.
+ESTABLISHED = 1
 # While there are no descriptors left.
 SHORT_SECONDS = 0.1
 # Refusals are told together, so that who is refused does not fill the disk.
@@ -83,13 +87,14 @@ class ListeningSocket:
         self._cells: set[TurnedChannel] = set()
         self._guests = Guests(places)
         # From addresses of cells: strangers never have their places.
-        self._neighbours = Guests(dataclasses.replace(places, burst=CELL_BURST, rate=CELL_RATE))
+        self._neighbours = Guests(dataclasses.replace(places, total=places.familiar, burst=CELL_BURST, rate=CELL_RATE))
         self._familiar = familiar
         self._crowded = crowded
         self._turns = Turns()
         self._begin: Callable[[Guest], object] = lambda _: None
         # Cells that renew: they have proved who they are, and are told apart by it.
-        self._known = Guests(dataclasses.replace(places, address=min(places.address, EACH_CELL)))
+        each = min(places.address, EACH_CELL)
+        self._known = Guests(dataclasses.replace(places, address=each, vain_rate=places.rate))
         self._sockets: dict[Guest, socket.socket] = {}
         self._served: dict[grpclib_patches.ServerConnection, list[asyncio.TimerHandle]] = {}
         self._ended = False
@@ -110,10 +115,9 @@ class ListeningSocket:
                 tasks.create_task(self._take(each), name="accept")
 
     async def _take(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             try:
-                sock, peer = await loop.sock_accept(listening)
+                arrived = await _arrivals(listening)
             except OSError as error:
                 # Mostly want of descriptors or memory. Those who have waited longest in vain give theirs.
                 self._refuse(f"a connection could not be accepted: {error}")
@@ -121,22 +125,26 @@ class ListeningSocket:
                     self._cut(guest)
                 await asyncio.sleep(SHORT_SECONDS)
                 continue
-            host = str(peer[0])
-            familiar = self._familiar(host)
-            guest, leaver = (self._neighbours if familiar else self._guests).enter(host, time.monotonic())
-            if leaver is not None:
-                self._cut(leaver)
-            if guest is None:
-                self._refuse("there are too many connections from one address, or in all")
-                if familiar and self._neighbours.full:
-                    self._crowded()
-                sock.close()
-                continue
-            self._sockets[guest] = sock
-            self._turns.wait(guest, familiar=familiar)
+            for sock, host in arrived:
+                self._receive(sock, host)
             self._next()
             # A crowd is taken in between other work.
             await asyncio.sleep(0)
+
+    def _receive(self, sock: socket.socket, host: str) -> None:
+        """One more guest, or it is sent away."""
+        familiar = self._familiar(host)
+        guest, leaver = (self._neighbours if familiar else self._guests).enter(host, time.monotonic())
+        if leaver is not None:
+            self._cut(leaver)
+        if guest is not None:
+            self._sockets[guest] = sock
+            self._turns.wait(guest, familiar=familiar)
+            return
+        self._refuse("there are too many connections, or too many in vain, from one address or in all")
+        if familiar and self._neighbours.full:
+            self._crowded()
+        sock.close()
 
     def _next(self) -> None:
         """Begin the handshakes whose turn it is."""
@@ -147,6 +155,12 @@ class ListeningSocket:
                 self._crowded()
             self._cut(guest)
         while not self._ended and (guest := self._turns.next(now)) is not None:
+            if (sock := self._sockets.get(guest)) is not None and _hung_up(sock):
+                self._refuse("it hung up before its turn came: too many dial at once")
+                if guest.familiar:
+                    self._crowded()
+                self._cut(guest)
+                continue
             for guests in (self._guests, self._neighbours):
                 guests.attend(guest, now)
             self._begin(guest)
@@ -189,6 +203,8 @@ class ListeningSocket:
         peer: tuple[str, int] = transport.get_extra_info("peername") or ("?", 0)
         name = common_name(certificate)
         worker = worker_of(certificate)
+        if name:
+            (self._neighbours if guest.familiar else self._guests).proved(guest, time.monotonic())
         if asked == WORKER and worker:
             return self._admit_worker(guest, name)
         if asked == TURNED and name and not worker:
@@ -347,6 +363,24 @@ async def accepting(  # noqa: PLR0913 # each is named where it is passed
     finally:
         for each in listening:
             each.close()
+
+
+async def _arrivals(listening: socket.socket) -> list[tuple[socket.socket, str]]:
+    """Who has come, and from where; waits until there is one. Raises OSError where the first cannot be accepted."""
+    sock, peer = await asyncio.get_running_loop().sock_accept(listening)
+    arrived = [(sock, str(peer[0]))]
+    # What keeps another from being accepted is told the next time.
+    with suppress(OSError):
+        while len(arrived) < AT_ONCE:
+            sock, peer = listening.accept()
+            sock.setblocking(False)  # noqa: FBT003 # the socket's own signature
+            arrived.append((sock, str(peer[0])))
+    return arrived
+
+
+def _hung_up(sock: socket.socket) -> bool:
+    """Whether the other end of a TCP connection has closed it, or broken it."""
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != ESTABLISHED
 
 
 async def listening_at(host: str, port: int) -> list[socket.socket]:

@@ -4,29 +4,43 @@ An address (of IPv6 a /64, which one machine may have whole) has so many places,
 none is left, the longest silent guest makes room, of the address that has most, if it has been silent for a while;
 else the newcomer is sent away. So one address never keeps another out, and a crowd that is served is not cut off. Those
 who have put a whole request, or showed a certificate of ours, no longer make room for anybody.
+
+Each who comes is counted as having come in vain until it shows a certificate of ours, and of those an address has few a
+second. So who only shakes hands costs little, and who is at home pays nothing: many cells may come by one address.
+Where one of them shares it with such a stranger it has its part of what the address has left, which is more where
+cells have shown themselves of late: it may have to try again, and is never shut out for good.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import math
 from dataclasses import dataclass, field
 
 # A request comes within a round trip or two of the handshake, unless our own CPU is short.
 SILENT_SECONDS = 2.0
 # Addresses of which it is remembered how often they came; those that came least of late are forgotten first.
 ADDRESSES_KEPT = 4096
+# An instance dials for the agent's bundle, for the authority, to join, and then as a cell, which shows a certificate.
+WAY_HOME = 4
+PROVEN_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
     """Bounds on strangers' connections: `total`, of one `address`, and how often one address may come: `burst` times at
-    once, and `rate` times a second. A TLS handshake is about 4 ms of CPU.
+    once, and `rate` times a second. In vain it may come `burst` times at once, too, and then `vain_rate` times a
+    second; `proven_rate` times where somebody has shown a certificate of ours within the hour. A TLS handshake is about
+    4 ms of CPU. `familiar` are those who dial from addresses of cells, most of whom only wait for their turn.
     """
 
     total: int = 512
+    familiar: int = 4096
     address: int = 64
     burst: float = 500.0
     rate: float = 100.0
+    vain_rate: float = 4.0
+    proven_rate: float = 20.0
 
 
 @dataclass(eq=False, slots=True)
@@ -45,8 +59,12 @@ class Guest:
 
 @dataclass(slots=True)
 class _Visits:
+    """How often an address came of late, and in vain; `at` is when it came last, `proved_at` when not in vain."""
+
     level: float
+    vain: float
     at: float
+    proved_at: float = -math.inf
 
 
 @dataclass(slots=True)
@@ -97,6 +115,13 @@ class Guests:
             self._staying.setdefault(guest.address, set()).add(guest)
             self.count += 1
 
+    def proved(self, guest: Guest, now: float) -> None:
+        """It has shown a certificate of ours: its address did not come in vain, nor on the way to that certificate."""
+        visits = self._visits.get(guest.address)
+        if visits is not None:
+            visits.vain = max(visits.vain - WAY_HOME, 0.0)
+            visits.proved_at = now
+
     def leave(self, guest: Guest) -> None:
         """It is gone, or is no stranger any more. Repeating it does no harm."""
         self._remove(guest)
@@ -106,6 +131,7 @@ class Guests:
         return next(iter(max(self._silent.values(), key=len, default={})), None)
 
     def _placed(self, guest: Guest) -> Guest:
+        self._visits[guest.address].vain += 1
         self._silent.setdefault(guest.address, {})[guest] = None
         self.count += 1
         return guest
@@ -124,11 +150,14 @@ class Guests:
                 del self._staying[guest.address]
 
     def _may_come(self, address: str, now: float) -> bool:
-        visits = self._visits.pop(address, None) or _Visits(0.0, now)
-        level = max(visits.level - (now - visits.at) * self.places.rate, 0.0)
-        allowed = level + 1 <= self.places.burst
+        visits, places = self._visits.pop(address, None) or _Visits(0.0, 0.0, now), self.places
+        passed = now - visits.at
+        level = max(visits.level - passed * places.rate, 0.0)
+        proven = now - visits.proved_at < PROVEN_SECONDS
+        vain = max(visits.vain - passed * (places.proven_rate if proven else places.vain_rate), 0.0)
+        allowed = max(level, vain) + 1 <= places.burst
         # The newest at the end: the first is the one that has not come for longest.
-        self._visits[address] = _Visits(level + 1 if allowed else level, now)
+        self._visits[address] = _Visits(level + allowed, vain, now, visits.proved_at)
         if len(self._visits) > ADDRESSES_KEPT:
             del self._visits[next(iter(self._visits))]
         return allowed

@@ -24,7 +24,7 @@ from controller.clouds.local.metadata import InstanceMetadata
 from controller.clouds.local.metadata_server import MetadataServers
 from controller.clouds.userdata import UserData, render
 from controller.link import port
-from controller.link.join_checks import Admitted, check, check_renewal, token_hash
+from controller.link.join_checks import Admitted, Pace, check, check_renewal, token_hash
 from controller.link.port import ConnectionChange, Link, LinkSettings
 from controller.model import instance as model
 from controller.model.cell import Cell, CellState
@@ -48,6 +48,7 @@ class Fleet:
         self.cells: dict[InstanceId, Cell] = {}
         self.addresses: set[str] = set()
         self.interval = 0.0
+        self.redial_window = 0.0
         self.admitted = 0
         self.crowds = 0
 
@@ -77,8 +78,8 @@ class Fleet:
     def crowded(self) -> None:
         self.crowds += 1
 
-    def heartbeat(self) -> float:
-        return self.interval
+    def pace(self) -> Pace:
+        return Pace(self.interval, self.redial_window)
 
     def renewable(self, cell: CellName, instance: InstanceId) -> None:
         check_renewal(self.cells.get(instance), cell, instance)
@@ -166,7 +167,9 @@ class Site:
 async def at_home(identity: CellIdentity, home: Home) -> AsyncGenerator[Small]:
     """A cell that has joined, at home for as long as the context."""
     async with small(home.cell, {}) as agent:
-        staying = asyncio.get_running_loop().create_task(stay(agent.server(), identity, home, lambda: None))
+        staying = asyncio.get_running_loop().create_task(
+            stay(agent.server(), identity, home, lambda: None, agent.window)
+        )
         try:
             yield agent
         finally:

@@ -19,6 +19,7 @@ from cellagent.boot.join import join_for_ever
 from cellagent.boot.metadata_client import Metadata
 from cellagent.link.heartbeat import hello
 from cellagent.link.home import stay
+from cellagent.link.redialling import RedialWindow
 from cellagent.link.reporting import Reporting
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.rpc.grpclib_patches import MendedServer
@@ -35,13 +36,14 @@ class Small:
         self.moments = moments
         self.double = double
         self.events: asyncio.Queue[wire.CellEvent] = asyncio.Queue()
+        self.window = RedialWindow()
 
     def server(self) -> MendedServer:
         """What it serves at home."""
 
         async def report(_: Any, stream: Any) -> None:
             said = partial(hello, self.cell, "0", self.moments, "none")
-            await Reporting(said, 0.1, lambda: 0, self.events).serve(stream)
+            await Reporting(said, 0.1, lambda: 0, self.events, self.window).serve(stream)
 
         return prepared(services(self.double, Report=report), details=True)
 
@@ -71,7 +73,7 @@ async def live(state: Path, metadata: Metadata, started: float) -> None:
         moments.setdefault("connected", time.time())
 
     async with small(home.cell, moments) as agent:
-        await stay(agent.server(), identity, home, connected)
+        await stay(agent.server(), identity, home, connected, agent.window)
 
 
 if __name__ == "__main__":

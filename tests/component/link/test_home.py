@@ -140,6 +140,18 @@ async def test_a_cell_heeds_how_often_it_is_to_be_heard_from_its_next_heartbeat_
         assert await echo(link, "there")
 
 
+async def test_a_cell_keeps_the_window_of_its_redials_that_it_was_told_last(site: Site) -> None:
+    site.fleet.redial_window = 17.0
+    async with site.open() as link, site.cell(link, "i-1") as (small, _):
+        await until(lambda: small.window.seconds == 17.0)
+        site.fleet.redial_window = 23.0
+        await until(lambda: small.window.seconds == 23.0)
+        site.fleet.redial_window = 0.0  # nothing is said, as by a controller that has just begun
+        heard = len(said(site, report_checks.Heartbeat))
+        await until(lambda: len(said(site, report_checks.Heartbeat)) >= heard + 3)
+        assert small.window.seconds == 23.0
+
+
 async def test_a_cell_of_which_nothing_is_asked_keeps_to_its_settings(site: Site) -> None:
     async with site.open() as link, site.cell(link, "i-1"):
         await until(lambda: len(said(site, report_checks.Heartbeat)) >= 3)

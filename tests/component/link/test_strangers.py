@@ -1,6 +1,7 @@
 """Strangers at the port, beside cells that are at home: floods are cut, silent ones make room, no cell notices."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 from cellwire.rpc import door, guests, handshakes, limits
 from cellwire.rpc.call import call
-from cellwire.rpc.reverse import CALLS, TURNED, calling
+from cellwire.rpc.reverse import AUTHORITY, CALLS, TURNED, calling
 from controller.link import port
 from controller.link.port import ChangeKind, Link
 from controller.model.cell import CellState
@@ -22,7 +23,7 @@ from controller.model.names import CellName, InstanceId
 from controller.sandboxes import carried
 from tests.component.link.conftest import Site, at_home, until
 from tests.support.cri_double import CellDouble
-from tests.support.stranger import FLOODS, Flood, flood, silent, write_slowly
+from tests.support.stranger import FLOODS, Flood, context, flood, silent, write_slowly
 
 # Far more than the kernel keeps for both ends.
 ENDLESS = 256 << 20
@@ -95,7 +96,7 @@ async def test_the_fleet_is_told_when_a_cells_address_finds_no_place_among_all_b
     site: Site, monkeypatch: pytest.MonkeyPatch, places: tuple[int, int], crowded: bool
 ) -> None:
     monkeypatch.setattr(guests, "SILENT_SECONDS", 60.0)
-    monkeypatch.setattr(port, "PLACES", guests.Places(total=places[0], address=places[1]))
+    monkeypatch.setattr(port, "PLACES", guests.Places(familiar=places[0], address=places[1]))
     async with site.open() as link:
         site.fleet.addresses.add("127.0.0.1")
         _, writer = await asyncio.open_connection("127.0.0.1", link.port)
@@ -165,6 +166,71 @@ async def test_a_cell_that_dials_without_end_is_let_in_some_times_and_another_co
         site.fleet.addresses.add("127.0.0.1")
         async with site.cell(link, "i-1"):
             await until(lambda: CellName("c-i-1") in link.connected())
+
+
+async def shaken(link: Link) -> bool:
+    """A stranger's TLS handshake that nothing follows; whether there was one."""
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", link.port, ssl=context(AUTHORITY))
+    except OSError:
+        return False
+    writer.transport.abort()
+    return True
+
+
+async def test_who_only_shakes_hands_is_let_in_few_times_and_a_cell_at_its_address_comes_home_all_the_same(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(port, "PLACES", guests.Places(burst=20, rate=1000, vain_rate=0.001, proven_rate=20))
+    async with site.open() as link:
+        identity, metadata = await site.boot(link, "i-1")
+        home = await join(identity, metadata)
+        known = 2  # the two dials of the join: nobody has shown a certificate yet
+        assert sum([await shaken(link) for _ in range(40)]) == 20 - known
+
+    # A day later, as it were: cells have shown themselves at this address.
+    async with site.open() as link:
+        async with at_home(identity, home):
+            await until(link.connected)
+        async with asyncio.TaskGroup() as tasks:
+
+            async def stranger() -> None:
+                while True:
+                    await shaken(link)
+
+            dialling = tasks.create_task(stranger())
+            for _ in range(3):
+                await until(lambda: not link.connected())
+                async with at_home(identity, home):
+                    await until(link.connected)
+            dialling.cancel()
+
+
+async def test_who_has_hung_up_before_its_turn_costs_no_handshake(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handshakes, "STRANGERS_AT_ONCE", 1)
+    monkeypatch.setattr(handshakes, "TURN_SECONDS", 60.0)
+    begun: list[guests.Guest] = []
+    shake = door.ListeningSocket._shake
+
+    async def noted(self: door.ListeningSocket, guest: guests.Guest, shown: ssl.SSLContext) -> None:
+        begun.append(guest)
+        await shake(self, guest, shown)
+
+    monkeypatch.setattr(door.ListeningSocket, "_shake", noted)
+    async with site.open() as link:
+        _, first = await asyncio.open_connection("127.0.0.1", link.port)
+        for _ in range(5):
+            _, writer = await asyncio.open_connection("127.0.0.1", link.port)
+            writer.write(b"hello")
+            await writer.drain()
+            writer.close()
+        last = asyncio.open_connection("127.0.0.1", link.port, ssl=context(AUTHORITY), server_hostname=SERVER_NAME)
+        async with asyncio.TaskGroup() as tasks:
+            dialling = tasks.create_task(last)
+            await asyncio.sleep(0)
+            first.close()
+        dialling.result()[1].close()
+        assert len(begun) == 2
 
 
 async def test_a_handshake_that_drips_is_cut(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import pytest
 from cellagent.boot.identity import CellIdentity, Home
 from cellagent.link import home as link
 from cellagent.link.home import Homeless, stay
+from cellagent.link.redialling import RedialWindow
 from cellwire.cell.v1 import cell_pb2 as wire
 
 HOURS = 24
@@ -36,11 +37,13 @@ async def stayed(
         return held
 
     monkeypatch.setattr(link, "_visit", visit)
-    monkeypatch.setattr(link, "pause", lambda _: 0.0)
+    monkeypatch.setattr(RedialWindow, "pause", lambda *_: 0.0)
     hours = itertools.count()
     server: Any = None
     with pytest.raises((Homeless, ExceptionGroup)) as end:
-        await stay(server, CellIdentity(folder), at_home(seconds), lambda: None, lambda: next(hours) * 3600.0)
+        await stay(
+            server, CellIdentity(folder), at_home(seconds), lambda: None, RedialWindow(), lambda: next(hours) * 3600.0
+        )
     return made if end.type is Homeless else -1
 
 

@@ -59,8 +59,8 @@ def test_what_is_no_address_is_refused(text: str) -> None:
 
 @given(st.integers(0, 10_000), st.floats(0, 1))
 def test_pauses_are_short_at_first_and_never_long(tries: int, chance: float) -> None:
-    assert 0.05 <= join.pause(tries, lambda: chance) <= 30.05
-    assert join.pause(0, lambda: chance) <= 0.25
+    assert 0.05 <= join.pause(tries, chance=lambda: chance) <= 30.05
+    assert join.pause(0, chance=lambda: chance) <= 0.25
 
 
 @pytest.mark.parametrize("program", ["openssl", "our own"])

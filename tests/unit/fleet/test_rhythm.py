@@ -9,11 +9,15 @@ from hypothesis import strategies as st
 from controller.fleet.plan import FleetLimits
 from controller.fleet.rhythm import (
     BEATS_A_SECOND,
+    DIALS_A_SECOND,
     LONGEST_SECONDS,
+    LONGEST_WINDOW,
+    SHORTEST_WINDOW,
     STEP,
     Rhythm,
     after,
     interval,
+    redial_window,
     stretched,
 )
 
@@ -34,6 +38,15 @@ def test_no_more_heartbeats_come_than_a_controller_can_hear_unless_each_is_at_it
     assert found <= max(base, STEP * cells / BEATS_A_SECOND)
     assert cells / found <= BEATS_A_SECOND * 1.001 or found >= LONGEST_SECONDS
     assert found <= interval(cells + 1000, base)
+
+
+@given(st.integers(0, 50_000))
+def test_no_more_cells_redial_at_once_than_a_controller_can_let_in_and_few_wait_for_nothing(cells: int) -> None:
+    window = redial_window(cells)
+    assert SHORTEST_WINDOW <= window <= LONGEST_WINDOW
+    assert cells / window <= DIALS_A_SECOND * 1.001 or window == LONGEST_WINDOW
+    assert window <= max(SHORTEST_WINDOW, STEP * cells / DIALS_A_SECOND)
+    assert window <= redial_window(cells + 1000)
 
 
 def test_a_lease_is_as_many_heartbeats_however_long_they_are() -> None:

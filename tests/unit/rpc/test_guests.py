@@ -1,9 +1,12 @@
 """Who stays at a port that is full, and who makes room for whom."""
 
+import random
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellwire.rpc.guests import SILENT_SECONDS, Guest, Guests, Places, key
+from cellwire.rpc.guests import PROVEN_SECONDS, SILENT_SECONDS, WAY_HOME, Guest, Guests, Places, key
 
 PLACES = Places(total=6, address=3, burst=5, rate=1)
 
@@ -91,3 +94,61 @@ def test_there_are_never_more_guests_than_places_and_all_who_left_are_forgotten(
         guests.leave(guest)
     assert guests.count == 0
     assert guests.longest_silent() is None
+
+
+def came(guests: Guests, host: str, at: float) -> bool:
+    """Whether it is let in; it goes at once."""
+    guest, _ = guests.enter(host, at)
+    if guest is not None:
+        guests.leave(guest)
+    return guest is not None
+
+
+SHAKING = Places(total=6, address=3, burst=20, rate=100, vain_rate=4, proven_rate=20)
+
+
+def test_who_only_shakes_hands_is_soon_let_in_a_few_times_a_second() -> None:
+    guests = Guests(SHAKING)
+    let_in = [at for step in range(1000) if came(guests, "10.0.0.1", at := step / 100)]
+    assert len([at for at in let_in if at >= 5]) == pytest.approx(5 * SHAKING.vain_rate, abs=1)
+    assert came(guests, "10.0.0.2", 10.0), "another address has its own"
+
+
+def test_any_number_of_cells_may_come_by_one_address_as_often_as_it_may_come_at_all() -> None:
+    guests = Guests(SHAKING)
+    for step in range(1000):
+        at = step / 50
+        cell = entered(guests, "10.0.0.1", at)
+        guests.proved(cell, at)
+        guests.leave(cell)
+
+
+def test_the_dials_on_the_way_to_a_certificate_are_given_back() -> None:
+    guests = Guests(SHAKING)
+    for step in range(200):
+        at = step / 10
+        assert all(came(guests, "10.0.0.1", at) for _ in range(WAY_HOME - 1))
+        cell = entered(guests, "10.0.0.1", at)
+        guests.proved(cell, at)
+        guests.leave(cell)
+
+
+def test_a_cell_comes_home_beside_a_stranger_at_its_address_who_dials_without_end() -> None:
+    guests, chance, now = Guests(SHAKING), random.Random(1), 0.0
+    for _ in range(200):
+        due = now + chance.uniform(0, 30)
+        while now < due:
+            came(guests, "10.0.0.1", now)
+            now += chance.expovariate(100)
+        if due > 20 and came(guests, "10.0.0.1", due):
+            return
+    pytest.fail("it was shut out")
+
+
+def test_where_cells_have_shown_themselves_an_address_has_more_left_for_another() -> None:
+    guests = Guests(SHAKING)
+    guests.proved(entered(guests, "10.0.0.1", 0), 0)
+    let_in = [at for step in range(2000) if came(guests, "10.0.0.1", at := step / 100)]
+    assert len([at for at in let_in if at >= 10]) == pytest.approx(10 * SHAKING.proven_rate, abs=2)
+    later = [at for step in range(2000) if came(guests, "10.0.0.1", at := PROVEN_SECONDS + 20 + step / 100)]
+    assert len([at for at in later if at >= PROVEN_SECONDS + 30]) == pytest.approx(10 * SHAKING.vain_rate, abs=2)

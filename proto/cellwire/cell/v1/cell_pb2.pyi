@@ -250,16 +250,20 @@ class ReportRequest(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     HEARTBEAT_INTERVAL_MS_FIELD_NUMBER: builtins.int
+    REDIAL_WINDOW_MS_FIELD_NUMBER: builtins.int
     heartbeat_interval_ms: builtins.int
     """Milliseconds between heartbeats from now on; 0: as the settings of the cell say."""
+    redial_window_ms: builtins.int
+    """Milliseconds over which cells are to spread their redials, once their first one was in vain; 0: as before."""
     def __init__(
         self,
         *,
         heartbeat_interval_ms: builtins.int = ...,
+        redial_window_ms: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["heartbeat_interval_ms", b"heartbeat_interval_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["heartbeat_interval_ms", b"heartbeat_interval_ms", "redial_window_ms", b"redial_window_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
