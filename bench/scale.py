@@ -24,7 +24,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,34 +64,33 @@ class SamplePeriod:
         return self.cpu / self.seconds
 
 
-async def measure(folder: Path, count: int) -> dict[str, SamplePeriod]:
+async def measure(folder: Path, count: int) -> AsyncIterator[tuple[str, SamplePeriod]]:
     """All phases of one controller with so many cells."""
     controller = ControllerProcess(folder, first=ROOT)
     empty = await controller.start(count)
     try:
         async with players(folder, (controller.port,), count, CELLS):
-            found = {"accepted": SamplePeriod.between(empty, await controller.until_all(count))}
+            yield "accepted", SamplePeriod.between(empty, await controller.until_all(count))
             await asyncio.sleep(SETTLE_SECONDS)
             before = await controller.ask("told")
             await asyncio.sleep(STEADY_SECONDS)
-            found["steady"] = SamplePeriod.between(before, await controller.ask("told"))
+            yield "steady", SamplePeriod.between(before, await controller.ask("told"))
             await controller.kill()
             killed = time.monotonic()
             empty = await controller.start()
             back = await controller.until_all(count)
-            found["restart"] = SamplePeriod.between({**empty, "at": killed}, back)
+            yield "restart", SamplePeriod.between({**empty, "at": killed}, back)
             await asyncio.sleep(SETTLE_SECONDS)
             before = await controller.ask("told")
             await controller.ask("ask", PODS)
             after = await controller.ask("told")
             assert after["connected"] == after["cells"] == count + PODS, f"not all pods have their cell: {after}"
-            found[f"{PODS} pods"] = SamplePeriod.between(before, after)
+            yield f"{PODS} pods", SamplePeriod.between(before, after)
     finally:
         await controller.kill()
-    return found
 
 
-async def change_of_leader(folder: Path, count: int) -> SamplePeriod:
+async def change_of_leader(folder: Path, count: int) -> AsyncIterator[tuple[str, SamplePeriod]]:
     """Of two controllers over an etcd the leading one is killed: until all cells are with the other."""
     with running_etcd(folder) as member:
         if CELLS is not None:
@@ -109,20 +108,19 @@ async def change_of_leader(folder: Path, count: int) -> SamplePeriod:
                 empty = await second.listening()
                 back = await second.until_all(count)
                 assert back["cells"] == count, f"cells were lost: {back}"
-                return SamplePeriod.between({**empty, "at": killed}, back)
+                yield "leader", SamplePeriod.between({**empty, "at": killed}, back)
         finally:
             await first.kill()
             await second.kill()
 
 
-def show(count: int, found: Mapping[str, SamplePeriod]) -> None:
-    for name, one in found.items():
-        lag = "".join(f"{1000 * one.lag[part]:>8.1f}" for part in ("p50", "p99", "max", "own99", "own_max"))
-        print(
-            f"{count:>6} {name:<12}{one.seconds:>8.1f}{one.cpu:>9.2f}{100 * one.share:>8.1f}%"
-            f"{1000 * one.cpu / count:>10.2f}{one.rss / 2**20:>8.0f}{lag}",
-            flush=True,
-        )
+def show(count: int, name: str, one: SamplePeriod) -> None:
+    lag = "".join(f"{1000 * one.lag[part]:>8.1f}" for part in ("p50", "p99", "max", "own99", "own_max"))
+    print(
+        f"{count:>6} {name:<12}{one.seconds:>8.1f}{one.cpu:>9.2f}{100 * one.share:>8.1f}%"
+        f"{1000 * one.cpu / count:>10.2f}{one.rss / 2**20:>8.0f}{lag}{os.getloadavg()[0]:>8.1f}",
+        flush=True,
+    )
 
 
 def exponent(points: Mapping[int, float]) -> float:
@@ -138,15 +136,16 @@ async def bench() -> float:
     print(f"load {os.getloadavg()[0]:.1f}; {how}; CPU ms a cell; lateness of the loop in ms")
     print(
         f"{'cells':>6} {'':<12}{'s':>8}{'CPU s':>9}{'core':>9}{'ms/cell':>10}{'MiB':>8}{'p50':>8}{'p99':>8}{'max':>8}"
-        f"{'own p99':>8}{'max':>8}"
+        f"{'own p99':>8}{'max':>8}{'load':>8}"
     )
     all_found: dict[int, dict[str, SamplePeriod]] = {}
     for count in SIZES:
-        with tempfile.TemporaryDirectory(prefix="bench-scale-") as folder:
-            all_found[count] = await measure(Path(folder), count)
-        with tempfile.TemporaryDirectory(prefix="bench-scale-") as folder:
-            all_found[count]["leader"] = await change_of_leader(Path(folder), count)
-        show(count, all_found[count])
+        all_found[count] = {}
+        for phases in (measure, change_of_leader):
+            with tempfile.TemporaryDirectory(prefix="bench-scale-") as folder:
+                async for name, one in phases(Path(folder), count):
+                    show(count, name, one)
+                    all_found[count][name] = one
     for name in ("accepted", "steady", "restart"):
         cpu = exponent({count: found[name].cpu for count, found in all_found.items()})
         print(f"{name}: CPU grows with the number of cells to the power of {cpu:.2f}")

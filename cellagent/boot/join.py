@@ -78,11 +78,9 @@ async def join_for_ever(identity: CellIdentity, metadata: Metadata) -> Home:
         tries += 1
 
 
-def pause(tries: int, window: float = 0.0, chance: Callable[[], float] = random.random) -> float:
-    """Seconds before the next try: exponential, with full jitter, so that a thousand cells do not dial at once; over
-    `window` at least.
-    """
-    return chance() * max(window, min(LONGEST_PAUSE, SHORTEST_PAUSE * 2.0 ** min(tries, 16))) + 0.05
+def pause(tries: int, longest: float = LONGEST_PAUSE, chance: Callable[[], float] = random.random) -> float:
+    """Seconds before the next try: exponential, with full jitter, so that a thousand cells do not dial at once."""
+    return chance() * min(longest, SHORTEST_PAUSE * 2.0 ** min(tries, 16)) + 0.05
 
 
 async def _facts(metadata: Metadata) -> tuple[BootFacts, bytes, bytes]:

@@ -1,16 +1,22 @@
 """When to dial again: at once, then over a window that the controller has told while it could.
 
 The first redial is quick: a controller that lives takes a single cell back within a second. Where that is in vain the
-controller is gone, or has all its cells at the door; then each waits for a moment of its own within the window.
+controller is gone, or has all its cells at the door; then each waits for a moment of its own within the window, which
+is as long as the controller needs for all of them. So there is no need to wait for ever longer.
 """
 
 from __future__ import annotations
 
-from cellagent.boot.join import pause
+import random
+from collections.abc import Callable
+
+from cellagent.boot.join import LONGEST_PAUSE, pause
 from cellwire.cell.v1 import cell_pb2 as wire
 
 # Whatever a controller asks for.
 LONGEST_WINDOW = 120.0
+# Where a window was told and is shorter: then as many as there are have dialled several times within this.
+LONGEST_TOLD = 10.0
 
 
 class RedialWindow:
@@ -24,6 +30,10 @@ class RedialWindow:
         if request.redial_window_ms:
             self.seconds = min(request.redial_window_ms / 1000, LONGEST_WINDOW)
 
-    def pause(self, tries: int, addresses: int) -> float:
-        """Seconds before the next dial, after so many in vain; each of the addresses is dialled before the window."""
-        return pause(tries, self.seconds if tries and tries % addresses == 0 else 0.0)
+    def pause(self, tries: int, addresses: int, chance: Callable[[], float] = random.random) -> float:
+        """Seconds before the next dial, after so many in vain. The addresses are dialled one soon after the other."""
+        rounds, place = divmod(tries, addresses)
+        if place or not rounds:
+            return pause(0, chance=chance)
+        longest = max(self.seconds, LONGEST_TOLD) if self.seconds else LONGEST_PAUSE
+        return max(pause(rounds, longest, chance), chance() * self.seconds)

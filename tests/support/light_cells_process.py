@@ -76,10 +76,10 @@ class ControllerProcess:
     async def until_all(self, count: int) -> Json:
         """Wait until so many cells are connected; what it tells then. No cell may be lost meanwhile."""
         async with asyncio.timeout(BACK_SECONDS):
-            while (told := await self.ask("told"))["connected"] < count:
-                assert not told["lost"], f"{told['lost']} cells were lost"
+            while (here := await self.ask("here"))["connected"] < count:
+                assert not here["lost"], f"{here['lost']} cells were lost"
                 await asyncio.sleep(0.25)
-        return told
+        return await self.ask("told")
 
     async def _answer(self) -> Json:
         assert self._process is not None

@@ -1,6 +1,6 @@
 """A controller as a process: real store, link and fleet, and a cloud that only keeps a list of its instances.
 
-It obeys lines on its standard input ("told", "names", "ask COUNT") and answers each with a line of JSON. On its first
+It obeys lines on its standard input ("told", "here", "names", "ask COUNT"), each answered by a line of JSON. On its first
 start it makes the records and certificates of the cells that are to dial (`light_cells`); on any other it finds what an
 earlier life has left. `Controller` is its other end.
 """
@@ -156,17 +156,20 @@ def memory() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def told(lag: Lag, fleet: room.Fleet) -> Json:
+def here(fleet: room.Fleet) -> Json:
+    """Which cells there are."""
     cells = fleet.list()
     return {
-        "at": time.monotonic(),
-        "cpu": time.process_time(),
-        "rss": memory(),
-        "lag": lag.take(),
         "connected": sum(cell.connected for cell in cells),
         "lost": sum(cell.state in {CellState.LOST, CellState.GONE} for cell in cells),
         "cells": len(cells),
     }
+
+
+def told(lag: Lag, fleet: room.Fleet) -> Json:
+    """What it has cost since it began; lateness since it was told last."""
+    used = {"at": time.monotonic(), "cpu": time.process_time(), "rss": memory(), "lag": lag.take()}
+    return {**here(fleet), **used}
 
 
 async def asked(fleet: room.Fleet, count: int) -> Json:
@@ -214,6 +217,8 @@ async def obey(fleet: room.Fleet, lag: Lag) -> None:
         match word[0]:
             case "ask":
                 answer = await asked(fleet, int(word[1]))
+            case "here":
+                answer = here(fleet)
             case "names":
                 answer = {"connected": [cell.name for cell in fleet.list() if cell.connected]}
             case _:
