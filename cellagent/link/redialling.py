@@ -35,5 +35,6 @@ class RedialWindow:
         rounds, place = divmod(tries, addresses)
         if place or not rounds:
             return pause(0, chance=chance)
-        longest = max(self.seconds, LONGEST_TOLD) if self.seconds else LONGEST_PAUSE
-        return max(pause(rounds, longest, chance), chance() * self.seconds)
+        longest = LONGEST_TOLD if self.seconds else LONGEST_PAUSE
+        # From the second time on the window is the mean: all together come no more often than they are to.
+        return max(pause(rounds, longest, chance), (chance() + (0.5 if rounds > 1 else 0.0)) * self.seconds)

@@ -34,6 +34,7 @@ from tests.support.listing_controller import address
 HERE: ContextVar[str] = ContextVar("HERE", default="127.0.0.1")
 """The address of the cell whose task this is."""
 DAY = 86_400.0
+STARTED_EACH_SECOND = 250.0
 
 
 class _Loop(uvloop.Loop):
@@ -130,8 +131,11 @@ async def run(folder: Path, name: str, ports: str, first: int, last: int) -> Non
     listening.setblocking(False)
     async with asyncio.TaskGroup() as tasks:
         cells = LightCells(folder, tasks)
+        # As instances boot: not all in one second.
+        await asyncio.sleep(first / STARTED_EACH_SECOND)
         for number in range(first, last):
             cells.known(number, ports)
+            await asyncio.sleep(1 / STARTED_EACH_SECOND)
         while True:
             told = json.loads(await asyncio.get_running_loop().sock_recv(listening, 1 << 16))
             cells.end(told["end"]) if "end" in told else cells.boot(told)

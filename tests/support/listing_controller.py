@@ -1,8 +1,8 @@
 """A controller as a process: real store, link and fleet, and a cloud that only keeps a list of its instances.
 
-It obeys lines on its standard input ("told", "here", "names", "ask COUNT"), each answered by a line of JSON. On its first
-start it makes the records and certificates of the cells that are to dial (`light_cells`); on any other it finds what an
-earlier life has left. `Controller` is its other end.
+It obeys lines on its standard input ("told", "here", "names", "ask COUNT"), and answers each by a line of JSON. On its
+first start it makes the records and certificates of the cells that are to dial (`light_cells`); on any other it finds
+what an earlier life has left. `Controller` is its other end.
 """
 
 from __future__ import annotations

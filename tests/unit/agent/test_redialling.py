@@ -1,5 +1,6 @@
 """When a cell dials again: quickly at first, then at a moment of its own in the window that it was told."""
 
+import random
 from collections.abc import Callable
 
 import pytest
@@ -27,8 +28,15 @@ def test_the_first_redial_is_quick_whatever_the_window_is() -> None:
 
 @pytest.mark.parametrize("chance", [0.0, 0.25, 1.0])
 def test_redials_in_vain_are_spread_over_the_window(chance: float) -> None:
-    for tries in (1, 5, 1000):
-        assert told(40).pause(tries, 1, always(chance)) == pytest.approx(40 * chance, abs=0.1)
+    assert told(40).pause(1, 1, always(chance)) == pytest.approx(40 * chance, abs=0.1)
+
+
+def test_all_cells_together_come_no_more_often_than_the_window_says() -> None:
+    chance = random.Random(1).random
+    for tries in (2, 5, 1000):
+        pauses = [told(40).pause(tries, 1, chance) for _ in range(1000)]
+        assert sum(pauses) / 1000 == pytest.approx(40, rel=0.05)
+        assert max(pauses) <= 60
 
 
 def test_all_addresses_are_dialled_one_soon_after_the_other_before_the_window_is_waited_for() -> None:
