@@ -30,7 +30,7 @@ from controller.fleet.pool.warm_cells import Versions
 from controller.fleet.reconciler import Reconciler
 from controller.fleet.registry_facts import RegistryFacts
 from controller.fleet.reports import Reports, Vitals
-from controller.link.join_checks import Admitted, Pace
+from controller.link.join_checks import Admitted, CellPace
 from controller.link.port import ConnectionChange
 from controller.link.report_checks import Happened
 from controller.model.cell import Cell, CellState
@@ -199,9 +199,9 @@ class Fleet:
         """See `controller.link.join_checks.Admission`."""
         return await self._admittance.admit(token, key, identity)
 
-    def pace(self) -> Pace:
+    def pace(self) -> CellPace:
         """See `controller.link.join_checks.Admission`."""
-        return Pace(self._reconciler.rhythm.told, self._reconciler.redial_window)
+        return CellPace(self._reconciler.rhythm.told, self._reconciler.redial_window)
 
     def familiar(self, address: str) -> bool:
         """See `controller.link.join_checks.Admission`."""

@@ -34,7 +34,7 @@ class Admitted(msgspec.Struct, frozen=True):
     settings: wire.CellSettings
 
 
-class Pace(msgspec.Struct, frozen=True):
+class CellPace(msgspec.Struct, frozen=True):
     """What cells are told of the controller's burden, in seconds: how long there is to be between two heartbeats, and
     over how long they are to spread their redials. 0 is as their settings say, and as before.
     """
@@ -53,7 +53,7 @@ class Admission(Protocol):
         """
         ...
 
-    def pace(self) -> Pace:
+    def pace(self) -> CellPace:
         """What a cell is to be told now."""
         ...
 

@@ -36,7 +36,7 @@ from controller.link import report_checks
 from controller.link.authority import SERVER_LIFE, Authority
 from controller.link.channels import Channels
 from controller.link.distrust import Distrust
-from controller.link.join_checks import Admission, Pace
+from controller.link.join_checks import Admission, CellPace
 from controller.link.join_service import Enrolment, Verifier
 from controller.link.link_settings import dialled, written
 from controller.model.names import CellName, InstanceId
@@ -93,7 +93,7 @@ class Link:
     """The connected cells."""
 
     def __init__(
-        self, settings: LinkSettings, authority: Authority, tasks: asyncio.TaskGroup, pace: Callable[[], Pace]
+        self, settings: LinkSettings, authority: Authority, tasks: asyncio.TaskGroup, pace: Callable[[], CellPace]
     ) -> None:
         self.authority = authority
         self.agents: Mapping[str, str] = {}
@@ -258,11 +258,11 @@ def _crowded(admission: Callable[[], Admission]) -> None:
         admission().crowded()
 
 
-def _pace(admission: Callable[[], Admission]) -> Pace:
+def _pace(admission: Callable[[], Admission]) -> CellPace:
     try:
         return admission().pace()
     except Fault:
-        return Pace()
+        return CellPace()
 
 
 def _descriptors() -> int:
@@ -276,7 +276,7 @@ async def _renew_server(authority: Authority, context: ssl.SSLContext) -> None:
         authority.renew_server(context)
 
 
-async def _report(channel: Channel, pace: Callable[[], Pace]) -> AsyncIterator[wire.ReportMessage]:
+async def _report(channel: Channel, pace: Callable[[], CellPace]) -> AsyncIterator[wire.ReportMessage]:
     """What a cell reports, for as long as its connection stands. Raises Fault when that breaks.
 
     The cell is told its pace at the beginning, and after the first heartbeat after a change: so not all are told at
@@ -293,7 +293,7 @@ async def _report(channel: Channel, pace: Callable[[], Pace]) -> AsyncIterator[w
                     await stream.send_message(_request(told))
 
 
-def _request(pace: Pace) -> wire.ReportRequest:
+def _request(pace: CellPace) -> wire.ReportRequest:
     return wire.ReportRequest(
         heartbeat_interval_ms=round(pace.heartbeat * 1000), redial_window_ms=round(pace.redial_window * 1000)
     )

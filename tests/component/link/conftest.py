@@ -24,7 +24,7 @@ from controller.clouds.local.metadata import InstanceMetadata
 from controller.clouds.local.metadata_server import MetadataServers
 from controller.clouds.userdata import UserData, render
 from controller.link import port
-from controller.link.join_checks import Admitted, Pace, check, check_renewal, token_hash
+from controller.link.join_checks import Admitted, CellPace, check, check_renewal, token_hash
 from controller.link.port import ConnectionChange, Link, LinkSettings
 from controller.model import instance as model
 from controller.model.cell import Cell, CellState
@@ -78,8 +78,8 @@ class Fleet:
     def crowded(self) -> None:
         self.crowds += 1
 
-    def pace(self) -> Pace:
-        return Pace(self.interval, self.redial_window)
+    def pace(self) -> CellPace:
+        return CellPace(self.interval, self.redial_window)
 
     def renewable(self, cell: CellName, instance: InstanceId) -> None:
         check_renewal(self.cells.get(instance), cell, instance)
