@@ -2,8 +2,10 @@
 
 A full collection stops the process for about a third of a microsecond an object, which is half a second with ten
 thousand cells. Python begins one whenever a quarter has been added, so a controller whose cells come back one by one
-would stand still many times. Here the time between two of them is a multiple of what the last one took. What dies young
-is found by the small collections, as ever.
+would stand still many times. Here the time between two of them is a multiple of what the last one took, and what one
+has found alive the next leaves out: it looks at what was added since. Only a thorough one, which is rarer still, looks
+at all, since what dies late in a cycle is found by no other. What dies young is found by the small collections, as
+ever.
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ import gc
 import time
 from collections.abc import Callable, Mapping
 
-# Full collections take this part of the time at most.
-SHARE = 1 / 200
+# Full collections of what was added take this part of the time at most, and thorough ones of all that.
+SHARE = 1 / 100
+THOROUGH_SHARE = 1 / 1000
 NEVER = 1_000_000_000
 _FULL = 2
 
@@ -25,6 +28,8 @@ class SpacedCollections:
         self._clock = clock
         self._begun = 0.0
         self._due = 0.0
+        self._thorough_due = 0.0
+        self._thorough = False
         self._young, self._middle, self._often = gc.get_threshold()
 
     def __call__(self, phase: str, about: Mapping[str, int]) -> None:
@@ -35,8 +40,14 @@ class SpacedCollections:
                 gc.set_threshold(self._young, self._middle, self._often)
         elif phase == "start":
             self._begun = now
+            self._thorough = now >= self._thorough_due
+            if self._thorough:
+                gc.unfreeze()
         else:
+            gc.freeze()
             self._due = now + (now - self._begun) / SHARE
+            if self._thorough:
+                self._thorough_due = now + (now - self._begun) / THOROUGH_SHARE
             gc.set_threshold(self._young, self._middle, NEVER)
 
 

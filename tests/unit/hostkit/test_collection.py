@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from collections.abc import Generator
 
 import pytest
@@ -16,6 +17,8 @@ def thresholds() -> Generator[None]:
     before = gc.get_threshold()
     yield
     gc.set_threshold(*before)
+    gc.unfreeze()
+    gc.freeze()  # as conftest has it
 
 
 class _Process:
@@ -25,8 +28,10 @@ class _Process:
         self.now = 1000.0
         self._spaced = SpacedCollections(lambda: self.now)
 
-    def collects(self, generation: int, seconds: float = 0.0) -> None:
+    def collects(self, generation: int, seconds: float = 0.0, *, really: bool = False) -> None:
         self._spaced("start", {"generation": generation})
+        if really:
+            gc.collect(generation)
         self.now += seconds
         self._spaced("stop", {"generation": generation})
 
@@ -35,11 +40,11 @@ def may_collect_fully() -> bool:
     return gc.get_threshold()[2] < NEVER
 
 
-def test_after_a_long_full_collection_the_next_waits_for_two_hundred_times_as_long() -> None:
+def test_after_a_long_full_collection_the_next_waits_for_a_hundred_times_as_long() -> None:
     process = _Process()
     process.collects(2, seconds=0.5)
     assert not may_collect_fully()
-    process.now += 99
+    process.now += 49
     process.collects(1)
     assert not may_collect_fully()
     process.now += 2
@@ -61,3 +66,35 @@ def test_what_dies_young_is_collected_all_the_while() -> None:
     process.collects(2, seconds=5)
     process.collects(1)
     assert gc.get_threshold()[:2] == young
+
+
+class _Ring:
+    """Part of a cycle."""
+
+    def __init__(self) -> None:
+        self.other = self
+
+
+def test_what_was_found_alive_is_left_out_until_a_thorough_collection_whose_time_comes_much_later() -> None:
+    process = _Process()
+    ring = _Ring()
+    died = weakref.ref(ring)
+    process.collects(2, seconds=0.5)  # the first is a thorough one: from now on the ring is left out
+    del ring
+    process.now += 100
+    process.collects(2, seconds=0.1, really=True)
+    assert died() is not None
+    process.now += 400
+    process.collects(2, seconds=0.1, really=True)
+    assert died() is None
+
+
+def test_what_was_added_since_is_looked_at() -> None:
+    process = _Process()
+    process.collects(2, seconds=0.5)
+    ring = _Ring()
+    died = weakref.ref(ring)
+    del ring
+    process.now += 100
+    process.collects(2, really=True)
+    assert died() is None
