@@ -13,7 +13,8 @@ from cellwire.rpc.reverse import worker_host
 from controller.fleet.cells import Cells
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName
-from controller.sandboxes.cell_client import PATIENCE, OneCell
+from controller.sandboxes.cell_calls import PATIENCE
+from controller.sandboxes.cell_client import OneCell
 
 log = structlog.get_logger()
 AGAIN_SECONDS = 2.0

@@ -39,7 +39,7 @@ from controller.pods.translate import (
 )
 from controller.pods.volume_contents import Entry
 from controller.sandboxes import reducer
-from controller.sandboxes.cell_client import is_over
+from controller.sandboxes.cell_calls import is_over
 from controller.sandboxes.pulling import pull
 from controller.sandboxes.records import SandboxRecord
 

@@ -249,7 +249,7 @@ class Pods:
         with _gone(name):
             shown = await self._around.records.change(pod["metadata"]["uid"], apply)
             left = shown["metadata"]["deletionGracePeriodSeconds"]
-            self._workers[pod["metadata"]["uid"]].delete(now + left, forced=left == 0)
+            self._workers[pod["metadata"]["uid"]].deletion.request(now + left, forced=left == 0)
         return shown
 
     def run_of(self, pod: Json) -> PodRun:
@@ -310,7 +310,7 @@ class Pods:
         record = self._around.records.get(uid)
         if record and (at := record.shown["metadata"].get("deletionTimestamp")):
             forced = record.shown["metadata"].get("deletionGracePeriodSeconds") == 0
-            worker.delete(datetime.datetime.fromisoformat(at).timestamp(), forced=forced)
+            worker.deletion.request(datetime.datetime.fromisoformat(at).timestamp(), forced=forced)
         self._begin(self._work(uid, worker), f"pod {uid}")
 
     async def _work(self, uid: str, worker: Worker) -> None:

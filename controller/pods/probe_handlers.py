@@ -27,7 +27,8 @@ from controller.objects.schema.containers import (
     Probe,
     TCPSocketAction,
 )
-from controller.sandboxes.cell_client import QUICK, OneCell
+from controller.sandboxes.cell_calls import QUICK
+from controller.sandboxes.cell_client import OneCell
 
 # Enough for a status line; the rest of an answer is of no interest.
 STATUS_LINE = 4096

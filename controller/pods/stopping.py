@@ -19,7 +19,8 @@ from controller.pods import lifecycle
 from controller.pods.probe_handlers import Asked, answered
 from controller.pods.run import PodRecord, Running
 from controller.pods.surroundings import Surroundings
-from controller.sandboxes.cell_client import OneCell, is_over
+from controller.sandboxes.cell_calls import is_over
+from controller.sandboxes.cell_client import OneCell
 
 # What is left to a container whose preStop hook, or the wait for its turn, took all of its grace.
 LEAST_GRACE = 2.0

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 from msgspec.structs import replace
@@ -22,6 +23,7 @@ from controller.model.names import CellName
 from controller.pods import bought, disk_usage, lifecycle
 from controller.pods.claiming import CLAIM_AGAIN, Claiming
 from controller.pods.container_start import PodContainers
+from controller.pods.deletion import PodDeletion
 from controller.pods.file_transfer import held, put_folders
 from controller.pods.file_volumes import mount_all
 from controller.pods.pod_adoption import OWNER, carried
@@ -30,7 +32,8 @@ from controller.pods.run import PodRecord, PodRun
 from controller.pods.surroundings import Surroundings
 from controller.pods.translate import empty_folders, sandbox_config, volumes_folder
 from controller.sandboxes import ending, told
-from controller.sandboxes.cell_client import OneCell, is_over
+from controller.sandboxes.cell_calls import is_over
+from controller.sandboxes.cell_client import OneCell
 from controller.sandboxes.owned import heed_cancellation
 from controller.sandboxes.records import SandboxRecord
 from controller.sandboxes.reducer import INTERRUPTED
@@ -40,8 +43,6 @@ log = structlog.get_logger()
 
 # News wake a worker at once; this finds what was missed.
 POLL = 10.0
-# Beyond the grace, until the cell has said that all is stopped.
-LEEWAY = 10.0
 
 
 class _Lost(Exception):
@@ -60,10 +61,7 @@ class Worker:
         self._around = around
         self._over = over
         self._wake = asyncio.Event()
-        self._deleted = asyncio.Event()
-        self._delete_by = 0.0
-        self._hurried = asyncio.Event()
-        self._forced = asyncio.Event()
+        self.deletion = PodDeletion(around.now)
         self._lost = asyncio.Event()
         self._lost_why = ""
         self._taken = asyncio.Event()
@@ -77,16 +75,6 @@ class Worker:
         if record is None:
             raise KeyError(self.uid)
         return record
-
-    def delete(self, by: float, *, forced: bool) -> None:
-        """The pod is to be over by this moment; `forced` where nobody waits for a cell that does not answer."""
-        if forced:
-            self._forced.set()
-        # Who asks again may shorten the grace, and begins no other.
-        if forced or not self._deleted.is_set() or by < self._delete_by:
-            self._delete_by = by
-            self._hurried.set()
-        self._deleted.set()
 
     def changed(self) -> None:
         """The pod was changed, or something on its cell: what is to be done is looked at anew."""
@@ -128,7 +116,7 @@ class Worker:
         """Run the pod until it is deleted and gone."""
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(self._run_guarded())
-            await self._deleted.wait()
+            await self.deletion.requested()
             running.cancel()
             await asyncio.wait({running})
             await self._end_guarded()
@@ -177,7 +165,7 @@ class Worker:
         """Remove the sandboxes of all attempts before this one, and release their cells; at once if it is forced."""
         for sandbox in self._around.room.memory.sandboxes():
             if sandbox.uid == self.uid and sandbox.attempt < before:
-                await self._around.room.sandboxes.remove(sandbox.id, why, self._forced)
+                await self._around.room.sandboxes.remove(sandbox.id, why, self.deletion.forced)
         for cell in self._around.cells.list():
             if cell.claim and cell.claim.pod.uid == self.uid and cell.claim.pod.attempt < before:
                 await self._around.cells.release(cell.name, why)
@@ -358,7 +346,8 @@ class Worker:
     async def _end(self) -> None:
         run = self.record.run
         if run.cell and not run.released and not run.phase:
-            await self._stop_within_grace(run.cell)
+            leeway = partial(self._around.room.sandboxes.leeway, run.cell)
+            await self.deletion.stopped(lambda grace: self._containers(run.cell).stop_all(grace), leeway)
         await self._give_back("the pod was deleted")
 
     async def _until_let_go(self) -> None:
@@ -369,32 +358,6 @@ class Worker:
             await self._set(lambda run: run if run.phase else replace(run, phase=lifecycle.last_phase(spec, run)))
             if self.record.pod.metadata.finalizers:
                 await self._wake.wait()
-
-    async def _stop_within_grace(self, cell: CellName) -> None:
-        """Stop the pod; a second deletion with less grace stops it sooner; a cell that is not there is no matter."""
-        while True:
-            self._hurried.clear()
-            by = self._delete_by
-            leeway = self._around.room.sandboxes.leeway(cell) if self._forced.is_set() else LEEWAY
-            stopping = asyncio.timeout(max(by - self._around.now(), 0.0) + leeway)
-            with contextlib.suppress(TimeoutError):
-                async with stopping:
-                    if await self._stopped(cell):
-                        return
-            if self._delete_by == by:
-                return
-
-    async def _stopped(self, cell: CellName) -> bool:
-        """True once all is stopped, False where the grace was shortened meanwhile."""
-        stopping = self._containers(cell).stop_all(lambda: max(self._delete_by - self._around.now(), 0.0))
-        async with asyncio.TaskGroup() as tasks:
-            stop = tasks.create_task(stopping)
-            woken = tasks.create_task(self._hurried.wait())
-            await asyncio.wait({stop, woken}, return_when=asyncio.FIRST_COMPLETED)
-            done = stop.done()
-            stop.cancel()
-            woken.cancel()
-        return done
 
     async def _set(self, change: Callable[[PodRun], PodRun]) -> PodRun:
         return await self._around.records.run(self.uid, change)

@@ -1,6 +1,6 @@
-"""The calls on one cell: each is made here, and each answer goes through the gate (`told`) before anybody sees it.
+"""The calls on one cell: all are here, and each answer goes through the gate (`told`) before anybody sees it.
 
-A cell that says what no honest agent would loses its connection; it may dial again. Deadlines are here, with reasons.
+Deadlines are here, with reasons.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
-from typing import Protocol, TypeVar
 
 import structlog
 from grpclib.client import Channel
@@ -19,26 +18,19 @@ from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
-from cellwire.rpc.call import UnaryMethod, call, translate_errors
+from cellwire.rpc.call import call, translate_errors
 from controller.choice.demand import cdi_devices
-from controller.model.cell import Cell
-from controller.model.names import CellName
-from controller.model.transitions import LIVE
 from controller.sandboxes import measured, told
+from controller.sandboxes.cell_calls import PAUSE, QUICK, CellCalls
 from controller.sandboxes.gate import ServicesStream, gate
 from controller.sandboxes.measured import Measured, Recorded
 from controller.sandboxes.told import Made, News, Pace
 
 log = structlog.get_logger()
-# The kubelet's own: what makes namespaces and processes may take this long on a busy cell.
-QUICK = 120.0
 # A kubelet sets no deadline on a pull; the cell ends one that makes no progress long before this.
 PULL = 6 * 3600.0
 # What a cell has in memory.
 SHORT = 30.0
-# For who must answer a kubelet, in its 2 minutes: longer than a cell's pause between two tries to dial.
-PATIENCE = 20.0
-PAUSE = 0.3
 # Of a cell's own accord: a container that crashes all the time has ten events a second, all of a busy pod's a hundred.
 EVENTS_EACH_SECOND, EVENTS_AT_ONCE = 200.0, 4000.0
 # A message of so many bytes counts as one more event.
@@ -46,63 +38,9 @@ EVENT_BYTES = 16 << 10
 # Messages that are taken from what has arrived before anybody else has a turn.
 TURN = 32
 
-Request = TypeVar("Request")
-Reply = TypeVar("Reply")
-Value = TypeVar("Value")
 
-
-class Reached(Protocol):
-    """A way to cells: the fleet, as a rule (`controller.fleet.cells.Cells`)."""
-
-    def get(self, name: CellName) -> Cell | None:
-        """The cell as known now."""
-        ...
-
-    async def connected(self, name: CellName) -> Channel:
-        """The channel to a cell, waited for. Raises Fault UNAVAILABLE once it is lost or gone."""
-        ...
-
-
-def is_over(cell: Cell | None) -> bool:
-    """Whether nothing can be had of a cell any more."""
-    return cell is None or cell.state not in LIVE
-
-
-class Newcomer:
-    """The way to a cell that nobody knows yet."""
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-
-    def get(self, name: CellName) -> Cell | None:
-        """Nothing is known of it."""
-        del name
-
-    async def connected(self, name: CellName) -> Channel:
-        """The connection on which it came."""
-        del name
-        return self._channel
-
-
-class OneCell:
-    """The runtime on one cell. `patience` is how long, in seconds, a call waits for the cell to be connected, and then
-    it is made once; without it a call waits as long as the cell may come back, and is made again when a lost connection
-    has ended it.
-    """
-
-    def __init__(self, cells: Reached, name: CellName, *, patience: float | None = None) -> None:
-        self.name = name
-        self._cells = cells
-        self._patience = patience
-
-    async def connect(self) -> Channel:
-        """The connection, once there is one. Raises Fault: UNAVAILABLE if it is over, else UNREACHABLE."""
-        try:
-            async with asyncio.timeout(self._patience):
-                return await self._cells.connected(self.name)
-        except TimeoutError as error:
-            cause = f"it has not been connected for {self._patience:g} s"
-            raise Fault(Kind.UNREACHABLE, f"cell {self.name}", cause, "it redials by itself; ask again") from error
+class OneCell(CellCalls):
+    """The runtime on one cell."""
 
     async def run_sandbox(self, config: cri.PodSandboxConfig, handler: str, known: Callable[[str], bool]) -> str:
         """Make the sandbox; its id, which nobody may know yet. Raises Fault."""
@@ -351,44 +289,12 @@ class OneCell:
                 await telling.tell(wire.ServicesInput(start=start))
                 yield telling
 
-    def _recorded(self) -> frozenset[str]:
-        """The addresses that the cloud has told of the cell; none where it has told no pod's."""
-        cell = self._cells.get(self.name)
-        if cell is None or not cell.pod_address:
-            return frozenset()
-        return frozenset(filter(None, (cell.pod_address, cell.pod_address6, cell.address)))
-
     async def _make(self, wanted: wire.MakeContainerRequest) -> cri.ContainerStatus:
         return await self._ask(
             lambda channel: cell_grpc.CellStub(channel).MakeContainer,
             wanted,
             lambda reply: told.container(reply.status, wanted.container_id),
         )
-
-    async def _do(
-        self, method: Callable[[Channel], UnaryMethod[Request, Reply]], request: Request, deadline: float = QUICK
-    ) -> None:
-        """A call whose answer says nothing."""
-        await self._ask(method, request, lambda _: None, deadline)
-
-    async def _ask(
-        self,
-        method: Callable[[Channel], UnaryMethod[Request, Reply]],
-        request: Request,
-        check: Callable[[Reply], Value],
-        deadline: float = QUICK,
-    ) -> Value:
-        while True:
-            channel = await self.connect()
-            try:
-                reply = await call(method(channel), request, deadline=deadline)
-            except Fault as fault:
-                if fault.kind is not Kind.UNREACHABLE or self._patience is not None:
-                    raise
-            else:
-                with gate(channel, self.name):
-                    return check(reply)
-            await asyncio.sleep(PAUSE)
 
 
 async def _sent(channel: Channel, start: wire.PutFilesStart, messages: Sequence[wire.PutFilesInput]) -> None:

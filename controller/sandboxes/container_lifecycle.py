@@ -15,7 +15,8 @@ from controller.fleet.cells import Cells
 from controller.model.names import CellName
 from controller.sandboxes import carried, ending, following, reducer
 from controller.sandboxes.carried import Carrier
-from controller.sandboxes.cell_client import OneCell, is_over
+from controller.sandboxes.cell_calls import is_over
+from controller.sandboxes.cell_client import OneCell
 from controller.sandboxes.following import Following
 from controller.sandboxes.memory import Memory
 from controller.sandboxes.records import ContainerRecord, SandboxRecord
@@ -27,7 +28,7 @@ log = structlog.get_logger()
 
 class Containers:
     """Containers of one room. `patience` is how long its calls wait for a cell that has lost its connection, see
-    `cell_client.OneCell`.
+    `cell_calls.CellCalls`.
     """
 
     def __init__(

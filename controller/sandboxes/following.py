@@ -21,7 +21,8 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from controller.fleet.cells import Cells
 from controller.sandboxes import reducer
-from controller.sandboxes.cell_client import PATIENCE, OneCell, is_over
+from controller.sandboxes.cell_calls import PATIENCE, is_over
+from controller.sandboxes.cell_client import OneCell
 from controller.sandboxes.memory import Memory
 from controller.sandboxes.records import ContainerRecord, SandboxRecord
 from controller.sandboxes.told import News

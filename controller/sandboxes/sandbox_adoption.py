@@ -18,7 +18,8 @@ from controller.model.names import CellName
 from controller.model.pod import PodClaim
 from controller.sandboxes import records, reducer
 from controller.sandboxes.carried import Carrier
-from controller.sandboxes.cell_client import PATIENCE, Newcomer, OneCell
+from controller.sandboxes.cell_calls import PATIENCE, Newcomer
+from controller.sandboxes.cell_client import OneCell
 from controller.sandboxes.records import CARRIED, CarriedSandbox, ContainerRecord, SandboxRecord
 from controller.store.record_store import Store
 

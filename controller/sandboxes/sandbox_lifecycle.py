@@ -21,7 +21,8 @@ from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
 from controller.sandboxes import following, reducer
 from controller.sandboxes.carried import Carrier
-from controller.sandboxes.cell_client import PATIENCE, OneCell, is_over
+from controller.sandboxes.cell_calls import PATIENCE, is_over
+from controller.sandboxes.cell_client import OneCell
 from controller.sandboxes.container_lifecycle import Containers
 from controller.sandboxes.following import Following
 from controller.sandboxes.memory import Memory

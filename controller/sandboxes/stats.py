@@ -14,7 +14,8 @@ import structlog
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault
 from controller.fleet.cells import Cells
-from controller.sandboxes.cell_client import OneCell, is_over
+from controller.sandboxes.cell_calls import is_over
+from controller.sandboxes.cell_client import OneCell
 from controller.sandboxes.memory import Memory
 from controller.sandboxes.records import SandboxRecord
 

@@ -25,7 +25,8 @@ from controller.fleet.cells import Telling
 from controller.fleet.pool.configured import ClassImages
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName
-from controller.sandboxes.cell_client import PATIENCE, OneCell
+from controller.sandboxes.cell_calls import PATIENCE
+from controller.sandboxes.cell_client import OneCell
 from controller.sandboxes.pulling import RegistryAccess, pull
 
 log = structlog.get_logger()

@@ -14,7 +14,8 @@ from cellwire.faults import Fault, Kind
 from controller.fleet.cells import Cells
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName
-from controller.sandboxes.cell_client import OneCell, is_over
+from controller.sandboxes.cell_calls import is_over
+from controller.sandboxes.cell_client import OneCell
 from controller.sandboxes.gate import ServicesStream
 from controller.sandboxes.told import Dialled, NameQuery, Unapplied
 from controller.services import dns_names, model

@@ -26,7 +26,7 @@ from controller.fleet.cells import Cells
 from controller.model.names import CellName
 from controller.model.offer import Demand
 from controller.objects.schema.pods import PodSpec
-from controller.sandboxes.cell_client import PATIENCE
+from controller.sandboxes.cell_calls import PATIENCE
 from controller.sandboxes.memory import Memory
 from controller.sandboxes.pulling import NOBODY, RegistryAccess
 from controller.sandboxes.room import running as sandboxes_room

@@ -18,7 +18,7 @@ from controller.model.cell import Cell
 from controller.model.names import CellName
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
-from controller.sandboxes.cell_client import is_over
+from controller.sandboxes.cell_calls import is_over
 from controller.sandboxes.records import SandboxRecord
 from controller.sandboxes.room import SandboxRoom
 from controller.sandboxes.sandbox_lifecycle import claim_of, pod_of

@@ -23,7 +23,8 @@ from controller.model.cell import Cell
 from controller.model.names import CellName, PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
-from controller.sandboxes.cell_client import PATIENCE, OneCell, is_over
+from controller.sandboxes.cell_calls import PATIENCE, is_over
+from controller.sandboxes.cell_client import OneCell
 from controller.sandboxes.pulling import logged_in
 
 log = structlog.get_logger()

@@ -23,7 +23,8 @@ from controller.choice.quantity import quantity
 from controller.fleet.cells import Cells
 from controller.objects import disk_limits
 from controller.objects.schema.pods import PodSpec
-from controller.sandboxes.cell_client import OneCell, is_over
+from controller.sandboxes.cell_calls import is_over
+from controller.sandboxes.cell_client import OneCell
 from controller.sandboxes.memory import Memory
 from controller.sandboxes.records import SandboxRecord
 from controller.sandboxes.stats import Stats
