@@ -17,7 +17,7 @@ _CPUSET = ("cpuset.cpus", "cpuset.mems")
 def text(path: Path) -> str:
     """The text of a file; empty where the file is not there."""
     try:
-        return path.read_text(errors="surrogateescape")
+        return path.read_bytes().decode(errors="surrogateescape")
     except OSError:
         return ""
 

@@ -17,17 +17,30 @@ def replace(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = False
     A `durable` one outlives a loss of power too. It is written beside as `.NAME.new`. Raises OSError, nothing changed.
     """
     beside = path.with_name(f".{path.name}.new")
-    beside.unlink(missing_ok=True)
+    descriptor = _new(beside, mode)
     try:
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
-            file.write(data)
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[os.write(descriptor, left) :]
             if durable:
-                file.flush()
-                os.fsync(file.fileno())
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         beside.replace(path)
     except OSError:
         beside.unlink(missing_ok=True)
         raise
+
+
+def _new(path: Path, mode: int) -> int:
+    """A descriptor of a new file, in place of one that somebody who was killed has left there."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, mode)
+    except FileExistsError:
+        path.unlink(missing_ok=True)
+        return os.open(path, flags, mode)
 
 
 def sync_filesystem(folder: Path) -> None:

@@ -38,14 +38,15 @@ def lay_out(
     """
     layers = machine.settings.layers(record.id)
     machine.settings.bundle(record.id).mkdir(mode=0o711)
-    for name in ("upper", "work", "rootfs"):
-        (layers / name).mkdir(parents=True, exist_ok=True, mode=0o755)
-    rootfs = layers / "rootfs"
+    layers.mkdir(parents=True, exist_ok=True)
+    upper, work, rootfs = (layers / name for name in ("upper", "work", "rootfs"))
+    for folder in (upper, work, rootfs):
+        folder.mkdir(exist_ok=True, mode=0o755)
     owner = userns.mapping(sandbox.parsed())
     mapped = Path(sandbox.namespaces["user"]) if owner is not None else None
     if owner is not None:
-        os.chown(layers / "upper", owner.outside, owner.outside)
-    mounts.overlay(image.layers, layers / "upper", layers / "work", rootfs, userns=mapped)
+        os.chown(upper, owner.outside, owner.outside)
+    mounts.overlay(image.layers, upper, work, rootfs, userns=mapped)
     config = record.parsed()
     for number, mount in enumerate(config.mounts):
         _resolve(machine, record, mount, number, mapped, places)

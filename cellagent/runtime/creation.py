@@ -44,7 +44,9 @@ class ContainerCreation:
         container_id: str = "",
         carried: CarriedFile | None = None,
     ) -> str:
-        """Lay out a container: image held, root mounted, bundle written, and last the file that the cell carries."""
+        """Lay out a container: image held, root mounted, bundle written, and last the file that the cell carries. No
+        listener is told: that is for who has no id of it before the answer.
+        """
         machine = self._machine
         name = config.metadata.name
         if not name:
@@ -92,7 +94,6 @@ class ContainerCreation:
             if isinstance(error, OSError):
                 raise Fault(Kind.BROKEN, f"container {name}", str(error), "look at this machine's disk") from error
             raise
-        machine.emit(cri.CONTAINER_CREATED_EVENT, container_id, sandbox.id)
         return container_id
 
     def _ready(self, sandbox_id: str, container: str) -> SandboxEntry:

@@ -53,6 +53,7 @@ class RuntimeLifecycle(RuntimeServiceBase):
     async def CreateContainer(self, stream: Stream[cri.CreateContainerRequest, cri.CreateContainerResponse]) -> None:
         request = await received(stream)
         container_id = await self._containers.creation.create(request.pod_sandbox_id, request.config)
+        self._machine.emit(cri.CONTAINER_CREATED_EVENT, container_id, request.pod_sandbox_id)
         await stream.send_message(cri.CreateContainerResponse(container_id=container_id))
 
     async def StartContainer(self, stream: Stream[cri.StartContainerRequest, cri.StartContainerResponse]) -> None:
