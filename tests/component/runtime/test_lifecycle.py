@@ -218,6 +218,25 @@ async def test_events_tell_what_happens_with_the_state_after_it(agent: Agents) -
         await stream.cancel()
 
 
+async def test_who_has_chosen_a_containers_id_hears_of_it_first_when_it_starts(agent: Agents) -> None:
+    async with agent() as client, client.stub.GetContainerEvents.open() as stream:
+        sandbox, container = await client.sandbox(), "ab" * 32
+        await stream.send_message(cri.GetEventsRequest(), end=True)
+        await stream.recv_initial_metadata()
+        config = cri.ContainerConfig(
+            metadata=cri.ContainerMetadata(name="main"), image=cri.ImageSpec(image=client.image), command=["true"]
+        )
+        asked = cri.CreateContainerRequest(pod_sandbox_id=sandbox, config=config)
+        made = await client.room.make_container(container, asked, lambda: None)
+        assert (made.id, made.state) == (container, cri.CONTAINER_CREATED)
+        await client.start(container)
+        async with asyncio.timeout(10):
+            event = await stream.recv_message()
+        assert event is not None
+        assert (event.container_id, event.container_event_type) == (container, cri.CONTAINER_STARTED_EVENT)
+        await stream.cancel()
+
+
 async def test_a_host_port_leads_into_the_pod(agent: Agents) -> None:
     port = free_port()
     mapping = cri.PortMapping(container_port=80, host_port=port)
