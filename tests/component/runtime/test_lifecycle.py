@@ -227,7 +227,7 @@ async def test_who_has_chosen_a_containers_id_hears_of_it_first_when_it_starts(a
             metadata=cri.ContainerMetadata(name="main"), image=cri.ImageSpec(image=client.image), command=["true"]
         )
         asked = cri.CreateContainerRequest(pod_sandbox_id=sandbox, config=config)
-        made = await client.room.make_container(container, asked, lambda: None)
+        made = await client.room.make_container(container, asked, None)
         assert (made.id, made.state) == (container, cri.CONTAINER_CREATED)
         await client.start(container)
         async with asyncio.timeout(10):
