@@ -2,8 +2,10 @@
 
 import gc
 import os
+from collections.abc import Generator
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support import machine
@@ -31,8 +33,10 @@ def pytest_configure() -> None:
         machine.leave_version2()
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop() -> Generator[None, object, object]:
     """What is imported by now stays until the end: no collection of garbage need look through it again."""
     gc.collect()
     gc.freeze()
     gc.enable()
+    return (yield)
