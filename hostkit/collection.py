@@ -62,3 +62,11 @@ def space_out() -> None:
     gc.freeze()
     gc.enable()
     gc.callbacks.append(SpacedCollections())
+
+
+def leave_all() -> None:
+    """For a process that ends: the system takes back all at once what Python would look through first, for a tenth of
+    the time of a short command.
+    """
+    gc.disable()
+    gc.freeze()

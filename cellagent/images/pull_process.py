@@ -35,6 +35,7 @@ from cellagent.images.messages import (
 )
 from cellagent.images.shared import SharedLayers
 from cellwire.faults import Fault, Kind
+from hostkit import collection
 from hostkit.pipes import handed_over, reading
 from hostkit.resolving_loop import ResolvingLoop
 
@@ -260,6 +261,7 @@ def main() -> None:
     with suppress(BrokenPipeError):
         with asyncio.Runner(loop_factory=ResolvingLoop) as runner:
             made = runner.run(run())
+        collection.leave_all()
         if not made:
             sys.exit(1)
 

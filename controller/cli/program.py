@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from cellwire.faults import Fault
+from hostkit import collection
 
 # By name, the module whose `command` it is.
 COMMANDS = {
@@ -58,6 +59,8 @@ def main() -> int:
         return 130
     except click.exceptions.Exit as leaving:
         return leaving.exit_code
+    finally:
+        collection.leave_all()
     return 0
 
 
