@@ -1,0 +1,61 @@
+"""How commands ask a running controller."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from cellwire.faults import Fault, Kind
+from controller.cli.asking import ask
+
+
+def served(folder: Path, answer: bytes) -> tuple[Path, list[bytes], threading.Thread]:
+    """A config file of a controller that answers one question so; what it was asked; the thread that does."""
+    (folder / "c.toml").write_text(f'state = "{folder}"\n')
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(folder / "admin.sock"))
+    listening.listen()
+    asked: list[bytes] = []
+
+    def one() -> None:
+        with listening, listening.accept()[0] as connection:
+            asked.append(connection.recv(1 << 16))
+            connection.sendall(answer)
+
+    thread = threading.Thread(target=one)
+    thread.start()
+    return folder / "c.toml", asked, thread
+
+
+def test_a_name_with_any_letters_is_asked_for_by_that_name(tmp_path: Path) -> None:
+    answer = b"HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\nContent-Length: 21\r\n\r\n"
+    config, asked, thread = served(tmp_path, answer + b'{"error": "it is no"}')
+    with pytest.raises(Fault, match="it is no") as raised:
+        ask(config, "/tokens/maíz y frijol", "DELETE")
+    thread.join()
+    assert raised.value.kind is Kind.INVALID
+    assert asked[0].startswith(b"DELETE /tokens/ma%C3%ADz%20y%20frijol HTTP/1.1\r\n")
+
+
+def test_a_controller_that_hangs_up_is_told_of_in_a_sentence(tmp_path: Path) -> None:
+    config, _, thread = served(tmp_path, b"")
+    with pytest.raises(Fault, match="start it: chinampa controller") as raised:
+        ask(config, "/cells")
+    thread.join()
+    assert raised.value.kind is Kind.UNAVAILABLE
+
+
+def test_a_command_that_asks_loads_no_http_library_and_none_of_the_rooms() -> None:
+    code = (
+        "import sys; import controller.cli.token, controller.cli.cells_command, controller.cli.status_command;"
+        "print([name for name in ('aiohttp', 'asyncio', 'grpclib', 'controller.api.server') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, env={"PYTHONPATH": ":".join(sys.path)}
+    )
+    assert done.stdout.strip() == b"[]"
