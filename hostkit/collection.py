@@ -14,9 +14,11 @@ import gc
 import time
 from collections.abc import Callable, Mapping
 
-# Full collections of what was added take this part of the time at most, and thorough ones of all that.
+# Full collections of what was added take this part of the time at most, and thorough ones of all that; the second are
+# so far apart, too, that a crowd that comes in meanwhile is looked through once.
 SHARE = 1 / 100
 THOROUGH_SHARE = 1 / 1000
+THOROUGH_SECONDS = 600.0
 NEVER = 1_000_000_000
 _FULL = 2
 
@@ -47,7 +49,7 @@ class SpacedCollections:
             gc.freeze()
             self._due = now + (now - self._begun) / SHARE
             if self._thorough:
-                self._thorough_due = now + (now - self._begun) / THOROUGH_SHARE
+                self._thorough_due = now + max((now - self._begun) / THOROUGH_SHARE, THOROUGH_SECONDS)
             gc.set_threshold(self._young, self._middle, NEVER)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Generator
 
 import pytest
 
-from hostkit.collection import NEVER, SpacedCollections
+from hostkit.collection import NEVER, THOROUGH_SECONDS, SpacedCollections
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +84,7 @@ def test_what_was_found_alive_is_left_out_until_a_thorough_collection_whose_time
     process.now += 100
     process.collects(2, seconds=0.1, really=True)
     assert died() is not None
-    process.now += 400
+    process.now += THOROUGH_SECONDS
     process.collects(2, seconds=0.1, really=True)
     assert died() is None
 
