@@ -208,7 +208,12 @@ def certificate_shown(peer: Peer) -> bytes:
 
 
 async def connect(
-    protocol: Callable[[], asyncio.Protocol], host: str, port: int, context: ssl.SSLContext, name: str
+    protocol: Callable[[], asyncio.Protocol],
+    host: str,
+    port: int,
+    context: ssl.SSLContext,
+    name: str,
+    handshake: float = HANDSHAKE_SECONDS,
 ) -> asyncio.Transport:
     """Dial, with our times for the handshake and the goodbye of TLS."""
     transport, _ = await asyncio.get_running_loop().create_connection(
@@ -217,7 +222,7 @@ async def connect(
         port,
         ssl=context,
         server_hostname=name,
-        ssl_handshake_timeout=HANDSHAKE_SECONDS,
+        ssl_handshake_timeout=handshake,
         ssl_shutdown_timeout=SHUTDOWN_SECONDS,
     )
     return transport

@@ -18,8 +18,8 @@ from cellwire.rpc.guests import Guest
 # The processor is busy with one; the others are on their way over the network and back.
 CELLS_AT_ONCE = 24
 STRANGERS_AT_ONCE = 8
-# An agent gives up ten seconds after its connection was accepted by the kernel.
-PATIENCE_SECONDS = 6.0
+# Who calls gives up ten seconds after its connection was accepted by the kernel, a cell that dials after twenty.
+PATIENCE_SECONDS, CELLS_PATIENCE_SECONDS = 6.0, 14.0
 # One that lasts for longer waits for its peer, and gives its turn to another; it may be finished all the same.
 TURN_SECONDS = 0.5
 # Between two looks for those who are late.
@@ -48,10 +48,10 @@ class _Lane:
         self.under_way[guest] = now
         return guest
 
-    def late(self, now: float) -> list[Guest]:
+    def late(self, now: float, patience: float) -> list[Guest]:
         found: list[Guest] = []
         for address, queue in tuple(self.waiting.items()):
-            while queue and now - queue[0].since >= PATIENCE_SECONDS:
+            while queue and now - queue[0].since >= patience:
                 found.append(queue.popleft())
             if not queue:
                 del self.waiting[address]
@@ -89,7 +89,7 @@ class Turns:
         if now - self._looked_at < LOOK_SECONDS:
             return []
         self._looked_at = now
-        return self._cells.late(now) + self._strangers.late(now)
+        return self._cells.late(now, CELLS_PATIENCE_SECONDS) + self._strangers.late(now, PATIENCE_SECONDS)
 
     def leave(self, guest: Guest) -> None:
         """It is gone, or its handshake is over. Repeating it does no harm."""

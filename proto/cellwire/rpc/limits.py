@@ -125,6 +125,9 @@ STRANGER = MessageLimits(
 )
 
 HANDSHAKE_SECONDS = 10.0
+DIAL_SECONDS = 20.0
+"""For a cell that dials, from its connection to the end of the handshake: it waits for its turn among all others."""
+
 SHUTDOWN_SECONDS = 2.0
 """For the goodbye of TLS; a dead peer never answers it, and asyncio's own 30 s would hide the loss for as long."""
 

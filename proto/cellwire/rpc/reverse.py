@@ -18,7 +18,7 @@ from grpclib.client import Channel
 
 from cellwire.faults import Fault, Kind
 from cellwire.rpc import grpclib_patches
-from cellwire.rpc.limits import CELL, HANDSHAKE_SECONDS, MessageLimits
+from cellwire.rpc.limits import CELL, DIAL_SECONDS, MessageLimits
 
 CALLS = "h2"
 TURNED = "chinampa-cell/1"
@@ -108,8 +108,8 @@ async def serve_on(
     transport: asyncio.Transport | None = None
     try:
         try:
-            async with asyncio.timeout(HANDSHAKE_SECONDS + 5):
-                transport = await grpclib_patches.connect(lambda: served, host, port, context, name)
+            async with asyncio.timeout(DIAL_SECONDS + 5):
+                transport = await grpclib_patches.connect(lambda: served, host, port, context, name, DIAL_SECONDS)
         except ssl.SSLError as error:
             raise Fault(Kind.DENIED, thing, f"TLS failed: {error.reason or error}") from error
         except (OSError, TimeoutError) as error:

@@ -79,6 +79,7 @@ async def test_the_fleet_is_told_when_one_from_a_cells_address_is_sent_away_sinc
     site: Site, monkeypatch: pytest.MonkeyPatch, familiar: bool
 ) -> None:
     monkeypatch.setattr(handshakes, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(handshakes, "CELLS_PATIENCE_SECONDS", 0.0)
     monkeypatch.setattr(handshakes, "LOOK_SECONDS", 0.0)
     async with site.open() as link:
         if familiar:

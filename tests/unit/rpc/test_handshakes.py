@@ -3,9 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cellwire.rpc import limits
 from cellwire.rpc.guests import Guest
 from cellwire.rpc.handshakes import (
     CELLS_AT_ONCE,
+    CELLS_PATIENCE_SECONDS,
     LOOK_SECONDS,
     PATIENCE_SECONDS,
     STRANGERS_AT_ONCE,
@@ -67,6 +69,15 @@ def test_who_has_waited_longer_than_a_dialler_does_costs_no_handshake() -> None:
     assert not turns.late(PATIENCE_SECONDS / 2)
     assert set(turns.late(PATIENCE_SECONDS)) == set(waiting) - set(first)
     assert not begun(turns, PATIENCE_SECONDS + TURN_SECONDS)
+
+
+def test_cells_wait_for_longer_as_they_dial_with_more_patience() -> None:
+    turns = Turns()
+    cells = queue(turns, *(f"c{number}" for number in range(CELLS_AT_ONCE + 5)), familiar=True)
+    begun(turns, 0.0)
+    assert PATIENCE_SECONDS < CELLS_PATIENCE_SECONDS < limits.DIAL_SECONDS
+    assert not turns.late(PATIENCE_SECONDS)
+    assert turns.late(CELLS_PATIENCE_SECONDS) == cells[CELLS_AT_ONCE:]
 
 
 @given(st.lists(st.tuples(st.sampled_from(("dial", "end", "go on")), st.integers(0, 9), st.booleans()), max_size=200))
