@@ -40,11 +40,11 @@ def may_collect_fully() -> bool:
     return gc.get_threshold()[2] < NEVER
 
 
-def test_after_a_long_full_collection_the_next_waits_for_a_hundred_times_as_long() -> None:
+def test_after_a_long_full_collection_the_next_waits_for_fifty_times_as_long() -> None:
     process = _Process()
     process.collects(2, seconds=0.5)
     assert not may_collect_fully()
-    process.now += 49
+    process.now += 24
     process.collects(1)
     assert not may_collect_fully()
     process.now += 2
@@ -79,7 +79,7 @@ def test_what_was_found_alive_is_left_out_until_a_thorough_collection_whose_time
     process = _Process()
     ring = _Ring()
     died = weakref.ref(ring)
-    process.collects(2, seconds=0.5)  # the first is a thorough one: from now on the ring is left out
+    process.collects(2, seconds=0.5)  # from now on the ring is left out
     del ring
     process.now += 100
     process.collects(2, seconds=0.1, really=True)
