@@ -6,6 +6,8 @@ names nobody; one that cannot be read is an error, since a container must not si
 
 from __future__ import annotations
 
+import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -14,10 +16,11 @@ from cellagent.kernel import inside
 from cellwire.faults import Fault, Kind
 
 # An image could hold a file without end. Directories of a large site have some ten thousand lines.
-LARGEST = 16 << 20
+LARGEST = 4 << 20
 # The kernel keeps the last number for "no change".
 MOST = (1 << 32) - 2
 LONGEST = 20
+_FIELDS = 7
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,10 +43,10 @@ def resolve(rootfs: Path, user: str, *, gid: int | None = None) -> User:
     """The user written as "name", "uid", "name:group" or "uid:gid". Raises Fault INVALID for a name of nobody."""
     name, _, group = user.partition(":")
     name = name or "0"
-    people = _people(rootfs)
-    found = next((one for one in people if one.login == name), None)
+    found = next((_person(row) for row in _people(rootfs) if row[0] == name), None)
     if found is None and _is_number(name):
-        found = next((one for one in people if one.uid == _number(name)), None)
+        uid = _number(name)
+        found = next((_person(row) for row in _people(rootfs) if _number(row[2]) == uid), None)
     elif found is None:
         raise Fault(Kind.INVALID, f"user {name}", "the image's /etc/passwd does not know it", "use a number")
     chosen = _group(rootfs, group) if group else found.gid if found else 0
@@ -59,25 +62,23 @@ def memberships(rootfs: Path, login: str) -> tuple[int, ...]:
     """Groups of the image whose members include `login`."""
     if not login:
         return ()
-    rows = [line.split(":") for line in _lines(rootfs, "group")]
-    found = [row[2] for row in rows if len(row) > 3 and login in row[3].strip().split(",")]
-    return tuple(_number(number) for number in found if _is_number(number) and _number(number) <= MOST)
+    mine = (row[2] for row in _rows(rootfs, "group") if login in row[3].strip().split(","))
+    return tuple(_number(number) for number in mine if _is_number(number) and _number(number) <= MOST)
 
 
-def _people(rootfs: Path) -> list[_Person]:
-    # Lines may lack their last fields, as getpwent(3) and other runtimes take them.
-    rows = [[*line.split(":"), "", "", "", ""] for line in _lines(rootfs, "passwd")]
-    return [
-        _Person(row[0], _number(row[2]), _number(row[3] or "0"), row[5])
-        for row in rows
-        if row[0] and _is_number(row[2]) and (_is_number(row[3]) or not row[3])
-    ]
+def _people(rootfs: Path) -> Iterator[list[str]]:
+    for row in _rows(rootfs, "passwd"):
+        if row[0] and _is_number(row[2]) and (_is_number(row[3]) or not row[3]):
+            yield row
+
+
+def _person(row: list[str]) -> _Person:
+    return _Person(row[0], _number(row[2]), _number(row[3] or "0"), row[5])
 
 
 def _group(rootfs: Path, group: str) -> int:
-    for line in _lines(rootfs, "group"):
-        row = line.split(":")
-        if len(row) > 2 and row[0] == group and _is_number(row[2]):
+    for row in _rows(rootfs, "group"):
+        if row[0] == group and _is_number(row[2]):
             return _number(row[2])
     if _is_number(group):
         return _number(group)
@@ -100,12 +101,18 @@ def _checked(number: int, what: str) -> int:
     return number
 
 
-def _lines(rootfs: Path, name: str) -> list[str]:
+def _rows(rootfs: Path, name: str) -> Iterator[list[str]]:
+    """The fields of each line, one at a time, as an image may hold millions of lines. Lines may lack their last fields,
+    as getpwent(3) and other runtimes take them.
+    """
     path = f"/etc/{name}"
     try:
-        return inside.content(rootfs, path, LARGEST).decode(errors="replace").splitlines()
+        content = inside.content(rootfs, path, LARGEST)
     except (FileNotFoundError, NotADirectoryError):
-        return []
+        return
     except OSError as error:
         mend = "build the image anew with a file there that can be read"
         raise Fault(Kind.INVALID, f"{path} of the image", f"it cannot be read: {error.strerror}", mend) from error
+    for line in io.BytesIO(content):
+        if b":" in line:
+            yield [*line.rstrip(b"\r\n").decode(errors="replace").split(":", _FIELDS), "", "", "", ""]

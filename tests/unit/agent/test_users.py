@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,14 @@ def test_an_image_cannot_point_out_of_itself(tmp_path: Path) -> None:
 def test_numbers_that_no_kernel_takes_are_refused(rootfs: Path, who: str) -> None:
     with pytest.raises(Fault):
         users.resolve(rootfs, who)
+
+
+def test_however_many_lines_a_file_of_the_image_has_they_take_little_more_memory_than_it(rootfs: Path) -> None:
+    (rootfs / "etc/passwd").write_bytes(b"\n" * (1 << 16) + b"a:x:1\n" * (1 << 12) + b"last:x:7:8::/home\n")
+    tracemalloc.start()
+    try:
+        assert users.resolve(rootfs, "last").gid == 8
+        assert users.resolve(rootfs, "7").home == "/home"
+        assert tracemalloc.get_traced_memory()[1] < users.LARGEST + (1 << 20)
+    finally:
+        tracemalloc.stop()
