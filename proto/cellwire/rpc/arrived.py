@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 TOGETHER = 16 << 10
 
@@ -46,6 +46,10 @@ class Arrived:
 
     async def read(self, size: int) -> bytes:
         """So many bytes; none where the stream has ended before them. Raises EOFError where it ends within them."""
+        return self._taken(size) if await self._hold(size) else b""
+
+    async def _hold(self, size: int) -> bool:
+        """Wait until so many bytes are here; False where the stream has ended before them."""
         while self._held < size:
             if self._unread:
                 data, window = self._unread.popleft()
@@ -54,11 +58,16 @@ class Arrived:
             elif self._ended:
                 if self._held:
                     raise EOFError(f"{self._held} bytes came of {size}")
-                return b""
+                return False
             else:
                 self._more.clear()
                 await self._more.wait()
-        return self._taken(size)
+        return True
+
+    async def front(self, size: int, whole: int) -> bytes:
+        """The first `size` bytes of `whole`, once all of these are here; they stay. Raises EOFError as `read`."""
+        await self._hold(whole)
+        return b"".join(self._first(size))
 
     def unacked_size(self) -> int:
         """What of the window is to be given back for what nobody will read; forgets it and all that was kept."""
@@ -77,6 +86,16 @@ class Arrived:
             last += data
         else:
             self._wanted.append(data)
+
+    def _first(self, size: int) -> Iterator[memoryview]:
+        at = self._offset
+        for kept in self._wanted:
+            piece = memoryview(kept)[at : at + size]
+            yield piece
+            size -= len(piece)
+            at = 0
+            if not size:
+                return
 
     def _taken(self, size: int) -> bytes:
         self._held -= size

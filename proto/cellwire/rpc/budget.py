@@ -95,7 +95,7 @@ class Frames:
         self._head = b""
         self._left = preface  # of the frame that has begun
 
-    def upto(self, data: bytes, begin: int, most: int) -> tuple[int, int]:
+    def upto(self, data: bytes | memoryview, begin: int, most: int) -> tuple[int, int]:
         """How far into the data a cost of about `most` reaches, and what it is as far as that."""
         at, cost = begin, 0
         while at < len(data) and cost < most:

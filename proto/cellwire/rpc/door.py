@@ -190,7 +190,7 @@ class ListeningSocket:
                 self._gone(guest)
             self._next()
 
-    def admit(self, transport: asyncio.Transport, guest: Guest) -> asyncio.Protocol | None:
+    def admit(self, transport: asyncio.Transport, guest: Guest) -> asyncio.Protocol | asyncio.BufferedProtocol | None:
         """The protocol for a connection, or None: it is not wanted any longer."""
         if self._ended:  # its handshake outlasted the port
             return None
@@ -218,7 +218,7 @@ class ListeningSocket:
         self._refuse(f"it asks for {asked}, and shows {'a' if name else 'no'} certificate")
         return None
 
-    def _admit_cell(self, channel: TurnedChannel) -> asyncio.Protocol:
+    def _admit_cell(self, channel: TurnedChannel) -> asyncio.BufferedProtocol:
         protocol = channel.protocol(lambda: self._cells.discard(channel))
         self._cells.add(channel)
         # Once the connection is made: what `turned` starts may call at once.

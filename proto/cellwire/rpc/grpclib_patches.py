@@ -32,6 +32,7 @@ from multidict import MultiDict
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.limited_protocol import LimitedProtocol, OnLost
 from cellwire.rpc.limits import HANDSHAKE_SECONDS, SHUTDOWN_SECONDS, MessageLimits
+from cellwire.rpc.read_buffer import BufferedReading
 from cellwire.rpc.settled_call import SettledCall
 from cellwire.rpc.status import FaultCodec
 from cellwire.rpc.written import Codec
@@ -105,13 +106,13 @@ class HeldChannel(MendedChannel):
         """Why the peer is not believed any more; "" where it is."""
         self._told: list[Callable[[], object]] = []
 
-    def protocol(self, on_lost: Callable[[], object]) -> asyncio.Protocol:
+    def protocol(self, on_lost: Callable[[], object]) -> asyncio.BufferedProtocol:
         """The protocol to set on the connection; `on_lost` is called when that has ended."""
         self._told.append(on_lost)
         protocol = self._protocol_factory()
         protocol.on_over = self._over
         self._protocol = protocol
-        return protocol
+        return BufferedReading(protocol)
 
     async def __connect__(self) -> H2Protocol:
         if self._dead or not self._connected:
@@ -208,7 +209,7 @@ def certificate_shown(peer: Peer) -> bytes:
 
 
 async def connect(
-    protocol: Callable[[], asyncio.Protocol],
+    protocol: Callable[[], asyncio.BaseProtocol],
     host: str,
     port: int,
     context: ssl.SSLContext,

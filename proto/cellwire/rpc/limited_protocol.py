@@ -22,7 +22,6 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from grpclib.protocol import Connection, EventsProcessor, H2Protocol, _set_nodelay
 from grpclib.protocol import Stream as WireStream
-from h2.connection import H2Connection
 from h2.events import Event, StreamEnded, UnknownFrameReceived
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
@@ -30,6 +29,8 @@ from hyperframe.frame import DataFrame
 
 from cellwire.rpc.arrived import Arrived
 from cellwire.rpc.budget import PREFACE, Budget, Frames
+from cellwire.rpc.carried import LEAD, LEAST, Octets, lead
+from cellwire.rpc.data_frames import DataConnection
 from cellwire.rpc.limits import (
     LOCAL_BUFFER,
     MessageLimits,
@@ -62,7 +63,7 @@ class LimitedProtocol(H2Protocol):
         self._on_lost = on_lost
         self._budget = Budget(limits, time.monotonic())
         self._frames = Frames(0 if self.h2_config.client_side else PREFACE)
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[bytes | memoryview] = deque()
         self._turn: asyncio.TimerHandle | None = None
         self._held = False
         self.on_request: Callable[[], object] | None = None
@@ -81,7 +82,7 @@ class LimitedProtocol(H2Protocol):
             watch_socket(sock)
             if widen_local(sock):
                 cast("asyncio.WriteTransport", transport).set_write_buffer_limits(high=LOCAL_BUFFER)
-        wire = H2Connection(config=self.h2_config)
+        wire = DataConnection(self.h2_config)
         self._announce(wire)
         self.connection = Connection(wire, cast("asyncio.Transport", transport), config=self.config)
         self.connection.flush()
@@ -89,7 +90,7 @@ class LimitedProtocol(H2Protocol):
         self.processor = EventsProcessor(self.handler, self.connection)
         self.connection.create_stream = functools.partial(LimitedStream, self.connection, self._limits, self._keep)
 
-    def _announce(self, wire: H2Connection) -> None:
+    def _announce(self, wire: DataConnection) -> None:
         wire.local_settings.update(
             {
                 SettingCodes.INITIAL_WINDOW_SIZE: self._limits.stream_window,
@@ -104,7 +105,7 @@ class LimitedProtocol(H2Protocol):
         if more := self._limits.connection_window - FIRST_WINDOW:
             wire.increment_flow_control_window(more)
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
         """As grpclib's; ends a connection whose peer has used up its budget, or sends what nobody asked for."""
         if self._limits.frames_rate is None:
             # Of a stranger a little at a time: what one read brings may be thousands of frames.
@@ -114,7 +115,11 @@ class LimitedProtocol(H2Protocol):
         if self._turn is None:
             self._take_turn()
 
-    def _feed(self, data: bytes, step: int) -> None:
+    def taken_in(self, data: memoryview) -> None:
+        """As `data_received`, of bytes that will be overwritten (`read_buffer`)."""
+        self.data_received(bytes(data) if self._turn is not None else data)
+
+    def _feed(self, data: bytes | memoryview, step: int) -> None:
         for begin in range(0, len(data), step):
             if not hasattr(self.connection, "_transport"):  # it was closed
                 return
@@ -129,7 +134,7 @@ class LimitedProtocol(H2Protocol):
             end, more = self._frames.upto(data, 0, TURN - cost)
             cost += more
             if end < len(data):
-                self._waiting.appendleft(data[end:])
+                self._waiting.appendleft(bytes(data[end:]))
             self._received(data if end == len(data) else data[:end])
         pause = self._budget.pause(cost, time.monotonic())
         if not hasattr(self.connection, "_transport"):
@@ -144,10 +149,10 @@ class LimitedProtocol(H2Protocol):
             self._held = False
             self.connection._transport.resume_reading()
 
-    def _received(self, data: bytes) -> None:
+    def _received(self, data: bytes | memoryview) -> None:
         connection = self.connection
         try:
-            events = connection.feed(data)
+            events = connection.feed(cast("bytes", data))
         except (ProtocolError, ValueError, LookupError) as error:
             # h2 trusts that headers are ASCII.
             log.debug("protocol error: %s", error)
@@ -219,6 +224,35 @@ class LimitedStream(WireStream):
             sentence = f"message: its announced length of {size} bytes is above the limit of {self.longest}"
             raise GRPCError(Status.RESOURCE_EXHAUSTED, sentence)
         try:
-            return await super().recv_data(size)
+            if size < LEAST:
+                return await super().recv_data(size)
+            arrived = cast("Arrived", self.buffer)
+            before = lead(await arrived.front(LEAD, size), size)
+            if not before:
+                return await arrived.read(size)
+            return cast("bytes", Octets((await arrived.read(before), await arrived.read(size - before))))
         except EOFError as error:
             raise GRPCError(Status.INTERNAL, f"message: it is cut off: {error}") from error
+
+    async def send_data(self, data: bytes | Octets, end_stream: bool = False) -> None:  # noqa: FBT001, FBT002 # grpclib's
+        """As grpclib's; Octets go out as they are."""
+        if not isinstance(data, Octets):
+            await super().send_data(data, end_stream)
+            return
+        wire, at = cast("DataConnection", self._h2_connection), 0
+        stream = cast("int", self.id)
+        while at < len(data):
+            await self.connection.write_ready.wait()
+            # It can become negative.
+            window = wire.local_flow_control_window(stream)
+            if window <= 0:
+                self.window_updated.clear()
+                await self.window_updated.wait()
+                continue
+            part = data.cut(at, at + min(window, wire.max_outbound_frame_size))
+            at += len(part)
+            wire.send_data(stream, cast("bytes", part), end_stream=end_stream and at == len(data))
+            self._transport.writelines(wire.parts_to_send())
+            self.data_sent += len(part)
+            self.connection.data_sent += len(part)
+            self.connection.data_send_process()

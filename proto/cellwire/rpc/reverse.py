@@ -19,6 +19,7 @@ from grpclib.client import Channel
 from cellwire.faults import Fault, Kind
 from cellwire.rpc import grpclib_patches
 from cellwire.rpc.limits import CELL, DIAL_SECONDS, MessageLimits
+from cellwire.rpc.read_buffer import BufferedReading
 
 CALLS = "h2"
 TURNED = "chinampa-cell/1"
@@ -109,7 +110,9 @@ async def serve_on(
     try:
         try:
             async with asyncio.timeout(DIAL_SECONDS + 5):
-                transport = await grpclib_patches.connect(lambda: served, host, port, context, name, DIAL_SECONDS)
+                transport = await grpclib_patches.connect(
+                    lambda: BufferedReading(served), host, port, context, name, DIAL_SECONDS
+                )
         except ssl.SSLError as error:
             raise Fault(Kind.DENIED, thing, f"TLS failed: {error.reason or error}") from error
         except (OSError, TimeoutError) as error:

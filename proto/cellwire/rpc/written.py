@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, cast
 
 from google.protobuf.message import Message
 from grpclib.encoding.proto import ProtoCodec
+
+from cellwire.rpc.carried import Carried, Octets, read, written
 
 Reply = TypeVar("Reply", bound=Message)
 
@@ -29,8 +31,16 @@ class Codec(ProtoCodec):
 
     def encode(self, message: Any, message_type: type[Any]) -> bytes:
         """The octets of a message, or of one that is written. Raises TypeError for one of another type."""
+        if isinstance(message, Carried) and message.kind is message_type:
+            return cast("bytes", written(message))
         if isinstance(message, Written):
             if isinstance(message.message, message_type):
                 return message.octets
             message = message.message
         return super().encode(message, message_type)
+
+    def decode(self, data: Any, message_type: type[Any]) -> Any:
+        """The message of these octets; Carried where its receiver knows that. Raises as protobuf does."""
+        if not isinstance(data, Octets):
+            return super().decode(data, message_type)
+        return read(data, message_type) or super().decode(data.joined(), message_type)

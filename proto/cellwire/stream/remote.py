@@ -12,7 +12,8 @@ from cellwire.cell.v1 import cell_pb2 as pb
 from cellwire.cell.v1.cell_grpc import CellStub
 from cellwire.faults import Fault, Kind, legible
 from cellwire.rpc.call import translate_errors
-from cellwire.stream.service import pieces
+from cellwire.rpc.carried import parted
+from cellwire.stream.service import carrying, pieces
 from cellwire.stream.session import Exited, Output, Session, SessionRequest, Stderr, Stdout, Tunnel
 
 if TYPE_CHECKING:
@@ -51,8 +52,9 @@ class RemoteBackend:
             with translate_errors():
                 await stream.send_message(pb.PortForwardInput(start=start))
                 reply = await stream.recv_message()
-            if reply is None or reply.WhichOneof("output") != "connected":
-                raise _failure(reply.failure.message if reply else "the cell gave no answer")
+            answer = parted(reply, "output")[0] if reply is not None else None
+            if reply is None or answer != "connected":
+                raise _failure(reply.failure.message if reply and answer == "failure" else "the cell gave no answer")
             yield _RemoteTunnel(stream)
 
 
@@ -110,7 +112,7 @@ class _RemoteSession:
     async def write_stdin(self, data: bytes) -> None:
         if not self._stdin_ended:
             for piece in pieces(data):
-                await self._send(pb.SessionInput(stdin=piece))
+                await self._send(carrying(pb.SessionInput, "stdin", piece))
 
     async def close_stdin(self) -> None:
         if not self._stdin_ended:
@@ -130,11 +132,12 @@ class _RemoteSession:
             message = await _next(self._stream, taken)
             if message is None:
                 raise Fault(Kind.BROKEN, "the session", "the cell ended it without an exit code")
-            match message.WhichOneof("output"):
+            field, data = parted(message, "output")
+            match field:
                 case "stdout":
-                    yield Stdout(message.stdout)
+                    yield Stdout(data)
                 case "stderr":
-                    yield Stderr(message.stderr)
+                    yield Stderr(data)
                 case "exit":
                     yield Exited(message.exit.code)
                     return
@@ -154,7 +157,7 @@ class _RemoteTunnel:
             return
         with translate_errors():
             for piece in pieces(data):
-                await self._stream.send_message(pb.PortForwardInput(data=piece))
+                await self._stream.send_message(carrying(pb.PortForwardInput, "data", piece))
 
     async def close_writing(self) -> None:
         if self._ended:
@@ -168,9 +171,10 @@ class _RemoteTunnel:
             message = await _next(self._stream, taken)
             if message is None:
                 raise Fault(Kind.BROKEN, "the tunnel", "the cell ended it before the pod did")
-            match message.WhichOneof("output"):
+            field, data = parted(message, "output")
+            match field:
                 case "data":
-                    yield message.data
+                    yield data
                 case "end":
                     return
                 case "failure":

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from google.protobuf.message import Message
 
 from cellwire.cell.v1 import cell_pb2 as pb
 from cellwire.faults import Fault, Kind
+from cellwire.rpc.carried import Carried, parted
 from cellwire.rpc.status import error_of
 from cellwire.stream.session import Backend, Exited, Output, Session, SessionRequest, Stderr, Stdout, Tunnel
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     SessionStream = Stream[pb.SessionInput, pb.SessionOutput]
     ForwardStream = Stream[pb.PortForwardInput, pb.PortForwardOutput]
 
+Sent = TypeVar("Sent", bound=Message)
 PIECE = 256 * 1024
 """Bytes of one message: larger ones cost memory, smaller ones time."""
 
@@ -41,7 +45,7 @@ class SessionService:
 
     async def PortForward(self, stream: ForwardStream) -> None:
         first = await stream.recv_message()
-        if first is None or first.WhichOneof("input") != "start":
+        if first is None or parted(first, "input")[0] != "start":
             raise error_of(_no_start())
         try:
             async with self._backend.port_forward(first.start.sandbox_id, first.start.port) as tunnel:
@@ -62,9 +66,14 @@ def pieces(data: bytes) -> list[bytes]:
     return [data[at : at + PIECE] for at in range(0, len(data), PIECE)]
 
 
+def carrying(kind: type[Sent], field: str, data: bytes) -> Sent:
+    """A message of which one field of bytes is all, for a stream to send."""
+    return cast("Sent", Carried(kind, field, data))
+
+
 async def _session_start(stream: SessionStream) -> SessionRequest:
     first = await stream.recv_message()
-    if first is None or first.WhichOneof("input") != "start":
+    if first is None or parted(first, "input")[0] != "start":
         raise error_of(_no_start())
     start = first.start
     return SessionRequest(
@@ -102,7 +111,7 @@ async def _carry(stream: ForwardStream, tunnel: Tunnel) -> None:
         try:
             async for data in tunnel.received():
                 for piece in pieces(data):
-                    await stream.send_message(pb.PortForwardOutput(data=piece))
+                    await stream.send_message(carrying(pb.PortForwardOutput, "data", piece))
             # The pod may read on after it has ended its own half, until the caller ends the call.
             await stream.send_message(pb.PortForwardOutput(end=pb.DataEnd()))
         except Fault as fault:
@@ -116,10 +125,10 @@ async def _say(stream: SessionStream, said: Output) -> None:
     match said:
         case Stdout(data):
             for piece in pieces(data):
-                await stream.send_message(pb.SessionOutput(stdout=piece))
+                await stream.send_message(carrying(pb.SessionOutput, "stdout", piece))
         case Stderr(data):
             for piece in pieces(data):
-                await stream.send_message(pb.SessionOutput(stderr=piece))
+                await stream.send_message(carrying(pb.SessionOutput, "stderr", piece))
         case Exited(code):
             await stream.send_message(pb.SessionOutput(exit=pb.SessionExit(code=code)))
 
@@ -128,9 +137,10 @@ async def _feed_session(stream: SessionStream, session: Session) -> None:
     """Carry the caller's input. A session that broke says so at its output; its input just ends."""
     try:
         while (message := await stream.recv_message()) is not None:
-            match message.WhichOneof("input"):
+            field, data = parted(message, "input")
+            match field:
                 case "stdin":
-                    await session.write_stdin(message.stdin)
+                    await session.write_stdin(data)
                 case "stdin_end":
                     await session.close_stdin()
                 case "resize":
@@ -145,9 +155,10 @@ async def _feed_session(stream: SessionStream, session: Session) -> None:
 async def _feed_tunnel(stream: ForwardStream, tunnel: Tunnel) -> None:
     try:
         while (message := await stream.recv_message()) is not None:
-            match message.WhichOneof("input"):
+            field, data = parted(message, "input")
+            match field:
                 case "data":
-                    await tunnel.write(message.data)
+                    await tunnel.write(data)
                 case "end":
                     await tunnel.close_writing()
                 case _:
