@@ -17,6 +17,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from cellwire.faults import Fault, Kind
+from cellwire.rpc.carried import Piece
 from controller.objects.fields import Json, bad_request
 from controller.objects.kinds import SERVICES
 from controller.objects.library import Library
@@ -140,7 +141,7 @@ def _asked(request: web.Request, port: int, length: int) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8", "surrogateescape")
 
 
-async def _head(received: AsyncIterator[bytes], pod: str) -> tuple[_Head, bytes]:
+async def _head(received: AsyncIterator[Piece], pod: str) -> tuple[_Head, bytes]:
     """Status and headers, and what has come of the body with them."""
     data = b""
     while b"\r\n\r\n" not in data and len(data) <= LONGEST_HEAD:

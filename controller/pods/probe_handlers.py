@@ -18,6 +18,7 @@ import msgspec
 
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
+from cellwire.rpc.carried import Piece
 from cellwire.stream.remote import RemoteBackend
 from controller.objects.schema.containers import (
     AnyContainer,
@@ -50,7 +51,7 @@ class ProbeStream(Protocol):
         """Send bytes."""
         ...
 
-    def received(self) -> AsyncIterator[bytes]:
+    def received(self) -> AsyncIterator[Piece]:
         """What comes back."""
         ...
 
@@ -187,7 +188,7 @@ async def _health(tunnel: ProbeStream, service: str) -> str:
     return "the connection was closed, or its beginning was too long, without an answer"
 
 
-async def _slowly(received: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _slowly(received: AsyncIterator[Piece]) -> AsyncIterator[Piece]:
     """The beginning of what comes, in steps between which others have their turn."""
     left = LONGEST_HEALTH
     async for data in received:

@@ -17,6 +17,7 @@ from pathlib import Path
 from cellagent.runtime import conmon
 from cellagent.runtime.sessions.descriptors import readable
 from cellwire.faults import Fault, Kind
+from cellwire.rpc.carried import Piece
 from cellwire.stream.session import Exited, Output, SessionRequest, Stderr, Stdout
 
 STDOUT, STDERR = 2, 3
@@ -45,7 +46,7 @@ class Attached:
         self._code = code
         self._ended = False
 
-    async def write_stdin(self, data: bytes) -> None:
+    async def write_stdin(self, data: Piece) -> None:
         """Hand bytes to the container; waits while it does not read."""
         if self._ended or not self._request.stdin:
             return

@@ -9,6 +9,10 @@ import struct
 import termios
 from contextlib import suppress
 
+from cellwire.rpc.carried import Piece
+
+PIPE = 512 * 1024
+
 
 async def readable(fd: int) -> None:
     """Return once `fd` can be read, or is at its end."""
@@ -32,6 +36,14 @@ async def writable(fd: int) -> None:
         loop.remove_writer(fd)
 
 
+def widen(pipe: int) -> None:
+    """Let more bytes wait in a pipe of a session than the kernel's 64 KiB, where it allows that: each time that one end
+    has to wait for the other costs more than the bytes.
+    """
+    with suppress(OSError):
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE)
+
+
 class Terminal:
     """The end of a pseudo terminal that a session reads and writes; -1 is a terminal that never came to be."""
 
@@ -47,7 +59,7 @@ class Terminal:
             os.close(self.master)
             self.master = -1
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: Piece) -> None:
         """Type bytes; waits while the program does not read. What nobody can read any more is dropped."""
         async with self._writing:
             left = memoryview(data)

@@ -18,11 +18,12 @@ from dataclasses import dataclass
 
 from cellagent.runtime.sessions import command
 from cellagent.runtime.sessions.command import Command, ExecTarget, NotStarted
-from cellagent.runtime.sessions.descriptors import Terminal, readable
+from cellagent.runtime.sessions.descriptors import Terminal, readable, widen
 from cellwire.faults import Fault, Kind
+from cellwire.rpc.carried import Piece
 from cellwire.stream.session import Exited, Output, SessionRequest, Stderr, Stdout
 
-CHUNK = 64 * 1024
+CHUNK = 512 * 1024
 # How long what a command left behind is listened to after its end, in seconds.
 LINGER = 0.3
 EXEC_SYNC_OUTPUT = 16 << 20
@@ -134,7 +135,7 @@ class _Session:
 class OnPipes(_Session):
     """A session on pipes."""
 
-    async def write_stdin(self, data: bytes) -> None:
+    async def write_stdin(self, data: Piece) -> None:
         """Hand over bytes; waits while the command does not read."""
         stdin = self._command.process.stdin
         if stdin is not None and not stdin.is_closing():
@@ -159,7 +160,7 @@ class OnTerminal(_Session):
         super().__init__(running, sources, Stdout)
         self._terminal = terminal
 
-    async def write_stdin(self, data: bytes) -> None:
+    async def write_stdin(self, data: Piece) -> None:
         """Type bytes."""
         await self._terminal.write(data)
 
@@ -186,6 +187,8 @@ async def running(place: ExecTarget, request: SessionRequest) -> AsyncGenerator[
     with _pipe(wanted=request.stdout) as stdout, _pipe(wanted=request.stderr) as stderr:
         async with command.on_pipes(place, request, stdout.theirs, stderr.theirs) as started:
             stdout.hand_over()
+            if started.process.stdin is not None:
+                widen(started.process.stdin.get_extra_info("pipe").fileno())
             stderr.hand_over()
             ends = ((stdout.ours, Stdout), (stderr.ours, Stderr))
             sources = [_Source(fd, kind) for fd, kind in ends if fd >= 0]
@@ -227,6 +230,7 @@ class _Pipe:
         self.ours, self.theirs = os.pipe() if wanted else (-1, DEVNULL)
         if wanted:
             os.set_blocking(self.ours, False)
+            widen(self.ours)
 
     def hand_over(self) -> None:
         """The command has its end: without ours, its exit is the end of file."""

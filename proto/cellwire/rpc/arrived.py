@@ -64,6 +64,12 @@ class Arrived:
                 await self._more.wait()
         return True
 
+    async def pieces(self, size: int) -> list[memoryview]:
+        """So many bytes, as they lie here. Raises EOFError where the stream ends before them."""
+        if not await self._hold(size):
+            raise EOFError(f"no byte came of {size}")
+        return self._out(size)
+
     async def front(self, size: int, whole: int) -> bytes:
         """The first `size` bytes of `whole`, once all of these are here; they stay. Raises EOFError as `read`."""
         await self._hold(whole)
@@ -98,6 +104,9 @@ class Arrived:
                 return
 
     def _taken(self, size: int) -> bytes:
+        return b"".join(self._out(size))
+
+    def _out(self, size: int) -> list[memoryview]:
         self._held -= size
         self._partial(-size)
         pieces: list[memoryview] = []
@@ -110,4 +119,4 @@ class Arrived:
             if self._offset == len(first):
                 self._wanted.popleft()
                 self._offset = 0
-        return b"".join(pieces)
+        return pieces

@@ -24,13 +24,17 @@ _BYTES = 2  # of wire types
 _LAST_SMALL_TAG = 15
 
 
+Piece = bytes | memoryview
+"""Some bytes; a view is of what nobody changes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """A message of this type, of which the one field that is set holds these bytes."""
+    """A message of this type, of which the one field that is set holds these bytes, in pieces."""
 
     kind: type[Message]
     field: str
-    data: bytes
+    pieces: Sequence[Piece]
 
 
 class Octets:
@@ -38,7 +42,7 @@ class Octets:
 
     __slots__ = ("_parts", "_size")
 
-    def __init__(self, parts: Sequence[bytes | memoryview]) -> None:
+    def __init__(self, parts: Sequence[Piece]) -> None:
         self._parts = parts
         self._size = sum(map(len, parts))
 
@@ -46,16 +50,17 @@ class Octets:
         return self._size
 
     def __radd__(self, before: bytes) -> Octets:
-        return Octets((before, *self._parts))
+        # The heads together: each part is a record of TLS, and more than one.
+        return Octets((before + self._parts[0], *self._parts[1:]))
 
     @property
-    def parts(self) -> Sequence[bytes | memoryview]:
+    def parts(self) -> Sequence[Piece]:
         """The parts, in order."""
         return self._parts
 
     def cut(self, begin: int, end: int) -> Octets:
         """Those from `begin` to before `end`."""
-        found: list[bytes | memoryview] = []
+        found: list[Piece] = []
         at = 0
         for part in self._parts:
             first, last = max(begin - at, 0), min(end - at, len(part))
@@ -72,8 +77,8 @@ class Octets:
 def written(message: Carried) -> Octets | bytes:
     """The message as it goes over the wire."""
     number = message.kind.DESCRIPTOR.fields_by_name[message.field].number
-    head = bytes((number << 3 | _BYTES,)) + _varint(len(message.data))
-    octets = Octets((head, message.data))
+    head = bytes((number << 3 | _BYTES,)) + _varint(sum(map(len, message.pieces)))
+    octets = Octets((head, *message.pieces))
     return octets if len(octets) >= LEAST else octets.joined()
 
 
@@ -93,23 +98,23 @@ def lead(first: bytes, size: int) -> int:
 
 
 def read(octets: Octets, kind: type[Message]) -> Carried | None:
-    """The message in two parts, `lead` and what follows it; None where its receiver wants one of protobuf's."""
-    head, data = octets.parts
+    """The message whose first part is its `lead`; None where its receiver wants one of protobuf's."""
+    head, *pieces = octets.parts
     if kind.DESCRIPTOR.full_name not in CARRIERS:
         return None
     field = cast("Any", kind.DESCRIPTOR).fields_by_number.get(head[0] >> 3)
     if field is None or field.type != field.TYPE_BYTES:
         return None
-    return Carried(kind, field.name, cast("bytes", data))
+    return Carried(kind, field.name, pieces)
 
 
-def parted(message: Message | Carried, oneof: str) -> tuple[str | None, bytes]:
-    """Which field of a oneof is set, and its bytes; b"" where it holds none."""
+def parted(message: Message | Carried, oneof: str) -> tuple[str | None, Sequence[Piece]]:
+    """Which field of a oneof is set, and its bytes; none where it is of another kind."""
     if isinstance(message, Carried):
-        return message.field, message.data
+        return message.field, message.pieces
     field = message.WhichOneof(oneof)
-    held: object = getattr(message, field) if field else b""
-    return field, held if isinstance(held, bytes) else b""
+    held: object = getattr(message, field) if field else None
+    return field, (held,) if isinstance(held, bytes) else ()
 
 
 def _varint(number: int) -> bytes:

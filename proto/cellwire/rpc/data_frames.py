@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
+from h2.exceptions import FrameTooLargeError
 from h2.frame_buffer import FrameBuffer
 from hyperframe.frame import DataFrame, Frame
 from typing_extensions import Buffer
@@ -22,6 +23,8 @@ from cellwire.rpc.carried import Octets
 HEAD = 9
 DATA = 0
 END_STREAM, PADDED = 1, 8
+COLLECTED = 256 << 10
+"""Bytes of the longest frame of another kind."""
 TOGETHER = 16 << 10
 """Bytes of a frame's payload that are waited for: each part by itself would cost more than it holds."""
 
@@ -37,6 +40,7 @@ class Intake(FrameBuffer):
         self._left = 0  # payload still to come of the DATA frame that is passed on in parts
         self._last = False
         self._part = bytearray()
+        self._data = bytearray()
 
     def add_data(self, data: Buffer) -> None:
         """Take what has come. What was given before has been taken out."""
@@ -69,6 +73,8 @@ class Intake(FrameBuffer):
             self._stream, self._left, self._last = stream, length, bool(flags & END_STREAM)
             self._data.clear()
         else:
+            if length > COLLECTED:
+                raise FrameTooLargeError(f"a frame of {length} bytes that is not of data")
             self._length = length
         return bool(length)
 
@@ -107,7 +113,10 @@ class DataConnection(H2Connection):
                 continue
             flags = END_STREAM if "END_STREAM" in frame.flags else 0
             head = len(data).to_bytes(3) + bytes((DATA, flags)) + frame.stream_id.to_bytes(4)
-            self._parts += (super().data_to_send(), head, *data.parts)
+            first, *others = data.parts
+            if len(first) < TOGETHER:
+                head, first = head + first, b""
+            self._parts += (super().data_to_send(), head, first, *others)
 
     def data_to_send(self, amount: int | None = None) -> bytes:
         """All that is to be sent, in one piece."""

@@ -230,7 +230,7 @@ class LimitedStream(WireStream):
             before = lead(await arrived.front(LEAD, size), size)
             if not before:
                 return await arrived.read(size)
-            return cast("bytes", Octets((await arrived.read(before), await arrived.read(size - before))))
+            return cast("bytes", Octets((await arrived.read(before), *await arrived.pieces(size - before))))
         except EOFError as error:
             raise GRPCError(Status.INTERNAL, f"message: it is cut off: {error}") from error
 

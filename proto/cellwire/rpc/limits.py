@@ -54,7 +54,7 @@ CELL = MessageLimits(
     message_bytes=32 * MIB,
     stream_window=4 * MIB,
     connection_window=1024 * MIB,
-    frame_bytes=256 * KIB,
+    frame_bytes=MIB,
     streams=2048,
 )
 

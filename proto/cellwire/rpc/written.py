@@ -31,7 +31,9 @@ class Codec(ProtoCodec):
 
     def encode(self, message: Any, message_type: type[Any]) -> bytes:
         """The octets of a message, or of one that is written. Raises TypeError for one of another type."""
-        if isinstance(message, Carried) and message.kind is message_type:
+        if isinstance(message, Carried):
+            if message.kind is not message_type:
+                raise TypeError(f"a {message.kind.__name__} was given in place of a {message_type.__name__}")
             return cast("bytes", written(message))
         if isinstance(message, Written):
             if isinstance(message.message, message_type):

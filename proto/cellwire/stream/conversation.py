@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from cellwire.faults import Fault
+from cellwire.rpc.carried import Piece
 from cellwire.stream.inbox import Aborted, Inbox
 from cellwire.stream.remotecommand import CommandEnded, Failed, Outcome, WindowSizes
 from cellwire.stream.session import Exited, Session, Stderr, Stdout
@@ -37,11 +38,11 @@ class ClientEnd(Protocol):
         """Wait until the session may start. Raises Fault TIMEOUT."""
         ...
 
-    async def stdout(self, data: bytes) -> None:
+    async def stdout(self, data: Piece) -> None:
         """Standard output, or the terminal's."""
         ...
 
-    async def stderr(self, data: bytes) -> None:
+    async def stderr(self, data: Piece) -> None:
         """Standard error."""
         ...
 

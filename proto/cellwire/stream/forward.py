@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from cellwire.faults import Fault
+from cellwire.rpc.carried import Piece
 from cellwire.stream.inbox import Aborted, Inbox
 from cellwire.stream.session import Tunnel
 
@@ -23,7 +24,7 @@ class Ends(Protocol):
 
     inbox: Inbox
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: Piece) -> None:
         """Bytes from the pod."""
         ...
 

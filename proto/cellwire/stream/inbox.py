@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-LIMIT = 256 * 1024
+LIMIT = 512 * 1024
 """Bytes kept before the writer is held."""
 _SMALL = 4096
 """Bytes below which pieces are joined at once: each by itself would cost more than it holds."""
@@ -38,14 +38,24 @@ class Inbox:
 
     async def put(self, piece: memoryview | bytes) -> None:
         """Add bytes; returns once there is room again. Bytes after the end are dropped."""
+        if not self.add(piece):
+            await self.room()
+
+    def add(self, piece: memoryview | bytes) -> bool:
+        """Add bytes; whether there is room for more. Bytes after the end are dropped."""
         if self.ended or self._discarding or not piece:
-            return
+            return True
         self._keep(piece)
         self._size += len(piece)
         self._changed.set()
-        if self._size >= self._limit:
-            self._room.clear()
-            await self._room.wait()
+        if self._size < self._limit:
+            return True
+        self._room.clear()
+        return False
+
+    async def room(self) -> None:
+        """Wait until there is room."""
+        await self._room.wait()
 
     def _keep(self, piece: memoryview | bytes) -> None:
         """Keep a piece so that memory is in proportion to its size, however the peer has cut what it sent."""

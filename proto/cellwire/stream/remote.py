@@ -12,7 +12,7 @@ from cellwire.cell.v1 import cell_pb2 as pb
 from cellwire.cell.v1.cell_grpc import CellStub
 from cellwire.faults import Fault, Kind, legible
 from cellwire.rpc.call import translate_errors
-from cellwire.rpc.carried import parted
+from cellwire.rpc.carried import Piece, parted
 from cellwire.stream.service import carrying, pieces
 from cellwire.stream.session import Exited, Output, Session, SessionRequest, Stderr, Stdout, Tunnel
 
@@ -109,7 +109,7 @@ class _RemoteSession:
         # Input and window sizes come from two tasks; a message that waits for its window must not be interrupted.
         self._sending = asyncio.Lock()
 
-    async def write_stdin(self, data: bytes) -> None:
+    async def write_stdin(self, data: Piece) -> None:
         if not self._stdin_ended:
             for piece in pieces(data):
                 await self._send(carrying(pb.SessionInput, "stdin", piece))
@@ -132,12 +132,14 @@ class _RemoteSession:
             message = await _next(self._stream, taken)
             if message is None:
                 raise Fault(Kind.BROKEN, "the session", "the cell ended it without an exit code")
-            field, data = parted(message, "output")
+            field, said = parted(message, "output")
             match field:
                 case "stdout":
-                    yield Stdout(data)
+                    for piece in said:
+                        yield Stdout(piece)
                 case "stderr":
-                    yield Stderr(data)
+                    for piece in said:
+                        yield Stderr(piece)
                 case "exit":
                     yield Exited(message.exit.code)
                     return
@@ -152,7 +154,7 @@ class _RemoteTunnel:
         self._stream = stream
         self._ended = False
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: Piece) -> None:
         if self._ended:
             return
         with translate_errors():
@@ -166,15 +168,16 @@ class _RemoteTunnel:
         with translate_errors():
             await self._stream.send_message(pb.PortForwardInput(end=pb.DataEnd()))
 
-    async def received(self) -> AsyncIterator[bytes]:
+    async def received(self) -> AsyncIterator[Piece]:
         for taken in count(1):
             message = await _next(self._stream, taken)
             if message is None:
                 raise Fault(Kind.BROKEN, "the tunnel", "the cell ended it before the pod did")
-            field, data = parted(message, "output")
+            field, said = parted(message, "output")
             match field:
                 case "data":
-                    yield data
+                    for piece in said:
+                        yield piece
                 case "end":
                     return
                 case "failure":

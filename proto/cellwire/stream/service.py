@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 
 from cellwire.cell.v1 import cell_pb2 as pb
 from cellwire.faults import Fault, Kind
-from cellwire.rpc.carried import Carried, parted
+from cellwire.rpc.carried import Carried, Piece, parted
 from cellwire.rpc.status import error_of
 from cellwire.stream.session import Backend, Exited, Output, Session, SessionRequest, Stderr, Stdout, Tunnel
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     ForwardStream = Stream[pb.PortForwardInput, pb.PortForwardOutput]
 
 Sent = TypeVar("Sent", bound=Message)
-PIECE = 256 * 1024
+PIECE = 512 * 1024
 """Bytes of one message: larger ones cost memory, smaller ones time."""
 
 
@@ -59,16 +59,17 @@ def _no_start() -> Fault:
     return Fault(Kind.INVALID, "the session", "its first message is not a start")
 
 
-def pieces(data: bytes) -> list[bytes]:
+def pieces(data: Piece) -> list[Piece]:
     """`data` in messages' sizes; most often it is one."""
     if len(data) <= PIECE:
         return [data]
+    data = memoryview(data)
     return [data[at : at + PIECE] for at in range(0, len(data), PIECE)]
 
 
-def carrying(kind: type[Sent], field: str, data: bytes) -> Sent:
+def carrying(kind: type[Sent], field: str, data: Piece) -> Sent:
     """A message of which one field of bytes is all, for a stream to send."""
-    return cast("Sent", Carried(kind, field, data))
+    return cast("Sent", Carried(kind, field, (data,)))
 
 
 async def _session_start(stream: SessionStream) -> SessionRequest:
@@ -137,10 +138,11 @@ async def _feed_session(stream: SessionStream, session: Session) -> None:
     """Carry the caller's input. A session that broke says so at its output; its input just ends."""
     try:
         while (message := await stream.recv_message()) is not None:
-            field, data = parted(message, "input")
+            field, said = parted(message, "input")
             match field:
                 case "stdin":
-                    await session.write_stdin(data)
+                    for piece in said:
+                        await session.write_stdin(piece)
                 case "stdin_end":
                     await session.close_stdin()
                 case "resize":
@@ -155,10 +157,11 @@ async def _feed_session(stream: SessionStream, session: Session) -> None:
 async def _feed_tunnel(stream: ForwardStream, tunnel: Tunnel) -> None:
     try:
         while (message := await stream.recv_message()) is not None:
-            field, data = parted(message, "input")
+            field, said = parted(message, "input")
             match field:
                 case "data":
-                    await tunnel.write(data)
+                    for piece in said:
+                        await tunnel.write(piece)
                 case "end":
                     await tunnel.close_writing()
                 case _:

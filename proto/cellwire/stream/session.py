@@ -11,6 +11,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from cellwire.rpc.carried import Piece
+
 
 @dataclass(frozen=True, slots=True)
 class SessionRequest:
@@ -28,14 +30,14 @@ class SessionRequest:
 class Stdout:
     """Bytes of standard output, or of the terminal."""
 
-    data: bytes
+    data: Piece
 
 
 @dataclass(frozen=True, slots=True)
 class Stderr:
     """Bytes of standard error."""
 
-    data: bytes
+    data: Piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ Output = Stdout | Stderr | Exited
 class Session(Protocol):
     """A running exec or attach session. Leaving its context ends it."""
 
-    async def write_stdin(self, data: bytes) -> None:
+    async def write_stdin(self, data: Piece) -> None:
         """Hand bytes to the process; returns once they are accepted. Bytes after the end are dropped."""
         ...
 
@@ -71,7 +73,7 @@ class Session(Protocol):
 class Tunnel(Protocol):
     """One TCP connection to a port of the pod. Leaving its context closes it."""
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: Piece) -> None:
         """Send bytes; returns once they are accepted."""
         ...
 
@@ -79,7 +81,7 @@ class Tunnel(Protocol):
         """No more bytes will be sent (half-close). Idempotent."""
         ...
 
-    def received(self) -> AsyncIterator[bytes]:
+    def received(self) -> AsyncIterator[Piece]:
         """Bytes from the pod until its end of file. Raises Fault where the connection broke."""
         ...
 

@@ -12,6 +12,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cellwire.stream.spdy_dictionary import DICTIONARY
 
@@ -94,8 +95,7 @@ class MoreHeaders:
     fin: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Data:
+class Data(NamedTuple):
     """Some or all payload of a DATA frame; `fin` comes with the frame's last piece."""
 
     stream: int
@@ -125,7 +125,8 @@ class GoingAway:
     last_stream: int
 
 
-Event = StreamOpened | Replied | MoreHeaders | Data | WasReset | Pinged | GoingAway
+ControlEvent = StreamOpened | Replied | MoreHeaders | WasReset | Pinged | GoingAway
+Event = Data | ControlEvent
 
 
 class Decoder:
@@ -155,7 +156,8 @@ class Decoder:
                 first, second = _HEADER.unpack_from(received, at)
                 if not first & _CONTROL_BIT:
                     at += _HEADER.size
-                    yield from self._begin_data(first, second)
+                    if (empty := self._begin_data(first, second)) is not None:
+                        yield empty
                     continue
             taken = min(self._needed - len(self._pending), end - at)
             self._pending += view[at : at + taken]
@@ -163,19 +165,20 @@ class Decoder:
             if len(self._pending) == self._needed:
                 yield from self._complete()
 
-    def _begin_data(self, first: int, second: int) -> Iterator[Event]:
+    def _begin_data(self, first: int, second: int) -> Data | None:
+        """A frame of data begins; where it has no payload, it is whole."""
         if first == 0:
             raise Malformed("a DATA frame on stream 0")
         self._data_stream, self._data_left, self._data_fin = first, second & MAX_DATA, bool(second >> 24 & FIN)
-        if not self._data_left:
-            yield Data(first, memoryview(b""), self._data_fin)
+        return None if self._data_left else Data(first, memoryview(b""), self._data_fin)
 
     def _complete(self) -> Iterator[Event]:
         """`_pending` holds what was needed: a frame's header, or a whole control frame."""
         first, second = _HEADER.unpack_from(self._pending)
         if not first & _CONTROL_BIT:
             self._pending.clear()
-            yield from self._begin_data(first, second)
+            if (empty := self._begin_data(first, second)) is not None:
+                yield empty
             return
         length = second & MAX_DATA
         if len(self._pending) == _HEADER.size and length:

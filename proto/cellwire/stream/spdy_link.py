@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
+from cellwire.rpc.carried import Piece
 from cellwire.stream import spdy
 from cellwire.stream.inbox import LIMIT, Inbox
 from cellwire.stream.pipe import Pipe
@@ -36,7 +37,7 @@ class Stream:
         self._link = link
         self._open = True
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: Piece) -> None:
         """Send bytes; returns once there is room for more. Dropped once the stream is over."""
         if not self._open:
             await asyncio.sleep(0)  # so that a writer with much to say hears that nobody listens
@@ -99,7 +100,10 @@ class SpdyLink:
         try:
             while received := await self.pipe.read():
                 for event in self._decoder.receive(received):
-                    await self._handle(event)
+                    if not isinstance(event, spdy.Data):
+                        await self._handle(event)
+                    elif (full := self._take(event)) is not None:
+                        await full.room()
         except spdy.Malformed as reason:
             log.info("a streaming connection is ended: the client sent %s", reason)
             await self.pipe.write(spdy.going_away(self._last, 1), urgent=True)
@@ -116,7 +120,7 @@ class SpdyLink:
         """Whether a stream is open in either direction."""
         return number in self._streams
 
-    async def send(self, number: int, data: bytes) -> None:
+    async def send(self, number: int, data: Piece) -> None:
         """DATA frames for a stream."""
         self.moved += len(data)
         if len(data) <= _FRAME:
@@ -137,10 +141,8 @@ class SpdyLink:
         self._streams.pop(number, None)
         await self.pipe.write(spdy.reset(number, status))
 
-    async def _handle(self, event: spdy.Event) -> None:
+    async def _handle(self, event: spdy.ControlEvent) -> None:
         match event:
-            case spdy.Data():
-                await self._take(event)
             case spdy.StreamOpened():
                 await self._open(event)
             case spdy.WasReset(number):
@@ -156,16 +158,18 @@ class SpdyLink:
             case spdy.Replied() | spdy.GoingAway():
                 pass  # we open no streams
 
-    async def _take(self, event: spdy.Data) -> None:
+    def _take(self, event: spdy.Data) -> Inbox | None:
+        """Hand over the payload; the inbox that is full by it."""
         stream = self._streams.get(event.stream)
         if stream is None:
             if event.stream > self._last:
                 raise spdy.Malformed(f"data on stream {event.stream}, which was never opened")
-            return  # on its way when we ended the stream
+            return None  # on its way when we ended the stream
         self.moved += len(event.payload)
-        await stream.inbox.put(event.payload)
+        full = None if stream.inbox.add(event.payload) else stream.inbox
         if event.fin:
             self._ended(stream)
+        return full
 
     async def _open(self, event: spdy.StreamOpened) -> None:
         if event.stream % 2 == 0 or event.stream <= self._last:

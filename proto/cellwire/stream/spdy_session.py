@@ -7,6 +7,7 @@ import logging
 from dataclasses import dataclass
 
 from cellwire.faults import Fault, Kind
+from cellwire.rpc.carried import Piece
 from cellwire.stream import portforward, remotecommand, spdy
 from cellwire.stream.conversation import CREATION, while_connected
 from cellwire.stream.forward import Dial, carry
@@ -80,13 +81,13 @@ class SpdyClient:
         nothing.end()
         return nothing
 
-    async def stdout(self, data: bytes) -> None:
+    async def stdout(self, data: Piece) -> None:
         """Standard output; dropped where the client did not ask for it."""
         stream = self._streams.get(remotecommand.STDOUT)
         if stream is not None:
             await stream.write(data)
 
-    async def stderr(self, data: bytes) -> None:
+    async def stderr(self, data: Piece) -> None:
         """Standard error; dropped where the client did not ask for it."""
         stream = self._streams.get(remotecommand.STDERR)
         if stream is not None:
@@ -113,7 +114,7 @@ class _SpdyEnds:
         self._error = error
         error.inbox.discard()  # clients say nothing there
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: Piece) -> None:
         """Bytes from the pod."""
         await self._data.write(data)
 

@@ -69,7 +69,7 @@ def _decode_base64(message: str | bytes) -> Bytes:
     return Bytes(ord(text[0]) - ord("0"), payload)
 
 
-def encode(protocol: str, channel: int, payload: bytes) -> str | bytes:
+def encode(protocol: str, channel: int, payload: bytes | memoryview) -> str | bytes:
     """The message that carries `payload`: text for the base64 protocols, else binary."""
     if protocol in {BASE64, V4_BASE64}:
         return chr(ord("0") + channel) + base64.b64encode(payload).decode()

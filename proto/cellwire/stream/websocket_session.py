@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from cellwire.rpc.carried import Piece
 from cellwire.stream import remotecommand, websocket
 from cellwire.stream.conversation import while_connected
 from cellwire.stream.forward import Dial, carry
@@ -91,7 +92,7 @@ class _Channels:
         """Whether the client has gone."""
         return self.socket.hung_up()
 
-    async def send(self, channel: int, payload: bytes) -> None:
+    async def send(self, channel: int, payload: Piece) -> None:
         """Bytes on a channel."""
         await self.socket.send(websocket.encode(self.protocol, channel, payload))
 
@@ -132,12 +133,12 @@ class WebSocketClient:
         lowest = websocket.STDERR if self._wanted.stderr and not self._wanted.stdout else lowest
         await self.line.send(lowest, b"")
 
-    async def stdout(self, data: bytes) -> None:
+    async def stdout(self, data: Piece) -> None:
         """Standard output; dropped where the client did not ask for it."""
         if self._wanted.stdout:
             await self.line.send(websocket.STDOUT, data)
 
-    async def stderr(self, data: bytes) -> None:
+    async def stderr(self, data: Piece) -> None:
         """Standard error; dropped where the client did not ask for it."""
         if self._wanted.stderr:
             await self.line.send(websocket.STDERR, data)
@@ -164,7 +165,7 @@ class _ChannelEnds:
         for channel in (self._data, self._error):
             await self._line.send(channel, websocket.encode_port(port))
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: Piece) -> None:
         """Bytes from the pod."""
         await self._line.send(self._data, data)
 
