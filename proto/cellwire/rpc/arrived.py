@@ -64,11 +64,12 @@ class Arrived:
                 await self._more.wait()
         return True
 
-    async def pieces(self, size: int) -> list[memoryview]:
+    async def pieces(self, size: int) -> list[bytes | memoryview]:
         """So many bytes, as they lie here. Raises EOFError where the stream ends before them."""
         if not await self._hold(size):
             raise EOFError(f"no byte came of {size}")
-        return self._out(size)
+        # Small frames that lie together are still added to.
+        return [bytes(piece) if isinstance(piece.obj, bytearray) else piece for piece in self._out(size)]
 
     async def front(self, size: int, whole: int) -> bytes:
         """The first `size` bytes of `whole`, once all of these are here; they stay. Raises EOFError as `read`."""

@@ -72,3 +72,21 @@ def test_frames_of_a_byte_take_little_more_room_than_their_bytes() -> None:
     finally:
         tracemalloc.stop()
     assert taken < 16 * TOGETHER
+
+
+@given(st.lists(st.binary(max_size=9).map(lambda data: data * 5000), max_size=9), st.data())
+def test_pieces_are_what_is_read_and_stay_when_more_comes(frames: list[bytes], data: st.DataObject) -> None:
+    async def read() -> None:
+        arrived, taken = Arrived(lambda _: None, lambda _: None), list[bytes | memoryview]()
+        held = 0
+        for frame in (*frames, b"ab", b"c"):
+            arrived.add(frame, len(frame))
+            held += len(frame)
+            size = data.draw(st.integers(0, held))
+            assert len(await arrived.front(min(3, size), size)) == min(3, size)
+            taken += await arrived.pieces(size)
+            held -= size
+        taken += await arrived.pieces(held)
+        assert b"".join(taken) == b"".join(frames) + b"abc"
+
+    asyncio.run(read())

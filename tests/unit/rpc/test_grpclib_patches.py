@@ -20,6 +20,8 @@ import grpclib.utils
 import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
+from h2.frame_buffer import FrameBuffer
+from h2.stream import H2Stream
 from hyperframe.frame import DataFrame, Frame, SettingsFrame, WindowUpdateFrame
 
 from cellwire.cell.v1 import cell_grpc
@@ -41,6 +43,9 @@ def test_grpclib_is_inside_as_we_know_it() -> None:
     assert "self.processor = EventsProcessor(self.handler, self.connection)" in made
     assert "method = mapping.get(method_name)" in inspect.getsource(grpclib.server.request_handler)
     assert "self._mapping = mapping" in inspect.getsource(grpclib.server.Server.__init__)
+    message = inspect.getsource(grpclib.stream.send_message)
+    assert "+ reply_bin)" in message, "Octets put what is before them into their first part"
+    assert "await stream.send_data(reply_data, end_stream=end)" in message
     assert "_channel.__connect__()" in inspect.getsource(grpclib.client.Stream.send_request)
     for holder, member in (
         (grpclib.client.Channel, "_protocol_factory"),
@@ -50,6 +55,18 @@ def test_grpclib_is_inside_as_we_know_it() -> None:
         (grpclib.protocol, "_set_nodelay"),
     ):
         assert hasattr(holder, member), f"{holder.__name__}.{member} is gone"
+
+
+def test_h2_is_inside_as_we_know_it() -> None:
+    """What `data_frames` relies on."""
+    sending = inspect.getsource(H2Connection.send_data)
+    assert "self.streams[stream_id].send_data(" in sending
+    assert "self._prepare_for_sending(frames)" in sending
+    assert "df.data = data" in inspect.getsource(H2Stream.send_data)
+    assert "self.incoming_buffer.add_data(data)" in inspect.getsource(H2Connection.receive_data)
+    assert "for frame in self.incoming_buffer:" in inspect.getsource(H2Connection.receive_data)
+    buffer = vars(FrameBuffer(server=True))
+    assert buffer.keys() == {"_data", "max_frame_size", "_preamble", "_preamble_len", "_headers_buffer"}
 
 
 @pytest.fixture
