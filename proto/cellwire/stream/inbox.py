@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-LIMIT = 512 * 1024
+LIMIT = 256 * 1024
 """Bytes kept before the writer is held."""
 _SMALL = 4096
 """Bytes below which pieces are joined at once: each by itself would cost more than it holds."""

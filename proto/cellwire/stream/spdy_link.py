@@ -21,8 +21,8 @@ MOST_STREAMS = 2000
 """Streams open at one time on one connection: a thousand forwarded connections."""
 SHARE = 4 << 20
 """Bytes that the streams of one connection share between them, each its part of those open when it came."""
-_LEAST = 4096
-"""Bytes that any stream may keep."""
+_LEAST, _MOST = 4096, 512 * 1024
+"""Bytes that any stream may keep, and that one may keep which came first."""
 _FRAME = 1 << 20
 """Bytes of payload in the largest frame that we send."""
 
@@ -178,7 +178,7 @@ class SpdyLink:
         if len(self._streams) >= self._most_streams:
             await self.pipe.write(spdy.reset(event.stream, spdy.Reset.REFUSED_STREAM), urgent=True)
             return
-        room = max(_LEAST, min(LIMIT, SHARE // (len(self._streams) + 1)))
+        room = max(_LEAST, min(_MOST, SHARE // (len(self._streams) + 1)))
         stream = Stream(self, event.stream, event.headers, room)
         self._streams[event.stream] = stream
         if event.fin:
