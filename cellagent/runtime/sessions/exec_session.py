@@ -23,7 +23,8 @@ from cellwire.faults import Fault, Kind
 from cellwire.rpc.carried import Piece
 from cellwire.stream.session import Exited, Output, SessionRequest, Stderr, Stdout
 
-CHUNK = 512 * 1024
+# Bytes of one read, and of the first after a short one: room for many costs ten times what reading a few does.
+CHUNK, FIRST = 512 * 1024, 64 * 1024
 # How long what a command left behind is listened to after its end, in seconds.
 LINGER = 0.3
 EXEC_SYNC_OUTPUT = 16 << 20
@@ -51,6 +52,7 @@ class _Source:
         self.paid = asyncio.Event()
         self._fd = fd
         self._taken = 0
+        self._most = FIRST
         self._owed: int | None = None
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -74,7 +76,9 @@ class _Source:
     async def _chunk(self) -> bytes:
         while True:
             try:
-                return os.read(self._fd, CHUNK)
+                data = os.read(self._fd, self._most)
+                self._most = CHUNK if len(data) >= FIRST else FIRST
+                return data
             except BlockingIOError:
                 await readable(self._fd)
             except OSError:
