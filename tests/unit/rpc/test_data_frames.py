@@ -84,6 +84,7 @@ def test_frames_are_those_of_h2_however_they_are_cut(sent: list[list[Frame]], cu
 
 def test_a_frame_that_trickles_in_is_no_more_work_than_its_bytes() -> None:
     [frame] = data(10 * TOGETHER, end=True)
+    assert isinstance(frame, DataFrame)
     octets = frame.serialize()
     found = known(Intake(server=False), (octets[at : at + 1] for at in range(len(octets))))
     assert len(found) == 10
