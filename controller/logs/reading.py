@@ -19,12 +19,14 @@ async def shown(
     descriptor: int, wanted: LinesWanted, *, tail: int | None, follow: bool, complete: Callable[[], bool]
 ) -> AsyncGenerator[bytes]:
     """What is wanted of an open file, in blocks, from its first byte that was not given up. A follower stays until
-    `complete()` and all is shown.
+    `complete()` and all is shown. Of a line whose end is still to come nothing is shown: what is here ends where the
+    last piece of the copy did.
     """
     reader = LineReader(wanted)
     position = files.first_data(descriptor)
     if tail is not None:
-        position = await _tail_start(descriptor, tail, position)
+        position = await _tail_start(descriptor, tail, position, complete=complete())
+    over = False
     while not reader.full:
         over = complete()  # asked before reading: what is complete then is complete here
         data = os.pread(descriptor, BLOCK, position)
@@ -42,13 +44,15 @@ async def shown(
             break
         else:
             await asyncio.sleep(LOOK)
-    if not reader.full and (text := reader.finish()):
+    if over and not reader.full and (text := reader.finish()):
         yield text
 
 
-async def _tail_start(descriptor: int, lines: int, begins: int) -> int:
+async def _tail_start(descriptor: int, lines: int, begins: int, *, complete: bool) -> int:
     """On the loop, a block at a time: beside a thread that never waits, everybody waits for the interpreter itself."""
     size = os.fstat(descriptor).st_size
+    if not complete:
+        size = await _last_end(descriptor, size, begins)
     looking = tail_start(lambda at, length: os.pread(descriptor, length, at), size, lines, begins)
     while True:
         try:
@@ -56,3 +60,14 @@ async def _tail_start(descriptor: int, lines: int, begins: int) -> int:
         except StopIteration as found:
             return int(found.value)
         await asyncio.sleep(0)
+
+
+async def _last_end(descriptor: int, size: int, begins: int) -> int:
+    """Where the last line before `size` ends that has ended."""
+    while size > begins:
+        start = max(begins, size - BLOCK)
+        if found := os.pread(descriptor, size - start, start).rfind(b"\n") + 1:
+            return start + found
+        size = start
+        await asyncio.sleep(0)
+    return begins

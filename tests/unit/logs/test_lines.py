@@ -196,9 +196,10 @@ ODD_LOGS = {
 }
 
 
+@pytest.mark.parametrize("complete", [True, False], ids=["complete", "growing"])
 @pytest.mark.parametrize("tail", [None, 5], ids=["all", "tail"])
 @pytest.mark.parametrize("data", ODD_LOGS.values(), ids=ODD_LOGS.keys())
-async def test_no_log_holds_the_loop_for_long(tmp_path: Path, data: bytes, tail: int | None) -> None:
+async def test_no_log_holds_the_loop_for_long(tmp_path: Path, data: bytes, tail: int | None, complete: bool) -> None:
     path = tmp_path / "0.log"
     path.write_bytes(data)
     longest = 0.0
@@ -206,7 +207,8 @@ async def test_no_log_holds_the_loop_for_long(tmp_path: Path, data: bytes, tail:
     async def look() -> None:
         with path.open("rb") as file:
             wanted = LinesWanted(since=1)
-            async for _ in reading.shown(file.fileno(), wanted, tail=tail, follow=False, complete=lambda: True):
+            looking = reading.shown(file.fileno(), wanted, tail=tail, follow=False, complete=lambda: complete)
+            async for _ in looking:
                 await asyncio.sleep(0)
 
     looking = look().__await__()
@@ -230,3 +232,23 @@ async def test_a_tail_of_a_file(tmp_path: Path) -> None:
         looking = reading.shown(file.fileno(), LinesWanted(), tail=2, follow=False, complete=lambda: True)
         seen = [text async for text in looking]
     assert b"".join(seen) == b"19998\n19999\n"
+
+
+@pytest.mark.parametrize("tail", [None, 1, 3], ids=["all", "one", "three"])
+async def test_of_a_line_whose_end_is_still_to_come_nothing_is_shown(tmp_path: Path, tail: int | None) -> None:
+    path = tmp_path / "0.log"
+    data = file_of([(b"stdout", True, b"line %d" % n) for n in range(5)])
+    last = data[:-1].rindex(b"\n") + 1
+
+    async def seen(upto: int, *, complete: bool) -> list[bytes]:
+        path.write_bytes(data[:upto])
+        with path.open("rb") as file:
+            looking = reading.shown(file.fileno(), LinesWanted(), tail=tail, follow=False, complete=lambda: complete)
+            return b"".join([text async for text in looking]).splitlines()
+
+    begun = [b"line %d" % n for n in range(4)][-tail if tail else 0 :]
+    for upto in range(last, len(data)):
+        assert await seen(upto, complete=False) == begun
+    every = [b"line %d" % n for n in range(5)][-tail if tail else 0 :]
+    assert await seen(len(data), complete=False) == every
+    assert await seen(len(data) - 1, complete=True) == every
