@@ -58,11 +58,16 @@ class Intake(FrameBuffer):
             self._come = self._come[len(part) :]
             self._data += part
             if len(self._data) < wanted:
-                raise StopIteration
+                raise self._all_taken()
             if wanted > HEAD or not self._begun():
                 self._length = 0
                 return super().__next__()
         return self._payload()
+
+    def _all_taken(self) -> StopIteration:
+        # A view of nothing keeps all that it is of.
+        self._come = memoryview(b"")
+        return StopIteration()
 
     def _begun(self) -> bool:
         """A frame's head is here: whether there is more of it to come."""
@@ -85,7 +90,7 @@ class Intake(FrameBuffer):
         if self._part or (self._left and len(part) < TOGETHER):
             self._part += part
             if self._left and len(self._part) < TOGETHER:
-                raise StopIteration
+                raise self._all_taken()
             data = bytes(self._part)
             self._part.clear()
         else:

@@ -45,7 +45,7 @@ frames = st.one_of(
 
 
 def known(buffer: FrameBuffer, chunks: Iterable[bytes]) -> list[tuple[type[Frame], bytes, frozenset[str]]]:
-    """What comes out of a buffer, data of one frame together; what was given is overwritten at once."""
+    """What comes out of a buffer, data of one frame together; what was given is overwritten, and let go of, at once."""
     found: list[tuple[type[Frame], bytes, frozenset[str]]] = []
     buffer.max_frame_size = MOST
     for chunk in chunks:
@@ -55,6 +55,7 @@ def known(buffer: FrameBuffer, chunks: Iterable[bytes]) -> list[tuple[type[Frame
             body = frame.data if isinstance(frame, DataFrame | HeadersFrame) else frame.serialize_body()
             found.append((type(frame), body, frozenset(frame.flags)))
         shared[:] = b"\xff" * len(shared)
+        shared.clear()  # none may look at any of it by now
     return found
 
 
