@@ -235,10 +235,12 @@ class LimitedStream(WireStream):
             raise GRPCError(Status.INTERNAL, f"message: it is cut off: {error}") from error
 
     async def send_data(self, data: bytes | Octets, end_stream: bool = False) -> None:  # noqa: FBT001, FBT002 # grpclib's
-        """As grpclib's; Octets go out as they are."""
+        """As grpclib's; what is long goes out as it is."""
         if not isinstance(data, Octets):
-            await super().send_data(data, end_stream)
-            return
+            if len(data) < LEAST:
+                await super().send_data(data, end_stream)
+                return
+            data = Octets((data,))
         wire, at = cast("DataConnection", self._h2_connection), 0
         stream = cast("int", self.id)
         while at < len(data):
