@@ -74,7 +74,8 @@ async def test_nothing_of_a_cell_writes_where_layers_are_shared(tmp_path: Path) 
                 stderr=asyncio.subprocess.PIPE,
             )  # fmt: skip
             _, words = await process.communicate()
-            if process.returncode != 9:  # of another test's
-                seen += 1
-                assert b"Read-only file system" in words
+            if process.returncode == 9 or b"/proc/" in words:  # of another test's, which may have ended
+                continue
+            seen += 1
+            assert b"Read-only file system" in words
         assert seen >= 2
