@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping
 SHARE = 1 / 50
 THOROUGH_SHARE = 1 / 1000
 THOROUGH_SECONDS = 600.0
+# However long the last one took: where much dies late, what has died by the next would be more each time, without end.
+LONGEST_WAIT = 60.0
 NEVER = 1_000_000_000
 _FULL = 2
 
@@ -47,7 +49,7 @@ class SpacedCollections:
                 gc.unfreeze()
         else:
             gc.freeze()
-            self._due = now + (now - self._begun) / SHARE
+            self._due = now + min((now - self._begun) / SHARE, LONGEST_WAIT)
             if self._thorough:
                 self._thorough_due = now + max((now - self._begun) / THOROUGH_SHARE, THOROUGH_SECONDS)
             gc.set_threshold(self._young, self._middle, NEVER)

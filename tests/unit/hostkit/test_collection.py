@@ -8,7 +8,7 @@ from collections.abc import Generator
 
 import pytest
 
-from hostkit.collection import NEVER, THOROUGH_SECONDS, SpacedCollections
+from hostkit.collection import LONGEST_WAIT, NEVER, THOROUGH_SECONDS, SpacedCollections
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +50,19 @@ def test_after_a_long_full_collection_the_next_waits_for_fifty_times_as_long() -
     process.now += 2
     process.collects(1)
     assert may_collect_fully()
+
+
+def test_however_long_each_takes_since_more_died_meanwhile_the_next_is_not_put_off_ever_longer() -> None:
+    process = _Process()
+    waited = 1.0
+    for _ in range(10):
+        begun = process.now
+        process.collects(2, seconds=waited / 10)
+        while not may_collect_fully():
+            process.now += 1
+            process.collects(1)
+        waited = process.now - begun
+    assert waited <= LONGEST_WAIT * 1.2
 
 
 def test_a_short_one_keeps_nobody_waiting() -> None:
