@@ -203,6 +203,8 @@ class LimitedProtocol(H2Protocol):
             self._turn.cancel()
         super().connection_lost(exc)
         self._on_lost(exc if isinstance(exc, Exception) else None)
+        # With grpclib's own, which it takes apart itself: else all of this waits for a collection of garbage.
+        vars(self.connection).pop("create_stream", None)
 
 
 class LimitedStream(WireStream):
