@@ -62,13 +62,18 @@ async def serving(handlers: Collection[IServable], path: Path) -> AsyncGenerator
         path.unlink(missing_ok=True)
 
 
+def _told(fault: Fault, *, details: bool) -> GRPCError:
+    """The error for the caller. Who raises it gives it no name: its traceback would keep itself and the call."""
+    error = error_of(fault)
+    return error if details else GRPCError(error.status, error.message)
+
+
 def _guarded(handler: Handler, *, details: bool) -> Handler:
     async def guarded(stream: Any) -> None:
         try:
             await handler(stream)
         except Fault as fault:
-            error = error_of(fault)
-            raise error if details else GRPCError(error.status, error.message) from fault
+            raise _told(fault, details=details) from fault
         except (GRPCError, StreamTerminatedError):
             raise
         except TimeoutError as error:

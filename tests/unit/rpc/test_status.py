@@ -1,7 +1,9 @@
 """A fault that crosses the wire is still the fault that was raised."""
 
 import asyncio
+import gc
 import ssl
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +104,31 @@ async def test_a_foreign_client_gets_the_sentence_and_no_details(tmp_path: Path,
             await cell_grpc.CellStub(channel).ReadFile(wire.ReadFileRequest())
     assert told_of.value.status is Status.FAILED_PRECONDITION
     assert told_of.value.message == "container c-1: it runs; stop it first"
+
+
+async def test_a_call_that_was_refused_waits_for_no_collection_of_garbage(tmp_path: Path, told: Any) -> None:
+    raised: list[weakref.ref[Fault]] = []
+
+    def noted(fault: Fault) -> Fault:
+        raised.append(weakref.ref(fault))
+        return fault
+
+    async def refuse(stream: Any) -> None:
+        raise noted(Fault(Kind.NOT_FOUND, "container c-1", "there is none"))
+
+    told.unary = refuse
+    server = prepared([told], details=True)
+    await server.start(path=str(tmp_path / "s"))
+    gc.disable()
+    try:
+        async with asyncio.timeout(30), MendedChannel(CELL, path=str(tmp_path / "s")) as channel:
+            await asked(channel)
+            while raised[0]() is not None:
+                await asyncio.sleep(0)
+    finally:
+        gc.enable()
+        server.close()
+        await server.wait_closed()
 
 
 async def test_a_call_of_another_version_is_refused_in_a_sentence(tmp_path: Path) -> None:
