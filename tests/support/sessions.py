@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 from cellwire.faults import Fault, Kind
+from cellwire.rpc.carried import Piece
 from cellwire.stream.inbox import Inbox
 from cellwire.stream.session import Exited, Output, SessionRequest, Stderr, Stdout
 
@@ -28,7 +29,7 @@ class MemorySession:
         self.written = 0
         self.said = 0  # bytes of blocks
 
-    async def write_stdin(self, data: bytes) -> None:
+    async def write_stdin(self, data: Piece) -> None:
         self.written += len(data)
         await self.stdin.put(data)
 
@@ -88,7 +89,7 @@ class MemoryTunnel:
         self.heard = 0
         self.ended = False  # by the client
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: Piece) -> None:
         self.heard += len(data)
         if self.port != 17:
             await self.inbox.put(data)

@@ -29,7 +29,8 @@ def decoded(decoder: spdy.Decoder, chunks: Sequence[bytes]) -> list[Told]:
             events.append(event)
             continue
         payload = bytes(event.payload)
-        if events and isinstance(last := events[-1], tuple) and last[0] == event.stream and not last[2]:
+        last = events[-1] if events else None
+        if isinstance(last, tuple) and not isinstance(last, spdy.Data) and last[0] == event.stream and not last[2]:
             payload = last[1] + payload
             events.pop()
         events.append((event.stream, payload, event.fin))
