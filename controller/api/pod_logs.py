@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 
 from aiohttp import web
@@ -13,11 +14,14 @@ from controller.logs.lines import LinesWanted, nanoseconds
 from controller.objects.fields import bad_request
 from controller.pods.engine import Pods
 
+# A container that has ended says no more: the rest of its log is on its way here, but where its cell or a disk is away.
+LAST_BYTES_SECONDS = 15.0
+
 
 async def log(request: web.Request, pods: Pods) -> web.StreamResponse:
     """Serve a container's log."""
     pod = pods.find(request.match_info["namespace"], request.match_info["name"])
-    path, complete = pods.log_file(pod, request.query.get("container", ""), previous=flag(request, "previous"))
+    copied = pods.log_file(pod, request.query.get("container", ""), previous=flag(request, "previous"))
     wanted = LinesWanted(
         since=_since(request), timestamps=flag(request, "timestamps"), limit_bytes=number(request, "limitBytes")
     )
@@ -25,11 +29,14 @@ async def log(request: web.Request, pods: Pods) -> web.StreamResponse:
         raise bad_request("limitBytes must be greater than 0")
     tail, follow = number(request, "tailLines"), flag(request, "follow")
     response = web.StreamResponse(headers={"Content-Type": "text/plain"})
-    with path.open("rb") as file, contextlib.suppress(ConnectionError):
+    until = math.inf if follow or not copied.ended else time.monotonic() + LAST_BYTES_SECONDS
+
+    def over() -> bool:
+        return copied.complete() or _gone(request) or time.monotonic() >= until
+
+    with copied.path.open("rb") as file, contextlib.suppress(ConnectionError):
         await response.prepare(request)
-        blocks = reading.shown(
-            file.fileno(), wanted, tail=tail, follow=follow, complete=lambda: complete() or _gone(request)
-        )
+        blocks = reading.shown(file.fileno(), wanted, tail=tail, follow=follow or copied.ended, complete=over)
         async with contextlib.aclosing(blocks):
             async for text in blocks:
                 await response.write(text)

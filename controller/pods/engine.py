@@ -44,7 +44,7 @@ from controller.pods.delivery import ClusterIdentity
 from controller.pods.events import Recorder
 from controller.pods.kind import PODS
 from controller.pods.lifecycle import container_named, containers_of
-from controller.pods.log_files import Logs
+from controller.pods.log_files import CopiedLog, Logs
 from controller.pods.pod_adoption import OWNER
 from controller.pods.pod_records import PodRecords
 from controller.pods.run import PodRun, Running
@@ -297,12 +297,13 @@ class Pods:
         """What those of these pods use that run."""
         return await self._usages.of(pods, self.run_of)
 
-    def log_file(self, pod: Json, name: str, *, previous: bool) -> tuple[Path, Callable[[], bool]]:
-        """A container's log file, and whether nothing will follow in it. Raises Fault where there is none (yet)."""
+    def log_file(self, pod: Json, name: str, *, previous: bool) -> CopiedLog:
+        """A container's log. Raises Fault where there is none (yet)."""
         run, wanted = self.run_of(pod), self.container(pod, name)
         path = self._around.logs.file(pod, run, wanted, previous=previous)
         copied, known = run.of(wanted).id, self._around.room.memory.log_over
-        return path, lambda: run.released or previous or known(copied) or not path.exists()
+        ended = not isinstance(run.of(wanted).state, Running)
+        return CopiedLog(path, lambda: run.released or previous or known(copied) or not path.exists(), ended)
 
     def _work_on(self, uid: str) -> None:
         worker = Worker(uid, self._around, over=partial(self._release_late, uid))

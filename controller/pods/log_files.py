@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 
@@ -23,6 +25,14 @@ KEPT_STARTS = 2
 MESSAGE, MESSAGE_BYTES = ".message", 4096
 # What a termination message of FallbackToLogsOnError may hold, as Kubernetes has it.
 FALLBACK_LINES, FALLBACK_BYTES = 80, 2048
+
+
+class CopiedLog(NamedTuple):
+    """The log of a container: its file, whether nothing will follow in it, and whether the container has ended."""
+
+    path: Path
+    complete: Callable[[], bool]
+    ended: bool
 
 
 class Logs:

@@ -22,7 +22,7 @@ from controller.logs.copy import Copy
 from controller.logs.lines import LinesWanted
 from controller.logs.mirror import Grown
 from controller.pods.engine import Pods
-from controller.pods.log_files import Logs
+from controller.pods.log_files import CopiedLog, Logs
 from hostkit import files
 
 LINE = b"2026-11-20T10:00:00.%09dZ stdout F line %d\n"
@@ -176,16 +176,16 @@ async def test_without_a_bound_all_is_kept(tmp_path: Path) -> None:
 
 
 class OnePod:
-    """Pods, as the handler of logs needs them: one, with one log."""
+    """Pods, as the handler of logs needs them: one, with one log, of which all is here or not."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, complete: Callable[[], bool] = lambda: True, ended: bool = False) -> None:
+        self._log = CopiedLog(path, complete, ended)
 
     def find(self, namespace: str, name: str) -> str:
         return name
 
-    def log_file(self, pod: str, container: str, *, previous: bool) -> tuple[Path, Callable[[], bool]]:
-        return self._path, lambda: True
+    def log_file(self, pod: str, container: str, *, previous: bool) -> CopiedLog:
+        return self._log
 
 
 def small(address: AddrInfoType) -> socket.socket:
@@ -195,15 +195,19 @@ def small(address: AddrInfoType) -> socket.socket:
     return made
 
 
-async def test_a_reader_that_is_slower_than_the_log_grows_goes_on_with_what_is_kept(log: Path) -> None:
-    log.write_bytes(lines(400_000))
-
+def client_of(pods: OnePod) -> TestClient[web.Request, web.Application]:
     async def handle(request: web.Request) -> web.StreamResponse:
-        return await api_logs.log(request, cast("Pods", OnePod(log)))
+        return await api_logs.log(request, cast("Pods", pods))
 
     app = web.Application()
     app.router.add_get("/{namespace}/{name}/log", handle)
-    async with TestClient(TestServer(app), connector=TCPConnector(socket_factory=small)) as client:
+    return TestClient(TestServer(app), connector=TCPConnector(socket_factory=small))
+
+
+async def test_a_reader_that_is_slower_than_the_log_grows_goes_on_with_what_is_kept(log: Path) -> None:
+    log.write_bytes(lines(400_000))
+
+    async with client_of(OnePod(log)) as client:
         reply = await client.get("/default/web/log?follow=true")
         text = await reply.content.readuntil(b"\n")
         await asyncio.sleep(0.1)  # the rest waits for us
@@ -214,3 +218,28 @@ async def test_a_reader_that_is_slower_than_the_log_grows_goes_on_with_what_is_k
     assert text.startswith(b"line 0\n")
     assert text.endswith(b"line 399999\n")
     assert text.count(b"\n") < 400_000
+
+
+@pytest.mark.parametrize("ended", [True, False], ids=["ended", "running"])
+async def test_the_last_bytes_of_a_container_that_has_ended_are_waited_for(
+    log: Path, monkeypatch: pytest.MonkeyPatch, *, ended: bool
+) -> None:
+    monkeypatch.setattr(api_logs, "LAST_BYTES_SECONDS", 300.0)
+    log.write_bytes(lines(10))
+    whole = False
+    async with client_of(OnePod(log, complete=lambda: whole, ended=ended)) as client:
+        reply = await client.get("/default/web/log")
+        text = await reply.content.readuntil(b"line 9\n")
+        log.write_bytes(lines(12))
+        whole = True
+        text += await reply.content.read()
+    assert text.endswith(b"line 11\n" if ended else b"line 9\n")
+
+
+async def test_a_log_whose_last_bytes_do_not_come_is_shown_without_them(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_logs, "LAST_BYTES_SECONDS", 0.05)
+    log.write_bytes(lines(10))
+    async with client_of(OnePod(log, complete=lambda: False, ended=True)) as client:
+        assert (await (await client.get("/default/web/log")).read()).endswith(b"line 9\n")
