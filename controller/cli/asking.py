@@ -35,6 +35,11 @@ def settings_of(config_path: Path | None, flags: Mapping[str, object] | None = N
     return load(config_path or (DEFAULT if DEFAULT.exists() else None), flags)
 
 
+def place(*names: str) -> str:
+    """The path of what has these names, whatever letters they are of."""
+    return "".join(f"/{quote(name, safe='', errors='surrogateescape')}" for name in names)
+
+
 def ask(config_path: Path | None, path: str, method: str = "GET", wanted: Any = None) -> Any:
     """What the controller answers, as decoded JSON. Raises Fault: UNAVAILABLE where none runs, else what it refuses."""
     code, told = _asked(settings_of(config_path).state / "admin.sock", path, method, wanted)
@@ -56,17 +61,23 @@ class _AdminConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def _asked(path: Path, place: str, method: str, wanted: Any) -> tuple[int, Any]:
+def _asked(socket_path: Path, path: str, method: str, wanted: Any) -> tuple[int, Any]:
     body = None if wanted is None else json.dumps(wanted)
     headers = {} if body is None else {"Content-Type": "application/json"}
     try:
-        with contextlib.closing(_AdminConnection(path)) as connection:
-            connection.request(method, quote(place, safe="/?&=%+,:"), body, headers)
+        with contextlib.closing(_AdminConnection(socket_path)) as connection:
+            connection.request(method, path, body, headers)
             reply = connection.getresponse()
             text = reply.read().decode(errors="replace")
             is_json = reply.headers.get_content_type() == "application/json"
             return reply.status, json.loads(text) if is_json else {"error": text}
     except (http.client.HTTPException, OSError) as error:
-        cause = (error.strerror if isinstance(error, OSError) else str(error)) or "it does not answer"
+        cause = _cause(error)
         mend = "start it: chinampa controller --config FILE"
-        raise Fault(Kind.UNAVAILABLE, f"controller at {path}", cause, mend) from error
+        raise Fault(Kind.UNAVAILABLE, f"controller at {socket_path}", cause, mend) from error
+
+
+def _cause(error: http.client.HTTPException | OSError) -> str:
+    if isinstance(error, (TimeoutError, http.client.RemoteDisconnected)):
+        return "it does not answer"
+    return (isinstance(error, OSError) and error.strerror) or str(error) or "it does not answer"

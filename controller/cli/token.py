@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from controller.cli.asking import ask, config_option
+from controller.cli.asking import ask, config_option, place
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -79,10 +79,10 @@ def revoke(config_path: Path | None, name: str, *, is_worker: bool) -> None:
     A worker's cells are retired, and their pods end.
     """
     if is_worker:
-        ended = ask(config_path, f"/workers/{name}", "DELETE")
+        ended = ask(config_path, place("workers", name), "DELETE")
         click.echo(f"worker {name} is revoked; {ended['cells']} of its cells are retired")
         return
-    ask(config_path, f"/tokens/{name}", "DELETE")
+    ask(config_path, place("tokens", name), "DELETE")
     click.echo(f"token {name} is revoked")
 
 

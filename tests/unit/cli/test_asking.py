@@ -7,11 +7,14 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
+from click.testing import CliRunner
 
 from cellwire.faults import Fault, Kind
-from controller.cli.asking import ask
+from controller.cli.asking import ask, place
+from controller.cli.token import command
 
 
 def served(folder: Path, answer: bytes) -> tuple[Path, list[bytes], threading.Thread]:
@@ -27,7 +30,7 @@ def served(folder: Path, answer: bytes) -> tuple[Path, list[bytes], threading.Th
             asked.append(connection.recv(1 << 16))
             connection.sendall(answer)
 
-    thread = threading.Thread(target=one)
+    thread = threading.Thread(target=one, daemon=True)
     thread.start()
     return folder / "c.toml", asked, thread
 
@@ -36,10 +39,28 @@ def test_a_name_with_any_letters_is_asked_for_by_that_name(tmp_path: Path) -> No
     answer = b"HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\nContent-Length: 21\r\n\r\n"
     config, asked, thread = served(tmp_path, answer + b'{"error": "it is no"}')
     with pytest.raises(Fault, match="it is no") as raised:
-        ask(config, "/tokens/maíz y frijol", "DELETE")
+        ask(config, place("tokens", "maíz y frijol"), "DELETE")
     thread.join()
     assert raised.value.kind is Kind.INVALID
     assert asked[0].startswith(b"DELETE /tokens/ma%C3%ADz%20y%20frijol HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize("name", ["ci?x", "ci#x", "ci%3F", "../ci", "ci/x", "\udcff"])
+def test_a_name_that_looks_like_a_part_of_an_address_is_no_other_name(tmp_path: Path, name: str) -> None:
+    answer = b"HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\n\r\n"
+    config, asked, thread = served(tmp_path, answer + b'{"error": "it is no"}')
+    with pytest.raises(Fault, match="it is no"):
+        CliRunner().invoke(command, ["revoke", "--config", str(config), name], catch_exceptions=False)
+    thread.join()
+    wanted = asked[0].split()[1].decode().removeprefix("/tokens/")
+    assert unquote(wanted, errors="surrogateescape") == name
+    assert not set(wanted) & set("/?#")
+
+
+def test_a_socket_that_cannot_be_asked_is_told_of_with_its_cause(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(f'state = "{tmp_path / ("s" * 120)}"\n')
+    with pytest.raises(Fault, match="path too long"):
+        ask(tmp_path / "c.toml", "/cells")
 
 
 def test_a_controller_that_hangs_up_is_told_of_in_a_sentence(tmp_path: Path) -> None:
