@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import resource
 import socket
 import ssl
@@ -43,7 +44,7 @@ TELL_SECONDS = 10.0
 def places() -> Places:
     """A part of what descriptors there are; how often one address comes is bounded by its places."""
     total = min(MOST, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8)
-    return Places(total=total, address=max(total // 2, 1), burst=float("inf"), rate=1.0)
+    return Places(total=total, address=max(total // 2, 1), burst=math.inf, vain_burst=math.inf)
 
 
 class _Connection(NamedTuple):

@@ -87,7 +87,8 @@ class ListeningSocket:
         self._cells: set[TurnedChannel] = set()
         self._guests = Guests(places)
         # From addresses of cells: strangers never have their places.
-        self._neighbours = Guests(dataclasses.replace(places, total=places.familiar, burst=CELL_BURST, rate=CELL_RATE))
+        familiar_places = dataclasses.replace(places, total=places.familiar, burst=CELL_BURST, rate=CELL_RATE)
+        self._neighbours = Guests(familiar_places)
         self._familiar = familiar
         self._crowded = crowded
         self._turns = Turns()

@@ -29,9 +29,11 @@ PROVEN_SECONDS = 3600.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
     """Bounds on strangers' connections: `total`, of one `address`, and how often one address may come: `burst` times at
-    once, and `rate` times a second. In vain it may come `burst` times at once, too, and then `vain_rate` times a
-    second; `proven_rate` times where somebody has shown a certificate of ours within the hour. A TLS handshake is about
-    4 ms of CPU. `familiar` are those who dial from addresses of cells, most of whom only wait for their turn.
+    once, and `rate` times a second. In vain it may come `vain_burst` times at once, and then `vain_rate` times a
+    second, `proven_rate` times where somebody has shown a certificate of ours within the hour. A TLS handshake is about
+    4 ms of CPU; a thousand instances behind one NAT that fetch the agent's bundle dial some times each before the first
+    of them has a certificate. `familiar` are those who dial from addresses of cells, most of whom only wait for their
+    turn.
     """
 
     total: int = 512
@@ -39,6 +41,7 @@ class Places:
     address: int = 64
     burst: float = 500.0
     rate: float = 100.0
+    vain_burst: float = 2000.0
     vain_rate: float = 4.0
     proven_rate: float = 20.0
 
@@ -155,7 +158,7 @@ class Guests:
         level = max(visits.level - passed * places.rate, 0.0)
         proven = now - visits.proved_at < PROVEN_SECONDS
         vain = max(visits.vain - passed * (places.proven_rate if proven else places.vain_rate), 0.0)
-        allowed = max(level, vain) + 1 <= places.burst
+        allowed = level + 1 <= places.burst and vain + 1 <= places.vain_burst
         # The newest at the end: the first is the one that has not come for longest.
         self._visits[address] = _Visits(level + allowed, vain, now, visits.proved_at)
         if len(self._visits) > ADDRESSES_KEPT:

@@ -19,7 +19,7 @@ from controller.api import callers
 from tests.support.authorities import FileAuthority
 from tests.support.pods_api import world
 
-PLACES = Places(total=8, address=4, burst=float("inf"), rate=1.0)
+PLACES = Places(total=8, address=4, burst=float("inf"), vain_burst=float("inf"))
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 

@@ -182,7 +182,9 @@ async def shaken(link: Link) -> bool:
 async def test_who_only_shakes_hands_is_let_in_few_times_and_a_cell_at_its_address_comes_home_all_the_same(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(port, "PLACES", guests.Places(burst=20, rate=1000, vain_rate=0.001, proven_rate=20))
+    monkeypatch.setattr(
+        port, "PLACES", guests.Places(burst=20, rate=1000, vain_burst=20, vain_rate=0.001, proven_rate=20)
+    )
     async with site.open() as link:
         identity, metadata = await site.boot(link, "i-1")
         home = await join(identity, metadata)

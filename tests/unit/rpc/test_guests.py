@@ -104,7 +104,7 @@ def came(guests: Guests, host: str, at: float) -> bool:
     return guest is not None
 
 
-SHAKING = Places(total=6, address=3, burst=20, rate=100, vain_rate=4, proven_rate=20)
+SHAKING = Places(total=6, address=3, burst=20, rate=100, vain_burst=20, vain_rate=4, proven_rate=20)
 
 
 def test_who_only_shakes_hands_is_soon_let_in_a_few_times_a_second() -> None:
@@ -112,6 +112,11 @@ def test_who_only_shakes_hands_is_soon_let_in_a_few_times_a_second() -> None:
     let_in = [at for step in range(1000) if came(guests, "10.0.0.1", at := step / 100)]
     assert len([at for at in let_in if at >= 5]) == pytest.approx(5 * SHAKING.vain_rate, abs=1)
     assert came(guests, "10.0.0.2", 10.0), "another address has its own"
+
+
+def test_a_thousand_instances_by_one_address_may_each_try_for_the_bundle_before_the_first_is_at_home() -> None:
+    guests = Guests(Places())
+    assert all(came(guests, "10.0.0.1", step / Places().rate) for step in range(2000))
 
 
 def test_any_number_of_cells_may_come_by_one_address_as_often_as_it_may_come_at_all() -> None:
