@@ -33,6 +33,18 @@ def pytest_configure() -> None:
         machine.leave_version2()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that wait for full minutes begin with the first ones, one after the other in one process: at the end all
+    others would wait for them.
+    """
+    waiting = [item for item in items if item.get_closest_marker("minutes")]
+    others = [item for item in items if not item.get_closest_marker("minutes")]
+    # xdist gives each process as long a part, and what one has left to others from its end.
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    last = len(others) - len(others) // processes
+    items[:] = [*others[:last], *waiting, *others[last:]] if processes > 1 else [*waiting, *others]
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtestloop() -> Generator[None, object, object]:
     """What is imported by now stays until the end: no collection of garbage need look through it again."""

@@ -360,10 +360,13 @@ SCENARIOS: list[Scenario] = [
     *(is_renewed_from_the_last_down_to_its_partition, goes_back_to_an_earlier_revision, keeps_time),
     *(*batches.SCENARIOS, *replicas.SCENARIOS, *owners.SCENARIOS),
 ]
+MINUTES = {keeps_time, batches.gives_its_job_to_the_next_minute, batches.goes_by_the_clock_of_its_zone}
 AT_ONCE = 4
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize(
+    "scenario", [pytest.param(one, marks=[pytest.mark.minutes] if one in MINUTES else []) for one in SCENARIOS]
+)
 async def test_ours(tmp_path: Path, scenario: Scenario) -> None:
     async with ours(tmp_path) as plane:
         await scenario(Player(plane))
