@@ -34,15 +34,23 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that wait for full minutes begin with the first ones, one after the other in one process: at the end all
-    others would wait for them.
+    """Tests that wait for minutes begin first, in every other process one after the other: the others have work for all
+    cores meanwhile, and at the end nobody waits for the last one.
     """
-    waiting = [item for item in items if item.get_closest_marker("minutes")]
-    others = [item for item in items if not item.get_closest_marker("minutes")]
-    # xdist gives each process as long a part, and what one has left to others from its end.
+    waiting = [item for item in items if item.get_closest_marker("waits")]
+    others = [item for item in items if not item.get_closest_marker("waits")]
     processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    last = len(others) - len(others) // processes
-    items[:] = [*others[:last], *waiting, *others[last:]] if processes > 1 else [*waiting, *others]
+    dealt = [waiting[place :: (processes + 1) // 2] for place in range((processes + 1) // 2)]
+    items.clear()
+    # As xdist parts them: so many for each process in turn. What one has left it gives to others from its end.
+    total, begun = len(waiting) + len(others), 0
+    for place in range(processes):
+        first = dealt[place // 2] if place % 2 == 0 else []
+        size = (total - len(items)) // (processes - place)
+        more = max(size - len(first), 0)
+        items += [*first, *others[begun : begun + more]]
+        begun += more
+    items += others[begun:]
 
 
 @pytest.hookimpl(wrapper=True)

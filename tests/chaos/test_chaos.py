@@ -16,6 +16,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"),
     pytest.mark.skipif(not FAULTS, reason="NOT RUN: CHAOS_FAULTS says how many; CI has 50, make thorough 1,000"),
     pytest.mark.timeout(60 + 30 * FAULTS),
+    pytest.mark.waits,
 ]
 
 

@@ -20,7 +20,11 @@ from tests.support.etcd import running_etcd
 from tests.support.manifests import COUNT, pod
 from tests.support.registry import free_port
 
-pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"),
+    pytest.mark.timeout(900),
+    pytest.mark.waits,
+]
 
 # An address of this machine that is not of its place in the local network.
 SECOND = "10.199.0.9"

@@ -13,7 +13,11 @@ from tests.e2e.test_ec2 import ready
 from tests.support.ec2_controller import FLEET, ControllerOnEc2, running_on_ec2
 from tests.support.manifests import pod
 
-pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"),
+    pytest.mark.timeout(300),
+    pytest.mark.waits,
+]
 # Hours, of which a second is 0.00028.
 SECONDS = 20
 HOMELESS = f"{FLEET}homeless = {SECONDS / 3600:.6f}\n"

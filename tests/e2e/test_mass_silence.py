@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.light_cells_process import ControllerProcess, end, players
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.waits]
 CELLS = 100
 LEASE = 6.0
 # Pings are ten seconds apart, and their answers are waited for as long.

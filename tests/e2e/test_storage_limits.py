@@ -16,6 +16,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: NOTHING here ran"),
     pytest.mark.skipif(shutil.which("docker-registry") is None, reason="docker-registry is missing: NOTHING here ran"),
     pytest.mark.timeout(240),
+    pytest.mark.waits,
 ]
 
 

@@ -16,7 +16,11 @@ from tests.support.shim import STANDBY
 from tests.support.waiting import until, until_found
 from tests.support.worker import COUNT, WorkerProcess, fingerprint_of, joining, link_of, running_worker
 
-pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"),
+    pytest.mark.timeout(600),
+    pytest.mark.waits,
+]
 
 
 async def test_worker_and_controller_outlive_each_other(tmp_path: Path) -> None:

@@ -365,7 +365,7 @@ AT_ONCE = 4
 
 
 @pytest.mark.parametrize(
-    "scenario", [pytest.param(one, marks=[pytest.mark.minutes] if one in MINUTES else []) for one in SCENARIOS]
+    "scenario", [pytest.param(one, marks=[pytest.mark.waits] if one in MINUTES else []) for one in SCENARIOS]
 )
 async def test_ours(tmp_path: Path, scenario: Scenario) -> None:
     async with ours(tmp_path) as plane:
