@@ -180,10 +180,10 @@ def _container_step(spec: PodSpec, run: PodRun, container: AnyContainer, *, init
             return None
         case Waiting(reason, _, since):
             changes = since + SHOWN if reason in _BACKING_OFF and since + SHOWN > now else one.retry_at
-            return Start(one.name) if one.retry_at <= now else Wait(min(changes, one.retry_at))
+            return Start(one.name) if _may_start(one, now) else Wait(min(changes, one.retry_at))
         case Terminated() as ended:
             if restarts(policy_of(spec, container, init=init), ended):
-                return Start(one.name) if one.retry_at <= now else Wait(one.retry_at)
+                return Start(one.name) if _may_start(one, now) else Wait(one.retry_at)
             if init and ended.exit_code != 0:
                 return Finish("Failed", "", f'init container "{one.name}" ended with exit code {ended.exit_code}')
             return None
@@ -204,6 +204,13 @@ def last_phase(spec: PodSpec, run: PodRun) -> str:
     """The phase of a pod that was stopped: it succeeded where every container of it did."""
     states = [run.of(container.name).state for container in spec.containers]
     return "Succeeded" if all(isinstance(one, Terminated) and one.exit_code == 0 for one in states) else "Failed"
+
+
+def _may_start(one: ContainerRun, now: float) -> bool:
+    """Whether a container has waited long enough, or the clock was ahead when that was reckoned: twice the longest
+    back-off is more than a cell's clock and ours may differ by.
+    """
+    return one.retry_at <= now or one.retry_at > now + 2 * LONGEST_BACKOFF
 
 
 def backoff(crashes: int) -> float:

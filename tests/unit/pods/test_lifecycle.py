@@ -304,3 +304,11 @@ def test_a_crashing_container_keeps_the_pod_running() -> None:
     status = status_of(spec("a"), run(a=crashed), {}, 1)
     assert status["phase"] == "Running"
     assert status["containerStatuses"][0]["state"]["waiting"]["reason"] == "CrashLoopBackOff"
+
+
+def test_a_back_off_that_was_reckoned_while_the_clock_was_ahead_is_over_once_it_is_right() -> None:
+    hour, now = 3600.0, 1000.0
+    waiting = not_prepared(ContainerRun(name="main"), "ErrImagePull", "no registry", now + hour)
+    assert decide(spec("main"), run(main=waiting), now) == (Start("main"),)
+    ahead = not_prepared(ContainerRun(name="main"), "ErrImagePull", "no registry", now + 5)
+    assert decide(spec("main"), run(main=ahead), now) != (Start("main"),), "clocks differ by seconds"
