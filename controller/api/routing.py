@@ -245,9 +245,14 @@ async def _openapi(request: web.Request, known: tuple[str, str]) -> web.StreamRe
     return await _document(request, _schemas()[known])
 
 
-async def _openapi_index(request: web.Request) -> web.StreamResponse:
+@cache
+def _index() -> bytes:
     digest = hashlib.sha256(b"".join(_schemas().values())).hexdigest()[:32]
-    return await _document(request, msgspec.json.encode(discovery.openapi_index(_schemas(), digest)))
+    return msgspec.json.encode(discovery.openapi_index(_schemas(), digest))
+
+
+async def _openapi_index(request: web.Request) -> web.StreamResponse:
+    return await _document(request, _index())
 
 
 async def _document(_request: web.Request, encoded: bytes) -> web.StreamResponse:

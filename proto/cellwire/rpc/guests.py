@@ -8,7 +8,8 @@ who have put a whole request, or showed a certificate of ours, no longer make ro
 Each who comes is counted as having come in vain until it shows a certificate of ours, and of those an address has few a
 second. So who only shakes hands costs little, and who is at home pays nothing: many cells may come by one address.
 Where one of them shares it with such a stranger it has its part of what the address has left, which is more where
-cells have shown themselves of late: it may have to try again, and is never shut out for good.
+cells have shown themselves of late: it may have to try again. Thousands of instances that boot at once behind one
+address, and need the agent's bundle first, share it so, too: some give up.
 """
 
 from __future__ import annotations
