@@ -14,17 +14,21 @@ from pathlib import Path
 
 # The same number on every architecture.
 _OPENAT2 = 437
-_NO_MAGIC_LINKS, _IN_ROOT = 0x02, 0x10
+_NO_MAGIC_LINKS, _NO_LINKS, _IN_ROOT = 0x02, 0x04, 0x10
 _AGAIN = 16
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
 
-def opened(root: Path, path: str, flags: int = os.O_RDONLY) -> int:
-    """A descriptor of `path` as seen by who has `root` as root. Raises OSError (FileNotFoundError where none is)."""
+def opened(root: Path, path: str, flags: int = os.O_RDONLY, *, links: bool = True) -> int:
+    """A descriptor of `path` as seen by who has `root` as root. Raises OSError (FileNotFoundError where none is).
+
+    Without `links` no part of the way may be one: ELOOP.
+    """
     folder = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, _NO_MAGIC_LINKS | _IN_ROOT)
+    resolve = _NO_MAGIC_LINKS | _IN_ROOT | (0 if links else _NO_LINKS)
+    how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, resolve)
     try:
         # The kernel says EAGAIN where anything is renamed or mounted meanwhile.
         for _ in range(_AGAIN):

@@ -10,17 +10,19 @@ machine sees. What is written while the archive is made may be newer than the pr
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import shutil
 import stat
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
-from cellagent.kernel import oci
+from cellagent.kernel import inside, oci
 from cellagent.runtime import bundle, conmon
 from cellagent.runtime.ledger import ContainerEntry, Phase
 from cellagent.runtime.machine import Machine
@@ -120,9 +122,7 @@ class Checkpoints:
     async def _pack(self, record: ContainerEntry, thing: str, folder: Path) -> None:
         upper = self._machine.settings.layers(record.id) / "upper"
         layers = self._machine.images.find(record.image_id).layers
-        written, removed = await asyncio.to_thread(changes, upper, layers)
-        await _tar(thing, folder / "rootfs-diff.tar", upper, written, each=True)
-        if removed:
+        if removed := await pack_changes(thing, folder, upper, layers):
             (folder / "deleted.files").write_text(json.dumps(removed))
         mounts = bundle.read_spec(self._machine.settings.bundle(record.id))["mounts"]
         shm = next((Path(one["source"]) for one in mounts if one["destination"] == "/dev/shm"), None)
@@ -165,38 +165,106 @@ def last_error(log: str) -> str:
     return ""
 
 
-def changes(upper: Path, layers: Sequence[Path]) -> tuple[list[str], list[str]]:
-    """What an overlay's writable layer holds, relative to it, and the absolute paths of what it hides of the others.
+class Changes(NamedTuple):
+    """What an overlay's writable layer says, in paths relative to it."""
 
-    Raises OSError for a layer that is deeper than paths are long, which tar could not pack.
+    first: list[str]
+    """The names in its own folder that are files and folders."""
+    whiteouts: list[str]
+    """What stands in it for what was removed."""
+    hidden: list[str]
+    """What its folders hide of the layers below that were removed and made anew."""
+
+
+def changes(upper: Path, layers: Sequence[Path]) -> Changes:
+    """What a writable layer holds. Its container runs on and may put a link in the place of any folder: none is
+    followed, in `layers` as little, and what is gone meanwhile is not told.
+
+    Raises OSError for a layer that is deeper than paths are long.
     """
-    written: list[str] = []
-    removed: list[str] = []
-    left = [upper]
+    told = Changes([], [], [])
+    left = [""]
     while left:
-        here = left.pop()
-        names = sorted(os.listdir(here))
-        for name in names:
-            seen = (here / name).lstat()
-            path = (here / name).relative_to(upper)
-            if stat.S_ISCHR(seen.st_mode) and seen.st_rdev == 0:
-                removed.append(f"/{path}")
-            elif not stat.S_ISSOCK(seen.st_mode):
-                written.append(str(path))
-            if stat.S_ISDIR(seen.st_mode):
-                left.append(here / name)
-        removed.extend(_hidden(here, here.relative_to(upper), layers, set(names)))
-    return written, sorted(removed)
+        path = left.pop()
+        with _folder(upper, path) as here:
+            if here is None:
+                continue
+            names: set[str] = set()
+            for name in sorted(os.listdir(here)):
+                with suppress(FileNotFoundError):
+                    mode = _mode(here, name)
+                    names.add(name)
+                    if not mode:
+                        told.whiteouts.append(path + name)
+                    elif not path:
+                        told.first.append(name)
+                    if stat.S_ISDIR(mode):
+                        left.append(f"{path}{name}/")
+            if _opaque(here):
+                told.hidden.extend(path + name for name in _below(path, layers) - names)
+    return told
 
 
-def _hidden(folder: Path, path: Path, layers: Iterable[Path], names: set[str]) -> Iterator[str]:
-    """What a folder hides that was removed and made anew: all that was below it and is not in it again."""
-    opaque = b""
+@contextmanager
+def _folder(root: Path, path: str) -> Generator[int | None]:
+    """A descriptor of a folder below `root`; None where there is none, or a link."""
+    try:
+        descriptor = inside.opened(root, path or ".", os.O_RDONLY | os.O_DIRECTORY, links=False)
+    except OSError as error:
+        if error.errno not in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
+            raise
+        yield None
+        return
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _mode(folder: int, name: str) -> int:
+    """The mode of what is there, 0 of a whiteout."""
+    seen = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    return 0 if stat.S_ISCHR(seen.st_mode) and seen.st_rdev == 0 else seen.st_mode
+
+
+def _opaque(folder: int) -> bool:
     with suppress(OSError):
-        opaque = os.getxattr(folder, "trusted.overlay.opaque", follow_symlinks=False)
-    if opaque == b"y":
-        below = {one.name for layer in layers if (layer / path).is_dir() for one in (layer / path).iterdir()}
-        yield from (f"/{path / name}" for name in below - names)
+        return os.getxattr(folder, "trusted.overlay.opaque") == b"y"
+    return False
+
+
+def _below(path: str, layers: Iterable[Path]) -> set[str]:
+    names: set[str] = set()
+    for layer in layers:
+        with _folder(layer, path) as folder:
+            names.update(os.listdir(folder) if folder is not None else ())
+    return names
+
+
+async def pack_changes(thing: str, folder: Path, upper: Path, layers: Sequence[Path]) -> list[str]:
+    """Write `rootfs-diff.tar` of a writable layer into `folder`; the absolute paths of what was removed.
+
+    tar goes through folders by descriptors, and follows no link on its way down from the names that it is given: so
+    these are the first ones alone.
+    """
+    told = await asyncio.to_thread(changes, upper, layers)
+    unwanted = folder / "unwanted"
+    unwanted.write_bytes(b"".join(os.fsencode(tar_pattern(path)) + b"\n" for path in told.whiteouts))
+    try:
+        without = ["--anchored", "--no-wildcards-match-slash", f"--exclude-from={unwanted}"]
+        await _tar(thing, folder / "rootfs-diff.tar", upper, told.first, without)
+    finally:
+        unwanted.unlink()
+    return sorted(f"/{path}" for path in (*told.whiteouts, *told.hidden))
+
+
+def tar_pattern(path: str) -> str:
+    """A line of patterns for tar that means this path. Pure.
+
+    A line cannot hold its own end, and blanks at its end are passed over.
+    """
+    signs = {"\n": "[[:cntrl:]]", "\\": "\\\\"}
+    return "".join(signs.get(sign, f"[{sign}]" if sign in "*?[ \t\r\v\f" else sign) for sign in path)
 
 
 def _describe(machine: Machine, record: ContainerEntry, folder: Path) -> None:
@@ -238,11 +306,11 @@ def _moment(nanoseconds: int) -> str:
     return datetime.fromtimestamp(nanoseconds / 1e9, UTC).isoformat()
 
 
-async def _tar(thing: str, archive: Path, folder: Path, names: Sequence[str], *, each: bool = False) -> None:
-    """A new file, which only root may read. `names` are taken with what is below them, or `each` by itself."""
+async def _tar(thing: str, archive: Path, folder: Path, names: Sequence[str], options: Sequence[str] = ()) -> None:
+    """A new file, which only root may read. `names` are taken with what is below them."""
     await asyncio.to_thread(lambda: archive.touch(0o600))
     argv = ["tar", "--xattrs", "--xattrs-include=*", "--xattrs-exclude=trusted.overlay.*", "-C", str(folder)]
-    argv += ["-cf", str(archive), "--null", *(["--no-recursion"] if each else []), "-T", "-"]
+    argv += [*options, "-cf", str(archive), "--null", "-T", "-"]
     listed = b"\0".join(map(os.fsencode, names))
     done = await programs.run(argv, stdin=listed, deadline=_ARCHIVE_DEADLINE)
     # 1: a file changed meanwhile.
