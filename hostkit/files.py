@@ -14,10 +14,9 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 def replace(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = False) -> None:
     """Put a file in place at once, whole: its readers, and a successor after a kill, see the old one or the new one.
 
-    A `durable` one outlives a loss of power too. It is written beside as `.NAME.new`. Raises OSError, nothing changed.
+    A `durable` one outlives a loss of power too. It is written `beside`. Raises OSError, nothing changed.
     """
-    beside = path.with_name(f".{path.name}.new")
-    descriptor = _new(beside, mode)
+    descriptor = _new(made := beside(path), mode)
     try:
         try:
             left = memoryview(data)
@@ -27,10 +26,15 @@ def replace(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = False
                 os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        beside.replace(path)
+        made.replace(path)
     except OSError:
-        beside.unlink(missing_ok=True)
+        made.unlink(missing_ok=True)
         raise
+
+
+def beside(path: Path) -> Path:
+    """What `replace` writes, and leaves only where it is killed."""
+    return path.with_name(f".{path.name}.new")
 
 
 def _new(path: Path, mode: int) -> int:

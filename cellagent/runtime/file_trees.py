@@ -141,9 +141,10 @@ def put_file(path: str, data: bytes) -> None:
 
 
 def drop_file(path: str) -> None:
-    """Remove a file that was put, and its folder where nothing else is there."""
+    """Remove a file that was put, or half of one, and its folder where nothing else is there."""
     with suppress(OSError):
         Path(path).unlink(missing_ok=True)
+        files.beside(Path(path)).unlink(missing_ok=True)
         Path(path).parent.rmdir()
 
 

@@ -37,12 +37,13 @@ class Remains:
         """Take away all that there is of a container, its record last. Its log stays."""
         machine = self._machine
         await self.clean_up(record)
+        # Before the folder that names it, for a container that has no record yet.
+        if record.carried:
+            file_trees.drop_file(record.carried)
         await _remove_layers(machine.settings.layers(record.id))
         (machine.settings.exits / record.id).unlink(missing_ok=True)
         for holder in (record.id, *(f"{record.id}-{number}" for number, _ in enumerate(record.parsed().mounts))):
             machine.images.release(holder)
-        if record.carried:
-            file_trees.drop_file(record.carried)
         machine.ledger.drop_container(record.id)
 
     def forget_strangers(self) -> None:
@@ -55,12 +56,21 @@ class Remains:
         for layers in machine.settings.all_layers():
             if layers.name not in known:
                 log.info("files of container %s, which has no record, are removed", layers.name[:13])
+                _drop_carried(machine.settings.carried_path(layers.name))
                 machine.flights.spawn(_remove_layers(_set_aside(layers)), f"files of container {layers.name[:13]}")
 
 
 async def _remove_layers(layers: Path) -> None:
     mounts.unmount_below(layers)
     await asyncio.to_thread(files.remove_tree, layers)
+
+
+def _drop_carried(named: Path) -> None:
+    """Once: what is set aside must not name the file of a container that is made by the same id afterwards."""
+    with suppress(FileNotFoundError):
+        if path := named.read_text():
+            file_trees.drop_file(path)
+        named.unlink()
 
 
 def _set_aside(layers: Path) -> Path:

@@ -46,6 +46,10 @@ class RuntimeSettings(msgspec.Struct, frozen=True, kw_only=True):
         """The writable layer and the mounted root of one container."""
         return self.root / "containers" / container_id
 
+    def carried_path(self, container_id: str) -> Path:
+        """Where it is written which file the cell carries because of a container, before that is in any record."""
+        return self.layers(container_id) / "carried"
+
     def all_layers(self) -> list[Path]:
         """The folders of `layers` that there are, known or not."""
         return list((self.root / "containers").iterdir())

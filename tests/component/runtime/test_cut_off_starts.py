@@ -13,6 +13,7 @@ import pytest
 
 from cellagent.runtime import conmon, container
 from cellagent.runtime.container import RuntimeContainers
+from cellagent.runtime.creation import CarriedFile
 from cellagent.runtime.ledger import ContainerEntry, Phase, RuntimeLedger
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault
@@ -98,6 +99,29 @@ async def test_who_calls_itself_conmon_in_a_container_that_sees_this_machines_pr
         assert (await client.exited(made)).exit_code == 7
         await claiming.communicate(b"\n")
         assert claiming.returncode == 0, "it was not killed"
+
+
+async def test_what_a_cell_carries_of_a_container_that_was_never_written_down_is_taken_away(
+    agent: Agents, tmp_path: Path
+) -> None:
+    paths = [tmp_path / "carried" / name / "record" for name in ("half", "cut-off", "whole")]
+    async with agent() as client:
+        sandbox = await client.sandbox()
+        for number, path in enumerate(paths):
+            metadata = cri.ContainerMetadata(name=path.parent.name)
+            config = cri.ContainerConfig(metadata=metadata, image=cri.ImageSpec(image=client.image), command=["true"])
+            asked = cri.CreateContainerRequest(pod_sandbox_id=sandbox, config=config)
+            await client.room.make_container(f"{number:064x}", asked, CarriedFile(str(path), b"signed"))
+        # As an agent leaves it that is killed while it puts the file, or before it writes the record.
+        half, cut_off, whole = paths
+        half.rename(files.beside(half))
+        for number in (0, 1):
+            (tmp_path / "state" / "containers" / f"{number:064x}" / "record").unlink()
+        client.room._machine.ledger.load()
+        await client.room._containers.recover()
+        assert not half.parent.exists()
+        assert not cut_off.parent.exists()
+        assert whole.read_bytes() == b"signed"
 
 
 async def test_a_container_is_made_again_by_its_id_while_what_was_half_made_is_taken_away(
