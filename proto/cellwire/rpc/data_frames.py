@@ -13,9 +13,10 @@ from typing import Any, cast
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.exceptions import FrameTooLargeError
+from h2.events import Event
+from h2.exceptions import FrameTooLargeError, StreamClosedError
 from h2.frame_buffer import FrameBuffer
-from hyperframe.frame import DataFrame, Frame
+from hyperframe.frame import DataFrame, Frame, RstStreamFrame
 from typing_extensions import Buffer
 
 from cellwire.rpc.carried import Octets
@@ -64,6 +65,10 @@ class Intake(FrameBuffer):
                 return super().__next__()
         return self._payload()
 
+    def within(self) -> bool:
+        """Whether more is to come of the DATA frame that was handed on last."""
+        return bool(self._left)
+
     def _all_taken(self) -> StopIteration:
         # A view of nothing keeps all that it is of.
         self._come = memoryview(b"")
@@ -107,8 +112,17 @@ class DataConnection(H2Connection):
 
     def __init__(self, config: H2Configuration) -> None:
         super().__init__(config)
-        self.incoming_buffer = Intake(server=not config.client_side)
+        self._intake = self.incoming_buffer = Intake(server=not config.client_side)
         self._parts: list[bytes | memoryview] = []
+
+    def _handle_data_on_closed_stream(
+        self, events: list[Event], exc: StreamClosedError, frame: DataFrame
+    ) -> tuple[list[Frame], list[Event]]:
+        """As h2's, with one RST_STREAM for a frame, however many its parts are."""
+        answers, events = super()._handle_data_on_closed_stream(events, exc, frame)
+        if self._intake.within():
+            answers = [answer for answer in answers if not isinstance(answer, RstStreamFrame)]
+        return answers, events
 
     def _prepare_for_sending(self, frames: list[Frame]) -> None:
         for frame in frames:

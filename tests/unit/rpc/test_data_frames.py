@@ -10,7 +10,16 @@ from h2.connection import H2Connection
 from h2.events import DataReceived, PingAckReceived, StreamEnded
 from h2.exceptions import FrameTooLargeError, ProtocolError
 from h2.frame_buffer import FrameBuffer
-from hyperframe.frame import ContinuationFrame, DataFrame, Frame, HeadersFrame, PingFrame, SettingsFrame
+from hyperframe.frame import (
+    ContinuationFrame,
+    DataFrame,
+    Frame,
+    HeadersFrame,
+    PingFrame,
+    RstStreamFrame,
+    SettingsFrame,
+    WindowUpdateFrame,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -143,3 +152,27 @@ def test_octets_reach_a_peer_in_their_turn_and_take_of_its_windows(sizes: list[i
         assert any(isinstance(event, PingAckReceived) for event in back)
     assert got == b"".join(parts)
     assert ours.data_to_send() == b""
+
+
+def test_a_frame_to_a_stream_that_was_reset_is_answered_once_and_given_back_whole() -> None:
+    client = H2Connection(H2Configuration(client_side=True))
+    server = DataConnection(H2Configuration(client_side=False))
+    server.max_inbound_frame_size = MOST
+    client.initiate_connection()
+    server.initiate_connection()
+    server.increment_flow_control_window(MOST)
+    client.send_headers(1, HEADERS)
+    server.receive_data(client.data_to_send())
+    server.reset_stream(1)
+    server.data_to_send()
+    for _ in range(2):
+        sent = DataFrame(1, bytes(MOST // 2)).serialize()
+        for at in range(0, len(sent), TOGETHER):
+            server.receive_data(sent[at : at + TOGETHER])
+    answers = FrameBuffer()
+    answers.max_frame_size = MOST
+    answers.add_data(server.data_to_send())
+    told = list(answers)
+    assert sum(isinstance(frame, RstStreamFrame) for frame in told) == 2
+    given = sum(frame.window_increment for frame in told if isinstance(frame, WindowUpdateFrame))
+    assert MOST // 2 <= given <= MOST

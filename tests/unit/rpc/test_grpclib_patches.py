@@ -65,6 +65,7 @@ def test_h2_is_inside_as_we_know_it() -> None:
     assert "df.data = data" in inspect.getsource(H2Stream.send_data)
     assert "self.incoming_buffer.add_data(data)" in inspect.getsource(H2Connection.receive_data)
     assert "for frame in self.incoming_buffer:" in inspect.getsource(H2Connection.receive_data)
+    assert "self._handle_data_on_closed_stream(events, e, frame)" in inspect.getsource(H2Connection._receive_data_frame)
     buffer = vars(FrameBuffer(server=True))
     assert buffer.keys() == {"_data", "max_frame_size", "_preamble", "_preamble_len", "_headers_buffer"}
 
