@@ -9,18 +9,20 @@ import contextlib
 import http.client
 import json
 import socket
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import click
+from typing_extensions import Buffer
 
 from cellwire.faults import Fault, Kind
 from controller.config import Settings, load
 
-# Seconds for each step of the way.
-PATIENCE = 10.0
+# Seconds for each step of the way, and for all of it.
+PATIENCE, WHOLE = 10.0, 30.0
 DEFAULT = Path("/etc/chinampa/controller.toml")
 config_option = click.option(
     "--config",
@@ -41,11 +43,28 @@ def place(*names: str) -> str:
 
 
 def ask(config_path: Path | None, path: str, method: str = "GET", wanted: Any = None) -> Any:
-    """What the controller answers, as decoded JSON. Raises Fault: UNAVAILABLE where none runs, else what it refuses."""
+    """What the controller answers, as decoded JSON. Raises Fault: UNAVAILABLE where none runs or is done within
+    `WHOLE` seconds, else what it refuses.
+    """
     code, told = _asked(settings_of(config_path).state / "admin.sock", path, method, wanted)
     if code >= 400:
         raise Fault(Kind.INVALID, "", str(told["error"]))
     return told
+
+
+class _BoundedSocket(socket.socket):
+    """A socket whose peer has so long for all that it sends; a limit on each read never ends one that trickles."""
+
+    def __init__(self, family: int) -> None:
+        super().__init__(family)
+        self._ends = time.monotonic() + WHOLE
+
+    def recv_into(self, buffer: Buffer, nbytes: int = 0, flags: int = 0) -> int:
+        left = self._ends - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self.settimeout(min(PATIENCE, left))
+        return super().recv_into(buffer, nbytes, flags)
 
 
 class _AdminConnection(http.client.HTTPConnection):
@@ -56,7 +75,7 @@ class _AdminConnection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock = _BoundedSocket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
 

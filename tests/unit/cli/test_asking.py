@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import socket
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote
 
 import pytest
 from click.testing import CliRunner
 
 from cellwire.faults import Fault, Kind
-from controller.cli.asking import ask, place
+from controller.cli import asking
+from controller.cli.asking import WHOLE, ask, place
 from controller.cli.token import command
 
 
@@ -69,6 +73,29 @@ def test_a_controller_that_hangs_up_is_told_of_in_a_sentence(tmp_path: Path) -> 
         ask(config, "/cells")
     thread.join()
     assert raised.value.kind is Kind.UNAVAILABLE
+
+
+def test_a_controller_that_answers_a_byte_now_and_then_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "c.toml").write_text(f'state = "{tmp_path}"\n')
+    seconds = itertools.count(step=WHOLE / 10)
+    monkeypatch.setattr(asking, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "admin.sock"))
+        listening.listen()
+
+        def trickle() -> None:
+            with listening.accept()[0] as connection, contextlib.suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
+                while True:
+                    connection.sendall(b" ")
+
+        thread = threading.Thread(target=trickle, daemon=True)
+        thread.start()
+        with pytest.raises(Fault, match="it does not answer"):
+            ask(tmp_path / "c.toml", "/cells")
+        thread.join()
 
 
 def test_a_command_that_asks_loads_no_http_library_and_none_of_the_rooms() -> None:
