@@ -16,6 +16,7 @@ from controller.model.cell import Announcement, Cell, CellState, NoticeKind
 from controller.model.names import CellName, InstanceId
 from controller.model.offer import Offer
 from controller.model.transitions import Announced, InvalidStep
+from hostkit.tasks import KeyedLocks
 
 log = structlog.get_logger()
 # Announcements kept that are on no cell's record (yet); a queue may tell of other people's instances.
@@ -40,6 +41,8 @@ class Notices:
         self._taken = taken
         self._unwritten: dict[InstanceId, Announcement] = {}
         self._impaired: dict[InstanceId, tuple[str, float]] = {}
+        # Who hears of it writes it down, and whoever works on its cell.
+        self._turns = KeyedLocks[CellName]()
 
     async def heed(self, list_soon: Callable[[], None]) -> None:
         """For ever: a notice is a reason to list instances, and its cell remembers it before the next is asked for."""
@@ -68,7 +71,11 @@ class Notices:
         return tuple(cell.name for cell in cells if cell is not None)
 
     async def write_down(self, name: CellName) -> None:
-        """Have a cell remember what was announced of its instance. What the store refuses is kept."""
+        """Have a cell remember what was announced of its instance, once. What the store refuses is kept."""
+        async with self._turns[name]:
+            await self._write_down(name)
+
+    async def _write_down(self, name: CellName) -> None:
         cell = self._book.get(name)
         news = self._unwritten.get(cell.instance) if cell is not None and cell.instance is not None else None
         if cell is None or cell.instance is None or news is None:

@@ -134,6 +134,41 @@ async def test_what_the_store_refuses_is_written_down_when_it_refuses_no_more(ea
         assert notices.unwritten() == ()
 
 
+class Slow(MemoryStore):
+    """Writes when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.let = asyncio.Event(), asyncio.Event()
+
+    async def put(self, kind: str, key: str, value: bytes, *, expected: int | None = None) -> int:
+        self.asked.set()
+        await self.let.wait()
+        return await super().put(kind, key, value, expected=expected)
+
+
+async def test_what_two_would_write_down_at_once_is_written_down_once() -> None:
+    store, told = Slow(), list[Offer]()
+    store.let.set()
+    async with asyncio.TaskGroup() as tasks:
+        book = CellStore(store, tasks, lambda: T)
+        await book.add(cell(CellState.CLAIMED))
+        before = store.records["cells", NAME].revision
+        store.asked.clear()
+        store.let.clear()
+        notices = Notices(book, Teller(TAKEN), LIMITS, lambda: T, told.append)
+        async with asyncio.TaskGroup() as both:
+            both.create_task(notices.heed(lambda: None))
+            await store.asked.wait()
+            assert notices.unwritten() == (NAME,)
+            both.create_task(notices.write_down(NAME))
+            for _ in range(10):
+                await asyncio.sleep(0)
+            store.let.set()
+        assert store.records["cells", NAME].revision - before == 1
+        assert told == [OFFER]
+
+
 async def test_a_full_pass_has_it_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
     store, cloud = Refusing(), Teller(TAKEN)
     async with asyncio.TaskGroup() as tasks:
