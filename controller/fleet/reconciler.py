@@ -291,7 +291,7 @@ class Reconciler:
             while (item := self.item(name)).dirty and not self._closing:
                 item.dirty = False
                 await self.notices.write_down(name)
-                if item.not_before > self._clock():
+                if item.not_before > asyncio.get_running_loop().time():
                     return
                 await self._settle(name)
         finally:
@@ -331,9 +331,10 @@ class Reconciler:
         return plan.plan_cell(cell, self.seen(name), self._limits, now) if cell is not None else None
 
     def _later(self, name: CellName, cause: str) -> None:
-        wait = self.item(name).failed(self._clock())
+        loop = asyncio.get_running_loop()
+        wait = self.item(name).failed(loop.time())
         log.info("tried again later", cell=name, cause=cause, seconds=wait)
-        asyncio.get_running_loop().call_later(wait + 0.01, self.wake, name)
+        loop.call_later(wait + 0.01, self.wake, name)
 
     def _forget(self, name: CellName) -> None:
         self._items[name] = self.item(name).without_cell()

@@ -14,12 +14,13 @@ LONGEST_WAIT = 30.0
 
 @dataclass(slots=True)
 class WorkItem:
-    """Work item of one cell. Times are unix seconds, 0 for never.
+    """Work item of one cell. Times are unix seconds but for `not_before`, 0 for never.
 
     `state` is the one that was last looked at. `instance` is the cell's in the last list of instances, `missing_since`
     the first list in a row without it. `callers` is how many wait for the cell now, `asked_at` when one last came or
     went. `terminated_at` is when the end of its instance was last asked for. `dirty` tells that it is to be looked at
-    (again), `worker` is the task that does. After a failure it is left alone until `not_before`, `backoff` seconds on.
+    (again), `worker` is the task that does. After a failure it is left alone until `not_before`, `backoff` seconds on,
+    by the event loop's clock: nobody sets that back.
     """
 
     state: CellState | None = None

@@ -311,7 +311,8 @@ def _steps(job: Json, count: _Count, mine: Sequence[Json], now: float) -> tuple[
     wanted = _wanted(spec, count, parallelism) - len(holding)
     if wanted <= 0:
         return [], None
-    if (due := _backoff(count)) > now:
+    # What a clock that was ahead told of a failure holds back no pod once it is right.
+    if now < (due := _backoff(count)) <= now + 2 * LONGEST_BACKOFF:
         return [], due
     if spec.get("completionMode") == "Indexed":
         taken = {index_of(pod) for pod in holding} | count.indexes | count.failed_indexes

@@ -169,6 +169,18 @@ def passed(world: World, one: Json) -> Plan:
     return plan
 
 
+def test_a_failure_that_a_clock_was_ahead_at_holds_the_next_pod_back_no_longer_than_twice_the_longest_pause() -> None:
+    for ahead, made in ((0.0, 0), (300.0, 0), (86_400.0, 1)):
+        world = World()
+        one = job()
+        passed(world, one)
+        world.now += ahead
+        world.over(world.pods[0], 1)
+        world.now -= ahead
+        passed(world, one)
+        assert len(world.pods) == 1 + made
+
+
 def conditions(one: Json) -> dict[str, str]:
     return {each["type"]: each["reason"] for each in one["status"].get("conditions") or ()}
 
