@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from cellagent.boot.identity import CellIdentity, Home
 from cellagent.boot.join import SERVER_NAME, client_context, endpoint, renew
@@ -44,15 +45,54 @@ async def stay(
         renewing = tasks.create_task(_renew(identity, home))
         tries, at_home = 0, clock()
         while not patience or clock() - at_home < patience:
-            address = home.controllers[tries % len(home.controllers)]
-            held = await _visit(server, identity, address, home.cell, on_connected)
+            first = tries % len(home.controllers)
+            addresses = (*home.controllers[first:], *home.controllers[:first])
+            held, dialled = await at_one_of(
+                addresses,
+                window.head_start,
+                lambda address, won: _visit(server, identity, address, home.cell, won),
+                on_connected,
+            )
             # The first redial is quick, for a controller that was restarted is back within a second.
-            tries = 0 if held > HELD else tries + 1
+            tries = 0 if held > HELD else tries + dialled
             if held:
                 at_home = clock()
             await asyncio.sleep(window.pause(tries, len(home.controllers)))
         renewing.cancel()
     raise Homeless(f"no controller was reached for {patience / 3600:g} h")
+
+
+async def at_one_of(
+    addresses: Sequence[str],
+    head_start: float,
+    visit: Callable[[str, Callable[[], None]], Coroutine[Any, Any, float]],
+    on_connected: Callable[[], None],
+) -> tuple[float, int]:
+    """Dial the first; while it neither connects nor fails, the next beside it after each `head_start`: who waits at a
+    door keeps its place. The first to connect ends the other dials. The seconds that it held, and how many were
+    dialled; where none is left that may connect, the rest are for the next time.
+    """
+    begun: list[asyncio.Task[float]] = []
+    at_home = False
+
+    def won() -> None:
+        nonlocal at_home
+        at_home = True
+        for task in begun:
+            if task is not asyncio.current_task():
+                task.cancel()
+        on_connected()
+
+    async with asyncio.TaskGroup() as tasks:
+        for address in addresses:
+            begun.append(tasks.create_task(visit(address, won), name=f"dial {address}"))
+            last = len(begun) == len(addresses)
+            waiting = [task for task in begun if not task.done()]
+            await asyncio.wait(waiting, timeout=None if last else head_start, return_when=asyncio.FIRST_COMPLETED)
+            if at_home or all(task.done() for task in begun):
+                break
+            log.info("%s does not answer for now", address)
+    return max(task.result() for task in begun if not task.cancelled()), len(begun)
 
 
 async def _visit(

@@ -3,15 +3,18 @@
 import asyncio
 import contextlib
 import resource
+import socket
 import ssl
 import sys
 import time
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 import pytest
 
 from cellagent.boot.join import SERVER_NAME, client_context, join
+from cellagent.link import redialling
 from cellwire.cell.v1 import cell_grpc
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cri.v1 import runtime_grpc
@@ -22,7 +25,7 @@ from cellwire.rpc.reverse import TURNED
 from controller.link import distrust, report_checks
 from controller.link.port import ChangeKind, ConnectionChange, Link
 from controller.model.names import CellName
-from tests.component.link.conftest import Site, until
+from tests.component.link.conftest import Site, at_home, until
 
 C1 = CellName("c-i-1")
 LINE = 60_000
@@ -73,6 +76,21 @@ async def test_a_cell_is_called_on_the_connection_that_it_dialled(site: Site) ->
         assert refused.value.kind is Kind.TIMEOUT
         small.double.sandboxes_go.set()
         assert await echo(link, "again") == "again"
+
+
+async def test_a_cell_whose_first_controller_is_frozen_is_soon_at_home_at_the_second(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redialling, "HEAD_START", 0.05)
+    # The kernel takes the connection, and nobody answers.
+    with socket.create_server(("127.0.0.1", 0)) as frozen:
+        async with site.open() as link:
+            identity, metadata = await site.boot(link, "i-1")
+            home = await join(identity, metadata)
+            controllers = (f"127.0.0.1:{frozen.getsockname()[1]}", *home.controllers)
+            async with at_home(identity, msgspec.structs.replace(home, controllers=controllers)):
+                await until(link.connected, seconds=10)
+                assert await echo(link, "hello") == "hello"
 
 
 async def test_a_cell_says_hello_then_beats_and_its_events_come_through(site: Site) -> None:
