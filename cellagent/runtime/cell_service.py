@@ -12,7 +12,7 @@ from cellagent.runtime.creation import CarriedFile
 from cellagent.runtime.file_servers import FileServers
 from cellagent.runtime.file_trees import Tree, read_end
 from cellagent.runtime.room import RuntimeRoom
-from cellagent.runtime.stats.folder_sizes import FolderSizes
+from cellagent.runtime.stats.folder_walk import FolderSizes
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cell.v1.cell_grpc import CellBase
 from cellwire.faults import Fault, Kind

@@ -1,4 +1,4 @@
-"""Records of workers: who each is, and whether it may join, renew and call. Pure.
+"""Records of workers: who each is, whether it may join, renew and call, and what it may claim. Pure.
 
 A token is good once: for the key of who shows it first. Whoever holds that key is the worker until it is revoked, or
 until another has joined with a newer token of the same name.
@@ -13,11 +13,17 @@ import re
 import msgspec
 
 from cellwire.faults import Fault, Kind
+from controller.model.cell import Cell
+from controller.model.pod import PodClaim
 
 _PREFIX = "worker"
 # A common name of a certificate has 64 characters, and some of them say that it is a worker's.
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 LONGEST_NAME = 56
+_ROOM = re.compile(r"[a-z][a-z-]{0,31}")
+# As Kubernetes bounds names.
+LONGEST_OF_PODS = 253
+MOST_IMAGES = 200
 MEND = "make a token with `chinampa token worker`, and start the shim with it"
 
 
@@ -85,3 +91,31 @@ def check_caller(record: WorkerRecord | None, name: str, key: str) -> None:
         raise Fault(Kind.DENIED, thing, "it is not known here, or was revoked", MEND, reason="RevokedWorker")
     if not hmac.compare_digest(record.key, key):
         raise Fault(Kind.DENIED, thing, "another has joined under its name since", MEND, reason="AnotherKey")
+
+
+def claim_of(told: bytes, worker: str) -> PodClaim:
+    """The claim of a worker as it is written down. Raises Fault INVALID for what is none."""
+    try:
+        claim = msgspec.msgpack.decode(told, type=PodClaim)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Fault(Kind.INVALID, f"claim of worker {worker}", f"it cannot be read: {error}") from error
+    names = (str(claim.pod.uid), claim.pod.namespace, claim.pod.name)
+    demand = claim.demand
+    if _ROOM.fullmatch(claim.by) is None or not claim.pod.uid or any(len(name) > LONGEST_OF_PODS for name in names):
+        raise Fault(Kind.INVALID, f"claim of worker {worker}", "it names no pod, or one that Kubernetes would not")
+    if min(demand.cpu_millis, demand.memory_mib, demand.gpus, demand.disk_gb, demand.network_mbps) < 0:
+        raise Fault(Kind.INVALID, f"claim of worker {worker}", "it asks for less than nothing")
+    return msgspec.structs.replace(claim, by=f"{claim.by}@{worker}", images=claim.images[:MOST_IMAGES])
+
+
+def is_of(cell: Cell, worker: str) -> bool:
+    """Whether this worker has claimed the cell."""
+    return cell.claim is not None and cell.claim.worker == worker
+
+
+def as_seen(cell: Cell) -> bytes:
+    """The record of a cell as its worker gets it: claimed by a room of its own, and without the hashes of tokens."""
+    claim = cell.claim
+    if claim is not None:
+        claim = msgspec.structs.replace(claim, by=claim.by.partition("@")[0])
+    return msgspec.msgpack.encode(msgspec.structs.replace(cell, claim=claim, join_token_hash="", client_token=""))

@@ -17,7 +17,7 @@ from cellwire.rpc.grpclib_patches import certificate_shown
 from cellwire.rpc.reverse import worker_of
 from cellwire.worker.v1 import worker_pb2 as wire
 from cellwire.worker.v1.worker_grpc import WorkersBase
-from controller.central import worker_claims
+from controller.central import worker_records
 from controller.central.dialling import Dialling
 from controller.central.worker_registry import WorkerRegistry
 from controller.clouds.protocol import LoginOf
@@ -88,7 +88,7 @@ class WorkerService(WorkersBase):
 
     async def Claim(self, stream: Stream[wire.ClaimRequest, wire.ClaimReply]) -> None:
         worker, request = await self._asked(stream)
-        cell = await self._cells().claim(worker_claims.claim_of(request.claim, worker))
+        cell = await self._cells().claim(worker_records.claim_of(request.claim, worker))
         try:
             # It may take as long as an instance boots, and who was revoked meanwhile had its other cells retired then.
             self._caller(stream)
@@ -96,13 +96,13 @@ class WorkerService(WorkersBase):
             if fault.kind is Kind.DENIED:
                 await self._cells().release(cell.name, f"its worker {worker} was revoked")
             raise
-        await stream.send_message(wire.ClaimReply(cell=worker_claims.as_seen(cell)))
+        await stream.send_message(wire.ClaimReply(cell=worker_records.as_seen(cell)))
 
     async def Release(self, stream: Stream[wire.ReleaseRequest, wire.ReleaseReply]) -> None:
         worker, request = await self._asked(stream)
         cells = self._cells()
         cell = cells.get(CellName(request.cell))
-        if cell is not None and not worker_claims.is_of(cell, worker):
+        if cell is not None and not worker_records.is_of(cell, worker):
             raise Fault(Kind.DENIED, f"cell {request.cell[:100]}", f"worker {worker} has not claimed it")
         if cell is not None:
             await cells.release(cell.name, request.reason[:1000])
@@ -157,8 +157,8 @@ async def _tell_cells(cells: Cells, worker: str, send: _Send, dialling: Dialling
     if not left:
         await send(wire.WatchMessage(listed=wire.Listed()))
     async for cell in cells.watch():
-        if worker_claims.is_of(cell, worker):
-            await send(wire.WatchMessage(cell=worker_claims.as_seen(cell)))
+        if worker_records.is_of(cell, worker):
+            await send(wire.WatchMessage(cell=worker_records.as_seen(cell)))
             dialling.heed(cell)
         left -= 1
         if not left:
@@ -168,6 +168,6 @@ async def _tell_cells(cells: Cells, worker: str, send: _Send, dialling: Dialling
 async def _tell_events(cells: Cells, worker: str, send: _Send) -> None:
     async for name, said in cells.events():
         cell = cells.get(name)
-        if cell is not None and worker_claims.is_of(cell, worker):
+        if cell is not None and worker_records.is_of(cell, worker):
             happened = wire.Happened(cell=name, said=msgspec.msgpack.encode(said))
             await send(wire.WatchMessage(happened=happened))

@@ -21,7 +21,7 @@ from controller.choice import architectures
 from controller.model.names import CellName
 from controller.objects.schema.containers import AnyContainer, EphemeralContainer, SecurityContext
 from controller.objects.schema.pods import PodSecurityContext, PodSpec
-from controller.pods import hosts, image_volumes, lifecycle, volume_contents
+from controller.pods import hosts, lifecycle, volume_contents
 from controller.pods.config_data import Missing
 from controller.pods.delivery import Delivery
 from controller.pods.file_transfer import put_folders, put_tree
@@ -97,7 +97,7 @@ class PodContainers:
         """
         record, loop = self._record, asyncio.get_running_loop()
         containers = [one for one, _ in lifecycle.containers_of(record.pod.spec)]
-        shown = [each for one in containers for each in image_volumes.of(record.pod.spec, one).values()]
+        shown = [each for one in containers for each in volume_contents.image_volumes(record.pod.spec, one).values()]
         wanted = [one for one in (*containers, *shown) if one.imagePullPolicy != "Never"]
         first: dict[str, AnyContainer] = {}
         for container in wanted:
@@ -120,7 +120,7 @@ class PodContainers:
         try:
             image = await self._image(record, container)
             self._check_user(record.pod.spec, container, image)
-            volumes = image_volumes.of(record.pod.spec, container)
+            volumes = volume_contents.image_volumes(record.pod.spec, container)
             shown = {name: (await self._image(record, one)).id for name, one in volumes.items()}
             return await self._create_and_start(container, image, shown)
         except _Refused as refusal:

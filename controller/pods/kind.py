@@ -1,17 +1,34 @@
-"""Pods as a row of the table of kinds. Pure."""
+"""Pods as a row of the table of kinds. Pure.
+
+What they ask for that changes nothing here, since each has a cell of its own, is said aloud, never in silence.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from controller.objects import admission
 from controller.objects.fields import Json, Report, copied
 from controller.objects.resource import NAMED, STATUS, Resource, Subresource
 from controller.objects.schema import pods
-from controller.pods import changes, spec, without_effect
+from controller.pods import changes, spec
 from controller.pods.defaults import with_defaults
 
 _SESSION = ("create", "get")
+_ALONE = "every pod gets a cell of its own, so there is nothing to choose among"
+# Field of the spec → why it has no effect.
+NO_EFFECT: Mapping[str, str] = {
+    "affinity": f"{_ALONE}; choose the cell by chinampa.dev annotations or kubernetes.io/arch in the node selector",
+    "priority": "no pod has to give way to another one",
+    "priorityClassName": "no pod has to give way to another one",
+    "preemptionPolicy": "no pod has to give way to another one",
+    "topologySpreadConstraints": f"{_ALONE}; chinampa.dev/zone names zones",
+    "runtimeClassName": "there is one runtime, and it has a machine of its own for each pod",
+    "nodeName": "the cell is made for the pod",
+}
+SELECTED = frozenset({"kubernetes.io/arch", "beta.kubernetes.io/arch", "kubernetes.io/os", "beta.kubernetes.io/os"})
+_NO_SELINUX = "seLinuxOptions: it has no effect on a cell whose machine image runs without SELinux"
+_DEFAULTS = {"priority": 0, "preemptionPolicy": "PreemptLowerPriority"}
 
 
 def _check(one: Json, before: Json | None, report: Report) -> None:
@@ -27,14 +44,47 @@ def _defaults(one: Json) -> Json:
 
 
 def _warnings(one: Json) -> Sequence[str]:
-    return tuple(without_effect.sentences(one["spec"])) if not one.get("status") else ()
+    return tuple(without_effect(one["spec"])) if not one.get("status") else ()
 
 
 def _change_warnings(before: Json, after: Json) -> Sequence[str]:
     given, there = after["spec"].get("nodeName"), before["spec"].get("nodeName")
     if not given or given == there:
         return ()
-    return (f"spec.nodeName: it has no effect: {without_effect.FIELDS['nodeName']}",)
+    return (f"spec.nodeName: it has no effect: {NO_EFFECT['nodeName']}",)
+
+
+def without_effect(spec: Json, at: str = "spec") -> Iterator[str]:
+    """A sentence for each thing that the spec says without effect; `at` is where the spec is."""
+    for field, why in NO_EFFECT.items():
+        given = spec.get(field)
+        if given not in (None, "", [], {}, False) and given != _DEFAULTS.get(field):
+            yield f"{at}.{field}: it has no effect: {why}"
+    if spec.get("schedulerName") not in (None, "", "default-scheduler"):
+        yield f"{at}.schedulerName: it has no effect: {_ALONE}"
+    for label in spec.get("nodeSelector") or {}:
+        if label not in SELECTED:
+            yield f'{at}.nodeSelector["{label}"]: it has no effect: {_ALONE}; chinampa.dev annotations choose the cell'
+    if (spec.get("securityContext") or {}).get("seLinuxOptions"):
+        yield f"{at}.securityContext.{_NO_SELINUX}"
+    yield from _of_volumes(spec, at)
+    for kind in ("containers", "initContainers"):
+        for index, container in enumerate(spec.get(kind) or ()):
+            yield from _of_container(container, f"{at}.{kind}[{index}]")
+
+
+def _of_volumes(spec: Json, at: str) -> Iterator[str]:
+    for index, volume in enumerate(spec.get("volumes") or ()):
+        if claim := (volume.get("persistentVolumeClaim") or {}).get("claimName"):
+            why = f'the pod waits until the claim "{claim}" is bound to a PersistentVolume: nothing here makes volumes'
+            yield f"{at}.volumes[{index}].persistentVolumeClaim: {why}"
+
+
+def _of_container(container: Json, at: str) -> Iterator[str]:
+    if container.get("resizePolicy"):
+        yield f"{at}.resizePolicy: it has no effect: a cell does not change its size"
+    if (container.get("securityContext") or {}).get("seLinuxOptions"):
+        yield f"{at}.securityContext.{_NO_SELINUX}"
 
 
 PODS = Resource(
@@ -80,4 +130,4 @@ class PodTemplates:
     def warnings(self, template: Json, field: str) -> Sequence[str]:
         """A sentence for each thing in it that has no effect."""
         metadata, at = template.get("metadata") or {}, f"{field.removesuffix('spec')}metadata"
-        return (*admission.misplaced(PODS, metadata, at), *without_effect.sentences(template["spec"], field))
+        return (*admission.misplaced(PODS, metadata, at), *without_effect(template["spec"], field))

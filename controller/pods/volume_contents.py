@@ -18,7 +18,8 @@ import msgspec
 
 from cellwire import strangers_json
 from controller.objects.fields import Json
-from controller.objects.schema.pods import Pod
+from controller.objects.schema.containers import AnyContainer, Container
+from controller.objects.schema.pods import Pod, PodSpec
 from controller.objects.schema.references import KeyToPath, ObjectFieldSelector
 from controller.objects.schema.volumes import (
     ConfigMapProjection,
@@ -258,3 +259,15 @@ def _login(auth: Json) -> tuple[str, str]:
     except ValueError:
         return "", ""
     return name, password
+
+
+def image_volumes(spec: PodSpec, container: AnyContainer) -> dict[str, Container]:
+    """The image volumes that a container mounts, by name: each as a container of that image would be pulled."""
+    mounted = {mount.name for mount in container.volumeMounts}
+    return {
+        volume.name: Container(
+            name=container.name, image=volume.image.reference, imagePullPolicy=volume.image.pullPolicy
+        )
+        for volume in spec.volumes
+        if volume.image is not None and volume.name in mounted
+    }

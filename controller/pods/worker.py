@@ -24,8 +24,7 @@ from controller.pods import bought, disk_usage, lifecycle
 from controller.pods.claiming import CLAIM_AGAIN, Claiming
 from controller.pods.container_start import PodContainers
 from controller.pods.deletion import PodDeletion
-from controller.pods.file_transfer import held, put_folders
-from controller.pods.file_volumes import mount_all
+from controller.pods.file_transfer import held, mount_all, put_folders
 from controller.pods.pod_adoption import OWNER, carried
 from controller.pods.prober import probing
 from controller.pods.run import PodRecord, PodRun

@@ -14,8 +14,10 @@ import time
 from collections.abc import Callable
 
 import structlog
+from grpclib.server import Stream
 
 from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.cri.v1.runtime_grpc import ImageServiceBase
 from cellwire.faults import Fault, Kind
 from controller.choice.architectures import locate
 from controller.sandboxes.memory import SHORTEST_PREFIX
@@ -23,6 +25,7 @@ from controller.sandboxes.records import SandboxRecord
 from controller.sandboxes.room import SandboxRoom
 from controller.sandboxes.sandbox_lifecycle import pod_of
 from controller.shim.patience import PullBackoff
+from controller.shim.replies import answer, pages
 from controller.shim.stock import Stock
 
 log = structlog.get_logger()
@@ -184,3 +187,42 @@ def _in_full(name: str) -> str:
     except Fault:
         return name
     return f"{place.host}/{place.repository}{'@' if '@' in name else ':'}{place.wanted}"
+
+
+class ShimImageService(ImageServiceBase):
+    """ImageService for a kubelet."""
+
+    def __init__(self, images: Images) -> None:
+        self._images = images
+
+    async def ListImages(self, stream: Stream[cri.ListImagesRequest, cri.ListImagesResponse]) -> None:
+        async def listed(request: cri.ListImagesRequest) -> cri.ListImagesResponse:
+            return cri.ListImagesResponse(images=await self._images.present(request.filter))
+
+        await answer(stream, listed)
+
+    async def StreamImages(self, stream: Stream[cri.StreamImagesRequest, cri.StreamImagesResponse]) -> None:
+        request = await stream.recv_message()
+        if request is not None:
+            for page in pages(await self._images.present(request.filter)):
+                await stream.send_message(cri.StreamImagesResponse(images=page))
+
+    async def ImageStatus(self, stream: Stream[cri.ImageStatusRequest, cri.ImageStatusResponse]) -> None:
+        await answer(stream, self._images.status)
+
+    async def PullImage(self, stream: Stream[cri.PullImageRequest, cri.PullImageResponse]) -> None:
+        async def pull(request: cri.PullImageRequest) -> cri.PullImageResponse:
+            return cri.PullImageResponse(image_ref=await self._images.pull(request))
+
+        await answer(stream, pull)
+
+    async def RemoveImage(self, stream: Stream[cri.RemoveImageRequest, cri.RemoveImageResponse]) -> None:
+        async def remove(request: cri.RemoveImageRequest) -> cri.RemoveImageResponse:
+            await self._images.remove(request.image)
+            return cri.RemoveImageResponse()
+
+        await answer(stream, remove)
+
+    async def ImageFsInfo(self, stream: Stream[cri.ImageFsInfoRequest, cri.ImageFsInfoResponse]) -> None:
+        await stream.recv_message()
+        await stream.send_message(self._images.filesystem())

@@ -35,8 +35,7 @@ from controller.sandboxes.ways import Ways
 from controller.shim import front
 from controller.shim.abilities import Abilities
 from controller.shim.container_creation import Creating
-from controller.shim.image_service import ShimImageService
-from controller.shim.images import Images
+from controller.shim.images import Images, ShimImageService
 from controller.shim.patience import PullBackoff
 from controller.shim.runtime import ShimRuntimeService
 from controller.shim.sandboxes import CLAIMED_BY, SandboxCalls

@@ -2,6 +2,9 @@
 
 Owner, mode and symbolic links are kept. What is sent is one state of the folder: where the kubelet swaps a volume
 while it is read, it is read again. Nothing is visible on the cell before the whole is there.
+
+For a subPath mount a kubelet binds a part of a volume to a folder of its own
+(`volume-subpaths/<volume>/<container>/<number>`), and tells the runtime only of that; mountinfo says which part it is.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import asyncio
 import glob
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from cellwire.cell.v1 import cell_pb2 as wire
@@ -17,8 +21,8 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from controller.sandboxes.cell_client import OneCell
 from controller.shim import mount_translation
-from controller.shim.subpaths import part_of, path_of
 from hostkit import mountinfo
+from hostkit.mountinfo import Mount, at, holder
 
 CHUNK = 1 << 18
 # A configMap or secret holds 1 MiB at most; a projected volume may gather many of them.
@@ -59,6 +63,43 @@ def subpath(pods_folder: str, uid: str, path: str) -> mount_translation.SubPath 
     if found is None:
         return mount_translation.SubPath(plugin="", part=path_of(path, present, pods_folder))
     return mount_translation.SubPath(plugin=found.parent.name, part=part_of(path, str(found), present))
+
+
+def part_of(bound: str, volume: str, mounts: Sequence[Mount]) -> str | None:
+    """The path inside the folder `volume` that is bound to `bound`, "." for all of it; None where it is not there."""
+    shown, below = at(bound, mounts), holder(volume, mounts)
+    if shown is None or below is None or shown.device != below.device:
+        return None
+    top = PurePosixPath(below.root) / PurePosixPath(volume).relative_to(below.point)
+    root = _root(shown)
+    return str(root.relative_to(top)) if root.is_relative_to(top) else None
+
+
+def path_of(bound: str, mounts: Sequence[Mount], pods_folder: str) -> str | None:
+    """The path of this machine that is bound to `bound`, for a volume that is no folder of the kubelet's: a hostPath.
+
+    A file system may be mounted at several places; the one that shows the most of it is meant.
+    """
+    shown = at(bound, mounts)
+    if shown is None:
+        return None
+    root = _root(shown)
+    places = [
+        one
+        for one in mounts
+        if one.device == shown.device
+        and root.is_relative_to(one.root)
+        and not PurePosixPath(one.point).is_relative_to(pods_folder)
+    ]
+    if not places:
+        return None
+    place = min(places, key=lambda one: len(one.root))
+    return str(PurePosixPath(place.point) / root.relative_to(place.root))
+
+
+def _root(shown: Mount) -> PurePosixPath:
+    # The kernel marks what was removed since: "/a/b//deleted".
+    return PurePosixPath(shown.root.removesuffix("//deleted"))
 
 
 def medium(pods_folder: str, uid: str, path: str) -> mount_translation.Medium | None:

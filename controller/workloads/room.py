@@ -28,7 +28,6 @@ from controller.workloads import (
     jobs,
     owner_changes,
     replica_sets,
-    revisions,
     stateful_sets,
 )
 from controller.workloads.steps import Create, Delete, Mark, Plan, Renumber, ScaleReplicaSet, Step, Tell, earliest
@@ -46,7 +45,7 @@ PLANNED: Mapping[str, tuple[Planner, tuple[str, ...]]] = {
     "deployments.apps": (deployments.plan, ("replicasets.apps",)),
     "replicasets.apps": (replica_sets.plan, ("pods",)),
     "replicationcontrollers": (replica_sets.plan, ("pods",)),
-    "statefulsets.apps": (stateful_sets.plan, ("pods", revisions.KEY)),
+    "statefulsets.apps": (stateful_sets.plan, ("pods", stateful_sets.REVISION_KIND)),
     "daemonsets.apps": (daemon_sets.plan, ()),
 }
 
@@ -201,7 +200,7 @@ class _Workloads:
                     how,
                 )
             case Renumber(name, number):
-                resource = self._resources[revisions.KEY]
+                resource = self._resources[stateful_sets.REVISION_KIND]
                 await self._library.change(
                     resource, namespace, name, lambda before: {**before, "revision": number}, how
                 )

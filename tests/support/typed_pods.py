@@ -10,7 +10,7 @@ from controller.objects import pod_demand
 from controller.objects.schema.containers import Container, LifecycleHandler, Probe
 from controller.objects.schema.pods import Pod, PodSpec
 from controller.objects.shapes import decoded
-from controller.pods.pod_decoding import recorded
+from controller.pods.pod_records import recorded
 from controller.pods.run import PodRecord, PodRun
 
 

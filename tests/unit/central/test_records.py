@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from cellwire.faults import Fault, Kind
-from controller.central import worker_claims, worker_records
+from controller.central import worker_records
 from controller.central.worker_records import WorkerRecord
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, PodUid
@@ -72,14 +72,14 @@ def test_what_is_no_name_of_a_node_is_refused(name: str) -> None:
     assert told.value.kind is Kind.INVALID
 
 
-def test_a_worker_claims_as_itself_whatever_it_says() -> None:
+def test_a_worker_records_as_itself_whatever_it_says() -> None:
     told = msgspec.msgpack.encode(CLAIM)
-    ours = worker_claims.claim_of(told, "node-1")
+    ours = worker_records.claim_of(told, "node-1")
     assert (ours.by, ours.worker) == ("shim@node-1", "node-1")
     cell = Cell(name=CellName("c-1"), state=CellState.CLAIMED, demand=ours.demand, claim=ours, join_token_hash="h")
-    assert worker_claims.is_of(cell, "node-1")
-    assert not worker_claims.is_of(cell, "node")
-    seen = msgspec.msgpack.decode(worker_claims.as_seen(cell), type=Cell)
+    assert worker_records.is_of(cell, "node-1")
+    assert not worker_records.is_of(cell, "node")
+    seen = msgspec.msgpack.decode(worker_records.as_seen(cell), type=Cell)
     assert seen.claim == CLAIM
     assert not seen.join_token_hash
 
@@ -96,12 +96,12 @@ def test_a_worker_claims_as_itself_whatever_it_says() -> None:
 )
 def test_a_claim_that_is_none_is_refused(claim: PodClaim) -> None:
     with pytest.raises(Fault) as told:
-        worker_claims.claim_of(msgspec.msgpack.encode(claim), "node-1")
+        worker_records.claim_of(msgspec.msgpack.encode(claim), "node-1")
     assert told.value.kind is Kind.INVALID
 
 
 def test_bytes_that_are_no_claim_are_refused() -> None:
     for told in (b"", b"\xc1", msgspec.msgpack.encode({"pod": 1})):
         with pytest.raises(Fault) as refused:
-            worker_claims.claim_of(told, "node-1")
+            worker_records.claim_of(told, "node-1")
         assert refused.value.kind is Kind.INVALID

@@ -11,7 +11,7 @@ import pytest
 from cellwire import strangers_json
 from cellwire.faults import Fault, Kind
 from controller.api import requests
-from controller.central import worker_claims
+from controller.central import worker_records
 from controller.choice import architectures
 from controller.cluster import client
 from controller.objects import managed
@@ -61,7 +61,7 @@ def test_bookkeeping_of_managers_that_names_such_a_value_is_none() -> None:
 
 def test_a_claim_that_is_nested_without_end_is_refused() -> None:
     with pytest.raises(Fault) as refused:
-        worker_claims.claim_of(b"\x81\xa5other" + b"\x91" * 200_000 + b"\xc0", "w1")
+        worker_records.claim_of(b"\x81\xa5other" + b"\x91" * 200_000 + b"\xc0", "w1")
     assert refused.value.kind is Kind.INVALID
 
 

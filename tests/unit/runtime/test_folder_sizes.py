@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from cellagent.runtime.stats import folder_walk
-from cellagent.runtime.stats.folder_sizes import FRESH, SPARED, FolderSizes
-from cellagent.runtime.stats.folder_walk import disk_usage
+from cellagent.runtime.stats.folder_walk import FRESH, SPARED, FolderSizes, disk_usage
 from hostkit import files
 
 

@@ -16,7 +16,7 @@ from controller.shim.mount_translation import (
     refuse_devices,
     served_by,
 )
-from controller.shim.subpaths import part_of, path_of
+from controller.shim.volume_copy import part_of, path_of
 from hostkit import mountinfo
 
 PODS = "/var/lib/kubelet/pods"

@@ -12,8 +12,8 @@ from cellwire.faults import Fault, Kind
 from cellwire.stream import portforward, remotecommand, websocket
 from cellwire.stream.remotecommand import CommandEnded, Failed
 from cellwire.stream.session import SessionRequest
-from cellwire.stream.session_tokens import StreamTokens
 from cellwire.stream.spdy import Malformed
+from cellwire.stream.streaming_server import StreamTokens
 
 PROTOCOLS = st.sampled_from(websocket.SESSION_PROTOCOLS)
 
