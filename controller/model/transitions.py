@@ -176,7 +176,9 @@ def _with_facts(cell: Cell, event: Event, now: float) -> Cell:
         case BootReported(moments):
             return replace(cell, moments={**moments, **cell.moments})
         case Announced(announcement):
-            return replace(cell, announced=announcement)
+            # A pod that was told to end is told once, whoever else would have had it told.
+            told = cell.announced is not None and cell.announced.ending_since
+            return cell if told else replace(cell, announced=announcement)
         case Retired(reason) | Released(reason) | Lost(reason):
             return replace(cell, reason=reason)
         case InstanceJoined(key):

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from controller.model import transitions
 from controller.model.cell import Announcement, Cell, CellState, NoticeKind
@@ -102,6 +103,13 @@ def test_a_warm_cell_can_be_let_go_until_a_pod_has_taken_it(state: CellState) ->
     assert transitions.step(warm, transitions.Released("one too many"), 2.0).state is CellState.RETIRING
     with pytest.raises(transitions.InvalidStep):
         transitions.step(taken, transitions.Released("one too many"), 3.0)
+
+
+def test_a_pod_that_was_told_to_end_is_not_told_anew_by_an_older_announcement() -> None:
+    taken = Announcement(kind=NoticeKind.INTERRUPTION, at=9.0, message="taken", heard_at=1.0, ends=True)
+    due = Announcement(kind=NoticeKind.MAINTENANCE, at=20.0, message="reboot", heard_at=0.5, ends=True)
+    told = transitions.step(cell(CellState.CLAIMED), transitions.Announced(replace(taken, ending_since=2.0)), 2.0)
+    assert transitions.step(told, transitions.Announced(replace(due, ending_since=3.0)), 3.0) == told
 
 
 def test_the_answer_to_a_launch_is_kept_when_the_cell_was_given_up_meanwhile() -> None:
