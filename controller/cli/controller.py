@@ -10,7 +10,7 @@ import click
 
 from controller.cli.asking import config_option, settings_of
 from controller.config import Row, table
-from hostkit import collection
+from hostkit import collection, imports
 
 
 def _parameter(row: Row) -> str:
@@ -48,6 +48,8 @@ def command(config_path: Path | None, **flags: object) -> None:
     settings = settings_of(config_path, given(flags))
     collection.put_off()
     # Only here: the other commands need none of the rooms, and are quicker without.
-    from controller import daemon  # noqa: PLC0415
+    # The log needs nothing of rich, which structlog loads wherever it is installed.
+    with imports.without("rich"):
+        from controller import daemon  # noqa: PLC0415
 
     daemon.run(settings)

@@ -8,7 +8,7 @@ import click
 
 from controller.cli.asking import config_option, settings_of
 from controller.cli.controller import given, with_flags
-from hostkit import collection
+from hostkit import collection, imports
 
 
 @click.command("shim")
@@ -31,6 +31,8 @@ def command(
     settings = settings_of(config_path, given(flags) | {key: value for key, value in named.items() if value})
     collection.put_off()
     # Only here: the other commands need none of the rooms, and are quicker without.
-    from controller import shim_daemon  # noqa: PLC0415
+    # The log needs nothing of rich, which structlog loads wherever it is installed.
+    with imports.without("rich"):
+        from controller import shim_daemon  # noqa: PLC0415
 
     shim_daemon.run(settings, token)
