@@ -16,7 +16,8 @@ def replace(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = False
 
     A `durable` one outlives a loss of power too. It is written `beside`. Raises OSError, nothing changed.
     """
-    descriptor = _new(made := beside(path), mode)
+    made = _beside(str(path))
+    descriptor = _new(made, mode)
     try:
         try:
             left = memoryview(data)
@@ -26,24 +27,30 @@ def replace(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = False
                 os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        made.replace(path)
+        os.rename(made, path)  # noqa: PTH104
     except OSError:
-        made.unlink(missing_ok=True)
+        Path(made).unlink(missing_ok=True)
         raise
 
 
 def beside(path: Path) -> Path:
     """What `replace` writes, and leaves only where it is killed."""
-    return path.with_name(f".{path.name}.new")
+    return Path(_beside(str(path)))
 
 
-def _new(path: Path, mode: int) -> int:
+def _beside(path: str) -> str:
+    # As text: every record of a runtime goes this way, and a Path costs about as much as what is done with it.
+    folder, slash, name = path.rpartition("/")
+    return f"{folder}{slash}.{name}.new"
+
+
+def _new(path: str, mode: int) -> int:
     """A descriptor of a new file, in place of one that somebody who was killed has left there."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
         return os.open(path, flags, mode)
     except FileExistsError:
-        path.unlink(missing_ok=True)
+        Path(path).unlink(missing_ok=True)
         return os.open(path, flags, mode)
 
 

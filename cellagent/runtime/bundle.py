@@ -36,10 +36,10 @@ def lay_out(
 
     `places` says where the mounts' host paths lead; all of them are there.
     """
-    layers = machine.settings.layers(record.id)
-    machine.settings.bundle(record.id).mkdir(mode=0o711)
+    layers, own = machine.settings.layers(record.id), machine.settings.bundle(record.id)
+    own.mkdir(mode=0o711)
     layers.mkdir(parents=True, exist_ok=True)
-    upper, work, rootfs = (layers / name for name in ("upper", "work", "rootfs"))
+    upper, work, rootfs = (Path(f"{layers}/{name}") for name in ("upper", "work", "rootfs"))
     for folder in (upper, work, rootfs):
         folder.mkdir(exist_ok=True, mode=0o755)
     owner = userns.mapping(sandbox.parsed())
@@ -68,7 +68,7 @@ def lay_out(
         user=user,
         # Not what /etc/hostname says, which the pod's containers may write to.
         hostname=socket.gethostname() if sandbox.network is NetworkMode.HOST else etc_files.hostname(sandbox.parsed()),
-        files={target: folder / name for target, name in ETC.items()},
+        files={target: f"{folder}/{name}" for target, name in ETC.items()},
         volumes=volumes,
         shm=_shared_memory(machine, sandbox, record, context.namespace_options),
         seccomp=_seccomp(config),
@@ -81,15 +81,15 @@ def lay_out(
     )
     edits = cdi.find([device.name for device in config.CDI_devices], machine.settings.cdi)
     spec = cdi.applied(oci_spec(inputs), edits, privileged=context.privileged)
-    write_spec(machine.settings.bundle(record.id), spec)
+    write_spec(own, spec)
     return msgspec.structs.replace(user, groups=tuple(spec["process"]["user"].get("additionalGids", ())))
 
 
-def _namespaces(machine: Machine, sandbox: SandboxEntry, options: cri.NamespaceOption) -> dict[str, Path]:
-    paths = {kind: Path(path) for kind, path in sandbox.namespaces.items()}
+def _namespaces(machine: Machine, sandbox: SandboxEntry, options: cri.NamespaceOption) -> dict[str, str]:
+    paths = dict(sandbox.namespaces)
     for kind, mode in (("pid", options.pid), ("net", options.network), ("ipc", options.ipc)):
         if mode == cri.TARGET:
-            paths[kind] = Path(f"/proc/{_target(machine, sandbox, options).pid}/ns/{kind}")
+            paths[kind] = f"/proc/{_target(machine, sandbox, options).pid}/ns/{kind}"
     return paths
 
 
@@ -122,7 +122,8 @@ def _shared_memory(
 
 def write_spec(bundle: Path, spec: dict[str, Any]) -> None:
     """Write config.json."""
-    (bundle / "config.json").write_bytes(msgspec.json.encode(spec))
+    with open(f"{bundle}/config.json", "wb") as file:
+        file.write(msgspec.json.encode(spec))
 
 
 def read_spec(bundle: Path) -> dict[str, Any]:

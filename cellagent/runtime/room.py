@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import platform
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
@@ -26,6 +27,7 @@ from cellagent.runtime.sandbox import RuntimeSandboxes
 from cellagent.runtime.sessions.backend import LocalBackend
 from cellagent.runtime.sessions.streaming import Streaming
 from cellagent.runtime.settings import RuntimeSettings
+from cellagent.runtime.spec import capabilities
 from cellagent.runtime.stats.summary import SandboxStats
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
@@ -103,6 +105,7 @@ async def running(settings: RuntimeSettings, images: ImageProvider) -> AsyncGene
                 machine = Machine(
                     settings, images, ledger, ContainerEvents(), inotify, Singleflight(group), runtime, userns.Support()
                 )
+                _ask_once(machine)
                 containers = RuntimeContainers(machine)
                 sandboxes = RuntimeSandboxes(machine, containers)
                 holding = network_repair.holding(settings)
@@ -122,6 +125,14 @@ async def running(settings: RuntimeSettings, images: ImageProvider) -> AsyncGene
                     containers.close()
                     machine.flights.stop()
                     await sandboxes.close()
+
+
+def _ask_once(machine: Machine) -> None:
+    """What the kernel tells once for all containers is asked before there is a pod, of which none waits for it."""
+    capabilities.own()
+    cgroups.controllers()
+    platform.machine()
+    _ = machine.lowest_oom_score
 
 
 @contextmanager

@@ -36,15 +36,15 @@ class RuntimeSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def sandbox_folder(self, sandbox_id: str) -> Path:
         """Small files of one sandbox: record, namespaces, hosts, resolv.conf."""
-        return self.state / "sandboxes" / sandbox_id
+        return Path(f"{self.state}/sandboxes/{sandbox_id}")
 
     def bundle(self, container_id: str) -> Path:
         """The OCI bundle of one container, with its record, attach socket and control pipe."""
-        return self.state / "containers" / container_id
+        return Path(f"{self.state}/containers/{container_id}")
 
     def layers(self, container_id: str) -> Path:
         """The writable layer and the mounted root of one container."""
-        return self.root / "containers" / container_id
+        return Path(f"{self.root}/containers/{container_id}")
 
     def carried_path(self, container_id: str) -> Path:
         """Where it is written which file the cell carries because of a container, before that is in any record."""

@@ -7,6 +7,7 @@ Beside this file: spec_process (what runs, as whom), spec_mounts, spec_resources
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,11 @@ class SpecInputs(msgspec.Struct, frozen=True, kw_only=True):
     sandbox: cri.PodSandboxConfig
     image: ImageConfig
     rootfs: Path
-    namespaces: dict[str, Path]
+    namespaces: Mapping[str, str | Path]
     cgroup: str
     user: User
     hostname: str
-    files: dict[str, Path]
+    files: Mapping[str, str | Path]
     shm: Path
     volumes: dict[str, Path] = {}
     seccomp: dict[str, Any] | None = None

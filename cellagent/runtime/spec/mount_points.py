@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ PROPAGATION = {
 class Mounts(msgspec.Struct, frozen=True, kw_only=True):
     """Mounts that the sandbox and the machine bring; see SpecInputs."""
 
-    files: dict[str, Path]
+    files: Mapping[str, str | Path]
     shm: Path
     cgroup_v2: bool
     volumes: dict[str, Path] = {}

@@ -43,11 +43,8 @@ def resolve(rootfs: Path, user: str, *, gid: int | None = None) -> User:
     """The user written as "name", "uid", "name:group" or "uid:gid". Raises Fault INVALID for a name of nobody."""
     name, _, group = user.partition(":")
     name = name or "0"
-    found = next((_person(row) for row in _people(rootfs) if row[0] == name), None)
-    if found is None and _is_number(name):
-        uid = _number(name)
-        found = next((_person(row) for row in _people(rootfs) if _number(row[2]) == uid), None)
-    elif found is None:
+    found = _found(rootfs, name)
+    if found is None and not _is_number(name):
         raise Fault(Kind.INVALID, f"user {name}", "the image's /etc/passwd does not know it", "use a number")
     chosen = _group(rootfs, group) if group else found.gid if found else 0
     return User(
@@ -64,6 +61,18 @@ def memberships(rootfs: Path, login: str) -> tuple[int, ...]:
         return ()
     mine = (row[2] for row in _rows(rootfs, "group") if login in row[3].strip().split(","))
     return tuple(_number(number) for number in mine if _is_number(number) and _number(number) <= MOST)
+
+
+def _found(rootfs: Path, name: str) -> _Person | None:
+    """Who is called so; else the first who has this number."""
+    uid = _number(name) if _is_number(name) else -1
+    numbered: list[str] | None = None
+    for row in _people(rootfs):
+        if row[0] == name:
+            return _person(row)
+        if numbered is None and _number(row[2]) == uid:
+            numbered = row
+    return _person(numbered) if numbered is not None else None
 
 
 def _people(rootfs: Path) -> Iterator[list[str]]:
