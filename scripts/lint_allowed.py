@@ -6,7 +6,7 @@ RuntimeConfig, UpdateRuntimeConfig, StreamPodSandboxes, StreamContainers, Stream
 StreamPodSandboxMetrics, ListMetricDescriptors
 # asyncio's protocols, grpclib's parts, SSL contexts, protobuf messages and tar headers.
 pause_writing, resume_writing, data_received, get_buffer, buffer_updated, unacked_size, num_tickets, mountpoint, linkname, gname
-_body_repr, body_len, incoming_buffer, data_sent, max_inbound_frame_size, create_stream, _wrapper, _scheme
+_body_repr, body_len, incoming_buffer, encoder, data_sent, max_inbound_frame_size, create_stream, _wrapper, _scheme
 # What PyYAML reads of a loader, and an argument of executors.
 yaml_implicit_resolvers, cancel_futures
 # The numbers of SPDY; fields of records and of plans that are read as a table.

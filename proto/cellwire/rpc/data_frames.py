@@ -20,6 +20,7 @@ from hyperframe.frame import DataFrame, Frame, RstStreamFrame
 from typing_extensions import Buffer
 
 from cellwire.rpc.carried import Octets
+from cellwire.rpc.header_blocks import RecallingDecoder, RecallingEncoder
 
 HEAD = 9
 DATA = 0
@@ -112,6 +113,8 @@ class DataConnection(H2Connection):
 
     def __init__(self, config: H2Configuration) -> None:
         super().__init__(config)
+        self.encoder = RecallingEncoder()
+        self.decoder = RecallingDecoder(self.decoder.max_header_list_size)
         self._intake = self.incoming_buffer = Intake(server=not config.client_side)
         self._parts: list[bytes | memoryview] = []
 
