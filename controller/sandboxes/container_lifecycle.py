@@ -77,7 +77,6 @@ class Containers:
             made = reducer.made_container(named, told)
             record = msgspec.structs.replace(record, status=made.SerializeToString())
             await self._memory.put_container(record)
-        self._following.start_log(record)
         return record.id
 
     async def start(self, container_id: str) -> None:
@@ -86,6 +85,8 @@ class Containers:
         before = cri.ContainerStatus.FromString(record.status)
         require_ready(self._memory.sandbox(record.sandbox), before.metadata.name)
         there = self.on(record.cell)
+        # From its first byte on; while the cell is busy with the start.
+        self._following.start_log(record)
         try:
             await there.start_container(record.id)
         except Fault:
