@@ -32,8 +32,9 @@ async def fill(stdin: ClientStream) -> int:
     return sent
 
 
-async def ask_for_ever(client: SpdyConnection) -> None:
-    while True:
+async def ask(client: SpdyConnection, most: int) -> None:
+    """Ask for answers until the server hangs up, in so many bytes at most. Raises ConnectionError once it does."""
+    for _ in range(most // (10_000 * len(PING))):
         await client.send(PING * 10_000)
 
 

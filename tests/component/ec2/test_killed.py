@@ -28,6 +28,8 @@ PODS = ("a", "b")
 SENT = 10
 LIMITS = FleetLimits(lease=600.0, boot=600.0, launch=60.0, grace=0.0, terminate_again=0.5)
 SETTINGS = FleetSettings(cluster="test", limits=LIMITS, survey=0.2)
+# In which what a controller finds after it was killed must be in order: it takes a few.
+MOST_SURVEYS = 150
 # Where a launch begins: who asks for a cell, its worker, the calls made for many, the writing of records.
 BEGINNINGS = ("claim", "_work", "_hold", "_settle")
 
@@ -81,14 +83,16 @@ async def one_life(on: CloudStage, store: MemoryStore) -> None:
     async with ec2.running(on.settings) as cloud, room.running(SETTINGS, store, cloud, link) as fleet:
         async with asyncio.TaskGroup() as tasks:
             asked = [tasks.create_task(fleet.claim(claim(name))) for name in PODS]
+            surveys = on.front.count("DescribeInstances")
             while [cell.state for cell in fleet.list()] != [CellState.BOOTING] * len(PODS):
                 await asyncio.sleep(0.01)
+                assert on.front.count("DescribeInstances") < surveys + MOST_SURVEYS, "a pod has no instance"
             for one in asked:
                 one.cancel()
             assert instances() == dict.fromkeys((cell.instance for cell in fleet.list()), "running")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1500)
 async def test_a_controller_killed_at_any_await_of_a_launch_leaves_one_instance_for_each_pod(tmp_path: Path) -> None:
     async with stage(tmp_path) as on:
         whole = Life(launches)
@@ -103,9 +107,8 @@ async def test_a_controller_killed_at_any_await_of_a_launch_leaves_one_instance_
                 await settled(on)
                 left.append((len(instances()), len(stored(store))))
                 try:
-                    async with asyncio.timeout(30):
-                        await one_life(on, store)
-                except (TimeoutError, ExceptionGroup) as error:
+                    await one_life(on, store)
+                except ExceptionGroup as error:
                     raise AssertionError(f"killed at {place}, {turns}: {instances()}") from error
         assert {(0, 0), (2, 0), (2, 2)} <= set(left), "killed before and after the launch, and with it written down"
 

@@ -52,8 +52,9 @@ class Clock:
 @asynccontextmanager
 async def opened() -> AsyncGenerator[tuple[Ec2Front, PriceFeed, Shelf, Clock]]:
     async with running_front() as front:
+        # However slowly a busy machine answers.
         settings = Ec2Settings(
-            region="us-east-1", endpoint_url=front.url, subnets=(), patience_seconds=20, call_seconds=20
+            region="us-east-1", endpoint_url=front.url, subnets=(), patience_seconds=280, call_seconds=280
         )
         async with calls.running(settings) as door:
             shelf, clock = Shelf(), Clock()

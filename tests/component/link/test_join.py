@@ -192,17 +192,24 @@ async def test_without_a_certificate_nothing_is_renewed(site: Site) -> None:
 
 
 async def turned(site: Site, identity: CellIdentity, link_port: int) -> Fault | None:
-    """How an attempt to be a cell ends."""
+    """How an attempt to be a cell ends; None where the link has heard what the cell says of itself."""
     context = client_context(identity, TURNED)
-    async with small("?", {}) as agent:
+
+    async def attempt() -> Fault:
         try:
-            async with asyncio.timeout(1):
-                await serve_on(agent.server(), "127.0.0.1", link_port, context, SERVER_NAME, lambda: None)
+            await serve_on(agent.server(), "127.0.0.1", link_port, context, SERVER_NAME, lambda: None)
         except Fault as fault:
             return fault
-        except TimeoutError:
-            return None
-    return Fault(Kind.DENIED, "cell", "cut off")
+        return Fault(Kind.DENIED, "cell", "cut off")
+
+    async with small("?", {}) as agent, asyncio.TaskGroup() as tasks:
+        attempting = tasks.create_task(attempt())
+        heard = tasks.create_task(until(lambda: any(change.said is not None for change in site.changes), 280))
+        await asyncio.wait((attempting, heard), return_when=asyncio.FIRST_COMPLETED)
+        ended = attempting.result() if attempting.done() else None
+        attempting.cancel()
+        heard.cancel()
+    return ended
 
 
 async def joined(site: Site, link_port: int, certificate: bytes) -> Fault | None:

@@ -137,10 +137,14 @@ async def test_a_reply_above_the_limit_ends_that_call_and_no_other(tmp_path: Pat
 
 
 async def test_two_hundred_calls_at_once_beside_readers_that_do_not_read(tmp_path: Path, told: Any) -> None:
+    sent = 0
+
     async def flood(stream: Any) -> None:
+        nonlocal sent
         await stream.recv_message()
         while True:
             await stream.send_message(wire.LogChunk(data=b"x" * (64 << 10)))
+            sent += 64 << 10
 
     told.stream = flood
     server = prepared([told], details=True)
@@ -150,10 +154,11 @@ async def test_two_hundred_calls_at_once_beside_readers_that_do_not_read(tmp_pat
         async with stub.Logs.open() as stuck:
             await stuck.send_message(wire.LogsRequest(), end=True)
             await stuck.recv_message()
-            await asyncio.sleep(0.2)
+            while sent < CELL.stream_window - (128 << 10):
+                await asyncio.sleep(0.01)
             async with asyncio.TaskGroup() as group:
                 asked = [
-                    group.create_task(call(stub.ReadFile, wire.ReadFileRequest(path=str(n)), deadline=10))
+                    group.create_task(call(stub.ReadFile, wire.ReadFileRequest(path=str(n)), deadline=280))
                     for n in range(200)
                 ]
             assert {task.result().data for task in asked} == {str(n).encode() for n in range(200)}
