@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import secrets
 import signal
@@ -27,6 +28,8 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}"}
 # Most of it is imports, beside whatever else the machine does; one that ends is not waited for.
 START_SECONDS = 180.0
 RUN = "import sys; from controller.cli import main; sys.exit(main())"
+# Each controller of this process has one of its own, also beside others; another process has another network.
+NETWORKS = itertools.count()
 
 
 @dataclass
@@ -175,7 +178,7 @@ async def running_controller(
     `pods_call_it`.
     """
     name = secrets.token_hex(3)
-    third = int(name[:2], 16)
+    third = next(NETWORKS) % 256
     gateway = f"10.230.{third}.1"
     registry = free_port()
     cloud = LocalSettings(

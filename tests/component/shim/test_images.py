@@ -80,23 +80,21 @@ async def test_an_image_of_pods_has_one_id_in_every_answer_and_goes_with_their_c
         assert len(told.image_filesystems) == len(told.container_filesystems) == 1
 
 
-async def test_a_pod_pulls_once_its_sandbox_runs_and_what_is_no_image_is_told_by_its_name(tmp_path: Path) -> None:
-    async with running_shim(tmp_path) as shim:
-        config = shim.config("u1")
-        with pytest.raises(Fault, match="the pod's sandbox does not run"):
-            await pull(shim, config)
-        await shim.run(config)
-        with pytest.raises(Fault, match="UPPER CASE"):
-            await pull(shim, config, "UPPER CASE")
+async def test_a_pod_pulls_once_its_sandbox_runs_and_what_is_no_image_is_told_by_its_name(shim: RunningShim) -> None:
+    config = shim.config("early")
+    with pytest.raises(Fault, match="the pod's sandbox does not run"):
+        await pull(shim, config)
+    await shim.run(config)
+    with pytest.raises(Fault, match="UPPER CASE"):
+        await pull(shim, config, "UPPER CASE")
 
 
-async def test_a_registry_that_the_cell_cannot_reach_is_told_to_the_kubelet(tmp_path: Path) -> None:
-    async with running_shim(tmp_path) as shim:
-        config = shim.config("u1")
-        await shim.run(config)
-        with pytest.raises(Fault, match=r"registry 127\.0\.0\.1:1 does not serve: it cannot be reached") as caught:
-            await pull(shim, config, "127.0.0.1:1/web:1")
-        assert caught.value.kind is Kind.UNAVAILABLE
+async def test_a_registry_that_the_cell_cannot_reach_is_told_to_the_kubelet(shim: RunningShim) -> None:
+    config = shim.config("far")
+    await shim.run(config)
+    with pytest.raises(Fault, match=r"registry 127\.0\.0\.1:1 does not serve: it cannot be reached") as caught:
+        await pull(shim, config, "127.0.0.1:1/web:1")
+    assert caught.value.kind is Kind.UNAVAILABLE
 
 
 async def test_an_image_pulled_without_a_pod_is_present_for_all_until_it_is_removed(tmp_path: Path) -> None:
@@ -113,22 +111,19 @@ async def test_an_image_pulled_without_a_pod_is_present_for_all_until_it_is_remo
         assert await listed(shim) == []
 
 
-async def test_an_image_is_a_read_only_volume_told_by_its_id(tmp_path: Path) -> None:
-    async with running_shim(tmp_path) as shim:
-        config = shim.config("u1")
-        sandbox = await shim.run(config)
-        image_id = await pull(shim, config)
-        mount = cri.Mount(
-            container_path="/tools", image=cri.ImageSpec(image=IMAGE), image_sub_path="bin", readonly=True
-        )
-        plain = cri.Mount(container_path="/scratch", host_path="/var/tmp")
-        container = await shim.create(sandbox, config, mounts=[plain, mount])
-        await shim.start(container)
-        script = "test -x /tools/sh && echo there; touch /tools/x 2>/dev/null || echo refused"
-        assert await shim.said(container, script) == "there\nrefused\n"
-        beside, told = (await shim.status(container)).mounts
-        assert (beside.host_path, beside.HasField("image")) == ("/var/tmp", False)
-        assert (told.image.image, told.image.image_ref, told.image_sub_path) == (IMAGE, image_id, "bin")
+async def test_an_image_is_a_read_only_volume_told_by_its_id(shim: RunningShim) -> None:
+    config = shim.config("tools")
+    sandbox = await shim.run(config)
+    image_id = await pull(shim, config)
+    mount = cri.Mount(container_path="/tools", image=cri.ImageSpec(image=IMAGE), image_sub_path="bin", readonly=True)
+    plain = cri.Mount(container_path="/scratch", host_path="/var/tmp")
+    container = await shim.create(sandbox, config, mounts=[plain, mount])
+    await shim.start(container)
+    script = "test -x /tools/sh && echo there; touch /tools/x 2>/dev/null || echo refused"
+    assert await shim.said(container, script) == "there\nrefused\n"
+    beside, told = (await shim.status(container)).mounts
+    assert (beside.host_path, beside.HasField("image")) == ("/var/tmp", False)
+    assert (told.image.image, told.image.image_ref, told.image_sub_path) == (IMAGE, image_id, "bin")
 
 
 async def test_a_cell_that_only_waits_for_an_image_is_given_back_and_its_pod_gets_another_later(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
 from tests.support.cri_security import PROFILE, Context, caps, mask
-from tests.support.shim import RunningShim, running_shim
+from tests.support.shim import RunningShim
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="cells of the local cloud need root"),
@@ -63,44 +63,42 @@ async def said(shim: RunningShim, sandbox: str, config: cri.PodSandboxConfig, co
     return " ".join(line.split(" ", 3)[3] for line in log.read_text().splitlines()).strip()
 
 
-async def test_security_contexts_do_in_the_cell_what_they_say(tmp_path: Path) -> None:
-    async with running_shim(tmp_path) as shim:
-        config = shim.config("u1")
-        config.linux.sysctls["net.ipv4.ip_local_port_range"] = "20000 30000"
-        sandbox = await shim.run(config)
-        for context, script, wanted in ROWS:
-            assert (await said(shim, sandbox, config, context, script)).split() == wanted.split(), script
-        found = await said(shim, sandbox, config, Context(), "cat /proc/sys/net/ipv4/ip_local_port_range")
-        assert found.split() == ["20000", "30000"]
+async def test_security_contexts_do_in_the_cell_what_they_say(shim: RunningShim, tmp_path: Path) -> None:
+    config = shim.config("contexts")
+    config.linux.sysctls["net.ipv4.ip_local_port_range"] = "20000 30000"
+    sandbox = await shim.run(config)
+    for context, script, wanted in ROWS:
+        assert (await said(shim, sandbox, config, context, script)).split() == wanted.split(), script
+    found = await said(shim, sandbox, config, Context(), "cat /proc/sys/net/ipv4/ip_local_port_range")
+    assert found.split() == ["20000", "30000"]
 
-        # A profile of the worker goes with the container.
-        profile = tmp_path / "profile.json"
-        rule = {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}
-        profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}))
-        local = PROFILE(profile_type=PROFILE.Localhost, localhost_ref=str(profile))
-        script = "mkdir /x 2>/dev/null && echo made || echo refused"
-        older = Context(seccomp_profile_path=f"localhost/{profile}")
-        for context in (Context(seccomp=local), older):
-            assert await said(shim, sandbox, config, context, script) == "refused"
+    # A profile of the worker goes with the container.
+    profile = tmp_path / "profile.json"
+    rule = {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}
+    profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}))
+    local = PROFILE(profile_type=PROFILE.Localhost, localhost_ref=str(profile))
+    script = "mkdir /x 2>/dev/null && echo made || echo refused"
+    older = Context(seccomp_profile_path=f"localhost/{profile}")
+    for context in (Context(seccomp=local), older):
+        assert await said(shim, sandbox, config, context, script) == "refused"
 
-        without_effect = Context(selinux_options=cri.SELinuxOption(type="spc_t"))
-        assert await said(shim, sandbox, config, without_effect, "echo runs") == "runs"
+    without_effect = Context(selinux_options=cri.SELinuxOption(type="spc_t"))
+    assert await said(shim, sandbox, config, without_effect, "echo runs") == "runs"
 
-        with pytest.raises(Fault, match="capability FLY") as caught:
-            await said(shim, sandbox, config, caps(add="FLY"), "true")
-        assert caught.value.kind is Kind.INVALID
+    with pytest.raises(Fault, match="capability FLY") as caught:
+        await said(shim, sandbox, config, caps(add="FLY"), "true")
+    assert caught.value.kind is Kind.INVALID
 
 
-async def test_a_pod_that_asks_for_the_machines_namespaces_gets_those_of_its_cell(tmp_path: Path) -> None:
-    async with running_shim(tmp_path) as shim:
-        config = shim.config("u1")
-        options = config.linux.security_context.namespace_options
-        options.network, options.pid, options.ipc = cri.NODE, cri.NODE, cri.NODE
-        sandbox = await shim.run(config)
-        # Those of the cell's first process, and none of the worker's.
-        script = "for one in self 1; do for each in net pid ipc; do readlink /proc/$one/ns/$each; done; done | sort -u"
-        context = Context(namespace_options=options, privileged=True)
-        assert len((await said(shim, sandbox, config, context, script)).split()) == 3
-        for kind in ("net", "ipc", "pid"):
-            there = await said(shim, sandbox, config, context, f"readlink /proc/self/ns/{kind}")
-            assert there != str(Path(f"/proc/self/ns/{kind}").readlink())
+async def test_a_pod_that_asks_for_the_machines_namespaces_gets_those_of_its_cell(shim: RunningShim) -> None:
+    config = shim.config("namespaces")
+    options = config.linux.security_context.namespace_options
+    options.network, options.pid, options.ipc = cri.NODE, cri.NODE, cri.NODE
+    sandbox = await shim.run(config)
+    # Those of the cell's first process, and none of the worker's.
+    script = "for one in self 1; do for each in net pid ipc; do readlink /proc/$one/ns/$each; done; done | sort -u"
+    context = Context(namespace_options=options, privileged=True)
+    assert len((await said(shim, sandbox, config, context, script)).split()) == 3
+    for kind in ("net", "ipc", "pid"):
+        there = await said(shim, sandbox, config, context, f"readlink /proc/self/ns/{kind}")
+        assert there != str(Path(f"/proc/self/ns/{kind}").readlink())
