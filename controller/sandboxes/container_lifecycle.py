@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 
@@ -95,7 +96,8 @@ class Containers:
             if before.state != cri.CONTAINER_CREATED or not _has_run(self._memory.container(record.id)):
                 raise
         else:
-            await self._learn(there, record.id)
+            if not await self._heard_of_start(record):
+                await self._learn(there, record.id)
 
     async def stop(self, container_id: str, grace: float) -> None:
         """Stop the container within its grace. The unknown and the lost are stopped already."""
@@ -143,6 +145,12 @@ class Containers:
         record = self._memory.container(request.container_id)
         request.container_id = record.id
         return await self.on(record.cell).exec_sync(request, deadline)
+
+    async def _heard_of_start(self, record: ContainerRecord) -> bool:
+        """Whether the cell has told of a start by an event, as it does before it answers: then it need not be asked."""
+        await asyncio.sleep(0)  # an event that came with the answer begins to be written down
+        await self._memory.written(record.sandbox)
+        return not self._memory.is_in(record.id, cri.CONTAINER_CREATED)
 
     async def _learn(self, there: OneCell, container_id: str) -> None:
         """Take the container's state over at once, so that the next question finds it."""
