@@ -28,10 +28,11 @@ class PortTunnel:
         self._link = link
         self._name = name
 
-    async def write(self, data: Piece) -> None:
+    async def write(self, *pieces: Piece) -> None:
         """Send bytes; waits while the pod does not read."""
+        together = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         try:
-            await asyncio.get_running_loop().sock_sendall(self._link, data)
+            await asyncio.get_running_loop().sock_sendall(self._link, together)
         except OSError as error:
             raise Fault(Kind.UNAVAILABLE, self._name, str(error)) from error
 
