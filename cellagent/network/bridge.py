@@ -17,7 +17,6 @@ from cellagent.network import leases, links, ports
 from cellwire.faults import Fault, Kind
 from hostkit import programs
 
-_DEADLINE = 20.0
 # Bridges that this agent has set up, by name and number: a bridge made anew has another number.
 _prepared: set[tuple[str, int]] = set()
 # The last pod's going and the next one's coming must not meet; one lock for each event loop.
@@ -80,7 +79,7 @@ async def retire(name: str, folder: Path) -> None:
 async def filters(text: str, *, needed: str = "") -> None:
     """Have nft read rules. Without nft that is a Fault where `needed` says what for, else nothing is done."""
     try:
-        done = await programs.run(["nft", "-f", "-"], stdin=text.encode(), deadline=_DEADLINE)
+        done = await programs.run(["nft", "-f", "-"], stdin=text.encode())
     except Fault as fault:
         if fault.kind is Kind.UNSUPPORTED and not needed:
             return

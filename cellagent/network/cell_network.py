@@ -23,7 +23,6 @@ GATEWAY = "169.254.1.1"
 # The same on each cable, which has nobody but the two.
 GATEWAY6 = "fe80::1"
 METADATA = guard.METADATA
-_DEADLINE = 20.0
 _TABLE = "g"
 """The packet rules are in a table named as the cable and this: the cable's own name is the table of host ports."""
 
@@ -73,7 +72,7 @@ async def detach(sandbox: str, addresses: Sequence[str], uplink: str) -> None:
 
 async def unshare(sandbox: str) -> None:
     """Take the packet rules away."""
-    await programs.run(["nft", "-f", "-"], stdin=guard.removal(table(sandbox)).encode(), deadline=_DEADLINE)
+    await programs.run(["nft", "-f", "-"], stdin=guard.removal(table(sandbox)).encode())
 
 
 async def restore(wanted: Guard, sandbox: str) -> tuple[str, ...]:
@@ -206,7 +205,7 @@ async def _restored_way6(made: Guard) -> list[str]:
 
 async def ruled(name: str) -> bool:
     """Whether there is a table of packet rules of this name."""
-    return (await programs.run(["nft", "list", "table", "inet", name], deadline=_DEADLINE)).returncode == 0
+    return (await programs.run(["nft", "list", "table", "inet", name])).returncode == 0
 
 
 async def _rule(made: Guard) -> None:
@@ -214,7 +213,7 @@ async def _rule(made: Guard) -> None:
         return
     thing = "rules that keep a pod from the metadata service"
     try:
-        done = await programs.run(["nft", "-f", "-"], stdin=text.encode(), deadline=_DEADLINE)
+        done = await programs.run(["nft", "-f", "-"], stdin=text.encode())
     except Fault as fault:
         raise Fault(fault.kind, thing, fault.cause, "install Debian's package nftables") from fault
     if done.returncode:

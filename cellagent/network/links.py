@@ -14,7 +14,6 @@ from typing import Any
 from cellwire.faults import Fault, Kind
 from hostkit import programs
 
-_DEADLINE = 20.0
 _SIOCGIFMTU = 0x8921
 
 
@@ -31,18 +30,18 @@ async def batch(commands: Sequence[str], namespace: Path | None = None, *, famil
     if commands:
         enter = ["nsenter", f"--net={namespace}"] if namespace else []
         ip = ["ip", *([family] if family else []), "-batch", "-"]
-        await programs.check([*enter, *ip], stdin="\n".join(commands).encode(), deadline=_DEADLINE)
+        await programs.check([*enter, *ip], stdin="\n".join(commands).encode())
 
 
 async def attempt(commands: Sequence[str], *, family: str = "") -> None:
     """Carry out all of them, whichever fail: for removing what may not be there."""
     ip = ["ip", *([family] if family else []), "-force", "-batch", "-"]
-    await programs.run(ip, stdin="\n".join(commands).encode(), deadline=_DEADLINE)
+    await programs.run(ip, stdin="\n".join(commands).encode())
 
 
 async def show(*what: str) -> list[dict[str, Any]]:
     """What `ip -json …` lists."""
-    return json.loads(await programs.check(["ip", "-json", *what], deadline=_DEADLINE) or b"[]")
+    return json.loads(await programs.check(["ip", "-json", *what]) or b"[]")
 
 
 def number(link: str) -> int:
