@@ -28,7 +28,7 @@ from controller.pods.file_transfer import put_folders, put_tree
 from controller.pods.log_files import KEPT_STARTS
 from controller.pods.restarting import NEVER, Policy
 from controller.pods.run import ContainerRun, PodRecord, PodRun, Running, Terminated, Waiting
-from controller.pods.stopping import Hand, stop_all
+from controller.pods.stopping import Hand, grace_left, stop_all
 from controller.pods.surroundings import Surroundings
 from controller.pods.translate import (
     Folder,
@@ -317,8 +317,7 @@ class PodContainers:
             if not isinstance(one.state, Running) or not one.id or one.image == container.image:
                 continue
             said = f"Container {name} definition changed, will be restarted"
-            by = self._now() + lifecycle.grace_of(spec)
-            await self.hand.stop(name, lambda by=by: max(by - self._now(), 0.0), why=said)
+            await self.hand.stop(name, grace_left(lifecycle.grace_of(spec)), why=said)
             await self.refresh(name)
             if isinstance(self._record.run.of(name).state, Running):
                 continue

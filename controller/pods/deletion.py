@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import datetime
 from typing import Any
 
 # Beyond the grace, until the cell has said that all is stopped.
@@ -14,19 +16,28 @@ StopAll = Callable[[Callable[[], float]], Coroutine[Any, Any, None]]
 """Stops the containers within the grace that is left whenever it is asked for."""
 
 
-class PodDeletion:
-    """The requests to delete one pod. `now` is the time, as that of `by`."""
+def asked_before(metadata: Mapping[str, Any], now: float) -> tuple[float, bool]:
+    """The seconds of grace that are left of a deletion as it is written down, and whether it is by force. Pure.
 
-    def __init__(self, now: Callable[[], float]) -> None:
-        self._now = now
+    Where the clock was ahead when it was asked for, its moment is far off: the grace is not longer for that.
+    """
+    by, grace = datetime.fromisoformat(metadata["deletionTimestamp"]), metadata["deletionGracePeriodSeconds"]
+    return min(by.timestamp() - now, grace), grace == 0
+
+
+class PodDeletion:
+    """The requests to delete one pod, by a clock that nobody sets: a grace lasts no longer than it was asked for."""
+
+    def __init__(self) -> None:
         self._asked = asyncio.Event()
         self._by = 0.0
         self._hurried = asyncio.Event()
         self.forced = asyncio.Event()
         """Set where nobody waits for a cell that does not answer."""
 
-    def request(self, by: float, *, forced: bool) -> None:
-        """The pod is to be over by this moment."""
+    def request(self, grace: float, *, forced: bool) -> None:
+        """The pod is to be over in so many seconds."""
+        by = time.monotonic() + grace
         if forced:
             self.forced.set()
         # Who asks again may shorten the grace, and begins no other.
@@ -49,7 +60,7 @@ class PodDeletion:
             by = self._by
             leeway = forced_leeway() if self.forced.is_set() else LEEWAY
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(by - self._now(), 0.0) + leeway):
+                async with asyncio.timeout(max(by - time.monotonic(), 0.0) + leeway):
                     if await self._ended(stop_all):
                         return
             if self._by == by:
@@ -57,7 +68,7 @@ class PodDeletion:
 
     async def _ended(self, stop_all: StopAll) -> bool:
         """True once all is stopped, False where the grace was shortened meanwhile."""
-        stopping = stop_all(lambda: max(self._by - self._now(), 0.0))
+        stopping = stop_all(lambda: max(self._by - time.monotonic(), 0.0))
         async with asyncio.TaskGroup() as tasks:
             stop = tasks.create_task(stopping)
             woken = tasks.create_task(self._hurried.wait())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -40,6 +39,7 @@ from controller.objects.stored import Change, Ending, kept_by
 from controller.objects.timestamps import timestamp
 from controller.objects.tokens import Tokens
 from controller.pods.defaults import GRACE_SECONDS
+from controller.pods.deletion import asked_before
 from controller.pods.delivery import ClusterIdentity
 from controller.pods.events import Recorder
 from controller.pods.kind import PODS
@@ -249,7 +249,7 @@ class Pods:
         with _gone(name):
             shown = await self._around.records.change(pod["metadata"]["uid"], apply)
             left = shown["metadata"]["deletionGracePeriodSeconds"]
-            self._workers[pod["metadata"]["uid"]].deletion.request(now + left, forced=left == 0)
+            self._workers[pod["metadata"]["uid"]].deletion.request(left, forced=left == 0)
         return shown
 
     def run_of(self, pod: Json) -> PodRun:
@@ -309,9 +309,9 @@ class Pods:
         worker = Worker(uid, self._around, over=partial(self._release_late, uid))
         self._workers[uid] = worker
         record = self._around.records.get(uid)
-        if record and (at := record.shown["metadata"].get("deletionTimestamp")):
-            forced = record.shown["metadata"].get("deletionGracePeriodSeconds") == 0
-            worker.deletion.request(datetime.datetime.fromisoformat(at).timestamp(), forced=forced)
+        if record and record.shown["metadata"].get("deletionTimestamp"):
+            left, forced = asked_before(record.shown["metadata"], self._around.now())
+            worker.deletion.request(left, forced=forced)
         self._begin(self._work(uid, worker), f"pod {uid}")
 
     async def _work(self, uid: str, worker: Worker) -> None:

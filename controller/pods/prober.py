@@ -14,7 +14,7 @@ from controller.objects.schema.containers import AnyContainer, Probe
 from controller.pods.lifecycle import containers_of, grace_of
 from controller.pods.probe_handlers import Asked, answered
 from controller.pods.run import ContainerRun, PodRecord, PodRun, Running
-from controller.pods.stopping import Hand
+from controller.pods.stopping import Hand, grace_left
 from controller.pods.surroundings import Surroundings
 
 
@@ -115,8 +115,7 @@ class Prober:
             await self._set(one, ready=passed)
         elif not passed:
             said = f"Container {one.name} failed {self._kind.lower()} probe, will be restarted"
-            by = self._now() + self._grace()
-            await self._hand.stop(one.name, lambda: max(by - self._now(), 0.0), why=said)
+            await self._hand.stop(one.name, grace_left(self._grace()), why=said)
         elif self._kind is ProbeKind.STARTUP:
             await self._set(one, started=True, ready=self._container.readinessProbe is None)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -28,6 +29,12 @@ LEAST_GRACE = 2.0
 LONGEST_HOOK = 3600.0
 
 HookKind = Literal["postStart", "preStop"]
+
+
+def grace_left(seconds: float) -> Callable[[], float]:
+    """The seconds that are left of a grace that begins now, whatever becomes of the wall clock meanwhile."""
+    by = time.monotonic() + seconds
+    return lambda: max(by - time.monotonic(), 0.0)
 
 
 class Hand:

@@ -28,6 +28,7 @@ from controller.pods.file_transfer import held, mount_all, put_folders
 from controller.pods.pod_adoption import OWNER, carried
 from controller.pods.prober import probing
 from controller.pods.run import PodRecord, PodRun
+from controller.pods.stopping import grace_left
 from controller.pods.surroundings import Surroundings
 from controller.pods.translate import empty_folders, sandbox_config, volumes_folder
 from controller.sandboxes import ending, told
@@ -60,7 +61,7 @@ class Worker:
         self._around = around
         self._over = over
         self._wake = asyncio.Event()
-        self.deletion = PodDeletion(around.now)
+        self.deletion = PodDeletion()
         self._lost = asyncio.Event()
         self._lost_why = ""
         self._taken = asyncio.Event()
@@ -314,13 +315,12 @@ class Worker:
             await self._give_back(why, before=attempt + 1)
 
     async def _wind_down(self, cell: CellName, known: Announcement) -> None:
-        wanted = float(lifecycle.grace_of(self.record.pod.spec))
-        left, by = known.over_by + MARGIN - self._around.now(), self._around.now() + wanted
+        own = grace_left(float(lifecycle.grace_of(self.record.pod.spec)))
+        left = known.over_by + MARGIN - self._around.now()
         sandbox = self._known_sandbox()
 
         def grace() -> float:
-            now = self._around.now()
-            return ending.within(known, max(by - now, 0.0), now)
+            return ending.within(known, own(), self._around.now())
 
         try:
             async with asyncio.timeout(left if math.isfinite(left) else None):
@@ -334,8 +334,7 @@ class Worker:
         """The pod is over by itself: stop what is left of it, write its end, keep its logs, give the cell back."""
         wanted = float(lifecycle.grace_of(self.record.pod.spec))
         grace = min(wanted, disk_usage.GRACE) if finish.reason == disk_usage.EVICTED else wanted
-        by = self._around.now() + grace
-        await self._containers(cell).stop_all(lambda: max(by - self._around.now(), 0.0))
+        await self._containers(cell).stop_all(grace_left(grace))
         await self._set(lambda run: replace(run, phase=finish.phase, reason=finish.reason, message=finish.message))
 
     async def _end_guarded(self) -> None:

@@ -213,11 +213,19 @@ class Run:
                 break
             await asyncio.sleep(0.5)
         else:
-            raise Violation(self._words(f"what is left after {END_SECONDS:.0f} s: {left}"))
+            await self._dump_tasks()
+            pods = json.dumps(await self._client.pods())
+            raise Violation(self._words(f"what is left after {END_SECONDS:.0f} s: {left}\n{pods}"))
         log = (self._world.controller.folder / "controller.log").read_text(errors="replace")
         if "Traceback" in log:
             at = log.index("Traceback")
             raise Violation(self._words(f"a traceback in the log: {log[max(at - 500, 0) : at + 3000]}"))
+
+    async def _dump_tasks(self) -> None:
+        """Have the controller write into its log what each of its tasks waits for."""
+        if (process := self._world.controller.process) is not None:
+            process.send_signal(signal.SIGUSR1)
+            await asyncio.sleep(3.0)
 
     def _tell(self, said: str) -> None:
         line = f"{time.monotonic() - self._begun:7.1f}  {said}"
