@@ -20,7 +20,8 @@ import aiohttp
 from controller.clouds.local.local_settings import LocalSettings
 from controller.clouds.local.sweep import Leftovers, leftovers, sweep
 from examples import image
-from tests.support import rsa_keys
+from tests.support import preloaded, rsa_keys
+from tests.support.preloaded import RunningProgram
 from tests.support.registry import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +39,7 @@ class Controller:
 
     folder: Path
     cloud: LocalSettings
-    process: asyncio.subprocess.Process | None = None
+    process: RunningProgram | None = None
     environment: dict[str, str] = field(default_factory=dict[str, str])
     prefix: tuple[str, ...] = ()
     """What runs it."""
@@ -56,11 +57,15 @@ class Controller:
 
     async def spawn(self) -> None:
         """Start it."""
+        arguments = ("controller", "--config", str(self.folder / "controller.toml"))
+        environment = {**ENVIRONMENT, **self.environment}
         with (self.folder / "controller.log").open("ab") as log:
+            if not self.prefix and not preloaded.needs_an_own_beginning(self.environment):
+                self.process = await preloaded.spawn(arguments, log.fileno(), environment)
+                return
             self.process = await asyncio.create_subprocess_exec(
-                *self.prefix, sys.executable, "-c", RUN, "controller", "--config", str(self.folder / "controller.toml"),
-                stdout=log, stderr=log, stdin=subprocess.DEVNULL, env={**ENVIRONMENT, **self.environment},
-                start_new_session=True,
+                *self.prefix, sys.executable, "-c", RUN, *arguments,
+                stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, start_new_session=True,
             )  # fmt: skip
 
     async def answering(self) -> None:
