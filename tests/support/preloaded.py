@@ -173,8 +173,12 @@ def _begin(what: dict[str, Any], log: int) -> int:
 
 
 if __name__ == "__main__":
-    from controller import daemon, shim_daemon
     from controller.cli import controller, shim
+    from hostkit import imports
+
+    # As the commands import them.
+    with imports.without("rich"):
+        from controller import daemon, shim_daemon
 
     assert all((daemon, shim_daemon, controller, shim)), "imported for what is forked"
     sys.exit(_fork_what_is_asked_for(socket.socket(fileno=int(sys.argv[1]))))
