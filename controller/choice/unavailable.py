@@ -27,14 +27,19 @@ class Unavailable(msgspec.Struct, frozen=True):
         if not self.until:
             return False
         keys = ((type_name, zone, launch_type), (ANY, zone, launch_type), (ANY, ANY, launch_type))
-        return any(self.until.get(key, 0.0) > now for key in keys)
+        return any(_stands(self.until.get(key, 0.0), now) for key in keys)
 
     def refused(self, now: float) -> tuple[tuple[Key, float], ...]:
         """Offers that are to be left alone now, each with its end."""
-        return tuple(item for item in sorted(self.until.items()) if item[1] > now)
+        return tuple(item for item in sorted(self.until.items()) if _stands(item[1], now))
 
 
 def marked(known: Unavailable, key: Key, now: float, lifetime: float = LIFETIME) -> Unavailable:
     """The memory with one more refusal; what has expired is dropped."""
-    living = {each: until for each, until in known.until.items() if until > now}
+    living = {each: until for each, until in known.until.items() if _stands(until, now)}
     return Unavailable({**living, key: now + lifetime}, known.sequence + 1)
+
+
+def _stands(until: float, now: float) -> bool:
+    """Whether a refusal is to be heeded: not one that a clock which was ahead has put off further than any is."""
+    return 0.0 < until - now < LIFETIME + 1.0

@@ -111,7 +111,7 @@ class CellStore:
         """The cell lives. Told to nobody."""
         cell = self._cells.get(name)
         if cell is not None:
-            self._cells[name] = msgspec.structs.replace(cell, last_heartbeat=max(cell.last_heartbeat, at))
+            self._cells[name] = msgspec.structs.replace(cell, last_heartbeat=at)
 
     def connect(self, name: CellName, *, connected: bool) -> None:
         """The cell's connection stands, or does no more."""

@@ -240,7 +240,8 @@ def _ending(cell: Cell, seen: Seen, limits: FleetLimits, now: float) -> CellActi
     # Missing from a list that is younger than our asking for its end.
     if seen.instance is None and seen.terminated_at and seen.listed_at > seen.terminated_at:
         return Forget(cell.name)
-    if now - seen.terminated_at >= limits.terminate_again:
+    # Or it was asked for while the clock was ahead, which says nothing of when to ask again.
+    if not 0 <= now - seen.terminated_at < limits.terminate_again:
         return Terminate(cell.name, instance)
     return None
 

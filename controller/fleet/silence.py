@@ -60,7 +60,8 @@ def look(
     """The next look. In seconds: one silent cell alone is lost after `lease`; a live one is heard each `heartbeat`.
     `crowded` tells that a cell has dialled in vain since the last one.
     """
-    if now - before.looked_at > min(AWAY_SECONDS, lease * QUIET_LEASES):
+    # Or the clock was set back: since when we have listened would be in times to come.
+    if not 0 <= now - before.looked_at <= min(AWAY_SECONDS, lease * QUIET_LEASES):
         before = begun(now)
     leased = [cell for cell in cells if cell.state in LEASED]
     awaited = frozenset(cell.name for cell in leased if heard(cell) < before.started_at)

@@ -106,6 +106,15 @@ def test_a_refused_offer_is_left_alone_for_its_time_only() -> None:
     assert rank(demand, Requirements(), catalogue, memory, 181.0).offers[0].shape.type == "a.large"
 
 
+def test_a_refusal_while_the_clock_was_ahead_is_not_heeded_for_longer_once_it_is_right() -> None:
+    catalogue = Catalogue([offer("a.large", 0.1), offer("b.large", 0.2)])
+    memory = marked(Unavailable(), ("a.large", "z-a", LaunchType.ON_DEMAND), now=3600.0)
+    demand = Demand(cpu_millis=1, memory_mib=1)
+    assert rank(demand, Requirements(), catalogue, memory, 3610.0).offers[0].shape.type == "b.large"
+    assert rank(demand, Requirements(), catalogue, memory, 10.0).offers[0].shape.type == "a.large"
+    assert not memory.refused(10.0)
+
+
 def test_a_demand_that_no_type_meets_is_told_with_the_filter_that_turns_it_away() -> None:
     fault = nothing_fits(
         Demand(cpu_millis=64_000, memory_mib=1), Requirements(), Catalogue([offer()]), Unavailable(), 0.0

@@ -145,6 +145,8 @@ def test_an_ending_cell_ends_its_instance_sees_it_gone_and_is_forgotten(state: C
     assert planned(one) == plan.Terminate(NAME, InstanceId("i-1")), "a list alone is no proof"
     assert planned(one, instance=instance(), terminated_at=T - 5) is None
     assert planned(one, instance=instance(), terminated_at=T - 20) == plan.Terminate(NAME, InstanceId("i-1"))
+    ahead = planned(one, instance=instance(), terminated_at=T + 3600)
+    assert ahead == plan.Terminate(NAME, InstanceId("i-1")), "asked for while the clock was ahead"
     assert planned(one, terminated_at=T - 5) == plan.Forget(NAME)
     assert planned(one, instance=instance(InstanceState.TERMINATED)) == plan.Forget(NAME)
 

@@ -168,6 +168,30 @@ def test_a_controller_that_stood_still_hears_its_cells_before_it_gives_any_up() 
     assert list(watch.lost) == [2]
 
 
+def test_a_clock_that_was_ahead_for_a_while_keeps_no_lease_from_running_out() -> None:
+    watch = Watch(3)
+    watch.wait(100, 0, 1, 2)
+    watch.now += 3600
+    watch.wait(10, 0, 1, 2)
+    watch.now -= 3600
+    watch.wait(10, 0, 1, 2)
+    watch.wait(LIMITS.lease + LIMITS.redial + PASS, 0, 1)
+
+    assert list(watch.lost) == [2]
+
+
+@pytest.mark.parametrize("back", [0.5, 3.0, 30.0, 3600.0])
+def test_a_clock_that_is_set_back_loses_no_cell_that_is_heard(back: float) -> None:
+    watch = Watch(3)
+    for _ in range(5):
+        watch.wait(50, 0, 1, 2)
+        watch.now -= back
+        watch.look()
+    watch.wait(100, 0, 1, 2)
+
+    assert not watch.lost
+
+
 def test_a_pause_of_half_a_lease_is_one_of_the_controllers_own_where_leases_are_short() -> None:
     before = begun(0.0)
     cells = [cell(number) for number in range(3)]
