@@ -9,6 +9,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from typing import Any
 
+from controller.pods.defaults import GRACE_SECONDS
+
 # Beyond the grace, until the cell has said that all is stopped.
 LEEWAY = 10.0
 
@@ -21,7 +23,8 @@ def asked_before(metadata: Mapping[str, Any], now: float) -> tuple[float, bool]:
 
     Where the clock was ahead when it was asked for, its moment is far off: the grace is not longer for that.
     """
-    by, grace = datetime.fromisoformat(metadata["deletionTimestamp"]), metadata["deletionGracePeriodSeconds"]
+    by = datetime.fromisoformat(metadata["deletionTimestamp"])
+    grace = metadata.get("deletionGracePeriodSeconds", GRACE_SECONDS)
     return min(by.timestamp() - now, grace), grace == 0
 
 

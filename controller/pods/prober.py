@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import time
 from collections.abc import Coroutine, Iterator
 from typing import Any
 
@@ -80,6 +81,7 @@ class Prober:
         self._recorder = around.recorder
         self._now = around.now
         self._hand = hand
+        self._begun, self._first = "", 0.0
 
     def _one(self) -> ContainerRun:
         record = self._records.get(self._pod.metadata.uid)
@@ -91,7 +93,7 @@ class Prober:
         while True:
             await asyncio.sleep(self._every if watched else min(self._every, 1))
             one = self._one()
-            if not self._due(one, self._now()):
+            if not self._due(one):
                 watched = ""
                 continue
             if one.id != watched:
@@ -105,8 +107,14 @@ class Prober:
             if result is not None:
                 await self._conclude(one, result)
 
-    def _due(self, one: ContainerRun, now: float) -> bool:
-        if not isinstance(one.state, Running) or now < one.state.started_at + self._probe.initialDelaySeconds:
+    def _due(self, one: ContainerRun) -> bool:
+        if not isinstance(one.state, Running):
+            return False
+        if one.id != self._begun:
+            # By a clock that nobody sets: when it began is told by the cell's, which may be ahead of ours.
+            ran = max(self._now() - one.state.started_at, 0.0)
+            self._begun, self._first = one.id, time.monotonic() + self._probe.initialDelaySeconds - ran
+        if time.monotonic() < self._first:
             return False
         return one.started != (self._kind is ProbeKind.STARTUP)
 
