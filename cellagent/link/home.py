@@ -55,7 +55,8 @@ async def stay(
             )
             # The first redial is quick, for a controller that was restarted is back within a second.
             tries = 0 if held > HELD else tries + dialled
-            if held:
+            # TLS 1.3 tells of a certificate that it refuses only once this side is connected.
+            if held > HELD:
                 at_home = clock()
             await asyncio.sleep(window.pause(tries, len(home.controllers)))
         renewing.cancel()

@@ -183,12 +183,13 @@ def changes(upper: Path, layers: Sequence[Path]) -> Changes:
     Raises OSError for a layer that is deeper than paths are long.
     """
     told = Changes([], [], [])
-    left = [""]
+    left = [("", False)]  # and whether what is below it in the layers is hidden by a folder above
     while left:
-        path = left.pop()
+        path, hides = left.pop()
         with _folder(upper, path) as here:
             if here is None:
                 continue
+            hides = hides or _opaque(here)
             names: set[str] = set()
             for name in sorted(os.listdir(here)):
                 with suppress(FileNotFoundError):
@@ -199,8 +200,8 @@ def changes(upper: Path, layers: Sequence[Path]) -> Changes:
                     elif not path:
                         told.first.append(name)
                     if stat.S_ISDIR(mode):
-                        left.append(f"{path}{name}/")
-            if _opaque(here):
+                        left.append((f"{path}{name}/", hides))
+            if hides:
                 told.hidden.extend(path + name for name in _below(path, layers) - names)
     return told
 
@@ -263,8 +264,10 @@ def tar_pattern(path: str) -> str:
 
     A line cannot hold its own end, and blanks at its end are passed over.
     """
-    signs = {"\n": "[[:cntrl:]]", "\\": "\\\\"}
-    return "".join(signs.get(sign, f"[{sign}]" if sign in "*?[ \t\r\v\f" else sign) for sign in path)
+    bare = path.rstrip(" \t\r\v\f")
+    # Behind a backslash, not in brackets: tar finds a pattern without wildcards at once, and tries all others in turn.
+    said = "".join("[[:cntrl:]]" if sign == "\n" else f"\\{sign}" if sign in "\\*?[" else sign for sign in bare)
+    return said + "".join(f"[{sign}]" for sign in path[len(bare) :])
 
 
 def _describe(machine: Machine, record: ContainerEntry, folder: Path) -> None:

@@ -67,7 +67,7 @@ async def _remove_layers(layers: Path) -> None:
 
 def _drop_carried(named: Path) -> None:
     """Once: what is set aside must not name the file of a container that is made by the same id afterwards."""
-    with suppress(FileNotFoundError):
+    with suppress(OSError, ValueError):  # also of a machine that lost its power: it was not made durable
         if path := named.read_text():
             file_trees.drop_file(path)
         named.unlink()

@@ -89,7 +89,7 @@ class RecallingDecoder(Decoder):
             return list(headers)
         before = table.changes
         found = list(super().decode(data, raw))
-        if before == table.changes:
+        if before == table.changes and len(found) <= MOST:
             self._kept_at = _keep(self._kept, self._kept_at, before, bytes(data), tuple(found))
         return found
 

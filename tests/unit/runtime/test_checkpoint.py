@@ -53,6 +53,19 @@ async def test_the_writable_layer_tells_what_was_written_and_what_was_removed(tm
     assert removed == ["/etc/network/old", "/etc/passwd"]
 
 
+@ROOT
+async def test_what_a_folder_that_was_made_anew_hides_is_told_of_the_folders_below_it_too(tmp_path: Path) -> None:
+    upper, layer = tmp_path / "upper", tmp_path / "layer"
+    for path in ("d/old", "d/sub/x", "d/sub/kept"):
+        (layer / path).parent.mkdir(parents=True, exist_ok=True)
+        (layer / path).touch()
+    (upper / "d/sub").mkdir(parents=True)
+    (upper / "d/sub/kept").touch()
+    os.setxattr(upper / "d", "trusted.overlay.opaque", b"y")
+    _, removed = await packed(tmp_path, upper, layer)
+    assert removed == ["/d/old", "/d/sub/x"]
+
+
 async def test_a_writable_layer_of_a_thousand_folders_in_folders_is_told_whole(tmp_path: Path) -> None:
     upper = here = tmp_path / "upper"
     upper.mkdir()
