@@ -223,7 +223,8 @@ class Run:
 
     async def _dump_tasks(self) -> None:
         """Have the controller write into its log what each of its tasks waits for."""
-        if (process := self._world.controller.process) is not None:
+        process = self._world.controller.process
+        if process is not None and process.returncode is None:
             process.send_signal(signal.SIGUSR1)
             await asyncio.sleep(3.0)
 

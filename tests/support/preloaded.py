@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 # What they say takes effect only where it is there when a process begins.
 _OF_A_BEGINNING = ("LD_", "PYTHON", "MALLOC_", "GLIBC_")
+ROOT = Path(__file__).resolve().parents[2]
 # Bytes of a number that is told by a pipe.
 _WORD = 8
 
@@ -94,8 +95,12 @@ async def spawn(arguments: Sequence[str], log: int, environment: Mapping[str, st
     finally:
         os.close(tells)
     os.set_blocking(told, False)
-    await _readable(told)
-    return Preloaded(int(os.read(told, _WORD)), told)
+    try:
+        await _readable(told)
+        return Preloaded(int(os.read(told, _WORD)), told)
+    except BaseException:
+        os.close(told)
+        raise
 
 
 async def _readable(descriptor: int) -> None:
@@ -117,7 +122,10 @@ def _forking() -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             command = [sys.executable, "-m", "tests.support.preloaded", str(theirs.fileno())]
-            process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+            # In a session of its own: who breaks a test run off by ^C has its controllers ended by the test.
+            process = subprocess.Popen(
+                command, cwd=ROOT, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
+            )
         _forker.append(ours)
         atexit.register(_end, ours, process)
     return _forker[0]
@@ -151,7 +159,11 @@ def _parent(what: dict[str, Any], log: int, told: int) -> int:
         os.close(told)
         return _begin(what, log)
     os.close(log)
-    os.write(told, b"%*d" % (_WORD, pid))
+    try:
+        os.write(told, b"%*d" % (_WORD, pid))
+    except BrokenPipeError:  # who asked has gone
+        os.kill(pid, signal.SIGKILL)
+        os._exit(0)
     _, status = os.waitpid(pid, 0)
     os.write(told, b"%*d" % (_WORD, os.waitstatus_to_exitcode(status)))
     os._exit(0)

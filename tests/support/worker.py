@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import ssl
+import subprocess
+import sys
 import tomllib
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -14,9 +16,7 @@ from pathlib import Path
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
-from tests.support import preloaded
-from tests.support.controller import ENVIRONMENT, START_SECONDS, Controller
-from tests.support.preloaded import RunningProgram
+from tests.support.controller import ENVIRONMENT, RUN, START_SECONDS, Controller
 from tests.support.registry import free_port
 from tests.support.shim import RunningShim
 from tests.support.waiting import until
@@ -39,7 +39,7 @@ class WorkerProcess:
         self.name = name
         self.folder = folder
         self.shim = RunningShim(controller, folder / "s", pods or folder / "pods", folder / "logs")
-        self.process: RunningProgram | None = None
+        self.process: asyncio.subprocess.Process | None = None
         self._links = links
         folder.mkdir(parents=True)
         (folder / "shim.toml").write_text(
@@ -49,12 +49,14 @@ class WorkerProcess:
 
     async def start(self, token: str = "", fingerprint: str = "") -> None:
         """Start it and wait until CRI is answered."""
-        arguments = ["shim", "--config", str(self.folder / "shim.toml")]
-        arguments += [word for link in self._links for word in ("--controller", link)]
-        arguments += ["--fingerprint", fingerprint] if fingerprint else []
         with (self.folder / "shim.log").open("ab") as log:
-            environment = {**ENVIRONMENT, "CHINAMPA_WORKER_TOKEN": token}
-            self.process = await preloaded.spawn(arguments, log.fileno(), environment)
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", RUN, "shim", "--config", str(self.folder / "shim.toml"),
+                *(word for link in self._links for word in ("--controller", link)),
+                *(["--fingerprint", fingerprint] if fingerprint else []),
+                stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
+                env={**ENVIRONMENT, "CHINAMPA_WORKER_TOKEN": token},
+            )  # fmt: skip
         await self.answering()
 
     async def answering(self) -> None:

@@ -72,7 +72,7 @@ def test_what_is_no_name_of_a_node_is_refused(name: str) -> None:
     assert told.value.kind is Kind.INVALID
 
 
-def test_a_worker_records_as_itself_whatever_it_says() -> None:
+def test_a_worker_claims_as_itself_whatever_it_says() -> None:
     told = msgspec.msgpack.encode(CLAIM)
     ours = worker_records.claim_of(told, "node-1")
     assert (ours.by, ours.worker) == ("shim@node-1", "node-1")
