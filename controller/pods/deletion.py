@@ -18,6 +18,12 @@ StopAll = Callable[[Callable[[], float]], Coroutine[Any, Any, None]]
 """Stops the containers within the grace that is left whenever it is asked for."""
 
 
+def over_by(metadata: Mapping[str, Any], wanted: float) -> float:
+    """The moment by which a pod is written down to be over: a second wish may only bring it forward. Pure."""
+    before = metadata.get("deletionTimestamp")
+    return min(wanted, datetime.fromisoformat(before).timestamp()) if before else wanted
+
+
 def asked_before(metadata: Mapping[str, Any], now: float) -> tuple[float, bool]:
     """The seconds of grace that are left of a deletion as it is written down, and whether it is by force. Pure.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -37,10 +36,10 @@ from controller.objects.resource import Resource
 from controller.objects.schema.containers import AnyContainer
 from controller.objects.schema.pods import PodSpec
 from controller.objects.stored import Change, Ending, kept_by
-from controller.objects.timestamps import seconds_of, timestamp
+from controller.objects.timestamps import timestamp
 from controller.objects.tokens import Tokens
 from controller.pods.defaults import GRACE_SECONDS
-from controller.pods.deletion import asked_before
+from controller.pods.deletion import asked_before, over_by
 from controller.pods.delivery import ClusterIdentity
 from controller.pods.events import Recorder
 from controller.pods.kind import PODS
@@ -243,9 +242,10 @@ class Pods:
                 return shown
             kept = kept_by(metadata, ending)
             metadata = {name: value for name, value in metadata.items() if name != "finalizers"}
-            # Who asks again may shorten the grace, and begins no other.
-            over = min(now + grace, seconds_of(metadata.get("deletionTimestamp")) or math.inf)
-            metadata |= {"deletionTimestamp": timestamp(over), "deletionGracePeriodSeconds": grace}
+            metadata |= {
+                "deletionTimestamp": timestamp(over_by(metadata, now + grace)),
+                "deletionGracePeriodSeconds": grace,
+            }
             metadata |= {"finalizers": kept} if kept else {}
             return {**shown, "metadata": metadata}
 

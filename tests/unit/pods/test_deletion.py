@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from controller.pods.deletion import LEEWAY, PodDeletion, asked_before
+from controller.pods.deletion import LEEWAY, PodDeletion, asked_before, over_by
 
 DELETED = {"deletionTimestamp": "2026-11-30T22:00:30Z", "deletionGracePeriodSeconds": 30}
 ASKED = 1796076000.0  # 22:00:00
@@ -14,6 +14,12 @@ ASKED = 1796076000.0  # 22:00:00
 
 def test_a_grace_goes_on_where_it_stood_when_a_controller_starts() -> None:
     assert asked_before(DELETED, ASKED + 12) == (18.0, False)
+
+
+@pytest.mark.parametrize(("wanted", "by"), [(ASKED + 10, ASKED + 10), (ASKED + 100, ASKED + 30)])
+def test_who_deletes_a_pod_again_brings_its_end_forward_and_never_puts_it_off(wanted: float, by: float) -> None:
+    assert over_by({}, wanted) == wanted
+    assert over_by(DELETED, wanted) == by
 
 
 @pytest.mark.parametrize("ahead", [60, 3600, 86400 * 365])
