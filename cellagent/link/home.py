@@ -112,8 +112,8 @@ async def _visit(
         host, port = endpoint(address)
         await serve_on(server, host, port, client_context(identity, TURNED), SERVER_NAME, connected)
         log.info("the connection to %s has ended", address)
-    except Fault as fault:
-        log.info("not connected: %s", fault)
+    except (Fault, OSError) as error:
+        log.info("not connected: %s", error)
     return time.monotonic() - connected_at if connected_at else 0.0
 
 

@@ -17,6 +17,9 @@ MOST = 16
 LONGEST = 64
 """Octets of a block that is kept: one that is in the table has one for each header."""
 
+TABLE = 4096
+"""Octets of an encoder's table at most, whatever the peer allows: it is searched from end to end for each header."""
+
 Header = tuple[bytes, bytes]
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -47,6 +50,10 @@ class RecallingEncoder(Encoder):
         self.header_table = _Table()
         self._kept: dict[tuple[Header, ...], bytes] = {}
         self._kept_at = 0
+
+    @Encoder.header_table_size.setter
+    def header_table_size(self, value: int) -> None:
+        Encoder.header_table_size.__set__(self, min(value, TABLE))
 
     def encode(self, headers: Any, huffman: bool = True) -> bytes:  # noqa: FBT001, FBT002  hpack's
         """The block of these headers."""

@@ -76,3 +76,12 @@ def test_no_more_is_kept_than_a_connection_may_hold() -> None:
     kept: dict[bytes, Any] = vars(decoder)["_kept"]
 
     assert len(kept) <= header_blocks.MOST
+
+
+def test_a_peer_that_allows_a_table_of_any_size_does_not_make_ours_grow() -> None:
+    encoder, decoder = RecallingEncoder(), Decoder(LARGEST)
+    encoder.header_table_size = decoder.max_allowed_table_size = 2**31 - 1
+    for number in range(1000):
+        header = (b"x-number", b"%d" % number)
+        assert decoder.decode(encoder.encode([header]), raw=True) == [header]
+    assert len(encoder.header_table.dynamic_entries) < 200
