@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +20,7 @@ from tests.support.fake_cloud import FakeCloud
 class Fleet:
     def unavailable(self) -> Unavailable:
         known = marked(Unavailable(), ("small", "a", LaunchType.SPOT), 0.0)
-        return marked(known, ("medium", "a", LaunchType.SPOT), 4e9)
+        return marked(known, ("medium", "a", LaunchType.SPOT), time.time())
 
 
 async def test_all_that_can_be_bought_is_told_with_what_was_refused_of_late(tmp_path: Path) -> None:
