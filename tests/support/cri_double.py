@@ -24,7 +24,6 @@ from cellagent.runtime.file_trees import read_end
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
-from cellwire.rpc.carried import Piece
 from cellwire.stream.session import Exited, Output, SessionRequest, Stderr, Stdout
 
 
@@ -333,9 +332,9 @@ class SessionDouble:
     def __init__(self, process: asyncio.subprocess.Process, queue: asyncio.Queue[Output]) -> None:
         self._process, self._queue = process, queue
 
-    async def write_stdin(self, *pieces: Piece) -> None:
+    async def write_stdin(self, data: bytes) -> None:
         if self._process.stdin is not None:
-            self._process.stdin.writelines(pieces)
+            self._process.stdin.write(data)
 
     async def close_stdin(self) -> None:
         if self._process.stdin is not None:
@@ -358,8 +357,8 @@ class TunnelDouble:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
 
-    async def write(self, *pieces: Piece) -> None:
-        self._writer.writelines(pieces)
+    async def write(self, data: bytes) -> None:
+        self._writer.write(data)
         await self._writer.drain()
 
     async def close_writing(self) -> None:

@@ -29,10 +29,9 @@ class MemorySession:
         self.written = 0
         self.said = 0  # bytes of blocks
 
-    async def write_stdin(self, *pieces: Piece) -> None:
-        for piece in pieces:
-            self.written += len(piece)
-            await self.stdin.put(piece)
+    async def write_stdin(self, data: Piece) -> None:
+        self.written += len(data)
+        await self.stdin.put(data)
 
     async def close_stdin(self) -> None:
         self.stdin.end()
@@ -90,11 +89,10 @@ class MemoryTunnel:
         self.heard = 0
         self.ended = False  # by the client
 
-    async def write(self, *pieces: Piece) -> None:
-        for piece in pieces:
-            self.heard += len(piece)
-            if self.port != 17:
-                await self.inbox.put(piece)
+    async def write(self, data: Piece) -> None:
+        self.heard += len(data)
+        if self.port != 17:
+            await self.inbox.put(data)
 
     async def close_writing(self) -> None:
         self.ended = True

@@ -46,15 +46,14 @@ class Attached:
         self._code = code
         self._ended = False
 
-    async def write_stdin(self, *pieces: Piece) -> None:
+    async def write_stdin(self, data: Piece) -> None:
         """Hand bytes to the container; waits while it does not read."""
         if self._ended or not self._request.stdin:
             return
         loop = asyncio.get_running_loop()
         with suppress(OSError):
-            for piece in pieces:
-                for start in range(0, len(piece), INPUT_PACKET):
-                    await loop.sock_sendall(self._link, piece[start : start + INPUT_PACKET])
+            for start in range(0, len(data), INPUT_PACKET):
+                await loop.sock_sendall(self._link, data[start : start + INPUT_PACKET])
 
     async def close_stdin(self) -> None:
         """Half-close, which conmon hands on; part from a container that keeps its input."""

@@ -139,12 +139,12 @@ class _Session:
 class OnPipes(_Session):
     """A session on pipes."""
 
-    async def write_stdin(self, *pieces: Piece) -> None:
+    async def write_stdin(self, data: Piece) -> None:
         """Hand over bytes; waits while the command does not read."""
         stdin = self._command.process.stdin
         if stdin is not None and not stdin.is_closing():
             with suppress(OSError):
-                stdin.writelines(pieces)
+                stdin.write(data)
                 await stdin.drain()
 
     async def close_stdin(self) -> None:
@@ -164,10 +164,9 @@ class OnTerminal(_Session):
         super().__init__(running, sources, Stdout)
         self._terminal = terminal
 
-    async def write_stdin(self, *pieces: Piece) -> None:
+    async def write_stdin(self, data: Piece) -> None:
         """Type bytes."""
-        for piece in pieces:
-            await self._terminal.write(piece)
+        await self._terminal.write(data)
 
     async def close_stdin(self) -> None:
         """A terminal has no half-close; the person types ^D."""

@@ -28,11 +28,10 @@ class PortTunnel:
         self._link = link
         self._name = name
 
-    async def write(self, *pieces: Piece) -> None:
+    async def write(self, data: Piece) -> None:
         """Send bytes; waits while the pod does not read."""
-        together = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         try:
-            await asyncio.get_running_loop().sock_sendall(self._link, together)
+            await asyncio.get_running_loop().sock_sendall(self._link, data)
         except OSError as error:
             raise Fault(Kind.UNAVAILABLE, self._name, str(error)) from error
 

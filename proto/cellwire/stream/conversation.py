@@ -147,8 +147,8 @@ async def _feed(stdin: Inbox, session: Session) -> None:
     """Carry standard input. A session that broke says so at its output; its input just ends."""
     try:
         try:
-            while pieces := await stdin.take_pieces():
-                await session.write_stdin(*pieces)
+            while data := await stdin.take():
+                await session.write_stdin(data)
         except Aborted:
             pass
         await session.close_stdin()

@@ -68,8 +68,8 @@ def _first(group: BaseExceptionGroup) -> BaseException:
 async def _upwards(inbox: Inbox, tunnel: Tunnel) -> None:
     """Carry what the client sends. A pod that takes no more is no fault by itself: `received` tells of those."""
     try:
-        while pieces := await inbox.take_pieces():
-            await tunnel.write(*pieces)
+        while data := await inbox.take():
+            await tunnel.write(data)
         await tunnel.close_writing()
     except Fault:
         inbox.discard()

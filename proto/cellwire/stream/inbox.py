@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
-
-from cellwire.rpc.carried import Piece
 
 LIMIT = 256 * 1024
 """Bytes kept before the writer is held."""
@@ -17,8 +14,6 @@ _SMALL = 4096
 """Bytes below which pieces are joined at once: each by itself would cost more than it holds."""
 _WASTE = 4
 """How many times its limit an inbox may keep alive of the buffers in which its pieces were received."""
-_LEAVING = 2
-"""How many times their size pieces may keep alive of such buffers where they leave as they are."""
 
 
 class Aborted(Exception):
@@ -104,22 +99,15 @@ class Inbox:
 
     async def take(self) -> bytes:
         """All bytes that are here, at least one; b"" at the end. Raises Aborted."""
-        return b"".join(await self.take_pieces())
-
-    async def take_pieces(self) -> Sequence[Piece]:
-        """All bytes that are here, at least one, most often as they were received; none at the end. Raises Aborted."""
         while not self._pieces:
             if self._aborted:
                 raise Aborted
             if self.ended:
-                return ()
+                return b""
             self._changed.clear()
             await self._changed.wait()
-        taken: Sequence[Piece] = (
-            [memoryview(piece) if isinstance(piece, bytearray) else piece for piece in self._pieces]
-            if self._alive <= _LEAVING * self._size
-            else (b"".join(self._pieces),)
-        )
+        pieces = self._pieces
+        taken = bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
         self._clear()
         self._size = 0
         self._room.set()

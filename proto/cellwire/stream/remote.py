@@ -13,7 +13,7 @@ from cellwire.cell.v1.cell_grpc import CellStub
 from cellwire.faults import Fault, Kind, legible
 from cellwire.rpc.call import translate_errors
 from cellwire.rpc.carried import Piece, parted
-from cellwire.stream.service import carrying
+from cellwire.stream.service import carrying, pieces
 from cellwire.stream.session import Exited, Output, Session, SessionRequest, Stderr, Stdout, Tunnel
 
 if TYPE_CHECKING:
@@ -109,10 +109,10 @@ class _RemoteSession:
         # Input and window sizes come from two tasks; a message that waits for its window must not be interrupted.
         self._sending = asyncio.Lock()
 
-    async def write_stdin(self, *pieces: Piece) -> None:
+    async def write_stdin(self, data: Piece) -> None:
         if not self._stdin_ended:
-            for message in carrying(pb.SessionInput, "stdin", pieces):
-                await self._send(message)
+            for piece in pieces(data):
+                await self._send(carrying(pb.SessionInput, "stdin", piece))
 
     async def close_stdin(self) -> None:
         if not self._stdin_ended:
@@ -154,12 +154,12 @@ class _RemoteTunnel:
         self._stream = stream
         self._ended = False
 
-    async def write(self, *pieces: Piece) -> None:
+    async def write(self, data: Piece) -> None:
         if self._ended:
             return
         with translate_errors():
-            for message in carrying(pb.PortForwardInput, "data", pieces):
-                await self._stream.send_message(message)
+            for piece in pieces(data):
+                await self._stream.send_message(carrying(pb.PortForwardInput, "data", piece))
 
     async def close_writing(self) -> None:
         if self._ended:

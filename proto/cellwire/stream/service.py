@@ -7,7 +7,6 @@ with an error, and a caller that is just then sending sees only the reset.)
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -15,7 +14,7 @@ from google.protobuf.message import Message
 
 from cellwire.cell.v1 import cell_pb2 as pb
 from cellwire.faults import Fault, Kind
-from cellwire.rpc.carried import Carried, Octets, Piece, parted
+from cellwire.rpc.carried import Carried, Piece, parted
 from cellwire.rpc.status import error_of
 from cellwire.stream.session import Backend, Exited, Output, Session, SessionRequest, Stderr, Stdout, Tunnel
 
@@ -60,12 +59,17 @@ def _no_start() -> Fault:
     return Fault(Kind.INVALID, "the session", "its first message is not a start")
 
 
-def carrying(kind: type[Sent], field: str, pieces: Sequence[Piece]) -> Iterator[Sent]:
-    """Messages of which one field of bytes is all, for a stream to send; most often it is one."""
-    octets = Octets(pieces)
-    for at in range(0, len(octets), PIECE):
-        part = octets if len(octets) <= PIECE else octets.cut(at, at + PIECE)
-        yield cast("Sent", Carried(kind, field, part.parts))
+def pieces(data: Piece) -> list[Piece]:
+    """`data` in messages' sizes; most often it is one."""
+    if len(data) <= PIECE:
+        return [data]
+    data = memoryview(data)
+    return [data[at : at + PIECE] for at in range(0, len(data), PIECE)]
+
+
+def carrying(kind: type[Sent], field: str, data: Piece) -> Sent:
+    """A message of which one field of bytes is all, for a stream to send."""
+    return cast("Sent", Carried(kind, field, (data,)))
 
 
 async def _session_start(stream: SessionStream) -> SessionRequest:
@@ -107,8 +111,8 @@ async def _carry(stream: ForwardStream, tunnel: Tunnel) -> None:
         feeding = tasks.create_task(_feed_tunnel(stream, tunnel))
         try:
             async for data in tunnel.received():
-                for message in carrying(pb.PortForwardOutput, "data", (data,)):
-                    await stream.send_message(message)
+                for piece in pieces(data):
+                    await stream.send_message(carrying(pb.PortForwardOutput, "data", piece))
             # The pod may read on after it has ended its own half, until the caller ends the call.
             await stream.send_message(pb.PortForwardOutput(end=pb.DataEnd()))
         except Fault as fault:
@@ -121,11 +125,11 @@ async def _carry(stream: ForwardStream, tunnel: Tunnel) -> None:
 async def _say(stream: SessionStream, said: Output) -> None:
     match said:
         case Stdout(data):
-            for message in carrying(pb.SessionOutput, "stdout", (data,)):
-                await stream.send_message(message)
+            for piece in pieces(data):
+                await stream.send_message(carrying(pb.SessionOutput, "stdout", piece))
         case Stderr(data):
-            for message in carrying(pb.SessionOutput, "stderr", (data,)):
-                await stream.send_message(message)
+            for piece in pieces(data):
+                await stream.send_message(carrying(pb.SessionOutput, "stderr", piece))
         case Exited(code):
             await stream.send_message(pb.SessionOutput(exit=pb.SessionExit(code=code)))
 

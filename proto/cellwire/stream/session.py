@@ -53,7 +53,7 @@ Output = Stdout | Stderr | Exited
 class Session(Protocol):
     """A running exec or attach session. Leaving its context ends it."""
 
-    async def write_stdin(self, *pieces: Piece) -> None:
+    async def write_stdin(self, data: Piece) -> None:
         """Hand bytes to the process; returns once they are accepted. Bytes after the end are dropped."""
         ...
 
@@ -73,7 +73,7 @@ class Session(Protocol):
 class Tunnel(Protocol):
     """One TCP connection to a port of the pod. Leaving its context closes it."""
 
-    async def write(self, *pieces: Piece) -> None:
+    async def write(self, data: Piece) -> None:
         """Send bytes; returns once they are accepted."""
         ...
 

@@ -13,7 +13,6 @@ import pytest
 from hyperframe.frame import HeadersFrame, PingFrame, SettingsFrame, WindowUpdateFrame
 
 from cellwire.cri.v1 import runtime_pb2 as cri
-from cellwire.rpc.carried import Piece
 from controller.objects.schema.containers import Probe
 from controller.pods import probe_handlers
 from controller.pods.probe_handlers import LONGEST_HEALTH, SHOWN, STEP, Asked, answered
@@ -43,8 +42,8 @@ class Pod:
         del sandbox, port
         yield self
 
-    async def write(self, *pieces: Piece) -> None:
-        self.sent += b"".join(pieces)
+    async def write(self, data: bytes) -> None:
+        self.sent += data
 
     async def received(self) -> AsyncIterator[bytes]:
         for one in self._answers:

@@ -89,23 +89,6 @@ async def test_pieces_do_not_keep_all_that_they_were_received_with(size: int) ->
         assert len(await inbox.take()) == 40 * size
 
 
-async def test_what_was_received_leaves_as_it_is_where_it_keeps_little_else_alive() -> None:
-    received = memoryview(bytes(256 * 1024))
-    inbox = Inbox()
-    for at in (0, 32 * 1024):
-        await inbox.put(received[at + 8 : at + 32 * 1024])
-    assert len(await inbox.take_pieces()) == 1, "they would keep four times their size"
-
-    for at in range(0, len(received), 32 * 1024):
-        inbox.add(received[at + 8 : at + 32 * 1024])
-    inbox.add(b"end")
-    inbox.end()
-    *large, small = await inbox.take_pieces()
-    assert [isinstance(piece, memoryview) and piece.obj is received.obj for piece in large] == [True] * 8
-    assert small == b"end"
-    assert not await inbox.take_pieces()
-
-
 async def test_many_small_pieces_cost_no_more_than_they_hold() -> None:
     inbox = Inbox()
     with at_most(1 << 20):
