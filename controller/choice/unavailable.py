@@ -34,10 +34,10 @@ class Unavailable(msgspec.Struct, frozen=True):
         return tuple(item for item in sorted(self.until.items()) if _stands(item[1], now))
 
 
-def marked(known: Unavailable, key: Key, now: float, lifetime: float = LIFETIME) -> Unavailable:
+def marked(known: Unavailable, key: Key, now: float) -> Unavailable:
     """The memory with one more refusal; what has expired is dropped."""
     living = {each: until for each, until in known.until.items() if _stands(until, now)}
-    return Unavailable({**living, key: now + lifetime}, known.sequence + 1)
+    return Unavailable({**living, key: now + LIFETIME}, known.sequence + 1)
 
 
 def _stands(until: float, now: float) -> bool:

@@ -247,7 +247,9 @@ class Reconciler:
         after = silence.look(before, cells, self._limits.lease, self._limits.heartbeat, now, crowded=crowded)
         self._listening = after
         if after.started_at != before.started_at:
-            log.warning("the controller was stopped or held up: leases count anew", seconds=now - before.looked_at)
+            away = now - before.looked_at
+            cause = "the controller was stopped or held up" if away > 0 else "the clock was set back"
+            log.warning("leases count anew", cause=cause, seconds=abs(away))
             # What was nobody's before may be another controller's by now.
             self._candidates, self._orphans = {}, ()
         if after.mass and not before.mass:
