@@ -37,6 +37,7 @@ from controller.pods.translate import (
     part_folders,
     sandbox_config,
 )
+from controller.pods.variables import environment
 from controller.pods.volume_contents import Entry
 from controller.sandboxes import reducer
 from controller.sandboxes.cell_calls import is_over
@@ -206,11 +207,12 @@ class PodContainers:
         sandbox = sandbox_config(record.pod, record.run, self.delivery.domain)
         try:
             folder = container_folder(self._uid, name, start)
-            full = self.delivery.container(container)
+            variables = environment(record.pod, container, record.run, self._around.variables)
+            full = self.delivery.with_account(container)
             await put_tree(self.there, folder, self._files(record))
-            for part in part_folders(record.pod, full, record.run):
+            for part in part_folders(record.pod, full, variables):
                 await put_folders(self.there, part, (Folder(".", _OPEN_FOLDER, 0),))
-            config = container_config(record.pod, full, record.run, image.id, start, shown)
+            config = container_config(record.pod, full, variables, image.id, start, shown)
             if isinstance(container, EphemeralContainer) and (target := container.targetContainerName):
                 options = config.linux.security_context.namespace_options
                 options.pid, options.target_id = cri.TARGET, record.run.of(target).id

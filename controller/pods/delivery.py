@@ -10,18 +10,17 @@ from msgspec.structs import replace
 from cellwire.faults import Fault
 from controller.objects.fields import Json
 from controller.objects.library import Library
-from controller.objects.schema.containers import AnyContainer, EnvVar, VolumeMount
+from controller.objects.schema.containers import AnyContainer, VolumeMount
 from controller.objects.schema.pods import Pod, PodSecurityContext
 from controller.objects.schema.volumes import Volume
 from controller.objects.tokens import AUDIENCE, Bearer, Tokens
-from controller.pods import variables, volume_contents
+from controller.pods import volume_contents
 from controller.pods.config_data import SECRETS, Missing
 from controller.pods.events import Recorder
 from controller.pods.file_transfer import put_tree
 from controller.pods.pod_records import PodRecords
 from controller.pods.run import PodRecord
 from controller.pods.translate import ACCOUNT_VOLUME, volumes_folder
-from controller.pods.variables import with_variables
 from controller.pods.volume_contents import Entry, Sources
 from controller.sandboxes.cell_client import OneCell
 
@@ -146,27 +145,13 @@ class Delivery:
             wanted = bool(self._identity.host) or name != "default"
         return account if wanted else None
 
-    def variables(self) -> dict[str, str]:
-        """Where a pod finds the Services of its namespace, unless it wants no links, and this API, if it can."""
-        pod = self._record.pod
-        found: dict[str, str] = {}
-        if pod.spec.enableServiceLinks is not False:
-            found = variables.service_links(self._library.objects("services").list(pod.metadata.namespace))
-        if not self._identity.host:
-            return found
-        here = {"KUBERNETES_SERVICE_HOST": self._identity.host, "KUBERNETES_SERVICE_PORT": str(self._identity.port)}
-        return found | here
-
-    def container(self, container: AnyContainer) -> AnyContainer:
-        """The container with the variables that it has from objects, and its account's folder. Raises Missing."""
-        pod = self._record.pod
-        full = with_variables(container, pod.metadata.namespace, self._lookup)
-        here = [EnvVar(name=name, value=value) for name, value in self.variables().items()]
-        mounts = full.volumeMounts
-        taken = any(one.mountPath.rstrip("/") == volume_contents.ACCOUNT_FOLDER for one in mounts)
-        if self.account(pod) is not None and not taken:
-            mounts += (VolumeMount(name=ACCOUNT_VOLUME, mountPath=volume_contents.ACCOUNT_FOLDER, readOnly=True),)
-        return replace(full, env=(*here, *full.env), volumeMounts=mounts)
+    def with_account(self, container: AnyContainer) -> AnyContainer:
+        """The container with its account's folder, where it has that."""
+        taken = any(one.mountPath.rstrip("/") == volume_contents.ACCOUNT_FOLDER for one in container.volumeMounts)
+        if taken or self.account(self._record.pod) is None:
+            return container
+        mount = VolumeMount(name=ACCOUNT_VOLUME, mountPath=volume_contents.ACCOUNT_FOLDER, readOnly=True)
+        return replace(container, volumeMounts=(*container.volumeMounts, mount))
 
     def pull_secrets(self) -> list[Json]:
         """The secrets by which images are pulled: the pod's own, then those of its account."""

@@ -50,6 +50,7 @@ from controller.pods.pod_records import PodRecords
 from controller.pods.run import PodRun, Running
 from controller.pods.surroundings import ImageLookup, Surroundings
 from controller.pods.usage import Usage, Usages
+from controller.pods.variables import VariableSources
 from controller.pods.worker import Worker
 from controller.sandboxes.following import LogKeeping
 from controller.sandboxes.progress import Progress
@@ -368,6 +369,12 @@ async def running(
             images=images,
             library=library,
             identity=identity,
+            variables=VariableSources(
+                library.lookup,
+                lambda namespace: library.objects("services").list(namespace),
+                identity.host,
+                identity.port,
+            ),
             now=now,
         )
         pods = Pods(around, objects, ways.sessions)

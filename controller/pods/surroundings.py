@@ -13,6 +13,7 @@ from controller.pods.delivery import ClusterIdentity
 from controller.pods.events import Recorder
 from controller.pods.log_files import Logs
 from controller.pods.pod_records import PodRecords
+from controller.pods.variables import VariableSources
 from controller.sandboxes.owned import Supervisor
 from controller.sandboxes.pulling import NOBODY, RegistryAccess
 from controller.sandboxes.room import SandboxRoom
@@ -48,4 +49,5 @@ class Surroundings:
     images: ImageLookup
     library: Library
     identity: ClusterIdentity
+    variables: VariableSources
     now: Callable[[], float]

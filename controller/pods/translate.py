@@ -28,7 +28,7 @@ from controller.objects.schema.pods import Pod, PodSecurityContext, PodSpec
 from controller.objects.schema.volumes import EmptyDirVolumeSource, Volume
 from controller.pods import devices, dns_policy, hosts
 from controller.pods.run import PodRun
-from controller.pods.variables import environment, expand
+from controller.pods.variables import expand
 
 ACCOUNT_VOLUME = "kube-api-access"
 PODS_FOLDER = "/var/lib/chinampa/pods"
@@ -200,13 +200,17 @@ def _profile(profile: SeccompProfile | AppArmorProfile | None, default: Any) -> 
 
 
 def container_config(
-    pod: Pod, container: AnyContainer, run: PodRun, image_id: str, start: int, shown: Mapping[str, str] = NO_IMAGES
+    pod: Pod,
+    container: AnyContainer,
+    variables: Mapping[str, str],
+    image_id: str,
+    start: int,
+    shown: Mapping[str, str] = NO_IMAGES,
 ) -> cri.ContainerConfig:
-    """One start of a container: `image_id` is what PullImage or ImageStatus answered, `start` its number; `shown` are
-    the ids of the images that are volumes, by volume.
+    """One start of a container with these variables: `image_id` is what PullImage or ImageStatus answered, `start` its
+    number; `shown` are the ids of the images that are volumes, by volume.
     """
     metadata, spec = pod.metadata, pod.spec
-    variables = environment(pod, container, run)
     security = container.securityContext or SecurityContext()
     return cri.ContainerConfig(
         metadata=cri.ContainerMetadata(name=container.name, attempt=start),
@@ -310,7 +314,7 @@ _PROPAGATION = {
 
 
 def _mounts(
-    pod: Pod, container: AnyContainer, start: int, variables: dict[str, str], shown: Mapping[str, str]
+    pod: Pod, container: AnyContainer, start: int, variables: Mapping[str, str], shown: Mapping[str, str]
 ) -> list[cri.Mount]:
     uid, spec = pod.metadata.uid, pod.spec
     volumes = {volume.name: volume for volume in spec.volumes}
@@ -340,20 +344,20 @@ def _mounts(
     return [*mounts, termination]
 
 
-def mount_source(uid: str, volume: Volume, mount: VolumeMount, variables: dict[str, str]) -> str:
+def mount_source(uid: str, volume: Volume, mount: VolumeMount, variables: Mapping[str, str]) -> str:
     """The path on the cell of what a mount shows."""
     source = volume.hostPath.path if volume.hostPath is not None else f"{volumes_folder(uid)}/{volume.name}"
     part = _part(mount, variables)
     return f"{source}/{part}" if part else source
 
 
-def _part(mount: VolumeMount, variables: dict[str, str]) -> str:
+def _part(mount: VolumeMount, variables: Mapping[str, str]) -> str:
     return mount.subPath or expand(mount.subPathExpr, variables)
 
 
-def part_folders(pod: Pod, container: AnyContainer, run: PodRun) -> list[str]:
+def part_folders(pod: Pod, container: AnyContainer, variables: Mapping[str, str]) -> list[str]:
     """Folders on the cell that mounts show a part of, and that must be there: of volumes that pods fill."""
-    uid, variables = pod.metadata.uid, environment(pod, container, run)
+    uid = pod.metadata.uid
     volumes = {volume.name: volume for volume in pod.spec.volumes}
     found: list[str] = []
     for mount in container.volumeMounts:

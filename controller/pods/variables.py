@@ -1,15 +1,15 @@
-"""A container's variables: from ConfigMaps and Secrets, its pod's own fields and resources, and each other. Pure."""
+"""The environment of a container: which variables there are, which of two with one name wins, what each is. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
-from msgspec.structs import replace
+import msgspec
 
 from controller.choice.quantity import quantity
 from controller.objects.fields import Json
-from controller.objects.schema.containers import AnyContainer, EnvVar, EnvVarSource
+from controller.objects.schema.containers import AnyContainer, EnvFromSource, EnvVarSource
 from controller.objects.schema.pods import Pod, PodSpec
 from controller.objects.schema.references import ResourceFieldSelector, SecretKeySelector
 from controller.pods import config_data
@@ -17,65 +17,81 @@ from controller.pods.config_data import CONFIG_MAPS, SECRETS, SINGULAR, Lookup, 
 from controller.pods.run import PodRun
 
 
-def with_variables(container: AnyContainer, namespace: str, lookup: Lookup) -> AnyContainer:
-    """The container with the variables that it takes from objects written out. Raises Missing."""
-    env: list[EnvVar] = []
-    for source in container.envFrom:
-        for reference, key, read in (
-            (source.configMapRef, CONFIG_MAPS, config_data.config_map),
-            (source.secretRef, SECRETS, config_data.secret),
-        ):
-            if reference is not None:
-                held = read(config_data.found(lookup, key, namespace, reference.name, reference.optional))
-                env += [_literal(f"{source.prefix}{name}", held[name]) for name in sorted(held) if _named(name)]
+class VariableSources(msgspec.Struct, frozen=True):
+    """What variables come from beside their pod: objects, the Services of a namespace, and where pods find this API
+    ("": none can reach it).
+    """
+
+    lookup: Lookup
+    services: Callable[[str], Iterable[Json]]
+    api_host: str = ""
+    api_port: int = 0
+
+
+def environment(pod: Pod, container: AnyContainer, run: PodRun, sources: VariableSources) -> dict[str, str]:
+    """The container's variables, but for those of its image; the later one wins. Raises Missing.
+
+    First those by which it finds the Services of its namespace (unless it wants no links) and this API, then those of
+    whole objects, then its own, in which $(NAME) stands for one before it.
+    """
+    namespace = pod.metadata.namespace
+    variables: dict[str, str] = {}
+    if pod.spec.enableServiceLinks is not False:
+        variables |= service_links(sources.services(namespace))
+    if sources.api_host:
+        variables["KUBERNETES_SERVICE_HOST"] = sources.api_host
+        variables["KUBERNETES_SERVICE_PORT"] = str(sources.api_port)
+    for whole in container.envFrom:
+        variables |= _of_objects(whole, namespace, sources.lookup)
     for entry in container.env:
         source = entry.valueFrom or EnvVarSource()
         if source.configMapKeyRef is not None or source.secretKeyRef is not None:
-            value = _value(source, namespace, lookup)
-            env += [_literal(entry.name, value)] if value is not None else []
+            value = _of_key(source, namespace, sources.lookup)
+        elif source.fieldRef is not None:
+            value = field_text(pod, run, source.fieldRef.fieldPath)
+        elif source.resourceFieldRef is not None:
+            value = resource_text(pod.spec, container, source.resourceFieldRef)
         else:
-            env.append(entry)
-    return replace(container, env=tuple(env))
+            value = expand(entry.value, variables)
+        if value is not None:
+            variables[entry.name] = value
+    return variables
 
 
-def _named(name: str) -> bool:
-    return bool(name) and "=" not in name
+def _of_objects(source: EnvFromSource, namespace: str, lookup: Lookup) -> dict[str, str]:
+    """A variable for each key of the objects that can be the name of one."""
+    found: dict[str, str] = {}
+    for reference, key, read in (
+        (source.configMapRef, CONFIG_MAPS, config_data.config_map),
+        (source.secretRef, SECRETS, config_data.secret),
+    ):
+        if reference is not None:
+            held = read(config_data.found(lookup, key, namespace, reference.name, reference.optional))
+            found |= {f"{source.prefix}{name}": _text(held[name]) for name in sorted(held) if name and "=" not in name}
+    return found
 
 
-def _value(source: EnvVarSource, namespace: str, lookup: Lookup) -> bytes | None:
+def _of_key(source: EnvVarSource, namespace: str, lookup: Lookup) -> str | None:
+    """The value of one key of an object; None where it may be absent, and is."""
     kind, read = (
         (CONFIG_MAPS, config_data.config_map) if source.configMapKeyRef is not None else (SECRETS, config_data.secret)
     )
     reference = source.configMapKeyRef or source.secretKeyRef or SecretKeySelector()
     name, key = reference.name, reference.key
     data = read(config_data.found(lookup, kind, namespace, name, reference.optional))
-    if key not in data:
-        if reference.optional:
-            return None
-        raise Missing(f"couldn't find key {key} in {SINGULAR[kind].capitalize()} {namespace}/{name}")
-    return data[key]
+    if key in data:
+        return _text(data[key])
+    if reference.optional:
+        return None
+    raise Missing(f"couldn't find key {key} in {SINGULAR[kind].capitalize()} {namespace}/{name}")
 
 
-def _literal(name: str, value: bytes) -> EnvVar:
-    # Variables in what objects hold are not expanded.
-    return EnvVar(name=name, value=value.decode(errors="replace").replace("$", "$$"))
+def _text(value: bytes) -> str:
+    # As it is: $(NAME) in what objects hold stands for nothing.
+    return value.decode(errors="replace")
 
 
-def environment(pod: Pod, container: AnyContainer, run: PodRun) -> dict[str, str]:
-    """The container's variables, with $(NAME) of earlier ones expanded and the downward API filled in."""
-    variables: dict[str, str] = {}
-    for entry in container.env:
-        source = entry.valueFrom or EnvVarSource()
-        if source.fieldRef is not None:
-            variables[entry.name] = field_text(pod, run, source.fieldRef.fieldPath)
-        elif source.resourceFieldRef is not None:
-            variables[entry.name] = resource_text(pod.spec, container, source.resourceFieldRef)
-        else:
-            variables[entry.name] = expand(entry.value, variables)
-    return variables
-
-
-def expand(text: str, variables: dict[str, str]) -> str:
+def expand(text: str, variables: Mapping[str, str]) -> str:
     """Kubernetes' $(NAME): unknown names stay as written, $$ is one dollar."""
     out: list[str] = []
     at = 0

@@ -9,7 +9,6 @@ import pytest
 from cellwire.faults import Fault
 from controller.choice import requirements
 from controller.pods.devices import gpus, others
-from controller.pods.run import PodRun
 from controller.pods.translate import container_config
 from tests.support.typed_pods import pod_of, spec_of
 from tests.unit.pods.test_spec import admit, causes, pod
@@ -40,7 +39,7 @@ def test_an_annotation_gives_every_container_a_device_of_the_cell() -> None:
     one = pod()
     one["metadata"]["annotations"] = wanted
     declared = pod_of(admit(one))
-    config = container_config(declared, declared.spec.containers[0], PodRun(), "sha256:1", 0)
+    config = container_config(declared, declared.spec.containers[0], {}, "sha256:1", 0)
     assert [(each.host_path, each.permissions) for each in config.devices] == [
         ("/dev/fuse", "rwm"),
         ("/dev/kvm", "rwm"),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from controller.pods import dns_policy, variables
-from tests.support.typed_pods import spec_of
+from controller.pods.run import PodRun
+from controller.pods.variables import VariableSources, environment
+from tests.support.typed_pods import pod_of, spec_of
 
 Json = dict[str, Any]
 
@@ -60,3 +62,21 @@ def test_service_links_are_the_kubelets() -> None:
         "MY_APP_PORT_53_UDP_PORT": "53",
         "MY_APP_PORT_53_UDP_ADDR": "10.96.0.7",
     }
+
+
+def test_what_a_pod_says_itself_wins_over_objects_and_they_over_services_and_the_api() -> None:
+    service = {"metadata": {"name": "db"}, "spec": {"clusterIP": "10.96.0.9", "ports": [{"port": 5432}]}}
+    held = {"data": {"DB_SERVICE_PORT": "1", "DB_SERVICE_HOST": "held", "KUBERNETES_SERVICE_PORT": "2"}}
+    sources = VariableSources(lambda *_: held, lambda namespace: [service] * (namespace == "team"), "10.8.0.1", 6443)
+    env = [{"name": "DB_SERVICE_HOST", "value": "own.$(KUBERNETES_SERVICE_HOST)"}]
+    container = {"name": "web", "image": "b", "envFrom": [{"configMapRef": {"name": "settings"}}], "env": env}
+
+    def found(**spec: Any) -> Json:
+        pod = pod_of({"metadata": {"name": "web", "namespace": "team"}, "spec": {"containers": [container], **spec}})
+        return environment(pod, pod.spec.containers[0], PodRun(), sources)
+
+    linked = found()
+    assert (linked["DB_SERVICE_HOST"], linked["DB_SERVICE_PORT"]) == ("own.10.8.0.1", "1")
+    assert (linked["KUBERNETES_SERVICE_HOST"], linked["KUBERNETES_SERVICE_PORT"]) == ("10.8.0.1", "2")
+    assert linked["DB_PORT"] == "tcp://10.96.0.9:5432"
+    assert "DB_PORT" not in found(enableServiceLinks=False)

@@ -8,7 +8,7 @@ from controller.objects.schema.pods import Pod
 from controller.pods.defaults import with_defaults
 from controller.pods.run import PodRun
 from controller.pods.translate import container_config, empty_folders, resources, sandbox_config
-from controller.pods.variables import environment, expand
+from controller.pods.variables import VariableSources, environment, expand
 from tests.support.typed_pods import container_of, pod_of
 
 
@@ -24,6 +24,7 @@ def admitted(container: dict[str, Any] | None = None, **spec: Any) -> Pod:
 
 
 RUN = PodRun(attempt=2, addresses=("10.8.0.3",), cell_address="10.8.0.2")
+NOTHING = VariableSources(lookup=lambda kind, namespace, name: None, services=lambda namespace: ())
 
 
 def test_the_sandbox_carries_the_pods_names_and_attempt() -> None:
@@ -56,7 +57,7 @@ def test_variables_know_the_downward_api_and_each_other() -> None:
         {"name": "URL", "value": "http://$(IP):80/$(NOPE)/$$(IP)"},
     ]
     pod = admitted({"env": env, "resources": {"limits": {"memory": "64Mi"}}})
-    variables = environment(pod, pod.spec.containers[0], RUN)
+    variables = environment(pod, pod.spec.containers[0], RUN, NOTHING)
     assert variables == {"IP": "10.8.0.3", "APP": "x", "MEM": "64", "URL": "http://10.8.0.3:80/$(NOPE)/$(IP)"}
 
 
@@ -69,7 +70,7 @@ def test_users_of_the_pod_yield_to_those_of_the_container() -> None:
         {"securityContext": {"runAsUser": 7, "allowPrivilegeEscalation": False}},
         securityContext={"runAsUser": 5, "runAsGroup": 6, "fsGroup": 9},
     )
-    context = container_config(pod, pod.spec.containers[0], RUN, "sha256:1", 0).linux.security_context
+    context = container_config(pod, pod.spec.containers[0], {}, "sha256:1", 0).linux.security_context
     assert (context.run_as_user.value, context.run_as_group.value) == (7, 6)
     assert list(context.supplemental_groups) == [9]
     assert context.no_new_privs
@@ -80,7 +81,7 @@ def test_volumes_are_folders_of_the_cell() -> None:
         {"volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, {"name": "etc", "mountPath": "/h", "readOnly": True}]},
         volumes=[{"name": "tmp", "emptyDir": {}}, {"name": "etc", "hostPath": {"path": "/etc"}}],
     )
-    config = container_config(pod, pod.spec.containers[0], RUN, "sha256:1", 3)
+    config = container_config(pod, pod.spec.containers[0], {}, "sha256:1", 3)
     mounts = {mount.container_path: mount for mount in config.mounts}
     assert mounts["/tmp"].host_path == "/var/lib/chinampa/pods/u-1/volumes/tmp"
     assert mounts["/h"].readonly
@@ -116,5 +117,5 @@ def test_selinux_options_of_container_or_pod_go_along() -> None:
         {"securityContext": {"seLinuxOptions": {"type": "own"}}}, securityContext={"seLinuxOptions": {"level": "s0"}}
     )
     assert sandbox_config(pod, RUN).linux.security_context.selinux_options.level == "s0"
-    config = container_config(pod, pod.spec.containers[0], RUN, "sha256:1", 0)
+    config = container_config(pod, pod.spec.containers[0], {}, "sha256:1", 0)
     assert config.linux.security_context.selinux_options == cri.SELinuxOption(type="own")

@@ -11,7 +11,7 @@ from controller.objects.schema.volumes import Volume
 from controller.objects.shapes import decoded
 from controller.pods.config_data import Missing
 from controller.pods.run import PodRun
-from controller.pods.variables import with_variables
+from controller.pods.variables import VariableSources, environment
 from controller.pods.volume_contents import ACCOUNT, File, Sources, files, has_content
 from tests.support.typed_pods import container_of, pod_of
 
@@ -93,11 +93,9 @@ def test_variables_from_objects_are_written_out_and_not_expanded() -> None:
             ],
         }
     )
-    env = with_variables(container, "team", lookup).env
-    assert [(one.name, one.value) for one in env] == [("P_color", "$$(red)"), ("PW", "word"), ("X", "$(PW)")]
+    sources = VariableSources(lookup, services=lambda namespace: ())
+    found = environment(POD, container, PodRun(), sources)
+    assert list(found.items()) == [("P_color", "$(red)"), ("PW", "word"), ("X", "word")]
+    absent = {"name": "S", "valueFrom": {"secretKeyRef": {"name": "key", "key": "size"}}}
     with pytest.raises(Missing, match="couldn't find key size in Secret team/key"):
-        with_variables(
-            container_of({"env": [{"name": "S", "valueFrom": {"secretKeyRef": {"name": "key", "key": "size"}}}]}),
-            "team",
-            lookup,
-        )
+        environment(POD, container_of({"env": [absent]}), PodRun(), sources)
