@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from cellagent.boot.identity import CellIdentity, Home
@@ -55,7 +56,6 @@ async def stay(
             )
             # The first redial is quick, for a controller that was restarted is back within a second.
             tries = 0 if held > HELD else tries + dialled
-            # TLS 1.3 tells of a certificate that it refuses only once this side is connected.
             if held > HELD:
                 at_home = clock()
             await asyncio.sleep(window.pause(tries, len(home.controllers)))
@@ -69,24 +69,25 @@ async def at_one_of(
     visit: Callable[[str, Callable[[], None]], Coroutine[Any, Any, float]],
     on_connected: Callable[[], None],
 ) -> tuple[float, int]:
-    """Dial the first; while it neither connects nor fails, the next beside it after each `head_start`: who waits at a
-    door keeps its place. The first to connect ends the other dials. The seconds that it held, and how many were
-    dialled; where none is left that may connect, the rest are for the next time.
+    """Dial the first; while it neither takes the cell nor fails, the next beside it after each `head_start`: who waits
+    at a door keeps its place. The first that takes it ends the other dials. The seconds that it held, and how many were
+    dialled; where none is left that may take it, the rest are for the next time.
     """
     begun: list[asyncio.Task[float]] = []
     at_home = False
 
-    def won() -> None:
+    def won(place: int) -> None:
+        # It is told by the connection, not by the task that dialled it.
         nonlocal at_home
         at_home = True
-        for task in begun:
-            if task is not asyncio.current_task():
-                task.cancel()
+        for task in (*begun[:place], *begun[place + 1 :]):
+            task.cancel()
         on_connected()
 
     async with asyncio.TaskGroup() as tasks:
         for address in addresses:
-            begun.append(tasks.create_task(visit(address, won), name=f"dial {address}"))
+            dial = visit(address, partial(won, len(begun)))
+            begun.append(tasks.create_task(dial, name=f"dial {address}"))
             last = len(begun) == len(addresses)
             waiting = [task for task in begun if not task.done()]
             await asyncio.wait(waiting, timeout=None if last else head_start, return_when=asyncio.FIRST_COMPLETED)
@@ -99,10 +100,14 @@ async def at_one_of(
 async def _visit(
     server: MendedServer, identity: CellIdentity, address: str, cell: str, on_connected: Callable[[], None]
 ) -> float:
-    """One connection, to its end; the seconds that it held."""
+    """One connection, to its end; the seconds that it held.
+
+    It holds from the first call on: TLS 1.3 tells of a certificate that it refuses only once this side is connected,
+    and so does a controller that keeps the cell out.
+    """
     connected_at = 0.0
 
-    def connected() -> None:
+    def taken() -> None:
         nonlocal connected_at
         connected_at = time.monotonic()
         log.info("connected to %s as %s", address, cell)
@@ -110,7 +115,7 @@ async def _visit(
 
     try:
         host, port = endpoint(address)
-        await serve_on(server, host, port, client_context(identity, TURNED), SERVER_NAME, connected)
+        await serve_on(server, host, port, client_context(identity, TURNED), SERVER_NAME, on_call=taken)
         log.info("the connection to %s has ended", address)
     except (Fault, OSError) as error:
         log.info("not connected: %s", error)

@@ -22,7 +22,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from grpclib.protocol import Connection, EventsProcessor, H2Protocol, _set_nodelay
 from grpclib.protocol import Stream as WireStream
-from h2.events import Event, StreamEnded, UnknownFrameReceived
+from h2.events import Event, RequestReceived, StreamEnded, UnknownFrameReceived
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 from hyperframe.frame import DataFrame
@@ -66,6 +66,8 @@ class LimitedProtocol(H2Protocol):
         self._waiting: deque[bytes | memoryview] = deque()
         self._turn: asyncio.TimerHandle | None = None
         self._held = False
+        self.on_call: Callable[[], object] | None = None
+        """Called when the peer has begun its first call."""
         self.on_request: Callable[[], object] | None = None
         """Called when the whole of a first request has come."""
         self.on_over: Callable[[str], object] | None = None
@@ -177,6 +179,9 @@ class LimitedProtocol(H2Protocol):
             self._over(f"it sent what nobody asked for: {type(event).__name__}")
             return
         self.processor.process(event)
+        if self.on_call is not None and isinstance(event, RequestReceived):
+            self.on_call()
+            self.on_call = None
         if isinstance(event, StreamEnded) and self.on_request is not None:
             self.on_request()
             self.on_request = None

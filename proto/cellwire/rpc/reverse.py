@@ -91,9 +91,12 @@ async def serve_on(
     port: int,
     context: ssl.SSLContext,
     name: str,
-    on_connected: Callable[[], None],
+    on_connected: Callable[[], None] | None = None,
+    on_call: Callable[[], None] | None = None,
 ) -> None:
     """Dial, and be the server on that connection until it ends. `name` is what the peer's certificate must carry.
+
+    A peer may refuse us once it is connected; when it makes its first call, `on_call`, it has taken us.
 
     Returns when the peer ends it; raises Fault UNREACHABLE where nothing answers, DENIED where either side refuses
     the other's certificate. A cancelled caller ends the connection and its handlers.
@@ -106,6 +109,7 @@ async def serve_on(
             ended.set_result(error)
 
     served = server.protocol(lost)
+    served.on_call = on_call
     transport: asyncio.Transport | None = None
     try:
         try:
@@ -117,7 +121,8 @@ async def serve_on(
             raise Fault(Kind.DENIED, thing, f"TLS failed: {error.reason or error}") from error
         except (OSError, TimeoutError) as error:
             raise Fault(Kind.UNREACHABLE, thing, f"no connection: {error or 'no answer in time'}") from error
-        on_connected()
+        if on_connected is not None:
+            on_connected()
         if isinstance(error := await ended, ssl.SSLError):
             raise Fault(Kind.DENIED, thing, f"it refused our certificate: {error.reason or error}")
     finally:

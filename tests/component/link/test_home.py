@@ -8,7 +8,7 @@ import ssl
 import sys
 import time
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
@@ -21,7 +21,8 @@ from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call, translate_errors
-from cellwire.rpc.reverse import TURNED
+from cellwire.rpc.door import accepting
+from cellwire.rpc.reverse import TURNED, TurnedChannel
 from controller.link import distrust, report_checks
 from controller.link.port import ChangeKind, ConnectionChange, Link
 from controller.model.names import CellName
@@ -91,6 +92,44 @@ async def test_a_cell_whose_first_controller_is_frozen_is_soon_at_home_at_the_se
             async with at_home(identity, msgspec.structs.replace(home, controllers=controllers)):
                 await until(link.connected, seconds=10)
                 assert await echo(link, "hello") == "hello"
+
+
+async def test_a_cell_keeps_its_place_at_a_busy_controller_while_another_connects_and_refuses_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redialling, "HEAD_START", 0.05)
+    refused, arrived = asyncio.Event(), 0
+
+    def refuse(channel: TurnedChannel) -> None:
+        channel.close()
+        refused.set()
+
+    async def piped(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError), contextlib.closing(writer):
+            while data := await reader.read(1 << 16):
+                writer.write(data)
+
+    async def busy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal arrived
+        arrived += 1
+        await refused.wait()
+        there, back = await asyncio.open_connection("127.0.0.1", site.number)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(piped(reader, back))
+            tasks.create_task(piped(there, writer))
+
+    async with site.open() as link, await asyncio.start_server(busy, "127.0.0.1", 0) as door:
+        context = link.authority.server_context((TURNED,))
+        nobody: Any = {"servers": {}, "authority": b"", "familiar": lambda _: False, "mend": ""}
+        async with accepting(("127.0.0.1", 0), context, turned=refuse, **nobody) as refuser:
+            identity, metadata = await site.boot(link, "i-1")
+            home = await join(identity, metadata)
+            numbers = (door.sockets[0].getsockname()[1], refuser.number)
+            controllers = tuple(f"127.0.0.1:{number}" for number in numbers)
+            async with at_home(identity, msgspec.structs.replace(home, controllers=controllers)):
+                await until(lambda: said(site, report_checks.Heartbeat))
+                assert refused.is_set()
+                assert arrived == 1, "it dialled once and kept its place"
 
 
 async def test_a_cell_says_hello_then_beats_and_its_events_come_through(site: Site) -> None:
