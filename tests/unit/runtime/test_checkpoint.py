@@ -11,6 +11,7 @@ import pytest
 
 from cellagent.kernel import inside
 from cellagent.runtime.checkpoint import changes, last_error, pack_changes
+from cellwire.faults import Fault
 from hostkit import files, programs
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="an overlay's marks are root's")
@@ -158,6 +159,44 @@ async def test_a_link_put_in_a_folder_s_place_is_packed_as_a_link(
     monkeypatch.setattr(programs, "run", run_later)
     written, _ = await packed(tmp_path, upper)
     assert written == ["a"]
+
+
+async def test_a_name_that_is_gone_before_it_is_packed_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upper = tmp_path / "upper"
+    upper.mkdir()
+    for name in ("kept", "state.tmp", "odd: name\nof two lines"):
+        (upper / name).touch()
+    run = programs.run
+
+    async def run_later(argv: list[str], **how: Any) -> programs.Completed:
+        for gone in (upper / "state.tmp", upper / "odd: name\nof two lines"):
+            gone.unlink(missing_ok=True)
+        return await run(argv, **how)
+
+    monkeypatch.setattr(programs, "run", run_later)
+    written, _ = await packed(tmp_path, upper)
+    assert written == ["kept"]
+
+
+async def test_an_archive_that_cannot_be_written_is_told_though_a_name_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upper = tmp_path / "upper"
+    upper.mkdir()
+    (upper / "state.tmp").touch()
+    (upper / "kept").write_bytes(os.urandom(1 << 20))
+    run = programs.run
+
+    async def run_later(argv: list[str], **how: Any) -> programs.Completed:
+        (upper / "state.tmp").unlink(missing_ok=True)
+        full = [word.replace(str(tmp_path / "rootfs-diff.tar"), "/dev/full") for word in argv]
+        return await run(full, **how)
+
+    monkeypatch.setattr(programs, "run", run_later)
+    with pytest.raises(Fault, match="No space left on device"):
+        await pack_changes("checkpoint", tmp_path, upper, [])
 
 
 def test_what_is_gone_before_it_is_looked_at_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
