@@ -31,9 +31,11 @@ from controller.pods.run import PodRecord, PodRun
 from controller.pods.stopping import grace_left
 from controller.pods.surroundings import Surroundings
 from controller.pods.translate import empty_folders, sandbox_config, volumes_folder
-from controller.sandboxes import ending, told
+from controller.sandboxes import told
 from controller.sandboxes.cell_calls import is_over
 from controller.sandboxes.cell_client import OneCell
+from controller.sandboxes.container_lifecycle import shortened
+from controller.sandboxes.interruption import sentence
 from controller.sandboxes.owned import heed_cancellation
 from controller.sandboxes.records import SandboxRecord
 from controller.sandboxes.reducer import INTERRUPTED
@@ -105,7 +107,7 @@ class Worker:
         known = cell.announced
         if known is None or self.record.run.cell != cell.name or self.record.run.phase:
             return
-        words = ending.sentence(cell, known)
+        words = sentence(cell, known)
         if words not in self._said:
             self._said.add(words)
             self._around.recorder.warning(self.record.shown, bought.announced(known), words)
@@ -301,7 +303,7 @@ class Worker:
         """End the pod within what is left of its instance; its next cell is launched meanwhile."""
         spec, known, attempt = self.record.pod.spec, self._around.cells.get(cell), self.record.run.attempt
         said = known.announced if known is not None else None
-        why = ending.sentence(known, said) if known is not None and said is not None else "it was taken"
+        why = sentence(known, said) if known is not None and said is not None else "it was taken"
         async with asyncio.TaskGroup() as tasks:
             ahead = [tasks.create_task(self._claiming.claim_ahead())] if lifecycle.runs_anew(spec) else []
             if said is not None:
@@ -320,7 +322,7 @@ class Worker:
         sandbox = self._known_sandbox()
 
         def grace() -> float:
-            return ending.within(known, own(), self._around.now())
+            return shortened(own(), known, self._around.now())
 
         try:
             async with asyncio.timeout(left if math.isfinite(left) else None):

@@ -13,8 +13,9 @@ from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from controller.fleet.cells import Cells
+from controller.model.cell import Announcement
 from controller.model.names import CellName
-from controller.sandboxes import carried, ending, following, reducer
+from controller.sandboxes import carried, following, reducer
 from controller.sandboxes.carried import Carrier
 from controller.sandboxes.cell_calls import is_over
 from controller.sandboxes.cell_client import OneCell
@@ -110,7 +111,7 @@ class Containers:
         there = self.on(record.cell)
         await there.connect()  # how much is left of its instance is known afterwards
         if (cell := self._cells.get(record.cell)) is not None:
-            grace = ending.within(cell.announced, grace, time.time())
+            grace = shortened(grace, cell.announced, time.time())
         await there.stop_container(record.id, grace)
         await self._learn(there, record.id)
 
@@ -158,6 +159,11 @@ class Containers:
             await following.learn(self._memory, there, container_id, await there.container_status(container_id))
         except Fault as fault:
             log.info("container state not known yet", container=container_id, cause=str(fault))
+
+
+def shortened(grace: float, known: Announcement | None, now: float) -> float:
+    """Seconds that a container may take to stop: what was asked for, within what is left of its instance. Pure."""
+    return max(min(grace, known.over_by - now), 0.0) if known is not None and known.ending_since else grace
 
 
 def require_ready(sandbox: SandboxRecord, container: str) -> None:

@@ -18,7 +18,7 @@ from cellwire.faults import Fault
 from controller.fleet.cells import Cells
 from controller.model.cell import Announcement, Cell, CellState
 from controller.model.names import CellName
-from controller.sandboxes import ending, reducer
+from controller.sandboxes import reducer
 from controller.sandboxes.container_lifecycle import Containers
 from controller.sandboxes.memory import Memory
 from controller.sandboxes.records import ContainerRecord, SandboxRecord
@@ -26,6 +26,11 @@ from controller.sandboxes.records import ContainerRecord, SandboxRecord
 log = structlog.get_logger()
 # A sandbox may be on its way to a cell when its end is announced.
 LOOK_AGAIN = 0.5
+# The kubelet tells the pod's grace period by this annotation of each container; and Kubernetes' own default.
+GRACE = "io.kubernetes.pod.terminationGracePeriod"
+DEFAULT_GRACE = 30.0
+# A kubelet looks once a second, and gives a container two seconds beyond its preStop hook.
+HEAD_START = 5.0
 
 
 class Interruptions:
@@ -55,7 +60,7 @@ class Interruptions:
         record = await self._sandbox_of(cell)
         if record is None or record.released:
             return
-        why = ending.sentence(cell, known)
+        why = sentence(cell, known)
         log.warning("the sandbox ends before its instance", sandbox=record.id, cell=cell.name, cause=why)
 
         def over(before: SandboxRecord) -> SandboxRecord:
@@ -81,6 +86,24 @@ class Interruptions:
         return record
 
     async def _stop(self, container: ContainerRecord, known: Announcement) -> None:
-        grace = ending.grace_of(cri.ContainerStatus.FromString(container.status))
-        await asyncio.sleep(max(ending.signal_at(known, grace) - time.time(), 0.0))
+        grace = grace_of(cri.ContainerStatus.FromString(container.status))
+        await asyncio.sleep(max(signal_at(known, grace) - time.time(), 0.0))
         await self._containers.stop(container.id, grace)
+
+
+def grace_of(status: cri.ContainerStatus) -> float:
+    """The grace period of the container's pod, seconds. Pure."""
+    told = status.annotations.get(GRACE, "")
+    return float(told) if told.isascii() and told.isdigit() else DEFAULT_GRACE
+
+
+def signal_at(known: Announcement, grace: float) -> float:
+    """The unix second at which a container is sent its signal, if the kubelet has not done it by then. Pure."""
+    return max(known.ending_since, min(known.ending_since + grace + HEAD_START, known.over_by - grace))
+
+
+def sentence(cell: Cell, known: Announcement) -> str:
+    """For people: what happens to which instance, and when. Pure."""
+    when = time.strftime(" at %Y-%m-%dT%H:%M:%SZ", time.gmtime(known.at)) if known.at else ""
+    happens = f" will be reclaimed{when}" if known.ends else ""
+    return f"instance {cell.instance}{happens}: {known.message}"

@@ -13,7 +13,7 @@ from controller.model.cell import NoticeKind
 from controller.model.names import PodUid
 from controller.model.pod import PodClaim, PodRef
 from controller.sandboxes.carried import Carrier
-from controller.sandboxes.ending import GRACE
+from controller.sandboxes.interruption import GRACE
 from controller.sandboxes.memory import Memory
 from controller.sandboxes.records import ContainerRecord, SandboxRecord
 from controller.sandboxes.room import running as opened
