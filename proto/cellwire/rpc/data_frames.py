@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import Any, cast
 
 from h2.config import H2Configuration
-from h2.connection import H2Connection
 from h2.events import Event
 from h2.exceptions import FrameTooLargeError, StreamClosedError
 from h2.frame_buffer import FrameBuffer
@@ -20,7 +19,7 @@ from hyperframe.frame import DataFrame, Frame, RstStreamFrame
 from typing_extensions import Buffer
 
 from cellwire.rpc.carried import Octets
-from cellwire.rpc.header_blocks import RecallingDecoder, RecallingEncoder
+from cellwire.rpc.header_frames import HeaderConnection, plain_frame
 
 HEAD = 9
 DATA = 0
@@ -63,7 +62,7 @@ class Intake(FrameBuffer):
                 raise self._all_taken()
             if wanted > HEAD or not self._begun():
                 self._length = 0
-                return super().__next__()
+                return self._whole() or super().__next__()
         return self._payload()
 
     def within(self) -> bool:
@@ -89,6 +88,15 @@ class Intake(FrameBuffer):
             self._length = length
         return bool(length)
 
+    def _whole(self) -> Frame | None:
+        """The frame that has come, where it is a block of headers; None leaves it to h2."""
+        if self._headers_buffer or len(self._data) == HEAD:
+            return None
+        frame = plain_frame(self._data, bytes(self._data[HEAD:]))
+        if frame is not None:
+            self._data.clear()
+        return frame
+
     def _payload(self) -> DataFrame:
         part = self._come[: self._left]
         self._come = self._come[len(part) :]
@@ -108,13 +116,11 @@ class Intake(FrameBuffer):
         return frame
 
 
-class DataConnection(H2Connection):
+class DataConnection(HeaderConnection):
     """h2's connection, which takes Octets as data to send, and gives what is to be sent in parts."""
 
     def __init__(self, config: H2Configuration) -> None:
         super().__init__(config)
-        self.encoder = RecallingEncoder()
-        self.decoder = RecallingDecoder(self.decoder.max_header_list_size)
         self._intake = self.incoming_buffer = Intake(server=not config.client_side)
         self._parts: list[bytes | memoryview] = []
 
@@ -129,12 +135,15 @@ class DataConnection(H2Connection):
 
     def _prepare_for_sending(self, frames: list[Frame]) -> None:
         for frame in frames:
-            data = cast("Any", frame.data) if isinstance(frame, DataFrame) else b""
-            if not isinstance(data, Octets):
+            if not isinstance(frame, DataFrame) or "PADDED" in frame.flags:
                 super()._prepare_for_sending([frame])
                 continue
+            data = cast("Any", frame.data)
             flags = END_STREAM if "END_STREAM" in frame.flags else 0
             head = len(data).to_bytes(3) + bytes((DATA, flags)) + frame.stream_id.to_bytes(4)
+            if not isinstance(data, Octets):
+                self._data_to_send.extend(head + data)
+                continue
             first, *others = data.parts
             if len(first) < TOGETHER:
                 head, first = head + first, b""

@@ -1,7 +1,7 @@
 """An HTTP/2 connection of grpclib's under limits: a peer that wears us down is cut off (`budget`), a message of any
 announced length is refused (`limits`), and what grpclib does not know (a push, an unknown frame) is no traceback.
 
-And h2 writes each frame that it receives out in hex for a logger that is not there.
+And h2 writes each frame that it receives out for a logger that is not there.
 """
 
 # pyright: reportPrivateUsage=false
@@ -25,7 +25,7 @@ from grpclib.protocol import Stream as WireStream
 from h2.events import Event, RequestReceived, StreamEnded, UnknownFrameReceived
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
-from hyperframe.frame import DataFrame
+from hyperframe.frame import Frame
 
 from cellwire.rpc.arrived import Arrived
 from cellwire.rpc.budget import PREFACE, Budget, Frames
@@ -47,11 +47,14 @@ TURN = 100
 OnLost = Callable[[Exception | None], None]
 
 
-def _length_only(self: DataFrame) -> str:
-    return f"{len(self.data)} bytes"
+_named = object.__repr__
 
 
-DataFrame._body_repr = _length_only
+def _briefly(self: Frame) -> str:
+    return f"{_named(self)} of {len(getattr(self, 'data', b''))} bytes"
+
+
+Frame.__repr__ = _briefly
 
 
 class LimitedProtocol(H2Protocol):
