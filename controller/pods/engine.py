@@ -1,20 +1,15 @@
 """The pods room: declared pods, kept running on cells, where there is no kubelet.
 
-`running` takes up what an earlier life left, then runs one worker per pod until the pod is deleted. What the API may
-ask of pods is here; how a pod lives is in `worker`.
+`running` takes up what an earlier life left, and hands on to each pod's worker what is heard of its cell. What the API
+may ask of pods that run is here; how they are created and deleted is in `pod_keeper`, how one runs in `worker`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any
-
-import structlog
 
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
@@ -22,36 +17,31 @@ from cellwire.stream.counted import CountedBackend, Sessions
 from cellwire.stream.remote import RemoteBackend
 from cellwire.stream.session import Backend
 from controller.fleet.cells import Cells
-from controller.model.cell import Cell, CellState
-from controller.model.names import CellName
+from controller.model.cell import CellState
 from controller.model.offer import Demand
-from controller.model.transitions import LIVE
 from controller.objects.admission import How
 from controller.objects.collection import Objects
-from controller.objects.fields import Json, copied
+from controller.objects.fields import Json
 from controller.objects.kinds import EVENTS
 from controller.objects.library import Library
 from controller.objects.pod_demand import spec_of
 from controller.objects.resource import Resource
 from controller.objects.schema.containers import AnyContainer
 from controller.objects.schema.pods import PodSpec
-from controller.objects.stored import Change, Ending, kept_by
-from controller.objects.timestamps import timestamp
+from controller.objects.stored import absent
 from controller.objects.tokens import Tokens
-from controller.pods.defaults import GRACE_SECONDS
-from controller.pods.deletion import asked_before, over_by
 from controller.pods.delivery import ClusterIdentity
 from controller.pods.events import Recorder
 from controller.pods.kind import PODS
 from controller.pods.lifecycle import container_named, containers_of
 from controller.pods.log_files import CopiedLog, Logs
 from controller.pods.pod_adoption import OWNER
+from controller.pods.pod_keeper import PodKeeper
 from controller.pods.pod_records import PodRecords
 from controller.pods.run import PodRun, Running
 from controller.pods.surroundings import ImageLookup, Surroundings
 from controller.pods.usage import Usage, Usages
 from controller.pods.variables import VariableSources
-from controller.pods.worker import Worker
 from controller.sandboxes.following import LogKeeping
 from controller.sandboxes.progress import Progress
 from controller.sandboxes.records import ContainerRecord
@@ -59,25 +49,20 @@ from controller.sandboxes.room import running as sandboxes_room
 from controller.sandboxes.ways import Ways
 from hostkit.tasks import Finishing
 
-log = structlog.get_logger()
 # The states of a cell that has an instance, and is not on its way out.
 HAD = frozenset({CellState.BOOTING, CellState.READY, CellState.CLAIMED})
 
 
 class Pods:
-    """What the API may ask: objects to show, and the few things that change them."""
+    """What the API may ask of pods: which there are, and the containers, sessions, logs and use of each."""
 
-    def __init__(self, around: Surroundings, objects: Objects, sessions: Sessions) -> None:
+    def __init__(self, around: Surroundings, keeper: PodKeeper, usages: Usages, sessions: Sessions) -> None:
         self._sessions = sessions
-        self.objects = objects
+        self.objects = keeper.objects
         self._around = around
-        self._workers: dict[str, Worker] = {}
-        self._begun: set[asyncio.Task[None]] = set()
-        self._usages = Usages(around.cells, around.now)
-        self._claimed: dict[str, set[CellName]] = {}
-        """The cells that were claimed for each pod while it had a record, until it ends."""
-        self._left: set[CellName] = set()
-        """Cells of no pod that are being given back."""
+        self._keeper = keeper
+        self._usages = usages
+        self._begun: list[asyncio.Task[None]] = []
 
     @property
     def cells(self) -> Cells:
@@ -96,35 +81,26 @@ class Pods:
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         """Take up the pods of an earlier life."""
-        self._tasks = tasks
         await self._around.recorder.load()
-        self._begin(self._around.recorder.work(), "events of pods")
+        self._begun.append(tasks.create_task(self._around.recorder.work(), name="events of pods"))
         uids = await self._around.records.load()
         self._around.room.memory.listen(self._heard)
         self._around.room.following.take_up(logs=LogKeeping(self._around.logs.bound, self._log_incomplete))
         for uid in uids:
-            self._work_on(uid)
-        self._begin(self._watch_cells(), "pods watch cells")
-        self._begin(self._tell_progress(), "pods hear cells")
+            self._keeper.work_on(uid)
+        self._begun.append(tasks.create_task(self._watch_cells(), name="pods watch cells"))
+        self._begun.append(tasks.create_task(self._tell_progress(), name="pods hear cells"))
 
     def stop(self) -> None:
         """End all tasks; pods run on without us."""
         for task in self._begun:
             task.cancel()
-
-    def _begin(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        task = self._tasks.create_task(work, name=name)
-        self._begun.add(task)
-        task.add_done_callback(self._begun.discard)
+        self._keeper.stop()
 
     def _heard(self, event: cri.ContainerEventResponse) -> None:
         """Something has happened on a pod's cell."""
-        if worker := self._worker(event.pod_sandbox_status.metadata.uid):
+        if worker := self._keeper.worker(event.pod_sandbox_status.metadata.uid):
             worker.changed()
-
-    def _worker(self, uid: str) -> Worker | None:
-        """Whose the pod is, while there is the pod."""
-        return self._workers.get(uid) if self._around.records.get(uid) is not None else None
 
     def _log_incomplete(self, container: ContainerRecord, said: str) -> None:
         record = self._around.records.get(self._around.room.memory.sandbox(container.sandbox).uid)
@@ -137,46 +113,19 @@ class Pods:
         the cloud will take its instance.
         """
         async for cell in self._around.cells.watch():
-            worker = self._worker(cell.claim.pod.uid) if cell.claim else None
-            self._release_if_left(cell)
+            worker = self._keeper.worker(cell.claim.pod.uid) if cell.claim else None
+            self._keeper.release_if_left(cell)
             if worker is not None and cell.state in HAD:
                 worker.launched(cell)
             if worker is not None and cell.announced is not None:
                 worker.announced(cell)
             if cell.state in (CellState.LOST, CellState.GONE):
-                for one in filter(None, map(self._worker, tuple(self._workers))):
+                for one in self._keeper.workers():
                     one.cell_lost(cell.name, cell.reason or f"the cell is {cell.state.value}")
             elif cell.state is CellState.LAUNCHING and cell.reason and cell.claim is not None:
                 self._late(cell.claim.pod.uid, cell.reason)
             elif cell.state is CellState.REQUESTED and cell.reason and cell.claim is not None:
                 self._late(cell.claim.pod.uid, f"{cell.reason}; it goes on being tried")
-
-    def _release_if_left(self, cell: Cell) -> None:
-        """Give back a cell whose pod is over or gone: a claim is written down though its pod was deleted meanwhile."""
-        if cell.claim is None or cell.claim.by != OWNER or cell.state not in LIVE or cell.name in self._left:
-            return
-        record = self._around.records.get(cell.claim.pod.uid)
-        if record is None or record.run.released:
-            self._left.add(cell.name)
-            log.info("a cell was claimed for a pod that is no more", cell=cell.name, pod=cell.claim.pod.name)
-            self._begin(self._release(cell.name), f"release of {cell.name}")
-        else:
-            self._claimed.setdefault(cell.claim.pod.uid, set()).add(cell.name)
-
-    def _release_late(self, uid: str) -> None:
-        """Look again at the cells of a pod that is over or gone by now: one may have been claimed for it after it had
-        given back its cells, and before that was written down.
-        """
-        for cell in filter(None, map(self._around.cells.get, tuple(self._claimed.get(uid, ())))):
-            self._release_if_left(cell)
-
-    async def _release(self, cell: CellName) -> None:
-        try:
-            await self._around.supervisor.persist(
-                "release of a cell", cell, lambda: self._around.cells.release(cell, "its pod is no more")
-            )
-        finally:
-            self._left.discard(cell)
 
     async def _tell_progress(self) -> None:
         """Tell on the pod how far pulls are, and that its cell is not believed."""
@@ -191,14 +140,14 @@ class Pods:
             (self.teller.warning if kind == "Warning" else self.teller.normal)(one, reason, message)
 
     def _late(self, uid: str, why: str) -> None:
-        if worker := self._worker(uid):
+        if worker := self._keeper.worker(uid):
             worker.cell_late(why)
 
     def find(self, namespace: str, name: str) -> Json:
         """One pod. Raises Fault NOT_FOUND."""
         pod = self.objects.get(namespace, name)
         if pod is None:
-            raise Fault(Kind.NOT_FOUND, f'pods "{name}"', "not found")
+            raise absent(PODS, name)
         return pod
 
     def guard(self, resource: Resource, namespace: str, one: Json, how: How) -> None:
@@ -213,48 +162,6 @@ class Pods:
             )
         elif not self._around.identity.host and (asked or (asked is None and name != "default")):
             how.warn("spec.serviceAccountName: the token is mounted, but no pod can reach this API (api.pods_address)")
-
-    async def create(self, new: Json) -> Json:
-        """Begin to run an admitted pod."""
-        created = await self._around.records.create(new)
-        self._work_on(created["metadata"]["uid"])
-        return created
-
-    async def change(self, namespace: str, name: str, change: Change) -> Json:
-        """Change a pod, and have its worker see it. Raises Fault NOT_FOUND, and what `change` raises."""
-        uid = self.find(namespace, name)["metadata"]["uid"]
-        with _gone(name):
-            shown = await self._around.records.change(uid, lambda shown: change(copied(shown)))
-        if worker := self._worker(uid):
-            worker.changed()
-        return shown
-
-    async def end(self, namespace: str, name: str, ending: Ending) -> Json:
-        """Ask for the end of a pod. A second call may only shorten its grace."""
-        pod = self.find(namespace, name)
-        own = int(pod["spec"].get("terminationGracePeriodSeconds", GRACE_SECONDS))
-        grace = own if ending.grace is None else ending.grace
-        now = self._around.now()
-
-        def apply(shown: Json) -> Json:
-            ending.still(shown)
-            metadata: Json = shown["metadata"]
-            if metadata.get("deletionGracePeriodSeconds", grace + 1) <= grace:
-                return shown
-            kept = kept_by(metadata, ending)
-            metadata = {name: value for name, value in metadata.items() if name != "finalizers"}
-            metadata |= {
-                "deletionTimestamp": timestamp(over_by(metadata, now + grace)),
-                "deletionGracePeriodSeconds": grace,
-            }
-            metadata |= {"finalizers": kept} if kept else {}
-            return {**shown, "metadata": metadata}
-
-        with _gone(name):
-            shown = await self._around.records.change(pod["metadata"]["uid"], apply)
-            left = shown["metadata"]["deletionGracePeriodSeconds"]
-            self._workers[pod["metadata"]["uid"]].deletion.request(left, forced=left == 0)
-        return shown
 
     def run_of(self, pod: Json) -> PodRun:
         """The run of a pod, as it is known."""
@@ -309,32 +216,6 @@ class Pods:
         ended = not isinstance(run.of(wanted).state, Running)
         return CopiedLog(path, lambda: run.released or previous or known(copied) or not path.exists(), ended)
 
-    def _work_on(self, uid: str) -> None:
-        worker = Worker(uid, self._around, over=partial(self._release_late, uid))
-        self._workers[uid] = worker
-        record = self._around.records.get(uid)
-        if record and record.shown["metadata"].get("deletionTimestamp"):
-            left, forced = asked_before(record.shown["metadata"], self._around.now())
-            worker.deletion.request(left, forced=forced)
-        self._begin(self._work(uid, worker), f"pod {uid}")
-
-    async def _work(self, uid: str, worker: Worker) -> None:
-        try:
-            await self._around.supervisor.persist("life of pod", uid, worker.live)
-            self._release_late(uid)
-        finally:
-            self._claimed.pop(uid, None)
-            self._workers.pop(uid, None)
-            self._usages.forget(uid)
-
-
-@contextlib.contextmanager
-def _gone(name: str) -> Generator[None]:
-    try:
-        yield
-    except KeyError:
-        raise Fault(Kind.NOT_FOUND, f'pods "{name}"', "not found") from None
-
 
 @asynccontextmanager
 async def running(
@@ -377,8 +258,10 @@ async def running(
             ),
             now=now,
         )
-        pods = Pods(around, objects, ways.sessions)
-        library.keep(PODS, pods)
+        usages = Usages(cells, now)
+        keeper = PodKeeper(around, objects, tasks, usages.forget)
+        pods = Pods(around, keeper, usages, ways.sessions)
+        library.keep(PODS, keeper)
         library.keep(EVENTS, around.recorder)
         library.guards.append(pods.guard)
         try:

@@ -1,8 +1,8 @@
-"""The life of one pod: a cell for it, its sandbox and containers there, its end.
+"""The running of one pod: a cell for it, its sandbox and containers there, another cell where one is lost.
 
 What to do next is decided by `lifecycle`; this does it, one step at a time, and is cancelled by the request to delete
-the pod. Nothing here is lost with the controller: each step is written down first, and `live` takes up where it
-stopped.
+the pod, see `pod_keeper`. Nothing here is lost with the controller: each step is written down first, and `run` takes
+up where it stopped.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from controller.model.names import CellName
 from controller.pods import bought, disk_usage, lifecycle
 from controller.pods.claiming import CLAIM_AGAIN, Claiming
 from controller.pods.container_start import PodContainers
-from controller.pods.deletion import PodDeletion
 from controller.pods.file_transfer import held, mount_all, put_folders
 from controller.pods.pod_adoption import OWNER, carried
 from controller.pods.prober import probing
@@ -56,14 +55,16 @@ class _Taken(Exception):
 
 
 class Worker:
-    """Runs one pod. `over` is called when its cells were given back since it is over by itself."""
+    """Runs one pod. `forced` is set where nobody waits for a cell that does not answer; `over` is called when its cells
+    were given back since it is over by itself.
+    """
 
-    def __init__(self, uid: str, around: Surroundings, over: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, uid: str, around: Surroundings, forced: asyncio.Event, over: Callable[[], None]) -> None:
         self.uid = uid
         self._around = around
         self._over = over
+        self._give_back = partial(around.room.sandboxes.give_back, uid, forced=forced)
         self._wake = asyncio.Event()
-        self.deletion = PodDeletion()
         self._lost = asyncio.Event()
         self._lost_why = ""
         self._taken = asyncio.Event()
@@ -114,20 +115,8 @@ class Worker:
         if known.ending_since and self._known_sandbox() is None:
             self._taken.set()  # one that has a sandbox is told with that, for its containers to say why they end
 
-    async def live(self) -> None:
-        """Run the pod until it is deleted and gone."""
-        async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(self._run_guarded())
-            await self.deletion.requested()
-            running.cancel()
-            await asyncio.wait({running})
-            await self._end_guarded()
-        await self._around.supervisor.persist("finalizers of pod", self.uid, self._until_let_go)
-        await self._around.records.remove(self.uid)
-        self._around.logs.forget(self.uid)
-
-    async def _run_guarded(self) -> None:
-        """Run the pod; a fault that nothing below answers delays this pod, and no other."""
+    async def run(self) -> None:
+        """Run the pod to its own end; a fault that nothing below answers delays this pod, and no other."""
         await self._around.supervisor.persist("pod", self.uid, self._run, self._failed)
 
     def _failed(self, said: str) -> None:
@@ -162,15 +151,6 @@ class Worker:
             # What comes after an attempt is written down before its cell is given back: that may have been cut off.
             await self._give_back(f"superseded by attempt {run.attempt} of its pod", before=run.attempt)
         return await self._claiming.claim()
-
-    async def _give_back(self, why: str, before: float = math.inf) -> None:
-        """Remove the sandboxes of all attempts before this one, and release their cells; at once if it is forced."""
-        for sandbox in self._around.room.memory.sandboxes():
-            if sandbox.uid == self.uid and sandbox.attempt < before:
-                await self._around.room.sandboxes.remove(sandbox.id, why, self.deletion.forced)
-        for cell in self._around.cells.list():
-            if cell.claim and cell.claim.pod.uid == self.uid and cell.claim.pod.attempt < before:
-                await self._around.cells.release(cell.name, why)
 
     async def _on_cell(self, cell: CellName) -> lifecycle.Finish:
         """Run the pod on this cell to its end. Raises a group with _Lost or _Taken in it."""
@@ -339,18 +319,7 @@ class Worker:
         await self._containers(cell).stop_all(grace_left(grace))
         await self._set(lambda run: replace(run, phase=finish.phase, reason=finish.reason, message=finish.message))
 
-    async def _end_guarded(self) -> None:
-        """The pod was deleted: whatever goes wrong, its cells are given back before it is forgotten."""
-        await self._around.supervisor.persist("end of pod", self.uid, self._end)
-
-    async def _end(self) -> None:
-        run = self.record.run
-        if run.cell and not run.released and not run.phase:
-            leeway = partial(self._around.room.sandboxes.leeway, run.cell)
-            await self.deletion.stopped(lambda grace: self._containers(run.cell).stop_all(grace), leeway)
-        await self._give_back("the pod was deleted")
-
-    async def _until_let_go(self) -> None:
+    async def until_let_go(self) -> None:
         """What has ended stays to be seen as long as somebody's finalizer keeps it."""
         while self.record.pod.metadata.finalizers:
             self._wake.clear()

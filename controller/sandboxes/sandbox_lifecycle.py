@@ -7,6 +7,7 @@ as much as a running one. Before that the last byte of every log is here, or the
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 
 import msgspec
@@ -106,6 +107,17 @@ class Sandboxes:
             return None
         await self._memory.forget_sandbox(record)
         return record
+
+    async def give_back(self, uid: str, why: str, forced: asyncio.Event, before: float = math.inf) -> None:
+        """Remove a pod's sandboxes of all attempts before this one, and release their cells, also where none was made
+        yet. See `stop` for `forced`.
+        """
+        for sandbox in self._memory.sandboxes():
+            if sandbox.uid == uid and sandbox.attempt < before:
+                await self.remove(sandbox.id, why, forced)
+        for cell in self._cells.list():
+            if cell.claim and cell.claim.pod.uid == uid and cell.claim.pod.attempt < before:
+                await self._cells.release(cell.name, why)
 
     async def update(self, request: cri.UpdatePodSandboxResourcesRequest) -> None:
         """Hold the pod to new resources, within what its cell has. Raises Fault."""

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
-from controller.pods import deletion
+from controller.pods import pod_keeper
 from controller.sandboxes import sandbox_lifecycle
 from tests.support.cri_double import CellDouble
 from tests.support.pods_api import manifest, world
@@ -355,7 +355,7 @@ async def test_a_second_deletion_with_as_much_grace_begins_no_other(
 async def test_a_pod_that_is_deleted_by_force_does_not_wait_for_a_cell_that_is_cut_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, notice: bool
 ) -> None:
-    monkeypatch.setattr(deletion, "LEEWAY", 3600.0)
+    monkeypatch.setattr(pod_keeper, "LEEWAY", 3600.0)
     monkeypatch.setattr(sandbox_lifecycle, "PATIENCE", 3600.0)
     async with world(tmp_path) as it:
         await it.ok("apply", "-f", "-", stdin=manifest())

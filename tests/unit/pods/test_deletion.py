@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from controller.pods.deletion import LEEWAY, PodDeletion, asked_before, over_by
+from controller.pods.pod_keeper import LEEWAY, PodDeletion, asked_before, over_by
 
 DELETED = {"deletionTimestamp": "2026-11-30T22:00:30Z", "deletionGracePeriodSeconds": 30}
 ASKED = 1796076000.0  # 22:00:00
