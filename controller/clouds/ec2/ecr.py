@@ -22,8 +22,10 @@ from controller.clouds.ec2.calls import Door, known_regions
 from controller.clouds.protocol import Login
 from hostkit.tasks import KeyedLocks
 
-# A pull that begins with the token must end before it expires; tokens live 12 h.
+# A pull that begins with the token must end before it expires.
 MARGIN_SECONDS = 1800.0
+# That of each token, whatever our clock says.
+LIFE_SECONDS = 12 * 3600.0
 # Endings of all partitions. The second kind of hosts is that of the endpoints for IPv4 and IPv6.
 _ENDS = r"(?:amazonaws\.com(?:\.cn)?|amazonaws\.eu|c2s\.ic\.gov|sc2s\.sgov\.gov|cloud\.adc-e\.uk|csp\.hci\.ic\.gov)"
 _BOTH_ENDS = r"on\.(?:aws|amazonwebservices\.com\.cn|amazonwebservices\.eu)"
@@ -34,6 +36,8 @@ _HOSTS = (
 
 
 class _CachedToken(msgspec.Struct, frozen=True):
+    """A token that is good `until` then, by a clock that nobody sets."""
+
     login: Login
     until: float
 
@@ -46,12 +50,21 @@ def region_of(image: str) -> str:
 
 
 class EcrLogins:
-    """See the module. `home` is the region that is asked though the SDK may not know it; `clock` gives unix seconds."""
+    """See the module. `home` is the region that is asked though the SDK may not know it; `clock` gives unix seconds,
+    `steady` those of a clock that nobody sets.
+    """
 
-    def __init__(self, calls: Door, clock: Callable[[], float] = time.time, home: str = "") -> None:
+    def __init__(
+        self,
+        calls: Door,
+        clock: Callable[[], float] = time.time,
+        home: str = "",
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._calls = calls
         self._home = home
         self._clock = clock
+        self._steady = steady
         self._kept: dict[str, _CachedToken] = {}
         self._turns = KeyedLocks[str]()
 
@@ -63,14 +76,18 @@ class EcrLogins:
             return None
         async with self._turns[region]:
             kept = self._kept.get(region)
-            if kept is None or kept.until <= self._clock():
-                kept = _read(await self._calls.call(f"ecr@{region}", "GetAuthorizationToken"))
+            if kept is None or kept.until <= self._steady():
+                answer = await self._calls.call(f"ecr@{region}", "GetAuthorizationToken")
+                login, expires = _read(answer)
+                left = min(expires - self._clock(), LIFE_SECONDS) - MARGIN_SECONDS
+                kept = _CachedToken(login, self._steady() + left)
                 # One that has expired already, by our clock, is good for this pull at best.
                 self._kept[region] = kept
             return kept.login
 
 
-def _read(answer: Mapping[str, Any]) -> _CachedToken:
+def _read(answer: Mapping[str, Any]) -> tuple[Login, float]:
+    """The token, and when it expires: unix seconds, 0 where that is not told."""
     thing = "ecr GetAuthorizationToken"
     told = cast("list[Mapping[str, Any]]", answer.get("authorizationData") or [])
     try:
@@ -80,5 +97,5 @@ def _read(answer: Mapping[str, Any]) -> _CachedToken:
     if not colon:
         raise Fault(Kind.BROKEN, thing, "the token is not user:password", "it is asked again")
     expires = told[0].get("expiresAt")
-    until = expires.timestamp() - MARGIN_SECONDS if isinstance(expires, datetime) else 0.0
-    return _CachedToken(Login(username=username, password=password), until)
+    until = expires.timestamp() if isinstance(expires, datetime) else 0.0
+    return Login(username=username, password=password), until

@@ -7,6 +7,7 @@ learn, and a minute of it lost is no harm. Hits and misses for metrics count fro
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -59,7 +60,7 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """One class, for metrics. `hits` found a ready cell, `waited` a booting one, `misses` none; these and `requested`,
     `released` and `failed` count cells since the controller started. `rate` in pods per second; `paused_until` a unix
-    second.
+    second, 0 for no pause.
     """
 
     of: str
@@ -79,19 +80,38 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(slots=True)
+class _PoolPause:
+    """While no warm cell of a class is asked for, since one could not be had; by a clock that nobody sets."""
+
+    steady: Callable[[], float]
+    paused_until: float = 0.0
+    seconds: float = 0.0
+
+    def begin(self) -> None:
+        """Twice as long as the last one."""
+        self.seconds = min(max(self.seconds * 2, FIRST_PAUSE), LONGEST_PAUSE)
+        self.paused_until = self.steady() + self.seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds, 0 where it is over."""
+        return max(self.paused_until - self.steady(), 0.0)
+
+
+@dataclass(slots=True)
 class _State:
     """What changes of one class."""
 
     of: Class
     required: requirements.Requirements
+    steady: Callable[[], float]
+    pause: _PoolPause
     learnt: Learnt = field(default_factory=Learnt)
     images: image_forecast.ImageShares = field(default_factory=image_forecast.ImageShares)
     outlook: Outlook = field(default_factory=lambda: Outlook(want=0, keep=0))
     # The cheapest cell of the class, whatever was refused of late.
     nominal: Ranked | None = None
     release_after: float = 0.0
-    paused_until: float = 0.0
-    pause: float = 0.0
     hits: int = 0
     waited: int = 0
     misses: int = 0
@@ -101,7 +121,9 @@ class _State:
 
 
 class Pool:
-    """See the module. `buyable` gives what can be bought, and what was refused of late."""
+    """See the module. `buyable` gives what can be bought, and what was refused of late; `clock` unix seconds, `steady`
+    those of a clock that nobody sets.
+    """
 
     def __init__(
         self,
@@ -110,13 +132,17 @@ class Pool:
         buyable: Callable[[], Awaitable[tuple[Catalogue, Unavailable]]],
         versions: Callable[[], Versions],
         clock: Callable[[], float],
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._store = store
         self._buyable = buyable
         self._versions = versions
         self._clock = clock
-        self._states = {each.name: _State(each, requirements.read(each.annotations)) for each in settings.classes}
+        self._states = {
+            each.name: _State(each, requirements.read(each.annotations), steady, _PoolPause(steady))
+            for each in settings.classes
+        }
 
     async def load(self) -> None:
         """Find again what an earlier life learnt."""
@@ -206,7 +232,7 @@ class Pool:
         else:
             state.misses += 1
         now = self._clock()
-        helpless = state.outlook.want >= state.of.most or state.paused_until > now
+        helpless = state.outlook.want >= state.of.most or state.pause.left > 0
         state.learnt = stock_size.came(state.learnt, state.of.target_hit, now, hit=hit, helpless=helpless)
 
     def likely_images(self, of: str) -> tuple[str, ...]:
@@ -222,13 +248,12 @@ class Pool:
         if cell.state is CellState.READY and "requested" in cell.moments:
             took = cell.moments["ready"] - cell.moments["requested"]
             state.learnt = Learnt(forecasts.booted(state.learnt.history, took), state.learnt.patience)
-            state.pause = 0.0
+            state.pause.seconds = 0.0
         if cell.state is CellState.LOST and cell.claim is None:
             state.failed += 1
         if cell.state is CellState.LOST and "ready" not in cell.moments:
-            state.pause = min(max(state.pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
-            state.paused_until = self._clock() + state.pause
-            log.info("no more warm cells of a class for a while", of=state.of.name, seconds=state.pause)
+            state.pause.begin()
+            log.info("no more warm cells of a class for a while", of=state.of.name, seconds=state.pause.seconds)
 
     def figures(self, cells: Iterable[Cell]) -> tuple[Figures, ...]:
         """Each class as it is now."""
@@ -264,13 +289,13 @@ def _look_ahead(
     price = buyable[0].usd_per_hour if buyable and buyable[0].usd_per_hour <= most_usd else None
     state.learnt = stock_size.looked(state.learnt, now)
     stock = stock_size.stock(state.learnt, each, now)
-    may_go, state.release_after = stock_size.release(have - stock.keep, state.release_after, now)
+    may_go, state.release_after = stock_size.release(have - stock.keep, state.release_after, state.steady())
     state.outlook = Outlook(
         want=stock.want,
         keep=stock.keep,
         release=may_go,
         worth=stock.worth,
-        usd_per_hour=price if state.paused_until <= now else None,
+        usd_per_hour=price if not state.pause.left else None,
     )
 
 
@@ -291,5 +316,5 @@ def _figures(state: _State, cells: Iterable[Cell], now: float) -> Figures:
         usd_per_hour=sum(usd_per_hour(cell) for cell in mine),
         rate=ahead.rate,
         boot_seconds=ahead.boot,
-        paused_until=state.paused_until,
+        paused_until=now + left if (left := state.pause.left) else 0.0,
     )

@@ -44,8 +44,12 @@ class Shelf:
 
 class Clock:
     now = 1_800_000_000.0
+    ahead = 0.0
 
     def __call__(self) -> float:
+        return self.now + self.ahead
+
+    def steady(self) -> float:
         return self.now
 
 
@@ -58,7 +62,7 @@ async def opened() -> AsyncGenerator[tuple[Ec2Front, PriceFeed, Shelf, Clock]]:
         )
         async with calls.running(settings) as door:
             shelf, clock = Shelf(), Clock()
-            yield front, PriceFeed("us-east-1", ZONES, door, shelf, clock), shelf, clock
+            yield front, PriceFeed("us-east-1", ZONES, door, shelf, clock, clock.steady), shelf, clock
 
 
 def faults(prices: PriceFeed) -> set[str]:
@@ -104,6 +108,18 @@ async def test_without_rights_the_snapshot_stays_on_sale_and_says_why() -> None:
         await prices.refresh()
         assert faults(prices) == {"on-demand", "dedicated"}
         assert next(each for each in shelf.current if each.shape.type == "m7i.large").usd_per_hour == 0.1008
+
+
+async def test_what_was_asked_while_the_clock_was_ahead_is_asked_again_when_it_is_due() -> None:
+    async with opened() as (front, prices, _, clock):
+        clock.ahead = 7 * 86_400.0
+        await prices.refresh()
+        first = front.count("DescribeSpotPriceHistory")
+
+        clock.ahead = 0.0
+        clock.now += 1.2 * 3600
+        await prices.refresh()
+        assert front.count("DescribeSpotPriceHistory") > first
 
 
 async def test_a_failed_part_is_asked_again_before_it_is_due() -> None:

@@ -66,13 +66,26 @@ def test_only_hosts_of_ecr_get_a_token(image: str, region: str) -> None:
 async def test_one_token_serves_all_pulls_until_shortly_before_it_expires() -> None:
     now = 1_000_000.0
     door = Door(expires=now + 12 * 3600)
-    registries = EcrLogins(door, clock=lambda: now)
+    registries = EcrLogins(door, clock=lambda: now, steady=lambda: now)
     async with asyncio.TaskGroup() as tasks:
         pulls = [tasks.create_task(registries.login(IMAGE)) for _ in range(20)]
     assert {pull.result() for pull in pulls} == {Login(username="AWS", password="secret")}
     assert door.asked == [("ecr@eu-west-1", "GetAuthorizationToken")]
 
     now += 12 * 3600 - MARGIN_SECONDS
+    await registries.login(IMAGE)
+    assert len(door.asked) == 2
+
+
+@pytest.mark.parametrize("wrong", [86_400.0, -86_400.0])
+async def test_no_token_outlives_its_twelve_hours_by_a_clock_that_is_set(wrong: float) -> None:
+    now = 1_000_000.0
+    door = Door(expires=now + 12 * 3600)
+    registries = EcrLogins(door, clock=lambda: now + wrong, steady=lambda: now)
+    await registries.login(IMAGE)
+    wrong = 0.0
+    now += 12 * 3600 - MARGIN_SECONDS
+    door.expires = now + 12 * 3600
     await registries.login(IMAGE)
     assert len(door.asked) == 2
 

@@ -133,7 +133,8 @@ class Machine(RuleBasedStateMachine):
         await self.book.load()
         home = LaunchFacts("test", lambda: ("10.0.0.1:1",), lambda: "sha256:" + "0" * 64, dict)
         self.act = Executor(self.book, self.cloud, home, b"secret", lambda: self.now, self.store.check_lead)
-        pool = Pool(PoolSettings(classes=(WARM,)), self.store, self.act.buyable, Versions, lambda: self.now)
+        buyable = self.act.buyable
+        pool = Pool(PoolSettings(classes=(WARM,)), self.store, buyable, Versions, lambda: self.now, lambda: self.now)
         self.pool = pool
         limits = FleetLimits(lease=30, boot=60, launch=60, unclaimed=60, grace=10, terminate_again=5)
         self.reconciler = Reconciler(self.book, self.cloud, self.act, limits, pool, lambda: self.now, group)

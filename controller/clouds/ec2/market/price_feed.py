@@ -50,10 +50,16 @@ class Shelf(Protocol):
 
 
 class PriceFeed:
-    """See the module. `clock` gives unix seconds."""
+    """See the module. `clock` gives unix seconds; what is due goes by `steady`, a clock that nobody sets."""
 
     def __init__(
-        self, region: str, zones: Iterable[str], calls: Door, shelf: Shelf, clock: Callable[[], float] = time.time
+        self,
+        region: str,
+        zones: Iterable[str],
+        calls: Door,
+        shelf: Shelf,
+        clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self._region = region
         self._partition = partitions.of(region)
@@ -61,6 +67,7 @@ class PriceFeed:
         self._calls = calls
         self._shelf = shelf
         self._clock = clock
+        self._steady = steady
         text = CATALOGUE.read_text()
         self._market, of = market.bundled(text, region)
         snapshot = f"bundled snapshot ({market.snapshot_source(text)})"
@@ -90,11 +97,11 @@ class PriceFeed:
         await asyncio.sleep(_scattered(first_after))
         while True:
             await self.refresh()
-            await asyncio.sleep(max(1.0, min(self._due.values()) - self._clock()))
+            await asyncio.sleep(max(1.0, min(self._due.values()) - self._steady()))
 
     async def refresh(self) -> None:
         """Refresh what is due now and put the outcome on sale. Faults are told and remembered."""
-        now = self._clock()
+        now = self._steady()
         parts: dict[str, tuple[Callable[[], Awaitable[Market]], str]] = {
             TYPES: (self._types, "DescribeInstanceTypes"),
             ZONES: (self._sold, "DescribeInstanceTypeOfferings"),
