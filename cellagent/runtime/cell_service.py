@@ -10,7 +10,7 @@ from grpclib.server import Stream
 from cellagent.runtime.answering import received
 from cellagent.runtime.creation import CarriedFile
 from cellagent.runtime.file_servers import FileServers
-from cellagent.runtime.file_trees import Tree, read_end
+from cellagent.runtime.file_trees import read_end
 from cellagent.runtime.room import RuntimeRoom
 from cellagent.runtime.stats.folder_walk import FolderSizes
 from cellwire.cell.v1 import cell_pb2 as wire
@@ -69,7 +69,7 @@ class CellService(CellBase):
         first = await received(stream)
         if not first.HasField("start"):
             raise Fault(Kind.INVALID, "PutFiles", "its first message is not start")
-        tree = Tree(first.start.folder, keep_existing=first.start.keep_existing)
+        tree = self._room.tree(first.start.folder, keep_existing=first.start.keep_existing)
         try:
             async for message in stream:
                 match message.WhichOneof("input"):

@@ -22,13 +22,17 @@ LARGEST_READ = 1 << 20
 
 
 class Tree:
-    """One tree being written. Nothing is visible before `commit`; `drop` takes the rest away."""
+    """One tree being written. Nothing is visible before `commit`; `drop` takes the rest away, or `clear` in the next
+    life of the agent, which finds in `notes` where it is.
+    """
 
-    def __init__(self, folder: str, *, keep_existing: bool = False) -> None:
+    def __init__(self, folder: str, notes: Path, *, keep_existing: bool = False) -> None:
         self._folder = Path(os.path.normpath(folder))
         if not self._folder.is_absolute() or len(self._folder.parts) < 3:
             raise Fault(Kind.INVALID, f"folder {folder}", "it must be absolute and below another folder")
         self._beside = self._folder.with_name(f".{self._folder.name}.{os.urandom(6).hex()}")
+        self._note = notes / self._beside.name.rpartition(".")[2]
+        _write_down(self._note, self._beside)
         self._beside.mkdir(parents=True)
         self._keep = keep_existing and os.path.lexists(self._folder)
         self._mode = 0o755
@@ -89,6 +93,7 @@ class Tree:
         """Take away what was not committed."""
         self._finish()
         merging.remove(self._beside)
+        self._note.unlink(missing_ok=True)
 
     def _show(self) -> list[Path]:
         self._beside.chmod(self._mode)
@@ -126,6 +131,24 @@ class Tree:
             if here.is_symlink():
                 raise Fault(Kind.INVALID, f"entry {path}", "a part of its path is a link")
         return self._beside.joinpath(*parts)
+
+
+def clear(notes: Path) -> None:
+    """Take away what an earlier life of the agent has left of trees that it was writing."""
+    for note in notes.iterdir() if notes.is_dir() else ():
+        with suppress(OSError, ValueError):  # also of a machine that lost its power: it was not made durable
+            beside = Path(note.read_text())
+            if beside.is_absolute() and beside.name.startswith(".") and beside.name.endswith(f".{note.name}"):
+                merging.remove(beside)
+            note.unlink()
+
+
+def _write_down(note: Path, beside: Path) -> None:
+    try:
+        note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        note.write_text(str(beside))
+    except OSError as error:
+        raise Fault(Kind.BROKEN, f"file {note}", str(error.strerror)) from error
 
 
 def put_file(path: str, data: bytes) -> None:

@@ -15,11 +15,12 @@ import msgspec
 from cellagent.images.image_source import ImageProvider
 from cellagent.kernel import agent_locks, apparmor, cgroups, oci
 from cellagent.network.holding import Holding
-from cellagent.runtime import checkpoint, container_logs, merging, network_repair, userns, views
+from cellagent.runtime import checkpoint, container_logs, file_trees, merging, network_repair, userns, views
 from cellagent.runtime.container import RuntimeContainers
 from cellagent.runtime.container_events import ContainerEvents
 from cellagent.runtime.container_logs import LogChunk
 from cellagent.runtime.creation import CarriedFile
+from cellagent.runtime.file_trees import Tree
 from cellagent.runtime.ledger import Phase, RuntimeLedger
 from cellagent.runtime.machine import Machine
 from cellagent.runtime.observing import RuntimeService
@@ -77,6 +78,10 @@ class RuntimeRoom:
         """Give back the space of a log before an offset; whoever asks has those bytes durably. Raises Fault."""
         await container_logs.trim(self._machine.ledger, container_id, offset)
 
+    def tree(self, folder: str, *, keep_existing: bool) -> Tree:
+        """A tree of files to be written. Raises Fault."""
+        return Tree(folder, self._machine.settings.trees, keep_existing=keep_existing)
+
     def remove_later(self, paths: Sequence[Path]) -> None:
         """Remove old generations of a volume's files, once no reader can be on its way through them."""
         if paths:
@@ -113,6 +118,7 @@ async def running(settings: RuntimeSettings, images: ImageProvider) -> AsyncGene
                     await containers.recover()
                     await sandboxes.recover()
                     checkpoint.clear(settings)
+                    file_trees.clear(settings.trees)
                     machine.flights.spawn(
                         userns.find_out(settings.root / "probe", machine.user_namespaces), "whether files can be mapped"
                     )

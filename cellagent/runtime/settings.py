@@ -70,6 +70,11 @@ class RuntimeSettings(msgspec.Struct, frozen=True, kw_only=True):
         return self.root / "checkpoints"
 
     @property
+    def trees(self) -> Path:
+        """Where it is written which trees of files are being put."""
+        return self.root / "trees"
+
+    @property
     def exits(self) -> Path:
         """One file for each container that ended, written by conmon."""
         return self.state / "exits"

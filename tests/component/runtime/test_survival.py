@@ -12,8 +12,9 @@ import msgspec
 
 from cellagent.kernel import mounts
 from cellagent.runtime.ledger import Phase, SandboxEntry
+from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cri.v1 import runtime_pb2 as cri
-from tests.component.runtime.conftest import Processes
+from tests.component.runtime.conftest import Agents, Processes
 
 
 async def test_a_killed_agent_finds_its_containers_running_and_ended(agent_process: Processes) -> None:
@@ -37,6 +38,17 @@ async def test_a_killed_agent_finds_its_containers_running_and_ended(agent_proce
         assert (await client.exited(waiting)).exit_code == 0
         await client.stop(running)
         assert (await client.status(running)).exit_code == 137
+
+
+async def test_what_an_agent_was_putting_when_it_was_killed_is_removed_by_the_next(
+    agent: Agents, tmp_path: Path
+) -> None:
+    volumes = tmp_path / "volumes"
+    async with agent() as client:
+        client.room.tree(str(volumes / "vol"), keep_existing=False).begin(wire.FileEntry(path="a", mode=0o100600))
+        assert list(volumes.iterdir())
+    async with agent():
+        assert not list(volumes.iterdir())
 
 
 async def test_a_stop_of_a_sandbox_that_the_agent_did_not_finish_goes_on_when_it_is_back(

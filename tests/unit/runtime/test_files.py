@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cellagent.runtime.file_trees import Tree, read_end
+from cellagent.runtime.file_trees import Tree, clear, read_end
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
 
@@ -18,8 +18,12 @@ def entry(path: str, mode: int = stat.S_IFREG | 0o640, target: str = "") -> wire
     return wire.FileEntry(path=path, mode=mode, uid=os.getuid(), gid=os.getgid(), target=target)
 
 
+def writing(folder: Path) -> Tree:
+    return Tree(str(folder), folder.parent.parent / "notes")
+
+
 def put(folder: Path, files: dict[str, bytes]) -> None:
-    tree = Tree(str(folder))
+    tree = writing(folder)
     for path, content in files.items():
         tree.begin(entry(path))
         tree.data(content)
@@ -36,7 +40,7 @@ def test_a_tree_replaces_the_one_before_it_as_a_whole(tmp_path: Path) -> None:
 
 def generation(folder: Path, number: int, keys: dict[str, bytes]) -> list[Path]:
     """One generation of a volume, as a kubelet lays it out."""
-    tree = Tree(str(folder))
+    tree = writing(folder)
     tree.begin(entry(f"..{number}", stat.S_IFDIR | 0o755))
     for key, content in keys.items():
         tree.begin(entry(f"..{number}/{key}"))
@@ -93,7 +97,7 @@ def test_a_repeated_tree_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_nothing_is_visible_before_commit(tmp_path: Path) -> None:
-    tree = Tree(str(tmp_path / "vol"))
+    tree = writing(tmp_path / "vol")
     tree.begin(entry("a"))
     tree.data(b"x")
     assert not (tmp_path / "vol").exists()
@@ -101,8 +105,31 @@ def test_nothing_is_visible_before_commit(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_killed_agent_left_of_a_tree_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    volumes, notes = tmp_path / "volumes", tmp_path / "notes"
+    tree = Tree(str(volumes / "vol"), notes)
+    tree.begin(entry("d", stat.S_IFDIR | 0o755))
+    tree.begin(entry("d/a"))
+    tree.data(b"x")
+    del tree  # as with the process
+    assert len(list(volumes.iterdir())) == 1
+    (volumes / "mine").mkdir()
+    notes.joinpath("0" * 12).write_text(str(volumes / "mine"))
+    clear(notes)
+    assert [path.name for path in volumes.iterdir()] == ["mine"]
+    assert list(notes.iterdir()) == []
+
+
+def test_a_tree_that_was_put_leaves_no_note(tmp_path: Path) -> None:
+    tree = Tree(str(tmp_path / "vol"), tmp_path / "notes")
+    tree.begin(entry("a"))
+    tree.commit()
+    tree.drop()
+    assert list((tmp_path / "notes").iterdir()) == []
+
+
 def test_mode_links_and_folders_are_kept(tmp_path: Path) -> None:
-    tree = Tree(str(tmp_path / "vol"))
+    tree = writing(tmp_path / "vol")
     tree.begin(entry("..data", stat.S_IFDIR | 0o750))
     tree.begin(entry("..data/key", stat.S_IFREG | 0o400))
     tree.data(b"secret")
@@ -115,7 +142,7 @@ def test_mode_links_and_folders_are_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["../out", "/etc/passwd", "", "a/../../out", "link/out"])
 def test_no_entry_leads_out_of_the_folder(tmp_path: Path, path: str) -> None:
-    tree = Tree(str(tmp_path / "vol"))
+    tree = writing(tmp_path / "vol")
     tree.begin(entry("link", stat.S_IFLNK | 0o777, str(tmp_path)))
     with pytest.raises(Fault) as caught:
         tree.begin(entry(path))
@@ -125,7 +152,7 @@ def test_no_entry_leads_out_of_the_folder(tmp_path: Path, path: str) -> None:
 
 
 def test_devices_are_refused(tmp_path: Path) -> None:
-    tree = Tree(str(tmp_path / "vol"))
+    tree = writing(tmp_path / "vol")
     with pytest.raises(Fault):
         tree.begin(entry("tty", stat.S_IFCHR | 0o666))
     tree.drop()
