@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support import machine
+from tests.support import left_open, machine
 
 machine.compile_once()
 
@@ -23,11 +23,12 @@ settings.register_profile("chinampa", deadline=None, suppress_health_check=[Heal
 settings.load_profile("chinampa")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Each process that runs tests, a worker of xdist or pytest alone, is apart from all others of this machine.
 
     OCI_RUNTIME=crun has everything run with crun, also where the machine's control groups keep that from running.
     """
+    config.pluginmanager.register(left_open)
     machine.leave_the_machines()
     if os.environ.get("OCI_RUNTIME") == "crun" and os.geteuid() == 0:
         machine.leave_version2()

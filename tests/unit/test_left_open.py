@@ -1,25 +1,39 @@
-"""A test that leaves something open does not keep its process from ending."""
+"""A test that leaves something open fails, and does not keep its process from ending."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
-LEAVING = """
+OF_ITS_OWN = """
 import asyncio, uvloop
 def test_it():
     loop = uvloop.new_event_loop()
     server = loop.run_until_complete(loop.create_unix_server(asyncio.Protocol, "s"))
     loop.close()
 """
+OF_A_FIXTURE = """
+import asyncio, uvloop
+def pytest_asyncio_loop_factories(config, item):
+    return {"uvloop": uvloop.new_event_loop}
+async def test_it():
+    await asyncio.get_running_loop().create_unix_server(asyncio.Protocol, "s")
+"""
 
 
-def test_a_server_that_a_test_leaves_open_is_told_and_the_run_ends(tmp_path: Path) -> None:
-    (tmp_path / "test_leaving.py").write_text(LEAVING)
+@pytest.mark.parametrize(("leaving", "outcome"), [(OF_ITS_OWN, "FAILED"), (OF_A_FIXTURE, "ERROR")])
+def test_a_server_that_a_test_leaves_open_is_told_and_the_run_ends(tmp_path: Path, leaving: str, outcome: str) -> None:
+    (tmp_path / "conftest.py").write_text(leaving)
+    (tmp_path / "test_leaving.py").write_text(leaving)
     argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml")]
-    argv.append("test_leaving.py")
-    done = subprocess.run(argv, cwd=tmp_path, check=True, capture_output=True, text=True, timeout=250)
+    argv += ["-p", "tests.support.left_open", "test_leaving.py"]
+    there = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT}/proto"}
+    done = subprocess.run(argv, cwd=tmp_path, check=False, capture_output=True, text=True, timeout=250, env=there)
     assert "unclosed resource <UnixServer" in done.stdout
-    assert "1 passed" in done.stdout
+    assert "LeftOpenError: unclosed resource" in done.stdout
+    assert any(line.startswith(f"{outcome} ") for line in done.stdout.splitlines())
