@@ -64,17 +64,14 @@ def probed_pod() -> dict[str, Any]:
 
 
 async def ready(controller: Controller, name: str) -> dict[str, bool]:
-    told = json.loads(await controller.kubectl("get", "pod", name, "-o", "json"))
-    return {one["name"]: one["ready"] for one in told["status"]["containerStatuses"]}
+    return {one["name"]: one["ready"] for one in (await controller.pod(name))["status"]["containerStatuses"]}
 
 
 async def told(controller: Controller, name: str, words: str) -> None:
     """Wait until an event of the pod has these words."""
     async with asyncio.timeout(120):
         while True:
-            field = f"--field-selector=involvedObject.name={name}"
-            listed = json.loads(await controller.kubectl("get", "events", field, "-o", "json"))["items"]
-            if any(words in one["message"] for one in listed):
+            if any(words in one["message"] for one in await controller.events(name)):
                 return
             await asyncio.sleep(0.5)
 
@@ -143,8 +140,7 @@ async def test_restart_rules_graces_of_probes_and_the_order_of_sidecars(tmp_path
         ]
         # It goes on ending and beginning; within the grace of its pod nothing would have come.
         await told(controller, "stubborn", "Container main failed liveness probe, will be restarted")
-        again = ("get", "pod", "stubborn", "-o", "jsonpath={.status.containerStatuses[0].restartCount}")
         async with asyncio.timeout(120):
-            while int(await controller.kubectl(*again) or 0) < 1:
+            while (await controller.pod("stubborn"))["status"]["containerStatuses"][0]["restartCount"] < 1:
                 await asyncio.sleep(0.5)
         await controller.kubectl("delete", "pod", "stubborn", "--grace-period=0", "--force")

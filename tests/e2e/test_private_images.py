@@ -42,9 +42,7 @@ async def secret(controller: Controller, name: str, host: str, password: str) ->
 
 
 async def events(controller: Controller, name: str) -> str:
-    field = f"--field-selector=involvedObject.name={name}"
-    listed = json.loads(await controller.kubectl("get", "events", field, "-o", "json"))["items"]
-    return "\n".join(f"{one['reason']}: {one['message']}" for one in listed)
+    return "\n".join(f"{one['reason']}: {one['message']}" for one in await controller.events(name))
 
 
 async def told(controller: Controller, name: str, *words: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import json
 import os
 import re
 import time
@@ -39,11 +38,6 @@ def nobody_there(controller: Controller, ports: tuple[int, int]) -> Generator[st
         yield f"{host}/garden:1"
 
 
-async def events_of(controller: Controller, name: str) -> list[dict[str, Any]]:
-    found = json.loads(await controller.kubectl("get", "events", "-o", "json"))["items"]
-    return [one for one in found if one["involvedObject"]["name"] == name]
-
-
 def seconds(event: dict[str, Any]) -> float:
     return datetime.datetime.fromisoformat(event["firstTimestamp"]).timestamp()
 
@@ -64,10 +58,10 @@ async def test_a_pull_that_reaches_nobody_is_told_soon(tmp_path: Path) -> None:
             manifest = pod("deaf").replace("registry.demo/web:1", image)
             await controller.kubectl("apply", "-f", "-", stdin=manifest)
             async with asyncio.timeout(120):
-                while not (failed := [one for one in await events_of(controller, "deaf") if one["reason"] == "Failed"]):
+                while not (failed := [one for one in await controller.events("deaf") if one["reason"] == "Failed"]):
                     await asyncio.sleep(0.2)
             check(failed[0]["message"])
-            (began,) = [one for one in await events_of(controller, "deaf") if one["reason"] == "Pulling"]
+            (began,) = [one for one in await controller.events("deaf") if one["reason"] == "Pulling"]
             took = seconds(failed[0]) - seconds(began)
             reason = "jsonpath={.status.containerStatuses[0].state.waiting.reason}"
             assert await controller.kubectl("get", "pod", "deaf", "-o", reason) in {"ErrImagePull", "ImagePullBackOff"}

@@ -45,9 +45,7 @@ async def told(controller: Controller, name: str, *words: str) -> str:
     """The pod's events, once one of them has all these words."""
     async with asyncio.timeout(120):
         while True:
-            field = f"--field-selector=involvedObject.name={name}"
-            listed = json.loads(await controller.kubectl("get", "events", field, "-o", "json"))["items"]
-            for one in listed:
+            for one in await controller.events(name):
                 if all(word in one["message"] for word in words):
                     return one["message"]
             await asyncio.sleep(0.3)

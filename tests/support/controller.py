@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
+import json
 import os
 import secrets
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable
@@ -31,6 +34,7 @@ START_SECONDS = 180.0
 RUN = "import sys; from controller.cli import main; sys.exit(main())"
 # Each controller of this process has one of its own, also beside others; another process has another network.
 NETWORKS = itertools.count()
+LOOK_SECONDS = 0.1
 
 
 @dataclass
@@ -51,7 +55,7 @@ class Controller:
         return self.folder / "state" / "kubeconfig"
 
     async def start(self) -> None:
-        """Start it and wait until kubectl is answered."""
+        """Start it and wait until its API answers."""
         await self.spawn()
         await self.answering()
 
@@ -69,19 +73,15 @@ class Controller:
             )  # fmt: skip
 
     async def answering(self) -> None:
-        """Wait until kubectl is answered."""
+        """Wait until its API answers."""
         process = self.process
         assert process is not None
-
-        async def answers() -> bool:
-            return self.kubeconfig.exists() and (await self.kubectl_raw("get", "--raw", "/healthz"))[0] == 0
-
         try:
             async with asyncio.timeout(START_SECONDS):
                 while process.returncode is None:
-                    if await answers():
+                    if self.kubeconfig.exists() and (await self.ask("/healthz"))[0] == 200:
                         return
-                    await asyncio.sleep(0.2)
+                    await asyncio.sleep(LOOK_SECONDS)
         except TimeoutError as error:
             raise AssertionError(self.words()) from error
         raise AssertionError(self.words())
@@ -125,6 +125,26 @@ class Controller:
                 await process.wait()
         return process.returncode or 0, output.decode(), errors.decode()
 
+    async def ask(self, path: str) -> tuple[int, str]:
+        """What the API answers to kubectl's user, without a process for each look: HTTP's status, 0 where nothing
+        answers, and the text.
+        """
+        config = json.loads(self.kubeconfig.read_text())
+        cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+        authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session,
+                session.get(
+                    cluster["server"] + path,
+                    headers={"Authorization": f"Bearer {user['token']}"},
+                    ssl=ssl.create_default_context(cadata=authority),
+                ) as reply,
+            ):
+                return reply.status, await reply.text()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            return 0, str(error)
+
     async def cells(self) -> list[dict[str, Any]]:
         """What `chinampa cells --json` prints, asked as it asks, without a process for each look."""
         connector = aiohttp.UnixConnector(str(self.folder / "state" / "admin.sock"))
@@ -154,12 +174,27 @@ class Controller:
             await asyncio.sleep(0.25)
         raise AssertionError(f"{cells}\n{self.words()}")
 
+    async def read(self, path: str) -> Any:
+        """What a GET of the API answers, which must be JSON: what a loop that waits looks at."""
+        status, text = await self.ask(path)
+        assert status == 200, f"{path}: {status}: {text}\n{self.words()}"
+        return json.loads(text)
+
+    async def pod(self, name: str) -> dict[str, Any]:
+        """A pod, as the API tells it."""
+        return await self.read(f"/api/v1/namespaces/default/pods/{name}")
+
+    async def events(self, name: str) -> list[dict[str, Any]]:
+        """The events of what has this name."""
+        listed = await self.read(f"/api/v1/namespaces/default/events?fieldSelector=involvedObject.name={name}")
+        return listed["items"]
+
     async def logged(self, name: str, text: str) -> None:
         """Wait until a pod's log has a text: its lines come a moment after it is ready."""
-        shown = ""
         async with asyncio.timeout(60.0):
-            while text not in shown:
-                shown = await self.kubectl("logs", name)
+            while text not in (shown := await self.ask(f"/api/v1/namespaces/default/pods/{name}/log"))[1]:
+                assert shown[0] == 200, f"{shown}\n{self.words()}"
+                await asyncio.sleep(LOOK_SECONDS)
 
     async def left(self) -> Leftovers:
         """What there is of its instances on this machine."""
