@@ -245,14 +245,21 @@ class LimitedStream(WireStream):
             raise GRPCError(Status.INTERNAL, f"message: it is cut off: {error}") from error
 
     async def send_data(self, data: bytes | Octets, end_stream: bool = False) -> None:  # noqa: FBT001, FBT002 # grpclib's
-        """As grpclib's; what is long goes out as it is."""
-        if not isinstance(data, Octets):
-            if len(data) < LEAST:
-                await super().send_data(data, end_stream)
-                return
-            data = Octets((data,))
+        """As grpclib's; what is long goes out as it is, and what fits into a frame and the window at once."""
         wire, at = cast("DataConnection", self._h2_connection), 0
         stream = cast("int", self.id)
+        if not isinstance(data, Octets):
+            if len(data) < LEAST:
+                await self.connection.write_ready.wait()
+                window = wire.local_flow_control_window(stream)
+                if max(len(data), 1) > min(window, wire.max_outbound_frame_size):
+                    await super().send_data(data, end_stream)
+                    return
+                wire.send_data(stream, data, end_stream=end_stream)
+                self._transport.write(wire.data_to_send())
+                self._sent(len(data))
+                return
+            data = Octets((data,))
         while at < len(data):
             await self.connection.write_ready.wait()
             # It can become negative.
@@ -265,6 +272,9 @@ class LimitedStream(WireStream):
             at += len(part)
             wire.send_data(stream, cast("bytes", part), end_stream=end_stream and at == len(data))
             self._transport.writelines(wire.parts_to_send())
-            self.data_sent += len(part)
-            self.connection.data_sent += len(part)
-            self.connection.data_send_process()
+            self._sent(len(part))
+
+    def _sent(self, size: int) -> None:
+        self.data_sent += size
+        self.connection.data_sent += size
+        self.connection.data_send_process()

@@ -30,8 +30,11 @@ class _Settled(Wrapper):
         self._woken: set[asyncio.Task[Any]] = set()
 
     def __enter__(self) -> None:
-        super().__enter__()
+        # As Wrapper's, which asks for the task once more, as does its end: a call goes in and out five times.
+        if self._error is not None:
+            raise self._error
         task = _current()
+        self._tasks.add(task)
         self._entered[task] = task.cancelling()
 
     def cancel(self, error: Exception) -> None:
@@ -44,12 +47,13 @@ class _Settled(Wrapper):
     ) -> None:
         task = _current()
         before = self._entered.pop(task, task.cancelling())
+        self._tasks.discard(task)
         if task in self._woken:
             self._woken.discard(task)
             if task.uncancel() > before:
-                self._tasks.discard(task)
                 raise asyncio.CancelledError from None
-        super().__exit__(exc_type, exc_val, exc_tb)
+        if self._error is not None:
+            super().__exit__(exc_type, exc_val, exc_tb)
 
 
 class _SettledDeadline(_Settled, DeadlineWrapper):
