@@ -86,7 +86,7 @@ class StoreLayout:
     def own(self, chain_id: str) -> Path:
         """The folder of a layer that is this store's own."""
         # Half of the hex tells layers apart well enough and keeps overlayfs's option page short.
-        return self.root / "layers" / chain_id.partition(":")[2][:32]
+        return Path(f"{self.root}/layers/{chain_id.partition(':')[2][:32]}")
 
     def blob(self, digest: str) -> Path:
         """The file of a configuration or manifest."""

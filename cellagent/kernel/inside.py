@@ -16,6 +16,7 @@ from pathlib import Path
 _OPENAT2 = 437
 _NO_MAGIC_LINKS, _NO_LINKS, _IN_ROOT = 0x02, 0x04, 0x10
 _AGAIN = 16
+_LEAST = 4096  # bytes of one read: of a file in memory the kernel may not tell how long it is
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -55,10 +56,13 @@ def content(root: Path, path: str, limit: int) -> bytes:
     """The whole of a regular file below `root`. Raises OSError; EFBIG where it has more than `limit` bytes."""
     descriptor = opened(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        seen = os.fstat(descriptor)
+        if not stat.S_ISREG(seen.st_mode):
             raise OSError(errno.EINVAL, "it is no regular file", path)
-        with open(descriptor, "rb", closefd=False) as file:
-            found = file.read(limit + 1)
+        # One byte more than there should be: it may grow, and a read has room made for all that it asks for.
+        found = b""
+        while len(found) <= limit and (more := os.read(descriptor, min(max(seen.st_size, _LEAST), limit) + 1)):
+            found += more
     finally:
         os.close(descriptor)
     if len(found) > limit:

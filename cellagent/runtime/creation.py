@@ -85,7 +85,7 @@ class ContainerCreation:
         try:
             user = bundle.lay_out(machine, sandbox, record, image, places)
             if carried is not None:
-                machine.settings.carried_path(record.id).write_text(carried.path)
+                machine.settings.carried_path(record.id).write_bytes(carried.path.encode())
                 file_trees.put_file(carried.path, carried.content)
             # Written once all is there: what an agent that is killed before has made is a stranger's to the next one.
             made = msgspec.structs.replace(record, uid=user.uid, gid=user.gid, groups=tuple(user.groups))
