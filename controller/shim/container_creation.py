@@ -30,7 +30,7 @@ class Creating:
         require_ready(sandbox, request.config.metadata.name)
         await self._require_images(sandbox, request)
         there = self._room.containers.on(sandbox.cell)
-        config, copies = await self._placed(there, sandbox, request.config)
+        config, copies, synced = await self._placed(there, sandbox, request.config)
         if not config.CDI_devices:
             config.CDI_devices.extend(cri.CDIDevice(name=name) for name in there.devices())
         asked = cri.CreateContainerRequest(
@@ -41,7 +41,8 @@ class Creating:
             folder = cri.PodSandboxConfig.FromString(sandbox.config).log_directory
             log_path = str(Path(folder) / request.config.log_path)
         made = await self._room.containers.create(asked, request.config, log_path=log_path, copies=copies)
-        self._volume_sync.look(sandbox.id)
+        if synced:
+            self._volume_sync.look(sandbox.id)
         return made
 
     async def _require_images(self, sandbox: SandboxRecord, request: cri.CreateContainerRequest) -> None:
@@ -53,8 +54,10 @@ class Creating:
 
     async def _placed(
         self, there: OneCell, sandbox: SandboxRecord, config: cri.ContainerConfig
-    ) -> tuple[cri.ContainerConfig, dict[str, str]]:
-        """The config with the cell's paths in it, everything there; and which files come back at the end."""
+    ) -> tuple[cri.ContainerConfig, dict[str, str], bool]:
+        """The config with the cell's paths in it, everything there; which files come back at the end; and whether any
+        volume is to be kept in sync.
+        """
         mount_translation.refuse_devices(config, self._pods_folder, sandbox.uid)
         placed = cri.ContainerConfig()
         placed.CopyFrom(config)
@@ -67,7 +70,7 @@ class Creating:
             mount.host_path = await self._place(there, sandbox, planned)
             if planned.fate is mount_translation.Handling.RETURNED:
                 copies[mount.host_path] = planned.source
-        return placed, copies
+        return placed, copies, any(planned.fate is mount_translation.Handling.SYNCED for planned in plans)
 
     def _plan(self, mount: cri.Mount, sandbox: SandboxRecord, container: str) -> mount_translation.PlannedMount:
         return mount_translation.plan(
