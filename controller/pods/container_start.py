@@ -316,7 +316,8 @@ class PodContainers:
         spec = record.pod.spec
         for container, _ in lifecycle.containers_of(spec):
             name, one = container.name, record.run.of(container.name)
-            if not isinstance(one.state, Running) or not one.id or one.image == container.image:
+            # Of which image it is may not have been written down by an older build.
+            if not isinstance(one.state, Running) or not one.id or one.image in ("", container.image):
                 continue
             said = f"Container {name} definition changed, will be restarted"
             await self.hand.stop(name, grace_left(lifecycle.grace_of(spec)), why=said)
@@ -361,17 +362,21 @@ class PodContainers:
                 continue
             if one.last is not None and one.last.container_id == made.id:
                 continue  # its end is known, and the next start is due later
+            await self._set(one.name, _taken_up(container, made))
             if made.state == cri.CONTAINER_CREATED:
-                await self._set(one.name, lambda before, id_=made.id: lifecycle.made(before, id_))
                 await self._started(container, made.id)
-            else:
-                at = (made.started_at or made.created_at) / 1e9
-                change = _taken_up(container, made.id, at)
-                await self._set(one.name, change)
 
 
-def _taken_up(container: AnyContainer, made: str, at: float) -> Callable[[ContainerRun], ContainerRun]:
-    return lambda one: replace(running(container, lifecycle.made(one, made), at), image=container.image)
+def _taken_up(container: AnyContainer, made: cri.ContainerStatus) -> Callable[[ContainerRun], ContainerRun]:
+    """The container as its cell tells of it; of the image that it was made of, for the pod may name another by now."""
+    image, begun = made.image.user_specified_image or container.image, made.state != cri.CONTAINER_CREATED
+    at = (made.started_at or made.created_at) / 1e9
+
+    def known(one: ContainerRun) -> ContainerRun:
+        there = replace(lifecycle.made(one, made.id), image=image, image_id=made.image_ref)
+        return running(container, there, at) if begun else there
+
+    return known
 
 
 def running(container: AnyContainer, one: ContainerRun, at: float) -> ContainerRun:

@@ -31,8 +31,14 @@ class Process:
     """One container."""
 
     def __init__(self, config: cri.ContainerConfig, sandbox: str, name: str) -> None:
+        image = config.image.image
         self.status = cri.ContainerStatus(
-            id=name, metadata=config.metadata, image=config.image, created_at=time.time_ns()
+            id=name,
+            metadata=config.metadata,
+            image=config.image,
+            image_ref=image,
+            image_id=image,
+            created_at=time.time_ns(),
         )
         self.config, self.sandbox = config, sandbox
         self.process: asyncio.subprocess.Process | None = None
