@@ -17,6 +17,10 @@ check: setup ## a minute or two, at every change: style, types, the pure tests
 test: setup ## every test that this machine can run; T="path -k words" for some, as pytest takes them
 	@bash scripts/test $(T)
 
+chaos: ## CHAOS_FAULTS=50 faults by the seed CHAOS_SEED=11 while pods come and go: nothing is lost, doubled or left
+	@bash scripts/setup chaos
+	@CHAOS_FAULTS=$(or $(CHAOS_FAULTS),50) CHAOS_SEED=$(or $(CHAOS_SEED),11) $(PY) -m tests.chaos.run
+
 thorough: setup ## at length: GiB streams, long fuzzing and soak, crun and runc, a kubelet from KUBE_BIN
 	@bash scripts/thorough
 
@@ -53,4 +57,4 @@ test-image: setup ## boot the baked image in QEMU, under a real controller (minu
 proto: setup ## regenerate the code under proto/ from the .proto files
 	@bash scripts/proto
 
-.PHONY: help setup demo check test thorough test-kubelet test-cluster test-ha conformance lint bench image bundle test-image proto
+.PHONY: help setup demo check test chaos thorough test-kubelet test-cluster test-ha conformance lint bench image bundle test-image proto
