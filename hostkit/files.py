@@ -11,7 +11,7 @@ from hostkit import syscalls
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def replace(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = False) -> None:
+def replace(path: Path | str, data: bytes, *, mode: int = 0o600, durable: bool = False) -> None:
     """Put a file in place at once, whole: its readers, and a successor after a kill, see the old one or the new one.
 
     A `durable` one outlives a loss of power too. It is written `beside`. Raises OSError, nothing changed.
@@ -20,9 +20,7 @@ def replace(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = False
     descriptor = _new(made, mode)
     try:
         try:
-            left = memoryview(data)
-            while left:
-                left = left[os.write(descriptor, left) :]
+            _fill(descriptor, data)
             if durable:
                 os.fsync(descriptor)
         finally:
@@ -33,9 +31,24 @@ def replace(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = False
         raise
 
 
+def write(path: Path | str, data: bytes, *, mode: int = 0o666) -> None:
+    """Write a file that nobody reads yet, in place of what was there. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        _fill(descriptor, data)
+    finally:
+        os.close(descriptor)
+
+
 def beside(path: Path) -> Path:
     """What `replace` writes, and leaves only where it is killed."""
     return Path(_beside(str(path)))
+
+
+def _fill(descriptor: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
 
 
 def _beside(path: str) -> str:

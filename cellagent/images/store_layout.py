@@ -94,7 +94,7 @@ class StoreLayout:
 
     def hold(self, holder: str) -> Path:
         """The file of a user of an image."""
-        return self.root / "holds" / holder
+        return Path(f"{self.root}/holds/{holder}")
 
     def discard(self, folder: Path) -> Path:
         """Move a folder away to be deleted; where it is now. Raises OSError."""

@@ -103,7 +103,7 @@ def bind_idmapped(source: Path, target: Path, userns: Path) -> None:
             os.close(namespace)
 
 
-def overlay_mount(lowers: Sequence[str], upper: Path | None, work: Path | None, target: Path) -> MountCall:
+def overlay_mount(lowers: Sequence[str], upper: Path | str | None, work: Path | str | None, target: Path) -> MountCall:
     """The one mount that stacks `lowers`, topmost first. Pure."""
     options = "lowerdir=" + ":".join(_escaped(lower) for lower in lowers)
     if upper is not None:
@@ -112,7 +112,12 @@ def overlay_mount(lowers: Sequence[str], upper: Path | None, work: Path | None, 
 
 
 def overlay(
-    lowers: Sequence[Path], upper: Path | None, work: Path | None, target: Path, *, userns: Path | None = None
+    lowers: Sequence[Path],
+    upper: Path | str | None,
+    work: Path | str | None,
+    target: Path,
+    *,
+    userns: Path | None = None,
 ) -> None:
     """Stack `lowers` (topmost first), writable in `upper`; without `upper` read-only.
 

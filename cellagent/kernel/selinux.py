@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 SYS = Path("/sys")
@@ -9,4 +10,4 @@ SYS = Path("/sys")
 
 def enabled(sys: Path = SYS) -> bool:
     """Whether SELinux is on, permissive or enforcing: its file system is mounted then, and at no other time."""
-    return (sys / "fs/selinux/enforce").exists()
+    return os.path.exists(f"{sys}/fs/selinux/enforce")

@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from cellagent.runtime.spec import users
 from cellagent.runtime.spec.generator import SpecInputs, oci_spec
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
-from hostkit import mountinfo
+from hostkit import files, mountinfo
 
 ETC = {"/etc/resolv.conf": "resolv.conf", "/etc/hosts": "hosts", "/etc/hostname": "hostname"}
 SHM_BYTES = 64 << 20
@@ -39,9 +40,10 @@ def lay_out(
     layers, own = machine.settings.layers(record.id), machine.settings.bundle(record.id)
     own.mkdir(mode=0o711)
     layers.mkdir(parents=True, exist_ok=True)
-    upper, work, rootfs = (Path(f"{layers}/{name}") for name in ("upper", "work", "rootfs"))
+    upper, work, rootfs = f"{layers}/upper", f"{layers}/work", Path(f"{layers}/rootfs")
     for folder in (upper, work, rootfs):
-        folder.mkdir(exist_ok=True, mode=0o755)
+        with suppress(FileExistsError):
+            os.mkdir(folder, 0o755)
     owner = userns.mapping(sandbox.parsed())
     mapped = Path(sandbox.namespaces["user"]) if owner is not None else None
     if owner is not None:
@@ -122,8 +124,7 @@ def _shared_memory(
 
 def write_spec(bundle: Path, spec: dict[str, Any]) -> None:
     """Write config.json."""
-    with open(f"{bundle}/config.json", "wb") as file:
-        file.write(msgspec.json.encode(spec))
+    files.write(f"{bundle}/config.json", msgspec.json.encode(spec))
 
 
 def read_spec(bundle: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from cellwire.cri import profiles
 from cellwire.cri.unlimited import settled
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
+from hostkit import files
 
 
 class CarriedFile(NamedTuple):
@@ -85,7 +86,7 @@ class ContainerCreation:
         try:
             user = bundle.lay_out(machine, sandbox, record, image, places)
             if carried is not None:
-                machine.settings.carried_path(record.id).write_bytes(carried.path.encode())
+                files.write(machine.settings.carried_path(record.id), carried.path.encode())
                 file_trees.put_file(carried.path, carried.content)
             # Written once all is there: what an agent that is killed before has made is a stranger's to the next one.
             made = msgspec.structs.replace(record, uid=user.uid, gid=user.gid, groups=tuple(user.groups))

@@ -206,10 +206,10 @@ def _write(folder: Path, record: Record) -> None:
     data = msgspec.msgpack.encode(record)
     try:
         try:
-            files.replace(folder / "record", data)
+            files.replace(f"{folder}/record", data)
         except FileNotFoundError:
             folder.mkdir(parents=True, exist_ok=True, mode=0o711)
-            files.replace(folder / "record", data)
+            files.replace(f"{folder}/record", data)
     except OSError as error:
         raise Fault(
             Kind.BROKEN, f"record of {record.id}", str(error), f"look at the disk that holds {folder}"

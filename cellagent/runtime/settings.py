@@ -48,7 +48,7 @@ class RuntimeSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def carried_path(self, container_id: str) -> Path:
         """Where it is written which file the cell carries because of a container, before that is in any record."""
-        return self.layers(container_id) / "carried"
+        return Path(f"{self.root}/containers/{container_id}/carried")
 
     def all_layers(self) -> list[Path]:
         """The folders of `layers` that there are, known or not."""
