@@ -69,7 +69,25 @@ def _told(fault: Fault, *, details: bool) -> GRPCError:
 
 
 def _guarded(handler: Handler, *, details: bool) -> Handler:
+    answered = _answered(handler, details=details)
+
     async def guarded(stream: Any) -> None:
+        try:
+            await answered(stream)
+        except GRPCError as error:
+            # Of a call that is over meanwhile nobody hears; grpclib tells of a handler then that will not be cancelled,
+            # with a traceback.
+            if stream._stream.wrapper.cancelled:  # noqa: SLF001
+                raise asyncio.CancelledError from error
+            raise
+
+    return guarded
+
+
+def _answered(handler: Handler, *, details: bool) -> Handler:
+    """The handler, all of whose ends are such as gRPC tells a caller."""
+
+    async def answered(stream: Any) -> None:
         try:
             await handler(stream)
         except Fault as fault:
@@ -94,4 +112,4 @@ def _guarded(handler: Handler, *, details: bool) -> Handler:
             log.exception("a call failed")
             raise GRPCError(Status.INTERNAL, f"an internal error, {type(error).__name__}; see the log") from error
 
-    return guarded
+    return answered

@@ -1,7 +1,9 @@
 """Calls that end badly leave their task as it was. The first tests show the fault in grpclib that this is against."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +48,14 @@ async def channel(socket: str) -> AsyncIterator[Channel]:
     made.close()
 
 
-async def test_grpclib_alone_leaves_its_task_asked_to_cancel(socket: str, told: Any) -> None:
-    told.unary = hang
-    async with Channel(path=socket) as channel:
+async def test_grpclib_alone_leaves_its_task_asked_to_cancel(tmp_path: Path) -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A server of grpclib would say that the deadline is over, now and then before the client sees it.
+        with closing(writer):
+            await reader.read()
+
+    path = str(tmp_path / "silent")
+    async with await asyncio.start_unix_server(silent, path), Channel(path=path) as channel:
         with pytest.raises(asyncio.TimeoutError):
             await cell_grpc.CellStub(channel).ReadFile(wire.ReadFileRequest(), timeout=0.05)
     task = asyncio.current_task()
@@ -78,6 +85,36 @@ async def test_a_broken_connection_is_unreachable_and_leaves_no_trace(channel: C
             await call(cell_grpc.CellStub(channel).ReadFile, wire.ReadFileRequest(), deadline=5)
         assert told_of.value.kind is Kind.UNREACHABLE
         assert count() == 0
+
+
+@pytest.mark.parametrize("lost", [True, False], ids=["connection lost", "deadline over"])
+async def test_a_handler_that_fails_as_its_call_ends_is_no_traceback(
+    channel: Channel, told: Any, caplog: pytest.LogCaptureFixture, lost: bool
+) -> None:
+    begun, over = asyncio.Event(), asyncio.Event()
+
+    async def fail_at_the_end(stream: Any) -> None:
+        await stream.recv_message()
+        begun.set()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(asyncio.sleep(3600))
+                if lost:
+                    stream._stream._transport.abort()
+                try:
+                    await asyncio.sleep(3600)
+                except asyncio.CancelledError as error:
+                    raise Fault(Kind.UNAVAILABLE, "lead /leader", "its lease may have run out meanwhile") from error
+        finally:
+            over.set()
+
+    told.unary = fail_at_the_end
+    with caplog.at_level(logging.INFO), pytest.raises(Fault):
+        await call(cell_grpc.CellStub(channel).ReadFile, wire.ReadFileRequest(), deadline=5 if lost else 0.2)
+    await over.wait()
+    await asyncio.sleep(0)
+    assert begun.is_set()
+    assert not [one.getMessage() for one in caplog.records if one.exc_info], caplog.text
 
 
 async def test_a_timeout_around_retries_still_ends_in_a_timeout(channel: Channel, told: Any) -> None:
