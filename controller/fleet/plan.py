@@ -7,12 +7,11 @@ line leaves something from which the next plan goes on.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import inf
 
 import msgspec
 
 from controller.fleet import announcements
-from controller.fleet.silence import Listening, believed, heard
+from controller.fleet.silence import Listening, heard
 from controller.model.cell import Cell, CellState
 from controller.model.instance import Instance, InstanceState
 from controller.model.names import CellName, InstanceId
@@ -156,7 +155,7 @@ def _launching(cell: Cell, seen: Seen, limits: FleetLimits, now: float) -> CellA
         return Lose(cell.name, f"its instance ended while it was launched: {_why(seen.instance)}")
     if cell.changed_at < seen.listening.started_at and not seen.listed_at:
         return None  # asked for in an earlier life: perhaps the list knows the answer
-    if now - max(believed(cell.changed_at, now), seen.listening.started_at) > limits.launch:
+    if now - max(cell.changed_at, seen.listening.started_at) > limits.launch:
         return Lose(cell.name, f"the cloud has not launched it within {limits.launch:.0f} s")
     return Launch(cell.name)
 
@@ -166,7 +165,7 @@ def _gone(cell: Cell, seen: Seen, limits: FleetLimits, now: float) -> CellAction
     if seen.instance is not None and seen.instance.state not in RUNNING:
         return Lose(cell.name, f"its instance {seen.instance.id} is {_why(seen.instance)}")
     # Not by `since`: among many who are silent at once, the cloud's list tells who is gone.
-    silent = _overdue(heard(cell, now), seen.listening.started_at, limits.grace, limits, now)
+    silent = _overdue(heard(cell), seen.listening.started_at, limits.grace, limits, now)
     if seen.missing_since and seen.listed_at - seen.missing_since >= limits.grace and silent and not cell.connected:
         return Lose(cell.name, f"its instance {cell.instance} is gone from the cloud")
     return None
@@ -189,8 +188,7 @@ def _announced(cell: Cell, limits: FleetLimits, now: float) -> CellAction | None
 def _booting(cell: Cell, seen: Seen, limits: FleetLimits, now: float) -> CellAction | None:
     # One that booted while the controller was away has dialled in vain, and waits before it dials again.
     back = seen.listening.started_at + limits.redial + limits.lease
-    since = believed(cell.changed_at, now) or seen.listening.started_at
-    if now - since > limits.boot and not since < seen.listening.started_at <= now < back:
+    if now - cell.changed_at > limits.boot and not cell.changed_at < seen.listening.started_at <= now < back:
         return Lose(cell.name, f"its instance {cell.instance} did not join within {limits.boot:.0f} s")
     return None
 
@@ -201,7 +199,7 @@ def _ready(cell: Cell, seen: Seen, limits: FleetLimits, now: float) -> CellActio
 
 
 def _leased(cell: Cell, seen: Seen, limits: FleetLimits, now: float) -> CellAction | None:
-    last, listening = heard(cell, now), seen.listening
+    last, listening = heard(cell), seen.listening
     silent = now - max(last, listening.started_at)
     if _overdue(last, listening.since, limits.lease, limits, now):
         return Lose(cell.name, f"CellLost: nothing was heard of it for {silent:.0f} s")
@@ -221,12 +219,11 @@ def _overdue(last: float, since: float, patience: float, limits: FleetLimits, no
 
 
 def _unclaimed(cell: Cell, seen: Seen, limits: FleetLimits, now: float) -> CellAction | None:
-    if cell.claim is None or seen.asked_at == inf:
+    if cell.claim is None:
         return None
     # From the claim on, not from the launch: a warm cell may have stood by for days. And the claim is written down
     # before anybody waits for the cell.
-    told = (believed(at, now) for at in (seen.asked_at, cell.created_at, cell.assigned_at))
-    idle = now - max(*told, seen.listening.started_at)
+    idle = now - max(seen.asked_at, cell.created_at, cell.assigned_at, seen.listening.started_at)
     if idle <= limits.unclaimed:
         return None
     return Retire(cell.name, f"nobody has asked for it for {idle:.0f} s")
@@ -236,8 +233,7 @@ def _ending(cell: Cell, seen: Seen, limits: FleetLimits, now: float) -> CellActi
     instance = seen.instance.id if seen.instance is not None else cell.instance
     if instance is None:
         # A launch may be on its way whose answer was lost; a list from well after it must show that there is none.
-        since = believed(cell.changed_at, now) or seen.listening.started_at
-        settled = not cell.client_token or seen.listed_at - since >= limits.grace
+        settled = not cell.client_token or seen.listed_at - cell.changed_at >= limits.grace
         return Forget(cell.name) if settled else None
     if seen.instance is not None and seen.instance.state is InstanceState.TERMINATED:
         return Forget(cell.name)

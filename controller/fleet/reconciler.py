@@ -212,9 +212,8 @@ class Reconciler:
         """A list has this instance of a cell, or none; whether the cell is to be looked at for it."""
         item = self.item(cell.name)
         before, item.instance = item.instance, instance
-        absent = cell.instance is not None and silence.believed(cell.changed_at, listed_at) < listed_at
-        absent = absent and instance is None
-        item.missing_since = min(item.missing_since or listed_at, listed_at) if absent else 0.0
+        absent = cell.instance is not None and cell.changed_at < listed_at and instance is None
+        item.missing_since = (item.missing_since or listed_at) if absent else 0.0
         return absent or cell.state in {CellState.RETIRING, CellState.LOST} or before != instance
 
     def seen(self, name: CellName) -> Seen:
@@ -329,8 +328,7 @@ class Reconciler:
 
     def _next(self, name: CellName) -> plan.CellAction | None:
         cell, now = self._book.get(name), self._clock()
-        # Or the clock was set back: whose silence counts is to be known by the same clock as the plan's.
-        if not 0 <= now - self._listening.looked_at <= PASS_SECONDS:
+        if now - self._listening.looked_at > PASS_SECONDS:
             self._listen(now)
         return plan.plan_cell(cell, self.seen(name), self._limits, now) if cell is not None else None
 

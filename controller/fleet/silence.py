@@ -64,9 +64,9 @@ def look(
     if not 0 <= now - before.looked_at <= min(AWAY_SECONDS, lease * QUIET_LEASES):
         before = begun(now)
     leased = [cell for cell in cells if cell.state in LEASED]
-    awaited = frozenset(cell.name for cell in leased if heard(cell, now) < before.started_at)
+    awaited = frozenset(cell.name for cell in leased if heard(cell) < before.started_at)
     quiet = min(lease, max(lease * QUIET_LEASES, heartbeat * QUIET_HEARTBEATS))
-    silent = sum(now - max(heard(cell, now), before.started_at) > quiet for cell in leased)
+    silent = sum(now - max(heard(cell), before.started_at) > quiet for cell in leased)
     mass = silent > max(HANDFUL, len(leased) * SHARE)
     crowded_at, crowding_since = before.crowded_at, before.crowding_since
     if crowded:
@@ -87,15 +87,6 @@ def look(
     )
 
 
-def heard(cell: Cell, now: float) -> float:
-    """When the cell was last known to live; 0 where only a clock that was ahead has told."""
-    return max(believed(cell.last_heartbeat, now), believed(cell.changed_at, now))
-
-
-def believed(at: float, now: float) -> float:
-    """A moment that was written down; 0 where it is to come, for the clock was ahead then.
-
-    One of a few seconds to come stays: no look need have noticed that the clock was set back by so little, and what
-    has no moment is reckoned from the last look that did.
-    """
-    return at if at - now <= AWAY_SECONDS else 0.0
+def heard(cell: Cell) -> float:
+    """When the cell was last known to live."""
+    return max(cell.last_heartbeat, cell.changed_at)

@@ -198,7 +198,7 @@ class Machine(RuleBasedStateMachine):
 
     def heard_of_late(self, cell: Cell) -> bool:
         one = self.cloud.known.get(cell.instance) if cell.instance else None
-        return one is not None and one.state is InstanceState.RUNNING and self.now - heard(cell, self.now) < 10
+        return one is not None and one.state is InstanceState.RUNNING and self.now - heard(cell) < 10
 
     @rule(size=st.sampled_from(SIZES), code=st.sampled_from(CODES))
     def refuse(self, size: str, code: str) -> None:

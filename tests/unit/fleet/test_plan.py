@@ -108,27 +108,6 @@ def test_a_ready_cell_that_nobody_asks_for_is_retired_and_a_warm_one_kept() -> N
     assert planned(cell(CellState.READY, claim=None, **fields), asked_at=0.0) is None
 
 
-def test_no_limit_of_time_is_put_off_by_a_state_that_began_while_the_clock_was_ahead() -> None:
-    ahead: dict[str, Any] = {"changed_at": T + 3600, "created_at": T + 3600, "assigned_at": T + 3600}
-    booting = cell(CellState.BOOTING, instance="i-1", **ahead)
-    ready = cell(CellState.READY, instance="i-1", last_heartbeat=T, connected=True, **ahead)
-    limits = LIMITS
-
-    assert planned(booting, instance=instance(), listening=begun(T - limits.boot)) is None
-    assert isinstance(planned(booting, instance=instance(), listening=begun(T - limits.boot - 1)), plan.Lose)
-    launching = cell(CellState.LAUNCHING, client_token="t", **ahead)
-    late = begun(T - limits.launch - 1)
-    assert isinstance(planned(launching, listening=begun(T - limits.launch)), plan.Launch)
-    assert isinstance(planned(launching, listening=late), plan.Lose)
-    late = begun(T - limits.unclaimed - 1)
-    assert planned(ready, asked_at=T + 3600, listening=begun(T - limits.unclaimed)) is None
-    assert isinstance(planned(ready, asked_at=T + 3600, listening=late), plan.Retire)
-    assert planned(ready, asked_at=float("inf"), listening=late) is None
-    retiring = cell(CellState.RETIRING, client_token="t", **ahead)
-    assert planned(retiring, listening=begun(T - 5)) is None
-    assert planned(retiring, listening=begun(T - limits.grace - 1)) == plan.Forget(NAME)
-
-
 def test_a_warm_cell_that_stood_by_for_long_is_kept_for_the_pod_that_has_just_taken_it() -> None:
     fields: dict[str, Any] = {"instance": "i-1", "created_at": T - 9000, "changed_at": T - 8000, "last_heartbeat": T}
     taken = cell(CellState.READY, assigned_at=T, **fields)

@@ -39,24 +39,6 @@ def test_what_is_left_of_a_cell_that_is_gone_is_who_waits_for_it() -> None:
     assert (left, left.idle) == (WorkItem(callers=1), False)
 
 
-async def test_a_cell_that_joined_just_before_the_clock_was_set_back_is_not_lost_before_the_next_full_pass() -> None:
-    now = 10_000.0
-    async with asyncio.TaskGroup() as tasks:
-        store, cloud = MemoryStore(), FakeCloud()
-        book = CellStore(store, tasks, lambda: now)
-        home = LaunchFacts("test", lambda: ("10.0.0.1:1",), lambda: "sha256:" + "0" * 64, dict)
-        act = Executor(book, cloud, home, b"secret", lambda: now, store.check_lead)
-        pool = Pool(PoolSettings(), store, act.buyable, Versions, lambda: now)
-        reconciler = Reconciler(book, cloud, act, FleetLimits(), pool, lambda: now, tasks)
-        for _ in range(100):
-            now += 2.0
-            await reconciler.full_pass(lambda request: None)
-        demand = Demand(cpu_millis=100, memory_mib=100)
-        await book.add(Cell(name=NAME, state=CellState.CLAIMED, demand=demand, created_at=now, changed_at=now))
-        now -= 30.0
-        assert reconciler._next(NAME) is None
-
-
 async def test_what_failed_is_tried_again_soon_although_the_clock_was_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
     back, tries, done = 0.0, 0, asyncio.Event()
 
