@@ -79,6 +79,8 @@ async def at_one_of(
     def won(place: int) -> None:
         # It is told by the connection, not by the task that dialled it.
         nonlocal at_home
+        if at_home:
+            return  # another took the cell in the same moment, and this one's task was told to end
         at_home = True
         for task in (*begun[:place], *begun[place + 1 :]):
             task.cancel()
@@ -94,7 +96,7 @@ async def at_one_of(
             if at_home or all(task.done() for task in begun):
                 break
             log.info("%s does not answer for now", address)
-    return max(task.result() for task in begun if not task.cancelled()), len(begun)
+    return max((task.result() for task in begun if not task.cancelled()), default=0.0), len(begun)
 
 
 async def _visit(

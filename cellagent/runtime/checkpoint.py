@@ -330,7 +330,7 @@ async def _tar(
     listed = b"\0".join(map(os.fsencode, names))
     done = await programs.run(argv, stdin=listed, deadline=_ARCHIVE_DEADLINE)
     # 1: a file changed meanwhile, or what is below a name is gone.
-    gone = passing and all(line.endswith(_GONE) for line in done.words.splitlines())
+    gone = passing and done.returncode == 2 and all(line.endswith(_GONE) for line in done.words.splitlines())
     if done.returncode not in (0, 1) and not gone:
         raise Fault(Kind.BROKEN, thing, done.words, "look at this machine's disk")
 

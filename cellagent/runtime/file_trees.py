@@ -33,7 +33,11 @@ class Tree:
         self._beside = self._folder.with_name(f".{self._folder.name}.{os.urandom(6).hex()}")
         self._note = notes / self._beside.name.rpartition(".")[2]
         _write_down(self._note, self._beside)
-        self._beside.mkdir(parents=True)
+        try:
+            self._beside.mkdir(parents=True)
+        except OSError as error:
+            _remove(self._beside, self._note)
+            raise Fault(Kind.BROKEN, f"folder {self._folder}", str(error.strerror)) from error
         self._keep = keep_existing and os.path.lexists(self._folder)
         self._mode = 0o755
         self._open = -1
@@ -92,8 +96,7 @@ class Tree:
     def drop(self) -> None:
         """Take away what was not committed."""
         self._finish()
-        merging.remove(self._beside)
-        self._note.unlink(missing_ok=True)
+        _remove(self._beside, self._note)
 
     def _show(self) -> list[Path]:
         self._beside.chmod(self._mode)
@@ -136,11 +139,20 @@ class Tree:
 def clear(notes: Path) -> None:
     """Take away what an earlier life of the agent has left of trees that it was writing."""
     for note in notes.iterdir() if notes.is_dir() else ():
-        with suppress(OSError, ValueError):  # also of a machine that lost its power: it was not made durable
-            beside = Path(note.read_text())
-            if beside.is_absolute() and beside.name.startswith(".") and beside.name.endswith(f".{note.name}"):
-                merging.remove(beside)
+        # Also of a machine that lost its power: what it says was not made durable.
+        beside = Path(note.read_text(errors="replace"))
+        if beside.is_absolute() and beside.name.startswith(".") and beside.name.endswith(f".{note.name}"):
+            _remove(beside, note)
+        else:
             note.unlink()
+
+
+def _remove(beside: Path, note: Path) -> None:
+    """The note stays for as long as what it names does."""
+    with suppress(OSError, ValueError):
+        merging.remove(beside)
+    if not os.path.lexists(beside):
+        note.unlink(missing_ok=True)
 
 
 def _write_down(note: Path, beside: Path) -> None:

@@ -316,8 +316,11 @@ class PodContainers:
         spec = record.pod.spec
         for container, _ in lifecycle.containers_of(spec):
             name, one = container.name, record.run.of(container.name)
-            # Of which image it is may not have been written down by an older build.
-            if not isinstance(one.state, Running) or not one.id or one.image in ("", container.image):
+            if not isinstance(one.state, Running) or not one.id:
+                continue
+            # An older build may not have written down of which image it is.
+            image = one.image or self._status(one.id).image.user_specified_image
+            if image in ("", container.image):
                 continue
             said = f"Container {name} definition changed, will be restarted"
             await self.hand.stop(name, grace_left(lifecycle.grace_of(spec)), why=said)

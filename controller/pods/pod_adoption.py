@@ -67,9 +67,26 @@ class PodOwner(SandboxOwner):
             shown=bought.shown(cell),
             containers=begun(containers),
         )
-        pod: Json = {"metadata": found.metadata, "spec": found.spec}
+        pod: Json = {"metadata": found.metadata, "spec": with_images(found.spec, containers)}
         await namespace_lifecycle.ensure(self._store, pod["metadata"]["namespace"], self._now())
         await pod_records.restore(self._store, pod, run, self._now())
+
+
+def with_images(spec: Json, made: Iterable[ContainerRecord]) -> Json:
+    """The pod's spec, in which each container has the image of its last start: it may have been changed since the cell
+    was given the spec. Pure.
+    """
+    last: dict[str, cri.ContainerStatus] = {}
+    for one in made:
+        status = cri.ContainerStatus.FromString(one.status)
+        if status.metadata.name not in last or last[status.metadata.name].metadata.attempt < status.metadata.attempt:
+            last[status.metadata.name] = status
+    images = {name: image for name, status in last.items() if (image := status.image.user_specified_image)}
+    listed = {key: spec[key] for key in ("initContainers", "containers", "ephemeralContainers") if spec.get(key)}
+    return spec | {
+        key: [one | {"image": images.get(one["name"], one.get("image"))} for one in each]
+        for key, each in listed.items()
+    }
 
 
 def begun(made: Iterable[ContainerRecord]) -> dict[str, ContainerRun]:

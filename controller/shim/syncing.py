@@ -114,7 +114,12 @@ class VolumeSync:
                 parts = mount_translation.below(self._pods_folder, sandbox.uid, mount.host_path)
                 if parts is None or parts[0:1] != ("volumes",):
                     continue
-                planned = mount_translation.plan(mount, pods_folder=self._pods_folder, uid=sandbox.uid, container="")
+                try:
+                    planned = mount_translation.plan(
+                        mount, pods_folder=self._pods_folder, uid=sandbox.uid, container=""
+                    )
+                except Fault:
+                    continue  # it is no copy: its cell has mounted what another machine serves
                 if planned.fate is mount_translation.Handling.SYNCED:
                     found[planned.source] = planned.on_cell
         return found

@@ -19,6 +19,12 @@ class LeftOpenError(Exception):
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None, object, object]:
+    """A fixture may close one, too."""
+    return (yield from _closed())
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Generator[None, object, object]:
     """A test may close loops of its own."""
     return (yield from _closed())
@@ -31,10 +37,13 @@ def pytest_runtest_teardown() -> Generator[None, object, object]:
 
 
 def _closed() -> Generator[None, object, object]:
-    with warnings.catch_warnings(record=True) as told:
-        done = yield
-    for each in told:
-        warnings.warn_explicit(str(each.message), each.category, each.filename, each.lineno)
+    told: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as told:
+            done = yield
+    finally:
+        for each in told:
+            warnings.warn_explicit(str(each.message), each.category, each.filename, each.lineno)
     left = sorted({str(each.message) for each in told if str(each.message).startswith(UNCLOSED)})
     if left:
         raise LeftOpenError("; ".join(left))

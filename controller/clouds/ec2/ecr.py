@@ -36,10 +36,13 @@ _HOSTS = (
 
 
 class _CachedToken(msgspec.Struct, frozen=True):
-    """A token that is good `until` then, by a clock that nobody sets."""
+    """A token that is good until both moments: `until` by a clock that nobody sets, `expires` in unix seconds, for the
+    other stands still while the machine sleeps.
+    """
 
     login: Login
     until: float
+    expires: float
 
 
 def region_of(image: str) -> str:
@@ -76,11 +79,11 @@ class EcrLogins:
             return None
         async with self._turns[region]:
             kept = self._kept.get(region)
-            if kept is None or kept.until <= self._steady():
+            if kept is None or kept.until <= self._steady() or kept.expires - MARGIN_SECONDS <= self._clock():
                 answer = await self._calls.call(f"ecr@{region}", "GetAuthorizationToken")
                 login, expires = _read(answer)
                 left = min(expires - self._clock(), LIFE_SECONDS) - MARGIN_SECONDS
-                kept = _CachedToken(login, self._steady() + left)
+                kept = _CachedToken(login, self._steady() + left, expires)
                 # One that has expired already, by our clock, is good for this pull at best.
                 self._kept[region] = kept
             return kept.login

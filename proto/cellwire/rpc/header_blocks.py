@@ -17,6 +17,9 @@ MOST = 16
 LONGEST = 64
 """Octets of a block that is kept: one that is in the table has one for each header."""
 
+LARGEST = 1024
+"""Octets of the headers that such a block may say: it can name a long one in the table many times."""
+
 TABLE = 4096
 """Octets of an encoder's table at most, whatever the peer allows: it is searched from end to end for each header."""
 
@@ -121,7 +124,8 @@ class RecallingDecoder(Decoder):
             return list(headers)
         before = table.changes
         found = list(super().decode(data, raw))
-        if before == table.changes and len(found) <= MOST:
+        size = sum(len(one[0]) + len(one[1]) for one in found)
+        if before == table.changes and len(found) <= MOST and size <= LARGEST:
             if before != self._kept_at or len(self._kept) >= MOST:
                 self._texts.clear()
             self._kept_at = _keep(self._kept, self._kept_at, before, bytes(data), tuple(found))

@@ -84,7 +84,8 @@ class HeaderConnection(H2Connection):
         if frame.stream_id not in self.streams:
             self._require_room(self.open_inbound_streams, self.local_settings.max_concurrent_streams)
         self.state_machine.process_input(ConnectionInputs.RECV_HEADERS)
-        machine = self._stream(frame.stream_id, ours=False).state_machine
+        stream = self._stream(frame.stream_id, ours=False)
+        machine = stream.state_machine
         events: list[Any] = machine.process_input(StreamInputs.RECV_HEADERS)
         told = events[0]
         if "END_STREAM" in frame.flags:
@@ -93,6 +94,7 @@ class HeaderConnection(H2Connection):
             events += ended
         elif isinstance(told, TrailersReceived):
             raise ProtocolError("Trailers must have END_STREAM set")
+        stream._initialize_content_length(())  # noqa: SLF001  as h2 does: none of these headers tells of one
         told.headers = headers
         return [], events
 

@@ -90,6 +90,16 @@ async def test_no_token_outlives_its_twelve_hours_by_a_clock_that_is_set(wrong: 
     assert len(door.asked) == 2
 
 
+async def test_a_token_that_expires_while_the_machine_sleeps_is_not_used() -> None:
+    now = 1_000_000.0
+    door = Door(expires=now + 12 * 3600)
+    registries = EcrLogins(door, clock=lambda: now, steady=lambda: 0.0)
+    await registries.login(IMAGE)
+    now += 13 * 3600
+    await registries.login(IMAGE)
+    assert len(door.asked) == 2
+
+
 async def test_a_token_that_has_expired_already_is_used_once() -> None:
     door = Door(expires=100.0)
     registries = EcrLogins(door, clock=lambda: 1_000_000.0)

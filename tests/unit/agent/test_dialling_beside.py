@@ -56,6 +56,28 @@ async def test_a_frozen_controller_keeps_no_cell_from_the_next() -> None:
     assert (addresses.left, addresses.connected) == (["a"], 1)
 
 
+async def test_of_two_who_take_the_cell_in_one_moment_the_first_has_it() -> None:
+    told = list[Callable[[], None]]()
+    connected, left = list[int](), list[str]()
+
+    async def visit(address: str, won: Callable[[], None]) -> float:
+        told.append(won)
+        if len(told) == 2:
+            # By their connections, before either task runs again.
+            for each in told:
+                asyncio.get_running_loop().call_soon(each)
+        try:
+            await asyncio.sleep(0.05)
+        except asyncio.CancelledError:
+            left.append(address)
+            raise
+        return 60.0
+
+    async with asyncio.timeout(10):
+        assert await at_one_of(("a", "b"), 0.0, visit, lambda: connected.append(1)) == (60.0, 2)
+    assert (connected, left) == ([1], ["b"])
+
+
 async def test_who_waits_at_a_busy_controller_keeps_its_place_there() -> None:
     addresses = Addresses(a="busy", b="refused")
     assert await addresses.dial(SOON) == (60.0, 2)

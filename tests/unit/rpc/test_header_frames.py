@@ -25,6 +25,7 @@ CALLS: list[Lines] = [
 ANSWERS: list[list[Lines]] = [
     [[(":status", "200"), ("content-type", "application/grpc")], [("grpc-status", "0")]],
     [[(":status", "100")], [(":status", "200"), ("content-length", "3")], [("grpc-status", "0")]],
+    [[(":status", "103"), ("content-length", "2")], [(":status", "200"), ("a", "b")], [("grpc-status", "0")]],
     [[(":status", "200"), ("grpc-status", "5")]],
 ]
 
@@ -65,6 +66,8 @@ class Pair:
         self.pass_on()
         for lines in answer[:-1]:
             self.server.send_headers(stream, lines)
+        if len(answer) > 1:
+            self.server.send_data(stream, b"xyz")
         self.server.send_headers(stream, answer[-1], end_stream=end)
         self.pass_on()
 

@@ -120,6 +120,19 @@ def test_what_a_killed_agent_left_of_a_tree_is_removed_and_nothing_else(tmp_path
     assert list(notes.iterdir()) == []
 
 
+def test_a_tree_that_cannot_be_put_leaves_no_note_nor_one_that_names_what_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    notes = tmp_path / "notes"
+    for folder in (tmp_path / "file" / "vol", tmp_path / ("n" * 300) / "vol"):
+        with pytest.raises(Fault, match="folder"):
+            Tree(str(folder), notes)
+    assert list(notes.iterdir()) == []
+    notes.joinpath("0" * 12).write_text(f"{tmp_path}/file/.vol.{'0' * 12}")
+    notes.joinpath("1" * 12).write_bytes(b"\0\xff")
+    clear(notes)
+    assert list(notes.iterdir()) == []
+
+
 def test_a_tree_that_was_put_leaves_no_note(tmp_path: Path) -> None:
     tree = Tree(str(tmp_path / "vol"), tmp_path / "notes")
     tree.begin(entry("a"))
