@@ -105,6 +105,17 @@ class CloudStage:
         async with running(msgspec.structs.replace(self.settings, **more)) as cloud:
             yield cloud
 
+    @contextmanager
+    def impatient(self, seconds: float) -> Generator[None]:
+        """Give up a try that EC2 leaves unanswered after so long, a call after twice that."""
+        calls = self.cloud.calls
+        before = calls._settings
+        calls._settings = msgspec.structs.replace(before, call_seconds=seconds, patience_seconds=2 * seconds)
+        try:
+            yield
+        finally:
+            calls._settings = before
+
     async def alive(self) -> list[dict[str, Any]]:
         """The instances that EC2 has, whoever asked for them."""
         found = await self.front.ask("DescribeInstances")

@@ -252,11 +252,12 @@ async def test_a_token_whose_instance_has_ended_is_not_asked_with_again(tmp_path
 
 
 async def test_a_launch_that_hung_is_repeated_as_it_was_however_the_cells_ask_again(tmp_path: Path) -> None:
-    async with stage(tmp_path, call_seconds=1.5, patience_seconds=3) as on:
+    async with stage(tmp_path) as on:
         offers = await cheapest(on.cloud)
         on.front.rules.lose("CreateFleet", 100)
         requests = [request(f"c-{number}-1-a", offers) for number in range(6)]
-        first = await launched_all(on.cloud, requests)
+        with on.impatient(1.5):
+            first = await launched_all(on.cloud, requests)
         assert {kind_of(one) for one in first} == {Kind.UNAVAILABLE}
         assert len(await on.alive()) == 6
 
@@ -293,10 +294,11 @@ async def test_an_instance_that_lists_show_late_is_waited_for_and_launched_once(
 async def test_a_launch_that_is_repeated_in_vain_holds_up_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with stage(tmp_path, call_seconds=1.0, patience_seconds=2.0) as on:
+    async with stage(tmp_path) as on:
         offers = await cheapest(on.cloud)
         on.front.rules.lose("CreateFleet", 100)
-        await on.cloud.launch(request("c-1-1-a", offers))
+        with on.impatient(1.0):
+            await on.cloud.launch(request("c-1-1-a", offers))
         on.front.rules.heal()
         stuck = next(call for call in on.front.calls if call.action == "CreateFleet").parameters["ClientToken"]
         asked, call = asyncio.Event(), on.cloud.calls.call
@@ -319,11 +321,12 @@ async def test_a_launch_that_is_repeated_in_vain_holds_up_no_other(
 
 
 async def test_a_later_life_finds_what_an_earlier_one_launched_and_never_heard_of(tmp_path: Path) -> None:
-    async with stage(tmp_path, call_seconds=1.5, patience_seconds=3) as on:
+    async with stage(tmp_path) as on:
         offers = await cheapest(on.cloud)
         requests = [request(f"c-{number}-1-a", offers) for number in range(6)]
         on.front.rules.lose("CreateFleet", 100)
-        await launched_all(on.cloud, requests)
+        with on.impatient(1.5):
+            await launched_all(on.cloud, requests)
         on.front.rules.heal()
 
         async with on.reopen() as later:
@@ -370,10 +373,11 @@ async def test_each_instance_of_a_batch_gets_the_tags_of_its_own_pod_afterwards(
 
 
 async def test_a_silent_endpoint_ends_in_a_fault_that_says_so(tmp_path: Path) -> None:
-    async with stage(tmp_path, call_seconds=1.5, patience_seconds=3) as on:
+    async with stage(tmp_path) as on:
         offers = await cheapest(on.cloud)
         on.front.rules.hang("CreateFleet")
-        launched = await on.cloud.launch(request("c-1-1-a", offers))
+        with on.impatient(1.5):
+            launched = await on.cloud.launch(request("c-1-1-a", offers))
         assert kind_of(launched) is Kind.UNAVAILABLE
         assert "CreateFleet: no answer" in str(launched.fault)
         on.front.rules.heal()

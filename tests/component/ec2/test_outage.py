@@ -24,28 +24,33 @@ async def one_in_each_zone(on: CloudStage) -> dict[str, InstanceId]:
 
 
 async def test_pods_are_launched_in_the_other_zones_and_known_instances_stay_known(tmp_path: Path) -> None:
-    async with stage(tmp_path, call_seconds=1.0, patience_seconds=2.0) as on:
+    async with stage(tmp_path) as on:
         known = await one_in_each_zone(on)
         await on.cloud.instances()
         on.front.rules.outage.add(ZONES[0])
         await on.front.ask("TerminateInstances", InstanceIds=[known[ZONES[1]]])
 
-        listed = {each.id: each.state for each in await on.cloud.instances()}
+        with on.impatient(4.0):
+            listed = {each.id: each.state for each in await on.cloud.instances()}
         assert listed[known[ZONES[0]]] is not InstanceState.TERMINATED, "nobody can say that it has ended"
         assert listed[known[ZONES[1]]] is InstanceState.TERMINATED
 
         here = [offer for offer in await cheapest(on.cloud) if offer.zone == ZONES[1]]
-        outcomes = await launched_all(on.cloud, [request(f"c-{number}-1-b", here) for number in range(3)])
+        with on.impatient(4.0):
+            outcomes = await launched_all(on.cloud, [request(f"c-{number}-1-b", here) for number in range(3)])
         assert all(one.instance and one.instance.pod_address for one in outcomes), outcomes[0].fault
-        assert len(await on.cloud.instances()) == 4, "the two, without the ended one of before, and three more"
+        with on.impatient(4.0):
+            listed = {each.id: each.state for each in await on.cloud.instances()}
+        assert len(listed) == 4, "the two, without the ended one of before, and three more"
 
 
 async def test_after_the_outage_instances_are_listed_together_again(tmp_path: Path) -> None:
-    async with stage(tmp_path, call_seconds=1.0, patience_seconds=2.0) as on:
+    async with stage(tmp_path) as on:
         await one_in_each_zone(on)
         await on.cloud.instances()
         on.front.rules.outage.add(ZONES[0])
-        await on.cloud.instances()
+        with on.impatient(4.0):
+            await on.cloud.instances()
         on.front.rules.heal()
         on.front.calls.clear()
         await on.cloud.instances()
