@@ -1,6 +1,7 @@
-"""Opening paths below a folder as a process would whose root it is: links and ".." end at that folder's wall.
+"""Opening paths below a folder that holds what others wrote, such as the root of an image, or a volume.
 
-Source: openat2(2), RESOLVE_IN_ROOT. For folders that hold what others wrote, such as the root of an image.
+Either as a process would whose root the folder is (links and ".." end at its wall), or so that whatever leads out of it
+is refused. Source: openat2(2), RESOLVE_IN_ROOT and RESOLVE_BENEATH.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ import errno
 import os
 import stat
 import struct
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 # The same number on every architecture.
 _OPENAT2 = 437
-_NO_MAGIC_LINKS, _NO_LINKS, _IN_ROOT = 0x02, 0x04, 0x10
+_NO_MAGIC_LINKS, _NO_LINKS, _BENEATH, _IN_ROOT = 0x02, 0x04, 0x08, 0x10
 _AGAIN = 16
 _LEAST = 4096  # bytes of one read: of a file in memory the kernel may not tell how long it is
 
@@ -27,8 +28,54 @@ def opened(root: Path, path: str, flags: int = os.O_RDONLY, *, links: bool = Tru
 
     Without `links` no part of the way may be one: ELOOP.
     """
+    return _opened(root, path, flags, _NO_MAGIC_LINKS | _IN_ROOT | (0 if links else _NO_LINKS))
+
+
+def part(root: Path, path: str) -> int:
+    """A descriptor (O_PATH) of `path` below `root`, wherever its links lead within that.
+
+    Raises OSError: EXDEV where the path, or a link in it, leads out; an absolute link does.
+    """
+    return _opened(root, path, os.O_PATH, _NO_MAGIC_LINKS | _BENEATH)
+
+
+def make_part(root: Path, path: str) -> None:
+    """Make folders, of the mode of `root`, of those of the path's names that are not there. Raises OSError, as `part`
+    does; nothing is made outside of `root`.
+    """
+    names = PurePosixPath(path).parts
+    if ".." in names:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)
+    mode = stat.S_IMODE(root.stat().st_mode)
+    above = "."
+    for name in names:
+        here = f"{above}/{name}" if not name.startswith("/") else name
+        try:
+            os.close(part(root, here))
+        except FileNotFoundError:
+            _make_folder(root, above, name, mode)
+            # Not there still: the name is that of a link to nothing.
+            os.close(part(root, here))
+        above = here
+
+
+def _make_folder(root: Path, above: str, name: str, mode: int) -> None:
+    folder = part(root, above)
+    try:
+        os.mkdir(name, mode, dir_fd=folder)
+        made = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            os.fchmod(made, mode)  # whatever the umask is
+        finally:
+            os.close(made)
+    except FileExistsError:
+        pass  # a link to nothing, or another container's look has made it meanwhile
+    finally:
+        os.close(folder)
+
+
+def _opened(root: Path, path: str, flags: int, resolve: int) -> int:
     folder = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    resolve = _NO_MAGIC_LINKS | _IN_ROOT | (0 if links else _NO_LINKS)
     how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, resolve)
     try:
         # The kernel says EAGAIN where anything is renamed or mounted meanwhile.

@@ -29,6 +29,7 @@ from hostkit.syscalls import (
     MS_RDONLY,
     MS_REC,
     MS_REMOUNT,
+    MS_SLAVE,
 )
 
 # mount(2) takes one page of options, the ending NUL among them.
@@ -84,23 +85,29 @@ def set_readonly(target: Path, *, recursive: bool = True) -> None:
 
 def bind_idmapped(source: Path, target: Path, userns: Path) -> None:
     """Bind a folder so that its files appear with the ids of a user namespace (a pinned or /proc file of it)."""
-    tree = _libc.syscall(
-        _OPEN_TREE, _AT_FDCWD, str(source).encode(), _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | _AT_RECURSIVE
-    )
-    if tree < 0:
-        raise _fault(f"mount of {source}")
-    namespace = -1
-    try:
-        namespace = os.open(userns, os.O_RDONLY | os.O_CLOEXEC)
-        _set_attributes(tree, "", _AT_EMPTY_PATH | _AT_RECURSIVE, _ATTR_IDMAP, namespace)
-        if _libc.syscall(_MOVE_MOUNT, tree, b"", _AT_FDCWD, str(target).encode(), _MOVE_MOUNT_F_EMPTY_PATH) != 0:
-            raise _fault(f"mount of {source} at {target}")
-    except OSError as error:
-        raise Fault(Kind.BROKEN, f"user namespace {userns}", str(error.strerror)) from error
-    finally:
-        os.close(tree)
-        if namespace >= 0:
-            os.close(namespace)
+    with _copy_of(_AT_FDCWD, str(source)) as tree:
+        _map_ids(tree, userns)
+        _put(tree, target)
+
+
+def bind_open(descriptor: int, target: Path, *, shared: bool = False, userns: Path | None = None) -> None:
+    """Bind what a descriptor is of, wherever its path leads by now; with the ids of `userns` as `bind_idmapped` does.
+
+    Unless it is `shared`, what is mounted or unmounted in it is so nowhere else: it must be to be taken away safely.
+    """
+    with _copy_of(descriptor, "") as tree:
+        late = not shared and not _set_propagation(tree, MS_SLAVE)
+        if userns is not None:
+            _map_ids(tree, userns)
+        _put(tree, target)
+    if late:
+        mount("", str(target), "", MS_REC | MS_SLAVE)
+
+
+def keep_apart(target: Path) -> None:
+    """From now on what is unmounted in a mount is so nowhere else. What is not mounted, or not there, is no error."""
+    with _told(errno.EINVAL, errno.ENOENT):
+        syscalls.mount("", str(target), "", MS_REC | MS_PRIVATE)
 
 
 def overlay_mount(lowers: Sequence[str], upper: Path | str | None, work: Path | str | None, target: Path) -> MountCall:
@@ -209,6 +216,46 @@ def become_root(folder: Path) -> None:
     with _told():
         syscalls.pivot_root(str(folder))
     mount("", "/", "", MS_REMOUNT | MS_RDONLY | MS_BIND)
+
+
+@contextmanager
+def _copy_of(descriptor: int, path: str) -> Generator[int]:
+    """A copy of a mount, and of all below, that is nowhere yet: of what is at a path, or of what a descriptor is of."""
+    flags = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | _AT_RECURSIVE | (0 if path else _AT_EMPTY_PATH)
+    tree = _libc.syscall(_OPEN_TREE, descriptor, path.encode(), flags)
+    if tree < 0:
+        raise _fault(f"mount of {path or 'an open file'}")
+    try:
+        yield tree
+    finally:
+        os.close(tree)
+
+
+def _map_ids(tree: int, userns: Path) -> None:
+    try:
+        namespace = os.open(userns, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise Fault(Kind.BROKEN, f"user namespace {userns}", str(error.strerror)) from error
+    try:
+        _set_attributes(tree, "", _AT_EMPTY_PATH | _AT_RECURSIVE, _ATTR_IDMAP, namespace)
+    finally:
+        os.close(namespace)
+
+
+def _put(tree: int, target: Path) -> None:
+    if _libc.syscall(_MOVE_MOUNT, tree, b"", _AT_FDCWD, str(target).encode(), _MOVE_MOUNT_F_EMPTY_PATH) != 0:
+        raise _fault(f"mount at {target}")
+
+
+def _set_propagation(tree: int, propagation: int) -> bool:
+    """False where the kernel (before 5.12) cannot do so before the mount is somewhere."""
+    wanted = struct.pack("=QQQQ", 0, 0, propagation, 0)
+    flags = _AT_EMPTY_PATH | _AT_RECURSIVE
+    if _libc.syscall(_MOUNT_SETATTR, tree, b"", flags, wanted, len(wanted)) == 0:
+        return True
+    if ctypes.get_errno() == errno.ENOSYS:
+        return False
+    raise _fault("propagation of a mount")
 
 
 def _set_attributes(descriptor: int, path: str, flags: int, attributes: int, userns: int) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 
 from cellagent.images.image_source import Image
-from cellagent.kernel import apparmor, cgroups, inside, mounts, selinux
+from cellagent.kernel import apparmor, cgroups, inside, mounts, selinux, slow_paths
 from cellagent.network import etc_files
 from cellagent.network.pod_network import NetworkMode
-from cellagent.runtime import cdi, declared_volumes, userns
+from cellagent.runtime import cdi, declared_volumes, settings, userns
 from cellagent.runtime.ledger import ContainerEntry, Phase, SandboxEntry
 from cellagent.runtime.machine import Machine
 from cellagent.runtime.spec import users
@@ -153,6 +153,8 @@ def _resolve(
 ) -> None:
     """Make the mount's source a path that is there: an image's folder, or where the host path leads.
 
+    CRI has no word for the part of a volume that is no image: it is in the field that it has for images.
+
     `mapped` is the pod's user namespace: what is to appear with its ids is bound so here, since not every OCI runtime
     can.
     """
@@ -160,6 +162,9 @@ def _resolve(
         mount.host_path = str(_image_volume(machine, record, mount, number, mapped))
         return
     source = places[mount.host_path]
+    if mount.image_sub_path:
+        mount.host_path = str(_part(machine, record, mount, number, mapped, source))
+        return
     mount.host_path = str(source)
     if mapped is not None and mount.uidMappings:
         target = machine.settings.layers(record.id) / f"mapped-{number}"
@@ -171,6 +176,40 @@ def _resolve(
         mount.host_path = str(target)
         mount.ClearField("uidMappings")
         mount.ClearField("gidMappings")
+
+
+def shown(container: str, mount: cri.Mount) -> str:
+    """A mount as faults name it. Pure."""
+    return f"container {container}, mount {mount.container_path}"
+
+
+def _part(
+    machine: Machine, record: ContainerEntry, mount: cri.Mount, number: int, mapped: Path | None, volume: Path
+) -> Path:
+    """Bind a part of a volume to a place of the container's own. Whoever can write to the volume may change what is at
+    the part's path at any moment: what was opened is what is bound, and its path is not looked at again.
+    """
+    shared = mount.propagation == cri.PROPAGATION_BIDIRECTIONAL
+    target = machine.settings.layers(record.id) / f"{settings.SHARED_PART if shared else 'part-'}{number}"
+    try:
+        part = inside.part(volume, mount.image_sub_path)
+    except OSError as error:
+        fault = slow_paths.not_had(mount.image_sub_path, error)
+        thing = shown(record.parsed().metadata.name, mount)
+        raise Fault(fault.kind, thing, fault.cause, reason=fault.reason) from error
+    try:
+        if stat.S_ISDIR(os.fstat(part).st_mode):
+            target.mkdir(exist_ok=True)
+        else:
+            target.touch()
+        userns = mapped if mount.uidMappings else None
+        mounts.bind_open(part, target, shared=shared, userns=userns)
+    finally:
+        os.close(part)
+    if userns is not None:
+        mount.ClearField("uidMappings")
+        mount.ClearField("gidMappings")
+    return target
 
 
 def _image_volume(machine: Machine, record: ContainerEntry, mount: cri.Mount, number: int, mapped: Path | None) -> Path:

@@ -53,8 +53,10 @@ class ContainerCreation:
         if not name:
             raise Fault(Kind.INVALID, "container metadata", "the name must be given")
         self._ready(sandbox_id, name)
-        binds = {one.host_path: f"mount {one.container_path}" for one in config.mounts if not one.HasField("image")}
-        places = await self._looks.places(binds)
+        binds = [one for one in config.mounts if not one.HasField("image")]
+        places = await self._looks.places({one.host_path: f"mount {one.container_path}" for one in binds})
+        parts = {(places[one.host_path], one.image_sub_path): one for one in binds if one.image_sub_path}
+        await self._looks.parts({part: bundle.shown(name, mount) for part, mount in parts.items()})
         sandbox = self._ready(sandbox_id, name)
         profiles.settle(config.linux.security_context)
         if config.linux.HasField("resources"):

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cellagent.kernel import cgroups, mounts
-from cellagent.runtime import file_trees
+from cellagent.runtime import file_trees, settings
 from cellagent.runtime.ledger import ContainerEntry
 from cellagent.runtime.machine import Machine, new_id
 from cellwire.faults import Fault
@@ -61,8 +61,14 @@ class Remains:
 
 
 async def _remove_layers(layers: Path) -> None:
-    mounts.unmount_below(layers)
+    _unmount(layers)
     await asyncio.to_thread(files.remove_tree, layers)
+
+
+def _unmount(layers: Path) -> None:
+    for part in layers.glob(f"{settings.SHARED_PART}*"):
+        mounts.keep_apart(part)  # or what is mounted in the volume itself would be unmounted there
+    mounts.unmount_below(layers)
 
 
 def _drop_carried(named: Path) -> None:
@@ -76,7 +82,7 @@ def _drop_carried(named: Path) -> None:
 def _set_aside(layers: Path) -> Path:
     """Where a container's files are removed from in peace: it may be asked for again by the same id meanwhile."""
     with suppress(OSError, Fault):
-        mounts.unmount_below(layers)
+        _unmount(layers)
         return layers.rename(layers.with_name(f"removed-{new_id()}"))
     return layers
 

@@ -10,6 +10,9 @@ from cellagent.network import cni, pod_network
 from cellagent.runtime import cdi
 from cellwire.faults import Fault, Kind
 
+# Where, beside a container's layers, a part of a volume is bound whose mounts pass out of the container.
+SHARED_PART = "shared-part-"
+
 
 class RuntimeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`root` holds what containers write (large, on disk); `state` what the runtime must find again after a crash of

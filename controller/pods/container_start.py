@@ -34,7 +34,7 @@ from controller.pods.translate import (
     Folder,
     container_config,
     container_folder,
-    part_folders,
+    created_folders,
     sandbox_config,
 )
 from controller.pods.variables import environment
@@ -210,8 +210,8 @@ class PodContainers:
             variables = environment(record.pod, container, record.run, self._around.variables)
             full = self.delivery.with_account(container)
             await put_tree(self.there, folder, self._files(record))
-            for part in part_folders(record.pod, full, variables):
-                await put_folders(self.there, part, (Folder(".", _OPEN_FOLDER, 0),))
+            for created in created_folders(record.pod, full):
+                await put_folders(self.there, created, (Folder(".", _OPEN_FOLDER, 0),))
             config = container_config(record.pod, full, variables, image.id, start, shown)
             if isinstance(container, EphemeralContainer) and (target := container.targetContainerName):
                 options = config.linux.security_context.namespace_options
@@ -224,7 +224,8 @@ class PodContainers:
         except Missing as missing:
             raise _Refused("CreateContainerConfigError", str(missing)) from missing
         except Fault as fault:
-            raise _Refused("CreateContainerError", str(fault)) from fault
+            told = fault.reason == "CreateContainerConfigError"
+            raise _Refused(fault.reason if told else "CreateContainerError", str(fault)) from fault
         digests = list(image.repo_digests)
         image_id = digests[0] if digests else image.id
         await self._set(

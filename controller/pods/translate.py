@@ -330,9 +330,10 @@ def _mounts(
         )
         if (image := shown.get(mount.name)) is not None:
             made.image.image, made.readonly = image, True
-            made.image_sub_path = _part(mount, variables)
         else:
-            made.host_path = mount_source(uid, volumes[mount.name], mount, variables)
+            # A cell takes the part from within the volume, in which other containers may have put links.
+            made.host_path = mount_source(uid, volumes[mount.name])
+        made.image_sub_path = _part(mount, variables)
         mounts.append(made)
     folder = container_folder(uid, container.name, start)
     if hosts.needs_file(spec) and not any(mount.container_path == _HOSTS for mount in mounts):
@@ -344,27 +345,17 @@ def _mounts(
     return [*mounts, termination]
 
 
-def mount_source(uid: str, volume: Volume, mount: VolumeMount, variables: Mapping[str, str]) -> str:
-    """The path on the cell of what a mount shows."""
-    source = volume.hostPath.path if volume.hostPath is not None else f"{volumes_folder(uid)}/{volume.name}"
-    part = _part(mount, variables)
-    return f"{source}/{part}" if part else source
+def mount_source(uid: str, volume: Volume) -> str:
+    """The path on the cell of a volume."""
+    return volume.hostPath.path if volume.hostPath is not None else f"{volumes_folder(uid)}/{volume.name}"
 
 
 def _part(mount: VolumeMount, variables: Mapping[str, str]) -> str:
     return mount.subPath or expand(mount.subPathExpr, variables)
 
 
-def part_folders(pod: Pod, container: AnyContainer, variables: Mapping[str, str]) -> list[str]:
-    """Folders on the cell that mounts show a part of, and that must be there: of volumes that pods fill."""
-    uid = pod.metadata.uid
-    volumes = {volume.name: volume for volume in pod.spec.volumes}
-    found: list[str] = []
-    for mount in container.volumeMounts:
-        volume = volumes.get(mount.name) or Volume(name=mount.name)
-        part = bool(mount.subPath or mount.subPathExpr)
-        created = volume.hostPath is not None and volume.hostPath.type == "DirectoryOrCreate"
-        begins_empty = (volume.emptyDir or volume.nfs or volume.persistentVolumeClaim) is not None
-        if (part and begins_empty) or created:
-            found.append(mount_source(uid, volume, mount, variables))
-    return found
+def created_folders(pod: Pod, container: AnyContainer) -> list[str]:
+    """The folders of a cell that a container mounts, and that its pod wants to be made where they are not there."""
+    mounted = {mount.name for mount in container.volumeMounts}
+    named = [volume.hostPath for volume in pod.spec.volumes if volume.name in mounted]
+    return [one.path for one in named if one is not None and one.type == "DirectoryOrCreate"]

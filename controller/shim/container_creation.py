@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from cellwire.cri import profiles
 from cellwire.cri.v1 import runtime_pb2 as cri
@@ -68,6 +68,9 @@ class Creating:
         copies: dict[str, str] = {}
         for mount, planned in zip(placed.mounts, plans, strict=True):
             mount.host_path = await self._place(there, sandbox, planned)
+            if planned.part != ".":
+                # Taken on the cell from within the volume: the worker cannot know what containers have put there.
+                mount.image_sub_path = planned.part
             if planned.fate is mount_translation.Handling.RETURNED:
                 copies[mount.host_path] = planned.source
         return placed, copies, any(planned.fate is mount_translation.Handling.SYNCED for planned in plans)
@@ -93,9 +96,7 @@ class Creating:
                 return await volume_copy.send(there, source, planned.on_cell)
             case mount_translation.Handling.CELL_FOLDER:
                 await volume_copy.make_folder(there, planned.on_cell, source, memory=planned.memory)
-                if planned.part != ".":
-                    await volume_copy.make_folder(there, f"{planned.on_cell}/{planned.part}", source / planned.part)
-                return str(PurePosixPath(planned.on_cell) / planned.part)
+                return planned.on_cell
             case mount_translation.Handling.SERVED:
                 return await volume_copy.mount_served(there, planned)
             case mount_translation.Handling.AS_IS:

@@ -134,7 +134,7 @@ def served(pods_folder: str, uid: str, path: str) -> mount_translation.Served | 
 
 
 async def mount_served(there: OneCell, planned: mount_translation.PlannedMount) -> str:
-    """Have the cell mount the same folder of the same server; the path there of what is shown. Raises Fault."""
+    """Have the cell mount the same folder of the same server; its path there. Raises Fault."""
     if (served := planned.served) is None:
         raise Fault(Kind.BROKEN, f"mount of {planned.source}", "no server is known for it")
     await there.mount_folder(
@@ -146,7 +146,7 @@ async def mount_served(there: OneCell, planned: mount_translation.PlannedMount) 
             read_only=served.read_only,
         )
     )
-    return str(PurePosixPath(planned.on_cell) / planned.part)
+    return planned.on_cell
 
 
 async def send(there: OneCell, source: Path, on_cell: str) -> str:

@@ -112,6 +112,25 @@ def test_a_volume_in_memory_is_within_its_limit_and_that_of_the_pod(
     assert [one.memory for one in empty_folders(spec)] == [size]
 
 
+def test_the_part_of_a_volume_is_told_apart_from_its_path() -> None:
+    volumes = [{"name": "tmp", "emptyDir": {}}, {"name": "host", "hostPath": {"path": "/data"}}]
+    mounts = [
+        {"name": "tmp", "mountPath": "/a", "subPath": "deep/er"},
+        {"name": "tmp", "mountPath": "/b", "subPathExpr": "$(WHO)/log"},
+        {"name": "host", "mountPath": "/c", "subPath": "../etc"},
+        {"name": "host", "mountPath": "/d"},
+    ]
+    pod = admitted({"volumeMounts": mounts}, volumes=volumes)
+    config = container_config(pod, pod.spec.containers[0], {"WHO": "../me"}, "sha256:1", 0)
+    shown = [(mount.container_path, mount.host_path, mount.image_sub_path) for mount in config.mounts[:4]]
+    assert shown == [
+        ("/a", "/var/lib/chinampa/pods/u-1/volumes/tmp", "deep/er"),
+        ("/b", "/var/lib/chinampa/pods/u-1/volumes/tmp", "../me/log"),
+        ("/c", "/data", "../etc"),
+        ("/d", "/data", ""),
+    ]
+
+
 def test_selinux_options_of_container_or_pod_go_along() -> None:
     pod = admitted(
         {"securityContext": {"seLinuxOptions": {"type": "own"}}}, securityContext={"seLinuxOptions": {"level": "s0"}}
