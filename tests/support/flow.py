@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import secrets
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -28,7 +29,7 @@ MANY = 200
 SAYING, HEARING, ECHOING = 8080, 8081, 8082
 BLOCK = 65536
 GO = "/tmp/go"
-SAY = f"dd if=/dev/zero bs={BLOCK} count={{count}} 2>/dev/null"
+SAY = f"busybox ln -sf /dev/zero /tmp/{{word}}; exec dd if=/tmp/{{word}} bs={BLOCK} count={{count}} 2>/dev/null"
 STAY = f"busybox rm -f {GO}"
 HEAR = f"until test -e {GO}; do sleep 0.05; done; busybox wc -c"
 
@@ -41,6 +42,8 @@ class Flow:
         self._sandbox = sandbox
         self._container = container
         self._on_the_way = tuple(on_the_way)
+        self.word = f"zeroes-{secrets.token_hex(4)}"
+        """On the command line of what says much in this pod, and of nothing else on this machine."""
 
     @asynccontextmanager
     async def exec(self, *command: str, stdin: bool = True) -> AsyncGenerator[dict[str, ClientStream]]:
@@ -65,7 +68,7 @@ class Flow:
 
     async def serve_ports(self) -> None:
         """Have the pod listen: one port says zeroes, one hears when told to, one echoes."""
-        say, hear = SAY.format(count=MUCH * 4 // BLOCK), HEAR
+        say, hear = SAY.format(word=self.word, count=MUCH * 4 // BLOCK), HEAR
         for port, command in ((SAYING, f"sh -c '{say}'"), (HEARING, f"sh -c '{hear}'"), (ECHOING, "cat")):
             await self.run(f"nc -ll -p {port} -e {command} >/dev/null 2>&1 </dev/null &")
             listens = f"until cat /proc/net/tcp* | busybox grep -q ':{port:X} '; do sleep 0.02; done"
@@ -98,7 +101,7 @@ async def port_forward_is_whole_both_ways(flow: Flow) -> None:
 async def a_slow_reader_holds_what_a_command_says(flow: Flow) -> None:
     """Nothing is read: the command waits, and memory is flat; then it is read, and nothing is missing."""
     count = MUCH * 4 // BLOCK
-    async with flow.exec("sh", "-c", f"exec {SAY.format(count=count)}", stdin=False) as streams:
+    async with flow.exec("sh", "-c", SAY.format(word=flow.word, count=count), stdin=False) as streams:
         await _is_held(flow, streams["stdout"], count)
         assert exit_code(await streams["error"].read_all()) == 0
 
@@ -205,7 +208,7 @@ async def _there_and_back(to: ClientStream, back: ClientStream) -> None:
 async def _is_held(flow: Flow, stream: ClientStream, count: int) -> None:
     assert await stream.read()
     async with flow.flat():
-        written = await _settled(lambda: _written(f"count={count}"))
+        written = await _settled(lambda: _written(flow.word))
     assert 0 < written < HELD
     while await stream.read():
         pass
