@@ -21,7 +21,6 @@ from cellagent.images import (
     manifest_selection,
     pipe_frames,
     reference,
-    registry_client,
 )
 from cellagent.images.extract import fault_of
 from cellagent.images.messages import (
@@ -35,9 +34,13 @@ from cellagent.images.messages import (
 )
 from cellagent.images.shared import SharedLayers
 from cellwire.faults import Fault, Kind
-from hostkit import collection
+from hostkit import collection, late_authorities
 from hostkit.pipes import handed_over, reading
 from hostkit.resolving_loop import ResolvingLoop
+
+# Many a registry is asked without TLS, or trusted by its own authority.
+with late_authorities.awaited():
+    from cellagent.images import registry_client  # and with it aiohttp
 
 PROGRESS_SECONDS = 0.2
 # A person hears within 5 s, if not of the image then of what keeps it; and again, no more often than it is shown.

@@ -21,7 +21,7 @@ class SentBlob(NamedTuple):
     """With what a request is sent: TLS as the settings want it, and the address of a proxy if there is one."""
 
     tls: ssl.SSLContext | Literal[True]
-    """True for aiohttp's own context, which trusts the machine's authorities and is there already."""
+    """True for aiohttp's own context, which trusts the machine's authorities."""
     proxy: str | None
 
 

@@ -23,3 +23,13 @@ def test_the_unpacking_process_loads_no_event_loop() -> None:
     environment = {"PYTHONPATH": ":".join(sys.path)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_pulling_process_reads_the_machines_authorities_only_once_it_speaks_tls() -> None:
+    program = (
+        "import ssl, cellagent.images.pull_process, gc;"
+        "print([each.cert_store_stats()['x509'] for each in gc.get_objects() if isinstance(each, ssl.SSLContext)])"
+    )
+    environment = {"PYTHONPATH": ":".join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert set(done.stdout.strip("[] \n").split(", ")) == {"0"}
