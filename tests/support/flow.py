@@ -28,6 +28,8 @@ GROWTH = 32 * MIB
 MANY = 200
 SAYING, HEARING, ECHOING = 8080, 8081, 8082
 BLOCK = 65536
+BLOCKS = min(MUCH * 4, 4 << 30) // BLOCK - 1
+"""What goes one way, in blocks: fewer bytes than busybox's `wc` can count, in 32 bits."""
 GO = "/tmp/go"
 SAY = f"busybox ln -sf /dev/zero /tmp/{{word}}; exec dd if=/tmp/{{word}} bs={BLOCK} count={{count}} 2>/dev/null"
 STAY = f"busybox rm -f {GO}"
@@ -68,7 +70,7 @@ class Flow:
 
     async def serve_ports(self) -> None:
         """Have the pod listen: one port says zeroes, one hears when told to, one echoes."""
-        say, hear = SAY.format(word=self.word, count=MUCH * 4 // BLOCK), HEAR
+        say, hear = SAY.format(word=self.word, count=BLOCKS), HEAR
         for port, command in ((SAYING, f"sh -c '{say}'"), (HEARING, f"sh -c '{hear}'"), (ECHOING, "cat")):
             await self.run(f"nc -ll -p {port} -e {command} >/dev/null 2>&1 </dev/null &")
             listens = f"until cat /proc/net/tcp* | busybox grep -q ':{port:X} '; do sleep 0.02; done"
@@ -100,9 +102,8 @@ async def port_forward_is_whole_both_ways(flow: Flow) -> None:
 
 async def a_slow_reader_holds_what_a_command_says(flow: Flow) -> None:
     """Nothing is read: the command waits, and memory is flat; then it is read, and nothing is missing."""
-    count = MUCH * 4 // BLOCK
-    async with flow.exec("sh", "-c", SAY.format(word=flow.word, count=count), stdin=False) as streams:
-        await _is_held(flow, streams["stdout"], count)
+    async with flow.exec("sh", "-c", SAY.format(word=flow.word, count=BLOCKS), stdin=False) as streams:
+        await _is_held(flow, streams["stdout"])
         assert exit_code(await streams["error"].read_all()) == 0
 
 
@@ -110,7 +111,7 @@ async def a_slow_reader_holds_what_a_port_says(flow: Flow) -> None:
     """The same for a forwarded port."""
     async with flow.forward() as client:
         data, _ = await pair(client, SAYING)
-        await _is_held(flow, data, MUCH * 4 // BLOCK)
+        await _is_held(flow, data)
 
 
 async def a_command_that_does_not_read_holds_its_client(flow: Flow) -> None:
@@ -118,7 +119,7 @@ async def a_command_that_does_not_read_holds_its_client(flow: Flow) -> None:
     await flow.run(STAY)
     async with flow.exec("sh", "-c", HEAR) as streams:
         await _holds(flow, streams["stdin"])
-        assert int(await streams["stdout"].read_all()) == MUCH * 4
+        assert int(await streams["stdout"].read_all()) == BLOCKS * BLOCK
         assert exit_code(await streams["error"].read_all()) == 0
 
 
@@ -128,7 +129,7 @@ async def a_port_that_does_not_read_holds_its_client(flow: Flow) -> None:
     async with flow.forward() as client:
         data, _ = await pair(client, HEARING)
         await _holds(flow, data)
-        assert int(await data.read_all()) == MUCH * 4
+        assert int(await data.read_all()) == BLOCKS * BLOCK
 
 
 async def many_commands_run_at_once(flow: Flow) -> None:
@@ -205,14 +206,14 @@ async def _there_and_back(to: ClientStream, back: ClientStream) -> None:
     assert sent.digest() == came.digest()
 
 
-async def _is_held(flow: Flow, stream: ClientStream, count: int) -> None:
+async def _is_held(flow: Flow, stream: ClientStream) -> None:
     assert await stream.read()
     async with flow.flat():
         written = await _settled(lambda: _written(flow.word))
     assert 0 < written < HELD
     while await stream.read():
         pass
-    assert stream.received == count * BLOCK
+    assert stream.received == BLOCKS * BLOCK
 
 
 async def _holds(flow: Flow, stream: ClientStream) -> None:
@@ -220,7 +221,7 @@ async def _holds(flow: Flow, stream: ClientStream) -> None:
 
     async def send() -> None:
         nonlocal taken
-        for _ in range(MUCH * 4 // BLOCK):
+        for _ in range(BLOCKS):
             await stream.write(bytes(BLOCK))
             taken += BLOCK
         await stream.finish()

@@ -18,13 +18,11 @@ from dataclasses import dataclass
 
 from cellagent.runtime.sessions import command
 from cellagent.runtime.sessions.command import Command, ExecTarget, NotStarted
-from cellagent.runtime.sessions.descriptors import Terminal, readable, widen
+from cellagent.runtime.sessions.descriptors import Terminal, read, readable, widen
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.carried import Piece
 from cellwire.stream.session import Exited, Output, SessionRequest, Stderr, Stdout
 
-# Bytes of one read, and of the first after a short one: room for many costs ten times what reading a few does.
-CHUNK, FIRST = 512 * 1024, 64 * 1024
 # How long what a command left behind is listened to after its end, in seconds.
 LINGER = 0.3
 EXEC_SYNC_OUTPUT = 16 << 20
@@ -52,7 +50,6 @@ class _Source:
         self.paid = asyncio.Event()
         self._fd = fd
         self._taken = 0
-        self._most = FIRST
         self._owed: int | None = None
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -76,9 +73,7 @@ class _Source:
     async def _chunk(self) -> bytes:
         while True:
             try:
-                data = os.read(self._fd, self._most)
-                self._most = CHUNK if len(data) >= FIRST else FIRST
-                return data
+                return read(self._fd)
             except BlockingIOError:
                 await readable(self._fd)
             except OSError:
