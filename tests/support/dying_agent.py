@@ -2,11 +2,13 @@
 
 ORDER is a file. Once it is there and holds a number n, the agent kills itself at its nth effect from then on: just
 before it renames a file, as it does to make something durable, changes a mount or a namespace, or starts a program, and
-just after it has started one. KILL_AT_ALL=1 adds each other change of a file.
+just after it has started one. KILL_AT_ALL=1 adds each other change of a file. It is decided under a lock of the file:
+who has taken the file away with `revoke` knows that nothing is decided by it any more.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sys
@@ -41,16 +43,24 @@ class Doom:
         except FileNotFoundError:
             self._left = 0
             return
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
         ordered = int(os.read(descriptor, 20) or b"0")
-        os.close(descriptor)
-        self._left = (self._left or ordered + 1) - 1
+        self._left = (self._left or ordered + 1) - 1 if os.fstat(descriptor).st_nlink else 0
         if self._left == 1:
             os.kill(os.getpid(), signal.SIGKILL)
+        os.close(descriptor)
 
     def heard(self, event: str, arguments: tuple[Any, ...]) -> None:
         """An audit hook: what Python is about to do."""
         if event in self._counted and (event != "open" or arguments[2] & WRITING):
             self.effect()
+
+
+def revoke(order: Path) -> None:
+    """Take the order back; whoever was to die by it has begun to when this returns."""
+    with order.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        order.unlink()
 
 
 def doomed(order: Path) -> None:

@@ -41,10 +41,18 @@ def _closed() -> Generator[None, object, object]:
     try:
         with warnings.catch_warnings(record=True) as told:
             done = yield
+    except Exception as error:
+        if left := _left(told):
+            raise left from error
+        raise
     finally:
         for each in told:
             warnings.warn_explicit(str(each.message), each.category, each.filename, each.lineno)
-    left = sorted({str(each.message) for each in told if str(each.message).startswith(UNCLOSED)})
-    if left:
-        raise LeftOpenError("; ".join(left))
+    if left := _left(told):
+        raise left
     return done
+
+
+def _left(told: list[warnings.WarningMessage]) -> LeftOpenError | None:
+    left = sorted({str(each.message) for each in told if str(each.message).startswith(UNCLOSED)})
+    return LeftOpenError("; ".join(left)) if left else None

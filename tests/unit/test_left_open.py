@@ -24,9 +24,20 @@ def pytest_asyncio_loop_factories(config, item):
 async def test_it():
     await asyncio.get_running_loop().create_unix_server(asyncio.Protocol, "s")
 """
+BESIDE_ANOTHER_FAULT = f"""{OF_A_FIXTURE}
+import pytest
+class Fails:
+    def __del__(self):
+        raise ValueError("found by the collector")
+@pytest.fixture(autouse=True)
+def failing():
+    yield
+    Fails()
+"""
+LEAVING = [(OF_ITS_OWN, "FAILED"), (OF_A_FIXTURE, "ERROR"), (BESIDE_ANOTHER_FAULT, "ERROR")]
 
 
-@pytest.mark.parametrize(("leaving", "outcome"), [(OF_ITS_OWN, "FAILED"), (OF_A_FIXTURE, "ERROR")])
+@pytest.mark.parametrize(("leaving", "outcome"), LEAVING)
 def test_a_server_that_a_test_leaves_open_is_told_and_the_run_ends(tmp_path: Path, leaving: str, outcome: str) -> None:
     (tmp_path / "conftest.py").write_text(leaving)
     (tmp_path / "test_leaving.py").write_text(leaving)

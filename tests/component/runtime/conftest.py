@@ -24,6 +24,7 @@ from cellagent.runtime import room as runtime
 from cellagent.runtime.settings import RuntimeSettings
 from cellwire.cri.v1 import runtime_grpc
 from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.faults import Fault
 from cellwire.rpc.call import call
 from cellwire.rpc.grpclib_patches import MendedChannel
 from cellwire.rpc.limits import CELL
@@ -259,13 +260,13 @@ class AgentProcess:
         self.client = Client(self._folder, self._image, MendedChannel(CELL, path=str(socket)), root=self._root)
 
     async def died(self) -> bool:
-        """Wait for its end if it was killed; false where it lives."""
+        """Whether it was killed and answers no more; waits for its end then."""
         assert self._process is not None
         try:
-            async with asyncio.timeout(0.2):
-                return await self._process.wait() == -signal.SIGKILL
-        except TimeoutError:
-            return False
+            await call(self.client.stub.Version, cri.VersionRequest(), deadline=60)
+        except Fault:
+            return await self._process.wait() == -signal.SIGKILL
+        return False
 
     async def end(self, number: signal.Signals) -> None:
         self.client.channel.close()

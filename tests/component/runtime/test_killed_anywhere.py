@@ -20,6 +20,7 @@ from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault
 from cellwire.rpc.call import call
 from tests.component.runtime.conftest import BRIDGE, OCI_RUNTIME, AgentProcess, with_both_runtimes
+from tests.support.dying_agent import revoke
 from tests.support.netns import listing
 
 pytestmark = [
@@ -88,13 +89,15 @@ class Machine:
     async def killed_at(self, step: int, work: Callable[[], Awaitable[object]]) -> bool:
         """Do the work, with the agent killed in it at this step and started again. Whether it has so many."""
         self._step = step
+        failed = False
         try:
             await work()
         except Fault:
-            assert await self.agent.died()
-        self._order.unlink()
+            failed = True
+        await asyncio.to_thread(revoke, self._order)
         # Also after it has answered.
         died = await self.agent.died()
+        assert died or not failed
         if died:
             await self.agent.start()
         return died
