@@ -18,6 +18,7 @@ from controller.model.names import CellName, PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
 from controller.sandboxes.records import CarriedSandbox, SandboxRecord
+from tests.support.files import below
 from tests.support.hostile import Honest, HostileCell, beside_an_attacker, cell_of, disk_of
 from tests.support.shim import settings_in
 
@@ -100,7 +101,7 @@ async def test_nothing_but_what_was_signed_for_a_cell_brings_its_pod_back(tmp_pa
         assert (await controller.kubectl("get", "pods", "-o", "name")).split() == [f"pod/{Honest.NAME}"]
         await controller.until(lambda cells: [one["name"] for one in cells] == [honest_cell["name"]])
         assert canary.read_bytes() == b"untouched"
-        assert not [path for path in tmp_path.rglob("*") if b"overwritten" in _read(path)]
+        assert not [path for path in below(tmp_path) if b"overwritten" in _read(path)]
 
 
 def _read(path: Path) -> bytes:

@@ -31,6 +31,7 @@ from cellwire.rpc.reverse import TURNED, serve_on
 from cellwire.rpc.serve import prepared
 from controller.clouds.local import instance_cgroups
 from tests.support.controller import Controller, running_controller
+from tests.support.files import below
 from tests.support.manifests import COUNT, pod
 from tests.support.processes import command_line
 
@@ -201,8 +202,8 @@ class HostileCell:
 
 def disk_of(controller: Controller, instance: str) -> Path:
     """What a local instance sees as /var/lib/chinampa."""
-    (found,) = controller.cloud.root.glob(f"**/{instance}/**/chinampa/identity")
-    return found.parent
+    disks = (path for path in below(controller.cloud.root) if path.parts[-2:] == (instance, "disk"))
+    return next(disks) / "chinampa"
 
 
 def agents_of(controller: Controller, instance: str) -> set[int]:

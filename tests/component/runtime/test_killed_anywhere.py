@@ -21,6 +21,7 @@ from cellwire.faults import Fault
 from cellwire.rpc.call import call
 from tests.component.runtime.conftest import BRIDGE, OCI_RUNTIME, AgentProcess, with_both_runtimes
 from tests.support.dying_agent import revoke
+from tests.support.files import below
 from tests.support.netns import listing
 
 pytestmark = [
@@ -109,8 +110,8 @@ class Machine:
     async def left(self) -> Counter[str]:
         """What there is of pods: links and rules, leases, mounts and processes."""
         state = self._folder / "state"
-        files = [one for one in state.rglob("*") if one.is_file() and one.name[0] != "." and one.name != "lock"]
-        files += (self._folder / "held").rglob("10.*")
+        files = [one for one in below(state) if one.is_file() and one.name[0] != "." and one.name != "lock"]
+        files += (one for one in below(self._folder / "held") if one.name.startswith("10."))
         mine = _inode(self._netns)
         processes = [one.name for one in Path("/proc").glob("[0-9]*") if _inode(one / "ns/net") == mine]
         said = [*map(str, files), *map(str, mounts.mounted_below(state)), f"{len(processes)} processes"]
@@ -121,7 +122,7 @@ class Machine:
     async def settled(self, wanted: Counter[str]) -> None:
         """Wait until there is what there was before."""
         found = await self.left()
-        for _ in range(200):
+        for _ in range(1200):
             if found == wanted:
                 return
             await asyncio.sleep(0.05)

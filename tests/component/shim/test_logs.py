@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.files import below
 from tests.support.shim import running_shim
 from tests.support.waiting import until, until_found
 
@@ -22,7 +23,8 @@ CHATTY = f"yes {'x' * 212} | head -n {LINES}; while [ ! -e /go ]; do sleep 0.05;
 
 def on_cell(folder: Path) -> Path:
     """The log's file of the one container, where its cell has it."""
-    found = [path for path in folder.rglob("c/0.log") if folder / "logs" not in path.parents]
+    logs = [path for path in below(folder) if path.parts[-2:] == ("c", "0.log")]
+    found = [path for path in logs if folder / "logs" not in path.parents]
     assert len(found) == 1
     return found[0]
 

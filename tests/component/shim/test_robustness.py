@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -17,20 +16,13 @@ from cellwire.rpc.call import call
 from controller.clouds.local import instance_cgroups
 from tests.support.controller import running_controller
 from tests.support.shim import IMAGE, running_shim, settings_in, shim_of
+from tests.support.waiting import until_found
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="cells of the local cloud need root"),
     pytest.mark.timeout(300),
 ]
 COUNT = "n=0; while :; do n=$((n+1)); echo line $n; sleep 0.02; done"
-
-
-async def until(ready: Callable[[], Awaitable[bool]], seconds: float = 20.0) -> None:
-    for _ in range(int(seconds * 10)):
-        if await ready():
-            return
-        await asyncio.sleep(0.1)
-    raise AssertionError("it never came to be so")
 
 
 def lines(log: Path) -> list[str]:
@@ -43,7 +35,7 @@ async def test_a_killed_controller_keeps_ids_states_exit_codes_and_log_positions
         counting, running = await shim.pod("sh", "-c", COUNT, uid="u1")
         _, ending = await shim.pod("sh", "-c", "sleep 2; echo last words; exit 7", uid="u2")
         log = tmp_path / "logs/u1/c/0.log"
-        await until(lambda: _has(log, 20))
+        await until_found(lambda: _has(log, 20))
         await shim.controller.kill()
         await asyncio.sleep(2.5)
         await shim.controller.start()
@@ -56,9 +48,9 @@ async def test_a_killed_controller_keeps_ids_states_exit_codes_and_log_positions
         async def exited() -> bool:
             return (await shim.status(ending)).state == cri.CONTAINER_EXITED
 
-        await until(exited)
+        await until_found(exited)
         assert (await shim.status(ending)).exit_code == 7
-        await until(lambda: _has(log, 150))
+        await until_found(lambda: _has(log, 150))
         await shim.remove(counting)
         found = lines(log)
         assert found == [f"line {number}" for number in range(1, len(found) + 1)]
@@ -158,7 +150,7 @@ async def test_a_lost_cell_is_told_as_the_end_of_its_containers(tmp_path: Path) 
         async def over() -> bool:
             return (await shim.sandbox_status(sandbox)).state == cri.SANDBOX_NOTREADY
 
-        await until(over, 30)
+        await until_found(over)
         status = await shim.status(container)
         assert (status.state, status.reason) == (cri.CONTAINER_EXITED, "CellLost")
         assert status.message
@@ -177,7 +169,7 @@ async def test_a_lost_cell_is_told_as_the_end_of_its_containers(tmp_path: Path) 
 async def test_a_running_container_is_removed_with_its_log_whole(tmp_path: Path) -> None:
     async with running_shim(tmp_path, "") as shim:
         _, container = await shim.pod("sh", "-c", COUNT, uid="u1")
-        await until(lambda: _has(tmp_path / "logs/u1/c/0.log", 5))
+        await until_found(lambda: _has(tmp_path / "logs/u1/c/0.log", 5))
         await call(shim.runtime.RemoveContainer, cri.RemoveContainerRequest(container_id=container), deadline=30)
         found = lines(tmp_path / "logs/u1/c/0.log")
         assert found == [f"line {number}" for number in range(1, len(found) + 1)]
