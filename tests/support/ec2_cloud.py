@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import datetime
 import os
 from collections.abc import AsyncGenerator, Generator
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -106,15 +108,20 @@ class CloudStage:
             yield cloud
 
     @contextmanager
-    def impatient(self, seconds: float) -> Generator[None]:
-        """Give up a try that EC2 leaves unanswered after so long, a call after twice that."""
+    def impatient(self, action: str) -> Generator[None]:
+        """Give up a try of this action that EC2 leaves unanswered after 4 s, a call after twice that."""
         calls = self.cloud.calls
-        before = calls._settings
-        calls._settings = msgspec.structs.replace(before, call_seconds=seconds, patience_seconds=2 * seconds)
-        try:
+        hasty = copy.copy(calls)
+        hasty._settings = msgspec.structs.replace(calls._settings, call_seconds=4.0, patience_seconds=8.0)
+
+        patient = calls.call
+
+        async def call(service: str, asked: str, /, **parameters: Any) -> dict[str, Any]:
+            return await (hasty.call if asked == action else patient)(service, asked, **parameters)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(calls, "call", call)
             yield
-        finally:
-            calls._settings = before
 
     async def alive(self) -> list[dict[str, Any]]:
         """The instances that EC2 has, whoever asked for them."""

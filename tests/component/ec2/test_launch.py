@@ -256,7 +256,7 @@ async def test_a_launch_that_hung_is_repeated_as_it_was_however_the_cells_ask_ag
         offers = await cheapest(on.cloud)
         on.front.rules.lose("CreateFleet", 100)
         requests = [request(f"c-{number}-1-a", offers) for number in range(6)]
-        with on.impatient(1.5):
+        with on.impatient("CreateFleet"):
             first = await launched_all(on.cloud, requests)
         assert {kind_of(one) for one in first} == {Kind.UNAVAILABLE}
         assert len(await on.alive()) == 6
@@ -297,7 +297,7 @@ async def test_a_launch_that_is_repeated_in_vain_holds_up_no_other(
     async with stage(tmp_path) as on:
         offers = await cheapest(on.cloud)
         on.front.rules.lose("CreateFleet", 100)
-        with on.impatient(1.0):
+        with on.impatient("CreateFleet"):
             await on.cloud.launch(request("c-1-1-a", offers))
         on.front.rules.heal()
         stuck = next(call for call in on.front.calls if call.action == "CreateFleet").parameters["ClientToken"]
@@ -325,7 +325,7 @@ async def test_a_later_life_finds_what_an_earlier_one_launched_and_never_heard_o
         offers = await cheapest(on.cloud)
         requests = [request(f"c-{number}-1-a", offers) for number in range(6)]
         on.front.rules.lose("CreateFleet", 100)
-        with on.impatient(1.5):
+        with on.impatient("CreateFleet"):
             await launched_all(on.cloud, requests)
         on.front.rules.heal()
 
@@ -376,7 +376,7 @@ async def test_a_silent_endpoint_ends_in_a_fault_that_says_so(tmp_path: Path) ->
     async with stage(tmp_path) as on:
         offers = await cheapest(on.cloud)
         on.front.rules.hang("CreateFleet")
-        with on.impatient(1.5):
+        with on.impatient("CreateFleet"):
             launched = await on.cloud.launch(request("c-1-1-a", offers))
         assert kind_of(launched) is Kind.UNAVAILABLE
         assert "CreateFleet: no answer" in str(launched.fault)

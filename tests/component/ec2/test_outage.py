@@ -30,16 +30,16 @@ async def test_pods_are_launched_in_the_other_zones_and_known_instances_stay_kno
         on.front.rules.outage.add(ZONES[0])
         await on.front.ask("TerminateInstances", InstanceIds=[known[ZONES[1]]])
 
-        with on.impatient(4.0):
+        with on.impatient("DescribeInstances"):
             listed = {each.id: each.state for each in await on.cloud.instances()}
         assert listed[known[ZONES[0]]] is not InstanceState.TERMINATED, "nobody can say that it has ended"
         assert listed[known[ZONES[1]]] is InstanceState.TERMINATED
 
         here = [offer for offer in await cheapest(on.cloud) if offer.zone == ZONES[1]]
-        with on.impatient(4.0):
+        with on.impatient("DescribeInstances"):
             outcomes = await launched_all(on.cloud, [request(f"c-{number}-1-b", here) for number in range(3)])
         assert all(one.instance and one.instance.pod_address for one in outcomes), outcomes[0].fault
-        with on.impatient(4.0):
+        with on.impatient("DescribeInstances"):
             listed = {each.id: each.state for each in await on.cloud.instances()}
         assert len(listed) == 4, "the two, without the ended one of before, and three more"
 
@@ -49,7 +49,7 @@ async def test_after_the_outage_instances_are_listed_together_again(tmp_path: Pa
         await one_in_each_zone(on)
         await on.cloud.instances()
         on.front.rules.outage.add(ZONES[0])
-        with on.impatient(4.0):
+        with on.impatient("DescribeInstances"):
             await on.cloud.instances()
         on.front.rules.heal()
         on.front.calls.clear()
