@@ -14,7 +14,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 def replace(path: Path | str, data: bytes, *, mode: int = 0o600, durable: bool = False) -> None:
     """Put a file in place at once, whole: its readers, and a successor after a kill, see the old one or the new one.
 
-    A `durable` one outlives a loss of power too. It is written `beside`. Raises OSError, nothing changed.
+    A `durable` one outlives a loss of power too. Raises OSError, nothing changed.
     """
     made = _beside(str(path))
     descriptor = _new(made, mode)
@@ -38,11 +38,6 @@ def write(path: Path | str, data: bytes, *, mode: int = 0o666) -> None:
         _fill(descriptor, data)
     finally:
         os.close(descriptor)
-
-
-def beside(path: Path) -> Path:
-    """What `replace` writes, and leaves only where it is killed."""
-    return Path(_beside(str(path)))
 
 
 def _fill(descriptor: int, data: bytes) -> None:

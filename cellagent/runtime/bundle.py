@@ -6,7 +6,6 @@ import os
 import socket
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +32,14 @@ NOT_DEVICES = frozenset({"pts", "shm", "fd", "mqueue", "hugepages", ".lxc", ".lx
 def lay_out(
     machine: Machine, sandbox: SandboxEntry, record: ContainerEntry, image: Image, places: Mapping[str, Path]
 ) -> users.User:
-    """Mount the root and write config.json. Returns the user and groups that the container runs as.
+    """Mount the root in the folders that its layers have, and write config.json. Returns the user and groups that the
+    container runs as.
 
     `places` says where the mounts' host paths lead; all of them are there.
     """
     layers, own = machine.settings.layers(record.id), machine.settings.bundle(record.id)
     own.mkdir(mode=0o711)
-    layers.mkdir(parents=True, exist_ok=True)
     upper, work, rootfs = f"{layers}/upper", f"{layers}/work", Path(f"{layers}/rootfs")
-    for folder in (upper, work, rootfs):
-        with suppress(FileExistsError):
-            os.mkdir(folder, 0o755)
     owner = userns.mapping(sandbox.parsed())
     mapped = Path(sandbox.namespaces["user"]) if owner is not None else None
     if owner is not None:

@@ -10,7 +10,6 @@ from grpclib.server import Stream
 from cellagent.runtime.answering import received
 from cellagent.runtime.creation import CarriedFile
 from cellagent.runtime.file_servers import FileServers
-from cellagent.runtime.file_trees import read_end
 from cellagent.runtime.room import RuntimeRoom
 from cellagent.runtime.stats.folder_walk import FolderSizes
 from cellwire.cell.v1 import cell_pb2 as wire
@@ -97,7 +96,7 @@ class CellService(CellBase):
 
     async def ReadFile(self, stream: Stream[wire.ReadFileRequest, wire.ReadFileReply]) -> None:
         request = await received(stream)
-        await stream.send_message(wire.ReadFileReply(data=read_end(request.path, request.limit)))
+        await stream.send_message(wire.ReadFileReply(data=self._room.read_file(request.path, request.limit)))
 
     async def DiskUsage(self, stream: Stream[wire.DiskUsageRequest, wire.DiskUsageReply]) -> None:
         request = await received(stream)

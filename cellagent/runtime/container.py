@@ -111,6 +111,7 @@ class RuntimeContainers:
             elif record.phase is Phase.EXITED and (self._machine.settings.oci / record.id).exists():
                 self._machine.flights.spawn(self.remains.clean_up(record), f"clean-up of container {record.id[:13]}")
         self.remains.forget_strangers()
+        self.creation.spare.prepare()
 
     async def _once_started(self, container_id: str) -> ContainerEntry | None:
         """The record of a container that is being started, as that has ended."""
@@ -152,6 +153,7 @@ class RuntimeContainers:
             raise Fault(Kind.BROKEN, f"container {config.metadata.name}", str(error), mend) from error
         machine.emit(cri.CONTAINER_STARTED_EVENT, container_id, record.sandbox_id)
         self._exits.add(container_id, pid, conmon_pid)
+        machine.flights.spawn(asyncio.to_thread(self.creation.spare.prepare), "folders of the next container")
 
     async def _settle_start(self, record: ContainerEntry) -> ContainerEntry:
         """A start that an agent's end has cut off: done where the container was let run, else as never asked for."""

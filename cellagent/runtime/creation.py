@@ -12,10 +12,11 @@ from typing import NamedTuple
 import msgspec
 
 from cellagent.kernel.slow_paths import SlowPaths
-from cellagent.runtime import bundle, file_trees
+from cellagent.runtime import bundle
 from cellagent.runtime.ledger import ContainerEntry, Phase, SandboxEntry
 from cellagent.runtime.machine import Machine, new_id
 from cellagent.runtime.remains import Remains
+from cellagent.runtime.spare import SpareLayers
 from cellwire.cri import profiles
 from cellwire.cri.unlimited import settled
 from cellwire.cri.v1 import runtime_pb2 as cri
@@ -24,7 +25,9 @@ from hostkit import files
 
 
 class CarriedFile(NamedTuple):
-    """A file that the cell carries for its controller for as long as there is the container."""
+    """A file that the cell carries for its controller for as long as there is the container, and the path by which that
+    asks for it.
+    """
 
     path: str
     content: bytes
@@ -37,6 +40,7 @@ class ContainerCreation:
         self._machine = machine
         self._remains = remains
         self._looks = SlowPaths()
+        self.spare = SpareLayers(machine.settings.spare_layers)
 
     async def create(
         self,
@@ -86,10 +90,10 @@ class ContainerCreation:
             carried=carried.path if carried is not None else "",
         )
         try:
+            self.spare.take(machine.settings.layers(record.id))
             user = bundle.lay_out(machine, sandbox, record, image, places)
             if carried is not None:
-                files.write(machine.settings.carried_path(record.id), carried.path.encode())
-                file_trees.put_file(carried.path, carried.content)
+                files.write(machine.settings.carried(record.id), carried.content, mode=0o600)
             # Written once all is there: what an agent that is killed before has made is a stranger's to the next one.
             made = msgspec.structs.replace(record, uid=user.uid, gid=user.gid, groups=tuple(user.groups))
             machine.ledger.put_container(made)

@@ -16,7 +16,6 @@ from cellagent.kernel import mounts
 from cellagent.runtime import merging
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.faults import Fault, Kind
-from hostkit import files
 
 LARGEST_READ = 1 << 20
 
@@ -161,26 +160,6 @@ def _write_down(note: Path, beside: Path) -> None:
         note.write_text(str(beside))
     except OSError as error:
         raise Fault(Kind.BROKEN, f"file {note}", str(error.strerror)) from error
-
-
-def put_file(path: str, data: bytes) -> None:
-    """One small file that the controller will read back, whole or not at all. Raises Fault."""
-    target = Path(os.path.normpath(path))
-    if not target.is_absolute() or len(target.parts) < 3:
-        raise Fault(Kind.INVALID, f"file {path}", "its path must be absolute and below a folder")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        files.replace(target, data)
-    except OSError as error:
-        raise Fault(Kind.BROKEN, f"file {path}", str(error.strerror)) from error
-
-
-def drop_file(path: str) -> None:
-    """Remove a file that was put, or half of one, and its folder where nothing else is there."""
-    with suppress(OSError):
-        Path(path).unlink(missing_ok=True)
-        files.beside(Path(path)).unlink(missing_ok=True)
-        Path(path).parent.rmdir()
 
 
 def read_end(path: str, limit: int) -> bytes:

@@ -88,7 +88,7 @@ class ContainerEntry(msgspec.Struct, frozen=True, kw_only=True):
     cgroup: str = ""
     stop_signal: str = ""
     resources: bytes = b""
-    # The path of the file that the cell carries for its controller until the container is removed.
+    # The path by which the controller asks for what the cell carries until the container is removed.
     carried: str = ""
 
     def parsed(self) -> cri.ContainerConfig:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cellagent.kernel import cgroups, mounts
-from cellagent.runtime import file_trees, settings
+from cellagent.runtime import settings
 from cellagent.runtime.ledger import ContainerEntry
 from cellagent.runtime.machine import Machine, new_id
 from cellwire.faults import Fault
@@ -37,9 +37,6 @@ class Remains:
         """Take away all that there is of a container, its record last. Its log stays."""
         machine = self._machine
         await self.clean_up(record)
-        # Before the folder that names it, for a container that has no record yet.
-        if record.carried:
-            file_trees.drop_file(record.carried)
         await _remove_layers(machine.settings.layers(record.id))
         (machine.settings.exits / record.id).unlink(missing_ok=True)
         for holder in (record.id, *(f"{record.id}-{number}" for number, _ in enumerate(record.parsed().mounts))):
@@ -56,7 +53,6 @@ class Remains:
         for layers in machine.settings.all_layers():
             if layers.name not in known:
                 log.info("files of container %s, which has no record, are removed", layers.name[:13])
-                _drop_carried(machine.settings.carried_path(layers.name))
                 machine.flights.spawn(_remove_layers(_set_aside(layers)), f"files of container {layers.name[:13]}")
 
 
@@ -69,14 +65,6 @@ def _unmount(layers: Path) -> None:
     for part in layers.glob(f"{settings.SHARED_PART}*"):
         mounts.keep_apart(part)  # or what is mounted in the volume itself would be unmounted there
     mounts.unmount_below(layers)
-
-
-def _drop_carried(named: Path) -> None:
-    """Once: what is set aside must not name the file of a container that is made by the same id afterwards."""
-    with suppress(OSError, ValueError):  # also of a machine that lost its power: it was not made durable
-        if path := named.read_text():
-            file_trees.drop_file(path)
-        named.unlink()
 
 
 def _set_aside(layers: Path) -> Path:

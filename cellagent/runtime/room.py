@@ -70,6 +70,13 @@ class RuntimeRoom:
         await machine.flights.join(f"container {container_id} is made", make)
         return views.container_status(machine.ledger.container(container_id))
 
+    def read_file(self, path: str, limit: int) -> bytes:
+        """The last bytes of a file, or of what is carried under that path; none where there is none. Raises Fault."""
+        for container in self._machine.ledger.containers():
+            if container.carried == path:
+                path = str(self._machine.settings.carried(container.id))
+        return file_trees.read_end(path, limit)
+
     def logs(self, container_id: str, offset: int, *, follow: bool) -> AsyncIterator[LogChunk]:
         """The bytes of a container's log from an offset; the last chunk says so."""
         return container_logs.read(self._machine.ledger, self._machine.inotify, container_id, offset, follow=follow)

@@ -49,9 +49,14 @@ class RuntimeSettings(msgspec.Struct, frozen=True, kw_only=True):
         """The writable layer and the mounted root of one container."""
         return Path(f"{self.root}/containers/{container_id}")
 
-    def carried_path(self, container_id: str) -> Path:
-        """Where it is written which file the cell carries because of a container, before that is in any record."""
+    def carried(self, container_id: str) -> Path:
+        """What the cell carries for its controller because of a container: it goes with the container's files."""
         return Path(f"{self.root}/containers/{container_id}/carried")
+
+    @property
+    def spare_layers(self) -> Path:
+        """Where the folders of the next container are made ahead."""
+        return self.root / "spare"
 
     def all_layers(self) -> list[Path]:
         """The folders of `layers` that there are, known or not."""

@@ -112,9 +112,9 @@ async def test_what_a_cell_carries_of_a_container_that_was_never_written_down_is
             config = cri.ContainerConfig(metadata=metadata, image=cri.ImageSpec(image=client.image), command=["true"])
             asked = cri.CreateContainerRequest(pod_sandbox_id=sandbox, config=config)
             await client.room.make_container(f"{number:064x}", asked, CarriedFile(str(path), b"signed"))
-        # As an agent leaves it that is killed while it puts the file, or before it writes the record.
-        half, cut_off, whole = paths
-        half.rename(files.beside(half))
+        # As an agent leaves it that is killed while it writes the file, or before it writes the record.
+        half, cut_off, whole = (client.root / "containers" / f"{number:064x}" / "carried" for number in range(3))
+        half.write_bytes(b"sig")
         for number in (0, 1):
             (tmp_path / "state" / "containers" / f"{number:064x}" / "record").unlink()
         client.room._machine.ledger.load()
@@ -122,6 +122,7 @@ async def test_what_a_cell_carries_of_a_container_that_was_never_written_down_is
         assert not half.parent.exists()
         assert not cut_off.parent.exists()
         assert whole.read_bytes() == b"signed"
+        assert [client.room.read_file(str(path), 1000) for path in paths] == [b"", b"", b"signed"]
 
 
 async def test_a_container_is_made_again_by_its_id_while_what_was_half_made_is_taken_away(
