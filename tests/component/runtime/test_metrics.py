@@ -7,6 +7,7 @@ from cellwire.rpc.call import call
 from controller.sandboxes import measured
 from controller.sandboxes.measured import Recorded
 from tests.component.runtime.conftest import Agents
+from tests.support.waiting import until_found
 
 
 async def test_every_metric_that_is_told_was_described_with_its_labels(agent: Agents) -> None:
@@ -41,9 +42,11 @@ async def test_a_containers_metrics_say_what_it_does_and_may_do(agent: Agents) -
             memory_limit_in_bytes=64 << 20, cpu_period=100_000, cpu_quota=50_000, cpu_shares=512
         )
         container = await client.create(
-            sandbox, "sh", "-c", "exec sleep 60", linux=cri.LinuxContainerConfig(resources=limits)
+            sandbox, "sh", "-c", "echo there; exec sleep 60", linux=cri.LinuxContainerConfig(resources=limits)
         )
         await client.start(container)
+        # Till then it is the runtime's own process, with as many threads as that likes.
+        await until_found(lambda: client.log(container))
         told = await call(client.stub.ListPodSandboxMetrics, cri.ListPodSandboxMetricsRequest(), deadline=5)
 
         (found,) = told.pod_metrics[0].container_metrics
